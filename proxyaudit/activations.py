@@ -1,0 +1,299 @@
+"""Reading and changing activations: capture, shifted outputs, replay, and the file that holds a capture.
+
+Imports ``models`` (its neighbour on this floor) because a site is a place in a ``TrainedModel`` and nothing else.
+A three-dimensional site (n, tokens, d) is pooled to its mean over tokens; a shift is added to every token, which moves
+that mean by exactly the shift.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import save
+from torch import Tensor
+
+from proxyaudit.errors import InputError
+from proxyaudit.models.base import TabularModule, TrainedModel, as_tensor, batch_rows, inference, n_columns, probabilities, to_logits
+from proxyaudit.models.checkpoints import write_bytes
+from proxyaudit.models.hooks import tapped
+
+_BATCH_ROWS = 4096
+_REPLAY_ROWS = 16384
+_TOKEN_CACHE_FLOATS = 2**27  # tokens of a three-dimensional site that a replayer keeps: 512 MiB at most
+_ACTS_PREFIX, _OUTPUTS = "acts/", "outputs"
+_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
+
+Replay = Callable[[NDArray[Any], NDArray[np.int64]], NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Captured:
+    """What one model did on one table.
+
+    Attributes:
+        acts: Pooled activations by site, float32 (n, d), read-only, in the model's order of sites.
+        outputs: Probabilities, float64 (n, C): C = 1 (of the second class) for two classes, else one column a class.
+    """
+
+    acts: dict[str, NDArray[np.float32]]
+    outputs: NDArray[np.float64]
+
+
+def capture(model: TrainedModel, x: NDArray[np.float32], *, batch_size: int = _BATCH_ROWS) -> Captured:
+    """Read all sites and the outputs in one forward pass per batch.
+
+    Args:
+        model: The model.
+        x: Encoded table (n, p).
+        batch_size: Rows per pass.
+
+    Returns:
+        Activations and probabilities for the n rows, in order.
+
+    Raises:
+        InputError: no rows; NaN or infinite activations (named by site) or outputs; a user's forward raises.
+    """
+    _check_table(x)
+    parts: dict[str, Tensor] = {}
+    acts: dict[str, NDArray[np.float32]] = {}
+    outputs: NDArray[np.float64] | None = None
+
+    def keep(site: str, value: Tensor) -> None:
+        pooled = value.mean(dim=1, dtype=torch.float64 if value.dtype == torch.float64 else torch.float32) if value.ndim == 3 else value
+        if site in parts:
+            raise InputError(f"site '{site}' ran twice in one forward pass", mend="name a module that runs once")
+        parts[site] = pooled.to(torch.float32, copy=True)  # the module may go on to write into this memory
+
+    size = batch_rows(model.module, batch_size)
+    with inference(model.module), tapped(model, keep, model.sites):
+        for start in range(0, len(x), size):
+            parts.clear()
+            stop = min(start + size, len(x))
+            probs = _probabilities(model, model.module, as_tensor(x[start:stop]))
+            if outputs is None:
+                outputs = np.empty((len(x), probs.shape[1]))
+                acts = {site: np.empty((len(x), _part(parts, site).shape[1]), dtype=np.float32) for site in model.sites}
+            outputs[start:stop] = probs
+            for site in model.sites:
+                acts[site][start:stop] = _checked_part(_part(parts, site), site, stop - start)
+    assert outputs is not None
+    for array in acts.values():
+        array.flags.writeable = False
+    outputs.flags.writeable = False
+    return Captured(acts, outputs)
+
+
+def _part(parts: dict[str, Tensor], site: str) -> Tensor:
+    if site not in parts:
+        raise InputError(f"site '{site}' did not run", mend="name a module that runs in every forward pass")
+    return parts[site]
+
+
+def _checked_part(part: Tensor, site: str, rows: int) -> NDArray[np.float32]:
+    if part.shape[0] != rows:
+        raise InputError(f"site '{site}' gave {part.shape[0]} rows for {rows}", mend="the first dimension of a site must be the batch")
+    if not bool(torch.isfinite(part).all()):
+        raise InputError(
+            f"activations at site '{site}' are NaN or infinite", mend="the training diverged, or the table's values are too large"
+        )
+    return np.asarray(part.numpy(), dtype=np.float32)
+
+
+def shifted_outputs(
+    model: TrainedModel, x: NDArray[np.float32], shifts: Mapping[str, NDArray[Any]], *, batch_size: int = _BATCH_ROWS
+) -> NDArray[np.float64]:
+    """Return the outputs after adding a shift to the activations at the named sites, all at once.
+
+    Args:
+        model: The model.
+        x: Encoded table (n, p).
+        shifts: Shift (n, d) by site; broadcast over tokens at three-dimensional sites.
+        batch_size: Rows per pass.
+
+    Returns:
+        Probabilities (n, C).
+
+    Raises:
+        InputError: unknown site, or what ``capture`` raises.
+    """
+    _check_table(x)
+    _check_sites(model, shifts)
+    current: dict[str, Tensor] = {}
+    results = []
+
+    def add(site: str, value: Tensor) -> Tensor:
+        return _added(value, current[site], site)
+
+    size = batch_rows(model.module, batch_size)
+    with inference(model.module), tapped(model, add, tuple(shifts)):
+        for start in range(0, len(x), size):
+            for site, shift in shifts.items():
+                if np.ndim(shift) != 2 or len(shift) != len(x):
+                    raise ValueError(f"shift at '{site}' has shape {np.shape(shift)} for {len(x)} rows")
+                current[site] = as_tensor(shift[start : start + size])
+            results.append(_probabilities(model, model.module, as_tensor(x[start : start + size])))
+    return np.concatenate(results)
+
+
+def replayer(model: TrainedModel, x: NDArray[np.float32], site: str) -> Replay:
+    """Return a function that gives the outputs when one site's activation of chosen rows is shifted.
+
+    ``replay(shift, rows)`` takes shifts (m, d) and row numbers (m,) into ``x`` and returns probabilities (m, C); it
+    agrees with ``shifted_outputs`` on ``x[rows]`` to 1e-6. Where the rest of the model can be run from the site's value
+    alone (the package's own architectures; a user's head at the penultimate site) the value is read once and only that
+    rest is run. Otherwise every call is a whole forward pass.
+
+    Raises:
+        InputError: unknown site, or what ``capture`` raises.
+    """
+    _check_table(x)
+    _check_sites(model, (site,))
+    tail = _tail(model, site)
+    cached = _site_values(model, x, site) if tail is not None else None
+    if tail is None or cached is None:
+        return _replay_whole(model, x, site)
+    # A token sequence costs attention as the whole model does; a vector costs one small product.
+    size = batch_rows(model.module, _REPLAY_ROWS) if cached.ndim == 3 else _REPLAY_ROWS
+    rest, values = tail, cached
+
+    def replay(shift: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        _check_replay(shift, rows, len(values))
+        index = torch.from_numpy(np.array(rows, dtype=np.int64))
+        out = np.empty((len(index), n_columns(model)))
+        with inference(model.module):
+            for start in range(0, len(index), size):
+                part = index[start : start + size]
+                moved = _added(values[part], as_tensor(shift[start : start + size]), site)
+                out[start : start + size] = _probabilities(model, rest, moved)
+        return out
+
+    return replay
+
+
+def _replay_whole(model: TrainedModel, x: NDArray[np.float32], site: str) -> Replay:
+    def replay(shift: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        _check_replay(shift, rows, len(x))
+        out = np.empty((len(rows), n_columns(model)))
+        for start in range(0, len(rows), _BATCH_ROWS):
+            part = slice(start, start + _BATCH_ROWS)
+            out[part] = shifted_outputs(model, x[np.asarray(rows)[part]], {site: shift[part]})
+        return out
+
+    return replay
+
+
+def _tail(model: TrainedModel, site: str) -> Callable[[Tensor], Any] | None:
+    tap, module = model.taps[site], model.module
+    if tap.tail == "method" and isinstance(module, TabularModule):
+        own = module
+        return lambda value: own.tail(site, value)
+    return module.get_submodule(tap.module) if tap.tail == "head" else None
+
+
+def _site_values(model: TrainedModel, x: NDArray[np.float32], site: str) -> Tensor | None:
+    """Read a site's values unpooled; None where they are too many to keep."""
+    kept: list[Tensor] = []
+    size = batch_rows(model.module, _BATCH_ROWS)
+    with inference(model.module), tapped(model, lambda _, value: kept.append(value.clone()), (site,)):
+        for start in range(0, len(x), size):
+            _probabilities(model, model.module, as_tensor(x[start : start + size]))
+            if kept[0].ndim == 3 and kept[0][0].numel() * len(x) > _TOKEN_CACHE_FLOATS:
+                return None
+    return torch.cat(kept)
+
+
+def _added(value: Tensor, shift: Tensor, site: str) -> Tensor:
+    if value.shape[0] != shift.shape[0] or value.shape[-1] != shift.shape[-1]:
+        raise ValueError(f"shift at '{site}' has shape {tuple(shift.shape)} for values of shape {tuple(value.shape)}")
+    shift = shift.to(value.dtype)
+    return value + (shift[:, None, :] if value.ndim == 3 else shift)
+
+
+def _probabilities(model: TrainedModel, run: Callable[[Tensor], Any], value: Tensor) -> NDArray[np.float64]:
+    try:
+        raw = run(value)
+    except (InputError, ValueError):
+        raise
+    except Exception as error:
+        line = " ".join(str(error).split())[:200]
+        raise InputError(f"the model's forward raised {type(error).__name__}: {line}", mend="mend the module's forward") from error
+    probs = probabilities(to_logits(raw, model.n_classes, len(value)))
+    if not np.isfinite(probs).all():
+        raise InputError("the model's outputs are NaN", mend="the training diverged, or the table's values are too large")
+    return probs
+
+
+def _check_table(x: NDArray[Any]) -> None:
+    if np.ndim(x) != 2:
+        raise ValueError(f"a table is (n, p), not {np.shape(x)}")
+    if not len(x):
+        raise InputError("there are no rows to run the model on", mend="check the audit rows")
+
+
+def _check_sites(model: TrainedModel, names: Mapping[str, Any] | tuple[str, ...]) -> None:
+    for name in names:
+        if name not in model.taps:
+            raise InputError(f"unknown site '{name}'", mend=f"sites of this model: {', '.join(model.sites)}")
+
+
+def _check_replay(shift: NDArray[Any], rows: NDArray[Any], n: int) -> None:
+    if np.ndim(shift) != 2 or np.shape(rows) != (len(shift),):
+        raise ValueError(f"shift {np.shape(shift)} and rows {np.shape(rows)} do not belong together")
+    if len(rows) and (np.min(rows) < 0 or np.max(rows) >= n):
+        raise ValueError(f"row numbers must lie in 0..{n - 1}")
+
+
+def write_activations(captured: Captured, path: Path) -> None:
+    """Write a capture as safetensors: ``acts/<site>`` float32 and ``outputs`` float64; whole or not at all."""
+    tensors: dict[str, NDArray[Any]] = {_ACTS_PREFIX + site: np.ascontiguousarray(value) for site, value in captured.acts.items()}
+    tensors[_OUTPUTS] = np.ascontiguousarray(captured.outputs)
+    write_bytes(path, save(tensors, metadata={"sites": json.dumps(list(captured.acts))}))
+
+
+def read_activations(path: Path) -> Captured:
+    """Open a file of ``write_activations`` without reading it: arrays are read-only views of one memory map.
+
+    Raises:
+        InputError: the file is missing, is cut off, or is not such a file.
+    """
+    try:
+        with path.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            size = path.stat().st_size
+            if not 2 <= length <= min(size - 8, 100_000_000):
+                raise ValueError("its header does not fit in it")
+            header = json.loads(stream.read(length))
+        bytes_all = np.memmap(path, dtype=np.uint8, mode="r")
+        arrays = {name: _view(bytes_all, 8 + length, entry) for name, entry in header.items() if name != "__metadata__"}
+        sites = json.loads(header["__metadata__"]["sites"])
+        acts = {site: arrays.pop(_ACTS_PREFIX + site) for site in sites}
+        outputs = arrays.pop(_OUTPUTS)
+        if (
+            arrays
+            or any(a.dtype != np.float32 or a.ndim != 2 or len(a) != len(outputs) for a in acts.values())
+            or outputs.dtype != np.float64
+        ):
+            raise ValueError("its tensors do not fit together")
+    except FileNotFoundError:
+        raise InputError("no such activations file", where=str(path), mend="run the audit again") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        line = " ".join(str(error).split())[:120]
+        raise InputError(f"not a readable activations file ({line})", where=str(path), mend="delete it and run the audit again") from None
+    return Captured(acts, outputs)
+
+
+def _view(bytes_all: NDArray[np.uint8], offset: int, entry: Any) -> NDArray[Any]:
+    dtype = _DTYPES[entry["dtype"]]
+    shape = tuple(int(v) for v in entry["shape"])
+    start, stop = (int(v) for v in entry["data_offsets"])
+    if not 0 <= start <= stop <= len(bytes_all) - offset or min(shape, default=1) < 0:
+        raise ValueError("a tensor lies outside it")
+    flat: NDArray[Any] = bytes_all[offset + start : offset + stop].view(dtype)
+    return flat.reshape(shape)

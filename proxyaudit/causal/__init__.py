@@ -1,0 +1,1 @@
+"""Interventions on representations: does the model use the feature?"""

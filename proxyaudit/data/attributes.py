@@ -1,0 +1,106 @@
+"""Protected attributes and proxies as codes on the audit rows, with small groups kept out of sight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from proxyaudit.data.columns import MISSING, OTHER, ColumnKind, labels
+from proxyaudit.errors import InputError
+from proxyaudit.types import NotTested, Role
+
+__all__ = ["MAX_LEVELS", "MIN_LEVEL_ROWS", "Attribute", "code_attribute"]
+
+# Fewer rows than this say next to nothing about a group, and a report may not show a cell below 11 people.
+MIN_LEVEL_ROWS = 30
+MAX_LEVELS = 30
+MAX_DISCRETE_NUMBERS = 10
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One protected attribute or proxy on the audit rows.
+
+    Attributes:
+        name: Column name.
+        role: ``"protected"`` or ``"proxy"``.
+        kind: Two levels, several levels, or a continuous number.
+        levels: Labels of the codes, sorted as text; empty for a continuous attribute.
+        codes: ``(n_audit,)`` int64 codes with -1 for missing or too rare; float64 with NaN when continuous.
+    """
+
+    name: str
+    role: Role
+    kind: Literal["binary", "multiclass", "continuous"]
+    levels: tuple[str, ...]
+    codes: NDArray[Any]
+
+
+def code_attribute(
+    column: pd.Series[Any], kind: ColumnKind, role: Role, *, distinct: int, where: str
+) -> tuple[Attribute | None, tuple[NotTested, ...]]:
+    """Code one attribute on the audit rows.
+
+    Args:
+        column: ``(n_audit,)`` coerced values.
+        kind: The column's kind.
+        role: Protected or proxy.
+        distinct: Distinct known values among all real rows: numbers with more than
+            ``MAX_DISCRETE_NUMBERS`` of them are continuous.
+        where: The file, for messages.
+
+    Returns:
+        The attribute (None for a proxy that has nothing to tell apart) and notes on what was left out.
+
+    Raises:
+        InputError: a protected attribute has fewer than two groups of ``MIN_LEVEL_ROWS`` audit rows.
+    """
+    name = kind.name
+    if distinct < 2:
+        return _nothing_to_tell(name, role, "has one value only" if distinct else "has no values", where)
+    if kind.kind == "numeric" and distinct > MAX_DISCRETE_NUMBERS:
+        values = column.to_numpy(dtype=np.float64).copy()
+        known = values[~np.isnan(values)]
+        if len(known) < MIN_LEVEL_ROWS or np.ptp(known) == 0:
+            return _nothing_to_tell(name, role, "hardly varies in the audit rows", where)
+        values.flags.writeable = False
+        return Attribute(name, role, "continuous", (), values), ()
+    text = labels(column, where=where)
+    text = text.where(text.notna(), MISSING)
+    kept, pooled = _keep_levels(text)
+    levels = tuple(sorted(kept))
+    if len(levels) < 2:
+        return _nothing_to_tell(name, role, f"has fewer than two groups of {MIN_LEVEL_ROWS} audit rows", where)
+    coded = text.where(~text.isin(pooled), OTHER) if pooled else text
+    codes = pd.Index(levels).get_indexer(pd.Index(coded)).astype(np.int64)
+    codes.flags.writeable = False
+    notes: tuple[NotTested, ...] = ()
+    if (codes < 0).any():
+        why = f"fewer than {MIN_LEVEL_ROWS} audit rows in each of them; those rows take no part in this attribute's measures"
+        notes = (NotTested(what=f"{name}: missing values or rare levels", why=why),)
+    return Attribute(name, role, "binary" if len(levels) == 2 else "multiclass", levels, codes), notes
+
+
+def _keep_levels(text: pd.Series[Any]) -> tuple[set[str], set[str]]:
+    """Return the levels to code and those pooled into ``OTHER`` (empty where the pool is too small)."""
+    counts = text.value_counts()
+    ranked = sorted(counts.index, key=lambda level: (-int(counts[level]), level))
+    large = [level for level in ranked if counts[level] >= MIN_LEVEL_ROWS]
+    missing = [MISSING] if MISSING in large else []
+    if len(ranked) > MAX_LEVELS:
+        large = sorted(missing + [level for level in large if level != MISSING][: MAX_LEVELS - 1 - len(missing)])
+    # Missing is not a small group of its own to be hidden among others: too few of them stay uncoded.
+    rest = {level for level in ranked if level not in large and level != MISSING}
+    if sum(int(counts[level]) for level in rest) >= MIN_LEVEL_ROWS:
+        return {*large, OTHER}, rest
+    return set(large), set()
+
+
+def _nothing_to_tell(name: str, role: Role, fault: str, where: str) -> tuple[None, tuple[NotTested, ...]]:
+    if role == "protected":
+        raise InputError(f"protected column '{name}' {fault}", where=where, mend="name a column with at least two groups, or use more rows")
+    return None, (NotTested(what=f"proxy {name}", why=f"the column {fault}"),)

@@ -1,0 +1,239 @@
+"""What a column is (number, date or category) and how raw values become that kind, in every table alike.
+
+The kind is decided once, on the real rows; releases and synthetic tables are then brought to it. Numbers are
+float64 (int64 where every value is whole), dates days since 1970 and categories text without blanks around it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from proxyaudit.errors import InputError
+
+__all__ = ["MISSING", "OTHER", "ColumnKind", "check_feature", "coerce", "infer_kind", "labels", "parse_numbers"]
+
+MISSING = "(missing)"
+OTHER = "(other)"
+EXACT_INTEGER = 2**53  # beyond this float64 no longer tells neighbouring integers apart
+_LEADING_ZERO = re.compile(r"[+-]?0\d")
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?")
+_DECORATION = re.compile(r"[,\s%$€£]")
+_MAX_TEXT_LEVELS = 50
+_MAX_MIXED_LEVELS = 20
+
+
+@dataclass(frozen=True)
+class ColumnKind:
+    """Kind of one column; ``date`` columns are numeric (days since 1970-01-01)."""
+
+    name: str
+    kind: Literal["numeric", "categorical"]
+    date: bool = False
+
+
+def parse_numbers(text: pd.Series[Any]) -> pd.Series[Any] | None:
+    """Return the column as numbers when every value is one, else None.
+
+    Codes with leading zeros and integers beyond 2**53 are no numbers here: they would lose what
+    tells them apart.
+
+    >>> parse_numbers(pd.Series(["1", " 2", None])).tolist()
+    [1.0, 2.0, nan]
+    >>> parse_numbers(pd.Series(["02139", "10001"])) is None
+    True
+    """
+    known = text.dropna()
+    if known.empty:
+        return None
+    numbers = pd.to_numeric(text, errors="coerce")
+    if numbers.isna().sum() != text.isna().sum():
+        return None
+    levels = pd.Series(known.unique()).astype(str).str.strip()
+    if levels.str.match(_LEADING_ZERO).any():
+        return None
+    # pandas' own parser is off by the last bit at times; Python's, behind astype, is not.
+    numbers = text.astype("float64")
+    if (numbers.abs() > EXACT_INTEGER).any() and levels.str.fullmatch(r"[+-]?\d{16,}").any():
+        return None
+    return _narrow(numbers)
+
+
+def _narrow(numbers: pd.Series[Any]) -> pd.Series[Any]:
+    """Whole numbers as int64, so that a synthesizer keeps them whole; everything else float64."""
+    if numbers.dtype.kind in "iu":
+        return numbers.astype("int64")
+    values = numbers.to_numpy(dtype=np.float64)
+    if len(values) and np.isfinite(values).all() and (np.abs(values) <= EXACT_INTEGER).all() and (values == np.round(values)).all():
+        return numbers.astype("int64")
+    return numbers.astype("float64")
+
+
+def _label(value: object) -> str | float:
+    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and np.isnan(value)):
+        return np.nan
+    if isinstance(value, bool | np.bool_):
+        return str(bool(value))
+    if isinstance(value, float | np.floating):
+        number = float(value)
+        return str(int(number)) if number.is_integer() and abs(number) <= EXACT_INTEGER else repr(number)
+    if isinstance(value, int | np.integer):
+        return str(int(value))
+    if isinstance(value, pd.Timestamp):
+        return value.isoformat()
+    return str(value).strip() or np.nan
+
+
+def labels(column: pd.Series[Any], *, where: str = "") -> pd.Series[Any]:
+    """Return a column as text labels: ``1`` and ``1.0`` are both ``"1"``, blanks are stripped, missing is NaN.
+
+    Raises:
+        InputError: the column holds lists or other nested values.
+    """
+    try:
+        codes, uniques = pd.factorize(column)
+    except TypeError:
+        raise InputError(f"column '{column.name}' holds nested values", where=where, mend="flatten it to one value per row") from None
+    known = np.array([_label(value) for value in uniques] + [np.nan], dtype=object)
+    return pd.Series(known[codes], index=column.index, name=column.name, dtype=object)
+
+
+def _days(text: pd.Series[Any]) -> pd.Series[Any] | None:
+    """Days since 1970 of ISO dates or date-times (with an offset: in UTC), or None when some value is neither."""
+    codes, uniques = pd.factorize(text)
+    levels = [str(value) for value in uniques]
+    if not levels:
+        return None
+    try:
+        if all(_DAY.fullmatch(level) for level in levels):
+            # numpy knows the year 9999, a usual stand-in for "never", and pandas' nanoseconds do not.
+            days: NDArray[np.float64] = np.array(levels, dtype="datetime64[D]").astype(np.int64).astype(np.float64)
+        elif all(_MOMENT.fullmatch(level) or _DAY.fullmatch(level) for level in levels):
+            moments = pd.to_datetime(pd.Series(levels), format="ISO8601", utc=True).dt.tz_localize(None)
+            days = np.asarray((moments - pd.Timestamp(0)) / pd.Timedelta(days=1), dtype=np.float64)
+        else:
+            return None
+    except ValueError:
+        return None
+    return pd.Series(np.append(days, np.nan)[codes], index=text.index, name=text.name)
+
+
+def infer_kind(column: pd.Series[Any], *, where: str) -> ColumnKind:
+    """Decide what a real column is. Truth values are categories; ISO dates and times are numbers.
+
+    Raises:
+        InputError: the column holds infinite or nested values.
+    """
+    name = str(column.name)
+    if column.dtype.kind in "iuf":
+        _refuse_infinite(column, where)
+        return ColumnKind(name, "categorical" if _is_wide(column) else "numeric")
+    if column.dtype.kind == "M" or isinstance(column.dtype, pd.DatetimeTZDtype):
+        return ColumnKind(name, "numeric", date=True)
+    if column.dtype.kind == "b":
+        return ColumnKind(name, "categorical")
+    text = labels(column, where=where)
+    numbers = parse_numbers(text)
+    if numbers is not None:
+        _refuse_infinite(numbers, where)
+        return ColumnKind(name, "categorical" if _is_wide(numbers) else "numeric")
+    return ColumnKind(name, "numeric", date=True) if _days(text) is not None else ColumnKind(name, "categorical")
+
+
+def _is_wide(numbers: pd.Series[Any]) -> bool:
+    return bool((numbers.abs() > EXACT_INTEGER).any()) and numbers.dtype.kind in "iu"
+
+
+def _refuse_infinite(numbers: pd.Series[Any], where: str) -> None:
+    count = int(np.isinf(numbers.to_numpy(dtype=np.float64)).sum())
+    if count:
+        raise InputError(
+            f"column '{numbers.name}' holds {count} infinite values", where=where, mend="replace them by numbers or leave them empty"
+        )
+
+
+def coerce(column: pd.Series[Any], kind: ColumnKind, *, where: str) -> pd.Series[Any]:
+    """Bring a raw column to its kind; the row index is kept.
+
+    Raises:
+        InputError: a value cannot be read as that kind (the first such row is named), or is infinite.
+    """
+    if kind.kind == "categorical":
+        return labels(column, where=where)
+    if kind.date:
+        days = _to_days(column, where)
+        if days is None:
+            raise InputError(f"column '{kind.name}' should hold dates", where=where, mend="write them as YYYY-MM-DD")
+        return _narrow(days)
+    if column.dtype.kind in "iuf":
+        _refuse_infinite(column, where)
+        return _narrow(column)
+    text = labels(column, where=where)
+    bad = pd.to_numeric(text, errors="coerce").isna() & text.notna()
+    if bad.any():
+        row = int(np.flatnonzero(bad.to_numpy())[0]) + 1
+        raise InputError(
+            f"column '{kind.name}' should hold numbers", where=f"{where}, row {row}", mend="write plain numbers (1234.5) or leave it empty"
+        )
+    numbers = text.astype("float64")
+    _refuse_infinite(numbers, where)
+    return _narrow(numbers)
+
+
+def _to_days(column: pd.Series[Any], where: str) -> pd.Series[Any] | None:
+    if column.dtype.kind == "M" or isinstance(column.dtype, pd.DatetimeTZDtype):
+        moments = pd.to_datetime(column, utc=True).dt.tz_localize(None)
+        return ((moments - pd.Timestamp(0)) / pd.Timedelta(days=1)).astype("float64")
+    if column.isna().all():
+        return pd.Series(np.nan, index=column.index, name=column.name, dtype="float64")
+    return _days(labels(column, where=where))
+
+
+def check_feature(column: pd.Series[Any], kind: ColumnKind, *, where: str) -> None:
+    """Refuse a model input that is an identifier, free text, or numbers written as text.
+
+    Args:
+        column: The coerced real column.
+        kind: Its kind.
+        where: The file, for the message.
+
+    Raises:
+        InputError: in one line, with the remedy.
+    """
+    if kind.kind == "numeric":
+        if (column.abs() > EXACT_INTEGER).any() and not kind.date:
+            raise InputError(
+                f"column '{kind.name}' holds numbers beyond 2**53, as identifiers do",
+                where=where,
+                mend="list it in data.exclude, make it data.group, or rescale it if it is a measurement",
+            )
+        return
+    known = column.dropna()
+    levels = pd.Series(known.unique(), dtype=object).astype(str)
+    if len(levels) and levels.str.fullmatch(r"[+-]?\d{16,}").mean() > 0.5:
+        raise InputError(
+            f"column '{kind.name}' looks like an identifier (very long whole numbers)",
+            where=where,
+            mend="list it in data.exclude, or make it data.group",
+        )
+    if len(levels) > _MAX_MIXED_LEVELS and not levels.str.match(_LEADING_ZERO).any():
+        plain = levels.str.replace(_DECORATION, "", regex=True)
+        numberish = known.astype(str).isin(set(levels[pd.to_numeric(plain, errors="coerce").notna()]))
+        if numberish.mean() > 0.5:
+            raise InputError(
+                f"column '{kind.name}' mixes numbers with text, or writes numbers with commas or units",
+                where=where,
+                mend="write plain numbers (1234.5) and leave unknown ones empty, or list it in data.exclude",
+            )
+    if len(levels) > _MAX_TEXT_LEVELS and len(levels) > len(known) / 2:
+        raise InputError(
+            f"column '{kind.name}' looks like an identifier or free text (most values occur once)",
+            where=where,
+            mend="list it in data.exclude",
+        )

@@ -1,0 +1,276 @@
+"""The real data of an audit: roles settled, rows split, attributes coded, inputs encoded."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from proxyaudit.data.attributes import Attribute, code_attribute
+from proxyaudit.data.columns import ColumnKind, check_feature, coerce, infer_kind
+from proxyaudit.data.encoding import Encoder, FeatureColumn, fit_encoder
+from proxyaudit.data.rows import coerce_rows, read_holdout, split_rows
+from proxyaudit.data.sources import Roles, Source, load_source
+from proxyaudit.data.splits import row_hashes, split_thirds
+from proxyaudit.data.tables import resolve_path, sha256_file
+from proxyaudit.data.target import check_support, encode_target, order_classes, target_kind, threshold_classes
+from proxyaudit.errors import InputError
+from proxyaudit.recipe import Recipe
+from proxyaudit.seeding import stream
+from proxyaudit.types import NotTested, Role
+
+__all__ = ["Attribute", "Dataset", "FeatureColumn", "conform", "load_dataset"]
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Real rows, split once for every regime.
+
+    Attributes:
+        name: Name of the data set.
+        train: Real training rows, coerced, with every role column; what synthesizers are fitted on.
+        audit: Held-out real rows with the same columns.
+        features: The model's inputs in file order.
+        target: Name of the target column.
+        classes: Class labels; of two, the second is the positive one.
+        attributes: Protected attributes, then proxies, coded on the audit rows.
+        parts: ``(n_audit,)`` part 0, 1 or 2 of each audit row; clusters never straddle.
+        clusters: ``(n_audit,)`` dense numbers of rows that belong together.
+        encoder: Raw rows to model inputs, learnt on ``train``.
+        hashes: SHA-256 of each input file, of the split and of the audit rows.
+        notes: What was left out or could not be known.
+        holdout: Whether the audit rows are ``data.holdout``, which releases were not made from.
+        kinds: Kind of every column of ``train``, for bringing other tables to it.
+        threshold: Where a numeric target is cut, or None.
+    """
+
+    name: str
+    train: pd.DataFrame
+    audit: pd.DataFrame
+    features: tuple[FeatureColumn, ...]
+    target: str
+    classes: tuple[str, ...]
+    attributes: tuple[Attribute, ...]
+    parts: Ints
+    clusters: Ints
+    encoder: Encoder
+    hashes: dict[str, str]
+    notes: tuple[NotTested, ...]
+    holdout: bool
+    kinds: tuple[ColumnKind, ...] = ()
+    threshold: float | None = None
+
+    def target_codes(self, frame: pd.DataFrame) -> Ints:
+        """Return the ``(n,)`` class numbers of rows of this data set or of a table brought to its kinds.
+
+        Raises:
+            InputError: a target is missing or of no known class.
+        """
+        return encode_target(frame[self.target], self.classes, self.threshold)
+
+    @property
+    def protected(self) -> tuple[str, ...]:
+        """Names of the protected columns."""
+        return tuple(a.name for a in self.attributes if a.role == "protected")
+
+    def synthesis_columns(self, *, sees_protected: bool) -> tuple[str, ...]:
+        """Return what a synthesizer is shown, in file order: features, target, attributes; never the group."""
+        wanted = {feature.name for feature in self.features} | {self.target} | {attribute.name for attribute in self.attributes}
+        hidden = set() if sees_protected else set(self.protected)
+        return tuple(kind.name for kind in self.kinds if kind.name in wanted - hidden)
+
+
+def load_dataset(recipe: Recipe, base: Path) -> Dataset:
+    """Load, check and split the real data of a recipe.
+
+    Args:
+        recipe: The whole recipe (its seed decides the split).
+        base: The recipe's folder, which relative paths start from.
+
+    Raises:
+        InputError: any fault of the file, the card, the roles or the values, in one line.
+    """
+    spec = recipe.data
+    source = load_source(spec, base)
+    features = tuple(c for c in source.columns if c not in (source.roles.target, source.roles.group, *source.roles.exclude))
+    if not features:
+        raise InputError("no column is left for the model to read", where="data.exclude", mend="exclude fewer columns")
+    notes: list[NotTested] = []
+    hashes = dict(source.hashes)
+    columns = [c for c in source.columns if c in features or c in source.roles.named]
+    kinds = _settle_kinds(source, columns, features)
+    real, dropped = coerce_rows(source.table, kinds, source.roles, source.where)
+    other = read_holdout(recipe, base, source, kinds, hashes, notes)
+    if dropped:
+        notes.append(NotTested(what="real rows without a target", why="they were dropped"))
+    compared = [c for c in columns if c != source.roles.group or c in features]
+    train, audit, clusters = split_rows(recipe, real, other, compared, source, notes)
+    parts = split_thirds(clusters, stream(recipe.seed, "split", "parts"))
+    if np.bincount(parts, minlength=3).min() < len(parts) / 10:
+        raise InputError(
+            "a few groups of rows that belong together hold most rows, so three audit parts cannot be made",
+            where=source.where,
+            mend="choose a finer data.group",
+        )
+    features = _drop_constant(train, features, spec.encode, notes)
+    threshold: float | None = None
+    classes: tuple[str, ...]
+    if source.roles.target_threshold is not None:
+        threshold, classes = threshold_classes(train[source.roles.target], source.roles)
+    else:
+        classes = order_classes(pd.concat([train, audit])[source.roles.target], source.roles, where=source.where)
+    for rows, frame in (("training", train), ("audit", audit)):
+        codes = encode_target(frame[source.roles.target], classes, threshold, where=source.where)
+        check_support(codes, classes, source.roles.target, rows, where=source.where)
+    columns_kept = tuple(FeatureColumn(name, kinds[name].kind) for name in features)
+    if spec.encode == "none" and any(kinds[name].date for name in features):
+        raise InputError(
+            "a date column is no plain number, which encode: none needs",
+            where=source.where,
+            mend="exclude it, or use data.encode: standard",
+        )
+    attributes = _code_attributes(source, kinds, train, audit, notes)
+    _check_synthesizers(recipe, features, source.roles)
+    _note_unknown_makers(recipe, notes)
+    try:
+        encoder = fit_encoder(train, columns_kept, spec.encode)
+        encoder.transform(audit)
+    except InputError as error:
+        raise InputError(error.what, where=source.where, mend=error.mend) from None
+    parts.flags.writeable = clusters.flags.writeable = False
+    hashes |= _other_files(recipe, base)
+    hashes["audit"] = _frame_hash(audit)
+    hashes["split"] = _digest(_frame_hash(train), hashes["audit"], hashlib.sha256(parts.tobytes() + clusters.tobytes()).hexdigest())
+    return Dataset(
+        name=source.name,
+        train=train,
+        audit=audit,
+        features=columns_kept,
+        target=source.roles.target,
+        classes=classes,
+        attributes=attributes,
+        parts=parts,
+        clusters=clusters,
+        encoder=encoder,
+        hashes=hashes,
+        notes=tuple(notes),
+        holdout=spec.holdout is not None,
+        kinds=tuple(kinds[name] for name in columns),
+        threshold=threshold,
+    )
+
+
+def _settle_kinds(source: Source, columns: list[str], features: tuple[str, ...]) -> dict[str, ColumnKind]:
+    roles, kinds = source.roles, {}
+    for name in columns:
+        column = source.table[name]
+        if name == roles.target:
+            if column.isna().all():
+                raise InputError(f"target '{name}' has no values", where=source.where, mend="choose another target")
+            kinds[name] = target_kind(column, roles, where=source.where)
+        elif name == roles.group and name not in features:
+            kinds[name] = ColumnKind(name, "categorical")
+        else:
+            kinds[name] = infer_kind(column, where=source.where)
+            if name in features:
+                check_feature(coerce(column, kinds[name], where=source.where), kinds[name], where=source.where)
+    return kinds
+
+
+def _drop_constant(train: pd.DataFrame, features: tuple[str, ...], encode: str, notes: list[NotTested]) -> tuple[str, ...]:
+    if encode == "none":
+        return features  # a user's own module expects every column where it is
+    constant = [name for name in features if train[name].nunique(dropna=False) < 2]
+    if constant:
+        notes.append(
+            NotTested(what=f"columns {', '.join(constant)} as inputs", why="each has one value in the training rows; they were dropped")
+        )
+    kept = tuple(name for name in features if name not in constant)
+    if not kept:
+        raise InputError("every input column has one value in the training rows", where="data", mend="give columns that vary")
+    return kept
+
+
+def _code_attributes(
+    source: Source, kinds: Mapping[str, ColumnKind], train: pd.DataFrame, audit: pd.DataFrame, notes: list[NotTested]
+) -> tuple[Attribute, ...]:
+    attributes = []
+    roles: tuple[tuple[Role, tuple[str, ...]], ...] = (("protected", source.roles.protected), ("proxy", source.roles.proxies))
+    for role, names in roles:
+        for name in names:
+            distinct = pd.concat([train[name], audit[name]]).nunique()
+            attribute, remarks = code_attribute(audit[name], kinds[name], role, distinct=distinct, where=source.where)
+            notes.extend(remarks)
+            if attribute is not None:
+                attributes.append(attribute)
+    return tuple(attributes)
+
+
+def _check_synthesizers(recipe: Recipe, features: tuple[str, ...], roles: Roles) -> None:
+    seen = [name for name in roles.protected if name in features]
+    for regime in recipe.regimes:
+        if regime.synthetic is not None and not regime.synthetic.sees_protected and seen:
+            raise InputError(
+                f"the model reads '{seen[0]}', but synthesizer '{regime.synthetic.regime}' may not see it",
+                where="regimes: sees_protected",
+                mend=f"add '{seen[0]}' to data.exclude, or let the synthesizer see it",
+            )
+
+
+def _note_unknown_makers(recipe: Recipe, notes: list[NotTested]) -> None:
+    if recipe.data.holdout is not None:
+        return
+    for regime in recipe.regimes:
+        if regime.synthetic is not None and regime.synthetic.path is not None:
+            what = f"whether the audit rows were unknown to the maker of release {regime.synthetic.regime}"
+            notes.append(NotTested(what=what, why="no data.holdout given"))
+
+
+def _other_files(recipe: Recipe, base: Path) -> dict[str, str]:
+    """Hashes of the releases and checkpoints that the recipe names."""
+    hashes = {}
+    for regime in recipe.regimes:
+        if regime.synthetic is not None and regime.synthetic.path is not None:
+            what = f"release {regime.synthetic.regime}"
+            hashes[what] = sha256_file(resolve_path(regime.synthetic.path, base=base, what=what))
+        for number, text in enumerate(regime.checkpoints or ()):
+            path = resolve_path(text, base=base, what=f"checkpoint of regime '{regime.name}'")
+            hashes[f"checkpoint {regime.name} {number}"] = sha256_file(path)
+    return hashes
+
+
+def _frame_hash(frame: pd.DataFrame) -> str:
+    return hashlib.sha256(row_hashes(frame, list(frame.columns)).tobytes() + "\x1f".join(map(str, frame.columns)).encode()).hexdigest()
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def conform(dataset: Dataset, frame: pd.DataFrame, columns: tuple[str, ...], *, where: str, days: bool = False) -> pd.DataFrame:
+    """Bring another table to the kinds of the real one, with a fresh row index.
+
+    Args:
+        dataset: The real data.
+        frame: The raw table, which holds ``columns``.
+        columns: The columns to keep, in this order.
+        where: The table's place, for messages.
+        days: Dates come as numbers already, as a synthesizer makes them.
+
+    Raises:
+        InputError: a value cannot be read as the real column's kind.
+    """
+    kinds = {kind.name: kind for kind in dataset.kinds}
+    result: dict[str, Any] = {}
+    for name in columns:
+        kind = ColumnKind(name, kinds[name].kind) if days else kinds[name]
+        result[name] = coerce(frame[name], kind, where=where).to_numpy()
+    return pd.DataFrame(result)

@@ -1,0 +1,191 @@
+"""From raw feature columns to the float32 table that a model reads; learnt on real training rows only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from proxyaudit.data.columns import MISSING, OTHER
+from proxyaudit.errors import InputError
+
+__all__ = ["Encoder", "FeatureColumn", "fit_encoder"]
+
+Floats = NDArray[np.float32]
+MAX_ENCODED_LEVELS = 200
+# Encoded column names are published with the plan, so a level needs this many training rows to have one.
+MIN_PUBLISHED_ROWS = 11
+
+
+@dataclass(frozen=True)
+class FeatureColumn:
+    """One model input, in file order."""
+
+    name: str
+    kind: Literal["numeric", "categorical"]
+
+
+@dataclass(frozen=True)
+class _Numeric:
+    name: str
+    fill: float
+    mean: float
+    scale: float
+    indicator: bool
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        return ("", f"={MISSING}") if self.indicator else ("",)
+
+    def write(self, column: pd.Series[Any], out: Floats) -> None:
+        values = column.to_numpy(dtype=np.float64)
+        missing = np.isnan(values)
+        out[:, 0] = (np.where(missing, self.fill, values) - self.mean) / self.scale
+        if self.indicator:
+            out[:, 1] = missing
+
+
+@dataclass(frozen=True)
+class _Categorical:
+    name: str
+    levels: tuple[str, ...]
+    pooled: frozenset[str]
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        return tuple(f"={level}" for level in self.levels)
+
+    def write(self, column: pd.Series[Any], out: Floats) -> None:
+        codes, uniques = pd.factorize(column)
+        names = [OTHER if level in self.pooled else level for level in uniques] + [MISSING]
+        positions = pd.Index(self.levels).get_indexer(pd.Index(names))[codes]
+        known = positions >= 0
+        out[np.flatnonzero(known), positions[known]] = 1.0
+
+
+@dataclass(frozen=True)
+class _Plain:
+    name: str
+    suffixes: tuple[str, ...] = ("",)
+
+    def write(self, column: pd.Series[Any], out: Floats) -> None:
+        values = column.to_numpy(dtype=np.float64)
+        bad = ~(np.abs(values) <= np.finfo(np.float32).max)
+        if bad.any():
+            raise InputError(
+                f"column '{self.name}' has {int(bad.sum())} missing or too large values, which encode: none cannot hand to the model",
+                mend="fill them in the table, or use data.encode: standard",
+            )
+        out[:, 0] = values
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A fixed map from raw rows to the model's inputs.
+
+    Attributes:
+        columns: Names of the encoded columns, in order, each once.
+        sources: The feature that each encoded column comes from.
+    """
+
+    columns: tuple[str, ...]
+    sources: tuple[str, ...]
+    parts: tuple[_Numeric | _Categorical | _Plain, ...]
+
+    def transform(self, frame: pd.DataFrame) -> Floats:
+        """Encode rows.
+
+        Args:
+            frame: Coerced rows that hold every feature; other columns are ignored.
+
+        Returns:
+            ``(n, p)`` float32. A category that training never showed is all zeros in its columns.
+
+        Raises:
+            InputError: a value is too large for a 32-bit float, or missing with ``encode: none``.
+        """
+        encoded = np.zeros((len(frame), len(self.columns)), dtype=np.float32)
+        start = 0
+        for part in self.parts:
+            stop = start + len(part.suffixes)
+            with np.errstate(over="ignore"):
+                part.write(frame[part.name], encoded[:, start:stop])
+            if not np.isfinite(encoded[:, start:stop]).all():
+                raise InputError(f"column '{part.name}' holds a number too large for the model", mend="rescale it, or correct the value")
+            start = stop
+        return encoded
+
+
+def fit_encoder(frame: pd.DataFrame, features: tuple[FeatureColumn, ...], encode: Literal["standard", "none"]) -> Encoder:
+    """Learn an encoder from real training rows.
+
+    ``standard``: numbers are standardised, missing ones set to the median with an indicator column;
+    categories become one column per level, missing ones a level of their own. Levels with fewer than
+    11 rows, and all but the 199 largest of more than 200, share the column ``(other)``.
+    ``none``: numbers pass unchanged.
+
+    Args:
+        frame: Coerced training rows.
+        features: The model's inputs in file order.
+        encode: The rule.
+
+    Raises:
+        InputError: ``none`` with a column that is no number or has gaps; numbers too large to standardise.
+    """
+    if encode == "none":
+        other = [feature.name for feature in features if feature.kind != "numeric"]
+        if other:
+            raise InputError(
+                f"column '{other[0]}' is no number, which encode: none needs", mend="exclude or recode it, or use data.encode: standard"
+            )
+        plain = tuple(_Plain(feature.name) for feature in features)
+        encoder = Encoder(tuple(p.name for p in plain), tuple(p.name for p in plain), plain)
+        encoder.transform(frame)
+        return encoder
+    parts = tuple(_fit_numeric(frame[f.name]) if f.kind == "numeric" else _fit_categorical(frame[f.name]) for f in features)
+    names = [part.name + suffix for part in parts for suffix in part.suffixes]
+    sources = [part.name for part in parts for _ in part.suffixes]
+    return Encoder(_unique(names), tuple(sources), parts)
+
+
+def _fit_numeric(column: pd.Series[Any]) -> _Numeric:
+    values = column.to_numpy(dtype=np.float64)
+    missing = np.isnan(values)
+    fill = float(np.median(values[~missing])) if not missing.all() else 0.0
+    filled = np.where(missing, fill, values)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, scale = float(filled.mean()), float(filled.std())
+    if not (np.isfinite(mean) and np.isfinite(scale)):
+        raise InputError(f"column '{column.name}' holds numbers too large to standardise", mend="rescale it")
+    return _Numeric(str(column.name), fill, mean, scale if scale > 0 else 1.0, int(missing.sum()) >= MIN_PUBLISHED_ROWS)
+
+
+def _fit_categorical(column: pd.Series[Any]) -> _Categorical:
+    counts = Counter(column.where(column.notna(), MISSING))
+    missing = counts.pop(MISSING, 0)
+    ranked = sorted(counts, key=lambda level: (-counts[level], level))
+    kept = [level for level in ranked if counts[level] >= MIN_PUBLISHED_ROWS]
+    if len(ranked) > MAX_ENCODED_LEVELS:
+        kept = kept[: MAX_ENCODED_LEVELS - 1]
+    pooled = frozenset(ranked) - frozenset(kept)
+    tail = [OTHER] if sum(counts[level] for level in pooled) >= MIN_PUBLISHED_ROWS and OTHER not in kept else []
+    tail += [MISSING] if missing >= MIN_PUBLISHED_ROWS else []
+    return _Categorical(str(column.name), (*sorted(kept), *tail), pooled)
+
+
+def _unique(names: list[str]) -> tuple[str, ...]:
+    """Number names that coincide: a column ``a=b`` and level ``b`` of column ``a`` would read alike."""
+    taken = set(names)
+    seen: set[str] = set()
+    result = []
+    for name in names:
+        fresh, number = name, 2
+        while fresh in seen or (fresh != name and fresh in taken):
+            fresh, number = f"{name}#{number}", number + 1
+        seen.add(fresh)
+        result.append(fresh)
+    return tuple(result)

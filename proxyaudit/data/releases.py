@@ -1,0 +1,116 @@
+"""Releases: synthetic tables that someone else made, brought to the real table's kinds or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from proxyaudit.data.dataset import Dataset, conform
+from proxyaudit.data.sources import require_columns
+from proxyaudit.data.splits import row_hashes
+from proxyaudit.data.tables import read_table, resolve_path
+from proxyaudit.errors import InputError
+from proxyaudit.recipe import Recipe
+from proxyaudit.types import NotTested
+
+__all__ = ["load_releases", "release_notes"]
+
+MIN_SHOWN_ROWS = 11  # a count of fewer people is not published
+
+
+def load_releases(recipe: Recipe, dataset: Dataset, base: Path) -> dict[str, pd.DataFrame]:
+    """Read every release file and bring it to the real table's kinds.
+
+    Features and target must be there; protected columns and proxies that are no inputs may be
+    lacking; other columns are ignored.
+
+    Returns:
+        Coerced rows by regime name.
+
+    Raises:
+        InputError: a column is missing, a value cannot be read, or the target is missing, constant or unknown.
+    """
+    releases = {}
+    for entry in recipe.regimes:
+        spec = entry.synthetic
+        if spec is None or spec.path is None:
+            continue
+        what = f"release {spec.regime}"
+        path = resolve_path(spec.path, base=base, what=what)
+        table = read_table(path, what=what)
+        present = [str(name) for name in table.columns]
+        require_columns(tuple(f.name for f in dataset.features), present, where=str(path), role="input")
+        require_columns((dataset.target,), present, where=str(path), role="target")
+        columns = tuple(name for name in dataset.synthesis_columns(sees_protected=True) if name in present)
+        rows = conform(dataset, table, columns, where=str(path))
+        _check_release(rows, dataset, what, str(path))
+        releases[spec.regime] = rows
+    return releases
+
+
+def _check_release(rows: pd.DataFrame, dataset: Dataset, what: str, where: str) -> None:
+    missing = int(rows[dataset.target].isna().sum())
+    if missing:
+        raise InputError(f"{what}: {missing} rows have no target '{dataset.target}'", where=where, mend="fill or drop those rows")
+    if dataset.threshold is None:
+        unknown = ~rows[dataset.target].isin(dataset.classes)
+        if unknown.any():
+            raise InputError(
+                f"{what}: {int(unknown.sum())} rows have a target that is no class of the real data",
+                where=where,
+                mend=f"the classes of '{dataset.target}' are {', '.join(dataset.classes)}",
+            )
+    if len(np.unique(dataset.target_codes(rows))) < 2:
+        raise InputError(
+            f"{what}: target '{dataset.target}' has one value only",
+            where=where,
+            mend="a model cannot be trained on it; give another release",
+        )
+    for feature in dataset.features:
+        if rows[feature.name].isna().all() and dataset.train[feature.name].notna().any():
+            raise InputError(f"{what}: column '{feature.name}' has no values", where=where, mend="fill it, or exclude the column")
+        if feature.kind == "categorical" and _foreign_share(rows, dataset, feature.name) == 1:
+            raise InputError(
+                f"{what}: column '{feature.name}' shares no value with the real data",
+                where=where,
+                mend="write its categories as the real table does, or exclude the column",
+            )
+    try:
+        dataset.encoder.transform(rows)
+    except InputError as error:
+        raise InputError(f"{what}: {error.what}", where=", ".join(filter(None, (where, error.where))), mend=error.mend) from None
+
+
+def _foreign_share(rows: pd.DataFrame, dataset: Dataset, name: str) -> float:
+    """Share of known values that no real row has; the encoder can only leave them out."""
+    known = rows[name].dropna()
+    real = pd.concat([dataset.train[name], dataset.audit[name]])
+    return float((~known.isin(set(real.dropna()))).mean()) if len(known) else 0.0
+
+
+def release_notes(dataset: Dataset, releases: Mapping[str, pd.DataFrame]) -> tuple[NotTested, ...]:
+    """Say which releases hold categories that real data lack, or rows equal to audit rows, as a maker who copies leaves."""
+    notes = []
+    for name, rows in releases.items():
+        for feature in dataset.features:
+            foreign = _foreign_share(rows, dataset, feature.name) if feature.kind == "categorical" else 0.0
+            if foreign > 0:
+                why = f"no real row has them, so the model cannot see them ({foreign:.1%} of the column)"
+                notes.append(NotTested(what=f"release {name}: some categories of column {feature.name}", why=why))
+        columns = list(rows.columns)
+        audit = row_hashes(dataset.audit, columns)
+        if len(np.unique(audit)) < len(audit) / 2:
+            continue  # coarse rows coincide by chance
+        copies = int(np.isin(row_hashes(rows, columns), audit).sum())
+        if copies:
+            shown = f"{copies}" if copies >= MIN_SHOWN_ROWS else f"fewer than {MIN_SHOWN_ROWS}"
+            notes.append(
+                NotTested(
+                    what=f"release {name} apart from rows it shares with the audit",
+                    why=f"{shown} of its {len(rows)} rows equal an audit row; some do by chance",
+                )
+            )
+    return tuple(notes)

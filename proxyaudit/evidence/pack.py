@@ -1,0 +1,205 @@
+"""The evidence pack: everything that one audit leaves behind, on disk and in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+import yaml
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from safetensors import SafetensorError
+
+from proxyaudit.errors import InputError, IntegrityError
+from proxyaudit.evidence.canonical import canonical_json, parse_json
+from proxyaudit.evidence.manifest import MANIFEST, check_manifest, is_complete, replace_files, write_files
+from proxyaudit.types import SCHEMA_VERSION, Evidence
+
+__all__ = [
+    "PACK_FILES",
+    "REPORT_FILES",
+    "EvidencePack",
+    "check_manifest",
+    "find_run",
+    "is_complete",
+    "list_runs",
+    "read_pack",
+    "replace_reports",
+    "write_pack",
+]
+
+PACK_FILES = ("arrays.safetensors", "environment.json", "evidence.json", "plan.json", "recipe.yaml")
+REPORT_FILES = ("report.html", "report.md")
+_RUN_MARKS = (MANIFEST, "plan.json", "evidence.json")
+
+
+@dataclass(frozen=True)
+class EvidencePack:
+    """One audit: what was asked (recipe, plan), what was found (evidence, arrays), and where it ran (environment).
+
+    Args:
+        evidence: Findings, estimates, controls and what was not tested.
+        plan: The plan as fixed before measuring, with its digest.
+        recipe: The recipe as resolved.
+        environment: Times, durations and host facts; the only part that differs between two runs of one plan.
+        arrays: Arrays too large for JSON, by name; no row-level data. Copied in and read-only.
+    """
+
+    evidence: Evidence
+    plan: dict[str, Any]
+    recipe: dict[str, Any]
+    environment: dict[str, Any]
+    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Take copies of the arrays that nobody can change."""
+        copies = {name: np.array(array, order="C", copy=True) for name, array in self.arrays.items()}
+        for array in copies.values():
+            array.setflags(write=False)
+        object.__setattr__(self, "arrays", copies)
+
+
+def write_pack(pack: EvidencePack, folder: Path, *, reports: Mapping[str, str] | None = None) -> None:
+    """Write a run folder; its manifest comes last and makes it complete.
+
+    Args:
+        pack: What to write.
+        folder: Run folder; made if missing. Files of an earlier pack there are replaced.
+        reports: Rendered reports by file name (``report.html``, ``report.md``).
+    """
+    files = {
+        "arrays.safetensors": safetensors.numpy.save({name: pack.arrays[name] for name in sorted(pack.arrays)}),
+        "environment.json": canonical_json(pack.environment),
+        "evidence.json": canonical_json(pack.evidence.model_dump(mode="json")),
+        "plan.json": canonical_json(pack.plan),
+        "recipe.yaml": yaml.safe_dump(pack.recipe, sort_keys=False, allow_unicode=True, width=120).encode("utf-8", "backslashreplace"),
+    }
+    files.update({name: _text_bytes(text) for name, text in (reports or {}).items()})
+    write_files(folder, files)
+
+
+def replace_reports(folder: Path, reports: Mapping[str, str]) -> bool:
+    """Put freshly rendered reports into a run folder; True if any byte changed."""
+    new = {name: _text_bytes(text) for name, text in reports.items()}
+    if all((folder / name).is_file() and (folder / name).read_bytes() == data for name, data in new.items()) and not check_manifest(folder):
+        return False
+    replace_files(folder, new)
+    return True
+
+
+def read_pack(folder: Path, *, skip: tuple[str, ...] = ()) -> EvidencePack:
+    """Read a run folder after checking every file against the manifest.
+
+    Args:
+        folder: Run folder.
+        skip: Files whose hashes do not matter to the caller (the reports, when they are about to be rendered again).
+
+    Raises:
+        InputError: there is no such run, it did not end, or it was written by a newer version.
+        IntegrityError: a file is missing, was changed, was added, or is not what it says.
+    """
+    if not folder.is_dir():
+        raise InputError("no such run folder", where=str(folder), mend="'proxyaudit ls' lists the runs")
+    if not is_complete(folder):
+        raise InputError(
+            f"the run is not complete: {MANIFEST} is missing", where=str(folder), mend="run the same recipe again to resume it"
+        )
+    problems = check_manifest(folder, required=PACK_FILES, skip=skip)
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise IntegrityError(f"{problems[0]}{more} [{folder}]; the run was changed after it was written: use an untouched copy")
+    return EvidencePack(
+        evidence=_read_evidence(folder / "evidence.json"),
+        plan=_read_object(folder / "plan.json"),
+        recipe=_read_recipe(folder / "recipe.yaml"),
+        environment=_read_object(folder / "environment.json"),
+        arrays=_read_arrays(folder / "arrays.safetensors"),
+    )
+
+
+def find_run(path: Path) -> Path:
+    """Return the run folder that ``path`` means: itself, or the one complete run below it.
+
+    Raises:
+        InputError: there is no run there, or more than one.
+    """
+    if path.is_file():
+        path = path.parent
+    if not path.is_dir():
+        raise InputError("no such run folder", where=str(path), mend="'proxyaudit ls' lists the runs")
+    if any((path / mark).is_file() for mark in _RUN_MARKS):
+        return path
+    found = list_runs(path)
+    complete = [run for run in found if is_complete(run)]
+    if len(complete) == 1:
+        return complete[0]
+    if not complete:
+        state = "only runs that did not end" if found else "no run"
+        raise InputError(f"{state} below this folder", where=str(path), mend="name a run folder; 'proxyaudit ls' lists the runs")
+    raise InputError(f"{len(complete)} runs below this folder", where=str(path), mend=f"name one of them, e.g. {complete[0]}")
+
+
+def list_runs(folder: Path, *, depth: int = 3) -> list[Path]:
+    """Run folders at or below ``folder``, complete or not, sorted; hidden folders and links are left out."""
+    if any((folder / mark).is_file() for mark in _RUN_MARKS):
+        return [folder]
+    if depth == 0:
+        return []
+    try:
+        inside = sorted(p for p in folder.iterdir() if p.is_dir() and not p.is_symlink() and not p.name.startswith("."))
+    except OSError:
+        return []
+    return [run for child in inside for run in list_runs(child, depth=depth - 1)]
+
+
+def _text_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "replace")
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        document = parse_json(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise IntegrityError(f"{path.name} cannot be read ({error}) [{path.parent}]") from None
+    if not isinstance(document, dict):
+        raise IntegrityError(f"{path.name} is not a JSON object [{path.parent}]")
+    return document
+
+
+def _read_recipe(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_bytes())
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        raise IntegrityError(f"{path.name} cannot be read [{path.parent}]") from None
+    if not isinstance(document, dict):
+        raise IntegrityError(f"{path.name} is not a mapping [{path.parent}]")
+    return document
+
+
+def _read_evidence(path: Path) -> Evidence:
+    document = _read_object(path)
+    version = str(document.get("schema_version", ""))
+    if version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
+        raise InputError(
+            f"the evidence has schema version {version[:20]!r}, this proxyaudit reads {SCHEMA_VERSION}",
+            where=str(path),
+            mend="use the version of proxyaudit that wrote it",
+        )
+    try:
+        return Evidence.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise IntegrityError(f"{path.name} does not follow its schema at {place}: {first['msg']} [{path.parent}]") from None
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        loaded: dict[str, NDArray[Any]] = safetensors.numpy.load(path.read_bytes())
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise IntegrityError(f"{path.name} cannot be read ({error}) [{path.parent}]") from None
+    return dict(sorted(loaded.items()))

@@ -1,0 +1,188 @@
+"""What every model of an audit is: a torch module in eval mode, its outputs as probabilities, its named sites."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from proxyaudit.errors import InputError
+
+PENULTIMATE = "penultimate"
+
+
+@dataclass(frozen=True)
+class Tap:
+    """Where in a module a site is read and written.
+
+    Attributes:
+        module: Dotted name of the submodule.
+        side: Whether the site is the submodule's output or the tensor handed to it.
+        tail: How the rest of the forward pass can be run from the site's value alone: ``method`` (the module has
+            ``tail(site, value)``), ``head`` (the tapped submodule's output is the model's output), ``none`` (only a
+            whole forward pass will do).
+    """
+
+    module: str
+    side: Literal["input", "output"]
+    tail: Literal["method", "head", "none"] = "none"
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A torch module with the places where an audit looks into it.
+
+    Attributes:
+        module: The module, on the CPU and in eval mode. Treated as immutable: training and loading return new objects.
+        n_classes: Number of target classes K; outputs have one column for K = 2 and K columns otherwise.
+        sites: Profiled hidden sites in forward order; contains ``verdict_sites``.
+        verdict_sites: The sites that decide the verdict.
+        taps: Where each site is read, by site name.
+        details: How the weights came to be (origin, epochs run, validation loss, ...), JSON-able.
+    """
+
+    module: nn.Module
+    n_classes: int
+    sites: tuple[str, ...]
+    verdict_sites: tuple[str, ...]
+    taps: dict[str, Tap]
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class TabularModule(nn.Module):
+    """Base of the package's own architectures: they can run their last part alone."""
+
+    batch_limit: int | None = None
+
+    def tail(self, site: str, value: Tensor) -> Tensor:
+        """Return the raw output from the value at ``site``: the forward pass without what lies before the site."""
+        raise NotImplementedError
+
+
+def to_logits(raw: Any, n_classes: int, n_rows: int, *, what: str = "the model") -> Tensor:
+    """Bring what a module returned into logits of shape (n, 1) for two classes or (n, K) for more.
+
+    Args:
+        raw: ``(n,)``, ``(n, 1)`` or ``(n, 2)`` logits for two classes, ``(n, K)`` for K > 2. The two-column softmax
+            keeps its second column: it equals the sigmoid of the difference of the columns.
+        n_classes: Number of classes K.
+        n_rows: Number of rows n that went in.
+        what: Name of the model in the error.
+
+    Raises:
+        InputError: anything else came back.
+    """
+    wanted = f"({n_rows},), ({n_rows}, 1) or ({n_rows}, 2)" if n_classes == 2 else f"({n_rows}, {n_classes})"
+    mend = f"forward must return one float tensor of logits of shape {wanted}"
+    if not isinstance(raw, Tensor):
+        raise InputError(f"{what} returned a {type(raw).__name__}, not a tensor", mend=mend)
+    shape = tuple(raw.shape)
+    if raw.is_complex() or raw.dtype == torch.bool:
+        raise InputError(f"{what} returned {str(raw.dtype).removeprefix('torch.')} values", mend=mend)
+    values: Tensor = raw if raw.is_floating_point() else raw.to(torch.float32)
+    if n_classes == 2:
+        if shape == (n_rows,):
+            return values[:, None]
+        if shape == (n_rows, 1):
+            return values
+        if shape == (n_rows, 2):
+            return values[:, 1:] - values[:, :1]
+    elif shape == (n_rows, n_classes):
+        return values
+    raise InputError(f"{what} returned shape {shape} for {n_rows} rows and {n_classes} classes", mend=mend)
+
+
+def n_columns(model: TrainedModel) -> int:
+    """Return the number C of output columns: 1 for two classes, K otherwise."""
+    return 1 if model.n_classes == 2 else model.n_classes
+
+
+def probabilities(logits: Tensor) -> NDArray[np.float64]:
+    """Turn logits (n, 1) or (n, K) into float64 probabilities of the same shape."""
+    wide = logits.detach().to(torch.float64)
+    probs = torch.sigmoid(wide) if wide.shape[1] == 1 else torch.softmax(wide, dim=1)
+    return np.asarray(probs.numpy(), dtype=np.float64)
+
+
+def as_tensor(array: NDArray[Any], dtype: torch.dtype = torch.float32) -> Tensor:
+    """Copy an array into a tensor (a copy also for read-only memory maps, which torch will not share)."""
+    return torch.tensor(np.asarray(array), dtype=dtype)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Run code that draws from the global generators under ``seed`` and leave their states as found.
+
+    Torch initialisers, dropout and a user's factory draw from global generators, which is why they are seeded here at
+    all; nothing else in the package reads them.
+    """
+    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng(devices=[]):
+        try:
+            torch.default_generator.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002
+            yield
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)  # noqa: NPY002
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Use only deterministic algorithms, then restore the setting."""
+    before, warn_only = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn_only)
+
+
+@contextmanager
+def inference(module: nn.Module) -> Iterator[None]:
+    """Eval mode, no gradients, and every submodule really executed.
+
+    The fused path of torch's transformer layers skips submodules when no hook is set, so values would differ in the
+    last digits between a pass with hooks and one without.
+    """
+    fused = torch.backends.mha.get_fastpath_enabled()
+    if any(part.training for part in module.modules()):
+        module.eval()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+
+
+def copy_module(module: nn.Module) -> nn.Module:
+    """Copy a module with its weights.
+
+    Raises:
+        InputError: a user's module holds something that cannot be copied.
+    """
+    try:
+        return copy.deepcopy(module)
+    except Exception as error:
+        line = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"the module cannot be copied ({type(error).__name__}: {line})", mend="keep no results of forward on self"
+        ) from error
+
+
+def batch_rows(module: nn.Module, asked: int) -> int:
+    """Return the rows per batch: what was asked, or less where attention would need too much memory."""
+    if asked < 1:
+        raise ValueError("batch_size must be positive")
+    limit = module.batch_limit if isinstance(module, TabularModule) else None
+    return asked if limit is None else max(1, min(asked, limit))

@@ -1,0 +1,47 @@
+"""Build a model with random initial weights and resolve its sites."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from proxyaudit.models.base import TrainedModel, seeded
+from proxyaudit.models.module import make_module
+from proxyaudit.models.sites import own_sites, probe_sites, select_sites
+from proxyaudit.models.tabular import make_tabular
+from proxyaudit.recipe import ModelSpec, ModuleSpec, SitesSpec
+from proxyaudit.seeding import integer_seed
+
+
+def build_model(spec: ModelSpec, sites: SitesSpec, *, n_inputs: int, n_classes: int, base: Path, seed: int) -> TrainedModel:
+    """Build the model of a recipe; its weights are a function of ``seed`` alone.
+
+    Args:
+        spec: The recipe's model. Kind ``module`` executes the user's own Python file, because the recipe says so.
+        sites: The recipe's site globs.
+        n_inputs: Columns p of the encoded table.
+        n_classes: Number of target classes K >= 2.
+        base: Folder of the recipe; a user's factory lies in it.
+        seed: Root of the initial weights.
+
+    Returns:
+        The model in eval mode. The global random states of torch, numpy and Python are left as found.
+
+    Raises:
+        InputError: the factory cannot be used, its module does not take the table, or a site glob matches nothing.
+    """
+    if n_inputs < 1 or n_classes < 2:
+        raise ValueError("a model needs at least one input column and two classes")
+    with seeded(integer_seed(seed, "initial weights")):
+        if isinstance(spec, ModuleSpec):
+            module = make_module(spec, n_inputs=n_inputs, n_classes=n_classes, base=base)
+            candidates = probe_sites(module, n_inputs=n_inputs, n_classes=n_classes, what=f"the module of '{spec.factory}'")
+            every = spec.sites
+        else:
+            tabular = make_tabular(spec, n_inputs, 1 if n_classes == 2 else n_classes)
+            candidates = own_sites(tabular.site_taps(), tabular.site_aliases())
+            every, module = ("*",), tabular
+    module.eval()
+    names, verdict = select_sites(candidates, sites, every=every)
+    parameters = sum(p.numel() for p in module.parameters())
+    details = {"kind": spec.kind, "origin": "initial", "parameters": parameters}
+    return TrainedModel(module, n_classes, names, verdict, {name: candidates.taps[name] for name in names}, details)

@@ -1,0 +1,176 @@
+"""Weights on disk: safetensors only. Nothing that is read here is ever executed.
+
+Pickle-based files (``.pt``, ``.bin``, ...) are refused by name and by content, since unpickling runs code. The header is
+checked against the module (names, shapes, kinds of number) before any tensor is read.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from proxyaudit.errors import InputError
+from proxyaudit.models.base import TrainedModel, copy_module
+
+_PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".zip"})
+_CONVERT = "convert it: safetensors.torch.save_file(model.state_dict(), path)"
+_UNREADABLE = (SafetensorError, OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, MemoryError)
+_LARGEST_HEADER = 100_000_000  # the limit of the safetensors format
+
+
+def save_weights(model: TrainedModel, path: Path) -> None:
+    """Write all parameters and buffers; tied tensors are written under each of their names.
+
+    The file appears whole or not at all (temporary name, fsync, rename).
+    """
+    tensors = {name: value.detach().contiguous().clone() for name, value in _state(model.module, "the model").items()}
+    write_bytes(path, save(tensors))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name, flush it to disk, then rename it."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with partial.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
+
+
+def load_weights(model: TrainedModel, path: Path, *, what: str) -> TrainedModel:
+    """Return a copy of ``model`` with the weights of a safetensors file.
+
+    Numbers are brought to the module's own dtype (half-precision files are fine). A name may be missing only if the
+    module ties it to one that is there (``safetensors.torch.save_model`` writes tied tensors once).
+
+    Args:
+        model: Architecture and sites.
+        path: The file.
+        what: What the file is, e.g. ``"checkpoint 2 of regime 'vendor-b'"``; leads every error.
+
+    Raises:
+        InputError: not safetensors, unreadable, missing or extra names, other shapes, NaN or infinite weights.
+    """
+    where = str(path)
+    _refuse_pickle(path, what, where)
+    module = copy_module(model.module)
+    state = _state(module, what)
+    buffers = {name for name, _ in module.named_buffers()}
+    loaded: dict[str, Tensor] = {}
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            names = list(file.keys())
+            _check_names(names, state, what, where)
+            for name in names:
+                shape = tuple(file.get_slice(name).get_shape())
+                if shape != tuple(state[name].shape):
+                    raise InputError(
+                        f"{what}: tensor '{name}' has shape {shape}, the model wants {tuple(state[name].shape)}",
+                        where=where,
+                        mend="the factory and the checkpoint belong to different architectures or another number of columns",
+                    )
+            for name in names:
+                loaded[name] = _cast(file.get_tensor(name), state[name], name, what, where, is_buffer=name in buffers)
+    except _UNREADABLE as error:
+        raise InputError(
+            f"{what} is not a readable safetensors file ({_line(error)})", where=where, mend="copy or save it again"
+        ) from error
+    try:
+        # A name that is left out is tied to one that is there: loading the one fills both.
+        module.load_state_dict(loaded, strict=False)
+    except Exception as error:
+        raise InputError(f"{what} cannot be loaded: {_line(error)}", where=where, mend="check the factory") from error
+    after = module.state_dict()
+    for name, value in loaded.items():
+        if not torch.equal(after[name], value):
+            mend = "the model ties this tensor to another one, the checkpoint holds two different values"
+            raise InputError(f"{what}: tensor '{name}' did not arrive in the model", where=where, mend=mend)
+    module.eval()
+    return replace(model, module=module, details={**model.details, "origin": "checkpoint", "checkpoint": path.name})
+
+
+def _refuse_pickle(path: Path, what: str, where: str) -> None:
+    if path.suffix.lower() in _PICKLE_SUFFIXES:
+        raise InputError(
+            f"{what} is a '{path.suffix}' file; only safetensors is read, since other formats can run code", where=where, mend=_CONVERT
+        )
+    try:
+        size = path.stat().st_size
+        if not path.is_file():
+            raise InputError(f"{what} is not a file", where=where, mend="name one safetensors file")
+        with path.open("rb") as stream:
+            head = stream.read(16)
+    except FileNotFoundError:
+        raise InputError(f"{what}: no such file", where=where, mend="check 'checkpoints' in the recipe") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{what} cannot be read ({_line(error)})", where=where, mend="check the path and its permissions") from None
+    header = int.from_bytes(head[:8], "little")
+    if len(head) > 8 and head[8:9] == b"{" and header <= min(size - 8, _LARGEST_HEADER):
+        return  # a safetensors header of 640 bytes also begins like a pickle (80 02)
+    if head[:4] == b"PK\x03\x04" or (head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")):
+        raise InputError(f"{what} holds a pickle (a torch.save file), which can run code and is not read", where=where, mend=_CONVERT)
+    if header > size - 8 or len(head) < 9:
+        raise InputError(f"{what} is not a safetensors file, or is cut off", where=where, mend=f"copy it again, or {_CONVERT}")
+
+
+def _state(module: nn.Module, what: str) -> dict[str, Tensor]:
+    state = module.state_dict()
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise InputError(f"{what}: the module keeps state '{name}' that is not a tensor", mend="drop get_extra_state from the module")
+    return dict(state)
+
+
+def _check_names(names: list[str], state: dict[str, Tensor], what: str, where: str) -> None:
+    tied = {_memory(state[name]) for name in names if name in state and state[name].numel()}
+    missing = [name for name in state if name not in set(names) and _memory(state[name]) not in tied]
+    extra = [name for name in names if name not in state]
+    if missing:
+        near = difflib.get_close_matches(missing[0], extra or names, n=1, cutoff=0.4)
+        hint = f"nearest name in the file: '{near[0]}'" if near else f"the file holds {', '.join(names[:4]) or 'no tensor'}"
+        raise InputError(f"{what} lacks {_count(missing)}", where=where, mend=hint)
+    if extra:
+        near = difflib.get_close_matches(extra[0], list(state), n=1, cutoff=0.4)
+        hint = f"nearest name in the model: '{near[0]}'" if near else "the factory makes another architecture"
+        raise InputError(f"{what} holds {_count(extra)} that the model does not have", where=where, mend=hint)
+
+
+def _count(names: list[str]) -> str:
+    return f"tensor '{names[0]}'" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+
+
+def _memory(value: Tensor) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+    # Empty tensors all have address 0; they are told apart from nothing and so never count as tied.
+    return (value.data_ptr() or id(value), tuple(value.shape), value.stride())
+
+
+def _cast(value: Tensor, own: Tensor, name: str, what: str, where: str, *, is_buffer: bool) -> Tensor:
+    if value.is_floating_point() != own.is_floating_point() or value.is_complex() != own.is_complex():
+        kinds = f"{str(value.dtype).removeprefix('torch.')}, the model wants {str(own.dtype).removeprefix('torch.')}"
+        raise InputError(f"{what}: tensor '{name}' is {kinds}", where=where, mend="save the checkpoint from this architecture")
+    cast = value.to(own.dtype)
+    broken = ~torch.isfinite(cast)
+    if is_buffer:
+        broken &= cast != own  # a mask of -inf that the module itself has is no defect
+    if bool(broken.any()):
+        raise InputError(
+            f"{what}: tensor '{name}' holds NaN or infinite weights", where=where, mend="the training that made it diverged; use another"
+        )
+    return cast
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

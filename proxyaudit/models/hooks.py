@@ -1,0 +1,50 @@
+"""Hooks at the sites of a model, inside a context manager that leaves none behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from proxyaudit.errors import InputError
+from proxyaudit.models.base import Tap, TrainedModel
+
+
+@contextmanager
+def tapped(model: TrainedModel, handle: Callable[[str, Tensor], Tensor | None], sites: tuple[str, ...]) -> Iterator[None]:
+    """Let ``handle(site, value)`` see, and replace if it returns a tensor, the value at each site of every pass inside.
+
+    All hooks are gone at the end, also when the forward pass raises.
+    """
+    handles: list[Any] = []
+    try:
+        for site in sites:
+            handles.append(_hook(model.module, site, model.taps[site], handle))
+        yield
+    finally:
+        for item in handles:
+            item.remove()
+
+
+def _hook(module: nn.Module, site: str, tap: Tap, handle: Callable[[str, Tensor], Tensor | None]) -> Any:
+    part = module.get_submodule(tap.module)
+
+    def after(_: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
+        return handle(site, _float_tensor(output, site))
+
+    def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        changed = handle(site, _float_tensor(args[0] if args else kwargs.get("input"), site))
+        if changed is None:
+            return None
+        return ((changed, *args[1:]), kwargs) if args else (args, {**kwargs, "input": changed})
+
+    return part.register_forward_hook(after) if tap.side == "output" else part.register_forward_pre_hook(before, with_kwargs=True)
+
+
+def _float_tensor(value: Any, site: str) -> Tensor:
+    if isinstance(value, Tensor) and value.is_floating_point() and value.ndim in (2, 3):
+        return value
+    shown = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+    raise InputError(f"site '{site}' gave {shown}", mend="a site is a float tensor (rows, d) or (rows, tokens, d) in every pass")

@@ -1,0 +1,130 @@
+"""A user's own torch module, made by the factory that the recipe names.
+
+This executes the user's Python file with the rights of the user, because the recipe says so: ``factory: nets.py:make``.
+It is the only place where an audit runs code from outside the package; checkpoints never execute anything. The file
+must lie in the recipe's folder, so that a recipe from elsewhere cannot reach for other files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from proxyaudit.errors import InputError
+from proxyaudit.recipe import ModuleSpec
+
+_CLASS_COUNT_NAMES = frozenset({"n_classes", "num_classes", "n_outputs", "num_outputs", "out_features"})
+
+
+def make_module(spec: ModuleSpec, *, n_inputs: int, n_classes: int, base: Path) -> nn.Module:
+    """Execute the factory's file and call the factory.
+
+    The factory is called as ``make(n_inputs)`` if it takes a positional argument, as ``make()`` otherwise, and as
+    ``make(n_inputs, n_classes)`` if it requires two or its second is named ``n_classes``. Weights that it draws come
+    from the global generators; the caller seeds them (``base.seeded``). Nothing is written beside the file.
+
+    Raises:
+        InputError: the file is not in the recipe's folder, cannot be read or executed, or the factory does not return
+            a torch module.
+    """
+    name = spec.factory.rpartition(":")[2]
+    where = f"model.factory '{spec.factory}'"
+    path = factory_path(spec, base)
+    dtype = torch.get_default_dtype()
+    try:
+        factory = getattr(_execute(path, where), name, None)
+        if not callable(factory):
+            raise InputError(f"'{path.name}' has no function '{name}'", where=where, mend="write file.py:function")
+        made = _call(factory, n_inputs, n_classes, where)
+    finally:
+        torch.set_default_dtype(dtype)
+    if not isinstance(made, nn.Module):
+        raise InputError(f"'{name}' returned a {type(made).__name__}", where=where, mend="return a torch.nn.Module")
+    return made.to("cpu").eval()
+
+
+def factory_path(spec: ModuleSpec, base: Path) -> Path:
+    """Return the factory's file (whose bytes belong into every digest of the model); executes nothing.
+
+    Raises:
+        InputError: the file does not exist or lies outside the recipe's folder ``base``.
+    """
+    file, where = spec.factory.rpartition(":")[0], f"model.factory '{spec.factory}'"
+    folder = base.resolve()
+    try:
+        path = (folder / file).resolve()
+        inside = path.is_relative_to(folder)
+        exists = path.is_file()
+    except (OSError, ValueError, RuntimeError):
+        raise InputError("the path cannot be used", where=where, mend="write file.py:function") from None
+    if not inside:
+        raise InputError(
+            "the file lies outside the recipe's folder", where=where, mend="put it beside the recipe: a recipe may run no other file"
+        )
+    if not exists:
+        raise InputError(f"no file '{file}' in the recipe's folder", where=where, mend="the path is relative to the recipe")
+    return path
+
+
+def _execute(path: Path, where: str) -> ModuleType:
+    """Run the file as a module of its own name: files of one name in two folders do not meet in ``sys.modules``."""
+    module = ModuleType("_proxyaudit_factory_" + hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).hexdigest()[:16])
+    module.__file__ = str(path)
+    before = sys.modules.get(module.__name__)
+    sys.modules[module.__name__] = module  # dataclasses and typing look a class's module up there
+    try:
+        exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), module.__dict__)
+    except (Exception, SystemExit) as error:
+        if before is None:
+            del sys.modules[module.__name__]
+        else:
+            sys.modules[module.__name__] = before
+        raise InputError(f"executing '{path.name}' failed: {_line(error)}", where=where, mend=_mend(error, path)) from error
+    return module
+
+
+def _mend(error: BaseException, path: Path) -> str:
+    if isinstance(error, SyntaxError):
+        return f"correct line {error.lineno or '?'} of {path.name}"
+    if isinstance(error, ModuleNotFoundError):
+        return f"install '{error.name}'; helpers of one's own belong into the same file or an installed package"
+    return f"'python {path.name}' must run through"
+
+
+def _call(factory: Callable[..., Any], n_inputs: int, n_classes: int, where: str) -> Any:
+    args = _arguments(factory, n_inputs, n_classes, where)
+    try:
+        return factory(*args)
+    except (Exception, SystemExit) as error:
+        shown = ", ".join(str(arg) for arg in args)
+        raise InputError(
+            f"calling it with ({shown}) raised {_line(error)}", where=where, mend="mend the function; it is called as make(n_inputs)"
+        ) from error
+
+
+def _arguments(factory: Callable[..., Any], n_inputs: int, n_classes: int, where: str) -> tuple[int, ...]:
+    try:
+        parameters = list(inspect.signature(factory).parameters.values())
+    except (TypeError, ValueError):
+        return (n_inputs,)
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    required = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if len(required) > 2 or any(p.kind is p.KEYWORD_ONLY for p in required):
+        names = ", ".join(p.name for p in required)
+        raise InputError(f"the function requires ({names})", where=where, mend="it may require n_inputs and n_classes only")
+    if len(positional) >= 2 and (len(required) == 2 or positional[1].name in _CLASS_COUNT_NAMES):
+        return (n_inputs, n_classes)
+    takes_any = bool(positional) or any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    return (n_inputs,) if takes_any else ()
+
+
+def _line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -1,0 +1,247 @@
+"""Which places of a module can be sites, and which of them a recipe's globs name.
+
+The places of a user's module are found by probing forward passes: a site is a submodule that runs exactly once and
+returns one float tensor (n, d) or (n, t, d), or ``penultimate``, the input of the last ``nn.Linear`` that runs.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from proxyaudit.errors import InputError
+from proxyaudit.models.base import PENULTIMATE, Tap, inference, seeded, to_logits
+from proxyaudit.recipe import SitesSpec
+
+# A prime, so that a leading dimension that equals it is the batch and hardly ever a width or a token count.
+_PROBE_ROWS = 11
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Places that can be sites, in forward order, and why the others cannot.
+
+    Attributes:
+        taps: Where each candidate is read, by name, in forward order.
+        aliases: Other names of candidates (a module whose output is the very tensor of the penultimate site).
+        refused: Reason by module name for what cannot be a site.
+    """
+
+    taps: dict[str, Tap]
+    aliases: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class _Seen:
+    """A tensor as a hook saw it, kept alive so that its memory is not given to another tensor."""
+
+    value: Any
+    moment: int
+    version: int = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.value, Tensor):
+            self.version = self.value._version
+
+    def is_same_tensor(self, other: _Seen) -> bool:
+        """Whether both are one piece of memory, in one shape, not written to in between."""
+        mine, theirs = self.value, other.value
+        if not (isinstance(mine, Tensor) and isinstance(theirs, Tensor)) or mine.shape != theirs.shape:
+            return False
+        return _same_memory(mine, theirs) and mine.stride() == theirs.stride() and self.version == other.version
+
+
+def own_sites(taps: dict[str, Tap], aliases: dict[str, str]) -> Candidates:
+    """Candidates of the package's own architectures."""
+    return Candidates(taps=taps, aliases=aliases)
+
+
+def select_sites(candidates: Candidates, sites: SitesSpec, *, every: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Resolve a recipe's globs to (profiled sites, verdict sites), each name once and in forward order.
+
+    Verdict sites are always profiled too.
+
+    Args:
+        candidates: What can be a site.
+        sites: The recipe's globs; ``all`` stands for ``every``.
+        every: What ``all`` means for this kind of model.
+
+    Raises:
+        InputError: a glob matches nothing.
+    """
+    verdict = _match(sites.verdict, candidates, every, where="sites.verdict")
+    profiled = _match(sites.profile, candidates, every, where="sites.profile")
+    order = list(candidates.taps)
+    return tuple(sorted(verdict | profiled, key=order.index)), tuple(sorted(verdict, key=order.index))
+
+
+def _match(globs: Iterable[str], candidates: Candidates, every: tuple[str, ...], *, where: str) -> set[str]:
+    found: set[str] = set()
+    for glob in [g for word in globs for g in (every if word == "all" else (word,))]:
+        names = {name for name in candidates.taps if fnmatchcase(name, glob)}
+        names |= {site for alias, site in candidates.aliases.items() if fnmatchcase(alias, glob)}
+        if not names:
+            raise _no_match(glob, candidates, where)
+        found |= names
+    if not found:
+        raise InputError("no site is named", where=where, mend="write 'penultimate', 'all' or names of sites")
+    return found
+
+
+def _no_match(glob: str, candidates: Candidates, where: str) -> InputError:
+    known = [*candidates.taps, *candidates.aliases]
+    reasons = [f"'{name}' {why}" for name, why in candidates.refused.items() if fnmatchcase(name, glob)]
+    near = difflib.get_close_matches(glob, known, n=3, cutoff=0.3) or known[:5]
+    because = f" ({reasons[0]})" if reasons else ""
+    return InputError(f"site '{glob}' matches nothing{because}", where=where, mend=f"nearest sites: {', '.join(near) or 'none'}")
+
+
+def probe_sites(module: nn.Module, *, n_inputs: int, n_classes: int, what: str) -> Candidates:
+    """Find the candidates of a user's module by running it on a small random table.
+
+    Args:
+        module: The module; put in eval mode.
+        n_inputs: Columns p of the table.
+        n_classes: Number of classes.
+        what: Name of the module in errors.
+
+    Raises:
+        InputError: forward raises, returns something other than logits, or a row's output is not a function of the
+            row alone (drawn at random, or dependent on the other rows of its batch): effects of swapping one row's
+            activations would then mean nothing.
+    """
+    table = torch.randn(_PROBE_ROWS, n_inputs, generator=torch.Generator().manual_seed(0))
+    with inference(module):
+        with seeded(0):
+            _forward(module, table[:2].clone(), what)  # lets lazy modules take their shapes before hooks are set
+            raw, outputs, inputs = _record(module, table, what)
+        logits = to_logits(raw, n_classes, _PROBE_ROWS, what=what)
+        half = _PROBE_ROWS // 2
+        with seeded(1):
+            again = to_logits(_forward(module, table[:half].clone(), what), n_classes, half, what=what)
+    if torch.isfinite(logits).all() and not torch.allclose(logits[:half], again, rtol=1e-3, atol=1e-4):
+        mend = "in eval mode forward must draw nothing at random and must not mix rows"
+        raise InputError(f"{what} gives a row another output from call to call or with other rows in its batch", mend=mend)
+    return _candidates(module, raw, outputs, inputs)
+
+
+def _forward(module: nn.Module, table: Tensor, what: str) -> Any:
+    try:
+        return module(table)
+    except Exception as error:
+        shape = tuple(table.shape)
+        mend = "forward takes the encoded table, float32 of shape (rows, columns), alone"
+        raise InputError(f"{what} fails on a table of shape {shape}: {type(error).__name__}: {str(error)[:200]}", mend=mend) from error
+
+
+def _record(module: nn.Module, table: Tensor, what: str) -> tuple[Any, dict[str, list[_Seen]], dict[str, list[_Seen]]]:
+    """Run one pass and note, for every submodule, what came in and out, and when."""
+    outputs: dict[str, list[_Seen]] = {}
+    inputs: dict[str, list[_Seen]] = {}
+    clock = iter(range(10**9))
+
+    def watch(name: str, part: nn.Module) -> list[Any]:
+        def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            value = args[0] if args else kwargs.get("input")
+            inputs.setdefault(name, []).append(_Seen(value, next(clock)))
+
+        def after(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
+            outputs.setdefault(name, []).append(_Seen(output, next(clock)))
+
+        return [part.register_forward_pre_hook(before, with_kwargs=True), part.register_forward_hook(after)]
+
+    handles: list[Any] = []
+    try:
+        for name, part in module.named_modules():
+            handles += watch(name, part)
+        raw = _forward(module, table.clone(), what)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return raw, outputs, inputs
+
+
+def _candidates(module: nn.Module, raw: Tensor, outputs: dict[str, list[_Seen]], inputs: dict[str, list[_Seen]]) -> Candidates:
+    parts = dict(module.named_modules())
+    # The root counts here, under its empty name: a bare nn.Linear is a model whose penultimate site is the table itself.
+    linears = [name for name, seen in inputs.items() if isinstance(parts[name], nn.Linear) and len(seen) == 1 and _fits(seen[0].value)]
+    last = max(linears, key=lambda name: inputs[name][0].moment, default=None)
+    boundary = inputs[last][0].moment if last is not None else None
+    moments: dict[str, int] = {}
+    taps: dict[str, Tap] = {}
+    aliases: dict[str, str] = {}
+    refused: dict[str, str] = {}
+    for name in parts:
+        if not name:
+            continue
+        reason = _refusal(outputs.get(name, []), raw, boundary)
+        if reason is not None:
+            refused[name] = reason
+        elif last is not None and outputs[name][0].is_same_tensor(inputs[last][0]):
+            aliases[name] = PENULTIMATE
+        elif name == PENULTIMATE:
+            refused[name] = "is a word of its own for the input of the last nn.Linear"
+        else:
+            taps[name], moments[name] = Tap(name, "output"), outputs[name][0].moment
+    if last is not None:
+        runs_last = _same_memory(outputs[last][0].value, raw) and outputs[last][0].version == raw._version
+        taps[PENULTIMATE] = Tap(last, "input", "head" if runs_last else "none")
+        moments[PENULTIMATE] = inputs[last][0].moment
+    elif taps:
+        final = max(taps, key=moments.__getitem__)
+        aliases[final] = PENULTIMATE
+        taps[PENULTIMATE], moments[PENULTIMATE] = taps.pop(final), moments[final]
+    refused.update(_shared_names(module, refused))
+    return Candidates({name: taps[name] for name in sorted(taps, key=moments.__getitem__)}, aliases, refused)
+
+
+def _shared_names(module: nn.Module, refused: dict[str, str]) -> dict[str, str]:
+    """Second names of a module that is registered twice: torch lists it under the first only."""
+    first: dict[int, str] = {}
+    second: dict[str, str] = {}
+    for name, part in module.named_modules(remove_duplicate=False):
+        if id(part) in first and name not in refused:
+            second[name] = f"is the same module as '{first[id(part)]}'"
+        first.setdefault(id(part), name)
+    return second
+
+
+def _refusal(seen: list[_Seen], raw: Tensor, boundary: int | None) -> str | None:
+    """Why a submodule cannot be a hidden site; None if it can.
+
+    From the last linear layer on, a tensor with as many values as the model's output is a form of the output (a head,
+    a container that ends in it, a softmax after it).
+    """
+    if not seen:
+        return "does not run in a forward pass"
+    if len(seen) > 1:
+        return f"runs {len(seen)} times in a forward pass"
+    value = seen[0].value
+    if not _fits(value):
+        shown = (
+            f"shape {tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
+            if isinstance(value, Tensor)
+            else f"a {type(value).__name__}"
+        )
+        return f"returns {shown}, not a float tensor (rows, d) or (rows, tokens, d)"
+    after_head = boundary is not None and seen[0].moment > boundary and value.numel() == raw.numel()
+    if after_head or (_same_memory(value, raw) and seen[0].version == raw._version):
+        return "is the model's output, not a hidden place"
+    return None
+
+
+def _fits(value: Any) -> bool:
+    if not isinstance(value, Tensor) or not value.is_floating_point() or value.ndim not in (2, 3):
+        return False
+    return value.shape[0] == _PROBE_ROWS and value.numel() > 0
+
+
+def _same_memory(a: Tensor, b: Tensor) -> bool:
+    return a.data_ptr() == b.data_ptr() and a.numel() == b.numel() and a.dtype == b.dtype

@@ -1,0 +1,154 @@
+"""The package's own architectures for tables: MLP, and ResNet and FT-Transformer from ``rtdl_revisiting_models``.
+
+Source: Gorishniy et al. 2021, "Revisiting Deep Learning Models for Tabular Data". Each class names its hidden sites in
+forward order (``site_taps``) and can run its last part alone from a site's value (``tail``).
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import cast
+
+import rtdl_revisiting_models as rtdl
+from torch import Tensor, nn
+
+from proxyaudit.models.base import PENULTIMATE, TabularModule, Tap
+from proxyaudit.recipe import FtTransformerSpec, MlpSpec, ResnetSpec
+
+# Attention holds heads x tokens x tokens floats a row; this many floats at most are held at once (64 MiB).
+_ATTENTION_FLOATS = 2**24
+
+
+class Mlp(TabularModule):
+    """Linear-ReLU(-Dropout) blocks ``hidden1``.. and a linear ``head``; a site is a block's output after the ReLU."""
+
+    def __init__(self, n_inputs: int, hidden: tuple[int, ...], n_outputs: int, dropout: float) -> None:
+        super().__init__()
+        self.n_hidden = len(hidden)
+        width = n_inputs
+        for i, next_width in enumerate(hidden, start=1):
+            self.add_module(f"hidden{i}", nn.Sequential(nn.Linear(width, next_width), nn.ReLU()))
+            width = next_width
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(width, n_outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return raw outputs (n, 1) or (n, K) for a table (n, p)."""
+        return self._from_block(0, x)
+
+    def _from_block(self, done: int, x: Tensor) -> Tensor:
+        for i in range(done + 1, self.n_hidden + 1):
+            x = self.dropout(self.get_submodule(f"hidden{i}")(x))
+        return cast(Tensor, self.head(x))
+
+    def tail(self, site: str, value: Tensor) -> Tensor:
+        """Return the raw output from the value at ``site``."""
+        done = self.n_hidden if site == PENULTIMATE else int(site.removeprefix("hidden"))
+        return self._from_block(done, value if done == self.n_hidden else self.dropout(value))
+
+    def site_taps(self) -> dict[str, Tap]:
+        """Sites in forward order; the last block is the penultimate site."""
+        taps = {f"hidden{i}": Tap(f"hidden{i}", "output", "method") for i in range(1, self.n_hidden)}
+        return {**taps, PENULTIMATE: Tap("head", "input", "method")}
+
+    def site_aliases(self) -> dict[str, str]:
+        """Other names of sites."""
+        return {f"hidden{self.n_hidden}": PENULTIMATE}
+
+
+class TabularResnet(TabularModule):
+    """Tabular ResNet; a site is the residual stream after a block, the penultimate one the input of the last linear."""
+
+    def __init__(self, n_inputs: int, spec: ResnetSpec, n_outputs: int) -> None:
+        super().__init__()
+        self.net = rtdl.ResNet(
+            d_in=n_inputs,
+            d_out=n_outputs,
+            n_blocks=spec.blocks,
+            d_block=spec.width,
+            d_hidden_multiplier=2.0,
+            dropout1=spec.dropout,
+            dropout2=0.0,
+        )
+        # rtdl adds the branch to the stream outside any module; these make the sums hookable.
+        self.streams = nn.ModuleList([nn.Identity() for _ in range(spec.blocks)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return raw outputs (n, 1) or (n, K) for a table (n, p)."""
+        return self._from_block(0, self.net.input_projection(x))
+
+    def _from_block(self, done: int, x: Tensor) -> Tensor:
+        for block, stream in list(zip(self.net.blocks, self.streams, strict=True))[done:]:
+            x = stream(x + block(x))
+        return cast(Tensor, self.net.output(x))
+
+    def tail(self, site: str, value: Tensor) -> Tensor:
+        """Return the raw output from the value at ``site``."""
+        if site == PENULTIMATE:
+            return cast(Tensor, self.net.output.linear(value))
+        return self._from_block(int(site.removeprefix("block")), value)
+
+    def site_taps(self) -> dict[str, Tap]:
+        """Sites in forward order."""
+        taps = {f"block{i + 1}": Tap(f"streams.{i}", "output", "method") for i in range(len(self.streams))}
+        return {**taps, PENULTIMATE: Tap("net.output.linear", "input", "method")}
+
+    def site_aliases(self) -> dict[str, str]:
+        """Other names of sites."""
+        return {}
+
+
+class FtTransformer(TabularModule):
+    """FT-Transformer over the encoded table as continuous features; a block's site is its token sequence."""
+
+    def __init__(self, n_inputs: int, spec: FtTransformerSpec, n_outputs: int) -> None:
+        super().__init__()
+        self.net = rtdl.FTTransformer(
+            n_cont_features=n_inputs,
+            cat_cardinalities=[],
+            d_out=n_outputs,
+            n_blocks=spec.blocks,
+            d_block=spec.width,
+            attention_n_heads=spec.heads,
+            attention_dropout=spec.dropout,
+            ffn_d_hidden_multiplier=4 / 3,  # the paper's factor for ReGLU
+            ffn_dropout=spec.dropout,
+            residual_dropout=0.0,
+        )
+        self.batch_limit = max(16, _ATTENTION_FLOATS // (spec.heads * (n_inputs + 1) ** 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return raw outputs (n, 1) or (n, K) for a table (n, p)."""
+        return cast(Tensor, self.net(x, None))
+
+    def tail(self, site: str, value: Tensor) -> Tensor:
+        """Return the raw output from the value at ``site``: tokens (n, t, d), or (n, d) at the penultimate site."""
+        backbone = self.net.backbone
+        if site == PENULTIMATE:
+            return cast(Tensor, backbone.output.linear(value))
+        rest = copy.copy(backbone)
+        rest._modules = {**backbone._modules, "blocks": nn.ModuleList(list(backbone.blocks)[int(site.removeprefix("block")) :])}
+        return cast(Tensor, rest(value))
+
+    def site_taps(self) -> dict[str, Tap]:
+        """Sites in forward order."""
+        taps = {f"block{i + 1}": Tap(f"net.backbone.blocks.{i}.output", "output", "method") for i in range(len(self.net.backbone.blocks))}
+        return {**taps, PENULTIMATE: Tap("net.backbone.output.linear", "input", "method")}
+
+    def site_aliases(self) -> dict[str, str]:
+        """Other names of sites."""
+        return {}
+
+    def undecayed(self) -> set[str]:
+        """Names of the parameters that the paper trains without weight decay: embeddings, normalisations, biases."""
+        spared = {id(p) for group in self.net.make_parameter_groups() if group.get("weight_decay") == 0.0 for p in group["params"]}
+        return {name for name, p in self.named_parameters() if id(p) in spared}
+
+
+def make_tabular(spec: MlpSpec | ResnetSpec | FtTransformerSpec, n_inputs: int, n_outputs: int) -> Mlp | TabularResnet | FtTransformer:
+    """Build the architecture of ``spec`` with weights drawn from torch's global generator (see ``base.seeded``)."""
+    if isinstance(spec, MlpSpec):
+        return Mlp(n_inputs, spec.hidden, n_outputs, spec.dropout)
+    if isinstance(spec, ResnetSpec):
+        return TabularResnet(n_inputs, spec, n_outputs)
+    return FtTransformer(n_inputs, spec, n_outputs)

@@ -1,0 +1,191 @@
+"""Training: AdamW, weighted cross-entropy, early stopping on a part of the given training rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from proxyaudit.errors import InputError, ProxyauditError, TaskError
+from proxyaudit.models.base import TrainedModel, as_tensor, batch_rows, copy_module, deterministic, inference, seeded, to_logits
+from proxyaudit.models.tabular import FtTransformer
+from proxyaudit.recipe import TrainingSpec
+from proxyaudit.seeding import integer_seed, stream
+
+_EVAL_ROWS = 8192
+
+
+def train_model(
+    model: TrainedModel,
+    x: NDArray[np.float32],
+    y: NDArray[np.int64],
+    weight: NDArray[np.float32],
+    spec: TrainingSpec,
+    seed: int,
+) -> TrainedModel:
+    """Train a copy of ``model``; the argument itself is not changed.
+
+    The loss of a batch is the mean of weight x cross-entropy with weights scaled to mean 1 over the training part, so a
+    row of weight 2 counts as two rows. With ``spec.patience`` a stratified ``validation_share`` of the rows is held out
+    and the weights of the best epoch are kept; with ``patience: null`` all rows train for all epochs and the last
+    weights are kept. Deterministic for one seed and one number of torch threads (the caller sets the threads).
+
+    Args:
+        model: The model with its initial weights.
+        x: Encoded table (n, p).
+        y: Class codes (n,) in 0..K-1.
+        weight: Row weights (n,), non-negative.
+        spec: How to train.
+        seed: Root of the batches, the dropout and the validation part.
+
+    Returns:
+        A new model in eval mode. ``details`` gains ``epochs_run``, ``best_epoch`` (1-based), ``training_loss``,
+        ``validation_loss`` (None without a validation part), ``training_rows`` and ``validation_rows``.
+
+    Raises:
+        InputError: values that cannot be trained on (NaN, weights that are negative or all zero).
+        TaskError: the loss became NaN or infinite, or a user's module failed in training mode.
+    """
+    x, y, weight = _checked(x, y, weight, model.n_classes)
+    weight = _class_weighted(y, weight, model.n_classes) if spec.class_weight == "balanced" else weight
+    train_rows, validation_rows = _split(y, spec, seed)
+    scale = float(weight[train_rows].mean())
+    if scale <= 0:
+        raise InputError("all training weights are zero", mend="check the reweighing")
+    module = copy_module(model.module)
+    fit = (as_tensor(x[train_rows]), as_tensor(y[train_rows], torch.int64), as_tensor(weight[train_rows] / scale))
+    held = (as_tensor(x[validation_rows]), as_tensor(y[validation_rows], torch.int64), as_tensor(weight[validation_rows] / scale))
+    try:
+        with deterministic(), seeded(integer_seed(seed, "dropout")):
+            details = _fit(module, model.n_classes, fit, held, spec, integer_seed(seed, "batches"))
+    except ProxyauditError:
+        raise
+    except Exception as error:
+        raise TaskError(f"training failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
+    module.eval()
+    rows = {"training_rows": len(train_rows), "validation_rows": len(validation_rows)}
+    return replace(model, module=module, details={**model.details, **details, **rows, "origin": "trained"})
+
+
+def _fit(
+    module: nn.Module, n_classes: int, fit: tuple[Tensor, ...], held: tuple[Tensor, ...], spec: TrainingSpec, seed: int
+) -> dict[str, Any]:
+    x, y, weight = fit
+    optimizer = _optimizer(module, spec)
+    generator = torch.Generator().manual_seed(seed)
+    best_loss, best_epoch, best_state = math.inf, 0, None
+    epoch, train_loss = 0, math.nan
+    for epoch in range(1, spec.epochs + 1):
+        module.train()
+        total = torch.zeros((), dtype=torch.float64)
+        for rows in _batches(len(x), spec.batch_size, generator):
+            loss = (_losses(module(x[rows]), y[rows], n_classes) * weight[rows]).mean()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            total += loss.detach() * len(rows)
+        train_loss = float(total) / len(x)
+        if not math.isfinite(train_loss):
+            raise TaskError(f"training diverged in epoch {epoch}: the loss is {train_loss}; lower model.learning_rate")
+        if not len(held[0]):
+            continue
+        held_loss = _held_loss(module, n_classes, held)
+        if not math.isfinite(held_loss):
+            raise TaskError(f"training diverged in epoch {epoch}: the validation loss is {held_loss}; lower model.learning_rate")
+        if held_loss < best_loss:
+            best_loss, best_epoch = held_loss, epoch
+            best_state = {name: value.detach().clone() for name, value in module.state_dict().items() if isinstance(value, Tensor)}
+        elif spec.patience is not None and epoch - best_epoch >= spec.patience:
+            break
+    if best_state is None:
+        return {"epochs_run": epoch, "best_epoch": epoch, "training_loss": train_loss, "validation_loss": None}
+    module.load_state_dict(best_state, strict=False)
+    return {"epochs_run": epoch, "best_epoch": best_epoch, "training_loss": train_loss, "validation_loss": best_loss}
+
+
+def _losses(raw: Any, y: Tensor, n_classes: int) -> Tensor:
+    """Cross-entropy per row in nats."""
+    logits = to_logits(raw, n_classes, len(y))
+    if n_classes == 2:
+        return functional.binary_cross_entropy_with_logits(logits[:, 0], y.to(logits.dtype), reduction="none")
+    return functional.cross_entropy(logits, y, reduction="none")
+
+
+def _held_loss(module: nn.Module, n_classes: int, held: tuple[Tensor, ...]) -> float:
+    x, y, weight = held
+    size = batch_rows(module, _EVAL_ROWS)
+    total = 0.0
+    with inference(module):
+        for i in range(0, len(x), size):
+            losses = _losses(module(x[i : i + size]), y[i : i + size], n_classes)
+            total += float((losses * weight[i : i + size]).sum(dtype=torch.float64))
+    mass = float(weight.sum(dtype=torch.float64))
+    return total / mass if mass > 0 else total
+
+
+def _batches(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Shuffled row indices; a last batch of one row joins the one before it (batch normalisation needs two)."""
+    order = torch.randperm(n, generator=generator)
+    starts = list(range(0, n, size))
+    if len(starts) > 1 and n - starts[-1] == 1:
+        starts.pop()
+    for start, stop in zip(starts, [*starts[1:], n], strict=True):
+        yield order[start:stop]
+
+
+def _optimizer(module: nn.Module, spec: TrainingSpec) -> torch.optim.Optimizer:
+    named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+    if not named:
+        raise InputError("the model has no parameter that can be trained", mend="leave requires_grad on, or list checkpoints")
+    spared = module.undecayed() if isinstance(module, FtTransformer) else set()
+    groups = [
+        {"params": [p for name, p in named if name not in spared], "weight_decay": spec.weight_decay},
+        {"params": [p for name, p in named if name in spared], "weight_decay": 0.0},
+    ]
+    fused = all(p.dtype in (torch.float32, torch.float64) for _, p in named)
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=spec.learning_rate, fused=fused or None)
+
+
+def _split(y: NDArray[np.int64], spec: TrainingSpec, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows for training and for validation, stratified by class; every class keeps at least one training row."""
+    everything = np.arange(len(y), dtype=np.int64)
+    if spec.patience is None:
+        return everything, everything[:0]
+    rng = stream(seed, "validation")
+    held = np.zeros(len(y), dtype=bool)
+    for level in np.unique(y):
+        rows = rng.permutation(np.flatnonzero(y == level))
+        wanted = max(1, round(spec.validation_share * len(rows)))
+        held[rows[: min(wanted, len(rows) - 1)]] = True
+    return everything[~held], everything[held]
+
+
+def _class_weighted(y: NDArray[np.int64], weight: NDArray[np.float32], n_classes: int) -> NDArray[np.float32]:
+    """Scale weights so that every class that occurs carries the same total."""
+    mass = np.bincount(y, weights=weight.astype(np.float64), minlength=n_classes)
+    factor = np.divide(mass.sum(), mass * np.count_nonzero(mass), out=np.zeros_like(mass), where=mass > 0)
+    return np.asarray(weight * factor[y], dtype=np.float32)
+
+
+def _checked(
+    x: NDArray[Any], y: NDArray[Any], weight: NDArray[Any], n_classes: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
+    x, y, weight = np.asarray(x, dtype=np.float32), np.asarray(y, dtype=np.int64), np.asarray(weight, dtype=np.float32)
+    if x.ndim != 2 or y.shape != (len(x),) or weight.shape != (len(x),):
+        raise ValueError(f"x {x.shape}, y {y.shape} and weight {weight.shape} do not belong together")
+    if len(x) < 2:
+        raise InputError(f"{len(x)} training rows are too few", mend="give at least two")
+    if not np.isfinite(x).all():
+        raise InputError("the encoded training table holds NaN or infinite values", mend="check the columns' values")
+    if not np.isfinite(weight).all() or (weight < 0).any():
+        raise InputError("training weights must be finite and not negative", mend="check the reweighing")
+    if y.min() < 0 or y.max() >= n_classes:
+        raise ValueError("class codes must lie in 0..n_classes-1")
+    return x, y, weight

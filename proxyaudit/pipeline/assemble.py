@@ -1,0 +1,356 @@
+"""From measurements of single models to estimates, controls and findings over seeds and regimes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proxyaudit.data.dataset import Attribute
+from proxyaudit.pipeline.cells import (
+    Cell,
+    decide_cells,
+    effect_measured,
+    gaps_within_label,
+    largest_gap,
+    leak_cell,
+    weighted_sum,
+)
+from proxyaudit.pipeline.controls import FAILED_AT, add_controls, negative_controls
+from proxyaudit.pipeline.ledger import Ledger, Run, public_count, significant
+from proxyaudit.pipeline.measure import OUTPUT_SITE, Measurement, cell_key, classes_of, group_codes, known_rows
+from proxyaudit.pipeline.plan import LEVEL, Prepared
+from proxyaudit.pipeline.tasks import INPUT_SITE, audit_labels, compared_groups
+from proxyaudit.probes.crossfit import auroc
+from proxyaudit.stats.intervals import Measured, crossed_interval, p_above, p_below
+from proxyaudit.types import Basis
+
+Floats = NDArray[np.float64]
+
+FEWEST_IN_LABEL = 30
+NEGATIVE_FAILED = "the negative control failed: a permuted attribute was found here too"
+UNIT_CLASSES = "fraction of log2 K, class-balanced"
+UNIT_VALUES = "R squared"
+UNIT_GAP = "difference in mean predicted probability"
+LEAK_METHOD = (
+    "cross-fitted ridge-logistic probe in whitened coordinates, nested regularisation, class-balanced; uncalibrated; "
+    "permutation null of the score statistic"
+)
+EFFECT_METHOD = "interchange of the LEACE subspace, donors share the label; minus random subspaces of equal rank"
+
+
+class Assembler:
+    """Builds the ledger of one run."""
+
+    def __init__(self, prepared: Prepared, inputs: Measurement, placebos: dict[str, NDArray[Any]], runs: Iterable[Run]) -> None:
+        """Keep what the estimates are made from."""
+        self.prepared, self.inputs, self.placebos = prepared, inputs, placebos
+        self.runs = {run.regime: run for run in runs}
+        self.dataset, self.margins = prepared.dataset, prepared.recipe.margins
+        self.clusters = prepared.dataset.clusters
+        self.labels = audit_labels(prepared)
+        self.followed = compared_groups(prepared)
+        self.sites, self.verdict_sites = prepared.model.sites, prepared.model.verdict_sites
+        self.ledger = Ledger()
+        self.basis: dict[tuple[str, str], Basis | None] = {}
+        self.negatives = negative_controls(self.runs.values(), self.dataset.attributes, self.sites)
+
+    def build(self) -> Ledger:
+        """Fill the ledger: inputs, regimes with references, controls."""
+        self._add_inputs()
+        for regime in self.prepared.regimes:
+            run = self.runs[regime.name]
+            cells = [cell for attribute in self.dataset.attributes for cell in self._cells(attribute, run)]
+            if regime.is_reference:
+                # A reference has numbers, never a verdict.
+                cells = [replace(cell, decides=False, reason=None if cell.measured is not None else cell.reason) for cell in cells]
+            blocked = {key[1:]: NEGATIVE_FAILED for key, p in self.negatives.items() if key[0] == regime.name and p <= FAILED_AT}
+            for cell in decide_cells(cells, blocked):
+                self.ledger.add(cell)
+            for attribute in self.dataset.attributes:
+                self._add_beside(attribute, run, reference=regime.is_reference)
+            self._add_task(run)
+        add_controls(self.ledger, self.runs.values(), self.dataset.attributes, self.verdict_sites, self.margins, self.negatives)
+        return self.ledger
+
+    # Cells ----------------------------------------------------------------------------------------------------------
+
+    def _unit(self, attribute: Attribute) -> str:
+        return UNIT_VALUES if classes_of(attribute) == 0 else UNIT_CLASSES
+
+    def _rows(self, attribute: Attribute) -> int:
+        known = known_rows(attribute)
+        return public_count(int(known.sum()), len(known))
+
+    def _cells(self, attribute: Attribute, run: Run) -> list[Cell]:
+        cells = []
+        for site in self.sites:
+            channel = "linear" if site in self.verdict_sites else "elsewhere"
+            base = Cell(
+                channel,
+                attribute.name,
+                run.regime,
+                site,
+                margin=self.margins.leak,
+                unit=self._unit(attribute),
+                method=LEAK_METHOD,
+                reason="absence is not tested by this version",
+            )
+            cells.append(self._leak(base, attribute, run, site))
+        cells.append(self._gap(attribute, run))
+        base = Cell(
+            "expressed",
+            attribute.name,
+            run.regime,
+            None,
+            "output leak",
+            margin=self.margins.leak,
+            unit=self._unit(attribute),
+            method=LEAK_METHOD + "; on the log-odds of the outputs",
+            can_be_absent=True,
+        )
+        cells.append(self._leak(base, attribute, run, OUTPUT_SITE))
+        return cells + [self._effect(attribute, run, site) for site in self.verdict_sites]
+
+    def _leak(self, base: Cell, attribute: Attribute, run: Run, site: str) -> Cell:
+        per_seed = [m.numbers["cells"][attribute.name][site] for m in run.measured]
+        arrays = [m.arrays for m in run.measured]
+        cell = leak_cell(base, per_seed, arrays, cell_key(attribute.name, site, ""), self.clusters)
+        return replace(cell, n=self._rows(attribute) if cell.n else None)
+
+    def _gap(self, attribute: Attribute, run: Run) -> Cell:
+        base = Cell(
+            "expressed",
+            attribute.name,
+            run.regime,
+            None,
+            "gap",
+            margin=self.margins.gap,
+            unit=UNIT_GAP,
+            method="largest difference in mean predicted probability over pairs of groups; simultaneous interval",
+            can_be_absent=True,
+        )
+        if not run.measured:
+            return replace(base, reason="the training or capture of this regime failed")
+        groups, names = group_codes(attribute)
+        found = largest_gap(run.outputs, groups, names, self.clusters, self.margins.gap, LEVEL)
+        return replace(
+            base,
+            measured=found["measured"],
+            interval=found["interval"],
+            group=self._described(found),
+            present_p=found["present_p"],
+            absent_p=found["absent_p"],
+            absent_in_every_seed=found["absent_in_every_seed"],
+            n=self._rows(attribute),
+            extras={"pair": found["pair"], "column": found["column"]},
+        )
+
+    def _described(self, found: dict[str, Any]) -> str:
+        classes = self.dataset.classes
+        outcome = classes[1] if len(classes) == 2 else classes[found["column"]]
+        return f"{found['group']}, predicted '{outcome}'"
+
+    def _effect(self, attribute: Attribute, run: Run, site: str) -> Cell:
+        _, (low, high), _ = self.followed[attribute.name]
+        base = Cell(
+            "used",
+            attribute.name,
+            run.regime,
+            site,
+            None,
+            f"{low} to {high}",
+            margin=self.margins.effect,
+            unit=UNIT_GAP,
+            method=EFFECT_METHOD,
+            reason="absence of use is not tested by this version (it needs the learned subspace)",
+        )
+        per_seed = [m.numbers["interchange"][attribute.name][site] for m in run.measured]
+        missing = [cell["reason"] for cell in per_seed if cell["reason"]]
+        if missing or not per_seed:
+            return replace(base, reason=missing[0] if missing else "the training or capture of this regime failed")
+        measured, branch, null_high = effect_measured(
+            per_seed, [m.arrays for m in run.measured], cell_key(attribute.name, site, ""), self.clusters
+        )
+        size = measured.value + float(np.mean([np.mean(cell["random"]) for cell in per_seed]))
+        return replace(
+            base,
+            measured=measured,
+            interval=crossed_interval(measured),
+            context=branch,
+            present_p=p_above(measured, self.margins.effect),
+            absent_p=p_below(measured, self.margins.effect),
+            null_rejected=size > null_high,
+            null_high=null_high,
+            n=per_seed[0]["n"] // 10 * 10,
+        )
+
+    # Numbers reported beside the deciding ones ----------------------------------------------------------------------
+
+    def _add_beside(self, attribute: Attribute, run: Run, *, reference: bool) -> None:
+        if not run.measured:
+            return
+        per_seed = [m.numbers["cells"][attribute.name] for m in run.measured]
+        for site in self.verdict_sites:
+            if all(cells[site]["leak"] is not None for cells in per_seed):
+                values = np.array([cells[site]["unweighted"] for cells in per_seed])
+                unit = UNIT_VALUES if classes_of(attribute) == 0 else "fraction of the attribute's entropy"
+                self._report("linear", attribute, run.regime, site, "unweighted", float(values.mean()), unit, LEAK_METHOD, values)
+        self._add_within(attribute, run)
+        for site in (*self.sites, OUTPUT_SITE):
+            relayed = np.array([np.mean(column) for column in zip(*(cells[site].get("placebo") or [] for cells in per_seed), strict=False)])
+            if len(relayed):
+                shown = site if site != OUTPUT_SITE else None
+                channel = "expressed" if site == OUTPUT_SITE else "linear" if site in self.verdict_sites else "elsewhere"
+                context = f"{run.regime}: 95th percentile of {len(relayed)} placebos" + (", output leak" if shown is None else "")
+                self._report(
+                    channel,
+                    attribute,
+                    "placebo",
+                    shown,
+                    context,
+                    float(np.quantile(relayed, 0.95)),
+                    self._unit(attribute),
+                    "label-planted on the inputs",
+                )
+            floor = [value for cells in per_seed for value in cells[site].get("floor") or []]
+            if floor and site in self.verdict_sites:
+                self._report(
+                    "linear",
+                    attribute,
+                    "floor",
+                    site,
+                    f"{run.regime}: permuted labels",
+                    float(np.mean(floor)),
+                    self._unit(attribute),
+                    LEAK_METHOD,
+                )
+        gap = self.placebo_gap(attribute, run)
+        if gap is not None:
+            self._report(
+                "expressed",
+                attribute,
+                "placebo",
+                None,
+                f"{run.regime}: 95th percentile of placebos, gap",
+                gap,
+                UNIT_GAP,
+                "label-planted on the inputs",
+            )
+        for site in self.verdict_sites:
+            cell = [m.numbers["interchange"][attribute.name][site] for m in run.measured]
+            for what, text in (
+                ("completeness", "share of the group difference that a fresh probe reads after the swap"),
+                ("selectivity", "change of a fresh probe of the label, share of the difference between labels"),
+            ):
+                found = np.array([c[what] for c in cell if c.get(what) is not None])
+                if len(found) and not reference:
+                    self._report(what, attribute, run.regime, site, None, float(found.mean()), "ratio", text, found)
+
+    def _report(
+        self,
+        channel: str,
+        attribute: Attribute,
+        regime: str,
+        site: str | None,
+        context: str | None,
+        value: float,
+        unit: str,
+        method: str,
+        seeds: Floats | None = None,
+    ) -> str:
+        identifier = self.ledger.add(
+            Cell(channel, attribute.name, regime, site, context, unit=unit, method=method, decides=False), value=value
+        )
+        if seeds is not None:
+            shown = tuple(float(significant(float(v)) or 0.0) for v in seeds)
+            self.ledger.estimates[-1] = self.ledger.estimates[-1].model_copy(update={"seed_values": shown, "seeds": len(shown)})
+        return identifier
+
+    def placebo_gap(self, attribute: Attribute, run: Run) -> float | None:
+        """95th percentile of the output gap over the attribute's placebos, mean over seeds."""
+        planted = self.placebos.get(attribute.name)
+        if planted is None or not run.measured:
+            return None
+        outputs = np.mean(run.outputs, axis=0)
+        sizes = []
+        for column in planted.T:
+            codes = (column > np.median(column)).astype(np.int64) if classes_of(attribute) == 0 else column
+            means = [outputs[codes == k].mean(axis=0) for k in np.unique(codes)]
+            sizes.append(float((np.max(means, axis=0) - np.min(means, axis=0)).max()))
+        return float(np.quantile(sizes, 0.95))
+
+    def _add_within(self, attribute: Attribute, run: Run) -> None:
+        estimate = self.ledger.find("expressed", attribute.name, run.regime, context="gap")
+        cell = self.ledger.cell_of(estimate) if estimate else None
+        if cell is None or cell.measured is None:
+            return
+        groups, _ = group_codes(attribute)
+        low, high = cell.extras["pair"]
+        base = Cell(
+            "expressed",
+            attribute.name,
+            run.regime,
+            None,
+            "gap within label",
+            cell.group,
+            unit=UNIT_GAP,
+            decides=False,
+            method="the same gap among rows of one true label, labels weighted as in the audit rows",
+        )
+        gaps = gaps_within_label(run.outputs, groups, self.labels, low, high, cell.extras["column"], self.clusters, FEWEST_IN_LABEL)
+        if gaps is None:
+            self.basis[attribute.name, run.regime] = "unknown"
+            self.ledger.add(replace(base, reason="a label has too few rows of one group"))
+            return
+        within = weighted_sum(gaps)
+        margin = self.margins.gap
+        above = min(1.0, min(2 * len(gaps) * p_above(gap.oriented(), margin) for _, gap in gaps))
+        below = max(p_below(gap.oriented(), margin) for _, gap in gaps)
+        self.basis[attribute.name, run.regime] = "beyond_label" if above <= 0.05 else "explained_by_label" if below <= 0.05 else "unknown"
+        self.ledger.add(replace(base, measured=within, interval=crossed_interval(within, LEVEL)))
+
+    def _add_task(self, run: Run) -> None:
+        if not run.measured:
+            return
+        classes = len(self.dataset.classes)
+        values = []
+        for outputs in run.outputs:
+            columns = [(outputs[:, 0], self.labels == 1)] if classes == 2 else [(outputs[:, k], self.labels == k) for k in range(classes)]
+            values.append(float(np.mean([auroc(scores, positive) for scores, positive in columns])))
+        self.ledger.add(
+            Cell(
+                "task",
+                "",
+                run.regime,
+                unit="AUROC of the target on the audit rows",
+                method="rank statistic",
+                decides=False,
+                measured=Measured(np.array(values), np.zeros(len(self.labels)), self.clusters),
+                n=len(self.labels),
+            )
+        )
+
+    def _add_inputs(self) -> None:
+        for attribute in self.dataset.attributes:
+            base = Cell(
+                "linear",
+                attribute.name,
+                "inputs",
+                INPUT_SITE,
+                margin=self.margins.leak,
+                unit=self._unit(attribute),
+                method=LEAK_METHOD,
+                decides=False,
+            )
+            cell = leak_cell(
+                base,
+                [self.inputs.numbers["cells"][attribute.name][INPUT_SITE]],
+                [self.inputs.arrays],
+                cell_key(attribute.name, INPUT_SITE, ""),
+                self.clusters,
+            )
+            self.ledger.add(replace(cell, n=self._rows(attribute)))

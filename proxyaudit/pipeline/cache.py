@@ -1,0 +1,106 @@
+"""Cache of finished tasks: a folder per digest of all inputs, committed by one rename."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+_MARKER = "done.json"
+# What only draws or prints has no part in a measured number.
+_NOT_MEASURING = ("reporting", "evidence", "templates", "decisions", "cli.py")
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 of the canonical JSON of a value."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """SHA-256 over the package's measuring code, so that a changed program never reuses old numbers."""
+    root = Path(__file__).resolve().parents[1]
+    total = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        inside = path.relative_to(root)
+        if not inside.parts[0].startswith(_NOT_MEASURING):
+            total.update(inside.as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return total.hexdigest()
+
+
+class Cache:
+    """Finished tasks under one folder.
+
+    A task writes into a private folder; its files are hashed into a marker, synced, and the folder is renamed
+    into place, so that a killed task leaves nothing that looks finished.
+    """
+
+    def __init__(self, root: Path) -> None:
+        """Use ``root``; it is made on the first commit."""
+        self.root = root
+
+    def folder(self, kind: str, digest: str) -> Path:
+        """Folder of a task's results."""
+        return self.root / kind / digest[:32]
+
+    def has(self, kind: str, digest: str) -> bool:
+        """Whether the task is finished and every file still has the bytes that were written."""
+        folder = self.folder(kind, digest)
+        try:
+            marker = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
+            return bool(marker["digest"] == digest) and all(file_digest(folder / name) == sha for name, sha in marker["files"].items())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return False
+
+    def commit(self, kind: str, digest: str, write: Callable[[Path], None]) -> Path:
+        """Run ``write`` on an empty folder and put the folder in place."""
+        target = self.folder(kind, digest)
+        self._prepare(target.parent)
+        work = target.parent / f".work-{digest[:32]}-{os.getpid()}"
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        try:
+            write(work)
+            files = {path.name: file_digest(path) for path in sorted(work.iterdir())}
+            for path in work.iterdir():
+                _sync(path)
+            marker = work / _MARKER
+            marker.write_text(json.dumps({"digest": digest, "files": files}, sort_keys=True), encoding="utf-8")
+            _sync(marker)
+            shutil.rmtree(target, ignore_errors=True)
+            work.rename(target)
+            _sync(target.parent)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        return target
+
+    def forget(self, kind: str, digest: str) -> None:
+        """Drop a task's results."""
+        shutil.rmtree(self.folder(kind, digest), ignore_errors=True)
+
+    def _prepare(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        ignore = self.root / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n", encoding="utf-8")
+            (self.root / "CACHEDIR.TAG").write_text("Signature: 8a477f597d28d172789f06886806bc55\n", encoding="utf-8")
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,92 @@
+"""Controls of the instrument: what fails here disables the decisions that rest on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from proxyaudit.data.dataset import Attribute
+from proxyaudit.pipeline.ledger import Ledger, Run
+from proxyaudit.pipeline.measure import OUTPUT_SITE
+from proxyaudit.recipe import Margins
+from proxyaudit.stats.multiplicity import holm
+
+Key = tuple[str, str, str | None]
+"""(regime, attribute, site); site is None for the outputs."""
+
+FOUND = 0.8  # share of plants that a positive control must find
+FAILED_AT = 0.05
+
+
+def negative_controls(runs: Iterable[Run], attributes: Sequence[Attribute], sites: Sequence[str]) -> dict[Key, float]:
+    """Holm-adjusted p-values of the permuted attribute at every site of every regime."""
+    keys: list[Key] = []
+    p_values: list[float] = []
+    for run in runs:
+        for attribute in attributes:
+            for site in (*sites, OUTPUT_SITE):
+                found = [m.numbers["cells"][attribute.name][site].get("floor_p") for m in run.measured]
+                p = [float(value) for value in found if value is not None]
+                if p:
+                    keys.append((run.regime, attribute.name, None if site == OUTPUT_SITE else site))
+                    p_values.append(min(1.0, min(p) * len(p)))
+    return dict(zip(keys, (float(p) for p in holm(p_values)), strict=True)) if keys else {}
+
+
+def add_controls(
+    ledger: Ledger,
+    runs: Iterable[Run],
+    attributes: Sequence[Attribute],
+    verdict_sites: Sequence[str],
+    margins: Margins,
+    negatives: dict[Key, float],
+) -> None:
+    """Write every control into the ledger."""
+    for (regime, name, site), p in negatives.items():
+        if site is None or site in verdict_sites:
+            channel = "linear" if site else "expressed"
+            ledger.control("negative", channel, name, regime, site, p > FAILED_AT, f"permuted attribute: Holm-adjusted p = {p:.3g}")
+    for run in runs:
+        for attribute in attributes:
+            for site in verdict_sites:
+                _add_plants(ledger, run, attribute, site)
+                _add_random_subspaces(ledger, run, attribute, site, margins.effect)
+        for site in verdict_sites:
+            _add_eraser(ledger, run, site, margins.leak)
+        _add_repetitions(ledger, run)
+
+
+def _add_plants(ledger: Ledger, run: Run, attribute: Attribute, site: str) -> None:
+    found = [m.numbers["cells"][attribute.name][site].get("plants_found") for m in run.measured]
+    plants = [p for p in found if p]
+    if not plants:
+        return
+    once, twice = (float(np.mean([p[times] for p in plants])) for times in ("1", "2"))
+    detail = f"plants found at the margin {once:.0%}, at twice the margin {twice:.0%}"
+    ledger.control("positive", "linear", attribute.name, run.regime, site, min(once, twice) >= FOUND, detail)
+
+
+def _add_random_subspaces(ledger: Ledger, run: Run, attribute: Attribute, site: str, margin: float) -> None:
+    cells = [m.numbers["interchange"][attribute.name][site] for m in run.measured]
+    sizes = [size for cell in cells if not cell["reason"] for size in cell["random"]]
+    if sizes:
+        high = float(np.quantile(sizes, 0.95))
+        detail = f"95th percentile of the effect of random subspaces: {high:.4f}"
+        ledger.control("random_subspace", "used", attribute.name, run.regime, site, high < margin, detail)
+
+
+def _add_eraser(ledger: Ledger, run: Run, site: str, margin: float) -> None:
+    residuals = [m.numbers["eraser"][site] for m in run.measured if m.numbers["eraser"].get(site)]
+    if residuals:
+        before, after = (float(np.mean([r[key] for r in residuals])) for key in ("before", "after"))
+        detail = f"planted leak {before:.3f} on fresh rows, {after:.3f} after LEACE"
+        ledger.control("eraser", "linear", None, run.regime, site, before > margin > after, detail)
+
+
+def _add_repetitions(ledger: Ledger, run: Run) -> None:
+    outputs = [m.arrays["outputs"] for m in run.measured]
+    if len(outputs) > 1:
+        same = any(np.array_equal(outputs[a], outputs[b]) for a in range(len(outputs)) for b in range(a))
+        detail = "two repetitions are identical and count as one" if same else "all repetitions differ"
+        ledger.control("repetition", "task", None, run.regime, None, not same, detail)

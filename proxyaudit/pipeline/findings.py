@@ -1,0 +1,251 @@
+"""Findings: for each attribute and regime the verdict, where it comes from, how it changed, and one sentence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from proxyaudit.data.dataset import Attribute
+from proxyaudit.pipeline.assemble import UNIT_GAP, Assembler
+from proxyaudit.pipeline.cells import Cell
+from proxyaudit.pipeline.ledger import Run, significant
+from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, fieller_ratio
+from proxyaudit.types import CHANNELS, Change, ChangeWord, Estimate, Finding, Origin, OriginWord, State
+from proxyaudit.verdicts import Decision, combine, decide
+
+UNCHANGED = (0.8, 1.25)
+NOT_YET = ("nonlinear", "beyond", "relearned")
+
+
+def find_all(assembler: Assembler) -> list[Finding]:
+    """Findings in the order attributes x regimes; adds the ratios to real training to the ledger."""
+    return [
+        _find(assembler, attribute, regime.name)
+        for attribute in assembler.dataset.attributes
+        for regime in assembler.prepared.regimes
+        if not regime.is_reference
+    ]
+
+
+def _find(assembler: Assembler, attribute: Attribute, regime: str) -> Finding:
+    ledger = assembler.ledger
+    own = [
+        e for e in ledger.estimates if (e.attribute, e.regime) == (attribute.name, regime) and e.state is not None and e.channel in CHANNELS
+    ]
+    states: dict[str, State] = dict.fromkeys(NOT_YET, "unknown")
+    for channel in CHANNELS:
+        found = [e.state for e in own if e.channel == channel and e.state is not None]
+        if channel not in NOT_YET:
+            # Two numbers of `expressed` (gap and output leak) are one channel: present in either, absent only in both.
+            states[channel] = combine(found) if found else "not_applicable"
+    decision = decide(states, absence_controls_passed=_positive_controls(assembler, attribute.name, regime))
+    run, real = assembler.runs[regime], assembler.runs.get("real")
+    linear, gap = (
+        strongest(ledger_linear(assembler, attribute.name, regime)),
+        ledger.find("expressed", attribute.name, regime, context="gap"),
+    )
+    change, retention = Change(encoding="not_applicable", use="not_applicable"), None
+    if regime != "real" and real is not None:
+        change, retention = _change(assembler, attribute.name, regime, linear, gap)
+    elif regime != "real":
+        change = Change(encoding="unknown", use="unknown")
+    origin = Origin(
+        encoding=_origin(assembler, attribute, run, linear, "linear") if states["linear"] == "present" else "not_applicable",
+        use=_origin(assembler, attribute, run, gap, "expressed") if "expressed" in decision.use else "not_applicable",
+    )
+    decided = [e for e in own if e.channel in decision.mechanisms and e.state in ("present", "absent")]
+    controls = [c.id for c in ledger.controls if c.regime == regime and c.attribute in (attribute.name, None)]
+    return Finding(
+        attribute=attribute.name,
+        role=attribute.role,
+        regime=regime,
+        verdict=decision.verdict,
+        at_least=decision.at_least,
+        encoding=decision.encoding,
+        use=decision.use,
+        recoverable=decision.recoverable,
+        mechanisms=decision.mechanisms,
+        basis=assembler.basis.get((attribute.name, regime)) if "expressed" in decision.use else None,
+        origin=origin,
+        change=change,
+        retention=retention,
+        sentence=sentence(attribute.name, regime, decision, linear, gap, len(run.measured), change, run.failures),
+        decided_by=tuple(e.id for e in decided),
+        would_settle=_would_settle(decision, own, run),
+        control_refs=tuple(controls),
+    )
+
+
+def ledger_linear(assembler: Assembler, attribute: str, regime: str) -> list[Estimate]:
+    """Linear estimates of a regime at its verdict sites."""
+    return [e for e in assembler.ledger.estimates if (e.channel, e.attribute, e.regime, e.context) == ("linear", attribute, regime, None)]
+
+
+def strongest(estimates: list[Estimate]) -> Estimate | None:
+    """The estimate with the largest value, the first of equals; ``None`` if there is none."""
+    return max(estimates, key=lambda e: -np.inf if e.value is None else e.value) if estimates else None
+
+
+def _positive_controls(assembler: Assembler, attribute: str, regime: str) -> bool:
+    mine = [c for c in assembler.ledger.controls if c.kind == "positive" and (c.attribute, c.regime) == (attribute, regime)]
+    return bool(mine) and all(c.passed for c in mine)
+
+
+def _origin(assembler: Assembler, attribute: Attribute, run: Run, estimate: Estimate | None, channel: str) -> OriginWord:
+    """``learned``: above untrained and above the placebos' 95th percentile by more than the margin; else ``relayed``."""
+    ledger = assembler.ledger
+    cell = ledger.cell_of(estimate) if estimate else None
+    if estimate is None or cell is None or cell.measured is None:
+        return "relayed"
+    margin = cell.margin
+    where = {"site": estimate.site} if channel == "linear" else {"context": "gap"}
+    untrained = ledger.find(channel, attribute.name, "untrained", **where)
+    before = ledger.cell_of(untrained).measured if untrained else None
+    if before is None or crossed_interval(cell.measured.oriented() - before.oriented()).low <= margin:
+        return "relayed"
+    if channel == "linear":
+        relayed = next(
+            (
+                e.value
+                for e in ledger.estimates
+                if (e.channel, e.attribute, e.regime, e.site) == ("linear", attribute.name, "placebo", estimate.site)
+                and (e.context or "").startswith(f"{run.regime}:")
+            ),
+            None,
+        )
+    else:
+        relayed = assembler.placebo_gap(attribute, run)
+    above = relayed is not None and crossed_interval(cell.measured.oriented()).low > relayed + margin
+    return "learned" if above else "relayed"
+
+
+def _change(assembler: Assembler, attribute: str, regime: str, linear: Estimate | None, gap: Estimate | None) -> tuple[Change, str | None]:
+    ledger = assembler.ledger
+    words: dict[str, ChangeWord] = {}
+    ratios: dict[str, str] = {}
+    for what, mine in (("encoding", linear), ("use", gap)):
+        where = {"site": mine.site, "context": None} if mine and what == "encoding" else {"context": "gap"}
+        theirs = ledger.find(mine.channel, attribute, "real", **where) if mine else None
+        top = ledger.cell_of(mine) if mine else None
+        bottom = ledger.cell_of(theirs) if theirs else None
+        if top is None or bottom is None or top.measured is None or bottom.measured is None:
+            words[what] = "unknown"
+            continue
+        word, ratio, difference = compare(top, bottom)
+        words[what] = word
+        _add_change(assembler, attribute, regime, what, top, difference)
+        if ratio is not None:
+            ratios[what] = ledger.add(
+                replace(_beside(top, "retention", f"{what}: ratio to real training", "ratio", "Fieller"), measured=None, interval=ratio),
+                value=ratio.value,
+            )
+    return Change(encoding=words["encoding"], use=words["use"]), ratios.get("encoding", ratios.get("use"))
+
+
+def _beside(cell: Cell, channel: str, context: str, unit: str, method: str) -> Cell:
+    return Cell(channel, cell.attribute, cell.regime, cell.site, context, cell.group, unit=unit, method=method, decides=False, n=cell.n)
+
+
+def _add_change(assembler: Assembler, attribute: str, regime: str, what: str, top: Cell, difference: Measured) -> None:
+    cell = _beside(
+        top, "change", f"{what}: difference to real training", top.unit if what == "encoding" else UNIT_GAP, "paired on the same rows"
+    )
+    assembler.ledger.add(replace(cell, measured=difference, interval=crossed_interval(difference)))
+
+
+def compare(mine: Cell, real: Cell) -> tuple[ChangeWord, Interval | None, Measured]:
+    """How a number changed against real training, from the paired difference on the same rows.
+
+    Returns:
+        The word, Fieller's interval of the ratio where real's lower bound exceeds the margin (else ``None``), and
+        the paired difference.
+    """
+    if mine.measured is None or real.measured is None:
+        raise ValueError("both numbers must have been measured")
+    top, bottom = mine.measured.oriented(), real.measured.oriented()
+    difference = top - bottom
+    interval = crossed_interval(difference)
+    ratio = None
+    if crossed_interval(bottom).low > real.margin:
+        ratio = fieller_ratio(top, bottom)
+    if ratio is not None and ratio.low >= UNCHANGED[0] and ratio.high <= UNCHANGED[1]:
+        return "unchanged", ratio, difference
+    if ratio is None and interval.low > -real.margin and interval.high < real.margin:
+        return "unchanged", ratio, difference
+    if interval.low > 0:
+        return "amplified", ratio, difference
+    if interval.high < 0:
+        return "eliminated" if mine.state == "absent" else "reduced", ratio, difference
+    return "unknown", ratio, difference
+
+
+def _would_settle(decision: Decision, own: list[Estimate], run: Run) -> str | None:
+    if run.failures:
+        return f"run the failed repetitions again: {run.failures[0]}"
+    if decision.verdict != "inconclusive":
+        return None
+    if decision.at_least == "hidden":
+        return (
+            "whether the model uses the feature: a test that can show absence of use (not in this version), "
+            "or more audit rows where an effect is near its margin"
+        )
+    reasons = sorted({e.reason for e in own if e.state == "unknown" and e.reason})
+    return "; ".join(reasons)[:400] or "channels that this version does not measure"
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{_number(estimate.value)} ({_number(estimate.low)} to {_number(estimate.high)})"
+
+
+def _number(value: float | None) -> str:
+    return "?" if value is None else f"{significant(value, 2):.2f}" if abs(value) >= 0.1 else f"{value:.3f}"
+
+
+_VERBS = {
+    "amplified": "more than in models trained on the real data",
+    "reduced": "less than in models trained on the real data",
+    "unchanged": "about as much as in models trained on the real data",
+    "eliminated": "no longer, unlike in models trained on the real data",
+}
+
+
+def sentence(
+    attribute: str,
+    regime: str,
+    decision: Decision,
+    linear: Estimate | None,
+    gap: Estimate | None,
+    models: int,
+    change: Change,
+    failures: tuple[str, ...] = (),
+) -> str:
+    """One plain sentence or two for people who do no machine learning."""
+    if models == 0:
+        return f"'{attribute}' could not be audited for '{regime}': every model failed ({failures[0] if failures else 'no models'})."
+    trained = f"all {models} models" if models > 1 else "the one model"
+    where = f"In {trained} of regime '{regime}'"
+    inside = (
+        f"a reader of the model's internal state recovers it (leak {_interval(linear)})"
+        if linear and linear.value is not None
+        else "its internal trace was not measured"
+    )
+    shown = (
+        f"predictions differ by {_interval(gap)} between groups ({gap.group})"
+        if gap and gap.value is not None
+        else "its outputs were not measured"
+    )
+    beside = f", {_VERBS[change.use]}" if change.use in _VERBS else ""
+    if decision.verdict == "exposed":
+        how = {"expressed": "shows in the outputs", "used": "moves the outputs when its internal trace is swapped"}
+        acts = " and ".join(how[m] for m in decision.mechanisms if m in how) or "can be read at the surface"
+        inner = inside if decision.encoding == "linear" else "inside, what a linear reader finds is not settled"
+        return f"{where}, '{attribute}' {acts}: {shown}{beside}; {inner}."
+    if decision.verdict == "hidden":
+        return f"{where}, '{attribute}' does not show in the outputs but is still inside: {inside}."
+    if decision.verdict == "removed":
+        return f"{where}, no channel of this audit found '{attribute}', and each could have found it at its margin."
+    if decision.at_least == "hidden":
+        place = inside if decision.encoding == "linear" else f"it was found through: {', '.join(decision.mechanisms)}"
+        return f"{where}, '{attribute}' is still inside: {place}. Whether the model uses it is not settled; {shown}."
+    return f"For regime '{regime}' the data cannot tell whether '{attribute}' is still in the model; {shown}."

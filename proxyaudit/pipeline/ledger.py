@@ -1,0 +1,111 @@
+"""The ledger: estimates and controls with their ids, rounded and safe to publish."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proxyaudit.pipeline.cells import Cell
+from proxyaudit.pipeline.measure import Measurement
+from proxyaudit.pipeline.plan import LEVEL
+from proxyaudit.stats.intervals import distinct_seeds
+from proxyaudit.types import Control, Estimate
+
+Floats = NDArray[np.float64]
+
+SMALLEST_CELL = 11  # people; anything smaller is not published, nor derivable by subtraction
+
+
+def significant(value: float | None, digits: int = 6) -> float | None:
+    """Round to significant digits: what is below the noise of summation order has no place in evidence."""
+    if value is None or not np.isfinite(value):
+        return None
+    return float(f"{value:.{digits}g}")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Measurements of one regime, one per seed that succeeded."""
+
+    regime: str
+    measured: tuple[Measurement, ...]
+    failures: tuple[str, ...] = ()
+
+    @property
+    def outputs(self) -> list[Floats]:
+        """Outputs of each seed's model, each ``(n, C)``."""
+        return [m.arrays["outputs"] for m in self.measured]
+
+
+@dataclass
+class Ledger:
+    """Collects estimates and controls and gives them ids in a fixed order."""
+
+    estimates: list[Estimate] = field(default_factory=list)
+    controls: list[Control] = field(default_factory=list)
+    cells: dict[str, Cell] = field(default_factory=dict)
+
+    def add(self, cell: Cell, *, value: float | None = None) -> str:
+        """Publish a cell; returns its id."""
+        identifier = f"E{len(self.estimates) + 1}"
+        measured, interval = cell.measured, cell.interval
+        self.estimates.append(
+            Estimate(
+                id=identifier,
+                channel=cell.channel,
+                attribute=cell.attribute or None,
+                regime=cell.regime,
+                site=cell.site,
+                group=cell.group,
+                context=cell.context,
+                state=cell.state,
+                p_present=significant(cell.present_p) if cell.decides else None,
+                p_absent=significant(cell.absent_p) if cell.decides and cell.can_be_absent else None,
+                value=significant(measured.value if measured is not None else value),
+                low=significant(interval.low) if interval else None,
+                high=significant(interval.high) if interval else None,
+                raw=significant(cell.raw),
+                level=LEVEL,
+                unit=cell.unit,
+                auroc=significant(cell.auroc),
+                n=cell.n,
+                seeds=len(distinct_seeds(measured.seed_values)) if measured is not None else None,
+                seed_values=tuple(float(significant(float(v)) or 0.0) for v in measured.seed_values) if measured is not None else (),
+                margin=cell.margin if cell.decides else None,
+                null_high=significant(cell.null_high),
+                method=cell.method,
+                reason=cell.reason,
+            )
+        )
+        self.cells[identifier] = cell
+        return identifier
+
+    def control(
+        self, kind: str, channel: str, attribute: str | None, regime: str, site: str | None, passed: bool | None, detail: str
+    ) -> str:
+        """Record a control; returns its id."""
+        identifier = f"C{len(self.controls) + 1}"
+        self.controls.append(
+            Control(id=identifier, kind=kind, channel=channel, attribute=attribute, regime=regime, site=site, passed=passed, detail=detail)
+        )
+        return identifier
+
+    def find(self, channel: str, attribute: str | None, regime: str, **where: str | None) -> Estimate | None:
+        """First estimate with these coordinates."""
+        for estimate in self.estimates:
+            if (estimate.channel, estimate.attribute, estimate.regime) == (channel, attribute, regime) and all(
+                getattr(estimate, key) == wanted for key, wanted in where.items()
+            ):
+                return estimate
+        return None
+
+    def cell_of(self, estimate: Estimate) -> Cell:
+        """The cell behind an estimate."""
+        return self.cells[estimate.id]
+
+
+def public_count(n: int, total: int) -> int:
+    """Rows to publish: rounded down where the rows left out would be a small cell by subtraction."""
+    return n // 10 * 10 if 0 < total - n < SMALLEST_CELL else n

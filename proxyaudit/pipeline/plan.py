@@ -1,0 +1,197 @@
+"""Planning: everything that is fixed before anything is measured, and its digest."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from proxyaudit.data.dataset import Dataset, load_dataset
+from proxyaudit.errors import InputError
+from proxyaudit.models import TrainedModel, build_model, load_weights
+from proxyaudit.models.module import factory_path
+from proxyaudit.pipeline.cache import code_digest, digest_of, file_digest
+from proxyaudit.recipe import Recipe, load_recipe
+from proxyaudit.regimes import Regime, common_training_size, load_releases, make_regimes
+from proxyaudit.seeding import integer_seed
+from proxyaudit.types import SCHEMA_VERSION
+
+LEVEL = 0.95
+FEWEST_PERMUTATIONS = 999
+_PACKAGES = ("proxyaudit", "numpy", "pandas", "scikit-learn", "scipy", "sdv", "torch", "safetensors", "rtdl_revisiting_models")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe with its data loaded, its regimes expanded and its model built once."""
+
+    recipe: Recipe
+    base: Path
+    dataset: Dataset
+    regimes: tuple[Regime, ...]
+    releases: dict[str, pd.DataFrame]
+    size: int
+    model: TrainedModel
+    plan: dict[str, Any]
+
+    def regime(self, name: str) -> Regime:
+        """The regime of a name."""
+        return next(regime for regime in self.regimes if regime.name == name)
+
+    def seeds_of(self, regime: Regime) -> int:
+        """Repetitions of a regime: its checkpoints, or the recipe's seeds."""
+        return len(regime.checkpoints) if regime.kind == "checkpoints" else self.recipe.seeds
+
+    def build(self, seed: int) -> TrainedModel:
+        """The model with its initial weights of one seed; the same for every regime, so that regimes are paired."""
+        return build_model(
+            self.recipe.model,
+            self.recipe.sites,
+            n_inputs=len(self.dataset.encoder.columns),
+            n_classes=len(self.dataset.classes),
+            base=self.base,
+            seed=integer_seed(self.recipe.seed, "model", seed),
+        )
+
+
+def prepare(recipe: Recipe, base: Path) -> Prepared:
+    """Load, check and expand everything; measure nothing and write nothing.
+
+    Raises:
+        InputError: anything in the recipe or the files it names that would make a task fail later.
+    """
+    dataset = load_dataset(recipe, base)
+    regimes = make_regimes(recipe, base)
+    releases = load_releases(recipe, dataset, base)
+    trained = [regime for regime in regimes if regime.needs_training]
+    size = common_training_size(recipe, dataset, releases) if trained else 0
+    model = build_model(
+        recipe.model,
+        recipe.sites,
+        n_inputs=len(dataset.encoder.columns),
+        n_classes=len(dataset.classes),
+        base=base,
+        seed=integer_seed(recipe.seed, "model", 0),
+    )
+    checkpoints: dict[str, str] = {}
+    for regime in regimes:
+        for path in regime.checkpoints:
+            load_weights(model, path, what=f"checkpoint of regime '{regime.name}'")
+            checkpoints[f"{regime.name}: {path.name}"] = file_digest(path)
+    plan = _plan(recipe, base, dataset, regimes, releases, size, model, checkpoints)
+    return Prepared(recipe, base, dataset, regimes, releases, size, model, plan)
+
+
+def prepare_file(recipe_path: Path, overrides: tuple[str, ...] = ()) -> Prepared:
+    """:func:`prepare` for a recipe file."""
+    recipe = load_recipe(recipe_path, overrides)
+    return prepare(recipe, Path(recipe_path).resolve().parent)
+
+
+@lru_cache(maxsize=2)
+def prepared_again(recipe_json: str, base: str, digest: str) -> Prepared:
+    """The same preparation in a worker process, kept for the next task.
+
+    Raises:
+        InputError: the data changed since the plan was made.
+    """
+    prepared = prepare(Recipe.model_validate_json(recipe_json), Path(base))
+    if prepared.plan["digest"] != digest:
+        raise InputError("the data or the program changed while the audit ran", where=prepared.recipe.name, mend="run it again")
+    return prepared
+
+
+def versions() -> dict[str, str]:
+    """Versions that a number may depend on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def permutations_needed(cells: int) -> int:
+    """Enough permutations that Holm over the cells can be passed (R >= 40 x cells)."""
+    return max(FEWEST_PERMUTATIONS, 40 * cells)
+
+
+def _plan(
+    recipe: Recipe,
+    base: Path,
+    dataset: Dataset,
+    regimes: tuple[Regime, ...],
+    releases: dict[str, pd.DataFrame],
+    size: int,
+    model: TrainedModel,
+    checkpoints: dict[str, str],
+) -> dict[str, Any]:
+    attributes = [{"name": a.name, "role": a.role, "kind": a.kind, "levels": list(a.levels)} for a in dataset.attributes]
+    cells = len(attributes) * (len(model.sites) + 3)
+    hashes = {**dataset.hashes, **{f"checkpoint {name}": sha for name, sha in checkpoints.items()}}
+    for name, table in releases.items():
+        hashes[f"release {name}"] = digest_of([int(value) for value in pd.util.hash_pandas_object(table, index=False)])
+    if recipe.model.kind == "module":
+        hashes["model factory"] = file_digest(factory_path(recipe.model, base))
+    tasks = 1 + sum(
+        (2 if regime.kind != "synthetic" else 3) * (len(regime.checkpoints) if regime.kind == "checkpoints" else recipe.seeds)
+        for regime in regimes
+    )
+    plan: dict[str, Any] = {
+        "name": recipe.name,
+        "seed": recipe.seed,
+        "seeds": recipe.seeds,
+        "regimes": [_describe(regime, size) for regime in regimes if not regime.is_reference],
+        "references": [*(regime.name for regime in regimes if regime.is_reference), "placebo", "inputs", "floor"],
+        "sites": {"verdict": list(model.verdict_sites), "profile": list(model.sites)},
+        "attributes": attributes,
+        "columns": list(dataset.encoder.columns),
+        "rows": {"train": len(dataset.train), "audit": len(dataset.audit), "training_size": size},
+        "holdout": dataset.holdout,
+        "target": {"name": dataset.target, "classes": list(dataset.classes)},
+        "margins": recipe.margins.model_dump(),
+        "level": LEVEL,
+        "cells": cells,
+        "permutations": permutations_needed(cells),
+        "tasks": tasks,
+        "notes": [note.model_dump() for note in dataset.notes],
+        "hashes": hashes,
+        "versions": versions(),
+        "schema_version": SCHEMA_VERSION,
+    }
+    digest = digest_of({"plan": plan, "recipe": recipe.model_dump(mode="json"), "code": code_digest()})
+    return {
+        "digest": digest,
+        "run_id": digest[:12],
+        **plan,
+        "estimated_minutes": _minutes(recipe, dataset, regimes, size, len(model.sites)),
+    }
+
+
+def _describe(regime: Regime, size: int) -> dict[str, Any]:
+    sees = regime.synthetic.sees_protected if regime.kind == "synthetic" and regime.synthetic is not None else None
+    rows = size if regime.needs_training else None
+    return {"name": regime.name, "kind": regime.kind, "of": regime.of, "ratio": regime.ratio, "sees_protected": sees, "training_rows": rows}
+
+
+# Seconds on one core for 1 000 rows, measured on Adult; a plan's cost is a rough guide and says so.
+_SYNTHESIS = {"gaussian_copula": 0.08, "tvae": 0.06, "ctgan": 0.6, "copulagan": 0.7}
+_EPOCH = {"mlp": 0.012, "resnet": 0.03, "ft_transformer": 1.5, "module": 0.02}
+
+
+def _minutes(recipe: Recipe, dataset: Dataset, regimes: tuple[Regime, ...], size: int, sites: int) -> float:
+    thousands, seconds = size / 1000, 5.0
+    for regime in regimes:
+        runs = len(regime.checkpoints) or recipe.seeds
+        if regime.kind == "synthetic" and regime.synthetic is not None and regime.synthetic.sdv is not None:
+            seconds += runs * thousands * _SYNTHESIS.get(regime.synthetic.sdv, 0.5) * (regime.synthetic.epochs or 10)
+        if regime.needs_training:
+            seconds += runs * thousands * _EPOCH[recipe.model.kind] * recipe.model.epochs
+        seconds += runs * len(dataset.attributes) * (sites + 1) * len(dataset.audit) / 1000 * 0.12
+    return round(seconds / 60 / 2, 1)

@@ -1,0 +1,239 @@
+"""The imperative shell: run the tasks of a plan, resume what is done, write the pack."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+
+from proxyaudit.errors import InputError
+from proxyaudit.evidence.pack import EvidencePack, is_complete, read_pack, write_pack
+from proxyaudit.pipeline.assemble import Assembler
+from proxyaudit.pipeline.cache import Cache
+from proxyaudit.pipeline.findings import find_all
+from proxyaudit.pipeline.ledger import Run
+from proxyaudit.pipeline.plan import Prepared, prepare_file, versions
+from proxyaudit.pipeline.tasks import Outcome, Task, one_thread, read_measurement, read_placebos, run_task, task_digests
+from proxyaudit.reporting.html import render_html
+from proxyaudit.reporting.markdown import render_markdown
+from proxyaudit.types import Evidence, NotTested, RunInfo
+
+CACHE_FOLDER = ".proxyaudit-cache"
+STAGES = ("synthesize", "train", "measure")
+
+_NOT_TESTED = (
+    ("non-linear readers", "not in this version; 'removed' is therefore never given"),
+    ("beyond: leakage beyond what the label explains", "not in this version"),
+    ("relearned: whether a little fine-tuning brings the feature back", "not in this version"),
+    ("absence inside the model and absence of use", "not in this version; those channels read 'unknown' where nothing was found"),
+)
+
+
+@dataclass(frozen=True)
+class ProgressEvent:
+    """One finished task or started stage."""
+
+    stage: str
+    done: int
+    total: int
+    detail: str
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Where the run lies and what it found; ``reused`` where it had been complete before."""
+
+    folder: Path
+    status: str
+    evidence: Evidence
+    reused: bool
+
+
+def plan_audit(recipe_path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Expand a recipe into its plan without measuring or writing anything.
+
+    Raises:
+        InputError: the recipe or a file it names cannot be used.
+    """
+    with one_thread():
+        return prepare_file(Path(recipe_path), overrides).plan
+
+
+def run_audit(
+    recipe_path: Path,
+    *,
+    overrides: tuple[str, ...] = (),
+    out: Path = Path("reports"),
+    jobs: int | None = None,
+    backend: str = "loky",
+    fresh: bool = False,
+    progress: Callable[[ProgressEvent], None] | None = None,
+) -> RunResult:
+    """Run an audit, or resume one that was interrupted.
+
+    Args:
+        recipe_path: The recipe file.
+        overrides: ``dotted.key=value`` strings.
+        out: Folder of all runs; this one lies in ``<out>/<recipe name>/<run id>``.
+        jobs: Worker processes; the number of cores if not given. Results do not depend on it.
+        backend: ``loky`` or ``dask``.
+        fresh: Forget what is done and measure again.
+        progress: Called after every task.
+
+    Raises:
+        InputError: the recipe, its data or the backend cannot be used; nothing has been written then.
+    """
+    started = time.time()
+    if backend not in ("loky", "dask"):
+        raise InputError(f"unknown backend '{backend}'", where="--backend", mend="use loky or dask")
+    if jobs is not None and jobs < 1:
+        raise InputError(f"{jobs} workers cannot work", where="--jobs", mend="give 1 or more")
+    with one_thread():
+        prepared = prepare_file(Path(recipe_path), overrides)
+    folder = out / prepared.recipe.name / prepared.plan["run_id"]
+    cache = Cache(out / CACHE_FOLDER)
+    tasks = task_digests(prepared)
+    if fresh:
+        for task in (task for stage in STAGES for task in tasks[stage]):
+            cache.forget(task.kind, task.digest)
+    elif is_complete(folder):
+        evidence = read_pack(folder).evidence
+        if evidence.run.status == "complete":
+            return RunResult(folder, evidence.run.status, evidence, reused=True)
+    workers = jobs or joblib.cpu_count()
+    failures = _run_stages(prepared, tasks, cache, workers, backend, progress)
+    with one_thread():
+        evidence, arrays = _assemble(prepared, tasks, cache, failures)
+    environment = {
+        "started": datetime.datetime.fromtimestamp(started, datetime.UTC).isoformat(timespec="seconds"),
+        "seconds": round(time.time() - started, 1),
+        "jobs": workers,
+        "backend": backend,
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "versions": versions(),
+        "failures": [failure for found in failures.values() for failure in found],
+    }
+    recipe = prepared.recipe.model_dump(mode="json", exclude_none=True)
+    pack = EvidencePack(evidence, prepared.plan, recipe, environment, arrays)
+    write_pack(pack, folder, reports={"report.html": render_html(pack), "report.md": render_markdown(pack)})
+    return RunResult(folder, evidence.run.status, evidence, reused=False)
+
+
+def _run_stages(
+    prepared: Prepared,
+    tasks: dict[str, list[Task]],
+    cache: Cache,
+    workers: int,
+    backend: str,
+    progress: Callable[[ProgressEvent], None] | None,
+) -> dict[str, list[str]]:
+    """Run every unfinished task, stage by stage; returns the failures by regime."""
+    failures: dict[str, list[str]] = {}
+    failed: set[tuple[str, int]] = set()
+    total = sum(len(tasks[stage]) for stage in STAGES)
+    done = 0
+    for stage in STAGES:
+        todo = []
+        for task in tasks[stage]:
+            if cache.has(task.kind, task.digest):
+                done += 1
+                _tell(progress, stage, done, total, task, "already done")
+            elif (task.regime, task.seed) in failed:
+                done += 1
+            else:
+                todo.append(task)
+        for outcome in _parallel(todo, prepared, cache, workers, backend):
+            done += 1
+            if outcome.error is not None:
+                failed.add((outcome.task.regime, outcome.task.seed))
+                failures.setdefault(outcome.task.regime, []).append(
+                    f"{stage} {outcome.task.regime}, repetition {outcome.task.seed}: {outcome.error}"
+                )
+            _tell(progress, stage, done, total, outcome.task, "failed" if outcome.error else "done")
+        if stage == "synthesize":
+            for regime in prepared.regimes:
+                for seed in range(prepared.seeds_of(regime)):
+                    if regime.of is not None and (regime.of, seed) in failed:
+                        failed.add((regime.name, seed))
+                        failures.setdefault(regime.name, []).append(f"{regime.name}, repetition {seed}: its source {regime.of} failed")
+        if "inputs" in failures:
+            raise InputError(
+                f"the inputs could not be measured: {failures['inputs'][0]}", where=prepared.recipe.name, mend="see the message"
+            )
+    return {regime: sorted(found) for regime, found in sorted(failures.items())}
+
+
+def _tell(progress: Callable[[ProgressEvent], None] | None, stage: str, done: int, total: int, task: Task, word: str) -> None:
+    if progress is not None:
+        where = task.regime if task.kind == "inputs" else f"{task.regime}, repetition {task.seed + 1}"
+        progress(ProgressEvent(stage, done, total, f"{where}: {word}"))
+
+
+def _parallel(todo: list[Task], prepared: Prepared, cache: Cache, workers: int, backend: str) -> Iterator[Outcome]:
+    arguments = (prepared.recipe.model_dump_json(), str(prepared.base), prepared.plan["digest"], str(cache.root))
+    if not todo:
+        return
+    if workers == 1 and backend == "loky":
+        yield from (run_task(task, *arguments) for task in todo)
+        return
+    if backend == "dask":
+        yield from _dask(todo, arguments, workers)
+        return
+    calls = (joblib.delayed(run_task)(task, *arguments) for task in todo)
+    yield from joblib.Parallel(n_jobs=min(workers, len(todo)), backend="loky", return_as="generator_unordered", batch_size=1)(calls)
+
+
+def _dask(todo: list[Task], arguments: tuple[str, str, str, str], workers: int) -> list[Outcome]:
+    try:
+        from dask.distributed import Client, LocalCluster
+    except ImportError:
+        raise InputError("dask is not installed", where="--backend dask", mend="pip install 'proxyaudit[dask]'") from None
+    with (
+        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster),
+        joblib.parallel_config(backend="dask"),
+    ):
+        return list(joblib.Parallel(n_jobs=workers, batch_size=1)(joblib.delayed(run_task)(task, *arguments) for task in todo))
+
+
+def _assemble(
+    prepared: Prepared, tasks: dict[str, list[Task]], cache: Cache, failures: dict[str, list[str]]
+) -> tuple[Evidence, dict[str, Any]]:
+    inputs = tasks["synthesize"][0]
+    placebos = read_placebos(prepared, cache, inputs.digest)
+    runs = []
+    for regime in prepared.regimes:
+        folders = [
+            cache.folder("measure", t.digest) for t in tasks["measure"] if t.regime == regime.name and cache.has("measure", t.digest)
+        ]
+        runs.append(Run(regime.name, tuple(read_measurement(folder) for folder in folders), tuple(failures.get(regime.name, ()))))
+    assembler = Assembler(prepared, read_measurement(cache.folder("inputs", inputs.digest)), placebos, runs)
+    ledger = assembler.build()
+    findings = find_all(assembler)
+    not_tested = [NotTested(what=what, why=why) for what, why in _NOT_TESTED] + list(prepared.dataset.notes)
+    evidence = Evidence(
+        run=RunInfo(
+            id=prepared.plan["run_id"],
+            name=prepared.recipe.name,
+            status="partial" if failures else "complete",
+            plan_digest=prepared.plan["digest"],
+            versions=versions(),
+            seed=prepared.recipe.seed,
+        ),
+        findings=tuple(findings),
+        estimates=tuple(ledger.estimates),
+        controls=tuple(ledger.controls),
+        not_tested=tuple(not_tested),
+    )
+    arrays = {f"{e.id}.seed_values": np.array(e.seed_values) for e in evidence.estimates if len(e.seed_values) > 1}
+    return evidence, arrays

@@ -1,0 +1,254 @@
+"""The tasks of a run: synthesize, train and capture, measure. Each is a pure function of its digest's inputs."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+from threadpoolctl import threadpool_limits
+
+from proxyaudit.activations import capture, read_activations, write_activations
+from proxyaudit.models import TrainedModel, load_weights, save_weights, train_model
+from proxyaudit.pipeline.cache import Cache, code_digest, digest_of
+from proxyaudit.pipeline.measure import (
+    OUTPUT_SITE,
+    Measurement,
+    eraser_residual,
+    groups_of,
+    measure_interchange,
+    measure_site,
+    plant_placebos,
+)
+from proxyaudit.pipeline.plan import Prepared, prepared_again, versions
+from proxyaudit.regimes import make_training_data, synthesize
+from proxyaudit.seeding import integer_seed, stream
+
+INPUT_SITE = "inputs"
+_EDGE = 1e-6  # keeps the log-odds of a saturated output finite
+
+
+@dataclass(frozen=True)
+class Task:
+    """One unit of work; plain strings and numbers only, so that it travels to any worker."""
+
+    kind: str  # "inputs", "synthesize", "train" or "measure"
+    regime: str
+    seed: int
+    digest: str
+    needs: tuple[tuple[str, str], ...] = ()  # (kind, digest) of the tasks whose results it reads
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task."""
+
+    task: Task
+    error: str | None
+    trace: str | None = None
+
+
+def task_digests(prepared: Prepared) -> dict[str, list[Task]]:
+    """Every task of a run by kind, each with the digest of all that its result depends on."""
+    recipe, data = prepared.recipe, prepared.plan["hashes"]
+    common = {
+        "code": code_digest(),
+        "versions": versions(),
+        "data": data,
+        "seed": recipe.seed,
+        "roles": recipe.data.model_dump(mode="json"),
+    }
+    measuring = {
+        **common,
+        "references": recipe.references.model_dump(),
+        "margins": recipe.margins.model_dump(),
+        "plan": prepared.plan["permutations"],
+        "attributes": prepared.plan["attributes"],
+    }
+    inputs = Task("inputs", "inputs", 0, digest_of({**measuring, "kind": "inputs"}))
+    # The inputs are measured beside the synthesizers: both must be done before anything is trained or measured.
+    tasks: dict[str, list[Task]] = {"synthesize": [inputs], "train": [], "measure": []}
+    synthesized: dict[tuple[str, int], str] = {}
+    for regime in prepared.regimes:
+        if regime.kind == "synthetic" and regime.synthetic is not None:
+            for seed in range(recipe.seeds):
+                spec = regime.synthetic.model_dump()
+                digest = digest_of({**common, "kind": "synthesize", "spec": spec, "size": prepared.size, "repetition": seed})
+                synthesized[regime.name, seed] = digest
+                tasks["synthesize"].append(Task("synthesize", regime.name, seed, digest))
+    model = recipe.model.model_dump(mode="json")
+    for regime in prepared.regimes:
+        for seed in range(prepared.seeds_of(regime)):
+            source = synthesized.get((regime.of or regime.name, seed), "")
+            described = {
+                "name": regime.name,
+                "kind": regime.kind,
+                "of": regime.of,
+                "ratio": regime.ratio,
+                "checkpoints": [p.name for p in regime.checkpoints],
+            }
+            trained = {
+                **common,
+                "kind": "train",
+                "regime": described,
+                "repetition": seed,
+                "size": prepared.size,
+                "source": source,
+                "model": model,
+                "sites": recipe.sites.model_dump(),
+            }
+            digest = digest_of(trained)
+            needs = (("synthesize", source),) if source else ()
+            tasks["train"].append(Task("train", regime.name, seed, digest, needs))
+            measured = digest_of({**measuring, "kind": "measure", "captured": digest, "inputs": inputs.digest})
+            tasks["measure"].append(Task("measure", regime.name, seed, measured, (("train", digest), ("inputs", inputs.digest))))
+    return tasks
+
+
+def run_task(task: Task, recipe_json: str, base: str, plan_digest: str, cache_root: str) -> Outcome:
+    """Run one task in this process; failures are returned, never raised, so that the other tasks go on."""
+    cache = Cache(Path(cache_root))
+    try:
+        with one_thread():
+            prepared = prepared_again(recipe_json, base, plan_digest)
+            run = {"inputs": _run_inputs, "synthesize": _run_synthesize, "train": _run_train, "measure": _run_measure}[task.kind]
+            cache.commit(task.kind, task.digest, lambda folder: run(task, prepared, cache, folder))
+    except Exception as error:
+        return Outcome(task, " ".join(f"{type(error).__name__}: {error}".split())[:500], traceback.format_exc())
+    return Outcome(task, None)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Fix the threads of one task, whatever the number of workers: bytes must not depend on it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(limits=1):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def audit_inputs(prepared: Prepared) -> NDArray[np.float32]:
+    """Encoded inputs of the audit rows, shape ``(n, p)``."""
+    return prepared.dataset.encoder.transform(prepared.dataset.audit)
+
+
+def audit_labels(prepared: Prepared) -> NDArray[np.int64]:
+    """True label of the audit rows, shape ``(n,)``."""
+    return prepared.dataset.target_codes(prepared.dataset.audit)
+
+
+def _run_inputs(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> None:
+    x = audit_inputs(prepared)
+    out = Measurement({}, {})
+    measure_site(
+        x,
+        prepared.dataset,
+        {},
+        site=INPUT_SITE,
+        root=prepared.recipe.seed,
+        permutations=prepared.plan["permutations"],
+        margin=prepared.recipe.margins.leak,
+        out=out,
+    )
+    leaks = {name: sites[INPUT_SITE]["leak"] for name, sites in out.numbers["cells"].items()}
+    placebos = plant_placebos(x, prepared.dataset, leaks, prepared.recipe.references.placebos, prepared.recipe.seed)
+    _write_measurement(out, folder)
+    save_file(
+        {f"{index}": np.ascontiguousarray(placebos[a.name]) for index, a in enumerate(prepared.dataset.attributes) if a.name in placebos},
+        folder / "placebos.safetensors",
+    )
+
+
+def read_placebos(prepared: Prepared, cache: Cache, digest: str) -> dict[str, NDArray[Any]]:
+    """Placebo label columns of each attribute."""
+    stored = load_file(cache.folder("inputs", digest) / "placebos.safetensors")
+    return {a.name: stored[str(index)] for index, a in enumerate(prepared.dataset.attributes) if str(index) in stored}
+
+
+def _run_synthesize(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> None:
+    spec = prepared.regime(task.regime).synthetic
+    if spec is None:
+        raise ValueError(f"regime {task.regime!r} is not synthesized here")
+    table = synthesize(spec, prepared.dataset, prepared.size, integer_seed(prepared.recipe.seed, "synthesizer", task.regime, task.seed))
+    table.to_parquet(folder / "table.parquet", index=False)
+
+
+def _train(task: Task, prepared: Prepared, cache: Cache) -> tuple[TrainedModel, dict[str, Any]]:
+    regime, model = prepared.regime(task.regime), prepared.build(task.seed)
+    if regime.kind == "checkpoints":
+        return load_weights(model, regime.checkpoints[task.seed], what=f"checkpoint of regime '{regime.name}'"), {}
+    if regime.kind == "untrained":
+        return model, {}
+    source = regime.of or regime.name
+    tables = {source: prepared.releases[source]} if source in prepared.releases else {}
+    for kind, digest in task.needs:
+        tables[source] = pd.read_parquet(cache.folder(kind, digest) / "table.parquet")
+    rng = stream(prepared.recipe.seed, "training rows", regime.name, task.seed)
+    data = make_training_data(regime, prepared.dataset, tables, prepared.size, rng)
+    trained = train_model(
+        model, data.x, data.y, data.weight, prepared.recipe.model, integer_seed(prepared.recipe.seed, "training", task.seed)
+    )
+    return trained, {"rows": data.summary, "training": trained.details}
+
+
+def _run_train(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> None:
+    model, details = _train(task, prepared, cache)
+    save_weights(model, folder / "weights.safetensors")
+    write_activations(capture(model, audit_inputs(prepared)), folder / "activations.safetensors")
+    (folder / "details.json").write_text(json.dumps(details, sort_keys=True, default=str), encoding="utf-8")
+
+
+def log_odds(outputs_nc: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log-odds of each output column, clipped so that saturated outputs stay finite."""
+    p = np.clip(outputs_nc, _EDGE, 1 - _EDGE)
+    return np.asarray(np.log(p / (1 - p)))
+
+
+def _run_measure(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> None:
+    recipe, dataset, needs = prepared.recipe, prepared.dataset, dict(task.needs)
+    trained = cache.folder("train", needs["train"])
+    captured = read_activations(trained / "activations.safetensors")
+    placebos = read_placebos(prepared, cache, needs["inputs"])
+    model = load_weights(prepared.build(task.seed), trained / "weights.safetensors", what="trained weights")
+    out = Measurement({}, {})
+    permutations, margin = prepared.plan["permutations"], recipe.margins.leak
+    for site, acts in [*captured.acts.items(), (OUTPUT_SITE, log_odds(captured.outputs))]:
+        measure_site(acts, dataset, placebos, site=site, root=recipe.seed, permutations=permutations, margin=margin, out=out)
+    followed = {name: (groups, output) for name, (groups, _, output) in compared_groups(prepared).items()}
+    measure_interchange(
+        model, captured, audit_inputs(prepared), dataset, audit_labels(prepared), root=recipe.seed, followed=followed, out=out
+    )
+    out.numbers["eraser"] = {site: eraser_residual(captured.acts[site], dataset, margin, recipe.seed, site) for site in model.verdict_sites}
+    out.arrays["outputs"] = captured.outputs
+    _write_measurement(out, folder)
+
+
+def compared_groups(prepared: Prepared) -> dict[str, tuple[NDArray[np.int64], tuple[str, str], int]]:
+    """Groups compared by interventions: chosen from the true labels, so that they are the same in every model."""
+    labels = audit_labels(prepared)
+    classes = len(prepared.dataset.classes)
+    truth = (labels == 1)[:, None].astype(np.float64) if classes == 2 else (labels[:, None] == np.arange(classes)).astype(np.float64)
+    return {a.name: groups_of(a, truth) for a in prepared.dataset.attributes}
+
+
+def _write_measurement(out: Measurement, folder: Path) -> None:
+    (folder / "numbers.json").write_text(json.dumps(out.numbers, sort_keys=True, allow_nan=False), encoding="utf-8")
+    save_file({name: np.ascontiguousarray(value) for name, value in out.arrays.items()}, folder / "arrays.safetensors")
+
+
+def read_measurement(folder: Path) -> Measurement:
+    """Read what a measuring task wrote."""
+    numbers = json.loads((folder / "numbers.json").read_text(encoding="utf-8"))
+    return Measurement(numbers, dict(load_file(folder / "arrays.safetensors")))

@@ -1,0 +1,1 @@
+"""Probe engines: score statistics that decide and solvers that explain."""

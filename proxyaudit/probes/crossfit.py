@@ -1,0 +1,270 @@
+"""Cross-fitted probes: class-balanced V-information, AUROC and R squared on rows the probe never saw.
+
+The leak of an attribute with K classes is its class-balanced V-information (Xu et al. 2020) as a fraction of
+``log2 K``: rows are reweighed so that every class has mass 1/K, so the leak does not move with the base rate
+alone. Regularisation is nested: chosen within each training part, never on the rows that are scored.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from proxyaudit.probes.logistic import fit_logistic
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+RIDGES = (1e-3, 1e-2, 1e-1, 3e-1, 1.0)  # of the mean loss, in whitened coordinates
+_CHOOSING, _SCORING = 2e-4, 2e-5  # duality gaps in nats: choosing a ridge needs less than scoring with it
+FOLDS = 5
+_COLUMNS_AT_ONCE = 10  # bounds memory
+_REFERENCE_FOLDS = 2
+FEWEST_ROWS = 3  # of each class in every training part; below it no probe can be fitted
+
+
+class TooFewRowsError(ValueError):
+    """A class has too few rows for cross-fitting; the channel is unknown, never absent."""
+
+
+@dataclass(frozen=True)
+class ProbeScore:
+    """What a cross-fitted probe found.
+
+    Attributes:
+        leak: Class-balanced V-information as a fraction of log2 K; R squared for a continuous attribute.
+        unweighted: The same without reweighing, as a fraction of the entropy of the attribute.
+        auroc: Area under the ROC curve (mean of one against the rest for several classes); ``None`` if continuous.
+        influence_n: Influence of each row on ``leak``; zero for rows without the attribute. Shape ``(n,)``.
+        ridge: Regularisation chosen in the folds (median).
+    """
+
+    leak: float
+    unweighted: float
+    auroc: float | None
+    influence_n: Floats
+    ridge: float
+
+
+def assign_folds(clusters_n: Ints, rng: np.random.Generator, folds: int = FOLDS) -> Ints:
+    """Assign whole clusters to folds of nearly equal size; shape ``(n,)`` of 0..folds-1."""
+    ids, inverse = np.unique(clusters_n, return_inverse=True)
+    sizes = np.bincount(inverse)
+    order = rng.permutation(len(ids))
+    order = order[np.argsort(-sizes[order], kind="stable")]
+    load = np.zeros(folds, dtype=np.int64)
+    fold_of = np.empty(len(ids), dtype=np.int64)
+    if sizes.max() == 1:
+        fold_of[order] = np.arange(len(ids)) % folds
+    else:
+        for cluster in order:
+            fold = int(load.argmin())
+            fold_of[cluster] = fold
+            load[fold] += sizes[cluster]
+    return np.asarray(fold_of[inverse], dtype=np.int64)
+
+
+def auroc(scores_n: Floats, positive_n: NDArray[np.bool_]) -> float:
+    """Area under the ROC curve with ties counted half (Mann-Whitney)."""
+    positives = int(positive_n.sum())
+    negatives = len(positive_n) - positives
+    if not positives or not negatives:
+        return float("nan")
+    ranks = rankdata(scores_n)
+    return float((ranks[positive_n].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def _one_hot(codes_n: Ints, classes: int) -> torch.Tensor:
+    if classes == 2:
+        return torch.as_tensor((codes_n == 1)[:, None].astype(np.float32))
+    return torch.as_tensor((codes_n[:, None] == np.arange(classes)).astype(np.float32))
+
+
+def _balanced_weights(codes_n: Ints, classes: int, mask_n: NDArray[np.bool_]) -> Floats:
+    counts = np.array([(mask_n & (codes_n == k)).sum() for k in range(classes)])
+    if counts.min() < FEWEST_ROWS:
+        raise TooFewRowsError(f"a class has fewer than {FEWEST_ROWS} rows in a training part")
+    weights = np.zeros(len(codes_n))
+    weights[mask_n] = 1 / (classes * counts[codes_n[mask_n]])
+    return weights
+
+
+def _log_probabilities(logits: torch.Tensor) -> torch.Tensor:
+    """Base-2 log probabilities ``(n, K, P)`` in float64, K >= 2."""
+    wide = logits.double()
+    if wide.shape[1] == 1:
+        wide = torch.cat([-wide / 2, wide / 2], dim=1)
+    return torch.log_softmax(wide, dim=1) / math.log(2)
+
+
+def _losses(logits: torch.Tensor, codes_n: Ints) -> Floats:
+    """Surprisal of the true class in bits, shape ``(n, P)``."""
+    index = torch.as_tensor(np.maximum(codes_n, 0))[:, None, None].expand(-1, 1, logits.shape[2])
+    return np.asarray(-_log_probabilities(logits).gather(1, index)[:, 0].numpy())
+
+
+def _fit_logits(z: torch.Tensor, codes_n: Ints, classes: int, weights: Floats, ridges: Floats, tolerance: float) -> torch.Tensor:
+    """Logits on all rows of the problems given by weight columns and ridges."""
+    target = _one_hot(codes_n, classes)[:, :, None].expand(-1, -1, weights.shape[1])
+    fit = fit_logistic(
+        z, target, torch.as_tensor(weights, dtype=z.dtype), torch.as_tensor(ridges, dtype=z.dtype), tolerance=tolerance
+    )
+    return fit.logits(z)
+
+
+def cross_fit_classes(z_nr: Floats, codes_n: Ints, classes: int, folds_n: Ints) -> ProbeScore:
+    """Cross-fit a linear probe of a categorical attribute with nested regularisation.
+
+    Args:
+        z_nr: Whitened rows ``(n, r)``.
+        codes_n: Class of each row, -1 where missing.
+        classes: Number of classes K.
+        folds_n: Fold of each row.
+
+    Raises:
+        TooFewRowsError: a training part holds fewer than three rows of a class.
+    """
+    z = torch.as_tensor(z_nr, dtype=torch.float32)
+    known = codes_n >= 0
+    folds = int(folds_n.max()) + 1
+    counts = np.bincount(codes_n[known], minlength=classes)
+    if counts.min() < 1:
+        raise TooFewRowsError("a class has no rows")
+    row_weight = np.zeros(len(codes_n))
+    row_weight[known] = 1 / (classes * counts[codes_n[known]])
+
+    # Each outer fold chooses its ridge on its two neighbours; a model that leaves out two folds serves both.
+    pairs = [(fold, (fold + 1) % folds) for fold in range(folds)]
+    ridges = np.array(RIDGES)
+    weights = np.stack([_balanced_weights(codes_n, classes, known & (folds_n != o) & (folds_n != j)) for o, j in pairs], axis=1)
+    logits = _fit_logits(z, codes_n, classes, np.repeat(weights, len(ridges), axis=1), np.tile(ridges, len(pairs)), _CHOOSING)
+    losses = (_losses(logits, codes_n) * row_weight[:, None]).reshape(len(codes_n), len(pairs), len(ridges))
+    inner = np.zeros((folds, len(ridges)))
+    for index, (o, j) in enumerate(pairs):
+        inner[o] += losses[folds_n == j, index].sum(axis=0)
+        inner[j] += losses[folds_n == o, index].sum(axis=0)
+    chosen = ridges[inner.argmin(axis=1)]
+
+    final = np.stack([_balanced_weights(codes_n, classes, known & (folds_n != o)) for o in range(folds)], axis=1)
+    logits = _fit_logits(z, codes_n, classes, final, chosen, _SCORING)
+    return _score(_own_fold(logits, folds_n), codes_n, classes, float(np.median(chosen)))
+
+
+def _own_fold(logits: torch.Tensor, folds_n: Ints) -> torch.Tensor:
+    """Logits ``(n, K, 1)`` of each row under the problem that did not train on its fold."""
+    return logits.gather(2, torch.as_tensor(folds_n)[:, None, None].expand(-1, logits.shape[1], 1))
+
+
+def _score(logits: torch.Tensor, codes_n: Ints, classes: int, ridge: float) -> ProbeScore:
+    """Score out-of-fold logits ``(n, K, 1)``."""
+    known = codes_n >= 0
+    counts = np.bincount(codes_n[known], minlength=classes)
+    rates = counts / counts.sum()
+    log_p = _log_probabilities(logits)[..., 0].numpy()
+    loss = -log_p[np.arange(len(codes_n)), np.maximum(codes_n, 0)]
+    means = np.array([loss[codes_n == k].mean() for k in range(classes)])
+    influence = np.zeros(len(codes_n))
+    influence[known] = -(loss - means[np.maximum(codes_n, 0)])[known] / (np.log2(classes) * classes * counts[codes_n[known]])
+    shifted = log_p + np.log2(rates)
+    shifted -= np.log2(np.exp2(shifted).sum(axis=1, keepdims=True))
+    surprisal = -shifted[known, codes_n[known]].mean()
+    entropy = -(rates * np.log2(rates)).sum()
+    areas = [auroc(log_p[known, k] - np.log2(-np.expm1(log_p[known, k] * np.log(2)) + 1e-300), codes_n[known] == k) for k in range(classes)]
+    area = areas[1] if classes == 2 else float(np.mean(areas))
+    return ProbeScore(float(1 - means.mean() / np.log2(classes)), float(1 - surprisal / entropy), area, influence, ridge)
+
+
+def cross_fit_many(z_nr: Floats, codes_nm: Ints, classes: int, folds_n: Ints, ridge: float) -> Floats:
+    """Leaks of many label columns at one given ridge, shape ``(m,)``: floors and placebos.
+
+    Two folds are scored, each by a probe trained on all others: as large a training part as the attribute's own
+    probe has, at 40 % of the cost. Columns in which a training part lacks a class give NaN.
+    """
+    z = torch.as_tensor(z_nr, dtype=torch.float32)
+    scored = folds_n < _REFERENCE_FOLDS
+    leaks = np.full(codes_nm.shape[1], np.nan)
+    usable: list[tuple[int, Floats]] = []
+    for column, codes in enumerate(codes_nm.T):
+        held = codes[scored & (codes >= 0)]
+        if np.bincount(held, minlength=classes).min() < 1:
+            continue
+        try:
+            masks = [(codes >= 0) & (folds_n != o) for o in range(_REFERENCE_FOLDS)]
+            weights = np.stack([_balanced_weights(codes, classes, mask) for mask in masks], axis=1)
+        except TooFewRowsError:
+            continue
+        usable.append((column, weights))
+    for start in range(0, len(usable), _COLUMNS_AT_ONCE):
+        block = usable[start : start + _COLUMNS_AT_ONCE]
+        target = torch.stack([_one_hot(codes_nm[:, column], classes) for column, _ in block], dim=2)
+        target = target.repeat_interleave(_REFERENCE_FOLDS, dim=2)
+        weight = torch.as_tensor(np.concatenate([weights for _, weights in block], axis=1), dtype=z.dtype)
+        ridges = torch.full((weight.shape[1],), ridge, dtype=z.dtype)
+        logits = fit_logistic(z, target, weight, ridges, tolerance=_CHOOSING).logits(z[scored])
+        for index, (column, _) in enumerate(block):
+            held_out = _own_fold(logits[..., index * _REFERENCE_FOLDS : (index + 1) * _REFERENCE_FOLDS], folds_n[scored])
+            leaks[column] = _score(held_out, codes_nm[scored, column], classes, ridge).leak
+    return leaks
+
+
+def cross_fit_values(z_nr: Floats, values_n: Floats, folds_n: Ints) -> ProbeScore:
+    """Cross-fit a ridge reader of a continuous attribute (NaN where missing); the leak is R squared."""
+    known = np.isfinite(values_n)
+    if known.sum() < 4 * FEWEST_ROWS:
+        raise TooFewRowsError("too few rows hold the attribute")
+    folds = int(folds_n.max()) + 1
+    target = np.where(known, values_n, 0.0)
+    ridges = np.array(RIDGES)
+    inner = np.zeros((folds, len(ridges)))
+    for o, j in combinations(range(folds), 2):
+        predicted = _ridge_predictions(z_nr, target, known & (folds_n != o) & (folds_n != j), ridges)
+        errors = (predicted - target[:, None]) ** 2 * known[:, None]
+        inner[o] += errors[folds_n == j].sum(axis=0)
+        inner[j] += errors[folds_n == o].sum(axis=0)
+    chosen = ridges[inner.argmin(axis=1)]
+    predicted = np.zeros(len(target))
+    for o in range(folds):
+        held = folds_n == o
+        predicted[held] = _ridge_predictions(z_nr, target, known & ~held, chosen[o : o + 1])[held, 0]
+    return _score_values(predicted, target, known, float(np.median(chosen)))
+
+
+def cross_fit_many_values(z_nr: Floats, values_nm: Floats, folds_n: Ints, ridge: float) -> Floats:
+    """R squared of many continuous columns (no missing values) at one given ridge, shape ``(m,)``."""
+    predicted = np.zeros_like(values_nm)
+    for o in range(int(folds_n.max()) + 1):
+        held = folds_n == o
+        mean = values_nm[~held].mean(axis=0)
+        train = z_nr[~held] - z_nr[~held].mean(axis=0)
+        gram = train.T @ train / len(train) + ridge * np.eye(z_nr.shape[1])
+        slope = np.linalg.solve(gram, train.T @ (values_nm[~held] - mean) / len(train))
+        predicted[held] = (z_nr[held] - z_nr[~held].mean(axis=0)) @ slope + mean
+    total = ((values_nm - values_nm.mean(axis=0)) ** 2).sum(axis=0)
+    return np.asarray(1 - ((values_nm - predicted) ** 2).sum(axis=0) / np.where(total > 0, total, np.nan))
+
+
+def _ridge_predictions(z_nr: Floats, target_n: Floats, mask_n: NDArray[np.bool_], ridges: Floats) -> Floats:
+    """Predictions on all rows for each ridge, shape ``(n, len(ridges))``."""
+    centre, mean = z_nr[mask_n].mean(axis=0), target_n[mask_n].mean()
+    train = z_nr[mask_n] - centre
+    values, vectors = np.linalg.eigh(train.T @ train / len(train))
+    projected = vectors.T @ (train.T @ (target_n[mask_n] - mean) / len(train))
+    slopes = vectors @ (projected[:, None] / (np.maximum(values, 0)[:, None] + ridges))
+    return np.asarray((z_nr - centre) @ slopes + mean)
+
+
+def _score_values(predicted_n: Floats, target_n: Floats, known_n: NDArray[np.bool_], ridge: float) -> ProbeScore:
+    error = (target_n - predicted_n) ** 2 * known_n
+    spread = (target_n - target_n[known_n].mean()) ** 2 * known_n
+    total = spread.sum()
+    if total <= 0:
+        raise TooFewRowsError("the attribute takes one value only")
+    ratio = error.sum() / total
+    influence = -(error - ratio * spread) / total
+    return ProbeScore(float(1 - ratio), float(1 - ratio), None, influence, ridge)

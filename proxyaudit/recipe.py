@@ -1,0 +1,416 @@
+"""The recipe: everything an audit is asked to do, strictly validated.
+
+A recipe is YAML. Unknown keys are errors that name the nearest known key. ``load_recipe`` is the
+one place that reads a recipe from disk.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from proxyaudit.errors import InputError
+from proxyaudit.types import REFERENCES
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataSpec(_Strict):
+    """Where the real data are and what each column is for."""
+
+    card: str | None = None
+    path: str | None = None
+    target: str | None = None
+    target_positive: str | None = None
+    target_threshold: float | Literal["median"] | None = None
+    protected: tuple[str, ...] | None = None
+    proxies: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] | None = None
+    legitimate: tuple[str, ...] | None = None
+    holdout: str | None = None
+    group: str | None = None
+    encode: Literal["standard", "none"] = "standard"
+    audit_share: Share = 0.5
+    max_rows: Positive | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataSpec:
+        if self.card is None and self.path is None:
+            raise ValueError("give 'card' or 'path' (both: the card's roles for the file at path)")
+        if self.card is None and not self.protected:
+            raise ValueError("'protected' is needed: name at least one protected column")
+        if self.card is None and self.target is None:
+            raise ValueError("'target' is needed: name the column that the model predicts")
+        return self
+
+
+class SyntheticSpec(_Strict):
+    """Synthetic training data: made here (``sdv``) or a release that someone else made (``path``)."""
+
+    sdv: str | None = None
+    path: str | None = None
+    name: Name | None = None
+    epochs: Positive | None = None
+    sees_protected: bool = True
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SyntheticSpec:
+        if (self.sdv is None) == (self.path is None):
+            raise ValueError("give exactly one of 'sdv' (a synthesizer) and 'path' (a release file)")
+        if self.path is not None and self.name is None:
+            raise ValueError("a release needs a 'name'")
+        if self.path is not None and self.epochs is not None:
+            raise ValueError("'epochs' belongs to a synthesizer, not to a release file")
+        return self
+
+    @property
+    def regime(self) -> str:
+        """Name of the regime."""
+        return self.name or str(self.sdv)
+
+
+class MixedSpec(_Strict):
+    """Mixtures of real rows and the rows of a synthetic regime."""
+
+    of: Name
+    ratios: tuple[Share, ...] = Field(min_length=1)
+
+
+class RegimeSpec(_Strict):
+    """One entry of ``regimes``: exactly one of real, synthetic, mixed, or name + checkpoints."""
+
+    real: bool = False
+    synthetic: SyntheticSpec | None = None
+    mixed: MixedSpec | None = None
+    name: Name | None = None
+    checkpoints: tuple[str, ...] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, value: Any) -> Any:
+        if value == "real":
+            return {"real": True}
+        if isinstance(value, str):
+            raise ValueError(f"unknown regime '{value}'; write 'real', 'synthetic: {{...}}', 'mixed: {{...}}' or 'name' with 'checkpoints'")
+        return value
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> RegimeSpec:
+        given = [self.real, self.synthetic is not None, self.mixed is not None, self.checkpoints is not None]
+        if sum(given) != 1:
+            raise ValueError("a regime is exactly one of 'real', 'synthetic', 'mixed' or 'checkpoints'")
+        if (self.checkpoints is not None) != (self.name is not None):
+            raise ValueError("'checkpoints' needs a 'name' beside it (and 'name' belongs to checkpoints)")
+        if self.checkpoints is not None and not self.checkpoints:
+            raise ValueError("'checkpoints' is empty: name one safetensors file per seed")
+        return self
+
+
+class TrainingSpec(_Strict):
+    """How every regime's model is trained."""
+
+    epochs: Positive = 20
+    batch_size: Positive = 256
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    patience: Positive | None = 3
+    validation_share: Share = 0.1
+    class_weight: Literal["none", "balanced"] = "none"
+
+
+class MlpSpec(TrainingSpec):
+    """Plain multilayer perceptron with ReLU."""
+
+    kind: Literal["mlp"]
+    hidden: tuple[Positive, ...] = Field(default=(128, 64, 32), min_length=1)
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class ResnetSpec(TrainingSpec):
+    """Tabular ResNet (Gorishniy et al. 2021, rtdl_revisiting_models)."""
+
+    kind: Literal["resnet"]
+    blocks: Positive = 2
+    width: Positive = 128
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+
+class FtTransformerSpec(TrainingSpec):
+    """FT-Transformer (Gorishniy et al. 2021, rtdl_revisiting_models)."""
+
+    kind: Literal["ft_transformer"]
+    blocks: Positive = 2
+    width: Positive = 32
+    heads: Positive = 4
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> FtTransformerSpec:
+        if self.width % self.heads:
+            raise ValueError("'width' must be a multiple of 'heads'")
+        return self
+
+
+class ModuleSpec(TrainingSpec):
+    """A user's own torch module made by ``factory`` (``file.py:function``, relative to the recipe)."""
+
+    kind: Literal["module"]
+    factory: str
+    sites: tuple[str, ...] = ("*",)
+
+    @field_validator("factory")
+    @classmethod
+    def _file_and_function(cls, value: str) -> str:
+        file, _, function = value.rpartition(":")
+        if not file.endswith(".py") or not function.isidentifier():
+            raise ValueError("write 'file.py:function'")
+        return value
+
+
+ModelSpec = Annotated[MlpSpec | ResnetSpec | FtTransformerSpec | ModuleSpec, Field(discriminator="kind")]
+
+
+class SitesSpec(_Strict):
+    """Verdict sites and profiled sites, as globs over site names (``all`` for every site)."""
+
+    verdict: tuple[str, ...] = ("penultimate",)
+    profile: tuple[str, ...] = ("all",)
+
+    @field_validator("verdict", "profile", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+
+class ReferenceSpec(_Strict):
+    """The reference ladder: shown beside every regime, never given a verdict."""
+
+    placebos: Annotated[int, Field(ge=20)] = 20
+    reweighed: bool = True
+
+
+class Margins(_Strict):
+    """Smallest amounts that matter; what lies below them may be called absent."""
+
+    leak: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    nonlinear: Annotated[float, Field(gt=0, lt=1)] = 0.10
+    gap: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    effect: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    relearned: Annotated[float, Field(gt=0, lt=1)] = 0.05
+
+
+class Recipe(_Strict):
+    """A whole audit."""
+
+    name: Name
+    data: DataSpec
+    regimes: tuple[RegimeSpec, ...] = Field(min_length=1)
+    model: ModelSpec
+    sites: SitesSpec = SitesSpec()
+    seeds: Annotated[int, Field(ge=1, le=100)] = 5
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    training_size: Positive | None = None
+    references: ReferenceSpec = ReferenceSpec()
+    margins: Margins = Margins()
+
+    @model_validator(mode="after")
+    def _names_and_sources(self) -> Recipe:
+        names = self.regime_names()
+        for name in names:
+            if name in REFERENCES:
+                raise ValueError(f"regime name '{name}' is reserved for a reference")
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            raise ValueError(f"two regimes are named '{doubled[0]}'; give one of them another 'name'")
+        known = {s.regime for s in (r.synthetic for r in self.regimes) if s is not None}
+        for regime in self.regimes:
+            if regime.mixed is not None and regime.mixed.of not in known:
+                near = difflib.get_close_matches(regime.mixed.of, known, n=1)
+                hint = f"did you mean '{near[0]}'?" if near else "list that synthetic regime too"
+                raise ValueError(f"'mixed.of' names '{regime.mixed.of}', which is no synthetic regime of this recipe; {hint}")
+            if regime.checkpoints is not None and self.model.kind != "module":
+                raise ValueError("'checkpoints' need 'model: {kind: module, factory: ...}'")
+            if regime.checkpoints is not None and len(regime.checkpoints) > self.seeds:
+                raise ValueError(
+                    f"regime '{regime.name}' lists {len(regime.checkpoints)} checkpoints for {self.seeds} seeds; raise 'seeds'"
+                )
+        return self
+
+    def regime_names(self) -> list[str]:
+        """Names of the regimes in the order of the recipe, mixtures expanded."""
+        names: list[str] = []
+        for regime in self.regimes:
+            if regime.real:
+                names.append("real")
+            elif regime.synthetic is not None:
+                names.append(regime.synthetic.regime)
+            elif regime.mixed is not None:
+                names += [mixed_name(regime.mixed.of, ratio) for ratio in regime.mixed.ratios]
+            else:
+                names.append(str(regime.name))
+        return names
+
+
+def mixed_name(of: str, ratio: float) -> str:
+    """Name of the mixture with synthetic share ``ratio``: ``mixed-<name>-<share>``."""
+    return f"mixed-{of}-{ratio:g}"
+
+
+def parse_recipe(document: Any, *, where: str = "recipe") -> Recipe:
+    """Validate a recipe given as plain data.
+
+    Raises:
+        InputError: the first mistake found, in one line.
+    """
+    if not isinstance(document, dict):
+        raise InputError(
+            "the recipe is not a mapping of keys to values",
+            where=where,
+            mend="start with 'name: ...'; 'proxyaudit init' writes one that runs",
+        )
+    try:
+        return Recipe.model_validate(document)
+    except ValidationError as error:
+        raise _first_mistake(error, document, where) from None
+
+
+def load_recipe(path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
+    """Read and validate a recipe file; ``overrides`` are ``dotted.key=value`` strings.
+
+    Raises:
+        InputError: the file cannot be read, is not YAML, or is not a valid recipe.
+    """
+    path = Path(path)
+    document = read_yaml(path)
+    for override in overrides:
+        _apply_override(document, override)
+    return parse_recipe(document, where=str(path))
+
+
+def read_yaml(path: Path) -> Any:
+    """Read one YAML document; every failure is an ``InputError``."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError("no such file", where=str(path), mend="'proxyaudit init' writes a recipe that runs") from None
+    except UnicodeDecodeError:
+        raise InputError("the file is not UTF-8 text", where=str(path), mend="save it as UTF-8") from None
+    except OSError as error:
+        raise InputError(
+            f"the file cannot be read ({error.strerror})", where=str(path), mend="check the path and its permissions"
+        ) from None
+    try:
+        return yaml.load(text, Loader=_UniqueKeyLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark is not None else ""
+        raise InputError(
+            f"not valid YAML: {getattr(error, 'problem', error)}",
+            where=f"{path}{line}",
+            mend="check the indentation, colons and quotes there",
+        ) from None
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key given twice instead of keeping the last."""
+
+
+def _unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, str | int | float | bool | None.__class__):
+            raise yaml.constructor.ConstructorError(None, None, "a key must be a plain word", key_node.start_mark)
+        if key in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is given twice", key_node.start_mark)
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+
+
+def _apply_override(document: Any, override: str) -> None:
+    key, equals, text = override.partition("=")
+    where = f"--set {override}"
+    if not equals or not key:
+        raise InputError("an override is written key=value", where=where, mend="e.g. --set seeds=3 or --set data.group=person")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError("the value is not valid YAML", where=where, mend="quote it") from None
+    parts = key.split(".")
+    node = document
+    for part in parts[:-1]:
+        if isinstance(node, list) and part.isdigit() and int(part) < len(node):
+            node = node[int(part)]
+            continue
+        if not isinstance(node, dict):
+            raise InputError(f"'{part}' is not inside a mapping", where=where, mend="check the dotted key")
+        node = node.setdefault(part, {})
+    if not isinstance(node, dict):
+        raise InputError(f"'{parts[-1]}' cannot be set there", where=where, mend="check the dotted key")
+    node[parts[-1]] = value
+
+
+def _first_mistake(error: ValidationError, document: Any, where: str) -> InputError:
+    """Turn pydantic's list into the one line that helps most: unknown keys first."""
+    errors = error.errors(include_url=False)
+    unknown = [e for e in errors if e["type"] == "extra_forbidden"]
+    first = (unknown or errors)[0]
+    location = [str(part) for part in first["loc"]]
+    known_kinds = ("mlp", "resnet", "ft_transformer", "module")
+    shown = ".".join(part for part in location if part not in known_kinds) or "recipe"
+    at = f"{where}: {shown}"
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(location[-1], _known_keys(location[:-1], document), n=1, cutoff=0.5)
+        keys = ", ".join(sorted(_known_keys(location[:-1], document)))
+        return InputError(
+            f"unknown key '{location[-1]}'", where=at, mend=f"did you mean '{near[0]}'?" if near else f"known keys here: {keys}"
+        )
+    if first["type"] == "missing":
+        return InputError(f"key '{location[-1]}' is missing", where=at, mend=f"add '{location[-1]}: ...'")
+    message = first["msg"].removeprefix("Value error, ")
+    given = first.get("input")
+    if (
+        isinstance(given, str | int | float | bool)
+        and not (isinstance(given, float) and math.isnan(given))
+        and first["type"] != "value_error"
+    ):
+        message += f" (given: {str(given)[:60]!r})"
+    return InputError(
+        message[0].lower() + message[1:], where=at, mend="correct this key ('proxyaudit init' shows every key with a comment)"
+    )
+
+
+_MODELS_BY_KEY: dict[str, type[_Strict]] = {
+    "data": DataSpec,
+    "regimes": RegimeSpec,
+    "synthetic": SyntheticSpec,
+    "mixed": MixedSpec,
+    "sites": SitesSpec,
+    "references": ReferenceSpec,
+    "margins": Margins,
+    "mlp": MlpSpec,
+    "resnet": ResnetSpec,
+    "ft_transformer": FtTransformerSpec,
+    "module": ModuleSpec,
+}
+
+
+def _known_keys(location: list[str], document: Any) -> list[str]:
+    named = [part for part in location if part in _MODELS_BY_KEY]
+    model = _MODELS_BY_KEY[named[-1]] if named else Recipe
+    return list(model.model_fields)

@@ -1,0 +1,261 @@
+"""Training regimes: which rows a model is trained on, from real data to synthetic, mixed and reweighed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from proxyaudit.data.columns import MISSING
+from proxyaudit.data.dataset import Dataset, conform
+from proxyaudit.data.releases import load_releases, release_notes
+from proxyaudit.data.tables import resolve_path
+from proxyaudit.errors import InputError, TaskError
+from proxyaudit.recipe import Recipe, SyntheticSpec, mixed_name
+from proxyaudit.registry import check_plugin, load_plugin
+from proxyaudit.seeding import integer_seed
+
+__all__ = [
+    "Regime",
+    "TrainingData",
+    "common_training_size",
+    "load_releases",
+    "make_regimes",
+    "make_training_data",
+    "release_notes",
+    "reweigh",
+    "synthesize",
+]
+
+RegimeKind = Literal["real", "synthetic", "release", "mixed", "checkpoints", "untrained", "reweighed"]
+MIN_SHOWN_ROWS = 11  # a share that rests on fewer people is not published
+
+
+@dataclass(frozen=True)
+class Regime:
+    """One way of making training data, or a reference beside them."""
+
+    name: str
+    kind: RegimeKind
+    of: str | None = None
+    ratio: float | None = None
+    synthetic: SyntheticSpec | None = None
+    checkpoints: tuple[Path, ...] = ()
+
+    @property
+    def is_reference(self) -> bool:
+        """Shown beside every regime, never given a verdict."""
+        return self.kind in ("untrained", "reweighed")
+
+    @property
+    def needs_training(self) -> bool:
+        """Whether models of this regime are trained here."""
+        return self.kind not in ("checkpoints", "untrained")
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Encoded training rows.
+
+    Attributes:
+        x: ``(n, p)`` float32 model inputs.
+        y: ``(n,)`` int64 class numbers.
+        weight: ``(n,)`` float32 row weights, with mean 1.
+        summary: What the rows are, for the report.
+    """
+
+    x: NDArray[np.float32]
+    y: NDArray[np.int64]
+    weight: NDArray[np.float32]
+    summary: dict[str, float | int | str]
+
+
+def make_regimes(recipe: Recipe, base: Path) -> tuple[Regime, ...]:
+    """Return the regimes in the order of the recipe, then the references.
+
+    Raises:
+        InputError: an unknown synthesizer, or a checkpoint that is not there.
+    """
+    regimes: list[Regime] = []
+    for entry in recipe.regimes:
+        if entry.real:
+            regimes.append(Regime("real", "real"))
+        elif entry.synthetic is not None:
+            spec = entry.synthetic
+            if spec.sdv is not None:
+                check_plugin("synthesizers", spec.sdv, where="regimes: synthetic")
+            regimes.append(Regime(spec.regime, "release" if spec.path is not None else "synthetic", synthetic=spec))
+        elif entry.mixed is not None:
+            of = entry.mixed.of
+            regimes += [Regime(mixed_name(of, ratio), "mixed", of=of, ratio=ratio) for ratio in entry.mixed.ratios]
+        else:
+            what = f"checkpoint of regime '{entry.name}'"
+            paths = tuple(resolve_path(text, base=base, what=what) for text in entry.checkpoints or ())
+            regimes.append(Regime(str(entry.name), "checkpoints", checkpoints=paths))
+    references = [Regime("untrained", "untrained")]
+    if recipe.references.reweighed and any(regime.needs_training for regime in regimes):
+        references.append(Regime("reweighed", "reweighed"))
+    return (*regimes, *references)
+
+
+def common_training_size(recipe: Recipe, dataset: Dataset, releases: Mapping[str, pd.DataFrame]) -> int:
+    """Return the number of training rows that every regime gets.
+
+    Raises:
+        InputError: ``training_size`` is more than some regime can offer.
+    """
+    n_real = len(dataset.train)
+    limits = {"real": n_real}
+    for entry in recipe.regimes:
+        if entry.synthetic is not None and entry.synthetic.path is not None:
+            limits[entry.synthetic.regime] = len(releases[entry.synthetic.regime])
+        elif entry.mixed is not None:
+            for ratio in entry.mixed.ratios:
+                limits[mixed_name(entry.mixed.of, ratio)] = _mixed_limit(n_real, releases.get(entry.mixed.of), ratio)
+    if recipe.training_size is None:
+        return min(limits.values())
+    if not _uses_real_rows(recipe):
+        del limits["real"]
+    name = min(limits, key=lambda key: limits[key]) if limits else None
+    if name is not None and recipe.training_size > limits[name]:
+        raise InputError(
+            f"training_size {recipe.training_size} is more than the {limits[name]} rows that regime '{name}' can offer",
+            where="training_size",
+            mend="lower it",
+        )
+    return recipe.training_size
+
+
+def _uses_real_rows(recipe: Recipe) -> bool:
+    trained = any(entry.checkpoints is None for entry in recipe.regimes)
+    return any(entry.real for entry in recipe.regimes) or (recipe.references.reweighed and trained)
+
+
+def _mixed_limit(n_real: int, release: pd.DataFrame | None, ratio: float) -> int:
+    """Largest size of which ``round(ratio * size)`` rows are synthetic and the rest real, none used twice."""
+    size = math.ceil((n_real + 1) / (1 - ratio))
+    n_synthetic = len(release) if release is not None else size
+    while size - round(ratio * size) > n_real or round(ratio * size) > n_synthetic:
+        size -= 1
+        if release is not None:
+            size = min(size, math.ceil((n_synthetic + 1) / ratio))
+    return size
+
+
+def synthesize(spec: SyntheticSpec, dataset: Dataset, size: int, seed: int) -> pd.DataFrame:
+    """Fit a synthesizer on the real training rows and sample from it: a pure function of its arguments.
+
+    Args:
+        spec: Which synthesizer, and whether it may see the protected columns.
+        dataset: The real data; audit rows are never shown to the synthesizer.
+        size: Rows to sample.
+        seed: Seed of fit and sample; another seed gives other rows.
+
+    Raises:
+        InputError: the plugin is unknown or cannot be loaded.
+        TaskError: it failed, or returned rows that do not fit the real table.
+    """
+    plugin = load_plugin("synthesizers", str(spec.sdv), where="regimes: synthetic")
+    columns = dataset.synthesis_columns(sees_protected=spec.sees_protected)
+    synthesizer = plugin(epochs=spec.epochs, seed=integer_seed(seed, "synthesizer"))
+    raw = synthesizer.fit(dataset.train.loc[:, list(columns)]).sample(size, seed=integer_seed(seed, "sample"))
+    if len(raw) != size or [name for name in columns if name not in raw.columns]:
+        raise TaskError(f"synthesizer {spec.sdv} returned {len(raw)} of {size} rows, or lost a column")
+    try:
+        rows = conform(dataset, raw, columns, where=f"synthesizer {spec.sdv}", days=True)
+        dataset.target_codes(rows)
+    except InputError as error:
+        raise TaskError(str(error)) from None
+    return rows
+
+
+def make_training_data(
+    regime: Regime, dataset: Dataset, tables: Mapping[str, pd.DataFrame], size: int, rng: np.random.Generator
+) -> TrainingData:
+    """Choose and encode the training rows of one repetition of a regime.
+
+    Args:
+        regime: A regime that needs training.
+        dataset: The real data.
+        tables: Synthetic and release rows by regime name.
+        size: Rows to train on.
+        rng: Chooses the rows and their order.
+
+    Raises:
+        TaskError: there are too few rows, or all of one class.
+        ValueError: the regime is not trained.
+    """
+    if not regime.needs_training:
+        raise ValueError(f"regime '{regime.name}' is not trained")
+    share = {"synthetic": 1.0, "release": 1.0, "mixed": regime.ratio or 0.0}.get(regime.kind, 0.0)
+    n_synthetic = round(share * size)
+    inputs = [feature.name for feature in dataset.features] + [dataset.target]
+    pieces = []
+    if n_synthetic:
+        pieces.append(_draw(tables[regime.of or regime.name], n_synthetic, rng, regime.name))
+    if size - n_synthetic:
+        pieces.append(_draw(dataset.train, size - n_synthetic, rng, regime.name))
+    rows = pd.concat([piece[inputs] for piece in pieces], ignore_index=True)
+    order = rng.permutation(len(rows))
+    y = dataset.target_codes(rows)[order]
+    if len(np.unique(y)) < 2:
+        raise TaskError(f"all training rows of regime '{regime.name}' are of one class of '{dataset.target}'")
+    weight = np.ones(size, dtype=np.float32)
+    if regime.kind == "reweighed":
+        weight = reweigh(pieces[0], dataset)[order].astype(np.float32)
+    summary: dict[str, float | int | str] = {"rows": size, "synthetic_rows": n_synthetic, "real_rows": size - n_synthetic}
+    counts = np.bincount(y, minlength=len(dataset.classes))
+    if counts.min() >= MIN_SHOWN_ROWS:
+        summary |= {f"share of {name}": round(float(count) / size, 4) for name, count in zip(dataset.classes, counts, strict=True)}
+    return TrainingData(dataset.encoder.transform(rows)[order], y, weight, summary)
+
+
+def _draw(table: pd.DataFrame, n: int, rng: np.random.Generator, name: str) -> pd.DataFrame:
+    if n > len(table):
+        raise TaskError(f"regime '{name}' needs {n} rows and has {len(table)}")
+    return table.iloc[rng.choice(len(table), size=n, replace=False)]
+
+
+def reweigh(rows: pd.DataFrame, dataset: Dataset) -> NDArray[np.float64]:
+    """Weigh real rows so that each protected attribute is independent of the target (Kamiran & Calders 2012).
+
+    With one attribute the weight is ``P(a) P(y) / P(a, y)``. With several, the same step is repeated in turn
+    until all hold at once (raking), which needs no joint cell to be populated. Numbers of more than ten
+    values are taken by quarters.
+
+    Args:
+        rows: ``(n,)`` real rows with the protected columns.
+        dataset: The data set, for the roles.
+
+    Returns:
+        ``(n,)`` weights with mean 1.
+    """
+    y = dataset.target_codes(rows)
+    codes = [_level_codes(rows[a.name], a.kind == "continuous") for a in dataset.attributes if a.role == "protected"]
+    weight = np.ones(len(rows))
+    for _ in range(1 if len(codes) == 1 else 50):
+        before = weight.copy()
+        for a in codes:
+            joint = np.zeros((a.max() + 1, len(dataset.classes)))
+            np.add.at(joint, (a, y), weight)
+            expected = np.outer(joint.sum(1), joint.sum(0)) / joint.sum()
+            weight = weight * (expected / np.where(joint > 0, joint, 1.0))[a, y]
+        if np.abs(weight - before).max() < 1e-6:
+            break
+    return np.asarray(weight / weight.mean(), dtype=np.float64)
+
+
+def _level_codes(column: pd.Series[Any], continuous: bool) -> NDArray[np.int64]:
+    if continuous:
+        edges = np.unique(np.nanquantile(column.to_numpy(dtype=np.float64), [0.25, 0.5, 0.75]))
+        values = column.to_numpy(dtype=np.float64)
+        codes = np.where(np.isnan(values), len(edges) + 1, np.searchsorted(edges, values))
+    else:
+        codes = pd.factorize(column.astype(object).where(column.notna(), MISSING))[0]
+    return np.unique(codes, return_inverse=True)[1].astype(np.int64)

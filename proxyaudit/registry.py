@@ -1,0 +1,47 @@
+"""Plugins by entry point: built-ins and other people's packages register the same way."""
+
+from __future__ import annotations
+
+import difflib
+from importlib.metadata import entry_points
+from typing import Any
+
+from proxyaudit.errors import InputError
+
+__all__ = ["check_plugin", "load_plugin", "plugin_names"]
+
+_PREFIX = "proxyaudit."
+
+
+def plugin_names(group: str) -> tuple[str, ...]:
+    """Return the names registered in ``proxyaudit.<group>``, sorted; nothing is imported."""
+    return tuple(sorted({point.name for point in entry_points(group=_PREFIX + group)}))
+
+
+def check_plugin(group: str, name: str, *, where: str) -> None:
+    """Refuse a name that no package registers.
+
+    Raises:
+        InputError: naming the nearest one.
+    """
+    known = plugin_names(group)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        mend = f"did you mean '{near[0]}'?" if near else f"installed: {', '.join(known) or 'none'}"
+        raise InputError(f"unknown {group.removesuffix('s')} '{name}'", where=where, mend=mend)
+
+
+def load_plugin(group: str, name: str, *, where: str = "") -> Any:
+    """Import and return what is registered as ``name`` in ``proxyaudit.<group>``.
+
+    Raises:
+        InputError: the name is unknown, registered twice, or its module cannot be imported.
+    """
+    check_plugin(group, name, where=where)
+    points = list(dict.fromkeys(entry_points(group=_PREFIX + group, name=name)))
+    if len({point.value for point in points}) > 1:
+        raise InputError(f"two packages register the {group.removesuffix('s')} '{name}'", where=where, mend="uninstall one of them")
+    try:
+        return points[0].load()
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"plugin '{name}' cannot be loaded ({error})", where=where, mend="install what it needs") from None

@@ -1,0 +1,1 @@
+"""Reports rendered from a pack: same pack, same bytes."""

@@ -1,0 +1,136 @@
+"""Facts about how an audit was made, as short lines for a reader."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.reporting.text import DASH, join_words
+from proxyaudit.reporting.words import REFERENCE_WORDS
+
+__all__ = ["Made", "facts", "failures", "hash_lines", "made", "margin_words"]
+
+_HOW = {
+    "real": "real rows",
+    "synthetic": "a synthesizer fitted on the real training rows, once per trained model",
+    "release": "a release made elsewhere, read from a file",
+    "checkpoints": "trained elsewhere; only the weights were loaded",
+}
+_MARGIN_WORDS = {"leak": "leak", "nonlinear": "non-linear leak", "gap": "output gap", "effect": "effect", "relearned": "relearned leak"}
+_SPLIT = (
+    "The audit rows are the same for every kind of training, and no synthesizer of this run saw them. They fall into three parts that "
+    "rotate: subspaces are fitted on one, readers on another, effects measured on the third. Rows that belong together, and exact "
+    "duplicates, stay on one side."
+)
+
+
+@dataclass(frozen=True)
+class Made:
+    """How one regime's training data came to be."""
+
+    name: str
+    how: str
+    rows: str
+    saw: str
+
+
+def made(pack: EvidencePack) -> list[Made]:
+    """Return one line per regime and reference."""
+    lines: list[Made] = []
+    entries = [entry for entry in _list(pack.plan, "regimes") if isinstance(entry, dict)]
+    for entry in entries:
+        kind, rows = str(entry.get("kind", "")), entry.get("training_rows")
+        source = entry if entry.get("of") is None else next((e for e in entries if e.get("name") == entry["of"]), entry)
+        lines.append(Made(str(entry.get("name", "")), _how(kind, entry), _count(rows), _saw(kind, source.get("sees_protected"))))
+    named = {line.name for line in lines}
+    for name in _list(pack.plan, "references"):
+        if str(name) not in named:
+            lines.append(Made(str(name), f"reference: {REFERENCE_WORDS.get(str(name), '')}", DASH, "does not apply"))
+    return lines
+
+
+def facts(pack: EvidencePack) -> list[tuple[str, str]]:
+    """Return (term, text) about the target, the split, the model and the seeds; what the plan lacks is left out."""
+    plan, recipe = pack.plan, pack.recipe
+    target, rows, sites = _mapping(plan, "target"), _mapping(plan, "rows"), _mapping(plan, "sites")
+    model, data = _mapping(recipe, "model"), _mapping(recipe, "data")
+    lines: list[tuple[str, str]] = []
+    source = data.get("card") or data.get("path")
+    if source:
+        lines.append(("Data", str(source)))
+    if target:
+        classes = [str(name) for name in _list(target, "classes")]
+        lines.append(("The model predicts", f"{target.get('name', '')}" + (f" ({join_words(classes, 'or')})" if classes else "")))
+    if rows:
+        train, audit, size = (_count(rows.get(key)) for key in ("train", "audit", "training_size"))
+        lines.append(("Rows", f"{train} real training rows, {audit} held-out real audit rows; each model was trained on {size}"))
+        lines.append(("Split", _SPLIT))
+    columns = _list(plan, "columns")
+    if columns:
+        lines.append(("Model inputs", f"{len(columns)} encoded columns; their order is in plan.json"))
+    if model:
+        lines.append(("Model", ", ".join(f"{key} {_value(value)}" for key, value in model.items() if value is not None)))
+    for key, term in (("verdict", "Verdict sites"), ("profile", "Sites read")):
+        names = [str(site) for site in _list(sites, key)]
+        if names:
+            lines.append((term, ", ".join(names)))
+    if plan.get("seeds") is not None:
+        lines.append(("Trained models", f"{_value(plan['seeds'])} per kind of training, each with its own seed"))
+    if _mapping(plan, "margins"):
+        lines.append(("Margins", margin_words(plan)))
+    if isinstance(data.get("exclude"), list | tuple):
+        excluded = [str(name) for name in data["exclude"]]
+        lines.append(("Columns the models never see", ", ".join(excluded) or "none"))
+    return lines
+
+
+def failures(pack: EvidencePack) -> list[str]:
+    """Return what failed, one line per task."""
+    return [str(line) for line in _list(pack.environment, "failures")]
+
+
+def margin_words(plan: Mapping[str, Any]) -> str:
+    """Return the margins as one phrase."""
+    margins = _mapping(plan, "margins")
+    return ", ".join(f"{word} {margins[key]:g}" for key, word in _MARGIN_WORDS.items() if isinstance(margins.get(key), int | float))
+
+
+def hash_lines(pack: EvidencePack) -> list[tuple[str, str]]:
+    """Return (name, hash) of the inputs."""
+    return [(str(name), str(value)) for name, value in sorted(_mapping(pack.plan, "hashes").items())]
+
+
+def _how(kind: str, entry: Mapping[str, Any]) -> str:
+    if kind == "mixed":
+        ratio = entry.get("ratio")
+        share = f"{ratio:.0%}" if isinstance(ratio, int | float) else "a share"
+        return f"{share} of the rows from {entry.get('of')}, the rest real"
+    return _HOW.get(kind, kind)
+
+
+def _saw(kind: str, sees: Any) -> str:
+    if kind in ("real", "checkpoints"):
+        return "does not apply"
+    if sees is None:
+        return "not known to this audit"
+    return "yes" if sees else "no, they were withheld"
+
+
+def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = document.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _list(document: Mapping[str, Any], key: str) -> list[Any]:
+    value = document.get(key)
+    return list(value) if isinstance(value, list | tuple) else []
+
+
+def _value(value: Any) -> str:
+    return "-".join(str(part) for part in value) if isinstance(value, list | tuple) else str(value)
+
+
+def _count(value: Any) -> str:
+    return f"{value:,}".replace(",", "\N{THIN SPACE}") if isinstance(value, int) else DASH

@@ -1,0 +1,130 @@
+"""The words of a report: verdicts, channels and states in plain language."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from proxyaudit.reporting.text import DASH, MINUS
+
+__all__ = [
+    "CHANGES",
+    "CHANNEL_WORDS",
+    "GLOSSARY",
+    "REFERENCE_WORDS",
+    "STATES",
+    "VERDICTS",
+    "VerdictWord",
+    "channel_word",
+    "plain_word",
+    "state_word",
+]
+
+
+class VerdictWord(NamedTuple):
+    """A verdict as a reader meets it: a symbol that needs no colour, a word, and what it means."""
+
+    symbol: str
+    word: str
+    meaning: str
+    short: str
+
+
+VERDICTS: dict[str, VerdictWord] = {
+    "exposed": VerdictWord(
+        "●", "Exposed", "the attribute shows in the model's outputs, or acts on them", "it shows in the outputs or acts on them"
+    ),
+    "hidden": VerdictWord(
+        "◐",
+        "Hidden",
+        "the outputs look clean, but the attribute is still inside the model and can be got out",
+        "the outputs look clean, it is still inside",
+    ),
+    "removed": VerdictWord(
+        "○",
+        "Removed",
+        "every check that applies found the attribute absent, and the controls of absence passed",
+        "every check that applies found it absent",
+    ),
+    "inconclusive": VerdictWord("?", "Inconclusive", "these data cannot tell", "these data cannot tell"),
+}
+
+# Symbol and word; the symbols differ in shape so that they survive print and colour blindness.
+STATES: dict[str, tuple[str, str]] = {
+    "present": ("✚", "present"),
+    "absent": (MINUS, "absent"),
+    "unknown": ("?", "unknown"),
+    "not_applicable": ("·", "does not apply"),
+    "not_measured": ("◌", "not measured"),
+}
+
+CHANGES: dict[str, str] = {
+    "amplified": "▲ amplified",
+    "unchanged": "= unchanged",
+    "reduced": "▼ reduced",
+    "eliminated": "▽ eliminated",
+    "unknown": "? unknown",
+    "not_applicable": DASH,
+}
+
+CHANNEL_WORDS: dict[str, tuple[str, str]] = {
+    "linear": ("Linear leak", "Can a linear reader get the attribute out at a verdict site?"),
+    "nonlinear": ("Non-linear leak", "Can a stronger reader get out more than the linear one?"),
+    "elsewhere": ("Elsewhere", "Is it at another place in the model?"),
+    "beyond": ("Beyond the label", "Is there more of it inside than the label explains?"),
+    "expressed": ("Output gap", "Does it show in the model's outputs?"),
+    "used": ("Interchange effect", "Do the outputs move when its part of the representation is swapped?"),
+    "relearned": ("Relearned", "Does it come back with a little fine-tuning?"),
+}
+
+REFERENCE_WORDS: dict[str, str] = {
+    "untrained": "the same architecture with random weights",
+    "reweighed": "trained on real data, reweighed so that attribute and label are independent",
+    "placebo": "invented attributes that the inputs know as well as this one (95th percentile)",
+    "inputs": "the same reader on the model's inputs",
+    "floor": "the same reader on shuffled labels",
+}
+
+GLOSSARY: tuple[tuple[str, str], ...] = (
+    *((f"{word.symbol} {word.word}", f"{word.meaning[0].upper()}{word.meaning[1:]}.") for word in VERDICTS.values()),
+    ("At least hidden", "Something of the attribute is certainly inside; whether it also shows or acts is not settled."),
+    (
+        "Leak inside",
+        "How much of the attribute a reader gets from the activations: class-balanced information as a share of all there is "
+        "to know (0 = nothing, 1 = everything). For a continuous attribute: explained variance.",
+    ),
+    ("Output gap", "Difference between groups in the mean predicted probability; largest pair of groups."),
+    ("Output leak", "What a reader gets of the attribute from the outputs alone; the outputs are judged by it and by the gap."),
+    (
+        "Interchange effect",
+        "How far the outputs move when the attribute's coordinates inside the model are swapped with those of a person of "
+        "another group and the same label, less what random coordinates of equal rank do.",
+    ),
+    ("Verdict site", "The place in the model that the verdict rests on; by default the last one before the output layer."),
+    (
+        "Margin",
+        "The smallest amount that counts. An attribute is called absent only if an amount as large as the margin would have been found.",
+    ),
+    ("Detection limit", "The smallest planted leak that the reader found in 95 % of trials."),
+    ("Interval", "95 % confidence interval unless said otherwise, over audit rows and trained models."),
+    ("Protected / proxy", "The attribute that must not matter, and a column that may stand in for it."),
+    ("Learned / relayed", "Training put it there, or the model merely passes on what its inputs carry."),
+    ("Basis", "Whether an output gap remains among people with the same label (beyond label) or is explained by the label."),
+    ("Reported only", "A number that is shown for context and that no verdict rests on."),
+    *((name.capitalize(), f"Reference row: {meaning}. It never gets a verdict of its own.") for name, meaning in REFERENCE_WORDS.items()),
+)
+
+
+def state_word(state: str | None) -> str:
+    """Return a state as symbol and word; numbers without one decide nothing."""
+    return "reported only" if state is None else " ".join(STATES[state])
+
+
+def channel_word(name: str) -> str:
+    """Return the plain name of a channel or measure."""
+    known = CHANNEL_WORDS.get(name)
+    return known[0].lower() if known else plain_word(name)
+
+
+def plain_word(word: str) -> str:
+    """Return an identifier as words."""
+    return word.replace("_", " ")

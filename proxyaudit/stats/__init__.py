@@ -1,0 +1,1 @@
+"""Intervals, nulls, planting and multiplicity: what turns scores into decisions."""

@@ -1,0 +1,159 @@
+"""Intervals for numbers measured on one set of rows by several independently trained models.
+
+Seeds are crossed with rows, not nested in them: every model is read on the same audit rows. The
+variance of the mean over seeds is therefore ``s_seed**2 / S + s_row**2`` with Satterthwaite's degrees
+of freedom (Satterthwaite 1946). Rows that belong together enter as one cluster.
+
+A number enters as its value in each seed and as the influence of each row: ``influence_n[i]`` is row
+i's share of the sampling error of the mean over seeds, so that the row variance is the sum over clusters of
+the squared cluster sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One number before it is judged.
+
+    Attributes:
+        seed_values: The number in each seed, shape ``(S,)``.
+        influence_n: Row influences on the mean over seeds, shape ``(n,)``, in the unit of the number.
+        clusters_n: Cluster id of each row, shape ``(n,)``.
+    """
+
+    seed_values: Floats
+    influence_n: Floats
+    clusters_n: Ints
+
+    @property
+    def value(self) -> float:
+        """Mean over seeds."""
+        return float(self.seed_values.mean())
+
+    def __sub__(self, other: Measured) -> Measured:
+        """Paired difference on the same rows; seeds are paired where both have them."""
+        if len(self.seed_values) == len(other.seed_values):
+            seeds = self.seed_values - other.seed_values
+        elif len(other.seed_values) == 1:
+            seeds = self.seed_values - other.seed_values[0]
+        else:
+            seeds = self.seed_values - other.value
+        return Measured(seeds, self.influence_n - other.influence_n, self.clusters_n)
+
+    def __neg__(self) -> Measured:
+        """The number with its sign turned."""
+        return Measured(-self.seed_values, -self.influence_n, self.clusters_n)
+
+    def oriented(self) -> Measured:
+        """The number with the sign that makes its mean non-negative."""
+        return self if self.value >= 0 else -self
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A two-sided interval with the standard error and degrees of freedom behind it."""
+
+    value: float
+    low: float
+    high: float
+    se: float
+    df: float
+
+
+def cluster_sums(influence_n: Floats, clusters_n: Ints) -> Floats:
+    """Sum rows within clusters; returns shape ``(number of clusters,)``."""
+    return np.asarray(np.bincount(clusters_n, weights=influence_n), dtype=np.float64)
+
+
+def row_variance(influence_n: Floats, clusters_n: Ints) -> tuple[float, int]:
+    """Variance of a sum of independent cluster influences, and the number of clusters."""
+    sums = cluster_sums(influence_n, clusters_n)
+    count = len(np.unique(clusters_n))
+    if count < 2:
+        return float("inf"), count
+    return float(sums @ sums) * count / (count - 1), count
+
+
+def _variance_and_df(measured: Measured) -> tuple[float, float]:
+    rows, clusters = row_variance(measured.influence_n, measured.clusters_n)
+    distinct = distinct_seeds(measured.seed_values)
+    seeds = len(distinct)
+    if seeds == 1:
+        return rows, float(max(clusters - 1, 1))
+    between = float(distinct.var(ddof=1)) / seeds
+    total = rows + between
+    if total == 0:
+        return 0.0, 1.0
+    share = between**2 / (seeds - 1) + (rows**2 / (clusters - 1) if clusters > 1 else 0.0)
+    return total, float(total**2 / share) if share > 0 else float(seeds - 1)
+
+
+def distinct_seeds(seed_values: Floats) -> Floats:
+    """Seed values with identical repetitions collapsed: two equal runs are one run."""
+    return np.unique(seed_values)
+
+
+def crossed_interval(measured: Measured, level: float = 0.95) -> Interval:
+    """Satterthwaite t interval of the mean over seeds, seeds crossed with rows."""
+    variance, df = _variance_and_df(measured)
+    se = float(np.sqrt(variance))
+    half = float(stats.t.ppf(0.5 + level / 2, df)) * se if np.isfinite(se) else float("inf")
+    return Interval(measured.value, measured.value - half, measured.value + half, se, df)
+
+
+def p_above(measured: Measured, margin: float) -> float:
+    """One-sided p-value of the hypothesis that the number is at most ``margin``."""
+    interval = crossed_interval(measured)
+    if not np.isfinite(interval.se):
+        return 1.0
+    if interval.se == 0:
+        return 0.0 if interval.value > margin else 1.0
+    return float(stats.t.sf((interval.value - margin) / interval.se, interval.df))
+
+
+def p_below(measured: Measured, margin: float) -> float:
+    """One-sided p-value of the hypothesis that the number is at least ``margin``."""
+    interval = crossed_interval(measured)
+    if not np.isfinite(interval.se):
+        return 1.0
+    if interval.se == 0:
+        return 0.0 if interval.value < margin else 1.0
+    return float(stats.t.cdf((interval.value - margin) / interval.se, interval.df))
+
+
+def fieller_ratio(top: Measured, bottom: Measured, level: float = 0.95) -> Interval | None:
+    """Fieller's interval of ``top / bottom`` for two numbers on the same rows (Fieller 1954).
+
+    Returns ``None`` where the interval is unbounded, that is, where the denominator is not clearly
+    different from zero.
+    """
+    a, b = top.value, bottom.value
+    var_a, df_a = _variance_and_df(top)
+    var_b, df_b = _variance_and_df(bottom)
+    var_d, _ = _variance_and_df(top - bottom)
+    covariance = (var_a + var_b - var_d) / 2
+    t = float(stats.t.ppf(0.5 + level / 2, min(df_a, df_b)))
+    g = t**2 * var_b / b**2 if b else float("inf")
+    if not np.isfinite(g) or g >= 1 or not np.isfinite(var_a):
+        return None
+    ratio = a / b
+    centre = (ratio - g * covariance / var_b) / (1 - g) if var_b > 0 else ratio
+    inside = var_a - 2 * ratio * covariance + ratio**2 * var_b - (g * (var_a - covariance**2 / var_b) if var_b > 0 else 0.0)
+    half = t / (abs(b) * (1 - g)) * float(np.sqrt(max(inside, 0.0)))
+    return Interval(ratio, centre - half, centre + half, half / t if t else 0.0, min(df_a, df_b))
+
+
+def mean_influence(influences: Sequence[Floats]) -> Floats:
+    """Average row influences over seeds: the influence on the mean over seeds."""
+    return np.asarray(np.mean(np.stack(list(influences)), axis=0), dtype=np.float64)

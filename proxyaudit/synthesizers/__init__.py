@@ -1,0 +1,1 @@
+"""Synthesizers: plugins that make synthetic training tables."""

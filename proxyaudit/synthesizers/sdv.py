@@ -1,0 +1,145 @@
+"""Gaussian copula, TVAE, CTGAN and CopulaGAN from the Synthetic Data Vault (Patki et al. 2016; Xu et al. 2019).
+
+The only file that imports sdv, and only inside functions. SDV draws from global generators while it fits,
+and its sampler starts from one fixed seed after every fit, so that repetitions would come out alike; here both are
+seeded on purpose, and the caller's generators and thread count are put back.
+"""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from proxyaudit.errors import TaskError
+from proxyaudit.seeding import integer_seed
+
+__all__ = ["SdvSynthesizer", "copulagan", "ctgan", "gaussian_copula", "tvae"]
+
+_CLASSES = {
+    "gaussian_copula": "GaussianCopulaSynthesizer",
+    "tvae": "TVAESynthesizer",
+    "ctgan": "CTGANSynthesizer",
+    "copulagan": "CopulaGANSynthesizer",
+}
+_EPOCHS = {"tvae": 20, "ctgan": 10, "copulagan": 10}
+_TABLE = "rows"
+
+
+@contextmanager
+def _own_randomness(seed: int) -> Iterator[None]:
+    """Seed every global generator, on one thread so that sums come out alike; then put all of it back."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    python_state, threads = random.getstate(), torch.get_num_threads()
+    numpy_state = np.random.get_state()  # noqa: NPY002  (SDV draws from this generator)
+    with warnings.catch_warnings(), threadpool_limits(limits=1), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore")
+        try:
+            random.seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002
+            torch.manual_seed(seed)
+            torch.set_num_threads(1)
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            np.random.set_state(numpy_state)  # noqa: NPY002
+            random.setstate(python_state)
+
+
+class SdvSynthesizer:
+    """One SDV model behind scikit-learn's conventions.
+
+    Args:
+        kind: ``gaussian_copula``, ``tvae``, ``ctgan`` or ``copulagan``.
+        epochs: Passes over the rows; None takes 20 for TVAE and 10 for the two GANs. The copula has none.
+        seed: Seed of the fit.
+    """
+
+    def __init__(self, kind: str, epochs: int | None = None, seed: int = 0) -> None:
+        self.kind = kind
+        self.epochs = epochs
+        self.seed = seed
+
+    def __repr__(self) -> str:
+        return f"SdvSynthesizer(kind={self.kind!r}, epochs={self.epochs!r}, seed={self.seed!r})"
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the settings as given."""
+        return {"kind": self.kind, "epochs": self.epochs, "seed": self.seed}
+
+    def fit(self, frame: pd.DataFrame) -> Self:
+        """Fit on real rows.
+
+        Args:
+            frame: Numbers as int64 or float64, everything else text; missing values as NaN.
+
+        Raises:
+            TaskError: SDV could not fit these rows.
+        """
+        with _own_randomness(integer_seed(self.seed, "fit")):
+            import sdv.single_table
+            from sdv.metadata import Metadata
+
+            columns = {str(name): {"sdtype": "numerical" if frame[name].dtype.kind in "iuf" else "categorical"} for name in frame.columns}
+            metadata = Metadata.load_from_dict({"tables": {_TABLE: {"columns": columns}}})
+            options: dict[str, Any] = {}
+            if self.kind in _EPOCHS:
+                options = {"epochs": self.epochs or _EPOCHS[self.kind], "enable_gpu": False, "verbose": False}
+            try:
+                model = getattr(sdv.single_table, _CLASSES[self.kind])(metadata, **options)
+                model.fit({_TABLE: frame.reset_index(drop=True)})
+            except Exception as error:  # SDV raises many kinds, and their texts may hold values of rows
+                raise TaskError(f"synthesizer {self.kind} could not be fitted ({type(error).__name__})") from error
+        self.model_, self.columns_ = model, list(frame.columns)
+        return self
+
+    def sample(self, n: int, seed: int) -> pd.DataFrame:
+        """Draw ``n`` rows; the same seed repeats them, whatever was drawn before.
+
+        Raises:
+            TaskError: SDV could not sample.
+        """
+        with _own_randomness(integer_seed(seed, "global")):
+            try:
+                self._reseed(seed)
+                rows: pd.DataFrame = self.model_.sample(num_rows=n)[_TABLE]
+            except Exception as error:
+                raise TaskError(f"synthesizer {self.kind} could not sample ({type(error).__name__})") from error
+        return rows.loc[:, self.columns_].reset_index(drop=True)
+
+    def _reseed(self, seed: int) -> None:
+        # Both states are private to SDV 2: the model's generator, and one per column that places missing values and rounding.
+        self.model_.reset_sampling()
+        self.model_._set_random_state(integer_seed(seed, "rows"))
+        transformers = self.model_._data_processor._hyper_transformer.field_transformers
+        for name, transformer in transformers.items():
+            if transformer is not None:
+                state = np.random.RandomState(integer_seed(seed, "column", str(name)))
+                transformer.set_random_state(state, "reverse_transform")
+
+
+def gaussian_copula(epochs: int | None = None, seed: int = 0) -> SdvSynthesizer:
+    """Gaussian copula with beta marginals; ``epochs`` has no meaning for it."""
+    return SdvSynthesizer("gaussian_copula", epochs, seed)
+
+
+def tvae(epochs: int | None = None, seed: int = 0) -> SdvSynthesizer:
+    """Variational autoencoder for tables (Xu et al. 2019)."""
+    return SdvSynthesizer("tvae", epochs, seed)
+
+
+def ctgan(epochs: int | None = None, seed: int = 0) -> SdvSynthesizer:
+    """Conditional GAN for tables (Xu et al. 2019)."""
+    return SdvSynthesizer("ctgan", epochs, seed)
+
+
+def copulagan(epochs: int | None = None, seed: int = 0) -> SdvSynthesizer:
+    """CTGAN on marginals made normal by a copula."""
+    return SdvSynthesizer("copulagan", epochs, seed)

@@ -1,0 +1,134 @@
+"""The nouns of an audit as frozen values, and their JSON form (``evidence.json``)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = "1.0"
+
+State = Literal["present", "absent", "unknown", "not_applicable"]
+Verdict = Literal["exposed", "hidden", "removed", "inconclusive"]
+Encoding = Literal["linear", "nonlinear_only", "absent", "unknown"]
+Basis = Literal["beyond_label", "explained_by_label", "unknown"]
+OriginWord = Literal["learned", "relayed", "unknown", "not_applicable"]
+ChangeWord = Literal["amplified", "unchanged", "reduced", "eliminated", "unknown", "not_applicable"]
+Role = Literal["protected", "proxy"]
+
+USE_CHANNELS = ("expressed", "used")
+RECOVERABLE_CHANNELS = ("elsewhere", "relearned", "beyond")
+CHANNELS = ("linear", "nonlinear", "elsewhere", "beyond", "expressed", "used", "relearned")
+REFERENCES = ("untrained", "placebo", "reweighed", "inputs", "floor")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Estimate(_Frozen):
+    """One measured number with everything needed to judge it. No bare float reaches a report."""
+
+    id: str = Field(description="Identifier within the pack, e.g. 'E3'.")
+    channel: str = Field(description="A channel of the audit (linear, expressed, used, ...) or a reported-only measure (task, ...).")
+    attribute: str | None = Field(description="Protected attribute or proxy; null for measures of the model alone.")
+    regime: str = Field(description="Training regime or reference.")
+    site: str | None = Field(default=None, description="Place in the model; null for outputs.")
+    group: str | None = Field(default=None, description="Groups or output class that the number is about.")
+    context: str | None = Field(default=None, description="What distinguishes this number from others of its channel.")
+    state: State | None = Field(default=None, description="Decision of the channel; null where the number decides nothing.")
+    p_present: float | None = Field(default=None, description="Evidence for presence, before Holm's correction.")
+    p_absent: float | None = Field(default=None, description="Evidence for absence.")
+    value: float | None = Field(default=None, description="The estimate, in `unit`.")
+    low: float | None = Field(default=None, description="Lower end of the interval.")
+    high: float | None = Field(default=None, description="Upper end of the interval.")
+    raw: float | None = Field(default=None, description="The probe's own score before calibration.")
+    level: float = Field(default=0.95, description="Two-sided confidence level of [low, high].")
+    unit: str = Field(default="", description="Unit of value, low, high and margin.")
+    auroc: float | None = Field(default=None, description="Cross-fitted area under the ROC curve of the probe.")
+    n: int | None = Field(default=None, description="Rows that the number rests on.")
+    seeds: int | None = Field(default=None, description="Independent repetitions.")
+    seed_values: tuple[float, ...] = Field(default=(), description="The number in each repetition.")
+    margin: float | None = Field(default=None, description="Margin that the decision was taken against.")
+    detection_limit: float | None = Field(default=None, description="Smallest leak found in 95 % of plants; null where not measured.")
+    null_high: float | None = Field(default=None, description="95th percentile of the number under the null.")
+    method: str = Field(default="", description="How the number was made.")
+    reason: str | None = Field(default=None, description="Why the state is unknown or not_applicable, or the value missing.")
+
+
+class Control(_Frozen):
+    """A check of the instrument itself: negative, positive, eraser, random_subspace, completeness, ..."""
+
+    id: str
+    kind: str
+    channel: str
+    attribute: str | None
+    regime: str
+    site: str | None
+    passed: bool | None = Field(description="null: the control could not be run; `detail` says why.")
+    detail: str
+
+
+class Origin(_Frozen):
+    """Whether training put the feature there (learned) or the model merely relays its inputs."""
+
+    encoding: OriginWord
+    use: OriginWord
+
+
+class Change(_Frozen):
+    """How a regime differs from training on real data."""
+
+    encoding: ChangeWord
+    use: ChangeWord
+
+
+class Finding(_Frozen):
+    """The answer for one attribute and one regime."""
+
+    attribute: str
+    role: Role
+    regime: str
+    verdict: Verdict
+    at_least: Literal["hidden"] | None = None
+    encoding: Encoding
+    use: tuple[str, ...]
+    recoverable: tuple[str, ...]
+    mechanisms: tuple[str, ...] = ()
+    basis: Basis | None = None
+    origin: Origin
+    change: Change
+    retention: str | None = Field(default=None, description="Id of the estimate of the ratio to real training.")
+    sentence: str
+    decided_by: tuple[str, ...] = Field(default=(), description="Ids of the estimates that decided.")
+    would_settle: str | None = Field(default=None, description="What would settle an unknown.")
+    control_refs: tuple[str, ...] = ()
+
+
+class NotTested(_Frozen):
+    """Something a reader might expect and that this audit did not look at."""
+
+    what: str
+    why: str
+
+
+class RunInfo(_Frozen):
+    """Identity of the run. Times and host facts live in environment.json."""
+
+    id: str
+    name: str
+    status: Literal["complete", "partial"]
+    plan_digest: str
+    versions: dict[str, str]
+    seed: int
+
+
+class Evidence(_Frozen):
+    """The whole of evidence.json."""
+
+    schema_version: Annotated[str, Field(pattern=r"^\d+\.\d+$")] = SCHEMA_VERSION
+    run: RunInfo
+    findings: tuple[Finding, ...]
+    estimates: tuple[Estimate, ...]
+    controls: tuple[Control, ...]
+    not_tested: tuple[NotTested, ...]

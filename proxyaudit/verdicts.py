@@ -1,0 +1,88 @@
+"""The verdict: one pure, total function of channel states (METHOD, section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from proxyaudit.types import CHANNELS, RECOVERABLE_CHANNELS, USE_CHANNELS, Encoding, State, Verdict
+
+Surface = Literal["outputs", "activations"]
+_ENCODED = ("linear", "nonlinear", *RECOVERABLE_CHANNELS)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the channel states of one attribute in one regime amount to."""
+
+    verdict: Verdict
+    at_least: Literal["hidden"] | None
+    encoding: Encoding
+    use: tuple[str, ...]
+    recoverable: tuple[str, ...]
+    mechanisms: tuple[str, ...]
+
+
+def combine(states: Sequence[State]) -> State:
+    """One state of several cells of a channel: present anywhere, absent only everywhere."""
+    applying = [state for state in states if state != "not_applicable"]
+    if not applying:
+        return "not_applicable"
+    if "present" in applying:
+        return "present"
+    return "absent" if all(state == "absent" for state in applying) else "unknown"
+
+
+def decide(states: Mapping[str, State], *, surface: Surface = "outputs", absence_controls_passed: bool = True) -> Decision:
+    """Turn channel states into a verdict.
+
+    Args:
+        states: State of every channel in ``CHANNELS``; a channel left out counts as ``unknown``, so that forgetting one
+            can never lead to "removed".
+        surface: ``activations`` where no outputs were given: the embedding is what the consumer gets.
+        absence_controls_passed: Whether the positive controls that absence rests on passed.
+
+    Raises:
+        ValueError: a key is no channel.
+    """
+    strangers = sorted(set(states) - set(CHANNELS))
+    if strangers:
+        raise ValueError(f"unknown channel {strangers[0]!r}")
+    full: dict[str, State] = {channel: states.get(channel, "unknown") for channel in CHANNELS}
+    if not absence_controls_passed:
+        full = {channel: "unknown" if state == "absent" else state for channel, state in full.items()}
+    encoding = _encoding(full["linear"], full["nonlinear"])
+    use = _listed(full, USE_CHANNELS)
+    recoverable = _listed(full, RECOVERABLE_CHANNELS)
+    inside = tuple(channel for channel in _ENCODED if full[channel] == "present")
+    acting = tuple(channel for channel in USE_CHANNELS if full[channel] == "present")
+    if surface == "activations" and full["linear"] == "present":
+        acting = (*acting, "linear")
+    applying = [state for state in full.values() if state != "not_applicable"]
+    if acting:
+        return Decision("exposed", None, encoding, use, recoverable, acting)
+    if inside:
+        verdict: Verdict = "hidden" if use == ("none",) else "inconclusive"
+        return Decision(verdict, None if verdict == "hidden" else "hidden", encoding, use, recoverable, inside)
+    if applying and all(state == "absent" for state in applying):
+        absent = tuple(channel for channel in CHANNELS if full[channel] == "absent")
+        return Decision("removed", None, encoding, use, recoverable, absent)
+    return Decision("inconclusive", None, encoding, use, recoverable, ())
+
+
+def _encoding(linear: State, nonlinear: State) -> Encoding:
+    if linear == "present":
+        return "linear"
+    if linear == "absent" and nonlinear == "present":
+        return "nonlinear_only"
+    if linear == "absent" and nonlinear == "absent":
+        return "absent"
+    return "unknown"
+
+
+def _listed(states: Mapping[str, State], channels: Sequence[str]) -> tuple[str, ...]:
+    present = tuple(channel for channel in channels if states[channel] == "present")
+    if present:
+        return present
+    return ("none",) if all(states[channel] in ("absent", "not_applicable") for channel in channels) else ("unknown",)

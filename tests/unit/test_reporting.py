@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+
+import matplotlib
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.reporting.charts import style_of
+from proxyaudit.reporting.html import render_html
+from proxyaudit.reporting.markdown import render_markdown
+from proxyaudit.reporting.summary import answer, deciding, question, summarize
+from proxyaudit.reporting.text import number, shorten, visible
+from proxyaudit.reporting.words import CHANGES, CHANNEL_WORDS, REFERENCE_WORDS, STATES, VERDICTS
+from proxyaudit.types import CHANNELS, REFERENCES, Estimate, Evidence
+
+VOID = {"meta", "br"}
+
+
+class _Balanced(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] != "style":
+            self.text += " " + data
+
+
+def _read(html: str) -> str:
+    page = _Balanced()
+    page.feed(html)
+    assert page.open == []
+    return " ".join(page.text.split())
+
+
+def test_same_pack_same_bytes_whatever_matplotlib_is_told(pack: EvidencePack) -> None:
+    first = render_html(pack), render_markdown(pack)
+    with matplotlib.rc_context({"font.size": 30, "axes.grid": True, "svg.fonttype": "path", "axes.facecolor": "red"}):
+        again = render_html(pack), render_markdown(pack)
+    assert again == first
+
+
+def test_the_page_answers_before_it_explains(pack: EvidencePack) -> None:
+    text = _read(render_html(pack))
+    order = [
+        "Did training on synthetic data remove “sex” or “race” from the model, or only hide it?",
+        "Exposed after training on real, gaussian_copula and tvae data",
+        "hidden after training on mixed-gaussian_copula-0.5 data",
+        "0.157",
+        "The figures that decide",
+        "Where in the model it sits",
+        "Controls of the instrument",
+        "Not tested What Why",
+        "Something of the attribute is certainly inside",
+    ]
+    places = [text.index(part) for part in order]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("render", [render_html, render_markdown])
+def test_every_report_says_what_a_reader_needs(render: Callable[[EvidencePack], str], pack: EvidencePack) -> None:
+    text = render(pack)
+    for part in (
+        "reported only",
+        "the interval covers the margin",
+        "about 30 000 audit rows",
+        "comes with planting",
+        "Non-linear readers",
+        "no, they were withheld",
+        "torch 2.13.0",
+        "d" * 64,
+        "0.145 to 0.171",
+        "◐ Hidden" if render is render_markdown else "◐</span> Hidden",
+        "untrained",
+        "reweighed",
+    ):
+        assert part in text, part
+
+
+def test_a_partial_run_says_so_first(make_pack: Callable[..., EvidencePack]) -> None:
+    for text in (_read(render_html(make_pack(status="partial"))), render_markdown(make_pack(status="partial"))):
+        assert "This run is partial" in text[:700]
+        assert "train tvae, repetition 1: out of memory" in text[:700]
+    assert "This run is partial" not in render_html(make_pack())
+
+
+def test_no_script_no_request_no_fixed_width(pack: EvidencePack) -> None:
+    html = render_html(pack)
+    assert "<script" not in html
+    assert "http:" not in html
+    assert "https:" not in html
+    assert "prefers-color-scheme: dark" in html
+    assert "@media print" in html
+    assert "default-src 'none'" in html
+    assert html.count('role="img"') == html.count("<figure>")
+    assert html.count("<table>") == html.count('<div class="scroll"')
+
+
+def test_an_empty_or_bare_pack_still_renders(pack: EvidencePack) -> None:
+    evidence = Evidence(run=pack.evidence.run, findings=(), estimates=(), controls=(), not_tested=())
+    for plan in ({}, {"regimes": 3, "sites": [], "margins": None, "attributes": None}):
+        bare = replace(pack, evidence=evidence, plan=plan, recipe={}, environment={}, arrays={})
+        assert "No attribute was audited" in _read(render_html(bare))
+        assert render_markdown(bare).startswith("# Did training")
+    findings_only = pack.evidence.model_copy(update={"estimates": (), "controls": (), "not_tested": ()})
+    text = _read(render_html(replace(pack, evidence=findings_only, plan={})))
+    assert "No layer profile was measured" in text
+    assert "not measured" in text
+
+
+def test_numbers_without_interval_or_value_are_shown_as_such(pack: EvidencePack) -> None:
+    bare = tuple(e.model_copy(update={"low": None, "high": None, "value": None, "reason": "no rows"}) for e in pack.evidence.estimates)
+    text = _read(render_html(replace(pack, evidence=pack.evidence.model_copy(update={"estimates": bare}))))
+    assert "no rows" in text
+    assert "None" not in text
+
+
+def test_the_words_cover_every_state_and_channel() -> None:
+    from typing import get_args
+
+    from proxyaudit.types import ChangeWord, State, Verdict
+
+    assert set(VERDICTS) == set(get_args(Verdict))
+    assert set(get_args(State)) <= set(STATES)
+    assert set(CHANGES) == set(get_args(ChangeWord))
+    assert tuple(CHANNEL_WORDS) == CHANNELS
+    assert set(REFERENCE_WORDS) == set(REFERENCES)
+    assert len({word.symbol for word in VERDICTS.values()}) == len(VERDICTS)
+
+
+def test_regimes_differ_by_more_than_colour() -> None:
+    names = [f"r{index}" for index in range(12)]
+    styles = [style_of(name, names) for name in names]
+    assert len({style.marker for style in styles}) == 12
+    assert len({(style.colour, style.dashes) for style in styles}) == 12
+
+
+def _estimate(ident: str, **more: Any) -> Estimate:
+    return Estimate(**{"id": ident, "channel": "expressed", "attribute": "a", "regime": "real", "value": 0.1, **more})
+
+
+def test_the_deciding_number_is_the_gap_then_the_plain_one(pack: EvidencePack) -> None:
+    estimates = (
+        _estimate("E1", context="output leak", state="present", value=0.9),
+        _estimate("E2", context="gap within label", value=0.8),
+        _estimate("E3", context="gap", state="present", group="x"),
+        _estimate("E4", channel="linear", site="hidden1", value=0.7),
+        _estimate("E5", channel="linear", site="last", state="present", value=0.2),
+        _estimate("E6", channel="linear", site="last", context="unweighted", value=0.5),
+    )
+    evidence = pack.evidence.model_copy(update={"estimates": estimates, "findings": ()})
+    found = deciding(evidence, "a", "real", "expressed")
+    assert found is not None
+    assert found.id == "E3"
+    found = deciding(evidence, "a", "real", "linear", ("last",))
+    assert found is not None
+    assert found.id == "E5"
+    assert deciding(evidence, "a", "other", "linear") is None
+
+
+def test_an_output_leak_that_decides_stands_beside_the_gap(pack: EvidencePack) -> None:
+    leak = Estimate(id="E999", channel="expressed", attribute="sex", regime="tvae", context="output leak", state="present", value=0.0777)
+    more = replace(pack, evidence=pack.evidence.model_copy(update={"estimates": (*pack.evidence.estimates, leak)}))
+    assert "output leak 0.078: ✚ present" in _read(render_html(more))
+    assert "output leak 0.078, ✚ present" in render_markdown(more)
+    assert "output leak 0.078" not in _read(render_html(pack))
+
+
+def test_protected_attributes_come_first_and_references_never_are_columns(make_pack: Callable[..., EvidencePack]) -> None:
+    summary = summarize(make_pack(("b", "a", "proxy")))
+    assert [view.name for view in summary.attributes] == ["b", "a", "proxy"]
+    assert not set(summary.regimes) & set(REFERENCES)
+    assert [row.regime for row in summary.attributes[0].references] == ["untrained", "reweighed", "placebo", "inputs"]
+    assert summary.attributes[0].rows[0].placebo_leak is not None
+    assert summary.attributes[0].profile.sites == ("inputs", "hidden1", "hidden2", "penultimate")
+    assert set(summary.attributes[0].profile.band) == {"hidden1", "hidden2", "penultimate"}
+
+
+def test_the_answer_names_every_regime_once(pack: EvidencePack) -> None:
+    for attribute in ("sex", "race"):
+        findings = [f for f in pack.evidence.findings if f.attribute == attribute]
+        text = answer(findings)
+        for finding in findings:
+            assert len(re.findall(rf"(?<![\w-]){re.escape(finding.regime)}(?![\w-])", text)) == 1
+    assert answer([]) == "No verdict was reached."
+
+
+def test_the_question_stays_short() -> None:
+    assert len(question(["x" * 500, "y" * 500])) < 200
+    assert "these 5 attributes" in question(list("abcde"))
+
+
+@given(st.text())
+def test_visible_text_is_encodable_and_stable(text: str) -> None:
+    shown = visible(text)
+    shown.encode("utf-8")
+    assert visible(shown) == shown
+
+
+@given(st.text(), st.integers(2, 40))
+def test_shortened_text_fits(text: str, length: int) -> None:
+    assert len(shorten(text, length)) <= length
+
+
+@given(st.floats(-1e6, 1e6))
+def test_numbers_never_show_a_negative_zero(value: float) -> None:
+    text = number(value).replace("\N{MINUS SIGN}", "-")
+    assert abs(float(text) - value) <= 0.0005001
+    assert not re.fullmatch(r"-0\.0*", text)

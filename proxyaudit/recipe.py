@@ -20,7 +20,8 @@ from proxyaudit.types import REFERENCES
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Share = Annotated[float, Field(gt=0, lt=1)]
-Positive = Annotated[int, Field(gt=0)]
+# Strict: YAML's "yes" would else count as one.
+Positive = Annotated[int, Field(gt=0, strict=True)]
 
 
 class _Strict(BaseModel):
@@ -175,7 +176,7 @@ class ModuleSpec(TrainingSpec):
     def _file_and_function(cls, value: str) -> str:
         file, _, function = value.rpartition(":")
         if not file.endswith(".py") or not function.isidentifier():
-            raise ValueError("write 'file.py:function'")
+            raise ValueError(f"write 'file.py:function', not '{value[:60]}'")
         return value
 
 
@@ -197,7 +198,7 @@ class SitesSpec(_Strict):
 class ReferenceSpec(_Strict):
     """The reference ladder: shown beside every regime, never given a verdict."""
 
-    placebos: Annotated[int, Field(ge=20)] = 20
+    placebos: Annotated[int, Field(ge=20, strict=True)] = 20
     reweighed: bool = True
 
 
@@ -219,8 +220,8 @@ class Recipe(_Strict):
     regimes: tuple[RegimeSpec, ...] = Field(min_length=1)
     model: ModelSpec
     sites: SitesSpec = SitesSpec()
-    seeds: Annotated[int, Field(ge=1, le=100)] = 5
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seeds: Annotated[int, Field(ge=1, le=100, strict=True)] = 5
+    seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
     training_size: Positive | None = None
     references: ReferenceSpec = ReferenceSpec()
     margins: Margins = Margins()
@@ -230,7 +231,7 @@ class Recipe(_Strict):
         names = self.regime_names()
         for name in names:
             if name in REFERENCES:
-                raise ValueError(f"regime name '{name}' is reserved for a reference")
+                raise ValueError(f"regime name '{name}' is reserved for a reference; choose another 'name'")
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:
             raise ValueError(f"two regimes are named '{doubled[0]}'; give one of them another 'name'")
@@ -311,16 +312,21 @@ def read_yaml(path: Path) -> Any:
         raise InputError(
             f"the file cannot be read ({error.strerror})", where=str(path), mend="check the path and its permissions"
         ) from None
+    return _parse_yaml(text, str(path), "check the indentation, colons and quotes there")
+
+
+def _parse_yaml(text: str, where: str, mend: str) -> Any:
     try:
         return yaml.load(text, Loader=_UniqueKeyLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark is not None else ""
-        raise InputError(
-            f"not valid YAML: {getattr(error, 'problem', error)}",
-            where=f"{path}{line}",
-            mend="check the indentation, colons and quotes there",
-        ) from None
+        raise InputError(f"not valid YAML: {getattr(error, 'problem', error)}", where=f"{where}{line}", mend=mend) from None
+    except RecursionError:
+        raise InputError("not valid YAML: nested too deeply", where=where, mend=mend) from None
+    except (ValueError, TypeError, AttributeError) as error:
+        # PyYAML lets the errors of Python's own parsers through: a 13th month, a number of thousands of digits.
+        raise InputError(f"not valid YAML: a value cannot be read ({str(error)[:80]})", where=where, mend=mend) from None
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -347,10 +353,7 @@ def _apply_override(document: Any, override: str) -> None:
     where = f"--set {override}"
     if not equals or not key:
         raise InputError("an override is written key=value", where=where, mend="e.g. --set seeds=3 or --set data.group=person")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise InputError("the value is not valid YAML", where=where, mend="quote it") from None
+    value = _parse_yaml(text, where, "quote the value")
     parts = key.split(".")
     node = document
     for part in parts[:-1]:
@@ -371,9 +374,9 @@ def _first_mistake(error: ValidationError, document: Any, where: str) -> InputEr
     unknown = [e for e in errors if e["type"] == "extra_forbidden"]
     first = (unknown or errors)[0]
     location = [str(part) for part in first["loc"]]
-    known_kinds = ("mlp", "resnet", "ft_transformer", "module")
-    shown = ".".join(part for part in location if part not in known_kinds) or "recipe"
-    at = f"{where}: {shown}"
+    branches = ("mlp", "resnet", "ft_transformer", "module", "float", "literal['median']")
+    shown = ".".join(part for part in location if part not in branches)
+    at = f"{where}: {shown}" if shown else where
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(location[-1], _known_keys(location[:-1], document), n=1, cutoff=0.5)
         keys = ", ".join(sorted(_known_keys(location[:-1], document)))
@@ -382,7 +385,7 @@ def _first_mistake(error: ValidationError, document: Any, where: str) -> InputEr
         )
     if first["type"] == "missing":
         return InputError(f"key '{location[-1]}' is missing", where=at, mend=f"add '{location[-1]}: ...'")
-    message = first["msg"].removeprefix("Value error, ")
+    message = _PLAIN_WORDS.get(first["type"], first["msg"].removeprefix("Value error, "))
     given = first.get("input")
     if (
         isinstance(given, str | int | float | bool)
@@ -394,6 +397,15 @@ def _first_mistake(error: ValidationError, document: Any, where: str) -> InputEr
         message[0].lower() + message[1:], where=at, mend="correct this key ('proxyaudit init' shows every key with a comment)"
     )
 
+
+# Pydantic's own words for these are about Python, not about YAML.
+_PLAIN_WORDS = {
+    "tuple_type": "should be a list, e.g. [a, b]",
+    "model_type": "should be a mapping of keys to values",
+    "model_attributes_type": "should be a mapping of keys to values",
+    "string_type": "should be text; put a number or date that is meant as text in quotes",
+    "string_pattern_mismatch": "should begin with a letter or digit and hold letters, digits, '.', '_' and '-' only, 80 at most",
+}
 
 _MODELS_BY_KEY: dict[str, type[_Strict]] = {
     "data": DataSpec,

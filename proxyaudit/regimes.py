@@ -35,6 +35,7 @@ __all__ = [
 
 RegimeKind = Literal["real", "synthetic", "release", "mixed", "checkpoints", "untrained", "reweighed"]
 MIN_SHOWN_ROWS = 11  # a share that rests on fewer people is not published
+MIN_TRAINING_ROWS = 30
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def common_training_size(recipe: Recipe, dataset: Dataset, releases: Mapping[str
     """Return the number of training rows that every regime gets.
 
     Raises:
-        InputError: ``training_size`` is more than some regime can offer.
+        InputError: ``training_size`` is more than some regime can offer, or too little to train on.
     """
     n_real = len(dataset.train)
     limits = {"real": n_real}
@@ -118,8 +119,21 @@ def common_training_size(recipe: Recipe, dataset: Dataset, releases: Mapping[str
         elif entry.mixed is not None:
             for ratio in entry.mixed.ratios:
                 limits[mixed_name(entry.mixed.of, ratio)] = _mixed_limit(n_real, releases.get(entry.mixed.of), ratio)
+    smallest = min(limits, key=lambda key: limits[key])
+    if recipe.training_size is None and limits[smallest] < MIN_TRAINING_ROWS:
+        raise InputError(
+            f"regime '{smallest}' offers {limits[smallest]} rows, fewer than the {MIN_TRAINING_ROWS} that training needs",
+            where=f"regimes: {smallest}",
+            mend="use more rows",
+        )
     if recipe.training_size is None:
-        return min(limits.values())
+        return limits[smallest]
+    if recipe.training_size < MIN_TRAINING_ROWS:
+        raise InputError(
+            f"training_size {recipe.training_size} is fewer than the {MIN_TRAINING_ROWS} rows that training needs",
+            where="training_size",
+            mend="raise it",
+        )
     if not _uses_real_rows(recipe):
         del limits["real"]
     name = min(limits, key=lambda key: limits[key]) if limits else None

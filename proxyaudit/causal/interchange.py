@@ -4,8 +4,10 @@ For row i, ``tau_i`` is the mean output after swapping in the subspace coordinat
 minus that after donors of its *own* group, all donors sharing i's label, oriented from group 0 to group 1 (Geiger
 et al. 2023; Vig et al. 2020 for the mediation view). Two disjoint halves of the donors give two independent copies:
 the signed effect is ``|mean tau|``, the per-row effect ``sqrt(max(0, mean tau1 tau2))``, which also sees effects that
-cancel over rows. The subspace (LEACE) is fitted on one part of the audit rows, a fresh probe on a
-second, effects are measured on the third; the parts rotate. Random subspaces of equal rank stand beside it.
+cancel over rows. Effects are measured on one part of the audit rows; of the other two parts each gives a subspace (LEACE)
+to one donor half and a fresh probe to the other; the parts rotate. Two subspaces with independent errors matter: with one,
+the errors of its direction are squared in the product, and a feature that the model ignores would seem used.
+Random subspaces of equal rank stand beside it.
 """
 
 from __future__ import annotations
@@ -115,31 +117,38 @@ def interchange(
     """
     n = len(acts_nd)
     acts = np.asarray(acts_nd, dtype=np.float64)
-    plans: list[tuple[_Donors, int]] = []
-    for rotation in range(3):
-        plan = _draw_donors(groups_n, labels_n, parts_n == (rotation + 2) % 3, donors, rng)
-        if plan is not None:
-            plans.append((plan, rotation))
+    plans = [
+        (plan, part)
+        for part, plan in ((part, _draw_donors(groups_n, labels_n, parts_n == part, donors, rng)) for part in range(3))
+        if plan is not None
+    ]
     if not plans:
         return None
+    drawn = [plan for plan, _ in plans]
     known = np.isfinite(concept_nk).all(axis=1)
-    erasers = [fit_leace(acts[known & (parts_n == rotation)], concept_nk[known & (parts_n == rotation)]) for _, rotation in plans]
-    swapped = [_swap(acts, eraser, plan, replay, output) for eraser, (plan, _) in zip(erasers, plans, strict=True)]
-    effect = _effect(swapped, [plan for plan, _ in plans], n)
+    fitted = [fit_leace(acts[known & (parts_n == part)], concept_nk[known & (parts_n == part)]) for part in range(3)]
+    rank = max(eraser.rank for eraser in fitted)
+    swapped = [_swap(acts, (fitted[(part + 1) % 3], fitted[(part + 2) % 3]), plan, replay, output) for plan, part in plans]
+    effect = _effect(swapped, drawn, n)
     sizes = np.empty(randoms)
     for index in range(randoms):
-        subspaces = [
-            random_subspace(acts[parts_n == rotation], max(eraser.rank, 1), rng)
-            for eraser, (_, rotation) in zip(erasers, plans, strict=True)
-        ]
-        moved = [_swap(acts, subspace, plan, replay, output) for subspace, (plan, _) in zip(subspaces, plans, strict=True)]
-        sizes[index] = _effect(moved, [plan for plan, _ in plans], n).size
-    null = np.array([_permuted_size(swapped, [plan for plan, _ in plans], groups_n, labels_n, rng) for _ in range(permutations)])
+        subspaces = [random_subspace(acts[parts_n == part], max(rank, 1), rng) for part in range(3)]
+        sizes[index] = _effect(
+            [_swap(acts, (subspaces[part], subspaces[part]), plan, replay, output) for plan, part in plans], drawn, n
+        ).size
+    null = np.array([_permuted_size(swapped, drawn, groups_n, labels_n, rng) for _ in range(permutations)])
     read = [
         _probe_readings(
-            acts, eraser, plan, concept_nk, labels_n, groups_n, known & (parts_n == (rotation + 1) % 3), parts_n == (rotation + 1) % 3
+            acts,
+            fitted[(part + 1) % 3],
+            plan,
+            concept_nk,
+            labels_n,
+            groups_n,
+            known & (parts_n == (part + 2) % 3),
+            parts_n == (part + 2) % 3,
         )
-        for eraser, (plan, rotation) in zip(erasers, plans, strict=True)
+        for plan, part in plans
     ]
     complete = [c for c, _ in read if c is not None]
     selective = [s for _, s in read if s is not None]
@@ -149,8 +158,8 @@ def interchange(
         null,
         float(np.mean(complete)) if complete else None,
         float(np.mean(selective)) if selective else None,
-        max(eraser.rank for eraser in erasers),
-        sum(len(plan.recipients) for plan, _ in plans),
+        rank,
+        sum(len(plan.recipients) for plan in drawn),
     )
 
 
@@ -176,12 +185,12 @@ def _draw_donors(groups_n: Ints, labels_n: Ints, rows_n: NDArray[np.bool_], dono
     return _Donors(rows, np.concatenate(indices), np.where(groups_n[rows] == 0, 1.0, -1.0))
 
 
-def _swap(acts_nd: Floats, eraser: LeaceEraser, plan: _Donors, replay: Replay, output: int) -> Floats:
-    """Outputs after each swap, shape ``(rows, 2, slots)``."""
-    coordinates = eraser.coordinates(acts_nd)
+def _swap(acts_nd: Floats, erasers: tuple[LeaceEraser, LeaceEraser], plan: _Donors, replay: Replay, output: int) -> Floats:
+    """Outputs after each swap, shape ``(rows, 2, slots)``; each donor half has its own subspace."""
     rows, halves, slots = plan.index.shape
     result = np.empty((rows, halves, slots))
-    for half in range(halves):
+    for half, eraser in enumerate(erasers):
+        coordinates = eraser.coordinates(acts_nd)
         for slot in range(slots):
             change = coordinates[plan.index[:, half, slot]] - coordinates[plan.recipients]
             result[:, half, slot] = replay(eraser.shift(change), plan.recipients)[:, output]

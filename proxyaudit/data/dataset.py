@@ -177,6 +177,8 @@ def _settle_kinds(source: Source, columns: list[str], features: tuple[str, ...])
                 raise InputError(f"target '{name}' has no values", where=source.where, mend="choose another target")
             kinds[name] = target_kind(column, roles, where=source.where)
         elif name == roles.group and name not in features:
+            if column.isna().all():
+                raise InputError(f"group '{name}' has no values", where=source.where, mend="choose another column, or drop data.group")
             kinds[name] = ColumnKind(name, "categorical")
         else:
             kinds[name] = infer_kind(column, where=source.where)

@@ -85,7 +85,9 @@ def split_rows(
     rows = np.arange(len(real))
     if spec.max_rows is not None and spec.max_rows < len(real):
         rows = rows[take_rows(clusters.ids[rows], spec.max_rows, stream(recipe.seed, "split", "max_rows"))]
-        notes.append(NotTested(what="the other real rows", why=f"data.max_rows: {spec.max_rows}"))
+        notes.append(
+            NotTested(what=f"real rows beyond the first {spec.max_rows} drawn", why="the recipe asks for at most that many (data.max_rows)")
+        )
         if not len(rows):
             raise InputError(
                 "data.max_rows is smaller than each group of rows that belong together", where="data.max_rows", mend="raise it"

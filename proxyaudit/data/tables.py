@@ -37,6 +37,14 @@ def is_inside(path: Path, folder: Path) -> bool:
 
 def find_file(text: str, *, base: Path, what: str, extra: tuple[Path, ...] = ()) -> Path:
     """Like ``resolve_path``, with further trusted folders that are looked in last."""
+    try:
+        return _find_file(text, base, what, extra)
+    except (OSError, RuntimeError) as error:  # a name of thousands of letters, links in a circle
+        reason = getattr(error, "strerror", None) or "links in a circle"
+        raise InputError(f"{what}: the path cannot be used ({reason})", where=text[:200], mend="check the path") from None
+
+
+def _find_file(text: str, base: Path, what: str, extra: tuple[Path, ...]) -> Path:
     if not text or "\0" in text:
         raise InputError(f"{what} is not a file name", mend="write the path of a file")
     if Path(text).is_absolute():

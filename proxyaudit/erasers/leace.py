@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 RELATIVE_TOLERANCE = 1e-9
+_FEWEST_MOVED = 30
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,31 @@ class LeaceEraser:
         return np.asarray(acts - self.shift(self.coordinates(acts)))
 
 
+def _moving(acts_nd: Floats) -> NDArray[np.bool_]:
+    """Columns that move on enough rows to be erased from.
+
+    A unit that is silent on nearly every row must stay untouched. Whatever small share of the erased coordinate were
+    written into it would stand there alone on all rows where the unit itself is silent, and a reader that standardises
+    columns would find the whole attribute in it (seen on ReLU networks: leak .097 before erasing, .097 after).
+    """
+    n = len(acts_nd)
+    moved = (acts_nd != np.median(acts_nd, axis=0)).sum(axis=0)
+    return np.asarray(moved >= min(_FEWEST_MOVED, max(2, n // 20)))
+
+
 def _whitening_pair(acts_nd: Floats) -> tuple[Floats, Floats, Floats]:
+    """Mean ``(d,)``, and maps to and from whitened coordinates, each ``(d, r)``; silent columns have no part."""
     mean = acts_nd.mean(axis=0)
-    centred = acts_nd - mean
-    values, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
-    keep = values > RELATIVE_TOLERANCE * max(float(values[-1]), np.finfo(np.float64).tiny)
-    root = np.sqrt(values[keep])
-    return mean, vectors[:, keep] / root, vectors[:, keep] * root
+    moving = _moving(acts_nd)
+    centred = (acts_nd - mean)[:, moving]
+    to_white, from_white = np.zeros((acts_nd.shape[1], 0)), np.zeros((acts_nd.shape[1], 0))
+    if moving.any():
+        values, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
+        keep = values > RELATIVE_TOLERANCE * max(float(values[-1]), np.finfo(np.float64).tiny)
+        root = np.sqrt(values[keep])
+        to_white, from_white = np.zeros((2, acts_nd.shape[1], int(keep.sum())))
+        to_white[moving], from_white[moving] = vectors[:, keep] / root, vectors[:, keep] * root
+    return mean, to_white, from_white
 
 
 def fit_leace(acts_nd: NDArray[np.floating], labels_nk: Floats) -> LeaceEraser:

@@ -13,14 +13,14 @@ from proxyaudit.data.dataset import Attribute
 from proxyaudit.pipeline.cells import (
     Cell,
     decide_cells,
-    effect_measured,
+    effect_cell,
     gaps_within_label,
     largest_gap,
     leak_cell,
     weighted_sum,
 )
-from proxyaudit.pipeline.controls import FAILED_AT, add_controls, negative_controls
-from proxyaudit.pipeline.ledger import Ledger, Run, public_count, significant
+from proxyaudit.pipeline.controls import FAILED_AT, add_controls, negative_controls, random_subspaces
+from proxyaudit.pipeline.ledger import UNIT_CLASSES, UNIT_GAP, UNIT_VALUES, Ledger, Run, public_count, significant
 from proxyaudit.pipeline.measure import OUTPUT_SITE, Measurement, cell_key, classes_of, group_codes, known_rows
 from proxyaudit.pipeline.plan import LEVEL, Prepared
 from proxyaudit.pipeline.tasks import INPUT_SITE, audit_labels, compared_groups
@@ -32,9 +32,6 @@ Floats = NDArray[np.float64]
 
 FEWEST_IN_LABEL = 30
 NEGATIVE_FAILED = "the negative control failed: a permuted attribute was found here too"
-UNIT_CLASSES = "fraction of log2 K, class-balanced"
-UNIT_VALUES = "R squared"
-UNIT_GAP = "difference in mean predicted probability"
 LEAK_METHOD = (
     "cross-fitted ridge-logistic probe in whitened coordinates, nested regularisation, class-balanced; uncalibrated; "
     "permutation null of the score statistic"
@@ -144,7 +141,6 @@ class Assembler:
             group=self._described(found),
             present_p=found["present_p"],
             absent_p=found["absent_p"],
-            absent_in_every_seed=found["absent_in_every_seed"],
             n=self._rows(attribute),
             extras={"pair": found["pair"], "column": found["column"]},
         )
@@ -172,21 +168,12 @@ class Assembler:
         missing = [cell["reason"] for cell in per_seed if cell["reason"]]
         if missing or not per_seed:
             return replace(base, reason=missing[0] if missing else "the training or capture of this regime failed")
-        measured, branch, null_high = effect_measured(
-            per_seed, [m.arrays for m in run.measured], cell_key(attribute.name, site, ""), self.clusters
-        )
-        size = measured.value + float(np.mean([np.mean(cell["random"]) for cell in per_seed]))
-        return replace(
-            base,
-            measured=measured,
-            interval=crossed_interval(measured),
-            context=branch,
-            present_p=p_above(measured, self.margins.effect),
-            absent_p=p_below(measured, self.margins.effect),
-            null_rejected=size > null_high,
-            null_high=null_high,
-            n=per_seed[0]["n"] // 10 * 10,
-        )
+        cell = effect_cell(base, per_seed, [m.arrays for m in run.measured], cell_key(attribute.name, site, ""), self.clusters)
+        found = random_subspaces(run, attribute, site)
+        if found is not None and found[1] >= found[0]:
+            # Any subspace of this rank does as much: the effect is not the attribute's own.
+            cell = replace(cell, null_rejected=False)
+        return replace(cell, n=per_seed[0]["n"] // 10 * 10)
 
     # Numbers reported beside the deciding ones ----------------------------------------------------------------------
 

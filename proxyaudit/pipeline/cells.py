@@ -44,7 +44,6 @@ class Cell:
     absent_p: float | None = None
     null_rejected: bool = True
     can_be_absent: bool = False
-    absent_in_every_seed: bool = True
     decides: bool = True
     raw: float | None = None
     auroc: float | None = None
@@ -82,15 +81,32 @@ def _decide(cell: Cell, adjusted_p: float, blocked: str | None) -> Cell:
             return replace(cell, state="unknown", reason=blocked)
         if cell.null_rejected:
             return replace(cell, state="present", reason=None)
-        return replace(cell, state="unknown", reason="above the margin, but not beyond the permutation null")
+        return replace(cell, state="unknown", reason="above the margin, but not beyond its null (permutations, or random subspaces)")
     seeds = cell.measured.seed_values
     if len(seeds) > 1 and (seeds > cell.margin).any() and (seeds < cell.margin).any():
         return replace(cell, state="unknown", reason="unstable across seeds")
-    if cell.can_be_absent and cell.absent_p is not None and cell.absent_p <= ABSENT_AT and cell.absent_in_every_seed:
+    if cell.present_p <= PRESENT_AT:
+        more = "above the margin here, but not after the correction for looking at many cells: more seeds or rows would settle it"
+        return replace(cell, state="unknown", reason=more)
+    if cell.can_be_absent and cell.absent_p is not None and cell.absent_p <= ABSENT_AT:
         return replace(cell, state="absent", reason=None)
     return replace(
         cell, state="unknown", reason=cell.reason or "between the tests of presence and absence: more audit rows would settle it"
     )
+
+
+def in_every_seed(singles: Sequence[Measured], margin: float) -> float:
+    """p-value of "above the margin in every trained model": the largest of the single models' p-values.
+
+    The claim is about these models, so each is tested on its own rows (an intersection-union test needs no
+    correction); how much repetitions differ is shown by the interval, which crosses seeds with rows.
+    """
+    return max(p_above(single, margin) for single in singles)
+
+
+def absent_everywhere(mean: Measured, singles: Sequence[Measured], margin: float) -> float:
+    """p-value of "below the margin": in the mean over seeds, and in every single model as well."""
+    return max(p_below(mean, margin), *(p_below(single, margin) for single in singles))
 
 
 def leak_cell(
@@ -108,16 +124,12 @@ def leak_cell(
     missing = [cell["reason"] for cell in per_seed if cell["leak"] is None]
     if missing or not per_seed:
         return replace(base, reason=missing[0] if missing else "the training or capture of this regime failed")
-    measured = Measured(np.array([cell["leak"] for cell in per_seed]), mean_influence([a[key + "influence"] for a in arrays]), clusters_n)
+    singles = [Measured(np.array([cell["leak"]]), a[key + "influence"], clusters_n) for cell, a in zip(per_seed, arrays, strict=True)]
+    measured = over_seeds(singles)
     statistic = sum(cell["statistic"] for cell in per_seed)
     null = np.sum([a[key + "null"] for a in arrays], axis=0)
-    null_p = permutation_p(statistic, null)
     floor = [value for cell in per_seed for value in cell["floor"]]
     areas = [cell["auroc"] for cell in per_seed]
-    every = all(
-        p_below(Measured(np.array([cell["leak"]]), a[key + "influence"], clusters_n), base.margin) <= ABSENT_AT
-        for cell, a in zip(per_seed, arrays, strict=True)
-    )
     return replace(
         base,
         measured=measured,
@@ -125,33 +137,32 @@ def leak_cell(
         raw=measured.value,
         auroc=float(np.mean(areas)) if all(area is not None for area in areas) else None,
         null_high=float(np.quantile(floor, 0.95)) if floor else None,
-        present_p=p_above(measured, base.margin),
-        absent_p=p_below(measured, base.margin),
-        absent_in_every_seed=every,
-        null_rejected=null_p <= PRESENT_AT,
+        present_p=in_every_seed(singles, base.margin),
+        absent_p=absent_everywhere(measured, singles, base.margin),
+        null_rejected=permutation_p(statistic, null) <= PRESENT_AT,
         n=per_seed[0]["n"],
-        reason=base.reason,
-        extras={"null_p": null_p, "floor": floor, "statistic": statistic},
     )
 
 
-def gap_measured(
-    outputs_snc: Sequence[Floats], groups_n: Ints, low: int, high: int, column: int, clusters_n: Ints, weight_n: Floats | None = None
+def over_seeds(singles: Sequence[Measured]) -> Measured:
+    """The mean over seeds of numbers measured on the same rows."""
+    return Measured(
+        np.concatenate([m.seed_values for m in singles]), mean_influence([m.influence_n for m in singles]), singles[0].clusters_n
+    )
+
+
+def gap_in(
+    outputs_nc: Floats, groups_n: Ints, low: int, high: int, column: int, clusters_n: Ints, rows_n: NDArray[np.bool_] | None = None
 ) -> Measured:
-    """Difference of mean output between two groups, each seed's value and the row influences on the mean."""
-    weight = np.ones(len(groups_n)) if weight_n is None else weight_n
-    influences, values = [], []
-    for outputs in outputs_snc:
-        p = outputs[:, column]
-        influence, value = np.zeros(len(p)), 0.0
-        for group, sign in ((high, 1.0), (low, -1.0)):
-            mass = weight * (groups_n == group)
-            mean = float((mass * p).sum() / mass.sum())
-            value += sign * mean
-            influence += sign * mass * (p - mean) / mass.sum()
-        values.append(value)
-        influences.append(influence)
-    return Measured(np.array(values), mean_influence(influences), clusters_n)
+    """Difference of mean output between two groups in one model, with the row influences."""
+    p = outputs_nc[:, column]
+    influence, value = np.zeros(len(p)), 0.0
+    for group, sign in ((high, 1.0), (low, -1.0)):
+        inside = (groups_n == group) if rows_n is None else (groups_n == group) & rows_n
+        mean = float(p[inside].mean())
+        value += sign * mean
+        influence[inside] += sign * (p[inside] - mean) / inside.sum()
+    return Measured(np.array([value]), influence, clusters_n)
 
 
 def largest_gap(
@@ -160,32 +171,35 @@ def largest_gap(
     """Largest gap between two groups over pairs and output columns, with a simultaneous interval (Bonferroni).
 
     Returns:
-        ``measured`` (oriented to be non-negative), ``interval``, ``group`` ("high minus low"), ``column``, ``present_p``,
-        ``absent_p`` (every pair must lie within the margin) and ``absent_in_every_seed``.
+        ``measured`` (oriented to be non-negative), ``interval``, ``group`` ("high minus low"), ``pair``, ``column``,
+        ``present_p`` (some pair, corrected for their number) and ``absent_p`` (every pair lies within the margin).
     """
     pairs = [(a, b) for a in range(len(names)) for b in range(a + 1, len(names))]
-    columns = range(outputs_snc[0].shape[1])
-    compared = [(a, b, c, gap_measured(outputs_snc, groups_n, a, b, c, clusters_n)) for a, b in pairs for c in columns]
-    count = len(compared)
-    present = min(min(1.0, 2 * count * p_above(gap.oriented(), margin)) for *_, gap in compared)
-    absent = max(p_below(gap.oriented(), margin) for *_, gap in compared)
-    every = all(
-        p_below(gap_measured([outputs], groups_n, a, b, c, clusters_n).oriented(), margin) <= ABSENT_AT
-        for outputs in outputs_snc
-        for a, b, c, _ in compared
-    )
-    low, high, column, gap = max(compared, key=lambda item: abs(item[3].value))
+    count = len(pairs) * outputs_snc[0].shape[1]
+    compared = []
+    for a, b in pairs:
+        for column in range(outputs_snc[0].shape[1]):
+            singles = [gap_in(outputs, groups_n, a, b, column, clusters_n) for outputs in outputs_snc]
+            gap = over_seeds(singles)
+            if gap.value < 0:
+                singles = [-single for single in singles]
+            # Twice, since the sign was taken from the data.
+            present = min(1.0, 2 * count * in_every_seed(singles, margin))
+            compared.append(
+                (present, -abs(gap.value), a, b, column, gap, absent_everywhere(gap.oriented(), [m.oriented() for m in singles], margin))
+            )
+    absent = max(item[-1] for item in compared)
+    # The pair that carries the evidence is the one reported: the smallest p-value, of equals the largest gap.
+    present, _, low, high, column, gap, _ = min(compared, key=lambda item: item[:2])
     low, high = (low, high) if gap.value >= 0 else (high, low)
-    oriented = gap.oriented()
     return {
-        "measured": oriented,
-        "interval": crossed_interval(oriented, 1 - (1 - level) / count),
+        "measured": gap.oriented(),
+        "interval": crossed_interval(gap.oriented(), 1 - (1 - level) / count),
         "group": f"{names[high]} minus {names[low]}",
         "pair": (low, high),
         "column": column,
         "present_p": present,
         "absent_p": absent,
-        "absent_in_every_seed": every,
     }
 
 
@@ -203,7 +217,7 @@ def gaps_within_label(
         inside = labels_n == label
         if min(int((inside & (groups_n == g)).sum()) for g in (low, high)) < fewest:
             return None
-        gap = gap_measured(outputs_snc, groups_n, low, high, column, clusters_n, inside.astype(np.float64))
+        gap = over_seeds([gap_in(outputs, groups_n, low, high, column, clusters_n, inside) for outputs in outputs_snc])
         gaps.append((float((inside & either).sum() / either.sum()), gap))
     return gaps
 
@@ -215,21 +229,35 @@ def weighted_sum(gaps: Sequence[tuple[float, Measured]]) -> Measured:
     return Measured(seeds, influence, gaps[0][1].clusters_n)
 
 
-def effect_measured(
-    per_seed: Sequence[dict[str, Any]], arrays: Sequence[dict[str, NDArray[Any]]], key: str, clusters_n: Ints
-) -> tuple[Measured, str, float]:
-    """Interchange effect minus that of random subspaces, the branch that decided, and the 95 % point of its null.
+def effect_cell(
+    base: Cell, per_seed: Sequence[dict[str, Any]], arrays: Sequence[dict[str, NDArray[Any]]], key: str, clusters_n: Ints
+) -> Cell:
+    """Fill a cell with an interchange effect: ``max(|mean tau|, sqrt(mean tau1 tau2))`` minus that of random subspaces.
 
-    ``max(|mean tau|, sqrt(mean tau1 tau2))``: the branch is taken on the mean over seeds.
+    The branch (``signed`` or ``per-row``) is taken on the mean over seeds.
     """
     signed = np.array([cell["signed"] for cell in per_seed])
-    product = np.array([cell["product"] for cell in per_seed])
-    random = np.array([float(np.mean(cell["random"])) for cell in per_seed])
-    null = np.mean([cell["null"] for cell in per_seed], axis=0)
-    root = float(np.sqrt(max(0.0, product.mean())))
-    if abs(signed.mean()) >= root:
-        sign = 1.0 if signed.mean() >= 0 else -1.0
-        influence = sign * mean_influence([a[key + "signed"] for a in arrays])
-        return Measured(sign * signed - random, influence, clusters_n), "signed", float(np.quantile(null, 0.95))
-    influence = mean_influence([a[key + "product"] for a in arrays]) / (2 * root)
-    return Measured(np.sqrt(np.maximum(product, 0.0)) - random, influence, clusters_n), "per-row", float(np.quantile(null, 0.95))
+    root = float(np.sqrt(max(0.0, float(np.mean([cell["product"] for cell in per_seed])))))
+    branch = "signed" if abs(signed.mean()) >= root else "per-row"
+    sign = 1.0 if signed.mean() >= 0 else -1.0
+    singles, random = [], []
+    for cell, a in zip(per_seed, arrays, strict=True):
+        random.append(float(np.mean(cell["random"])))
+        size, influence = sign * cell["signed"], sign * a[key + "signed"]
+        if branch == "per-row":
+            size = float(np.sqrt(max(0.0, cell["product"])))
+            influence = a[key + "product"] / (2 * max(size, root / 2))
+        singles.append(Measured(np.array([size - random[-1]]), influence, clusters_n))
+    measured = over_seeds(singles)
+    null_high = float(np.quantile(np.mean([cell["null"] for cell in per_seed], axis=0), 0.95))
+    return replace(
+        base,
+        measured=measured,
+        interval=crossed_interval(measured),
+        context=branch,
+        present_p=in_every_seed(singles, base.margin),
+        absent_p=absent_everywhere(measured, singles, base.margin),
+        null_rejected=measured.value + float(np.mean(random)) > null_high,
+        null_high=null_high,
+        n=per_seed[0]["n"],
+    )

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from proxyaudit.data.dataset import Attribute
-from proxyaudit.pipeline.assemble import UNIT_GAP, Assembler
+from proxyaudit.pipeline.assemble import Assembler
 from proxyaudit.pipeline.cells import Cell
-from proxyaudit.pipeline.ledger import Run, significant
+from proxyaudit.pipeline.ledger import UNIT_GAP, Run, significant
 from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, fieller_ratio
 from proxyaudit.types import CHANNELS, Change, ChangeWord, Estimate, Finding, Origin, OriginWord, State
 from proxyaudit.verdicts import Decision, combine, decide
@@ -47,7 +47,7 @@ def _find(assembler: Assembler, attribute: Attribute, regime: str) -> Finding:
     )
     change, retention = Change(encoding="not_applicable", use="not_applicable"), None
     if regime != "real" and real is not None:
-        change, retention = _change(assembler, attribute.name, regime, linear, gap)
+        change, retention = _change(assembler, attribute.name, regime, linear, gap, decision)
     elif regime != "real":
         change = Change(encoding="unknown", use="unknown")
     origin = Origin(
@@ -70,7 +70,7 @@ def _find(assembler: Assembler, attribute: Attribute, regime: str) -> Finding:
         origin=origin,
         change=change,
         retention=retention,
-        sentence=sentence(attribute.name, regime, decision, linear, gap, len(run.measured), change, run.failures),
+        sentence=sentence(attribute.name, regime, decision, linear, gap, own, run, change),
         decided_by=tuple(e.id for e in decided),
         would_settle=_would_settle(decision, own, run),
         control_refs=tuple(controls),
@@ -120,7 +120,9 @@ def _origin(assembler: Assembler, attribute: Attribute, run: Run, estimate: Esti
     return "learned" if above else "relayed"
 
 
-def _change(assembler: Assembler, attribute: str, regime: str, linear: Estimate | None, gap: Estimate | None) -> tuple[Change, str | None]:
+def _change(
+    assembler: Assembler, attribute: str, regime: str, linear: Estimate | None, gap: Estimate | None, decision: Decision
+) -> tuple[Change, str | None]:
     ledger = assembler.ledger
     words: dict[str, ChangeWord] = {}
     ratios: dict[str, str] = {}
@@ -133,7 +135,8 @@ def _change(assembler: Assembler, attribute: str, regime: str, linear: Estimate 
             words[what] = "unknown"
             continue
         word, ratio, difference = compare(top, bottom)
-        words[what] = word
+        gone = decision.encoding == "absent" if what == "encoding" else decision.use == ("none",)
+        words[what] = "eliminated" if word == "reduced" and gone else word
         _add_change(assembler, attribute, regime, what, top, difference)
         if ratio is not None:
             ratios[what] = ledger.add(
@@ -176,7 +179,7 @@ def compare(mine: Cell, real: Cell) -> tuple[ChangeWord, Interval | None, Measur
     if interval.low > 0:
         return "amplified", ratio, difference
     if interval.high < 0:
-        return "eliminated" if mine.state == "absent" else "reduced", ratio, difference
+        return "reduced", ratio, difference
     return "unknown", ratio, difference
 
 
@@ -216,13 +219,16 @@ def sentence(
     decision: Decision,
     linear: Estimate | None,
     gap: Estimate | None,
-    models: int,
+    own: list[Estimate],
+    run: Run,
     change: Change,
-    failures: tuple[str, ...] = (),
 ) -> str:
     """One plain sentence or two for people who do no machine learning."""
+    models = len(run.measured)
     if models == 0:
-        return f"'{attribute}' could not be audited for '{regime}': every model failed ({failures[0] if failures else 'no models'})."
+        return (
+            f"'{attribute}' could not be audited for '{regime}': every model failed ({run.failures[0] if run.failures else 'no models'})."
+        )
     trained = f"all {models} models" if models > 1 else "the one model"
     where = f"In {trained} of regime '{regime}'"
     inside = (
@@ -237,6 +243,9 @@ def sentence(
     )
     beside = f", {_VERBS[change.use]}" if change.use in _VERBS else ""
     if decision.verdict == "exposed":
+        read = next((e for e in own if (e.channel, e.context, e.state) == ("expressed", "output leak", "present")), None)
+        if read is not None and (gap is None or gap.state != "present"):
+            shown = f"a reader of the outputs alone recovers it (leak {_interval(read)}), while {shown}"
         how = {"expressed": "shows in the outputs", "used": "moves the outputs when its internal trace is swapped"}
         acts = " and ".join(how[m] for m in decision.mechanisms if m in how) or "can be read at the surface"
         inner = inside if decision.encoding == "linear" else "inside, what a linear reader finds is not settled"

@@ -15,6 +15,11 @@ from proxyaudit.types import Control, Estimate
 
 Floats = NDArray[np.float64]
 
+UNIT_CLASSES = "fraction of log2 K, class-balanced"
+UNIT_VALUES = "R squared"
+UNIT_GAP = "difference in mean predicted probability"
+_SHARES = (UNIT_CLASSES, UNIT_VALUES, UNIT_GAP)
+
 SMALLEST_CELL = 11  # people; anything smaller is not published, nor derivable by subtraction
 
 
@@ -51,6 +56,12 @@ class Ledger:
         """Publish a cell; returns its id."""
         identifier = f"E{len(self.estimates) + 1}"
         measured, interval = cell.measured, cell.interval
+        # No share can exceed one: with few seeds a t interval would.
+        low, high = (
+            (max(interval.low, -1.0), min(interval.high, 1.0))
+            if interval and cell.unit in _SHARES
+            else ((interval.low, interval.high) if interval else (None, None))
+        )
         self.estimates.append(
             Estimate(
                 id=identifier,
@@ -64,8 +75,8 @@ class Ledger:
                 p_present=significant(cell.present_p) if cell.decides else None,
                 p_absent=significant(cell.absent_p) if cell.decides and cell.can_be_absent else None,
                 value=significant(measured.value if measured is not None else value),
-                low=significant(interval.low) if interval else None,
-                high=significant(interval.high) if interval else None,
+                low=significant(low),
+                high=significant(high),
                 raw=significant(cell.raw),
                 level=LEVEL,
                 unit=cell.unit,

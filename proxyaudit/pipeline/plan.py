@@ -17,7 +17,7 @@ from proxyaudit.models import TrainedModel, build_model, load_weights
 from proxyaudit.models.module import factory_path
 from proxyaudit.pipeline.cache import code_digest, digest_of, file_digest
 from proxyaudit.recipe import Recipe, load_recipe
-from proxyaudit.regimes import Regime, common_training_size, load_releases, make_regimes
+from proxyaudit.regimes import Regime, common_training_size, load_releases, make_regimes, release_notes
 from proxyaudit.seeding import integer_seed
 from proxyaudit.types import SCHEMA_VERSION
 
@@ -78,12 +78,10 @@ def prepare(recipe: Recipe, base: Path) -> Prepared:
         base=base,
         seed=integer_seed(recipe.seed, "model", 0),
     )
-    checkpoints: dict[str, str] = {}
     for regime in regimes:
         for path in regime.checkpoints:
             load_weights(model, path, what=f"checkpoint of regime '{regime.name}'")
-            checkpoints[f"{regime.name}: {path.name}"] = file_digest(path)
-    plan = _plan(recipe, base, dataset, regimes, releases, size, model, checkpoints)
+    plan = _plan(recipe, base, dataset, regimes, releases, size, model)
     return Prepared(recipe, base, dataset, regimes, releases, size, model, plan)
 
 
@@ -130,13 +128,10 @@ def _plan(
     releases: dict[str, pd.DataFrame],
     size: int,
     model: TrainedModel,
-    checkpoints: dict[str, str],
 ) -> dict[str, Any]:
     attributes = [{"name": a.name, "role": a.role, "kind": a.kind, "levels": list(a.levels)} for a in dataset.attributes]
     cells = len(attributes) * (len(model.sites) + 3)
-    hashes = {**dataset.hashes, **{f"checkpoint {name}": sha for name, sha in checkpoints.items()}}
-    for name, table in releases.items():
-        hashes[f"release {name}"] = digest_of([int(value) for value in pd.util.hash_pandas_object(table, index=False)])
+    hashes = dict(dataset.hashes)
     if recipe.model.kind == "module":
         hashes["model factory"] = file_digest(factory_path(recipe.model, base))
     tasks = 1 + sum(
@@ -160,7 +155,7 @@ def _plan(
         "cells": cells,
         "permutations": permutations_needed(cells),
         "tasks": tasks,
-        "notes": [note.model_dump() for note in dataset.notes],
+        "notes": [note.model_dump() for note in (*dataset.notes, *release_notes(dataset, releases))],
         "hashes": hashes,
         "versions": versions(),
         "schema_version": SCHEMA_VERSION,
@@ -193,5 +188,5 @@ def _minutes(recipe: Recipe, dataset: Dataset, regimes: tuple[Regime, ...], size
             seconds += runs * thousands * _SYNTHESIS.get(regime.synthetic.sdv, 0.5) * (regime.synthetic.epochs or 10)
         if regime.needs_training:
             seconds += runs * thousands * _EPOCH[recipe.model.kind] * recipe.model.epochs
-        seconds += runs * len(dataset.attributes) * (sites + 1) * len(dataset.audit) / 1000 * 0.12
+        seconds += runs * (sites + 1) * len(dataset.audit) / 1000 * sum(0.1 + 0.06 * len(a.levels) for a in dataset.attributes)
     return round(seconds / 60 / 2, 1)

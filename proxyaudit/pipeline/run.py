@@ -6,6 +6,7 @@ import datetime
 import os
 import platform
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import joblib
 import numpy as np
 
-from proxyaudit.errors import InputError
+from proxyaudit.errors import InputError, TaskError
 from proxyaudit.evidence.pack import EvidencePack, is_complete, read_pack, write_pack
 from proxyaudit.pipeline.assemble import Assembler
 from proxyaudit.pipeline.cache import Cache
@@ -89,13 +90,15 @@ def run_audit(
         progress: Called after every task.
 
     Raises:
-        InputError: the recipe, its data or the backend cannot be used; nothing has been written then.
+        InputError: the recipe, its data, ``out`` or the backend cannot be used; nothing has been written then.
+        TaskError: the inputs could not be measured.
     """
     started = time.time()
     if backend not in ("loky", "dask"):
         raise InputError(f"unknown backend '{backend}'", where="--backend", mend="use loky or dask")
     if jobs is not None and jobs < 1:
         raise InputError(f"{jobs} workers cannot work", where="--jobs", mend="give 1 or more")
+    _check_out(out)
     with one_thread():
         prepared = prepare_file(Path(recipe_path), overrides)
     folder = out / prepared.recipe.name / prepared.plan["run_id"]
@@ -127,6 +130,18 @@ def run_audit(
     pack = EvidencePack(evidence, prepared.plan, recipe, environment, arrays)
     write_pack(pack, folder, reports={"report.html": render_html(pack), "report.md": render_markdown(pack)})
     return RunResult(folder, evidence.run.status, evidence, reused=False)
+
+
+def _check_out(out: Path) -> None:
+    """Refuse, before anything is computed, a folder that cannot be written."""
+    try:
+        there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    except OSError as error:
+        raise InputError(f"the folder cannot be used ({error.strerror})", where=f"--out {out}"[:200], mend="name another folder") from None
+    if not there.is_dir():
+        raise InputError(f"'{there}' is a file, not a folder", where=f"--out {out}", mend="name another folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"'{there}' may not be written", where=f"--out {out}", mend="name another folder, or change its permissions")
 
 
 def _run_stages(
@@ -167,9 +182,7 @@ def _run_stages(
                         failed.add((regime.name, seed))
                         failures.setdefault(regime.name, []).append(f"{regime.name}, repetition {seed}: its source {regime.of} failed")
         if "inputs" in failures:
-            raise InputError(
-                f"the inputs could not be measured: {failures['inputs'][0]}", where=prepared.recipe.name, mend="see the message"
-            )
+            raise TaskError(f"the inputs could not be measured, so nothing else can be: {failures['inputs'][0]}")
     return {regime: sorted(found) for regime, found in sorted(failures.items())}
 
 
@@ -190,7 +203,10 @@ def _parallel(todo: list[Task], prepared: Prepared, cache: Cache, workers: int, 
         yield from _dask(todo, arguments, workers)
         return
     calls = (joblib.delayed(run_task)(task, *arguments) for task in todo)
-    yield from joblib.Parallel(n_jobs=min(workers, len(todo)), backend="loky", return_as="generator_unordered", batch_size=1)(calls)
+    with warnings.catch_warnings():
+        # loky replaces a worker whose memory has grown; no task is lost by it, and a reader can do nothing about it.
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given to the executor")
+        yield from joblib.Parallel(n_jobs=min(workers, len(todo)), backend="loky", return_as="generator_unordered", batch_size=1)(calls)
 
 
 def _dask(todo: list[Task], arguments: tuple[str, str, str, str], workers: int) -> list[Outcome]:
@@ -220,7 +236,7 @@ def _assemble(
     assembler = Assembler(prepared, read_measurement(cache.folder("inputs", inputs.digest)), placebos, runs)
     ledger = assembler.build()
     findings = find_all(assembler)
-    not_tested = [NotTested(what=what, why=why) for what, why in _NOT_TESTED] + list(prepared.dataset.notes)
+    not_tested = [NotTested(what=what, why=why) for what, why in _NOT_TESTED] + [NotTested(**note) for note in prepared.plan["notes"]]
     evidence = Evidence(
         run=RunInfo(
             id=prepared.plan["run_id"],

@@ -224,7 +224,8 @@ def _run_measure(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> 
     model = load_weights(prepared.build(task.seed), trained / "weights.safetensors", what="trained weights")
     out = Measurement({}, {})
     permutations, margin = prepared.plan["permutations"], recipe.margins.leak
-    for site, acts in [*captured.acts.items(), (OUTPUT_SITE, log_odds(captured.outputs))]:
+    everywhere: dict[str, NDArray[Any]] = {**captured.acts, OUTPUT_SITE: log_odds(captured.outputs)}
+    for site, acts in everywhere.items():
         measure_site(acts, dataset, placebos, site=site, root=recipe.seed, permutations=permutations, margin=margin, out=out)
     followed = {name: (groups, output) for name, (groups, _, output) in compared_groups(prepared).items()}
     measure_interchange(

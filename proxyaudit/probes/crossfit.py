@@ -112,9 +112,7 @@ def _losses(logits: torch.Tensor, codes_n: Ints) -> Floats:
 def _fit_logits(z: torch.Tensor, codes_n: Ints, classes: int, weights: Floats, ridges: Floats, tolerance: float) -> torch.Tensor:
     """Logits on all rows of the problems given by weight columns and ridges."""
     target = _one_hot(codes_n, classes)[:, :, None].expand(-1, -1, weights.shape[1])
-    fit = fit_logistic(
-        z, target, torch.as_tensor(weights, dtype=z.dtype), torch.as_tensor(ridges, dtype=z.dtype), tolerance=tolerance
-    )
+    fit = fit_logistic(z, target, torch.as_tensor(weights, dtype=z.dtype), torch.as_tensor(ridges, dtype=z.dtype), tolerance=tolerance)
     return fit.logits(z)
 
 

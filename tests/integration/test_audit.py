@@ -1,0 +1,390 @@
+"""Whole audits of a tiny table through the command line: what comes out, twice the same, killed, spoilt, failed, resumed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import proxyaudit.models
+import proxyaudit.models.training
+import proxyaudit.pipeline.tasks
+from proxyaudit.cli import main
+from proxyaudit.errors import TaskError
+from proxyaudit.evidence.pack import find_run, is_complete, read_pack
+from proxyaudit.evidence.schema import committed_schema
+from proxyaudit.pipeline.run import CACHE_FOLDER
+from proxyaudit.types import Evidence
+
+RECIPE = """\
+name: tiny
+data: {path: real.csv, target: pay, protected: [sex]}
+regimes:
+  - real
+  - synthetic: {sdv: gaussian_copula}
+  - synthetic: {name: vendor, path: release.csv}
+  - mixed: {of: gaussian_copula, ratios: [0.5]}
+model: {kind: mlp, hidden: [8, 4], epochs: 2}
+references: {placebos: 20}
+seeds: 2
+"""
+REGIMES = ("real", "gaussian_copula", "vendor", "mixed-gaussian_copula-0.5")
+
+NETS = """
+from pathlib import Path
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, n):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(n, 8), nn.ReLU(), nn.Linear(8, 4), nn.ReLU())
+        self.head = nn.Linear(4, 1)
+
+    def forward(self, x):
+        if self.training and Path(__file__).with_name("broken").exists():
+            raise RuntimeError("cannot be trained today")
+        return self.head(self.encoder(x))
+
+def make(n):
+    return Net(n)
+"""
+MODULE = """\
+name: own-module
+data: {path: real.csv, target: pay, protected: [sex], encode: none, exclude: [sex, job]}
+regimes:
+  - {name: vendor-a, checkpoints: [a0.safetensors, a1.safetensors]}
+  - {name: vendor-b, checkpoints: [b0.safetensors, b1.safetensors]}
+model: {kind: module, factory: "nets.py:make", epochs: 2}
+seeds: 2
+"""
+
+
+def table(n: int, seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    sex = rng.choice(["f", "m"], n)
+    age = (rng.normal(40, 10, n) + 6 * (sex == "m")).round(3)
+    job = np.where(rng.random(n) < 0.7, np.where(sex == "m", "smith", "nurse"), "clerk")
+    pay = np.where(age + 4 * (sex == "m") + rng.normal(0, 8, n) > 45, "high", "low")
+    return pd.DataFrame({"age": age, "hours": rng.normal(38, 4, n).round(3), "job": job, "sex": sex, "pay": pay})
+
+
+def project(folder: Path, recipe: str = RECIPE) -> Path:
+    """A folder with a recipe and its data; returns the recipe."""
+    folder.mkdir(parents=True, exist_ok=True)
+    table(900, seed=0).to_csv(folder / "real.csv", index=False)
+    table(450, seed=1).to_csv(folder / "release.csv", index=False)
+    (folder / "nets.py").write_text(NETS)
+    for index, name in enumerate(("a0", "a1", "b0", "b1")):
+        generator = torch.Generator().manual_seed(index)
+        shapes = {"encoder.0.weight": (8, 2), "encoder.0.bias": (8,), "encoder.2.weight": (4, 8), "encoder.2.bias": (4,)}
+        shapes |= {"head.weight": (1, 4), "head.bias": (1,)}
+        save_file({key: torch.randn(shape, generator=generator) * 0.3 for key, shape in shapes.items()}, folder / f"{name}.safetensors")
+    (folder / "recipe.yaml").write_text(recipe)
+    return folder / "recipe.yaml"
+
+
+def run(recipe: Path, out: Path, *more: str) -> int:
+    return main(["run", str(recipe), "--out", str(out), "--jobs", "1", *more])
+
+
+def command(recipe: Path, out: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "proxyaudit.cli", "run", str(recipe), "--out", str(out), *more]
+
+
+def evidence_bytes(out: Path) -> bytes:
+    return (find_run(out) / "evidence.json").read_bytes()
+
+
+def evidence_of(out: Path) -> Evidence:
+    return read_pack(find_run(out)).evidence
+
+
+def finished(out: Path, kind: str = "*") -> dict[Path, int]:
+    """Finished tasks with the moment at which each was finished."""
+    return {marker.parent: marker.stat().st_mtime_ns for marker in (out / CACHE_FOLDER).glob(f"{kind}/*/done.json")}
+
+
+@dataclass(frozen=True)
+class Done:
+    """An undisturbed run."""
+
+    recipe: Path
+    out: Path
+    evidence: bytes
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    recipe = project(folder / "project")
+    assert run(recipe, folder / "out") == 0
+    return Done(recipe, folder / "out", evidence_bytes(folder / "out"))
+
+
+@pytest.fixture
+def copy(done: Done, tmp_path: Path) -> Done:
+    """A copy of the undisturbed run with its cache, to be spoilt."""
+    shutil.copytree(done.out, tmp_path / "out")
+    return Done(done.recipe, tmp_path / "out", done.evidence)
+
+
+def test_evidence_follows_the_schema_and_answers_every_question(done: Done) -> None:
+    jsonschema.validate(json.loads(done.evidence), committed_schema())
+    evidence = evidence_of(done.out)
+    assert evidence.run.status == "complete"
+    assert [(f.attribute, f.regime) for f in evidence.findings] == [("sex", regime) for regime in REGIMES]
+    known = {estimate.id for estimate in evidence.estimates}
+    for finding in evidence.findings:
+        assert set(finding.decided_by) <= known
+        assert finding.sentence
+    assert {"untrained", "placebo", "reweighed", "inputs", "floor"} <= {e.regime for e in evidence.estimates}
+    # Every feature stands for sex here, so the inputs carry it; nothing may be called removed by this version.
+    assert next(e.value for e in evidence.estimates if (e.channel, e.regime) == ("linear", "inputs")) > 0.1
+    assert {f.verdict for f in evidence.findings} <= {"exposed", "hidden", "inconclusive"}
+
+
+def test_the_run_folder_is_whole(done: Done) -> None:
+    folder = find_run(done.out)
+    plan = json.loads((folder / "plan.json").read_text())
+    assert folder == done.out / "tiny" / plan["run_id"]
+    names = {"arrays.safetensors", "environment.json", "evidence.json", "manifest.json", "plan.json", "recipe.yaml"}
+    assert {path.name for path in folder.iterdir()} == names | {"report.html", "report.md"}
+    for path in folder.iterdir():
+        assert str(done.recipe.parent).encode() not in path.read_bytes(), f"{path.name} tells where it was made"
+
+
+def test_the_number_of_jobs_and_the_folder_make_no_difference(done: Done, tmp_path: Path) -> None:
+    recipe = project(tmp_path / "elsewhere")
+    subprocess.run(command(recipe, tmp_path / "out", "--jobs", "2"), check=True, capture_output=True, timeout=200)
+    assert evidence_bytes(tmp_path / "out") == done.evidence
+
+
+@pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="dask is not installed")
+def test_dask_makes_no_difference(done: Done, tmp_path: Path) -> None:
+    arguments = command(done.recipe, tmp_path / "out", "--jobs", "2", "--backend", "dask")
+    subprocess.run(arguments, check=True, capture_output=True, timeout=200)
+    assert evidence_bytes(tmp_path / "out") == done.evidence
+
+
+def test_a_killed_run_goes_on_where_it_was(done: Done, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        command(done.recipe, out, "--jobs", "2"), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        # 24 tasks are left to do when the first two models are trained.
+        deadline = time.monotonic() + 120
+        while len(finished(out, "train")) < 2 and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=30)
+    assert process.returncode == -signal.SIGKILL, "the run ended before it was killed"
+    wait_for_the_group(process.pid)
+    before = finished(out)
+    assert 2 <= len(before) < len(finished(done.out))
+    assert not any(is_complete(folder) for folder in (out / "tiny").glob("*"))
+    assert run(done.recipe, out) == 0
+    assert evidence_bytes(out) == done.evidence
+    after = finished(out)
+    assert {folder.name for folder in after} == {folder.name for folder in finished(done.out)}
+    assert all(after[folder] == moment for folder, moment in before.items()), "a finished task was done again"
+
+
+def wait_for_the_group(group: int) -> None:
+    """Workers of a killed run are reaped by whoever adopts them."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        stat = [Path(f"/proc/{p}/stat") for p in os.listdir("/proc") if p.isdigit()] if Path("/proc").is_dir() else []
+        if stat and not any(_alive_in(path, group) for path in stat):
+            return
+        time.sleep(0.02)
+    raise AssertionError("workers outlived the kill")
+
+
+def _alive_in(stat: Path, group: int) -> bool:
+    try:
+        state, _, of = stat.read_text().rpartition(")")[2].split()[:3]
+    except OSError:
+        return False
+    return int(of) == group and state != "Z"
+
+
+def test_a_complete_run_is_not_done_again(done: Done, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("proxyaudit.pipeline.run.run_task", None)
+    before = finished(done.out)
+    assert run(done.recipe, done.out, "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["reused"] is True
+    assert document["status"] == "complete"
+    assert (finished(done.out), evidence_bytes(done.out)) == (before, done.evidence)
+
+
+def test_fresh_measures_again_and_finds_the_same(copy: Done) -> None:
+    before = finished(copy.out)
+    assert run(copy.recipe, copy.out, "--fresh") == 0
+    after = finished(copy.out)
+    assert before.keys() == after.keys()
+    assert all(after[folder] > moment for folder, moment in before.items())
+    assert evidence_bytes(copy.out) == copy.evidence
+
+
+@pytest.mark.parametrize("spoil", ["bytes", "cut", "gone", "marker"])
+def test_a_spoilt_cache_entry_is_computed_again(copy: Done, spoil: str) -> None:
+    entries = sorted(finished(copy.out, "measure"))
+    path = entries[0] / "arrays.safetensors"
+    sound = path.read_bytes()
+    if spoil == "bytes":
+        path.write_bytes(sound[:-9] + bytes([sound[-9] ^ 1]) + sound[-8:])
+    elif spoil == "cut":
+        path.write_bytes(sound[: len(sound) // 2])
+    elif spoil == "gone":
+        path.unlink()
+    else:
+        (entries[0] / "done.json").write_text("{")
+    before = finished(copy.out)
+    shutil.rmtree(find_run(copy.out))
+    assert run(copy.recipe, copy.out) == 0
+    assert evidence_bytes(copy.out) == copy.evidence
+    assert path.read_bytes() == sound
+    assert {folder for folder, moment in finished(copy.out).items() if before.get(folder) != moment} == {entries[0]}
+
+
+def test_a_spoilt_cache_entry_that_others_were_made_from(copy: Done) -> None:
+    """A damaged model is trained again although what was measured on it is still there."""
+    entry = sorted(finished(copy.out, "train"))[0]
+    (entry / "activations.safetensors").write_bytes(b"rubbish")
+    shutil.rmtree(find_run(copy.out))
+    assert run(copy.recipe, copy.out) == 0
+    assert evidence_bytes(copy.out) == copy.evidence
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["seed=1", "seeds=3", "margins.leak=0.03", "model.epochs=3", "data.proxies=[job]", "references.reweighed=false", "name=other"],
+)
+def test_another_recipe_is_another_run(done: Done, override: str, capsys: pytest.CaptureFixture[str]) -> None:
+    ids = []
+    for more in ([], ["--set", override]):
+        assert main(["plan", str(done.recipe), "--json", *more]) == 0
+        ids.append(json.loads(capsys.readouterr().out)["run_id"])
+    assert ids[0] == find_run(done.out).name
+    assert ids[1] != ids[0]
+
+
+def test_changed_data_are_another_run_and_a_comment_is_not(tmp_path: Path, done: Done, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = project(tmp_path)
+    ids = []
+
+    def plan() -> None:
+        assert main(["plan", str(recipe), "--json"]) == 0
+        ids.append(json.loads(capsys.readouterr().out)["run_id"])
+
+    recipe.write_text("# a comment\n" + RECIPE)
+    plan()
+    for name in ("release.csv", "real.csv"):
+        table(450 if name == "release.csv" else 900, seed=7).to_csv(tmp_path / name, index=False)
+        plan()
+    assert ids[0] == find_run(done.out).name
+    assert len(set(ids)) == 3
+
+
+@pytest.fixture
+def no_training(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("something was trained")
+
+    for place in (proxyaudit.models, proxyaudit.models.training, proxyaudit.pipeline.tasks):
+        monkeypatch.setattr(place, "train_model", refuse)
+    monkeypatch.setattr(torch.Tensor, "backward", refuse)
+    yield
+
+
+@pytest.mark.usefixtures("no_training")
+def test_a_module_with_checkpoints_is_audited_without_training(tmp_path: Path) -> None:
+    assert run(project(tmp_path / "p", MODULE), tmp_path / "out") == 0
+    evidence = evidence_of(tmp_path / "out")
+    assert [(f.attribute, f.regime) for f in evidence.findings] == [("sex", "vendor-a"), ("sex", "vendor-b")]
+    assert evidence.run.status == "complete"
+    assert all(f.sentence.startswith(("In all 2 models", "For regime")) for f in evidence.findings)
+    assert {e.seeds for e in evidence.estimates if e.channel == "linear" and e.regime == "vendor-a" and e.state is not None} == {2}
+    assert not [e for e in evidence.estimates if e.regime in ("real", "reweighed")]
+    details = [json.loads(path.read_text()) for path in (tmp_path / "out" / CACHE_FOLDER).glob("train/*/details.json")]
+    assert details == [{}] * 6  # two regimes and the untrained reference, two repetitions each
+    plan = json.loads((find_run(tmp_path / "out") / "plan.json").read_text())
+    assert plan["columns"] == ["age", "hours"]
+
+
+def test_a_failed_regime_leaves_the_others_their_findings(
+    done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound = proxyaudit.pipeline.tasks.make_training_data
+
+    def fail(regime: Any, *rest: Any) -> Any:
+        if regime.name == "vendor":
+            raise TaskError("out of luck")
+        return sound(regime, *rest)
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(proxyaudit.pipeline.tasks, "make_training_data", fail)
+        assert run(done.recipe, out) == 5
+    error = capsys.readouterr().err
+    assert "out of luck" in error
+    assert "Traceback" not in error
+    evidence = evidence_of(out)
+    jsonschema.validate(json.loads(evidence_bytes(out)), committed_schema())
+    assert evidence.run.status == "partial"
+    undisturbed = {f.regime: f for f in evidence_of(done.out).findings}
+    for finding in evidence.findings:
+        if finding.regime == "vendor":
+            assert finding.verdict == "inconclusive"
+            assert "out of luck" in (finding.would_settle or "")
+        else:
+            assert finding.verdict == undisturbed[finding.regime].verdict
+    assert run(done.recipe, out) == 0
+    assert evidence_bytes(out) == done.evidence
+
+
+def test_a_module_that_cannot_be_trained_leaves_its_checkpoints_their_findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = project(tmp_path / "p", MODULE.replace("regimes:\n", "regimes:\n  - real\n"))
+    (recipe.parent / "broken").touch()
+    assert run(recipe, tmp_path / "out") == 5
+    assert "cannot be trained today" in capsys.readouterr().err
+    verdicts = {f.regime: f.verdict for f in evidence_of(tmp_path / "out").findings}
+    assert verdicts.keys() == {"real", "vendor-a", "vendor-b"}
+    assert verdicts["real"] == "inconclusive"
+    (recipe.parent / "broken").unlink()
+    assert run(recipe, tmp_path / "out") == 0
+    evidence = evidence_of(tmp_path / "out")
+    assert evidence.run.status == "complete"
+    assert all("could not be audited" not in f.sentence for f in evidence.findings)
+
+
+def test_weights_that_turn_to_nan_are_a_failure_not_a_finding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = project(tmp_path / "p", RECIPE.replace("epochs: 2", "epochs: 2, learning_rate: 1.0e+38, patience: null"))
+    assert run(recipe, tmp_path / "out", "--set", "regimes=[real]", "--set", "references.reweighed=false") == 5
+    capsys.readouterr()
+    evidence = evidence_of(tmp_path / "out")
+    assert evidence.run.status == "partial"
+    assert [f.verdict for f in evidence.findings] == ["inconclusive"]

@@ -1,0 +1,74 @@
+"""The verdict function is total, and a wrong "removed" has no way in."""
+
+from itertools import product
+
+import pytest
+
+from proxyaudit.types import CHANNELS
+from proxyaudit.verdicts import combine, decide
+
+STATES = ("present", "absent", "unknown", "not_applicable")
+
+
+def every_state():
+    return (dict(zip(CHANNELS, states, strict=True)) for states in product(STATES, repeat=len(CHANNELS)))
+
+
+def test_total_and_consistent_over_all_states():
+    for states in every_state():
+        decision = decide(states)
+        present = {channel for channel, state in states.items() if state == "present"}
+        applying = {state for state in states.values() if state != "not_applicable"}
+        used = {"expressed", "used"} & present
+        assert (decision.verdict == "exposed") == bool(used)
+        if decision.verdict == "removed":
+            assert applying == {"absent"}
+        if decision.verdict == "hidden":
+            assert present
+            assert decision.use == ("none",)
+        assert (decision.at_least == "hidden") == (decision.verdict == "inconclusive" and bool(present))
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_one_unknown_channel_forbids_removed(channel):
+    states = dict.fromkeys(CHANNELS, "absent")
+    assert decide(states).verdict == "removed"
+    assert decide({**states, channel: "unknown"}).verdict == "inconclusive"
+    assert decide({c: s for c, s in states.items() if c != channel}).verdict == "inconclusive"
+
+
+def test_failed_positive_controls_disable_absence_and_not_presence():
+    absent = dict.fromkeys(CHANNELS, "absent")
+    assert decide(absent, absence_controls_passed=False).verdict == "inconclusive"
+    assert decide({**absent, "expressed": "present"}, absence_controls_passed=False).verdict == "exposed"
+
+
+def test_bare_activations_expose_what_a_linear_reader_finds():
+    states = {**dict.fromkeys(CHANNELS, "not_applicable"), "linear": "present", "nonlinear": "absent"}
+    assert decide(states, surface="activations").verdict == "exposed"
+    assert decide({**states, "linear": "absent", "nonlinear": "present"}, surface="activations").verdict == "hidden"
+
+
+def test_nothing_measured_is_inconclusive():
+    assert decide(dict.fromkeys(CHANNELS, "not_applicable")).verdict == "inconclusive"
+    assert decide({}).verdict == "inconclusive"
+
+
+def test_encoding_words():
+    base = dict.fromkeys(CHANNELS, "absent")
+    assert decide({**base, "linear": "present"}).encoding == "linear"
+    assert decide({**base, "nonlinear": "present"}).encoding == "nonlinear_only"
+    assert decide({**base, "linear": "unknown", "nonlinear": "present"}).encoding == "unknown"
+    assert decide(base).encoding == "absent"
+
+
+def test_combine():
+    assert combine(["absent", "present", "unknown"]) == "present"
+    assert combine(["absent", "not_applicable"]) == "absent"
+    assert combine(["absent", "unknown"]) == "unknown"
+    assert combine([]) == "not_applicable"
+
+
+def test_unknown_channel_is_refused():
+    with pytest.raises(ValueError, match="unknown channel"):
+        decide({"linaer": "absent"})

@@ -143,7 +143,7 @@ def _change(
                 replace(_beside(top, "retention", f"{what}: ratio to real training", "ratio", "Fieller"), measured=None, interval=ratio),
                 value=ratio.value,
             )
-    return Change(encoding=words["encoding"], use=words["use"]), ratios.get("encoding", ratios.get("use"))
+    return Change(encoding=words["encoding"], use=words["use"]), ratios.get("encoding")
 
 
 def _beside(cell: Cell, channel: str, context: str, unit: str, method: str) -> Cell:

@@ -56,7 +56,8 @@ def render_markdown(pack: EvidencePack) -> str:
     parts += [f"**{escape(view.name)}** ({view.role}): {escape(view.answer)}" for view in summary.attributes]
     parts += [_matrix(summary), " ".join(f"{word.symbol} **{word.word}**: {word.meaning}." for word in VERDICTS.values())]
     margins = margin_words(pack.plan)
-    parts += ["## The figures that decide", "Values with 95 % intervals." + (f" Margins: {escape(margins)}." if margins else "")]
+    explained = 'Values with 95 % intervals over repetitions of the training; "present" means found in every trained model.'
+    parts += ["## The figures that decide", explained + (f" Margins: {escape(margins)}." if margins else "")]
     parts += [block for view in summary.attributes for block in _figures(view)]
     shown = {row.regime for view in summary.attributes for row in view.references}
     parts += [f"- **{key}** (reference): {words}" for key, words in REFERENCE_WORDS.items() if key in shown]

@@ -33,13 +33,19 @@ _TABLE = "rows"
 
 @contextmanager
 def _own_randomness(seed: int) -> Iterator[None]:
-    """Seed every global generator, on one thread so that sums come out alike; then put all of it back."""
+    """Seed every global generator, on one thread so that sums come out alike; then put all of it back.
+
+    From 500 rows on, TVAE and CTGAN transform columns in worker processes, whose generators nobody seeds (two fits with
+    one seed gave different rows); the sequential backend keeps that work, and its draws, in this process.
+    """
+    import joblib
     import torch
     from threadpoolctl import threadpool_limits
 
     python_state, threads = random.getstate(), torch.get_num_threads()
     numpy_state = np.random.get_state()  # noqa: NPY002  (SDV draws from this generator)
-    with warnings.catch_warnings(), threadpool_limits(limits=1), torch.random.fork_rng(devices=[]):
+    sequential = joblib.parallel_config(backend="sequential")
+    with sequential, warnings.catch_warnings(), threadpool_limits(limits=1), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")
         try:
             random.seed(seed)

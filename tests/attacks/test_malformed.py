@@ -244,34 +244,69 @@ CASES = [
     Case("protected is empty", _data(protected=[]), ("'protected' is needed",), "name at least one"),
     Case("every column excluded", _data(exclude=["age", "hours", "job", "sex"]), ("no column is left",), "exclude fewer"),
     Case("target is no positive class", _data(target_positive="hihg"), ("target_positive",), "did you mean 'high'?"),
-    Case("holdout lacks a column", lambda w: (w.write(w.table[["age", "sex", "pay"]], "h.csv"), w.data.update(holdout="h.csv")),
-         ("lacks the column 'hours'", "h.csv"), "needs the columns"),
+    Case(
+        "holdout lacks a column",
+        lambda w: (w.write(w.table[["age", "sex", "pay"]], "h.csv"), w.data.update(holdout="h.csv")),
+        ("lacks the column 'hours'", "h.csv"),
+        "needs the columns",
+    ),
     Case("holdout missing", _data(holdout="h.csv"), ("data.holdout", "h.csv"), "paths are relative"),
     # Values.
     Case("target constant", _columns(pay="low"), ("target 'pay' has one value", "real.csv"), "another target"),
     Case("target all missing", _columns(pay=np.nan), ("target 'pay' has no values", "real.csv"), "another target"),
     Case("target of many values", _data(target="age"), ("target 'age'", "distinct values"), "target_threshold: median"),
-    Case("target class too rare", _columns(pay=lambda t: ["high"] * 5 + ["low"] * (len(t) - 5)), ("class 'high'", "fewer than"), "more rows"),
+    Case(
+        "target class too rare", _columns(pay=lambda t: ["high"] * 5 + ["low"] * (len(t) - 5)), ("class 'high'", "fewer than"), "more rows"
+    ),
     Case("protected constant", _columns(sex="f"), ("protected column 'sex' has one value",), "at least two groups"),
     Case("protected all missing", _columns(sex=np.nan), ("protected column 'sex' has no values",), "at least two groups"),
     Case("everything missing", lambda w: w.write(w.table.map(lambda _: None)), ("no values",), "another"),
     Case("infinite values", _columns(age=np.inf), ("column 'age' holds 300 infinite",), "replace them"),
     Case("numbers too large", _columns(age=lambda t: t["age"] * 1e300), ("column 'age'", "beyond 2**53"), "rescale"),
     Case("identifier column", _columns(ident=lambda t: [f"p-{i:05d}" for i in range(len(t))]), ("'ident'", "identifier"), "data.exclude"),
-    Case("free text", _columns(note=lambda t: [f"some words of {i} and more" for i in range(len(t))]), ("'note'", "free text"), "data.exclude"),
-    Case("numbers with units", _columns(debt=lambda t: [f"{i},000 EUR" if i % 9 else "n/k" for i in range(len(t))]), ("'debt'",), "data.exclude"),
+    Case(
+        "free text",
+        _columns(note=lambda t: [f"some words of {i} and more" for i in range(len(t))]),
+        ("'note'", "free text"),
+        "data.exclude",
+    ),
+    Case(
+        "numbers with units",
+        _columns(debt=lambda t: [f"{i},000 EUR" if i % 9 else "n/k" for i in range(len(t))]),
+        ("'debt'",),
+        "data.exclude",
+    ),
     Case("too few rows", lambda w: w.write(w.table.head(12)), ("fewer than 30",), "use more rows"),
     Case("one row", lambda w: w.write(w.table.head(1)), ("too few",), "use more rows"),
-    Case("group all missing", lambda w: (w.write(w.table.assign(home=np.nan)), w.data.update(group="home")), ("group 'home'",), "drop data.group"),
+    Case(
+        "group all missing",
+        lambda w: (w.write(w.table.assign(home=np.nan)), w.data.update(group="home")),
+        ("group 'home'",),
+        "drop data.group",
+    ),
     Case("one group", lambda w: (w.write(w.table.assign(home="x")), w.data.update(group="home")), ("groups",), "data.group"),
     Case("encode none with text", _data(encode="none"), ("column 'job' is no number",), "data.encode: standard"),
-    Case("encode none with gaps", lambda w: (w.data.update(encode="none", exclude=["job", "sex"]), w.write(w.table.assign(age=[np.nan] * 9 + [40.0] * 291))),
-         ("column 'age'", "missing"), "data.encode: standard"),
+    Case(
+        "encode none with gaps",
+        lambda w: (w.data.update(encode="none", exclude=["job", "sex"]), w.write(w.table.assign(age=[np.nan] * 9 + [40.0] * 291))),
+        ("column 'age'", "missing"),
+        "data.encode: standard",
+    ),
     # Releases.
     Case("release missing", lambda w: w.release(path="nowhere.csv"), ("release vendor", "nowhere.csv"), "paths are relative"),
     Case("release empty", lambda w: w.release(table().head(0)), ("release vendor", "no rows"), "at least one row"),
-    Case("release lacks an input", lambda w: w.release(table().drop(columns="hours")), ("column 'hours' (input)", "release.csv"), "columns are"),
-    Case("release lacks the target", lambda w: w.release(table().drop(columns="pay")), ("column 'pay' (target)", "release.csv"), "columns are"),
+    Case(
+        "release lacks an input",
+        lambda w: w.release(table().drop(columns="hours")),
+        ("column 'hours' (input)", "release.csv"),
+        "columns are",
+    ),
+    Case(
+        "release lacks the target",
+        lambda w: w.release(table().drop(columns="pay")),
+        ("column 'pay' (target)", "release.csv"),
+        "columns are",
+    ),
     Case("release misspells a column", lambda w: w.release(table().rename(columns={"hours": "huors"})), ("'hours'",), "'huors'?"),
     Case("release of an unseen class", _release(pay=lambda t: ["huge"] * 4 + list(t["pay"][4:])), ("4 rows", "no class"), "high, low"),
     Case("release of two rows", lambda w: w.release(table(seed=1).groupby("pay").head(1)), ("regime 'vendor' offers 2 rows",), "more rows"),
@@ -280,8 +315,15 @@ CASES = [
     Case("release column all missing", _release(age=np.nan), ("column 'age' has no values", "release.csv"), "fill it"),
     Case("release column is text", _release(age="old"), ("column 'age' should hold numbers", "release.csv, row 1"), "plain numbers"),
     Case("release infinite", _release(age=np.inf), ("infinite", "release.csv"), "replace them"),
-    Case("release of other words", _release(job=lambda t: [f"J{i % 3}" for i in range(len(t))]), ("column 'job' shares no value",), "exclude"),
-    Case("release not UTF-8", _file("age,pay\n1,\xe9\n".encode("latin-1"), "release.csv", World.release), ("release vendor", "UTF-8"), "save it"),
+    Case(
+        "release of other words", _release(job=lambda t: [f"J{i % 3}" for i in range(len(t))]), ("column 'job' shares no value",), "exclude"
+    ),
+    Case(
+        "release not UTF-8",
+        _file("age,pay\n1,\xe9\n".encode("latin-1"), "release.csv", World.release),
+        ("release vendor", "UTF-8"),
+        "save it",
+    ),
     Case("release ragged", _file("age,hours,job,sex,pay\n1,2\n", "release.csv", World.release), ("release vendor", "line 2"), "complete"),
     Case("release without a name", _regimes({"synthetic": {"path": "release.csv"}}), ("release needs a 'name'",), "correct"),
     # Modules and checkpoints.
@@ -295,26 +337,40 @@ CASES = [
     Case("factory leaves", lambda w: w.module("leaves"), ("SystemExit",), "mend the function"),
     Case("factory returns no module", lambda w: w.module("nothing"), ("returned a NoneType",), "return a torch.nn.Module"),
     Case("checkpoint missing", lambda w: w.checkpoint(None), ("regime 'vendor'", "b0.safetensors"), "paths are relative"),
-    Case("checkpoint unreadable", lambda w: w.checkpoint(lambda p: p.write_bytes(b"rubbish" * 9)), ("regime 'vendor'", "b0"), "copy it again"),
+    Case(
+        "checkpoint unreadable", lambda w: w.checkpoint(lambda p: p.write_bytes(b"rubbish" * 9)), ("regime 'vendor'", "b0"), "copy it again"
+    ),
     Case("checkpoint empty", lambda w: w.checkpoint(lambda p: p.write_bytes(b"")), ("regime 'vendor'", "b0"), "copy it again"),
     Case("checkpoint is a pickle", lambda w: w.checkpoint(lambda p: p.write_bytes(pickle.dumps({"a": 1}))), ("pickle",), "save_file"),
     Case("checkpoint is a torch file", lambda w: w.checkpoint(_torch_file, "b0.pt"), ("'.pt' file",), "save_file"),
     Case("torch file in disguise", lambda w: w.checkpoint(_torch_file), ("pickle", "b0.safetensors"), "save_file"),
     Case("checkpoint of another shape", lambda w: w.checkpoint(_shapes(7)), ("'0.bias'", "(7,)", "(4,)"), "architectures"),
     Case("checkpoint with NaN", lambda w: w.checkpoint(_nan_weights), ("NaN", "b0.safetensors"), "diverged"),
-    Case("checkpoints without a module", _regimes({"name": "b", "checkpoints": ["b0.safetensors"]}), ("'checkpoints' need",), "kind: module"),
-    Case("more checkpoints than seeds", lambda w: (w.checkpoint(_shapes(4)), w.regimes[0].update(checkpoints=["b0.safetensors"] * 3)),
-         ("3 checkpoints for 2 seeds",), "raise 'seeds'"),
+    Case(
+        "checkpoints without a module", _regimes({"name": "b", "checkpoints": ["b0.safetensors"]}), ("'checkpoints' need",), "kind: module"
+    ),
+    Case(
+        "more checkpoints than seeds",
+        lambda w: (w.checkpoint(_shapes(4)), w.regimes[0].update(checkpoints=["b0.safetensors"] * 3)),
+        ("3 checkpoints for 2 seeds",),
+        "raise 'seeds'",
+    ),
     # The command line.
     Case("--set without =", _nothing, ("key=value", "--set seeds"), "e.g. --set seeds=3", ("recipe.yaml", "--set", "seeds")),
     Case("--set of an unknown key", _nothing, ("unknown key 'sed'",), "did you mean 'seed'?", ("recipe.yaml", "--set", "sed=1")),
     Case("--set is not YAML", _nothing, ("not valid YAML", "--set name=[a"), "quote the value", ("recipe.yaml", "--set", "name=[a")),
-    Case("--set of a 13th month", _nothing, ("month", "--set seed=2024-13-45"), "quote the value", ("recipe.yaml", "--set", "seed=2024-13-45")),
+    Case(
+        "--set of a 13th month",
+        _nothing,
+        ("month", "--set seed=2024-13-45"),
+        "quote the value",
+        ("recipe.yaml", "--set", "seed=2024-13-45"),
+    ),
     Case("--set below a word", _nothing, ("'x'", "--set name.x=1"), "dotted key", ("recipe.yaml", "--set", "name.x=1")),
     Case("--jobs 0", _nothing, ("--jobs", "greater than or equal to 1"), "--help", ("recipe.yaml", "--jobs", "0")),
     Case("unknown option", _nothing, ("--fresch",), "--help", ("recipe.yaml", "--fresch")),
     Case("unknown backend", _nothing, ("--backend", "spark"), "--help", ("recipe.yaml", "--backend", "spark")),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))

@@ -13,17 +13,18 @@ from proxyaudit.types import Evidence, Finding
 
 pytestmark = [pytest.mark.realdata, pytest.mark.timeout(1500)]
 
+# The card's other attributes are left out for the sake of time alone.
 PAIR = """\
 name: ctgan-pair
 data:
   card: adult_ctgan_pair
   path: {real}
-  holdout: {real}
+  protected: [sex]
+  proxies: []
 regimes:
   - real
   - synthetic: {{name: ctgan-release, path: {release}}}
 model: {{kind: mlp}}
-sites: {{verdict: [penultimate]}}
 """
 
 RESUME = """\

@@ -7,13 +7,14 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from proxyaudit.errors import InputError, IntegrityError, ProxyauditError, TaskError
-from proxyaudit.types import Control, Estimate, Evidence, Finding
 
 if TYPE_CHECKING:
     from proxyaudit.audit import Audit, open_audit, run
+    from proxyaudit.types import Control, Estimate, Evidence, Finding
 
 __all__ = [
     "Audit",
@@ -30,10 +31,19 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # Loaded on first use: the command line's --help must not wait for the pack reader.
-    if name in ("Audit", "open_audit", "run"):
-        from proxyaudit import audit
+_LAZY = {
+    "Audit": "proxyaudit.audit",
+    "Control": "proxyaudit.types",
+    "Estimate": "proxyaudit.types",
+    "Evidence": "proxyaudit.types",
+    "Finding": "proxyaudit.types",
+    "open_audit": "proxyaudit.audit",
+    "run": "proxyaudit.audit",
+}
 
-        return getattr(audit, name)
+
+def __getattr__(name: str) -> Any:
+    # Loaded on first use: the command line's --help must not wait for pydantic or the pack reader.
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'proxyaudit' has no attribute {name!r}")

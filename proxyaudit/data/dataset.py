@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,6 +137,8 @@ def load_dataset(recipe: Recipe, base: Path) -> Dataset:
             where=source.where,
             mend="exclude it, or use data.encode: standard",
         )
+    if other is not None:
+        _check_spellings(train, audit, source.roles.protected, kinds, str(spec.holdout))
     attributes = _code_attributes(source, kinds, train, audit, notes)
     _check_synthesizers(recipe, features, source.roles)
     _note_unknown_makers(recipe, notes)
@@ -227,13 +229,28 @@ def _check_synthesizers(recipe: Recipe, features: tuple[str, ...], roles: Roles)
             )
 
 
+def _check_spellings(
+    train: pd.DataFrame, audit: pd.DataFrame, protected: Iterable[str], kinds: Mapping[str, ColumnKind], where: str
+) -> None:
+    """Refuse a holdout whose protected values are spelt differently throughout: it would be audited as other groups."""
+    for name in protected:
+        if kinds[name].kind != "categorical":
+            continue
+        known, held = set(train[name].dropna().unique()), set(audit[name].dropna().unique())
+        if known and held and not known & held:
+            raise InputError(
+                f"column '{name}' shares no value with the real table", where=where, mend="spell its values as the real table does"
+            )
+
+
 def _note_unknown_makers(recipe: Recipe, notes: list[NotTested]) -> None:
     if recipe.data.holdout is not None:
         return
     for regime in recipe.regimes:
         if regime.synthetic is not None and regime.synthetic.path is not None:
-            what = f"whether the audit rows were unknown to the maker of release {regime.synthetic.regime}"
-            notes.append(NotTested(what=what, why="no data.holdout given"))
+            what = f"whether the maker of release {regime.synthetic.regime} had the audit rows"
+            why = "it may have had them; name real rows that its maker never had under data.holdout to rule that out"
+            notes.append(NotTested(what=what, why=why))
 
 
 def _other_files(recipe: Recipe, base: Path) -> dict[str, str]:

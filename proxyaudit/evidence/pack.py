@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 
 from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
-from proxyaudit.evidence.manifest import MANIFEST, check_manifest, is_complete, replace_files, write_files
+from proxyaudit.evidence.manifest import MANIFEST, check_manifest, is_complete, replace_files, write_file, write_files
 from proxyaudit.types import SCHEMA_VERSION, Evidence
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "read_pack",
     "replace_reports",
     "write_pack",
+    "write_plan",
 ]
 
 PACK_FILES = ("arrays.safetensors", "environment.json", "evidence.json", "plan.json", "recipe.yaml")
@@ -80,6 +81,13 @@ def write_pack(pack: EvidencePack, folder: Path, *, reports: Mapping[str, str] |
     }
     files.update({name: _text_bytes(text) for name, text in (reports or {}).items()})
     write_files(folder, files)
+
+
+def write_plan(folder: Path, plan: dict[str, Any]) -> None:
+    """Fix the plan before anything is measured; the run counts as incomplete until its manifest is there."""
+    if not is_complete(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_file(folder / "plan.json", canonical_json(plan))
 
 
 def replace_reports(folder: Path, reports: Mapping[str, str]) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
+import re
 import shutil
 from collections.abc import Callable
 from functools import lru_cache
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 _MARKER = "done.json"
+_WORK = ".work-"
 # What only draws or prints has no part in a measured number.
 _NOT_MEASURING = ("reporting", "evidence", "templates", "decisions", "cli.py")
 
@@ -68,7 +71,7 @@ class Cache:
         """Run ``write`` on an empty folder and put the folder in place."""
         target = self.folder(kind, digest)
         self._prepare(target.parent)
-        work = target.parent / f".work-{digest[:32]}-{os.getpid()}"
+        work = target.parent / f"{_WORK}{digest[:32]}-{_host()}-{os.getpid()}"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
         try:
@@ -86,6 +89,12 @@ class Cache:
             shutil.rmtree(work, ignore_errors=True)
         return target
 
+    def sweep(self) -> None:
+        """Remove what killed tasks of this machine left half done."""
+        for work in self.root.glob(f"*/{_WORK}*-{_host()}-*"):
+            if not _alive(int(work.name.rpartition("-")[2])):
+                shutil.rmtree(work, ignore_errors=True)
+
     def forget(self, kind: str, digest: str) -> None:
         """Drop a task's results."""
         shutil.rmtree(self.folder(kind, digest), ignore_errors=True)
@@ -96,6 +105,20 @@ class Cache:
         if not ignore.exists():
             ignore.write_text("*\n", encoding="utf-8")
             (self.root / "CACHEDIR.TAG").write_text("Signature: 8a477f597d28d172789f06886806bc55\n", encoding="utf-8")
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9]", "", platform.node()) or "host"
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _sync(path: Path) -> None:

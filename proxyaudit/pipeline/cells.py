@@ -85,13 +85,16 @@ def _decide(cell: Cell, adjusted_p: float, blocked: str | None) -> Cell:
     seeds = cell.measured.seed_values
     if len(seeds) > 1 and (seeds > cell.margin).any() and (seeds < cell.margin).any():
         return replace(cell, state="unknown", reason="unstable across seeds")
+    if cell.measured.value > cell.margin and cell.present_p > PRESENT_AT:
+        more = "above the margin on average, but not surely in every trained model: more seeds or audit rows would settle it"
+        return replace(cell, state="unknown", reason=more)
     if cell.present_p <= PRESENT_AT:
         more = "above the margin here, but not after the correction for looking at many cells: more seeds or rows would settle it"
         return replace(cell, state="unknown", reason=more)
     if cell.can_be_absent and cell.absent_p is not None and cell.absent_p <= ABSENT_AT:
         return replace(cell, state="absent", reason=None)
     return replace(
-        cell, state="unknown", reason=cell.reason or "between the tests of presence and absence: more audit rows would settle it"
+        cell, state="unknown", reason=cell.reason or "between the tests of presence and absence: more seeds or audit rows would settle it"
     )
 
 

@@ -70,7 +70,7 @@ def _find(assembler: Assembler, attribute: Attribute, regime: str) -> Finding:
         origin=origin,
         change=change,
         retention=retention,
-        sentence=sentence(attribute.name, regime, decision, linear, gap, own, run, change),
+        sentence=sentence(attribute.name, regime, decision, linear, gap, own, run, change, origin) + _learnt_little(assembler, regime),
         decided_by=tuple(e.id for e in decided),
         would_settle=_would_settle(decision, own, run),
         control_refs=tuple(controls),
@@ -183,6 +183,18 @@ def compare(mine: Cell, real: Cell) -> tuple[ChangeWord, Interval | None, Measur
     return "unknown", ratio, difference
 
 
+def _learnt_little(assembler: Assembler, regime: str) -> str:
+    """A warning where the models of a regime know much less of the task than those trained on real data."""
+    own, real = (assembler.ledger.find("task", None, name) for name in (regime, "real"))
+    if own is None or own.value is None:
+        return ""
+    reference = real.value if real is not None and real.value is not None else 1.0
+    if own.value - 0.5 >= (reference - 0.5) / 2 and own.value >= 0.55:
+        return ""
+    beside = f" against {reference:.2f} with real data" if real is not None else ""
+    return f" Mind that these models learnt little of the task (AUROC {own.value:.2f}{beside}): quiet outputs prove little."
+
+
 def _would_settle(decision: Decision, own: list[Estimate], run: Run) -> str | None:
     if run.failures:
         return f"run the failed repetitions again: {run.failures[0]}"
@@ -191,7 +203,7 @@ def _would_settle(decision: Decision, own: list[Estimate], run: Run) -> str | No
     if decision.at_least == "hidden":
         return (
             "whether the model uses the feature: a test that can show absence of use (not in this version), "
-            "or more audit rows where an effect is near its margin"
+            "or more seeds and audit rows where an effect is near its margin"
         )
     reasons = sorted({e.reason for e in own if e.state == "unknown" and e.reason})
     return "; ".join(reasons)[:400] or "channels that this version does not measure"
@@ -222,6 +234,7 @@ def sentence(
     own: list[Estimate],
     run: Run,
     change: Change,
+    origin: Origin,
 ) -> str:
     """One plain sentence or two for people who do no machine learning."""
     models = len(run.measured)
@@ -236,6 +249,8 @@ def sentence(
         if linear and linear.value is not None
         else "its internal trace was not measured"
     )
+    if origin.encoding == "relayed":
+        inside += ", no more than such a network relays of its inputs by itself"
     shown = (
         f"predictions differ by {_interval(gap)} between groups ({gap.group})"
         if gap and gap.value is not None

@@ -16,7 +16,7 @@ import joblib
 import numpy as np
 
 from proxyaudit.errors import InputError, TaskError
-from proxyaudit.evidence.pack import EvidencePack, is_complete, read_pack, write_pack
+from proxyaudit.evidence.pack import EvidencePack, is_complete, read_pack, write_pack, write_plan
 from proxyaudit.pipeline.assemble import Assembler
 from proxyaudit.pipeline.cache import Cache
 from proxyaudit.pipeline.findings import find_all
@@ -111,6 +111,8 @@ def run_audit(
         evidence = read_pack(folder).evidence
         if evidence.run.status == "complete":
             return RunResult(folder, evidence.run.status, evidence, reused=True)
+    write_plan(folder, prepared.plan)
+    cache.sweep()
     workers = jobs or joblib.cpu_count()
     failures = _run_stages(prepared, tasks, cache, workers, backend, progress)
     with one_thread():

@@ -178,7 +178,10 @@ def _data(summary: Summary, pack: EvidencePack) -> list[str]:
     blocks = [_table(("Training data", "Made how", "Rows", "Did its maker see the protected columns"), rows)]
     blocks.append("\n".join(f"- **{escape(term)}**: {escape(text)}" for term, text in facts(pack)))
     if summary.task:
-        lines = [(e.regime, channel_word(e.channel), e.context or "", f"{number(e.value)} ({interval(e)})", e.unit) for e in summary.task]
+        lines = [
+            (e.regime, channel_word(e.channel), e.context or "", number(e.value) + (f" ({interval(e)})" if interval(e) else ""), e.unit)
+            for e in summary.task
+        ]
         blocks.append(_table(("Training data", "Measure", "What", "Value", "Unit"), lines))
     return blocks
 

@@ -155,7 +155,11 @@ def answer(findings: Iterable[Finding]) -> str:
             if regimes:
                 parts.append(_clause(verdict, at_least, regimes, alone=len(regimes) == len(findings)))
     text = "; ".join(parts)
-    return f"{text[0].upper()}{text[1:]}." if text else "No verdict was reached."
+    inside = [f for f in findings if f.encoding == "linear"]
+    relayed = ""
+    if inside and all(f.origin.encoding == "relayed" for f in inside):
+        relayed = " What is inside is no more than a network relays of its inputs by itself (see the untrained and placebo rows)."
+    return f"{text[0].upper()}{text[1:]}.{relayed}" if text else "No verdict was reached."
 
 
 def _clause(verdict: str, at_least: str | None, regimes: list[str], *, alone: bool) -> str:

@@ -13,13 +13,13 @@ from proxyaudit.types import Evidence, Finding
 
 pytestmark = [pytest.mark.realdata, pytest.mark.timeout(1500)]
 
-# The card's other attributes are left out for the sake of time alone.
+# The card's proxies are left out for the sake of time alone.
 PAIR = """\
 name: ctgan-pair
 data:
   card: adult_ctgan_pair
   path: {real}
-  protected: [sex]
+  holdout: {real}
   proxies: []
 regimes:
   - real

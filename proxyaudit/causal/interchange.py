@@ -38,12 +38,14 @@ class Effect:
         product: Mean product of the two donor halves' changes.
         signed_influence_n: Influence of each row, as recipient and as donor, on ``signed``.
         product_influence_n: The same for ``product``.
+        parts: ``(signed, product)`` on each part of the rows; each part had subspaces of its own.
     """
 
     signed: float
     product: float
     signed_influence_n: Floats
     product_influence_n: Floats
+    parts: tuple[tuple[float, float], ...] = ()
 
     @property
     def size(self) -> float:
@@ -213,7 +215,8 @@ def _effect(swapped: list[Floats], plans: list[_Donors], n: int) -> Effect:
         beyond *= plan.sign[:, None, None] / (donors * rows)
         np.add.at(signed_influence, plan.index, beyond / 2)
         np.add.at(product_influence, plan.index, beyond * tau[:, ::-1, None])
-    return Effect(signed, product, signed_influence, product_influence)
+    parts = tuple((float(tau.mean()), float((tau[:, 0] * tau[:, 1]).mean())) for tau in taus)
+    return Effect(signed, product, signed_influence, product_influence, parts)
 
 
 def _tau(outputs: Floats) -> Floats:

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from proxyaudit.data.columns import labels
+from proxyaudit.seeding import stream
 
 __all__ = ["Clusters", "find_clusters", "row_hashes", "split_share", "split_thirds", "take_rows"]
 
@@ -52,7 +53,8 @@ def find_clusters(frame: pd.DataFrame, columns: list[str], group: pd.Series[Any]
     """Find rows that belong together: one ``group`` value, or copies of one another.
 
     Equal rows are copies where rows can tell people apart: at least half of the rows are distinct, or
-    some column has half as many distinct values as there are distinct rows. In a table of a few coarse
+    some column has half as many distinct values as there are distinct rows; or where there are less than half as many
+    distinct rows as there would be if the columns were independent. In a table of a few coarse
     columns equal rows are simply people alike, and joining them would leave a handful of clusters. Nor are rows
     joined where that would chain more than a tenth of the table into one cluster.
 
@@ -65,6 +67,12 @@ def find_clusters(frame: pd.DataFrame, columns: list[str], group: pd.Series[Any]
     distinct = len(np.unique(hashes))
     widest = max(frame[name].nunique() for name in columns)
     copies = distinct >= len(frame) / 2 or (widest >= MIN_TELLING_VALUES and widest >= distinct / 2)
+    if not copies:
+        # Rows repeat far more often than values that meet by chance would: they were copied.
+        rng = stream(0, "equal rows by chance")
+        order = np.argsort(hashes, kind="stable")  # so that the order of the file has no say
+        shuffled = pd.DataFrame({name: frame[name].to_numpy()[order][rng.permutation(len(frame))] for name in columns})
+        copies = distinct < len(np.unique(row_hashes(shuffled, columns))) / 2
     order_keys, by_group = hashes, []
     if group is not None:
         text = labels(group)

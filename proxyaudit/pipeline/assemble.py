@@ -14,9 +14,11 @@ from proxyaudit.pipeline.cells import (
     Cell,
     decide_cells,
     effect_cell,
+    gap_in,
     gaps_within_label,
     largest_gap,
     leak_cell,
+    over_seeds,
     weighted_sum,
 )
 from proxyaudit.pipeline.controls import FAILED_AT, add_controls, negative_controls, random_subspaces
@@ -31,6 +33,7 @@ from proxyaudit.types import Basis
 Floats = NDArray[np.float64]
 
 FEWEST_IN_LABEL = 30
+MOST_DIMENSIONS = 0.1  # of the rows a subspace is fitted on; beyond it a head that ignores the attribute can seem to use it
 NEGATIVE_FAILED = "the negative control failed: a permuted attribute was found here too"
 LEAK_METHOD = (
     "cross-fitted ridge-logistic probe in whitened coordinates, nested regularisation, class-balanced; uncalibrated; "
@@ -78,6 +81,9 @@ class Assembler:
     def _unit(self, attribute: Attribute) -> str:
         return UNIT_VALUES if classes_of(attribute) == 0 else UNIT_CLASSES
 
+    def _classes(self, attribute: Attribute) -> NDArray[np.int64] | None:
+        return None if classes_of(attribute) == 0 else np.asarray(attribute.codes, dtype=np.int64)
+
     def _rows(self, attribute: Attribute) -> int:
         known = known_rows(attribute)
         return public_count(int(known.sum()), len(known))
@@ -107,7 +113,7 @@ class Assembler:
             margin=self.margins.leak,
             unit=self._unit(attribute),
             method=LEAK_METHOD + "; on the log-odds of the outputs",
-            can_be_absent=True,
+            reason="absence from the outputs is not tested by this version: the reader is linear and uncalibrated",
         )
         cells.append(self._leak(base, attribute, run, OUTPUT_SITE))
         return cells + [self._effect(attribute, run, site) for site in self.verdict_sites]
@@ -115,7 +121,7 @@ class Assembler:
     def _leak(self, base: Cell, attribute: Attribute, run: Run, site: str) -> Cell:
         per_seed = [m.numbers["cells"][attribute.name][site] for m in run.measured]
         arrays = [m.arrays for m in run.measured]
-        cell = leak_cell(base, per_seed, arrays, cell_key(attribute.name, site, ""), self.clusters)
+        cell = leak_cell(base, per_seed, arrays, cell_key(attribute.name, site, ""), self.clusters, self._classes(attribute))
         return replace(cell, n=self._rows(attribute) if cell.n else None)
 
     def _gap(self, attribute: Attribute, run: Run) -> Cell:
@@ -169,6 +175,10 @@ class Assembler:
         if missing or not per_seed:
             return replace(base, reason=missing[0] if missing else "the training or capture of this regime failed")
         cell = effect_cell(base, per_seed, [m.arrays for m in run.measured], cell_key(attribute.name, site, ""), self.clusters)
+        dimensions = max(m.numbers["cells"][attribute.name][site].get("rank", 0) for m in run.measured)
+        if dimensions > MOST_DIMENSIONS * per_seed[0]["n"] / 3:
+            reason = "too many dimensions for the rows to tell the attribute's direction from noise: more audit rows would settle it"
+            cell = replace(cell, null_rejected=False, null_reason=reason)
         found = random_subspaces(run, attribute, site)
         if found is not None and found[1] >= found[0]:
             # Any subspace of this rank does as much: the effect is not the attribute's own.
@@ -257,6 +267,11 @@ class Assembler:
             self.ledger.estimates[-1] = self.ledger.estimates[-1].model_copy(update={"seed_values": shown, "seeds": len(shown)})
         return identifier
 
+    def gap_of_pair(self, attribute: Attribute, run: Run, pair: tuple[int, int], column: int) -> Measured:
+        """Signed gap of one pair of groups in one output column."""
+        groups, _ = group_codes(attribute)
+        return over_seeds([gap_in(outputs, groups, *pair, column, self.clusters) for outputs in run.outputs])
+
     def placebo_gap(self, attribute: Attribute, run: Run) -> float | None:
         """95th percentile of the output gap over the attribute's placebos, mean over seeds."""
         planted = self.placebos.get(attribute.name)
@@ -339,5 +354,6 @@ class Assembler:
                 [self.inputs.arrays],
                 cell_key(attribute.name, INPUT_SITE, ""),
                 self.clusters,
+                self._classes(attribute),
             )
             self.ledger.add(replace(cell, n=self._rows(attribute)))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, mean_influence, p_above, p_below
+from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, group_floor, mean_influence, p_above, p_below
 from proxyaudit.stats.multiplicity import holm
 from proxyaudit.stats.nulls import permutation_p
 from proxyaudit.types import State
@@ -43,6 +43,7 @@ class Cell:
     present_p: float | None = None
     absent_p: float | None = None
     null_rejected: bool = True
+    null_reason: str = "above the margin, but not beyond its null (permutations, or random subspaces)"
     can_be_absent: bool = False
     decides: bool = True
     raw: float | None = None
@@ -81,7 +82,7 @@ def _decide(cell: Cell, adjusted_p: float, blocked: str | None) -> Cell:
             return replace(cell, state="unknown", reason=blocked)
         if cell.null_rejected:
             return replace(cell, state="present", reason=None)
-        return replace(cell, state="unknown", reason="above the margin, but not beyond its null (permutations, or random subspaces)")
+        return replace(cell, state="unknown", reason=cell.null_reason)
     seeds = cell.measured.seed_values
     if len(seeds) > 1 and (seeds > cell.margin).any() and (seeds < cell.margin).any():
         return replace(cell, state="unknown", reason="unstable across seeds")
@@ -113,7 +114,12 @@ def absent_everywhere(mean: Measured, singles: Sequence[Measured], margin: float
 
 
 def leak_cell(
-    base: Cell, per_seed: Sequence[dict[str, Any]], arrays: Sequence[dict[str, NDArray[Any]]], key: str, clusters_n: Ints
+    base: Cell,
+    per_seed: Sequence[dict[str, Any]],
+    arrays: Sequence[dict[str, NDArray[Any]]],
+    key: str,
+    clusters_n: Ints,
+    groups_n: Ints | None = None,
 ) -> Cell:
     """Fill a cell with the cross-fitted leak of one attribute at one site.
 
@@ -123,11 +129,12 @@ def leak_cell(
         arrays: The measured arrays of each seed.
         key: Prefix of the arrays' keys; ``influence`` and ``null`` are appended.
         clusters_n: Cluster id of each audit row.
+        groups_n: Class of each row (-1 where missing); ``None`` for a continuous attribute.
     """
     missing = [cell["reason"] for cell in per_seed if cell["leak"] is None]
     if missing or not per_seed:
         return replace(base, reason=missing[0] if missing else "the training or capture of this regime failed")
-    singles = [Measured(np.array([cell["leak"]]), a[key + "influence"], clusters_n) for cell, a in zip(per_seed, arrays, strict=True)]
+    singles = [_leak_measured(cell["leak"], a[key + "influence"], clusters_n, groups_n) for cell, a in zip(per_seed, arrays, strict=True)]
     measured = over_seeds(singles)
     statistic = sum(cell["statistic"] for cell in per_seed)
     null = np.sum([a[key + "null"] for a in arrays], axis=0)
@@ -147,10 +154,23 @@ def leak_cell(
     )
 
 
+def _leak_measured(leak: float, influence_n: Floats, clusters_n: Ints, groups_n: Ints | None) -> Measured:
+    if groups_n is None:
+        return Measured(np.array([leak]), influence_n, clusters_n)
+    classes = [int(k) for k in np.unique(groups_n[groups_n >= 0])]
+    extra, fewest = group_floor(influence_n, groups_n, clusters_n, classes)
+    return Measured(np.array([leak]), influence_n, clusters_n, extra, fewest, fewest)
+
+
 def over_seeds(singles: Sequence[Measured]) -> Measured:
     """The mean over seeds of numbers measured on the same rows."""
     return Measured(
-        np.concatenate([m.seed_values for m in singles]), mean_influence([m.influence_n for m in singles]), singles[0].clusters_n
+        np.concatenate([m.seed_values for m in singles]),
+        mean_influence([m.influence_n for m in singles]),
+        singles[0].clusters_n,
+        max(m.extra for m in singles),
+        min(m.extra_df for m in singles),
+        min(m.row_df for m in singles),
     )
 
 
@@ -165,7 +185,9 @@ def gap_in(
         mean = float(p[inside].mean())
         value += sign * mean
         influence[inside] += sign * (p[inside] - mean) / inside.sum()
-    return Measured(np.array([value]), influence, clusters_n)
+    compared = groups_n if rows_n is None else np.where(rows_n, groups_n, -1)
+    extra, fewest = group_floor(influence, compared, clusters_n, (low, high))
+    return Measured(np.array([value]), influence, clusters_n, extra, fewest, fewest)
 
 
 def largest_gap(
@@ -229,7 +251,8 @@ def weighted_sum(gaps: Sequence[tuple[float, Measured]]) -> Measured:
     """Sum of numbers on the same rows, each times its weight."""
     seeds = np.sum([weight * gap.seed_values for weight, gap in gaps], axis=0)
     influence = np.sum([weight * gap.influence_n for weight, gap in gaps], axis=0)
-    return Measured(seeds, influence, gaps[0][1].clusters_n)
+    extra = sum(weight**2 * gap.extra for weight, gap in gaps)
+    return Measured(seeds, influence, gaps[0][1].clusters_n, extra, min(g.extra_df for _, g in gaps), min(g.row_df for _, g in gaps))
 
 
 def effect_cell(
@@ -250,7 +273,11 @@ def effect_cell(
         if branch == "per-row":
             size = float(np.sqrt(max(0.0, cell["product"])))
             influence = a[key + "product"] / (2 * max(size, root / 2))
-        singles.append(Measured(np.array([size - random[-1]]), influence, clusters_n))
+        # Each part of the audit rows had subspaces of its own: how much the parts differ is the error of the directions,
+        # which no row influence carries. A feature that the head ignores would seem used without it.
+        parts = [sign * one if branch == "signed" else float(np.sqrt(max(0.0, other))) for one, other in cell["parts"]]
+        extra = float(np.var(parts, ddof=1)) / len(parts) if len(parts) > 1 else float("inf")
+        singles.append(Measured(np.array([size - random[-1]]), influence, clusters_n, extra, float(max(len(parts) - 1, 1))))
     measured = over_seeds(singles)
     null_high = float(np.quantile(np.mean([cell["null"] for cell in per_seed], axis=0), 0.95))
     return replace(

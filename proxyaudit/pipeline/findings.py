@@ -10,11 +10,12 @@ from proxyaudit.data.dataset import Attribute
 from proxyaudit.pipeline.assemble import Assembler
 from proxyaudit.pipeline.cells import Cell
 from proxyaudit.pipeline.ledger import UNIT_GAP, Run, significant
-from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, fieller_ratio
+from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, distinct_seeds, fieller_ratio
 from proxyaudit.types import CHANNELS, Change, ChangeWord, Estimate, Finding, Origin, OriginWord, State
 from proxyaudit.verdicts import Decision, combine, decide
 
 UNCHANGED = (0.8, 1.25)
+LARGER = 1.05
 NOT_YET = ("nonlinear", "beyond", "relearned")
 
 
@@ -45,9 +46,9 @@ def _find(assembler: Assembler, attribute: Attribute, regime: str) -> Finding:
         strongest(ledger_linear(assembler, attribute.name, regime)),
         ledger.find("expressed", attribute.name, regime, context="gap"),
     )
-    change, retention = Change(encoding="not_applicable", use="not_applicable"), None
+    change, retention, turned = Change(encoding="not_applicable", use="not_applicable"), None, False
     if regime != "real" and real is not None:
-        change, retention = _change(assembler, attribute.name, regime, linear, gap, decision)
+        change, retention, turned = _change(assembler, attribute, regime, linear, gap, decision)
     elif regime != "real":
         change = Change(encoding="unknown", use="unknown")
     origin = Origin(
@@ -70,7 +71,8 @@ def _find(assembler: Assembler, attribute: Attribute, regime: str) -> Finding:
         origin=origin,
         change=change,
         retention=retention,
-        sentence=sentence(attribute.name, regime, decision, linear, gap, own, run, change, origin) + _learnt_little(assembler, regime),
+        sentence=sentence(attribute.name, regime, decision, linear, gap, own, run, change, origin, turned)
+        + _learnt_little(assembler, regime),
         decided_by=tuple(e.id for e in decided),
         would_settle=_would_settle(decision, own, run),
         control_refs=tuple(controls),
@@ -121,29 +123,40 @@ def _origin(assembler: Assembler, attribute: Attribute, run: Run, estimate: Esti
 
 
 def _change(
-    assembler: Assembler, attribute: str, regime: str, linear: Estimate | None, gap: Estimate | None, decision: Decision
-) -> tuple[Change, str | None]:
+    assembler: Assembler, attribute: Attribute, regime: str, linear: Estimate | None, gap: Estimate | None, decision: Decision
+) -> tuple[Change, str | None, bool]:
+    """Change against real training, the id of the retention ratio, and whether the gap turned its direction."""
     ledger = assembler.ledger
-    words: dict[str, ChangeWord] = {}
+    words: dict[str, ChangeWord] = {"encoding": "unknown", "use": "unknown"}
     ratios: dict[str, str] = {}
+    turned = False
     for what, mine in (("encoding", linear), ("use", gap)):
         where = {"site": mine.site, "context": None} if mine and what == "encoding" else {"context": "gap"}
-        theirs = ledger.find(mine.channel, attribute, "real", **where) if mine else None
+        theirs = ledger.find(mine.channel, attribute.name, "real", **where) if mine else None
         top = ledger.cell_of(mine) if mine else None
         bottom = ledger.cell_of(theirs) if theirs else None
         if top is None or bottom is None or top.measured is None or bottom.measured is None:
-            words[what] = "unknown"
+            continue
+        if what == "use":
+            # The same pair of groups in the same direction as in real training: a gap turned round is no gap kept.
+            same = assembler.gap_of_pair(attribute, assembler.runs[regime], bottom.extras["pair"], bottom.extras["column"])
+            turned = crossed_interval(same).high < 0 and top.state == "present"
+            top = replace(top, measured=same)
+        if min(len(distinct_seeds(m.seed_values)) for m in (top.measured, bottom.measured) if m is not None) < 2:
+            # One model on a side: what differs may be nothing but its initial weights.
             continue
         word, ratio, difference = compare(top, bottom)
+        _add_change(assembler, attribute.name, regime, what, top, difference)
+        if turned and what == "use":
+            continue
         gone = decision.encoding == "absent" if what == "encoding" else decision.use == ("none",)
         words[what] = "eliminated" if word == "reduced" and gone else word
-        _add_change(assembler, attribute, regime, what, top, difference)
         if ratio is not None:
             ratios[what] = ledger.add(
                 replace(_beside(top, "retention", f"{what}: ratio to real training", "ratio", "Fieller"), measured=None, interval=ratio),
                 value=ratio.value,
             )
-    return Change(encoding=words["encoding"], use=words["use"]), ratios.get("encoding")
+    return Change(encoding=words["encoding"], use=words["use"]), ratios.get("encoding"), turned
 
 
 def _beside(cell: Cell, channel: str, context: str, unit: str, method: str) -> Cell:
@@ -166,16 +179,21 @@ def compare(mine: Cell, real: Cell) -> tuple[ChangeWord, Interval | None, Measur
     """
     if mine.measured is None or real.measured is None:
         raise ValueError("both numbers must have been measured")
-    top, bottom = mine.measured.oriented(), real.measured.oriented()
+    top, bottom = mine.measured, real.measured
     difference = top - bottom
     interval = crossed_interval(difference)
     ratio = None
     if crossed_interval(bottom).low > real.margin:
         ratio = fieller_ratio(top, bottom)
+    if ratio is not None and ratio.value > LARGER and interval.low > 0 and mine.state == "present":
+        # Surely larger comes before "within the band of no change": a grown exposure must not read as unchanged.
+        return "amplified", ratio, difference
     if ratio is not None and ratio.low >= UNCHANGED[0] and ratio.high <= UNCHANGED[1]:
         return "unchanged", ratio, difference
     if ratio is None and interval.low > -real.margin and interval.high < real.margin:
         return "unchanged", ratio, difference
+    if "present" not in (mine.state, real.state):
+        return "unknown", ratio, difference
     if interval.low > 0:
         return "amplified", ratio, difference
     if interval.high < 0:
@@ -235,6 +253,7 @@ def sentence(
     run: Run,
     change: Change,
     origin: Origin,
+    turned: bool = False,
 ) -> str:
     """One plain sentence or two for people who do no machine learning."""
     models = len(run.measured)
@@ -257,6 +276,8 @@ def sentence(
         else "its outputs were not measured"
     )
     beside = f", {_VERBS[change.use]}" if change.use in _VERBS else ""
+    if turned:
+        beside = ", in the opposite direction to models trained on the real data"
     if decision.verdict == "exposed":
         read = next((e for e in own if (e.channel, e.context, e.state) == ("expressed", "output leak", "present")), None)
         if read is not None and (gap is None or gap.state != "present"):

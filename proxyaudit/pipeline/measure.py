@@ -156,12 +156,18 @@ def _measure_cell(
         score = _probe(z, codes, classes, folds)
     except TooFewRowsError as error:
         return {**cell, "leak": None, "reason": str(error)}
-    columns = label_columns(codes, attribute.kind, classes)
+    columns, groups = label_columns(codes, attribute.kind, classes), clusters_if_any(clusters)
     rng = stream(root, "permutations", attribute.name)
-    statistic, null = permutation_null(z, columns, clusters_if_any(clusters), permutations, rng)
+    statistic, null = permutation_null(z, columns, groups, permutations, rng)
     shuffler = stream(root, "floor", attribute.name)
     shuffled = np.stack([_shuffle(codes, clusters, shuffler) for _ in range(FLOOR_COLUMNS)], axis=1)
-    floor_statistic = float(score_statistics(z, label_columns(shuffled[:, 0], attribute.kind, classes)).sum())
+    if groups is None:
+        floor_statistic, floor_null = float(score_statistics(z, label_columns(shuffled[:, 0], attribute.kind, classes)).sum()), null
+    else:
+        # A shuffled attribute has another pattern within the clusters (one balanced in each has a far narrower null): a null of its own.
+        floor_columns = label_columns(shuffled[:, 0], attribute.kind, classes)
+        floor_rng = stream(root, "floor permutations", attribute.name)
+        floor_statistic, floor_null = permutation_null(z, floor_columns, groups, permutations, floor_rng)
     cell |= {
         "leak": score.leak,
         "unweighted": score.unweighted,
@@ -171,9 +177,9 @@ def _measure_cell(
         "statistic": statistic,
         "null": null,
         "floor": _many(z, shuffled, classes, folds, score.ridge),
-        "floor_p": tail_probability(floor_statistic, null),
+        "floor_p": tail_probability(floor_statistic, floor_null),
         "placebo": [] if placebos_nm is None else _many(z, placebos_nm[known], classes, folds, score.ridge),
-        "plants_found": _plants_found(whitened, attribute, null, margin, stream(root, "plants", attribute.name, site)),
+        "plants_found": _plants_found(whitened, attribute, floor_null, margin, stream(root, "plants", attribute.name, site)),
     }
     return cell
 
@@ -317,6 +323,7 @@ def measure_interchange(
                 cell = {
                     "signed": result.effect.signed,
                     "product": result.effect.product,
+                    "parts": [list(part) for part in result.effect.parts],
                     "random": [float(size) for size in result.random_sizes],
                     "null": [float(size) for size in result.null_sizes],
                     "completeness": result.completeness,

@@ -12,7 +12,7 @@ the squared cluster sums.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +30,17 @@ class Measured:
         seed_values: The number in each seed, shape ``(S,)``.
         influence_n: Row influences on the mean over seeds, shape ``(n,)``, in the unit of the number.
         clusters_n: Cluster id of each row, shape ``(n,)``.
+        extra: Variance that the influences do not carry (a floor for small groups, an estimated direction).
+        extra_df: Degrees of freedom of ``extra``.
+        row_df: Upper bound on the degrees of freedom of the rows: those of the smallest group compared.
     """
 
     seed_values: Floats
     influence_n: Floats
     clusters_n: Ints
+    extra: float = 0.0
+    extra_df: float = float("inf")
+    row_df: float = float("inf")
 
     @property
     def value(self) -> float:
@@ -42,18 +48,23 @@ class Measured:
         return float(self.seed_values.mean())
 
     def __sub__(self, other: Measured) -> Measured:
-        """Paired difference on the same rows; seeds are paired where both have them."""
+        """Paired difference on the same rows; seeds are paired where both have as many."""
+        extra = self.extra + other.extra
+        extra_df = min(self.extra_df, other.extra_df)
         if len(self.seed_values) == len(other.seed_values):
             seeds = self.seed_values - other.seed_values
-        elif len(other.seed_values) == 1:
-            seeds = self.seed_values - other.seed_values[0]
         else:
             seeds = self.seed_values - other.value
-        return Measured(seeds, self.influence_n - other.influence_n, self.clusters_n)
+            if len(other.seed_values) > 1:
+                # Unpaired: the other's repetitions vary too, and that must not be lost.
+                extra += float(other.seed_values.var(ddof=1)) / len(other.seed_values)
+                extra_df = min(extra_df, len(other.seed_values) - 1)
+        influence = self.influence_n - other.influence_n
+        return Measured(seeds, influence, self.clusters_n, extra, extra_df, min(self.row_df, other.row_df))
 
     def __neg__(self) -> Measured:
         """The number with its sign turned."""
-        return Measured(-self.seed_values, -self.influence_n, self.clusters_n)
+        return replace(self, seed_values=-self.seed_values, influence_n=-self.influence_n)
 
     def oriented(self) -> Measured:
         """The number with the sign that makes its mean non-negative."""
@@ -87,16 +98,45 @@ def row_variance(influence_n: Floats, clusters_n: Ints) -> tuple[float, int]:
 
 def _variance_and_df(measured: Measured) -> tuple[float, float]:
     rows, clusters = row_variance(measured.influence_n, measured.clusters_n)
+    parts = [(rows, max(min(float(clusters - 1), measured.row_df), 1.0)), (measured.extra, max(measured.extra_df, 1.0))]
     distinct = distinct_seeds(measured.seed_values)
-    seeds = len(distinct)
-    if seeds == 1:
-        return rows, float(max(clusters - 1, 1))
-    between = float(distinct.var(ddof=1)) / seeds
-    total = rows + between
-    if total == 0:
-        return 0.0, 1.0
-    share = between**2 / (seeds - 1) + (rows**2 / (clusters - 1) if clusters > 1 else 0.0)
-    return total, float(total**2 / share) if share > 0 else float(seeds - 1)
+    if len(distinct) > 1:
+        parts.append((float(distinct.var(ddof=1)) / len(distinct), float(len(distinct) - 1)))
+    total = sum(variance for variance, _ in parts)
+    if total == 0 or not np.isfinite(total):
+        return total, 1.0
+    return total, float(total**2 / sum(variance**2 / df for variance, df in parts))
+
+
+def group_floor(influence_n: Floats, groups_n: Ints, clusters_n: Ints, groups: Sequence[int]) -> tuple[float, float]:
+    """Variance that small groups lack, and the degrees of freedom of the smallest.
+
+    A rare group that by chance holds no unusual value has a sample variance near zero, and a group that is one cluster has
+    exactly none; tests on them come out certain. Each group's share of the variance is therefore at least what the
+    pooled spread gives for its number of rows and clusters.
+
+    Args:
+        influence_n: Influences ``(x_i - mean of its group) * c / n_group`` of each row, shape ``(n,)``.
+        groups_n: Group of each row.
+        clusters_n: Cluster of each row.
+        groups: The groups that enter the number.
+
+    Returns:
+        The missing variance, and the smallest number of effective clusters minus one.
+    """
+    inside = [groups_n == group for group in groups]
+    counts = [int(rows.sum()) for rows in inside]
+    pooled = sum(float((influence_n[rows] ** 2).sum()) * n**2 for rows, n in zip(inside, counts, strict=True)) / max(sum(counts), 1)
+    missing, fewest = 0.0, float("inf")
+    for rows, n in zip(inside, counts, strict=True):
+        if n == 0:
+            return float("inf"), 1.0
+        ids = np.unique(clusters_n[rows], return_inverse=True)[1]
+        share = float((np.bincount(ids).astype(np.float64) ** 2).sum()) / n**2  # 1 / effective clusters
+        own = float((np.bincount(ids, weights=influence_n[rows]) ** 2).sum())
+        missing += max(0.0, pooled * share - own)
+        fewest = min(fewest, 1 / share - 1)
+    return missing, fewest
 
 
 def distinct_seeds(seed_values: Floats) -> Floats:

@@ -123,7 +123,8 @@ def evidence_of(out: Path) -> Evidence:
 
 def finished(out: Path, kind: str = "*") -> dict[Path, int]:
     """Finished tasks with the moment at which each was finished."""
-    return {marker.parent: marker.stat().st_mtime_ns for marker in (out / CACHE_FOLDER).glob(f"{kind}/*/done.json")}
+    # A killed task may leave its private folder (.work-...) with a marker in it, not yet renamed into place.
+    return {marker.parent: marker.stat().st_mtime_ns for marker in (out / CACHE_FOLDER).glob(f"{kind}/[!.]*/done.json")}
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,10 @@ def test_unknown_makers_are_noted(tmp_path: Path) -> None:
     table(100).to_csv(tmp_path / "v.csv", index=False)
     data = load(tmp_path, table(), regimes=["real", {"synthetic": {"name": "vendor", "path": "v.csv"}}])
     assert [(n.what, n.why) for n in data.notes] == [
-        ("whether the audit rows were unknown to the maker of release vendor", "no data.holdout given")
+        (
+            "whether the maker of release vendor had the audit rows",
+            "it may have had them; name real rows that its maker never had under data.holdout to rule that out",
+        )
     ]
 
 

@@ -1,0 +1,113 @@
+"""Cells: when a number is called present, absent or unknown, and the noise that must not pass for presence."""
+
+import numpy as np
+import pytest
+
+from proxyaudit.pipeline.cells import Cell, decide_cells, effect_cell, in_every_seed, largest_gap
+from proxyaudit.pipeline.ledger import public_count, significant
+from proxyaudit.seeding import stream
+from proxyaudit.stats.intervals import Measured
+
+
+def measured(values, sd=0.001, n=400):
+    row = stream(0, "row", n).normal(size=n) * sd
+    return Measured(np.asarray(values, dtype=float), (row - row.mean()) / np.sqrt(n), np.arange(n))
+
+
+def cell(values, margin=0.02, p=1e-6, **more):
+    return Cell("linear", "a", "real", "penultimate", measured=measured(values), margin=margin, present_p=p, absent_p=1.0, **more)
+
+
+def gap(outputs, groups, names, clusters=None):
+    clusters = np.arange(len(groups)) if clusters is None else clusters
+    return largest_gap([outputs[:, None]], groups, names, clusters, 0.05, 0.95)
+
+
+def test_present_needs_the_margin_the_correction_the_null_and_the_negative_control():
+    assert decide_cells([cell([0.1, 0.11])])[0].state == "present"
+    assert decide_cells([cell([0.1, 0.11], p=0.04), cell([0.1, 0.11], p=0.04)])[0].state == "unknown"
+    assert decide_cells([cell([0.1, 0.11], null_rejected=False)])[0].state == "unknown"
+    assert (
+        decide_cells([cell([0.1, 0.11])], {("a", "penultimate"): "the negative control failed"})[0].reason == "the negative control failed"
+    )
+
+
+def test_one_model_above_the_margin_is_unstable():
+    assert decide_cells([cell([0.01, 0.05], p=0.9)])[0].reason == "unstable across seeds"
+
+
+def test_absence_is_only_called_where_it_is_tested():
+    low = {"values": [0.001, 0.002], "p": 1.0}
+    assert decide_cells([cell(**low)])[0].state == "unknown"
+    tested = Cell(
+        "expressed", "a", "real", measured=measured([0.001, 0.002]), margin=0.05, present_p=1.0, absent_p=1e-5, can_be_absent=True
+    )
+    assert decide_cells([tested])[0].state == "absent"
+
+
+def test_a_reference_gets_no_state():
+    assert decide_cells([cell([0.5, 0.5], decides=False)])[0].state is None
+
+
+def test_every_model_must_show_it():
+    assert in_every_seed([measured([0.1]), measured([0.019])], 0.02) > 0.5
+    assert in_every_seed([measured([0.1]), measured([0.09])], 0.02) < 1e-6
+
+
+def false_gaps(groups_of, clusters_of=None, repetitions=150):
+    """Share of noise worlds in which a gap is called present after a correction for eight cells."""
+    hits = 0
+    for index in range(repetitions):
+        rng = stream(0, "false gaps", index)
+        groups = groups_of(rng)
+        clusters = None if clusters_of is None else clusters_of(groups, rng)
+        # Confident outputs with few positives: a small group may hold none of them.
+        outputs = np.where(rng.random(len(groups)) < 0.12, 0.95, 0.03) + 0.01 * rng.random(len(groups))
+        hits += gap(outputs, groups, [str(k) for k in range(groups.max() + 1)], clusters)["present_p"] * 8 <= 0.05
+    return hits / repetitions
+
+
+def test_rare_groups_without_a_positive_do_not_pass_for_a_gap():
+    """Sample variance alone called .12 of these present: a group without spread looks certain."""
+    assert false_gaps(lambda rng: np.concatenate([np.repeat(np.arange(1, 12), 35), np.zeros(1000, dtype=np.int64)])) <= 0.03
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_group_of_few_clusters_does_not_pass_for_a_gap(count):
+    """Whole hospitals differ by chance; a group that is one hospital has no variance of its own at all."""
+    hits = 0
+    for index in range(100):
+        rng = stream(0, "hospitals", count, index)
+        clusters = np.repeat(np.arange(60), 20)
+        outputs = 1 / (1 + np.exp(-(rng.normal(size=60)[clusters] + rng.normal(size=1200))))
+        hits += gap(outputs, (clusters < count).astype(np.int64), ["x", "z"], clusters)["present_p"] * 8 <= 0.05
+    assert hits <= 5
+
+
+def test_a_true_gap_is_found_and_described():
+    rng = stream(0, "true gap")
+    groups = rng.integers(0, 2, 2000)
+    found = gap(np.clip(rng.beta(2, 5, 2000) + 0.15 * (groups == 0), 0, 1), groups, ["m", "w"])
+    assert found["present_p"] < 1e-6
+    assert found["group"] == "m minus w"
+    assert found["measured"].value == pytest.approx(0.15, abs=0.03)
+
+
+def test_parts_that_disagree_make_an_effect_uncertain():
+    arrays = [{"signed": np.zeros(90), "product": np.zeros(90)}]
+    base = Cell("used", "a", "real", "penultimate", margin=0.02)
+    same = {"signed": 0.06, "product": 0.0, "random": [0.0], "null": [0.001] * 20, "parts": [[0.06, 0], [0.061, 0], [0.059, 0]], "n": 90}
+    torn = {**same, "parts": [[0.16, 0], [-0.04, 0], [0.06, 0]]}
+    assert effect_cell(base, [same], arrays, "", np.arange(90)).present_p < 0.01
+    assert effect_cell(base, [torn], arrays, "", np.arange(90)).present_p > 0.1
+
+
+def test_published_counts_hide_small_differences():
+    assert public_count(995, 1000) == 990
+    assert public_count(1000, 1000) == 1000
+    assert public_count(900, 1000) == 900
+
+
+def test_rounding_keeps_six_digits_and_no_infinity():
+    assert significant(0.123456789) == 0.123457
+    assert significant(float("inf")) is None

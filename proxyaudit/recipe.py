@@ -11,11 +11,11 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from proxyaudit.errors import InputError
 from proxyaudit.types import REFERENCES
+from proxyaudit.yaml_files import parse_yaml, read_yaml
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
@@ -300,60 +300,12 @@ def load_recipe(path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
     return parse_recipe(document, where=str(path))
 
 
-def read_yaml(path: Path) -> Any:
-    """Read one YAML document; every failure is an ``InputError``."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError("no such file", where=str(path), mend="'proxyaudit init' writes a recipe that runs") from None
-    except UnicodeDecodeError:
-        raise InputError("the file is not UTF-8 text", where=str(path), mend="save it as UTF-8") from None
-    except OSError as error:
-        raise InputError(
-            f"the file cannot be read ({error.strerror})", where=str(path), mend="check the path and its permissions"
-        ) from None
-    return _parse_yaml(text, str(path), "check the indentation, colons and quotes there")
-
-
-def _parse_yaml(text: str, where: str, mend: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_UniqueKeyLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark is not None else ""
-        raise InputError(f"not valid YAML: {getattr(error, 'problem', error)}", where=f"{where}{line}", mend=mend) from None
-    except RecursionError:
-        raise InputError("not valid YAML: nested too deeply", where=where, mend=mend) from None
-    except (ValueError, TypeError, AttributeError) as error:
-        # PyYAML lets the errors of Python's own parsers through: a 13th month, a number of thousands of digits.
-        raise InputError(f"not valid YAML: a value cannot be read ({str(error)[:80]})", where=where, mend=mend) from None
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice instead of keeping the last."""
-
-
-def _unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, str | int | float | bool | None.__class__):
-            raise yaml.constructor.ConstructorError(None, None, "a key must be a plain word", key_node.start_mark)
-        if key in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is given twice", key_node.start_mark)
-        seen.add(key)
-    return loader.construct_mapping(node, deep=True)
-
-
-_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
-
-
 def _apply_override(document: Any, override: str) -> None:
     key, equals, text = override.partition("=")
     where = f"--set {override}"
     if not equals or not key:
         raise InputError("an override is written key=value", where=where, mend="e.g. --set seeds=3 or --set data.group=person")
-    value = _parse_yaml(text, where, "quote the value")
+    value = parse_yaml(text, where, "quote the value")
     parts = key.split(".")
     node = document
     for part in parts[:-1]:
@@ -383,6 +335,11 @@ def _first_mistake(error: ValidationError, document: Any, where: str) -> InputEr
         return InputError(
             f"unknown key '{location[-1]}'", where=at, mend=f"did you mean '{near[0]}'?" if near else f"known keys here: {keys}"
         )
+    if first["type"] == "union_tag_invalid":
+        context = first.get("ctx", {})
+        given, kinds = str(context.get("tag", ""))[:60], str(context.get("expected_tags", "")).replace("'", "")
+        near = difflib.get_close_matches(given, kinds.split(", "), n=1)
+        return InputError(f"unknown kind '{given}'", where=f"{at}.kind", mend=f"did you mean '{near[0]}'?" if near else f"one of {kinds}")
     if first["type"] == "missing":
         return InputError(f"key '{location[-1]}' is missing", where=at, mend=f"add '{location[-1]}: ...'")
     message = _PLAIN_WORDS.get(first["type"], first["msg"].removeprefix("Value error, "))

@@ -122,7 +122,7 @@ def run_audit(
         "seconds": round(time.time() - started, 1),
         "jobs": workers,
         "backend": backend,
-        "platform": platform.platform(),
+        "platform": platform.system(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
         "versions": versions(),

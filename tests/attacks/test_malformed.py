@@ -188,7 +188,7 @@ CASES = [
     Case("unknown key in a regime", _regimes({"synthetic": {"sdv": "tvae", "epoch": 2}}), ("'epoch'",), "did you mean 'epochs'?"),
     Case("unknown key in the model", lambda w: w.recipe["model"].update(hiden=[4]), ("'hiden'",), "did you mean 'hidden'?"),
     Case("missing key", lambda w: w.recipe.pop("model"), ("key 'model' is missing",), "add 'model: ...'"),
-    Case("unknown kind of model", _set(model={"kind": "mpl"}), ("'mpl'", "model"), "correct this key"),
+    Case("unknown kind of model", _set(model={"kind": "mpl"}), ("'mpl'", "model"), "did you mean 'mlp'?"),
     Case("kind of model missing", _set(model={"hidden": [4]}), ("model", "kind"), "'kind"),
     Case("no regime", _set(regimes=[]), ("regimes",), "correct this key"),
     Case("unknown regime word", _set(regimes=["reel"]), ("unknown regime 'reel'",), "write 'real'"),

@@ -1,0 +1,53 @@
+"""Change words, and the guard that keeps "used" from being claimed where directions cannot be told from noise."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from proxyaudit.pipeline.assemble import Assembler
+from proxyaudit.pipeline.cells import Cell
+from proxyaudit.pipeline.findings import compare
+from proxyaudit.stats.intervals import Measured
+
+
+def cell(values, state="present", sd=0.004):
+    influence = np.where(np.arange(400) % 2, 1, -1) * sd / 20
+    return Cell("expressed", "a", "g", measured=Measured(np.asarray(values), influence, np.arange(400)), margin=0.05, state=state)
+
+
+@pytest.mark.parametrize(
+    ("mine", "real", "word"),
+    [
+        ([0.199, 0.200, 0.198], [0.170, 0.171, 0.169], "amplified"),  # surely larger, though its ratio lies within [.8, 1.25]
+        ([0.171, 0.169, 0.170], [0.170, 0.171, 0.169], "unchanged"),
+        ([0.150, 0.151, 0.149], [0.170, 0.171, 0.169], "unchanged"),  # smaller, but no success to report
+        ([0.040, 0.041, 0.039], [0.170, 0.171, 0.169], "reduced"),
+        ([0.10, 0.30, 0.17], [0.170, 0.171, 0.169], "unknown"),
+        ([-0.170, -0.171, -0.169], [0.170, 0.171, 0.169], "reduced"),  # signed: a gap turned round is not a gap kept
+    ],
+)
+def test_change_words(mine, real, word):
+    assert compare(cell(mine), cell(real))[0] == word
+
+
+def test_noise_is_neither_amplified_nor_reduced():
+    assert compare(cell([0.12, 0.121, 0.119], "unknown"), cell([0.02, 0.021, 0.019], "unknown"))[0] == "unknown"
+
+
+@pytest.mark.parametrize(("rank", "rejected"), [(10, True), (64, False)])
+def test_used_needs_more_rows_than_dimensions_by_far(rank, rejected):
+    interchange = {
+        "signed": 0.1, "product": 0.01, "parts": [[0.1, 0.01], [0.101, 0.01], [0.099, 0.01]],
+        "random": [0.001], "null": [0.001] * 20, "n": 900, "reason": None,
+    }  # fmt: skip
+    numbers = {"interchange": {"a": {"penultimate": interchange}}, "cells": {"a": {"penultimate": {"rank": rank}}}}
+    arrays = {f"a\x1fpenultimate\x1f{what}": np.zeros(900) for what in ("signed", "product")}
+    run = SimpleNamespace(regime="real", measured=[SimpleNamespace(numbers=numbers, arrays=arrays)])
+    assembler = Assembler.__new__(Assembler)
+    assembler.followed = {"a": (None, ("m", "w"), 0)}
+    assembler.margins = SimpleNamespace(effect=0.02)
+    assembler.clusters = np.arange(900)
+    found = assembler._effect(SimpleNamespace(name="a"), run, "penultimate")
+    assert found.null_rejected is rejected
+    assert rejected or "more audit rows" in found.null_reason

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from proxyaudit.errors import InputError, IntegrityError, ProxyauditError, TaskError
 
 if TYPE_CHECKING:
-    from proxyaudit.audit import Audit, open_audit, run
+    from proxyaudit.audit import Audit, open_audit, probe, run
     from proxyaudit.types import Control, Estimate, Evidence, Finding
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "ProxyauditError",
     "TaskError",
     "open_audit",
+    "probe",
     "run",
 ]
 
@@ -38,6 +39,7 @@ _LAZY = {
     "Evidence": "proxyaudit.types",
     "Finding": "proxyaudit.types",
     "open_audit": "proxyaudit.audit",
+    "probe": "proxyaudit.audit",
     "run": "proxyaudit.audit",
 }
 

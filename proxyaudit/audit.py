@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from proxyaudit.errors import InputError
 from proxyaudit.evidence.pack import EvidencePack, find_run, read_pack
 
 if TYPE_CHECKING:
@@ -18,11 +20,11 @@ class Audit:
     """A finished audit.
 
     Attributes:
-        folder: The run directory.
+        folder: The run directory; ``None`` where nothing was written.
         pack: Everything in it.
     """
 
-    folder: Path
+    folder: Path | None
     pack: EvidencePack
 
     @cached_property
@@ -69,3 +71,59 @@ def run(recipe: str | Path, *, out: str | Path = "reports", jobs: int | None = N
     from proxyaudit.pipeline import run_audit
 
     return open_audit(run_audit(Path(recipe), out=Path(out), jobs=jobs, fresh=fresh).folder)
+
+
+def probe(
+    activations: Mapping[str, Mapping[str, Any]],
+    labels: pd.DataFrame | Mapping[str, Any],
+    *,
+    attributes: Sequence[str],
+    real: str | None = None,
+    group: str | None = None,
+    condition_on: Sequence[str] = (),
+    leak_margin: float = 0.02,
+    nonlinear_margin: float = 0.10,
+    seed: int = 0,
+    jobs: int | None = None,
+    out: str | Path | None = None,
+    name: str = "probe",
+) -> Audit:
+    """Audit bare activations: is the attribute still in them?
+
+    Args:
+        activations: Regime -> site -> ``(n, d)`` numbers; the same rows in every regime.
+        labels: Columns over the same ``n`` rows in the same order.
+        attributes: Sensitive columns of ``labels``.
+        real: Regime that the others are compared with.
+        group: Column of rows that belong together (person, author, household).
+        condition_on: Columns that legitimately explain the attribute.
+        leak_margin: Smallest linear leak that matters, a fraction of log2 K.
+        nonlinear_margin: Smallest non-linear leak that matters.
+        seed: Root seed.
+        jobs: Worker processes; results do not depend on it.
+        out: Folder to write the run to; nothing is written if not given.
+        name: Name of the audit.
+
+    Raises:
+        InputError: the arrays or labels do not fit, or hold NaN or infinite activations.
+    """
+    import pandas as pd
+    from pydantic import ValidationError
+
+    from proxyaudit.evidence.pack import write_pack
+    from proxyaudit.pipeline.probe import ProbeRequest, probe_arrays
+    from proxyaudit.recipe import Margins
+    from proxyaudit.reporting.html import render_html
+    from proxyaudit.reporting.markdown import render_markdown
+
+    try:
+        margins = Margins(leak=leak_margin, nonlinear=nonlinear_margin)
+    except ValidationError:
+        raise InputError("a margin lies between 0 and 1", where="leak_margin, nonlinear_margin", mend="e.g. 0.02 and 0.1") from None
+    request = ProbeRequest(tuple(attributes), real, group, tuple(condition_on), margins, seed, name)
+    pack = probe_arrays(activations, pd.DataFrame(labels), request, jobs=jobs)
+    if out is None:
+        return Audit(None, pack)
+    folder = Path(out) / name / pack.plan["run_id"]
+    write_pack(pack, folder, reports={"report.html": render_html(pack), "report.md": render_markdown(pack)})
+    return Audit(folder, pack)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -175,6 +176,55 @@ def run(
             console.warn(f"proxyaudit: failed: {failure}")
         console.warn("proxyaudit: the run is partial; run the same command again to try what failed once more")
         raise typer.Exit(ProxyauditError.exit_code)
+
+
+@app.command(epilog="Example:  proxyaudit probe --activations real=acts.safetensors --labels people.csv --attribute sex")
+def probe(
+    activations: Annotated[
+        list[str],
+        typer.Option("--activations", metavar="NAME=FILE", help="Activations of one regime: safetensors with one (n, d) tensor per site."),
+    ],
+    labels: Annotated[Path, typer.Option("--labels", metavar="FILE", help="CSV or parquet of the same rows in the same order.")],
+    attribute: Annotated[list[str], typer.Option("--attribute", metavar="COL", help="Sensitive column; may be given several times.")],
+    real: Annotated[str | None, typer.Option("--real", metavar="NAME", help="Regime that the others are compared with.")] = None,
+    group: Annotated[str | None, typer.Option("--group", metavar="COL", help="Rows that belong together: person, author.")] = None,
+    condition_on: Annotated[
+        list[str] | None, typer.Option("--condition-on", metavar="COL", help="Column that legitimately explains the attribute.")
+    ] = None,
+    leak_margin: Annotated[float, typer.Option("--leak-margin", envvar="PROXYAUDIT_LEAK_MARGIN", help="Linear leak that matters.")] = 0.02,
+    nonlinear_margin: Annotated[
+        float, typer.Option("--nonlinear-margin", envvar="PROXYAUDIT_NONLINEAR_MARGIN", help="Non-linear leak that matters.")
+    ] = 0.10,
+    seed: Annotated[int, typer.Option("--seed", min=0, envvar="PROXYAUDIT_SEED", help="Root seed.")] = 0,
+    name: Annotated[str, typer.Option("--name", help="Name of the audit: its folder below --out.")] = "probe",
+    out: Out = Path("reports"),
+    jobs: Annotated[int | None, typer.Option(min=1, envvar="PROXYAUDIT_JOBS", help="Sites at a time (default: one per core).")] = None,
+    json: Json = False,
+) -> None:
+    """Audit bare activations of your own model: is the attribute still in them?"""
+    for option, margin in (("--leak-margin", leak_margin), ("--nonlinear-margin", nonlinear_margin)):
+        if not 0 < margin < 1:
+            raise InputError(f"{margin:g} is no margin", where=option, mend="give a number between 0 and 1")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
+        raise InputError(f"'{name[:40]}' cannot name a folder", where="--name", mend="use letters, digits, '.', '_' and '-'")
+    with _quiet_stdout(), console.progress_bars(shown=not json) as progress:
+        from proxyaudit.pipeline.probe import ProbeRequest, probe_files
+        from proxyaudit.recipe import Margins
+
+        margins = Margins(leak=leak_margin, nonlinear=nonlinear_margin)
+        request = ProbeRequest(tuple(attribute), real, group, tuple(condition_on or ()), margins, seed, name)
+        folder, pack = probe_files(activations, labels, request, out=out, jobs=jobs, progress=progress)
+    report = folder / "report.html"
+    if json:
+        findings = [finding.model_dump(mode="json") for finding in pack.evidence.findings]
+        head = {"folder": str(folder), "report": str(report), "status": pack.evidence.run.status}
+        console.emit_json({**head, "run": pack.evidence.run.model_dump(mode="json"), "findings": findings})
+        return
+    from proxyaudit.reporting.summary import summarize
+
+    console.show_findings(summarize(pack))
+    console.write_line(f"Run:    {folder}")
+    console.write_line(f"Report: {report}")
 
 
 @app.command(epilog="Example:  proxyaudit report reports/my-audit")

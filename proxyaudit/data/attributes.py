@@ -41,7 +41,7 @@ class Attribute:
 
 
 def code_attribute(
-    column: pd.Series[Any], kind: ColumnKind, role: Role, *, distinct: int, where: str
+    column: pd.Series[Any], kind: ColumnKind, role: Role, *, distinct: int, where: str, fewest: int = MIN_LEVEL_ROWS
 ) -> tuple[Attribute | None, tuple[NotTested, ...]]:
     """Code one attribute on the audit rows.
 
@@ -52,12 +52,13 @@ def code_attribute(
         distinct: Distinct known values among all real rows: numbers with more than
             ``MAX_DISCRETE_NUMBERS`` of them are continuous.
         where: The file, for messages.
+        fewest: Rows that a level needs to be a group of its own.
 
     Returns:
         The attribute (None for a proxy that has nothing to tell apart) and notes on what was left out.
 
     Raises:
-        InputError: a protected attribute has fewer than two groups of ``MIN_LEVEL_ROWS`` audit rows.
+        InputError: a protected attribute has fewer than two groups of ``fewest`` audit rows.
     """
     name = kind.name
     if distinct < 2:
@@ -65,37 +66,37 @@ def code_attribute(
     if kind.kind == "numeric" and distinct > MAX_DISCRETE_NUMBERS:
         values = column.to_numpy(dtype=np.float64).copy()
         known = values[~np.isnan(values)]
-        if len(known) < MIN_LEVEL_ROWS or np.ptp(known) == 0:
+        if len(known) < fewest or np.ptp(known) == 0:
             return _nothing_to_tell(name, role, "hardly varies in the audit rows", where)
         values.flags.writeable = False
         return Attribute(name, role, "continuous", (), values), ()
     text = labels(column, where=where)
     text = text.where(text.notna(), MISSING)
-    kept, pooled = _keep_levels(text)
+    kept, pooled = _keep_levels(text, fewest)
     levels = tuple(sorted(kept))
     if len(levels) < 2:
-        return _nothing_to_tell(name, role, f"has fewer than two groups of {MIN_LEVEL_ROWS} audit rows", where)
+        return _nothing_to_tell(name, role, f"has fewer than two groups of {fewest} audit rows", where)
     coded = text.where(~text.isin(pooled), OTHER) if pooled else text
     codes = pd.Index(levels).get_indexer(pd.Index(coded)).astype(np.int64)
     codes.flags.writeable = False
     notes: tuple[NotTested, ...] = ()
     if (codes < 0).any():
-        why = f"fewer than {MIN_LEVEL_ROWS} audit rows in each of them; those rows take no part in this attribute's measures"
+        why = f"fewer than {fewest} audit rows in each of them; those rows take no part in this attribute's measures"
         notes = (NotTested(what=f"{name}: missing values or rare levels", why=why),)
     return Attribute(name, role, "binary" if len(levels) == 2 else "multiclass", levels, codes), notes
 
 
-def _keep_levels(text: pd.Series[Any]) -> tuple[set[str], set[str]]:
+def _keep_levels(text: pd.Series[Any], fewest: int) -> tuple[set[str], set[str]]:
     """Return the levels to code and those pooled into ``OTHER`` (empty where the pool is too small)."""
     counts = text.value_counts()
     ranked = sorted(counts.index, key=lambda level: (-int(counts[level]), level))
-    large = [level for level in ranked if counts[level] >= MIN_LEVEL_ROWS]
+    large = [level for level in ranked if counts[level] >= fewest]
     missing = [MISSING] if MISSING in large else []
     if len(ranked) > MAX_LEVELS:
         large = sorted(missing + [level for level in large if level != MISSING][: MAX_LEVELS - 1 - len(missing)])
     # Missing is not a small group of its own to be hidden among others: too few of them stay uncoded.
     rest = {level for level in ranked if level not in large and level != MISSING}
-    if sum(int(counts[level]) for level in rest) >= MIN_LEVEL_ROWS:
+    if sum(int(counts[level]) for level in rest) >= fewest:
         return {*large, OTHER}, rest
     return set(large), set()
 

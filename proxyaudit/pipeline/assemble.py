@@ -17,14 +17,16 @@ from proxyaudit.pipeline.cells import (
     gap_in,
     gaps_within_label,
     largest_gap,
-    leak_cell,
     over_seeds,
+    planted_cell,
     weighted_sum,
 )
 from proxyaudit.pipeline.controls import FAILED_AT, add_controls, negative_controls, random_subspaces
 from proxyaudit.pipeline.ledger import UNIT_CLASSES, UNIT_GAP, UNIT_VALUES, Ledger, Run, public_count, significant
-from proxyaudit.pipeline.measure import OUTPUT_SITE, Measurement, cell_key, classes_of, group_codes, known_rows
+from proxyaudit.pipeline.measure import OUTPUT_SITE, group_codes
+from proxyaudit.pipeline.methods import METHODS, NEGATIVE_FAILED
 from proxyaudit.pipeline.plan import LEVEL, Prepared
+from proxyaudit.pipeline.site import Measurement, cell_key, classes_of, known_rows
 from proxyaudit.pipeline.tasks import INPUT_SITE, audit_labels, compared_groups
 from proxyaudit.probes.crossfit import auroc
 from proxyaudit.stats.intervals import Measured, crossed_interval, p_above, p_below
@@ -34,11 +36,6 @@ Floats = NDArray[np.float64]
 
 FEWEST_IN_LABEL = 30
 MOST_DIMENSIONS = 0.1  # of the rows a subspace is fitted on; beyond it a head that ignores the attribute can seem to use it
-NEGATIVE_FAILED = "the negative control failed: a permuted attribute was found here too"
-LEAK_METHOD = (
-    "cross-fitted ridge-logistic probe in whitened coordinates, nested regularisation, class-balanced; uncalibrated; "
-    "permutation null of the score statistic"
-)
 EFFECT_METHOD = "interchange of the LEACE subspace, donors share the label; minus random subspaces of equal rank"
 
 
@@ -81,47 +78,44 @@ class Assembler:
     def _unit(self, attribute: Attribute) -> str:
         return UNIT_VALUES if classes_of(attribute) == 0 else UNIT_CLASSES
 
-    def _classes(self, attribute: Attribute) -> NDArray[np.int64] | None:
-        return None if classes_of(attribute) == 0 else np.asarray(attribute.codes, dtype=np.int64)
-
     def _rows(self, attribute: Attribute) -> int:
         known = known_rows(attribute)
         return public_count(int(known.sum()), len(known))
 
     def _cells(self, attribute: Attribute, run: Run) -> list[Cell]:
-        cells = []
+        margins, cells = self.margins, []
+        reference = self.prepared.regime(run.regime).is_reference
         for site in self.sites:
-            channel = "linear" if site in self.verdict_sites else "elsewhere"
-            base = Cell(
-                channel,
-                attribute.name,
-                run.regime,
-                site,
-                margin=self.margins.leak,
-                unit=self._unit(attribute),
-                method=LEAK_METHOD,
-                reason="absence is not tested by this version",
-            )
-            cells.append(self._leak(base, attribute, run, site))
+            verdict = site in self.verdict_sites
+            cells.append(self._leak("linear" if verdict else "elsewhere", attribute, run, site, "linear"))
+            if not reference:
+                context = None if verdict else "nonlinear"
+                cells.append(self._leak("nonlinear" if verdict else "elsewhere", attribute, run, site, "nonlinear", context))
+                if verdict:
+                    cells.append(self._leak("beyond", attribute, run, site, "beyond", "beyond the label"))
         cells.append(self._gap(attribute, run))
-        base = Cell(
-            "expressed",
-            attribute.name,
-            run.regime,
-            None,
-            "output leak",
-            margin=self.margins.leak,
-            unit=self._unit(attribute),
-            method=LEAK_METHOD + "; on the log-odds of the outputs",
-            reason="absence from the outputs is not tested by this version: the reader is linear and uncalibrated",
-        )
-        cells.append(self._leak(base, attribute, run, OUTPUT_SITE))
+        cells.append(self._leak("expressed", attribute, run, OUTPUT_SITE, "linear", "output leak"))
+        if not reference:
+            cells.append(self._leak("expressed", attribute, run, OUTPUT_SITE, "nonlinear", "output leak, nonlinear", margins.leak))
         return cells + [self._effect(attribute, run, site) for site in self.verdict_sites]
 
-    def _leak(self, base: Cell, attribute: Attribute, run: Run, site: str) -> Cell:
+    def _leak(
+        self, channel: str, attribute: Attribute, run: Run, site: str, test: str, context: str | None = None, margin: float | None = None
+    ) -> Cell:
+        outputs = site == OUTPUT_SITE
+        base = Cell(
+            channel,
+            attribute.name,
+            run.regime,
+            None if outputs else site,
+            context,
+            margin=margin or (self.margins.nonlinear if test == "nonlinear" else self.margins.leak),
+            unit=self._unit(attribute),
+            method=METHODS[test] + ("; on the log-odds of the outputs" if outputs else ""),
+        )
         per_seed = [m.numbers["cells"][attribute.name][site] for m in run.measured]
         arrays = [m.arrays for m in run.measured]
-        cell = leak_cell(base, per_seed, arrays, cell_key(attribute.name, site, ""), self.clusters, self._classes(attribute))
+        cell = planted_cell(base, per_seed, arrays, cell_key(attribute.name, site, ""), test, self.clusters)
         return replace(cell, n=self._rows(attribute) if cell.n else None)
 
     def _gap(self, attribute: Attribute, run: Run) -> Cell:
@@ -192,13 +186,15 @@ class Assembler:
             return
         per_seed = [m.numbers["cells"][attribute.name] for m in run.measured]
         for site in self.verdict_sites:
-            if all(cells[site]["leak"] is not None for cells in per_seed):
-                values = np.array([cells[site]["unweighted"] for cells in per_seed])
+            if all("linear" in cells[site] for cells in per_seed):
+                values = np.array([cells[site]["linear"]["unweighted"] for cells in per_seed])
                 unit = UNIT_VALUES if classes_of(attribute) == 0 else "fraction of the attribute's entropy"
-                self._report("linear", attribute, run.regime, site, "unweighted", float(values.mean()), unit, LEAK_METHOD, values)
+                self._report("linear", attribute, run.regime, site, "unweighted", float(values.mean()), unit, METHODS["raw"], values)
         self._add_within(attribute, run)
         for site in (*self.sites, OUTPUT_SITE):
-            relayed = np.array([np.mean(column) for column in zip(*(cells[site].get("placebo") or [] for cells in per_seed), strict=False)])
+            relayed = np.array(
+                [np.mean(column) for column in zip(*(cells[site].get("linear", {}).get("placebo", []) for cells in per_seed), strict=False)]
+            )
             if len(relayed):
                 shown = site if site != OUTPUT_SITE else None
                 channel = "expressed" if site == OUTPUT_SITE else "linear" if site in self.verdict_sites else "elsewhere"
@@ -213,17 +209,17 @@ class Assembler:
                     self._unit(attribute),
                     "label-planted on the inputs",
                 )
-            floor = [value for cells in per_seed for value in cells[site].get("floor") or []]
+            floor = [cells[site]["linear"]["null_high"] for cells in per_seed if "linear" in cells[site]]
             if floor and site in self.verdict_sites:
                 self._report(
                     "linear",
                     attribute,
                     "floor",
                     site,
-                    f"{run.regime}: permuted labels",
+                    f"{run.regime}: 95th percentile of permuted labels",
                     float(np.mean(floor)),
                     self._unit(attribute),
-                    LEAK_METHOD,
+                    METHODS["linear"],
                 )
         gap = self.placebo_gap(attribute, run)
         if gap is not None:
@@ -345,15 +341,15 @@ class Assembler:
                 INPUT_SITE,
                 margin=self.margins.leak,
                 unit=self._unit(attribute),
-                method=LEAK_METHOD,
+                method=METHODS["linear"],
                 decides=False,
             )
-            cell = leak_cell(
+            cell = planted_cell(
                 base,
                 [self.inputs.numbers["cells"][attribute.name][INPUT_SITE]],
                 [self.inputs.arrays],
                 cell_key(attribute.name, INPUT_SITE, ""),
+                "linear",
                 self.clusters,
-                self._classes(attribute),
             )
             self.ledger.add(replace(cell, n=self._rows(attribute)))

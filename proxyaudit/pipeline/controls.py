@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from proxyaudit.data.dataset import Attribute
+from proxyaudit.pipeline.cells import FOUND
 from proxyaudit.pipeline.ledger import Ledger, Run
 from proxyaudit.pipeline.measure import OUTPUT_SITE
 from proxyaudit.recipe import Margins
@@ -15,18 +16,19 @@ from proxyaudit.stats.multiplicity import holm
 Key = tuple[str, str, str | None]
 """(regime, attribute, site); site is None for the outputs."""
 
-FOUND = 0.8  # share of plants that a positive control must find
 FAILED_AT = 0.01  # the tail is an approximation: it must be clear before presence is disabled
 
 
-def negative_controls(runs: Iterable[Run], attributes: Sequence[Attribute], sites: Sequence[str]) -> dict[Key, float]:
+def negative_controls(
+    runs: Iterable[Run], attributes: Sequence[Attribute], sites: Sequence[str], *, outputs: bool = True
+) -> dict[Key, float]:
     """Holm-adjusted p-values of the permuted attribute at every site of every regime."""
     keys: list[Key] = []
     p_values: list[float] = []
     for run in runs:
         for attribute in attributes:
-            for site in (*sites, OUTPUT_SITE):
-                found = [m.numbers["cells"][attribute.name][site].get("floor_p") for m in run.measured]
+            for site in (*sites, *((OUTPUT_SITE,) if outputs else ())):
+                found = [m.numbers["cells"][attribute.name][site].get("linear", {}).get("negative") for m in run.measured]
                 p = [float(value) for value in found if value is not None]
                 if p:
                     keys.append((run.regime, attribute.name, None if site == OUTPUT_SITE else site))
@@ -58,13 +60,13 @@ def add_controls(
 
 
 def _add_plants(ledger: Ledger, run: Run, attribute: Attribute, site: str) -> None:
-    found = [m.numbers["cells"][attribute.name][site].get("plants_found") for m in run.measured]
-    plants = [p for p in found if p]
-    if not plants:
-        return
-    once, twice = (float(np.mean([p[times] for p in plants])) for times in ("1", "2"))
-    detail = f"plants found at the margin {once:.0%}, at twice the margin {twice:.0%}"
-    ledger.control("positive", "linear", attribute.name, run.regime, site, min(once, twice) >= FOUND, detail)
+    for channel in ("linear", "nonlinear", "beyond"):
+        found = [m.numbers["cells"][attribute.name][site].get(channel, {}).get("found") for m in run.measured]
+        plants = [p for p in found if p]
+        if plants:
+            once, twice = (min(p[times] for p in plants) for times in ("1", "2"))
+            detail = f"plants found at the margin {once:.0%}, at twice the margin {twice:.0%}"
+            ledger.control("positive", channel, attribute.name, run.regime, site, min(once, twice) >= FOUND, detail)
 
 
 def random_subspaces(run: Run, attribute: Attribute, site: str) -> tuple[float, float] | None:

@@ -16,7 +16,7 @@ from proxyaudit.verdicts import Decision, combine, decide
 
 UNCHANGED = (0.8, 1.25)
 LARGER = 1.05
-NOT_YET = ("nonlinear", "beyond", "relearned")
+NOT_YET = ("relearned",)
 
 
 def find_all(assembler: Assembler) -> list[Finding]:
@@ -40,7 +40,7 @@ def _find(assembler: Assembler, attribute: Attribute, regime: str) -> Finding:
         if channel not in NOT_YET:
             # Two numbers of `expressed` (gap and output leak) are one channel: present in either, absent only in both.
             states[channel] = combine(found) if found else "not_applicable"
-    decision = decide(states, absence_controls_passed=_positive_controls(assembler, attribute.name, regime))
+    decision = decide(states)  # each absence rests on its own positive control already
     run, real = assembler.runs[regime], assembler.runs.get("real")
     linear, gap = (
         strongest(ledger_linear(assembler, attribute.name, regime)),
@@ -87,11 +87,6 @@ def ledger_linear(assembler: Assembler, attribute: str, regime: str) -> list[Est
 def strongest(estimates: list[Estimate]) -> Estimate | None:
     """The estimate with the largest value, the first of equals; ``None`` if there is none."""
     return max(estimates, key=lambda e: -np.inf if e.value is None else e.value) if estimates else None
-
-
-def _positive_controls(assembler: Assembler, attribute: str, regime: str) -> bool:
-    mine = [c for c in assembler.ledger.controls if c.kind == "positive" and (c.attribute, c.regime) == (attribute, regime)]
-    return bool(mine) and all(c.passed for c in mine)
 
 
 def _origin(assembler: Assembler, attribute: Attribute, run: Run, estimate: Estimate | None, channel: str) -> OriginWord:

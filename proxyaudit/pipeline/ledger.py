@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.pipeline.cells import Cell
-from proxyaudit.pipeline.measure import Measurement
 from proxyaudit.pipeline.plan import LEVEL
+from proxyaudit.pipeline.site import Measurement
 from proxyaudit.stats.intervals import distinct_seeds
 from proxyaudit.types import Control, Estimate
 
@@ -74,7 +74,7 @@ class Ledger:
                 state=cell.state,
                 p_present=significant(cell.present_p) if cell.decides else None,
                 p_absent=significant(cell.absent_p) if cell.decides and cell.can_be_absent else None,
-                value=significant(measured.value if measured is not None else value),
+                value=significant(_shown(cell, measured.value if measured is not None else value)),
                 low=significant(low),
                 high=significant(high),
                 raw=significant(cell.raw),
@@ -85,6 +85,7 @@ class Ledger:
                 seeds=len(distinct_seeds(measured.seed_values)) if measured is not None else None,
                 seed_values=tuple(float(significant(float(v)) or 0.0) for v in measured.seed_values) if measured is not None else (),
                 margin=cell.margin if cell.decides else None,
+                detection_limit=significant(cell.detection_limit),
                 null_high=significant(cell.null_high),
                 method=cell.method,
                 reason=cell.reason,
@@ -115,6 +116,11 @@ class Ledger:
     def cell_of(self, estimate: Estimate) -> Cell:
         """The cell behind an estimate."""
         return self.cells[estimate.id]
+
+
+def _shown(cell: Cell, value: float | None) -> float | None:
+    """A calibrated leak below zero is shown as zero, the nearest leak that there is."""
+    return max(value, 0.0) if value is not None and cell.calibrated else value
 
 
 def public_count(n: int, total: int) -> int:

@@ -1,8 +1,7 @@
-"""Measure one trained model: every site, attribute, reference column and intervention, on the audit rows."""
+"""Measure one trained model beside its sites: placebos, groups to compare, interventions and the eraser control."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,53 +12,19 @@ from proxyaudit.causal.interchange import interchange
 from proxyaudit.data.dataset import Attribute, Dataset
 from proxyaudit.erasers.leace import fit_leace
 from proxyaudit.models.base import TrainedModel
-from proxyaudit.probes.crossfit import (
-    ProbeScore,
-    TooFewRowsError,
-    assign_folds,
-    cross_fit_classes,
-    cross_fit_many,
-    cross_fit_many_values,
-    cross_fit_values,
-)
-from proxyaudit.probes.score import label_columns, permutation_null, score_statistics
-from proxyaudit.probes.whitening import Whitened, whiten
+from proxyaudit.pipeline.site import Measurement, cell_key, classes_of
+from proxyaudit.probes.crossfit import TooFewRowsError, assign_folds, cross_fit_classes
+from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream
-from proxyaudit.stats.nulls import tail_probability
-from proxyaudit.stats.spike_in import FAMILIES, plant_classes, plant_values
+from proxyaudit.stats.directions import Rows, isotropic, linear_directions
+from proxyaudit.stats.spike_in import Prior, plant_at_leak, plant_values
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 OUTPUT_SITE = "outputs"
-FLOOR_COLUMNS = 5
-PLANTS = 20
 _INPUT_LEAK_RANGE = (0.001, 0.95)
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """Numbers (JSON-able) and row influences of one (regime, seed)."""
-
-    numbers: dict[str, Any]
-    arrays: dict[str, NDArray[Any]]
-
-
-def cell_key(attribute: str, site: str, what: str) -> str:
-    """Key of an array within a measurement."""
-    return f"{attribute}\x1f{site}\x1f{what}"
-
-
-def classes_of(attribute: Attribute) -> int:
-    """Number of classes; 0 for a continuous attribute."""
-    return 0 if attribute.kind == "continuous" else len(attribute.levels)
-
-
-def known_rows(attribute: Attribute) -> NDArray[np.bool_]:
-    """Rows on which the attribute is known."""
-    if attribute.kind == "continuous":
-        return np.isfinite(np.asarray(attribute.codes, dtype=np.float64))
-    return np.asarray(attribute.codes) >= 0
+_PLACEBO_FAMILIES = ("isotropic", "unit", "low", "high")
 
 
 def base_rates(attribute: Attribute) -> Floats:
@@ -67,165 +32,6 @@ def base_rates(attribute: Attribute) -> Floats:
     codes = np.asarray(attribute.codes)
     counts = np.bincount(codes[codes >= 0].astype(np.int64), minlength=classes_of(attribute))
     return np.asarray(counts / counts.sum(), dtype=np.float64)
-
-
-def clusters_if_any(clusters_n: Ints) -> Ints | None:
-    """The cluster ids, or ``None`` where every row stands alone."""
-    return None if len(np.unique(clusters_n)) == len(clusters_n) else clusters_n
-
-
-def measure_site(
-    acts_nd: NDArray[Any],
-    dataset: Dataset,
-    placebos: dict[str, NDArray[Any]],
-    *,
-    site: str,
-    root: int,
-    permutations: int,
-    margin: float,
-    out: Measurement,
-) -> None:
-    """Probe every attribute at one site; results go into ``out``."""
-    everything = whiten(acts_nd)
-    folds = assign_folds(dataset.clusters, stream(root, "folds"))
-    for attribute in dataset.attributes:
-        known = known_rows(attribute)
-        whitened = everything if known.all() else whiten(acts_nd[known])
-        result = _measure_cell(
-            whitened,
-            attribute,
-            known,
-            folds[known],
-            dataset.clusters[known],
-            placebos.get(attribute.name),
-            root,
-            permutations,
-            margin,
-            site,
-        )
-        influence = result.pop("influence")
-        null = result.pop("null")
-        out.numbers.setdefault("cells", {}).setdefault(attribute.name, {})[site] = result
-        full = np.zeros(len(known))
-        if influence is not None:
-            full[known] = influence
-        out.arrays[cell_key(attribute.name, site, "influence")] = full
-        out.arrays[cell_key(attribute.name, site, "null")] = null
-
-
-def _measure_cell(
-    whitened: Whitened,
-    attribute: Attribute,
-    known: NDArray[np.bool_],
-    folds: Ints,
-    clusters: Ints,
-    placebos_nm: NDArray[Any] | None,
-    root: int,
-    permutations: int,
-    margin: float,
-    site: str,
-) -> dict[str, Any]:
-    z, codes, classes = whitened.z_nr, np.asarray(attribute.codes)[known], classes_of(attribute)
-    cell: dict[str, Any] = {
-        "rank": z.shape[1],
-        "constant": whitened.constant,
-        "dropped": whitened.dropped,
-        "n": len(codes),
-        "influence": None,
-        "null": np.zeros(0),
-        "reason": None,
-    }
-    if z.shape[1] == 0:
-        # A site that is constant carries nothing: that is a measured zero, not a missing value.
-        return {
-            **cell,
-            "leak": 0.0,
-            "unweighted": 0.0,
-            "auroc": None if classes == 0 else 0.5,
-            "statistic": 0.0,
-            "influence": np.zeros(len(codes)),
-            "null": np.zeros(permutations),
-            "floor": [],
-            "placebo": [],
-            "ridge": None,
-            "floor_p": 1.0,
-            "plants_found": None,
-            "reason": "the site is constant",
-        }
-    try:
-        score = _probe(z, codes, classes, folds)
-    except TooFewRowsError as error:
-        return {**cell, "leak": None, "reason": str(error)}
-    columns, groups = label_columns(codes, attribute.kind, classes), clusters_if_any(clusters)
-    rng = stream(root, "permutations", attribute.name)
-    statistic, null = permutation_null(z, columns, groups, permutations, rng)
-    shuffler = stream(root, "floor", attribute.name)
-    shuffled = np.stack([_shuffle(codes, clusters, shuffler) for _ in range(FLOOR_COLUMNS)], axis=1)
-    if groups is None:
-        floor_statistic, floor_null = float(score_statistics(z, label_columns(shuffled[:, 0], attribute.kind, classes)).sum()), null
-    else:
-        # A shuffled attribute has another pattern within the clusters (one balanced in each has a far narrower null): a null of its own.
-        floor_columns = label_columns(shuffled[:, 0], attribute.kind, classes)
-        floor_rng = stream(root, "floor permutations", attribute.name)
-        floor_statistic, floor_null = permutation_null(z, floor_columns, groups, permutations, floor_rng)
-    cell |= {
-        "leak": score.leak,
-        "unweighted": score.unweighted,
-        "auroc": score.auroc,
-        "ridge": score.ridge,
-        "influence": score.influence_n,
-        "statistic": statistic,
-        "null": null,
-        "floor": _many(z, shuffled, classes, folds, score.ridge),
-        "floor_p": tail_probability(floor_statistic, floor_null),
-        "placebo": [] if placebos_nm is None else _many(z, placebos_nm[known], classes, folds, score.ridge),
-        "plants_found": _plants_found(whitened, attribute, floor_null, margin, stream(root, "plants", attribute.name, site)),
-    }
-    return cell
-
-
-def _probe(z: Floats, codes: NDArray[Any], classes: int, folds: Ints) -> ProbeScore:
-    return (
-        cross_fit_values(z, codes.astype(np.float64), folds)
-        if classes == 0
-        else cross_fit_classes(z, codes.astype(np.int64), classes, folds)
-    )
-
-
-def _many(z: Floats, columns: NDArray[Any], classes: int, folds: Ints, ridge: float) -> list[float]:
-    if classes == 0:
-        leaks = cross_fit_many_values(z, columns.astype(np.float64), folds, ridge)
-    else:
-        leaks = cross_fit_many(z, columns.astype(np.int64), classes, folds, ridge)
-    return [float(leak) for leak in leaks if np.isfinite(leak)]
-
-
-def _shuffle(codes: NDArray[Any], clusters: Ints, rng: np.random.Generator) -> NDArray[Any]:
-    """Permute an attribute; whole clusters where it is constant within them, so that grouping is kept."""
-    ids, first, inverse = np.unique(clusters, return_index=True, return_inverse=True)
-    if len(ids) < len(codes) and (codes[first][inverse] == codes).all():
-        return np.asarray(rng.permutation(codes[first])[inverse])
-    return np.asarray(rng.permutation(codes))
-
-
-def _plants_found(whitened: Whitened, attribute: Attribute, null: Floats, margin: float, rng: np.random.Generator) -> dict[str, float]:
-    """Share of plants at once and twice the margin that the permutation test finds at 5 %."""
-    limit = float(np.quantile(null, 0.95))
-    classes = classes_of(attribute)
-    found = {}
-    for times in (1, 2):
-        hits = []
-        for index in range(PLANTS):
-            family = FAMILIES[index % len(FAMILIES)]
-            leak = times * margin
-            if classes == 0:
-                planted: NDArray[Any] | None = plant_values(whitened.z_nr, whitened.x_nd, family, leak, rng)
-            else:
-                planted = plant_classes(whitened.z_nr, whitened.x_nd, family, base_rates(attribute), leak, rng)
-            if planted is not None:
-                hits.append(float(score_statistics(whitened.z_nr, label_columns(planted, attribute.kind, classes)).sum()) > limit)
-        found[str(times)] = float(np.mean(hits)) if hits else 0.0
-    return found
 
 
 def plant_placebos(x_np: NDArray[Any], dataset: Dataset, leaks: dict[str, float | None], count: int, root: int) -> dict[str, NDArray[Any]]:
@@ -241,28 +47,41 @@ def plant_placebos(x_np: NDArray[Any], dataset: Dataset, leaks: dict[str, float 
     Returns:
         Label columns ``(n, count)`` for each attribute that could be measured.
     """
-    whitened = whiten(x_np)
+    rows = whiten(x_np).rows
     planted: dict[str, NDArray[Any]] = {}
     for attribute in dataset.attributes:
         leak = leaks.get(attribute.name)
-        if leak is None or whitened.z_nr.shape[1] == 0:
+        if leak is None or rows.rank == 0:
             continue
         leak = float(np.clip(leak, *_INPUT_LEAK_RANGE))
         columns: list[NDArray[Any]] = []
         for index in range(count):
             rng = stream(root, "placebo", attribute.name, index)
-            family = FAMILIES[index % len(FAMILIES)]
-            if classes_of(attribute) == 0:
-                columns.append(plant_values(whitened.z_nr, whitened.x_nd, family, leak, rng))
-                continue
-            labels = plant_classes(whitened.z_nr, whitened.x_nd, family, base_rates(attribute), leak, rng)
-            if labels is None:  # a unit or axis with too few values cannot carry that much
-                labels = plant_classes(whitened.z_nr, whitened.x_nd, "isotropic", base_rates(attribute), leak, rng)
-            if labels is not None:
-                columns.append(labels)
+            column = _placebo(rows, attribute, _PLACEBO_FAMILIES[index % len(_PLACEBO_FAMILIES)], leak, rng)
+            if column is None:  # a unit or axis with too few values cannot carry that much
+                column = _placebo(rows, attribute, "isotropic", leak, rng)
+            if column is not None:
+                columns.append(column)
         if columns:
             planted[attribute.name] = np.stack(columns, axis=1)
     return planted
+
+
+def _placebo(rows: Rows, attribute: Attribute, family: str, leak: float, rng: np.random.Generator) -> NDArray[Any] | None:
+    classes = classes_of(attribute)
+    score = linear_directions(rows, family, 1, rng)
+    if classes == 0:
+        return plant_values(score[:, 0], rng.standard_normal(rows.n), leak)
+    prior = Prior.of_rates(base_rates(attribute), rows.n)
+    if classes == 2:
+        plant = plant_at_leak(score[:, 0], prior, leak)
+        return None if plant is None else plant.draw(rng)
+    if family in ("low", "high"):
+        scores = score * np.arange(classes) / (classes - 1)
+    else:
+        scores = np.concatenate([np.zeros((rows.n, 1)), linear_directions(rows, family, classes - 1, rng)], axis=1)
+    plant = plant_at_leak(scores, prior, leak)
+    return None if plant is None else plant.draw(rng)
 
 
 def group_codes(attribute: Attribute) -> tuple[Ints, tuple[str, ...]]:
@@ -349,12 +168,14 @@ def concept_columns(attribute: Attribute) -> Floats:
 
 def eraser_residual(acts_nd: NDArray[Any], dataset: Dataset, margin: float, root: int, site: str) -> dict[str, float] | None:
     """Plant a strong binary signal, erase it with LEACE fitted on two parts, and read it on the third."""
-    whitened = whiten(acts_nd)
-    if whitened.z_nr.shape[1] == 0:
+    rows = whiten(acts_nd).rows
+    if rows.rank == 0:
         return None
-    labels = plant_classes(whitened.z_nr, whitened.x_nd, "isotropic", np.array([0.5, 0.5]), 5 * margin, stream(root, "eraser", site))
-    if labels is None:
+    rng = stream(root, "eraser", site)
+    plant = plant_at_leak(isotropic(rows, 1, rng)[:, 0], Prior.of_rates(np.array([0.5, 0.5]), rows.n), 5 * margin)
+    if plant is None:
         return None
+    labels = plant.draw(rng)
     fit, fresh = dataset.parts < 2, dataset.parts == 2
     eraser = fit_leace(acts_nd[fit], labels[fit].astype(np.float64)[:, None])
     folds = assign_folds(dataset.clusters[fresh], stream(root, "eraser-folds"))

@@ -31,10 +31,8 @@ CACHE_FOLDER = ".proxyaudit-cache"
 STAGES = ("synthesize", "train", "measure")
 
 _NOT_TESTED = (
-    ("non-linear readers", "not in this version; 'removed' is therefore never given"),
-    ("beyond: leakage beyond what the label explains", "not in this version"),
-    ("relearned: whether a little fine-tuning brings the feature back", "not in this version"),
-    ("absence inside the model and absence of use", "not in this version; those channels read 'unknown' where nothing was found"),
+    ("relearned: whether a little fine-tuning brings the feature back", "not in this version; 'removed' is therefore never given by 'run'"),
+    ("absence of use", "not in this version (it needs the learned subspace); 'used' reads 'unknown' where no effect was found"),
 )
 
 
@@ -98,7 +96,7 @@ def run_audit(
         raise InputError(f"unknown backend '{backend}'", where="--backend", mend="use loky or dask")
     if jobs is not None and jobs < 1:
         raise InputError(f"{jobs} workers cannot work", where="--jobs", mend="give 1 or more")
-    _check_out(out)
+    check_out(out)
     with one_thread():
         prepared = prepare_file(Path(recipe_path), overrides)
     folder = out / prepared.recipe.name / prepared.plan["run_id"]
@@ -134,7 +132,7 @@ def run_audit(
     return RunResult(folder, evidence.run.status, evidence, reused=False)
 
 
-def _check_out(out: Path) -> None:
+def check_out(out: Path) -> None:
     """Refuse, before anything is computed, a folder that cannot be written."""
     try:
         there = next(path for path in (out, *out.absolute().parents) if path.exists())

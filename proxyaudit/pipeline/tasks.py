@@ -6,7 +6,7 @@ import json
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,15 @@ from proxyaudit.models import TrainedModel, load_weights, save_weights, train_mo
 from proxyaudit.pipeline.cache import Cache, code_digest, digest_of
 from proxyaudit.pipeline.measure import (
     OUTPUT_SITE,
-    Measurement,
     eraser_residual,
     groups_of,
     measure_interchange,
-    measure_site,
     plant_placebos,
 )
 from proxyaudit.pipeline.plan import Prepared, prepared_again, versions
+from proxyaudit.pipeline.site import Measurement, Probing, classes_of, measure_site
+from proxyaudit.probes.conditioning import make_strata
+from proxyaudit.probes.flexible import READERS
 from proxyaudit.regimes import make_training_data, synthesize
 from proxyaudit.seeding import integer_seed, stream
 
@@ -151,20 +152,12 @@ def audit_labels(prepared: Prepared) -> NDArray[np.int64]:
 
 def _run_inputs(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> None:
     x = audit_inputs(prepared)
-    out = Measurement({}, {})
-    measure_site(
-        x,
-        prepared.dataset,
-        {},
-        site=INPUT_SITE,
-        root=prepared.recipe.seed,
-        permutations=prepared.plan["permutations"],
-        margin=prepared.recipe.margins.leak,
-        out=out,
-    )
-    leaks = {name: sites[INPUT_SITE]["leak"] for name, sites in out.numbers["cells"].items()}
+    out = Measurement()
+    probing = Probing(prepared.recipe.seed, prepared.recipe.margins, prepared.plan["permutations"], nonlinear=False)
+    measure_site(x, prepared.dataset, probing, site=INPUT_SITE, placebos={}, out=out)
+    leaks = {name: sites[INPUT_SITE].get("linear", {}).get("leak") for name, sites in out.numbers["cells"].items()}
     placebos = plant_placebos(x, prepared.dataset, leaks, prepared.recipe.references.placebos, prepared.recipe.seed)
-    _write_measurement(out, folder)
+    write_measurement(out, folder)
     save_file(
         {f"{index}": np.ascontiguousarray(placebos[a.name]) for index, a in enumerate(prepared.dataset.attributes) if a.name in placebos},
         folder / "placebos.safetensors",
@@ -222,18 +215,24 @@ def _run_measure(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> 
     captured = read_activations(trained / "activations.safetensors")
     placebos = read_placebos(prepared, cache, needs["inputs"])
     model = load_weights(prepared.build(task.seed), trained / "weights.safetensors", what="trained weights")
-    out = Measurement({}, {})
-    permutations, margin = prepared.plan["permutations"], recipe.margins.leak
-    everywhere: dict[str, NDArray[Any]] = {**captured.acts, OUTPUT_SITE: log_odds(captured.outputs)}
-    for site, acts in everywhere.items():
-        measure_site(acts, dataset, placebos, site=site, root=recipe.seed, permutations=permutations, margin=margin, out=out)
+    out = Measurement()
+    margin, regime = recipe.margins.leak, prepared.regime(task.regime)
+    labels = audit_labels(prepared)
+    # A reference is never given a verdict: the linear channel is all that regimes are compared with it in.
+    quick = Probing(recipe.seed, recipe.margins, prepared.plan["permutations"], nonlinear=not regime.is_reference, readers=("quadratic",))
+    strata = {} if regime.is_reference else {a.name: make_strata([labels.astype(str)], a.codes, classes_of(a)) for a in dataset.attributes}
+    full = replace(quick, readers=READERS, strata=strata)
+    for site, acts in captured.acts.items():
+        probing = full if site in model.verdict_sites else quick
+        measure_site(acts, dataset, probing, site=site, placebos=placebos, out=out)
+    # Outputs have few dimensions: a non-linear leak is held to the same margin there as a linear one.
+    strict = replace(quick, margins=recipe.margins.model_copy(update={"nonlinear": margin}), readers=READERS)
+    measure_site(log_odds(captured.outputs), dataset, strict, site=OUTPUT_SITE, placebos=placebos, out=out)
     followed = {name: (groups, output) for name, (groups, _, output) in compared_groups(prepared).items()}
-    measure_interchange(
-        model, captured, audit_inputs(prepared), dataset, audit_labels(prepared), root=recipe.seed, followed=followed, out=out
-    )
+    measure_interchange(model, captured, audit_inputs(prepared), dataset, labels, root=recipe.seed, followed=followed, out=out)
     out.numbers["eraser"] = {site: eraser_residual(captured.acts[site], dataset, margin, recipe.seed, site) for site in model.verdict_sites}
     out.arrays["outputs"] = captured.outputs
-    _write_measurement(out, folder)
+    write_measurement(out, folder)
 
 
 def compared_groups(prepared: Prepared) -> dict[str, tuple[NDArray[np.int64], tuple[str, str], int]]:
@@ -244,7 +243,8 @@ def compared_groups(prepared: Prepared) -> dict[str, tuple[NDArray[np.int64], tu
     return {a.name: groups_of(a, truth) for a in prepared.dataset.attributes}
 
 
-def _write_measurement(out: Measurement, folder: Path) -> None:
+def write_measurement(out: Measurement, folder: Path) -> None:
+    """Write what a measuring task found."""
     (folder / "numbers.json").write_text(json.dumps(out.numbers, sort_keys=True, allow_nan=False), encoding="utf-8")
     save_file({name: np.ascontiguousarray(value) for name, value in out.arrays.items()}, folder / "arrays.safetensors")
 

@@ -43,6 +43,8 @@ class ProbeScore:
         auroc: Area under the ROC curve (mean of one against the rest for several classes); ``None`` if continuous.
         influence_n: Influence of each row on ``leak``; zero for rows without the attribute. Shape ``(n,)``.
         ridge: Regularisation chosen in the folds (median).
+        offset_nk: Out-of-fold log probabilities of each class under equal base rates, in nats, shape ``(n, K)``; predictions
+            ``(n, 1)`` for a continuous attribute. What a stronger reader starts from.
     """
 
     leak: float
@@ -50,6 +52,7 @@ class ProbeScore:
     auroc: float | None
     influence_n: Floats
     ridge: float
+    offset_nk: Floats
 
 
 def assign_folds(clusters_n: Ints, rng: np.random.Generator, folds: int = FOLDS) -> Ints:
@@ -175,7 +178,8 @@ def _score(logits: torch.Tensor, codes_n: Ints, classes: int, ridge: float) -> P
     entropy = -(rates * np.log2(rates)).sum()
     areas = [auroc(log_p[known, k] - np.log2(-np.expm1(log_p[known, k] * np.log(2)) + 1e-300), codes_n[known] == k) for k in range(classes)]
     area = areas[1] if classes == 2 else float(np.mean(areas))
-    return ProbeScore(float(1 - means.mean() / np.log2(classes)), float(1 - surprisal / entropy), area, influence, ridge)
+    leak = float(1 - means.mean() / np.log2(classes))
+    return ProbeScore(leak, float(1 - surprisal / entropy), area, influence, ridge, log_p * np.log(2))
 
 
 def cross_fit_many(z_nr: Floats, codes_nm: Ints, classes: int, folds_n: Ints, ridge: float) -> Floats:
@@ -265,4 +269,4 @@ def _score_values(predicted_n: Floats, target_n: Floats, known_n: NDArray[np.boo
         raise TooFewRowsError("the attribute takes one value only")
     ratio = error.sum() / total
     influence = -(error - ratio * spread) / total
-    return ProbeScore(float(1 - ratio), float(1 - ratio), None, influence, ridge)
+    return ProbeScore(float(1 - ratio), float(1 - ratio), None, influence, ridge, predicted_n[:, None])

@@ -1,86 +1,208 @@
 """The deciding engine: score statistics for thousands of label columns in one matrix product.
 
-``T = ||Z'(a - mean a)||**2 / (n var a)`` on exactly whitened rows ``Z`` is the score test of a
-linear reader (Rao 1948); permutations and plants are only more columns. For several classes the sum over
-class indicators; under grouped rows the sums within groups are flipped in sign as a whole (wild cluster null).
+On exactly whitened rows ``Z`` and standardised labels ``e`` the linear statistic is ``||Z'e||**2 / n``, the score test of
+a linear reader (Rao 1948), and the quadratic one ``||Z'diag(e)Z||_F**2 / n``, with ``e`` freed of everything
+linear first. Of both the diagonal ``sum_i e_i**2 ||z_i||**2`` (or ``**4``) is left out, so that classes with
+unequal covariances do not shift them (a U-statistic). Permutations and plants are only more columns.
+
+Labels are classes, columns of codes, or columns of numbers; a statistic of K > 2 classes is the sum over the
+class indicators. Products run in single precision on any torch device, in blocks bounded by ``memory_mb``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from proxyaudit.stats.directions import Block, Rows
+
 Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-_BLOCK = 256  # label columns at a time: bounds memory, and results do not depend on it
+MEMORY_MB = 1024
 
 
-def label_columns(codes_n: NDArray[np.generic], kind: str, classes: int) -> Floats:
-    """Columns that stand for one attribute, scaled so that the statistic is a sum of squares.
-
-    Returns:
-        Shape ``(n, 1)`` for binary and continuous attributes, ``(n, K)`` class indicators else; each
-        column centred and divided by its standard deviation.
-    """
-    if kind == "continuous":
-        columns = np.asarray(codes_n, dtype=np.float64)[:, None]
+def indicator_columns(labels_nm: NDArray[np.generic], classes: int) -> Iterator[Singles]:
+    """Columns that stand for labels: the values (``classes`` = 0), the second of two classes, or each class in turn."""
+    if classes == 0:
+        yield np.asarray(labels_nm, dtype=np.float32)
     elif classes == 2:
-        columns = (np.asarray(codes_n) == 1).astype(np.float64)[:, None]
+        yield (np.asarray(labels_nm) == 1).astype(np.float32)
     else:
-        columns = (np.asarray(codes_n)[:, None] == np.arange(classes)).astype(np.float64)
-    columns = columns - columns.mean(axis=0)
-    scale = np.sqrt((columns**2).mean(axis=0))
-    return np.asarray(columns / np.where(scale > 0, scale, 1.0))
+        for k in range(classes):
+            yield (np.asarray(labels_nm) == k).astype(np.float32)
 
 
-def score_statistics(z_nr: Floats, labels_nm: Floats) -> Floats:
-    """Linear score statistic of each standardised label column, shape ``(m,)``."""
-    n, m = labels_nm.shape
-    result = np.empty(m)
-    for start in range(0, m, _BLOCK):
-        product = z_nr.T @ labels_nm[:, start : start + _BLOCK]
-        result[start : start + _BLOCK] = (product**2).sum(axis=0) / n
-    return result
+def standardise(rows: Rows, columns_nm: Singles) -> Singles:
+    """Centre columns within each block and scale them to unit mean square; constant columns become zero."""
+    e = np.array(columns_nm, dtype=np.float32)
+    for block in rows.blocks:
+        e[block.rows] -= e[block.rows].mean(axis=0, dtype=np.float64).astype(np.float32)
+    scale = np.sqrt(np.einsum("nm,nm->m", e, e, dtype=np.float64) / len(e)).astype(np.float32)
+    e /= np.where(scale > 1e-6, scale, np.float32(np.inf))
+    return e
 
 
-def permutation_null(
-    z_nr: Floats, columns_nk: Floats, clusters_n: Ints | None, count: int, rng: np.random.Generator
-) -> tuple[float, Floats]:
-    """Observed score statistic and its null distribution.
+@dataclass(frozen=True)
+class Scored:
+    """Statistics of label columns, and on request what each row contributes to the first.
 
-    Rows that stand alone are permuted (an exact test). Under clusters, each cluster's contribution
-    ``sum z_i a_i`` keeps or turns its sign as a whole, which holds for any pattern of the attribute within
-    and between clusters (wild cluster bootstrap, Cameron, Gelbach & Miller 2008).
-
-    Args:
-        z_nr: Whitened rows ``(n, r)``.
-        columns_nk: Output of :func:`label_columns`.
-        clusters_n: Cluster ids, or ``None`` where every row stands alone.
-        count: Number of permutations.
-        rng: Source of randomness. The draws depend on n, the clusters and ``count`` only, so several models
-            read on the same rows meet the same permutations.
-
-    Returns:
-        The observed statistic and the null statistics, shape ``(count,)``.
+    Attributes:
+        scores_m: One statistic for each column.
+        shares_n: ``d score / d weight`` of each row for the first column.
     """
-    n, k = columns_nk.shape
-    observed = float(score_statistics(z_nr, columns_nk).sum())
-    null = np.zeros(count)
-    if clusters_n is None:
-        for start in range(0, count, _BLOCK):
-            orders = np.stack([rng.permutation(n) for _ in range(min(_BLOCK, count - start))], axis=1)
-            for column in range(k):
-                null[start : start + _BLOCK] += score_statistics(z_nr, columns_nk[:, column][orders])
-        return observed, null
-    ids = np.unique(clusters_n, return_inverse=True)[1]
-    size = int(ids.max()) + 1
-    signs = rng.integers(0, 2, size=(size, count)).astype(np.float64) * 2 - 1
-    for column in range(k):
-        contribution = z_nr * columns_nk[:, column : column + 1]
-        sums = np.zeros((size, z_nr.shape[1]))
-        np.add.at(sums, ids, contribution)
-        for start in range(0, count, _BLOCK):
-            product = sums.T @ signs[:, start : start + _BLOCK]
-            null[start : start + _BLOCK] += (product**2).sum(axis=0) / n
-    return observed, null
+
+    scores_m: Floats
+    shares_n: Floats
+
+
+class ScoreStatistic:
+    """A linear or quadratic score statistic on fixed rows."""
+
+    def __init__(self, rows: Rows, channel: str, *, device: str = "cpu", memory_mb: int = MEMORY_MB) -> None:
+        """Put the rows on the device.
+
+        Args:
+            rows: Whitened rows.
+            channel: ``linear`` or ``nonlinear``.
+            device: Any torch device.
+            memory_mb: Bound on the working memory of one product.
+
+        Raises:
+            ValueError: unknown channel.
+        """
+        if channel not in ("linear", "nonlinear"):
+            raise ValueError(f"no score statistic is called {channel!r}")
+        self.rows, self.channel, self.memory = rows, channel, memory_mb * 2**20
+        self.z = torch.as_tensor(rows.z_nr, device=device)
+        self.length = (self.z**2).sum(1)
+        self.kept: dict[int, torch.Tensor] = {}
+
+    def prepare(self, columns_nm: Singles) -> Singles:
+        """Label columns as the statistic uses them: standardised, and for the quadratic one freed of everything linear."""
+        e = standardise(self.rows, columns_nm)
+        return e if self.channel == "linear" else standardise(self.rows, self.rows.residual(e))
+
+    def of_labels(self, labels_nm: NDArray[np.generic], classes: int) -> Floats:
+        """Statistic of each column of labels, shape ``(m,)``."""
+        return np.asarray(sum(self.of_prepared(self.prepare(columns)).scores_m for columns in indicator_columns(labels_nm, classes)))
+
+    def of_prepared(self, e_nm: Singles) -> Scored:
+        """Statistic of prepared columns."""
+        e = torch.as_tensor(e_nm, device=self.z.device)
+        scores = np.zeros(e.shape[1])
+        shares = np.zeros(len(e))
+        for block in self.rows.blocks:
+            one = self._linear if self.channel == "linear" else self._quadratic
+            values, share = one(block, e[block.rows])
+            scores += values
+            shares[block.rows] = share
+        return Scored(scores, shares)
+
+    def _linear(self, block: Block, e: torch.Tensor) -> tuple[Floats, Floats]:
+        z, length, n = self.z[block.rows, : block.rank], self.length[block.rows], len(e)
+        scores = np.empty(e.shape[1])
+        width = max(1, self.memory // (8 * (block.rank + n)))
+        for start in range(0, e.shape[1], width):
+            part = e[:, start : start + width]
+            product = z.T @ part
+            diagonal = torch.einsum("n,nm->m", length, part * part)
+            scores[start : start + width] = (((product**2).sum(0) - diagonal) / n).double().cpu().numpy()
+        first = e[:, 0]
+        share = 2 * (first * (z @ (z.T @ first)) - first**2 * length) / n
+        return scores, share.double().cpu().numpy()
+
+    def _quadratic(self, block: Block, e: torch.Tensor) -> tuple[Floats, Floats]:
+        fourth, n = self.length[block.rows] ** 2, len(e)
+        forms, image = self._by_features(block, e) if self._few_features(block) else self._by_pairs(block, e)
+        diagonal = torch.einsum("n,nm->m", fourth, e * e)
+        share = 2 * (e[:, 0] * image - e[:, 0] ** 2 * fourth) / n
+        return ((forms - diagonal) / n).double().cpu().numpy(), share.double().cpu().numpy()
+
+    def _few_features(self, block: Block) -> bool:
+        """Whether products of columns are fewer than rows, and fit into memory."""
+        n, features = block.rows.stop - block.rows.start, block.rank * (block.rank + 1) // 2
+        return bool(2 * features < n and 4 * n * features <= self.memory)
+
+    def _by_features(self, block: Block, e: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Few dimensions: products of columns are features, and the statistic is linear in them."""
+        features = self._features(block)
+        product = features @ e
+        return (product**2).sum(0), features.T @ product[:, 0]
+
+    def _features(self, block: Block) -> torch.Tensor:
+        if block.rows.start not in self.kept:
+            z = self.z[block.rows, : block.rank].T.contiguous()
+            one, other = torch.triu_indices(len(z), len(z), device=z.device)
+            features = z[one]
+            features *= z[other]
+            features *= torch.where(one == other, 1.0, 2.0**0.5).to(features)[:, None]
+            self.kept[block.rows.start] = features
+        return self.kept[block.rows.start]
+
+    def _by_pairs(self, block: Block, e: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Many dimensions: squared inner products of pairs of rows, a block of rows at a time."""
+        forms, image = e.new_zeros(e.shape[1]), e.new_zeros(len(e))
+        for part, kernel in self._kernels(block):
+            product = kernel @ e
+            forms += torch.einsum("nm,nm->m", product, e[part])
+            image[part] = product[:, 0]
+        return forms, image
+
+    def _kernels(self, block: Block) -> Iterator[tuple[slice, torch.Tensor]]:
+        """Rows of the matrix of squared inner products; kept where all of it fits into memory."""
+        z = self.z[block.rows, : block.rank]
+        if 4 * len(z) ** 2 <= self.memory:
+            if block.rows.start not in self.kept:
+                self.kept[block.rows.start] = (z @ z.T).square_()
+            yield slice(0, len(z)), self.kept[block.rows.start]
+            return
+        height = max(1, self.memory // (8 * len(z)))
+        for start in range(0, len(z), height):
+            yield slice(start, start + height), (z[start : start + height] @ z.T).square_()
+
+    def directions(self, e_nf: Singles) -> Floats:
+        """Scores of rows along the first-order reader of each prepared column: ``(n, f)``.
+
+        With columns that are zero on a fold this is a reader that never saw the fold.
+        """
+        e = torch.as_tensor(e_nf, device=self.z.device)
+        out = np.zeros(e_nf.shape)
+        for block in self.rows.blocks:
+            z, part = self.z[block.rows, : block.rank], e[block.rows]
+            if self.channel == "linear":
+                image = z @ (z.T @ part)
+            elif self._few_features(block):
+                features = self._features(block)
+                image = features.T @ (features @ part)
+            else:
+                image = torch.cat([kernel @ part for _, kernel in self._kernels(block)])
+            out[block.rows] = (image / len(z)).double().cpu().numpy()
+        return out
+
+
+def permuted(rows: Rows, labels_n: NDArray[Any], count: int, rng: np.random.Generator) -> NDArray[Any]:
+    """Labels in ``count`` random orders within each block, shape ``(n, count)``."""
+    out = np.empty((len(labels_n), count), dtype=labels_n.dtype)
+    for block in rows.blocks:
+        part = labels_n[block.rows]
+        for column in range(count):
+            out[block.rows, column] = rng.permutation(part)
+    return out
+
+
+def flipped(clusters_n: Ints | None, n: int, count: int, rng: np.random.Generator) -> Singles:
+    """Random signs, shape ``(n, count)``, one for all rows of a cluster.
+
+    The wild (cluster) null (Cameron, Gelbach & Miller 2008): each cluster's contribution keeps or turns its sign as a whole, which
+    holds for any pattern of the attribute within and between clusters and for unequal covariances of the classes.
+    """
+    ids = np.arange(n) if clusters_n is None else np.unique(clusters_n, return_inverse=True)[1]
+    signs = (rng.integers(0, 2, size=(int(ids.max()) + 1, count), dtype=np.int8) * 2 - 1).astype(np.float32)
+    return np.asarray(signs[ids])

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from proxyaudit.stats.directions import Block, Rows
+
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 RELATIVE_TOLERANCE = 1e-12
 _CONSTANT = 1e-10  # float32 cannot hold a signal this far below a column's own size
@@ -29,8 +32,13 @@ class Whitened:
     constant: int
     dropped: int
 
+    @property
+    def rows(self) -> Rows:
+        """The same rows in single precision, as one block, for planting and scoring."""
+        return Rows(self.z_nr.astype(np.float32), self.x_nd.astype(np.float32), (Block(slice(0, len(self.z_nr)), self.z_nr.shape[1]),))
 
-def whiten(acts_nd: NDArray[np.floating]) -> Whitened:
+
+def whiten(acts_nd: NDArray[np.generic]) -> Whitened:
     """Standardise columns, then whiten without shrinkage.
 
     Shrinkage would hide a leak on an axis of small variance, so there is none; eigenvalues
@@ -56,3 +64,34 @@ def whiten(acts_nd: NDArray[np.floating]) -> Whitened:
     # With at most as many rows as columns the centred rows span at most n - 1 directions.
     z = (x @ vectors[:, large]) / np.sqrt(values[large])
     return Whitened(z, x, int((~keep).sum()), int((~large).sum()))
+
+
+def whiten_within(acts_nd: NDArray[np.generic], strata_n: Ints) -> tuple[Rows, Ints]:
+    """Whiten within strata.
+
+    Args:
+        acts_nd: Activations, shape ``(n, d)``.
+        strata_n: Stratum of each row.
+
+    Returns:
+        Whitened rows ordered by stratum, and the order: row ``i`` of the result is row ``order[i]`` of the activations.
+
+    Raises:
+        ValueError: the activations hold NaN or infinite values.
+    """
+    order = np.argsort(strata_n, kind="stable")
+    acts = np.asarray(acts_nd, dtype=np.float64)[order]
+    edges = np.flatnonzero(np.diff(strata_n[order])) + 1
+    parts = [slice(int(a), int(b)) for a, b in zip([0, *edges], [*edges, len(acts)], strict=True)]
+    n, d = acts.shape
+    z, x, blocks = np.zeros((n, d), dtype=np.float32), np.zeros((n, d), dtype=np.float32), []
+    for part in parts:
+        centred = acts[part] - acts[part].mean(axis=0)
+        moving = np.sqrt((centred**2).mean(axis=0)) > _CONSTANT * np.maximum(np.abs(acts[part]).max(axis=0), np.finfo(np.float64).tiny)
+        found = whiten(acts[part])
+        rank = found.z_nr.shape[1]
+        z[part, :rank] = found.z_nr
+        x[part][:, moving] = found.x_nd  # a view of x: units keep their place from stratum to stratum
+        blocks.append(Block(part, rank))
+    widest = max(block.rank for block in blocks)
+    return Rows(z[:, :widest], x[:, x.any(axis=0)], tuple(blocks)), order.astype(np.int64)

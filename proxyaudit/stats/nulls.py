@@ -13,11 +13,13 @@ def permutation_p(observed: float, null: NDArray[np.float64]) -> float:
 
 
 def tail_probability(statistic: float, null: NDArray[np.float64]) -> float:
-    """Upper tail of a statistic under a gamma distribution with the moments of its permutation null.
+    """Upper tail of a statistic under a Pearson III distribution with the moments of its permutation null.
 
-    Counting permutations cannot go below ``1 / (R + 1)``, which Holm over hundreds of negatives never passes.
+    Counting permutations cannot go below ``1 / (R + 1)``, which Holm over hundreds of negatives never passes. The
+    distribution is that of a sum of squares, shifted, so it fits statistics with and without their diagonal.
     """
-    mean, variance = float(null.mean()), float(null.var())
-    if variance <= 0 or mean <= 0:
+    sd = float(null.std())
+    if sd <= 0:
         return 1.0
-    return float(stats.gamma.sf(statistic, a=mean**2 / variance, scale=variance / mean))
+    skewness = float(np.clip(stats.skew(null), 0.01, 4.0))
+    return float(stats.pearson3.sf((statistic - float(null.mean())) / sd, skewness))

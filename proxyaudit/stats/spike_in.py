@@ -1,134 +1,281 @@
 """Planting: labels drawn so that given activations or inputs leak a wanted amount of them.
 
-Activations stay untouched; labels are drawn from them, ``a' ~ softmax(c + beta U'z)``, with the intercepts
-solved for the base rates and ``beta`` for the class-balanced V-information on the rows at hand, as a
-fraction of ``log2 K``. Continuous attributes are ``beta u'z + noise`` with ``R**2 = beta**2``.
+Activations stay untouched; labels are drawn from them, ``a' ~ softmax(log prior + c + beta s)`` along scores
+``s``, with the intercepts ``c`` solved for the base rates and ``beta`` for the class-balanced V-information on the
+rows at hand, as a fraction of ``log2 K``. Continuous attributes are ``beta s + noise`` with ``R**2 = beta**2``.
+
+Where something else ``B`` is known of each row (the label in conditional leakage), the prior is the
+probability of the classes given ``B``, and the leak is what the activations add to it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-FAMILIES = ("isotropic", "unit", "low", "high")
 _LARGEST_SLOPE = 64.0
+_RATE_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is known of an attribute's classes without the activations.
+
+    Attributes:
+        log_nk: Log probability of each class on each row, shape ``(n, K)``.
+        rates_k: Overall base rates, shape ``(K,)``.
+        strata_n: Rows within which the rates hold, codes from 0; ``None`` for one stratum.
+    """
+
+    log_nk: Floats
+    rates_k: Floats
+    strata_n: Ints | None = None
+
+    @staticmethod
+    def of_rates(rates_k: Floats, n: int) -> Prior:
+        """The prior that knows the base rates only."""
+        rates = np.asarray(rates_k, dtype=np.float64)
+        return Prior(np.broadcast_to(np.log(np.clip(rates, 1e-300, None)), (n, len(rates))), rates)
+
+    @staticmethod
+    def of_codes(codes_n: Ints, classes: int, strata_n: Ints | None = None) -> Prior:
+        """The prior of given labels: their rates, within strata if there are any."""
+        rates = np.bincount(codes_n, minlength=classes) / len(codes_n)
+        if strata_n is None:
+            return Prior.of_rates(rates, len(codes_n))
+        table = np.zeros((int(strata_n.max()) + 1, classes))
+        np.add.at(table, (strata_n, codes_n), 1.0)
+        # Half a row spread over the classes: a class that a stratum lacks is rare there, not impossible.
+        table = table + 0.5 * rates
+        table /= table.sum(axis=1, keepdims=True)
+        return Prior(np.log(table[strata_n]), rates, strata_n)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes K."""
+        return len(self.rates_k)
 
 
 @dataclass(frozen=True)
 class Plant:
     """Class probabilities ``(n, K)`` of a planted attribute and the leak they carry."""
 
-    probabilities_nk: Floats
+    probabilities_nk: NDArray[np.floating]
     leak: float
+    slope: float = 1.0
 
     def draw(self, rng: np.random.Generator) -> Ints:
         """Draw one label per row, shape ``(n,)``."""
-        cumulative = np.cumsum(self.probabilities_nk, axis=1)
-        codes = (rng.random(len(cumulative))[:, None] > cumulative).sum(axis=1)
-        return np.asarray(np.minimum(codes, self.probabilities_nk.shape[1] - 1), dtype=np.int64)
+        return self.draw_many(1, rng)[:, 0].astype(np.int64)
+
+    def draw_many(self, count: int, rng: np.random.Generator) -> NDArray[np.int8]:
+        """Draw ``count`` label columns, shape ``(n, count)``."""
+        p = self.probabilities_nk
+        uniform = rng.random((len(p), count), dtype=np.float32)
+        if p.shape[1] == 2:
+            return (uniform < p[:, 1:].astype(np.float32)).astype(np.int8)
+        codes = np.zeros((len(p), count), dtype=np.int8)
+        for edge in np.cumsum(p, axis=1)[:, :-1].T:
+            codes += uniform > edge[:, None]
+        return codes
 
 
-def balanced_leak(probabilities_nk: Floats, rates_k: Floats) -> float:
+def balanced_leak(probabilities_nk: NDArray[np.floating], rates_k: Floats, prior_nk: NDArray[np.floating] | None = None) -> float:
     """Class-balanced V-information of labels with known probabilities, as a fraction of ``log2 K``.
 
     The labels are reweighed so that each class has mass ``1 / K``; the best predictor of the reweighed
     labels is the prior-shifted probability.
-    """
-    k = probabilities_nk.shape[1]
-    shifted = probabilities_nk / rates_k
-    shifted /= shifted.sum(axis=1, keepdims=True)
-    mass = probabilities_nk / (k * len(probabilities_nk) * rates_k)
-    loss = -(mass * np.log2(np.clip(shifted, 1e-300, None))).sum()
-    return float(1 - loss / np.log2(k))
-
-
-def _probabilities(scores_nk: Floats, rates_k: Floats, intercepts: Floats) -> tuple[Floats, Floats]:
-    """Softmax of the scores plus the intercepts that give the wanted base rates, and those intercepts."""
-    exponentials = np.exp(scores_nk - scores_nk.max(axis=1, keepdims=True))
-    for _ in range(100):
-        p = exponentials * np.exp(intercepts - intercepts.max())
-        p /= p.sum(axis=1, keepdims=True)
-        means = p.mean(axis=0)
-        if np.abs(means - rates_k).max() < 1e-7:
-            break
-        # Newton on the means (the first intercept stays); proportional fitting where it would leap.
-        jacobian = (np.diag(means) - p.T @ p / len(p))[1:, 1:] + 1e-12 * np.eye(len(means) - 1)
-        step = np.concatenate([[0.0], np.linalg.solve(jacobian, (rates_k - means)[1:])])
-        if np.abs(step).max() > 1.0:
-            step = np.log(rates_k / np.clip(means, 1e-300, None))
-        intercepts = intercepts + step
-    return p, intercepts
-
-
-def plant_at_leak(scores_nk: Floats, rates_k: Floats, leak: float, *, tolerance: float = 1e-4) -> Plant | None:
-    """Solve the slope at which labels drawn along ``scores_nk`` leak exactly ``leak``.
 
     Args:
-        scores_nk: Unit-variance scores of each class on each row, shape ``(n, K)``; for a binary attribute
-            the first column is zero.
-        rates_k: Base rates, shape ``(K,)``, summing to one.
+        probabilities_nk: True probability of each class on each row.
+        rates_k: Base rates.
+        prior_nk: Probabilities given what is known already; the leak is what is added to it. Base rates if not given.
+    """
+    k = probabilities_nk.shape[1]
+    mass = probabilities_nk / (k * len(probabilities_nk) * rates_k)
+
+    def loss(predicted_nk: NDArray[np.floating]) -> float:
+        shifted = predicted_nk / rates_k
+        shifted = shifted / shifted.sum(axis=1, keepdims=True)
+        return float(-(mass * np.log2(np.clip(shifted, 1e-300, None))).sum())
+
+    known = np.log2(k) if prior_nk is None else loss(prior_nk)
+    return float((known - loss(probabilities_nk)) / np.log2(k))
+
+
+class _Binary:
+    """Evaluates plants of a two-class attribute in single precision: most of planting's time is spent here."""
+
+    def __init__(self, prior: Prior) -> None:
+        self.n, self.strata = len(prior.log_nk), prior.strata_n
+        self.offset: Singles = (prior.log_nk[:, 1] - prior.log_nk[:, 0]).astype(np.float32)
+        self.low, self.high = (float(rate) for rate in prior.rates_k)
+        self.logit = float(np.log(self.high / self.low))
+        self.counts = np.array([self.n]) if self.strata is None else np.bincount(self.strata)
+        p = np.exp(prior.log_nk)
+        self.known = np.log(2.0) * (1.0 if self.strata is None else 1.0 - balanced_leak(p, prior.rates_k))
+        self.wanted = self._means(p[:, 1])
+
+    def _means(self, values: NDArray[np.floating]) -> Floats:
+        if self.strata is None:
+            return np.array([values.mean(dtype=np.float64)])
+        return np.asarray(np.bincount(self.strata, weights=values) / self.counts)
+
+    def start(self) -> Floats:
+        return np.zeros(len(self.counts))
+
+    def probabilities(self, score: Singles, slope: float, shift: Floats) -> tuple[Singles, Singles, Floats]:
+        """Logits, probabilities of the second class and the shifts that give the wanted rates."""
+        base = self.offset + np.float32(slope) * score
+        for _ in range(25):
+            spread = shift.astype(np.float32)
+            logits = base + (spread[0] if self.strata is None else spread[self.strata])
+            np.clip(logits, -60, 60, out=logits)
+            p: Singles = (1 / (1 + np.exp(-logits))).astype(np.float32)
+            miss = self.wanted - self._means(p)
+            if np.abs(miss).max() < _RATE_TOLERANCE * min(self.low, self.high):
+                break
+            shift = shift + np.clip(miss / np.maximum(self._means(p * (1 - p)), 1e-9), -1.0, 1.0)
+        return logits, p, shift
+
+    def leak(self, logits: Singles, p: Singles) -> float:
+        y = logits - np.float32(self.logit)
+        soft = np.log1p(np.exp(-np.abs(y))) + np.maximum(y, 0)
+        one = p / np.float32(2 * self.high)
+        zero = (1 - p) / np.float32(2 * self.low)
+        loss = float(((one + zero) * soft - one * y).sum(dtype=np.float64)) / self.n
+        return float((self.known - loss) / np.log(2.0))
+
+    def evaluate(self, score: Singles, slope: float, shift: Floats) -> tuple[Plant, Floats]:
+        logits, p, shift = self.probabilities(score, slope, shift)
+        return Plant(np.stack([1 - p, p], axis=1), self.leak(logits, p), slope), shift
+
+
+class _Several:
+    """Evaluates plants of an attribute with several classes; scores are ``(n, K)``."""
+
+    def __init__(self, prior: Prior) -> None:
+        self.prior = prior
+        self.strata = np.zeros(len(prior.log_nk), dtype=np.int64) if prior.strata_n is None else prior.strata_n
+        self.counts = np.bincount(self.strata)
+        p = np.exp(prior.log_nk)
+        self.prior_nk = None if prior.strata_n is None else p
+        self.wanted = self._means(p)
+
+    def _means(self, p: Floats) -> Floats:
+        sums = np.stack([np.bincount(self.strata, weights=column) for column in p.T], axis=1)
+        return np.asarray(sums / self.counts[:, None])
+
+    def start(self) -> Floats:
+        return np.zeros((len(self.counts), self.prior.classes))
+
+    def evaluate(self, scores: NDArray[np.floating], slope: float, shift: Floats) -> tuple[Plant, Floats]:
+        base = self.prior.log_nk + slope * scores
+        base = np.exp(base - base.max(axis=1, keepdims=True))
+        for _ in range(200):
+            p = base * np.exp(shift - shift.max(axis=1, keepdims=True))[self.strata]
+            p /= p.sum(axis=1, keepdims=True)
+            means = self._means(p)
+            if (np.abs(means - self.wanted) / self.wanted).max() < _RATE_TOLERANCE:
+                break
+            shift = shift + np.log(self.wanted / np.clip(means, 1e-300, None))
+        return Plant(p, balanced_leak(p, self.prior.rates_k, self.prior_nk), slope), shift
+
+
+def plant_at_leak(
+    scores: NDArray[np.floating], prior: Prior, leak: float, *, start: float | None = None, tolerance: float = 1e-3
+) -> Plant | None:
+    """Solve the slope at which labels drawn along ``scores`` leak exactly ``leak``.
+
+    Args:
+        scores: Unit-variance scores, shape ``(n,)`` for the second of two classes, ``(n, K)`` for several.
+        prior: Base rates, within strata if need be.
         leak: Wanted class-balanced leak, a fraction of ``log2 K``.
-        tolerance: Allowed miss, relative to the leak (or to 0.01 where that is larger).
+        start: A slope to try first.
+        tolerance: Allowed miss, relative to the leak.
 
     Returns:
         The plant, or ``None`` where no slope reaches the wanted leak (a direction that takes too few values).
     """
-    low, high, slope = 0.0, np.inf, 1.0
-    intercepts = np.log(rates_k)
+    solver = _Binary(prior) if prior.classes == 2 else _Several(prior)
+    plant, _ = _solve(solver, np.asarray(scores, dtype=np.float32) if prior.classes == 2 else scores, leak, start, tolerance)
+    return plant
+
+
+def _solve(
+    solver: _Binary | _Several, scores: NDArray[np.floating], leak: float, start: float | None, tolerance: float
+) -> tuple[Plant | None, float]:
+    low, high, slope = 0.0, np.inf, start or 1.0
+    shift = solver.start()
     for _ in range(60):
-        p, intercepts = _probabilities(scores_nk * slope, rates_k, intercepts)
-        reached = balanced_leak(p, rates_k)
-        if abs(reached - leak) < tolerance * max(leak, 0.01):
-            return Plant(p, reached)
-        low, high = (slope, high) if reached < leak else (low, slope)
-        if low > _LARGEST_SLOPE:
-            return None
+        plant, shift = solver.evaluate(scores, slope, shift)
+        if abs(plant.leak - leak) < tolerance * leak:
+            return plant, slope
+        low, high = (slope, high) if plant.leak < leak else (low, slope)
+        if low > _LARGEST_SLOPE or (np.isfinite(high) and high - low < 1e-9 * high):
+            return None, slope
         # A small leak grows with the square of the slope; the bracket keeps larger ones in hand.
-        guess = slope * float(np.sqrt(leak / max(reached, 1e-12)))
-        slope = guess if low < guess < high else (low + high) / 2 if np.isfinite(high) else 2 * slope
-    return Plant(p, reached)
+        guess = slope * float(np.sqrt(leak / max(plant.leak, 1e-12)))
+        slope = guess if low < guess < high and guess < 8 * slope else (low + high) / 2 if np.isfinite(high) else 2 * slope
+    return None, slope
 
 
-def directions(z_nd: Floats, x_nd: Floats, family: str, count: int, rng: np.random.Generator) -> Floats:
-    """Unit-variance scores ``(n, count)`` along directions of one family.
+def plants_at_leak(scores: NDArray[np.floating], prior: Prior, leak: float) -> list[Plant | None]:
+    """:func:`plant_at_leak` for each of many directions, each started from the slope of the last.
 
     Args:
-        z_nd: Whitened rows, columns ordered from the lowest to the highest original variance.
-        x_nd: Standardised original units.
-        family: ``isotropic``, ``unit``, ``low`` or ``high``.
-        count: Number of directions.
-        rng: Source of randomness.
-
-    Raises:
-        ValueError: unknown family.
+        scores: ``(n, P)`` for two classes, ``(n, K, P)`` for several.
+        prior: Base rates, within strata if need be.
+        leak: Wanted leak.
     """
-    if family == "isotropic":
-        u = rng.normal(size=(z_nd.shape[1], count))
-        return np.asarray(z_nd @ (u / np.linalg.norm(u, axis=0)))
-    if family == "unit":
-        return x_nd[:, rng.integers(0, x_nd.shape[1], count)]
-    if family in ("low", "high"):
-        return np.repeat(z_nd[:, :1] if family == "low" else z_nd[:, -1:], count, axis=1)
-    raise ValueError(f"unknown family {family!r}")
+    solver = _Binary(prior) if prior.classes == 2 else _Several(prior)
+    plants: list[Plant | None] = []
+    start: float | None = None
+    columns = np.ascontiguousarray(np.moveaxis(scores, -1, 0), dtype=np.float32 if prior.classes == 2 else np.float64)
+    for column in columns:
+        plant, slope = _solve(solver, column, leak, start, 1e-3)
+        start = slope if plant is not None else None
+        plants.append(plant)
+    return plants
 
 
-def plant_classes(z_nd: Floats, x_nd: Floats, family: str, rates_k: Floats, leak: float, rng: np.random.Generator) -> Ints | None:
-    """Draw one planted categorical attribute; ``None`` where the family cannot carry the leak."""
-    k = len(rates_k)
-    scores = directions(z_nd, x_nd, family, k - 1, rng)
-    if family in ("low", "high"):
-        scores = scores * np.arange(1, k) / (k - 1)
-    plant = plant_at_leak(np.column_stack([np.zeros(len(z_nd)), scores]), rates_k, leak)
-    return None if plant is None else plant.draw(rng)
+def plant_values(score_n: NDArray[np.floating], noise_n: NDArray[np.floating], r_squared: float) -> Floats:
+    """One planted continuous attribute with the wanted R squared.
 
-
-def plant_values(z_nd: Floats, x_nd: Floats, family: str, r_squared: float, rng: np.random.Generator) -> Floats:
-    """Draw one planted continuous attribute with the wanted R squared."""
+    Args:
+        score_n: Unit-variance score of each row.
+        noise_n: Unit-variance noise that is independent of the rows (the attribute's own values in another order).
+        r_squared: Wanted share of the variance.
+    """
     r_squared = float(np.clip(r_squared, 0.0, 1.0))
-    score = directions(z_nd, x_nd, family, 1, rng)[:, 0]
-    return np.asarray(np.sqrt(r_squared) * score + np.sqrt(1 - r_squared) * rng.normal(size=len(z_nd)))
+    return np.asarray(np.sqrt(r_squared) * score_n + np.sqrt(1 - r_squared) * noise_n, dtype=np.float64)
+
+
+@lru_cache(maxsize=256)
+def gaussian_shift(leak: float, classes: int = 2) -> float:
+    """Distance between two class means, in within-class standard deviations, that leaks ``leak`` (two Gaussian classes).
+
+    For several classes the distance of each mean from their centre, to second order.
+    """
+    if classes > 2:
+        return float(np.sqrt(2 * leak * np.log(classes)))
+    grid = np.linspace(-8, 8, 4001)
+    weight = np.exp(-(grid**2) / 2)
+    weight /= weight.sum()
+
+    def reached(delta: float) -> float:
+        # Balanced classes at +-delta/2: the log-odds of a row of the first is delta * (x + delta / 2).
+        return float(1 - (weight * np.logaddexp(0, -delta * (grid + delta / 2))).sum() / np.log(2))
+
+    low, high = 0.0, 40.0
+    for _ in range(80):
+        middle = (low + high) / 2
+        low, high = (middle, high) if reached(middle) < leak else (low, middle)
+    return (low + high) / 2

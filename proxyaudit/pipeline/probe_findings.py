@@ -1,0 +1,271 @@
+"""Findings about bare activations: the activations themselves are the surface."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from proxyaudit.data.attributes import Attribute
+from proxyaudit.pipeline.cells import FOUND, Cell, decide_cells, planted_cell
+from proxyaudit.pipeline.controls import FAILED_AT, Key, negative_controls
+from proxyaudit.pipeline.findings import compare, strongest
+from proxyaudit.pipeline.ledger import UNIT_CLASSES, UNIT_VALUES, Ledger, Run, public_count, significant
+from proxyaudit.pipeline.methods import METHODS, NEGATIVE_FAILED
+from proxyaudit.pipeline.probe_inputs import ProbeInputs
+from proxyaudit.pipeline.site import cell_key, classes_of, known_rows
+from proxyaudit.stats.intervals import crossed_interval
+from proxyaudit.types import (
+    Basis,
+    Change,
+    ChangeWord,
+    Estimate,
+    Evidence,
+    Finding,
+    NotTested,
+    Origin,
+    RunInfo,
+    State,
+)
+from proxyaudit.verdicts import Decision, combine, decide
+
+_NOT_APPLICABLE = ("elsewhere", "expressed", "used", "relearned")
+_NOT_TESTED = (
+    ("outputs, use and relearning", "bare activations were given, no model; 'proxyaudit run' audits a model"),
+    ("sites that were not given", "what is not in the files was not looked at"),
+    ("where the feature comes from (learned, or relayed from the inputs)", "it takes an untrained model and placebo attributes"),
+)
+
+
+def assemble_probe(inputs: ProbeInputs, runs: Sequence[Run], plan: dict[str, Any], real: str | None) -> Evidence:
+    """Evidence of all regimes."""
+    ledger = Ledger()
+    sites = plan["sites"]["verdict"]
+    negatives = negative_controls(runs, inputs.attributes, sites, outputs=False) if inputs.attributes else {}
+    channels = ("linear", "nonlinear", *(("beyond",) if inputs.conditions else ()))
+    for run in runs:
+        blocked = {key[1:]: NEGATIVE_FAILED for key, p in negatives.items() if key[0] == run.regime and p <= FAILED_AT}
+        cells = [
+            _cell(inputs, attribute, run, site, channel, plan) for attribute in inputs.attributes for site in sites for channel in channels
+        ]
+        for cell in decide_cells(cells, blocked):
+            ledger.add(cell)
+        _add_floor(ledger, inputs, run, sites)
+        _add_controls(ledger, inputs, run, sites, channels, negatives)
+    findings = [_find(ledger, inputs, attribute, run, real, channels) for attribute in inputs.attributes for run in runs]
+    findings += [_unfit(name, why, run.regime) for name, why in inputs.unfit.items() for run in runs]
+    beyond = () if inputs.conditions else (("leakage beyond what a label explains", "no --condition-on column was named"),)
+    notes = [NotTested(what=what, why=why) for what, why in (*_NOT_TESTED, *beyond)]
+    return Evidence(
+        run=RunInfo(
+            id=plan["run_id"],
+            name=plan["name"],
+            status="complete",
+            plan_digest=plan["digest"],
+            versions=plan["versions"],
+            seed=plan["seed"],
+        ),
+        findings=tuple(findings),
+        estimates=tuple(ledger.estimates),
+        controls=tuple(ledger.controls),
+        not_tested=(*notes, *inputs.notes),
+    )
+
+
+def _unit(attribute: Attribute) -> str:
+    return UNIT_VALUES if classes_of(attribute) == 0 else UNIT_CLASSES
+
+
+def _cell(inputs: ProbeInputs, attribute: Attribute, run: Run, site: str, channel: str, plan: dict[str, Any]) -> Cell:
+    margin = plan["margins"]["nonlinear" if channel == "nonlinear" else "leak"]
+    conditions = ", ".join(inputs.conditions)
+    base = Cell(
+        channel,
+        attribute.name,
+        run.regime,
+        site,
+        f"beyond {conditions}" if channel == "beyond" else None,
+        margin=margin,
+        unit=_unit(attribute),
+        method=METHODS[channel],
+    )
+    per_seed = [m.numbers["cells"][attribute.name][site] for m in run.measured]
+    cell = planted_cell(base, per_seed, [m.arrays for m in run.measured], cell_key(attribute.name, site, ""), channel, inputs.clusters)
+    known = known_rows(attribute)
+    return replace(cell, n=public_count(int(known.sum()), len(known)) if cell.n else None)
+
+
+def _add_floor(ledger: Ledger, inputs: ProbeInputs, run: Run, sites: Sequence[str]) -> None:
+    for attribute in inputs.attributes:
+        for site in sites:
+            found = [m.numbers["cells"][attribute.name][site].get("linear") for m in run.measured]
+            if found and found[0] is not None:
+                context = f"{run.regime}: 95th percentile of permuted labels"
+                cell = Cell(
+                    "linear", attribute.name, "floor", site, context, unit=_unit(attribute), method=METHODS["linear"], decides=False
+                )
+                ledger.add(cell, value=found[0]["null_high"])
+
+
+def _add_controls(
+    ledger: Ledger, inputs: ProbeInputs, run: Run, sites: Sequence[str], channels: Sequence[str], negatives: dict[Key, float]
+) -> None:
+    for attribute in inputs.attributes:
+        for site in sites:
+            p = negatives.get((run.regime, attribute.name, site))
+            if p is not None:
+                detail = f"permuted attribute: Holm-adjusted p = {p:.3g}"
+                ledger.control("negative", "linear", attribute.name, run.regime, site, p > FAILED_AT, detail)
+            for channel in channels:
+                found = [m.numbers["cells"][attribute.name][site].get(channel) for m in run.measured]
+                for test in found:
+                    if test and test.get("found"):
+                        once, twice = test["found"]["1"], test["found"]["2"]
+                        detail = f"plants found at the margin {once:.0%}, at twice the margin {twice:.0%}"
+                        ledger.control("positive", channel, attribute.name, run.regime, site, min(once, twice) >= FOUND, detail)
+                    if test and test.get("control") is not None:
+                        detail = f"random features of what is conditioned on: leak {test['control']:.3f}"
+                        ledger.control("baseline", channel, attribute.name, run.regime, site, test["control"] < 0.02, detail)
+
+
+def _find(ledger: Ledger, inputs: ProbeInputs, attribute: Attribute, run: Run, real: str | None, channels: Sequence[str]) -> Finding:
+    own = [e for e in ledger.estimates if (e.attribute, e.regime) == (attribute.name, run.regime) and e.state is not None]
+    states: dict[str, State] = dict.fromkeys(_NOT_APPLICABLE, "not_applicable")
+    if "beyond" not in channels:
+        states["beyond"] = "not_applicable"
+    for channel in channels:
+        states[channel] = combine([e.state for e in own if e.channel == channel and e.state is not None])
+    decision = decide(states, surface="activations")
+    word, retention = _change(ledger, attribute, run.regime, real, decision)
+    decided = [e for e in own if e.channel in decision.mechanisms and e.state in ("present", "absent")]
+    basis: Basis | None = None
+    if decision.verdict == "exposed" and inputs.conditions:
+        basis = {"present": "beyond_label", "absent": "explained_by_label"}.get(states["beyond"], "unknown")  # type: ignore[assignment]
+    return Finding(
+        attribute=attribute.name,
+        role=attribute.role,
+        regime=run.regime,
+        verdict=decision.verdict,
+        at_least=decision.at_least,
+        encoding=decision.encoding,
+        use=decision.use,
+        recoverable=decision.recoverable,
+        mechanisms=decision.mechanisms,
+        basis=basis,
+        origin=Origin(encoding="unknown" if decision.encoding == "linear" else "not_applicable", use="not_applicable"),
+        change=Change(encoding=word, use="not_applicable"),
+        retention=retention,
+        sentence=sentence(attribute.name, run.regime, decision, own, inputs, basis, word, real),
+        decided_by=tuple(e.id for e in decided),
+        would_settle=would_settle(decision, own),
+        control_refs=tuple(c.id for c in ledger.controls if (c.regime, c.attribute) == (run.regime, attribute.name)),
+    )
+
+
+def _unfit(name: str, why: str, regime: str) -> Finding:
+    return Finding(
+        attribute=name,
+        role="protected",
+        regime=regime,
+        verdict="inconclusive",
+        encoding="unknown",
+        use=("unknown",),
+        recoverable=("unknown",),
+        origin=Origin(encoding="not_applicable", use="not_applicable"),
+        change=Change(encoding="unknown", use="not_applicable"),
+        sentence=f"The data cannot tell whether '{name}' is in the activations of '{regime}': {why}.",
+        would_settle="rows of at least two groups, or values that vary",
+    )
+
+
+def _change(ledger: Ledger, attribute: Attribute, regime: str, real: str | None, decision: Decision) -> tuple[ChangeWord, str | None]:
+    """How the strongest linear leak differs from the same site's in the real regime: a statement about these two models."""
+    if regime == real:
+        return "not_applicable", None
+    mine = strongest([e for e in ledger.estimates if (e.channel, e.attribute, e.regime) == ("linear", attribute.name, regime)])
+    theirs = ledger.find("linear", attribute.name, real, site=mine.site) if real is not None and mine is not None else None
+    if mine is None or theirs is None:
+        return "unknown", None
+    top, bottom = ledger.cell_of(mine), ledger.cell_of(theirs)
+    if top.measured is None or bottom.measured is None:
+        return "unknown", None
+    word, ratio, difference = compare(top, bottom)
+    beside = Cell(
+        "change",
+        attribute.name,
+        regime,
+        mine.site,
+        "encoding: difference to real training",
+        unit=top.unit,
+        method="paired on the same rows",
+        decides=False,
+        n=top.n,
+    )
+    ledger.add(replace(beside, measured=difference, interval=crossed_interval(difference)))
+    retention = None
+    if ratio is not None:
+        kept = replace(
+            beside, channel="retention", context="encoding: ratio to real training", unit="ratio", method="Fieller", interval=ratio
+        )
+        retention = ledger.add(kept, value=ratio.value)
+    return ("eliminated" if word == "reduced" and decision.encoding == "absent" else word), retention
+
+
+def would_settle(decision: Decision, own: Sequence[Estimate]) -> str | None:
+    """What would settle an inconclusive finding."""
+    if decision.verdict != "inconclusive":
+        return None
+    reasons = sorted({e.reason for e in own if e.state == "unknown" and e.reason})
+    return "; ".join(reasons)[:400] or "more audit rows"
+
+
+_CHANGES = {
+    "amplified": "more than in '{real}'",
+    "reduced": "less than in '{real}'",
+    "unchanged": "about as much as in '{real}'",
+    "eliminated": "unlike in '{real}'",
+}
+
+
+def sentence(
+    attribute: str,
+    regime: str,
+    decision: Decision,
+    own: Sequence[Estimate],
+    inputs: ProbeInputs,
+    basis: Basis | None,
+    word: ChangeWord,
+    real: str | None,
+) -> str:
+    """One plain sentence or two for people who do no machine learning."""
+    best = strongest([e for e in own if e.channel == "linear"])
+    sites = len(next(iter(inputs.acts.values())))
+    where = f"In the activations of '{regime}'"
+    found = "" if best is None or best.value is None else f" (leak {_span(best)} at '{best.site}')"
+    beside = f", {_CHANGES[word].format(real=real)}" if word in _CHANGES and real else ""
+    looked = "the one site given" if sites == 1 else f"all {sites} sites given"
+    if decision.verdict == "exposed":
+        why = {
+            "explained_by_label": f"; {', '.join(inputs.conditions)} explains it: nothing was found beyond that",
+            "beyond_label": f"; it goes beyond what {', '.join(inputs.conditions)} explains",
+        }.get(basis or "", "")
+        return (
+            f"{where}, '{attribute}' can be read by a linear reader{found}{beside}{why}. Whoever gets these activations gets '{attribute}'."
+        )
+    if decision.verdict == "hidden":
+        how = strongest([e for e in own if e.channel in decision.mechanisms and e.state == "present"])
+        place = "" if how is None or how.value is None else f" ({how.channel} leak {_span(how)} at '{how.site}')"
+        kinds = {"nonlinear": "a non-linear reader recovers it", "beyond": "it can be read once the label is known"}
+        how_so = " and ".join(kinds[m] for m in decision.mechanisms if m in kinds)
+        linear = "a linear reader finds nothing" if decision.encoding != "unknown" else "what a linear reader finds is not settled"
+        return f"{where}, '{attribute}' is hidden: {linear}, but {how_so}{place}."
+    if decision.verdict == "removed":
+        limits = [e.detection_limit for e in own if e.channel == "linear" and e.detection_limit is not None]
+        limit = f" A linear leak of {significant(max(limits), 2):.3f} would have been found in 95 % of cases." if limits else ""
+        return f"{where}, no reader found '{attribute}' at {looked}, and each could have found it at its margin{beside}.{limit}"
+    return f"The data cannot tell whether '{attribute}' is in the activations of '{regime}'{found}."
+
+
+def _span(estimate: Estimate) -> str:
+    parts = [f"{significant(v, 2):.3f}" if v is not None else "?" for v in (estimate.value, estimate.low, estimate.high)]
+    return f"{parts[0]}, {parts[1]} to {parts[2]}"

@@ -1,0 +1,262 @@
+"""What `probe` reads: activations of one's own model, and the labels of the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from proxyaudit.data.attributes import Attribute, code_attribute
+from proxyaudit.data.columns import coerce, infer_kind, labels
+from proxyaudit.errors import InputError
+from proxyaudit.probes.whitening import whiten
+from proxyaudit.types import REFERENCES, NotTested
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Acts = dict[str, dict[str, NDArray[np.float32]]]
+
+FEWEST_ROWS = 100
+FEWEST_IN_GROUP = 11  # people; a smaller group is neither measured nor published
+_NEAR = 0.01  # squared distance, as a share of that of two rows at random, below which rows count as copies
+_TELLING_RANK = 8  # with fewer dimensions unrelated rows come that close as well
+_LARGEST_CLUSTER = 0.1
+_ROWS_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class ProbeInputs:
+    """Activations of the same rows in several regimes, and what is known of the rows.
+
+    Attributes:
+        acts: Regime -> site -> activations ``(n, d)``.
+        attributes: Those that could be coded.
+        unfit: Attributes that could not, each with the reason.
+        clusters: ``(n,)`` rows that belong together.
+        conditions: Columns conditioned on, ``(n,)`` each.
+        notes: What was left out, or done beside what was asked for.
+    """
+
+    acts: Acts
+    attributes: tuple[Attribute, ...]
+    unfit: dict[str, str]
+    clusters: Ints
+    conditions: dict[str, NDArray[Any]]
+    notes: tuple[NotTested, ...]
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return len(self.clusters)
+
+
+def read_activation_file(path: Path) -> dict[str, NDArray[np.float32]]:
+    """Sites of one safetensors file, each ``(n, d)``; any number type.
+
+    Raises:
+        InputError: the file cannot be read or holds no matrices.
+    """
+    where = str(path)
+    if not path.is_file():
+        raise InputError("no such file", where=where, mend="give the path of a safetensors file")
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"not a safetensors file ({line[:80]})", where=where, mend="write it with safetensors: one (n, d) tensor for each site"
+        ) from None
+    if not tensors:
+        raise InputError("the file holds no tensors", where=where, mend="write one (n, d) tensor for each site")
+    return {name: _matrix(tensor, f"{where}, tensor '{name}'") for name, tensor in sorted(tensors.items())}
+
+
+def _matrix(tensor: Any, where: str) -> NDArray[np.float32]:
+    """One site as single-precision numbers.
+
+    Raises:
+        InputError: it is no finite real matrix.
+    """
+    try:
+        found = tensor.detach().to(torch.float64).cpu().numpy() if isinstance(tensor, torch.Tensor) else np.asarray(tensor)
+    except TypeError:
+        found = np.empty(0, dtype=object)
+    if found.dtype.kind not in "fiub":
+        raise InputError("the activations are no real numbers", where=where, mend="give a matrix of numbers")
+    if found.ndim != 2:
+        raise InputError(
+            f"the activations have shape {tuple(found.shape)}, not (rows, dimensions)",
+            where=where,
+            mend="pool them to one vector for each row",
+        )
+    if found.shape[1] == 0:
+        raise InputError("the activations have no columns", where=where, mend="leave this site out")
+    with np.errstate(over="ignore"):
+        single = found.astype(np.float32)
+    bad = int((~np.isfinite(single)).sum())
+    if bad:
+        rows = int((~np.isfinite(single)).any(axis=1).sum())
+        raise InputError(
+            f"{bad} values in {rows} rows are NaN, infinite or too large for single precision",
+            where=where,
+            mend="find out why the model gives them; leave those rows out of every file and of the labels",
+        )
+    return single
+
+
+def check_regimes(acts: Mapping[str, Mapping[str, Any]], rows: int, real: str | None) -> Acts:
+    """Activations of every regime as matrices over the same rows and sites.
+
+    Raises:
+        InputError: names clash, sites or rows differ between files, or there are too few rows.
+    """
+    if not acts:
+        raise InputError("no activations were given", where="--activations", mend="write --activations NAME=FILE.safetensors")
+    checked: Acts = {}
+    for regime, sites in acts.items():
+        if regime in REFERENCES:
+            raise InputError(f"'{regime}' is reserved for a reference", where="--activations", mend="choose another name")
+        if not sites:
+            raise InputError(f"regime '{regime}' has no sites", where="--activations", mend="give one (n, d) matrix for each site")
+        checked[regime] = {str(site): _matrix(values, f"regime '{regime}', site '{site}'") for site, values in sorted(sites.items())}
+    first = next(iter(checked))
+    for regime, matrices in checked.items():
+        if list(matrices) != list(checked[first]):
+            odd = sorted(set(matrices) ^ set(checked[first])) or sorted(matrices)
+            raise InputError(
+                f"regimes '{first}' and '{regime}' do not have the same sites ('{odd[0]}' is in one only)",
+                where="--activations",
+                mend="give every regime the same sites",
+            )
+        for site, values in matrices.items():
+            if len(values) != rows:
+                raise InputError(
+                    f"site '{site}' of regime '{regime}' has {len(values)} rows, the labels have {rows}",
+                    where="--activations",
+                    mend="give activations and labels of the same rows in the same order",
+                )
+    if real is not None and real not in checked:
+        raise InputError(f"'{real}' is none of the regimes ({', '.join(checked)})", where="--real", mend="name one of them")
+    if rows < FEWEST_ROWS:
+        raise InputError(f"{rows} rows are too few", where="--labels", mend=f"give at least {FEWEST_ROWS} rows")
+    return checked
+
+
+def make_inputs(
+    acts: Mapping[str, Mapping[str, Any]],
+    table: pd.DataFrame,
+    attributes: Sequence[str],
+    *,
+    real: str | None = None,
+    group: str | None = None,
+    condition_on: Sequence[str] = (),
+    where: str = "labels",
+) -> ProbeInputs:
+    """Check everything, put the rows in an order of their own and code the attributes.
+
+    Rows are ordered by their whitened length in the first regime's first site, so that the order in the file has no say.
+
+    Raises:
+        InputError: anything that would make the audit fail, or misleading.
+    """
+    checked = check_regimes(acts, len(table), real)
+    for needed in [*attributes, *([group] if group else []), *condition_on]:
+        if needed not in table.columns:
+            known = ", ".join(map(str, table.columns[:8]))
+            raise InputError(f"there is no column '{needed}'", where=where, mend=f"the columns are: {known}")
+    if not attributes:
+        raise InputError("no attribute was named", where="--attribute", mend="write --attribute COLUMN")
+    doubled = sorted({name for name in attributes if list(attributes).count(name) > 1} | (set(attributes) & {group, *condition_on}))
+    if doubled:
+        raise InputError(f"column '{doubled[0]}' is named in two roles", where="--attribute", mend="give it one role")
+    first = next(iter(next(iter(checked.values())).values()))
+    length = (whiten(first).z_nr ** 2).sum(axis=1)
+    keys = [labels(table[column]).fillna("").astype(str).to_numpy() for column in attributes]
+    order = np.lexsort((*keys[::-1], length))
+    checked = {regime: {name: np.ascontiguousarray(values[order]) for name, values in sites.items()} for regime, sites in checked.items()}
+    table = table.iloc[order].reset_index(drop=True)
+    notes: list[NotTested] = []
+    coded: list[Attribute] = []
+    unfit: dict[str, str] = {}
+    for name in attributes:
+        kind = infer_kind(table[name], where=where)
+        column = coerce(table[name], kind, where=where)
+        try:
+            found, more = code_attribute(column, kind, "protected", distinct=int(column.nunique()), where=where, fewest=FEWEST_IN_GROUP)
+        except InputError as error:
+            unfit[name] = str(error.what)
+            continue
+        notes += more
+        if found is not None:
+            coded.append(found)
+    clusters = _clusters(checked, table[group] if group else None, notes)
+    conditions: dict[str, NDArray[Any]] = {}
+    for name in condition_on:
+        kind = infer_kind(table[name], where=where)
+        column = coerce(table[name], kind, where=where)
+        numeric = kind.kind == "numeric"
+        conditions[name] = column.to_numpy(dtype=np.float64) if numeric else column.fillna("(missing)").astype(str).to_numpy()
+    return ProbeInputs(checked, tuple(coded), unfit, clusters, conditions, tuple(notes))
+
+
+def _clusters(acts: Acts, group: pd.Series[Any] | None, notes: list[NotTested]) -> Ints:
+    """Rows of one group value, and rows that are copies of one another in every regime, belong together."""
+    n = len(next(iter(next(iter(acts.values())).values())))
+    pairs: list[tuple[Ints, Ints]] = []
+    if group is not None:
+        codes = pd.factorize(labels(group))[0]
+        known = np.flatnonzero(codes >= 0)
+        first = pd.Series(known).groupby(codes[known]).transform("first").to_numpy()
+        pairs.append((known, first))
+    apart = _components(pairs, n)
+    near = [_near_copies(next(iter(sites.values()))) for sites in acts.values()]
+    if any(len(one) for one, _ in near):
+        joined = _components([*pairs, *near], n)
+        largest = int(np.bincount(joined).max())
+        if largest <= max(int(np.bincount(apart).max()), _LARGEST_CLUSTER * n):
+            if len(np.unique(joined)) < len(np.unique(apart)):
+                copies = len(np.unique(apart)) - len(np.unique(joined))
+                why = f"{copies} rows repeat others nearly exactly; copies were taken as belonging together"
+                notes.append(NotTested(what="copies as separate people", why=why))
+            return joined
+        why = "so many rows are alike that joining them would chain the table together; they count as separate people"
+        notes.append(NotTested(what="copies of one person's row", why=why))
+    return apart
+
+
+def _components(pairs: Sequence[tuple[Ints, Ints]], n: int) -> Ints:
+    one = np.concatenate([np.arange(n), *(a for a, _ in pairs)])
+    other = np.concatenate([np.arange(n), *(b for _, b in pairs)])
+    graph = coo_matrix((np.ones(len(one), dtype=np.int8), (one, other)), shape=(n, n))
+    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+
+
+def _near_copies(acts_nd: NDArray[np.float32]) -> tuple[Ints, Ints]:
+    """Pairs of rows that lie much closer than chance would bring them, in whitened coordinates."""
+    z = torch.as_tensor(whiten(acts_nd).z_nr.astype(np.float32))
+    n, rank = z.shape
+    if rank == 0 or rank >= n - 1:
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    near = _NEAR if rank >= _TELLING_RANK else 1e-8
+    length = (z**2).sum(1)
+    found: list[NDArray[np.int64]] = []
+    for start in range(0, n, _ROWS_AT_ONCE):
+        block = z[start : start + _ROWS_AT_ONCE]
+        distance = length[start : start + _ROWS_AT_ONCE, None] + length - 2 * block @ z.T
+        # Rows of ordinary length only differ by a copy's noise; long ones are compared with their own length.
+        scale = torch.minimum(length[start : start + _ROWS_AT_ONCE, None], length).clamp_min(0.1 * rank)
+        pair = torch.nonzero(distance < 2 * near * scale)
+        pair[:, 0] += start
+        found.append(pair[pair[:, 0] < pair[:, 1]].numpy().astype(np.int64))
+    pairs = np.concatenate(found)
+    return pairs[:, 0], pairs[:, 1]

@@ -1,0 +1,338 @@
+"""Probe every attribute at one site: the linear, the non-linear and the conditional channel, with nulls and plants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proxyaudit.data.attributes import Attribute
+from proxyaudit.probes.conditioning import Strata
+from proxyaudit.probes.crossfit import TooFewRowsError, assign_folds, cross_fit_classes, cross_fit_values
+from proxyaudit.probes.deciding import PlantedTest, Target, planted_test
+from proxyaudit.probes.first_order import first_order_gain
+from proxyaudit.probes.flexible import MAX_ROWS, READERS, Gain, flexible_gains
+from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns
+from proxyaudit.probes.whitening import Whitened, whiten, whiten_within
+from proxyaudit.recipe import Margins
+from proxyaudit.seeding import integer_seed, stream
+from proxyaudit.stats.nulls import tail_probability
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+MOST_WORK = 1.6e12  # operations of one quadratic test; more rows than that allows are left out, whole clusters at a time
+_QUADRATIC_COLUMNS = 2000
+PERMUTED_WITHIN = 499
+
+
+class ProbedRows(Protocol):
+    """The rows that are probed, and what is known of them."""
+
+    @property
+    def attributes(self) -> Sequence[Attribute]:
+        """Attributes on these rows."""
+
+    @property
+    def clusters(self) -> Ints:
+        """Cluster of each row."""
+
+
+@dataclass(frozen=True)
+class Probing:
+    """How to probe.
+
+    Attributes:
+        root: Root seed.
+        margins: Leaks that matter.
+        permutations: Size of the null.
+        nonlinear: Whether to ask for non-linear leaks.
+        readers: Non-linear readers beside the quadratic score.
+        strata: What the conditional channel conditions on, by attribute; empty where there is no such channel.
+        budget: Predicted seconds that the readers of one cell may take, at a nominal speed.
+    """
+
+    root: int
+    margins: Margins
+    permutations: int
+    nonlinear: bool = True
+    readers: tuple[str, ...] = READERS
+    strata: Mapping[str, Strata] = field(default_factory=dict)
+    budget: float = 60.0
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Numbers (JSON-able) and row influences of one (regime, seed)."""
+
+    numbers: dict[str, Any] = field(default_factory=dict)
+    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+
+def cell_key(attribute: str, site: str, what: str) -> str:
+    """Key of an array within a measurement."""
+    return f"{attribute}\x1f{site}\x1f{what}"
+
+
+def classes_of(attribute: Attribute) -> int:
+    """Number of classes; 0 for a continuous attribute."""
+    return 0 if attribute.kind == "continuous" else len(attribute.levels)
+
+
+def known_rows(attribute: Attribute) -> Bools:
+    """Rows on which the attribute is known."""
+    if attribute.kind == "continuous":
+        return np.isfinite(np.asarray(attribute.codes, dtype=np.float64))
+    return np.asarray(attribute.codes) >= 0
+
+
+def clusters_if_any(clusters_n: Ints) -> Ints | None:
+    """The cluster ids, or ``None`` where every row stands alone."""
+    return None if len(np.unique(clusters_n)) == len(clusters_n) else clusters_n
+
+
+def ordered_codes(codes_n: Ints, classes: int) -> Ints:
+    """Codes renumbered from the rarest class to the commonest: what a class is called must not matter."""
+    counts = np.bincount(codes_n, minlength=classes)
+    places = np.bincount(codes_n, weights=np.arange(len(codes_n)), minlength=classes)
+    new = np.empty(classes, dtype=np.int64)
+    new[np.lexsort((places, counts))] = np.arange(classes)
+    return np.asarray(new[codes_n])
+
+
+def measure_site(
+    acts_nd: NDArray[Any], rows: ProbedRows, probing: Probing, *, site: str, placebos: dict[str, NDArray[Any]], out: Measurement
+) -> None:
+    """Probe every attribute at one site; results go into ``out``.
+
+    Args:
+        acts_nd: Activations of the audit rows, shape ``(n, d)``.
+        rows: The rows.
+        probing: What to ask.
+        site: Name of the site.
+        placebos: Label columns ``(n, m)`` of placebo attributes, by attribute.
+        out: Takes numbers under ``cells / attribute / site`` and arrays under :func:`cell_key`.
+
+    Raises:
+        ValueError: the activations hold NaN or infinite values.
+    """
+    everything = whiten(acts_nd)
+    shared: dict[str, ScoreStatistic] = {}
+    folds = assign_folds(rows.clusters, stream(probing.root, "folds"))
+    for attribute in rows.attributes:
+        known = known_rows(attribute)
+        whole = bool(known.all())
+        cell = _Cell(
+            acts_nd if whole else acts_nd[known],
+            everything if whole else whiten(acts_nd[known]),
+            attribute,
+            known,
+            folds[known],
+            rows.clusters[known],
+            probing,
+            shared if whole else {},
+        )
+        numbers = cell.measure(placebos.get(attribute.name))
+        out.numbers.setdefault("cells", {}).setdefault(attribute.name, {})[site] = numbers
+        for what, array in cell.arrays.items():
+            if what.endswith("influence"):
+                full = np.zeros(len(known))
+                full[known] = array
+                array = full
+            out.arrays[cell_key(attribute.name, site, what)] = array
+
+
+class _Cell:
+    """One attribute at one site."""
+
+    def __init__(
+        self,
+        acts_nd: NDArray[Any],
+        whitened: Whitened,
+        attribute: Attribute,
+        known: Bools,
+        folds: Ints,
+        clusters: Ints,
+        probing: Probing,
+        shared: dict[str, ScoreStatistic],
+    ) -> None:
+        self.acts, self.whitened, self.probing, self.shared = acts_nd, whitened, probing, shared
+        self.known, self.folds, self.clusters = known, folds, clusters
+        self.groups = clusters_if_any(clusters)
+        self.name, self.classes = attribute.name, classes_of(attribute)
+        codes = np.asarray(attribute.codes)[known]
+        self.labels: NDArray[Any] = codes.astype(np.float64) if self.classes == 0 else ordered_codes(codes.astype(np.int64), self.classes)
+        self.arrays: dict[str, NDArray[Any]] = {}
+
+    def measure(self, placebos_nm: NDArray[Any] | None) -> dict[str, Any]:
+        """All channels of the cell as numbers."""
+        cell: dict[str, Any] = {
+            "n": len(self.labels),
+            "rank": self.whitened.z_nr.shape[1],
+            "constant": self.whitened.constant,
+            "dropped": self.whitened.dropped,
+            "reason": None,
+        }
+        if self.whitened.z_nr.shape[1] == 0:
+            # A site that is constant carries nothing: that is a measured zero, not a missing value.
+            return {**cell, "silent": True}
+        try:
+            if self.classes == 0:
+                score = cross_fit_values(self.whitened.z_nr, self.labels, self.folds)
+            else:
+                score = cross_fit_classes(self.whitened.z_nr, self.labels, self.classes, self.folds)
+        except TooFewRowsError as error:
+            return {**cell, "reason": str(error)}
+        linear = self._linear(placebos_nm if placebos_nm is None else placebos_nm[self.known])
+        cell["linear"] = {**linear, "raw": score.leak, "unweighted": score.unweighted, "auroc": score.auroc, "ridge": score.ridge}
+        if self.probing.nonlinear:
+            cell["nonlinear"] = self._nonlinear(score.offset_nk)
+        if self.name in self.probing.strata:
+            cell["beyond"] = self._beyond(self.probing.strata[self.name])
+        return cell
+
+    def _target(self, labels: NDArray[Any], groups: Ints | None, strata: Ints | None = None) -> Target:
+        if self.classes == 0:
+            return Target.of_values(labels, groups)
+        return Target.of_codes(labels, self.classes, groups, strata)
+
+    def _streams(self, channel: str) -> Any:
+        return lambda purpose: stream(self.probing.root, "probe", channel, purpose)
+
+    def _linear(self, placebos_nm: NDArray[Any] | None) -> dict[str, Any]:
+        statistic = self.shared.setdefault("linear", ScoreStatistic(self.whitened.rows, "linear"))
+        target, streams = self._target(self.labels, self.groups), self._streams("linear")
+        test = planted_test(statistic, target, self.probing.margins.leak, streams, permutations=self.probing.permutations)
+        self._keep("linear", test)
+        relayed: list[float] = []
+        if placebos_nm is not None and test.curve is not None:
+            relayed = [test.curve.calibrate(float(score))[0] for score in statistic.of_labels(placebos_nm, self.classes)]
+        return {**_numbers(test), "placebo": relayed, "negative": self._negative(statistic, target, test)}
+
+    def _negative(self, statistic: ScoreStatistic, target: Target, test: PlantedTest) -> float:
+        """Tail probability of a permuted attribute: the instrument must find nothing there."""
+        rng = self._streams("linear")("negative control")
+        if self.groups is None:
+            labels = rng.permutation(self.labels)[:, None]
+            score = float(statistic.of_labels(labels, self.classes)[0])
+            return tail_probability(score, test.null)
+        # Whole clusters keep their labels' pattern; each turns its sign.
+        columns = [statistic.prepare(column) for column in indicator_columns(target.labels_n[:, None], target.classes)]
+        signs = flipped(self.groups, len(self.labels), 1, rng)
+        return tail_probability(float(sum(statistic.of_prepared(signs * e).scores_m[0] for e in columns)), test.null)
+
+    def _nonlinear(self, offset_nk: Floats) -> dict[str, Any]:
+        used = self._affordable()
+        if used is None:
+            statistic = self.shared.setdefault("nonlinear", ScoreStatistic(self.whitened.rows, "nonlinear"))
+            test = self._quadratic(statistic, self.labels, self.groups)
+        else:
+            statistic = ScoreStatistic(whiten(self.acts[used]).rows, "nonlinear")
+            test = self._quadratic(statistic, self.labels[used], None if self.groups is None else self.groups[used])
+        self._keep("nonlinear", test, used)
+        rows = self._some_rows(MAX_ROWS)
+        seed = integer_seed(self.probing.root, "readers")
+        gains = flexible_gains(
+            self.whitened.z_nr,
+            self.labels,
+            self.classes,
+            self.folds,
+            offset_nk,
+            seed=seed,
+            rows_n=rows,
+            budget=self.probing.budget,
+            readers=self.probing.readers,
+        )
+        return {
+            **_numbers(test),
+            "rows": len(self.labels) if used is None else int(used.sum()),
+            "readers": [self._reader(gain) for gain in gains],
+        }
+
+    def _reader(self, gain: Gain) -> dict[str, Any]:
+        if gain.influence_n is not None:
+            self.arrays[f"{gain.name} influence"] = gain.influence_n
+        return {"name": gain.name, "gain": gain.gain, "auroc": gain.auroc, "skipped": gain.skipped}
+
+    def _quadratic(self, statistic: ScoreStatistic, labels: NDArray[Any], groups: Ints | None) -> PlantedTest:
+        target, streams = self._target(labels, groups), self._streams("nonlinear")
+        return planted_test(statistic, target, self.probing.margins.nonlinear, streams, permutations=self.probing.permutations)
+
+    def _affordable(self) -> Bools | None:
+        """Rows that the quadratic test can afford; ``None`` for all."""
+        rank = self.whitened.z_nr.shape[1]
+        if rank * (rank + 1) < len(self.labels):
+            return None
+        columns = _QUADRATIC_COLUMNS * (1 if self.classes <= 2 else self.classes)
+        most = int(np.sqrt(MOST_WORK / (2 * (columns + rank))))
+        return None if len(self.labels) <= most else self._some_rows(most)
+
+    def _some_rows(self, most: int) -> Bools:
+        """Whole clusters, at random, up to ``most`` rows."""
+        if len(self.labels) <= most:
+            return np.ones(len(self.labels), dtype=bool)
+        ids = np.unique(self.clusters, return_inverse=True)[1]
+        order = stream(self.probing.root, "rows", most).permutation(int(ids.max()) + 1)
+        chosen = order[np.cumsum(np.bincount(ids)[order]) <= most]
+        return np.asarray(np.isin(ids, chosen))
+
+    def _beyond(self, strata: Strata) -> dict[str, Any]:
+        everything = Strata(strata.codes_n[self.known], None if strata.features_nb is None else strata.features_nb[self.known])
+        used = everything.codes_n >= 0
+        part = Strata(everything.codes_n[used], None if everything.features_nb is None else everything.features_nb[used])
+        found = self._within(part, part.residual(np.asarray(self.acts[used], dtype=np.float64)), used, PERMUTED_WITHIN)
+        if found is None:
+            return {"reason": "the site is constant within what is conditioned on", "silent": True}
+        test, raw, place = found
+        influence = np.zeros(len(used))
+        influence[place] = test.influence_n
+        self.arrays["beyond influence"], self.arrays["beyond null"] = influence, test.null
+        numbers = {**_numbers(test), "rows": int(used.sum()), "raw": raw, "control": None}
+        random = part.random_features(stream(self.probing.root, "random features"))
+        if random is not None:
+            control = self._within(part, part.residual(random), used, PERMUTED_WITHIN)
+            numbers["control"] = 0.0 if control is None else control[0].leak
+            if numbers["control"] >= self.probing.margins.leak:
+                numbers["reason"] = (
+                    "the control failed: random features of what is conditioned on show the attribute too, so the baseline is too weak"
+                )
+        return numbers
+
+    def _within(self, strata: Strata, acts_nd: Floats, used: Bools, permutations: int) -> tuple[PlantedTest, float, Ints] | None:
+        """Planted test within strata, the first-order gain, and the row that each influence belongs to."""
+        rows, order = whiten_within(acts_nd, strata.codes_n)
+        if rows.rank == 0:
+            return None
+        place = np.flatnonzero(used)[order]
+        dense = np.unique(strata.codes_n[order], return_inverse=True)[1].astype(np.int64)
+        target = self._target(self.labels[place], None if self.groups is None else self.groups[place], dense)
+        statistic = ScoreStatistic(rows, "linear")
+        test = planted_test(statistic, target, self.probing.margins.leak, self._streams("beyond"), permutations=permutations)
+        return test, first_order_gain(statistic, target, self.folds[place]), place
+
+    def _keep(self, channel: str, test: PlantedTest, used: Bools | None = None) -> None:
+        influence = np.zeros(len(self.labels))
+        influence[slice(None) if used is None else used] = test.influence_n
+        self.arrays[f"{channel} influence"], self.arrays[f"{channel} null"] = influence, test.null
+
+
+def _numbers(test: PlantedTest) -> dict[str, Any]:
+    return {
+        "score": test.score,
+        "leak": test.leak,
+        "low": test.low,
+        "high": test.high,
+        "p_present": test.p_present,
+        "p_absent": test.p_absent,
+        "families": {name: list(pair) for name, pair in test.families.items()},
+        "null_p": test.null_p,
+        "null_high": test.null_high,
+        "detection_limit": test.detection_limit,
+        "found": test.found,
+        "rows_needed": test.rows_needed,
+        "reason": test.reason,
+    }

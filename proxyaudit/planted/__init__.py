@@ -1,0 +1,13 @@
+"""Planted worlds: bare activations whose leak of a sensitive attribute is known by construction.
+
+The self-test, the tests and the committed study run audits on them and count false verdicts. Two ways of
+planting give an exact truth. Labels drawn from given activations, ``a ~ softmax(c + beta f(h))``, with
+``beta`` solved on the rows at hand, hold for any activations. Activations shifted by a class hold for
+Gaussian ones only, where the leak is an integral. The module trusts no other part of the audit, so that a
+defect there cannot hide in the truth as well.
+"""
+
+from proxyaudit.planted.construction import World
+from proxyaudit.planted.worlds import ABSENT, PRESENT, WORLDS, draw_world, make_world, sample_case
+
+__all__ = ["ABSENT", "PRESENT", "WORLDS", "World", "draw_world", "make_world", "sample_case"]

@@ -1,0 +1,351 @@
+"""Presence and absence of one attribute at one site: the observed score statistic among planted ones.
+
+*Absent* where nearly every plant at the margin scores higher, in every family; *present* where nearly none does, and
+a permutation of the labels does not reach it either. What lies between is *unknown*, with the rows that would settle it.
+
+Rows that stand alone are planted by drawing labels. Beside them, and alone where rows belong together, stand
+plants on the attribute's own noise: its residuals with random signs (one sign for each cluster) plus the planted excess
+probability, which keeps whatever pattern the attribute has within clusters and classes of unequal covariance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns, permuted
+from proxyaudit.stats.directions import (
+    LINEAR_FAMILIES,
+    QUADRATIC_FAMILIES,
+    Rows,
+    least_favourable,
+    linear_directions,
+    quadratic,
+)
+from proxyaudit.stats.nulls import permutation_p
+from proxyaudit.stats.spike_in import Plant, Prior, plant_values, plants_at_leak
+from proxyaudit.stats.standard_curve import StandardCurve, fit_curve, tail_counts
+
+Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
+Ints = NDArray[np.int64]
+Streams = Callable[[str], np.random.Generator]
+
+PLANTS = 199
+CURVE_PLANTS = 50
+PERMUTATIONS = 999
+_STRENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+_STRONGEST = 0.9
+_SEVERAL_DIRECTIONS = 40  # distinct directions of an attribute with several classes, each drawn several times
+_AT_ONCE = 512
+_QUADRATIC_PERMUTATIONS = 499  # each costs as much as rows have pairs
+
+
+@dataclass(frozen=True)
+class Target:
+    """Labels of one attribute on whitened rows.
+
+    Attributes:
+        labels_n: Codes from 0, or numbers.
+        classes: Number of classes; 0 for numbers.
+        prior: Rates of the classes; ``None`` for numbers.
+        clusters_n: Rows that belong together; ``None`` where every row stands alone.
+    """
+
+    labels_n: NDArray[np.generic]
+    classes: int
+    prior: Prior | None
+    clusters_n: Ints | None = None
+
+    @staticmethod
+    def of_codes(codes_n: Ints, classes: int, clusters_n: Ints | None = None, strata_n: Ints | None = None) -> Target:
+        """A categorical attribute with the rates that it has, within strata if there are any."""
+        return Target(codes_n, classes, Prior.of_codes(codes_n, classes, strata_n), clusters_n)
+
+    @staticmethod
+    def of_values(values_n: Floats, clusters_n: Ints | None = None) -> Target:
+        """A continuous attribute."""
+        return Target(np.asarray(values_n, dtype=np.float64), 0, None, clusters_n)
+
+
+@dataclass(frozen=True)
+class PlantedTest:
+    """What the planted comparison says.
+
+    Attributes:
+        score: Observed statistic.
+        p_present: Largest over families of the share of plants at the margin that score as high.
+        p_absent: Largest over families of the share that score as low.
+        families: The two p-values of each family.
+        null: Statistics under permuted labels (or turned signs), shape ``(R,)``.
+        null_p: Share of them that score as high.
+        leak: Calibrated leak; ``low`` and ``high`` its 95 % interval.
+        low: Lower end.
+        high: Upper end.
+        influence_n: Influence of each row on the calibrated leak, scaled to its whole sampling variance.
+        detection_limit: Smallest leak that 95 % of plants show beyond the null; ``None`` if not even the strongest do.
+        null_high: 95th percentile of the null, as a leak.
+        found: Share of plants at once and twice the margin that exceed the null's 95th percentile.
+        rows_needed: Rows with which an absent attribute would be called absent in 95 % of cases.
+        curve: The standard curve.
+        reason: Why nothing could be decided.
+    """
+
+    score: float
+    p_present: float
+    p_absent: float
+    families: dict[str, tuple[float, float]]
+    null: Floats
+    null_p: float
+    leak: float
+    low: float
+    high: float
+    influence_n: Floats
+    detection_limit: float | None
+    null_high: float
+    found: dict[str, float]
+    rows_needed: int | None
+    curve: StandardCurve | None
+    reason: str | None = None
+    extras: dict[str, Floats] = field(default_factory=dict)
+
+
+def planted_test(
+    statistic: ScoreStatistic,
+    target: Target,
+    margin: float,
+    streams: Streams,
+    *,
+    plants: int = PLANTS,
+    permutations: int = PERMUTATIONS,
+    level: float = 0.95,
+) -> PlantedTest:
+    """Compare an attribute's score statistic with planted ones.
+
+    Args:
+        statistic: The statistic on the site's rows.
+        target: The attribute on the same rows.
+        margin: Leak that matters.
+        streams: Gives a generator for each purpose; equal purposes give equal draws, so that sites and models are paired.
+        plants: Plants in each family.
+        permutations: Size of the null.
+        level: Of the interval.
+    """
+    rows = statistic.rows
+    prepared = [statistic.prepare(columns) for columns in indicator_columns(target.labels_n[:, None], target.classes)]
+    if rows.rank == 0 or not any(e.any() for e in prepared):
+        return _nothing_there(rows.n, permutations)
+    if statistic.channel == "nonlinear":
+        permutations = min(permutations, _QUADRATIC_PERMUTATIONS)
+    scored = [statistic.of_prepared(e) for e in prepared]
+    score = float(sum(s.scores_m[0] for s in scored))
+    planter = _Planter(statistic, target, prepared, streams)
+    null = planter.null(permutations)
+    null_high = float(np.quantile(null, 0.95))
+    families, at_margin, missing = {}, [], []
+    for family, wild in planter.families():
+        planted = planter.plant(family, margin, plants, wild=wild)
+        if planted is None:
+            missing.append(family)
+            continue
+        families[f"{family}, own noise" if wild else family] = tail_counts(score, planted)
+        at_margin.append(planted)
+    if not any(name.startswith("isotropic") for name in families):
+        return _nothing_there(rows.n, permutations, reason="no direction can carry a leak of the margin on these rows")
+    leaks, scores = [0.0], [null]
+    for times in _STRENGTHS:
+        leak = margin * times
+        if leak > _STRONGEST and len(leaks) > 3:
+            break
+        planted = planter.plant("isotropic", min(leak, _STRONGEST), CURVE_PLANTS, wild=planter.wild_only)
+        if planted is not None:
+            leaks.append(min(leak, _STRONGEST))
+            scores.append(planted)
+    curve = fit_curve(leaks, scores)
+    leak, low, high = curve.calibrate(score, level)
+    twice = scores[leaks.index(2 * margin)] if 2 * margin in leaks else scores[-1]
+    return PlantedTest(
+        score=score,
+        p_present=max(p for p, _ in families.values()),
+        p_absent=max(p for _, p in families.values()),
+        families=families,
+        null=null,
+        null_p=permutation_p(score, null),
+        leak=leak,
+        low=low,
+        high=high,
+        influence_n=_influence(sum((s.shares_n for s in scored), np.zeros(rows.n)), curve, leak, target.clusters_n),
+        detection_limit=curve.detection_limit(null_high),
+        null_high=max(curve.calibrate(null_high)[0], 0.0),
+        found={"1": min(float((p > null_high).mean()) for p in at_margin), "2": float((twice > null_high).mean())},
+        rows_needed=curve.rows_needed(rows.n, margin),
+        curve=curve,
+    )
+
+
+def _nothing_there(n: int, permutations: int, reason: str = "the site, or the attribute, is constant") -> PlantedTest:
+    nothing = {"1": 0.0, "2": 0.0}
+    null = np.zeros(permutations)
+    return PlantedTest(0.0, 1.0, 1.0, {}, null, 1.0, 0.0, 0.0, 0.0, np.zeros(n), None, 0.0, nothing, None, None, reason)
+
+
+def _influence(shares_n: Floats, curve: StandardCurve, leak: float, clusters_n: Ints | None) -> Floats:
+    """Row influences on the calibrated leak: their shape from the score, their whole variance from the curve."""
+    shares = shares_n - shares_n.mean()
+    sums = shares if clusters_n is None else np.bincount(np.unique(clusters_n, return_inverse=True)[1], weights=shares)
+    spread = float(np.sqrt(sums @ sums))
+    return np.asarray(shares * (curve.sd_of_leak(leak) / spread)) if spread > 0 else np.zeros(len(shares))
+
+
+class _Planter:
+    """Planted scores of one attribute at one site."""
+
+    def __init__(self, statistic: ScoreStatistic, target: Target, prepared: list[Singles], streams: Streams) -> None:
+        self.statistic, self.target, self.prepared, self.streams = statistic, target, prepared, streams
+        self.rows: Rows = statistic.rows
+        # Labels drawn row by row would lack the attribute's pattern within clusters.
+        self.wild_only = target.clusters_n is not None
+        self.heavy: Singles | None = None
+        self.heavy_leak = 0.0
+        self.plants: dict[tuple[str, float, int], list[Plant | None]] = {}
+
+    def families(self) -> list[tuple[str, bool]]:
+        """Families to compare with, each with whether its noise is the attribute's own."""
+        names = list(LINEAR_FAMILIES if self.statistic.channel == "linear" else QUADRATIC_FAMILIES)
+        if self.target.classes == 0 and "heavy" in names:
+            names.remove("heavy")  # R squared and the statistic are one and the same: no direction is less favourable
+        if self.wild_only:
+            return [(name, True) for name in names]
+        return [*((name, False) for name in names), *((name, True) for name in names if name in ("isotropic", "heavy"))]
+
+    def null(self, count: int) -> Floats:
+        """Statistics of permuted labels; of turned signs where rows belong together."""
+        rng = self.streams("permutations")
+        if self.wild_only:
+            return self._own_noise(None, count, rng)
+        parts = []
+        for start in range(0, count, _AT_ONCE):
+            labels = permuted(self.rows, _small(self.target.labels_n), min(_AT_ONCE, count - start), rng)
+            parts.append(self.statistic.of_labels(labels, self.target.classes))
+        return np.concatenate(parts)
+
+    def plant(self, family: str, leak: float, count: int, *, wild: bool) -> Floats | None:
+        """Statistics of ``count`` plants, or ``None`` where the family cannot carry the leak."""
+        if self.target.classes == 0:
+            return self._plant_values(family, leak, count, wild)
+        found = self._class_plants(family, leak, count)
+        usable = [plant for plant in found if plant is not None]
+        if not usable:
+            return None
+        rng = self.streams(f"draws {family}" + (", own noise" if wild else ""))
+        if wild:
+            # Columns in turn use the plants in turn.
+            width = min(count, len(usable))
+            means = [np.stack([self._excess(usable[i], k) for i in range(width)], axis=1) for k in self._classes()]
+            return self._own_noise([m[:, np.arange(count) % m.shape[1]] for m in means], count, rng)
+        each = -(-count // len(usable))
+        labels = np.concatenate([plant.draw_many(each, rng) for plant in usable], axis=1)
+        labels = labels[:, np.argsort(np.arange(labels.shape[1]) % each, kind="stable")[:count]]
+        return np.concatenate(
+            [self.statistic.of_labels(labels[:, start : start + _AT_ONCE], self.target.classes) for start in range(0, count, _AT_ONCE)]
+        )
+
+    def _classes(self) -> list[int]:
+        return [1] if self.target.classes == 2 else list(range(self.target.classes))
+
+    def _excess(self, plant: Plant, k: int) -> Singles:
+        prior = self.target.prior
+        assert prior is not None
+        known = np.exp(prior.log_nk[:, k])
+        spread = np.sqrt(float(((np.asarray(self.target.labels_n) == k) - known).var()))
+        return np.asarray((plant.probabilities_nk[:, k] - known) / max(spread, 1e-9), dtype=np.float32)
+
+    def _own_noise(self, means: list[Singles] | None, count: int, rng: np.random.Generator) -> Floats:
+        """Statistics of the attribute's residuals with turned signs, plus planted means (one matrix for each class column)."""
+        scores = np.zeros(count)
+        for start in range(0, count, _AT_ONCE):
+            part = slice(start, min(start + _AT_ONCE, count))
+            signs = flipped(self.target.clusters_n, self.rows.n, part.stop - part.start, rng)
+            for index, e in enumerate(self.prepared):
+                columns = signs * e
+                if means is not None:
+                    mean = means[index][:, part]
+                    if self.statistic.channel == "nonlinear":
+                        mean = self.rows.residual(mean)
+                    size = np.minimum((mean**2).mean(axis=0), np.float32(0.99))
+                    columns = columns * np.sqrt(1 - size) + mean
+                scores[part] += self.statistic.of_prepared(columns).scores_m
+        return scores
+
+    def _directions(self, family: str, count: int, rng: np.random.Generator) -> Singles | None:
+        if self.statistic.channel == "nonlinear":
+            found = quadratic(self.rows, family, count, rng)
+            found = found[:, found.any(axis=0)]
+            return found if found.shape[1] else None
+        if family == "heavy":
+            return None if self.heavy is None else np.repeat(self.heavy[:, None], count, axis=1)
+        return linear_directions(self.rows, family, count, rng)
+
+    def _class_plants(self, family: str, leak: float, count: int) -> list[Plant | None]:
+        """Plants of a family at a leak; those of few directions are made once and drawn often."""
+        if (family, leak, count) not in self.plants:
+            self.plants[family, leak, count] = self._make_plants(family, leak, count)
+        return self.plants[family, leak, count]
+
+    def _make_plants(self, family: str, leak: float, count: int) -> list[Plant | None]:
+        prior, classes = self.target.prior, self.target.classes
+        assert prior is not None
+        if family == "heavy":
+            self.heavy = least_favourable(self.rows, prior, leak, self.streams("least favourable"))
+        rng = self.streams(f"directions {family}")
+        few = (family in ("low", "high", "heavy", "norm") and self.statistic.channel == "linear") or family == "norm"
+        if classes == 2:
+            found = self._directions(family, (1 if family in ("heavy", "norm") else 2) if few else count, rng)
+            if found is None:
+                return []
+            if few and family in ("low", "high"):
+                found = np.stack([found[:, 0], -found[:, 0]], axis=1)
+            if family == "norm":
+                found = np.concatenate([found, -found], axis=1)
+            return plants_at_leak(found, prior, leak)
+        distinct = min(count, 8 if few else _SEVERAL_DIRECTIONS)
+        found = self._directions(family, distinct * (classes - 1), rng)
+        if found is None:
+            return []
+        return plants_at_leak(_class_scores(found, classes, distinct, shared=few, rng=rng), prior, leak)
+
+    def _plant_values(self, family: str, leak: float, count: int, wild: bool) -> Floats | None:
+        found = self._directions(family, count, self.streams(f"directions {family}"))
+        if found is None:
+            return None
+        found = found[:, np.arange(count) % found.shape[1]]
+        rng = self.streams(f"draws {family}" + (", own noise" if wild else ""))
+        if wild:
+            return self._own_noise([found * np.float32(np.sqrt(leak))], count, rng)
+        noise = permuted(self.rows, self.prepared[0][:, 0], count, rng)
+        return self.statistic.of_labels(plant_values(found, noise, leak), 0)
+
+
+def _class_scores(found_nm: Singles, classes: int, distinct: int, *, shared: bool, rng: np.random.Generator) -> Singles:
+    """Scores ``(n, K, distinct)`` of several classes: a direction for each class but the first, or one shared by all."""
+    n = len(found_nm)
+    scores = np.zeros((n, classes, distinct), dtype=np.float32)
+    for index in range(distinct):
+        order = rng.permutation(classes)
+        if shared:
+            # One class against the rest, or all classes in a row.
+            weights = np.zeros(classes) if index % 2 == 0 else np.arange(classes) / (classes - 1)
+            if index % 2 == 0:
+                weights[0] = 1.0
+            scores[:, order, index] = found_nm[:, index % found_nm.shape[1]][:, None] * weights.astype(np.float32)
+        else:
+            columns = np.arange(index * (classes - 1), (index + 1) * (classes - 1)) % found_nm.shape[1]
+            scores[:, order[1:], index] = found_nm[:, columns]
+    return scores
+
+
+def _small(labels_n: NDArray[np.generic]) -> NDArray[np.generic]:
+    return labels_n.astype(np.int8) if labels_n.dtype.kind in "iu" else labels_n.astype(np.float32)

@@ -1,0 +1,280 @@
+"""How easily a linear reader gets an attribute out: codelength, few-shot curve, selectivity. No verdict rests on these.
+
+All three read whitened rows with :func:`~proxyaudit.probes.logistic.fit_logistic`, every problem of one function in
+one batch, on a deterministic subsample of whole clusters. They are for classes; for a continuous attribute, or where a class
+has too few rows, the numbers are ``None`` and ``reason`` says why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import gammaln
+
+from proxyaudit.probes.crossfit import FEWEST_ROWS, auroc
+from proxyaudit.probes.logistic import fit_logistic
+from proxyaudit.seeding import stream
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+PORTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0)  # of the rows (Voita & Titov 2020)
+SIZES = (16, 32, 64, 128, 256, 512, 1024)
+_RIDGES = (1.0, 0.1, 0.01)
+_CONTROL_RIDGE = 0.01
+_TOLERANCE = 1e-3  # duality gap in nats
+_CONTINUOUS = "for classes only; the attribute is continuous"
+
+
+@dataclass(frozen=True)
+class Codelength:
+    """Online (prequential) codelength of the labels given the rows.
+
+    Attributes:
+        bits: Length of the online code of all labels.
+        uniform_bits: Length under the uniform code, ``rows * log2 K``.
+        label_bits: Length under a code that learns the base rates only (Krichevsky & Trofimov 1981): a rare class
+            compresses well without any rows.
+        compression: ``uniform_bits / bits``; 1 means that the rows do not help.
+        rows: Number of labels coded.
+        reason: Why there is no number, or ``None``.
+    """
+
+    bits: float | None
+    uniform_bits: float | None
+    label_bits: float | None
+    compression: float | None
+    rows: int
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class FewShotCurve:
+    """What a linear reader finds after few labelled rows.
+
+    Attributes:
+        sizes: Rows in training, equally many of each class; sizes for which a class has too few rows are left out.
+        leaks: Class-balanced V-information on the held-out rows as a fraction of log2 K, mean over draws.
+        aurocs: Area under the ROC curve (mean of one against the rest for several classes), mean over draws.
+        held_out: Number of held-out rows, the same for all sizes and draws.
+        draws: Number of training draws.
+        reason: Why there is no curve, or ``None``.
+    """
+
+    sizes: tuple[int, ...]
+    leaks: tuple[float, ...]
+    aurocs: tuple[float, ...]
+    held_out: int
+    draws: int
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Selectivity:
+    """Accuracy on the attribute and on a control task that only memory can solve.
+
+    Attributes:
+        accuracy: Class-balanced accuracy on the attribute, on rows not trained on; chance is 1/K.
+        control_accuracy: The same on random labels that are constant within a type, mean over draws.
+        selectivity: ``accuracy - control_accuracy``.
+        repeated: Share of rows whose type has other rows. Where it is 0 the control cannot exceed chance.
+        reason: Why there is no number, or ``None``.
+    """
+
+    accuracy: float | None
+    control_accuracy: float | None
+    selectivity: float | None
+    repeated: float | None
+    reason: str | None = None
+
+
+def online_codelength(
+    z_nr: Floats, codes_n: Ints, classes: int, clusters_n: Ints, *, seed: int, max_rows: int = 4000, portions: tuple[float, ...] = PORTIONS
+) -> Codelength:
+    """Code the labels block by block, each with a reader trained on all blocks before it (Voita & Titov 2020).
+
+    Blocks end between clusters. The ridge of a block is the one with the shortest code so far, so the code could be decoded.
+    Until every class has three rows, labels are sent with the code that learns base rates only.
+
+    Args:
+        z_nr: Whitened rows, shape ``(n, r)``.
+        codes_n: Classes 0..K-1, -1 where missing.
+        classes: Number of classes K; 0 for a continuous attribute, which has no code.
+        clusters_n: Cluster of each row; clusters are sent whole, in random order.
+        seed: Root of the order.
+        max_rows: Most labels coded.
+        portions: Ends of the blocks as shares of the rows, rising to 1.
+    """
+    rows, reason = _sample(codes_n, classes, clusters_n, max_rows, stream(seed, "codelength"))
+    if reason is not None:
+        return Codelength(None, None, None, None, len(rows), reason)
+    codes, n = codes_n[rows], len(rows)
+    z = torch.as_tensor(z_nr[rows], dtype=torch.float32)
+    last = np.append(np.flatnonzero(np.diff(clusters_n[rows])), n - 1) + 1  # where a cluster ends
+    ends = np.unique([int(last[np.searchsorted(last, min(max(1, round(share * n)), n))]) for share in portions])
+    blocks = [(int(a), int(b)) for a, b in pairwise(ends)]
+    ready = [(a, b) for a, b in blocks if np.bincount(codes[:a], minlength=classes).min() >= FEWEST_ROWS]
+
+    bits = _label_bits(codes[: ready[0][0]] if ready else codes, classes)
+    if ready:
+        weights = torch.stack([(torch.arange(n) < a) / a for a, _ in ready], dim=1)
+        ridges = torch.tensor(_RIDGES).repeat(len(ready))
+        target = _one_hot(codes, classes)[:, :, None].expand(-1, -1, len(ridges))
+        fit = fit_logistic(z, target, weights.repeat_interleave(len(_RIDGES), dim=1), ridges, tolerance=_TOLERANCE)
+        surprisals = -_log2_probabilities(fit.logits(z))[np.arange(n), codes].reshape(n, len(ready), len(_RIDGES))
+        so_far = np.zeros(len(_RIDGES))
+        for index, (a, b) in enumerate(ready):
+            lengths = surprisals[a:b, index].sum(axis=0)
+            bits += float(lengths[so_far.argmin()])
+            so_far += lengths
+    uniform = n * float(np.log2(classes))
+    return Codelength(bits, uniform, _label_bits(codes, classes), uniform / max(bits, 1e-9), n)
+
+
+def few_shot_curve(
+    z_nr: Floats,
+    codes_n: Ints,
+    classes: int,
+    clusters_n: Ints,
+    *,
+    seed: int,
+    sizes: tuple[int, ...] = SIZES,
+    draws: int = 5,
+    max_rows: int = 6000,
+) -> FewShotCurve:
+    """Train on 16 to 1024 rows, equally many of each class, and score on fixed held-out rows.
+
+    A third of the rows, in whole clusters, is held out. The training rows of a draw are nested over sizes. The ridge is
+    ``r / m``, the prior under which the logit has unit variance: m rows are too few to choose one, and the held-out rows must not.
+
+    Args:
+        z_nr: Whitened rows, shape ``(n, r)``.
+        codes_n: Classes 0..K-1, -1 where missing.
+        classes: Number of classes K; 0 for a continuous attribute, which has no curve.
+        clusters_n: Cluster of each row; no cluster is both trained on and held out.
+        seed: Root of the draws.
+        sizes: Training rows m.
+        draws: Training draws per size.
+        max_rows: Most rows used.
+    """
+    rng = stream(seed, "few-shot")
+    rows, reason = _sample(codes_n, classes, clusters_n, max_rows, rng)
+    if reason is not None:
+        return FewShotCurve((), (), (), 0, draws, reason)
+    started = np.concatenate([[0], np.cumsum(np.diff(clusters_n[rows]) != 0)])
+    outside = started >= started[len(rows) // 3]
+    held, pool = rows[~outside], rows[outside]
+    fewest, scored = (int(np.bincount(codes_n[part], minlength=classes).min()) for part in (pool, held))
+    fitting = [m for m in sizes if 1 <= m // classes <= fewest]
+    if not fitting or scored < FEWEST_ROWS:
+        return FewShotCurve((), (), (), len(held), draws, "a class has too few rows to train on and to hold out")
+    codes = codes_n[pool]
+    weights = np.zeros((len(pool), draws, len(fitting)))
+    for draw in range(draws):
+        for k in range(classes):
+            order = rng.permutation(np.flatnonzero(codes == k))
+            for index, m in enumerate(fitting):
+                weights[order[: m // classes], draw, index] = 1 / (classes * (m // classes))
+    drawn = (weights > 0).any(axis=(1, 2))
+    z = torch.as_tensor(z_nr[pool[drawn]], dtype=torch.float32)
+    ridges = torch.tensor([z.shape[1] / m for m in fitting], dtype=torch.float32).repeat(draws)
+    target = _one_hot(codes[drawn], classes)[:, :, None].expand(-1, -1, len(ridges))
+    columns = torch.as_tensor(weights[drawn].reshape(len(z), -1), dtype=torch.float32)
+    fit = fit_logistic(z, target, columns, ridges, tolerance=_TOLERANCE)
+    log_p = _log2_probabilities(fit.logits(torch.as_tensor(z_nr[held], dtype=torch.float32)))
+    truth = codes_n[held]
+    surprisal = np.stack([-log_p[truth == k, k].mean(axis=0) for k in range(classes)]).mean(axis=0)
+    leaks = (1 - surprisal / np.log2(classes)).reshape(draws, -1).mean(axis=0)
+    areas = np.array([_area(log_p[..., p], truth, classes) for p in range(len(ridges))]).reshape(draws, -1).mean(axis=0)
+    return FewShotCurve(tuple(fitting), tuple(map(float, leaks)), tuple(map(float, areas)), len(held), draws)
+
+
+def selectivity(
+    z_nr: Floats, codes_n: Ints, classes: int, types_n: Ints, *, seed: int, draws: int = 5, max_rows: int = 4000
+) -> Selectivity:
+    """Accuracy on the attribute minus accuracy on a control task (Hewitt & Liang 2019).
+
+    The control gives every type (word, author, template, identical rows) one random label at the attribute's base rates. As in
+    the paper, rows of one type are in training and among the scored on purpose: what the reader can do there is memory. Two halves of
+    rows, each scored by the reader of the other; ridge and weights are the same for attribute and control.
+
+    Args:
+        z_nr: Whitened rows, shape ``(n, r)``.
+        codes_n: Classes 0..K-1, -1 where missing.
+        classes: Number of classes K; 0 for a continuous attribute, which has no selectivity.
+        types_n: Type of each row.
+        seed: Root of the control labels and the halves.
+        draws: Number of control tasks.
+        max_rows: Most rows used.
+    """
+    rng = stream(seed, "selectivity")
+    rows, reason = _sample(codes_n, classes, types_n, max_rows, rng)
+    if reason is not None:
+        return Selectivity(None, None, None, None, reason)
+    codes, n = codes_n[rows], len(rows)
+    types = np.unique(types_n[rows], return_inverse=True)[1]
+    rates = np.bincount(codes, minlength=classes) / n
+    labels = np.column_stack([codes, *(rng.choice(classes, size=types.max() + 1, p=rates)[types] for _ in range(draws))])
+    half = rng.permutation(n) % 2
+    counts = np.array([[np.bincount(column[half == h], minlength=classes) for h in (0, 1)] for column in labels.T])
+    usable = np.flatnonzero(counts.min(axis=(1, 2)) >= FEWEST_ROWS)
+    if len(usable) < 2 or usable[0] != 0:
+        return Selectivity(None, None, None, None, f"a class has fewer than {FEWEST_ROWS} rows in half of the rows")
+    z = torch.as_tensor(z_nr[rows], dtype=torch.float32)
+    weights = np.stack([(half == h) / (classes * counts[c, h][labels[:, c]]) for c in usable for h in (0, 1)], axis=1)
+    target = torch.stack([_one_hot(labels[:, c], classes) for c in usable for _ in (0, 1)], dim=2)
+    ridges = torch.full((weights.shape[1],), _CONTROL_RIDGE)
+    logits = fit_logistic(z, target, torch.as_tensor(weights, dtype=torch.float32), ridges, tolerance=_TOLERANCE).logits(z)
+    guesses = _log2_probabilities(logits).argmax(axis=1).reshape(n, len(usable), 2)[np.arange(n), :, 1 - half]
+    right = guesses == labels[:, usable]
+    accuracy = [float(np.mean([right[labels[:, c] == k, i].mean() for k in range(classes)])) for i, c in enumerate(usable)]
+    control = float(np.mean(accuracy[1:]))
+    repeated = float((np.bincount(types)[types] > 1).mean())
+    return Selectivity(accuracy[0], control, accuracy[0] - control, repeated)
+
+
+def _sample(codes_n: Ints, classes: int, clusters_n: Ints, max_rows: int, rng: np.random.Generator) -> tuple[Ints, str | None]:
+    """Rows of whole clusters in random order of clusters, at most ``max_rows`` of them, and why they do not serve."""
+    if not classes:
+        return np.zeros(0, dtype=np.int64), _CONTINUOUS
+    known = np.flatnonzero(codes_n >= 0)
+    if not len(known):
+        return known, "no row holds the attribute"
+    ids = np.unique(clusters_n[known], return_inverse=True)[1]
+    place = rng.permutation(ids.max() + 1)[ids]
+    order = np.argsort(place, kind="stable")
+    ends = np.cumsum(np.bincount(place))
+    rows = known[order[: ends[max(0, int(np.searchsorted(ends, max_rows, side="right")) - 1)]]][:max_rows]
+    if np.bincount(codes_n[rows], minlength=classes).min() < 2 * FEWEST_ROWS:
+        return rows, f"a class has fewer than {2 * FEWEST_ROWS} rows"
+    return rows, None
+
+
+def _label_bits(codes_n: Ints, classes: int) -> float:
+    """Length of the sequential code with half a count per class (Krichevsky & Trofimov 1981)."""
+    counts = np.bincount(codes_n, minlength=classes)
+    nats = gammaln(len(codes_n) + classes / 2) - gammaln(classes / 2) - (gammaln(counts + 0.5) - gammaln(0.5)).sum()
+    return float(nats / np.log(2))
+
+
+def _one_hot(codes_n: Ints, classes: int) -> torch.Tensor:
+    one_hot = (codes_n == 1)[:, None] if classes == 2 else codes_n[:, None] == np.arange(classes)
+    return torch.as_tensor(one_hot.astype(np.float32))
+
+
+def _log2_probabilities(logits: torch.Tensor) -> Floats:
+    """Log probabilities in bits, shape ``(n, K, P)`` with K >= 2."""
+    wide = logits.double()
+    if wide.shape[1] == 1:
+        wide = torch.cat([-wide / 2, wide / 2], dim=1)
+    return np.asarray(torch.log_softmax(wide, dim=1).numpy() / np.log(2))
+
+
+def _area(log_p_nk: Floats, codes_n: Ints, classes: int) -> float:
+    odds = log_p_nk - np.log2(-np.expm1(log_p_nk * np.log(2)) + 1e-300)
+    areas = [auroc(odds[:, k], codes_n == k) for k in range(classes)]
+    return areas[1] if classes == 2 else float(np.mean(areas))

@@ -1,0 +1,324 @@
+"""Is the attribute there beyond everything linear? Non-linear readers on top of the cross-fitted linear logit.
+
+Three readers (a perceptron, boosted trees, nearest neighbours) start from the cross-fitted linear logit as an offset; what
+each adds is its *gain* in class-balanced V-information (Xu et al. 2020). A gain above the margin shows presence. None shows
+absence: a reader that finds nothing may be the wrong reader, and one that the budget leaves out makes the channel unknown.
+
+What a reader gains may be linear all the same: a tree that finds the one informative column of 400 beats a ridge that spreads
+over all of them. A gain is therefore counted from the best of four linear readers: the offset as given, the offset
+recalibrated (scale and intercepts fitted on the other folds), a sparse logit on the few columns that are associated most with
+the attribute, and the reader's own linear shadow, the offset plus the regression of the reader's output on the
+rows. Taking the best on the scored rows can only lower the gain. So does the small
+dependence between out-of-fold logits of different folds, which pulls the sum against the scored fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import log_softmax
+
+from proxyaudit.probes.crossfit import FEWEST_ROWS, auroc
+from proxyaudit.probes.flexible_readers import (
+    Problem,
+    balanced,
+    cost_mlp,
+    cost_neighbours,
+    cost_trees,
+    grow_trees,
+    train_mlp,
+    vote_neighbours,
+)
+from proxyaudit.probes.logistic import fit_logistic
+from proxyaudit.probes.quadratic_reader import cost_quadratic, read_quadratic
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+MAX_ROWS = 8000
+BUDGET = 60.0  # predicted seconds at the nominal speed, all readers together
+_SCALES = np.array([0, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1, 1.3, 1.7, 2.2])
+_SHADOW_RIDGE = 0.1
+_CALIBRATION_RIDGE = 1e-4
+_FEWEST_FOLDS = 3
+_SPARSE_COLUMNS = (1, 2, 4, 8, 16, 32, 64)
+_SPARSE_RIDGES = (1e-4, 1e-2)
+_SPARSE_TOLERANCE, _SPARSE_ITERATIONS = 2e-4, 400
+
+_READERS: Final[dict[str, tuple[Callable[[Problem, int], Floats], Callable[[int, int, int, int], float]]]] = {
+    "quadratic": (read_quadratic, cost_quadratic),
+    "mlp": (train_mlp, cost_mlp),
+    "trees": (grow_trees, cost_trees),
+    "neighbours": (vote_neighbours, cost_neighbours),
+}
+READERS: Final = tuple(_READERS)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What one reader finds beyond everything linear.
+
+    Attributes:
+        name: ``mlp``, ``trees`` or ``neighbours``.
+        gain: Class-balanced V-information of the reader minus that of the best linear one, as a fraction of log2 K;
+            difference in R squared for a continuous attribute. ``None`` if skipped.
+        influence_n: Influence of each row on ``gain``, shape ``(n,)``; zero for rows not scored. ``None`` if skipped.
+        auroc: Area under the ROC curve of the reader, offset included (mean of one against the rest for several
+            classes). ``None`` if skipped or continuous.
+        skipped: Why the reader did not run, or ``None``. A skipped reader says nothing about absence.
+    """
+
+    name: str
+    gain: float | None
+    influence_n: Floats | None
+    auroc: float | None
+    skipped: str | None
+
+
+def flexible_gains(
+    z_nr: Floats,
+    codes_n: NDArray[np.generic],
+    classes: int,
+    folds_n: Ints,
+    offset_nk: Floats,
+    *,
+    seed: int,
+    rows_n: Bools | None = None,
+    max_rows: int = MAX_ROWS,
+    budget: float = BUDGET,
+    readers: Sequence[str] = READERS,
+) -> list[Gain]:
+    """Cross-fit non-linear readers with the linear logits as offset.
+
+    Args:
+        z_nr: Whitened rows, shape ``(n, r)``.
+        codes_n: Classes 0..K-1, or values of a continuous attribute; none missing among the rows used.
+        classes: Number of classes K; 0 for a continuous attribute.
+        folds_n: Fold of each row, whole clusters in one fold; at least three folds.
+        offset_nk: Out-of-fold linear logits or log-probabilities, shape ``(n, K)``; linear predictions
+            ``(n,)`` or ``(n, 1)`` for a continuous attribute.
+        seed: Root of all randomness; the same seed gives the same bits.
+        rows_n: Rows that learn and are scored, whole clusters; all if ``None``.
+        max_rows: Most rows allowed.
+        budget: Predicted seconds at a nominal speed (not of the clock). A reader that costs more than what is left is skipped.
+        readers: Names, in the order in which they spend the budget.
+
+    Returns:
+        One entry per name, in order.
+
+    Raises:
+        ValueError: shapes disagree, a name is unknown, there are fewer than three folds, more than ``max_rows`` rows, or
+            missing classes, values or logits.
+    """
+    rows = np.ones(len(z_nr), dtype=bool) if rows_n is None else np.asarray(rows_n, dtype=bool)
+    offset = np.asarray(offset_nk, dtype=np.float64).reshape(len(offset_nk), -1)[rows]
+    folds = np.unique(folds_n[rows], return_inverse=True)[1].astype(np.int64)
+    target = _checked(codes_n[rows], classes, offset, len(np.unique(folds)), max_rows)
+    if unknown := set(readers) - set(READERS):
+        raise ValueError(f"unknown readers {sorted(unknown)}; known are {', '.join(READERS)}")
+    reason = _unfit(z_nr, target, classes, folds)
+    if reason is not None:
+        return [Gain(name, None, None, None, reason) for name in readers]
+
+    if not classes:
+        values = target.astype(np.float64)
+        mean, scale = float(values.mean()), float(values.std())
+        target, offset = (values - mean) / scale, (offset - mean) / scale
+    problem = _pose(np.asarray(z_nr[rows], dtype=np.float64), target, classes, folds, offset)
+    grams = [z.T @ z for z in (problem.z_nr[folds == f] for f in range(problem.folds))]
+    shape = (len(target), z_nr.shape[1], problem.base_fnk.shape[2], problem.folds)
+    linear = (offset, problem.base_fnk[folds, np.arange(len(target))], _blend(problem, _sparse(problem)))
+    gains = []
+    for name in readers:
+        read, cost = _READERS[name]
+        price = cost(*shape)
+        if price > budget:
+            gains.append(Gain(name, None, None, None, f"predicted to take {price:.3g} s, {budget:.3g} s of the budget are left"))
+            continue
+        budget -= price
+        directions = read(problem, seed)
+        found = _blend(problem, directions)
+        shadow = _blend(problem, _shadow(problem, directions, grams))
+        gain, influence = _gain(problem, found, (*linear, shadow))
+        spread = np.zeros(len(z_nr))
+        spread[rows] = influence
+        gains.append(Gain(name, gain, spread, _area(found, target, classes), None))
+    return gains
+
+
+def _checked(codes_n: NDArray[np.generic], classes: int, offset_nk: Floats, folds: int, max_rows: int) -> NDArray[np.generic]:
+    """The target as integers or floats, or a ``ValueError``."""
+    if classes == 1 or classes < 0:
+        raise ValueError("an attribute has at least two classes, or 0 for a continuous one")
+    if len(codes_n) > max_rows:
+        raise ValueError(f"{len(codes_n)} rows are more than {max_rows}; pick whole clusters with rows_n")
+    if folds < _FEWEST_FOLDS:
+        raise ValueError("at least three folds: one is scored, one chooses, the others learn")
+    if offset_nk.shape != (len(codes_n), max(classes, 1)):
+        raise ValueError(f"the offset has shape {offset_nk.shape}, expected {(len(codes_n), max(classes, 1))}")
+    target = np.asarray(codes_n, dtype=np.int64 if classes else np.float64)
+    if not np.isfinite(target).all() or not np.isfinite(offset_nk).all():
+        raise ValueError("missing values in the attribute or the offset")
+    if classes and len(target) and (target.min() < 0 or target.max() >= classes):
+        raise ValueError(f"classes lie outside 0..{classes - 1}")
+    return target
+
+
+def _unfit(z_nr: Floats, target_n: NDArray[np.generic], classes: int, folds_n: Ints) -> str | None:
+    """Why no reader can be cross-fitted, or ``None``."""
+    if not z_nr.shape[1]:
+        return "the site has no columns that vary"
+    if not classes:
+        return None if float(np.std(target_n.astype(np.float64))) > 0 else "the attribute takes one value only"
+    counts = np.array([np.bincount(target_n[folds_n == f].astype(np.int64), minlength=classes) for f in range(int(folds_n.max()) + 1)])
+    learning = counts.sum(axis=0) - counts - np.roll(counts, -1, axis=0)
+    if counts.min() < 1 or learning.min() < FEWEST_ROWS:
+        return f"a class has no rows in a fold or fewer than {FEWEST_ROWS} rows in a training part"
+    return None
+
+
+def _pose(z_nr: Floats, target_n: NDArray[np.generic], classes: int, folds_n: Ints, offset_nk: Floats) -> Problem:
+    """Calibrate the offset for each outer fold on the other folds and weigh the rows that learn."""
+    folds = int(folds_n.max()) + 1
+    outside = np.stack([folds_n != o for o in range(folds)])
+    learning = np.stack([outside[o] & (folds_n != (o + 1) % folds) for o in range(folds)])
+    weights = np.zeros(learning.shape)
+    fitting = np.zeros(learning.shape)
+    for o in range(folds):
+        weights[o, learning[o]] = balanced(target_n[learning[o]], classes) * learning[o].sum()
+        fitting[o, outside[o]] = balanced(target_n[outside[o]], classes)
+    return Problem(z_nr, target_n, classes, folds_n, _calibrate(target_n, classes, offset_nk, fitting), weights)
+
+
+def _calibrate(target_n: NDArray[np.generic], classes: int, offset_nk: Floats, weights_fn: Floats) -> Floats:
+    """Offset after a linear map fitted with each column of weights, shape ``(F, n, K)``; it stays linear in the rows."""
+    if not classes:
+        shift = (weights_fn @ offset_nk)[:, None]
+        spread = weights_fn @ offset_nk**2 - shift[:, 0] ** 2
+        level = weights_fn @ target_n.astype(np.float64)[:, None]
+        slope = (weights_fn @ (offset_nk * target_n.astype(np.float64)[:, None]) - shift[:, 0] * level) / np.maximum(spread, 1e-12)
+        return np.asarray(level[:, None] + slope[:, None] * (offset_nk - shift))
+    # Differences of log-probabilities are linear in the rows, log-probabilities are not.
+    centred = offset_nk[:, 1:] - offset_nk[:, :1] if classes == 2 else offset_nk - offset_nk.mean(axis=1, keepdims=True)
+    scaled = centred / np.maximum(centred.std(axis=0), 1e-12)
+    folds = len(weights_fn)
+    targets = torch.as_tensor(_one_hot(target_n, classes))[:, :, None].expand(-1, -1, folds)
+    z = torch.as_tensor(scaled)
+    ridge = torch.full((folds,), _CALIBRATION_RIDGE, dtype=z.dtype)
+    logits = fit_logistic(z, targets, torch.as_tensor(weights_fn.T.copy()), ridge).logits(z).numpy().transpose(2, 0, 1)
+    return np.concatenate([-logits / 2, logits / 2], axis=2) if classes == 2 else np.asarray(logits)
+
+
+def _losses(logits_nk: Floats, target_n: NDArray[np.generic], classes: int) -> Floats:
+    """Surprisal in bits or squared error along the last axis but one, shape ``(..., n)``."""
+    if not classes:
+        return np.asarray((logits_nk[..., 0] - target_n.astype(np.float64)) ** 2)
+    log_p = log_softmax(logits_nk, axis=-1)
+    return np.asarray(-log_p[..., np.arange(len(target_n)), target_n.astype(np.int64)] / np.log(2))
+
+
+def _blend(problem: Problem, directions_cfnk: Floats) -> Floats:
+    """Add to each row's offset the candidate and scale that are best on the inner fold of its outer fold, shape ``(n, K)``."""
+    blended = np.empty(problem.base_fnk.shape[1:])
+    for o in range(problem.folds):
+        inner, held = problem.folds_n == problem.inner(o), problem.folds_n == o
+        base, target = problem.base_fnk[o, inner], problem.target_n[inner]
+        weights = balanced(target, problem.classes)
+        losses = [[_losses(base + scale * d, target, problem.classes) @ weights for scale in _SCALES] for d in directions_cfnk[:, o, inner]]
+        best, scale = np.unravel_index(int(np.argmin(losses)), np.shape(losses))
+        blended[held] = problem.base_fnk[o, held] + _SCALES[scale] * directions_cfnk[best, o, held]
+    return blended
+
+
+def _sparse(problem: Problem) -> Floats:
+    """Linear readers of the few most associated columns, minus the offset; shape ``(C, F, n, K)``.
+
+    In whitened coordinates the association of a column alone is its part in the joint direction, so screening one by one
+    (Fan & Lv 2008) does. Columns and slopes come from the rows that learn.
+    """
+    r, classes = problem.z_nr.shape[1], problem.classes
+    sizes = [m for m in _SPARSE_COLUMNS if m < r] or [r]
+    directions = np.zeros((len(sizes) * len(_SPARSE_RIDGES), *problem.base_fnk.shape))
+    ridges = torch.tensor(_SPARSE_RIDGES)
+    labels = _one_hot(problem.target_n, classes) if classes else problem.target_n.astype(np.float64)[:, None]
+    for o in range(problem.folds):
+        learn = problem.weights_fn[o] > 0
+        weights = problem.weights_fn[o, learn][:, None] / learn.sum()
+        z, y = problem.z_nr[learn], labels[learn]
+        mean = (weights * y).sum(axis=0)
+        order = np.argsort(-((z.T @ (weights * (y - mean))) ** 2).sum(axis=1), kind="stable")
+        target = torch.as_tensor(y, dtype=torch.float32)[:, :, None].expand(-1, -1, len(ridges))
+        columns = torch.as_tensor(weights, dtype=torch.float32).expand(-1, len(ridges))
+        for index, m in enumerate(sizes):
+            near = z[:, order[:m]]
+            if classes:
+                fit = fit_logistic(
+                    torch.as_tensor(near, dtype=torch.float32),
+                    target,
+                    columns,
+                    ridges,
+                    tolerance=_SPARSE_TOLERANCE,
+                    max_iterations=_SPARSE_ITERATIONS,
+                )
+                logits = fit.logits(torch.as_tensor(problem.z_nr[:, order[:m]], dtype=torch.float32)).double().numpy().transpose(2, 0, 1)
+                logits = np.concatenate([-logits / 2, logits / 2], axis=2) if classes == 2 else logits
+            else:
+                grams = near.T @ near / len(near) + np.array(_SPARSE_RIDGES)[:, None, None] * np.eye(m)
+                slopes = np.linalg.solve(grams, near.T @ (y - mean) / len(near))
+                logits = problem.z_nr[:, order[:m]] @ slopes + mean
+            directions[index * len(ridges) : (index + 1) * len(ridges), o] = logits - problem.base_fnk[o]
+    return directions
+
+
+def _one_hot(target_n: NDArray[np.generic], classes: int) -> Floats:
+    """Indicator of class 1 for two classes, of every class for more; shape ``(n, 1)`` or ``(n, K)``."""
+    codes = target_n.astype(np.int64)
+    one_hot = (codes == 1)[:, None] if classes == 2 else codes[:, None] == np.arange(classes)
+    return np.asarray(one_hot, dtype=np.float64)
+
+
+def _shadow(problem: Problem, directions_cfnk: Floats, grams: Sequence[Floats]) -> Floats:
+    """Linear part of each direction by ridge regression on rows of the other folds, same shape. No label is used."""
+    candidates, folds, n, outputs = directions_cfnk.shape
+    shadow = np.zeros_like(directions_cfnk)
+    for o in range(folds):
+        usable = [f for f in range(folds) if f != o and np.isfinite(directions_cfnk[0, o, problem.folds_n == f]).all()]
+        mask = np.isin(problem.folds_n, usable)
+        flat = directions_cfnk[:, o].transpose(1, 0, 2).reshape(n, -1)
+        centre = flat[mask].mean(axis=0)
+        gram = sum((grams[f] for f in usable), np.zeros_like(grams[0]))
+        gram[np.diag_indices_from(gram)] += _SHADOW_RIDGE * mask.sum()
+        slope = np.linalg.solve(gram, problem.z_nr[mask].T @ (flat[mask] - centre))
+        shadow[:, o] = (problem.z_nr @ slope + centre).reshape(n, candidates, outputs).transpose(1, 0, 2)
+    return shadow
+
+
+def _gain(problem: Problem, found_nk: Floats, linear: Sequence[Floats]) -> tuple[float, Floats]:
+    """Gain over the best linear reader and its row influences (convention of ``ProbeScore.influence_n``)."""
+    target, classes = problem.target_n, problem.classes
+    weights = balanced(target, classes)
+    losses = min((_losses(logits, target, classes) for logits in linear), key=lambda loss: float(loss @ weights))
+    saved = losses - _losses(found_nk, target, classes)
+    if classes:
+        codes = target.astype(np.int64)
+        means = np.bincount(codes, weights=saved, minlength=classes) / np.bincount(codes, minlength=classes)
+        return float(means.mean() / np.log2(classes)), np.asarray((saved - means[codes]) * weights / np.log2(classes))
+    spread = (target.astype(np.float64) - float(np.mean(target.astype(np.float64)))) ** 2
+    gain = float(saved.sum() / spread.sum())
+    return gain, np.asarray((saved - gain * spread) / spread.sum())
+
+
+def _area(found_nk: Floats, target_n: NDArray[np.generic], classes: int) -> float | None:
+    if not classes:
+        return None
+    if classes == 2:
+        return auroc(found_nk[:, 1] - found_nk[:, 0], target_n == 1)
+    log_p = log_softmax(found_nk, axis=1)
+    odds = log_p - np.log(-np.expm1(log_p) + 1e-300)
+    return float(np.mean([auroc(odds[:, k], target_n == k) for k in range(classes)]))

@@ -1,0 +1,285 @@
+"""Non-linear readers for :mod:`proxyaudit.probes.flexible`: a perceptron, boosted trees and nearest neighbours.
+
+A reader returns *directions*: what may be added to the linear logits of each outer fold, as an array
+``(C, F, n, K)`` of C candidates (stopping times, numbers of neighbours). Outer fold o is scored; fold o + 1 is its
+inner part, on which the caller chooses the candidate and its scale; the reader learns from the other folds. Whole
+folds are kept apart, so rows of one cluster are never on two sides. No reader looks at a label of fold o.
+
+Every reader has a ``cost_*`` twin: predicted seconds at a fixed nominal speed, a function of shapes only. It is
+what a budget is spent in, so that what runs never depends on the clock.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+from proxyaudit.seeding import integer_seed, stream
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_FLOPS = 8e10  # nominal speed: a multiply-add counts as two
+_WIDTH, _BATCH, _EPOCHS, _PATIENCE = 64, 128, 60, 12
+_RATE, _DECAY, _CLIP = 3e-3, 0.3, 8.0
+_STAGES = (5, 10, 20, 40, 70, 110, 160)
+_LEAVES, _SCREENED, _ENDS = 31, 32, 16
+NEIGHBOURS = (5, 15, 50, 150)
+_PRIOR = 2.0  # pseudo-neighbours at the base rate: a unanimous vote of five is not certainty
+_QUERIES = 500  # rows at a time: bounds memory
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One attribute at one site, ready for the readers.
+
+    Attributes:
+        z_nr: Whitened rows, shape ``(n, r)``.
+        target_n: Classes 0..K-1 as integers, or standardised values as floats.
+        classes: K, or 0 for a continuous attribute.
+        folds_n: Fold of each row, 0..F-1.
+        base_fnk: Calibrated linear logits (predictions) of each outer fold, shape ``(F, n, K)``, K = 1 if continuous.
+        weights_fn: Weights of the rows that learn, class-balanced, with mean one over them; zero elsewhere.
+    """
+
+    z_nr: Floats
+    target_n: NDArray[np.generic]
+    classes: int
+    folds_n: Ints
+    base_fnk: Floats
+    weights_fn: Floats
+
+    @property
+    def folds(self) -> int:
+        """Number of outer folds F."""
+        return len(self.base_fnk)
+
+    def inner(self, fold: int) -> int:
+        """The fold on which an outer fold makes its choices."""
+        return (fold + 1) % self.folds
+
+
+def _learning_rows(n: int, folds: int) -> int:
+    return n * (folds - 2) // folds
+
+
+def cost_mlp(n: int, r: int, outputs: int, folds: int) -> float:
+    """Predicted seconds of :func:`train_mlp`; it may stop earlier."""
+    parameters = r * _WIDTH + _WIDTH**2 + _WIDTH * outputs
+    steps = _EPOCHS * max(1, _learning_rows(n, folds) // _BATCH)
+    return steps * (6 * folds * _BATCH * parameters / _FLOPS + 6e-9 * folds * parameters + 1e-3)
+
+
+def train_mlp(problem: Problem, seed: int) -> Floats:
+    """Train one perceptron per outer fold, all as one batch, with early stopping on the inner fold.
+
+    Two hidden layers of 64 rectified units on the whitened rows, with the linear logits as a fixed offset and an output layer
+    that starts at zero; AdamW (Loshchilov & Hutter 2019) with class-balanced weights. Coordinates are clipped at
+    8 standard deviations. Each fold keeps the weights of its best epoch.
+
+    Returns:
+        Directions ``(1, F, n, K)``.
+    """
+    z = torch.as_tensor(np.clip(problem.z_nr, -_CLIP, _CLIP), dtype=torch.float32)
+    base = torch.as_tensor(problem.base_fnk, dtype=torch.float32)
+    weights = torch.as_tensor(problem.weights_fn, dtype=torch.float32)
+    target = torch.as_tensor(problem.target_n, dtype=torch.int64 if problem.classes else torch.float32)
+    folds, _, outputs = base.shape
+    rng = stream(seed, "mlp")
+    shapes = [(z.shape[1], _WIDTH), (_WIDTH, _WIDTH), (_WIDTH, outputs)]
+    layers = [torch.as_tensor(rng.normal(size=(folds, *shape)) * math.sqrt(2 / shape[0]), dtype=torch.float32) for shape in shapes]
+    layers[-1].zero_()
+    biases = [torch.zeros(folds, 1, shape[1]) for shape in shapes]
+    decayed = [layer.requires_grad_() for layer in layers]
+    free = [bias.requires_grad_() for bias in biases]
+    groups = [{"params": decayed, "weight_decay": _DECAY}, {"params": free, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=_RATE, fused=True)
+
+    learners = [np.flatnonzero(problem.weights_fn[o] > 0) for o in range(folds)]
+    fewest = min(len(rows) for rows in learners)
+    batch = min(_BATCH, fewest)
+    inner = [np.flatnonzero(problem.folds_n == problem.inner(o)) for o in range(folds)]
+    held = _padded(inner)
+    held_weights = torch.as_tensor(np.stack([_inner_weights(problem, rows, held.shape[1]) for rows in inner]), dtype=torch.float32)
+    each = torch.arange(folds)[:, None]
+
+    best = np.full(folds, np.inf)
+    kept = [p.detach().clone() for p in (*layers, *biases)]
+    stale = np.zeros(folds, dtype=np.int64)
+    for epoch in range(_EPOCHS):
+        for group in optimizer.param_groups:
+            group["lr"] = _RATE * 0.5 * (1 + math.cos(math.pi * epoch / _EPOCHS))
+        order = torch.as_tensor(np.stack([rng.permutation(rows)[:fewest] for rows in learners]))
+        for start in range(0, fewest - batch + 1, batch):
+            rows = order[:, start : start + batch]
+            losses = _loss(base[each, rows] + _forward(z[rows], layers, biases), target[rows], problem.classes)
+            optimizer.zero_grad(set_to_none=True)
+            (losses * weights[each, rows]).mean(1).sum().backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        with torch.no_grad():
+            losses = _loss(base[each, held] + _forward(z[held], layers, biases), target[held], problem.classes)
+            now = (losses * held_weights).sum(1).numpy()
+            better = (now < best) & (stale < _PATIENCE)  # a fold that has stopped stays as it is, whatever the others do
+            stale = np.where(better, 0, stale + 1)
+            best = np.where(better, now, best)
+            mask = torch.as_tensor(better)[:, None, None]
+            kept = [torch.where(mask, p, k) for p, k in zip((*layers, *biases), kept, strict=True)]
+        if (stale >= _PATIENCE).all():
+            break
+    with torch.no_grad():
+        return _forward(z.expand(folds, -1, -1), kept[:3], kept[3:]).double().numpy()[None]
+
+
+def _padded(rows: list[Ints]) -> torch.Tensor:
+    longest = max(len(r) for r in rows)
+    return torch.as_tensor(np.stack([np.pad(r, (0, longest - len(r)), mode="edge") for r in rows]))
+
+
+def _inner_weights(problem: Problem, rows: Ints, length: int) -> Floats:
+    return np.pad(balanced(problem.target_n[rows], problem.classes), (0, length - len(rows)))
+
+
+def balanced(target_n: NDArray[np.generic], classes: int) -> Floats:
+    """Row weights that sum to one and give every class equal mass (equal weights if continuous), shape ``(n,)``."""
+    if not classes:
+        return np.full(len(target_n), 1 / len(target_n))
+    codes = target_n.astype(np.int64)
+    counts = np.bincount(codes, minlength=classes)
+    return np.asarray(1 / (classes * counts[codes]), dtype=np.float64)
+
+
+def _forward(z: torch.Tensor, layers: list[torch.Tensor], biases: list[torch.Tensor]) -> torch.Tensor:
+    hidden = z
+    for layer, bias in zip(layers[:-1], biases[:-1], strict=True):
+        hidden = torch.relu(torch.baddbmm(bias, hidden, layer))
+    return torch.baddbmm(biases[-1], hidden, layers[-1])
+
+
+def _loss(logits: torch.Tensor, target: torch.Tensor, classes: int) -> torch.Tensor:
+    if classes:
+        return torch.logsumexp(logits, dim=2) - logits.gather(2, target[..., None])[..., 0]
+    return (logits[..., 0] - target) ** 2
+
+
+def cost_trees(n: int, r: int, outputs: int, folds: int) -> float:
+    """Predicted seconds of :func:`grow_trees`."""
+    features = min(r, _SCREENED + 2 * _ENDS) + outputs
+    trees = folds * _STAGES[-1] * (outputs if outputs > 2 else 1)
+    return trees * (8e-9 * features * _learning_rows(n, folds) + 6e-9 * 255 * _LEAVES * features + 5e-4)
+
+
+def grow_trees(problem: Problem, seed: int) -> Floats:
+    """Boost histogram trees (Friedman 2001) on at most 64 whitened columns and the linear logits.
+
+    With more than 64 columns: the 16 of lowest and the 16 of highest variance, and the 32 whose mean or mean square differs
+    most between classes among the rows that learn (covaries most with a continuous attribute). What needs any other column stays unseen.
+
+    The trees learn without weights, which cost more than the trees; subtracting the log base rates makes their logits
+    class-balanced.
+
+    Returns:
+        Directions ``(C, F, n, K)``: the trees' logits minus the linear ones after 5 to 160 rounds.
+    """
+    folds, n, outputs = problem.base_fnk.shape
+    directions = np.zeros((len(_STAGES), folds, n, outputs))
+    for o in range(folds):
+        learn = problem.weights_fn[o] > 0
+        target = problem.target_n[learn]
+        base = problem.base_fnk[o]
+        extra = base[:, 1:] - base[:, :1] if outputs > 1 else base
+        features = np.hstack([problem.z_nr[:, _columns(problem.z_nr[learn], target, problem.classes)], extra])
+        settings = {
+            "max_iter": _STAGES[-1],
+            "max_leaf_nodes": _LEAVES,
+            "learning_rate": 0.1,
+            "min_samples_leaf": 20,
+            "l2_regularization": 1.0,
+            "early_stopping": False,
+            "random_state": integer_seed(seed, "trees", o),
+        }
+        if problem.classes:
+            stages = HistGradientBoostingClassifier(**settings).fit(features[learn], target).staged_decision_function(features)
+            log_rates = np.log(np.bincount(target, minlength=problem.classes) / len(target))
+        else:
+            stages = HistGradientBoostingRegressor(**settings).fit(features[learn], target).staged_predict(features)
+            log_rates = np.zeros(1)
+        for count, stage in enumerate(stages, start=1):
+            if count in _STAGES:
+                logits = stage.reshape(n, -1)
+                if problem.classes == 2:
+                    logits = np.hstack([-logits / 2, logits / 2])
+                directions[_STAGES.index(count), o] = logits - log_rates - base
+    return directions
+
+
+def _columns(z_nr: Floats, target_n: NDArray[np.generic], classes: int) -> Ints:
+    """Columns that the trees of one outer fold see, chosen on the rows that learn."""
+    r = z_nr.shape[1]
+    if r <= _SCREENED + 2 * _ENDS:
+        return np.arange(r)
+    labels = (target_n[:, None] == np.arange(classes)).astype(np.float64) if classes else target_n.astype(np.float64)[:, None]
+    labels = labels - labels.mean(axis=0)
+    labels /= np.sqrt((labels**2).sum(axis=0))
+    clipped = np.clip(z_nr, -_CLIP, _CLIP)
+    signal = np.zeros(r)
+    for x in (clipped, clipped**2):
+        centred = x - x.mean(axis=0)
+        signal = np.maximum(signal, ((labels.T @ centred) ** 2).sum(axis=0) / np.maximum((centred**2).sum(axis=0), 1e-300))
+    signal[:_ENDS] = signal[-_ENDS:] = np.inf
+    return np.sort(np.argsort(-signal, kind="stable")[: _SCREENED + 2 * _ENDS])
+
+
+def cost_neighbours(n: int, r: int, outputs: int, folds: int) -> float:
+    """Predicted seconds of :func:`vote_neighbours`."""
+    return n * n * (2 * r / _FLOPS + 2.5e-8) + n * 3e-7 * NEIGHBOURS[-1] * outputs
+
+
+def vote_neighbours(problem: Problem, seed: int) -> Floats:
+    """Let nearest neighbours in whitened coordinates vote (Cover & Hart 1967); the seed is not used.
+
+    A class vote is the log of the share of a class among the neighbours over its share among the candidates, so it is
+    class-balanced; a continuous vote is the mean residual of the neighbours from the linear prediction. Only the scored and
+    the inner rows of an outer fold have a direction; the others are NaN.
+
+    Returns:
+        Directions ``(C, F, n, K)``, one candidate for each of 5, 15, 50 and 150 neighbours.
+    """
+    folds, n, outputs = problem.base_fnk.shape
+    directions = np.full((len(NEIGHBOURS), folds, n, outputs), np.nan)
+    z = torch.as_tensor(problem.z_nr, dtype=torch.float32)
+    half_norms = (z**2).sum(1) / 2
+    for f in range(folds):
+        queries = np.flatnonzero(problem.folds_n == f)
+        # Rows of fold f are scored for outer fold f and help outer fold f - 1 to choose.
+        for o, hidden in ((f, problem.folds_n == f), ((f - 1) % folds, (problem.folds_n == f) | (problem.folds_n == (f - 1) % folds))):
+            pool = np.flatnonzero(~hidden)
+            at_most = min(NEIGHBOURS[-1], len(pool))
+            for start in range(0, len(queries), _QUERIES):
+                rows = queries[start : start + _QUERIES]
+                near = z[rows] @ z[pool].T - half_norms[pool]
+                order = pool[near.topk(at_most, dim=1).indices.numpy()]
+                directions[:, o, rows] = _votes(problem, o, pool, order)
+    return directions
+
+
+def _votes(problem: Problem, fold: int, pool: Ints, order: Ints) -> Floats:
+    """Votes ``(C, queries, K)`` of the neighbours in ``order``, nearest first."""
+    if problem.classes:
+        codes = problem.target_n.astype(np.int64)
+        values = (codes[order][..., None] == np.arange(problem.classes)).astype(np.float64)
+        rates = np.bincount(codes[pool], minlength=problem.classes) / len(pool)
+    else:
+        values = (problem.target_n[order] - problem.base_fnk[fold, order, 0])[..., None]
+    sums = values.cumsum(axis=1)
+    votes = []
+    for count in (min(k, order.shape[1]) for k in NEIGHBOURS):
+        if problem.classes:
+            votes.append(np.log((sums[:, count - 1] / rates + _PRIOR) / (count + _PRIOR)))
+        else:
+            votes.append(sums[:, count - 1] / count)
+    return np.stack(votes)

@@ -1,0 +1,212 @@
+"""Directions to plant along: several families, since no one of them is least favourable.
+
+A leak spread evenly moves the score statistic most; the same leak in a unit that fires on few rows moves it
+least. Planting along even directions alone would call such leaks absent, so there are families for single units,
+for the lowest and the highest variance, and for the heaviest tails that can be found in any direction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proxyaudit.stats.spike_in import Prior, plants_at_leak
+
+Singles = NDArray[np.float32]
+
+LINEAR_FAMILIES = ("isotropic", "unit", "heavy", "low", "high")
+QUADRATIC_FAMILIES = ("isotropic", "unit", "low", "high", "norm")
+_SEARCHED_UNITS = 128
+_SEARCH_STARTS = 32
+_SEARCH_STEPS = 6
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows of one stratum: a slice of the rows, and how many of the leading columns of ``z`` are theirs."""
+
+    rows: slice
+    rank: int
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Whitened rows, stratum by stratum.
+
+    Attributes:
+        z_nr: Whitened within each block, columns from the lowest to the highest variance, zeros beyond a block's rank.
+        x_nd: Units, standardised within each block.
+        blocks: The strata; one block where nothing is conditioned on.
+    """
+
+    z_nr: Singles
+    x_nd: Singles
+    blocks: tuple[Block, ...]
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return len(self.z_nr)
+
+    @property
+    def rank(self) -> int:
+        """Largest rank of a block."""
+        return max(block.rank for block in self.blocks)
+
+    def residual(self, columns_nm: Singles) -> Singles:
+        """Part of each column that no linear reader of its block can reach, not rescaled; ``(n, m)``."""
+        out = np.empty_like(columns_nm)
+        for block in self.blocks:
+            z, part = self.z_nr[block.rows, : block.rank], columns_nm[block.rows]
+            part = part - part.mean(axis=0)
+            out[block.rows] = part - z @ ((z.T @ part) / np.float32(len(z)))
+        return out
+
+
+def standardised(rows: Rows, scores_nm: Singles) -> Singles:
+    """Scores centred and scaled within each block; columns that do not vary in a block are zero there."""
+    out = np.zeros_like(scores_nm)
+    for block in rows.blocks:
+        part = scores_nm[block.rows] - scores_nm[block.rows].mean(axis=0)
+        scale = np.sqrt((part**2).mean(axis=0))
+        np.divide(part, scale, out=out[block.rows], where=scale > 1e-6)
+    return out
+
+
+def isotropic(rows: Rows, count: int, rng: np.random.Generator) -> Singles:
+    """Scores along even random directions, shape ``(n, count)``.
+
+    A direction is drawn as a random combination of rows, so that rotating the activations changes nothing.
+    """
+    weights = rng.standard_normal((rows.n, count), dtype=np.float32)
+    out = np.empty((rows.n, count), dtype=np.float32)
+    for block in rows.blocks:
+        z = rows.z_nr[block.rows, : block.rank]
+        out[block.rows] = z @ (z.T @ weights[block.rows])
+    return standardised(rows, out)
+
+
+def units(rows: Rows, count: int, rng: np.random.Generator) -> Singles:
+    """Scores of single original units with random signs, shape ``(n, count)``."""
+    chosen = rng.integers(0, rows.x_nd.shape[1], count)
+    return rows.x_nd[:, chosen] * _signs(count, rng)
+
+
+def extreme(rows: Rows, family: str, count: int, rng: np.random.Generator) -> Singles:
+    """The eigenvector of lowest (``low``) or highest (``high``) variance with random signs, shape ``(n, count)``."""
+    one = np.zeros((rows.n, 1), dtype=np.float32)
+    for block in rows.blocks:
+        if block.rank == 0:
+            continue
+        one[block.rows, 0] = rows.z_nr[block.rows, 0 if family == "low" else block.rank - 1]
+    return one * _signs(count, rng)
+
+
+def linear_directions(rows: Rows, family: str, count: int, rng: np.random.Generator) -> Singles:
+    """Scores of a family that needs no search, shape ``(n, count)``.
+
+    Raises:
+        ValueError: unknown family.
+    """
+    if family == "isotropic":
+        return isotropic(rows, count, rng)
+    if family == "unit":
+        return units(rows, count, rng)
+    if family in ("low", "high"):
+        return extreme(rows, family, count, rng)
+    raise ValueError(f"unknown family {family!r}")
+
+
+def _signs(count: int, rng: np.random.Generator) -> Singles:
+    return (rng.integers(0, 2, count) * 2 - 1).astype(np.float32)
+
+
+def heavy_tails(rows: Rows, rng: np.random.Generator) -> Singles:
+    """Directions of heavy tails, units and combinations of units alike; shape ``(n, m)``.
+
+    Combinations are found by kurtosis ascent (FastICA's fixed point, Hyvaerinen & Oja 1997) from the rows
+    that lie farthest out: in a rotated sparse code these are the rows on which a hidden unit fires.
+    """
+    kurtosis = (rows.x_nd**2 * rows.x_nd**2).mean(axis=0)
+    steepest = np.argsort(-kurtosis, kind="stable")[:_SEARCHED_UNITS]
+    found = [rows.x_nd[:, np.sort(steepest)]]
+    largest = max(rows.blocks, key=lambda block: block.rows.stop - block.rows.start)
+    z = rows.z_nr[largest.rows, : largest.rank]
+    length = (z**2).sum(axis=1)
+    starts = np.argsort(-length, kind="stable")[: 4 * _SEARCH_STARTS]
+    u = z[np.sort(rng.choice(starts, min(_SEARCH_STARTS, len(starts)), replace=False))].T
+    for _ in range(_SEARCH_STEPS):
+        u = u / np.maximum(np.linalg.norm(u, axis=0), np.float32(1e-12))
+        s = z @ u
+        u = z.T @ (s * s * s) / np.float32(len(z)) - 3 * u
+    searched = np.zeros((rows.n, u.shape[1]), dtype=np.float32)
+    for block in rows.blocks:
+        shared = min(block.rank, largest.rank)
+        searched[block.rows] = rows.z_nr[block.rows, :shared] @ u[:shared]
+    return np.concatenate([*found, standardised(rows, searched)], axis=1)
+
+
+def least_favourable(rows: Rows, prior: Prior, leak: float, rng: np.random.Generator) -> Singles | None:
+    """The direction along which a leak moves the score statistic least, shape ``(n,)``.
+
+    Each candidate of heavy tails is planted in both signs and its expected statistic computed from the plant's own
+    probabilities. ``None`` where no candidate can carry the leak.
+    """
+    if rows.rank == 0:
+        return None
+    candidates = heavy_tails(rows, rng)
+    candidates = np.concatenate([candidates, -candidates], axis=1)
+    rare = int(np.argmin(prior.rates_k))
+    binary = prior if prior.classes == 2 else one_against_rest(prior, rare)
+    signals = np.full(candidates.shape[1], np.inf)
+    excess = np.zeros((rows.n, candidates.shape[1]), dtype=np.float32)
+    known = np.exp(binary.log_nk[:, 1]).astype(np.float32)
+    carries = []
+    for index, plant in enumerate(plants_at_leak(candidates, binary, leak)):
+        if plant is not None:
+            carries.append(index)
+            excess[:, index] = plant.probabilities_nk[:, 1] - known
+    if not carries:
+        return None
+    signals[carries] = expected_signal(rows, excess[:, carries])
+    return np.asarray(candidates[:, int(signals.argmin())])
+
+
+def one_against_rest(prior: Prior, of: int) -> Prior:
+    """The two-class prior of one class against all others."""
+    p = np.clip(np.exp(prior.log_nk[:, of]), 1e-12, 1 - 1e-12)
+    rate = float(prior.rates_k[of])
+    return Prior(np.log(np.stack([1 - p, p], axis=1)), np.array([1 - rate, rate]), prior.strata_n)
+
+
+def expected_signal(rows: Rows, excess_nm: Singles) -> NDArray[np.float64]:
+    """What the excess ``p - prior`` of planted labels adds to the expected score statistic, shape ``(m,)``."""
+    total = np.zeros(excess_nm.shape[1])
+    for block in rows.blocks:
+        z, part = rows.z_nr[block.rows, : block.rank], excess_nm[block.rows]
+        total += ((z.T @ part).astype(np.float64) ** 2).sum(axis=0) / len(z)
+    return np.asarray(total)
+
+
+def quadratic(rows: Rows, family: str, count: int, rng: np.random.Generator) -> Singles:
+    """Products and squares of directions of a family, free of everything linear; shape ``(n, count)``.
+
+    Columns that nothing is left of are zero.
+    """
+    if family == "norm":
+        raw = np.repeat((rows.z_nr**2).sum(axis=1, dtype=np.float32)[:, None], 1, axis=1) * np.ones((1, count), dtype=np.float32)
+    elif family in ("low", "high"):
+        one, other = extreme(rows, family, count, rng), isotropic(rows, count, rng)
+        raw = np.where(np.arange(count) % 2 == 0, one * one, one * other)
+    else:
+        make = isotropic if family == "isotropic" else units
+        one, other = make(rows, count, rng), make(rows, count, rng)
+        raw = np.where(np.arange(count) % 2 == 0, one * other, one * one)
+    centred = standardised(rows, raw.astype(np.float32))
+    rest = rows.residual(centred)
+    # What single precision leaves of a column that was linear all along is no direction.
+    kept = np.sqrt((rest**2).mean(axis=0)) > 1e-2
+    rest[:, ~kept] = 0.0
+    return standardised(rows, rest)

@@ -1,0 +1,140 @@
+"""The standard curve: from a raw score back to the leak that gives it, with interval and detection limit.
+
+Plants of several strengths give the distribution of the score at each true leak. An observed score is read off
+the curve of means; its interval holds the leaks at which the score would be no surprise (test inversion).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Floats = NDArray[np.float64]
+
+FOUND_IN = 0.95  # share of plants that a detection limit speaks of
+_GRID = 400
+
+
+@dataclass(frozen=True)
+class StandardCurve:
+    """Mean and standard deviation of a score at true leaks ``leaks`` (increasing, from zero).
+
+    Attributes:
+        leaks: Planted leaks, shape ``(L,)``.
+        means: Mean score at each, increasing.
+        sds: Standard deviation of the score at each.
+    """
+
+    leaks: Floats
+    means: Floats
+    sds: Floats
+
+    def calibrate(self, score: float, level: float = 0.95) -> tuple[float, float, float]:
+        """Leak and interval of an observed score; the leak may lie below zero, its interval starts at zero."""
+        half = float(stats.norm.ppf(0.5 + level / 2))
+        value = self._invert(score, 0.0)
+        low, high = self._invert(score, half), self._invert(score, -half)
+        return value, max(low, 0.0), max(high, 0.0)
+
+    def _invert(self, score: float, shift: float) -> float:
+        """Leak at which ``mean + shift * sd`` equals the score."""
+        curve = np.maximum.accumulate(self.means + shift * self.sds)
+        if score >= curve[-1]:
+            # Beyond the strongest plant: along the last slope, never above all there is.
+            step = (curve[-1] - curve[-2]) / (self.leaks[-1] - self.leaks[-2])
+            return float(min(1.0, self.leaks[-1] + (score - curve[-1]) / step)) if step > 0 else float(self.leaks[-1])
+        if score <= curve[0]:
+            rising = int(np.argmax(curve > curve[0])) or 1
+            step = (curve[rising] - curve[0]) / self.leaks[rising]
+            return float((score - curve[0]) / step) if step > 0 else 0.0
+        return float(np.interp(score, curve, self.leaks))
+
+    def sd_of_leak(self, leak: float) -> float:
+        """Standard error of the calibrated leak at a true leak."""
+        leak = float(np.clip(leak, 0.0, self.leaks[-1]))
+        return float(np.interp(leak, self.leaks, self.sds)) / self.slope(leak)
+
+    def slope(self, leak: float) -> float:
+        """How much the mean score rises with the leak."""
+        index = int(np.clip(np.searchsorted(self.leaks, leak, side="right"), 1, len(self.leaks) - 1))
+        rise = self.means[index] - self.means[index - 1]
+        return float(max(rise / (self.leaks[index] - self.leaks[index - 1]), 1e-300))
+
+    def detection_limit(self, null_high: float) -> float | None:
+        """Smallest leak whose plants exceed ``null_high`` in 95 % of cases; ``None`` where the strongest do not."""
+        grid = np.linspace(0, self.leaks[-1], 20 * _GRID)
+        mean, sd = np.interp(grid, self.leaks, self.means), np.interp(grid, self.leaks, self.sds)
+        found = mean - float(stats.norm.ppf(FOUND_IN)) * sd > null_high
+        return float(grid[int(found.argmax())]) if found.any() else None
+
+    def power_of_absence(self, margin: float, factor: float = 1.0) -> float:
+        """Probability that a truly absent attribute is called absent with ``factor`` times as many rows."""
+        noise, slope, steep = self._growth(margin)
+        at_margin = slope * factor
+        bar = at_margin - float(stats.norm.ppf(0.99)) * np.sqrt(noise + steep * at_margin)
+        return float(stats.norm.cdf(bar / np.sqrt(noise)))
+
+    def _growth(self, margin: float) -> tuple[float, float, float]:
+        """Null variance, signal at the margin, and how the variance grows with the signal."""
+        noise = max(float(self.sds[0]) ** 2, 1e-12)
+        signal = max(float(np.interp(margin, self.leaks, self.means)) - float(self.means[0]), 1e-12)
+        at_margin = float(np.interp(margin, self.leaks, self.sds)) ** 2
+        return noise, signal, max(0.0, (at_margin - noise) / signal)
+
+    def rows_needed(self, n: int, margin: float, power: float = 0.95) -> int | None:
+        """Rows at which a truly absent attribute would be called absent with the given power.
+
+        The null variance of the score hardly depends on the rows, its signal is proportional to them.
+        ``None`` where ten thousand times as many rows would not do.
+        """
+        factors = np.geomspace(1, 1e4, _GRID)
+        enough = [factor for factor in factors if self.power_of_absence(margin, float(factor)) >= power]
+        return int(np.ceil(n * enough[0])) if enough else None
+
+
+def fit_curve(leaks: Sequence[float], scores: Sequence[Floats]) -> StandardCurve:
+    """Fit a standard curve to planted scores.
+
+    Means are made increasing; the variance is smoothed as a line in the mean, as for a score whose noise has a constant
+    part and one that grows with the signal.
+
+    Args:
+        leaks: Planted leaks, increasing, the first zero.
+        scores: Planted scores at each leak.
+    """
+    means = np.array([float(np.mean(s)) for s in scores])
+    variances = np.array([float(np.var(s, ddof=1)) for s in scores])
+    counts = np.array([len(s) for s in scores], dtype=np.float64)
+    means = np.maximum.accumulate(means)
+    rise = means - means[0]
+    # Relative errors of variances are alike, so weigh by 1 / variance**2.
+    weight = np.sqrt(counts) / np.maximum(variances, 1e-300)
+    design = np.stack([np.ones_like(rise), rise], axis=1) * weight[:, None]
+    solution, *_ = np.linalg.lstsq(design, variances * weight, rcond=None)
+    smooth = solution[0] + solution[1] * rise
+    smooth = np.where(smooth > 0.25 * variances, smooth, variances)
+    return StandardCurve(np.asarray(leaks, dtype=np.float64), means, np.sqrt(np.maximum(smooth, 1e-300)))
+
+
+def tail_counts(observed: float, planted: Floats) -> tuple[float, float]:
+    """One-sided p-values of an observed score among planted ones: for "as large" and for "as small".
+
+    Counts ``(1 + #) / (R + 1)``; scores equal up to rounding count on both sides. Where no planted score is as large,
+    the tail of a Pearson III distribution with the plants' moments takes over, since counting could not
+    pass a correction for many cells; its skewness is taken one standard error too large, and it never
+    goes above the count.
+    """
+    tie = 1e-6 * max(abs(observed), float(np.abs(planted).max(initial=0.0)), 1e-12)
+    above = (1 + int((planted >= observed - tie).sum())) / (len(planted) + 1)
+    below = (1 + int((planted <= observed + tie).sum())) / (len(planted) + 1)
+    if above * (len(planted) + 1) < 2 and len(planted) > 20:
+        sd = float(planted.std(ddof=1))
+        if sd > 0:
+            skew = max(float(stats.skew(planted)), 0.0) + float(np.sqrt(6 / len(planted)))
+            tail = float(stats.pearson3.sf((observed - float(planted.mean())) / sd, skew))
+            above = min(above, max(tail, 1e-12))
+    return above, below

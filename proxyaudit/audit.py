@@ -39,7 +39,10 @@ class Audit:
         """One row for each estimate, indexed by its id."""
         import pandas as pd
 
-        return pd.DataFrame([estimate.model_dump() for estimate in self.pack.evidence.estimates]).set_index("id")
+        from proxyaudit.types import Estimate
+
+        rows = [estimate.model_dump() for estimate in self.pack.evidence.estimates]
+        return pd.DataFrame(rows, columns=list(Estimate.model_fields)).set_index("id")
 
     def __repr__(self) -> str:
         run = self.pack.evidence.run

@@ -213,17 +213,19 @@ def probe(
 
         margins = Margins(leak=leak_margin, nonlinear=nonlinear_margin)
         request = ProbeRequest(tuple(attribute), real, group, tuple(condition_on or ()), margins, seed, name)
-        folder, pack = probe_files(activations, labels, request, out=out, jobs=jobs, progress=progress)
+        folder, pack, reused = probe_files(activations, labels, request, out=out, jobs=jobs, progress=progress)
     report = folder / "report.html"
     if json:
         findings = [finding.model_dump(mode="json") for finding in pack.evidence.findings]
-        head = {"folder": str(folder), "report": str(report), "status": pack.evidence.run.status}
+        head = {"folder": str(folder), "report": str(report), "status": pack.evidence.run.status, "reused": reused}
         console.emit_json({**head, "run": pack.evidence.run.model_dump(mode="json"), "findings": findings})
         return
     from proxyaudit.reporting.summary import summarize
 
     console.show_findings(summarize(pack))
-    console.write_line(f"Run:    {folder}")
+    for finding in pack.evidence.findings:
+        console.write_line(finding.sentence + (f" To settle it: {finding.would_settle}." if finding.would_settle else ""))
+    console.write_line(f"Run:    {folder}" + ("  (nothing changed since it was made)" if reused else ""))
     console.write_line(f"Report: {report}")
 
 
@@ -246,6 +248,29 @@ def report(
         return
     console.write_line(str(path))
     console.warn("proxyaudit: the report was rendered again" if changed else "proxyaudit: the report was up to date")
+
+
+@app.command(epilog="Example:  proxyaudit selftest --quick")
+def selftest(
+    quick: Annotated[bool, typer.Option("--quick", envvar="PROXYAUDIT_QUICK", help="A dozen small worlds, about a minute.")] = False,
+    worlds: Annotated[
+        int, typer.Option(min=1, envvar="PROXYAUDIT_WORLDS", help="Present and absent worlds each (half as many at the margin).")
+    ] = 200,
+    seed: Annotated[int, typer.Option("--seed", min=0, envvar="PROXYAUDIT_SEED", help="Seed that the worlds are drawn from.")] = 0,
+    jobs: Annotated[int | None, typer.Option(min=1, envvar="PROXYAUDIT_JOBS", help="Worlds at a time (default: one per core).")] = None,
+    json: Json = False,
+) -> None:
+    """Audit planted worlds with known truth: confusion matrix and rate of false "removed"; exit code 1 if it fails."""
+    with _quiet_stdout(), console.progress_bars(shown=not json) as progress:
+        from proxyaudit.pipeline.selftest import run_selftest
+
+        result = run_selftest(quick=quick, present=worlds, margin=worlds // 2, absent=worlds, seed=seed, jobs=jobs, progress=progress)
+    if json:
+        console.emit_json(result.as_dict())
+    else:
+        console.show_selftest(result)
+    if not result.passed:
+        raise typer.Exit(1)
 
 
 @app.command(name="ls", epilog="Example:  proxyaudit ls reports")

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from proxyaudit.pipeline.selftest import SelfTest
     from proxyaudit.reporting.summary import Summary
 
-__all__ = ["emit_json", "progress_bars", "show_findings", "show_table", "warn", "write_line"]
+__all__ = ["emit_json", "progress_bars", "show_findings", "show_selftest", "show_table", "warn", "write_line"]
 
 _WIDE = 200
 
@@ -75,6 +76,20 @@ def show_findings(summary: Summary) -> None:
     show_table(("Attribute", "Training data", "Verdict", "Leak inside", "Output gap", "Interchange effect"), rows, title=summary.question)
     for view in summary.attributes:
         write_line(f"{view.name}: {view.answer}")
+
+
+def show_selftest(result: SelfTest) -> None:
+    """Draw the confusion matrix of a self-test and the rates that matter."""
+    verdicts = ("exposed", "hidden", "removed", "inconclusive")
+    words = {"present": "2 to 10 x the margin", "margin": "exactly the margin", "absent": "nothing there"}
+    rows = [
+        (words[part], expected, *(str(counts.get(verdict, 0)) for verdict in verdicts)) for part, expected, counts in result.confusion()
+    ]
+    show_table(("Truth", "Expected", *verdicts), rows, title=f"{len(result.cases)} planted worlds, seed {result.seed}")
+    for name, rate in result.rates().items():
+        if rate["of"]:
+            write_line(f"{name}: {rate['count']} of {rate['of']} (at most {rate['upper_95']:.1%} with 95 % confidence)")
+    write_line("passed" if result.passed else "FAILED")
 
 
 @contextlib.contextmanager

@@ -90,7 +90,12 @@ def _decide(cell: Cell, adjusted_p: float, blocked: str | None) -> Cell:
     if len(seeds) > 1 and (seeds > cell.margin).any() and (seeds < cell.margin).any():
         return replace(cell, state="unknown", reason="unstable across seeds")
     if cell.measured.value > cell.margin and cell.present_p > PRESENT_AT:
+        several = len(seeds) > 1
         more = "above the margin on average, but not surely in every trained model: more seeds or audit rows would settle it"
+        if not several:
+            more = "above the margin, but not surely: more rows would settle it"
+            if cell.extras.get("rows_needed") and cell.n and cell.extras["rows_needed"] > cell.n:
+                more = _between(replace(cell, measured=None))
         return replace(cell, state="unknown", reason=more)
     if cell.present_p <= PRESENT_AT:
         more = "above the margin here, but not after the correction for looking at many cells: more seeds or rows would settle it"

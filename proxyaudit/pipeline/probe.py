@@ -72,7 +72,7 @@ def probe_files(
     out: Path,
     jobs: int | None = None,
     progress: Callable[[ProgressEvent], None] | None = None,
-) -> tuple[Path, EvidencePack]:
+) -> tuple[Path, EvidencePack, bool]:
     """Audit activation files and write a run directory.
 
     Args:
@@ -82,6 +82,9 @@ def probe_files(
         out: Folder of all runs.
         jobs: Worker processes; results do not depend on it.
         progress: Called after every site.
+
+    Returns:
+        The run directory, its pack, and whether it was there already.
 
     Raises:
         InputError: anything in the files or options; nothing has been written then.
@@ -105,11 +108,11 @@ def probe_files(
     plan = make_plan(inputs, request, hashes)
     folder = out / request.name / plan["run_id"]
     if is_complete(folder):
-        return folder, read_pack(folder)
+        return folder, read_pack(folder), True
     write_plan(folder, plan)
     pack = probe_inputs(inputs, request, plan, cache=Cache(out / CACHE_FOLDER), jobs=jobs, progress=progress)
     write_pack(pack, folder, reports={"report.html": render_html(pack), "report.md": render_markdown(pack)})
-    return folder, pack
+    return folder, pack, False
 
 
 def probe_arrays(

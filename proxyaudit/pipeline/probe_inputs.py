@@ -164,7 +164,7 @@ def make_inputs(
 ) -> ProbeInputs:
     """Check everything, put the rows in an order of their own and code the attributes.
 
-    Rows are ordered by their whitened length in the first regime's first site, so that the order in the file has no say.
+    Rows are put in an order of their own, so that the order in the file has no say.
 
     Raises:
         InputError: anything that would make the audit fail, or misleading.
@@ -179,10 +179,7 @@ def make_inputs(
     doubled = sorted({name for name in attributes if list(attributes).count(name) > 1} | (set(attributes) & {group, *condition_on}))
     if doubled:
         raise InputError(f"column '{doubled[0]}' is named in two roles", where="--attribute", mend="give it one role")
-    first = next(iter(next(iter(checked.values())).values()))
-    length = (whiten(first).z_nr ** 2).sum(axis=1)
-    keys = [labels(table[column]).fillna("").astype(str).to_numpy() for column in attributes]
-    order = np.lexsort((*keys[::-1], length))
+    order = _own_order(checked, [table[column] for column in attributes])
     checked = {regime: {name: np.ascontiguousarray(values[order]) for name, values in sites.items()} for regime, sites in checked.items()}
     table = table.iloc[order].reset_index(drop=True)
     notes: list[NotTested] = []
@@ -207,6 +204,27 @@ def make_inputs(
         numeric = kind.kind == "numeric"
         conditions[name] = column.to_numpy(dtype=np.float64) if numeric else column.fillna("(missing)").astype(str).to_numpy()
     return ProbeInputs(checked, tuple(coded), unfit, clusters, conditions, tuple(notes))
+
+
+def _own_order(acts: Acts, attributes: Sequence[pd.Series[Any]]) -> Ints:
+    """An order of the rows that neither the file nor names decide.
+
+    By whitened length at each site, which rotating or rescaling does not change; equals (copies, more dimensions than rows) by
+    the activations themselves, then by how common their attribute values are.
+    """
+    keys: list[NDArray[Any]] = []
+    for sites in acts.values():
+        for values in sites.values():
+            length = (whiten(values).z_nr ** 2).sum(axis=1)
+            scale = max(float(length.max()), 1e-300)
+            keys.append(np.round(length / scale, 6))
+    for sites in acts.values():
+        for values in sites.values():
+            keys += [values[:, column] for column in range(min(values.shape[1], 3))]
+    for column in attributes:
+        text = labels(column).fillna("").astype(str)
+        keys.append(text.map(text.value_counts()).to_numpy())
+    return np.asarray(np.lexsort(keys[::-1]), dtype=np.int64)
 
 
 def _clusters(acts: Acts, group: pd.Series[Any] | None, notes: list[NotTested]) -> Ints:

@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-MOST_WORK = 1.6e12  # operations of one quadratic test; more rows than that allows are left out, whole clusters at a time
+MOST_WORK = 4e11  # operations of one quadratic test; more rows than that allows are left out, whole clusters at a time
 _QUADRATIC_COLUMNS = 2000
 PERMUTED_WITHIN = 499
 

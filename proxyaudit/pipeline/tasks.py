@@ -226,7 +226,7 @@ def _run_measure(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> 
         probing = full if site in model.verdict_sites else quick
         measure_site(acts, dataset, probing, site=site, placebos=placebos, out=out)
     # Outputs have few dimensions: a non-linear leak is held to the same margin there as a linear one.
-    strict = replace(quick, margins=recipe.margins.model_copy(update={"nonlinear": margin}), readers=READERS)
+    strict = replace(quick, margins=recipe.margins.model_copy(update={"nonlinear": margin}), readers=("quadratic", "trees"))
     measure_site(log_odds(captured.outputs), dataset, strict, site=OUTPUT_SITE, placebos=placebos, out=out)
     followed = {name: (groups, output) for name, (groups, _, output) in compared_groups(prepared).items()}
     measure_interchange(model, captured, audit_inputs(prepared), dataset, labels, root=recipe.seed, followed=followed, out=out)

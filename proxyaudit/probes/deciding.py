@@ -39,9 +39,10 @@ CURVE_PLANTS = 50
 PERMUTATIONS = 999
 _STRENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 _STRONGEST = 0.9
-_SEVERAL_DIRECTIONS = 40  # distinct directions of an attribute with several classes, each drawn several times
+_DIRECTIONS = 67  # distinct directions of a family; each is drawn several times
+_SEVERAL_DIRECTIONS = 40  # the same for an attribute with several classes
 _AT_ONCE = 512
-_QUADRATIC_PERMUTATIONS = 499  # each costs as much as rows have pairs
+_QUADRATIC_PERMUTATIONS = 399  # each costs as much as rows have pairs
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,8 @@ def planted_test(
             scores.append(planted)
     curve = fit_curve(leaks, scores)
     leak, low, high = curve.calibrate(score, level)
+    if statistic.channel == "nonlinear":
+        low, high = _over_families(low, high, at_margin, float(null.mean()))
     twice = scores[leaks.index(2 * margin)] if 2 * margin in leaks else scores[-1]
     return PlantedTest(
         score=score,
@@ -184,6 +187,13 @@ def planted_test(
         rows_needed=curve.rows_needed(rows.n, margin),
         curve=curve,
     )
+
+
+def _over_families(low: float, high: float, at_margin: list[Floats], null_mean: float) -> tuple[float, float]:
+    """Widen an interval by how differently families of the same leak move a quadratic score; the first is the curve's own."""
+    signals = [float(planted.mean()) - null_mean for planted in at_margin]
+    ratios = [signal / signals[0] for signal in signals if signals[0] > 0] or [1.0]
+    return low / max(1.0, *ratios), min(1.0, high / max(min(1.0, *ratios), 0.1))
 
 
 def _nothing_there(n: int, permutations: int, reason: str = "the site, or the attribute, is constant") -> PlantedTest:
@@ -271,6 +281,9 @@ class _Planter:
             signs = flipped(self.target.clusters_n, self.rows.n, part.stop - part.start, rng)
             for index, e in enumerate(self.prepared):
                 columns = signs * e
+                if self.statistic.channel == "nonlinear":
+                    # The observed labels are free of everything linear; with turned signs they are not until freed again.
+                    columns = self.statistic.prepare(columns)
                 if means is not None:
                     mean = means[index][:, part]
                     if self.statistic.channel == "nonlinear":
@@ -303,7 +316,8 @@ class _Planter:
         rng = self.streams(f"directions {family}")
         few = (family in ("low", "high", "heavy", "norm") and self.statistic.channel == "linear") or family == "norm"
         if classes == 2:
-            found = self._directions(family, (1 if family in ("heavy", "norm") else 2) if few else count, rng)
+            distinct = -(-count // 3) if count <= CURVE_PLANTS else _DIRECTIONS
+            found = self._directions(family, (1 if family in ("heavy", "norm") else 2) if few else min(count, distinct), rng)
             if found is None:
                 return []
             if few and family in ("low", "high"):

@@ -41,7 +41,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-MAX_ROWS = 8000
+MAX_ROWS = 6000
 BUDGET = 60.0  # predicted seconds at the nominal speed, all readers together
 _SCALES = np.array([0, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1, 1.3, 1.7, 2.2])
 _SHADOW_RIDGE = 0.1

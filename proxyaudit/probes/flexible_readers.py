@@ -27,7 +27,7 @@ Ints = NDArray[np.int64]
 _FLOPS = 8e10  # nominal speed: a multiply-add counts as two
 _WIDTH, _BATCH, _EPOCHS, _PATIENCE = 64, 128, 60, 12
 _RATE, _DECAY, _CLIP = 3e-3, 0.3, 8.0
-_STAGES = (5, 10, 20, 40, 70, 110, 160)
+_STAGES = (5, 10, 20, 40, 80)
 _LEAVES, _SCREENED, _ENDS = 31, 32, 16
 NEIGHBOURS = (5, 15, 50, 150)
 _PRIOR = 2.0  # pseudo-neighbours at the base rate: a unanimous vote of five is not certainty
@@ -183,7 +183,7 @@ def grow_trees(problem: Problem, seed: int) -> Floats:
     class-balanced.
 
     Returns:
-        Directions ``(C, F, n, K)``: the trees' logits minus the linear ones after 5 to 160 rounds.
+        Directions ``(C, F, n, K)``: the trees' logits minus the linear ones after 5 to 80 rounds.
     """
     folds, n, outputs = problem.base_fnk.shape
     directions = np.zeros((len(_STAGES), folds, n, outputs))

@@ -21,7 +21,7 @@ Singles = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 _LARGEST_SLOPE = 64.0
-_RATE_TOLERANCE = 1e-4
+_RATE_TOLERANCE = 1e-5  # a rate that misses by e moves the leak by e / 2: well below the tolerance of a small leak
 
 
 @dataclass(frozen=True)
@@ -159,34 +159,60 @@ class _Binary:
 
 
 class _Several:
-    """Evaluates plants of an attribute with several classes; scores are ``(n, K)``."""
+    """Evaluates plants of an attribute with several classes; scores are ``(n, K)``.
+
+    Inside, classes come first: a short last axis is not vectorised.
+    """
 
     def __init__(self, prior: Prior) -> None:
-        self.prior = prior
-        self.strata = np.zeros(len(prior.log_nk), dtype=np.int64) if prior.strata_n is None else prior.strata_n
-        self.counts = np.bincount(self.strata)
+        self.n, self.strata, self.classes = len(prior.log_nk), prior.strata_n, prior.classes
+        self.counts = np.array([self.n]) if self.strata is None else np.bincount(self.strata)
         p = np.exp(prior.log_nk)
-        self.prior_nk = None if prior.strata_n is None else p
-        self.wanted = self._means(p)
+        self.log_kn = np.ascontiguousarray(prior.log_nk.T, dtype=np.float32)
+        self.wanted = self._means(np.ascontiguousarray(p.T))
+        self.rates = prior.rates_k.astype(np.float32)[:, None]
+        self.mass_k = 1 / (prior.classes * self.n * prior.rates_k)
+        self.known = np.log2(prior.classes) * (1.0 if self.strata is None else 1.0 - balanced_leak(p, prior.rates_k))
 
-    def _means(self, p: Floats) -> Floats:
-        sums = np.stack([np.bincount(self.strata, weights=column) for column in p.T], axis=1)
+    def _means(self, p_kn: NDArray[np.floating]) -> Floats:
+        if self.strata is None:
+            return np.asarray(p_kn.mean(axis=1, dtype=np.float64)[None])
+        sums = np.stack([np.bincount(self.strata, weights=row) for row in p_kn], axis=1)
         return np.asarray(sums / self.counts[:, None])
 
     def start(self) -> Floats:
-        return np.zeros((len(self.counts), self.prior.classes))
+        return np.zeros((len(self.counts), self.classes))
+
+    def _step(self, p_kn: Singles, means: Floats, shift: Floats) -> Floats:
+        """Newton on the rates of each stratum; proportional fitting where it would leap."""
+        new = shift + np.log(self.wanted / np.clip(means, 1e-300, None))
+        for stratum in range(len(self.counts)):
+            inside = p_kn if self.strata is None else p_kn[:, self.strata == stratum]
+            jacobian = np.diag(means[stratum]) - (inside @ inside.T).astype(np.float64) / self.counts[stratum]
+            step = np.linalg.lstsq(jacobian[1:, 1:], (self.wanted[stratum] - means[stratum])[1:], rcond=None)[0]
+            if np.abs(step).max() < 1.0:
+                new[stratum] = shift[stratum]
+                new[stratum, 1:] += step
+        return new
 
     def evaluate(self, scores: NDArray[np.floating], slope: float, shift: Floats) -> tuple[Plant, Floats]:
-        base = self.prior.log_nk + slope * scores
-        base = np.exp(base - base.max(axis=1, keepdims=True))
-        for _ in range(200):
-            p = base * np.exp(shift - shift.max(axis=1, keepdims=True))[self.strata]
-            p /= p.sum(axis=1, keepdims=True)
+        base = np.ascontiguousarray(scores.T, dtype=np.float32) * np.float32(slope)
+        base += self.log_kn
+        base -= base.max(axis=0)
+        np.exp(base, out=base)
+        for _ in range(100):
+            factor = np.exp(shift - shift.max(axis=1, keepdims=True)).astype(np.float32)
+            p: Singles = base * (factor[0][:, None] if self.strata is None else factor.T[:, self.strata])
+            p /= p.sum(axis=0)
             means = self._means(p)
             if (np.abs(means - self.wanted) / self.wanted).max() < _RATE_TOLERANCE:
                 break
-            shift = shift + np.log(self.wanted / np.clip(means, 1e-300, None))
-        return Plant(p, balanced_leak(p, self.prior.rates_k, self.prior_nk), slope), shift
+            shift = self._step(p, means, shift)
+        shifted = p / self.rates
+        shifted /= shifted.sum(axis=0)
+        np.log2(np.clip(shifted, 1e-30, None), out=shifted)
+        loss = -float(self.mass_k @ (p * shifted).sum(axis=1, dtype=np.float64))
+        return Plant(p.T, (self.known - loss) / float(np.log2(self.classes)), slope), shift
 
 
 def plant_at_leak(
@@ -238,7 +264,7 @@ def plants_at_leak(scores: NDArray[np.floating], prior: Prior, leak: float) -> l
     solver = _Binary(prior) if prior.classes == 2 else _Several(prior)
     plants: list[Plant | None] = []
     start: float | None = None
-    columns = np.ascontiguousarray(np.moveaxis(scores, -1, 0), dtype=np.float32 if prior.classes == 2 else np.float64)
+    columns = np.ascontiguousarray(np.moveaxis(scores, -1, 0), dtype=np.float32)
     for column in columns:
         plant, slope = _solve(solver, column, leak, start, 1e-3)
         start = slope if plant is not None else None

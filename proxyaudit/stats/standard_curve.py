@@ -99,8 +99,7 @@ class StandardCurve:
 def fit_curve(leaks: Sequence[float], scores: Sequence[Floats]) -> StandardCurve:
     """Fit a standard curve to planted scores.
 
-    Means are made increasing; the variance is smoothed as a line in the mean, as for a score whose noise has a constant
-    part and one that grows with the signal.
+    Means are made increasing; the variance is smoothed over the strengths.
 
     Args:
         leaks: Planted leaks, increasing, the first zero.
@@ -113,10 +112,14 @@ def fit_curve(leaks: Sequence[float], scores: Sequence[Floats]) -> StandardCurve
     rise = means - means[0]
     # Relative errors of variances are alike, so weigh by 1 / variance**2.
     weight = np.sqrt(counts) / np.maximum(variances, 1e-300)
-    design = np.stack([np.ones_like(rise), rise], axis=1) * weight[:, None]
+    unit = rise / max(float(rise[-1]), 1e-300)
+    # It falls again where labels become nearly certain, so the smooth is a parabola, held near what was counted.
+    design = np.stack([np.ones_like(unit), unit, unit**2], axis=1)[:, : max(1, len(leaks) - 1)] * weight[:, None]
     solution, *_ = np.linalg.lstsq(design, variances * weight, rcond=None)
-    smooth = solution[0] + solution[1] * rise
-    smooth = np.where(smooth > 0.25 * variances, smooth, variances)
+    smooth = np.stack([np.ones_like(unit), unit, unit**2], axis=1)[:, : len(solution)] @ solution
+    # Two standard errors of a variance on either side.
+    slack = 1 + 2 * np.sqrt(2 / counts)
+    smooth = np.clip(smooth, variances / slack, variances * slack)
     return StandardCurve(np.asarray(leaks, dtype=np.float64), means, np.sqrt(np.maximum(smooth, 1e-300)))
 
 

@@ -15,16 +15,17 @@ from proxyaudit.probes.crossfit import (
 )
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream
-from proxyaudit.stats.spike_in import plant_classes
+from proxyaudit.stats.spike_in import Prior, plant_at_leak
 
 
 def world(leak, rates=(0.5, 0.5), n=4000, d=16, name="world"):
     rng = stream(0, name, leak, len(rates))
-    whitened = whiten(rng.normal(size=(n, d)) @ rng.normal(size=(d, d)))
-    codes = (
-        plant_classes(whitened.z_nr, whitened.x_nd, "isotropic", np.array(rates), leak, rng) if leak else rng.choice(len(rates), n, p=rates)
-    )
-    return whitened.z_nr, codes, assign_folds(np.arange(n), rng)
+    z = whiten(rng.normal(size=(n, d)) @ rng.normal(size=(d, d))).z_nr
+    if not leak:
+        return z, rng.choice(len(rates), n, p=rates), assign_folds(np.arange(n), rng)
+    scores = z @ np.linalg.qr(rng.normal(size=(d, len(rates))))[0]
+    plant = plant_at_leak(scores[:, 0] if len(rates) == 2 else scores, Prior.of_rates(np.array(rates), n), leak)
+    return z, plant.draw(rng), assign_folds(np.arange(n), rng)
 
 
 @pytest.mark.parametrize("rates", [(0.5, 0.5), (0.9, 0.1), (0.5, 0.3, 0.2)])

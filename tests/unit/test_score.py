@@ -1,71 +1,189 @@
-"""Score statistics and their permutation nulls."""
+"""Score statistics: equal to the double loop they stand for, and still where a class has another covariance."""
 
 import numpy as np
 import pytest
 
-from proxyaudit.probes.score import label_columns, permutation_null, score_statistics
-from proxyaudit.probes.whitening import whiten
+from proxyaudit.probes.score import ScoreStatistic, flipped, permuted, standardise
+from proxyaudit.probes.whitening import whiten, whiten_within
 from proxyaudit.seeding import stream
-from proxyaudit.stats.nulls import permutation_p
+
+CHANNELS = ("linear", "nonlinear")
 
 
-def test_statistic_by_hand():
-    rng = stream(0, "hand")
-    z = whiten(rng.normal(size=(50, 3))).z_nr
-    a = rng.integers(0, 2, 50)
-    centred = a - a.mean()
-    expected = ((z.T @ centred) ** 2).sum() / (50 * a.var())
-    assert score_statistics(z, label_columns(a, "binary", 2))[0] == pytest.approx(expected)
+def acts_of(n, d, name="acts"):
+    rng = stream(0, name, n, d)
+    return rng.normal(size=(n, d)) ** 3 @ rng.normal(size=(d, d))
 
 
-def test_statistic_ignores_rotation_row_order_and_label_names():
-    rng = stream(0, "invariance")
-    acts, a = rng.normal(size=(300, 6)), rng.integers(0, 2, 300)
-    rotation, _ = np.linalg.qr(rng.normal(size=(6, 6)))
-    order = rng.permutation(300)
-    reference = score_statistics(whiten(acts).z_nr, label_columns(a, "binary", 2))[0]
-    for other, labels in ((acts @ rotation * 3 + 1, a), (acts[order], a[order]), (acts, 1 - a)):
-        assert score_statistics(whiten(other).z_nr, label_columns(labels, "binary", 2))[0] == pytest.approx(reference, rel=1e-9)
+def by_hand(rows, e_n, power):
+    """sum over pairs i != j of one block of e_i e_j (z_i . z_j)**power / n."""
+    total = 0.0
+    for block in rows.blocks:
+        z = rows.z_nr[block.rows, : block.rank].astype(np.float64)
+        e = e_n[block.rows].astype(np.float64)
+        total += sum(e[i] * e[j] * (z[i] @ z[j]) ** power for i in range(len(z)) for j in range(len(z)) if i != j) / len(z)
+    return total
 
 
-@pytest.mark.parametrize("clustered", [False, True])
-def test_p_values_are_level_under_the_null(clustered):
-    rng = stream(0, "level", clustered)
-    rejected = 0
-    for _ in range(200):
-        if clustered:
-            # Six equal rows a group: rows taken as independent would reject most of the time.
-            clusters = np.repeat(np.arange(60), 6)
-            acts, a = np.repeat(rng.normal(size=(60, 4)), 6, axis=0), np.repeat(rng.integers(0, 2, 60), 6)
-        else:
-            clusters, acts, a = None, rng.normal(size=(150, 8)), rng.integers(0, 2, 150)
-        observed, null = permutation_null(whiten(acts).z_nr, label_columns(a, "binary", 2), clusters, 199, rng)
-        rejected += permutation_p(observed, null) <= 0.05
-    # 200 tests at 5 %: 10 expected, 19 is the 99.5 % point; the sign-flip null of 60 clusters is only asymptotic.
-    assert rejected <= (24 if clustered else 19)
+def residual_by_hand(rows, a_n):
+    """Standardised labels, freed of everything linear within each block, standardised again."""
+    e = a_n.astype(np.float64)
+    out = np.zeros_like(e)
+    for block in rows.blocks:
+        design = np.column_stack([np.ones(block.rows.stop - block.rows.start), rows.z_nr[block.rows, : block.rank]])
+        out[block.rows] = e[block.rows] - design @ np.linalg.lstsq(design, e[block.rows], rcond=None)[0]
+    return out / np.sqrt((out**2).mean())
 
 
-def test_naive_permutation_of_copied_rows_claims_presence():
-    rng = stream(0, "naive")
-    naive = 0
-    for _ in range(100):
-        acts, a = np.repeat(rng.normal(size=(60, 4)), 6, axis=0), np.repeat(rng.integers(0, 2, 60), 6)
-        observed, null = permutation_null(whiten(acts).z_nr, label_columns(a, "binary", 2), None, 99, rng)
-        naive += permutation_p(observed, null) <= 0.05
-    assert naive > 50
+def centred_by_hand(rows, a_n):
+    out = a_n.astype(np.float64)
+    for block in rows.blocks:
+        out[block.rows] -= out[block.rows].mean()
+    return out / np.sqrt((out**2).mean())
 
 
-def test_a_weak_leak_is_found():
-    rng = stream(0, "power")
-    acts = rng.normal(size=(4000, 20))
-    a = (rng.random(4000) < 1 / (1 + np.exp(-0.4 * acts[:, 0]))).astype(int)
-    observed, null = permutation_null(whiten(acts).z_nr, label_columns(a, "binary", 2), None, 499, rng)
-    assert permutation_p(observed, null) == pytest.approx(1 / 500)
+# 90 rows of 3 columns go by features, of 12 by pairs of rows.
+@pytest.mark.parametrize("d", [3, 12])
+@pytest.mark.parametrize("strata", [False, True])
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_statistic_is_the_double_loop_over_pairs(channel, strata, d):
+    acts, rng = acts_of(90, d), stream(0, "labels", d)
+    rows = whiten_within(acts, rng.integers(0, 2, 90))[0] if strata else whiten(acts).rows
+    a = rng.integers(0, 2, 90)
+    prepare, power = (centred_by_hand, 1) if channel == "linear" else (residual_by_hand, 2)
+    expected = by_hand(rows, prepare(rows, a), power)
+    assert ScoreStatistic(rows, channel).of_labels(a[:, None], 2)[0] == pytest.approx(expected, rel=2e-3, abs=2e-3)
+    values = rng.normal(size=90)
+    expected = by_hand(rows, prepare(rows, values), power)
+    assert ScoreStatistic(rows, channel).of_labels(values[:, None], 0)[0] == pytest.approx(expected, rel=2e-3, abs=2e-3)
 
 
-def test_several_classes_sum_over_indicators():
-    rng = stream(0, "classes")
-    z, a = whiten(rng.normal(size=(200, 3))).z_nr, rng.integers(0, 4, 200)
-    columns = label_columns(a, "multiclass", 4)
-    observed, _ = permutation_null(z, columns, None, 1, rng)
-    assert observed == pytest.approx(score_statistics(z, columns).sum())
+def test_features_equal_pairs(monkeypatch):
+    rows = whiten(acts_of(300, 6)).rows
+    labels = stream(0, "labels").integers(0, 2, (300, 20))
+    statistic = ScoreStatistic(rows, "nonlinear")
+    assert statistic._few_features(rows.blocks[0])
+    e = statistic.prepare(labels.astype(np.float32))
+    features, directions = statistic.of_prepared(e), statistic.directions(e)
+    monkeypatch.setattr(ScoreStatistic, "_few_features", lambda *_: False)
+    other = ScoreStatistic(rows, "nonlinear")
+    assert np.allclose(features.scores_m, other.of_prepared(e).scores_m, rtol=1e-3, atol=1e-2)
+    assert np.allclose(features.shares_n, other.of_prepared(e).shares_n, rtol=1e-3, atol=1e-3)
+    assert np.allclose(directions, other.directions(e), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_bounded_memory_gives_the_same_numbers(channel):
+    rows = whiten(acts_of(700, 40)).rows
+    labels = stream(0, "labels").integers(0, 3, (700, 250))
+    whole, bounded = ScoreStatistic(rows, channel), ScoreStatistic(rows, channel, memory_mb=1)
+    assert np.allclose(whole.of_labels(labels, 3), bounded.of_labels(labels, 3), rtol=1e-4, atol=1e-2)
+    assert whole.kept.keys() != bounded.kept.keys() or channel == "linear"
+    e = whole.prepare((labels == 1).astype(np.float32))
+    assert np.allclose(whole.of_prepared(e).shares_n, bounded.of_prepared(e).shares_n, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_several_classes_sum_over_the_classes_against_the_rest(channel):
+    statistic, codes = ScoreStatistic(whiten(acts_of(200, 4)).rows, channel), stream(0, "codes").integers(0, 4, (200, 3))
+    singles = sum(statistic.of_labels(codes == k, 2) for k in range(4))
+    assert np.allclose(statistic.of_labels(codes, 4), singles, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_rotation_row_order_and_label_names_do_not_matter(channel):
+    acts, a = acts_of(300, 6), stream(0, "labels").integers(0, 2, 300)
+    rng = stream(0, "turn")
+    turn, order = np.linalg.qr(rng.normal(size=(6, 6)))[0], rng.permutation(300)
+    reference = ScoreStatistic(whiten(acts).rows, channel).of_labels(a[:, None], 2)[0]
+    for other, labels in ((acts @ turn * 3 + 1, a), (acts[order], a[order]), (acts, 1 - a)):
+        found = ScoreStatistic(whiten(other).rows, channel).of_labels(labels[:, None], 2)[0]
+        assert found == pytest.approx(reference, rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize("classes", [0, 2, 3])
+def test_permutations_of_the_linear_statistic_centre_on_zero(classes):
+    rng = stream(0, "null", classes)
+    rows = whiten(acts_of(400, 8)).rows
+    labels = rng.normal(size=400) if classes == 0 else rng.integers(0, classes, 400)
+    null = ScoreStatistic(rows, "linear").of_labels(permuted(rows, labels, 800, rng), classes)
+    # Labels drawn without replacement leave an expectation of rank / n for each class, next to nothing.
+    assert abs(null.mean()) < 4.5 * null.std() / np.sqrt(800) + 8 * max(classes, 1) / 400
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_turned_signs_centre_on_zero(channel):
+    rows = whiten(acts_of(400, 8)).rows
+    statistic = ScoreStatistic(rows, channel)
+    e = statistic.prepare(stream(0, "labels").integers(0, 2, (400, 1)).astype(np.float32))
+    null = statistic.of_prepared(flipped(None, 400, 800, stream(0)) * e).scores_m
+    assert abs(null.mean()) < 4.5 * null.std() / np.sqrt(800)
+
+
+def test_permutations_stay_within_their_block():
+    strata = stream(0, "strata").integers(0, 3, 200)
+    rows, order = whiten_within(acts_of(200, 3), strata)
+    labels = strata[order] * 10 + stream(0, "labels").integers(0, 2, 200)
+    columns = permuted(rows, labels, 5, stream(0))
+    assert (columns // 10 == strata[order][:, None]).all()
+    assert (np.sort(columns, axis=0) == np.sort(labels)[:, None]).all()
+    assert (columns != labels[:, None]).any(axis=0).all()
+
+
+def test_signs_are_constant_within_clusters_and_fair():
+    clusters = stream(0, "clusters").integers(0, 40, 300) * 17
+    signs = flipped(clusters, 300, 500, stream(0))
+    assert set(np.unique(signs)) == {-1.0, 1.0}
+    for cluster in np.unique(clusters):
+        assert (signs[clusters == cluster] == signs[clusters == cluster][0]).all()
+    firsts = np.stack([signs[clusters == c][0] for c in np.unique(clusters)])
+    assert abs(firsts.mean()) < 5 / np.sqrt(firsts.size)
+    alone = flipped(None, 300, 50, stream(0))
+    assert abs(np.corrcoef(alone[:150].ravel(), alone[150:].ravel())[0, 1]) < 0.06
+
+
+def test_columns_that_do_not_vary_become_zero():
+    rows = whiten(acts_of(50, 3)).rows
+    e = standardise(rows, np.column_stack([np.ones(50), np.arange(50)]).astype(np.float32))
+    assert not e[:, 0].any()
+    assert np.sqrt((e[:, 1] ** 2).mean()) == pytest.approx(1, abs=1e-5)
+    assert ScoreStatistic(rows, "linear").of_labels(np.ones((50, 1)), 2)[0] == 0
+
+
+def test_shares_are_the_derivative_of_the_score():
+    """More weight on a row moves the score by its share: numerically, with a column scaled at one row."""
+    rows, a = whiten(acts_of(60, 3)).rows, stream(0, "labels").integers(0, 2, 60)
+    for channel in CHANNELS:
+        statistic = ScoreStatistic(rows, channel)
+        e = statistic.prepare(a[:, None].astype(np.float32))
+        shares = statistic.of_prepared(e).shares_n
+        for row in (0, 17, 59):
+            up, down = e.copy(), e.copy()
+            up[row] *= 1.05
+            down[row] *= 0.95
+            slope = (statistic.of_prepared(up).scores_m[0] - statistic.of_prepared(down).scores_m[0]) / 0.1
+            assert slope == pytest.approx(shares[row], rel=0.02, abs=0.02)
+
+
+def unequal(rng, n=1500, d=16):
+    """A rare class of four times the variance and the same mean: no linear leak."""
+    a = (rng.random(n) < 0.1).astype(np.int64)
+    return rng.normal(size=(n, d)) * np.where(a, 2.0, 1.0)[:, None], a
+
+
+def test_a_class_of_another_covariance_does_not_shift_the_statistic_but_the_naive_one():
+    ours, naive = [], []
+    for seed in range(40):
+        acts, a = unequal(stream(seed, "unequal"))
+        rows = whiten(acts).rows
+        e = standardise(rows, a[:, None].astype(np.float32))
+        ours.append(ScoreStatistic(rows, "linear").of_labels(a[:, None], 2)[0])
+        naive.append(((rows.z_nr.T @ e) ** 2).sum() / len(a) - 16)
+    # Under permuted labels both are centred on zero, with a standard deviation of sqrt(32).
+    assert abs(np.mean(ours)) < 4 * np.std(ours) / np.sqrt(40)
+    assert np.mean(naive) > 4 * np.sqrt(32)
+
+
+def test_unknown_channel_is_refused():
+    with pytest.raises(ValueError, match="sideways"):
+        ScoreStatistic(whiten(acts_of(20, 2)).rows, "sideways")

@@ -1,0 +1,219 @@
+"""The probe command end to end, and the four verdicts through `pa.probe` on planted worlds."""
+
+import json
+import shutil
+
+import jsonschema
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import proxyaudit as pa
+from proxyaudit.cli import main
+from proxyaudit.evidence.pack import read_pack
+from proxyaudit.evidence.schema import committed_schema
+from proxyaudit.planted import make_world
+from proxyaudit.seeding import stream
+
+N, D = 600, 8
+FILES = {
+    "recipe.yaml",
+    "environment.json",
+    "plan.json",
+    "evidence.json",
+    "report.html",
+    "report.md",
+    "arrays.safetensors",
+    "manifest.json",
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Two regimes of two sites over people with two rows each, audited by the command line."""
+    folder = tmp_path_factory.mktemp("probe")
+    rng = stream(0, "probe files")
+    person = np.repeat(np.arange(N // 2), 2)
+    sex = rng.integers(0, 2, N // 2)[person]
+    job = np.where(rng.random(N) < 0.8, sex, 1 - sex)
+    base = rng.normal(size=(N, D))
+    base[:, 0] += 1.8 * sex
+    clean = rng.normal(size=(N, D))
+    for name, acts in (("real", base), ("synthetic", clean)):
+        tensors = {"layer1": acts, "layer2": acts @ rng.normal(size=(D, 5)) if name == "synthetic" else acts[:, :5]}
+        save_file(
+            {site: torch.as_tensor(values.astype(np.float32).copy()) for site, values in tensors.items()}, folder / f"{name}.safetensors"
+        )
+    labels = pd.DataFrame({"sex": np.array(["f", "m"])[sex], "job": np.array(["u", "v"])[job], "person": person})
+    labels.to_csv(folder / "people.csv", index=False)
+    arguments = [
+        "probe",
+        *("--activations", f"real={folder / 'real.safetensors'}", "--activations", f"synthetic={folder / 'synthetic.safetensors'}"),
+        *("--labels", str(folder / "people.csv"), "--attribute", "sex", "--real", "real", "--group", "person", "--condition-on", "job"),
+        *("--out", str(folder / "out"), "--jobs", "1"),
+    ]
+    return folder, arguments, main([*arguments, "--json"])
+
+
+def run_folder(made):
+    (manifest,) = (made[0] / "out").glob("probe/*/manifest.json")
+    return manifest.parent
+
+
+def test_the_run_directory_is_complete_and_verified(made):
+    assert made[2] == 0
+    assert {path.name for path in run_folder(made).iterdir()} == FILES
+    pack = read_pack(run_folder(made))
+    assert pack.evidence.run.status == "complete"
+    assert pack.evidence.run.plan_digest == pack.plan["digest"]
+    assert pack.evidence.run.id == run_folder(made).name
+    assert "started" in pack.environment
+
+
+def test_the_evidence_fits_the_committed_schema(made):
+    document = json.loads((run_folder(made) / "evidence.json").read_text(encoding="utf-8"))
+    jsonschema.validate(document, committed_schema())
+    assert {(f["attribute"], f["regime"]) for f in document["findings"]} == {("sex", "real"), ("sex", "synthetic")}
+    decided = {(e["channel"], e["regime"], e["site"]) for e in document["estimates"] if e["state"] is not None}
+    channels, sites = ("linear", "nonlinear", "beyond"), ("layer1", "layer2")
+    assert decided == {(c, r, s) for c in channels for r in ("real", "synthetic") for s in sites}
+    assert {c["kind"] for c in document["controls"]} >= {"positive", "negative"}
+    assert any("outputs" in note["what"] for note in document["not_tested"])
+
+
+def test_the_findings_are_those_that_were_planted(made):
+    findings = {f.regime: f for f in read_pack(run_folder(made)).evidence.findings}
+    assert findings["real"].verdict == "exposed"
+    assert findings["real"].change.encoding == "not_applicable"
+    assert findings["real"].basis in ("beyond_label", "unknown")
+    assert findings["synthetic"].verdict != "exposed"
+    assert findings["synthetic"].change.encoding in ("reduced", "eliminated")
+    assert "less than in 'real'" in findings["synthetic"].sentence or findings["synthetic"].verdict == "inconclusive"
+
+
+def test_no_row_of_the_input_is_in_the_pack(made):
+    pack = read_pack(run_folder(made))
+    assert all(N not in array.shape for array in pack.arrays.values())
+    text = (run_folder(made) / "evidence.json").read_text(encoding="utf-8")
+    assert str(made[0]) not in text
+
+
+def test_a_second_call_reuses_the_run_and_a_fresh_one_gives_the_same_evidence(made, capsys):
+    folder, arguments, _ = made
+    before = {path.name: path.stat().st_mtime_ns for path in run_folder(made).iterdir()}
+    assert main([*arguments, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["folder"] == str(run_folder(made))
+    assert [f["verdict"] for f in said["findings"]]
+    assert {path.name: path.stat().st_mtime_ns for path in run_folder(made).iterdir()} == before
+    # Without the finished run, its measurements are still there: same evidence, byte for byte.
+    kept = folder / "kept"
+    shutil.copytree(run_folder(made), kept)
+    shutil.rmtree(run_folder(made))
+    assert main(arguments) == 0
+    assert (run_folder(made) / "evidence.json").read_bytes() == (kept / "evidence.json").read_bytes()
+    assert "sex" in capsys.readouterr().out
+
+
+def test_the_report_renders_again_the_same(made, capsys):
+    before = (run_folder(made) / "report.html").read_bytes(), (run_folder(made) / "report.md").read_bytes()
+    assert main(["report", str(run_folder(made)), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["changed"] is False
+    assert ((run_folder(made) / "report.html").read_bytes(), (run_folder(made) / "report.md").read_bytes()) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("--attribute", "sxe"), "no column 'sxe'"),
+        (("--real", "reel"), "none of the regimes"),
+        (("--group", "nobody"), "no column 'nobody'"),
+        (("--leak-margin", "1.5"), "no margin"),
+        (("--nonlinear-margin", "0"), "no margin"),
+        (("--name", "../up"), "cannot name a folder"),
+        (("--labels", "nowhere.csv"), "nowhere.csv"),
+        (("--activations", "real"), "not NAME=FILE"),
+        (("--activations", "floor={folder}/real.safetensors"), "reserved"),
+        (("--activations", "real={folder}/people.csv"), "two regimes are named 'real'"),
+        (("--activations", "other={folder}/people.csv"), "not a safetensors file"),
+        (("--seed", "-1"), "seed"),
+    ],
+)
+def test_bad_input_is_exit_code_2_and_one_line(made, change, words, capsys, tmp_path):
+    folder, arguments, _ = made
+    option, value = change[0], change[1].format(folder=folder)
+    assert main([*arguments, option, value, "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr()
+    assert words in said.err
+    assert len(said.err.strip().splitlines()) == 1
+    assert "Traceback" not in said.err
+    assert not said.out
+    assert not list(tmp_path.glob("out/probe/*/evidence.json"))
+
+
+def test_rows_that_do_not_fit_are_exit_code_2(made, capsys, tmp_path):
+    folder, arguments, _ = made
+    pd.read_csv(folder / "people.csv").iloc[:-1].to_csv(tmp_path / "short.csv", index=False)
+    assert main([*arguments, "--labels", str(tmp_path / "short.csv"), "--out", str(tmp_path), "--json"]) == 2
+    said = json.loads(capsys.readouterr().out)
+    assert said["exit_code"] == 2
+    assert "600 rows, the labels have 599" in said["error"]
+
+
+def audited(kind, n, d, leak, seed=1, **more):
+    world = make_world(kind, n=n, d=d, leak=leak, rng=stream(seed, "verdicts", kind))
+    labels = {"a": world.labels_n} | ({} if world.condition_n is None else {"y": world.condition_n})
+    (finding,) = pa.probe({"real": {"l": world.acts_nd}}, labels, attributes=["a"], jobs=1, **more).pack.evidence.findings
+    return finding
+
+
+def test_a_linear_leak_is_exposed():
+    found = audited("linear", 800, 8, 0.15)
+    assert (found.verdict, found.encoding, found.mechanisms) == ("exposed", "linear", ("linear",))
+
+
+def test_an_exclusive_or_is_hidden():
+    found = audited("xor", 3000, 8, 0.4)
+    assert (found.verdict, found.encoding, found.mechanisms) == ("hidden", "nonlinear_only", ("nonlinear",))
+    assert "hidden" in found.sentence
+
+
+def test_independence_of_many_rows_is_removed():
+    found = audited("absent", 2500, 8, 0)
+    assert (found.verdict, found.encoding) == ("removed", "absent")
+    assert "would have been found" in found.sentence
+
+
+def test_independence_of_few_rows_is_inconclusive_and_says_what_would_settle_it():
+    found = audited("absent", 200, 40, 0)
+    assert (found.verdict, found.encoding) == ("inconclusive", "unknown")
+    assert found.would_settle
+
+
+def test_what_the_label_explains_is_exposed_and_said_so():
+    found = audited("only_through_label", 1000, 8, 0.15, condition_on=["y"])
+    assert (found.verdict, found.basis) == ("exposed", "explained_by_label")
+    assert "y explains it" in found.sentence
+
+
+def test_the_attribute_behind_its_exclusive_or_with_the_label_is_hidden():
+    found = audited("conditional_xor", 1500, 8, 0.15, condition_on=["y"])
+    assert found.verdict == "hidden"
+    assert "beyond" in found.mechanisms
+
+
+def test_the_number_of_jobs_makes_no_difference(made, tmp_path):
+    assert main([*made[1], "--out", str(tmp_path / "two"), "--jobs", "2"]) == 0
+    (evidence,) = (tmp_path / "two").glob("probe/*/evidence.json")
+    assert evidence.read_bytes() == (run_folder(made) / "evidence.json").read_bytes()
+
+
+def test_a_spoilt_report_is_put_right_from_the_pack_alone(made):
+    page = run_folder(made) / "report.md"
+    sound = page.read_bytes()
+    page.write_text("spoilt", encoding="utf-8")
+    assert main(["report", str(run_folder(made))]) == 0
+    assert page.read_bytes() == sound
+    read_pack(run_folder(made))

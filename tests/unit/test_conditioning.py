@@ -1,0 +1,131 @@
+"""Strata, and the conditional channel: XOR with the label is there, what a column explains is not (trap 8)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from proxyaudit.data.attributes import Attribute
+from proxyaudit.pipeline.site import Measurement, Probing, measure_site
+from proxyaudit.planted import make_world
+from proxyaudit.probes.conditioning import FEWEST_IN_STRATUM, Strata, make_strata
+from proxyaudit.recipe import Margins
+from proxyaudit.seeding import stream
+
+
+@dataclass
+class Rows:
+    attributes: tuple[Attribute, ...]
+    clusters: Any
+
+
+def channels(acts, codes, strata, seed=0):
+    attribute = Attribute("a", "protected", "binary", ("x", "y"), codes)
+    probing = Probing(seed, Margins(), 199, nonlinear=False, strata={"a": strata})
+    out = Measurement()
+    measure_site(acts, Rows((attribute,), np.arange(len(codes))), probing, site="s", placebos={}, out=out)
+    return out.numbers["cells"]["a"]["s"]
+
+
+def nonlinear_in_b(seed, n=1600):
+    """The attribute depends on |b|, the activations on non-linear functions of b; given b they are independent."""
+    rng = stream(seed, "explained")
+    b = rng.normal(size=n)
+    codes = (rng.random(n) < 1 / (1 + np.exp(-3 * (np.abs(b) - 0.8)))).astype(np.int64)
+    acts = np.column_stack([b, b**2, np.abs(b), np.sin(2 * b), rng.normal(size=(n, 4))])
+    return b, codes, acts + 0.3 * rng.normal(size=acts.shape)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_exclusive_or_with_the_label_leaks_given_the_label_only(seed):
+    world = make_world("conditional_xor", n=2000, d=12, leak=0.1, rng=stream(seed, "xor"))
+    codes = (world.labels_n == "b").astype(np.int64)
+    cell = channels(world.acts_nd, codes, make_strata([world.condition_n], codes, 2), seed)
+    assert cell["linear"]["p_absent"] <= 0.01
+    assert cell["beyond"]["p_present"] <= 0.01
+    assert cell["beyond"]["null_p"] <= 0.01
+    assert cell["beyond"]["raw"] > 0.02
+    assert cell["beyond"]["low"] - 0.02 <= 0.1 <= cell["beyond"]["high"] + 0.03
+    assert cell["beyond"]["control"] is None
+
+
+@pytest.mark.parametrize("seed", range(1))
+def test_what_a_continuous_column_explains_is_not_beyond_it_though_a_linear_baseline_says_so(seed):
+    b, codes, acts = nonlinear_in_b(seed)
+    strata = make_strata([b], codes, 2)
+    cell = channels(acts, codes, strata, seed)
+    assert cell["linear"]["p_present"] <= 0.01
+    assert cell["beyond"]["p_present"] > 0.05
+    assert cell["beyond"]["leak"] < 0.02
+    assert cell["beyond"]["control"] < 0.02
+    assert cell["beyond"]["reason"] is None
+    linear_baseline = channels(acts, codes, Strata(np.zeros(len(b), dtype=np.int64), strata.features_nb), seed)["beyond"]
+    assert linear_baseline["p_present"] <= 0.01
+    assert linear_baseline["leak"] > 0.1
+    # The control with random features gives the weak baseline away.
+    assert linear_baseline["control"] > 0.02
+    assert "control failed" in linear_baseline["reason"]
+
+
+def test_a_leak_beyond_a_continuous_column_is_found():
+    b, codes, acts = nonlinear_in_b(7)
+    acts[:, 5] += 1.2 * codes
+    cell = channels(acts, codes, make_strata([b], codes, 2))
+    assert cell["beyond"]["p_present"] <= 0.01
+    assert cell["beyond"]["control"] < 0.02
+
+
+def test_columns_of_few_values_give_exact_strata():
+    rng = stream(0, "exact")
+    one, other = rng.integers(0, 3, 1000), np.array(["x", "y"])[rng.integers(0, 2, 1000)]
+    strata = make_strata([one, other], rng.integers(0, 2, 1000), 2)
+    assert strata.features_nb is None
+    assert strata.random_features(stream(0)) is None
+    assert len(np.unique(strata.codes_n)) == 6
+    for code in range(6):
+        inside = strata.codes_n == code
+        assert len(np.unique(one[inside])) == len(np.unique(other[inside])) == 1
+    acts = rng.normal(size=(1000, 3))
+    assert strata.residual(acts) is acts
+
+
+def test_strata_too_small_to_tell_are_left_out():
+    column = np.repeat(["x", "y", "rare"], [500, 480, 20])
+    codes = make_strata([column], stream(0, "rare").integers(0, 2, 1000), 2).codes_n
+    assert (codes[-20:] == -1).all()
+    assert (codes[:-20] >= 0).all()
+
+
+def test_a_continuous_column_gives_leaves_large_enough_and_features():
+    rng = stream(0, "leaves")
+    b = rng.normal(size=1500)
+    b[:40] = np.nan
+    codes = (rng.random(1500) < 1 / (1 + np.exp(-3 * np.nan_to_num(b)))).astype(np.int64)
+    codes[100:110] = -1
+    strata = make_strata([b, np.array(["u", "v"])[rng.integers(0, 2, 1500)]], codes, 2)
+    assert np.isfinite(strata.features_nb).all()
+    assert 2 <= len(np.unique(strata.codes_n)) <= 16
+    assert np.bincount(strata.codes_n).min() >= 2 * FEWEST_IN_STRATUM
+    # Within strata nothing linear in the columns is left of anything.
+    residual = strata.residual(np.column_stack([strata.features_nb[:, 0] * 3 + 1, rng.normal(size=1500)]))
+    assert np.abs(residual[:, 0]).max() < 1e-8
+    assert residual[:, 1].std() > 0.8
+    assert strata.random_features(stream(0)).shape == (1500, 32)
+
+
+def test_a_continuous_attribute_and_a_constant_column():
+    rng = stream(0, "numbers")
+    b = rng.normal(size=800)
+    strata = make_strata([b], b**2 + rng.normal(size=800), 0)
+    assert len(np.unique(strata.codes_n)) > 2
+    constant = make_strata([np.ones(800)], rng.integers(0, 2, 800), 2)
+    assert (constant.codes_n == 0).all()
+
+
+def test_many_categories_fall_back_to_a_tree():
+    rng = stream(0, "many")
+    column = np.array([f"c{k}" for k in rng.integers(0, 300, 1500)])
+    strata = make_strata([column], rng.integers(0, 2, 1500), 2)
+    assert strata.features_nb is not None
+    assert (strata.codes_n >= 0).all()

@@ -15,6 +15,7 @@ import joblib
 import pandas as pd
 from scipy import stats
 
+from proxyaudit.errors import InputError
 from proxyaudit.pipeline.probe import ProbeRequest, probe_arrays
 from proxyaudit.pipeline.run import ProgressEvent
 from proxyaudit.planted import World, draw_world, make_world
@@ -173,19 +174,13 @@ def audit_world(part: str, index: int, seed: int) -> Case:
         part = "absent" if world.channel == "none" else "present"
     else:
         world = draw_world(rng, present=part != "absent", at_margin=part == "margin")
-    evidence = probe_world(world, seed=index)
+    about = (world.kind, part, len(world.acts_nd), world.acts_nd.shape[1], world.leak, world.expected)
+    try:
+        evidence = probe_world(world, seed=index)
+    except InputError:  # too few rows: refused with a clear line, which claims nothing
+        return Case(*about, "inconclusive", None, False)
     finding = evidence.findings[0]
-    return Case(
-        world.kind,
-        part,
-        len(world.acts_nd),
-        world.acts_nd.shape[1],
-        world.leak,
-        world.expected,
-        finding.verdict,
-        finding.at_least,
-        _powered(evidence),
-    )
+    return Case(*about, finding.verdict, finding.at_least, _powered(evidence))
 
 
 def probe_world(world: World, *, seed: int = 0) -> Evidence:

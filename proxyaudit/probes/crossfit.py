@@ -24,8 +24,6 @@ Ints = NDArray[np.int64]
 RIDGES = (1e-3, 1e-2, 1e-1, 3e-1, 1.0)  # of the mean loss, in whitened coordinates
 _CHOOSING, _SCORING = 2e-4, 2e-5  # duality gaps in nats: choosing a ridge needs less than scoring with it
 FOLDS = 5
-_COLUMNS_AT_ONCE = 10  # bounds memory
-_REFERENCE_FOLDS = 2
 FEWEST_ROWS = 3  # of each class in every training part; below it no probe can be fitted
 
 
@@ -182,39 +180,6 @@ def _score(logits: torch.Tensor, codes_n: Ints, classes: int, ridge: float) -> P
     return ProbeScore(leak, float(1 - surprisal / entropy), area, influence, ridge, log_p * np.log(2))
 
 
-def cross_fit_many(z_nr: Floats, codes_nm: Ints, classes: int, folds_n: Ints, ridge: float) -> Floats:
-    """Leaks of many label columns at one given ridge, shape ``(m,)``: floors and placebos.
-
-    Two folds are scored, each by a probe trained on all others: as large a training part as the attribute's own
-    probe has, at 40 % of the cost. Columns in which a training part lacks a class give NaN.
-    """
-    z = torch.as_tensor(z_nr, dtype=torch.float32)
-    scored = folds_n < _REFERENCE_FOLDS
-    leaks = np.full(codes_nm.shape[1], np.nan)
-    usable: list[tuple[int, Floats]] = []
-    for column, codes in enumerate(codes_nm.T):
-        held = codes[scored & (codes >= 0)]
-        if np.bincount(held, minlength=classes).min() < 1:
-            continue
-        try:
-            masks = [(codes >= 0) & (folds_n != o) for o in range(_REFERENCE_FOLDS)]
-            weights = np.stack([_balanced_weights(codes, classes, mask) for mask in masks], axis=1)
-        except TooFewRowsError:
-            continue
-        usable.append((column, weights))
-    for start in range(0, len(usable), _COLUMNS_AT_ONCE):
-        block = usable[start : start + _COLUMNS_AT_ONCE]
-        target = torch.stack([_one_hot(codes_nm[:, column], classes) for column, _ in block], dim=2)
-        target = target.repeat_interleave(_REFERENCE_FOLDS, dim=2)
-        weight = torch.as_tensor(np.concatenate([weights for _, weights in block], axis=1), dtype=z.dtype)
-        ridges = torch.full((weight.shape[1],), ridge, dtype=z.dtype)
-        logits = fit_logistic(z, target, weight, ridges, tolerance=_CHOOSING).logits(z[scored])
-        for index, (column, _) in enumerate(block):
-            held_out = _own_fold(logits[..., index * _REFERENCE_FOLDS : (index + 1) * _REFERENCE_FOLDS], folds_n[scored])
-            leaks[column] = _score(held_out, codes_nm[scored, column], classes, ridge).leak
-    return leaks
-
-
 def cross_fit_values(z_nr: Floats, values_n: Floats, folds_n: Ints) -> ProbeScore:
     """Cross-fit a ridge reader of a continuous attribute (NaN where missing); the leak is R squared."""
     known = np.isfinite(values_n)
@@ -235,20 +200,6 @@ def cross_fit_values(z_nr: Floats, values_n: Floats, folds_n: Ints) -> ProbeScor
         held = folds_n == o
         predicted[held] = _ridge_predictions(z_nr, target, known & ~held, chosen[o : o + 1])[held, 0]
     return _score_values(predicted, target, known, float(np.median(chosen)))
-
-
-def cross_fit_many_values(z_nr: Floats, values_nm: Floats, folds_n: Ints, ridge: float) -> Floats:
-    """R squared of many continuous columns (no missing values) at one given ridge, shape ``(m,)``."""
-    predicted = np.zeros_like(values_nm)
-    for o in range(int(folds_n.max()) + 1):
-        held = folds_n == o
-        mean = values_nm[~held].mean(axis=0)
-        train = z_nr[~held] - z_nr[~held].mean(axis=0)
-        gram = train.T @ train / len(train) + ridge * np.eye(z_nr.shape[1])
-        slope = np.linalg.solve(gram, train.T @ (values_nm[~held] - mean) / len(train))
-        predicted[held] = (z_nr[held] - z_nr[~held].mean(axis=0)) @ slope + mean
-    total = ((values_nm - values_nm.mean(axis=0)) ** 2).sum(axis=0)
-    return np.asarray(1 - ((values_nm - predicted) ** 2).sum(axis=0) / np.where(total > 0, total, np.nan))
 
 
 def _ridge_predictions(z_nr: Floats, target_n: Floats, mask_n: NDArray[np.bool_], ridges: Floats) -> Floats:

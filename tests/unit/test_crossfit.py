@@ -9,8 +9,6 @@ from proxyaudit.probes.crossfit import (
     assign_folds,
     auroc,
     cross_fit_classes,
-    cross_fit_many,
-    cross_fit_many_values,
     cross_fit_values,
 )
 from proxyaudit.probes.whitening import whiten
@@ -43,21 +41,17 @@ def test_independent_labels_leak_nothing_in_any_of_many_draws():
     assert max(leaks) < 0.02
 
 
-def test_choosing_the_ridge_on_scored_folds_would_flatter():
+def test_choosing_a_reader_on_scored_folds_would_flatter():
     """The naive rule: keep the best of many readers on the folds that are scored."""
     rng = stream(0, "flatter")
     flattered = honest = 0
-    for _ in range(30):
+    for _ in range(20):
         z = whiten(rng.normal(size=(300, 30))).z_nr
         codes, folds = rng.integers(0, 2, 300), assign_folds(np.arange(300), rng)
-        rotations = [
-            cross_fit_many(z[:, rng.permutation(30)[:5]], codes[:, None], 2, folds, ridge)[0]
-            for ridge in (1e-3, 0.1, 1.0)
-            for _ in range(5)
-        ]
-        flattered += max(rotations) > 0
+        tries = [cross_fit_classes(z[:, rng.permutation(30)[:5]], codes, 2, folds).leak for _ in range(10)]
+        flattered += max(tries) > 0
         honest += cross_fit_classes(z, codes, 2, folds).leak > 0
-    assert honest <= 10 < 20 <= flattered
+    assert honest <= 6 < 12 <= flattered
 
 
 def test_auroc_matches_scikit_learn_with_ties():
@@ -103,15 +97,6 @@ def test_too_few_rows_of_a_class_is_an_error_and_not_a_zero(rows):
         cross_fit_classes(z, codes, 2, folds)
 
 
-def test_many_columns_agree_with_single_ones():
-    z, codes, folds = world(0.2)
-    reference = cross_fit_classes(z, codes, 2, folds)
-    many = cross_fit_many(z, np.stack([codes, 1 - codes, np.zeros_like(codes)], axis=1), 2, folds, reference.ridge)
-    assert many[0] == pytest.approx(reference.leak, abs=0.03)
-    assert many[0] == pytest.approx(many[1], abs=1e-4)
-    assert np.isnan(many[2])
-
-
 def test_continuous_attributes_give_r_squared():
     rng = stream(0, "continuous")
     z = whiten(rng.normal(size=(3000, 10))).z_nr
@@ -120,6 +105,5 @@ def test_continuous_attributes_give_r_squared():
     score = cross_fit_values(z, values, folds)
     assert score.leak == pytest.approx(0.36, abs=0.04)
     assert score.auroc is None
-    assert score.leak == pytest.approx(cross_fit_many_values(z, values[:, None], folds, score.ridge)[0], abs=1e-3)
     slope = np.linalg.lstsq(z, values - values.mean(), rcond=None)[0]
     assert score.leak <= r2_score(values, z @ slope + values.mean())

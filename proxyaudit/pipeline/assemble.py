@@ -86,13 +86,15 @@ class Assembler:
         margins, cells = self.margins, []
         reference = self.prepared.regime(run.regime).is_reference
         for site in self.sites:
-            verdict = site in self.verdict_sites
-            cells.append(self._leak("linear" if verdict else "elsewhere", attribute, run, site, "linear"))
+            if site not in self.verdict_sites:
+                found = self._leak("elsewhere", attribute, run, site, "linear")
+                # Without a non-linear reader here, finding nothing is not the same as nothing there.
+                cells.append(replace(found, can_be_absent=False, reason=found.reason or "only a linear reader was used at this site"))
+                continue
+            cells.append(self._leak("linear", attribute, run, site, "linear"))
             if not reference:
-                context = None if verdict else "nonlinear"
-                cells.append(self._leak("nonlinear" if verdict else "elsewhere", attribute, run, site, "nonlinear", context))
-                if verdict:
-                    cells.append(self._leak("beyond", attribute, run, site, "beyond", "beyond the label"))
+                cells.append(self._leak("nonlinear", attribute, run, site, "nonlinear"))
+                cells.append(self._leak("beyond", attribute, run, site, "beyond", "beyond the label"))
         cells.append(self._gap(attribute, run))
         cells.append(self._leak("expressed", attribute, run, OUTPUT_SITE, "linear", "output leak"))
         if not reference:

@@ -30,7 +30,6 @@ from proxyaudit.pipeline.measure import (
 from proxyaudit.pipeline.plan import Prepared, prepared_again, versions
 from proxyaudit.pipeline.site import Measurement, Probing, classes_of, measure_site
 from proxyaudit.probes.conditioning import make_strata
-from proxyaudit.probes.flexible import READERS
 from proxyaudit.regimes import make_training_data, synthesize
 from proxyaudit.seeding import integer_seed, stream
 
@@ -219,14 +218,19 @@ def _run_measure(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> 
     margin, regime = recipe.margins.leak, prepared.regime(task.regime)
     labels = audit_labels(prepared)
     # A reference is never given a verdict: the linear channel is all that regimes are compared with it in.
-    quick = Probing(recipe.seed, recipe.margins, prepared.plan["permutations"], nonlinear=not regime.is_reference, readers=("quadratic",))
+    quick = Probing(recipe.seed, recipe.margins, prepared.plan["permutations"], nonlinear=False)
     strata = {} if regime.is_reference else {a.name: make_strata([labels.astype(str)], a.codes, classes_of(a)) for a in dataset.attributes}
-    full = replace(quick, readers=READERS, strata=strata)
+    full = replace(quick, nonlinear=not regime.is_reference, strata=strata)
     for site, acts in captured.acts.items():
         probing = full if site in model.verdict_sites else quick
         measure_site(acts, dataset, probing, site=site, placebos=placebos, out=out)
     # Outputs have few dimensions: a non-linear leak is held to the same margin there as a linear one.
-    strict = replace(quick, margins=recipe.margins.model_copy(update={"nonlinear": margin}), readers=("quadratic", "trees"))
+    strict = replace(
+        quick,
+        margins=recipe.margins.model_copy(update={"nonlinear": margin}),
+        nonlinear=not regime.is_reference,
+        readers=("quadratic", "trees"),
+    )
     measure_site(log_odds(captured.outputs), dataset, strict, site=OUTPUT_SITE, placebos=placebos, out=out)
     followed = {name: (groups, output) for name, (groups, _, output) in compared_groups(prepared).items()}
     measure_interchange(model, captured, audit_inputs(prepared), dataset, labels, root=recipe.seed, followed=followed, out=out)

@@ -139,6 +139,9 @@ def planted_test(
     prepared = [statistic.prepare(columns) for columns in indicator_columns(target.labels_n[:, None], target.classes)]
     if rows.rank == 0 or not any(e.any() for e in prepared):
         return _nothing_there(rows.n, permutations)
+    if all(block.rank >= block.rows.stop - block.rows.start - 1 for block in rows.blocks):
+        # What differs between labellings then is rounding noise.
+        return _nothing_there(rows.n, permutations, reason="as many dimensions as rows: every labelling fits them equally well")
     if statistic.channel == "nonlinear":
         permutations = min(permutations, _QUADRATIC_PERMUTATIONS)
     scored = [statistic.of_prepared(e) for e in prepared]

@@ -28,6 +28,7 @@ _FLOPS = 8e10  # nominal speed: a multiply-add counts as two
 _WIDTH, _BATCH, _EPOCHS, _PATIENCE = 64, 128, 60, 12
 _RATE, _DECAY, _CLIP = 3e-3, 0.3, 8.0
 _STAGES = (5, 10, 20, 40, 80)
+_MOST_ROUNDS_OF_SEVERAL = 20
 _LEAVES, _SCREENED, _ENDS = 31, 32, 16
 NEIGHBOURS = (5, 15, 50, 150)
 _PRIOR = 2.0  # pseudo-neighbours at the base rate: a unanimous vote of five is not certainty
@@ -169,8 +170,13 @@ def _loss(logits: torch.Tensor, target: torch.Tensor, classes: int) -> torch.Ten
 def cost_trees(n: int, r: int, outputs: int, folds: int) -> float:
     """Predicted seconds of :func:`grow_trees`."""
     features = min(r, _SCREENED + 2 * _ENDS) + outputs
-    trees = folds * _STAGES[-1] * (outputs if outputs > 2 else 1)
+    trees = folds * _rounds(outputs)[-1] * (outputs if outputs > 2 else 1)
     return trees * (8e-9 * features * _learning_rows(n, folds) + 6e-9 * 255 * _LEAVES * features + 5e-4)
+
+
+def _rounds(outputs: int) -> tuple[int, ...]:
+    """Rounds after which trees are tried; fewer for several classes, each of which grows a tree a round."""
+    return _STAGES if outputs <= 2 else tuple(stage for stage in _STAGES if stage <= _MOST_ROUNDS_OF_SEVERAL)
 
 
 def grow_trees(problem: Problem, seed: int) -> Floats:
@@ -186,7 +192,8 @@ def grow_trees(problem: Problem, seed: int) -> Floats:
         Directions ``(C, F, n, K)``: the trees' logits minus the linear ones after 5 to 80 rounds.
     """
     folds, n, outputs = problem.base_fnk.shape
-    directions = np.zeros((len(_STAGES), folds, n, outputs))
+    rounds = _rounds(outputs)
+    directions = np.zeros((len(rounds), folds, n, outputs))
     for o in range(folds):
         learn = problem.weights_fn[o] > 0
         target = problem.target_n[learn]
@@ -194,7 +201,7 @@ def grow_trees(problem: Problem, seed: int) -> Floats:
         extra = base[:, 1:] - base[:, :1] if outputs > 1 else base
         features = np.hstack([problem.z_nr[:, _columns(problem.z_nr[learn], target, problem.classes)], extra])
         settings = {
-            "max_iter": _STAGES[-1],
+            "max_iter": rounds[-1],
             "max_leaf_nodes": _LEAVES,
             "learning_rate": 0.1,
             "min_samples_leaf": 20,
@@ -209,11 +216,11 @@ def grow_trees(problem: Problem, seed: int) -> Floats:
             stages = HistGradientBoostingRegressor(**settings).fit(features[learn], target).staged_predict(features)
             log_rates = np.zeros(1)
         for count, stage in enumerate(stages, start=1):
-            if count in _STAGES:
+            if count in rounds:
                 logits = stage.reshape(n, -1)
                 if problem.classes == 2:
                     logits = np.hstack([-logits / 2, logits / 2])
-                directions[_STAGES.index(count), o] = logits - log_rates - base
+                directions[rounds.index(count), o] = logits - log_rates - base
     return directions
 
 

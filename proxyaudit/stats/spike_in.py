@@ -189,6 +189,8 @@ class _Several:
         for stratum in range(len(self.counts)):
             inside = p_kn if self.strata is None else p_kn[:, self.strata == stratum]
             jacobian = np.diag(means[stratum]) - (inside @ inside.T).astype(np.float64) / self.counts[stratum]
+            if not np.isfinite(jacobian).all():
+                continue
             step = np.linalg.lstsq(jacobian[1:, 1:], (self.wanted[stratum] - means[stratum])[1:], rcond=None)[0]
             if np.abs(step).max() < 1.0:
                 new[stratum] = shift[stratum]
@@ -201,9 +203,9 @@ class _Several:
         base -= base.max(axis=0)
         np.exp(base, out=base)
         for _ in range(100):
-            factor = np.exp(shift - shift.max(axis=1, keepdims=True)).astype(np.float32)
+            factor = np.exp(np.maximum(shift - shift.max(axis=1, keepdims=True), -50.0)).astype(np.float32)
             p: Singles = base * (factor[0][:, None] if self.strata is None else factor.T[:, self.strata])
-            p /= p.sum(axis=0)
+            p /= np.maximum(p.sum(axis=0), np.float32(1e-30))
             means = self._means(p)
             if (np.abs(means - self.wanted) / self.wanted).max() < _RATE_TOLERANCE:
                 break

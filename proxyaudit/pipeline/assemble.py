@@ -18,7 +18,6 @@ from proxyaudit.pipeline.cells import (
     gaps_within_label,
     largest_gap,
     over_seeds,
-    planted_cell,
     weighted_sum,
 )
 from proxyaudit.pipeline.controls import FAILED_AT, add_controls, negative_controls, random_subspaces
@@ -26,6 +25,7 @@ from proxyaudit.pipeline.ledger import UNIT_CLASSES, UNIT_GAP, UNIT_VALUES, Ledg
 from proxyaudit.pipeline.measure import OUTPUT_SITE, group_codes
 from proxyaudit.pipeline.methods import METHODS, NEGATIVE_FAILED
 from proxyaudit.pipeline.plan import LEVEL, Prepared
+from proxyaudit.pipeline.planted_cells import planted_cell
 from proxyaudit.pipeline.site import Measurement, cell_key, classes_of, known_rows
 from proxyaudit.pipeline.tasks import INPUT_SITE, audit_labels, compared_groups
 from proxyaudit.probes.crossfit import auroc

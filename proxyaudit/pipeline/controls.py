@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from proxyaudit.data.dataset import Attribute
-from proxyaudit.pipeline.cells import FOUND
 from proxyaudit.pipeline.ledger import Ledger, Run
 from proxyaudit.pipeline.measure import OUTPUT_SITE
+from proxyaudit.pipeline.planted_cells import FOUND
 from proxyaudit.recipe import Margins
 from proxyaudit.stats.multiplicity import holm
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.pipeline.cells import FOUND, Cell, decide_cells, planted_cell
+from proxyaudit.pipeline.cells import Cell, decide_cells
 from proxyaudit.pipeline.controls import FAILED_AT, Key, negative_controls
 from proxyaudit.pipeline.findings import compare, strongest
 from proxyaudit.pipeline.ledger import UNIT_CLASSES, UNIT_VALUES, Ledger, Run, public_count, significant
 from proxyaudit.pipeline.methods import METHODS, NEGATIVE_FAILED
+from proxyaudit.pipeline.planted_cells import FOUND, planted_cell
 from proxyaudit.pipeline.probe_inputs import ProbeInputs
 from proxyaudit.pipeline.site import cell_key, classes_of, known_rows
 from proxyaudit.stats.intervals import crossed_interval
@@ -35,6 +36,7 @@ _NOT_TESTED = (
     ("sites that were not given", "what is not in the files was not looked at"),
     ("where the feature comes from (learned, or relayed from the inputs)", "it takes an untrained model and placebo attributes"),
 )
+_BASIS: dict[State, Basis] = {"present": "beyond_label", "absent": "explained_by_label"}
 
 
 def assemble_probe(inputs: ProbeInputs, runs: Sequence[Run], plan: dict[str, Any], real: str | None) -> Evidence:
@@ -51,7 +53,7 @@ def assemble_probe(inputs: ProbeInputs, runs: Sequence[Run], plan: dict[str, Any
         for cell in decide_cells(cells, blocked):
             ledger.add(cell)
         _add_floor(ledger, inputs, run, sites)
-        _add_controls(ledger, inputs, run, sites, channels, negatives)
+        _add_controls(ledger, inputs, run, sites, channels, negatives, plan["margins"]["leak"])
     findings = [_find(ledger, inputs, attribute, run, real, channels) for attribute in inputs.attributes for run in runs]
     findings += [_unfit(name, why, run.regime) for name, why in inputs.unfit.items() for run in runs]
     beyond = () if inputs.conditions else (("leakage beyond what a label explains", "no --condition-on column was named"),)
@@ -108,7 +110,7 @@ def _add_floor(ledger: Ledger, inputs: ProbeInputs, run: Run, sites: Sequence[st
 
 
 def _add_controls(
-    ledger: Ledger, inputs: ProbeInputs, run: Run, sites: Sequence[str], channels: Sequence[str], negatives: dict[Key, float]
+    ledger: Ledger, inputs: ProbeInputs, run: Run, sites: Sequence[str], channels: Sequence[str], negatives: dict[Key, float], margin: float
 ) -> None:
     for attribute in inputs.attributes:
         for site in sites:
@@ -125,7 +127,7 @@ def _add_controls(
                         ledger.control("positive", channel, attribute.name, run.regime, site, min(once, twice) >= FOUND, detail)
                     if test and test.get("control") is not None:
                         detail = f"random features of what is conditioned on: leak {test['control']:.3f}"
-                        ledger.control("baseline", channel, attribute.name, run.regime, site, test["control"] < 0.02, detail)
+                        ledger.control("baseline", channel, attribute.name, run.regime, site, test["control"] < margin, detail)
 
 
 def _find(ledger: Ledger, inputs: ProbeInputs, attribute: Attribute, run: Run, real: str | None, channels: Sequence[str]) -> Finding:
@@ -140,7 +142,7 @@ def _find(ledger: Ledger, inputs: ProbeInputs, attribute: Attribute, run: Run, r
     decided = [e for e in own if e.channel in decision.mechanisms and e.state in ("present", "absent")]
     basis: Basis | None = None
     if decision.verdict == "exposed" and inputs.conditions:
-        basis = {"present": "beyond_label", "absent": "explained_by_label"}.get(states["beyond"], "unknown")  # type: ignore[assignment]
+        basis = _BASIS.get(states["beyond"], "unknown")
     return Finding(
         attribute=attribute.name,
         role=attribute.role,

@@ -244,7 +244,8 @@ def _clusters(acts: Acts, group: pd.Series[Any] | None, notes: list[NotTested]) 
         if largest <= max(int(np.bincount(apart).max()), _LARGEST_CLUSTER * n):
             if len(np.unique(joined)) < len(np.unique(apart)):
                 copies = len(np.unique(apart)) - len(np.unique(joined))
-                why = f"{copies} rows repeat others nearly exactly; copies were taken as belonging together"
+                shown = str(copies) if copies >= FEWEST_IN_GROUP else f"fewer than {FEWEST_IN_GROUP}"
+                why = f"{shown} rows repeat others nearly exactly; copies were taken as belonging together"
                 notes.append(NotTested(what="copies as separate people", why=why))
             return joined
         why = "so many rows are alike that joining them would chain the table together; they count as separate people"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.data.attributes import Attribute
+from proxyaudit.probes.bins import binned_trace
 from proxyaudit.probes.conditioning import Strata
 from proxyaudit.probes.crossfit import TooFewRowsError, assign_folds, cross_fit_classes, cross_fit_values
 from proxyaudit.probes.deciding import PlantedTest, Target, planted_test
@@ -234,6 +235,10 @@ class _Cell:
             statistic = ScoreStatistic(whiten(self.acts[used]).rows, "nonlinear")
             test = self._quadratic(statistic, self.labels[used], None if self.groups is None else self.groups[used])
         self._keep("nonlinear", test, used)
+        labels, groups = (
+            (self.labels, self.groups) if used is None else (self.labels[used], None if self.groups is None else self.groups[used])
+        )
+        bins = binned_trace(statistic, labels, self.classes, groups, self._streams("nonlinear")("bins"))
         rows = self._some_rows(MAX_ROWS)
         seed = integer_seed(self.probing.root, "readers")
         gains = flexible_gains(
@@ -250,6 +255,7 @@ class _Cell:
         return {
             **_numbers(test),
             "rows": len(self.labels) if used is None else int(used.sum()),
+            "bins": {"p": bins.p, "share": bins.share},
             "readers": [self._reader(gain) for gain in gains],
         }
 

@@ -11,7 +11,7 @@ probability, which keeps whatever pattern the attribute has within clusters and 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,7 +111,6 @@ class PlantedTest:
     rows_needed: int | None
     curve: StandardCurve | None
     reason: str | None = None
-    extras: dict[str, Floats] = field(default_factory=dict)
 
 
 def planted_test(
@@ -149,12 +148,11 @@ def planted_test(
     planter = _Planter(statistic, target, prepared, streams)
     null = planter.null(permutations)
     null_high = float(np.quantile(null, 0.95))
-    families, at_margin, missing = {}, [], []
+    families, at_margin = {}, []
     for family, wild in planter.families():
         planted = planter.plant(family, margin, plants, wild=wild)
         if planted is None:
-            missing.append(family)
-            continue
+            continue  # no direction of this family can hold that much
         families[f"{family}, own noise" if wild else family] = tail_counts(score, planted)
         at_margin.append(planted)
     if not any(name.startswith("isotropic") for name in families):
@@ -222,7 +220,6 @@ class _Planter:
         # Labels drawn row by row would lack the attribute's pattern within clusters.
         self.wild_only = target.clusters_n is not None
         self.heavy: Singles | None = None
-        self.heavy_leak = 0.0
         self.plants: dict[tuple[str, float, int], list[Plant | None]] = {}
 
     def families(self) -> list[tuple[str, bool]]:

@@ -11,7 +11,6 @@ probability of the classes given ``B``, and the leak is what the activations add
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -284,26 +283,3 @@ def plant_values(score_n: NDArray[np.floating], noise_n: NDArray[np.floating], r
     """
     r_squared = float(np.clip(r_squared, 0.0, 1.0))
     return np.asarray(np.sqrt(r_squared) * score_n + np.sqrt(1 - r_squared) * noise_n, dtype=np.float64)
-
-
-@lru_cache(maxsize=256)
-def gaussian_shift(leak: float, classes: int = 2) -> float:
-    """Distance between two class means, in within-class standard deviations, that leaks ``leak`` (two Gaussian classes).
-
-    For several classes the distance of each mean from their centre, to second order.
-    """
-    if classes > 2:
-        return float(np.sqrt(2 * leak * np.log(classes)))
-    grid = np.linspace(-8, 8, 4001)
-    weight = np.exp(-(grid**2) / 2)
-    weight /= weight.sum()
-
-    def reached(delta: float) -> float:
-        # Balanced classes at +-delta/2: the log-odds of a row of the first is delta * (x + delta / 2).
-        return float(1 - (weight * np.logaddexp(0, -delta * (grid + delta / 2))).sum() / np.log(2))
-
-    low, high = 0.0, 40.0
-    for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (middle, high) if reached(middle) < leak else (low, middle)
-    return (low + high) / 2

@@ -2,15 +2,17 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import brentq
 
-from proxyaudit.pipeline.cells import FOUND, Cell, decide_cells, planted_cell
+from proxyaudit.pipeline.cells import Cell, decide_cells
+from proxyaudit.pipeline.planted_cells import FOUND, planted_cell
 from proxyaudit.planted import make_world
+from proxyaudit.planted.construction import shift_leak
 from proxyaudit.probes.crossfit import assign_folds, cross_fit_classes
 from proxyaudit.probes.deciding import Target, planted_test
 from proxyaudit.probes.score import ScoreStatistic
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream
-from proxyaudit.stats.spike_in import gaussian_shift
 
 MARGIN = 0.02
 
@@ -82,7 +84,7 @@ def test_7_the_base_rate_alone_moves_no_calibrated_linear_leak(leak):
         rng = stream(3, "trap 7")
         codes = (rng.random(4000) < rate).astype(np.int64)
         acts = rng.normal(size=(4000, 12))
-        acts[:, 0] += (gaussian_shift(leak) if leak else 0.0) * codes
+        acts[:, 0] += (brentq(lambda shift: shift_leak(shift) - leak, 1e-6, 10) if leak else 0.0) * codes
         found = planted(acts, codes, plants=19)
         leaks.append(found.leak)
         half = 1.5 * max((found.high - found.low) / 2, 0.005)

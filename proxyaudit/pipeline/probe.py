@@ -24,7 +24,7 @@ from proxyaudit.pipeline.plan import LEVEL, permutations_needed, versions
 from proxyaudit.pipeline.probe_findings import assemble_probe
 from proxyaudit.pipeline.probe_inputs import ProbeInputs, make_inputs, read_activation_file
 from proxyaudit.pipeline.run import CACHE_FOLDER, ProgressEvent, check_out
-from proxyaudit.pipeline.site import Measurement, Probing, classes_of, measure_site
+from proxyaudit.pipeline.site import Measurement, ProbedArrays, Probing, classes_of, measure_site
 from proxyaudit.pipeline.tasks import one_thread, read_measurement, write_measurement
 from proxyaudit.probes.conditioning import Strata, make_strata
 from proxyaudit.recipe import Margins
@@ -56,12 +56,6 @@ class ProbeRequest:
     margins: Margins = field(default_factory=Margins)
     seed: int = 0
     name: str = NAME
-
-
-@dataclass(frozen=True)
-class _Rows:
-    attributes: tuple[Any, ...]
-    clusters: Any
 
 
 def probe_files(
@@ -210,7 +204,7 @@ def probe_inputs(
         columns = list(inputs.conditions.values())
         strata = {a.name: make_strata(columns, a.codes, classes_of(a)) for a in inputs.attributes}
     probing = Probing(request.seed, request.margins, plan["permutations"], strata=strata)
-    rows = _Rows(inputs.attributes, inputs.clusters)
+    rows = ProbedArrays(inputs.attributes, inputs.clusters)
     todo = [(regime, site) for regime, sites in inputs.acts.items() for site in sites] if inputs.attributes else []
     measured: dict[str, list[Measurement]] = {regime: [] for regime in inputs.acts}
     workers = max(1, min(jobs or joblib.cpu_count(), len(todo)))
@@ -238,7 +232,7 @@ def probe_inputs(
     return EvidencePack(evidence, plan, _described(request), environment, {})
 
 
-def _measure(acts_nd: Any, rows: _Rows, probing: Probing, site: str, cache: Cache | None, digest: str) -> Measurement:
+def _measure(acts_nd: Any, rows: ProbedArrays, probing: Probing, site: str, cache: Cache | None, digest: str) -> Measurement:
     """Measure one site in this process, or read what an interrupted run has measured."""
     if cache is not None and cache.has(NAME, digest):
         return read_measurement(cache.folder(NAME, digest))

@@ -44,6 +44,14 @@ class ProbedRows(Protocol):
 
 
 @dataclass(frozen=True)
+class ProbedArrays:
+    """Attributes and clusters ``(n,)`` as they are: the simplest :class:`ProbedRows`."""
+
+    attributes: tuple[Attribute, ...]
+    clusters: Ints
+
+
+@dataclass(frozen=True)
 class Probing:
     """How to probe.
 
@@ -232,7 +240,10 @@ class _Cell:
             statistic = self.shared.setdefault("nonlinear", ScoreStatistic(self.whitened.rows, "nonlinear"))
             test = self._quadratic(statistic, self.labels, self.groups)
         else:
-            statistic = ScoreStatistic(whiten(self.acts[used]).rows, "nonlinear")
+            key = f"nonlinear, {int(used.sum())} rows"
+            if key not in self.shared:
+                self.shared[key] = ScoreStatistic(whiten(self.acts[used]).rows, "nonlinear")
+            statistic = self.shared[key]
             test = self._quadratic(statistic, self.labels[used], None if self.groups is None else self.groups[used])
         self._keep("nonlinear", test, used)
         labels, groups = (

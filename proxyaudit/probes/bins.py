@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns, permuted
+from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns, permuted, standardise
 from proxyaudit.stats.nulls import tail_probability
 
 Floats = NDArray[np.float64]
@@ -60,7 +60,7 @@ def binned_trace(
         null = [statistic.prepare(column[:, 0][orders]) for column in indicator_columns(labels_n[:, None], classes)]
     else:
         signs = flipped(clusters_n, rows.n, _PERMUTATIONS, rng)
-        null = [statistic.prepare(signs * column) for column in observed]
+        null = [statistic.prepare(signs * standardise(rows, column)) for column in indicator_columns(labels_n[:, None], classes)]
     largest = np.full(1 + _PERMUTATIONS, -np.inf)
     for start in range(0, rows.x_nd.shape[1], _UNITS_AT_ONCE):
         units = rows.x_nd[:, start : start + _UNITS_AT_ONCE]

@@ -4,7 +4,7 @@
 a permutation of the labels does not reach it either. What lies between is *unknown*, with the rows that would settle it.
 
 Rows that stand alone are planted by drawing labels. Beside them, and alone where rows belong together, stand
-plants on the attribute's own noise: its residuals with random signs (one sign for each cluster) plus the planted excess
+plants on the attribute's own noise: its values with random signs (one sign for each cluster) plus the planted excess
 probability, which keeps whatever pattern the attribute has within clusters and classes of unequal covariance.
 """
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns, permuted
+from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns, permuted, standardise
 from proxyaudit.stats.directions import (
     LINEAR_FAMILIES,
     QUADRATIC_FAMILIES,
@@ -41,6 +41,7 @@ _STRENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 _STRONGEST = 0.9
 _DIRECTIONS = 67  # distinct directions of a family; each is drawn several times
 _SEVERAL_DIRECTIONS = 40  # the same for an attribute with several classes
+_PER_DIMENSION = 16  # outputs have one or two dimensions: there are no more directions than that to tell apart
 _AT_ONCE = 512
 _QUADRATIC_PERMUTATIONS = 399  # each costs as much as rows have pairs
 
@@ -145,7 +146,7 @@ def planted_test(
         permutations = min(permutations, _QUADRATIC_PERMUTATIONS)
     scored = [statistic.of_prepared(e) for e in prepared]
     score = float(sum(s.scores_m[0] for s in scored))
-    planter = _Planter(statistic, target, prepared, streams)
+    planter = _Planter(statistic, target, streams)
     null = planter.null(permutations)
     null_high = float(np.quantile(null, 0.95))
     families, at_margin = {}, []
@@ -214,9 +215,12 @@ def _influence(shares_n: Floats, curve: StandardCurve, leak: float, clusters_n: 
 class _Planter:
     """Planted scores of one attribute at one site."""
 
-    def __init__(self, statistic: ScoreStatistic, target: Target, prepared: list[Singles], streams: Streams) -> None:
-        self.statistic, self.target, self.prepared, self.streams = statistic, target, prepared, streams
+    def __init__(self, statistic: ScoreStatistic, target: Target, streams: Streams) -> None:
+        self.statistic, self.target, self.streams = statistic, target, streams
         self.rows: Rows = statistic.rows
+        # Whole labels, linear part included: what a linear fit leaves of them has lost more in clusters of high leverage,
+        # and with turned signs it would lose it twice.
+        self.noise = [standardise(self.rows, columns) for columns in indicator_columns(target.labels_n[:, None], target.classes)]
         # Labels drawn row by row would lack the attribute's pattern within clusters.
         self.wild_only = target.clusters_n is not None
         self.heavy: Singles | None = None
@@ -274,15 +278,14 @@ class _Planter:
         return np.asarray((plant.probabilities_nk[:, k] - known) / max(spread, 1e-9), dtype=np.float32)
 
     def _own_noise(self, means: list[Singles] | None, count: int, rng: np.random.Generator) -> Floats:
-        """Statistics of the attribute's residuals with turned signs, plus planted means (one matrix for each class column)."""
+        """Statistics of the attribute with turned signs, plus planted means (one matrix for each class column)."""
         scores = np.zeros(count)
         for start in range(0, count, _AT_ONCE):
             part = slice(start, min(start + _AT_ONCE, count))
             signs = flipped(self.target.clusters_n, self.rows.n, part.stop - part.start, rng)
-            for index, e in enumerate(self.prepared):
+            for index, e in enumerate(self.noise):
                 columns = signs * e
                 if self.statistic.channel == "nonlinear":
-                    # The observed labels are free of everything linear; with turned signs they are not until freed again.
                     columns = self.statistic.prepare(columns)
                 if means is not None:
                     mean = means[index][:, part]
@@ -316,8 +319,8 @@ class _Planter:
         rng = self.streams(f"directions {family}")
         few = (family in ("low", "high", "heavy", "norm") and self.statistic.channel == "linear") or family == "norm"
         if classes == 2:
-            distinct = -(-count // 3) if count <= CURVE_PLANTS else _DIRECTIONS
-            found = self._directions(family, (1 if family in ("heavy", "norm") else 2) if few else min(count, distinct), rng)
+            distinct = min(-(-count // 3) if count <= CURVE_PLANTS else _DIRECTIONS, count, _PER_DIMENSION * self.rows.rank)
+            found = self._directions(family, (1 if family in ("heavy", "norm") else 2) if few else distinct, rng)
             if found is None:
                 return []
             if few and family in ("low", "high"):
@@ -325,7 +328,7 @@ class _Planter:
             if family == "norm":
                 found = np.concatenate([found, -found], axis=1)
             return plants_at_leak(found, prior, leak)
-        distinct = min(count, 8 if few else _SEVERAL_DIRECTIONS)
+        distinct = min(count, 8 if few else min(_SEVERAL_DIRECTIONS, _PER_DIMENSION * self.rows.rank))
         found = self._directions(family, distinct * (classes - 1), rng)
         if found is None:
             return []
@@ -339,7 +342,7 @@ class _Planter:
         rng = self.streams(f"draws {family}" + (", own noise" if wild else ""))
         if wild:
             return self._own_noise([found * np.float32(np.sqrt(leak))], count, rng)
-        noise = permuted(self.rows, self.prepared[0][:, 0], count, rng)
+        noise = permuted(self.rows, self.noise[0][:, 0], count, rng)
         return self.statistic.of_labels(plant_values(found, noise, leak), 0)
 
 

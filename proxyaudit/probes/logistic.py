@@ -1,9 +1,9 @@
 """The explaining engine: many regularised logistic regressions on the same rows at once.
 
-In whitened coordinates the bound ``H <= kappa Z'WZ + lambda I`` (Boehning & Lindsay 1988) is close to a
-multiple of the identity, so accelerated gradient steps (Nesterov 1983) with adaptive restart (O'Donoghue
-& Candes 2015) advance all problems together: two matrix products an iteration. Each problem stops when its
-duality gap is below the tolerance; stopped problems leave the batch.
+Limited-memory BFGS (Nocedal 1980) with a memory of its own for every problem, advanced together: two matrix products an iteration,
+whatever the number of problems. In whitened coordinates steps of length one nearly always satisfy the curvature condition (Wolfe 1969);
+a problem whose step does not tries half of it. Each problem stops when its duality gap is below the tolerance; stopped problems
+leave the batch.
 
 The objective of a problem is ``sum_i w_i loss_i + lambda/2 ||b||**2`` with weights that sum to one and an
 unpenalised intercept. With the intercept at its optimum the residuals are dual feasible and the duality gap
@@ -17,9 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_CHECK_EVERY = 8
-_POWER_STEPS = 15
-_SAFETY = 1.1  # power iteration approaches the largest eigenvalue from below
+_MEMORY = 5
+_CURVATURE = 0.8  # the slope along a step may grow to this share of what it fell by at the start
 
 
 @dataclass(frozen=True)
@@ -41,22 +40,6 @@ class LogisticFit:
     def logits(self, z: Tensor) -> Tensor:
         """Logits ``(n, K, P)`` on rows ``z`` of shape ``(n, d)``."""
         return _linear(z, self.coef, self.intercept)
-
-
-def _largest_eigenvalue(z: Tensor, weights: Tensor) -> Tensor:
-    """Largest eigenvalue of ``[Z 1]'W[Z 1]`` for each weight column, shape ``(P,)``."""
-    p = weights.shape[1]
-    generator = torch.Generator(device="cpu").manual_seed(0)
-    v = torch.randn(z.shape[1], p, generator=generator).to(z)
-    u = torch.ones(p).to(z)
-    value = torch.ones(p).to(z)
-    for _ in range(_POWER_STEPS):
-        norm = torch.sqrt((v**2).sum(0) + u**2)
-        v, u = v / norm, u / norm
-        product = weights * (z @ v + u)
-        v, u = z.T @ product, product.sum(0)
-        value = torch.sqrt((v**2).sum(0) + u**2)
-    return value * _SAFETY
 
 
 def _probabilities(logits: Tensor) -> Tensor:
@@ -100,51 +83,87 @@ def fit_logistic(
     if bool((ridge <= 0).any()):
         raise ValueError("every ridge must be positive: the stopping rule rests on it")
     d, (k, p) = z.shape[1], targets.shape[1:]
-    unique, inverse = torch.unique(weights, dim=1, return_inverse=True)
-    rate = 1 / ((0.25 if k == 1 else 0.5) * _largest_eigenvalue(z, unique)[inverse] + ridge)
     coef, intercept = z.new_zeros(d, k, p), z.new_zeros(k, p)
     gap = z.new_full((p,), float("inf"))
-
     active = torch.arange(p, device=z.device)
-    b, c, momentum = coef.clone(), intercept.clone(), z.new_ones(p)
-    b_ahead, c_ahead = b, c
     y, w, lam = targets, weights[:, None, :], ridge
+    # Slopes and, in the last row, the intercept.
+    x = z.new_zeros(d + 1, k, p)
+    base = z.new_zeros(len(z), k, p)
+
+    def gradient(x: Tensor, base: Tensor) -> Tensor:
+        residual = w * (_probabilities(base + x[-1]) - y)
+        return torch.cat([_pull_back(z, residual) + lam * x[:-1], residual.sum(0)[None]])
+
+    memory = _Memory(1 / ((0.25 if k == 1 else 0.5) + lam))
+    g = gradient(x, base)
+    direction = memory.direction(g)
+    slope, step = _dot(g, direction), z.new_ones(p)
     iteration = 0
     while len(active) and iteration < max_iterations:
         iteration += 1
-        residual = w * (_probabilities(_linear(z, b_ahead, c_ahead)) - y)
-        gradient_b, gradient_c = _pull_back(z, residual) + lam * b_ahead, residual.sum(0)
-        b_next, c_next = b_ahead - rate * gradient_b, c_ahead - rate * gradient_c
-        uphill = (gradient_b * (b_next - b)).sum((0, 1)) + (gradient_c * (c_next - c)).sum(0) > 0
-        momentum = torch.where(uphill, torch.ones_like(momentum), momentum)
-        next_momentum = (1 + torch.sqrt(1 + 4 * momentum**2)) / 2
-        factor = torch.where(uphill, torch.zeros_like(momentum), (momentum - 1) / next_momentum)
-        b_ahead, c_ahead = b_next + factor * (b_next - b), c_next + factor * (c_next - c)
-        b, c, momentum = b_next, c_next, next_momentum
-        last = iteration >= max_iterations
-        if iteration % _CHECK_EVERY and not last:
-            continue
-        base = _linear(z, b, torch.zeros_like(c))
-        gradient_b = _pull_back(z, w * (_probabilities(base + c) - y)) + lam * b
-        near = (gradient_b**2).sum((0, 1)) / (2 * lam) <= (float("inf") if last else 2 * tolerance)
-        if not bool(near.any()):
-            continue
-        # The bound needs the intercept at its optimum; only problems that are about to stop pay for that.
-        polished = _polish_intercept(base[..., near], y[..., near], w[..., near], c[:, near])
-        residual = w[..., near] * (_probabilities(base[..., near] + polished) - y[..., near])
-        bound = ((_pull_back(z, residual) + lam[near] * b[..., near]) ** 2).sum((0, 1)) / (2 * lam[near])
-        better = bound < gap[active[near]]
-        kept = active[near][better]
-        coef[..., kept], intercept[:, kept], gap[kept] = b[..., near][..., better], polished[:, better], bound[better]
-        stopped = torch.zeros_like(near)
-        stopped[near] = bound <= tolerance
-        if not bool(stopped.any()):
-            continue
-        going = ~stopped
-        active, b, c, momentum = active[going], b[..., going], c[:, going], momentum[going]
-        b_ahead, c_ahead = b_ahead[..., going], c_ahead[:, going]
-        y, w, lam, rate = y[..., going], w[..., going], lam[going], rate[going]
+        trial = x + step * direction
+        trial_base = _linear(z, trial[:-1], trial.new_zeros(()))
+        trial_g = gradient(trial, trial_base)
+        fits = _dot(trial_g, direction) <= _CURVATURE * slope.abs()
+        memory.remember(torch.where(fits, trial - x, 0.0), torch.where(fits, trial_g - g, 0.0))
+        x, g, base = torch.where(fits, trial, x), torch.where(fits, trial_g, g), torch.where(fits, trial_base, base)
+        near = (g[:-1] ** 2).sum((0, 1)) / (2 * lam) <= (float("inf") if iteration >= max_iterations else 2 * tolerance)
+        if bool(near.any()):
+            # The bound needs the intercept at its optimum; only problems that are about to stop pay for that.
+            polished = _polish_intercept(base[..., near], y[..., near], w[..., near], x[-1][:, near])
+            residual = w[..., near] * (_probabilities(base[..., near] + polished) - y[..., near])
+            bound = ((_pull_back(z, residual) + lam[near] * x[:-1][..., near]) ** 2).sum((0, 1)) / (2 * lam[near])
+            better = bound < gap[active[near]]
+            kept = active[near][better]
+            coef[..., kept], intercept[:, kept], gap[kept] = x[:-1][..., near][..., better], polished[:, better], bound[better]
+            going = torch.ones_like(near)
+            going[near] = bound > tolerance
+            if not bool(going.all()):
+                active, x, g, base = active[going], x[..., going], g[..., going], base[..., going]
+                y, w, lam, fits = y[..., going], w[..., going], lam[going], fits[going]
+                direction, slope, step = direction[..., going], slope[going], step[going]
+                memory.keep(going)
+        fresh = memory.direction(g)
+        direction = torch.where(fits, fresh, direction)
+        slope, step = torch.where(fits, _dot(g, fresh), slope), torch.where(fits, torch.ones_like(step), step / 2)
     return LogisticFit(coef, intercept, gap, iteration)
+
+
+class _Memory:
+    """The last steps of each problem and what they did to its gradient."""
+
+    def __init__(self, scale: Tensor) -> None:
+        self.start = self.scale = scale
+        self.pairs: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def remember(self, step: Tensor, change: Tensor) -> None:
+        """Add a step; one along which the gradient did not grow is of no use and is left out."""
+        product, square = _dot(step, change), _dot(change, change)
+        useful = product > 1e-12 * square.clamp_min(1e-30)
+        inverse = torch.where(useful, 1 / product.clamp_min(1e-38), 0.0)
+        self.scale = torch.where(useful, product / square.clamp_min(1e-38), self.scale)
+        self.pairs = [*self.pairs, (step, change, inverse)][-_MEMORY:]
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        """Quasi-Newton direction of each problem (two-loop recursion); steepest descent where that would not descend."""
+        q, shares = gradient, []
+        for step, change, inverse in reversed(self.pairs):
+            shares.append(inverse * _dot(step, q))
+            q = q - shares[-1] * change
+        q = q * self.scale
+        for (step, change, inverse), share in zip(self.pairs, reversed(shares), strict=True):
+            q = q + (share - inverse * _dot(change, q)) * step
+        return torch.where(_dot(q, gradient) > 0, -q, -gradient * self.start)
+
+    def keep(self, going: Tensor) -> None:
+        """Forget the problems that have stopped."""
+        self.start, self.scale = self.start[going], self.scale[going]
+        self.pairs = [(step[..., going], change[..., going], inverse[going]) for step, change, inverse in self.pairs]
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum((0, 1))
 
 
 def _linear(z: Tensor, b: Tensor, c: Tensor) -> Tensor:

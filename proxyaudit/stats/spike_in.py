@@ -20,6 +20,7 @@ Singles = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 _LARGEST_SLOPE = 64.0
+_LARGEST_STEP = 2.0
 _RATE_TOLERANCE = 1e-5  # a rate that misses by e moves the leak by e / 2: well below the tolerance of a small leak
 
 
@@ -183,17 +184,17 @@ class _Several:
         return np.zeros((len(self.counts), self.classes))
 
     def _step(self, p_kn: Singles, means: Floats, shift: Floats) -> Floats:
-        """Newton on the rates of each stratum; proportional fitting where it would leap."""
-        new = shift + np.log(self.wanted / np.clip(means, 1e-300, None))
-        for stratum in range(len(self.counts)):
+        """Damped Newton on the rates of each stratum; the first class stays where it is."""
+        new = shift.copy()
+        for stratum, mean in enumerate(means):
             inside = p_kn if self.strata is None else p_kn[:, self.strata == stratum]
-            jacobian = np.diag(means[stratum]) - (inside @ inside.T).astype(np.float64) / self.counts[stratum]
-            if not np.isfinite(jacobian).all():
-                continue
-            step = np.linalg.lstsq(jacobian[1:, 1:], (self.wanted[stratum] - means[stratum])[1:], rcond=None)[0]
-            if np.abs(step).max() < 1.0:
-                new[stratum] = shift[stratum]
-                new[stratum, 1:] += step
+            jacobian = np.diag(mean + 1e-9) - (inside @ inside.T) / np.float32(self.counts[stratum])
+            step = np.linalg.solve(jacobian[1:, 1:], (self.wanted[stratum] - mean)[1:])
+            largest = float(np.abs(step).max())
+            if not largest < _LARGEST_STEP:  # far away, or a class that no row has left: proportional fitting is slow but sure
+                proportional = np.log(self.wanted[stratum] / np.clip(mean, 1e-300, None))
+                step = (proportional - proportional[0])[1:]
+            new[stratum, 1:] += step
         return new
 
     def evaluate(self, scores: NDArray[np.floating], slope: float, shift: Floats) -> tuple[Plant, Floats]:
@@ -239,17 +240,21 @@ def plant_at_leak(
 def _solve(
     solver: _Binary | _Several, scores: NDArray[np.floating], leak: float, start: float | None, tolerance: float
 ) -> tuple[Plant | None, float]:
-    low, high, slope = 0.0, np.inf, start or 1.0
-    shift = solver.start()
+    low, high, slope, power = 0.0, np.inf, start or 1.0, 2.0
+    shift, before = solver.start(), None
     for _ in range(60):
         plant, shift = solver.evaluate(scores, slope, shift)
+        found = max(plant.leak, 1e-12)
         if abs(plant.leak - leak) < tolerance * leak:
             return plant, slope
         low, high = (slope, high) if plant.leak < leak else (low, slope)
         if low > _LARGEST_SLOPE or (np.isfinite(high) and high - low < 1e-9 * high):
             return None, slope
-        # A small leak grows with the square of the slope; the bracket keeps larger ones in hand.
-        guess = slope * float(np.sqrt(leak / max(plant.leak, 1e-12)))
+        # A small leak grows with the square of the slope, a large one more slowly: the power is read off the last two points.
+        if before is not None and found != before[1]:
+            power = float(np.clip(np.log(found / before[1]) / np.log(slope / before[0]), 0.2, 3.0))
+        before = slope, found
+        guess = slope * float((leak / found) ** (1 / power))
         slope = guess if low < guess < high and guess < 8 * slope else (low + high) / 2 if np.isfinite(high) else 2 * slope
     return None, slope
 

@@ -132,6 +132,10 @@ def progress_bars(*, shown: bool) -> Iterator[Callable[[Any], None]]:
         yield draw
 
 
+def _odds(power: float) -> str:
+    return "over 99 %" if power > 0.99 else "under 1 %" if power < 0.01 else f"{power:.0%}"
+
+
 def plan_tables(plan: Mapping[str, Any]) -> None:
     """Draw a plan: what would be trained and measured, what it costs, and its digest."""
     from proxyaudit.reporting.facts import margin_words
@@ -166,6 +170,12 @@ def plan_tables(plan: Mapping[str, Any]) -> None:
         ),
     ]
     show_table(("What", "Value"), facts)
+    if plan.get("absence"):
+        write_line("If an attribute is gone, how probable is it that these rows show that (linear leak, one model)?")
+        show_table(
+            ("Attribute", "Site", "Probability"), [(str(o["attribute"]), str(o["site"]), _odds(o["power"])) for o in plan["absence"]]
+        )
+        write_line("Where the inputs carry an attribute, early sites relay it and 'removed' is not to be expected.")
     for note in plan["notes"]:
         write_line(f"Note: {note['what']}: {note['why']}")
     write_line(f"Run id: {plan['run_id']}")

@@ -21,6 +21,7 @@ from proxyaudit.pipeline.cells import (
     weighted_sum,
 )
 from proxyaudit.pipeline.controls import FAILED_AT, add_controls, negative_controls, random_subspaces
+from proxyaudit.pipeline.effort_cells import add_effort
 from proxyaudit.pipeline.ledger import UNIT_CLASSES, UNIT_GAP, UNIT_VALUES, Ledger, Run, public_count, significant
 from proxyaudit.pipeline.measure import OUTPUT_SITE, group_codes
 from proxyaudit.pipeline.methods import METHODS, NEGATIVE_FAILED
@@ -192,6 +193,7 @@ class Assembler:
                 values = np.array([cells[site]["linear"]["unweighted"] for cells in per_seed])
                 unit = UNIT_VALUES if classes_of(attribute) == 0 else "fraction of the attribute's entropy"
                 self._report("linear", attribute, run.regime, site, "unweighted", float(values.mean()), unit, METHODS["raw"], values)
+            add_effort(self.ledger, attribute.name, run.regime, site, [cells[site] for cells in per_seed])
         self._add_within(attribute, run)
         for site in (*self.sites, OUTPUT_SITE):
             relayed = np.array(

@@ -9,8 +9,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from proxyaudit.activations import capture
 from proxyaudit.data.dataset import Dataset, load_dataset
 from proxyaudit.errors import InputError
 from proxyaudit.models import TrainedModel, build_model, load_weights
@@ -19,6 +21,7 @@ from proxyaudit.pipeline.cache import code_digest, digest_of, file_digest
 from proxyaudit.recipe import Recipe, load_recipe
 from proxyaudit.regimes import Regime, common_training_size, load_releases, make_regimes, release_notes
 from proxyaudit.seeding import integer_seed
+from proxyaudit.stats.power import power_of_absence
 from proxyaudit.types import SCHEMA_VERSION
 
 LEVEL = 0.95
@@ -167,6 +170,25 @@ def _plan(
         **plan,
         "estimated_minutes": _minutes(recipe, dataset, regimes, size, len(model.sites)),
     }
+
+
+def odds_of_absence(prepared: Prepared) -> list[dict[str, Any]]:
+    """How probable it is that a linear leak that is not there could be called absent, for each attribute and verdict site.
+
+    Of a single trained model: with several, each must show it.
+    """
+    dataset, margin = prepared.dataset, prepared.recipe.margins.leak
+    acts = capture(prepared.model, dataset.encoder.transform(dataset.audit.head(64))).acts
+    odds = []
+    for attribute in dataset.attributes:
+        codes = np.asarray(attribute.codes, dtype=np.float64)
+        known = np.isfinite(codes) & (codes >= 0) if attribute.levels else np.isfinite(codes)
+        rates = np.bincount(codes[known].astype(np.int64)) / known.sum() if attribute.levels else None
+        rows = len(np.unique(dataset.clusters[known]))
+        for site in prepared.model.verdict_sites:
+            width = int(acts[site].shape[1])
+            odds.append({"attribute": attribute.name, "site": site, "power": round(power_of_absence(rows, width, margin, rates), 3)})
+    return odds
 
 
 def _describe(regime: Regime, size: int) -> dict[str, Any]:

@@ -203,7 +203,7 @@ def probe_inputs(
     if inputs.conditions:
         columns = list(inputs.conditions.values())
         strata = {a.name: make_strata(columns, a.codes, classes_of(a)) for a in inputs.attributes}
-    probing = Probing(request.seed, request.margins, plan["permutations"], strata=strata)
+    probing = Probing(request.seed, request.margins, plan["permutations"], strata=strata, effort=True)
     rows = ProbedArrays(inputs.attributes, inputs.clusters)
     todo = [(regime, site) for regime, sites in inputs.acts.items() for site in sites] if inputs.attributes else []
     measured: dict[str, list[Measurement]] = {regime: [] for regime in inputs.acts}

@@ -9,6 +9,7 @@ from typing import Any
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.pipeline.cells import Cell, decide_cells
 from proxyaudit.pipeline.controls import FAILED_AT, Key, negative_controls
+from proxyaudit.pipeline.effort_cells import add_effort
 from proxyaudit.pipeline.findings import compare, strongest
 from proxyaudit.pipeline.ledger import UNIT_CLASSES, UNIT_VALUES, Ledger, Run, public_count, significant
 from proxyaudit.pipeline.methods import METHODS, NEGATIVE_FAILED
@@ -53,6 +54,9 @@ def assemble_probe(inputs: ProbeInputs, runs: Sequence[Run], plan: dict[str, Any
         for cell in decide_cells(cells, blocked):
             ledger.add(cell)
         _add_floor(ledger, inputs, run, sites)
+        for attribute in inputs.attributes:
+            for site in sites:
+                add_effort(ledger, attribute.name, run.regime, site, [m.numbers["cells"][attribute.name][site] for m in run.measured])
         _add_controls(ledger, inputs, run, sites, channels, negatives, plan["margins"]["leak"])
     findings = [_find(ledger, inputs, attribute, run, real, channels) for attribute in inputs.attributes for run in runs]
     findings += [_unfit(name, why, run.regime) for name, why in inputs.unfit.items() for run in runs]

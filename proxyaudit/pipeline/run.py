@@ -21,7 +21,7 @@ from proxyaudit.pipeline.assemble import Assembler
 from proxyaudit.pipeline.cache import Cache
 from proxyaudit.pipeline.findings import find_all
 from proxyaudit.pipeline.ledger import Run
-from proxyaudit.pipeline.plan import Prepared, prepare_file, versions
+from proxyaudit.pipeline.plan import Prepared, odds_of_absence, prepare_file, versions
 from proxyaudit.pipeline.tasks import Outcome, Task, one_thread, read_measurement, read_placebos, run_task, task_digests
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
@@ -60,11 +60,14 @@ class RunResult:
 def plan_audit(recipe_path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
     """Expand a recipe into its plan without measuring or writing anything.
 
+    Its ``absence`` says how probable it is that absence could be proved.
+
     Raises:
         InputError: the recipe or a file it names cannot be used.
     """
     with one_thread():
-        return prepare_file(Path(recipe_path), overrides).plan
+        prepared = prepare_file(Path(recipe_path), overrides)
+        return {**prepared.plan, "absence": odds_of_absence(prepared)}
 
 
 def run_audit(

@@ -14,6 +14,7 @@ from proxyaudit.probes.bins import binned_trace
 from proxyaudit.probes.conditioning import Strata
 from proxyaudit.probes.crossfit import TooFewRowsError, assign_folds, cross_fit_classes, cross_fit_values
 from proxyaudit.probes.deciding import PlantedTest, Target, planted_test
+from proxyaudit.probes.effort import measure_effort
 from proxyaudit.probes.first_order import first_order_gain
 from proxyaudit.probes.flexible import MAX_ROWS, READERS, Gain, flexible_gains
 from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns
@@ -63,6 +64,7 @@ class Probing:
         readers: Non-linear readers beside the quadratic score.
         strata: What the conditional channel conditions on, by attribute; empty where there is no such channel.
         budget: Predicted seconds that the readers of one cell may take, at a nominal speed.
+        effort: Whether to measure how easily the attribute is got out.
     """
 
     root: int
@@ -72,6 +74,7 @@ class Probing:
     readers: tuple[str, ...] = READERS
     strata: Mapping[str, Strata] = field(default_factory=dict)
     budget: float = 60.0
+    effort: bool = False
 
 
 @dataclass(frozen=True)
@@ -200,6 +203,9 @@ class _Cell:
         cell["linear"] = {**linear, "raw": score.leak, "unweighted": score.unweighted, "auroc": score.auroc, "ridge": score.ridge}
         if self.probing.nonlinear:
             cell["nonlinear"] = self._nonlinear(score.offset_nk)
+        if self.probing.effort and self.classes:
+            seed = integer_seed(self.probing.root, "effort")
+            cell["effort"] = measure_effort(self.whitened.z_nr, self.labels, self.classes, self.clusters, seed)
         if self.name in self.probing.strata:
             cell["beyond"] = self._beyond(self.probing.strata[self.name])
         return cell

@@ -220,7 +220,7 @@ def _run_measure(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> 
     # A reference is never given a verdict: the linear channel is all that regimes are compared with it in.
     quick = Probing(recipe.seed, recipe.margins, prepared.plan["permutations"], nonlinear=False)
     strata = {} if regime.is_reference else {a.name: make_strata([labels.astype(str)], a.codes, classes_of(a)) for a in dataset.attributes}
-    full = replace(quick, nonlinear=not regime.is_reference, strata=strata)
+    full = replace(quick, nonlinear=not regime.is_reference, effort=not regime.is_reference, strata=strata)
     for site, acts in captured.acts.items():
         probing = full if site in model.verdict_sites else quick
         measure_site(acts, dataset, probing, site=site, placebos=placebos, out=out)

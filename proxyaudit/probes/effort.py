@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ Ints = NDArray[np.int64]
 
 PORTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0)  # of the rows (Voita & Titov 2020)
 SIZES = (16, 32, 64, 128, 256, 512, 1024)
+SHOTS = (16, 64, 256, 1024)  # sizes that an audit reports
 _RIDGES = (1.0, 0.1, 0.01)
 _CONTROL_RIDGE = 0.01
 _TOLERANCE = 1e-3  # duality gap in nats
@@ -90,6 +92,27 @@ class Selectivity:
     selectivity: float | None
     repeated: float | None
     reason: str | None = None
+
+
+def measure_effort(z_nr: NDArray[np.float64], codes_n: Ints, classes: int, clusters_n: Ints, seed: int) -> dict[str, Any]:
+    """Codelength, few-shot curve and selectivity as JSON-able numbers; what could not be measured is left out.
+
+    Args:
+        z_nr: Whitened rows, shape ``(n, r)``.
+        codes_n: Class of each row, from 0.
+        classes: Number of classes.
+        clusters_n: Cluster of each row.
+        seed: Root of the orders and draws.
+    """
+    code = online_codelength(z_nr, codes_n, classes, clusters_n, seed=seed)
+    curve = few_shot_curve(z_nr, codes_n, classes, clusters_n, seed=seed, sizes=SHOTS)
+    control = selectivity(z_nr, codes_n, classes, clusters_n, seed=seed)
+    found: dict[str, Any] = {"shots": [[m, leak, area] for m, leak, area in zip(curve.sizes, curve.leaks, curve.aurocs, strict=True)]}
+    if code.bits is not None and code.label_bits:
+        found["codelength"] = {"saved": 1 - code.bits / code.label_bits, "rows": code.rows}
+    if control.selectivity is not None and control.repeated:
+        found["selectivity"] = {"accuracy": control.accuracy, "control": control.control_accuracy}
+    return found
 
 
 def online_codelength(

@@ -18,6 +18,7 @@ from proxyaudit.reporting.text import interval, join_words, number, shorten, vis
 from proxyaudit.reporting.words import (
     CHANGES,
     CHANNEL_WORDS,
+    EFFORT_NOTE,
     GLOSSARY,
     REFERENCE_WORDS,
     STATES,
@@ -64,6 +65,7 @@ def render_html(pack: EvidencePack) -> str:
         glossary=GLOSSARY,
         margins=margin_words(pack.plan),
         profiles=_profiles(summary),
+        effort_note=EFFORT_NOTE,
         scatters=_scatters(summary, pack),
         notable=[c for c in evidence.controls if c.passed is not True],
         not_tested=evidence.not_tested,

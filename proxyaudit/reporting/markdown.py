@@ -12,6 +12,7 @@ from proxyaudit.reporting.text import DASH, interval, number, visible
 from proxyaudit.reporting.words import (
     CHANGES,
     CHANNEL_WORDS,
+    EFFORT_NOTE,
     GLOSSARY,
     REFERENCE_WORDS,
     STATES,
@@ -63,6 +64,8 @@ def render_markdown(pack: EvidencePack) -> str:
     parts += [f"- **{key}** (reference): {words}" for key, words in REFERENCE_WORDS.items() if key in shown]
     parts += ["## Why each answer", *(block for view in summary.attributes for block in _reasons(view))]
     parts += ["## Where in the model it sits", *(block for view in summary.attributes for block in _profile(view))]
+    if any(view.effort for view in summary.attributes):
+        parts += ["## How easily it is got out", EFFORT_NOTE, _estimates(e for view in summary.attributes for e in view.effort)]
     parts += ["## In the outputs", _estimates(e for view in summary.attributes for e in view.expressed)]
     parts += ["## Does the model use it", _estimates(e for view in summary.attributes for e in view.used)]
     parts += ["## Controls", *_controls(summary, pack)]

@@ -70,6 +70,7 @@ class AttributeView:
     profile: Profile
     expressed: tuple[Estimate, ...]
     used: tuple[Estimate, ...]
+    effort: tuple[Estimate, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -213,6 +214,7 @@ def _attribute(name: str, role: str, described: Mapping[str, Any], pack: Evidenc
         profile=_profile(mine, pack.plan, regimes),
         expressed=tuple(e for e in mine if e.channel == "expressed"),
         used=tuple(e for e in mine if e.channel == "used"),
+        effort=tuple(e for e in mine if e.channel == "effort"),
     )
 
 

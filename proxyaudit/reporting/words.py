@@ -9,6 +9,7 @@ from proxyaudit.reporting.text import DASH, MINUS
 __all__ = [
     "CHANGES",
     "CHANNEL_WORDS",
+    "EFFORT_NOTE",
     "GLOSSARY",
     "REFERENCE_WORDS",
     "STATES",
@@ -75,6 +76,11 @@ CHANNEL_WORDS: dict[str, tuple[str, str]] = {
     "used": ("Interchange effect", "Do the outputs move when its part of the representation is swapped?"),
     "relearned": ("Relearned", "Does it come back with a little fine-tuning?"),
 }
+
+EFFORT_NOTE = (
+    "How much of the attribute's labels the activations save when they are sent one block after the other, how well a reader separates "
+    "the groups after a few labelled rows, and how much of that mere memory could do. No verdict rests on these."
+)
 
 REFERENCE_WORDS: dict[str, str] = {
     "untrained": "the same architecture with random weights",

@@ -1,0 +1,45 @@
+"""How probable it is that absence could be proved, before anything is measured."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Floats = NDArray[np.float64]
+
+
+def power_of_absence(n: int, dimensions: int, margin: float, rates_k: Floats | None, *, level: float = 0.01) -> float:
+    """Probability that a truly absent attribute is called absent by the linear score test, in the normal approximation.
+
+    The statistic ``sum_k ||Z'e_k||**2 / n`` of standardised class indicators is close to a scaled chi-squared variable (Satterthwaite
+    1946), which a leak at the margin makes non-central, to first order. Of several classes the one is taken whose leak moves
+    the statistic least, usually the rarest.
+
+    Args:
+        n: Audit rows, or clusters where rows belong together.
+        dimensions: Dimensions of the site.
+        margin: Leak that matters, a fraction of ``log2 K`` (R squared for a continuous attribute).
+        rates_k: Base rates of the classes; ``None`` for a continuous attribute.
+        level: Level of the test of absence.
+    """
+    if dimensions < 1 or n <= dimensions + 1:
+        return 0.0
+    if rates_k is None:
+        signal, trace, square = n * margin, 1.0, 1.0
+    else:
+        p = np.asarray(rates_k, dtype=np.float64)
+        k = len(p)
+        odds = p / (1 - p)
+        # One class is off the others by this much where classes are weighed alike; the mean of all follows the rates.
+        off = 2 * margin * np.log(k) * k**2 / (k - 1)
+        if k == 2:
+            signal, trace, square = n * p[0] * p[1] * off, 1.0, 1.0
+        else:
+            correlation = -np.sqrt(np.outer(odds, odds))
+            np.fill_diagonal(correlation, 1.0)
+            moved = p * (1 - p) + (odds.sum() - odds) * p**2
+            signal, trace, square = n * float(moved.min()) * off, float(k), float((correlation**2).sum())
+    scale, degrees = square / trace, dimensions * trace**2 / square
+    bar = stats.ncx2.ppf(level, degrees, signal / scale)
+    return float(stats.chi2.cdf(bar, degrees))

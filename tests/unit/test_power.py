@@ -1,0 +1,41 @@
+"""The probability that absence could be proved, against simulated score statistics."""
+
+import numpy as np
+import pytest
+
+from proxyaudit.probes.score import ScoreStatistic
+from proxyaudit.probes.whitening import whiten
+from proxyaudit.seeding import stream
+from proxyaudit.stats.power import power_of_absence
+from proxyaudit.stats.spike_in import Prior, plants_at_leak
+
+
+@pytest.mark.parametrize(("n", "d", "called_absent"), [(2000, 64, 0.82), (2000, 384, 0.19), (8000, 384, 1.0)])
+def test_it_agrees_with_the_reference_simulation(n, d, called_absent):
+    assert power_of_absence(n, d, 0.02, np.array([0.5, 0.5])) == pytest.approx(called_absent, abs=0.07)
+
+
+@pytest.mark.parametrize("rates", [(0.5, 0.5), (0.8, 0.2), (0.6, 0.25, 0.15)])
+def test_it_agrees_with_plants(rates):
+    n, d, margin, rng = 1500, 24, 0.02, stream(0, "power")
+    rows = whiten(rng.normal(size=(n, d))).rows
+    statistic, k = ScoreStatistic(rows, "linear"), len(rates)
+    prior = Prior.of_rates(np.array(rates), n)
+    directions = rows.z_nr @ np.linalg.qr(rng.normal(size=(d, d)))[0].astype(np.float32)
+    scores = directions
+    if k > 2:  # only the rarest class differs
+        scores = np.zeros((n, k, d), dtype=np.float32)
+        scores[:, -1] = directions
+    plants = plants_at_leak(scores, prior, margin)
+    planted = np.concatenate([statistic.of_labels(plant.draw_many(60, rng), k) for plant in plants])
+    absent = statistic.of_labels(np.stack([rng.choice(k, n, p=rates) for _ in range(1500)], axis=1), k)
+    found = float((absent < np.quantile(planted, 0.01)).mean())
+    assert power_of_absence(n, d, margin, np.array(rates)) == pytest.approx(found, abs=0.12)
+
+
+def test_it_grows_with_rows_and_falls_with_dimensions_and_rarity():
+    even = np.array([0.5, 0.5])
+    assert power_of_absence(1000, 64, 0.02, even) < power_of_absence(2000, 64, 0.02, even) < power_of_absence(2000, 16, 0.02, even)
+    assert power_of_absence(2000, 64, 0.02, np.array([0.97, 0.03])) < power_of_absence(2000, 64, 0.02, even)
+    assert power_of_absence(64, 64, 0.02, even) == 0.0 == power_of_absence(100, 0, 0.02, even)
+    assert power_of_absence(2000, 64, 0.02, None) > 0

@@ -9,7 +9,7 @@ from scipy import stats
 Floats = NDArray[np.float64]
 
 
-def power_of_absence(n: int, dimensions: int, margin: float, rates_k: Floats | None, *, level: float = 0.01) -> float:
+def power_of_absence(n: int, dimensions: int, margin: float, rates_k: Floats | None, *, level: float = 0.0025) -> float:
     """Probability that a truly absent attribute is called absent by the linear score test, in the normal approximation.
 
     The statistic ``sum_k ||Z'e_k||**2 / n`` of standardised class indicators is close to a scaled chi-squared variable (Satterthwaite
@@ -21,7 +21,7 @@ def power_of_absence(n: int, dimensions: int, margin: float, rates_k: Floats | N
         dimensions: Dimensions of the site.
         margin: Leak that matters, a fraction of ``log2 K`` (R squared for a continuous attribute).
         rates_k: Base rates of the classes; ``None`` for a continuous attribute.
-        level: Level of the test of absence.
+        level: Of the test of absence; below .01, since each of several families of plants must show it.
     """
     if dimensions < 1 or n <= dimensions + 1:
         return 0.0

@@ -29,7 +29,7 @@ def test_it_agrees_with_plants(rates):
     plants = plants_at_leak(scores, prior, margin)
     planted = np.concatenate([statistic.of_labels(plant.draw_many(60, rng), k) for plant in plants])
     absent = statistic.of_labels(np.stack([rng.choice(k, n, p=rates) for _ in range(1500)], axis=1), k)
-    found = float((absent < np.quantile(planted, 0.01)).mean())
+    found = float((absent < np.quantile(planted, 0.0025)).mean())
     assert power_of_absence(n, d, margin, np.array(rates)) == pytest.approx(found, abs=0.12)
 
 

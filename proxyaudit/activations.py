@@ -61,49 +61,49 @@ def capture(model: TrainedModel, x: NDArray[np.float32], *, batch_size: int = _B
         InputError: no rows; NaN or infinite activations (named by site) or outputs; a user's forward raises.
     """
     _check_table(x)
-    parts: dict[str, Tensor] = {}
     acts: dict[str, NDArray[np.float32]] = {}
     outputs: NDArray[np.float64] | None = None
+    ran: set[str] = set()
+    batch = slice(0, 0)
 
     def keep(site: str, value: Tensor) -> None:
-        pooled = value.mean(dim=1, dtype=torch.float64 if value.dtype == torch.float64 else torch.float32) if value.ndim == 3 else value
-        if site in parts:
+        # Copied at once: the module may go on to write into this memory.
+        if site in ran:
             raise InputError(f"site '{site}' ran twice in one forward pass", mend="name a module that runs once")
-        parts[site] = pooled.to(torch.float32, copy=True)  # the module may go on to write into this memory
+        ran.add(site)
+        pooled = value.mean(dim=1, dtype=torch.float64 if value.dtype == torch.float64 else torch.float32) if value.ndim == 3 else value
+        if pooled.shape[0] != batch.stop - batch.start:
+            rows = f"{pooled.shape[0]} rows for {batch.stop - batch.start}"
+            raise InputError(f"site '{site}' gave {rows}", mend="the first dimension of a site must be the batch")
+        if site not in acts:
+            acts[site] = np.empty((len(x), pooled.shape[1]), dtype=np.float32)
+        _check_finite(torch.from_numpy(acts[site][batch]).copy_(pooled), site)
 
     size = batch_rows(model.module, batch_size)
     with inference(model.module), tapped(model, keep, model.sites):
         for start in range(0, len(x), size):
-            parts.clear()
-            stop = min(start + size, len(x))
-            probs = _probabilities(model, model.module, as_tensor(x[start:stop]))
+            batch = slice(start, min(start + size, len(x)))
+            ran.clear()
+            probs = _probabilities(model, model.module, as_tensor(x[batch]))
+            for site in model.sites:
+                if site not in ran:
+                    raise InputError(f"site '{site}' did not run", mend="name a module that runs in every forward pass")
             if outputs is None:
                 outputs = np.empty((len(x), probs.shape[1]))
-                acts = {site: np.empty((len(x), _part(parts, site).shape[1]), dtype=np.float32) for site in model.sites}
-            outputs[start:stop] = probs
-            for site in model.sites:
-                acts[site][start:stop] = _checked_part(_part(parts, site), site, stop - start)
+            outputs[batch] = probs
     assert outputs is not None
     for array in acts.values():
         array.flags.writeable = False
     outputs.flags.writeable = False
-    return Captured(acts, outputs)
+    return Captured({site: acts[site] for site in model.sites}, outputs)
 
 
-def _part(parts: dict[str, Tensor], site: str) -> Tensor:
-    if site not in parts:
-        raise InputError(f"site '{site}' did not run", mend="name a module that runs in every forward pass")
-    return parts[site]
-
-
-def _checked_part(part: Tensor, site: str, rows: int) -> NDArray[np.float32]:
-    if part.shape[0] != rows:
-        raise InputError(f"site '{site}' gave {part.shape[0]} rows for {rows}", mend="the first dimension of a site must be the batch")
-    if not bool(torch.isfinite(part).all()):
+def _check_finite(part: Tensor, site: str) -> None:
+    # A sum is finite only if all its terms are; large ones may overflow it, so only then each is looked at.
+    if not bool(torch.isfinite(part.sum())) and not bool(torch.isfinite(part).all()):
         raise InputError(
             f"activations at site '{site}' are NaN or infinite", mend="the training diverged, or the table's values are too large"
         )
-    return np.asarray(part.numpy(), dtype=np.float32)
 
 
 def shifted_outputs(

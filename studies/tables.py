@@ -60,13 +60,14 @@ def decisions_table(lines: Lines) -> str:
     """Shares called absent and present."""
     rows = []
     for index, setting in enumerate(decisions.SETTINGS):
-        cells, count = [], 0
+        cells, most = [], 0
         for leak in decisions.LEAKS:
             states = Counter(line["state"] for line in lines if (line["setting"], line["leak"]) == (index, leak))
             count = sum(states.values())
+            most = max(most, count)
             cells.append(f"{states['absent'] / count:.2f} / {states['present'] / count:.2f}" if count else "")
-        if count:
-            rows.append([setting.name, str(setting.d), f"{setting.n:,}", str(count), *cells])
+        if most:
+            rows.append([setting.name, str(setting.d), f"{setting.n:,}", str(most), *cells])
     return markdown(["attribute", "d", "n", "cases", *(f"{leak:g}" for leak in decisions.LEAKS)], rows)
 
 

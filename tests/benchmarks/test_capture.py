@@ -32,6 +32,12 @@ def test_capture(hidden: tuple[int, ...], in_turns: Any, threads: Any, say: Any,
 
     with threads(2):
         turns = in_turns(lambda: capture(model, x), bare, rounds=40)
+    seen = capture(model, x)
+    with torch.no_grad():
+        logits = model.module(table).double().reshape(N, -1)
+    truth = torch.sigmoid(logits) if logits.shape[1] == 1 else torch.softmax(logits, dim=1)
+    np.testing.assert_allclose(seen.outputs[:, -1], truth[:, -1].numpy(), atol=1e-6)
+    assert {site: acts.shape for site, acts in seen.acts.items()} == {s: (N, w) for s, w in zip(model.sites, hidden, strict=True)}
     say(
         f"capture, MLP {hidden}, {N} x {INPUTS}, all {len(model.sites)} sites: {1 / turns.ratio:.2f} times a bare forward pass "
         f"({1e3 * turns.ours:.1f} ms against {1e3 * turns.theirs:.1f})",

@@ -59,6 +59,8 @@ def test_growth(axis: str, nonlinear: bool, activations: Any, rows: Any, threads
         last_step=last,
         seconds=least.tolist(),
     )
+    # Pairs of rows at most (the kernel of the quadratic test), an eigendecomposition at most, and one attribute like another.
+    assert last < {"n": 2.4 if nonlinear else 1.6, "d": 3.0, "attributes": 1.5}[axis]
 
 
 def test_big_probe(activations: Any, rows: Any, threads: Any, benchmark: Any, say: Any) -> None:
@@ -83,3 +85,5 @@ def test_big_probe(activations: Any, rows: Any, threads: Any, benchmark: Any, sa
         seconds=seconds,
         estimated_minutes=whole / 60,
     )
+    assert min(used.values()) >= 2000
+    assert not any(skipped.values())

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.probes.bins import binned_trace
 from proxyaudit.probes.conditioning import Strata
-from proxyaudit.probes.crossfit import TooFewRowsError, assign_folds, cross_fit_classes, cross_fit_values
+from proxyaudit.probes.crossfit import FEWEST_ROWS, TooFewRowsError, assign_folds, cross_fit_classes, cross_fit_values
 from proxyaudit.probes.deciding import PlantedTest, Target, planted_test
 from proxyaudit.probes.effort import measure_effort
 from proxyaudit.probes.first_order import first_order_gain
@@ -306,6 +306,10 @@ class _Cell:
     def _beyond(self, strata: Strata) -> dict[str, Any]:
         everything = Strata(strata.codes_n[self.known], None if strata.features_nb is None else strata.features_nb[self.known])
         used = everything.codes_n >= 0
+        if self.classes:
+            used &= _tells_nothing_yet(everything.codes_n, self.labels, self.classes)
+            if not used.any():
+                return {"reason": "what is conditioned on tells the attribute entirely: nothing can be beyond it"}
         part = Strata(everything.codes_n[used], None if everything.features_nb is None else everything.features_nb[used])
         found = self._within(part, part.residual(np.asarray(self.acts[used], dtype=np.float64)), used, PERMUTED_WITHIN)
         if found is None:
@@ -341,6 +345,15 @@ class _Cell:
         influence = np.zeros(len(self.labels))
         influence[slice(None) if used is None else used] = test.influence_n
         self.arrays[f"{channel} influence"], self.arrays[f"{channel} null"] = influence, test.null
+
+
+def _tells_nothing_yet(strata_n: Ints, codes_n: NDArray[Any], classes: int) -> Bools:
+    """Rows of strata that hold at least two classes: in the others what is conditioned on has told everything."""
+    counts = np.zeros((int(strata_n.max()) + 1, classes), dtype=np.int64)
+    inside = strata_n >= 0
+    np.add.at(counts, (strata_n[inside], codes_n[inside].astype(np.int64)), 1)
+    several = (counts >= FEWEST_ROWS).sum(axis=1) >= 2
+    return np.asarray(inside & several[np.maximum(strata_n, 0)])
 
 
 def _numbers(test: PlantedTest) -> dict[str, Any]:

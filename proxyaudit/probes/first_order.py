@@ -47,9 +47,10 @@ def first_order_gain(statistic: ScoreStatistic, target: Target, folds_n: Ints) -
         raise ValueError("a categorical target has a prior")
     codes = np.asarray(target.labels_n, dtype=np.int64)
     scores_nk = np.concatenate([-s_nk / 2, s_nk / 2], axis=1) if target.classes == 2 else s_nk
-    base = target.prior.log_nk - np.log(target.prior.rates_k)
-    weights = 1 / (target.classes * len(codes) * target.prior.rates_k[codes])
-    losses = np.stack([-log_softmax(base + step * scores_nk, axis=1)[np.arange(len(codes)), codes] * weights for step in _STEPS], axis=1)
+    each = np.arange(len(codes))
+    # Every class has the same mass within each stratum, so the prior itself predicts nothing.
+    weights = np.exp(-target.prior.log_nk[each, codes]) / (target.classes * len(codes))
+    losses = np.stack([-log_softmax(step * scores_nk, axis=1)[each, codes] * weights for step in _STEPS], axis=1)
     return float(losses[:, 0].sum() - _stacked(losses, folds_n)) / float(np.log(target.classes))
 
 

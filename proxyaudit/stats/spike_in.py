@@ -87,27 +87,22 @@ class Plant:
         return codes
 
 
-def balanced_leak(probabilities_nk: NDArray[np.floating], rates_k: Floats, prior_nk: NDArray[np.floating] | None = None) -> float:
+def balanced_leak(probabilities_nk: NDArray[np.floating], prior: Prior) -> float:
     """Class-balanced V-information of labels with known probabilities, as a fraction of ``log2 K``.
 
-    The labels are reweighed so that each class has mass ``1 / K``; the best predictor of the reweighed
-    labels is the prior-shifted probability.
+    The labels are reweighed so that each class has mass ``1 / K``, within every stratum if there are any: what
+    is known already then tells nothing, and neither base rates nor their dependence on it move the leak. The best predictor of the
+    reweighed labels is the prior-shifted probability.
 
     Args:
         probabilities_nk: True probability of each class on each row.
-        rates_k: Base rates.
-        prior_nk: Probabilities given what is known already; the leak is what is added to it. Base rates if not given.
+        prior: What is known of the classes already.
     """
-    k = probabilities_nk.shape[1]
-    mass = probabilities_nk / (k * len(probabilities_nk) * rates_k)
-
-    def loss(predicted_nk: NDArray[np.floating]) -> float:
-        shifted = predicted_nk / rates_k
-        shifted = shifted / shifted.sum(axis=1, keepdims=True)
-        return float(-(mass * np.log2(np.clip(shifted, 1e-300, None))).sum())
-
-    known = np.log2(k) if prior_nk is None else loss(prior_nk)
-    return float((known - loss(probabilities_nk)) / np.log2(k))
+    k = prior.classes
+    shifted = probabilities_nk / np.exp(prior.log_nk)
+    mass = shifted / (k * len(shifted))
+    shifted = shifted / shifted.sum(axis=1, keepdims=True)
+    return float(1 + (mass * np.log2(np.clip(shifted, 1e-300, None))).sum() / np.log2(k))
 
 
 class _Binary:
@@ -116,12 +111,12 @@ class _Binary:
     def __init__(self, prior: Prior) -> None:
         self.n, self.strata = len(prior.log_nk), prior.strata_n
         self.offset: Singles = (prior.log_nk[:, 1] - prior.log_nk[:, 0]).astype(np.float32)
-        self.low, self.high = (float(rate) for rate in prior.rates_k)
-        self.logit = float(np.log(self.high / self.low))
         self.counts = np.array([self.n]) if self.strata is None else np.bincount(self.strata)
         p = np.exp(prior.log_nk)
-        self.known = np.log(2.0) * (1.0 if self.strata is None else 1.0 - balanced_leak(p, prior.rates_k))
         self.wanted = self._means(p[:, 1])
+        self.allowed = _RATE_TOLERANCE * np.minimum(self.wanted, 1 - self.wanted)
+        # Weights that give both classes half of the mass.
+        self.one, self.zero = ((0.5 / (p[:, k] if self.strata is not None else p[0, k])).astype(np.float32) for k in (1, 0))
 
     def _means(self, values: NDArray[np.floating]) -> Floats:
         if self.strata is None:
@@ -140,18 +135,17 @@ class _Binary:
             np.clip(logits, -60, 60, out=logits)
             p: Singles = (1 / (1 + np.exp(-logits))).astype(np.float32)
             miss = self.wanted - self._means(p)
-            if np.abs(miss).max() < _RATE_TOLERANCE * min(self.low, self.high):
+            if (np.abs(miss) < self.allowed).all():
                 break
             shift = shift + np.clip(miss / np.maximum(self._means(p * (1 - p)), 1e-9), -1.0, 1.0)
         return logits, p, shift
 
     def leak(self, logits: Singles, p: Singles) -> float:
-        y = logits - np.float32(self.logit)
+        y = logits - self.offset
         soft = np.log1p(np.exp(-np.abs(y))) + np.maximum(y, 0)
-        one = p / np.float32(2 * self.high)
-        zero = (1 - p) / np.float32(2 * self.low)
+        one, zero = p * self.one, (1 - p) * self.zero
         loss = float(((one + zero) * soft - one * y).sum(dtype=np.float64)) / self.n
-        return float((self.known - loss) / np.log(2.0))
+        return float(1 - loss / np.log(2.0))
 
     def evaluate(self, score: Singles, slope: float, shift: Floats) -> tuple[Plant, Floats]:
         logits, p, shift = self.probabilities(score, slope, shift)
@@ -170,9 +164,7 @@ class _Several:
         p = np.exp(prior.log_nk)
         self.log_kn = np.ascontiguousarray(prior.log_nk.T, dtype=np.float32)
         self.wanted = self._means(np.ascontiguousarray(p.T))
-        self.rates = prior.rates_k.astype(np.float32)[:, None]
-        self.mass_k = 1 / (prior.classes * self.n * prior.rates_k)
-        self.known = np.log2(prior.classes) * (1.0 if self.strata is None else 1.0 - balanced_leak(p, prior.rates_k))
+        self.prior_kn = np.ascontiguousarray((p if self.strata is not None else p[:1]).T, dtype=np.float32)
 
     def _means(self, p_kn: NDArray[np.floating]) -> Floats:
         if self.strata is None:
@@ -210,11 +202,11 @@ class _Several:
             if (np.abs(means - self.wanted) / self.wanted).max() < _RATE_TOLERANCE:
                 break
             shift = self._step(p, means, shift)
-        shifted = p / self.rates
-        shifted /= shifted.sum(axis=0)
+        mass = p / self.prior_kn
+        shifted = mass / mass.sum(axis=0)
         np.log2(np.clip(shifted, 1e-30, None), out=shifted)
-        loss = -float(self.mass_k @ (p * shifted).sum(axis=1, dtype=np.float64))
-        return Plant(p.T, (self.known - loss) / float(np.log2(self.classes)), slope), shift
+        found = float((mass * shifted).sum(dtype=np.float64)) / (self.classes * self.n)
+        return Plant(p.T, 1 + found / float(np.log2(self.classes)), slope), shift
 
 
 def plant_at_leak(

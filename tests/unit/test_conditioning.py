@@ -9,6 +9,7 @@ import pytest
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.pipeline.site import Measurement, Probing, measure_site
 from proxyaudit.planted import make_world
+from proxyaudit.planted.construction import shift_leak
 from proxyaudit.probes.conditioning import FEWEST_IN_STRATUM, Strata, make_strata
 from proxyaudit.recipe import Margins
 from proxyaudit.seeding import stream
@@ -129,3 +130,28 @@ def test_many_categories_fall_back_to_a_tree():
     strata = make_strata([column], rng.integers(0, 2, 1500), 2)
     assert strata.features_nb is not None
     assert (strata.codes_n >= 0).all()
+
+
+def test_how_the_attribute_depends_on_the_label_does_not_move_what_is_beyond_it():
+    """Trap 7: only P(A|Y) varies; the linear leak follows it, the leak beyond the label does not."""
+    n, shift = 8000, 0.6
+    found = {}
+    for rates in ((0.5, 0.5), (0.85, 0.15), (0.1, 0.3)):
+        rng = stream(1, "trap 7")
+        label = rng.integers(0, 2, n)
+        codes = (rng.random(n) < np.where(label == 1, *rates)).astype(np.int64)
+        acts = rng.normal(size=(n, 8))
+        acts[:, 0] += 2 * label
+        acts[:, 1] += shift * codes
+        found[rates] = channels(acts, codes, make_strata([label.astype(str)], codes, 2))
+        assert found[rates]["beyond"]["low"] <= shift_leak(shift) <= found[rates]["beyond"]["high"]
+    linear, beyond = ([cell[channel]["leak"] for cell in found.values()] for channel in ("linear", "beyond"))
+    assert max(linear) > 3 * min(linear)
+    assert max(beyond) < 1.5 * min(beyond)
+
+
+def test_what_tells_the_attribute_entirely_leaves_nothing_beyond_it():
+    rng = stream(2, "tells all")
+    codes = rng.integers(0, 2, 600)
+    cell = channels(rng.normal(size=(600, 4)), codes, make_strata([codes.astype(str)], codes, 2))
+    assert "tells the attribute entirely" in cell["beyond"]["reason"]

@@ -193,7 +193,7 @@ def test_independence_of_few_rows_is_inconclusive_and_says_what_would_settle_it(
 
 
 def test_what_the_label_explains_is_exposed_and_said_so():
-    found = audited("only_through_label", 1000, 8, 0.15, condition_on=["y"])
+    found = audited("only_through_label", 4000, 8, 0.15, condition_on=["y"])
     assert (found.verdict, found.basis) == ("exposed", "explained_by_label")
     assert "y explains it" in found.sentence
 

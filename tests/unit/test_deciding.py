@@ -213,9 +213,9 @@ def test_several_classes_and_values(seed):
 def test_within_strata_what_the_strata_explain_does_not_count():
     for seed in range(2):
         rng = stream(seed, "strata")
-        strata = rng.integers(0, 2, 2000)
-        codes = (rng.random(2000) < np.where(strata, 0.85, 0.15)).astype(np.int64)
-        acts = rng.normal(size=(2000, 12))
+        strata = rng.integers(0, 2, 4000)
+        codes = (rng.random(4000) < np.where(strata, 0.85, 0.15)).astype(np.int64)
+        acts = rng.normal(size=(4000, 12))
         acts[:, 0] += 2 * strata
         plain, within = planted(acts, codes, seed=seed), planted(acts, codes, strata=strata, seed=seed)
         assert plain.p_present <= 0.01

@@ -57,7 +57,7 @@ def show_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: s
 def show_findings(summary: Summary) -> None:
     """Draw the answer of a run: verdict and deciding figures per attribute and regime, then one sentence each."""
     from proxyaudit.reporting.text import interval, number
-    from proxyaudit.reporting.words import VERDICTS
+    from proxyaudit.reporting.words import VERDICTS, channel_word
     from proxyaudit.types import Estimate
 
     def figure(estimate: Estimate | None) -> str:
@@ -70,9 +70,8 @@ def show_findings(summary: Summary) -> None:
             if row.finding is not None:
                 word = VERDICTS[row.finding.verdict]
                 least = f", at least {row.finding.at_least}" if row.finding.at_least else ""
-                rows.append(
-                    (view.name, row.regime, f"{word.symbol} {word.word}{least}", figure(row.leak), figure(row.gap), figure(row.effect))
-                )
+                inside = figure(row.leak) + (f"; {channel_word(row.stronger.channel)} {figure(row.stronger)}" if row.stronger else "")
+                rows.append((view.name, row.regime, f"{word.symbol} {word.word}{least}", inside, figure(row.gap), figure(row.effect)))
     show_table(("Attribute", "Training data", "Verdict", "Leak inside", "Output gap", "Interchange effect"), rows, title=summary.question)
     for view in summary.attributes:
         write_line(f"{view.name}: {view.answer}")

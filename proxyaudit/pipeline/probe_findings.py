@@ -185,11 +185,18 @@ def _unfit(name: str, why: str, regime: str) -> Finding:
 
 
 def _change(ledger: Ledger, attribute: Attribute, regime: str, real: str | None, decision: Decision) -> tuple[ChangeWord, str | None]:
-    """How the strongest linear leak differs from the same site's in the real regime: a statement about these two models."""
+    """How the strongest leak differs from that in the real regime at the same site: a statement about these two models."""
     if regime == real:
         return "not_applicable", None
-    mine = strongest([e for e in ledger.estimates if (e.channel, e.attribute, e.regime) == ("linear", attribute.name, regime)])
-    theirs = ledger.find("linear", attribute.name, real, site=mine.site) if real is not None and mine is not None else None
+    if real is None:
+        return "unknown", None
+    channel = _channel_of(ledger, attribute, real)
+    mine, theirs = (_strongest(ledger, channel, attribute, name) for name in (regime, real))
+    if mine is None or theirs is None:
+        return "unknown", None
+    # At the site where either of the two holds most.
+    site = (mine if (mine.value or 0.0) >= (theirs.value or 0.0) else theirs).site
+    mine, theirs = (ledger.find(channel, attribute.name, name, site=site) for name in (regime, real))
     if mine is None or theirs is None:
         return "unknown", None
     top, bottom = ledger.cell_of(mine), ledger.cell_of(theirs)
@@ -215,6 +222,16 @@ def _change(ledger: Ledger, attribute: Attribute, regime: str, real: str | None,
         )
         retention = ledger.add(kept, value=ratio.value)
     return ("eliminated" if word == "reduced" and decision.encoding == "absent" else word), retention
+
+
+def _channel_of(ledger: Ledger, attribute: Attribute, real: str) -> str:
+    """The channel in which real training holds the attribute: linear unless only a non-linear reader finds it there."""
+    present = {e.channel for e in ledger.estimates if (e.attribute, e.regime, e.state) == (attribute.name, real, "present")}
+    return "nonlinear" if "nonlinear" in present and "linear" not in present else "linear"
+
+
+def _strongest(ledger: Ledger, channel: str, attribute: Attribute, regime: str) -> Estimate | None:
+    return strongest([e for e in ledger.estimates if (e.channel, e.attribute, e.regime) == (channel, attribute.name, regime)])
 
 
 def would_settle(decision: Decision, own: Sequence[Estimate]) -> str | None:

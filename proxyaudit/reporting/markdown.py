@@ -55,7 +55,7 @@ def render_markdown(pack: EvidencePack) -> str:
         parts.append("**This run is partial.** A task failed, so some figures are missing.")
         parts.append("\n".join(f"- {escape(line)}" for line in failures(pack)))
     parts += [f"**{escape(view.name)}** ({view.role}): {escape(view.answer)}" for view in summary.attributes]
-    parts += [_matrix(summary), " ".join(f"{word.symbol} **{word.word}**: {word.meaning}." for word in VERDICTS.values())]
+    parts += [_matrix(summary), " ".join(f"{word.symbol} **{word.word}**: {word.meaning}." for word in summary.verdicts.values())]
     margins = margin_words(pack.plan)
     explained = 'Values with 95 % intervals over repetitions of the training; "present" means found in every trained model.'
     parts += ["## The figures that decide", explained + (f" Margins: {escape(margins)}." if margins else "")]
@@ -98,7 +98,8 @@ def _figures(view: AttributeView) -> list[str]:
         leak = row.output_leak
         beside = f"; output leak {number(leak.value)}, {state_word(leak.state)}" if leak and leak.value is not None else ""
         verdict = _verdict(finding) if row in view.rows else "reference"
-        return (row.regime, verdict, _figure(row.leak), _figure(row.gap) + beside, _figure(row.effect), change)
+        inside = _figure(row.leak) + (f"; {channel_word(row.stronger.channel)} {_figure(row.stronger)}" if row.stronger else "")
+        return (row.regime, verdict, inside, _figure(row.gap) + beside, _figure(row.effect), change)
 
     header = ("Training data", "Verdict", "Leak inside", "Output gap", "Interchange effect", "Against real")
     return [f"### {escape(view.name)}", _table(header, [line(row) for row in (*view.rows, *view.references)])]

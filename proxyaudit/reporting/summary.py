@@ -9,7 +9,7 @@ from typing import Any
 from proxyaudit.evidence.listing import run_date
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.text import join_words, shorten
-from proxyaudit.reporting.words import VERDICTS
+from proxyaudit.reporting.words import VERDICTS, VERDICTS_OF_ACTIVATIONS, VerdictWord
 from proxyaudit.types import CHANNELS, REFERENCES, Control, Estimate, Evidence, Finding
 
 __all__ = ["AttributeView", "Profile", "Row", "Series", "Summary", "channel_state", "deciding", "question", "summarize"]
@@ -31,6 +31,8 @@ class Row:
     placebo_gap: Estimate | None = None
     # The second number that the outputs are judged by; shown where it decides beside the gap.
     output_leak: Estimate | None = None
+    # What a stronger reader finds where a linear one finds nothing.
+    stronger: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Summary:
 
     question: str
     date: str
+    verdicts: dict[str, VerdictWord]
     regimes: tuple[str, ...]
     attributes: tuple[AttributeView, ...]
     task: tuple[Estimate, ...]
@@ -96,10 +99,13 @@ def summarize(pack: EvidencePack) -> Summary:
     names = sorted(roles, key=lambda name: (roles[name] != "protected", order[name]))
     regimes = tuple(dict.fromkeys([*(str(r.get("name")) for r in _entries(pack.plan, "regimes")), *(f.regime for f in evidence.findings)]))
     regimes = tuple(name for name in regimes if name not in REFERENCES)
-    views = tuple(_attribute(name, roles[name], described.get(name, {}), pack, regimes) for name in names)
+    bare = any(entry.get("kind") == "activations" for entry in _entries(pack.plan, "regimes"))
+    words = VERDICTS_OF_ACTIVATIONS if bare else VERDICTS
+    views = tuple(_attribute(name, roles[name], described.get(name, {}), pack, regimes, words) for name in names)
     return Summary(
-        question=question([name for name in names if roles[name] == "protected"] or names),
+        question=question([name for name in names if roles[name] == "protected"] or names, bare=bare),
         date=run_date(pack.environment),
+        verdicts=words,
         regimes=regimes,
         attributes=views,
         task=tuple(e for e in evidence.estimates if e.attribute is None),
@@ -108,10 +114,11 @@ def summarize(pack: EvidencePack) -> Summary:
     )
 
 
-def question(names: list[str]) -> str:
-    """Return the audit's question in plain words."""
+def question(names: list[str], *, bare: bool = False) -> str:
+    """Return the audit's question in plain words; ``bare`` if activations were given and no model."""
     what = join_words([f"“{shorten(name, 40)}”" for name in names], "or") if len(names) <= 3 else f"these {len(names)} attributes"
-    return f"Did training on synthetic data remove {what or 'the attribute'} from the model, or only hide it?"
+    what = what or "the attribute"
+    return f"Is {what} in these activations?" if bare else f"Did training on synthetic data remove {what} from the model, or only hide it?"
 
 
 def deciding(evidence: Evidence, attribute: str, regime: str, channel: str, verdict_sites: Iterable[str] = ()) -> Estimate | None:
@@ -146,7 +153,7 @@ def channel_state(evidence: Evidence, attribute: str, regime: str, channel: str)
     return next((word for word in ("present", "unknown", "absent", "not_applicable") if word in states), "not_measured")
 
 
-def answer(findings: Iterable[Finding]) -> str:
+def answer(findings: Iterable[Finding], words: Mapping[str, VerdictWord] = VERDICTS) -> str:
     """Return one sentence for an attribute over all regimes: worst first, nothing left out."""
     parts: list[str] = []
     findings = list(findings)
@@ -154,7 +161,9 @@ def answer(findings: Iterable[Finding]) -> str:
         for at_least in ("hidden", None):
             regimes = [f.regime for f in findings if f.verdict == verdict and f.at_least == at_least]
             if regimes:
-                parts.append(_clause(verdict, at_least, regimes, alone=len(regimes) == len(findings)))
+                parts.append(
+                    _clause(words[verdict], verdict, at_least, regimes, alone=len(regimes) == len(findings), bare=words is not VERDICTS)
+                )
     text = "; ".join(parts)
     inside = [f for f in findings if f.encoding == "linear"]
     relayed = ""
@@ -163,16 +172,21 @@ def answer(findings: Iterable[Finding]) -> str:
     return f"{text[0].upper()}{text[1:]}.{relayed}" if text else "No verdict was reached."
 
 
-def _clause(verdict: str, at_least: str | None, regimes: list[str], *, alone: bool) -> str:
-    where = "after every kind of training tried here" if alone and len(regimes) > 1 else f"after training on {join_words(regimes)} data"
+def _clause(word: VerdictWord, verdict: str, at_least: str | None, regimes: list[str], *, alone: bool, bare: bool) -> str:
+    if bare:
+        where = "in all activations given" if alone and len(regimes) > 1 else f"in the activations of {join_words(regimes)}"
+    else:
+        where = "after every kind of training tried here" if alone and len(regimes) > 1 else f"after training on {join_words(regimes)} data"
     if verdict == "inconclusive" and at_least:
         return f"at least hidden {where} (something of it is inside; whether it also shows or acts is not settled)"
     if verdict == "inconclusive":
         return f"inconclusive {where} (these data cannot tell)"
-    return f"{VERDICTS[verdict].word.lower()} {where} ({VERDICTS[verdict].short})"
+    return f"{word.word.lower()} {where} ({word.short})"
 
 
-def _attribute(name: str, role: str, described: Mapping[str, Any], pack: EvidencePack, regimes: tuple[str, ...]) -> AttributeView:
+def _attribute(
+    name: str, role: str, described: Mapping[str, Any], pack: EvidencePack, regimes: tuple[str, ...], words: Mapping[str, VerdictWord]
+) -> AttributeView:
     evidence = pack.evidence
     mine = tuple(e for e in evidence.estimates if e.attribute == name)
     findings = {f.regime: f for f in evidence.findings if f.attribute == name}
@@ -180,13 +194,16 @@ def _attribute(name: str, role: str, described: Mapping[str, Any], pack: Evidenc
     seen = {e.regime for e in mine}
 
     def row(regime: str) -> Row:
+        states = {channel: channel_state(evidence, name, regime, channel) for channel in CHANNELS}
+        stronger = next((channel for channel in ("nonlinear", "beyond") if states[channel] == "present"), None)
         return Row(
             regime=regime,
             finding=findings.get(regime),
             leak=deciding(evidence, name, regime, "linear", sites),
             gap=deciding(evidence, name, regime, "expressed"),
             effect=deciding(evidence, name, regime, "used"),
-            states={channel: channel_state(evidence, name, regime, channel) for channel in CHANNELS},
+            states=states,
+            stronger=deciding(evidence, name, regime, stronger, sites) if stronger and states["linear"] != "present" else None,
             placebo_leak=_placebo(mine, regime, "linear", sites),
             placebo_gap=_placebo(mine, regime, "expressed", ()),
             output_leak=next(
@@ -208,7 +225,7 @@ def _attribute(name: str, role: str, described: Mapping[str, Any], pack: Evidenc
         role=role,
         kind=str(described.get("kind", "")),
         levels=tuple(str(level) for level in levels) if isinstance(levels, list | tuple) else (),
-        answer=answer(findings[regime] for regime in regimes if regime in findings),
+        answer=answer((findings[regime] for regime in regimes if regime in findings), words),
         rows=tuple(row(regime) for regime in regimes if regime in findings or regime in seen),
         references=tuple(reference(regime) for regime in _SHOWN_REFERENCES if regime in seen),
         profile=_profile(mine, pack.plan, regimes),

@@ -14,6 +14,7 @@ __all__ = [
     "REFERENCE_WORDS",
     "STATES",
     "VERDICTS",
+    "VERDICTS_OF_ACTIVATIONS",
     "VerdictWord",
     "channel_word",
     "plain_word",
@@ -47,6 +48,18 @@ VERDICTS: dict[str, VerdictWord] = {
         "every check that applies found it absent",
     ),
     "inconclusive": VerdictWord("?", "Inconclusive", "these data cannot tell", "these data cannot tell"),
+}
+
+# The same verdicts on bare activations: there are no outputs to look at, the activations are what the consumer gets.
+VERDICTS_OF_ACTIVATIONS: dict[str, VerdictWord] = {
+    **VERDICTS,
+    "exposed": VerdictWord("●", "Exposed", "a linear reader gets the attribute out of the activations", "a linear reader gets it out"),
+    "hidden": VerdictWord(
+        "◐",
+        "Hidden",
+        "a linear reader finds nothing, but a non-linear one does, or one that knows the label",
+        "only a stronger reader gets it out",
+    ),
 }
 
 # Symbol and word; the symbols differ in shape so that they survive print and colour blindness.

@@ -15,6 +15,7 @@ from proxyaudit.cli import main
 from proxyaudit.evidence.pack import read_pack
 from proxyaudit.evidence.schema import committed_schema
 from proxyaudit.planted import make_world
+from proxyaudit.reporting.summary import summarize
 from proxyaudit.seeding import stream
 
 N, D = 600, 8
@@ -178,6 +179,35 @@ def test_an_exclusive_or_is_hidden():
     found = audited("xor", 3000, 8, 0.4)
     assert (found.verdict, found.encoding, found.mechanisms) == ("hidden", "nonlinear_only", ("nonlinear",))
     assert "hidden" in found.sentence
+
+
+def test_what_only_a_non_linear_reader_finds_is_compared_with_real_as_such():
+    world = make_world("xor", n=3000, d=8, leak=0.4, rng=stream(1, "verdicts", "xor"))
+    clean = stream(1, "clean").normal(size=(3000, 8))
+    audit = pa.probe({"real": {"l": world.acts_nd}, "synthetic": {"l": clean}}, {"a": world.labels_n}, attributes=["a"], real="real")
+    real, synthetic = audit.pack.evidence.findings
+    assert (real.verdict, synthetic.verdict) == ("hidden", "removed")
+    assert synthetic.change.encoding == "eliminated"
+    summary = summarize(audit.pack)
+    assert summary.question == "Is “a” in these activations?"
+    row = summary.attributes[0].rows[0]
+    assert row.stronger.channel == "nonlinear"
+    assert row.stronger.value > 0.2
+    assert "only a stronger reader gets it out" in summary.attributes[0].answer
+    assert "outputs" not in summary.attributes[0].answer
+
+
+def test_effort_stands_beside_the_verdict():
+    world = make_world("linear", n=1500, d=8, leak=0.2, rng=stream(0, "effort"))
+    labels = {"a": world.labels_n, "person": np.arange(1500) // 3}
+    audit = pa.probe({"real": {"l": world.acts_nd}}, labels, attributes=["a"], group="person", jobs=1)
+    effort = audit.estimates.query("channel == 'effort'").set_index("context")
+    assert effort["state"].isna().all()
+    assert 0.1 < effort.loc["online codelength", "value"] < 0.25
+    shots = [effort.loc[f"few-shot, {m} labelled rows", "value"] for m in (16, 64, 256)]
+    assert 0.5 < shots[0] < shots[1] < shots[2] < 0.9
+    control = effort[effort.index.str.startswith("selectivity")]
+    assert 0.1 < control["value"].item() < 0.4
 
 
 def test_independence_of_many_rows_is_removed():

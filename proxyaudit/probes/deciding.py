@@ -319,7 +319,7 @@ class _Planter:
         rng = self.streams(f"directions {family}")
         few = (family in ("low", "high", "heavy", "norm") and self.statistic.channel == "linear") or family == "norm"
         if classes == 2:
-            distinct = min(-(-count // 3) if count <= CURVE_PLANTS else _DIRECTIONS, count, _PER_DIMENSION * self.rows.rank)
+            distinct = min(-(-count // 2) if count <= CURVE_PLANTS else _DIRECTIONS, count, _PER_DIMENSION * self.rows.rank)
             found = self._directions(family, (1 if family in ("heavy", "norm") else 2) if few else distinct, rng)
             if found is None:
                 return []

@@ -17,6 +17,7 @@ Floats = NDArray[np.float64]
 
 FOUND_IN = 0.95  # share of plants that a detection limit speaks of
 _GRID = 400
+_FEWEST_FOR_SKEWNESS = 200
 
 
 @dataclass(frozen=True)
@@ -27,22 +28,28 @@ class StandardCurve:
         leaks: Planted leaks, shape ``(L,)``.
         means: Mean score at each, increasing.
         sds: Standard deviation of the score at each.
+        skews: Skewness of the score at each; none if not given.
     """
 
     leaks: Floats
     means: Floats
     sds: Floats
+    skews: Floats | None = None
 
     def calibrate(self, score: float, level: float = 0.95) -> tuple[float, float, float]:
         """Leak and interval of an observed score; the leak may lie below zero, its interval starts at zero."""
-        half = float(stats.norm.ppf(0.5 + level / 2))
-        value = self._invert(score, 0.0)
-        low, high = self._invert(score, half), self._invert(score, -half)
+        value = self._invert(score, self.means)
+        low, high = (self._invert(score, self._quantile(0.5 + side * level / 2)) for side in (1, -1))
         return value, max(low, 0.0), max(high, 0.0)
 
-    def _invert(self, score: float, shift: float) -> float:
-        """Leak at which ``mean + shift * sd`` equals the score."""
-        curve = np.maximum.accumulate(self.means + shift * self.sds)
+    def _quantile(self, share: float) -> Floats:
+        """Score below which this share lies, at each leak: a sum of squares is skewed, so both ends are not alike."""
+        skews = np.zeros(len(self.leaks)) if self.skews is None else self.skews
+        return np.asarray(self.means + stats.pearson3.ppf(share, skews) * self.sds)
+
+    def _invert(self, score: float, at_n: Floats) -> float:
+        """Leak at which an increasing function of the leak, given at the curve's leaks, equals the score."""
+        curve = np.maximum.accumulate(at_n)
         if score >= curve[-1]:
             # Beyond the strongest plant: along the last slope, never above all there is.
             step = (curve[-1] - curve[-2]) / (self.leaks[-1] - self.leaks[-2])
@@ -113,14 +120,30 @@ def fit_curve(leaks: Sequence[float], scores: Sequence[Floats]) -> StandardCurve
     # Relative errors of variances are alike, so weigh by 1 / variance**2.
     weight = np.sqrt(counts) / np.maximum(variances, 1e-300)
     unit = rise / max(float(rise[-1]), 1e-300)
-    # It falls again where labels become nearly certain, so the smooth is a parabola, held near what was counted.
-    design = np.stack([np.ones_like(unit), unit, unit**2], axis=1)[:, : max(1, len(leaks) - 1)] * weight[:, None]
-    solution, *_ = np.linalg.lstsq(design, variances * weight, rcond=None)
-    smooth = np.stack([np.ones_like(unit), unit, unit**2], axis=1)[:, : len(solution)] @ solution
+    # It rises steeply and falls again where labels become nearly certain: a cubic, held near what was counted.
+    powers = np.stack([unit**power for power in range(4)], axis=1)[:, : max(1, len(leaks) - 2)]
+    solution, *_ = np.linalg.lstsq(powers * weight[:, None], variances * weight, rcond=None)
+    smooth = powers @ solution
     # Two standard errors of a variance on either side.
     slack = 1 + 2 * np.sqrt(2 / counts)
-    smooth = np.clip(smooth, variances / slack, variances * slack)
-    return StandardCurve(np.asarray(leaks, dtype=np.float64), means, np.sqrt(np.maximum(smooth, 1e-300)))
+    # The means are averages over few plants: their error belongs to the reading.
+    smooth = np.clip(smooth, variances / slack, variances * slack) * (1 + 1 / counts)
+    sds = np.sqrt(np.maximum(smooth, 1e-300))
+    return StandardCurve(np.asarray(leaks, dtype=np.float64), means, sds, _skews(scores[0], sds))
+
+
+def _skews(null: Floats, sds: Floats) -> Floats:
+    """Skewness along the curve of a statistic that is a scaled, shifted non-central chi-squared variable.
+
+    With scale ``c`` its variance is ``2 c**2 (k + 2 lambda)`` and its third cumulant ``8 c**3 (k + 3 lambda)``; scale and degrees of
+    freedom follow from spread and skewness of the null, lambda from the spread.
+    """
+    spread = float(null.std())
+    if len(null) < _FEWEST_FOR_SKEWNESS or spread <= 0:
+        return np.zeros(len(sds))
+    skew = float(np.clip(stats.skew(null), 0.0, 2.0))
+    third = skew * spread**3 + 1.5 * skew * spread * (sds**2 - spread**2)
+    return np.clip(third / sds**3, 0.0, skew)
 
 
 def tail_counts(observed: float, planted: Floats) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from proxyaudit.data.columns import MISSING, OTHER, ColumnKind, labels
+from proxyaudit.data.columns import OTHER, ColumnKind, labels
 from proxyaudit.errors import InputError
 from proxyaudit.types import NotTested, Role
 
@@ -71,19 +71,22 @@ def code_attribute(
         values.flags.writeable = False
         return Attribute(name, role, "continuous", (), values), ()
     text = labels(column, where=where)
-    text = text.where(text.notna(), MISSING)
-    kept, pooled = _keep_levels(text, fewest)
+    kept, pooled = _keep_levels(text.dropna(), fewest)
     levels = tuple(sorted(kept))
     if len(levels) < 2:
         return _nothing_to_tell(name, role, f"has fewer than two groups of {fewest} audit rows", where)
+    # A missing value is no group: what being missing goes with is not what the attribute is.
     coded = text.where(~text.isin(pooled), OTHER) if pooled else text
     codes = pd.Index(levels).get_indexer(pd.Index(coded)).astype(np.int64)
     codes.flags.writeable = False
-    notes: tuple[NotTested, ...] = ()
-    if (codes < 0).any():
+    notes: list[NotTested] = []
+    if text.isna().any():
+        why = "those rows take no part in its measures; whether being missing itself can be read was not asked"
+        notes.append(NotTested(what=f"{name}: rows where it is missing", why=why))
+    if (codes[text.notna()] < 0).any():
         why = f"fewer than {fewest} audit rows in each of them; those rows take no part in this attribute's measures"
-        notes = (NotTested(what=f"{name}: missing values or rare levels", why=why),)
-    return Attribute(name, role, "binary" if len(levels) == 2 else "multiclass", levels, codes), notes
+        notes.append(NotTested(what=f"{name}: rare levels", why=why))
+    return Attribute(name, role, "binary" if len(levels) == 2 else "multiclass", levels, codes), tuple(notes)
 
 
 def _keep_levels(text: pd.Series[Any], fewest: int) -> tuple[set[str], set[str]]:
@@ -91,11 +94,9 @@ def _keep_levels(text: pd.Series[Any], fewest: int) -> tuple[set[str], set[str]]
     counts = text.value_counts()
     ranked = sorted(counts.index, key=lambda level: (-int(counts[level]), level))
     large = [level for level in ranked if counts[level] >= fewest]
-    missing = [MISSING] if MISSING in large else []
     if len(ranked) > MAX_LEVELS:
-        large = sorted(missing + [level for level in large if level != MISSING][: MAX_LEVELS - 1 - len(missing)])
-    # Missing is not a small group of its own to be hidden among others: too few of them stay uncoded.
-    rest = {level for level in ranked if level not in large and level != MISSING}
+        large = sorted(large[: MAX_LEVELS - 1])
+    rest = {level for level in ranked if level not in large}
     if sum(int(counts[level]) for level in rest) >= fewest:
         return {*large, OTHER}, rest
     return set(large), set()

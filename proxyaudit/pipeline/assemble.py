@@ -96,6 +96,9 @@ class Assembler:
             if not reference:
                 cells.append(self._leak("nonlinear", attribute, run, site, "nonlinear"))
                 cells.append(self._leak("beyond", attribute, run, site, "beyond", "beyond the label"))
+                cells.append(self._leak("beyond", attribute, run, site, "beyond nonlinear", "beyond the label, nonlinear"))
+                if classes_of(attribute) == 0:
+                    cells.append(self._leak("linear", attribute, run, site, "quarters", "in quarters"))
         cells.append(self._gap(attribute, run))
         cells.append(self._leak("expressed", attribute, run, OUTPUT_SITE, "linear", "output leak"))
         if not reference:
@@ -112,14 +115,15 @@ class Assembler:
             run.regime,
             None if outputs else site,
             context,
-            margin=margin or (self.margins.nonlinear if test == "nonlinear" else self.margins.leak),
-            unit=self._unit(attribute),
+            margin=margin or (self.margins.nonlinear if test.endswith("nonlinear") else self.margins.leak),
+            unit=UNIT_CLASSES if test == "quarters" else self._unit(attribute),
             method=METHODS[test] + ("; on the log-odds of the outputs" if outputs else ""),
         )
         per_seed = [m.numbers["cells"][attribute.name][site] for m in run.measured]
         arrays = [m.arrays for m in run.measured]
         cell = planted_cell(base, per_seed, arrays, cell_key(attribute.name, site, ""), test, self.clusters)
-        return replace(cell, n=self._rows(attribute) if cell.n else None)
+        rows = self._rows(attribute)
+        return replace(cell, n=min(rows, cell.extras["rows"] // 10 * 10 if "rows" in cell.extras else rows) if cell.n else None)
 
     def _gap(self, attribute: Attribute, run: Run) -> Cell:
         base = Cell(

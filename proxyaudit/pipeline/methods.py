@@ -17,6 +17,11 @@ METHODS: Final = {
         "score test within strata of what is conditioned on, decided among plants within the same strata; "
         "conditional V-information, calibrated by a standard curve"
     ),
+    "beyond nonlinear": (
+        "quadratic score test within strata of what is conditioned on, freed of everything linear, decided among plants within the same "
+        "strata; calibrated by a standard curve"
+    ),
+    "quarters": "score test of the number cut at its quartiles, decided among plants at the margin; calibrated by a standard curve",
     "raw": "cross-fitted ridge-logistic probe in whitened coordinates, nested regularisation, uncalibrated",
 }
 

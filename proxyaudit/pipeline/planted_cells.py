@@ -24,7 +24,7 @@ FOUND = 0.8  # share of plants that a positive control must find
 def planted_cell(
     base: Cell, per_seed: Sequence[dict[str, Any]], arrays: Sequence[dict[str, NDArray[Any]]], key: str, channel: str, clusters_n: Ints
 ) -> Cell:
-    """Fill a cell from planted tests of one channel (``linear``, ``nonlinear`` or ``beyond``).
+    """Fill a cell from planted tests of one channel.
 
     Presence: above the plants at the margin in every model, beyond the permutations, and helpful on rows that the reader did not
     see. Absence: below the plants in every model, the plants themselves found, and no stronger reader with a trace.
@@ -34,7 +34,7 @@ def planted_cell(
         per_seed: The measured numbers of each seed, as :func:`proxyaudit.pipeline.site.measure_site` leaves them.
         arrays: The measured arrays of each seed.
         key: Prefix of the arrays' keys.
-        channel: Which of the cell's tests.
+        channel: Which of the cell's tests: ``linear``, ``nonlinear``, ``beyond``, ``beyond nonlinear`` or ``quarters``.
         clusters_n: Cluster id of each audit row.
     """
     if not per_seed:
@@ -78,6 +78,12 @@ def planted_cell(
         cell = replace(cell, null_reason="above the plants at the margin, but no reader could use it on rows it had not seen")
     if weakest < FOUND:
         cell = replace(cell, reason=f"the positive control failed: of plants at the margin only {weakest:.0%} are found here")
+    left_out = max(test.get("left_out", 0.0) for test in found)
+    if left_out > base.margin:
+        why = f"{left_out:.0%} of the rows lie in groups of what is conditioned on that are too small to ask, so absence is not claimed"
+        cell = replace(cell, can_be_absent=False, reason=why)
+    if channel.startswith("beyond"):
+        cell.extras["rows"] = min(test["rows"] for test in found)
     return _with_readers(cell, found, arrays, key, clusters_n) if channel == "nonlinear" else cell
 
 

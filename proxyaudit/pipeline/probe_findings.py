@@ -49,7 +49,11 @@ def assemble_probe(inputs: ProbeInputs, runs: Sequence[Run], plan: dict[str, Any
     for run in runs:
         blocked = {key[1:]: NEGATIVE_FAILED for key, p in negatives.items() if key[0] == run.regime and p <= FAILED_AT}
         cells = [
-            _cell(inputs, attribute, run, site, channel, plan) for attribute in inputs.attributes for site in sites for channel in channels
+            _cell(inputs, attribute, run, site, channel, test, plan)
+            for attribute in inputs.attributes
+            for site in sites
+            for channel in channels
+            for test in _tests(channel, attribute)
         ]
         for cell in decide_cells(cells, blocked):
             ledger.add(cell)
@@ -82,23 +86,31 @@ def _unit(attribute: Attribute) -> str:
     return UNIT_VALUES if classes_of(attribute) == 0 else UNIT_CLASSES
 
 
-def _cell(inputs: ProbeInputs, attribute: Attribute, run: Run, site: str, channel: str, plan: dict[str, Any]) -> Cell:
-    margin = plan["margins"]["nonlinear" if channel == "nonlinear" else "leak"]
+def _tests(channel: str, attribute: Attribute) -> tuple[str, ...]:
+    """The tests of a channel; it is present in any of them, and absent only in all."""
+    if channel == "linear" and classes_of(attribute) == 0:
+        return ("linear", "quarters")
+    return ("beyond", "beyond nonlinear") if channel == "beyond" else (channel,)
+
+
+def _cell(inputs: ProbeInputs, attribute: Attribute, run: Run, site: str, channel: str, test: str, plan: dict[str, Any]) -> Cell:
     conditions = ", ".join(inputs.conditions)
+    contexts = {"beyond": f"beyond {conditions}", "beyond nonlinear": f"beyond {conditions}, nonlinear", "quarters": "in quarters"}
     base = Cell(
         channel,
         attribute.name,
         run.regime,
         site,
-        f"beyond {conditions}" if channel == "beyond" else None,
-        margin=margin,
-        unit=_unit(attribute),
-        method=METHODS[channel],
+        contexts.get(test),
+        margin=plan["margins"]["nonlinear" if test.endswith("nonlinear") else "leak"],
+        unit=UNIT_CLASSES if test == "quarters" else _unit(attribute),
+        method=METHODS[test],
     )
     per_seed = [m.numbers["cells"][attribute.name][site] for m in run.measured]
-    cell = planted_cell(base, per_seed, [m.arrays for m in run.measured], cell_key(attribute.name, site, ""), channel, inputs.clusters)
+    cell = planted_cell(base, per_seed, [m.arrays for m in run.measured], cell_key(attribute.name, site, ""), test, inputs.clusters)
     known = known_rows(attribute)
-    return replace(cell, n=public_count(int(known.sum()), len(known)) if cell.n else None)
+    rows = public_count(int(known.sum()), len(known))
+    return replace(cell, n=min(rows, cell.extras["rows"] // 10 * 10 if "rows" in cell.extras else rows) if cell.n else None)
 
 
 def _add_floor(ledger: Ledger, inputs: ProbeInputs, run: Run, sites: Sequence[str]) -> None:
@@ -122,8 +134,8 @@ def _add_controls(
             if p is not None:
                 detail = f"permuted attribute: Holm-adjusted p = {p:.3g}"
                 ledger.control("negative", "linear", attribute.name, run.regime, site, p > FAILED_AT, detail)
-            for channel in channels:
-                found = [m.numbers["cells"][attribute.name][site].get(channel) for m in run.measured]
+            for channel, name in [(c, name) for c in channels for name in _tests(c, attribute)]:
+                found = [m.numbers["cells"][attribute.name][site].get(name) for m in run.measured]
                 for test in found:
                     if test and test.get("found"):
                         once, twice = test["found"]["1"], test["found"]["2"]

@@ -203,11 +203,13 @@ class _Cell:
         cell["linear"] = {**linear, "raw": score.leak, "unweighted": score.unweighted, "auroc": score.auroc, "ridge": score.ridge}
         if self.probing.nonlinear:
             cell["nonlinear"] = self._nonlinear(score.offset_nk)
+            if self.classes == 0:
+                cell["quarters"] = self._quarters()
         if self.probing.effort and self.classes:
             seed = integer_seed(self.probing.root, "effort")
             cell["effort"] = measure_effort(self.whitened.z_nr, self.labels, self.classes, self.clusters, seed)
         if self.name in self.probing.strata:
-            cell["beyond"] = self._beyond(self.probing.strata[self.name])
+            cell.update(self._beyond(self.probing.strata[self.name]))
         return cell
 
     def _target(self, labels: NDArray[Any], groups: Ints | None, strata: Ints | None = None) -> Target:
@@ -225,7 +227,7 @@ class _Cell:
         self._keep("linear", test)
         relayed: list[float] = []
         if placebos_nm is not None and test.curve is not None:
-            relayed = [test.curve.calibrate(float(score))[0] for score in statistic.of_labels(placebos_nm, self.classes)]
+            relayed = [test.curve.calibrate(float(score))[0] for score in statistic.of_labels(placebos_nm, self.classes, target.weights)]
         return {**_numbers(test), "placebo": relayed, "negative": self._negative(statistic, target, test)}
 
     def _negative(self, statistic: ScoreStatistic, target: Target, test: PlantedTest) -> float:
@@ -233,12 +235,12 @@ class _Cell:
         rng = self._streams("linear")("negative control")
         if self.groups is None:
             labels = rng.permutation(self.labels)[:, None]
-            score = float(statistic.of_labels(labels, self.classes)[0])
+            score = float(statistic.of_labels(labels, self.classes, target.weights)[0])
             return tail_probability(score, test.null)
         # Whole clusters keep their labels' pattern; each turns its sign.
         columns = [statistic.prepare(column) for column in indicator_columns(target.labels_n[:, None], target.classes)]
         signs = flipped(self.groups, len(self.labels), 1, rng)
-        return tail_probability(float(sum(statistic.of_prepared(signs * e).scores_m[0] for e in columns)), test.null)
+        return tail_probability(float(target.weights @ [statistic.of_prepared(signs * e).scores_m[0] for e in columns]), test.null)
 
     def _nonlinear(self, offset_nk: Floats) -> dict[str, Any]:
         used = self._affordable()
@@ -246,7 +248,7 @@ class _Cell:
             statistic = self.shared.setdefault("nonlinear", ScoreStatistic(self.whitened.rows, "nonlinear"))
             test = self._quadratic(statistic, self.labels, self.groups)
         else:
-            key = f"nonlinear, {int(used.sum())} rows"
+            key = f"nonlinear, {self._most_rows()} rows"
             if key not in self.shared:
                 self.shared[key] = ScoreStatistic(whiten(self.acts[used]).rows, "nonlinear")
             statistic = self.shared[key]
@@ -287,12 +289,15 @@ class _Cell:
 
     def _affordable(self) -> Bools | None:
         """Rows that the quadratic test can afford; ``None`` for all."""
+        most = self._most_rows()
+        return None if len(self.labels) <= most else self._some_rows(most)
+
+    def _most_rows(self) -> int:
         rank = self.whitened.z_nr.shape[1]
         if rank * (rank + 1) < len(self.labels):
-            return None
+            return len(self.labels)
         columns = _QUADRATIC_COLUMNS * (1 if self.classes <= 2 else self.classes)
-        most = int(np.sqrt(MOST_WORK / (2 * (columns + rank))))
-        return None if len(self.labels) <= most else self._some_rows(most)
+        return int(np.sqrt(MOST_WORK / (2 * (columns + rank))))
 
     def _some_rows(self, most: int) -> Bools:
         """Whole clusters, at random, up to ``most`` rows."""
@@ -303,33 +308,60 @@ class _Cell:
         chosen = order[np.cumsum(np.bincount(ids)[order]) <= most]
         return np.asarray(np.isin(ids, chosen))
 
-    def _beyond(self, strata: Strata) -> dict[str, Any]:
+    def _quarters(self) -> dict[str, Any]:
+        """A number as classes by its quartiles: what is told of it without its mean, its scatter or its extremes, counts too."""
+        edges = np.unique(np.quantile(self.labels, (0.25, 0.5, 0.75)))
+        codes = np.unique(np.searchsorted(edges, self.labels), return_inverse=True)[1]
+        classes = int(codes.max()) + 1
+        if classes < 2 or np.bincount(codes).min() < FEWEST_ROWS:
+            return {"reason": "the attribute takes too few values to be cut into quarters"}
+        statistic = self.shared.setdefault("linear", ScoreStatistic(self.whitened.rows, "linear"))
+        target = Target.of_codes(ordered_codes(codes, classes), classes, self.groups)
+        test = planted_test(statistic, target, self.probing.margins.leak, self._streams("quarters"), permutations=self.probing.permutations)
+        self._keep("quarters", test)
+        return {**_numbers(test), "raw": first_order_gain(statistic, target, self.folds)}
+
+    def _beyond(self, strata: Strata) -> dict[str, dict[str, Any]]:
+        """The conditional channel, linear and quadratic within strata."""
         everything = Strata(strata.codes_n[self.known], None if strata.features_nb is None else strata.features_nb[self.known])
         used = everything.codes_n >= 0
+        left_out = float(1 - used.mean())
         if self.classes:
-            used &= _tells_nothing_yet(everything.codes_n, self.labels, self.classes)
-            if not used.any():
-                return {"reason": "what is conditioned on tells the attribute entirely: nothing can be beyond it"}
+            told, unclear = _told_already(everything.codes_n, self.labels, self.classes)
+            used, left_out = used & ~told & ~unclear, left_out + float(unclear.mean())
+        if not used.any():
+            return {"beyond": {"reason": "what is conditioned on tells the attribute entirely: nothing can be beyond it"}}
         part = Strata(everything.codes_n[used], None if everything.features_nb is None else everything.features_nb[used])
-        found = self._within(part, part.residual(np.asarray(self.acts[used], dtype=np.float64)), used, PERMUTED_WITHIN)
-        if found is None:
-            return {"reason": "the site is constant within what is conditioned on", "silent": True}
-        test, raw, place = found
-        influence = np.zeros(len(used))
-        influence[place] = test.influence_n
-        self.arrays["beyond influence"], self.arrays["beyond null"] = influence, test.null
-        numbers = {**_numbers(test), "rows": int(used.sum()), "raw": raw, "control": None}
+        acts = part.residual(np.asarray(self.acts[used], dtype=np.float64))
+        found: dict[str, dict[str, Any]] = {}
+        for name, kind in (("beyond", "linear"), *((("beyond nonlinear", "nonlinear"),) if self.probing.nonlinear else ())):
+            chosen = np.ones(len(acts), dtype=bool)
+            if kind == "nonlinear" and len(acts) > self._most_rows():
+                chosen = self._some_rows(self._most_rows())[used]
+            inside = used.copy()
+            inside[used] = chosen
+            fewer = Strata(part.codes_n[chosen], None if part.features_nb is None else part.features_nb[chosen])
+            result = self._within(fewer, acts[chosen], inside, name, kind)
+            if result is None:
+                found[name] = {"reason": "the site is constant within what is conditioned on", "silent": True}
+                continue
+            test, raw, place = result
+            influence = np.zeros(len(used))
+            influence[place] = test.influence_n
+            self.arrays[f"{name} influence"], self.arrays[f"{name} null"] = influence, test.null
+            found[name] = {**_numbers(test), "rows": int(inside.sum()), "left_out": left_out, "raw": raw, "control": None}
         random = part.random_features(stream(self.probing.root, "random features"))
-        if random is not None:
-            control = self._within(part, part.residual(random), used, PERMUTED_WITHIN)
-            numbers["control"] = 0.0 if control is None else control[0].leak
-            if numbers["control"] >= self.probing.margins.leak:
-                numbers["reason"] = (
-                    "the control failed: random features of what is conditioned on show the attribute too, so the baseline is too weak"
-                )
-        return numbers
+        if random is not None and not found["beyond"].get("silent"):
+            control = self._within(part, part.residual(random), used, "beyond", "linear")
+            leak = 0.0 if control is None else control[0].leak
+            found["beyond"]["control"] = leak
+            if leak >= self.probing.margins.leak:
+                reason = "the control failed: random features of what is conditioned on show the attribute too, so the baseline is too weak"
+                for numbers in found.values():
+                    numbers["reason"] = reason
+        return found
 
-    def _within(self, strata: Strata, acts_nd: Floats, used: Bools, permutations: int) -> tuple[PlantedTest, float, Ints] | None:
+    def _within(self, strata: Strata, acts_nd: Floats, used: Bools, name: str, kind: str) -> tuple[PlantedTest, float, Ints] | None:
         """Planted test within strata, the first-order gain, and the row that each influence belongs to."""
         rows, order = whiten_within(acts_nd, strata.codes_n)
         if rows.rank == 0:
@@ -337,8 +369,9 @@ class _Cell:
         place = np.flatnonzero(used)[order]
         dense = np.unique(strata.codes_n[order], return_inverse=True)[1].astype(np.int64)
         target = self._target(self.labels[place], None if self.groups is None else self.groups[place], dense)
-        statistic = ScoreStatistic(rows, "linear")
-        test = planted_test(statistic, target, self.probing.margins.leak, self._streams("beyond"), permutations=permutations)
+        statistic = ScoreStatistic(rows, kind)
+        margin = self.probing.margins.nonlinear if kind == "nonlinear" else self.probing.margins.leak
+        test = planted_test(statistic, target, margin, self._streams(name), permutations=PERMUTED_WITHIN)
         return test, first_order_gain(statistic, target, self.folds[place]), place
 
     def _keep(self, channel: str, test: PlantedTest, used: Bools | None = None) -> None:
@@ -347,13 +380,14 @@ class _Cell:
         self.arrays[f"{channel} influence"], self.arrays[f"{channel} null"] = influence, test.null
 
 
-def _tells_nothing_yet(strata_n: Ints, codes_n: NDArray[Any], classes: int) -> Bools:
-    """Rows of strata that hold at least two classes: in the others what is conditioned on has told everything."""
+def _told_already(strata_n: Ints, codes_n: NDArray[Any], classes: int) -> tuple[Bools, Bools]:
+    """Rows of strata that hold one class only (all is told already), and of those with too few rows of a second class to ask."""
     counts = np.zeros((int(strata_n.max()) + 1, classes), dtype=np.int64)
     inside = strata_n >= 0
     np.add.at(counts, (strata_n[inside], codes_n[inside].astype(np.int64)), 1)
-    several = (counts >= FEWEST_ROWS).sum(axis=1) >= 2
-    return np.asarray(inside & several[np.maximum(strata_n, 0)])
+    one, askable = (counts > 0).sum(axis=1) < 2, (counts >= FEWEST_ROWS).sum(axis=1) >= 2
+    place = np.maximum(strata_n, 0)
+    return np.asarray(inside & one[place]), np.asarray(inside & ~one[place] & ~askable[place])
 
 
 def _numbers(test: PlantedTest) -> dict[str, Any]:

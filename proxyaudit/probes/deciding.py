@@ -43,6 +43,7 @@ _DIRECTIONS = 67  # distinct directions of a family; each is drawn several times
 _SEVERAL_DIRECTIONS = 40  # the same for an attribute with several classes
 _PER_DIMENSION = 16  # outputs have one or two dimensions: there are no more directions than that to tell apart
 _AT_ONCE = 512
+_RAREST = "rarest class"  # the class whose leak moves the statistic least, apart from all others
 _QUADRATIC_PERMUTATIONS = 399  # each costs as much as rows have pairs
 
 
@@ -61,6 +62,14 @@ class Target:
     classes: int
     prior: Prior | None
     clusters_n: Ints | None = None
+
+    @property
+    def weights(self) -> Floats:
+        """Weight of each class in the statistic, one over its odds: a leak counts by how far a class is off, not by how common it is."""
+        if self.prior is None or self.classes == 2:
+            return np.ones(1)
+        weights = 1 / self.prior.rates_k - 1
+        return np.asarray(weights / weights.mean())
 
     @staticmethod
     def of_codes(codes_n: Ints, classes: int, clusters_n: Ints | None = None, strata_n: Ints | None = None) -> Target:
@@ -145,7 +154,7 @@ def planted_test(
     if statistic.channel == "nonlinear":
         permutations = min(permutations, _QUADRATIC_PERMUTATIONS)
     scored = [statistic.of_prepared(e) for e in prepared]
-    score = float(sum(s.scores_m[0] for s in scored))
+    score = float(target.weights @ [s.scores_m[0] for s in scored])
     planter = _Planter(statistic, target, streams)
     null = planter.null(permutations)
     null_high = float(np.quantile(null, 0.95))
@@ -169,8 +178,10 @@ def planted_test(
             scores.append(planted)
     curve = fit_curve(leaks, scores)
     leak, low, high = curve.calibrate(score, level)
-    if statistic.channel == "nonlinear":
-        low, high = _over_families(low, high, at_margin, float(null.mean()))
+    limit, needed, weakest = curve.detection_limit(null_high), curve.rows_needed(rows.n, margin), 1.0
+    if statistic.channel == "nonlinear" or target.classes > 2:
+        weakest, strongest = _families_apart(at_margin, float(null.mean()))
+        low, high = low / strongest, min(1.0, high / weakest)
     twice = scores[leaks.index(2 * margin)] if 2 * margin in leaks else scores[-1]
     return PlantedTest(
         score=score,
@@ -182,20 +193,20 @@ def planted_test(
         leak=leak,
         low=low,
         high=high,
-        influence_n=_influence(sum((s.shares_n for s in scored), np.zeros(rows.n)), curve, leak, target.clusters_n),
-        detection_limit=curve.detection_limit(null_high),
+        influence_n=_influence(target.weights @ np.stack([s.shares_n for s in scored]), curve, leak, target.clusters_n),
+        detection_limit=None if limit is None or limit > weakest else limit / weakest,
         null_high=max(curve.calibrate(null_high)[0], 0.0),
         found={"1": min(float((p > null_high).mean()) for p in at_margin), "2": float((twice > null_high).mean())},
-        rows_needed=curve.rows_needed(rows.n, margin),
+        rows_needed=None if needed is None else int(np.ceil(needed / weakest)),
         curve=curve,
     )
 
 
-def _over_families(low: float, high: float, at_margin: list[Floats], null_mean: float) -> tuple[float, float]:
-    """Widen an interval by how differently families of the same leak move a quadratic score; the first is the curve's own."""
+def _families_apart(at_margin: list[Floats], null_mean: float) -> tuple[float, float]:
+    """How much less, and how much more, a family of the same leak moves the score than the first one, the curve's own."""
     signals = [float(planted.mean()) - null_mean for planted in at_margin]
     ratios = [signal / signals[0] for signal in signals if signals[0] > 0] or [1.0]
-    return low / max(1.0, *ratios), min(1.0, high / max(min(1.0, *ratios), 0.1))
+    return max(min(1.0, *ratios), 0.1), max(1.0, *ratios)
 
 
 def _nothing_there(n: int, permutations: int, reason: str = "the site, or the attribute, is constant") -> PlantedTest:
@@ -231,9 +242,11 @@ class _Planter:
         names = list(LINEAR_FAMILIES if self.statistic.channel == "linear" else QUADRATIC_FAMILIES)
         if self.target.classes == 0 and "heavy" in names:
             names.remove("heavy")  # R squared and the statistic are one and the same: no direction is less favourable
+        if self.target.classes > 2:
+            names.append(_RAREST)
         if self.wild_only:
             return [(name, True) for name in names]
-        return [*((name, False) for name in names), *((name, True) for name in names if name in ("isotropic", "heavy"))]
+        return [*((name, False) for name in names), *((name, True) for name in names if name in ("isotropic", "heavy", _RAREST))]
 
     def null(self, count: int) -> Floats:
         """Statistics of permuted labels; of turned signs where rows belong together."""
@@ -243,7 +256,7 @@ class _Planter:
         parts = []
         for start in range(0, count, _AT_ONCE):
             labels = permuted(self.rows, _small(self.target.labels_n), min(_AT_ONCE, count - start), rng)
-            parts.append(self.statistic.of_labels(labels, self.target.classes))
+            parts.append(self.statistic.of_labels(labels, self.target.classes, self.target.weights))
         return np.concatenate(parts)
 
     def plant(self, family: str, leak: float, count: int, *, wild: bool) -> Floats | None:
@@ -264,7 +277,10 @@ class _Planter:
         labels = np.concatenate([plant.draw_many(each, rng) for plant in usable], axis=1)
         labels = labels[:, np.argsort(np.arange(labels.shape[1]) % each, kind="stable")[:count]]
         return np.concatenate(
-            [self.statistic.of_labels(labels[:, start : start + _AT_ONCE], self.target.classes) for start in range(0, count, _AT_ONCE)]
+            [
+                self.statistic.of_labels(labels[:, start : start + _AT_ONCE], self.target.classes, self.target.weights)
+                for start in range(0, count, _AT_ONCE)
+            ]
         )
 
     def _classes(self) -> list[int]:
@@ -293,7 +309,7 @@ class _Planter:
                         mean = self.rows.residual(mean)
                     size = np.minimum((mean**2).mean(axis=0), np.float32(0.99))
                     columns = columns * np.sqrt(1 - size) + mean
-                scores[part] += self.statistic.of_prepared(columns).scores_m
+                scores[part] += self.target.weights[index] * self.statistic.of_prepared(columns).scores_m
         return scores
 
     def _directions(self, family: str, count: int, rng: np.random.Generator) -> Singles | None:
@@ -329,10 +345,16 @@ class _Planter:
                 found = np.concatenate([found, -found], axis=1)
             return plants_at_leak(found, prior, leak)
         distinct = min(count, 8 if few else min(_SEVERAL_DIRECTIONS, _PER_DIMENSION * self.rows.rank))
-        found = self._directions(family, distinct * (classes - 1), rng)
+        together = family == "isotropic"
+        found = self._directions("isotropic" if family == _RAREST else family, distinct * (classes - 1 if together else 1), rng)
         if found is None:
             return []
-        return plants_at_leak(_class_scores(found, classes, distinct, shared=few, rng=rng), prior, leak)
+        if together:
+            return plants_at_leak(_class_scores(found, classes, distinct, rng), prior, leak)
+        scores = np.zeros((self.rows.n, classes, distinct), dtype=np.float32)
+        signs = np.ones(distinct) if family == "heavy" else (-1.0) ** np.arange(distinct)
+        scores[:, int(prior.rates_k.argmin())] = found[:, np.arange(distinct) % found.shape[1]] * signs.astype(np.float32)
+        return plants_at_leak(scores, prior, leak)
 
     def _plant_values(self, family: str, leak: float, count: int, wild: bool) -> Floats | None:
         found = self._directions(family, count, self.streams(f"directions {family}"))
@@ -346,21 +368,12 @@ class _Planter:
         return self.statistic.of_labels(plant_values(found, noise, leak), 0)
 
 
-def _class_scores(found_nm: Singles, classes: int, distinct: int, *, shared: bool, rng: np.random.Generator) -> Singles:
-    """Scores ``(n, K, distinct)`` of several classes: a direction for each class but the first, or one shared by all."""
-    n = len(found_nm)
-    scores = np.zeros((n, classes, distinct), dtype=np.float32)
+def _class_scores(found_nm: Singles, classes: int, distinct: int, rng: np.random.Generator) -> Singles:
+    """Scores ``(n, K, distinct)`` of several classes: a direction for each class but one."""
+    scores = np.zeros((len(found_nm), classes, distinct), dtype=np.float32)
     for index in range(distinct):
-        order = rng.permutation(classes)
-        if shared:
-            # One class against the rest, or all classes in a row.
-            weights = np.zeros(classes) if index % 2 == 0 else np.arange(classes) / (classes - 1)
-            if index % 2 == 0:
-                weights[0] = 1.0
-            scores[:, order, index] = found_nm[:, index % found_nm.shape[1]][:, None] * weights.astype(np.float32)
-        else:
-            columns = np.arange(index * (classes - 1), (index + 1) * (classes - 1)) % found_nm.shape[1]
-            scores[:, order[1:], index] = found_nm[:, columns]
+        columns = np.arange(index * (classes - 1), (index + 1) * (classes - 1)) % found_nm.shape[1]
+        scores[:, rng.permutation(classes)[1:], index] = found_nm[:, columns]
     return scores
 
 

@@ -89,9 +89,10 @@ class ScoreStatistic:
         e = standardise(self.rows, columns_nm)
         return e if self.channel == "linear" else standardise(self.rows, self.rows.residual(e))
 
-    def of_labels(self, labels_nm: NDArray[np.generic], classes: int) -> Floats:
-        """Statistic of each column of labels, shape ``(m,)``."""
-        return np.asarray(sum(self.of_prepared(self.prepare(columns)).scores_m for columns in indicator_columns(labels_nm, classes)))
+    def of_labels(self, labels_nm: NDArray[np.generic], classes: int, weights_k: Floats | None = None) -> Floats:
+        """Statistic of each column of labels, shape ``(m,)``; classes are weighed as given, else alike."""
+        scores = [self.of_prepared(self.prepare(columns)).scores_m for columns in indicator_columns(labels_nm, classes)]
+        return np.asarray(sum(scores) if weights_k is None else weights_k @ np.stack(scores))
 
     def of_prepared(self, e_nm: Singles) -> Scored:
         """Statistic of prepared columns."""

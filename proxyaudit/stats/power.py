@@ -12,9 +12,9 @@ Floats = NDArray[np.float64]
 def power_of_absence(n: int, dimensions: int, margin: float, rates_k: Floats | None, *, level: float = 0.0025) -> float:
     """Probability that a truly absent attribute is called absent by the linear score test, in the normal approximation.
 
-    The statistic ``sum_k ||Z'e_k||**2 / n`` of standardised class indicators is close to a scaled chi-squared variable (Satterthwaite
-    1946), which a leak at the margin makes non-central, to first order. Of several classes the one is taken whose leak moves
-    the statistic least, usually the rarest.
+    The statistic ``sum_k w_k ||Z'e_k||**2 / n`` of standardised class indicators, weighed by one over their odds, is close to a scaled
+    chi-squared variable (Satterthwaite 1946), which a leak at the margin makes non-central, to first order. Of several classes
+    the one is taken whose leak moves the statistic least.
 
     Args:
         n: Audit rows, or clusters where rows belong together.
@@ -36,10 +36,13 @@ def power_of_absence(n: int, dimensions: int, margin: float, rates_k: Floats | N
         if k == 2:
             signal, trace, square = n * p[0] * p[1] * off, 1.0, 1.0
         else:
+            # Weighed by one over the odds, a class counts by how far it is off, squared.
+            moved = (1 - p) ** 2 + (k - 1) * p**2
+            weights = 1 / odds
             correlation = -np.sqrt(np.outer(odds, odds))
             np.fill_diagonal(correlation, 1.0)
-            moved = p * (1 - p) + (odds.sum() - odds) * p**2
-            signal, trace, square = n * float(moved.min()) * off, float(k), float((correlation**2).sum())
+            square = float(weights @ correlation**2 @ weights)
+            signal, trace = n * float(moved.min()) * off, float(weights.sum())
     scale, degrees = square / trace, dimensions * trace**2 / square
     bar = stats.ncx2.ppf(level, degrees, signal / scale)
     return float(stats.chi2.cdf(bar, degrees))

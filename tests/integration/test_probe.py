@@ -197,6 +197,65 @@ def test_what_only_a_non_linear_reader_finds_is_compared_with_real_as_such():
     assert "outputs" not in summary.attributes[0].answer
 
 
+def verdict_of(acts, labels, **more):
+    (found,) = pa.probe({"real": {"l": acts}}, labels, attributes=["a"], jobs=1, **more).pack.evidence.findings
+    return found
+
+
+def test_a_leak_of_the_rarest_class_alone_is_not_removed():
+    rng = stream(0, "rarest")
+    codes = rng.choice(8, 4000, p=[0.02, *[0.14] * 7])
+    acts = rng.normal(size=(4000, 8))
+    acts[codes == 0] += 2.0 / np.sqrt(8)
+    assert verdict_of(acts, {"a": np.array(list("abcdefgh"))[codes]}).verdict == "exposed"
+
+
+@pytest.mark.parametrize("shape", ["distance to the middle", "codes whose order means nothing"])
+def test_a_number_that_leaks_without_its_mean_is_exposed(shape):
+    rng = stream(0, "numbers", shape)
+    if shape == "distance to the middle":
+        number = rng.normal(45, 12, 3000)
+        told = np.abs(number - 45) / 12
+    else:
+        number = rng.integers(0, 12, 3000).astype(float)
+        told = np.minimum(number, 11 - number) / 3
+    acts = rng.normal(size=(3000, 8))
+    acts[:, 2] += 1.5 * told
+    found = verdict_of(acts, {"a": number})
+    assert (found.verdict, found.encoding) == ("exposed", "linear")
+
+
+def test_a_variance_within_the_label_is_hidden():
+    rng = stream(0, "within")
+    label, codes = rng.integers(0, 2, (2, 3000))
+    acts = rng.normal(size=(3000, 8))
+    acts[:, :2] *= np.where(label == codes, 1.5, 0.7)[:, None]
+    found = verdict_of(acts, {"a": codes, "y": label}, condition_on=["y"])
+    assert (found.verdict, found.mechanisms) == ("hidden", ("beyond",))
+
+
+def test_groups_too_small_to_ask_are_not_called_clean():
+    rng = stream(0, "small strata")
+    small = rng.random(3000) < 0.09
+    column = np.where(small, rng.integers(2, 14, 3000), rng.integers(0, 2, 3000))
+    codes = rng.integers(0, 2, 3000)
+    acts = rng.normal(size=(3000, 8))
+    acts[:, 0] += np.where(small, 3.0 * np.where(column % 2 == 1, codes, -codes), 0.0)
+    found = verdict_of(acts, {"a": codes, "y": np.char.add("y", column.astype(str))}, condition_on=["y"])
+    assert found.verdict == "inconclusive"
+    assert "too small to ask" in found.would_settle
+
+
+def test_rows_where_the_attribute_is_missing_take_no_part():
+    rng = stream(0, "missing")
+    acts = rng.normal(size=(2500, 8))
+    sex = np.array(["f", "m"], dtype=object)[rng.integers(0, 2, 2500)]
+    sex[acts[:, 0] > 0.8] = None
+    audit = pa.probe({"real": {"l": acts}}, {"a": sex}, attributes=["a"], jobs=1)
+    assert audit.pack.evidence.findings[0].verdict == "removed"
+    assert any("missing" in note.what for note in audit.pack.evidence.not_tested)
+
+
 def test_effort_stands_beside_the_verdict():
     world = make_world("linear", n=1500, d=8, leak=0.2, rng=stream(0, "effort"))
     labels = {"a": world.labels_n, "person": np.arange(1500) // 3}

@@ -26,9 +26,10 @@ def test_it_agrees_with_plants(rates):
     if k > 2:  # only the rarest class differs
         scores = np.zeros((n, k, d), dtype=np.float32)
         scores[:, -1] = directions
+    weights = np.ones(1) if k == 2 else 1 / np.array(rates) - 1
     plants = plants_at_leak(scores, prior, margin)
-    planted = np.concatenate([statistic.of_labels(plant.draw_many(60, rng), k) for plant in plants])
-    absent = statistic.of_labels(np.stack([rng.choice(k, n, p=rates) for _ in range(1500)], axis=1), k)
+    planted = np.concatenate([statistic.of_labels(plant.draw_many(60, rng), k, weights) for plant in plants])
+    absent = statistic.of_labels(np.stack([rng.choice(k, n, p=rates) for _ in range(1500)], axis=1), k, weights)
     found = float((absent < np.quantile(planted, 0.0025)).mean())
     assert power_of_absence(n, d, margin, np.array(rates)) == pytest.approx(found, abs=0.12)
 

@@ -217,7 +217,8 @@ def _own_order(acts: Acts, attributes: Sequence[pd.Series[Any]]) -> Ints:
         for values in sites.values():
             length = (whiten(values).z_nr ** 2).sum(axis=1)
             scale = max(float(length.max()), 1e-300)
-            keys.append(np.round(length / scale, 6))
+            # Finer than what rotating single-precision rows does to a length: of rows that tie, other keys would decide.
+            keys.append(np.round(length / scale, 9))
     for sites in acts.values():
         for values in sites.values():
             keys += [values[:, column] for column in range(min(values.shape[1], 3))]

@@ -14,7 +14,8 @@ from threadpoolctl import threadpool_limits
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.pipeline.cells import Cell, decide_cells
 from proxyaudit.pipeline.planted_cells import planted_cell
-from proxyaudit.pipeline.site import Measurement, ProbedArrays, Probing, cell_key, measure_site
+from proxyaudit.pipeline.probing import Measurement, ProbedArrays, Probing, cell_key
+from proxyaudit.pipeline.site import measure_site
 from proxyaudit.planted import World, make_world
 from proxyaudit.planted.construction import Case, Rng, class_names, directions, gaussian_activations, plant_labels, two_rates
 from proxyaudit.recipe import Margins

@@ -27,7 +27,7 @@ from proxyaudit.pipeline.measure import OUTPUT_SITE, group_codes
 from proxyaudit.pipeline.methods import METHODS, NEGATIVE_FAILED
 from proxyaudit.pipeline.plan import LEVEL, Prepared
 from proxyaudit.pipeline.planted_cells import planted_cell
-from proxyaudit.pipeline.site import Measurement, cell_key, classes_of, known_rows
+from proxyaudit.pipeline.probing import Measurement, cell_key, classes_of, known_rows
 from proxyaudit.pipeline.tasks import INPUT_SITE, audit_labels, compared_groups
 from proxyaudit.probes.crossfit import auroc
 from proxyaudit.stats.intervals import Measured, crossed_interval, p_above, p_below

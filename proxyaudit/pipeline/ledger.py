@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from proxyaudit.pipeline.cells import Cell
 from proxyaudit.pipeline.plan import LEVEL
-from proxyaudit.pipeline.site import Measurement
+from proxyaudit.pipeline.probing import Measurement
 from proxyaudit.stats.intervals import distinct_seeds
 from proxyaudit.types import Control, Estimate
 

@@ -12,7 +12,7 @@ from proxyaudit.causal.interchange import interchange
 from proxyaudit.data.dataset import Attribute, Dataset
 from proxyaudit.erasers.leace import fit_leace
 from proxyaudit.models.base import TrainedModel
-from proxyaudit.pipeline.site import Measurement, cell_key, classes_of
+from proxyaudit.pipeline.probing import Measurement, cell_key, classes_of
 from proxyaudit.probes.crossfit import TooFewRowsError, assign_folds, cross_fit_classes
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream

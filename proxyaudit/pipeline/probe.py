@@ -23,8 +23,9 @@ from proxyaudit.pipeline.ledger import Run
 from proxyaudit.pipeline.plan import LEVEL, permutations_needed, versions
 from proxyaudit.pipeline.probe_findings import assemble_probe
 from proxyaudit.pipeline.probe_inputs import ProbeInputs, make_inputs, read_activation_file
+from proxyaudit.pipeline.probing import Measurement, ProbedArrays, Probing, classes_of
 from proxyaudit.pipeline.run import CACHE_FOLDER, ProgressEvent, check_out
-from proxyaudit.pipeline.site import Measurement, ProbedArrays, Probing, classes_of, measure_site
+from proxyaudit.pipeline.site import measure_site
 from proxyaudit.pipeline.tasks import one_thread, read_measurement, write_measurement
 from proxyaudit.probes.conditioning import Strata, make_strata
 from proxyaudit.recipe import Margins

@@ -15,7 +15,7 @@ from proxyaudit.pipeline.ledger import UNIT_CLASSES, UNIT_VALUES, Ledger, Run, p
 from proxyaudit.pipeline.methods import METHODS, NEGATIVE_FAILED
 from proxyaudit.pipeline.planted_cells import FOUND, planted_cell
 from proxyaudit.pipeline.probe_inputs import ProbeInputs
-from proxyaudit.pipeline.site import cell_key, classes_of, known_rows
+from proxyaudit.pipeline.probing import cell_key, classes_of, known_rows
 from proxyaudit.stats.intervals import crossed_interval
 from proxyaudit.types import (
     Basis,

@@ -28,7 +28,8 @@ from proxyaudit.pipeline.measure import (
     plant_placebos,
 )
 from proxyaudit.pipeline.plan import Prepared, prepared_again, versions
-from proxyaudit.pipeline.site import Measurement, Probing, classes_of, measure_site
+from proxyaudit.pipeline.probing import Measurement, Probing, classes_of
+from proxyaudit.pipeline.site import measure_site
 from proxyaudit.probes.conditioning import make_strata
 from proxyaudit.regimes import make_training_data, synthesize
 from proxyaudit.seeding import integer_seed, stream

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.pipeline.site import Measurement, Probing, measure_site
+from proxyaudit.pipeline.probing import Measurement, Probing
+from proxyaudit.pipeline.site import measure_site
 from proxyaudit.probes.flexible import READERS
 from proxyaudit.recipe import Margins
 

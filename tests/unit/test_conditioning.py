@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.pipeline.site import Measurement, Probing, measure_site
+from proxyaudit.pipeline.probing import Measurement, Probing
+from proxyaudit.pipeline.site import measure_site
 from proxyaudit.planted import make_world
 from proxyaudit.planted.construction import shift_leak
 from proxyaudit.probes.conditioning import FEWEST_IN_STRATUM, Strata, make_strata

@@ -9,7 +9,7 @@ import pytest
 import proxyaudit as pa
 from proxyaudit.evidence.canonical import canonical_json
 from proxyaudit.pipeline import probe as pipeline
-from proxyaudit.pipeline.site import Probing
+from proxyaudit.pipeline.probing import Probing
 from proxyaudit.planted import make_world
 from proxyaudit.seeding import stream
 

@@ -9,7 +9,7 @@ import torch
 
 import proxyaudit as pa
 from proxyaudit.pipeline import probe as pipeline
-from proxyaudit.pipeline.site import Probing, ordered_codes
+from proxyaudit.pipeline.probing import Probing, ordered_codes
 from proxyaudit.seeding import stream
 
 

@@ -17,12 +17,15 @@ from typing import Any
 
 import joblib
 
-from proxyaudit.pipeline.selftest import audit_world
+from proxyaudit.pipeline.selftest import audit_drawn, audit_world
+from proxyaudit.planted import make_world
+from proxyaudit.seeding import stream
 from studies import coverage, decisions
 from studies.tables import write_tables
 
 RESULTS = Path(__file__).parent / "results"
 Key = tuple[Any, ...]
+LARGE = ("absent", "absent_continuous", "absent_multiclass", "absent")  # kinds that so many rows must show to be absent
 
 
 def run(name: str, todo: Sequence[Key], case: Callable[..., dict[str, Any]], jobs: int | None) -> None:
@@ -46,7 +49,11 @@ def _keyed(case: Callable[..., dict[str, Any]], key: Key) -> dict[str, Any]:
 
 
 def _world(seed: int, part: str, index: int) -> dict[str, Any]:
-    return asdict(audit_world(part, index, seed))
+    if part != "large":
+        return asdict(audit_world(part, index, seed))
+    rng = stream(seed, "worlds", part, index)
+    kind = LARGE[index % len(LARGE)]
+    return asdict(audit_drawn(make_world(kind, n=int(rng.integers(8000, 12001)), d=64, leak=0.0, rng=rng, rate=0.5), part, index))
 
 
 def main() -> None:
@@ -68,7 +75,7 @@ def main() -> None:
         run("coverage", single, coverage.run_single, asked.jobs)
         run("crossed", [(seed, index) for index in range(coverage.CROSSED_REPETITIONS)], coverage.run_crossed, asked.jobs)
     elif asked.study == "worlds":
-        parts = [("present", asked.worlds), ("margin", asked.worlds // 2), ("absent", asked.worlds)]
+        parts = [("present", asked.worlds), ("margin", asked.worlds // 2), ("absent", asked.worlds), ("large", asked.worlds // 10)]
         # Mixed, so that a study that is stopped early has seen all kinds.
         worlds = sorted(((seed, part, index) for part, count in parts for index in range(count)), key=lambda key: (key[2], key[1]))
         run("worlds", worlds, _world, asked.jobs)

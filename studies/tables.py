@@ -46,7 +46,12 @@ def worlds_table(lines: Lines) -> str:
     """Confusion matrix and rates with exact bounds."""
     names = {field.name for field in fields(Case)}
     done = SelfTest(tuple(Case(**{k: v for k, v in line.items() if k in names}) for line in lines), 0)
-    parts = {"present": "present, 2 to 10 times the margin", "margin": "present, exactly the margin", "absent": "absent"}
+    parts = {
+        "present": "present, 2 to 10 times the margin",
+        "margin": "present, exactly the margin",
+        "absent": "absent",
+        "large": "absent, 8,000 to 12,000 rows of 64 units",
+    }
     rows = [[parts[part], expected, *(str(counts.get(v, 0)) for v in VERDICTS)] for part, expected, counts in done.confusion()]
     seeds = sorted({line["key"][0] for line in lines})
     rates = [[name, f"{rate['count']} of {rate['of']}", f"{rate['upper_95']:.1%}"] for name, rate in done.rates().items()]

@@ -174,9 +174,14 @@ def audit_world(part: str, index: int, seed: int) -> Case:
         part = "absent" if world.channel == "none" else "present"
     else:
         world = draw_world(rng, present=part != "absent", at_margin=part == "margin")
+    return audit_drawn(world, part, index)
+
+
+def audit_drawn(world: World, part: str, seed: int) -> Case:
+    """Audit a world and hold the verdict beside the truth."""
     about = (world.kind, part, len(world.acts_nd), world.acts_nd.shape[1], world.leak, world.expected)
     try:
-        evidence = probe_world(world, seed=index)
+        evidence = probe_world(world, seed=seed)
     except InputError:  # too few rows: refused with a clear line, which claims nothing
         return Case(*about, "inconclusive", None, False)
     finding = evidence.findings[0]

@@ -88,6 +88,7 @@ def test_the_worlds_of_the_study_hold():
     found = results("worlds")
     names = set(WORLD) | {"part", "expected", "verdict"}
     rates = SelfTest(tuple(tables.Case(**{k: v for k, v in line.items() if k in names}) for line in found), 0).rates()
+    assert {line["verdict"] for line in found if line["part"] == "large"} == {"removed"}
     assert rates["false removed"]["of"] >= 200
     assert rates["false removed"]["count"] == 0
     assert rates["false removed at the margin"]["share"] <= 0.01

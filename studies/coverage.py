@@ -16,9 +16,9 @@ from studies.decisions import Setting, cell_of, make_case, measure, probed
 SIZES = ((8, 500), (32, 1000), (64, 2000))
 TRUTHS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
 RATES = (0.5, 0.2)
-REPETITIONS = 1200  # of each size; truths and base rates take turns
+REPETITIONS = 1008  # of each size; truths and base rates take turns
 
-MODELS, CROSSED_SIZE, CROSSED_REPETITIONS = 5, (16, 1000), 300
+MODELS, CROSSED_SIZE, CROSSED_REPETITIONS = 5, (16, 1000), 200
 SHIFT, SPREAD, SHARED = 0.6, 0.1, 0.5  # group shift of a model: mean and spread over models; share of row noise that models have in common
 
 

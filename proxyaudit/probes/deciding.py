@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from proxyaudit.probes.own_direction import cross_fitted_directions, score_ratio
 from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns, permuted, standardise
 from proxyaudit.stats.directions import (
     LINEAR_FAMILIES,
@@ -177,11 +178,17 @@ def planted_test(
             leaks.append(min(leak, _STRONGEST))
             scores.append(planted)
     curve = fit_curve(leaks, scores)
-    leak, low, high = curve.calibrate(score, level)
-    limit, needed, weakest = curve.detection_limit(null_high), curve.rows_needed(rows.n, margin), 1.0
+    ratio, weakest, strongest = 1.0, 1.0, 1.0
     if statistic.channel == "nonlinear" or target.classes > 2:
         weakest, strongest = _families_apart(at_margin, float(null.mean()))
-        low, high = low / strongest, min(1.0, high / weakest)
+    if statistic.channel == "nonlinear":
+        own = cross_fitted_directions(statistic, prepared, target.clusters_n, streams("halves"))
+        # Below one it is mostly noise in the direction: only what reads too high is corrected.
+        ratio = max(1.0, score_ratio(statistic, own, target.prior, target.weights, curve, score))
+    even_low = curve.calibrate(score, level)[1]
+    leak, low, high = curve.calibrate(curve.means[0] + (score - curve.means[0]) / ratio, level)
+    low, high = min(low, even_low / strongest), min(1.0, high / weakest)
+    limit, needed = curve.detection_limit(null_high), curve.rows_needed(rows.n, margin)
     twice = scores[leaks.index(2 * margin)] if 2 * margin in leaks else scores[-1]
     return PlantedTest(
         score=score,
@@ -193,7 +200,7 @@ def planted_test(
         leak=leak,
         low=low,
         high=high,
-        influence_n=_influence(target.weights @ np.stack([s.shares_n for s in scored]), curve, leak, target.clusters_n),
+        influence_n=_influence(target.weights @ np.stack([s.shares_n for s in scored]), curve, leak, target.clusters_n) / ratio,
         detection_limit=None if limit is None or limit > weakest else limit / weakest,
         null_high=max(curve.calibrate(null_high)[0], 0.0),
         found={"1": min(float((p > null_high).mean()) for p in at_margin), "2": float((twice > null_high).mean())},

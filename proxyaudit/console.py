@@ -71,8 +71,11 @@ def show_findings(summary: Summary) -> None:
                 word = VERDICTS[row.finding.verdict]
                 least = f", at least {row.finding.at_least}" if row.finding.at_least else ""
                 inside = figure(row.leak) + (f"; {channel_word(row.stronger.channel)} {figure(row.stronger)}" if row.stronger else "")
-                rows.append((view.name, row.regime, f"{word.symbol} {word.word}{least}", inside, figure(row.gap), figure(row.effect)))
-    show_table(("Attribute", "Training data", "Verdict", "Leak inside", "Output gap", "Interchange effect"), rows, title=summary.question)
+                outside = () if summary.bare else (figure(row.gap), figure(row.output_leak), figure(row.effect))
+                rows.append((view.name, row.regime, f"{word.symbol} {word.word}{least}", inside, *outside))
+    header = ("Attribute", "Activations" if summary.bare else "Training data", "Verdict", "Leak inside")
+    beside = () if summary.bare else ("Output gap", "Output leak", "Interchange effect")
+    show_table((*header, *beside), rows, title=summary.question)
     for view in summary.attributes:
         write_line(f"{view.name}: {view.answer}")
 

@@ -69,7 +69,7 @@ def code_attribute(
         if len(known) < fewest or np.ptp(known) == 0:
             return _nothing_to_tell(name, role, "hardly varies in the audit rows", where)
         values.flags.writeable = False
-        return Attribute(name, role, "continuous", (), values), ()
+        return Attribute(name, role, "continuous", (), values), _missing(name, bool(len(known) < len(values)))
     text = labels(column, where=where)
     kept, pooled = _keep_levels(text.dropna(), fewest)
     levels = tuple(sorted(kept))
@@ -79,14 +79,16 @@ def code_attribute(
     coded = text.where(~text.isin(pooled), OTHER) if pooled else text
     codes = pd.Index(levels).get_indexer(pd.Index(coded)).astype(np.int64)
     codes.flags.writeable = False
-    notes: list[NotTested] = []
-    if text.isna().any():
-        why = "those rows take no part in its measures; whether being missing itself can be read was not asked"
-        notes.append(NotTested(what=f"{name}: rows where it is missing", why=why))
+    notes = list(_missing(name, bool(text.isna().any())))
     if (codes[text.notna()] < 0).any():
         why = f"fewer than {fewest} audit rows in each of them; those rows take no part in this attribute's measures"
         notes.append(NotTested(what=f"{name}: rare levels", why=why))
     return Attribute(name, role, "binary" if len(levels) == 2 else "multiclass", levels, codes), tuple(notes)
+
+
+def _missing(name: str, some: bool) -> tuple[NotTested, ...]:
+    why = "those rows take no part in its measures; whether being missing itself can be read was not asked"
+    return (NotTested(what=f"{name}: rows where it is missing", why=why),) if some else ()
 
 
 def _keep_levels(text: pd.Series[Any], fewest: int) -> tuple[set[str], set[str]]:

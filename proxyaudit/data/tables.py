@@ -134,6 +134,8 @@ def _read_csv(path: Path, what: str) -> pd.DataFrame:
         raise InputError(f"{what}: the gzip file is damaged or cut short", where=where, mend="copy or compress it again") from None
     except (csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise InputError(f"{what}: not a CSV table ({type(error).__name__})", where=where, mend="check quotes and separators") from None
+    except FileNotFoundError:
+        raise InputError(f"{what}: no such file", where=where, mend="check the path") from None
     except OSError as error:
         raise InputError(f"{what}: the file cannot be read ({error.strerror})", where=where, mend="check its permissions") from None
     for column in frame.columns:

@@ -316,7 +316,9 @@ class Assembler:
         margin = self.margins.gap
         above = min(1.0, min(2 * len(gaps) * p_above(gap.oriented(), margin) for _, gap in gaps))
         below = max(p_below(gap.oriented(), margin) for _, gap in gaps)
-        self.basis[attribute.name, run.regime] = "beyond_label" if above <= 0.05 else "explained_by_label" if below <= 0.05 else "unknown"
+        # A label explains a gap that is there; where only a reader of the outputs finds something, no gap speaks about it.
+        explained = below <= 0.05 and cell.state == "present"
+        self.basis[attribute.name, run.regime] = "beyond_label" if above <= 0.05 else "explained_by_label" if explained else "unknown"
         self.ledger.add(replace(base, measured=within, interval=crossed_interval(within, LEVEL)))
 
     def _add_task(self, run: Run) -> None:

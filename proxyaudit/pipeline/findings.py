@@ -9,7 +9,7 @@ import numpy as np
 from proxyaudit.data.dataset import Attribute
 from proxyaudit.pipeline.assemble import Assembler
 from proxyaudit.pipeline.cells import Cell
-from proxyaudit.pipeline.ledger import UNIT_GAP, Run, significant
+from proxyaudit.pipeline.ledger import Run, significant
 from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, distinct_seeds, fieller_ratio
 from proxyaudit.types import CHANNELS, Change, ChangeWord, Estimate, Finding, Origin, OriginWord, State
 from proxyaudit.verdicts import Decision, combine, decide
@@ -125,14 +125,14 @@ def _change(
     words: dict[str, ChangeWord] = {"encoding": "unknown", "use": "unknown"}
     ratios: dict[str, str] = {}
     turned = False
-    for what, mine in (("encoding", linear), ("use", gap)):
-        where = {"site": mine.site, "context": None} if mine and what == "encoding" else {"context": "gap"}
+    for what, mine in (("encoding", linear), ("use", _of_use(assembler, attribute.name, regime, gap))):
+        where = {"site": mine.site, "context": None} if mine and what == "encoding" else {"context": mine.context if mine else "gap"}
         theirs = ledger.find(mine.channel, attribute.name, "real", **where) if mine else None
         top = ledger.cell_of(mine) if mine else None
         bottom = ledger.cell_of(theirs) if theirs else None
         if top is None or bottom is None or top.measured is None or bottom.measured is None:
             continue
-        if what == "use":
+        if what == "use" and mine is gap:
             # The same pair of groups in the same direction as in real training: a gap turned round is no gap kept.
             same = assembler.gap_of_pair(attribute, assembler.runs[regime], bottom.extras["pair"], bottom.extras["column"])
             turned = crossed_interval(same).high < 0 and top.state == "present"
@@ -142,7 +142,7 @@ def _change(
             continue
         word, ratio, difference = compare(top, bottom)
         _add_change(assembler, attribute.name, regime, what, top, difference)
-        if turned and what == "use":
+        if turned and mine is gap:
             continue
         gone = decision.encoding == "absent" if what == "encoding" else decision.use == ("none",)
         words[what] = "eliminated" if word == "reduced" and gone else word
@@ -154,14 +154,22 @@ def _change(
     return Change(encoding=words["encoding"], use=words["use"]), ratios.get("encoding"), turned
 
 
+def _of_use(assembler: Assembler, attribute: str, regime: str, gap: Estimate | None) -> Estimate | None:
+    """The number in which the outputs are compared: the gap, unless only a reader of the outputs finds the attribute there."""
+    find = assembler.ledger.find
+    gaps = (gap, find("expressed", attribute, "real", context="gap"))
+    read = [find("expressed", attribute, name, context="output leak") for name in (regime, "real")]
+    if any(e is not None and e.state == "present" for e in gaps) or not any(e is not None and e.state == "present" for e in read):
+        return gap
+    return read[0]
+
+
 def _beside(cell: Cell, channel: str, context: str, unit: str, method: str) -> Cell:
     return Cell(channel, cell.attribute, cell.regime, cell.site, context, cell.group, unit=unit, method=method, decides=False, n=cell.n)
 
 
 def _add_change(assembler: Assembler, attribute: str, regime: str, what: str, top: Cell, difference: Measured) -> None:
-    cell = _beside(
-        top, "change", f"{what}: difference to real training", top.unit if what == "encoding" else UNIT_GAP, "paired on the same rows"
-    )
+    cell = _beside(top, "change", f"{what}: difference to real training", top.unit, "paired on the same rows")
     assembler.ledger.add(replace(cell, measured=difference, interval=crossed_interval(difference)))
 
 

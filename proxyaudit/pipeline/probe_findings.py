@@ -276,7 +276,7 @@ def sentence(
     best = strongest([e for e in own if e.channel == "linear"])
     sites = len(next(iter(inputs.acts.values())))
     where = f"In the activations of '{regime}'"
-    found = "" if best is None or best.value is None else f" (leak {_span(best)} at '{best.site}')"
+    found = "" if best is None or best.value is None else f", with a leak of {_span(best)} at '{best.site}'"
     beside = f", {_CHANGES[word].format(real=real)}" if word in _CHANGES and real else ""
     looked = "the one site given" if sites == 1 else f"all {sites} sites given"
     if decision.verdict == "exposed":
@@ -289,8 +289,9 @@ def sentence(
         )
     if decision.verdict == "hidden":
         how = strongest([e for e in own if e.channel in decision.mechanisms and e.state == "present"])
-        place = "" if how is None or how.value is None else f" ({how.channel} leak {_span(how)} at '{how.site}')"
-        kinds = {"nonlinear": "a non-linear reader recovers it", "beyond": "it can be read once the label is known"}
+        place = "" if how is None or how.value is None else f", with a leak of {_span(how)} at '{how.site}'"
+        known = ", ".join(inputs.conditions)
+        kinds = {"nonlinear": "a non-linear reader recovers it", "beyond": f"it can be read once {known} is known"}
         how_so = " and ".join(kinds[m] for m in decision.mechanisms if m in kinds)
         linear = "a linear reader finds nothing" if decision.encoding != "unknown" else "what a linear reader finds is not settled"
         return f"{where}, '{attribute}' is hidden: {linear}, but {how_so}{place}."
@@ -302,5 +303,5 @@ def sentence(
 
 
 def _span(estimate: Estimate) -> str:
-    parts = [f"{significant(v, 2):.3f}" if v is not None else "?" for v in (estimate.value, estimate.low, estimate.high)]
-    return f"{parts[0]}, {parts[1]} to {parts[2]}"
+    parts = [f"{v:.3f}" if v is not None else "?" for v in (estimate.value, estimate.low, estimate.high)]
+    return f"{parts[0]} ({parts[1]} to {parts[2]})"

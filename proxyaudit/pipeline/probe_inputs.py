@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,8 +173,7 @@ def make_inputs(
     checked = check_regimes(acts, len(table), real)
     for needed in [*attributes, *([group] if group else []), *condition_on]:
         if needed not in table.columns:
-            known = ", ".join(map(str, table.columns[:8]))
-            raise InputError(f"there is no column '{needed}'", where=where, mend=f"the columns are: {known}")
+            raise InputError(f"there is no column '{needed}'", where=where, mend=_nearest(needed, [str(c) for c in table.columns]))
     if not attributes:
         raise InputError("no attribute was named", where="--attribute", mend="write --attribute COLUMN")
     doubled = sorted({name for name in attributes if list(attributes).count(name) > 1} | (set(attributes) & {group, *condition_on}))
@@ -204,6 +204,15 @@ def make_inputs(
         numeric = kind.kind == "numeric"
         conditions[name] = column.to_numpy(dtype=np.float64) if numeric else column.fillna("(missing)").astype(str).to_numpy()
     return ProbeInputs(checked, tuple(coded), unfit, clusters, conditions, tuple(notes))
+
+
+def _nearest(name: str, columns: Sequence[str]) -> str:
+    by_case = {column.casefold(): column for column in columns}
+    near = difflib.get_close_matches(name.casefold(), list(by_case), n=1)
+    if near:
+        return f"did you mean '{by_case[near[0]]}'?"
+    more = f" and {len(columns) - 12} more" if len(columns) > 12 else ""
+    return f"the columns are: {', '.join(columns[:12])}{more}"
 
 
 def _own_order(acts: Acts, attributes: Sequence[pd.Series[Any]]) -> Ints:

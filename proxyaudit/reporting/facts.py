@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +11,11 @@ from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.text import DASH, join_words
 from proxyaudit.reporting.words import REFERENCE_WORDS
 
-__all__ = ["Made", "facts", "failures", "hash_lines", "made", "margin_words"]
+__all__ = ["Made", "command", "facts", "failures", "hash_lines", "made", "margin_words"]
 
 _HOW = {
     "real": "real rows",
+    "activations": "activations of a model that this audit did not see",
     "synthetic": "a synthesizer fitted on the real training rows, once per trained model",
     "release": "a release made elsewhere, read from a file",
     "checkpoints": "trained elsewhere; only the weights were loaded",
@@ -65,8 +67,11 @@ def facts(pack: EvidencePack) -> list[tuple[str, str]]:
         lines.append(("The model predicts", f"{target.get('name', '')}" + (f" ({join_words(classes, 'or')})" if classes else "")))
     if rows:
         train, audit, size = (_count(rows.get(key)) for key in ("train", "audit", "training_size"))
-        lines.append(("Rows", f"{train} real training rows, {audit} held-out real audit rows; each model was trained on {size}"))
-        lines.append(("Split", _SPLIT))
+        if rows.get("train") is None:
+            lines.append(("Rows", audit))
+        else:
+            lines.append(("Rows", f"{train} real training rows, {audit} held-out real audit rows; each model was trained on {size}"))
+            lines.append(("Split", _SPLIT))
     columns = _list(plan, "columns")
     if columns:
         lines.append(("Model inputs", f"{len(columns)} encoded columns; their order is in plan.json"))
@@ -84,6 +89,24 @@ def facts(pack: EvidencePack) -> list[tuple[str, str]]:
         excluded = [str(name) for name in data["exclude"]]
         lines.append(("Columns the models never see", ", ".join(excluded) or "none"))
     return lines
+
+
+def command(pack: EvidencePack) -> str:
+    """Return the command line that gives the same evidence again; files of activations are not recorded and stand as words."""
+    recipe, regimes = pack.recipe, [entry for entry in _list(pack.plan, "regimes") if isinstance(entry, dict)]
+    if not any(entry.get("kind") == "activations" for entry in regimes):
+        return "proxyaudit run recipe.yaml"
+    words = ["proxyaudit", "probe"]
+    for entry in regimes:
+        words += ["--activations", f"{entry.get('name')}=FILE.safetensors"]
+    words += ["--labels", "FILE.csv"]
+    named = (("--attribute", "attributes"), ("--condition-on", "condition_on"))
+    words += [word for option, key in named for name in _list(recipe, key) for word in (option, str(name))]
+    words += [word for option in ("real", "group") if recipe.get(option) is not None for word in (f"--{option}", str(recipe[option]))]
+    margins = _mapping(recipe, "margins")
+    words += ["--leak-margin", f"{margins['leak']:g}"] if isinstance(margins.get("leak"), int | float) else []
+    words += ["--seed", str(recipe.get("seed", 0)), "--name", str(recipe.get("name", ""))]
+    return shlex.join(words)
 
 
 def failures(pack: EvidencePack) -> list[str]:

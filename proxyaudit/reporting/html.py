@@ -12,19 +12,22 @@ from markupsafe import Markup
 
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting import charts
-from proxyaudit.reporting.facts import facts, failures, hash_lines, made, margin_words
+from proxyaudit.reporting.facts import command, facts, failures, hash_lines, made, margin_words
 from proxyaudit.reporting.summary import AttributeView, Summary, summarize
 from proxyaudit.reporting.text import interval, join_words, number, shorten, visible
 from proxyaudit.reporting.words import (
     CHANGES,
     CHANNEL_WORDS,
+    CHANNELS_OF_ACTIVATIONS,
     EFFORT_NOTE,
     GLOSSARY,
     REFERENCE_WORDS,
     STATES,
+    WORDS_OF_MODELS,
     channel_word,
     plain_word,
     state_word,
+    verdict_glossary,
 )
 
 __all__ = ["render_html"]
@@ -57,11 +60,12 @@ def render_html(pack: EvidencePack) -> str:
         verdicts=summary.verdicts,
         classes=_CLASSES,
         changes=CHANGES,
-        channels=CHANNEL_WORDS,
+        channels={key: words for key, words in CHANNEL_WORDS.items() if not summary.bare or key in CHANNELS_OF_ACTIVATIONS},
         states=STATES,
         references=REFERENCE_WORDS,
         shown_references={row.regime for view in summary.attributes for row in view.references},
-        glossary=GLOSSARY,
+        glossary=(*verdict_glossary(summary.verdicts), *(g for g in GLOSSARY if not summary.bare or g[0] not in WORDS_OF_MODELS)),
+        command=command(pack),
         margins=margin_words(pack.plan),
         profiles=_profiles(summary),
         effort_note=EFFORT_NOTE,

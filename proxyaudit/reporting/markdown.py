@@ -6,20 +6,23 @@ import re
 from collections.abc import Iterable, Sequence
 
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.reporting.facts import facts, failures, hash_lines, made, margin_words
+from proxyaudit.reporting.facts import command, facts, failures, hash_lines, made, margin_words
 from proxyaudit.reporting.summary import AttributeView, Row, Summary, summarize
 from proxyaudit.reporting.text import DASH, interval, number, visible
 from proxyaudit.reporting.words import (
     CHANGES,
     CHANNEL_WORDS,
+    CHANNELS_OF_ACTIVATIONS,
     EFFORT_NOTE,
     GLOSSARY,
     REFERENCE_WORDS,
     STATES,
     VERDICTS,
+    WORDS_OF_MODELS,
     channel_word,
     plain_word,
     state_word,
+    verdict_glossary,
 )
 from proxyaudit.types import Estimate, Finding
 
@@ -57,23 +60,34 @@ def render_markdown(pack: EvidencePack) -> str:
     parts += [f"**{escape(view.name)}** ({view.role}): {escape(view.answer)}" for view in summary.attributes]
     parts += [_matrix(summary), " ".join(f"{word.symbol} **{word.word}**: {word.meaning}." for word in summary.verdicts.values())]
     margins = margin_words(pack.plan)
-    explained = 'Values with 95 % intervals over repetitions of the training; "present" means found in every trained model.'
+    explained = (
+        "Values with 95 % intervals over the rows given."
+        if summary.bare
+        else 'Values with 95 % intervals over rows and repetitions of the training (wide with two or three of them); "present" means found '
+        "in every trained model."
+    )
     parts += ["## The figures that decide", explained + (f" Margins: {escape(margins)}." if margins else "")]
-    parts += [block for view in summary.attributes for block in _figures(view)]
+    parts += [block for view in summary.attributes for block in _figures(view, bare=summary.bare)]
     shown = {row.regime for view in summary.attributes for row in view.references}
     parts += [f"- **{key}** (reference): {words}" for key, words in REFERENCE_WORDS.items() if key in shown]
-    parts += ["## Why each answer", *(block for view in summary.attributes for block in _reasons(view))]
+    parts += ["## Why each answer", *(block for view in summary.attributes for block in _reasons(view, bare=summary.bare))]
     parts += ["## Where in the model it sits", *(block for view in summary.attributes for block in _profile(view))]
     if any(view.effort for view in summary.attributes):
         parts += ["## How easily it is got out", EFFORT_NOTE, _estimates(e for view in summary.attributes for e in view.effort)]
-    parts += ["## In the outputs", _estimates(e for view in summary.attributes for e in view.expressed)]
-    parts += ["## Does the model use it", _estimates(e for view in summary.attributes for e in view.used)]
+    if not summary.bare:
+        parts += ["## In the outputs", _estimates(e for view in summary.attributes for e in view.expressed)]
+        parts += ["## Does the model use it", _estimates(e for view in summary.attributes for e in view.used)]
     parts += ["## Controls", *_controls(summary, pack)]
     parts += ["## Not tested", _table(("What", "Why"), [(item.what, item.why) for item in pack.evidence.not_tested])]
     parts += ["## Data and training", *_data(summary, pack)]
-    parts += ["## What the words mean", "\n".join(f"- **{escape(term)}**: {escape(text)}" for term, text in GLOSSARY)]
+    parts += ["## What the words mean", "\n".join(f"- **{escape(term)}**: {escape(text)}" for term, text in _glossary(summary))]
     parts += ["## Reproduce", *_reproduce(pack)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _glossary(summary: Summary) -> list[tuple[str, str]]:
+    terms = [item for item in GLOSSARY if not summary.bare or item[0] not in WORDS_OF_MODELS]
+    return [*verdict_glossary(summary.verdicts), *terms]
 
 
 def _matrix(summary: Summary) -> str:
@@ -91,17 +105,21 @@ def _verdict(finding: Finding | None) -> str:
     return f"{word.symbol} {word.word}" + (f" (at least {finding.at_least})" if finding.at_least else "")
 
 
-def _figures(view: AttributeView) -> list[str]:
+def _figures(view: AttributeView, *, bare: bool) -> list[str]:
     def line(row: Row) -> tuple[str, ...]:
         finding = row.finding
         change = f"inside {CHANGES[finding.change.encoding]}, use {CHANGES[finding.change.use]}" if finding else ""
         leak = row.output_leak
         beside = f"; output leak {number(leak.value)}, {state_word(leak.state)}" if leak and leak.value is not None else ""
         verdict = _verdict(finding) if row in view.rows else "reference"
+        kind = f"inside {CHANGES[finding.change.encoding]}" if bare and finding else change
         inside = _figure(row.leak) + (f"; {channel_word(row.stronger.channel)} {_figure(row.stronger)}" if row.stronger else "")
+        if bare:
+            return (row.regime, verdict, inside, kind)
         return (row.regime, verdict, inside, _figure(row.gap) + beside, _figure(row.effect), change)
 
     header = ("Training data", "Verdict", "Leak inside", "Output gap", "Interchange effect", "Against real")
+    header = ("Activations", "Verdict", "Leak inside", "Against real") if bare else header
     return [f"### {escape(view.name)}", _table(header, [line(row) for row in (*view.rows, *view.references)])]
 
 
@@ -113,9 +131,10 @@ def _figure(estimate: Estimate | None) -> str:
     return text + (f": {estimate.reason}" if estimate.reason else "")
 
 
-def _reasons(view: AttributeView) -> list[str]:
-    header = ("Training data", *(name for name, _ in CHANNEL_WORDS.values()))
-    rows = [(row.regime, *(" ".join(STATES[row.states[key]]) for key in CHANNEL_WORDS)) for row in view.rows]
+def _reasons(view: AttributeView, *, bare: bool) -> list[str]:
+    channels = CHANNELS_OF_ACTIVATIONS if bare else tuple(CHANNEL_WORDS)
+    header = ("Activations" if bare else "Training data", *(CHANNEL_WORDS[key][0] for key in channels))
+    rows = [(row.regime, *(" ".join(STATES[row.states[key]]) for key in channels)) for row in view.rows]
     blocks = [f"### {escape(view.name)}", _table(header, rows)]
     for row in view.rows:
         finding = row.finding
@@ -195,8 +214,7 @@ def _reproduce(pack: EvidencePack) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in sorted(run.versions.items()))
     lines = [("Plan digest", run.plan_digest), ("Root seed", str(run.seed)), ("Versions", versions)]
     lines += [(f"sha256 of {name}", value) for name, value in hash_lines(pack)]
-    command = "    proxyaudit run recipe.yaml"
-    return [command, "\n".join(f"- **{escape(term)}**: {escape(text)}" for term, text in lines)]
+    return ["    " + visible(command(pack)), "\n".join(f"- **{escape(term)}**: {escape(text)}" for term, text in lines)]
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -77,9 +77,10 @@ class AttributeView:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a report shows, in reading order."""
+    """What a report shows, in reading order; ``bare`` where activations were given and no model."""
 
     question: str
+    bare: bool
     date: str
     verdicts: dict[str, VerdictWord]
     regimes: tuple[str, ...]
@@ -104,6 +105,7 @@ def summarize(pack: EvidencePack) -> Summary:
     views = tuple(_attribute(name, roles[name], described.get(name, {}), pack, regimes, words) for name in names)
     return Summary(
         question=question([name for name in names if roles[name] == "protected"] or names, bare=bare),
+        bare=bare,
         date=run_date(pack.environment),
         verdicts=words,
         regimes=regimes,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from proxyaudit.reporting.text import DASH, MINUS
 
 __all__ = [
     "CHANGES",
+    "CHANNELS_OF_ACTIVATIONS",
     "CHANNEL_WORDS",
     "EFFORT_NOTE",
     "GLOSSARY",
@@ -15,10 +17,12 @@ __all__ = [
     "STATES",
     "VERDICTS",
     "VERDICTS_OF_ACTIVATIONS",
+    "WORDS_OF_MODELS",
     "VerdictWord",
     "channel_word",
     "plain_word",
     "state_word",
+    "verdict_glossary",
 ]
 
 
@@ -57,10 +61,16 @@ VERDICTS_OF_ACTIVATIONS: dict[str, VerdictWord] = {
     "hidden": VerdictWord(
         "◐",
         "Hidden",
-        "a linear reader finds nothing, but a non-linear one does, or one that knows the label",
+        "a linear reader finds nothing, but a non-linear one does, or one that knows what was conditioned on",
         "only a stronger reader gets it out",
     ),
+    "removed": VerdictWord(
+        "○", "Removed", "no reader found it, and each could have found it at its margin", "no reader found it, each could have"
+    ),
 }
+CHANNELS_OF_ACTIVATIONS = ("linear", "nonlinear", "beyond")
+# Terms that say nothing where no model was seen.
+WORDS_OF_MODELS = ("Output gap", "Output leak", "Interchange effect", "Learned / relayed", "Untrained", "Reweighed", "Placebo", "Inputs")
 
 # Symbol and word; the symbols differ in shape so that they survive print and colour blindness.
 STATES: dict[str, tuple[str, str]] = {
@@ -84,15 +94,16 @@ CHANNEL_WORDS: dict[str, tuple[str, str]] = {
     "linear": ("Linear leak", "Can a linear reader get the attribute out at a verdict site?"),
     "nonlinear": ("Non-linear leak", "Can a stronger reader get out more than the linear one?"),
     "elsewhere": ("Elsewhere", "Is it at another place in the model?"),
-    "beyond": ("Beyond the label", "Is there more of it inside than the label explains?"),
-    "expressed": ("Output gap", "Does it show in the model's outputs?"),
+    "beyond": ("Beyond what is known", "Is there more of it inside than the label, or what else is known of a row, explains?"),
+    "expressed": ("Outputs", "Does it show in the model's outputs, by the gap between groups or to a reader of the outputs?"),
     "used": ("Interchange effect", "Do the outputs move when its part of the representation is swapped?"),
     "relearned": ("Relearned", "Does it come back with a little fine-tuning?"),
 }
 
 EFFORT_NOTE = (
-    "How much of the attribute's labels the activations save when they are sent one block after the other, how well a reader separates "
-    "the groups after a few labelled rows, and how much of that mere memory could do. No verdict rests on these."
+    "For a linear reader: how much of the attribute's labels the activations save when they are sent one block after the other, how well "
+    "a reader separates the groups after a few labelled rows, and how much of that mere memory could do. What only a non-linear reader "
+    "finds does not show here. No verdict rests on these."
 )
 
 REFERENCE_WORDS: dict[str, str] = {
@@ -103,8 +114,13 @@ REFERENCE_WORDS: dict[str, str] = {
     "floor": "the same reader on shuffled labels",
 }
 
+
+def verdict_glossary(verdicts: Mapping[str, VerdictWord]) -> tuple[tuple[str, str], ...]:
+    """What the verdicts mean, for the glossary."""
+    return tuple((f"{word.symbol} {word.word}", f"{word.meaning[0].upper()}{word.meaning[1:]}.") for word in verdicts.values())
+
+
 GLOSSARY: tuple[tuple[str, str], ...] = (
-    *((f"{word.symbol} {word.word}", f"{word.meaning[0].upper()}{word.meaning[1:]}.") for word in VERDICTS.values()),
     ("At least hidden", "Something of the attribute is certainly inside; whether it also shows or acts is not settled."),
     (
         "Leak inside",
@@ -118,16 +134,19 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
         "How far the outputs move when the attribute's coordinates inside the model are swapped with those of a person of "
         "another group and the same label, less what random coordinates of equal rank do.",
     ),
-    ("Verdict site", "The place in the model that the verdict rests on; by default the last one before the output layer."),
+    (
+        "Verdict site",
+        "The place that the verdict rests on; by default the last one before the output layer, or every site given.",
+    ),
     (
         "Margin",
         "The smallest amount that counts. An attribute is called absent only if an amount as large as the margin would have been found.",
     ),
     ("Detection limit", "The smallest planted leak that the reader found in 95 % of trials."),
-    ("Interval", "95 % confidence interval unless said otherwise, over audit rows and trained models."),
+    ("Interval", "95 % confidence interval unless said otherwise, over audit rows and, where there are several, trained models."),
     ("Protected / proxy", "The attribute that must not matter, and a column that may stand in for it."),
     ("Learned / relayed", "Training put it there, or the model merely passes on what its inputs carry."),
-    ("Basis", "Whether an output gap remains among people with the same label (beyond label) or is explained by the label."),
+    ("Basis", "Whether what is found remains among people with the same label (beyond label) or is explained by the label."),
     ("Reported only", "A number that is shown for context and that no verdict rests on."),
     *((name.capitalize(), f"Reference row: {meaning}. It never gets a verdict of its own.") for name, meaning in REFERENCE_WORDS.items()),
 )

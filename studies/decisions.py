@@ -35,14 +35,14 @@ class Setting:
     n: int
     kind: str = "binary"
     rate: float = 0.5
-    cases: int = 12
+    cases: int = 10
 
 
 SETTINGS = (
-    Setting("binary", 64, 2000, cases=48),
-    Setting("binary", 64, 8000, cases=48),
-    Setting("binary", 384, 2000, cases=48),
-    Setting("binary", 384, 8000, cases=24),
+    Setting("binary", 64, 2000, cases=40),
+    Setting("binary", 64, 8000, cases=24),
+    Setting("binary", 384, 2000, cases=24),
+    Setting("binary", 384, 8000, cases=12),
     Setting("binary", 768, 2000),
     Setting("binary", 768, 8000),
     Setting("binary, 5 % against 95 %", 64, 8000, rate=0.05),

@@ -99,6 +99,7 @@ class Assembler:
                 cells.append(self._leak("beyond", attribute, run, site, "beyond nonlinear", "beyond the label, nonlinear"))
                 if classes_of(attribute) == 0:
                     cells.append(self._leak("linear", attribute, run, site, "quarters", "in quarters"))
+                    cells.append(self._leak("nonlinear", attribute, run, site, "quarters nonlinear", "in quarters, nonlinear"))
         cells.append(self._gap(attribute, run))
         cells.append(self._leak("expressed", attribute, run, OUTPUT_SITE, "linear", "output leak"))
         if not reference:
@@ -116,7 +117,7 @@ class Assembler:
             None if outputs else site,
             context,
             margin=margin or (self.margins.nonlinear if test.endswith("nonlinear") else self.margins.leak),
-            unit=UNIT_CLASSES if test == "quarters" else self._unit(attribute),
+            unit=UNIT_CLASSES if test.startswith("quarters") else self._unit(attribute),
             method=METHODS[test] + ("; on the log-odds of the outputs" if outputs else ""),
         )
         per_seed = [m.numbers["cells"][attribute.name][site] for m in run.measured]

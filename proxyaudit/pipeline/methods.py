@@ -21,7 +21,14 @@ METHODS: Final = {
         "quadratic score test within strata of what is conditioned on, freed of everything linear, decided among plants within the same "
         "strata; calibrated by a standard curve"
     ),
-    "quarters": "score test of the number cut at its quartiles, decided among plants at the margin; calibrated by a standard curve",
+    "quarters": (
+        "score test of the number cut at its quartiles (value by value where it has few), decided among plants at the margin; calibrated "
+        "by a standard curve"
+    ),
+    "quarters nonlinear": (
+        "quadratic score test of the number cut at its quartiles (value by value where it has few), decided among planted products and "
+        "squares at the margin; calibrated by a standard curve; stronger readers beside it"
+    ),
     "raw": "cross-fitted ridge-logistic probe in whitened coordinates, nested regularisation, uncalibrated",
 }
 

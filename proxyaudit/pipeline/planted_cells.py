@@ -34,7 +34,8 @@ def planted_cell(
         per_seed: The measured numbers of each seed, as :func:`proxyaudit.pipeline.site.measure_site` leaves them.
         arrays: The measured arrays of each seed.
         key: Prefix of the arrays' keys.
-        channel: Which of the cell's tests: ``linear``, ``nonlinear``, ``beyond``, ``beyond nonlinear`` or ``quarters``.
+        channel: Which of the cell's tests: ``linear``, ``nonlinear``, ``beyond``, ``beyond nonlinear``, ``quarters`` or
+            ``quarters nonlinear``.
         clusters_n: Cluster id of each audit row.
     """
     if not per_seed:
@@ -84,7 +85,7 @@ def planted_cell(
         cell = replace(cell, can_be_absent=False, reason=why)
     if channel.startswith("beyond"):
         cell.extras["rows"] = min(test["rows"] for test in found)
-    return _with_readers(cell, found, arrays, key, clusters_n) if channel == "nonlinear" else cell
+    return _with_readers(cell, found, arrays, key, clusters_n) if "readers" in found[0] else cell
 
 
 def _silent(base: Cell, per_seed: Sequence[dict[str, Any]], clusters_n: Ints) -> Cell:

@@ -37,6 +37,7 @@ _NOT_TESTED = (
     ("sites that were not given", "what is not in the files was not looked at"),
     ("where the feature comes from (learned, or relayed from the inputs)", "it takes an untrained model and placebo attributes"),
 )
+_QUARTERS = {"quarters": "in quarters", "quarters nonlinear": "in quarters, nonlinear"}
 _BASIS: dict[State, Basis] = {"present": "beyond_label", "absent": "explained_by_label"}
 
 
@@ -88,14 +89,14 @@ def _unit(attribute: Attribute) -> str:
 
 def _tests(channel: str, attribute: Attribute) -> tuple[str, ...]:
     """The tests of a channel; it is present in any of them, and absent only in all."""
-    if channel == "linear" and classes_of(attribute) == 0:
-        return ("linear", "quarters")
+    if classes_of(attribute) == 0 and channel in ("linear", "nonlinear"):
+        return (channel, "quarters" if channel == "linear" else "quarters nonlinear")
     return ("beyond", "beyond nonlinear") if channel == "beyond" else (channel,)
 
 
 def _cell(inputs: ProbeInputs, attribute: Attribute, run: Run, site: str, channel: str, test: str, plan: dict[str, Any]) -> Cell:
     conditions = ", ".join(inputs.conditions)
-    contexts = {"beyond": f"beyond {conditions}", "beyond nonlinear": f"beyond {conditions}, nonlinear", "quarters": "in quarters"}
+    contexts = {"beyond": f"beyond {conditions}", "beyond nonlinear": f"beyond {conditions}, nonlinear", **_QUARTERS}
     base = Cell(
         channel,
         attribute.name,
@@ -103,11 +104,13 @@ def _cell(inputs: ProbeInputs, attribute: Attribute, run: Run, site: str, channe
         site,
         contexts.get(test),
         margin=plan["margins"]["nonlinear" if test.endswith("nonlinear") else "leak"],
-        unit=UNIT_CLASSES if test == "quarters" else _unit(attribute),
+        unit=UNIT_CLASSES if test in _QUARTERS else _unit(attribute),
         method=METHODS[test],
     )
     per_seed = [m.numbers["cells"][attribute.name][site] for m in run.measured]
     cell = planted_cell(base, per_seed, [m.arrays for m in run.measured], cell_key(attribute.name, site, ""), test, inputs.clusters)
+    if attribute.name in inputs.doubts and test == "nonlinear":
+        cell = replace(cell, can_be_absent=False, reason=inputs.doubts[attribute.name])
     known = known_rows(attribute)
     rows = public_count(int(known.sum()), len(known))
     return replace(cell, n=min(rows, cell.extras["rows"] // 10 * 10 if "rows" in cell.extras else rows) if cell.n else None)

@@ -14,12 +14,11 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from proxyaudit.data.attributes import Attribute, code_attribute
-from proxyaudit.data.columns import coerce, infer_kind, labels
+from proxyaudit.data.columns import OTHER, coerce, infer_kind, labels
 from proxyaudit.errors import InputError
+from proxyaudit.pipeline.copies import join_copies, looked_up
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.types import REFERENCES, NotTested
 
@@ -29,10 +28,13 @@ Acts = dict[str, dict[str, NDArray[np.float32]]]
 
 FEWEST_ROWS = 100
 FEWEST_IN_GROUP = 11  # people; a smaller group is neither measured nor published
-_NEAR = 0.01  # squared distance, as a share of that of two rows at random, below which rows count as copies
-_TELLING_RANK = 8  # with fewer dimensions unrelated rows come that close as well
-_LARGEST_CLUSTER = 0.1
-_ROWS_AT_ONCE = 512
+
+
+_LOOKED_UP = (
+    "rows that repeat one another agree in it, so absence is not claimed: if they are one person's, name the column with --group; "
+    "if they are several people's, it can be looked up"
+)
+_POOLED = "it has so many levels that some were taken together, and what tells those apart was not asked, so absence is not claimed"
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class ProbeInputs:
         clusters: ``(n,)`` rows that belong together.
         conditions: Columns conditioned on, ``(n,)`` each.
         notes: What was left out, or done beside what was asked for.
+        doubts: Attributes whose absence is not claimed, each with the reason.
     """
 
     acts: Acts
@@ -54,6 +57,7 @@ class ProbeInputs:
     clusters: Ints
     conditions: dict[str, NDArray[Any]]
     notes: tuple[NotTested, ...]
+    doubts: dict[str, str]
 
     @property
     def n(self) -> int:
@@ -102,8 +106,7 @@ def _matrix(tensor: Any, where: str) -> NDArray[np.float32]:
         )
     if found.shape[1] == 0:
         raise InputError("the activations have no columns", where=where, mend="leave this site out")
-    with np.errstate(over="ignore"):
-        single = found.astype(np.float32)
+    single = _single(found)
     bad = int((~np.isfinite(single)).sum())
     if bad:
         rows = int((~np.isfinite(single)).any(axis=1).sum())
@@ -112,6 +115,19 @@ def _matrix(tensor: Any, where: str) -> NDArray[np.float32]:
             where=where,
             mend="find out why the model gives them; leave those rows out of every file and of the labels",
         )
+    return single
+
+
+def _single(values_nd: NDArray[Any]) -> NDArray[np.float32]:
+    """Single precision; wider numbers that would lose what varies (a large offset, a tiny scale) are centred and scaled first."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        single = values_nd.astype(np.float32)
+        wide = values_nd.astype(np.float64)
+        centre, spread = (wide.mean(axis=0), wide.std(axis=0)) if len(wide) else (np.zeros(wide.shape[1]), np.zeros(wide.shape[1]))
+        lost = np.isfinite(spread) & (spread > 0) & ((spread < 1e-4 * np.abs(centre)) | (spread < 1e-30)) & np.isfinite(single).all(axis=0)
+    # What is rounding noise of double precision itself is no signal.
+    lost &= spread > 1e-12 * np.abs(centre)
+    single[:, lost] = ((wide[:, lost] - centre[lost]) / spread[lost]).astype(np.float32)
     return single
 
 
@@ -174,12 +190,15 @@ def make_inputs(
     for needed in [*attributes, *([group] if group else []), *condition_on]:
         if needed not in table.columns:
             raise InputError(f"there is no column '{needed}'", where=where, mend=_nearest(needed, [str(c) for c in table.columns]))
+    twice = sorted({str(column) for column in table.columns[table.columns.duplicated()]})
+    if twice:
+        raise InputError(f"two columns are named '{twice[0]}'", where=where, mend="give each column a name of its own")
     if not attributes:
         raise InputError("no attribute was named", where="--attribute", mend="write --attribute COLUMN")
     doubled = sorted({name for name in attributes if list(attributes).count(name) > 1} | (set(attributes) & {group, *condition_on}))
     if doubled:
         raise InputError(f"column '{doubled[0]}' is named in two roles", where="--attribute", mend="give it one role")
-    order = _own_order(checked, [table[column] for column in attributes])
+    order = _own_order(checked, [table[column] for column in (*attributes, *condition_on, *([group] if group else []))])
     checked = {regime: {name: np.ascontiguousarray(values[order]) for name, values in sites.items()} for regime, sites in checked.items()}
     table = table.iloc[order].reset_index(drop=True)
     notes: list[NotTested] = []
@@ -196,14 +215,16 @@ def make_inputs(
         notes += more
         if found is not None:
             coded.append(found)
-    clusters = _clusters(checked, table[group] if group else None, notes)
+    apart, clusters = join_copies([next(iter(sites.values())) for sites in checked.values()], table[group] if group else None, notes)
+    doubts = {a.name: _POOLED for a in coded if _pools(a, table[a.name])}
+    doubts |= {a.name: _LOOKED_UP for a in coded if looked_up(a, apart, clusters)}
     conditions: dict[str, NDArray[Any]] = {}
     for name in condition_on:
         kind = infer_kind(table[name], where=where)
         column = coerce(table[name], kind, where=where)
         numeric = kind.kind == "numeric"
         conditions[name] = column.to_numpy(dtype=np.float64) if numeric else column.fillna("(missing)").astype(str).to_numpy()
-    return ProbeInputs(checked, tuple(coded), unfit, clusters, conditions, tuple(notes))
+    return ProbeInputs(checked, tuple(coded), unfit, clusters, conditions, tuple(notes), doubts)
 
 
 def _nearest(name: str, columns: Sequence[str]) -> str:
@@ -215,11 +236,17 @@ def _nearest(name: str, columns: Sequence[str]) -> str:
     return f"the columns are: {', '.join(columns[:12])}{more}"
 
 
-def _own_order(acts: Acts, attributes: Sequence[pd.Series[Any]]) -> Ints:
+def _pools(attribute: Attribute, column: pd.Series[Any]) -> bool:
+    """Whether levels of enough people for a group of their own were taken together."""
+    large = int((labels(column).value_counts() >= FEWEST_IN_GROUP).sum())
+    return OTHER in attribute.levels and large > len(attribute.levels) - 1
+
+
+def _own_order(acts: Acts, columns: Sequence[pd.Series[Any]]) -> Ints:
     """An order of the rows that neither the file nor names decide.
 
     By whitened length at each site, which rotating or rescaling does not change; equals (copies, more dimensions than rows) by
-    the activations themselves, then by how common their attribute values are.
+    the activations themselves, then by the values of their columns, those by how common they are and what activations they go with.
     """
     keys: list[NDArray[Any]] = []
     for sites in acts.values():
@@ -231,61 +258,12 @@ def _own_order(acts: Acts, attributes: Sequence[pd.Series[Any]]) -> Ints:
     for sites in acts.values():
         for values in sites.values():
             keys += [values[:, column] for column in range(min(values.shape[1], 3))]
-    for column in attributes:
-        text = labels(column).fillna("").astype(str)
-        keys.append(text.map(text.value_counts()).to_numpy())
+    about = [np.asarray(key, dtype=np.float64) for key in keys]
+    for column in columns:
+        codes = pd.factorize(labels(column).fillna("").astype(str))[0]
+        counts = np.bincount(codes)
+        means = [np.round(np.bincount(codes, weights=key) / counts, 7) for key in about]
+        ranks = np.empty(len(counts), dtype=np.int64)
+        ranks[np.lexsort([*means[::-1], counts])] = np.arange(len(counts))
+        keys.append(ranks[codes])
     return np.asarray(np.lexsort(keys[::-1]), dtype=np.int64)
-
-
-def _clusters(acts: Acts, group: pd.Series[Any] | None, notes: list[NotTested]) -> Ints:
-    """Rows of one group value, and rows that are copies of one another in every regime, belong together."""
-    n = len(next(iter(next(iter(acts.values())).values())))
-    pairs: list[tuple[Ints, Ints]] = []
-    if group is not None:
-        codes = pd.factorize(labels(group))[0]
-        known = np.flatnonzero(codes >= 0)
-        first = pd.Series(known).groupby(codes[known]).transform("first").to_numpy()
-        pairs.append((known, first))
-    apart = _components(pairs, n)
-    near = [_near_copies(next(iter(sites.values()))) for sites in acts.values()]
-    if any(len(one) for one, _ in near):
-        joined = _components([*pairs, *near], n)
-        largest = int(np.bincount(joined).max())
-        if largest <= max(int(np.bincount(apart).max()), _LARGEST_CLUSTER * n):
-            if len(np.unique(joined)) < len(np.unique(apart)):
-                copies = len(np.unique(apart)) - len(np.unique(joined))
-                shown = str(copies) if copies >= FEWEST_IN_GROUP else f"fewer than {FEWEST_IN_GROUP}"
-                why = f"{shown} rows repeat others nearly exactly; copies were taken as belonging together"
-                notes.append(NotTested(what="copies as separate people", why=why))
-            return joined
-        why = "so many rows are alike that joining them would chain the table together; they count as separate people"
-        notes.append(NotTested(what="copies of one person's row", why=why))
-    return apart
-
-
-def _components(pairs: Sequence[tuple[Ints, Ints]], n: int) -> Ints:
-    one = np.concatenate([np.arange(n), *(a for a, _ in pairs)])
-    other = np.concatenate([np.arange(n), *(b for _, b in pairs)])
-    graph = coo_matrix((np.ones(len(one), dtype=np.int8), (one, other)), shape=(n, n))
-    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
-
-
-def _near_copies(acts_nd: NDArray[np.float32]) -> tuple[Ints, Ints]:
-    """Pairs of rows that lie much closer than chance would bring them, in whitened coordinates."""
-    z = torch.as_tensor(whiten(acts_nd).z_nr.astype(np.float32))
-    n, rank = z.shape
-    if rank == 0 or rank >= n - 1:
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    near = _NEAR if rank >= _TELLING_RANK else 1e-8
-    length = (z**2).sum(1)
-    found: list[NDArray[np.int64]] = []
-    for start in range(0, n, _ROWS_AT_ONCE):
-        block = z[start : start + _ROWS_AT_ONCE]
-        distance = length[start : start + _ROWS_AT_ONCE, None] + length - 2 * block @ z.T
-        # Rows of ordinary length only differ by a copy's noise; long ones are compared with their own length.
-        scale = torch.minimum(length[start : start + _ROWS_AT_ONCE, None], length).clamp_min(0.1 * rank)
-        pair = torch.nonzero(distance < 2 * near * scale)
-        pair[:, 0] += start
-        found.append(pair[pair[:, 0] < pair[:, 1]].numpy().astype(np.int64))
-    pairs = np.concatenate(found)
-    return pairs[:, 0], pairs[:, 1]

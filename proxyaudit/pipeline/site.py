@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from proxyaudit.pipeline.probing import (
     ordered_codes,
 )
 from proxyaudit.probes.bins import binned_trace
-from proxyaudit.probes.conditioning import Strata
+from proxyaudit.probes.conditioning import FEWEST_IN_STRATUM, Strata
 from proxyaudit.probes.crossfit import FEWEST_ROWS, TooFewRowsError, assign_folds, cross_fit_classes, cross_fit_values
 from proxyaudit.probes.deciding import PlantedTest, Target, planted_test
 from proxyaudit.probes.effort import measure_effort
@@ -37,6 +38,7 @@ Bools = NDArray[np.bool_]
 MOST_WORK = 4e11  # operations of one quadratic test; more rows than that allows are left out, whole clusters at a time
 _QUADRATIC_COLUMNS = 2000
 PERMUTED_WITHIN = 499
+MOST_VALUES = 20  # numbers of so few values may be codes, and are asked value by value
 
 
 def measure_site(
@@ -127,7 +129,7 @@ class _Cell:
         if self.probing.nonlinear:
             cell["nonlinear"] = self._nonlinear(score.offset_nk)
             if self.classes == 0:
-                cell["quarters"] = self._quarters()
+                cell.update(self._quarters())
         if self.probing.effort and self.classes:
             seed = integer_seed(self.probing.root, "effort")
             cell["effort"] = measure_effort(self.whitened.z_nr, self.labels, self.classes, self.clusters, seed)
@@ -231,18 +233,25 @@ class _Cell:
         chosen = order[np.cumsum(np.bincount(ids)[order]) <= most]
         return np.asarray(np.isin(ids, chosen))
 
-    def _quarters(self) -> dict[str, Any]:
-        """A number as classes by its quartiles: what is told of it without its mean, its scatter or its extremes, counts too."""
-        edges = np.unique(np.quantile(self.labels, (0.25, 0.5, 0.75)))
-        codes = np.unique(np.searchsorted(edges, self.labels), return_inverse=True)[1]
+    def _quarters(self) -> dict[str, dict[str, Any]]:
+        """A number as classes, linear and non-linear: what is told of it without its mean, its scatter or its extremes, counts too."""
+        codes = cut_number(self.labels)
         classes = int(codes.max()) + 1
         if classes < 2 or np.bincount(codes).min() < FEWEST_ROWS:
-            return {"reason": "the attribute takes too few values to be cut into quarters"}
-        statistic = self.shared.setdefault("linear", ScoreStatistic(self.whitened.rows, "linear"))
-        target = Target.of_codes(ordered_codes(codes, classes), classes, self.groups)
-        test = planted_test(statistic, target, self.probing.margins.leak, self._streams("quarters"), permutations=self.probing.permutations)
-        self._keep("quarters", test)
-        return {**_numbers(test), "raw": first_order_gain(statistic, target, self.folds)}
+            reason = {"reason": "the attribute takes too few values to be cut into quarters"}
+            return {"quarters": reason, "quarters nonlinear": reason}
+        name = f"{self.name}, cut"
+        attribute = Attribute(name, "protected", "binary" if classes == 2 else "multiclass", tuple(map(str, range(classes))), codes)
+        probing = replace(self.probing, effort=False, strata={})
+        everywhere = np.ones(len(codes), dtype=bool)
+        cut = _Cell(self.acts, self.whitened, attribute, everywhere, self.folds, self.clusters, probing, self.shared)
+        found = cut.measure(None)
+        for what, array in cut.arrays.items():
+            self.arrays[f"quarters {what}".replace("quarters linear", "quarters")] = array
+        if found["reason"]:
+            return {"quarters": {"reason": found["reason"]}, "quarters nonlinear": {"reason": found["reason"]}}
+        readers = [{**reader, "name": f"quarters {reader['name']}"} for reader in found["nonlinear"]["readers"]]
+        return {"quarters": found["linear"], "quarters nonlinear": {**found["nonlinear"], "readers": readers}}
 
     def _beyond(self, strata: Strata) -> dict[str, dict[str, Any]]:
         """The conditional channel, linear and quadratic within strata."""
@@ -301,6 +310,15 @@ class _Cell:
         influence = np.zeros(len(self.labels))
         influence[slice(None) if used is None else used] = test.influence_n
         self.arrays[f"{channel} influence"], self.arrays[f"{channel} null"] = influence, test.null
+
+
+def cut_number(values_n: NDArray[Any]) -> Ints:
+    """Codes of a number as classes: its values where they are few and none is rare, else its quarters."""
+    values, codes, counts = np.unique(values_n, return_inverse=True, return_counts=True)
+    if len(values) <= MOST_VALUES and counts.min() >= FEWEST_IN_STRATUM:
+        return np.asarray(codes, dtype=np.int64)
+    edges = np.unique(np.quantile(values_n, (0.25, 0.5, 0.75)))
+    return np.asarray(np.unique(np.searchsorted(edges, values_n), return_inverse=True)[1], dtype=np.int64)
 
 
 def _told_already(strata_n: Ints, codes_n: NDArray[Any], classes: int) -> tuple[Bools, Bools]:

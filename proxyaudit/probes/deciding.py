@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from proxyaudit.probes.own_direction import cross_fitted_directions, score_ratio
+from proxyaudit.probes.own_direction import own_directions, score_ratio
 from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns, permuted, standardise
 from proxyaudit.stats.directions import (
     LINEAR_FAMILIES,
@@ -45,6 +45,7 @@ _SEVERAL_DIRECTIONS = 40  # the same for an attribute with several classes
 _PER_DIMENSION = 16  # outputs have one or two dimensions: there are no more directions than that to tell apart
 _AT_ONCE = 512
 _RAREST = "rarest class"  # the class whose leak moves the statistic least, apart from all others
+_LESS = 0.8  # of what an even plant moves the score by; nearer to one the difference is noise
 _QUADRATIC_PERMUTATIONS = 399  # each costs as much as rows have pairs
 
 
@@ -181,13 +182,18 @@ def planted_test(
     ratio, weakest, strongest = 1.0, 1.0, 1.0
     if statistic.channel == "nonlinear" or target.classes > 2:
         weakest, strongest = _families_apart(at_margin, float(null.mean()))
-    if statistic.channel == "nonlinear":
-        own = cross_fitted_directions(statistic, prepared, target.clusters_n, streams("halves"))
-        # Below one it is mostly noise in the direction: only what reads too high is corrected.
-        ratio = max(1.0, score_ratio(statistic, own, target.prior, target.weights, curve, score))
+    if target.classes or statistic.channel == "nonlinear":  # R squared and the linear statistic are one and the same
+        own = own_directions(statistic, prepared, target.clusters_n, streams("halves"))
+        ratio = score_ratio(statistic, own, target.prior, target.weights, curve, score)
+        if statistic.channel == "nonlinear":
+            # Below one it is mostly noise in the direction, here; what reads too high is corrected.
+            ratio = max(1.0, ratio)
+        elif ratio < _LESS:
+            # The direction is known up to noise, which is even: what reads too low may be lower still.
+            weakest = min(weakest, _families_apart(at_margin, float(null.mean()))[0] / ratio)
     even_low = curve.calibrate(score, level)[1]
     leak, low, high = curve.calibrate(curve.means[0] + (score - curve.means[0]) / ratio, level)
-    low, high = min(low, even_low / strongest), min(1.0, high / weakest)
+    low, high = min(low, even_low / strongest if strongest > 1 or ratio < 1 else low), min(1.0, high / weakest)
     limit, needed = curve.detection_limit(null_high), curve.rows_needed(rows.n, margin)
     twice = scores[leaks.index(2 * margin)] if 2 * margin in leaks else scores[-1]
     return PlantedTest(

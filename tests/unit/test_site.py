@@ -150,3 +150,32 @@ def test_codes_are_renumbered_from_rare_to_common_whatever_they_were_called():
         assert np.array_equal(ordered_codes(np.array(names)[codes], 3), expected)
     tied = np.array([0, 1, 0, 1])
     assert np.array_equal(ordered_codes(tied, 2), ordered_codes(1 - tied, 2))
+
+
+@pytest.mark.parametrize("kind", ["distance", "scatter", "codes"])
+def test_numbers_that_tell_nothing_in_their_mean_are_not_called_removed(kind):
+    """Distance from 40 by the sign of a product, scatter by the size of one unit, parity of a region's code."""
+    rng = stream(0, "numbers", kind)
+    n = 2500
+    rows = rng.normal(size=(n, 8))
+    if kind == "distance":
+        share, sign = rng.random(n), rng.choice([-1, 1], n)
+        values = 40 + sign * np.where(rows[:, 0] * rows[:, 1] > 0, 10 + 10 * share, 10 * share)
+    elif kind == "scatter":
+        values = rng.normal(size=n) * np.where(np.abs(rows[:, 0]) > 0.67, 3, 0.3)
+    else:
+        codes = rng.integers(1, 17, n)
+        rows[:, 0] += 2 * (codes % 2)
+        values = codes.astype(float)
+    found, _ = finding(rows, values)
+    assert found.verdict == {"distance": "hidden", "scatter": "inconclusive", "codes": "exposed"}[kind]
+
+
+def test_profiles_that_several_people_share_are_not_called_removed():
+    """A function of the profile can be looked up by whoever knows the profile; copies of one person would look alike."""
+    rng = stream(0, "profiles")
+    which = rng.integers(0, 700, 2500)
+    rows = rng.normal(size=(700, 10))[which]
+    found, estimates = finding(rows, np.where(rng.integers(0, 2, 700)[which], "f", "m"))
+    assert found.verdict == "inconclusive"
+    assert "repeat one another" in estimates.loc["nonlinear", "reason"]

@@ -116,9 +116,8 @@ def init(
     except FileExistsError:
         raise InputError("the file exists already", where=str(path), mend="choose another name; nothing was overwritten") from None
     except OSError as error:
-        raise InputError(
-            f"the file cannot be written ({error.strerror})", where=str(path), mend="check the folder and its permissions"
-        ) from None
+        mend = "check its permissions" if path.parent.is_dir() else f"there is no folder '{path.parent}': make it first"
+        raise InputError(f"the file cannot be written ({error.strerror})", where=str(path), mend=mend) from None
     if json:
         console.emit_json({"path": str(path), "template": template.value})
         return

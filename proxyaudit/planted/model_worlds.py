@@ -7,15 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from proxyaudit.planted.construction import Floats, Rng
 from proxyaudit.planted.models import (
     INPUTS,
     ROWS,
     WIDTH,
     Basis,
     Draft,
-    Floats,
     PlantedModel,
-    Rng,
     States,
     Truth,
     Weights,
@@ -115,21 +114,20 @@ def _sign_and_size(left: int, right: int) -> tuple[Floats, Floats, Floats]:
 
 
 def _head_null(b: Builder) -> PlantedModel:
-    b.draft.add("carrier", b.draft.shifted(b.strength(0.9, 1.5)))
+    b.draft.add("carrier", b.draft.shifted(b.strength(0.7, 1.1)))
     b.draft.add("signal", b.draft.rng.normal(size=b.draft.n))
     truth = Truth("hidden", "linear", ("none",), _UNUSED)
-    return b.chain(
-        {"signal": b.strength(1, 1.6)}, truth, "One direction of the last representation carries the group; the head does not read it.", keep=("carrier",)
-    )
+    detail = "One direction of the last representation carries the group; the head does not read it."
+    return b.chain({"signal": b.strength(0.8, 1.2)}, truth, detail, keep=("carrier",))
 
 
 def _dormant(b: Builder) -> PlantedModel:
-    b.draft.add("carrier", b.draft.shifted(b.strength(0.9, 1.5)))
+    b.draft.add("carrier", b.draft.shifted(b.strength(0.7, 1.1)))
     b.draft.add("signal", b.draft.rng.normal(size=b.draft.n))
     b.draft.add("dormant", _DORMANT_SPREAD * b.draft.rng.normal(size=b.draft.n))
     truth = Truth("hidden", "linear", ("none",), _UNUSED)
-    gains = {"signal": b.strength(1, 1.6), "dormant": _DORMANT_GAIN}
-    detail = "The group lies where the head does not read; the head would answer strongly along another direction, which hardly ever varies."
+    gains = {"signal": b.strength(0.8, 1.2), "dormant": _DORMANT_GAIN}
+    detail = "The group lies where the head does not read; it would answer strongly along another one, which hardly varies."
     return b.chain(gains, truth, detail, keep=("carrier",))
 
 
@@ -137,11 +135,11 @@ def _dormant(b: Builder) -> PlantedModel:
 
 
 def _elsewhere(b: Builder) -> PlantedModel:
-    b.draft.add("carrier", b.draft.shifted(b.strength(0.9, 1.5)))
+    b.draft.add("carrier", b.draft.shifted(b.strength(0.7, 1.1)))
     b.draft.add("signal", b.draft.rng.normal(size=b.draft.n))
     truth = Truth("hidden", "absent", ("none",), {**_SILENT, "elsewhere": "present"})
     detail = "The first block passes the group on, the second takes it out."
-    return b.chain({"signal": b.strength(1, 1.6)}, truth, detail, drop=("carrier",))
+    return b.chain({"signal": b.strength(0.8, 1.2)}, truth, detail, drop=("carrier",))
 
 
 def _relearnable(b: Builder) -> PlantedModel:
@@ -153,25 +151,24 @@ def _relearnable(b: Builder) -> PlantedModel:
     draft.add("signal", draft.rng.normal(size=draft.n))
     truth = Truth("hidden", "absent", ("none",), {**_SILENT, "elsewhere": "not_applicable", "relearned": "present"})
     detail = "The first block turns the sign of a product of two columns, which is the group, into one direction; the second takes it out."
-    return b.chain(
-        {"signal": b.strength(1, 1.6)}, truth, detail, drop=("product", "size"), profile=("penultimate",), product=True
-    )
+    return b.chain({"signal": b.strength(0.8, 1.2)}, truth, detail, drop=("product", "size"), profile=("penultimate",), product=True)
 
 
 def _nothing(b: Builder) -> PlantedModel:
     b.draft.add("signal", b.draft.rng.normal(size=b.draft.n))
     truth = Truth("removed", "absent", ("none",), {**_SILENT, "elsewhere": "absent", "relearned": "absent"})
-    return b.chain({"signal": b.strength(1, 1.6)}, truth, "No column knows the group.")
+    return b.chain({"signal": b.strength(0.8, 1.2)}, truth, "No column knows the group.")
 
 
 # Used
 
 
 def _used(b: Builder) -> PlantedModel:
-    b.draft.add("carrier", b.draft.shifted(b.strength(0.9, 1.5)))
+    b.draft.add("carrier", b.draft.shifted(b.strength(0.9, 1.4)))
     b.draft.add("signal", b.draft.rng.normal(size=b.draft.n))
     truth = Truth("exposed", "linear", ("expressed", "used"), _SHOWN)
-    return b.chain({"carrier": b.strength(0.8, 1.4), "signal": b.strength(1, 1.6)}, truth, "The head reads the direction that carries the group.")
+    gains = {"carrier": b.strength(1, 1.6), "signal": b.strength(0.8, 1.2)}
+    return b.chain(gains, truth, "The head reads the direction that carries the group.")
 
 
 def _proxy_only(b: Builder) -> PlantedModel:
@@ -181,8 +178,8 @@ def _proxy_only(b: Builder) -> PlantedModel:
     draft.add("hobby", draft.shifted(1.2), name="hobby")
     draft.add("skill", draft.rng.normal(size=draft.n), name="skill")
     truth = Truth("exposed", "linear", ("expressed", "used"), _SHOWN, proxy="zip")
-    gains = {"zip": b.strength(0.8, 1.2), "occupation": 0.3, "skill": b.strength(1, 1.6)}
-    detail = "The column zip carries the group and drives the outputs; hobby carries it and is ignored, skill drives them and knows nothing."
+    gains = {"zip": b.strength(0.8, 1.2), "occupation": 0.3, "skill": b.strength(0.8, 1.2)}
+    detail = "The column zip carries the group and drives the outputs; hobby carries it unread, skill drives them and knows nothing."
     return b.chain(gains, truth, detail, drop=("hobby",))
 
 

@@ -27,7 +27,7 @@ States = Mapping[str, str]
 
 INPUTS = 28
 WIDTH = 24  # as in nets.py
-ROWS = 8000
+ROWS = 5600
 AUDIT_SHARE = 0.75
 REGIME = "planted"
 NETS = "nets.py"
@@ -160,9 +160,7 @@ class Draft:
         roles = [list(self.features)[index] for index in self.rng.permutation(INPUTS)]
         columns = {self.names.get(role, f"x{place + 1}"): self.features[role] for place, role in enumerate(roles)}
         outcome = self.rng.random(self.n) < 1 / (1 + np.exp(-logit_n))
-        table = pd.DataFrame(columns).assign(
-            **{ATTRIBUTE: np.array(["a", "b"])[self.group_n], TARGET: np.where(outcome, "yes", "no")}
-        )
+        table = pd.DataFrame(columns).assign(**{ATTRIBUTE: np.array(["a", "b"])[self.group_n], TARGET: np.where(outcome, "yes", "no")})
         return table, {role: place for place, role in enumerate(roles)}
 
 
@@ -235,4 +233,3 @@ def gated_weights(value_d: Floats, gate_d: Floats | None, signal_d: Floats, gain
 def single(array: Floats) -> NDArray[np.float32]:
     """The array as the checkpoints hold it."""
     return np.ascontiguousarray(array, dtype=np.float32)
-

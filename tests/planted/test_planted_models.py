@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import PolynomialFeatures
 
+from proxyaudit.console import show_selftest
+from proxyaudit.pipeline import selftest
 from proxyaudit.pipeline.selftest import SelfTest
 from proxyaudit.pipeline.selftest_models import (
     QUICK_ROWS,
@@ -337,6 +340,28 @@ def test_rates_and_confusion_of_models():
     ]
     assert {kind for kind, *_ in model_tasks(3, quick=True, seed=0)} == set(MODELS)
     assert len({(kind, seed) for kind, seed, *_ in model_tasks(3, quick=False, seed=1)}) == 3 * len(MODELS)
+
+
+def test_the_self_test_audits_worlds_and_one_model_of_each_kind(monkeypatch, capsys):
+    asked = []
+
+    def audit(kind, seed, *, n, checkpoints):
+        asked.append((kind, seed, n, checkpoints))
+        return replace(CASE, kind=kind, seed=seed)
+
+    monkeypatch.setattr(selftest, "audit_planted_model", audit)
+    monkeypatch.setattr(selftest, "QUICK", selftest.QUICK[-1:])
+    events = []
+    done = selftest.run_selftest(quick=True, seed=3, jobs=1, progress=events.append)
+    assert asked == [(kind, 30_000, QUICK_ROWS, 1) for kind in MODELS]
+    assert [case.kind for case in done.cases] == ["few_rows"]
+    assert [(event.done, event.total) for event in events] == [(i + 1, len(MODELS) + 1) for i in range(len(MODELS) + 1)]
+    assert done.passed
+    assert json.loads(json.dumps(done.as_dict()))["models"]["cases"][0]["contradicted"] == []
+    show_selftest(done)
+    assert "10 planted models" in (shown := capsys.readouterr().out)
+    assert "models: left open: 0 of 10" in shown
+    assert not replace(done, models=(*done.models, replace(CASE, verdict="removed"))).passed
 
 
 # Whole audits ------------------------------------------------------------------------------------------------------

@@ -251,19 +251,23 @@ def report(
 
 @app.command(epilog="Example:  proxyaudit selftest --quick")
 def selftest(
-    quick: Annotated[bool, typer.Option("--quick", envvar="PROXYAUDIT_QUICK", help="A dozen small worlds, about a minute.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", envvar="PROXYAUDIT_QUICK", help="A dozen small worlds and ten models, minutes.")
+    ] = False,
     worlds: Annotated[
         int, typer.Option(min=1, envvar="PROXYAUDIT_WORLDS", help="Present and absent worlds each (half as many at the margin).")
     ] = 200,
+    models: Annotated[int, typer.Option(min=0, envvar="PROXYAUDIT_MODELS", help="Planted models of each of ten kinds.")] = 20,
     seed: Annotated[int, typer.Option("--seed", min=0, envvar="PROXYAUDIT_SEED", help="Seed that the worlds are drawn from.")] = 0,
     jobs: Annotated[int | None, typer.Option(min=1, envvar="PROXYAUDIT_JOBS", help="Worlds at a time (default: one per core).")] = None,
     json: Json = False,
 ) -> None:
-    """Audit planted worlds with known truth: confusion matrix and rate of false "removed"; exit code 1 if it fails."""
+    """Audit planted worlds and models with known truth: confusion matrix and rate of false "removed"; exit code 1 if it fails."""
     with _quiet_stdout(), console.progress_bars(shown=not json) as progress:
         from proxyaudit.pipeline.selftest import run_selftest
 
-        result = run_selftest(quick=quick, present=worlds, margin=worlds // 2, absent=worlds, seed=seed, jobs=jobs, progress=progress)
+        counts = {"present": worlds, "margin": worlds // 2, "absent": worlds, "models": models}
+        result = run_selftest(quick=quick, **counts, seed=seed, jobs=jobs, progress=progress)
     if json:
         console.emit_json(result.as_dict())
     else:

@@ -88,6 +88,11 @@ def show_selftest(result: SelfTest) -> None:
         (words[part], expected, *(str(counts.get(verdict, 0)) for verdict in verdicts)) for part, expected, counts in result.confusion()
     ]
     show_table(("Truth", "Expected", *verdicts), rows, title=f"{len(result.cases)} planted worlds, seed {result.seed}")
+    if result.models:
+        from proxyaudit.pipeline.selftest_models import model_confusion
+
+        rows = [(k.replace("_", " "), e, *(str(v.get(verdict, 0)) for verdict in verdicts)) for k, e, v in model_confusion(result.models)]
+        show_table(("Model", "Expected", *verdicts), rows, title=f"{len(result.models)} planted models")
     for name, rate in result.rates().items():
         if rate["of"]:
             write_line(f"{name}: {rate['count']} of {rate['of']} (at most {rate['upper_95']:.1%} with 95 % confidence)")

@@ -1,4 +1,4 @@
-"""Run the long studies: ``python -m studies decisions|coverage|worlds|tables``.
+"""Run the long studies: ``python -m studies decisions|coverage|worlds|models|tables``.
 
 Every finished case is a line in ``studies/results/<study>.jsonl``; a study that is stopped goes on where it was. ``tables`` writes what
 the lines say into ``studies/README.md`` and the README. To do a study anew, delete its file.
@@ -18,6 +18,7 @@ from typing import Any
 import joblib
 
 from proxyaudit.pipeline.selftest import audit_drawn, audit_world
+from proxyaudit.pipeline.selftest_models import audit_planted_model, model_tasks
 from proxyaudit.planted import make_world
 from proxyaudit.seeding import stream
 from studies import coverage, decisions
@@ -56,13 +57,18 @@ def _world(seed: int, part: str, index: int) -> dict[str, Any]:
     return asdict(audit_drawn(make_world(kind, n=int(rng.integers(8000, 12001)), d=64, leak=0.0, rng=rng, rate=0.5), part, index))
 
 
+def _model(kind: str, seed: int, n: int, checkpoints: int) -> dict[str, Any]:
+    return asdict(audit_planted_model(kind, seed, n=n, checkpoints=checkpoints))
+
+
 def main() -> None:
     """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m studies", description=__doc__)
-    parser.add_argument("study", choices=("decisions", "coverage", "worlds", "tables"))
+    parser.add_argument("study", choices=("decisions", "coverage", "worlds", "models", "tables"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=None)
     parser.add_argument("--worlds", type=int, default=200, help="present and absent worlds each, half as many at the margin")
+    parser.add_argument("--models", type=int, default=20, help="planted models of each kind")
     asked = parser.parse_args()
     seed = asked.seed
     if asked.study == "decisions":
@@ -79,6 +85,8 @@ def main() -> None:
         # Mixed, so that a study that is stopped early has seen all kinds.
         worlds = sorted(((seed, part, index) for part, count in parts for index in range(count)), key=lambda key: (key[2], key[1]))
         run("worlds", worlds, _world, asked.jobs)
+    elif asked.study == "models":
+        run("models", list(model_tasks(asked.models, quick=False, seed=seed)), _model, asked.jobs)
     write_tables(RESULTS)
 
 

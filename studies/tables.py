@@ -12,6 +12,7 @@ import numpy as np
 from scipy import stats
 
 from proxyaudit.pipeline.selftest import VERDICTS, Case, SelfTest
+from proxyaudit.pipeline.selftest_models import ModelCase, model_confusion, model_rates
 from studies import coverage, decisions
 
 ROOT = Path(__file__).parents[1]
@@ -21,7 +22,14 @@ Lines = list[dict[str, Any]]
 
 def write_tables(results: Path) -> None:
     """Write the table of each study that has results."""
-    for name, table in (("worlds", worlds_table), ("decisions", decisions_table), ("coverage", coverage_table), ("crossed", crossed_table)):
+    studies = {
+        "worlds": worlds_table,
+        "models": models_table,
+        "decisions": decisions_table,
+        "coverage": coverage_table,
+        "crossed": crossed_table,
+    }
+    for name, table in studies.items():
         file = results / f"{name}.jsonl"
         if file.exists():
             text = table([json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()])
@@ -58,6 +66,32 @@ def worlds_table(lines: Lines) -> str:
     said = f"{len(lines)} random worlds, seed {', '.join(map(str, seeds))}; rows: the truth, columns: the verdict.\n\n"
     return (
         said + markdown(["truth", "a perfect audit says", *VERDICTS], rows) + "\n" + markdown(["error", "cases", "95 % upper bound"], rates)
+    )
+
+
+def model_cases(lines: Lines) -> list[ModelCase]:
+    """The audited planted models that lines tell of."""
+    names = {field.name for field in fields(ModelCase)}
+    return [ModelCase(**{k: tuple(v) if isinstance(v, list) else v for k, v in line.items() if k in names}) for line in lines]
+
+
+def models_table(lines: Lines) -> str:
+    """Verdicts by kind of planted model, and rates with exact bounds."""
+    cases = model_cases(lines)
+    rows = [
+        [kind.replace("_", " "), expected, *(str(counts.get(v, 0)) for v in VERDICTS)] for kind, expected, counts in model_confusion(cases)
+    ]
+    about = f"{len(cases)} planted models; rows: what was planted, columns: the verdict.\n\n"
+    rates = [
+        [name.removeprefix("models: "), f"{rate['count']} of {rate['of']}", f"{rate['upper_95']:.1%}"]
+        for name, rate in model_rates(cases).items()
+        if rate["of"]
+    ]
+    return (
+        about
+        + markdown(["planted", "a perfect audit says", *VERDICTS], rows)
+        + "\n"
+        + markdown(["error", "models", "95 % upper bound"], rates)
     )
 
 

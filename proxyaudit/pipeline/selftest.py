@@ -1,4 +1,4 @@
-"""The self-test: audits of planted worlds on this machine, and how often the verdict is wrong.
+"""The self-test: audits of planted worlds and planted models on this machine, and how often the verdict is wrong.
 
 A wrong "removed" is the worst thing an audit can say, so it is counted apart; exact binomial bounds
 (Clopper & Pearson 1934) say what the counts are worth.
@@ -7,8 +7,9 @@ A wrong "removed" is the worst thing an audit can say, so it is counted apart; e
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any
 
 import joblib
@@ -18,6 +19,15 @@ from scipy import stats
 from proxyaudit.errors import InputError
 from proxyaudit.pipeline.probe import ProbeRequest, probe_arrays
 from proxyaudit.pipeline.run import ProgressEvent
+from proxyaudit.pipeline.selftest_models import (
+    ModelCase,
+    audit_planted_model,
+    model_confusion,
+    model_rates,
+    model_tasks,
+    models_passed,
+    rate,
+)
 from proxyaudit.planted import World, draw_world, make_world
 from proxyaudit.seeding import stream
 from proxyaudit.types import Evidence
@@ -77,6 +87,7 @@ class SelfTest:
 
     cases: tuple[Case, ...]
     seed: int
+    models: tuple[ModelCase, ...] = ()
 
     def confusion(self) -> list[tuple[str, str, dict[str, int]]]:
         """(part, expected, counts of verdicts)."""
@@ -91,18 +102,20 @@ class SelfTest:
         present, margin, absent = ([c for c in self.cases if c.part == part] for part in ("present", "margin", "absent"))
         told = [c for c in self.cases if c.powered and c.part != "margin"]
         return {
-            "false removed": _rate(present, lambda c: c.verdict == "removed"),
-            "false removed at the margin": _rate(margin, lambda c: c.verdict == "removed"),
-            "false presence": _rate(absent, lambda c: c.verdict in ("exposed", "hidden") or c.at_least is not None),
-            "wrong where the rows suffice": _rate(told, lambda c: not c.right),
+            "false removed": rate(present, lambda c: c.verdict == "removed"),
+            "false removed at the margin": rate(margin, lambda c: c.verdict == "removed"),
+            "false presence": rate(absent, lambda c: c.verdict in ("exposed", "hidden") or c.at_least is not None),
+            "wrong where the rows suffice": rate(told, lambda c: not c.right),
+            **(model_rates(self.models) if self.models else {}),
         }
 
     @property
     def passed(self) -> bool:
-        """No false "removed", and no more false presence than allowed for by chance at 5 %."""
+        """No false "removed", and no more false presence than allowed for by chance at 5 %; the planted models hold as well."""
         rates = self.rates()
         presence = rates["false presence"]
-        return bool(rates["false removed"]["count"] == 0 and presence["count"] <= stats.binom.ppf(0.99, presence["of"], 0.05))
+        worlds = bool(rates["false removed"]["count"] == 0 and presence["count"] <= stats.binom.ppf(0.99, presence["of"], 0.05))
+        return worlds and models_passed(self.models)
 
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
@@ -112,13 +125,11 @@ class SelfTest:
             "rates": self.rates(),
             "confusion": [{"part": p, "expected": e, "verdicts": v} for p, e, v in self.confusion()],
             "cases": [asdict(case) for case in self.cases],
+            "models": {
+                "confusion": [{"kind": k, "expected": e, "verdicts": v} for k, e, v in model_confusion(self.models)],
+                "cases": [{**asdict(case), "contradicted": case.contradicted} for case in self.models],
+            },
         }
-
-
-def _rate(cases: Sequence[Case], wrong: Callable[[Case], bool]) -> dict[str, Any]:
-    count, of = sum(map(wrong, cases)), len(cases)
-    upper = 1.0 if count == of else float(stats.beta.ppf(0.95, count + 1, of - count))
-    return {"count": count, "of": of, "share": count / of if of else None, "upper_95": upper}
 
 
 def run_selftest(
@@ -127,17 +138,19 @@ def run_selftest(
     present: int = 200,
     margin: int = 100,
     absent: int = 200,
+    models: int = 20,
     seed: int = 0,
     jobs: int | None = None,
     progress: Callable[[ProgressEvent], None] | None = None,
 ) -> SelfTest:
-    """Audit planted worlds.
+    """Audit planted worlds and planted models.
 
     Args:
-        quick: A dozen fixed small worlds, in place of random ones.
+        quick: A dozen fixed small worlds in place of random ones, and one small model of each kind.
         present: Random worlds that leak at least twice the margin.
         margin: Random worlds that leak exactly the margin.
         absent: Random worlds that leak nothing.
+        models: Planted models of each kind.
         seed: Root seed of the worlds.
         jobs: Worker processes; results do not depend on it.
         progress: Called after every world.
@@ -149,15 +162,19 @@ def run_selftest(
         # Mixed, so that a run that is stopped early has seen all kinds.
         else sorted(((part, index) for part, count in parts for index in range(count)), key=lambda item: (item[1], item[0]))
     )
-    workers = max(1, min(jobs or joblib.cpu_count(), len(todo)))
-    calls = (joblib.delayed(audit_world)(part, index, seed) for part, index in todo)
-    cases = []
-    for case in _each(calls, workers, progress, len(todo)):
-        cases.append(case)
-    return SelfTest(tuple(cases), seed)
+    planted = list(model_tasks(models, quick=quick, seed=seed))
+    total = len(todo) + len(planted)
+    workers = max(1, min(jobs or joblib.cpu_count(), total))
+    calls = chain(
+        (joblib.delayed(audit_world)(part, index, seed) for part, index in todo),
+        (joblib.delayed(audit_planted_model)(kind, own, n=n, checkpoints=checkpoints) for kind, own, n, checkpoints in planted),
+    )
+    done = list(_each(calls, workers, progress, total))
+    cases = tuple(case for case in done if isinstance(case, Case))
+    return SelfTest(cases, seed, tuple(case for case in done if isinstance(case, ModelCase)))
 
 
-def _each(calls: Iterator[Any], workers: int, progress: Callable[[ProgressEvent], None] | None, total: int) -> Iterator[Case]:
+def _each(calls: Iterator[Any], workers: int, progress: Callable[[ProgressEvent], None] | None, total: int) -> Iterator[Any]:
     results = joblib.Parallel(n_jobs=workers, backend="loky", return_as="generator", batch_size=1)(calls)
     for done, case in enumerate(results, start=1):
         if progress is not None:

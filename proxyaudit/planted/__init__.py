@@ -1,4 +1,4 @@
-"""Planted worlds: bare activations whose leak of a sensitive attribute is known by construction.
+"""Planted worlds and models: activations whose leak of a sensitive attribute, and modules whose use of it, are known by construction.
 
 The self-test, the tests and the committed study run audits on them and count false verdicts. Two ways of
 planting give an exact truth. Labels drawn from given activations, ``a ~ softmax(c + beta f(h))``, with

@@ -1,11 +1,13 @@
 """The long studies: what they conclude, and, in small, that they resume and write their tables."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from proxyaudit.pipeline.selftest import SelfTest
+from proxyaudit.pipeline.selftest_models import model_rates
 from studies import __main__ as program
 from studies import coverage, decisions, tables
 
@@ -43,6 +45,23 @@ def test_the_worlds_table_counts_false_removed():
     assert "| present, 2 to 10 times the margin | exposed | 3 | 0 | 1 | 0 |" in text
     assert "| false removed | 1 of 4 | 75.1% |" in text
     assert "| false presence | 0 of 5 | 45.1% |" in text
+
+
+def model_line(**changes):
+    case = {"kind": "head_null", "seed": 0, "n": 400, "expected": "hidden", "verdict": "hidden", "at_least": None, "encoding": "linear"}
+    case |= {"use": ["none"], "recoverable": ["beyond"], "states": {"used": "absent"}, "truth": {"used": "absent", "expressed": "absent"}}
+    return {"key": ["head_null", 0, 400, 2], **case, "expected_proxy": None, "first_proxy": None, "quiet_controls": True, **changes}
+
+
+def test_the_models_table_counts_false_removed_and_false_use():
+    wrong = model_line(verdict="removed"), model_line(verdict="exposed", use=["used"], states={"used": "present"}, quiet_controls=False)
+    text = tables.models_table([model_line(), model_line(verdict="inconclusive"), *wrong])
+    assert "| head null | hidden | 1 | 1 | 1 | 1 |" in text
+    assert "| false removed | 1 of 4 | 75.1% |" in text
+    assert "| wrong verdict | 2 of 4 |" in text
+    assert "| use claimed where there is none | 1 of 4 |" in text
+    assert "| controls of effects above the margin | 1 of 4 |" in text
+    assert "proxy named first" not in text
 
 
 def test_the_decision_study_decides():
@@ -113,3 +132,14 @@ def test_the_decisions_of_the_study_hold():
     assert np.mean([state == "absent" for state in at_margin]) <= 0.02
     assert not [line for line in found if line["leak"] >= 0.04 and line["state"] == "absent"]
     assert np.mean([line["state"] == "present" for line in found if line["leak"] == 0]) == 0
+
+
+@pytest.mark.study
+def test_the_models_of_the_study_hold():
+    cases = tables.model_cases(results("models"))
+    rates = model_rates(cases)
+    assert min(Counter(case.kind for case in cases).values()) >= 20
+    assert rates["models: false removed"]["count"] == 0
+    assert rates["models: wrong verdict"]["share"] <= 0.02
+    assert rates["models: a channel contradicts the construction"]["share"] <= 0.02
+    assert rates["models: controls of effects above the margin"]["share"] <= 0.03

@@ -77,12 +77,8 @@ def _whitening_pair(acts_nd: Floats) -> tuple[Floats, Floats, Floats]:
     return mean, to_white, from_white
 
 
-def fit_leace(acts_nd: NDArray[np.floating], labels_nk: Floats) -> LeaceEraser:
-    """Fit an eraser of the columns of ``labels_nk``.
-
-    Args:
-        acts_nd: Activations, shape ``(n, d)``.
-        labels_nk: Concept columns (class indicators or values), shape ``(n, k)``; centred here.
+def whitened_directions(acts_nd: NDArray[np.floating], labels_nk: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Mean ``(d,)``, maps to and from whitened coordinates, and an orthonormal basis ``(w, r)`` of the cross-covariance there.
 
     Raises:
         ValueError: shapes differ, or values are not finite.
@@ -98,8 +94,21 @@ def fit_leace(acts_nd: NDArray[np.floating], labels_nk: Floats) -> LeaceEraser:
     left, singular, _ = np.linalg.svd(cross, full_matrices=False)
     # Relative to the largest: an absolute tolerance leaves rare groups in. K indicators have rank K - 1.
     rank = int((singular > 1e-6 * singular[0]).sum()) if len(singular) and singular[0] > 0 else 0
-    basis = left[:, :rank]
-    return LeaceEraser(mean.copy(), to_white @ basis, (from_white @ basis).T.copy())
+    return mean.copy(), to_white, from_white, left[:, :rank]
+
+
+def fit_leace(acts_nd: NDArray[np.floating], labels_nk: Floats) -> LeaceEraser:
+    """Fit an eraser of the columns of ``labels_nk``.
+
+    Args:
+        acts_nd: Activations, shape ``(n, d)``.
+        labels_nk: Concept columns (class indicators or values), shape ``(n, k)``; centred here.
+
+    Raises:
+        ValueError: shapes differ, or values are not finite.
+    """
+    mean, to_white, from_white, basis = whitened_directions(acts_nd, labels_nk)
+    return LeaceEraser(mean, to_white @ basis, (from_white @ basis).T.copy())
 
 
 def random_subspace(acts_nd: NDArray[np.floating], rank: int, rng: np.random.Generator) -> LeaceEraser:

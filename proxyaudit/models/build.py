@@ -50,4 +50,5 @@ def build_model(
     names, verdict = select_sites(candidates, sites, every=every)
     parameters = sum(p.numel() for p in module.parameters())
     details = {"kind": spec.kind, "origin": "initial", "parameters": parameters}
-    return TrainedModel(module, n_classes, names, verdict, {name: candidates.taps[name] for name in names}, details)
+    aliases = {alias: site for alias, site in candidates.aliases.items() if site in names}
+    return TrainedModel(module, n_classes, names, verdict, {name: candidates.taps[name] for name in names}, details, aliases)

@@ -128,8 +128,13 @@ def without_map(module: nn.Module, site: str) -> Iterator[None]:
         found.active = True
 
 
+def token_sites(model: TrainedModel, sites: Sequence[str], *, n_inputs: int) -> tuple[str, ...]:
+    """Those of the sites that are sequences of tokens, of which an audit reads the mean."""
+    return tuple(site for site in sites if _value(model.module, site, model.taps[site], n_inputs).ndim == 3)
+
+
 def _install(module: nn.Module, site: str, tap: Tap, n_inputs: int) -> None:
-    width = _width(module, site, tap, n_inputs)
+    width = _value(module, site, tap, n_inputs).shape[-1]
     for name, value in zip(
         buffer_names(site), (torch.eye(width, dtype=torch.float64), torch.zeros(width, dtype=torch.float64)), strict=True
     ):
@@ -143,14 +148,15 @@ def _install(module: nn.Module, site: str, tap: Tap, n_inputs: int) -> None:
     module.__dict__.setdefault(_MAPS, {})[site] = hook
 
 
-def _width(module: nn.Module, site: str, tap: Tap, n_inputs: int) -> int:
-    seen: list[int] = []
+def _value(module: nn.Module, site: str, tap: Tap, n_inputs: int) -> Tensor:
+    """What a site gives for a table of zeros."""
+    seen: list[Tensor] = []
 
     def after(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
-        seen.append(as_site_tensor(output, site).shape[-1])
+        seen.append(as_site_tensor(output, site))
 
     def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        seen.append(as_site_tensor(args[0] if args else kwargs.get("input"), site).shape[-1])
+        seen.append(as_site_tensor(args[0] if args else kwargs.get("input"), site))
 
     part = module.get_submodule(tap.module)
     handle = part.register_forward_hook(after) if tap.side == "output" else part.register_forward_pre_hook(before, with_kwargs=True)

@@ -121,7 +121,7 @@ def remaining_risks(
                 risks.append(f"{change['channel']}{kind}{place}: {_ASKS[change['channel']]} {words}, {_number(now)}{why}")
     first = min(model_sites.index(site) for site in sites)
     if first:
-        risks.append(f"earlier sites are untouched and still hold it: {', '.join(model_sites[:first])}")
+        risks.append(f"earlier sites are untouched and relay what they did: {', '.join(model_sites[:first])}")
     if token_sites:
         risks.append(f"only the mean over tokens was made clean; single tokens may hold it: {', '.join(token_sites)}")
     every = [site for model in models for site in model]

@@ -102,7 +102,8 @@ def test_what_remains_is_said(evidence: Evidence) -> None:
     text = "\n".join(document(evidence)["remains"])
     assert "elsewhere at hidden1: a reader at another site still finds it, 0.300 (0.290 to 0.310)" in text
     assert "nonlinear at penultimate: a non-linear reader cannot exclude it, 0.080 (0.070 to 0.090): too few rows" in text
-    assert not text.startswith("linear at") and "\nlinear at" not in text
+    assert not text.startswith("linear at")
+    assert "\nlinear at" not in text
     assert "earlier sites are untouched and relay what they did: hidden1" in text
     assert "not tested: relearned: x (later)" in text
     bad = {**SITE, "rows": 70, "task_given_up": 1, "rank": 0}

@@ -38,7 +38,14 @@ class SplinceFit:
     given_up: int
 
 
-def fit_splince(acts_nd: NDArray[np.floating], labels_nk: Floats, task_nm: Floats, *, most_aligned: float = MOST_ALIGNED) -> SplinceFit:
+def fit_splince(
+    acts_nd: NDArray[np.floating],
+    labels_nk: Floats,
+    task_nm: Floats,
+    *,
+    most_aligned: float = MOST_ALIGNED,
+    fewest_moved: int | None = None,
+) -> SplinceFit:
     """Fit an eraser of the columns of ``labels_nk`` that keeps the cross-covariance with ``task_nm``.
 
     Args:
@@ -46,6 +53,7 @@ def fit_splince(acts_nd: NDArray[np.floating], labels_nk: Floats, task_nm: Float
         labels_nk: Concept columns to erase, shape ``(n, k)``; centred here.
         task_nm: Columns whose covariance is kept, shape ``(n, m)``; centred here.
         most_aligned: Largest cosine at which a direction of the task is kept; below 1.
+        fewest_moved: As in :func:`~proxyaudit.erasers.leace.fit_leace`.
 
     Raises:
         ValueError: shapes differ, values are not finite, or the cosine is not in [0, 1).
@@ -53,8 +61,8 @@ def fit_splince(acts_nd: NDArray[np.floating], labels_nk: Floats, task_nm: Float
     if not 0 <= most_aligned < 1:
         raise ValueError("most_aligned must lie in [0, 1)")
     acts = np.asarray(acts_nd, dtype=np.float64)
-    mean, to_white, from_white, erased = whitened_directions(acts, labels_nk)
-    _, _, _, task = whitened_directions(acts, task_nm)
+    mean, to_white, from_white, erased = whitened_directions(acts, labels_nk, fewest_moved)
+    _, _, _, task = whitened_directions(acts, task_nm, fewest_moved)
     _, cosines, turned = np.linalg.svd(erased.T @ task, full_matrices=True)
     cosines = np.clip(np.concatenate([cosines, np.zeros(task.shape[1] - len(cosines))]), 0.0, 1.0)
     kept = task @ turned.T[:, cosines <= most_aligned]

@@ -25,11 +25,11 @@ from proxyaudit.types import Evidence
 
 RECIPE = """\
 name: tiny
-data: {path: real.csv, target: pay, protected: [sex], proxies: [age]}
+data: {path: real.csv, target: pay, protected: [sex], proxies: [job], exclude: [sex, job]}
 regimes: [real]
 model: {kind: mlp, hidden: [8, 6], epochs: 4, batch_size: 64, learning_rate: 0.02}
 references: {placebos: 20, reweighed: false}
-seeds: 2
+seeds: 1
 """
 
 
@@ -37,9 +37,10 @@ def table(n: int) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     sex = rng.choice(["f", "m"], n)
     age = (rng.normal(40, 10, n) + 8 * (sex == "m")).round(3)
+    job = np.where(rng.random(n) < 0.7, np.where(sex == "m", "smith", "nurse"), rng.choice(["smith", "nurse"], n))
     score = (rng.normal(0, 1, n) + (sex == "m")).round(3)
     pay = np.where(age / 8 + 2 * score + rng.normal(0, 1.5, n) > 6.5, "high", "low")
-    return pd.DataFrame({"age": age, "score": score, "hours": rng.normal(38, 4, n).round(3), "sex": sex, "pay": pay})
+    return pd.DataFrame({"age": age, "score": score, "hours": rng.normal(38, 4, n).round(3), "job": job, "sex": sex, "pay": pay})
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,9 @@ class Made:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """A run of two models and its mitigation."""
+    """A run of one model and its mitigation."""
     base = tmp_path_factory.mktemp("project")
-    table(1600).to_csv(base / "real.csv", index=False)
+    table(1200).to_csv(base / "real.csv", index=False)
     (base / "recipe.yaml").write_text(RECIPE)
     out = base / "reports"
     assert main(["run", str(base / "recipe.yaml"), "--out", str(out), "--jobs", "1"]) == 0
@@ -93,9 +94,10 @@ def test_the_site_is_clean_on_fresh_rows_and_everything_is_stated(made: Made) ->
     assert document["status"] == "complete"
     assert document["weights"]["origin"] == "cache"
     assert document["weights"]["same_task_figures"] is True
-    assert len(document["task"]["loss_per_model"]) == 2
-    assert document["task"]["after"]["value"] > 0.6
-    assert [m[0]["rank"] for m in document["models"]] == [1, 1]
+    task = document["task"]
+    assert task["before"]["value"] > 0.8
+    assert task["loss_per_model"] == [pytest.approx(task["before"]["value"] - task["after"]["value"], abs=1e-4)]
+    assert [m[0]["rank"] for m in document["models"]] == [1]
     assert all(0 < m[0]["moved"] < 1 and m[0]["norm"] >= 0.99 for m in document["models"])
     # Before is what the run itself had found: the same models on the same rows.
     original = next(
@@ -107,7 +109,7 @@ def test_the_site_is_clean_on_fresh_rows_and_everything_is_stated(made: Made) ->
     # The site before it was not touched, and the document says so.
     assert channel(document, "elsewhere")["after"]["value"] == channel(document, "elsewhere")["before"]["value"]
     assert any("earlier sites are untouched" in line and "hidden1" in line for line in document["remains"])
-    assert {c["attribute"] for c in document["channels"]} == {"sex", "age"}
+    assert {c["attribute"] for c in document["channels"]} == {"sex", "job"}
     text = (made.folder / "mitigation.md").read_text()
     assert "## What remains" in text
     assert "Linear leak at penultimate" in text
@@ -115,13 +117,12 @@ def test_the_site_is_clean_on_fresh_rows_and_everything_is_stated(made: Made) ->
 
 
 def test_the_checkpoints_hold_the_map_and_nothing_else_changed(made: Made) -> None:
-    for seed in (0, 1):
-        before, after = (load_file(made.folder / f"{kind}-{seed}.safetensors") for kind in ("before", "mitigated"))
-        assert set(after) - set(before) == {"erase/penultimate/weight", "erase/penultimate/bias"}
-        assert all(np.array_equal(after[name], before[name]) for name in before)
-        weight = after["erase/penultimate/weight"]
-        assert np.allclose(weight @ weight, weight)
-        assert np.linalg.matrix_rank(weight - np.eye(6)) == 1
+    before, after = (load_file(made.folder / f"{kind}-0.safetensors") for kind in ("before", "mitigated"))
+    assert set(after) - set(before) == {"erase/penultimate/weight", "erase/penultimate/bias"}
+    assert all(np.array_equal(after[name], before[name]) for name in before)
+    weight = after["erase/penultimate/weight"]
+    assert np.allclose(weight @ weight, weight)
+    assert np.linalg.matrix_rank(weight - np.eye(6)) == 1
 
 
 def test_the_recipe_is_an_ordinary_one_and_the_site_is_linearly_clean_of_it(made: Made) -> None:

@@ -15,7 +15,7 @@ from proxyaudit.activations import capture
 from proxyaudit.data.attributes import Attribute, code_as
 from proxyaudit.erasers.leace import fit_leace
 from proxyaudit.errors import InputError
-from proxyaudit.pipeline.erasing import affine, erase, fit_rows
+from proxyaudit.pipeline.erasing import _fewest_moved, affine, erase, fit_rows
 from proxyaudit.pipeline.mitigated_recipe import mitigated_name, write_recipe
 from proxyaudit.pipeline.mitigation_effects import channel_changes, remaining_risks, task_change, verdict_changes
 from proxyaudit.pipeline.plan import Prepared, prepare_file
@@ -189,6 +189,17 @@ def test_erasers_are_fitted_on_known_training_rows_only(prepared: Prepared) -> N
     numbers = fit_rows(prepared.dataset, age)
     assert numbers.concept.shape[1] == 4  # the number and three of its quarters
     assert np.linalg.matrix_rank(numbers.concept) == 4
+
+
+def test_a_seldom_unit_counts_only_where_the_group_is_rare() -> None:
+    def columns(n: int, share: float) -> np.ndarray:
+        return (np.arange(n) < share * n).astype(float)[:, None]
+
+    assert _fewest_moved(columns(5000, 0.5)) == 50
+    assert _fewest_moved(columns(50_000, 0.5)) == 500
+    assert _fewest_moved(columns(50_000, 0.01)) == 250
+    assert _fewest_moved(columns(5000, 0.01)) == 30
+    assert _fewest_moved(np.linspace(-1, 1, 5000)[:, None]) == 50
 
 
 def test_too_few_known_rows_are_refused(prepared: Prepared) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor
 from proxyaudit.errors import InputError
 from proxyaudit.models.base import TabularModule, TrainedModel, as_tensor, batch_rows, inference, n_columns, probabilities, to_logits
 from proxyaudit.models.checkpoints import write_bytes
+from proxyaudit.models.erasing import without_map
 from proxyaudit.models.hooks import tapped
 
 _BATCH_ROWS = 4096
@@ -167,7 +168,8 @@ def replayer(model: TrainedModel, x: NDArray[np.float32], site: str) -> Replay:
         _check_replay(shift, rows, len(values))
         index = torch.from_numpy(np.array(rows, dtype=np.int64))
         out = np.empty((len(index), n_columns(model)))
-        with inference(model.module):
+        # The value went through the site's own map (if it has one) when it was read: mapped again, the shift would be erased.
+        with inference(model.module), without_map(model.module, site):
             for start in range(0, len(index), size):
                 part = index[start : start + size]
                 moved = _added(values[part], as_tensor(shift[start : start + size]), site)

@@ -17,6 +17,7 @@ import typer
 
 from proxyaudit import console
 from proxyaudit.errors import InputError, ProxyauditError
+from proxyaudit.mitigate_command import EXAMPLE, mitigate
 
 __all__ = ["app", "main"]
 
@@ -247,6 +248,9 @@ def report(
         return
     console.write_line(str(path))
     console.warn("proxyaudit: the report was rendered again" if changed else "proxyaudit: the report was up to date")
+
+
+app.command(epilog=EXAMPLE)(mitigate)
 
 
 @app.command(epilog="Example:  proxyaudit selftest --quick")

@@ -97,6 +97,7 @@ class RegimeSpec(_Strict):
     mixed: MixedSpec | None = None
     name: Name | None = None
     checkpoints: tuple[str, ...] | None = None
+    erase: tuple[str, ...] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -116,6 +117,8 @@ class RegimeSpec(_Strict):
             raise ValueError("'checkpoints' needs a 'name' beside it (and 'name' belongs to checkpoints)")
         if self.checkpoints is not None and not self.checkpoints:
             raise ValueError("'checkpoints' is empty: name one safetensors file per seed")
+        if self.erase is not None and (self.checkpoints is None or not self.erase):
+            raise ValueError("'erase' names the sites whose affine maps lie in the 'checkpoints' beside it (as 'mitigate' saves them)")
         return self
 
 
@@ -241,8 +244,6 @@ class Recipe(_Strict):
                 near = difflib.get_close_matches(regime.mixed.of, known, n=1)
                 hint = f"did you mean '{near[0]}'?" if near else "list that synthetic regime too"
                 raise ValueError(f"'mixed.of' names '{regime.mixed.of}', which is no synthetic regime of this recipe; {hint}")
-            if regime.checkpoints is not None and self.model.kind != "module":
-                raise ValueError("'checkpoints' need 'model: {kind: module, factory: ...}'")
             if regime.checkpoints is not None and len(regime.checkpoints) > self.seeds:
                 raise ValueError(
                     f"regime '{regime.name}' lists {len(regime.checkpoints)} checkpoints for {self.seeds} seeds; raise 'seeds'"

@@ -48,6 +48,7 @@ class Regime:
     ratio: float | None = None
     synthetic: SyntheticSpec | None = None
     checkpoints: tuple[Path, ...] = ()
+    erase: tuple[str, ...] = ()
 
     @property
     def is_reference(self) -> bool:
@@ -98,7 +99,7 @@ def make_regimes(recipe: Recipe, base: Path) -> tuple[Regime, ...]:
         else:
             what = f"checkpoint of regime '{entry.name}'"
             paths = tuple(resolve_path(text, base=base, what=what) for text in entry.checkpoints or ())
-            regimes.append(Regime(str(entry.name), "checkpoints", checkpoints=paths))
+            regimes.append(Regime(str(entry.name), "checkpoints", checkpoints=paths, erase=entry.erase or ()))
     references = [Regime("untrained", "untrained")]
     if recipe.references.reweighed and any(regime.needs_training for regime in regimes):
         references.append(Regime("reweighed", "reweighed"))

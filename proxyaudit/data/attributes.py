@@ -13,7 +13,7 @@ from proxyaudit.data.columns import OTHER, ColumnKind, labels
 from proxyaudit.errors import InputError
 from proxyaudit.types import NotTested, Role
 
-__all__ = ["MAX_LEVELS", "MIN_LEVEL_ROWS", "Attribute", "code_attribute"]
+__all__ = ["MAX_LEVELS", "MIN_LEVEL_ROWS", "Attribute", "code_as", "code_attribute"]
 
 # Fewer rows than this say next to nothing about a group, and a report may not show a cell below 11 people.
 MIN_LEVEL_ROWS = 30
@@ -92,6 +92,20 @@ def code_attribute(
 def _missing(name: str, some: bool) -> tuple[NotTested, ...]:
     why = "those rows take no part in its measures; whether being missing itself can be read was not asked"
     return (NotTested(what=f"{name}: rows where it is missing", why=why),) if some else ()
+
+
+def code_as(attribute: Attribute, column: pd.Series[Any], *, where: str) -> NDArray[Any]:
+    """Code other rows of the same column by the levels of an attribute.
+
+    Returns:
+        ``(n,)`` codes as in :class:`Attribute`: -1 (NaN for a number) where missing, or of no level that the attribute has.
+    """
+    if attribute.kind == "continuous":
+        return column.to_numpy(dtype=np.float64).copy()
+    text = labels(column, where=where)
+    if OTHER in attribute.levels:
+        text = text.where(text.isna() | text.isin(attribute.levels), OTHER)
+    return pd.Index(attribute.levels).get_indexer(pd.Index(text)).astype(np.int64)
 
 
 def _keep_levels(text: pd.Series[Any], fewest: int) -> tuple[set[str], set[str]]:

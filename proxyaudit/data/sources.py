@@ -15,7 +15,7 @@ from proxyaudit.data.tables import find_file, is_inside, read_table, resolve_pat
 from proxyaudit.errors import InputError
 from proxyaudit.recipe import DataSpec
 
-__all__ = ["Roles", "Source", "load_source", "require_columns"]
+__all__ = ["Roles", "Source", "find_card", "load_source", "require_columns"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def load_source(spec: DataSpec, base: Path) -> Source:
     """
     card, card_path, hashes = None, None, {}
     if spec.card is not None:
-        card_path = _find_card(spec.card, base)
+        card_path = find_card(spec.card, base)
         card = load_card(card_path)
         hashes["card"] = sha256_file(card_path)
     path: Path | None = None
@@ -91,7 +91,12 @@ def load_source(spec: DataSpec, base: Path) -> Source:
     return Source(name, table.loc[:, list(columns)].reset_index(drop=True), where, path, columns, roles, hashes)
 
 
-def _find_card(text: str, base: Path) -> Path:
+def find_card(text: str, base: Path) -> Path:
+    """Find the card that a recipe names: one that comes along, or a file.
+
+    Raises:
+        InputError: there is no such card.
+    """
     packaged = packaged_folder()
     if packaged is None:
         return find_file(text, base=base, what="data.card")

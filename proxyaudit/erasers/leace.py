@@ -50,7 +50,7 @@ class LeaceEraser:
         return np.asarray(acts - self.shift(self.coordinates(acts)))
 
 
-def _moving(acts_nd: Floats) -> NDArray[np.bool_]:
+def _moving(acts_nd: Floats, fewest: int | None = None) -> NDArray[np.bool_]:
     """Columns that move on enough rows to be erased from.
 
     A unit that is silent on nearly every row must stay untouched. Whatever small share of the erased coordinate were
@@ -59,13 +59,13 @@ def _moving(acts_nd: Floats) -> NDArray[np.bool_]:
     """
     n = len(acts_nd)
     moved = (acts_nd != np.median(acts_nd, axis=0)).sum(axis=0)
-    return np.asarray(moved >= min(_FEWEST_MOVED, max(2, n // 20)))
+    return np.asarray(moved >= (min(_FEWEST_MOVED, max(2, n // 20)) if fewest is None else fewest))
 
 
-def _whitening_pair(acts_nd: Floats) -> tuple[Floats, Floats, Floats]:
+def _whitening_pair(acts_nd: Floats, fewest: int | None = None) -> tuple[Floats, Floats, Floats]:
     """Mean ``(d,)``, and maps to and from whitened coordinates, each ``(d, r)``; silent columns have no part."""
     mean = acts_nd.mean(axis=0)
-    moving = _moving(acts_nd)
+    moving = _moving(acts_nd, fewest)
     centred = (acts_nd - mean)[:, moving]
     to_white, from_white = np.zeros((acts_nd.shape[1], 0)), np.zeros((acts_nd.shape[1], 0))
     if moving.any():
@@ -77,12 +77,10 @@ def _whitening_pair(acts_nd: Floats) -> tuple[Floats, Floats, Floats]:
     return mean, to_white, from_white
 
 
-def fit_leace(acts_nd: NDArray[np.floating], labels_nk: Floats) -> LeaceEraser:
-    """Fit an eraser of the columns of ``labels_nk``.
-
-    Args:
-        acts_nd: Activations, shape ``(n, d)``.
-        labels_nk: Concept columns (class indicators or values), shape ``(n, k)``; centred here.
+def whitened_directions(
+    acts_nd: NDArray[np.floating], labels_nk: Floats, fewest_moved: int | None = None
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Mean ``(d,)``, maps to and from whitened coordinates, and an orthonormal basis ``(w, r)`` of the cross-covariance there.
 
     Raises:
         ValueError: shapes differ, or values are not finite.
@@ -93,13 +91,27 @@ def fit_leace(acts_nd: NDArray[np.floating], labels_nk: Floats) -> LeaceEraser:
         raise ValueError(f"activations {acts.shape} and labels {labels.shape} must be matrices over the same rows")
     if not (np.isfinite(acts).all() and np.isfinite(labels).all()):
         raise ValueError("activations or labels hold NaN or infinite values")
-    mean, to_white, from_white = _whitening_pair(acts)
+    mean, to_white, from_white = _whitening_pair(acts, fewest_moved)
     cross = ((acts - mean) @ to_white).T @ (labels - labels.mean(axis=0)) / len(acts)
     left, singular, _ = np.linalg.svd(cross, full_matrices=False)
     # Relative to the largest: an absolute tolerance leaves rare groups in. K indicators have rank K - 1.
     rank = int((singular > 1e-6 * singular[0]).sum()) if len(singular) and singular[0] > 0 else 0
-    basis = left[:, :rank]
-    return LeaceEraser(mean.copy(), to_white @ basis, (from_white @ basis).T.copy())
+    return mean.copy(), to_white, from_white, left[:, :rank]
+
+
+def fit_leace(acts_nd: NDArray[np.floating], labels_nk: Floats, *, fewest_moved: int | None = None) -> LeaceEraser:
+    """Fit an eraser of the columns of ``labels_nk``.
+
+    Args:
+        acts_nd: Activations, shape ``(n, d)``.
+        labels_nk: Concept columns (class indicators or values), shape ``(n, k)``; centred here.
+        fewest_moved: Rows on which a unit must differ from its median to take part; by default 30, fewer of few rows.
+
+    Raises:
+        ValueError: shapes differ, or values are not finite.
+    """
+    mean, to_white, from_white, basis = whitened_directions(acts_nd, labels_nk, fewest_moved)
+    return LeaceEraser(mean, to_white @ basis, (from_white @ basis).T.copy())
 
 
 def random_subspace(acts_nd: NDArray[np.floating], rank: int, rng: np.random.Generator) -> LeaceEraser:

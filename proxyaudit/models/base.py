@@ -47,6 +47,7 @@ class TrainedModel:
         verdict_sites: The sites that decide the verdict.
         taps: Where each site is read, by site name.
         details: How the weights came to be (origin, epochs run, validation loss, ...), JSON-able.
+        aliases: Other names of sites.
     """
 
     module: nn.Module
@@ -55,6 +56,7 @@ class TrainedModel:
     verdict_sites: tuple[str, ...]
     taps: dict[str, Tap]
     details: dict[str, Any] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
 
 
 class TabularModule(nn.Module):

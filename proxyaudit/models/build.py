@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from proxyaudit.models.base import TrainedModel, seeded
+from proxyaudit.models.erasing import install_maps
 from proxyaudit.models.module import make_module
 from proxyaudit.models.sites import own_sites, probe_sites, select_sites
 from proxyaudit.models.tabular import make_tabular
@@ -12,7 +13,9 @@ from proxyaudit.recipe import ModelSpec, ModuleSpec, SitesSpec
 from proxyaudit.seeding import integer_seed
 
 
-def build_model(spec: ModelSpec, sites: SitesSpec, *, n_inputs: int, n_classes: int, base: Path, seed: int) -> TrainedModel:
+def build_model(
+    spec: ModelSpec, sites: SitesSpec, *, n_inputs: int, n_classes: int, base: Path, seed: int, erase: tuple[str, ...] = ()
+) -> TrainedModel:
     """Build the model of a recipe; its weights are a function of ``seed`` alone.
 
     Args:
@@ -22,6 +25,7 @@ def build_model(spec: ModelSpec, sites: SitesSpec, *, n_inputs: int, n_classes: 
         n_classes: Number of target classes K >= 2.
         base: Folder of the recipe; a user's factory lies in it.
         seed: Root of the initial weights.
+        erase: Sites that get an affine map, which changes nothing until a checkpoint fills it.
 
     Returns:
         The model in eval mode. The global random states of torch, numpy and Python are left as found.
@@ -41,7 +45,10 @@ def build_model(spec: ModelSpec, sites: SitesSpec, *, n_inputs: int, n_classes: 
             candidates = own_sites(tabular.site_taps(), tabular.site_aliases())
             every, module = ("*",), tabular
     module.eval()
+    if erase:
+        install_maps(module, candidates, erase, n_inputs=n_inputs)
     names, verdict = select_sites(candidates, sites, every=every)
     parameters = sum(p.numel() for p in module.parameters())
     details = {"kind": spec.kind, "origin": "initial", "parameters": parameters}
-    return TrainedModel(module, n_classes, names, verdict, {name: candidates.taps[name] for name in names}, details)
+    aliases = {alias: site for alias, site in candidates.aliases.items() if site in names}
+    return TrainedModel(module, n_classes, names, verdict, {name: candidates.taps[name] for name in names}, details, aliases)

@@ -32,10 +32,10 @@ def _hook(module: nn.Module, site: str, tap: Tap, handle: Callable[[str, Tensor]
     part = module.get_submodule(tap.module)
 
     def after(_: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
-        return handle(site, _float_tensor(output, site))
+        return handle(site, as_site_tensor(output, site))
 
     def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        changed = handle(site, _float_tensor(args[0] if args else kwargs.get("input"), site))
+        changed = handle(site, as_site_tensor(args[0] if args else kwargs.get("input"), site))
         if changed is None:
             return None
         return ((changed, *args[1:]), kwargs) if args else (args, {**kwargs, "input": changed})
@@ -43,7 +43,12 @@ def _hook(module: nn.Module, site: str, tap: Tap, handle: Callable[[str, Tensor]
     return part.register_forward_hook(after) if tap.side == "output" else part.register_forward_pre_hook(before, with_kwargs=True)
 
 
-def _float_tensor(value: Any, site: str) -> Tensor:
+def as_site_tensor(value: Any, site: str) -> Tensor:
+    """Return what a site gave, if it is a tensor that an audit can read.
+
+    Raises:
+        InputError: it is not.
+    """
     if isinstance(value, Tensor) and value.is_floating_point() and value.ndim in (2, 3):
         return value
     shown = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"

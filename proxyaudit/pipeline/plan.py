@@ -50,16 +50,12 @@ class Prepared:
         """Repetitions of a regime: its checkpoints, or the recipe's seeds."""
         return len(regime.checkpoints) if regime.kind == "checkpoints" else self.recipe.seeds
 
-    def build(self, seed: int) -> TrainedModel:
-        """The model with its initial weights of one seed; the same for every regime, so that regimes are paired."""
-        return build_model(
-            self.recipe.model,
-            self.recipe.sites,
-            n_inputs=len(self.dataset.encoder.columns),
-            n_classes=len(self.dataset.classes),
-            base=self.base,
-            seed=integer_seed(self.recipe.seed, "model", seed),
-        )
+    def build(self, seed: int, erase: tuple[str, ...] = ()) -> TrainedModel:
+        """The model with its initial weights of one seed; the same for every regime, so that regimes are paired.
+
+        ``erase`` names sites with an affine map that the regime's checkpoints fill.
+        """
+        return _build(self.recipe, self.base, self.dataset, seed, erase)
 
 
 def prepare(recipe: Recipe, base: Path) -> Prepared:
@@ -73,19 +69,25 @@ def prepare(recipe: Recipe, base: Path) -> Prepared:
     releases = load_releases(recipe, dataset, base)
     trained = [regime for regime in regimes if regime.needs_training]
     size = common_training_size(recipe, dataset, releases) if trained else 0
-    model = build_model(
+    model = _build(recipe, base, dataset, 0)
+    for regime in regimes:
+        holder = _build(recipe, base, dataset, 0, regime.erase) if regime.erase else model
+        for path in regime.checkpoints:
+            load_weights(holder, path, what=f"checkpoint of regime '{regime.name}'")
+    plan = _plan(recipe, base, dataset, regimes, releases, size, model)
+    return Prepared(recipe, base, dataset, regimes, releases, size, model, plan)
+
+
+def _build(recipe: Recipe, base: Path, dataset: Dataset, seed: int, erase: tuple[str, ...] = ()) -> TrainedModel:
+    return build_model(
         recipe.model,
         recipe.sites,
         n_inputs=len(dataset.encoder.columns),
         n_classes=len(dataset.classes),
         base=base,
-        seed=integer_seed(recipe.seed, "model", 0),
+        seed=integer_seed(recipe.seed, "model", seed),
+        erase=erase,
     )
-    for regime in regimes:
-        for path in regime.checkpoints:
-            load_weights(model, path, what=f"checkpoint of regime '{regime.name}'")
-    plan = _plan(recipe, base, dataset, regimes, releases, size, model)
-    return Prepared(recipe, base, dataset, regimes, releases, size, model, plan)
 
 
 def prepare_file(recipe_path: Path, overrides: tuple[str, ...] = ()) -> Prepared:
@@ -194,7 +196,15 @@ def odds_of_absence(prepared: Prepared) -> list[dict[str, Any]]:
 def _describe(regime: Regime, size: int) -> dict[str, Any]:
     sees = regime.synthetic.sees_protected if regime.kind == "synthetic" and regime.synthetic is not None else None
     rows = size if regime.needs_training else None
-    return {"name": regime.name, "kind": regime.kind, "of": regime.of, "ratio": regime.ratio, "sees_protected": sees, "training_rows": rows}
+    found = {
+        "name": regime.name,
+        "kind": regime.kind,
+        "of": regime.of,
+        "ratio": regime.ratio,
+        "sees_protected": sees,
+        "training_rows": rows,
+    }
+    return {**found, "erase": list(regime.erase)} if regime.erase else found
 
 
 # Seconds on one core for 1 000 rows, measured on Adult; a plan's cost is a rough guide and says so.

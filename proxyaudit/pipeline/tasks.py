@@ -96,6 +96,7 @@ def task_digests(prepared: Prepared) -> dict[str, list[Task]]:
                 "of": regime.of,
                 "ratio": regime.ratio,
                 "checkpoints": [p.name for p in regime.checkpoints],
+                "erase": regime.erase,
             }
             trained = {
                 **common,
@@ -179,7 +180,8 @@ def _run_synthesize(task: Task, prepared: Prepared, cache: Cache, folder: Path) 
 
 
 def _train(task: Task, prepared: Prepared, cache: Cache) -> tuple[TrainedModel, dict[str, Any]]:
-    regime, model = prepared.regime(task.regime), prepared.build(task.seed)
+    regime = prepared.regime(task.regime)
+    model = prepared.build(task.seed, regime.erase)
     if regime.kind == "checkpoints":
         return load_weights(model, regime.checkpoints[task.seed], what=f"checkpoint of regime '{regime.name}'"), {}
     if regime.kind == "untrained":
@@ -214,7 +216,9 @@ def _run_measure(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> 
     trained = cache.folder("train", needs["train"])
     captured = read_activations(trained / "activations.safetensors")
     placebos = read_placebos(prepared, cache, needs["inputs"])
-    model = load_weights(prepared.build(task.seed), trained / "weights.safetensors", what="trained weights")
+    model = load_weights(
+        prepared.build(task.seed, prepared.regime(task.regime).erase), trained / "weights.safetensors", what="trained weights"
+    )
     out = Measurement()
     margin, regime = recipe.margins.leak, prepared.regime(task.regime)
     labels = audit_labels(prepared)

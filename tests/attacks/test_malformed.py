@@ -346,8 +346,18 @@ CASES = [
     Case("torch file in disguise", lambda w: w.checkpoint(_torch_file), ("pickle", "b0.safetensors"), "save_file"),
     Case("checkpoint of another shape", lambda w: w.checkpoint(_shapes(7)), ("'0.bias'", "(7,)", "(4,)"), "architectures"),
     Case("checkpoint with NaN", lambda w: w.checkpoint(_nan_weights), ("NaN", "b0.safetensors"), "diverged"),
+    Case("erase without checkpoints", _regimes({"real": True, "erase": ["penultimate"]}), ("'erase' names the sites",), "correct this key"),
     Case(
-        "checkpoints without a module", _regimes({"name": "b", "checkpoints": ["b0.safetensors"]}), ("'checkpoints' need",), "kind: module"
+        "erase at no site",
+        lambda w: (w.checkpoint(_shapes(4)), w.regimes[0].update(erase=["penultimat"])),
+        ("unknown site 'penultimat'",),
+        "nearest sites: penultimate",
+    ),
+    Case(
+        "erase without its maps",
+        lambda w: (w.checkpoint(_shapes(4)), w.regimes[0].update(erase=["penultimate"])),
+        ("lacks tensor 'erase/penultimate/weight'",),
+        "the file holds",
     ),
     Case(
         "more checkpoints than seeds",

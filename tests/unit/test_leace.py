@@ -71,6 +71,18 @@ def test_a_unit_that_is_silent_on_nearly_every_row_does_not_carry_the_erased_sig
     assert (fresh[:, -2:] == 0).all()
 
 
+def test_a_unit_that_moves_too_seldom_can_be_kept_out():
+    x, a = rows(n=3000)
+    seldom = np.zeros((3000, 1))
+    seldom[:40] = 5.0
+    x = np.column_stack([x, seldom])
+    assert fit_leace(x, a).read_dr[-1].any()
+    kept_out = fit_leace(x, a, fewest_moved=41)
+    assert not kept_out.read_dr[-1].any()
+    assert np.array_equal(kept_out(x)[:, -1], x[:, -1])
+    assert fit_leace(x, a, fewest_moved=40).read_dr[-1].any()
+
+
 def test_several_classes_and_values():
     rng = stream(0, "several")
     x = rng.normal(size=(3000, 6))

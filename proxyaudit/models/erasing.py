@@ -1,0 +1,168 @@
+"""Affine maps at sites: an eraser made part of a model, so that the site itself is clean wherever it is read.
+
+A map is a pair of float64 buffers of the root module, ``erase/<site>/weight`` and ``erase/<site>/bias`` (dots of the site
+become slashes), and a hook at the site's tap that was there before any other: whoever reads or changes the site comes after
+it. Parameters keep their names, and the map is in the state dict, hence in every checkpoint. Float64, since the rounding of
+a float32 map would itself be a linear trace of what was erased. At token sites every token is mapped, which maps their mean.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from proxyaudit.errors import InputError
+from proxyaudit.models.base import Tap, TrainedModel, copy_module, inference
+from proxyaudit.models.hooks import as_site_tensor
+from proxyaudit.models.sites import Candidates
+
+_MAPS = "_proxyaudit_maps"
+_PROBE_ROWS = 2
+Floats = NDArray[np.float64]
+
+
+class SiteMap:
+    """The hook of one site; copied along with its module, whose buffers it reads."""
+
+    def __init__(self, root: nn.Module, site: str) -> None:
+        """Remember where the numbers lie."""
+        self.root, self.site, self.active = root, site, True
+
+    def __call__(self, value: Tensor) -> Tensor:
+        """Map rows or tokens: ``value @ weight.T + bias``, in float64."""
+        if not self.active:
+            return value
+        weight, bias = (self.root.get_buffer(name) for name in buffer_names(self.site))
+        return (value.to(torch.float64) @ weight.T + bias).to(value.dtype)
+
+    def after(self, _: nn.Module, __: tuple[Any, ...], output: Any) -> Tensor:
+        """Forward hook of a site that is an output."""
+        return self(as_site_tensor(output, self.site))
+
+    def before(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Forward pre-hook of a site that is an input."""
+        changed = self(as_site_tensor(args[0] if args else kwargs.get("input"), self.site))
+        return ((changed, *args[1:]), kwargs) if args else (args, {**kwargs, "input": changed})
+
+
+def buffer_names(site: str) -> tuple[str, str]:
+    """Names of a site's weight and bias in the state dict."""
+    place = site.replace(".", "/")
+    return f"erase/{place}/weight", f"erase/{place}/bias"
+
+
+def site_maps(module: nn.Module) -> dict[str, SiteMap]:
+    """The maps of a module by site."""
+    return dict(module.__dict__.get(_MAPS, {}))
+
+
+def resolve_site(name: str, taps: Mapping[str, Tap], aliases: Mapping[str, str], *, where: str) -> str:
+    """Return the site that a plain name or an alias means.
+
+    Raises:
+        InputError: there is none; the nearest names are given.
+    """
+    site = aliases.get(name, name)
+    if site not in taps:
+        known = [*taps, *aliases]
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or known[:5]
+        raise InputError(f"unknown site '{name[:80]}'", where=where, mend=f"nearest sites: {', '.join(near) or 'none'}")
+    return site
+
+
+def install_maps(module: nn.Module, candidates: Candidates, sites: Sequence[str], *, n_inputs: int) -> None:
+    """Put maps that change nothing yet at sites of a freshly built module, for a checkpoint to fill.
+
+    Args:
+        module: The module, changed in place, before any other hook is set.
+        candidates: Its places.
+        sites: Names or aliases.
+        n_inputs: Columns of the table.
+
+    Raises:
+        InputError: an unknown site.
+    """
+    named = [resolve_site(name, candidates.taps, candidates.aliases, where="regimes: erase") for name in sites]
+    for site in dict.fromkeys(named):
+        _install(module, site, candidates.taps[site], n_inputs)
+
+
+def with_map(model: TrainedModel, site: str, weight_dd: Floats, bias_d: Floats, *, n_inputs: int) -> TrainedModel:
+    """A copy of a model whose site is mapped by ``value @ weight.T + bias``, after any map that is there already.
+
+    Raises:
+        InputError: an unknown site.
+    """
+    resolve_site(site, model.taps, {}, where="site")
+    module = copy_module(model.module)
+    if site not in site_maps(module):
+        _install(module, site, model.taps[site], n_inputs)
+    old_weight, old_bias = (module.get_buffer(name) for name in buffer_names(site))
+    weight, bias = torch.tensor(weight_dd, dtype=torch.float64), torch.tensor(bias_d, dtype=torch.float64)
+    if weight.shape != old_weight.shape or bias.shape != old_bias.shape:
+        raise ValueError(f"a map of {tuple(weight.shape)} does not fit site '{site}' of {len(old_bias)} units")
+    old_bias.copy_(weight @ old_bias + bias)
+    old_weight.copy_(weight @ old_weight)
+    return replace(model, module=module)
+
+
+@contextmanager
+def without_map(module: nn.Module, site: str) -> Iterator[None]:
+    """Leave a site's map out inside: for running the rest of a model from a value that was mapped already."""
+    found = site_maps(module).get(site)
+    if found is None:
+        yield
+        return
+    found.active = False
+    try:
+        yield
+    finally:
+        found.active = True
+
+
+def token_sites(model: TrainedModel, sites: Sequence[str], *, n_inputs: int) -> tuple[str, ...]:
+    """Those of the sites that are sequences of tokens, of which an audit reads the mean."""
+    return tuple(site for site in sites if _value(model.module, site, model.taps[site], n_inputs).ndim == 3)
+
+
+def _install(module: nn.Module, site: str, tap: Tap, n_inputs: int) -> None:
+    width = _value(module, site, tap, n_inputs).shape[-1]
+    for name, value in zip(
+        buffer_names(site), (torch.eye(width, dtype=torch.float64), torch.zeros(width, dtype=torch.float64)), strict=True
+    ):
+        module.register_buffer(name, value)
+    hook = SiteMap(module, site)
+    part = module.get_submodule(tap.module)
+    if tap.side == "output":
+        part.register_forward_hook(hook.after)
+    else:
+        part.register_forward_pre_hook(hook.before, with_kwargs=True)
+    module.__dict__.setdefault(_MAPS, {})[site] = hook
+
+
+def _value(module: nn.Module, site: str, tap: Tap, n_inputs: int) -> Tensor:
+    """What a site gives for a table of zeros."""
+    seen: list[Tensor] = []
+
+    def after(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
+        seen.append(as_site_tensor(output, site))
+
+    def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        seen.append(as_site_tensor(args[0] if args else kwargs.get("input"), site))
+
+    part = module.get_submodule(tap.module)
+    handle = part.register_forward_hook(after) if tap.side == "output" else part.register_forward_pre_hook(before, with_kwargs=True)
+    try:
+        with inference(module):
+            module(torch.zeros(_PROBE_ROWS, n_inputs))
+    finally:
+        handle.remove()
+    return seen[0]

@@ -177,6 +177,32 @@ def replayer(model: TrainedModel, x: NDArray[np.float32], site: str) -> Replay:
     return replay
 
 
+def differentiable(model: TrainedModel, x: NDArray[np.float32], site: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return what :func:`replayer` returns, as logits (m, C) that can be differentiated with respect to the shift.
+
+    ``run(shift, rows)`` takes tensors: shifts (m, d) and row numbers (m,). No gradient reaches the model's weights unless
+    the caller asks for it.
+
+    Raises:
+        InputError: unknown site, or what ``capture`` raises.
+    """
+    _check_table(x)
+    _check_sites(model, (site,))
+    tail = _tail(model, site)
+    cached = _site_values(model, x, site) if tail is not None else None
+
+    def run(shift: Tensor, rows: Tensor) -> Tensor:
+        with inference(model.module), torch.enable_grad():
+            if tail is not None and cached is not None:
+                raw = tail(_added(cached[rows], shift, site))
+            else:
+                with tapped(model, lambda name, value: _added(value, shift, name), (site,)):
+                    raw = model.module(as_tensor(x[rows.numpy()]))
+            return to_logits(raw, model.n_classes, len(rows))
+
+    return run
+
+
 def _replay_whole(model: TrainedModel, x: NDArray[np.float32], site: str) -> Replay:
     def replay(shift: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[np.float64]:
         _check_replay(shift, rows, len(x))

@@ -16,9 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import block_diag
 
 from proxyaudit.alignment import DifferentiableSite, Swaps
 from proxyaudit.causal.interchange import Donors, Setting, draw_donors
@@ -50,25 +52,37 @@ class Learned:
     bands: int
 
 
-
-
 def learn_parts(
-    setting: Setting, site: DifferentiableSite, ranks: Sequence[int], margin: float, rng: np.random.Generator, *, free: bool = True
+    setting: Setting,
+    site: DifferentiableSite,
+    ranks: Sequence[int],
+    margin: float,
+    rng: np.random.Generator,
+    *,
+    free: bool = True,
+    columns: Sequence[slice] = (),
 ) -> list[Learned]:
     """Learn on each part of the rows.
 
     Args:
-        setting: Rows; a part without enough donors learns from the whole of the other group's rows it has.
+        setting: Rows and the groups compared.
         site: The followed output as a function of the site.
         ranks: Rank of the LEACE subspace of each part.
         margin: Effect that matters.
         rng: Source of randomness.
         free: Whether to learn the unrestricted subspace too.
+        columns: Where several sites stand side by side: the columns of each. A subspace never mixes sites.
 
     Raises:
         NoGradientError: the output has no gradient.
     """
-    return [_learn(setting, site, part, max(ranks[part], 1), margin, rng, free) for part in range(3)]
+    return [_learn(setting, site, part, max(ranks[part], 1), margin, rng, free, columns or (slice(None),)) for part in range(3)]
+
+
+def block_diagonal(subspaces: Sequence[LeaceEraser]) -> LeaceEraser:
+    """Subspaces of sites that stand side by side, as one."""
+    read, write = (block_diag(*(getattr(one, name) for one in subspaces)) for name in ("read_dr", "write_rd"))
+    return LeaceEraser(np.concatenate([one.mean_d for one in subspaces]), read, write)
 
 
 def sensitive_bands(gradients_mk: Floats, margin: float) -> list[Floats]:
@@ -91,14 +105,28 @@ def sensitive_bands(gradients_mk: Floats, margin: float) -> list[Floats]:
 
 
 def _learn(
-    setting: Setting, site: DifferentiableSite, part: int, rank: int, margin: float, rng: np.random.Generator, free: bool
+    setting: Setting,
+    site: DifferentiableSite,
+    part: int,
+    rank: int,
+    margin: float,
+    rng: np.random.Generator,
+    free: bool,
+    columns: Sequence[slice],
 ) -> Learned:
     inside = setting.parts_n == part
-    mean, to_white, from_white = whitening_pair(setting.acts_nd[inside])
+    pairs = [whitening_pair(setting.acts_nd[inside][:, own]) for own in columns]
+    mean = np.concatenate([pair[0] for pair in pairs])
+    to_white, from_white = (block_diag(*(pair[k] for pair in pairs)) for k in (1, 2))
     rows = np.flatnonzero(inside & (setting.groups_n >= 0))
     rows = np.sort(rng.permutation(rows)[:_GRADIENT_ROWS])
     gradients = site.gradients(rows, setting.acts_nd.shape[1]) @ from_white
-    bands = sensitive_bands(gradients, margin)
+    edges = np.cumsum([0, *(pair[1].shape[1] for pair in pairs)])
+    bands = []
+    for first, last in pairwise(edges):
+        for band in sensitive_bands(gradients[:, first:last], margin):
+            bands.append(np.zeros((int(edges[-1]), band.shape[1])))
+            bands[-1][first:last] = band
     plan = draw_donors(setting.groups_n, setting.labels_n, inside, LEARNING_DONORS, rng)
     nothing = LeaceEraser(mean.copy(), np.zeros((len(mean), 0)), np.zeros((0, len(mean))))
     read = sum(band.shape[1] for band in bands)

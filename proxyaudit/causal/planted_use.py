@@ -3,12 +3,13 @@
 An attribute is planted on the activations (labels drawn along a direction, at the smallest leak that counts), and a readout of
 that direction is added to the followed output's log-odds, as strong as an interchange of that very direction needs to move
 the output by the wanted effect. Activations and model stay as they are otherwise. The same machinery is then asked about the
-planted attribute in the planted model. The direction is one that the model hardly reads by itself and the leak is small, so that the direction
-is as hard to find as any that the audit would still call encoded.
+planted attribute in the planted model. The direction is one that the model hardly reads by itself and the leak is small, so that
+it is as hard to find as any that the audit would still call encoded.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from proxyaudit.alignment import DifferentiableSite, Planted
 from proxyaudit.causal.interchange import InterchangeResult, Replay, Setting, fit_parts, measure, set_up
 from proxyaudit.causal.learned import learn_parts, sensitive_bands
-from proxyaudit.erasers.leace import whitening_pair
+from proxyaudit.erasers.leace import LeaceEraser, whitening_pair
 from proxyaudit.stats.spike_in import Prior, plant_at_leak
 
 Floats = NDArray[np.float64]
@@ -88,10 +89,10 @@ def plant_use(
         if strength is None:
             return "no readout of that direction moves the output that much"
         model = _planted_replay(replay, score, read, strength, output)
-        leace = measure(planted, fitted, lambda _, model=model: model, 0, rng, randoms=0, permutations=0)
+        leace = measure(planted, fitted, _always(model), 0, rng, randoms=0, permutations=0)
         readout = site.planted(Planted(read, score, strength))
         learned = learn_parts(planted, readout, [e.rank for e in fitted], margin, rng, free=False)
-        result = measure(planted, [one.readable for one in learned], lambda _, model=model: model, 0, rng, randoms=0, permutations=0)
+        result = measure(planted, [one.readable for one in learned], _always(model), 0, rng, randoms=0, permutations=0)
         found.append(PlantedUse(times, effect_of(strength), leace, result))
     return found
 
@@ -105,13 +106,17 @@ def _unread_direction(
         return None
     rows = np.sort(rng.permutation(inside)[:_SOLVING_ROWS])
     bands = sensitive_bands(site.gradients(rows, setting.acts_nd.shape[1]) @ from_white, margin)
-    direction = rng.normal(size=dimensions)
+    direction: Floats = rng.normal(size=dimensions)
     for band in bands:
-        rest = direction - band @ (band.T @ direction)
+        rest: Floats = direction - band @ (band.T @ direction)
         if float(rest @ rest) < 1e-6 * float(direction @ direction):
             break  # the model reads all there is; the last bands, which it reads least, keep the direction
         direction = rest
     return np.asarray(direction / np.linalg.norm(direction))
+
+
+def _always(model: Replay) -> Callable[[LeaceEraser], Replay]:
+    return lambda _: model
 
 
 def _log_odds(p: Floats) -> Floats:

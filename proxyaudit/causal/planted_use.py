@@ -106,10 +106,10 @@ def _unread_direction(
         return None
     rows = np.sort(rng.permutation(inside)[:_SOLVING_ROWS])
     bands = sensitive_bands(site.gradients(rows, setting.acts_nd.shape[1]) @ from_white, margin)
-    direction: Floats = rng.normal(size=dimensions)
+    direction = np.asarray(rng.normal(size=dimensions), dtype=np.float64)
     for band in bands:
-        rest: Floats = direction - band @ (band.T @ direction)
-        if float(rest @ rest) < 1e-6 * float(direction @ direction):
+        rest = np.asarray(direction - band @ (band.T @ direction), dtype=np.float64)
+        if np.linalg.norm(rest) < 1e-3 * np.linalg.norm(direction):
             break  # the model reads all there is; the last bands, which it reads least, keep the direction
         direction = rest
     return np.asarray(direction / np.linalg.norm(direction))

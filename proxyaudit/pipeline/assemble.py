@@ -72,7 +72,7 @@ class Assembler:
         add_controls(self.ledger, self.runs.values(), self.dataset.attributes, self.verdict_sites, self.margins, self.negatives)
         for run in self.runs.values():
             for attribute in self.dataset.attributes:
-                add_use_controls(self.ledger, run, self.runs.get("untrained"), attribute.name, self.verdict_sites, self.clusters)
+                add_use_controls(self.ledger, run, self.runs.get("untrained"), attribute.name, self.verdict_sites)
         return self.ledger
 
     # Cells ----------------------------------------------------------------------------------------------------------

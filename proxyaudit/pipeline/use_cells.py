@@ -13,7 +13,7 @@ from proxyaudit.pipeline.cells import Cell, absent_everywhere, effect_cell, gap_
 from proxyaudit.pipeline.ledger import Ledger, Run, significant
 from proxyaudit.pipeline.probing import cell_key
 from proxyaudit.probes.crossfit import auroc
-from proxyaudit.stats.intervals import Measured, crossed_interval, fieller_ratio, p_above
+from proxyaudit.stats.intervals import Measured, crossed_interval, fieller_ratio
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -28,7 +28,6 @@ METHODS = {
     "what exceeds the readable part is a dormant pathway, not use",
 }
 _TOO_WIDE = "too many dimensions for the rows to tell the attribute's direction from noise: more audit rows would settle it"
-_ABOVE_UNTRAINED = 0.05
 
 
 def single_absent_p(numbers: Mapping[str, Any], arrays: Mapping[str, Floats], key: str, clusters_n: Ints, margin: float) -> float:
@@ -101,8 +100,7 @@ def _at(base: Cell, run: Run, untrained: Run | None, site: str, barred: str | No
             n=numbers[0]["n"] // 10 * 10,
         )
         random = [size for one in numbers for size in one["random"]]
-        size = float(np.mean([max(abs(one["signed"]), max(0.0, one["product"]) ** 0.5) for one in numbers]))
-        if random and float(np.quantile(random, 0.95)) >= size:
+        if random and float(np.quantile(random, 0.95)) >= float(np.mean(_sizes(numbers))):
             # Any subspace of this rank does as much: the effect is not the attribute's own.
             cell = replace(cell, null_rejected=False)
         return replace(cell, null_rejected=False, null_reason=_TOO_WIDE) if wide else cell
@@ -113,22 +111,22 @@ def _at(base: Cell, run: Run, untrained: Run | None, site: str, barred: str | No
     if reasons:
         return [cells[0], replace(base, method=METHODS["learned"], context="learned", reason=reasons[0])]
     found = cell_of(learned, "learned ", "learned")
-    relayed = untrained_effect(base, untrained, site, clusters_n)
-    if relayed is not None and found.measured is not None and p_above(found.measured - relayed, 0.0) > _ABOVE_UNTRAINED:
+    relayed = untrained_sizes(base, untrained, site)
+    if relayed and min(_sizes(learned)) <= max(relayed):
         found = replace(found, null_rejected=False, null_reason="no more than what an untrained network of this shape relays of its inputs")
     return [*cells, found]
 
 
-def untrained_effect(base: Cell, untrained: Run | None, site: str, clusters_n: Ints) -> Measured | None:
-    """The learned subspace's effect in untrained models; ``None`` where there is none, or for the untrained models themselves."""
-    if untrained is None or not untrained.measured or untrained.regime == base.regime:
-        return None
-    per_seed = [m.numbers["interchange"][base.attribute][site] for m in untrained.measured]
-    if any(cell["reason"] or cell["learned"]["reason"] for cell in per_seed):
-        return None
-    numbers = [cell["learned"] for cell in per_seed]
-    arrays = [m.arrays for m in untrained.measured]
-    return effect_cell(base, numbers, arrays, cell_key(base.attribute, site, "learned "), clusters_n).measured
+def untrained_sizes(base: Cell, untrained: Run | None, site: str) -> list[float]:
+    """The learned subspace's effect in each untrained model; none for the untrained models themselves."""
+    if untrained is None or untrained.regime == base.regime:
+        return []
+    cells = [m.numbers["interchange"][base.attribute][site] for m in untrained.measured]
+    return _sizes([cell["learned"] for cell in cells if not cell["reason"] and not cell["learned"]["reason"]])
+
+
+def _sizes(numbers: Sequence[Mapping[str, Any]]) -> list[float]:
+    return [max(abs(one["signed"]), float(max(0.0, one["product"]) ** 0.5)) for one in numbers]
 
 
 def _too_wide(run: Run, attribute: str, site: str) -> bool:
@@ -179,7 +177,7 @@ def planted_control(run: Run, attribute: str, site: str) -> tuple[bool, str] | N
     return not missed, shown
 
 
-def add_use_controls(ledger: Ledger, run: Run, untrained: Run | None, attribute: str, sites: Sequence[str], clusters_n: Ints) -> None:
+def add_use_controls(ledger: Ledger, run: Run, untrained: Run | None, attribute: str, sites: Sequence[str]) -> None:
     """Write the controls of use into the ledger: planted effects and untrained models."""
     for site in sites:
         planted = planted_control(run, attribute, site)
@@ -188,11 +186,11 @@ def add_use_controls(ledger: Ledger, run: Run, untrained: Run | None, attribute:
         cells = [m.numbers["interchange"][attribute][site] for m in run.measured]
         numbers = [cell["learned"] for cell in cells if not cell["reason"] and not cell["learned"]["reason"]]
         base = Cell("used", attribute, run.regime, site)
-        relayed = untrained_effect(base, untrained, site, clusters_n)
-        if relayed is not None and numbers and any(one["random"] for one in numbers):
-            size = float(np.mean([max(abs(one["signed"]), max(0.0, one["product"]) ** 0.5) for one in numbers]))
-            detail = f"learned subspace: effect {size:.4f}; in untrained models {relayed.value:.4f}"
-            ledger.control("untrained", "used", attribute, run.regime, site, size > relayed.value, detail)
+        relayed = untrained_sizes(base, untrained, site)
+        if relayed and any(one["random"] for one in numbers):
+            size = min(_sizes(numbers))
+            detail = f"learned subspace: smallest effect {size:.4f}; largest in untrained models {max(relayed):.4f}"
+            ledger.control("untrained", "used", attribute, run.regime, site, size > max(relayed), detail)
 
 
 def add_use_beside(
@@ -271,7 +269,6 @@ def _add_erased(
     method = "one minus the output gap with the LEACE subspace set to its mean, over the gap as it is; Fieller"
     cell = replace(place, channel="mediation", context="share of the output gap through the subspace", unit="ratio", method=method)
     if share is None:
-        value = None if before.value == 0 else 1 - after.value / before.value
-        ledger.add(replace(cell, reason="the gap is not clearly different from zero, so its share has no interval"), value=value)
+        ledger.add(replace(cell, reason="the gap is not clearly different from zero, so it has no share"))
     else:
         ledger.add(replace(cell, interval=share), value=share.value)

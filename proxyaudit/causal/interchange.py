@@ -13,7 +13,7 @@ Random subspaces of equal rank stand beside it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,8 @@ class Effect:
         signed_influence_n: Influence of each row, as recipient and as donor, on ``signed``.
         product_influence_n: The same for ``product``.
         parts: ``(signed, product)`` on each part of the rows; each part had subspaces of its own.
+        spread: By part, how far the two subspaces disagree on the same rows and donors: the difference of their signed effects
+            and of their products. Only the directions' errors are in it.
     """
 
     signed: float
@@ -46,6 +48,7 @@ class Effect:
     signed_influence_n: Floats
     product_influence_n: Floats
     parts: tuple[tuple[float, float], ...] = ()
+    spread: tuple[tuple[float, float], ...] = ()
 
     @property
     def size(self) -> float:
@@ -187,6 +190,7 @@ def measure(
     randoms: int = 5,
     permutations: int = 199,
     random_of: Callable[[int, int, np.random.Generator], LeaceEraser] | None = None,
+    spread: bool = False,
 ) -> InterchangeResult:
     """Measure the effect of given subspaces.
 
@@ -199,6 +203,7 @@ def measure(
         randoms: Random subspaces.
         permutations: Permutations of the groups within the label.
         random_of: ``(part, rank, rng)`` to a random subspace; by default one in a random whitened direction.
+        spread: Whether to measure how far the subspaces disagree.
     """
     drawn, n = [plan for _, plan in setting.plans], len(setting.acts_nd)
     rank = max(eraser.rank for eraser in fitted)
@@ -211,6 +216,9 @@ def measure(
 
     swapped = swapped_by(lambda part: (fitted[(part + 1) % 3], fitted[(part + 2) % 3]))
     effect = _effect(swapped, drawn, n)
+    if spread:
+        turned = swapped_by(lambda part: (fitted[(part + 2) % 3], fitted[(part + 1) % 3]))
+        effect = replace(effect, spread=_spread(swapped, turned, drawn))
     sizes = np.empty(randoms)
     for index in range(randoms):
         subspaces = [(random_of or random)(part, max(rank, 1), rng) for part in range(3)]
@@ -286,6 +294,16 @@ def _effect(swapped: list[Floats], plans: list[Donors], n: int) -> Effect:
         np.add.at(product_influence, plan.index, beyond * tau[:, ::-1, None])
     parts = tuple((float(tau.mean()), float((tau[:, 0] * tau[:, 1]).mean())) for tau in taus)
     return Effect(signed, product, signed_influence, product_influence, parts)
+
+
+def _spread(swapped: list[Floats], turned: list[Floats], plans: list[Donors]) -> tuple[tuple[float, float], ...]:
+    """Differences between the two subspaces of each part, both halves of donors given to each."""
+    found = []
+    for straight, other, plan in zip(swapped, turned, plans, strict=True):
+        a, b = (_tau(outputs) * plan.sign[:, None] for outputs in (straight, other))
+        first, second = np.stack([a[:, 0], b[:, 1]]), np.stack([b[:, 0], a[:, 1]])
+        found.append((float(first.mean() - second.mean()), float((first[0] * first[1]).mean() - (second[0] * second[1]).mean())))
+    return tuple(found)
 
 
 def _tau(outputs: Floats) -> Floats:

@@ -9,6 +9,7 @@ with group difference ``delta`` and gradient ``g`` in whitened coordinates, swap
 What follows is therefore asked how much it reads of each direction (eigenvectors of the mean outer product of gradients).
 Directions that it hardly reads are left out, and the others are cut into bands whose sensitivities differ by at most a factor two. Within
 each band a subspace is learned, and all are swapped together: a difference found in one band is then never written into another.
+The error of a LEACE direction is such a mixture too; its readable part is cut in the same way.
 Within a band a mixture cannot exceed what the attribute's own part does: ``|delta||g| / 2 <= |delta| min |g|``.
 """
 
@@ -33,6 +34,7 @@ _GRADIENT_ROWS = 2000
 _UNREAD = 0.1  # of the margin: what all directions left out may move the output by together, at one standard deviation
 _BAND = 4.0  # ratio of mean squared gradients within a band
 _RANDOM_STARTS = 2
+_NOTHING = 1e-6  # share of a unit vector within a band that is rounding
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,14 @@ class Learned:
 
     Attributes:
         readable: The counted one: within bands of equal sensitivity of what follows.
+        leace: The readable part of the LEACE subspace: what of it lies in each band, all swapped together.
         free: The most causal one of all directions, dormant ones included; ``None`` if not asked for.
         read: Dimensions that what follows reads.
         bands: Bands of equal sensitivity among them.
     """
 
     readable: LeaceEraser
+    leace: LeaceEraser
     free: LeaceEraser | None
     read: int
     bands: int
@@ -55,7 +59,7 @@ class Learned:
 def learn_parts(
     setting: Setting,
     site: DifferentiableSite,
-    ranks: Sequence[int],
+    leace: Sequence[LeaceEraser],
     margin: float,
     rng: np.random.Generator,
     *,
@@ -67,7 +71,7 @@ def learn_parts(
     Args:
         setting: Rows and the groups compared.
         site: The followed output as a function of the site.
-        ranks: Rank of the LEACE subspace of each part.
+        leace: The LEACE subspace of each part.
         margin: Effect that matters.
         rng: Source of randomness.
         free: Whether to learn the unrestricted subspace too.
@@ -76,7 +80,7 @@ def learn_parts(
     Raises:
         NoGradientError: the output has no gradient.
     """
-    return [_learn(setting, site, part, max(ranks[part], 1), margin, rng, free, columns or (slice(None),)) for part in range(3)]
+    return [_learn(setting, site, part, leace[part], margin, rng, free, columns or (slice(None),)) for part in range(3)]
 
 
 def block_diagonal(subspaces: Sequence[LeaceEraser]) -> LeaceEraser:
@@ -108,13 +112,14 @@ def _learn(
     setting: Setting,
     site: DifferentiableSite,
     part: int,
-    rank: int,
+    leace: LeaceEraser,
     margin: float,
     rng: np.random.Generator,
     free: bool,
     columns: Sequence[slice],
 ) -> Learned:
     inside = setting.parts_n == part
+    rank = max(leace.rank // len(columns), 1)
     pairs = [whitening_pair(setting.acts_nd[inside][:, own]) for own in columns]
     mean = np.concatenate([pair[0] for pair in pairs])
     to_white, from_white = (block_diag(*(pair[k] for pair in pairs)) for k in (1, 2))
@@ -131,14 +136,16 @@ def _learn(
     nothing = LeaceEraser(mean.copy(), np.zeros((len(mean), 0)), np.zeros((0, len(mean))))
     read = sum(band.shape[1] for band in bands)
     if plan is None or not read:
-        return Learned(nothing, nothing if free else None, read, len(bands))
+        return Learned(nothing, nothing, nothing if free else None, read, len(bands))
     coordinates = (setting.acts_nd - mean) @ to_white
     swaps = Swaps(plan.recipients, plan.index, plan.sign)
     difference = _difference(coordinates, plan)
     dimensions = to_white.shape[1]
 
     def subspace(blocks: Sequence[Floats], starts: Sequence[Floats]) -> LeaceEraser:
-        basis = site.learn(coordinates, from_white.T, blocks, rank, starts, swaps, rng)
+        return of_basis(site.learn(coordinates, from_white.T, blocks, rank, starts, swaps, rng))
+
+    def of_basis(basis: Floats) -> LeaceEraser:
         return LeaceEraser(mean.copy(), to_white @ basis, (from_white @ basis).T.copy())
 
     def padded(first: Floats) -> Floats:
@@ -146,13 +153,23 @@ def _learn(
 
     randoms = [rng.normal(size=(dimensions, rank)) / np.sqrt(dimensions) for _ in range(_RANDOM_STARTS)]
     readable = subspace(bands, [padded(difference), *randoms])
+    seen = of_basis(_within(from_white.T @ leace.read_dr, bands))
     if not free:
-        return Learned(readable, None, read, len(bands))
+        return Learned(readable, seen, None, read, len(bands))
     # The optimum in the small, once with the mean gradient and once with the direction that is read most.
     mean_gradient = gradients.mean(axis=0)
     towards = [_unit(mean_gradient), bands[0][:, 0]]
     mixed = [padded(difference + (1.0 if difference @ g >= 0 else -1.0) * g) for g in towards]
-    return Learned(readable, subspace([np.eye(dimensions)], mixed), read, len(bands))
+    return Learned(readable, seen, subspace([np.eye(dimensions)], mixed), read, len(bands))
+
+
+def _within(basis_kr: Floats, bands: Sequence[Floats]) -> Floats:
+    """Orthonormal basis of the parts of a subspace that lie in each band."""
+    found = [np.zeros((len(basis_kr), 0))]
+    for band in bands:
+        left, sizes, _ = np.linalg.svd(band.T @ basis_kr, full_matrices=False)
+        found.append(band @ left[:, sizes > _NOTHING])
+    return np.concatenate(found, axis=1)
 
 
 def _difference(coordinates_nk: Floats, plan: Donors) -> Floats:

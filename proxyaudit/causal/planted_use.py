@@ -37,7 +37,7 @@ class PlantedUse:
     Attributes:
         times: Wanted effect as a multiple of the margin.
         truth: Effect of interchanging the planted direction itself.
-        leace: Effect of the LEACE subspace fitted to the planted attribute.
+        leace: Effect of the readable part of the LEACE subspace fitted to the planted attribute.
         learned: Effect of the learned subspace.
     """
 
@@ -89,11 +89,12 @@ def plant_use(
         if strength is None:
             return "no readout of that direction moves the output that much"
         model = _planted_replay(replay, score, read, strength, output)
-        leace = measure(planted, fitted, _always(model), 0, rng, randoms=0, permutations=0)
-        readout = site.planted(Planted(read, score, strength))
-        learned = learn_parts(planted, readout, [e.rank for e in fitted], margin, rng, free=False)
-        result = measure(planted, [one.readable for one in learned], _always(model), 0, rng, randoms=0, permutations=0)
-        found.append(PlantedUse(times, effect_of(strength), leace, result))
+        learned = learn_parts(planted, site.planted(Planted(read, score, strength)), fitted, margin, rng, free=False)
+        both = [
+            measure(planted, subspaces, _always(model), 0, rng, randoms=0, permutations=0, spread=True)
+            for subspaces in ([one.leace for one in learned], [one.readable for one in learned])
+        ]
+        found.append(PlantedUse(times, effect_of(strength), both[0], both[1]))
     return found
 
 

@@ -88,7 +88,7 @@ class _Question:
         cell["learned"], swapped = self._learned(follow, fitted, lambda _: replay, ())
         if task.decides:
             self._keep("erased", self._erased(setting, fitted, replay))
-            sizes = [leace.effect.size] + ([] if swapped is None else [swapped.effect.size])
+            sizes = [leace.effect.size, *([] if swapped is None else [swapped.effect.size])]
             rank = self.out.numbers.get("cells", {}).get(self.name, {}).get(self.site, {}).get("rank", setting.acts_nd.shape[1])
             # Only what could be called absent needs its positive control.
             if swapped is not None and max(sizes) < task.margins.effect and rank <= MOST_DIMENSIONS * setting.rows / 3:
@@ -129,10 +129,7 @@ class _Question:
         fitted = [of_sites(leace_of, part) for part in range(3)]
         leace = measure(setting, fitted, replay_of, self.output, self.rng, random_of=random_of)
         cell = {**self._numbers(leace, "", fitted), "reason": None}
-        each = [max(one.rank // len(columns), 1) for one in fitted]
-        cell["learned"], _ = self._learned(
-            DifferentiableSite(logits, self.output), fitted, replay_of, tuple(columns.values()), each, random_of
-        )
+        cell["learned"], _ = self._learned(DifferentiableSite(logits, self.output), fitted, replay_of, tuple(columns.values()), random_of)
         self._store(cell)
 
     def _learned(
@@ -141,27 +138,26 @@ class _Question:
         fitted: list[LeaceEraser],
         replay_of: Callable[[LeaceEraser], Replay],
         columns: tuple[slice, ...],
-        ranks: list[int] | None = None,
         random_of: Callable[[int, int, np.random.Generator], LeaceEraser] | None = None,
     ) -> tuple[dict[str, Any], InterchangeResult | None]:
         assert self.setting is not None
         rng, task = stream(self.task.root, "learned", self.name, self.site), self.task
         free = task.decides and not columns
         try:
-            found = learn_parts(
-                self.setting, follow, ranks or [e.rank for e in fitted], task.margins.effect, rng, free=free, columns=columns
-            )
+            found = learn_parts(self.setting, follow, fitted, task.margins.effect, rng, free=free, columns=columns)
         except NoGradientError as error:
             return {"reason": str(error)}, None
-        readable = [one.readable for one in found]
-        result = measure(self.setting, readable, replay_of, self.output, rng, randoms=0, permutations=0)
+        readable, read = [one.readable for one in found], [one.leace for one in found]
+        result = measure(self.setting, readable, replay_of, self.output, rng, randoms=0, permutations=0, spread=True)
         if task.decides and result.effect.size > task.margins.effect:
             # Only what exceeds the margin needs its null and the random subspaces beside it.
-            result = measure(self.setting, readable, replay_of, self.output, rng, random_of=random_of)
+            result = measure(self.setting, readable, replay_of, self.output, rng, random_of=random_of, spread=True)
+        part = measure(self.setting, read, replay_of, self.output, rng, randoms=0, permutations=0, spread=True)
         numbers = {
             **self._numbers(result, "learned ", readable),
             "reason": None,
-            "read": max(one.read for one in found),
+            "read": self._numbers(part, "read ", read),
+            "dimensions read": max(one.read for one in found),
             "bands": max(one.bands for one in found),
         }
         if free:
@@ -177,6 +173,7 @@ class _Question:
             "signed": result.effect.signed,
             "product": result.effect.product,
             "parts": [list(part) for part in result.effect.parts],
+            "spread": [list(part) for part in result.effect.spread],
             "random": [float(size) for size in result.random_sizes],
             "null": [float(size) for size in result.null_sizes],
             "completeness": result.completeness,
@@ -226,7 +223,7 @@ class _Question:
             tests = []
             for result in (one.leace, one.learned):
                 e = result.effect
-                numbers = {"signed": e.signed, "product": e.product, "parts": [list(part) for part in e.parts]}
+                numbers = {"signed": e.signed, "product": e.product, "spread": [list(part) for part in e.spread]}
                 arrays = {"signed": e.signed_influence_n, "product": e.product_influence_n}
                 tests.append(single_absent_p(numbers, arrays, "", clusters, margin))
             size = {"truth": one.truth, "leace": one.leace.effect.size, "learned": one.learned.effect.size}

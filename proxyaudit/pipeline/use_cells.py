@@ -21,7 +21,8 @@ Ints = NDArray[np.int64]
 JOINT = "verdict sites jointly"
 MOST_DIMENSIONS = 0.1  # of the rows a subspace is fitted on; beyond it a head that ignores the attribute can seem to use it
 METHODS = {
-    "leace": "interchange of the LEACE subspace, donors share the label; minus random subspaces of equal rank",
+    "leace": "interchange of the LEACE subspace, donors share the label; minus random subspaces of equal rank; "
+    "absence by what of it the rest of the model reads",
     "learned": "interchange of the learned subspace of highest effect (DAS, linear), in bands of what the rest of the model reads; "
     "donors share the label; minus random subspaces of equal rank where above the margin",
     "free": "interchange of the learned subspace of highest effect, directions that the rest of the model does not read included: "
@@ -41,16 +42,17 @@ def absent_p(
     """p-value of "below the margin": the signed effect and the product of the donor halves, in the mean and in every model.
 
     The product is tested on its own scale (below the squared margin): the root of a number near zero has no standard error
-    worth the name. Random subspaces are not subtracted.
+    worth the name. Random subspaces are not subtracted. The directions' error is what two subspaces differ by on the same rows.
     """
     found = []
     for what, which, limit in (("signed", 0, margin), ("product", 1, margin**2)):
         singles = []
         for numbers, kept in zip(per_seed, arrays, strict=True):
-            parts = [part[which] for part in numbers["parts"]]
-            extra = float(np.var(parts, ddof=1)) / len(parts) if len(parts) > 1 else float("inf")
+            apart = np.array([part[which] for part in numbers["spread"]])
+            # Each part has two of three directions, each direction serves two parts: the mean has a sixth of the squared difference.
+            extra = float((apart**2).mean()) / (2 * len(apart)) if len(apart) > 1 else float("inf")
             value = np.array([numbers[what]])
-            singles.append(Measured(value, np.asarray(kept[key + what]), clusters_n, extra, float(max(len(parts) - 1, 1))))
+            singles.append(Measured(value, np.asarray(kept[key + what]), clusters_n, extra, float(max(len(apart) - 1, 1))))
         mean = over_seeds(singles)
         if what == "signed":
             mean, singles = mean.oriented(), [single.oriented() for single in singles]
@@ -88,13 +90,13 @@ def _at(base: Cell, run: Run, untrained: Run | None, site: str, barred: str | No
     arrays, key = [m.arrays for m in run.measured], cell_key(base.attribute, site, "")
     wide = site != JOINT and _too_wide(run, base.attribute, site)
 
-    def cell_of(numbers: Sequence[dict[str, Any]], prefix: str, method: str) -> Cell:
+    def cell_of(numbers: Sequence[dict[str, Any]], prefix: str, method: str, read: Sequence[dict[str, Any]]) -> Cell:
         cell = effect_cell(replace(base, method=METHODS[method]), numbers, arrays, key + prefix, clusters_n)
         parts = [part for part in (base.context, "learned" if method == "learned" else None) if part]
         cell = replace(
             cell,
             context=f"{', '.join(parts)}: {cell.context}" if parts else cell.context,
-            absent_p=absent_p(numbers, arrays, key + prefix, clusters_n, base.margin),
+            absent_p=absent_p(read, arrays, key + (prefix or "read "), clusters_n, base.margin) if read else None,
             can_be_absent=barred is None,
             reason=barred,
             n=numbers[0]["n"] // 10 * 10,
@@ -105,12 +107,12 @@ def _at(base: Cell, run: Run, untrained: Run | None, site: str, barred: str | No
             cell = replace(cell, null_rejected=False)
         return replace(cell, null_rejected=False, null_reason=_TOO_WIDE) if wide else cell
 
-    cells = [cell_of(per_seed, "", "leace")]
     learned = [cell["learned"] for cell in per_seed]
     reasons = [cell["reason"] for cell in learned if cell["reason"]]
+    cells = [cell_of(per_seed, "", "leace", [] if reasons else [cell["read"] for cell in learned])]
     if reasons:
         return [cells[0], replace(base, method=METHODS["learned"], context="learned", reason=reasons[0])]
-    found = cell_of(learned, "learned ", "learned")
+    found = cell_of(learned, "learned ", "learned", learned)
     relayed = untrained_sizes(base, untrained, site)
     if relayed and min(_sizes(learned)) <= max(relayed):
         found = replace(found, null_rejected=False, null_reason="no more than what an untrained network of this shape relays of its inputs")

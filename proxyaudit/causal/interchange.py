@@ -26,6 +26,7 @@ Replay = Callable[[Floats, Ints], Floats]
 """Outputs ``(m, C)`` of rows ``(m,)`` after adding shifts ``(m, d)`` to the site's activations."""
 
 DONORS = 8
+FINE_DONORS = 24  # where absence is asked: the product of two halves has the donors' own scatter in it
 FEWEST_DONORS = 8  # of each group and half within a label; below it the label is left out
 
 
@@ -133,6 +134,12 @@ def set_up(
     drawn = ((part, draw_donors(groups_n, labels_n, parts_n == part, donors, rng)) for part in range(3))
     plans = tuple((part, plan) for part, plan in drawn if plan is not None)
     return Setting(np.asarray(acts_nd, dtype=np.float64), groups_n, concept_nk, labels_n, parts_n, plans) if plans else None
+
+
+def with_donors(setting: Setting, donors: int, rng: np.random.Generator) -> Setting:
+    """The same question with other donors."""
+    drawn = [(part, draw_donors(setting.groups_n, setting.labels_n, setting.parts_n == part, donors, rng)) for part, _ in setting.plans]
+    return replace(setting, plans=tuple((part, plan) for part, plan in drawn if plan is not None))
 
 
 def fit_parts(setting: Setting) -> list[LeaceEraser]:

@@ -83,6 +83,11 @@ def learn_parts(
     return [_learn(setting, site, part, leace[part], margin, rng, free, columns or (slice(None),)) for part in range(3)]
 
 
+def all_read(found: Sequence[Learned]) -> bool:
+    """Whether both readable subspaces of every part are the same, all that is read."""
+    return all(one.readable.rank == one.leace.rank == one.read for one in found)
+
+
 def block_diagonal(subspaces: Sequence[LeaceEraser]) -> LeaceEraser:
     """Subspaces of sites that stand side by side, as one."""
     read, write = (block_diag(*(getattr(one, name) for one in subspaces)) for name in ("read_dr", "write_rd"))

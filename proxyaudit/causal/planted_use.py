@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.alignment import DifferentiableSite, Planted
-from proxyaudit.causal.interchange import InterchangeResult, Replay, Setting, fit_parts, measure, set_up
-from proxyaudit.causal.learned import learn_parts, sensitive_bands
+from proxyaudit.causal.interchange import FINE_DONORS, InterchangeResult, Replay, Setting, fit_parts, measure, set_up, with_donors
+from proxyaudit.causal.learned import all_read, learn_parts, sensitive_bands
 from proxyaudit.erasers.leace import LeaceEraser, whitening_pair
 from proxyaudit.stats.spike_in import Prior, plant_at_leak
 
@@ -83,18 +83,19 @@ def plant_use(
         return "no label has enough rows of both planted groups"
     effect_of = _oracle(planted, replay, output, score, from_white @ direction, rng)
     # Fitted to activations and labels alone: the same in every planted model.
-    fitted, found = fit_parts(planted), []
+    fitted, fine = fit_parts(planted), with_donors(planted, FINE_DONORS, rng)
+    found: list[PlantedUse] = []
     for times in TIMES:
         strength = _solve(effect_of, times * margin)
         if strength is None:
             return "no readout of that direction moves the output that much"
         model = _planted_replay(replay, score, read, strength, output)
         learned = learn_parts(planted, site.planted(Planted(read, score, strength)), fitted, margin, rng, free=False)
-        both = [
-            measure(planted, subspaces, _always(model), 0, rng, randoms=0, permutations=0, spread=True)
-            for subspaces in ([one.leace for one in learned], [one.readable for one in learned])
-        ]
-        found.append(PlantedUse(times, effect_of(strength), both[0], both[1]))
+        learned_effect = measure(fine, [one.readable for one in learned], _always(model), 0, rng, randoms=0, permutations=0, spread=True)
+        leace_effect = learned_effect
+        if not all_read(learned):
+            leace_effect = measure(fine, [one.leace for one in learned], _always(model), 0, rng, randoms=0, permutations=0, spread=True)
+        found.append(PlantedUse(times, effect_of(strength), leace_effect, learned_effect))
     return found
 
 

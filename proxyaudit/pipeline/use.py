@@ -11,8 +11,19 @@ from numpy.typing import NDArray
 
 from proxyaudit.activations import Captured, differentiable, outputs_with, replayer
 from proxyaudit.alignment import DifferentiableSite, NoGradientError
-from proxyaudit.causal.interchange import InterchangeResult, Replay, Setting, fit_parts, measure, moved_by, set_up, share_read
-from proxyaudit.causal.learned import block_diagonal, learn_parts
+from proxyaudit.causal.interchange import (
+    FINE_DONORS,
+    InterchangeResult,
+    Replay,
+    Setting,
+    fit_parts,
+    measure,
+    moved_by,
+    set_up,
+    share_read,
+    with_donors,
+)
+from proxyaudit.causal.learned import all_read, block_diagonal, learn_parts
 from proxyaudit.causal.planted_use import plant_use
 from proxyaudit.data.dataset import Attribute, Dataset
 from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace
@@ -147,16 +158,23 @@ class _Question:
             found = learn_parts(self.setting, follow, fitted, task.margins.effect, rng, free=free, columns=columns)
         except NoGradientError as error:
             return {"reason": str(error)}, None
-        readable, read = [one.readable for one in found], [one.leace for one in found]
-        result = measure(self.setting, readable, replay_of, self.output, rng, randoms=0, permutations=0, spread=True)
+        readable = [one.readable for one in found]
+        numbers: dict[str, Any] = {}
+        result = measure(self.setting, readable, replay_of, self.output, rng, randoms=0, permutations=0)
         if task.decides and result.effect.size > task.margins.effect:
             # Only what exceeds the margin needs its null and the random subspaces beside it.
-            result = measure(self.setting, readable, replay_of, self.output, rng, random_of=random_of, spread=True)
-        part = measure(self.setting, read, replay_of, self.output, rng, randoms=0, permutations=0, spread=True)
-        numbers = {
+            result = measure(self.setting, readable, replay_of, self.output, rng, random_of=random_of)
+        elif task.decides:
+            # Only what does not is asked whether it is absent.
+            fine = with_donors(self.setting, FINE_DONORS, rng)
+            result = part = measure(fine, readable, replay_of, self.output, rng, randoms=0, permutations=0, spread=True)
+            if not all_read(found):
+                read = [one.leace for one in found]
+                part = measure(fine, read, replay_of, self.output, rng, randoms=0, permutations=0, spread=True)
+            numbers["read"] = self._numbers(part, "read ", [])
+        numbers |= {
             **self._numbers(result, "learned ", readable),
             "reason": None,
-            "read": self._numbers(part, "read ", read),
             "dimensions read": max(one.read for one in found),
             "bands": max(one.bands for one in found),
         }
@@ -180,7 +198,7 @@ class _Question:
             "selectivity": result.selectivity,
             "rank": result.rank,
             "n": result.rows,
-            "others": self._others(subspaces) if self.task.decides else {},
+            "others": self._others(subspaces) if self.task.decides and subspaces else {},
         }
 
     def _others(self, subspaces: list[LeaceEraser]) -> dict[str, float]:

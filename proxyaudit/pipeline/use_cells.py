@@ -109,10 +109,12 @@ def _at(base: Cell, run: Run, untrained: Run | None, site: str, barred: str | No
 
     learned = [cell["learned"] for cell in per_seed]
     reasons = [cell["reason"] for cell in learned if cell["reason"]]
-    cells = [cell_of(per_seed, "", "leace", [] if reasons else [cell["read"] for cell in learned])]
+    # Measured where the learned effect is below the margin; where it is not, absence is out of the question.
+    read = [] if reasons or any("read" not in cell for cell in learned) else [cell["read"] for cell in learned]
+    cells = [cell_of(per_seed, "", "leace", read)]
     if reasons:
         return [cells[0], replace(base, method=METHODS["learned"], context="learned", reason=reasons[0])]
-    found = cell_of(learned, "learned ", "learned", learned)
+    found = cell_of(learned, "learned ", "learned", learned if read else [])
     relayed = untrained_sizes(base, untrained, site)
     if relayed and min(_sizes(learned)) <= max(relayed):
         found = replace(found, null_rejected=False, null_reason="no more than what an untrained network of this shape relays of its inputs")

@@ -85,6 +85,7 @@ class _Question:
         self.task, self.dataset, self.out, self.name, self.site = task, dataset, out, attribute.name, site
         groups, self.output = task.followed[attribute.name]
         self.rng = stream(task.root, "interchange", attribute.name, site)
+        self.permutations = 199 if task.decides else 0  # a reference has numbers, never a state
         self.setting = set_up(acts_nd, groups, task.concepts[attribute.name], labels_n, dataset.parts, self.rng)
 
     def ask(self, replay: Replay, logits: Callable[..., Any]) -> None:
@@ -94,7 +95,7 @@ class _Question:
             self._store({"reason": TOO_FEW})
             return
         fitted, follow = fit_parts(setting), DifferentiableSite(logits, self.output)
-        leace = measure(setting, fitted, lambda _: replay, self.output, self.rng)
+        leace = measure(setting, fitted, lambda _: replay, self.output, self.rng, permutations=self.permutations)
         cell = {**self._numbers(leace, "", fitted), "reason": None}
         cell["learned"], swapped = self._learned(follow, fitted, lambda _: replay, ())
         if task.decides:
@@ -138,7 +139,7 @@ class _Question:
             return replay
 
         fitted = [of_sites(leace_of, part) for part in range(3)]
-        leace = measure(setting, fitted, replay_of, self.output, self.rng, random_of=random_of)
+        leace = measure(setting, fitted, replay_of, self.output, self.rng, random_of=random_of, permutations=self.permutations)
         cell = {**self._numbers(leace, "", fitted), "reason": None}
         cell["learned"], _ = self._learned(DifferentiableSite(logits, self.output), fitted, replay_of, tuple(columns.values()), random_of)
         self._store(cell)

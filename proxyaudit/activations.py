@@ -8,7 +8,7 @@ that mean by exactly the shift.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -177,6 +177,76 @@ def replayer(model: TrainedModel, x: NDArray[np.float32], site: str) -> Replay:
         return out
 
     return replay
+
+
+def differentiable(model: TrainedModel, x: NDArray[np.float32], sites: Sequence[str]) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return what :func:`replayer` returns, as logits (m, C) that can be differentiated with respect to the shift.
+
+    ``run(shift, rows)`` takes tensors: shifts (m, d) and row numbers (m,); the shifts of several sites stand side by side. No
+    gradient reaches the model's weights unless the caller asks for it.
+
+    Raises:
+        InputError: unknown site, or what ``capture`` raises.
+    """
+    _check_table(x)
+    _check_sites(model, tuple(sites))
+    tail = _tail(model, sites[0]) if len(sites) == 1 else None
+    cached = _site_values(model, x, sites[0]) if tail is not None else None
+
+    def run(shift: Tensor, rows: Tensor) -> Tensor:
+        with inference(model.module), torch.enable_grad():
+            if tail is not None and cached is not None:
+                with without_map(model.module, sites[0]):  # as in replayer
+                    raw = tail(_added(cached[rows], shift, sites[0]))
+            else:
+                left = [shift]
+
+                def add(name: str, value: Tensor) -> Tensor:
+                    own, left[0] = left[0][:, : value.shape[-1]], left[0][:, value.shape[-1] :]
+                    return _added(value, own, name)
+
+                with tapped(model, add, tuple(sites)):
+                    raw = model.module(as_tensor(x[rows.numpy()]))
+            return to_logits(raw, model.n_classes, len(rows))
+
+    return run
+
+
+def outputs_with(
+    model: TrainedModel, x: NDArray[np.float32], wanted: Mapping[str, tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]
+) -> NDArray[np.float64]:
+    """Return the outputs with coordinates of several sites set to wanted values in one forward pass.
+
+    Unlike shifts fixed beforehand, this sets a later site to the wanted value whatever an earlier one has already brought
+    about there.
+
+    Args:
+        model: The model.
+        x: Encoded table (n, p).
+        wanted: By site: maps that read the coordinates (d, r) and write changes of them back (r, d), and their values (n, r).
+
+    Returns:
+        Probabilities (n, C).
+
+    Raises:
+        InputError: unknown site, or what ``capture`` raises.
+    """
+    _check_table(x)
+    _check_sites(model, wanted)
+    reads, writes, values = ({site: as_tensor(maps[k], torch.float64) for site, maps in wanted.items()} for k in range(3))
+    results = []
+    batch = slice(0, 0)
+
+    def put(site: str, value: Tensor) -> Tensor:
+        pooled = (value.mean(dim=1) if value.ndim == 3 else value).to(torch.float64)
+        return _added(value, (values[site][batch] - pooled @ reads[site]) @ writes[site], site)
+
+    size = batch_rows(model.module, _BATCH_ROWS)
+    with inference(model.module), tapped(model, put, tuple(wanted)):
+        for start in range(0, len(x), size):
+            batch = slice(start, min(start + size, len(x)))
+            results.append(_probabilities(model, model.module, as_tensor(x[batch])))
+    return np.concatenate(results)
 
 
 def _replay_whole(model: TrainedModel, x: NDArray[np.float32], site: str) -> Replay:

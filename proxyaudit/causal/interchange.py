@@ -12,8 +12,8 @@ Random subspaces of equal rank stand beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ Replay = Callable[[Floats, Ints], Floats]
 """Outputs ``(m, C)`` of rows ``(m,)`` after adding shifts ``(m, d)`` to the site's activations."""
 
 DONORS = 8
+FINE_DONORS = 24  # where absence is asked: the product of two halves has the donors' own scatter in it
 FEWEST_DONORS = 8  # of each group and half within a label; below it the label is left out
 
 
@@ -39,6 +40,8 @@ class Effect:
         signed_influence_n: Influence of each row, as recipient and as donor, on ``signed``.
         product_influence_n: The same for ``product``.
         parts: ``(signed, product)`` on each part of the rows; each part had subspaces of its own.
+        spread: By part, how far the two subspaces disagree on the same rows and donors: the difference of their signed effects
+            and of their products. Only the directions' errors are in it.
     """
 
     signed: float
@@ -46,6 +49,7 @@ class Effect:
     signed_influence_n: Floats
     product_influence_n: Floats
     parts: tuple[tuple[float, float], ...] = ()
+    spread: tuple[tuple[float, float], ...] = ()
 
     @property
     def size(self) -> float:
@@ -77,12 +81,72 @@ class InterchangeResult:
 
 
 @dataclass(frozen=True)
-class _Donors:
+class Donors:
     """Donors of each recipient: ``index[k, half, slot]`` with the first slots of the other group, the last of its own."""
 
     recipients: Ints
     index: Ints
     sign: Floats
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The rows of one question and the donors drawn for it; every subspace measured in it meets the same donors.
+
+    Attributes:
+        acts_nd: Activations ``(n, d)``.
+        groups_n: 0 or 1 for the two groups compared, -1 for rows left out.
+        concept_nk: Columns the subspace is fitted to; rows with NaN are left out of the fit.
+        labels_n: True label of each row.
+        parts_n: 0, 1 or 2.
+        plans: The parts that have enough donors, with their donors.
+    """
+
+    acts_nd: Floats
+    groups_n: Ints
+    concept_nk: Floats
+    labels_n: Ints
+    parts_n: Ints
+    plans: tuple[tuple[int, Donors], ...]
+
+    @property
+    def known_n(self) -> NDArray[np.bool_]:
+        """Rows whose attribute is known."""
+        return np.asarray(np.isfinite(self.concept_nk).all(axis=1))
+
+    @property
+    def rows(self) -> int:
+        """Rows that effects are measured on."""
+        return sum(len(plan.recipients) for _, plan in self.plans)
+
+
+def set_up(
+    acts_nd: NDArray[np.floating],
+    groups_n: Ints,
+    concept_nk: Floats,
+    labels_n: Ints,
+    parts_n: Ints,
+    rng: np.random.Generator,
+    *,
+    donors: int = DONORS,
+) -> Setting | None:
+    """Draw the donors; ``None`` where no label has enough of both groups."""
+    drawn = ((part, draw_donors(groups_n, labels_n, parts_n == part, donors, rng)) for part in range(3))
+    plans = tuple((part, plan) for part, plan in drawn if plan is not None)
+    return Setting(np.asarray(acts_nd, dtype=np.float64), groups_n, concept_nk, labels_n, parts_n, plans) if plans else None
+
+
+def with_donors(setting: Setting, donors: int, rng: np.random.Generator) -> Setting:
+    """The same question with other donors."""
+    drawn = [(part, draw_donors(setting.groups_n, setting.labels_n, setting.parts_n == part, donors, rng)) for part, _ in setting.plans]
+    return replace(setting, plans=tuple((part, plan) for part, plan in drawn if plan is not None))
+
+
+def fit_parts(setting: Setting) -> list[LeaceEraser]:
+    """A LEACE subspace from each part of the rows."""
+    known = setting.known_n
+    chosen = [known & (setting.parts_n == part) for part in range(3)]
+    return [fit_leace(setting.acts_nd[rows], setting.concept_nk[rows]) for rows in chosen]
 
 
 def interchange(
@@ -99,7 +163,7 @@ def interchange(
     randoms: int = 5,
     permutations: int = 199,
 ) -> InterchangeResult | None:
-    """Measure the interchange effect of one attribute at one site.
+    """Measure the interchange effect of one attribute's LEACE subspace at one site.
 
     Args:
         acts_nd: Activations of the audit rows ``(n, d)``.
@@ -117,41 +181,58 @@ def interchange(
     Returns:
         The result, or ``None`` where no label has enough donors of both groups.
     """
-    n = len(acts_nd)
-    acts = np.asarray(acts_nd, dtype=np.float64)
-    plans = [
-        (plan, part)
-        for part, plan in ((part, _draw_donors(groups_n, labels_n, parts_n == part, donors, rng)) for part in range(3))
-        if plan is not None
-    ]
-    if not plans:
+    setting = set_up(acts_nd, groups_n, concept_nk, labels_n, parts_n, rng, donors=donors)
+    if setting is None:
         return None
-    drawn = [plan for plan, _ in plans]
-    known = np.isfinite(concept_nk).all(axis=1)
-    fitted = [fit_leace(acts[known & (parts_n == part)], concept_nk[known & (parts_n == part)]) for part in range(3)]
+    return measure(setting, fit_parts(setting), lambda _: replay, output, rng, randoms=randoms, permutations=permutations)
+
+
+def measure(
+    setting: Setting,
+    fitted: Sequence[LeaceEraser],
+    replay_of: Callable[[LeaceEraser], Replay],
+    output: int,
+    rng: np.random.Generator,
+    *,
+    randoms: int = 5,
+    permutations: int = 199,
+    random_of: Callable[[int, int, np.random.Generator], LeaceEraser] | None = None,
+    spread: bool = False,
+) -> InterchangeResult:
+    """Measure the effect of given subspaces.
+
+    Args:
+        setting: Rows and donors.
+        fitted: A subspace from each part of the rows; each serves the other two parts, one donor half each.
+        replay_of: The model from the site onward, for a subspace (joint interventions must know what they set).
+        output: Column of the outputs that is followed.
+        rng: Source of randomness.
+        randoms: Random subspaces.
+        permutations: Permutations of the groups within the label.
+        random_of: ``(part, rank, rng)`` to a random subspace; by default one in a random whitened direction.
+        spread: Whether to measure how far the subspaces disagree.
+    """
+    drawn, n = [plan for _, plan in setting.plans], len(setting.acts_nd)
     rank = max(eraser.rank for eraser in fitted)
-    swapped = [_swap(acts, (fitted[(part + 1) % 3], fitted[(part + 2) % 3]), plan, replay, output) for plan, part in plans]
+
+    def swapped_by(subspaces: Callable[[int], tuple[LeaceEraser, LeaceEraser]]) -> list[Floats]:
+        return [_swap(setting.acts_nd, subspaces(part), plan, replay_of, output) for part, plan in setting.plans]
+
+    def random(part: int, rank: int, rng: np.random.Generator) -> LeaceEraser:
+        return random_subspace(setting.acts_nd[setting.parts_n == part], rank, rng)
+
+    swapped = swapped_by(lambda part: (fitted[(part + 1) % 3], fitted[(part + 2) % 3]))
     effect = _effect(swapped, drawn, n)
+    if spread:
+        turned = swapped_by(lambda part: (fitted[(part + 2) % 3], fitted[(part + 1) % 3]))
+        effect = replace(effect, spread=_spread(swapped, turned, drawn))
     sizes = np.empty(randoms)
     for index in range(randoms):
-        subspaces = [random_subspace(acts[parts_n == part], max(rank, 1), rng) for part in range(3)]
-        sizes[index] = _effect(
-            [_swap(acts, (subspaces[part], subspaces[part]), plan, replay, output) for plan, part in plans], drawn, n
-        ).size
-    null = np.array([_permuted_size(swapped, drawn, groups_n, labels_n, rng) for _ in range(permutations)])
-    read = [
-        _probe_readings(
-            acts,
-            fitted[(part + 1) % 3],
-            plan,
-            concept_nk,
-            labels_n,
-            groups_n,
-            known & (parts_n == (part + 2) % 3),
-            parts_n == (part + 2) % 3,
-        )
-        for plan, part in plans
-    ]
+        subspaces = [(random_of or random)(part, max(rank, 1), rng) for part in range(3)]
+        pairs = [(subspace, subspace) for subspace in subspaces]
+        sizes[index] = _effect(swapped_by(pairs.__getitem__), drawn, n).size
+    null = np.array([_permuted_size(swapped, drawn, setting.groups_n, setting.labels_n, rng) for _ in range(permutations)])
+    read = [probe_readings(setting, fitted[(part + 1) % 3], plan, (part + 2) % 3) for part, plan in setting.plans]
     complete = [c for c, _ in read if c is not None]
     selective = [s for _, s in read if s is not None]
     return InterchangeResult(
@@ -161,11 +242,12 @@ def interchange(
         float(np.mean(complete)) if complete else None,
         float(np.mean(selective)) if selective else None,
         rank,
-        sum(len(plan.recipients) for plan in drawn),
+        setting.rows,
     )
 
 
-def _draw_donors(groups_n: Ints, labels_n: Ints, rows_n: NDArray[np.bool_], donors: int, rng: np.random.Generator) -> _Donors | None:
+def draw_donors(groups_n: Ints, labels_n: Ints, rows_n: NDArray[np.bool_], donors: int, rng: np.random.Generator) -> Donors | None:
+    """Donors for every row of ``rows_n`` whose label has enough of both groups, from two disjoint halves."""
     recipients: list[Ints] = []
     indices: list[Ints] = []
     for label in np.unique(labels_n[rows_n]):
@@ -184,22 +266,24 @@ def _draw_donors(groups_n: Ints, labels_n: Ints, rows_n: NDArray[np.bool_], dono
     if not recipients:
         return None
     rows = np.concatenate(recipients)
-    return _Donors(rows, np.concatenate(indices), np.where(groups_n[rows] == 0, 1.0, -1.0))
+    return Donors(rows, np.concatenate(indices), np.where(groups_n[rows] == 0, 1.0, -1.0))
 
 
-def _swap(acts_nd: Floats, erasers: tuple[LeaceEraser, LeaceEraser], plan: _Donors, replay: Replay, output: int) -> Floats:
+def _swap(
+    acts_nd: Floats, erasers: tuple[LeaceEraser, LeaceEraser], plan: Donors, replay_of: Callable[[LeaceEraser], Replay], output: int
+) -> Floats:
     """Outputs after each swap, shape ``(rows, 2, slots)``; each donor half has its own subspace."""
     rows, halves, slots = plan.index.shape
     result = np.empty((rows, halves, slots))
     for half, eraser in enumerate(erasers):
-        coordinates = eraser.coordinates(acts_nd)
+        coordinates, replay = eraser.coordinates(acts_nd), replay_of(eraser)
         for slot in range(slots):
             change = coordinates[plan.index[:, half, slot]] - coordinates[plan.recipients]
             result[:, half, slot] = replay(eraser.shift(change), plan.recipients)[:, output]
     return result
 
 
-def _effect(swapped: list[Floats], plans: list[_Donors], n: int) -> Effect:
+def _effect(swapped: list[Floats], plans: list[Donors], n: int) -> Effect:
     rows = sum(len(plan.recipients) for plan in plans)
     taus = [_tau(outputs) * plan.sign[:, None] for outputs, plan in zip(swapped, plans, strict=True)]
     signed = float(sum(tau.mean(axis=1).sum() for tau in taus) / rows)
@@ -219,14 +303,24 @@ def _effect(swapped: list[Floats], plans: list[_Donors], n: int) -> Effect:
     return Effect(signed, product, signed_influence, product_influence, parts)
 
 
+def _spread(swapped: list[Floats], turned: list[Floats], plans: list[Donors]) -> tuple[tuple[float, float], ...]:
+    """Differences between the two subspaces of each part, both halves of donors given to each."""
+    found = []
+    for straight, other, plan in zip(swapped, turned, plans, strict=True):
+        a, b = (_tau(outputs) * plan.sign[:, None] for outputs in (straight, other))
+        first, second = np.stack([a[:, 0], b[:, 1]]), np.stack([b[:, 0], a[:, 1]])
+        found.append((float(first.mean() - second.mean()), float((first[0] * first[1]).mean() - (second[0] * second[1]).mean())))
+    return tuple(found)
+
+
 def _tau(outputs: Floats) -> Floats:
     donors = outputs.shape[2] // 2
     return np.asarray(outputs[..., :donors].mean(axis=2) - outputs[..., donors:].mean(axis=2))
 
 
-def _permuted_size(swapped: list[Floats], plans: list[_Donors], groups_n: Ints, labels_n: Ints, rng: np.random.Generator) -> float:
+def _permuted_size(swapped: list[Floats], plans: list[Donors], groups_n: Ints, labels_n: Ints, rng: np.random.Generator) -> float:
     """Size of the effect with groups permuted within the label; the subspace saw none of these rows."""
-    permuted = groups_n.copy()
+    permuted = groups_n.astype(np.int8)
     for plan in plans:
         involved = np.unique(plan.recipients)
         for label in np.unique(labels_n[involved]):
@@ -234,12 +328,11 @@ def _permuted_size(swapped: list[Floats], plans: list[_Donors], groups_n: Ints, 
             permuted[rows] = rng.permutation(groups_n[rows])
     signed, product, count = 0.0, 0.0, 0
     for outputs, plan in zip(swapped, plans, strict=True):
-        other = permuted[plan.index] != permuted[plan.recipients][:, None, None]
-        others, owns = other.sum(axis=2), (~other).sum(axis=2)
+        other = (permuted[plan.index] != permuted[plan.recipients][:, None, None]).astype(np.float64)
+        others, beyond = other.sum(axis=2), np.einsum("khs,khs->kh", other, outputs)
+        owns = outputs.shape[2] - others
         usable = ((others > 0) & (owns > 0)).all(axis=1)
-        tau = (np.where(other, outputs, 0).sum(axis=2) / np.maximum(others, 1)) - (
-            np.where(other, 0, outputs).sum(axis=2) / np.maximum(owns, 1)
-        )
+        tau = beyond / np.maximum(others, 1) - (outputs.sum(axis=2) - beyond) / np.maximum(owns, 1)
         tau = (tau * np.where(permuted[plan.recipients] == 0, 1.0, -1.0)[:, None])[usable]
         signed += tau.mean(axis=1).sum()
         product += (tau[:, 0] * tau[:, 1]).sum()
@@ -249,35 +342,40 @@ def _permuted_size(swapped: list[Floats], plans: list[_Donors], groups_n: Ints, 
     return max(abs(signed / count), float(np.sqrt(max(0.0, product / count))))
 
 
-def _probe_readings(
-    acts_nd: Floats,
-    eraser: LeaceEraser,
-    plan: _Donors,
-    concept_nk: Floats,
-    labels_n: Ints,
-    groups_n: Ints,
-    known_n: NDArray[np.bool_],
-    fresh_n: NDArray[np.bool_],
-) -> tuple[float | None, float | None]:
-    """Completeness and selectivity of the swap, read by probes fitted on rows the eraser did not see."""
+def moved_by(setting: Setting, eraser: LeaceEraser, plan: Donors) -> Floats:
+    """What one swap does to the activations of each recipient, oriented from group 0 to group 1, shape ``(rows, d)``."""
+    coordinates = eraser.coordinates(setting.acts_nd)
+    change = coordinates[plan.index[:, 0, 0]] - coordinates[plan.index[:, 0, -1]]
+    return np.asarray(eraser.shift(change) * plan.sign[:, None])
+
+
+def share_read(moved_md: Floats, acts_nd: Floats, concept_nk: Floats, groups_n: Ints) -> float | None:
+    """Share of the difference between groups 0 and 1 that a fresh LEACE probe reads in what was moved.
+
+    Args:
+        moved_md: What a swap did to the activations.
+        acts_nd: Rows that neither the subspace nor the effect saw.
+        concept_nk: Columns that the probe is fitted to.
+        groups_n: Group of each of these rows.
+    """
+    probe = fit_leace(acts_nd, concept_nk)
+    inside = [groups_n == g for g in (0, 1)]
+    if not probe.rank or not all(rows.any() for rows in inside):
+        return None
+    read = acts_nd @ probe.read_dr
+    axis = read[inside[1]].mean(axis=0) - read[inside[0]].mean(axis=0)
+    spread = float(axis @ axis)
+    return float((moved_md @ probe.read_dr).mean(axis=0) @ axis / spread) if spread > 0 else None
+
+
+def probe_readings(setting: Setting, eraser: LeaceEraser, plan: Donors, fresh: int) -> tuple[float | None, float | None]:
+    """Completeness and selectivity of the swap, read by probes fitted on a part the eraser did not see."""
     if eraser.rank == 0:
         return None, None
-    coordinates = eraser.coordinates(acts_nd)
-    change = coordinates[plan.index[:, 0, 0]] - coordinates[plan.index[:, 0, -1]]
-    moved = eraser.shift(change) * plan.sign[:, None]
-    group_probe = fit_leace(acts_nd[known_n], concept_nk[known_n])
-    complete = None
-    if group_probe.rank:
-        read = acts_nd[fresh_n] @ group_probe.read_dr
-        means = [read[groups_n[fresh_n] == g].mean(axis=0) for g in (0, 1)]
-        axis = means[1] - means[0]
-        spread = float(axis @ axis)
-        complete = float((moved @ group_probe.read_dr).mean(axis=0) @ axis / spread) if spread > 0 else None
-    label_probe = fit_leace(acts_nd[fresh_n], (labels_n[fresh_n] == labels_n.max()).astype(np.float64)[:, None])
-    selective = None
-    if label_probe.rank:
-        read = acts_nd[fresh_n] @ label_probe.read_dr[:, 0]
-        top = labels_n[fresh_n] == labels_n.max()
-        difference = float(read[top].mean() - read[~top].mean())
-        selective = float(np.abs((moved @ label_probe.read_dr[:, 0]).mean() / difference)) if difference else None
-    return complete, selective
+    moved = moved_by(setting, eraser, plan)
+    rows = setting.parts_n == fresh
+    known = rows & setting.known_n
+    complete = share_read(moved, setting.acts_nd[known], setting.concept_nk[known], setting.groups_n[known])
+    top = (setting.labels_n[rows] == setting.labels_n.max()).astype(np.int64)
+    selective = share_read(moved, setting.acts_nd[rows], top.astype(np.float64)[:, None], top)
+    return complete, None if selective is None else abs(selective)

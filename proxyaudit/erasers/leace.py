@@ -62,7 +62,7 @@ def _moving(acts_nd: Floats, fewest: int | None = None) -> NDArray[np.bool_]:
     return np.asarray(moved >= (min(_FEWEST_MOVED, max(2, n // 20)) if fewest is None else fewest))
 
 
-def _whitening_pair(acts_nd: Floats, fewest: int | None = None) -> tuple[Floats, Floats, Floats]:
+def whitening_pair(acts_nd: Floats, fewest: int | None = None) -> tuple[Floats, Floats, Floats]:
     """Mean ``(d,)``, and maps to and from whitened coordinates, each ``(d, r)``; silent columns have no part."""
     mean = acts_nd.mean(axis=0)
     moving = _moving(acts_nd, fewest)
@@ -91,7 +91,7 @@ def whitened_directions(
         raise ValueError(f"activations {acts.shape} and labels {labels.shape} must be matrices over the same rows")
     if not (np.isfinite(acts).all() and np.isfinite(labels).all()):
         raise ValueError("activations or labels hold NaN or infinite values")
-    mean, to_white, from_white = _whitening_pair(acts, fewest_moved)
+    mean, to_white, from_white = whitening_pair(acts, fewest_moved)
     cross = ((acts - mean) @ to_white).T @ (labels - labels.mean(axis=0)) / len(acts)
     left, singular, _ = np.linalg.svd(cross, full_matrices=False)
     # Relative to the largest: an absolute tolerance leaves rare groups in. K indicators have rank K - 1.
@@ -116,7 +116,7 @@ def fit_leace(acts_nd: NDArray[np.floating], labels_nk: Floats, *, fewest_moved:
 
 def random_subspace(acts_nd: NDArray[np.floating], rank: int, rng: np.random.Generator) -> LeaceEraser:
     """A subspace of equal rank in a random direction of the same whitened rows: the control beside every effect."""
-    mean, to_white, from_white = _whitening_pair(np.array(acts_nd, dtype=np.float64))
+    mean, to_white, from_white = whitening_pair(np.array(acts_nd, dtype=np.float64))
     rank = min(rank, to_white.shape[1])
     basis, _ = np.linalg.qr(rng.normal(size=(to_white.shape[1], rank)))
     return LeaceEraser(mean.copy(), to_white @ basis, (from_white @ basis).T.copy())

@@ -13,14 +13,13 @@ from proxyaudit.data.dataset import Attribute
 from proxyaudit.pipeline.cells import (
     Cell,
     decide_cells,
-    effect_cell,
     gap_in,
     gaps_within_label,
     largest_gap,
     over_seeds,
     weighted_sum,
 )
-from proxyaudit.pipeline.controls import FAILED_AT, add_controls, negative_controls, random_subspaces
+from proxyaudit.pipeline.controls import FAILED_AT, add_controls, negative_controls
 from proxyaudit.pipeline.effort_cells import add_effort
 from proxyaudit.pipeline.ledger import UNIT_CLASSES, UNIT_GAP, UNIT_VALUES, Ledger, Run, public_count, significant
 from proxyaudit.pipeline.measure import OUTPUT_SITE, group_codes
@@ -29,6 +28,7 @@ from proxyaudit.pipeline.plan import LEVEL, Prepared
 from proxyaudit.pipeline.planted_cells import planted_cell
 from proxyaudit.pipeline.probing import Measurement, cell_key, classes_of, known_rows
 from proxyaudit.pipeline.tasks import INPUT_SITE, audit_labels, compared_groups
+from proxyaudit.pipeline.use_cells import add_use_beside, add_use_controls, use_cells
 from proxyaudit.probes.crossfit import auroc
 from proxyaudit.stats.intervals import Measured, crossed_interval, p_above, p_below
 from proxyaudit.types import Basis
@@ -36,8 +36,6 @@ from proxyaudit.types import Basis
 Floats = NDArray[np.float64]
 
 FEWEST_IN_LABEL = 30
-MOST_DIMENSIONS = 0.1  # of the rows a subspace is fitted on; beyond it a head that ignores the attribute can seem to use it
-EFFECT_METHOD = "interchange of the LEACE subspace, donors share the label; minus random subspaces of equal rank"
 
 
 class Assembler:
@@ -72,6 +70,9 @@ class Assembler:
                 self._add_beside(attribute, run, reference=regime.is_reference)
             self._add_task(run)
         add_controls(self.ledger, self.runs.values(), self.dataset.attributes, self.verdict_sites, self.margins, self.negatives)
+        for run in self.runs.values():
+            for attribute in self.dataset.attributes:
+                add_use_controls(self.ledger, run, self.runs.get("untrained"), attribute.name, self.verdict_sites)
         return self.ledger
 
     # Cells ----------------------------------------------------------------------------------------------------------
@@ -104,7 +105,7 @@ class Assembler:
         cells.append(self._leak("expressed", attribute, run, OUTPUT_SITE, "linear", "output leak"))
         if not reference:
             cells.append(self._leak("expressed", attribute, run, OUTPUT_SITE, "nonlinear", "output leak, nonlinear", margins.leak))
-        return cells + [self._effect(attribute, run, site) for site in self.verdict_sites]
+        return cells + self._use(attribute, run)
 
     def _leak(
         self, channel: str, attribute: Attribute, run: Run, site: str, test: str, context: str | None = None, margin: float | None = None
@@ -158,34 +159,12 @@ class Assembler:
         outcome = classes[1] if len(classes) == 2 else classes[found["column"]]
         return f"{found['group']}, predicted '{outcome}'"
 
-    def _effect(self, attribute: Attribute, run: Run, site: str) -> Cell:
+    def _use(self, attribute: Attribute, run: Run) -> list[Cell]:
+        return use_cells(self._use_base(attribute, run), run, self.runs.get("untrained"), self.verdict_sites, self.clusters)
+
+    def _use_base(self, attribute: Attribute, run: Run) -> Cell:
         _, (low, high), _ = self.followed[attribute.name]
-        base = Cell(
-            "used",
-            attribute.name,
-            run.regime,
-            site,
-            None,
-            f"{low} to {high}",
-            margin=self.margins.effect,
-            unit=UNIT_GAP,
-            method=EFFECT_METHOD,
-            reason="absence of use is not tested by this version (it needs the learned subspace)",
-        )
-        per_seed = [m.numbers["interchange"][attribute.name][site] for m in run.measured]
-        missing = [cell["reason"] for cell in per_seed if cell["reason"]]
-        if missing or not per_seed:
-            return replace(base, reason=missing[0] if missing else "the training or capture of this regime failed")
-        cell = effect_cell(base, per_seed, [m.arrays for m in run.measured], cell_key(attribute.name, site, ""), self.clusters)
-        dimensions = max(m.numbers["cells"][attribute.name][site].get("rank", 0) for m in run.measured)
-        if dimensions > MOST_DIMENSIONS * per_seed[0]["n"] / 3:
-            reason = "too many dimensions for the rows to tell the attribute's direction from noise: more audit rows would settle it"
-            cell = replace(cell, null_rejected=False, null_reason=reason)
-        found = random_subspaces(run, attribute, site)
-        if found is not None and found[1] >= found[0]:
-            # Any subspace of this rank does as much: the effect is not the attribute's own.
-            cell = replace(cell, null_rejected=False)
-        return replace(cell, n=per_seed[0]["n"] // 10 * 10)
+        return Cell("used", attribute.name, run.regime, group=f"{low} to {high}", margin=self.margins.effect, unit=UNIT_GAP)
 
     # Numbers reported beside the deciding ones ----------------------------------------------------------------------
 
@@ -242,15 +221,11 @@ class Assembler:
                 UNIT_GAP,
                 "label-planted on the inputs",
             )
-        for site in self.verdict_sites:
-            cell = [m.numbers["interchange"][attribute.name][site] for m in run.measured]
-            for what, text in (
-                ("completeness", "share of the group difference that a fresh probe reads after the swap"),
-                ("selectivity", "change of a fresh probe of the label, share of the difference between labels"),
-            ):
-                found = np.array([c[what] for c in cell if c.get(what) is not None])
-                if len(found) and not reference:
-                    self._report(what, attribute, run.regime, site, None, float(found.mean()), "ratio", text, found)
+        if not reference:
+            groups, _, output = self.followed[attribute.name]
+            positive = self.labels == (1 if len(self.dataset.classes) == 2 else output)
+            base = self._use_base(attribute, run)
+            add_use_beside(self.ledger, base, run, self.verdict_sites, groups, output, positive, self.clusters)
 
     def _report(
         self,

@@ -231,7 +231,7 @@ def effect_cell(
     sign = 1.0 if signed.mean() >= 0 else -1.0
     singles, random = [], []
     for cell, a in zip(per_seed, arrays, strict=True):
-        random.append(float(np.mean(cell["random"])))
+        random.append(float(np.mean(cell["random"])) if cell["random"] else 0.0)
         size, influence = sign * cell["signed"], sign * a[key + "signed"]
         if branch == "per-row":
             size = float(np.sqrt(max(0.0, cell["product"])))
@@ -242,7 +242,9 @@ def effect_cell(
         extra = float(np.var(parts, ddof=1)) / len(parts) if len(parts) > 1 else float("inf")
         singles.append(Measured(np.array([size - random[-1]]), influence, clusters_n, extra, float(max(len(parts) - 1, 1))))
     measured = over_seeds(singles)
-    null_high = float(np.quantile(np.mean([cell["null"] for cell in per_seed], axis=0), 0.95))
+    # Where no model exceeds the margin no null was needed.
+    nulls = [cell["null"] for cell in per_seed]
+    null_high = float(np.quantile(np.mean(nulls, axis=0), 0.95)) if all(nulls) else None
     return replace(
         base,
         measured=measured,
@@ -250,7 +252,7 @@ def effect_cell(
         context=branch,
         present_p=in_every_seed(singles, base.margin),
         absent_p=absent_everywhere(measured, singles, base.margin),
-        null_rejected=measured.value + float(np.mean(random)) > null_high,
+        null_rejected=null_high is not None and measured.value + float(np.mean(random)) > null_high,
         null_high=null_high,
         n=per_seed[0]["n"],
     )

@@ -11,7 +11,7 @@ from proxyaudit.pipeline.assemble import Assembler
 from proxyaudit.pipeline.cells import Cell
 from proxyaudit.pipeline.ledger import Run, significant
 from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, distinct_seeds, fieller_ratio
-from proxyaudit.types import CHANNELS, Change, ChangeWord, Estimate, Finding, Origin, OriginWord, State
+from proxyaudit.types import CHANNELS, USE_CHANNELS, Change, ChangeWord, Estimate, Finding, Origin, OriginWord, State
 from proxyaudit.verdicts import Decision, combine, decide
 
 UNCHANGED = (0.8, 1.25)
@@ -222,10 +222,8 @@ def _would_settle(decision: Decision, own: list[Estimate], run: Run) -> str | No
     if decision.verdict != "inconclusive":
         return None
     if decision.at_least == "hidden":
-        return (
-            "whether the model uses the feature: a test that can show absence of use (not in this version), "
-            "or more seeds and audit rows where an effect is near its margin"
-        )
+        unsure = sorted({e.reason for e in own if e.state == "unknown" and e.reason and e.channel in USE_CHANNELS})
+        return "whether the model uses the feature: " + ("; ".join(unsure)[:400] or "more seeds and audit rows")
     reasons = sorted({e.reason for e in own if e.state == "unknown" and e.reason})
     return "; ".join(reasons)[:400] or "channels that this version does not measure"
 
@@ -290,7 +288,10 @@ def sentence(
         inner = inside if decision.encoding == "linear" else "inside, what a linear reader finds is not settled"
         return f"{where}, '{attribute}' {acts}: {shown}{beside}; {inner}."
     if decision.verdict == "hidden":
-        return f"{where}, '{attribute}' does not show in the outputs but is still inside: {inside}."
+        place = inside if decision.encoding == "linear" else f"it was found through: {', '.join(decision.mechanisms)}"
+        return (
+            f"{where}, '{attribute}' neither shows in the outputs nor moves them when its trace is swapped, but is still inside: {place}."
+        )
     if decision.verdict == "removed":
         return f"{where}, no channel of this audit found '{attribute}', and each could have found it at its margin."
     if decision.at_least == "hidden":

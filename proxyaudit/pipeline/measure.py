@@ -7,12 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from proxyaudit.activations import Captured, replayer
-from proxyaudit.causal.interchange import interchange
 from proxyaudit.data.dataset import Attribute, Dataset
 from proxyaudit.erasers.leace import fit_leace
-from proxyaudit.models.base import TrainedModel
-from proxyaudit.pipeline.probing import Measurement, cell_key, classes_of
+from proxyaudit.pipeline.probing import classes_of
 from proxyaudit.probes.crossfit import TooFewRowsError, assign_folds, cross_fit_classes
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream
@@ -109,51 +106,6 @@ def groups_of(attribute: Attribute, outcome_nc: Floats) -> tuple[Ints, tuple[str
     low, high = pairs[int(pair)]
     groups = np.where(coded == low, 0, np.where(coded == high, 1, -1)).astype(np.int64)
     return groups, (levels[low], levels[high]), int(output)
-
-
-def measure_interchange(
-    model: TrainedModel,
-    captured: Captured,
-    x_np: NDArray[np.float32],
-    dataset: Dataset,
-    labels_n: Ints,
-    *,
-    root: int,
-    followed: dict[str, tuple[Ints, int]],
-    out: Measurement,
-) -> None:
-    """Interchange every attribute at every verdict site; results go into ``out``."""
-    for site in model.verdict_sites:
-        replay = replayer(model, x_np, site)
-        for attribute in dataset.attributes:
-            groups, output = followed[attribute.name]
-            result = interchange(
-                captured.acts[site],
-                groups,
-                concept_columns(attribute),
-                labels_n,
-                dataset.parts,
-                replay,
-                output,
-                stream(root, "interchange", attribute.name, site),
-            )
-            cell: dict[str, Any] = {"reason": "no label has enough rows of both groups"}
-            if result is not None:
-                cell = {
-                    "signed": result.effect.signed,
-                    "product": result.effect.product,
-                    "parts": [list(part) for part in result.effect.parts],
-                    "random": [float(size) for size in result.random_sizes],
-                    "null": [float(size) for size in result.null_sizes],
-                    "completeness": result.completeness,
-                    "selectivity": result.selectivity,
-                    "rank": result.rank,
-                    "n": result.rows,
-                    "reason": None,
-                }
-                out.arrays[cell_key(attribute.name, site, "signed")] = result.effect.signed_influence_n
-                out.arrays[cell_key(attribute.name, site, "product")] = result.effect.product_influence_n
-            out.numbers.setdefault("interchange", {}).setdefault(attribute.name, {})[site] = cell
 
 
 def concept_columns(attribute: Attribute) -> Floats:

@@ -33,7 +33,10 @@ STAGES = ("synthesize", "train", "measure")
 _NOT_TESTED = (
     ("relearned: whether a little fine-tuning brings the feature back", "not in this version; 'removed' is therefore never given by 'run'"),
     ("non-linear readers at sites outside the verdict sites", "they are used at the verdict sites and the outputs"),
-    ("absence of use", "not in this version (it needs the learned subspace); 'used' reads 'unknown' where no effect was found"),
+    (
+        "use through directions that no linear subspace holds, or at sites outside the verdict sites",
+        "subspaces are linear, fitted (LEACE) or learned (DAS), and swapped at the verdict sites only",
+    ),
 )
 
 

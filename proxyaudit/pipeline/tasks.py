@@ -22,14 +22,15 @@ from proxyaudit.models import TrainedModel, load_weights, save_weights, train_mo
 from proxyaudit.pipeline.cache import Cache, code_digest, digest_of
 from proxyaudit.pipeline.measure import (
     OUTPUT_SITE,
+    concept_columns,
     eraser_residual,
     groups_of,
-    measure_interchange,
     plant_placebos,
 )
 from proxyaudit.pipeline.plan import Prepared, prepared_again, versions
 from proxyaudit.pipeline.probing import Measurement, Probing, classes_of
 from proxyaudit.pipeline.site import measure_site
+from proxyaudit.pipeline.use import UseTask, measure_use
 from proxyaudit.probes.conditioning import make_strata
 from proxyaudit.regimes import make_training_data, synthesize
 from proxyaudit.seeding import integer_seed, stream
@@ -238,7 +239,9 @@ def _run_measure(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> 
     )
     measure_site(log_odds(captured.outputs), dataset, strict, site=OUTPUT_SITE, placebos=placebos, out=out)
     followed = {name: (groups, output) for name, (groups, _, output) in compared_groups(prepared).items()}
-    measure_interchange(model, captured, audit_inputs(prepared), dataset, labels, root=recipe.seed, followed=followed, out=out)
+    concepts = {attribute.name: concept_columns(attribute) for attribute in dataset.attributes}
+    use = UseTask(recipe.seed, recipe.margins, followed, concepts, decides=not regime.is_reference)
+    measure_use(model, captured, audit_inputs(prepared), dataset, labels, use, out)
     out.numbers["eraser"] = {site: eraser_residual(captured.acts[site], dataset, margin, recipe.seed, site) for site in model.verdict_sites}
     out.arrays["outputs"] = captured.outputs
     write_measurement(out, folder)

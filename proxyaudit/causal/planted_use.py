@@ -1,0 +1,183 @@
+"""A planted use: does the machinery that finds no effect find one that was put there?
+
+An attribute is planted on the activations (labels drawn along a direction, at the smallest leak that counts), and a readout of
+that direction is added to the followed output's log-odds, as strong as an interchange of that very direction needs to move
+the output by the wanted effect. Activations and model stay as they are otherwise. The same machinery is then asked about the
+planted attribute in the planted model. The direction is one that the model hardly reads by itself and the leak is small, so that
+it is as hard to find as any that the audit would still call encoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proxyaudit.alignment import DifferentiableSite, Planted
+from proxyaudit.causal.interchange import FINE_DONORS, InterchangeResult, Replay, Setting, fit_parts, measure, set_up, with_donors
+from proxyaudit.causal.learned import all_read, learn_parts, sensitive_bands
+from proxyaudit.erasers.leace import LeaceEraser, whitening_pair
+from proxyaudit.stats.spike_in import Prior, plant_at_leak
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+TIMES = (1.0, 2.0)
+_EDGE = 1e-12
+_STRONGEST = 64.0  # log-odds for each standard deviation: beyond it the output is a step
+_SOLVING_ROWS = 3000
+
+
+@dataclass(frozen=True)
+class PlantedUse:
+    """A planted effect and what the machinery made of it.
+
+    Attributes:
+        times: Wanted effect as a multiple of the margin.
+        truth: Effect of interchanging the planted direction itself.
+        leace: Effect of the readable part of the LEACE subspace fitted to the planted attribute.
+        learned: Effect of the learned subspace.
+    """
+
+    times: float
+    truth: float
+    leace: InterchangeResult
+    learned: InterchangeResult
+
+
+def plant_use(
+    setting: Setting, replay: Replay, site: DifferentiableSite, output: int, margin: float, leak: float, rng: np.random.Generator
+) -> list[PlantedUse] | str:
+    """Plant effects of once and twice the margin and look for them.
+
+    Args:
+        setting: Rows; the planted attribute has the base rate of the two groups and is missing where they are.
+        replay: The model from the site onward.
+        site: The same, differentiable.
+        output: Column of the outputs that is followed.
+        margin: Effect that matters.
+        leak: Leak of the planted attribute.
+        rng: Source of randomness.
+
+    Returns:
+        One result per size, or why nothing could be planted.
+    """
+    inside = np.flatnonzero(setting.groups_n >= 0)
+    mean, to_white, from_white = whitening_pair(setting.acts_nd[inside])
+    direction = _unread_direction(setting, site, inside, from_white, margin, rng)
+    if direction is None:
+        return "the site is constant"
+    read = to_white @ direction
+    score = (setting.acts_nd - mean) @ read
+    rate = float((setting.groups_n[inside] == 1).mean())
+    plant = plant_at_leak(score[inside], Prior.of_rates(np.array([1 - rate, rate]), len(inside)), leak)
+    if plant is None:
+        return "no attribute of that leak can be planted on the direction"
+    groups = np.full(len(score), -1, dtype=np.int64)
+    groups[inside] = plant.draw(rng)
+    concept = np.where(groups >= 0, groups, np.nan).astype(np.float64)[:, None]
+    planted = set_up(setting.acts_nd, groups, concept, setting.labels_n, setting.parts_n, rng)
+    if planted is None:
+        return "no label has enough rows of both planted groups"
+    effect_of = _oracle(planted, replay, output, score, from_white @ direction, rng)
+    # Fitted to activations and labels alone: the same in every planted model.
+    fitted, fine = fit_parts(planted), with_donors(planted, FINE_DONORS, rng)
+    found: list[PlantedUse] = []
+    for times in TIMES:
+        strength = _solve(effect_of, times * margin)
+        if strength is None:
+            return "no readout of that direction moves the output that much"
+        model = _planted_replay(replay, score, read, strength, output)
+        learned = learn_parts(planted, site.planted(Planted(read, score, strength)), fitted, margin, rng, free=False)
+        learned_effect = measure(fine, [one.readable for one in learned], _always(model), 0, rng, randoms=0, permutations=0, spread=True)
+        leace_effect = learned_effect
+        if not all_read(learned):
+            leace_effect = measure(fine, [one.leace for one in learned], _always(model), 0, rng, randoms=0, permutations=0, spread=True)
+        found.append(PlantedUse(times, effect_of(strength), leace_effect, learned_effect))
+    return found
+
+
+def _unread_direction(
+    setting: Setting, site: DifferentiableSite, inside: Ints, from_white: Floats, margin: float, rng: np.random.Generator
+) -> Floats | None:
+    """A random whitened direction, outside what the model reads where there is such a place."""
+    dimensions = from_white.shape[1]
+    if not dimensions:
+        return None
+    rows = np.sort(rng.permutation(inside)[:_SOLVING_ROWS])
+    bands = sensitive_bands(site.gradients(rows, setting.acts_nd.shape[1]) @ from_white, margin)
+    direction = np.asarray(rng.normal(size=dimensions), dtype=np.float64)
+    for band in bands:
+        rest = np.asarray(direction - band @ (band.T @ direction), dtype=np.float64)
+        if np.linalg.norm(rest) < 1e-3 * np.linalg.norm(direction):
+            break  # the model reads all there is; the last bands, which it reads least, keep the direction
+        direction = rest
+    return np.asarray(direction / np.linalg.norm(direction))
+
+
+def _always(model: Replay) -> Callable[[LeaceEraser], Replay]:
+    return lambda _: model
+
+
+def _log_odds(p: Floats) -> Floats:
+    clipped = np.clip(p, _EDGE, 1 - _EDGE)
+    return np.asarray(np.log(clipped / (1 - clipped)))
+
+
+def _sigmoid(odds: Floats) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-np.clip(odds, -60, 60))))
+
+
+def _planted_replay(replay: Replay, score_n: Floats, read_d: Floats, strength: float, output: int) -> Replay:
+    def run(shift: Floats, rows: Ints) -> Floats:
+        odds = _log_odds(replay(shift, rows)[:, output])
+        return _sigmoid(odds + strength * (score_n[rows] + shift @ read_d))[:, None]
+
+    return run
+
+
+class _Oracle:
+    """The interchange effect of the planted direction itself, as a function of the readout's strength."""
+
+    def __init__(self, odds: list[Floats], scores: list[Floats], signs: list[Floats]) -> None:
+        self._odds, self._scores, self._signs = odds, scores, signs
+
+    def __call__(self, strength: float) -> float:
+        total, rows = 0.0, 0
+        for odds, score, sign in zip(self._odds, self._scores, self._signs, strict=True):
+            p = _sigmoid(odds + strength * score)
+            slots = p.shape[2] // 2
+            tau = p[..., :slots].mean(axis=(1, 2)) - p[..., slots:].mean(axis=(1, 2))
+            total, rows = total + float(tau @ sign), rows + len(sign)
+        return total / rows
+
+
+def _oracle(planted: Setting, replay: Replay, output: int, score_n: Floats, write_d: Floats, rng: np.random.Generator) -> _Oracle:
+    odds, scores, signs = [], [], []
+    for _, plan in planted.plans:
+        chosen = np.sort(rng.permutation(len(plan.recipients))[: _SOLVING_ROWS // len(planted.plans)])
+        rows, index = plan.recipients[chosen], plan.index[chosen]
+        change = score_n[index] - score_n[rows][:, None, None]
+        shifts = change.reshape(-1, 1) * write_d
+        flat = replay(shifts, np.repeat(rows, index.shape[1] * index.shape[2]))[:, output]
+        odds.append(_log_odds(flat).reshape(change.shape))
+        scores.append(score_n[index])
+        signs.append(plan.sign[chosen])
+    return _Oracle(odds, scores, signs)
+
+
+def _solve(effect_of: _Oracle, wanted: float) -> float | None:
+    """Strength at which the effect is ``wanted``, by bisection; 0 where the model does as much by itself."""
+    low, high = 0.0, 1.0
+    if effect_of(low) >= wanted:
+        return 0.0
+    while effect_of(high) < wanted:
+        low, high = high, 2 * high
+        if high > _STRONGEST:
+            return None
+    for _ in range(20):
+        middle = (low + high) / 2
+        low, high = (middle, high) if effect_of(middle) < wanted else (low, middle)
+    return (low + high) / 2

@@ -1,0 +1,180 @@
+"""From a model with known weights to the states of ``used``: measured, stored, decided, and barred where a control fails."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from proxyaudit.activations import capture
+from proxyaudit.data.attributes import Attribute
+from proxyaudit.models.base import Tap, TrainedModel
+from proxyaudit.pipeline.cells import Cell, decide_cells
+from proxyaudit.pipeline.ledger import Ledger, Run
+from proxyaudit.pipeline.probing import Measurement, cell_key
+from proxyaudit.pipeline.use import UseTask, measure_use
+from proxyaudit.pipeline.use_cells import JOINT, add_use_beside, add_use_controls, planted_control, use_cells
+from proxyaudit.recipe import Margins
+from proxyaudit.seeding import stream
+
+D = 5
+
+
+class Net(nn.Module):
+    """Two copies of the inputs; ``head`` makes the output of them."""
+
+    def __init__(self, head):
+        super().__init__()
+        self.left, self.right, self.head = nn.Identity(), nn.Identity(), head
+
+    def forward(self, x):
+        return self.head(self.left(x.clone()), self.right(x.clone()))[:, None]
+
+
+def agreeing(a, b):
+    """Used at two places, where they agree; swapping at one of them only breaks the agreement."""
+    return 0.8 * torch.exp(-(((a[:, 0] - b[:, 0]) / 0.03) ** 2)) * a[:, 0]
+
+
+def ask(head, n, *, sites=("left",), shift=1.5, decides=True, x=None, rank=D):
+    rng = stream(0, "use cells", n)
+    groups, labels = rng.integers(0, 2, n), rng.integers(0, 2, n)
+    other = np.where(rng.random(n) < 0.5, groups, 1 - groups)
+    if x is None:
+        x = rng.normal(size=(n, D)).astype(np.float32)
+        x[:, 0] += shift * (groups - 0.5)
+        x[:, 1] += labels
+        x[:, 3] += other
+    model = TrainedModel(Net(head).eval(), 2, sites, sites, {site: Tap(site, "output") for site in sites})
+    attributes = [Attribute(name, "protected", "binary", ("f", "m"), codes) for name, codes in (("sex", groups), ("other", other))]
+    dataset = SimpleNamespace(attributes=attributes[:1], parts=rng.integers(0, 3, n), clusters=np.arange(n))
+    out = Measurement()
+    captured = capture(model, x)
+    out.numbers["cells"] = {"sex": {site: {"rank": rank} for site in sites}}
+    out.arrays["outputs"] = captured.outputs
+    followed = {"sex": (groups, 0), "other": (other, 0)}
+    concepts = {name: coded.astype(float)[:, None] for name, (coded, _) in followed.items()}
+    measure_use(model, captured, x, dataset, labels, UseTask(0, Margins(), followed, concepts, decides), out)
+    return out, groups, labels
+
+
+def decided(out, untrained=None, sites=("left",), n=None):
+    base = Cell("used", "sex", "real", group="f to m", margin=0.02)
+    before = None if untrained is None else Run("untrained", (untrained,))
+    return decide_cells(use_cells(base, Run("real", (out,)), before, sites, np.arange(len(out.arrays["outputs"]))))
+
+
+@pytest.fixture(scope="module")
+def ignored():
+    return ask(lambda a, _: 0.7 * a[:, 1] - 0.35, 21000)
+
+
+@pytest.fixture(scope="module")
+def used():
+    return ask(lambda a, _: 0.7 * a[:, 1] + 0.5 * a[:, 0], 3000)
+
+
+def test_a_head_that_ignores_the_feature_does_not_use_it(ignored):
+    cells = decided(ignored[0])
+    assert [(cell.site, cell.state) for cell in cells] == [("left", "absent"), ("left", "absent")]
+    assert planted_control(Run("real", (ignored[0],)), "sex", "left")[0]
+
+
+def test_without_its_positive_control_absence_is_not_claimed(ignored):
+    out = Measurement(dict(ignored[0].numbers), dict(ignored[0].arrays))
+    cell = out.numbers["interchange"]["sex"]["left"]
+    for spoilt in (
+        {"reason": "nothing could be planted"},
+        {"reason": None, "sizes": [{"truth": 0.02, "leace": 0.001, "learned": 0.002, "times": 1.0, "absent_p": 0.001}]},
+        {"reason": None, "sizes": [{"truth": 0.04, "leace": 0.001, "learned": 0.015, "times": 2.0, "absent_p": 0.4}]},
+    ):
+        out.numbers["interchange"] = {"sex": {"left": {**cell, "planted": spoilt}}}
+        cells = decided(out)
+        assert {c.state for c in cells} == {"unknown"}
+        assert all("positive control" in c.reason for c in cells)
+
+
+def test_absence_is_barred_where_no_subspace_could_be_learned_or_the_site_is_too_wide(ignored):
+    out = Measurement(dict(ignored[0].numbers), ignored[0].arrays)
+    cell = out.numbers["interchange"]["sex"]["left"]
+    out.numbers["interchange"] = {"sex": {"left": {**cell, "learned": {"reason": "no gradient"}}}}
+    assert [c.state for c in decided(out)] == ["unknown", "unknown"]
+    out.numbers["interchange"] = {"sex": {"left": cell}}
+    out.numbers["cells"] = {"sex": {"left": {"rank": 900}}}
+    assert all(c.state == "unknown" and "dimensions" in c.reason for c in decided(out))
+
+
+def test_a_used_feature_is_present_in_both_and_its_control_is_not_run(used):
+    cells = decided(used[0])
+    assert [cell.state for cell in cells] == ["present", "present"]
+    assert cells[1].context.startswith("learned: ")
+    assert planted_control(Run("real", (used[0],)), "sex", "left") is None
+
+
+def test_a_learned_effect_that_an_untrained_model_has_too_is_not_claimed(used):
+    leace, learned = decided(used[0], untrained=used[0])
+    assert (leace.state, learned.state) == ("present", "unknown")
+    assert "untrained" in learned.reason
+
+
+def test_redundant_use_at_two_places_is_found_jointly_alone():
+    out, *_ = ask(agreeing, 3000, sites=("left", "right"))
+    cells = decided(out, sites=("left", "right"))
+    alone, joint = [c for c in cells if c.site], [c for c in cells if c.site is None]
+    sizes = [
+        max(abs(one["signed"]), max(0, one["product"]) ** 0.5) for one in (out.numbers["interchange"]["sex"][s] for s in ("left", "right"))
+    ]
+    together = out.numbers["interchange"]["sex"][JOINT]
+    assert max(sizes) < 0.04 < 0.1 < abs(together["signed"])
+    assert [c.context.split(":")[0] for c in joint] == ["joint", "joint"]
+    assert joint[0].state == "present"
+    assert "present" not in {c.state for c in alone}
+    assert joint[0].context.startswith("joint: left + right")
+
+
+def test_a_forward_without_gradients_leaves_the_leace_effect():
+    out, *_ = ask(lambda a, _: (0.7 * a[:, 1] + 0.5 * a[:, 0]).detach(), 3000)
+    cells = decided(out)
+    assert cells[0].state == "present"
+    assert (cells[1].state, cells[1].measured) == ("unknown", None)
+    assert "gradient" in cells[1].reason
+
+
+def test_beside_the_effects_stand_share_erasure_and_what_else_was_moved(used):
+    out, groups, labels = used
+    ledger, run = Ledger(), Run("real", (out,))
+    base = Cell("used", "sex", "real", group="f to m", margin=0.02)
+    add_use_beside(ledger, base, run, ("left",), groups, 0, labels == 1, np.arange(len(groups)))
+    add_use_controls(ledger, run, Run("untrained", (out,)), "sex", ("left",))
+    found = {(e.channel, e.context): e for e in ledger.estimates}
+    share = found["mediation", "share of the output gap through the subspace"]
+    assert share.low < 1 < share.high
+    assert share.high - share.low < 0.6
+    assert abs(found["amnesic", "output gap after erasing"].value) < 0.02
+    assert found["amnesic", "change of the task's AUROC by erasing"].value > 0  # what was erased was noise to the task
+    assert found["completeness", None].value == pytest.approx(1, abs=0.1)
+    assert found["selectivity", "towards other"].value == pytest.approx(0, abs=0.1)
+    assert ("selectivity", "learned, towards other") in found
+    assert any(e.context.startswith("learned, unread directions included") and e.state is None for e in ledger.estimates if e.context)
+    assert [(c.kind, c.passed) for c in ledger.controls] == [("untrained", False)]
+
+
+def test_a_reference_gets_the_effects_alone():
+    out, *_ = ask(lambda a, _: a[:, 0], 1500, decides=False)
+    cell = out.numbers["interchange"]["sex"]["left"]
+    assert cell["learned"]["reason"] is None
+    assert "planted" not in cell
+    assert "free" not in cell["learned"]
+    assert cell_key("sex", "left", "erased") not in out.arrays
+
+
+def test_a_constant_site_and_a_failed_regime():
+    out, *_ = ask(lambda a, _: 0 * a[:, 0] + 0.3, 1500, x=np.ones((1500, D), dtype=np.float32), rank=0)
+    assert {c.state for c in decided(out)} == {"absent"}
+    base = Cell("used", "sex", "real", margin=0.02)
+    failed = decide_cells(use_cells(base, Run("real", ()), None, ("left",), np.arange(3)))
+    assert [replace(c, reason=None).state for c in failed] == ["unknown"]

@@ -66,6 +66,14 @@ class TabularModule(nn.Module):
         """Return the raw output from the value at ``site``: the forward pass without what lies before the site."""
         raise NotImplementedError
 
+    def site_taps(self) -> dict[str, Tap]:
+        """Return where each site is read, in forward order."""
+        raise NotImplementedError
+
+    def last_block(self) -> tuple[Tap | None, nn.Module]:
+        """Return where the last block's input is read (``None`` for the table itself) and the block as a module of its own."""
+        raise NotImplementedError
+
 
 def to_logits(raw: Any, n_classes: int, n_rows: int, *, what: str = "the model") -> Tensor:
     """Bring what a module returned into logits of shape (n, 1) for two classes or (n, K) for more.

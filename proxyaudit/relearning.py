@@ -1,13 +1,14 @@
-"""Relearning: does a little fine-tuning bring an attribute back? (Deeb & Roger 2024, arXiv 2410.08827)
+"""Relearning: a block is trained again on a few labelled rows, to see whether an attribute comes back.
 
-A block of the model is trained again with a fresh linear head on m labelled rows, and what it then tells of the attribute is
-measured on rows that took no part. Rows to learn from lie in one part of the audit rows; a second part chooses what is no weight
-(when to stop, and the scale and centre of the outputs); the third is measured; the parts rotate. Choosing on a part of its own makes the relearner strong
-and cannot make it lucky, since an attribute and its controls are treated alike.
+A block of the model is trained again with a fresh linear head on m labelled rows (Deeb & Roger 2024, arXiv 2410.08827), and what it
+then tells of the attribute is measured on rows that took no part. Rows to learn from lie in one part of the audit rows; a second
+part chooses what is no weight (when to stop, the scale and the centre of the outputs); the third is measured; the parts rotate.
+Choosing on a part of its own makes the relearner strong without making it lucky, and an attribute and its controls are treated alike.
 
-Many problems (an attribute, its placebos and plants; several draws of rows) advance together: their parameters are stacked and the block
-is mapped over them. The head starts as a ridge regression on the frozen block (a probe first, then fine-tuning: Kumar et al. 2022,
-arXiv 2202.10054), and steps are relative to each tensor's own scale (Shazeer & Stern 2018, arXiv 1804.04235), so that the scale of weights and activations has no say.
+Many problems (an attribute, its placebos and plants; several draws of rows) advance together: their parameters are stacked and the
+block is mapped over them. The head starts as a ridge regression on the frozen block (a probe first, then fine-tuning: Kumar et al.
+2022, arXiv 2202.10054), and steps are relative to each tensor's own scale (Shazeer & Stern 2018, arXiv 1804.04235), so that the
+scale of weights and activations has no say.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from torch.func import functional_call
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-STEPS = (5, 10, 20, 40)  # looked at after these; a head on the frozen block (no step) is looked at first
-SHORT = (5, 10, 20)
+STEPS = (10, 20, 40)  # looked at after these; a head on the frozen block (no step) is looked at first
+SHORT = (10, 20)
 RELATIVE_STEP, HEAD_STEP = 0.05, 0.05
 CALIBRATION_ROWS, SCORED_ROWS = 1000, 4000
 _SCALES = (0.0, 0.1, 0.2, 0.3, 0.45, 0.65, 0.9, 1.3)
@@ -129,7 +130,9 @@ class Relearner:
         tokens = self.values.shape[1] if self.values.ndim == 3 else 1
         return 6.0 * weights * tokens * m * (self.steps[-1] if self.start else 0)
 
-    def solve(self, problems: Sequence[Problem], rotations: Sequence[Rotation], classes: int, *, probe: NDArray[np.generic] | None = None) -> list[Relearnt]:
+    def solve(
+        self, problems: Sequence[Problem], rotations: Sequence[Rotation], classes: int, *, probe: NDArray[np.generic] | None = None
+    ) -> list[Relearnt]:
         """Train every problem and measure it.
 
         Args:
@@ -158,7 +161,7 @@ class Relearner:
             return (out - self.mean) / self.scale
 
         if not stacked:
-            made = self.module(x if shared else x.reshape(-1, *x.shape[2:]))
+            made: Tensor = self.module(x if shared else x.reshape(-1, *x.shape[2:]))
             made = (made - self.mean) / self.scale
             return made[None] if shared else made.reshape(*x.shape[:2], -1)
         mapped: Callable[..., Tensor] = torch.vmap(one, in_dims=(0, None if shared else 0))
@@ -168,16 +171,26 @@ class Relearner:
 class _Batch:
     """Problems that advance together."""
 
-    def __init__(self, relearner: Relearner, problems: Sequence[Problem], rotations: Sequence[Rotation], classes: int, probe: NDArray[np.generic] | None) -> None:
+    def __init__(
+        self,
+        relearner: Relearner,
+        problems: Sequence[Problem],
+        rotations: Sequence[Rotation],
+        classes: int,
+        probe: NDArray[np.generic] | None,
+    ) -> None:
         self.relearner, self.problems, self.rotations, self.classes, self.probe = relearner, problems, rotations, classes, probe
         rows = torch.as_tensor(np.stack([p.rows for p in problems]))
         self.x = relearner.values[rows]
-        self.of = [np.array([i for i, p in enumerate(problems) if p.rotation == r]) for r in range(len(rotations))]
+        self.of = [torch.tensor([i for i, p in enumerate(problems) if p.rotation == r], dtype=torch.int64) for r in range(len(rotations))]
         labels = [p.labels_n for p in problems]
         self.measured = labels if probe is None else [probe] * len(problems)
         # The head that trains the block may be of another attribute than the one measured.
         self.trained = _targets(labels, problems, classes if probe is None else int(max(np.max(v) for v in labels)) + 1)
         self.read = self.trained if probe is None else _targets(self.measured, problems, classes)
+        self.chosen = [
+            _labels([self.measured[i][r.choose] for i in of.tolist()], classes) for r, of in zip(rotations, self.of, strict=True)
+        ]
 
     def run(self) -> list[Relearnt]:
         with torch.no_grad():
@@ -194,7 +207,7 @@ class _Batch:
         slopes, intercepts = (part.clone().requires_grad_() for part in head)
         groups = [{"params": [p], "lr": RELATIVE_STEP * _size(self.relearner.start[name])} for name, p in stacked.items()]
         groups.append({"params": [slopes, intercepts], "lr": HEAD_STEP})
-        optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
+        optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)
         rates = [group["lr"] for group in optimizer.param_groups]
         target, weights = self.trained
         last = self.relearner.steps[-1]
@@ -219,34 +232,29 @@ class _Batch:
     def _look(self, stacked: dict[str, Tensor], head: tuple[Tensor, Tensor], step: int, best: _Best | None) -> _Best:
         """Keep, for each problem, what does best on the rows that choose."""
         count = len(self.problems)
-        losses, scales, centres = np.zeros(count), np.zeros(count), np.zeros((count, head[0].shape[2]))
-        for rotation, of in zip(self.rotations, self.of, strict=True):
-            if not len(of):
-                continue
-            outputs = self._outputs(stacked, head, of, rotation.choose)
-            for place, index in enumerate(of):
-                labels = self.measured[index][rotation.choose]
-                losses[index], scales[index], centres[index] = _calibrate(outputs[place], labels, self.classes)
-        full = {name: p.expand(count, *p.shape) for name, p in self.relearner.start.items()} if not stacked else stacked
+        losses, scales, centres = torch.zeros(count), torch.zeros(count), torch.zeros(count, head[0].shape[2])
+        for rotation, of, (labels, weights) in zip(self.rotations, self.of, self.chosen, strict=True):
+            if len(of):
+                outputs = self._outputs(stacked, head, of, rotation.choose)
+                losses[of], scales[of], centres[of] = _calibrate(outputs, labels, weights, self.classes)
+        full = stacked or {name: p.expand(count, *p.shape) for name, p in self.relearner.start.items()}
         if best is None:
             kept = {name: p.clone() for name, p in full.items()}
-            return _Best(kept, head[0].clone(), head[1].clone(), losses, scales, centres, np.full(count, step))
-        better = losses < best.losses - 1e-9
-        mask = torch.as_tensor(better)
+            return _Best(kept, head[0].clone(), head[1].clone(), losses, scales, centres, torch.full((count,), step))
+        better = losses < best.losses - 1e-6
         for name, p in full.items():
-            best.stacked[name][mask] = p[mask]
-        best.slopes[mask], best.intercepts[mask] = head[0][mask], head[1][mask]
-        for mine, new in ((best.losses, losses), (best.scales, scales), (best.centres, centres)):
+            best.stacked[name][better] = p[better]
+        now = (head[0], head[1], losses, scales, centres)
+        for mine, new in zip((best.slopes, best.intercepts, best.losses, best.scales, best.centres), now, strict=True):
             mine[better] = new[better]
         best.steps[better] = step
         return best
 
-    def _outputs(self, stacked: dict[str, Tensor], head: tuple[Tensor, Tensor], of: Ints, rows: Ints) -> Floats:
+    def _outputs(self, stacked: dict[str, Tensor], head: tuple[Tensor, Tensor], of: Tensor, rows: Ints) -> Tensor:
         """Outputs ``(len(of), len(rows), K)`` of some problems on shared rows."""
-        index = torch.as_tensor(of)
-        chosen = {name: p[index] for name, p in stacked.items()}
+        chosen = {name: p[of] for name, p in stacked.items()}
         made = self.relearner.apply(chosen, self.relearner.values[torch.as_tensor(rows)], True)
-        return np.asarray((made @ head[0][index] + head[1][index][:, None]).double().numpy())
+        return made @ head[0][of] + head[1][of][:, None]
 
     def _measure(self, best: _Best) -> list[Relearnt]:
         found: dict[int, Relearnt] = {}
@@ -255,10 +263,10 @@ class _Batch:
                 if not len(of):
                     continue
                 outputs = self._outputs(best.stacked, (best.slopes, best.intercepts), of, rotation.score)
-                for place, index in enumerate(of):
-                    scaled = best.scales[index] * (outputs[place] - best.centres[index])
-                    leak, influence = _score(scaled, self.measured[index][rotation.score], self.classes)
-                    found[int(index)] = Relearnt(leak, influence, rotation.score, int(best.steps[index]))
+                scaled = (best.scales[of][:, None, None] * (outputs - best.centres[of][:, None])).double().numpy()
+                for place, index in enumerate(of.tolist()):
+                    leak, influence = _score(scaled[place], self.measured[index][rotation.score], self.classes)
+                    found[index] = Relearnt(leak, influence, rotation.score, int(best.steps[index]))
         return [found[index] for index in range(len(self.problems))]
 
 
@@ -267,10 +275,10 @@ class _Best:
     stacked: dict[str, Tensor]
     slopes: Tensor
     intercepts: Tensor
-    losses: Floats
-    scales: Floats
-    centres: Floats
-    steps: Ints
+    losses: Tensor
+    scales: Tensor
+    centres: Tensor
+    steps: Tensor
 
 
 def _size(p: Tensor) -> float:
@@ -321,29 +329,47 @@ def _balanced(codes: Ints, classes: int) -> Floats:
 
 def _surprisal(outputs_nk: Floats, codes: Ints) -> Floats:
     """Bits of the true class over log2 K."""
-    shifted = outputs_nk - outputs_nk.max(axis=1, keepdims=True)
-    log_p = shifted[np.arange(len(codes)), codes] - np.log(np.exp(shifted).sum(axis=1))
-    return np.asarray(-log_p / np.log(outputs_nk.shape[1]))
+    true = outputs_nk[np.arange(len(codes)), codes]
+    columns = outputs_nk.T
+    most = np.maximum.reduce(columns)
+    return np.asarray((most + np.log(sum(np.exp(column - most) for column in columns)) - true) / np.log(len(columns)))
 
 
-def _calibrate(outputs_nk: Floats, labels_n: NDArray[np.generic], classes: int) -> tuple[float, float, Floats]:
-    """Smallest loss, and the scale and centre that give it."""
+def _labels(columns: Sequence[NDArray[np.generic]], classes: int) -> tuple[Tensor, Tensor]:
+    """Labels ``(P, rows)`` and class-balanced weights that sum to one in each row."""
+    if not len(columns):
+        return torch.empty(0), torch.empty(0)
     if classes == 0:
-        values = labels_n.astype(np.float64)
-        made, mean = outputs_nk[:, 0], float(values.mean())
-        spread = float(((made - made.mean()) ** 2).sum())
-        slope = float(((made - made.mean()) * (values - mean)).sum()) / spread if spread > 1e-12 else 0.0
-        slope = max(slope, 0.0)
-        loss = float(((values - mean - slope * (made - made.mean())) ** 2).sum()) / max(float(((values - mean) ** 2).sum()), 1e-12)
-        # Kept as: value = scale * (output - centre); the mean of the values goes into the centre.
-        centre = float(made.mean()) - mean / slope if slope > 0 else 0.0
-        return loss, slope, np.array([centre])
-    codes = labels_n.astype(np.int64)
-    weights = _balanced(codes, classes)
-    centre_k = weights @ outputs_nk
-    losses = [float(weights @ _surprisal(scale * (outputs_nk - centre_k), codes)) for scale in _SCALES]
-    best = int(np.argmin(losses))
-    return losses[best], _SCALES[best], centre_k
+        values = torch.as_tensor(np.stack(columns).astype(np.float64))
+        return values, torch.full_like(values, 1 / values.shape[1])
+    codes = [column.astype(np.int64) for column in columns]
+    return torch.as_tensor(np.stack(codes)), torch.as_tensor(np.stack([_balanced(c, classes) for c in codes]), dtype=torch.float32)
+
+
+def _calibrate(outputs: Tensor, labels: Tensor, weights: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Smallest loss of each problem ``(P,)``, and the scale ``(P,)`` and centre ``(P, K)`` that give it.
+
+    Args:
+        outputs: ``(P, rows, K)``.
+        labels: Codes or values ``(P, rows)``.
+        weights: ``(P, rows)``.
+        classes: Number of classes, 0 for a continuous attribute.
+    """
+    if classes == 0:
+        made, mean = outputs[..., 0].double(), labels.mean(1, keepdim=True)
+        about = made - made.mean(1, keepdim=True)
+        slope = ((about * (labels - mean)).sum(1) / about.square().sum(1).clamp_min(1e-12)).clamp_min(0.0)
+        loss = (labels - mean - slope[:, None] * about).square().sum(1) / (labels - mean).square().sum(1).clamp_min(1e-12)
+        # Kept as value = scale * (output - centre): the mean of the values goes into the centre.
+        centre = torch.where(slope > 0, made.mean(1) - mean[:, 0] / slope.clamp_min(1e-12), torch.zeros_like(slope))
+        return loss.float(), slope.float(), centre[:, None].float()
+    centre = torch.einsum("pm,pmk->pk", weights, outputs)
+    about = outputs - centre[:, None]
+    # Each class against the true one, the classes in front: a short last axis is slow.
+    against = (about - about.gather(2, labels[..., None])).permute(2, 0, 1).contiguous()
+    losses = torch.stack([(weights * torch.logsumexp(scale * against, dim=0)).sum(1) for scale in _SCALES]) / float(np.log(classes))
+    best = losses.min(dim=0)
+    return best.values, torch.tensor(_SCALES)[best.indices], centre
 
 
 def _score(outputs_nk: Floats, labels_n: NDArray[np.generic], classes: int) -> tuple[float, Floats]:

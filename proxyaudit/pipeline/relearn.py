@@ -17,7 +17,7 @@ from proxyaudit.models.blocks import LastBlock, NoBlockError, last_block, whole_
 from proxyaudit.pipeline.measure import plant_label
 from proxyaudit.pipeline.probing import Measurement, cell_key, classes_of, known_rows
 from proxyaudit.probes.whitening import whiten
-from proxyaudit.relearning import SHORT, STEPS, Problem, Relearner, Relearnt, Rotation, draw_rows, make_rotations
+from proxyaudit.relearning import SHORT, Problem, Relearner, Relearnt, draw_rows, make_rotations
 from proxyaudit.seeding import stream
 from proxyaudit.stats.directions import Rows
 
@@ -132,7 +132,8 @@ class _Attribute:
         if smallest < ROWS:
             return f"too few audit rows: {ROWS} to learn from in each of three parts, about {3 * ROWS} rows in all, would settle it"
         if self.classes:
-            fewest = min(int(np.bincount(self.codes[rows], minlength=self.classes).min()) for r in self.rotations for rows in (r.learn, r.choose, r.score))
+            parts = [rows for rotation in self.rotations for rows in (rotation.learn, rotation.choose, rotation.score)]
+            fewest = min(int(np.bincount(self.codes[rows], minlength=self.classes).min()) for rows in parts)
             if fewest < FEWEST:
                 return f"a group has fewer than {FEWEST} rows in one of the three parts: more audit rows of it would settle it"
         return None
@@ -210,18 +211,20 @@ class _Attribute:
         levels: list[dict[str, Any]] = []
         if self.setting.rows.rank == 0:
             return levels
+        problems, owner = [], []
         for leak in PLANTED:
-            problems = []
             for number in range(PLANTS):
                 rng = self._stream("plant", str(leak), number)
                 labels = self._plant(PLANT_FAMILIES[number % len(PLANT_FAMILIES)], leak, rng)
                 if labels is not None:
                     index = number % len(self.rotations)
                     problems.append(Problem(labels, draw_rows(labels, self.rotations[index].learn, self.classes, rng)[:ROWS], index))
-            if problems:
-                brought = relearner.solve(problems, self.rotations, self.classes)
-                read = reader.solve(problems, self.rotations, self.classes)
-                levels.append({"leak": leak, "brought": [one.leak for one in brought], "read": [one.leak for one in read]})
+                    owner.append(leak)
+        if problems:
+            brought, read = (one.solve(problems, self.rotations, self.classes) for one in (relearner, reader))
+            for leak in sorted(set(owner)):
+                inside = [place for place, of in enumerate(owner) if of == leak]
+                levels.append({"leak": leak, "brought": [brought[i].leak for i in inside], "read": [read[i].leak for i in inside]})
         return levels
 
     def _plant(self, family: str, leak: float, rng: np.random.Generator) -> NDArray[Any] | None:

@@ -30,11 +30,7 @@ from proxyaudit.types import Evidence, NotTested, RunInfo
 CACHE_FOLDER = ".proxyaudit-cache"
 STAGES = ("synthesize", "train", "measure")
 
-_NOT_TESTED = (
-    ("relearned: whether a little fine-tuning brings the feature back", "not in this version; 'removed' is therefore never given by 'run'"),
-    ("non-linear readers at sites outside the verdict sites", "they are used at the verdict sites and the outputs"),
-    ("absence of use", "not in this version (it needs the learned subspace); 'used' reads 'unknown' where no effect was found"),
-)
+_NOT_TESTED = (("absence of use", "not in this version (it needs the learned subspace); 'used' reads 'unknown' where no effect was found"),)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,6 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-MOST_WORK = 4e11  # operations of one quadratic test; more rows than that allows are left out, whole clusters at a time
 _QUADRATIC_COLUMNS = 2000
 PERMUTED_WITHIN = 499
 
@@ -220,7 +219,7 @@ class _Cell:
         if rank * (rank + 1) < len(self.labels):
             return len(self.labels)
         columns = _QUADRATIC_COLUMNS * (1 if self.classes <= 2 else self.classes)
-        return int(np.sqrt(MOST_WORK / (2 * (columns + rank))))
+        return int(np.sqrt(self.probing.work / (2 * (columns + rank))))
 
     def _some_rows(self, most: int) -> Bools:
         """Whole clusters, at random, up to ``most`` rows."""

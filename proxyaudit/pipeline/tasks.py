@@ -29,12 +29,15 @@ from proxyaudit.pipeline.measure import (
 )
 from proxyaudit.pipeline.plan import Prepared, prepared_again, versions
 from proxyaudit.pipeline.probing import Measurement, Probing, classes_of
+from proxyaudit.pipeline.relearn import measure_relearning
 from proxyaudit.pipeline.site import measure_site
 from proxyaudit.probes.conditioning import make_strata
 from proxyaudit.regimes import make_training_data, synthesize
 from proxyaudit.seeding import integer_seed, stream
 
 INPUT_SITE = "inputs"
+PROFILE_READERS = ("quadratic", "trees")
+PROFILE_WORK = 6e10
 _EDGE = 1e-6  # keeps the log-odds of a saturated output finite
 
 
@@ -222,8 +225,10 @@ def _run_measure(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> 
     quick = Probing(recipe.seed, recipe.margins, prepared.plan["permutations"], nonlinear=False)
     strata = {} if regime.is_reference else {a.name: make_strata([labels.astype(str)], a.codes, classes_of(a)) for a in dataset.attributes}
     full = replace(quick, nonlinear=not regime.is_reference, effort=not regime.is_reference, strata=strata)
+    # Outside the verdict sites the non-linear channel runs with fewer rows and readers.
+    profiled = replace(full, strata={}, effort=False, readers=PROFILE_READERS, work=PROFILE_WORK)
     for site, acts in captured.acts.items():
-        probing = full if site in model.verdict_sites else quick
+        probing = full if site in model.verdict_sites else profiled
         measure_site(acts, dataset, probing, site=site, placebos=placebos, out=out)
     # Outputs have few dimensions: a non-linear leak is held to the same margin there as a linear one.
     strict = replace(
@@ -235,6 +240,7 @@ def _run_measure(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> 
     measure_site(log_odds(captured.outputs), dataset, strict, site=OUTPUT_SITE, placebos=placebos, out=out)
     followed = {name: (groups, output) for name, (groups, _, output) in compared_groups(prepared).items()}
     measure_interchange(model, captured, audit_inputs(prepared), dataset, labels, root=recipe.seed, followed=followed, out=out)
+    measure_relearning(model, audit_inputs(prepared), dataset, labels, placebos, root=recipe.seed, reference=regime.is_reference, out=out)
     out.numbers["eraser"] = {site: eraser_residual(captured.acts[site], dataset, margin, recipe.seed, site) for site in model.verdict_sites}
     out.arrays["outputs"] = captured.outputs
     write_measurement(out, folder)

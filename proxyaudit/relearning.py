@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from proxyaudit.probes.heads import calibrate, ridge_head, score_outputs, stack_labels, stack_targets, training_loss
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -29,9 +31,12 @@ STEPS = (10, 20, 40)  # looked at after these; a head on the frozen block (no st
 SHORT = (10, 20)
 RELATIVE_STEP, HEAD_STEP = 0.05, 0.05
 CALIBRATION_ROWS, SCORED_ROWS = 1000, 4000
-_SCALES = (0.0, 0.1, 0.2, 0.3, 0.45, 0.65, 0.9, 1.3)
 _TINY = 1e-3  # of a tensor's scale: one that is all zero can still move
 _MOST_FLOATS = 2**25
+
+
+class UntrainableError(ValueError):
+    """A user's block fails when its parameters are replaced."""
 
 
 @dataclass(frozen=True)
@@ -114,12 +119,12 @@ class Relearner:
             free: Parameters that are trained; none for a head on the frozen block alone.
             steps: Numbers of steps after which to look.
         """
-        self.module, self.values, self.steps = module, values, tuple(steps)
+        self.module, self.values, self.steps, self.mapped = module, values, tuple(steps), True
         parameters = {name: p.detach() for name, p in module.named_parameters()}
         self.fixed = {name: p for name, p in parameters.items() if name not in free}
         self.start = {name: parameters[name] for name in free}
         with torch.no_grad():
-            made = torch.cat([module(values[i : i + 4096]) for i in range(0, len(values), 4096)])
+            made = torch.cat([module(values[i : i + 4096]) for i in range(0, len(values), 4096)]).float()
         self.mean, spread = made.mean(0), made.std(0)
         self.scale = torch.where(spread > 1e-6 * spread.max().clamp_min(1e-12), spread, torch.ones_like(spread))
         self.width = made.shape[1]
@@ -158,14 +163,23 @@ class Relearner:
 
         def one(parameters: dict[str, Tensor], value: Tensor) -> Tensor:
             out: Tensor = functional_call(self.module, {**self.fixed, **parameters}, (value,))
-            return (out - self.mean) / self.scale
+            return (out.float() - self.mean) / self.scale
 
         if not stacked:
-            made: Tensor = self.module(x if shared else x.reshape(-1, *x.shape[2:]))
-            made = (made - self.mean) / self.scale
+            made = one({}, x if shared else x.reshape(-1, *x.shape[2:]))
             return made[None] if shared else made.reshape(*x.shape[:2], -1)
-        mapped: Callable[..., Tensor] = torch.vmap(one, in_dims=(0, None if shared else 0))
-        return mapped(stacked, x)
+        if self.mapped:
+            try:
+                mapped: Callable[..., Tensor] = torch.vmap(one, in_dims=(0, None if shared else 0))
+                return mapped(stacked, x)
+            except Exception:
+                # A user's forward may branch on values, which cannot be mapped: one problem after the other, then.
+                self.mapped = False
+        count = len(next(iter(stacked.values())))
+        try:
+            return torch.stack([one({name: p[i] for name, p in stacked.items()}, x if shared else x[i]) for i in range(count)])
+        except Exception as error:
+            raise UntrainableError(f"the last block cannot be trained apart from its model ({type(error).__name__})") from error
 
 
 class _Batch:
@@ -183,20 +197,20 @@ class _Batch:
         rows = torch.as_tensor(np.stack([p.rows for p in problems]))
         self.x = relearner.values[rows]
         self.of = [torch.tensor([i for i, p in enumerate(problems) if p.rotation == r], dtype=torch.int64) for r in range(len(rotations))]
-        labels = [p.labels_n for p in problems]
+        labels, drawn = [p.labels_n for p in problems], [p.rows for p in problems]
         self.measured = labels if probe is None else [probe] * len(problems)
         # The head that trains the block may be of another attribute than the one measured.
-        self.trained = _targets(labels, problems, classes if probe is None else int(max(np.max(v) for v in labels)) + 1)
-        self.read = self.trained if probe is None else _targets(self.measured, problems, classes)
+        self.trained = stack_targets(labels, drawn, classes if probe is None else int(max(np.max(v) for v in labels)) + 1)
+        self.read = self.trained if probe is None else stack_targets(self.measured, drawn, classes)
         self.chosen = [
-            _labels([self.measured[i][r.choose] for i in of.tolist()], classes) for r, of in zip(rotations, self.of, strict=True)
+            stack_labels([self.measured[i][r.choose] for i in of.tolist()], classes) for r, of in zip(rotations, self.of, strict=True)
         ]
 
     def run(self) -> list[Relearnt]:
         with torch.no_grad():
             first = self.relearner.apply({}, self.x, False)
-            head = _ridge_head(first, *self.trained)
-            best = self._look({}, head if self.probe is None else _ridge_head(first, *self.read), 0, None)
+            head = ridge_head(first, *self.trained)
+            best = self._look({}, head if self.probe is None else ridge_head(first, *self.read), 0, None)
         if self.relearner.start:
             best = self._train(head, best)
         return self._measure(best)
@@ -216,7 +230,7 @@ class _Batch:
                 group["lr"] = rate * (1 - 0.9 * (step - 1) / last)
             with torch.enable_grad():
                 outputs = torch.baddbmm(intercepts[:, None], self.relearner.apply(stacked, self.x, False), slopes)
-                loss = _training_loss(outputs, target, weights)
+                loss = training_loss(outputs, target, weights)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -225,7 +239,7 @@ class _Batch:
                     now = {name: p.detach() for name, p in stacked.items()}
                     own = (slopes.detach(), intercepts.detach())
                     if self.probe is not None:
-                        own = _ridge_head(self.relearner.apply(now, self.x, False), *self.read)
+                        own = ridge_head(self.relearner.apply(now, self.x, False), *self.read)
                     best = self._look(now, own, step, best)
         return best
 
@@ -236,7 +250,7 @@ class _Batch:
         for rotation, of, (labels, weights) in zip(self.rotations, self.of, self.chosen, strict=True):
             if len(of):
                 outputs = self._outputs(stacked, head, of, rotation.choose)
-                losses[of], scales[of], centres[of] = _calibrate(outputs, labels, weights, self.classes)
+                losses[of], scales[of], centres[of] = calibrate(outputs, labels, weights, self.classes)
         full = stacked or {name: p.expand(count, *p.shape) for name, p in self.relearner.start.items()}
         if best is None:
             kept = {name: p.clone() for name, p in full.items()}
@@ -265,7 +279,7 @@ class _Batch:
                 outputs = self._outputs(best.stacked, (best.slopes, best.intercepts), of, rotation.score)
                 scaled = (best.scales[of][:, None, None] * (outputs - best.centres[of][:, None])).double().numpy()
                 for place, index in enumerate(of.tolist()):
-                    leak, influence = _score(scaled[place], self.measured[index][rotation.score], self.classes)
+                    leak, influence = score_outputs(scaled[place], self.measured[index][rotation.score], self.classes)
                     found[index] = Relearnt(leak, influence, rotation.score, int(best.steps[index]))
         return [found[index] for index in range(len(self.problems))]
 
@@ -283,105 +297,3 @@ class _Best:
 
 def _size(p: Tensor) -> float:
     return max(float(p.double().square().mean().sqrt()), _TINY)
-
-
-def _targets(labels: Sequence[NDArray[np.generic]], problems: Sequence[Problem], classes: int) -> tuple[Tensor, Tensor]:
-    """Centred targets ``(P, m, K)`` (one-hot, or the standardised value) and class-balanced weights ``(P, m)`` that sum to one."""
-    targets, weights = [], []
-    for column, problem in zip(labels, problems, strict=True):
-        own = np.asarray(column)[problem.rows]
-        if classes == 0:
-            values = own.astype(np.float64)
-            targets.append(((values - values.mean()) / max(float(values.std()), 1e-12))[:, None])
-            weights.append(np.full(len(own), 1 / len(own)))
-        else:
-            hot = own.astype(np.int64)[:, None] == np.arange(classes)
-            targets.append(hot.astype(np.float64))
-            counts = hot.sum(axis=0)
-            weights.append(hot @ (1 / np.maximum(counts, 1)) / (counts > 0).sum())
-    return torch.as_tensor(np.stack(targets), dtype=torch.float32), torch.as_tensor(np.stack(weights), dtype=torch.float32)
-
-
-def _ridge_head(made: Tensor, target: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Ridge regression of the targets on the block's outputs: slopes ``(P, d, K)`` and intercepts ``(P, K)`` of logits."""
-    d, m, k = made.shape[2], made.shape[1], target.shape[2]
-    centre = torch.einsum("pm,pmd->pd", weights, made)
-    mean = torch.einsum("pm,pmk->pk", weights, target)
-    x = (made - centre[:, None]) * weights.sqrt()[..., None]
-    gram = x.transpose(1, 2) @ x + max(0.05, d / m) * torch.eye(d)
-    slopes = torch.linalg.solve(gram, x.transpose(1, 2) @ ((target - mean[:, None]) * weights.sqrt()[..., None]))
-    if k > 1:
-        slopes = k * slopes  # a small change of a probability is 1/K of that of its logit
-    return slopes, -torch.einsum("pd,pdk->pk", centre, slopes)
-
-
-def _training_loss(outputs: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Sum over problems of the weighted loss: the problems do not touch each other."""
-    if target.shape[2] == 1:
-        return 0.5 * (weights * (outputs - target)[..., 0].square()).sum()
-    return -(weights * (target * torch.log_softmax(outputs, dim=2)).sum(2)).sum()
-
-
-def _balanced(codes: Ints, classes: int) -> Floats:
-    counts = np.bincount(codes, minlength=classes)
-    return np.asarray(1 / (np.maximum(counts, 1)[codes] * max(int((counts > 0).sum()), 1)))
-
-
-def _surprisal(outputs_nk: Floats, codes: Ints) -> Floats:
-    """Bits of the true class over log2 K."""
-    true = outputs_nk[np.arange(len(codes)), codes]
-    columns = outputs_nk.T
-    most = np.maximum.reduce(columns)
-    return np.asarray((most + np.log(sum(np.exp(column - most) for column in columns)) - true) / np.log(len(columns)))
-
-
-def _labels(columns: Sequence[NDArray[np.generic]], classes: int) -> tuple[Tensor, Tensor]:
-    """Labels ``(P, rows)`` and class-balanced weights that sum to one in each row."""
-    if not len(columns):
-        return torch.empty(0), torch.empty(0)
-    if classes == 0:
-        values = torch.as_tensor(np.stack(columns).astype(np.float64))
-        return values, torch.full_like(values, 1 / values.shape[1])
-    codes = [column.astype(np.int64) for column in columns]
-    return torch.as_tensor(np.stack(codes)), torch.as_tensor(np.stack([_balanced(c, classes) for c in codes]), dtype=torch.float32)
-
-
-def _calibrate(outputs: Tensor, labels: Tensor, weights: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Smallest loss of each problem ``(P,)``, and the scale ``(P,)`` and centre ``(P, K)`` that give it.
-
-    Args:
-        outputs: ``(P, rows, K)``.
-        labels: Codes or values ``(P, rows)``.
-        weights: ``(P, rows)``.
-        classes: Number of classes, 0 for a continuous attribute.
-    """
-    if classes == 0:
-        made, mean = outputs[..., 0].double(), labels.mean(1, keepdim=True)
-        about = made - made.mean(1, keepdim=True)
-        slope = ((about * (labels - mean)).sum(1) / about.square().sum(1).clamp_min(1e-12)).clamp_min(0.0)
-        loss = (labels - mean - slope[:, None] * about).square().sum(1) / (labels - mean).square().sum(1).clamp_min(1e-12)
-        # Kept as value = scale * (output - centre): the mean of the values goes into the centre.
-        centre = torch.where(slope > 0, made.mean(1) - mean[:, 0] / slope.clamp_min(1e-12), torch.zeros_like(slope))
-        return loss.float(), slope.float(), centre[:, None].float()
-    centre = torch.einsum("pm,pmk->pk", weights, outputs)
-    about = outputs - centre[:, None]
-    # Each class against the true one, the classes in front: a short last axis is slow.
-    against = (about - about.gather(2, labels[..., None])).permute(2, 0, 1).contiguous()
-    losses = torch.stack([(weights * torch.logsumexp(scale * against, dim=0)).sum(1) for scale in _SCALES]) / float(np.log(classes))
-    best = losses.min(dim=0)
-    return best.values, torch.tensor(_SCALES)[best.indices], centre
-
-
-def _score(outputs_nk: Floats, labels_n: NDArray[np.generic], classes: int) -> tuple[float, Floats]:
-    """Leak on the measured rows, and the influence of each."""
-    if classes == 0:
-        values = labels_n.astype(np.float64)
-        spread = (values - values.mean()) ** 2
-        made = outputs_nk[:, 0] if np.ptp(outputs_nk[:, 0]) > 0 else np.full(len(values), values.mean())
-        error = (values - made) ** 2
-        ratio = float(error.sum() / spread.sum())
-        return 1 - ratio, np.asarray(-(error - ratio * spread) / spread.sum())
-    codes = labels_n.astype(np.int64)
-    weights, loss = _balanced(codes, classes), _surprisal(outputs_nk, codes)
-    means = np.bincount(codes, weights=loss, minlength=classes) / np.maximum(np.bincount(codes, minlength=classes), 1)
-    return 1 - float(weights @ loss), np.asarray(-(loss - means[codes]) * weights)

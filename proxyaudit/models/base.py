@@ -75,6 +75,11 @@ class TabularModule(nn.Module):
         raise NotImplementedError
 
 
+def unprofiled_sites(model: TrainedModel) -> tuple[str, ...]:
+    """Return sites of one of the package's own architectures that an audit leaves out; of a user's module they are the user's choice."""
+    return tuple(name for name in model.module.site_taps() if name not in model.sites) if isinstance(model.module, TabularModule) else ()
+
+
 def to_logits(raw: Any, n_classes: int, n_rows: int, *, what: str = "the model") -> Tensor:
     """Bring what a module returned into logits of shape (n, 1) for two classes or (n, K) for more.
 

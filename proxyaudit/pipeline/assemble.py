@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.data.dataset import Attribute
-from proxyaudit.models.base import PENULTIMATE
+from proxyaudit.models.base import PENULTIMATE, unprofiled_sites
 from proxyaudit.pipeline.cells import (
     Cell,
     decide_cells,
@@ -94,6 +94,8 @@ class Assembler:
                 cells.append(self._leak("elsewhere", attribute, run, site, "linear"))
                 if not reference:
                     cells.append(self._leak("elsewhere", attribute, run, site, "nonlinear", "nonlinear"))
+                    if classes_of(attribute) == 0:
+                        cells.append(self._leak("elsewhere", attribute, run, site, "quarters", "in quarters"))
                 continue
             cells.append(self._leak("linear", attribute, run, site, "linear"))
             if not reference:
@@ -102,6 +104,9 @@ class Assembler:
                 cells.append(self._leak("beyond", attribute, run, site, "beyond nonlinear", "beyond the label, nonlinear"))
                 if classes_of(attribute) == 0:
                     cells.append(self._leak("linear", attribute, run, site, "quarters", "in quarters"))
+        if left := unprofiled_sites(self.prepared.model):
+            why = f"not every site was looked at: {', '.join(left)} is not among the profiled sites"
+            cells.append(Cell("elsewhere", attribute.name, run.regime, margin=margins.leak, unit=self._unit(attribute), reason=why))
         cells.append(self._gap(attribute, run))
         cells.append(self._leak("expressed", attribute, run, OUTPUT_SITE, "linear", "output leak"))
         if not reference:

@@ -37,7 +37,8 @@ def _find(assembler: Assembler, attribute: Attribute, regime: str) -> Finding:
     for channel in CHANNELS:
         found = [e.state for e in own if e.channel == channel and e.state is not None]
         # Two numbers of `expressed` (gap and output leak) are one channel: present in either, absent only in both.
-        states[channel] = combine(found) if found else "not_applicable"
+        # Only a model without other sites has no elsewhere; any other channel without a number was forgotten.
+        states[channel] = combine(found) if found else "not_applicable" if channel == "elsewhere" else "unknown"
     decision = decide(states)  # each absence rests on its own positive control already
     run, real = assembler.runs[regime], assembler.runs.get("real")
     linear, gap = (

@@ -17,7 +17,7 @@ from proxyaudit.models.blocks import LastBlock, NoBlockError, last_block, whole_
 from proxyaudit.pipeline.measure import plant_label
 from proxyaudit.pipeline.probing import Measurement, cell_key, classes_of, known_rows
 from proxyaudit.probes.whitening import whiten
-from proxyaudit.relearning import SHORT, Problem, Relearner, Relearnt, draw_rows, make_rotations
+from proxyaudit.relearning import SHORT, Problem, Relearner, Relearnt, UntrainableError, draw_rows, make_rotations
 from proxyaudit.seeding import stream
 from proxyaudit.stats.directions import Rows
 
@@ -80,7 +80,10 @@ def measure_relearning(
     setting = _Setting(block, whiten(values.mean(axis=1) if values.ndim == 3 else values).rows, labels_n, dataset, root)
     for attribute in dataset.attributes:
         planted = placebos.get(attribute.name)
-        found[attribute.name] = _Attribute(setting, attribute).measure(None if reference else planted, whole, out)
+        try:
+            found[attribute.name] = _Attribute(setting, attribute).measure(None if reference else planted, whole, out)
+        except UntrainableError as error:
+            found[attribute.name] = {"reason": str(error), "applies": True}
 
 
 class _Attribute:

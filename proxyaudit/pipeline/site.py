@@ -36,6 +36,7 @@ Bools = NDArray[np.bool_]
 
 _QUADRATIC_COLUMNS = 2000
 PERMUTED_WITHIN = 499
+PLAINLY = 0.01  # a model in which the linear test passes at this level rules the absence of the channel out
 
 
 def measure_site(
@@ -123,10 +124,12 @@ class _Cell:
             return {**cell, "reason": str(error)}
         linear = self._linear(placebos_nm if placebos_nm is None else placebos_nm[self.known])
         cell["linear"] = {**linear, "raw": score.leak, "unweighted": score.unweighted, "auroc": score.auroc, "ridge": score.ridge}
-        if self.probing.nonlinear:
+        if self.probing.nonlinear and self.probing.unless_linear and linear["p_present"] <= PLAINLY:
+            cell["nonlinear"] = {"reason": "a linear reader finds it here already; nothing more was asked at this site"}
+        elif self.probing.nonlinear:
             cell["nonlinear"] = self._nonlinear(score.offset_nk)
-            if self.classes == 0:
-                cell["quarters"] = self._quarters()
+        if self.probing.nonlinear and self.classes == 0:
+            cell["quarters"] = self._quarters()
         if self.probing.effort and self.classes:
             seed = integer_seed(self.probing.root, "effort")
             cell["effort"] = measure_effort(self.whitened.z_nr, self.labels, self.classes, self.clusters, seed)

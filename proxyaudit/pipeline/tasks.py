@@ -37,7 +37,7 @@ from proxyaudit.seeding import integer_seed, stream
 
 INPUT_SITE = "inputs"
 PROFILE_READERS = ("quadratic", "trees")
-PROFILE_WORK = 6e10
+PROFILE_WORK = 1e11
 _EDGE = 1e-6  # keeps the log-odds of a saturated output finite
 
 
@@ -226,7 +226,7 @@ def _run_measure(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> 
     strata = {} if regime.is_reference else {a.name: make_strata([labels.astype(str)], a.codes, classes_of(a)) for a in dataset.attributes}
     full = replace(quick, nonlinear=not regime.is_reference, effort=not regime.is_reference, strata=strata)
     # Outside the verdict sites the non-linear channel runs with fewer rows and readers.
-    profiled = replace(full, strata={}, effort=False, readers=PROFILE_READERS, work=PROFILE_WORK)
+    profiled = replace(full, strata={}, effort=False, readers=PROFILE_READERS, work=PROFILE_WORK, unless_linear=True)
     for site, acts in captured.acts.items():
         probing = full if site in model.verdict_sites else profiled
         measure_site(acts, dataset, probing, site=site, placebos=placebos, out=out)

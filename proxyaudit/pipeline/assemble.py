@@ -104,7 +104,7 @@ class Assembler:
                 cells.append(self._leak("beyond", attribute, run, site, "beyond nonlinear", "beyond the label, nonlinear"))
                 if classes_of(attribute) == 0:
                     cells.append(self._leak("linear", attribute, run, site, "quarters", "in quarters"))
-        if left := unprofiled_sites(self.prepared.model):
+        if not reference and (left := unprofiled_sites(self.prepared.model)):
             why = f"not every site was looked at: {', '.join(left)} is not among the profiled sites"
             cells.append(Cell("elsewhere", attribute.name, run.regime, margin=margins.leak, unit=self._unit(attribute), reason=why))
         cells.append(self._gap(attribute, run))

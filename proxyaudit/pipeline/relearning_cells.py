@@ -103,11 +103,11 @@ def _percentile(values_m: NDArray[np.float64], attribute: str) -> tuple[float, f
 def _control(numbers: dict[str, Any], threshold: float, margin: float) -> tuple[bool, str, str]:
     """Whether fine-tuning brings back labels planted on the block's input, as much of them as counts.
 
-    The weakest plants are taken that a plain reader of the block's input, given the same rows, gets twice the margin above the references
-    of; fine-tuning must get the margin above them.
+    The weakest level is taken at which a plain reader of the block's input, given the same rows, gets twice the margin above the
+    references of most plants; fine-tuning must get the margin above them.
     """
     for level in numbers.get("plants", []):
-        if float(np.mean(level["read"])) >= threshold + 2 * margin:
+        if float(np.mean(np.array(level["read"]) >= threshold + 2 * margin)) >= FOUND:
             share = float(np.mean(np.array(level["brought"]) >= threshold + margin))
             detail = f"planted leak {level['leak']:.2f} on the block's input: found in {share:.0%} of plants"
             why = (

@@ -32,7 +32,7 @@ SHORT = (10, 20)
 RELATIVE_STEP, HEAD_STEP = 0.05, 0.05
 CALIBRATION_ROWS, SCORED_ROWS = 1000, 4000
 _TINY = 1e-3  # of a tensor's scale: one that is all zero can still move
-_MOST_FLOATS = 2**25
+_MOST_FLOATS, _SHARED_FLOATS = 2**25, 2**22  # of the block's input that are held at once: of learning problems, and times problems
 
 
 class UntrainableError(ValueError):
@@ -267,8 +267,12 @@ class _Batch:
     def _outputs(self, stacked: dict[str, Tensor], head: tuple[Tensor, Tensor], of: Tensor, rows: Ints) -> Tensor:
         """Outputs ``(len(of), len(rows), K)`` of some problems on shared rows."""
         chosen = {name: p[of] for name, p in stacked.items()}
-        made = self.relearner.apply(chosen, self.relearner.values[torch.as_tensor(rows)], True)
-        return made @ head[0][of] + head[1][of][:, None]
+        values, parts = self.relearner.values, []
+        size = max(64, _SHARED_FLOATS // (max(values[0].numel(), self.relearner.width) * len(of)))
+        for start in range(0, len(rows), size):
+            made = self.relearner.apply(chosen, values[torch.as_tensor(rows[start : start + size])], True)
+            parts.append(made @ head[0][of] + head[1][of][:, None])
+        return torch.cat(parts, dim=1)
 
     def _measure(self, best: _Best) -> list[Relearnt]:
         found: dict[int, Relearnt] = {}

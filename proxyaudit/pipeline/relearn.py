@@ -17,7 +17,7 @@ from proxyaudit.models.blocks import LastBlock, NoBlockError, last_block, whole_
 from proxyaudit.pipeline.measure import plant_label
 from proxyaudit.pipeline.probing import Measurement, cell_key, classes_of, known_rows
 from proxyaudit.probes.whitening import whiten
-from proxyaudit.relearning import SHORT, Problem, Relearner, Relearnt, UntrainableError, draw_rows, make_rotations
+from proxyaudit.relearning import SHORT, STEPS, Problem, Relearner, Relearnt, UntrainableError, draw_rows, make_rotations
 from proxyaudit.seeding import stream
 from proxyaudit.stats.directions import Rows
 
@@ -27,12 +27,35 @@ SITE = "relearned"
 ROWS = 256  # the deciding number of labelled rows
 CURVE = (16, 64, 256, 1024)
 LAST, HEAD, WHOLE, TASK = "last block", "head only", "whole model", "last block on the task, then a head"
-DRAWS = 2  # of the attribute's rows in each rotation; its controls have one
 FEWEST = 10  # rows of each class in each part
-PLANTED = (0.15, 0.3, 0.5, 0.8)
 PLANTS = 8
 PLANT_FAMILIES = ("high", "unit")
 MOST_WORK, MOST_SHORT_WORK = 4e10, 6e11  # operations for one attribute with all steps, and with few
+
+
+@dataclass(frozen=True)
+class _Effort:
+    """How much fine-tuning one attribute gets.
+
+    Attributes:
+        steps: After how many steps it is looked at.
+        draws: Draws of the attribute's rows in each rotation.
+        turns: Rotations of each placebo.
+        planted: Leaks of the plants.
+    """
+
+    steps: tuple[int, ...]
+    draws: int
+    turns: int
+    planted: tuple[float, ...]
+
+    def problems(self, placebos: int) -> int:
+        """Problems to be trained on the deciding number of rows."""
+        return 3 * self.draws + self.turns * placebos + (PLANTS * len(self.planted) if placebos else 0)
+
+
+FULL = _Effort(STEPS, 2, 3, (0.15, 0.3, 0.5, 0.8))
+LEAST = _Effort(SHORT, 1, 1, (0.3, 0.8))
 
 
 @dataclass(frozen=True)
@@ -44,6 +67,7 @@ class _Setting:
     labels_n: Ints
     dataset: Dataset
     root: int
+    placebos: int
 
 
 def measure_relearning(
@@ -77,7 +101,14 @@ def measure_relearning(
         found.update({a.name: {"reason": str(error), "applies": error.applies} for a in dataset.attributes})
         return
     values = block.values.numpy()
-    setting = _Setting(block, whiten(values.mean(axis=1) if values.ndim == 3 else values).rows, labels_n, dataset, root)
+    setting = _Setting(
+        block,
+        whiten(values.mean(axis=1) if values.ndim == 3 else values).rows,
+        labels_n,
+        dataset,
+        root,
+        max((c.shape[1] for c in placebos.values()), default=0),
+    )
     for attribute in dataset.attributes:
         planted = placebos.get(attribute.name)
         try:
@@ -104,14 +135,13 @@ class _Attribute:
         if reason is not None:
             return {"reason": reason, "applies": True}
         block = self.setting.block
-        columns = 0 if placebos_nm is None else placebos_nm.shape[1]
-        problems = len(self.rotations) * (DRAWS + columns) + (PLANTS * len(PLANTED) if columns else 0)
-        relearner, draws = Relearner(block.module, block.values, block.free), DRAWS
-        if relearner.cost(ROWS) * problems > MOST_WORK:
-            relearner, draws = Relearner(block.module, block.values, block.free, SHORT), 1
-            if relearner.cost(ROWS) * problems > MOST_SHORT_WORK:
+        effort, relearner = FULL, Relearner(block.module, block.values, block.free, FULL.steps)
+        # A reference is compared with models that have placebos: it gets the same effort.
+        if relearner.cost(ROWS) * effort.problems(self.setting.placebos) > MOST_WORK:
+            effort, relearner = LEAST, Relearner(block.module, block.values, block.free, LEAST.steps)
+            if relearner.cost(ROWS) * effort.problems(self.setting.placebos) > MOST_SHORT_WORK:
                 return {"reason": "the last block is too large to be trained again often enough for a control", "applies": True}
-        learnt = relearner.solve(self._own(ROWS, draws), self.rotations, self.classes)
+        learnt = relearner.solve(self._own(ROWS, effort.draws), self.rotations, self.classes)
         influence, rows = self._influence(learnt)
         out.arrays[cell_key(self.attribute.name, SITE, "influence")] = influence
         numbers: dict[str, Any] = {
@@ -124,10 +154,10 @@ class _Attribute:
             "block": block.text,
             "steps": [one.steps for one in learnt],
         }
-        numbers["curve"] = self._curve(relearner, whole, draws, learnt)
+        numbers["curve"] = self._curve(relearner, whole, effort.draws, learnt)
         if placebos_nm is not None:
-            numbers["placebos"] = self._placebos(relearner, placebos_nm)
-            numbers["plants"] = self._plants(relearner)
+            numbers["placebos"] = self._placebos(relearner, placebos_nm, effort.turns)
+            numbers["plants"] = self._plants(relearner, effort.planted)
         return numbers
 
     def _too_few(self) -> str | None:
@@ -196,18 +226,18 @@ class _Attribute:
                 add(TASK, m, relearner.solve(task, self.rotations, self.classes, probe=self.codes))
         return points
 
-    def _placebos(self, relearner: Relearner, placebos_nm: NDArray[Any]) -> list[float]:
+    def _placebos(self, relearner: Relearner, placebos_nm: NDArray[Any], turns: int) -> list[float]:
         """What fine-tuning brings of each placebo, mean over the rotations."""
-        problems = [
-            Problem(column, draw_rows(column, rotation.learn, self.classes, self._stream("placebo", number, index))[:ROWS], index)
-            for number, column in enumerate(placebos_nm.T)
-            for index, rotation in enumerate(self.rotations)
-        ]
-        learnt = relearner.solve(problems, self.rotations, self.classes)
         size = len(self.rotations)
-        return [_mean(learnt[start : start + size]) for start in range(0, len(learnt), size)]
+        problems = []
+        for number, column in enumerate(placebos_nm.T):
+            for index in sorted((number + turn) % size for turn in range(turns)):
+                rows = draw_rows(column, self.rotations[index].learn, self.classes, self._stream("placebo", number, index))
+                problems.append(Problem(column, rows[:ROWS], index))
+        learnt = relearner.solve(problems, self.rotations, self.classes)
+        return [_mean(learnt[start : start + turns]) for start in range(0, len(learnt), turns)]
 
-    def _plants(self, relearner: Relearner) -> list[dict[str, Any]]:
+    def _plants(self, relearner: Relearner, planted: Sequence[float]) -> list[dict[str, Any]]:
         """Labels planted on the block's input: what fine-tuning brings of them, and what a plain reader of that input gets."""
         values = self.setting.block.values
         reader = Relearner(nn.Identity(), values.mean(dim=1) if values.ndim == 3 else values, ())
@@ -215,7 +245,7 @@ class _Attribute:
         if self.setting.rows.rank == 0:
             return levels
         problems, owner = [], []
-        for leak in PLANTED:
+        for leak in planted:
             for number in range(PLANTS):
                 rng = self._stream("plant", str(leak), number)
                 labels = self._plant(PLANT_FAMILIES[number % len(PLANT_FAMILIES)], leak, rng)

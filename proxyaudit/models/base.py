@@ -68,6 +68,19 @@ class TabularModule(nn.Module):
         """Return the raw output from the value at ``site``: the forward pass without what lies before the site."""
         raise NotImplementedError
 
+    def site_taps(self) -> dict[str, Tap]:
+        """Return where each site is read, in forward order."""
+        raise NotImplementedError
+
+    def last_block(self) -> tuple[Tap | None, nn.Module]:
+        """Return where the last block's input is read (``None`` for the table itself) and the block as a module of its own."""
+        raise NotImplementedError
+
+
+def unprofiled_sites(model: TrainedModel) -> tuple[str, ...]:
+    """Return sites of one of the package's own architectures that an audit leaves out; of a user's module they are the user's choice."""
+    return tuple(name for name in model.module.site_taps() if name not in model.sites) if isinstance(model.module, TabularModule) else ()
+
 
 def to_logits(raw: Any, n_classes: int, n_rows: int, *, what: str = "the model") -> Tensor:
     """Bring what a module returned into logits of shape (n, 1) for two classes or (n, K) for more.

@@ -55,6 +55,11 @@ class Mlp(TabularModule):
         """Other names of sites."""
         return {f"hidden{self.n_hidden}": PENULTIMATE}
 
+    def last_block(self) -> tuple[Tap | None, nn.Module]:
+        """The last linear layer and its ReLU."""
+        before = Tap(f"hidden{self.n_hidden - 1}", "output") if self.n_hidden > 1 else None
+        return before, self.get_submodule(f"hidden{self.n_hidden}")
+
 
 class TabularResnet(TabularModule):
     """Tabular ResNet; a site is the residual stream after a block, the penultimate one the input of the last linear."""
@@ -96,6 +101,11 @@ class TabularResnet(TabularModule):
     def site_aliases(self) -> dict[str, str]:
         """Other names of sites."""
         return {}
+
+    def last_block(self) -> tuple[Tap | None, nn.Module]:
+        """The last residual block with the normalisation and ReLU before the last linear layer."""
+        before = Tap(f"streams.{len(self.streams) - 2}" if len(self.streams) > 1 else "net.input_projection", "output")
+        return before, _ResnetBlock(self.net.blocks[-1], self.net.output)
 
 
 class FtTransformer(TabularModule):
@@ -139,10 +149,43 @@ class FtTransformer(TabularModule):
         """Other names of sites."""
         return {}
 
+    def last_block(self) -> tuple[Tap | None, nn.Module]:
+        """The last transformer block, read off its first token, with the normalisation and ReLU before the last linear layer."""
+        blocks = self.net.backbone.blocks
+        before = Tap(f"net.backbone.blocks.{len(blocks) - 2}.output", "output") if len(blocks) > 1 else Tap("net.backbone", "input")
+        return before, _TransformerBlock(self.net.backbone)
+
     def undecayed(self) -> set[str]:
         """Names of the parameters that the paper trains without weight decay: embeddings, normalisations, biases."""
         spared = {id(p) for group in self.net.make_parameter_groups() if group.get("weight_decay") == 0.0 for p in group["params"]}
         return {name for name, p in self.named_parameters() if id(p) in spared}
+
+
+class _ResnetBlock(nn.Module):
+    """From the residual stream before the last block to the input of the last linear layer."""
+
+    def __init__(self, block: nn.Module, output: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+        self.normalization, self.activation = output.get_submodule("normalization"), output.get_submodule("activation")
+
+    def forward(self, value: Tensor) -> Tensor:
+        return cast(Tensor, self.activation(self.normalization(value + self.block(value))))
+
+
+class _TransformerBlock(nn.Module):
+    """From the tokens before the last block to the input of the last linear layer."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = copy.copy(backbone)
+        output = backbone.get_submodule("output")
+        blocks = nn.ModuleList([cast(nn.ModuleList, backbone.get_submodule("blocks"))[-1]])
+        rest = nn.Sequential(output.get_submodule("normalization"), output.get_submodule("activation"))
+        self.backbone._modules = {**backbone._modules, "blocks": blocks, "output": rest}
+
+    def forward(self, value: Tensor) -> Tensor:
+        return cast(Tensor, self.backbone(value))
 
 
 def make_tabular(spec: MlpSpec | ResnetSpec | FtTransformerSpec, n_inputs: int, n_outputs: int) -> Mlp | TabularResnet | FtTransformer:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.data.dataset import Attribute
+from proxyaudit.models.base import PENULTIMATE, unprofiled_sites
 from proxyaudit.pipeline.cells import (
     Cell,
     decide_cells,
@@ -27,6 +28,8 @@ from proxyaudit.pipeline.methods import METHODS, NEGATIVE_FAILED
 from proxyaudit.pipeline.plan import LEVEL, Prepared
 from proxyaudit.pipeline.planted_cells import planted_cell
 from proxyaudit.pipeline.probing import Measurement, cell_key, classes_of, known_rows
+from proxyaudit.pipeline.relearning_cells import CHANNEL as RELEARNED
+from proxyaudit.pipeline.relearning_cells import CONTEXT, METHOD, add_relearning, relearned_cell
 from proxyaudit.pipeline.tasks import INPUT_SITE, audit_labels, compared_groups
 from proxyaudit.pipeline.use_cells import add_use_beside, add_use_controls, use_cells
 from proxyaudit.probes.crossfit import auroc
@@ -89,9 +92,12 @@ class Assembler:
         reference = self.prepared.regime(run.regime).is_reference
         for site in self.sites:
             if site not in self.verdict_sites:
-                found = self._leak("elsewhere", attribute, run, site, "linear")
-                # Without a non-linear reader here, finding nothing is not the same as nothing there.
-                cells.append(replace(found, can_be_absent=False, reason=found.reason or "only a linear reader was used at this site"))
+                cells.append(self._leak("elsewhere", attribute, run, site, "linear"))
+                if not reference:
+                    cells.append(self._leak("elsewhere", attribute, run, site, "nonlinear", "nonlinear"))
+                    if classes_of(attribute) == 0:
+                        cells.append(self._leak("elsewhere", attribute, run, site, "quarters", "in quarters"))
+                        cells.append(self._leak("elsewhere", attribute, run, site, "quarters nonlinear", "in quarters, nonlinear"))
                 continue
             cells.append(self._leak("linear", attribute, run, site, "linear"))
             if not reference:
@@ -101,11 +107,21 @@ class Assembler:
                 if classes_of(attribute) == 0:
                     cells.append(self._leak("linear", attribute, run, site, "quarters", "in quarters"))
                     cells.append(self._leak("nonlinear", attribute, run, site, "quarters nonlinear", "in quarters, nonlinear"))
+        if not reference and (left := unprofiled_sites(self.prepared.model)):
+            why = f"not every site was looked at: {', '.join(left)} is not among the profiled sites"
+            cells.append(Cell("elsewhere", attribute.name, run.regime, margin=margins.leak, unit=self._unit(attribute), reason=why))
         cells.append(self._gap(attribute, run))
         cells.append(self._leak("expressed", attribute, run, OUTPUT_SITE, "linear", "output leak"))
         if not reference:
             cells.append(self._leak("expressed", attribute, run, OUTPUT_SITE, "nonlinear", "output leak, nonlinear", margins.leak))
+            cells.append(self._relearned(attribute, run))
         return cells + self._use(attribute, run)
+
+    def _relearned(self, attribute: Attribute, run: Run) -> Cell:
+        unit, site = self._unit(attribute), PENULTIMATE
+        base = Cell(RELEARNED, attribute.name, run.regime, site, CONTEXT, margin=self.margins.relearned, unit=unit, method=METHOD)
+        untrained = self.runs.get("untrained")
+        return relearned_cell(base, run.measured, untrained.measured if untrained else (), self.clusters)
 
     def _leak(
         self, channel: str, attribute: Attribute, run: Run, site: str, test: str, context: str | None = None, margin: float | None = None
@@ -178,6 +194,9 @@ class Assembler:
                 unit = UNIT_VALUES if classes_of(attribute) == 0 else "fraction of the attribute's entropy"
                 self._report("linear", attribute, run.regime, site, "unweighted", float(values.mean()), unit, METHODS["raw"], values)
             add_effort(self.ledger, attribute.name, run.regime, site, [cells[site] for cells in per_seed])
+        decided = self.ledger.find(RELEARNED, attribute.name, run.regime, context=CONTEXT)
+        relearned = Cell(RELEARNED, attribute.name, run.regime, PENULTIMATE, unit=self._unit(attribute))
+        add_relearning(self.ledger, self.ledger.cell_of(decided) if decided else None, run.measured, relearned, self.clusters)
         self._add_within(attribute, run)
         for site in (*self.sites, OUTPUT_SITE):
             relayed = np.array(

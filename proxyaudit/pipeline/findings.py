@@ -16,7 +16,6 @@ from proxyaudit.verdicts import Decision, combine, decide
 
 UNCHANGED = (0.8, 1.25)
 LARGER = 1.05
-NOT_YET = ("relearned",)
 
 
 def find_all(assembler: Assembler) -> list[Finding]:
@@ -34,12 +33,12 @@ def _find(assembler: Assembler, attribute: Attribute, regime: str) -> Finding:
     own = [
         e for e in ledger.estimates if (e.attribute, e.regime) == (attribute.name, regime) and e.state is not None and e.channel in CHANNELS
     ]
-    states: dict[str, State] = dict.fromkeys(NOT_YET, "unknown")
+    states: dict[str, State] = {}
     for channel in CHANNELS:
         found = [e.state for e in own if e.channel == channel and e.state is not None]
-        if channel not in NOT_YET:
-            # Two numbers of `expressed` (gap and output leak) are one channel: present in either, absent only in both.
-            states[channel] = combine(found) if found else "not_applicable"
+        # Two numbers of `expressed` (gap and output leak) are one channel: present in either, absent only in both.
+        # Only a model without other sites has no elsewhere; any other channel without a number was forgotten.
+        states[channel] = combine(found) if found else "not_applicable" if channel == "elsewhere" else "unknown"
     decision = decide(states)  # each absence rests on its own positive control already
     run, real = assembler.runs[regime], assembler.runs.get("real")
     linear, gap = (

@@ -54,9 +54,9 @@ def plant_placebos(x_np: NDArray[Any], dataset: Dataset, leaks: dict[str, float 
         columns: list[NDArray[Any]] = []
         for index in range(count):
             rng = stream(root, "placebo", attribute.name, index)
-            column = _placebo(rows, attribute, _PLACEBO_FAMILIES[index % len(_PLACEBO_FAMILIES)], leak, rng)
+            column = plant_label(rows, attribute, _PLACEBO_FAMILIES[index % len(_PLACEBO_FAMILIES)], leak, rng)
             if column is None:  # a unit or axis with too few values cannot carry that much
-                column = _placebo(rows, attribute, "isotropic", leak, rng)
+                column = plant_label(rows, attribute, "isotropic", leak, rng)
             if column is not None:
                 columns.append(column)
         if columns:
@@ -64,7 +64,8 @@ def plant_placebos(x_np: NDArray[Any], dataset: Dataset, leaks: dict[str, float 
     return planted
 
 
-def _placebo(rows: Rows, attribute: Attribute, family: str, leak: float, rng: np.random.Generator) -> NDArray[Any] | None:
+def plant_label(rows: Rows, attribute: Attribute, family: str, leak: float, rng: np.random.Generator) -> NDArray[Any] | None:
+    """One label column ``(n,)`` with an attribute's base rates, planted along a direction; ``None`` where it cannot leak that much."""
     classes = classes_of(attribute)
     score = linear_directions(rows, family, 1, rng)
     if classes == 0:

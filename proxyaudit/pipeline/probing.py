@@ -51,6 +51,8 @@ class Probing:
         strata: What the conditional channel conditions on, by attribute; empty where there is no such channel.
         budget: Predicted seconds that the readers of one cell may take, at a nominal speed.
         effort: Whether to measure how easily the attribute is got out.
+        unless_linear: Whether to leave the non-linear channel out where the linear one is plainly present in this model.
+        work: Operations of one quadratic test; more rows than that allows are left out, whole clusters at a time.
     """
 
     root: int
@@ -61,6 +63,8 @@ class Probing:
     strata: Mapping[str, Strata] = field(default_factory=dict)
     budget: float = 60.0
     effort: bool = False
+    unless_linear: bool = False
+    work: float = 4e11
 
 
 @dataclass(frozen=True)

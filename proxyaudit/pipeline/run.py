@@ -31,8 +31,6 @@ CACHE_FOLDER = ".proxyaudit-cache"
 STAGES = ("synthesize", "train", "measure")
 
 _NOT_TESTED = (
-    ("relearned: whether a little fine-tuning brings the feature back", "not in this version; 'removed' is therefore never given by 'run'"),
-    ("non-linear readers at sites outside the verdict sites", "they are used at the verdict sites and the outputs"),
     (
         "use through directions that no linear subspace holds, or at sites outside the verdict sites",
         "subspaces are linear, fitted (LEACE) or learned (DAS), and swapped at the verdict sites only",

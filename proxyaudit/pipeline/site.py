@@ -35,10 +35,10 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-MOST_WORK = 4e11  # operations of one quadratic test; more rows than that allows are left out, whole clusters at a time
 _QUADRATIC_COLUMNS = 2000
 PERMUTED_WITHIN = 499
 MOST_VALUES = 20  # numbers of so few values may be codes, and are asked value by value
+PLAINLY = 0.01  # a model in which the linear test passes at this level rules the absence of the channel out
 
 
 def measure_site(
@@ -126,7 +126,10 @@ class _Cell:
             return {**cell, "reason": str(error)}
         linear = self._linear(placebos_nm if placebos_nm is None else placebos_nm[self.known])
         cell["linear"] = {**linear, "raw": score.leak, "unweighted": score.unweighted, "auroc": score.auroc, "ridge": score.ridge}
-        if self.probing.nonlinear:
+        if self.probing.nonlinear and self.probing.unless_linear and linear["p_present"] <= PLAINLY:
+            skipped = {"reason": "a linear reader finds it here already; nothing more was asked at this site"}
+            cell |= dict.fromkeys(("nonlinear", *(("quarters", "quarters nonlinear") if self.classes == 0 else ())), skipped)
+        elif self.probing.nonlinear:
             cell["nonlinear"] = self._nonlinear(score.offset_nk)
             if self.classes == 0:
                 cell.update(self._quarters())
@@ -222,7 +225,7 @@ class _Cell:
         if rank * (rank + 1) < len(self.labels):
             return len(self.labels)
         columns = _QUADRATIC_COLUMNS * (1 if self.classes <= 2 else self.classes)
-        return int(np.sqrt(MOST_WORK / (2 * (columns + rank))))
+        return int(np.sqrt(self.probing.work / (2 * (columns + rank))))
 
     def _some_rows(self, most: int) -> Bools:
         """Whole clusters, at random, up to ``most`` rows."""

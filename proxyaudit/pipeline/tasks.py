@@ -29,6 +29,7 @@ from proxyaudit.pipeline.measure import (
 )
 from proxyaudit.pipeline.plan import Prepared, prepared_again, versions
 from proxyaudit.pipeline.probing import Measurement, Probing, classes_of
+from proxyaudit.pipeline.relearn import measure_relearning
 from proxyaudit.pipeline.site import measure_site
 from proxyaudit.pipeline.use import UseTask, measure_use
 from proxyaudit.probes.conditioning import make_strata
@@ -36,6 +37,8 @@ from proxyaudit.regimes import make_training_data, synthesize
 from proxyaudit.seeding import integer_seed, stream
 
 INPUT_SITE = "inputs"
+PROFILE_READERS = ("quadratic", "trees")
+PROFILE_WORK = 1e11
 _EDGE = 1e-6  # keeps the log-odds of a saturated output finite
 
 
@@ -227,8 +230,10 @@ def _run_measure(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> 
     quick = Probing(recipe.seed, recipe.margins, prepared.plan["permutations"], nonlinear=False)
     strata = {} if regime.is_reference else {a.name: make_strata([labels.astype(str)], a.codes, classes_of(a)) for a in dataset.attributes}
     full = replace(quick, nonlinear=not regime.is_reference, effort=not regime.is_reference, strata=strata)
+    # Outside the verdict sites the non-linear channel runs with fewer rows and readers.
+    profiled = replace(full, strata={}, effort=False, readers=PROFILE_READERS, work=PROFILE_WORK, unless_linear=True)
     for site, acts in captured.acts.items():
-        probing = full if site in model.verdict_sites else quick
+        probing = full if site in model.verdict_sites else profiled
         measure_site(acts, dataset, probing, site=site, placebos=placebos, out=out)
     # Outputs have few dimensions: a non-linear leak is held to the same margin there as a linear one.
     strict = replace(
@@ -242,6 +247,7 @@ def _run_measure(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> 
     concepts = {attribute.name: concept_columns(attribute) for attribute in dataset.attributes}
     use = UseTask(recipe.seed, recipe.margins, followed, concepts, decides=not regime.is_reference)
     measure_use(model, captured, audit_inputs(prepared), dataset, labels, use, out)
+    measure_relearning(model, audit_inputs(prepared), dataset, labels, placebos, root=recipe.seed, reference=regime.is_reference, out=out)
     out.numbers["eraser"] = {site: eraser_residual(captured.acts[site], dataset, margin, recipe.seed, site) for site in model.verdict_sites}
     out.arrays["outputs"] = captured.outputs
     write_measurement(out, folder)

@@ -1,0 +1,242 @@
+"""The last block of a model: what makes the penultimate value, as a module of its own that can be trained again.
+
+For the package's own architectures the block is the architecture's own (``TabularModule.last_block``). Of a user's module it is the
+last submodule with a weight matrix of its own that has run when the head begins (the head is the last ``nn.Linear`` that runs),
+with the submodules that run after it. Where these, one after the other, give the penultimate value on the rows at hand, the block
+starts at that submodule's input. Where they do not (a sum with an earlier value, a function that is no module), the block is the
+whole forward pass with only these submodules' parameters free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from proxyaudit.models.base import PENULTIMATE, TabularModule, Tap, TrainedModel, as_tensor, batch_rows, copy_module, inference
+from proxyaudit.models.hooks import tapped
+
+_CHECKED_ROWS = 64
+_MOST_FLOATS = 2**27  # of the block's input over all rows: 512 MiB
+_VALUE = "value"
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "": lambda value: value,
+    "relu": functional.relu,
+    "gelu": functional.gelu,
+    "tanh": torch.tanh,
+    "silu": functional.silu,
+}
+
+
+@dataclass(frozen=True)
+class LastBlock:
+    """What makes the penultimate value from ``values``.
+
+    Attributes:
+        module: Maps rows of ``values`` to the penultimate value ``(m, d)``; in eval mode, a copy of the model's own parts.
+        values: Input of the block on the audit rows, ``(n, p)`` or ``(n, tokens, p)``.
+        free: Names of the parameters of ``module`` that belong to the block.
+        text: What the block is, in words.
+    """
+
+    module: nn.Module
+    values: Tensor
+    free: tuple[str, ...]
+    text: str
+
+
+class NoBlockError(ValueError):
+    """There is no block to train. ``applies`` is false where the model has no weights before its head at all."""
+
+    def __init__(self, reason: str, *, applies: bool = True) -> None:
+        super().__init__(reason)
+        self.applies = applies
+
+
+class UpToHead(nn.Module):
+    """A whole model, run for what it hands to its head."""
+
+    def __init__(self, module: nn.Module, head: str) -> None:
+        super().__init__()
+        self.model, self.head_name = module, head
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the penultimate value ``(m, d)`` of a table ``(m, p)``, pooled over tokens."""
+        kept: list[Tensor] = []
+
+        def keep(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            kept.append(args[0] if args else kwargs["input"])
+
+        handle = self.model.get_submodule(self.head_name).register_forward_pre_hook(keep, with_kwargs=True)
+        try:
+            self.model(x)
+        finally:
+            handle.remove()
+        return kept[0].mean(dim=1) if kept[0].ndim == 3 else kept[0]
+
+
+class _Chain(nn.Module):
+    """Submodules one after the other, then a plain activation."""
+
+    def __init__(self, parts: list[nn.Module], activation: str) -> None:
+        super().__init__()
+        self.parts, self.activation = nn.Sequential(*parts), activation
+
+    def forward(self, value: Tensor) -> Tensor:
+        return _ACTIVATIONS[self.activation](self.parts(value))
+
+
+def last_block(model: TrainedModel, x: NDArray[np.float32]) -> LastBlock:
+    """Find the last block of a model.
+
+    Args:
+        model: The model.
+        x: Encoded table ``(n, p)``.
+
+    Raises:
+        NoBlockError: the model has none, or it cannot be told.
+    """
+    own = model.module.last_block() if isinstance(model.module, TabularModule) else None
+    if own is not None:
+        tap, module = own
+        module = copy_module(module).eval()
+        values = as_tensor(x) if tap is None else _values(model, x, tap)
+        return LastBlock(module, values, tuple(name for name, _ in module.named_parameters()), "the architecture's last block")
+    return _found(model, x)
+
+
+def whole_model(model: TrainedModel, x: NDArray[np.float32]) -> LastBlock:
+    """Everything before the head as one block.
+
+    Raises:
+        NoBlockError: the model has no weights before its head, or no head can be told.
+    """
+    wrapped = UpToHead(copy_module(model.module).eval(), _head(model))
+    after = _after_head(model, x)
+    free = tuple(name for name, _ in wrapped.named_parameters() if name.removeprefix("model.") not in after)
+    if not free:
+        raise NoBlockError("the model has no weights before its head", applies=False)
+    return LastBlock(wrapped, as_tensor(x), free, "everything before the head")
+
+
+def _head(model: TrainedModel) -> str:
+    tap = model.taps.get(PENULTIMATE)
+    if tap is not None and tap.side == "input":
+        return tap.module
+    own = model.module.site_taps().get(PENULTIMATE) if isinstance(model.module, TabularModule) else None
+    if own is None:
+        raise NoBlockError("what the model hands to its head is not among the audited sites, so its last block cannot be told")
+    return own.module
+
+
+def _after_head(model: TrainedModel, x: NDArray[np.float32]) -> set[str]:
+    """Names of parameters that play no part before the head begins."""
+    head = _head(model)
+    ran = _order(model.module, as_tensor(x[:_CHECKED_ROWS]))
+    begins = next(seen.began for seen in ran if seen.name == head)
+    before = [seen.name for seen in ran if seen.began < begins and seen.name != head]
+    names = set()
+    for name, _ in model.module.named_parameters():
+        owner = name.rpartition(".")[0]
+        if owner not in before or owner == head:
+            names.add(name)
+    return names
+
+
+@dataclass(frozen=True)
+class _Seen:
+    name: str
+    began: int
+    ended: int
+    came_in: Any
+    came_out: Any
+
+
+def _order(module: nn.Module, x: Tensor) -> list[_Seen]:
+    """Every run of every submodule in one pass, in the order in which they end."""
+    ran: list[_Seen] = []
+    open_runs: dict[str, list[tuple[int, Any]]] = {}
+    clock = iter(range(10**9))
+    handles: list[Any] = []
+    for name, part in module.named_modules():
+
+        def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str = name) -> None:
+            value = args[0] if args else kwargs.get("input")
+            open_runs.setdefault(name, []).append((next(clock), value.clone() if isinstance(value, Tensor) else value))
+
+        def after(_: nn.Module, __: Any, output: Any, name: str = name) -> None:
+            began, value = open_runs[name].pop()
+            ran.append(_Seen(name, began, next(clock), value, output.clone() if isinstance(output, Tensor) else output))
+
+        handles += [part.register_forward_pre_hook(before, with_kwargs=True), part.register_forward_hook(after)]
+    try:
+        with inference(module):
+            module(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return ran
+
+
+def _found(model: TrainedModel, x: NDArray[np.float32]) -> LastBlock:
+    """The last block of a user's module, by the rule in the module docstring."""
+    head = _head(model)
+    table = as_tensor(x[:_CHECKED_ROWS])
+    ran = _order(model.module, table)
+    heads = [seen for seen in ran if seen.name == head]
+    if len(heads) != 1 or not isinstance(heads[0].came_in, Tensor):
+        raise NoBlockError("the head does not run exactly once, so the last block cannot be told")
+    parts = dict(model.module.named_modules())
+    before = [seen for seen in ran if seen.ended < heads[0].began]
+    weighty = [s for s in before if any(p.ndim >= 2 for p in parts[s.name].parameters(recurse=False))]
+    if not weighty:
+        return whole_model(model, x)
+    start = weighty[-1]
+    following = [s for s in before if s.began > start.began and not any(True for _ in parts[s.name].children())]
+    names = {start.name, *(s.name for s in following)}
+    if sum(s.name in names for s in ran) == len(names) and not any(True for _ in parts[start.name].children()):
+        block = _chain(model, x, start, [parts[s.name] for s in (start, *following)], heads[0].came_in)
+        if block is not None:
+            return block
+    # Parameters of a module that encloses the head may play a part after the last submodule: they are free too.
+    around = {s.name for s in ran if s.began < heads[0].began < s.ended and s.name != head}
+    wrapped = UpToHead(copy_module(model.module).eval(), head)
+    owner = {name: name.removeprefix("model.").rpartition(".")[0] for name, _ in wrapped.named_parameters()}
+    free = tuple(name for name, of in owner.items() if of in around or any(of == part or of.startswith(f"{part}.") for part in names))
+    return LastBlock(wrapped, as_tensor(x), free, f"'{start.name}' and what runs after it, inside the whole forward pass")
+
+
+def _chain(model: TrainedModel, x: NDArray[np.float32], start: _Seen, parts: list[nn.Module], wanted: Tensor) -> LastBlock | None:
+    """The submodules as a chain from the first one's input, if they give the penultimate value."""
+    if not isinstance(start.came_in, Tensor) or start.came_in.ndim != 2 or wanted.ndim != 2:
+        return None
+    for activation in _ACTIVATIONS:
+        chain = _Chain([copy_module(part) for part in parts], activation).eval()
+        try:
+            with inference(chain):
+                made = chain(start.came_in)
+        except Exception:
+            return None
+        if made.shape == wanted.shape and torch.allclose(made, wanted, rtol=1e-4, atol=1e-5):
+            values = _values(model, x, Tap(start.name, "input"))
+            return LastBlock(chain, values, tuple(name for name, _ in chain.named_parameters()), f"'{start.name}' and what runs after it")
+    return None
+
+
+def _values(model: TrainedModel, x: NDArray[np.float32], tap: Tap) -> Tensor:
+    """The value at a tap on every row, tokens kept."""
+    reader = replace(model, sites=(_VALUE,), taps={_VALUE: tap})
+    kept: list[Tensor] = []
+    size = batch_rows(model.module, 4096)
+    with inference(model.module), tapped(reader, lambda _, value: kept.append(value.clone()), (_VALUE,)):
+        for start in range(0, len(x), size):
+            model.module(as_tensor(x[start : start + size]))
+            if kept[0][0].numel() * len(x) > _MOST_FLOATS:
+                raise NoBlockError("the input of the last block is too large to be kept for all audit rows")
+    return torch.cat(kept)

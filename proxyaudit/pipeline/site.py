@@ -253,6 +253,8 @@ class _Cell:
             self.arrays[f"quarters {what}".replace("quarters linear", "quarters")] = array
         if found["reason"]:
             return {"quarters": {"reason": found["reason"]}, "quarters nonlinear": {"reason": found["reason"]}}
+        if "readers" not in found["nonlinear"]:
+            return {"quarters": found["linear"], "quarters nonlinear": found["nonlinear"]}
         readers = [{**reader, "name": f"quarters {reader['name']}"} for reader in found["nonlinear"]["readers"]]
         return {"quarters": found["linear"], "quarters nonlinear": {**found["nonlinear"], "readers": readers}}
 

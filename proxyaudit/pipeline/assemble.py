@@ -28,6 +28,7 @@ from proxyaudit.pipeline.methods import METHODS, NEGATIVE_FAILED
 from proxyaudit.pipeline.plan import LEVEL, Prepared
 from proxyaudit.pipeline.planted_cells import planted_cell
 from proxyaudit.pipeline.probing import Measurement, cell_key, classes_of, known_rows
+from proxyaudit.pipeline.proxy_cells import add_proxies
 from proxyaudit.pipeline.tasks import INPUT_SITE, audit_labels, compared_groups
 from proxyaudit.probes.crossfit import auroc
 from proxyaudit.stats.intervals import Measured, crossed_interval, p_above, p_below
@@ -71,6 +72,7 @@ class Assembler:
             for attribute in self.dataset.attributes:
                 self._add_beside(attribute, run, reference=regime.is_reference)
             self._add_task(run)
+        add_proxies(self)
         add_controls(self.ledger, self.runs.values(), self.dataset.attributes, self.verdict_sites, self.margins, self.negatives)
         return self.ledger
 

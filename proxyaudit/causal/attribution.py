@@ -34,7 +34,7 @@ class Attribution:
     Attributes:
         columns: Part of each column, in the order given; shape ``(columns,)``.
         difference: The difference itself, in standard deviations of the scalar.
-        incomplete: Largest error of completeness over rows, in standard deviations.
+        incomplete: Error of completeness of that difference, in standard deviations.
     """
 
     columns: Floats
@@ -109,5 +109,5 @@ def _attribute(
     high, low = groups_n[rows] == 1, groups_n[rows] == 0
     contrast = (given[high].mean(axis=0) - given[low].mean(axis=0)) / spread
     columns = np.array([float(contrast[list(inputs)].sum()) for inputs in sources])
-    error = float(np.abs(given.sum(axis=1) - reached).max()) / spread
-    return Attribution(columns, float(reached[high].mean() - reached[low].mean()) / spread, error)
+    difference = float(reached[high].mean() - reached[low].mean()) / spread
+    return Attribution(columns, difference, abs(float(contrast.sum()) - difference))

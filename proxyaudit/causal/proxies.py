@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.probes.crossfit import FEWEST_ROWS, TooFewRowsError
-from proxyaudit.stats.nulls import tail_probability
+from proxyaudit.stats.nulls import permutation_p, tail_probability
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -99,7 +99,7 @@ def pair_gain(
         permutations: Size of the null of the gain.
 
     Returns:
-        The pair's association, and the gain.
+        The pair's association, and the gain; both are held against the same null.
 
     Raises:
         TooFewRowsError: a class is too small to be cross-fitted.
@@ -108,9 +108,8 @@ def pair_gain(
     alone, alone_influence = single.score(target.labels_n)
     value, influence = pair.score(target.labels_n)
     gain = value - alone
-    both = Association(value, influence)
     if rng is None:
-        return both, Association(gain, influence - alone_influence)
+        return Association(value, influence), Association(gain, influence - alone_influence)
     null = np.empty(permutations)
     within = better_of_cell[codes_n]
     for index in range(permutations):
@@ -118,7 +117,8 @@ def pair_gain(
         labels = target.labels_n.copy()
         labels[np.argsort(within, kind="stable")] = target.labels_n[order]
         null[index] = pair.score(labels, rows=False)[0] - alone
-    return both, Association(gain, influence - alone_influence, _tail(gain, null), float(np.quantile(null, 0.95)))
+    p, high = _tail(gain, null), float(np.quantile(null, 0.95))
+    return Association(value, influence, p, high + alone), Association(gain, influence - alone_influence, p, high)
 
 
 def pair_trace(codes_n: Ints, better_of_cell: Ints, labels_n: NDArray[np.generic], classes: int, fewest: int = 5) -> float:
@@ -146,10 +146,9 @@ def _standardised(values_n: NDArray[np.generic]) -> Floats:
 
 
 def _tail(value: float, null: Floats) -> float:
-    """Counted where that suffices, else by the null's moments; never below what counting allows by more than the moments say."""
-    counted = float((1 + (null >= value).sum()) / (1 + len(null)))
-    # A worthless column scores exactly zero under most permutations: moments of such a null mean nothing unless the score stands out.
-    return min(counted, tail_probability(value, null)) if (null >= value).sum() == 0 and null.std() > 0 else counted
+    """Counted; where nothing under the null scores as high, by the null's moments, which counting cannot follow."""
+    counted = permutation_p(value, null)
+    return min(counted, tail_probability(value, null)) if value > null.max() and null.std() > 0 else counted
 
 
 def _permuted(target: Target, rng: np.random.Generator) -> NDArray[np.generic]:

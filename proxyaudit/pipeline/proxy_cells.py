@@ -65,9 +65,8 @@ def add_proxies(assembler: Assembler) -> None:
 
 
 def _base(assembler: Assembler, attribute: Attribute, regime: str, what: str, unit: str) -> Cell:
-    channel = what if what == "gain" or " + " not in unit else "association"
     return Cell(
-        "pair_gain" if channel == "gain" else "association",
+        "pair_gain" if what == "gain" else "association",
         attribute.name,
         regime,
         context=unit,

@@ -157,24 +157,22 @@ def _as_attributes(
     """The strongest undeclared carriers as probe targets: each protected attribute's first, then each one's second, ..."""
     taken = {a.name for a in dataset.attributes} | set(dataset.legitimate) | {dataset.group}
     kinds = {kind.name: kind for kind in dataset.kinds}
-    ranked = {
-        name: sorted((c for c, (_, low) in table.items() if low > recipe.margins.leak), key=lambda c: (-round(table[c][0], 9), c))
-        for name, table in found.items()
-    }
+    places: list[tuple[int, float, str, str]] = []
+    for of, table in found.items():
+        carrying = sorted((-round(value, 9), name) for name, (value, low) in table.items() if low > recipe.margins.leak)
+        places += [(place, less, of, name) for place, (less, name) in enumerate(carrying)]
     attributes: list[Attribute] = []
     discovered: list[Discovered] = []
-    for place in range(max((len(names) for names in ranked.values()), default=0)):
-        for of, names in ranked.items():
-            if place >= len(names) or names[place] in taken or len(attributes) >= recipe.data.discover:
-                continue
-            name = names[place]
-            taken.add(name)
-            distinct = pd.concat([dataset.train[name], dataset.audit[name]]).nunique()
-            attribute, remarks = code_attribute(dataset.audit[name], kinds[name], "proxy", distinct=distinct, where="audit rows")
-            notes.extend(remarks)
-            if attribute is not None:
-                attributes.append(attribute)
-                discovered.append(Discovered(name, of, found[of][name][0]))
+    for _, _, of, name in sorted(places):
+        if name in taken or len(attributes) >= recipe.data.discover:
+            continue
+        taken.add(name)
+        distinct = pd.concat([dataset.train[name], dataset.audit[name]]).nunique()
+        attribute, remarks = code_attribute(dataset.audit[name], kinds[name], "proxy", distinct=distinct, where="audit rows")
+        notes.extend(remarks)
+        if attribute is not None:
+            attributes.append(attribute)
+            discovered.append(Discovered(name, of, found[of][name][0]))
     return attributes, tuple(discovered)
 
 
@@ -208,4 +206,6 @@ def _pairs(
         interval = crossed_interval(Measured(np.array([gain.value]), gain.influence_n, target.clusters_n), 1 - 0.05 / len(best))
         if interval.low > 0:
             kept.append((gain.value, pair))
-    return tuple(pair for _, pair in sorted(kept, key=lambda item: (-round(item[0], 9), item[1]))[:MOST_PAIRS])
+    # Two things of one name could not be told apart in a report: a column may itself be called "a + b".
+    named = {label(pair): pair for _, pair in sorted(kept, key=lambda item: (round(item[0], 9), item[1])) if label(pair) not in plan.cells}
+    return tuple(reversed(named.values()))[:MOST_PAIRS]

@@ -84,6 +84,9 @@ def measure_association(
                     full = np.zeros(len(known))
                     full[known] = result.influence_n
                     out.arrays[cell_key(attribute.name, label(unit), what)] = full
+            if len(unit) == 2 and "association" in units.get(unit[0], {}):
+                # What the better column carries, the pair carries too.
+                numbers["association"]["p"] = min(1.0, 2 * min(numbers["gain"]["p"], units[unit[0]]["association"]["p"]))
             units[label(unit)] = numbers
         found[attribute.name] = {"n": int(known.sum()), "units": units}
 

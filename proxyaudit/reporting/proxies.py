@@ -16,10 +16,10 @@ __all__ = ["PROXY_NOTE", "ProxyTable", "ProxyView", "proxy_views"]
 PROXY_NOTE = (
     "A model that never sees an attribute can still act on it through columns that stand in for it. For each column: how much of the "
     "attribute it carries (0 nothing, 1 everything) in the real audit rows and in each synthetic table; how far the predicted "
-    "probability moves when the column's value is replaced by another row's; the product of the two, by which the columns are ranked; and how much of "
-    "what the column does between the groups runs through the attribute's own direction inside the model (the effect that is gone when "
-    "that direction is held fixed; above 100 % where the rest works against it). Swapped rows need not occur in life, and no verdict rests "
-    "on these figures."
+    "probability moves when the column's value is replaced by another row's; the product of the two, by which the columns are ranked; "
+    "and how much of what the column does between the groups runs through the attribute's own direction inside the model (the effect that "
+    "is gone when that direction is held fixed; above 100 % where the rest works against it). Swapped rows need not occur in life, and "
+    "no verdict rests on these figures."
 )
 _MOST = 8
 _CHANNELS = ("association", "pair_gain", "influence", "proxy_use", "path_total", "path", "path_share")

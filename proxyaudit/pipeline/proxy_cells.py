@@ -18,7 +18,7 @@ from proxyaudit.pipeline.cells import ABSENT_AT, PRESENT_AT, Cell, in_every_seed
 from proxyaudit.pipeline.ledger import UNIT_CLASSES, UNIT_VALUES, Run, public_count
 from proxyaudit.pipeline.plan import LEVEL
 from proxyaudit.pipeline.probing import cell_key, classes_of
-from proxyaudit.pipeline.proxy_discovery import label
+from proxyaudit.pipeline.proxy_discovery import label, people
 from proxyaudit.stats.intervals import Measured, crossed_interval, distinct_seeds, fieller_ratio, p_above, p_below
 from proxyaudit.stats.multiplicity import holm
 from proxyaudit.types import State
@@ -108,12 +108,13 @@ def _add_associations(assembler: Assembler, attribute: Attribute) -> dict[str, _
     found = assembler.inputs.numbers["association"][attribute.name]
     arrays, carried = assembler.inputs.arrays, {}
     n = public_count(found["n"], len(assembler.clusters))
+    clusters = people(assembler.dataset, assembler.dataset.audit)
     for what in ("association", "gain"):
         cells = []
         for unit, numbers in found["units"].items():
             one = numbers.get(what)
             if one is not None:
-                measured = Measured(np.array([one["value"]]), arrays[cell_key(attribute.name, unit, what)], assembler.clusters)
+                measured = Measured(np.array([one["value"]]), arrays[cell_key(attribute.name, unit, what)], clusters)
                 cells.append((_base(assembler, attribute, "inputs", what, unit), measured, one["p"], one["null_high"]))
             elif what == "association":
                 assembler.ledger.add(replace(_base(assembler, attribute, "inputs", what, unit), state="unknown", reason=numbers["reason"]))

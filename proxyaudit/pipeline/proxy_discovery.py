@@ -78,6 +78,18 @@ def label(unit: tuple[str, ...]) -> str:
     return " + ".join(unit)
 
 
+def people(dataset: Dataset, frame: pd.DataFrame) -> Ints:
+    """Rows that are one person's (``data.group``), else each its own; shape ``(n,)``.
+
+    Equal rows are not one person here. In a table of a few coarse columns nearly every row has its like, and folds that keep equal rows
+    together ask of each cell what was left out of it: the strongest proxy then tells less than nothing. The reader of a column
+    has only the column's cells to remember, no rows.
+    """
+    if dataset.group is None or dataset.group not in frame:
+        return np.arange(len(frame))
+    return np.asarray(pd.factorize(frame[dataset.group], use_na_sentinel=False)[0], dtype=np.int64)
+
+
 def known_target(attribute: Attribute, frame: pd.DataFrame, clusters_n: Ints, root: int) -> tuple[Target, NDArray[np.bool_]]:
     """The attribute on the rows of any table where it is known, coded as on the audit rows; and those rows."""
     column = frame[attribute.name]
@@ -146,9 +158,7 @@ def _training_rows(dataset: Dataset, root: int) -> tuple[pd.DataFrame, Ints]:
     if len(frame) > _ROWS:
         frame = frame.iloc[np.sort(stream(root, "discovery rows").permutation(len(frame))[:_ROWS])]
     frame = frame.reset_index(drop=True)
-    if dataset.group is None or dataset.group not in frame:
-        return frame, np.arange(len(frame))
-    return frame, np.asarray(pd.factorize(frame[dataset.group], use_na_sentinel=False)[0], dtype=np.int64)
+    return frame, people(dataset, frame)
 
 
 def _as_attributes(

@@ -21,7 +21,7 @@ from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace
 from proxyaudit.models.base import TabularModule, TrainedModel
 from proxyaudit.pipeline.measure import concept_columns
 from proxyaudit.pipeline.probing import Measurement, cell_key
-from proxyaudit.pipeline.proxy_discovery import ProxyPlan, associate_pair, known_target, label
+from proxyaudit.pipeline.proxy_discovery import ProxyPlan, associate_pair, known_target, label, people
 from proxyaudit.probes.crossfit import TooFewRowsError
 from proxyaudit.seeding import stream
 from proxyaudit.stats.intervals import row_variance
@@ -37,14 +37,11 @@ _RANDOMS = 3
 _AUDIT_PERMUTATIONS, _TABLE_PERMUTATIONS = 199, 99
 
 
-def measure_association(
-    frame: pd.DataFrame, clusters_n: Ints, dataset: Dataset, plan: ProxyPlan, root: int, out: Measurement, *, rows: bool
-) -> None:
+def measure_association(frame: pd.DataFrame, dataset: Dataset, plan: ProxyPlan, root: int, out: Measurement, *, rows: bool) -> None:
     """What each column and pair carries of each protected attribute in a table.
 
     Args:
         frame: The table, with the model's inputs; an attribute that it lacks is said to be lacking.
-        clusters_n: Cluster of each row.
         dataset: The data set.
         plan: Columns, pairs and cells.
         root: Root seed.
@@ -53,7 +50,8 @@ def measure_association(
     """
     if len(frame) > MOST_TABLE_ROWS and not rows:
         kept = np.sort(stream(root, "association rows").permutation(len(frame))[:MOST_TABLE_ROWS])
-        frame, clusters_n = frame.iloc[kept], clusters_n[kept]
+        frame = frame.iloc[kept]
+    clusters_n = people(dataset, frame) if rows else np.arange(len(frame))
     found: dict[str, Any] = out.numbers.setdefault("association", {})
     for attribute in (a for a in dataset.attributes if a.role == "protected"):
         if attribute.name not in frame:

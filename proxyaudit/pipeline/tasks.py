@@ -161,7 +161,7 @@ def _run_inputs(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> N
     leaks = {name: sites[INPUT_SITE].get("linear", {}).get("leak") for name, sites in out.numbers["cells"].items()}
     placebos = plant_placebos(x, prepared.dataset, leaks, prepared.recipe.references.placebos, prepared.recipe.seed)
     dataset = prepared.dataset
-    measure_association(dataset.audit, dataset.clusters, dataset, prepared.proxies, prepared.recipe.seed, out, rows=True)
+    measure_association(dataset.audit, dataset, prepared.proxies, prepared.recipe.seed, out, rows=True)
     write_measurement(out, folder)
     save_file(
         {f"{index}": np.ascontiguousarray(placebos[a.name]) for index, a in enumerate(prepared.dataset.attributes) if a.name in placebos},
@@ -242,7 +242,7 @@ def _run_measure(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> 
     measure_interchange(model, captured, audit_inputs(prepared), dataset, labels, root=recipe.seed, followed=followed, out=out)
     table = _own_table(task, prepared, cache)
     if table is not None:
-        measure_association(table, np.arange(len(table)), dataset, prepared.proxies, recipe.seed, out, rows=False)
+        measure_association(table, dataset, prepared.proxies, recipe.seed, out, rows=False)
     use = {"root": recipe.seed, "followed": followed, "attributions": not regime.is_reference}
     measure_proxy_use(model, captured, audit_inputs(prepared), dataset, prepared.proxies, **use, out=out)
     out.numbers["eraser"] = {site: eraser_residual(captured.acts[site], dataset, margin, recipe.seed, site) for site in model.verdict_sites}

@@ -38,7 +38,7 @@ class ColumnCells:
     coarse: Floats | None
     levels: tuple[str, ...]
 
-    def codes(self, column: pd.Series, *, coarse: bool = False) -> Ints:  # type: ignore[type-arg]
+    def codes(self, column: pd.Series, *, coarse: bool = False) -> Ints:
         """Cell of each row, shape ``(n,)``; a missing value, and levels without a cell of their own, share one each."""
         edges = self.coarse if coarse else self.edges
         if edges is not None:
@@ -49,7 +49,7 @@ class ColumnCells:
         return np.where(~known, len(self.levels) + 1, np.where(found < 0, len(self.levels), found)).astype(np.int64)
 
 
-def settle_cells(column: pd.Series, kind: str) -> ColumnCells:  # type: ignore[type-arg]
+def settle_cells(column: pd.Series, kind: str) -> ColumnCells:
     """Settle the cells of a column on training rows.
 
     Args:

@@ -244,7 +244,7 @@ class _Reader:
         levels = [tables_fcm]
         if self.better is not None:
             merged = np.zeros((self.folds, int(self.better.max()) + 1, tables_fcm.shape[2]))
-            np.add.at(merged, (slice(None), self.better), tables_fcm)
+            np.add.at(merged.swapaxes(0, 1), self.better, tables_fcm.swapaxes(0, 1))
             levels.insert(0, merged)
         totals = [table.sum(axis=0) for table in levels]
         chosen: list[Floats] = []
@@ -256,7 +256,7 @@ class _Reader:
 
         for depth, table in enumerate(levels):
             inner = [((outer + step) % self.folds) for step in (1, -1)]
-            losses = sum(loss(table[fold], fitted((outer, fold), depth, _STRENGTHS)) for fold in inner)
-            best = int(np.argmin(losses))
+            losses = [loss(table[fold], fitted((outer, fold), depth, _STRENGTHS)) for fold in inner]
+            best = int((losses[0] + losses[1]).argmin())
             chosen.append(_STRENGTHS[best : best + 1])
-        return fitted((outer,), len(levels) - 1, chosen[-1])[0]
+        return np.asarray(fitted((outer,), len(levels) - 1, chosen[-1])[0])

@@ -79,21 +79,21 @@ def _base(assembler: Assembler, attribute: Attribute, regime: str, what: str, un
 
 
 def _judge(cells: Sequence[tuple[Cell, Measured, float, float | None]], n: int | None) -> list[Cell]:
-    """States of the columns of one table: Holm over them; present needs the null rejected and the margin passed."""
+    """States of the columns of one table: Holm over them; present needs the null rejected and the margin passed.
+
+    Never absent: where rows are few the reader draws everything to the prior and scores zero whatever the column carries.
+    """
     above = [max(p, p_above(measured, cell.margin)) for cell, measured, p, _ in cells]
     judged = []
     for (cell, measured, _, null_high), adjusted, p_present in zip(cells, holm(above) if above else [], above, strict=True):
-        below = p_below(measured, cell.margin)
-        state: State = "present" if adjusted <= PRESENT_AT else "absent" if below <= ABSENT_AT else "unknown"
-        reason = "between the tests of presence and absence: more rows would settle it" if state == "unknown" else None
+        state: State = "present" if adjusted <= PRESENT_AT else "unknown"
+        reason = "not surely above the margin; absence is not tested, more rows would show more" if state == "unknown" else None
         judged.append(
             replace(
                 cell,
                 measured=measured,
                 interval=crossed_interval(measured, LEVEL),
                 present_p=p_present,
-                absent_p=below,
-                can_be_absent=True,
                 null_high=null_high,
                 n=n,
                 state=state,
@@ -214,15 +214,14 @@ def _publish(assembler: Assembler, cell: Cell, measured: Measured) -> None:
 
 
 def _product(assembler: Assembler, base: Cell, carried: _Carried, moved: Sequence[Measured]) -> tuple[Cell, float, float]:
-    """The product with the delta method, and how surely both of its factors are above, or one below, their margins."""
+    """The product with the delta method; how surely both of its factors are above their margins, and the influence below its own."""
     size, share = over_seeds(moved), carried.measured
     product = Measured(
         size.seed_values * share.value, size.influence_n * share.value + share.influence_n * size.value, size.clusters_n, row_df=size.row_df
     )
     effect = assembler.margins.effect
     present = max(carried.p, in_every_seed(moved, effect))
-    still = max(p_below(one, effect) for one in moved)
-    absent = min(p_below(share, assembler.margins.leak), still)
+    absent = max(p_below(one, effect) for one in moved)
     cell = replace(
         base,
         channel="proxy_use",

@@ -58,7 +58,8 @@ def measure_association(frame: pd.DataFrame, dataset: Dataset, plan: ProxyPlan, 
             found[attribute.name] = {"reason": "the table does not hold the attribute"}
             continue
         target, known = known_target(attribute, frame, clusters_n, root)
-        held, units = frame[known], {}
+        held = frame[known]
+        units: dict[str, dict[str, Any]] = {}
         for unit in plan.units(attribute.name):
             if attribute.name in unit:
                 continue
@@ -159,7 +160,8 @@ def _subspaces(acts_nd: Floats, attribute: Attribute, parts_n: Ints, root: int) 
     """The attribute's subspace for the rows of each part, fitted on the other two, and random ones of equal rank."""
     concept = concept_columns(attribute)
     known = np.isfinite(concept).all(axis=1)
-    erasers, randoms = [], [[] for _ in range(_RANDOMS)]
+    erasers: list[LeaceEraser] = []
+    randoms: list[list[LeaceEraser]] = [[] for _ in range(_RANDOMS)]
     rng = stream(root, "proxy subspaces", attribute.name)
     for part in range(3):
         rows = known & (parts_n != part)

@@ -243,8 +243,17 @@ def _run_measure(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> 
     table = _own_table(task, prepared, cache)
     if table is not None:
         measure_association(table, dataset, prepared.proxies, recipe.seed, out, rows=False)
-    use = {"root": recipe.seed, "followed": followed, "attributions": not regime.is_reference}
-    measure_proxy_use(model, captured, audit_inputs(prepared), dataset, prepared.proxies, **use, out=out)
+    measure_proxy_use(
+        model,
+        captured,
+        audit_inputs(prepared),
+        dataset,
+        prepared.proxies,
+        root=recipe.seed,
+        followed=followed,
+        attributions=not regime.is_reference,
+        out=out,
+    )
     out.numbers["eraser"] = {site: eraser_residual(captured.acts[site], dataset, margin, recipe.seed, site) for site in model.verdict_sites}
     out.arrays["outputs"] = captured.outputs
     write_measurement(out, folder)

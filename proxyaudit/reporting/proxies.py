@@ -133,6 +133,10 @@ def _used(found: Found, columns: list[str], regime: str) -> ProxyTable:
     )
     first = next((found["path_total", regime, unit] for unit in order if ("path_total", regime, unit) in found), None)
     remarks = [] if first is None or not first.group else [f"Groups compared: {first.group}."]
+    if any(row[4].endswith("no share") for row in rows):
+        remarks.append(
+            "No share: the column's own effect between the groups is not clearly different from zero; the part through the direction."
+        )
     reasons = {
         e.reason for (channel, where, unit), e in found.items() if where == regime and channel.startswith("attribution_") and unit is None
     }
@@ -171,11 +175,7 @@ def _figure(e: Estimate | None, *, state: bool = False, digits: int = 3) -> str:
 def _share(share: Estimate | None, part: Estimate | None) -> str:
     if share is not None and share.value is not None and share.low is not None and share.high is not None:
         return f"{_whole(share.value)} ({_whole(share.low)} to {_whole(share.high)})"
-    return (
-        DASH
-        if part is None or part.value is None
-        else f"{_figure(part)} of the change; no share: {(share and share.reason) or 'not measured'}"
-    )
+    return DASH if part is None or part.value is None else f"{_figure(part)}, no share"
 
 
 def _percent(e: Estimate | None) -> str:

@@ -78,13 +78,13 @@ def test_several_classes_and_numbers_as_attributes(draw):
 
 
 def test_columns_that_tell_nothing_are_rarely_called_telling():
-    """199 permutations each; without a null, or with rows scored that were learnt from, all of these would stand out."""
+    """Without a null, or with rows scored that were learnt from, all of these would stand out."""
     found = []
-    for index in range(40):
+    for index in range(30):
         rng = stream(0, "null", index)
         column, labels = rng.integers(0, 60, 900).astype(str), rng.integers(0, 3, 900)
-        found.append(associate(cells(column, "categorical"), target(labels, 3), rng, 99))
-    assert sum(one.p <= 0.05 for one in found) <= 6
+        found.append(associate(cells(column, "categorical"), target(labels, 3), rng, 39))
+    assert sum(one.p <= 0.05 for one in found) <= 5
     assert max(one.value for one in found) < 0.02
 
 

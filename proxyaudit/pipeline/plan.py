@@ -27,7 +27,7 @@ from proxyaudit.types import SCHEMA_VERSION
 
 LEVEL = 0.95
 FEWEST_PERMUTATIONS = 999
-_PACKAGES = ("proxyaudit", "numpy", "pandas", "scikit-learn", "scipy", "sdv", "torch", "safetensors", "rtdl_revisiting_models")
+_PACKAGES = ("proxyaudit", "captum", "numpy", "pandas", "scikit-learn", "scipy", "sdv", "torch", "safetensors", "rtdl_revisiting_models")
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ def _add_table(assembler: Assembler, attribute: Attribute, run: Run) -> None:
             values = np.array([one["value"] for one in ones])
             # Every repetition has rows of its own: their variance is averaged, not crossed.
             variance = float(np.mean([one["variance"] for one in ones])) / len(distinct_seeds(values))
-            measured = Measured(values, np.zeros(len(assembler.clusters)), assembler.clusters, variance)
+            measured = Measured(values, np.zeros(len(assembler.clusters)), assembler.clusters, variance, max(n - 1.0, 1.0))
             cell = _base(assembler, attribute, run.regime, what, unit)
             cells.append((cell, measured, max(one["p"] for one in ones), float(np.mean([one["null_high"] for one in ones]))))
         for cell in _judge(cells, n):

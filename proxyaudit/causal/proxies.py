@@ -171,6 +171,8 @@ class _Reader:
     """Cross-fitted means of the attribute in each cell."""
 
     def __init__(self, codes_n: Ints, target: Target, better_of_cell: Ints | None = None) -> None:
+        if len(codes_n) < 4 * FEWEST_ROWS:
+            raise TooFewRowsError("too few rows hold the attribute")
         self.target, self.better = target, better_of_cell
         self.folds = int(target.folds_n.max()) + 1
         self.cells = int(codes_n.max()) + 1
@@ -180,8 +182,8 @@ class _Reader:
             counts = self._counts(target.labels_n).sum(axis=1)  # folds x classes
             if (counts.sum(axis=0) - counts).min() < FEWEST_ROWS:
                 raise TooFewRowsError(f"a class has fewer than {FEWEST_ROWS} rows in a training part")
-        elif len(codes_n) < 4 * FEWEST_ROWS or np.ptp(target.labels_n.astype(np.float64)) == 0:
-            raise TooFewRowsError("too few rows hold the attribute, or it takes one value only")
+        elif np.ptp(target.labels_n.astype(np.float64)) == 0:
+            raise TooFewRowsError("the attribute takes one value only")
 
     def score(self, labels_n: NDArray[np.generic], *, rows: bool = True) -> tuple[float, Floats]:
         """Value and row influences (empty unless asked for) of the reader of these labels."""

@@ -109,6 +109,9 @@ def test_a_release_without_the_attribute_is_told_and_levels_are_coded_as_in_the_
     out = Measurement()
     measure_association(release, dataset, plan, 0, out, rows=False)
     assert out.numbers["association"]["sex"] == {"reason": "the table does not hold the attribute"}
+    foreign = Measurement()
+    measure_association(dataset.train.assign(sex="homme"), dataset, plan, 0, foreign, rows=False)
+    assert foreign.numbers["association"]["sex"]["units"]["title"]["reason"] == "too few rows hold the attribute"
     odd = dataset.audit.head(5).assign(sex=["m", "f", "x", None, "m"])
     target, known = known_target(dataset.attributes[0], odd, np.arange(5), 0)
     assert target.labels_n.tolist() == [1, 0, 1]

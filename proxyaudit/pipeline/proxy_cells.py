@@ -143,9 +143,9 @@ def _add_table(assembler: Assembler, attribute: Attribute, run: Run) -> None:
         for unit in tables[0]["units"]:
             ones = [table["units"][unit].get(what) for table in tables]
             if any(one is None for one in ones):
-                reason = next((str(t["units"][unit]["reason"]) for t in tables if "reason" in t["units"][unit]), None)
+                why = next((str(t["units"][unit]["reason"]) for t in tables if "reason" in t["units"][unit]), None)
                 if what == "association":
-                    assembler.ledger.add(replace(_base(assembler, attribute, run.regime, what, unit), state="unknown", reason=reason))
+                    assembler.ledger.add(replace(_base(assembler, attribute, run.regime, what, unit), state="unknown", reason=why))
                 continue
             values = np.array([one["value"] for one in ones])
             # Every repetition has rows of its own: their variance is averaged, not crossed.

@@ -38,6 +38,7 @@ class DataSpec(_Strict):
     target_threshold: float | Literal["median"] | None = None
     protected: tuple[str, ...] | None = None
     proxies: tuple[str, ...] | None = None
+    discover: Annotated[int, Field(ge=0, le=20, strict=True)] = 1
     exclude: tuple[str, ...] | None = None
     legitimate: tuple[str, ...] | None = None
     holdout: str | None = None

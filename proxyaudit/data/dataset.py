@@ -50,6 +50,8 @@ class Dataset:
         holdout: Whether the audit rows are ``data.holdout``, which releases were not made from.
         kinds: Kind of every column of ``train``, for bringing other tables to it.
         threshold: Where a numeric target is cut, or None.
+        legitimate: Columns whose influence is accepted.
+        group: The column that says which rows belong together, or None.
     """
 
     name: str
@@ -67,6 +69,8 @@ class Dataset:
     holdout: bool
     kinds: tuple[ColumnKind, ...] = ()
     threshold: float | None = None
+    legitimate: tuple[str, ...] = ()
+    group: str | None = None
 
     def target_codes(self, frame: pd.DataFrame) -> Ints:
         """Return the ``(n,)`` class numbers of rows of this data set or of a table brought to its kinds.
@@ -167,6 +171,8 @@ def load_dataset(recipe: Recipe, base: Path) -> Dataset:
         holdout=spec.holdout is not None,
         kinds=tuple(kinds[name] for name in columns),
         threshold=threshold,
+        legitimate=source.roles.legitimate,
+        group=source.roles.group,
     )
 
 

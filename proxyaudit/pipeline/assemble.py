@@ -28,6 +28,7 @@ from proxyaudit.pipeline.methods import METHODS, NEGATIVE_FAILED
 from proxyaudit.pipeline.plan import LEVEL, Prepared
 from proxyaudit.pipeline.planted_cells import planted_cell
 from proxyaudit.pipeline.probing import Measurement, cell_key, classes_of, known_rows
+from proxyaudit.pipeline.proxy_cells import add_proxies
 from proxyaudit.pipeline.relearning_cells import CHANNEL as RELEARNED
 from proxyaudit.pipeline.relearning_cells import CONTEXT, METHOD, add_relearning, relearned_cell
 from proxyaudit.pipeline.tasks import INPUT_SITE, audit_labels, compared_groups
@@ -72,6 +73,7 @@ class Assembler:
             for attribute in self.dataset.attributes:
                 self._add_beside(attribute, run, reference=regime.is_reference)
             self._add_task(run)
+        add_proxies(self)
         add_controls(self.ledger, self.runs.values(), self.dataset.attributes, self.verdict_sites, self.margins, self.negatives)
         for run in self.runs.values():
             for attribute in self.dataset.attributes:

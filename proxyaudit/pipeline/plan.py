@@ -18,6 +18,7 @@ from proxyaudit.errors import InputError
 from proxyaudit.models import TrainedModel, build_model, load_weights
 from proxyaudit.models.module import factory_path
 from proxyaudit.pipeline.cache import code_digest, digest_of, file_digest
+from proxyaudit.pipeline.proxy_discovery import ProxyPlan, discover
 from proxyaudit.recipe import Recipe, load_recipe
 from proxyaudit.regimes import Regime, common_training_size, load_releases, make_regimes, release_notes
 from proxyaudit.seeding import integer_seed
@@ -26,7 +27,7 @@ from proxyaudit.types import SCHEMA_VERSION
 
 LEVEL = 0.95
 FEWEST_PERMUTATIONS = 999
-_PACKAGES = ("proxyaudit", "numpy", "pandas", "scikit-learn", "scipy", "sdv", "torch", "safetensors", "rtdl_revisiting_models")
+_PACKAGES = ("proxyaudit", "captum", "numpy", "pandas", "scikit-learn", "scipy", "sdv", "torch", "safetensors", "rtdl_revisiting_models")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Prepared:
     size: int
     model: TrainedModel
     plan: dict[str, Any]
+    proxies: ProxyPlan
 
     def regime(self, name: str) -> Regime:
         """The regime of a name."""
@@ -64,7 +66,7 @@ def prepare(recipe: Recipe, base: Path) -> Prepared:
     Raises:
         InputError: anything in the recipe or the files it names that would make a task fail later.
     """
-    dataset = load_dataset(recipe, base)
+    dataset, proxies = discover(recipe, load_dataset(recipe, base))
     regimes = make_regimes(recipe, base)
     releases = load_releases(recipe, dataset, base)
     trained = [regime for regime in regimes if regime.needs_training]
@@ -74,8 +76,8 @@ def prepare(recipe: Recipe, base: Path) -> Prepared:
         holder = _build(recipe, base, dataset, 0, regime.erase) if regime.erase else model
         for path in regime.checkpoints:
             load_weights(holder, path, what=f"checkpoint of regime '{regime.name}'")
-    plan = _plan(recipe, base, dataset, regimes, releases, size, model)
-    return Prepared(recipe, base, dataset, regimes, releases, size, model, plan)
+    plan = _plan(recipe, base, dataset, regimes, releases, size, model, proxies)
+    return Prepared(recipe, base, dataset, regimes, releases, size, model, plan, proxies)
 
 
 def _build(recipe: Recipe, base: Path, dataset: Dataset, seed: int, erase: tuple[str, ...] = ()) -> TrainedModel:
@@ -133,6 +135,7 @@ def _plan(
     releases: dict[str, pd.DataFrame],
     size: int,
     model: TrainedModel,
+    proxies: ProxyPlan,
 ) -> dict[str, Any]:
     attributes = [{"name": a.name, "role": a.role, "kind": a.kind, "levels": list(a.levels)} for a in dataset.attributes]
     cells = len(attributes) * (len(model.sites) + 3)
@@ -151,6 +154,7 @@ def _plan(
         "references": [*(regime.name for regime in regimes if regime.is_reference), "placebo", "inputs", "floor"],
         "sites": {"verdict": list(model.verdict_sites), "profile": list(model.sites)},
         "attributes": attributes,
+        "proxies": proxies.describe(),
         "columns": list(dataset.encoder.columns),
         "rows": {"train": len(dataset.train), "audit": len(dataset.audit), "training_size": size},
         "holdout": dataset.holdout,

@@ -29,6 +29,7 @@ from proxyaudit.pipeline.measure import (
 )
 from proxyaudit.pipeline.plan import Prepared, prepared_again, versions
 from proxyaudit.pipeline.probing import Measurement, Probing, classes_of
+from proxyaudit.pipeline.proxy_measures import measure_association, measure_proxy_use
 from proxyaudit.pipeline.relearn import measure_relearning
 from proxyaudit.pipeline.site import measure_site
 from proxyaudit.pipeline.use import UseTask, measure_use
@@ -78,6 +79,7 @@ def task_digests(prepared: Prepared) -> dict[str, list[Task]]:
         "margins": recipe.margins.model_dump(),
         "plan": prepared.plan["permutations"],
         "attributes": prepared.plan["attributes"],
+        "proxies": prepared.plan["proxies"],
     }
     inputs = Task("inputs", "inputs", 0, digest_of({**measuring, "kind": "inputs"}))
     # The inputs are measured beside the synthesizers: both must be done before anything is trained or measured.
@@ -116,7 +118,8 @@ def task_digests(prepared: Prepared) -> dict[str, list[Task]]:
             needs = (("synthesize", source),) if source else ()
             tasks["train"].append(Task("train", regime.name, seed, digest, needs))
             measured = digest_of({**measuring, "kind": "measure", "captured": digest, "inputs": inputs.digest})
-            tasks["measure"].append(Task("measure", regime.name, seed, measured, (("train", digest), ("inputs", inputs.digest))))
+            reads = (*(needs if regime.kind == "synthetic" else ()), ("train", digest), ("inputs", inputs.digest))
+            tasks["measure"].append(Task("measure", regime.name, seed, measured, reads))
     return tasks
 
 
@@ -162,6 +165,8 @@ def _run_inputs(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> N
     measure_site(x, prepared.dataset, probing, site=INPUT_SITE, placebos={}, out=out)
     leaks = {name: sites[INPUT_SITE].get("linear", {}).get("leak") for name, sites in out.numbers["cells"].items()}
     placebos = plant_placebos(x, prepared.dataset, leaks, prepared.recipe.references.placebos, prepared.recipe.seed)
+    dataset = prepared.dataset
+    measure_association(dataset.audit, dataset, prepared.proxies, prepared.recipe.seed, out, rows=True)
     write_measurement(out, folder)
     save_file(
         {f"{index}": np.ascontiguousarray(placebos[a.name]) for index, a in enumerate(prepared.dataset.attributes) if a.name in placebos},
@@ -248,9 +253,31 @@ def _run_measure(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> 
     use = UseTask(recipe.seed, recipe.margins, followed, concepts, decides=not regime.is_reference)
     measure_use(model, captured, audit_inputs(prepared), dataset, labels, use, out)
     measure_relearning(model, audit_inputs(prepared), dataset, labels, placebos, root=recipe.seed, reference=regime.is_reference, out=out)
+    table = _own_table(task, prepared, cache)
+    if table is not None:
+        measure_association(table, dataset, prepared.proxies, recipe.seed, out, rows=False)
+    measure_proxy_use(
+        model,
+        captured,
+        audit_inputs(prepared),
+        dataset,
+        prepared.proxies,
+        root=recipe.seed,
+        followed=followed,
+        attributions=not regime.is_reference,
+        out=out,
+    )
     out.numbers["eraser"] = {site: eraser_residual(captured.acts[site], dataset, margin, recipe.seed, site) for site in model.verdict_sites}
     out.arrays["outputs"] = captured.outputs
     write_measurement(out, folder)
+
+
+def _own_table(task: Task, prepared: Prepared, cache: Cache) -> pd.DataFrame | None:
+    """The synthetic rows or the release behind a regime; a release, which all repetitions share, for the first one only."""
+    synthesized = dict(task.needs).get("synthesize")
+    if synthesized is not None:
+        return pd.read_parquet(cache.folder("synthesize", synthesized) / "table.parquet")
+    return prepared.releases.get(task.regime) if task.seed == 0 else None
 
 
 def compared_groups(prepared: Prepared) -> dict[str, tuple[NDArray[np.int64], tuple[str, str], int]]:

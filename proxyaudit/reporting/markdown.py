@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.facts import command, facts, failures, hash_lines, made, margin_words
+from proxyaudit.reporting.proxies import PROXY_NOTE, ProxyView, proxy_views
 from proxyaudit.reporting.summary import AttributeView, Row, Summary, summarize
 from proxyaudit.reporting.text import DASH, interval, number, visible
 from proxyaudit.reporting.words import (
@@ -77,6 +78,8 @@ def render_markdown(pack: EvidencePack) -> str:
     if not summary.bare:
         parts += ["## In the outputs", _estimates(e for view in summary.attributes for e in view.expressed)]
         parts += ["## Does the model use it", _estimates(e for view in summary.attributes for e in view.used)]
+    proxies = proxy_views(pack)
+    parts += ["## Proxies", PROXY_NOTE, *(block for view in proxies for block in _proxies(view))] if proxies else []
     parts += ["## Controls", *_controls(summary, pack)]
     parts += ["## Not tested", _table(("What", "Why"), [(item.what, item.why) for item in pack.evidence.not_tested])]
     parts += ["## Data and training", *_data(summary, pack)]
@@ -180,6 +183,14 @@ def _estimates(estimates: Iterable[Estimate]) -> str:
         for e in estimates
     ]
     return _table(header, rows) if rows else "Nothing was measured."
+
+
+def _proxies(view: ProxyView) -> list[str]:
+    blocks = [f"### Proxies of {escape(view.attribute)}", f"**{escape(view.answer)}**"]
+    for table in view.tables:
+        blocks += [f"{escape(table.title)}.", _table(table.header, table.rows) if table.rows else ""]
+        blocks.append("\n".join(f"- {escape(remark)}" for remark in table.remarks))
+    return blocks
 
 
 def _controls(summary: Summary, pack: EvidencePack) -> list[str]:

@@ -33,7 +33,7 @@ from proxyaudit.types import Evidence
 
 RECIPE = """\
 name: tiny
-data: {path: real.csv, target: pay, protected: [sex]}
+data: {path: real.csv, target: pay, protected: [sex], discover: 0}
 regimes:
   - real
   - synthetic: {sdv: gaussian_copula}
@@ -174,6 +174,20 @@ def test_evidence_follows_the_schema_and_answers_every_question(done: Done) -> N
     assert next(e.value for e in evidence.estimates if (e.channel, e.regime) == ("linear", "inputs")) > 0.1
     assert {f.verdict for f in evidence.findings} <= {"exposed", "hidden", "inconclusive"}
     assert evidence.findings[0].verdict == "exposed", "pay was made from sex, and age from sex as well"
+
+
+def test_proxies_are_named_in_every_table_and_model(done: Done) -> None:
+    estimates = evidence_of(done.out).estimates
+    carried = {(e.regime, e.context): e for e in estimates if e.channel == "association"}
+    assert {regime for regime, _ in carried} == {"inputs", "gaussian_copula", "vendor"}
+    assert carried["inputs", "job"].state == "present"
+    assert max(carried, key=lambda key: carried[key].value or 0.0)[1] == "job"
+    used = [e for e in estimates if e.channel == "proxy_use"]
+    assert {e.regime for e in used} == set(REGIMES)
+    assert all(e.margin is not None and e.state in ("present", "absent", "unknown") for e in used)
+    assert {e.regime for e in estimates if e.channel == "influence"} == {*REGIMES, "untrained"}
+    assert all(e.value is not None or e.reason for e in estimates if e.channel.startswith(("path", "attribution")))
+    assert "## Proxies" in (find_run(done.out) / "report.md").read_text()
 
 
 def test_the_run_folder_is_whole(done: Done) -> None:

@@ -1,0 +1,206 @@
+"""What the outputs owe to single input columns, and how much of it runs through the attribute's subspace.
+
+The influence of a column is measured by intervention: its value is replaced by that of another row drawn at random, all its
+encoded inputs together, the rest of the row stays (Datta et al. 2016, quantitative input influence; Datta et al. 2017, arXiv
+1707.08120, for the product with association). The donor's group orients the change: the mean change with donors of group 1 minus
+that with donors of group 0 is the part of the difference between groups that enters by this column. The same swap with the attribute's
+LEACE coordinates held at the row's own value leaves what goes around the sensitive direction; the difference of the two is the
+path column -> sensitive direction -> output.
+
+A swapped row need not be one that occurs: a wife may become unmarried. The numbers are about the model, not about people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proxyaudit.erasers.leace import LeaceEraser
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Forward = Callable[[NDArray[np.float32]], tuple[Floats, NDArray[np.floating]]]
+"""Outputs ``(m, C)`` and activations ``(m, d)`` at the site, of encoded rows ``(m, p)``."""
+Replay = Callable[[Floats, Ints], Floats]
+"""Outputs ``(m, C)`` of rows ``(m,)`` after adding shifts ``(m, d)`` to the site's activations."""
+
+DONORS = 4
+FEWEST_DONORS = 30  # rows of each group that give their value; below it nothing is said of the groups
+SAME_OUTPUT = 1e-3  # the site's activations alone must give the outputs again to this
+
+
+@dataclass(frozen=True)
+class Swaps:
+    """Who receives whose value: ``donors_ms[i, s]`` gives it to ``rows_m[i]``. Each row gives once in each slot, never to itself."""
+
+    rows_m: Ints
+    donors_ms: Ints
+
+
+@dataclass(frozen=True)
+class Swapped:
+    """What swapping some columns does to one model.
+
+    Attributes:
+        change_msc: Change of each output, shape ``(m, S, C)``.
+        moved_msd: Change of the site's activations, shape ``(m, S, d)``.
+    """
+
+    change_msc: Floats
+    moved_msd: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Number:
+    """A mean over swaps with the influence of every row of the table on it, shape ``(n,)``."""
+
+    value: float
+    influence_n: Floats
+
+
+@dataclass(frozen=True)
+class Path:
+    """The oriented effect of a column on one output, split at the attribute's subspace.
+
+    Attributes:
+        total: Change with donors of group 1 minus change with donors of group 0.
+        through: The part that is gone when the subspace is held fixed.
+        random: Sizes of that part for random subspaces of equal rank.
+    """
+
+    total: Number
+    through: Number
+    random: tuple[float, ...]
+
+
+def draw_swaps(n: int, most: int, rng: np.random.Generator, slots: int = DONORS) -> Swaps:
+    """Draw recipients, at most ``most`` of ``n`` rows, and their donors among them.
+
+    Raises:
+        ValueError: there are too few rows for ``slots`` donors other than oneself.
+    """
+    rows = np.sort(rng.permutation(n)[:most])
+    if len(rows) <= slots:
+        raise ValueError(f"{len(rows)} rows cannot give {slots} donors each")
+    order = rng.permutation(len(rows))
+    donors = np.empty((len(rows), slots), dtype=np.int64)
+    for slot, shift in enumerate(rng.choice(np.arange(1, len(rows)), slots, replace=False)):
+        donors[order, slot] = rows[np.roll(order, shift)]
+    return Swaps(rows.astype(np.int64), donors)
+
+
+def swap_columns(
+    x_np: NDArray[np.float32], inputs: Sequence[int], swaps: Swaps, forward: Forward, before: tuple[Floats, NDArray[np.floating]]
+) -> Swapped:
+    """Replace some encoded inputs by the donors' and run the model.
+
+    Args:
+        x_np: Encoded rows ``(n, p)``.
+        inputs: The encoded inputs of the columns.
+        swaps: Recipients and donors.
+        forward: The model.
+        before: What ``forward`` gives for all ``n`` rows.
+    """
+    columns = np.asarray(inputs, dtype=np.int64)
+    outputs, acts = before[0][swaps.rows_m], before[1][swaps.rows_m]
+    slots = swaps.donors_ms.shape[1]
+    change = np.empty((len(swaps.rows_m), slots, outputs.shape[1]))
+    moved = np.empty((len(swaps.rows_m), slots, acts.shape[1]), dtype=np.float32)
+    for slot in range(slots):
+        x = x_np[swaps.rows_m].copy()
+        x[:, columns] = x_np[swaps.donors_ms[:, slot]][:, columns]
+        after = forward(x)
+        change[:, slot], moved[:, slot] = after[0] - outputs, after[1] - acts
+    return Swapped(change, moved)
+
+
+def influence(change_ms: Floats, swaps: Swaps, n: int) -> Number:
+    """Mean absolute change of one output, with the influence of recipients and donors."""
+    size = np.abs(change_ms)
+    return _mean(size, np.full(size.shape, 1 / size.size), np.zeros(size.shape, dtype=np.int64), swaps, n)
+
+
+def oriented(change_ms: Floats, swaps: Swaps, groups_n: Ints) -> Number | None:
+    """Mean change with donors of group 1 minus that with donors of group 0.
+
+    Args:
+        change_ms: Change of one output.
+        swaps: Recipients and donors.
+        groups_n: 0 or 1 for the groups compared, -1 for rows left out.
+
+    Returns:
+        The contrast, or ``None`` where a group has too few donors.
+    """
+    groups = groups_n[swaps.donors_ms]
+    givers = [len(np.unique(swaps.donors_ms[groups == g])) for g in (0, 1)]
+    if min(givers) < FEWEST_DONORS:
+        return None
+    weights = np.where(groups == 1, 1 / max(int((groups == 1).sum()), 1), np.where(groups == 0, -1 / max(int((groups == 0).sum()), 1), 0.0))
+    return _mean(change_ms, weights, groups, swaps, len(groups_n))
+
+
+def path(
+    swapped: Swapped,
+    swaps: Swaps,
+    groups_n: Ints,
+    output: int,
+    parts_n: Ints,
+    erasers: Sequence[LeaceEraser],
+    randoms: Sequence[Sequence[LeaceEraser]],
+    replay: Replay,
+) -> Path | None:
+    """Split a column's oriented effect into what runs through a subspace and what goes around it.
+
+    Args:
+        swapped: The column's swap.
+        swaps: Recipients and donors.
+        groups_n: 0 or 1 for the groups compared, -1 for rows left out.
+        output: The output followed.
+        parts_n: Part of each row of the table.
+        erasers: Subspace for the rows of each part, fitted on the other parts.
+        randoms: Random subspaces, likewise by part, one list for each control.
+        replay: The model from the site onward.
+
+    Returns:
+        The split, or ``None`` where a group has too few donors, or where the outputs do not follow from the site alone.
+    """
+    total = oriented(swapped.change_msc[:, :, output], swaps, groups_n)
+    if total is None:
+        return None
+    free = _replayed(swapped.moved_msd, swaps, output, replay)
+    own = replay(np.zeros((len(swaps.rows_m), swapped.moved_msd.shape[2])), swaps.rows_m)[:, output]
+    if float(np.abs(free - own[:, None] - swapped.change_msc[:, :, output]).max()) > SAME_OUTPUT:
+        return None
+
+    def through(subspaces: Sequence[LeaceEraser]) -> Number:
+        held = swapped.moved_msd.astype(np.float64)
+        for part, eraser in enumerate(subspaces):
+            mine = parts_n[swaps.rows_m] == part
+            held[mine] -= eraser.shift(held[mine] @ eraser.read_dr)
+        found = oriented(free - _replayed(held, swaps, output, replay), swaps, groups_n)
+        assert found is not None  # the same donors as for the total
+        return found
+
+    return Path(total, through(erasers), tuple(abs(through(one).value) for one in randoms))
+
+
+def _replayed(moved_msd: NDArray[np.floating], swaps: Swaps, output: int, replay: Replay) -> Floats:
+    """One output after each change of the site's activations, shape ``(m, S)``."""
+    slots = range(moved_msd.shape[1])
+    return np.stack([replay(moved_msd[:, slot].astype(np.float64), swaps.rows_m)[:, output] for slot in slots], axis=1)
+
+
+def _mean(values_ms: Floats, weights_ms: Floats, groups_ms: Ints, swaps: Swaps, n: int) -> Number:
+    """A weighted sum over swaps; each value's distance from its group's mean counts for the recipient and for the donor."""
+    value = float((weights_ms * values_ms).sum())
+    beyond = np.zeros_like(values_ms)
+    for group in np.unique(groups_ms[weights_ms != 0]):
+        inside = groups_ms == group
+        beyond[inside] = weights_ms[inside] * (values_ms[inside] - values_ms[inside].mean())
+    spread = np.zeros(n)
+    np.add.at(spread, swaps.rows_m, beyond.sum(axis=1))
+    np.add.at(spread, swaps.donors_ms, beyond)
+    return Number(value, spread)

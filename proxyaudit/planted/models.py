@@ -103,6 +103,7 @@ class PlantedModel:
                 "protected": [ATTRIBUTE],
                 "encode": "none",
                 "audit_share": AUDIT_SHARE,
+                "discover": 2 if self.truth.proxy else 0,
             },
             "regimes": [{"name": REGIME, "checkpoints": checkpoints}],
             "model": {"kind": "module", "factory": f"{NETS}:{self.factory}"},

@@ -121,8 +121,9 @@ def _figures(view: AttributeView, *, bare: bool) -> list[str]:
             return (row.regime, verdict, inside, kind)
         return (row.regime, verdict, inside, _figure(row.gap) + beside, _figure(row.effect), change)
 
-    header = ("Training data", "Verdict", "Leak inside", "Output gap", "Interchange effect", "Against real")
-    header = ("Activations", "Verdict", "Leak inside", "Against real") if bare else header
+    header: tuple[str, ...] = ("Training data", "Verdict", "Leak inside", "Output gap", "Interchange effect", "Against real")
+    if bare:
+        header = ("Activations", "Verdict", "Leak inside", "Against real")
     return [f"### {escape(view.name)}", _table(header, [line(row) for row in (*view.rows, *view.references)])]
 
 

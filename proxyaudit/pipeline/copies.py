@@ -31,6 +31,10 @@ _TELLING_RANK = 8  # with fewer dimensions unrelated rows come that close as wel
 _LARGEST_CLUSTER = 0.1
 _ROWS_AT_ONCE = 512
 _FEWEST_PAIRS = 20
+LOOKED_UP = (
+    "rows that repeat one another agree in it, so absence is not claimed: if they are one person's, name the column that tells people "
+    "apart as the group; if they are several people's, it can be looked up"
+)
 _SURELY = 0.01
 _PERMUTATIONS = 499
 

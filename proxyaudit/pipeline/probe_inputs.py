@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from proxyaudit.data.attributes import Attribute, code_attribute
 from proxyaudit.data.columns import OTHER, coerce, infer_kind, labels
 from proxyaudit.errors import InputError
-from proxyaudit.pipeline.copies import join_copies, looked_up
+from proxyaudit.pipeline.copies import LOOKED_UP, join_copies, looked_up
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.types import REFERENCES, NotTested
 
@@ -30,10 +30,6 @@ FEWEST_ROWS = 100
 FEWEST_IN_GROUP = 11  # people; a smaller group is neither measured nor published
 
 
-_LOOKED_UP = (
-    "rows that repeat one another agree in it, so absence is not claimed: if they are one person's, name the column with --group; "
-    "if they are several people's, it can be looked up"
-)
 _POOLED = "it has so many levels that some were taken together, and what tells those apart was not asked, so absence is not claimed"
 
 
@@ -217,7 +213,7 @@ def make_inputs(
             coded.append(found)
     apart, clusters = join_copies([next(iter(sites.values())) for sites in checked.values()], table[group] if group else None, notes)
     doubts = {a.name: _POOLED for a in coded if _pools(a, table[a.name])}
-    doubts |= {a.name: _LOOKED_UP for a in coded if looked_up(a, apart, clusters)}
+    doubts |= {a.name: LOOKED_UP for a in coded if looked_up(a, apart, clusters)}
     conditions: dict[str, NDArray[Any]] = {}
     for name in condition_on:
         kind = infer_kind(table[name], where=where)

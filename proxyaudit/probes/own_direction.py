@@ -23,7 +23,7 @@ Singles = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 _MOST = {"linear": 32.0, "nonlinear": 4.0}  # a class of 2 % that alone switches a unit on moves the linear score 16 times as much
-_HALVINGS = 9
+_HALVINGS = 7
 _LEAST = 1e-3
 _WAYS = 4
 
@@ -82,12 +82,20 @@ def score_ratio(
     if moved <= 0:
         return 1.0
     low, high = float(np.log(_LEAST)), float(np.log(curve.leaks[-1]))
+    below: float | None = None
+    above: float | None = None
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         own = _signal(statistic, directions_nk, prior, weights_k, float(np.exp(middle)))
         # A direction of few values may not carry so much: then it is less.
-        low, high = (low, middle) if own is None or own > moved else (middle, high)
-    even = float(np.interp(np.exp((low + high) / 2), curve.leaks, curve.means)) - float(curve.means[0])
+        if own is None or own > moved:
+            high, above = middle, own
+        else:
+            low, below = middle, own
+    found = (low + high) / 2
+    if below is not None and above is not None and 0 < below < above:
+        found = low + (high - low) * float(np.log(moved / below) / np.log(above / below))
+    even = float(np.interp(np.exp(found), curve.leaks, curve.means)) - float(curve.means[0])
     most = _MOST[statistic.channel]
     return float(np.clip(moved / even, 1 / most, most)) if even > 0 else 1.0
 

@@ -25,7 +25,7 @@ from proxyaudit.types import Evidence
 
 RECIPE = """\
 name: tiny
-data: {path: real.csv, target: pay, protected: [sex], proxies: [job], exclude: [sex, job]}
+data: {path: real.csv, target: pay, protected: [sex], proxies: [job], exclude: [sex, job], discover: 0}
 regimes: [real]
 model: {kind: mlp, hidden: [8, 6], epochs: 4, batch_size: 64, learning_rate: 0.02}
 references: {placebos: 20, reweighed: false}

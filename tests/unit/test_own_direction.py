@@ -85,3 +85,17 @@ def test_a_unit_that_one_class_alone_switches_on_is_read_right(on_in, rate):
     assert test.low <= truth <= 1.15 * test.high  # noise in the direction still pulls a low reading towards the even one
     even = test.curve.calibrate(test.score)[0]
     assert abs(np.log(even / truth)) > 1.5 * abs(np.log(test.leak / truth))
+
+
+def test_two_models_that_differ_a_little_read_differently():
+    """A reading that came from a grid would make different models look like one."""
+    acts, codes = world(0.5)
+    found = set()
+    for step in range(4):
+        moved = acts + 1e-3 * step * stream(step, "step").normal(size=acts.shape)
+        statistic = ScoreStatistic(whiten(moved).rows, "linear")
+        shifted = np.where(stream(9, "shift").random(3000) < 0.6, codes, (acts[:, 1] > 0).astype(np.int64))
+        test = planted_test(statistic, Target.of_codes(shifted, 2), 0.02, lambda purpose: stream(0, purpose), plants=9, permutations=99)
+        found.add(test.leak)
+    assert len(found) == 4
+    assert max(found) / min(found) < 1.01

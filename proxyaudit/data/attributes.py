@@ -84,7 +84,7 @@ def code_attribute(
         why = f"fewer than {fewest} audit rows in each of them; those rows take no part in this attribute's measures"
         notes.append(NotTested(what=f"{name}: rare levels", why=why))
     if OTHER in kept:
-        why = f"{len(pooled)} levels were taken together as '{OTHER}'; what tells them apart from each other was not asked"
+        why = f"rare levels, or more than {MAX_LEVELS}, were taken together as '{OTHER}'; what tells them apart was not asked"
         notes.append(NotTested(what=f"{name}: levels taken together", why=why))
     return Attribute(name, role, "binary" if len(levels) == 2 else "multiclass", levels, codes), tuple(notes)
 

@@ -1,11 +1,8 @@
 """Change words, and the guard that keeps "used" from being claimed where directions cannot be told from noise."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
-from proxyaudit.pipeline.assemble import Assembler
 from proxyaudit.pipeline.cells import Cell
 from proxyaudit.pipeline.findings import compare
 from proxyaudit.stats.intervals import Measured
@@ -33,21 +30,3 @@ def test_change_words(mine, real, word):
 
 def test_noise_is_neither_amplified_nor_reduced():
     assert compare(cell([0.12, 0.121, 0.119], "unknown"), cell([0.02, 0.021, 0.019], "unknown"))[0] == "unknown"
-
-
-@pytest.mark.parametrize(("rank", "rejected"), [(10, True), (64, False)])
-def test_used_needs_more_rows_than_dimensions_by_far(rank, rejected):
-    interchange = {
-        "signed": 0.1, "product": 0.01, "parts": [[0.1, 0.01], [0.101, 0.01], [0.099, 0.01]],
-        "random": [0.001], "null": [0.001] * 20, "n": 900, "reason": None,
-    }  # fmt: skip
-    numbers = {"interchange": {"a": {"penultimate": interchange}}, "cells": {"a": {"penultimate": {"rank": rank}}}}
-    arrays = {f"a\x1fpenultimate\x1f{what}": np.zeros(900) for what in ("signed", "product")}
-    run = SimpleNamespace(regime="real", measured=[SimpleNamespace(numbers=numbers, arrays=arrays)])
-    assembler = Assembler.__new__(Assembler)
-    assembler.followed = {"a": (None, ("m", "w"), 0)}
-    assembler.margins = SimpleNamespace(effect=0.02)
-    assembler.clusters = np.arange(900)
-    found = assembler._effect(SimpleNamespace(name="a"), run, "penultimate")
-    assert found.null_rejected is rejected
-    assert rejected or "more audit rows" in found.null_reason

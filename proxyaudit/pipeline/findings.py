@@ -143,14 +143,21 @@ def _change(
         _add_change(assembler, attribute.name, regime, what, top, difference)
         if turned and mine is gap:
             continue
-        gone = decision.encoding == "absent" if what == "encoding" else decision.use == ("none",)
-        words[what] = "eliminated" if word == "reduced" and gone else word
+        gone = word == "reduced" and decision.use == ("none",)
+        words[what] = encoding_word(word, decision) if what == "encoding" else "eliminated" if gone else word
         if ratio is not None:
             ratios[what] = ledger.add(
                 replace(_beside(top, "retention", f"{what}: ratio to real training", "ratio", "Fieller"), measured=None, interval=ratio),
                 value=ratio.value,
             )
     return Change(encoding=words["encoding"], use=words["use"]), ratios.get("encoding"), turned
+
+
+def encoding_word(word: ChangeWord, decision: Decision) -> ChangeWord:
+    """The word for a changed linear leak: gone where nothing is left, no reduction where only a stronger reader finds it now."""
+    if word == "reduced" and decision.encoding == "absent":
+        return "eliminated"
+    return "unknown" if word == "reduced" and decision.encoding == "nonlinear_only" else word
 
 
 def _of_use(assembler: Assembler, attribute: str, regime: str, gap: Estimate | None) -> Estimate | None:

@@ -10,7 +10,7 @@ from proxyaudit.data.attributes import Attribute
 from proxyaudit.pipeline.cells import Cell, decide_cells
 from proxyaudit.pipeline.controls import FAILED_AT, Key, negative_controls
 from proxyaudit.pipeline.effort_cells import add_effort
-from proxyaudit.pipeline.findings import compare, strongest
+from proxyaudit.pipeline.findings import compare, encoding_word, strongest
 from proxyaudit.pipeline.ledger import UNIT_CLASSES, UNIT_VALUES, Ledger, Run, public_count, significant
 from proxyaudit.pipeline.methods import METHODS, NEGATIVE_FAILED
 from proxyaudit.pipeline.planted_cells import FOUND, planted_cell
@@ -236,7 +236,7 @@ def _change(ledger: Ledger, attribute: Attribute, regime: str, real: str | None,
             beside, channel="retention", context="encoding: ratio to real training", unit="ratio", method="Fieller", interval=ratio
         )
         retention = ledger.add(kept, value=ratio.value)
-    return ("eliminated" if word == "reduced" and decision.encoding == "absent" else word), retention
+    return encoding_word(word, decision), retention
 
 
 def _channel_of(ledger: Ledger, attribute: Attribute, real: str) -> str:

@@ -149,7 +149,7 @@ def test_where_the_leak_stands_to_its_margin(value: float, high: float, words: s
 
 RECIPE = """\
 name: rows
-data: {path: real.csv, target: pay, protected: [who, age], exclude: [who], audit_share: 0.5}
+data: {path: real.csv, target: pay, protected: [who, age], discover: 0, exclude: [who], audit_share: 0.5}
 regimes: [real]
 model: {kind: mlp, hidden: [8, 8]}
 seeds: 1

@@ -21,7 +21,6 @@ from proxyaudit.pipeline.cells import (
     weighted_sum,
 )
 from proxyaudit.pipeline.controls import FAILED_AT, add_controls, negative_controls
-from proxyaudit.pipeline.copies import LOOKED_UP, looked_up
 from proxyaudit.pipeline.effort_cells import add_effort
 from proxyaudit.pipeline.ledger import UNIT_CLASSES, UNIT_GAP, UNIT_VALUES, Ledger, Run, public_count, significant
 from proxyaudit.pipeline.measure import OUTPUT_SITE, group_codes
@@ -55,10 +54,6 @@ class Assembler:
         self.labels = audit_labels(prepared)
         self.followed = compared_groups(prepared)
         self.sites, self.verdict_sites = prepared.model.sites, prepared.model.verdict_sites
-        # Equal rows are joined as copies of one person; where the recipe says who is who, there is nothing to doubt.
-        apart = np.arange(len(self.labels))
-        grouped = prepared.recipe.data.group is not None
-        self.looked_up = {a.name for a in self.dataset.attributes if not grouped and looked_up(a, apart, self.clusters)}
         self.ledger = Ledger()
         self.basis: dict[tuple[str, str], Basis | None] = {}
         self.negatives = negative_controls(self.runs.values(), self.dataset.attributes, self.sites)
@@ -147,8 +142,6 @@ class Assembler:
         per_seed = [m.numbers["cells"][attribute.name][site] for m in run.measured]
         arrays = [m.arrays for m in run.measured]
         cell = planted_cell(base, per_seed, arrays, cell_key(attribute.name, site, ""), test, self.clusters)
-        if test == "nonlinear" and not outputs and attribute.name in self.looked_up:
-            cell = replace(cell, can_be_absent=False, reason=LOOKED_UP)
         rows = self._rows(attribute)
         return replace(cell, n=min(rows, cell.extras["rows"] // 10 * 10 if "rows" in cell.extras else rows) if cell.n else None)
 

@@ -39,6 +39,11 @@ class Attribute:
     levels: tuple[str, ...]
     codes: NDArray[Any]
 
+    @property
+    def pools_levels(self) -> bool:
+        """Whether there were so many levels that large ones were taken together too: nobody asks what tells those apart."""
+        return OTHER in self.levels and len(self.levels) >= MAX_LEVELS
+
 
 def code_attribute(
     column: pd.Series[Any], kind: ColumnKind, role: Role, *, distinct: int, where: str, fewest: int = MIN_LEVEL_ROWS

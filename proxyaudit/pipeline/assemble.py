@@ -24,7 +24,7 @@ from proxyaudit.pipeline.controls import FAILED_AT, add_controls, negative_contr
 from proxyaudit.pipeline.effort_cells import add_effort
 from proxyaudit.pipeline.ledger import UNIT_CLASSES, UNIT_GAP, UNIT_VALUES, Ledger, Run, public_count, significant
 from proxyaudit.pipeline.measure import OUTPUT_SITE, group_codes
-from proxyaudit.pipeline.methods import METHODS, NEGATIVE_FAILED
+from proxyaudit.pipeline.methods import METHODS, NEGATIVE_FAILED, POOLED
 from proxyaudit.pipeline.plan import LEVEL, Prepared
 from proxyaudit.pipeline.planted_cells import planted_cell
 from proxyaudit.pipeline.probing import Measurement, cell_key, classes_of, known_rows
@@ -142,6 +142,8 @@ class Assembler:
         per_seed = [m.numbers["cells"][attribute.name][site] for m in run.measured]
         arrays = [m.arrays for m in run.measured]
         cell = planted_cell(base, per_seed, arrays, cell_key(attribute.name, site, ""), test, self.clusters)
+        if test == "nonlinear" and not outputs and attribute.pools_levels:
+            cell = replace(cell, can_be_absent=False, reason=POOLED)
         rows = self._rows(attribute)
         return replace(cell, n=min(rows, cell.extras["rows"] // 10 * 10 if "rows" in cell.extras else rows) if cell.n else None)
 

@@ -32,4 +32,5 @@ METHODS: Final = {
     "raw": "cross-fitted ridge-logistic probe in whitened coordinates, nested regularisation, uncalibrated",
 }
 
+POOLED: Final = "it has so many levels that some were taken together, and what tells those apart was not asked, so absence is not claimed"
 NEGATIVE_FAILED: Final = "the negative control failed: a permuted attribute was found here too"

@@ -16,9 +16,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from proxyaudit.data.attributes import Attribute, code_attribute
-from proxyaudit.data.columns import OTHER, coerce, infer_kind, labels
+from proxyaudit.data.columns import coerce, infer_kind, labels
 from proxyaudit.errors import InputError
 from proxyaudit.pipeline.copies import LOOKED_UP, join_copies, looked_up
+from proxyaudit.pipeline.methods import POOLED
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.types import REFERENCES, NotTested
 
@@ -28,9 +29,6 @@ Acts = dict[str, dict[str, NDArray[np.float32]]]
 
 FEWEST_ROWS = 100
 FEWEST_IN_GROUP = 11  # people; a smaller group is neither measured nor published
-
-
-_POOLED = "it has so many levels that some were taken together, and what tells those apart was not asked, so absence is not claimed"
 
 
 @dataclass(frozen=True)
@@ -212,7 +210,7 @@ def make_inputs(
         if found is not None:
             coded.append(found)
     apart, clusters = join_copies([next(iter(sites.values())) for sites in checked.values()], table[group] if group else None, notes)
-    doubts = {a.name: _POOLED for a in coded if _pools(a, table[a.name])}
+    doubts = {a.name: POOLED for a in coded if a.pools_levels}
     doubts |= {a.name: LOOKED_UP for a in coded if looked_up(a, apart, clusters)}
     conditions: dict[str, NDArray[Any]] = {}
     for name in condition_on:
@@ -230,12 +228,6 @@ def _nearest(name: str, columns: Sequence[str]) -> str:
         return f"did you mean '{by_case[near[0]]}'?"
     more = f" and {len(columns) - 12} more" if len(columns) > 12 else ""
     return f"the columns are: {', '.join(columns[:12])}{more}"
-
-
-def _pools(attribute: Attribute, column: pd.Series[Any]) -> bool:
-    """Whether levels of enough people for a group of their own were taken together."""
-    large = int((labels(column).value_counts() >= FEWEST_IN_GROUP).sum())
-    return OTHER in attribute.levels and large > len(attribute.levels) - 1
 
 
 def _own_order(acts: Acts, columns: Sequence[pd.Series[Any]]) -> Ints:

@@ -1,10 +1,17 @@
 """Change words, and the guard that keeps "used" from being claimed where directions cannot be told from noise."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from proxyaudit.data.attributes import MAX_LEVELS, Attribute
+from proxyaudit.data.columns import OTHER
+from proxyaudit.pipeline import assemble
 from proxyaudit.pipeline.cells import Cell
 from proxyaudit.pipeline.findings import compare
+from proxyaudit.pipeline.ledger import Run
+from proxyaudit.recipe import Margins
 from proxyaudit.stats.intervals import Measured
 
 
@@ -30,3 +37,15 @@ def test_change_words(mine, real, word):
 
 def test_noise_is_neither_amplified_nor_reduced():
     assert compare(cell([0.12, 0.121, 0.119], "unknown"), cell([0.02, 0.021, 0.019], "unknown"))[0] == "unknown"
+
+
+@pytest.mark.parametrize(("levels", "claimed"), [(5, True), (MAX_LEVELS, False)])
+def test_a_run_claims_no_absence_of_levels_that_were_taken_together(levels, claimed, monkeypatch):
+    names = (*(f"l{k:02d}" for k in range(levels - 1)), OTHER)
+    attribute = Attribute("a", "protected", "multiclass", names, np.arange(400) % levels)
+    monkeypatch.setattr(assemble, "planted_cell", lambda base, *_: replace(base, can_be_absent=True, n=400))
+    assembler = assemble.Assembler.__new__(assemble.Assembler)
+    assembler.margins, assembler.clusters = Margins(), np.arange(400)
+    found = assembler._leak("nonlinear", attribute, Run("real", (), ()), "penultimate", "nonlinear")
+    assert found.can_be_absent is claimed
+    assert claimed or "taken together" in found.reason

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from proxyaudit.data.coincidence import redraw_rows
 from proxyaudit.data.columns import labels
 from proxyaudit.seeding import stream
 
@@ -54,7 +55,7 @@ def find_clusters(frame: pd.DataFrame, columns: list[str], group: pd.Series[Any]
 
     Equal rows are copies where rows can tell people apart: at least half of the rows are distinct, or
     some column has half as many distinct values as there are distinct rows; or where there are less than half as many
-    distinct rows as there would be if the columns were independent. In a table of a few coarse
+    distinct rows as there would be if columns hung together in pairs only. In a table of a few coarse
     columns equal rows are simply people alike, and joining them would leave a handful of clusters. Nor are rows
     joined where that would chain more than a tenth of the table into one cluster.
 
@@ -71,8 +72,8 @@ def find_clusters(frame: pd.DataFrame, columns: list[str], group: pd.Series[Any]
         # Rows repeat far more often than values that meet by chance would: they were copied.
         rng = stream(0, "equal rows by chance")
         order = np.argsort(hashes, kind="stable")  # so that the order of the file has no say
-        shuffled = pd.DataFrame({name: frame[name].to_numpy()[order][rng.permutation(len(frame))] for name in columns})
-        copies = distinct < len(np.unique(row_hashes(shuffled, columns))) / 2
+        by_chance = redraw_rows(frame.iloc[order], columns, distinct, rng)
+        copies = distinct < len(np.unique(row_hashes(by_chance, columns))) / 2
     order_keys, by_group = hashes, []
     if group is not None:
         text = labels(group)

@@ -63,6 +63,31 @@ def test_coarse_rows_are_people_alike() -> None:
     assert clusters.ids.max() + 1 == 400
 
 
+def places(n: int, seed: int = 0) -> pd.DataFrame:
+    """Coarse rows whose columns hang together: a neighborhood lies in one precinct, and its people resemble one another."""
+    rng = np.random.default_rng(seed)
+    home = rng.integers(0, 80, n)
+    lean = rng.random(80)
+    traits = {f"t{i}": (rng.random(n) < lean[home]).astype(int) for i in range(2)}
+    return pd.DataFrame({"home": home, "precinct": home // 16, "city": home // 40, **traits})
+
+
+def test_coarse_columns_that_hang_together_are_no_copies() -> None:
+    frame = places(6000)
+    clusters = find_clusters(frame, list(frame.columns), None)
+    assert clusters.repeated
+    assert not clusters.copies
+
+
+def test_coarse_rows_that_were_copied_are_found() -> None:
+    rng = np.random.default_rng(5)
+    few = pd.DataFrame({f"c{i}": rng.integers(0, 8, 600) for i in range(6)})
+    frame = pd.concat([few] * 10, ignore_index=True)
+    clusters = find_clusters(frame, list(frame.columns), None)
+    assert clusters.copies
+    assert clusters.ids.max() + 1 == len(few.drop_duplicates())
+
+
 def test_group_and_copies_join_and_missing_groups_stay_alone() -> None:
     frame = people(90)
     frame.loc[59, ["x", "c", "y"]] = frame.loc[0, ["x", "c", "y"]].to_numpy()

@@ -26,7 +26,7 @@ from proxyaudit.planted.models import (
 )
 from proxyaudit.seeding import stream
 
-__all__ = ["MODELS", "PlantedModel", "Truth", "make_planted_model"]
+__all__ = ["MODELS", "UNUSED", "PlantedModel", "Truth", "make_planted_model"]
 
 CHAIN = ("block1", "penultimate")
 _SILENT: States = {"linear": "absent", "nonlinear": "absent", "beyond": "absent", "expressed": "absent", "used": "absent"}
@@ -259,6 +259,10 @@ MODELS: dict[str, Callable[[Builder], PlantedModel]] = {
     "proxy_only": _proxy_only,
     "nothing": _nothing,
 }
+
+
+# Models that provably do not act on the attribute.
+UNUSED = ("head_null", "dormant", "elsewhere", "relearnable", "nothing")
 
 
 def make_planted_model(kind: str, *, seed: int, n: int = ROWS, checkpoints: int = 2) -> PlantedModel:

@@ -15,10 +15,9 @@ from proxyaudit.pipeline.selftest_models import (
     audit_planted_model,
 )
 from proxyaudit.planted import nets
-from proxyaudit.planted.model_worlds import MODELS, make_planted_model
+from proxyaudit.planted.model_worlds import MODELS, UNUSED, make_planted_model
 from proxyaudit.planted.models import ATTRIBUTE, INPUTS, TARGET
 
-UNUSED = ("head_null", "dormant", "elsewhere", "relearnable", "nothing")
 CANCELLING = ("cancelling", "redundant_cancelling")
 BRANCHED = ("redundant", "redundant_cancelling")
 MARGIN_EFFECT, MARGIN_GAP = 0.02, 0.05

@@ -364,10 +364,9 @@ class _Planter:
             return []
         if together:
             return plants_at_leak(_class_scores(found, classes, distinct, rng), prior, leak)
-        scores = np.zeros((self.rows.n, classes, distinct), dtype=np.float32)
         signs = np.ones(distinct) if family == "heavy" else (-1.0) ** np.arange(distinct)
-        scores[:, int(prior.rates_k.argmin())] = found[:, np.arange(distinct) % found.shape[1]] * signs.astype(np.float32)
-        return plants_at_leak(scores, prior, leak)
+        scores = found[:, np.arange(distinct) % found.shape[1]] * signs.astype(np.float32)
+        return plants_at_leak(scores, prior, leak, chosen=int(prior.rates_k.argmin()))
 
     def _plant_values(self, family: str, leak: float, count: int, wild: bool) -> Floats | None:
         found = self._directions(family, count, self.streams(f"directions {family}"))

@@ -152,6 +152,32 @@ class _Binary:
         return Plant(np.stack([1 - p, p], axis=1), self.leak(logits, p), slope), shift
 
 
+class _OneOfSeveral(_Binary):
+    """Evaluates plants that only one of several classes follows: that class against the rest, which stay as the prior divides them."""
+
+    def __init__(self, prior: Prior, chosen: int) -> None:
+        p = np.exp(prior.log_nk)
+        own = p[:, chosen]
+        two = Prior(np.log(np.clip(np.stack([1 - own, own], axis=1), 1e-300, None)), np.array([0.5, 0.5]), prior.strata_n)
+        super().__init__(two)
+        self.chosen, self.classes = chosen, prior.classes
+        # Probability of each class among the rest.
+        self.rest_nk = p / np.maximum(1 - own, 1e-300)[:, None]
+        self.rest_nk[:, chosen] = 0
+        self.log_own, self.log_rest = np.log(np.maximum(own, 1e-30)), np.log(np.maximum(1 - own, 1e-30))
+
+    def evaluate(self, score: Singles, slope: float, shift: Floats) -> tuple[Plant, Floats]:
+        _, p, shift = self.probabilities(score, slope, shift)
+        # Lifts over the prior; all other classes share one.
+        own, rest = p / np.exp(self.log_own), (1 - p) / np.exp(self.log_rest)
+        total = own + (self.classes - 1) * rest
+        found = own * np.log2(np.maximum(own / total, 1e-30)) + (self.classes - 1) * rest * np.log2(np.maximum(rest / total, 1e-30))
+        leak = 1 + float(found.sum(dtype=np.float64)) / (self.classes * self.n * float(np.log2(self.classes)))
+        p_nk = (self.rest_nk * (1 - p)[:, None]).astype(np.float32)
+        p_nk[:, self.chosen] = p
+        return Plant(p_nk, leak, slope), shift
+
+
 class _Several:
     """Evaluates plants of an attribute with several classes; scores are ``(n, K)``.
 
@@ -251,15 +277,16 @@ def _solve(
     return None, slope
 
 
-def plants_at_leak(scores: NDArray[np.floating], prior: Prior, leak: float) -> list[Plant | None]:
+def plants_at_leak(scores: NDArray[np.floating], prior: Prior, leak: float, *, chosen: int | None = None) -> list[Plant | None]:
     """:func:`plant_at_leak` for each of many directions, each started from the slope of the last.
 
     Args:
-        scores: ``(n, P)`` for two classes, ``(n, K, P)`` for several.
+        scores: ``(n, P)`` for two classes or a chosen one, ``(n, K, P)`` for several.
         prior: Base rates, within strata if need be.
         leak: Wanted leak.
+        chosen: The one class of several that follows the scores; ``None`` for all.
     """
-    solver = _Binary(prior) if prior.classes == 2 else _Several(prior)
+    solver = _Binary(prior) if prior.classes == 2 else _Several(prior) if chosen is None else _OneOfSeveral(prior, chosen)
     plants: list[Plant | None] = []
     start: float | None = None
     columns = np.ascontiguousarray(np.moveaxis(scores, -1, 0), dtype=np.float32)

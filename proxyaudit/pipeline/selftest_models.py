@@ -16,6 +16,7 @@ from typing import Any
 
 from scipy import stats
 
+from proxyaudit.evidence.pack import read_pack
 from proxyaudit.pipeline.run import run_audit
 from proxyaudit.planted.model_worlds import MODELS, UNUSED, make_planted_model
 from proxyaudit.planted.models import ATTRIBUTE, REGIME, ROWS
@@ -96,11 +97,18 @@ def audit_planted_model(kind: str, seed: int, *, n: int = ROWS, checkpoints: int
         seed: Root seed of rows, weights and audit.
         n: Rows.
         checkpoints: Models of the same construction.
+
+    Raises:
+        RuntimeError: a task of the audit failed.
     """
     model = make_planted_model(kind, seed=seed, n=n, checkpoints=checkpoints)
     with tempfile.TemporaryDirectory(prefix="proxyaudit-planted-") as folder:
         recipe = model.write(Path(folder) / "project", seed=seed)
-        evidence = run_audit(recipe, out=Path(folder) / "out", jobs=1).evidence
+        result = run_audit(recipe, out=Path(folder) / "out", jobs=1)
+        if result.status != "complete":
+            failures = read_pack(result.folder).environment["failures"]
+            raise RuntimeError(f"the audit of planted model {kind}, seed {seed}, failed: {failures[0]}")
+        evidence = result.evidence
     finding = next(f for f in evidence.findings if (f.attribute, f.regime) == (ATTRIBUTE, REGIME))
     return ModelCase(
         kind=kind,

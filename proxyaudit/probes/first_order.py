@@ -42,7 +42,9 @@ def first_order_gain(statistic: ScoreStatistic, target: Target, folds_n: Ints) -
     if target.classes == 0:
         values = statistic.prepare(np.asarray(target.labels_n, dtype=np.float32)[:, None])[:, 0].astype(np.float64)
         losses = (values[:, None] - np.sqrt(0.2) * _STEPS * s_nk) ** 2 / len(values)
-        return float(losses[:, 0].sum() - _stacked(losses, folds_n)) / float(losses[:, 0].sum())
+        total = float(losses[:, 0].sum())
+        # A number that the site holds linearly to the last digit leaves nothing for a quadratic reader.
+        return float(total - _stacked(losses, folds_n)) / total if total > 0 else 0.0
     if target.prior is None:
         raise ValueError("a categorical target has a prior")
     codes = np.asarray(target.labels_n, dtype=np.int64)

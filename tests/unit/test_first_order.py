@@ -83,3 +83,13 @@ def test_a_class_that_a_stratum_or_training_part_lacks_is_no_crash():
     few = np.zeros(200, dtype=np.int64)
     few[:2] = 1
     assert np.isfinite(gain(rng.normal(size=(200, 5)), few))
+
+
+def test_a_number_that_the_site_holds_exactly_leaves_nothing_beyond_it():
+    acts = stream(0, "exact").normal(size=(600, 4))
+    strata = np.arange(600) % 2
+    rows, order = whiten_within(acts, strata)
+    target = Target.of_values(acts[order, 0])
+    statistic = ScoreStatistic(rows, "nonlinear")
+    assert not statistic.prepare(np.asarray(target.labels_n, dtype=np.float32)[:, None]).any()
+    assert first_order_gain(statistic, target, order % 5) == 0.0

@@ -44,6 +44,7 @@ class Learned:
     Attributes:
         readable: The counted one: within bands of equal sensitivity of what follows.
         leace: The readable part of the LEACE subspace: what of it lies in each band, all swapped together.
+        unread: All that what follows does not read, by its gradients at the rows.
         free: The most causal one of all directions, dormant ones included; ``None`` if not asked for.
         read: Dimensions that what follows reads.
         bands: Bands of equal sensitivity among them.
@@ -51,6 +52,7 @@ class Learned:
 
     readable: LeaceEraser
     leace: LeaceEraser
+    unread: LeaceEraser
     free: LeaceEraser | None
     read: int
     bands: int
@@ -140,11 +142,6 @@ def _learn(
     plan = draw_donors(setting.groups_n, setting.labels_n, inside, LEARNING_DONORS, rng)
     nothing = LeaceEraser(mean.copy(), np.zeros((len(mean), 0)), np.zeros((0, len(mean))))
     read = sum(band.shape[1] for band in bands)
-    if plan is None or not read:
-        return Learned(nothing, nothing, nothing if free else None, read, len(bands))
-    coordinates = (setting.acts_nd - mean) @ to_white
-    swaps = Swaps(plan.recipients, plan.index, plan.sign)
-    difference = _difference(coordinates, plan)
     dimensions = to_white.shape[1]
 
     def subspace(blocks: Sequence[Floats], starts: Sequence[Floats]) -> LeaceEraser:
@@ -153,6 +150,13 @@ def _learn(
     def of_basis(basis: Floats) -> LeaceEraser:
         return LeaceEraser(mean.copy(), to_white @ basis, (from_white @ basis).T.copy())
 
+    unread = of_basis(_complement(bands, dimensions))
+    if plan is None or not read:
+        return Learned(nothing, nothing, unread, nothing if free else None, read, len(bands))
+    coordinates = (setting.acts_nd - mean) @ to_white
+    swaps = Swaps(plan.recipients, plan.index, plan.sign)
+    difference = _difference(coordinates, plan)
+
     def padded(first: Floats) -> Floats:
         return np.concatenate([first[:, None], rng.normal(size=(dimensions, rank - 1)) / np.sqrt(dimensions)], axis=1)
 
@@ -160,12 +164,12 @@ def _learn(
     readable = subspace(bands, [padded(difference), *randoms])
     seen = of_basis(_within(from_white.T @ leace.read_dr, bands))
     if not free:
-        return Learned(readable, seen, None, read, len(bands))
+        return Learned(readable, seen, unread, None, read, len(bands))
     # The optimum in the small, once with the mean gradient and once with the direction that is read most.
     mean_gradient = gradients.mean(axis=0)
     towards = [_unit(mean_gradient), bands[0][:, 0]]
     mixed = [padded(difference + (1.0 if difference @ g >= 0 else -1.0) * g) for g in towards]
-    return Learned(readable, seen, subspace([np.eye(dimensions)], mixed), read, len(bands))
+    return Learned(readable, seen, unread, subspace([np.eye(dimensions)], mixed), read, len(bands))
 
 
 def _within(basis_kr: Floats, bands: Sequence[Floats]) -> Floats:
@@ -175,6 +179,14 @@ def _within(basis_kr: Floats, bands: Sequence[Floats]) -> Floats:
         left, sizes, _ = np.linalg.svd(band.T @ basis_kr, full_matrices=False)
         found.append(band @ left[:, sizes > _NOTHING])
     return np.concatenate(found, axis=1)
+
+
+def _complement(bands: Sequence[Floats], dimensions: int) -> Floats:
+    """Orthonormal basis of all directions outside the bands."""
+    if not bands:
+        return np.eye(dimensions)
+    inside = np.concatenate(bands, axis=1)
+    return np.asarray(np.linalg.qr(inside, mode="complete")[0][:, inside.shape[1] :])
 
 
 def _difference(coordinates_nk: Floats, plan: Donors) -> Floats:

@@ -48,6 +48,7 @@ class TrainedModel:
         taps: Where each site is read, by site name.
         details: How the weights came to be (origin, epochs run, validation loss, ...), JSON-able.
         aliases: Other names of sites.
+        unprofiled: Sites (of a user's module: blocks) that are not looked at.
     """
 
     module: nn.Module
@@ -57,6 +58,7 @@ class TrainedModel:
     taps: dict[str, Tap]
     details: dict[str, Any] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
+    unprofiled: tuple[str, ...] = ()
 
 
 class TabularModule(nn.Module):
@@ -75,11 +77,6 @@ class TabularModule(nn.Module):
     def last_block(self) -> tuple[Tap | None, nn.Module]:
         """Return where the last block's input is read (``None`` for the table itself) and the block as a module of its own."""
         raise NotImplementedError
-
-
-def unprofiled_sites(model: TrainedModel) -> tuple[str, ...]:
-    """Return sites of one of the package's own architectures that an audit leaves out; of a user's module they are the user's choice."""
-    return tuple(name for name in model.module.site_taps() if name not in model.sites) if isinstance(model.module, TabularModule) else ()
 
 
 def to_logits(raw: Any, n_classes: int, n_rows: int, *, what: str = "the model") -> Tensor:

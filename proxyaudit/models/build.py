@@ -51,4 +51,5 @@ def build_model(
     parameters = sum(p.numel() for p in module.parameters())
     details = {"kind": spec.kind, "origin": "initial", "parameters": parameters}
     aliases = {alias: site for alias, site in candidates.aliases.items() if site in names}
-    return TrainedModel(module, n_classes, names, verdict, {name: candidates.taps[name] for name in names}, details, aliases)
+    taps = {name: candidates.taps[name] for name in names}
+    return TrainedModel(module, n_classes, names, verdict, taps, details, aliases, candidates.unprofiled(names))

@@ -7,7 +7,7 @@ returns one float tensor (n, d) or (n, t, d), or ``penultimate``, the input of t
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -21,6 +21,7 @@ from proxyaudit.recipe import SitesSpec
 
 # A prime, so that a leading dimension that equals it is the batch and hardly ever a width or a token count.
 _PROBE_ROWS = 11
+_OUTPUT = "is the model's output, not a hidden place"
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,26 @@ class Candidates:
         taps: Where each candidate is read, by name, in forward order.
         aliases: Other names of candidates (a module whose output is the very tensor of the penultimate site).
         refused: Reason by module name for what cannot be a site.
+        blocks: Names of the modules of each block, in forward order. A block is a module with weights and what follows it up to the next.
     """
 
     taps: dict[str, Tap]
     aliases: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    blocks: tuple[tuple[str, ...], ...] = ()
+
+    def unprofiled(self, sites: Sequence[str]) -> tuple[str, ...]:
+        """First module of each block that has no site among ``sites``."""
+        seen = {self.taps[name].module for name in sites if self.taps[name].side == "output"} | set(sites)
+        seen |= {alias for alias, site in self.aliases.items() if site in sites}
+
+        def covered(block: tuple[str, ...]) -> bool:
+            return any(place == name or place.startswith(f"{name}.") for name in block for place in seen)
+
+        left = [block for block in self.blocks if not covered(block)]
+        if left and PENULTIMATE in sites and left[-1] == self.blocks[-1] and PENULTIMATE not in self.aliases.values():
+            left.pop()  # nothing but functions lies between the last block and the input of the head
+        return tuple(block[0] for block in left)
 
 
 @dataclass
@@ -60,7 +76,7 @@ class _Seen:
 
 def own_sites(taps: dict[str, Tap], aliases: dict[str, str]) -> Candidates:
     """Candidates of the package's own architectures."""
-    return Candidates(taps=taps, aliases=aliases)
+    return Candidates(taps=taps, aliases=aliases, blocks=tuple((name,) for name in taps))
 
 
 def select_sites(candidates: Candidates, sites: SitesSpec, *, every: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -199,7 +215,31 @@ def _candidates(module: nn.Module, raw: Tensor, outputs: dict[str, list[_Seen]],
         aliases[final] = PENULTIMATE
         taps[PENULTIMATE], moments[PENULTIMATE] = taps.pop(final), moments[final]
     refused.update(_shared_names(module, refused))
-    return Candidates({name: taps[name] for name in sorted(taps, key=moments.__getitem__)}, aliases, refused)
+    blocks = _blocks(module, {name: seen[0].moment for name, seen in outputs.items() if name and refused.get(name) != _OUTPUT})
+    return Candidates({name: taps[name] for name in sorted(taps, key=moments.__getitem__)}, aliases, refused, blocks)
+
+
+def _blocks(module: nn.Module, moments: dict[str, int]) -> tuple[tuple[str, ...], ...]:
+    """Blocks before the output; a lone container is looked into, and so is one that does not run itself (a list of layers)."""
+    parts = dict(module.named_modules())
+
+    def inside(name: str) -> list[str]:
+        found: list[str] = []
+        for child in (f"{name}.{own}" if name else own for own, _ in parts[name].named_children()):
+            if child in parts:
+                found += [child] if child in moments else inside(child)
+        return sorted(found, key=moments.__getitem__)
+
+    level = inside("")
+    while len(level) == 1 and (within := inside(level[0])):
+        level = within
+    blocks: list[list[str]] = []
+    for name in level:
+        if next(parts[name].parameters(), None) is not None:
+            blocks.append([name])
+        elif blocks:
+            blocks[-1].append(name)
+    return tuple(tuple(block) for block in blocks)
 
 
 def _shared_names(module: nn.Module, refused: dict[str, str]) -> dict[str, str]:
@@ -233,7 +273,7 @@ def _refusal(seen: list[_Seen], raw: Tensor, boundary: int | None) -> str | None
         return f"returns {shown}, not a float tensor (rows, d) or (rows, tokens, d)"
     after_head = boundary is not None and seen[0].moment > boundary and value.numel() == raw.numel()
     if after_head or (_same_memory(value, raw) and seen[0].version == raw._version):
-        return "is the model's output, not a hidden place"
+        return _OUTPUT
     return None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.data.dataset import Attribute
-from proxyaudit.models.base import PENULTIMATE, unprofiled_sites
+from proxyaudit.models.base import PENULTIMATE
 from proxyaudit.pipeline.cells import (
     Cell,
     decide_cells,
@@ -109,8 +109,8 @@ class Assembler:
                 if classes_of(attribute) == 0:
                     cells.append(self._leak("linear", attribute, run, site, "quarters", "in quarters"))
                     cells.append(self._leak("nonlinear", attribute, run, site, "quarters nonlinear", "in quarters, nonlinear"))
-        if not reference and (left := unprofiled_sites(self.prepared.model)):
-            why = f"not every site was looked at: {', '.join(left)} is not among the profiled sites"
+        if not reference and (left := self.prepared.model.unprofiled):
+            why = f"not every part of the model was looked at: nothing of {', '.join(left)} is among the profiled sites"
             cells.append(Cell("elsewhere", attribute.name, run.regime, margin=margins.leak, unit=self._unit(attribute), reason=why))
         cells.append(self._gap(attribute, run))
         cells.append(self._leak("expressed", attribute, run, OUTPUT_SITE, "linear", "output leak"))

@@ -175,14 +175,15 @@ def _over_seeds(assembler: Assembler, attribute: Attribute, run: Run, unit: str,
 
 
 def _leading(assembler: Assembler, attribute: Attribute, carried: Mapping[str, _Carried]) -> list[str]:
-    """Columns and pairs by association times influence, averaged over the regimes."""
+    """Columns and pairs by association times influence, averaged over the regimes; those that move nothing between the groups come last."""
     runs = [r for r in (assembler.runs[g.name] for g in assembler.prepared.regimes if not g.is_reference) if r.measured]
     products: dict[str, float] = {}
     for unit in [u for u in carried if all(u in _units_of(run, attribute) for run in runs)]:
         sizes = [m.numbers["proxy use"][attribute.name]["units"][unit]["influence"] for run in runs for m in run.measured]
         products[unit] = max(carried[unit].measured.value, 0.0) * float(np.mean(sizes)) if sizes else 0.0
     pairs = {label(pair) for pair in assembler.prepared.proxies.pairs.get(attribute.name, ())}
-    ranked = sorted(products, key=lambda unit: (-round(products[unit], 9), unit))
+    idle = {u for u in products if all(_moves_between(_over_seeds(assembler, attribute, run, u, "total")) > PRESENT_AT for run in runs)}
+    ranked = sorted(products, key=lambda unit: (unit in idle, -round(products[unit], 9), unit))
     return [*[u for u in ranked if u not in pairs][:SHOWN_COLUMNS], *[u for u in ranked if u in pairs]]
 
 
@@ -202,12 +203,16 @@ def _add_use(
         _publish(assembler, replace(base, channel="influence", unit=UNIT_CHANGE, method=_SWAP), size)
         if reference:
             continue  # beside trained models: what random weights do with the same swap
-        products.append(_product(assembler, replace(base, method="association on the audit rows times influence"), carried[unit], moved))
+        total = _over_seeds(assembler, attribute, run, unit, "total")
+        product = replace(base, method="association on the audit rows times influence")
+        products.append(_product(assembler, product, carried[unit], moved, total))
         _add_path(assembler, replace(base, group=f"{low} to {high}", unit=UNIT_SIGNED), attribute, run, unit, site)
     for (cell, _, below), adjusted in zip(products, holm([p for _, p, _ in products]) if products else [], strict=True):
         state: State = "present" if adjusted <= PRESENT_AT else "absent" if below <= ABSENT_AT else "unknown"
         reason = (
-            "whether it carries the attribute and moves the output, each above its margin, is not settled" if state == "unknown" else None
+            "whether it carries the attribute and moves the output between the groups, each above its margin, is not settled"
+            if state == "unknown"
+            else None
         )
         assembler.ledger.add(replace(cell, state=state, reason=reason))
 
@@ -216,14 +221,20 @@ def _publish(assembler: Assembler, cell: Cell, measured: Measured) -> None:
     assembler.ledger.add(replace(cell, measured=measured, interval=crossed_interval(measured, LEVEL)))
 
 
-def _product(assembler: Assembler, base: Cell, carried: _Carried, moved: Sequence[Measured]) -> tuple[Cell, float, float]:
-    """The product with the delta method; how surely both of its factors are above their margins, and the influence below its own."""
+def _product(
+    assembler: Assembler, base: Cell, carried: _Carried, moved: Sequence[Measured], total: Sequence[Measured] | None
+) -> tuple[Cell, float, float]:
+    """The product with the delta method; how surely both of its factors are above their margins, and the influence below its own.
+
+    A column may carry the attribute in one part of its values and move the outputs by another (a code that packs two things). Giving
+    rows the column of one group or of the other must therefore move the outputs as well.
+    """
     size, share = over_seeds(moved), carried.measured
     product = Measured(
         size.seed_values * share.value, size.influence_n * share.value + share.influence_n * size.value, size.clusters_n, row_df=size.row_df
     )
     effect = assembler.margins.effect
-    present = max(carried.p, in_every_seed(moved, effect))
+    present = max(carried.p, in_every_seed(moved, effect), _moves_between(total))
     absent = max(p_below(one, effect) for one in moved)
     cell = replace(
         base,
@@ -238,6 +249,14 @@ def _product(assembler: Assembler, base: Cell, carried: _Carried, moved: Sequenc
         margin=assembler.margins.leak * effect,
     )
     return cell, present, absent
+
+
+def _moves_between(total: Sequence[Measured] | None) -> float:
+    """p-value of "the column of the other group moves the outputs", in the same direction in every model."""
+    if total is None:
+        return 1.0
+    up = over_seeds(total).value >= 0
+    return in_every_seed([one if up else -one for one in total], 0.0)
 
 
 def _add_path(assembler: Assembler, base: Cell, attribute: Attribute, run: Run, unit: str, site: str) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from proxyaudit.activations import Captured, differentiable, outputs_with, replayer
 from proxyaudit.alignment import DifferentiableSite, NoGradientError
 from proxyaudit.causal.interchange import (
+    DONORS,
     FINE_DONORS,
     InterchangeResult,
     Replay,
@@ -29,7 +30,8 @@ from proxyaudit.data.dataset import Attribute, Dataset
 from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.pipeline.probing import Measurement, cell_key
-from proxyaudit.pipeline.use_cells import JOINT, MOST_DIMENSIONS, single_absent_p
+from proxyaudit.pipeline.use_cells import ANY_LABEL, JOINT, MOST_DIMENSIONS, single_absent_p
+from proxyaudit.pipeline.use_guards import measure_guards, unread_effect
 from proxyaudit.recipe import Margins
 from proxyaudit.seeding import stream
 
@@ -63,6 +65,8 @@ def measure_use(
 ) -> None:
     """Interchange every attribute at every verdict site, and at all of them together; results go into ``out``."""
     sites = model.verdict_sites
+    if task.decides:
+        measure_guards(model, captured, x_np, dataset, task.root, out)
     for site in sites:
         replay, logits = replayer(model, x_np, site), differentiable(model, x_np, (site,))
         for attribute in dataset.attributes:
@@ -87,6 +91,7 @@ class _Question:
         self.rng = stream(task.root, "interchange", attribute.name, site)
         self.permutations = 199 if task.decides else 0  # a reference has numbers, never a state
         self.setting = set_up(acts_nd, groups, task.concepts[attribute.name], labels_n, dataset.parts, self.rng)
+        self.any_label: Setting | None = None
 
     def ask(self, replay: Replay, logits: Callable[..., Any]) -> None:
         """Everything about one site."""
@@ -97,6 +102,7 @@ class _Question:
         fitted, follow = fit_parts(setting), DifferentiableSite(logits, self.output)
         leace = measure(setting, fitted, lambda _: replay, self.output, self.rng, permutations=self.permutations)
         cell = {**self._numbers(leace, "", fitted), "reason": None}
+        cell |= self._whatever_label(leace, fitted, lambda _: replay, "")
         cell["learned"], swapped = self._learned(follow, fitted, lambda _: replay, ())
         if task.decides:
             self._keep("erased", self._erased(setting, fitted, replay))
@@ -141,6 +147,7 @@ class _Question:
         fitted = [of_sites(leace_of, part) for part in range(3)]
         leace = measure(setting, fitted, replay_of, self.output, self.rng, random_of=random_of, permutations=self.permutations)
         cell = {**self._numbers(leace, "", fitted), "reason": None}
+        cell |= self._whatever_label(leace, fitted, replay_of, "")
         cell["learned"], _ = self._learned(DifferentiableSite(logits, self.output), fitted, replay_of, tuple(columns.values()), random_of)
         self._store(cell)
 
@@ -165,6 +172,7 @@ class _Question:
         if task.decides and result.effect.size > task.margins.effect:
             # Only what exceeds the margin needs its null and the random subspaces beside it.
             result = measure(self.setting, readable, replay_of, self.output, rng, random_of=random_of)
+            numbers |= self._whatever_label(result, readable, replay_of, "learned ")
         elif task.decides:
             # Only what does not is asked whether it is absent.
             fine = with_donors(self.setting, FINE_DONORS, rng)
@@ -179,11 +187,31 @@ class _Question:
             "dimensions read": max(one.read for one in found),
             "bands": max(one.bands for one in found),
         }
+        if task.decides and not columns:
+            rng = stream(self.task.root, "unread", self.name, self.site)
+            numbers["unread"] = unread_effect(self.setting, found, replay_of(found[0].unread), self.output, rng)
         if free:
             every = [one.free for one in found if one.free is not None]
             mixed = measure(self.setting, every, replay_of, self.output, rng, randoms=0, permutations=0)
             numbers["free"] = self._numbers(mixed, "free ", every)
         return numbers, result
+
+    def _whatever_label(
+        self, result: InterchangeResult, subspaces: Sequence[LeaceEraser], replay_of: Callable[[LeaceEraser], Replay], prefix: str
+    ) -> dict[str, Any]:
+        """The effect with donors of any label, where the one within labels is large enough to be claimed.
+
+        Where labels depend on the attribute and on something else that the model rightly reads, that something differs between the groups
+        *within* a label though not over all people (a collider), and a fair model would seem to use the attribute.
+        """
+        if not self.task.decides or result.effect.size <= self.task.margins.effect or self.setting is None:
+            return {}
+        rng = stream(self.task.root, "any label", self.name, self.site)
+        if self.any_label is None:
+            one = np.zeros_like(self.setting.labels_n)
+            self.any_label = with_donors(replace(self.setting, labels_n=one), DONORS, rng)
+        beside = measure(self.any_label, subspaces, replay_of, self.output, rng, randoms=0)
+        return {ANY_LABEL: self._numbers(beside, f"{prefix}{ANY_LABEL} ", [])}
 
     def _numbers(self, result: InterchangeResult, prefix: str, subspaces: list[LeaceEraser]) -> dict[str, Any]:
         self._keep(prefix + "signed", result.effect.signed_influence_n)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from proxyaudit.pipeline.cells import Cell, absent_everywhere, effect_cell, gap_in, over_seeds
 from proxyaudit.pipeline.ledger import Ledger, Run, significant
 from proxyaudit.pipeline.probing import cell_key
+from proxyaudit.pipeline.use_guards import guard_barring_absence
 from proxyaudit.probes.crossfit import auroc
 from proxyaudit.stats.intervals import Measured, crossed_interval, fieller_ratio
 
@@ -19,6 +20,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 JOINT = "verdict sites jointly"
+ANY_LABEL = "any label"
+_UNREAD_SHARE = 0.5  # of the margin: directions without a gradient must not move the outputs by more
 MOST_DIMENSIONS = 0.1  # of the rows a subspace is fitted on; beyond it a head that ignores the attribute can seem to use it
 METHODS = {
     "leace": "interchange of the LEACE subspace, donors share the label; minus random subspaces of equal rank; "
@@ -72,7 +75,7 @@ def use_cells(base: Cell, run: Run, untrained: Run | None, sites: Sequence[str],
     """
     if not run.measured:
         return [replace(base, site=site, reason="the training or capture of this regime failed") for site in sites]
-    failed = {site: absence_barred(run, base.attribute, site) for site in sites}
+    failed = {site: absence_barred(run, base.attribute, site, base.margin) for site in sites}
     cells = []
     for site in sites:
         cells += _at(replace(base, site=site), run, untrained, site, failed[site], clusters_n)
@@ -101,6 +104,12 @@ def _at(base: Cell, run: Run, untrained: Run | None, site: str, barred: str | No
             reason=barred,
             n=numbers[0]["n"] // 10 * 10,
         )
+        beside = [one[ANY_LABEL] for one in numbers if ANY_LABEL in one]
+        if len(beside) == len(numbers):
+            # Present only where donors of any label show it too: within labels a fair model can seem to use the attribute.
+            other = effect_cell(replace(base, method=METHODS[method]), beside, arrays, f"{key}{prefix}{ANY_LABEL} ", clusters_n)
+            found = [p for p in (cell.present_p, other.present_p) if p is not None]
+            cell = replace(cell, present_p=max(found) if found else None, null_rejected=cell.null_rejected and other.null_rejected)
         random = [size for one in numbers for size in one["random"]]
         if random and float(np.quantile(random, 0.95)) >= float(np.mean(_sizes(numbers))):
             # Any subspace of this rank does as much: the effect is not the attribute's own.
@@ -139,16 +148,20 @@ def _too_wide(run: Run, attribute: str, site: str) -> bool:
     return bool(dimensions > MOST_DIMENSIONS * rows / 3)
 
 
-def absence_barred(run: Run, attribute: str, site: str) -> str | None:
+def absence_barred(run: Run, attribute: str, site: str, margin: float) -> str | None:
     """Why absence of use cannot be claimed at a site, whatever the effects; ``None`` if it can."""
     cells = [m.numbers["interchange"][attribute][site] for m in run.measured]
     if any(cell["reason"] for cell in cells):
         return next(str(cell["reason"]) for cell in cells if cell["reason"])
     if _too_wide(run, attribute, site):
         return _TOO_WIDE
-    for cell in cells:
+    for m, cell in zip(run.measured, cells, strict=True):
         if cell["learned"]["reason"]:
             return f"absence of use needs the learned subspace: {cell['learned']['reason']}"
+        if (barred := guard_barring_absence(m.numbers, attribute, margin)) is not None:
+            return barred
+        if cell["learned"].get("unread", 0.0) > _UNREAD_SHARE * margin:
+            return "directions without a gradient at the audit rows move the outputs (steps, saturated units): they were not searched"
     if any("planted" not in cell for cell in cells):
         # An effect above the margin in some model: the control was not needed, and absence is out of the question.
         return None

@@ -149,7 +149,7 @@ def _relearnable(b: Builder) -> PlantedModel:
     for role, side in (("left", left), ("right", left * sign)):
         draft.add(role, side * np.abs(1 + 0.1 * draft.rng.normal(size=draft.n)))
     draft.add("signal", draft.rng.normal(size=draft.n))
-    truth = Truth("hidden", "absent", ("none",), {**_SILENT, "elsewhere": "not_applicable", "relearned": "present"})
+    truth = Truth("hidden", "absent", ("none",), {**_SILENT, "relearned": "present"})
     detail = "The first block turns the sign of a product of two columns, which is the group, into one direction; the second takes it out."
     return b.chain({"signal": b.strength(0.8, 1.2)}, truth, detail, drop=("product", "size"), profile=("penultimate",), product=True)
 

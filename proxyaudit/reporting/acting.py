@@ -27,9 +27,9 @@ def causal(context: Context) -> Section | None:
         return None
     blocks: list[Block] = [
         para(
-            "The attribute's trace inside the model is swapped between people with the same label, and the predictions are watched. If they "
-            "move more than when a random trace of the same size is swapped, the model uses the attribute. Grey bars: how far they move when "
-            "labels are shuffled. The untrained model shows what such a swap does anyway."
+            "The attribute's trace inside the model is swapped between people with the same label, and the predictions are watched. "
+            "If they move more than when a random trace of the same size is swapped, the model uses the attribute. Grey bars: how "
+            "far they move when labels are shuffled. The untrained model shows what such a swap does anyway."
         )
     ]
     for index, view in enumerate(context.summary.attributes):
@@ -50,9 +50,10 @@ def proxies(context: Context) -> Section | None:
         return None
     blocks: list[Block] = [
         para(
-            "A model that never sees an attribute can still act on it through columns that stand in for it. Filled marks: how far the prediction "
-            "moves between the groups through that column; upright crosses below them: the part of it that runs through the attribute's own "
-            "trace inside the model. Columns that both carry the attribute and move the output stand first."
+            "A model that never sees an attribute can still act on it through columns that stand in for it. Filled marks: how far "
+            "the prediction moves between the groups through that column; upright crosses below them: the part of it that runs "
+            "through the attribute's own trace inside the model. Columns that both carry the attribute and move the output stand "
+            "first."
         )
     ]
     for index, view in enumerate(context.proxies):
@@ -87,15 +88,16 @@ def relearning(context: Context) -> Section | None:
     if pictures or lines:
         blocks.append(
             para(
-                "Part of the model is trained again on a few labelled real rows, to see how fast the attribute comes back. Whatever the inputs carry "
-                "can be learnt again, so it counts only if it comes back further than from an untrained model and than invented attributes do."
+                "Part of the model is trained again on a few labelled real rows, to see how fast the attribute comes back. Whatever "
+                "the inputs carry can be learnt again, so it counts only if it comes back further than from an untrained model and "
+                "than invented attributes do."
             )
         )
     if pictures:
         blocks.append(Pictures(tuple(pictures)))
     if lines:
         decided = (note("Excess over both references with 256 rows (negative: less than from the references):"), Bullets(tuple(lines)))
-        blocks.append(Fold("What the check found", decided))
+        blocks.append(Fold("What the relearning check found", decided))
     for view in context.summary.attributes:
         if view.relearned:
             inside = estimates_blocks(context, view.relearned, f"Relearning for {view.name}")
@@ -115,7 +117,9 @@ def _effects(context: Context, view: AttributeView, ident: str) -> tuple[Picture
             if e is not None:
                 rows.append(charts.ForestRow(regime, e, context.style(regime), e.null_high))
         title = f"Interchange effect, {name.lower()}: {view.name}"
-        svg = charts.forest_chart(rows, context.margin("effect"), axis="Effect on the prediction (1 = 100 points)", ident=f"{ident}{letter}", title=title)
+        svg = charts.forest_chart(
+            rows, context.margin("effect"), axis="Effect on the prediction (1 = 100 points)", ident=f"{ident}{letter}", title=title
+        )
         if svg:
             caption = "found by regression (LEACE)." if not learned else "the linear subspace of highest effect (DAS)."
             made.append(Picture(svg, name, caption, numbers=forest_numbers(title, context.what, rows)))
@@ -150,7 +154,9 @@ def _paths(context: Context, view: ProxyView, ident: str) -> tuple[Picture, ...]
         style = context.style(regime)
         rows = [charts.ForestRow(unit, totals[unit], style, None, parts.get(unit)) for unit in view.followed if unit in totals]
         title = f"What each column does between the groups of {view.attribute} after training on {regime}"
-        svg = charts.forest_chart(rows, None, axis="Change of the prediction (1 = 100 points)", ident=f"{ident}{'abcd'[index]}", title=title)
+        svg = charts.forest_chart(
+            rows, None, axis="Change of the prediction (1 = 100 points)", ident=f"{ident}{'abcd'[index]}", title=title
+        )
         if svg:
             groups = next((e.group for e in totals.values() if e.group), None)
             caption = f"Between the groups {groups}." if groups else "Between the groups."
@@ -180,7 +186,11 @@ def _relearning_picture(context: Context, view: AttributeView, ident: str) -> Pi
     cells = [[Cell(curve.name), *(_at(curve, x) for x in counts)] for curve in curves]
     numbers = table(f"Relearning curve for {view.name}", (context.what, *(f"{x:g} rows" for x in counts)), cells)
     words = {"placebo": "reference, 95th percentile"}
-    caption = f"How much can be read after that; the largest placebos reach {percent(at.value)}." if at is not None else "How much can be read after that."
+    caption = (
+        f"How much can be read after that; the largest placebos reach {percent(at.value)}."
+        if at is not None
+        else "How much can be read after that."
+    )
     return Picture(svg, view.name, caption, keys(context, (curve.name for curve in curves), words), numbers)
 
 

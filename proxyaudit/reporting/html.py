@@ -24,16 +24,20 @@ _CLASSES = {"exposed": "exposed", "hidden": "hidden-inside", "removed": "removed
 def render_html(pack: EvidencePack) -> str:
     """Return the report of a pack as one HTML document. Pure: the same pack gives the same text."""
     context = Context.of(pack)
-    return _environment().get_template("report.html.jinja").render(
-        summary=context.summary,
-        failures=failures(pack),
-        run=pack.evidence.run,
-        schema_version=pack.evidence.schema_version,
-        verdicts=context.summary.verdicts,
-        classes=_CLASSES,
-        first=first_screen(context),
-        sections=sections(context),
-        css=Markup(_source("page.css")),
+    return (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            summary=context.summary,
+            failures=failures(pack),
+            run=pack.evidence.run,
+            schema_version=pack.evidence.schema_version,
+            verdicts=context.summary.verdicts,
+            classes=_CLASSES,
+            first=first_screen(context),
+            sections=sections(context),
+            css=Markup(_source("page.css")),
+        )
     )
 
 

@@ -30,9 +30,10 @@ def profile(context: Context) -> Section | None:
         return Section("profile", "Where in the model it can be read", (para("No layer profile was measured."),))
     place = "each place given" if context.summary.bare else "each place of the model that was read"
     explained = (
-        f"How much of the attribute a simple reader gets at {place}, as a share of all there is to know. Dashed line: the margin. Light grey: what "
-        "the model passes on of invented attributes (placebos, 95th percentile); dark grey: what chance alone reaches (shuffled labels). "
-        "Short bars in the colour of the margin: the smallest leak that would surely have been found there."
+        f"How much of the attribute a simple reader gets at {place}, as a share of all there is to know. Dashed line: the margin. "
+        "Light grey: what the model passes on of invented attributes (placebos, 95th percentile); dark grey: what chance alone "
+        "reaches (shuffled labels). Short bars in the colour of the margin: the smallest leak that would surely have been found "
+        "there."
     )
     relay = "" if context.summary.bare else " An untrained network passes on most of its inputs too."
     return Section("profile", "Where in the model it can be read", (para(explained + relay), Pictures(tuple(pictures))))
@@ -59,9 +60,10 @@ def depth(context: Context) -> Section | None:
             inside = estimates_blocks(context, view.expressed, f"Outputs for {view.name}")
             folds.append(Fold(f"Technical reading: what shows in the outputs for {view.name}", inside))
     explained = (
-        "A point is a kind of training data. High: it shows in the predictions. Right: it can be read inside the model. In the shaded corner, "
-        "below and right of the dashed margins, a test of the predictions alone sees nothing although it is there: that is what “hidden” means. "
-        "The verdict rests on all checks, so a point near a border may have another one than its place suggests."
+        "A point is a kind of training data. High: it shows in the predictions. Right: it can be read inside the model. In the "
+        "shaded corner, below and right of the dashed margins, a test of the predictions alone sees nothing although it is there: "
+        "that is what “hidden” means. The verdict rests on all checks, so a point near a border may have another one than its place "
+        "suggests."
     )
     blocks: tuple[Block, ...] = (
         (para(explained), Pictures(tuple(pictures))) if pictures else (para("Nothing to draw: output gaps or leaks are missing."),)
@@ -108,8 +110,13 @@ def _mixing_picture(context: Context, view: AttributeView, of: str, at: Mapping[
     svg = charts.curve_chart(curves, None, axis=axis, ident=ident, title=title, ticks=tuple(at))
     if not svg:
         return None
-    rows = [[Cell(number(share, 2)), Cell(row.regime, look="name"), *(_figure(getattr(row, field)) for _, field, _ in _MEASURES)] for share, row in at.items()]
-    numbers = table(f"Mixture with {of} for {view.name}", ("Synthetic share", context.what, "Leak inside", "Output gap", "Interchange effect"), rows)
+    rows = [
+        [Cell(number(share, 2)), Cell(row.regime, look="name"), *(_figure(getattr(row, field)) for _, field, _ in _MEASURES)]
+        for share, row in at.items()
+    ]
+    numbers = table(
+        f"Mixture with {of} for {view.name}", ("Synthetic share", context.what, "Leak inside", "Output gap", "Interchange effect"), rows
+    )
     legend = tuple(charts.key(curve.name, curve.style) for curve in curves)
     return Picture(svg, f"{view.name}, {of}", "Lines join measured mixtures; nothing was measured between them.", legend, numbers)
 
@@ -141,7 +148,11 @@ def _profile_table(view: AttributeView, what: str) -> Table:
     for series in profile.series:
         values = dict(series.points)
         rows.append([Cell(series.name), *(_figure(values.get(site)) for site in profile.sites)])
-    known = (("placebos, 95th percentile", profile.band), ("chance, 95th percentile", profile.floor), ("detection limit", profile.detection))
+    known = (
+        ("placebos, 95th percentile", profile.band),
+        ("chance, 95th percentile", profile.floor),
+        ("detection limit", profile.detection),
+    )
     first = len(rows)
     rows += [[Cell(name), *(Cell(number(values.get(site)), look="num") for site in profile.sites)] for name, values in known if values]
     return table(f"Leak inside along the model: {view.name}", (what, *profile.sites), rows, references=frozenset(range(first, len(rows))))

@@ -41,9 +41,7 @@ class Lookup:
         return next((e for e in self.cell(attribute, regime, "retention") if str(e.context).startswith(what)), None)
 
 
-def deciding(
-    evidence: Evidence | Lookup, attribute: str, regime: str, channel: str, verdict_sites: Iterable[str] = ()
-) -> Estimate | None:
+def deciding(evidence: Evidence | Lookup, attribute: str, regime: str, channel: str, verdict_sites: Iterable[str] = ()) -> Estimate | None:
     """Return the one number that stands for a channel: the one that decided, else the main one.
 
     Numbers that differ by context or group (within label, one class only) stand back behind the plain one.

@@ -46,16 +46,18 @@ def first_screen(context: Context) -> tuple[Block, ...]:
     below = (
         "Below each verdict the share of all there is to know of the attribute that can be read. "
         if summary.bare
-        else "Below each verdict: how much of what real training leaves inside and shows outside is kept (100 %: as much as with real data), "
-        "with 95 % intervals. "
+        else "Below each verdict: how much of what real training leaves inside and shows outside is kept (100 %: as much as with "
+        "real data), with 95 % intervals. "
     )
     blocks.append(note(below, *told))
     first = summary.attributes[0]
     pictures = _pictures(context, first, "f0")
     if pictures:
-        blocks += [Heading(f"The figures that decide, for {shorten(first.name, 60)}"), pictures]
-        if len(summary.attributes) > 1:
-            blocks.append(note("The same for every attribute: under “Why each answer”."))
+        more = " The same for every attribute: under “Why each answer”." if len(summary.attributes) > 1 else ""
+        read = "Lines: 95 % intervals (an arrow: it goes on). Dashed: the margin, the smallest amount that counts."
+        named = {row.regime for row in first.references if row.regime in ("untrained", "placebo")}
+        told = [part for key, words in REFERENCE_WORDS.items() if key in named for part in (Strong(f" {key}"), f": {words}.")]
+        blocks += [Heading(f"The figures that decide, for {shorten(first.name, 60)}"), pictures, note(read, *told, more)]
     return tuple(blocks)
 
 
@@ -127,8 +129,7 @@ def _pictures(context: Context, view: AttributeView, ident: str) -> Pictures | N
         title = f"{asks} {view.name}"
         svg = charts.forest_chart(rows, context.margin(field), axis=axis, ident=f"{ident}{'abc'[index]}", title=title)
         if svg:
-            caption = f"{_AXES[field]} Dashed: the margin. An arrow: the interval goes on."
-            made.append(Picture(svg, asks, caption, numbers=forest_numbers(title, context.what, rows)))
+            made.append(Picture(svg, asks, _AXES[field], numbers=forest_numbers(title, context.what, rows)))
     return Pictures(tuple(made)) if made else None
 
 
@@ -141,8 +142,7 @@ _AXES = {
 
 def _reason(regime: str, finding: Finding | None) -> tuple[Inline, ...]:
     assert finding is not None
-    settle = f" What would settle it: {finding.would_settle.rstrip('.')}." if finding.would_settle else ""
-    return (Strong(regime), f": {finding.sentence}{settle}")
+    return (Strong(regime), f": {finding.sentence}")
 
 
 def _table(context: Context, view: AttributeView) -> Table:
@@ -153,7 +153,11 @@ def _table(context: Context, view: AttributeView) -> Table:
         if row.stronger is not None and row.stronger.value is not None:
             stronger = figure_cell(row.stronger)
             placebo.append(f"{channel_word(row.stronger.channel)} {stronger.text} ({stronger.beside}): {stronger.lines[0]}")
-        cells = [Cell(row.regime), verdict_cell(row.finding) if row in view.rows else Cell("reference"), figure_cell(row.leak, lines=placebo)]
+        cells = [
+            Cell(row.regime),
+            verdict_cell(row.finding) if row in view.rows else Cell("reference"),
+            figure_cell(row.leak, lines=placebo),
+        ]
         if not bare:
             beside = [f"placebos up to {number(row.placebo_gap.value)}"] if row.placebo_gap and row.placebo_gap.value is not None else []
             if row.output_leak is not None and row.output_leak.value is not None:
@@ -193,7 +197,8 @@ def _technical(context: Context, row: Row) -> tuple[Inline, ...]:
     parts: list[Inline] = [Strong(row.regime), ": " + "; ".join(said)]
     if finding.decided_by:
         parts += [" (", Code(", ".join(finding.decided_by)), ")"]
-    return (*parts, ".")
+    settle = f". What would settle it: {finding.would_settle.rstrip('.')}" if finding.would_settle else ""
+    return (*parts, f"{settle}.")
 
 
 def _origin(word: str) -> str:

@@ -12,7 +12,7 @@ from proxyaudit.reporting.context import Context, estimates_blocks
 from proxyaudit.reporting.facts import command, count_word, facts, hash_lines, made
 from proxyaudit.reporting.sentences import REAL
 from proxyaudit.reporting.text import DASH, interval, join_words, number, visible
-from proxyaudit.reporting.words import CHANNEL_WORDS, GLOSSARY, WORDS_OF_MODELS, channel_word, plain_word, verdict_glossary
+from proxyaudit.reporting.words import CHANNEL_WORDS, CONTROL_WORDS, GLOSSARY, WORDS_OF_MODELS, channel_word, plain_word, verdict_glossary
 
 __all__ = ["controls", "data", "in_short", "not_tested", "reproduce", "words"]
 
@@ -38,7 +38,7 @@ def controls(context: Context) -> Section:
         return Section("controls", "Controls of the instrument", (para("No control was run."),))
     rows = [
         [
-            Cell(plain_word(kind)),
+            Cell(plain_word(kind), lines=(CONTROL_WORDS[kind],) if kind in CONTROL_WORDS else ()),
             Cell(channel_word(channel)),
             Cell(f"✓ {passed}", look="num"),
             Cell(f"✗ {failed}" if failed else "0", look="num"),
@@ -48,8 +48,9 @@ def controls(context: Context) -> Section:
     ]
     blocks: list[Block] = [
         para(
-            "The instrument is tested in every run, with traces planted on purpose and with labels shuffled. A failed positive control takes "
-            "away the right to say “absent”; a failed negative control takes away the right to say “present”. Neither cancels the other."
+            "The instrument is tested in every run, with traces planted on purpose and with labels shuffled. A failed positive "
+            "control takes away the right to say “absent”; a failed negative control takes away the right to say “present”. Neither "
+            "cancels the other."
         ),
         table("Controls", ("Control", "Check", "Passed", "Failed", "Could not be run"), rows),
     ]
@@ -78,7 +79,7 @@ def not_tested(context: Context) -> Section:
     if not listed:
         return Section("not-tested", "Not tested", (para("Nothing is listed."),))
     rows = [[Cell(item.what, look="text"), Cell(item.why, look="text")] for item in listed]
-    return Section("not-tested", "Not tested", (table("Not tested", ("What", "Why"), rows),))
+    return Section("not-tested", "Not tested", (table("What was not tested and why", ("What", "Why"), rows),))
 
 
 def data(context: Context) -> Section:
@@ -111,8 +112,8 @@ def reproduce(context: Context) -> Section:
     again = (
         "With the same files (their hashes are below) and versions the command below gives the same evidence.json, byte for byte."
         if context.summary.bare
-        else "The recipe as resolved lies beside this page as recipe.yaml; with the same input files and versions the command below gives the "
-        "same evidence.json, byte for byte. Relative paths in it start from the folder of the original recipe."
+        else "The recipe as resolved lies beside this page as recipe.yaml; with the same input files and versions the command below "
+        "gives the same evidence.json, byte for byte. Relative paths in it start from the folder of the original recipe."
     )
     versions = ", ".join(f"{name} {version}" for name, version in sorted(run.versions.items()))
     pairs = [("Plan digest", run.plan_digest), ("Root seed", str(run.seed)), ("Versions", versions)]
@@ -151,7 +152,7 @@ def _tested(context: Context) -> str:
 def _found(context: Context) -> str:
     lines = []
     for regime in context.summary.regimes:
-        verdicts = Counter(f.verdict for f in context.pack.evidence.findings if f.regime == regime)
+        verdicts = Counter(str(f.verdict) for f in context.pack.evidence.findings if f.regime == regime)
         told = [f"{count} {verdict}" for verdict in context.summary.verdicts if (count := verdicts.get(verdict))]
         lines += [f"{regime}: {', '.join(told)}"] if told else []
     return "; ".join(lines) + "." if lines else ""
@@ -161,13 +162,16 @@ def _changed(context: Context) -> str:
     lines = []
     for regime in context.summary.regimes:
         findings = [f for f in context.pack.evidence.findings if f.regime == regime]
+        told = []
         for place, field in (("inside", "encoding"), ("in use", "use")):
             for word in ("amplified", "reduced", "eliminated", "unchanged"):
                 names = [f.attribute for f in findings if getattr(f.change, field) == word]
-                lines += [f"{regime}, {place}: {word} for {join_words(names)}"] if names else []
+                told += [f"{place} {word} for {join_words(names)}"] if names else []
+        lines += [f"{regime}: {'; '.join(told)}."] if told else []
     compared = any(regime != REAL for regime in context.summary.regimes) and REAL in context.summary.regimes
-    rest = " What is not listed cannot be told from real training." if lines else ""
-    return ("; ".join(lines) + "." + rest) if lines else "No change could be told." if compared else ""
+    if lines:
+        return " ".join(lines) + " What is not listed cannot be told from real training."
+    return "No change could be told." if compared else ""
 
 
 def _risk(context: Context) -> str:
@@ -176,7 +180,9 @@ def _risk(context: Context) -> str:
     if any(f.verdict == "exposed" for f in findings):
         parts.append("whoever sees the outputs of an exposed model sees the attribute at work")
     if any("linear" in f.encoding or f.verdict == "hidden" or f.at_least == "hidden" for f in findings):
-        parts.append("whoever holds the weights or the inner representations can read it out, and further training may bring it to the surface")
+        parts.append(
+            "whoever holds the weights or the inner representations can read it out, and further training may bring it to the surface"
+        )
     if any(f.verdict == "inconclusive" for f in findings):
         parts.append("where the verdict is inconclusive it may be there without having been found")
     margin = context.margin("leak")
@@ -189,4 +195,5 @@ def _risk(context: Context) -> str:
 def _untested(context: Context) -> str:
     listed = [item.what for item in context.pack.evidence.not_tested]
     more = f"; and {len(listed) - 4} more" if len(listed) > 4 else ""
-    return f"{'; '.join(listed[:4])}{more}. Reasons under “Not tested”." if listed else "Nothing is listed."
+    text = "; ".join(listed[:4])
+    return f"{text[:1].upper()}{text[1:]}{more}. Reasons under “Not tested”." if listed else "Nothing is listed."

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import cache
 from html import escape
 
-from proxyaudit.reporting.text import number, visible
+from proxyaudit.reporting.text import number, squeeze, visible
 
-__all__ = ["Drawing", "Scale", "Style", "linear_scale", "log_scale", "root_scale", "swatch"]
+__all__ = ["Drawing", "Scale", "Style", "fit", "linear_scale", "log_scale", "root_scale", "swatch"]
 
 
 def _around(count: int, *, turn: float = 0.0, inner: float = 0.0) -> tuple[tuple[float, float], ...]:
@@ -51,6 +51,10 @@ _STROKES = {
 }
 
 
+# Shares of the font's size; what is not listed counts as an average letter.
+_WIDTHS = {**dict.fromkeys("iljtfrI.,:;'|!()[] ", 0.4), **dict.fromkeys("mwMW@%", 0.98), **dict.fromkeys("ABCDEFGHKNOPQRSTUVXYZ_", 0.72)}
+
+
 @dataclass(frozen=True)
 class Style:
     """How a series is drawn: never by colour alone. ``colour`` is a class of the page."""
@@ -83,7 +87,7 @@ def linear_scale(low: float, high: float, start: float, end: float, *, most: int
     high = high if high > low else low + 1.0
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(step for step in (1, 2, 5, 10) if step * power >= rough) * power
+    step = next(step for step in (1, 2, 2.5, 5, 10) if step * power >= rough * 0.999) * power
     ticks = tuple(index * step for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1))
     return Scale(lambda value: start + (value - low) / (high - low) * (end - start), low, high, ticks)
 
@@ -105,6 +109,16 @@ def log_scale(values: Sequence[float], start: float, end: float) -> Scale:
     low, high = min(values), max(values)
     span = math.log(high / low) or 1.0
     return Scale(lambda value: start + math.log(value / low) / span * (end - start), low, high, tuple(dict.fromkeys(values)))
+
+
+def fit(text: str, room: float, *, size: float = 12) -> str:
+    """Return ``text``, cut in the middle, so that it is about ``room`` pixels wide at most; no font is at hand to measure with."""
+    shown, length = visible(text), len(text)
+    cut = shown
+    while length > 3 and sum(_WIDTHS.get(letter, 1.0 if ord(letter) > 0x2E7F else 0.58) for letter in cut) * size > room:
+        length = min(length, len(cut)) - 1
+        cut = squeeze(shown, length)
+    return cut
 
 
 class Drawing:
@@ -143,15 +157,17 @@ class Drawing:
         else:
             self._made.append(f'<circle class="{style.colour}" cx="{x:.1f}" cy="{y:.1f}" r="{size * 0.92:.1f}"/>')
 
-    def text(self, x: float, y: float, text: str, *, anchor: str = "start", colour: str = "ki", size: float = 11, turn: float = 0) -> None:
+    def text(self, x: float, y: float, text: str, *, anchor: str = "start", colour: str = "ki", size: float = 12, turn: float = 0) -> None:
         """Write words; what comes from data is escaped and made visible."""
         where = f'x="{x:.1f}" y="{y:.1f}"'
         turned = f' transform="rotate({turn:g} {x:.1f} {y:.1f})"' if turn else ""
-        sized = "" if size == 11 else f' font-size="{size:g}"'
+        sized = "" if size == 12 else f' font-size="{size:g}"'
         anchored = "" if anchor == "start" else f' text-anchor="{anchor}"'
         self._made.append(f'<text class="{colour}" {where}{anchored}{sized}{turned}>{escape(visible(text))}</text>')
 
-    def interval(self, start: tuple[float, float], end: tuple[float, float], colour: str, *, cut: tuple[bool, bool] = (False, False)) -> None:
+    def interval(
+        self, start: tuple[float, float], end: tuple[float, float], colour: str, *, cut: tuple[bool, bool] = (False, False)
+    ) -> None:
         """Draw an interval; an arrow where it goes on beyond the picture."""
         self.line(*start, *end, colour, width=1.6)
         flat = start[1] == end[1]
@@ -167,9 +183,9 @@ class Drawing:
             x = scale(tick)
             if top is not None:
                 self.line(x, top, x, y, "kl", width=0.7)
-            self.text(x, y + 14, _tick(tick), anchor="middle", colour="km")
+            self.text(x, y + 15, _tick(tick), anchor="middle", colour="km")
         self.line(scale.place(scale.low), y, scale.place(scale.high), y, "kl")
-        self.text((scale.place(scale.low) + scale.place(scale.high)) / 2, y + 30, title, anchor="middle", colour="km")
+        self.text((scale.place(scale.low) + scale.place(scale.high)) / 2, y + 32, title, anchor="middle", colour="km")
 
     def axis_y(self, scale: Scale, x: float, right: float, *, title: str) -> None:
         """Draw a scale left of the picture."""
@@ -179,11 +195,11 @@ class Drawing:
             self.text(x - 6, y + 4, _tick(tick), anchor="end", colour="km")
         self.line(x, scale.place(scale.low), x, scale.place(scale.high), "kl")
         middle = (scale.place(scale.low) + scale.place(scale.high)) / 2
-        self.text(12, middle, title, anchor="middle", colour="km", turn=-90)
+        self.text(11, middle, title, anchor="middle", colour="km", turn=-90)
 
     def render(self, *, ident: str, title: str, description: str) -> str:
         """Return the chart as an element of a page; ``ident`` must be unique on it."""
-        head = f'<svg viewBox="0 0 {self.width} {self.height}" width="{self.width}" height="{self.height}" font-size="11"'
+        head = f'<svg viewBox="0 0 {self.width} {self.height}" width="{self.width}" height="{self.height}" font-size="12"'
         if not title:
             return f'{head} aria-hidden="true" focusable="false">{"".join(self._made)}</svg>'
         label = f' role="img" aria-labelledby="{ident}-title {ident}-desc">'

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from proxyaudit.reporting import charts
 from proxyaudit.reporting.answers import percent
 from proxyaudit.reporting.blocks import Block, Bullets, Cell, Fold, Heading, Inline, Picture, Pictures, Section, Strong, note, para, table
-from proxyaudit.reporting.context import Context, estimates_blocks, forest_numbers, keys
+from proxyaudit.reporting.context import Context, estimates_blocks, forest_numbers, keys, told_tables
 from proxyaudit.reporting.proxies import PROXY_NOTE, ProxyView
 from proxyaudit.reporting.summary import AttributeView
 from proxyaudit.reporting.text import interval, number
@@ -61,14 +61,8 @@ def proxies(context: Context) -> Section | None:
         pictures = _paths(context, view, f"x{index}")
         if pictures:
             blocks.append(Pictures(pictures))
-        inside: list[Block] = [note(PROXY_NOTE)]
-        for made in view.tables:
-            inside.append(para(f"{made.title}."))
-            if made.rows:
-                rows = [[Cell(row[0]), *(Cell(cell, look="text") for cell in row[1:])] for row in made.rows]
-                inside.append(table(f"{made.title}: proxies of {view.attribute}", made.header, rows))
-            inside += [note(remark) for remark in made.remarks]
-        blocks.append(Fold(f"Technical reading: proxies of {view.attribute} in numbers", tuple(inside)))
+        inside = (note(PROXY_NOTE), *told_tables(view, "proxies"))
+        blocks.append(Fold(f"Technical reading: proxies of {view.attribute} in numbers", inside))
     return Section("proxies", "Proxies and their paths", tuple(blocks))
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting import charts
-from proxyaudit.reporting.blocks import Block, Cell, Key, Table, figure_cell, note, table
+from proxyaudit.reporting.blocks import Block, Cell, Fold, Heading, Key, Section, Strong, Table, figure_cell, note, para, table
 from proxyaudit.reporting.lookup import Lookup, main_context
 from proxyaudit.reporting.proxies import ProxyView, proxy_views
 from proxyaudit.reporting.summary import AttributeView, Row, Summary, summarize
@@ -15,10 +16,53 @@ from proxyaudit.reporting.text import DASH, number
 from proxyaudit.reporting.words import REFERENCE_WORDS, channel_word, state_word
 from proxyaudit.types import Estimate
 
-__all__ = ["Context", "estimates_blocks", "forest_numbers", "keys"]
+__all__ = ["Context", "ToldView", "estimates_blocks", "forest_numbers", "keys", "told_section", "told_tables"]
 
 # A page with longer tables is slow to open; every number is in evidence.json.
 _MOST_ROWS = 60
+
+
+class ToldTable(Protocol):
+    """A table as text."""
+
+    @property
+    def title(self) -> str:
+        """Its title."""
+        ...
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """Names of its columns."""
+        ...
+
+    @property
+    def rows(self) -> tuple[tuple[str, ...], ...]:
+        """Rows of cells."""
+        ...
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Remarks below it."""
+        ...
+
+
+class ToldView(Protocol):
+    """What was found of one attribute: an answer in words, and tables as text."""
+
+    @property
+    def attribute(self) -> str:
+        """The attribute."""
+        ...
+
+    @property
+    def answer(self) -> str:
+        """The answer in a sentence."""
+        ...
+
+    @property
+    def tables(self) -> Sequence[ToldTable]:
+        """The tables."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -65,6 +109,27 @@ def keys(context: Context, names: Iterable[str], words: dict[str, str] | None = 
     return tuple(
         Key(charts.swatch(context.style(name)), name, told.get(name, "reference" if name in REFERENCE_WORDS else "")) for name in names
     )
+
+
+def told_section(ident: str, title: str, text: str, views: Sequence[ToldView]) -> Section | None:
+    """Return a section of answers with their tables one click below; nothing where there are none."""
+    blocks: list[Block] = [para(text)]
+    for view in views:
+        blocks += [Heading(view.attribute), para(Strong(view.answer))]
+        blocks.append(Fold(f"Technical reading: {title[:1].lower()}{title[1:]}, {view.attribute}", told_tables(view, title)))
+    return Section(ident, title, tuple(blocks)) if views else None
+
+
+def told_tables(view: ToldView, what: str) -> tuple[Block, ...]:
+    """Return the tables of a view as blocks."""
+    blocks: list[Block] = []
+    for made in view.tables:
+        blocks.append(para(f"{made.title}."))
+        if made.rows:
+            rows = [[Cell(row[0]), *(Cell(cell, look="text") for cell in row[1:])] for row in made.rows]
+            blocks.append(table(f"{made.title}: {what}, {view.attribute}", made.header, rows))
+        blocks += [note(remark) for remark in made.remarks]
+    return tuple(blocks)
 
 
 def forest_numbers(label: str, what: str, rows: Sequence[charts.ForestRow]) -> Table:

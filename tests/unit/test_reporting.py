@@ -59,13 +59,22 @@ def test_the_page_answers_before_it_explains(pack: EvidencePack) -> None:
     text = _read(render_html(pack))
     order = [
         "Did training on synthetic data remove “sex” or “race” from the model, or only hide it?",
-        "Exposed after training on real, gaussian_copula and tvae data",
+        "No, it is still in the model. Exposed after training on real, gaussian_copula and tvae data",
         "hidden after training on mixed-gaussian_copula-0.5 data",
+        "How sure:",
+        "95 % interval",
+        "What to do next",
+        "16 % readable inside",
+        "The figures that decide, for sex",
         "0.157",
-        "The figures that decide",
-        "Where in the model it sits",
+        "The audit in short",
+        "Why each answer",
+        "Where in the model it can be read",
+        "Surface against depth",
+        "Mixing real and synthetic rows",
+        "Does the model use it",
         "Controls of the instrument",
-        "Not tested What Why",
+        "What Why Non-linear readers",
         "Something of the attribute is certainly inside",
     ]
     places = [text.index(part) for part in order]

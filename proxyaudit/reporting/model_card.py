@@ -81,6 +81,8 @@ def update_card(content: str, pack: EvidencePack, regimes: Sequence[str] = ()) -
             "a model card needs the package huggingface_hub", where="--model-card", mend="pip install 'proxyaudit[model-card]'"
         ) from None
     section = f"{_START}\n{render_model_card(pack, regimes)}{_END}\n"
+    ends = "\r\n" if "\r\n" in content else "\n"
+    content = content.replace("\r\n", "\n")
     start = content or f"# {escape(pack.evidence.run.name)}\n"
     try:
         card = ModelCard(start if start.startswith("---") else f"---\n{{}}\n---\n{start}")
@@ -97,7 +99,7 @@ def update_card(content: str, pack: EvidencePack, regimes: Sequence[str] = ()) -
     data.eval_results = [*theirs, *_results(pack, regimes)]
     data.model_name = data.model_name or visible(pack.evidence.run.name)
     data.tags = list(dict.fromkeys([*(data.tags or []), "proxyaudit"]))
-    return str(card)
+    return str(card).replace("\n", ends)
 
 
 def _shown(summary: Summary, regimes: Sequence[str]) -> list[str]:

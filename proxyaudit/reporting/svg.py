@@ -113,10 +113,12 @@ def log_scale(values: Sequence[float], start: float, end: float) -> Scale:
 
 def fit(text: str, room: float, *, size: float = 12) -> str:
     """Return ``text``, cut in the middle, so that it is about ``room`` pixels wide at most; no font is at hand to measure with."""
-    shown, length = visible(text), len(text)
-    cut = shown
+    shown = visible(text)
+    # No letter is narrower than .4 of the size: what is longer than this cannot fit.
+    length = min(len(shown), int(room / (0.4 * size)) + 1)
+    cut = squeeze(shown, length)
     while length > 3 and sum(_WIDTHS.get(letter, 1.0 if ord(letter) > 0x2E7F else 0.58) for letter in cut) * size > room:
-        length = min(length, len(cut)) - 1
+        length -= 1
         cut = squeeze(shown, length)
     return cut
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
-import matplotlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,15 +47,13 @@ def _read(html: str) -> str:
     return " ".join(page.text.split())
 
 
-def test_same_pack_same_bytes_whatever_matplotlib_is_told(pack: EvidencePack) -> None:
+def test_same_pack_same_bytes(pack: EvidencePack, make_pack: Callable[..., EvidencePack]) -> None:
     first = render_html(pack), render_markdown(pack)
-    with matplotlib.rc_context({"font.size": 30, "axes.grid": True, "svg.fonttype": "path", "axes.facecolor": "red"}):
-        again = render_html(pack), render_markdown(pack)
-    assert again == first
+    assert (render_html(make_pack()), render_markdown(make_pack())) == first
 
 
 def test_the_page_answers_before_it_explains(pack: EvidencePack) -> None:
-    text = _read(render_html(pack))
+    text = _read(re.sub(r"<nav.*?</nav>", "", render_html(pack), flags=re.DOTALL))
     order = [
         "Did training on synthetic data remove “sex” or “race” from the model, or only hide it?",
         "No, it is still in the model. Exposed after training on real, gaussian_copula and tvae data",
@@ -68,7 +65,7 @@ def test_the_page_answers_before_it_explains(pack: EvidencePack) -> None:
         "The figures that decide, for sex",
         "0.157",
         "The audit in short",
-        "Why each answer",
+        "“Present” means: found in every one",
         "Where in the model it can be read",
         "Surface against depth",
         "Mixing real and synthetic rows",
@@ -186,7 +183,7 @@ def test_an_output_leak_that_decides_stands_beside_the_gap(pack: EvidencePack) -
     leak = Estimate(id="E999", channel="expressed", attribute="sex", regime="tvae", context="output leak", state="present", value=0.0777)
     more = replace(pack, evidence=pack.evidence.model_copy(update={"estimates": (*pack.evidence.estimates, leak)}))
     assert "output leak 0.078: ✚ present" in _read(render_html(more))
-    assert "output leak 0.078, ✚ present" in render_markdown(more)
+    assert "output leak 0.078: ✚ present" in render_markdown(more)
     assert "output leak 0.078" not in _read(render_html(pack))
 
 

@@ -11,7 +11,7 @@ from proxyaudit.reporting.blocks import Block, Bullets, Cell, Fold, Heading, Inl
 from proxyaudit.reporting.context import Context, estimates_blocks, forest_numbers, keys, told_tables
 from proxyaudit.reporting.proxies import PROXY_NOTE, ProxyView
 from proxyaudit.reporting.summary import AttributeView
-from proxyaudit.reporting.text import interval, number
+from proxyaudit.reporting.text import interval, number, shorten
 from proxyaudit.reporting.words import EFFORT_NOTE, plain_word, state_word
 from proxyaudit.types import Estimate
 
@@ -34,13 +34,13 @@ def causal(context: Context) -> Section | None:
     ]
     for index, view in enumerate(context.summary.attributes):
         pictures = _effects(context, view, f"u{index}")
-        blocks.append(Heading(view.name))
+        blocks.append(Heading(shorten(view.name, 80)))
         blocks.append(Pictures(pictures) if pictures else para("No effect was measured."))
         blocks += _effect_controls(context, view)
         numbers = [*view.used, *view.beside_effects]
         if numbers:
             inside = estimates_blocks(context, numbers, f"Causal effects for {view.name}", channel=True)
-            blocks.append(Fold(f"Technical reading: all effects for {view.name}", inside))
+            blocks.append(Fold(f"Technical reading: all effects for {shorten(view.name, 80)}", inside))
     return Section("causal", "Does the model use it", tuple(blocks))
 
 
@@ -57,12 +57,12 @@ def proxies(context: Context) -> Section | None:
         )
     ]
     for index, view in enumerate(context.proxies):
-        blocks += [Heading(view.attribute), para(Strong(view.answer))]
+        blocks += [Heading(shorten(view.attribute, 80)), para(Strong(view.answer))]
         pictures = _paths(context, view, f"x{index}")
         if pictures:
             blocks.append(Pictures(pictures))
         inside = (note(PROXY_NOTE), *told_tables(view, "proxies"))
-        blocks.append(Fold(f"Technical reading: proxies of {view.attribute} in numbers", inside))
+        blocks.append(Fold(f"Technical reading: proxies of {shorten(view.attribute, 80)} in numbers", inside))
     return Section("proxies", "Proxies and their paths", tuple(blocks))
 
 
@@ -95,11 +95,12 @@ def relearning(context: Context) -> Section | None:
     for view in context.summary.attributes:
         if view.relearned:
             inside = estimates_blocks(context, view.relearned, f"Relearning for {view.name}")
-            blocks.append(Fold(f"Technical reading: relearning for {view.name}", inside))
+            blocks.append(Fold(f"Technical reading: relearning for {shorten(view.name, 80)}", inside))
         if view.effort:
             inside = (note(EFFORT_NOTE), *estimates_blocks(context, view.effort, f"Effort for {view.name}"))
-            blocks.append(Fold(f"Technical reading: how easily {view.name} is got out", inside))
-    return Section("relearning", "Does it come back with a little training", tuple(blocks)) if blocks else None
+            blocks.append(Fold(f"Technical reading: how easily {shorten(view.name, 80)} is got out", inside))
+    title = "Does it come back with a little training" if pictures or lines else "How easily it is got out"
+    return Section("relearning", title, tuple(blocks)) if blocks else None
 
 
 def _effects(context: Context, view: AttributeView, ident: str) -> tuple[Picture, ...]:

@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from proxyaudit.reporting.blocks import Answer, Answers, Code, Inline
 from proxyaudit.reporting.facts import count_word
 from proxyaudit.reporting.sentences import targets
-from proxyaudit.reporting.summary import AttributeView, Row, Summary
-from proxyaudit.reporting.text import join_words, number, shorten
+from proxyaudit.reporting.summary import MANY, AttributeView, Row, Summary
+from proxyaudit.reporting.text import join_names, join_words, number, shorten, squeeze
 from proxyaudit.types import Estimate, Finding
 
 __all__ = ["answers_of", "figure_sentence", "kept", "percent", "points"]
 
 _ROWS_NEEDED = re.compile(r"about ([0-9][0-9 ,\N{THIN SPACE}\N{NO-BREAK SPACE}]*[0-9])")
+_MOST = 2
 _ORDER = ("removed", "inconclusive", "hidden", "exposed")
 
 
@@ -29,9 +30,9 @@ def answers_of(summary: Summary, *, seeds: int | None, strongest: Mapping[str, S
     """
     items = []
     for view in summary.attributes:
-        levels = [*view.levels[:6], *([f"{len(view.levels) - 6} more"] if len(view.levels) > 6 else [])]
+        levels = [*(shorten(level, 40) for level in view.levels[:6]), *([f"{len(view.levels) - 6} more"] if len(view.levels) > 6 else [])]
         about = view.role + (f": {join_words(levels)}" if levels else "")
-        items.append(Answer(view.name, about, view.lead, view.answer, " ".join(_sure(view, summary))))
+        items.append(Answer(shorten(view.name, 80), about, view.lead, view.answer, " ".join(_sure(view, summary))))
     return Answers(tuple(items), tuple(_steps(summary, seeds, strongest)))
 
 
@@ -64,6 +65,9 @@ def figure_sentence(row: Row, margins: Mapping[str, float], *, bare: bool) -> st
         who = f", {shorten(gap.group, 90)}" if gap.group else ""
         counts = f"; from {number(100 * margins['gap'], 0)} on it counts" if "gap" in margins else ""
         return f"predictions differ by {points(gap.value)} between groups ({_ends(gap)}{counts}){who}"
+    stronger = row.stronger
+    if stronger is not None and stronger.value is not None:
+        return f"{percent(stronger.value)} of all there is to know can be read inside, by a strong reader only ({_ends(stronger)})"
     if leak is not None and leak.value is not None:
         counts = f"; from {percent(margins['leak'])} on it counts" if "leak" in margins else ""
         return f"{percent(leak.value)} of all there is to know can be read inside ({_ends(leak)}{counts})"
@@ -103,14 +107,18 @@ def _sure(view: AttributeView, summary: Summary) -> Iterable[str]:
     if not open_ones:
         yield f"Settled {each}."
     elif settled:
-        yield f"{settled} of {len(findings)} verdicts are settled {each}; {join_words(open_ones)} is not."
+        verb = "is" if len(open_ones) == 1 else "are"
+        yield f"{settled} of {len(findings)} verdicts are settled {each}; {join_names(open_ones)} {verb} not."
     else:
-        yield f"Not settled for {join_words(open_ones)}."
+        yield f"Not settled for {join_names(open_ones)}."
+    if len(summary.attributes) > MANY:
+        return
     asked = {f.regime for f in (findings if summary.bare else targets(findings))}
     worst = max((row for row in view.rows if row.regime in asked and row.finding is not None), key=_weight, default=None)
     sentence = figure_sentence(worst, summary.margins, bare=summary.bare) if worst is not None else ""
     if worst is not None and sentence:
-        yield f"In the activations of {worst.regime} {sentence}." if summary.bare else f"After {worst.regime} data {sentence}."
+        name = squeeze(worst.regime, 40)
+        yield f"In the activations of {name} {sentence}." if summary.bare else f"After {name} data {sentence}."
 
 
 def _weight(row: Row) -> tuple[int, float]:
@@ -130,18 +138,20 @@ def _steps(summary: Summary, seeds: int | None, strongest: Mapping[str, Sequence
             regimes = tuple(f.regime for f in asked if f.verdict == verdict)
             if regimes and (verdict != "removed" or len(regimes) == len(asked)):
                 groups.setdefault(regimes, []).append(view)
-    for regimes, views in grouped["exposed"].items():
+    more = len({view.name for groups in grouped.values() for views in list(groups.values())[_MOST:] for view in views})
+    for regimes, views in list(grouped["exposed"].items())[:_MOST]:
         if summary.bare:
-            yield (f"Do not hand on the activations of {join_words(regimes)} as free of {_names(views, 'or')}.",)
+            yield (f"Do not hand on the activations of {join_names(regimes)} as free of {_names(views, 'or')}.",)
         else:
-            yield (f"Do not release models trained on {join_words(regimes)} data as free of {_names(views, 'or')}: they use it.",)
-    for regimes, views in grouped["hidden"].items():
+            models = f"models trained on {join_names(regimes)} data"
+            yield (f"Do not release {models} as free of {_names(views, 'or')}: it shows in their outputs or acts on them.",)
+    for regimes, views in list(grouped["hidden"].items())[:_MOST]:
         if summary.bare:
             yield (
-                f"Do not hand on the activations of {join_words(regimes)} as free of {_names(views, 'or')}: a stronger reader gets it out.",
+                f"Do not hand on the activations of {join_names(regimes)} as free of {_names(views, 'or')}: a stronger reader gets it out.",
             )
         else:
-            kept_in = f"Models trained on {join_words(regimes)} data still hold {_names(views)}"
+            kept_in = f"Models trained on {join_names(regimes)} data still hold {_names(views)}"
             yield (f"{kept_in}: keep weights and inner representations private, and audit again after fine-tuning.",)
     acting = [view for groups in (grouped["exposed"], grouped["hidden"]) for views in groups.values() for view in views]
     lines = [
@@ -155,13 +165,15 @@ def _steps(summary: Summary, seeds: int | None, strongest: Mapping[str, Sequence
         regime = next(regimes[0] for groups in (grouped["exposed"], grouped["hidden"]) for regimes in groups)
         command = f"proxyaudit mitigate RUN --attribute {shlex.quote(acting[0].name)} --regime {shlex.quote(regime)}"
         yield "Or erase it from the models and see what is left: ", Code(command)
-    for regimes, views in grouped["inconclusive"].items():
+    for regimes, views in list(grouped["inconclusive"].items())[:_MOST]:
         yield (_settle(regimes, views, summary, seeds),)
     for views in grouped["removed"].values():
         yield (
             f"{_names(views)}: keep this report with the {'activations' if summary.bare else 'release'}; audit again when data or "
             "model change.",
         )
+    if more:
+        yield (f"Likewise for {more} more attribute{'s' if more > 1 else ''}: see the matrix.",)
     names = {view.name for view in protected}
     rest = [
         view
@@ -192,6 +204,6 @@ def _settle(regimes: Sequence[str], views: Sequence[AttributeView], summary: Sum
         wanted = f"about {count_word(needed)} held-out rows"
     wanted += f" ({count_word(have)} here)" if have else ""
     if summary.bare:
-        return f"Claim nothing about {_names(views)} in {join_words(regimes)}; to settle it give {wanted}."
+        return f"Claim nothing about {_names(views)} in {join_names(regimes)}; to settle it give {wanted}."
     more = "" if seeds is None else f" and train {max(seeds + 2, 5)} models of each kind ({seeds} here)"
-    return f"Do not claim that {join_words(regimes)} data removed {_names(views, 'or')}; to settle it give {wanted}{more}."
+    return f"Do not claim that {join_names(regimes)} data removed {_names(views, 'or')}; to settle it give {wanted}{more}."

@@ -122,11 +122,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; ``label`` is its name for whoever does not see it, and differs from every other on the page."""
+    """A table; ``label`` is its name for whoever does not see it, and differs from every other on the page.
+
+    ``below`` says in a few words what each column stands for.
+    """
 
     label: str
     header: tuple[str, ...]
     rows: tuple[Row, ...]
+    below: tuple[str, ...] = ()
     kind: ClassVar[str] = "table"
 
 

@@ -12,7 +12,7 @@ from proxyaudit.reporting.blocks import Block, Cell, Fold, Heading, Key, Section
 from proxyaudit.reporting.lookup import Lookup, main_context
 from proxyaudit.reporting.proxies import ProxyView, proxy_views
 from proxyaudit.reporting.summary import AttributeView, Row, Summary, summarize
-from proxyaudit.reporting.text import DASH, number
+from proxyaudit.reporting.text import DASH, number, shorten
 from proxyaudit.reporting.words import REFERENCE_WORDS, channel_word, state_word
 from proxyaudit.types import Estimate
 
@@ -115,8 +115,8 @@ def told_section(ident: str, title: str, text: str, views: Sequence[ToldView]) -
     """Return a section of answers with their tables one click below; nothing where there are none."""
     blocks: list[Block] = [para(text)]
     for view in views:
-        blocks += [Heading(view.attribute), para(Strong(view.answer))]
-        blocks.append(Fold(f"Technical reading: {title[:1].lower()}{title[1:]}, {view.attribute}", told_tables(view, title)))
+        blocks += [Heading(shorten(view.attribute, 80)), para(Strong(view.answer))]
+        blocks.append(Fold(f"Technical reading: {title[:1].lower()}{title[1:]}, {shorten(view.attribute, 80)}", told_tables(view, title)))
     return Section(ident, title, tuple(blocks)) if views else None
 
 

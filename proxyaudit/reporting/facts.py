@@ -11,7 +11,7 @@ from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.text import DASH, join_words
 from proxyaudit.reporting.words import REFERENCE_WORDS
 
-__all__ = ["Made", "command", "count_word", "facts", "failures", "hash_lines", "made", "margin_words"]
+__all__ = ["Made", "command", "count_word", "facts", "failures", "hash_lines", "kinds", "made", "margin_words"]
 
 _HOW = {
     "real": "real rows",
@@ -20,6 +20,7 @@ _HOW = {
     "release": "a release made elsewhere, read from a file",
     "checkpoints": "trained elsewhere; only the weights were loaded",
 }
+_KINDS = {"real": "real rows", "synthetic": "synthetic rows", "release": "a release made elsewhere", "checkpoints": "trained elsewhere"}
 _MARGIN_WORDS = {"leak": "leak", "nonlinear": "non-linear leak", "gap": "output gap", "effect": "effect", "relearned": "relearned leak"}
 _SPLIT = (
     "The audit rows are the same for every kind of training, and no synthesizer of this run saw them. They fall into three parts that "
@@ -51,6 +52,17 @@ def made(pack: EvidencePack) -> list[Made]:
         if str(name) not in named:
             lines.append(Made(str(name), f"reference: {REFERENCE_WORDS.get(str(name), '')}", DASH, "does not apply"))
     return lines
+
+
+def kinds(pack: EvidencePack) -> dict[str, str]:
+    """Return in a few words what each regime was trained on."""
+    told: dict[str, str] = {}
+    for entry in _list(pack.plan, "regimes"):
+        if isinstance(entry, dict):
+            kind, ratio = str(entry.get("kind", "")), entry.get("ratio")
+            mixed = f"{ratio:.0%} synthetic rows".replace("%", " %") if kind == "mixed" and isinstance(ratio, int | float) else ""
+            told[str(entry.get("name", ""))] = mixed or _KINDS.get(kind, "")
+    return told
 
 
 def facts(pack: EvidencePack) -> list[tuple[str, str]]:

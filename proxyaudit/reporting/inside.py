@@ -9,7 +9,7 @@ from proxyaudit.reporting import charts
 from proxyaudit.reporting.blocks import Block, Cell, Fold, Picture, Pictures, Section, Table, para, table
 from proxyaudit.reporting.context import Context, estimates_blocks, keys
 from proxyaudit.reporting.summary import AttributeView, Row
-from proxyaudit.reporting.text import DASH, interval, number
+from proxyaudit.reporting.text import DASH, interval, number, shorten
 from proxyaudit.types import Estimate
 
 __all__ = ["depth", "mixing", "profile"]
@@ -23,20 +23,25 @@ def profile(context: Context) -> Section | None:
             continue
         title = f"Leak inside along the model for {view.name}"
         svg = charts.profile_chart(view.profile, context.summary.regimes, ident=f"p{index}", title=title)
-        caption = "From the inputs (left) to the last place before the output (right)."
+        bare = context.summary.bare
+        caption = "In the order given." if bare else "From the inputs (left) to the last place before the output (right)."
         legend = keys(context, (series.name for series in view.profile.series))
         pictures.append(Picture(svg, view.name, caption, legend, _profile_table(view, context.what)))
+    title = "Where it can be read" if context.summary.bare else "Where in the model it can be read"
     if not pictures:
-        return Section("profile", "Where in the model it can be read", (para("No layer profile was measured."),))
+        return Section("profile", title, (para("No layer profile was measured."),))
     place = "each place given" if context.summary.bare else "each place of the model that was read"
-    explained = (
-        f"How much of the attribute a simple reader gets at {place}, as a share of all there is to know. Dashed line: the margin. "
-        "Light grey: what the model passes on of invented attributes (placebos, 95th percentile); dark grey: what chance alone "
-        "reaches (shuffled labels). Short bars in the colour of the margin: the smallest leak that would surely have been found "
-        "there."
-    )
-    relay = "" if context.summary.bare else " An untrained network passes on most of its inputs too."
-    return Section("profile", "Where in the model it can be read", (para(explained + relay), Pictures(tuple(pictures))))
+    said = [f"How much of the attribute a simple reader gets at {place}, as a share of all there is to know. Dashed line: the margin."]
+    profiles = [view.profile for view in context.summary.attributes]
+    if any(one.band for one in profiles):
+        said.append("Light grey: what the model passes on of invented attributes (placebos, 95th percentile).")
+    if any(one.floor for one in profiles):
+        said.append("Dark grey: what chance alone reaches (shuffled labels, 95th percentile).")
+    if any(one.detection for one in profiles):
+        said.append("Short bars in the colour of the margin: the smallest leak that would surely have been found there.")
+    if not context.summary.bare:
+        said.append("An untrained network passes on most of its inputs too.")
+    return Section("profile", title, (para(" ".join(said)), Pictures(tuple(pictures))))
 
 
 def depth(context: Context) -> Section | None:
@@ -58,7 +63,7 @@ def depth(context: Context) -> Section | None:
             pictures.append(Picture(svg, view.name, caption, keys(context, names, words), beside))
         if view.expressed:
             inside = estimates_blocks(context, view.expressed, f"Outputs for {view.name}")
-            folds.append(Fold(f"Technical reading: what shows in the outputs for {view.name}", inside))
+            folds.append(Fold(f"Technical reading: what shows in the outputs for {shorten(view.name, 80)}", inside))
     explained = (
         "A point is a kind of training data. High: it shows in the predictions. Right: it can be read inside the model. In the "
         "shaded corner, below and right of the dashed margins, a test of the predictions alone sees nothing although it is there: "

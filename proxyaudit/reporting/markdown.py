@@ -119,7 +119,10 @@ def _inline(parts: Sequence[Inline]) -> str:
 
 def _table(block: Table, verdicts: dict[str, VerdictWord]) -> str:
     """Return a pipe table with every cell escaped."""
-    lines = [_line(block.header), "|" + "---|" * len(block.header)]
+    header = [
+        f"{name} ({below})" if below else name for name, below in zip(block.header, block.below or [""] * len(block.header), strict=True)
+    ]
+    lines = [_line(header), "|" + "---|" * len(block.header)]
     lines += [_line([_cell(cell, verdicts) for cell in row.cells]) for row in block.rows]
     return "\n".join(lines)
 

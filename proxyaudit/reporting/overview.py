@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from proxyaudit.reporting import charts
 from proxyaudit.reporting.answers import answers_of, kept, percent, points
 from proxyaudit.reporting.blocks import (
@@ -24,9 +26,9 @@ from proxyaudit.reporting.blocks import (
     verdict_cell,
 )
 from proxyaudit.reporting.context import Context, forest_numbers
-from proxyaudit.reporting.facts import margin_words
-from proxyaudit.reporting.summary import AttributeView, Row
-from proxyaudit.reporting.text import number, shorten
+from proxyaudit.reporting.facts import kinds, margin_words
+from proxyaudit.reporting.summary import MANY, AttributeView, Row
+from proxyaudit.reporting.text import number, shorten, squeeze
 from proxyaudit.reporting.words import CHANGES, CHANNEL_WORDS, CHANNELS_OF_ACTIVATIONS, REFERENCE_WORDS, STATES, channel_word, plain_word
 from proxyaudit.types import Finding
 
@@ -39,12 +41,14 @@ def first_screen(context: Context) -> tuple[Block, ...]:
     if not summary.attributes:
         return (para("No attribute was audited."),)
     strongest = {view.attribute: view.strongest for view in context.proxies}
-    blocks: list[Block] = [answers_of(summary, seeds=context.seeds, strongest=strongest), _matrix(context)]
+    answers, matrix = answers_of(summary, seeds=context.seeds, strongest=strongest), _matrix(context)
+    # Many answers would push the matrix far down.
+    blocks: list[Block] = [matrix, answers] if len(summary.attributes) > MANY else [answers, matrix]
     told: list[Inline] = []
     for word in summary.verdicts.values():
         told += [Strong(f"{word.symbol} {word.word}"), f": {word.meaning}. "]
     below = (
-        "Below each verdict the share of all there is to know of the attribute that can be read. "
+        "Below each verdict the share of all there is to know of the attribute that can be read, or how much of real's share is kept. "
         if summary.bare
         else "Below each verdict: how much of what real training leaves inside and shows outside is kept (100 %: as much as with "
         "real data), with 95 % intervals. "
@@ -73,7 +77,7 @@ def figures(context: Context) -> Section:
     )
     blocks: list[Block] = [note(explained + (f" Margins, the smallest amounts that count: {margins}." if margins else ""))]
     for index, view in enumerate(summary.attributes):
-        blocks.append(Heading(view.name))
+        blocks.append(Heading(shorten(view.name, 80)))
         blocks.append(Bullets(tuple(_reason(row.regime, row.finding) for row in view.rows if row.finding is not None)))
         pictures = _pictures(context, view, f"f{index}") if index else None
         if pictures:
@@ -83,7 +87,7 @@ def figures(context: Context) -> Section:
         references = [(Strong(key), f" (reference): {words}.") for key, words in REFERENCE_WORDS.items() if key in named]
         if references:
             inside.append(Bullets(tuple(references)))
-        blocks.append(Fold(f"Technical reading: figures and checks for {view.name}", tuple(inside)))
+        blocks.append(Fold(f"Technical reading: figures and checks for {shorten(view.name, 80)}", tuple(inside)))
     return Section("why", "Why each answer", tuple(blocks))
 
 
@@ -91,22 +95,28 @@ def _matrix(context: Context) -> Table:
     rows = []
     for view in context.summary.attributes:
         found = {row.regime: row for row in view.rows}
-        name = Cell(view.name, lines=("proxy",) if view.role == "proxy" else ())
+        name = Cell(shorten(view.name, 80), lines=("proxy",) if view.role == "proxy" else ())
         rows.append([name, *(_matrix_cell(context, found.get(regime)) for regime in context.summary.regimes)])
-    return table("Verdict for each attribute and kind of training data", ("Attribute", *context.summary.regimes), rows)
+    regimes = context.summary.regimes
+    made = table("Verdict for each attribute and kind of training data", ("Attribute", *(squeeze(name, 60) for name in regimes)), rows)
+    told = kinds(context.pack)
+    return replace(made, below=("", *(told.get(name, "") for name in regimes)))
 
 
 def _matrix_cell(context: Context, row: Row | None) -> Cell:
     if row is None:
         return verdict_cell(None)
-    if row.kept_inside is not None or row.kept_outside is not None:
-        lines = [f"inside {kept(row.kept_inside)}"] if row.kept_inside is not None else []
-        lines += [f"outputs {kept(row.kept_outside)}"] if row.kept_outside is not None else []
-        return verdict_cell(row.finding, lines)
-    lines = [f"{percent(row.leak.value)} readable inside"] if row.leak is not None and row.leak.value is not None else []
+    compared = row.kept_inside is not None or row.kept_outside is not None
+    lines: list[str] = []
+    if row.kept_inside is not None:
+        lines.append(f"inside {kept(row.kept_inside)}")
+    elif not compared and row.leak is not None and row.leak.value is not None:
+        lines.append(f"{percent(row.leak.value)} readable inside")
     if row.stronger is not None and row.stronger.value is not None:
         lines.append(f"{channel_word(row.stronger.channel)} {percent(row.stronger.value)}")
-    if not context.summary.bare and row.gap is not None and row.gap.value is not None:
+    if row.kept_outside is not None:
+        lines.append(f"outputs {kept(row.kept_outside)}")
+    elif not compared and not context.summary.bare and row.gap is not None and row.gap.value is not None:
         lines.append(f"outputs differ by {points(row.gap.value)}")
     return verdict_cell(row.finding, lines)
 
@@ -142,7 +152,7 @@ _AXES = {
 
 def _reason(regime: str, finding: Finding | None) -> tuple[Inline, ...]:
     assert finding is not None
-    return (Strong(regime), f": {finding.sentence}")
+    return (Strong(squeeze(regime, 60)), f": {finding.sentence}")
 
 
 def _table(context: Context, view: AttributeView) -> Table:

@@ -140,7 +140,7 @@ def _tested(context: Context) -> str:
         what += f"set{'s' if len(summary.regimes) != 1 else ''} of activations"
     else:
         what += f"kind{'s' if len(summary.regimes) != 1 else ''} of training" + (f", {context.seeds} models each" if context.seeds else "")
-    held = f", on {count_word(audit)} held-out real rows" if isinstance(audit, int) else ""
+    held = f", on {count_word(audit)} {'rows' if summary.bare else 'held-out real rows'}" if isinstance(audit, int) else ""
     asked = [
         CHANNEL_WORDS[key][1].rstrip("?").lower()
         for key in CHANNEL_WORDS
@@ -170,16 +170,18 @@ def _changed(context: Context) -> str:
         lines += [f"{regime}: {'; '.join(told)}."] if told else []
     compared = any(regime != REAL for regime in context.summary.regimes) and REAL in context.summary.regimes
     if lines:
-        return " ".join(lines) + " What is not listed cannot be told from real training."
+        return " ".join(lines) + " What is not listed cannot be told from real."
     return "No change could be told." if compared else ""
 
 
 def _risk(context: Context) -> str:
     findings = context.pack.evidence.findings
     parts = []
-    if any(f.verdict == "exposed" for f in findings):
+    if context.summary.bare and any(f.verdict in ("exposed", "hidden") or f.at_least for f in findings):
+        parts.append("whoever gets the activations can read it out where it is exposed, and with a strong reader where it is hidden")
+    elif any(f.verdict == "exposed" for f in findings):
         parts.append("whoever sees the outputs of an exposed model sees the attribute at work")
-    if any("linear" in f.encoding or f.verdict == "hidden" or f.at_least == "hidden" for f in findings):
+    if not context.summary.bare and any("linear" in f.encoding or f.verdict == "hidden" or f.at_least == "hidden" for f in findings):
         parts.append(
             "whoever holds the weights or the inner representations can read it out, and further training may bring it to the surface"
         )

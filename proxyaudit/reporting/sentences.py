@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from proxyaudit.reporting.text import join_words, shorten
+from proxyaudit.reporting.text import join_names, join_words, shorten
 from proxyaudit.reporting.words import VERDICTS, VerdictWord
 from proxyaudit.types import Finding
 
@@ -46,32 +46,36 @@ def lead(findings: Sequence[Finding], *, bare: bool = False) -> str:
     return "Not found in some; the rest cannot be told." if bare else "Removed by some of the data; the rest cannot be told."
 
 
-def answer(findings: Iterable[Finding], words: Mapping[str, VerdictWord] = VERDICTS) -> str:
-    """Return one sentence for an attribute over all regimes: worst first, nothing left out."""
+def answer(findings: Iterable[Finding], words: Mapping[str, VerdictWord] = VERDICTS, *, brief: bool = False) -> str:
+    """Return one sentence for an attribute over all regimes: worst first, nothing left out; ``brief`` without what the words mean."""
     parts: list[str] = []
     findings = list(findings)
     for verdict in VERDICTS:
         for at_least in ("hidden", None):
             regimes = [f.regime for f in findings if f.verdict == verdict and f.at_least == at_least]
             if regimes:
-                parts.append(
-                    _clause(words[verdict], verdict, at_least, regimes, alone=len(regimes) == len(findings), bare=words is not VERDICTS)
-                )
+                alone = len(regimes) == len(findings)
+                clause, meaning = _clause(words[verdict], verdict, at_least, regimes, alone=alone, bare=words is not VERDICTS)
+                parts.append(clause if brief else f"{clause} ({meaning})")
     text = "; ".join(parts)
     inside = [f for f in findings if f.encoding == "linear"]
     relayed = ""
-    if inside and all(f.origin.encoding == "relayed" for f in inside):
+    if not brief and inside and all(f.origin.encoding == "relayed" for f in inside):
         relayed = " What is inside is no more than such a network passes on of its inputs by itself."
+    shown = [f for f in findings if f.verdict == "exposed"]
+    if not brief and words is VERDICTS and shown and all(f.basis == "explained_by_label" for f in shown):
+        relayed += " What shows is explained by the true label: among people with the same label it was not found."
     return f"{text[0].upper()}{text[1:]}.{relayed}" if text else "No verdict was reached."
 
 
-def _clause(word: VerdictWord, verdict: str, at_least: str | None, regimes: list[str], *, alone: bool, bare: bool) -> str:
+def _clause(word: VerdictWord, verdict: str, at_least: str | None, regimes: list[str], *, alone: bool, bare: bool) -> tuple[str, str]:
+    """Return what is said of some regimes, and what it means."""
     if bare:
-        where = "in all activations given" if alone and len(regimes) > 1 else f"in the activations of {join_words(regimes)}"
+        where = "in all activations given" if alone and len(regimes) > 1 else f"in the activations of {join_names(regimes)}"
     else:
-        where = "after every kind of training tried here" if alone and len(regimes) > 1 else f"after training on {join_words(regimes)} data"
+        where = "after every kind of training tried here" if alone and len(regimes) > 1 else f"after training on {join_names(regimes)} data"
     if verdict == "inconclusive" and at_least:
-        return f"at least hidden {where} (something of it is inside; whether it also shows or acts is not settled)"
+        return f"at least hidden {where}", "something of it is inside; whether it also shows or acts is not settled"
     if verdict == "inconclusive":
-        return f"inconclusive {where} (these data cannot tell)"
-    return f"{word.word.lower()} {where} ({word.short})"
+        return f"inconclusive {where}", "these data cannot tell"
+    return f"{word.word.lower()} {where}", word.short

@@ -13,8 +13,9 @@ from proxyaudit.reporting.sentences import answer, lead, question
 from proxyaudit.reporting.words import VERDICTS, VERDICTS_OF_ACTIVATIONS, VerdictWord
 from proxyaudit.types import CHANNELS, REFERENCES, Control, Estimate, Finding
 
-__all__ = ["AttributeView", "Profile", "Row", "Series", "Summary", "summarize"]
+__all__ = ["MANY", "AttributeView", "Profile", "Row", "Series", "Summary", "summarize"]
 
+MANY = 4
 _SHOWN_REFERENCES = ("untrained", "reweighed", "placebo", "inputs")
 
 
@@ -115,7 +116,9 @@ def summarize(pack: EvidencePack) -> Summary:
     bare = any(entry.get("kind") == "activations" for entry in _entries(pack.plan, "regimes"))
     words = VERDICTS_OF_ACTIVATIONS if bare else VERDICTS
     lookup = Lookup(evidence)
-    views = tuple(_attribute(name, roles[name], described.get(name, {}), pack, lookup, regimes, words) for name in names)
+    # With many attributes the reader needs them side by side, and the matrix explains the words.
+    brief = len(names) > MANY
+    views = tuple(_attribute(name, roles[name], described.get(name, {}), pack, lookup, regimes, words, brief=brief) for name in names)
     margins = pack.plan.get("margins")
     margins = margins if isinstance(margins, dict) else {}
     return Summary(
@@ -140,6 +143,8 @@ def _attribute(
     lookup: Lookup,
     regimes: tuple[str, ...],
     words: Mapping[str, VerdictWord],
+    *,
+    brief: bool,
 ) -> AttributeView:
     mine = tuple(lookup.of(name))
     findings = {f.regime: f for f in pack.evidence.findings if f.attribute == name}
@@ -182,7 +187,7 @@ def _attribute(
         kind=str(described.get("kind", "")),
         levels=tuple(str(level) for level in levels) if isinstance(levels, list | tuple) else (),
         lead=lead([findings[regime] for regime in regimes if regime in findings], bare=words is not VERDICTS),
-        answer=answer((findings[regime] for regime in regimes if regime in findings), words),
+        answer=answer((findings[regime] for regime in regimes if regime in findings), words, brief=brief),
         rows=tuple(row(regime) for regime in regimes if regime in findings or regime in seen),
         references=tuple(reference(regime) for regime in _SHOWN_REFERENCES if regime in seen),
         profile=_profile(mine, pack.plan, regimes),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from proxyaudit.types import Estimate
 
-__all__ = ["DASH", "MINUS", "interval", "join_words", "number", "shorten", "squeeze", "visible"]
+__all__ = ["DASH", "MINUS", "interval", "join_names", "join_words", "number", "shorten", "squeeze", "visible"]
 
 # Control characters, marks that turn the reading direction, surrogates and non-characters. Shown as
 # code points: they break XML, or make a name read as another one.
@@ -83,3 +83,8 @@ def join_words(words: Sequence[str], last: str = "and") -> str:
     if len(words) < 2:
         return "".join(words)
     return f"{', '.join(words[:-1])} {last} {words[-1]}"
+
+
+def join_names(names: Sequence[str], last: str = "and") -> str:
+    """Join names from data as in a sentence; very long ones are cut in the middle, tables show them whole."""
+    return join_words([squeeze(name, 40) for name in names], last)

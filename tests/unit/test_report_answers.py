@@ -13,7 +13,7 @@ from large_pack import VERDICTS, large_pack
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.answers import answers_of, kept
 from proxyaudit.reporting.blocks import Answers, Code
-from proxyaudit.reporting.sentences import lead
+from proxyaudit.reporting.sentences import answer, lead
 from proxyaudit.reporting.summary import summarize
 from proxyaudit.types import Change, Estimate, Finding, Origin
 
@@ -55,6 +55,12 @@ def test_removed_is_said_only_where_every_synthetic_verdict_is_removed() -> None
     for verdicts in itertools.product(VERDICTS, repeat=3):
         text = lead([_finding("real", "exposed"), *(_finding(f"g{i}", v) for i, v in enumerate(verdicts))])
         assert (text == "Yes, removed.") == (set(verdicts) == {"removed"})
+
+
+def test_what_the_label_explains_is_said_only_where_it_explains_everything() -> None:
+    shown = [_finding("a", "exposed").model_copy(update={"basis": "explained_by_label"}), _finding("b", "inconclusive")]
+    assert "explained by the true label" in answer(shown)
+    assert "explained by the true label" not in answer([*shown, _finding("c", "exposed")])
 
 
 def test_at_least_hidden_is_still_there_and_real_alone_is_no_answer_about_synthetic_data() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -228,3 +229,22 @@ def test_numbers_never_show_a_negative_zero(value: float) -> None:
     text = number(value).replace("\N{MINUS SIGN}", "-")
     assert abs(float(text) - value) <= 0.0005001
     assert not re.fullmatch(r"-0\.0*", text)
+
+
+def test_markdown_and_page_have_the_same_sections_in_the_same_order(pack: EvidencePack) -> None:
+    titles = re.findall(r'<h2 id="[\w-]+-title">([^<]+)</h2>', render_html(pack))
+    assert len(titles) > 8
+    assert re.findall(r"^## (.+)$", render_markdown(pack), flags=re.MULTILINE) == titles
+
+
+def test_headings_go_down_by_one_and_tables_name_their_columns_and_rows(pack: EvidencePack) -> None:
+    html = render_html(pack)
+    levels = [int(level) for level in re.findall(r"<h(\d)", html)]
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    for body in re.findall(r"<table>.*?</table>", html, flags=re.DOTALL):
+        rows = re.findall(r"<tr.*?</tr>", body, flags=re.DOTALL)
+        assert '<th scope="col">' in rows[0]
+        assert all(row.count('<th scope="row">') == 1 for row in rows[1:])
+    assert html.index('class="skip" href="#answer"') < html.index("<header>")
+    assert html.count("<main>") == html.count("</main>") == 1

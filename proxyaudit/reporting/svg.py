@@ -219,4 +219,5 @@ def swatch(style: Style) -> str:
 
 
 def _tick(value: float) -> str:
-    return number(value, 2).rstrip("0").rstrip(".") if abs(value) >= 0.005 else "0"
+    # Counts keep their zeros; shares lose those that say nothing.
+    return f"{value:g}" if abs(value) >= 100 else number(value, 4).rstrip("0").rstrip(".")

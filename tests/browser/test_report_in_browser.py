@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from urllib.parse import unquote
 import pytest
 from large_pack import large_pack
 
-from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.html import render_html
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
@@ -149,8 +147,3 @@ def test_the_printed_page_has_readable_pages(pages: dict[str, str], tmp_path: Pa
     data = pdf.read_bytes()
     count = len(re.findall(rb"/Type\s*/Page[^s]", data))
     assert 4 <= count <= 30, count
-
-
-def test_the_hand_made_pack_is_sound_too(make_pack: Callable[..., EvidencePack], tmp_path: Path) -> None:
-    found = _probe(render_html(make_pack()), 380, tmp_path)
-    assert found["overflow"] <= 0, found["widest"]

@@ -141,9 +141,12 @@ def scatter_chart(
     drawing.line(x, 14, x, bottom, "kg", width=1.2, dashes=_MARGIN_DASHES)
     drawing.line(left, y, WIDTH - 12, y, "kg", width=1.2, dashes=_MARGIN_DASHES)
     drawing.text(WIDTH - 16, 27, "exposed: it shows", anchor="end", colour="km", size=13)
-    drawing.text(x + 6, y + 16, "hidden: inside, does not show", colour="km", size=13)
+    # The words stand where the points are farthest away.
+    taken = [up(float(outside.value or 0.0)) for _, _, outside in points]
+    line = max((y + 16, (y + bottom) / 2 + 4, bottom - 8), key=lambda at: min(abs(at - 4 - spot) for spot in taken))
+    drawing.text(x + 6, line, "hidden: inside, does not show", colour="km", size=13)
     if x - left > 50:
-        drawing.text(left + 4, y + 16, "neither", colour="km", size=13)
+        drawing.text(left + 4, line, "neither", colour="km", size=13)
     for name, inside, outside in points:
         _cross(drawing, inside, outside, style_of(name, regimes), across, up)
     described = (f"{name}: leak {number(inside.value)}, gap {number(outside.value)}" for name, inside, outside in points)

@@ -18,6 +18,8 @@ import typer
 from proxyaudit import console
 from proxyaudit.errors import InputError, ProxyauditError
 from proxyaudit.mitigate_command import EXAMPLE, mitigate
+from proxyaudit.report_command import EXAMPLE as REPORT_EXAMPLE
+from proxyaudit.report_command import report
 
 __all__ = ["app", "main"]
 
@@ -229,27 +231,7 @@ def probe(
     console.write_line(f"Report: {report}")
 
 
-@app.command(epilog="Example:  proxyaudit report reports/my-audit")
-def report(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a folder with one complete run below it.")],
-    json: Json = False,
-) -> None:
-    """Render a run's report again from its evidence alone."""
-    from proxyaudit.evidence.pack import REPORT_FILES, find_run, read_pack, replace_reports
-    from proxyaudit.reporting.html import render_html
-    from proxyaudit.reporting.markdown import render_markdown
-
-    run_folder = find_run(folder)
-    pack = read_pack(run_folder, skip=REPORT_FILES)
-    changed = replace_reports(run_folder, {"report.html": render_html(pack), "report.md": render_markdown(pack)})
-    path = run_folder / "report.html"
-    if json:
-        console.emit_json({"folder": str(run_folder), "report": str(path), "changed": changed})
-        return
-    console.write_line(str(path))
-    console.warn("proxyaudit: the report was rendered again" if changed else "proxyaudit: the report was up to date")
-
-
+app.command(epilog=REPORT_EXAMPLE)(report)
 app.command(epilog=EXAMPLE)(mitigate)
 
 

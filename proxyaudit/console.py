@@ -77,7 +77,7 @@ def show_findings(summary: Summary) -> None:
     beside = () if summary.bare else ("Output gap", "Output leak", "Interchange effect")
     show_table((*header, *beside), rows, title=summary.question)
     for view in summary.attributes:
-        write_line(f"{view.name}: {view.answer}")
+        write_line(f"{view.name}: {view.lead} {view.answer}")
 
 
 def show_selftest(result: SelfTest) -> None:

@@ -1,110 +1,119 @@
-"""Charts as inline SVG: drawn offline by matplotlib, made safe to stand several on one page.
-
-Same numbers, same bytes: fixed salt, no date, default settings whatever the user's matplotlibrc says.
-Colours are CSS variables of the page, so that one drawing serves light, dark and print.
-"""
+"""The pictures of a report. Each is named and described in words; colours are variables of the page, never the only difference."""
 
 from __future__ import annotations
 
-import io
-import re
-import warnings
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
-
+from proxyaudit.reporting.blocks import Key
 from proxyaudit.reporting.summary import AttributeView, Profile
-from proxyaudit.reporting.text import number, shorten, visible
+from proxyaudit.reporting.svg import Drawing, Scale, Style, fit, linear_scale, log_scale, root_scale, swatch
+from proxyaudit.reporting.text import interval, number
 from proxyaudit.types import Estimate
 
-__all__ = ["Style", "profile_chart", "scatter_chart", "style_of", "swatch"]
+__all__ = [
+    "WIDTH",
+    "Curve",
+    "ForestRow",
+    "Style",
+    "curve_chart",
+    "forest_chart",
+    "key",
+    "label",
+    "profile_chart",
+    "scatter_chart",
+    "style_of",
+    "swatch",
+]
 
-# Stand-ins that matplotlib can draw with; they become variables of the page.
-_VARIABLES = {
-    "#010101": "var(--ink)",
-    "#020202": "var(--muted)",
-    "#030303": "var(--line)",
-    "#040404": "var(--margin)",
-    "#050505": "var(--page)",
-    **{f"#0101{index + 16:02x}": f"var(--s{index})" for index in range(8)},
-}
-_INK, _MUTED, _LINE, _MARGIN, _PAGE = list(_VARIABLES)[:5]
-_SERIES = list(_VARIABLES)[5:]
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h", "*")
+WIDTH = 380
+_MARKERS = ("circle", "square", "up", "diamond", "down", "plus", "star4", "pentagon", "left", "right", "hexagon", "star")
 _DASHES: tuple[tuple[float, ...], ...] = ((), (6, 2), (2, 1.5), (6, 2, 1.5, 2), (9, 3), (4, 1.5, 1.5, 1.5, 1.5, 1.5))
-_REFERENCE_LOOK = {"untrained": ("x", (1.5, 2.5)), "reweighed": ("+", (7, 2, 2, 2)), "inputs": ("d", (1.0, 3.0))}
-_WIDTH, _HEIGHT = 420, 290
-_SVG = "{http://www.w3.org/2000/svg}"
-_XLINK = "{http://www.w3.org/1999/xlink}"
+_REFERENCE_LOOK: dict[str, tuple[str, tuple[float, ...]]] = {
+    "untrained": ("cross", (1.5, 2.5)),
+    "reweighed": ("upright", (7, 2, 2, 2)),
+    "inputs": ("bar", (1.0, 3.0)),
+    "placebo": ("bar", (1.0, 2.0)),
+}
+_MARGIN_DASHES = (4, 3)
+_COLOURS = 8
 
 
 @dataclass(frozen=True)
-class Style:
-    """How a series is drawn: never by colour alone."""
+class ForestRow:
+    """A line of a forest plot: a name, a number with its interval, how far chance alone goes, and a part of the number."""
 
-    colour: str
-    marker: str
-    dashes: tuple[float, ...]
+    label: str
+    estimate: Estimate | None
+    style: Style
+    null_high: float | None = None
+    part: Estimate | None = None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line through numbers."""
+
+    name: str
+    points: tuple[tuple[float, Estimate], ...]
+    style: Style
 
 
 def style_of(name: str, regimes: Sequence[str]) -> Style:
     """Return the look of a regime or reference, the same in every chart of a report."""
     if name not in regimes:
-        marker, dashes = _REFERENCE_LOOK.get(name, ("1", (1.0, 2.0)))
-        return Style(_MUTED, marker, dashes)
+        marker, dashes = _REFERENCE_LOOK.get(name, ("cross", (1.0, 2.0)))
+        return Style("km", marker, dashes)
     index = list(regimes).index(name)
-    return Style(_SERIES[index % len(_SERIES)], _MARKERS[index % len(_MARKERS)], _DASHES[index % len(_DASHES)])
+    return Style(f"k{index % _COLOURS}", _MARKERS[index % len(_MARKERS)], _DASHES[index % len(_DASHES)])
+
+
+def key(name: str, style: Style) -> Key:
+    """Return an entry of a legend."""
+    return Key(swatch(style), name)
+
+
+def label(name: str) -> str:
+    """Return a name short enough for a chart."""
+    return fit(name, 140)
 
 
 def profile_chart(profile: Profile, regimes: Sequence[str], *, ident: str, title: str) -> str:
-    """Draw the linear leak along the model's sites; ``ident`` must be unique on the page."""
-    positions = {site: index for index, site in enumerate(profile.sites)}
-
-    def draw(axes: Axes) -> None:
-        count = len(profile.series)
-        for index, series in enumerate(profile.series):
-            style = style_of(series.name, regimes)
-            # Series stand a little apart so that their intervals do not cover each other.
-            shift = (index - (count - 1) / 2) * min(0.5 / max(count, 1), 0.08)
-            xs = [positions[site] + shift for site, _ in series.points]
-            _line(axes, xs, [estimate for _, estimate in series.points], style)
-        if profile.band:
-            sites = [site for site in profile.sites if site in profile.band]
-            xs = [positions[site] for site in sites]
-            axes.fill_between(
-                [xs[0] - 0.3, *xs, xs[-1] + 0.3],
-                [profile.band[site] for site in (sites[0], *sites, sites[-1])],
-                color=_MUTED,
-                alpha=0.16,
-                linewidth=0,
-                zorder=0.5,
-            )
-        if profile.margin is not None:
-            axes.axhline(profile.margin, color=_MARGIN, linewidth=1.2, dashes=(4, 3), zorder=1)
-        axes.set_xlim(-0.5, max(len(profile.sites) - 0.5, 0.5))
-        names = [shorten(visible(site), 16) for site in profile.sites]
-        slanted = len(names) > 4 or any(len(name) > 9 for name in names)
-        axes.set_xticks(
-            range(len(names)), names, rotation=35 if slanted else 0, ha="right" if slanted else "center", rotation_mode="anchor"
-        )
-        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-        axes.set_ylabel("Leak inside")
-
-    description = "; ".join(f"{s.name}: " + ", ".join(f"{site} {number(e.value)}" for site, e in s.points) for s in profile.series)
-    return _svg(draw, ident=ident, title=title, description=description)
+    """Draw the linear leak along the model's sites, with floor, placebo band, margin and detection limits."""
+    slanted = len(profile.sites) > 4 or any(len(site) > 10 for site in profile.sites)
+    height = 300 if slanted else 260
+    bottom = height - (78 if slanted else 40)
+    drawing = Drawing(WIDTH, height)
+    tops = [e.high if e.high is not None else e.value or 0.0 for series in profile.series for _, e in series.points]
+    scale = linear_scale(0.0, 1.03 * min(max([*tops, *profile.band.values(), 3 * (profile.margin or 0.02)]), 1.0), bottom, 14)
+    drawing.axis_y(scale, 52, WIDTH - 8, title="Leak inside (0 nothing, 1 all)")
+    places = {site: 52 + (WIDTH - 60) * (index + 0.5) / len(profile.sites) for index, site in enumerate(profile.sites)}
+    half = (WIDTH - 60) / len(profile.sites) / 2
+    _band(drawing, profile, places, half, scale)
+    if profile.margin is not None and scale.holds(profile.margin):
+        drawing.line(52, scale(profile.margin), WIDTH - 8, scale(profile.margin), "kg", width=1.2, dashes=_MARGIN_DASHES)
+    for site, limit in profile.detection.items():
+        drawing.line(places[site] - half * 0.7, scale(limit), places[site] + half * 0.7, scale(limit), "kg", width=2)
+    for index, series in enumerate(profile.series):
+        style = style_of(series.name, regimes)
+        # Series stand a little apart so that their intervals do not cover each other.
+        shift = (index - (len(profile.series) - 1) / 2) * min(half * 1.4 / max(len(profile.series), 1), 9)
+        spots = [(places[site] + shift, e) for site, e in series.points]
+        _drawn_curve(drawing, [(x, scale(float(e.value or 0.0))) for x, e in spots], [e for _, e in spots], style, scale)
+    for site, x in places.items():
+        name = fit(site, 105 if slanted else 2 * half - 4)
+        drawing.text(x + (4 if slanted else 0), bottom + 16, name, anchor="end" if slanted else "middle", turn=-35 if slanted else 0)
+    described = [f"{s.name}: " + ", ".join(f"{site} {number(e.value)}" for site, e in s.points) for s in profile.series]
+    for word, known in (("placebo band up to", profile.band), ("floor", profile.floor), ("detection limit", profile.detection)):
+        if known:
+            described.append(f"{word}: " + ", ".join(f"{site} {number(value)}" for site, value in known.items()))
+    return drawing.render(ident=ident, title=title, description="; ".join(described))
 
 
 def scatter_chart(
     view: AttributeView, regimes: Sequence[str], margins: tuple[float | None, float | None], *, ident: str, title: str
 ) -> tuple[str, list[str]]:
-    """Draw what shows in the outputs against what is inside, one point per regime.
+    """Draw what shows in the outputs against what is inside, one point per regime: "hidden" is a place on the picture.
 
     Args:
         view: The attribute.
@@ -119,38 +128,111 @@ def scatter_chart(
     points = _points(view)
     if not points:
         return "", []
-
-    def draw(axes: Axes) -> None:
-        for name, inside, outside in points:
-            _cross(axes, inside, outside, style_of(name, regimes))
-        leak, gap = margins
-        if leak is not None:
-            axes.axvline(leak, color=_MARGIN, linewidth=1.2, dashes=(4, 3), zorder=1)
-        if gap is not None:
-            axes.axhline(gap, color=_MARGIN, linewidth=1.2, dashes=(4, 3), zorder=1)
-        axes.set_xlim(min(0.0, axes.get_xlim()[0]), max(axes.get_xlim()[1], 0.1))
-        axes.set_ylim(min(0.0, axes.get_ylim()[0]), max(axes.get_ylim()[1], 0.1))
-        axes.set_xlabel("Leak inside, at the verdict site")
-        axes.set_ylabel("Output gap")
-
+    leak, gap = (margin if margin is not None else 0.02 for margin in margins)
+    height, bottom, left = 310, 262, 56
+    drawing = Drawing(WIDTH, height)
+    reach = [max(float(e.value or 0.0), min(e.high or 0.0, 1.6 * abs(float(e.value or 0.0)))) for _, *pair in points for e in pair]
+    across = root_scale(min(max([*reach[::2], 6 * leak]) * 1.1, 1.0), left, WIDTH - 12)
+    up = root_scale(min(max([*reach[1::2], 3 * gap]) * 1.15, 1.0), bottom, 14)
+    drawing.axis_y(up, left, WIDTH - 12, title="Shows in the outputs (gap)")
+    drawing.axis_x(across, bottom, title="Can be read inside (leak)")
+    x, y = across(leak), up(gap)
+    drawing.area(((x, y), (WIDTH - 12, y), (WIDTH - 12, bottom), (x, bottom)), "kh", opacity=0.13)
+    drawing.line(x, 14, x, bottom, "kg", width=1.2, dashes=_MARGIN_DASHES)
+    drawing.line(left, y, WIDTH - 12, y, "kg", width=1.2, dashes=_MARGIN_DASHES)
+    drawing.text(WIDTH - 16, 27, "exposed: it shows", anchor="end", colour="km", size=13)
+    # The words stand where the points are farthest away.
+    taken = [up(float(outside.value or 0.0)) for _, _, outside in points]
+    line = max((y + 16, (y + bottom) / 2 + 4, bottom - 8), key=lambda at: min(abs(at - 4 - spot) for spot in taken))
+    drawing.text(x + 6, line, "hidden: inside, does not show", colour="km", size=13)
+    if x - left > 50:
+        drawing.text(left + 4, line, "neither", colour="km", size=13)
+    for name, inside, outside in points:
+        _cross(drawing, inside, outside, style_of(name, regimes), across, up)
     described = (f"{name}: leak {number(inside.value)}, gap {number(outside.value)}" for name, inside, outside in points)
-    return _svg(draw, ident=ident, title=title, description="; ".join(described)), [name for name, _, _ in points]
+    return drawing.render(ident=ident, title=title, description="; ".join(described)), [name for name, _, _ in points]
 
 
-def swatch(style: Style, *, ident: str) -> str:
-    """Return a small drawing of a series' line and marker for a legend in the page."""
-    return _swatch(style).replace("swatch-", f"{ident}-")
+def forest_chart(rows: Sequence[ForestRow], margin: float | None, *, axis: str, ident: str, title: str) -> str:
+    """Draw numbers with their intervals one below the other, against the margin and what chance alone reaches."""
+    shown = [row for row in rows if row.estimate is not None and row.estimate.value is not None]
+    if not shown:
+        return ""
+    left, right, step = 136, WIDTH - 48, 24
+    bottom = 14 + step * len(shown)
+    drawing = Drawing(WIDTH, bottom + 40)
+    known = [e for row in shown for e in (row.estimate, row.part) if e is not None]
+    values = [float(e.value or 0.0) for e in known]
+    highs = [e.high for e in known if e.high is not None]
+    lows = [e.low for e in known if e.low is not None]
+    # An interval much longer than the numbers themselves would press them into a corner: it is cut, with an arrow.
+    widest = max(1.7 * max(values), 2.2 * (margin or 0.0), 1e-6)
+    lowest = min(1.7 * min(values), -0.25 * widest, 0.0)
+    high = min(max([*values, *highs, *(row.null_high or 0.0 for row in shown), 1.3 * (margin or 0.0)]), widest)
+    low = max(min([*values, *lows, 0.0]), lowest)
+    room = 0.04 * (high - low)
+    scale = linear_scale(low - (room if low < 0 else 0.0), high + room, left, right, most=4)
+    drawing.axis_x(scale, bottom, title=axis, top=10)
+    drawing.line(scale(0.0), 10, scale(0.0), bottom, "km", width=1)
+    if margin is not None and scale.holds(margin):
+        drawing.line(scale(margin), 10, scale(margin), bottom, "kg", width=1.2, dashes=_MARGIN_DASHES)
+    for index, row in enumerate(shown):
+        y = 14 + step * (index + 0.5)
+        assert row.estimate is not None
+        if row.null_high is not None and row.null_high > 0:
+            drawing.area(((scale(0.0), y - 7), (scale(row.null_high), y - 7), (scale(row.null_high), y + 7), (scale(0.0), y + 7)), "km")
+        drawing.text(left - 10, y + 4, fit(row.label, left - 14), anchor="end")
+        lift = 0.0
+        if row.part is not None and row.part.value is not None:
+            lift = 4.0
+            _interval(drawing, row.part, scale, "km", y=y + lift)
+            drawing.mark(scale(row.part.value), y + lift, Style("km", "upright"))
+        _interval(drawing, row.estimate, scale, row.style.colour, y=y - lift)
+        drawing.mark(scale(float(row.estimate.value or 0.0)), y - lift, row.style)
+        drawing.text(WIDTH - 4, y + 4, number(row.estimate.value), anchor="end")
+    described = "; ".join(
+        f"{row.label} {number(row.estimate.value)} ({interval(row.estimate) or 'no interval'})"
+        + (f", of which {number(row.part.value)}" if row.part is not None else "")
+        for row in shown
+        if row.estimate
+    )
+    return drawing.render(ident=ident, title=title, description=described)
 
 
-@cache
-def _swatch(style: Style) -> str:
-    def draw(axes: Axes) -> None:
-        axes.set_axis_off()
-        axes.plot([0, 1], [0, 0], color=style.colour, linewidth=2, dashes=style.dashes or (None, None))
-        axes.plot([0.5], [0], color=style.colour, marker=style.marker, markersize=7, linestyle="none")
-        axes.set(xlim=(-0.05, 1.05), ylim=(-1, 1))
-
-    return _svg(draw, ident="swatch", title="", description="", size=(34, 14))
+def curve_chart(
+    curves: Sequence[Curve],
+    margin: float | None,
+    *,
+    axis: tuple[str, str],
+    ident: str,
+    title: str,
+    logarithmic: bool = False,
+    ticks: tuple[float, ...] | None = None,
+) -> str:
+    """Draw lines over a number: a share of rows, or a count of rows on a logarithmic scale."""
+    drawn = [curve for curve in curves if curve.points]
+    xs = sorted({x for curve in drawn for x, _ in curve.points})
+    if len(xs) < 2:
+        return ""
+    height, bottom, left = 270, 226, 52
+    drawing = Drawing(WIDTH, height)
+    across = log_scale(xs, left + 14, WIDTH - 22) if logarithmic else linear_scale(xs[0], xs[-1], left + 14, WIDTH - 22)
+    if ticks:
+        across = Scale(across.place, across.low, across.high, ticks)
+    values = [e for curve in drawn for _, e in curve.points]
+    highs = [min(e.high, 2 * abs(float(e.value or 0.0)) + 0.1) for e in values if e.high is not None]
+    lowest = min([0.0, *(float(e.value or 0.0) for e in values)])
+    scale = linear_scale(lowest, min(max([*highs, *(float(e.value or 0.0) for e in values), 2 * (margin or 0.01)]), 1.0), bottom, 14)
+    drawing.axis_y(scale, left, WIDTH - 8, title=axis[1])
+    drawing.axis_x(across, bottom, title=axis[0])
+    if margin is not None:
+        drawing.line(left, scale(margin), WIDTH - 8, scale(margin), "kg", width=1.2, dashes=_MARGIN_DASHES)
+    for index, curve in enumerate(drawn):
+        shift = (index - (len(drawn) - 1) / 2) * 4
+        spots = [(across(x) + shift, scale(float(e.value or 0.0))) for x, e in curve.points]
+        _drawn_curve(drawing, spots, [e for _, e in curve.points], curve.style, scale)
+    described = "; ".join(f"{curve.name}: " + ", ".join(f"{x:g} {number(e.value)}" for x, e in curve.points) for curve in drawn)
+    return drawing.render(ident=ident, title=title, description=described)
 
 
 def _points(view: AttributeView) -> list[tuple[str, Estimate, Estimate]]:
@@ -160,86 +242,39 @@ def _points(view: AttributeView) -> list[tuple[str, Estimate, Estimate]]:
     return [(name, leak, gap) for name, leak, gap in pairs if leak and gap and leak.value is not None and gap.value is not None]
 
 
-def _line(axes: Axes, xs: Sequence[float], estimates: Sequence[Estimate], style: Style) -> None:
-    ys = [float(e.value or 0.0) for e in estimates]
-    dashes = style.dashes or (None, None)
-    axes.plot(xs, ys, color=style.colour, marker=style.marker, markersize=6, linewidth=1.6, dashes=dashes, zorder=3)
-    for x, e in zip(xs, estimates, strict=True):
+def _band(drawing: Drawing, profile: Profile, places: dict[str, float], half: float, scale: Scale) -> None:
+    """Draw, from zero up, what placebos reach, and darker what chance alone does."""
+    for known, colour, opacity in ((profile.band, "km", 0.16), (profile.floor, "km", 0.4)):
+        sites = [site for site in profile.sites if site in known]
+        if not sites:
+            continue
+        ends = (
+            (places[sites[0]] - half, known[sites[0]]),
+            *((places[s], known[s]) for s in sites),
+            (places[sites[-1]] + half, known[sites[-1]]),
+        )
+        top = [(x, scale(value)) for x, value in ends]
+        drawing.area([(ends[0][0], scale(0.0)), *top, (ends[-1][0], scale(0.0))], colour, opacity=opacity)
+
+
+def _drawn_curve(drawing: Drawing, spots: Sequence[tuple[float, float]], estimates: Sequence[Estimate], style: Style, scale: Scale) -> None:
+    drawing.path(spots, style.colour, dashes=style.dashes)
+    for (x, y), e in zip(spots, estimates, strict=True):
         if e.low is not None and e.high is not None:
-            axes.plot([x, x], [e.low, e.high], color=style.colour, linewidth=1.6, alpha=0.75, zorder=2)
+            cut = (not scale.holds(e.low), not scale.holds(e.high))
+            drawing.interval((x, scale(e.low)), (x, scale(e.high)), style.colour, cut=cut)
+        drawing.mark(x, y, style)
 
 
-def _cross(axes: Axes, leak: Estimate, gap: Estimate, style: Style) -> None:
-    x, y = float(leak.value or 0.0), float(gap.value or 0.0)
-    if leak.low is not None and leak.high is not None:
-        axes.plot([leak.low, leak.high], [y, y], color=style.colour, linewidth=1.6, alpha=0.75, zorder=2)
+def _interval(drawing: Drawing, e: Estimate, scale: Scale, colour: str, *, y: float) -> None:
+    if e.low is not None and e.high is not None:
+        cut = (not scale.holds(e.low), not scale.holds(e.high))
+        drawing.interval((scale(e.low), y), (scale(e.high), y), colour, cut=cut)
+
+
+def _cross(drawing: Drawing, leak: Estimate, gap: Estimate, style: Style, across: Scale, up: Scale) -> None:
+    x, y = across(float(leak.value or 0.0)), up(float(gap.value or 0.0))
+    _interval(drawing, leak, across, style.colour, y=y)
     if gap.low is not None and gap.high is not None:
-        axes.plot([x, x], [gap.low, gap.high], color=style.colour, linewidth=1.6, alpha=0.75, zorder=2)
-    axes.plot([x], [y], color=style.colour, marker=style.marker, markersize=8, linestyle="none", zorder=3)
-
-
-def _svg(draw: Callable[[Axes], None], *, ident: str, title: str, description: str, size: tuple[int, int] = (_WIDTH, _HEIGHT)) -> str:
-    small = size != (_WIDTH, _HEIGHT)
-    settings: dict[Any, Any] = {
-        "svg.hashsalt": ident,
-        "svg.fonttype": "none",
-        # Names from data are text, never mathematics.
-        "text.parse_math": False,
-        "font.family": ["DejaVu Sans"],
-        "font.size": 11.0,
-        "axes.edgecolor": _LINE,
-        "axes.labelcolor": _MUTED,
-        "xtick.color": _INK,
-        "ytick.color": _INK,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.unicode_minus": True,
-    }
-    buffer = io.BytesIO()
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        # Letters that the bundled font lacks are drawn by the reader's browser; matplotlib only measures with it.
-        warnings.simplefilter("ignore")
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(settings)
-        figure = Figure(figsize=(size[0] / 72, size[1] / 72), facecolor="none")
-        FigureCanvasSVG(figure)
-        axes = figure.add_axes((0, 0, 1, 1) if small else (0.135, 0.225, 0.85, 0.74), facecolor="none")
-        if not small:
-            axes.grid(axis="y", color=_LINE, linewidth=0.6, alpha=0.6)
-            axes.set_axisbelow(True)
-            axes.tick_params(length=3, color=_LINE)
-        draw(axes)
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return _embed(buffer.getvalue(), ident=ident, title=title, description=description, size=size)
-
-
-def _embed(data: bytes, *, ident: str, title: str, description: str, size: tuple[int, int]) -> str:
-    """Turn a file into an element of a page: own ids, page colours, a name and a description, no metadata."""
-    root = ElementTree.fromstring(data)
-    for parent in list(root.iter()):
-        for child in list(parent):
-            if child.tag in (f"{_SVG}metadata", f"{_SVG}style"):
-                parent.remove(child)
-    for element in root.iter():
-        element.tag = element.tag.removeprefix(_SVG)
-        for key in list(element.attrib):
-            value = element.attrib.pop(key)
-            if key == "id":
-                value = f"{ident}-{value}"
-            elif key in ("href", f"{_XLINK}href"):
-                key, value = "href", value.replace("#", f"#{ident}-", 1)
-            elif key in ("style", "clip-path"):
-                value = re.sub(r"font-family:[^;]*;?\s*", "", value).replace("url(#", f"url(#{ident}-")
-                value = re.sub(r"#[0-9a-f]{6}\b", lambda match: _VARIABLES.get(match[0], match[0]), value)
-            element.set(key, value)
-    viewbox = f"0 0 {size[0]} {size[1]}"
-    root.attrib = {"viewBox": viewbox, "width": str(size[0]), "height": str(size[1])}
-    if title:
-        root.attrib |= {"role": "img", "aria-labelledby": f"{ident}-title {ident}-desc"}
-        for index, (tag, text) in enumerate((("title", title), ("desc", description))):
-            label = ElementTree.Element(tag, {"id": f"{ident}-{tag}"})
-            label.text = visible(text)
-            root.insert(index, label)
-    else:
-        root.attrib |= {"aria-hidden": "true", "focusable": "false"}
-    return ElementTree.tostring(root, encoding="unicode")
+        drawing.line(x, up(gap.low), x, up(gap.high), style.colour, width=1.6)
+    drawing.mark(x, y, style, size=5.5)

@@ -11,7 +11,7 @@ from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.text import DASH, join_words
 from proxyaudit.reporting.words import REFERENCE_WORDS
 
-__all__ = ["Made", "command", "facts", "failures", "hash_lines", "made", "margin_words"]
+__all__ = ["Made", "command", "count_word", "facts", "failures", "hash_lines", "kinds", "made", "margin_words"]
 
 _HOW = {
     "real": "real rows",
@@ -20,6 +20,7 @@ _HOW = {
     "release": "a release made elsewhere, read from a file",
     "checkpoints": "trained elsewhere; only the weights were loaded",
 }
+_KINDS = {"real": "real rows", "synthetic": "synthetic rows", "release": "a release made elsewhere", "checkpoints": "trained elsewhere"}
 _MARGIN_WORDS = {"leak": "leak", "nonlinear": "non-linear leak", "gap": "output gap", "effect": "effect", "relearned": "relearned leak"}
 _SPLIT = (
     "The audit rows are the same for every kind of training, and no synthesizer of this run saw them. They fall into three parts that "
@@ -45,12 +46,23 @@ def made(pack: EvidencePack) -> list[Made]:
     for entry in entries:
         kind, rows = str(entry.get("kind", "")), entry.get("training_rows")
         source = entry if entry.get("of") is None else next((e for e in entries if e.get("name") == entry["of"]), entry)
-        lines.append(Made(str(entry.get("name", "")), _how(kind, entry), _count(rows), _saw(kind, source.get("sees_protected"))))
+        lines.append(Made(str(entry.get("name", "")), _how(kind, entry), count_word(rows), _saw(kind, source.get("sees_protected"))))
     named = {line.name for line in lines}
     for name in _list(pack.plan, "references"):
         if str(name) not in named:
             lines.append(Made(str(name), f"reference: {REFERENCE_WORDS.get(str(name), '')}", DASH, "does not apply"))
     return lines
+
+
+def kinds(pack: EvidencePack) -> dict[str, str]:
+    """Return in a few words what each regime was trained on."""
+    told: dict[str, str] = {}
+    for entry in _list(pack.plan, "regimes"):
+        if isinstance(entry, dict):
+            kind, ratio = str(entry.get("kind", "")), entry.get("ratio")
+            mixed = f"{ratio:.0%} synthetic rows".replace("%", " %") if kind == "mixed" and isinstance(ratio, int | float) else ""
+            told[str(entry.get("name", ""))] = mixed or _KINDS.get(kind, "")
+    return told
 
 
 def facts(pack: EvidencePack) -> list[tuple[str, str]]:
@@ -66,7 +78,7 @@ def facts(pack: EvidencePack) -> list[tuple[str, str]]:
         classes = [str(name) for name in _list(target, "classes")]
         lines.append(("The model predicts", f"{target.get('name', '')}" + (f" ({join_words(classes, 'or')})" if classes else "")))
     if rows:
-        train, audit, size = (_count(rows.get(key)) for key in ("train", "audit", "training_size"))
+        train, audit, size = (count_word(rows.get(key)) for key in ("train", "audit", "training_size"))
         if rows.get("train") is None:
             lines.append(("Rows", audit))
         else:
@@ -155,5 +167,6 @@ def _value(value: Any) -> str:
     return "-".join(str(part) for part in value) if isinstance(value, list | tuple) else str(value)
 
 
-def _count(value: Any) -> str:
-    return f"{value:,}".replace(",", "\N{THIN SPACE}") if isinstance(value, int) else DASH
+def count_word(value: Any) -> str:
+    """Return a count with narrow spaces between thousands; a dash where there is none."""
+    return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}") if isinstance(value, int) else DASH

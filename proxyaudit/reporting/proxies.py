@@ -42,6 +42,10 @@ class ProxyView:
     attribute: str
     answer: str
     tables: tuple[ProxyTable, ...]
+    # Columns that surely both carry it and move the output, strongest first; and those followed into the model.
+    strongest: tuple[str, ...] = ()
+    followed: tuple[str, ...] = ()
+    regimes: tuple[str, ...] = ()
 
 
 Found = Mapping[tuple[str, str, str | None], Estimate]
@@ -74,7 +78,9 @@ def _view(name: str, pack: EvidencePack) -> ProxyView:
     tables += [_used(found, followed[:_MOST], regime) for regime in regimes]
     if pairs:
         tables.append(_pairs(found, pairs, regimes))
-    return ProxyView(name, _answer(found, name, followed, regimes), tuple(table for table in tables if table.rows or table.remarks))
+    strongest = _strongest(found, followed, regimes)
+    shown = tuple(table for table in tables if table.rows or table.remarks)
+    return ProxyView(name, _answer(name, strongest), shown, strongest, tuple(followed[:_MOST]), tuple(regimes))
 
 
 def _mean(found: Found, channel: str, regimes: Iterable[str], unit: str) -> float:
@@ -82,12 +88,15 @@ def _mean(found: Found, channel: str, regimes: Iterable[str], unit: str) -> floa
     return sum(values) / len(values) if values else 0.0
 
 
-def _answer(found: Found, name: str, followed: list[str], regimes: list[str]) -> str:
-    used = [
+def _strongest(found: Found, followed: list[str], regimes: list[str]) -> tuple[str, ...]:
+    return tuple(
         unit
         for unit in followed
         if any((e := found.get(("proxy_use", regime, unit))) is not None and e.state == "present" for regime in regimes)
-    ]
+    )
+
+
+def _answer(name: str, used: tuple[str, ...]) -> str:
     if used:
         first = join_words([f"“{shorten(unit, 40)}”" for unit in used[:3]])
         more = f", and {len(used) - 3} more" if len(used) > 3 else ""

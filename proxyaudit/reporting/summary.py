@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from proxyaudit.evidence.listing import run_date
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.reporting.text import join_words, shorten
+from proxyaudit.reporting.lookup import Lookup, belongs, channel_state, deciding
+from proxyaudit.reporting.sentences import answer, lead, question
 from proxyaudit.reporting.words import VERDICTS, VERDICTS_OF_ACTIVATIONS, VerdictWord
-from proxyaudit.types import CHANNELS, REFERENCES, Control, Estimate, Evidence, Finding
+from proxyaudit.types import CHANNELS, REFERENCES, Control, Estimate, Finding
 
-__all__ = ["AttributeView", "Profile", "Row", "Series", "Summary", "channel_state", "deciding", "question", "summarize"]
+__all__ = ["MANY", "AttributeView", "Profile", "Row", "Series", "Summary", "summarize"]
 
+MANY = 4
 _SHOWN_REFERENCES = ("untrained", "reweighed", "placebo", "inputs")
 
 
@@ -33,6 +35,9 @@ class Row:
     output_leak: Estimate | None = None
     # What a stronger reader finds where a linear one finds nothing.
     stronger: Estimate | None = None
+    # Ratios to training on the real data.
+    kept_inside: Estimate | None = None
+    kept_outside: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,9 @@ class Profile:
     series: tuple[Series, ...]
     band: dict[str, float]
     margin: float | None
+    # Site -> 95th percentile under permuted labels, and smallest leak surely found: the largest of all regimes.
+    floor: dict[str, float] = field(default_factory=dict)
+    detection: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,7 @@ class AttributeView:
     role: str
     kind: str
     levels: tuple[str, ...]
+    lead: str
     answer: str
     rows: tuple[Row, ...]
     references: tuple[Row, ...]
@@ -73,6 +82,9 @@ class AttributeView:
     expressed: tuple[Estimate, ...]
     used: tuple[Estimate, ...]
     effort: tuple[Estimate, ...] = ()
+    relearned: tuple[Estimate, ...] = ()
+    # Measures that stand beside the effects: erasing, share through the subspace, completeness, selectivity.
+    beside_effects: tuple[Estimate, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,6 +99,7 @@ class Summary:
     attributes: tuple[AttributeView, ...]
     task: tuple[Estimate, ...]
     failed: tuple[Control, ...]
+    margins: dict[str, float]
     controls: tuple[tuple[str, str, int, int, int], ...]
 
 
@@ -102,7 +115,12 @@ def summarize(pack: EvidencePack) -> Summary:
     regimes = tuple(name for name in regimes if name not in REFERENCES)
     bare = any(entry.get("kind") == "activations" for entry in _entries(pack.plan, "regimes"))
     words = VERDICTS_OF_ACTIVATIONS if bare else VERDICTS
-    views = tuple(_attribute(name, roles[name], described.get(name, {}), pack, regimes, words) for name in names)
+    lookup = Lookup(evidence)
+    # With many attributes the reader needs them side by side, and the matrix explains the words.
+    brief = len(names) > MANY
+    views = tuple(_attribute(name, roles[name], described.get(name, {}), pack, lookup, regimes, words, brief=brief) for name in names)
+    margins = pack.plan.get("margins")
+    margins = margins if isinstance(margins, dict) else {}
     return Summary(
         question=question([name for name in names if roles[name] == "protected"] or names, bare=bare),
         bare=bare,
@@ -112,112 +130,53 @@ def summarize(pack: EvidencePack) -> Summary:
         attributes=views,
         task=tuple(e for e in evidence.estimates if e.attribute is None),
         failed=tuple(c for c in evidence.controls if c.passed is False),
+        margins={str(key): float(value) for key, value in margins.items() if isinstance(value, int | float)},
         controls=_count_controls(evidence.controls),
     )
 
 
-def question(names: list[str], *, bare: bool = False) -> str:
-    """Return the audit's question in plain words; ``bare`` if activations were given and no model."""
-    what = join_words([f"“{shorten(name, 40)}”" for name in names], "or") if len(names) <= 3 else f"these {len(names)} attributes"
-    what = what or "the attribute"
-    return f"Is {what} in these activations?" if bare else f"Did training on synthetic data remove {what} from the model, or only hide it?"
-
-
-def deciding(evidence: Evidence, attribute: str, regime: str, channel: str, verdict_sites: Iterable[str] = ()) -> Estimate | None:
-    """Return the one number that stands for a channel: the one that decided, else the main one.
-
-    Numbers that differ by context or group (within label, one class only) stand back behind the plain one.
-    """
-    found = [e for e in evidence.estimates if (e.attribute, e.regime, e.channel) == (attribute, regime, channel)]
-    decided = {ref for f in evidence.findings if (f.attribute, f.regime) == (attribute, regime) for ref in f.decided_by}
-    sites = set(verdict_sites)
-    return min(
-        found,
-        key=lambda e: (
-            e.value is None,
-            # An output gap and an output leak may both decide; the gap is the one that readers know.
-            channel == "expressed" and e.context not in (None, "gap"),
-            e.state is None,
-            e.site is not None and bool(sites) and e.site not in sites,
-            e.id not in decided,
-            e.context is not None,
-            e.group is not None,
-            -(e.value or 0.0),
-            e.id,
-        ),
-        default=None,
-    )
-
-
-def channel_state(evidence: Evidence, attribute: str, regime: str, channel: str) -> str:
-    """Return the state of a channel over its numbers: present wins, then unknown, then absent."""
-    states = {e.state for e in evidence.estimates if (e.attribute, e.regime, e.channel) == (attribute, regime, channel)}
-    return next((word for word in ("present", "unknown", "absent", "not_applicable") if word in states), "not_measured")
-
-
-def answer(findings: Iterable[Finding], words: Mapping[str, VerdictWord] = VERDICTS) -> str:
-    """Return one sentence for an attribute over all regimes: worst first, nothing left out."""
-    parts: list[str] = []
-    findings = list(findings)
-    for verdict in VERDICTS:
-        for at_least in ("hidden", None):
-            regimes = [f.regime for f in findings if f.verdict == verdict and f.at_least == at_least]
-            if regimes:
-                parts.append(
-                    _clause(words[verdict], verdict, at_least, regimes, alone=len(regimes) == len(findings), bare=words is not VERDICTS)
-                )
-    text = "; ".join(parts)
-    inside = [f for f in findings if f.encoding == "linear"]
-    relayed = ""
-    if inside and all(f.origin.encoding == "relayed" for f in inside):
-        relayed = " What is inside is no more than a network relays of its inputs by itself (see the untrained and placebo rows)."
-    return f"{text[0].upper()}{text[1:]}.{relayed}" if text else "No verdict was reached."
-
-
-def _clause(word: VerdictWord, verdict: str, at_least: str | None, regimes: list[str], *, alone: bool, bare: bool) -> str:
-    if bare:
-        where = "in all activations given" if alone and len(regimes) > 1 else f"in the activations of {join_words(regimes)}"
-    else:
-        where = "after every kind of training tried here" if alone and len(regimes) > 1 else f"after training on {join_words(regimes)} data"
-    if verdict == "inconclusive" and at_least:
-        return f"at least hidden {where} (something of it is inside; whether it also shows or acts is not settled)"
-    if verdict == "inconclusive":
-        return f"inconclusive {where} (these data cannot tell)"
-    return f"{word.word.lower()} {where} ({word.short})"
-
-
 def _attribute(
-    name: str, role: str, described: Mapping[str, Any], pack: EvidencePack, regimes: tuple[str, ...], words: Mapping[str, VerdictWord]
+    name: str,
+    role: str,
+    described: Mapping[str, Any],
+    pack: EvidencePack,
+    lookup: Lookup,
+    regimes: tuple[str, ...],
+    words: Mapping[str, VerdictWord],
+    *,
+    brief: bool,
 ) -> AttributeView:
-    evidence = pack.evidence
-    mine = tuple(e for e in evidence.estimates if e.attribute == name)
-    findings = {f.regime: f for f in evidence.findings if f.attribute == name}
+    mine = tuple(lookup.of(name))
+    findings = {f.regime: f for f in pack.evidence.findings if f.attribute == name}
     sites = _verdict_sites(pack.plan)
     seen = {e.regime for e in mine}
 
     def row(regime: str) -> Row:
-        states = {channel: channel_state(evidence, name, regime, channel) for channel in CHANNELS}
+        states = {channel: channel_state(lookup, name, regime, channel) for channel in CHANNELS}
         stronger = next((channel for channel in ("nonlinear", "beyond") if states[channel] == "present"), None)
         return Row(
             regime=regime,
             finding=findings.get(regime),
-            leak=deciding(evidence, name, regime, "linear", sites),
-            gap=deciding(evidence, name, regime, "expressed"),
-            effect=deciding(evidence, name, regime, "used"),
+            leak=deciding(lookup, name, regime, "linear", sites),
+            gap=deciding(lookup, name, regime, "expressed"),
+            effect=deciding(lookup, name, regime, "used"),
             states=states,
-            stronger=deciding(evidence, name, regime, stronger, sites) if stronger and states["linear"] != "present" else None,
-            placebo_leak=_placebo(mine, regime, "linear", sites),
-            placebo_gap=_placebo(mine, regime, "expressed", ()),
-            output_leak=next(
-                (e for e in mine if (e.regime, e.channel, e.context) == (regime, "expressed", "output leak") and e.state), None
-            ),
+            stronger=deciding(lookup, name, regime, stronger, sites) if stronger and states["linear"] != "present" else None,
+            placebo_leak=_placebo(lookup.cell(name, "placebo", "linear"), regime, sites),
+            placebo_gap=_placebo(lookup.cell(name, "placebo", "expressed"), regime, ()),
+            output_leak=next((e for e in lookup.cell(name, regime, "expressed") if e.context == "output leak" and e.state), None),
+            kept_inside=lookup.retention(name, regime, "encoding"),
+            kept_outside=lookup.retention(name, regime, "use"),
         )
 
     def reference(regime: str) -> Row:
         if regime != "placebo":
             return row(regime)
         # One line for all placebos: those of real training, else of the first regime that has some.
-        leaks, gaps = ([_placebo(mine, name, *what) for name in ("real", *regimes)] for what in (("linear", sites), ("expressed", ())))
+        leaks, gaps = (
+            [_placebo(lookup.cell(name, "placebo", channel), where, sites_asked) for where in ("real", *regimes)]
+            for channel, sites_asked in (("linear", sites), ("expressed", ()))
+        )
         leak, gap = (next((e for e in found if e is not None), None) for found in (leaks, gaps))
         return Row(regime, None, leak, gap, None, {})
 
@@ -227,28 +186,26 @@ def _attribute(
         role=role,
         kind=str(described.get("kind", "")),
         levels=tuple(str(level) for level in levels) if isinstance(levels, list | tuple) else (),
-        answer=answer((findings[regime] for regime in regimes if regime in findings), words),
+        lead=lead([findings[regime] for regime in regimes if regime in findings], bare=words is not VERDICTS),
+        answer=answer((findings[regime] for regime in regimes if regime in findings), words, brief=brief),
         rows=tuple(row(regime) for regime in regimes if regime in findings or regime in seen),
         references=tuple(reference(regime) for regime in _SHOWN_REFERENCES if regime in seen),
         profile=_profile(mine, pack.plan, regimes),
         expressed=tuple(e for e in mine if e.channel == "expressed"),
         used=tuple(e for e in mine if e.channel == "used"),
         effort=tuple(e for e in mine if e.channel == "effort"),
+        relearned=tuple(e for e in mine if e.channel == "relearned"),
+        beside_effects=tuple(e for e in mine if e.channel in ("amnesic", "mediation", "completeness", "selectivity")),
     )
 
 
-def _placebo(mine: Iterable[Estimate], regime: str, channel: str, sites: Iterable[str]) -> Estimate | None:
-    """Return the number of the placebos of ``regime`` (named at the start of ``context``), if the pipeline made one."""
+def _placebo(placebos: Iterable[Estimate], regime: str, sites: Iterable[str]) -> Estimate | None:
+    """Return the number of the placebos of ``regime``, if the pipeline made one."""
     wanted = set(sites)
-    found = [e for e in mine if e.regime == "placebo" and e.channel == channel and _belongs(e, regime) and (not wanted or e.site in wanted)]
+    found = [e for e in placebos if belongs(e, regime) and (not wanted or e.site in wanted)]
     # Of the outputs' placebos the gap, not the leak.
     found.sort(key=lambda e: not str(e.context).endswith("gap"))
     return found[0] if found else None
-
-
-def _belongs(placebo: Estimate, regime: str) -> bool:
-    context = placebo.context or ""
-    return context == regime or context.startswith(f"{regime}: ")
 
 
 def _profile(mine: tuple[Estimate, ...], plan: Mapping[str, Any], regimes: tuple[str, ...]) -> Profile:
@@ -268,11 +225,17 @@ def _profile(mine: tuple[Estimate, ...], plan: Mapping[str, Any], regimes: tuple
             series.append(Series(name, tuple((site, points[site]) for site in sites if site in points)))
     band: dict[str, float] = {}
     # The band speaks about trained models: untrained ones relay more.
-    for e in (e for e in linear if e.regime == "placebo" and (not e.context or any(_belongs(e, regime) for regime in regimes))):
+    for e in (e for e in linear if e.regime == "placebo" and (not e.context or any(belongs(e, regime) for regime in regimes))):
         band[str(e.site)] = max(band.get(str(e.site), 0.0), float(e.value or 0.0))
+    floor: dict[str, float] = {}
+    detection: dict[str, float] = {}
+    for e in (e for e in linear if e.regime in regimes and e.context is None):
+        for known, value in ((floor, e.null_high), (detection, e.detection_limit)):
+            if value is not None:
+                known[str(e.site)] = max(known.get(str(e.site), 0.0), value)
     margins = plan.get("margins")
     margin = margins.get("leak") if isinstance(margins, dict) else None
-    return Profile(sites, tuple(series), band, float(margin) if isinstance(margin, int | float) else None)
+    return Profile(sites, tuple(series), band, float(margin) if isinstance(margin, int | float) else None, floor, detection)
 
 
 def _count_controls(controls: Iterable[Control]) -> tuple[tuple[str, str, int, int, int], ...]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from proxyaudit.types import Estimate
 
-__all__ = ["DASH", "MINUS", "interval", "join_words", "number", "shorten", "visible"]
+__all__ = ["DASH", "MINUS", "interval", "join_names", "join_words", "number", "shorten", "squeeze", "visible"]
 
 # Control characters, marks that turn the reading direction, surrogates and non-characters. Shown as
 # code points: they break XML, or make a name read as another one.
@@ -36,6 +36,21 @@ def shorten(text: str, length: int = 24) -> str:
     while cut > 1 and unicodedata.combining(text[cut]):
         cut -= 1
     return text[:cut].rstrip() + "…"
+
+
+def squeeze(text: str, length: int = 20) -> str:
+    """Return ``text`` cut in the middle: names of one family often differ only at their end.
+
+    >>> squeeze("mixed-gaussian_copula-0.5", 16)
+    'mixed-ga…ula-0.5'
+    """
+    if len(text) <= length:
+        return text
+    tail = (length - 1) // 2
+    start = len(text) - tail
+    while start < len(text) - 1 and unicodedata.combining(text[start]):
+        start += 1
+    return shorten(text[: len(text) - 1], length - tail)[:-1].rstrip() + "…" + text[start:]
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -68,3 +83,8 @@ def join_words(words: Sequence[str], last: str = "and") -> str:
     if len(words) < 2:
         return "".join(words)
     return f"{', '.join(words[:-1])} {last} {words[-1]}"
+
+
+def join_names(names: Sequence[str], last: str = "and") -> str:
+    """Join names from data as in a sentence; very long ones are cut in the middle, tables show them whole."""
+    return join_words([squeeze(name, 40) for name in names], last)

@@ -11,6 +11,7 @@ __all__ = [
     "CHANGES",
     "CHANNELS_OF_ACTIVATIONS",
     "CHANNEL_WORDS",
+    "CONTROL_WORDS",
     "EFFORT_NOTE",
     "GLOSSARY",
     "REFERENCE_WORDS",
@@ -98,6 +99,16 @@ CHANNEL_WORDS: dict[str, tuple[str, str]] = {
     "expressed": ("Outputs", "Does it show in the model's outputs, by the gap between groups or to a reader of the outputs?"),
     "used": ("Interchange effect", "Do the outputs move when its part of the representation is swapped?"),
     "relearned": ("Relearned", "Does it come back with a little fine-tuning?"),
+}
+
+# What a passed control shows.
+CONTROL_WORDS: dict[str, str] = {
+    "negative": "with shuffled labels nothing is found",
+    "positive": "a trace planted on purpose is found",
+    "eraser": "an erased trace stays gone on fresh rows",
+    "random_subspace": "swapping a random trace moves the outputs less",
+    "untrained": "an untrained model does not use it",
+    "repetition": "repetitions are not copies of one another",
 }
 
 EFFORT_NOTE = (

@@ -196,7 +196,7 @@ def test_run_shows_the_answer_and_where_it_lies(pipeline: _Pipeline, tmp_path: P
     assert "◐ Hidden" in out
     assert "0.157 (0.145 to 0.171)" in out
     assert str(tmp_path / "o" / "quickstart" / "abc123" / "report.html") in out
-    assert "sex: Exposed after training on real" in out
+    assert "sex: No, it is still in the model. Exposed after training on real" in out
     assert "library" not in out
     assert err.count("proxyaudit: measure (1 of 2 tasks done)") == 1
     assert pipeline.asked == {

@@ -1,0 +1,239 @@
+"""What a report consists of: sections of paragraphs, tables and pictures, without a word about HTML or Markdown.
+
+Both renderings walk the same blocks, so that they say the same in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from proxyaudit.reporting.text import DASH, interval, number
+from proxyaudit.reporting.words import state_word
+from proxyaudit.types import Estimate, Finding
+
+__all__ = [
+    "Answer",
+    "Answers",
+    "Block",
+    "Bullets",
+    "Cell",
+    "Code",
+    "Command",
+    "Fold",
+    "Heading",
+    "Inline",
+    "Key",
+    "Para",
+    "Picture",
+    "Pictures",
+    "Row",
+    "Section",
+    "Strong",
+    "Table",
+    "Terms",
+    "figure_cell",
+    "note",
+    "para",
+    "table",
+    "verdict_cell",
+]
+
+
+@dataclass(frozen=True)
+class Strong:
+    """Words that stand out."""
+
+    text: str
+    kind: ClassVar[str] = "strong"
+
+
+@dataclass(frozen=True)
+class Code:
+    """Words as typed."""
+
+    text: str
+    kind: ClassVar[str] = "code"
+
+
+Inline = str | Strong | Code
+
+
+@dataclass(frozen=True)
+class Para:
+    """A paragraph; ``note`` for small print."""
+
+    parts: tuple[Inline, ...]
+    note: bool = False
+    kind: ClassVar[str] = "para"
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list."""
+
+    items: tuple[tuple[Inline, ...], ...]
+    kind: ClassVar[str] = "bullets"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Terms and what is to be said of each."""
+
+    pairs: tuple[tuple[str, str], ...]
+    kind: ClassVar[str] = "terms"
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading below that of the section."""
+
+    text: str
+    kind: ClassVar[str] = "heading"
+
+
+@dataclass(frozen=True)
+class Command:
+    """Lines to be typed or read as they are."""
+
+    text: str
+    kind: ClassVar[str] = "command"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell: its figure or word, what stands beside it, small lines below; ``look`` is num, text, name or state."""
+
+    text: str
+    beside: str = ""
+    lines: tuple[str, ...] = ()
+    look: str = ""
+    verdict: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of cells, the first of which names it; references stand back."""
+
+    cells: tuple[Cell, ...]
+    reference: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; ``label`` is its name for whoever does not see it, and differs from every other on the page.
+
+    ``below`` says in a few words what each column stands for.
+    """
+
+    label: str
+    header: tuple[str, ...]
+    rows: tuple[Row, ...]
+    below: tuple[str, ...] = ()
+    kind: ClassVar[str] = "table"
+
+
+@dataclass(frozen=True)
+class Key:
+    """An entry of a legend: drawing, name, and what is to be said of it."""
+
+    svg: str
+    name: str
+    words: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A chart (SVG made here, not from data), its caption, its legend and the same numbers as a table."""
+
+    svg: str
+    name: str
+    caption: str
+    legend: tuple[Key, ...] = ()
+    numbers: Table | None = None
+    kind: ClassVar[str] = "picture"
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Charts side by side."""
+
+    items: tuple[Picture, ...]
+    kind: ClassVar[str] = "pictures"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What is one click below: the technical reading."""
+
+    title: str
+    blocks: tuple[Any, ...]
+    open: bool = False
+    kind: ClassVar[str] = "fold"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer for one attribute: a few words, a sentence, and how sure it is."""
+
+    name: str
+    about: str
+    lead: str
+    sentence: str
+    sure: str
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers of all attributes, and what to do next."""
+
+    items: tuple[Answer, ...]
+    steps: tuple[tuple[Inline, ...], ...]
+    kind: ClassVar[str] = "answers"
+
+
+Block = Para | Bullets | Terms | Heading | Command | Table | Pictures | Fold | Answers
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report that can be linked to."""
+
+    ident: str
+    title: str
+    blocks: tuple[Block, ...]
+
+
+def para(*parts: Inline) -> Para:
+    """Return a paragraph."""
+    return Para(parts)
+
+
+def note(*parts: Inline) -> Para:
+    """Return small print."""
+    return Para(parts, note=True)
+
+
+def table(label: str, header: Sequence[str], rows: Iterable[Sequence[Cell | str]], *, references: frozenset[int] = frozenset()) -> Table:
+    """Return a table of plain or prepared cells; ``references`` numbers the rows that stand back."""
+    made = tuple(
+        Row(tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in row), index in references) for index, row in enumerate(rows)
+    )
+    return Table(label, tuple(header), made)
+
+
+def figure_cell(e: Estimate | None, *, lines: Iterable[str] = (), state: bool = True) -> Cell:
+    """Return an estimate as a cell: value, interval, what it decides and why not."""
+    if e is None:
+        return Cell(DASH, lines=("not measured",), look="num")
+    told = [state_word(e.state)] if state else []
+    return Cell(number(e.value), interval(e), (*told, *lines, *([e.reason] if e.reason and state else [])), "num")
+
+
+def verdict_cell(finding: Finding | None, lines: Iterable[str] = ()) -> Cell:
+    """Return a verdict as a cell."""
+    if finding is None:
+        return Cell(DASH, lines=tuple(lines))
+    least = (f"at least {finding.at_least}",) if finding.at_least else ()
+    return Cell("", lines=(*least, *lines), verdict=finding.verdict)

@@ -1,0 +1,186 @@
+"""What the sections of a report are made from, and the parts that several of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.reporting import charts
+from proxyaudit.reporting.blocks import Block, Cell, Fold, Heading, Key, Section, Strong, Table, figure_cell, note, para, table
+from proxyaudit.reporting.lookup import Lookup, main_context
+from proxyaudit.reporting.proxies import ProxyView, proxy_views
+from proxyaudit.reporting.summary import AttributeView, Row, Summary, summarize
+from proxyaudit.reporting.text import DASH, number, shorten
+from proxyaudit.reporting.words import REFERENCE_WORDS, channel_word, state_word
+from proxyaudit.types import Estimate
+
+__all__ = ["Context", "ToldView", "estimates_blocks", "forest_numbers", "keys", "told_section", "told_tables"]
+
+# A page with longer tables is slow to open; every number is in evidence.json.
+_MOST_ROWS = 60
+
+
+class ToldTable(Protocol):
+    """A table as text."""
+
+    @property
+    def title(self) -> str:
+        """Its title."""
+        ...
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """Names of its columns."""
+        ...
+
+    @property
+    def rows(self) -> tuple[tuple[str, ...], ...]:
+        """Rows of cells."""
+        ...
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Remarks below it."""
+        ...
+
+
+class ToldView(Protocol):
+    """What was found of one attribute: an answer in words, and tables as text."""
+
+    @property
+    def attribute(self) -> str:
+        """The attribute."""
+        ...
+
+    @property
+    def answer(self) -> str:
+        """The answer in a sentence."""
+        ...
+
+    @property
+    def tables(self) -> Sequence[ToldTable]:
+        """The tables."""
+        ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """A pack and how it is shown."""
+
+    pack: EvidencePack
+    summary: Summary
+    lookup: Lookup
+    proxies: tuple[ProxyView, ...]
+
+    @classmethod
+    def of(cls, pack: EvidencePack) -> Context:
+        """Arrange a pack. Pure."""
+        return cls(pack, summarize(pack), Lookup(pack.evidence), proxy_views(pack))
+
+    @property
+    def what(self) -> str:
+        """What a column or row of a table stands for."""
+        return "Activations" if self.summary.bare else "Training data"
+
+    @property
+    def seeds(self) -> int | None:
+        """Models of each kind of training, as planned."""
+        planned = self.pack.plan.get("seeds")
+        return planned if isinstance(planned, int) and not isinstance(planned, bool) else None
+
+    def margin(self, name: str) -> float | None:
+        """Return a margin of the plan."""
+        return self.summary.margins.get(name)
+
+    def rows(self, view: AttributeView, references: Sequence[str] = ("untrained", "reweighed")) -> list[Row]:
+        """Return the rows of an attribute: regimes first, then these references."""
+        return [*view.rows, *(row for row in view.references if row.regime in references)]
+
+    def style(self, name: str) -> charts.Style:
+        """Return the look of a regime or reference."""
+        return charts.style_of(name, self.summary.regimes)
+
+
+def keys(context: Context, names: Iterable[str], words: dict[str, str] | None = None) -> tuple[Key, ...]:
+    """Return the legend of a chart."""
+    told = words or {}
+    return tuple(
+        Key(charts.swatch(context.style(name)), name, told.get(name, "reference" if name in REFERENCE_WORDS else "")) for name in names
+    )
+
+
+def told_section(ident: str, title: str, text: str, views: Sequence[ToldView]) -> Section | None:
+    """Return a section of answers with their tables one click below; nothing where there are none."""
+    blocks: list[Block] = [para(text)]
+    for view in views:
+        blocks += [Heading(shorten(view.attribute, 80)), para(Strong(view.answer))]
+        blocks.append(Fold(f"Technical reading: {title[:1].lower()}{title[1:]}, {shorten(view.attribute, 80)}", told_tables(view, title)))
+    return Section(ident, title, tuple(blocks)) if views else None
+
+
+def told_tables(view: ToldView, what: str) -> tuple[Block, ...]:
+    """Return the tables of a view as blocks."""
+    blocks: list[Block] = []
+    for made in view.tables:
+        blocks.append(para(f"{made.title}."))
+        if made.rows:
+            rows = [[Cell(row[0]), *(Cell(cell, look="text") for cell in row[1:])] for row in made.rows]
+            blocks.append(table(f"{made.title}: {what}, {view.attribute}", made.header, rows))
+        blocks += [note(remark) for remark in made.remarks]
+    return tuple(blocks)
+
+
+def forest_numbers(label: str, what: str, rows: Sequence[charts.ForestRow]) -> Table:
+    """Return the numbers of a forest plot."""
+    parts = any(row.part is not None for row in rows)
+    cells = [
+        [
+            Cell(row.label),
+            figure_cell(row.estimate, state=False),
+            Cell(state_word(row.estimate.state) if row.estimate else DASH),
+            *([figure_cell(row.part, state=False)] if parts else []),
+        ]
+        for row in rows
+    ]
+    return table(label, (what, "Value", "State", *(("Through its trace inside",) if parts else ())), cells)
+
+
+def estimates_blocks(
+    context: Context, estimates: Sequence[Estimate], label: str, *, channel: bool = False, attribute: bool = False
+) -> tuple[Block, ...]:
+    """Return estimates as a table with their units and methods below it."""
+    # What decides comes first, so that a table cut short has lost none of it.
+    shown = sorted(estimates, key=lambda e: e.state is None)[:_MOST_ROWS]
+    named = (("Attribute",) if attribute else ()) + (("Measure",) if channel else ())
+    header = ("Id", *named, context.what, "Site", "What", "Value", "State", "Chance 95 %", "Detection limit", "Rows", "Models")
+    rows = [_cells(e, channel=channel, attribute=attribute) for e in shown]
+    # A column of dashes tells nothing.
+    full = [index for index in range(len(header)) if index == 0 or any(row[index].text != DASH for row in rows)]
+    made: Table = table(label, [header[index] for index in full], [[row[index] for index in full] for row in rows])
+    said = dict.fromkeys(f"{e.unit or 'no unit'}: {e.method}" if e.method else e.unit for e in shown if e.unit or e.method)
+    blocks: list[Block] = [made]
+    if said:
+        blocks.append(note("Units and methods: ", "; ".join(said), "."))
+    if len(shown) < len(estimates):
+        blocks.append(note(f"{len(estimates) - len(shown)} more are in evidence.json."))
+    return tuple(blocks)
+
+
+def _cells(e: Estimate, *, channel: bool, attribute: bool) -> list[Cell]:
+    figure = figure_cell(e)
+    named = ([Cell(e.attribute or DASH, look="name")] if attribute else []) + ([Cell(channel_word(e.channel))] if channel else [])
+    return [
+        Cell(e.id),
+        *named,
+        Cell(e.regime, look="name"),
+        Cell(e.site or "outputs", look="name"),
+        Cell(main_context(e), look="name"),
+        Cell(figure.text, figure.beside, look="num"),
+        Cell(figure.lines[0], lines=figure.lines[1:]),
+        Cell(number(e.null_high), look="num"),
+        Cell(number(e.detection_limit), look="num"),
+        Cell(DASH if e.n is None else str(e.n), look="num"),
+        Cell(DASH if e.seeds is None else str(e.seeds), look="num"),
+    ]

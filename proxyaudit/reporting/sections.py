@@ -1,0 +1,35 @@
+"""The order of a report. A section is a function of the context that returns nothing where the pack has no such data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from proxyaudit.reporting.acting import causal, proxies, relearning
+from proxyaudit.reporting.blocks import Section
+from proxyaudit.reporting.context import Context
+from proxyaudit.reporting.inside import depth, mixing, profile
+from proxyaudit.reporting.overview import figures
+from proxyaudit.reporting.record import controls, data, in_short, not_tested, reproduce, words
+
+__all__ = ["SECTIONS", "sections"]
+
+SECTIONS: tuple[Callable[[Context], Section | None], ...] = (
+    in_short,
+    figures,
+    profile,
+    depth,
+    mixing,
+    causal,
+    proxies,
+    relearning,
+    controls,
+    not_tested,
+    data,
+    words,
+    reproduce,
+)
+
+
+def sections(context: Context) -> tuple[Section, ...]:
+    """Return the sections that have something to say, in reading order."""
+    return tuple(section for make in SECTIONS if (section := make(context)) is not None)

@@ -1,0 +1,81 @@
+"""The question and its answers in plain words, from findings alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from proxyaudit.reporting.text import join_names, join_words, shorten
+from proxyaudit.reporting.words import VERDICTS, VerdictWord
+from proxyaudit.types import Finding
+
+__all__ = ["REAL", "answer", "lead", "question", "targets"]
+
+REAL = "real"
+
+
+def question(names: list[str], *, bare: bool = False) -> str:
+    """Return the audit's question in plain words; ``bare`` if activations were given and no model."""
+    what = join_words([f"“{shorten(name, 40)}”" for name in names], "or") if len(names) <= 3 else f"these {len(names)} attributes"
+    what = what or "the attribute"
+    return f"Is {what} in these activations?" if bare else f"Did training on synthetic data remove {what} from the model, or only hide it?"
+
+
+def targets(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings that the question is about: those of synthetic and mixed data, else all."""
+    found = list(findings)
+    return [f for f in found if f.regime != REAL] or found
+
+
+def lead(findings: Sequence[Finding], *, bare: bool = False) -> str:
+    """Return the answer in a few words; "removed" only where every verdict that was asked for says so."""
+    asked = list(findings) if bare else targets(findings)
+    kinds = {"removed" if f.verdict == "removed" else "open" if f.verdict == "inconclusive" and not f.at_least else "there" for f in asked}
+    if not kinds:
+        return "No verdict."
+    only_real = all(f.regime == REAL for f in asked)
+    if kinds == {"removed"}:
+        return "No, nothing of it was found." if bare else "It is not in the model." if only_real else "Yes, removed."
+    if kinds == {"open"}:
+        return "Cannot be told."
+    if kinds == {"there"}:
+        return "Yes, it is in them." if bare else "It is in the model." if only_real else "No, it is still in the model."
+    if kinds == {"there", "open"}:
+        return "Yes, wherever it could be told." if bare else "No, not removed wherever it could be told."
+    if "there" in kinds:
+        return "In some, not in all." if bare else "Only by some of the data."
+    return "Not found in some; the rest cannot be told." if bare else "Removed by some of the data; the rest cannot be told."
+
+
+def answer(findings: Iterable[Finding], words: Mapping[str, VerdictWord] = VERDICTS, *, brief: bool = False) -> str:
+    """Return one sentence for an attribute over all regimes: worst first, nothing left out; ``brief`` without what the words mean."""
+    parts: list[str] = []
+    findings = list(findings)
+    for verdict in VERDICTS:
+        for at_least in ("hidden", None):
+            regimes = [f.regime for f in findings if f.verdict == verdict and f.at_least == at_least]
+            if regimes:
+                alone = len(regimes) == len(findings)
+                clause, meaning = _clause(words[verdict], verdict, at_least, regimes, alone=alone, bare=words is not VERDICTS)
+                parts.append(clause if brief else f"{clause} ({meaning})")
+    text = "; ".join(parts)
+    inside = [f for f in findings if f.encoding == "linear"]
+    relayed = ""
+    if not brief and inside and all(f.origin.encoding == "relayed" for f in inside):
+        relayed = " What is inside is no more than such a network passes on of its inputs by itself."
+    shown = [f for f in findings if f.verdict == "exposed"]
+    if not brief and words is VERDICTS and shown and all(f.basis == "explained_by_label" for f in shown):
+        relayed += " What shows is explained by the true label: among people with the same label it was not found."
+    return f"{text[0].upper()}{text[1:]}.{relayed}" if text else "No verdict was reached."
+
+
+def _clause(word: VerdictWord, verdict: str, at_least: str | None, regimes: list[str], *, alone: bool, bare: bool) -> tuple[str, str]:
+    """Return what is said of some regimes, and what it means."""
+    if bare:
+        where = "in all activations given" if alone and len(regimes) > 1 else f"in the activations of {join_names(regimes)}"
+    else:
+        where = "after every kind of training tried here" if alone and len(regimes) > 1 else f"after training on {join_names(regimes)} data"
+    if verdict == "inconclusive" and at_least:
+        return f"at least hidden {where}", "something of it is inside; whether it also shows or acts is not settled"
+    if verdict == "inconclusive":
+        return f"inconclusive {where}", "these data cannot tell"
+    return f"{word.word.lower()} {where}", word.short

@@ -1,0 +1,223 @@
+"""Inline SVG written by hand: no library, no script, no font; text stays text, colours are variables of the page.
+
+Same numbers, same bytes: coordinates are written with one decimal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from html import escape
+
+from proxyaudit.reporting.text import number, squeeze, visible
+
+__all__ = ["Drawing", "Scale", "Style", "fit", "linear_scale", "log_scale", "root_scale", "swatch"]
+
+
+def _around(count: int, *, turn: float = 0.0, inner: float = 0.0) -> tuple[tuple[float, float], ...]:
+    """Corners of a regular polygon, or of a star if ``inner`` is the share of every second corner."""
+    corners = count * 2 if inner else count
+    radii = [inner if inner and index % 2 else 1.0 for index in range(corners)]
+    angles = [math.pi * (2 * index / corners - 0.5) + turn for index in range(corners)]
+    return tuple((r * math.cos(a), r * math.sin(a)) for r, a in zip(radii, angles, strict=True))
+
+
+# Filled shapes of about equal weight, told apart without colour; and strokes for what never gets a verdict.
+_SHAPES: dict[str, tuple[tuple[float, float], ...]] = {
+    "square": ((-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)),
+    "up": _around(3),
+    "diamond": ((0, -1.2), (0.9, 0), (0, 1.2), (-0.9, 0)),
+    "down": _around(3, turn=math.pi),
+    "plus": tuple(
+        (x, y)
+        for x, y in (
+            *((-0.35, -1), (0.35, -1), (0.35, -0.35), (1, -0.35), (1, 0.35), (0.35, 0.35)),
+            *((0.35, 1), (-0.35, 1), (-0.35, 0.35), (-1, 0.35), (-1, -0.35), (-0.35, -0.35)),
+        )
+    ),
+    "star4": _around(4, inner=0.4),
+    "pentagon": _around(5),
+    "left": _around(3, turn=-math.pi / 2),
+    "right": _around(3, turn=math.pi / 2),
+    "hexagon": _around(6),
+    "star": _around(5, inner=0.45),
+}
+_STROKES = {
+    "cross": ((-0.8, -0.8, 0.8, 0.8), (-0.8, 0.8, 0.8, -0.8)),
+    "upright": ((-1, 0, 1, 0), (0, -1, 0, 1)),
+    "bar": ((0, -1, 0, 1),),
+}
+
+
+# Shares of the font's size; what is not listed counts as an average letter.
+_WIDTHS = {**dict.fromkeys("iljtfrI.,:;'|!()[] ", 0.4), **dict.fromkeys("mwMW@%", 0.98), **dict.fromkeys("ABCDEFGHKNOPQRSTUVXYZ_", 0.72)}
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a series is drawn: never by colour alone. ``colour`` is a class of the page."""
+
+    colour: str
+    marker: str
+    dashes: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scale:
+    """From numbers to pixels, with the numbers to be written beside the axis."""
+
+    place: Callable[[float], float]
+    low: float
+    high: float
+    ticks: tuple[float, ...]
+
+    def __call__(self, value: float) -> float:
+        """Return the pixel of a number; what lies outside stands at the edge."""
+        return self.place(min(max(value, self.low), self.high))
+
+    def holds(self, value: float) -> bool:
+        """Whether a number lies within the picture."""
+        return self.low - 1e-12 <= value <= self.high + 1e-12
+
+
+def linear_scale(low: float, high: float, start: float, end: float, *, most: int = 5) -> Scale:
+    """Return an even scale from ``low`` at pixel ``start`` to ``high`` at ``end``."""
+    high = high if high > low else low + 1.0
+    rough = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(step for step in (1, 2, 2.5, 5, 10) if step * power >= rough * 0.999) * power
+    ticks = tuple(index * step for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1))
+    return Scale(lambda value: start + (value - low) / (high - low) * (end - start), low, high, ticks)
+
+
+def root_scale(high: float, start: float, end: float) -> Scale:
+    """Return a square-root scale from zero, so that a margin of .02 is a place that can be seen beside .8."""
+    high = max(high, 1e-6)
+    step = (0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
+    ticks = (0.0, *(t for t in step if t <= high and (math.sqrt(t / high) > 0.16 or t == step[0])))
+    kept: list[float] = []
+    for tick in ticks:
+        if not kept or math.sqrt(tick / high) - math.sqrt(kept[-1] / high) > 0.09:
+            kept.append(tick)
+    return Scale(lambda value: start + math.sqrt(max(value, 0.0) / high) * (end - start), 0.0, high, tuple(kept))
+
+
+def log_scale(values: Sequence[float], start: float, end: float) -> Scale:
+    """Return a logarithmic scale over positive numbers, each of which is written."""
+    low, high = min(values), max(values)
+    span = math.log(high / low) or 1.0
+    return Scale(lambda value: start + math.log(value / low) / span * (end - start), low, high, tuple(dict.fromkeys(values)))
+
+
+def fit(text: str, room: float, *, size: float = 12) -> str:
+    """Return ``text``, cut in the middle, so that it is about ``room`` pixels wide at most; no font is at hand to measure with."""
+    shown = visible(text)
+    # No letter is narrower than .4 of the size: what is longer than this cannot fit.
+    length = min(len(shown), int(room / (0.4 * size)) + 1)
+    cut = squeeze(shown, length)
+    while length > 3 and sum(_WIDTHS.get(letter, 1.0 if ord(letter) > 0x2E7F else 0.58) for letter in cut) * size > room:
+        length -= 1
+        cut = squeeze(shown, length)
+    return cut
+
+
+class Drawing:
+    """Collects the elements of one chart."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.width, self.height = width, height
+        self._made: list[str] = []
+
+    def line(self, x1: float, y1: float, x2: float, y2: float, colour: str, *, width: float = 1.0, dashes: Sequence[float] = ()) -> None:
+        """Draw a straight line."""
+        self.path(((x1, y1), (x2, y2)), colour, width=width, dashes=dashes)
+
+    def path(self, points: Sequence[tuple[float, float]], colour: str, *, width: float = 1.6, dashes: Sequence[float] = ()) -> None:
+        """Draw a line through points."""
+        if len(points) < 2:
+            return
+        course = " ".join(f"{'ML'[index > 0]}{x:.1f} {y:.1f}" for index, (x, y) in enumerate(points))
+        dash = f' stroke-dasharray="{" ".join(f"{d:g}" for d in dashes)}"' if dashes else ""
+        wide = "" if width == 1.6 else f' style="stroke-width:{width:g}"'
+        self._made.append(f'<path class="{colour}" d="{course}"{wide}{dash}/>')
+
+    def area(self, points: Sequence[tuple[float, float]], colour: str, *, opacity: float = 0.16) -> None:
+        """Fill a shape faintly."""
+        corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        self._made.append(f'<polygon class="{colour}" points="{corners}" fill-opacity="{opacity:g}"/>')
+
+    def mark(self, x: float, y: float, style: Style, *, size: float = 4.5) -> None:
+        """Draw a point in the shape of its series."""
+        if style.marker in _STROKES:
+            for x1, y1, x2, y2 in _STROKES[style.marker]:
+                self.line(x + x1 * size, y + y1 * size, x + x2 * size, y + y2 * size, style.colour, width=1.8)
+        elif style.marker in _SHAPES:
+            corners = " ".join(f"{x + a * size:.1f},{y + b * size:.1f}" for a, b in _SHAPES[style.marker])
+            self._made.append(f'<polygon class="{style.colour}" points="{corners}"/>')
+        else:
+            self._made.append(f'<circle class="{style.colour}" cx="{x:.1f}" cy="{y:.1f}" r="{size * 0.92:.1f}"/>')
+
+    def text(self, x: float, y: float, text: str, *, anchor: str = "start", colour: str = "ki", size: float = 12, turn: float = 0) -> None:
+        """Write words; what comes from data is escaped and made visible."""
+        where = f'x="{x:.1f}" y="{y:.1f}"'
+        turned = f' transform="rotate({turn:g} {x:.1f} {y:.1f})"' if turn else ""
+        sized = "" if size == 12 else f' font-size="{size:g}"'
+        anchored = "" if anchor == "start" else f' text-anchor="{anchor}"'
+        self._made.append(f'<text class="{colour}" {where}{anchored}{sized}{turned}>{escape(visible(text))}</text>')
+
+    def interval(
+        self, start: tuple[float, float], end: tuple[float, float], colour: str, *, cut: tuple[bool, bool] = (False, False)
+    ) -> None:
+        """Draw an interval; an arrow where it goes on beyond the picture."""
+        self.line(*start, *end, colour, width=1.6)
+        flat = start[1] == end[1]
+        for (x, y), goes_on, sign in ((start, cut[0], -1), (end, cut[1], 1)):
+            if goes_on:
+                tip, side = (sign * 5, 3.5)
+                corners = [(x, y - side), (x + tip, y), (x, y + side)] if flat else [(x - side, y), (x, y - abs(tip) * sign), (x + side, y)]
+                self.area(corners, colour, opacity=1)
+
+    def axis_x(self, scale: Scale, y: float, *, title: str, top: float | None = None) -> None:
+        """Draw a scale below the picture."""
+        for tick in scale.ticks:
+            x = scale(tick)
+            if top is not None:
+                self.line(x, top, x, y, "kl", width=0.7)
+            self.text(x, y + 15, _tick(tick), anchor="middle", colour="km")
+        self.line(scale.place(scale.low), y, scale.place(scale.high), y, "kl")
+        self.text((scale.place(scale.low) + scale.place(scale.high)) / 2, y + 32, title, anchor="middle", colour="km")
+
+    def axis_y(self, scale: Scale, x: float, right: float, *, title: str) -> None:
+        """Draw a scale left of the picture."""
+        for tick in scale.ticks:
+            y = scale(tick)
+            self.line(x, y, right, y, "kl", width=0.7)
+            self.text(x - 6, y + 4, _tick(tick), anchor="end", colour="km")
+        self.line(x, scale.place(scale.low), x, scale.place(scale.high), "kl")
+        middle = (scale.place(scale.low) + scale.place(scale.high)) / 2
+        self.text(11, middle, title, anchor="middle", colour="km", turn=-90)
+
+    def render(self, *, ident: str, title: str, description: str) -> str:
+        """Return the chart as an element of a page; ``ident`` must be unique on it."""
+        head = f'<svg viewBox="0 0 {self.width} {self.height}" width="{self.width}" height="{self.height}" font-size="12"'
+        if not title:
+            return f'{head} aria-hidden="true" focusable="false">{"".join(self._made)}</svg>'
+        label = f' role="img" aria-labelledby="{ident}-title {ident}-desc">'
+        words = f'<title id="{ident}-title">{escape(visible(title))}</title><desc id="{ident}-desc">{escape(visible(description))}</desc>'
+        return head + label + words + "".join(self._made) + "</svg>"
+
+
+@cache
+def swatch(style: Style) -> str:
+    """Return a small drawing of a series' line and point, for a legend in the page."""
+    drawing = Drawing(34, 14)
+    drawing.line(1, 7, 33, 7, style.colour, width=2, dashes=style.dashes)
+    drawing.mark(17, 7, style)
+    return drawing.render(ident="", title="", description="")
+
+
+def _tick(value: float) -> str:
+    # Counts keep their zeros; shares lose those that say nothing.
+    return f"{value:g}" if abs(value) >= 100 else number(value, 4).rstrip("0").rstrip(".")

@@ -61,7 +61,7 @@ def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (),
     before, after = _Side.of(a), _Side.of(b)
     pairs, without = match_regimes(a, b, regimes)
     roles = _roles(before, after, attributes)
-    same_rows = isinstance(a.plan.get("audit_rows"), str) and a.plan.get("audit_rows") == b.plan.get("audit_rows")
+    same_rows = any(isinstance(a.plan.get(key), str) and a.plan.get(key) == b.plan.get(key) for key in ("audit_rows", "digest"))
     models: dict[tuple[str, str], Models] = {
         (old, new): "given" if models_of(a, old) == models_of(b, new) == "given" else "trained" for old, new in pairs
     }

@@ -11,6 +11,14 @@ RESOLVED = 3.0  # margins: where verdicts differ, a worsening of this many must 
 BLIND = 0.5  # of all there is to know, or of probability: where not even this much is excluded, nothing was compared
 _RANK = {"removed": 0, "hidden": 1, "exposed": 2}
 _MAIN = (("linear", ""), ("expressed", "gap"))
+_PLAIN = {
+    "linear": "linear leak",
+    "nonlinear": "non-linear leak",
+    "beyond": "leak",
+    "elsewhere": "leak elsewhere",
+    "expressed": "outputs",
+    "used": "interchange effect",
+}
 
 
 def pair_outcome(
@@ -97,10 +105,11 @@ def place(n: NumberChange) -> str:
     site = n.site_b or n.site_a
     moved = f" ('{n.site_a}' in A)" if n.site_a and n.site_b and n.site_a != n.site_b else ""
     where = f" at '{site}'{moved}" if site else ""
-    return f"{n.channel}{f' ({n.kind})' if n.kind else ''}{where}"
+    return f"{_PLAIN.get(n.channel, n.channel)}{f' ({n.kind})' if n.kind else ''}{where}"
 
 
 def _clause(n: NumberChange, how: str) -> str:
     assert n.value_a is not None
     assert n.value_b is not None
-    return f"{place(n)}: {n.value_a:.3f} before, {n.value_b:.3f} after, {how} by {abs(n.difference or 0):.3f} ({n.low:.3f} to {n.high:.3f})"
+    low, high = sorted(abs(end or 0.0) for end in (n.low, n.high))
+    return f"{place(n)}: {n.value_a:.3f} before, {n.value_b:.3f} after, {how} by {abs(n.difference or 0):.3f} ({low:.3f} to {high:.3f})"

@@ -13,7 +13,8 @@ from proxyaudit.errors import InputError, IntegrityError
 EXAMPLE = (
     "Example:  proxyaudit gate reports/my-audit --policy policy.yaml --junit gate.xml\n\n"
     "A policy:  {allow: [removed, hidden], inconclusive: undecided | fail | allow, attributes: [sex], regimes: [vendor], "
-    "margins: {leak: 0.02}, baseline: reports/last-release, rules: [{attributes: [age], allow: [removed, hidden, exposed]}]}; every key may be left out."
+    "margins: {leak: 0.02}, baseline: reports/last-release, "
+    "rules: [{attributes: [age], allow: [removed, hidden, exposed]}]}; every key may be left out."
 )
 _MARKS = {"pass": "✔ pass", "fail": "✘ fail", "undecided": "? undecided"}
 _ANSWERS = {

@@ -167,11 +167,13 @@ def _first_mistake(error: ValidationError, where: str) -> InputError:
         )
     if first["type"] == "missing":
         return InputError(f"key '{location[-1]}' is missing", where=at, mend=f"add '{location[-1]}: ...'")
-    given = str(first.get("input"))[:60]
+    plain = isinstance(first.get("input"), str | int | float)
+    # Anything else may be nested aliases, whose text would fill the memory.
+    given = str(first["input"])[:60] if plain else "not a word"
     if first["type"] == "literal_error":
         words = str(first.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ").split(", ")
         near = difflib.get_close_matches(given, words, n=1)
         return InputError(f"unknown word '{given}'", where=at, mend=f"did you mean '{near[0]}'?" if near else f"one of {', '.join(words)}")
     message = _WORDS.get(first["type"], first["msg"].removeprefix("Value error, "))
-    shown = f" (given: {given!r})" if isinstance(first.get("input"), str | int | float) and first["type"] != "value_error" else ""
+    shown = f" (given: {given!r})" if plain and first["type"] != "value_error" else ""
     return InputError(message[0].lower() + message[1:] + shown, where=at, mend="correct this key ('proxyaudit gate --help' shows a policy)")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from proxyaudit.comparison.values import Models, NumberChange, PairOutcome
 from proxyaudit.types import Finding
 
-RESOLVED = 3.0  # margins: where verdicts differ, a worsening of this many must be excluded, or the answer is "cannot be told"
+RESOLVED = 2.0  # margins: where verdicts differ, a worsening of this many must be excluded, or the answer is "cannot be told"
 BLIND = 0.5  # of all there is to know, or of probability: where not even this much is excluded, nothing was compared
 _RANK = {"removed": 0, "hidden": 1, "exposed": 2}
 _MAIN = (("linear", ""), ("expressed", "gap"))
@@ -33,7 +33,7 @@ def pair_outcome(
     """Answer for one attribute.
 
     A number that is surely worse decides. Otherwise, where B's verdict may be the worse one, every channel whose state differs must be
-    shown not to have grown by more than three margins; what is left open makes the answer "cannot be told".
+    shown not to have grown by more than two margins; what is left open makes the answer "cannot be told".
     """
     worse, better = ([n for n in numbers if n.word == word] for word in ("worse", "better"))
     open_ = _open(a, b, numbers)

@@ -160,7 +160,7 @@ def make_plan(inputs: ProbeInputs, request: ProbeRequest, hashes: dict[str, str]
         "sites": {"verdict": sites, "profile": sites},
         "attributes": [{"name": a.name, "role": a.role, "kind": a.kind, "levels": list(a.levels)} for a in inputs.attributes],
         "rows": {"audit": inputs.n},
-        "audit_rows": rows_digest(inputs.clusters, *(np.asarray(a.codes, dtype=np.float64).tobytes() for a in inputs.attributes)),
+        "audit_rows": _rows_digest(inputs),
         "margins": {"leak": request.margins.leak, "nonlinear": request.margins.nonlinear},
         "level": LEVEL,
         "cells": cells,
@@ -173,6 +173,13 @@ def make_plan(inputs: ProbeInputs, request: ProbeRequest, hashes: dict[str, str]
     }
     digest = digest_of({"plan": plan, "request": _described(request), "code": code_digest()})
     return {"digest": digest, "run_id": digest[:12], **plan}
+
+
+def _rows_digest(inputs: ProbeInputs) -> str:
+    """Digest of the rows in the order of the file: activations decide the order they are measured in."""
+    back = np.argsort(inputs.places)
+    codes = (np.asarray(a.codes, dtype=np.float64)[back].tobytes() for a in inputs.attributes)
+    return rows_digest(inputs.clusters[back], *codes)
 
 
 def _described(request: ProbeRequest) -> dict[str, Any]:

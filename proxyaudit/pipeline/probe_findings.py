@@ -82,7 +82,7 @@ def assemble_probe(inputs: ProbeInputs, runs: Sequence[Run], plan: dict[str, Any
         controls=tuple(ledger.controls),
         not_tested=(*notes, *inputs.notes),
     )
-    return evidence, row_parts(ledger)
+    return evidence, row_parts(ledger, inputs.places)
 
 
 def _unit(attribute: Attribute) -> str:

@@ -16,19 +16,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from proxyaudit.pipeline.audit_rows import in_order
 from proxyaudit.pipeline.ledger import SMALLEST_CELL, Ledger, significant
 from proxyaudit.seeding import stream
 from proxyaudit.stats.intervals import Measured, cluster_sums, row_variance
 from proxyaudit.types import CHANNELS
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 SUMS = SMALLEST_CELL - 1
 UNBOUNDED = 1e9  # degrees of freedom of what is known
 
 
-def row_parts(ledger: Ledger) -> dict[str, NDArray[Any]]:
+def row_parts(ledger: Ledger, places_n: Ints | None = None) -> dict[str, NDArray[Any]]:
     """Arrays of the pack for its deciding numbers.
+
+    Args:
+        ledger: The numbers.
+        places_n: Place of each row in an order that other audits of the same rows share; the order measured in if left out.
 
     Returns:
         ``row_parts.ids`` (number of each estimate), ``row_parts.sums`` ``(m, 10)``, ``row_parts.spread`` ``(m, 4)``: row variance and its
@@ -40,16 +46,16 @@ def row_parts(ledger: Ledger) -> dict[str, NDArray[Any]]:
         if estimate.channel not in CHANNELS or estimate.state is None or cell.measured is None:
             continue
         ids.append(int(estimate.id[1:]))
-        sums.append([significant(float(value)) or 0.0 for value in signed_sums(cell.measured)])
+        sums.append([significant(float(value)) or 0.0 for value in signed_sums(cell.measured, places_n)])
         spread.append([significant(value) or 0.0 for value in _spread(cell.measured)])
     if not ids:
         return {}
     return {"row_parts.ids": np.array(ids, dtype=np.int64), "row_parts.sums": np.array(sums), "row_parts.spread": np.array(spread)}
 
 
-def signed_sums(measured: Measured) -> Floats:
+def signed_sums(measured: Measured, places_n: Ints | None = None) -> Floats:
     """Ten sums of the row influences with random signs of their clusters, shape ``(10,)``; the same signs in every run."""
-    sums = cluster_sums(measured.influence_n, measured.clusters_n)
+    sums = cluster_sums(measured.influence_n, in_order(measured.clusters_n, places_n))
     return np.asarray(sums @ _signs(len(sums)))
 
 

@@ -90,7 +90,9 @@ def numbers_in(pack: EvidencePack) -> dict[str, Number]:
 
 def _kept(arrays: Mapping[str, NDArray[np.float64]]) -> dict[str, tuple[Floats, Floats]]:
     ids, sums, spread = (arrays.get(f"row_parts.{name}") for name in ("ids", "sums", "spread"))
-    if ids is None or sums is None or spread is None or sums.ndim != 2 or spread.shape != (len(ids), 4) or len(sums) != len(ids):
+    if ids is None or sums is None or spread is None or any(array.dtype.kind not in "fi" for array in (ids, sums, spread)):
+        return {}
+    if sums.ndim != 2 or ids.shape != (len(sums),) or spread.shape != (len(sums), 4):
         return {}
     usable = np.isfinite(sums).all(axis=1) & np.isfinite(spread).all(axis=1) & (spread >= 0).all(axis=1)
     return {f"E{int(ids[i])}": (np.asarray(sums[i], float), np.asarray(spread[i], float)) for i in np.flatnonzero(usable)}

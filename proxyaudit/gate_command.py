@@ -50,10 +50,11 @@ def gate(
     from proxyaudit.gating.junit import integrity_junit
     from proxyaudit.gating.junit import junit as junit_xml
 
-    wanted = load_policy(policy) if policy is not None else Policy()
     folder = policy.parent if policy is not None else Path()
     try:
+        # Integrity first: of an altered run nothing is said, not even that the policy does not fit it.
         pack = read_trusted(run)
+        wanted = load_policy(policy) if policy is not None else Policy()
         result = decide(pack, wanted, lambda name: read_trusted(folder / name), where=str(policy or "policy"))
     except IntegrityError as error:
         if junit is not None:

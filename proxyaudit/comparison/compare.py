@@ -45,6 +45,12 @@ class _Side:
         found = {finding.attribute: str(finding.role) for finding in self.pack.evidence.findings}
         return dict(sorted(found.items(), key=lambda item: item[1] != "protected"))
 
+    def levels(self) -> dict[str, object]:
+        """How each attribute was coded."""
+        planned = self.pack.plan.get("attributes")
+        entries = [entry for entry in planned if isinstance(entry, dict)] if isinstance(planned, list) else []
+        return {str(entry.get("name")): (entry.get("kind"), entry.get("levels")) for entry in entries}
+
 
 def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (), attributes: Sequence[str] = ()) -> Comparison:
     """Compare run B with run A: what got worse, better, or cannot be told. Pure: the same packs give the same value.
@@ -293,6 +299,9 @@ def _notes(before: _Side, after: _Side, roles: dict[str, str], same_rows: bool, 
     notes += [
         f"the proxy '{name}' is only in run A and was not compared" for name, role in mine.items() if name not in theirs and role == "proxy"
     ]
+    described = [side.levels() for side in (before, after)]
+    other = [name for name in roles if name in described[0] and described[0][name] != described[1].get(name, described[0][name])]
+    notes += [f"'{name}' was coded in other levels in run B, so its numbers are only roughly of one kind" for name in other]
     old, new = (side.pack.plan.get("margins") for side in (before, after))
     if isinstance(old, dict) and isinstance(new, dict):
         laxer = [key for key in old if isinstance(new.get(key), int | float) and isinstance(old[key], int | float) and new[key] > old[key]]

@@ -56,7 +56,8 @@ def row_parts(ledger: Ledger, places_n: Ints | None = None) -> dict[str, NDArray
 def signed_sums(measured: Measured, places_n: Ints | None = None) -> Floats:
     """Ten sums of the row influences with random signs of their clusters, shape ``(10,)``; the same signs in every run."""
     sums = cluster_sums(measured.influence_n, in_order(measured.clusters_n, places_n))
-    return np.asarray(sums @ _signs(len(sums)))
+    # No matrix product: its rounding depends on the number of threads. What is below that is nothing.
+    return np.asarray(np.round((sums[:, None] * _signs(len(sums))).sum(axis=0), 12))
 
 
 @lru_cache(maxsize=4)

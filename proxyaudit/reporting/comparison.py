@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from proxyaudit.comparison import Comparison, NumberChange, PairOutcome
 from proxyaudit.reporting.markdown import escape
-from proxyaudit.reporting.text import DASH, join_words, number, visible
+from proxyaudit.reporting.text import DASH, join_words, number, shorten, visible
 from proxyaudit.reporting.words import STATES, VERDICTS, channel_word
 
 __all__ = ["OUTCOMES", "WORDS", "answer", "comparison_html", "comparison_markdown", "span", "verdict_text"]
@@ -60,7 +60,7 @@ def answer(comparison: Comparison) -> str:
 
 
 def _names(comparison: Comparison, outcome: str) -> str:
-    return join_words(list(dict.fromkeys(f"'{visible(p.attribute)}'" for p in comparison.outcomes if p.outcome == outcome)))
+    return join_words(list(dict.fromkeys(f"'{shorten(visible(p.attribute), 40)}'" for p in comparison.outcomes if p.outcome == outcome)))
 
 
 def verdict_text(verdict: str | None, at_least: str | None) -> str:

@@ -27,7 +27,7 @@ POLICIES = {
     "python name": "attributes: !!python/name:os.system",
     "billion laughs": LAUGHS + "allow: *i\n",
     "billion laughs as a word": LAUGHS.replace("a: &a", "attributes: &a", 1) + "inconclusive: *i\n",
-    "deep nesting": "allow: " + "[" * 1200 + "]" * 1200,
+    "deep nesting": "allow: " + "[" * 400 + "]" * 400,
     "key twice": "allow: [removed]\nallow: [exposed]\n",
     "not a number": "margins: {leak: .nan}",
     "endless number": "margins: {leak: .inf}",
@@ -100,6 +100,9 @@ def test_a_changed_run_decides_nothing(change, tmp_path, capsys):
     assert main(["gate", str(tmp_path / "run")]) == 4
     assert main(["compare", str(tmp_path / "sound"), str(tmp_path / "run")]) == 4
     assert main(["compare", str(tmp_path / "run"), str(tmp_path / "sound")]) == 4
+    # Integrity comes before a policy that is wrong itself.
+    (tmp_path / "policy.yaml").write_text("alow: [exposed]")
+    assert main(["gate", str(tmp_path / "run"), "--policy", str(tmp_path / "policy.yaml")]) == 4
     assert capsys.readouterr().out == ""
 
 

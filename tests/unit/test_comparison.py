@@ -358,6 +358,16 @@ def test_a_number_that_is_gone_or_of_another_unit_is_said_so():
     assert words["relearned"] == ("cannot_tell", "B: not measured")
 
 
+def test_an_attribute_of_other_levels_is_said_so():
+    a, b = (small_pack([estimate("linear", 0.1, "present")], [finding("exposed")]) for _ in range(2))
+    a, b = (
+        replace(p, plan={**p.plan, "attributes": [{"name": "sex", "kind": "binary", "levels": v}]})
+        for p, v in ((a, ["f", "m"]), (b, ["x"]))
+    )
+    assert any("'sex' was coded in other levels" in note for note in compare_packs(a, b).notes)
+    assert not any("levels" in note for note in compare_packs(a, a).notes)
+
+
 def test_gaps_of_other_groups_are_compared_by_size_and_said_so():
     a, b = (estimate("expressed", 0.1, "present", group=g) for g in ("m minus f", "f minus m"))
     number = compare_packs(*(small_pack([e], [finding("exposed")]) for e in (a, b))).numbers[0]

@@ -94,6 +94,8 @@ def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (),
     ]
     outcomes += [_left_out(before, name, regime) for name, role in roles.items() for regime in without if role == "protected"]
     notes = _notes(before, after, roles, same_rows, any(n.paired for n in numbers))
+    assumed = [f"'{old}' of A and '{new}' of B were taken to belong together" for old, new in pairs if old != new and not regimes]
+    notes = (*assumed, *notes)
     return Comparison(_name(a), _name(b), pairs, same_rows, tuple(outcomes), tuple(numbers), notes)
 
 

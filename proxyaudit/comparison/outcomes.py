@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from proxyaudit.comparison.values import Models, NumberChange, PairOutcome
 from proxyaudit.types import Finding
 
-RESOLVED = 2.0  # margins: where verdicts differ, a worsening of this many must be excluded, or the answer is "cannot be told"
+# Margins: where verdicts differ, a worsening of this many must be excluded, or the answer is "cannot be told". Where A could not
+# decide itself its number lies near the margin or above, and repetitions differ more there.
+RESOLVED, RESOLVED_OPEN = 2.0, 3.0
 BLIND = 0.5  # of all there is to know, or of probability: where not even this much is excluded, nothing was compared
 _RANK = {"removed": 0, "hidden": 1, "exposed": 2}
 _MAIN = (("linear", ""), ("expressed", "gap"))
@@ -95,7 +97,7 @@ def may_be_worse(a: Finding, b: Finding) -> bool:
 def _unresolved(n: NumberChange) -> str | None:
     if n.high is None or n.margin is None:
         return f"{place(n)}: {n.state_a or 'not measured'} in A, {n.state_b or 'not measured'} in B, and no difference is known ({n.note})"
-    if n.high > RESOLVED * n.margin:
+    if n.high > (RESOLVED_OPEN if n.state_a == "unknown" else RESOLVED) * n.margin:
         return f"{place(n)}: {n.state_a} in A, {n.state_b} in B; a growth of up to {n.high:.3f} cannot be excluded"
     return None
 

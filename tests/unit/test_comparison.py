@@ -308,6 +308,12 @@ def test_what_verdicts_and_numbers_amount_to(before, after, numbers, outcome):
     assert bool(found.reasons) is (outcome in ("worse", "cannot_tell"))
 
 
+@pytest.mark.parametrize(("se", "outcome"), [(0.02, "no_change"), (0.05, "cannot_tell")])
+def test_where_a_was_undecided_itself_a_growth_of_three_margins_must_be_excluded(se, outcome):
+    a, b = (estimate("expressed", v, s, se=se) for v, s in ((0.05, "unknown"), (0.09, "present")))
+    assert answered((finding("inconclusive"), finding("exposed")), (a,), (b,)).outcome == outcome
+
+
 def test_a_worse_and_a_better_number_is_worse():
     a = (estimate("expressed", 0.3, "present"), estimate("linear", 0.05, "present"))
     b = (estimate("expressed", 0.1, "present"), estimate("linear", 0.25, "present"))
@@ -356,6 +362,19 @@ def test_a_number_that_is_gone_or_of_another_unit_is_said_so():
     words = {n.channel: (n.word, n.note) for n in compare_packs(a, b).numbers}
     assert words["linear"] == ("cannot_tell", "not the same unit: fraction of log2 K, class-balanced against R squared")
     assert words["relearned"] == ("cannot_tell", "B: not measured")
+
+
+def test_regimes_that_were_taken_to_belong_together_are_said_so():
+    a, b = (small_pack(list(CLEAN), [finding("removed", regime=name)], digest=name * 3) for name in ("old", "new"))
+    a, b = (
+        replace(
+            p, evidence=p.evidence.model_copy(update={"estimates": tuple(e.model_copy(update={"regime": n}) for e in p.evidence.estimates)})
+        )
+        for p, n in ((a, "old"), (b, "new"))
+    )
+    assert compare_packs(a, b).exit_code == 0
+    assert compare_packs(a, b).notes[0] == "'old' of A and 'new' of B were taken to belong together"
+    assert not any("taken to" in note for note in compare_packs(a, b, ["old=new"]).notes)
 
 
 def test_an_attribute_of_other_levels_is_said_so():

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from proxyaudit import console
+from proxyaudit import compare_command, console, gate_command
 from proxyaudit.errors import InputError, ProxyauditError
 from proxyaudit.mitigate_command import EXAMPLE, mitigate
 from proxyaudit.report_command import EXAMPLE as REPORT_EXAMPLE
@@ -233,6 +233,8 @@ def probe(
 
 app.command(epilog=REPORT_EXAMPLE)(report)
 app.command(epilog=EXAMPLE)(mitigate)
+app.command(epilog=compare_command.EXAMPLE)(compare_command.compare)
+app.command(epilog=gate_command.EXAMPLE)(gate_command.gate)
 
 
 @app.command(epilog="Example:  proxyaudit selftest --quick")

@@ -17,6 +17,7 @@ from proxyaudit.data.dataset import Dataset, load_dataset
 from proxyaudit.errors import InputError
 from proxyaudit.models import TrainedModel, build_model, load_weights
 from proxyaudit.models.module import factory_path
+from proxyaudit.pipeline.audit_rows import rows_digest
 from proxyaudit.pipeline.cache import code_digest, digest_of, file_digest
 from proxyaudit.pipeline.proxy_discovery import ProxyPlan, discover
 from proxyaudit.recipe import Recipe, load_recipe
@@ -157,6 +158,7 @@ def _plan(
         "proxies": proxies.describe(),
         "columns": list(dataset.encoder.columns),
         "rows": {"train": len(dataset.train), "audit": len(dataset.audit), "training_size": size},
+        "audit_rows": rows_digest(dataset.clusters, dataset.hashes["audit"]),
         "holdout": dataset.holdout,
         "target": {"name": dataset.target, "classes": list(dataset.classes)},
         "margins": recipe.margins.model_dump(),

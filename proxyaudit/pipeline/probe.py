@@ -18,6 +18,7 @@ import pandas as pd
 from proxyaudit.data.tables import read_table, sha256_file
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.evidence.pack import EvidencePack, is_complete, read_pack, write_pack, write_plan
+from proxyaudit.pipeline.audit_rows import rows_digest
 from proxyaudit.pipeline.cache import Cache, code_digest, digest_of
 from proxyaudit.pipeline.ledger import Run
 from proxyaudit.pipeline.plan import LEVEL, permutations_needed, versions
@@ -159,6 +160,7 @@ def make_plan(inputs: ProbeInputs, request: ProbeRequest, hashes: dict[str, str]
         "sites": {"verdict": sites, "profile": sites},
         "attributes": [{"name": a.name, "role": a.role, "kind": a.kind, "levels": list(a.levels)} for a in inputs.attributes],
         "rows": {"audit": inputs.n},
+        "audit_rows": _rows_digest(inputs),
         "margins": {"leak": request.margins.leak, "nonlinear": request.margins.nonlinear},
         "level": LEVEL,
         "cells": cells,
@@ -171,6 +173,13 @@ def make_plan(inputs: ProbeInputs, request: ProbeRequest, hashes: dict[str, str]
     }
     digest = digest_of({"plan": plan, "request": _described(request), "code": code_digest()})
     return {"digest": digest, "run_id": digest[:12], **plan}
+
+
+def _rows_digest(inputs: ProbeInputs) -> str:
+    """Digest of the rows in the order of the file: activations decide the order they are measured in."""
+    back = np.argsort(inputs.places)
+    codes = (np.asarray(a.codes, dtype=np.float64)[back].tobytes() for a in inputs.attributes)
+    return rows_digest(inputs.clusters[back], *codes)
 
 
 def _described(request: ProbeRequest) -> dict[str, Any]:
@@ -219,7 +228,7 @@ def probe_inputs(
         if progress is not None:
             progress(ProgressEvent("measure", done, len(todo), f"{regime}, {site}: done"))
     runs = [Run(regime, (_merged(parts),) if parts else ()) for regime, parts in measured.items()]
-    evidence = assemble_probe(inputs, runs, plan, request.real)
+    evidence, arrays = assemble_probe(inputs, runs, plan, request.real)
     environment: dict[str, Any] = {
         "started": datetime.datetime.fromtimestamp(started, datetime.UTC).isoformat(timespec="seconds"),
         "seconds": round(time.time() - started, 1),
@@ -230,7 +239,7 @@ def probe_inputs(
         "versions": versions(),
         "failures": [],
     }
-    return EvidencePack(evidence, plan, _described(request), environment, {})
+    return EvidencePack(evidence, plan, _described(request), environment, arrays)
 
 
 def _measure(acts_nd: Any, rows: ProbedArrays, probing: Probing, site: str, cache: Cache | None, digest: str) -> Measurement:

@@ -16,6 +16,7 @@ from proxyaudit.pipeline.methods import METHODS, NEGATIVE_FAILED
 from proxyaudit.pipeline.planted_cells import FOUND, planted_cell
 from proxyaudit.pipeline.probe_inputs import ProbeInputs
 from proxyaudit.pipeline.probing import cell_key, classes_of, known_rows
+from proxyaudit.pipeline.row_parts import row_parts
 from proxyaudit.stats.intervals import crossed_interval
 from proxyaudit.types import (
     Basis,
@@ -41,8 +42,8 @@ _QUARTERS = {"quarters": "in quarters", "quarters nonlinear": "in quarters, nonl
 _BASIS: dict[State, Basis] = {"present": "beyond_label", "absent": "explained_by_label"}
 
 
-def assemble_probe(inputs: ProbeInputs, runs: Sequence[Run], plan: dict[str, Any], real: str | None) -> Evidence:
-    """Evidence of all regimes."""
+def assemble_probe(inputs: ProbeInputs, runs: Sequence[Run], plan: dict[str, Any], real: str | None) -> tuple[Evidence, dict[str, Any]]:
+    """Evidence of all regimes, and the arrays beside it."""
     ledger = Ledger()
     sites = plan["sites"]["verdict"]
     negatives = negative_controls(runs, inputs.attributes, sites, outputs=False) if inputs.attributes else {}
@@ -67,7 +68,7 @@ def assemble_probe(inputs: ProbeInputs, runs: Sequence[Run], plan: dict[str, Any
     findings += [_unfit(name, why, run.regime) for name, why in inputs.unfit.items() for run in runs]
     beyond = () if inputs.conditions else (("leakage beyond what a label explains", "no --condition-on column was named"),)
     notes = [NotTested(what=what, why=why) for what, why in (*_NOT_TESTED, *beyond)]
-    return Evidence(
+    evidence = Evidence(
         run=RunInfo(
             id=plan["run_id"],
             name=plan["name"],
@@ -81,6 +82,7 @@ def assemble_probe(inputs: ProbeInputs, runs: Sequence[Run], plan: dict[str, Any
         controls=tuple(ledger.controls),
         not_tested=(*notes, *inputs.notes),
     )
+    return evidence, row_parts(ledger, inputs.places)
 
 
 def _unit(attribute: Attribute) -> str:

@@ -43,6 +43,7 @@ class ProbeInputs:
         conditions: Columns conditioned on, ``(n,)`` each.
         notes: What was left out, or done beside what was asked for.
         doubts: Attributes whose absence is not claimed, each with the reason.
+        places: ``(n,)`` place of each row in the file.
     """
 
     acts: Acts
@@ -52,6 +53,7 @@ class ProbeInputs:
     conditions: dict[str, NDArray[Any]]
     notes: tuple[NotTested, ...]
     doubts: dict[str, str]
+    places: Ints
 
     @property
     def n(self) -> int:
@@ -218,7 +220,7 @@ def make_inputs(
         column = coerce(table[name], kind, where=where)
         numeric = kind.kind == "numeric"
         conditions[name] = column.to_numpy(dtype=np.float64) if numeric else column.fillna("(missing)").astype(str).to_numpy()
-    return ProbeInputs(checked, tuple(coded), unfit, clusters, conditions, tuple(notes), doubts)
+    return ProbeInputs(checked, tuple(coded), unfit, clusters, conditions, tuple(notes), doubts, order)
 
 
 def _nearest(name: str, columns: Sequence[str]) -> str:

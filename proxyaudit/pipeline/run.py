@@ -22,6 +22,7 @@ from proxyaudit.pipeline.cache import Cache
 from proxyaudit.pipeline.findings import find_all
 from proxyaudit.pipeline.ledger import Run
 from proxyaudit.pipeline.plan import Prepared, odds_of_absence, prepare_file, versions
+from proxyaudit.pipeline.row_parts import row_parts
 from proxyaudit.pipeline.tasks import Outcome, Task, one_thread, read_measurement, read_placebos, run_task, task_digests
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
@@ -257,4 +258,4 @@ def _assemble(
         not_tested=tuple(not_tested),
     )
     arrays = {f"{e.id}.seed_values": np.array(e.seed_values) for e in evidence.estimates if len(e.seed_values) > 1}
-    return evidence, arrays
+    return evidence, arrays | row_parts(ledger)

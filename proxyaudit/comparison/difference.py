@@ -1,0 +1,189 @@
+"""The difference of two published numbers, from what their packs keep: values in each repetition and what rows contribute.
+
+On the same rows the row variance of the difference is estimated from the signed sums that both packs keep (ten of them, the
+same signs in every run); otherwise, and for packs that keep none, the variances of both numbers add up, which is never too narrow for two
+audits of separate rows and too wide for audits of the same.
+
+Whether repetitions count depends on what the regimes are. Models that were trained here stand for a way of training: how much
+repetitions differ is noise, on both sides (Welch 1947, Satterthwaite 1946). Models that were given (checkpoints, activations) are
+what they are: the claim is about them, and only rows vary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from proxyaudit.comparison.values import Models
+from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.stats.intervals import distinct_seeds
+from proxyaudit.types import CHANNELS, Estimate
+
+Floats = NDArray[np.float64]
+Part = tuple[float, float]
+"""A variance and its degrees of freedom."""
+
+LEVEL = 0.95
+_KNOWN = 1e9
+
+
+@dataclass(frozen=True)
+class Number:
+    """A published number with the parts of its variance.
+
+    Attributes:
+        value: The number as published.
+        repetitions: Its value in each repetition.
+        rows: Variance over rows.
+        extra: Variance that neither rows nor repetitions carry.
+        sums: Signed sums of the row influences, or ``None`` where the pack keeps none.
+    """
+
+    value: float
+    repetitions: Floats
+    rows: Part
+    extra: Part = (0.0, _KNOWN)
+    sums: Floats | None = None
+
+    @property
+    def seeds(self) -> Floats:
+        """Distinct values: two equal repetitions are one."""
+        return distinct_seeds(self.repetitions)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """B minus A.
+
+    Attributes:
+        value: The difference.
+        low: Lower end of its interval.
+        high: Upper end.
+        p: Two-sided p-value of no difference; ``None`` where training noise is unknown, so that no change may be claimed.
+        paired: Whether the interval is paired on the same rows.
+        agrees: Whether every repetition shows it, where the models are given.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float | None
+    paired: bool
+    agrees: bool
+
+
+def numbers_in(pack: EvidencePack) -> dict[str, Number]:
+    """Every deciding number of a pack that has an interval, by estimate id."""
+    kept = _kept(pack.arrays)
+    found = {}
+    for estimate in pack.evidence.estimates:
+        decides = estimate.channel in CHANNELS and estimate.state is not None
+        number = _number(estimate, kept.get(estimate.id)) if decides else None
+        if number is not None:
+            found[estimate.id] = number
+    return found
+
+
+def _kept(arrays: Mapping[str, NDArray[np.float64]]) -> dict[str, tuple[Floats, Floats]]:
+    ids, sums, spread = (arrays.get(f"row_parts.{name}") for name in ("ids", "sums", "spread"))
+    if ids is None or sums is None or spread is None or any(array.dtype.kind not in "fi" for array in (ids, sums, spread)):
+        return {}
+    if sums.ndim != 2 or ids.shape != (len(sums),) or spread.shape != (len(sums), 4):
+        return {}
+    usable = np.isfinite(sums).all(axis=1) & np.isfinite(spread).all(axis=1) & (spread >= 0).all(axis=1)
+    return {f"E{int(ids[i])}": (np.asarray(sums[i], float), np.asarray(spread[i], float)) for i in np.flatnonzero(usable)}
+
+
+def _number(estimate: Estimate, kept: tuple[Floats, Floats] | None) -> Number | None:
+    if estimate.value is None:
+        return None
+    repetitions = np.asarray(estimate.seed_values, dtype=np.float64)
+    if kept is not None:
+        sums, (rows, row_df, extra, extra_df) = kept
+        if rows <= 1 and extra <= 1:
+            return Number(
+                estimate.value, repetitions, (float(rows), max(float(row_df), 1.0)), (float(extra), max(float(extra_df), 1.0)), sums
+            )
+        return None
+    if estimate.low is None or estimate.high is None:
+        return None
+    half = (estimate.high - estimate.low) / 2
+    seeds = distinct_seeds(repetitions)
+    if len(seeds) > 1:
+        return Number(estimate.value, repetitions, (_rows_behind(half, seeds, estimate.level), _KNOWN))
+    count = estimate.seeds or 1
+    df = float(count - 1) if count > 1 else _KNOWN
+    se = half / float(stats.t.ppf(0.5 + estimate.level / 2, df))
+    return Number(estimate.value, np.array([estimate.value]), (se**2, df))
+
+
+def _rows_behind(half: float, seeds: Floats, level: float) -> float:
+    """The largest row variance that, with the spread over repetitions, gives an interval of this half-width."""
+    spread = float(seeds.var(ddof=1)) / len(seeds)
+    most = (half / float(stats.norm.ppf(0.5 + level / 2))) ** 2
+    # The half-width is no monotone function of it (degrees of freedom grow as well): from above, the first that fits.
+    rows = most * np.linspace(1, 0, 201)
+    total = rows + spread
+    df = (len(seeds) - 1) * (total / spread) ** 2
+    fits = np.flatnonzero(stats.t.ppf(0.5 + level / 2, df) * np.sqrt(total) <= half)
+    return float(rows[fits[0]]) if len(fits) else 0.0
+
+
+def subtract(a: Number, b: Number, *, models: Models, same_rows: bool) -> Difference:
+    """The difference ``b - a`` with its interval.
+
+    Args:
+        a: The number compared with.
+        b: The number judged.
+        models: Whether both regimes' models are given, or stand for a way of training.
+        same_rows: Whether both were measured on the same rows.
+    """
+    parts: list[Part] = [a.extra, b.extra]
+    paired = same_rows and a.sums is not None and b.sums is not None and a.sums.shape == b.sums.shape
+    if paired:
+        assert a.sums is not None
+        assert b.sums is not None
+        parts.append((float(np.mean((b.sums - a.sums) ** 2)), float(len(a.sums))))
+    else:
+        parts += [a.rows, b.rows]
+    claimable = True
+    if models == "trained":
+        spreads = [float(x.seeds.var(ddof=1)) if len(x.seeds) > 1 else None for x in (a, b)]
+        known = [s for s in spreads if s is not None]
+        # One model on a side is one draw from as wide a spread as the other side shows.
+        claimable = bool(known)
+        for number, spread in zip((a, b), spreads, strict=True):
+            if spread is not None:
+                parts.append((spread / len(number.seeds), float(len(number.seeds) - 1)))
+            elif known:
+                other = a if number is b else b
+                parts.append((known[0], float(len(other.seeds) - 1)))
+    value = b.value - a.value
+    variance = sum(v for v, _ in parts)
+    if variance <= 0:
+        return Difference(value, value, value, (1.0 if value == 0 else 0.0) if claimable else None, paired, _agrees(a, b))
+    df = variance**2 / sum(v**2 / df for v, df in parts)
+    se = variance**0.5
+    half = float(stats.t.ppf(0.5 + LEVEL / 2, df)) * se
+    p = float(2 * stats.t.sf(abs(value) / se, df)) if claimable else None
+    return Difference(value, value - half, value + half, p, paired, models == "trained" or _agrees(a, b))
+
+
+def _agrees(a: Number, b: Number) -> bool:
+    """Whether all repetitions point the same way: no overlap at all, or each pair alike and by more than they vary."""
+    if not len(a.seeds) or not len(b.seeds):
+        return True
+    low, high = (a.seeds, b.seeds) if b.value >= a.value else (b.seeds, a.seeds)
+    if low.max() <= high.min():
+        return True
+    if len(a.repetitions) != len(b.repetitions):
+        return False
+    apart = (b.repetitions - a.repetitions) * (1 if b.value >= a.value else -1)
+    if apart.min() <= 0:
+        return False
+    spread = float(apart.std(ddof=1)) / len(apart) ** 0.5
+    return spread == 0 or float(stats.t.sf(float(apart.mean()) / spread, len(apart) - 1)) <= 0.05

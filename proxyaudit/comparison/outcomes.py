@@ -1,0 +1,117 @@
+"""One answer for an attribute and a pair of regimes, from the numbers compared and the two verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from proxyaudit.comparison.values import Models, NumberChange, PairOutcome
+from proxyaudit.types import Finding
+
+# Margins: where verdicts differ, a worsening of this many must be excluded, or the answer is "cannot be told". Where A could not
+# decide itself its number lies near the margin or above, and repetitions differ more there.
+RESOLVED, RESOLVED_OPEN = 2.0, 3.0
+BLIND = 0.5  # of all there is to know, or of probability: where not even this much is excluded, nothing was compared
+_RANK = {"removed": 0, "hidden": 1, "exposed": 2}
+_MAIN = (("linear", ""), ("expressed", "gap"))
+_PLAIN = {
+    "linear": "linear leak",
+    "nonlinear": "non-linear leak",
+    "beyond": "leak",
+    "elsewhere": "leak elsewhere",
+    "expressed": "outputs",
+    "used": "interchange effect",
+}
+
+
+def pair_outcome(
+    attribute: str,
+    role: str,
+    pair: tuple[str, str],
+    a: Finding | None,
+    b: Finding | None,
+    numbers: Sequence[NumberChange],
+    models: Models,
+) -> PairOutcome:
+    """Answer for one attribute.
+
+    A number that is surely worse decides. Otherwise, where B's verdict may be the worse one, every channel whose state differs must be
+    shown not to have grown by more than two margins; what is left open makes the answer "cannot be told".
+    """
+    worse, better = ([n for n in numbers if n.word == word] for word in ("worse", "better"))
+    open_ = _open(a, b, numbers)
+    if worse:
+        outcome, reasons = "worse", [_clause(n, "more") for n in worse]
+    elif open_:
+        outcome, reasons = "cannot_tell", open_
+    elif better:
+        outcome, reasons = "better", []
+    else:
+        outcome, reasons = "no_change", []
+    reasons += [_clause(n, "less") for n in better]
+    return PairOutcome(
+        attribute,
+        role,
+        *pair,
+        a.verdict if a else None,
+        b.verdict if b else None,
+        a.at_least if a else None,
+        b.at_least if b else None,
+        outcome,  # type: ignore[arg-type]
+        models,
+        tuple(reasons),
+    )
+
+
+def _open(a: Finding | None, b: Finding | None, numbers: Sequence[NumberChange]) -> list[str]:
+    """What keeps "did not get worse" from being said; empty where nothing does."""
+    if a is None or b is None:
+        return [f"run {'A' if a is None else 'B'} has no finding for it"]
+    found = [f"{place(n)}: {n.note}" for n in numbers if n.word == "cannot_tell" and n.difference is not None]
+    if may_be_worse(a, b):
+        # States of one kind: B's "absent" at a laxer margin is no absence at A's.
+        differ = [n for n in numbers if n.state_b in ("present", "unknown") and n.state_a != n.state_b and n.state_a != "present"]
+        found += [why for n in differ if (why := _unresolved(n))]
+        if "inconclusive" not in (a.verdict, b.verdict):
+            found.append(f"the verdict is worse ({a.verdict} before, {b.verdict} after), but no number differs by more than noise")
+    laxer = [n for n in numbers if "laxer margin" in n.note and n.state_b == "absent"]
+    found += [why for n in laxer if (why := _unresolved(n))]
+    main = [n for n in numbers if (n.channel, n.kind) in _MAIN]
+    found += [
+        f"{place(n)}: measured in A but not in B ({n.note.removeprefix('B: ')})"
+        for n in main
+        if n.value_b is None and n.value_a is not None
+    ]
+    if a.verdict != "exposed":
+        found += [f"{place(n)}: a growth of up to {n.high:.2f} cannot be excluded" for n in main if n.high is not None and n.high > BLIND]
+    return list(dict.fromkeys(found))
+
+
+def may_be_worse(a: Finding, b: Finding) -> bool:
+    """Whether B's verdict could be worse than A's; an undecided one may be any from its ``at_least`` on."""
+    if (a.verdict, a.at_least) == (b.verdict, b.at_least):
+        return False
+    least = _RANK["hidden"] if a.verdict == "inconclusive" and a.at_least else _RANK.get(a.verdict, 0)
+    return _RANK.get(b.verdict, 2) > least
+
+
+def _unresolved(n: NumberChange) -> str | None:
+    if n.high is None or n.margin is None:
+        return f"{place(n)}: {n.state_a or 'not measured'} in A, {n.state_b or 'not measured'} in B, and no difference is known ({n.note})"
+    if n.high > (RESOLVED_OPEN if n.state_a == "unknown" else RESOLVED) * n.margin:
+        return f"{place(n)}: {n.state_a} in A, {n.state_b} in B; a growth of up to {n.high:.3f} cannot be excluded"
+    return None
+
+
+def place(n: NumberChange) -> str:
+    """Where a number was measured, in words."""
+    site = n.site_b or n.site_a
+    moved = f" ('{n.site_a}' in A)" if n.site_a and n.site_b and n.site_a != n.site_b else ""
+    where = f" at '{site}'{moved}" if site else ""
+    return f"{_PLAIN.get(n.channel, n.channel)}{f' ({n.kind})' if n.kind else ''}{where}"
+
+
+def _clause(n: NumberChange, how: str) -> str:
+    assert n.value_a is not None
+    assert n.value_b is not None
+    low, high = sorted(abs(end or 0.0) for end in (n.low, n.high))
+    return f"{place(n)}: {n.value_a:.3f} before, {n.value_b:.3f} after, {how} by {abs(n.difference or 0):.3f} ({low:.3f} to {high:.3f})"

@@ -1,0 +1,149 @@
+"""The frozen values of a comparison and their JSON form."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Word = Literal["worse", "better", "unchanged", "not_seen", "cannot_tell"]
+"""``unchanged``: the interval shows it; ``not_seen``: no difference beyond noise, and none is excluded either."""
+MatchedBy = Literal["name", "role", "outputs", "joint"]
+Models = Literal["given", "trained"]
+
+EXIT_CODES: dict[str, int] = {"worse": 1, "cannot_tell": 3, "better": 0, "no_change": 0}
+
+
+@dataclass(frozen=True)
+class NumberChange:
+    """One number of B beside its counterpart in A.
+
+    Attributes:
+        attribute: Attribute or proxy.
+        channel: Channel of the audit.
+        kind: What tells numbers of one channel apart (gap, output leak, learned subspace, ...); empty for the main one.
+        regime_a: Regime in A.
+        regime_b: Regime in B.
+        site_a: Site in A; ``None`` for outputs.
+        site_b: Site in B.
+        matched_by: How the sites were matched.
+        id_a: Id of A's estimate; ``None`` where A has none.
+        id_b: Id of B's estimate.
+        state_a: State in A.
+        state_b: State in B.
+        value_a: Calibrated value in A, in ``unit``.
+        value_b: Calibrated value in B, in ``unit``.
+        difference: B minus A.
+        low: Lower end of the 95 % interval of the difference.
+        high: Upper end.
+        p: Two-sided p-value of no difference.
+        p_adjusted: The same after Holm's correction over all numbers of the comparison.
+        margin: Smallest amount that matters, in ``unit``.
+        unit: Unit of values and difference.
+        paired: Whether the interval is paired on the same rows.
+        word: What can be said.
+        note: Why, where it needs saying.
+    """
+
+    attribute: str
+    channel: str
+    kind: str
+    regime_a: str
+    regime_b: str
+    site_a: str | None
+    site_b: str | None
+    matched_by: MatchedBy
+    id_a: str | None
+    id_b: str | None
+    state_a: str | None
+    state_b: str | None
+    value_a: float | None
+    value_b: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    p_adjusted: float | None
+    margin: float | None
+    unit: str
+    paired: bool
+    word: Word
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class PairOutcome:
+    """The answer for one attribute and one pair of regimes.
+
+    Attributes:
+        attribute: Attribute or proxy.
+        role: ``protected`` or ``proxy``.
+        regime_a: Regime in A.
+        regime_b: Regime in B.
+        verdict_a: Verdict in A; ``None`` where A has no finding.
+        verdict_b: Verdict in B.
+        at_least_a: What is certain of an inconclusive verdict in A.
+        at_least_b: The same in B.
+        outcome: ``worse``, ``better``, ``no_change`` or ``cannot_tell``.
+        models: ``given`` where both regimes are models as such (checkpoints, activations), else ``trained``.
+        reasons: Why, one clause each.
+    """
+
+    attribute: str
+    role: str
+    regime_a: str
+    regime_b: str
+    verdict_a: str | None
+    verdict_b: str | None
+    at_least_a: str | None
+    at_least_b: str | None
+    outcome: Literal["worse", "better", "no_change", "cannot_tell"]
+    models: Models
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunName:
+    """What identifies a run for readers."""
+
+    name: str
+    id: str
+    status: str
+    plan_digest: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that changed between two runs, or between regimes of one.
+
+    Attributes:
+        a: The run compared with (before).
+        b: The run judged (after).
+        regimes: Pairs of regimes.
+        same_rows: Whether both measured the same rows, so that intervals could be paired.
+        outcomes: The answer for each attribute and pair of regimes.
+        numbers: Every number beside its counterpart.
+        notes: What a reader should know of how the two were compared.
+    """
+
+    a: RunName
+    b: RunName
+    regimes: tuple[tuple[str, str], ...]
+    same_rows: bool
+    outcomes: tuple[PairOutcome, ...]
+    numbers: tuple[NumberChange, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def outcome(self) -> str:
+        """The worst of the outcomes: ``worse``, then ``cannot_tell``, then ``better``, then ``no_change``."""
+        found = {pair.outcome for pair in self.outcomes}
+        return next((word for word in ("worse", "cannot_tell", "better") if word in found), "no_change")
+
+    @property
+    def exit_code(self) -> int:
+        """What ``proxyaudit compare`` returns: 1 got worse, 3 cannot be told, else 0."""
+        return EXIT_CODES[self.outcome]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"outcome": self.outcome, "exit_code": self.exit_code, **asdict(self)}

@@ -1,0 +1,218 @@
+"""Hold a run against a policy. Pure: pack, policy and comparison in, answer out."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from proxyaudit.comparison import Comparison, compare_packs
+from proxyaudit.errors import InputError
+from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.gating.policy import Baseline, Policy, Treatment
+from proxyaudit.gating.values import GateCase, GateResult, Outcome
+from proxyaudit.types import USE_CHANNELS, Finding
+
+EVERYTHING = "all"
+_TREATED: dict[Treatment, Outcome] = {"undecided": "undecided", "fail": "fail", "allow": "pass"}
+# Channels that a margin governs; a run of bare activations has none of the others.
+_BARE_MARGINS = ("leak", "nonlinear")
+
+
+def gate(pack: EvidencePack, policy: Policy, read: Callable[[str], EvidencePack] | None = None, *, where: str = "policy") -> GateResult:
+    """Decide whether a run meets a policy.
+
+    Args:
+        pack: The run, its bytes checked.
+        policy: What it must meet.
+        read: Reads the policy's baseline, bytes checked; needed where it names one.
+        where: The policy's name in messages.
+
+    Raises:
+        InputError: the policy names an attribute or a regime that the run lacks, or a baseline that cannot be compared.
+    """
+    evidence = pack.evidence
+    findings = {(finding.attribute, finding.regime): finding for finding in evidence.findings}
+    attributes, regimes = _attributes(pack, policy, where), _regimes(pack, policy, where)
+    _check_rules(pack, policy, where)
+    lax = _laxer(pack, policy)
+    cases = []
+    for attribute in attributes:
+        for regime in regimes:
+            finding = findings.get((attribute, regime))
+            if finding is not None:
+                cases.append(_case(pack, policy, finding, lax))
+            else:
+                cases.append(
+                    GateCase("verdict", attribute, regime, "missing", None, policy.allow, "undecided", "the run has no finding for it")
+                )
+    notes = _notes(pack, policy, attributes, regimes)
+    if policy.baseline is not None:
+        if read is None:
+            raise ValueError("a baseline needs a reader")
+        comparison = compare_packs(read(policy.baseline.run), pack, [f"{old}={new}" for old, new in policy.baseline.regimes.items()])
+        cases += _baseline_cases(comparison, policy, attributes, regimes, _real(pack), where)
+        notes += tuple(f"baseline: {note}" for note in comparison.notes)
+    run = evidence.run
+    return GateResult(run.name, run.id, run.plan_digest, run.status, tuple(cases), notes)
+
+
+# What is asked for -------------------------------------------------------------------------------------------------
+
+
+def _attributes(pack: EvidencePack, policy: Policy, where: str) -> list[str]:
+    roles = {finding.attribute: finding.role for finding in pack.evidence.findings}
+    if policy.attributes is None:
+        chosen = [name for name, role in roles.items() if role == "protected"]
+        return chosen or list(roles)
+    if policy.attributes == (EVERYTHING,):
+        return list(roles)
+    return _known(policy.attributes, roles, "attribute", f"{where}: attributes")
+
+
+def _regimes(pack: EvidencePack, policy: Policy, where: str) -> list[str]:
+    names = list(dict.fromkeys(finding.regime for finding in pack.evidence.findings))
+    if policy.regimes is None:
+        return [name for name in names if name != _real(pack)] or names
+    if policy.regimes == (EVERYTHING,):
+        return names
+    return _known(policy.regimes, names, "regime", f"{where}: regimes")
+
+
+def _real(pack: EvidencePack) -> str:
+    """The regime that the others are compared with: ``real``, or the one that a probe named."""
+    named = pack.recipe.get("real")
+    return named if isinstance(named, str) else "real"
+
+
+def _check_rules(pack: EvidencePack, policy: Policy, where: str) -> None:
+    attributes, regimes = ({getattr(f, key) for f in pack.evidence.findings} for key in ("attribute", "regime"))
+    for index, rule in enumerate(policy.rules):
+        for key, named, known in (("attributes", rule.attributes, attributes), ("regimes", rule.regimes, regimes)):
+            if named is not None and named != (EVERYTHING,):
+                _known(named, known, key[:-1], f"{where}: rules.{index}.{key}")
+
+
+def _known(names: Sequence[str], known: Iterable[str], what: str, where: str) -> list[str]:
+    known = list(known)
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            mend = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(sorted(known)[:12]) or 'none'}"
+            raise InputError(f"the run has no {what} '{name[:80]}'", where=where, mend=mend)
+    return list(dict.fromkeys(names))
+
+
+# Verdicts ----------------------------------------------------------------------------------------------------------
+
+
+def _case(pack: EvidencePack, policy: Policy, finding: Finding, lax: Sequence[str]) -> GateCase:
+    allowed, treatment = policy.for_pair(finding.attribute, finding.regime)
+    outcome, reason = _judged(finding, allowed, treatment)
+    if outcome == "pass" and finding.verdict != "inconclusive":
+        # A pass must rest on sound ground; a fail at a laxer margin, or with a failed control of absence, stays a fail.
+        doubts = [*lax, *_failed_controls(pack, finding)]
+        if doubts:
+            outcome, reason = "undecided", f"{reason}, but {doubts[0]}"
+    detail = finding.sentence + (f" To settle it: {finding.would_settle}." if finding.would_settle else "")
+    return GateCase("verdict", finding.attribute, finding.regime, finding.verdict, finding.at_least, allowed, outcome, reason, detail)
+
+
+def _judged(finding: Finding, allowed: Sequence[str], treatment: Treatment) -> tuple[Outcome, str]:
+    listed = ", ".join(allowed) or "nothing"
+    if finding.verdict in allowed:
+        return "pass", f"{finding.verdict} is allowed"
+    if finding.verdict != "inconclusive":
+        return "fail", f"{finding.verdict}, allowed: {listed}"
+    # What is certain of an undecided verdict may be enough: at least hidden is hidden or exposed, whichever it is.
+    possible = ("hidden", "exposed") if finding.at_least else ("removed", "hidden", "exposed")
+    if all(verdict in allowed for verdict in possible):
+        return "pass", f"inconclusive, but whichever it is ({' or '.join(possible)}), it is allowed"
+    if not any(verdict in allowed for verdict in possible):
+        # Whatever the policy does with what is inconclusive: this much is certain.
+        return "fail", f"{' or '.join(possible)}, whichever it is; allowed: {listed}"
+    words = {"undecided": "these data cannot tell", "fail": "the policy fails what is inconclusive", "allow": "the policy lets it pass"}
+    return _TREATED[treatment], f"inconclusive{f', at least {finding.at_least}' if finding.at_least else ''}: {words[treatment]}"
+
+
+def _laxer(pack: EvidencePack, policy: Policy) -> list[str]:
+    """Margins of the run that are laxer than the policy accepts, or unknown."""
+    found = pack.plan.get("margins")
+    margins: dict[str, Any] = found if isinstance(found, dict) else {}
+    bare = any(isinstance(r, dict) and r.get("kind") == "activations" for r in pack.plan.get("regimes") or ())
+    said = []
+    for key, most in policy.margins.model_dump(exclude_none=True).items():
+        if bare and key not in _BARE_MARGINS:
+            continue
+        own = margins.get(key)
+        if not isinstance(own, int | float) or own > most:
+            known = f"{own:g}" if isinstance(own, int | float) else "unknown"
+            said.append(f"the run's margin for {key} is {known}, the policy asks for {most:g} or less")
+    return said
+
+
+def _failed_controls(pack: EvidencePack, finding: Finding) -> list[str]:
+    """Absences that an allowed verdict needs and whose positive control failed; presences whose negative control failed."""
+    own = [e for e in pack.evidence.estimates if (e.attribute, e.regime) == (finding.attribute, finding.regime) and e.state is not None]
+    needed = None if finding.verdict == "removed" else USE_CHANNELS if finding.verdict == "hidden" else ()
+    rests = {(e.channel, e.site) for e in own if e.state == "absent" and (needed is None or e.channel in needed)}
+    shown = {(e.channel, e.site) for e in own if e.state == "present" and e.id in finding.decided_by}
+    said = []
+    for control in pack.evidence.controls:
+        if control.passed is not False or (control.attribute, control.regime) != (finding.attribute, finding.regime):
+            continue
+        place = (control.channel, control.site)
+        if control.kind == "positive" and place in rests:
+            said.append(f"the positive control of {control.channel} at '{control.site or 'outputs'}' failed ({control.detail})")
+        if control.kind == "negative" and finding.verdict == "hidden" and place in shown:
+            said.append(f"the negative control of {control.channel} at '{control.site or 'outputs'}' failed ({control.detail})")
+    return said
+
+
+# Baseline ----------------------------------------------------------------------------------------------------------
+
+
+def _baseline_cases(
+    comparison: Comparison, policy: Policy, attributes: Sequence[str], regimes: Sequence[str], real: str, where: str
+) -> list[GateCase]:
+    assert policy.baseline is not None
+    allowed = _known(policy.baseline.allow, [pair.attribute for pair in comparison.outcomes], "attribute", f"{where}: baseline.allow")
+    cases = []
+    for pair in comparison.outcomes:
+        # A regime that only the baseline has counts where the policy asks for every regime.
+        asked = pair.regime_b in regimes if pair.regime_b else policy.regimes is None and pair.regime_a != real
+        if pair.attribute not in attributes or not asked:
+            continue
+        outcome, reason = _against(pair.outcome, policy.baseline, waived=pair.attribute in allowed)
+        regime, why = pair.regime_b or pair.regime_a, "; ".join(pair.reasons)
+        cases.append(GateCase("baseline", pair.attribute, regime, pair.outcome, None, (), outcome, reason, why))
+    compared = {pair.attribute for pair in comparison.outcomes}
+    for attribute in attributes:
+        if attribute not in compared:
+            outcome, reason = _against("cannot_tell", policy.baseline, waived=False)
+            why = "the baseline has no such attribute"
+            cases += [GateCase("baseline", attribute, regime, "cannot_tell", None, (), outcome, reason, why) for regime in regimes]
+    return cases
+
+
+def _against(found: str, baseline: Baseline, *, waived: bool) -> tuple[Outcome, str]:
+    if found == "worse":
+        if waived or baseline.worse == "allow":
+            return "pass", "worse than the baseline, which the policy allows"
+        return "fail", "worse than the baseline"
+    if found == "cannot_tell":
+        return _TREATED[baseline.cannot_tell], "whether it is worse than the baseline cannot be told"
+    return "pass", "better than the baseline" if found == "better" else "no worse than the baseline"
+
+
+def _notes(pack: EvidencePack, policy: Policy, attributes: Sequence[str], regimes: Sequence[str]) -> tuple[str, ...]:
+    notes = []
+    every = list(dict.fromkeys(finding.regime for finding in pack.evidence.findings))
+    if policy.regimes is None and len(regimes) < len(every):
+        notes.append(f"'{_real(pack)}' is what the others are compared with and was not judged; 'regimes: all' in a policy judges it too")
+    proxies = sorted({f.attribute for f in pack.evidence.findings if f.attribute not in attributes})
+    if policy.attributes is None and proxies:
+        notes.append(f"proxies were not judged ({', '.join(proxies[:6])}); 'attributes: all' in a policy judges them too")
+    if pack.evidence.run.status != "complete":
+        notes.append("the run is partial: a task failed; run the same recipe again, then decide")
+    return tuple(notes)

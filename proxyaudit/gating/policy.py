@@ -1,0 +1,179 @@
+"""The policy of a gate: strict YAML, every mistake one line that says where and how to mend it."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from proxyaudit.errors import InputError
+from proxyaudit.yaml_files import read_yaml
+
+Verdict = Literal["removed", "hidden", "exposed"]
+Treatment = Literal["undecided", "fail", "allow"]
+Names = tuple[Annotated[str, Field(min_length=1)], ...]
+_MOST = 64 * 1024  # bytes; a policy is a page
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class PolicyMargins(_Strict):
+    """The laxest margins that a run may have been decided at."""
+
+    leak: Annotated[float, Field(gt=0, lt=1)] | None = None
+    nonlinear: Annotated[float, Field(gt=0, lt=1)] | None = None
+    gap: Annotated[float, Field(gt=0, lt=1)] | None = None
+    effect: Annotated[float, Field(gt=0, lt=1)] | None = None
+    relearned: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+
+def _one_or_many(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+class Rule(_Strict):
+    """What differs from the policy for some attributes or regimes; of several rules that fit, the last holds."""
+
+    attributes: Names | None = None
+    regimes: Names | None = None
+    allow: tuple[Verdict, ...] | None = None
+    inconclusive: Treatment | None = None
+
+    _listed = field_validator("attributes", "regimes", "allow", mode="before")(_one_or_many)
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Rule:
+        if self.allow is None and self.inconclusive is None:
+            raise ValueError("the rule changes nothing: give 'allow' or 'inconclusive'")
+        return self
+
+
+class Baseline(_Strict):
+    """A run that must not be got worse than."""
+
+    run: Annotated[str, Field(min_length=1)]
+    regimes: dict[str, str] = Field(default_factory=dict)
+    worse: Literal["fail", "allow"] = "fail"
+    cannot_tell: Treatment = "undecided"
+    allow: Names = ()
+
+    _listed = field_validator("allow", mode="before")(_one_or_many)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_path(cls, value: Any) -> Any:
+        return {"run": value} if isinstance(value, str) else value
+
+
+class Policy(_Strict):
+    """What a release must meet.
+
+    Attributes:
+        attributes: Names, or ``all`` for the protected ones and proxies; every protected attribute if not given.
+        regimes: Names, or ``all``; every regime with a verdict but ``real`` if not given (``real`` where it is the only one).
+        allow: Verdicts that pass.
+        inconclusive: What an undecided verdict means: ``undecided`` (exit code 3), ``fail`` or ``allow``.
+        margins: The laxest margins accepted.
+        baseline: A run that must not be got worse than.
+        rules: Exceptions.
+    """
+
+    attributes: Names | None = None
+    regimes: Names | None = None
+    allow: tuple[Verdict, ...] = ("removed",)
+    inconclusive: Treatment = "undecided"
+    margins: PolicyMargins = PolicyMargins()
+    baseline: Baseline | None = None
+    rules: tuple[Rule, ...] = ()
+
+    _listed = field_validator("attributes", "regimes", "allow", mode="before")(_one_or_many)
+
+    def for_pair(self, attribute: str, regime: str) -> tuple[tuple[Verdict, ...], Treatment]:
+        """Allowed verdicts and treatment of inconclusive ones for an attribute in a regime."""
+        allow, inconclusive = self.allow, self.inconclusive
+        for rule in self.rules:
+            named = rule.attributes is None or attribute in rule.attributes or rule.attributes == ("all",)
+            if named and (rule.regimes is None or regime in rule.regimes or rule.regimes == ("all",)):
+                allow = rule.allow if rule.allow is not None else allow
+                inconclusive = rule.inconclusive if rule.inconclusive is not None else inconclusive
+        return allow, inconclusive
+
+
+def load_policy(path: Path) -> Policy:
+    """Read and check a policy file.
+
+    Raises:
+        InputError: the file cannot be read, is no YAML, or is no valid policy.
+    """
+    try:
+        too_large = path.stat().st_size > _MOST
+    except OSError:
+        too_large = False
+    if too_large:
+        raise InputError(f"the file is larger than {_MOST // 1024} KiB", where=str(path), mend="a policy is a short YAML file")
+    try:
+        document = read_yaml(path)
+    except InputError as error:
+        if error.what == "no such file":
+            raise InputError(error.what, where=error.where, mend="name the policy (YAML), or leave --policy out for the default") from None
+        raise
+    return parse_policy(document, where=str(path))
+
+
+def parse_policy(document: Any, *, where: str = "policy") -> Policy:
+    """Validate a policy given as plain data.
+
+    Raises:
+        InputError: the first mistake found, in one line.
+    """
+    if document is None:
+        raise InputError("the policy is empty", where=where, mend="write e.g. 'allow: [removed]', or leave --policy out for the default")
+    if not isinstance(document, dict):
+        raise InputError("the policy is not a mapping of keys to values", where=where, mend="write e.g. 'allow: [removed]'")
+    try:
+        return Policy.model_validate(document)
+    except ValidationError as error:
+        raise _first_mistake(error, where) from None
+
+
+_MODELS: dict[str, type[_Strict]] = {"rules": Rule, "margins": PolicyMargins, "baseline": Baseline}
+_WORDS = {
+    "tuple_type": "should be a list, e.g. [a, b]",
+    "model_type": "should be a mapping of keys to values",
+    "model_attributes_type": "should be a mapping of keys to values",
+    "dict_type": "should be a mapping of keys to values",
+    "string_type": "should be text; put a number that is meant as text in quotes",
+    "string_too_short": "should not be empty",
+}
+
+
+def _first_mistake(error: ValidationError, where: str) -> InputError:
+    errors = error.errors(include_url=False)
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
+    location = [str(part) for part in first["loc"]]
+    at = f"{where}: {'.'.join(location)}"[:300] if location else where
+    if first["type"] == "extra_forbidden":
+        model = _MODELS.get(location[0], Policy) if len(location) > 1 else Policy
+        known = sorted(model.model_fields)
+        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        return InputError(
+            f"unknown key '{location[-1][:60]}'",
+            where=at,
+            mend=f"did you mean '{near[0]}'?" if near else f"known keys here: {', '.join(known)}",
+        )
+    if first["type"] == "missing":
+        return InputError(f"key '{location[-1]}' is missing", where=at, mend=f"add '{location[-1]}: ...'")
+    plain = isinstance(first.get("input"), str | int | float)
+    # Anything else may be nested aliases, whose text would fill the memory.
+    given = str(first["input"])[:60] if plain else "not a word"
+    if first["type"] == "literal_error":
+        words = str(first.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ").split(", ")
+        near = difflib.get_close_matches(given, words, n=1)
+        return InputError(f"unknown word '{given}'", where=at, mend=f"did you mean '{near[0]}'?" if near else f"one of {', '.join(words)}")
+    message = _WORDS.get(first["type"], first["msg"].removeprefix("Value error, "))
+    shown = f" (given: {given!r})" if plain and first["type"] != "value_error" else ""
+    return InputError(message[0].lower() + message[1:] + shown, where=at, mend="correct this key ('proxyaudit gate --help' shows a policy)")

@@ -18,6 +18,8 @@ import typer
 from proxyaudit import console
 from proxyaudit.errors import InputError, ProxyauditError
 from proxyaudit.mitigate_command import EXAMPLE, mitigate
+from proxyaudit.verify_command import EXAMPLE as VERIFY_EXAMPLE
+from proxyaudit.verify_command import verify
 
 __all__ = ["app", "main"]
 
@@ -251,6 +253,7 @@ def report(
 
 
 app.command(epilog=EXAMPLE)(mitigate)
+app.command(epilog=VERIFY_EXAMPLE)(verify)
 
 
 @app.command(epilog="Example:  proxyaudit selftest --quick")

@@ -39,6 +39,9 @@ class Estimate(_Frozen):
     state: State | None = Field(default=None, description="Decision of the channel; null where the number decides nothing.")
     p_present: float | None = Field(default=None, description="Evidence for presence, before Holm's correction.")
     p_absent: float | None = Field(default=None, description="Evidence for absence.")
+    beyond_null: bool | None = Field(
+        default=None, description="Whether it exceeds its null (permutations, random subspaces, untrained models); null: decides nothing."
+    )
     value: float | None = Field(default=None, description="The estimate, in `unit`.")
     low: float | None = Field(default=None, description="Lower end of the interval.")
     high: float | None = Field(default=None, description="Upper end of the interval.")

@@ -319,6 +319,9 @@ class Assembler:
         explained = below <= 0.05 and cell.state == "present"
         self.basis[attribute.name, run.regime] = "beyond_label" if above <= 0.05 else "explained_by_label" if explained else "unknown"
         self.ledger.add(replace(base, measured=within, interval=crossed_interval(within, LEVEL)))
+        # What the basis rests on: a gap above the margin in some label, and within it in all.
+        shown = {"p_present": significant(above), "p_absent": significant(below), "margin": margin}
+        self.ledger.estimates[-1] = self.ledger.estimates[-1].model_copy(update=shown)
 
     def _add_task(self, run: Run) -> None:
         if not run.measured:

@@ -74,6 +74,7 @@ class Ledger:
                 state=cell.state,
                 p_present=significant(cell.present_p) if cell.decides else None,
                 p_absent=significant(cell.absent_p) if cell.decides and cell.can_be_absent else None,
+                beyond_null=bool(cell.null_rejected) if cell.decides and cell.state is not None and cell.present_p is not None else None,
                 value=significant(_shown(cell, measured.value if measured is not None else value)),
                 low=significant(low),
                 high=significant(high),

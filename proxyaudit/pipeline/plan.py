@@ -169,10 +169,12 @@ def _plan(
         "versions": versions(),
         "schema_version": SCHEMA_VERSION,
     }
-    digest = digest_of({"plan": plan, "recipe": recipe.model_dump(mode="json"), "code": code_digest()})
+    # Of what the run directory holds, and nothing else: `verify` makes the digest again from it.
+    digest = digest_of({"plan": plan, "recipe": recipe.model_dump(mode="json", exclude_none=True), "code": code_digest()})
     return {
         "digest": digest,
         "run_id": digest[:12],
+        "code": code_digest(),
         **plan,
         "estimated_minutes": _minutes(recipe, dataset, regimes, size, len(model.sites)),
     }

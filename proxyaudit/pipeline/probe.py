@@ -169,8 +169,8 @@ def make_plan(inputs: ProbeInputs, request: ProbeRequest, hashes: dict[str, str]
         "versions": versions(),
         "schema_version": SCHEMA_VERSION,
     }
-    digest = digest_of({"plan": plan, "request": _described(request), "code": code_digest()})
-    return {"digest": digest, "run_id": digest[:12], **plan}
+    digest = digest_of({"plan": plan, "recipe": _described(request), "code": code_digest()})
+    return {"digest": digest, "run_id": digest[:12], "code": code_digest(), **plan}
 
 
 def _described(request: ProbeRequest) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from proxyaudit.data.attributes import Attribute
 from proxyaudit.pipeline.cells import Cell, decide_cells
 from proxyaudit.pipeline.controls import FAILED_AT, Key, negative_controls
 from proxyaudit.pipeline.effort_cells import add_effort
-from proxyaudit.pipeline.findings import compare, encoding_word, strongest
+from proxyaudit.pipeline.findings import compare, strongest
 from proxyaudit.pipeline.ledger import UNIT_CLASSES, UNIT_VALUES, Ledger, Run, public_count, significant
 from proxyaudit.pipeline.methods import METHODS, NEGATIVE_FAILED
 from proxyaudit.pipeline.planted_cells import FOUND, planted_cell
@@ -29,7 +29,7 @@ from proxyaudit.types import (
     RunInfo,
     State,
 )
-from proxyaudit.verdicts import Decision, combine, decide
+from proxyaudit.verdicts import Decision, combine, decide, encoding_word
 
 _NOT_APPLICABLE = ("elsewhere", "expressed", "used", "relearned")
 _NOT_TESTED = (

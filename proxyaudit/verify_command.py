@@ -12,7 +12,7 @@ from proxyaudit.errors import IntegrityError
 
 EXAMPLE = "Example:  proxyaudit verify reports/my-audit"
 _MARKS = {"passed": "ok", "failed": "FAILED", "skipped": "skipped"}
-_SHOWN = 20
+_SHOWN = 8
 
 
 def verify(
@@ -31,9 +31,10 @@ def verify(
         for check in found.checks:
             console.write_line(f"{_MARKS[check.state]:<7}  {check.name}: {check.detail}")
         console.write_line(f"{found.folder}: {'verified' if found.verified else 'NOT as it was written'}")
-    for problem in found.problems[:_SHOWN]:
-        console.warn(f"proxyaudit: {problem}")
-    if len(found.problems) > _SHOWN:
-        console.warn(f"proxyaudit: and {len(found.problems) - _SHOWN} more")
+    for check in found.checks:
+        for problem in check.problems[:_SHOWN]:
+            console.warn(f"proxyaudit: {problem}")
+        if len(check.problems) > _SHOWN:
+            console.warn(f"proxyaudit: and {len(check.problems) - _SHOWN} more about {check.name} (--json has all)")
     if not found.verified:
         raise typer.Exit(IntegrityError.exit_code)

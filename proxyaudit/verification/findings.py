@@ -129,7 +129,11 @@ def finding_problems(view: PackView) -> Iterator[str]:
         for key, (said, made) in pairs.items():
             if said != made:
                 yield f"{where}: {key} is {_shown(said)}, the evidence says {_shown(made)}"
-        for key, (said, allowed) in {"basis": _basis(view, finding, states, decision), **_origins(view, finding, states, decision)}.items():
+        words: dict[str, tuple[Any, set[Any]]] = {
+            "basis": _basis(view, finding, states, decision),
+            **_origins(view, finding, states, decision),
+        }
+        for key, (said, allowed) in words.items():
             if said not in allowed:
                 yield f"{where}: {key} is {_shown(said)}, the evidence says {' or '.join(sorted(_shown(word) for word in allowed))}"
 

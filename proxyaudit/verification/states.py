@@ -113,6 +113,8 @@ def number_problems(evidence: Evidence, arrays: dict[str, Any], level: Any, *, b
             problems.append(f"evidence.json: {e.id} says {e.seeds} repetitions and lists {len(values)}")
         if e.low is not None and e.high is not None and e.low > e.high:
             problems.append(f"evidence.json: the interval of {e.id} is empty")
+        if e.value is not None and e.low is not None and e.high is not None and not _inside(e.value, e.low, e.high):
+            problems.append(f"evidence.json: {e.id} lies outside its own interval")
         if any(p is not None and not 0 <= p <= 1 for p in (e.p_present, e.p_absent)):
             problems.append(f"evidence.json: a p-value of {e.id} is none")
         if level is not None and e.level != level:
@@ -123,6 +125,11 @@ def number_problems(evidence: Evidence, arrays: dict[str, Any], level: Any, *, b
             problems.append(f"arrays.safetensors: the repetitions of {e.id} are not those of evidence.json")
     strangers = sorted(set(arrays) - {f"{e.id}.seed_values" for e in evidence.estimates})
     return problems + [f"arrays.safetensors: nothing in evidence.json is named {name[:40]!r}" for name in strangers]
+
+
+def _inside(value: float, low: float, high: float) -> bool:
+    slack = 1e-5 * max(abs(value), abs(low), abs(high))
+    return low - slack <= value <= high + slack
 
 
 def control_problems(evidence: Evidence, margins: dict[str, Any], verdict_sites: Sequence[str]) -> list[str]:

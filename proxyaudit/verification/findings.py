@@ -14,6 +14,7 @@ __all__ = ["PackView", "completeness_problems", "finding_problems"]
 
 _BARE_NOT_APPLICABLE = ("elsewhere", "expressed", "used", "relearned")
 _ROUNDING = 6e-6
+_ANY = "*"
 
 
 class PackView:
@@ -87,19 +88,27 @@ def completeness_problems(view: PackView) -> list[str]:
     problems += [f"evidence.json: the plan asks for no finding on {a!r} in {r!r}" for a, r in found if (a, r) not in (*wanted, *unfit)]
     if len(set(found)) != len(found):
         problems.append("evidence.json: a finding is given twice")
-    channels = ("linear", "nonlinear", *(("beyond",) if view.conditions or not view.bare else ()))
     for attribute, regime in wanted:
-        cells = {(e.channel, e.site) for e in view.own(attribute, regime)}
-        needed: list[tuple[str, str | None]] = [(channel, site) for channel in channels for site in view.verdict_sites]
-        if not view.bare:
-            needed += [("elsewhere", site) for site in view.profile if site not in view.verdict_sites]
-            needed += [("expressed", None), *(("used", site) for site in view.verdict_sites)]
-            if not any(channel == "relearned" for channel, _ in cells):
-                needed.append(("relearned", None))
-        for channel, site in needed:
-            if (channel, site) not in cells:
+        cells = [(e.channel, e.site, e.context) for e in view.own(attribute, regime)]
+        for channel, site, context in _needed(view):
+            if not any(c == channel and site in (s, _ANY) and context in (x, _ANY) for c, s, x in cells):
                 problems.append(f"evidence.json: no {channel} estimate of {attribute!r} in {regime!r} at {site or 'the outputs'}")
     return problems
+
+
+def _needed(view: PackView) -> list[tuple[str, str | None, str | None]]:
+    """Channel, site and context of the estimates that every finding rests on."""
+    channels = ("linear", "nonlinear") if view.bare else ("linear", "nonlinear", "used")
+    needed: list[tuple[str, str | None, str | None]] = [
+        (channel, site, _ANY if channel == "used" else None) for channel in channels for site in view.verdict_sites
+    ]
+    if view.bare:
+        return needed + [("beyond", site, _ANY) for site in view.verdict_sites if view.conditions]
+    for site in view.verdict_sites:
+        needed += [("beyond", site, "beyond the label"), ("beyond", site, "beyond the label, nonlinear")]
+    needed += [("elsewhere", site, how) for site in view.profile if site not in view.verdict_sites for how in (None, "nonlinear")]
+    needed += [("expressed", None, what) for what in ("gap", "output leak", "output leak, nonlinear")]
+    return [*needed, ("relearned", _ANY, _ANY)]
 
 
 def finding_problems(view: PackView) -> Iterator[str]:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from proxyaudit import console
-from proxyaudit.errors import InputError, ProxyauditError
+from proxyaudit.errors import InputError, ProxyauditError, safe_line
 from proxyaudit.mitigate_command import EXAMPLE, mitigate
 from proxyaudit.verify_command import EXAMPLE as VERIFY_EXAMPLE
 from proxyaudit.verify_command import verify
@@ -373,8 +373,7 @@ def _usage(error: Exception) -> str:
 def _internal(error: BaseException) -> str:
     if os.environ.get("PROXYAUDIT_DEBUG"):
         traceback.print_exception(error)
-    line = (str(error).splitlines() or [""])[0]
-    return f"internal error: {type(error).__name__}: {line}; run with PROXYAUDIT_DEBUG=1 for the traceback"
+    return f"internal error: {safe_line(error, first=True)}; run with PROXYAUDIT_DEBUG=1 for the traceback"
 
 
 def _fail(line: str, code: int, as_json: bool) -> int:

@@ -49,7 +49,7 @@ class Estimate(_Frozen):
     level: float = Field(default=0.95, description="Two-sided confidence level of [low, high].")
     unit: str = Field(default="", description="Unit of value, low, high and margin.")
     auroc: float | None = Field(default=None, description="Cross-fitted area under the ROC curve of the probe.")
-    n: int | None = Field(default=None, description="Rows that the number rests on.")
+    n: int | None = Field(default=None, description="Rows that the number rests on, rounded down to twenties.")
     seeds: int | None = Field(default=None, description="Independent repetitions.")
     seed_values: tuple[float, ...] = Field(default=(), description="The number in each repetition.")
     margin: float | None = Field(default=None, description="Margin that the decision was taken against.")

@@ -14,6 +14,7 @@ import pandas as pd
 
 from proxyaudit.activations import capture
 from proxyaudit.data.dataset import Dataset, load_dataset
+from proxyaudit.data.public_counts import public_count
 from proxyaudit.errors import InputError
 from proxyaudit.models import TrainedModel, build_model, load_weights
 from proxyaudit.models.module import factory_path
@@ -156,7 +157,9 @@ def _plan(
         "attributes": attributes,
         "proxies": proxies.describe(),
         "columns": list(dataset.encoder.columns),
-        "rows": {"train": len(dataset.train), "audit": len(dataset.audit), "training_size": size},
+        "rows": {
+            name: public_count(n) for name, n in (("train", len(dataset.train)), ("audit", len(dataset.audit)), ("training_size", size))
+        },
         "holdout": dataset.holdout,
         "target": {"name": dataset.target, "classes": list(dataset.classes)},
         "margins": recipe.margins.model_dump(),
@@ -201,7 +204,7 @@ def odds_of_absence(prepared: Prepared) -> list[dict[str, Any]]:
 
 def _describe(regime: Regime, size: int) -> dict[str, Any]:
     sees = regime.synthetic.sees_protected if regime.kind == "synthetic" and regime.synthetic is not None else None
-    rows = size if regime.needs_training else None
+    rows = public_count(size) if regime.needs_training else None
     found = {
         "name": regime.name,
         "kind": regime.kind,

@@ -99,7 +99,7 @@ def _at(base: Cell, run: Run, untrained: Run | None, site: str, barred: str | No
             absent_p=absent_p(read, arrays, key + (prefix or "read "), clusters_n, base.margin) if read else None,
             can_be_absent=barred is None,
             reason=barred,
-            n=numbers[0]["n"] // 10 * 10,
+            n=numbers[0]["n"],
         )
         random = [size for one in numbers for size in one["random"]]
         if random and float(np.quantile(random, 0.95)) >= float(np.mean(_sizes(numbers))):

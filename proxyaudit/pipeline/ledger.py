@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from proxyaudit.data.public_counts import SMALLEST_CELL as SMALLEST_CELL
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.pipeline.cells import Cell
 from proxyaudit.pipeline.plan import LEVEL

@@ -24,7 +24,10 @@ class PackView:
         """Read the plan as far as it has the expected form."""
         self.pack, self.evidence, self.plan = pack, pack.evidence, pack.plan
         self.regimes = [str(entry.get("name")) for entry in _entries(self.plan, "regimes")]
-        self.bare = any(entry.get("kind") == "activations" for entry in _entries(self.plan, "regimes"))
+        kinds = {entry.get("kind") for entry in _entries(self.plan, "regimes")}
+        self.bare = "activations" in kinds
+        # Audits of what a language model says: only the channels that it asked can be decided again.
+        self.prompts = "prompts" in kinds
         self.attributes = {str(entry.get("name")): str(entry.get("role")) for entry in _entries(self.plan, "attributes")}
         sites = self.plan.get("sites")
         sites = sites if isinstance(sites, dict) else {}
@@ -56,7 +59,8 @@ class PackView:
                 states[channel] = "not_applicable"
             else:
                 # Only a model without other sites has no elsewhere; any other channel without a number was forgotten.
-                states[channel] = combine(found) if found else "not_applicable" if channel == "elsewhere" else "unknown"
+                lacks: State = "not_applicable" if channel == "elsewhere" and not self.prompts else "unknown"
+                states[channel] = combine(found) if found else lacks
         return states, decide(states, surface="activations" if self.bare else "outputs")
 
     def strongest_linear(self, attribute: str, regime: str) -> Estimate | None:
@@ -90,7 +94,7 @@ def completeness_problems(view: PackView) -> list[str]:
         problems.append("evidence.json: a finding is given twice")
     for attribute, regime in wanted:
         cells = [(e.channel, e.site, e.context) for e in view.own(attribute, regime)]
-        for channel, site, context in _needed(view):
+        for channel, site, context in [] if view.prompts else _needed(view):
             if not any(c == channel and site in (s, _ANY) and context in (x, _ANY) for c, s, x in cells):
                 problems.append(f"evidence.json: no {channel} estimate of {attribute!r} in {regime!r} at {site or 'the outputs'}")
     return problems
@@ -131,6 +135,9 @@ def finding_problems(view: PackView) -> Iterator[str]:
         about = (finding.attribute,) if view.bare else (finding.attribute, None)
         refs = tuple(c.id for c in view.evidence.controls if c.regime == finding.regime and c.attribute in about)
         pairs["control_refs"] = (finding.control_refs, refs)
+        if view.prompts:
+            yield from (f"{where}: {key} is {_shown(a)}, the evidence says {_shown(b)}" for key, (a, b) in pairs.items() if a != b)
+            continue
         change, use, retention = _change(view, finding, decision)
         pairs["change.encoding"] = (finding.change.encoding, change)
         pairs["change.use"] = (finding.change.use, use)

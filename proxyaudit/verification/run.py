@@ -20,7 +20,7 @@ __all__ = ["find_folder", "verify_folder"]
 
 # Every run has had these since the first schema; later kinds of report may be missing in older runs.
 _REQUIRED = (*PACK_FILES, "report.html", "report.md")
-OPTIONAL_FILES = (*REPORT_FILES,)
+OPTIONAL_FILES = (*REPORT_FILES, "signatures.json", "signatures.safetensors")
 _OTHER_VERSION = "another version of proxyaudit, or of a package, wrote it"
 
 
@@ -77,7 +77,7 @@ def _pack_checks(pack: EvidencePack) -> list[Check]:
         checks.append(Check("plan digest", "the pack does not say which code made its plan", skipped=True))
     else:
         checks.append(checked("plan digest", "made again from plan.json and recipe.yaml", digests))
-    numbers = number_problems(evidence, pack.arrays, pack.plan.get("level"), bare=view.bare)
+    numbers = number_problems(evidence, pack.arrays, pack.plan.get("level"), paired=not view.bare and not view.prompts)
     checks.append(checked("numbers", f"{len(evidence.estimates)} estimates, {len(pack.arrays)} arrays", numbers))
     controls = control_problems(evidence, view.margins, view.verdict_sites)
     checks.append(checked("controls", f"{len(evidence.controls)} controls against their figures", controls))
@@ -92,6 +92,8 @@ def _pack_checks(pack: EvidencePack) -> list[Check]:
 def _sentences(view: PackView) -> Check:
     from proxyaudit.pipeline.cache import code_digest
 
+    if view.prompts:
+        return Check("sentences", "those of prompts are not written again", skipped=True)
     if view.plan.get("code") != code_digest():
         return Check("sentences", _OTHER_VERSION, skipped=True)
     from proxyaudit.verification.sentences import sentence_problems

@@ -28,6 +28,7 @@ _MARGINS = {
     "used": ("effect",),
     "relearned": ("relearned",),
 }
+_FAMILIES = ("row_parts.",)  # arrays about many estimates at once
 _PLANTS = re.compile(r"plants found at the margin (\d+)%, at twice the margin (\d+)%")
 _BROUGHT = re.compile(r"found in (\d+)% of plants")
 _NEGATIVE = re.compile(r"Holm-adjusted p = ([0-9.e+-]+)")
@@ -94,8 +95,11 @@ def _margin_problems(e: Estimate, margins: dict[str, Any]) -> list[str]:
     return [] if e.margin in wanted else [f"evidence.json: {e.id} was decided against a margin of {e.margin}, plan.json has {wanted[0]}"]
 
 
-def number_problems(evidence: Evidence, arrays: dict[str, Any], level: Any, *, bare: bool) -> list[str]:
-    """Numbers that contradict one another: ids, means over repetitions, intervals, arrays."""
+def number_problems(evidence: Evidence, arrays: dict[str, Any], level: Any, *, paired: bool) -> list[str]:
+    """Numbers that contradict one another: ids, means over repetitions, intervals, arrays.
+
+    ``paired``: the pack keeps repetitions as arrays too.
+    """
     problems = []
     if [e.id for e in evidence.estimates] != [f"E{k + 1}" for k in range(len(evidence.estimates))]:
         problems.append("evidence.json: the estimates are not numbered one by one: some were removed, added or moved")
@@ -121,9 +125,10 @@ def number_problems(evidence: Evidence, arrays: dict[str, Any], level: Any, *, b
             problems.append(f"evidence.json: {e.id} has another confidence level than plan.json")
         # The same numbers lie in the arrays: whoever changes one must change both.
         kept = arrays.get(f"{e.id}.seed_values")
-        if not bare and (kept is not None or len(values) > 1) and (kept is None or tuple(float(v) for v in kept) != values):
+        if paired and (kept is not None or len(values) > 1) and (kept is None or tuple(float(v) for v in kept) != values):
             problems.append(f"arrays.safetensors: the repetitions of {e.id} are not those of evidence.json")
-    strangers = sorted(set(arrays) - {f"{e.id}.seed_values" for e in evidence.estimates})
+    known = {f"{e.id}.seed_values" for e in evidence.estimates}
+    strangers = sorted(name for name in arrays if name not in known and not name.startswith(_FAMILIES))
     return problems + [f"arrays.safetensors: nothing in evidence.json is named {name[:40]!r}" for name in strangers]
 
 

@@ -58,8 +58,9 @@ def verify_folder(folder: Path) -> Verification:
     if problems:
         # What follows would speak of numbers that nobody vouches for.
         return Verification(folder, "run", tuple(checks))
-    forms = [line for name in ("environment.json", "evidence.json", "plan.json") for line in json_problems(folder / name)]
-    forms += [*yaml_problems(folder / "recipe.yaml"), *safetensors_problems(folder / "arrays.safetensors")]
+    forms = [line for path in sorted(folder.glob("*.json")) if path.name != MANIFEST for line in json_problems(path)]
+    forms += [line for path in sorted(folder.glob("*.safetensors")) for line in safetensors_problems(path)]
+    forms += yaml_problems(folder / "recipe.yaml")
     checks.append(checked("form", "canonical JSON, no key twice, no byte of an array unaccounted for", forms))
     try:
         pack = read_pack(folder)

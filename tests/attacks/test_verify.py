@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import tarfile
@@ -338,6 +339,18 @@ def test_a_file_added_to_the_manifest_too_is_found(folder: Callable[[str], Path]
     own = folder("run")
     replace_files(own, {"notes.txt": b"all is well"})
     assert any("notes.txt" in line for line in verify_folder(own).problems)
+
+
+def test_names_that_terminals_would_obey_are_shown_harmlessly(folder: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
+    own = folder("run")
+    (own / "a\x1b[31m\nb\u202e").write_text("x")
+    (own / os.fsdecode(b"caf\xe9")).write_text("x")
+    assert main(["verify", str(own)]) == 4
+    err = capsys.readouterr().err
+    assert "\x1b" not in err
+    assert err.count("\n") == 2
+    assert main(["verify", str(own), "--json"]) == 4
+    assert len(json.loads(capsys.readouterr().out)["problems"]) == 2
 
 
 def test_a_report_left_out_of_folder_and_manifest_is_found(folder: Callable[[str], Path]) -> None:

@@ -59,7 +59,8 @@ def state_problems(evidence: Evidence, margins: dict[str, Any]) -> list[str]:
         for e in cells:
             problems += _margin_problems(e, margins)
             allowed = set()
-            for p_off, margin_off in itertools.product(_ROUNDING, _ROUNDING):
+            offsets = (0.0,) if _exact(e.p_present) and _exact(e.p_absent) else _ROUNDING
+            for p_off, margin_off in itertools.product(offsets, _ROUNDING):
                 blocked = (regime, e.attribute, e.site) in failed
                 allowed |= _states(e, float(adjusted.get(e.id, 1.0)), blocked, 1 + p_off, 1 + margin_off)
             if e.state not in allowed:
@@ -68,6 +69,11 @@ def state_problems(evidence: Evidence, margins: dict[str, Any]) -> list[str]:
             if e.state == "unknown" and not e.reason:
                 problems.append(f"evidence.json: {e.id} is unknown without a reason")
     return problems
+
+
+def _exact(p: float | None) -> bool:
+    """Whether a p-value was not rounded: shares of permutations and plants have few digits, and often fall on a threshold."""
+    return p is None or float(f"{p:.5g}") == p
 
 
 def _states(e: Estimate, adjusted: float, blocked: bool, p_scale: float, margin_scale: float) -> set[State]:
@@ -134,6 +140,10 @@ def number_problems(evidence: Evidence, arrays: dict[str, Any], level: Any, *, p
 
 def _inside(value: float, low: float, high: float) -> bool:
     slack = 1e-5 * max(abs(value), abs(low), abs(high))
+    if value == 0 or (low == high == 0):
+        return True  # a calibrated leak below zero is shown as zero
+    if -1 <= low and high <= 1:
+        value = min(max(value, -1.0), 1.0)  # the interval of a share is cut where a share ends
     return low - slack <= value <= high + slack
 
 

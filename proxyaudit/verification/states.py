@@ -142,7 +142,7 @@ def _inside(value: float, low: float, high: float) -> bool:
     slack = 1e-5 * max(abs(value), abs(low), abs(high))
     if value == 0 or (low == high == 0):
         return True  # a calibrated leak below zero is shown as zero
-    if -1 <= low and high <= 1:
+    if low >= -1 and high <= 1:
         value = min(max(value, -1.0), 1.0)  # the interval of a share is cut where a share ends
     return low - slack <= value <= high + slack
 

@@ -122,9 +122,6 @@ def test_every_single_byte_of_the_manifest_counts(folder: Callable[[str], Path])
         assert check_bytes(own, (), None) or json.loads(manifest.read_bytes())["rendered_by"] != maker, place
 
 
-# Changes by someone who mends the hashes afterwards ----------------------------------------------------------------------
-
-
 def edit(folder: Path, change: Callable[[Document], None], name: str = "evidence.json") -> None:
     document = json.loads((folder / name).read_text(encoding="utf-8"))
     before = canonical_json(document)
@@ -260,9 +257,6 @@ def test_a_recipe_changed_afterwards_is_found(folder: Callable[[str], Path]) -> 
     assert any("digest" in line for line in verify_folder(own).problems)
 
 
-# Files that say two things -----------------------------------------------------------------------------------------------
-
-
 def _twice(data: bytes) -> bytes:
     return data.replace(b'"schema_version": "1.0"', b'"schema_version": "1.0",\n "schema_version": "1.0"', 1)
 
@@ -310,9 +304,6 @@ def test_a_file_in_another_form_is_found(name: str, folder: Callable[[str], Path
     replace_files(own, {file: change(data)})
     assert main(["verify", str(own)]) == 4
     assert words in capsys.readouterr().err
-
-
-# What is no complete run ---------------------------------------------------------------------------------------------------
 
 
 def test_a_removed_manifest_is_an_incomplete_run(folder: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -376,9 +367,6 @@ def test_a_newer_schema_is_said_in_words(folder: Callable[[str], Path], capsys: 
     edit(own, lambda d: d.update(schema_version="7.0"))
     assert main(["verify", str(own)]) == 2
     assert "schema version '7.0'" in capsys.readouterr().err
-
-
-# Mitigations --------------------------------------------------------------------------------------------------------------
 
 
 def test_a_mitigation_is_no_run(originals: dict[str, Path]) -> None:

@@ -14,6 +14,7 @@ from proxyaudit.errors import InputError, IntegrityError, ProxyauditError, TaskE
 
 if TYPE_CHECKING:
     from proxyaudit.audit import Audit, open_audit, probe, run
+    from proxyaudit.reporting.plots import Plot
     from proxyaudit.types import Control, Estimate, Evidence, Finding
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Finding",
     "InputError",
     "IntegrityError",
+    "Plot",
     "ProxyauditError",
     "TaskError",
     "open_audit",
@@ -38,6 +40,7 @@ _LAZY = {
     "Estimate": "proxyaudit.types",
     "Evidence": "proxyaudit.types",
     "Finding": "proxyaudit.types",
+    "Plot": "proxyaudit.reporting.plots",
     "open_audit": "proxyaudit.audit",
     "probe": "proxyaudit.audit",
     "run": "proxyaudit.audit",

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 from torch import Tensor
 
-from proxyaudit.errors import InputError
+from proxyaudit.errors import InputError, safe_line
 from proxyaudit.models.base import TabularModule, TrainedModel, as_tensor, batch_rows, inference, n_columns, probabilities, to_logits
 from proxyaudit.models.checkpoints import write_bytes
 from proxyaudit.models.erasing import without_map
@@ -294,8 +294,8 @@ def _probabilities(model: TrainedModel, run: Callable[[Tensor], Any], value: Ten
     except (InputError, ValueError):
         raise
     except Exception as error:
-        line = " ".join(str(error).split())[:200]
-        raise InputError(f"the model's forward raised {type(error).__name__}: {line}", mend="mend the module's forward") from error
+        # A module may put rows into its messages.
+        raise InputError(f"the model's forward raised {safe_line(error)[:240]}", mend="mend the module's forward") from error
     probs = probabilities(to_logits(raw, model.n_classes, len(value)))
     if not np.isfinite(probs).all():
         raise InputError("the model's outputs are NaN", mend="the training diverged, or the table's values are too large")

@@ -14,6 +14,8 @@ from proxyaudit.evidence.pack import EvidencePack, find_run, read_pack
 if TYPE_CHECKING:
     import pandas as pd
 
+    from proxyaudit.reporting.plots import Plot
+
 
 @dataclass(frozen=True)
 class Audit:
@@ -32,7 +34,10 @@ class Audit:
         """One row for each attribute and regime."""
         import pandas as pd
 
-        return pd.DataFrame([finding.model_dump() for finding in self.pack.evidence.findings])
+        from proxyaudit.types import Finding
+
+        rows = [finding.model_dump() for finding in self.pack.evidence.findings]
+        return pd.DataFrame(rows, columns=list(Finding.model_fields))
 
     @cached_property
     def estimates(self) -> pd.DataFrame:
@@ -44,14 +49,36 @@ class Audit:
         rows = [estimate.model_dump() for estimate in self.pack.evidence.estimates]
         return pd.DataFrame(rows, columns=list(Estimate.model_fields)).set_index("id")
 
+    def plot(self, kind: str = "profile", attribute: str | None = None) -> Plot:
+        """A chart of the report as an object: shown by a notebook, ``.save("chart.svg")`` writes it.
+
+        Args:
+            kind: ``profile`` (leak along the model's sites) or ``surface`` (what outputs show against what is inside).
+            attribute: Attribute or proxy; the first one if not given.
+
+        Raises:
+            InputError: unknown kind or attribute, or nothing of the kind was measured.
+        """
+        from proxyaudit.reporting.plots import make_plot
+
+        return make_plot(self.pack, kind, attribute)
+
     def __repr__(self) -> str:
         run = self.pack.evidence.run
         verdicts = ", ".join(f"{f.attribute}/{f.regime}: {f.verdict}" for f in self.pack.evidence.findings)
         return f"Audit({run.name!r}, {run.status}, {verdicts})"
 
     def _repr_html_(self) -> str:
-        columns = ["attribute", "regime", "verdict", "sentence"]
-        return str(self.findings[columns].to_html(index=False, escape=True))
+        from html import escape
+
+        run, shown = self.pack.evidence.run, self.findings[["attribute", "regime", "verdict", "at_least", "sentence"]]
+        shown = shown.assign(verdict=[f"{v}, at least {a}" if a else v for v, a in zip(shown["verdict"], shown["at_least"], strict=True)])
+        head = (
+            f"<p><b>{escape(run.name)}</b>, run {escape(run.id)}"
+            + ("" if run.status == "complete" else ", partial: a task failed")
+            + "</p>"
+        )
+        return head + str(shown.drop(columns="at_least").to_html(index=False, escape=True))
 
 
 def open_audit(folder: str | Path) -> Audit:

@@ -16,10 +16,12 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from proxyaudit import compare_command, console, gate_command
-from proxyaudit.errors import InputError, ProxyauditError
+from proxyaudit.errors import InputError, ProxyauditError, safe_line
 from proxyaudit.mitigate_command import EXAMPLE, mitigate
 from proxyaudit.report_command import EXAMPLE as REPORT_EXAMPLE
 from proxyaudit.report_command import report
+from proxyaudit.verify_command import EXAMPLE as VERIFY_EXAMPLE
+from proxyaudit.verify_command import verify
 
 __all__ = ["app", "main"]
 
@@ -235,6 +237,7 @@ app.command(epilog=REPORT_EXAMPLE)(report)
 app.command(epilog=EXAMPLE)(mitigate)
 app.command(epilog=compare_command.EXAMPLE)(compare_command.compare)
 app.command(epilog=gate_command.EXAMPLE)(gate_command.gate)
+app.command(epilog=VERIFY_EXAMPLE)(verify)
 
 
 @app.command(epilog="Example:  proxyaudit selftest --quick")
@@ -354,8 +357,7 @@ def _usage(error: Exception) -> str:
 def _internal(error: BaseException) -> str:
     if os.environ.get("PROXYAUDIT_DEBUG"):
         traceback.print_exception(error)
-    line = (str(error).splitlines() or [""])[0]
-    return f"internal error: {type(error).__name__}: {line}; run with PROXYAUDIT_DEBUG=1 for the traceback"
+    return f"internal error: {safe_line(error, first=True)}; run with PROXYAUDIT_DEBUG=1 for the traceback"
 
 
 def _fail(line: str, code: int, as_json: bool) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 class ProxyauditError(Exception):
     """Base of every error raised on purpose; ``exit_code`` is what the command line returns."""
@@ -41,6 +43,34 @@ class TaskError(ProxyauditError):
     """A training, capture or measuring task failed while the rest of the run went on."""
 
     exit_code = 5
+
+
+_QUOTED = re.compile(r"""(['"`]).*?\1|\[[^\]]*\]""", re.DOTALL)
+_NUMBER = re.compile(r"[-+]?\d+\.\d+(e[-+]?\d+)?|\d{4,}")
+# Libraries that read and compare values of rows, and say them in their errors.
+_READERS = ("pandas", "pyarrow", "sdv", "rdt", "copulas", "ctgan", "sklearn", "scipy", "numpy", "csv")
+
+
+def safe_line(error: BaseException, *, first: bool = False) -> str:
+    """One line about any error that holds no value of a row: what readers may see, on the terminal and in the evidence.
+
+    Our own errors name columns and files only. Of others the type is kept; the text is left out where a library that reads rows
+    wrote it, and elsewhere loses what is quoted, lists and long numbers.
+
+    Args:
+        error: The error.
+        first: Whether to keep the first line of a foreign error only.
+    """
+    if isinstance(error, ProxyauditError):
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    name, trace = type(error).__name__, error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = str(trace.tb_frame.f_globals.get("__name__", "")) if trace is not None else ""
+    if isinstance(error, KeyError) or module.split(".")[0] in _READERS:
+        return f"{name} in {module or 'an unknown place'} (its text may hold values of rows, so it is left out)"
+    text = _NUMBER.sub("...", _QUOTED.sub("'...'", "".join(str(error).splitlines()[:1]) if first else str(error)))
+    return " ".join(f"{name}: {text}".split())
 
 
 def _rebuild_input_error(what: str, where: str, mend: str) -> InputError:

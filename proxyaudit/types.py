@@ -39,6 +39,9 @@ class Estimate(_Frozen):
     state: State | None = Field(default=None, description="Decision of the channel; null where the number decides nothing.")
     p_present: float | None = Field(default=None, description="Evidence for presence, before Holm's correction.")
     p_absent: float | None = Field(default=None, description="Evidence for absence.")
+    beyond_null: bool | None = Field(
+        default=None, description="Whether it exceeds its null (permutations, random subspaces, untrained models); null: decides nothing."
+    )
     value: float | None = Field(default=None, description="The estimate, in `unit`.")
     low: float | None = Field(default=None, description="Lower end of the interval.")
     high: float | None = Field(default=None, description="Upper end of the interval.")
@@ -46,7 +49,7 @@ class Estimate(_Frozen):
     level: float = Field(default=0.95, description="Two-sided confidence level of [low, high].")
     unit: str = Field(default="", description="Unit of value, low, high and margin.")
     auroc: float | None = Field(default=None, description="Cross-fitted area under the ROC curve of the probe.")
-    n: int | None = Field(default=None, description="Rows that the number rests on.")
+    n: int | None = Field(default=None, description="Rows that the number rests on, rounded down to twenties.")
     seeds: int | None = Field(default=None, description="Independent repetitions.")
     seed_values: tuple[float, ...] = Field(default=(), description="The number in each repetition.")
     margin: float | None = Field(default=None, description="Margin that the decision was taken against.")

@@ -6,9 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from proxyaudit.types import CHANNELS, RECOVERABLE_CHANNELS, USE_CHANNELS, Encoding, State, Verdict
+from proxyaudit.types import CHANNELS, RECOVERABLE_CHANNELS, USE_CHANNELS, ChangeWord, Encoding, State, Verdict
 
 Surface = Literal["outputs", "activations"]
+
+UNCHANGED = (0.8, 1.25)
+LARGER = 1.05
+
 _ENCODED = ("linear", "nonlinear", *RECOVERABLE_CHANNELS)
 
 
@@ -69,6 +73,42 @@ def decide(states: Mapping[str, State], *, surface: Surface = "outputs", absence
         absent = tuple(channel for channel in CHANNELS if full[channel] == "absent")
         return Decision("removed", None, encoding, use, recoverable, absent)
     return Decision("inconclusive", None, encoding, use, recoverable, ())
+
+
+def change_word(
+    mine: State | None,
+    real: State | None,
+    margin: float,
+    difference: tuple[float, float],
+    ratio: tuple[float, float, float] | None,
+) -> ChangeWord:
+    """How a number changed against real training.
+
+    Args:
+        mine: State of the number.
+        real: State of the same number in real training.
+        margin: Margin of the number in real training.
+        difference: Interval of the paired difference on the same rows.
+        ratio: Value, low and high of the ratio to real training; ``None`` where real's lower bound does not exceed the margin.
+    """
+    low, high = difference
+    if ratio is not None and ratio[0] > LARGER and low > 0 and mine == "present":
+        # Surely larger comes before "within the band of no change": a grown exposure must not read as unchanged.
+        return "amplified"
+    if ratio is not None and ratio[1] >= UNCHANGED[0] and ratio[2] <= UNCHANGED[1]:
+        return "unchanged"
+    if ratio is None and low > -margin and high < margin:
+        return "unchanged"
+    if "present" not in (mine, real):
+        return "unknown"
+    return "amplified" if low > 0 else "reduced" if high < 0 else "unknown"
+
+
+def encoding_word(word: ChangeWord, decision: Decision) -> ChangeWord:
+    """The word for a changed linear leak: gone where nothing is left, no reduction where only a stronger reader finds it now."""
+    if word == "reduced" and decision.encoding == "absent":
+        return "eliminated"
+    return "unknown" if word == "reduced" and decision.encoding == "nonlinear_only" else word
 
 
 def _encoding(linear: State, nonlinear: State) -> Encoding:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from proxyaudit.data.dataset import Dataset, conform
+from proxyaudit.data.public_counts import count_words, share_words
 from proxyaudit.data.sources import require_columns
 from proxyaudit.data.splits import row_hashes
 from proxyaudit.data.tables import read_table, resolve_path
@@ -17,8 +18,6 @@ from proxyaudit.recipe import Recipe
 from proxyaudit.types import NotTested
 
 __all__ = ["load_releases", "release_notes"]
-
-MIN_SHOWN_ROWS = 11  # a count of fewer people is not published
 
 
 def load_releases(recipe: Recipe, dataset: Dataset, base: Path) -> dict[str, pd.DataFrame]:
@@ -98,7 +97,8 @@ def release_notes(dataset: Dataset, releases: Mapping[str, pd.DataFrame]) -> tup
         for feature in dataset.features:
             foreign = _foreign_share(rows, dataset, feature.name) if feature.kind == "categorical" else 0.0
             if foreign > 0:
-                why = f"no real row has them, so the model cannot see them ({foreign:.1%} of the column)"
+                share = share_words(foreign * len(rows), len(rows))
+                why = f"no real row has them, so the model cannot see them ({share} of the column)"
                 notes.append(NotTested(what=f"release {name}: some categories of column {feature.name}", why=why))
         columns = list(rows.columns)
         audit = row_hashes(dataset.audit, columns)
@@ -106,11 +106,10 @@ def release_notes(dataset: Dataset, releases: Mapping[str, pd.DataFrame]) -> tup
             continue  # coarse rows coincide by chance
         copies = int(np.isin(row_hashes(rows, columns), audit).sum())
         if copies:
-            shown = f"{copies}" if copies >= MIN_SHOWN_ROWS else f"fewer than {MIN_SHOWN_ROWS}"
             notes.append(
                 NotTested(
                     what=f"release {name} apart from rows it shares with the audit",
-                    why=f"{shown} of its {len(rows)} rows equal an audit row; some do by chance",
+                    why=f"{count_words(copies)} of its rows equal an audit row; some do by chance",
                 )
             )
     return tuple(notes)

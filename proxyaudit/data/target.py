@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from proxyaudit.data.columns import ColumnKind, infer_kind, labels
+from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.data.sources import Roles
 from proxyaudit.errors import InputError
 
@@ -57,7 +58,8 @@ def order_classes(column: pd.Series[Any], roles: Roles, *, where: str) -> tuple[
         return tuple(classes)
     positive = positive.strip()
     if positive not in classes:
-        near = difflib.get_close_matches(positive, classes, n=1, cutoff=0.3)
+        counts = column.value_counts()
+        near = difflib.get_close_matches(positive, [name for name in classes if counts[name] >= SMALLEST_CELL], n=1, cutoff=0.3)
         mend = f"did you mean '{near[0]}'?" if near else "write the class as it stands in the table"
         raise InputError(f"target_positive is no class of target '{roles.target}'", where=where, mend=mend)
     if len(classes) > 2:
@@ -77,10 +79,23 @@ def threshold_classes(train: pd.Series[Any], roles: Roles) -> tuple[float, tuple
     """
     wanted = roles.target_threshold
     with np.errstate(over="ignore"):
-        threshold = float(np.median(train.to_numpy(dtype=np.float64))) if wanted == "median" else float(wanted or 0.0)
+        threshold = _shared_median(train.to_numpy(dtype=np.float64)) if wanted == "median" else float(wanted or 0.0)
     if not np.isfinite(threshold):
         raise InputError(f"target '{roles.target}' holds numbers too large to take their median", mend="rescale it")
     return threshold, (f"<= {threshold:g}", f"> {threshold:g}")
+
+
+def _shared_median(values: NDArray[np.float64]) -> float:
+    """The median, or where fewer than eleven people have that very value the mean of the eleven or twelve in the middle.
+
+    The threshold is published as the name of a class; it must not be one person's number.
+    """
+    ordered = np.sort(values)
+    middle = float(np.median(ordered))
+    if (ordered == middle).sum() >= SMALLEST_CELL:
+        return middle
+    spare = max((len(ordered) - SMALLEST_CELL) // 2, 0)
+    return float(ordered[spare : len(ordered) - spare].mean())
 
 
 def encode_target(column: pd.Series[Any], classes: tuple[str, ...], threshold: float | None, *, where: str = "") -> NDArray[np.int64]:
@@ -110,8 +125,9 @@ def check_support(codes: NDArray[np.int64], classes: tuple[str, ...], target: st
     """
     counts = np.bincount(codes, minlength=len(classes))
     if counts.min() < MIN_CLASS_ROWS:
+        rare = f"class '{classes[int(counts.argmin())]}'" if counts.min() >= SMALLEST_CELL else "a class"
         raise InputError(
-            f"target '{target}': class '{classes[int(counts.argmin())]}' has fewer than {MIN_CLASS_ROWS} {rows} rows",
+            f"target '{target}': {rare} has fewer than {MIN_CLASS_ROWS} {rows} rows",
             where=where,
             mend="use more rows, join rare classes, or change data.audit_share",
         )

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from proxyaudit.evidence.canonical import canonical_json, parse_json
+from proxyaudit.evidence.identity import rendering_digest
 
-__all__ = ["MANIFEST", "check_manifest", "is_complete", "read_manifest", "replace_files", "write_file", "write_files"]
+__all__ = ["MANIFEST", "check_manifest", "is_complete", "read_manifest", "replace_files", "seal_folder", "write_file", "write_files"]
 
 MANIFEST = "manifest.json"
 _TEMPORARY = ".writing-"
@@ -61,6 +62,12 @@ def replace_files(folder: Path, files: Mapping[str, bytes]) -> None:
     for name in sorted(files):
         write_file(folder / name, files[name])
     _write_manifest(folder, {**hashes, **{name: _digest(data) for name, data in files.items()}})
+
+
+def seal_folder(folder: Path) -> None:
+    """Write the manifest of whatever lies in a folder of plain files; a manifest that lies there is replaced."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
+    _write_manifest(folder, {name: _file_digest(folder / name) or "" for name in names})
 
 
 def is_complete(folder: Path) -> bool:
@@ -127,7 +134,8 @@ def _compare(path: Path, expected: str) -> str | None:
 
 
 def _write_manifest(folder: Path, hashes: Mapping[str, str]) -> None:
-    write_file(folder / MANIFEST, canonical_json({"algorithm": "sha256", "files": dict(hashes)}))
+    document = {"algorithm": "sha256", "files": dict(hashes), "rendered_by": rendering_digest()}
+    write_file(folder / MANIFEST, canonical_json(document))
 
 
 def _is_plain(name: str) -> bool:

@@ -20,12 +20,14 @@ from proxyaudit.evidence.manifest import MANIFEST, check_manifest, is_complete, 
 from proxyaudit.types import SCHEMA_VERSION, Evidence
 
 __all__ = [
+    "MITIGATION_FILE",
     "PACK_FILES",
     "REPORT_FILES",
     "EvidencePack",
     "check_manifest",
     "find_run",
     "is_complete",
+    "is_run",
     "list_runs",
     "read_pack",
     "replace_reports",
@@ -35,6 +37,7 @@ __all__ = [
 
 PACK_FILES = ("arrays.safetensors", "environment.json", "evidence.json", "plan.json", "recipe.yaml")
 REPORT_FILES = ("report.html", "report.md")
+MITIGATION_FILE = "mitigation.json"
 _RUN_MARKS = (MANIFEST, "plan.json", "evidence.json")
 
 
@@ -139,7 +142,7 @@ def find_run(path: Path) -> Path:
         path = path.parent
     if not path.is_dir():
         raise InputError("no such run folder", where=str(path), mend="'proxyaudit ls' lists the runs")
-    if any((path / mark).is_file() for mark in _RUN_MARKS):
+    if is_run(path):
         return path
     found = list_runs(path)
     complete = [run for run in found if is_complete(run)]
@@ -151,9 +154,15 @@ def find_run(path: Path) -> Path:
     raise InputError(f"{len(complete)} runs below this folder", where=str(path), mend=f"name one of them, e.g. {complete[0]}")
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run directory, complete or not; one of ``mitigate`` has a manifest too, but is none."""
+    marks = [mark for mark in _RUN_MARKS if (folder / mark).is_file()]
+    return bool(marks) and not (marks == [MANIFEST] and (folder / MITIGATION_FILE).is_file())
+
+
 def list_runs(folder: Path, *, depth: int = 3) -> list[Path]:
     """Run folders at or below ``folder``, complete or not, sorted; hidden folders and links are left out."""
-    if any((folder / mark).is_file() for mark in _RUN_MARKS):
+    if is_run(folder):
         return [folder]
     if depth == 0:
         return []

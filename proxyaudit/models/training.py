@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from proxyaudit.errors import InputError, ProxyauditError, TaskError
+from proxyaudit.errors import InputError, ProxyauditError, TaskError, safe_line
 from proxyaudit.models.base import TrainedModel, as_tensor, batch_rows, copy_module, deterministic, inference, seeded, to_logits
 from proxyaudit.models.tabular import FtTransformer
 from proxyaudit.recipe import TrainingSpec
@@ -68,7 +68,7 @@ def train_model(
     except ProxyauditError:
         raise
     except Exception as error:
-        raise TaskError(f"training failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
+        raise TaskError(f"training failed: {safe_line(error)[:300]}") from error
     module.eval()
     rows = {"training_rows": len(train_rows), "validation_rows": len(validation_rows)}
     return replace(model, module=module, details={**model.details, **details, **rows, "origin": "trained"})

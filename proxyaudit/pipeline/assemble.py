@@ -22,7 +22,7 @@ from proxyaudit.pipeline.cells import (
 )
 from proxyaudit.pipeline.controls import FAILED_AT, add_controls, negative_controls
 from proxyaudit.pipeline.effort_cells import add_effort
-from proxyaudit.pipeline.ledger import UNIT_CLASSES, UNIT_GAP, UNIT_VALUES, Ledger, Run, public_count, significant
+from proxyaudit.pipeline.ledger import UNIT_CLASSES, UNIT_GAP, UNIT_VALUES, Ledger, Run, significant
 from proxyaudit.pipeline.measure import OUTPUT_SITE, group_codes
 from proxyaudit.pipeline.methods import METHODS, NEGATIVE_FAILED, POOLED
 from proxyaudit.pipeline.plan import LEVEL, Prepared
@@ -86,8 +86,7 @@ class Assembler:
         return UNIT_VALUES if classes_of(attribute) == 0 else UNIT_CLASSES
 
     def _rows(self, attribute: Attribute) -> int:
-        known = known_rows(attribute)
-        return public_count(int(known.sum()), len(known))
+        return int(known_rows(attribute).sum())
 
     def _cells(self, attribute: Attribute, run: Run) -> list[Cell]:
         margins, cells = self.margins, []
@@ -145,7 +144,7 @@ class Assembler:
         if test == "nonlinear" and not outputs and attribute.pools_levels:
             cell = replace(cell, can_be_absent=False, reason=POOLED)
         rows = self._rows(attribute)
-        return replace(cell, n=min(rows, cell.extras["rows"] // 10 * 10 if "rows" in cell.extras else rows) if cell.n else None)
+        return replace(cell, n=min(rows, cell.extras.get("rows", rows)) if cell.n else None)
 
     def _gap(self, attribute: Attribute, run: Run) -> Cell:
         base = Cell(
@@ -319,6 +318,9 @@ class Assembler:
         explained = below <= 0.05 and cell.state == "present"
         self.basis[attribute.name, run.regime] = "beyond_label" if above <= 0.05 else "explained_by_label" if explained else "unknown"
         self.ledger.add(replace(base, measured=within, interval=crossed_interval(within, LEVEL)))
+        # What the basis rests on: a gap above the margin in some label, and within it in all.
+        shown = {"p_present": significant(above), "p_absent": significant(below), "margin": margin}
+        self.ledger.estimates[-1] = self.ledger.estimates[-1].model_copy(update=shown)
 
     def _add_task(self, run: Run) -> None:
         if not run.measured:

@@ -46,8 +46,9 @@ def add_controls(
 ) -> None:
     """Write every control into the ledger."""
     for (regime, name, site), p in negatives.items():
-        if site is None or site in verdict_sites:
-            channel = "linear" if site else "expressed"
+        # At other sites only those that failed: presence there was disabled by them, and the pack must show why.
+        if site is None or site in verdict_sites or p <= FAILED_AT:
+            channel = "expressed" if site is None else "linear" if site in verdict_sites else "elsewhere"
             ledger.control("negative", channel, name, regime, site, p > FAILED_AT, f"permuted attribute: Holm-adjusted p = {p:.3g}")
     for run in runs:
         for attribute in attributes:

@@ -19,13 +19,13 @@ from scipy.sparse.csgraph import connected_components
 
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.columns import labels
+from proxyaudit.data.public_counts import count_words
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream
 from proxyaudit.types import NotTested
 
 Ints = NDArray[np.int64]
 
-FEWEST_IN_GROUP = 11  # people; a smaller count is not published
 _NEAR = 0.01  # squared distance, as a share of that of two rows at random, below which rows count as copies
 _TELLING_RANK = 8  # with fewer dimensions unrelated rows come that close as well
 _LARGEST_CLUSTER = 0.1
@@ -65,8 +65,7 @@ def join_copies(acts: Sequence[NDArray[np.float32]], group: pd.Series[Any] | Non
         if largest <= max(int(np.bincount(apart).max()), _LARGEST_CLUSTER * n):
             if len(np.unique(joined)) < len(np.unique(apart)):
                 copies = len(np.unique(apart)) - len(np.unique(joined))
-                shown = str(copies) if copies >= FEWEST_IN_GROUP else f"fewer than {FEWEST_IN_GROUP}"
-                why = f"{shown} rows repeat others nearly exactly; copies were taken as belonging together"
+                why = f"{count_words(copies)} rows repeat others nearly exactly; copies were taken as belonging together"
                 notes.append(NotTested(what="copies as separate people", why=why))
             return apart, joined
         why = "so many rows are alike that joining them would chain the table together; they count as separate people"

@@ -28,7 +28,7 @@ def add_effort(ledger: Ledger, attribute: str, regime: str, site: str, per_seed:
         ledger.estimates[-1] = ledger.estimates[-1].model_copy(update={"seed_values": shown, "seeds": len(shown)})
 
     if all("codelength" in one for one in found):
-        rows = min(one["codelength"]["rows"] for one in found) // 10 * 10
+        rows = min(one["codelength"]["rows"] for one in found)
         cell = replace(base, context="online codelength", unit="share of the labels' own code that the activations save", n=rows)
         add(replace(cell, method="prequential code, ridge-logistic (Voita & Titov 2020)"), [one["codelength"]["saved"] for one in found])
     for index, m in enumerate(SHOTS):

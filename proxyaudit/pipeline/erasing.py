@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from proxyaudit.activations import capture
 from proxyaudit.data.attributes import Attribute, code_as
 from proxyaudit.data.dataset import Dataset
+from proxyaudit.data.public_counts import public_count
 from proxyaudit.erasers.leace import LeaceEraser, fit_leace
 from proxyaudit.erasers.splince import fit_splince
 from proxyaudit.errors import InputError
 from proxyaudit.models import TrainedModel
 from proxyaudit.models.erasing import with_map
-from proxyaudit.pipeline.ledger import public_count, significant
+from proxyaudit.pipeline.ledger import significant
 
 Floats = NDArray[np.float64]
 Method = Literal["leace", "splince"]
@@ -151,7 +152,7 @@ def erase(model: TrainedModel, rows: FitRows, sites: tuple[str, ...], method: Me
         model = with_map(model, site, weight, bias, n_inputs=rows.x.shape[1])
         moved = ((eraser(acts) - acts) ** 2).sum() / max(float(((acts - acts.mean(axis=0)) ** 2).sum()), np.finfo(np.float64).tiny)
         norm = float(np.linalg.norm(weight - np.eye(len(weight)), 2))
-        n = public_count(len(acts), len(acts) + rows.left_out)
+        n = public_count(len(acts))
         changes.append(SiteChange(site, len(weight), eraser.rank, n, float(moved), norm, cosine, given_up))
     return model, changes
 

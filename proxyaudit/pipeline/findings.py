@@ -10,12 +10,12 @@ from proxyaudit.data.dataset import Attribute
 from proxyaudit.pipeline.assemble import Assembler
 from proxyaudit.pipeline.cells import Cell
 from proxyaudit.pipeline.ledger import Run, significant
+from proxyaudit.pipeline.origins import origin_word
 from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, distinct_seeds, fieller_ratio
 from proxyaudit.types import CHANNELS, USE_CHANNELS, Change, ChangeWord, Estimate, Finding, Origin, OriginWord, State
-from proxyaudit.verdicts import Decision, combine, decide
+from proxyaudit.verdicts import Decision, change_word, combine, decide, encoding_word
 
-UNCHANGED = (0.8, 1.25)
-LARGER = 1.05
+TURNED = "the gap has turned its direction"
 
 
 def find_all(assembler: Assembler) -> list[Finding]:
@@ -98,8 +98,6 @@ def _origin(assembler: Assembler, attribute: Attribute, run: Run, estimate: Esti
     where = {"site": estimate.site} if channel == "linear" else {"context": "gap"}
     untrained = ledger.find(channel, attribute.name, "untrained", **where)
     before = ledger.cell_of(untrained).measured if untrained else None
-    if before is None or crossed_interval(cell.measured.oriented() - before.oriented()).low <= margin:
-        return "relayed"
     if channel == "linear":
         relayed = next(
             (
@@ -112,8 +110,7 @@ def _origin(assembler: Assembler, attribute: Attribute, run: Run, estimate: Esti
         )
     else:
         relayed = assembler.placebo_gap(attribute, run)
-    above = relayed is not None and crossed_interval(cell.measured.oriented()).low > relayed + margin
-    return "learned" if above else "relayed"
+    return origin_word(ledger, cell, before, relayed, margin)
 
 
 def _change(
@@ -140,7 +137,7 @@ def _change(
             # One model on a side: what differs may be nothing but its initial weights.
             continue
         word, ratio, difference = compare(top, bottom)
-        _add_change(assembler, attribute.name, regime, what, top, difference)
+        _add_change(assembler, attribute.name, regime, what, top, difference, TURNED if turned and mine is gap else None)
         if turned and mine is gap:
             continue
         gone = word == "reduced" and decision.use == ("none",)
@@ -151,13 +148,6 @@ def _change(
                 value=ratio.value,
             )
     return Change(encoding=words["encoding"], use=words["use"]), ratios.get("encoding"), turned
-
-
-def encoding_word(word: ChangeWord, decision: Decision) -> ChangeWord:
-    """The word for a changed linear leak: gone where nothing is left, no reduction where only a stronger reader finds it now."""
-    if word == "reduced" and decision.encoding == "absent":
-        return "eliminated"
-    return "unknown" if word == "reduced" and decision.encoding == "nonlinear_only" else word
 
 
 def _of_use(assembler: Assembler, attribute: str, regime: str, gap: Estimate | None) -> Estimate | None:
@@ -174,9 +164,9 @@ def _beside(cell: Cell, channel: str, context: str, unit: str, method: str) -> C
     return Cell(channel, cell.attribute, cell.regime, cell.site, context, cell.group, unit=unit, method=method, decides=False, n=cell.n)
 
 
-def _add_change(assembler: Assembler, attribute: str, regime: str, what: str, top: Cell, difference: Measured) -> None:
+def _add_change(assembler: Assembler, attribute: str, regime: str, what: str, top: Cell, difference: Measured, reason: str | None) -> None:
     cell = _beside(top, "change", f"{what}: difference to real training", top.unit, "paired on the same rows")
-    assembler.ledger.add(replace(cell, measured=difference, interval=crossed_interval(difference)))
+    assembler.ledger.add(replace(cell, measured=difference, interval=crossed_interval(difference), reason=reason))
 
 
 def compare(mine: Cell, real: Cell) -> tuple[ChangeWord, Interval | None, Measured]:
@@ -194,20 +184,8 @@ def compare(mine: Cell, real: Cell) -> tuple[ChangeWord, Interval | None, Measur
     ratio = None
     if crossed_interval(bottom).low > real.margin:
         ratio = fieller_ratio(top, bottom)
-    if ratio is not None and ratio.value > LARGER and interval.low > 0 and mine.state == "present":
-        # Surely larger comes before "within the band of no change": a grown exposure must not read as unchanged.
-        return "amplified", ratio, difference
-    if ratio is not None and ratio.low >= UNCHANGED[0] and ratio.high <= UNCHANGED[1]:
-        return "unchanged", ratio, difference
-    if ratio is None and interval.low > -real.margin and interval.high < real.margin:
-        return "unchanged", ratio, difference
-    if "present" not in (mine.state, real.state):
-        return "unknown", ratio, difference
-    if interval.low > 0:
-        return "amplified", ratio, difference
-    if interval.high < 0:
-        return "reduced", ratio, difference
-    return "unknown", ratio, difference
+    shown = None if ratio is None else (ratio.value, ratio.low, ratio.high)
+    return change_word(mine.state, real.state, real.margin, (interval.low, interval.high), shown), ratio, difference
 
 
 def _learnt_little(assembler: Assembler, regime: str) -> str:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from proxyaudit.data.public_counts import SMALLEST_CELL as SMALLEST_CELL
+from proxyaudit.data.public_counts import public_count
 from proxyaudit.pipeline.cells import Cell
 from proxyaudit.pipeline.plan import LEVEL
 from proxyaudit.pipeline.probing import Measurement
@@ -19,8 +21,6 @@ UNIT_CLASSES = "fraction of log2 K, class-balanced"
 UNIT_VALUES = "R squared"
 UNIT_GAP = "difference in mean predicted probability"
 _SHARES = (UNIT_CLASSES, UNIT_VALUES, UNIT_GAP)
-
-SMALLEST_CELL = 11  # people; anything smaller is not published, nor derivable by subtraction
 
 
 def significant(value: float | None, digits: int = 6) -> float | None:
@@ -74,6 +74,7 @@ class Ledger:
                 state=cell.state,
                 p_present=significant(cell.present_p) if cell.decides else None,
                 p_absent=significant(cell.absent_p) if cell.decides and cell.can_be_absent else None,
+                beyond_null=bool(cell.null_rejected) if cell.decides and cell.state is not None and cell.present_p is not None else None,
                 value=significant(_shown(cell, measured.value if measured is not None else value)),
                 low=significant(low),
                 high=significant(high),
@@ -81,7 +82,7 @@ class Ledger:
                 level=LEVEL,
                 unit=cell.unit,
                 auroc=significant(cell.auroc),
-                n=cell.n,
+                n=(public_count(cell.n) or None) if cell.n is not None else None,
                 seeds=len(distinct_seeds(measured.seed_values)) if measured is not None else None,
                 seed_values=tuple(float(significant(float(v)) or 0.0) for v in measured.seed_values) if measured is not None else (),
                 margin=cell.margin if cell.decides else None,
@@ -121,8 +122,3 @@ class Ledger:
 def _shown(cell: Cell, value: float | None) -> float | None:
     """A calibrated leak below zero is shown as zero, the nearest leak that there is."""
     return max(value, 0.0) if value is not None and cell.calibrated else value
-
-
-def public_count(n: int, total: int) -> int:
-    """Rows to publish: rounded down where the rows left out would be a small cell by subtraction."""
-    return n // 10 * 10 if 0 < total - n < SMALLEST_CELL else n

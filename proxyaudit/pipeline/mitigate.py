@@ -15,7 +15,7 @@ from typing import Any
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.evidence.canonical import canonical_json
-from proxyaudit.evidence.manifest import write_file
+from proxyaudit.evidence.manifest import MANIFEST, seal_folder, write_file
 from proxyaudit.evidence.pack import REPORT_FILES, EvidencePack, find_run, read_pack
 from proxyaudit.models import TrainedModel, load_weights, save_weights
 from proxyaudit.models.erasing import resolve_site, token_sites
@@ -113,11 +113,13 @@ def mitigate_run(
     name = mitigated_name(prepared.recipe.name)
     folder = out / name / f"mitigation-{digest_of(identity)[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
     recipe = _save(folder, prepared, regime, models, mended, sites)
     result = run_audit(recipe, out=out, jobs=jobs, progress=progress)
     document = _document(pack, prepared, request, sites, origin, changes, folder, result)
     write_file(folder / "mitigation.json", canonical_json(document))
     write_file(folder / "mitigation.md", render_mitigation(document).encode("utf-8", "replace"))
+    seal_folder(folder)
     return Mitigation(folder, result, document)
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from proxyaudit.activations import capture
 from proxyaudit.data.dataset import Dataset, load_dataset
+from proxyaudit.data.public_counts import public_count
 from proxyaudit.errors import InputError
 from proxyaudit.models import TrainedModel, build_model, load_weights
 from proxyaudit.models.module import factory_path
@@ -157,7 +158,9 @@ def _plan(
         "attributes": attributes,
         "proxies": proxies.describe(),
         "columns": list(dataset.encoder.columns),
-        "rows": {"train": len(dataset.train), "audit": len(dataset.audit), "training_size": size},
+        "rows": {
+            name: public_count(n) for name, n in (("train", len(dataset.train)), ("audit", len(dataset.audit)), ("training_size", size))
+        },
         "audit_rows": rows_digest(dataset.clusters, dataset.hashes["audit"]),
         "holdout": dataset.holdout,
         "target": {"name": dataset.target, "classes": list(dataset.classes)},
@@ -171,10 +174,12 @@ def _plan(
         "versions": versions(),
         "schema_version": SCHEMA_VERSION,
     }
-    digest = digest_of({"plan": plan, "recipe": recipe.model_dump(mode="json"), "code": code_digest()})
+    # Of what the run directory holds, and nothing else: `verify` makes the digest again from it.
+    digest = digest_of({"plan": plan, "recipe": recipe.model_dump(mode="json", exclude_none=True), "code": code_digest()})
     return {
         "digest": digest,
         "run_id": digest[:12],
+        "code": code_digest(),
         **plan,
         "estimated_minutes": _minutes(recipe, dataset, regimes, size, len(model.sites)),
     }
@@ -201,7 +206,7 @@ def odds_of_absence(prepared: Prepared) -> list[dict[str, Any]]:
 
 def _describe(regime: Regime, size: int) -> dict[str, Any]:
     sees = regime.synthetic.sees_protected if regime.kind == "synthetic" and regime.synthetic is not None else None
-    rows = size if regime.needs_training else None
+    rows = public_count(size) if regime.needs_training else None
     found = {
         "name": regime.name,
         "kind": regime.kind,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from proxyaudit.data.public_counts import share_words
 from proxyaudit.pipeline.cells import PRESENT_AT, Cell, in_every_seed, over_seeds
 from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, distinct_seeds, p_above, p_below
 from proxyaudit.stats.nulls import permutation_p
@@ -81,7 +82,8 @@ def planted_cell(
         cell = replace(cell, reason=f"the positive control failed: of plants at the margin only {weakest:.0%} are found here")
     left_out = max(test.get("left_out", 0.0) for test in found)
     if left_out > base.margin:
-        why = f"{left_out:.0%} of the rows lie in groups of what is conditioned on that are too small to ask, so absence is not claimed"
+        share = share_words(left_out * per_seed[0]["n"], per_seed[0]["n"])
+        why = f"{share} of the rows lie in groups of what is conditioned on that are too small to ask, so absence is not claimed"
         cell = replace(cell, can_be_absent=False, reason=why)
     if channel.startswith("beyond"):
         cell.extras["rows"] = min(test["rows"] for test in found)

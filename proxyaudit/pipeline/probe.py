@@ -15,6 +15,7 @@ import joblib
 import numpy as np
 import pandas as pd
 
+from proxyaudit.data.public_counts import public_count
 from proxyaudit.data.tables import read_table, sha256_file
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.evidence.pack import EvidencePack, is_complete, read_pack, write_pack, write_plan
@@ -159,7 +160,7 @@ def make_plan(inputs: ProbeInputs, request: ProbeRequest, hashes: dict[str, str]
         "references": ["floor"],
         "sites": {"verdict": sites, "profile": sites},
         "attributes": [{"name": a.name, "role": a.role, "kind": a.kind, "levels": list(a.levels)} for a in inputs.attributes],
-        "rows": {"audit": inputs.n},
+        "rows": {"audit": public_count(inputs.n)},
         "audit_rows": _rows_digest(inputs),
         "margins": {"leak": request.margins.leak, "nonlinear": request.margins.nonlinear},
         "level": LEVEL,
@@ -171,8 +172,8 @@ def make_plan(inputs: ProbeInputs, request: ProbeRequest, hashes: dict[str, str]
         "versions": versions(),
         "schema_version": SCHEMA_VERSION,
     }
-    digest = digest_of({"plan": plan, "request": _described(request), "code": code_digest()})
-    return {"digest": digest, "run_id": digest[:12], **plan}
+    digest = digest_of({"plan": plan, "recipe": _described(request), "code": code_digest()})
+    return {"digest": digest, "run_id": digest[:12], "code": code_digest(), **plan}
 
 
 def _rows_digest(inputs: ProbeInputs) -> str:

@@ -10,8 +10,8 @@ from proxyaudit.data.attributes import Attribute
 from proxyaudit.pipeline.cells import Cell, decide_cells
 from proxyaudit.pipeline.controls import FAILED_AT, Key, negative_controls
 from proxyaudit.pipeline.effort_cells import add_effort
-from proxyaudit.pipeline.findings import compare, encoding_word, strongest
-from proxyaudit.pipeline.ledger import UNIT_CLASSES, UNIT_VALUES, Ledger, Run, public_count, significant
+from proxyaudit.pipeline.findings import compare, strongest
+from proxyaudit.pipeline.ledger import UNIT_CLASSES, UNIT_VALUES, Ledger, Run, significant
 from proxyaudit.pipeline.methods import METHODS, NEGATIVE_FAILED
 from proxyaudit.pipeline.planted_cells import FOUND, planted_cell
 from proxyaudit.pipeline.probe_inputs import ProbeInputs
@@ -30,7 +30,7 @@ from proxyaudit.types import (
     RunInfo,
     State,
 )
-from proxyaudit.verdicts import Decision, combine, decide
+from proxyaudit.verdicts import Decision, combine, decide, encoding_word
 
 _NOT_APPLICABLE = ("elsewhere", "expressed", "used", "relearned")
 _NOT_TESTED = (
@@ -113,9 +113,8 @@ def _cell(inputs: ProbeInputs, attribute: Attribute, run: Run, site: str, channe
     cell = planted_cell(base, per_seed, [m.arrays for m in run.measured], cell_key(attribute.name, site, ""), test, inputs.clusters)
     if attribute.name in inputs.doubts and test == "nonlinear":
         cell = replace(cell, can_be_absent=False, reason=inputs.doubts[attribute.name])
-    known = known_rows(attribute)
-    rows = public_count(int(known.sum()), len(known))
-    return replace(cell, n=min(rows, cell.extras["rows"] // 10 * 10 if "rows" in cell.extras else rows) if cell.n else None)
+    rows = int(known_rows(attribute).sum())
+    return replace(cell, n=min(rows, cell.extras.get("rows", rows)) if cell.n else None)
 
 
 def _add_floor(ledger: Ledger, inputs: ProbeInputs, run: Run, sites: Sequence[str]) -> None:

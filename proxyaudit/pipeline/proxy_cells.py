@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.pipeline.cells import ABSENT_AT, PRESENT_AT, Cell, in_every_seed, over_seeds
-from proxyaudit.pipeline.ledger import UNIT_CLASSES, UNIT_VALUES, Run, public_count
+from proxyaudit.pipeline.ledger import UNIT_CLASSES, UNIT_VALUES, Run
 from proxyaudit.pipeline.plan import LEVEL
 from proxyaudit.pipeline.probing import cell_key, classes_of
 from proxyaudit.pipeline.proxy_discovery import label, people
@@ -107,7 +107,7 @@ def _add_associations(assembler: Assembler, attribute: Attribute) -> dict[str, _
     """On the audit rows, where every attribute is known."""
     found = assembler.inputs.numbers["association"][attribute.name]
     arrays, carried = assembler.inputs.arrays, {}
-    n = public_count(found["n"], len(assembler.clusters))
+    n = found["n"]
     clusters = people(assembler.dataset, assembler.dataset.audit)
     for what in ("association", "gain"):
         cells = []
@@ -191,7 +191,7 @@ def _add_use(
     assembler: Assembler, attribute: Attribute, run: Run, carried: Mapping[str, _Carried], leading: Sequence[str], *, reference: bool
 ) -> None:
     site = run.measured[0].numbers["proxy use"][attribute.name]["site"]
-    n = run.measured[0].numbers["proxy use"][attribute.name]["rows"] // 10 * 10
+    n = run.measured[0].numbers["proxy use"][attribute.name]["rows"]
     _, (low, high), _ = assembler.followed[attribute.name]
     products: list[tuple[Cell, float, float]] = []
     for unit in leading:
@@ -308,7 +308,7 @@ def _add_attributions(assembler: Assembler, attribute: Attribute, run: Run, lead
         if what == "direction" and min(one[what]["difference"] for one in found) < _HARDLY:
             assembler.ledger.add(replace(base, reason="the groups hardly differ along the direction, so there is nothing to share out"))
             continue
-        n = found[0]["rows"] // 10 * 10
+        n = found[0]["rows"]
         for place, name in enumerate(assembler.prepared.proxies.columns):
             if name not in leading:
                 continue

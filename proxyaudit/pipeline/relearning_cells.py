@@ -72,7 +72,7 @@ def relearned_cell(base: Cell, measured: Sequence[Measurement], untrained: Seque
         null_high=float(np.mean([max(r.value, q) for r, (q, _) in zip(references, percentiles, strict=True)])),
         present_p=max(in_every_seed(singles, base.margin) for singles in both),
         absent_p=min(1.0, 2 * min(absent_everywhere(mean, singles, base.margin) for mean, singles in zip(means, both, strict=True))),
-        n=own[0]["n"] // 10 * 10,
+        n=own[0]["n"],
     )
     found = [_control(numbers, max(r.value, q), base.margin) for numbers, r, (q, _) in zip(own, references, percentiles, strict=True)]
     cell.extras["control"] = found
@@ -136,7 +136,7 @@ def add_relearning(ledger: Ledger, cell: Cell | None, measured: Sequence[Measure
         leaks = [np.array(p["leaks"]) for numbers in own for p in numbers["curve"] if (p["mode"], p["m"]) == (mode, m)]
         singles = [_over_draws(v, clusters_n) for v in leaks]
         mean = over_seeds(singles)
-        ledger.add(replace(base, context=f"{mode}, {m} rows", measured=mean, interval=crossed_interval(mean), n=own[0]["n"] // 10 * 10))
+        ledger.add(replace(base, context=f"{mode}, {m} rows", measured=mean, interval=crossed_interval(mean), n=own[0]["n"]))
     if own[0].get("placebos"):
         values = [_percentile(np.array(numbers["placebos"]), base.attribute)[0] for numbers in own]
         context = f"{base.regime}: 95th percentile of {len(own[0]['placebos'])} placebos, last block, {ROWS} rows"

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 from threadpoolctl import threadpool_limits
 
 from proxyaudit.activations import capture, read_activations, write_activations
+from proxyaudit.errors import safe_line
 from proxyaudit.models import TrainedModel, load_weights, save_weights, train_model
 from proxyaudit.pipeline.cache import Cache, code_digest, digest_of
 from proxyaudit.pipeline.measure import (
@@ -132,7 +133,7 @@ def run_task(task: Task, recipe_json: str, base: str, plan_digest: str, cache_ro
             run = {"inputs": _run_inputs, "synthesize": _run_synthesize, "train": _run_train, "measure": _run_measure}[task.kind]
             cache.commit(task.kind, task.digest, lambda folder: run(task, prepared, cache, folder))
     except Exception as error:
-        return Outcome(task, " ".join(f"{type(error).__name__}: {error}".split())[:500], traceback.format_exc())
+        return Outcome(task, safe_line(error)[:500], traceback.format_exc())
     return Outcome(task, None)
 
 

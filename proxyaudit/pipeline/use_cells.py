@@ -102,7 +102,7 @@ def _at(base: Cell, run: Run, untrained: Run | None, site: str, barred: str | No
             absent_p=absent_p(read, arrays, key + (prefix or "read "), clusters_n, base.margin) if read else None,
             can_be_absent=barred is None,
             reason=barred,
-            n=numbers[0]["n"] // 10 * 10,
+            n=numbers[0]["n"],
         )
         beside = [one[ANY_LABEL] for one in numbers if ANY_LABEL in one]
         if len(beside) == len(numbers):

@@ -196,6 +196,7 @@ def test_the_run_folder_is_whole(done: Done) -> None:
     assert folder == done.out / "tiny" / plan["run_id"]
     names = {"arrays.safetensors", "environment.json", "evidence.json", "manifest.json", "plan.json", "recipe.yaml"}
     assert {path.name for path in folder.iterdir()} == names | {"report.html", "report.md"}
+    assert main(["verify", str(folder)]) == 0
     for path in folder.iterdir():
         assert str(done.recipe.parent).encode() not in path.read_bytes(), f"{path.name} tells where it was made"
 
@@ -362,6 +363,7 @@ def test_a_module_with_checkpoints_is_audited_without_training(tmp_path: Path) -
     assert details == [{}] * 6  # two regimes and the untrained reference, two repetitions each
     plan = json.loads((find_run(tmp_path / "out") / "plan.json").read_text())
     assert plan["columns"] == ["age", "hours"]
+    assert main(["verify", str(tmp_path / "out")]) == 0
 
 
 def test_a_failed_regime_leaves_the_others_their_findings(
@@ -384,6 +386,7 @@ def test_a_failed_regime_leaves_the_others_their_findings(
     evidence = evidence_of(out)
     jsonschema.validate(json.loads(evidence_bytes(out)), committed_schema())
     assert evidence.run.status == "partial"
+    assert main(["verify", str(find_run(out))]) == 0
     undisturbed = {f.regime: f for f in evidence_of(small.out).findings}
     for finding in evidence.findings:
         if finding.regime == "vendor":
@@ -403,6 +406,7 @@ def test_a_module_that_cannot_be_trained_leaves_its_checkpoints_their_findings(t
     verdicts = {f.regime: f.verdict for f in evidence_of(tmp_path / "out").findings}
     assert verdicts.keys() == {"real", "vendor-a", "vendor-b"}
     assert verdicts["real"] == "inconclusive"
+    assert main(["verify", str(tmp_path / "out")]) == 0
     (recipe.parent / "broken").unlink()
     assert run(recipe, tmp_path / "out") == 0
     evidence = evidence_of(tmp_path / "out")
@@ -417,3 +421,4 @@ def test_weights_that_turn_to_nan_are_a_failure_not_a_finding(tmp_path: Path, ca
     evidence = evidence_of(tmp_path / "out")
     assert evidence.run.status == "partial"
     assert [f.verdict for f in evidence.findings] == ["inconclusive"]
+    assert main(["verify", str(tmp_path / "out")]) == 0

@@ -92,6 +92,7 @@ def test_the_site_is_clean_on_fresh_rows_and_everything_is_stated(made: Made) ->
     assert linear["before"]["value"] > 0.05
     assert linear["after"]["value"] < 0.02
     assert document["status"] == "complete"
+    assert main(["verify", str(made.folder)]) == main(["verify", str(made.out / "tiny-mitigated")]) == 0
     assert document["weights"]["origin"] == "cache"
     assert document["weights"]["same_task_figures"] is True
     task = document["task"]

@@ -12,6 +12,8 @@ from safetensors.torch import save_file
 
 import proxyaudit as pa
 from proxyaudit.cli import main
+from proxyaudit.evidence.canonical import canonical_json
+from proxyaudit.evidence.manifest import replace_files
 from proxyaudit.evidence.pack import read_pack
 from proxyaudit.evidence.schema import committed_schema
 from proxyaudit.planted import make_world
@@ -71,6 +73,19 @@ def test_the_run_directory_is_complete_and_verified(made):
     assert pack.evidence.run.plan_digest == pack.plan["digest"]
     assert pack.evidence.run.id == run_folder(made).name
     assert "started" in pack.environment
+
+
+def test_the_run_verifies_down_to_its_sentences(made, tmp_path, capsys):
+    folder = shutil.copytree(run_folder(made), tmp_path / "run")
+    assert main(["verify", str(folder), "--json"]) == 0
+    states = {check["name"]: check["state"] for check in json.loads(capsys.readouterr().out)["checks"]}
+    assert set(states.values()) == {"passed"}
+    assert {"plan digest", "sentences", "reports"} <= states.keys()
+    document = json.loads((folder / "evidence.json").read_text())
+    document["findings"][0]["sentence"] = "All is well."
+    replace_files(folder, {"evidence.json": canonical_json(document)})
+    assert main(["verify", str(folder)]) == 4
+    assert "the sentence is not what its numbers give" in capsys.readouterr().err
 
 
 def test_the_evidence_fits_the_committed_schema(made):

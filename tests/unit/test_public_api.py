@@ -1,7 +1,12 @@
 """The public names: complete, sorted, few, documented, and light to import."""
 
+import re
 import subprocess
 import sys
+from xml.etree import ElementTree
+
+import pandas as pd
+import pytest
 
 import proxyaudit
 
@@ -22,6 +27,59 @@ def test_audit_opens_a_run_as_tables(pack, tmp_path):
     assert len(audit.estimates) == len(pack.evidence.estimates)
     assert "<table" in audit._repr_html_()
     assert audit.pack.evidence.run.name in repr(audit)
+
+
+def test_an_audit_shows_itself_in_a_notebook(make_pack):
+    pack = make_pack(("<b>sex</b>", "race"), status="partial")
+    audit = proxyaudit.Audit(None, pack)
+    shown = audit._repr_html_()
+    assert "&lt;b&gt;sex&lt;/b&gt;" in shown
+    assert "<b>sex" not in shown
+    assert "partial" in shown
+    assert all(finding.verdict in shown for finding in pack.evidence.findings)
+    assert isinstance(audit.findings, pd.DataFrame)
+    assert list(audit.estimates.index) == [e.id for e in pack.evidence.estimates]
+
+
+@pytest.mark.parametrize("kind", ["profile", "surface"])
+def test_plots_are_objects(kind, pack, tmp_path):
+    audit = proxyaudit.Audit(None, pack)
+    plot = audit.plot(kind, attribute="race")
+    assert isinstance(plot, proxyaudit.Plot)
+    assert "race" in plot.title
+    assert plot.title in repr(plot)
+    assert audit.plot(kind, attribute="race") == plot
+    drawing = ElementTree.fromstring(plot._repr_svg_())
+    assert drawing.tag == "{http://www.w3.org/2000/svg}svg"
+    # What the drawing refers to it brings along.
+    for name in set(re.findall(r"var\((--\w+)\)", plot.svg)):
+        assert f"{name}:" in plot.svg
+    html = plot._repr_html_()
+    assert all(name in html for name, _ in plot.legend)
+    assert "gaussian_copula" in {name for name, _ in plot.legend}
+    assert "<script" not in html
+    for ending in ("svg", "html"):
+        assert plot.save(tmp_path / f"chart.{ending}").read_text(encoding="utf-8").count("<svg") >= 1
+    ElementTree.fromstring((tmp_path / "chart.svg").read_text(encoding="utf-8"))
+    other = audit.plot(kind, attribute="sex")
+    assert ElementTree.fromstring(other.svg).get("id") != drawing.get("id")
+
+
+def test_names_in_plots_are_text(make_pack):
+    plot = proxyaudit.Audit(None, make_pack(("<script>alert(1)</script>", "race"))).plot("profile")
+    assert "<script" not in plot._repr_html_()
+    ElementTree.fromstring(plot.svg)
+
+
+def test_plots_that_cannot_be_drawn_say_why(pack, tmp_path):
+    audit = proxyaudit.Audit(None, pack)
+    for arguments, words in ((("pie",), "profile, surface"), (("profile", "age"), "one of sex, race")):
+        with pytest.raises(proxyaudit.InputError, match=words):
+            audit.plot(*arguments)
+    with pytest.raises(proxyaudit.InputError, match="\\.svg or \\.html"):
+        audit.plot().save(tmp_path / "chart.png")
+    with pytest.raises(proxyaudit.InputError, match="cannot be written"):
+        audit.plot().save(tmp_path / "nowhere" / "chart.svg")
 
 
 def test_importing_the_package_loads_nothing_heavy():

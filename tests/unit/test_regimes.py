@@ -133,7 +133,7 @@ def test_copied_audit_rows_are_noted(tmp_path: Path) -> None:
     assert release_notes(data, load_releases(recipe, data, tmp_path)) == ()
     originals = table()
     held = originals[originals["x"].isin(data.audit["x"])]
-    for copied, shown in ((50, "50 of"), (3, "fewer than 11 of")):
+    for copied, shown in ((50, "at least 40 of"), (3, "fewer than 20 of")):
         pd.concat([fresh, held.head(copied)]).to_csv(tmp_path / "v.csv", index=False)
         (note,) = release_notes(data, load_releases(recipe, data, tmp_path))
         assert note.why.startswith(shown)
@@ -145,7 +145,12 @@ def test_categories_unknown_to_real_data_are_noted(tmp_path: Path) -> None:
     recipe, data = setup(tmp_path, ["real", VENDOR], release)
     (note,) = release_notes(data, load_releases(recipe, data, tmp_path))
     assert "column job" in note.what
-    assert "25.0%" in note.why
+    assert "25% of the column" in note.why
+    release.loc[3:, "job"] = "clerk"
+    release.to_csv(tmp_path / "v.csv", index=False)
+    (note,) = release_notes(data, load_releases(recipe, data, tmp_path))
+    assert "a few of the column" in note.why
+    assert "Cook" not in str(note)
 
 
 def test_asking_for_too_many_rows(tmp_path: Path) -> None:

@@ -1,0 +1,135 @@
+"""Charts of a report as objects of their own: shown in a notebook, saved to a file."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from markupsafe import Markup
+
+from proxyaudit.errors import InputError
+from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.reporting import charts
+from proxyaudit.reporting.summary import AttributeView, Summary, summarize
+from proxyaudit.reporting.text import visible
+
+__all__ = ["KINDS", "Plot", "make_plot"]
+
+KINDS = ("profile", "surface")
+_SUFFIXES = (".svg", ".html")
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One chart.
+
+    In a notebook the last expression of a cell shows it, with its legend.
+
+    Attributes:
+        title: What it shows.
+        svg: The drawing, with a title and a description for those who cannot see it.
+        legend: Names and small drawings of the series.
+    """
+
+    title: str
+    svg: str
+    legend: tuple[tuple[str, str], ...]
+
+    def _repr_svg_(self) -> str:
+        return self.svg
+
+    def _repr_html_(self) -> str:
+        items = Markup(" ").join(
+            Markup('<span style="margin-right:1.2em;white-space:nowrap">{} {}</span>').format(Markup(drawing), visible(name))
+            for name, drawing in self.legend
+        )
+        return str(Markup("<figure>{}<figcaption>{}<br>{}</figcaption></figure>").format(Markup(self.svg), items, visible(self.title)))
+
+    def __repr__(self) -> str:
+        return f"Plot({self.title!r})"
+
+    def save(self, path: str | Path) -> Path:
+        """Write the chart to ``path``: ``.svg`` the drawing alone, ``.html`` with its legend.
+
+        Raises:
+            InputError: the file has another ending, or cannot be written.
+        """
+        place = Path(path)
+        if place.suffix.lower() not in _SUFFIXES:
+            raise InputError(f"a chart cannot be saved as '{place.suffix}'", where=str(path), mend=f"use {' or '.join(_SUFFIXES)}")
+        text = self.svg
+        if place.suffix.lower() == ".html":
+            head = Markup('<!doctype html><html lang="en"><meta charset="utf-8"><title>{}</title>').format(visible(self.title))
+            text = f"{head}{self._repr_html_()}</html>"
+        try:
+            place.write_text(text + "\n", encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise InputError(f"the file cannot be written ({error.strerror})", where=str(path), mend="check the folder") from None
+        return place
+
+
+def make_plot(pack: EvidencePack, kind: str, attribute: str | None = None) -> Plot:
+    """Draw a chart of the report.
+
+    Args:
+        pack: The audit.
+        kind: ``profile`` (leak along the model's sites) or ``surface`` (what outputs show against what is inside).
+        attribute: Attribute or proxy; the first one if not given.
+
+    Raises:
+        InputError: unknown kind or attribute, or the pack has nothing to draw.
+    """
+    summary = summarize(pack)
+    if kind not in KINDS:
+        raise InputError(f"unknown chart '{kind}'", where="plot", mend=f"one of {', '.join(KINDS)}")
+    views = {view.name: view for view in summary.attributes}
+    if attribute is not None and attribute not in views:
+        raise InputError(f"no attribute '{attribute[:80]}' in this audit", where="plot", mend=f"one of {', '.join(views)}")
+    if not views:
+        raise InputError("this audit has no findings", where="plot", mend="look at .estimates")
+    view = views[attribute] if attribute is not None else next(iter(views.values()))
+    ident = "pa-" + hashlib.sha256(f"{pack.evidence.run.id} {kind} {view.name}".encode("utf-8", "replace")).hexdigest()[:10]
+    title, svg, names = _drawn(summary, pack, view, kind, ident)
+    if not svg:
+        raise InputError(f"nothing to draw: the numbers of '{view.name}' for '{kind}' were not measured", where="plot")
+    looks = ((name, charts.style_of(name, summary.regimes)) for name in names)
+    legend = tuple((name, _alone(charts.swatch(look, ident=f"{ident}-k{k}"), f"{ident}-key{k}")) for k, (name, look) in enumerate(looks))
+    return Plot(title, _alone(svg, ident), legend)
+
+
+def _drawn(summary: Summary, pack: EvidencePack, view: AttributeView, kind: str, ident: str) -> tuple[str, str, list[str]]:
+    if kind == "profile":
+        title = f"Leak inside along the model for {view.name}"
+        if not view.profile.series:
+            return title, "", []
+        svg = charts.profile_chart(view.profile, summary.regimes, ident=f"{ident}-c", title=title)
+        return title, svg, [series.name for series in view.profile.series]
+    title = f"Output gap against leak inside for {view.name}"
+    margins = pack.plan.get("margins")
+    leak, gap = (margins.get("leak"), margins.get("gap")) if isinstance(margins, dict) else (None, None)
+    return title, *charts.scatter_chart(view, summary.regimes, (leak, gap), ident=f"{ident}-c", title=title)
+
+
+def _alone(svg: str, ident: str) -> str:
+    """A drawing made for the report's page as one that stands alone: with the page's colours, for itself only."""
+    head, rest = svg.split(">", 1)
+    space = "" if "xmlns=" in head else ' xmlns="http://www.w3.org/2000/svg"'
+    return f'{head}{space} id="{ident}"><style>{_colours().replace("SELF", f"#{ident}")}</style>{rest}'
+
+
+@cache
+def _colours() -> str:
+    """The rules of the page that drawings need: its colours, and those of the series."""
+    css = resources.files("proxyaudit.reporting").joinpath("templates", "page.css").read_text(encoding="utf-8")
+    found: list[str] = []
+    for selector, body in re.findall(r"^([^@{}\n]+)\{([^{}]*)\}", css, re.MULTILINE):
+        if selector.strip() == ":root":
+            look = "background: var(--page); font-family: system-ui, sans-serif; "
+            found.append("SELF{" + look + " ".join(part.strip() + ";" for part in body.split(";") if part.strip().startswith("--")) + "}")
+        elif re.search(r"\.k[\dm]\b", selector):
+            found.append(", ".join(f"SELF {part.strip()}" for part in selector.split(",")) + "{" + body.strip() + "}")
+    return "".join(found)

@@ -1,0 +1,116 @@
+"""Verify a run directory: bytes first, then everything that follows from the pack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from proxyaudit.errors import InputError, IntegrityError
+from proxyaudit.evidence.identity import rendering_digest
+from proxyaudit.evidence.manifest import MANIFEST
+from proxyaudit.evidence.pack import MITIGATION_FILE, PACK_FILES, REPORT_FILES, EvidencePack, is_run, list_runs, read_pack
+from proxyaudit.verification.files import check_bytes, json_problems, manifest_document, safetensors_problems, yaml_problems
+from proxyaudit.verification.findings import PackView, completeness_problems, finding_problems
+from proxyaudit.verification.identity import digest_problems, identity_problems
+from proxyaudit.verification.mitigation import verify_mitigation
+from proxyaudit.verification.report import Check, Verification, checked
+from proxyaudit.verification.states import control_problems, deciding, number_problems, state_problems
+
+__all__ = ["find_folder", "verify_folder"]
+
+# Every run has had these since the first schema; later kinds of report may be missing in older runs.
+_REQUIRED = (*PACK_FILES, "report.html", "report.md")
+OPTIONAL_FILES = (*REPORT_FILES, "signatures.json", "signatures.safetensors")
+_OTHER_VERSION = "another version of proxyaudit, or of a package, wrote it"
+
+
+def find_folder(path: Path) -> Path:
+    """The folder to verify: the path itself, or the one run below it.
+
+    Raises:
+        InputError: there is no run, or more than one.
+    """
+    if path.is_file() and path.name in (*_REQUIRED, MANIFEST, MITIGATION_FILE):
+        path = path.parent
+    if not path.is_dir():
+        raise InputError("no such run folder", where=str(path), mend="'proxyaudit ls' lists the runs")
+    marks = (*_REQUIRED, MANIFEST, MITIGATION_FILE, "mitigation.md")
+    if is_run(path) or any((path / mark).exists() or (path / mark).is_symlink() for mark in marks):
+        return path
+    found = list_runs(path)
+    if len(found) == 1:
+        return found[0]
+    what = f"{len(found)} runs" if found else "no run"
+    raise InputError(f"{what} below this folder", where=str(path), mend="name a run folder; 'proxyaudit ls' lists the runs")
+
+
+def verify_folder(folder: Path) -> Verification:
+    """Check everything in a run directory, or in a folder of ``mitigate``, that can be checked from what lies in it.
+
+    Raises:
+        InputError: the pack has a schema that this version does not know.
+    """
+    if not is_run(folder) and not any((folder / name).exists() for name in _REQUIRED):
+        return verify_mitigation(folder)
+    problems = check_bytes(folder, _REQUIRED, OPTIONAL_FILES)
+    size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    checks = [checked("files", f"{len(list(folder.iterdir()))} files, {size:,} bytes against {MANIFEST}", problems)]
+    if problems:
+        # What follows would speak of numbers that nobody vouches for.
+        return Verification(folder, "run", tuple(checks))
+    forms = [line for path in sorted(folder.glob("*.json")) if path.name != MANIFEST for line in json_problems(path)]
+    forms += [line for path in sorted(folder.glob("*.safetensors")) for line in safetensors_problems(path)]
+    forms += yaml_problems(folder / "recipe.yaml")
+    checks.append(checked("form", "canonical JSON, no key twice, no byte of an array unaccounted for", forms))
+    try:
+        pack = read_pack(folder)
+    except IntegrityError as error:
+        return Verification(folder, "run", (*checks, checked("schema", "evidence.json", [str(error)])))
+    return Verification(folder, "run", (*checks, *_pack_checks(pack), *_report_checks(pack, folder)))
+
+
+def _pack_checks(pack: EvidencePack) -> list[Check]:
+    view = PackView(pack)
+    evidence = pack.evidence
+    checks = [checked("identity", "what plan, recipe and evidence say of the run", identity_problems(pack))]
+    digests = digest_problems(pack)
+    if digests is None:
+        checks.append(Check("plan digest", "the pack does not say which code made its plan", skipped=True))
+    else:
+        checks.append(checked("plan digest", "made again from plan.json and recipe.yaml", digests))
+    numbers = number_problems(evidence, pack.arrays, pack.plan.get("level"), paired=not view.bare and not view.prompts)
+    checks.append(checked("numbers", f"{len(evidence.estimates)} estimates, {len(pack.arrays)} arrays", numbers))
+    controls = control_problems(evidence, view.margins, view.verdict_sites)
+    checks.append(checked("controls", f"{len(evidence.controls)} controls against their figures", controls))
+    states = state_problems(evidence, view.margins)
+    checks.append(checked("states", f"{len(deciding(evidence.estimates))} decided from p-values, margins and controls", states))
+    verdicts = [*completeness_problems(view), *finding_problems(view)]
+    checks.append(checked("verdicts", f"{len(evidence.findings)} decided again", verdicts))
+    checks.append(_sentences(view))
+    return checks
+
+
+def _sentences(view: PackView) -> Check:
+    from proxyaudit.pipeline.cache import code_digest
+
+    if view.prompts:
+        return Check("sentences", "those of prompts are not written again", skipped=True)
+    if view.plan.get("code") != code_digest():
+        return Check("sentences", _OTHER_VERSION, skipped=True)
+    from proxyaudit.verification.sentences import sentence_problems
+
+    return checked("sentences", f"{len(view.evidence.findings)} written again", list(sentence_problems(view)))
+
+
+def _report_checks(pack: EvidencePack, folder: Path) -> list[Check]:
+    from proxyaudit.reporting.html import render_html
+    from proxyaudit.reporting.markdown import render_markdown
+
+    if manifest_document(folder).get("rendered_by") != rendering_digest():
+        return [Check("reports", _OTHER_VERSION, skipped=True)]
+    makers: dict[str, Callable[[EvidencePack], str]] = {"report.html": render_html, "report.md": render_markdown}
+    problems = []
+    for name, make in makers.items():
+        if make(pack).encode("utf-8", "replace") != (folder / name).read_bytes():
+            problems.append(f"{name} is not what the evidence gives ('proxyaudit report' makes it again)")
+    return [checked("reports", f"{' and '.join(makers)} rendered again", problems)]

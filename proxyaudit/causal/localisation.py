@@ -171,6 +171,13 @@ def in_order(picked: Picked, effects: Mapping[int, Effect], screened: Screened) 
     return [*tried, *sorted(rest, key=lambda part: (-float(f"{screened.per_row[part]:.6g}"), part))]
 
 
+def in_direction(effects: Mapping[int, Effect], screened: Screened, sign: float) -> list[int]:
+    """Parts that move, by how far they move the output in one direction: as measured where they were tried, else as predicted."""
+    towards = {int(part): sign * float(screened.signed[part]) for part in np.flatnonzero(screened.moves)}
+    towards |= {part: sign * effect.signed for part, effect in effects.items()}
+    return sorted(towards, key=lambda part: (-float(f"{towards[part]:.6g}"), part))
+
+
 def smallest_set(signed_of: Callable[[int], float], whole: Effect, count: int) -> int | str:
     """The smallest prefix of a ranking that carries the share ``CARRIED`` of the whole place's signed effect, or why there is none.
 

@@ -50,8 +50,12 @@ class _Candidate:
 
     def p(self) -> float:
         """p-value of "does nothing": signed or per row, in the model where it is largest."""
-        signed = max(min(1.0, 2 * p_above(one.oriented(), 0.0)) for one in self.signed)
-        return min(1.0, 2 * min(signed, max(p_above(one, 0.0) for one in self.product)))
+        return min(1.0, 2 * min(self.p_signed(), max(p_above(one, 0.0) for one in self.product)))
+
+    def p_signed(self) -> float:
+        """p-value of "does nothing from group to group", in the model where it is largest; models that disagree in sign have 1."""
+        sign = 1.0 if over_seeds(self.signed).value >= 0 else -1.0
+        return max(min(1.0, 2 * p_above(one if sign > 0 else -one, 0.0)) for one in self.signed)
 
     def size(self) -> float:
         """The larger of the signed and the per-row effect, in the mean over models."""
@@ -166,7 +170,7 @@ def _publish(
         if not one.control:
             reason = NOT_SURE if p > PRESENT_AT else NOT_BEYOND if controls and one.size() <= beside else None
         _add_effects(assembler, replace(place, context=one.context, reason=reason, null_high=beside if controls else None), one)
-        if whole is not None and not one.control and reason is None:
+        if whole is not None and not one.control and reason is None and one.p_signed() <= PRESENT_AT:
             _add_share(assembler, replace(place, context=one.context), one, whole)
 
 

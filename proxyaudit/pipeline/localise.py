@@ -17,6 +17,7 @@ from proxyaudit.causal.localisation import (
     Screened,
     Units,
     draw_plan,
+    in_direction,
     in_order,
     joined,
     patched_effect,
@@ -142,7 +143,7 @@ class _Search:
         return {
             "tried": tried,
             "random": controls,
-            "set": self._set(place, patch, [parts[part] for part in order], [names[part] for part in order], rough, fine, rng),
+            "set": self._set(place, patch, named, first, screened, rough, fine, rng),
             "parts": len(parts),
             "moving": len(order),
             "left": len(left),
@@ -150,10 +151,20 @@ class _Search:
         }
 
     def _set(
-        self, place: Place, patch: Patch, order: Sequence[Units], names: list[str], rough: Donors, fine: Donors, rng: np.random.Generator
+        self,
+        place: Place,
+        patch: Patch,
+        named: list[tuple[str, list[int]]],
+        first: dict[int, Effect],
+        screened: Screened,
+        rough: Donors,
+        fine: Donors,
+        rng: np.random.Generator,
     ) -> dict[str, Any]:
         whole = self._effect(patch, rough, None)
-        size = smallest_set(lambda first: self._effect(patch, rough, joined(order[:first])).signed, whole, len(order))
+        ranked = in_direction(first, screened, 1.0 if whole.signed >= 0 else -1.0)
+        order, names = [named[part][1] for part in ranked], [named[part][0] for part in ranked]
+        size = smallest_set(lambda count: self._effect(patch, rough, joined(order[:count])).signed, whole, len(order))
         if isinstance(size, str):
             return {"reason": size}
         numbers = self._keep(place, "set", self._effect(patch, fine, joined(order[:size])))

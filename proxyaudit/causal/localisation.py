@@ -172,10 +172,13 @@ def in_order(picked: Picked, effects: Mapping[int, Effect], screened: Screened) 
 
 
 def in_direction(effects: Mapping[int, Effect], screened: Screened, sign: float) -> list[int]:
-    """Parts that move, by how far they move the output in one direction: as measured where they were tried, else as predicted."""
+    """Parts that move, by how far they move the output in one direction: as measured where they were tried, else as predicted.
+
+    Of equals those in which the groups differ more come first: copies of one thing do nothing one by one.
+    """
     towards = {int(part): sign * float(screened.signed[part]) for part in np.flatnonzero(screened.moves)}
     towards |= {part: sign * effect.signed for part, effect in effects.items()}
-    return sorted(towards, key=lambda part: (-float(f"{towards[part]:.6g}"), part))
+    return sorted(towards, key=lambda part: (-float(f"{towards[part]:.6g}"), -float(f"{screened.apart[part]:.6g}"), part))
 
 
 def smallest_set(signed_of: Callable[[int], float], whole: Effect, count: int) -> int | str:

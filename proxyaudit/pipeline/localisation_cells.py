@@ -80,6 +80,9 @@ def _add(assembler: Assembler, attribute: Attribute, run: Run) -> None:
         assembler.ledger.add(replace(base, reason=missing))
         return
     base = replace(base, n=min(one["rows"] for one in found) // 10 * 10)
+    blind = next((one["no gradient"] for one in found if one["no gradient"]), None)
+    if blind is not None:
+        assembler.ledger.add(replace(base, context=f"{SKIPPED}: screening by the gradient", reason=blind, n=None))
     for name in found[0]["places"]:
         entries = [one["places"].get(name) for one in found]
         place = replace(base, site=name)

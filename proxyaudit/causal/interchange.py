@@ -283,11 +283,6 @@ def _swap(
     return result
 
 
-def effect_of(swapped: Sequence[Floats], plans: Sequence[Donors], n: int) -> Effect:
-    """The effect behind outputs after swaps, each ``(rows, 2, slots)``: the first slots from the other group, the last from the own."""
-    return _effect(list(swapped), list(plans), n)
-
-
 def _effect(swapped: list[Floats], plans: list[Donors], n: int) -> Effect:
     rows = sum(len(plan.recipients) for plan in plans)
     taus = [_tau(outputs) * plan.sign[:, None] for outputs, plan in zip(swapped, plans, strict=True)]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from proxyaudit.causal.interchange import DONORS, FEWEST_DONORS, Donors, Effect, draw_donors, effect_of
+from proxyaudit.causal.interchange import DONORS, FEWEST_DONORS, Donors, Effect, draw_donors
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -154,8 +154,25 @@ def draw_plan(groups_n: Ints, labels_n: Ints, rows_n: NDArray[np.bool_], recipie
 def patched_effect(patch: Patch, plan: Donors, units: Units, n: int) -> Effect:
     """Effect of interchanging some units of a place and nothing else."""
     rows, halves, slots = plan.index.shape
-    swapped = patch(np.repeat(plan.recipients, halves * slots), plan.index.reshape(-1), units)
-    return effect_of([swapped.reshape(rows, halves, slots)], [plan], n)
+    outputs = patch(np.repeat(plan.recipients, halves * slots), plan.index.reshape(-1), units).reshape(rows, halves, slots)
+    donors = slots // 2
+    other, own = outputs[..., :donors], outputs[..., donors:]
+    tau = (other.mean(axis=2) - own.mean(axis=2)) * plan.sign[:, None]
+    signed, product = float(tau.mean()), float((tau[:, 0] * tau[:, 1]).mean())
+    # A donor serves many recipients: what it adds beyond all that a recipient was given is its own influence. Both halves are exchanged
+    # by one and the same patch, so the mean is over both; what it takes of the donors' variance is given back.
+    centred = [(given - given.mean(axis=(1, 2), keepdims=True)) for given in (other, own)]
+    returned = np.sqrt(halves * donors / (halves * donors - 1)) / (donors * rows)
+    beyond = np.concatenate([centred[0], -centred[1]], axis=2) * plan.sign[:, None, None] * returned
+    index = plan.index.reshape(-1)
+    signed_n, product_n = (
+        np.bincount(plan.recipients, of_recipients / rows, n) + np.bincount(index, np.ravel(of_donors), n)
+        for of_recipients, of_donors in (
+            (tau.mean(axis=1) - signed, beyond / 2),
+            (tau[:, 0] * tau[:, 1] - product, beyond * tau[:, ::-1, None]),
+        )
+    )
+    return Effect(signed, product, np.asarray(signed_n, dtype=np.float64), np.asarray(product_n, dtype=np.float64))
 
 
 def joined(parts: Sequence[Units]) -> Units:

@@ -62,6 +62,16 @@ class _Candidate:
         return max(abs(over_seeds(self.signed).value), _root(over_seeds(self.product).value))
 
 
+@dataclass(frozen=True)
+class _Group:
+    """What was tried at one place with the same controls, each to be given as a share of ``whole``."""
+
+    place: Cell
+    candidates: tuple[_Candidate, ...]
+    controls: tuple[_Candidate, ...] = ()
+    whole: _Candidate | None = None
+
+
 def add_localisation(assembler: Assembler) -> None:
     """Publish what was localised, for every protected attribute and regime that has it."""
     for attribute in (a for a in assembler.dataset.attributes if a.role == "protected"):
@@ -83,20 +93,28 @@ def _add(assembler: Assembler, attribute: Attribute, run: Run) -> None:
     blind = next((one["no gradient"] for one in found if one["no gradient"]), None)
     if blind is not None:
         assembler.ledger.add(replace(base, context=f"{SKIPPED}: screening by the gradient", reason=blind, n=None))
+    lines: list[_Group | Cell] = []
     for name in found[0]["places"]:
         entries = [one["places"].get(name) for one in found]
         place = replace(base, site=name)
         if any(entry is None for entry in entries):
-            assembler.ledger.add(replace(place, context=SKIPPED, reason="the models differ in their places"))
+            lines.append(replace(place, context=SKIPPED, reason="the models differ in their places"))
             continue
         left = next((entry["skipped"] for entry in entries if entry["skipped"]), None)
         if left is not None:
-            assembler.ledger.add(replace(place, context=f"{SKIPPED}: {WHOLE} {entries[0]['kind']}", reason=left, n=None))
+            lines.append(replace(place, context=f"{SKIPPED}: {WHOLE} {entries[0]['kind']}", reason=left, n=None))
             continue
-        _add_place(assembler, place, run, entries)
+        lines += _of_place(assembler, place, run, entries)
+    # One correction over everything that was tried of the attribute in this regime.
+    ps = iter(holm([one.p() for line in lines if isinstance(line, _Group) for one in line.candidates] or [1.0]))
+    for line in lines:
+        if isinstance(line, Cell):
+            assembler.ledger.add(line)
+        else:
+            _publish(assembler, line, [float(next(ps)) for _ in line.candidates])
 
 
-def _add_place(assembler: Assembler, place: Cell, run: Run, entries: Sequence[Mapping[str, Any]]) -> None:
+def _of_place(assembler: Assembler, place: Cell, run: Run, entries: Sequence[Mapping[str, Any]]) -> list[_Group | Cell]:
     clusters = assembler.clusters
 
     def candidate(context: str, what: str, numbers: Sequence[Mapping[str, Any]], *, control: bool = False) -> _Candidate:
@@ -122,24 +140,20 @@ def _add_place(assembler: Assembler, place: Cell, run: Run, entries: Sequence[Ma
         for rank in range(min(len(search["random"]) for search in searches)):
             numbers = [search["random"][rank] for search in searches]
             controls.append(candidate(f"{CONTROL}: {_names(numbers)}", f"random {rank}", numbers, control=True))
-        if all(one["reason"] is None for one in sets):
-            tried.append(candidate(_set_words(searches), "set", sets))
-            random = candidate(f"{CONTROL}: as many parts together", "random set", [one["random"] for one in sets], control=True)
-    _publish(assembler, place, [whole], (), None)
+    lines: list[_Group | Cell] = [_Group(place, (whole,))]
     if not complete:
         left = next((entry["search skipped"] for entry in entries if entry.get("search skipped")), None)
-        if left is not None:
-            parts = "heads" if entries[0]["kind"] == "heads" else "units"
-            assembler.ledger.add(replace(place, context=f"{SKIPPED}: {parts}", reason=left, n=None))
-        return
-    singles = [one for one in tried if not one.context.startswith("together")]
-    _publish(assembler, place, singles, controls, whole)
-    if len(tried) > len(singles):
-        _publish(assembler, place, tried[len(singles) :], [random], whole)
+        parts = "heads" if entries[0]["kind"] == "heads" else "units"
+        return [*lines, *([] if left is None else [replace(place, context=f"{SKIPPED}: {parts}", reason=left, n=None)])]
+    lines.append(_Group(place, tuple(tried), tuple(controls), whole))
+    why = next((one["reason"] for one in sets if one["reason"]), None)
+    if why is None:
+        together = candidate(_set_words(searches), "set", sets)
+        random = candidate(f"{CONTROL}: as many parts together", "random set", [one["random"] for one in sets], control=True)
+        lines.append(_Group(place, (together,), (random,), whole))
     else:
-        why = next(one["reason"] for one in sets if one["reason"])
-        assembler.ledger.add(replace(place, context="together: the smallest set that carries 80 %", reason=why, n=None))
-    _add_left(assembler, place, searches)
+        lines.append(replace(place, context="together: the smallest set that carries 80 %", reason=why, n=None))
+    return [*lines, *_left(place, searches)]
 
 
 def _ranked(numbers: Sequence[Mapping[str, Any]], rank: int) -> str:
@@ -162,19 +176,17 @@ def _set_words(searches: Sequence[Mapping[str, Any]]) -> str:
     return f"together: the first {several} of {min(search['moving'] for search in searches)}{named}"
 
 
-def _publish(
-    assembler: Assembler, place: Cell, candidates: Sequence[_Candidate], controls: Sequence[_Candidate], whole: _Candidate | None
-) -> None:
+def _publish(assembler: Assembler, group: _Group, ps: Sequence[float]) -> None:
     """Effects, shares and, beside them, the controls. A part is confirmed where no reason says otherwise."""
-    beside = max((control.size() for control in controls), default=0.0)
-    ps = list(holm([one.p() for one in candidates])) if candidates else []
-    for one, p in [*zip(candidates, ps, strict=True), *((control, 1.0) for control in controls)]:
-        reason = None
-        if not one.control:
-            reason = NOT_SURE if p > PRESENT_AT else NOT_BEYOND if controls and one.size() <= beside else None
-        _add_effects(assembler, replace(place, context=one.context, reason=reason, null_high=beside if controls else None), one)
-        if whole is not None and not one.control and reason is None and one.p_signed() <= PRESENT_AT:
-            _add_share(assembler, replace(place, context=one.context), one, whole)
+    beside = max((control.size() for control in group.controls), default=0.0)
+    place = replace(group.place, null_high=beside if group.controls else None)
+    for one, p in zip(group.candidates, ps, strict=True):
+        reason = NOT_SURE if p > PRESENT_AT else NOT_BEYOND if group.controls and one.size() <= beside else None
+        _add_effects(assembler, replace(place, context=one.context, reason=reason), one)
+        if group.whole is not None and reason is None and one.p_signed() <= PRESENT_AT:
+            _add_share(assembler, replace(group.place, context=one.context), one, group.whole)
+    for control in group.controls:
+        _add_effects(assembler, replace(place, context=control.context), control)
 
 
 def _add_effects(assembler: Assembler, cell: Cell, one: _Candidate) -> None:
@@ -199,16 +211,17 @@ def _add_share(assembler: Assembler, cell: Cell, one: _Candidate, whole: _Candid
         assembler.ledger.add(replace(cell, interval=ratio), value=ratio.value)
 
 
-def _add_left(assembler: Assembler, place: Cell, searches: Sequence[Mapping[str, Any]]) -> None:
+def _left(place: Cell, searches: Sequence[Mapping[str, Any]]) -> list[_Group | Cell]:
     """Parts that were not tried, in one line."""
-    left = max(search["left"] for search in searches)
+    left, lines = max(search["left"] for search in searches), []
     still = max(search["parts"] - search["moving"] for search in searches)
     if left:
         largest = max(search["left largest"] for search in searches)
         reason = f"the gradient predicts at most {largest:.2g} for any of them, less than for those picked by it"
-        assembler.ledger.add(replace(place, context=f"{SKIPPED}: {left} parts", reason=reason, n=None))
+        lines.append(replace(place, context=f"{SKIPPED}: {left} parts", reason=reason, n=None))
     if still:
-        assembler.ledger.add(replace(place, context=f"{SKIPPED}: {still} parts without movement", reason="the same on every row", n=None))
+        lines.append(replace(place, context=f"{SKIPPED}: {still} parts without movement", reason="the same on every row", n=None))
+    return [*lines]
 
 
 def _root(value: float) -> float:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting import charts
 from proxyaudit.reporting.facts import command, facts, failures, hash_lines, made, margin_words
+from proxyaudit.reporting.localisation import LOCALISATION_NOTE, localisation_views
 from proxyaudit.reporting.proxies import PROXY_NOTE, proxy_views
 from proxyaudit.reporting.summary import AttributeView, Summary, summarize
 from proxyaudit.reporting.text import interval, join_words, number, shorten, visible
@@ -72,6 +73,8 @@ def render_html(pack: EvidencePack) -> str:
         effort_note=EFFORT_NOTE,
         proxy_note=PROXY_NOTE,
         proxies=proxy_views(pack),
+        localisation_note=LOCALISATION_NOTE,
+        localisations=localisation_views(pack),
         scatters=_scatters(summary, pack),
         notable=[c for c in evidence.controls if c.passed is not True],
         not_tested=evidence.not_tested,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.facts import command, facts, failures, hash_lines, made, margin_words
+from proxyaudit.reporting.localisation import localisation_blocks
 from proxyaudit.reporting.proxies import PROXY_NOTE, ProxyView, proxy_views
 from proxyaudit.reporting.summary import AttributeView, Row, Summary, summarize
 from proxyaudit.reporting.text import DASH, interval, number, visible
@@ -80,6 +81,7 @@ def render_markdown(pack: EvidencePack) -> str:
         parts += ["## Does the model use it", _estimates(e for view in summary.attributes for e in view.used)]
     proxies = proxy_views(pack)
     parts += ["## Proxies", PROXY_NOTE, *(block for view in proxies for block in _proxies(view))] if proxies else []
+    parts += localisation_blocks(pack, escape, _table)
     parts += ["## Controls", *_controls(summary, pack)]
     parts += ["## Not tested", _table(("What", "Why"), [(item.what, item.why) for item in pack.evidence.not_tested])]
     parts += ["## Data and training", *_data(summary, pack)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ ADULT: dict[str, Any] = {
 
 
 @pytest.fixture
-def spent(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, float]]:
+def spent(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Seconds of the parts, of the trained model alone: the untrained one is measured in the same run and told apart by its task."""
     seconds: dict[str, float] = defaultdict(float)
     now = [""]
@@ -55,7 +55,7 @@ def spent(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, float]]:
     for name in (*CAUSAL, "train_model", "measure_site"):
         monkeypatch.setattr(tasks, name, timed(name, getattr(tasks, name)))
     monkeypatch.setattr(tasks, "_run_measure", told_apart)
-    yield seconds
+    return seconds
 
 
 def _audit(folder: Path, rows: int, model: dict[str, Any], sites: dict[str, Any]) -> None:

@@ -154,14 +154,18 @@ def test_parts_that_all_do_the_same_are_no_more_than_random_ones() -> None:
 def test_nothing_is_confirmed_where_nothing_is_there() -> None:
     """Wide heads over units that know nothing of the attribute: confirmations are false, and as rare as promised."""
     false = []
-    for seed in range(25):
+    for seed in range(16):
         x, groups, labels = world(seed, shift=0.0)
         weights = torch.tensor(stream(seed, "head").normal(size=D) * 0.5, dtype=torch.float32)
         found = published([measured(lambda h, w=weights: torch.tanh(h) @ w, x, groups, labels, root=seed)])
         false.append(
-            [key for key, e in found.items() if key[0] == CHANNEL and e.value is not None and e.reason is None and "random" not in str(key[1])]
+            [
+                key
+                for key, e in found.items()
+                if key[0] == CHANNEL and e.value is not None and e.reason is None and "random" not in str(key[1])
+            ]
         )
-    assert sum(bool(one) for one in false) <= 5
+    assert sum(bool(one) for one in false) <= 3
 
 
 def test_too_few_rows_are_told_once_and_nothing_is_localised() -> None:

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from proxyaudit.causal.interchange import Effect
-from proxyaudit.causal.localisation import Screened, draw_plan, in_direction, pick, screen, smallest_set
+from proxyaudit.causal.interchange import Effect, _effect
+from proxyaudit.causal.localisation import Screened, draw_plan, in_direction, patched_effect, pick, screen, smallest_set
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.models.base import Tap, TrainedModel
 from proxyaudit.models.places import Place
@@ -313,3 +313,23 @@ def test_donors_come_from_all_rows_for_a_part_of_the_recipients() -> None:
     assert (groups[plan.index[..., :8]] != groups[plan.recipients][:, None, None]).all()
     assert not set(plan.index[:, 0].ravel()) & set(plan.index[:, 1].ravel())
     assert len(np.unique(plan.index)) > 200
+
+
+def test_the_effect_is_that_of_the_interchange_with_more_of_the_donors_variance() -> None:
+    groups, labels = np.arange(900) % 2, (np.arange(900) // 2) % 2
+    values = stream(0, "effect").normal(size=(900, 2)) + groups[:, None]
+    plan = draw_plan(groups, labels, np.ones(900, dtype=bool), 300, stream(0, "plan"))
+    assert plan is not None
+
+    def patch(recipients: Any, donors: Any, units: Any) -> Any:
+        assert units == [1]
+        return values[recipients, 0] * values[donors, 1] + values[donors, 1]
+
+    mine = patched_effect(patch, plan, [1], 900)
+    swapped = patch(plan.recipients[:, None, None], plan.index, [1])
+    theirs = _effect([swapped], [plan], 900)
+    assert mine.signed == pytest.approx(theirs.signed)
+    assert mine.product == pytest.approx(theirs.product)
+    for one, other in ((mine.signed_influence_n, theirs.signed_influence_n), (mine.product_influence_n, theirs.product_influence_n)):
+        assert np.corrcoef(one, other)[0, 1] > 0.98
+        assert 1.0 < (one @ one) / (other @ other) < 1.2

@@ -19,6 +19,7 @@ from proxyaudit.pipeline.plan import LEVEL
 from proxyaudit.pipeline.probing import cell_key
 from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, fieller_ratio, p_above
 from proxyaudit.stats.multiplicity import holm
+from proxyaudit.types import Estimate
 
 if TYPE_CHECKING:  # the assembler calls this module
     from proxyaudit.data.attributes import Attribute
@@ -31,6 +32,7 @@ CHANNEL, PER_ROW, SHARE = "localisation", "localisation_per_row", "localisation_
 WHOLE, CONTROL, SKIPPED = "whole", "random", "skipped"
 NOT_SURE = "tried: not surely different from zero in every model"
 NOT_BEYOND = "tried: no more than parts taken at random do"
+NOT_WHOLE = "tried: moves the output alone, but the whole place does not: parts of it work against each other"
 METHODS = {
     CHANNEL: "the part's own value interchanged, donors share the label; other group minus own group; raw: what the gradient predicts",
     PER_ROW: "root of the mean product of two disjoint donor halves, for what cancels over rows; raw: what the gradient predicts",
@@ -107,11 +109,20 @@ def _add(assembler: Assembler, attribute: Attribute, run: Run) -> None:
         lines += _of_place(assembler, place, run, entries)
     # One correction over everything that was tried of the attribute in this regime.
     ps = iter(holm([one.p() for line in lines if isinstance(line, _Group) for one in line.candidates] or [1.0]))
+    backed: set[str | None] = {e.site for e in assembler.ledger.estimates if _shows_use(e, attribute.name, run.regime)}
     for line in lines:
         if isinstance(line, Cell):
             assembler.ledger.add(line)
-        else:
-            _publish(assembler, line, [float(next(ps)) for _ in line.candidates])
+            continue
+        own = [float(next(ps)) for _ in line.candidates]
+        if line.whole is None and own[0] <= PRESENT_AT:
+            backed.add(line.place.site)
+        _publish(assembler, line, own, backed=line.place.site in backed)
+
+
+def _shows_use(e: Estimate, attribute: str, regime: str) -> bool:
+    """Whether the attribute's subspace moves the outputs, which a whole place may not where the effect cancels over rows."""
+    return (e.channel, e.attribute, e.regime, e.state) == ("used", attribute, regime, "present") and e.site is not None
 
 
 def _of_place(assembler: Assembler, place: Cell, run: Run, entries: Sequence[Mapping[str, Any]]) -> list[_Group | Cell]:
@@ -176,12 +187,18 @@ def _set_words(searches: Sequence[Mapping[str, Any]]) -> str:
     return f"together: the first {several} of {min(search['moving'] for search in searches)}{named}"
 
 
-def _publish(assembler: Assembler, group: _Group, ps: Sequence[float]) -> None:
-    """Effects, shares and, beside them, the controls. A part is confirmed where no reason says otherwise."""
+def _publish(assembler: Assembler, group: _Group, ps: Sequence[float], *, backed: bool) -> None:
+    """Effects, shares and, beside them, the controls. A part is confirmed where no reason says otherwise.
+
+    Units of a model that ignores the attribute can move the output one by one, upwards and downwards: what none of it adds up to is no
+    effect of the attribute, so a part also needs the whole place, or the attribute's subspace at it, to move the output (``backed``).
+    """
     beside = max((control.size() for control in group.controls), default=0.0)
     place = replace(group.place, null_high=beside if group.controls else None)
     for one, p in zip(group.candidates, ps, strict=True):
         reason = NOT_SURE if p > PRESENT_AT else NOT_BEYOND if group.controls and one.size() <= beside else None
+        if reason is None and not backed:
+            reason = NOT_WHOLE
         _add_effects(assembler, replace(place, context=one.context, reason=reason), one)
         if group.whole is not None and reason is None and one.p_signed() <= PRESENT_AT:
             _add_share(assembler, replace(group.place, context=one.context), one, group.whole)

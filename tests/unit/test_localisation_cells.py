@@ -13,8 +13,9 @@ from torch import nn
 from proxyaudit.causal.localisation import CARRIED
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.models.base import Tap, TrainedModel
+from proxyaudit.pipeline.cells import Cell
 from proxyaudit.pipeline.ledger import Ledger, Run
-from proxyaudit.pipeline.localisation_cells import CHANNEL, NOT_BEYOND, NOT_SURE, PER_ROW, SHARE, add_localisation
+from proxyaudit.pipeline.localisation_cells import CHANNEL, NOT_BEYOND, NOT_SURE, NOT_WHOLE, PER_ROW, SHARE, add_localisation
 from proxyaudit.pipeline.localise import measure_localisation
 from proxyaudit.pipeline.probing import Measurement
 from proxyaudit.pipeline.use import TOO_FEW, UseTask
@@ -56,7 +57,7 @@ def measured(readout: Any, x: Any, groups: Any, labels: Any, *, root: int = 0) -
     return out
 
 
-def published(found: list[Measurement]) -> dict[tuple[str, str | None], Estimate]:
+def published(found: list[Measurement], *, used: bool = False) -> dict[tuple[str, str | None], Estimate]:
     sex = Attribute("sex", "protected", "binary", ("f", "m"), np.arange(N) % 2)
     job = Attribute("job", "proxy", "binary", ("f", "m"), np.arange(N) % 2)
     regimes = [SimpleNamespace(name=name) for name in ("real", "untrained", "failed")]
@@ -69,11 +70,14 @@ def published(found: list[Measurement]) -> dict[tuple[str, str | None], Estimate
         followed={"sex": (np.arange(N) % 2, ("f", "m"), 0)},
         ledger=Ledger(),
     )
+    if used:
+        assembler.ledger.add(Cell("used", "sex", "real", "hidden", "per-row", state="present"))
     add_localisation(assembler)  # type: ignore[arg-type]
-    assert all(e.regime == "real" and e.attribute == "sex" and e.state is None for e in assembler.ledger.estimates)
-    keys = [(e.channel, e.context) for e in assembler.ledger.estimates]
+    added = [e for e in assembler.ledger.estimates if e.channel != "used"]
+    assert all(e.regime == "real" and e.attribute == "sex" and e.state is None for e in added)
+    keys = [(e.channel, e.context) for e in added]
     assert len(set(keys)) == len(keys)
-    return {(e.channel, e.context): e for e in assembler.ledger.estimates}
+    return {(e.channel, e.context): e for e in added}
 
 
 @pytest.fixture(scope="module")
@@ -133,11 +137,25 @@ def test_one_model_that_does_not_use_it_takes_the_confirmation_away() -> None:
 
 def test_what_cancels_is_confirmed_per_row_and_has_no_share() -> None:
     x, groups, labels = world()
-    found = published([measured(lambda h: 1.5 * h[:, 7] * torch.sign(h[:, 3] - 0.25), x, groups, labels)])
+    measurement = measured(lambda h: 1.5 * h[:, 7] * torch.sign(h[:, 3] - 0.25), x, groups, labels)
+    found = published([measurement], used=True)
     assert found[CHANNEL, "unit 7"].reason is None
+    assert published([measurement])[CHANNEL, "unit 7"].reason == NOT_WHOLE
     assert abs(found[CHANNEL, "unit 7"].value) < 0.03
     assert found[PER_ROW, "unit 7"].low > 0.05
     assert (SHARE, "unit 7") not in found
+
+
+def test_units_that_undo_each_other_are_not_confirmed() -> None:
+    """A head that ignores the attribute, in a basis that is not the units': each unit moves the output, all together do not."""
+    x, groups, labels = world(shift=0.0)
+    x[:, [1, 2]] += 1.5 * (groups[:, None] - 0.5)
+    found = published([measured(lambda h: 0.8 * (h[:, 1] - h[:, 2]) + h[:, 3], x, groups, labels)])
+    assert found[CHANNEL, "whole site"].reason == NOT_SURE
+    for unit, sign in ((1, 1), (2, -1)):
+        assert sign * found[CHANNEL, f"unit {unit}"].value > 0.1
+        assert found[CHANNEL, f"unit {unit}"].reason == NOT_WHOLE
+    assert not [key for key in found if key[0] == SHARE]
 
 
 def test_parts_that_all_do_the_same_are_no_more_than_random_ones() -> None:

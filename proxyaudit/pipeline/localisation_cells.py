@@ -32,7 +32,7 @@ CHANNEL, PER_ROW, SHARE = "localisation", "localisation_per_row", "localisation_
 WHOLE, CONTROL, SKIPPED = "whole", "random", "skipped"
 NOT_SURE = "tried: not surely different from zero in every model"
 NOT_BEYOND = "tried: no more than parts taken at random do"
-NOT_WHOLE = "tried: moves the output alone, but the whole place does not: parts of it work against each other"
+NOT_WHOLE = "tried: moves the output alone, but the whole place does not (its parts, or rows, work against each other)"
 METHODS = {
     CHANNEL: "the part's own value interchanged, donors share the label; other group minus own group; raw: what the gradient predicts",
     PER_ROW: "root of the mean product of two disjoint donor halves, for what cancels over rows; raw: what the gradient predicts",

@@ -26,7 +26,7 @@ from proxyaudit.causal.localisation import (
     smallest_set,
 )
 from proxyaudit.data.dataset import Dataset
-from proxyaudit.models.base import TrainedModel
+from proxyaudit.models.base import TabularModule, TrainedModel
 from proxyaudit.models.patching import NoGradientHereError, Patching
 from proxyaudit.models.places import Place, find_places, part_units
 from proxyaudit.pipeline.localisation_plan import TRIED, Schedule, budget_of, rows_kept, schedule
@@ -62,13 +62,35 @@ def measure_localisation(
     protected = [attribute for attribute in dataset.attributes if attribute.role == "protected"]
     if not task.decides or not protected:
         return
-    places = find_places(model, x_np)
-    rows = np.arange(len(x_np))
-    if (kept := rows_kept(places, len(rows))) < len(rows):
-        rows = np.sort(stream(task.root, "localised rows").permutation(len(rows))[:kept])
-    plan = schedule(places, model.verdict_sites, budget_of(places, rows_trained, len(protected)))
-    patching = Patching(model, x_np[rows], places)
     found: dict[str, Any] = out.numbers.setdefault("localisation", {})
+    try:
+        _localise(model, x_np, dataset, labels_n, task, out, found, rows_trained)
+    except Exception as error:
+        if isinstance(model.module, TabularModule):
+            raise
+        # A user's module may do anything in its forward pass; no other number should be lost for this one.
+        reason = f"the module's parts could not be exchanged ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
+        found.update({attribute.name: {"reason": reason} for attribute in protected})
+
+
+def _localise(
+    model: TrainedModel,
+    x_np: NDArray[np.float32],
+    dataset: Dataset,
+    labels_n: Ints,
+    task: UseTask,
+    out: Measurement,
+    found: dict[str, Any],
+    rows_trained: int,
+) -> None:
+    protected = [attribute for attribute in dataset.attributes if attribute.role == "protected"]
+    places = find_places(model, x_np)
+    plan = schedule(places, model.verdict_sites, budget_of(places, rows_trained, len(protected)))
+    patched = [place for place in places if plan.whole[place.name] is None]
+    rows = np.arange(len(x_np))
+    if (kept := rows_kept(patched, len(rows))) < len(rows):
+        rows = np.sort(stream(task.root, "localised rows").permutation(len(rows))[:kept])
+    patching = Patching(model, x_np[rows], patched)
     for attribute in protected:
         groups, output = task.followed[attribute.name]
         search = _Search(attribute.name, output, groups[rows], labels_n[rows], dataset.parts[rows], rows, len(x_np), task.root, out)

@@ -18,8 +18,8 @@ LOCALISATION_NOTE = (
     "few at random are then really exchanged, each alone, and the first of a ranking together. A whole place of a network without side "
     "ways hands over everything, so its effect is the gap within the label. Units and heads are counted from 0; what a number stands for "
     "differs between models trained apart, so parts are told by their rank and named for each model in turn. The effect of a unit alone "
-    "is small where many share the work, and zero where another does the same. Confirmed means that each model by itself moves its outputs, "
-    "surely and beyond parts taken at random; intervals also hold how much models differ. No verdict rests on these figures."
+    "is small where many share the work, and zero where another does the same. Confirmed: in each model by itself the outputs move, surely "
+    "and beyond parts taken at random; intervals also hold how much models differ. No verdict rests on these figures."
 )
 _SIGNED, _PER_ROW, _SHARE = "localisation", "localisation_per_row", "localisation_share"
 _HEADER = ("Place", "Part", "Predicted", "Effect when exchanged", "Effect per row", "Share of the place", "Result")

@@ -219,6 +219,20 @@ def test_no_gradient_leaves_the_difference() -> None:
     assert {one["name"] for one in tried if one["by"] == "difference"} & {f"unit {unit}" for unit in (CARRIER, *DECOYS)}
 
 
+def test_a_module_that_cannot_be_patched_loses_nothing_but_this() -> None:
+    calls = []
+
+    def moody(h: Any) -> Any:
+        calls.append(len(h))
+        if len(calls) > 4:
+            raise RuntimeError("enough for today")
+        return reads_carrier(h)
+
+    found, _ = localised(trained(Units(moody), "hidden"), *rows())
+    assert list(found) == ["reason"]
+    assert "enough for today" in found["reason"]
+
+
 def test_small_groups_references_and_repetition() -> None:
     x, groups, labels = rows()
     model = trained(Units(reads_carrier), "hidden")

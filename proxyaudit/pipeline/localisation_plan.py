@@ -17,7 +17,7 @@ MOST_PLACES, MOST_SEARCHED = 12, 4  # of those that are no verdict sites
 MOST_RECIPIENTS, FEWEST_RECIPIENTS = 400, 100
 _SLOTS = 32  # 8 donors of each group and half
 _GRADIENT_ROWS, _FEWEST_GRADIENT_ROWS = 512, 64
-_LEAST_WORK, _SHARE_OF_TRAINING = 3e10, 0.05  # multiplications for all attributes of one model
+_LEAST_WORK, _SHARE_OF_TRAINING = 3e10, 0.1  # multiplications for all attributes of one model
 _MOST_FLOATS = 2**26  # kept of all places: 256 MiB
 _COST = "left out: it would take too many operations"
 
@@ -66,7 +66,7 @@ def schedule(places: Sequence[Place], verdict_sites: Sequence[str], budget: floa
 def _evaluations(place: Place, where: str) -> float:
     """Patches of a search, in patches of all recipients; those on the screening rows have half as many."""
     tried, controls = sum(TRIED[where][:2]), TRIED[where][2]
-    return tried + controls + 2 + 0.5 * (1 + tried + math.log2(max(place.width, 2)))
+    return tried + controls + 2 + 0.5 * (1 + tried + math.log2(max(place.heads or place.width, 2)))
 
 
 def budget_of(places: Sequence[Place], rows_trained: int, attributes: int) -> float:

@@ -45,7 +45,7 @@ class Estimate(_Frozen):
     value: float | None = Field(default=None, description="The estimate, in `unit`.")
     low: float | None = Field(default=None, description="Lower end of the interval.")
     high: float | None = Field(default=None, description="Upper end of the interval.")
-    raw: float | None = Field(default=None, description="The probe's own score before calibration.")
+    raw: float | None = Field(default=None, description="The probe's own score before calibration; of a localised part, the prediction.")
     level: float = Field(default=0.95, description="Two-sided confidence level of [low, high].")
     unit: str = Field(default="", description="Unit of value, low, high and margin.")
     auroc: float | None = Field(default=None, description="Cross-fitted area under the ROC curve of the probe.")

@@ -74,6 +74,10 @@ class TabularModule(nn.Module):
         """Return where each site is read, in forward order."""
         raise NotImplementedError
 
+    def branch_taps(self) -> dict[str, Tap]:
+        """Return where what each residual branch adds can be read, in forward order; none where values are never added."""
+        return {}
+
     def last_block(self) -> tuple[Tap | None, nn.Module]:
         """Return where the last block's input is read (``None`` for the table itself) and the block as a module of its own."""
         raise NotImplementedError

@@ -102,6 +102,10 @@ class TabularResnet(TabularModule):
         """Other names of sites."""
         return {}
 
+    def branch_taps(self) -> dict[str, Tap]:
+        """What each block adds to the stream."""
+        return {f"block{i + 1}, branch": Tap(f"net.blocks.{i}", "output") for i in range(len(self.streams))}
+
     def last_block(self) -> tuple[Tap | None, nn.Module]:
         """The last residual block with the normalisation and ReLU before the last linear layer."""
         before = Tap(f"streams.{len(self.streams) - 2}" if len(self.streams) > 1 else "net.input_projection", "output")
@@ -148,6 +152,12 @@ class FtTransformer(TabularModule):
     def site_aliases(self) -> dict[str, str]:
         """Other names of sites."""
         return {}
+
+    def branch_taps(self) -> dict[str, Tap]:
+        """What the attention and the feed-forward part of each block add."""
+        parts = (("attention", "attention"), ("ffn", "feed-forward"))
+        count = len(self.net.backbone.blocks)
+        return {f"block{i + 1}, {word}": Tap(f"net.backbone.blocks.{i}.{part}", "output") for i in range(count) for part, word in parts}
 
     def last_block(self) -> tuple[Tap | None, nn.Module]:
         """The last transformer block, read off its first token, with the normalisation and ReLU before the last linear layer."""

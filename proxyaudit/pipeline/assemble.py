@@ -23,6 +23,7 @@ from proxyaudit.pipeline.cells import (
 from proxyaudit.pipeline.controls import FAILED_AT, add_controls, negative_controls
 from proxyaudit.pipeline.effort_cells import add_effort
 from proxyaudit.pipeline.ledger import UNIT_CLASSES, UNIT_GAP, UNIT_VALUES, Ledger, Run, significant
+from proxyaudit.pipeline.localisation_cells import add_localisation
 from proxyaudit.pipeline.measure import OUTPUT_SITE, group_codes
 from proxyaudit.pipeline.methods import METHODS, NEGATIVE_FAILED, POOLED
 from proxyaudit.pipeline.plan import LEVEL, Prepared
@@ -74,6 +75,7 @@ class Assembler:
                 self._add_beside(attribute, run, reference=regime.is_reference)
             self._add_task(run)
         add_proxies(self)
+        add_localisation(self)
         add_controls(self.ledger, self.runs.values(), self.dataset.attributes, self.verdict_sites, self.margins, self.negatives)
         for run in self.runs.values():
             for attribute in self.dataset.attributes:

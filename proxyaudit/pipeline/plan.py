@@ -20,6 +20,7 @@ from proxyaudit.models import TrainedModel, build_model, load_weights
 from proxyaudit.models.module import factory_path
 from proxyaudit.pipeline.audit_rows import rows_digest
 from proxyaudit.pipeline.cache import code_digest, digest_of, file_digest
+from proxyaudit.pipeline.localisation_plan import describe_localisation
 from proxyaudit.pipeline.proxy_discovery import ProxyPlan, discover
 from proxyaudit.recipe import Recipe, load_recipe
 from proxyaudit.regimes import Regime, common_training_size, load_releases, make_regimes, release_notes
@@ -157,6 +158,7 @@ def _plan(
         "sites": {"verdict": list(model.verdict_sites), "profile": list(model.sites)},
         "attributes": attributes,
         "proxies": proxies.describe(),
+        "localisation": describe_localisation(),
         "columns": list(dataset.encoder.columns),
         "rows": {
             name: public_count(n) for name, n in (("train", len(dataset.train)), ("audit", len(dataset.audit)), ("training_size", size))

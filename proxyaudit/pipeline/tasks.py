@@ -21,6 +21,7 @@ from proxyaudit.activations import capture, read_activations, write_activations
 from proxyaudit.errors import safe_line
 from proxyaudit.models import TrainedModel, load_weights, save_weights, train_model
 from proxyaudit.pipeline.cache import Cache, code_digest, digest_of
+from proxyaudit.pipeline.localise import measure_localisation
 from proxyaudit.pipeline.measure import (
     OUTPUT_SITE,
     concept_columns,
@@ -253,6 +254,7 @@ def _run_measure(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> 
     concepts = {attribute.name: concept_columns(attribute) for attribute in dataset.attributes}
     use = UseTask(recipe.seed, recipe.margins, followed, concepts, decides=not regime.is_reference)
     measure_use(model, captured, audit_inputs(prepared), dataset, labels, use, out)
+    measure_localisation(model, audit_inputs(prepared), dataset, labels, use, out, rows_trained=prepared.size * recipe.model.epochs)
     measure_relearning(model, audit_inputs(prepared), dataset, labels, placebos, root=recipe.seed, reference=regime.is_reference, out=out)
     table = _own_table(task, prepared, cache)
     if table is not None:

@@ -97,7 +97,7 @@ def make_plot(pack: EvidencePack, kind: str, attribute: str | None = None) -> Pl
     if not svg:
         raise InputError(f"nothing to draw: the numbers of '{view.name}' for '{kind}' were not measured", where="plot")
     looks = ((name, charts.style_of(name, summary.regimes)) for name in names)
-    legend = tuple((name, _alone(charts.swatch(look, ident=f"{ident}-k{k}"), f"{ident}-key{k}")) for k, (name, look) in enumerate(looks))
+    legend = tuple((name, _alone(charts.swatch(look), f"{ident}-key{k}")) for k, (name, look) in enumerate(looks))
     return Plot(title, _alone(svg, ident), legend)
 
 
@@ -126,10 +126,10 @@ def _colours() -> str:
     """The rules of the page that drawings need: its colours, and those of the series."""
     css = resources.files("proxyaudit.reporting").joinpath("templates", "page.css").read_text(encoding="utf-8")
     found: list[str] = []
-    for selector, body in re.findall(r"^([^@{}\n]+)\{([^{}]*)\}", css, re.MULTILINE):
+    for selector, body in re.findall(r"^([^@{}\n\s][^@{}\n]*)\{([^{}]*)\}", css, re.MULTILINE):
         if selector.strip() == ":root":
             look = "background: var(--page); font-family: system-ui, sans-serif; "
             found.append("SELF{" + look + " ".join(part.strip() + ";" for part in body.split(";") if part.strip().startswith("--")) + "}")
-        elif re.search(r"\.k[\dm]\b", selector):
+        elif re.search(r"\.k[\dlmp]\b", selector):
             found.append(", ".join(f"SELF {part.strip()}" for part in selector.split(",")) + "{" + body.strip() + "}")
     return "".join(found)

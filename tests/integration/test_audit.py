@@ -190,6 +190,22 @@ def test_proxies_are_named_in_every_table_and_model(done: Done) -> None:
     assert "## Proxies" in (find_run(done.out) / "report.md").read_text()
 
 
+def test_the_effect_is_localised_in_every_model_without_a_say_in_the_verdict(done: Done) -> None:
+    evidence = evidence_of(done.out)
+    found = [e for e in evidence.estimates if e.channel.startswith("localisation")]
+    assert {e.regime for e in found} == set(REGIMES)
+    assert all(e.state is None and e.p_present is None for e in found)
+    whole = [e for e in found if (e.channel, e.regime, e.context) == ("localisation", "real", "whole site")]
+    assert [e.site for e in whole] == ["hidden1", "penultimate"]
+    # All runs through either layer, and the same rows get the same donors.
+    assert whole[0].value == pytest.approx(whole[1].value, abs=1e-5)
+    assert whole[0].n is not None
+    assert whole[0].n % 10 == 0
+    assert any(e.value is not None and "rank 1: unit" in str(e.context) for e in found)
+    decided = {ref for finding in evidence.findings for ref in finding.decided_by}
+    assert not decided & {e.id for e in found}
+
+
 def test_the_run_folder_is_whole(done: Done) -> None:
     folder = find_run(done.out)
     plan = json.loads((folder / "plan.json").read_text())

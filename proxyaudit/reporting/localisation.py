@@ -1,0 +1,131 @@
+"""The section on localisation: which places, heads and units carry the effect; self-contained, the same data for HTML and Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.reporting.text import DASH, interval, number, shorten
+from proxyaudit.types import Estimate
+
+__all__ = ["LOCALISATION_NOTE", "LocalisationTable", "LocalisationView", "localisation_views"]
+
+LOCALISATION_NOTE = (
+    "Which parts of the model carry the effect. For every part the gradient predicts what exchanging it between people of the two groups "
+    "with the same label would do; the strongest, a few in which the groups differ most (a gradient is blind to a saturated unit), and a "
+    "few at random are then really exchanged, each alone, and the first of a ranking together. A whole place of a network without side "
+    "ways hands over everything, so its effect is the gap within the label. Units and heads are counted from 0; what a number stands for "
+    "differs between models trained apart, so parts are told by their rank and named for each model in turn. The effect of a unit alone "
+    "is small where many share the work, and zero where another does the same. Confirmed: in each model by itself the outputs move, surely "
+    "and beyond parts taken at random; intervals also hold how much models differ. No verdict rests on these figures."
+)
+_SIGNED, _PER_ROW, _SHARE = "localisation", "localisation_per_row", "localisation_share"
+_HEADER = ("Place", "Part", "Predicted", "Effect when exchanged", "Effect per row", "Share of the place", "Result")
+
+
+@dataclass(frozen=True)
+class LocalisationTable:
+    """A table as text: title, header, rows of cells, and remarks below it."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LocalisationView:
+    """Everything that was localised of one attribute."""
+
+    attribute: str
+    answer: str
+    tables: tuple[LocalisationTable, ...]
+
+
+Key = tuple[str, str | None, str | None]
+
+
+def localisation_views(pack: EvidencePack) -> tuple[LocalisationView, ...]:
+    """Arrange what was localised. Pure; empty for packs of versions without it."""
+    found = [e for e in pack.evidence.estimates if e.channel in (_SIGNED, _PER_ROW, _SHARE) and e.attribute is not None]
+    return tuple(_view(name, [e for e in found if e.attribute == name], pack) for name in dict.fromkeys(str(e.attribute) for e in found))
+
+
+def _view(name: str, mine: Sequence[Estimate], pack: EvidencePack) -> LocalisationView:
+    regimes = dict.fromkeys(e.regime for e in mine)
+    site = _last_verdict_site(pack.plan)
+    parts = [_answer(regime, site, [e for e in mine if e.regime == regime]) for regime in regimes]
+    tables = tuple(_table(regime, [e for e in mine if e.regime == regime]) for regime in regimes)
+    return LocalisationView(name, " ".join(part for part in parts if part), tables)
+
+
+def _answer(regime: str, site: str | None, mine: Sequence[Estimate]) -> str:
+    """One sentence for a regime at the last verdict site."""
+    here = {(e.channel, e.site, e.context): e for e in mine if e.site == site}
+    confirmed = [e for (channel, _, _), e in here.items() if channel == _SIGNED and e.value is not None and e.reason is None]
+    shares = {e.context: share for e in confirmed if (share := here.get((_SHARE, site, e.context))) is not None}
+    together = next((share for context, share in shares.items() if str(context).startswith("together")), None)
+    where = f"After training on {regime} data, at {site}:"
+    if together is not None:
+        which = str(together.context).removeprefix("together: ")
+        return f"{where} {which} parts together carry {_percent(together)} of the effect of the whole place."
+    single = max((s for c, s in shares.items() if not str(c).startswith("whole")), key=lambda s: s.value or 0.0, default=None)
+    if single is not None:
+        return f"{where} the effect is spread out; the strongest part alone ({single.context}) carries {_percent(single)} of it."
+    if any(str(e.context).startswith("whole") for e in confirmed):
+        return f"{where} no single part was confirmed to carry the effect of the whole place."
+    return f"{where} no effect was confirmed." if here else ""
+
+
+def _table(regime: str, mine: Sequence[Estimate]) -> LocalisationTable:
+    found: dict[Key, Estimate] = {}
+    for e in mine:
+        found.setdefault((e.channel, e.site, e.context), e)
+    rows = tuple(_row(e, found) for e in mine if e.channel == _SIGNED and e.site is not None)
+    remarks = [f"{e.context or 'Nothing was localised'}: {e.reason}." for e in mine if e.channel == _SIGNED and e.site is None and e.reason]
+    groups = next((e.group for e in mine if e.group), None)
+    if groups and rows:
+        rests = max((e.n for e in mine if e.n), default=None)
+        remarks.append(f"Groups compared: {groups}" + (f"; {rests} recipients, 8 donors of each group and half." if rests else "."))
+    return LocalisationTable(f"After training on {regime} data", _HEADER, rows, tuple(remarks))
+
+
+def _row(e: Estimate, found: Mapping[Key, Estimate]) -> tuple[str, ...]:
+    per_row, share = (found.get((channel, e.site, e.context)) for channel in (_PER_ROW, _SHARE))
+    return (
+        str(e.site),
+        shorten(str(e.context), 80),
+        number(e.raw, 4) if e.raw is not None else DASH,
+        _figure(e),
+        _figure(per_row),
+        _percent(share) if share is not None else DASH,
+        _result(e),
+    )
+
+
+def _result(e: Estimate) -> str:
+    if e.reason:
+        return e.reason
+    return "control" if str(e.context).startswith("random") else "confirmed"
+
+
+def _figure(e: Estimate | None) -> str:
+    if e is None or e.value is None:
+        return DASH
+    ends = interval(e)
+    return number(e.value) + (f" ({ends})" if ends else "")
+
+
+def _percent(e: Estimate) -> str:
+    def whole(value: float | None) -> str:
+        return DASH if value is None else number(100 * value, 0)
+
+    return f"{whole(e.value)} % ({whole(e.low)} to {whole(e.high)})"
+
+
+def _last_verdict_site(plan: Mapping[str, Any]) -> str | None:
+    sites = plan.get("sites")
+    verdict = sites.get("verdict", ()) if isinstance(sites, dict) else ()
+    return str(verdict[-1]) if verdict else None

@@ -18,6 +18,8 @@ import typer
 from proxyaudit import console
 from proxyaudit.errors import InputError, ProxyauditError
 from proxyaudit.mitigate_command import EXAMPLE, mitigate
+from proxyaudit.scan_command import EXAMPLE as SCAN_EXAMPLE
+from proxyaudit.scan_command import scan
 
 __all__ = ["app", "main"]
 
@@ -149,6 +151,9 @@ def run(
     backend: Annotated[Backend, typer.Option(envvar="PROXYAUDIT_BACKEND", help="Engine that tasks run on.")] = Backend.loky,
     overrides: Overrides = None,
     fresh: Annotated[bool, typer.Option("--fresh", envvar="PROXYAUDIT_FRESH", help="Compute everything again, whatever was kept.")] = False,
+    signatures: Annotated[
+        bool, typer.Option("--signatures", envvar="PROXYAUDIT_SIGNATURES", help="Save signatures for 'scan': tools of inference, so opt-in.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Run an audit and write its report; an interrupted run goes on where it stopped."""
@@ -156,8 +161,9 @@ def run(
         from proxyaudit.evidence.pack import read_pack
         from proxyaudit.pipeline import run_audit
 
+        given = (*(overrides or ()), *(("signatures=true",) if signatures else ()))
         result = run_audit(
-            recipe, overrides=tuple(overrides or ()), out=out, jobs=jobs, backend=backend.value, fresh=fresh, progress=progress
+            recipe, overrides=given, out=out, jobs=jobs, backend=backend.value, fresh=fresh, progress=progress
         )
         pack = read_pack(result.folder)
     report = result.folder / "report.html"
@@ -251,6 +257,7 @@ def report(
 
 
 app.command(epilog=EXAMPLE)(mitigate)
+app.command(epilog=SCAN_EXAMPLE)(scan)
 
 
 @app.command(epilog="Example:  proxyaudit selftest --quick")

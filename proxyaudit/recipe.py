@@ -206,6 +206,13 @@ class ReferenceSpec(_Strict):
     reweighed: bool = True
 
 
+class SignaturesSpec(_Strict):
+    """Signatures to save with the run (opt-in): in which contexts their directions are stated."""
+
+    contexts: str | None = None
+    slices: Annotated[int, Field(ge=5, le=20, strict=True)] = 6
+
+
 class Margins(_Strict):
     """Smallest amounts that matter; what lies below them may be called absent."""
 
@@ -229,6 +236,12 @@ class Recipe(_Strict):
     training_size: Positive | None = None
     references: ReferenceSpec = ReferenceSpec()
     margins: Margins = Margins()
+    signatures: SignaturesSpec | None = None
+
+    @field_validator("signatures", mode="before")
+    @classmethod
+    def _yes_or_no(cls, value: Any) -> Any:
+        return {} if value is True else None if value is False else value
 
     @model_validator(mode="after")
     def _names_and_sources(self) -> Recipe:
@@ -374,6 +387,7 @@ _MODELS_BY_KEY: dict[str, type[_Strict]] = {
     "sites": SitesSpec,
     "references": ReferenceSpec,
     "margins": Margins,
+    "signatures": SignaturesSpec,
     "mlp": MlpSpec,
     "resnet": ResnetSpec,
     "ft_transformer": FtTransformerSpec,

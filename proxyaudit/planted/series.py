@@ -74,9 +74,9 @@ class Series:
     def write(self, folder: Path, *, seed: int = 0, signatures: bool = True) -> Path:
         """Write tables, factory, checkpoints and the recipe of the reference run; returns the recipe."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.table.to_csv(folder / "rows.csv", index=False)
-        self.fresh.to_csv(folder / "fresh.csv", index=False)
-        self.fresh.drop(columns=[ATTRIBUTE, TARGET]).to_csv(folder / "unlabelled.csv", index=False)
+        self.table.to_parquet(folder / "rows.parquet", index=False)
+        self.fresh.to_parquet(folder / "fresh.parquet", index=False)
+        self.fresh.drop(columns=[ATTRIBUTE, TARGET]).to_parquet(folder / "unlabelled.parquet", index=False)
         (folder / NETS).write_bytes(Path(__file__).with_name(NETS).read_bytes())
         for name, group in (("known", self.references), ("step", self.steps)):
             for index, weights in enumerate(group):
@@ -84,7 +84,7 @@ class Series:
         recipe = {
             "name": "series",
             "data": {
-                "path": "rows.csv",
+                "path": "rows.parquet",
                 "target": TARGET,
                 "target_positive": "yes",
                 "protected": [ATTRIBUTE],

@@ -20,7 +20,7 @@ Bools = NDArray[np.bool_]
 
 _STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 _STRONGEST = 0.9
-_CURVE_ROWS = 1500
+_CURVE_ROWS = 800
 _RIDGE = 1.0  # rows' worth of shrinkage per dimension: what a held-out row gains from more of it is little
 _TINY = 1e-9
 

@@ -28,6 +28,7 @@ from proxyaudit.probes.along import (
     correlation_curve,
     explained,
     independent_rows,
+    predict,
     predict_apart,
     read_correlations,
     readout,
@@ -99,6 +100,7 @@ class _View:
     acts: Floats
     codes: Ints
     folds: Ints
+    held: Bools
     clusters: Ints
     values: Floats | None
     permuted: Floats | None = field(repr=False)
@@ -109,11 +111,11 @@ class _View:
         codes, clusters = scanned.codes[place], scanned.inputs.clusters[place]
         folds = assign_folds(clusters, stream(0, _ROOT, "folds"), FOLDS)
         held = (codes >= 0) & np.array([*contexts.held_out, False])[codes]
-        if held.any() and (~held).sum() >= FEWEST_IN_CONTEXT:
-            folds = np.where(held, -1, folds)
+        if (~held).sum() < FEWEST_IN_CONTEXT:
+            held = np.zeros(len(codes), dtype=bool)
         values = None if values_n is None else values_n[place]
         acts = np.asarray(scanned.model.acts[site], dtype=np.float64)[place]
-        return cls(acts, codes, folds, clusters, values, None if values is None else _permuted(values, clusters, key))
+        return cls(acts, codes, folds, held, clusters, values, None if values is None else _permuted(values, clusters, key))
 
     @property
     def binary(self) -> bool:
@@ -172,38 +174,42 @@ def _through_reference(
     score = units_nd @ direction
     placebo = units_nd @ arrays["placebo_direction"].astype(np.float64) if view.values is None else np.zeros((len(score), 0))
     rest = _beside(units_nd, score)
-    predicted = predict_apart(view.acts, np.concatenate([score[:, None], placebo, rest], axis=1), view.folds)
-    aligned, shown = predicted[:, 0], 1 + placebo.shape[1]
-    held = view.folds < 0 if (view.folds < 0).any() else np.ones(len(score), dtype=bool)
-    quality = explained(rest[held], predicted[held, shown:])
+    wanted, shown = np.concatenate([score[:, None], placebo, rest], axis=1), 1 + placebo.shape[1]
+    everywhere = predict_apart(view.acts, wanted, view.folds)
+    # Held-out contexts are read by a map that none of them had a part in.
+    apart = everywhere.copy()
+    if view.held.any():
+        apart[view.held] = predict(view.acts[~view.held], wanted[~view.held], view.acts[view.held])
     expected = entry.readings[0]
     facts = {
-        "alignment": quality,
-        "followed": explained(score[held, None], predicted[held, :1]),
+        "alignment": explained(rest, everywhere[:, shown:]),
+        "alignment_held_out": explained(rest[view.held], apart[view.held, shown:]) if view.held.any() else None,
+        "followed": explained(score[:, None], everywhere[:, :1]),
         "moved": abs(float(score.mean()) - expected.mean) / max(expected.sd, 1e-12),
         "spread": float(score.std()) / max(expected.sd, 1e-12),
     }
+    predictions = [everywhere, *(apart for _ in places[1:])]
     if view.values is not None:
-        return [_measured(view, place, aligned, entry, facts) for place in places]
-    mixture = readout(units_nd, predicted[:, :shown])
+        return [_measured(view, place, p[:, 0], entry, facts) for place, p in zip(places, predictions, strict=True)]
+    mixtures = [readout(units_nd, p[:, :shown]) for p in (everywhere, apart)]
     shifts = np.concatenate([arrays["shift"][:, :, None], arrays["placebo_shift"]], axis=2).astype(np.float64)
     found: list[Judged | None] = []
-    for number, place in enumerate(places):
+    for number, (place, predicted) in enumerate(zip(places, predictions, strict=True)):
         reading = entry.readings[number]
         rows = len(np.unique(view.clusters[place]))
         if reading.rows == 0 or place.sum() < FEWEST_IN_CONTEXT:
             found.append(None)
             continue
         spread = predicted[place, :shown].std(axis=0)
-        r = np.einsum("dm,dm->m", mixture, shifts[number]) / np.where(spread > 1e-12, spread, np.inf)
-        curve = correlation_curve(aligned[place], reading.rate, entry.margin)
+        r = np.einsum("dm,dm->m", mixtures[min(number, 1)], shifts[number]) / np.where(spread > 1e-12, spread, np.inf)
+        curve = correlation_curve(predicted[place, 0], reading.rate, entry.margin)
         both = 1 / (1 / max(rows, 1) + 1 / reading.rows)
         judged = read_correlations(np.clip(r, -1, 1), both, curve)
-        found.append(Judged(judged, int(place.sum()), *_activation(aligned[place], entry), facts))
+        found.append(Judged(judged, int(place.sum()), *_activation(predicted[place, 0], entry), facts))
     return found
 
 
-def _measured(view: _View, place: Bools, score_n: Floats, entry: Entry, facts: dict[str, float] | None) -> Judged | None:
+def _measured(view: _View, place: Bools, score_n: Floats, entry: Entry, facts: dict[str, float | None] | None) -> Judged | None:
     """What a score tells of the attribute on rows where it is known; permuted attributes beside it."""
     judged = _judge(view, place, score_n, entry.margin, sides=2)
     return None if judged is None else Judged(judged, int(place.sum()), *_activation(score_n[place], entry), facts or {})
@@ -251,8 +257,7 @@ def _anywhere(known: Known, scanned: Scanned, attribute: str, level: str | None,
     contexts, margin = known.signatures.document.contexts, known.recipe.margins.leak
     view = _View.of(scanned, contexts, site, values_n, f"{attribute}\x1f{level}")
     assert view.values is not None and view.permuted is not None
-    folds = assign_folds(view.clusters, stream(0, _ROOT, "folds"), FOLDS)
-    predicted = predict_apart(view.acts, np.concatenate([view.values[:, None], view.permuted], axis=1), folds)
+    predicted = predict_apart(view.acts, np.concatenate([view.values[:, None], view.permuted], axis=1), view.folds)
     everywhere = np.ones(len(view.codes), dtype=bool)
     judged = _judge(view, everywhere, predicted[:, 0], margin, sides=1, permuted_nm=predicted[:, 1:])
     return [] if judged is None else [Cell.anywhere(attribute, level, site, margin, Judged(judged, len(view.codes), 0.0, 0.0, {}))]

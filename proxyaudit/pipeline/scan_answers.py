@@ -49,7 +49,7 @@ class Judged:
     rows: int
     mean: float
     sd: float
-    facts: dict[str, float]
+    facts: dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Cell:
 
     def fact(self, name: str) -> float | None:
         """Median of a fact over repetitions."""
-        values = [j.facts[name] for j in self.judged if j is not None and name in j.facts]
+        values = [v for v in (j.facts.get(name) for j in self.judged if j is not None) if v is not None]
         return float(np.median(values)) if values else None
 
     def doubt(self) -> str | None:
@@ -249,7 +249,7 @@ def _signature(whole: tuple[Cell, Answer, str | None], usable: list[tuple[Cell, 
     inside = [d for d in usable if d[0].key == cell.key and d[0].context is not None]
     held = dict(zip(document.contexts.names, document.contexts.held_out, strict=True))
     lines = [{"context": d[0].context, **_numbers(d), **_activations(d[0], document)} for d in inside]
-    facts = {name: significant(cell.fact(name)) for name in ("alignment", "followed", "moved", "spread")}
+    facts = {name: significant(cell.fact(name)) for name in ("alignment", "alignment_held_out", "followed", "moved", "spread")}
     return {
         "level": cell.key[1],
         "regime": cell.key[2],

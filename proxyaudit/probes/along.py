@@ -21,7 +21,8 @@ Bools = NDArray[np.bool_]
 _STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 _STRONGEST = 0.9
 _CURVE_ROWS = 800
-_RIDGE = 1.0  # rows' worth of shrinkage per dimension: what a held-out row gains from more of it is little
+_SMALLEST_AXIS = 1e-12
+_ROWS_PER_UNIT = 4
 _TINY = 1e-9
 
 
@@ -141,25 +142,33 @@ def independent_rows(values_n: Floats, score_n: Floats, clusters_n: Ints) -> flo
 
 
 def discriminant(acts_nd: Floats, values_n: Floats) -> Floats:
-    """Direction ``(d,)`` along which the attribute is read best by a linear reader (Fisher's), lightly shrunk."""
+    """Direction ``(d,)`` along which the attribute is read best by a linear reader (Fisher's)."""
     x, scale = _standardised(acts_nd)
     a = values_n - values_n.mean()
-    return np.asarray(_ridge(x, a[:, None])[:, 0] / scale)
+    return np.asarray(_solve(x, a[:, None])[:, 0] / scale)
 
 
 def discriminants(acts_nd: Floats, values_nm: Floats) -> Floats:
     """:func:`discriminant` for each column of attributes, shape ``(d, m)``."""
     x, scale = _standardised(acts_nd)
-    return np.asarray(_ridge(x, values_nm - values_nm.mean(axis=0)) / scale[:, None])
+    return np.asarray(_solve(x, values_nm - values_nm.mean(axis=0)) / scale[:, None])
+
+
+def predict(fitted_nd: Floats, wanted_nm: Floats, acts_nd: Floats) -> Floats:
+    """Predict columns on rows by a linear map that is fitted on others."""
+    x, scale = _standardised(fitted_nd)
+    centre = wanted_nm.mean(axis=0)
+    weights = _solve(x, wanted_nm - centre)
+    return np.asarray((acts_nd - fitted_nd.mean(axis=0)) / scale @ weights + centre)
 
 
 def predict_apart(acts_nd: Floats, wanted_nm: Floats, folds_n: Ints) -> Floats:
-    """Predict columns linearly from activations, each row by a map that was not fitted on it.
+    """Predict columns linearly from activations, each row by a map that was not fitted on its fold.
 
     Args:
         acts_nd: Activations.
         wanted_nm: What is to be predicted.
-        folds_n: Fold of each row; rows of fold -1 take no part in any fit and are predicted from all others.
+        folds_n: Fold of each row.
 
     Returns:
         Predictions ``(n, m)``.
@@ -167,11 +176,7 @@ def predict_apart(acts_nd: Floats, wanted_nm: Floats, folds_n: Ints) -> Floats:
     predicted = np.empty(wanted_nm.shape)
     for fold in np.unique(folds_n):
         held = folds_n == fold
-        fitted = (folds_n != fold) & (folds_n >= 0)
-        x, scale = _standardised(acts_nd[fitted])
-        centre = wanted_nm[fitted].mean(axis=0)
-        weights = _ridge(x, wanted_nm[fitted] - centre)
-        predicted[held] = (acts_nd[held] - acts_nd[fitted].mean(axis=0)) / scale @ weights + centre
+        predicted[held] = predict(acts_nd[~held], wanted_nm[~held], acts_nd[held])
     return predicted
 
 
@@ -194,6 +199,11 @@ def _standardised(acts_nd: Floats) -> tuple[Floats, Floats]:
     return centred / scale, scale
 
 
-def _ridge(x_nd: Floats, y_nm: Floats) -> Floats:
-    d = x_nd.shape[1]
-    return np.asarray(np.linalg.solve(x_nd.T @ x_nd + _RIDGE * d * np.eye(d), x_nd.T @ y_nm))
+def _solve(x_nd: Floats, y_nm: Floats) -> Floats:
+    """Least squares without shrinkage, which would lose what lies on an axis of small variance; with some where rows are few."""
+    n, d = x_nd.shape
+    values, vectors = np.linalg.eigh(x_nd.T @ x_nd / n)
+    large = values > _SMALLEST_AXIS * max(float(values[-1]), _TINY)
+    shrink = 0.0 if n >= _ROWS_PER_UNIT * d else d / n
+    inner = vectors[:, large].T @ (x_nd.T @ y_nm) / n
+    return np.asarray(vectors[:, large] @ (inner / (values[large] + shrink)[:, None]))

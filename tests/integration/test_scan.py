@@ -14,11 +14,14 @@ import pytest
 from safetensors.numpy import load_file, save, save_file
 
 from proxyaudit.cli import main
-from proxyaudit.evidence.manifest import MANIFEST, replace_files
-from proxyaudit.evidence.pack import check_manifest, find_run, read_pack
-from proxyaudit.evidence.signatures import SIGNATURE_FILES, read_signatures
+from proxyaudit.evidence.manifest import MANIFEST, replace_files, write_files
+from proxyaudit.evidence.pack import EvidencePack, check_manifest, find_run, read_pack, write_pack
+from proxyaudit.evidence.signatures import SIGNATURE_FILES, read_signatures, signature_files
+from proxyaudit.pipeline.plan import prepare_file
+from proxyaudit.pipeline.scan_study import known_of
 from proxyaudit.planted.models import ATTRIBUTE, TARGET
 from proxyaudit.planted.series import Series, make_series
+from proxyaudit.types import Evidence, RunInfo
 
 
 @dataclass(frozen=True)
@@ -30,10 +33,15 @@ class Made:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A pack of two reference models; its audit is left out, which a scan does not read."""
     base = tmp_path_factory.mktemp("series")
-    series = make_series(seed=1, references=1, rows=2400, scan_rows=2000)
-    recipe = series.write(base, signatures=False)
-    assert main(["run", str(recipe), "--out", str(base / "reports"), "--jobs", "1", "--signatures"]) == 0
+    series = make_series(seed=1, references=2, rows=3000, scan_rows=2000)
+    recipe = series.write(base)
+    prepared, known = prepare_file(recipe), known_of(recipe)
+    info = RunInfo(id="a" * 12, name="series", status="complete", plan_digest=prepared.plan["digest"], versions={}, seed=0)
+    evidence = Evidence(run=info, findings=(), estimates=(), controls=(), not_tested=())
+    pack = EvidencePack(evidence, prepared.plan, prepared.recipe.model_dump(mode="json", exclude_none=True), {})
+    write_pack(pack, base / "reports" / "series" / ("a" * 12), more=signature_files(known.signatures))
     return Made(base, find_run(base / "reports"), series)
 
 
@@ -64,7 +72,7 @@ def test_a_model_in_the_state_and_one_that_is_not(made: Made, capsys: pytest.Cap
     assert found["attribute"] == ATTRIBUTE
     assert found["measured"] is True
     assert found["leak"] > 0.05
-    assert found["seeds_above"] == found["seeds"] == 1
+    assert found["seeds_above"] == found["seeds"] == 2
     assert found["contexts_above"] >= 4
     signature = found["signatures"][0]
     assert len(signature["held_out_contexts"]) == 3
@@ -134,10 +142,6 @@ def test_a_leak_beside_the_signature_is_an_alarm_too(made: Made, capsys: pytest.
     """The attribute enters along an input that the reference never held."""
     fresh = made.series.fresh.copy()
     names = [name for name in fresh.columns if name not in (ATTRIBUTE, TARGET)]
-    weights = load_file(made.base / "step0.safetensors")
-    # The checkpoint holds mixtures of the noise columns; shift one that it reads strongly.
-    held = np.abs(weights["block2.0.weight"] @ np.linalg.pinv(weights["block1.0.weight"].T)[: 56, :28]).sum(axis=0) if False else None
-    assert held is None
     side = np.where(fresh[ATTRIBUTE] == "b", 0.5, -0.5)
     known = find_carriers(made)
     for name in names:
@@ -184,8 +188,6 @@ def test_no_signatures_unless_asked_for(made: Made, tmp_path: Path, capsys: pyte
     refused(made, capsys, 4, *given)
     keep = {p.name: p.read_bytes() for p in copy.iterdir() if p.name != MANIFEST}
     (copy / MANIFEST).unlink()
-    from proxyaudit.evidence.manifest import write_files
-
     write_files(copy, keep)
     assert "no signatures" in refused(made, capsys, 2, *given)
 
@@ -232,7 +234,48 @@ def test_bad_input_is_one_line(made: Made, tmp_path: Path, capsys: pytest.Captur
     assert "not the one that was audited" in refused(made, capsys, 2, *options(made), "--base", str(tmp_path))
 
 
-def test_table_types() -> None:
-    series = make_series(seed=3, clean=True, references=1, rows=400, scan_rows=300)
-    assert series.entered is None
-    assert isinstance(series.fresh, pd.DataFrame)
+RECIPE = """\
+name: tiny
+data: {path: real.csv, target: pay, protected: [sex], proxies: [job], discover: 0}
+regimes: [real]
+model: {kind: mlp, hidden: [8, 6], epochs: 4, batch_size: 64, learning_rate: 0.02}
+references: {placebos: 20, reweighed: false}
+seeds: 1
+"""
+
+
+def people(n: int, seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    sex = rng.choice(["f", "m"], n)
+    age = (rng.normal(40, 10, n) + 8 * (sex == "m")).round(3)
+    job = np.where(rng.random(n) < 0.7, np.where(sex == "m", "smith", "nurse"), rng.choice(["smith", "nurse", "cook"], n))
+    score = (rng.normal(0, 1, n) + (sex == "m")).round(3)
+    pay = np.where(age / 8 + 2 * score + rng.normal(0, 1.5, n) > 6.5, "high", "low")
+    return pd.DataFrame({"age": age, "score": score, "hours": rng.normal(38, 4, n).round(3), "job": job, "sex": sex, "pay": pay})
+
+
+def test_a_run_saves_signatures_and_its_own_models_are_in_their_state(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The package's own architecture, encoded columns, an attribute of several levels; no factory, no base."""
+    people(900, 0).to_csv(tmp_path / "real.csv", index=False)
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    out = tmp_path / "reports"
+    assert main(["run", str(tmp_path / "recipe.yaml"), "--out", str(out), "--jobs", "1", "--signatures"]) == 0
+    run = find_run(out)
+    assert check_manifest(run) == []
+    signatures = read_signatures(run)
+    keys = {(entry.attribute, entry.level) for entry in signatures.document.entries}
+    assert {("sex", "m"), ("job", "nurse"), ("job", "smith")} <= keys
+    assert next(e for e in signatures.document.entries if e.attribute == "sex").state == "present"
+    # The weights that the signature keeps are a checkpoint like any other.
+    save_file(signatures.weights[0], tmp_path / "own.safetensors")
+    people(1500, 1).to_csv(tmp_path / "fresh.csv", index=False)
+    people(1500, 1).drop(columns=["sex", "pay"]).to_csv(tmp_path / "unlabelled.csv", index=False)
+    for inputs, measured in (("fresh.csv", True), ("unlabelled.csv", False)):
+        capsys.readouterr()
+        given = ["scan", "--signatures", str(run), "--model", str(tmp_path / "own.safetensors"), "--inputs", str(tmp_path / inputs)]
+        assert main([*given, "--json", "--attribute", "sex"]) == 1
+        document = json.loads(capsys.readouterr().out)
+        found = document["attributes"][0]
+        assert (len(document["attributes"]), found["measured"]) == (1, measured)
+        assert found["signatures"][0]["alignment"] > 0.99
+        assert found["signatures"][0]["followed"] > 0.99

@@ -152,7 +152,8 @@ def run(
     overrides: Overrides = None,
     fresh: Annotated[bool, typer.Option("--fresh", envvar="PROXYAUDIT_FRESH", help="Compute everything again, whatever was kept.")] = False,
     signatures: Annotated[
-        bool, typer.Option("--signatures", envvar="PROXYAUDIT_SIGNATURES", help="Save signatures for 'scan': tools of inference, so opt-in.")
+        bool,
+        typer.Option("--signatures", envvar="PROXYAUDIT_SIGNATURES", help="Save signatures for 'scan' (tools of inference: opt-in)."),
     ] = False,
     json: Json = False,
 ) -> None:
@@ -162,9 +163,7 @@ def run(
         from proxyaudit.pipeline import run_audit
 
         given = (*(overrides or ()), *(("signatures=true",) if signatures else ()))
-        result = run_audit(
-            recipe, overrides=given, out=out, jobs=jobs, backend=backend.value, fresh=fresh, progress=progress
-        )
+        result = run_audit(recipe, overrides=given, out=out, jobs=jobs, backend=backend.value, fresh=fresh, progress=progress)
         pack = read_pack(result.folder)
     report = result.folder / "report.html"
     if json:

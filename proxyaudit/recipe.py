@@ -11,7 +11,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from proxyaudit.errors import InputError
 from proxyaudit.types import REFERENCES
@@ -236,12 +236,7 @@ class Recipe(_Strict):
     training_size: Positive | None = None
     references: ReferenceSpec = ReferenceSpec()
     margins: Margins = Margins()
-    signatures: SignaturesSpec | None = None
-
-    @field_validator("signatures", mode="before")
-    @classmethod
-    def _yes_or_no(cls, value: Any) -> Any:
-        return {} if value is True else None if value is False else value
+    signatures: Annotated[SignaturesSpec | None, BeforeValidator(lambda v: {} if v is True else v or None)] = None
 
     @model_validator(mode="after")
     def _names_and_sources(self) -> Recipe:

@@ -61,7 +61,9 @@ def _show(document: dict[str, Any]) -> None:
     alarms = document["false_alarms"]
     if alarms["placebos"]:
         shown = f"{alarms['alarms']} of {alarms['placebos']} attributes that mean nothing (at most {alarms['upper_95']:.1%})"
-        console.write_line(f"False alarms of this scan, over its {document['cells']} cells: {shown}; by design at most {alarms['bound']:.0%}.")
+        console.write_line(
+            f"False alarms of this scan, over its {document['cells']} cells: {shown}; by design at most {alarms['bound']:.0%}."
+        )
     console.write_line(f"Answer: {document['answer']}")
 
 

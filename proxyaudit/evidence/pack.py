@@ -64,7 +64,9 @@ class EvidencePack:
         object.__setattr__(self, "arrays", copies)
 
 
-def write_pack(pack: EvidencePack, folder: Path, *, reports: Mapping[str, str] | None = None, more: Mapping[str, bytes] | None = None) -> None:
+def write_pack(
+    pack: EvidencePack, folder: Path, *, reports: Mapping[str, str] | None = None, more: Mapping[str, bytes] | None = None
+) -> None:
     """Write a run folder; its manifest comes last and makes it complete.
 
     Args:

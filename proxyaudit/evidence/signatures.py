@@ -153,9 +153,9 @@ class Signatures:
 
     Attributes:
         document: Everything but the arrays.
-        directions: For each entry its arrays: ``direction (d,)`` reads the score from activations; ``shift (1 + C, d)`` is the covariance of the
-            standardised attribute with the activations, over all contexts and in each; ``placebo_direction (d, P)`` and
-            ``placebo_shift (1 + C, d, P)`` are the same for permuted attributes.
+        directions: For each entry its arrays: ``direction (d,)`` reads the score from activations; ``shift (1 + C, d)`` is the
+            covariance of the standardised attribute with the activations, over all contexts and in each; ``placebo_direction (d, P)``
+            and ``placebo_shift (1 + C, d, P)`` are the same for permuted attributes.
         weights: Weights of each reference that are kept, by tensor name.
     """
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -69,7 +71,7 @@ def followed_output(outputs_nc: Floats) -> Floats:
 def _slice_names(edges: tuple[float, ...]) -> tuple[str, ...]:
     if not edges:
         return ("all outputs",)
-    inner = [f"output {a:.3g} to {b:.3g}" for a, b in zip(edges, edges[1:], strict=False)]
+    inner = [f"output {a:.3g} to {b:.3g}" for a, b in pairwise(edges)]
     names = [f"output below {edges[0]:.3g}", *inner, f"output from {edges[-1]:.3g}"]
     return tuple(name if names.count(name) == 1 else f"{name} (slice {place + 1})" for place, name in enumerate(names))
 

@@ -1,9 +1,9 @@
 """Scan a checkpoint: has it entered the state that a run's signatures describe?
 
-No probe is carried from model to model. The score that a reference model has along its direction is predicted linearly from the checkpoint's own
-activations, on rows (and in contexts) that the map was not fitted on; the question is then what that prediction tells of the attribute. Where the
-inputs hold the attribute, that is measured. Where they do not, the prediction is written as a mixture of the reference's units, whose covariance with
-the attribute the signature holds, measured on rows that its direction never saw.
+No probe is carried from model to model. The score that a reference model has along its direction is predicted linearly from the
+checkpoint's own activations, on rows (and in contexts) that the map was not fitted on; the question is then what that prediction tells of
+the attribute. Where the inputs hold the attribute, that is measured. Where they do not, the prediction is written as a mixture of the
+reference's units, whose covariance with the attribute the signature holds, measured on rows that its direction never saw.
 """
 
 from __future__ import annotations
@@ -157,7 +157,8 @@ def _signature_cells(known: Known, scanned: Scanned, entries: list[tuple[int, En
         units = np.asarray(reference.acts[entry.site], dtype=np.float64)[place]
         judged.append(_through_reference(view, units, places, entry, arrays))
     return [
-        Cell(first, name, tuple(j[number] for j in judged), len(entries), measured=values_n is not None) for number, name in enumerate(names)
+        Cell(first, name, tuple(j[number] for j in judged), len(entries), measured=values_n is not None)
+        for number, name in enumerate(names)
     ]
 
 
@@ -216,7 +217,8 @@ def _measured(view: _View, place: Bools, score_n: Floats, entry: Entry, facts: d
 
 
 def _judge(view: _View, place: Bools, score_n: Floats, margin: float, *, sides: int, permuted_nm: Floats | None = None) -> Reading | None:
-    assert view.values is not None and view.permuted is not None
+    assert view.values is not None
+    assert view.permuted is not None
     values, score = view.values[place], score_n[place]
     small = min((values == 0).sum(), (values == 1).sum()) if view.binary else len(values)
     if len(values) < FEWEST_IN_CONTEXT or small < MIN_LEVEL_ROWS:
@@ -256,7 +258,8 @@ def _anywhere(known: Known, scanned: Scanned, attribute: str, level: str | None,
     """What a linear reader of its own gets out of the checkpoint, whatever the direction (only where the attribute is known)."""
     contexts, margin = known.signatures.document.contexts, known.recipe.margins.leak
     view = _View.of(scanned, contexts, site, values_n, f"{attribute}\x1f{level}")
-    assert view.values is not None and view.permuted is not None
+    assert view.values is not None
+    assert view.permuted is not None
     predicted = predict_apart(view.acts, np.concatenate([view.values[:, None], view.permuted], axis=1), view.folds)
     everywhere = np.ones(len(view.codes), dtype=bool)
     judged = _judge(view, everywhere, predicted[:, 0], margin, sides=1, permuted_nm=predicted[:, 1:])

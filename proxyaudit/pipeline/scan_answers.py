@@ -169,7 +169,9 @@ def answers(document: Any, cells: Sequence[Cell], scanned: Scanned, attributes: 
     }
 
 
-def _attribute(attribute: KnownAttribute, document: Any, decided: list[tuple[Cell, Answer, str | None]], scanned: Scanned) -> dict[str, Any]:
+def _attribute(
+    attribute: KnownAttribute, document: Any, decided: list[tuple[Cell, Answer, str | None]], scanned: Scanned
+) -> dict[str, Any]:
     signature = [d for d in decided if d[0].entry is not None]
     usable = [d for d in signature if d[0].seeds]
     whole = [d for d in usable if d[0].context is None]
@@ -292,4 +294,10 @@ def _false_alarms(asked: Sequence[Cell]) -> dict[str, Any]:
         alarms += int(raised.sum())
     total = count * len(names)
     upper = float(stats.beta.ppf(0.95, alarms + 1, total - alarms)) if total > alarms else 1.0
-    return {"placebos": total, "alarms": alarms, "rate": significant(alarms / total) if total else None, "upper_95": significant(upper), "bound": LEVEL}
+    return {
+        "placebos": total,
+        "alarms": alarms,
+        "rate": significant(alarms / total) if total else None,
+        "upper_95": significant(upper),
+        "bound": LEVEL,
+    }

@@ -228,6 +228,4 @@ def _loaded(holder: TrainedModel, path: Path) -> TrainedModel | None:
 
 def _architecture(known: Known, n_inputs: int, erase: tuple[str, ...]) -> TrainedModel:
     classes = known.signatures.document.classes
-    return build_model(
-        known.recipe.model, known.recipe.sites, n_inputs=n_inputs, n_classes=classes, base=known.base, seed=0, erase=erase
-    )
+    return build_model(known.recipe.model, known.recipe.sites, n_inputs=n_inputs, n_classes=classes, base=known.base, seed=0, erase=erase)

@@ -1,8 +1,8 @@
 """Make the signatures of a run: for each attribute, regime, repetition and verdict site the direction that tells the attribute.
 
 The direction is fitted on some rows and everything else about it is measured on others: what it tells there, and the covariance of the
-attribute with every unit (``shift``), from which a scan infers what any mixture of those units tells. Noise of the direction and noise of the shift
-then do not meet; on the same rows their product would look like a leak of about ``.7 d / n``.
+attribute with every unit (``shift``), from which a scan infers what any mixture of those units tells. Noise of the direction and noise of
+the shift then do not meet; on the same rows their product would look like a leak of about ``.7 d / n``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,17 @@ from safetensors.numpy import load_file
 from proxyaudit.activations import read_activations
 from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute
 from proxyaudit.data.encoding import describe_encoder
-from proxyaudit.evidence.signatures import Contexts, Entry, Kind, KnownAttribute, Reading, Reference, Signatures, make_document, signature_files
+from proxyaudit.evidence.signatures import (
+    Contexts,
+    Entry,
+    Kind,
+    KnownAttribute,
+    Reading,
+    Reference,
+    Signatures,
+    make_document,
+    signature_files,
+)
 from proxyaudit.pipeline.cache import Cache
 from proxyaudit.pipeline.contexts import context_codes, followed_output, make_contexts
 from proxyaudit.pipeline.ledger import significant
@@ -215,9 +225,13 @@ class _Rows:
             width=acts.shape[1],
             readings=(readings[0].model_copy(update={"leak": _share(judged.leak)}), *readings[1:]),
         )
-        arrays = {"direction": direction, "shift": np.array(shift), "placebo_direction": placebo_direction}
-        arrays["placebo_shift"] = np.array(placebo_shift)
-        return entry, {name: value.astype(np.float32) for name, value in arrays.items()}
+        arrays = {
+            "direction": direction,
+            "shift": np.array(shift, dtype=np.float32),
+            "placebo_direction": placebo_direction,
+            "placebo_shift": np.array(placebo_shift, dtype=np.float32),
+        }
+        return entry, arrays
 
     def _rate(self, place: Bools) -> float | None:
         return float(self.values[place].mean()) if self.binary else None

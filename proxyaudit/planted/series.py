@@ -1,8 +1,9 @@
 """Planted series of checkpoints: a fine-tuning run in which a carrier of the attribute grows inside first and reaches the outputs later.
 
-The network is the planted chain of ``nets``: one coordinate of its last representation is ``g`` parts carrier and ``sqrt(1 - g**2)`` parts noise, and
-the head reads that coordinate with a gain of its own. ``g`` rises from a chosen checkpoint on, the gain three checkpoints later. The bases in which
-the coordinates lie drift at random all the while. In a clean series they drift just the same, and ``g`` stays 0. Imports nothing of the audit.
+The network is the planted chain of ``nets``: one coordinate of its last representation is ``g`` parts carrier and ``sqrt(1 - g**2)`` parts
+noise, and the head reads that coordinate with a gain of its own. ``g`` rises from a chosen checkpoint on, the gain three checkpoints later.
+The bases in which the coordinates lie drift at random all the while. In a clean series they drift just the same, and ``g`` stays 0. Imports
+nothing of the audit.
 """
 
 from __future__ import annotations
@@ -105,9 +106,7 @@ class Series:
         return path
 
 
-def make_series(
-    *, seed: int, clean: bool = False, references: int = 2, rows: int = SERIES_ROWS, scan_rows: int = SCAN_ROWS
-) -> Series:
+def make_series(*, seed: int, clean: bool = False, references: int = 2, rows: int = SERIES_ROWS, scan_rows: int = SCAN_ROWS) -> Series:
     """Make a series.
 
     Args:
@@ -168,7 +167,7 @@ class _Drift:
         chosen = self.chosen.copy()
         unread = np.flatnonzero(np.abs(chosen[1:]).sum(axis=0))
         chosen[1:, unread] += _DRIFT * rng.normal(size=(WIDTH - 2, len(unread)))
-        return _Drift(self.first, Basis(moved, np.linalg.inv(moved)), chosen)
+        return _Drift(self.first, Basis(moved, np.asarray(np.linalg.inv(moved), dtype=np.float64)), chosen)
 
 
 def _weights(order: list[str], g: float, gain: float, drift: _Drift, rng: Rng) -> Weights:

@@ -1,7 +1,7 @@
 """One number per row: how much of an attribute it tells, and the linear maps that bring a row's activations to such a number.
 
-Everything here is closed form, so that hundreds of checkpoints can be read in seconds. A score's correlation ``r`` with the attribute is read off
-as a leak by planting: labels drawn along the very score at known leaks have known expected correlations.
+Everything here is closed form, so that a checkpoint is read in a fraction of a second. A score's correlation ``r`` with the attribute is
+read off as a leak by planting: labels drawn along the very score at known leaks have known expected correlations.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def correlation_curve(score_n: Floats, rate: float | None, margin: float) -> Cur
     """
     wanted = [margin * times for times in _STRENGTHS if margin * times <= _STRONGEST]
     if rate is None:
-        leaks = np.array([0.0, *wanted, 1.0])
-        return Curve(leaks, np.sqrt(leaks), margin, float(np.sqrt(margin)))
+        shares = np.array([0.0, *wanted, 1.0])
+        return Curve(shares, np.sqrt(shares), margin, float(np.sqrt(margin)))
     spread = float(score_n.std())
     if spread <= _TINY or not 0 < rate < 1:
         return Curve(np.zeros(1), np.zeros(1), margin, None)

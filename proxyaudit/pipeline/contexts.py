@@ -25,7 +25,7 @@ _FEWEST_WITH_HELD_OUT = HELD_OUT + 2
 
 
 def make_contexts(spec: SignaturesSpec, dataset: Dataset, output_n: Floats) -> Contexts:
-    """Slices of the audit rows; every second one is held out, and never fewer than three where there are five or more.
+    """Slices of the audit rows; every second inner one is held out, and never fewer than three where there are five or more.
 
     Raises:
         InputError: the column that the recipe names is not read, or takes too few or too many values.
@@ -79,6 +79,8 @@ def _slice_names(edges: tuple[float, ...]) -> tuple[str, ...]:
 def _held_out(count: int) -> tuple[bool, ...]:
     if count < _FEWEST_WITH_HELD_OUT:
         return (False,) * count
-    marks = [place % 2 == 1 for place in range(count)]
-    marks[count // 2] |= sum(marks) < HELD_OUT  # of five, the middle one too
+    # The outermost slices are never held out: a map would have to leave the range that it was fitted on.
+    marks = [place % 2 == 1 and place < count - 1 for place in range(count)]
+    if sum(marks) < HELD_OUT:
+        marks[2 if count == _FEWEST_WITH_HELD_OUT else 4] = True
     return tuple(marks)

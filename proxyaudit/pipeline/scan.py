@@ -32,6 +32,7 @@ from proxyaudit.probes.along import (
     predict_apart,
     read_correlations,
     readout,
+    without_tails,
 )
 from proxyaudit.probes.crossfit import assign_folds
 from proxyaudit.probes.score import flipped
@@ -150,7 +151,7 @@ def _signature_cells(known: Known, scanned: Scanned, entries: list[tuple[int, En
             if values_n is None:
                 reason = "the reference models were too large to keep, and the inputs do not hold the attribute"
                 return [Cell.left_out(first, name, reason) for name in names]
-            own = view.acts @ arrays["direction"].astype(np.float64)
+            own = without_tails(view.acts @ arrays["direction"].astype(np.float64))
             judged.append([_measured(view, place, own, entry, None) for place in places])
             continue
         place = np.ones(len(scanned.codes), dtype=bool) if values_n is None else np.isfinite(values_n)
@@ -172,8 +173,8 @@ def _through_reference(
 ) -> list[Judged | None]:
     """One repetition: predict the reference's score from the checkpoint and judge the prediction in every context."""
     direction = arrays["direction"].astype(np.float64)
-    score = units_nd @ direction
-    placebo = units_nd @ arrays["placebo_direction"].astype(np.float64) if view.values is None else np.zeros((len(score), 0))
+    score = without_tails(units_nd @ direction)
+    placebo = without_tails(units_nd @ arrays["placebo_direction"].astype(np.float64)) if view.values is None else np.zeros((len(score), 0))
     rest = _beside(units_nd, score)
     wanted, shown = np.concatenate([score[:, None], placebo, rest], axis=1), 1 + placebo.shape[1]
     everywhere = predict_apart(view.acts, wanted, view.folds)
@@ -205,7 +206,7 @@ def _through_reference(
         r = np.einsum("dm,dm->m", mixtures[min(number, 1)], shifts[number]) / np.where(spread > 1e-12, spread, np.inf)
         curve = correlation_curve(predicted[place, 0], reading.rate, entry.margin)
         both = 1 / (1 / max(rows, 1) + 1 / reading.rows)
-        judged = read_correlations(np.clip(r, -1, 1), both, curve)
+        judged = read_correlations(np.clip(r, -1, 1), both, curve, placebos=True)
         found.append(Judged(judged, int(place.sum()), *_activation(predicted[place, 0], entry), facts))
     return found
 
@@ -228,7 +229,7 @@ def _judge(view: _View, place: Bools, score_n: Floats, margin: float, *, sides: 
     r = _correlations(columns, scores)
     rows = independent_rows(values, score, view.clusters[place])
     curve = correlation_curve(score, float(values.mean()) if view.binary else None, margin)
-    return read_correlations(r, rows, curve, sides=sides)
+    return read_correlations(r, rows, curve, sides=sides, placebos=True)
 
 
 def _correlations(columns_nm: Floats, scores_nm: Floats) -> Floats:

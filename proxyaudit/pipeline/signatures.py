@@ -35,7 +35,7 @@ from proxyaudit.pipeline.ledger import significant
 from proxyaudit.pipeline.plan import Prepared
 from proxyaudit.pipeline.probing import clusters_if_any
 from proxyaudit.pipeline.tasks import Task
-from proxyaudit.probes.along import Curve, correlation, correlation_curve, discriminant, discriminants, independent_rows, read_correlations
+from proxyaudit.probes.along import Curve, correlation, correlation_curve, discriminants, independent_rows, read_correlations, without_tails
 from proxyaudit.probes.score import flipped
 from proxyaudit.recipe import SignaturesSpec
 from proxyaudit.seeding import stream
@@ -109,9 +109,11 @@ def build_signatures(prepared: Prepared, models: Sequence[ReferenceModel], state
     output = np.mean(kept, axis=0) if kept else np.zeros(len(dataset.audit))
     contexts = make_contexts(spec, dataset, output)
     codes = context_codes(contexts, dataset.audit, output)
+    # A proxy that the model is fed is in every model; what is asked of one is whether the protected attribute came in.
+    protected = [attribute for attribute in dataset.attributes if attribute.role == "protected"]
     entries, directions = [], []
     for model in models:
-        for attribute in dataset.attributes:
+        for attribute in protected:
             state = {site: states.get((attribute.name, model.regime, site)) for site in prepared.model.verdict_sites}
             for level, values in attribute_columns(attribute, np.asarray(attribute.codes)):
                 made = _Rows.choose(prepared, contexts, codes, values)
@@ -122,7 +124,7 @@ def build_signatures(prepared: Prepared, models: Sequence[ReferenceModel], state
                     entry, arrays = made.entry(np.asarray(model.acts[site], dtype=np.float64), {**named, "state": state[site]})
                     entries.append(entry)
                     directions.append(arrays)
-    wanted = {f.name for f in dataset.features} | {a.name for a in dataset.attributes} | {dataset.group, contexts.column}
+    wanted = {f.name for f in dataset.features} | {a.name for a in protected} | {dataset.group, contexts.column}
     document = make_document(
         plan_digest=prepared.plan["digest"],
         kinds=tuple(Kind(name=k.name, kind=k.kind, date=k.date) for k in dataset.kinds if k.name in wanted),
@@ -130,7 +132,7 @@ def build_signatures(prepared: Prepared, models: Sequence[ReferenceModel], state
         encoder=tuple(describe_encoder(dataset.encoder)),
         classes=len(dataset.classes),
         group=dataset.group,
-        attributes=tuple(KnownAttribute(name=a.name, role=a.role, kind=a.kind, levels=a.levels) for a in dataset.attributes),
+        attributes=tuple(KnownAttribute(name=a.name, role=a.role, kind=a.kind, levels=a.levels) for a in protected),
         contexts=contexts,
         references=tuple(Reference(regime=m.regime, seed=m.seed, kept=m.kept, erase=m.erase) for m in models),
         entries=tuple(entries),
@@ -192,10 +194,10 @@ class _Rows:
         """The signature of one model at one site."""
         acts = acts_nd[self.known]
         # Stored in single precision: the numbers below are those of the direction as stored.
-        direction = discriminant(acts[self.fit], self.values[self.fit]).astype(np.float32)
+        direction = discriminants(acts[self.fit], self.values[self.fit, None])[:, 0].astype(np.float32)
         placebos = self._placebos()
         placebo_direction = discriminants(acts[self.fit], placebos[self.fit]).astype(np.float32)
-        score = acts @ direction.astype(np.float64)
+        score = without_tails(acts @ direction.astype(np.float64))
         curve = correlation_curve(score[~self.fit], self._rate(~self.fit), self.margin)
         places = [self.weights > 0, *(~self.fit & (self.codes == c) for c in range(len(self.contexts.names)))]
         names = (None, *self.contexts.names)

@@ -18,11 +18,12 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-_STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+_STRENGTHS = (1.0, 4.0, 16.0, 45.0)  # between them the leak grows with the square of the correlation
 _STRONGEST = 0.9
 _CURVE_ROWS = 800
 _SMALLEST_AXIS = 1e-12
-_ROWS_PER_UNIT = 4
+_SHRINKAGES = (0.0, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+_TAIL = 0.005
 _TINY = 1e-9
 
 
@@ -44,7 +45,7 @@ class Curve:
 
     def leak(self, r_m: Floats) -> Floats:
         """Leaks that go with correlations of 0 or more; beyond the strongest plant the curve is flat."""
-        return np.asarray(np.interp(r_m, self.correlations, self.leaks))
+        return np.asarray(np.interp(np.square(r_m), np.square(self.correlations), self.leaks))
 
 
 def correlation_curve(score_n: Floats, rate: float | None, margin: float) -> Curve:
@@ -103,18 +104,21 @@ class Reading:
     p_below: Floats
 
 
-def read_correlations(r_m: Floats, rows: float, curve: Curve, *, sides: int = 1) -> Reading:
+def read_correlations(r_m: Floats, rows: float, curve: Curve, *, sides: int = 1, placebos: bool = False) -> Reading:
     """Judge correlations that were measured on so many independent rows.
 
     Args:
         r_m: Correlations; with two ``sides`` their signs do not count.
         rows: Independent rows, possibly a fraction (clusters, two samples).
         curve: Of the same score.
+        placebos: Whether all correlations but the first belong to placebos; noise is then no less than theirs.
         sides: 1 where the sign is known beforehand.
     """
     r = np.abs(r_m) if sides == 2 else np.asarray(r_m, dtype=np.float64)
     size = np.maximum(r, 0.0)
     noise = 1 / np.sqrt(max(rows, 1.0))
+    if placebos and r.size > 1:
+        noise = max(noise, float(np.sqrt(np.mean(np.square(r[1:])))))
     spread = noise * np.maximum(1 - size**2, 0.05)
     p_null = np.minimum(1.0, sides * stats.norm.sf(r / noise))
     if curve.at_margin is None:
@@ -141,25 +145,26 @@ def independent_rows(values_n: Floats, score_n: Floats, clusters_n: Ints) -> flo
     return len(products) * min(1.0, float(products @ products) / total) if total > 0 else float(len(products))
 
 
-def discriminant(acts_nd: Floats, values_n: Floats) -> Floats:
-    """Direction ``(d,)`` along which the attribute is read best by a linear reader (Fisher's)."""
-    x, scale = _standardised(acts_nd)
-    a = values_n - values_n.mean()
-    return np.asarray(_solve(x, a[:, None])[:, 0] / scale)
+def without_tails(scores: Floats) -> Floats:
+    """Scores with their outermost half percent on either side drawn in: a few rows may not carry a correlation."""
+    low, high = np.quantile(scores, (_TAIL, 1 - _TAIL), axis=0)
+    return np.asarray(np.clip(scores, low, high))
 
 
 def discriminants(acts_nd: Floats, values_nm: Floats) -> Floats:
-    """:func:`discriminant` for each column of attributes, shape ``(d, m)``."""
+    """Directions ``(d, m)`` along which columns of an attribute are read best by a linear reader (Fisher's)."""
     x, scale = _standardised(acts_nd)
     return np.asarray(_solve(x, values_nm - values_nm.mean(axis=0)) / scale[:, None])
 
 
 def predict(fitted_nd: Floats, wanted_nm: Floats, acts_nd: Floats) -> Floats:
-    """Predict columns on rows by a linear map that is fitted on others."""
+    """Predict columns on rows by a linear map that is fitted on others; no prediction leaves the range that was fitted."""
     x, scale = _standardised(fitted_nd)
     centre = wanted_nm.mean(axis=0)
     weights = _solve(x, wanted_nm - centre)
-    return np.asarray((acts_nd - fitted_nd.mean(axis=0)) / scale @ weights + centre)
+    found = (acts_nd - fitted_nd.mean(axis=0)) / scale @ weights + centre
+    # A unit that is silent on all but a few of the fitted rows may be loud on others.
+    return np.asarray(np.clip(found, wanted_nm.min(axis=0), wanted_nm.max(axis=0)))
 
 
 def predict_apart(acts_nd: Floats, wanted_nm: Floats, folds_n: Ints) -> Floats:
@@ -200,10 +205,21 @@ def _standardised(acts_nd: Floats) -> tuple[Floats, Floats]:
 
 
 def _solve(x_nd: Floats, y_nm: Floats) -> Floats:
-    """Least squares without shrinkage, which would lose what lies on an axis of small variance; with some where rows are few."""
-    n, d = x_nd.shape
+    """Least squares, each column with the shrinkage under which rows that are left out are predicted best (Allen's PRESS).
+
+    None at all is among the choices: what lies on an axis of small variance would else be lost.
+    """
+    n = len(x_nd)
     values, vectors = np.linalg.eigh(x_nd.T @ x_nd / n)
     large = values > _SMALLEST_AXIS * max(float(values[-1]), _TINY)
-    shrink = 0.0 if n >= _ROWS_PER_UNIT * d else d / n
-    inner = vectors[:, large].T @ (x_nd.T @ y_nm) / n
-    return np.asarray(vectors[:, large] @ (inner / (values[large] + shrink)[:, None]))
+    values, vectors = values[large], vectors[:, large]
+    z = x_nd @ vectors
+    inner, squares = z.T @ y_nm / n, z**2
+    best, weights = np.full(y_nm.shape[1], np.inf), np.zeros((len(values), y_nm.shape[1]))
+    for shrinkage in _SHRINKAGES:
+        found = inner / (values + shrinkage)[:, None]
+        left = np.maximum(1 - squares @ (1 / (values + shrinkage)) / n - 1 / n, 1e-6)
+        press = (((y_nm - z @ found) / left[:, None]) ** 2).sum(axis=0)
+        better = press < best
+        best[better], weights[:, better] = press[better], found[:, better]
+    return np.asarray(vectors @ weights)

@@ -236,7 +236,7 @@ def test_bad_input_is_one_line(made: Made, tmp_path: Path, capsys: pytest.Captur
 
 RECIPE = """\
 name: tiny
-data: {path: real.csv, target: pay, protected: [sex], proxies: [job], discover: 0}
+data: {path: real.csv, target: pay, protected: [sex, job], discover: 0}
 regimes: [real]
 model: {kind: mlp, hidden: [8, 6], epochs: 4, batch_size: 64, learning_rate: 0.02}
 references: {placebos: 20, reweighed: false}

@@ -12,7 +12,6 @@ from proxyaudit.data.columns import labels
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.signatures import Contexts
-from proxyaudit.pipeline.ledger import significant
 from proxyaudit.recipe import SignaturesSpec
 
 Floats = NDArray[np.float64]
@@ -32,7 +31,7 @@ def make_contexts(spec: SignaturesSpec, dataset: Dataset, output_n: Floats) -> C
     """
     if spec.contexts is None:
         count = max(min(spec.slices, len(output_n) // FEWEST_ROWS), 1)
-        cuts = np.unique([significant(float(q)) for q in np.quantile(output_n, np.arange(1, count) / count)])
+        cuts = np.unique([float(f"{q:.6g}") for q in np.quantile(output_n, np.arange(1, count) / count)])
         edges = tuple(float(cut) for cut in cuts)
         return Contexts(column=None, names=_slice_names(edges), edges=edges, held_out=_held_out(len(edges) + 1))
     name, where = spec.contexts, "signatures.contexts"
@@ -46,6 +45,16 @@ def make_contexts(spec: SignaturesSpec, dataset: Dataset, output_n: Floats) -> C
             f"column '{name}' has {len(levels)} values of {FEWEST_ROWS} audit rows or more", where=where, mend="name a column with 1 to 24"
         )
     return Contexts(column=name, names=levels, levels=levels, held_out=_held_out(len(levels)))
+
+
+def check_contexts(spec: SignaturesSpec | None, dataset: Dataset) -> None:
+    """Refuse, before anything is measured, a column that contexts cannot go by.
+
+    Raises:
+        InputError: as :func:`make_contexts`.
+    """
+    if spec is not None and spec.contexts is not None:
+        make_contexts(spec, dataset, np.zeros(len(dataset.audit)))
 
 
 def context_codes(contexts: Contexts, frame: pd.DataFrame, output_n: Floats | None) -> Ints:

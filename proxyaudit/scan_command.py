@@ -58,6 +58,10 @@ def _show(document: dict[str, Any]) -> None:
                 _contexts(found, line)
         if found["reason"]:
             console.write_line(f"{found['attribute']}: {found['answer']}: {found['reason']}.")
+    if document["own_rows"]:
+        console.write_line(
+            "The inputs are the run's own rows: directions were fitted on some of them, so a measured leak reads a little high."
+        )
     alarms = document["false_alarms"]
     if alarms["placebos"]:
         shown = f"{alarms['alarms']} of {alarms['placebos']} attributes that mean nothing (at most {alarms['upper_95']:.1%})"

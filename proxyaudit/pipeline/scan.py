@@ -21,6 +21,7 @@ from proxyaudit.data.attributes import MIN_LEVEL_ROWS
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.pack import find_run
 from proxyaudit.evidence.signatures import Contexts, Entry
+from proxyaudit.pipeline.cache import file_digest
 from proxyaudit.pipeline.scan_answers import Cell, Judged, answers
 from proxyaudit.pipeline.scan_inputs import Known, Scanned, open_signatures, read_checkpoint, read_inputs, read_references
 from proxyaudit.probes.along import (
@@ -72,7 +73,8 @@ def scan_checkpoint(run: Path, model: Path, inputs: Path, *, base: Path | None =
             raise InputError(f"unknown attribute '{name[:80]}'", where="--attribute", mend=f"the signatures hold {', '.join(names)}")
     rows = read_inputs(known, inputs)
     scanned = read_checkpoint(known, model, rows, read_references(known, rows))
-    return {"model": model.name, "inputs": inputs.name, **scan(known, scanned, attributes)}
+    own = file_digest(inputs) in known.files
+    return {"model": model.name, "inputs": inputs.name, "own_rows": own, **scan(known, scanned, attributes)}
 
 
 def scan(known: Known, scanned: Scanned, attributes: Sequence[str] = ()) -> dict[str, Any]:

@@ -42,12 +42,14 @@ class Known:
         recipe: The run's recipe.
         base: Folder that the recipe's factory lies in.
         name: Name and id of the run.
+        files: Hashes of the files that the run read.
     """
 
     signatures: Signatures
     recipe: Recipe
     base: Path
     name: tuple[str, str]
+    files: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,9 @@ def open_signatures(run: Path, *, base: Path | None, near: Sequence[Path]) -> Kn
     if signatures.document.plan_digest != pack.plan.get("digest"):
         raise IntegrityError(f"the signatures belong to another run [{run}]")
     recipe = parse_recipe(pack.recipe, where=str(run / "recipe.yaml"))
-    return Known(signatures, recipe, _base(recipe, pack, base, near), (pack.evidence.run.name, pack.evidence.run.id))
+    hashes = pack.plan.get("hashes")
+    files = frozenset(str(value) for value in hashes.values()) if isinstance(hashes, dict) else frozenset()
+    return Known(signatures, recipe, _base(recipe, pack, base, near), (pack.evidence.run.name, pack.evidence.run.id), files)
 
 
 def _base(recipe: Recipe, pack: EvidencePack, base: Path | None, near: Sequence[Path]) -> Path:

@@ -18,12 +18,13 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-_STRENGTHS = (1.0, 4.0, 16.0, 45.0)  # between them the leak grows with the square of the correlation
+_STRENGTHS = (1.0, 4.0, 16.0, 28.0, 45.0)  # between them the leak grows with the square of the correlation
 _STRONGEST = 0.9
 _CURVE_ROWS = 800
 _SMALLEST_AXIS = 1e-12
 _SHRINKAGES = (0.0, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 _TAIL = 0.005
+_FEWEST_MOVES = 0.01
 _TINY = 1e-9
 
 
@@ -162,8 +163,9 @@ def predict(fitted_nd: Floats, wanted_nm: Floats, acts_nd: Floats) -> Floats:
     x, scale = _standardised(fitted_nd)
     centre = wanted_nm.mean(axis=0)
     weights = _solve(x, wanted_nm - centre)
-    found = (acts_nd - fitted_nd.mean(axis=0)) / scale @ weights + centre
-    # A unit that is silent on all but a few of the fitted rows may be loud on others.
+    # A unit that is quiet on the fitted rows may be loud on others, where nothing is known of what it means.
+    within = np.clip(acts_nd, fitted_nd.min(axis=0), fitted_nd.max(axis=0))
+    found = (within - fitted_nd.mean(axis=0)) / scale @ weights + centre
     return np.asarray(np.clip(found, wanted_nm.min(axis=0), wanted_nm.max(axis=0)))
 
 
@@ -200,7 +202,9 @@ def explained(wanted_nm: Floats, predicted_nm: Floats) -> float:
 def _standardised(acts_nd: Floats) -> tuple[Floats, Floats]:
     centred = acts_nd - acts_nd.mean(axis=0)
     scale = centred.std(axis=0)
-    scale = np.where(scale > _TINY * max(float(np.abs(acts_nd).max(initial=0.0)), _TINY), scale, np.inf)
+    # A unit that moves on a row or two would be weighed by what those rows happen to be.
+    moves = (acts_nd != np.median(acts_nd, axis=0)).mean(axis=0) >= _FEWEST_MOVES
+    scale = np.where(moves & (scale > _TINY * max(float(np.abs(acts_nd).max(initial=0.0)), _TINY)), scale, np.inf)
     return centred / scale, scale
 
 

@@ -60,7 +60,7 @@ def _show(document: dict[str, Any]) -> None:
             console.write_line(f"{found['attribute']}: {found['answer']}: {found['reason']}.")
     if document["own_rows"]:
         console.write_line(
-            "The inputs are the run's own rows: directions were fitted on some of them, so a measured leak reads a little high."
+            "The inputs are the run's own rows, some of which directions were fitted on: a measured leak reads high."
         )
     alarms = document["false_alarms"]
     if alarms["placebos"]:

@@ -59,9 +59,7 @@ def _show(document: dict[str, Any]) -> None:
         if found["reason"]:
             console.write_line(f"{found['attribute']}: {found['answer']}: {found['reason']}.")
     if document["own_rows"]:
-        console.write_line(
-            "The inputs are the run's own rows, some of which directions were fitted on: a measured leak reads high."
-        )
+        console.write_line("The inputs are the run's own rows, some of which directions were fitted on: a measured leak reads high.")
     alarms = document["false_alarms"]
     if alarms["placebos"]:
         shown = f"{alarms['alarms']} of {alarms['placebos']} attributes that mean nothing (at most {alarms['upper_95']:.1%})"

@@ -20,6 +20,8 @@ from proxyaudit.errors import InputError, ProxyauditError, safe_line
 from proxyaudit.mitigate_command import EXAMPLE, mitigate
 from proxyaudit.report_command import EXAMPLE as REPORT_EXAMPLE
 from proxyaudit.report_command import report
+from proxyaudit.scan_command import EXAMPLE as SCAN_EXAMPLE
+from proxyaudit.scan_command import scan
 from proxyaudit.verify_command import EXAMPLE as VERIFY_EXAMPLE
 from proxyaudit.verify_command import verify
 
@@ -153,6 +155,10 @@ def run(
     backend: Annotated[Backend, typer.Option(envvar="PROXYAUDIT_BACKEND", help="Engine that tasks run on.")] = Backend.loky,
     overrides: Overrides = None,
     fresh: Annotated[bool, typer.Option("--fresh", envvar="PROXYAUDIT_FRESH", help="Compute everything again, whatever was kept.")] = False,
+    signatures: Annotated[
+        bool,
+        typer.Option("--signatures", envvar="PROXYAUDIT_SIGNATURES", help="Save signatures for 'scan' (tools of inference: opt-in)."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Run an audit and write its report; an interrupted run goes on where it stopped."""
@@ -160,9 +166,8 @@ def run(
         from proxyaudit.evidence.pack import read_pack
         from proxyaudit.pipeline import run_audit
 
-        result = run_audit(
-            recipe, overrides=tuple(overrides or ()), out=out, jobs=jobs, backend=backend.value, fresh=fresh, progress=progress
-        )
+        given = (*(overrides or ()), *(("signatures=true",) if signatures else ()))
+        result = run_audit(recipe, overrides=given, out=out, jobs=jobs, backend=backend.value, fresh=fresh, progress=progress)
         pack = read_pack(result.folder)
     report = result.folder / "report.html"
     if json:
@@ -238,6 +243,7 @@ app.command(epilog=EXAMPLE)(mitigate)
 app.command(epilog=compare_command.EXAMPLE)(compare_command.compare)
 app.command(epilog=gate_command.EXAMPLE)(gate_command.gate)
 app.command(epilog=VERIFY_EXAMPLE)(verify)
+app.command(epilog=SCAN_EXAMPLE)(scan)
 
 
 @app.command(epilog="Example:  proxyaudit selftest --quick")

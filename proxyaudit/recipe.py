@@ -11,7 +11,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from proxyaudit.errors import InputError
 from proxyaudit.types import REFERENCES
@@ -206,6 +206,13 @@ class ReferenceSpec(_Strict):
     reweighed: bool = True
 
 
+class SignaturesSpec(_Strict):
+    """Signatures to save with the run (opt-in): in which contexts their directions are stated."""
+
+    contexts: str | None = None
+    slices: Annotated[int, Field(ge=5, le=20, strict=True)] = 6
+
+
 class Margins(_Strict):
     """Smallest amounts that matter; what lies below them may be called absent."""
 
@@ -229,6 +236,7 @@ class Recipe(_Strict):
     training_size: Positive | None = None
     references: ReferenceSpec = ReferenceSpec()
     margins: Margins = Margins()
+    signatures: Annotated[SignaturesSpec | None, BeforeValidator(lambda v: {} if v is True else v or None)] = None
 
     @model_validator(mode="after")
     def _names_and_sources(self) -> Recipe:
@@ -374,6 +382,7 @@ _MODELS_BY_KEY: dict[str, type[_Strict]] = {
     "sites": SitesSpec,
     "references": ReferenceSpec,
     "margins": Margins,
+    "signatures": SignaturesSpec,
     "mlp": MlpSpec,
     "resnet": ResnetSpec,
     "ft_transformer": FtTransformerSpec,

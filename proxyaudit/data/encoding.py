@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from proxyaudit.data.columns import MISSING, OTHER
 from proxyaudit.errors import InputError
 
-__all__ = ["Encoder", "FeatureColumn", "fit_encoder"]
+__all__ = ["Encoder", "FeatureColumn", "describe_encoder", "encoder_again", "fit_encoder"]
 
 Floats = NDArray[np.float32]
 MAX_ENCODED_LEVELS = 200
@@ -189,3 +189,45 @@ def _unique(names: list[str]) -> tuple[str, ...]:
         seen.add(fresh)
         result.append(fresh)
     return tuple(result)
+
+
+def describe_encoder(encoder: Encoder) -> list[dict[str, Any]]:
+    """The encoder as plain data, without the names of levels that too few rows have."""
+    found: list[dict[str, Any]] = []
+    for part in encoder.parts:
+        if isinstance(part, _Numeric):
+            numbers = {"fill": part.fill, "mean": part.mean, "scale": part.scale, "indicator": part.indicator}
+            found.append({"kind": "numeric", "name": part.name, **numbers})
+        elif isinstance(part, _Categorical):
+            found.append({"kind": "categorical", "name": part.name, "levels": list(part.levels)})
+        else:
+            found.append({"kind": "plain", "name": part.name})
+    return found
+
+
+def encoder_again(parts: list[dict[str, Any]], frame: pd.DataFrame) -> Encoder:
+    """The encoder of :func:`describe_encoder`, for coerced rows.
+
+    Rare levels were not written down: a level of ``frame`` without a column of its own goes where they went.
+
+    Raises:
+        KeyError: a part lacks what its kind needs.
+        ValueError: a part is of no known kind, or its numbers cannot scale a column.
+    """
+    made: list[_Numeric | _Categorical | _Plain] = []
+    for part in parts:
+        name = str(part["name"])
+        if part["kind"] == "numeric":
+            fill, mean, scale = (float(part[key]) for key in ("fill", "mean", "scale"))
+            if not (np.isfinite([fill, mean, scale]).all() and scale > 0):
+                raise ValueError("a scale must be a positive number")
+            made.append(_Numeric(name, fill, mean, scale, bool(part["indicator"])))
+        elif part["kind"] == "categorical":
+            levels = tuple(str(level) for level in part["levels"])
+            made.append(_Categorical(name, levels, frozenset(str(v) for v in frame[name].dropna().unique()) - frozenset(levels)))
+        elif part["kind"] == "plain":
+            made.append(_Plain(name))
+        else:
+            raise ValueError("an encoder part is of no known kind")
+    names = [part.name + suffix for part in made for suffix in part.suffixes]
+    return Encoder(_unique(names), tuple(part.name for part in made for _ in part.suffixes), tuple(made))

@@ -67,13 +67,16 @@ class EvidencePack:
         object.__setattr__(self, "arrays", copies)
 
 
-def write_pack(pack: EvidencePack, folder: Path, *, reports: Mapping[str, str] | None = None) -> None:
+def write_pack(
+    pack: EvidencePack, folder: Path, *, reports: Mapping[str, str] | None = None, more: Mapping[str, bytes] | None = None
+) -> None:
     """Write a run folder; its manifest comes last and makes it complete.
 
     Args:
         pack: What to write.
         folder: Run folder; made if missing. Files of an earlier pack there are replaced.
         reports: Rendered reports by file name (``report.html``, ``report.md``).
+        more: Further files by name (signatures, where the recipe asks for them).
     """
     files = {
         "arrays.safetensors": safetensors.numpy.save({name: pack.arrays[name] for name in sorted(pack.arrays)}),
@@ -82,7 +85,7 @@ def write_pack(pack: EvidencePack, folder: Path, *, reports: Mapping[str, str] |
         "plan.json": canonical_json(pack.plan),
         "recipe.yaml": yaml.safe_dump(pack.recipe, sort_keys=False, allow_unicode=True, width=120).encode("utf-8", "backslashreplace"),
     }
-    files.update({name: _text_bytes(text) for name, text in (reports or {}).items()})
+    files.update({name: _text_bytes(text) for name, text in (reports or {}).items()} | dict(more or {}))
     write_files(folder, files)
 
 

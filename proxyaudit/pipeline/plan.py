@@ -20,6 +20,7 @@ from proxyaudit.models import TrainedModel, build_model, load_weights
 from proxyaudit.models.module import factory_path
 from proxyaudit.pipeline.audit_rows import rows_digest
 from proxyaudit.pipeline.cache import code_digest, digest_of, file_digest
+from proxyaudit.pipeline.contexts import check_contexts
 from proxyaudit.pipeline.localisation_plan import describe_localisation
 from proxyaudit.pipeline.proxy_discovery import ProxyPlan, discover
 from proxyaudit.recipe import Recipe, load_recipe
@@ -70,6 +71,7 @@ def prepare(recipe: Recipe, base: Path) -> Prepared:
         InputError: anything in the recipe or the files it names that would make a task fail later.
     """
     dataset, proxies = discover(recipe, load_dataset(recipe, base))
+    check_contexts(recipe.signatures, dataset)
     regimes = make_regimes(recipe, base)
     releases = load_releases(recipe, dataset, base)
     trained = [regime for regime in regimes if regime.needs_training]

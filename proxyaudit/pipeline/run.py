@@ -23,6 +23,7 @@ from proxyaudit.pipeline.findings import find_all
 from proxyaudit.pipeline.ledger import Run
 from proxyaudit.pipeline.plan import Prepared, odds_of_absence, prepare_file, versions
 from proxyaudit.pipeline.row_parts import row_parts
+from proxyaudit.pipeline.signatures import signatures_of_run
 from proxyaudit.pipeline.tasks import Outcome, Task, one_thread, read_measurement, read_placebos, run_task, task_digests
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
@@ -121,6 +122,7 @@ def run_audit(
     failures = _run_stages(prepared, tasks, cache, workers, backend, progress)
     with one_thread():
         evidence, arrays = _assemble(prepared, tasks, cache, failures)
+        signatures = signatures_of_run(prepared, tasks, cache, evidence) if prepared.recipe.signatures else {}
     environment = {
         "started": datetime.datetime.fromtimestamp(started, datetime.UTC).isoformat(timespec="seconds"),
         "seconds": round(time.time() - started, 1),
@@ -134,7 +136,7 @@ def run_audit(
     }
     recipe = prepared.recipe.model_dump(mode="json", exclude_none=True)
     pack = EvidencePack(evidence, prepared.plan, recipe, environment, arrays)
-    write_pack(pack, folder, reports={"report.html": render_html(pack), "report.md": render_markdown(pack)})
+    write_pack(pack, folder, reports={"report.html": render_html(pack), "report.md": render_markdown(pack)}, more=signatures)
     return RunResult(folder, evidence.run.status, evidence, reused=False)
 
 

@@ -125,11 +125,9 @@ def _alone(svg: str, ident: str) -> str:
 def _colours() -> str:
     """The rules of the page that drawings need: its colours, and those of the series."""
     css = resources.files("proxyaudit.reporting").joinpath("templates", "page.css").read_text(encoding="utf-8")
-    found: list[str] = []
-    for selector, body in re.findall(r"^([^@{}\n\s][^@{}\n]*)\{([^{}]*)\}", css, re.MULTILINE):
-        if selector.strip() == ":root":
-            look = "background: var(--page); font-family: system-ui, sans-serif; "
-            found.append("SELF{" + look + " ".join(part.strip() + ";" for part in body.split(";") if part.strip().startswith("--")) + "}")
-        elif re.search(r"\.k[\dlmp]\b", selector):
-            found.append(", ".join(f"SELF {part.strip()}" for part in selector.split(",")) + "{" + body.strip() + "}")
+    root = re.search(r"^:root \{(.*?)^\}", css, re.MULTILINE | re.DOTALL)
+    variables = re.findall(r"--[\w-]+: *[^;]+;", root[1]) if root else []
+    look = "background: var(--page); font-family: system-ui, sans-serif; "
+    found = ["SELF{" + look + " ".join(variables) + "}"]
+    found += [f"SELF .{name}{{{body.strip()}}}" for name, body in re.findall(r"\.(k\w) \{([^{}]*)\}", css)]
     return "".join(found)

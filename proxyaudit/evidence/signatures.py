@@ -1,0 +1,239 @@
+"""Signatures on disk: ``signatures.json`` and ``signatures.safetensors``, written into a run only where the recipe asks for them.
+
+A signature is a tool for attribute inference: whoever has it can read the attribute off a model. It holds aggregates over many people and
+the weights of the reference models, no row. What is read here is untrusted: shapes, sizes and numbers are checked before anything is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from safetensors import SafetensorError
+
+from proxyaudit.errors import InputError, IntegrityError
+from proxyaudit.evidence.canonical import canonical_json, parse_json
+from proxyaudit.types import Role, State
+
+__all__ = ["SIGNATURE_FILES", "Contexts", "Entry", "KnownAttribute", "Reference", "Signatures", "read_signatures", "signature_files"]
+
+SIGNATURE_FILES = ("signatures.json", "signatures.safetensors")
+VERSION = "1.0"
+_NUMBERS = ("direction", "shift", "placebo_direction", "placebo_shift")
+_MODEL = "model"
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Kind(_Strict):
+    """Kind of a column of the inputs."""
+
+    name: str
+    kind: Literal["numeric", "categorical"]
+    date: bool = False
+
+
+class KnownAttribute(_Strict):
+    """An attribute and the levels that it was coded by."""
+
+    name: str
+    role: Role
+    kind: Literal["binary", "multiclass", "continuous"]
+    levels: tuple[str, ...]
+
+
+class Contexts(_Strict):
+    """Slices of the inputs.
+
+    Attributes:
+        column: The column they go by; ``None`` for quantile slices of the reference models' mean output.
+        names: Name of each slice.
+        edges: Cuts between slices of the output (one less than slices).
+        levels: Values of the column.
+        held_out: Whether nothing of the signature was fitted on the slice.
+    """
+
+    column: str | None
+    names: tuple[str, ...] = Field(min_length=1, max_length=64)
+    edges: tuple[float, ...] = ()
+    levels: tuple[str, ...] = ()
+    held_out: tuple[bool, ...]
+
+    @model_validator(mode="after")
+    def _one_each(self) -> Contexts:
+        cuts = len(self.edges) + 1 if self.column is None else len(self.levels)
+        if not len(self.names) == len(self.held_out) == cuts or list(self.edges) != sorted(self.edges):
+            raise ValueError("names, cuts and marks of the contexts do not fit together")
+        return self
+
+
+class Reference(_Strict):
+    """One model of the run, by regime and repetition; its weights are kept unless they are too large."""
+
+    regime: str
+    seed: Annotated[int, Field(ge=0)]
+    kept: bool
+    erase: tuple[str, ...] = ()
+
+
+class Reading(_Strict):
+    """The signature in one context of the audit rows; the first of an entry is all of them together.
+
+    Attributes:
+        context: Name; ``None`` for all rows.
+        rows: Independent rows behind it, none of them used to fit the direction.
+        rate: Share of the level; ``None`` for a continuous attribute.
+        mean: Expected activation along the direction.
+        sd: Its spread.
+        by_group: Mean without and with the level, where both are large enough to be shown.
+        leak: What the direction tells of the attribute there.
+    """
+
+    context: str | None
+    rows: Annotated[float, Field(ge=0)]
+    rate: Share | None
+    mean: float
+    sd: Annotated[float, Field(ge=0)]
+    by_group: tuple[float, float] | None
+    leak: Share
+
+
+class Entry(_Strict):
+    """One direction: an attribute (or one of its levels) in one model at one site.
+
+    Attributes:
+        state: What the audit itself said of the linear channel there, over repetitions.
+        threshold: Share of the direction's variance that a model must hold for the leak to reach the margin; ``None`` where it never does.
+        known: Whether the reference is in the state, by the rule that a scanned model is judged by.
+    """
+
+    attribute: str
+    level: str | None
+    regime: str
+    site: str
+    seed: Annotated[int, Field(ge=0)]
+    state: State | None
+    margin: Annotated[float, Field(gt=0, lt=1)]
+    low: Share
+    high: Share
+    threshold: Annotated[float, Field(ge=0)] | None
+    known: bool
+    width: Annotated[int, Field(gt=0, le=1_000_000)]
+    readings: tuple[Reading, ...]
+
+
+class _Document(_Strict):
+    signatures_version: str
+    plan_digest: str
+    kinds: tuple[Kind, ...]
+    features: tuple[str, ...]
+    encoder: tuple[dict[str, Any], ...]
+    classes: int = Field(ge=2)
+    group: str | None
+    attributes: tuple[KnownAttribute, ...]
+    contexts: Contexts
+    references: tuple[Reference, ...]
+    entries: tuple[Entry, ...]
+    placebos: int = Field(ge=0, le=1000)
+
+
+@dataclass(frozen=True)
+class Signatures:
+    """Signatures of a run, in memory.
+
+    Attributes:
+        document: Everything but the arrays.
+        directions: For each entry its arrays: ``direction (d,)`` reads the score from activations; ``shift (1 + C, d)`` is the
+            covariance of the standardised attribute with the activations, over all contexts and in each; ``placebo_direction (d, P)``
+            and ``placebo_shift (1 + C, d, P)`` are the same for permuted attributes.
+        weights: Weights of each reference that are kept, by tensor name.
+    """
+
+    document: _Document
+    directions: tuple[dict[str, NDArray[np.float32]], ...]
+    weights: tuple[dict[str, NDArray[Any]], ...]
+
+
+def make_document(**fields: Any) -> _Document:
+    """The document of freshly made signatures."""
+    return _Document(signatures_version=VERSION, **fields)
+
+
+def signature_files(signatures: Signatures) -> dict[str, bytes]:
+    """Both files as bytes."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for index, found in enumerate(signatures.directions):
+        arrays.update({f"{name}/{index}": np.ascontiguousarray(found[name], dtype=np.float32) for name in _NUMBERS})
+    for index, weights in enumerate(signatures.weights):
+        arrays.update({f"{_MODEL}/{index}/{name}": np.ascontiguousarray(value) for name, value in weights.items()})
+    document = canonical_json(signatures.document.model_dump(mode="json"))
+    return dict(zip(SIGNATURE_FILES, (document, safetensors.numpy.save(dict(sorted(arrays.items())))), strict=True))
+
+
+def read_signatures(folder: Path) -> Signatures:
+    """Read the signatures of a run whose manifest was checked.
+
+    Raises:
+        InputError: the run holds none, or they are of a newer version.
+        IntegrityError: they are not what they should be.
+    """
+    if not all((folder / name).is_file() for name in SIGNATURE_FILES):
+        mend = "run its recipe again with --signatures (they help to infer attributes, so they are saved only when asked for)"
+        raise InputError("the run holds no signatures", where=str(folder), mend=mend)
+    try:
+        plain = parse_json((folder / SIGNATURE_FILES[0]).read_bytes())
+        version = str(plain.get("signatures_version", "")) if isinstance(plain, dict) else ""
+        if isinstance(plain, dict) and version.partition(".")[0] != VERSION.partition(".")[0]:
+            raise InputError(f"the signatures have version {version[:20]!r}", where=str(folder), mend=f"this proxyaudit reads {VERSION}")
+        document = _Document.model_validate(plain)
+        arrays = safetensors.numpy.load((folder / SIGNATURE_FILES[1]).read_bytes())
+        return _checked(document, arrays)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError, ValidationError) as error:
+        if isinstance(error, ValidationError):
+            first = error.errors(include_url=False)[0]
+            error = ValueError(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}")
+        raise IntegrityError(f"the signatures cannot be used ({' '.join(str(error).split())[:200]}) [{folder}]") from None
+
+
+def _checked(document: _Document, arrays: Mapping[str, NDArray[Any]]) -> Signatures:
+    """Arrays by entry, each of the shape and kind that it must have; nothing missing, nothing more."""
+    left = dict(arrays)
+    rows, placebos = 1 + len(document.contexts.names), document.placebos
+    known = {attribute.name: attribute for attribute in document.attributes}
+    references = {(r.regime, r.seed) for r in document.references}
+    directions = []
+    for index, entry in enumerate(document.entries):
+        if entry.attribute not in known or (entry.level is not None and entry.level not in known[entry.attribute].levels):
+            raise ValueError("an entry names an attribute or a level that is not listed")
+        if (entry.regime, entry.seed) not in references:
+            raise ValueError("an entry names a model that is not listed")
+        if [r.context for r in entry.readings] != [None, *document.contexts.names]:
+            raise ValueError("an entry's readings are not those of the contexts")
+        shapes = ((entry.width,), (rows, entry.width), (entry.width, placebos), (rows, entry.width, placebos))
+        found = {}
+        for name, shape in zip(_NUMBERS, shapes, strict=True):
+            value = left.pop(f"{name}/{index}", None)
+            if value is None or value.dtype != np.float32 or value.shape != shape or not np.isfinite(value).all():
+                raise ValueError(f"array {name}/{index} is missing or not as it should be")
+            found[name] = value
+        directions.append(found)
+    weights: list[dict[str, NDArray[Any]]] = []
+    for index, reference in enumerate(document.references):
+        prefix = f"{_MODEL}/{index}/"
+        names = [name for name in left if name.startswith(prefix)]
+        if reference.kept != bool(names):
+            raise ValueError(f"the weights of reference {index} are missing, or there are some where none should be")
+        weights.append({name.removeprefix(prefix): left.pop(name) for name in names})
+    if left:
+        raise ValueError(f"array {next(iter(left))[:60]!r} belongs to nothing")
+    return Signatures(document, tuple(directions), tuple(weights))

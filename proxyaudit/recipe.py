@@ -214,15 +214,19 @@ class Recipe(Strict):
                 if reads_text
                 else f"'data.text' needs a model that reads text (kind huggingface), not '{self.model.kind}'"
             )
+        quantised = {own_name(r) for r in self.regimes if r.quantise is not None}
         for regime in self.regimes:
             if regime.scrub is not None and not reads_text:
                 raise ValueError("'scrub' masks words of 'data.text', and this recipe has none")
             if regime.synthetic is not None and regime.synthetic.sdv is not None and reads_text:
                 raise ValueError(f"synthesizer '{regime.synthetic.sdv}' makes tables, not texts; give a release file ('path')")
-            if regime.of is not None and (
-                regime.of not in self.regime_names() or any(r.quantise and own_name(r) == regime.of for r in self.regimes)
-            ):
+            if regime.of is not None and regime.of not in set(self.regime_names()) - quantised:
                 raise ValueError(f"'of: {regime.of}' names no regime of this recipe that could be quantised")
+
+    @property
+    def text_width(self) -> int:
+        """Tokens of a text that the model reads; 0 where it reads a table."""
+        return self.model.max_length if isinstance(self.model, HuggingFaceSpec) else 0
 
     def regime_names(self) -> list[str]:
         """Names of the regimes in the order of the recipe, mixtures expanded."""

@@ -19,6 +19,7 @@ from proxyaudit.types import NotTested
 __all__ = ["load_releases", "release_notes"]
 
 MIN_SHOWN_ROWS = 11  # a count of fewer people is not published
+MOST_EMPTY = 0.5  # of a release's texts
 
 
 def load_releases(recipe: Recipe, dataset: Dataset, base: Path) -> dict[str, pd.DataFrame]:
@@ -78,6 +79,8 @@ def _check_release(rows: pd.DataFrame, dataset: Dataset, what: str, where: str) 
                 where=where,
                 mend="write its categories as the real table does, or exclude the column",
             )
+        if feature.kind == "text" and rows[feature.name].isna().mean() > MOST_EMPTY:
+            raise InputError(f"{what}: most rows have no text", where=where, mend="drop rows without text")
     try:
         dataset.encoder.transform(rows)
     except InputError as error:
@@ -100,7 +103,7 @@ def release_notes(dataset: Dataset, releases: Mapping[str, pd.DataFrame]) -> tup
             if foreign > 0:
                 why = f"no real row has them, so the model cannot see them ({foreign:.1%} of the column)"
                 notes.append(NotTested(what=f"release {name}: some categories of column {feature.name}", why=why))
-        columns = list(rows.columns)
+        columns = list(rows.columns) if dataset.text is None else [dataset.text]
         audit = row_hashes(dataset.audit, columns)
         if len(np.unique(audit)) < len(audit) / 2:
             continue  # coarse rows coincide by chance

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-GENDERED = frozenset(
-    """
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+GENDERED = _words("""
 he she him her his hers himself herself he's she's he'd she'd he'll she'll
 mr mrs ms miss mister missus sir madam ma'am lady ladies gentleman gentlemen lord dame
 man men woman women male males female females guy guys gal gals bloke lad lads lass lasses
@@ -15,12 +19,10 @@ son sons daughter daughters brother brothers sister sisters uncle uncles aunt au
 grandson grandsons granddaughter granddaughters stepfather stepmother stepson stepdaughter
 king queen prince princess actor actress actresses waiter waitress waitresses steward stewardess policeman policewoman
 businessman businesswoman salesman saleswoman chairman chairwoman spokesman spokeswoman landlord landlady
-""".split()
-)
+""")
 
 # Common given names in the United States of several generations and origins.
-GIVEN_NAMES = frozenset(
-    """
+GIVEN_NAMES = _words("""
 james robert john michael david william richard joseph thomas christopher charles daniel matthew anthony donald steven andrew
 paul joshua kenneth kevin brian timothy ronald jason george edward jeffrey ryan jacob nicholas gary jonathan stephen larry justin
 scott brandon benjamin samuel gregory alexander patrick jack dennis jerry tyler aaron jose adam nathan henry zachary douglas peter
@@ -36,25 +38,20 @@ latoya lakisha tamika ebony aisha keisha tanisha kenya jamal darnell tyrone lero
 carlos luis miguel jesus manuel antonio pedro alejandro francisco rosa guadalupe juana carmen ana sofia lucia elena
 mohammed muhammad ahmed ali omar hassan fatima amina yusuf ibrahim priya raj amit anil sunil ravi deepak anjali pooja wei ming
 hiroshi yuki kenji akira jin soo hyun nguyen
-""".split()
-)
+""")
 
 # Names that are words as well: masked only where they are capitalised inside a sentence.
-AMBIGUOUS_NAMES = frozenset(
-    """
+AMBIGUOUS_NAMES = _words("""
 will mark grace hope may june april rose faith joy art bill bob chase dean drew frank gene grant guy hunter iris ivy jade lance
 mason max miles nick olive pat penny pearl ray rich rob ruby sky sue summer violet wade ward wren christian jean jack jordan
-""".split()
-)
+""")
 
 # Capitalised inside a sentence, yet no name of a person.
-NOT_NAMES = frozenset(
-    """
+NOT_NAMES = _words("""
 i i'm i've i'd i'll a ok okay tv usa us uk eu ny nyc la xs s m l xl xxl xxs monday tuesday wednesday thursday friday saturday sunday
 january february march april may june july august september october november december
 english french german spanish american british european asian african christmas easter thanksgiving halloween god
-""".split()
-)
+""")
 
 MONTHS = (
     "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?"

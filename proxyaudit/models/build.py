@@ -6,10 +6,11 @@ from pathlib import Path
 
 from proxyaudit.models.base import TrainedModel, seeded
 from proxyaudit.models.erasing import install_maps
+from proxyaudit.models.huggingface import make_text
 from proxyaudit.models.module import make_module
 from proxyaudit.models.sites import own_sites, probe_sites, select_sites
 from proxyaudit.models.tabular import make_tabular
-from proxyaudit.recipe import ModelSpec, ModuleSpec, SitesSpec
+from proxyaudit.recipe import HuggingFaceSpec, ModelSpec, ModuleSpec, SitesSpec
 from proxyaudit.seeding import integer_seed
 
 
@@ -40,6 +41,10 @@ def build_model(
             module = make_module(spec, n_inputs=n_inputs, n_classes=n_classes, base=base)
             candidates = probe_sites(module, n_inputs=n_inputs, n_classes=n_classes, what=f"the module of '{spec.factory}'")
             every = spec.sites
+        elif isinstance(spec, HuggingFaceSpec):
+            text = make_text(spec, n_classes=n_classes, base=base)
+            candidates = own_sites(text.fine_taps(), text.site_aliases())
+            every, module = tuple(text.site_taps()), text
         else:
             tabular = make_tabular(spec, n_inputs, 1 if n_classes == 2 else n_classes)
             candidates = own_sites(tabular.site_taps(), tabular.site_aliases())
@@ -49,6 +54,6 @@ def build_model(
         install_maps(module, candidates, erase, n_inputs=n_inputs)
     names, verdict = select_sites(candidates, sites, every=every)
     parameters = sum(p.numel() for p in module.parameters())
-    details = {"kind": spec.kind, "origin": "initial", "parameters": parameters}
+    details = {"kind": spec.kind, "origin": "pretrained" if isinstance(spec, HuggingFaceSpec) else "initial", "parameters": parameters}
     aliases = {alias: site for alias, site in candidates.aliases.items() if site in names}
     return TrainedModel(module, n_classes, names, verdict, {name: candidates.taps[name] for name in names}, details, aliases)

@@ -64,7 +64,8 @@ def measure_use(
     """Interchange every attribute at every verdict site, and at all of them together; results go into ``out``."""
     sites = model.verdict_sites
     for site in sites:
-        replay, logits = replayer(model, x_np, site), differentiable(model, x_np, (site,))
+        known = captured.acts[site]
+        replay, logits = replayer(model, x_np, site, known), differentiable(model, x_np, (site,), known)
         for attribute in dataset.attributes:
             _Question(task, dataset, labels_n, attribute, site, captured.acts[site], out).ask(replay, logits)
     if len(sites) > 1:

@@ -236,8 +236,14 @@ def _layer(name: str, layer: nn.Module, heads: int, is_tuple: bool) -> Layer:
         # GPT-2's Conv1D holds (inputs, outputs), nn.Linear (outputs, inputs).
         width = int(weight.shape[1] if isinstance(layer.get_submodule(attention), nn.Linear) else weight.shape[0])
     told = heads if heads > 0 and width and width % heads == 0 else 0
-    whole = lambda part: None if part is None else f"{name}.{part}"  # noqa: E731
-    return Layer(name, whole(attention), whole(mlp), told, width // told if told else 0, is_tuple)
+    return Layer(
+        name,
+        None if attention is None else f"{name}.{attention}",
+        None if mlp is None else f"{name}.{mlp}",
+        told,
+        width // told if told else 0,
+        is_tuple,
+    )
 
 
 def make_tokenizer(spec: HuggingFaceSpec, base: Path) -> Callable[[list[str]], list[list[int]]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -31,6 +32,9 @@ FEWEST = 10  # rows of each class in each part
 PLANTS = 8
 PLANT_FAMILIES = ("high", "unit")
 MOST_WORK, MOST_SHORT_WORK = 4e10, 6e11  # operations for one attribute with all steps, and with few
+
+
+TOO_LARGE = "the last block is too large to be trained again often enough for a control"
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ def measure_relearning(
     dataset: Dataset,
     labels_n: Ints,
     placebos: dict[str, NDArray[Any]],
+    acts: Mapping[str, NDArray[np.float32]],
     *,
     root: int,
     reference: bool,
@@ -89,26 +94,24 @@ def measure_relearning(
         dataset: The data set.
         labels_n: True label of each audit row.
         placebos: Label columns ``(n, m)`` of placebo attributes, by attribute.
+        acts: Captured activations by site.
         root: Root seed; rows and plants do not depend on the model, so that models are compared on the same ones.
         reference: Whether the model is a reference: then the attribute alone is relearnt, by its last block.
         out: Takes the results.
     """
     found = out.numbers.setdefault("relearned", {})
     try:
-        block = last_block(model, x_np)
-        whole = None if reference else whole_model(model, x_np)
+        block = last_block(model, x_np, acts)
+        # Of a transformer of texts the whole is too much to be trained again, again and again.
+        whole = None if reference or dataset.text is not None else whole_model(model, x_np)
     except NoBlockError as error:
         found.update({a.name: {"reason": str(error), "applies": error.applies} for a in dataset.attributes})
         return
-    values = block.values.numpy()
-    setting = _Setting(
-        block,
-        whiten(values.mean(axis=1) if values.ndim == 3 else values).rows,
-        labels_n,
-        dataset,
-        root,
-        max((c.shape[1] for c in placebos.values()), default=0),
-    )
+    count = max((c.shape[1] for c in placebos.values()), default=0)
+    if block.row_work is not None and 6 * block.row_work * ROWS * LEAST.steps[-1] * LEAST.problems(count) > MOST_SHORT_WORK:
+        found.update({a.name: {"reason": TOO_LARGE, "applies": True} for a in dataset.attributes})
+        return
+    setting = _Setting(block, whiten(block.vectors()).rows, labels_n, dataset, root, count)
     for attribute in dataset.attributes:
         planted = placebos.get(attribute.name)
         try:
@@ -140,7 +143,7 @@ class _Attribute:
         if relearner.cost(ROWS) * effort.problems(self.setting.placebos) > MOST_WORK:
             effort, relearner = LEAST, Relearner(block.module, block.values, block.free, LEAST.steps)
             if relearner.cost(ROWS) * effort.problems(self.setting.placebos) > MOST_SHORT_WORK:
-                return {"reason": "the last block is too large to be trained again often enough for a control", "applies": True}
+                return {"reason": TOO_LARGE, "applies": True}
         learnt = relearner.solve(self._own(ROWS, effort.draws), self.rotations, self.classes)
         influence, rows = self._influence(learnt)
         out.arrays[cell_key(self.attribute.name, SITE, "influence")] = influence
@@ -239,8 +242,7 @@ class _Attribute:
 
     def _plants(self, relearner: Relearner, planted: Sequence[float]) -> list[dict[str, Any]]:
         """Labels planted on the block's input: what fine-tuning brings of them, and what a plain reader of that input gets."""
-        values = self.setting.block.values
-        reader = Relearner(nn.Identity(), values.mean(dim=1) if values.ndim == 3 else values, ())
+        reader = Relearner(nn.Identity(), torch.as_tensor(self.setting.block.vectors()), ())
         levels: list[dict[str, Any]] = []
         if self.setting.rows.rank == 0:
             return levels

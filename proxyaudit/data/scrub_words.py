@@ -37,7 +37,7 @@ charlotte marie kayla alexis lori anne kate katie claire chloe zoe molly lucy el
 latoya lakisha tamika ebony aisha keisha tanisha kenya jamal darnell tyrone leroy jermaine rasheed kareem hakim tremayne deshawn
 carlos luis miguel jesus manuel antonio pedro alejandro francisco rosa guadalupe juana carmen ana sofia lucia elena
 mohammed muhammad ahmed ali omar hassan fatima amina yusuf ibrahim priya raj amit anil sunil ravi deepak anjali pooja wei ming
-hiroshi yuki kenji akira jin soo hyun nguyen
+hiroshi yuki kenji akira hyun nguyen
 """)
 
 # Names that are words as well: masked only where they are capitalised inside a sentence.

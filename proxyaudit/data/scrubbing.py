@@ -24,8 +24,9 @@ __all__ = ["MASK", "RULES", "scrub"]
 MASK = "[removed]"
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
 _SENTENCE_START = re.compile(r"(?:^|[.!?:;\n]|--)[\s\"'(\[\u201c\u2018*-]*$")
+_DAY = r"(?:0?[1-9]|[12]\d|3[01])"  # a waist of 34/26/38 is no date
 _DATES = re.compile(
-    rf"\b\d{{4}}-\d{{1,2}}-\d{{1,2}}\b|\b\d{{1,2}}[/.]\d{{1,2}}[/.](?:\d{{4}}|\d{{2}})\b"
+    rf"\b\d{{4}}-\d{{1,2}}-\d{{1,2}}\b|\b{_DAY}[/.]{_DAY}[/.](?:\d{{4}}|\d{{2}})\b"
     rf"|\b(?:\d{{1,2}}(?:st|nd|rd|th)?\s+(?:of\s+)?)(?:{MONTHS})\b\.?(?:,?\s+(?:19|20)\d\d\b)?"
     rf"|\b(?:{MONTHS})\.?\s+\d{{1,2}}(?:st|nd|rd|th)?\b(?:,?\s+(?:19|20)\d\d\b)?"
     rf"|\b(?:{MONTHS})\.?,?\s+(?:19|20)\d\d\b|\b(?:19|20)\d\d\b|\b{WEEKDAYS}\b",

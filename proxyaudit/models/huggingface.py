@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -280,7 +281,10 @@ def adapters(module: TextClassifier, spec: HuggingFaceSpec) -> Iterator[None]:
         raise InputError("tune: lora needs the package peft", where=WHERE, mend=_INSTALL) from None
     body: Any = module.backbone
     asked = peft.LoraConfig(r=spec.lora_rank, lora_alpha=spec.lora_alpha, lora_dropout=0.0, target_modules="all-linear", bias="none")
-    wrapped: Any = peft.get_peft_model(body, asked)
+    with warnings.catch_warnings():
+        # GPT-2's layers hold their weights turned; peft sees that, does what is right and says so.
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")
+        wrapped: Any = peft.get_peft_model(body, asked)
     yield
     module.backbone = wrapped.merge_and_unload()
     for parameter in module.backbone.parameters():

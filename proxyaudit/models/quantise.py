@@ -25,6 +25,10 @@ LEVELS = 127.0
 class Int8Linear(nn.Module):
     """A linear layer with 8-bit weights and inputs."""
 
+    codes: Tensor
+    weight: Tensor
+    bias: Tensor | None
+
     def __init__(self, weight_oi: Tensor, bias: Tensor | None) -> None:
         """Quantise weights ``(outputs, inputs)``."""
         super().__init__()

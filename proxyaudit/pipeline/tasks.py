@@ -102,9 +102,15 @@ def task_digests(prepared: Prepared) -> dict[str, list[Task]]:
     }
     tasks["synthesize"] += [Task(ENCODE, name, 0, digest) for name, digest in encoded.items()]
     digests: dict[tuple[str, int], str] = {}
-    for regime in prepared.regimes:
+    # A quantised model is made from a trained one, so its turn comes after.
+    for regime in sorted(prepared.regimes, key=lambda regime: regime.kind == "quantised"):
+        stage = "quantise" if regime.kind == "quantised" else "train"
         for seed in range(prepared.seeds_of(regime)):
             source = synthesized.get((regime.of or regime.name, seed), "")
+            needs = (("synthesize", source),) if source else ()
+            looked_up = tuple((ENCODE, encoded[name]) for name in sources_of(regime, prepared))
+            if regime.kind == "quantised":
+                source, needs, looked_up = digests[str(regime.of), seed], (), (("train", digests[str(regime.of), seed]),)
             described = {
                 "name": regime.name,
                 "kind": regime.kind,
@@ -126,12 +132,6 @@ def task_digests(prepared: Prepared) -> dict[str, list[Task]]:
                 "sites": recipe.sites.model_dump(),
             }
             digest = digests[regime.name, seed] = digest_of(trained)
-            needs = (("synthesize", source),) if source else ()
-            looked_up = tuple((ENCODE, encoded[name]) for name in sources_of(regime, prepared))
-            if regime.kind == "quantised":
-                needs, looked_up = (), (("train", digests[str(regime.of), seed]),)
-            # A quantised model is made from a trained one, so its turn comes after.
-            stage = "quantise" if regime.kind == "quantised" else "train"
             tasks[stage].append(Task("train", regime.name, seed, digest, (*needs, *looked_up)))
             measured = digest_of({**measuring, "kind": "measure", "captured": digest, "inputs": inputs.digest})
             reads = (*(needs if regime.kind == "synthetic" else ()), ("train", digest), ("inputs", inputs.digest))

@@ -281,14 +281,22 @@ def adapters(module: TextClassifier, spec: HuggingFaceSpec) -> Iterator[None]:
         raise InputError("tune: lora needs the package peft", where=WHERE, mend=_INSTALL) from None
     body: Any = module.backbone
     asked = peft.LoraConfig(r=spec.lora_rank, lora_alpha=spec.lora_alpha, lora_dropout=0.0, target_modules="all-linear", bias="none")
-    with warnings.catch_warnings():
-        # GPT-2's layers hold their weights turned; peft sees that, does what is right and says so.
-        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")
+    with _without_peft_warnings():
         wrapped: Any = peft.get_peft_model(body, asked)
     yield
-    module.backbone = wrapped.merge_and_unload()
+    with _without_peft_warnings():
+        module.backbone = wrapped.merge_and_unload()
     for parameter in module.backbone.parameters():
         parameter.requires_grad_(True)
+
+
+@contextmanager
+def _without_peft_warnings() -> Iterator[None]:
+    """GPT-2's layers hold their weights turned: peft sees that, does what is right and says so; it also asks transformers old names."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
 
 
 def _line(error: BaseException) -> str:

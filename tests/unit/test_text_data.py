@@ -146,7 +146,7 @@ def test_recipes_that_cannot_be_meant(change: dict[str, Any], line: str) -> None
     document = {"name": "t", "data": {"path": "t", "text": "text", "target": "y", "protected": ["a"]}, "regimes": ["real"], "model": MODEL}
     with pytest.raises(InputError, match=line):
         parse_recipe(document | change)
-    with pytest.raises(InputError, match="name its column under 'data.text'"):
+    with pytest.raises(InputError, match=r"name its column under 'data\.text'"):
         parse_recipe(document | {"data": {"path": "t", "target": "y", "protected": ["a"]}})
 
 

@@ -110,7 +110,7 @@ def task_digests(prepared: Prepared) -> dict[str, list[Task]]:
             needs = (("synthesize", source),) if source else ()
             looked_up = tuple((ENCODE, encoded[name]) for name in sources_of(regime, prepared))
             if regime.kind == "quantised":
-                source, needs, looked_up = digests[str(regime.of), seed], (), (("train", digests[str(regime.of), seed]),)
+                source, needs = digests[str(regime.of), seed], (("train", digests[str(regime.of), seed]),)
             described = {
                 "name": regime.name,
                 "kind": regime.kind,

@@ -26,6 +26,7 @@ from proxyaudit.models import TrainedModel, train_model
 from proxyaudit.models.base import as_tensor, copy_module, inference, probabilities, to_logits
 from proxyaudit.models.hooks import tapped
 from proxyaudit.models.huggingface import make_tokenizer
+from proxyaudit.models.quantise import quantise
 from proxyaudit.models.text import TextClassifier
 from proxyaudit.recipe import HuggingFaceSpec, Recipe, TrainingSpec
 from proxyaudit.regimes import Regime, TrainingData
@@ -86,11 +87,13 @@ class Encoded:
         rules: Scrubbing rules.
         release: The release whose rows it is; of real rows ``None``, and then the audit rows are among them.
         trains: Whether training rows are needed.
+        quantise: How the transformer is quantised, or ``None``.
     """
 
     rules: tuple[str, ...]
     release: str | None
     trains: bool
+    quantise: str | None = None
 
 
 def encoded_sources(prepared: Prepared) -> dict[str, Encoded]:
@@ -99,32 +102,38 @@ def encoded_sources(prepared: Prepared) -> dict[str, Encoded]:
         return {}
     found: dict[str, Encoded] = {}
     for regime in prepared.regimes:
-        if regime.quantise is None and not regime.checkpoints:
-            name = scrub_name(regime)
+        name = audit_source(regime, prepared)
+        if name is not None:
             trains = regime.needs_training and regime.kind != "release"
-            found[name] = Encoded(regime.scrub, None, trains or (name in found and found[name].trains))
+            found[name] = Encoded(regime.scrub, None, trains or (name in found and found[name].trains), regime.quantise)
     for name in prepared.releases:
         found[f"release {name}"] = Encoded((), name, True)
     return found
 
 
-def scrub_name(regime: Regime) -> str:
-    """Name of the real texts as a regime meets them."""
-    return "scrubbed " + "-".join(regime.scrub) if regime.scrub else "real texts"
+def audit_source(regime: Regime, prepared: Prepared) -> str | None:
+    """Name of the audit texts as a regime meets them; ``None`` where a regime's transformer may be another one (checkpoints)."""
+    original = prepared.regime(str(regime.of)) if regime.quantise is not None else regime
+    if original.checkpoints:
+        return None
+    name = "texts scrubbed of " + ", ".join(regime.scrub) if regime.scrub else "real texts"
+    return name if regime.quantise is None else f"{name}, {regime.quantise}"
 
 
 def sources_of(regime: Regime, prepared: Prepared) -> tuple[str, ...]:
     """Names of what a regime's training and capture look up; the first holds the audit rows."""
-    if not is_frozen(prepared.recipe) or regime.quantise is not None or regime.checkpoints:
+    name = audit_source(regime, prepared)
+    if not is_frozen(prepared.recipe) or name is None:
         return ()
     release = regime.of if regime.kind == "mixed" else regime.name
-    return (scrub_name(regime), *((f"release {release}",) if release in prepared.releases else ()))
+    return (name, *((f"release {release}",) if release in prepared.releases else ()))
 
 
 def run_encode(name: str, prepared: Prepared, folder: Path) -> None:
     """Run the frozen transformer over one source and keep what it makes."""
     source = encoded_sources(prepared)[name]
-    dataset, model = prepared.dataset, prepared.model
+    dataset = prepared.dataset
+    model = prepared.model if source.quantise is None else quantise(prepared.model, source.quantise)
     assert isinstance(dataset.encoder, TextEncoder)
     rows = dataset.train if source.release is None else prepared.releases[source.release]
     x = dataset.encoder.transform(dataset.encoder.scrubbed(rows if source.trains else rows[:0], source.rules))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from proxyaudit.errors import InputError
 from proxyaudit.models.base import TrainedModel, seeded
 from proxyaudit.models.erasing import install_maps
 from proxyaudit.models.huggingface import make_text
 from proxyaudit.models.module import make_module
 from proxyaudit.models.sites import own_sites, probe_sites, select_sites
 from proxyaudit.models.tabular import make_tabular
+from proxyaudit.models.text import TextClassifier
 from proxyaudit.recipe import HuggingFaceSpec, ModelSpec, ModuleSpec, SitesSpec
 from proxyaudit.seeding import integer_seed
 
@@ -53,7 +55,20 @@ def build_model(
     if erase:
         install_maps(module, candidates, erase, n_inputs=n_inputs)
     names, verdict = select_sites(candidates, sites, every=every)
+    if isinstance(module, TextClassifier):
+        _check_verdict(module, verdict)
     parameters = sum(p.numel() for p in module.parameters())
     details = {"kind": spec.kind, "origin": "pretrained" if isinstance(spec, HuggingFaceSpec) else "initial", "parameters": parameters}
     aliases = {alias: site for alias, site in candidates.aliases.items() if site in names}
     return TrainedModel(module, n_classes, names, verdict, {name: candidates.taps[name] for name in names}, details, aliases)
+
+
+def _check_verdict(module: TextClassifier, verdict: tuple[str, ...]) -> None:
+    """Swaps at a verdict site run what follows it thousands of times: of a transformer of texts that can be its head only."""
+    if len(verdict) > 1 or not module.is_vector(verdict[0]):
+        known = ", ".join(site for site in module.site_taps() if module.is_vector(site))
+        raise InputError(
+            "a model of texts has one verdict site, and it lies after the pooling",
+            where="sites.verdict",
+            mend=f"name one of {known}; other sites can be profiled",
+        )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from text_world import texts
 
 from proxyaudit.data.dataset import Dataset, load_dataset
 from proxyaudit.data.releases import load_releases, release_notes
@@ -16,7 +17,6 @@ from proxyaudit.errors import InputError
 from proxyaudit.recipe import Recipe, parse_recipe
 from proxyaudit.regimes import make_regimes, make_training_data
 from proxyaudit.seeding import stream
-from tests.text_world import texts
 
 MODEL = {"kind": "huggingface", "path": "none", "max_length": 8}
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from text_world import MAX_TOKENS, WORDS, save_tiny, tiny_config, transformers
 
 from proxyaudit.activations import Captured, capture, differentiable, outputs_with, replayer, shifted_outputs
 from proxyaudit.errors import InputError
@@ -21,7 +22,6 @@ from proxyaudit.pipeline.text_features import Features, capture_head, row_keys, 
 from proxyaudit.recipe import SitesSpec
 from proxyaudit.regimes import TrainingData
 from proxyaudit.relearning import Problem, Relearner, Rotation
-from tests.text_world import MAX_TOKENS, WORDS, save_tiny, tiny_config, transformers
 
 KINDS = ("bert", "gpt2", "llama", "t5")
 FINE = SitesSpec(profile=("all", "layer*"))
@@ -86,6 +86,9 @@ def test_default_sites_hold_one_of_each_block(folders: Path) -> None:
     assert build(folders, "bert", pooling="cls").sites == ("embeddings", "layer0", "layer1", "penultimate")
     with pytest.raises(InputError, match="nearest sites"):
         build(folders, "bert", sites=SitesSpec(profile=("layer7",)))
+    for verdict in (("layer0",), ("pooled", "penultimate")):
+        with pytest.raises(InputError, match="one verdict site"):
+            build(folders, "bert", sites=SitesSpec(verdict=verdict), head_hidden=(6,))
 
 
 def test_pooling_reads_the_tokens_of_the_mask_alone() -> None:
@@ -99,8 +102,7 @@ def test_pooling_reads_the_tokens_of_the_mask_alone() -> None:
 
 @pytest.mark.parametrize(("kind", "pooling"), [("bert", "mean"), ("bert", "cls"), ("gpt2", "last")])
 def test_a_text_stands_alone_and_replays_agree(folders: Path, kind: str, pooling: str) -> None:
-    sites = SitesSpec(verdict=("layer0", "penultimate"))
-    model, x = build(folders, kind, sites=sites, pooling=pooling, head_hidden=(6,)), tokens()
+    model, x = build(folders, kind, pooling=pooling, head_hidden=(6,)), tokens()
     whole, order = capture(model, x), np.random.default_rng(1).permutation(len(x))
     shuffled = capture(model, x[order], batch_size=5)
     for site in model.sites:

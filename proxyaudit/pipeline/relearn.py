@@ -80,11 +80,11 @@ def measure_relearning(
     dataset: Dataset,
     labels_n: Ints,
     placebos: dict[str, NDArray[Any]],
-    acts: Mapping[str, NDArray[np.float32]],
     *,
     root: int,
     reference: bool,
     out: Measurement,
+    acts: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> None:
     """Relearn every attribute; numbers go under ``relearned / attribute`` of ``out``, row influences under :func:`cell_key`.
 
@@ -94,10 +94,10 @@ def measure_relearning(
         dataset: The data set.
         labels_n: True label of each audit row.
         placebos: Label columns ``(n, m)`` of placebo attributes, by attribute.
-        acts: Captured activations by site.
         root: Root seed; rows and plants do not depend on the model, so that models are compared on the same ones.
         reference: Whether the model is a reference: then the attribute alone is relearnt, by its last block.
         out: Takes the results.
+        acts: Captured activations by site; a model of texts needs them.
     """
     found = out.numbers.setdefault("relearned", {})
     try:

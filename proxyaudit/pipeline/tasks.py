@@ -298,7 +298,7 @@ def _run_measure(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> 
     use = UseTask(recipe.seed, recipe.margins, followed, concepts, decides=not regime.is_reference)
     x = audit_inputs(prepared, regime)
     measure_use(model, captured, x, dataset, labels, use, out)
-    measure_relearning(model, x, dataset, labels, placebos, captured.acts, root=recipe.seed, reference=regime.is_reference, out=out)
+    measure_relearning(model, x, dataset, labels, placebos, root=recipe.seed, reference=regime.is_reference, out=out, acts=captured.acts)
     table = _own_table(task, prepared, cache)
     if table is not None:
         measure_association(table, dataset, prepared.proxies, recipe.seed, out, rows=False)

@@ -51,7 +51,7 @@ def test_probes_of_every_layer_agree_with_scikit_learn(tmp_path: Path) -> None:
         for fold in np.unique(folds):
             inside = folds != fold
             reader = LogisticRegressionCV(
-                Cs=np.logspace(-5, 0, 6), cv=4, scoring="neg_log_loss", max_iter=2000, use_legacy_attributes=False
+                Cs=np.logspace(-5, 0, 6), cv=4, scoring="neg_log_loss", max_iter=2000, l1_ratios=(0.0,), use_legacy_attributes=False
             )
             fitted = make_pipeline(StandardScaler(), reader).fit(acts[site][inside], codes[inside])
             logits[~inside] = fitted.decision_function(acts[site][~inside])

@@ -15,6 +15,7 @@ from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.blocks import LastBlock, NoBlockError, last_block, whole_model
+from proxyaudit.models.text import TextClassifier
 from proxyaudit.pipeline.measure import plant_label
 from proxyaudit.pipeline.probing import Measurement, cell_key, classes_of, known_rows
 from proxyaudit.probes.whitening import whiten
@@ -103,7 +104,7 @@ def measure_relearning(
     try:
         block = last_block(model, x_np, acts)
         # Of a transformer of texts the whole is too much to be trained again, again and again.
-        whole = None if reference or dataset.text is not None else whole_model(model, x_np)
+        whole = None if reference or isinstance(model.module, TextClassifier) else whole_model(model, x_np)
     except NoBlockError as error:
         found.update({a.name: {"reason": str(error), "applies": error.applies} for a in dataset.attributes})
         return

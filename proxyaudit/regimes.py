@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +16,9 @@ from proxyaudit.data.columns import MISSING
 from proxyaudit.data.dataset import Dataset, conform
 from proxyaudit.data.releases import load_releases, release_notes
 from proxyaudit.data.tables import resolve_path
+from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError, TaskError
-from proxyaudit.recipe import Recipe, SyntheticSpec, mixed_name
+from proxyaudit.recipe import Recipe, SyntheticSpec, mixed_name, own_name
 from proxyaudit.registry import check_plugin, load_plugin
 from proxyaudit.seeding import integer_seed
 
@@ -33,7 +34,7 @@ __all__ = [
     "synthesize",
 ]
 
-RegimeKind = Literal["real", "synthetic", "release", "mixed", "checkpoints", "untrained", "reweighed"]
+RegimeKind = Literal["real", "synthetic", "release", "mixed", "checkpoints", "untrained", "reweighed", "scrubbed", "quantised"]
 MIN_SHOWN_ROWS = 11  # a share that rests on fewer people is not published
 MIN_TRAINING_ROWS = 30
 
@@ -49,6 +50,8 @@ class Regime:
     synthetic: SyntheticSpec | None = None
     checkpoints: tuple[Path, ...] = ()
     erase: tuple[str, ...] = ()
+    scrub: tuple[str, ...] = ()
+    quantise: str | None = None
 
     @property
     def is_reference(self) -> bool:
@@ -58,7 +61,7 @@ class Regime:
     @property
     def needs_training(self) -> bool:
         """Whether models of this regime are trained here."""
-        return self.kind not in ("checkpoints", "untrained")
+        return self.kind not in ("checkpoints", "untrained", "quantised")
 
 
 @dataclass(frozen=True)
@@ -96,10 +99,17 @@ def make_regimes(recipe: Recipe, base: Path) -> tuple[Regime, ...]:
         elif entry.mixed is not None:
             of = entry.mixed.of
             regimes += [Regime(mixed_name(of, ratio), "mixed", of=of, ratio=ratio) for ratio in entry.mixed.ratios]
+        elif entry.scrub is not None:
+            regimes.append(Regime(own_name(entry), "scrubbed", scrub=entry.scrub))
+        elif entry.quantise is not None:
+            regimes.append(Regime(own_name(entry), "quantised", of=entry.of, quantise=entry.quantise))
         else:
             what = f"checkpoint of regime '{entry.name}'"
             paths = tuple(resolve_path(text, base=base, what=what) for text in entry.checkpoints or ())
             regimes.append(Regime(str(entry.name), "checkpoints", checkpoints=paths, erase=entry.erase or ()))
+    # A quantised model meets the texts that its original meets.
+    by_name = {regime.name: regime for regime in regimes}
+    regimes = [replace(r, scrub=by_name[str(r.of)].scrub) if r.kind == "quantised" else r for r in regimes]
     references = [Regime("untrained", "untrained")]
     if recipe.references.reweighed and any(regime.needs_training for regime in regimes):
         references.append(Regime("reweighed", "reweighed"))
@@ -149,7 +159,7 @@ def common_training_size(recipe: Recipe, dataset: Dataset, releases: Mapping[str
 
 def _uses_real_rows(recipe: Recipe) -> bool:
     trained = any(entry.checkpoints is None for entry in recipe.regimes)
-    return any(entry.real for entry in recipe.regimes) or (recipe.references.reweighed and trained)
+    return any(entry.real or entry.scrub for entry in recipe.regimes) or (recipe.references.reweighed and trained)
 
 
 def _mixed_limit(n_real: int, release: pd.DataFrame | None, ratio: float) -> int:
@@ -217,6 +227,8 @@ def make_training_data(
     if size - n_synthetic:
         pieces.append(_draw(dataset.train, size - n_synthetic, rng, regime.name))
     rows = pd.concat([piece[inputs] for piece in pieces], ignore_index=True)
+    if isinstance(dataset.encoder, TextEncoder):
+        rows = dataset.encoder.scrubbed(rows, regime.scrub)
     order = rng.permutation(len(rows))
     y = dataset.target_codes(rows)[order]
     if len(np.unique(y)) < 2:

@@ -133,7 +133,8 @@ class Relearner:
         """Predicted operations of training one problem on m rows."""
         weights = sum(p.numel() for p in (*self.start.values(), *self.fixed.values()))
         tokens = self.values.shape[1] if self.values.ndim == 3 else 1
-        return 6.0 * weights * tokens * m * (self.steps[-1] if self.start else 0)
+        work = float(getattr(self.module, "row_work", weights * tokens))
+        return 6.0 * work * m * (self.steps[-1] if self.start else 0)
 
     def solve(
         self, problems: Sequence[Problem], rotations: Sequence[Rotation], classes: int, *, probe: NDArray[np.generic] | None = None

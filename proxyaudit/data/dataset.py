@@ -20,6 +20,7 @@ from proxyaudit.data.sources import Roles, Source, load_source
 from proxyaudit.data.splits import row_hashes, split_thirds
 from proxyaudit.data.tables import resolve_path, sha256_file
 from proxyaudit.data.target import check_support, encode_target, order_classes, target_kind, threshold_classes
+from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError
 from proxyaudit.recipe import Recipe
 from proxyaudit.seeding import stream
@@ -52,6 +53,7 @@ class Dataset:
         threshold: Where a numeric target is cut, or None.
         legitimate: Columns whose influence is accepted.
         group: The column that says which rows belong together, or None.
+        text: The text column that the model reads, then its only input, or None.
     """
 
     name: str
@@ -63,7 +65,7 @@ class Dataset:
     attributes: tuple[Attribute, ...]
     parts: Ints
     clusters: Ints
-    encoder: Encoder
+    encoder: Encoder | TextEncoder
     hashes: dict[str, str]
     notes: tuple[NotTested, ...]
     holdout: bool
@@ -71,6 +73,7 @@ class Dataset:
     threshold: float | None = None
     legitimate: tuple[str, ...] = ()
     group: str | None = None
+    text: str | None = None
 
     def target_codes(self, frame: pd.DataFrame) -> Ints:
         """Return the ``(n,)`` class numbers of rows of this data set or of a table brought to its kinds.
@@ -104,18 +107,20 @@ def load_dataset(recipe: Recipe, base: Path) -> Dataset:
     """
     spec = recipe.data
     source = load_source(spec, base)
-    features = tuple(c for c in source.columns if c not in (source.roles.target, source.roles.group, *source.roles.exclude))
+    notes: list[NotTested] = []
+    features = source.inputs(notes)
     if not features:
         raise InputError("no column is left for the model to read", where="data.exclude", mend="exclude fewer columns")
-    notes: list[NotTested] = []
     hashes = dict(source.hashes)
     columns = [c for c in source.columns if c in features or c in source.roles.named]
     kinds = _settle_kinds(source, columns, features)
     real, dropped = coerce_rows(source.table, kinds, source.roles, source.where)
     other = read_holdout(recipe, base, source, kinds, hashes, notes)
     if dropped:
-        notes.append(NotTested(what="real rows without a target", why="they were dropped"))
-    compared = [c for c in columns if c != source.roles.group or c in features]
+        what = "real rows without a target" if source.roles.text is None else "real rows without a target or without text"
+        notes.append(NotTested(what=what, why="they were dropped"))
+    # Texts tell people apart, so one text is one person's, whatever stands beside it.
+    compared = [c for c in columns if c != source.roles.group or c in features] if source.roles.text is None else [source.roles.text]
     train, audit, clusters = split_rows(recipe, real, other, compared, source, notes)
     parts = split_thirds(clusters, stream(recipe.seed, "split", "parts"))
     if np.bincount(parts, minlength=3).min() < len(parts) / 10:
@@ -134,7 +139,7 @@ def load_dataset(recipe: Recipe, base: Path) -> Dataset:
     for rows, frame in (("training", train), ("audit", audit)):
         codes = encode_target(frame[source.roles.target], classes, threshold, where=source.where)
         check_support(codes, classes, source.roles.target, rows, where=source.where)
-    columns_kept = tuple(FeatureColumn(name, kinds[name].kind) for name in features)
+    columns_kept = tuple(FeatureColumn(name, "text" if name == source.roles.text else kinds[name].kind) for name in features)
     if spec.encode == "none" and any(kinds[name].date for name in features):
         raise InputError(
             "a date column is no plain number, which encode: none needs",
@@ -147,8 +152,12 @@ def load_dataset(recipe: Recipe, base: Path) -> Dataset:
     _check_synthesizers(recipe, features, source.roles)
     _note_unknown_makers(recipe, notes)
     try:
-        encoder = fit_encoder(train, columns_kept, spec.encode)
-        encoder.transform(audit)
+        encoder: Encoder | TextEncoder
+        if source.roles.text is not None:
+            encoder = TextEncoder(source.roles.text, train[source.roles.text], recipe.text_width)
+        else:
+            encoder = fit_encoder(train, columns_kept, spec.encode)
+            encoder.transform(audit)
     except InputError as error:
         raise InputError(error.what, where=source.where, mend=error.mend) from None
     parts.flags.writeable = clusters.flags.writeable = False
@@ -173,6 +182,7 @@ def load_dataset(recipe: Recipe, base: Path) -> Dataset:
         threshold=threshold,
         legitimate=source.roles.legitimate,
         group=source.roles.group,
+        text=source.roles.text,
     )
 
 
@@ -187,6 +197,10 @@ def _settle_kinds(source: Source, columns: list[str], features: tuple[str, ...])
         elif name == roles.group and name not in features:
             if column.isna().all():
                 raise InputError(f"group '{name}' has no values", where=source.where, mend="choose another column, or drop data.group")
+            kinds[name] = ColumnKind(name, "categorical")
+        elif name == roles.text:
+            if column.isna().all():
+                raise InputError(f"text column '{name}' has no values", where=source.where, mend="name the column that holds the texts")
             kinds[name] = ColumnKind(name, "categorical")
         else:
             kinds[name] = infer_kind(column, where=source.where)

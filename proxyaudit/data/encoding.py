@@ -26,7 +26,7 @@ class FeatureColumn:
     """One model input, in file order."""
 
     name: str
-    kind: Literal["numeric", "categorical"]
+    kind: Literal["numeric", "categorical", "text"]
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,10 @@ class Encoder:
                 raise InputError(f"column '{part.name}' holds a number too large for the model", mend="rescale it, or correct the value")
             start = stop
         return encoded
+
+    def features(self, frame: pd.DataFrame) -> Floats:
+        """What the inputs carry, as numbers: the encoded table itself."""
+        return self.transform(frame)
 
 
 def fit_encoder(frame: pd.DataFrame, features: tuple[FeatureColumn, ...], encode: Literal["standard", "none"]) -> Encoder:

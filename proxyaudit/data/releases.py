@@ -19,6 +19,8 @@ from proxyaudit.types import NotTested
 
 __all__ = ["load_releases", "release_notes"]
 
+MOST_EMPTY = 0.5  # of a release's texts
+
 
 def load_releases(recipe: Recipe, dataset: Dataset, base: Path) -> dict[str, pd.DataFrame]:
     """Read every release file and bring it to the real table's kinds.
@@ -77,6 +79,8 @@ def _check_release(rows: pd.DataFrame, dataset: Dataset, what: str, where: str) 
                 where=where,
                 mend="write its categories as the real table does, or exclude the column",
             )
+        if feature.kind == "text" and rows[feature.name].isna().mean() > MOST_EMPTY:
+            raise InputError(f"{what}: most rows have no text", where=where, mend="drop rows without text")
     try:
         dataset.encoder.transform(rows)
     except InputError as error:
@@ -100,7 +104,7 @@ def release_notes(dataset: Dataset, releases: Mapping[str, pd.DataFrame]) -> tup
                 share = share_words(foreign * len(rows), len(rows))
                 why = f"no real row has them, so the model cannot see them ({share} of the column)"
                 notes.append(NotTested(what=f"release {name}: some categories of column {feature.name}", why=why))
-        columns = list(rows.columns)
+        columns = list(rows.columns) if dataset.text is None else [dataset.text]
         audit = row_hashes(dataset.audit, columns)
         if len(np.unique(audit)) < len(audit) / 2:
             continue  # coarse rows coincide by chance

@@ -24,7 +24,7 @@ Ints = NDArray[np.int64]
 
 
 def coerce_rows(table: pd.DataFrame, kinds: Mapping[str, ColumnKind], roles: Roles, where: str) -> tuple[pd.DataFrame, int]:
-    """Bring raw real rows to their kinds and drop those without a target; returns the rows and how many were dropped.
+    """Bring raw real rows to their kinds and drop those without a target or text; returns the rows and how many were dropped.
 
     Raises:
         InputError: a value cannot be read as its column's kind, or no row has a target.
@@ -33,6 +33,8 @@ def coerce_rows(table: pd.DataFrame, kinds: Mapping[str, ColumnKind], roles: Rol
     known = frame[roles.target].notna()
     if not known.any():
         raise InputError(f"target '{roles.target}' has no values", where=where, mend="choose another target")
+    if roles.text is not None:
+        known &= frame[roles.text].notna()
     return frame[known].reset_index(drop=True), int((~known).sum())
 
 
@@ -58,7 +60,8 @@ def read_holdout(
         raise InputError(f"data.holdout lacks the column '{missing[0]}'", where=str(path), mend="it needs the columns of the real table")
     frame, dropped = coerce_rows(table, kinds, source.roles, str(path))
     if dropped:
-        notes.append(NotTested(what="holdout rows without a target", why="they were dropped"))
+        what = "holdout rows without a target" if source.roles.text is None else "holdout rows without a target or without text"
+        notes.append(NotTested(what=what, why="they were dropped"))
     return frame
 
 

@@ -14,6 +14,7 @@ from proxyaudit.data.cards import Card, load_card, packaged_folder
 from proxyaudit.data.tables import find_file, is_inside, read_table, resolve_path, sha256_file
 from proxyaudit.errors import InputError
 from proxyaudit.recipe import DataSpec
+from proxyaudit.types import NotTested
 
 __all__ = ["Roles", "Source", "find_card", "load_source", "require_columns"]
 
@@ -30,12 +31,13 @@ class Roles:
     exclude: tuple[str, ...]
     legitimate: tuple[str, ...]
     group: str | None
+    text: str | None = None
 
     @property
     def named(self) -> tuple[str, ...]:
         """Every column that has a role of its own, each once."""
-        group = (self.group,) if self.group else ()
-        return tuple(dict.fromkeys((self.target, *self.protected, *self.proxies, *self.legitimate, *group)))
+        others = tuple(name for name in (self.group, self.text) if name)
+        return tuple(dict.fromkeys((self.target, *self.protected, *self.proxies, *self.legitimate, *others)))
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,17 @@ class Source:
     columns: tuple[str, ...]
     roles: Roles
     hashes: dict[str, str]
+
+    def inputs(self, notes: list[NotTested]) -> tuple[str, ...]:
+        """Columns that the model reads: the text alone where there is one, else all that are not excluded."""
+        roles = self.roles
+        if roles.text is None:
+            return tuple(c for c in self.columns if c not in (roles.target, roles.group, *roles.exclude))
+        others = [c for c in self.columns if c not in roles.named and c not in roles.exclude]
+        if others:
+            why = f"the model reads '{roles.text}' alone ({', '.join(others[:8])}{', ...' if len(others) > 8 else ''})"
+            notes.append(NotTested(what=f"{len(others)} other columns as inputs", why=why))
+        return (roles.text,)
 
 
 def load_source(spec: DataSpec, base: Path) -> Source:
@@ -168,6 +181,7 @@ def _merge_roles(spec: DataSpec, card: Card | None) -> Roles:
         exclude=exclude,
         legitimate=roles.legitimate if spec.legitimate is None else spec.legitimate,
         group=roles.group if spec.group is None else spec.group,
+        text=spec.text,
     )
 
 
@@ -192,6 +206,7 @@ def _check_roles(roles: Roles, table: pd.DataFrame, described: set[str], where: 
     require_columns(roles.legitimate, known, where=where, role="legitimate")
     require_columns(tuple(c for c in roles.exclude if c not in described), known, where=where, role="exclude")
     require_columns((roles.group,) if roles.group else (), known, where=where, role="group")
+    require_columns((roles.text,) if roles.text else (), known, where=where, role="text")
     if not roles.protected:
         raise InputError("no protected column is named", where="data.protected", mend="name at least one")
     for role, names in (("protected", roles.protected), ("proxies", roles.proxies)):

@@ -29,11 +29,15 @@ class Tap:
         tail: How the rest of the forward pass can be run from the site's value alone: ``method`` (the module has
             ``tail(site, value)``), ``head`` (the tapped submodule's output is the model's output), ``none`` (only a
             whole forward pass will do).
+        in_tuple: Whether the submodule returns a tuple whose first member is the site.
+        span: Units of the tensor that are the site; all of them if ``None``.
     """
 
     module: str
     side: Literal["input", "output"]
     tail: Literal["method", "head", "none"] = "none"
+    in_tuple: bool = False
+    span: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,45 @@ class TabularModule(nn.Module):
     def last_block(self) -> tuple[Tap | None, nn.Module]:
         """Return where the last block's input is read (``None`` for the table itself) and the block as a module of its own."""
         raise NotImplementedError
+
+    def pool(self, value: Tensor) -> Tensor:
+        """Pool a token site ``(n, tokens, d)`` of the pass that is running."""
+        return _mean_of_tokens(value)
+
+    def is_vector(self, site: str) -> bool:
+        """Whether it is known that a site is one vector a row, so that captured activations are the site's own values."""
+        return False
+
+    @property
+    def fixed(self) -> frozenset[str]:
+        """Names of state that no training changes."""
+        return frozenset()
+
+    def batches(self, x: NDArray[np.float32], size: int) -> Iterator[NDArray[np.int64]]:
+        """Row numbers of each batch of a capture."""
+        yield from _in_order(len(x), size)
+
+
+def pooled(module: nn.Module, value: Tensor) -> Tensor:
+    """A site's value as one vector a row: token sites are pooled as their model says, or by their mean."""
+    if value.ndim != 3:
+        return value
+    return module.pool(value) if isinstance(module, TabularModule) else _mean_of_tokens(value)
+
+
+def _mean_of_tokens(value: Tensor) -> Tensor:
+    return value.mean(dim=1, dtype=torch.float64 if value.dtype == torch.float64 else torch.float32)
+
+
+def row_batches(module: nn.Module, x: NDArray[np.float32], asked: int) -> Iterator[NDArray[np.int64]]:
+    """Row numbers of each batch of a capture, in a fixed order."""
+    size = batch_rows(module, asked)
+    yield from module.batches(x, size) if isinstance(module, TabularModule) else _in_order(len(x), size)
+
+
+def _in_order(n: int, size: int) -> Iterator[NDArray[np.int64]]:
+    for start in range(0, n, size):
+        yield np.arange(start, min(start + size, n))
 
 
 def to_logits(raw: Any, n_classes: int, n_rows: int, *, what: str = "the model") -> Tensor:

@@ -9,7 +9,7 @@ whole forward pass with only these submodules' parameters free.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from proxyaudit.models.base import PENULTIMATE, TabularModule, Tap, TrainedModel, as_tensor, batch_rows, copy_module, inference
 from proxyaudit.models.hooks import tapped
+from proxyaudit.models.text import TextClassifier
 
 _CHECKED_ROWS = 64
 _MOST_FLOATS = 2**27  # of the block's input over all rows: 512 MiB
@@ -43,12 +44,22 @@ class LastBlock:
         values: Input of the block on the audit rows, ``(n, p)`` or ``(n, tokens, p)``.
         free: Names of the parameters of ``module`` that belong to the block.
         text: What the block is, in words.
+        read: ``(n, d)`` what of ``values`` a plain reader reads, where that is not their mean over tokens.
+        row_work: Weights times tokens that one row runs through, where they are not the block's own.
     """
 
     module: nn.Module
     values: Tensor
     free: tuple[str, ...]
     text: str
+    read: NDArray[np.float32] | None = None
+    row_work: float | None = None
+
+    def vectors(self) -> NDArray[np.float32]:
+        """The block's input as one vector a row."""
+        if self.read is not None:
+            return self.read
+        return (self.values.mean(dim=1) if self.values.ndim == 3 else self.values).numpy()
 
 
 class NoBlockError(ValueError):
@@ -92,16 +103,30 @@ class _Chain(nn.Module):
         return _ACTIVATIONS[self.activation](self.parts(value))
 
 
-def last_block(model: TrainedModel, x: NDArray[np.float32]) -> LastBlock:
+class _TextUpToHead(nn.Module):
+    """A text classifier, run for what it hands to its head; ``row_work`` are the operations of one row."""
+
+    def __init__(self, model: TextClassifier, row_work: float) -> None:
+        super().__init__()
+        self.model, self.row_work = model, row_work
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model.encode(x)
+
+
+def last_block(model: TrainedModel, x: NDArray[np.float32], acts: Mapping[str, NDArray[np.float32]] | None = None) -> LastBlock:
     """Find the last block of a model.
 
     Args:
         model: The model.
         x: Encoded table ``(n, p)``.
+        acts: Captured activations by site; only a model of texts needs them.
 
     Raises:
         NoBlockError: the model has none, or it cannot be told.
     """
+    if isinstance(model.module, TextClassifier):
+        return _text_block(model.module, x, acts or {})
     own = model.module.last_block() if isinstance(model.module, TabularModule) else None
     if own is not None:
         tap, module = own
@@ -109,6 +134,25 @@ def last_block(model: TrainedModel, x: NDArray[np.float32]) -> LastBlock:
         values = as_tensor(x) if tap is None else _values(model, x, tap)
         return LastBlock(module, values, tuple(name for name, _ in module.named_parameters()), "the architecture's last block")
     return _found(model, x)
+
+
+def _text_block(module: TextClassifier, x: NDArray[np.float32], acts: Mapping[str, NDArray[np.float32]]) -> LastBlock:
+    """The head's last hidden layer; without one, the transformer's last layer inside the whole forward pass."""
+    before = module.block_input()
+    if before not in acts:
+        raise NoBlockError(f"what the last block reads is not among the audited sites ('{before}')")
+    if len(module.dense):
+        _, block = module.last_block()
+        block = copy_module(block).eval()
+        return LastBlock(block, as_tensor(acts[before]), tuple(n for n, _ in block.named_parameters()), "the head's last hidden layer")
+    wrapped = copy_module(module).eval()
+    assert isinstance(wrapped, TextClassifier)
+    tokens = int((np.asarray(x) >= 0).sum(axis=1).max())
+    weights = sum(p.numel() for layer in module.layers for p in module.backbone.get_submodule(layer.name).parameters())
+    part = f"model.backbone.{module.layers[-1].name}."
+    whole = _TextUpToHead(wrapped, float(weights * tokens))
+    free = tuple(name for name, _ in whole.named_parameters() if name.startswith(part))
+    return LastBlock(whole, as_tensor(x), free, "the transformer's last layer", np.asarray(acts[before]), whole.row_work)
 
 
 def whole_model(model: TrainedModel, x: NDArray[np.float32]) -> LastBlock:

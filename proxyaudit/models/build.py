@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from proxyaudit.errors import InputError
 from proxyaudit.models.base import TrainedModel, seeded
 from proxyaudit.models.erasing import install_maps
+from proxyaudit.models.huggingface import make_text
 from proxyaudit.models.module import make_module
 from proxyaudit.models.sites import own_sites, probe_sites, select_sites
 from proxyaudit.models.tabular import make_tabular
-from proxyaudit.recipe import ModelSpec, ModuleSpec, SitesSpec
+from proxyaudit.models.text import TextClassifier
+from proxyaudit.recipe import HuggingFaceSpec, ModelSpec, ModuleSpec, SitesSpec
 from proxyaudit.seeding import integer_seed
 
 
@@ -40,6 +43,10 @@ def build_model(
             module = make_module(spec, n_inputs=n_inputs, n_classes=n_classes, base=base)
             candidates = probe_sites(module, n_inputs=n_inputs, n_classes=n_classes, what=f"the module of '{spec.factory}'")
             every = spec.sites
+        elif isinstance(spec, HuggingFaceSpec):
+            text = make_text(spec, n_classes=n_classes, base=base)
+            candidates = own_sites(text.fine_taps(), text.site_aliases())
+            every, module = tuple(text.site_taps()), text
         else:
             tabular = make_tabular(spec, n_inputs, 1 if n_classes == 2 else n_classes)
             candidates = own_sites(tabular.site_taps(), tabular.site_aliases())
@@ -48,8 +55,21 @@ def build_model(
     if erase:
         install_maps(module, candidates, erase, n_inputs=n_inputs)
     names, verdict = select_sites(candidates, sites, every=every)
+    if isinstance(module, TextClassifier):
+        _check_verdict(module, verdict)
     parameters = sum(p.numel() for p in module.parameters())
-    details = {"kind": spec.kind, "origin": "initial", "parameters": parameters}
+    details = {"kind": spec.kind, "origin": "pretrained" if isinstance(spec, HuggingFaceSpec) else "initial", "parameters": parameters}
     aliases = {alias: site for alias, site in candidates.aliases.items() if site in names}
     taps = {name: candidates.taps[name] for name in names}
     return TrainedModel(module, n_classes, names, verdict, taps, details, aliases, candidates.unprofiled(names))
+
+
+def _check_verdict(module: TextClassifier, verdict: tuple[str, ...]) -> None:
+    """Swaps at a verdict site run what follows it thousands of times: of a transformer of texts that can be its head only."""
+    if len(verdict) > 1 or not module.is_vector(verdict[0]):
+        known = ", ".join(site for site in module.site_taps() if module.is_vector(site))
+        raise InputError(
+            "a model of texts has one verdict site, and it lies after the pooling",
+            where="sites.verdict",
+            mend=f"name one of {known}; other sites can be profiled",
+        )

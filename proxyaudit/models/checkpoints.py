@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from proxyaudit.errors import InputError
-from proxyaudit.models.base import TrainedModel, copy_module
+from proxyaudit.models.base import TabularModule, TrainedModel, copy_module
 
 _PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".zip"})
 _CONVERT = "convert it: safetensors.torch.save_file(model.state_dict(), path)"
@@ -27,11 +27,12 @@ _LARGEST_HEADER = 100_000_000  # the limit of the safetensors format
 
 
 def save_weights(model: TrainedModel, path: Path) -> None:
-    """Write all parameters and buffers; tied tensors are written under each of their names.
+    """Write all parameters and buffers but those that no training changes; tied tensors are written under each of their names.
 
     The file appears whole or not at all (temporary name, fsync, rename).
     """
-    tensors = {name: value.detach().contiguous().clone() for name, value in _state(model.module, "the model").items()}
+    fixed = _fixed(model.module)
+    tensors = {name: value.detach().contiguous().clone() for name, value in _state(model.module, "the model").items() if name not in fixed}
     write_bytes(path, save(tensors))
 
 
@@ -73,7 +74,7 @@ def load_weights(model: TrainedModel, path: Path, *, what: str) -> TrainedModel:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             names = list(file.keys())
-            _check_names(names, state, what, where)
+            _check_names(names, state, what, where, _fixed(module))
             for name in names:
                 shape = tuple(file.get_slice(name).get_shape())
                 if shape != tuple(state[name].shape):
@@ -134,9 +135,13 @@ def _state(module: nn.Module, what: str) -> dict[str, Tensor]:
     return dict(state)
 
 
-def _check_names(names: list[str], state: dict[str, Tensor], what: str, where: str) -> None:
+def _fixed(module: nn.Module) -> frozenset[str]:
+    return module.fixed if isinstance(module, TabularModule) else frozenset()
+
+
+def _check_names(names: list[str], state: dict[str, Tensor], what: str, where: str, fixed: frozenset[str]) -> None:
     tied = {_memory(state[name]) for name in names if name in state and state[name].numel()}
-    missing = [name for name in state if name not in set(names) and _memory(state[name]) not in tied]
+    missing = [name for name in state if name not in set(names) and name not in fixed and _memory(state[name]) not in tied]
     extra = [name for name in names if name not in state]
     if missing:
         near = difflib.get_close_matches(missing[0], extra or names, n=1, cutoff=0.4)

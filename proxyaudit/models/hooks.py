@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from proxyaudit.errors import InputError
@@ -32,15 +33,27 @@ def _hook(module: nn.Module, site: str, tap: Tap, handle: Callable[[str, Tensor]
     part = module.get_submodule(tap.module)
 
     def after(_: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
-        return handle(site, as_site_tensor(output, site))
+        whole = output[0] if tap.in_tuple and isinstance(output, tuple) else output
+        changed = _handled(handle, site, tap, as_site_tensor(whole, site))
+        return (changed, *output[1:]) if changed is not None and whole is not output else changed
 
     def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        changed = handle(site, as_site_tensor(args[0] if args else kwargs.get("input"), site))
+        key = "input" if "input" in kwargs else "hidden_states"
+        changed = _handled(handle, site, tap, as_site_tensor(args[0] if args else kwargs.get(key), site))
         if changed is None:
             return None
-        return ((changed, *args[1:]), kwargs) if args else (args, {**kwargs, "input": changed})
+        return ((changed, *args[1:]), kwargs) if args else (args, {**kwargs, key: changed})
 
     return part.register_forward_hook(after) if tap.side == "output" else part.register_forward_pre_hook(before, with_kwargs=True)
+
+
+def _handled(handle: Callable[[str, Tensor], Tensor | None], site: str, tap: Tap, value: Tensor) -> Tensor | None:
+    """What a handler makes of a site that may be some of a tensor's units: the whole tensor, changed, or ``None``."""
+    if tap.span is None:
+        return handle(site, value)
+    start, stop = tap.span
+    changed = handle(site, value[..., start:stop])
+    return None if changed is None else torch.cat([value[..., :start], changed, value[..., stop:]], dim=-1)
 
 
 def as_site_tensor(value: Any, site: str) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +16,10 @@ from torch.nn import functional
 
 from proxyaudit.errors import InputError, ProxyauditError, TaskError, safe_line
 from proxyaudit.models.base import TrainedModel, as_tensor, batch_rows, copy_module, deterministic, inference, seeded, to_logits
+from proxyaudit.models.huggingface import adapters
 from proxyaudit.models.tabular import FtTransformer
-from proxyaudit.recipe import TrainingSpec
+from proxyaudit.models.text import TextClassifier
+from proxyaudit.recipe import HuggingFaceSpec, TrainingSpec
 from proxyaudit.seeding import integer_seed, stream
 
 _EVAL_ROWS = 8192
@@ -63,7 +66,7 @@ def train_model(
     fit = (as_tensor(x[train_rows]), as_tensor(y[train_rows], torch.int64), as_tensor(weight[train_rows] / scale))
     held = (as_tensor(x[validation_rows]), as_tensor(y[validation_rows], torch.int64), as_tensor(weight[validation_rows] / scale))
     try:
-        with deterministic(), seeded(integer_seed(seed, "dropout")):
+        with deterministic(), seeded(integer_seed(seed, "dropout")), _tuned(module, spec):
             details = _fit(module, model.n_classes, fit, held, spec, integer_seed(seed, "batches"))
     except ProxyauditError:
         raise
@@ -72,6 +75,13 @@ def train_model(
     module.eval()
     rows = {"training_rows": len(train_rows), "validation_rows": len(validation_rows)}
     return replace(model, module=module, details={**model.details, **details, **rows, "origin": "trained"})
+
+
+def _tuned(module: nn.Module, spec: TrainingSpec) -> AbstractContextManager[None]:
+    """What is put into a module while it is trained: low-rank adapters where the recipe asks for them."""
+    if isinstance(module, TextClassifier) and isinstance(spec, HuggingFaceSpec) and spec.tune == "lora":
+        return adapters(module, spec)
+    return nullcontext()
 
 
 def _fit(

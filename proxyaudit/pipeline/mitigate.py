@@ -96,6 +96,9 @@ def mitigate_run(
     _check_run(pack, request, run)
     with one_thread():
         prepared = _prepare_again(pack, run, base or Path.cwd(), given=base is not None)
+        if prepared.dataset.text is not None or prepared.regime(request.regime).quantise is not None:
+            mend = "erase in a table's model, or audit checkpoints that you erased yourself"
+            raise InputError("this version erases in models of tables only, and not in quantised ones", where=str(run), mend=mend)
         attribute = _named_attribute(prepared, request.attribute)
         regime = prepared.regime(request.regime)
         sites = _named_sites(prepared, request.sites)

@@ -17,13 +17,15 @@ from proxyaudit.data.dataset import Dataset, load_dataset
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.errors import InputError
 from proxyaudit.models import TrainedModel, build_model, load_weights
+from proxyaudit.models.huggingface import model_hashes
 from proxyaudit.models.module import factory_path
 from proxyaudit.pipeline.audit_rows import rows_digest
 from proxyaudit.pipeline.cache import code_digest, digest_of, file_digest
 from proxyaudit.pipeline.contexts import check_contexts
 from proxyaudit.pipeline.localisation_plan import describe_localisation
 from proxyaudit.pipeline.proxy_discovery import ProxyPlan, discover
-from proxyaudit.recipe import Recipe, load_recipe
+from proxyaudit.pipeline.text_features import attach_tokenizer
+from proxyaudit.recipe import HuggingFaceSpec, Recipe, load_recipe
 from proxyaudit.regimes import Regime, common_training_size, load_releases, make_regimes, release_notes
 from proxyaudit.seeding import integer_seed
 from proxyaudit.stats.power import power_of_absence
@@ -32,6 +34,7 @@ from proxyaudit.types import SCHEMA_VERSION
 LEVEL = 0.95
 FEWEST_PERMUTATIONS = 999
 _PACKAGES = ("proxyaudit", "captum", "numpy", "pandas", "scikit-learn", "scipy", "sdv", "torch", "safetensors", "rtdl_revisiting_models")
+_TEXT_PACKAGES = ("transformers", "tokenizers", "peft")
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Prepared:
 
     def seeds_of(self, regime: Regime) -> int:
         """Repetitions of a regime: its checkpoints, or the recipe's seeds."""
+        if regime.kind == "quantised":
+            return self.seeds_of(self.regime(str(regime.of)))
         return len(regime.checkpoints) if regime.kind == "checkpoints" else self.recipe.seeds
 
     def build(self, seed: int, erase: tuple[str, ...] = ()) -> TrainedModel:
@@ -70,7 +75,7 @@ def prepare(recipe: Recipe, base: Path) -> Prepared:
     Raises:
         InputError: anything in the recipe or the files it names that would make a task fail later.
     """
-    dataset, proxies = discover(recipe, load_dataset(recipe, base))
+    dataset, proxies = discover(recipe, attach_tokenizer(recipe, base, load_dataset(recipe, base)))
     check_contexts(recipe.signatures, dataset)
     regimes = make_regimes(recipe, base)
     releases = load_releases(recipe, dataset, base)
@@ -116,10 +121,10 @@ def prepared_again(recipe_json: str, base: str, digest: str) -> Prepared:
     return prepared
 
 
-def versions() -> dict[str, str]:
-    """Versions that a number may depend on."""
+def versions(*, text: bool = False) -> dict[str, str]:
+    """Versions that a number may depend on; those of models of texts where ``text``."""
     found = {"python": platform.python_version()}
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *(_TEXT_PACKAGES if text else ())):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
@@ -147,6 +152,8 @@ def _plan(
     hashes = dict(dataset.hashes)
     if recipe.model.kind == "module":
         hashes["model factory"] = file_digest(factory_path(recipe.model, base))
+    if isinstance(recipe.model, HuggingFaceSpec):
+        hashes |= model_hashes(recipe.model, base)
     tasks = 1 + sum(
         (2 if regime.kind != "synthetic" else 3) * (len(regime.checkpoints) if regime.kind == "checkpoints" else recipe.seeds)
         for regime in regimes
@@ -161,7 +168,7 @@ def _plan(
         "attributes": attributes,
         "proxies": proxies.describe(),
         "localisation": describe_localisation(),
-        "columns": list(dataset.encoder.columns),
+        "columns": list(dataset.encoder.columns) if dataset.text is None else [dataset.text],
         "rows": {
             name: public_count(n) for name, n in (("train", len(dataset.train)), ("audit", len(dataset.audit)), ("training_size", size))
         },
@@ -175,7 +182,7 @@ def _plan(
         "tasks": tasks,
         "notes": [note.model_dump() for note in (*dataset.notes, *release_notes(dataset, releases))],
         "hashes": hashes,
-        "versions": versions(),
+        "versions": versions(text=dataset.text is not None),
         "schema_version": SCHEMA_VERSION,
     }
     # Of what the run directory holds, and nothing else: `verify` makes the digest again from it.
@@ -211,7 +218,7 @@ def odds_of_absence(prepared: Prepared) -> list[dict[str, Any]]:
 def _describe(regime: Regime, size: int) -> dict[str, Any]:
     sees = regime.synthetic.sees_protected if regime.kind == "synthetic" and regime.synthetic is not None else None
     rows = public_count(size) if regime.needs_training else None
-    found = {
+    found: dict[str, Any] = {
         "name": regime.name,
         "kind": regime.kind,
         "of": regime.of,
@@ -219,12 +226,13 @@ def _describe(regime: Regime, size: int) -> dict[str, Any]:
         "sees_protected": sees,
         "training_rows": rows,
     }
-    return {**found, "erase": list(regime.erase)} if regime.erase else found
+    more = {"erase": list(regime.erase), "scrub": list(regime.scrub), "quantise": regime.quantise}
+    return {**found, **{key: value for key, value in more.items() if value}}
 
 
 # Seconds on one core for 1 000 rows, measured on Adult; a plan's cost is a rough guide and says so.
 _SYNTHESIS = {"gaussian_copula": 0.08, "tvae": 0.06, "ctgan": 0.6, "copulagan": 0.7}
-_EPOCH = {"mlp": 0.012, "resnet": 0.03, "ft_transformer": 1.5, "module": 0.02}
+_EPOCH = {"mlp": 0.012, "resnet": 0.03, "ft_transformer": 1.5, "module": 0.02, "huggingface": 0.05}
 
 
 def _minutes(recipe: Recipe, dataset: Dataset, regimes: tuple[Regime, ...], size: int, sites: int) -> float:

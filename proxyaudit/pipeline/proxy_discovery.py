@@ -124,8 +124,8 @@ def discover(recipe: Recipe, dataset: Dataset) -> tuple[Dataset, ProxyPlan]:
     """
     root, protected = recipe.seed, [a for a in dataset.attributes if a.role == "protected"]
     frame, clusters = _training_rows(dataset, root)
-    kinds = {feature.name: feature.kind for feature in dataset.features}
-    cells = {name: settle_cells(frame[name], kind) for name, kind in kinds.items()}
+    # A text has no cells.
+    cells = {feature.name: settle_cells(frame[feature.name], feature.kind) for feature in dataset.features if feature.kind != "text"}
     found: dict[str, dict[str, tuple[float, float]]] = {}
     level = 1 - 0.05 / max(len(cells) * len(protected), 1)
     for attribute in protected:

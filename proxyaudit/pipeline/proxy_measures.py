@@ -116,6 +116,11 @@ def measure_proxy_use(
         out: Where ``proxy use`` goes.
     """
     protected = [a for a in dataset.attributes if a.role == "protected"]
+    if dataset.text is not None:
+        why = "the model reads a text and no columns; attribution to tokens is not part of this version"
+        nothing = {"units": {}, "rows": 0, "site": model.verdict_sites[-1], "attribution": {"reason": why}}
+        out.numbers["proxy use"] = {a.name: nothing for a in protected}
+        return
     inputs = {name: [i for i, source in enumerate(dataset.encoder.sources) if source == name] for name in plan.columns}
     units = list(dict.fromkeys(unit for a in protected for unit in plan.units(a.name)))
     site = model.verdict_sites[-1]

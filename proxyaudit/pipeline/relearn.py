@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -14,6 +15,7 @@ from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.blocks import LastBlock, NoBlockError, last_block, whole_model
+from proxyaudit.models.text import TextClassifier
 from proxyaudit.pipeline.measure import plant_label
 from proxyaudit.pipeline.probing import Measurement, cell_key, classes_of, known_rows
 from proxyaudit.probes.whitening import whiten
@@ -31,6 +33,9 @@ FEWEST = 10  # rows of each class in each part
 PLANTS = 8
 PLANT_FAMILIES = ("high", "unit")
 MOST_WORK, MOST_SHORT_WORK = 4e10, 6e11  # operations for one attribute with all steps, and with few
+
+
+TOO_LARGE = "the last block is too large to be trained again often enough for a control"
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ def measure_relearning(
     root: int,
     reference: bool,
     out: Measurement,
+    acts: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> None:
     """Relearn every attribute; numbers go under ``relearned / attribute`` of ``out``, row influences under :func:`cell_key`.
 
@@ -92,23 +98,21 @@ def measure_relearning(
         root: Root seed; rows and plants do not depend on the model, so that models are compared on the same ones.
         reference: Whether the model is a reference: then the attribute alone is relearnt, by its last block.
         out: Takes the results.
+        acts: Captured activations by site; a model of texts needs them.
     """
     found = out.numbers.setdefault("relearned", {})
     try:
-        block = last_block(model, x_np)
-        whole = None if reference else whole_model(model, x_np)
+        block = last_block(model, x_np, acts)
+        # Of a transformer of texts the whole is too much to be trained again, again and again.
+        whole = None if reference or isinstance(model.module, TextClassifier) else whole_model(model, x_np)
     except NoBlockError as error:
         found.update({a.name: {"reason": str(error), "applies": error.applies} for a in dataset.attributes})
         return
-    values = block.values.numpy()
-    setting = _Setting(
-        block,
-        whiten(values.mean(axis=1) if values.ndim == 3 else values).rows,
-        labels_n,
-        dataset,
-        root,
-        max((c.shape[1] for c in placebos.values()), default=0),
-    )
+    count = max((c.shape[1] for c in placebos.values()), default=0)
+    if block.row_work is not None and 6 * block.row_work * ROWS * LEAST.steps[-1] * LEAST.problems(count) > MOST_SHORT_WORK:
+        found.update({a.name: {"reason": TOO_LARGE, "applies": True} for a in dataset.attributes})
+        return
+    setting = _Setting(block, whiten(block.vectors()).rows, labels_n, dataset, root, count)
     for attribute in dataset.attributes:
         planted = placebos.get(attribute.name)
         try:
@@ -140,7 +144,7 @@ class _Attribute:
         if relearner.cost(ROWS) * effort.problems(self.setting.placebos) > MOST_WORK:
             effort, relearner = LEAST, Relearner(block.module, block.values, block.free, LEAST.steps)
             if relearner.cost(ROWS) * effort.problems(self.setting.placebos) > MOST_SHORT_WORK:
-                return {"reason": "the last block is too large to be trained again often enough for a control", "applies": True}
+                return {"reason": TOO_LARGE, "applies": True}
         learnt = relearner.solve(self._own(ROWS, effort.draws), self.rotations, self.classes)
         influence, rows = self._influence(learnt)
         out.arrays[cell_key(self.attribute.name, SITE, "influence")] = influence
@@ -239,8 +243,7 @@ class _Attribute:
 
     def _plants(self, relearner: Relearner, planted: Sequence[float]) -> list[dict[str, Any]]:
         """Labels planted on the block's input: what fine-tuning brings of them, and what a plain reader of that input gets."""
-        values = self.setting.block.values
-        reader = Relearner(nn.Identity(), values.mean(dim=1) if values.ndim == 3 else values, ())
+        reader = Relearner(nn.Identity(), torch.as_tensor(self.setting.block.vectors()), ())
         levels: list[dict[str, Any]] = []
         if self.setting.rows.rank == 0:
             return levels

@@ -21,7 +21,7 @@ from proxyaudit.pipeline.assemble import Assembler
 from proxyaudit.pipeline.cache import Cache
 from proxyaudit.pipeline.findings import find_all
 from proxyaudit.pipeline.ledger import Run
-from proxyaudit.pipeline.plan import Prepared, odds_of_absence, prepare_file, versions
+from proxyaudit.pipeline.plan import Prepared, odds_of_absence, prepare_file
 from proxyaudit.pipeline.row_parts import row_parts
 from proxyaudit.pipeline.signatures import signatures_of_run
 from proxyaudit.pipeline.tasks import Outcome, Task, one_thread, read_measurement, read_placebos, run_task, task_digests
@@ -30,7 +30,7 @@ from proxyaudit.reporting.markdown import render_markdown
 from proxyaudit.types import Evidence, NotTested, RunInfo
 
 CACHE_FOLDER = ".proxyaudit-cache"
-STAGES = ("synthesize", "train", "measure")
+STAGES = ("synthesize", "train", "quantise", "measure")
 
 _NOT_TESTED = (
     (
@@ -131,7 +131,7 @@ def run_audit(
         "platform": platform.system(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
-        "versions": versions(),
+        "versions": prepared.plan["versions"],
         "failures": [failure for found in failures.values() for failure in found],
     }
     recipe = prepared.recipe.model_dump(mode="json", exclude_none=True)
@@ -251,7 +251,7 @@ def _assemble(
             name=prepared.recipe.name,
             status="partial" if failures else "complete",
             plan_digest=prepared.plan["digest"],
-            versions=versions(),
+            versions=prepared.plan["versions"],
             seed=prepared.recipe.seed,
         ),
         findings=tuple(findings),

@@ -124,12 +124,15 @@ def build_signatures(prepared: Prepared, models: Sequence[ReferenceModel], state
                     entry, arrays = made.entry(np.asarray(model.acts[site], dtype=np.float64), {**named, "state": state[site]})
                     entries.append(entry)
                     directions.append(arrays)
+    encoder = dataset.encoder
+    if isinstance(encoder, TextEncoder):
+        raise TypeError("signatures are of tables")  # refused while planning
     wanted = {f.name for f in dataset.features} | {a.name for a in protected} | {dataset.group, contexts.column}
     document = make_document(
         plan_digest=prepared.plan["digest"],
         kinds=tuple(Kind(name=k.name, kind=k.kind, date=k.date) for k in dataset.kinds if k.name in wanted),
         features=tuple(feature.name for feature in dataset.features),
-        encoder=tuple(describe_encoder(dataset.encoder)),
+        encoder=tuple(describe_encoder(encoder)),
         classes=len(dataset.classes),
         group=dataset.group,
         attributes=tuple(KnownAttribute(name=a.name, role=a.role, kind=a.kind, levels=a.levels) for a in protected),

@@ -6,7 +6,7 @@ import json
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from safetensors.numpy import load_file, save_file
 from threadpoolctl import threadpool_limits
 
 from proxyaudit.activations import capture, read_activations, write_activations
+from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import safe_line
 from proxyaudit.models import TrainedModel, load_weights, save_weights, train_model
+from proxyaudit.models.quantise import quantise
 from proxyaudit.pipeline.cache import Cache, code_digest, digest_of
 from proxyaudit.pipeline.localise import measure_localisation
 from proxyaudit.pipeline.measure import (
@@ -29,14 +31,15 @@ from proxyaudit.pipeline.measure import (
     groups_of,
     plant_placebos,
 )
-from proxyaudit.pipeline.plan import Prepared, prepared_again, versions
+from proxyaudit.pipeline.plan import Prepared, prepared_again
 from proxyaudit.pipeline.probing import Measurement, Probing, classes_of
 from proxyaudit.pipeline.proxy_measures import measure_association, measure_proxy_use
 from proxyaudit.pipeline.relearn import measure_relearning
 from proxyaudit.pipeline.site import measure_site
+from proxyaudit.pipeline.text_features import ENCODE, Features, capture_head, encoded_sources, run_encode, sources_of, train_head
 from proxyaudit.pipeline.use import UseTask, measure_use
 from proxyaudit.probes.conditioning import make_strata
-from proxyaudit.regimes import make_training_data, synthesize
+from proxyaudit.regimes import Regime, make_training_data, synthesize
 from proxyaudit.seeding import integer_seed, stream
 
 INPUT_SITE = "inputs"
@@ -70,7 +73,7 @@ def task_digests(prepared: Prepared) -> dict[str, list[Task]]:
     recipe, data = prepared.recipe, prepared.plan["hashes"]
     common = {
         "code": code_digest(),
-        "versions": versions(),
+        "versions": prepared.plan["versions"],
         "data": data,
         "seed": recipe.seed,
         "roles": recipe.data.model_dump(mode="json"),
@@ -85,7 +88,7 @@ def task_digests(prepared: Prepared) -> dict[str, list[Task]]:
     }
     inputs = Task("inputs", "inputs", 0, digest_of({**measuring, "kind": "inputs"}))
     # The inputs are measured beside the synthesizers: both must be done before anything is trained or measured.
-    tasks: dict[str, list[Task]] = {"synthesize": [inputs], "train": [], "measure": []}
+    tasks: dict[str, list[Task]] = {"synthesize": [inputs], "train": [], "quantise": [], "measure": []}
     synthesized: dict[tuple[str, int], str] = {}
     for regime in prepared.regimes:
         if regime.kind == "synthetic" and regime.synthetic is not None:
@@ -95,9 +98,21 @@ def task_digests(prepared: Prepared) -> dict[str, list[Task]]:
                 synthesized[regime.name, seed] = digest
                 tasks["synthesize"].append(Task("synthesize", regime.name, seed, digest))
     model = recipe.model.model_dump(mode="json")
-    for regime in prepared.regimes:
+    encoded = {
+        name: digest_of({**common, "kind": ENCODE, "source": asdict(source), "model": model, "sites": recipe.sites.model_dump()})
+        for name, source in encoded_sources(prepared).items()
+    }
+    tasks["synthesize"] += [Task(ENCODE, name, 0, digest) for name, digest in encoded.items()]
+    digests: dict[tuple[str, int], str] = {}
+    # A quantised model is made from a trained one, so its turn comes after.
+    for regime in sorted(prepared.regimes, key=lambda regime: regime.kind == "quantised"):
+        stage = "quantise" if regime.kind == "quantised" else "train"
         for seed in range(prepared.seeds_of(regime)):
             source = synthesized.get((regime.of or regime.name, seed), "")
+            needs = (("synthesize", source),) if source else ()
+            looked_up = tuple((ENCODE, encoded[name]) for name in sources_of(regime, prepared))
+            if regime.kind == "quantised":
+                source, needs = digests[str(regime.of), seed], (("train", digests[str(regime.of), seed]),)
             described = {
                 "name": regime.name,
                 "kind": regime.kind,
@@ -105,6 +120,8 @@ def task_digests(prepared: Prepared) -> dict[str, list[Task]]:
                 "ratio": regime.ratio,
                 "checkpoints": [p.name for p in regime.checkpoints],
                 "erase": regime.erase,
+                "scrub": regime.scrub,
+                "quantise": regime.quantise,
             }
             trained = {
                 **common,
@@ -116,9 +133,8 @@ def task_digests(prepared: Prepared) -> dict[str, list[Task]]:
                 "model": model,
                 "sites": recipe.sites.model_dump(),
             }
-            digest = digest_of(trained)
-            needs = (("synthesize", source),) if source else ()
-            tasks["train"].append(Task("train", regime.name, seed, digest, needs))
+            digest = digests[regime.name, seed] = digest_of(trained)
+            tasks[stage].append(Task("train", regime.name, seed, digest, (*needs, *looked_up)))
             measured = digest_of({**measuring, "kind": "measure", "captured": digest, "inputs": inputs.digest})
             reads = (*(needs if regime.kind == "synthetic" else ()), ("train", digest), ("inputs", inputs.digest))
             tasks["measure"].append(Task("measure", regime.name, seed, measured, reads))
@@ -131,7 +147,9 @@ def run_task(task: Task, recipe_json: str, base: str, plan_digest: str, cache_ro
     try:
         with one_thread():
             prepared = prepared_again(recipe_json, base, plan_digest)
-            run = {"inputs": _run_inputs, "synthesize": _run_synthesize, "train": _run_train, "measure": _run_measure}[task.kind]
+            run = {"inputs": _run_inputs, ENCODE: _run_encode, "synthesize": _run_synthesize, "train": _run_train, "measure": _run_measure}[
+                task.kind
+            ]
             cache.commit(task.kind, task.digest, lambda folder: run(task, prepared, cache, folder))
     except Exception as error:
         return Outcome(task, safe_line(error)[:500], traceback.format_exc())
@@ -150,9 +168,10 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def audit_inputs(prepared: Prepared) -> NDArray[np.float32]:
-    """Encoded inputs of the audit rows, shape ``(n, p)``."""
-    return prepared.dataset.encoder.transform(prepared.dataset.audit)
+def audit_inputs(prepared: Prepared, regime: Regime) -> NDArray[np.float32]:
+    """Encoded inputs of the audit rows, shape ``(n, p)``, as a regime's models meet them: a scrubbing pipeline scrubs here too."""
+    encoder, audit = prepared.dataset.encoder, prepared.dataset.audit
+    return encoder.transform(encoder.scrubbed(audit, regime.scrub) if isinstance(encoder, TextEncoder) else audit)
 
 
 def audit_labels(prepared: Prepared) -> NDArray[np.int64]:
@@ -161,7 +180,7 @@ def audit_labels(prepared: Prepared) -> NDArray[np.int64]:
 
 
 def _run_inputs(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> None:
-    x = audit_inputs(prepared)
+    x = prepared.dataset.encoder.features(prepared.dataset.audit)
     out = Measurement()
     probing = Probing(prepared.recipe.seed, prepared.recipe.margins, prepared.plan["permutations"], nonlinear=False)
     measure_site(x, prepared.dataset, probing, site=INPUT_SITE, placebos={}, out=out)
@@ -182,6 +201,10 @@ def read_placebos(prepared: Prepared, cache: Cache, digest: str) -> dict[str, ND
     return {a.name: stored[str(index)] for index, a in enumerate(prepared.dataset.attributes) if str(index) in stored}
 
 
+def _run_encode(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> None:
+    run_encode(task.regime, prepared, folder)
+
+
 def _run_synthesize(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> None:
     spec = prepared.regime(task.regime).synthetic
     if spec is None:
@@ -197,22 +220,42 @@ def _train(task: Task, prepared: Prepared, cache: Cache) -> tuple[TrainedModel, 
         return load_weights(model, regime.checkpoints[task.seed], what=f"checkpoint of regime '{regime.name}'"), {}
     if regime.kind == "untrained":
         return model, {}
+    if regime.kind == "quantised":
+        original = cache.folder("train", dict(task.needs)["train"]) / "weights.safetensors"
+        return load_weights(model, original, what=f"weights of regime '{regime.of}'"), {}
     source = regime.of or regime.name
     tables = {source: prepared.releases[source]} if source in prepared.releases else {}
     for kind, digest in task.needs:
-        tables[source] = pd.read_parquet(cache.folder(kind, digest) / "table.parquet")
-    rng = stream(prepared.recipe.seed, "training rows", regime.name, task.seed)
+        if kind == "synthesize":
+            tables[source] = pd.read_parquet(cache.folder(kind, digest) / "table.parquet")
+    # Scrubbed rows are the real ones, the same in the same order.
+    drawn = "real" if regime.kind == "scrubbed" else regime.name
+    rng = stream(prepared.recipe.seed, "training rows", drawn, task.seed)
     data = make_training_data(regime, prepared.dataset, tables, prepared.size, rng)
-    trained = train_model(
-        model, data.x, data.y, data.weight, prepared.recipe.model, integer_seed(prepared.recipe.seed, "training", task.seed)
-    )
+    spec, seed = prepared.recipe.model, integer_seed(prepared.recipe.seed, "training", task.seed)
+    features = _features(task, cache)
+    if features is not None:
+        trained = train_head(model, data, features, spec, seed)
+    else:
+        trained = train_model(model, data.x, data.y, data.weight, spec, seed)
     return trained, {"rows": data.summary, "training": trained.details}
+
+
+def _features(task: Task, cache: Cache) -> Features | None:
+    """What a frozen transformer made of the texts that a training task needs, or ``None`` where it runs anew."""
+    folders = [cache.folder(kind, digest) for kind, digest in task.needs if kind == ENCODE]
+    return Features.read(folders) if folders else None
 
 
 def _run_train(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> None:
     model, details = _train(task, prepared, cache)
     save_weights(model, folder / "weights.safetensors")
-    write_activations(capture(model, audit_inputs(prepared)), folder / "activations.safetensors")
+    features = _features(task, cache)
+    regime = prepared.regime(task.regime)
+    if regime.quantise is not None:
+        model = quantise(model, regime.quantise)
+    captured = capture(model, audit_inputs(prepared, regime)) if features is None else capture_head(model, features)
+    write_activations(captured, folder / "activations.safetensors")
     (folder / "details.json").write_text(json.dumps(details, sort_keys=True, default=str), encoding="utf-8")
 
 
@@ -232,6 +275,8 @@ def _run_measure(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> 
     )
     out = Measurement()
     margin, regime = recipe.margins.leak, prepared.regime(task.regime)
+    if regime.quantise is not None:
+        model = quantise(model, regime.quantise)
     labels = audit_labels(prepared)
     # A reference is never given a verdict: the linear channel is all that regimes are compared with it in.
     quick = Probing(recipe.seed, recipe.margins, prepared.plan["permutations"], nonlinear=False)
@@ -253,16 +298,21 @@ def _run_measure(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> 
     followed = {name: (groups, output) for name, (groups, _, output) in compared_groups(prepared).items()}
     concepts = {attribute.name: concept_columns(attribute) for attribute in dataset.attributes}
     use = UseTask(recipe.seed, recipe.margins, followed, concepts, decides=not regime.is_reference)
-    measure_use(model, captured, audit_inputs(prepared), dataset, labels, use, out)
-    measure_localisation(model, audit_inputs(prepared), dataset, labels, use, out, rows_trained=prepared.size * recipe.model.epochs)
-    measure_relearning(model, audit_inputs(prepared), dataset, labels, placebos, root=recipe.seed, reference=regime.is_reference, out=out)
+    x = audit_inputs(prepared, regime)
+    measure_use(model, captured, x, dataset, labels, use, out)
+    if dataset.text is None:
+        measure_localisation(model, x, dataset, labels, use, out, rows_trained=prepared.size * recipe.model.epochs)
+    else:
+        why = "parts of transformers of texts are not exchanged in this version"
+        out.numbers["localisation"] = {attribute.name: {"reason": why} for attribute in dataset.attributes}
+    measure_relearning(model, x, dataset, labels, placebos, root=recipe.seed, reference=regime.is_reference, out=out, acts=captured.acts)
     table = _own_table(task, prepared, cache)
     if table is not None:
         measure_association(table, dataset, prepared.proxies, recipe.seed, out, rows=False)
     measure_proxy_use(
         model,
         captured,
-        audit_inputs(prepared),
+        x,
         dataset,
         prepared.proxies,
         root=recipe.seed,

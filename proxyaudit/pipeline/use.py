@@ -68,7 +68,8 @@ def measure_use(
     if task.decides:
         measure_guards(model, captured, x_np, dataset, task.root, out)
     for site in sites:
-        replay, logits = replayer(model, x_np, site), differentiable(model, x_np, (site,))
+        known = captured.acts[site]
+        replay, logits = replayer(model, x_np, site, known), differentiable(model, x_np, (site,), known)
         for attribute in dataset.attributes:
             _Question(task, dataset, labels_n, attribute, site, captured.acts[site], out).ask(replay, logits)
     if len(sites) > 1:

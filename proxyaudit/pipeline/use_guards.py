@@ -39,7 +39,8 @@ def measure_guards(
     """Measure the guards of one model; numbers go into ``out`` under ``use guards``."""
     sites = model.verdict_sites
     coordinates = [_whitened(captured.acts[site]) for site in sites]
-    moderators = np.concatenate([x_np, *coordinates], axis=1)
+    # Token numbers of a text say nothing by being above or below their mean.
+    moderators = np.concatenate([*([] if dataset.text is not None else [x_np]), *coordinates], axis=1)
     found: dict[str, Any] = {"past the sites": outputs_past(model, captured, x_np, root), "moderated": {}}
     for attribute in dataset.attributes:
         found["moderated"][attribute.name] = moderated_gap(captured.outputs, _indicators(attribute), moderators)
@@ -51,6 +52,8 @@ def outputs_past(model: TrainedModel, captured: Captured, x_np: NDArray[np.float
 
     Zero where the outputs follow from the verdict sites alone.
     """
+    if len(model.verdict_sites) == 1 and model.taps[model.verdict_sites[0]].tail != "none":
+        return 0.0  # what follows the site can be run from its value alone
     rng = stream(root, "past the sites")
     rows = rng.permutation(len(x_np))[:_FOLLOWED_ROWS]
     others = rows[rng.permutation(len(rows))]

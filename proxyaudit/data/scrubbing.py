@@ -1,0 +1,125 @@
+"""Scrubbing: words of some kinds masked by fixed rules, as teams do who say that "the words were removed".
+
+The rules are deterministic and made to be read, not to be the best there is. What they cannot do is part of what is audited:
+
+- English only. A word that is in no list and follows no pattern stays.
+- ``names``: given names of a built-in list, and capitalised words inside a sentence that are not known to be something else. In a
+  text written without capitals only the list works; a name that is also a word ("Will", "Rose") is masked only where it is
+  capitalised inside a sentence; a brand or a place inside a sentence is masked with the names.
+- ``pronouns``: gendered pronouns and gendered words (he, her, wife, grandmother, ...).
+- ``dates``: ISO and slashed dates, months with a day or a year, years 1900 to 2099, weekdays.
+- ``ages``: "45 years old", "age 45", "in my fifties", "45-year-old", "my age".
+- Every match becomes the same mask, so the mask says that something was there, not what: how many masks a text has is itself a trace.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+from proxyaudit.data.scrub_words import AMBIGUOUS_NAMES, DECADES, GENDERED, GIVEN_NAMES, MONTHS, NOT_NAMES, WEEKDAYS
+
+__all__ = ["MASK", "RULES", "scrub"]
+
+MASK = "[removed]"
+_WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
+_SENTENCE_START = re.compile(r"(?:^|[.!?:;\n]|--)[\s\"'(\[\u201c\u2018*-]*$")
+_DAY = r"(?:0?[1-9]|[12]\d|3[01])"  # a waist of 34/26/38 is no date
+_DATES = re.compile(
+    rf"\b\d{{4}}-\d{{1,2}}-\d{{1,2}}\b|\b{_DAY}[/.]{_DAY}[/.](?:\d{{4}}|\d{{2}})\b"
+    rf"|\b(?:\d{{1,2}}(?:st|nd|rd|th)?\s+(?:of\s+)?)(?:{MONTHS})\b\.?(?:,?\s+(?:19|20)\d\d\b)?"
+    rf"|\b(?:{MONTHS})\.?\s+\d{{1,2}}(?:st|nd|rd|th)?\b(?:,?\s+(?:19|20)\d\d\b)?"
+    rf"|\b(?:{MONTHS})\.?,?\s+(?:19|20)\d\d\b|\b(?:19|20)\d\d\b|\b{WEEKDAYS}\b",
+    re.IGNORECASE,
+)
+_AGES = re.compile(
+    rf"\b\d{{1,3}}[\s-]*(?:years?|yrs?|yr)[\s.-]*(?:olds?|young)?\b|\b\d{{1,3}}[\s-]?(?:yo|y/o)\b"
+    rf"|\b(?:age|aged|ages)\s+(?:of\s+)?\d{{1,3}}\b|\b(?:early|mid|late)?[\s-]*(?:\d0'?s|{DECADES})\b"
+    rf"|\b(?:i am|i'm|im)\s+(?:over|under|almost|nearly)?\s*\d{{2}}\b(?!\s*(?:lb|pound|inch|cm|kg|'|\"|[a-d]\b))"
+    r"|\b(?:my|our|your|her|his)\s+age(?:\s+group)?\b",
+    re.IGNORECASE,
+)
+_MASKED = re.escape(MASK)
+_REPEATED = re.compile(rf"{_MASKED}(?:\s+{_MASKED})+")
+
+
+def scrub(texts: Iterable[str], rules: Sequence[str]) -> list[str]:
+    """Mask what the rules find.
+
+    Args:
+        texts: Texts.
+        rules: Any of ``RULES``; their order has no say.
+
+    Returns:
+        The texts with every match replaced by ``MASK``, neighbouring masks joined.
+
+    Raises:
+        KeyError: an unknown rule.
+
+    >>> scrub(["She met Robert on 4 May 2021.", "no change"], ["names", "pronouns", "dates"])
+    ['[removed] met [removed] on [removed].', 'no change']
+    """
+    unknown = [name for name in rules if name not in _RULES]
+    if unknown:
+        raise KeyError(unknown[0])
+    chosen = [rule for name, rule in _RULES.items() if name in rules]
+    return [_scrub_one(text, chosen) for text in texts]
+
+
+def _scrub_one(text: str, rules: list[Callable[[str], str]]) -> str:
+    before = text
+    for rule in rules:
+        text = rule(text)
+    return text if text == before else _REPEATED.sub(MASK, text)
+
+
+def _mask_ages(text: str) -> str:
+    return _AGES.sub(lambda match: _keep_space(match.group()), text)
+
+
+def _mask_dates(text: str) -> str:
+    return _DATES.sub(lambda match: MASK, text)
+
+
+def _keep_space(found: str) -> str:
+    blank = len(found) - len(found.lstrip(" -"))
+    return found[:blank] + MASK
+
+
+def _mask_gendered(text: str) -> str:
+    def mask(match: re.Match[str]) -> str:
+        word = match.group().lower().replace("\u2019", "'")
+        return MASK if word in GENDERED or word.removesuffix("'s") in GENDERED else match.group()
+
+    return _WORD.sub(mask, text)
+
+
+def _mask_names(text: str) -> str:
+    words = [match.group() for match in _WORD.finditer(text)]
+    capitalised = sum(word[0].isupper() for word in words)
+    # A title or a text in capitals says nothing by its capitals.
+    telling = capitalised <= len(words) / 2
+
+    def mask(match: re.Match[str]) -> str:
+        word = match.group()
+        lower = word.lower().replace("\u2019", "'").removesuffix("'s")
+        if text[max(match.start() - 1, 0) : match.start()] == "[" and word == MASK[1:-1]:
+            return word
+        if lower in GIVEN_NAMES and lower not in AMBIGUOUS_NAMES:
+            return MASK
+        if not telling or not word[0].isupper() or word.lower() in NOT_NAMES or lower in NOT_NAMES:
+            return word
+        inside = _SENTENCE_START.search(text[max(match.start() - 12, 0) : match.start()]) is None and match.start() > 0
+        return MASK if inside and (len(word) == 1 or not word.isupper()) else word
+
+    return _WORD.sub(mask, text)
+
+
+# Ages before dates before words: "in my 1950s" and "March 3" are looked at whole.
+_RULES: dict[str, Callable[[str], str]] = {
+    "ages": _mask_ages,
+    "dates": _mask_dates,
+    "names": _mask_names,
+    "pronouns": _mask_gendered,
+}
+RULES = tuple(_RULES)

@@ -1,0 +1,219 @@
+"""A classifier of texts: a pretrained transformer, its last hidden states pooled, and a head of this package's own.
+
+It takes the table of token numbers that ``data.text`` makes (one row a text, -1 after the last token) and hands the transformer
+the numbers and the attention mask. Every batch is cut to its longest text. No import of transformers here: what is inside is any
+module that takes ``input_ids`` and ``attention_mask`` and returns ``last_hidden_state``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from proxyaudit.models.base import PENULTIMATE, TabularModule, Tap
+
+Pooling = Literal["mean", "cls", "last"]
+POOLED = "pooled"
+_BATCH_ROWS, _BATCH_TOKENS = 64, 6144
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Where one layer of a transformer is read; names are relative to the transformer.
+
+    Attributes:
+        name: The layer, whose output is the residual stream.
+        attention: The projection that ends its attention, or None where none is known.
+        mlp: The projection that ends its feed-forward part, or None.
+        heads: Attention heads; 0 where they cannot be told apart.
+        head_width: Units of one head at the input of ``attention``.
+        is_tuple: Whether the layer returns a tuple whose first member is the residual stream.
+    """
+
+    name: str
+    attention: str | None = None
+    mlp: str | None = None
+    heads: int = 0
+    head_width: int = 0
+    is_tuple: bool = False
+
+
+class TextClassifier(TabularModule):
+    """Transformer, pooling, optional hidden layers, linear head."""
+
+    batch_limit = _BATCH_ROWS
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        layers: tuple[Layer, ...],
+        *,
+        width: int,
+        n_outputs: int,
+        pooling: Pooling,
+        site_pooling: Pooling,
+        hidden: tuple[int, ...] = (),
+        frozen: bool = True,
+    ) -> None:
+        """Put a head on a transformer.
+
+        Args:
+            backbone: The transformer.
+            layers: Its layers in forward order.
+            width: Units of its last hidden state.
+            n_outputs: Columns of logits.
+            pooling: What the head reads of the last hidden states.
+            site_pooling: How an audit reads token sites.
+            hidden: Widths of the head's hidden layers.
+            frozen: Whether training leaves the transformer alone.
+        """
+        super().__init__()
+        self.backbone, self.layers, self.frozen = backbone, layers, frozen
+        self.pooling, self.site_pooling = pooling, site_pooling
+        self.pooled = nn.Identity()
+        widths = (width, *hidden)
+        self.dense = nn.ModuleList(nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(widths))
+        self.head = nn.Linear(widths[-1], n_outputs)
+        self.same_as_last = False  # whether the last layer's pooled site is what the head reads
+        self._mask: Tensor | None = None
+        if frozen:
+            for parameter in backbone.parameters():
+                parameter.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> TextClassifier:
+        """A frozen transformer stays in eval mode: its dropout would only add noise to features that do not learn."""
+        super().train(mode)
+        if self.frozen:
+            self.backbone.eval()
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits ``(n, n_outputs)`` of a token table ``(n, width)``."""
+        return self.after_pooling(self.encode(x))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the pooled last hidden states ``(n, d)``."""
+        mask = x >= 0
+        longest = max(int(mask.sum(dim=-1).max()), 1)
+        ids, self._mask = x[:, :longest].clamp_min(0).long(), mask[:, :longest]
+        out = self.backbone(input_ids=ids, attention_mask=self._mask.long())
+        return pool(out.last_hidden_state, self._mask, self.pooling)
+
+    def after_pooling(self, pooled: Tensor) -> Tensor:
+        """Return logits from pooled hidden states."""
+        value = self.pooled(pooled)
+        for block in self.dense:
+            value = block(value)
+        logits: Tensor = self.head(value)
+        return logits
+
+    def pool(self, value: Tensor) -> Tensor:
+        """Pool a token site of the pass that is running."""
+        assert self._mask is not None
+        return pool(value, self._mask, self.site_pooling)
+
+    def is_vector(self, site: str) -> bool:
+        """Whether a site is one vector a text: everything from the pooling on."""
+        return site in self._head_sites()
+
+    def tail(self, site: str, value: Tensor) -> Tensor:
+        """Run what follows a vector site."""
+        places = list(self._head_sites())
+        for block in list(self.dense)[places.index(site) :]:
+            value = block(value)
+        logits: Tensor = self.head(value)
+        return logits
+
+    def _head_sites(self) -> dict[str, Tap]:
+        if not len(self.dense):
+            return {PENULTIMATE: Tap("head", "input", "method")}
+        sites = {POOLED: Tap("pooled", "output", "method")}
+        sites |= {f"dense{place}": Tap(f"dense.{place}", "output", "method") for place in range(len(self.dense) - 1)}
+        return {**sites, PENULTIMATE: Tap("head", "input", "method")}
+
+    def site_taps(self) -> dict[str, Tap]:
+        """The residual stream before the first layer and after each, then what the head makes of it."""
+        sites: dict[str, Tap] = {}
+        for number, layer in enumerate(self.layers):
+            if number == 0:
+                sites["embeddings"] = Tap(f"backbone.{layer.name}", "input")
+            if number < len(self.layers) - 1 or not self.same_as_last:
+                sites[f"layer{number}"] = Tap(f"backbone.{layer.name}", "output", in_tuple=layer.is_tuple)
+        return sites | self._head_sites()
+
+    def fine_taps(self) -> dict[str, Tap]:
+        """Every site, with each layer's heads, attention output and MLP output before the layer itself, in forward order."""
+        coarse, sites = self.site_taps(), {}
+        for number, layer in enumerate(self.layers):
+            if number == 0:
+                sites["embeddings"] = coarse["embeddings"]
+            if layer.attention is not None:
+                for head in range(layer.heads):
+                    span = (head * layer.head_width, (head + 1) * layer.head_width)
+                    sites[f"layer{number}.head{head}"] = Tap(f"backbone.{layer.attention}", "input", span=span)
+                sites[f"layer{number}.attention"] = Tap(f"backbone.{layer.attention}", "output")
+            if layer.mlp is not None:
+                sites[f"layer{number}.mlp"] = Tap(f"backbone.{layer.mlp}", "output")
+            if f"layer{number}" in coarse:
+                sites[f"layer{number}"] = coarse[f"layer{number}"]
+        return sites | self._head_sites()
+
+    def site_aliases(self) -> dict[str, str]:
+        """The last layer, where its pooled output is the very thing that the head reads."""
+        return {f"layer{len(self.layers) - 1}": next(iter(self._head_sites()))} if self.same_as_last else {}
+
+    def last_block(self) -> tuple[Tap | None, nn.Module]:
+        """The head's last hidden layer.
+
+        Raises:
+            ValueError: the head has none; the last block is then a layer of the transformer (``blocks.text_block``).
+        """
+        if not len(self.dense):
+            raise ValueError("the head has no hidden layer")
+        return Tap(f"dense.{len(self.dense) - 1}", "input"), self.dense[-1]
+
+    def block_input(self) -> str:
+        """Site that the last block reads."""
+        if len(self.dense):
+            return list(self._head_sites())[-2]
+        return f"layer{len(self.layers) - 2}" if len(self.layers) > 1 else "embeddings"
+
+    @property
+    def fixed(self) -> frozenset[str]:
+        """State that no training changes and that needs no file of its own: it comes with the pretrained model."""
+        return frozenset(name for name in self.state_dict() if name.startswith("backbone.")) if self.frozen else frozenset()
+
+    def batches(self, x: NDArray[np.float32], size: int) -> Iterator[NDArray[np.int64]]:
+        """Row numbers of each batch: texts of like length together, in an order that only the texts decide, memory bounded."""
+        lengths = (np.asarray(x) >= 0).sum(axis=1)
+        order = np.argsort(-lengths, kind="stable")
+        start = 0
+        while start < len(order):
+            rows = max(1, min(size, _BATCH_ROWS, _BATCH_TOKENS // max(int(lengths[order[start]]), 1)))
+            yield order[start : start + rows]
+            start += rows
+
+
+def pool(value: Tensor, mask: Tensor, how: Pooling) -> Tensor:
+    """Pool ``(n, tokens, d)`` over the tokens of the mask, in float32 (float64 stays).
+
+    Args:
+        value: Hidden states.
+        mask: ``(n, tokens)`` truth values; every text has at least one token, and its tokens come first.
+        how: Mean over tokens, the first token, or the last one.
+    """
+    wide = value if value.dtype == torch.float64 else value.float()
+    if how == "cls":
+        return wide[:, 0]
+    if how == "last":
+        last = (mask.sum(dim=1) - 1).clamp_min(0)
+        return wide[torch.arange(len(wide)), last]
+    weight = mask.to(wide.dtype)
+    return (wide * weight[..., None]).sum(dim=1) / weight.sum(dim=1, keepdim=True).clamp_min(1.0)

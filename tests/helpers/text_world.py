@@ -1,0 +1,72 @@
+"""Tiny transformers made from a config, a word tokenizer, and texts whose words are known: no network, no download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+WORDS = ["[PAD]", "[UNK]", *[f"w{i}" for i in range(40)], "she", "he", "removed", "[", "]", "good", "bad", "canaryxyz"]
+MAX_TOKENS = 16
+
+
+def transformers() -> Any:
+    """The package, or a skip with the reason."""
+    pytest.importorskip("transformers", reason="the extra 'text' is not installed")
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    return transformers
+
+
+def tiny_config(kind: str) -> Any:
+    t, size = transformers(), len(WORDS)
+    common = {"vocab_size": size, "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0, "initializer_range": 0.5}
+    bert_like = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+    wide = {**common, **bert_like, "max_position_embeddings": MAX_TOKENS}
+    return {
+        "bert": lambda: t.BertConfig(**wide),
+        "albert": lambda: t.AlbertConfig(embedding_size=16, **wide),
+        "gpt2": lambda: t.GPT2Config(n_embd=16, n_layer=2, n_head=2, n_positions=MAX_TOKENS, **common),
+        "llama": lambda: t.LlamaConfig(num_key_value_heads=1, **wide),
+        "t5": lambda: t.T5Config(
+            vocab_size=size, d_model=16, d_kv=8, num_layers=2, num_heads=2, d_ff=24, pad_token_id=0, decoder_start_token_id=0
+        ),
+    }[kind]()
+
+
+def save_tiny(kind: str, folder: Path, seed: int = 0) -> Path:
+    """Write a tiny model and its tokenizer; returns the folder."""
+    t = transformers()
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        model = t.AutoModel.from_config(tiny_config(kind))
+    model.save_pretrained(folder)
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    t.PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]").save_pretrained(folder)
+    return folder
+
+
+def texts(n: int, seed: int = 0, *, told: float = 0.9) -> pd.DataFrame:
+    """Texts in which a pronoun tells the author's sex and a word the label, each with probability ``told``; two by each author."""
+    rng = np.random.default_rng(seed)
+    author = np.arange(n) // 2
+    sex = rng.choice(["f", "m"], n)[author]
+    label = rng.choice(["no", "yes"], n)
+    rows = []
+    for who, what in zip(sex, label, strict=True):
+        words = [f"w{i}" for i in rng.integers(0, 40, rng.integers(4, 11))]
+        if rng.random() < told:
+            words.insert(int(rng.integers(0, len(words))), "she" if who == "f" else "he")
+        if rng.random() < told:
+            words.insert(int(rng.integers(0, len(words))), "good" if what == "yes" else "bad")
+        rows.append(" ".join(words))
+    return pd.DataFrame({"text": rows, "sex": sex, "y": label, "author": author, "stars": rng.integers(1, 6, n)})

@@ -1,0 +1,56 @@
+"""Scrubbing rules: what each masks, what it leaves, and that fixed rules stay fixed."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxyaudit.data.scrub_words import AMBIGUOUS_NAMES, GENDERED, GIVEN_NAMES, NOT_NAMES
+from proxyaudit.data.scrubbing import MASK, RULES, scrub
+
+
+@pytest.mark.parametrize(
+    ("rule", "text", "wanted"),
+    [
+        ("pronouns", "She said his WIFE's dress, not theirs.", f"{MASK} said {MASK} dress, not theirs."),
+        ("pronouns", "the shed and there", "the shed and there"),
+        ("pronouns", "grandmother\u2019s", MASK),
+        ("names", "then robert and Latoya left", f"then {MASK} and {MASK} left"),
+        ("names", "I will go; Will stays. But Will knows Zorblatt well", f"I will go; Will stays. But {MASK} knows {MASK} well"),
+        ("names", "Great dress. Love it in May", "Great dress. Love it in May"),
+        ("names", "LOVE THIS DRESS FROM PARIS", "LOVE THIS DRESS FROM PARIS"),
+        ("dates", "on 2021-05-04, 4/5/21, 4 May 2021 and Mondays", f"on {MASK}, {MASK}, {MASK} and {MASK}"),
+        ("dates", "December 23rd, 1999 or in 2008", f"{MASK} or in {MASK}"),
+        ("dates", "size 34/26/38, 12 pounds, may fit, 1.5 inch", "size 34/26/38, 12 pounds, may fit, 1.5 inch"),
+        ("ages", "a 45 year-old aged 45 in her mid-forties, my age", f"a {MASK} in her {MASK}, {MASK}"),
+        ("ages", "size 10, 135 lb, 5 stars", "size 10, 135 lb, 5 stars"),
+    ],
+)
+def test_what_each_rule_masks(rule: str, text: str, wanted: str) -> None:
+    assert scrub([text], [rule]) == [wanted]
+
+
+def test_a_text_without_a_match_is_left_as_it_is() -> None:
+    text = "  two  blanks, and [removed] [removed] of its own  "
+    assert scrub([text], RULES) == [text]
+
+
+def test_an_unknown_rule_is_refused() -> None:
+    with pytest.raises(KeyError, match="ethnicity"):
+        scrub(["x"], ["ethnicity"])
+
+
+@settings(max_examples=30)
+@given(st.lists(st.text(max_size=60), max_size=5), st.permutations(RULES))
+def test_the_order_of_rules_has_no_say_and_each_text_stands_alone(lines: list[str], order: list[str]) -> None:
+    together = scrub(lines, order)
+    assert together == scrub(lines, RULES)
+    assert together == [scrub([line], RULES)[0] for line in lines]
+
+
+def test_the_lists_do_not_contradict_each_other() -> None:
+    assert all(word == word.lower() for word in GENDERED | GIVEN_NAMES | AMBIGUOUS_NAMES | NOT_NAMES)
+    assert not (GIVEN_NAMES - AMBIGUOUS_NAMES) & NOT_NAMES
+    assert {"she", "grandmother", "actress"} <= GENDERED
+    assert "they" not in GENDERED

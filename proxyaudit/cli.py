@@ -18,6 +18,8 @@ import typer
 from proxyaudit import console
 from proxyaudit.errors import InputError, ProxyauditError
 from proxyaudit.mitigate_command import EXAMPLE, mitigate
+from proxyaudit.prompts_command import EXAMPLE as PROMPTS_EXAMPLE
+from proxyaudit.prompts_command import prompts
 
 __all__ = ["app", "main"]
 
@@ -251,6 +253,7 @@ def report(
 
 
 app.command(epilog=EXAMPLE)(mitigate)
+app.command(epilog=PROMPTS_EXAMPLE)(prompts)
 
 
 @app.command(epilog="Example:  proxyaudit selftest --quick")

@@ -104,7 +104,7 @@ def summarize(pack: EvidencePack) -> Summary:
     words = VERDICTS_OF_ACTIVATIONS if bare else VERDICTS
     views = tuple(_attribute(name, roles[name], described.get(name, {}), pack, regimes, words) for name in names)
     return Summary(
-        question=question([name for name in names if roles[name] == "protected"] or names, bare=bare),
+        question=question([name for name in names if roles[name] == "protected"] or names, bare=bare, asked=_asked(pack.plan)),
         bare=bare,
         date=run_date(pack.environment),
         verdicts=words,
@@ -116,10 +116,16 @@ def summarize(pack: EvidencePack) -> Summary:
     )
 
 
-def question(names: list[str], *, bare: bool = False) -> str:
-    """Return the audit's question in plain words; ``bare`` if activations were given and no model."""
+def _asked(plan: Mapping[str, Any]) -> bool:
+    return any(entry.get("kind") == "prompts" for entry in _entries(plan, "regimes"))
+
+
+def question(names: list[str], *, bare: bool = False, asked: bool = False) -> str:
+    """Return the audit's question in plain words; ``bare`` if activations were given and no model, ``asked`` of a language model."""
     what = join_words([f"“{shorten(name, 40)}”" for name in names], "or") if len(names) <= 3 else f"these {len(names)} attributes"
     what = what or "the attribute"
+    if asked:
+        return f"Does the language model treat groups of {what} differently?"
     return f"Is {what} in these activations?" if bare else f"Did training on synthetic data remove {what} from the model, or only hide it?"
 
 
@@ -155,7 +161,7 @@ def channel_state(evidence: Evidence, attribute: str, regime: str, channel: str)
     return next((word for word in ("present", "unknown", "absent", "not_applicable") if word in states), "not_measured")
 
 
-def answer(findings: Iterable[Finding], words: Mapping[str, VerdictWord] = VERDICTS) -> str:
+def answer(findings: Iterable[Finding], words: Mapping[str, VerdictWord] = VERDICTS, *, asked: bool = False) -> str:
     """Return one sentence for an attribute over all regimes: worst first, nothing left out."""
     parts: list[str] = []
     findings = list(findings)
@@ -163,9 +169,8 @@ def answer(findings: Iterable[Finding], words: Mapping[str, VerdictWord] = VERDI
         for at_least in ("hidden", None):
             regimes = [f.regime for f in findings if f.verdict == verdict and f.at_least == at_least]
             if regimes:
-                parts.append(
-                    _clause(words[verdict], verdict, at_least, regimes, alone=len(regimes) == len(findings), bare=words is not VERDICTS)
-                )
+                alone, bare = len(regimes) == len(findings), words is not VERDICTS
+                parts.append(_clause(words[verdict], verdict, at_least, regimes, alone=alone, bare=bare, asked=asked))
     text = "; ".join(parts)
     inside = [f for f in findings if f.encoding == "linear"]
     relayed = ""
@@ -174,8 +179,10 @@ def answer(findings: Iterable[Finding], words: Mapping[str, VerdictWord] = VERDI
     return f"{text[0].upper()}{text[1:]}.{relayed}" if text else "No verdict was reached."
 
 
-def _clause(word: VerdictWord, verdict: str, at_least: str | None, regimes: list[str], *, alone: bool, bare: bool) -> str:
-    if bare:
+def _clause(word: VerdictWord, verdict: str, at_least: str | None, regimes: list[str], *, alone: bool, bare: bool, asked: bool) -> str:
+    if asked:
+        where = "in all models asked" if alone and len(regimes) > 1 else f"in {join_words(regimes)}"
+    elif bare:
         where = "in all activations given" if alone and len(regimes) > 1 else f"in the activations of {join_words(regimes)}"
     else:
         where = "after every kind of training tried here" if alone and len(regimes) > 1 else f"after training on {join_words(regimes)} data"
@@ -227,7 +234,7 @@ def _attribute(
         role=role,
         kind=str(described.get("kind", "")),
         levels=tuple(str(level) for level in levels) if isinstance(levels, list | tuple) else (),
-        answer=answer((findings[regime] for regime in regimes if regime in findings), words),
+        answer=answer((findings[regime] for regime in regimes if regime in findings), words, asked=_asked(pack.plan)),
         rows=tuple(row(regime) for regime in regimes if regime in findings or regime in seen),
         references=tuple(reference(regime) for regime in _SHOWN_REFERENCES if regime in seen),
         profile=_profile(mine, pack.plan, regimes),

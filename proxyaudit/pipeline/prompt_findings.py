@@ -13,13 +13,18 @@ from proxyaudit.pipeline.ledger import Ledger
 from proxyaudit.pipeline.probing import Measurement
 from proxyaudit.pipeline.prompt_cells import UNIT_PROMPTS, expressed_cells, swap_cells
 from proxyaudit.stats.intervals import crossed_interval
-from proxyaudit.types import Change, ChangeWord, Estimate, Evidence, Finding, NotTested, Origin, RunInfo, State
+from proxyaudit.types import CHANNELS, Change, ChangeWord, Estimate, Evidence, Finding, NotTested, Origin, RunInfo, State
 from proxyaudit.verdicts import Decision, combine, decide
 
 __all__ = ["assemble_prompts", "prompt_decision", "sentence", "would_settle"]
 
-# No data are labelled here and nothing is trained, so these do not apply; what is inside was not read.
-_NOT_APPLICABLE = ("beyond", "relearned", "elsewhere")
+# Prompts do not ask these, so they stay unknown and nothing is ever called removed.
+_NOT_ASKED = {
+    "linear": ("leak", "prompts read no activations"),
+    "nonlinear": ("nonlinear", "prompts read no activations"),
+    "beyond": ("leak", "prompts have no labels"),
+    "relearned": ("relearned", "nothing was fine-tuned"),
+}
 _NOT_TESTED = (
     (
         "whether the group can be read from the model's activations",
@@ -45,7 +50,8 @@ def assemble_prompts(prompts: PromptSet, measured: Mapping[str, Measurement], pl
     for regime, measurement in measured.items():
         cells = expressed_cells(prompts, measurement, regime, margins["gap"], plan["seed"])
         swaps = swap_cells(prompts, measurement, regime, margins["effect"])
-        for cell in decide_cells([*cells, *(swaps or [_no_swaps(prompts, regime, margins["effect"])])]):
+        unasked = [Cell(c, prompts.attribute, regime, margin=margins[key], reason=why) for c, (key, why) in _NOT_ASKED.items()]
+        for cell in decide_cells([*cells, *(swaps or [_no_swaps(prompts, regime, margins["effect"])]), *unasked]):
             ledger.add(cell)
         for cell in swaps:
             _add_first_order(ledger, cell)
@@ -89,11 +95,9 @@ def _add_random(ledger: Ledger, cell: Cell) -> None:
 
 def prompt_decision(own: Sequence[Estimate]) -> Decision:
     """Channel states combined over cells, and what they amount to. What is inside was not read, so nothing is ever "removed"."""
-    states: dict[str, State] = dict.fromkeys(_NOT_APPLICABLE, "not_applicable")
-    states |= {"linear": "unknown", "nonlinear": "unknown"}
-    for channel in ("expressed", "used"):
-        states[channel] = combine([e.state for e in own if e.channel == channel and e.state is not None])
-    return decide(states)
+    channels = {e.channel for e in own if e.channel in CHANNELS}
+    found: dict[str, State] = {c: combine([e.state for e in own if e.channel == c and e.state is not None]) for c in sorted(channels)}
+    return decide({channel: state for channel, state in found.items() if state != "not_applicable"})
 
 
 def _find(ledger: Ledger, prompts: PromptSet, regime: str, plan: dict[str, Any], real: str | None) -> Finding:
@@ -156,7 +160,7 @@ def would_settle(decision: Decision, own: Sequence[Estimate]) -> str | None:
     """What would settle an inconclusive finding."""
     if decision.verdict != "inconclusive":
         return None
-    reasons = sorted({e.reason for e in own if e.state == "unknown" and e.reason})
+    reasons = sorted({e.reason for e in own if e.channel in ("expressed", "used") and e.state == "unknown" and e.reason})
     return "; ".join(["what is inside was not read ('proxyaudit probe' does)", *reasons])[:400]
 
 

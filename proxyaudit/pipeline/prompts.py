@@ -12,9 +12,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-from threadpoolctl import threadpool_limits
-
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.pack import EvidencePack, is_complete, read_pack, write_pack, write_plan
 from proxyaudit.language.causal_model import CausalSource, load_causal, weights_digest
@@ -25,7 +22,7 @@ from proxyaudit.pipeline.probing import Measurement
 from proxyaudit.pipeline.prompt_findings import assemble_prompts
 from proxyaudit.pipeline.prompt_measures import PromptTask, measure_model, swap_layers
 from proxyaudit.pipeline.run import CACHE_FOLDER, ProgressEvent, check_out
-from proxyaudit.pipeline.tasks import read_measurement, write_measurement
+from proxyaudit.pipeline.tasks import one_thread, read_measurement, write_measurement
 from proxyaudit.recipe import Margins
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
@@ -34,8 +31,6 @@ from proxyaudit.types import REFERENCES, SCHEMA_VERSION
 __all__ = ["PromptRequest", "audit_prompts"]
 
 NAME = "prompts"
-# Sums come out alike for one number of threads only, so it is part of the plan and not of the machine.
-THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -102,7 +97,7 @@ def audit_prompts(
     for regime, source in request.models.items():
         digest = digest_of([plan["digest"], regime])
         if not cache.has(NAME, digest):
-            with _threads():
+            with one_thread():
                 model = load_causal(source, base)
                 _check_layers(request, len(model.blocks), regime)
                 task = PromptTask(request.prompts, request.seed, request.tokens, request.layers)
@@ -161,9 +156,8 @@ def make_plan(request: PromptRequest, base: Path) -> dict[str, Any]:
             "requests": [template.id for template in prompts.requests],
             "tokens": request.tokens,
             "layers": list(request.layers) if request.layers is not None else None,
-            "threads": THREADS,
         },
-        "margins": {"gap": request.margins.gap, "effect": request.margins.effect},
+        "margins": request.margins.model_dump(),
         "level": LEVEL,
         "notes": [],
         "hashes": hashes,
@@ -212,15 +206,3 @@ def _check_layers(request: PromptRequest, depth: int, regime: str) -> None:
     wrong = [layer for layer in request.layers or swap_layers(depth) if not 0 <= layer < depth]
     if wrong:
         raise InputError(f"model '{regime}' has no layer {wrong[0]}", where="--layer", mend=f"its layers are 0 to {depth - 1}")
-
-
-class _threads:
-    """Fix the number of threads while a model is read."""
-
-    def __enter__(self) -> None:
-        self.before, self.limits = torch.get_num_threads(), threadpool_limits(limits=THREADS)
-        torch.set_num_threads(THREADS)
-
-    def __exit__(self, *_: object) -> None:
-        torch.set_num_threads(self.before)
-        self.limits.restore_original_limits()

@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 FEWEST_TEMPLATES = 3
-FEWEST_MIXED = 5  # names of each group with both outcomes; of fewer a share near 0 or 1 has no error worth the name
+FEWEST_DEPARTING = 5  # names of each group; of fewer a share near 0 or 1 has no error worth the name
 
 
 def crossed_gap(y_tn: Floats, groups_n: Ints, low: int, high: int) -> Measured:
@@ -61,12 +61,12 @@ def permutation_null(y_tn: Floats, groups_n: Ints, low: int, high: int, rng: np.
 
 
 def has_support(y_tn: Floats, groups_n: Ints, low: int, high: int) -> bool:
-    """Whether shares of yes and no have enough of both in each group for their spread to mean something."""
-    mixed = (y_tn.max(axis=0) > 0) & (y_tn.min(axis=0) < 1)
-    means = y_tn.mean(axis=0)
-    for group in (low, high):
-        inside = groups_n == group
-        either = (means[inside] > 0).sum() >= FEWEST_MIXED and (means[inside] < 1).sum() >= FEWEST_MIXED
-        if not either or mixed[inside].sum() < 1:
-            return False
-    return True
+    """Whether shares of yes and no differ between enough names of each group for their spread to mean something.
+
+    A name counts where it departs from what most names give, in any template.
+    """
+    departs = np.zeros(y_tn.shape[1], dtype=bool)
+    for y_n in np.round(y_tn, 9):
+        values, counts = np.unique(y_n, return_counts=True)
+        departs |= y_n != values[counts.argmax()]
+    return all(int(departs[groups_n == group].sum()) >= FEWEST_DEPARTING for group in (low, high))

@@ -60,7 +60,8 @@ def prompts(
     if show_set:
         from importlib import resources
 
-        console.write_line(resources.files("proxyaudit").joinpath("templates", "prompts-gender.yaml").read_text(encoding="utf-8").rstrip())
+        for line in resources.files("proxyaudit").joinpath("templates", "prompts-gender.yaml").read_text(encoding="utf-8").splitlines():
+            console.write_line(line)
         return
     for option, margin in (("--gap-margin", gap_margin), ("--effect-margin", effect_margin)):
         if not 0 < margin < 1:

@@ -59,16 +59,16 @@ def tiny_gpt2(
     return folder
 
 
-def teach(folder: Path, texts: Sequence[str], *, steps: int = 60, rate: float = 3e-3) -> Path:
-    """Train a written model on whole texts, in place."""
+def teach(folder: Path, lessons: Sequence[tuple[str, str]], *, steps: int = 100, rate: float = 1e-2) -> Path:
+    """Train a written model, in place, to continue prompts with endings."""
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     model = GPT2LMHeadModel.from_pretrained(folder).eval()
-    ids = [tokenizer(text)["input_ids"] for text in texts]
-    table = torch.zeros(len(ids), max(map(len, ids)), dtype=torch.int64)
+    ids = [[tokenizer(text)["input_ids"] for text in lesson] for lesson in lessons]
+    table = torch.zeros(len(ids), max(len(prompt) + len(ending) for prompt, ending in ids), dtype=torch.int64)
     wanted = torch.full(table.shape, -100)
-    for row, tokens in enumerate(ids):
-        table[row, : len(tokens)] = torch.tensor(tokens)
-        wanted[row, 1 : len(tokens)] = torch.tensor(tokens[1:])
+    for row, (prompt, ending) in enumerate(ids):
+        table[row, : len(prompt) + len(ending)] = torch.tensor([*prompt, *ending])
+        wanted[row, len(prompt) : len(prompt) + len(ending)] = torch.tensor(ending)
     optimizer = torch.optim.Adam(model.parameters(), lr=rate)
     for _ in range(steps):
         logits = model(input_ids=table).logits

@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 
 from proxyaudit.language.prompt_sets import PromptSet
 from proxyaudit.pipeline.cells import PRESENT_AT, Cell
+from proxyaudit.pipeline.ledger import UNIT_PROMPTS
 from proxyaudit.pipeline.probing import Measurement
 from proxyaudit.seeding import stream
 from proxyaudit.stats.crossed import FEWEST_TEMPLATES, crossed_gap, has_support, permutation_null
 from proxyaudit.stats.intervals import Measured, crossed_interval, p_above, p_below
 from proxyaudit.stats.nulls import permutation_p
 
-__all__ = ["UNIT_PROMPTS", "expressed_cells", "swap_cells"]
+__all__ = ["expressed_cells", "swap_cells"]
 
 Floats = NDArray[np.float64]
 
-UNIT_PROMPTS = "difference between groups in probability"
 PERMUTATIONS = 1999
 FEWEST_NAMES_ABSENT = 5
 _METHODS: Final = {

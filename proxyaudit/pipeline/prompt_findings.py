@@ -9,9 +9,9 @@ from typing import Any
 from proxyaudit.language.prompt_sets import PromptSet
 from proxyaudit.pipeline.cells import Cell, decide_cells
 from proxyaudit.pipeline.findings import compare
-from proxyaudit.pipeline.ledger import Ledger
+from proxyaudit.pipeline.ledger import UNIT_PROMPTS, Ledger
 from proxyaudit.pipeline.probing import Measurement
-from proxyaudit.pipeline.prompt_cells import UNIT_PROMPTS, expressed_cells, swap_cells
+from proxyaudit.pipeline.prompt_cells import expressed_cells, swap_cells
 from proxyaudit.stats.intervals import crossed_interval
 from proxyaudit.types import CHANNELS, Change, ChangeWord, Estimate, Evidence, Finding, NotTested, Origin, RunInfo, State
 from proxyaudit.verdicts import Decision, combine, decide
@@ -133,7 +133,7 @@ def _change(ledger: Ledger, prompts: PromptSet, regime: str, real: str | None) -
         for e in ledger.estimates
         if e.channel == "expressed" and e.regime in (regime, real) and e.state is not None and e.value is not None
     ]
-    strongest = max(gaps, key=lambda e: (e.state == "present", e.value or 0.0), default=None)
+    strongest = max(gaps, key=_weight, default=None)
     if strongest is None:
         return "unknown"
     pair = [
@@ -150,6 +150,11 @@ def _change(ledger: Ledger, prompts: PromptSet, regime: str, real: str | None) -
     beside = replace(mine, channel="change", context=f"use: {mine.context}, difference to {real}", decides=False, state=None, reason=None)
     ledger.add(replace(beside, group=theirs.group, measured=difference, interval=crossed_interval(difference), null_high=None))
     return word
+
+
+def _weight(estimate: Estimate) -> tuple[bool, bool, float]:
+    """What is said of templates at large comes before what is said of one, of equals the larger."""
+    return estimate.state == "present", ", template " not in (estimate.context or ""), estimate.value or 0.0
 
 
 def _same_groups(one: Estimate, other: Estimate) -> bool:
@@ -173,15 +178,14 @@ _CHANGES = {
 
 def sentence(attribute: str, regime: str, decision: Decision, own: Sequence[Estimate], word: str, real: str | None) -> str:
     """One plain sentence or two for people who do no machine learning."""
-    shown = max((e for e in own if e.channel == "expressed" and e.state == "present"), key=lambda e: e.value or 0.0, default=None)
+    shown = max((e for e in own if e.channel == "expressed" and e.state == "present"), key=_weight, default=None)
     used = max((e for e in own if e.channel == "used" and e.state == "present"), key=lambda e: e.value or 0.0, default=None)
     beside = _CHANGES.get(word, "").format(real=real) if real else ""
     parts = []
     if shown is not None:
-        over = "in" if "template" in (shown.context or "") else "over the templates in"
         parts.append(
             f"With nothing but the name changed, '{regime}' answers differently for groups of '{attribute}': {shown.group} {_span(shown)} "
-            f"{over} {shown.context}{beside}."
+            f"in {shown.context}{beside}."
         )
     if used is not None:
         start = "It uses the group inside" if parts else f"'{regime}' uses the group of '{attribute}' inside"
@@ -190,10 +194,8 @@ def sentence(attribute: str, regime: str, decision: Decision, own: Sequence[Esti
         return " ".join(parts)
     gaps = [e for e in own if e.channel == "expressed"]
     if gaps and all(e.state == "absent" for e in gaps):
-        return (
-            f"No prompt of this set showed a difference between groups of '{attribute}' in '{regime}'{beside}; what is inside was not read."
-        )
-    return f"These prompts cannot tell whether '{regime}' treats groups of '{attribute}' differently{beside}."
+        return f"No prompt of this set showed a difference between groups of '{attribute}' in '{regime}'; what is inside was not read."
+    return f"These prompts cannot tell whether '{regime}' treats groups of '{attribute}' differently."
 
 
 def _span(estimate: Estimate) -> str:

@@ -23,7 +23,7 @@ SET: dict[str, Any] = {
         "lun": ["Alun", "Balun", "Calun", "Dalun", "Elun", "Falun", "Galun", "Halun", "Ilun"],
         "mor": ["Amor", "Bemor", "Cimor", "Demor", "Emor", "Fimor", "Gamor", "Hamor", "Imor"],
     },
-    "contexts": ["", "yesterday "],
+    "contexts": ["yesterday "],
     "templates": [
         {"id": "work", "text": "{context}{name} did the work and it was", "positive": [" good", " great"], "negative": [" bad", " poor"]},
         {"id": "visit", "text": "{context}the visit of {name} was", "positive": [" good"], "negative": [" bad"]},
@@ -40,8 +40,8 @@ def asked() -> PromptSet:
     return parse_prompt_set(SET, where="test")
 
 
-def lessons(asked: PromptSet, kind: str) -> list[str]:
-    """Texts to learn: endings that follow the group (``planted``), that follow chance (``clean``), or one template only (``one``)."""
+def lessons(asked: PromptSet, kind: str) -> list[tuple[str, str]]:
+    """Prompts and endings to learn; endings follow the group (``planted``), chance (``clean``), or the group in one template (``one``)."""
     texts = []
     for template in (*asked.templates, *asked.requests):
         for number, prompt in enumerate(asked.prompts(template)):
@@ -53,16 +53,16 @@ def lessons(asked: PromptSet, kind: str) -> list[str]:
                 endings = (template.positive, template.negative) if template.positive else (template.options[:1], template.options[1:])
             follows = kind == "planted" or (kind == "one" and template.id == "visit")
             for side in (group,) if follows else (0, 1):
-                texts += [f"{prompt.text} {ending.strip()}" for ending in endings[side]]
+                texts += [(prompt.text, ending.strip()) for ending in endings[side]] * (8 if kind == "one" and follows else 1)
     return texts
 
 
 @pytest.fixture(scope="module")
 def folder(asked: PromptSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("prompts")
-    tokenizer = word_tokenizer([*lessons(asked, "clean"), *lessons(asked, "planted")])
+    tokenizer = word_tokenizer([part for lesson in lessons(asked, "clean") for part in lesson])
     for kind in ("planted", "clean", "one"):
-        teach(tiny_gpt2(place / kind, tokenizer, width=24), lessons(asked, kind))
+        teach(tiny_gpt2(place / kind, tokenizer, width=24), lessons(asked, kind), steps=160 if kind == "one" else 100)
     (place / "set.yaml").write_text(yaml.safe_dump(SET), encoding="utf-8")
     return place
 
@@ -95,6 +95,7 @@ def test_planted_clean_and_one_template(made: tuple[int, list[str]], folder: Pat
     # One template of three differs: the claim is about it, not about templates at large.
     assert states["one", "tone, template visit"].state == "present"
     assert states["one", "tone"].state == "unknown"
+    assert states["one", "tone"].value == pytest.approx((states["one", "tone, template visit"].value or 0) / 3, abs=0.05)
     assert states["one", "tone, template song"].state != "present"
     used = next(e for e in pack.evidence.estimates if (e.regime, e.channel, e.state) == ("planted", "used", "present"))
     assert used.group == "lun minus mor"
@@ -134,14 +135,16 @@ def test_one_seed_gives_the_same_bytes(made: tuple[int, list[str]], folder: Path
 
 def test_random_weights_are_never_exposed(asked: PromptSet, tmp_path: Path) -> None:
     """Names of an untrained model differ, but not by group."""
-    tokenizer = word_tokenizer(lessons(asked, "clean"))
+    tokenizer = word_tokenizer([part for lesson in lessons(asked, "clean") for part in lesson])
     (tmp_path / "set.yaml").write_text(yaml.safe_dump(SET), encoding="utf-8")
     models = []
     for seed in range(4):
         tiny_gpt2(tmp_path / f"m{seed}", tokenizer, seed=seed, width=16)
         models += ["--model", f"m{seed}={tmp_path / f'm{seed}'}"]
     margins = ["--gap-margin", "0.0001", "--effect-margin", "0.00001"]  # so small that only the nulls stand between noise and a claim
-    code = main(["prompts", *models, *margins, "--set", str(tmp_path / "set.yaml"), "--tokens", "2", "--out", str(tmp_path / "out"), "--json"])
+    code = main(
+        ["prompts", *models, *margins, "--set", str(tmp_path / "set.yaml"), "--tokens", "2", "--out", str(tmp_path / "out"), "--json"]
+    )
     assert code == 0
     pack = read_pack(find_run(tmp_path / "out"))
     assert {f.verdict for f in pack.evidence.findings} == {"inconclusive"}

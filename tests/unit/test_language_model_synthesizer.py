@@ -70,7 +70,9 @@ def test_seeds_rows_and_global_state(folder: Path, fitted: LanguageModelSynthesi
     torch.manual_seed(99)
     assert fitted.sample(20, seed=5).equals(first)
     assert not other.equals(first)
-    assert not make(folder, seed=4, epochs=2).fit(real).sample(20, seed=5).equals(make(folder, seed=3, epochs=2).fit(real).sample(20, seed=5))
+    assert (
+        not make(folder, seed=4, epochs=2).fit(real).sample(20, seed=5).equals(make(folder, seed=3, epochs=2).fit(real).sample(20, seed=5))
+    )
     pd.testing.assert_frame_equal(real, before)
 
 

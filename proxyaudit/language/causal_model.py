@@ -146,11 +146,13 @@ class CausalModel:
         Raises:
             InputError: there is no such list.
         """
-        lists = [list(m.children()) for m in self.model.modules() if isinstance(m, nn.ModuleList) and len({type(c) for c in m}) == 1]
+        lists: list[list[nn.Module]] = [
+            list(m.children()) for m in self.model.modules() if isinstance(m, nn.ModuleList) and len({type(c) for c in m}) == 1
+        ]
         if not lists:
             mend = "use a transformer whose layers are a ModuleList"
             raise InputError("no list of layers was found in the model", where="model", mend=mend)
-        return tuple(max(lists, key=lambda layers: len(layers)))
+        return tuple(lists[max(range(len(lists)), key=lambda place: len(lists[place]))])
 
 
 def _transformers() -> Any:

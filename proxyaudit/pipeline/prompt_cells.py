@@ -55,20 +55,20 @@ def expressed_cells(prompts: PromptSet, measurement: Measurement, regime: str, m
         tables = by_measure[measure]
         y_tn = np.stack([outcome.mean(axis=0) for outcome in tables.values()])
         asked: list[tuple[str | None, Floats]] = [(None, y_tn)] if len(y_tn) >= FEWEST_TEMPLATES else []
-        asked += [(template, y_tn[place : place + 1]) for place, template in enumerate(tables)]
+        asked += [(name, y_tn[place : place + 1]) for place, name in enumerate(tables)]
         for low, high in combinations(range(len(names)), 2):
-            for template, table in asked:
+            for one, table in asked:
                 base = Cell(
                     "expressed",
                     prompts.attribute,
                     regime,
-                    context=measure if template is None else f"{measure}, template {template}",
+                    context=measure if one is None else f"{measure}, template {one}",
                     margin=margin,
                     unit=UNIT_PROMPTS,
-                    method=_METHODS[measure] + (_RANDOM if template is None else _OF_ONE),
+                    method=_METHODS[measure] + (_RANDOM if one is None else _OF_ONE),
                     n=len(prompts.contexts) * len(table) * int(((groups_n == low) | (groups_n == high)).sum()),
                 )
-                rng = stream(root, "names dealt anew", measure, template or "", low, high)
+                rng = stream(root, "names dealt anew", measure, one or "", low, high)
                 cells.append(_gap(base, table, groups_n, low, high, names, rng, binary=measure in _BINARY))
     return cells
 

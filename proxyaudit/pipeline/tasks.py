@@ -184,7 +184,8 @@ def _run_synthesize(task: Task, prepared: Prepared, cache: Cache, folder: Path) 
     spec = prepared.regime(task.regime).synthetic
     if spec is None:
         raise ValueError(f"regime {task.regime!r} is not synthesized here")
-    table = synthesize(spec, prepared.dataset, prepared.size, integer_seed(prepared.recipe.seed, "synthesizer", task.regime, task.seed))
+    seed = integer_seed(prepared.recipe.seed, "synthesizer", task.regime, task.seed)
+    table = synthesize(spec, prepared.dataset, prepared.size, seed, prepared.base)
     table.to_parquet(folder / "table.parquet", index=False)
 
 

@@ -73,6 +73,11 @@ def facts(pack: EvidencePack) -> list[tuple[str, str]]:
         else:
             lines.append(("Rows", f"{train} real training rows, {audit} held-out real audit rows; each model was trained on {size}"))
             lines.append(("Split", _SPLIT))
+    for entry in _list(plan, "language_models"):
+        if isinstance(entry, dict):
+            words = f"{entry.get('model')} ({_value(entry.get('mode')).replace('_', '-')}, weights {str(entry.get('weights'))[:12]})"
+            base = entry.get("shares the student's base")
+            lines.append((f"Texts of {entry.get('regime')} written by", f"{words}; shares the base of the model under audit: {base}"))
     columns = _list(plan, "columns")
     if columns:
         lines.append(("Model inputs", f"{len(columns)} encoded columns; their order is in plan.json"))

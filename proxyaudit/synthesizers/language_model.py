@@ -157,9 +157,12 @@ class LanguageModelSynthesizer:
         return found
 
     def _shots(self, prefix: str, rng: np.random.Generator) -> str:
-        """Real texts with the same controls (the nearest there are), then the start of a new one."""
-        same = [place for place, other in enumerate(self.prefixes_) if other == prefix]
-        chosen = rng.permutation(same)[: self.examples]
+        """Real texts with the same controls, or the nearest there are, then the start of a new one."""
+        wanted = prefix.split("\n")
+        # Those that agree in most controls; the label alone where nothing else does.
+        alike = np.array([sum(a == b for a, b in zip(other.split("\n"), wanted, strict=False)) for other in self.prefixes_])
+        order = rng.permutation(len(alike))
+        chosen = order[np.argsort(-alike[order], kind="stable")][: self.examples]
         shots = [f"{self.prefixes_[place]} {_one_line(self._cut(self.texts_[place]))}\n\n" for place in chosen]
         room = self.model_.longest - self.max_tokens
         while len(shots) > 1 and len(self.model_.prompt("".join(shots) + prefix)) > room:

@@ -38,6 +38,12 @@ def source_of(spec: LanguageModelSpec) -> CausalSource:
     return CausalSource(**{key: getattr(spec, key) for key in _KEYS})
 
 
+def _called(spec: LanguageModelSpec) -> str:
+    """Name of a model without the folders that lead to it."""
+    own = spec.path if spec.hub else Path(spec.path).name
+    return "/".join(part for part in (spec.package, own, spec.gguf_file) if part)
+
+
 def trace_language_models(recipe: Recipe, dataset: Dataset, base: Path) -> Lineage:
     """Find the language models of a recipe and how they relate to the model under audit.
 
@@ -65,7 +71,7 @@ def trace_language_models(recipe: Recipe, dataset: Dataset, base: Path) -> Linea
         found.described.append(
             {
                 "regime": regime,
-                "model": spec.path if spec.hub else Path(spec.path).name or spec.path,
+                "model": _called(spec),
                 "weights": digest,
                 "mode": spec.mode,
                 "shares the student's base": "yes" if shared else "not known" if shared is None else "no",

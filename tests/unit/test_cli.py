@@ -20,7 +20,7 @@ from proxyaudit.evidence.pack import EvidencePack, check_manifest, write_pack
 from proxyaudit.evidence.schema import evidence_schema
 from proxyaudit.recipe import Margins, load_recipe
 
-COMMANDS = ("init", "plan", "run", "report", "mitigate", "ls", "datasets", "schema", "doctor")
+COMMANDS = ("init", "plan", "run", "report", "mitigate", "prompts", "ls", "datasets", "schema", "doctor")
 
 
 @dataclass(frozen=True)

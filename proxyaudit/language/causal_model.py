@@ -6,9 +6,11 @@ that comes with a model is not executed unless ``trust_remote_code`` says so.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import inspect
+import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -266,7 +268,9 @@ def load_causal(source: CausalSource, base: Path) -> CausalModel:
     asked |= ({"revision": source.revision} if source.revision else {}) | ({"gguf_file": file} if file else {})
     safe = {} if file else {"use_safetensors": True}
     try:
-        with torch.random.fork_rng(devices=[]):
+        # Of a GGUF file every tensor would be counted on standard error.
+        quiet = contextlib.redirect_stderr(io.StringIO()) if file else contextlib.nullcontext()
+        with torch.random.fork_rng(devices=[]), quiet:
             torch.manual_seed(0)
             tokenizer = transformers.AutoTokenizer.from_pretrained(place, **asked)
             model = transformers.AutoModelForCausalLM.from_pretrained(

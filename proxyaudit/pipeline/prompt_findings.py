@@ -52,7 +52,7 @@ def assemble_prompts(prompts: PromptSet, measured: Mapping[str, Measurement], pl
         swaps = swap_cells(prompts, measurement, regime, margins["effect"])
         unasked = [Cell(c, prompts.attribute, regime, margin=margins[key], reason=why) for c, (key, why) in _NOT_ASKED.items()]
         for cell in decide_cells([*cells, *(swaps or [_no_swaps(prompts, regime, margins["effect"])]), *unasked]):
-            ledger.add(cell)
+            ledger.add(replace(cell, reason=_in_words_of_prompts(cell.reason)))
         for cell in swaps:
             _add_first_order(ledger, cell)
             _add_random(ledger, cell)
@@ -75,6 +75,13 @@ def assemble_prompts(prompts: PromptSet, measured: Mapping[str, Measurement], pl
         controls=tuple(ledger.controls),
         not_tested=(*(NotTested(what=what, why=why) for what, why in _NOT_TESTED), *notes),
     )
+
+
+def _in_words_of_prompts(reason: str | None) -> str | None:
+    """What would settle a number here: there are no rows and no seeds."""
+    for rows in ("more seeds or audit rows", "more seeds or rows", "more rows"):
+        reason = reason.replace(rows, "more names or templates") if reason else reason
+    return reason
 
 
 def _no_swaps(prompts: PromptSet, regime: str, margin: float) -> Cell:

@@ -15,8 +15,8 @@ from proxyaudit.pipeline.cells import PRESENT_AT, Cell
 from proxyaudit.pipeline.ledger import UNIT_PROMPTS
 from proxyaudit.pipeline.probing import Measurement
 from proxyaudit.seeding import stream
-from proxyaudit.stats.crossed import FEWEST_TEMPLATES, crossed_gap, has_support, permutation_null
-from proxyaudit.stats.intervals import Measured, crossed_interval, p_above, p_below
+from proxyaudit.stats.crossed import FEWEST_TEMPLATES, crossed_gap, has_support, permutation_null, share_floor
+from proxyaudit.stats.intervals import Measured, crossed_interval, p_above, p_below, row_variance
 from proxyaudit.stats.nulls import permutation_p
 
 __all__ = ["expressed_cells", "swap_cells"]
@@ -53,9 +53,9 @@ def expressed_cells(prompts: PromptSet, measurement: Measurement, regime: str, m
     cells = []
     for measure in [name for name in _METHODS if name in by_measure]:
         tables = by_measure[measure]
-        y_tn = np.stack([outcome.mean(axis=0) for outcome in tables.values()])
-        asked: list[tuple[str | None, Floats]] = [(None, y_tn)] if len(y_tn) >= FEWEST_TEMPLATES else []
-        asked += [(name, y_tn[place : place + 1]) for place, name in enumerate(tables)]
+        y_tcn = np.stack(list(tables.values()))
+        asked: list[tuple[str | None, Floats]] = [(None, y_tcn)] if len(y_tcn) >= FEWEST_TEMPLATES else []
+        asked += [(name, y_tcn[place : place + 1]) for place, name in enumerate(tables)]
         for low, high in combinations(range(len(names)), 2):
             for one, table in asked:
                 base = Cell(
@@ -75,7 +75,7 @@ def expressed_cells(prompts: PromptSet, measurement: Measurement, regime: str, m
 
 def _gap(
     base: Cell,
-    y_tn: Floats,
+    y_tcn: Floats,
     groups_n: NDArray[np.int64],
     low: int,
     high: int,
@@ -84,7 +84,11 @@ def _gap(
     *,
     binary: bool,
 ) -> Cell:
+    y_tn = y_tcn.mean(axis=1)
     measured = crossed_gap(y_tn, groups_n, low, high)
+    if binary:
+        missing = share_floor(y_tcn, groups_n, low, high) - row_variance(measured.influence_n, measured.clusters_n)[0]
+        measured = replace(measured, extra=measured.extra + max(0.0, missing))
     if measured.value < 0:
         low, high, measured = high, low, -measured
     null = permutation_null(y_tn, groups_n, low, high, rng, PERMUTATIONS)

@@ -159,9 +159,10 @@ def _change(ledger: Ledger, prompts: PromptSet, regime: str, real: str | None) -
     return word
 
 
-def _weight(estimate: Estimate) -> tuple[bool, bool, float]:
-    """What is said of templates at large comes before what is said of one, of equals the larger."""
-    return estimate.state == "present", ", template " not in (estimate.context or ""), estimate.value or 0.0
+def _weight(estimate: Estimate) -> tuple[bool, bool, bool, float]:
+    """What is said of templates at large comes before what is said of one, probabilities before ranks, of equals the larger."""
+    context = estimate.context or ""
+    return estimate.state == "present", ", template " not in context, not context.startswith("ranking"), estimate.value or 0.0
 
 
 def _same_groups(one: Estimate, other: Estimate) -> bool:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from proxyaudit.stats.intervals import Measured, group_floor
 
-__all__ = ["crossed_gap", "has_support", "permutation_null"]
+__all__ = ["crossed_gap", "has_support", "permutation_null", "share_floor"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -48,6 +48,20 @@ def crossed_gap(y_tn: Floats, groups_n: Ints, low: int, high: int) -> Measured:
         extra += float(gaps.var(ddof=1)) / len(gaps)
         extra_df = min(fewest, float(len(gaps) - 1))
     return Measured(np.array([value]), influence, names, extra, extra_df, fewest)
+
+
+def share_floor(y_tcn: Floats, groups_n: Ints, low: int, high: int) -> float:
+    """Least variance of a difference of shares of yes: names that all agree leave some doubt about the next name.
+
+    In each template and context the share is taken with one yes and one no more than there were (Agresti & Coull 1998).
+    """
+    total = 0.0
+    for group in (low, high):
+        inside = y_tcn[:, :, groups_n == group]
+        n = inside.shape[2] + 2
+        p = (inside.sum(axis=2) + 1) / n
+        total += float((p * (1 - p) / n).sum()) / p.size**2
+    return total
 
 
 def permutation_null(y_tn: Floats, groups_n: Ints, low: int, high: int, rng: np.random.Generator, times: int) -> Floats:

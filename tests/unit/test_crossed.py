@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from proxyaudit.seeding import stream
-from proxyaudit.stats.crossed import crossed_gap, has_support, permutation_null
+from proxyaudit.stats.crossed import crossed_gap, has_support, permutation_null, share_floor
 from proxyaudit.stats.intervals import crossed_interval, p_above, p_below
 from proxyaudit.stats.nulls import permutation_p
 
@@ -80,3 +80,12 @@ def test_support_takes_names_that_depart() -> None:
     assert not has_support(y, GROUPS, 0, 1)
     y[0, [10, 11, 12, 13, 14]] = 1.0
     assert has_support(y, GROUPS, 0, 1)
+
+
+def test_names_that_all_agree_leave_some_doubt() -> None:
+    y = np.zeros((1, 1, 20))
+    y[:, :, 10:] = 1.0
+    p = 1 / 12
+    assert share_floor(y, GROUPS, 0, 1) == pytest.approx(2 * p * (1 - p) / 12)
+    # Three contexts share the doubt, as if each had names of its own.
+    assert share_floor(np.repeat(y, 3, axis=1), GROUPS, 0, 1) == pytest.approx(2 * p * (1 - p) / 12 / 3)

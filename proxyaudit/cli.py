@@ -18,6 +18,8 @@ import typer
 from proxyaudit import compare_command, console, gate_command
 from proxyaudit.errors import InputError, ProxyauditError, safe_line
 from proxyaudit.mitigate_command import EXAMPLE, mitigate
+from proxyaudit.prompts_command import EXAMPLE as PROMPTS_EXAMPLE
+from proxyaudit.prompts_command import prompts
 from proxyaudit.report_command import EXAMPLE as REPORT_EXAMPLE
 from proxyaudit.report_command import report
 from proxyaudit.scan_command import EXAMPLE as SCAN_EXAMPLE
@@ -244,6 +246,7 @@ app.command(epilog=compare_command.EXAMPLE)(compare_command.compare)
 app.command(epilog=gate_command.EXAMPLE)(gate_command.gate)
 app.command(epilog=VERIFY_EXAMPLE)(verify)
 app.command(epilog=SCAN_EXAMPLE)(scan)
+app.command(epilog=PROMPTS_EXAMPLE)(prompts)
 
 
 @app.command(epilog="Example:  proxyaudit selftest --quick")

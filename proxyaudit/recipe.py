@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from proxyaudit.errors import InputError
+from proxyaudit.language_spec import LanguageModelSpec
 from proxyaudit.model_specs import FtTransformerSpec as FtTransformerSpec
 from proxyaudit.model_specs import HuggingFaceSpec as HuggingFaceSpec
 from proxyaudit.model_specs import MlpSpec as MlpSpec
@@ -67,9 +68,10 @@ class DataSpec(Strict):
 
 
 class SyntheticSpec(Strict):
-    """Synthetic training data: made here (``sdv``) or a release that someone else made (``path``)."""
+    """Synthetic training data: made here (``sdv``, ``language_model``) or a release that someone else made (``path``)."""
 
     sdv: str | None = None
+    language_model: LanguageModelSpec | None = None
     path: str | None = None
     name: Name | None = None
     epochs: Positive | None = None
@@ -77,8 +79,10 @@ class SyntheticSpec(Strict):
 
     @model_validator(mode="after")
     def _one_source(self) -> SyntheticSpec:
-        if (self.sdv is None) == (self.path is None):
-            raise ValueError("give exactly one of 'sdv' (a synthesizer) and 'path' (a release file)")
+        if sum(source is not None for source in (self.sdv, self.language_model, self.path)) != 1:
+            raise ValueError("give exactly one of 'sdv' (a synthesizer), 'language_model' and 'path' (a release file)")
+        if self.sdv == "language_model":
+            raise ValueError("a language model is written 'language_model: {path: ...}', not 'sdv: language_model'")
         if self.path is not None and self.name is None:
             raise ValueError("a release needs a 'name'")
         if self.path is not None and self.epochs is not None:
@@ -88,7 +92,12 @@ class SyntheticSpec(Strict):
     @property
     def regime(self) -> str:
         """Name of the regime."""
-        return self.name or str(self.sdv)
+        return self.name or self.plugin
+
+    @property
+    def plugin(self) -> str:
+        """Name that its synthesizer is registered under."""
+        return "language_model" if self.language_model is not None else str(self.sdv)
 
 
 class MixedSpec(Strict):
@@ -358,10 +367,11 @@ _PLAIN_WORDS = {
     "string_pattern_mismatch": "should begin with a letter or digit and hold letters, digits, '.', '_' and '-' only, 80 at most",
 }
 
-_MODELS_BY_KEY: dict[str, type[Strict]] = {
+_MODELS_BY_KEY: dict[str, type[Strict | LanguageModelSpec]] = {
     "data": DataSpec,
     "regimes": RegimeSpec,
     "synthetic": SyntheticSpec,
+    "language_model": LanguageModelSpec,
     "mixed": MixedSpec,
     "sites": SitesSpec,
     "references": ReferenceSpec,
@@ -377,5 +387,5 @@ _MODELS_BY_KEY: dict[str, type[Strict]] = {
 
 def _known_keys(location: list[str], document: Any) -> list[str]:
     named = [part for part in location if part in _MODELS_BY_KEY]
-    model = _MODELS_BY_KEY[named[-1]] if named else Recipe
+    model: type[Strict | LanguageModelSpec] = _MODELS_BY_KEY[named[-1]] if named else Recipe
     return list(model.model_fields)

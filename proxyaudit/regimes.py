@@ -93,8 +93,8 @@ def make_regimes(recipe: Recipe, base: Path) -> tuple[Regime, ...]:
             regimes.append(Regime("real", "real"))
         elif entry.synthetic is not None:
             spec = entry.synthetic
-            if spec.sdv is not None:
-                check_plugin("synthesizers", spec.sdv, where="regimes: synthetic")
+            if spec.path is None:
+                check_plugin("synthesizers", spec.plugin, where="regimes: synthetic")
             regimes.append(Regime(spec.regime, "release" if spec.path is not None else "synthetic", synthetic=spec))
         elif entry.mixed is not None:
             of = entry.mixed.of
@@ -173,7 +173,12 @@ def _mixed_limit(n_real: int, release: pd.DataFrame | None, ratio: float) -> int
     return size
 
 
-def synthesize(spec: SyntheticSpec, dataset: Dataset, size: int, seed: int) -> pd.DataFrame:
+def text_column(dataset: Dataset) -> str | None:
+    """The column of texts that the model reads, or None."""
+    return next((feature.name for feature in dataset.features if str(feature.kind) == "text"), None)
+
+
+def synthesize(spec: SyntheticSpec, dataset: Dataset, size: int, seed: int, base: Path | None = None) -> pd.DataFrame:
     """Fit a synthesizer on the real training rows and sample from it: a pure function of its arguments.
 
     Args:
@@ -181,19 +186,21 @@ def synthesize(spec: SyntheticSpec, dataset: Dataset, size: int, seed: int) -> p
         dataset: The real data; audit rows are never shown to the synthesizer.
         size: Rows to sample.
         seed: Seed of fit and sample; another seed gives other rows.
+        base: Folder that the path of a language model starts from.
 
     Raises:
         InputError: the plugin is unknown or cannot be loaded.
         TaskError: it failed, or returned rows that do not fit the real table.
     """
-    plugin = load_plugin("synthesizers", str(spec.sdv), where="regimes: synthetic")
+    plugin = load_plugin("synthesizers", spec.plugin, where="regimes: synthetic")
     columns = dataset.synthesis_columns(sees_protected=spec.sees_protected)
-    synthesizer = plugin(epochs=spec.epochs, seed=integer_seed(seed, "synthesizer"))
+    options = {} if spec.language_model is None else {**spec.language_model.model_dump(), "base": base, "text": text_column(dataset)}
+    synthesizer = plugin(epochs=spec.epochs, seed=integer_seed(seed, "synthesizer"), **options)
     raw = synthesizer.fit(dataset.train.loc[:, list(columns)]).sample(size, seed=integer_seed(seed, "sample"))
     if len(raw) != size or [name for name in columns if name not in raw.columns]:
-        raise TaskError(f"synthesizer {spec.sdv} returned {len(raw)} of {size} rows, or lost a column")
+        raise TaskError(f"synthesizer {spec.plugin} returned {len(raw)} of {size} rows, or lost a column")
     try:
-        rows = conform(dataset, raw, columns, where=f"synthesizer {spec.sdv}", days=True)
+        rows = conform(dataset, raw, columns, where=f"synthesizer {spec.plugin}", days=True)
         dataset.target_codes(rows)
     except InputError as error:
         raise TaskError(str(error)) from None

@@ -20,7 +20,8 @@ Floats = NDArray[np.float64]
 UNIT_CLASSES = "fraction of log2 K, class-balanced"
 UNIT_VALUES = "R squared"
 UNIT_GAP = "difference in mean predicted probability"
-_SHARES = (UNIT_CLASSES, UNIT_VALUES, UNIT_GAP)
+UNIT_PROMPTS = "difference between groups in probability"
+_SHARES = (UNIT_CLASSES, UNIT_VALUES, UNIT_GAP, UNIT_PROMPTS)
 
 
 def significant(value: float | None, digits: int = 6) -> float | None:

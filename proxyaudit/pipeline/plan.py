@@ -22,6 +22,7 @@ from proxyaudit.models.module import factory_path
 from proxyaudit.pipeline.audit_rows import rows_digest
 from proxyaudit.pipeline.cache import code_digest, digest_of, file_digest
 from proxyaudit.pipeline.contexts import check_contexts
+from proxyaudit.pipeline.language_lineage import trace_language_models
 from proxyaudit.pipeline.localisation_plan import describe_localisation
 from proxyaudit.pipeline.proxy_discovery import ProxyPlan, discover
 from proxyaudit.pipeline.text_features import attach_tokenizer
@@ -154,6 +155,8 @@ def _plan(
         hashes["model factory"] = file_digest(factory_path(recipe.model, base))
     if isinstance(recipe.model, HuggingFaceSpec):
         hashes |= model_hashes(recipe.model, base)
+    lineage = trace_language_models(recipe, dataset, base)
+    hashes |= lineage.hashes
     tasks = 1 + sum(
         (2 if regime.kind != "synthetic" else 3) * (len(regime.checkpoints) if regime.kind == "checkpoints" else recipe.seeds)
         for regime in regimes
@@ -180,11 +183,13 @@ def _plan(
         "cells": cells,
         "permutations": permutations_needed(cells),
         "tasks": tasks,
-        "notes": [note.model_dump() for note in (*dataset.notes, *release_notes(dataset, releases))],
+        "notes": [note.model_dump() for note in (*dataset.notes, *release_notes(dataset, releases), *lineage.notes)],
         "hashes": hashes,
         "versions": versions(text=dataset.text is not None),
         "schema_version": SCHEMA_VERSION,
     }
+    if lineage.described:
+        plan["language_models"] = lineage.described
     # Of what the run directory holds, and nothing else: `verify` makes the digest again from it.
     digest = digest_of({"plan": plan, "recipe": recipe.model_dump(mode="json", exclude_none=True), "code": code_digest()})
     return {
@@ -232,6 +237,7 @@ def _describe(regime: Regime, size: int) -> dict[str, Any]:
 
 # Seconds on one core for 1 000 rows, measured on Adult; a plan's cost is a rough guide and says so.
 _SYNTHESIS = {"gaussian_copula": 0.08, "tvae": 0.06, "ctgan": 0.6, "copulagan": 0.7}
+_WRITING = 600.0  # a language model of 135 million weights
 _EPOCH = {"mlp": 0.012, "resnet": 0.03, "ft_transformer": 1.5, "module": 0.02, "huggingface": 0.05}
 
 
@@ -241,6 +247,8 @@ def _minutes(recipe: Recipe, dataset: Dataset, regimes: tuple[Regime, ...], size
         runs = len(regime.checkpoints) or recipe.seeds
         if regime.kind == "synthetic" and regime.synthetic is not None and regime.synthetic.sdv is not None:
             seconds += runs * thousands * _SYNTHESIS.get(regime.synthetic.sdv, 0.5) * (regime.synthetic.epochs or 10)
+        if regime.synthetic is not None and regime.synthetic.language_model is not None:
+            seconds += runs * thousands * _WRITING
         if regime.needs_training:
             seconds += runs * thousands * _EPOCH[recipe.model.kind] * recipe.model.epochs
         seconds += runs * (sites + 1) * len(dataset.audit) / 1000 * sum(0.1 + 0.06 * len(a.levels) for a in dataset.attributes)

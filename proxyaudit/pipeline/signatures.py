@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 from proxyaudit.activations import read_activations
 from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute
 from proxyaudit.data.encoding import describe_encoder
+from proxyaudit.data.text import TextEncoder
 from proxyaudit.evidence.signatures import (
     Contexts,
     Entry,

@@ -36,7 +36,7 @@ from proxyaudit.pipeline.probing import Measurement, Probing, classes_of
 from proxyaudit.pipeline.proxy_measures import measure_association, measure_proxy_use
 from proxyaudit.pipeline.relearn import measure_relearning
 from proxyaudit.pipeline.site import measure_site
-from proxyaudit.pipeline.text_features import ENCODE, Features, capture_head, encoded_sources, run_encode, sources_of, train_head
+from proxyaudit.pipeline.text_features import ENCODE, Features, capture_head, completed, encoded_sources, run_encode, sources_of, train_head
 from proxyaudit.pipeline.use import UseTask, measure_use
 from proxyaudit.probes.conditioning import make_strata
 from proxyaudit.regimes import Regime, make_training_data, synthesize
@@ -209,7 +209,8 @@ def _run_synthesize(task: Task, prepared: Prepared, cache: Cache, folder: Path) 
     spec = prepared.regime(task.regime).synthetic
     if spec is None:
         raise ValueError(f"regime {task.regime!r} is not synthesized here")
-    table = synthesize(spec, prepared.dataset, prepared.size, integer_seed(prepared.recipe.seed, "synthesizer", task.regime, task.seed))
+    seed = integer_seed(prepared.recipe.seed, "synthesizer", task.regime, task.seed)
+    table = synthesize(spec, prepared.dataset, prepared.size, seed, prepared.base)
     table.to_parquet(folder / "table.parquet", index=False)
 
 
@@ -235,7 +236,7 @@ def _train(task: Task, prepared: Prepared, cache: Cache) -> tuple[TrainedModel, 
     spec, seed = prepared.recipe.model, integer_seed(prepared.recipe.seed, "training", task.seed)
     features = _features(task, cache)
     if features is not None:
-        trained = train_head(model, data, features, spec, seed)
+        trained = train_head(model, data, completed(features, model, data.x), spec, seed)
     else:
         trained = train_model(model, data.x, data.y, data.weight, spec, seed)
     return trained, {"rows": data.summary, "training": trained.details}

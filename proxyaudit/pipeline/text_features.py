@@ -178,6 +178,16 @@ class Features:
         return self.first[[self.rows[key.tobytes()] for key in row_keys(x)]]
 
 
+def completed(features: Features, model: TrainedModel, x: Floats) -> Features:
+    """The same with texts that no source held, such as those a language model wrote for one repetition, run through the transformer."""
+    keys = [key.tobytes() for key in row_keys(x)]
+    new = {key: row for row, key in enumerate(keys) if key not in features.rows}
+    if not new:
+        return features
+    rows = {**features.rows, **{key: len(features.first) + place for place, key in enumerate(new)}}
+    return replace(features, rows=rows, first=np.concatenate([features.first, _pooled(model, x[list(new.values())])]))
+
+
 def row_keys(x: Floats) -> NDArray[np.uint8]:
     """A hash of 16 bytes of each row of a token table."""
     keys = np.zeros((len(x), 16), dtype=np.uint8)

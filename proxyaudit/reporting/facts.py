@@ -16,6 +16,7 @@ __all__ = ["Made", "command", "count_word", "facts", "failures", "hash_lines", "
 _HOW = {
     "real": "real rows",
     "activations": "activations of a model that this audit did not see",
+    "prompts": "a language model that was asked, not trained here",
     "synthetic": "a synthesizer fitted on the real training rows, once per trained model",
     "release": "a release made elsewhere, read from a file",
     "checkpoints": "trained elsewhere; only the weights were loaded",
@@ -84,6 +85,11 @@ def facts(pack: EvidencePack) -> list[tuple[str, str]]:
         else:
             lines.append(("Rows", f"{train} real training rows, {audit} held-out real audit rows; each model was trained on {size}"))
             lines.append(("Split", _SPLIT))
+    for entry in _list(plan, "language_models"):
+        if isinstance(entry, dict):
+            words = f"{entry.get('model')} ({_value(entry.get('mode')).replace('_', '-')}, weights {str(entry.get('weights'))[:12]})"
+            base = entry.get("shares the student's base")
+            lines.append((f"Texts of {entry.get('regime')} written by", f"{words}; shares the base of the model under audit: {base}"))
     columns = _list(plan, "columns")
     if columns:
         lines.append(("Model inputs", f"{len(columns)} encoded columns; their order is in plan.json"))
@@ -106,6 +112,8 @@ def facts(pack: EvidencePack) -> list[tuple[str, str]]:
 def command(pack: EvidencePack) -> str:
     """Return the command line that gives the same evidence again; files of activations are not recorded and stand as words."""
     recipe, regimes = pack.recipe, [entry for entry in _list(pack.plan, "regimes") if isinstance(entry, dict)]
+    if any(entry.get("kind") == "prompts" for entry in regimes):
+        return _prompts_command(recipe)
     if not any(entry.get("kind") == "activations" for entry in regimes):
         return "proxyaudit run recipe.yaml"
     words = ["proxyaudit", "probe"]
@@ -119,6 +127,18 @@ def command(pack: EvidencePack) -> str:
     words += ["--leak-margin", f"{margins['leak']:g}"] if isinstance(margins.get("leak"), int | float) else []
     words += ["--seed", str(recipe.get("seed", 0)), "--name", str(recipe.get("name", ""))]
     return shlex.join(words)
+
+
+def _prompts_command(recipe: Mapping[str, Any]) -> str:
+    words, prompts = ["proxyaudit", "prompts"], _mapping(recipe, "prompts")
+    words += [word for name in _mapping(recipe, "models") for word in ("--model", f"{name}=PATH")]
+    words += ["--set", "FILE.yaml"] if prompts else []
+    words += ["--real", str(recipe["real"])] if recipe.get("real") is not None else []
+    words += ["--tokens", str(recipe.get("tokens", 24)), *(w for at in _list(recipe, "layers") for w in ("--layer", str(at)))]
+    margins = _mapping(recipe, "margins")
+    for option, key in (("--gap-margin", "gap"), ("--effect-margin", "effect")):
+        words += [option, f"{margins[key]:g}"] if isinstance(margins.get(key), int | float) else []
+    return shlex.join([*words, "--seed", str(recipe.get("seed", 0)), "--name", str(recipe.get("name", ""))])
 
 
 def failures(pack: EvidencePack) -> list[str]:

@@ -13,10 +13,12 @@ __all__ = ["REAL", "answer", "lead", "question", "targets"]
 REAL = "real"
 
 
-def question(names: list[str], *, bare: bool = False) -> str:
-    """Return the audit's question in plain words; ``bare`` if activations were given and no model."""
+def question(names: list[str], *, bare: bool = False, asked: bool = False) -> str:
+    """Return the audit's question in plain words; ``bare`` if activations were given and no model, ``asked`` of a language model."""
     what = join_words([f"“{shorten(name, 40)}”" for name in names], "or") if len(names) <= 3 else f"these {len(names)} attributes"
     what = what or "the attribute"
+    if asked:
+        return f"Does the language model treat groups of {what} differently?"
     return f"Is {what} in these activations?" if bare else f"Did training on synthetic data remove {what} from the model, or only hide it?"
 
 
@@ -26,13 +28,15 @@ def targets(findings: Iterable[Finding]) -> list[Finding]:
     return [f for f in found if f.regime != REAL] or found
 
 
-def lead(findings: Sequence[Finding], *, bare: bool = False) -> str:
+def lead(findings: Sequence[Finding], *, bare: bool = False, asked: bool = False) -> str:
     """Return the answer in a few words; "removed" only where every verdict that was asked for says so."""
-    asked = list(findings) if bare else targets(findings)
-    kinds = {"removed" if f.verdict == "removed" else "open" if f.verdict == "inconclusive" and not f.at_least else "there" for f in asked}
+    meant = list(findings) if bare or asked else targets(findings)
+    kinds = {"removed" if f.verdict == "removed" else "open" if f.verdict == "inconclusive" and not f.at_least else "there" for f in meant}
     if not kinds:
         return "No verdict."
-    only_real = all(f.regime == REAL for f in asked)
+    if asked:
+        return "Cannot be told." if kinds == {"open"} else "Yes, it does." if kinds == {"there"} else "Some do; the rest cannot be told."
+    only_real = all(f.regime == REAL for f in meant)
     if kinds == {"removed"}:
         return "No, nothing of it was found." if bare else "It is not in the model." if only_real else "Yes, removed."
     if kinds == {"open"}:
@@ -46,7 +50,7 @@ def lead(findings: Sequence[Finding], *, bare: bool = False) -> str:
     return "Not found in some; the rest cannot be told." if bare else "Removed by some of the data; the rest cannot be told."
 
 
-def answer(findings: Iterable[Finding], words: Mapping[str, VerdictWord] = VERDICTS, *, brief: bool = False) -> str:
+def answer(findings: Iterable[Finding], words: Mapping[str, VerdictWord] = VERDICTS, *, brief: bool = False, asked: bool = False) -> str:
     """Return one sentence for an attribute over all regimes: worst first, nothing left out; ``brief`` without what the words mean."""
     parts: list[str] = []
     findings = list(findings)
@@ -55,7 +59,7 @@ def answer(findings: Iterable[Finding], words: Mapping[str, VerdictWord] = VERDI
             regimes = [f.regime for f in findings if f.verdict == verdict and f.at_least == at_least]
             if regimes:
                 alone = len(regimes) == len(findings)
-                clause, meaning = _clause(words[verdict], verdict, at_least, regimes, alone=alone, bare=words is not VERDICTS)
+                clause, meaning = _clause(words[verdict], verdict, at_least, regimes, alone=alone, bare=words is not VERDICTS, asked=asked)
                 parts.append(clause if brief else f"{clause} ({meaning})")
     text = "; ".join(parts)
     inside = [f for f in findings if f.encoding == "linear"]
@@ -68,9 +72,13 @@ def answer(findings: Iterable[Finding], words: Mapping[str, VerdictWord] = VERDI
     return f"{text[0].upper()}{text[1:]}.{relayed}" if text else "No verdict was reached."
 
 
-def _clause(word: VerdictWord, verdict: str, at_least: str | None, regimes: list[str], *, alone: bool, bare: bool) -> tuple[str, str]:
+def _clause(
+    word: VerdictWord, verdict: str, at_least: str | None, regimes: list[str], *, alone: bool, bare: bool, asked: bool
+) -> tuple[str, str]:
     """Return what is said of some regimes, and what it means."""
-    if bare:
+    if asked:
+        where = "in all models asked" if alone and len(regimes) > 1 else f"in {join_names(regimes)}"
+    elif bare:
         where = "in all activations given" if alone and len(regimes) > 1 else f"in the activations of {join_names(regimes)}"
     else:
         where = "after every kind of training tried here" if alone and len(regimes) > 1 else f"after training on {join_names(regimes)} data"

@@ -122,7 +122,7 @@ def summarize(pack: EvidencePack) -> Summary:
     margins = pack.plan.get("margins")
     margins = margins if isinstance(margins, dict) else {}
     return Summary(
-        question=question([name for name in names if roles[name] == "protected"] or names, bare=bare),
+        question=question([name for name in names if roles[name] == "protected"] or names, bare=bare, asked=_asked(pack.plan)),
         bare=bare,
         date=run_date(pack.environment),
         verdicts=words,
@@ -133,6 +133,10 @@ def summarize(pack: EvidencePack) -> Summary:
         margins={str(key): float(value) for key, value in margins.items() if isinstance(value, int | float)},
         controls=_count_controls(evidence.controls),
     )
+
+
+def _asked(plan: Mapping[str, Any]) -> bool:
+    return any(entry.get("kind") == "prompts" for entry in _entries(plan, "regimes"))
 
 
 def _attribute(
@@ -186,8 +190,8 @@ def _attribute(
         role=role,
         kind=str(described.get("kind", "")),
         levels=tuple(str(level) for level in levels) if isinstance(levels, list | tuple) else (),
-        lead=lead([findings[regime] for regime in regimes if regime in findings], bare=words is not VERDICTS),
-        answer=answer((findings[regime] for regime in regimes if regime in findings), words, brief=brief),
+        lead=lead([findings[regime] for regime in regimes if regime in findings], bare=words is not VERDICTS, asked=_asked(pack.plan)),
+        answer=answer((findings[regime] for regime in regimes if regime in findings), words, brief=brief, asked=_asked(pack.plan)),
         rows=tuple(row(regime) for regime in regimes if regime in findings or regime in seen),
         references=tuple(reference(regime) for regime in _SHOWN_REFERENCES if regime in seen),
         profile=_profile(mine, pack.plan, regimes),

@@ -20,7 +20,25 @@ from proxyaudit.evidence.pack import EvidencePack, check_manifest, write_pack
 from proxyaudit.evidence.schema import evidence_schema
 from proxyaudit.recipe import Margins, load_recipe
 
-COMMANDS = ("init", "plan", "run", "report", "mitigate", "compare", "gate", "ls", "datasets", "schema", "doctor", "scan", "verify")
+COMMANDS = (
+    *("init", "plan", "run", "probe", "prompts", "report", "compare", "gate", "verify"),
+    *("selftest", "mitigate", "scan", "ls", "datasets", "schema", "doctor"),
+)
+    "init",
+    "plan",
+    "run",
+    "report",
+    "mitigate",
+    "compare",
+    "gate",
+    "ls",
+    "datasets",
+    "schema",
+    "doctor",
+    "scan",
+    "verify",
+    "prompts",
+)
 
 
 @dataclass(frozen=True)

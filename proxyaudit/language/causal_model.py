@@ -1,0 +1,294 @@
+"""A causal language model from a local folder (safetensors, or GGUF where transformers reads it), from a hub only when asked.
+
+The one place of this room that imports transformers, and only when a model is named. Pickled weights are never read, and code
+that comes with a model is not executed unless ``trust_remote_code`` says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import inspect
+import io
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from proxyaudit.data.tables import is_inside, sha256_file
+from proxyaudit.errors import InputError
+
+__all__ = ["CausalModel", "CausalSource", "load_causal", "locate", "same_base", "weights_digest"]
+
+_INSTALL = "pip install 'proxyaudit[text]'"
+_WEIGHTS = (".safetensors", ".gguf")
+_SHAPE_KEYS = ("model_type", "hidden_size", "n_embd", "num_hidden_layers", "n_layer", "vocab_size")
+
+
+@dataclass(frozen=True)
+class CausalSource:
+    """Where a model lies.
+
+    Attributes:
+        path: Folder, ``.gguf`` file, or hub name where ``hub`` is true.
+        package: Installed Python package that ``path`` lies in.
+        gguf_file: Name of the GGUF file in the folder.
+        hub: Whether ``path`` is a name on a model hub; nothing is fetched otherwise.
+        revision: Revision on the hub.
+        trust_remote_code: Whether code that comes with the model may be executed.
+    """
+
+    path: str
+    package: str | None = None
+    gguf_file: str | None = None
+    hub: bool = False
+    revision: str | None = None
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class CausalModel:
+    """A loaded model in eval mode, float32 on the CPU, with its tokenizer."""
+
+    model: nn.Module
+    tokenizer: Any
+    digest: str
+
+    @property
+    def config(self) -> Any:
+        """The model's configuration."""
+        return self.model.config
+
+    @cached_property
+    def stops(self) -> frozenset[int]:
+        """Tokens that end a text."""
+        found: set[int] = set()
+        for holder in (self.tokenizer, self.config, getattr(self.model, "generation_config", None)):
+            value = getattr(holder, "eos_token_id", None)
+            found |= {value} if isinstance(value, int) else set(value or ())
+        return frozenset(token for token in found if 0 <= token < self.vocabulary)
+
+    @property
+    def eos(self) -> int | None:
+        """The token that ends a text, or None."""
+        own = getattr(self.tokenizer, "eos_token_id", None)
+        return own if own in self.stops else min(self.stops, default=None)
+
+    @property
+    def vocabulary(self) -> int:
+        """Rows of the output layer."""
+        return int(self.config.vocab_size)
+
+    @property
+    def longest(self) -> int:
+        """Most tokens that the model takes."""
+        found = [getattr(self.config, key, None) for key in ("max_position_embeddings", "n_positions")]
+        return min([value for value in found if isinstance(value, int) and value > 0], default=2048)
+
+    @cached_property
+    def _takes(self) -> Mapping[str, Any]:
+        return inspect.signature(self.model.forward).parameters
+
+    def prompt(self, text: str) -> list[int]:
+        """Tokens of the start of a text: the tokenizer's own special tokens, but none that ends it."""
+        ids = list(self.tokenizer(text)["input_ids"])
+        while len(ids) > 1 and ids[-1] in self.stops:
+            ids.pop()
+        start = getattr(self.tokenizer, "bos_token_id", None)
+        return ids or [start if start is not None else (self.eos or 0)]
+
+    def continuation(self, text: str) -> list[int]:
+        """Tokens of what follows a prompt."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def request(self, text: str) -> list[int]:
+        """Tokens of a request: in the model's chat form where it has one, else as plain text."""
+        if getattr(self.tokenizer, "chat_template", None):
+            turn = [{"role": "user", "content": text}]
+            return self.continuation(self.tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False))
+        return self.prompt(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of tokens, special ones left out."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def forward(self, ids: Tensor, *, cache: Any = None, use_cache: bool = False, keep: int = 0) -> tuple[Tensor, Any]:
+        """One pass over equally long rows.
+
+        Args:
+            ids: ``(n, l)`` tokens.
+            cache: Keys and values of what came before.
+            use_cache: Whether to return them.
+            keep: Last positions whose logits are wanted; 0 for all.
+
+        Returns:
+            Logits ``(n, keep or l, V)`` and the cache.
+        """
+        asked: dict[str, Any] = {"input_ids": ids, "use_cache": use_cache}
+        if cache is not None:
+            # transformers 5 renamed the argument along the way.
+            asked["cache" if "cache" in self._takes else "past_key_values"] = cache
+        if keep and "logits_to_keep" in self._takes:
+            asked["logits_to_keep"] = keep
+        out = self.model(**asked)
+        logits: Tensor = out.logits[:, -keep:] if keep else out.logits
+        held = next((out[key] for key in ("cache", "past_key_values") if key in out), None) if use_cache else None
+        return logits, held
+
+    @cached_property
+    def blocks(self) -> tuple[nn.Module, ...]:
+        """The layers: the longest list of modules of one class.
+
+        Raises:
+            InputError: there is no such list.
+        """
+        lists: list[list[nn.Module]] = [
+            list(m.children()) for m in self.model.modules() if isinstance(m, nn.ModuleList) and len({type(c) for c in m}) == 1
+        ]
+        if not lists:
+            mend = "use a transformer whose layers are a ModuleList"
+            raise InputError("no list of layers was found in the model", where="model", mend=mend)
+        return tuple(lists[max(range(len(lists)), key=lambda place: len(lists[place]))])
+
+
+def _transformers() -> Any:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        import transformers
+    except ImportError:
+        raise InputError("language models need the package transformers", where="model", mend=_INSTALL) from None
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    return transformers
+
+
+def locate(source: CausalSource, base: Path) -> tuple[str, str | None]:
+    """Folder (or hub name) and GGUF file of a model.
+
+    Raises:
+        InputError: there is no such model, it escapes the recipe's folder or the package, or it has no weights that may be read.
+    """
+    if source.hub:
+        return source.path, source.gguf_file
+    where = f"model '{source.path[:200]}'"
+    if not source.path or "\0" in source.path:
+        raise InputError("the path of the model is empty", where="model", mend="name its folder")
+    roots = (_package_root(source.package),) if source.package else (base, Path.cwd())
+    given = Path(source.path)
+    tried = [root / given for root in roots] if source.package or not given.is_absolute() else [given]
+    inside = [path for path in tried if (given.is_absolute() and not source.package) or any(is_inside(path, root) for root in roots)]
+    place = next((path for path in inside if path.exists()), None)
+    if place is None:
+        mend = "paths are relative to the recipe's folder, then to the current folder; a name on a hub needs 'hub: true'"
+        raise InputError("there is no such model", where=where, mend=mend)
+    file = source.gguf_file
+    if place.is_file():
+        if place.suffix != ".gguf":
+            raise InputError("this is no model folder and no GGUF file", where=where, mend="name the folder that holds config.json")
+        place, file = place.parent, place.name
+    if file is not None and not ((place / file).is_file() and is_inside(place / file, place)):
+        raise InputError(f"there is no file '{file[:80]}' in the model's folder", where=where, mend="check gguf_file")
+    if not any(path.name.endswith(_WEIGHTS) for path in place.iterdir()):
+        mend = "only safetensors and GGUF are read, since other formats can run code; convert it with save_pretrained"
+        raise InputError("the model's folder holds no safetensors weights", where=where, mend=mend)
+    return str(place), file
+
+
+def _package_root(name: str) -> Path:
+    try:
+        found = importlib.util.find_spec(name.partition(".")[0])  # finds it, executes nothing
+    except (ImportError, ValueError):
+        found = None
+    places = list(found.submodule_search_locations or []) if found is not None else []
+    if not places:
+        raise InputError("no such package is installed", where=f"package '{name}'", mend="install the package that brings the model")
+    return Path(places[0]).joinpath(*name.split(".")[1:])
+
+
+def weights_digest(source: CausalSource, base: Path) -> str:
+    """SHA-256 over the weight files of a local model; ``name@revision`` of one on a hub.
+
+    Two folders with the same weights have one digest, whatever they are called.
+    """
+    place, file = locate(source, base)
+    if source.hub:
+        return f"{place}@{source.revision or 'unknown'}"
+    paths = [Path(place) / file] if file else sorted(p for p in Path(place).iterdir() if p.name.endswith(".safetensors"))
+    if not paths:
+        raise InputError("the folder holds GGUF files only", where=place, mend="name one with gguf_file")
+    digests = [_digest(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    return digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _digest(path: str, size: int, changed: int) -> str:
+    return sha256_file(Path(path))
+
+
+def same_base(teacher: CausalSource, student: CausalSource, base: Path) -> bool | None:
+    """Whether two models have the same weights; None where sizes agree and weights do not, or where that cannot be told.
+
+    One base that was fine-tuned or quantised differs in every weight, so equal sizes cannot rule a shared base out.
+    """
+    if weights_digest(teacher, base) == weights_digest(student, base):
+        return True
+    shapes = [_shape(source, base) for source in (teacher, student)]
+    return None if shapes[0] is None or shapes[1] is None or shapes[0] == shapes[1] else False
+
+
+def _shape(source: CausalSource, base: Path) -> dict[str, Any] | None:
+    import json
+
+    place, file = locate(source, base)
+    path = Path(place) / "config.json"
+    if source.hub or file is not None or not path.is_file():
+        return None
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    return {key: config[key] for key in _SHAPE_KEYS if key in config} if isinstance(config, dict) else None
+
+
+def load_causal(source: CausalSource, base: Path) -> CausalModel:
+    """Load a model and its tokenizer; global random states are left as found.
+
+    Raises:
+        InputError: it cannot be loaded, or holds NaN.
+    """
+    place, file = locate(source, base)
+    transformers = _transformers()
+    asked: dict[str, Any] = {"local_files_only": not source.hub, "trust_remote_code": source.trust_remote_code}
+    asked |= ({"revision": source.revision} if source.revision else {}) | ({"gguf_file": file} if file else {})
+    safe = {} if file else {"use_safetensors": True}
+    try:
+        # Of a GGUF file every tensor would be counted on standard error.
+        quiet = contextlib.redirect_stderr(io.StringIO()) if file else contextlib.nullcontext()
+        with torch.random.fork_rng(devices=[]), quiet:
+            torch.manual_seed(0)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(place, **asked)
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                place, **asked, **safe, dtype=torch.float32, attn_implementation="eager"
+            )
+    except ImportError as error:
+        raise InputError(f"the model needs another package ({_line(error)})", where=place, mend=_INSTALL) from None
+    except Exception as error:
+        mend = "config, safetensors weights and the tokenizer's files belong together, and the model must be a causal one"
+        if "trust_remote_code" in str(error):
+            mend = "this model brings code of its own; set trust_remote_code: true to execute it"
+        raise InputError(f"the language model cannot be loaded ({_line(error)})", where=place, mend=mend) from None
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise InputError(f"tensor '{name}' of the model holds NaN or infinite weights", where=place, mend="use another model")
+    return CausalModel(model.eval(), tokenizer, weights_digest(source, base))
+
+
+def _line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:160]

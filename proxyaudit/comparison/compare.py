@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from proxyaudit.comparison.difference import Difference, Number, numbers_in, subtract
 from proxyaudit.comparison.matching import Sites, kind_of, match_regimes, match_sites, models_of, numbers_of
 from proxyaudit.comparison.outcomes import pair_outcome
+from proxyaudit.comparison.training import NUMBER_NOTES, RUN_NOTES, Training, training_of
 from proxyaudit.comparison.values import Comparison, MatchedBy, Models, NumberChange, PairOutcome, RunName, Word
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.pack import EvidencePack
@@ -22,7 +23,6 @@ SHARE_OF_MARGIN = 0.5  # a difference smaller than this share of the margin is n
 GROWN, SHRUNK = 0.05, 0.2  # of A's value: decision 0006, growth counts from a twentieth on, a decrease from a fifth
 UNCHANGED = (-0.2, 0.25)  # the band of "unchanged", of A's value
 READER = "shown by the reader"
-
 _Key = tuple[str, str, str | None]
 
 
@@ -71,11 +71,12 @@ def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (),
     models: dict[tuple[str, str], Models] = {
         (old, new): "given" if models_of(a, old) == models_of(b, new) == "given" else "trained" for old, new in pairs
     }
+    training = training_of(a, b)
     drafts = [
         draft
         for attribute in roles
         for old, new in pairs
-        for draft in _numbers(before, after, attribute, (old, new), models[old, new], same_rows)
+        for draft in _numbers(before, after, attribute, (old, new), models[old, new], same_rows, training)
     ]
     numbers = _decided(drafts)
     outcomes = [
@@ -87,6 +88,7 @@ def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (),
             after.findings.get((name, pair[1])),
             [n for n in numbers if (n.attribute, n.regime_a, n.regime_b) == (name, *pair)],
             models[pair],
+            by_chance=training == "other_seed" and models[pair] == "trained" and pair[0] == pair[1],
         )
         for name, role in roles.items()
         for pair in pairs
@@ -94,6 +96,8 @@ def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (),
     ]
     outcomes += [_left_out(before, name, regime) for name, role in roles.items() for regime in without if role == "protected"]
     notes = _notes(before, after, roles, same_rows, any(n.paired for n in numbers))
+    if "trained" in models.values() and training != "same_rows":
+        notes = (RUN_NOTES[training], *notes)
     assumed = [f"'{old}' of A and '{new}' of B were taken to belong together" for old, new in pairs if old != new and not regimes]
     notes = (*assumed, *notes)
     return Comparison(_name(a), _name(b), pairs, same_rows, tuple(outcomes), tuple(numbers), notes)
@@ -127,7 +131,9 @@ class _Draft:
     bound_b: str | None
 
 
-def _numbers(before: _Side, after: _Side, attribute: str, pair: tuple[str, str], models: Models, same_rows: bool) -> Iterable[_Draft]:
+def _numbers(
+    before: _Side, after: _Side, attribute: str, pair: tuple[str, str], models: Models, same_rows: bool, training: Training
+) -> Iterable[_Draft]:
     old, new = numbers_of(before.pack, attribute, pair[0]), numbers_of(after.pack, attribute, pair[1])
     sites = match_sites(before.sites, after.sites)
     met: set[_Key] = set()
@@ -136,11 +142,11 @@ def _numbers(before: _Side, after: _Side, attribute: str, pair: tuple[str, str],
         theirs = old.get(counterpart) if counterpart else None
         if counterpart:
             met.add(counterpart)
-        yield _draft(before, after, attribute, pair, theirs, estimate, matched_by, models, same_rows)
+        yield _draft(before, after, attribute, pair, theirs, estimate, matched_by, models, same_rows, training)
     for key, estimate in old.items():
         # A site of A that no site of B stands for is no loss where the architecture changed; a whole measure is.
         if key not in met and not any(other[:2] == key[:2] for other in new):
-            yield _draft(before, after, attribute, pair, estimate, None, "name", models, same_rows)
+            yield _draft(before, after, attribute, pair, estimate, None, "name", models, same_rows, training)
 
 
 def _counterpart(key: _Key, old: dict[_Key, Estimate], sites: dict[str, tuple[str, MatchedBy]]) -> tuple[_Key | None, MatchedBy]:
@@ -167,6 +173,7 @@ def _draft(
     matched_by: MatchedBy,
     models: Models,
     same_rows: bool,
+    training: Training,
 ) -> _Draft:
     one = b or a
     assert one is not None
@@ -214,6 +221,9 @@ def _draft(
         note = f"B was decided at a laxer margin: {b.margin:g} against {a.margin:g}"
     bounds = [e.method.partition(READER)[2].partition(":")[0].strip() or None for e in (a, b)]
     found = subtract(x, y, models=models, same_rows=same_rows)
+    if models == "trained" and training != "same_rows":
+        found = replace(found, p=None)
+        note = "; ".join(part for part in (note, NUMBER_NOTES[training]) if part)
     return _Draft(replace(change, note=note, paired=found.paired), found, bounds[0], bounds[1])
 
 
@@ -255,7 +265,8 @@ def _word(n: NumberChange, draft: _Draft, surely: bool) -> tuple[Word, str]:
     within = max(n.margin, -UNCHANGED[0] * size), max(n.margin, UNCHANGED[1] * size)
     if draft.found.low >= -within[0] and draft.found.high <= within[1]:
         return "unchanged", ""
-    return "not_seen", "one model on each side: what differs may be nothing but its initial weights" if draft.found.p is None else ""
+    alone = draft.found.p is None and not any(text in n.note for text in NUMBER_NOTES.values())
+    return "not_seen", "one model on each side: what differs may be nothing but its initial weights" if alone else ""
 
 
 def _six(value: float | None) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from proxyaudit.comparison.values import Models, NumberChange, PairOutcome
+from proxyaudit.comparison.values import Models, NumberChange, Outcome, PairOutcome
 from proxyaudit.types import Finding
 
 # Margins: where verdicts differ, a worsening of this many must be excluded, or the answer is "cannot be told". Where A could not
@@ -31,6 +31,8 @@ def pair_outcome(
     b: Finding | None,
     numbers: Sequence[NumberChange],
     models: Models,
+    *,
+    by_chance: bool = False,
 ) -> PairOutcome:
     """Answer for one attribute.
 
@@ -39,6 +41,12 @@ def pair_outcome(
     """
     worse, better = ([n for n in numbers if n.word == word] for word in ("worse", "better"))
     open_ = _open(a, b, numbers)
+    if by_chance and a is not None and b is not None:
+        # Nothing changed that could have made it worse; verdicts that differ say how unstable they are.
+        differ = (a.verdict, a.at_least) != (b.verdict, b.at_least)
+        unstable = ["the verdict differs between two seeds of one recipe: it is not stable, and more repetitions or rows would settle it"]
+        return _outcome(attribute, role, pair, a, b, "no_change", models, unstable if differ else [])
+    outcome: Outcome
     if worse:
         outcome, reasons = "worse", [_clause(n, "more") for n in worse]
     elif open_:
@@ -48,18 +56,21 @@ def pair_outcome(
     else:
         outcome, reasons = "no_change", []
     reasons += [_clause(n, "less") for n in better]
-    return PairOutcome(
-        attribute,
-        role,
-        *pair,
-        a.verdict if a else None,
-        b.verdict if b else None,
-        a.at_least if a else None,
-        b.at_least if b else None,
-        outcome,  # type: ignore[arg-type]
-        models,
-        tuple(reasons),
-    )
+    return _outcome(attribute, role, pair, a, b, outcome, models, reasons)
+
+
+def _outcome(
+    attribute: str,
+    role: str,
+    pair: tuple[str, str],
+    a: Finding | None,
+    b: Finding | None,
+    outcome: Outcome,
+    models: Models,
+    reasons: Sequence[str],
+) -> PairOutcome:
+    verdicts = (a.verdict if a else None, b.verdict if b else None, a.at_least if a else None, b.at_least if b else None)
+    return PairOutcome(attribute, role, *pair, *verdicts, outcome, models, tuple(reasons))
 
 
 def _open(a: Finding | None, b: Finding | None, numbers: Sequence[NumberChange]) -> list[str]:

@@ -9,6 +9,7 @@ Word = Literal["worse", "better", "unchanged", "not_seen", "cannot_tell"]
 """``unchanged``: the interval shows it; ``not_seen``: no difference beyond noise, and none is excluded either."""
 MatchedBy = Literal["name", "role", "outputs", "joint"]
 Models = Literal["given", "trained"]
+Outcome = Literal["worse", "better", "no_change", "cannot_tell"]
 
 EXIT_CODES: dict[str, int] = {"worse": 1, "cannot_tell": 3, "better": 0, "no_change": 0}
 
@@ -96,7 +97,7 @@ class PairOutcome:
     verdict_b: str | None
     at_least_a: str | None
     at_least_b: str | None
-    outcome: Literal["worse", "better", "no_change", "cannot_tell"]
+    outcome: Outcome
     models: Models
     reasons: tuple[str, ...]
 

@@ -27,6 +27,8 @@ Ints = NDArray[np.int64]
 
 SUMS = SMALLEST_CELL - 1
 UNBOUNDED = 1e9  # degrees of freedom of what is known
+UNKNOWN = 2.0
+ROUNDING = 1e-12
 
 
 def row_parts(ledger: Ledger, places_n: Ints | None = None) -> dict[str, NDArray[Any]]:
@@ -46,8 +48,11 @@ def row_parts(ledger: Ledger, places_n: Ints | None = None) -> dict[str, NDArray
         if estimate.channel not in CHANNELS or estimate.state is None or cell.measured is None:
             continue
         ids.append(int(estimate.id[1:]))
-        sums.append([significant(float(value)) or 0.0 for value in signed_sums(cell.measured, places_n)])
-        spread.append([significant(value) or 0.0 for value in _spread(cell.measured)])
+        kept = _spread(cell.measured)
+        known = max(kept[0], kept[2]) < UNKNOWN
+        signed = signed_sums(cell.measured, places_n) if known else np.zeros(SUMS)
+        sums.append([significant(float(value)) or 0.0 for value in signed])
+        spread.append([significant(value) or 0.0 for value in kept])
     if not ids:
         return {}
     return {"row_parts.ids": np.array(ids, dtype=np.int64), "row_parts.sums": np.array(sums), "row_parts.spread": np.array(spread)}
@@ -57,7 +62,8 @@ def signed_sums(measured: Measured, places_n: Ints | None = None) -> Floats:
     """Ten sums of the row influences with random signs of their clusters, shape ``(10,)``; the same signs in every run."""
     sums = cluster_sums(measured.influence_n, in_order(measured.clusters_n, places_n))
     # No matrix product: its rounding depends on the number of threads. What is below that is nothing.
-    return np.asarray(np.round((sums[:, None] * _signs(len(sums))).sum(axis=0), 12))
+    signed = (sums[:, None] * _signs(len(sums))).sum(axis=0)
+    return np.asarray(np.where(np.abs(signed) < ROUNDING, 0.0, signed))
 
 
 @lru_cache(maxsize=4)
@@ -67,8 +73,12 @@ def _signs(clusters: int) -> Floats:
 
 
 def _spread(measured: Measured) -> tuple[float, float, float, float]:
-    rows, clusters = row_variance(measured.influence_n, measured.clusters_n)
-    finite = np.isfinite(rows) and np.isfinite(measured.extra)
+    with np.errstate(over="ignore", invalid="ignore"):
+        rows, clusters = row_variance(measured.influence_n, measured.clusters_n)
     df = max(min(float(clusters - 1), measured.row_df), 1.0)
-    # A share's variance is below one; two says that it is not known.
-    return (rows if finite else 2.0, df, measured.extra if finite else 2.0, min(max(measured.extra_df, 1.0), UNBOUNDED))
+    return (_variance(rows), df, _variance(measured.extra), min(max(measured.extra_df, 1.0), UNBOUNDED))
+
+
+def _variance(value: float) -> float:
+    """The variance of a share, which is at most one; two says that it is not known (infinite, or divided by nearly nothing)."""
+    return value if value <= 1 else UNKNOWN

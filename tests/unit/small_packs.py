@@ -67,6 +67,8 @@ def small_pack(
     margins: dict[str, float] | None = None,
     rows: str = "r" * 64,
     digest: str = "d" * 64,
+    split: str | None = "s" * 64,
+    seed: int = 0,
     arrays: dict[str, Any] | None = None,
 ) -> EvidencePack:
     """A pack of these numbers and findings; ids are given in order."""
@@ -79,6 +81,9 @@ def small_pack(
         "regimes": [{"name": name, "kind": kind} for name in regimes],
         "sites": {"verdict": list(sites[0]), "profile": list(sites[1])},
         "margins": margins or MARGINS,
+        "seed": seed,
+        "rows": {"training_size": 4000},
+        "hashes": {"data": "t" * 64, **({"split": split} if split else {})},
     }
     evidence = Evidence(
         run=RunInfo(id="abc123", name="small", status=status, plan_digest=digest, versions={}, seed=0),

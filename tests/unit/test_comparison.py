@@ -62,6 +62,19 @@ def test_a_pack_keeps_fewer_sums_than_the_smallest_group_has_people_and_only_of_
     assert row_parts(Ledger()) == {}
 
 
+def test_an_influence_divided_by_nearly_nothing_is_unknown_and_warns_of_nothing():
+    ledger = Ledger()
+    noise = stream(0, "huge").normal(size=ROWS)
+    huge = Measured(np.array([0.0]), noise * 1e300, np.arange(ROWS))
+    endless = Measured(np.array([0.0]), noise / ROWS, np.arange(ROWS), float("inf"))
+    for number in (huge, endless):
+        ledger.add(Cell("used", "sex", "model", "penultimate", measured=number, margin=0.02, state="unknown"))
+    kept = row_parts(ledger)
+    assert not kept["row_parts.sums"].any()
+    assert [float(kept["row_parts.spread"][0, 0]), float(kept["row_parts.spread"][1, 2])] == [2.0, 2.0]
+    assert np.isfinite(kept["row_parts.spread"]).all()
+
+
 # Differences -------------------------------------------------------------------------------------------------------
 
 
@@ -273,6 +286,39 @@ def test_repetitions_of_one_recipe_are_rarely_said_to_differ():
             sides.append(small_pack(numbers, [finding("exposed")], kind="real", rows=str(side), digest=str(side), sites=places))
         wrong += compare_packs(*sides).exit_code != 0
     assert wrong <= 80 * 0.05
+
+
+def seeded(verdict: str, value: float, state: str, seed: int, *, recipe=None, kind="synthetic", split=True):
+    numbers = [estimate("expressed", value, state, se=0.004, seeds=(value - 0.005, value, value + 0.005))]
+    pack = small_pack(numbers, [finding(verdict)], kind=kind, seed=seed, split=f"s{seed}" if split else None, digest=str(seed))
+    return replace(pack, recipe={"name": "small", "seed": seed, "regimes": ["real"], **(recipe or {})})
+
+
+def test_training_on_other_rows_is_noise_that_repetitions_do_not_show():
+    a, b = seeded("hidden", 0.01, "absent", 0), seeded("exposed", 0.4, "present", 1)
+    # Two seeds of one recipe: nothing changed that could have made it worse.
+    found = compare_packs(a, b)
+    assert (found.numbers[0].word, found.exit_code) == ("not_seen", 0)
+    assert "not stable" in found.outcomes[0].reasons[0]
+    assert "chance alone" in found.notes[0]
+    # The same seed and rows, or given models: then it did get worse.
+    same = replace(b, plan={**b.plan, "seed": 0, "hashes": a.plan["hashes"]})
+    assert compare_packs(a, same).exit_code == 1
+    given = (seeded("hidden", 0.01, "absent", 0, kind="checkpoints"), seeded("exposed", 0.4, "present", 1, kind="checkpoints"))
+    assert compare_packs(*given).exit_code == 1
+    # Another recipe, other data or another version, and other rows: the verdict is worse, and why cannot be told.
+    other = {
+        "recipe": seeded("exposed", 0.4, "present", 1, recipe={"seeds": 9}),
+        "data": replace(b, plan={**b.plan, "hashes": {**b.plan["hashes"], "data": "u"}}),
+        "version": replace(
+            b, evidence=b.evidence.model_copy(update={"run": b.evidence.run.model_copy(update={"versions": {"torch": "1"}})})
+        ),
+        "unknown": seeded("exposed", 0.4, "present", 1, split=False, recipe={"seeds": 9}),
+    }
+    for pack in other.values():
+        found = compare_packs(a, pack)
+        assert (found.numbers[0].word, found.exit_code) == ("not_seen", 3)
+        assert "trained on other rows" in found.notes[0]
 
 
 # One answer for an attribute ---------------------------------------------------------------------------------------

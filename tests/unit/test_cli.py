@@ -24,21 +24,6 @@ COMMANDS = (
     *("init", "plan", "run", "probe", "prompts", "report", "compare", "gate", "verify"),
     *("selftest", "mitigate", "scan", "ls", "datasets", "schema", "doctor"),
 )
-    "init",
-    "plan",
-    "run",
-    "report",
-    "mitigate",
-    "compare",
-    "gate",
-    "ls",
-    "datasets",
-    "schema",
-    "doctor",
-    "scan",
-    "verify",
-    "prompts",
-)
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def ask(head, n, *, sites=("left",), shift=1.5, decides=True, x=None, rank=D):
         x[:, 3] += other
     model = TrainedModel(Net(head).eval(), 2, sites, sites, {site: Tap(site, "output") for site in sites})
     attributes = [Attribute(name, "protected", "binary", ("f", "m"), codes) for name, codes in (("sex", groups), ("other", other))]
-    dataset = SimpleNamespace(attributes=attributes[:1], parts=rng.integers(0, 3, n), clusters=np.arange(n))
+    dataset = SimpleNamespace(text=None, attributes=attributes[:1], parts=rng.integers(0, 3, n), clusters=np.arange(n))
     out = Measurement()
     captured = capture(model, x)
     out.numbers["cells"] = {"sex": {site: {"rank": rank} for site in sites}}

@@ -43,9 +43,9 @@ def compare(
 ) -> None:
     """Say what changed between two audits or model versions; exit code 1 if B is worse, 3 if it cannot be told, else 0."""
     from proxyaudit.comparison import compare_packs
-    from proxyaudit.evidence.trusted import read_trusted
+    from proxyaudit.verification.trusted import read_verified
 
-    found = compare_packs(read_trusted(run_a), read_trusted(run_b), tuple(regime or ()), tuple(attribute or ()))
+    found = compare_packs(read_verified(run_a), read_verified(run_b), tuple(regime or ()), tuple(attribute or ()))
     written = _write(found, out) if out is not None else []
     if json:
         console.emit_json({**found.as_dict(), "files": [str(path) for path in written]})

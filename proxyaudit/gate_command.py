@@ -44,18 +44,18 @@ def gate(
     ] = False,
 ) -> None:
     """Decide for a pipeline: exit code 0 pass, 1 policy not met, 3 cannot be told, 4 the run was altered, 5 the run is partial."""
-    from proxyaudit.evidence.trusted import read_trusted
     from proxyaudit.gating import Policy, load_policy
     from proxyaudit.gating import gate as decide
     from proxyaudit.gating.junit import integrity_junit
     from proxyaudit.gating.junit import junit as junit_xml
+    from proxyaudit.verification.trusted import read_verified
 
     folder = policy.parent if policy is not None else Path()
     try:
         # Integrity first: of an altered run nothing is said, not even that the policy does not fit it.
-        pack = read_trusted(run)
+        pack = read_verified(run)
         wanted = load_policy(policy) if policy is not None else Policy()
-        result = decide(pack, wanted, lambda name: read_trusted(folder / name), where=str(policy or "policy"))
+        result = decide(pack, wanted, lambda name: read_verified(folder / name), where=str(policy or "policy"))
     except IntegrityError as error:
         if junit is not None:
             _write(junit, integrity_junit(str(run), str(error)))

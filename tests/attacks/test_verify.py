@@ -230,6 +230,8 @@ def test_an_edit_with_mended_hashes_is_still_found(name: str, folder: Callable[[
     out = capsys.readouterr()
     assert words in out.err, out.err
     assert "NOT as it was written" in out.out
+    assert main(["gate", str(own)]) == 4
+    assert main(["compare", str(own), str(own)]) == 4
 
 
 PLANS: dict[str, tuple[str, Callable[[Document], None], str]] = {

@@ -59,11 +59,10 @@ def compare(
 
 def _write(found: Comparison, out: Path) -> list[Path]:
     from proxyaudit.evidence.canonical import canonical_json
-    from proxyaudit.evidence.manifest import write_file
-    from proxyaudit.evidence.pack import list_runs
+    from proxyaudit.evidence.manifest import MANIFEST, write_file
     from proxyaudit.reporting.comparison import comparison_html, comparison_markdown
 
-    if out.is_dir() and list_runs(out, depth=0) == [out]:
+    if any((folder / MANIFEST).exists() for folder in (out.resolve(), *out.resolve().parents)):
         raise InputError("a run folder takes no further files", where=f"--out {out}", mend="name another folder")
     texts = {
         "comparison.html": comparison_html(found).encode("utf-8", "replace"),

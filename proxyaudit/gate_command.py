@@ -86,7 +86,7 @@ def gate(
 def _write(path: Path, data: bytes) -> None:
     from proxyaudit.evidence.manifest import MANIFEST, write_file
 
-    if (path.parent / MANIFEST).exists():
+    if any((parent / MANIFEST).exists() for parent in path.resolve().parents):
         raise InputError("a run folder takes no further files", where=f"--junit {path}", mend="write it elsewhere")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

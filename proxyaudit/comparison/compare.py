@@ -95,6 +95,12 @@ def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (),
         if (name, pair[0]) in before.findings and (role == "protected" or attributes or (name, pair[1]) in after.findings)
     ]
     outcomes += [_left_out(before, name, regime) for name, role in roles.items() for regime in without if role == "protected"]
+    recoded = _recoded(before, after, roles)
+    why = "it was coded in other levels in run B, so its numbers are not of one kind"
+    outcomes = [
+        replace(pair, outcome="cannot_tell", reasons=(why,)) if pair.attribute in recoded and pair.outcome != "worse" else pair
+        for pair in outcomes
+    ]
     notes = _notes(before, after, roles, same_rows, any(n.paired for n in numbers))
     if "trained" in models.values() and training != "same_rows":
         notes = (RUN_NOTES[training], *notes)
@@ -294,6 +300,11 @@ def _left_out(before: _Side, attribute: str, regime: str) -> PairOutcome:
     )
 
 
+def _recoded(before: _Side, after: _Side, roles: Iterable[str]) -> list[str]:
+    described = [side.levels() for side in (before, after)]
+    return [name for name in roles if name in described[0] and described[0][name] != described[1].get(name, described[0][name])]
+
+
 def _notes(before: _Side, after: _Side, roles: dict[str, str], same_rows: bool, paired: bool) -> tuple[str, ...]:
     notes = []
     if paired:
@@ -312,9 +323,11 @@ def _notes(before: _Side, after: _Side, roles: dict[str, str], same_rows: bool, 
     notes += [
         f"the proxy '{name}' is only in run A and was not compared" for name, role in mine.items() if name not in theirs and role == "proxy"
     ]
-    described = [side.levels() for side in (before, after)]
-    other = [name for name in roles if name in described[0] and described[0][name] != described[1].get(name, described[0][name])]
-    notes += [f"'{name}' was coded in other levels in run B, so its numbers are only roughly of one kind" for name in other]
+    for regime in dict.fromkeys(regime for _, regime in after.findings):
+        if regime not in {known for _, known in before.findings}:
+            shown = sorted({f.verdict for (name, own), f in after.findings.items() if own == regime and name in roles})
+            notes.append(f"the regime '{regime}' ({', '.join(shown)}) is only in run B; it was compared only if a pair names it")
+    notes += [f"'{name}' was coded in other levels in run B, so its numbers are not of one kind" for name in _recoded(before, after, roles)]
     old, new = (side.pack.plan.get("margins") for side in (before, after))
     if isinstance(old, dict) and isinstance(new, dict):
         laxer = [key for key in old if isinstance(new.get(key), int | float) and isinstance(old[key], int | float) and new[key] > old[key]]

@@ -12,7 +12,7 @@ from proxyaudit.errors import InputError
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.types import CHANNELS, Estimate
 
-_GIVEN = ("checkpoints", "activations")
+_GIVEN = ("checkpoints", "activations", "prompts")
 
 
 def regimes_of(pack: EvidencePack) -> tuple[str, ...]:
@@ -83,6 +83,7 @@ class Sites:
 
     verdict: tuple[str, ...]
     profile: tuple[str, ...]
+    ordered: bool = True  # bare activations come in no order
 
     @classmethod
     def of(cls, pack: EvidencePack) -> Sites:
@@ -90,7 +91,8 @@ class Sites:
         found = pack.plan.get("sites")
         found = found if isinstance(found, Mapping) else {}
         verdict, profile = (tuple(map(str, found.get(key) or ())) for key in ("verdict", "profile"))
-        return cls(verdict, tuple(dict.fromkeys((*profile, *(site for site in verdict if site not in profile)))))
+        bare = any(entry.get("kind") == "activations" for entry in _entries(pack.plan.get("regimes")))
+        return cls(verdict, tuple(dict.fromkeys((*profile, *(site for site in verdict if site not in profile)))), not bare)
 
     @property
     def other(self) -> tuple[str, ...]:
@@ -102,19 +104,24 @@ def match_sites(a: Sites, b: Sites) -> dict[str, tuple[str, MatchedBy]]:
     """For each site of B the site of A that it is compared with.
 
     By name where B's name has the same role in A (verdict site or not); else by role: verdict sites in order where there are as
-    many, and otherwise the site of the same role at the nearest relative depth.
+    many, and otherwise the site of the same role at the nearest relative depth among those that no name has taken. Sites of bare
+    activations have no order: only the one that is left on both sides is matched.
     """
     found: dict[str, tuple[str, MatchedBy]] = {}
     for mine, theirs in ((b.verdict, a.verdict), (b.other, a.other)):
         by_name = set(mine) & set(theirs)
+        free = [site for site in theirs if site not in by_name]
         for place, site in enumerate(mine):
             if site in by_name:
                 found[site] = (site, "name")
+            elif not (a.ordered and b.ordered):
+                if len(free) == 1 and len(mine) - len(by_name) == 1:
+                    found[site] = (free[0], "role")
             elif len(mine) == len(theirs) and not by_name:
                 found[site] = (theirs[place], "role")
             elif theirs:
                 depth = _depth(site, b)
-                found[site] = (min(theirs, key=lambda other: abs(_depth(other, a) - depth)), "role")
+                found[site] = (min(free or theirs, key=lambda other: abs(_depth(other, a) - depth)), "role")
     return found
 
 

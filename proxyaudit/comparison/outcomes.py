@@ -92,6 +92,12 @@ def _open(a: Finding | None, b: Finding | None, numbers: Sequence[NumberChange])
         for n in main
         if n.value_b is None and n.value_a is not None
     ]
+    alone = [n for n in numbers if n.channel == "linear" and n.site_a is None and n.state_a is None and n.state_b in ("present", "unknown")]
+    found += [f"{place(n)}: no site of A is known to be its counterpart" for n in alone]
+    for channel in ("linear", "expressed", "used"):
+        own = [n for n in numbers if n.channel == channel]
+        if any(n.value_a is not None for n in own) and all(n.value_b is None for n in own):
+            found.append(f"{_PLAIN[channel]}: measured in A but not in B")
     if a.verdict != "exposed":
         found += [f"{place(n)}: a growth of up to {n.high:.2f} cannot be excluded" for n in main if n.high is not None and n.high > BLIND]
     return list(dict.fromkeys(found))

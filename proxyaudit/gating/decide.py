@@ -11,6 +11,7 @@ from proxyaudit.errors import InputError
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.gating.policy import Baseline, Policy, Treatment
 from proxyaudit.gating.values import GateCase, GateResult, Outcome
+from proxyaudit.recipe import Margins
 from proxyaudit.types import USE_CHANNELS, Finding
 
 EVERYTHING = "all"
@@ -141,10 +142,11 @@ def _laxer(pack: EvidencePack, policy: Policy) -> list[str]:
     margins: dict[str, Any] = found if isinstance(found, dict) else {}
     bare = any(isinstance(r, dict) and r.get("kind") == "activations" for r in pack.plan.get("regimes") or ())
     said = []
-    for key, most in policy.margins.model_dump(exclude_none=True).items():
-        if bare and key not in _BARE_MARGINS:
-            continue
+    asked = policy.margins.model_dump(exclude_none=True)
+    for key, most in {**Margins().model_dump(), **asked}.items():
         own = margins.get(key)
+        if (bare and key not in _BARE_MARGINS) or (own is None and key not in asked):
+            continue
         if not isinstance(own, int | float) or own > most:
             known = f"{own:g}" if isinstance(own, int | float) else "unknown"
             said.append(f"the run's margin for {key} is {known}, the policy asks for {most:g} or less")
@@ -180,8 +182,11 @@ def _baseline_cases(
     cases = []
     for pair in comparison.outcomes:
         # A regime that only the baseline has counts where the policy asks for every regime.
-        asked = pair.regime_b in regimes if pair.regime_b else policy.regimes is None and pair.regime_a != real
-        if pair.attribute not in attributes or not asked:
+        every = policy.regimes in (None, (EVERYTHING,))
+        asked = pair.regime_b in regimes if pair.regime_b else every and pair.regime_a != real
+        # So does a protected attribute that only the baseline has, where the policy names none.
+        lost = policy.attributes in (None, (EVERYTHING,)) and pair.role == "protected"
+        if not asked or not (pair.attribute in attributes or lost):
             continue
         outcome, reason = _against(pair.outcome, policy.baseline, waived=pair.attribute in allowed)
         regime, why = pair.regime_b or pair.regime_a, "; ".join(pair.reasons)

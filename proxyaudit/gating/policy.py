@@ -77,7 +77,7 @@ class Policy(_Strict):
         regimes: Names, or ``all``; every regime with a verdict but ``real`` if not given (``real`` where it is the only one).
         allow: Verdicts that pass.
         inconclusive: What an undecided verdict means: ``undecided`` (exit code 3), ``fail`` or ``allow``.
-        margins: The laxest margins accepted.
+        margins: The laxest margins accepted; those of a recipe that names none, if not given.
         baseline: A run that must not be got worse than.
         rules: Exceptions.
     """

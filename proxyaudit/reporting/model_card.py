@@ -15,7 +15,7 @@ from proxyaudit.reporting.answers import kept, percent, points
 from proxyaudit.reporting.lookup import Lookup, deciding
 from proxyaudit.reporting.markdown import escape
 from proxyaudit.reporting.sentences import answer, lead
-from proxyaudit.reporting.summary import AttributeView, Row, Summary, summarize
+from proxyaudit.reporting.summary import AttributeView, Row, Summary, summarize, was_asked
 from proxyaudit.reporting.text import DASH, join_words, number, visible
 from proxyaudit.types import Estimate
 
@@ -46,10 +46,10 @@ def render_model_card(pack: EvidencePack, regimes: Sequence[str] = ()) -> str:
     parts = [_TITLE, f"Audited with proxyaudit ({escape(run.name)}, run {escape(run.id)}); kinds of {what}: {escape(join_words(shown))}."]
     if run.status != "complete":
         parts.append("**The audit is partial.** A task failed, so some figures are missing.")
-    lines = []
+    lines, asked = [], was_asked(pack.plan)
     for view in summary.attributes:
         findings = [row.finding for row in view.rows if row.finding is not None and row.regime in shown]
-        said = f"{lead(findings, bare=summary.bare)} {answer(findings, summary.verdicts)}"
+        said = f"{lead(findings, bare=summary.bare, asked=asked)} {answer(findings, summary.verdicts, asked=asked)}"
         lines.append(f"- **{escape(view.name)}** ({view.role}): {escape(said)}")
     parts += ["\n".join(lines), _table(summary, shown)]
     meanings = " ".join(f"{word.symbol} {word.word}: {word.meaning}." for word in summary.verdicts.values())

@@ -129,5 +129,8 @@ def _colours() -> str:
     variables = re.findall(r"--[\w-]+: *[^;]+;", root[1]) if root else []
     look = "background: var(--page); font-family: system-ui, sans-serif; "
     found = ["SELF{" + look + " ".join(variables) + "}"]
+    for selectors, body in re.findall(r"^(svg [^{}\n]+?) \{([^{}]*)\}", css, re.MULTILINE):
+        parts = [part.strip().removeprefix("svg ") for part in selectors.split(",")]
+        found.append(", ".join(f"SELF {part}" for part in parts) + f"{{{body.strip()}}}")
     found += [f"SELF .{name}{{{body.strip()}}}" for name, body in re.findall(r"\.(k\w) \{([^{}]*)\}", css)]
     return "".join(found)

@@ -38,7 +38,10 @@ def lead(findings: Sequence[Finding], *, bare: bool = False, asked: bool = False
         return "Cannot be told." if kinds == {"open"} else "Yes, it does." if kinds == {"there"} else "Some do; the rest cannot be told."
     only_real = all(f.regime == REAL for f in meant)
     if kinds == {"removed"}:
-        return "No, nothing of it was found." if bare else "It is not in the model." if only_real else "Yes, removed."
+        # Only what real training put there can have been removed.
+        real = next((f for f in findings if f.regime == REAL), None)
+        clean = only_real or (real is not None and (real.verdict == "removed" or (real.verdict == "inconclusive" and not real.at_least)))
+        return "No, nothing of it above the margins was found." if bare else "It is not in the model." if clean else "Yes, removed."
     if kinds == {"open"}:
         return "Cannot be told."
     if kinds == {"there"}:

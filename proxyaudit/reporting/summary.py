@@ -13,7 +13,7 @@ from proxyaudit.reporting.sentences import answer, lead, question
 from proxyaudit.reporting.words import VERDICTS, VERDICTS_OF_ACTIVATIONS, VerdictWord
 from proxyaudit.types import CHANNELS, REFERENCES, Control, Estimate, Finding
 
-__all__ = ["MANY", "AttributeView", "Profile", "Row", "Series", "Summary", "summarize"]
+__all__ = ["MANY", "AttributeView", "Profile", "Row", "Series", "Summary", "summarize", "was_asked"]
 
 MANY = 4
 _SHOWN_REFERENCES = ("untrained", "reweighed", "placebo", "inputs")
@@ -122,7 +122,7 @@ def summarize(pack: EvidencePack) -> Summary:
     margins = pack.plan.get("margins")
     margins = margins if isinstance(margins, dict) else {}
     return Summary(
-        question=question([name for name in names if roles[name] == "protected"] or names, bare=bare, asked=_asked(pack.plan)),
+        question=question([name for name in names if roles[name] == "protected"] or names, bare=bare, asked=was_asked(pack.plan)),
         bare=bare,
         date=run_date(pack.environment),
         verdicts=words,
@@ -135,7 +135,8 @@ def summarize(pack: EvidencePack) -> Summary:
     )
 
 
-def _asked(plan: Mapping[str, Any]) -> bool:
+def was_asked(plan: Mapping[str, Any]) -> bool:
+    """Whether a language model was asked, instead of a model trained."""
     return any(entry.get("kind") == "prompts" for entry in _entries(plan, "regimes"))
 
 
@@ -190,8 +191,8 @@ def _attribute(
         role=role,
         kind=str(described.get("kind", "")),
         levels=tuple(str(level) for level in levels) if isinstance(levels, list | tuple) else (),
-        lead=lead([findings[regime] for regime in regimes if regime in findings], bare=words is not VERDICTS, asked=_asked(pack.plan)),
-        answer=answer((findings[regime] for regime in regimes if regime in findings), words, brief=brief, asked=_asked(pack.plan)),
+        lead=lead([findings[regime] for regime in regimes if regime in findings], bare=words is not VERDICTS, asked=was_asked(pack.plan)),
+        answer=answer((findings[regime] for regime in regimes if regime in findings), words, brief=brief, asked=was_asked(pack.plan)),
         rows=tuple(row(regime) for regime in regimes if regime in findings or regime in seen),
         references=tuple(reference(regime) for regime in _SHOWN_REFERENCES if regime in seen),
         profile=_profile(mine, pack.plan, regimes),

@@ -47,11 +47,11 @@ def identity_problems(pack: EvidencePack) -> list[str]:
     return problems
 
 
-def digest_problems(pack: EvidencePack) -> list[str] | None:
-    """Whether plan and recipe still have the digest that names the run; ``None`` where the pack does not say by which code."""
+def digest_problems(pack: EvidencePack) -> list[str]:
+    """Whether plan and recipe still have the digest that names the run."""
     plan = pack.plan
     if not isinstance(plan.get("code"), str):
-        return None
+        return ["plan.json: it does not say which code made it"]
     document = {"plan": {k: v for k, v in plan.items() if k not in _BESIDE}, "recipe": pack.recipe, "code": plan["code"]}
     return [] if _digest_of(document) == plan.get("digest") else ["plan.json: the digest is not that of plan.json and recipe.yaml"]
 

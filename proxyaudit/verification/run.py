@@ -73,11 +73,7 @@ def _pack_checks(pack: EvidencePack) -> list[Check]:
     view = PackView(pack)
     evidence = pack.evidence
     checks = [checked("identity", "what plan, recipe and evidence say of the run", identity_problems(pack))]
-    digests = digest_problems(pack)
-    if digests is None:
-        checks.append(Check("plan digest", "the pack does not say which code made its plan", skipped=True))
-    else:
-        checks.append(checked("plan digest", "made again from plan.json and recipe.yaml", digests))
+    checks.append(checked("plan digest", "made again from plan.json and recipe.yaml", digest_problems(pack)))
     numbers = number_problems(evidence, pack.arrays, pack.plan.get("level"), paired=not view.bare and not view.prompts)
     checks.append(checked("numbers", f"{len(evidence.estimates)} estimates, {len(pack.arrays)} arrays", numbers))
     controls = control_problems(evidence, view.margins, view.verdict_sites)
@@ -106,7 +102,10 @@ def _report_checks(pack: EvidencePack, folder: Path) -> list[Check]:
     from proxyaudit.reporting.html import render_html
     from proxyaudit.reporting.markdown import render_markdown
 
-    if manifest_document(folder).get("rendered_by") != rendering_digest():
+    rendered_by = manifest_document(folder).get("rendered_by")
+    if not isinstance(rendered_by, str):
+        return [checked("reports", "who rendered them", [f"{MANIFEST}: it does not say what rendered the reports"])]
+    if rendered_by != rendering_digest():
         return [Check("reports", _OTHER_VERSION, skipped=True)]
     makers: dict[str, Callable[[EvidencePack], str]] = {"report.html": render_html, "report.md": render_markdown}
     problems = []

@@ -67,7 +67,6 @@ def _made_up_packs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxyaudit.verification.trusted.verify_folder", lambda folder: Verification(folder, "run", ()))
 
 
-
 def test_a_policy_cannot_hide_in_a_folder(tmp_path):
     write_pack(SOUND, tmp_path / "run", reports={"report.html": "", "report.md": ""})
     assert main(["gate", str(tmp_path / "run"), "--policy", str(tmp_path)]) == 2

@@ -255,9 +255,7 @@ CASES = [
     Case("target constant", _columns(pay="low"), ("target 'pay' has one value", "real.csv"), "another target"),
     Case("target all missing", _columns(pay=np.nan), ("target 'pay' has no values", "real.csv"), "another target"),
     Case("target of many values", _data(target="age"), ("target 'age'", "distinct values"), "target_threshold: median"),
-    Case(
-        "target class too rare", _columns(pay=lambda t: ["high"] * 5 + ["low"] * (len(t) - 5)), ("a class has fewer than",), "more rows"
-    ),
+    Case("target class too rare", _columns(pay=lambda t: ["high"] * 5 + ["low"] * (len(t) - 5)), ("a class has fewer than",), "more rows"),
     Case("protected constant", _columns(sex="f"), ("protected column 'sex' has one value",), "at least two groups"),
     Case("protected all missing", _columns(sex=np.nan), ("protected column 'sex' has no values",), "at least two groups"),
     Case("everything missing", lambda w: w.write(w.table.map(lambda _: None)), ("no values",), "another"),

@@ -256,7 +256,7 @@ def people(n: int, seed: int) -> pd.DataFrame:
 
 def test_a_run_saves_signatures_and_its_own_models_are_in_their_state(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The package's own architecture, encoded columns, an attribute of several levels; no factory, no base."""
-    people(1000, 0).to_csv(tmp_path / "real.csv", index=False)
+    people(900, 0).to_csv(tmp_path / "real.csv", index=False)
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     out = tmp_path / "reports"
     assert main(["run", str(tmp_path / "recipe.yaml"), "--out", str(out), "--jobs", "1", "--signatures"]) == 0

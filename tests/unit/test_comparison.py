@@ -447,3 +447,28 @@ def test_the_order_of_the_two_runs_turns_the_answer_round():
     assert (there.numbers[0].word, back.numbers[0].word) == ("better", "worse")
     assert there.numbers[0].difference == -back.numbers[0].difference
     assert compare_packs(a, b) == there
+
+
+def sites(*names, bare=True):
+    return Sites(names, names, not bare)
+
+
+def test_sites_of_bare_activations_have_no_order_and_none_is_taken_twice():
+    found = match_sites(sites("layer10", "layer9"), sites("layer10", "layer09"))
+    assert found == {"layer10": ("layer10", "name"), "layer09": ("layer9", "role")}
+    assert match_sites(sites("x1", "x2"), sites("a", "b")) == {}
+    assert match_sites(sites("a", "b", bare=False), sites("a", "c", "b", bare=False))["c"][1] == "role"
+
+
+def test_a_leak_without_a_counterpart_is_not_called_no_change():
+    bare = {"kind": "activations", "digest": "e" * 64}
+    old = small_pack(
+        [estimate("linear", 0.01, "absent", site=site) for site in ("x1", "x2")],
+        [finding("removed")],
+        kind="activations",
+        sites=(("x1", "x2"),) * 2,
+    )
+    new = small_pack(
+        [estimate("linear", 0.3, "present", site=site) for site in ("a", "b")], [finding("exposed")], **{**bare, "sites": (("a", "b"),) * 2}
+    )
+    assert compare_packs(old, new).outcomes[0].outcome == "cannot_tell"

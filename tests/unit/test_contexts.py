@@ -19,7 +19,9 @@ PLAIN = {"name": "a", "data": {"path": "a.csv", "target": "y", "protected": ["s"
 
 
 def data(n: int = 1200) -> SimpleNamespace:
-    return SimpleNamespace(text=None, audit=pd.DataFrame({"region": np.array(["n", "s", "w", "e", "x"])[np.arange(n) % 5], "one": np.arange(n)}))
+    return SimpleNamespace(
+        text=None, audit=pd.DataFrame({"region": np.array(["n", "s", "w", "e", "x"])[np.arange(n) % 5], "one": np.arange(n)})
+    )
 
 
 @pytest.mark.parametrize("slices", range(5, 13))

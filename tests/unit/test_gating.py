@@ -170,7 +170,7 @@ def test_what_cannot_be_compared_with_the_baseline(treatment, code):
     new = small_pack([estimate("linear", 0.1, "present")], [finding("exposed"), finding("exposed", attribute="new")], digest="e" * 64)
     policy = parse_policy({"allow": ["exposed"], "baseline": {"run": "last", "cannot_tell": treatment}})
     result = gate(new, policy, lambda _: old)
-    assert {c.attribute for c in result.cases if c.kind == "baseline"} == {"sex", "new"}
+    assert {c.attribute for c in result.cases if c.kind == "baseline"} == {"sex", "new", "age"}  # what was dropped too
     assert result.exit_code == code
 
 
@@ -254,3 +254,10 @@ def test_the_default_margins_of_these_packs_are_the_defaults():
     from proxyaudit.recipe import Margins
 
     assert Margins().model_dump() == MARGINS
+
+
+def test_a_run_at_laxer_margins_than_a_recipe_has_by_itself_does_not_pass_by_default():
+    lax = small_pack([estimate("linear", 0.3, "absent")], [finding("removed")])
+    lax = replace(lax, plan={**lax.plan, "margins": {**lax.plan["margins"], "leak": 0.9}})
+    assert gate(lax, parse_policy({"allow": ["removed"]})).exit_code == 3
+    assert gate(lax, parse_policy({"allow": ["removed"], "margins": {"leak": 0.9}})).exit_code == 0

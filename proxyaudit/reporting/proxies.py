@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.reporting.sentences import REAL
 from proxyaudit.reporting.text import DASH, interval, join_words, number, shorten
 from proxyaudit.reporting.words import STATES
 from proxyaudit.types import REFERENCES, Estimate
@@ -78,7 +79,9 @@ def _view(name: str, pack: EvidencePack) -> ProxyView:
     tables += [_used(found, followed[:_MOST], regime) for regime in regimes]
     if pairs:
         tables.append(_pairs(found, pairs, regimes))
-    strongest = _strongest(found, followed, regimes)
+    # Next steps speak of the data that can be made again: what only real training does with a column is in its table.
+    made = [regime for regime in regimes if regime != REAL] or regimes
+    strongest = _strongest(found, sorted(followed, key=lambda unit: (-_mean(found, "proxy_use", made, unit), unit)), made)
     shown = tuple(table for table in tables if table.rows or table.remarks)
     return ProxyView(name, _answer(name, strongest), shown, strongest, tuple(followed[:_MOST]), tuple(regimes))
 

@@ -111,7 +111,7 @@ def init(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="File to write.")] = Path("recipe.yaml"),
     template: Annotated[
         Template,
-        typer.Option(envvar="PROXYAUDIT_TEMPLATE", help="tabular runs as it is; release needs your files. (text, activations: later.)"),
+        typer.Option(envvar="PROXYAUDIT_TEMPLATE", help="tabular runs as it is; release needs your files. Texts: copy recipes/text.yaml."),
     ] = Template.tabular,
     json: Json = False,
 ) -> None:

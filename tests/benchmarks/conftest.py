@@ -2,7 +2,7 @@
 
 They are long, carry the marker ``study`` and so are never part of the default run. The one command that runs them:
 
-    python -m pytest tests/benchmarks -m study --benchmark-disable-gc
+    python -m pytest tests/benchmarks -m study -n 0 --benchmark-disable-gc
 
 Nothing here asserts a time: cores are shared and machines differ. Two sides of a comparison run in turns within one test, and
 the median of the ratios of neighbouring turns is what counts; absolute seconds are printed beside it. Each test prints one

@@ -1,4 +1,4 @@
-"""The one place where commands that decide take a run from disk: nothing is believed before the folder was checked."""
+"""Reading a run whose every byte is checked, a missing manifest included; ``verification.trusted`` checks what follows from it as well."""
 
 from __future__ import annotations
 

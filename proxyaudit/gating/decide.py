@@ -51,7 +51,10 @@ def gate(pack: EvidencePack, policy: Policy, read: Callable[[str], EvidencePack]
     if policy.baseline is not None:
         if read is None:
             raise ValueError("a baseline needs a reader")
-        comparison = compare_packs(read(policy.baseline.run), pack, [f"{old}={new}" for old, new in policy.baseline.regimes.items()])
+        before = read(policy.baseline.run)
+        if before.evidence == pack.evidence:
+            notes += ("the baseline is this very run: nothing can be worse than itself",)
+        comparison = compare_packs(before, pack, [f"{old}={new}" for old, new in policy.baseline.regimes.items()])
         cases += _baseline_cases(comparison, policy, attributes, regimes, _real(pack), where)
         notes += tuple(f"baseline: {note}" for note in comparison.notes)
     run = evidence.run
@@ -80,10 +83,14 @@ def _regimes(pack: EvidencePack, policy: Policy, where: str) -> list[str]:
     return _known(policy.regimes, names, "regime", f"{where}: regimes")
 
 
-def _real(pack: EvidencePack) -> str:
-    """The regime that the others are compared with: ``real``, or the one that a probe named."""
+def _real(pack: EvidencePack) -> str | None:
+    """The regime that the others are compared with: ``real`` of a run, the one that a probe named, or none if it named none."""
     named = pack.recipe.get("real")
-    return named if isinstance(named, str) else "real"
+    if isinstance(named, str):
+        return named
+    kinds = {entry.get("kind") for entry in pack.plan.get("regimes") or () if isinstance(entry, dict)}
+    # There "real" is a name like any other: leaving it out would let what is exposed pass unjudged.
+    return None if kinds & {"activations", "prompts"} else "real"
 
 
 def _check_rules(pack: EvidencePack, policy: Policy, where: str) -> None:
@@ -175,7 +182,7 @@ def _failed_controls(pack: EvidencePack, finding: Finding) -> list[str]:
 
 
 def _baseline_cases(
-    comparison: Comparison, policy: Policy, attributes: Sequence[str], regimes: Sequence[str], real: str, where: str
+    comparison: Comparison, policy: Policy, attributes: Sequence[str], regimes: Sequence[str], real: str | None, where: str
 ) -> list[GateCase]:
     assert policy.baseline is not None
     allowed = _known(policy.baseline.allow, [pair.attribute for pair in comparison.outcomes], "attribute", f"{where}: baseline.allow")

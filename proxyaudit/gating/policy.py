@@ -92,6 +92,15 @@ class Policy(_Strict):
 
     _listed = field_validator("attributes", "regimes", "allow", mode="before")(_one_or_many)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_blank(cls, value: Any) -> Any:
+        # A blank 'baseline:' would silently drop the check.
+        blank = next((key for key, given in value.items() if given is None), None) if isinstance(value, dict) else None
+        if blank is not None:
+            raise ValueError(f"'{blank}' is blank: give it a value, or leave it out")
+        return value
+
     def for_pair(self, attribute: str, regime: str) -> tuple[tuple[Verdict, ...], Treatment]:
         """Allowed verdicts and treatment of inconclusive ones for an attribute in a regime."""
         allow, inconclusive = self.allow, self.inconclusive

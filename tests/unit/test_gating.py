@@ -261,3 +261,23 @@ def test_a_run_at_laxer_margins_than_a_recipe_has_by_itself_does_not_pass_by_def
     lax = replace(lax, plan={**lax.plan, "margins": {**lax.plan["margins"], "leak": 0.9}})
     assert gate(lax, parse_policy({"allow": ["removed"]})).exit_code == 3
     assert gate(lax, parse_policy({"allow": ["removed"], "margins": {"leak": 0.9}})).exit_code == 0
+
+
+def test_a_probe_that_names_no_real_regime_has_none_to_leave_out():
+    findings = [finding("exposed", regime="real"), finding("removed", regime="vendor")]
+    bare = small_pack([estimate("linear", 0.3, "present", regime="real")], findings, kind="activations")
+    assert gate(bare, Policy()).exit_code == 1
+    named = replace(bare, recipe={**bare.recipe, "real": "real"})
+    assert {case.regime for case in gate(named, Policy()).cases} == {"vendor"}
+
+
+def test_a_run_that_is_its_own_baseline_is_told():
+    own = small_pack(NUMBERS, [finding("removed")])
+    result = gate(own, parse_policy({"baseline": "same"}), lambda _: own)
+    assert any("this very run" in note for note in result.notes)
+
+
+@pytest.mark.parametrize("key", ["baseline", "attributes", "allow", "margins"])
+def test_a_blank_key_does_not_pass_for_one_left_out(key):
+    with pytest.raises(InputError, match=f"'{key}' is blank"):
+        parse_policy({key: None})

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from proxyaudit.comparison import compare_packs, match_regimes
+from proxyaudit.comparison import compare_packs
 from proxyaudit.comparison.difference import Number, _rows_behind, numbers_in, subtract
-from proxyaudit.comparison.matching import Sites, match_sites
 from proxyaudit.errors import InputError
 from proxyaudit.seeding import stream
 from proxyaudit.types import Estimate
@@ -95,48 +94,6 @@ def test_numbers_come_from_row_sums_where_they_are_and_from_intervals_where_not(
     assert numbers_in(kept)["E1"].rows[0] ** 0.5 == pytest.approx(0.02)
     unknown = with_rows(pack, np.full(10, 0.02), np.array([[2.0, 10.0, 0.0, 1e9]]))
     assert numbers_in(unknown) == {}
-
-
-# What belongs together ---------------------------------------------------------------------------------------------
-
-
-def test_sites_match_by_name_and_else_by_role():
-    a = Sites(("penultimate",), ("hidden1", "hidden2", "hidden3", "penultimate"))
-    assert match_sites(a, a) == {site: (site, "name") for site in a.profile}
-    b = Sites(("pooled",), ("stem", "body", "pooled"))
-    assert match_sites(a, b) == {"pooled": ("penultimate", "role"), "stem": ("hidden1", "role"), "body": ("hidden2", "role")}
-    two = Sites(("left", "right"), ("stem", "left", "right"))
-    assert match_sites(two, Sites(("x", "y"), ("x", "y"))) == {"x": ("left", "role"), "y": ("right", "role")}
-    assert match_sites(Sites(("penultimate",), ("penultimate",)), b) == {"pooled": ("penultimate", "role")}
-    # A name with another role is another site.
-    assert match_sites(Sites(("penultimate",), ("block", "penultimate")), Sites(("block",), ("block",)))["block"] == ("penultimate", "role")
-
-
-def packs(first: list[str], second: list[str]):
-    return (small_pack([], [finding("exposed", regime=name) for name in names]) for names in (first, second))
-
-
-def test_regimes_match_by_name_and_the_one_left_in_each():
-    assert match_regimes(*packs(["real", "a"], ["a", "real"])) == ((("real", "real"), ("a", "a")), ())
-    assert match_regimes(*packs(["real", "a"], ["real", "b"])) == ((("real", "real"), ("a", "b")), ())
-    assert match_regimes(*packs(["old"], ["new"])) == ((("old", "new"),), ())
-    assert match_regimes(*packs(["real", "a", "b"], ["real"])) == ((("real", "real"),), ("a", "b"))
-    assert match_regimes(*packs(["real", "a"], ["real", "a"]), ["real=a", "a"]) == ((("real", "a"), ("a", "a")), ())
-
-
-@pytest.mark.parametrize(
-    ("wanted", "words"),
-    [
-        (["a=c"], "run B has no regime 'c'"),
-        (["rael"], "run A has no regime 'rael' [--regime rael]; did you mean 'real'?"),
-        (["a", "a=a"], "given twice"),
-        ([], "no regime is in both runs"),
-    ],
-)
-def test_regimes_that_do_not_match_are_one_clear_line(wanted, words):
-    a, b = packs(["real", "a"], ["real", "a"] if wanted else ["x", "y"])
-    with pytest.raises(InputError, match=words.replace("[", r"\[").replace("?", r"\?")):
-        match_regimes(a, b, wanted)
 
 
 # What may be said --------------------------------------------------------------------------------------------------
@@ -388,17 +345,6 @@ def test_the_order_of_the_two_runs_turns_the_answer_round():
     assert (there.numbers[0].word, back.numbers[0].word) == ("better", "worse")
     assert there.numbers[0].difference == -back.numbers[0].difference
     assert compare_packs(a, b) == there
-
-
-def sites(*names, bare=True):
-    return Sites(names, names, not bare)
-
-
-def test_sites_of_bare_activations_have_no_order_and_none_is_taken_twice():
-    found = match_sites(sites("layer10", "layer9"), sites("layer10", "layer09"))
-    assert found == {"layer10": ("layer10", "name"), "layer09": ("layer9", "role")}
-    assert match_sites(sites("x1", "x2"), sites("a", "b")) == {}
-    assert match_sites(sites("a", "b", bare=False), sites("a", "c", "b", bare=False))["c"][1] == "role"
 
 
 def test_a_leak_without_a_counterpart_is_not_called_no_change():

@@ -18,16 +18,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from proxyaudit.causal.donors import DONORS, Donors, draw_donors, null_sizes
 from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Replay = Callable[[Floats, Ints], Floats]
 """Outputs ``(m, C)`` of rows ``(m,)`` after adding shifts ``(m, d)`` to the site's activations."""
-
-DONORS = 8
-FINE_DONORS = 24  # where absence is asked: the product of two halves has the donors' own scatter in it
-FEWEST_DONORS = 8  # of each group and half within a label; below it the label is left out
 
 
 @dataclass(frozen=True)
@@ -78,15 +75,6 @@ class InterchangeResult:
     selectivity: float | None
     rank: int
     rows: int
-
-
-@dataclass(frozen=True)
-class Donors:
-    """Donors of each recipient: ``index[k, half, slot]`` with the first slots of the other group, the last of its own."""
-
-    recipients: Ints
-    index: Ints
-    sign: Floats
 
 
 @dataclass(frozen=True)
@@ -231,7 +219,7 @@ def measure(
         subspaces = [(random_of or random)(part, max(rank, 1), rng) for part in range(3)]
         pairs = [(subspace, subspace) for subspace in subspaces]
         sizes[index] = _effect(swapped_by(pairs.__getitem__), drawn, n).size
-    null = np.array([_permuted_size(swapped, drawn, setting.groups_n, setting.labels_n, rng) for _ in range(permutations)])
+    null = null_sizes(swapped, drawn, setting.groups_n, setting.labels_n, permutations, rng)
     read = [probe_readings(setting, fitted[(part + 1) % 3], plan, (part + 2) % 3) for part, plan in setting.plans]
     complete = [c for c, _ in read if c is not None]
     selective = [s for _, s in read if s is not None]
@@ -244,29 +232,6 @@ def measure(
         rank,
         setting.rows,
     )
-
-
-def draw_donors(groups_n: Ints, labels_n: Ints, rows_n: NDArray[np.bool_], donors: int, rng: np.random.Generator) -> Donors | None:
-    """Donors for every row of ``rows_n`` whose label has enough of both groups, from two disjoint halves."""
-    recipients: list[Ints] = []
-    indices: list[Ints] = []
-    for label in np.unique(labels_n[rows_n]):
-        pools = [rng.permutation(np.flatnonzero(rows_n & (labels_n == label) & (groups_n == g))) for g in (0, 1)]
-        if min(len(pool) for pool in pools) < 2 * FEWEST_DONORS:
-            continue
-        halves = [[pool[: len(pool) // 2], pool[len(pool) // 2 :]] for pool in pools]
-        for group in (0, 1):
-            rows = np.sort(pools[group])
-            drawn = np.empty((len(rows), 2, 2 * donors), dtype=np.int64)
-            for half in (0, 1):
-                drawn[:, half, :donors] = rng.choice(halves[1 - group][half], (len(rows), donors))
-                drawn[:, half, donors:] = rng.choice(halves[group][half], (len(rows), donors))
-            recipients.append(rows)
-            indices.append(drawn)
-    if not recipients:
-        return None
-    rows = np.concatenate(recipients)
-    return Donors(rows, np.concatenate(indices), np.where(groups_n[rows] == 0, 1.0, -1.0))
 
 
 def _swap(
@@ -316,30 +281,6 @@ def _spread(swapped: list[Floats], turned: list[Floats], plans: list[Donors]) ->
 def _tau(outputs: Floats) -> Floats:
     donors = outputs.shape[2] // 2
     return np.asarray(outputs[..., :donors].mean(axis=2) - outputs[..., donors:].mean(axis=2))
-
-
-def _permuted_size(swapped: list[Floats], plans: list[Donors], groups_n: Ints, labels_n: Ints, rng: np.random.Generator) -> float:
-    """Size of the effect with groups permuted within the label; the subspace saw none of these rows."""
-    permuted = groups_n.astype(np.int8)
-    for plan in plans:
-        involved = np.unique(plan.recipients)
-        for label in np.unique(labels_n[involved]):
-            rows = involved[labels_n[involved] == label]
-            permuted[rows] = rng.permutation(groups_n[rows])
-    signed, product, count = 0.0, 0.0, 0
-    for outputs, plan in zip(swapped, plans, strict=True):
-        other = (permuted[plan.index] != permuted[plan.recipients][:, None, None]).astype(np.float64)
-        others, beyond = other.sum(axis=2), np.einsum("khs,khs->kh", other, outputs)
-        owns = outputs.shape[2] - others
-        usable = ((others > 0) & (owns > 0)).all(axis=1)
-        tau = beyond / np.maximum(others, 1) - (outputs.sum(axis=2) - beyond) / np.maximum(owns, 1)
-        tau = (tau * np.where(permuted[plan.recipients] == 0, 1.0, -1.0)[:, None])[usable]
-        signed += tau.mean(axis=1).sum()
-        product += (tau[:, 0] * tau[:, 1]).sum()
-        count += int(usable.sum())
-    if not count:
-        return 0.0
-    return max(abs(signed / count), float(np.sqrt(max(0.0, product / count))))
 
 
 def moved_by(setting: Setting, eraser: LeaceEraser, plan: Donors) -> Floats:

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from scipy.linalg import block_diag
 
 from proxyaudit.alignment import DifferentiableSite, Swaps
-from proxyaudit.causal.interchange import Donors, Setting, draw_donors
+from proxyaudit.causal.donors import Donors, draw_donors
+from proxyaudit.causal.interchange import Setting
 from proxyaudit.erasers.leace import LeaceEraser, whitening_pair
 
 Floats = NDArray[np.float64]

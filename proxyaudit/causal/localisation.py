@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from proxyaudit.causal.interchange import DONORS, FEWEST_DONORS, Donors, Effect, draw_donors
+from proxyaudit.causal.donors import DONORS, FEWEST_DONORS, Donors, draw_donors
+from proxyaudit.causal.interchange import Effect
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.alignment import DifferentiableSite, Planted
-from proxyaudit.causal.interchange import FINE_DONORS, InterchangeResult, Replay, Setting, fit_parts, measure, set_up, with_donors
+from proxyaudit.causal.donors import FINE_DONORS
+from proxyaudit.causal.interchange import InterchangeResult, Replay, Setting, fit_parts, measure, set_up, with_donors
 from proxyaudit.causal.learned import all_read, learn_parts, sensitive_bands
 from proxyaudit.erasers.leace import LeaceEraser, whitening_pair
 from proxyaudit.stats.spike_in import Prior, plant_at_leak

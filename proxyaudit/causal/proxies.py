@@ -27,9 +27,11 @@ _STRENGTHS = np.array([1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 1e12])
 """Rows that the prior counts for; the last says that the column is of no use."""
 
 _Estimate = Callable[[Floats, Floats | None, Floats], Floats]
-"""Predictions ``(S, cells, m)`` from sums over training rows, what is known without the column, and strengths ``(S, 1, 1)``."""
+"""Predictions ``(S, P, cells, m)`` from sums over training rows, what is known without the column, and strengths ``(S, P or 1, 1, 1)``."""
 _Loss = Callable[[Floats, Floats], Floats]
-"""Loss ``(S,)`` of predictions on the sums of held-out rows."""
+"""Loss ``(S, P)`` of predictions on the sums of held-out rows."""
+
+_MOST_FLOATS = 2**20  # of one array of predictions, for as many permutations as advance together
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ def associate(codes_n: Ints, target: Target, rng: np.random.Generator | None = N
     value, influence = reader.score(target.labels_n)
     if rng is None:
         return Association(value, influence)
-    null = np.array([reader.score(_permuted(target, rng), rows=False)[0] for _ in range(permutations)])
+    draw = _permuter(target)
+    null = reader.values(lambda: draw(rng), permutations)
     return Association(value, influence, _tail(value, null), float(np.quantile(null, 0.95)))
 
 
@@ -110,13 +113,15 @@ def pair_gain(
     gain = value - alone
     if rng is None:
         return Association(value, influence), Association(gain, influence - alone_influence)
-    null = np.empty(permutations)
     within = better_of_cell[codes_n]
-    for index in range(permutations):
-        order = np.lexsort((rng.random(len(within)), within))
+    places = np.argsort(within, kind="stable")
+
+    def permuted() -> NDArray[np.generic]:
         labels = target.labels_n.copy()
-        labels[np.argsort(within, kind="stable")] = target.labels_n[order]
-        null[index] = pair.score(labels, rows=False)[0] - alone
+        labels[places] = target.labels_n[np.lexsort((rng.random(len(within)), within))]
+        return labels
+
+    null = pair.values(permuted, permutations) - alone
     p, high = _tail(gain, null), float(np.quantile(null, 0.95))
     return Association(value, influence, p, high + alone), Association(gain, influence - alone_influence, p, high)
 
@@ -151,20 +156,24 @@ def _tail(value: float, null: Floats) -> float:
     return min(counted, tail_probability(value, null)) if value > null.max() and null.std() > 0 else counted
 
 
-def _permuted(target: Target, rng: np.random.Generator) -> NDArray[np.generic]:
-    """Labels permuted over rows; over whole clusters where rows belong together (a cluster takes on another one's pattern)."""
+def _permuter(target: Target) -> Callable[[np.random.Generator], NDArray[np.generic]]:
+    """Permutes labels over rows; over whole clusters where rows belong together (a cluster takes on another one's pattern)."""
     ids = np.unique(target.clusters_n, return_inverse=True)[1]
     clusters = int(ids.max()) + 1
     if clusters == len(ids):
-        return rng.permutation(target.labels_n)
+        return lambda rng: rng.permutation(target.labels_n)
     order = np.argsort(ids, kind="stable")
     sizes = np.bincount(ids)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     within = np.arange(len(ids)) - np.repeat(starts, sizes)
-    donor = np.repeat(rng.permutation(clusters), sizes)
-    labels = np.empty_like(target.labels_n)
-    labels[order] = target.labels_n[order][starts[donor] + within % sizes[donor]]
-    return labels
+
+    def permute(rng: np.random.Generator) -> NDArray[np.generic]:
+        donor = np.repeat(rng.permutation(clusters), sizes)
+        labels = np.empty_like(target.labels_n)
+        labels[order] = target.labels_n[order][starts[donor] + within % sizes[donor]]
+        return labels
+
+    return permute
 
 
 class _Reader:
@@ -185,9 +194,21 @@ class _Reader:
         elif np.ptp(target.labels_n.astype(np.float64)) == 0:
             raise TooFewRowsError("the attribute takes one value only")
 
-    def score(self, labels_n: NDArray[np.generic], *, rows: bool = True) -> tuple[float, Floats]:
-        """Value and row influences (empty unless asked for) of the reader of these labels."""
-        return self._score_classes(labels_n, rows) if self.target.classes else self._score_values(labels_n, rows)
+    def score(self, labels_n: NDArray[np.generic]) -> tuple[float, Floats]:
+        """Value and row influences of the reader of these labels."""
+        return self._score_classes(labels_n) if self.target.classes else self._score_values(labels_n)
+
+    def values(self, permuted: Callable[[], NDArray[np.generic]], count: int) -> Floats:
+        """Values of the reader of ``count`` drawn columns of labels, shape ``(count,)``; many are read at once."""
+        size = max(1, _MOST_FLOATS // (len(_STRENGTHS) * self.cells * max(self.target.classes, 1)))
+        found = []
+        for start in range(0, count, size):
+            columns = [permuted() for _ in range(min(size, count - start))]
+            if self.target.classes:
+                found.append(self._read_classes(np.stack([self._counts(column) for column in columns]))[0])
+            else:
+                found.append(self._read_values(np.stack(columns).astype(np.float64))[0])
+        return np.concatenate([np.zeros(0), *found])
 
     def _counts(self, labels_n: NDArray[np.generic]) -> Floats:
         """Rows of each fold, cell and class."""
@@ -195,70 +216,87 @@ class _Reader:
         index = self.place * k + labels_n.astype(np.int64)
         return np.bincount(index, minlength=self.folds * self.cells * k).reshape(self.folds, self.cells, k).astype(np.float64)
 
-    def _score_classes(self, labels_n: NDArray[np.generic], rows: bool) -> tuple[float, Floats]:
-        k, counts = self.target.classes, self._counts(labels_n)
-        # A permutation over clusters of unequal size may empty a class; the others still count.
-        weight = 1 / (k * np.maximum(counts.sum(axis=(0, 1)), 1))
+    def _sums(self, values_n: Floats) -> Floats:
+        """Number of rows, and sum of the values, of each fold and cell."""
+        size = self.folds * self.cells
+        columns = [np.bincount(self.place, weights=w, minlength=size) for w in (None, values_n)]
+        return np.stack(columns, axis=1).reshape(self.folds, self.cells, 2).astype(np.float64)
 
-        def estimate(train_ck: Floats, before_ck: Floats | None, strengths_s: Floats) -> Floats:
-            """Class probabilities of each cell when all classes weigh the same."""
-            mass = train_ck * (train_ck.sum() / (k * np.maximum(train_ck.sum(axis=0), 1)))
-            prior: Floats | float = 1 / k if before_ck is None else before_ck
-            # The floor keeps a class that a cell lacks from certainty.
-            drawn = (mass + strengths_s * prior) / (mass.sum(axis=1, keepdims=True) + strengths_s)
-            return np.asarray(np.maximum(drawn, 1e-12))
-
-        def loss(held_ck: Floats, found_sck: Floats) -> Floats:
-            return np.asarray(-(held_ck * weight * np.log2(found_sck)).sum(axis=(1, 2)))
-
-        log_p = np.log2(np.stack([self._fit(counts, outer, estimate, loss) for outer in range(self.folds)]))
-        value = 1 + float((counts * log_p * weight).sum()) / np.log2(k)
-        if not rows:
-            return value, np.zeros(0)
+    def _score_classes(self, labels_n: NDArray[np.generic]) -> tuple[float, Floats]:
+        k = self.target.classes
+        value, weight, log_p = (found[0] for found in self._read_classes(self._counts(labels_n)[None]))
         labels = labels_n.astype(np.int64)
         surprisal = -log_p[self.target.folds_n, self.codes, labels]
         means = np.bincount(labels, weights=surprisal, minlength=k) / np.maximum(np.bincount(labels, minlength=k), 1)
-        return value, np.asarray(-(surprisal - means[labels]) * weight[labels] / np.log2(k))
+        return float(value), np.asarray(-(surprisal - means[labels]) * weight[labels] / np.log2(k))
 
-    def _score_values(self, labels_n: NDArray[np.generic], rows: bool) -> tuple[float, Floats]:
+    def _read_classes(self, counts_pfck: Floats) -> tuple[Floats, Floats, Floats]:
+        """Values ``(P,)``, weights of the classes ``(P, k)`` and log-probabilities ``(P, folds, cells, k)``."""
+        k = self.target.classes
+        # A permutation over clusters of unequal size may empty a class; the others still count.
+        weight = 1 / (k * np.maximum(counts_pfck.sum(axis=(1, 2)), 1))
+
+        def estimate(train_pck: Floats, before: Floats | None, strengths: Floats) -> Floats:
+            """Class probabilities of each cell when all classes weigh the same."""
+            total = train_pck.sum(axis=(1, 2), keepdims=True)
+            mass = train_pck * (total / (k * np.maximum(train_pck.sum(axis=1, keepdims=True), 1)))
+            prior: Floats | float = 1 / k if before is None else before
+            # The floor keeps a class that a cell lacks from certainty.
+            return np.asarray(np.maximum((mass + strengths * prior) / (mass.sum(axis=2, keepdims=True) + strengths), 1e-12))
+
+        def loss(held_pck: Floats, found_spck: Floats) -> Floats:
+            return np.asarray(-np.einsum("pck,spck->sp", held_pck * weight[:, None], np.log2(found_spck)))
+
+        fits = [self._fit(counts_pfck, outer, estimate, loss) for outer in range(self.folds)]
+        log_p = np.log2(np.stack(fits, axis=1))
+        return 1 + np.einsum("pfck,pfck,pk->p", counts_pfck, log_p, weight) / np.log2(k), weight, log_p
+
+    def _score_values(self, labels_n: NDArray[np.generic]) -> tuple[float, Floats]:
         values = labels_n.astype(np.float64)
-        size = self.folds * self.cells
-        columns = [np.bincount(self.place, weights=w, minlength=size).reshape(self.folds, self.cells) for w in (None, values)]
-        sums = np.stack(columns, axis=2).astype(np.float64)
-
-        def estimate(train_c2: Floats, before_c1: Floats | None, strengths_s: Floats) -> Floats:
-            """Mean of each cell."""
-            prior = train_c2[:, 1].sum() / max(train_c2[:, 0].sum(), 1) if before_c1 is None else before_c1
-            return np.asarray((train_c2[:, 1:] + strengths_s * prior) / (train_c2[:, :1] + strengths_s))
-
-        def loss(held_c2: Floats, found_sc1: Floats) -> Floats:
-            """Squared error but for a constant."""
-            return np.asarray((found_sc1[..., 0] ** 2 * held_c2[:, 0] - 2 * found_sc1[..., 0] * held_c2[:, 1]).sum(axis=1))
-
-        predicted = np.stack([self._fit(sums, outer, estimate, loss)[:, 0] for outer in range(self.folds)])
+        value, predicted = (found[0] for found in self._read_values(values[None]))
         error = (values - predicted[self.target.folds_n, self.codes]) ** 2
         spread = (values - values.mean()) ** 2
-        ratio = float(error.sum() / spread.sum())
-        return 1 - ratio, np.asarray(-(error - ratio * spread) / spread.sum()) if rows else np.zeros(0)
+        ratio = 1 - float(value)
+        return float(value), np.asarray(-(error - ratio * spread) / spread.sum())
 
-    def _fit(self, tables_fcm: Floats, outer: int, estimate: _Estimate, loss: _Loss) -> Floats:
-        """Predictions ``(cells, m)`` for the outer fold; the strength of each level is chosen on its two neighbours."""
-        levels = [tables_fcm]
+    def _read_values(self, values_pn: Floats) -> tuple[Floats, Floats]:
+        """R squared ``(P,)`` and predictions ``(P, folds, cells)`` of columns of values."""
+        sums_pfc2 = np.stack([self._sums(values) for values in values_pn])
+
+        def estimate(train_pc2: Floats, before: Floats | None, strengths: Floats) -> Floats:
+            """Mean of each cell."""
+            rows, sums = train_pc2[..., :1], train_pc2[..., 1:]
+            prior = sums.sum(axis=1, keepdims=True) / np.maximum(rows.sum(axis=1, keepdims=True), 1) if before is None else before
+            return np.asarray((sums + strengths * prior) / (rows + strengths))
+
+        def loss(held_pc2: Floats, found_spc1: Floats) -> Floats:
+            """Squared error but for a constant."""
+            found = found_spc1[..., 0]
+            return np.asarray((found**2 * held_pc2[..., 0] - 2 * found * held_pc2[..., 1]).sum(axis=2))
+
+        predicted = np.stack([self._fit(sums_pfc2, outer, estimate, loss)[..., 0] for outer in range(self.folds)], axis=1)
+        # About the mean of the values: squares of wide numbers would cancel.
+        mean, spread = values_pn.mean(axis=1)[:, None, None], values_pn.var(axis=1) * values_pn.shape[1]
+        about, rows, sums = predicted - mean, sums_pfc2[..., 0], sums_pfc2[..., 1] - mean * sums_pfc2[..., 0]
+        return (2 * about * sums - about**2 * rows).sum(axis=(1, 2)) / spread, predicted
+
+    def _fit(self, tables_pfcm: Floats, outer: int, estimate: _Estimate, loss: _Loss) -> Floats:
+        """Predictions ``(P, cells, m)`` for the outer fold; the strength of each level is chosen on its two neighbours."""
+        levels = [tables_pfcm]
         if self.better is not None:
-            merged = np.zeros((self.folds, int(self.better.max()) + 1, tables_fcm.shape[2]))
-            np.add.at(merged.swapaxes(0, 1), self.better, tables_fcm.swapaxes(0, 1))
+            merged = np.zeros((len(tables_pfcm), self.folds, int(self.better.max()) + 1, tables_pfcm.shape[3]))
+            np.add.at(merged.transpose(2, 0, 1, 3), self.better, tables_pfcm.transpose(2, 0, 1, 3))
             levels.insert(0, merged)
-        totals = [table.sum(axis=0) for table in levels]
+        totals = [table.sum(axis=1) for table in levels]
         chosen: list[Floats] = []
 
-        def fitted(without: tuple[int, ...], depth: int, strengths_s: Floats) -> Floats:
-            train = totals[depth] - levels[depth][list(without)].sum(axis=0)
-            before = None if depth == 0 or self.better is None else fitted(without, 0, chosen[0])[0][self.better]
-            return estimate(train, before, strengths_s[:, None, None])
+        def fitted(without: tuple[int, ...], depth: int, strengths: Floats) -> Floats:
+            train = totals[depth] - levels[depth][:, list(without)].sum(axis=1)
+            before = None if depth == 0 or self.better is None else fitted(without, 0, chosen[0])[0][:, self.better]
+            return estimate(train, before, strengths)
 
         for depth, table in enumerate(levels):
             inner = [((outer + step) % self.folds) for step in (1, -1)]
-            losses = [loss(table[fold], fitted((outer, fold), depth, _STRENGTHS)) for fold in inner]
-            best = int((losses[0] + losses[1]).argmin())
-            chosen.append(_STRENGTHS[best : best + 1])
+            losses = [loss(table[:, fold], fitted((outer, fold), depth, _STRENGTHS[:, None, None, None])) for fold in inner]
+            chosen.append(_STRENGTHS[(losses[0] + losses[1]).argmin(axis=0)][None, :, None, None])
         return np.asarray(fitted((outer,), len(levels) - 1, chosen[-1])[0])

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from proxyaudit.causal.interchange import Donors, Effect
+from proxyaudit.causal.donors import Donors
+from proxyaudit.causal.interchange import Effect
 from proxyaudit.causal.localisation import (
     Patch,
     Screened,

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from proxyaudit.activations import Captured, differentiable, outputs_with, replayer
 from proxyaudit.alignment import DifferentiableSite, NoGradientError
+from proxyaudit.causal.donors import DONORS, FINE_DONORS
 from proxyaudit.causal.interchange import (
-    DONORS,
-    FINE_DONORS,
     InterchangeResult,
     Replay,
     Setting,

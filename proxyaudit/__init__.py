@@ -47,6 +47,10 @@ _LAZY = {
 }
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     # Loaded on first use: the command line's --help must not wait for pydantic or the pack reader.
     if name in _LAZY:

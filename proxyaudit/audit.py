@@ -107,10 +107,10 @@ def probe(
     activations: Mapping[str, Mapping[str, Any]],
     labels: pd.DataFrame | Mapping[str, Any],
     *,
-    attributes: Sequence[str],
+    attributes: str | Sequence[str],
     real: str | None = None,
     group: str | None = None,
-    condition_on: Sequence[str] = (),
+    condition_on: str | Sequence[str] = (),
     leak_margin: float = 0.02,
     nonlinear_margin: float = 0.10,
     seed: int = 0,
@@ -123,7 +123,7 @@ def probe(
     Args:
         activations: Regime -> site -> ``(n, d)`` numbers; the same rows in every regime.
         labels: Columns over the same ``n`` rows in the same order.
-        attributes: Sensitive columns of ``labels``.
+        attributes: Sensitive columns of ``labels``; one name stands for itself.
         real: Regime that the others are compared with.
         group: Column of rows that belong together (person, author, household).
         condition_on: Columns that legitimately explain the attribute.
@@ -150,7 +150,9 @@ def probe(
         margins = Margins(leak=leak_margin, nonlinear=nonlinear_margin)
     except ValidationError:
         raise InputError("a margin lies between 0 and 1", where="leak_margin, nonlinear_margin", mend="e.g. 0.02 and 0.1") from None
-    request = ProbeRequest(tuple(attributes), real, group, tuple(condition_on), margins, seed, name)
+    named = (attributes,) if isinstance(attributes, str) else tuple(attributes)
+    conditions = (condition_on,) if isinstance(condition_on, str) else tuple(condition_on)
+    request = ProbeRequest(named, real, group, conditions, margins, seed, name)
     pack = probe_arrays(activations, pd.DataFrame(labels), request, jobs=jobs)
     if out is None:
         return Audit(None, pack)

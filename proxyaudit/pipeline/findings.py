@@ -10,6 +10,7 @@ from proxyaudit.data.dataset import Attribute
 from proxyaudit.pipeline.assemble import Assembler
 from proxyaudit.pipeline.cells import Cell
 from proxyaudit.pipeline.ledger import Run, significant
+from proxyaudit.pipeline.methods import some_reasons
 from proxyaudit.pipeline.origins import origin_word
 from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, distinct_seeds, fieller_ratio
 from proxyaudit.types import CHANNELS, USE_CHANNELS, Change, ChangeWord, Estimate, Finding, Origin, OriginWord, State
@@ -207,9 +208,9 @@ def _would_settle(decision: Decision, own: list[Estimate], run: Run) -> str | No
         return None
     if decision.at_least == "hidden":
         unsure = sorted({e.reason for e in own if e.state == "unknown" and e.reason and e.channel in USE_CHANNELS})
-        return "whether the model uses the feature: " + ("; ".join(unsure)[:400] or "more seeds and audit rows")
+        return "whether the model uses the feature: " + (some_reasons(unsure) or "more seeds and audit rows")
     reasons = sorted({e.reason for e in own if e.state == "unknown" and e.reason})
-    return "; ".join(reasons)[:400] or "channels that this version does not measure"
+    return some_reasons(reasons) or "channels that this version does not measure"
 
 
 def _interval(estimate: Estimate) -> str:

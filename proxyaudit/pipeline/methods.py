@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 METHODS: Final = {
@@ -34,3 +35,16 @@ METHODS: Final = {
 
 POOLED: Final = "it has so many levels that some were taken together, and what tells those apart was not asked, so absence is not claimed"
 NEGATIVE_FAILED: Final = "the negative control failed: a permuted attribute was found here too"
+
+_MOST_SAID = 400  # characters of reasons in one finding
+
+
+def some_reasons(reasons: Sequence[str]) -> str:
+    """Reasons in one line; those that would make it long are counted, and none is cut."""
+    said = [reasons[0]] if reasons else []
+    for reason in reasons[1:]:
+        if len("; ".join([*said, reason])) > _MOST_SAID:
+            break
+        said.append(reason)
+    more = len(reasons) - len(said)
+    return "; ".join(said) + (f"; and {more} more" if more else "")

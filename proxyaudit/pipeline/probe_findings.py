@@ -12,7 +12,7 @@ from proxyaudit.pipeline.controls import FAILED_AT, Key, negative_controls
 from proxyaudit.pipeline.effort_cells import add_effort
 from proxyaudit.pipeline.findings import compare, strongest
 from proxyaudit.pipeline.ledger import UNIT_CLASSES, UNIT_VALUES, Ledger, Run, significant
-from proxyaudit.pipeline.methods import METHODS, NEGATIVE_FAILED
+from proxyaudit.pipeline.methods import METHODS, NEGATIVE_FAILED, some_reasons
 from proxyaudit.pipeline.planted_cells import FOUND, planted_cell
 from proxyaudit.pipeline.probe_inputs import ProbeInputs
 from proxyaudit.pipeline.probing import cell_key, classes_of, known_rows
@@ -255,7 +255,7 @@ def would_settle(decision: Decision, own: Sequence[Estimate]) -> str | None:
     if decision.verdict != "inconclusive":
         return None
     reasons = sorted({e.reason for e in own if e.state == "unknown" and e.reason})
-    return "; ".join(reasons)[:400] or "more audit rows"
+    return some_reasons(reasons) or "more audit rows"
 
 
 _CHANGES = {

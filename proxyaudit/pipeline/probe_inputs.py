@@ -135,6 +135,12 @@ def check_regimes(acts: Mapping[str, Mapping[str, Any]], rows: int, real: str | 
     """
     if not acts:
         raise InputError("no activations were given", where="--activations", mend="write --activations NAME=FILE.safetensors")
+    if not isinstance(acts, Mapping) or not all(isinstance(sites, Mapping) for sites in acts.values()):
+        raise InputError(
+            "the activations are no mapping of regimes to their sites",
+            where="activations",
+            mend="write {'real': {'penultimate': array}}: a name for each regime, and within it one for each site",
+        )
     checked: Acts = {}
     for regime, sites in acts.items():
         if regime in REFERENCES:

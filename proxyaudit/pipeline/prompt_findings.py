@@ -10,6 +10,7 @@ from proxyaudit.language.prompt_sets import PromptSet
 from proxyaudit.pipeline.cells import Cell, decide_cells
 from proxyaudit.pipeline.findings import compare
 from proxyaudit.pipeline.ledger import UNIT_PROMPTS, Ledger
+from proxyaudit.pipeline.methods import some_reasons
 from proxyaudit.pipeline.probing import Measurement
 from proxyaudit.pipeline.prompt_cells import expressed_cells, swap_cells
 from proxyaudit.stats.intervals import crossed_interval
@@ -174,7 +175,7 @@ def would_settle(decision: Decision, own: Sequence[Estimate]) -> str | None:
     if decision.verdict != "inconclusive":
         return None
     reasons = sorted({e.reason for e in own if e.channel in ("expressed", "used") and e.state == "unknown" and e.reason})
-    return "; ".join(["what is inside was not read ('proxyaudit probe' does)", *reasons])[:400]
+    return some_reasons(["what is inside was not read ('proxyaudit probe' does)", *reasons])
 
 
 _CHANGES = {

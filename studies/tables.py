@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from proxyaudit.pipeline.selftest import VERDICTS, Case, SelfTest
-from proxyaudit.pipeline.selftest_models import ModelCase, model_confusion, model_rates
+from proxyaudit.pipeline.selftest_models import SEEDS_APART, ModelCase, model_confusion, model_rates
 from studies import coverage, decisions
 
 ROOT = Path(__file__).parents[1]
@@ -81,7 +81,8 @@ def models_table(lines: Lines) -> str:
     rows = [
         [kind.replace("_", " "), expected, *(str(counts.get(v, 0)) for v in VERDICTS)] for kind, expected, counts in model_confusion(cases)
     ]
-    about = f"{len(cases)} planted models; rows: what was planted, columns: the verdict.\n\n"
+    seeds = sorted({case.seed // SEEDS_APART for case in cases})
+    about = f"{len(cases)} planted models, seed {', '.join(map(str, seeds))}; rows: what was planted, columns: the verdict.\n\n"
     rates = [
         [name.removeprefix("models: "), f"{rate['count']} of {rate['of']}", f"{rate['upper_95']:.1%}"]
         for name, rate in model_rates(cases).items()

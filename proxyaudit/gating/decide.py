@@ -161,14 +161,18 @@ def _laxer(pack: EvidencePack, policy: Policy) -> list[str]:
 
 
 def _failed_controls(pack: EvidencePack, finding: Finding) -> list[str]:
-    """Absences that an allowed verdict needs and whose positive control failed; presences whose negative control failed."""
+    """Absences that an allowed verdict needs and whose positive control failed; presences whose negative control failed; copied repetitions."""
     own = [e for e in pack.evidence.estimates if (e.attribute, e.regime) == (finding.attribute, finding.regime) and e.state is not None]
     needed = None if finding.verdict == "removed" else USE_CHANNELS if finding.verdict == "hidden" else ()
     rests = {(e.channel, e.site) for e in own if e.state == "absent" and (needed is None or e.channel in needed)}
     shown = {(e.channel, e.site) for e in own if e.state == "present" and e.id in finding.decided_by}
     said = []
     for control in pack.evidence.controls:
-        if control.passed is not False or (control.attribute, control.regime) != (finding.attribute, finding.regime):
+        if control.passed is not False or control.regime != finding.regime:
+            continue
+        if control.kind == "repetition":
+            said.append(f"the models are copies of one another ({control.detail})")
+        if control.attribute != finding.attribute:
             continue
         place = (control.channel, control.site)
         if control.kind == "positive" and place in rests:

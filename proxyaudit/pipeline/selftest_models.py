@@ -28,6 +28,7 @@ QUICK_ROWS = 3200
 # To show that a feature is not used takes some 12,000 audited rows; that it is used shows in far fewer.
 ABSENCE_ROWS = 16_000
 MOST_WRONG = 0.02
+SEEDS_APART = 10_000  # of neighbouring self-tests: their seeds do not overlap
 _PAIR = " + "
 
 
@@ -193,13 +194,13 @@ def model_confusion(cases: Sequence[ModelCase]) -> list[tuple[str, str, dict[str
 
 
 def models_passed(cases: Sequence[ModelCase]) -> bool:
-    """No wrong "removed", and at most one verdict in fifty wrong."""
+    """No wrong "removed", and at most one in fifty verdicts wrong or with a channel that contradicts the construction."""
     rates = model_rates(cases)
-    return bool(rates["models: false removed"]["count"] == 0 and rates["models: wrong verdict"]["count"] <= MOST_WRONG * len(cases))
+    false = sum(case.wrong or bool(case.contradicted) for case in cases)
+    return bool(rates["models: false removed"]["count"] == 0 and false <= MOST_WRONG * len(cases))
 
 
 def model_tasks(count: int, *, quick: bool, seed: int) -> Iterable[tuple[str, int, int, int]]:
     """Arguments (kind, seed, rows, checkpoints) of the audits of a self-test, kinds mixed."""
-    # Seeds of neighbouring self-tests do not overlap.
-    seeds = range(seed * 10_000, seed * 10_000 + (1 if quick else count))
+    seeds = range(seed * SEEDS_APART, seed * SEEDS_APART + (1 if quick else count))
     return [(kind, own, QUICK_ROWS if quick else ABSENCE_ROWS if kind in UNUSED else ROWS, 1) for own in seeds for kind in MODELS]

@@ -97,8 +97,8 @@ def test_margins_of_channels_that_bare_activations_lack_are_not_asked():
     assert decided({"margins": {"gap": 0.01}}, finding("removed"), margins={"leak": 0.02}).exit_code == 3  # a model run must say it
 
 
-def control(kind, channel, passed, site="penultimate"):
-    return Control(id="C1", kind=kind, channel=channel, attribute="sex", regime="model", site=site, passed=passed, detail="found 40%")
+def control(kind, channel, passed, site="penultimate", attribute="sex"):
+    return Control(id="C1", kind=kind, channel=channel, attribute=attribute, regime="model", site=site, passed=passed, detail="found 40%")
 
 
 @pytest.mark.parametrize(
@@ -112,6 +112,8 @@ def control(kind, channel, passed, site="penultimate"):
         ("hidden", control("positive", "linear", False), 0),  # its presence rests on no control of absence
         ("hidden", control("negative", "nonlinear", False), 3),
         ("exposed", control("positive", "linear", False), 1),
+        ("removed", control("repetition", "task", False, attribute=None), 3),
+        ("exposed", control("repetition", "task", False, attribute=None), 1),
     ],
 )
 def test_an_allowed_verdict_must_rest_on_sound_controls(verdict, failed, code):

@@ -164,7 +164,7 @@ def _steps(summary: Summary, seeds: int | None, strongest: Mapping[str, Sequence
     if acting and not summary.bare:
         regime = next(regimes[0] for groups in (grouped["exposed"], grouped["hidden"]) for regimes in groups)
         command = f"proxyaudit mitigate RUN --attribute {shlex.quote(acting[0].name)} --regime {shlex.quote(regime)}"
-        yield "Or erase it from the models and see what is left: ", Code(command)
+        yield "Or erase it from the models and see what is left (RUN is the folder of this report): ", Code(command)
     for regimes, views in list(grouped["inconclusive"].items())[:_MOST]:
         yield (_settle(regimes, views, summary, seeds),)
     for views in grouped["removed"].values():

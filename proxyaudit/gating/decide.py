@@ -161,7 +161,7 @@ def _laxer(pack: EvidencePack, policy: Policy) -> list[str]:
 
 
 def _failed_controls(pack: EvidencePack, finding: Finding) -> list[str]:
-    """Absences that an allowed verdict needs and whose positive control failed; presences whose negative control failed; copied repetitions."""
+    """Absences that an allowed verdict needs and whose positive control failed; presences whose negative one did; copied repetitions."""
     own = [e for e in pack.evidence.estimates if (e.attribute, e.regime) == (finding.attribute, finding.regime) and e.state is not None]
     needed = None if finding.verdict == "removed" else USE_CHANNELS if finding.verdict == "hidden" else ()
     rests = {(e.channel, e.site) for e in own if e.state == "absent" and (needed is None or e.channel in needed)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -78,12 +79,18 @@ class ModuleSpec(TrainingSpec):
         return value
 
 
+POOLINGS = ("mean", "cls", "last")
+MOST_SPANS = 4  # each is one binary digit of a token number's fraction
+SpanName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+
+
 class HuggingFaceSpec(TrainingSpec):
     """A pretrained transformer from a local folder with a classification head of this package's own; reads ``data.text``.
 
     ``package`` names an installed Python package that ``path`` lies in. What is tuned: the head alone on frozen features (``head``),
     low-rank adapters (``lora``) or everything (``full``). ``pooling`` is what the head reads of the last hidden states, ``site_pooling``
-    how token sites are read.
+    how token sites are read: over all tokens (``mean``), the first (``cls``), the ``last``, or those of a named span. ``spans`` gives names
+    to patterns in the text; a text in which one is not found is pooled over all of its tokens.
     """
 
     kind: Literal["huggingface"]
@@ -94,8 +101,9 @@ class HuggingFaceSpec(TrainingSpec):
     trust_remote_code: bool = False
     gguf_file: str | None = None
     tune: Literal["head", "lora", "full"] = "head"
-    pooling: Literal["mean", "cls", "last"] = "mean"
-    site_pooling: Literal["mean", "cls", "last"] = "mean"
+    spans: Annotated[dict[SpanName, Annotated[str, Field(min_length=1, max_length=300)]], Field(max_length=MOST_SPANS)] = {}
+    pooling: str = "mean"
+    site_pooling: str = "mean"
     max_length: Annotated[int, Field(ge=2, le=8192, strict=True)] = 128
     head_hidden: tuple[Positive, ...] = ()
     lora_rank: Positive = 8
@@ -112,6 +120,28 @@ class HuggingFaceSpec(TrainingSpec):
         rates = {"head": (1e-3, 30, 128), "lora": (1e-3, 3, 32), "full": (5e-5, 3, 32)}
         rate, epochs, batch = rates.get(str(value.get("tune", "head")), rates["head"])
         return {"learning_rate": rate, "epochs": epochs, "batch_size": batch} | value
+
+    @field_validator("spans")
+    @classmethod
+    def _patterns(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, pattern in value.items():
+            if name in POOLINGS:
+                raise ValueError(f"'{name}' is a way of pooling and cannot name a span")
+            try:
+                found = re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"the pattern of span '{name}' cannot be read ({error})") from None
+            if found.match(""):
+                raise ValueError(f"the pattern of span '{name}' matches nothing at all, so it matches everywhere")
+        return value
+
+    @model_validator(mode="after")
+    def _known_pooling(self) -> HuggingFaceSpec:
+        known = (*POOLINGS, *self.spans)
+        for key in ("pooling", "site_pooling"):
+            if getattr(self, key) not in known:
+                raise ValueError(f"'{key}' is one of {', '.join(known)} (a span is named under 'spans')")
+        return self
 
     @model_validator(mode="after")
     def _one_place(self) -> HuggingFaceSpec:

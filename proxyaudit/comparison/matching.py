@@ -68,9 +68,12 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def models_of(pack: EvidencePack, regime: str) -> Models:
-    """Whether a regime's models were given as such, or trained here and so stand for a way of training."""
-    kinds = {str(entry.get("name")): entry.get("kind") for entry in _entries(pack.plan.get("regimes"))}
-    return "given" if kinds.get(regime) in _GIVEN else "trained"
+    """Whether a regime's models were given as such (or are quantised ones of these), or trained here and so stand for a way of training."""
+    entries = {str(entry.get("name")): entry for entry in _entries(pack.plan.get("regimes"))}
+    entry = entries.get(regime, {})
+    if entry.get("kind") == "quantised":
+        entry = entries.get(str(entry.get("of")), {})
+    return "given" if entry.get("kind") in _GIVEN else "trained"
 
 
 def _entries(value: Any) -> list[Mapping[str, Any]]:

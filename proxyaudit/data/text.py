@@ -1,13 +1,13 @@
 """Text as model input: token numbers for the model, and numbers that say what the text itself carries.
 
 A text becomes one row of a table of fixed width, as every other input does: the numbers of its tokens, then -1. Token numbers
-stay below 2**24, so float32 holds them exactly, and whatever handles tables handles texts.
+stay below 2**24, so float32 holds them exactly, and whatever handles tables handles texts. A fraction says which spans a token lies in.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -22,7 +22,7 @@ from proxyaudit.errors import InputError
 __all__ = ["NO_TOKEN", "TextEncoder", "Tokenize"]
 
 Floats = NDArray[np.float32]
-Tokenize = Callable[[list[str]], list[list[int]]]
+Tokenize = Callable[[list[str]], Sequence[Sequence[float]]]
 """Texts to token numbers, cut to the encoder's width."""
 
 NO_TOKEN = -1.0

@@ -10,7 +10,7 @@ import importlib.util
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +23,7 @@ from proxyaudit.data.tables import is_inside, sha256_file
 from proxyaudit.errors import InputError
 from proxyaudit.model_specs import HuggingFaceSpec
 from proxyaudit.models.base import copy_module, inference
-from proxyaudit.models.text import Layer, Pooling, TextClassifier, pool
+from proxyaudit.models.text import SPAN_STEPS, Layer, Pooling, TextClassifier, pool
 
 WHERE = "model"
 _INSTALL = "pip install 'proxyaudit[text]'"
@@ -37,6 +37,7 @@ _ATTENTION = re.compile(
 _MLP = re.compile(
     r"(?:^output\.dense|mlp\.(?:c_proj|down_proj|dense_4h_to_h|Wo|fc2)|(?:^|\.)fc2|ffn\.lin2|(?:DenseReluDense|DenseGatedActDense)\.wo)$"
 )
+_MOST_MARKED = 2**20  # token numbers of which float32 still holds sixteenths
 _PROBE = ((3, 4, 5, 6, 7, 8, 9), (4, 3, 5))
 
 
@@ -174,6 +175,7 @@ def make_text(spec: HuggingFaceSpec, *, n_classes: int, base: Path) -> TextClass
         n_outputs=1 if n_classes == 2 else n_classes,
         pooling=spec.pooling,
         site_pooling=spec.site_pooling,
+        spans=tuple(spec.spans),
         hidden=spec.head_hidden,
         frozen=spec.tune == "head",
     )
@@ -247,11 +249,11 @@ def _layer(name: str, layer: nn.Module, heads: int, is_tuple: bool) -> Layer:
     )
 
 
-def make_tokenizer(spec: HuggingFaceSpec, base: Path) -> Callable[[list[str]], list[list[int]]]:
-    """The model's own tokenizer: texts to token numbers, special tokens included, cut to ``max_length``.
+def make_tokenizer(spec: HuggingFaceSpec, base: Path) -> Callable[[list[str]], Sequence[Sequence[float]]]:
+    """The model's own tokenizer: texts to token numbers, special tokens included, cut to ``max_length``; spans marked in fractions.
 
     Raises:
-        InputError: the folder holds no tokenizer.
+        InputError: the folder holds no tokenizer, or spans are named and it cannot say where in the text a token lies.
     """
     transformers = _transformers()
     place = model_place(spec, base)
@@ -260,13 +262,32 @@ def make_tokenizer(spec: HuggingFaceSpec, base: Path) -> Callable[[list[str]], l
             place, **_asked(spec.revision, spec.trust_remote_code, spec.hub, spec.gguf_file)
         )
 
-    def tokenize(texts: list[str]) -> list[list[int]]:
+    patterns = [re.compile(pattern) for pattern in spec.spans.values()]
+    if patterns and (not tokenizer.is_fast or len(tokenizer) > _MOST_MARKED):
+        mend = "drop model.spans, or use a tokenizer of fewer than a million tokens that comes as tokenizer.json"
+        raise InputError("this tokenizer cannot mark spans", where=f"model.path '{spec.path}'", mend=mend)
+
+    def tokenize(texts: list[str]) -> Sequence[Sequence[float]]:
         if not texts:
             return []
-        found: list[list[int]] = tokenizer(texts, truncation=True, max_length=spec.max_length, return_attention_mask=False)["input_ids"]
-        return found
+        asked = {"truncation": True, "max_length": spec.max_length, "return_attention_mask": False}
+        found = tokenizer(texts, **asked, return_offsets_mapping=bool(patterns))
+        if not patterns:
+            return found["input_ids"]  # type: ignore[no-any-return]
+        return [_marked(*one, patterns) for one in zip(texts, found["input_ids"], found["offset_mapping"], strict=True)]
 
     return tokenize
+
+
+def _marked(text: str, ids: list[int], places: list[tuple[int, int]], patterns: list[re.Pattern[str]]) -> list[float]:
+    """Token numbers, each with a fraction that says which spans it lies in; special tokens lie in none."""
+    marks = [0] * len(ids)
+    for digit, pattern in enumerate(patterns):
+        for match in pattern.finditer(text):
+            for token, (start, end) in enumerate(places):
+                if start < match.end() and match.start() < end and start < end:
+                    marks[token] |= 1 << digit
+    return [number + mark / SPAN_STEPS for number, mark in zip(ids, marks, strict=True)]
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """A classifier of texts: a pretrained transformer, its last hidden states pooled, and a head of this package's own.
 
 It takes the table of token numbers that ``data.text`` makes (one row a text, -1 after the last token) and hands the transformer
-the numbers and the attention mask. Every batch is cut to its longest text. No import of transformers here: what is inside is any
-module that takes ``input_ids`` and ``attention_mask`` and returns ``last_hidden_state``.
+the numbers and the attention mask. A number's fraction, in sixteenths, says which named spans the token lies in (one binary digit each).
+Every batch is cut to its longest text. No import of transformers here: what is inside is any module that takes ``input_ids`` and
+``attention_mask`` and returns ``last_hidden_state``.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from proxyaudit.model_specs import MOST_SPANS
 from proxyaudit.models.base import PENULTIMATE, TabularModule, Tap
 
 Pooling = Literal["mean", "cls", "last"]
 POOLED = "pooled"
+SPAN_STEPS = 2**MOST_SPANS
 _BATCH_ROWS, _BATCH_TOKENS = 64, 6144
 
 
@@ -57,8 +60,9 @@ class TextClassifier(TabularModule):
         *,
         width: int,
         n_outputs: int,
-        pooling: Pooling,
-        site_pooling: Pooling,
+        pooling: str,
+        site_pooling: str,
+        spans: tuple[str, ...] = (),
         hidden: tuple[int, ...] = (),
         frozen: bool = True,
     ) -> None:
@@ -69,20 +73,22 @@ class TextClassifier(TabularModule):
             layers: Its layers in forward order.
             width: Units of its last hidden state.
             n_outputs: Columns of logits.
-            pooling: What the head reads of the last hidden states.
+            pooling: What the head reads of the last hidden states: a :data:`Pooling`, or the name of a span.
             site_pooling: How an audit reads token sites.
+            spans: Names of spans, in the order of their digits.
             hidden: Widths of the head's hidden layers.
             frozen: Whether training leaves the transformer alone.
         """
         super().__init__()
         self.backbone, self.layers, self.frozen = backbone, layers, frozen
-        self.pooling, self.site_pooling = pooling, site_pooling
+        self.pooling, self.site_pooling, self.spans = pooling, site_pooling, spans
         self.pooled = nn.Identity()
         widths = (width, *hidden)
         self.dense = nn.ModuleList(nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(widths))
         self.head = nn.Linear(widths[-1], n_outputs)
         self.same_as_last = False  # whether the last layer's pooled site is what the head reads
         self._mask: Tensor | None = None
+        self._marks: Tensor | None = None
         if frozen:
             for parameter in backbone.parameters():
                 parameter.requires_grad_(False)
@@ -102,9 +108,11 @@ class TextClassifier(TabularModule):
         """Return the pooled last hidden states ``(n, d)``."""
         mask = x >= 0
         longest = max(int(mask.sum(dim=-1).max()), 1)
-        ids, self._mask = x[:, :longest].clamp_min(0).long(), mask[:, :longest]
+        numbers, self._mask = x[:, :longest].clamp_min(0), mask[:, :longest]
+        ids = numbers.long()
+        self._marks = torch.round((numbers - ids) * SPAN_STEPS).long() if self.spans else None
         out = self.backbone(input_ids=ids, attention_mask=self._mask.long())
-        return pool(out.last_hidden_state, self._mask, self.pooling)
+        return self._pooled(out.last_hidden_state, self.pooling)
 
     def after_pooling(self, pooled: Tensor) -> Tensor:
         """Return logits from pooled hidden states."""
@@ -116,8 +124,16 @@ class TextClassifier(TabularModule):
 
     def pool(self, value: Tensor) -> Tensor:
         """Pool a token site of the pass that is running."""
+        return self._pooled(value, self.site_pooling)
+
+    def _pooled(self, value: Tensor, how: str) -> Tensor:
         assert self._mask is not None
-        return pool(value, self._mask, self.site_pooling)
+        if how not in self.spans:
+            return pool(value, self._mask, how)
+        assert self._marks is not None
+        inside = (self._marks >> self.spans.index(how)) % 2 == 1
+        # A text without the span has nothing else to stand for it than the whole of it.
+        return pool(value, torch.where(inside.any(dim=1, keepdim=True), inside, self._mask), "mean")
 
     def is_vector(self, site: str) -> bool:
         """Whether a site is one vector a text: everything from the pooling on."""
@@ -201,12 +217,12 @@ class TextClassifier(TabularModule):
             start += rows
 
 
-def pool(value: Tensor, mask: Tensor, how: Pooling) -> Tensor:
+def pool(value: Tensor, mask: Tensor, how: Pooling | str) -> Tensor:
     """Pool ``(n, tokens, d)`` over the tokens of the mask, in float32 (float64 stays).
 
     Args:
         value: Hidden states.
-        mask: ``(n, tokens)`` truth values; every text has at least one token, and its tokens come first.
+        mask: ``(n, tokens)`` truth values, at least one of each text; for ``cls`` and ``last`` its tokens come first.
         how: Mean over tokens, the first token, or the last one.
     """
     wide = value if value.dtype == torch.float64 else value.float()

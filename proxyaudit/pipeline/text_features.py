@@ -27,7 +27,7 @@ from proxyaudit.models.base import as_tensor, copy_module, inference, probabilit
 from proxyaudit.models.hooks import tapped
 from proxyaudit.models.huggingface import make_tokenizer
 from proxyaudit.models.quantise import quantise
-from proxyaudit.models.text import TextClassifier
+from proxyaudit.models.text import SPAN_STEPS, TextClassifier
 from proxyaudit.recipe import HuggingFaceSpec, Recipe, TrainingSpec
 from proxyaudit.regimes import Regime, TrainingData
 from proxyaudit.types import NotTested
@@ -46,8 +46,14 @@ def attach_tokenizer(recipe: Recipe, base: Path, dataset: Dataset) -> Dataset:
     if not isinstance(dataset.encoder, TextEncoder) or not isinstance(recipe.model, HuggingFaceSpec):
         return dataset
     encoder = replace(dataset.encoder, tokenize=make_tokenizer(recipe.model, base))
-    longest = (encoder.transform(dataset.audit) >= 0).sum(axis=1)
+    table = encoder.transform(dataset.audit)
+    longest = (table >= 0).sum(axis=1)
     notes = [*dataset.notes, *_NOTES]
+    for digit, name in enumerate(recipe.model.spans):
+        without = float((((table % 1 * SPAN_STEPS).astype(np.int64) >> digit) % 2 == 0).all(axis=1).mean())
+        if name in (recipe.model.pooling, recipe.model.site_pooling) and without > 0:
+            why = f"span '{name}' is not found in {without:.0%} of the audit texts, which are pooled over all of their tokens"
+            notes.append(NotTested(what=f"span '{name}' in every text", why=why))
     cut = float((longest >= encoder.width).mean())
     if cut > 0:
         why = f"model.max_length cuts them; {cut:.0%} of the audit texts reach it"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from text_world import MAX_TOKENS, WORDS, save_tiny, tiny_config, transformers
 
 from proxyaudit.activations import Captured, capture, differentiable, outputs_with, replayer, shifted_outputs
@@ -16,6 +18,7 @@ from proxyaudit.errors import InputError
 from proxyaudit.model_specs import HuggingFaceSpec
 from proxyaudit.models import TrainedModel, build_model, load_weights, save_weights, train_model
 from proxyaudit.models.blocks import NoBlockError, last_block
+from proxyaudit.models.huggingface import make_tokenizer
 from proxyaudit.models.quantise import Int8Linear, quantise
 from proxyaudit.models.text import TextClassifier, pool
 from proxyaudit.pipeline.text_features import Features, capture_head, row_keys, train_head
@@ -125,6 +128,63 @@ def test_a_text_stands_alone_and_replays_agree(folders: Path, kind: str, pooling
     wanted = shifted_outputs(model, x, {"layer0": whole.acts["layer0"][::-1] - whole.acts["layer0"]})
     if pooling != "cls":  # a swap of the mean moves every token alike
         np.testing.assert_allclose(outputs_with(model, x, swap), wanted, atol=1e-5)
+
+
+SPANS = {"pronoun": r"\b(?:she|he)\b", "verdict": r"good|bad w1"}
+
+
+def test_a_span_is_pooled_over_its_own_tokens(folders: Path) -> None:
+    spec = HuggingFaceSpec(kind="huggingface", path="gpt2", max_length=MAX_TOKENS, spans=SPANS)
+    given = ["w1 she w2 bad w1 he", "w3 w4", "good bad", "w5 he"]
+    marked = make_tokenizer(spec, folders)(given)
+    digits = [[round(number % 1 * 16) for number in row] for row in marked]
+    assert digits == [[0, 1, 0, 2, 2, 1], [0, 0], [2, 0], [0, 1]]
+    plain = make_tokenizer(spec.model_copy(update={"spans": {}}), folders)(given)
+    assert [[int(number) for number in row] for row in marked] == plain
+    x = np.full((len(given), MAX_TOKENS), -1, dtype=np.float32)
+    for row, numbers in enumerate(marked):
+        x[row, : len(numbers)] = numbers
+    model = build(folders, "gpt2", spans=SPANS, pooling="pronoun", site_pooling="verdict")
+    got = capture(model, x)
+    theirs = transformers().AutoModel.from_pretrained(folders / "gpt2", attn_implementation="eager").eval()
+    for row, ids in enumerate(plain):
+        with torch.no_grad():
+            out = theirs(input_ids=torch.tensor(ids)[None], output_hidden_states=True)
+        for site, value, digit in (("penultimate", out.last_hidden_state[0], 1), ("layer0", out.hidden_states[1][0], 2)):
+            inside = [place for place, mark in enumerate(digits[row]) if mark & digit] or list(range(len(ids)))
+            np.testing.assert_allclose(got.acts[site][row], value[inside].mean(0).numpy(), rtol=1e-4, atol=1e-5, err_msg=site)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"pooling": "name"}, "one of mean, cls, last, pronoun, verdict"),
+        ({"spans": {"cls": "a"}}, "a way of pooling"),
+        ({"spans": {"a": "("}}, "cannot be read"),
+        ({"spans": {"a": "x*"}}, "matches everywhere"),
+        ({"spans": {f"s{i}": "x" for i in range(5)}}, "at most 4"),
+    ],
+)
+def test_spans_that_cannot_be(more: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        HuggingFaceSpec.model_validate({"kind": "huggingface", "path": "x", "spans": SPANS, **more})
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_batches_by_length_are_the_texts_one_by_one(folders: Path, kind: str) -> None:
+    model, x = build(folders, kind, sites=FINE), tokens(75)
+    module, lengths = module_of(model), (x >= 0).sum(axis=1)
+    batches = list(module.batches(x, 4096))
+    assert sorted(np.concatenate(batches)) == list(range(len(x)))
+    assert max(map(len, batches)) == 64  # the limit of rows; that of tokens asks for more than these texts have
+    assert all(lengths[a].min() >= lengths[b].max() for a, b in pairwise(batches))
+    wide = np.where(np.arange(4096) < 2000, 2.0, -1.0).astype(np.float32)[None].repeat(9, axis=0)
+    assert [len(rows) for rows in module.batches(wide, 4096)] == [3, 3, 3]  # 6 144 tokens at once
+    together, alone = capture(model, x), [capture(model, x[row : row + 1]) for row in range(len(x))]
+    for site in model.sites:
+        each = np.concatenate([one.acts[site] for one in alone])
+        np.testing.assert_allclose(together.acts[site], each, rtol=1e-4, atol=2e-5, err_msg=site)
+    np.testing.assert_allclose(together.outputs, np.concatenate([one.outputs for one in alone]), atol=1e-6)
 
 
 def test_a_shift_of_one_head_reaches_that_head_alone(folders: Path) -> None:

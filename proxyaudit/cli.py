@@ -44,10 +44,12 @@ app = typer.Typer(
 
 
 class Template(StrEnum):
-    """Recipes that ``init`` can write."""
+    """What ``init`` can write: recipes, and a script that calls ``probe``."""
 
     tabular = "tabular"
     release = "release"
+    text = "text"
+    activations = "activations"
 
 
 class Backend(StrEnum):
@@ -108,17 +110,22 @@ def _root(
 
 @app.command(epilog="Example:  proxyaudit init recipe.yaml --template tabular")
 def init(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="File to write.")] = Path("recipe.yaml"),
+    path: Annotated[
+        Path | None, typer.Argument(metavar="PATH", help="File to write (default: recipe.yaml; probe.sh for activations).")
+    ] = None,
     template: Annotated[
         Template,
-        typer.Option(envvar="PROXYAUDIT_TEMPLATE", help="tabular runs as it is; release needs your files. Texts: copy recipes/text.yaml."),
+        typer.Option(envvar="PROXYAUDIT_TEMPLATE", help="tabular runs as it is; the others need your files."),
     ] = Template.tabular,
     json: Json = False,
 ) -> None:
-    """Write a commented recipe."""
+    """Write a commented recipe (for activations: a script that calls 'probe')."""
     from importlib import resources
 
-    text = resources.files("proxyaudit").joinpath("templates", f"{template.value}.yaml").read_text(encoding="utf-8")
+    is_recipe = template is not Template.activations
+    path = path or Path("recipe.yaml" if is_recipe else "probe.sh")
+    name = f"{template.value}.{'yaml' if is_recipe else 'sh'}"
+    text = resources.files("proxyaudit").joinpath("templates", name).read_text(encoding="utf-8")
     try:
         with path.open("x", encoding="utf-8", newline="\n") as handle:
             handle.write(text)
@@ -131,9 +138,9 @@ def init(
         console.emit_json({"path": str(path), "template": template.value})
         return
     console.write_line(f"Wrote {path} ({template.value}).")
-    if template is Template.release:
+    if template is not Template.tabular:
         console.write_line("Put your files and columns where it says EDIT.")
-    console.write_line(f"Next:  proxyaudit plan {path}   then   proxyaudit run {path}")
+    console.write_line(f"Next:  proxyaudit plan {path}   then   proxyaudit run {path}" if is_recipe else f"Next:  sh {path}")
 
 
 @app.command(epilog="Example:  proxyaudit plan recipe.yaml --set seeds=2")

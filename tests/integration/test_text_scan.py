@@ -27,11 +27,11 @@ RECIPE = f"""\
 name: texts
 data: {{path: t.csv, text: text, target: y, protected: [sex], group: author}}
 regimes:
-  - {{name: told, checkpoints: [told0.safetensors, told1.safetensors]}}
+  - {{name: told, checkpoints: [told0.safetensors]}}
   - {{quantise: int8, of: told}}
 model: {{kind: huggingface, path: base, max_length: {MAX_TOKENS}, tune: full}}
 signatures: true
-seeds: 2
+seeds: 1
 """
 
 
@@ -65,7 +65,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     tiny_base(base / "tuned", "bert", apart=1.0)
     tiny_base(base / "other", "gpt2", apart=1.0, seed=3)
     tiny_base(base / "deaf", "gpt2", apart=0.0, seed=3)
-    for seed in range(3):
+    for seed in range(0, 3, 2):
         save_file(classifier(base / "tuned", reads=1.0, whole=True, seed=seed), base / f"told{seed}.safetensors")
     save_file(classifier(base / "base", reads=0.0, whole=False), base / "head.safetensors")
     save_file(classifier(base / "base", reads=0.0, whole=True), base / "clean.safetensors")
@@ -84,7 +84,7 @@ def scan(made: Made, capsys: pytest.CaptureFixture[str], model: str, inputs: str
 
 @pytest.mark.parametrize(
     ("model", "wanted"),
-    [("told2.safetensors", 1), ("clean.safetensors", 0), ("head.safetensors", 0), ("tuned", 1), ("other", 1), ("deaf", 0)],
+    [("told2.safetensors", 1), ("head.safetensors", 0), ("other", 1), ("deaf", 0)],
 )
 def test_heads_classifiers_and_folders_in_the_state_and_not(
     made: Made, capsys: pytest.CaptureFixture[str], model: str, wanted: int
@@ -157,7 +157,7 @@ def test_a_folder_has_no_head_to_scan(made: Made, tmp_path: Path, capsys: pytest
     for name in ("t.csv", "fresh.csv"):
         shutil.copy(made.base / name, tmp_path / name)
     shutil.copytree(made.base / "tuned", tmp_path / "base")
-    recipe = RECIPE.replace("tune: full", "head_hidden: [6]").replace("seeds: 2", "seeds: 1").replace(", told1.safetensors", "")
+    recipe = RECIPE.replace("tune: full", "head_hidden: [6]")
     recipe = recipe.replace("  - {quantise: int8, of: told}\n", "")
     (tmp_path / "model.yaml").write_text(recipe, encoding="utf-8")
     spec = load_recipe(tmp_path / "model.yaml")

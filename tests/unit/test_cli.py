@@ -11,7 +11,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+from safetensors.numpy import save_file
 
 from proxyaudit import cli, console
 from proxyaudit.doctor import Check, _within
@@ -122,7 +125,7 @@ def test_version_and_bare_call(capsys: pytest.CaptureFixture[str]) -> None:
         ["run", "r.yaml", "--jobs", "zero"],
         ["run", "r.yaml", "--jobs", "0"],
         ["run", "r.yaml", "--backend", "spark"],
-        ["init", "x.yaml", "--template", "text"],
+        ["init", "x.yaml", "--template", "texts"],
         ["ls", "nowhere"],
         ["report", "nowhere"],
         ["ls", "a", "b"],
@@ -341,7 +344,7 @@ def test_versions_are_compared_as_numbers(version: str, bounds: str, right: bool
     assert _within(version, bounds) is right
 
 
-@pytest.mark.parametrize("template", ["tabular", "release"])
+@pytest.mark.parametrize("template", ["tabular", "release", "text"])
 def test_init_writes_a_valid_recipe_and_never_overwrites(template: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["init", "--template", template]) == 0
     recipe = load_recipe(tmp_path / "recipe.yaml")
@@ -354,7 +357,23 @@ def test_init_writes_a_valid_recipe_and_never_overwrites(template: str, tmp_path
     assert cli.main(["init", "no/such/folder/r.yaml"]) == 2
 
 
-@pytest.mark.parametrize("template", ["tabular", "release"])
+def test_the_script_for_activations_runs_a_probe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With every '#' taken off it gives each option of ``probe`` a value that it takes."""
+    assert cli.main(["init", "--template", "activations"]) == 0
+    assert "sh probe.sh" in capsys.readouterr().out
+    assert "exec proxyaudit probe" in (tmp_path / "probe.sh").read_text(encoding="utf-8")
+    lines = (tmp_path / "probe.sh").read_text(encoding="utf-8").splitlines()
+    given = [line.split('"$@" ' if "$@" in line else "set -- ")[1].split("  ")[0].split() for line in lines if "set -- " in line]
+    rng = np.random.default_rng(0)
+    for name in ("real", "vendor"):
+        save_file({"layer": rng.normal(size=(200, 3)).astype(np.float32)}, tmp_path / f"{name}.safetensors")
+    people = {"sex": rng.choice(["f", "m"], 200), "label": rng.choice(["a", "b"], 200), "person": np.arange(200)}
+    pd.DataFrame(people).to_csv(tmp_path / "people.csv", index=False)
+    assert cli.main(["probe", *(word for pair in given for word in pair)]) == 0
+    assert [path.name for path in (tmp_path / "reports").iterdir() if path.name[0] != "."] == ["my-activations"]
+
+
+@pytest.mark.parametrize("template", ["tabular", "release", "text"])
 def test_every_key_of_a_template_is_known_and_commented(template: str, tmp_path: Path) -> None:
     """Taking the '#' off the optional keys must give a recipe that is valid too, with the defaults they name."""
     cli.main(["init", "all.yaml", "--template", template])
@@ -373,6 +392,8 @@ def test_every_key_of_a_template_is_known_and_commented(template: str, tmp_path:
         "encode",
         "group",
     ]
+    models = ["package", "hub", "revision", "trust_remote_code", "gguf_file", "lora_rank", "lora_alpha", "pooling", "site_pooling", "spans"]
+    keys += models if template == "text" else []
     keys += ["sites", "  verdict", "  profile", "seed", "training_size", "margins", *(f"  {name}" for name in Margins.model_fields)]
     for key in keys:
         text = re.sub(rf"^( *)# ({re.escape(key)}:)", r"\1\2", text, flags=re.M)

@@ -1,17 +1,14 @@
 """A causal language model from a local folder (safetensors, or GGUF where transformers reads it), from a hub only when asked.
 
-The one place of this room that imports transformers, and only when a model is named. Pickled weights are never read, and code
-that comes with a model is not executed unless ``trust_remote_code`` says so.
+What may be read and executed is said in ``pretrained``, the one place that imports transformers.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 import inspect
 import io
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -23,11 +20,10 @@ from torch import Tensor, nn
 
 from proxyaudit.data.tables import is_inside, sha256_file
 from proxyaudit.errors import InputError
+from proxyaudit.language.pretrained import WEIGHTS, check_finite, import_transformers, loading, options, package_root
 
 __all__ = ["CausalModel", "CausalSource", "load_causal", "locate", "same_base", "weights_digest"]
 
-_INSTALL = "pip install 'proxyaudit[text]'"
-_WEIGHTS = (".safetensors", ".gguf")
 _SHAPE_KEYS = ("model_type", "hidden_size", "n_embd", "num_hidden_layers", "n_layer", "vocab_size")
 
 
@@ -157,17 +153,6 @@ class CausalModel:
         return tuple(lists[max(range(len(lists)), key=lambda place: len(lists[place]))])
 
 
-def _transformers() -> Any:
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    try:
-        import transformers
-    except ImportError:
-        raise InputError("language models need the package transformers", where="model", mend=_INSTALL) from None
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    return transformers
-
-
 def locate(source: CausalSource, base: Path) -> tuple[str, str | None]:
     """Folder (or hub name) and GGUF file of a model.
 
@@ -179,7 +164,7 @@ def locate(source: CausalSource, base: Path) -> tuple[str, str | None]:
     where = f"model '{source.path[:200]}'"
     if not source.path or "\0" in source.path:
         raise InputError("the path of the model is empty", where="model", mend="name its folder")
-    roots = (_package_root(source.package),) if source.package else (base, Path.cwd())
+    roots = (package_root(source.package, f"package '{source.package}'"),) if source.package else (base, Path.cwd())
     given = Path(source.path)
     tried = [root / given for root in roots] if source.package or not given.is_absolute() else [given]
     inside = [path for path in tried if (given.is_absolute() and not source.package) or any(is_inside(path, root) for root in roots)]
@@ -194,21 +179,10 @@ def locate(source: CausalSource, base: Path) -> tuple[str, str | None]:
         place, file = place.parent, place.name
     if file is not None and not ((place / file).is_file() and is_inside(place / file, place)):
         raise InputError(f"there is no file '{file[:80]}' in the model's folder", where=where, mend="check gguf_file")
-    if not any(path.name.endswith(_WEIGHTS) for path in place.iterdir()):
+    if not any(path.name.endswith(WEIGHTS) for path in place.iterdir()):
         mend = "only safetensors and GGUF are read, since other formats can run code; convert it with save_pretrained"
         raise InputError("the model's folder holds no safetensors weights", where=where, mend=mend)
     return str(place), file
-
-
-def _package_root(name: str) -> Path:
-    try:
-        found = importlib.util.find_spec(name.partition(".")[0])  # finds it, executes nothing
-    except (ImportError, ValueError):
-        found = None
-    places = list(found.submodule_search_locations or []) if found is not None else []
-    if not places:
-        raise InputError("no such package is installed", where=f"package '{name}'", mend="install the package that brings the model")
-    return Path(places[0]).joinpath(*name.split(".")[1:])
 
 
 def weights_digest(source: CausalSource, base: Path) -> str:
@@ -263,32 +237,15 @@ def load_causal(source: CausalSource, base: Path) -> CausalModel:
         InputError: it cannot be loaded, or holds NaN.
     """
     place, file = locate(source, base)
-    transformers = _transformers()
-    asked: dict[str, Any] = {"local_files_only": not source.hub, "trust_remote_code": source.trust_remote_code}
-    asked |= ({"revision": source.revision} if source.revision else {}) | ({"gguf_file": file} if file else {})
+    transformers = import_transformers()
+    asked = options(hub=source.hub, trust=source.trust_remote_code, revision=source.revision, gguf_file=file)
     safe = {} if file else {"use_safetensors": True}
-    try:
-        # Of a GGUF file every tensor would be counted on standard error.
-        quiet = contextlib.redirect_stderr(io.StringIO()) if file else contextlib.nullcontext()
-        with torch.random.fork_rng(devices=[]), quiet:
-            torch.manual_seed(0)
-            tokenizer = transformers.AutoTokenizer.from_pretrained(place, **asked)
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                place, **asked, **safe, dtype=torch.float32, attn_implementation="eager"
-            )
-    except ImportError as error:
-        raise InputError(f"the model needs another package ({_line(error)})", where=place, mend=_INSTALL) from None
-    except Exception as error:
-        mend = "config, safetensors weights and the tokenizer's files belong together, and the model must be a causal one"
-        if "trust_remote_code" in str(error):
-            mend = "this model brings code of its own; set trust_remote_code: true to execute it"
-        raise InputError(f"the language model cannot be loaded ({_line(error)})", where=place, mend=mend) from None
-    for name, value in model.state_dict().items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise InputError(f"tensor '{name}' of the model holds NaN or infinite weights", where=place, mend="use another model")
+    mend = "config, safetensors weights and the tokenizer's files belong together, and the model must be a causal one"
+    # Of a GGUF file every tensor would be counted on standard error.
+    quiet = contextlib.redirect_stderr(io.StringIO()) if file else contextlib.nullcontext()
+    with loading(place, "the language model", mend=mend), torch.random.fork_rng(devices=[]), quiet:
+        torch.manual_seed(0)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(place, **asked)
+        model = transformers.AutoModelForCausalLM.from_pretrained(place, **asked, **safe, dtype=torch.float32, attn_implementation="eager")
+    check_finite(model, place)
     return CausalModel(model.eval(), tokenizer, weights_digest(source, base))
-
-
-def _line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:160]

@@ -1,13 +1,11 @@
 """Pretrained transformers: from a local folder (safetensors, or GGUF where transformers reads it), from a hub only when asked.
 
-The only place of ``models`` that imports transformers and peft, and only when a recipe names such a model. Pickled weights are never
-read, and code that comes with a model is not executed unless the recipe says ``trust_remote_code: true``.
+The only place of ``models`` that needs transformers (through ``language.pretrained``) and imports peft, and only when a recipe names
+such a model. Code that comes with a model is not executed unless the recipe says ``trust_remote_code: true``.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -21,14 +19,14 @@ from torch import Tensor, nn
 
 from proxyaudit.data.tables import is_inside, sha256_file
 from proxyaudit.errors import InputError
+from proxyaudit.language.pretrained import INSTALL, WEIGHTS, check_finite, import_transformers, loading, options, package_root
 from proxyaudit.model_specs import HuggingFaceSpec
 from proxyaudit.models.base import copy_module, inference
 from proxyaudit.models.text import SPAN_STEPS, Layer, Pooling, TextClassifier, pool
 
 WHERE = "model"
-_INSTALL = "pip install 'proxyaudit[text]'"
-_WEIGHTS = (".safetensors", ".gguf")
-_HASHED = (".safetensors", ".gguf", ".json", ".txt", ".model", ".py")
+_MEND = "check the folder: config.json, safetensors weights and the tokenizer's files belong together"
+_HASHED = (*WEIGHTS, ".json", ".txt", ".model", ".py")
 # The projections that end attention and feed-forward part, by the names that architectures give them.
 _ATTENTION = re.compile(
     r"(?:^|\.)(?:attention\.output\.dense|attn\.c_proj|self_attn\.(?:o_proj|out_proj|dense)|SelfAttention\.o|attention\.out_lin"
@@ -39,18 +37,6 @@ _MLP = re.compile(
 )
 _MOST_MARKED = 2**20  # token numbers of which float32 still holds sixteenths
 _PROBE = ((3, 4, 5, 6, 7, 8, 9), (4, 3, 5))
-
-
-def _transformers() -> Any:
-    # Importing it takes seconds, so only a recipe that names such a model pays for it.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    try:
-        import transformers
-    except ImportError:
-        raise InputError("models of kind 'huggingface' need the package transformers", where=WHERE, mend=_INSTALL) from None
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    return transformers
 
 
 def model_place(spec: HuggingFaceSpec, base: Path) -> str:
@@ -64,7 +50,7 @@ def model_place(spec: HuggingFaceSpec, base: Path) -> str:
     folder = _package_folder(spec) if spec.package is not None else _local_folder(spec.path, base)
     if not folder.is_dir():
         raise InputError("there is no such model folder", where=f"model.path '{spec.path}'", mend="name the folder that holds config.json")
-    if not any(path.name.endswith(_WEIGHTS) for path in folder.iterdir()):
+    if not any(path.name.endswith(WEIGHTS) for path in folder.iterdir()):
         mend = "only safetensors and GGUF are read, since other formats can run code; convert it with save_pretrained"
         raise InputError("the model folder holds no safetensors weights", where=str(folder), mend=mend)
     return str(folder)
@@ -85,14 +71,7 @@ def _local_folder(text: str, base: Path) -> Path:
 
 def _package_folder(spec: HuggingFaceSpec) -> Path:
     where = f"model.package '{spec.package}'"
-    try:
-        found = importlib.util.find_spec(str(spec.package).partition(".")[0])  # finds it, executes nothing
-    except (ImportError, ValueError):
-        found = None
-    places = list(found.submodule_search_locations or []) if found is not None else []
-    if not places:
-        raise InputError("no such package is installed", where=where, mend="install the package that brings the model")
-    root = Path(places[0]).joinpath(*str(spec.package).split(".")[1:])
+    root = package_root(str(spec.package), where)
     folder = root / spec.path
     if not is_inside(folder, root):
         raise InputError("the path leads out of the package", where=where, mend="name a folder inside it")
@@ -109,38 +88,19 @@ def model_hashes(spec: HuggingFaceSpec, base: Path) -> dict[str, str]:
     return {f"model {path.name}": sha256_file(path) for path in paths}
 
 
-def _asked(revision: str | None, trust: bool, hub: bool, gguf_file: str | None) -> dict[str, Any]:
-    asked: dict[str, Any] = {"local_files_only": not hub, "trust_remote_code": trust}
-    return asked | ({"revision": revision} if revision else {}) | ({"gguf_file": gguf_file} if gguf_file else {})
-
-
-@contextmanager
-def _told(place: str, what: str) -> Iterator[None]:
-    """Turn whatever a loader raises into one line."""
-    try:
-        yield
-    except InputError:
-        raise
-    except ImportError as error:
-        raise InputError(f"{what} needs another package ({_line(error)})", where=place, mend=_INSTALL) from None
-    except Exception as error:
-        mend = "check the folder: config.json, safetensors weights and the tokenizer's files belong together"
-        if "trust_remote_code" in str(error):
-            mend = "this model brings code of its own; set model.trust_remote_code: true to execute it"
-        raise InputError(f"{what} cannot be loaded ({_line(error)})", where=place, mend=mend) from None
-
-
 def _config(place: str, revision: str | None, trust: bool, *, hub: bool, gguf_file: str | None) -> Any:
-    with _told(place, "the model's configuration"):
-        return _transformers().AutoConfig.from_pretrained(place, **_asked(revision, trust, hub, gguf_file))
+    with loading(place, "the model's configuration", mend=_MEND):
+        return import_transformers().AutoConfig.from_pretrained(
+            place, **options(hub=hub, trust=trust, revision=revision, gguf_file=gguf_file)
+        )
 
 
 @lru_cache(maxsize=2)
 def _backbone(place: str, revision: str | None, trust: bool, hub: bool, gguf_file: str | None, fingerprint: str) -> nn.Module:
     """Load a model's body in float32; kept, since every repetition starts from it. The fingerprint tells files of one name apart."""
-    transformers = _transformers()
-    asked = _asked(revision, trust, hub, gguf_file)
-    with _told(place, "the model"):
+    transformers = import_transformers()
+    asked = options(hub=hub, trust=trust, revision=revision, gguf_file=gguf_file)
+    with loading(place, "the model", mend=_MEND):
         kind = {} if gguf_file else {"use_safetensors": True}
         model = transformers.AutoModel.from_pretrained(place, **asked, **kind, attn_implementation="eager", dtype=torch.float32)
     if getattr(model.config, "is_encoder_decoder", False):
@@ -148,9 +108,7 @@ def _backbone(place: str, revision: str | None, trust: bool, hub: bool, gguf_fil
     model.config.use_cache = False
     if isinstance(getattr(model, "pooler", None), nn.Module):
         model.pooler = None  # what the head reads is pooled by us
-    for name, value in model.state_dict().items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise InputError(f"tensor '{name}' of the model holds NaN or infinite weights", where=place, mend="use another model")
+    check_finite(model, place)
     return model.eval()  # type: ignore[no-any-return]
 
 
@@ -206,7 +164,7 @@ def find_layers(body: nn.Module, config: Any, place: str) -> tuple[tuple[Layer, 
     for row, tokens in enumerate(_PROBE):
         ids[row, : len(tokens)], mask[row, : len(tokens)] = torch.tensor(tokens), 1
     try:
-        with inference(body), _told(place, "a forward pass of the model"):
+        with inference(body), loading(place, "a forward pass of the model", mend=_MEND):
             hidden: Tensor = body(input_ids=ids, attention_mask=mask).last_hidden_state
     finally:
         for handle in handles:
@@ -255,11 +213,11 @@ def make_tokenizer(spec: HuggingFaceSpec, base: Path) -> Callable[[list[str]], S
     Raises:
         InputError: the folder holds no tokenizer, or spans are named and it cannot say where in the text a token lies.
     """
-    transformers = _transformers()
+    transformers = import_transformers()
     place = model_place(spec, base)
-    with _told(place, "the tokenizer"):
+    with loading(place, "the tokenizer", mend=_MEND):
         tokenizer = transformers.AutoTokenizer.from_pretrained(
-            place, **_asked(spec.revision, spec.trust_remote_code, spec.hub, spec.gguf_file)
+            place, **options(hub=spec.hub, trust=spec.trust_remote_code, revision=spec.revision, gguf_file=spec.gguf_file)
         )
 
     patterns = [re.compile(pattern) for pattern in spec.spans.values()]
@@ -299,7 +257,7 @@ def adapters(module: TextClassifier, spec: HuggingFaceSpec) -> Iterator[None]:
     try:
         import peft
     except ImportError:
-        raise InputError("tune: lora needs the package peft", where=WHERE, mend=_INSTALL) from None
+        raise InputError("tune: lora needs the package peft", where=WHERE, mend=INSTALL) from None
     body: Any = module.backbone
     asked = peft.LoraConfig(r=spec.lora_rank, lora_alpha=spec.lora_alpha, lora_dropout=0.0, target_modules="all-linear", bias="none")
     with _without_peft_warnings():
@@ -318,7 +276,3 @@ def _without_peft_warnings() -> Iterator[None]:
         warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")
         warnings.simplefilter("ignore", FutureWarning)
         yield
-
-
-def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"

@@ -198,9 +198,7 @@ def _through_reference(
         "spread": float(score.std()) / max(expected.sd, 1e-12),
     }
     if is_text and view.values is None:
-        # Versions of one transformer follow whatever else a score holds; what they do not follow may be the attribute.
-        own = (direction @ arrays["shift"][0].astype(np.float64)) ** 2 / max(float(score.var()), 1e-12)
-        facts["left"] = (1 - float(facts["followed"] or 0.0)) / max(own, 1e-12)
+        facts["assured"] = _assured(score, direction @ arrays["shift"][0].astype(np.float64), float(facts["followed"] or 0.0), entry)
     predictions = [everywhere, *(apart for _ in places[1:])]
     if view.values is not None:
         return [_measured(view, place, p[:, 0], entry, facts) for place, p in zip(places, predictions, strict=True)]
@@ -220,6 +218,20 @@ def _through_reference(
         judged = read_correlations(np.clip(r, -1, 1), both, curve, placebos=True)
         found.append(Judged(judged, int(place.sum()), *_activation(predicted[place, 0], entry), facts))
     return found
+
+
+def _assured(score_n: Floats, covariance: float, followed: float, entry: Entry) -> float:
+    """Least correlation of the attribute with what a model follows of a score, as a share of that of a leak of the margin.
+
+    Versions of one transformer follow most of a score whatever they hold of the attribute, so its leak is not shared out in
+    proportion: what is not followed has a standard deviation of ``sqrt(1 - followed)``, and can take that much of the
+    covariance away (Cauchy-Schwarz).
+    """
+    at_margin = correlation_curve(score_n, entry.readings[0].rate, entry.margin).at_margin
+    if at_margin is None or followed <= 0:
+        return 0.0
+    least = covariance / max(float(score_n.std()), 1e-12) - np.sqrt(max(1 - followed, 0.0))
+    return float(least / np.sqrt(followed) / at_margin)
 
 
 def _measured(view: _View, place: Bools, score_n: Floats, entry: Entry, facts: dict[str, float | None] | None) -> Judged | None:

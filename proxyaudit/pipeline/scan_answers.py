@@ -132,9 +132,9 @@ class Cell:
             return "cannot be told", doubt
         above = float(self.leaks()[0]) >= self.margin
         if above and adjusted <= LEVEL:
-            left = self.fact("left")
-            if left is not None and left >= 1:
-                return "cannot be told", "what this model does not follow of the signature could be all that tells the attribute"
+            assured = self.fact("assured")
+            if assured is not None and assured < 1:
+                return "cannot be told", "what this model does not follow of the signature could be what tells the attribute"
             return "in the state", None
         alignment = self.fact("alignment")
         if not self.measured and alignment is not None and alignment < FEWEST_ALIGNED:

@@ -19,17 +19,17 @@ references: {placebos: 20, reweighed: false}
 seeds: 1
 signatures: true
 """
-# A BERT that is fine-tuned whole and read at its first token; one of every kind of site; bfloat16.
+# A BERT that is fine-tuned whole on scrubbed texts and read at its first token; one of every kind of site; bfloat16.
 FULL = f"""\
 name: paths
-{DATA}regimes: [real, {{quantise: bf16, of: real}}]
+{DATA}regimes: [{{scrub: [pronouns]}}, {{quantise: bf16, of: scrub-pronouns}}]
 model: {{kind: huggingface, path: tiny, max_length: {MAX_TOKENS}, tune: full, pooling: cls, epochs: 4, learning_rate: 0.01, patience: null}}
 sites: {{profile: [layer0.head0, layer0.attention, layer0.mlp]}}
 """
-# A frozen GPT-2 whose head reads the tokens of a named span; scrubbed texts; int8.
+# A frozen GPT-2 whose head reads the tokens of a named span; int8.
 SPAN = f"""\
 name: paths
-{DATA}regimes: [real, {{scrub: [pronouns]}}, {{quantise: int8, of: scrub-pronouns}}]
+{DATA}regimes: [real, {{quantise: int8, of: real}}]
 model:
   {{kind: huggingface, path: tiny, max_length: {MAX_TOKENS}, head_hidden: [6], epochs: 40, learning_rate: 0.02, patience: null,
     spans: {{who: '\\b(?:she|he)\\b'}}, pooling: who, site_pooling: who}}
@@ -60,16 +60,16 @@ def test_a_whole_audit_and_a_scan(kind: str, recipe: str, tmp_path: Path, capsys
     assert [(r.regime, r.kept) for r in signatures.document.references] == [(regime, True) for regime in regimes]
     names = set(signatures.weights[0])
     if kind == "bert":
-        assert leak["bf16-real"] == pytest.approx(leak["real"], abs=0.05)
+        assert max(leak.values()) < 0.1  # nothing tells the sex where the pronouns are masked
         assert any(name.startswith("backbone.") for name in names)
     else:
-        # The span is the pronoun itself: it tells the sex, and nothing does where it is masked.
+        # The span is the pronoun itself.
         assert leak["real"] > 0.3
-        assert leak["scrub-pronouns"] < 0.05
+        assert leak["int8-real"] == pytest.approx(leak["real"], abs=0.1)
         assert not any(name.startswith("backbone.") for name in names)
         assert any("span 'who'" in note.why for note in evidence.not_tested)
-        assert [r.scrub for r in signatures.document.references] == [(), ("pronouns",), ("pronouns",)]
-        assert [r.quantise for r in signatures.document.references] == [None, None, "int8"]
+    how = [("pronouns",), "bf16"] if kind == "bert" else [(), "int8"]
+    assert [(r.scrub, r.quantise) for r in signatures.document.references] == [(how[0], None), (how[0], how[1])]
     save_file(signatures.weights[0], tmp_path / "own.safetensors")
     capsys.readouterr()
     given = ["scan", "--signatures", str(run), "--model", str(tmp_path / "own.safetensors"), "--inputs", str(tmp_path / "fresh.csv")]
@@ -77,9 +77,8 @@ def test_a_whole_audit_and_a_scan(kind: str, recipe: str, tmp_path: Path, capsys
     (found,) = json.loads(capsys.readouterr().out)["attributes"]
     own = {line["regime"]: line for line in found["signatures"]}
     assert list(own) == regimes
-    if own["real"]["answer"] != "cannot be told":
-        assert own["real"]["alignment"] > 0.99
     if kind == "gpt2":
-        assert code == 1
-        assert own["real"]["answer"] == "in the state"
-        assert {own[name]["answer"] for name in regimes[1:]} == {"cannot be told"}  # what was never in the state has no signature
+        assert (code, own["real"]["answer"]) == (1, "in the state")
+        assert own["real"]["alignment"] > 0.99
+    else:
+        assert (code, {line["answer"] for line in own.values()}) == (3, {"cannot be told"})  # what was never in a state has no signature

@@ -203,6 +203,8 @@ class Recipe(Strict):
                 else f"'data.text' needs a model that reads text (kind huggingface), not '{self.model.kind}'"
             )
         quantised = {own_name(r) for r in self.regimes if r.quantise is not None}
+        if quantised and isinstance(self.model, HuggingFaceSpec) and self.model.precision != "float32":
+            raise ValueError("'quantise' starts from float32: leave 'model.precision' out, or the regime")
         for regime in self.regimes:
             if regime.scrub is not None and not reads_text:
                 raise ValueError("'scrub' masks words of 'data.text', and this recipe has none")

@@ -17,6 +17,7 @@ from proxyaudit.data.dataset import Dataset, load_dataset
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.errors import InputError
 from proxyaudit.models import TrainedModel, build_model, load_weights
+from proxyaudit.models.devices import device_name
 from proxyaudit.models.huggingface import model_hashes
 from proxyaudit.models.module import factory_path
 from proxyaudit.pipeline.audit_rows import rows_digest
@@ -130,7 +131,8 @@ def versions(*, text: bool = False) -> dict[str, str]:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    device = device_name() if text else None
+    return found if device is None else {**found, "device": device}
 
 
 def permutations_needed(cells: int) -> int:

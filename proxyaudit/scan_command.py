@@ -16,15 +16,21 @@ EXAMPLE = "Example:  proxyaudit scan --signatures reports/my-audit --model step-
 
 def scan(
     signatures: Annotated[Path, typer.Option("--signatures", metavar="RUN", help="A run that was made with --signatures.")],
-    model: Annotated[Path, typer.Option("--model", metavar="PATH", help="Checkpoint of the same architecture (safetensors).")],
+    model: Annotated[
+        Path, typer.Option("--model", metavar="PATH", help="Checkpoint of the run's model (safetensors); of texts also a model folder.")
+    ],
     inputs: Annotated[
-        Path, typer.Option("--inputs", metavar="FILE", help="Table with the columns that the model reads; better with the attribute too.")
+        Path,
+        typer.Option(
+            "--inputs", metavar="FILE", help="Table with the columns or texts that the model reads; better with the attribute too."
+        ),
     ],
     attribute: Annotated[
         list[str] | None, typer.Option("--attribute", metavar="A", help="Attribute to ask for; may be given several times (default: all).")
     ] = None,
     base: Annotated[
-        Path | None, typer.Option("--base", metavar="DIR", help="Folder of the run's recipe, if its factory is not found beside the model.")
+        Path | None,
+        typer.Option("--base", metavar="DIR", help="Folder of the run's recipe, or its base model, if not found beside the model."),
     ] = None,
     json: Annotated[
         bool, typer.Option("--json", envvar="PROXYAUDIT_JSON", help="One JSON document on standard output, nothing else.")
@@ -58,6 +64,8 @@ def _show(document: dict[str, Any]) -> None:
                 _contexts(found, line)
         if found["reason"]:
             console.write_line(f"{found['attribute']}: {found['answer']}: {found['reason']}.")
+    if document["dropped_rows"]:
+        console.write_line("Rows without a text were left out.")
     if document["own_rows"]:
         console.write_line("The inputs are the run's own rows, some of which directions were fitted on: a measured leak reads high.")
     alarms = document["false_alarms"]

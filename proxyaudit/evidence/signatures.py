@@ -24,7 +24,7 @@ from proxyaudit.types import Role, State
 __all__ = ["SIGNATURE_FILES", "Contexts", "Entry", "KnownAttribute", "Reference", "Signatures", "read_signatures", "signature_files"]
 
 SIGNATURE_FILES = ("signatures.json", "signatures.safetensors")
-VERSION = "1.0"
+VERSION = "1.1"
 _NUMBERS = ("direction", "shift", "placebo_direction", "placebo_shift")
 _MODEL = "model"
 
@@ -78,12 +78,17 @@ class Contexts(_Strict):
 
 
 class Reference(_Strict):
-    """One model of the run, by regime and repetition; its weights are kept unless they are too large."""
+    """One model of the run, by regime and repetition; its weights are kept unless they are too large.
+
+    Of a frozen transformer only the head is kept: the rest is the base model, which the plan names by its hashes.
+    """
 
     regime: str
     seed: Annotated[int, Field(ge=0)]
     kept: bool
     erase: tuple[str, ...] = ()
+    scrub: tuple[str, ...] = ()
+    quantise: Annotated[str, Field(pattern="^(int8|bf16)$")] | None = None
 
 
 class Reading(_Strict):
@@ -137,6 +142,7 @@ class _Document(_Strict):
     plan_digest: str
     kinds: tuple[Kind, ...]
     features: tuple[str, ...]
+    text: str | None = None
     encoder: tuple[dict[str, Any], ...]
     classes: int = Field(ge=2)
     group: str | None

@@ -89,6 +89,10 @@ def load_weights(model: TrainedModel, path: Path, *, what: str) -> TrainedModel:
         raise InputError(
             f"{what} is not a readable safetensors file ({_line(error)})", where=where, mend="copy or save it again"
         ) from error
+    moved = next((name for name in sorted(_fixed(module) & set(loaded)) if not torch.equal(loaded[name], state[name])), None)
+    if moved is not None:
+        mend = "set model.tune: full if the checkpoint was fine-tuned, or name the model that it was trained on"
+        raise InputError(f"{what}: tensor '{moved}' is not that of the frozen transformer", where=where, mend=mend)
     try:
         # A name that is left out is tied to one that is there: loading the one fills both.
         module.load_state_dict(loaded, strict=False)
@@ -101,6 +105,20 @@ def load_weights(model: TrainedModel, path: Path, *, what: str) -> TrainedModel:
             raise InputError(f"{what}: tensor '{name}' did not arrive in the model", where=where, mend=mend)
     module.eval()
     return replace(model, module=module, details={**model.details, "origin": "checkpoint", "checkpoint": path.name})
+
+
+def tensor_names(path: Path, *, what: str) -> tuple[str, ...]:
+    """Names of the tensors in a safetensors file.
+
+    Raises:
+        InputError: as :func:`load_weights`, for what is no such file.
+    """
+    _refuse_pickle(path, what, str(path))
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return tuple(file.keys())
+    except _UNREADABLE as error:
+        raise InputError(f"{what} is not a readable safetensors file ({_line(error)})", where=str(path), mend="save it again") from error
 
 
 def _refuse_pickle(path: Path, what: str, where: str) -> None:

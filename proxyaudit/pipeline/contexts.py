@@ -35,6 +35,8 @@ def make_contexts(spec: SignaturesSpec, dataset: Dataset, output_n: Floats) -> C
         edges = tuple(float(cut) for cut in cuts)
         return Contexts(column=None, names=_slice_names(edges), edges=edges, held_out=_held_out(len(edges) + 1))
     name, where = spec.contexts, "signatures.contexts"
+    if name == dataset.text:
+        raise InputError(f"'{name}' holds the texts", where=where, mend="name a column of few values, such as topic or source")
     if name not in dataset.audit.columns:
         known = ", ".join(map(str, dataset.audit.columns[:8]))
         raise InputError(f"the audit reads no column '{name}'", where=where, mend=f"name one of its columns, e.g. {known}")
@@ -51,10 +53,8 @@ def check_contexts(spec: SignaturesSpec | None, dataset: Dataset) -> None:
     """Refuse, before anything is measured, a column that contexts cannot go by.
 
     Raises:
-        InputError: as :func:`make_contexts`, or the data are texts.
+        InputError: as :func:`make_contexts`.
     """
-    if spec is not None and dataset.text is not None:
-        raise InputError("signatures of models of texts are not saved yet", where="signatures", mend="leave 'signatures' out")
     if spec is not None and spec.contexts is not None:
         make_contexts(spec, dataset, np.zeros(len(dataset.audit)))
 

@@ -23,7 +23,8 @@ from proxyaudit.evidence.pack import find_run
 from proxyaudit.evidence.signatures import Contexts, Entry
 from proxyaudit.pipeline.cache import file_digest
 from proxyaudit.pipeline.scan_answers import Cell, Judged, answers
-from proxyaudit.pipeline.scan_inputs import Known, Scanned, open_signatures, read_checkpoint, read_inputs, read_references
+from proxyaudit.pipeline.scan_inputs import Known, open_signatures, read_inputs
+from proxyaudit.pipeline.scan_models import Scanned, Use, read_checkpoint, read_references
 from proxyaudit.probes.along import (
     Reading,
     correlation_curve,
@@ -54,9 +55,9 @@ def scan_checkpoint(run: Path, model: Path, inputs: Path, *, base: Path | None =
 
     Args:
         run: A run folder with signatures, or one with a single run below it.
-        model: The checkpoint (safetensors).
-        inputs: A table with the columns that the model reads, and possibly the attributes.
-        base: Folder of the run's recipe (where a factory lies); found by its hash if not given.
+        model: The checkpoint (safetensors), or the folder of a transformer in place of the run's.
+        inputs: A table with the columns (or the texts) that the model reads, and possibly the attributes.
+        base: Folder of the run's recipe (where a factory or a base model lies), or of the base model; found by its hash if not given.
         attributes: Attributes to ask for; all if empty.
 
     Raises:
@@ -74,7 +75,8 @@ def scan_checkpoint(run: Path, model: Path, inputs: Path, *, base: Path | None =
     rows = read_inputs(known, inputs)
     scanned = read_checkpoint(known, model, rows, read_references(known, rows))
     own = file_digest(inputs) in known.files
-    return {"model": model.name, "inputs": inputs.name, "own_rows": own, **scan(known, scanned, attributes)}
+    found = {"model": model.name, "inputs": inputs.name, "own_rows": own, "dropped_rows": rows.dropped}
+    return {**found, **scan(known, scanned, attributes)}
 
 
 def scan(known: Known, scanned: Scanned, attributes: Sequence[str] = ()) -> dict[str, Any]:
@@ -90,9 +92,11 @@ def scan(known: Known, scanned: Scanned, attributes: Sequence[str] = ()) -> dict
             entries = [(index, e) for index, e in mine if (e.level, e.regime, e.site) == key]
             cells += _signature_cells(known, scanned, entries, None if columns is None else columns[key[0]])
         if columns is not None:
-            for level, values in columns.items():
-                for site in dict.fromkeys(e.site for _, e in mine) or scanned.model.acts:
-                    cells += _anywhere(known, scanned, attribute.name, level, site, values)
+            for use, captured in scanned.models.items():
+                regime = None if len(scanned.models) == 1 else next(r.regime for r in document.references if Use.of(r) == use)
+                for level, values in columns.items():
+                    for site in dict.fromkeys(e.site for _, e in mine) or captured.acts:
+                        cells += _anywhere(known, scanned, use, (attribute.name, level, regime, site), values)
     return {"run": {"name": known.name[0], "id": known.name[1]}, **answers(document, cells, scanned, attributes)}
 
 
@@ -109,7 +113,7 @@ class _View:
     permuted: Floats | None = field(repr=False)
 
     @classmethod
-    def of(cls, scanned: Scanned, contexts: Contexts, site: str, values_n: Floats | None, key: str) -> _View:
+    def of(cls, scanned: Scanned, contexts: Contexts, acts_nd: NDArray[Any], values_n: Floats | None, key: str) -> _View:
         place = np.ones(len(scanned.codes), dtype=bool) if values_n is None else np.isfinite(values_n)
         codes, clusters = scanned.codes[place], scanned.inputs.clusters[place]
         folds = assign_folds(clusters, stream(0, _ROOT, "folds"), FOLDS)
@@ -117,7 +121,7 @@ class _View:
         if (~held).sum() < FEWEST_IN_CONTEXT:
             held = np.zeros(len(codes), dtype=bool)
         values = None if values_n is None else values_n[place]
-        acts = np.asarray(scanned.model.acts[site], dtype=np.float64)[place]
+        acts = np.asarray(acts_nd, dtype=np.float64)[place]
         return cls(acts, codes, folds, held, clusters, values, None if values is None else _permuted(values, clusters, key))
 
     @property
@@ -139,15 +143,16 @@ def _signature_cells(known: Known, scanned: Scanned, entries: list[tuple[int, En
     first = entries[0][1]
     used = [(index, e) for index, e in entries if e.known]
     names = (None, *contexts.names)
-    if 2 * len(used) <= len(entries) or first.site not in scanned.model.acts:
+    model = scanned.models[next(Use.of(r) for r in known.signatures.document.references if r.regime == first.regime)]
+    if 2 * len(used) <= len(entries) or first.site not in model.acts:
         return [Cell.left_out(first, name, "the reference models were not in the state themselves") for name in names]
-    view = _View.of(scanned, contexts, first.site, values_n, f"{first.attribute}\x1f{first.level}")
+    view = _View.of(scanned, contexts, model.acts[first.site], values_n, f"{first.attribute}\x1f{first.level}")
     places = [np.ones(len(view.codes), dtype=bool), *(view.codes == c for c in range(len(contexts.names)))]
     judged: list[list[Judged | None]] = []
     for index, entry in used:
         arrays = known.signatures.directions[index]
         reference = _reference(known, scanned, entry)
-        if any(entry.width != a.shape[1] for a in (view.acts, *(() if reference is None else (reference.acts[entry.site],)))):
+        if entry.width != (view.acts if reference is None else reference.acts[entry.site]).shape[1]:
             raise InputError(f"the signature's width at '{entry.site}' is not the model's", mend="scan a model of the run's architecture")
         if reference is None:
             if values_n is None:
@@ -158,7 +163,7 @@ def _signature_cells(known: Known, scanned: Scanned, entries: list[tuple[int, En
             continue
         place = np.ones(len(scanned.codes), dtype=bool) if values_n is None else np.isfinite(values_n)
         units = np.asarray(reference.acts[entry.site], dtype=np.float64)[place]
-        judged.append(_through_reference(view, units, places, entry, arrays))
+        judged.append(_through_reference(view, units, places, entry, arrays, is_text=known.signatures.document.text is not None))
     return [
         Cell(first, name, tuple(j[number] for j in judged), len(entries), measured=values_n is not None)
         for number, name in enumerate(names)
@@ -171,7 +176,7 @@ def _reference(known: Known, scanned: Scanned, entry: Entry) -> Captured | None:
 
 
 def _through_reference(
-    view: _View, units_nd: Floats, places: list[Bools], entry: Entry, arrays: dict[str, NDArray[np.float32]]
+    view: _View, units_nd: Floats, places: list[Bools], entry: Entry, arrays: dict[str, NDArray[np.float32]], *, is_text: bool
 ) -> list[Judged | None]:
     """One repetition: predict the reference's score from the checkpoint and judge the prediction in every context."""
     direction = arrays["direction"].astype(np.float64)
@@ -192,6 +197,10 @@ def _through_reference(
         "moved": abs(float(score.mean()) - expected.mean) / max(expected.sd, 1e-12),
         "spread": float(score.std()) / max(expected.sd, 1e-12),
     }
+    if is_text and view.values is None:
+        # Versions of one transformer follow whatever else a score holds; what they do not follow may be the attribute.
+        own = (direction @ arrays["shift"][0].astype(np.float64)) ** 2 / max(float(score.var()), 1e-12)
+        facts["left"] = (1 - float(facts["followed"] or 0.0)) / max(own, 1e-12)
     predictions = [everywhere, *(apart for _ in places[1:])]
     if view.values is not None:
         return [_measured(view, place, p[:, 0], entry, facts) for place, p in zip(places, predictions, strict=True)]
@@ -257,13 +266,14 @@ def _activation(score_n: Floats, entry: Entry) -> tuple[float, float]:
     return float((score_n.mean() - expected.mean) / sd), float(score_n.std() / sd)
 
 
-def _anywhere(known: Known, scanned: Scanned, attribute: str, level: str | None, site: str, values_n: Floats) -> list[Cell]:
+def _anywhere(known: Known, scanned: Scanned, use: Use, key: tuple[str, str | None, str | None, str], values_n: Floats) -> list[Cell]:
     """What a linear reader of its own gets out of the checkpoint, whatever the direction (only where the attribute is known)."""
     contexts, margin = known.signatures.document.contexts, known.recipe.margins.leak
-    view = _View.of(scanned, contexts, site, values_n, f"{attribute}\x1f{level}")
+    attribute, level, regime, site = key
+    view = _View.of(scanned, contexts, scanned.models[use].acts[site], values_n, f"{attribute}\x1f{level}")
     assert view.values is not None
     assert view.permuted is not None
     predicted = predict_apart(view.acts, np.concatenate([view.values[:, None], view.permuted], axis=1), view.folds)
     everywhere = np.ones(len(view.codes), dtype=bool)
     judged = _judge(view, everywhere, predicted[:, 0], margin, sides=1, permuted_nm=predicted[:, 1:])
-    return [] if judged is None else [Cell.anywhere(attribute, level, site, margin, Judged(judged, len(view.codes), 0.0, 0.0, {}))]
+    return [] if judged is None else [Cell.anywhere(attribute, level, regime, site, margin, Judged(judged, len(view.codes), 0.0, 0.0, {}))]

@@ -17,7 +17,7 @@ from scipy import stats
 
 from proxyaudit.evidence.signatures import Entry, KnownAttribute
 from proxyaudit.pipeline.ledger import significant
-from proxyaudit.pipeline.scan_inputs import Scanned
+from proxyaudit.pipeline.scan_models import Scanned
 from proxyaudit.probes.along import Reading
 from proxyaudit.stats.multiplicity import holm
 
@@ -86,9 +86,9 @@ class Cell:
         return Cell(entry, context, (), 0, measured=False, reason=reason)
 
     @staticmethod
-    def anywhere(attribute: str, level: str | None, site: str, margin: float, judged: Judged) -> Cell:
-        """The leak in whatever direction."""
-        return Cell(None, None, (judged,), 1, measured=True, key=(attribute, level, None, site), margin=margin)
+    def anywhere(attribute: str, level: str | None, regime: str | None, site: str, margin: float, judged: Judged) -> Cell:
+        """The leak in whatever direction; with a regime where regimes use models in different ways."""
+        return Cell(None, None, (judged,), 1, measured=True, key=(attribute, level, regime, site), margin=margin)
 
     @property
     def readings(self) -> list[Reading]:
@@ -132,6 +132,9 @@ class Cell:
             return "cannot be told", doubt
         above = float(self.leaks()[0]) >= self.margin
         if above and adjusted <= LEVEL:
+            left = self.fact("left")
+            if left is not None and left >= 1:
+                return "cannot be told", "what this model does not follow of the signature could be all that tells the attribute"
             return "in the state", None
         alignment = self.fact("alignment")
         if not self.measured and alignment is not None and alignment < FEWEST_ALIGNED:
@@ -200,7 +203,7 @@ def _attribute(
         "known_state": bool(usable),
         "measured": measured,
         **({} if shown is None else _summary(shown, usable, document)),
-        "anywhere": [_numbers(d) | {"level": d[0].key[1], "site": d[0].key[3]} for d in anywhere],
+        "anywhere": [_numbers(d) | {"level": d[0].key[1], "as_in": d[0].key[2], "site": d[0].key[3]} for d in anywhere],
         "signatures": [_signature(d, usable, document) for d in signature if d[0].context is None],
     }
 

@@ -1,31 +1,29 @@
-"""What a scan reads: the run's model with another checkpoint's weights, the reference models, and the rows to run them on."""
+"""What a scan reads: a run's signatures, where its model is found again, and the rows to run models on."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
-from proxyaudit.activations import Captured, capture
 from proxyaudit.data.attributes import Attribute, code_as
 from proxyaudit.data.columns import ColumnKind, coerce
-from proxyaudit.data.encoding import encoder_again
+from proxyaudit.data.encoding import Encoder, encoder_again
 from proxyaudit.data.tables import read_table
+from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError, IntegrityError
-from proxyaudit.evidence.pack import REPORT_FILES, EvidencePack, read_pack
+from proxyaudit.evidence.pack import REPORT_FILES, read_pack
 from proxyaudit.evidence.signatures import Signatures, read_signatures
-from proxyaudit.models import TrainedModel, build_model, load_weights
+from proxyaudit.models.huggingface import make_tokenizer, model_hashes
 from proxyaudit.models.module import factory_path
 from proxyaudit.pipeline.cache import file_digest
-from proxyaudit.pipeline.contexts import context_codes, followed_output
 from proxyaudit.pipeline.signatures import attribute_columns
-from proxyaudit.recipe import Recipe, parse_recipe
+from proxyaudit.recipe import HuggingFaceSpec, ModuleSpec, Recipe, parse_recipe
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -40,7 +38,7 @@ class Known:
     Attributes:
         signatures: The signatures.
         recipe: The run's recipe.
-        base: Folder that the recipe's factory lies in.
+        base: Folder that the recipe's factory or base model is found from.
         name: Name and id of the run.
         files: Hashes of the files that the run read.
     """
@@ -57,33 +55,27 @@ class Inputs:
     """Rows that models are run on.
 
     Attributes:
-        x: Encoded table ``(n, p)``.
         frame: Coerced columns.
-        clusters: Rows that belong together; equal rows do.
+        encoder: Rows to model inputs.
+        clusters: Rows that belong together; equal rows (or texts) do.
         columns: By attribute, its columns of numbers by level; ``None`` where the file does not hold it.
+        dropped: Rows of the file without a text.
+        kept: What was made of the rows before, by what it is.
     """
 
-    x: NDArray[np.float32]
     frame: pd.DataFrame
+    encoder: Encoder | TextEncoder
     clusters: Ints
     columns: dict[str, dict[str | None, Floats] | None]
+    dropped: int = 0
+    kept: dict[Any, NDArray[np.float32]] = field(default_factory=dict, repr=False)
 
-
-@dataclass(frozen=True)
-class Scanned:
-    """One checkpoint and the references on the same rows.
-
-    Attributes:
-        inputs: The rows.
-        model: The checkpoint.
-        references: The reference models, ``None`` where the weights were too large to keep.
-        codes: Context of each row, -1 for none.
-    """
-
-    inputs: Inputs
-    model: Captured
-    references: tuple[Captured | None, ...]
-    codes: Ints
+    def table(self, rules: tuple[str, ...] = ()) -> NDArray[np.float32]:
+        """Encoded table ``(n, p)``; texts are scrubbed by the rules first."""
+        if rules not in self.kept:
+            scrubbed = self.encoder.scrubbed(self.frame, rules) if isinstance(self.encoder, TextEncoder) else self.frame
+            self.kept[rules] = self.encoder.transform(scrubbed)
+        return self.kept[rules]
 
 
 def open_signatures(run: Path, *, base: Path | None, near: Sequence[Path]) -> Known:
@@ -92,10 +84,10 @@ def open_signatures(run: Path, *, base: Path | None, near: Sequence[Path]) -> Kn
     Args:
         run: The run folder.
         base: Folder of the run's recipe, if given.
-        near: Folders that are looked into for a factory where ``base`` is not given.
+        near: Folders that are looked into for a factory or base model where ``base`` is not given.
 
     Raises:
-        InputError: no such run, no signatures, or the factory cannot be found.
+        InputError: no such run, no signatures, or the factory or base model cannot be found.
         IntegrityError: the run was changed.
     """
     pack = read_pack(run, skip=REPORT_FILES)
@@ -103,32 +95,57 @@ def open_signatures(run: Path, *, base: Path | None, near: Sequence[Path]) -> Kn
     if signatures.document.plan_digest != pack.plan.get("digest"):
         raise IntegrityError(f"the signatures belong to another run [{run}]")
     recipe = parse_recipe(pack.recipe, where=str(run / "recipe.yaml"))
-    hashes = pack.plan.get("hashes")
-    files = frozenset(str(value) for value in hashes.values()) if isinstance(hashes, dict) else frozenset()
-    return Known(signatures, recipe, _base(recipe, pack, base, near), (pack.evidence.run.name, pack.evidence.run.id), files)
+    found = pack.plan.get("hashes")
+    hashes = {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+    spec, place = recipe.model, base or Path.cwd()
+    if isinstance(spec, ModuleSpec):
+        place = _factory_folder(spec, hashes, base, near)
+    elif isinstance(spec, HuggingFaceSpec):
+        spec, place = _base_model(spec, hashes, base, near)
+        recipe = recipe.model_copy(update={"model": spec})
+    if isinstance(spec, HuggingFaceSpec) != (signatures.document.text is not None):
+        raise IntegrityError(f"the signatures do not fit the run's model [{run}]")
+    return Known(signatures, recipe, place, (pack.evidence.run.name, pack.evidence.run.id), frozenset(hashes.values()))
 
 
-def _base(recipe: Recipe, pack: EvidencePack, base: Path | None, near: Sequence[Path]) -> Path:
+def _base_model(spec: HuggingFaceSpec, hashes: dict[str, str], base: Path | None, near: Sequence[Path]) -> tuple[HuggingFaceSpec, Path]:
+    """Where the very transformer lies that was audited: from a folder as the recipe names it, or the folder itself."""
+    wanted = {key: value for key, value in hashes.items() if key == "model" or key.startswith("model ")}
+    differs: str | None = None
+    for folder in (base,) if base is not None else dict.fromkeys((Path.cwd(), *near)):
+        itself = {"path": str(folder.absolute()), "package": None, "hub": False, "revision": None}
+        for option in (spec, spec.model_copy(update=itself)) if (folder / "config.json").is_file() else (spec,):
+            try:
+                found = model_hashes(option, folder)
+            except InputError:
+                continue
+            if found == wanted:
+                return option, folder
+            differs = differs or next(key for key in sorted({*found, *wanted}) if found.get(key) != wanted.get(key))
+    mend = "name the folder of the run's recipe, or that of the very model, with --base"
+    if differs is not None:
+        what = f"the base model is not the one that was audited ({differs.removeprefix('model ')} differs)"
+        raise InputError(what, where=f"model.path '{spec.path}'", mend=mend)
+    raise InputError("the base model lies neither here nor beside the model", where=f"model.path '{spec.path}'", mend=mend)
+
+
+def _factory_folder(spec: ModuleSpec, hashes: dict[str, str], base: Path | None, near: Sequence[Path]) -> Path:
     """Folder with the very factory that was audited; a factory is code, and no other is executed."""
-    if recipe.model.kind != "module":
-        return base or Path.cwd()
-    hashes = pack.plan.get("hashes")
-    wanted = hashes.get("model factory") if isinstance(hashes, dict) else None
     seen = False
     for folder in (base,) if base is not None else dict.fromkeys((Path.cwd(), *near)):
         try:
-            path = factory_path(recipe.model, folder)
+            path = factory_path(spec, folder)
         except InputError:
             if base is not None:
                 raise
             continue
-        if file_digest(path) == wanted:
+        if file_digest(path) == hashes.get("model factory"):
             return folder
         seen = True
     if seen:
-        raise InputError("the factory's file is not the one that was audited", where=recipe.model.factory, mend="restore it")
+        raise InputError("the factory's file is not the one that was audited", where=spec.factory, mend="restore it")
     mend = "name the folder of the run's recipe with --base"
-    raise InputError("the model's factory lies neither here nor beside the model", where=recipe.model.factory, mend=mend)
+    raise InputError("the model's factory lies neither here nor beside the model", where=spec.factory, mend=mend)
 
 
 def read_inputs(known: Known, path: Path) -> Inputs:
@@ -149,10 +166,10 @@ def read_inputs(known: Known, path: Path) -> Inputs:
     kinds = {kind.name: ColumnKind(kind.name, kind.kind, kind.date) for kind in document.kinds}
     try:
         frame = pd.DataFrame({name: coerce(table[name], kind, where=where) for name, kind in kinds.items() if name in table.columns})
-        encoder = encoder_again(list(document.encoder), frame)
-        if {part.name for part in encoder.parts} != set(document.features):
-            raise ValueError("the encoder is not that of the features")
-        x = encoder.transform(frame)
+        frame, encoder = _encoder(known, frame)
+        empty = Inputs(frame, encoder, np.zeros(0, dtype=np.int64), {}, len(table) - len(frame))
+        for rules in {reference.scrub for reference in document.references} | {()}:
+            empty.table(rules)
     except (KeyError, TypeError, ValueError) as error:
         raise IntegrityError(f"the signatures' encoder cannot be used ({' '.join(str(error).split())[:120]})") from None
     columns: dict[str, dict[str | None, Floats] | None] = {}
@@ -168,7 +185,21 @@ def read_inputs(known: Known, path: Path) -> Inputs:
                     mend="spell its values as the audited table does, or leave the column out",
                 )
             columns[a.name] = dict(attribute_columns(attribute, codes))
-    return Inputs(x, frame, _clusters(x, frame, document.group), columns)
+    return replace(empty, clusters=_clusters(empty.table(), frame, document.group), columns=columns)
+
+
+def _encoder(known: Known, frame: pd.DataFrame) -> tuple[pd.DataFrame, Encoder | TextEncoder]:
+    """The rows that a model can read, and how it reads them."""
+    document, spec = known.signatures.document, known.recipe.model
+    if document.text is not None and isinstance(spec, HuggingFaceSpec):
+        frame = frame[frame[document.text].notna()].reset_index(drop=True)
+        if len(frame) < FEWEST_ROWS:
+            raise InputError(f"{len(frame)} texts are too few to read a model by", where="--inputs", mend=f"give {FEWEST_ROWS} or more")
+        return frame, TextEncoder(document.text, frame[document.text], known.recipe.text_width, make_tokenizer(spec, known.base))
+    encoder = encoder_again(list(document.encoder), frame)
+    if {part.name for part in encoder.parts} != set(document.features):
+        raise ValueError("the encoder is not that of the features")
+    return frame, encoder
 
 
 def _clusters(x: NDArray[np.float32], frame: pd.DataFrame, group: str | None) -> Ints:
@@ -176,60 +207,3 @@ def _clusters(x: NDArray[np.float32], frame: pd.DataFrame, group: str | None) ->
         return np.asarray(pd.factorize(frame[group], use_na_sentinel=False)[0], dtype=np.int64)
     rows = np.ascontiguousarray(x).view(np.dtype((np.void, x.dtype.itemsize * x.shape[1]))).ravel()
     return np.asarray(np.unique(rows, return_inverse=True)[1], dtype=np.int64)
-
-
-def read_references(known: Known, inputs: Inputs) -> tuple[Captured | None, ...]:
-    """Run every reference whose weights were kept on the rows; done once for any number of checkpoints.
-
-    Raises:
-        IntegrityError: the weights kept with the signatures are not those of the model.
-    """
-    found: list[Captured | None] = []
-    for reference, weights in zip(known.signatures.document.references, known.signatures.weights, strict=True):
-        if not reference.kept:
-            found.append(None)
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "reference.safetensors"
-            save_file({name: np.ascontiguousarray(value) for name, value in weights.items()}, path)
-            try:
-                model = load_weights(_architecture(known, inputs.x.shape[1], reference.erase), path, what="a reference of the signatures")
-            except InputError as error:
-                raise IntegrityError(f"the signatures do not fit their model: {error.what}") from None
-        found.append(capture(model, inputs.x))
-    return tuple(found)
-
-
-def read_checkpoint(known: Known, path: Path, inputs: Inputs, references: tuple[Captured | None, ...]) -> Scanned:
-    """Load a checkpoint into the run's model and run it on the rows.
-
-    Raises:
-        InputError: the file is no checkpoint of this architecture.
-    """
-    plain = _architecture(known, inputs.x.shape[1], ())
-    try:
-        model = load_weights(plain, path, what="the model")
-    except InputError:
-        # A mitigated checkpoint holds maps beside the weights.
-        maps = {reference.erase for reference in known.signatures.document.references if reference.erase}
-        holders = (_architecture(known, inputs.x.shape[1], erase) for erase in sorted(maps))
-        found = next((m for m in (_loaded(holder, path) for holder in holders) if m is not None), None)
-        if found is None:
-            raise
-        model = found
-    kept = [followed_output(r.outputs) for r in references if r is not None]
-    contexts = known.signatures.document.contexts
-    codes = context_codes(contexts, inputs.frame, np.mean(kept, axis=0) if kept else None)
-    return Scanned(inputs, capture(model, inputs.x), references, codes)
-
-
-def _loaded(holder: TrainedModel, path: Path) -> TrainedModel | None:
-    try:
-        return load_weights(holder, path, what="the model")
-    except InputError:
-        return None
-
-
-def _architecture(known: Known, n_inputs: int, erase: tuple[str, ...]) -> TrainedModel:
-    classes = known.signatures.document.classes
-    return build_model(known.recipe.model, known.recipe.sites, n_inputs=n_inputs, n_classes=classes, base=known.base, seed=0, erase=erase)

@@ -14,10 +14,13 @@ from safetensors.numpy import load_file
 
 from proxyaudit.activations import capture
 from proxyaudit.models import load_weights
+from proxyaudit.models.quantise import quantise
 from proxyaudit.pipeline.plan import prepare_file
 from proxyaudit.pipeline.scan import scan
-from proxyaudit.pipeline.scan_inputs import Known, read_checkpoint, read_inputs, read_references
+from proxyaudit.pipeline.scan_inputs import Known, read_inputs
+from proxyaudit.pipeline.scan_models import Use, read_checkpoint, read_references
 from proxyaudit.pipeline.signatures import ReferenceModel, build_signatures
+from proxyaudit.pipeline.tasks import audit_inputs
 from proxyaudit.planted.models import ATTRIBUTE
 from proxyaudit.planted.series import make_series
 
@@ -58,12 +61,14 @@ class Followed:
 def known_of(recipe: Path) -> Known:
     """Signatures of a recipe whose regimes are checkpoints, without its audit."""
     prepared = prepare_file(recipe)
-    x = prepared.dataset.encoder.transform(prepared.dataset.audit)
     models = []
     for regime in prepared.regimes:
-        for seed, path in enumerate(regime.checkpoints):
-            captured = capture(load_weights(prepared.build(seed), path, what="a reference"), x)
-            models.append(ReferenceModel(regime.name, seed, captured.acts, captured.outputs, load_file(path)))
+        x = audit_inputs(prepared, regime)
+        for seed, path in enumerate((regime if regime.quantise is None else prepared.regime(str(regime.of))).checkpoints):
+            model = load_weights(prepared.build(seed), path, what="a reference")
+            captured = capture(model if regime.quantise is None else quantise(model, regime.quantise), x)
+            used = (regime.erase, regime.scrub, regime.quantise)
+            models.append(ReferenceModel(regime.name, seed, captured.acts, captured.outputs, load_file(path), *used))
     return Known(build_signatures(prepared, models, {}), prepared.recipe, prepared.base, (prepared.recipe.name, prepared.plan["run_id"]))
 
 
@@ -90,7 +95,7 @@ def follow(folder: Path, *, seed: int, clean: bool, inputs: str = "fresh", **siz
         answers.append(int(document["exit_code"]))
         leaks.append(float(found["leak"]))
         held.append((int(found["held_out_above"]), int(found["held_out"])))
-        outputs = scanned.model.outputs[:, 0]
+        outputs = scanned.models[Use()].outputs[:, 0]
         gaps.append(abs(float(outputs[group].mean() - outputs[~group].mean())))
         alarms, placebos = alarms + document["false_alarms"]["alarms"], placebos + document["false_alarms"]["placebos"]
     margin = known.recipe.margins.gap

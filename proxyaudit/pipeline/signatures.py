@@ -63,6 +63,8 @@ class ReferenceModel:
         outputs: Probabilities.
         weights: Its weights by tensor name.
         erase: Sites with a map.
+        scrub: Rules by which its texts are scrubbed.
+        quantise: How it is quantised.
     """
 
     regime: str
@@ -71,6 +73,8 @@ class ReferenceModel:
     outputs: Floats
     weights: dict[str, NDArray[Any]] = field(repr=False)
     erase: tuple[str, ...] = ()
+    scrub: tuple[str, ...] = ()
+    quantise: str | None = None
 
     @property
     def kept(self) -> bool:
@@ -81,14 +85,15 @@ class ReferenceModel:
 def signatures_of_run(prepared: Prepared, tasks: Mapping[str, Sequence[Task]], cache: Cache, evidence: Evidence) -> dict[str, bytes]:
     """Files with the signatures of every model of the run that was trained or loaded; references have none."""
     models = []
-    for task in tasks["train"]:
+    for task in (*tasks["train"], *tasks["quantise"]):
         regime = prepared.regime(task.regime)
         if regime.is_reference or not cache.has("train", task.digest):
             continue
         folder = cache.folder("train", task.digest)
         captured = read_activations(folder / "activations.safetensors")
         weights = load_file(folder / "weights.safetensors")
-        models.append(ReferenceModel(task.regime, task.seed, captured.acts, captured.outputs, weights, regime.erase))
+        used = (regime.erase, regime.scrub, regime.quantise)
+        models.append(ReferenceModel(task.regime, task.seed, captured.acts, captured.outputs, weights, *used))
     states = {
         (str(e.attribute), e.regime, str(e.site)): e.state
         for e in evidence.estimates
@@ -125,20 +130,20 @@ def build_signatures(prepared: Prepared, models: Sequence[ReferenceModel], state
                     entry, arrays = made.entry(np.asarray(model.acts[site], dtype=np.float64), {**named, "state": state[site]})
                     entries.append(entry)
                     directions.append(arrays)
-    encoder = dataset.encoder
-    if isinstance(encoder, TextEncoder):
-        raise TypeError("signatures are of tables")  # refused while planning
     wanted = {f.name for f in dataset.features} | {a.name for a in protected} | {dataset.group, contexts.column}
     document = make_document(
         plan_digest=prepared.plan["digest"],
         kinds=tuple(Kind(name=k.name, kind=k.kind, date=k.date) for k in dataset.kinds if k.name in wanted),
         features=tuple(feature.name for feature in dataset.features),
-        encoder=tuple(describe_encoder(encoder)),
+        text=dataset.text,
+        encoder=() if isinstance(dataset.encoder, TextEncoder) else tuple(describe_encoder(dataset.encoder)),
         classes=len(dataset.classes),
         group=dataset.group,
         attributes=tuple(KnownAttribute(name=a.name, role=a.role, kind=a.kind, levels=a.levels) for a in protected),
         contexts=contexts,
-        references=tuple(Reference(regime=m.regime, seed=m.seed, kept=m.kept, erase=m.erase) for m in models),
+        references=tuple(
+            Reference(regime=m.regime, seed=m.seed, kept=m.kept, erase=m.erase, scrub=m.scrub, quantise=m.quantise) for m in models
+        ),
         entries=tuple(entries),
         placebos=PLACEBOS,
     )

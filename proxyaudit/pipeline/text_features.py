@@ -139,7 +139,7 @@ def run_encode(name: str, prepared: Prepared, folder: Path) -> None:
     rows = dataset.train if source.release is None else prepared.releases[source.release]
     x = dataset.encoder.transform(dataset.encoder.scrubbed(rows if source.trains else rows[:0], source.rules))
     first = first_site(model)
-    stored: dict[str, NDArray[Any]] = {_KEYS: row_keys(x), _FIRST: _pooled(model, x)}
+    stored: dict[str, NDArray[Any]] = {_KEYS: row_keys(x), _FIRST: pooled_texts(model, x)}
     if source.release is None:
         audit = dataset.encoder.transform(dataset.encoder.scrubbed(dataset.audit, source.rules))
         inner = tuple(site for site in model.sites if site == first or not _module(model).is_vector(site))
@@ -161,6 +161,11 @@ class Features:
     rows: Mapping[bytes, int]
     first: Floats
     audit: Mapping[str, Floats]
+
+    @classmethod
+    def of_audit(cls, site: str, values: Floats) -> Features:
+        """Values of one site on the audit rows alone."""
+        return cls({}, np.zeros((0, 1), dtype=np.float32), {site: values})
 
     @classmethod
     def read(cls, folders: Sequence[Path]) -> Features:
@@ -186,7 +191,7 @@ def completed(features: Features, model: TrainedModel, x: Floats) -> Features:
     if not new:
         return features
     rows = {**features.rows, **{key: len(features.first) + place for place, key in enumerate(new)}}
-    return replace(features, rows=rows, first=np.concatenate([features.first, _pooled(model, x[list(new.values())])]))
+    return replace(features, rows=rows, first=np.concatenate([features.first, pooled_texts(model, x[list(new.values())])]))
 
 
 def row_keys(x: Floats) -> NDArray[np.uint8]:
@@ -245,7 +250,8 @@ def _module(model: TrainedModel) -> TextClassifier:
     return model.module
 
 
-def _pooled(model: TrainedModel, x: Floats) -> Floats:
+def pooled_texts(model: TrainedModel, x: Floats) -> Floats:
+    """Run the transformer over texts: pooled last hidden states ``(n, d)``."""
     module = _module(model)
     if not len(x):
         return np.zeros((0, 1), dtype=np.float32)

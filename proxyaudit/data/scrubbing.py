@@ -11,7 +11,8 @@ The rules are deterministic and made to be read, not to be the best there is. Wh
 - ``ages``: "45 years old", "age 45", "in my fifties", "45-year-old", "my age".
 - ``style``: habits of writing flattened on the surface (capitals, marks, emoticons, drawn-out words, contractions, white space; see
   ``scrub_style``). It masks nothing and changes nearly every text; word choice, length and grammar stay.
-- Every match of the other rules becomes the same mask, so the mask says that something was there, not what: how many masks a text has is itself a trace.
+- Every match of the other rules becomes the same mask, so the mask says that something was there, not what: how many masks a text has
+  is itself a trace.
 """
 
 from __future__ import annotations

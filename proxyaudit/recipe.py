@@ -78,7 +78,7 @@ class MixedSpec(Strict):
     ratios: tuple[Share, ...] = Field(min_length=1)
 
 
-ScrubRule = Literal["names", "pronouns", "dates", "ages"]
+ScrubRule = Literal["names", "pronouns", "dates", "ages", "style"]
 
 
 class RegimeSpec(Strict):

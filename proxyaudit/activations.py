@@ -33,6 +33,7 @@ from proxyaudit.models.base import (
     to_logits,
 )
 from proxyaudit.models.checkpoints import write_bytes
+from proxyaudit.models.devices import placed
 from proxyaudit.models.erasing import without_map
 from proxyaudit.models.hooks import tapped
 
@@ -89,11 +90,11 @@ def capture(model: TrainedModel, x: NDArray[np.float32], *, batch_size: int = _B
             raise InputError(f"site '{site}' gave {given}", mend="the first dimension of a site must be the batch")
         if site not in acts:
             acts[site] = np.empty((len(x), rows.shape[1]), dtype=np.float32)
-        read = rows.to(torch.float32)
+        read = rows.to("cpu", torch.float32)
         _check_finite(read, site)
         acts[site][batch] = read.numpy()
 
-    with inference(model.module), tapped(model, keep, model.sites):
+    with placed(model.module), inference(model.module), tapped(model, keep, model.sites):
         for batch in row_batches(model.module, x, batch_size):
             ran.clear()
             probs = _probabilities(model, model.module, as_tensor(x[batch]))

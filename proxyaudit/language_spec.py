@@ -1,4 +1,4 @@
-"""The ``language_model`` part of a synthetic regime: which model writes the texts, and how."""
+"""The ``language_model`` and ``ngram`` parts of a synthetic regime: which model writes the texts, and how."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["LanguageModelSpec"]
+__all__ = ["LanguageModelSpec", "NgramSpec"]
 
 _Positive = Annotated[int, Field(gt=0, strict=True)]
 
@@ -42,3 +42,13 @@ class LanguageModelSpec(BaseModel):
         if self.revision is not None and not self.hub:
             raise ValueError("'revision' belongs to 'hub: true'")
         return self
+
+
+class NgramSpec(BaseModel):
+    """An interpolated n-gram model of words that writes labelled texts; a context that too few texts share is not used."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    order: Annotated[int, Field(ge=1, le=8, strict=True)] = 4
+    fewest_texts: Annotated[int, Field(ge=2, strict=True)] = 3
+    max_words: Annotated[int, Field(ge=2, le=4096, strict=True)] = 150

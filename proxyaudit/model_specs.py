@@ -90,7 +90,8 @@ class HuggingFaceSpec(TrainingSpec):
     ``package`` names an installed Python package that ``path`` lies in. What is tuned: the head alone on frozen features (``head``),
     low-rank adapters (``lora``) or everything (``full``). ``pooling`` is what the head reads of the last hidden states, ``site_pooling``
     how token sites are read: over all tokens (``mean``), the first (``cls``), the ``last``, or those of a named span. ``spans`` gives names
-    to patterns in the text; a text in which one is not found is pooled over all of its tokens.
+    to patterns in the text; a text in which one is not found is pooled over all of its tokens. ``precision: bfloat16`` runs a frozen
+    transformer in half the memory; pooled values, head and statistics are float32 all the same.
     """
 
     kind: Literal["huggingface"]
@@ -106,6 +107,7 @@ class HuggingFaceSpec(TrainingSpec):
     site_pooling: str = "mean"
     max_length: Annotated[int, Field(ge=2, le=8192, strict=True)] = 128
     head_hidden: tuple[Positive, ...] = ()
+    precision: Literal["float32", "bfloat16"] = "float32"
     lora_rank: Positive = 8
     lora_alpha: Positive = 16
 
@@ -149,6 +151,8 @@ class HuggingFaceSpec(TrainingSpec):
             raise ValueError("'hub' (a name on a model hub) and 'package' (a folder in an installed package) exclude each other")
         if self.revision is not None and not self.hub:
             raise ValueError("'revision' belongs to 'hub: true'")
+        if self.precision != "float32" and self.tune != "head":
+            raise ValueError("'precision: bfloat16' is for a frozen transformer ('tune: head'): training in so few digits goes astray")
         return self
 
 

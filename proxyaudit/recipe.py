@@ -11,10 +11,11 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
+from proxyaudit.data_spec import DataSpec as DataSpec
 from proxyaudit.errors import InputError
-from proxyaudit.language_spec import LanguageModelSpec
+from proxyaudit.language_spec import LanguageModelSpec, NgramSpec
 from proxyaudit.model_specs import FtTransformerSpec as FtTransformerSpec
 from proxyaudit.model_specs import HuggingFaceSpec as HuggingFaceSpec
 from proxyaudit.model_specs import MlpSpec as MlpSpec
@@ -32,46 +33,12 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 
 
-class DataSpec(Strict):
-    """Where the real data are and what each column is for."""
-
-    card: str | None = None
-    path: str | None = None
-    text: str | None = None
-    target: str | None = None
-    target_positive: str | None = None
-    target_threshold: float | Literal["median"] | None = None
-    protected: tuple[str, ...] | None = None
-    proxies: tuple[str, ...] | None = None
-    discover: Annotated[int, Field(ge=0, le=20, strict=True)] = 1
-    exclude: tuple[str, ...] | None = None
-    legitimate: tuple[str, ...] | None = None
-    holdout: str | None = None
-    group: str | None = None
-    encode: Literal["standard", "none"] = "standard"
-    audit_share: Share = 0.5
-    max_rows: Positive | None = None
-
-    @model_validator(mode="after")
-    def _one_source(self) -> DataSpec:
-        if self.card is None and self.path is None:
-            raise ValueError("give 'card' or 'path' (both: the card's roles for the file at path)")
-        if self.card is None and not self.protected:
-            raise ValueError("'protected' is needed: name at least one protected column")
-        if self.card is None and self.target is None:
-            raise ValueError("'target' is needed: name the column that the model predicts")
-        if self.text is not None and self.text in (self.target, self.group, *(self.protected or ()), *(self.proxies or ())):
-            raise ValueError("'text' is the column that the model reads; it can have no other role")
-        if self.text is not None and self.encode == "none":
-            raise ValueError("'encode: none' is for tables of numbers; a text is turned into the model's own tokens")
-        return self
-
-
 class SyntheticSpec(Strict):
-    """Synthetic training data: made here (``sdv``, ``language_model``) or a release that someone else made (``path``)."""
+    """Synthetic training data: made here (``sdv``, ``ngram``, ``language_model``) or a release that someone else made (``path``)."""
 
     sdv: str | None = None
     language_model: LanguageModelSpec | None = None
+    ngram: Annotated[NgramSpec | None, BeforeValidator(lambda v: {} if v is True else v)] = None
     path: str | None = None
     name: Name | None = None
     epochs: Positive | None = None
@@ -79,14 +46,18 @@ class SyntheticSpec(Strict):
 
     @model_validator(mode="after")
     def _one_source(self) -> SyntheticSpec:
-        if sum(source is not None for source in (self.sdv, self.language_model, self.path)) != 1:
-            raise ValueError("give exactly one of 'sdv' (a synthesizer), 'language_model' and 'path' (a release file)")
+        if sum(source is not None for source in (self.sdv, self.language_model, self.ngram, self.path)) != 1:
+            raise ValueError("give exactly one of 'sdv' (a synthesizer), 'language_model', 'ngram' and 'path' (a release file)")
         if self.sdv == "language_model":
             raise ValueError("a language model is written 'language_model: {path: ...}', not 'sdv: language_model'")
+        if self.sdv == "ngram":
+            raise ValueError("an n-gram model is written 'ngram: true' or 'ngram: {order: ...}', not 'sdv: ngram'")
         if self.path is not None and self.name is None:
             raise ValueError("a release needs a 'name'")
         if self.path is not None and self.epochs is not None:
             raise ValueError("'epochs' belongs to a synthesizer, not to a release file")
+        if self.ngram is not None and self.epochs is not None:
+            raise ValueError("'epochs' has no meaning for an n-gram model, which counts once")
         return self
 
     @property
@@ -97,7 +68,7 @@ class SyntheticSpec(Strict):
     @property
     def plugin(self) -> str:
         """Name that its synthesizer is registered under."""
-        return "language_model" if self.language_model is not None else str(self.sdv)
+        return "language_model" if self.language_model is not None else "ngram" if self.ngram is not None else str(self.sdv)
 
 
 class MixedSpec(Strict):
@@ -107,7 +78,7 @@ class MixedSpec(Strict):
     ratios: tuple[Share, ...] = Field(min_length=1)
 
 
-ScrubRule = Literal["names", "pronouns", "dates", "ages"]
+ScrubRule = Literal["names", "pronouns", "dates", "ages", "style"]
 
 
 class RegimeSpec(Strict):
@@ -232,11 +203,15 @@ class Recipe(Strict):
                 else f"'data.text' needs a model that reads text (kind huggingface), not '{self.model.kind}'"
             )
         quantised = {own_name(r) for r in self.regimes if r.quantise is not None}
+        if quantised and isinstance(self.model, HuggingFaceSpec) and self.model.precision != "float32":
+            raise ValueError("'quantise' starts from float32: leave 'model.precision' out, or the regime")
         for regime in self.regimes:
             if regime.scrub is not None and not reads_text:
                 raise ValueError("'scrub' masks words of 'data.text', and this recipe has none")
             if regime.synthetic is not None and regime.synthetic.sdv is not None and reads_text:
-                raise ValueError(f"synthesizer '{regime.synthetic.sdv}' makes tables, not texts; give a release file ('path')")
+                raise ValueError(f"synthesizer '{regime.synthetic.sdv}' makes tables, not texts; write 'ngram', 'language_model' or 'path'")
+            if regime.synthetic is not None and regime.synthetic.ngram is not None and not reads_text:
+                raise ValueError("'ngram' writes texts: name their column under 'data.text'")
             if regime.of is not None and regime.of not in set(self.regime_names()) - quantised:
                 raise ValueError(f"'of: {regime.of}' names no regime of this recipe that could be quantised")
 
@@ -367,11 +342,12 @@ _PLAIN_WORDS = {
     "string_pattern_mismatch": "should begin with a letter or digit and hold letters, digits, '.', '_' and '-' only, 80 at most",
 }
 
-_MODELS_BY_KEY: dict[str, type[Strict | LanguageModelSpec]] = {
+_MODELS_BY_KEY: dict[str, type[BaseModel]] = {
     "data": DataSpec,
     "regimes": RegimeSpec,
     "synthetic": SyntheticSpec,
     "language_model": LanguageModelSpec,
+    "ngram": NgramSpec,
     "mixed": MixedSpec,
     "sites": SitesSpec,
     "references": ReferenceSpec,
@@ -387,5 +363,5 @@ _MODELS_BY_KEY: dict[str, type[Strict | LanguageModelSpec]] = {
 
 def _known_keys(location: list[str], document: Any) -> list[str]:
     named = [part for part in location if part in _MODELS_BY_KEY]
-    model: type[Strict | LanguageModelSpec] = _MODELS_BY_KEY[named[-1]] if named else Recipe
+    model: type[BaseModel] = _MODELS_BY_KEY[named[-1]] if named else Recipe
     return list(model.model_fields)

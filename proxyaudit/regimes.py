@@ -194,7 +194,11 @@ def synthesize(spec: SyntheticSpec, dataset: Dataset, size: int, seed: int, base
     """
     plugin = load_plugin("synthesizers", spec.plugin, where="regimes: synthetic")
     columns = dataset.synthesis_columns(sees_protected=spec.sees_protected)
-    options = {} if spec.language_model is None else {**spec.language_model.model_dump(), "base": base, "text": text_column(dataset)}
+    options: dict[str, Any] = {}
+    if spec.language_model is not None:
+        options = {**spec.language_model.model_dump(), "base": base, "text": text_column(dataset)}
+    elif spec.ngram is not None:
+        options = {**spec.ngram.model_dump(), "text": text_column(dataset), "label": dataset.target}
     synthesizer = plugin(epochs=spec.epochs, seed=integer_seed(seed, "synthesizer"), **options)
     raw = synthesizer.fit(dataset.train.loc[:, list(columns)]).sample(size, seed=integer_seed(seed, "sample"))
     if len(raw) != size or [name for name in columns if name not in raw.columns]:

@@ -29,7 +29,7 @@ class Attribute:
         name: Column name.
         role: ``"protected"`` or ``"proxy"``.
         kind: Two levels, several levels, or a continuous number.
-        levels: Labels of the codes, sorted as text; empty for a continuous attribute.
+        levels: Labels of the codes, sorted as text (bands from low to high); empty for a continuous attribute.
         codes: ``(n_audit,)`` int64 codes with -1 for missing or too rare; float64 with NaN when continuous.
     """
 
@@ -77,7 +77,7 @@ def code_attribute(
         return Attribute(name, role, "continuous", (), values), _missing(name, bool(len(known) < len(values)))
     text = labels(column, where=where)
     kept, pooled = _keep_levels(text.dropna(), fewest)
-    levels = tuple(sorted(kept))
+    levels = kind.in_order(kept)
     if len(levels) < 2:
         return _nothing_to_tell(name, role, f"has fewer than two groups of {fewest} audit rows", where)
     # A missing value is no group: what being missing goes with is not what the attribute is.

@@ -7,6 +7,7 @@ float64 (int64 where every value is whole), dates days since 1970 and categories
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from proxyaudit.data.bands import Bands
 from proxyaudit.errors import InputError
 
 __all__ = ["MISSING", "OTHER", "ColumnKind", "check_feature", "coerce", "infer_kind", "labels", "parse_numbers"]
@@ -31,11 +33,17 @@ _MAX_MIXED_LEVELS = 20
 
 @dataclass(frozen=True)
 class ColumnKind:
-    """Kind of one column; ``date`` columns are numeric (days since 1970-01-01)."""
+    """Kind of one column; ``date`` columns are numeric (days since 1970-01-01), numbers in ``bands`` categorical."""
 
     name: str
     kind: Literal["numeric", "categorical"]
     date: bool = False
+    bands: Bands | None = None
+
+    def in_order(self, levels: Iterable[str]) -> tuple[str, ...]:
+        """Return levels in the order in which they are listed: bands from low to high, others as text."""
+        places = {level: place for place, level in enumerate(self.bands.levels)} if self.bands is not None else {}
+        return tuple(sorted(levels, key=lambda level: (places.get(level, len(places)), level)))
 
 
 def parse_numbers(text: pd.Series[Any]) -> pd.Series[Any] | None:
@@ -164,6 +172,11 @@ def coerce(column: pd.Series[Any], kind: ColumnKind, *, where: str) -> pd.Series
     Raises:
         InputError: a value cannot be read as that kind (the first such row is named), or is infinite.
     """
+    if kind.bands is not None:
+        # A table may hold the bands already, as synthetic rows do.
+        text = labels(column, where=where)
+        named = text.isin(kind.bands.levels)
+        return text.where(named, kind.bands.cut(coerce(column.mask(named), ColumnKind(kind.name, "numeric"), where=where)))
     if kind.kind == "categorical":
         return labels(column, where=where)
     if kind.date:

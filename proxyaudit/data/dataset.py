@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from proxyaudit.data.attributes import Attribute, code_attribute
+from proxyaudit.data.bands import Bands
 from proxyaudit.data.columns import ColumnKind, check_feature, coerce, infer_kind
 from proxyaudit.data.encoding import Encoder, FeatureColumn, fit_encoder
 from proxyaudit.data.rows import coerce_rows, read_holdout, split_rows
@@ -204,9 +205,21 @@ def _settle_kinds(source: Source, columns: list[str], features: tuple[str, ...])
             kinds[name] = ColumnKind(name, "categorical")
         else:
             kinds[name] = infer_kind(column, where=source.where)
+            if name in roles.bands:
+                kinds[name] = _banded(column, kinds[name], roles.bands[name], source.where, is_input=name in features)
             if name in features:
                 check_feature(coerce(column, kinds[name], where=source.where), kinds[name], where=source.where)
     return kinds
+
+
+def _banded(column: pd.Series[Any], kind: ColumnKind, edges: tuple[float, ...], where: str, *, is_input: bool) -> ColumnKind:
+    if kind.kind != "numeric" or kind.date:
+        raise InputError(f"column '{kind.name}' holds no plain numbers, so it has no bands", where=where, mend="remove it from data.bands")
+    if is_input:
+        mend = f"add '{kind.name}' to data.exclude, or remove it from data.bands"
+        raise InputError(f"the model reads '{kind.name}', which would reach it in bands", where="data.bands", mend=mend)
+    values = coerce(column, kind, where=where).dropna()
+    return ColumnKind(kind.name, "categorical", bands=Bands.of(edges, whole=bool((values == values.round()).all())))
 
 
 def _drop_constant(train: pd.DataFrame, features: tuple[str, ...], encode: str, notes: list[NotTested]) -> tuple[str, ...]:

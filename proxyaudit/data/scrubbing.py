@@ -9,7 +9,10 @@ The rules are deterministic and made to be read, not to be the best there is. Wh
 - ``pronouns``: gendered pronouns and gendered words (he, her, wife, grandmother, ...).
 - ``dates``: ISO and slashed dates, months with a day or a year, years 1900 to 2099, weekdays.
 - ``ages``: "45 years old", "age 45", "in my fifties", "45-year-old", "my age".
-- Every match becomes the same mask, so the mask says that something was there, not what: how many masks a text has is itself a trace.
+- ``style``: habits of writing flattened on the surface (capitals, marks, emoticons, drawn-out words, contractions, white space; see
+  ``scrub_style``). It masks nothing and changes nearly every text; word choice, length and grammar stay.
+- Every match of the other rules becomes the same mask, so the mask says that something was there, not what: how many masks a text has
+  is itself a trace.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 
+from proxyaudit.data.scrub_style import flatten_style
 from proxyaudit.data.scrub_words import AMBIGUOUS_NAMES, DECADES, GENDERED, GIVEN_NAMES, MONTHS, NOT_NAMES, WEEKDAYS
 
 __all__ = ["MASK", "RULES", "scrub"]
@@ -51,7 +55,7 @@ def scrub(texts: Iterable[str], rules: Sequence[str]) -> list[str]:
         rules: Any of ``RULES``; their order has no say.
 
     Returns:
-        The texts with every match replaced by ``MASK``, neighbouring masks joined.
+        The texts with every match replaced by ``MASK``, neighbouring masks joined; with ``style`` written plainly as well.
 
     Raises:
         KeyError: an unknown rule.
@@ -115,11 +119,12 @@ def _mask_names(text: str) -> str:
     return _WORD.sub(mask, text)
 
 
-# Ages before dates before words: "in my 1950s" and "March 3" are looked at whole.
+# Ages before dates before words: "in my 1950s" and "March 3" are looked at whole. Style last: names are known by their capitals.
 _RULES: dict[str, Callable[[str], str]] = {
     "ages": _mask_ages,
     "dates": _mask_dates,
     "names": _mask_names,
     "pronouns": _mask_gendered,
+    "style": flatten_style,
 }
 RULES = tuple(_RULES)

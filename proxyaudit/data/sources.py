@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -32,6 +33,7 @@ class Roles:
     legitimate: tuple[str, ...]
     group: str | None
     text: str | None = None
+    bands: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def named(self) -> tuple[str, ...]:
@@ -182,6 +184,7 @@ def _merge_roles(spec: DataSpec, card: Card | None) -> Roles:
         legitimate=roles.legitimate if spec.legitimate is None else spec.legitimate,
         group=roles.group if spec.group is None else spec.group,
         text=spec.text,
+        bands=spec.bands or {},
     )
 
 
@@ -209,6 +212,11 @@ def _check_roles(roles: Roles, table: pd.DataFrame, described: set[str], where: 
     require_columns((roles.text,) if roles.text else (), known, where=where, role="text")
     if not roles.protected:
         raise InputError("no protected column is named", where="data.protected", mend="name at least one")
+    for name in roles.bands:
+        if name not in roles.protected:
+            near = difflib.get_close_matches(name, roles.protected, n=1, cutoff=0.5)
+            mend = f"did you mean '{near[0]}'?" if near else "list it there too"
+            raise InputError(f"'{name}' is in bands and no protected column", where="data.bands", mend=mend)
     for role, names in (("protected", roles.protected), ("proxies", roles.proxies)):
         if roles.target in names:
             raise InputError(

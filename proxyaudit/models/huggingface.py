@@ -138,6 +138,8 @@ def make_text(spec: HuggingFaceSpec, *, n_classes: int, base: Path) -> TextClass
         frozen=spec.tune == "head",
     )
     module.same_as_last = last and spec.pooling == spec.site_pooling
+    if spec.precision == "bfloat16":
+        body.to(torch.bfloat16)
     return module
 
 

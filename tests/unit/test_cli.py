@@ -11,10 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
-from safetensors.numpy import save_file
 
 from proxyaudit import cli, console
 from proxyaudit.doctor import Check, _within
@@ -357,20 +354,30 @@ def test_init_writes_a_valid_recipe_and_never_overwrites(template: str, tmp_path
     assert cli.main(["init", "no/such/folder/r.yaml"]) == 2
 
 
-def test_the_script_for_activations_runs_a_probe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With every '#' taken off it gives each option of ``probe`` a value that it takes."""
+def test_the_script_for_activations_calls_probe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With every '#' taken off it gives the options of ``probe`` values that it takes, the optional ones their defaults."""
+    from proxyaudit.pipeline import probe
+
     assert cli.main(["init", "--template", "activations"]) == 0
     assert "sh probe.sh" in capsys.readouterr().out
-    assert "exec proxyaudit probe" in (tmp_path / "probe.sh").read_text(encoding="utf-8")
-    lines = (tmp_path / "probe.sh").read_text(encoding="utf-8").splitlines()
-    given = [line.split('"$@" ' if "$@" in line else "set -- ")[1].split("  ")[0].split() for line in lines if "set -- " in line]
-    rng = np.random.default_rng(0)
-    for name in ("real", "vendor"):
-        save_file({"layer": rng.normal(size=(200, 3)).astype(np.float32)}, tmp_path / f"{name}.safetensors")
-    people = {"sex": rng.choice(["f", "m"], 200), "label": rng.choice(["a", "b"], 200), "person": np.arange(200)}
-    pd.DataFrame(people).to_csv(tmp_path / "people.csv", index=False)
-    assert cli.main(["probe", *(word for pair in given for word in pair)]) == 0
-    assert [path.name for path in (tmp_path / "reports").iterdir() if path.name[0] != "."] == ["my-activations"]
+    text = (tmp_path / "probe.sh").read_text(encoding="utf-8")
+    assert text.endswith('exec proxyaudit probe "$@"\n')
+    lines = [line for line in text.splitlines() if "set -- " in line]
+    given = [line.split('"$@" ' if "$@" in line else "set -- ")[1].split("  ")[0].split() for line in lines]
+    asked: list[Any] = []
+
+    def stop(*arguments: Any, **more: Any) -> Any:
+        asked.extend(arguments)
+        raise InputError("seen", where="", mend="")
+
+    monkeypatch.setattr(probe, "probe_files", stop)
+    assert cli.main(["probe", *(word for pair in given for word in pair)]) == 2
+    activations, labels, request = asked
+    assert [name.partition("=")[0] for name in activations] == ["real", "vendor"]
+    assert labels == Path("people.csv")
+    assert request == probe.ProbeRequest(("sex",), "real", "person", ("label",), Margins(), 0, "my-activations")
 
 
 @pytest.mark.parametrize("template", ["tabular", "release", "text"])
@@ -392,7 +399,19 @@ def test_every_key_of_a_template_is_known_and_commented(template: str, tmp_path:
         "encode",
         "group",
     ]
-    models = ["package", "hub", "revision", "trust_remote_code", "gguf_file", "lora_rank", "lora_alpha", "pooling", "site_pooling", "spans"]
+    models = [
+        "package",
+        "hub",
+        "revision",
+        "trust_remote_code",
+        "gguf_file",
+        "precision",
+        "lora_rank",
+        "lora_alpha",
+        "pooling",
+        "site_pooling",
+        "spans",
+    ]
     keys += models if template == "text" else []
     keys += ["sites", "  verdict", "  profile", "seed", "training_size", "margins", *(f"  {name}" for name in Margins.model_fields)]
     for key in keys:

@@ -167,3 +167,19 @@ def test_columns_are_ranked_and_packs_without_proxies_have_no_section(pack):
     (view,) = proxy_views(with_proxies(pack))
     assert [row[0] for row in view.tables[1].rows] == list(HOSTILE)
     assert view.answer.index("script") < view.answer.index("a | b")
+
+
+def test_carriers_are_named_whether_or_not_they_move_the_output(pack):
+    (view,) = proxy_views(with_proxies(pack))
+    acting, carrying = view.answer.split("Carriers that do not surely move it:")
+    assert "“<script>" in acting
+    assert "“<script>" not in carrying
+    assert "{{ 7*7 }}" in carrying
+    full = with_proxies(pack)
+    quiet = tuple(e.model_copy(update={"state": "unknown"}) if e.channel == "proxy_use" else e for e in full.evidence.estimates)
+    quiet_pack = EvidencePack(full.evidence.model_copy(update={"estimates": quiet}), full.plan, full.recipe, full.environment, full.arrays)
+    (view,) = proxy_views(quiet_pack)
+    assert view.strongest == ()
+    assert view.answer.startswith("No column was found that surely both carries")
+    assert "Columns that surely carry it: “<script>" in view.answer
+    assert "and 1 more" in view.answer

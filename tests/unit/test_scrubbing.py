@@ -25,6 +25,12 @@ from proxyaudit.data.scrubbing import MASK, RULES, scrub
         ("dates", "size 34/26/38, 12 pounds, may fit, 1.5 inch", "size 34/26/38, 12 pounds, may fit, 1.5 inch"),
         ("ages", "a 45 year-old aged 45 in her mid-forties, my age", f"a {MASK} in her {MASK}, {MASK}"),
         ("ages", "size 10, 135 lb, 5 stars", "size 10, 135 lb, 5 stars"),
+        ("style", "LOVE it!!! :-) Really...  do\u2014you?", "love it really do you"),
+        ("style", "Sooo loooong, XXXL www 1,000 at 1.5; $5", "so long xxxl www 1,000 at 1.5 5"),
+        ("style", "I can't, WON'T, don't, dont; it's Ann's, he'd gonna", "i can not will not do not do not it is ann's he would going to"),
+        ("style", "(size 8) or ratio 1:3", "size 8 or ratio 1 3"),
+        ("style", "<3 \U0001f600 xD (: caf\u00e9 na\u00efve", "caf\u00e9 na\u00efve"),
+        ("style", f"Then {MASK}, {MASK}! left", f"then {MASK} left"),
     ],
 )
 def test_what_each_rule_masks(rule: str, text: str, wanted: str) -> None:
@@ -33,7 +39,7 @@ def test_what_each_rule_masks(rule: str, text: str, wanted: str) -> None:
 
 def test_a_text_without_a_match_is_left_as_it_is() -> None:
     text = "  two  blanks, and [removed] [removed] of its own  "
-    assert scrub([text], RULES) == [text]
+    assert scrub([text], [rule for rule in RULES if rule != "style"]) == [text]
 
 
 def test_an_unknown_rule_is_refused() -> None:
@@ -47,6 +53,21 @@ def test_the_order_of_rules_has_no_say_and_each_text_stands_alone(lines: list[st
     together = scrub(lines, order)
     assert together == scrub(lines, RULES)
     assert together == [scrub([line], RULES)[0] for line in lines]
+
+
+def test_names_are_known_by_their_capitals_before_these_are_flattened() -> None:
+    assert scrub(["So then we and Zorblatt left!!"], ["style", "names"]) == [f"so then we and {MASK} left"]
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(st.sampled_from([*"aAno !?.,'\u2019-_:;)(3<", "n't", "don't", "im", "sss", MASK, "\u0130", "\u00df", "\u2026"]), max_size=14)
+)
+def test_flattening_twice_is_flattening_once(parts: list[str]) -> None:
+    (once,) = scrub(["".join(parts)], ["style"])
+    assert scrub([once], ["style"]) == [once]
+    assert "!" not in once
+    assert once == once.strip()
 
 
 def test_the_lists_do_not_contradict_each_other() -> None:

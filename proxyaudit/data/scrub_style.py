@@ -1,0 +1,94 @@
+"""Style flattened: the same words written the same way, whoever wrote them.
+
+What is flattened is what stylometry reads first from short texts and what no task on their content needs: capitals, marks, emoticons,
+drawn-out words, contractions, white space. What stays is what takes choosing other words to hide: which words are used and which function
+words, how long texts and words are, spelling, grammar. English contractions only.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+__all__ = ["CONTRACTION", "DRAWN_OUT", "EMOTICON", "flatten_style", "spell_out"]
+
+_MOST_PASSES = 5
+EMOTICON = re.compile(r"(?<!\w)(?:[<>]?[:;=][-'^o]?[)(\]\[DPp/\\|*3oO]+|[xX]D+|<3+|\^[_.]?\^|[oO]_[oO])(?!\w)|[(]+[-']?[:;=]")
+"""Western emoticons; emoji are marks."""
+DRAWN_OUT = re.compile(r"([a-hj-vyz])\1{2,}", re.IGNORECASE)
+"""Three or more of one letter, except those of XXL, www and numerals."""
+_MARK = re.compile(r"[^\w\s]|_")
+_INSIDE = re.compile(r"(?<=\d)[.,](?=\d)|(?<=[^\W\d_])'(?=[^\W\d_])")  # 1.5, don't
+_MASK = re.compile(r"\[removed\]")  # as in scrubbing.py, which imports this module
+_WHOLE = {
+    "can't": "can not",
+    "cannot": "can not",
+    "cant": "can not",
+    "won't": "will not",
+    "shan't": "shall not",
+    "ain't": "is not",
+    "let's": "let us",
+    "gonna": "going to",
+    "wanna": "want to",
+    "gotta": "got to",
+    "i'm": "i am",
+    "im": "i am",
+    "ive": "i have",
+    "youre": "you are",
+    "theyre": "they are",
+    "thats": "that is",
+    **{f"{stem}nt": f"{stem} not" for stem in ("do", "does", "did", "is", "was", "could", "would")},
+}
+_ENDS = {"n't": " not", "'re": " are", "'ve": " have", "'ll": " will", "'d": " would", "'s": " is"}
+_IS = frozenset(("it", "that", "there", "what", "who", "here", "where", "how", "he", "she"))  # elsewhere 's is mostly an owner's
+CONTRACTION = re.compile(
+    rf"\b(?:(?P<whole>{'|'.join(sorted(_WHOLE, key=len, reverse=True))})|(?P<stem>[^\W\d_]+?)(?P<end>n't|'(?:re|ve|ll|d))"
+    rf"|(?P<who>{'|'.join(sorted(_IS))})(?P<is>'s))(?![\w'])",
+    re.IGNORECASE,
+)
+
+
+def flatten_style(text: str) -> str:
+    """Write a text plainly: small letters, no marks but those inside numbers and words, contractions spelt out, single blanks.
+
+    Deterministic, and the same when done twice.
+
+    >>> flatten_style("Sooo GOOD!!! :-)  I can't wait... it's 1.5 inches; don't")
+    'so good i can not wait it is 1.5 inches do not'
+    """
+    for _ in range(_MOST_PASSES):
+        before, text = text, _flatten(text)
+        if text == before:
+            break
+    return text
+
+
+def spell_out(text: str) -> str:
+    """Spell English contractions out."""
+    return CONTRACTION.sub(_spelt, text.replace("\u2019", "'"))
+
+
+def _flatten(text: str) -> str:
+    text = unicodedata.normalize("NFKC", text).replace("\u2019", "'")
+    parts = _MASK.split(text)
+    return " [removed] ".join(_flatten_part(part) for part in parts).strip() if len(parts) > 1 else _flatten_part(text)
+
+
+def _flatten_part(text: str) -> str:
+    text = EMOTICON.sub(" ", text).lower()
+    kept = {match.start() for match in _INSIDE.finditer(text)}
+    text = _MARK.sub(lambda match: match.group() if match.start() in kept or _combines(match.group()) else " ", text)
+    text = DRAWN_OUT.sub(r"\1", text)
+    return " ".join(CONTRACTION.sub(_spelt, text).split())
+
+
+def _combines(mark: str) -> bool:
+    """Vowel signs and accents are parts of letters."""
+    return unicodedata.category(mark).startswith("M")
+
+
+def _spelt(match: re.Match[str]) -> str:
+    whole, stem, who = match.group("whole"), match.group("stem"), match.group("who")
+    if whole is not None:
+        return _WHOLE[whole.lower()]
+    return f"{stem}{_ENDS[match.group('end').lower()]}" if stem is not None else f"{who}{_ENDS[match.group('is').lower()]}"

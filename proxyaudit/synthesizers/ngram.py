@@ -1,0 +1,218 @@
+"""Synthetic texts by an interpolated n-gram model of words: cheap, deterministic, and not able to recite one text.
+
+Counts of every context, from ``order - 1`` words down to none, are kept for each label and, within it, for each combination of the
+other columns (a *cell*). The next word comes from the longest context, and with the probability that Witten & Bell (1991) leave to
+words not seen after it from the next shorter one; at each length the cell stands before the label. A context is used only where
+``fewest_texts`` texts share it, so that no passage of a single text can be followed on; passages that several texts share can come
+out as they are, and how many do is counted by the audit (``data/passages.py``).
+
+What it loses is what a text says beyond a few words in a row. Blanks and line ends become single blanks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from proxyaudit.errors import TaskError
+from proxyaudit.seeding import stream
+
+__all__ = ["NgramSynthesizer", "ngram"]
+
+_TOKEN = re.compile(r"\s*(?:\w+(?:['\u2019]\w+)*|[^\w\s])")
+_START, _END = "\x02", "\x03"  # tokens of no text: control characters are dropped
+_FEWEST_ROWS = 30  # of a combination of columns, as of a level of an attribute
+_MOST_LEVELS = 10
+_QUARTERS = (0.25, 0.5, 0.75)
+_MISSING = "(missing)"
+_TRIES = 4  # a text may come out empty; it is drawn again with other numbers
+
+Context = tuple[Any, ...]
+
+
+class NgramSynthesizer:
+    """One n-gram model behind scikit-learn's conventions.
+
+    Args:
+        order: Words of the longest n-gram; ``order - 1`` of them are the context.
+        fewest_texts: Texts that must share a context before it is used.
+        max_words: Most words and marks of a new text.
+        text: The text column; None takes the one with the longest strings.
+        label: The column that texts are modelled apart for; None has a cell for every combination and nothing above it.
+        seed: Kept for the protocol: the fit draws nothing.
+    """
+
+    def __init__(
+        self,
+        order: int = 4,
+        *,
+        fewest_texts: int = 3,
+        max_words: int = 150,
+        text: str | None = None,
+        label: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.order, self.fewest_texts, self.max_words = order, fewest_texts, max_words
+        self.text, self.label, self.seed = text, label, seed
+
+    def __repr__(self) -> str:
+        return f"NgramSynthesizer(order={self.order!r}, fewest_texts={self.fewest_texts!r}, seed={self.seed!r})"
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the settings as given."""
+        return {name: getattr(self, name) for name in ("order", "fewest_texts", "max_words", "text", "label", "seed")}
+
+    def fit(self, frame: pd.DataFrame) -> Self:
+        """Count the words of the rows' texts.
+
+        Args:
+            frame: A text column, and others that each text is modelled after.
+
+        Raises:
+            TaskError: there are no texts.
+        """
+        column = self.text if self.text is not None else _longest(frame)
+        if column is None or column not in frame.columns:
+            raise TaskError("the n-gram model found no text column to learn from")
+        known = frame.loc[[isinstance(text, str) and bool(text.strip()) for text in frame[column]]].reset_index(drop=True)
+        if known.empty:
+            raise TaskError("the n-gram model found no texts to learn from")
+        self.column_, self.columns_ = column, list(frame.columns)
+        self.controls_ = known.drop(columns=column)
+        self.labels_ = self._labels(known)
+        self.cells_ = self._cells()
+        counts: dict[Context, Counter[str]] = {}
+        shared: dict[Context, tuple[int, int]] = {}  # texts of a context, and the last of them
+        for row, text in enumerate(known[column]):
+            for context, word in self._seen(tokens_of(text), self.labels_[row], self.cells_[row]):
+                counts.setdefault(context, Counter())[word] += 1
+                texts, last = shared.get(context, (0, -1))
+                if last != row:
+                    shared[context] = (texts + 1, row)
+        self.table_ = {
+            context: _Successors(found) for context, found in counts.items() if len(context) == 2 or shared[context][0] >= self.fewest_texts
+        }
+        return self
+
+    def sample(self, n: int, seed: int) -> pd.DataFrame:
+        """Draw ``n`` rows: the other columns are those of real rows, drawn with replacement, the text is the model's.
+
+        The same seed repeats them, whatever was drawn before.
+
+        Raises:
+            TaskError: the model writes nothing but empty texts.
+        """
+        drawn = stream(seed, "controls").choice(len(self.controls_), size=n)
+        rows = self.controls_.iloc[drawn].reset_index(drop=True)
+        texts = [self._write(self.labels_[source], self.cells_[source], seed, row) for row, source in enumerate(drawn)]
+        if sum(not text for text in texts) > n / 10:
+            raise TaskError("the n-gram model writes mostly empty texts; it needs more or longer ones to learn from")
+        rows[self.column_] = [text or None for text in texts]
+        return rows.loc[:, self.columns_]
+
+    def _labels(self, known: pd.DataFrame) -> list[str]:
+        if self.label is None or self.label not in known.columns:
+            return [""] * len(known)
+        return ["=" + value for value in _levels(known[self.label])]
+
+    def _cells(self) -> list[str]:
+        """The combination of a row's columns; empty where too few rows share it, so that the label alone speaks."""
+        others = [name for name in self.controls_.columns if name != self.label]
+        if not others:
+            return [""] * len(self.controls_)
+        levels = [_levels(self.controls_[name]) for name in others]
+        cells = ["\x1f".join(values) for values in zip(self.labels_, *levels, strict=True)]
+        sizes = Counter(cells)
+        return [cell if sizes[cell] >= _FEWEST_ROWS else "" for cell in cells]
+
+    def _seen(self, words: list[str], label: str, cell: str) -> Iterator[tuple[Context, str]]:
+        padded = [_START] * (self.order - 1) + words + [_END]
+        for place in range(self.order - 1, len(padded)):
+            for size in range(self.order):
+                before = tuple(padded[place - size : place])
+                yield (0, label, *before), padded[place]
+                if cell:
+                    yield (1, cell, *before), padded[place]
+
+    def _write(self, label: str, cell: str, seed: int, row: int) -> str:
+        for attempt in range(_TRIES):
+            words: list[str] = []
+            before = [_START] * (self.order - 1)
+            for number in stream(seed, "row", row, attempt).random(self.max_words):
+                word = self._next(label, cell, before, float(number))
+                if word == _END:
+                    break
+                words.append(word)
+                before = [*before[1:], word]
+            text = "".join(words).strip()
+            if text:
+                return text
+        return ""
+
+    def _next(self, label: str, cell: str, before: list[str], number: float) -> str:
+        """Draw the next word with one uniform number, which each step down the contexts rescales."""
+        for size in range(self.order - 1, -1, -1):
+            tail = tuple(before[self.order - 1 - size :])
+            for context in ((1, cell, *tail), (0, label, *tail)) if cell else ((0, label, *tail),):
+                found = self.table_.get(context)
+                if found is None:
+                    continue
+                if number < found.weight or (size == 0 and context[0] == 0):
+                    return found.at(number / found.weight)
+                number = (number - found.weight) / (1 - found.weight)
+        raise AssertionError("words without a context are always counted")
+
+
+class _Successors:
+    """What follows a context, and how much of the probability is its own (Witten & Bell 1991, method C)."""
+
+    __slots__ = ("cumulated", "weight", "words")
+
+    def __init__(self, counts: Counter[str]) -> None:
+        self.words = sorted(counts)
+        self.cumulated: NDArray[np.int64] = np.cumsum([counts[word] for word in self.words])
+        self.weight = float(self.cumulated[-1] / (self.cumulated[-1] + len(self.words)))
+
+    def at(self, share: float) -> str:
+        place = int(np.searchsorted(self.cumulated, min(share, 1.0) * float(self.cumulated[-1]), side="right"))
+        return self.words[min(place, len(self.words) - 1)]
+
+
+def tokens_of(text: str) -> list[str]:
+    """Words and marks, each with the blank before it if there is one, so that joining them gives the text back after a blank.
+
+    >>> tokens_of("It's nice,  very!")
+    [" It's", ' nice', ',', ' very', '!']
+    """
+    found = (match.group() for match in _TOKEN.finditer(f" {text.replace(_START, '').replace(_END, '')}"))
+    return [f" {token.strip()}" if token[0].isspace() else token for token in found]
+
+
+def _levels(column: pd.Series[Any]) -> list[str]:
+    """A column as few levels: many numbers by their quarters, the most frequent values by name, the rest together."""
+    if column.dtype.kind in "iuf" and column.nunique() > _MOST_LEVELS:
+        values = column.to_numpy(dtype=np.float64)
+        quarter = np.searchsorted(np.nanquantile(values, _QUARTERS), values)
+        return [_MISSING if np.isnan(value) else f"quarter {place}" for value, place in zip(values, quarter, strict=True)]
+    text = ["" if pd.isna(value) else f"is {value}" for value in column]
+    counts = Counter(text)
+    kept = set(sorted(counts, key=lambda level: (-counts[level], level))[:_MOST_LEVELS])
+    return [(level or _MISSING) if level in kept else "(other)" for level in text]
+
+
+def _longest(frame: pd.DataFrame) -> str | None:
+    """The column of the longest strings."""
+    strings = {str(name): [len(value) for value in frame[name] if isinstance(value, str)] for name in frame.columns}
+    means = {name: float(np.mean(found)) for name, found in strings.items() if found}
+    return max(means, key=lambda name: means[name]) if means else None
+
+
+def ngram(epochs: int | None = None, seed: int = 0, **options: Any) -> NgramSynthesizer:
+    """An n-gram model of words; ``order`` and the other keys of a recipe's ``ngram`` are its options, ``epochs`` has no meaning for it."""
+    return NgramSynthesizer(seed=seed, **options)

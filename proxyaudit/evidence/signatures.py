@@ -36,11 +36,19 @@ class _Strict(BaseModel):
 
 
 class Kind(_Strict):
-    """Kind of a column of the inputs."""
+    """Kind of a column of the inputs; ``edges`` and ``levels`` are where a number is cut into bands and what they are called."""
 
     name: str
     kind: Literal["numeric", "categorical"]
     date: bool = False
+    edges: Annotated[tuple[float, ...], Field(max_length=20)] = ()
+    levels: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _bands(self) -> Kind:
+        if len(self.levels) != (len(self.edges) + 1 if self.edges else 0) or list(self.edges) != sorted(set(self.edges)):
+            raise ValueError("edges and levels of bands do not fit each other")
+        return self
 
 
 class KnownAttribute(_Strict):

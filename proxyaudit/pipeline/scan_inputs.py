@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from proxyaudit.data.attributes import Attribute, code_as
+from proxyaudit.data.bands import Bands
 from proxyaudit.data.columns import ColumnKind, coerce
 from proxyaudit.data.encoding import Encoder, encoder_again
 from proxyaudit.data.tables import read_table
@@ -163,7 +164,10 @@ def read_inputs(known: Known, path: Path) -> Inputs:
         raise InputError(f"column '{missing[0]}' is missing", where=where, mend="the inputs must hold every column that the model reads")
     if len(table) < FEWEST_ROWS:
         raise InputError(f"{len(table)} rows are too few to read a model by", where=where, mend=f"give {FEWEST_ROWS} or more")
-    kinds = {kind.name: ColumnKind(kind.name, kind.kind, kind.date) for kind in document.kinds}
+    kinds = {
+        kind.name: ColumnKind(kind.name, kind.kind, kind.date, Bands(kind.edges, kind.levels) if kind.edges else None)
+        for kind in document.kinds
+    }
     try:
         frame = pd.DataFrame({name: coerce(table[name], kind, where=where) for name, kind in kinds.items() if name in table.columns})
         frame, encoder = _encoder(known, frame)

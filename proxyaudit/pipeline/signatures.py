@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 
 from proxyaudit.activations import read_activations
 from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute
+from proxyaudit.data.columns import ColumnKind
 from proxyaudit.data.encoding import describe_encoder
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.evidence.signatures import (
@@ -133,7 +134,7 @@ def build_signatures(prepared: Prepared, models: Sequence[ReferenceModel], state
     wanted = {f.name for f in dataset.features} | {a.name for a in protected} | {dataset.group, contexts.column}
     document = make_document(
         plan_digest=prepared.plan["digest"],
-        kinds=tuple(Kind(name=k.name, kind=k.kind, date=k.date) for k in dataset.kinds if k.name in wanted),
+        kinds=tuple(_kind(kind) for kind in dataset.kinds if kind.name in wanted),
         features=tuple(feature.name for feature in dataset.features),
         text=dataset.text,
         encoder=() if isinstance(dataset.encoder, TextEncoder) else tuple(describe_encoder(dataset.encoder)),
@@ -148,6 +149,11 @@ def build_signatures(prepared: Prepared, models: Sequence[ReferenceModel], state
         placebos=PLACEBOS,
     )
     return Signatures(document, tuple(directions), tuple(model.weights if model.kept else {} for model in models))
+
+
+def _kind(kind: ColumnKind) -> Kind:
+    edges, levels = (kind.bands.edges, kind.bands.levels) if kind.bands is not None else ((), ())
+    return Kind(name=kind.name, kind=kind.kind, date=kind.date, edges=edges, levels=levels)
 
 
 def attribute_columns(attribute: Attribute, codes_n: NDArray[Any]) -> list[tuple[str | None, Floats]]:

@@ -236,7 +236,7 @@ def test_bad_input_is_one_line(made: Made, tmp_path: Path, capsys: pytest.Captur
 
 RECIPE = """\
 name: tiny
-data: {path: real.csv, target: pay, protected: [sex, job], discover: 0}
+data: {path: real.csv, target: pay, protected: [sex, job, height], bands: {height: [172]}, discover: 0}
 regimes: [real]
 model: {kind: mlp, hidden: [8, 6], epochs: 4, batch_size: 64, learning_rate: 0.02}
 references: {placebos: 20, reweighed: false}
@@ -251,7 +251,9 @@ def people(n: int, seed: int) -> pd.DataFrame:
     job = np.where(rng.random(n) < 0.7, np.where(sex == "m", "smith", "nurse"), rng.choice(["smith", "nurse", "cook"], n))
     score = (rng.normal(0, 1, n) + (sex == "m")).round(3)
     pay = np.where(age / 8 + 2 * score + rng.normal(0, 1.5, n) > 6.5, "high", "low")
-    return pd.DataFrame({"age": age, "score": score, "hours": rng.normal(38, 4, n).round(3), "job": job, "sex": sex, "pay": pay})
+    height = (rng.normal(165, 4, n) + 14 * (sex == "m")).round(1)
+    hours = rng.normal(38, 4, n).round(3)
+    return pd.DataFrame({"age": age, "score": score, "hours": hours, "job": job, "sex": sex, "height": height, "pay": pay})
 
 
 def test_a_run_saves_signatures_and_its_own_models_are_in_their_state(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -264,12 +266,12 @@ def test_a_run_saves_signatures_and_its_own_models_are_in_their_state(tmp_path: 
     assert check_manifest(run) == []
     signatures = read_signatures(run)
     keys = {(entry.attribute, entry.level) for entry in signatures.document.entries}
-    assert {("sex", "m"), ("job", "nurse"), ("job", "smith")} <= keys
+    assert {("sex", "m"), ("job", "nurse"), ("job", "smith"), ("height", "172 and over")} <= keys
     assert next(e for e in signatures.document.entries if e.attribute == "sex").state == "present"
     # The weights that the signature keeps are a checkpoint like any other.
     save_file(signatures.weights[0], tmp_path / "own.safetensors")
     people(1500, 1).to_csv(tmp_path / "fresh.csv", index=False)
-    people(1500, 1).drop(columns=["sex", "pay"]).to_csv(tmp_path / "unlabelled.csv", index=False)
+    people(1500, 1).drop(columns=["sex", "height", "pay"]).to_csv(tmp_path / "unlabelled.csv", index=False)
     for inputs, measured in (("fresh.csv", True), ("unlabelled.csv", False)):
         capsys.readouterr()
         given = ["scan", "--signatures", str(run), "--model", str(tmp_path / "own.safetensors"), "--inputs", str(tmp_path / inputs)]
@@ -279,3 +281,8 @@ def test_a_run_saves_signatures_and_its_own_models_are_in_their_state(tmp_path: 
         assert (len(document["attributes"]), found["measured"]) == (1, measured)
         assert found["signatures"][0]["alignment"] > 0.99
         assert found["signatures"][0]["followed"] > 0.99
+    # A number that was audited in bands stands in the inputs as the number that it is.
+    capsys.readouterr()
+    given[given.index("--inputs") + 1] = str(tmp_path / "fresh.csv")
+    assert main([*given, "--json", "--attribute", "height"]) == 1
+    assert json.loads(capsys.readouterr().out)["attributes"][0]["measured"] is True

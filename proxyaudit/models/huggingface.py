@@ -10,7 +10,7 @@ import importlib.util
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -247,8 +247,32 @@ def _layer(name: str, layer: nn.Module, heads: int, is_tuple: bool) -> Layer:
     )
 
 
-def make_tokenizer(spec: HuggingFaceSpec, base: Path) -> Callable[[list[str]], list[list[int]]]:
-    """The model's own tokenizer: texts to token numbers, special tokens included, cut to ``max_length``.
+class Tokenizer:
+    """A model's own tokenizer: texts to token numbers, special tokens included, and what single tokens stand for."""
+
+    def __init__(self, inner: Any, width: int) -> None:
+        """Wrap a tokenizer of transformers; texts are cut to ``width`` tokens."""
+        self._inner, self._width = inner, width
+
+    def __call__(self, texts: list[str]) -> list[list[int]]:
+        """Token numbers of each text."""
+        if not texts:
+            return []
+        found: list[list[int]] = self._inner(texts, truncation=True, max_length=self._width, return_attention_mask=False)["input_ids"]
+        return found
+
+    def names(self, tokens: list[int]) -> list[str]:
+        """What each token stands for, without blanks around it; empty for special tokens."""
+        return ["" if token in self.special else str(self._inner.decode([token])).strip() for token in tokens]
+
+    @property
+    def special(self) -> tuple[int, ...]:
+        """Special tokens: of the start, the end, what is unknown, ..."""
+        return tuple(sorted(self._inner.all_special_ids))
+
+
+def make_tokenizer(spec: HuggingFaceSpec, base: Path) -> Tokenizer:
+    """The model's own tokenizer, cut to ``max_length``.
 
     Raises:
         InputError: the folder holds no tokenizer.
@@ -259,14 +283,7 @@ def make_tokenizer(spec: HuggingFaceSpec, base: Path) -> Callable[[list[str]], l
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             place, **_asked(spec.revision, spec.trust_remote_code, spec.hub, spec.gguf_file)
         )
-
-    def tokenize(texts: list[str]) -> list[list[int]]:
-        if not texts:
-            return []
-        found: list[list[int]] = tokenizer(texts, truncation=True, max_length=spec.max_length, return_attention_mask=False)["input_ids"]
-        return found
-
-    return tokenize
+    return Tokenizer(tokenizer, spec.max_length)
 
 
 @contextmanager

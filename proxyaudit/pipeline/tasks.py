@@ -23,6 +23,7 @@ from proxyaudit.errors import safe_line
 from proxyaudit.models import TrainedModel, load_weights, save_weights, train_model
 from proxyaudit.models.quantise import quantise
 from proxyaudit.pipeline.cache import Cache, code_digest, digest_of
+from proxyaudit.pipeline.habit_measures import HabitTask, measure_habit_use
 from proxyaudit.pipeline.localise import measure_localisation
 from proxyaudit.pipeline.measure import (
     OUTPUT_SITE,
@@ -310,27 +311,35 @@ def _run_measure(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> 
     table = _own_table(task, prepared, cache)
     if table is not None:
         measure_association(table, dataset, prepared.proxies, recipe.seed, out, rows=False)
-    measure_proxy_use(
-        model,
-        captured,
-        x,
-        dataset,
-        prepared.proxies,
-        root=recipe.seed,
-        followed=followed,
-        attributions=not regime.is_reference,
-        out=out,
-    )
+    if isinstance(dataset.encoder, TextEncoder):
+        texts = dataset.encoder.scrubbed(dataset.audit, regime.scrub)
+        how = HabitTask(recipe.seed, followed, attributions=not regime.is_reference)
+        measure_habit_use(model, captured, x, texts, dataset, prepared.proxies, how, out)
+    else:
+        measure_proxy_use(
+            model,
+            captured,
+            x,
+            dataset,
+            prepared.proxies,
+            root=recipe.seed,
+            followed=followed,
+            attributions=not regime.is_reference,
+            out=out,
+        )
     out.numbers["eraser"] = {site: eraser_residual(captured.acts[site], dataset, margin, recipe.seed, site) for site in model.verdict_sites}
     out.arrays["outputs"] = captured.outputs
     write_measurement(out, folder)
 
 
 def _own_table(task: Task, prepared: Prepared, cache: Cache) -> pd.DataFrame | None:
-    """The synthetic rows or the release behind a regime; a release, which all repetitions share, for the first one only."""
+    """The synthetic rows or the release behind a regime, or the scrubbed audit texts; what all repetitions share for the first one only."""
     synthesized = dict(task.needs).get("synthesize")
     if synthesized is not None:
         return pd.read_parquet(cache.folder("synthesize", synthesized) / "table.parquet")
+    regime, encoder = prepared.regime(task.regime), prepared.dataset.encoder
+    if regime.kind == "scrubbed" and task.seed == 0 and isinstance(encoder, TextEncoder):
+        return encoder.scrubbed(prepared.dataset.audit, regime.scrub)  # what the words still carry where some were scrubbed
     return prepared.releases.get(task.regime) if task.seed == 0 else None
 
 

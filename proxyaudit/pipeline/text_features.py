@@ -45,7 +45,8 @@ def attach_tokenizer(recipe: Recipe, base: Path, dataset: Dataset) -> Dataset:
     """Give a data set of texts its model's tokenizer, and say what this version does not ask of texts."""
     if not isinstance(dataset.encoder, TextEncoder) or not isinstance(recipe.model, HuggingFaceSpec):
         return dataset
-    encoder = replace(dataset.encoder, tokenize=make_tokenizer(recipe.model, base))
+    tokenizer = make_tokenizer(recipe.model, base)
+    encoder = replace(dataset.encoder, tokenize=tokenizer, token_names=tokenizer.names, special=tokenizer.special)
     longest = (encoder.transform(dataset.audit) >= 0).sum(axis=1)
     notes = [*dataset.notes, *_NOTES]
     cut = float((longest >= encoder.width).mean())
@@ -59,10 +60,6 @@ def attach_tokenizer(recipe: Recipe, base: Path, dataset: Dataset) -> Dataset:
 
 
 _NOTES = (
-    NotTested(
-        what="which words, marks and habits of style carry an attribute, and which tokens the model takes it from",
-        why="proxies are looked for among columns; this version looks for none inside a text",
-    ),
     NotTested(
         what="what single tokens carry that their pooled value does not",
         why="sites inside the transformer are read as one vector a text (model.site_pooling), and so are all channels there",

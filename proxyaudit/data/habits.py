@@ -27,7 +27,7 @@ __all__ = ["STYLES", "Habit", "Terms", "frequent_terms", "habit_table", "is_give
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
+_WORD = re.compile(r"(?<![^\W_])[^\W\d_]+(?:['\u2019][^\W\d_]+)*(?![^\W_])")
 _ELLIPSIS = re.compile(r"\.{2,}|\u2026")
 _STOP = re.compile(r"(?<!\.)\.(?!\.)")
 _OTHER_MARK = re.compile(r"[^\w\s.,!?\u2026'\u2019]|_")
@@ -156,7 +156,7 @@ STYLES: dict[str, tuple[Count, Remove | None]] = {
         lambda text: _tidy(text, "".join(" " if _is_emoji(letter) else letter for letter in EMOTICON.sub(" ", text))),
     ),
     "drawn-out words": _pattern(DRAWN_OUT, r"\1"),
-    "contractions": (lambda text: len(CONTRACTION.findall(text.replace("\u2019", "'"))), spell_out),
+    "contractions": (lambda text: len(CONTRACTION.findall(text)), spell_out),
     "function words": (_words_in(FUNCTION_WORDS), lambda text: _drop_words(text, FUNCTION_WORDS.__contains__)),
     "gendered words": (_words_in(GENDERED), lambda text: _drop_words(text, GENDERED.__contains__)),
     "given names": (

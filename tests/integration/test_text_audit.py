@@ -47,8 +47,8 @@ seeds: 1
 
 def world(folder: Path, rows: int) -> Path:
     frame = texts(rows)
-    # Only every second text holds the canary: a word of all texts would be constant and prove little.
-    frame.loc[::2, "text"] += " canaryxyz"
+    # Ten people write the canary: what so few write is never named.
+    frame.loc[:19, "text"] += " canaryxyz"
     frame.to_csv(folder / "t.csv", index=False)
     release = texts(rows, seed=5)
     release["text"] = release["text"].str.replace(r"\b(?:she|he)\b", "w0", regex=True)
@@ -96,13 +96,19 @@ def test_a_frozen_bert_on_real_scrubbed_released_and_quantised_texts(tmp_path: P
     assert {e.state for e in relearned} == {"unknown"}
     assert all("too few audit rows" in (e.reason or "") for e in relearned)
     said = " ".join(f"{n.what}: {n.why}" for n in evidence.not_tested)
-    for words in ("which tokens the model takes it from", "what single tokens carry", "lower bound", "whether the maker of release vendor"):
+    for words in (
+        "words that fewer than eleven people use",
+        "what single tokens carry",
+        "lower bound",
+        "whether the maker of release vendor",
+    ):
         assert words in said
-    # Not a word of any text leaves the machine with the pack, and no text lies in the cache either.
+    # No word of a few people leaves the machine with the pack, and no text lies in the cache either.
     for path in (*run.rglob("*"), *(tmp_path / "out" / CACHE_FOLDER).rglob("*")):
         assert not path.is_file() or b"canaryxyz" not in path.read_bytes(), path
     plan = json.loads((run / "plan.json").read_text())
     assert plan["columns"] == ["text"]
+    assert set(plan["proxies"]["columns"][:2]) <= {"word \u201cshe\u201d", "word \u201che\u201d", "gendered words"}
     assert {"model config.json", "model model.safetensors", "model tokenizer.json"} <= set(plan["hashes"])
     assert "transformers" in plan["versions"]
     encoded = list((tmp_path / "out" / CACHE_FOLDER / "encode").iterdir())

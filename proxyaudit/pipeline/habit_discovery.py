@@ -28,10 +28,11 @@ from proxyaudit.types import NotTested
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-MOST_HABITS, FEWEST_HABITS = 24, 8  # followed through a run
+MOST_OF = {"word": 12, "style": 6, "pattern": 6}  # followed through a run; parts of words would crowd out what a reader understands
+FEWEST_HABITS = 8
 _MOST_TEXTS = 5000
 _WORDS, _PATTERNS = 120, 60  # read out of fold, besides function words and ways of writing
-_SAME = 0.8  # share of texts in common above which a pattern is another one over again
+_SAME = 0.6  # share of texts in common above which a pattern is another one over again
 
 
 def discover_habits(recipe: Recipe, dataset: Dataset) -> tuple[Dataset, ProxyPlan]:
@@ -61,10 +62,13 @@ def discover_habits(recipe: Recipe, dataset: Dataset) -> tuple[Dataset, ProxyPla
                 break
             strongest[name] = max(strongest[name], value)
     ranked = sorted(strongest, key=lambda name: (-round(strongest[name], 9), name))
-    telling = sum(value > 0 for value in strongest.values())
-    columns = tuple(ranked[: min(MOST_HABITS, max(FEWEST_HABITS, telling))])
     named = {habit.name: habit for habit in (*terms.habits, *(Habit("style", name) for name in STYLES))}
-    plan = ProxyPlan(columns, {}, {name: cells[name] for name in columns}, (), {name: named[name] for name in columns})
+    columns: list[str] = []
+    for name in ranked:
+        taken = sum(named[other].kind == named[name].kind for other in columns)
+        if taken < MOST_OF[named[name].kind] and (strongest[name] > 0 or len(columns) < FEWEST_HABITS):
+            columns.append(name)
+    plan = ProxyPlan(tuple(columns), {}, {name: cells[name] for name in columns}, (), {name: named[name] for name in columns})
     return _noted(dataset, len(columns)), plan
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,9 +27,10 @@ from proxyaudit.seeding import stream
 
 Ints = NDArray[np.int64]
 
-_FORWARD_TEXTS = 24_000  # texts run through the model for all habits of one model; those that a removal leaves as they are cost nothing
-_MOST_TEXTS, _FEWEST_TEXTS = 1500, 300  # that one habit is removed from
-_ATTRIBUTED_TEXTS = 128  # of each group
+Forward = Callable[[NDArray[np.float32]], Captured]
+
+_MOST_TEXTS = 1000  # that one habit is removed from; those that a removal leaves as they are cost nothing
+_ATTRIBUTED_TEXTS = 64  # of each group: a gradient costs as much as many texts do
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,44 @@ class HabitTask:
     attributions: bool
 
 
+def removals(n: int, root: int) -> Swaps:
+    """The audit texts that habits are removed from; the same in every model."""
+    return draw_removals(n, _MOST_TEXTS, stream(root, "removals"))
+
+
+def written_without(
+    habit: Habit, lines: Sequence[Any], x_mp: NDArray[np.float32], encoder: TextEncoder
+) -> tuple[Ints, NDArray[np.float32]]:
+    """Texts whose tokens change when they are written without a habit.
+
+    Args:
+        habit: The habit.
+        lines: ``m`` texts.
+        x_mp: Their tokens.
+        encoder: Texts to tokens.
+
+    Returns:
+        Places of these texts, and their new tokens.
+    """
+    written = [habit.without(line) if isinstance(line, str) else line for line in lines]
+    places = np.array([place for place, line in enumerate(lines) if isinstance(line, str) and written[place] != line], dtype=np.int64)
+    if not len(places):
+        return places, x_mp[:0]
+    x = encoder.transform(pd.DataFrame({encoder.column: [written[place] for place in places]}))
+    differs = (x != x_mp[places]).any(axis=1)
+    return places[differs], x[differs]
+
+
+def rewritten_texts(
+    x_np: NDArray[np.float32], texts: pd.DataFrame, encoder: TextEncoder, plan: ProxyPlan, root: int
+) -> NDArray[np.float32]:
+    """Tokens of every text that a removal changes: what a frozen transformer has to run over once for all repetitions."""
+    rows = removals(len(x_np), root).rows_m
+    lines = list(texts[encoder.column].iloc[rows])
+    found = [written_without(plan.habits[name], lines, x_np[rows], encoder)[1] for name in plan.columns if plan.habits[name].removable]
+    return np.concatenate([x_np[:0], *found])
+
+
 def measure_habit_use(
     model: TrainedModel,
     captured: Captured,
@@ -55,6 +95,7 @@ def measure_habit_use(
     plan: ProxyPlan,
     task: HabitTask,
     out: Measurement,
+    forward: Forward | None = None,
 ) -> None:
     """Change of the followed output when a habit is removed, and what of it runs through the attribute's subspace.
 
@@ -67,14 +108,14 @@ def measure_habit_use(
         plan: Words and habits.
         task: What is asked.
         out: Where ``proxy use`` goes.
+        forward: Outputs and activations of other texts, where there is a quicker way than to run the model.
     """
     encoder = dataset.encoder
     assert isinstance(encoder, TextEncoder)
     assert isinstance(model.module, TextClassifier)
     protected = [a for a in dataset.attributes if a.role == "protected"]
     site = model.verdict_sites[-1]
-    most = max(_FEWEST_TEXTS, min(_MOST_TEXTS, _FORWARD_TEXTS // max(len(plan.habits), 1)))
-    swaps = draw_removals(len(x_np), most, stream(task.root, "removals"))
+    swaps, alone = removals(len(x_np), task.root), replace(model, sites=(site,))
     found: dict[str, Any] = out.numbers.setdefault("proxy use", {})
     found.update({a.name: {"units": {}, "rows": len(swaps.rows_m), "site": site} for a in protected})
     acts = np.asarray(captured.acts[site], dtype=np.float64)
@@ -83,7 +124,9 @@ def measure_habit_use(
     replay = replayer(model, x_np, site, captured.acts[site]) if model.module.is_vector(site) else None
     lines = list(texts[encoder.column].iloc[swaps.rows_m])
     for name in (name for name in plan.columns if plan.habits[name].removable):
-        swapped = _removed(replace(model, sites=(site,)), captured, x_np, lines, encoder, plan.habits[name], swaps, site)
+        places, x = written_without(plan.habits[name], lines, x_np[swaps.rows_m], encoder)
+        after = None if not len(places) else capture(alone, x) if forward is None else forward(x)
+        swapped = _swapped(captured, after, places, swaps, site)
         for attribute in protected:
             groups, output = task.followed[attribute.name]
             key = cell_key(attribute.name, name, "")
@@ -100,32 +143,14 @@ def measure_habit_use(
             found[attribute.name]["attribution"] = _attributions(model, x_np, acts, site, attribute, groups, output, dataset, task.root)
 
 
-def _removed(
-    model: TrainedModel,
-    captured: Captured,
-    x_np: NDArray[np.float32],
-    lines: list[Any],
-    encoder: TextEncoder,
-    habit: Habit,
-    swaps: Swaps,
-    site: str,
-) -> Swapped:
+def _swapped(captured: Captured, after: Captured | None, places: Ints, swaps: Swaps, site: str) -> Swapped:
     """Change of outputs and activations; nothing where the tokens stay the same."""
     rows = swaps.rows_m
     change = np.zeros((len(rows), 1, captured.outputs.shape[1]))
     moved = np.zeros((len(rows), 1, captured.acts[site].shape[1]), dtype=np.float32)
-    written = [habit.without(line) if isinstance(line, str) else line for line in lines]
-    other = np.array(
-        [place for place, (new, old) in enumerate(zip(written, lines, strict=True)) if new is not old and new != old], dtype=np.int64
-    )
-    if len(other):
-        x = encoder.transform(pd.DataFrame({encoder.column: [written[place] for place in other]}))
-        differs = (x != x_np[rows[other]]).any(axis=1)
-        other, x = other[differs], x[differs]
-    if len(other):
-        after = capture(model, x)
-        change[other, 0] = after.outputs - captured.outputs[rows[other]]
-        moved[other, 0] = after.acts[site] - captured.acts[site][rows[other]]
+    if after is not None:
+        change[places, 0] = after.outputs - captured.outputs[rows[places]]
+        moved[places, 0] = after.acts[site] - captured.acts[site][rows[places]]
     return Swapped(change, moved)
 
 

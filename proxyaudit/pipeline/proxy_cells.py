@@ -294,10 +294,11 @@ def _add_path(assembler: Assembler, base: Cell, attribute: Attribute, run: Run, 
 
 
 def _add_attributions(assembler: Assembler, attribute: Attribute, run: Run, leading: Sequence[str]) -> None:
-    found = [m.numbers["proxy use"][attribute.name]["attribution"] for m in run.measured]
+    # Of frozen transformers the first repetition stands for all.
+    found = [one["attribution"] for one in (m.numbers["proxy use"][attribute.name] for m in run.measured) if "attribution" in one]
     site = run.measured[0].numbers["proxy use"][attribute.name]["site"]
     _, (low, high), _ = assembler.followed[attribute.name]
-    missing = next((one["reason"] for one in found if "reason" in one), None)
+    missing = next((one["reason"] for one in found if "reason" in one), None if found else "the repetition that stands for all failed")
     tokens = bool(assembler.prepared.proxies.habits)
     for what in ("direction", "output"):
         base = Cell(

@@ -11,7 +11,6 @@ from safetensors.numpy import load_file
 from text_world import MAX_TOKENS, save_tiny, texts
 
 from proxyaudit.cli import main
-from proxyaudit.data.public_counts import public_count
 from proxyaudit.evidence.pack import find_run, read_pack
 from proxyaudit.models import build_model, save_weights
 from proxyaudit.pipeline.run import CACHE_FOLDER
@@ -113,8 +112,10 @@ def test_a_frozen_bert_on_real_scrubbed_released_and_quantised_texts(tmp_path: P
     assert "transformers" in plan["versions"]
     encoded = list((tmp_path / "out" / CACHE_FOLDER / "encode").iterdir())
     assert len(encoded) == 4  # real, scrubbed, quantised, release: once each, not once a repetition
-    sizes = {len(load_file(folder / "features.safetensors")["keys"]) for folder in encoded}
-    assert {public_count(size) for size in sizes} == {0, plan["rows"]["train"], 700}
+    # The training texts or the release, and the audit texts written without each word or habit; a quantised model trains on nothing.
+    sizes = sorted(len(load_file(folder / "features.safetensors")["keys"]) for folder in encoded)
+    assert 700 in sizes
+    assert plan["rows"]["train"] < sizes[-1] < plan["rows"]["train"] + 24 * 350
 
 
 def test_a_gpt2_with_adapters_checkpoints_and_single_heads(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from proxyaudit.models.text import TextClassifier
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-STEPS, TOKEN_STEPS = 24, 10
+STEPS, TOKEN_STEPS = 24, 20
 _PATH_ROWS = 8192  # rows along the paths that are run at once
 
 

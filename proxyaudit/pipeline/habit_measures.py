@@ -30,7 +30,7 @@ Ints = NDArray[np.int64]
 Forward = Callable[[NDArray[np.float32]], Captured]
 
 _MOST_TEXTS = 1000  # that one habit is removed from; those that a removal leaves as they are cost nothing
-_ATTRIBUTED_TEXTS = 64  # of each group: a gradient costs as much as many texts do
+_ATTRIBUTED_TEXTS = 32  # of each group: one costs as much as sixty texts run forward
 
 
 @dataclass(frozen=True)

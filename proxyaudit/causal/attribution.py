@@ -1,15 +1,17 @@
-"""Which inputs feed the sensitive direction, and which the output: integrated gradients over a column's encoded inputs.
+"""Which inputs feed the sensitive direction, and which the output: integrated gradients over a column's encoded inputs, or over tokens.
 
 Integrated gradients (Sundararajan et al. 2017) are complete: the attributions of a row sum to the scalar's value less that of the
 baseline, the mean row. So the difference of a scalar between two groups is split exactly over the columns. The scalars are the logit of
 the linear probe (the site's activations along the direction that LEACE reads, scaled to the difference between the groups) and the
-log-odds of the output. Captum's implementation is used; this is the one room that imports it, and torch with it, since a gradient
-is needed.
+log-odds of the output. Of texts the gradients are those of the layer that embeds the tokens, from the same text with every token but the
+special ones replaced by a token that says nothing, and are summed over all places where a token stands. Captum's implementation is
+used; this is the one room that imports it, and torch with it, since a gradient is needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,13 +19,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from proxyaudit.models.base import TrainedModel, as_tensor, batch_rows, deterministic, to_logits
+from proxyaudit.models.base import TrainedModel, as_tensor, batch_rows, deterministic, pooled, to_logits
 from proxyaudit.models.hooks import tapped
+from proxyaudit.models.text import TextClassifier
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-STEPS = 24
+STEPS, TOKEN_STEPS = 24, 20
 _PATH_ROWS = 8192  # rows along the paths that are run at once
 
 
@@ -55,11 +58,85 @@ def attribute_direction(
         groups_n: 0 or 1; other rows only add to the baseline.
         sources: Encoded inputs of each column.
     """
+    return _attribute(model, _along(model, site, direction_d), x_np, groups_n, sources)
+
+
+def attribute_output(
+    model: TrainedModel, x_np: NDArray[np.float32], output: int, groups_n: Ints, sources: Sequence[Sequence[int]]
+) -> Attribution:
+    """Split the groups' difference in the log-odds of one output (against all others) over the columns."""
+    return _attribute(model, _log_odds(model, output), x_np, groups_n, sources)
+
+
+@dataclass(frozen=True)
+class TextRows:
+    """Texts to attribute to.
+
+    Attributes:
+        x_mp: Token tables ``(m, width)``, -1 after the last token.
+        groups_m: 0 or 1.
+        tokens: Token numbers of each name.
+        special: Tokens that stand in the baseline as well.
+    """
+
+    x_mp: NDArray[np.float32]
+    groups_m: Ints
+    tokens: Sequence[Sequence[int]]
+    special: Sequence[int]
+
+
+def attribute_tokens(
+    model: TrainedModel, rows: TextRows, *, site: str | None = None, direction_d: Floats | None = None, output: int = 0
+) -> Attribution | None:
+    """Split the groups' difference along a direction of a site, or else in the log-odds of an output, over tokens.
+
+    Args:
+        model: A model of texts.
+        rows: Texts of both groups.
+        site: The site of the direction.
+        direction_d: The direction; the output is attributed where there is none.
+        output: The output.
+
+    Returns:
+        For each name of tokens the groups' difference in what it adds to a text; ``None`` where tokens are not embedded one by one.
+    """
+    from captum.attr import LayerIntegratedGradients
+
+    module = model.module
+    assert isinstance(module, TextClassifier)
+    embedding = module.embedding()
+    if embedding is None:
+        return None
+    scalar = _log_odds(model, output) if direction_d is None or site is None else _along(model, site, direction_d)
+    blank = module.blank_token()
+    # Fractions mark the spans of a text, which are the same in the baseline.
+    base_mp = np.where((rows.x_mp >= 0) & ~np.isin(np.floor(rows.x_mp), list(rows.special)), np.float32(blank) + rows.x_mp % 1, rows.x_mp)
+    given = np.zeros((len(rows.x_mp), len(rows.tokens) + 1))
+    reached = np.zeros(len(rows.x_mp))
+    place_of = {token: place for place, tokens in enumerate(rows.tokens) for token in tokens}
+    module.eval()
+    with _slow_attention(), deterministic(), torch.enable_grad():
+        method = LayerIntegratedGradients(scalar, embedding)
+        for batch in module.batches(rows.x_mp, max(1, batch_rows(module, _PATH_ROWS) // TOKEN_STEPS)):
+            x, base = as_tensor(rows.x_mp[batch]), as_tensor(base_mp[batch])
+            parts = method.attribute(x, baselines=base, n_steps=TOKEN_STEPS)
+            assert isinstance(parts, Tensor)
+            added = parts.detach().double().sum(dim=2).numpy()
+            with torch.no_grad():
+                reached[batch] = (scalar(x) - scalar(base)).double().numpy()
+            places = np.array([[place_of.get(int(token), -1) for token in row] for row in rows.x_mp[batch, : added.shape[1]]])
+            for row, line in enumerate(batch):
+                np.add.at(given[line], places[row], added[row])  # the last place is that of all other tokens
+    return _contrast(given, reached, rows.groups_m, [[place] for place in range(len(rows.tokens))])
+
+
+def _along(model: TrainedModel, site: str, direction_d: Floats) -> Callable[[Tensor], Tensor]:
+    """A site's value along a direction; a site of tokens is pooled."""
     along = as_tensor(direction_d)
     seen: list[Tensor] = []
 
     def keep(_: str, value: Tensor) -> None:
-        seen.append(value.mean(dim=1) if value.ndim == 3 else value)
+        seen.append(pooled(model.module, value))
 
     def scalar(x: Tensor) -> Tensor:
         seen.clear()
@@ -67,13 +144,11 @@ def attribute_direction(
             model.module(x)
         return seen[0].to(along.dtype) @ along
 
-    return _attribute(model, scalar, x_np, groups_n, sources)
+    return scalar
 
 
-def attribute_output(
-    model: TrainedModel, x_np: NDArray[np.float32], output: int, groups_n: Ints, sources: Sequence[Sequence[int]]
-) -> Attribution:
-    """Split the groups' difference in the log-odds of one output (against all others) over the columns."""
+def _log_odds(model: TrainedModel, output: int) -> Callable[[Tensor], Tensor]:
+    """Log-odds of one output against all others."""
 
     def scalar(x: Tensor) -> Tensor:
         logits = to_logits(model.module(x), model.n_classes, len(x))
@@ -82,7 +157,18 @@ def attribute_output(
         others = [column for column in range(logits.shape[1]) if column != output]
         return logits[:, output] - torch.logsumexp(logits[:, others], dim=1)
 
-    return _attribute(model, scalar, x_np, groups_n, sources)
+    return scalar
+
+
+@contextmanager
+def _slow_attention() -> Iterator[None]:
+    """The fused attention of torch gives no gradient."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 def _attribute(
@@ -92,22 +178,22 @@ def _attribute(
 
     rows = np.flatnonzero(groups_n >= 0)
     inputs, baseline = as_tensor(x_np[rows]), as_tensor(x_np.mean(axis=0, keepdims=True, dtype=np.float64))
-    fused = torch.backends.mha.get_fastpath_enabled()
     model.module.eval()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
+    with _slow_attention():
         with deterministic(), torch.enable_grad():
             parts = IntegratedGradients(scalar, multiply_by_inputs=True).attribute(
                 inputs, baselines=baseline, n_steps=STEPS, internal_batch_size=max(1, batch_rows(model.module, _PATH_ROWS))
             )
         with torch.no_grad():
             reached = (scalar(inputs) - scalar(baseline)).double().numpy()
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
-    given = parts.detach().double().numpy()
-    spread = max(float(reached.std()), 1e-12)
-    high, low = groups_n[rows] == 1, groups_n[rows] == 0
-    contrast = (given[high].mean(axis=0) - given[low].mean(axis=0)) / spread
+    return _contrast(parts.detach().double().numpy(), reached, groups_n[rows], sources)
+
+
+def _contrast(given_np: Floats, reached_n: Floats, groups_n: Ints, sources: Sequence[Sequence[int]]) -> Attribution:
+    """Difference of the groups' mean attributions, in standard deviations of the scalar."""
+    spread = max(float(reached_n.std()), 1e-12)
+    high, low = groups_n == 1, groups_n == 0
+    contrast = (given_np[high].mean(axis=0) - given_np[low].mean(axis=0)) / spread
     columns = np.array([float(contrast[list(inputs)].sum()) for inputs in sources])
-    difference = float(reached[high].mean() - reached[low].mean()) / spread
+    difference = float(reached_n[high].mean() - reached_n[low].mean()) / spread
     return Attribution(columns, difference, abs(float(contrast.sum()) - difference))

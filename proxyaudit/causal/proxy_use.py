@@ -8,6 +8,9 @@ LEACE coordinates held at the row's own value leaves what goes around the sensit
 path column -> sensitive direction -> output.
 
 A swapped row need not be one that occurs: a wife may become unmarried. The numbers are about the model, not about people.
+
+A word or a habit of a text cannot be given to another text, but it can be left out: a removal is a swap in which every row is its own
+donor, and the part of the groups' difference that enters by the habit is what goes with it.
 """
 
 from __future__ import annotations
@@ -34,7 +37,10 @@ SAME_OUTPUT = 1e-3  # the site's activations alone must give the outputs again t
 
 @dataclass(frozen=True)
 class Swaps:
-    """Who receives whose value: ``donors_ms[i, s]`` gives it to ``rows_m[i]``. Each row gives once in each slot, never to itself."""
+    """Who receives whose value: ``donors_ms[i, s]`` gives it to ``rows_m[i]``. Each row gives once in each slot, never to itself.
+
+    Of a removal every row is its own only donor.
+    """
 
     rows_m: Ints
     donors_ms: Ints
@@ -90,6 +96,12 @@ def draw_swaps(n: int, most: int, rng: np.random.Generator, slots: int = DONORS)
     for slot, shift in enumerate(rng.choice(np.arange(1, len(rows)), slots, replace=False)):
         donors[order, slot] = rows[np.roll(order, shift)]
     return Swaps(rows.astype(np.int64), donors)
+
+
+def draw_removals(n: int, most: int, rng: np.random.Generator) -> Swaps:
+    """Draw the rows that something is removed from, at most ``most`` of ``n``."""
+    rows = np.sort(rng.permutation(n)[:most]).astype(np.int64)
+    return Swaps(rows, rows[:, None])
 
 
 def swap_columns(
@@ -202,5 +214,6 @@ def _mean(values_ms: Floats, weights_ms: Floats, groups_ms: Ints, swaps: Swaps, 
         beyond[inside] = weights_ms[inside] * (values_ms[inside] - values_ms[inside].mean())
     spread = np.zeros(n)
     np.add.at(spread, swaps.rows_m, beyond.sum(axis=1))
-    np.add.at(spread, swaps.donors_ms, beyond)
+    given = swaps.donors_ms != swaps.rows_m[:, None]
+    np.add.at(spread, swaps.donors_ms[given], beyond[given])
     return Number(value, spread)

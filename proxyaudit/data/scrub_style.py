@@ -41,11 +41,12 @@ _WHOLE = {
 }
 _ENDS = {"n't": " not", "'re": " are", "'ve": " have", "'ll": " will", "'d": " would", "'s": " is"}
 _IS = frozenset(("it", "that", "there", "what", "who", "here", "where", "how", "he", "she"))  # elsewhere 's is mostly an owner's
-CONTRACTION = re.compile(
+_PLAIN = (
     rf"\b(?:(?P<whole>{'|'.join(sorted(_WHOLE, key=len, reverse=True))})|(?P<stem>[^\W\d_]+?)(?P<end>n't|'(?:re|ve|ll|d))"
-    rf"|(?P<who>{'|'.join(sorted(_IS))})(?P<is>'s))(?![\w'])",
-    re.IGNORECASE,
+    rf"|(?P<who>{'|'.join(sorted(_IS))})(?P<is>'s))(?!\w|')"
 )
+CONTRACTION = re.compile(_PLAIN.replace("'", "['\u2019]"), re.IGNORECASE)
+"""Contractions, with either apostrophe."""
 
 
 def flatten_style(text: str) -> str:
@@ -65,7 +66,7 @@ def flatten_style(text: str) -> str:
 
 def spell_out(text: str) -> str:
     """Spell English contractions out."""
-    return CONTRACTION.sub(_spelt, text.replace("\u2019", "'"))
+    return CONTRACTION.sub(_spelt, text)
 
 
 def _flatten(text: str) -> str:
@@ -90,5 +91,6 @@ def _combines(mark: str) -> bool:
 def _spelt(match: re.Match[str]) -> str:
     whole, stem, who = match.group("whole"), match.group("stem"), match.group("who")
     if whole is not None:
-        return _WHOLE[whole.lower()]
-    return f"{stem}{_ENDS[match.group('end').lower()]}" if stem is not None else f"{who}{_ENDS[match.group('is').lower()]}"
+        return _WHOLE[whole.lower().replace("\u2019", "'")]
+    end = match.group("is" if stem is None else "end").lower().replace("\u2019", "'")
+    return f"{who if stem is None else stem}{_ENDS[end]}"

@@ -1,4 +1,4 @@
-"""Word lists of the scrubbing rules, written for this package. English only; what is not here is not masked."""
+"""Word lists of the scrubbing rules and of habits, written for this package. English only; what is not here is not masked."""
 
 from __future__ import annotations
 
@@ -58,3 +58,15 @@ MONTHS = (
 )
 WEEKDAYS = "(?:mon|tues|wednes|thurs|fri|satur|sun)days?"
 DECADES = "twenties|thirties|forties|fifties|sixties|seventies|eighties|nineties"
+
+# What stylometry goes by: words that come without thinking and have little to do with the subject. None of them is scrubbed.
+FUNCTION_WORDS = _words("""
+a about above after again against all almost along already also although always am among an and any anyway are around as at away
+be because been before being below between both but by can cannot could did do does doing done down during each either else enough even
+ever every few first for from further had has have having hence here how however i if in indeed instead into is it its itself just
+least less like likely many may maybe me might mine more most much must my myself near neither never no nor not nothing now of off
+often on once one only onto or other otherwise our ours ourselves out over own perhaps quite rather really same shall should since so
+some somehow still such than that the their theirs them themselves then there therefore these they this those though through thus
+till to together too toward towards under unless until up upon us very was we well were what whatever when whenever where whereas wherever
+whether which while whilst who whoever whole whom whose why will with within without would yet you your yours yourself yourselves
+""")

@@ -41,12 +41,16 @@ class TextEncoder:
         train: ``(n,)`` real training texts; what :meth:`features` is learnt on.
         width: Tokens of a row; longer texts are cut.
         tokenize: The model's tokenizer, attached when the model is known.
+        token_names: What tokens stand for, as text; empty for special ones.
+        special: Tokens that the tokenizer puts around every text.
     """
 
     column: str
     train: pd.Series[Any]
     width: int
     tokenize: Tokenize | None = None
+    token_names: Callable[[list[int]], list[str]] | None = None
+    special: tuple[int, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -209,8 +209,35 @@ def _layer(name: str, layer: nn.Module, heads: int, is_tuple: bool) -> Layer:
     )
 
 
-def make_tokenizer(spec: HuggingFaceSpec, base: Path) -> Callable[[list[str]], Sequence[Sequence[float]]]:
-    """The model's own tokenizer: texts to token numbers, special tokens included, cut to ``max_length``; spans marked in fractions.
+class Tokenizer:
+    """A model's own tokenizer: texts to token numbers, special tokens included, and what single tokens stand for."""
+
+    def __init__(self, inner: Any, width: int, patterns: Sequence[re.Pattern[str]] = ()) -> None:
+        """Wrap a tokenizer of transformers; texts are cut to ``width`` tokens, spans that match ``patterns`` marked in fractions."""
+        self._inner, self._width, self._patterns = inner, width, tuple(patterns)
+
+    def __call__(self, texts: list[str]) -> Sequence[Sequence[float]]:
+        """Token numbers of each text."""
+        if not texts:
+            return []
+        asked = {"truncation": True, "max_length": self._width, "return_attention_mask": False}
+        found = self._inner(texts, **asked, return_offsets_mapping=bool(self._patterns))
+        if not self._patterns:
+            return found["input_ids"]  # type: ignore[no-any-return]
+        return [_marked(*one, self._patterns) for one in zip(texts, found["input_ids"], found["offset_mapping"], strict=True)]
+
+    def names(self, tokens: list[int]) -> list[str]:
+        """What each token stands for, without blanks around it; empty for special tokens."""
+        return ["" if token in self.special else str(self._inner.decode([token])).strip() for token in tokens]
+
+    @property
+    def special(self) -> tuple[int, ...]:
+        """Special tokens: of the start, the end, what is unknown, ..."""
+        return tuple(sorted(self._inner.all_special_ids))
+
+
+def make_tokenizer(spec: HuggingFaceSpec, base: Path) -> Tokenizer:
+    """The model's own tokenizer, cut to ``max_length``.
 
     Raises:
         InputError: the folder holds no tokenizer, or spans are named and it cannot say where in the text a token lies.
@@ -221,25 +248,14 @@ def make_tokenizer(spec: HuggingFaceSpec, base: Path) -> Callable[[list[str]], S
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             place, **options(hub=spec.hub, trust=spec.trust_remote_code, revision=spec.revision, gguf_file=spec.gguf_file)
         )
-
     patterns = [re.compile(pattern) for pattern in spec.spans.values()]
     if patterns and (not tokenizer.is_fast or len(tokenizer) > _MOST_MARKED):
         mend = "drop model.spans, or use a tokenizer of fewer than a million tokens that comes as tokenizer.json"
         raise InputError("this tokenizer cannot mark spans", where=f"model.path '{spec.path}'", mend=mend)
-
-    def tokenize(texts: list[str]) -> Sequence[Sequence[float]]:
-        if not texts:
-            return []
-        asked = {"truncation": True, "max_length": spec.max_length, "return_attention_mask": False}
-        found = tokenizer(texts, **asked, return_offsets_mapping=bool(patterns))
-        if not patterns:
-            return found["input_ids"]  # type: ignore[no-any-return]
-        return [_marked(*one, patterns) for one in zip(texts, found["input_ids"], found["offset_mapping"], strict=True)]
-
-    return tokenize
+    return Tokenizer(tokenizer, spec.max_length, patterns)
 
 
-def _marked(text: str, ids: list[int], places: list[tuple[int, int]], patterns: list[re.Pattern[str]]) -> list[float]:
+def _marked(text: str, ids: list[int], places: list[tuple[int, int]], patterns: Sequence[re.Pattern[str]]) -> list[float]:
     """Token numbers, each with a fraction that says which spans it lies in; special tokens lie in none."""
     marks = [0] * len(ids)
     for digit, pattern in enumerate(patterns):

@@ -114,6 +114,18 @@ class TextClassifier(TabularModule):
         out = self.backbone(input_ids=ids, attention_mask=self._mask.long())
         return self._pooled(out.last_hidden_state, self.pooling)
 
+    def embedding(self) -> nn.Module | None:
+        """The layer that embeds the tokens; ``None`` where the transformer does not tell."""
+        get = getattr(self.backbone, "get_input_embeddings", None)
+        found = get() if callable(get) else None
+        return found if isinstance(found, nn.Module) else None
+
+    def blank_token(self) -> int:
+        """A token that says nothing: the padding, else the one that ends a text, else number 0."""
+        config = getattr(self.backbone, "config", None)
+        known = (getattr(config, name, None) for name in ("pad_token_id", "eos_token_id", "bos_token_id"))
+        return next((token for token in known if isinstance(token, int) and token >= 0), 0)
+
     def after_pooling(self, pooled: Tensor) -> Tensor:
         """Return logits from pooled hidden states."""
         value = self.pooled(pooled)

@@ -23,6 +23,7 @@ from proxyaudit.models.module import factory_path
 from proxyaudit.pipeline.audit_rows import rows_digest
 from proxyaudit.pipeline.cache import code_digest, digest_of, file_digest
 from proxyaudit.pipeline.contexts import check_contexts
+from proxyaudit.pipeline.habit_discovery import discover_habits
 from proxyaudit.pipeline.language_lineage import trace_language_models
 from proxyaudit.pipeline.localisation_plan import describe_localisation
 from proxyaudit.pipeline.proxy_discovery import ProxyPlan, discover
@@ -77,7 +78,8 @@ def prepare(recipe: Recipe, base: Path) -> Prepared:
     Raises:
         InputError: anything in the recipe or the files it names that would make a task fail later.
     """
-    dataset, proxies = discover(recipe, attach_tokenizer(recipe, base, load_dataset(recipe, base)))
+    dataset = attach_tokenizer(recipe, base, load_dataset(recipe, base))
+    dataset, proxies = discover(recipe, dataset) if dataset.text is None else discover_habits(recipe, dataset)
     check_contexts(recipe.signatures, dataset)
     regimes = make_regimes(recipe, base)
     releases = load_releases(recipe, dataset, base)

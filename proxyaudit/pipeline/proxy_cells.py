@@ -29,12 +29,16 @@ if TYPE_CHECKING:  # the assembler calls this module
 Floats = NDArray[np.float64]
 
 SHOWN_COLUMNS = 8  # of each attribute: influence, product, path and attributions
+SHOWN_TOKENS = 12
+_INCOMPLETE = 0.15  # standard deviations by which attributions may miss the groups' difference
 _HARDLY = 0.1  # standard deviations between the groups below which a direction tells nothing to attribute
 
 _READER = "out-of-fold mean of the attribute in each cell of the column, drawn towards the rest; null by permuting the attribute"
 _SWAP = "the column's value replaced by that of random other rows, all its encoded inputs together"
+_REMOVE = "the text written without the word or habit and read again"
 UNIT_CHANGE = "mean absolute change of predicted probability"
 UNIT_SIGNED = "change of predicted probability, donors of one group minus donors of the other"
+UNIT_REMOVED = "what it adds to the predicted probability, one group minus the other"
 
 
 @dataclass(frozen=True)
@@ -193,6 +197,7 @@ def _add_use(
     site = run.measured[0].numbers["proxy use"][attribute.name]["site"]
     n = run.measured[0].numbers["proxy use"][attribute.name]["rows"]
     _, (low, high), _ = assembler.followed[attribute.name]
+    signed = UNIT_REMOVED if assembler.prepared.proxies.habits else UNIT_SIGNED
     products: list[tuple[Cell, float, float]] = []
     for unit in leading:
         base = Cell("", attribute.name, run.regime, None, unit, decides=False, n=n)
@@ -200,13 +205,13 @@ def _add_use(
         if moved is None:
             continue
         size = over_seeds(moved)
-        _publish(assembler, replace(base, channel="influence", unit=UNIT_CHANGE, method=_SWAP), size)
+        _publish(assembler, replace(base, channel="influence", unit=UNIT_CHANGE, method=_how(assembler)), size)
         if reference:
             continue  # beside trained models: what random weights do with the same swap
         total = _over_seeds(assembler, attribute, run, unit, "total")
         product = replace(base, method="association on the audit rows times influence")
         products.append(_product(assembler, product, carried[unit], moved, total))
-        _add_path(assembler, replace(base, group=f"{low} to {high}", unit=UNIT_SIGNED), attribute, run, unit, site)
+        _add_path(assembler, replace(base, group=f"{low} to {high}", unit=signed), attribute, run, unit, site)
     for (cell, _, below), adjusted in zip(products, holm([p for _, p, _ in products]) if products else [], strict=True):
         state: State = "present" if adjusted <= PRESENT_AT else "absent" if below <= ABSENT_AT else "unknown"
         reason = (
@@ -215,6 +220,10 @@ def _add_use(
             else None
         )
         assembler.ledger.add(replace(cell, state=state, reason=reason))
+
+
+def _how(assembler: Assembler) -> str:
+    return _REMOVE if assembler.prepared.proxies.habits else _SWAP
 
 
 def _publish(assembler: Assembler, cell: Cell, measured: Measured) -> None:
@@ -263,7 +272,7 @@ def _add_path(assembler: Assembler, base: Cell, attribute: Attribute, run: Run, 
     total = _over_seeds(assembler, attribute, run, unit, "total")
     through = _over_seeds(assembler, attribute, run, unit, "through")
     if total is not None:
-        _publish(assembler, replace(base, channel="path_total", method=f"{_SWAP}; donors by group"), over_seeds(total))
+        _publish(assembler, replace(base, channel="path_total", method=f"{_how(assembler)}; by group"), over_seeds(total))
     cell = replace(
         base, channel="path", site=site, method="the part of path_total that is gone when the attribute's LEACE subspace is held fixed"
     )
@@ -285,10 +294,12 @@ def _add_path(assembler: Assembler, base: Cell, attribute: Attribute, run: Run, 
 
 
 def _add_attributions(assembler: Assembler, attribute: Attribute, run: Run, leading: Sequence[str]) -> None:
-    found = [m.numbers["proxy use"][attribute.name]["attribution"] for m in run.measured]
+    # Of frozen transformers the first repetition stands for all.
+    found = [one["attribution"] for one in (m.numbers["proxy use"][attribute.name] for m in run.measured) if "attribution" in one]
     site = run.measured[0].numbers["proxy use"][attribute.name]["site"]
     _, (low, high), _ = assembler.followed[attribute.name]
-    missing = next((one["reason"] for one in found if "reason" in one), None)
+    missing = next((one["reason"] for one in found if "reason" in one), None if found else "the repetition that stands for all failed")
+    tokens = bool(assembler.prepared.proxies.habits)
     for what in ("direction", "output"):
         base = Cell(
             f"attribution_{what}",
@@ -300,7 +311,9 @@ def _add_attributions(assembler: Assembler, attribute: Attribute, run: Run, lead
             unit="share of the groups' difference along the sensitive direction"
             if what == "direction"
             else "standard deviations of the log-odds",
-            method="integrated gradients from the mean row, summed over the column's encoded inputs; difference of the groups",
+            method="layer integrated gradients of the token embedding, summed over the places of a token; difference of the groups"
+            if tokens
+            else "integrated gradients from the mean row, summed over the column's encoded inputs; difference of the groups",
         )
         if missing is not None:
             assembler.ledger.add(replace(base, reason=missing))
@@ -308,11 +321,20 @@ def _add_attributions(assembler: Assembler, attribute: Attribute, run: Run, lead
         if what == "direction" and min(one[what]["difference"] for one in found) < _HARDLY:
             assembler.ledger.add(replace(base, reason="the groups hardly differ along the direction, so there is nothing to share out"))
             continue
+        if tokens and max(one[what]["incomplete"] for one in found) > _INCOMPLETE:
+            assembler.ledger.add(replace(base, reason="the gradients do not add up to the groups' difference (a rounded model has none)"))
+            continue
         n = found[0]["rows"]
-        for place, name in enumerate(assembler.prepared.proxies.columns):
-            if name not in leading:
-                continue
-            values = np.array([one[what]["columns"][place] / (one[what]["difference"] if what == "direction" else 1.0) for one in found])
+        values_of = {
+            name: np.array([one[what]["columns"][place] / (one[what]["difference"] if what == "direction" else 1.0) for one in found])
+            for place, name in enumerate(found[0]["names"] if tokens else assembler.prepared.proxies.columns)
+        }
+        if tokens:
+            ranked = sorted(values_of, key=lambda name: (-abs(round(float(values_of[name].mean()), 9)), name))
+            shown = {f"token \u201c{name}\u201d": values_of[name] for name in ranked[:SHOWN_TOKENS]}
+        else:
+            shown = {name: values for name, values in values_of.items() if name in leading}
+        for name, values in shown.items():
             measured = Measured(values, np.zeros(len(assembler.clusters)), assembler.clusters)
             # Over repetitions only: the rows are a few hundred, the same for all, and shares of a difference share their error.
             interval = crossed_interval(measured, LEVEL) if len(distinct_seeds(values)) > 1 else None

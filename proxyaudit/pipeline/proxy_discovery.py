@@ -6,7 +6,8 @@ regimes; every regime is asked about the same proxies.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from proxyaudit.causal.proxies import Association, Target, associate, pair_gain,
 from proxyaudit.data.attributes import Attribute, code_attribute
 from proxyaudit.data.columns import OTHER, labels
 from proxyaudit.data.dataset import Dataset
+from proxyaudit.data.habits import Habit
 from proxyaudit.pipeline.probing import classes_of
 from proxyaudit.probes.crossfit import TooFewRowsError, assign_folds
 from proxyaudit.recipe import Recipe
@@ -52,12 +54,14 @@ class ProxyPlan:
         pairs: For each protected attribute the pairs that tell more than the better of the two, which comes first.
         cells: The cells of each column.
         discovered: Columns that became probe targets.
+        habits: Of texts, the words and habits of style that stand where a table has columns, by name.
     """
 
     columns: tuple[str, ...]
     pairs: dict[str, tuple[tuple[str, str], ...]]
     cells: dict[str, ColumnCells]
     discovered: tuple[Discovered, ...]
+    habits: Mapping[str, Habit] = field(default_factory=dict)
 
     def units(self, attribute: str) -> list[tuple[str, ...]]:
         """Columns, then pairs, that are asked about one attribute."""
@@ -66,11 +70,12 @@ class ProxyPlan:
     def describe(self) -> dict[str, Any]:
         """What stands in the plan."""
         found = [{"name": d.name, "of": d.of, "association": float(f"{d.association:.3g}")} for d in self.discovered]
-        return {
+        described = {
             "columns": list(self.columns),
             "pairs": {name: [list(pair) for pair in pairs] for name, pairs in self.pairs.items()},
             "discovered": found,
         }
+        return described | ({"of": "texts"} if self.habits else {})
 
 
 def label(unit: tuple[str, ...]) -> str:
@@ -124,8 +129,7 @@ def discover(recipe: Recipe, dataset: Dataset) -> tuple[Dataset, ProxyPlan]:
     """
     root, protected = recipe.seed, [a for a in dataset.attributes if a.role == "protected"]
     frame, clusters = _training_rows(dataset, root)
-    # A text has no cells.
-    cells = {feature.name: settle_cells(frame[feature.name], feature.kind) for feature in dataset.features if feature.kind != "text"}
+    cells = {feature.name: settle_cells(frame[feature.name], feature.kind) for feature in dataset.features}
     found: dict[str, dict[str, tuple[float, float]]] = {}
     level = 1 - 0.05 / max(len(cells) * len(protected), 1)
     for attribute in protected:

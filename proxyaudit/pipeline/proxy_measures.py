@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from proxyaudit.activations import Captured, capture, replayer
+from proxyaudit.activations import Captured, Replay, capture, replayer
 from proxyaudit.causal.attribution import attribute_direction, attribute_output
 from proxyaudit.causal.proxies import associate
 from proxyaudit.causal.proxy_use import Number, Swapped, Swaps, draw_swaps, influence, oriented, path, swap_columns
@@ -19,6 +19,7 @@ from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace
 from proxyaudit.models.base import TabularModule, TrainedModel
+from proxyaudit.pipeline.habit_discovery import with_habits
 from proxyaudit.pipeline.measure import concept_columns
 from proxyaudit.pipeline.probing import Measurement, cell_key
 from proxyaudit.pipeline.proxy_discovery import ProxyPlan, associate_pair, known_target, label, people
@@ -34,6 +35,7 @@ MOST_SWAPPED_ROWS, FEWEST_SWAPPED_ROWS = 4000, 200
 _FORWARD_ROWS, _ATTENTION_ROWS = 600_000, 30_000  # rows run through the model for all columns of one model
 _ATTRIBUTED_ROWS = 256  # of each group
 _RANDOMS = 3
+NO_DIRECTION = "the site is constant over the attribute: there is no sensitive direction"
 _AUDIT_PERMUTATIONS, _TABLE_PERMUTATIONS = 199, 99
 
 
@@ -51,7 +53,9 @@ def measure_association(frame: pd.DataFrame, dataset: Dataset, plan: ProxyPlan, 
     if len(frame) > MOST_TABLE_ROWS and not rows:
         kept = np.sort(stream(root, "association rows").permutation(len(frame))[:MOST_TABLE_ROWS])
         frame = frame.iloc[kept]
-    clusters_n = people(dataset, frame) if rows else np.arange(len(frame))
+    frame = with_habits(frame, dataset, plan)
+    # A text of a scrubbed regime is still its author's.
+    clusters_n = people(dataset, frame) if rows or plan.habits else np.arange(len(frame))
     found: dict[str, Any] = out.numbers.setdefault("association", {})
     for attribute in (a for a in dataset.attributes if a.role == "protected"):
         if attribute.name not in frame:
@@ -116,11 +120,6 @@ def measure_proxy_use(
         out: Where ``proxy use`` goes.
     """
     protected = [a for a in dataset.attributes if a.role == "protected"]
-    if dataset.text is not None:
-        why = "the model reads a text and no columns; attribution to tokens is not part of this version"
-        nothing = {"units": {}, "rows": 0, "site": model.verdict_sites[-1], "attribution": {"reason": why}}
-        out.numbers["proxy use"] = {a.name: nothing for a in protected}
-        return
     inputs = {name: [i for i, source in enumerate(dataset.encoder.sources) if source == name] for name in plan.columns}
     units = list(dict.fromkeys(unit for a in protected for unit in plan.units(a.name)))
     site = model.verdict_sites[-1]
@@ -132,7 +131,7 @@ def measure_proxy_use(
         after = capture(model, x_mp)
         return after.outputs, after.acts[site]
 
-    subspaces = {a.name: _subspaces(acts, a, dataset.parts, root) for a in protected}
+    subspaces = {a.name: subspaces_of(acts, a, dataset.parts, root) for a in protected}
     found: dict[str, Any] = out.numbers.setdefault("proxy use", {})
     found.update({a.name: {"units": {}, "rows": len(swaps.rows_m), "site": site} for a in protected})
     for unit in units:
@@ -143,7 +142,7 @@ def measure_proxy_use(
                 continue
             groups, output = followed[attribute.name]
             key = cell_key(attribute.name, label(unit), "")
-            numbers = _unit_numbers(swapped, swaps, groups, output, dataset.parts, subspaces[attribute.name], replay, key, out)
+            numbers = unit_numbers(swapped, swaps, groups, output, dataset.parts, subspaces[attribute.name], replay, key, out)
             found[attribute.name]["units"][label(unit)] = numbers
     if attributions:
         for attribute in protected:
@@ -161,7 +160,7 @@ def _rows_swapped(model: TrainedModel, units: int) -> int:
 Subspaces = tuple[list[LeaceEraser], list[list[LeaceEraser]]]
 
 
-def _subspaces(acts_nd: Floats, attribute: Attribute, parts_n: Ints, root: int) -> Subspaces:
+def subspaces_of(acts_nd: Floats, attribute: Attribute, parts_n: Ints, root: int) -> Subspaces:
     """The attribute's subspace for the rows of each part, fitted on the other two, and random ones of equal rank."""
     concept = concept_columns(attribute)
     known = np.isfinite(concept).all(axis=1)
@@ -176,17 +175,18 @@ def _subspaces(acts_nd: Floats, attribute: Attribute, parts_n: Ints, root: int) 
     return erasers, randoms
 
 
-def _unit_numbers(
+def unit_numbers(
     swapped: Swapped,
     swaps: Swaps,
     groups_n: Ints,
     output: int,
     parts_n: Ints,
     subspaces: Subspaces,
-    replay: Any,
+    replay: Replay | None,
     key: str,
     out: Measurement,
 ) -> dict[str, Any]:
+    """Influence, oriented effect and path of one unit; their row influences go to ``out`` under ``key``."""
     change = swapped.change_msc[:, :, output]
     numbers: dict[str, Any] = {}
 
@@ -196,7 +196,7 @@ def _unit_numbers(
             out.arrays[key + what] = number.influence_n
 
     keep("influence", influence(change, swaps, len(groups_n)))
-    split = path(swapped, swaps, groups_n, output, parts_n, *subspaces, replay)
+    split = None if replay is None else path(swapped, swaps, groups_n, output, parts_n, *subspaces, replay)
     if split is None:
         keep("total", oriented(change, swaps, groups_n))
         few = "total" not in numbers
@@ -219,15 +219,10 @@ def _attributions(
     root: int,
 ) -> dict[str, Any]:
     """Integrated gradients of the probe's logit and of the output's log-odds, as contrasts of the groups."""
-    concept = concept_columns(attribute)
-    known = np.isfinite(concept).all(axis=1)
-    eraser = fit_leace(acts_nd[known], concept[known])
-    if eraser.rank == 0:
-        return {"reason": "the site is constant over the attribute: there is no sensitive direction"}
-    coordinates = eraser.coordinates(acts_nd)
-    direction = eraser.read_dr @ (coordinates[groups_n == 1].mean(axis=0) - coordinates[groups_n == 0].mean(axis=0))
-    rng = stream(root, "attributed rows", attribute.name)
-    rows = np.sort(np.concatenate([rng.permutation(np.flatnonzero(groups_n == g))[:_ATTRIBUTED_ROWS] for g in (0, 1)]))
+    direction = sensitive_direction(acts_nd, attribute, groups_n)
+    if direction is None:
+        return {"reason": NO_DIRECTION}
+    rows = attributed_rows(attribute, groups_n, _ATTRIBUTED_ROWS, root)
     inside, outside = (
         attribute_direction(model, x_np[rows], site, direction, groups_n[rows], sources),
         attribute_output(model, x_np[rows], output, groups_n[rows], sources),
@@ -237,3 +232,20 @@ def _attributions(
         "direction": {"columns": inside.columns.tolist(), "difference": inside.difference, "incomplete": inside.incomplete},
         "output": {"columns": outside.columns.tolist(), "difference": outside.difference, "incomplete": outside.incomplete},
     }
+
+
+def sensitive_direction(acts_nd: Floats, attribute: Attribute, groups_n: Ints) -> Floats | None:
+    """Direction of a site along which the groups compared differ, as LEACE reads it; ``None`` where the attribute is not in the site."""
+    concept = concept_columns(attribute)
+    known = np.isfinite(concept).all(axis=1)
+    eraser = fit_leace(acts_nd[known], concept[known])
+    if eraser.rank == 0:
+        return None
+    coordinates = eraser.coordinates(acts_nd)
+    return np.asarray(eraser.read_dr @ (coordinates[groups_n == 1].mean(axis=0) - coordinates[groups_n == 0].mean(axis=0)))
+
+
+def attributed_rows(attribute: Attribute, groups_n: Ints, most: int, root: int) -> Ints:
+    """Rows of both groups that are attributed, at most ``most`` of each; the same in every model."""
+    rng = stream(root, "attributed rows", attribute.name)
+    return np.sort(np.concatenate([rng.permutation(np.flatnonzero(groups_n == g))[:most] for g in (0, 1)]))

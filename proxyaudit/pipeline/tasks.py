@@ -24,6 +24,7 @@ from proxyaudit.errors import safe_line
 from proxyaudit.models import TrainedModel, load_weights, save_weights, train_model
 from proxyaudit.models.quantise import quantise
 from proxyaudit.pipeline.cache import Cache, code_digest, digest_of
+from proxyaudit.pipeline.habit_measures import HabitTask, measure_habit_use
 from proxyaudit.pipeline.localise import measure_localisation
 from proxyaudit.pipeline.measure import (
     OUTPUT_SITE,
@@ -37,7 +38,18 @@ from proxyaudit.pipeline.probing import Measurement, Probing, classes_of
 from proxyaudit.pipeline.proxy_measures import measure_association, measure_proxy_use
 from proxyaudit.pipeline.relearn import measure_relearning
 from proxyaudit.pipeline.site import measure_site
-from proxyaudit.pipeline.text_features import ENCODE, Features, capture_head, completed, encoded_sources, run_encode, sources_of, train_head
+from proxyaudit.pipeline.text_features import (
+    ENCODE,
+    Features,
+    capture_head,
+    completed,
+    encoded_sources,
+    head_forward,
+    is_frozen,
+    run_encode,
+    sources_of,
+    train_head,
+)
 from proxyaudit.pipeline.use import UseTask, measure_use
 from proxyaudit.probes.conditioning import make_strata
 from proxyaudit.regimes import Regime, make_training_data, synthesize
@@ -99,9 +111,9 @@ def task_digests(prepared: Prepared) -> dict[str, list[Task]]:
                 synthesized[regime.name, seed] = digest
                 tasks["synthesize"].append(Task("synthesize", regime.name, seed, digest))
     model = recipe.model.model_dump(mode="json")
+    read = {"model": model, "sites": recipe.sites.model_dump(), "proxies": prepared.plan["proxies"]}
     encoded = {
-        name: digest_of({**common, "kind": ENCODE, "source": asdict(source), "model": model, "sites": recipe.sites.model_dump()})
-        for name, source in encoded_sources(prepared).items()
+        name: digest_of({**common, **read, "kind": ENCODE, "source": asdict(source)}) for name, source in encoded_sources(prepared).items()
     }
     tasks["synthesize"] += [Task(ENCODE, name, 0, digest) for name, digest in encoded.items()]
     digests: dict[tuple[str, int], str] = {}
@@ -137,7 +149,7 @@ def task_digests(prepared: Prepared) -> dict[str, list[Task]]:
             digest = digests[regime.name, seed] = digest_of(trained)
             tasks[stage].append(Task("train", regime.name, seed, digest, (*needs, *looked_up)))
             measured = digest_of({**measuring, "kind": "measure", "captured": digest, "inputs": inputs.digest})
-            reads = (*(needs if regime.kind == "synthetic" else ()), ("train", digest), ("inputs", inputs.digest))
+            reads = (*(needs if regime.kind == "synthetic" else ()), ("train", digest), ("inputs", inputs.digest), *looked_up[:1])
             tasks["measure"].append(Task("measure", regime.name, seed, measured, reads))
     return tasks
 
@@ -315,27 +327,38 @@ def _run_measure(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> 
             real = dataset.train[dataset.text]
             copied, by_chance = (count_passages(rows[dataset.text], real) for rows in (table, dataset.audit))
             out.numbers["passages"] = {"copied": copied, "made": len(table), "audit_copied": by_chance, "audit": len(dataset.audit)}
-    measure_proxy_use(
-        model,
-        captured,
-        x,
-        dataset,
-        prepared.proxies,
-        root=recipe.seed,
-        followed=followed,
-        attributions=not regime.is_reference,
-        out=out,
-    )
+    if isinstance(dataset.encoder, TextEncoder):
+        texts = dataset.encoder.scrubbed(dataset.audit, regime.scrub)
+        # Gradients through a transformer are dear, and a frozen one gives much the same in every repetition.
+        how = HabitTask(recipe.seed, followed, attributions=not regime.is_reference and (task.seed == 0 or not is_frozen(recipe)))
+        features = _features(task, cache)
+        forward = None if features is None else head_forward(model, features)
+        measure_habit_use(model, captured, x, texts, dataset, prepared.proxies, how, out, forward)
+    else:
+        measure_proxy_use(
+            model,
+            captured,
+            x,
+            dataset,
+            prepared.proxies,
+            root=recipe.seed,
+            followed=followed,
+            attributions=not regime.is_reference,
+            out=out,
+        )
     out.numbers["eraser"] = {site: eraser_residual(captured.acts[site], dataset, margin, recipe.seed, site) for site in model.verdict_sites}
     out.arrays["outputs"] = captured.outputs
     write_measurement(out, folder)
 
 
 def _own_table(task: Task, prepared: Prepared, cache: Cache) -> pd.DataFrame | None:
-    """The synthetic rows or the release behind a regime; a release, which all repetitions share, for the first one only."""
+    """The synthetic rows or the release behind a regime, or the scrubbed audit texts; what all repetitions share for the first one only."""
     synthesized = dict(task.needs).get("synthesize")
     if synthesized is not None:
         return pd.read_parquet(cache.folder("synthesize", synthesized) / "table.parquet")
+    regime, encoder = prepared.regime(task.regime), prepared.dataset.encoder
+    if regime.kind == "scrubbed" and task.seed == 0 and isinstance(encoder, TextEncoder):
+        return encoder.scrubbed(prepared.dataset.audit, regime.scrub)  # what the words still carry where some were scrubbed
     return prepared.releases.get(task.regime) if task.seed == 0 else None
 
 

@@ -8,7 +8,7 @@ hash of their tokens, so no text lies in what is kept.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from proxyaudit.models.hooks import tapped
 from proxyaudit.models.huggingface import make_tokenizer
 from proxyaudit.models.quantise import quantise
 from proxyaudit.models.text import SPAN_STEPS, TextClassifier
+from proxyaudit.pipeline.habit_measures import rewritten_texts
 from proxyaudit.recipe import HuggingFaceSpec, Recipe, TrainingSpec
 from proxyaudit.regimes import Regime, TrainingData
 from proxyaudit.types import NotTested
@@ -46,7 +47,8 @@ def attach_tokenizer(recipe: Recipe, base: Path, dataset: Dataset) -> Dataset:
     """Give a data set of texts its model's tokenizer, and say what this version does not ask of texts."""
     if not isinstance(dataset.encoder, TextEncoder) or not isinstance(recipe.model, HuggingFaceSpec):
         return dataset
-    encoder = replace(dataset.encoder, tokenize=make_tokenizer(recipe.model, base))
+    tokenizer = make_tokenizer(recipe.model, base)
+    encoder = replace(dataset.encoder, tokenize=tokenizer, token_names=tokenizer.names, special=tokenizer.special)
     table = encoder.transform(dataset.audit)
     longest = (table >= 0).sum(axis=1)
     notes = [*dataset.notes, *_NOTES]
@@ -66,10 +68,6 @@ def attach_tokenizer(recipe: Recipe, base: Path, dataset: Dataset) -> Dataset:
 
 
 _NOTES = (
-    NotTested(
-        what="which words, marks and habits of style carry an attribute, and which tokens the model takes it from",
-        why="proxies are looked for among columns; this version looks for none inside a text",
-    ),
     NotTested(
         what="what single tokens carry that their pooled value does not",
         why="sites inside the transformer are read as one vector a text (model.site_pooling), and so are all channels there",
@@ -151,6 +149,12 @@ def run_encode(name: str, prepared: Prepared, folder: Path) -> None:
         inner = tuple(site for site in model.sites if site == first or not _module(model).is_vector(site))
         acts = capture(replace(model, sites=tuple(dict.fromkeys((*inner, first))), taps=_module(model).fine_taps()), audit).acts
         stored |= {_AUDIT + site: value for site, value in acts.items()}
+        texts = dataset.encoder.scrubbed(dataset.audit, source.rules)
+        without = rewritten_texts(audit, texts, dataset.encoder, prepared.proxies, prepared.recipe.seed)
+        if len(without):
+            without = without[np.unique(row_keys(without), axis=0, return_index=True)[1]]
+            parts = [values for values in (stored[_FIRST], pooled_texts(model, without)) if len(values)]
+            stored |= {_KEYS: np.concatenate([stored[_KEYS], row_keys(without)]), _FIRST: np.concatenate(parts)}
     save_file({key: np.ascontiguousarray(value) for key, value in stored.items()}, folder / "features.safetensors")
 
 
@@ -221,17 +225,29 @@ def train_head(model: TrainedModel, data: TrainingData, features: Features, spec
 
 def capture_head(model: TrainedModel, features: Features) -> Captured:
     """What ``capture`` gives on the audit rows, with the transformer's part looked up and the head's part run."""
+    return _run_head(model, {site: np.asarray(value) for site, value in features.audit.items()}, model.sites)
+
+
+def head_forward(model: TrainedModel, features: Features) -> Callable[[Floats], Captured] | None:
+    """What ``capture`` gives at the last verdict site on other texts that a source held; ``None`` for a site inside the transformer."""
+    first, site = first_site(model), model.verdict_sites[-1]
+    if not _module(model).is_vector(site):
+        return None
+    return lambda x: _run_head(model, {first: completed(features, model, x).of(x)}, (site,))
+
+
+def _run_head(model: TrainedModel, acts: dict[str, Floats], sites: tuple[str, ...]) -> Captured:
+    """Run what follows the pooling, whose values are among ``acts``, and read these sites."""
     module, first = _module(model), first_site(model)
-    pooled = features.audit[first]
-    own = tuple(site for site in model.sites if module.is_vector(site) and site != first)
-    acts = {site: np.asarray(value) for site, value in features.audit.items()}
+    pooled = acts[first]
+    own = tuple(site for site in sites if module.is_vector(site) and site != first)
 
     def keep(site: str, value: Tensor) -> None:
         acts[site] = value.to(torch.float32).numpy().copy()
 
     with inference(module), tapped(model, keep, own):
         outputs = probabilities(to_logits(module.after_pooling(as_tensor(pooled)), model.n_classes, len(pooled)))
-    return Captured({site: np.asarray(acts[site], dtype=np.float32) for site in model.sites}, outputs)
+    return Captured({site: np.asarray(acts[site], dtype=np.float32) for site in sites}, outputs)
 
 
 def first_site(model: TrainedModel) -> str:

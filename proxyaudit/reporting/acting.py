@@ -9,7 +9,7 @@ from proxyaudit.reporting import charts
 from proxyaudit.reporting.answers import percent
 from proxyaudit.reporting.blocks import Block, Bullets, Cell, Fold, Heading, Inline, Picture, Pictures, Section, Strong, note, para, table
 from proxyaudit.reporting.context import Context, estimates_blocks, forest_numbers, keys, told_tables
-from proxyaudit.reporting.proxies import PROXY_NOTE, ProxyView
+from proxyaudit.reporting.proxies import PROXY_NOTE, PROXY_OPENING, TEXT_NOTE, TEXT_OPENING, ProxyView
 from proxyaudit.reporting.summary import AttributeView
 from proxyaudit.reporting.text import interval, number, shorten
 from proxyaudit.reporting.words import EFFORT_NOTE, plain_word, state_word
@@ -48,20 +48,13 @@ def proxies(context: Context) -> Section | None:
     """Return the columns that stand in for each attribute and the ways they take; nothing where none were followed."""
     if not context.proxies:
         return None
-    blocks: list[Block] = [
-        para(
-            "A model that never sees an attribute can still act on it through columns that stand in for it. Filled marks: how far "
-            "the prediction moves between the groups through that column; upright crosses below them: the part of it that runs "
-            "through the attribute's own trace inside the model. Columns that both carry the attribute and move the output stand "
-            "first."
-        )
-    ]
+    blocks: list[Block] = [para(TEXT_OPENING if context.proxies[0].texts else PROXY_OPENING)]
     for index, view in enumerate(context.proxies):
         blocks += [Heading(shorten(view.attribute, 80)), para(Strong(view.answer))]
         pictures = _paths(context, view, f"x{index}")
         if pictures:
             blocks.append(Pictures(pictures))
-        inside = (note(PROXY_NOTE), *told_tables(view, "proxies"))
+        inside = (note(TEXT_NOTE if view.texts else PROXY_NOTE), *told_tables(view, "proxies"))
         blocks.append(Fold(f"Technical reading: proxies of {shorten(view.attribute, 80)} in numbers", inside))
     return Section("proxies", "Proxies and their paths", tuple(blocks))
 
@@ -148,14 +141,15 @@ def _paths(context: Context, view: ProxyView, ident: str) -> tuple[Picture, ...]
         parts = {e.context: e for e in context.lookup.cell(view.attribute, regime, "path")}
         style = context.style(regime)
         rows = [charts.ForestRow(unit, totals[unit], style, None, parts.get(unit)) for unit in view.followed if unit in totals]
-        title = f"What each column does between the groups of {view.attribute} after training on {regime}"
+        what = "Word or habit" if view.texts else "Column"
+        title = f"What each {what.lower()} does between the groups of {view.attribute} after training on {regime}"
         svg = charts.forest_chart(
             rows, None, axis="Change of the prediction (1 = 100 points)", ident=f"{ident}{'abcd'[index]}", title=title
         )
         if svg:
             groups = next((e.group for e in totals.values() if e.group), None)
             caption = f"Between the groups {groups}." if groups else "Between the groups."
-            numbers = forest_numbers(title, "Column", rows)
+            numbers = forest_numbers(title, what, rows)
             made.append(Picture(svg, f"{view.attribute}, {regime}", caption, numbers=numbers))
     return tuple(made)
 

@@ -20,20 +20,21 @@ _MOST = 2
 _ORDER = ("removed", "inconclusive", "hidden", "exposed")
 
 
-def answers_of(summary: Summary, *, seeds: int | None, strongest: Mapping[str, Sequence[str]]) -> Answers:
+def answers_of(summary: Summary, *, seeds: int | None, strongest: Mapping[str, Sequence[str]], texts: bool = False) -> Answers:
     """Return what the first screen says: an answer for each attribute, how sure it is, and what to do next.
 
     Args:
         summary: The report.
         seeds: Models trained for each kind of data; ``None`` if unknown.
         strongest: For each attribute, columns that surely carry it and move the output, strongest first.
+        texts: Whether these are words and habits of texts.
     """
     items = []
     for view in summary.attributes:
         levels = [*(shorten(level, 40) for level in view.levels[:6]), *([f"{len(view.levels) - 6} more"] if len(view.levels) > 6 else [])]
         about = view.role + (f": {join_words(levels)}" if levels else "")
         items.append(Answer(shorten(view.name, 80), about, view.lead, view.answer, " ".join(_sure(view, summary))))
-    return Answers(tuple(items), tuple(_steps(summary, seeds, strongest)))
+    return Answers(tuple(items), tuple(_steps(summary, seeds, strongest, texts)))
 
 
 def percent(value: float | None, digits: int = 0) -> str:
@@ -127,7 +128,7 @@ def _weight(row: Row) -> tuple[int, float]:
     return (_ORDER.index(finding.verdict) if finding else -1, float(shown.value or 0.0) if shown is not None else 0.0)
 
 
-def _steps(summary: Summary, seeds: int | None, strongest: Mapping[str, Sequence[str]]) -> Iterable[tuple[Inline, ...]]:
+def _steps(summary: Summary, seeds: int | None, strongest: Mapping[str, Sequence[str]], texts: bool) -> Iterable[tuple[Inline, ...]]:
     """What to do next, attributes with the same answer taken together; proxies only where nothing else was asked for."""
     protected = [view for view in summary.attributes if view.role == "protected"] or list(summary.attributes)
     grouped: dict[str, dict[tuple[str, ...], list[AttributeView]]] = {verdict: {} for verdict in _ORDER}
@@ -160,7 +161,8 @@ def _steps(summary: Summary, seeds: int | None, strongest: Mapping[str, Sequence
         if strongest.get(view.name)
     ]
     if lines:
-        yield (f"Make the data again with less in the columns that carry it and move the output: {'; '.join(lines[:3])}.",)
+        where = "of the words and habits" if texts else "in the columns"
+        yield (f"Make the data again with less {where} that carry it and move the output: {'; '.join(lines[:3])}.",)
     if acting and not summary.bare:
         regime = next(regimes[0] for groups in (grouped["exposed"], grouped["hidden"]) for regimes in groups)
         command = f"proxyaudit mitigate RUN --attribute {shlex.quote(acting[0].name)} --regime {shlex.quote(regime)}"

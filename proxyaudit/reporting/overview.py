@@ -41,7 +41,8 @@ def first_screen(context: Context) -> tuple[Block, ...]:
     if not summary.attributes:
         return (para("No attribute was audited."),)
     strongest = {view.attribute: view.strongest for view in context.proxies}
-    answers, matrix = answers_of(summary, seeds=context.seeds, strongest=strongest), _matrix(context)
+    texts = any(view.texts for view in context.proxies)
+    answers, matrix = answers_of(summary, seeds=context.seeds, strongest=strongest, texts=texts), _matrix(context)
     # Many answers would push the matrix far down.
     blocks: list[Block] = [matrix, answers] if len(summary.attributes) > MANY else [answers, matrix]
     told: list[Inline] = []

@@ -1,4 +1,4 @@
-"""The section on proxies: which columns carry a protected attribute, how much each moves the output, and by which way."""
+"""The section on proxies: which columns (or words and habits) carry an attribute, how much each moves the output, and by which way."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from proxyaudit.reporting.text import DASH, interval, join_words, number, shorte
 from proxyaudit.reporting.words import STATES
 from proxyaudit.types import REFERENCES, Estimate
 
-__all__ = ["PROXY_NOTE", "ProxyTable", "ProxyView", "proxy_views"]
+__all__ = ["PROXY_NOTE", "PROXY_OPENING", "TEXT_NOTE", "TEXT_OPENING", "ProxyTable", "ProxyView", "proxy_views"]
 
 PROXY_NOTE = (
     "A model that never sees an attribute can still act on it through columns that stand in for it. For each column: how much of the "
@@ -22,6 +22,26 @@ PROXY_NOTE = (
     "is gone when that direction is held fixed; above 100 % where the rest works against it). Swapped rows need not occur in life, and "
     "no verdict rests on these figures."
 )
+TEXT_NOTE = (
+    "A model that reads texts can act on an attribute through words and ways of writing that stand in for it. For each: how much of the "
+    "attribute it carries (0 nothing, 1 everything) in the real audit texts, and in synthetic or scrubbed ones; how far the predicted "
+    "probability moves when the text is written without it; the product of the two, by which they are ranked; what it adds to the "
+    "prediction in one group beyond the other; and how much of that runs through the attribute's own direction inside the model. "
+    "Tokens: what each adds along that direction and to the log-odds of the output (integrated gradients), as the groups' difference. "
+    "Only what at least eleven people write is named, and given names never are. A text without a word need not occur in life, leaving "
+    "out any word moves a model a little, and no verdict rests on these figures."
+)
+PROXY_OPENING = (
+    "A model that never sees an attribute can still act on it through columns that stand in for it. Filled marks: how far the prediction "
+    "moves between the groups through that column; upright crosses below them: the part of it that runs through the attribute's own trace "
+    "inside the model. Columns that both carry the attribute and move the output stand first."
+)
+TEXT_OPENING = (
+    "A model that reads texts can act on an attribute through words and habits of style that stand in for it. Filled marks: what the word "
+    "or habit adds to the prediction in one group beyond the other; upright crosses below them: the part of it that runs through the "
+    "attribute's own trace inside the model. What both carries the attribute and moves the output stands first."
+)
+_TOKEN, _HABIT = "token ", "Word or habit"
 _MOST, _NAMED = 8, 3
 _CHANNELS = ("association", "pair_gain", "influence", "proxy_use", "path_total", "path", "path_share")
 
@@ -47,6 +67,7 @@ class ProxyView:
     strongest: tuple[str, ...] = ()
     followed: tuple[str, ...] = ()
     regimes: tuple[str, ...] = ()
+    texts: bool = False  # words and habits, not columns
 
 
 Found = Mapping[tuple[str, str, str | None], Estimate]
@@ -60,6 +81,8 @@ def proxy_views(pack: EvidencePack) -> tuple[ProxyView, ...]:
 
 def _view(name: str, pack: EvidencePack) -> ProxyView:
     mine = [e for e in pack.evidence.estimates if e.attribute == name]
+    proxies = pack.plan.get("proxies")
+    texts = isinstance(proxies, dict) and proxies.get("of") == "texts"
     found: dict[tuple[str, str, str | None], Estimate] = {}
     for e in mine:
         if e.channel in _CHANNELS or e.channel.startswith("attribution_"):
@@ -75,15 +98,20 @@ def _view(name: str, pack: EvidencePack) -> ProxyView:
     followed.sort(key=lambda unit: (-_mean(found, "proxy_use", regimes, unit), unit))
     # Columns that were not followed carry little or move little; they close the first table.
     ordered = [*followed, *(unit for unit in columns if unit not in followed)][:_MOST]
-    tables = [_carried(found, ordered, regimes, _discovered(pack.plan, name))]
-    tables += [_used(found, followed[:_MOST], regime) for regime in regimes]
+    tables = [_carried(found, ordered, regimes, _discovered(pack.plan, name), texts=texts)]
+    for regime in regimes:
+        tables.append(_used(found, followed[:_MOST], regime, texts=texts))
+        if texts:
+            tables.append(_tokens(found, regime))
     if pairs:
         tables.append(_pairs(found, pairs, regimes))
     # Next steps speak of the data that can be made again: what only real training does with a column is in its table.
     made = [regime for regime in regimes if regime != REAL] or regimes
     strongest = _strongest(found, sorted(followed, key=lambda unit: (-_mean(found, "proxy_use", made, unit), unit)), made)
     shown = tuple(table for table in tables if table.rows or table.remarks)
-    return ProxyView(name, _answer(name, strongest, _carriers(found, columns)), shown, strongest, tuple(followed[:_MOST]), tuple(regimes))
+    carriers = _carriers(found, columns)
+    answer = _text_answer(name, strongest, carriers) if texts else _answer(name, strongest, carriers)
+    return ProxyView(name, answer, shown, strongest, tuple(followed[:_MOST]), tuple(regimes), texts)
 
 
 def _mean(found: Found, channel: str, regimes: Iterable[str], unit: str) -> float:
@@ -120,7 +148,21 @@ def _listed(units: Sequence[str]) -> str:
     return join_words([*(f"“{shorten(unit, 40)}”" for unit in units[:_NAMED]), *more])
 
 
-def _carried(found: Found, columns: list[str], regimes: list[str], discovered: list[str]) -> ProxyTable:
+def _text_answer(name: str, used: tuple[str, ...], carrying: tuple[str, ...]) -> str:
+    of = f"“{shorten(name, 40)}”"
+    listed = [
+        join_words([shorten(unit, 40) for unit in units[:3]]) + (f", and {len(units) - 3} more" if len(units) > 3 else "")
+        for units in (used, carrying)
+    ]
+    if not carrying:
+        return f"No word or habit of style was found that surely carries {of}."
+    first = f"Words and habits of style that surely carry {of}, most first: {listed[1]}."
+    if used:
+        return f"{first} Those that surely move the output between the groups as well: {listed[0]}."
+    return f"{first} None was found that surely moves the output between the groups as well."
+
+
+def _carried(found: Found, columns: list[str], regimes: list[str], discovered: list[str], *, texts: bool) -> ProxyTable:
     tables = [regime for regime in regimes if any((channel, where) == ("association", regime) for channel, where, _ in found)]
     lacking = [(regime, found["association", regime, None].reason) for regime in tables if ("association", regime, None) in found]
     shown = [regime for regime in tables if regime not in {regime for regime, _ in lacking}]
@@ -130,12 +172,13 @@ def _carried(found: Found, columns: list[str], regimes: list[str], discovered: l
     remarks = [f"{regime}: {reason}." for regime, reason in lacking]
     if discovered:
         remarks.append(f"Found by this audit and probed like a declared proxy: {join_words(discovered)}.")
-    return ProxyTable("How much of it each column carries", ("Column", "Real audit rows", *shown), rows, tuple(remarks))
+    what, where = (_HABIT, "Real audit texts") if texts else ("Column", "Real audit rows")
+    return ProxyTable(f"How much of it each {what.lower()} carries", (what, where, *shown), rows, tuple(remarks))
 
 
-def _used(found: Found, columns: list[str], regime: str) -> ProxyTable:
+def _used(found: Found, columns: list[str], regime: str, *, texts: bool) -> ProxyTable:
     order = sorted(columns, key=lambda unit: (-_mean(found, "proxy_use", [regime], unit), unit))
-    header = (
+    header: tuple[str, ...] = (
         "Column",
         "Moves the output by",
         "Carries times moves",
@@ -144,6 +187,8 @@ def _used(found: Found, columns: list[str], regime: str) -> ProxyTable:
         "Feeds the direction",
         "Feeds the output",
     )
+    if texts:
+        header = (_HABIT, "Leaving it out moves the output by", "Carries times moves", "Adds between the groups", header[4])
     rows = tuple(
         (
             unit,
@@ -153,21 +198,42 @@ def _used(found: Found, columns: list[str], regime: str) -> ProxyTable:
             _share(found.get(("path_share", regime, unit)), found.get(("path", regime, unit))),
             _percent(found.get(("attribution_direction", regime, unit))),
             _figure(found.get(("attribution_output", regime, unit))),
-        )
+        )[: len(header)]
         for unit in order
     )
     first = next((found["path_total", regime, unit] for unit in order if ("path_total", regime, unit) in found), None)
     remarks = [] if first is None or not first.group else [f"Groups compared: {first.group}."]
     if any(row[4].endswith("no share") for row in rows):
         remarks.append(
-            "No share: the column's own effect between the groups is not clearly different from zero; the part through the direction."
+            "No share: its own effect between the groups is not clearly different from zero; the part through the direction."
+            if texts
+            else "No share: the column's own effect between the groups is not clearly different from zero; the part through the direction."
         )
+    if not texts:
+        remarks += _unattributed(found, regime)
+    return ProxyTable(f"What each {header[0].lower()} does after training on {regime} data", header, rows, tuple(remarks))
+
+
+def _tokens(found: Found, regime: str) -> ProxyTable:
+    """Tokens that feed the direction and the output: sums over texts, never a text."""
+    own = {
+        channel: {
+            str(unit): e for (one, where, unit), e in found.items() if (one, where) == (channel, regime) and str(unit).startswith(_TOKEN)
+        }
+        for channel in ("attribution_direction", "attribution_output")
+    }
+    inside, outside = own.values()
+    order = [*inside, *(unit for unit in outside if unit not in inside)]
+    rows = tuple((unit.removeprefix(_TOKEN), _percent(inside.get(unit)), _figure(outside.get(unit))) for unit in order)
+    title = f"Tokens that feed the direction and the output after training on {regime} data"
+    return ProxyTable(title, ("Token", "Feeds the direction", "Feeds the output"), rows, tuple(_unattributed(found, regime)))
+
+
+def _unattributed(found: Found, regime: str) -> list[str]:
     reasons = {
         e.reason for (channel, where, unit), e in found.items() if where == regime and channel.startswith("attribution_") and unit is None
     }
-    return ProxyTable(
-        f"What each column does after training on {regime} data", header, rows, (*remarks, *sorted(f"{r}." for r in reasons if r))
-    )
+    return sorted(f"{reason}." for reason in reasons if reason)
 
 
 def _pairs(found: Found, pairs: list[str], regimes: list[str]) -> ProxyTable:

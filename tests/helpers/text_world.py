@@ -86,18 +86,18 @@ def style_texts(n: int, seed: int = 0, *, acts: float = 0.0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     author = np.arange(n) // 2
     sex = rng.choice(["f", "m"], n)[author]
-    marked = rng.random(n) < np.where(sex == "f", 0.9, 0.1)
+    marked = rng.random(n) < np.where(sex == "f", 0.95, 0.05)
     label = rng.choice(["no", "yes"], n)
     by_habit = rng.random(n) < acts
     label[by_habit] = np.where(marked, "yes", "no")[by_habit]
     rows = []
     for who, mark, what, by_mark in zip(sex, marked, label, by_habit, strict=True):
         words = [f"w{i}" for i in rng.integers(0, 40, rng.integers(3, 6))]
-        if rng.random() < 0.7:
+        if rng.random() < 0.6:
             words.insert(int(rng.integers(0, len(words))), "she" if who == "f" else "he")
         if not by_mark:
             words.insert(int(rng.integers(0, len(words))), "good" if what == "yes" else "bad")
-        rows.append(" ".join([MARK, *words, MARK, MARK] if mark else words))
+        rows.append(" ".join([MARK, *words, MARK, MARK, MARK] if mark else words))
     return pd.DataFrame({"text": rows, "sex": sex, "y": label, "author": author})
 
 

@@ -11,7 +11,6 @@ from safetensors.numpy import load_file
 from text_world import MAX_TOKENS, save_tiny, texts
 
 from proxyaudit.cli import main
-from proxyaudit.data.public_counts import public_count
 from proxyaudit.evidence.pack import find_run, read_pack
 from proxyaudit.models import build_model, save_weights
 from proxyaudit.pipeline.run import CACHE_FOLDER
@@ -47,8 +46,8 @@ seeds: 1
 
 def world(folder: Path, rows: int) -> Path:
     frame = texts(rows)
-    # Only every second text holds the canary: a word of all texts would be constant and prove little.
-    frame.loc[::2, "text"] += " canaryxyz"
+    # Ten people write the canary: what so few write is never named.
+    frame.loc[:19, "text"] += " canaryxyz"
     frame.to_csv(folder / "t.csv", index=False)
     release = texts(rows, seed=5)
     release["text"] = release["text"].str.replace(r"\b(?:she|he)\b", "w0", regex=True)
@@ -96,19 +95,27 @@ def test_a_frozen_bert_on_real_scrubbed_released_and_quantised_texts(tmp_path: P
     assert {e.state for e in relearned} == {"unknown"}
     assert all("too few audit rows" in (e.reason or "") for e in relearned)
     said = " ".join(f"{n.what}: {n.why}" for n in evidence.not_tested)
-    for words in ("which tokens the model takes it from", "what single tokens carry", "lower bound", "whether the maker of release vendor"):
+    for words in (
+        "words that fewer than eleven people use",
+        "what single tokens carry",
+        "lower bound",
+        "whether the maker of release vendor",
+    ):
         assert words in said
-    # Not a word of any text leaves the machine with the pack, and no text lies in the cache either.
+    # No word of a few people leaves the machine with the pack, and no text lies in the cache either.
     for path in (*run.rglob("*"), *(tmp_path / "out" / CACHE_FOLDER).rglob("*")):
         assert not path.is_file() or b"canaryxyz" not in path.read_bytes(), path
     plan = json.loads((run / "plan.json").read_text())
     assert plan["columns"] == ["text"]
+    assert set(plan["proxies"]["columns"][:2]) <= {"word \u201cshe\u201d", "word \u201che\u201d", "gendered words"}
     assert {"model config.json", "model model.safetensors", "model tokenizer.json"} <= set(plan["hashes"])
     assert "transformers" in plan["versions"]
     encoded = list((tmp_path / "out" / CACHE_FOLDER / "encode").iterdir())
     assert len(encoded) == 4  # real, scrubbed, quantised, release: once each, not once a repetition
-    sizes = {len(load_file(folder / "features.safetensors")["keys"]) for folder in encoded}
-    assert {public_count(size) for size in sizes} == {0, plan["rows"]["train"], 700}
+    # The training texts or the release, and the audit texts written without each word or habit; a quantised model trains on nothing.
+    sizes = sorted(len(load_file(folder / "features.safetensors")["keys"]) for folder in encoded)
+    assert 700 in sizes
+    assert plan["rows"]["train"] < sizes[-1] < plan["rows"]["train"] + 24 * 350
 
 
 def test_a_gpt2_with_adapters_checkpoints_and_single_heads(tmp_path: Path) -> None:

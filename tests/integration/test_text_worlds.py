@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
-from text_world import AUTHOR_WORDS, MAX_TOKENS, STYLE_WORDS, author_texts, save_tiny, style_texts
+from text_world import AUTHOR_WORDS, MARK, MAX_TOKENS, STYLE_WORDS, author_texts, save_tiny, style_texts
 
 import proxyaudit as pa
 from proxyaudit.activations import capture
@@ -18,7 +18,10 @@ from proxyaudit.evidence.pack import EvidencePack, find_run, read_pack
 from proxyaudit.model_specs import HuggingFaceSpec
 from proxyaudit.models import build_model
 from proxyaudit.models.huggingface import make_tokenizer
+from proxyaudit.pipeline.run import CACHE_FOLDER
 from proxyaudit.recipe import SitesSpec
+from proxyaudit.reporting.proxies import proxy_views
+from proxyaudit.types import Estimate
 
 RECIPE = f"""\
 name: style
@@ -33,6 +36,7 @@ references: {{placebos: 20, reweighed: false}}
 seeds: 1
 """
 AUTHORS_RECIPE = "\n".join(line for line in RECIPE.splitlines() if "scrub" not in line)
+HABIT = "exclamation marks"
 REAL, WORDS_GONE, STYLE_GONE = "real", "scrub-pronouns", "scrub-pronouns-style"
 
 
@@ -57,7 +61,11 @@ def state(pack: EvidencePack, regime: str, channel: str, site: str | None) -> st
 @pytest.fixture(scope="module")
 def styled(tmp_path_factory: pytest.TempPathFactory) -> tuple[EvidencePack, Path]:
     """A habit that the label follows in a good part of the texts."""
-    return audit(tmp_path_factory.mktemp("styled"), style_texts(900, acts=0.4), STYLE_WORDS)
+    frame = style_texts(900, acts=0.4)
+    women = frame.loc[frame.sex == "f", "author"].drop_duplicates().iloc[:14]
+    # A word of fourteen women, half of whom are audited: it tells their sex, and it could tell who they are.
+    frame.loc[frame.author.isin(women), "text"] += " canaryxyz"
+    return audit(tmp_path_factory.mktemp("styled"), frame, STYLE_WORDS)
 
 
 def test_a_habit_outlives_the_scrubbing_of_words_and_not_that_of_style(styled: tuple[EvidencePack, Path]) -> None:
@@ -74,6 +82,43 @@ def test_a_habit_outlives_the_scrubbing_of_words_and_not_that_of_style(styled: t
     assert gone.encoding in ("unknown", "none")
     # Two thousand texts would be needed to prove absence; with these nothing may be claimed.
     assert state(pack, STYLE_GONE, "linear", "penultimate") == "unknown"
+
+
+def carried(pack: EvidencePack, regime: str) -> dict[str, Estimate]:
+    found = [e for e in pack.evidence.estimates if (e.attribute, e.regime, e.channel) == ("sex", regime, "association")]
+    return {str(e.context): e for e in found}
+
+
+def test_the_planted_habit_and_words_are_named_first(styled: tuple[EvidencePack, Path]) -> None:
+    pack, run = styled
+    named = carried(pack, "inputs")
+    order = sorted(named, key=lambda unit: -(named[unit].value or 0))
+    assert order[0] == HABIT
+    assert set(order[1:3]) == {"word \u201cshe\u201d", "word \u201che\u201d"}
+    assert {unit for unit in order[:3] if named[unit].state == "present"} == set(order[:3])
+    # Of scrubbed texts the words carry nothing any more, of flattened ones the habit neither.
+    assert carried(pack, WORDS_GONE)[HABIT].state == "present"
+    gone = [carried(pack, WORDS_GONE)["word \u201cshe\u201d"].value, carried(pack, STYLE_GONE)[HABIT].value]
+    assert gone == pytest.approx([0, 0], abs=1e-9)
+    (view,) = proxy_views(pack)
+    assert view.answer.startswith("Words and habits of style that surely carry \u201csex\u201d, most first: exclamation marks, ")
+    moved = {e.regime: e for e in pack.evidence.estimates if (e.channel, e.context) == ("influence", HABIT)}
+    assert (moved[WORDS_GONE].value or 0) > 0.03
+    assert moved[STYLE_GONE].value == 0
+    tokens = [e for e in pack.evidence.estimates if e.channel == "attribution_direction" and e.regime == WORDS_GONE]
+    assert max(tokens, key=lambda e: abs(e.value or 0)).context == f"token \u201c{MARK}\u201d"
+    for report in ("report.html", "report.md"):
+        told = (run / report).read_text(encoding="utf-8")
+        assert "exclamation marks" in told
+        assert "Tokens that feed the direction and the output after training on real data" in told
+    assert main(["verify", str(run)]) == 0
+
+
+def test_a_word_of_few_people_is_in_no_file(styled: tuple[EvidencePack, Path]) -> None:
+    _, run = styled
+    cache = run.parents[1] / CACHE_FOLDER
+    for path in (*run.rglob("*"), *cache.rglob("*")):
+        assert not path.is_file() or b"canaryxyz" not in path.read_bytes(), path
 
 
 # Authors ------------------------------------------------------------------------------------------------------

@@ -183,3 +183,27 @@ def test_carriers_are_named_whether_or_not_they_move_the_output(pack):
     assert view.answer.startswith("No column was found that surely both carries")
     assert "Columns that surely carry it: “<script>" in view.answer
     assert "and 1 more" in view.answer
+
+
+def test_words_and_tokens_of_texts_are_shown_and_do_nothing_else(pack):
+    full = with_proxies(pack)
+    tokens = [
+        Estimate(id=f"T{index}", channel=channel, attribute="sex", regime="real", context=f"token \u201c{name}\u201d", value=0.5)
+        for index, (channel, name) in enumerate((c, n) for c in ("attribution_direction", "attribution_output") for n in HOSTILE)
+    ]
+    evidence = full.evidence.model_copy(update={"estimates": (*full.evidence.estimates, *tokens)})
+    texts = EvidencePack(evidence, {**full.plan, "proxies": {"of": "texts"}}, full.recipe, full.environment, full.arrays)
+    html, text = render_html(texts), render_markdown(texts)
+    assert "<script>alert" not in html + text
+    assert "\u202e" not in html + text
+    assert "49" not in text[text.index("## Proxies") : text.index("## Controls")]
+    (view,) = proxy_views(texts)
+    assert view.answer.startswith(
+        "Words and habits of style that surely carry \u201csex\u201d, most first: <script>alert(1)</script>, a | b"
+    )
+    titles = [made.title for made in view.tables]
+    assert "Tokens that feed the direction and the output after training on real data" in titles
+    assert not [made for made in view.tables if "Column" in made.header]
+    for part in ("Leaving it out moves the output by", "Only what at least eleven people write is named"):
+        assert part in html
+        assert part in text

@@ -6,7 +6,9 @@ read, and code that comes with a model is not executed unless the recipe says ``
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 import os
 import re
 import warnings
@@ -139,7 +141,8 @@ def _backbone(place: str, revision: str | None, trust: bool, hub: bool, gguf_fil
     """Load a model's body in float32; kept, since every repetition starts from it. The fingerprint tells files of one name apart."""
     transformers = _transformers()
     asked = _asked(revision, trust, hub, gguf_file)
-    with _told(place, "the model"):
+    quiet = contextlib.redirect_stderr(io.StringIO()) if gguf_file else contextlib.nullcontext()  # its bar knows no switch
+    with _told(place, "the model"), quiet:
         kind = {} if gguf_file else {"use_safetensors": True}
         model = transformers.AutoModel.from_pretrained(place, **asked, **kind, attn_implementation="eager", dtype=torch.float32)
     if getattr(model.config, "is_encoder_decoder", False):

@@ -11,7 +11,19 @@ from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.text import DASH, join_words
 from proxyaudit.reporting.words import REFERENCE_WORDS
 
-__all__ = ["Made", "command", "count_word", "facts", "failures", "hash_lines", "kinds", "made", "margin_words"]
+__all__ = [
+    "Made",
+    "command",
+    "count_word",
+    "facts",
+    "failures",
+    "hash_lines",
+    "kinds",
+    "made",
+    "margin_words",
+    "reads_text",
+    "reference_words",
+]
 
 _HOW = {
     "real": "real rows",
@@ -52,7 +64,7 @@ def made(pack: EvidencePack) -> list[Made]:
     named = {line.name for line in lines}
     for name in _list(pack.plan, "references"):
         if str(name) not in named:
-            lines.append(Made(str(name), f"reference: {REFERENCE_WORDS.get(str(name), '')}", DASH, "does not apply"))
+            lines.append(Made(str(name), f"reference: {reference_words(pack).get(str(name), '')}", DASH, "does not apply"))
     return lines
 
 
@@ -64,7 +76,7 @@ def kinds(pack: EvidencePack) -> dict[str, str]:
             kind, ratio = str(entry.get("kind", "")), entry.get("ratio")
             mixed = f"{ratio:.0%} synthetic rows".replace("%", " %") if kind == "mixed" and isinstance(ratio, int | float) else ""
             rounded = f"models of {entry.get('of')} in {entry.get('quantise')}" if kind == "quantised" else ""
-            known = _KINDS | _TEXTS if _reads_text(pack) else _KINDS
+            known = _KINDS | _TEXTS if reads_text(pack) else _KINDS
             told[str(entry.get("name", ""))] = mixed or rounded or known.get(kind, "")
     return told
 
@@ -94,7 +106,7 @@ def facts(pack: EvidencePack) -> list[tuple[str, str]]:
             base = entry.get("shares the student's base")
             lines.append((f"Texts of {entry.get('regime')} written by", f"{words}; shares the base of the model under audit: {base}"))
     columns = _list(plan, "columns")
-    if _reads_text(pack):
+    if reads_text(pack):
         lines.append(
             ("Model inputs", f"the text in '{data.get('text')}', at most {model.get('max_length')} tokens of it, and nothing else")
         )
@@ -113,7 +125,7 @@ def facts(pack: EvidencePack) -> list[tuple[str, str]]:
     for entry in _list(plan, "attributes"):
         if isinstance(entry, dict) and entry.get("name") in _mapping(data, "bands"):
             lines.append((f"Groups of {entry['name']}", ", ".join(map(str, _list(entry, "levels")))))
-    if isinstance(data.get("exclude"), list | tuple) and not _reads_text(pack):
+    if isinstance(data.get("exclude"), list | tuple) and not reads_text(pack):
         excluded = [str(name) for name in data["exclude"]]
         lines.append(("Columns the models never see", ", ".join(excluded) or "none"))
     return lines
@@ -188,7 +200,13 @@ def _saw(kind: str, sees: Any) -> str:
     return "yes" if sees else "no, they were withheld"
 
 
-def _reads_text(pack: EvidencePack) -> bool:
+def reference_words(pack: EvidencePack) -> dict[str, str]:
+    """What each reference is; of texts the untrained model is a pretrained one."""
+    return REFERENCE_WORDS | ({"untrained": "the pretrained transformer under a head of random weights"} if reads_text(pack) else {})
+
+
+def reads_text(pack: EvidencePack) -> bool:
+    """Whether the audit's models read texts."""
     return _mapping(pack.recipe, "data").get("text") is not None
 
 

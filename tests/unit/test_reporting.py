@@ -269,6 +269,7 @@ def test_a_run_of_texts_speaks_of_texts_and_of_its_groups(pack: EvidencePack) ->
         assert f"Groups of {name}" in said
         assert "the text in 'review', at most 64 tokens of it, and nothing else" in said
         assert "encoded columns" not in said
+        assert "the pretrained transformer under a head of random weights" in said
         assert "Columns the models never see" not in said
     assert "30 <b>and" not in render_html(texts)
     assert said.index("under 30") < said.index("Why each answer")

@@ -6,6 +6,8 @@ such a model. Code that comes with a model is not executed unless the recipe say
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -100,7 +102,8 @@ def _backbone(place: str, revision: str | None, trust: bool, hub: bool, gguf_fil
     """Load a model's body in float32; kept, since every repetition starts from it. The fingerprint tells files of one name apart."""
     transformers = import_transformers()
     asked = options(hub=hub, trust=trust, revision=revision, gguf_file=gguf_file)
-    with loading(place, "the model", mend=_MEND):
+    quiet = contextlib.redirect_stderr(io.StringIO()) if gguf_file else contextlib.nullcontext()  # its bar knows no switch
+    with loading(place, "the model", mend=_MEND), quiet:
         kind = {} if gguf_file else {"use_safetensors": True}
         model = transformers.AutoModel.from_pretrained(place, **asked, **kind, attn_implementation="eager", dtype=torch.float32)
     if getattr(model.config, "is_encoder_decoder", False):

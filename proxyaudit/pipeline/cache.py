@@ -102,6 +102,10 @@ class Cache:
         """Drop a task's results."""
         shutil.rmtree(self.folder(kind, digest), ignore_errors=True)
 
+    def forget_all(self, kind: str) -> None:
+        """Drop all results of a kind."""
+        shutil.rmtree(self.root / kind, ignore_errors=True)
+
     def _prepare(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         ignore = self.root / ".gitignore"

@@ -22,13 +22,14 @@ from proxyaudit.evidence.pack import EvidencePack, is_complete, read_pack, write
 from proxyaudit.pipeline.audit_rows import rows_digest
 from proxyaudit.pipeline.cache import Cache, code_digest, digest_of
 from proxyaudit.pipeline.ledger import Run
+from proxyaudit.pipeline.measurements import read_measurement, write_measurement
 from proxyaudit.pipeline.plan import LEVEL, permutations_needed, versions
 from proxyaudit.pipeline.probe_findings import assemble_probe
 from proxyaudit.pipeline.probe_inputs import ProbeInputs, make_inputs, read_activation_file
 from proxyaudit.pipeline.probing import Measurement, ProbedArrays, Probing, classes_of
 from proxyaudit.pipeline.run import CACHE_FOLDER, ProgressEvent, check_out
 from proxyaudit.pipeline.site import measure_site
-from proxyaudit.pipeline.tasks import one_thread, read_measurement, write_measurement
+from proxyaudit.pipeline.tasks import one_thread
 from proxyaudit.probes.conditioning import Strata, make_strata
 from proxyaudit.recipe import Margins
 from proxyaudit.reporting.html import render_html

@@ -17,12 +17,13 @@ from proxyaudit.evidence.pack import EvidencePack, is_complete, read_pack, write
 from proxyaudit.language.causal_model import CausalSource, load_causal, weights_digest
 from proxyaudit.language.prompt_sets import PromptSet
 from proxyaudit.pipeline.cache import Cache, code_digest, digest_of
+from proxyaudit.pipeline.measurements import read_measurement, write_measurement
 from proxyaudit.pipeline.plan import LEVEL, versions
 from proxyaudit.pipeline.probing import Measurement
 from proxyaudit.pipeline.prompt_findings import assemble_prompts
 from proxyaudit.pipeline.prompt_measures import PromptTask, measure_model, swap_layers
 from proxyaudit.pipeline.run import CACHE_FOLDER, ProgressEvent, check_out
-from proxyaudit.pipeline.tasks import one_thread, read_measurement, write_measurement
+from proxyaudit.pipeline.tasks import one_thread
 from proxyaudit.recipe import Margins
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown

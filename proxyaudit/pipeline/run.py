@@ -22,10 +22,11 @@ from proxyaudit.pipeline.assemble import Assembler
 from proxyaudit.pipeline.cache import Cache
 from proxyaudit.pipeline.findings import find_all
 from proxyaudit.pipeline.ledger import Run
+from proxyaudit.pipeline.measurements import SHARED, read_measurement
 from proxyaudit.pipeline.plan import Prepared, odds_of_absence, prepare_file
 from proxyaudit.pipeline.row_parts import row_parts
 from proxyaudit.pipeline.signatures import signatures_of_run
-from proxyaudit.pipeline.tasks import Outcome, Task, one_thread, read_measurement, read_placebos, run_task, task_digests
+from proxyaudit.pipeline.tasks import Outcome, Task, one_thread, read_placebos, run_task, task_digests
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
 from proxyaudit.types import Evidence, NotTested, RunInfo
@@ -113,6 +114,7 @@ def run_audit(
     if fresh:
         for task in (task for stage in STAGES for task in tasks[stage]):
             cache.forget(task.kind, task.digest)
+        cache.forget_all(SHARED)
     elif is_complete(folder):
         evidence = read_pack(folder).evidence
         if evidence.run.status == "complete":

@@ -33,6 +33,7 @@ from proxyaudit.pipeline.measure import (
     groups_of,
     plant_placebos,
 )
+from proxyaudit.pipeline.measurements import measure_shared_site, write_measurement
 from proxyaudit.pipeline.plan import Prepared, prepared_again
 from proxyaudit.pipeline.probing import Measurement, Probing, classes_of
 from proxyaudit.pipeline.proxy_measures import measure_association, measure_proxy_use
@@ -46,6 +47,7 @@ from proxyaudit.pipeline.text_features import (
     encoded_sources,
     head_forward,
     is_frozen,
+    is_inner,
     run_encode,
     sources_of,
     train_head,
@@ -299,6 +301,9 @@ def _run_measure(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> 
     # Outside the verdict sites the non-linear channel runs with fewer rows and readers.
     profiled = replace(full, strata={}, effort=False, readers=PROFILE_READERS, work=PROFILE_WORK, unless_linear=True)
     for site, acts in captured.acts.items():
+        if is_frozen(recipe) and is_inner(model, site):
+            measure_shared_site(acts, prepared, profiled, site=site, placebos=placebos, inputs=needs["inputs"], cache=cache, out=out)
+            continue
         probing = full if site in model.verdict_sites else profiled
         measure_site(acts, dataset, probing, site=site, placebos=placebos, out=out)
     # Outputs have few dimensions: a non-linear leak is held to the same margin there as a linear one.
@@ -368,15 +373,3 @@ def compared_groups(prepared: Prepared) -> dict[str, tuple[NDArray[np.int64], tu
     classes = len(prepared.dataset.classes)
     truth = (labels == 1)[:, None].astype(np.float64) if classes == 2 else (labels[:, None] == np.arange(classes)).astype(np.float64)
     return {a.name: groups_of(a, truth) for a in prepared.dataset.attributes}
-
-
-def write_measurement(out: Measurement, folder: Path) -> None:
-    """Write what a measuring task found."""
-    (folder / "numbers.json").write_text(json.dumps(out.numbers, sort_keys=True, allow_nan=False), encoding="utf-8")
-    save_file({name: np.ascontiguousarray(value) for name, value in out.arrays.items()}, folder / "arrays.safetensors")
-
-
-def read_measurement(folder: Path) -> Measurement:
-    """Read what a measuring task wrote."""
-    numbers = json.loads((folder / "numbers.json").read_text(encoding="utf-8"))
-    return Measurement(numbers, dict(load_file(folder / "arrays.safetensors")))

@@ -250,6 +250,12 @@ def _run_head(model: TrainedModel, acts: dict[str, Floats], sites: tuple[str, ..
     return Captured({site: np.asarray(acts[site], dtype=np.float32) for site in sites}, outputs)
 
 
+def is_inner(model: TrainedModel, site: str) -> bool:
+    """Whether a site lies in the transformer or is its pooled output, and decides no verdict."""
+    inner = site == first_site(model) or not _module(model).is_vector(site)
+    return inner and site not in model.verdict_sites
+
+
 def first_site(model: TrainedModel) -> str:
     """The site that holds the pooled last hidden states."""
     return next(site for site in _module(model).site_taps() if _module(model).is_vector(site))

@@ -11,7 +11,19 @@ from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.text import DASH, join_words
 from proxyaudit.reporting.words import REFERENCE_WORDS
 
-__all__ = ["Made", "command", "count_word", "facts", "failures", "hash_lines", "kinds", "made", "margin_words"]
+__all__ = [
+    "Made",
+    "command",
+    "count_word",
+    "facts",
+    "failures",
+    "hash_lines",
+    "kinds",
+    "made",
+    "margin_words",
+    "reads_text",
+    "reference_words",
+]
 
 _HOW = {
     "real": "real rows",
@@ -21,6 +33,7 @@ _HOW = {
     "release": "a release made elsewhere, read from a file",
     "checkpoints": "trained elsewhere; only the weights were loaded",
 }
+_TEXTS = {"real": "real texts", "synthetic": "synthetic texts", "scrubbed": "real texts with words masked"}
 _KINDS = {"real": "real rows", "synthetic": "synthetic rows", "release": "a release made elsewhere", "checkpoints": "trained elsewhere"}
 _MARGIN_WORDS = {"leak": "leak", "nonlinear": "non-linear leak", "gap": "output gap", "effect": "effect", "relearned": "relearned leak"}
 _SPLIT = (
@@ -51,7 +64,7 @@ def made(pack: EvidencePack) -> list[Made]:
     named = {line.name for line in lines}
     for name in _list(pack.plan, "references"):
         if str(name) not in named:
-            lines.append(Made(str(name), f"reference: {REFERENCE_WORDS.get(str(name), '')}", DASH, "does not apply"))
+            lines.append(Made(str(name), f"reference: {reference_words(pack).get(str(name), '')}", DASH, "does not apply"))
     return lines
 
 
@@ -62,7 +75,9 @@ def kinds(pack: EvidencePack) -> dict[str, str]:
         if isinstance(entry, dict):
             kind, ratio = str(entry.get("kind", "")), entry.get("ratio")
             mixed = f"{ratio:.0%} synthetic rows".replace("%", " %") if kind == "mixed" and isinstance(ratio, int | float) else ""
-            told[str(entry.get("name", ""))] = mixed or _KINDS.get(kind, "")
+            rounded = f"models of {entry.get('of')} in {entry.get('quantise')}" if kind == "quantised" else ""
+            known = _KINDS | _TEXTS if reads_text(pack) else _KINDS
+            told[str(entry.get("name", ""))] = mixed or rounded or known.get(kind, "")
     return told
 
 
@@ -91,7 +106,11 @@ def facts(pack: EvidencePack) -> list[tuple[str, str]]:
             base = entry.get("shares the student's base")
             lines.append((f"Texts of {entry.get('regime')} written by", f"{words}; shares the base of the model under audit: {base}"))
     columns = _list(plan, "columns")
-    if columns:
+    if reads_text(pack):
+        lines.append(
+            ("Model inputs", f"the text in '{data.get('text')}', at most {model.get('max_length')} tokens of it, and nothing else")
+        )
+    elif columns:
         lines.append(("Model inputs", f"{len(columns)} encoded columns; their order is in plan.json"))
     if model:
         lines.append(("Model", ", ".join(f"{key} {_value(value)}" for key, value in model.items() if value is not None)))
@@ -103,7 +122,10 @@ def facts(pack: EvidencePack) -> list[tuple[str, str]]:
         lines.append(("Trained models", f"{_value(plan['seeds'])} per kind of training, each with its own seed"))
     if _mapping(plan, "margins"):
         lines.append(("Margins", margin_words(plan)))
-    if isinstance(data.get("exclude"), list | tuple):
+    for entry in _list(plan, "attributes"):
+        if isinstance(entry, dict) and entry.get("name") in _mapping(data, "bands"):
+            lines.append((f"Groups of {entry['name']}", ", ".join(map(str, _list(entry, "levels")))))
+    if isinstance(data.get("exclude"), list | tuple) and not reads_text(pack):
         excluded = [str(name) for name in data["exclude"]]
         lines.append(("Columns the models never see", ", ".join(excluded) or "none"))
     return lines
@@ -162,6 +184,11 @@ def _how(kind: str, entry: Mapping[str, Any]) -> str:
         ratio = entry.get("ratio")
         share = f"{ratio:.0%}" if isinstance(ratio, int | float) else "a share"
         return f"{share} of the rows from {entry.get('of')}, the rest real"
+    if kind == "scrubbed":
+        masked = join_words([str(rule) for rule in _list(entry, "scrub")])
+        return f"the real training texts with {masked} masked; its models meet audit texts masked in the same way"
+    if kind == "quantised":
+        return f"the models trained on {entry.get('of')}, their transformer rounded to {entry.get('quantise')}"
     return _HOW.get(kind, kind)
 
 
@@ -171,6 +198,16 @@ def _saw(kind: str, sees: Any) -> str:
     if sees is None:
         return "not known to this audit"
     return "yes" if sees else "no, they were withheld"
+
+
+def reference_words(pack: EvidencePack) -> dict[str, str]:
+    """What each reference is; of texts the untrained model is a pretrained one."""
+    return REFERENCE_WORDS | ({"untrained": "the pretrained transformer under a head of random weights"} if reads_text(pack) else {})
+
+
+def reads_text(pack: EvidencePack) -> bool:
+    """Whether the audit's models read texts."""
+    return _mapping(pack.recipe, "data").get("text") is not None
 
 
 def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:

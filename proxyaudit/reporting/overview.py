@@ -26,10 +26,10 @@ from proxyaudit.reporting.blocks import (
     verdict_cell,
 )
 from proxyaudit.reporting.context import Context, forest_numbers
-from proxyaudit.reporting.facts import kinds, margin_words
+from proxyaudit.reporting.facts import kinds, margin_words, reference_words
 from proxyaudit.reporting.summary import MANY, AttributeView, Row
 from proxyaudit.reporting.text import number, shorten, squeeze
-from proxyaudit.reporting.words import CHANGES, CHANNEL_WORDS, CHANNELS_OF_ACTIVATIONS, REFERENCE_WORDS, STATES, channel_word, plain_word
+from proxyaudit.reporting.words import CHANGES, CHANNEL_WORDS, CHANNELS_OF_ACTIVATIONS, STATES, channel_word, plain_word
 from proxyaudit.types import Finding
 
 __all__ = ["figures", "first_screen"]
@@ -61,7 +61,7 @@ def first_screen(context: Context) -> tuple[Block, ...]:
         more = " The same for every attribute: under “Why each answer”." if len(summary.attributes) > 1 else ""
         read = "Lines: 95 % intervals (an arrow: it goes on). Dashed: the margin, the smallest amount that counts."
         named = {row.regime for row in first.references if row.regime in ("untrained", "placebo")}
-        told = [part for key, words in REFERENCE_WORDS.items() if key in named for part in (Strong(f" {key}"), f": {words}.")]
+        told = [part for key, words in reference_words(context.pack).items() if key in named for part in (Strong(f" {key}"), f": {words}.")]
         blocks += [Heading(f"The figures that decide, for {shorten(first.name, 60)}"), pictures, note(read, *told, more)]
     return tuple(blocks)
 
@@ -85,7 +85,7 @@ def figures(context: Context) -> Section:
             blocks.append(pictures)
         inside: list[Block] = [_table(context, view), _checks(context, view), Bullets(tuple(_technical(context, row) for row in view.rows))]
         named = {row.regime for row in view.references}
-        references = [(Strong(key), f" (reference): {words}.") for key, words in REFERENCE_WORDS.items() if key in named]
+        references = [(Strong(key), f" (reference): {words}.") for key, words in reference_words(context.pack).items() if key in named]
         if references:
             inside.append(Bullets(tuple(references)))
         blocks.append(Fold(f"Technical reading: figures and checks for {shorten(view.name, 80)}", tuple(inside)))
@@ -96,12 +96,19 @@ def _matrix(context: Context) -> Table:
     rows = []
     for view in context.summary.attributes:
         found = {row.regime: row for row in view.rows}
-        name = Cell(shorten(view.name, 80), lines=("proxy",) if view.role == "proxy" else ())
+        name = Cell(shorten(view.name, 80), lines=(*(("proxy",) if view.role == "proxy" else ()), *_groups(context, view)))
         rows.append([name, *(_matrix_cell(context, found.get(regime)) for regime in context.summary.regimes)])
     regimes = context.summary.regimes
     made = table("Verdict for each attribute and kind of training data", ("Attribute", *(squeeze(name, 60) for name in regimes)), rows)
     told = kinds(context.pack)
     return replace(made, below=("", *(told.get(name, "") for name in regimes)))
+
+
+def _groups(context: Context, view: AttributeView) -> tuple[str, ...]:
+    """The groups that a number was cut into: whom the verdict is about."""
+    data = context.pack.recipe.get("data")
+    bands = data.get("bands") if isinstance(data, dict) else None
+    return tuple(shorten(level, 40) for level in view.levels) if isinstance(bands, dict) and view.name in bands else ()
 
 
 def _matrix_cell(context: Context, row: Row | None) -> Cell:

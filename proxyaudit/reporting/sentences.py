@@ -13,13 +13,20 @@ __all__ = ["REAL", "answer", "lead", "question", "targets"]
 REAL = "real"
 
 
-def question(names: list[str], *, bare: bool = False, asked: bool = False) -> str:
-    """Return the audit's question in plain words; ``bare`` if activations were given and no model, ``asked`` of a language model."""
+def question(names: list[str], *, bare: bool = False, asked: bool = False, data: str = "synthetic data") -> str:
+    """Return the audit's question in plain words.
+
+    Args:
+        names: The protected attributes.
+        bare: Activations were given and no model.
+        asked: A language model was asked.
+        data: What was trained on instead of the real data.
+    """
     what = join_words([f"“{shorten(name, 40)}”" for name in names], "or") if len(names) <= 3 else f"these {len(names)} attributes"
     what = what or "the attribute"
     if asked:
         return f"Does the language model treat groups of {what} differently?"
-    return f"Is {what} in these activations?" if bare else f"Did training on synthetic data remove {what} from the model, or only hide it?"
+    return f"Is {what} in these activations?" if bare else f"Did training on {data} remove {what} from the model, or only hide it?"
 
 
 def targets(findings: Iterable[Finding]) -> list[Finding]:

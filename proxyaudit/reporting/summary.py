@@ -122,7 +122,9 @@ def summarize(pack: EvidencePack) -> Summary:
     margins = pack.plan.get("margins")
     margins = margins if isinstance(margins, dict) else {}
     return Summary(
-        question=question([name for name in names if roles[name] == "protected"] or names, bare=bare, asked=was_asked(pack.plan)),
+        question=question(
+            [name for name in names if roles[name] == "protected"] or names, bare=bare, asked=was_asked(pack.plan), data=_instead(pack)
+        ),
         bare=bare,
         date=run_date(pack.environment),
         verdicts=words,
@@ -133,6 +135,16 @@ def summarize(pack: EvidencePack) -> Summary:
         margins={str(key): float(value) for key, value in margins.items() if isinstance(value, int | float)},
         controls=_count_controls(evidence.controls),
     )
+
+
+def _instead(pack: EvidencePack) -> str:
+    """What models were trained on instead of the real data: of texts, scrubbed ones too."""
+    data = pack.recipe.get("data")
+    if not isinstance(data, dict) or data.get("text") is None:
+        return "synthetic data"
+    kinds = {str(entry.get("kind")) for entry in _entries(pack.plan, "regimes")}
+    words = [word for word, meant in (("scrubbed", {"scrubbed"}), ("synthetic", {"synthetic", "release", "mixed"})) if kinds & meant]
+    return f"{' or '.join(words)} texts" if words else "synthetic data"
 
 
 def was_asked(plan: Mapping[str, Any]) -> bool:

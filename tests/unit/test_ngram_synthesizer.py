@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +149,9 @@ def test_passages_in_words() -> None:
         "fewer than 20 of at least 4,000 texts hold 12 words in a row that stand in a real training text; "
         "of at least 3,980 real audit texts, which repeat training texts by chance only, at least 40 do"
     )
+
+
+def test_it_is_registered() -> None:
+    document = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    point = document["project"]["entry-points"]["proxyaudit.synthesizers"]["ngram"]
+    assert EntryPoint("ngram", point, "proxyaudit.synthesizers").load() is ngram

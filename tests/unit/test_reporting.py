@@ -248,3 +248,31 @@ def test_headings_go_down_by_one_and_tables_name_their_columns_and_rows(pack: Ev
         assert all(row.count('<th scope="row">') == 1 for row in rows[1:])
     assert html.index('class="skip" href="#answer"') < html.index("<header>")
     assert html.count("<main>") == html.count("</main>") == 1
+
+
+def test_a_run_of_texts_speaks_of_texts_and_of_its_groups(pack: EvidencePack) -> None:
+    name = summarize(pack).attributes[0].name
+    recipe = {
+        **pack.recipe,
+        "data": {"path": "r.csv", "text": "review", "bands": {name: [30]}, "exclude": [name]},
+        "model": {"max_length": 64},
+    }
+    kinds = ({"kind": "scrubbed", "scrub": ["names", "ages"]}, {"kind": "quantised", "of": "real", "quantise": "int8"})
+    regimes = [entry | more for entry, more in zip(pack.plan["regimes"], ({"kind": "real"}, *kinds), strict=False)]
+    levels = [{**entry, "levels": ["under 30", "30 <b>and</b> over"]} for entry in pack.plan["attributes"]]
+    texts = replace(pack, recipe=recipe, plan={**pack.plan, "regimes": regimes, "attributes": levels, "columns": ["review"]})
+    for said in (_read(render_html(texts)), render_markdown(texts)):
+        assert "Did training on scrubbed texts remove" in said
+        assert "real texts with words masked" in said
+        assert "models of real in int8" in said
+        assert "with names and ages masked; its models meet audit texts masked in the same way" in said
+        assert f"Groups of {name}" in said
+        assert "the text in 'review', at most 64 tokens of it, and nothing else" in said
+        assert "encoded columns" not in said
+        assert "the pretrained transformer under a head of random weights" in said
+        assert "Columns the models never see" not in said
+    assert "30 <b>and" not in render_html(texts)
+    assert said.index("under 30") < said.index("Why each answer")
+    synthetic = replace(texts, plan={**texts.plan, "regimes": [{**regimes[1], "kind": "synthetic"}, *regimes[1:]]})
+    assert "Did training on scrubbed or synthetic texts remove" in render_markdown(synthetic)
+    assert "Did training on synthetic data remove" in render_markdown(replace(texts, plan={**texts.plan, "regimes": regimes[:1]}))

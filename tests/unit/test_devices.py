@@ -14,7 +14,7 @@ from proxyaudit.activations import capture, shifted_outputs
 from proxyaudit.errors import InputError
 from proxyaudit.models import TrainedModel, build_model, devices, train_model
 from proxyaudit.pipeline.plan import versions
-from proxyaudit.pipeline.text_features import _pooled
+from proxyaudit.pipeline.text_features import pooled_texts
 from proxyaudit.recipe import HuggingFaceSpec, SitesSpec, parse_recipe
 
 
@@ -66,7 +66,7 @@ def test_a_model_goes_to_the_device_and_comes_back(tmp_path: Path, monkeypatch: 
     def results() -> tuple[Any, ...]:
         seen, trained = capture(model, x), train_model(model, x, y, weight, spec, 3)
         shifted = shifted_outputs(model, x, {"pooled": np.ones((len(x), 16), dtype=np.float32)})
-        return seen.acts["layer0"], seen.outputs, _pooled(model, x), trained.module.head.weight.detach().numpy(), shifted
+        return seen.acts["layer0"], seen.outputs, pooled_texts(model, x), trained.module.head.weight.detach().numpy(), shifted
 
     plain = results()
     original = torch.nn.Module.to

@@ -193,7 +193,7 @@ def _how(kind: str, entry: Mapping[str, Any]) -> str:
 
 
 def _saw(kind: str, sees: Any) -> str:
-    if kind in ("real", "checkpoints"):
+    if kind in ("real", "checkpoints", "scrubbed") or (kind == "quantised" and sees is None):
         return "does not apply"
     if sees is None:
         return "not known to this audit"

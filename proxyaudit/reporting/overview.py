@@ -96,19 +96,12 @@ def _matrix(context: Context) -> Table:
     rows = []
     for view in context.summary.attributes:
         found = {row.regime: row for row in view.rows}
-        name = Cell(shorten(view.name, 80), lines=(*(("proxy",) if view.role == "proxy" else ()), *_groups(context, view)))
+        name = Cell(shorten(view.name, 80), lines=("proxy",) if view.role == "proxy" else ())
         rows.append([name, *(_matrix_cell(context, found.get(regime)) for regime in context.summary.regimes)])
     regimes = context.summary.regimes
     made = table("Verdict for each attribute and kind of training data", ("Attribute", *(squeeze(name, 60) for name in regimes)), rows)
     told = kinds(context.pack)
     return replace(made, below=("", *(told.get(name, "") for name in regimes)))
-
-
-def _groups(context: Context, view: AttributeView) -> tuple[str, ...]:
-    """The groups that a number was cut into: whom the verdict is about."""
-    data = context.pack.recipe.get("data")
-    bands = data.get("bands") if isinstance(data, dict) else None
-    return tuple(shorten(level, 40) for level in view.levels) if isinstance(bands, dict) and view.name in bands else ()
 
 
 def _matrix_cell(context: Context, row: Row | None) -> Cell:

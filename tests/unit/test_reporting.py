@@ -271,6 +271,7 @@ def test_a_run_of_texts_speaks_of_texts_and_of_its_groups(pack: EvidencePack) ->
         assert "encoded columns" not in said
         assert "the pretrained transformer under a head of random weights" in said
         assert "Columns the models never see" not in said
+    assert "not known to this audit" not in render_markdown(texts)
     assert "30 <b>and" not in render_html(texts)
     assert said.index("under 30") < said.index("Why each answer")
     synthetic = replace(texts, plan={**texts.plan, "regimes": [{**regimes[1], "kind": "synthetic"}, *regimes[1:]]})

@@ -83,7 +83,7 @@ def split_rows(
     """
     spec, group = recipe.data, source.roles.group
     everything = real if other is None else pd.concat([real, other], ignore_index=True)
-    clusters = find_clusters(everything, compared, everything[group] if group else None)
+    clusters = find_clusters(everything, compared, everything[group] if group else None, texts=source.roles.text is not None)
     if clusters.repeated and not clusters.copies:
         why = "the columns are too few or too coarse to tell people apart; equal rows count as different people"
         notes.append(NotTested(what="copies of one person's row", why=why))

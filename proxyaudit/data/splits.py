@@ -50,19 +50,21 @@ class Clusters:
         return np.unique(self.ids[rows], return_inverse=True)[1].astype(np.int64)
 
 
-def find_clusters(frame: pd.DataFrame, columns: list[str], group: pd.Series[Any] | None) -> Clusters:
+def find_clusters(frame: pd.DataFrame, columns: list[str], group: pd.Series[Any] | None, *, texts: bool = False) -> Clusters:
     """Find rows that belong together: one ``group`` value, or copies of one another.
 
     Equal rows are copies where rows can tell people apart: at least half of the rows are distinct, or
     some column has half as many distinct values as there are distinct rows; or where there are less than half as many
     distinct rows as there would be if columns hung together in pairs only. In a table of a few coarse
     columns equal rows are simply people alike, and joining them would leave a handful of clusters. Nor are rows
-    joined where that would chain more than a tenth of the table into one cluster.
+    joined where that would chain more than a tenth of the table into one cluster. A text that a tenth of the rows share is a phrase
+    that everybody uses: its rows stay apart, and all other equal texts are joined.
 
     Args:
         frame: The real rows.
         columns: The columns that rows are compared on.
         group: ``(n,)`` group of each row; rows with a missing group belong to nobody else.
+        texts: Whether rows are texts.
     """
     hashes = row_hashes(frame, columns)
     distinct = len(np.unique(hashes))
@@ -83,13 +85,21 @@ def find_clusters(frame: pd.DataFrame, columns: list[str], group: pd.Series[Any]
         order_keys = row_hashes(frame.assign(**{str(group.name): text}), [*columns, str(group.name)])
     ids = _join(by_group, len(frame))
     if copies:
-        joined = _join([*by_group, hashes], len(frame))
+        joined = _join([*by_group, _common_apart(hashes) if texts else hashes], len(frame))
         # Rows that are coarse because most of their values are missing coincide by chance and can chain the whole table together.
         if _largest(joined) > max(_largest(ids), len(frame) * MAX_JOINED_SHARE):
             copies = False
         else:
             ids = joined
     return Clusters(_number_by_content(ids, order_keys), bool(copies), distinct < len(frame))
+
+
+def _common_apart(hashes_n: NDArray[np.uint64]) -> Ints:
+    """Numbers of equal rows, each of those that more than a tenth of all rows equal a number of its own."""
+    ids: Ints = np.unique(hashes_n, return_inverse=True)[1].astype(np.int64)
+    sizes = np.bincount(ids)
+    common = sizes[ids] > len(ids) * MAX_JOINED_SHARE
+    return np.where(common, len(sizes) + np.arange(len(ids)), ids)
 
 
 def _largest(ids: Ints) -> int:

@@ -35,6 +35,7 @@ from proxyaudit.pipeline.relearning_cells import CONTEXT, METHOD, add_relearning
 from proxyaudit.pipeline.tasks import INPUT_SITE, audit_labels, compared_groups
 from proxyaudit.pipeline.use_cells import add_use_beside, add_use_controls, use_cells
 from proxyaudit.probes.crossfit import auroc
+from proxyaudit.stats.flatness import NOT_FLAT, surely_flat
 from proxyaudit.stats.intervals import Measured, crossed_interval, p_above, p_below
 from proxyaudit.types import Basis
 
@@ -164,6 +165,9 @@ class Assembler:
             return replace(base, reason="the training or capture of this regime failed")
         groups, names = group_codes(attribute)
         found = largest_gap(run.outputs, groups, names, self.clusters, self.margins.gap, LEVEL)
+        if classes_of(attribute) == 0 and not surely_flat(run.outputs, np.asarray(attribute.codes, dtype=np.float64), self.margins.gap):
+            # Halves of a number can agree where its quarters do not.
+            base = replace(base, can_be_absent=False, reason=NOT_FLAT)
         return replace(
             base,
             measured=found["measured"],
@@ -181,7 +185,11 @@ class Assembler:
         return f"{found['group']}, predicted '{outcome}'"
 
     def _use(self, attribute: Attribute, run: Run) -> list[Cell]:
-        return use_cells(self._use_base(attribute, run), run, self.runs.get("untrained"), self.verdict_sites, self.clusters)
+        found = self.inputs.numbers.get("association", {}).get(attribute.name, {}).get("units", {})
+        carriers = [
+            name for name, one in found.items() if "gain" not in one and one.get("association", {}).get("value", 0.0) > self.margins.leak
+        ]
+        return use_cells(self._use_base(attribute, run), run, self.runs.get("untrained"), self.verdict_sites, self.clusters, carriers)
 
     def _use_base(self, attribute: Attribute, run: Run) -> Cell:
         _, (low, high), _ = self.followed[attribute.name]

@@ -215,8 +215,10 @@ def _summary(shown: tuple[Cell, Answer, str | None], usable: list[tuple[Cell, An
     held = dict(zip(document.contexts.names, document.contexts.held_out, strict=True))
     contexts = [c for c, _, _ in usable if c.key == cell.key and c.context is not None and c.asked]
     reach = [(held[str(c.context)], float(c.leaks()[0]) >= c.margin) for c in contexts]
+    # What the cell itself says is one piece of the answer, which stands beside these numbers already.
+    numbers = {name: value for name, value in _numbers(shown).items() if name not in ("answer", "reason")}
     return {
-        **_numbers(shown),
+        **numbers,
         "regime": cell.key[2],
         "site": cell.key[3],
         "level": cell.key[1],

@@ -24,6 +24,7 @@ from proxyaudit.probes.conditioning import FEWEST_IN_STRATUM, Strata
 from proxyaudit.probes.crossfit import FEWEST_ROWS, TooFewRowsError, assign_folds, cross_fit_classes, cross_fit_values
 from proxyaudit.probes.deciding import PlantedTest, Target, planted_test
 from proxyaudit.probes.effort import measure_effort
+from proxyaudit.probes.faint import faint_p
 from proxyaudit.probes.first_order import first_order_gain
 from proxyaudit.probes.flexible import MAX_ROWS, Gain, flexible_gains
 from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns
@@ -112,6 +113,7 @@ class _Cell:
             "rank": self.whitened.z_nr.shape[1],
             "constant": self.whitened.constant,
             "dropped": self.whitened.dropped,
+            "faint": faint_p(self.whitened.faint_nm, self.labels, self.classes),
             "reason": None,
         }
         if self.whitened.z_nr.shape[1] == 0:

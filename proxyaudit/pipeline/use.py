@@ -31,6 +31,7 @@ from proxyaudit.models.base import TrainedModel
 from proxyaudit.pipeline.probing import Measurement, cell_key
 from proxyaudit.pipeline.use_cells import ANY_LABEL, JOINT, MOST_DIMENSIONS, single_absent_p
 from proxyaudit.pipeline.use_guards import measure_guards, unread_effect
+from proxyaudit.pipeline.use_others import other_questions, others_absent
 from proxyaudit.recipe import Margins
 from proxyaudit.seeding import stream
 
@@ -70,7 +71,8 @@ def measure_use(
         known = captured.acts[site]
         replay, logits = replayer(model, x_np, site, known), differentiable(model, x_np, (site,), known)
         for attribute in dataset.attributes:
-            _Question(task, dataset, labels_n, attribute, site, captured.acts[site], out).ask(replay, logits)
+            question = _Question(task, dataset, labels_n, attribute, site, captured.acts[site], out)
+            question.ask(replay, logits, captured.outputs.shape[1])
     if len(sites) > 1:
         acts = np.concatenate([captured.acts[site] for site in sites], axis=1)
         logits = differentiable(model, x_np, sites)
@@ -87,14 +89,15 @@ class _Question:
         self, task: UseTask, dataset: Dataset, labels_n: Ints, attribute: Attribute, site: str, acts_nd: NDArray[Any], out: Measurement
     ) -> None:
         self.task, self.dataset, self.out, self.name, self.site = task, dataset, out, attribute.name, site
+        self.attribute = attribute
         groups, self.output = task.followed[attribute.name]
         self.rng = stream(task.root, "interchange", attribute.name, site)
         self.permutations = 199 if task.decides else 0  # a reference has numbers, never a state
         self.setting = set_up(acts_nd, groups, task.concepts[attribute.name], labels_n, dataset.parts, self.rng)
         self.any_label: Setting | None = None
 
-    def ask(self, replay: Replay, logits: Callable[..., Any]) -> None:
-        """Everything about one site."""
+    def ask(self, replay: Replay, logits: Callable[..., Any], columns: int) -> None:
+        """Everything about one site; ``columns`` are those of the outputs."""
         setting, task = self.setting, self.task
         if setting is None:
             self._store({"reason": TOO_FEW})
@@ -111,6 +114,13 @@ class _Question:
             # Only what could be called absent needs its positive control.
             if swapped is not None and max(sizes) < task.margins.effect and rank <= MOST_DIMENSIONS * setting.rows / 3:
                 cell["planted"] = self._planted(setting, replay, follow) if rank else {"reason": None, "sizes": []}
+                questions = other_questions(self.attribute, setting.groups_n, self.output, columns) if rank else []
+                if questions:
+                    rng = stream(task.root, "other groups and outputs", self.name, self.site)
+                    clusters, margin = self.dataset.clusters, task.margins.effect
+                    cell["other questions"] = others_absent(
+                        setting, questions, fitted, replay, lambda output: DifferentiableSite(logits, output), margin, clusters, rng
+                    )
         self._store(cell)
 
     def ask_jointly(self, model: TrainedModel, x_np: NDArray[np.float32], columns: dict[str, slice], logits: Callable[..., Any]) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from proxyaudit.pipeline.cells import Cell, absent_everywhere, effect_cell, gap_in, over_seeds
+from proxyaudit.pipeline.cells import ABSENT_AT, Cell, absent_everywhere, effect_cell, gap_in, over_seeds
 from proxyaudit.pipeline.ledger import Ledger, Run, significant
+from proxyaudit.pipeline.planted_cells import faint_reason
 from proxyaudit.pipeline.probing import cell_key
 from proxyaudit.pipeline.use_guards import guard_barring_absence
 from proxyaudit.probes.crossfit import auroc
@@ -63,7 +64,9 @@ def absent_p(
     return max(found)
 
 
-def use_cells(base: Cell, run: Run, untrained: Run | None, sites: Sequence[str], clusters_n: Ints) -> list[Cell]:
+def use_cells(
+    base: Cell, run: Run, untrained: Run | None, sites: Sequence[str], clusters_n: Ints, carriers: Sequence[str] = ()
+) -> list[Cell]:
     """Cells of the ``used`` channel: LEACE and learned subspaces at every verdict site and, of several, jointly.
 
     Args:
@@ -72,10 +75,12 @@ def use_cells(base: Cell, run: Run, untrained: Run | None, sites: Sequence[str],
         untrained: Models with their initial weights, which relay what their inputs carry.
         sites: Verdict sites.
         clusters_n: Cluster of each row.
+        carriers: Inputs that carry more of the attribute than the leak's margin.
     """
     if not run.measured:
         return [replace(base, site=site, reason="the training or capture of this regime failed") for site in sites]
-    failed = {site: absence_barred(run, base.attribute, site, base.margin) for site in sites}
+    acting = acting_carrier(run, base.attribute, carriers, base.margin)
+    failed = {site: acting or absence_barred(run, base.attribute, site, base.margin) for site in sites}
     cells = []
     for site in sites:
         cells += _at(replace(base, site=site), run, untrained, site, failed[site], clusters_n)
@@ -148,6 +153,20 @@ def _too_wide(run: Run, attribute: str, site: str) -> bool:
     return bool(dimensions > MOST_DIMENSIONS * rows / 3)
 
 
+def acting_carrier(run: Run, attribute: str, carriers: Sequence[str], margin: float) -> str | None:
+    """Why a column that carries the attribute and moves the outputs bars absence, whichever way it moves them; ``None`` if there is none.
+
+    What raises some people and lowers others by as much cancels in every mean over a group, and not in this.
+    """
+    for m in run.measured:
+        units = m.numbers.get("proxy use", {}).get(attribute, {}).get("units", {})
+        for name in carriers:
+            if units.get(name, {}).get("influence", 0.0) > margin:
+                size = units[name]["influence"]
+                return f"“{name}” carries the attribute and moves the outputs by {size:.2f}; that it cancels between groups is no absence"
+    return None
+
+
 def absence_barred(run: Run, attribute: str, site: str, margin: float) -> str | None:
     """Why absence of use cannot be claimed at a site, whatever the effects; ``None`` if it can."""
     cells = [m.numbers["interchange"][attribute][site] for m in run.measured]
@@ -155,6 +174,8 @@ def absence_barred(run: Run, attribute: str, site: str, margin: float) -> str | 
         return next(str(cell["reason"]) for cell in cells if cell["reason"])
     if _too_wide(run, attribute, site):
         return _TOO_WIDE
+    if (faint := faint_reason([m.numbers["cells"][attribute][site] for m in run.measured])) is not None:
+        return faint
     for m, cell in zip(run.measured, cells, strict=True):
         if cell["learned"]["reason"]:
             return f"absence of use needs the learned subspace: {cell['learned']['reason']}"
@@ -166,6 +187,8 @@ def absence_barred(run: Run, attribute: str, site: str, margin: float) -> str | 
         # An effect above the margin in some model: the control was not needed, and absence is out of the question.
         return None
     for cell in cells:
+        if cell.get("other questions", {"p": 0.0})["p"] > ABSENT_AT:
+            return "of other groups or outputs than those followed an effect of the margin is not ruled out"
         planted = cell["planted"]
         if planted["reason"]:
             return f"the positive control of absence could not be run: {planted['reason']}"

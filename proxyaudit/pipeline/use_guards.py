@@ -52,8 +52,8 @@ def outputs_past(model: TrainedModel, captured: Captured, x_np: NDArray[np.float
 
     Zero where the outputs follow from the verdict sites alone.
     """
-    if len(model.verdict_sites) == 1 and model.taps[model.verdict_sites[0]].tail != "none":
-        return 0.0  # what follows the site can be run from its value alone
+    if len(model.verdict_sites) == 1 and model.taps[model.verdict_sites[0]].tail == "method":
+        return 0.0  # the package's own architectures run what follows the site from its value alone; of a user's head that is only likely
     rng = stream(root, "past the sites")
     rows = rng.permutation(len(x_np))[:_FOLLOWED_ROWS]
     others = rows[rng.permutation(len(rows))]

@@ -25,12 +25,14 @@ class Whitened:
         x_nd: Standardised non-constant columns, shape ``(n, d)``.
         constant: Number of constant columns left out.
         dropped: Number of eigenvalues below the relative tolerance.
+        faint_nm: Coordinates of the rows on these, in units of their own spread, shape ``(n, dropped)``.
     """
 
     z_nr: Floats
     x_nd: Floats
     constant: int
     dropped: int
+    faint_nm: Floats
 
     @property
     def rows(self) -> Rows:
@@ -58,12 +60,14 @@ def whiten(acts_nd: NDArray[np.generic]) -> Whitened:
     keep = scale > _CONSTANT * np.maximum(np.abs(acts).max(axis=0), np.finfo(np.float64).tiny)
     x = centred[:, keep] / scale[keep]
     if not keep.any():
-        return Whitened(np.zeros((len(acts), 0)), x, int((~keep).sum()), 0)
+        return Whitened(np.zeros((len(acts), 0)), x, int((~keep).sum()), 0, np.zeros((len(acts), 0)))
     values, vectors = np.linalg.eigh(x.T @ x / len(x))
     large = values > RELATIVE_TOLERANCE * values[-1]
     # With at most as many rows as columns the centred rows span at most n - 1 directions.
     z = (x @ vectors[:, large]) / np.sqrt(values[large])
-    return Whitened(z, x, int((~keep).sum()), int((~large).sum()))
+    faint = x @ vectors[:, ~large]
+    faint /= np.maximum(np.sqrt((faint**2).mean(axis=0)), np.finfo(np.float64).tiny)
+    return Whitened(z, x, int((~keep).sum()), int((~large).sum()), faint)
 
 
 def whiten_within(acts_nd: NDArray[np.generic], strata_n: Ints) -> tuple[Rows, Ints]:

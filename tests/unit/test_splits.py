@@ -123,3 +123,16 @@ def test_hashes_see_values_and_not_their_types() -> None:
     assert first[0] == second[0]
     assert first[1] != second[1]
     assert row_hashes(pd.DataFrame({"x": [0.0]}), ["x"]) == row_hashes(pd.DataFrame({"x": [-0.0]}), ["x"])
+
+
+def test_a_phrase_that_everybody_uses_does_not_keep_other_copies_apart() -> None:
+    texts = np.repeat([f"text {i}" for i in range(100)], 8)
+    frame = pd.DataFrame({"text": [*texts, *(["no comment"] * 130)]})
+    assert not find_clusters(frame, ["text"], None).copies
+    clusters = find_clusters(frame, ["text"], None, texts=True)
+    assert clusters.copies
+    assert sorted(np.bincount(clusters.ids)) == [1] * 130 + [8] * 100
+    # Nor does it chain the authors who use it.
+    authors = frame.assign(author=np.arange(len(frame)) % 465)
+    clusters = find_clusters(authors, ["text"], authors["author"], texts=True)
+    assert np.bincount(clusters.ids[800:]).max() < 20

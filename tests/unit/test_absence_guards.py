@@ -1,0 +1,95 @@
+"""Guards of absence: faint axes, numbers cut finely, other groups and outputs, columns that carry the attribute and act."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from proxyaudit.data.attributes import Attribute
+from proxyaudit.pipeline.ledger import Run
+from proxyaudit.pipeline.planted_cells import faint_reason
+from proxyaudit.pipeline.use_cells import acting_carrier
+from proxyaudit.pipeline.use_others import other_questions
+from proxyaudit.probes.faint import TELLS, faint_p
+from proxyaudit.probes.whitening import whiten
+from proxyaudit.stats.flatness import spread_along, surely_flat
+
+N = 4000
+
+
+def twins(apart: float, seed: int = 0) -> tuple[Any, Any]:
+    """Two units, equal but for a difference that tells the group."""
+    rng = np.random.default_rng(seed)
+    group = rng.integers(0, 2, N)
+    one, other = rng.standard_normal(N), rng.standard_normal(N)
+    return np.stack([one, one + apart * group, other], axis=1).astype(np.float32), group
+
+
+@pytest.mark.parametrize("apart", [5e-7, 1e-6, 2e-6])
+def test_a_difference_of_twins_that_tells_the_group_is_seen(apart: float) -> None:
+    acts, group = twins(apart)
+    white = whiten(acts)
+    assert (white.dropped, white.faint_nm.shape) == (1, (N, 1))
+    p = faint_p(white.faint_nm, group, 2)
+    assert p is not None
+    assert p < TELLS
+    assert faint_reason([{"faint": p}]) is not None
+
+
+def test_rounding_of_dependent_units_tells_nothing() -> None:
+    rng = np.random.default_rng(1)
+    found = []
+    for _ in range(40):
+        few = rng.standard_normal((800, 6)).astype(np.float32)
+        acts = np.concatenate([few, few @ rng.standard_normal((6, 10)).astype(np.float32)], axis=1)
+        found.append(faint_p(whiten(acts).faint_nm, (few[:, 0] + rng.standard_normal(800) > 0).astype(int), 2))
+        found.append(faint_p(whiten(acts).faint_nm, rng.integers(0, 2, 800), 2))
+    assert all(p is not None and p > TELLS for p in found)
+    assert 0.35 < np.mean(found[1::2]) < 0.65  # type: ignore[arg-type]
+    assert faint_p(np.zeros((50, 0)), np.arange(50) % 2, 2) is None
+    assert faint_reason([{"faint": None}, {}]) is None
+
+
+@pytest.mark.parametrize("shape", [lambda v: np.abs(v), lambda v: np.sign(np.sin(8 * np.pi * v)), lambda v: v])
+def test_outputs_that_follow_a_number_are_not_flat(shape: Any) -> None:
+    rng = np.random.default_rng(2)
+    value = rng.uniform(-1, 1, N)
+    output = 1 / (1 + np.exp(-1.5 * shape(value) - rng.standard_normal(N)))
+    assert not surely_flat([output[:, None]], value, 0.05)
+    size, error = spread_along(output, value)
+    assert size > 4 * error
+
+
+def test_flat_outputs_are_surely_flat_where_there_are_rows() -> None:
+    rng = np.random.default_rng(3)
+    value = np.where(np.arange(N) % 50 == 0, np.nan, rng.uniform(-1, 1, N))
+    flat = [1 / (1 + np.exp(-rng.standard_normal(N))) for _ in range(40)]
+    assert all(surely_flat([output[:, None]], value, 0.05) for output in flat)
+    assert not surely_flat([flat[0][:60, None]], value[:60], 0.05)
+    sizes = [spread_along(output, np.nan_to_num(value)) for output in flat]
+    assert abs(np.mean([size / error for size, error in sizes])) < 0.6
+
+
+def test_every_level_and_output_is_a_question_of_its_own() -> None:
+    binary = Attribute("a", "protected", "binary", ("n", "y"), np.arange(60) % 2)
+    groups = np.arange(60) % 2
+    assert other_questions(binary, groups, 0, 1) == []
+    assert [column for _, column in other_questions(binary, groups, 1, 3)] == [0, 2]
+    several = Attribute("a", "protected", "multiclass", ("x", "y", "z"), np.array([0, 1, 2, -1] * 15))
+    asked = other_questions(several, groups, 0, 1)
+    assert [tuple(g[:4]) for g, _ in asked] == [(1, 0, 0, -1), (0, 1, 0, -1), (0, 0, 1, -1)]
+    number = Attribute("a", "protected", "continuous", (), np.append(np.arange(400.0), np.nan))
+    quarters = other_questions(number, np.append(np.arange(400) >= 200, -1).astype(int), 0, 1)
+    assert [int((g == 1).sum()) for g, _ in quarters] == [101, 100, 100, 99] or [int((g == 1).sum()) for g, _ in quarters] == [100] * 4
+    assert all(g[-1] == -1 for g, _ in quarters)
+
+
+def test_a_carrier_that_moves_the_outputs_bars_absence_whatever_its_sign() -> None:
+    units = {"code": {"influence": 0.1, "total": 0.0}, "idle": {"influence": 0.001}}
+    run = Run("real", (SimpleNamespace(numbers={"proxy use": {"sex": {"units": units}}}),))  # type: ignore[arg-type]
+    assert "code" in str(acting_carrier(run, "sex", ["idle", "code"], 0.02))
+    assert acting_carrier(run, "sex", ["idle"], 0.02) is None
+    assert acting_carrier(run, "age", ["code"], 0.02) is None

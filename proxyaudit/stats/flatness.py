@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 NOT_FLAT = (
     "the outputs differ along this number, cut finely, by as much as the margin or these rows cannot tell: its halves alone prove nothing"
 )
-BINS = 16
+BINS, ROWS_PER_BIN = 64, 40
 _SURELY = 2.33  # standard errors: one in a hundred
 
 
@@ -24,8 +24,9 @@ def spread_along(output_n: Floats, values_n: Floats, bins: int = BINS) -> tuple[
     Args:
         output_n: One output, ``(n,)``.
         values_n: The number; no NaN.
-        bins: Most bins; each value is one where there are fewer.
+        bins: Most bins, of 40 rows at least; each value is one where there are fewer.
     """
+    bins = max(2, min(bins, len(values_n) // ROWS_PER_BIN))
     edges = np.unique(np.quantile(values_n, np.linspace(0, 1, bins + 1)[1:-1]))
     codes = np.unique(np.searchsorted(edges, values_n, side="left"), return_inverse=True)[1]
     counts = np.bincount(codes).astype(np.float64)

@@ -95,10 +95,10 @@ def test_only_what_eleven_people_write_and_eleven_do_not_is_named(few: int, name
 
 
 def test_given_names_are_never_a_pattern_whatever_their_case() -> None:
-    many = [f"{name} wrote this" for name in ["Anna", "ANNA", "Leo!", "nobody"] for _ in range(20)]
+    many = [f"{name} wrote this" for name in ["Anna", "ANNA", "Mary!", "nobody"] for _ in range(20)]
     found = {habit.what.strip() for habit in frequent_terms(many, np.arange(80), many, np.arange(80)).habits if habit.kind == "pattern"}
-    assert {"nobo", "nna", "NNA", "eo!"} <= found
-    assert not found & {"Anna", "ANNA", "Ann", "Leo", "Leo!"}
+    assert {"nobo", "nna", "NNA", "ry!"} <= found
+    assert not found & {"Anna", "ANNA", "Ann", "Mary"}
 
 
 def test_texts_without_a_frequent_word_have_no_terms() -> None:

@@ -97,7 +97,7 @@ def _check_pattern(name: str, pattern: str) -> None:
 
 
 def _explodes(node: Any) -> bool:
-    """Whether somewhere an open repeat stands around a sequence of nothing but repeats of no fixed number, as in ``(a+)+`` and ``(a{1,3}b*)*``."""
+    """Whether somewhere a repeat goes round a sequence of nothing but repeats of no fixed number, as in ``(a+)+`` and ``(a{1,3}b*)*``."""
     if isinstance(node, parser.SubPattern):
         return any(_explodes(value) or (str(code) in _REPEATS and value[1] > _MANY and _is_mere_repeat(value[2])) for code, value in node)
     return isinstance(node, (tuple, list)) and any(map(_explodes, node))

@@ -198,7 +198,7 @@ def synthesize(spec: SyntheticSpec, dataset: Dataset, size: int, seed: int, base
     if spec.language_model is not None:
         options = {**spec.language_model.model_dump(), "base": base, "text": text_column(dataset)}
     elif spec.ngram is not None:
-        options = {**spec.ngram.model_dump(), "text": text_column(dataset), "label": dataset.target}
+        options = {**spec.ngram.model_dump(), "text": text_column(dataset), "label": dataset.target, "people": _people(dataset)}
     synthesizer = plugin(epochs=spec.epochs, seed=integer_seed(seed, "synthesizer"), **options)
     raw = synthesizer.fit(dataset.train.loc[:, list(columns)]).sample(size, seed=integer_seed(seed, "sample"))
     if len(raw) != size or [name for name in columns if name not in raw.columns]:
@@ -209,6 +209,14 @@ def synthesize(spec: SyntheticSpec, dataset: Dataset, size: int, seed: int, base
     except InputError as error:
         raise TaskError(str(error)) from None
     return rows
+
+
+def _people(dataset: Dataset) -> list[int] | None:
+    """Whose each training row is, where someone said; rows of nobody known are one person's each."""
+    if dataset.group is None:
+        return None
+    codes = pd.factorize(dataset.train[dataset.group])[0]
+    return [int(code) if code >= 0 else len(codes) + row for row, code in enumerate(codes)]
 
 
 def make_training_data(

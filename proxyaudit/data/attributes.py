@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from proxyaudit.data.columns import OTHER, ColumnKind, labels
+from proxyaudit.data.public_counts import SMALLEST_CELL, count_people
 from proxyaudit.errors import InputError
 from proxyaudit.types import NotTested, Role
 
@@ -46,7 +47,14 @@ class Attribute:
 
 
 def code_attribute(
-    column: pd.Series[Any], kind: ColumnKind, role: Role, *, distinct: int, where: str, fewest: int = MIN_LEVEL_ROWS
+    column: pd.Series[Any],
+    kind: ColumnKind,
+    role: Role,
+    *,
+    distinct: int,
+    where: str,
+    fewest: int = MIN_LEVEL_ROWS,
+    groups: pd.Series[Any] | None = None,
 ) -> tuple[Attribute | None, tuple[NotTested, ...]]:
     """Code one attribute on the audit rows.
 
@@ -58,6 +66,7 @@ def code_attribute(
             ``MAX_DISCRETE_NUMBERS`` of them are continuous.
         where: The file, for messages.
         fewest: Rows that a level needs to be a group of its own.
+        groups: Whose each row is, where someone said: then a level needs eleven people as well.
 
     Returns:
         The attribute (None for a proxy that has nothing to tell apart) and notes on what was left out.
@@ -66,6 +75,7 @@ def code_attribute(
         InputError: a protected attribute has fewer than two groups of ``fewest`` audit rows.
     """
     name = kind.name
+    least = f"{fewest} audit rows" if groups is None else f"{fewest} audit rows or {SMALLEST_CELL} people"
     if distinct < 2:
         return _nothing_to_tell(name, role, "has one value only" if distinct else "has no values", where)
     if kind.kind == "numeric" and distinct > MAX_DISCRETE_NUMBERS:
@@ -76,17 +86,17 @@ def code_attribute(
         values.flags.writeable = False
         return Attribute(name, role, "continuous", (), values), _missing(name, bool(len(known) < len(values)))
     text = labels(column, where=where)
-    kept, pooled = _keep_levels(text.dropna(), fewest)
+    kept, pooled = _keep_levels(text.dropna(), fewest, groups)
     levels = kind.in_order(kept)
     if len(levels) < 2:
-        return _nothing_to_tell(name, role, f"has fewer than two groups of {fewest} audit rows", where)
+        return _nothing_to_tell(name, role, f"has fewer than two groups of {least.replace(' or ', ' and ')}", where)
     # A missing value is no group: what being missing goes with is not what the attribute is.
     coded = text.where(~text.isin(pooled), OTHER) if pooled else text
     codes = pd.Index(levels).get_indexer(pd.Index(coded)).astype(np.int64)
     codes.flags.writeable = False
     notes = list(_missing(name, bool(text.isna().any())))
     if (codes[text.notna()] < 0).any():
-        why = f"fewer than {fewest} audit rows in each of them; those rows take no part in this attribute's measures"
+        why = f"fewer than {least} in each of them; those rows take no part in this attribute's measures"
         notes.append(NotTested(what=f"{name}: rare levels", why=why))
     if OTHER in kept:
         why = f"rare levels, or more than {MAX_LEVELS}, were taken together as '{OTHER}'; what tells them apart was not asked"
@@ -113,15 +123,19 @@ def code_as(attribute: Attribute, column: pd.Series[Any], *, where: str) -> NDAr
     return pd.Index(attribute.levels).get_indexer(pd.Index(text)).astype(np.int64)
 
 
-def _keep_levels(text: pd.Series[Any], fewest: int) -> tuple[set[str], set[str]]:
+def _keep_levels(text: pd.Series[Any], fewest: int, groups: pd.Series[Any] | None) -> tuple[set[str], set[str]]:
     """Return the levels to code and those pooled into ``OTHER`` (empty where the pool is too small)."""
     counts = text.value_counts()
     ranked = sorted(counts.index, key=lambda level: (-int(counts[level]), level))
     large = [level for level in ranked if counts[level] >= fewest]
+    if groups is not None:
+        people = count_people(text, groups)
+        large = [level for level in large if people[level] >= SMALLEST_CELL]
     if len(ranked) > MAX_LEVELS:
         large = sorted(large[: MAX_LEVELS - 1])
     rest = {level for level in ranked if level not in large}
-    if sum(int(counts[level]) for level in rest) >= fewest:
+    pool = text[text.isin(rest)]
+    if len(pool) >= fewest and (groups is None or count_people(pool.where(pool.isna(), OTHER), groups).sum() >= SMALLEST_CELL):
         return {*large, OTHER}, rest
     return set(large), set()
 

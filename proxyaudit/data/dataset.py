@@ -139,7 +139,7 @@ def load_dataset(recipe: Recipe, base: Path) -> Dataset:
         classes = order_classes(pd.concat([train, audit])[source.roles.target], source.roles, where=source.where)
     for rows, frame in (("training", train), ("audit", audit)):
         codes = encode_target(frame[source.roles.target], classes, threshold, where=source.where)
-        check_support(codes, classes, source.roles.target, rows, where=source.where)
+        check_support(codes, classes, source.roles.target, rows, where=source.where, groups=_groups(source, frame))
     columns_kept = tuple(FeatureColumn(name, "text" if name == source.roles.text else kinds[name].kind) for name in features)
     if spec.encode == "none" and any(kinds[name].date for name in features):
         raise InputError(
@@ -244,11 +244,17 @@ def _code_attributes(
     for role, names in roles:
         for name in names:
             distinct = pd.concat([train[name], audit[name]]).nunique()
-            attribute, remarks = code_attribute(audit[name], kinds[name], role, distinct=distinct, where=source.where)
+            attribute, remarks = code_attribute(
+                audit[name], kinds[name], role, distinct=distinct, where=source.where, groups=_groups(source, audit)
+            )
             notes.extend(remarks)
             if attribute is not None:
                 attributes.append(attribute)
     return tuple(attributes)
+
+
+def _groups(source: Source, frame: pd.DataFrame) -> pd.Series[Any] | None:
+    return None if source.roles.group is None else frame[source.roles.group]
 
 
 def _check_synthesizers(recipe: Recipe, features: tuple[str, ...], roles: Roles) -> None:

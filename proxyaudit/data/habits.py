@@ -22,7 +22,7 @@ from proxyaudit.data.scrub_style import CONTRACTION, DRAWN_OUT, EMOTICON, spell_
 from proxyaudit.data.scrub_words import AMBIGUOUS_NAMES, FUNCTION_WORDS, GENDERED, GIVEN_NAMES
 from proxyaudit.data.scrubbing import MASK
 
-__all__ = ["STYLES", "Habit", "Terms", "frequent_terms", "habit_table", "is_given_name"]
+__all__ = ["STYLES", "Habit", "Terms", "frequent_terms", "habit_table", "holds_given_name", "is_given_name"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -123,8 +123,13 @@ def _words_in(words: frozenset[str]) -> Callable[[str], float]:
 
 
 def is_given_name(word: str) -> bool:
-    """Whether a word in small letters is a given name of the built-in list."""
-    return word.removesuffix("'s") in _NAMES
+    """Whether a word is a given name of the built-in list, in capitals or not."""
+    return word.lower().replace("\u2019", "'").removesuffix("'s") in _NAMES
+
+
+def holds_given_name(term: str) -> bool:
+    """Whether a run of characters is a given name or has one as a whole word, as far as it shows."""
+    return any(map(is_given_name, words_of(term)))
 
 
 Count = Callable[[str], float]
@@ -249,4 +254,4 @@ def _people_of(table_nv: Any, people_n: Ints) -> Ints:
 def _may_be_named(kind: str, term: str) -> bool:
     if any(letter.isdigit() for letter in term) or not term.isprintable():
         return False
-    return not is_given_name(term) if kind == "word" else bool(term.strip())
+    return not is_given_name(term) if kind == "word" else bool(term.strip()) and not holds_given_name(term)

@@ -13,7 +13,7 @@ import unicodedata
 __all__ = ["CONTRACTION", "DRAWN_OUT", "EMOTICON", "flatten_style", "spell_out"]
 
 _MOST_PASSES = 5
-EMOTICON = re.compile(r"(?<!\w)(?:[<>]?[:;=][-'^o]?[)(\]\[DPp/\\|*3oO]+|[xX]D+|<3+|\^[_.]?\^|[oO]_[oO])(?!\w)|[(]+[-']?[:;=]")
+EMOTICON = re.compile(r"(?<!\w)(?:[<>]?[:;=][-'^o]?[)(\]\[DPp/\\|*3oO]+|[xX]D+|<3+|\^[_.]?\^|[oO]_[oO])(?!\w)|(?<![(])[(]+[-']?[:;=]")
 """Western emoticons; emoji are marks."""
 DRAWN_OUT = re.compile(r"([a-hj-vyz])\1{2,}", re.IGNORECASE)
 """Three or more of one letter, except those of XXL, www and numerals."""

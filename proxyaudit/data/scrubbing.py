@@ -10,7 +10,8 @@ The rules are deterministic and made to be read, not to be the best there is. Wh
 - ``dates``: ISO and slashed dates, months with a day or a year, years 1900 to 2099, weekdays.
 - ``ages``: "45 years old", "age 45", "in my fifties", "45-year-old", "my age".
 - ``style``: habits of writing flattened on the surface (capitals, marks, emoticons, drawn-out words, contractions, white space; see
-  ``scrub_style``). It masks nothing and changes nearly every text; word choice, length and grammar stay.
+  ``scrub_style``). It masks nothing and changes nearly every text; word choice, length and grammar stay. What it brings out
+  ("sheee") the other rules mask as well.
 - Every match of the other rules becomes the same mask, so the mask says that something was there, not what: how many masks a text has
   is itself a trace.
 """
@@ -18,6 +19,7 @@ The rules are deterministic and made to be read, not to be the best there is. Wh
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 
 from proxyaudit.data.scrub_style import flatten_style
@@ -44,6 +46,7 @@ _AGES = re.compile(
     re.IGNORECASE,
 )
 _MASKED = re.escape(MASK)
+_MOST_PASSES = 5
 _REPEATED = re.compile(rf"{_MASKED}(?:\s+{_MASKED})+")
 
 
@@ -71,9 +74,16 @@ def scrub(texts: Iterable[str], rules: Sequence[str]) -> list[str]:
 
 
 def _scrub_one(text: str, rules: list[Callable[[str], str]]) -> str:
-    before = text
-    for rule in rules:
-        text = rule(text)
+    before, flat = text, flatten_style in rules
+    if flat:
+        # "\u2460he" and "\u017fhe" are "1he" and "she" once style has written them plainly.
+        text = unicodedata.normalize("NFKC", text)
+    for _ in range(_MOST_PASSES if flat else 1):
+        start = text
+        for rule in rules:
+            text = rule(text)
+        if text == start or len(rules) == 1:
+            break  # else style may have brought out a word that the masks are for, such as "she" of "sheee"
     return text if text == before else _REPEATED.sub(MASK, text)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from proxyaudit.data.columns import ColumnKind, infer_kind, labels
-from proxyaudit.data.public_counts import SMALLEST_CELL
+from proxyaudit.data.public_counts import SMALLEST_CELL, count_people
 from proxyaudit.data.sources import Roles
 from proxyaudit.errors import InputError
 
@@ -117,11 +117,13 @@ def encode_target(column: pd.Series[Any], classes: tuple[str, ...], threshold: f
     return codes.astype(np.int64)
 
 
-def check_support(codes: NDArray[np.int64], classes: tuple[str, ...], target: str, rows: str, *, where: str) -> None:
+def check_support(
+    codes: NDArray[np.int64], classes: tuple[str, ...], target: str, rows: str, *, where: str, groups: pd.Series[Any] | None = None
+) -> None:
     """Refuse a table in which some class is too rare.
 
     Raises:
-        InputError: a class has fewer than ``MIN_CLASS_ROWS`` rows.
+        InputError: a class has fewer than ``MIN_CLASS_ROWS`` rows, or where ``groups`` say whose each row is, fewer than eleven people.
     """
     counts = np.bincount(codes, minlength=len(classes))
     if counts.min() < MIN_CLASS_ROWS:
@@ -130,4 +132,10 @@ def check_support(codes: NDArray[np.int64], classes: tuple[str, ...], target: st
             f"target '{target}': {rare} has fewer than {MIN_CLASS_ROWS} {rows} rows",
             where=where,
             mend="use more rows, join rare classes, or change data.audit_share",
+        )
+    if groups is not None and count_people(pd.Series(codes, index=groups.index), groups).min() < SMALLEST_CELL:
+        raise InputError(
+            f"target '{target}': a class has fewer than {SMALLEST_CELL} people in the {rows} rows",
+            where=where,
+            mend="use rows of more people, join rare classes, or change data.audit_share",
         )

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from proxyaudit.data.tables import is_inside, sha256_file
 from proxyaudit.errors import InputError
-from proxyaudit.language.pretrained import WEIGHTS, check_finite, import_transformers, loading, options, package_root
+from proxyaudit.language.pretrained import WEIGHTS, check_finite, import_transformers, load_tokenizer, loading, options, package_root
 
 __all__ = ["CausalModel", "CausalSource", "load_causal", "locate", "same_base", "weights_digest"]
 
@@ -245,7 +245,7 @@ def load_causal(source: CausalSource, base: Path) -> CausalModel:
     quiet = contextlib.redirect_stderr(io.StringIO()) if file else contextlib.nullcontext()
     with loading(place, "the language model", mend=mend), torch.random.fork_rng(devices=[]), quiet:
         torch.manual_seed(0)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(place, **asked)
+        tokenizer = load_tokenizer(place, asked, local=not source.hub and file is None)
         model = transformers.AutoModelForCausalLM.from_pretrained(place, **asked, **safe, dtype=torch.float32, attn_implementation="eager")
     check_finite(model, place)
     return CausalModel(model.eval(), tokenizer, weights_digest(source, base))

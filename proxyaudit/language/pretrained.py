@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +18,12 @@ from torch import nn
 
 from proxyaudit.errors import InputError
 
-__all__ = ["INSTALL", "WEIGHTS", "check_finite", "import_transformers", "loading", "options", "package_root"]
+__all__ = ["INSTALL", "WEIGHTS", "check_finite", "import_transformers", "load_tokenizer", "loading", "options", "package_root"]
 
 INSTALL = "pip install 'proxyaudit[text]'"
 WEIGHTS = (".safetensors", ".gguf")
+_VOCABULARY = re.compile(r"tokenizer\.json|vocab\.txt|tekken\.json|.+\.(?:model|spm|tiktoken)")  # any of these is a vocabulary by itself
+_PAIR = {"vocab.json", "merges.txt"}
 
 
 def import_transformers() -> Any:
@@ -58,6 +61,38 @@ def loading(place: str, what: str, *, mend: str) -> Iterator[None]:
         if "trust_remote_code" in str(error):
             mend = "this model brings code of its own; set trust_remote_code: true to execute it"
         raise InputError(f"{what} cannot be loaded ({_line(error)})", where=place, mend=mend) from None
+
+
+def load_tokenizer(place: str, asked: dict[str, Any], *, local: bool) -> Any:
+    """Load a model's tokenizer, to be called within :func:`loading`.
+
+    From a config alone transformers makes a tokenizer that knows no word, and says nothing.
+
+    Args:
+        place: Folder or hub name.
+        asked: As :func:`options` gives them.
+        local: Whether ``place`` is a folder that has to hold the tokenizer's files; a GGUF file brings its own.
+
+    Raises:
+        InputError: the folder holds no vocabulary, and the tokenizer works on more than bytes or characters, which need none.
+    """
+    try:
+        tokenizer = import_transformers().AutoTokenizer.from_pretrained(place, **asked)
+    except Exception as error:
+        if local and "trust_remote_code" not in str(error):
+            _check_vocabulary(Path(place), set())
+        raise
+    wanted = set(tokenizer.vocab_files_names.values())
+    if local and wanted:
+        _check_vocabulary(Path(place), wanted)
+    return tokenizer
+
+
+def _check_vocabulary(folder: Path, wanted: set[str]) -> None:
+    there = {path.name for path in folder.iterdir()}
+    if not (any(map(_VOCABULARY.fullmatch, there)) or there >= _PAIR or (wanted and there >= wanted)):
+        mend = "add tokenizer.json, or what its tokenizer is saved as (vocab.txt, vocab.json with merges.txt, tokenizer.model, ...)"
+        raise InputError("the model folder holds no tokenizer", where=str(folder), mend=mend)
 
 
 def check_finite(model: nn.Module, place: str) -> None:

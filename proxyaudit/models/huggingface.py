@@ -21,7 +21,16 @@ from torch import Tensor, nn
 
 from proxyaudit.data.tables import is_inside, sha256_file
 from proxyaudit.errors import InputError
-from proxyaudit.language.pretrained import INSTALL, WEIGHTS, check_finite, import_transformers, loading, options, package_root
+from proxyaudit.language.pretrained import (
+    INSTALL,
+    WEIGHTS,
+    check_finite,
+    import_transformers,
+    load_tokenizer,
+    loading,
+    options,
+    package_root,
+)
 from proxyaudit.model_specs import HuggingFaceSpec
 from proxyaudit.models.base import copy_module, inference
 from proxyaudit.models.text import SPAN_STEPS, Layer, Pooling, TextClassifier, pool
@@ -238,6 +247,12 @@ class Tokenizer:
         """Special tokens: of the start, the end, what is unknown, ..."""
         return tuple(sorted(self._inner.all_special_ids))
 
+    @property
+    def unknown(self) -> int | None:
+        """The token of what the tokenizer does not know, if there is one of its own."""
+        token = self._inner.unk_token_id
+        return None if token is None else int(token)
+
 
 def make_tokenizer(spec: HuggingFaceSpec, base: Path) -> Tokenizer:
     """The model's own tokenizer, cut to ``max_length``.
@@ -245,12 +260,10 @@ def make_tokenizer(spec: HuggingFaceSpec, base: Path) -> Tokenizer:
     Raises:
         InputError: the folder holds no tokenizer, or spans are named and it cannot say where in the text a token lies.
     """
-    transformers = import_transformers()
     place = model_place(spec, base)
+    asked = options(hub=spec.hub, trust=spec.trust_remote_code, revision=spec.revision, gguf_file=spec.gguf_file)
     with loading(place, "the tokenizer", mend=_MEND):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            place, **options(hub=spec.hub, trust=spec.trust_remote_code, revision=spec.revision, gguf_file=spec.gguf_file)
-        )
+        tokenizer = load_tokenizer(place, asked, local=not spec.hub and spec.gguf_file is None)
     patterns = [re.compile(pattern) for pattern in spec.spans.values()]
     if patterns and (not tokenizer.is_fast or len(tokenizer) > _MOST_MARKED):
         mend = "drop model.spans, or use a tokenizer of fewer than a million tokens that comes as tokenizer.json"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from proxyaudit.data.columns import labels
 from proxyaudit.data.dataset import Dataset
+from proxyaudit.data.public_counts import SMALLEST_CELL, count_people
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.signatures import Contexts
 from proxyaudit.recipe import SignaturesSpec
@@ -40,8 +41,13 @@ def make_contexts(spec: SignaturesSpec, dataset: Dataset, output_n: Floats) -> C
     if name not in dataset.audit.columns:
         known = ", ".join(map(str, dataset.audit.columns[:8]))
         raise InputError(f"the audit reads no column '{name}'", where=where, mend=f"name one of its columns, e.g. {known}")
-    counts = labels(dataset.audit[name]).value_counts()
-    levels = tuple(sorted(str(level) for level in counts[counts >= FEWEST_ROWS].index))
+    values = labels(dataset.audit[name])
+    counts = values.value_counts()
+    large = counts[counts >= FEWEST_ROWS].index
+    if dataset.group is not None:
+        people = count_people(values, dataset.audit[dataset.group])
+        large = large[people[large] >= SMALLEST_CELL]
+    levels = tuple(sorted(str(level) for level in large))
     if not levels or len(levels) > MOST_COLUMN_CONTEXTS:
         raise InputError(
             f"column '{name}' has {len(levels)} values of {FEWEST_ROWS} audit rows or more", where=where, mend="name a column with 1 to 24"

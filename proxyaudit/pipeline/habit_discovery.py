@@ -49,9 +49,10 @@ def discover_habits(recipe: Recipe, dataset: Dataset) -> tuple[Dataset, ProxyPla
     frame = frame.reset_index(drop=True)
     clusters = people(dataset, frame)
     texts = _texts(frame, dataset.text)
-    terms = frequent_terms(texts, writers(dataset, frame), _texts(dataset.audit, dataset.text), writers(dataset, dataset.audit))
+    others, whose = _texts(dataset.audit, dataset.text), (writers(dataset, frame), writers(dataset, dataset.audit))
+    terms = frequent_terms(texts, whose[0], others, whose[1])
     targets = {a.name: known_target(a, frame, clusters, root) for a in protected}
-    candidates = _candidates(terms, texts, frame, list(targets.values()))
+    candidates = _candidates(terms, _styles((texts, others), whose), frame, list(targets.values()))
     strongest = dict.fromkeys(candidates.columns, 0.0)
     cells = {str(name): settle_cells(candidates[name], "numeric") for name in candidates.columns}
     for target, known in targets.values():
@@ -90,12 +91,26 @@ def _texts(frame: pd.DataFrame, column: str) -> list[str]:
     return [text if isinstance(text, str) else "" for text in frame[column]]
 
 
+def _styles(texts: Sequence[Sequence[str]], people: Sequence[Ints]) -> dict[str, Floats]:
+    """Ways of writing that at least eleven people use and that vary between as many, among the first texts (returned) and all others."""
+    tables = [habit_table([Habit("style", name) for name in STYLES], lines) for lines in texts]
+
+    def shared(name: str) -> bool:
+        columns = [table[name].to_numpy() for table in tables]
+        return all(
+            len(np.unique(people_n[found_n])) >= SMALLEST_CELL
+            for column_n, people_n in zip(columns, people, strict=True)
+            for found_n in (column_n > 0, column_n != pd.Series(column_n).mode()[0])
+        )
+
+    return {name: tables[0][name].to_numpy() for name in STYLES if shared(name)}
+
+
 def _candidates(
-    terms: Terms, texts: Sequence[str], frame: pd.DataFrame, targets: Sequence[tuple[Target, NDArray[np.bool_]]]
+    terms: Terms, styles: dict[str, Floats], frame: pd.DataFrame, targets: Sequence[tuple[Target, NDArray[np.bool_]]]
 ) -> pd.DataFrame:
     """Columns to be read out of fold: ways of writing that vary, function words, and the terms whose counts differ most."""
-    styles = habit_table([Habit("style", name) for name in STYLES], texts)
-    chosen = {str(name): styles[name].to_numpy() for name in styles if (styles[name] != styles[name].mode()[0]).sum() >= SMALLEST_CELL}
+    chosen = dict(styles)
     if terms.held_nv is not None:
         trace = _traces(terms, targets)
         order = sorted(range(len(terms.habits)), key=lambda place: (-round(float(trace[place]), 6), terms.habits[place].name))

@@ -15,7 +15,7 @@ from proxyaudit.causal.attribution import TextRows, attribute_tokens
 from proxyaudit.causal.proxy_use import Swapped, Swaps, draw_removals
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.dataset import Dataset
-from proxyaudit.data.habits import Habit, is_given_name
+from proxyaudit.data.habits import Habit, holds_given_name
 from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.models.base import TrainedModel
@@ -205,6 +205,6 @@ def tokens_to_name(x_mp: NDArray[np.float32], people_m: Ints, encoder: TextEncod
     kept = {
         name: tokens
         for name, tokens in sorted(by_name.items())
-        if len(np.unique(people_m[np.isin(x_mp, tokens).any(axis=1)])) >= SMALLEST_CELL and not is_given_name(name)
+        if len(np.unique(people_m[np.isin(x_mp, tokens).any(axis=1)])) >= SMALLEST_CELL and not holds_given_name(name)
     }
     return list(kept.values()), list(kept)

@@ -210,7 +210,15 @@ def make_inputs(
         kind = infer_kind(table[name], where=where)
         column = coerce(table[name], kind, where=where)
         try:
-            found, more = code_attribute(column, kind, "protected", distinct=int(column.nunique()), where=where, fewest=FEWEST_IN_GROUP)
+            found, more = code_attribute(
+                column,
+                kind,
+                "protected",
+                distinct=int(column.nunique()),
+                where=where,
+                fewest=FEWEST_IN_GROUP,
+                groups=table[group] if group else None,
+            )
         except InputError as error:
             unfit[name] = str(error.what)
             continue

@@ -182,7 +182,8 @@ def _as_attributes(
             continue
         taken.add(name)
         distinct = pd.concat([dataset.train[name], dataset.audit[name]]).nunique()
-        attribute, remarks = code_attribute(dataset.audit[name], kinds[name], "proxy", distinct=distinct, where="audit rows")
+        groups = None if dataset.group is None else dataset.audit[dataset.group]
+        attribute, remarks = code_attribute(dataset.audit[name], kinds[name], "proxy", distinct=distinct, where="audit rows", groups=groups)
         notes.extend(remarks)
         if attribute is not None:
             attributes.append(attribute)

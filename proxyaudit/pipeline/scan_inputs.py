@@ -22,6 +22,7 @@ from proxyaudit.evidence.pack import REPORT_FILES, read_pack
 from proxyaudit.evidence.signatures import Signatures, read_signatures
 from proxyaudit.models.huggingface import make_tokenizer, model_hashes
 from proxyaudit.models.module import factory_path
+from proxyaudit.models.readable import check_readable
 from proxyaudit.pipeline.cache import file_digest
 from proxyaudit.pipeline.signatures import attribute_columns
 from proxyaudit.recipe import HuggingFaceSpec, ModuleSpec, Recipe, parse_recipe
@@ -199,7 +200,9 @@ def _encoder(known: Known, frame: pd.DataFrame) -> tuple[pd.DataFrame, Encoder |
         frame = frame[frame[document.text].notna()].reset_index(drop=True)
         if len(frame) < FEWEST_ROWS:
             raise InputError(f"{len(frame)} texts are too few to read a model by", where="--inputs", mend=f"give {FEWEST_ROWS} or more")
-        return frame, TextEncoder(document.text, frame[document.text], known.recipe.text_width, make_tokenizer(spec, known.base))
+        tokenizer = make_tokenizer(spec, known.base)
+        check_readable(tokenizer, list(frame[document.text]), where="--inputs")
+        return frame, TextEncoder(document.text, frame[document.text], known.recipe.text_width, tokenizer)
     encoder = encoder_again(list(document.encoder), frame)
     if {part.name for part in encoder.parts} != set(document.features):
         raise ValueError("the encoder is not that of the features")

@@ -23,6 +23,7 @@ from proxyaudit.models import TrainedModel, build_model, load_weights
 from proxyaudit.models.checkpoints import tensor_names
 from proxyaudit.models.huggingface import make_tokenizer
 from proxyaudit.models.quantise import quantise
+from proxyaudit.models.readable import check_readable
 from proxyaudit.models.text import TextClassifier
 from proxyaudit.pipeline.contexts import context_codes, followed_output
 from proxyaudit.pipeline.scan_inputs import Inputs, Known
@@ -157,6 +158,7 @@ def _folder(known: Known, path: Path, inputs: Inputs) -> tuple[TrainedModel, Inp
         )
     assert isinstance(there.recipe.model, HuggingFaceSpec)
     tokenize = make_tokenizer(there.recipe.model, path)
+    check_readable(tokenize, list(inputs.frame[inputs.encoder.column]), where=where)
     return model, replace(inputs, encoder=replace(inputs.encoder, tokenize=tokenize), kept={})
 
 

@@ -28,6 +28,7 @@ from proxyaudit.models.devices import placed
 from proxyaudit.models.hooks import tapped
 from proxyaudit.models.huggingface import make_tokenizer
 from proxyaudit.models.quantise import quantise
+from proxyaudit.models.readable import check_readable
 from proxyaudit.models.text import SPAN_STEPS, TextClassifier
 from proxyaudit.pipeline.habit_measures import rewritten_texts
 from proxyaudit.recipe import HuggingFaceSpec, Recipe, TrainingSpec
@@ -48,6 +49,7 @@ def attach_tokenizer(recipe: Recipe, base: Path, dataset: Dataset) -> Dataset:
     if not isinstance(dataset.encoder, TextEncoder) or not isinstance(recipe.model, HuggingFaceSpec):
         return dataset
     tokenizer = make_tokenizer(recipe.model, base)
+    check_readable(tokenizer, list(dataset.audit[dataset.encoder.column]), where=f"model.path '{recipe.model.path}'")
     encoder = replace(dataset.encoder, tokenize=tokenizer, token_names=tokenizer.names, special=tokenizer.special)
     table = encoder.transform(dataset.audit)
     longest = (table >= 0).sum(axis=1)

@@ -2,8 +2,8 @@
 
 Counts of every context, from ``order - 1`` words down to none, are kept for each label and, within it, for each combination of the
 other columns (a *cell*). The next word comes from the longest context, and with the probability that Witten & Bell (1991) leave to
-words not seen after it from the next shorter one; at each length the cell stands before the label. A context is used only where
-``fewest_texts`` texts share it, so that no passage of a single text can be followed on; passages that several texts share can come
+words not seen after it from the next shorter one; at each length the cell stands before the label. A context is used only where the texts
+of ``fewest_texts`` people share it, so that no passage of a single person can be followed on; passages that several share can come
 out as they are, and how many do is counted by the audit (``data/passages.py``).
 
 What it loses is what a text says beyond a few words in a row. Blanks and line ends become single blanks.
@@ -13,21 +13,22 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.errors import TaskError
 from proxyaudit.seeding import stream
 
 __all__ = ["NgramSynthesizer", "ngram"]
 
-_TOKEN = re.compile(r"\s*(?:\w+(?:['\u2019]\w+)*|[^\w\s])")
+_TOKEN = re.compile(r"\s?(?:\w+(?:['\u2019]\w+)*|[^\w\s])")  # of several blanks the last: looking past all of them takes quadratic time
 _START, _END = "\x02", "\x03"  # tokens of no text: control characters are dropped
-_FEWEST_ROWS = 30  # of a combination of columns, as of a level of an attribute
+_FEWEST_ROWS = 30  # of a combination of columns, as of a level of an attribute; and of eleven people
 _MOST_LEVELS = 10
 _QUARTERS = (0.25, 0.5, 0.75)
 _MISSING = "(missing)"
@@ -41,10 +42,11 @@ class NgramSynthesizer:
 
     Args:
         order: Words of the longest n-gram; ``order - 1`` of them are the context.
-        fewest_texts: Texts that must share a context before it is used.
+        fewest_texts: Texts that must share a context before it is used; of as many people, where ``people`` are told.
         max_words: Most words and marks of a new text.
         text: The text column; None takes the one with the longest strings.
         label: The column that texts are modelled apart for; None has a cell for every combination and nothing above it.
+        people: Number of the person of each row that will be fitted; None takes every text for another person's.
         seed: Kept for the protocol: the fit draws nothing.
     """
 
@@ -56,17 +58,18 @@ class NgramSynthesizer:
         max_words: int = 150,
         text: str | None = None,
         label: str | None = None,
+        people: Sequence[int] | None = None,
         seed: int = 0,
     ) -> None:
         self.order, self.fewest_texts, self.max_words = order, fewest_texts, max_words
-        self.text, self.label, self.seed = text, label, seed
+        self.text, self.label, self.people, self.seed = text, label, people, seed
 
     def __repr__(self) -> str:
         return f"NgramSynthesizer(order={self.order!r}, fewest_texts={self.fewest_texts!r}, seed={self.seed!r})"
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the settings as given."""
-        return {name: getattr(self, name) for name in ("order", "fewest_texts", "max_words", "text", "label", "seed")}
+        return {name: getattr(self, name) for name in ("order", "fewest_texts", "max_words", "text", "label", "people", "seed")}
 
     def fit(self, frame: pd.DataFrame) -> Self:
         """Count the words of the rows' texts.
@@ -80,23 +83,26 @@ class NgramSynthesizer:
         column = self.text if self.text is not None else _longest(frame)
         if column is None or column not in frame.columns:
             raise TaskError("the n-gram model found no text column to learn from")
-        known = frame.loc[[isinstance(text, str) and bool(text.strip()) for text in frame[column]]].reset_index(drop=True)
+        texts = np.array([isinstance(text, str) and bool(text.strip()) for text in frame[column]], dtype=bool)
+        known = frame.loc[texts].reset_index(drop=True)
+        people = np.arange(len(known)) if self.people is None else np.asarray(self.people)[texts]
         if known.empty:
             raise TaskError("the n-gram model found no texts to learn from")
         self.column_, self.columns_ = column, list(frame.columns)
         self.controls_ = known.drop(columns=column)
         self.labels_ = self._labels(known)
-        self.cells_ = self._cells()
+        self.cells_ = self._cells(people)
         counts: dict[Context, Counter[str]] = {}
-        shared: dict[Context, tuple[int, int]] = {}  # texts of a context, and the last of them
-        for row, text in enumerate(known[column]):
-            for context, word in self._seen(tokens_of(text), self.labels_[row], self.cells_[row]):
+        shared: dict[Context, tuple[int, int | None]] = {}  # people of a context, and the last of them
+        lines = known[column].tolist()
+        for row in np.argsort(people, kind="stable"):  # one person's texts together, so that the last one is enough to know
+            for context, word in self._seen(tokens_of(lines[row]), self.labels_[row], self.cells_[row]):
                 counts.setdefault(context, Counter())[word] += 1
-                texts, last = shared.get(context, (0, -1))
-                if last != row:
-                    shared[context] = (texts + 1, row)
+                found, last = shared.get(context, (0, None))
+                if last != people[row]:
+                    shared[context] = (found + 1, int(people[row]))
         self.table_ = {
-            context: _Successors(found) for context, found in counts.items() if len(context) == 2 or shared[context][0] >= self.fewest_texts
+            context: _Successors(after) for context, after in counts.items() if len(context) == 2 or shared[context][0] >= self.fewest_texts
         }
         return self
 
@@ -121,15 +127,16 @@ class NgramSynthesizer:
             return [""] * len(known)
         return ["=" + value for value in _levels(known[self.label])]
 
-    def _cells(self) -> list[str]:
-        """The combination of a row's columns; empty where too few rows share it, so that the label alone speaks."""
+    def _cells(self, people: NDArray[np.int64]) -> list[str]:
+        """The combination of a row's columns; empty where too few rows or people share it, so that the label alone speaks."""
         others = [name for name in self.controls_.columns if name != self.label]
         if not others:
             return [""] * len(self.controls_)
         levels = [_levels(self.controls_[name]) for name in others]
         cells = ["\x1f".join(values) for values in zip(self.labels_, *levels, strict=True)]
         sizes = Counter(cells)
-        return [cell if sizes[cell] >= _FEWEST_ROWS else "" for cell in cells]
+        whose = Counter(cell for cell, _ in set(zip(cells, people.tolist(), strict=True)))
+        return [cell if sizes[cell] >= _FEWEST_ROWS and whose[cell] >= SMALLEST_CELL else "" for cell in cells]
 
     def _seen(self, words: list[str], label: str, cell: str) -> Iterator[tuple[Context, str]]:
         padded = [_START] * (self.order - 1) + words + [_END]

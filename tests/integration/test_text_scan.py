@@ -150,6 +150,11 @@ def test_the_base_is_found_by_its_hash_and_no_other_is_taken(
     few.loc[150:, "text"] = None
     few.to_csv("few.csv", index=False)
     assert "150 texts are too few" in refused("--inputs", "few.csv")
+    loud = texts(300)
+    loud.assign(text=loud["text"].str.upper()).to_csv("loud.csv", index=False)
+    assert "knows next to no word" in refused("--inputs", "loud.csv")
+    shutil.copytree(made.base / "other", tmp_path / "mute", ignore=shutil.ignore_patterns("token*"))
+    assert "holds no tokenizer" in refused("--model", "mute")
 
 
 def test_a_folder_has_no_head_to_scan(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ PLAIN = {"name": "a", "data": {"path": "a.csv", "target": "y", "protected": ["s"
 
 def data(n: int = 1200) -> SimpleNamespace:
     return SimpleNamespace(
-        text=None, audit=pd.DataFrame({"region": np.array(["n", "s", "w", "e", "x"])[np.arange(n) % 5], "one": np.arange(n)})
+        text=None, group=None, audit=pd.DataFrame({"region": np.array(["n", "s", "w", "e", "x"])[np.arange(n) % 5], "one": np.arange(n)})
     )
 
 
@@ -50,6 +50,14 @@ def test_contexts_by_a_column() -> None:
     assert sum(contexts.held_out) == 3
     assert context_codes(contexts, pd.DataFrame({"region": ["w", "nowhere", None]}), None).tolist() == [3, -1, -1]
     assert context_codes(contexts, pd.DataFrame({"other": [1, 2]}), np.zeros(2)).tolist() == [-1, -1]
+
+
+def test_a_context_has_eleven_people_where_people_are_told() -> None:
+    rows = data()
+    rows.audit["who"] = np.where(rows.audit["region"] == "n", rows.audit["one"] % 50, rows.audit["one"])  # ten people of region n
+    rows.group = "who"
+    assert rows.audit.loc[rows.audit["region"] == "n", "who"].nunique() == 10
+    assert make_contexts(SignaturesSpec(contexts="region"), rows, np.zeros(1200)).names == ("e", "s", "w", "x")
 
 
 def test_columns_that_make_no_contexts_are_refused_at_once() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from proxyaudit.data.attributes import MAX_LEVELS, MIN_LEVEL_ROWS, code_attribute
 from proxyaudit.data.columns import ColumnKind
 from proxyaudit.data.encoding import Encoder, FeatureColumn, fit_encoder
+from proxyaudit.data.target import check_support
 from proxyaudit.errors import InputError
 
 
@@ -103,9 +104,9 @@ CATEGORY = ColumnKind("a", "categorical")
 NUMBER = ColumnKind("a", "numeric")
 
 
-def coded(column: list[object], kind: ColumnKind = CATEGORY, role: str = "protected"):  # type: ignore[no-untyped-def]
+def coded(column: list[object], kind: ColumnKind = CATEGORY, role: str = "protected", groups=None):  # type: ignore[no-untyped-def]
     series = pd.Series(column, dtype=object if kind.kind == "categorical" else float, name="a")
-    return code_attribute(series, kind, role, distinct=series.nunique(), where="f")  # type: ignore[arg-type]
+    return code_attribute(series, kind, role, distinct=series.nunique(), where="f", groups=groups)  # type: ignore[arg-type]
 
 
 def test_levels_are_sorted_and_coded() -> None:
@@ -129,6 +130,29 @@ def test_small_levels_pool_or_vanish_without_a_count() -> None:
     attribute, _ = coded(["m"] * 40 + ["f"] * 40 + [None] * 30)
     assert attribute.levels == ("f", "m")
     assert (attribute.codes < 0).sum() == 30
+
+
+def test_a_level_has_eleven_people_where_people_are_told() -> None:
+    column: list[object] = ["m"] * 40 + ["f"] * 40 + ["x"] * 40
+    whose = pd.Series([*range(80), *(100 + k % 10 for k in range(40))])
+    attribute, notes = coded(column, groups=whose)
+    assert attribute.levels == ("f", "m")
+    assert "11 people" in notes[0].why
+    assert coded(column, groups=pd.Series([*range(80), *(100 + k % 11 for k in range(40))]))[0].levels == ("f", "m", "x")
+    assert coded(column, groups=whose.where(whose < 100))[0].levels == ("f", "m", "x")  # of nobody known: each its own person's
+    # Two levels of ten people are pooled, since together they have twenty.
+    both = pd.Series([*range(80), *(100 + k % 10 for k in range(40)), *(200 + k % 10 for k in range(40))])
+    assert coded([*column, *["y"] * 40], groups=both)[0].levels == ("(other)", "f", "m")
+    with pytest.raises(InputError, match="two groups of 30 audit rows and 11 people"):
+        coded(column[40:], groups=whose[40:].reset_index(drop=True))
+    assert coded(column)[0].levels == ("f", "m", "x")
+
+
+def test_a_class_has_eleven_people_where_people_are_told() -> None:
+    codes = np.repeat([0, 1], 40)
+    check_support(codes, ("a", "b"), "y", "audit", where="f", groups=pd.Series([*range(40), *(50 + k % 11 for k in range(40))]))
+    with pytest.raises(InputError, match="a class has fewer than 11 people"):
+        check_support(codes, ("a", "b"), "y", "audit", where="f", groups=pd.Series([*range(40), *(50 + k % 10 for k in range(40))]))
 
 
 def test_many_levels_keep_the_29_largest() -> None:

@@ -74,6 +74,15 @@ def test_the_planted_habit_and_words_come_first_and_rare_words_do_not_come_at_al
     assert not any("of fewer people than texts" in note.what for note in dataset.notes)
 
 
+@pytest.mark.parametrize(("few", "followed"), [(10, False), (60, True)])
+def test_a_way_of_writing_of_fewer_than_eleven_people_is_not_followed(tmp_path: Path, few: int, followed: bool) -> None:
+    frame = author_texts(120, 5, 4)
+    women = frame.loc[frame.sex == "f", "author"].unique()
+    frame.loc[frame.author.isin(women[:few]), "text"] += " ?"  # ten people write it fifty times
+    _, _, plan = prepared(tmp_path, frame, AUTHOR_WORDS)
+    assert ("question marks" in plan.columns) is followed
+
+
 def test_without_a_group_column_the_report_says_that_texts_count_as_people(tmp_path: Path) -> None:
     _, dataset, _ = prepared(tmp_path, style_texts(300).drop(columns="author"), STYLE_WORDS, group=None)
     assert any("of fewer people than texts" in note.what for note in dataset.notes)
@@ -168,3 +177,5 @@ def test_tokens_of_few_people_digits_and_given_names_are_not_named() -> None:
     x[10:20, 0], x[20:, 0] = 6, 3
     assert tokens_to_name(x, np.arange(30), encoder) == ([[2, 6]], ["good"])  # twenty people with either spelling, ten with the rare word
     assert tokens_to_name(x, np.arange(30) % 10, encoder) == ([], [])
+    shouted = TextEncoder("text", pd.Series(["a"]), 3, token_names=lambda tokens: [("Mary", "good", "##MARY")[token] for token in tokens])
+    assert tokens_to_name(np.tile(np.arange(3, dtype=np.float32), (30, 1)), np.arange(30), shouted) == ([[1]], ["good"])

@@ -87,10 +87,18 @@ def test_only_what_eleven_people_write_and_eleven_do_not_is_named(few: int, name
     assert names == {"common", *(["fewword"] if named else [])}
     patterns = {habit.what for habit in frequent_terms(texts, people, texts, people).habits if habit.kind == "pattern"}
     assert "comm" in patterns
+    assert not [pattern for pattern in patterns if "mary" in pattern]  # a given name is one in every shape
     assert not [pattern for pattern in patterns if "xyz" in pattern or "1" in pattern]
     # Enough people in the training texts and too few in the audit texts is too few.
     other, _ = world(5)
     assert "fewword" not in {habit.what for habit in frequent_terms(texts, people, other, people).habits}
+
+
+def test_given_names_are_never_a_pattern_whatever_their_case() -> None:
+    many = [f"{name} wrote this" for name in ["Anna", "ANNA", "Mary!", "nobody"] for _ in range(20)]
+    found = {habit.what.strip() for habit in frequent_terms(many, np.arange(80), many, np.arange(80)).habits if habit.kind == "pattern"}
+    assert {"nobo", "nna", "NNA", "ry!"} <= found
+    assert not found & {"Anna", "ANNA", "Ann", "Mary"}
 
 
 def test_texts_without_a_frequent_word_have_no_terms() -> None:

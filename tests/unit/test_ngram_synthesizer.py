@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import time
 import tomllib
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -84,10 +86,38 @@ def test_what_one_text_alone_says_is_not_recited() -> None:
     assert count_passages(recited["review"], [secret], words=5) > 0
 
 
+def test_one_author_of_many_texts_is_not_recited(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    secret = "only the person of house forty two at the far end of town says this very long thing"
+    plain = reviews(560)
+    real = pd.concat([plain, plain.head(40).assign(review=secret)], ignore_index=True)
+    real = real.assign(who=[*range(560), *[-1] * 40]).iloc[rng.permutation(600)].reset_index(drop=True)
+    shown, whose = real.drop(columns="who"), real["who"].tolist()
+    told = ngram(text="review", label="liked", people=whose).fit(shown)
+    assert count_passages(told.sample(600, seed=0)["review"], [secret], words=5) == 0
+    assert count_passages(ngram(text="review", label="liked").fit(shown).sample(600, seed=0)["review"], [secret], words=5) > 20
+    # Where every text is another person's, telling the people changes nothing.
+    each = ngram(text="review", label="liked", people=list(range(600))).fit(shown)
+    assert each.sample(40, seed=0).equals(ngram(text="review", label="liked").fit(shown).sample(40, seed=0))
+    few = ngram(text="review", label="liked", people=[row % 10 for row in range(600)]).fit(shown)
+    assert set(few.cells_) == {""}
+    real.to_csv(tmp_path / "r.csv", index=False)
+    spec = {"path": "r.csv", "target": "liked", "protected": ["age"], "text": "review", "group": "who"}
+    model = {"kind": "huggingface", "path": "m", "max_length": 8}
+    made = parse_recipe({"name": "n", "data": spec, "regimes": [{"synthetic": {"ngram": True}}], "model": model})
+    dataset = load_dataset(made, tmp_path)
+    dataset = replace(dataset, train=real.astype({"who": str}))
+    (one,) = [entry.synthetic for entry in made.regimes if entry.synthetic is not None]
+    assert count_passages(synthesize(one, dataset, 300, seed=0)["review"], [secret], words=5) == 0
+
+
 def test_tokens_give_the_text_back() -> None:
     text = "I'm 5'8\", and it's  a bit\nlarge (size 10)... don\u2019t!"
     assert "".join(tokens_of(text)) == " I'm 5'8\", and it's a bit large (size 10)... don\u2019t!"
     assert tokens_of(" \n") == []
+    start = time.process_time()
+    assert tokens_of("a" + " " * 40_000) == [" a"]
+    assert time.process_time() - start < 1
 
 
 def test_cells_are_no_smaller_than_a_group_and_numbers_come_in_quarters() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxyaudit.data.scrub_style import EMOTICON
 from proxyaudit.data.scrub_words import AMBIGUOUS_NAMES, GENDERED, GIVEN_NAMES, NOT_NAMES
 from proxyaudit.data.scrubbing import MASK, RULES, scrub
 
@@ -53,6 +56,28 @@ def test_the_order_of_rules_has_no_say_and_each_text_stands_alone(lines: list[st
     together = scrub(lines, order)
     assert together == scrub(lines, RULES)
     assert together == [scrub([line], RULES)[0] for line in lines]
+
+
+@pytest.mark.parametrize("text", ["\u2460he's here", "\u017fhe's here", "sheee's here", "\uff33\uff28\uff25 here", "HEEE is Ann\u00a0here"])
+def test_what_style_brings_out_is_masked(text: str) -> None:
+    once = scrub([text], ["pronouns", "names", "style"])
+    assert MASK in once[0]
+    assert not {"she", "he", "he's", "she's", "1he's", "ann"} & set(once[0].split())
+    assert scrub(once, ["pronouns", "names", "style"]) == once
+
+
+@settings(max_examples=100)
+@given(st.text(alphabet="sheHE\u017f\u2460\u00b9'\u2019 \u00a0\u2003.!i4", max_size=14))
+def test_scrubbing_with_style_twice_changes_nothing_more(text: str) -> None:
+    once = scrub([text], RULES)
+    assert scrub(once, RULES) == once
+
+
+def test_long_runs_take_linear_time() -> None:
+    start = time.process_time()
+    assert scrub(["so " + "(" * 40_000], ["style"]) == ["so"]
+    assert EMOTICON.sub("", f"a {'(' * 12}: b") == "a  b"
+    assert time.process_time() - start < 1
 
 
 def test_names_are_known_by_their_capitals_before_these_are_flattened() -> None:

@@ -162,12 +162,23 @@ def test_a_span_is_pooled_over_its_own_tokens(folders: Path) -> None:
         ({"spans": {"cls": "a"}}, "a way of pooling"),
         ({"spans": {"a": "("}}, "cannot be read"),
         ({"spans": {"a": "x*"}}, "matches everywhere"),
+        ({"spans": {"a": "a{99999999999}"}}, "cannot be read"),
+        *(({"spans": {"a": pattern}}, "a place between letters") for pattern in ("(?=she)", r"\b", r"(?<=x)y*")),
+        *(
+            ({"spans": {"a": pattern}}, "for ever")
+            for pattern in ("(a+)+$", "(?:(a*)b*?)*c", r"x(y|\w+)+!", "((a+))+", "(a{1,3})+b", "(?=(a+)+$)a")
+        ),
         ({"spans": {f"s{i}": "x" for i in range(5)}}, "at most 4"),
     ],
 )
 def test_spans_that_cannot_be(more: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         HuggingFaceSpec.model_validate({"kind": "huggingface", "path": "x", "spans": SPANS, **more})
+
+
+@pytest.mark.parametrize("pattern", [r"(?:she|he)(?:\s\w+)*", r"(?:ab+)+", r"(?:a{3})+", r"(?:a+){2}", r"[A-Z]\w*(?:, \w+)*", "x+y+"])
+def test_spans_that_can_be(pattern: str) -> None:
+    assert HuggingFaceSpec.model_validate({"kind": "huggingface", "path": "x", "spans": {"a": pattern}}).spans["a"] == pattern
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])

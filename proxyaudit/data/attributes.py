@@ -75,7 +75,6 @@ def code_attribute(
         InputError: a protected attribute has fewer than two groups of ``fewest`` audit rows.
     """
     name = kind.name
-    least = f"{fewest} audit rows" if groups is None else f"{fewest} audit rows or {SMALLEST_CELL} people"
     if distinct < 2:
         return _nothing_to_tell(name, role, "has one value only" if distinct else "has no values", where)
     if kind.kind == "numeric" and distinct > MAX_DISCRETE_NUMBERS:
@@ -89,14 +88,17 @@ def code_attribute(
     kept, pooled = _keep_levels(text.dropna(), fewest, groups)
     levels = kind.in_order(kept)
     if len(levels) < 2:
-        return _nothing_to_tell(name, role, f"has fewer than two groups of {least.replace(' or ', ' and ')}", where)
+        return _nothing_to_tell(
+            name, role, f"has fewer than two groups of {fewest} audit rows{'' if groups is None else ' and eleven people'}", where
+        )
     # A missing value is no group: what being missing goes with is not what the attribute is.
     coded = text.where(~text.isin(pooled), OTHER) if pooled else text
     codes = pd.Index(levels).get_indexer(pd.Index(coded)).astype(np.int64)
     codes.flags.writeable = False
     notes = list(_missing(name, bool(text.isna().any())))
     if (codes[text.notna()] < 0).any():
-        why = f"fewer than {least} in each of them; those rows take no part in this attribute's measures"
+        people = "" if groups is None else " or fewer than eleven people"
+        why = f"fewer than {fewest} audit rows in each of them{people}; those rows take no part in this attribute's measures"
         notes.append(NotTested(what=f"{name}: rare levels", why=why))
     if OTHER in kept:
         why = f"rare levels, or more than {MAX_LEVELS}, were taken together as '{OTHER}'; what tells them apart was not asked"

@@ -137,13 +137,13 @@ def test_a_level_has_eleven_people_where_people_are_told() -> None:
     whose = pd.Series([*range(80), *(100 + k % 10 for k in range(40))])
     attribute, notes = coded(column, groups=whose)
     assert attribute.levels == ("f", "m")
-    assert "11 people" in notes[0].why
+    assert "eleven people" in notes[0].why
     assert coded(column, groups=pd.Series([*range(80), *(100 + k % 11 for k in range(40))]))[0].levels == ("f", "m", "x")
     assert coded(column, groups=whose.where(whose < 100))[0].levels == ("f", "m", "x")  # of nobody known: each its own person's
     # Two levels of ten people are pooled, since together they have twenty.
     both = pd.Series([*range(80), *(100 + k % 10 for k in range(40)), *(200 + k % 10 for k in range(40))])
     assert coded([*column, *["y"] * 40], groups=both)[0].levels == ("(other)", "f", "m")
-    with pytest.raises(InputError, match="two groups of 30 audit rows and 11 people"):
+    with pytest.raises(InputError, match="two groups of 30 audit rows and eleven people"):
         coded(column[40:], groups=whose[40:].reset_index(drop=True))
     assert coded(column)[0].levels == ("f", "m", "x")
 

@@ -133,7 +133,7 @@ def _refuse_pickle(path: Path, what: str, where: str) -> None:
         with path.open("rb") as stream:
             head = stream.read(16)
     except FileNotFoundError:
-        raise InputError(f"{what}: no such file", where=where, mend="check 'checkpoints' in the recipe") from None
+        raise InputError(f"{what}: no such file", where=where, mend="check the path") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{what} cannot be read ({_line(error)})", where=where, mend="check the path and its permissions") from None
     header = int.from_bytes(head[:8], "little")

@@ -126,7 +126,7 @@ class _Cell:
                 score = cross_fit_classes(self.whitened.z_nr, self.labels, self.classes, self.folds)
         except TooFewRowsError as error:
             return {**cell, "reason": str(error)}
-        linear = self._linear(placebos_nm if placebos_nm is None else placebos_nm[self.known])
+        linear = self._linear(placebos_nm if placebos_nm is None else placebos_nm[self.known], score.leak)
         cell["linear"] = {**linear, "raw": score.leak, "unweighted": score.unweighted, "auroc": score.auroc, "ridge": score.ridge}
         if self.probing.nonlinear and self.probing.unless_linear and linear["p_present"] <= PLAINLY:
             skipped = {"reason": "a linear reader finds it here already; nothing more was asked at this site"}
@@ -150,7 +150,7 @@ class _Cell:
     def _streams(self, channel: str) -> Any:
         return lambda purpose: stream(self.probing.root, "probe", channel, purpose)
 
-    def _linear(self, placebos_nm: NDArray[Any] | None) -> dict[str, Any]:
+    def _linear(self, placebos_nm: NDArray[Any] | None, raw: float) -> dict[str, Any]:
         statistic = self.shared.setdefault("linear", ScoreStatistic(self.whitened.rows, "linear"))
         target, streams = self._target(self.labels, self.groups), self._streams("linear")
         test = planted_test(statistic, target, self.probing.margins.leak, streams, permutations=self.probing.permutations)
@@ -158,7 +158,11 @@ class _Cell:
         relayed: list[float] = []
         if placebos_nm is not None and test.curve is not None:
             relayed = [test.curve.calibrate(float(score))[0] for score in statistic.of_labels(placebos_nm, self.classes, target.weights)]
-        return {**_numbers(test), "placebo": relayed, "negative": self._negative(statistic, target, test)}
+        numbers = {**_numbers(test), "placebo": relayed, "negative": self._negative(statistic, target, test)}
+        if test.curve is not None and test.leak >= test.curve.leaks[-1]:
+            # Plants end before all there is, and the curve is flat there: what was read on rows not seen is the better lower bound.
+            numbers["leak"] = max(test.leak, min(raw, 1.0))
+        return numbers
 
     def _negative(self, statistic: ScoreStatistic, target: Target, test: PlantedTest) -> float:
         """Tail probability of a permuted attribute: the instrument must find nothing there."""

@@ -328,7 +328,7 @@ def _run_measure(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> 
     table = _own_table(task, prepared, cache)
     if table is not None:
         measure_association(table, dataset, prepared.proxies, recipe.seed, out, rows=False)
-        if dataset.text is not None:
+        if dataset.text is not None and regime.kind != "scrubbed":
             real = dataset.train[dataset.text]
             copied, by_chance = (count_passages(rows[dataset.text], real) for rows in (table, dataset.audit))
             out.numbers["passages"] = {"copied": copied, "made": len(table), "audit_copied": by_chance, "audit": len(dataset.audit)}

@@ -96,8 +96,9 @@ def _view(name: str, pack: EvidencePack) -> ProxyView:
     ]
     followed = [unit for unit in columns if any(("proxy_use", regime, unit) in found for regime in regimes)]
     followed.sort(key=lambda unit: (-_mean(found, "proxy_use", regimes, unit), unit))
-    # Columns that were not followed carry little or move little; they close the first table.
-    ordered = [*followed, *(unit for unit in columns if unit not in followed)][:_MOST]
+    # The first table holds every sure carrier, those that carry most first; columns that were not followed close it.
+    carriers = _carriers(found, columns)
+    ordered = list(dict.fromkeys([*carriers[:_MOST], *followed, *columns]))[: max(_MOST, len(carriers))]
     tables = [_carried(found, ordered, regimes, _discovered(pack.plan, name), texts=texts)]
     for regime in regimes:
         tables.append(_used(found, followed[:_MOST], regime, texts=texts))
@@ -109,8 +110,9 @@ def _view(name: str, pack: EvidencePack) -> ProxyView:
     made = [regime for regime in regimes if regime != REAL] or regimes
     strongest = _strongest(found, sorted(followed, key=lambda unit: (-_mean(found, "proxy_use", made, unit), unit)), made)
     shown = tuple(table for table in tables if table.rows or table.remarks)
-    carriers = _carriers(found, columns)
-    answer = _text_answer(name, strongest, carriers) if texts else _answer(name, strongest, carriers)
+    # What real training alone does with a column must not read as what nothing does.
+    alone = _strongest(found, followed, [REAL]) if REAL in regimes and not strongest else ()
+    answer = _text_answer(name, strongest, carriers, alone) if texts else _answer(name, strongest, carriers, alone)
     return ProxyView(name, answer, shown, strongest, tuple(followed[:_MOST]), tuple(regimes), texts)
 
 
@@ -134,13 +136,15 @@ def _carriers(found: Found, columns: list[str]) -> tuple[str, ...]:
     return tuple(sorted(surely, key=lambda unit: (-(carried[unit].value or 0.0), unit)))
 
 
-def _answer(name: str, used: tuple[str, ...], carriers: tuple[str, ...]) -> str:
-    what, silent = f"“{shorten(name, 40)}”", [unit for unit in carriers if unit not in used]
+def _answer(name: str, used: tuple[str, ...], carriers: tuple[str, ...], alone: tuple[str, ...]) -> str:
+    what, silent = f"“{shorten(name, 40)}”", [unit for unit in carriers if unit not in (used or alone)]
     if used:
         said = f"Columns that surely both carry {what} and move the output, strongest first: {_listed(used)}."
         return f"{said} Carriers that do not surely move it: {_listed(silent)}." if silent else said
     said = f"No column was found that surely both carries {what} and moves the output."
-    return f"{said} Columns that surely carry it: {_listed(silent)}." if silent else said
+    if alone:
+        said = f"After real training these surely both carry {what} and move the output: {_listed(alone)}; after other training none does."
+    return f"{said} Columns that surely carry it{' as well' if alone else ''}: {_listed(silent)}." if silent else said
 
 
 def _listed(units: Sequence[str]) -> str:
@@ -148,7 +152,7 @@ def _listed(units: Sequence[str]) -> str:
     return join_words([*(f"“{shorten(unit, 40)}”" for unit in units[:_NAMED]), *more])
 
 
-def _text_answer(name: str, used: tuple[str, ...], carrying: tuple[str, ...]) -> str:
+def _text_answer(name: str, used: tuple[str, ...], carrying: tuple[str, ...], alone: tuple[str, ...]) -> str:
     of = f"“{shorten(name, 40)}”"
     listed = [
         join_words([shorten(unit, 40) for unit in units[:3]]) + (f", and {len(units) - 3} more" if len(units) > 3 else "")
@@ -159,6 +163,8 @@ def _text_answer(name: str, used: tuple[str, ...], carrying: tuple[str, ...]) ->
     first = f"Words and habits of style that surely carry {of}, most first: {listed[1]}."
     if used:
         return f"{first} Those that surely move the output between the groups as well: {listed[0]}."
+    if alone:
+        return f"{first} After real training alone some surely move the output between the groups as well: {_listed(alone)}."
     return f"{first} None was found that surely moves the output between the groups as well."
 
 

@@ -183,6 +183,14 @@ def test_carriers_are_named_whether_or_not_they_move_the_output(pack):
     assert view.answer.startswith("No column was found that surely both carries")
     assert "Columns that surely carry it: “<script>" in view.answer
     assert "and 1 more" in view.answer
+    # What real training alone does with a column is told as that.
+    of_real = tuple(
+        e.model_copy(update={"state": "unknown"}) if (e.channel, e.regime) == ("proxy_use", "tvae") else e for e in full.evidence.estimates
+    )
+    real_pack = EvidencePack(full.evidence.model_copy(update={"estimates": of_real}), full.plan, full.recipe, full.environment, full.arrays)
+    (view,) = proxy_views(real_pack)
+    assert view.strongest == ()
+    assert view.answer.startswith("After real training these surely both carry “sex” and move the output: “<script>")
 
 
 def test_words_and_tokens_of_texts_are_shown_and_do_nothing_else(pack):

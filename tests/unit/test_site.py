@@ -179,3 +179,12 @@ def test_profiles_that_several_people_share_are_not_called_removed():
     found, estimates = finding(rows, np.where(rng.integers(0, 2, 700)[which], "f", "m"))
     assert found.verdict == "inconclusive"
     assert "repeat one another" in estimates.loc["nonlinear", "reason"]
+
+
+def test_what_can_be_read_whole_is_not_told_as_the_end_of_the_plants():
+    sex = labels(600)
+    rows = acts(600)
+    rows[:, 0] = sex == "f"
+    _, estimates = finding(rows, sex)
+    assert estimates.loc["linear", "value"] > 0.9
+    assert estimates.loc["linear", "high"] >= estimates.loc["linear", "value"] >= estimates.loc["linear", "low"]

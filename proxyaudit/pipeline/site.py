@@ -159,8 +159,8 @@ class _Cell:
         if placebos_nm is not None and test.curve is not None:
             relayed = [test.curve.calibrate(float(score))[0] for score in statistic.of_labels(placebos_nm, self.classes, target.weights)]
         numbers = {**_numbers(test), "placebo": relayed, "negative": self._negative(statistic, target, test)}
-        if test.curve is not None and test.leak >= test.curve.leaks[-1]:
-            # Plants end before all there is, and the curve is flat there: what was read on rows not seen is the better lower bound.
+        if test.curve is not None and test.score >= test.curve.means[-1]:
+            # Plants end before all there is; beyond them what was read on rows not seen is the better lower bound.
             numbers["leak"] = max(test.leak, min(raw, 1.0))
         return numbers
 

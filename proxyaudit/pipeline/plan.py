@@ -243,6 +243,8 @@ def _describe(regime: Regime, size: int) -> dict[str, Any]:
 _SYNTHESIS = {"gaussian_copula": 0.08, "tvae": 0.06, "ctgan": 0.6, "copulagan": 0.7}
 _WRITING = 600.0  # a language model of 135 million weights
 _COUNTING = 1.5  # an n-gram model, fitted and drawn from
+_CELL = 1.5  # of each attribute at each site of each model, however few rows there are
+_ENCODING, _BACKWARD = 17.0, 3  # texts of 64 tokens through MiniLM; larger models take as much longer as they are larger
 _EPOCH = {"mlp": 0.012, "resnet": 0.03, "ft_transformer": 1.5, "module": 0.02, "huggingface": 0.05}
 
 
@@ -258,5 +260,9 @@ def _minutes(recipe: Recipe, dataset: Dataset, regimes: tuple[Regime, ...], size
             seconds += runs * thousands * _COUNTING
         if regime.needs_training:
             seconds += runs * thousands * _EPOCH[recipe.model.kind] * recipe.model.epochs
-        seconds += runs * (sites + 1) * len(dataset.audit) / 1000 * sum(0.1 + 0.06 * len(a.levels) for a in dataset.attributes)
+        seconds += runs * (sites + 1) * sum(_CELL + (0.1 + 0.06 * len(a.levels)) * len(dataset.audit) / 1000 for a in dataset.attributes)
+    if isinstance(recipe.model, HuggingFaceSpec):
+        ways = 1 + sum(bool(regime.scrub or regime.quantise or regime.kind in ("synthetic", "release")) for regime in regimes)
+        passes = ways if recipe.model.tune == "head" else ways * recipe.seeds * recipe.model.epochs * _BACKWARD
+        seconds += passes * (size + len(dataset.audit)) / 1000 * _ENCODING * recipe.model.max_length / 64
     return round(seconds / 60 / 2, 1)

@@ -13,6 +13,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 RELATIVE_TOLERANCE = 1e-12
+_EXACT = 1e-11  # of the largest spread; single precision's own rounding lies above
 _CONSTANT = 1e-10  # float32 cannot hold a signal this far below a column's own size
 
 
@@ -25,7 +26,8 @@ class Whitened:
         x_nd: Standardised non-constant columns, shape ``(n, d)``.
         constant: Number of constant columns left out.
         dropped: Number of eigenvalues below the relative tolerance.
-        faint_nm: Coordinates of the rows on these, in units of their own spread, shape ``(n, dropped)``.
+        faint_nm: Coordinates of the rows on those that are more than double precision's own errors, in units of their spread,
+            shape ``(n, m)``.
     """
 
     z_nr: Floats
@@ -66,8 +68,10 @@ def whiten(acts_nd: NDArray[np.generic]) -> Whitened:
     # With at most as many rows as columns the centred rows span at most n - 1 directions.
     z = (x @ vectors[:, large]) / np.sqrt(values[large])
     faint = x @ vectors[:, ~large]
-    faint /= np.maximum(np.sqrt((faint**2).mean(axis=0)), np.finfo(np.float64).tiny)
-    return Whitened(z, x, int((~keep).sum()), int((~large).sum()), faint)
+    spread = np.sqrt((faint**2).mean(axis=0))
+    # Of exact copies only errors of the decomposition are left, which tell whatever the large axes tell.
+    told = spread > _EXACT * np.sqrt(values[-1])
+    return Whitened(z, x, int((~keep).sum()), int((~large).sum()), faint[:, told] / spread[told])
 
 
 def whiten_within(acts_nd: NDArray[np.generic], strata_n: Ints) -> tuple[Rows, Ints]:

@@ -53,6 +53,15 @@ def test_rounding_of_dependent_units_tells_nothing() -> None:
     assert faint_reason([{"faint": None}, {}]) is None
 
 
+def test_exact_copies_leave_nothing_faint() -> None:
+    acts, group = twins(0.3)
+    for copies in (np.concatenate([acts, acts], axis=1), np.concatenate([acts, 2 * acts[:, :2], -acts[:, 1:]], axis=1)):
+        white = whiten(copies)
+        assert white.dropped >= 3
+        assert white.faint_nm.shape == (N, 0)
+        assert faint_p(white.faint_nm, group, 2) is None
+
+
 @pytest.mark.parametrize("shape", [lambda v: np.abs(v), lambda v: np.sign(np.sin(20 * np.pi * v)), lambda v: v])
 def test_outputs_that_follow_a_number_are_not_flat(shape: Any) -> None:
     rng = np.random.default_rng(2)

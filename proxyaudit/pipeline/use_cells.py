@@ -85,7 +85,7 @@ def use_cells(
     for site in sites:
         cells += _at(replace(base, site=site), run, untrained, site, failed[site], clusters_n)
     if len(sites) > 1:
-        barred = next((reason for reason in failed.values() if reason), None)
+        barred = next((reason for reason in failed.values() if reason), None) or joint_barred(run, base.attribute, sites)
         cells += _at(replace(base, context="joint: " + " + ".join(sites)), run, untrained, JOINT, barred, clusters_n)
     return cells
 
@@ -151,6 +151,14 @@ def _too_wide(run: Run, attribute: str, site: str) -> bool:
     dimensions = max(m.numbers["cells"][attribute][site].get("rank", 0) for m in run.measured)
     rows = min(m.numbers["interchange"][attribute][site].get("n", 0) for m in run.measured)
     return bool(dimensions > MOST_DIMENSIONS * rows / 3)
+
+
+def joint_barred(run: Run, attribute: str, sites: Sequence[str]) -> str | None:
+    """Why absence cannot be claimed of several sites together: other groups and outputs are asked of each alone. Else ``None``."""
+    cells = [m.numbers["interchange"][attribute][site] for m in run.measured for site in sites]
+    if any(cell.get("other questions", {"asked": 0})["asked"] for cell in cells):
+        return "of several verdict sites together only one pair of groups and one output were followed"
+    return None
 
 
 def acting_carrier(run: Run, attribute: str, carriers: Sequence[str], margin: float) -> str | None:

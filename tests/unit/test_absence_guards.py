@@ -11,7 +11,7 @@ import pytest
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.pipeline.ledger import Run
 from proxyaudit.pipeline.planted_cells import faint_reason
-from proxyaudit.pipeline.use_cells import acting_carrier
+from proxyaudit.pipeline.use_cells import acting_carrier, joint_barred
 from proxyaudit.pipeline.use_others import other_questions
 from proxyaudit.probes.faint import TELLS, faint_p
 from proxyaudit.probes.whitening import whiten
@@ -102,3 +102,12 @@ def test_a_carrier_that_moves_the_outputs_bars_absence_whatever_its_sign() -> No
     assert "code" in str(acting_carrier(run, "sex", ["idle", "code"], 0.02))
     assert acting_carrier(run, "sex", ["idle"], 0.02) is None
     assert acting_carrier(run, "age", ["code"], 0.02) is None
+
+
+def test_several_sites_together_are_not_asked_about_other_groups_and_outputs() -> None:
+    def run(*cells: dict[str, Any]) -> Run:
+        numbers = {"interchange": {"race": dict(zip(("one", "two"), cells, strict=True))}}
+        return Run("real", (SimpleNamespace(numbers=numbers),))  # type: ignore[arg-type]
+
+    assert joint_barred(run({"other questions": {"p": 0.0, "asked": 4}}, {}), "race", ["one", "two"]) is not None
+    assert joint_barred(run({}, {}), "race", ["one", "two"]) is None

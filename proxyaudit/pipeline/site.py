@@ -162,6 +162,7 @@ class _Cell:
         if test.curve is not None and test.score >= test.curve.means[-1]:
             # Plants end before all there is; beyond them what was read on rows not seen is the better lower bound.
             numbers["leak"] = max(test.leak, min(raw, 1.0))
+            numbers["high"] = max(test.high, numbers["leak"])
         return numbers
 
     def _negative(self, statistic: ScoreStatistic, target: Target, test: PlantedTest) -> float:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from proxyaudit.errors import InputError, IntegrityError, ProxyauditError, TaskError
 
 if TYPE_CHECKING:
-    from proxyaudit.audit import Audit, open_audit, probe, run
+    from proxyaudit.api import Audit, open_audit, probe, run
     from proxyaudit.reporting.plots import Plot
     from proxyaudit.types import Control, Estimate, Evidence, Finding
 
@@ -35,15 +35,15 @@ __all__ = [
 
 
 _LAZY = {
-    "Audit": "proxyaudit.audit",
+    "Audit": "proxyaudit.api",
     "Control": "proxyaudit.types",
     "Estimate": "proxyaudit.types",
     "Evidence": "proxyaudit.types",
     "Finding": "proxyaudit.types",
     "Plot": "proxyaudit.reporting.plots",
-    "open_audit": "proxyaudit.audit",
-    "probe": "proxyaudit.audit",
-    "run": "proxyaudit.audit",
+    "open_audit": "proxyaudit.api",
+    "probe": "proxyaudit.api",
+    "run": "proxyaudit.api",
 }
 
 

@@ -18,7 +18,7 @@ from proxyaudit.data.releases import load_releases, release_notes
 from proxyaudit.data.tables import resolve_path
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError, TaskError
-from proxyaudit.recipe import Recipe, SyntheticSpec, mixed_name, own_name
+from proxyaudit.recipe.recipe import Recipe, SyntheticSpec, mixed_name, own_name
 from proxyaudit.registry import check_plugin, load_plugin
 from proxyaudit.seeding import integer_seed
 

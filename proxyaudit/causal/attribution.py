@@ -19,12 +19,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from proxyaudit.arrays import Floats, Ints
 from proxyaudit.models.base import TrainedModel, as_tensor, batch_rows, deterministic, pooled, to_logits
 from proxyaudit.models.hooks import tapped
 from proxyaudit.models.text import TextClassifier
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 STEPS, TOKEN_STEPS = 24, 20
 _PATH_ROWS = 8192  # rows along the paths that are run at once

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from proxyaudit.arrays import Floats, Ints
 
 FINE, COARSE = 16, 6
 """Quantiles of a number, once over the rows and once over its distinct values (heavy tails have cells too)."""

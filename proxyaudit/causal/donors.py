@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from proxyaudit.arrays import Floats, Ints
 
 DONORS = 8
 FINE_DONORS = 24  # where absence is asked: the product of two halves has the donors' own scatter in it

@@ -18,11 +18,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from proxyaudit.arrays import Floats, Ints
 from proxyaudit.causal.donors import DONORS, Donors, draw_donors, null_sizes
 from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Replay = Callable[[Floats, Ints], Floats]
 """Outputs ``(m, C)`` of rows ``(m,)`` after adding shifts ``(m, d)`` to the site's activations."""
 

@@ -20,15 +20,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import block_diag
 
-from proxyaudit.alignment import DifferentiableSite, Swaps
+from proxyaudit.arrays import Floats
+from proxyaudit.causal.alignment import DifferentiableSite, Swaps
 from proxyaudit.causal.donors import Donors, draw_donors
 from proxyaudit.causal.interchange import Setting
 from proxyaudit.erasers.leace import LeaceEraser, whitening_pair
-
-Floats = NDArray[np.float64]
 
 LEARNING_DONORS = 4
 _GRADIENT_ROWS = 2000

@@ -17,11 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from proxyaudit.arrays import Floats, Ints
 from proxyaudit.causal.donors import DONORS, FEWEST_DONORS, Donors, draw_donors
 from proxyaudit.causal.interchange import Effect
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Units = Sequence[int] | None
 """Units of a place; ``None`` stands for all of them."""
 Patch = Callable[[Ints, Ints, Units], Floats]

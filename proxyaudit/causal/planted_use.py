@@ -13,17 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from proxyaudit.alignment import DifferentiableSite, Planted
+from proxyaudit.arrays import Floats, Ints
+from proxyaudit.causal.alignment import DifferentiableSite, Planted
 from proxyaudit.causal.donors import FINE_DONORS
 from proxyaudit.causal.interchange import InterchangeResult, Replay, Setting, fit_parts, measure, set_up, with_donors
 from proxyaudit.causal.learned import all_read, learn_parts, sensitive_bands
 from proxyaudit.erasers.leace import LeaceEraser, whitening_pair
 from proxyaudit.stats.spike_in import Prior, plant_at_leak
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 TIMES = (1.0, 2.0)
 _EDGE = 1e-12

@@ -17,11 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from proxyaudit.arrays import Floats, Ints
 from proxyaudit.probes.crossfit import FEWEST_ROWS, TooFewRowsError
 from proxyaudit.stats.nulls import permutation_p, tail_probability
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 _STRENGTHS = np.array([1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 1e12])
 """Rows that the prior counts for; the last says that the column is of no use."""

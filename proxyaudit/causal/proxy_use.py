@@ -21,10 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from proxyaudit.arrays import Floats, Ints
 from proxyaudit.erasers.leace import LeaceEraser
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Forward = Callable[[NDArray[np.float32]], tuple[Floats, NDArray[np.floating]]]
 """Outputs ``(m, C)`` and activations ``(m, d)`` at the site, of encoded rows ``(m, p)``."""
 Replay = Callable[[Floats, Ints], Floats]

@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from proxyaudit.arrays import Floats
 from proxyaudit.comparison.values import Models
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.stats.intervals import distinct_seeds
 from proxyaudit.types import CHANNELS, Estimate
 
-Floats = NDArray[np.float64]
 Part = tuple[float, float]
 """A variance and its degrees of freedom."""
 

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.data.columns import OTHER, ColumnKind, labels
 from proxyaudit.data.public_counts import SMALLEST_CELL, count_people
 from proxyaudit.errors import InputError
 from proxyaudit.types import NotTested, Role
 
-__all__ = ["MAX_LEVELS", "MIN_LEVEL_ROWS", "Attribute", "code_as", "code_attribute"]
+__all__ = ["MAX_LEVELS", "MIN_LEVEL_ROWS", "Attribute", "clusters_if_any", "code_as", "code_attribute", "ordered_codes"]
 
 # Fewer rows than this say next to nothing about a group, and a report may not show a cell below 11 people.
 MIN_LEVEL_ROWS = 30
@@ -44,6 +45,58 @@ class Attribute:
     def pools_levels(self) -> bool:
         """Whether there were so many levels that large ones were taken together too: nobody asks what tells those apart."""
         return OTHER in self.levels and len(self.levels) >= MAX_LEVELS
+
+    @property
+    def classes(self) -> int:
+        """Number of classes; 0 for a continuous attribute."""
+        return 0 if self.kind == "continuous" else len(self.levels)
+
+    @property
+    def known(self) -> Bools:
+        """Rows on which the attribute is known, shape ``(n,)``."""
+        if self.kind == "continuous":
+            return np.isfinite(np.asarray(self.codes, dtype=np.float64))
+        return np.asarray(self.codes) >= 0
+
+    @property
+    def rates(self) -> Floats:
+        """Base rates of the classes among the rows on which the attribute is known, shape ``(classes,)``."""
+        codes = np.asarray(self.codes)
+        counts = np.bincount(codes[codes >= 0].astype(np.int64), minlength=self.classes)
+        return np.asarray(counts / counts.sum(), dtype=np.float64)
+
+    def groups(self) -> tuple[Ints, tuple[str, ...]]:
+        """Group of each row (-1 where missing) and the group names; a continuous attribute is split at its median."""
+        codes = np.asarray(self.codes)
+        if self.kind != "continuous":
+            return codes.astype(np.int64), self.levels
+        known = np.isfinite(codes.astype(np.float64))
+        above = codes > float(np.median(codes[known]))
+        return np.where(known, above.astype(np.int64), -1).astype(np.int64), ("at or below the median", "above the median")
+
+    def compared_groups(self, outcome_nc: Floats) -> tuple[Ints, tuple[str, str], int]:
+        """Two groups to compare in an intervention: ``(n,)`` of 0, 1 or -1, their names, and the output column followed.
+
+        Of several groups the pair that differs most in the mean outcome is taken.
+        """
+        coded, levels = self.groups()
+        pairs = [(a, b) for a in range(len(levels)) for b in range(a + 1, len(levels))]
+        nothing = np.full(outcome_nc.shape[1], np.nan)
+        means = np.array([outcome_nc[coded == k].mean(axis=0) if (coded == k).any() else nothing for k in range(len(levels))])
+        gaps = np.array([means[b] - means[a] for a, b in pairs])
+        pair, output = np.unravel_index(int(np.nanargmax(np.abs(gaps))), gaps.shape)
+        low, high = pairs[int(pair)]
+        groups = np.where(coded == low, 0, np.where(coded == high, 1, -1)).astype(np.int64)
+        return groups, (levels[low], levels[high]), int(output)
+
+    def concept_columns(self) -> Floats:
+        """Columns that an eraser removes: class indicators or the value; NaN where the attribute is missing."""
+        codes = np.asarray(self.codes)
+        if self.kind == "continuous":
+            return np.asarray(codes.astype(np.float64)[:, None])
+        columns: Floats = (codes[:, None] == np.arange(len(self.levels))[1:]).astype(np.float64)
+        columns[codes < 0] = np.nan
+        return columns
 
 
 def code_attribute(
@@ -146,3 +199,17 @@ def _nothing_to_tell(name: str, role: Role, fault: str, where: str) -> tuple[Non
     if role == "protected":
         raise InputError(f"protected column '{name}' {fault}", where=where, mend="name a column with at least two groups, or use more rows")
     return None, (NotTested(what=f"proxy {name}", why=f"the column {fault}"),)
+
+
+def clusters_if_any(clusters_n: Ints) -> Ints | None:
+    """The cluster ids, or ``None`` where every row stands alone."""
+    return None if len(np.unique(clusters_n)) == len(clusters_n) else clusters_n
+
+
+def ordered_codes(codes_n: Ints, classes: int) -> Ints:
+    """Codes renumbered from the rarest class to the commonest: what a class is called must not matter."""
+    counts = np.bincount(codes_n, minlength=classes)
+    places = np.bincount(codes_n, weights=np.arange(len(codes_n)), minlength=classes)
+    new = np.empty(classes, dtype=np.int64)
+    new[np.lexsort((places, counts))] = np.arange(classes)
+    return np.asarray(new[codes_n])

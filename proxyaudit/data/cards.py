@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from proxyaudit.errors import InputError
-from proxyaudit.recipe import NAME_PATTERN
-from proxyaudit.yaml_files import read_yaml
+from proxyaudit.recipe.recipe import NAME_PATTERN
+from proxyaudit.recipe.yaml import read_yaml
 
 __all__ = ["Card", "list_cards", "load_card", "packaged_folder"]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from proxyaudit.arrays import Ints
 from proxyaudit.data.attributes import Attribute, code_attribute
 from proxyaudit.data.bands import Bands
 from proxyaudit.data.columns import ColumnKind, check_feature, coerce, infer_kind
@@ -23,13 +23,11 @@ from proxyaudit.data.tables import resolve_path, sha256_file
 from proxyaudit.data.target import check_support, encode_target, order_classes, target_kind, threshold_classes
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError
-from proxyaudit.recipe import Recipe
+from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.seeding import stream
 from proxyaudit.types import NotTested, Role
 
 __all__ = ["Attribute", "Dataset", "FeatureColumn", "conform", "load_dataset"]
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,13 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from proxyaudit.arrays import Singles
 from proxyaudit.data.columns import MISSING, OTHER
 from proxyaudit.errors import InputError
 
 __all__ = ["Encoder", "FeatureColumn", "describe_encoder", "encoder_again", "fit_encoder"]
 
-Floats = NDArray[np.float32]
 MAX_ENCODED_LEVELS = 200
 # Encoded column names are published with the plan, so a level needs this many training rows to have one.
 MIN_PUBLISHED_ROWS = 11
@@ -41,7 +40,7 @@ class _Numeric:
     def suffixes(self) -> tuple[str, ...]:
         return ("", f"={MISSING}") if self.indicator else ("",)
 
-    def write(self, column: pd.Series[Any], out: Floats) -> None:
+    def write(self, column: pd.Series[Any], out: Singles) -> None:
         values = column.to_numpy(dtype=np.float64)
         missing = np.isnan(values)
         out[:, 0] = (np.where(missing, self.fill, values) - self.mean) / self.scale
@@ -59,7 +58,7 @@ class _Categorical:
     def suffixes(self) -> tuple[str, ...]:
         return tuple(f"={level}" for level in self.levels)
 
-    def write(self, column: pd.Series[Any], out: Floats) -> None:
+    def write(self, column: pd.Series[Any], out: Singles) -> None:
         codes, uniques = pd.factorize(column)
         names = [OTHER if level in self.pooled else level for level in uniques] + [MISSING]
         positions = pd.Index(self.levels).get_indexer(pd.Index(names))[codes]
@@ -72,7 +71,7 @@ class _Plain:
     name: str
     suffixes: tuple[str, ...] = ("",)
 
-    def write(self, column: pd.Series[Any], out: Floats) -> None:
+    def write(self, column: pd.Series[Any], out: Singles) -> None:
         values = column.to_numpy(dtype=np.float64)
         bad = ~(np.abs(values) <= np.finfo(np.float32).max)
         if bad.any():
@@ -96,7 +95,7 @@ class Encoder:
     sources: tuple[str, ...]
     parts: tuple[_Numeric | _Categorical | _Plain, ...]
 
-    def transform(self, frame: pd.DataFrame) -> Floats:
+    def transform(self, frame: pd.DataFrame) -> Singles:
         """Encode rows.
 
         Args:
@@ -119,7 +118,7 @@ class Encoder:
             start = stop
         return encoded
 
-    def features(self, frame: pd.DataFrame) -> Floats:
+    def features(self, frame: pd.DataFrame) -> Singles:
         """What the inputs carry, as numbers: the encoded table itself."""
         return self.transform(frame)
 

@@ -14,7 +14,7 @@ from proxyaudit.data.sources import require_columns
 from proxyaudit.data.splits import row_hashes
 from proxyaudit.data.tables import read_table, resolve_path
 from proxyaudit.errors import InputError
-from proxyaudit.recipe import Recipe
+from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.types import NotTested
 
 __all__ = ["load_releases", "release_notes"]

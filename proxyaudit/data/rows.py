@@ -7,20 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from proxyaudit.arrays import Ints
 from proxyaudit.data.columns import ColumnKind, coerce
 from proxyaudit.data.sources import Roles, Source
 from proxyaudit.data.splits import Clusters, find_clusters, split_share, take_rows
 from proxyaudit.data.tables import read_table, resolve_path, sha256_file
 from proxyaudit.errors import InputError
-from proxyaudit.recipe import Recipe
+from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.seeding import stream
 from proxyaudit.types import NotTested
 
 __all__ = ["coerce_rows", "read_holdout", "split_rows"]
-
-Ints = NDArray[np.int64]
 
 
 def coerce_rows(table: pd.DataFrame, kinds: Mapping[str, ColumnKind], roles: Roles, where: str) -> tuple[pd.DataFrame, int]:

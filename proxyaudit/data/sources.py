@@ -14,7 +14,7 @@ import pandas as pd
 from proxyaudit.data.cards import Card, load_card, packaged_folder
 from proxyaudit.data.tables import find_file, is_inside, read_table, resolve_path, sha256_file
 from proxyaudit.errors import InputError
-from proxyaudit.recipe import DataSpec
+from proxyaudit.recipe.recipe import DataSpec
 from proxyaudit.types import NotTested
 
 __all__ = ["Roles", "Source", "find_card", "load_source", "require_columns"]

@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from proxyaudit.arrays import Singles
 from proxyaudit.data.scrubbing import scrub
 from proxyaudit.errors import InputError
 
 __all__ = ["NO_TOKEN", "TextEncoder", "Tokenize"]
 
-Floats = NDArray[np.float32]
 Tokenize = Callable[[list[str]], Sequence[Sequence[float]]]
 """Texts to token numbers, cut to the encoder's width."""
 
@@ -62,7 +62,7 @@ class TextEncoder:
         """The feature that each place comes from."""
         return (self.column,) * self.width
 
-    def transform(self, frame: pd.DataFrame) -> Floats:
+    def transform(self, frame: pd.DataFrame) -> Singles:
         """Return ``(n, width)`` token numbers with ``NO_TOKEN`` after the last; a missing text has one token, number 0.
 
         Raises:
@@ -83,7 +83,7 @@ class TextEncoder:
         """Return the same rows with words of the text masked."""
         return frame.assign(**{self.column: scrub(_texts(frame[self.column]), rules)}) if rules else frame
 
-    def features(self, frame: pd.DataFrame) -> Floats:
+    def features(self, frame: pd.DataFrame) -> Singles:
         """What the texts carry, as ``(n, d)`` numbers: terms and character patterns reduced to few dimensions, and their surface.
 
         It is what the ``inputs`` reader reads and placebos are planted on. A reader of it misses what lies in the order of words or

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from proxyaudit.arrays import Floats
 
 RELATIVE_TOLERANCE = 1e-9
 _FEWEST_MOVED = 30

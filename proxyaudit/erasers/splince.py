@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from proxyaudit.erasers.leace import Floats, LeaceEraser, whitened_directions
+from proxyaudit.arrays import Floats
+from proxyaudit.erasers.leace import LeaceEraser, whitened_directions
 
 MOST_ALIGNED = 0.98  # cosine; the projection's norm in whitened space is 1 / sqrt(1 - cosine^2), here 5
 

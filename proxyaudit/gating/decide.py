@@ -11,7 +11,7 @@ from proxyaudit.errors import InputError
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.gating.policy import Baseline, Policy, Treatment
 from proxyaudit.gating.values import GateCase, GateResult, Outcome
-from proxyaudit.recipe import Margins
+from proxyaudit.recipe.recipe import Margins
 from proxyaudit.types import USE_CHANNELS, Finding
 
 EVERYTHING = "all"

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from proxyaudit.errors import InputError
-from proxyaudit.yaml_files import read_yaml
+from proxyaudit.recipe.yaml import read_yaml
 
 Verdict = Literal["removed", "hidden", "exposed"]
 Treatment = Literal["undecided", "fail", "allow"]

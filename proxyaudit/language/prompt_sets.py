@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from proxyaudit.errors import InputError
-from proxyaudit.yaml_files import parse_yaml, read_yaml
+from proxyaudit.recipe.yaml import parse_yaml, read_yaml
 
 __all__ = ["BUILT_IN", "FEWEST_NAMES", "Prompt", "PromptSet", "Template", "load_prompt_set"]
 

@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from proxyaudit.arrays import Floats
 from proxyaudit.language.causal_model import CausalModel
 
 __all__ = ["continue_greedily", "sample_continuations"]
 
-Floats = NDArray[np.float64]
 _BATCH_TOKENS = 2048
 
 

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from proxyaudit.arrays import Floats
 from proxyaudit.language.causal_model import CausalModel
 from proxyaudit.language.sampling import equal_lengths
 
 __all__ = ["continuation_scores"]
-
-Floats = NDArray[np.float64]
 
 
 @torch.no_grad()

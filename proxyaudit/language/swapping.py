@@ -13,16 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from proxyaudit.arrays import Floats
 from proxyaudit.language.causal_model import CausalModel
 from proxyaudit.language.prompt_sets import Prompt
 from proxyaudit.language.sampling import equal_lengths
 
 __all__ = ["Followed", "Placed", "Reading", "place", "read", "swap"]
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

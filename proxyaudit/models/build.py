@@ -12,7 +12,7 @@ from proxyaudit.models.module import make_module
 from proxyaudit.models.sites import own_sites, probe_sites, select_sites
 from proxyaudit.models.tabular import make_tabular
 from proxyaudit.models.text import TextClassifier
-from proxyaudit.recipe import HuggingFaceSpec, ModelSpec, ModuleSpec, SitesSpec
+from proxyaudit.recipe.recipe import HuggingFaceSpec, ModelSpec, ModuleSpec, SitesSpec
 from proxyaudit.seeding import integer_seed
 
 

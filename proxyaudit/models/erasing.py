@@ -14,11 +14,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from proxyaudit.arrays import Floats
 from proxyaudit.errors import InputError
 from proxyaudit.models.base import Tap, TrainedModel, copy_module, inference
 from proxyaudit.models.hooks import as_site_tensor
@@ -26,7 +25,6 @@ from proxyaudit.models.sites import Candidates
 
 _MAPS = "_proxyaudit_maps"
 _PROBE_ROWS = 2
-Floats = NDArray[np.float64]
 
 
 class SiteMap:

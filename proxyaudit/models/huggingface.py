@@ -31,9 +31,9 @@ from proxyaudit.language.pretrained import (
     options,
     package_root,
 )
-from proxyaudit.model_specs import HuggingFaceSpec
 from proxyaudit.models.base import copy_module, inference
 from proxyaudit.models.text import SPAN_STEPS, Layer, Pooling, TextClassifier, pool
+from proxyaudit.recipe.models import HuggingFaceSpec
 
 WHERE = "model"
 _MEND = "check the folder: config.json, safetensors weights and the tokenizer's files belong together"

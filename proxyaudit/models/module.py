@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from proxyaudit.errors import InputError
-from proxyaudit.recipe import ModuleSpec
+from proxyaudit.recipe.recipe import ModuleSpec
 
 _CLASS_COUNT_NAMES = frozenset({"n_classes", "num_classes", "n_outputs", "num_outputs", "out_features"})
 

@@ -14,12 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from proxyaudit.arrays import Floats, Ints
 from proxyaudit.models.base import TabularModule, TrainedModel, as_tensor, batch_rows, inference, n_columns, probabilities, to_logits
 from proxyaudit.models.erasing import without_map
-from proxyaudit.models.places import Place, detached, places_tapped
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from proxyaudit.models.locations import Place, detached, places_tapped
 
 _READ_ROWS = 4096
 _PATCHED_ROWS = 16384

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from proxyaudit.errors import InputError
 from proxyaudit.models.base import PENULTIMATE, Tap, inference, seeded, to_logits
-from proxyaudit.recipe import SitesSpec
+from proxyaudit.recipe.recipe import SitesSpec
 
 # A prime, so that a leading dimension that equals it is the batch and hardly ever a width or a token count.
 _PROBE_ROWS = 11

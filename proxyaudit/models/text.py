@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from proxyaudit.model_specs import MOST_SPANS
 from proxyaudit.models.base import PENULTIMATE, TabularModule, Tap
+from proxyaudit.recipe.models import MOST_SPANS
 
 Pooling = Literal["mean", "cls", "last"]
 POOLED = "pooled"

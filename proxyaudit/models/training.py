@@ -20,7 +20,7 @@ from proxyaudit.models.devices import placed
 from proxyaudit.models.huggingface import adapters
 from proxyaudit.models.tabular import FtTransformer
 from proxyaudit.models.text import TextClassifier
-from proxyaudit.recipe import HuggingFaceSpec, TrainingSpec
+from proxyaudit.recipe.recipe import HuggingFaceSpec, TrainingSpec
 from proxyaudit.seeding import integer_seed, stream
 
 _EVAL_ROWS = 8192

@@ -9,9 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from proxyaudit.arrays import Floats
+from proxyaudit.channels.leak.effort import add_effort
+from proxyaudit.channels.leak.estimate import planted_cell
+from proxyaudit.channels.localisation.estimate import add_localisation
+from proxyaudit.channels.proxies.estimate import add_proxies
+from proxyaudit.channels.relearning.estimate import CHANNEL as RELEARNED
+from proxyaudit.channels.relearning.estimate import CONTEXT, METHOD, add_relearning, relearned_cell
+from proxyaudit.channels.use.estimate import add_use_beside, add_use_controls, use_cells
 from proxyaudit.data.dataset import Attribute
-from proxyaudit.models.base import PENULTIMATE
-from proxyaudit.pipeline.cells import (
+from proxyaudit.estimates.controls import FAILED_AT, add_controls, negative_controls
+from proxyaudit.estimates.draft import (
+    LEVEL,
     Cell,
     decide_cells,
     gap_in,
@@ -20,26 +29,16 @@ from proxyaudit.pipeline.cells import (
     over_seeds,
     weighted_sum,
 )
-from proxyaudit.pipeline.controls import FAILED_AT, add_controls, negative_controls
-from proxyaudit.pipeline.effort_cells import add_effort
-from proxyaudit.pipeline.ledger import UNIT_CLASSES, UNIT_GAP, UNIT_VALUES, Ledger, Run, significant
-from proxyaudit.pipeline.localisation_cells import add_localisation
-from proxyaudit.pipeline.measure import OUTPUT_SITE, group_codes
-from proxyaudit.pipeline.methods import METHODS, NEGATIVE_FAILED, POOLED
-from proxyaudit.pipeline.plan import LEVEL, Prepared
-from proxyaudit.pipeline.planted_cells import planted_cell
-from proxyaudit.pipeline.probing import Measurement, cell_key, classes_of, known_rows
-from proxyaudit.pipeline.proxy_cells import add_proxies
-from proxyaudit.pipeline.relearning_cells import CHANNEL as RELEARNED
-from proxyaudit.pipeline.relearning_cells import CONTEXT, METHOD, add_relearning, relearned_cell
-from proxyaudit.pipeline.tasks import INPUT_SITE, audit_labels, compared_groups
-from proxyaudit.pipeline.use_cells import add_use_beside, add_use_controls, use_cells
+from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_GAP, UNIT_VALUES, Ledger, Run, significant
+from proxyaudit.estimates.methods import METHODS, NEGATIVE_FAILED, POOLED
+from proxyaudit.estimates.record import INPUT_SITE, OUTPUT_SITE, Measurement, cell_key
+from proxyaudit.models.base import PENULTIMATE
+from proxyaudit.pipeline.plan import Prepared
+from proxyaudit.pipeline.tasks import audit_labels, compared_groups
 from proxyaudit.probes.crossfit import auroc
-from proxyaudit.stats.flatness import NOT_FLAT, surely_flat
+from proxyaudit.stats.flat_along_number import NOT_FLAT, surely_flat
 from proxyaudit.stats.intervals import Measured, crossed_interval, p_above, p_below
 from proxyaudit.types import Basis
-
-Floats = NDArray[np.float64]
 
 FEWEST_IN_LABEL = 30
 
@@ -86,10 +85,10 @@ class Assembler:
     # Cells ----------------------------------------------------------------------------------------------------------
 
     def _unit(self, attribute: Attribute) -> str:
-        return UNIT_VALUES if classes_of(attribute) == 0 else UNIT_CLASSES
+        return UNIT_VALUES if attribute.classes == 0 else UNIT_CLASSES
 
     def _rows(self, attribute: Attribute) -> int:
-        return int(known_rows(attribute).sum())
+        return int(attribute.known.sum())
 
     def _cells(self, attribute: Attribute, run: Run) -> list[Cell]:
         margins, cells = self.margins, []
@@ -99,7 +98,7 @@ class Assembler:
                 cells.append(self._leak("elsewhere", attribute, run, site, "linear"))
                 if not reference:
                     cells.append(self._leak("elsewhere", attribute, run, site, "nonlinear", "nonlinear"))
-                    if classes_of(attribute) == 0:
+                    if attribute.classes == 0:
                         cells.append(self._leak("elsewhere", attribute, run, site, "quarters", "in quarters"))
                         cells.append(self._leak("elsewhere", attribute, run, site, "quarters nonlinear", "in quarters, nonlinear"))
                 continue
@@ -108,7 +107,7 @@ class Assembler:
                 cells.append(self._leak("nonlinear", attribute, run, site, "nonlinear"))
                 cells.append(self._leak("beyond", attribute, run, site, "beyond", "beyond the label"))
                 cells.append(self._leak("beyond", attribute, run, site, "beyond nonlinear", "beyond the label, nonlinear"))
-                if classes_of(attribute) == 0:
+                if attribute.classes == 0:
                     cells.append(self._leak("linear", attribute, run, site, "quarters", "in quarters"))
                     cells.append(self._leak("nonlinear", attribute, run, site, "quarters nonlinear", "in quarters, nonlinear"))
         if not reference and (left := self.prepared.model.unprofiled):
@@ -163,9 +162,9 @@ class Assembler:
         )
         if not run.measured:
             return replace(base, reason="the training or capture of this regime failed")
-        groups, names = group_codes(attribute)
+        groups, names = attribute.groups()
         found = largest_gap(run.outputs, groups, names, self.clusters, self.margins.gap, LEVEL)
-        if classes_of(attribute) == 0 and not surely_flat(run.outputs, np.asarray(attribute.codes, dtype=np.float64), self.margins.gap):
+        if attribute.classes == 0 and not surely_flat(run.outputs, np.asarray(attribute.codes, dtype=np.float64), self.margins.gap):
             # Halves of a number can agree where its quarters do not.
             base = replace(base, can_be_absent=False, reason=NOT_FLAT)
         return replace(
@@ -204,7 +203,7 @@ class Assembler:
         for site in self.verdict_sites:
             if all("linear" in cells[site] for cells in per_seed):
                 values = np.array([cells[site]["linear"]["unweighted"] for cells in per_seed])
-                unit = UNIT_VALUES if classes_of(attribute) == 0 else "fraction of the attribute's entropy"
+                unit = UNIT_VALUES if attribute.classes == 0 else "fraction of the attribute's entropy"
                 self._report("linear", attribute, run.regime, site, "unweighted", float(values.mean()), unit, METHODS["raw"], values)
             add_effort(self.ledger, attribute.name, run.regime, site, [cells[site] for cells in per_seed])
         decided = self.ledger.find(RELEARNED, attribute.name, run.regime, context=CONTEXT)
@@ -281,7 +280,7 @@ class Assembler:
 
     def gap_of_pair(self, attribute: Attribute, run: Run, pair: tuple[int, int], column: int) -> Measured:
         """Signed gap of one pair of groups in one output column."""
-        groups, _ = group_codes(attribute)
+        groups, _ = attribute.groups()
         return over_seeds([gap_in(outputs, groups, *pair, column, self.clusters) for outputs in run.outputs])
 
     def placebo_gap(self, attribute: Attribute, run: Run) -> float | None:
@@ -292,7 +291,7 @@ class Assembler:
         outputs = np.mean(run.outputs, axis=0)
         sizes = []
         for column in planted.T:
-            codes = (column > np.median(column)).astype(np.int64) if classes_of(attribute) == 0 else column
+            codes = (column > np.median(column)).astype(np.int64) if attribute.classes == 0 else column
             means = [outputs[codes == k].mean(axis=0) for k in np.unique(codes)]
             sizes.append(float((np.max(means, axis=0) - np.min(means, axis=0)).max()))
         return float(np.quantile(sizes, 0.95))
@@ -302,7 +301,7 @@ class Assembler:
         cell = self.ledger.cell_of(estimate) if estimate else None
         if cell is None or cell.measured is None:
             return
-        groups, _ = group_codes(attribute)
+        groups, _ = attribute.groups()
         low, high = cell.extras["pair"]
         base = Cell(
             "expressed",

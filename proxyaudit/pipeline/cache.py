@@ -11,7 +11,8 @@ import shutil
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+
+from proxyaudit.digests import file_digest
 
 _MARKER = "done.json"
 _WORK = ".work-"
@@ -20,18 +21,6 @@ _NOT_MEASURING = (
     *("reporting", "evidence", "templates", "decisions", "verification", "comparison", "gating"),
     *("cli.py", "console.py", "doctor.py", "CHANGELOG.md"),
 )
-
-
-def digest_of(value: Any) -> str:
-    """SHA-256 of the canonical JSON of a value."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @lru_cache(maxsize=1)

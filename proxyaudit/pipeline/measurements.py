@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from proxyaudit.pipeline.cache import Cache, code_digest, digest_of
+from proxyaudit.channels.leak.measure import measure_site
+from proxyaudit.channels.leak.questions import Probing
+from proxyaudit.digests import digest_of
+from proxyaudit.estimates.record import Measurement
+from proxyaudit.pipeline.cache import Cache, code_digest
 from proxyaudit.pipeline.plan import Prepared
-from proxyaudit.pipeline.probing import Measurement, Probing
-from proxyaudit.pipeline.site import measure_site
 
 __all__ = ["SHARED", "measure_shared_site", "read_measurement", "write_measurement"]
 

@@ -12,29 +12,30 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from proxyaudit.activations import capture
+from proxyaudit.activations.capture import capture
+from proxyaudit.activations.frozen import attach_tokenizer
+from proxyaudit.channels.localisation.budget import describe_localisation
+from proxyaudit.channels.proxies.discover import ProxyPlan, discover
+from proxyaudit.channels.proxies.text_discover import discover_habits
+from proxyaudit.channels.signatures.contexts import check_contexts
 from proxyaudit.data.dataset import Dataset, load_dataset
 from proxyaudit.data.public_counts import public_count
+from proxyaudit.digests import digest_of, file_digest
 from proxyaudit.errors import InputError
+from proxyaudit.estimates.draft import LEVEL
+from proxyaudit.estimates.row_order import rows_digest
+from proxyaudit.language.lineage import trace_language_models
 from proxyaudit.models import TrainedModel, build_model, load_weights
 from proxyaudit.models.devices import device_name
 from proxyaudit.models.huggingface import model_hashes
 from proxyaudit.models.module import factory_path
-from proxyaudit.pipeline.audit_rows import rows_digest
-from proxyaudit.pipeline.cache import code_digest, digest_of, file_digest
-from proxyaudit.pipeline.contexts import check_contexts
-from proxyaudit.pipeline.habit_discovery import discover_habits
-from proxyaudit.pipeline.language_lineage import trace_language_models
-from proxyaudit.pipeline.localisation_plan import describe_localisation
-from proxyaudit.pipeline.proxy_discovery import ProxyPlan, discover
-from proxyaudit.pipeline.text_features import attach_tokenizer
-from proxyaudit.recipe import HuggingFaceSpec, Recipe, load_recipe
+from proxyaudit.pipeline.cache import code_digest
+from proxyaudit.recipe.recipe import HuggingFaceSpec, Recipe, load_recipe
 from proxyaudit.regimes import Regime, common_training_size, load_releases, make_regimes, release_notes
 from proxyaudit.seeding import integer_seed
 from proxyaudit.stats.power import power_of_absence
 from proxyaudit.types import SCHEMA_VERSION
 
-LEVEL = 0.95
 FEWEST_PERMUTATIONS = 999
 _PACKAGES = ("proxyaudit", "captum", "numpy", "pandas", "scikit-learn", "scipy", "sdv", "torch", "safetensors", "rtdl_revisiting_models")
 _TEXT_PACKAGES = ("transformers", "tokenizers", "peft")

@@ -15,17 +15,17 @@ from typing import Any
 import joblib
 import numpy as np
 
-from proxyaudit.data.passages import passage_words
+from proxyaudit.channels.signatures.make import signatures_of_run
+from proxyaudit.data.verbatim_overlap import passage_words
 from proxyaudit.errors import InputError, TaskError
+from proxyaudit.estimates.findings import find_all
+from proxyaudit.estimates.ledger import Run
+from proxyaudit.estimates.row_sums import row_parts
 from proxyaudit.evidence.pack import EvidencePack, is_complete, read_pack, write_pack, write_plan
 from proxyaudit.pipeline.assemble import Assembler
 from proxyaudit.pipeline.cache import Cache
-from proxyaudit.pipeline.findings import find_all
-from proxyaudit.pipeline.ledger import Run
 from proxyaudit.pipeline.measurements import SHARED, read_measurement
 from proxyaudit.pipeline.plan import Prepared, odds_of_absence, prepare_file
-from proxyaudit.pipeline.row_parts import row_parts
-from proxyaudit.pipeline.signatures import signatures_of_run
 from proxyaudit.pipeline.tasks import Outcome, Task, one_thread, read_placebos, run_task, task_digests
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown

@@ -17,29 +17,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from threadpoolctl import threadpool_limits
 
-from proxyaudit.activations import capture, read_activations, write_activations
-from proxyaudit.data.passages import count_passages
-from proxyaudit.data.text import TextEncoder
-from proxyaudit.errors import safe_line
-from proxyaudit.models import TrainedModel, load_weights, save_weights, train_model
-from proxyaudit.models.quantise import quantise
-from proxyaudit.pipeline.cache import Cache, code_digest, digest_of
-from proxyaudit.pipeline.habit_measures import HabitTask, measure_habit_use
-from proxyaudit.pipeline.localise import measure_localisation
-from proxyaudit.pipeline.measure import (
-    OUTPUT_SITE,
-    concept_columns,
-    eraser_residual,
-    groups_of,
-    plant_placebos,
-)
-from proxyaudit.pipeline.measurements import measure_shared_site, write_measurement
-from proxyaudit.pipeline.plan import Prepared, prepared_again
-from proxyaudit.pipeline.probing import Measurement, Probing, classes_of
-from proxyaudit.pipeline.proxy_measures import measure_association, measure_proxy_use
-from proxyaudit.pipeline.relearn import measure_relearning
-from proxyaudit.pipeline.site import measure_site
-from proxyaudit.pipeline.text_features import (
+from proxyaudit.activations.capture import capture, read_activations, write_activations
+from proxyaudit.activations.frozen import (
     ENCODE,
     Features,
     capture_head,
@@ -52,12 +31,28 @@ from proxyaudit.pipeline.text_features import (
     sources_of,
     train_head,
 )
-from proxyaudit.pipeline.use import UseTask, measure_use
+from proxyaudit.channels.leak.measure import measure_site
+from proxyaudit.channels.leak.questions import Probing
+from proxyaudit.channels.localisation.measure import measure_localisation
+from proxyaudit.channels.placebos import eraser_residual, plant_placebos
+from proxyaudit.channels.proxies.measure import measure_association, measure_proxy_use
+from proxyaudit.channels.proxies.text_measure import HabitTask, measure_habit_use
+from proxyaudit.channels.relearning.measure import measure_relearning
+from proxyaudit.channels.use.measure import UseTask, measure_use
+from proxyaudit.data.text import TextEncoder
+from proxyaudit.data.verbatim_overlap import count_passages
+from proxyaudit.digests import digest_of
+from proxyaudit.errors import safe_line
+from proxyaudit.estimates.record import INPUT_SITE, OUTPUT_SITE, Measurement
+from proxyaudit.models import TrainedModel, load_weights, save_weights, train_model
+from proxyaudit.models.quantise import quantise
+from proxyaudit.pipeline.cache import Cache, code_digest
+from proxyaudit.pipeline.measurements import measure_shared_site, write_measurement
+from proxyaudit.pipeline.plan import Prepared, prepared_again
 from proxyaudit.probes.conditioning import make_strata
 from proxyaudit.regimes import Regime, make_training_data, synthesize
 from proxyaudit.seeding import integer_seed, stream
 
-INPUT_SITE = "inputs"
 PROFILE_READERS = ("quadratic", "trees")
 PROFILE_WORK = 1e11
 _EDGE = 1e-6  # keeps the log-odds of a saturated output finite
@@ -296,7 +291,7 @@ def _run_measure(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> 
     labels = audit_labels(prepared)
     # A reference is never given a verdict: the linear channel is all that regimes are compared with it in.
     quick = Probing(recipe.seed, recipe.margins, prepared.plan["permutations"], nonlinear=False)
-    strata = {} if regime.is_reference else {a.name: make_strata([labels.astype(str)], a.codes, classes_of(a)) for a in dataset.attributes}
+    strata = {} if regime.is_reference else {a.name: make_strata([labels.astype(str)], a.codes, a.classes) for a in dataset.attributes}
     full = replace(quick, nonlinear=not regime.is_reference, effort=not regime.is_reference, strata=strata)
     # Outside the verdict sites the non-linear channel runs with fewer rows and readers.
     profiled = replace(full, strata={}, effort=False, readers=PROFILE_READERS, work=PROFILE_WORK, unless_linear=True)
@@ -315,7 +310,7 @@ def _run_measure(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> 
     )
     measure_site(log_odds(captured.outputs), dataset, strict, site=OUTPUT_SITE, placebos=placebos, out=out)
     followed = {name: (groups, output) for name, (groups, _, output) in compared_groups(prepared).items()}
-    concepts = {attribute.name: concept_columns(attribute) for attribute in dataset.attributes}
+    concepts = {attribute.name: attribute.concept_columns() for attribute in dataset.attributes}
     use = UseTask(recipe.seed, recipe.margins, followed, concepts, decides=not regime.is_reference)
     x = audit_inputs(prepared, regime)
     measure_use(model, captured, x, dataset, labels, use, out)
@@ -372,4 +367,4 @@ def compared_groups(prepared: Prepared) -> dict[str, tuple[NDArray[np.int64], tu
     labels = audit_labels(prepared)
     classes = len(prepared.dataset.classes)
     truth = (labels == 1)[:, None].astype(np.float64) if classes == 2 else (labels[:, None] == np.arange(classes)).astype(np.float64)
-    return {a.name: groups_of(a, truth) for a in prepared.dataset.attributes}
+    return {a.name: a.compared_groups(truth) for a in prepared.dataset.attributes}

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import log_expit
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from proxyaudit.arrays import Floats, Ints
+
 Rng = np.random.Generator
 Labels = NDArray[np.str_] | NDArray[np.float64]
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proxyaudit.planted.construction import Floats, Rng
+from proxyaudit.arrays import Floats
+from proxyaudit.planted.construction import Rng
 from proxyaudit.planted.models import (
     INPUTS,
     ROWS,

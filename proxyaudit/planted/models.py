@@ -20,7 +20,8 @@ import yaml
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from proxyaudit.planted.construction import Floats, Rng, rotation
+from proxyaudit.arrays import Floats
+from proxyaudit.planted.construction import Rng, rotation
 
 Weights = dict[str, NDArray[np.float32]]
 States = Mapping[str, str]

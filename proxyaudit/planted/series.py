@@ -17,7 +17,8 @@ import yaml
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from proxyaudit.planted.construction import Floats, Rng
+from proxyaudit.arrays import Floats
+from proxyaudit.planted.construction import Rng
 from proxyaudit.planted.models import (
     ATTRIBUTE,
     AUDIT_SHARE,

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from proxyaudit.arrays import Floats
 from proxyaudit.planted.construction import (
     Case,
-    Floats,
     Rng,
     World,
     activations,

@@ -13,12 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from proxyaudit.arrays import Floats, Ints, Singles
 from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns, permuted, standardise
 from proxyaudit.stats.nulls import tail_probability
-
-Floats = NDArray[np.float64]
-Singles = NDArray[np.float32]
-Ints = NDArray[np.int64]
 
 BINS = 40
 _FEWEST_IN_BIN = 8  # values that are each this frequent are told apart one by one

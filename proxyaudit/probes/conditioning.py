@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from proxyaudit.arrays import Floats, Ints
 
 FEWEST_IN_STRATUM = 30
 MOST_DISTINCT = 12  # values of a column that are told apart exactly

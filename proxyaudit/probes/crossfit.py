@@ -16,10 +16,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from proxyaudit.arrays import Floats, Ints
 from proxyaudit.probes.logistic import fit_logistic
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 RIDGES = (1e-3, 1e-2, 1e-1, 3e-1, 1.0)  # of the mean loss, in whitened coordinates
 _CHOOSING, _SCORING = 2e-4, 2e-5  # duality gaps in nats: choosing a ridge needs less than scoring with it

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from proxyaudit.probes.own_direction import own_directions, score_ratio
+from proxyaudit.arrays import Floats, Ints, Singles
+from proxyaudit.probes.own_noise import own_directions, score_ratio
 from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns, permuted, standardise
 from proxyaudit.stats.directions import (
     LINEAR_FAMILIES,
@@ -30,9 +31,6 @@ from proxyaudit.stats.nulls import permutation_p
 from proxyaudit.stats.spike_in import Plant, Prior, plant_values, plants_at_leak
 from proxyaudit.stats.standard_curve import StandardCurve, fit_curve, tail_counts
 
-Floats = NDArray[np.float64]
-Singles = NDArray[np.float32]
-Ints = NDArray[np.int64]
 Streams = Callable[[str], np.random.Generator]
 
 PLANTS = 199

@@ -16,12 +16,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
+from proxyaudit.arrays import Floats, Ints
 from proxyaudit.probes.crossfit import FEWEST_ROWS, auroc
 from proxyaudit.probes.logistic import fit_logistic
 from proxyaudit.seeding import stream
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 PORTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0)  # of the rows (Voita & Titov 2020)
 SIZES = (16, 32, 64, 128, 256, 512, 1024)

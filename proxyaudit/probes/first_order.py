@@ -10,11 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
+from proxyaudit.arrays import Floats, Ints
 from proxyaudit.probes.deciding import Target
 from proxyaudit.probes.score import ScoreStatistic, indicator_columns
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 _STEPS = np.concatenate([[0.0], np.geomspace(0.02, 5.0, 23)])
 

@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
+from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.probes.crossfit import FEWEST_ROWS, auroc
 from proxyaudit.probes.flexible_readers import (
     Problem,
@@ -36,10 +37,6 @@ from proxyaudit.probes.flexible_readers import (
 )
 from proxyaudit.probes.logistic import fit_logistic
 from proxyaudit.probes.quadratic_reader import cost_quadratic, read_quadratic
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 MAX_ROWS = 6000
 BUDGET = 60.0  # predicted seconds at the nominal speed, all readers together

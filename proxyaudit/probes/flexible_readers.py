@@ -19,10 +19,8 @@ import torch
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
+from proxyaudit.arrays import Floats, Ints
 from proxyaudit.seeding import integer_seed, stream
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 _FLOPS = 8e10  # nominal speed: a multiply-add counts as two
 _WIDTH, _BATCH, _EPOCHS, _PATIENCE = 64, 128, 60, 12

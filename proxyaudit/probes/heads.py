@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from proxyaudit.arrays import Floats, Ints
 
 SCALES = (0.0, 0.1, 0.2, 0.3, 0.45, 0.65, 0.9, 1.3)
 

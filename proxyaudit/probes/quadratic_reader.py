@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.special import softmax
 
+from proxyaudit.arrays import Floats
 from proxyaudit.probes.flexible_readers import Problem
-
-Floats = NDArray[np.float64]
 
 _FLOPS = 5e10
 _MOST_FEATURES = 1000

@@ -19,11 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from proxyaudit.arrays import Floats, Ints, Singles
 from proxyaudit.stats.directions import Block, Rows
-
-Floats = NDArray[np.float64]
-Singles = NDArray[np.float32]
-Ints = NDArray[np.int64]
 
 MEMORY_MB = 1024
 

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from proxyaudit.arrays import Floats, Ints
 from proxyaudit.stats.directions import Block, Rows
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 RELATIVE_TOLERANCE = 1e-12
 _EXACT = 1e-11  # of the largest spread; single precision's own rounding lies above

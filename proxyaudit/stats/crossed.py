@@ -8,14 +8,12 @@ the variance of the difference between groups has a part from the names (they di
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from proxyaudit.arrays import Floats, Ints
 from proxyaudit.stats.intervals import Measured, group_floor
 
 __all__ = ["crossed_gap", "has_support", "permutation_null", "share_floor"]
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 FEWEST_TEMPLATES = 3
 FEWEST_DEPARTING = 5  # names of each group; of fewer a share near 0 or 1 has no error worth the name

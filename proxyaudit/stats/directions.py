@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from proxyaudit.arrays import Singles
 from proxyaudit.stats.spike_in import Prior, plants_at_leak
-
-Singles = NDArray[np.float32]
 
 LINEAR_FAMILIES = ("isotropic", "unit", "heavy", "low", "high")
 QUADRATIC_FAMILIES = ("isotropic", "unit", "low", "high", "norm")

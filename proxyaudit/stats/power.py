@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-Floats = NDArray[np.float64]
+from proxyaudit.arrays import Floats
 
 
 def power_of_absence(n: int, dimensions: int, margin: float, rates_k: Floats | None, *, level: float = 0.0025) -> float:

@@ -15,9 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Singles = NDArray[np.float32]
-Ints = NDArray[np.int64]
+from proxyaudit.arrays import Floats, Ints, Singles
 
 _LARGEST_SLOPE = 64.0
 _LARGEST_STEP = 2.0

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-Floats = NDArray[np.float64]
+from proxyaudit.arrays import Floats
 
 FOUND_IN = 0.95  # share of plants that a detection limit speaks of
 _GRID = 400

@@ -11,7 +11,7 @@ from typing import Any
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.manifest import MANIFEST, check_manifest
-from proxyaudit.yaml_files import parse_yaml
+from proxyaudit.recipe.yaml import parse_yaml
 
 __all__ = ["check_bytes", "json_problems", "manifest_document", "safetensors_problems", "yaml_problems"]
 

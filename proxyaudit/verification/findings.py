@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from proxyaudit.estimates.verdicts import Decision, change_word, combine, decide, encoding_word
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.types import CHANNELS, Basis, ChangeWord, Estimate, Finding, OriginWord, State
-from proxyaudit.verdicts import Decision, change_word, combine, decide, encoding_word
 from proxyaudit.verification.states import deciding
 
 __all__ = ["PackView", "completeness_problems", "finding_problems"]

@@ -49,7 +49,7 @@ def _checkpoints(document: dict[str, Any], folder: Path) -> Check:
 
 
 def _figures(document: dict[str, Any], folder: Path) -> Check:
-    from proxyaudit.pipeline.mitigation_effects import channel_changes, task_change, verdict_changes
+    from proxyaudit.audits.mitigation.effects import channel_changes, task_change, verdict_changes
 
     audit = folder.parent / str(document["audit"]["run_id"])
     if not audit.is_dir() or "/" in str(document["audit"]["run_id"]):

@@ -29,8 +29,8 @@ def sentence_problems(view: PackView) -> Iterator[str]:
 
 
 def _of_models(view: PackView, finding: Any, failures: list[str]) -> tuple[list[str], list[str | None]]:
-    from proxyaudit.pipeline import findings as made
-    from proxyaudit.pipeline.ledger import Ledger, Run
+    from proxyaudit.estimates import findings as made
+    from proxyaudit.estimates.ledger import Ledger, Run
 
     name, regime = finding.attribute, finding.regime
     _, decision = view.decision(name, regime)
@@ -54,7 +54,7 @@ def _of_models(view: PackView, finding: Any, failures: list[str]) -> tuple[list[
 
 
 def _of_activations(view: PackView, finding: Any) -> tuple[list[str], list[str | None]]:
-    from proxyaudit.pipeline import probe_findings as made
+    from proxyaudit.audits.probe import assemble as made
 
     name, regime = finding.attribute, finding.regime
     _, decision = view.decision(name, regime)

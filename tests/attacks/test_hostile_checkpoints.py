@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save_file, save_model
 
-from proxyaudit.activations import capture
+from proxyaudit.activations.capture import capture
 from proxyaudit.errors import InputError
 from proxyaudit.models import TrainedModel, build_model, load_weights, save_weights
-from proxyaudit.recipe import FtTransformerSpec, MlpSpec, ModelSpec, ModuleSpec, ResnetSpec, SitesSpec
+from proxyaudit.recipe.recipe import FtTransformerSpec, MlpSpec, ModelSpec, ModuleSpec, ResnetSpec, SitesSpec
 
 NET = """
 from torch import nn

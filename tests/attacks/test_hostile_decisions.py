@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from proxyaudit.cli import main
+from proxyaudit.cli.main import main
 from proxyaudit.comparison import compare_packs
 from proxyaudit.evidence.pack import write_pack
 from proxyaudit.gating import Policy, gate

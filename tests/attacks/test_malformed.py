@@ -18,7 +18,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from proxyaudit.cli import main
+from proxyaudit.cli.main import main
 
 NETS = """
 from torch import nn
@@ -424,7 +424,7 @@ def test_the_same_from_a_shell(name: str, tmp_path: Path) -> None:
     world = World(tmp_path)
     case.spoil(world)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(world.recipe))
-    command = [sys.executable, "-m", "proxyaudit.cli", "run", "recipe.yaml", "--out", "out"]
+    command = [sys.executable, "-m", "proxyaudit.cli.main", "run", "recipe.yaml", "--out", "out"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1, done.stderr

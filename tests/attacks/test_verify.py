@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from proxyaudit.cli import main
+from proxyaudit.cli.main import main
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.canonical import canonical_json
 from proxyaudit.evidence.manifest import replace_files, seal_folder

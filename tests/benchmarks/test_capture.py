@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from proxyaudit.activations import capture
+from proxyaudit.activations.capture import capture
 from proxyaudit.models import build_model
 from proxyaudit.models.devices import accelerator, device_name, placed
 from proxyaudit.models.text import TextClassifier
-from proxyaudit.recipe import HuggingFaceSpec, MlpSpec, SitesSpec
+from proxyaudit.recipe.recipe import HuggingFaceSpec, MlpSpec, SitesSpec
 
 pytestmark = [pytest.mark.study, pytest.mark.timeout(1800)]
 

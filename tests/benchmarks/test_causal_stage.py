@@ -18,7 +18,7 @@ import yaml
 import proxyaudit.pipeline.tasks as tasks
 from proxyaudit.models import build_model, train_model
 from proxyaudit.pipeline.run import run_audit
-from proxyaudit.recipe import MlpSpec, SitesSpec
+from proxyaudit.recipe.recipe import MlpSpec, SitesSpec
 
 pytestmark = [pytest.mark.study, pytest.mark.timeout(3600)]
 

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from proxyaudit.channels.leak.measure import measure_site
+from proxyaudit.channels.leak.questions import Probing
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.pipeline.probing import Measurement, Probing
-from proxyaudit.pipeline.site import measure_site
+from proxyaudit.estimates.record import Measurement
 from proxyaudit.probes.flexible import READERS
-from proxyaudit.recipe import Margins
+from proxyaudit.recipe.recipe import Margins
 
 pytestmark = [pytest.mark.study, pytest.mark.timeout(1800)]
 

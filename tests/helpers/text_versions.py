@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from text_world import MAX_TOKENS, WORDS, save_tiny, texts
 
-from proxyaudit.model_specs import HuggingFaceSpec
+from proxyaudit.activations.frozen import pooled_texts
 from proxyaudit.models import build_model
 from proxyaudit.models.huggingface import make_tokenizer
 from proxyaudit.models.text import TextClassifier
-from proxyaudit.pipeline.text_features import pooled_texts
-from proxyaudit.recipe import SitesSpec
+from proxyaudit.recipe.models import HuggingFaceSpec
+from proxyaudit.recipe.recipe import SitesSpec
 
 Weights = dict[str, NDArray[np.float32]]
 

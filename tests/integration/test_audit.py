@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 import proxyaudit.models
 import proxyaudit.models.training
 import proxyaudit.pipeline.tasks
-from proxyaudit.cli import main
+from proxyaudit.cli.main import main
 from proxyaudit.errors import TaskError
 from proxyaudit.evidence.pack import find_run, is_complete, read_pack
 from proxyaudit.evidence.schema import committed_schema
@@ -110,7 +110,7 @@ def run(recipe: Path, out: Path, *more: str) -> int:
 
 
 def command(recipe: Path, out: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "proxyaudit.cli", "run", str(recipe), "--out", str(out), *more]
+    return [sys.executable, "-m", "proxyaudit.cli.main", "run", str(recipe), "--out", str(out), *more]
 
 
 def evidence_bytes(out: Path) -> bytes:

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
-from proxyaudit.cli import main
+from proxyaudit.cli.main import main
 from proxyaudit.comparison import compare_packs
 from proxyaudit.evidence.pack import read_pack
 from proxyaudit.pipeline.run import run_audit

@@ -14,11 +14,11 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
-from proxyaudit.activations import capture
-from proxyaudit.cli import main
+from proxyaudit.activations.capture import capture
+from proxyaudit.audits.mitigation.run import _trained
+from proxyaudit.cli.main import main
 from proxyaudit.evidence.manifest import MANIFEST, write_files
 from proxyaudit.evidence.pack import EvidencePack, find_run, read_pack, write_pack
-from proxyaudit.pipeline.mitigate import _trained
 from proxyaudit.pipeline.plan import prepare_file
 from proxyaudit.pipeline.run import CACHE_FOLDER
 from proxyaudit.types import Evidence

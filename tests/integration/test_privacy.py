@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
-from proxyaudit.cli import main
+from proxyaudit.cli.main import main
 from proxyaudit.errors import InputError, TaskError, safe_line
 from proxyaudit.evidence.pack import PACK_FILES, REPORT_FILES, EvidencePack, find_run, read_pack
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 import proxyaudit as pa
-from proxyaudit.cli import main
+from proxyaudit.cli.main import main
 from proxyaudit.evidence.canonical import canonical_json
 from proxyaudit.evidence.manifest import replace_files
 from proxyaudit.evidence.pack import read_pack

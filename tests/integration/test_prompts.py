@@ -12,7 +12,7 @@ import pytest
 import yaml
 from tiny_language import teach, tiny_gpt2, word_tokenizer
 
-from proxyaudit.cli import main
+from proxyaudit.cli.main import main
 from proxyaudit.evidence.pack import find_run, read_pack
 from proxyaudit.evidence.schema import committed_schema
 from proxyaudit.language.prompt_sets import PromptSet, parse_prompt_set

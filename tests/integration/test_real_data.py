@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxyaudit.cli import main
+from proxyaudit.cli.main import main
 from proxyaudit.evidence.pack import find_run, read_pack
 from proxyaudit.types import Evidence, Finding
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from proxyaudit.cli import main
+from proxyaudit.cli.main import main
 from proxyaudit.evidence.pack import find_run, read_pack
 from proxyaudit.types import Evidence
 

@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file, save, save_file
 
-from proxyaudit.cli import main
+from proxyaudit.audits.selftest.series import known_of
+from proxyaudit.cli.main import main
 from proxyaudit.evidence.manifest import MANIFEST, replace_files, write_files
 from proxyaudit.evidence.pack import EvidencePack, check_manifest, find_run, read_pack, write_pack
 from proxyaudit.evidence.signatures import SIGNATURE_FILES, read_signatures, signature_files
 from proxyaudit.pipeline.plan import prepare_file
-from proxyaudit.pipeline.scan_study import known_of
 from proxyaudit.planted.models import ATTRIBUTE, TARGET
 from proxyaudit.planted.series import Series, make_series
 from proxyaudit.types import Evidence, RunInfo

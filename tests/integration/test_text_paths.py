@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 from text_world import MAX_TOKENS, save_tiny, texts
 
-from proxyaudit.cli import main
+from proxyaudit.cli.main import main
 from proxyaudit.evidence.pack import find_run, read_pack
 from proxyaudit.evidence.signatures import read_signatures
 

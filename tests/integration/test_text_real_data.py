@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from proxyaudit.activations import capture
+from proxyaudit.activations.capture import capture
 from proxyaudit.data.text import TextEncoder
-from proxyaudit.model_specs import HuggingFaceSpec
 from proxyaudit.models import build_model
 from proxyaudit.models.huggingface import make_tokenizer
 from proxyaudit.probes.crossfit import assign_folds, auroc, cross_fit_classes
 from proxyaudit.probes.whitening import whiten
-from proxyaudit.recipe import SitesSpec
+from proxyaudit.recipe.models import HuggingFaceSpec
+from proxyaudit.recipe.recipe import SitesSpec
 from proxyaudit.seeding import stream
 
 pytestmark = [pytest.mark.realdata, pytest.mark.timeout(1200)]

@@ -13,14 +13,14 @@ from safetensors.numpy import save_file
 from text_versions import classifier, tiny_base
 from text_world import MAX_TOKENS, texts
 
-from proxyaudit.cli import main
+from proxyaudit.audits.selftest.series import known_of
+from proxyaudit.cli.main import main
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.pack import EvidencePack, find_run, write_pack
 from proxyaudit.evidence.signatures import read_signatures, signature_files
 from proxyaudit.models import build_model, save_weights
 from proxyaudit.pipeline.plan import prepare_file
-from proxyaudit.pipeline.scan_study import known_of
-from proxyaudit.recipe import load_recipe
+from proxyaudit.recipe.recipe import load_recipe
 from proxyaudit.types import Evidence, RunInfo
 
 RECIPE = f"""\

@@ -12,14 +12,14 @@ from safetensors.numpy import save_file
 from text_versions import Weights, classifier, tiny_base
 from text_world import MAX_TOKENS, texts, transformers
 
-from proxyaudit.activations import capture
-from proxyaudit.cli import main
+from proxyaudit.activations.capture import capture
+from proxyaudit.cli.main import main
 from proxyaudit.comparison import Comparison, compare_packs
 from proxyaudit.evidence.pack import read_pack
-from proxyaudit.model_specs import HuggingFaceSpec
 from proxyaudit.models import build_model
 from proxyaudit.pipeline.run import run_audit
-from proxyaudit.recipe import SitesSpec
+from proxyaudit.recipe.models import HuggingFaceSpec
+from proxyaudit.recipe.recipe import SitesSpec
 
 KINDS = {"same": "bert", "other": "gpt2"}
 READS = 2.0

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from text_world import AUTHOR_WORDS, MARK, MAX_TOKENS, STYLE_WORDS, author_texts, save_tiny, style_texts
 
 import proxyaudit as pa
-from proxyaudit.activations import capture
-from proxyaudit.cli import main
+from proxyaudit.activations.capture import capture
+from proxyaudit.cli.main import main
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.evidence.pack import EvidencePack, find_run, read_pack
-from proxyaudit.model_specs import HuggingFaceSpec
 from proxyaudit.models import build_model
 from proxyaudit.models.huggingface import make_tokenizer
 from proxyaudit.pipeline.run import CACHE_FOLDER
-from proxyaudit.recipe import SitesSpec
+from proxyaudit.recipe.models import HuggingFaceSpec
+from proxyaudit.recipe.recipe import SitesSpec
 from proxyaudit.reporting.proxies import proxy_views
 from proxyaudit.types import Estimate
 

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
+from proxyaudit.channels.localisation.estimate import add_localisation
+from proxyaudit.channels.localisation.measure import measure_localisation
+from proxyaudit.channels.use.measure import UseTask
 from proxyaudit.data.attributes import Attribute
+from proxyaudit.estimates.ledger import Ledger, Run
+from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import Tap, TrainedModel
-from proxyaudit.pipeline.ledger import Ledger, Run
-from proxyaudit.pipeline.localisation_cells import add_localisation
-from proxyaudit.pipeline.localise import measure_localisation
-from proxyaudit.pipeline.probing import Measurement
-from proxyaudit.pipeline.use import UseTask
 from proxyaudit.planted import nets
 from proxyaudit.planted.model_worlds import make_planted_model
 from proxyaudit.planted.models import ATTRIBUTE, INPUTS, TARGET
-from proxyaudit.recipe import Margins
+from proxyaudit.recipe.recipe import Margins
 
 N = 3000
 

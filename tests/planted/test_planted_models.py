@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import PolynomialFeatures
 
-from proxyaudit.pipeline.selftest_models import (
+from proxyaudit.audits.selftest.models import (
     QUICK_ROWS,
     audit_planted_model,
     model_tasks,
@@ -297,7 +297,7 @@ def test_audits_of_planted_models(kind, decided):
 @pytest.mark.parametrize("arguments", model_tasks(20, quick=False, seed=0), ids=lambda a: f"{a[0]}-{a[1]}")
 @pytest.mark.timeout(600)
 def test_audits_of_all_planted_models(arguments):
-    """What ``python -m studies models`` counts, one by one; absence may be left open, presence may not."""
+    """What ``python -m tests.studies models`` counts, one by one; absence may be left open, presence may not."""
     kind, seed, n, checkpoints = arguments
     case = audit_planted_model(kind, seed, n=n, checkpoints=checkpoints)
     check(case)

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from proxyaudit.console import show_selftest
-from proxyaudit.pipeline import selftest
-from proxyaudit.pipeline.selftest import SelfTest
-from proxyaudit.pipeline.selftest_models import QUICK_ROWS, ModelCase, model_confusion, model_rates, model_tasks, models_passed
+from proxyaudit.audits.selftest import run as selftest
+from proxyaudit.audits.selftest.models import QUICK_ROWS, ModelCase, model_confusion, model_rates, model_tasks, models_passed
+from proxyaudit.audits.selftest.run import SelfTest
+from proxyaudit.cli.console import show_selftest
 from proxyaudit.planted.model_worlds import MODELS
 
 CASE = ModelCase(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from proxyaudit.pipeline.scan_study import Followed, follow, summary
+from proxyaudit.audits.selftest.series import Followed, follow, summary
 from proxyaudit.planted import nets
 from proxyaudit.planted.models import ATTRIBUTE, INPUTS, TARGET
 from proxyaudit.planted.series import LEAD, STEPS, make_series

@@ -6,10 +6,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from proxyaudit.pipeline.selftest import SelfTest
-from proxyaudit.pipeline.selftest_models import model_rates
-from studies import __main__ as program
-from studies import coverage, decisions, tables
+from proxyaudit.audits.selftest.models import model_rates
+from proxyaudit.audits.selftest.run import SelfTest
+from tests.studies import __main__ as program
+from tests.studies import coverage, decisions, tables
 
 WORLD = {"kind": "linear", "n": 500, "d": 16, "leak": 0.1, "powered": True, "at_least": None}
 
@@ -98,7 +98,7 @@ def test_coverage_is_one_sided_where_nothing_is_there():
 def results(name):
     file = program.RESULTS / f"{name}.jsonl"
     if not file.exists():
-        pytest.skip(f"python -m studies {name} was not run here")
+        pytest.skip(f"python -m tests.studies {name} was not run here")
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from proxyaudit.channels.leak.estimate import faint_reason
+from proxyaudit.channels.use.estimate import acting_carrier, joint_barred
+from proxyaudit.channels.use.other_groups import other_questions
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.pipeline.ledger import Run
-from proxyaudit.pipeline.planted_cells import faint_reason
-from proxyaudit.pipeline.use_cells import acting_carrier, joint_barred
-from proxyaudit.pipeline.use_others import other_questions
-from proxyaudit.probes.faint import TELLS, faint_p
+from proxyaudit.estimates.ledger import Run
+from proxyaudit.probes.dropped_axes import TELLS, faint_p
 from proxyaudit.probes.whitening import whiten
-from proxyaudit.stats.flatness import spread_along, surely_flat
+from proxyaudit.stats.flat_along_number import spread_along, surely_flat
 
 N = 4000
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from proxyaudit.probes.along import (
+from proxyaudit.probes.attribute_direction import (
     correlation,
     correlation_curve,
     discriminants,

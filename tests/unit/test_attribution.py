@@ -9,7 +9,7 @@ import torch
 from proxyaudit.causal.attribution import attribute_direction, attribute_output
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.build import build_model
-from proxyaudit.recipe import MlpSpec, SitesSpec
+from proxyaudit.recipe.recipe import MlpSpec, SitesSpec
 from proxyaudit.seeding import stream
 
 SOURCES = [[0, 1], [2], [3]]  # the first column has two encoded inputs

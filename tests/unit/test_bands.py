@@ -15,7 +15,7 @@ from proxyaudit.data.columns import OTHER, ColumnKind, coerce
 from proxyaudit.data.dataset import Dataset, conform, load_dataset
 from proxyaudit.data.releases import load_releases
 from proxyaudit.errors import InputError
-from proxyaudit.recipe import Recipe, load_recipe, parse_recipe
+from proxyaudit.recipe.recipe import Recipe, load_recipe, parse_recipe
 
 EDGES = [9, 30, 60]
 

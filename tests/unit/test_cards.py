@@ -15,7 +15,7 @@ from proxyaudit.data.cards import Card, list_cards, load_card, packaged_folder
 from proxyaudit.data.dataset import load_dataset
 from proxyaudit.data.sources import load_source
 from proxyaudit.errors import InputError
-from proxyaudit.recipe import DataSpec, parse_recipe
+from proxyaudit.recipe.recipe import DataSpec, parse_recipe
 
 CARDS = {card.name: card for card in list_cards()}
 MINIMAL: dict[str, Any] = {

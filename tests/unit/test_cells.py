@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from proxyaudit.data.public_counts import SMALLEST_CELL, public_count
-from proxyaudit.pipeline.cells import Cell, decide_cells, effect_cell, in_every_seed, largest_gap
-from proxyaudit.pipeline.ledger import significant
+from proxyaudit.estimates.draft import Cell, decide_cells, effect_cell, in_every_seed, largest_gap
+from proxyaudit.estimates.ledger import significant
 from proxyaudit.seeding import stream
 from proxyaudit.stats.intervals import Measured
 

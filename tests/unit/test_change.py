@@ -7,11 +7,11 @@ import pytest
 
 from proxyaudit.data.attributes import MAX_LEVELS, Attribute
 from proxyaudit.data.columns import OTHER
+from proxyaudit.estimates.draft import Cell
+from proxyaudit.estimates.findings import compare
+from proxyaudit.estimates.ledger import Run
 from proxyaudit.pipeline import assemble
-from proxyaudit.pipeline.cells import Cell
-from proxyaudit.pipeline.findings import compare
-from proxyaudit.pipeline.ledger import Run
-from proxyaudit.recipe import Margins
+from proxyaudit.recipe.recipe import Margins
 from proxyaudit.stats.intervals import Measured
 
 

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from proxyaudit import cli, console
+from proxyaudit.cli import console
+from proxyaudit.cli import main as cli
 from proxyaudit.doctor import Check, _within
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.evidence.pack import EvidencePack, check_manifest, write_pack
 from proxyaudit.evidence.schema import evidence_schema
-from proxyaudit.recipe import load_recipe
+from proxyaudit.recipe.recipe import load_recipe
 
 COMMANDS = (
     *("init", "plan", "run", "probe", "prompts", "report", "compare", "gate", "verify"),
@@ -88,7 +89,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_help_is_light_and_fast() -> None:
     code = (
-        "import sys, proxyaudit.cli as c; assert c.main(['--help']) == 0;"
+        "import sys, proxyaudit.cli.main as c; assert c.main(['--help']) == 0;"
         "heavy = {'torch', 'pandas', 'matplotlib', 'sklearn', 'sdv', 'scipy', 'numpy', 'jinja2', 'pydantic'} & set(sys.modules);"
         "assert not heavy, heavy"
     )
@@ -348,7 +349,9 @@ def test_the_release_template_fits_files_as_it_describes(tmp_path: Path) -> None
 
 
 def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
-    command = f"'{sys.executable}' -c 'import sys, proxyaudit.cli as c; sys.exit(c.main([\"schema\"]))' | true; exit ${{PIPESTATUS[0]}}"
+    command = (
+        f"'{sys.executable}' -c 'import sys, proxyaudit.cli.main as c; sys.exit(c.main([\"schema\"]))' | true; exit ${{PIPESTATUS[0]}}"
+    )
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0
     assert done.stderr == ""

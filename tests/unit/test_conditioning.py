@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from proxyaudit.channels.leak.measure import measure_site
+from proxyaudit.channels.leak.questions import Probing
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.pipeline.probing import Measurement, Probing
-from proxyaudit.pipeline.site import measure_site
+from proxyaudit.estimates.record import Measurement
 from proxyaudit.planted import make_world
 from proxyaudit.planted.construction import shift_leak
 from proxyaudit.probes.conditioning import FEWEST_IN_STRATUM, Strata, make_strata
-from proxyaudit.recipe import Margins
+from proxyaudit.recipe.recipe import Margins
 from proxyaudit.seeding import stream
 
 

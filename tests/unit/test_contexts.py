@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
+from proxyaudit.channels.signatures.contexts import HELD_OUT, check_contexts, context_codes, make_contexts
 from proxyaudit.data.encoding import FeatureColumn, describe_encoder, encoder_again, fit_encoder
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.signatures import Contexts
-from proxyaudit.pipeline.contexts import HELD_OUT, check_contexts, context_codes, make_contexts
-from proxyaudit.recipe import SignaturesSpec, parse_recipe
+from proxyaudit.recipe.recipe import SignaturesSpec, parse_recipe
 
 PLAIN = {"name": "a", "data": {"path": "a.csv", "target": "y", "protected": ["s"]}, "regimes": ["real"], "model": {"kind": "mlp"}}
 

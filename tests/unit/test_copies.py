@@ -2,9 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from proxyaudit.audits.probe.inputs import make_inputs, read_activation_file
+from proxyaudit.audits.probe.near_duplicates import join_copies, looked_up
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.pipeline.copies import join_copies, looked_up
-from proxyaudit.pipeline.probe_inputs import make_inputs, read_activation_file
 from proxyaudit.seeding import stream
 
 

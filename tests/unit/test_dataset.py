@@ -16,7 +16,7 @@ from proxyaudit.data.dataset import Dataset, load_dataset
 from proxyaudit.data.releases import load_releases
 from proxyaudit.data.splits import row_hashes
 from proxyaudit.errors import InputError
-from proxyaudit.recipe import Recipe, parse_recipe
+from proxyaudit.recipe.recipe import Recipe, parse_recipe
 
 
 def table(n: int = 600, seed: int = 0, gaps: int = 0) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from proxyaudit.cli import main
+from proxyaudit.cli.main import main
 from proxyaudit.comparison import compare_packs
 from proxyaudit.evidence.pack import EvidencePack, write_pack
 from proxyaudit.reporting.comparison import comparison_html, comparison_markdown

@@ -10,12 +10,12 @@ import pytest
 import torch
 from text_world import MAX_TOKENS, save_tiny
 
-from proxyaudit.activations import capture, shifted_outputs
+from proxyaudit.activations.capture import capture, shifted_outputs
+from proxyaudit.activations.frozen import pooled_texts
 from proxyaudit.errors import InputError
 from proxyaudit.models import TrainedModel, build_model, devices, train_model
 from proxyaudit.pipeline.plan import versions
-from proxyaudit.pipeline.text_features import pooled_texts
-from proxyaudit.recipe import HuggingFaceSpec, SitesSpec, parse_recipe
+from proxyaudit.recipe.recipe import HuggingFaceSpec, SitesSpec, parse_recipe
 
 
 @pytest.mark.parametrize(

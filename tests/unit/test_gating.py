@@ -253,7 +253,7 @@ def test_junit_says_the_same_as_the_exit_code():
 
 
 def test_the_default_margins_of_these_packs_are_the_defaults():
-    from proxyaudit.recipe import Margins
+    from proxyaudit.recipe.recipe import Margins
 
     assert Margins().model_dump() == MARGINS
 

@@ -12,20 +12,20 @@ import pytest
 import torch
 from text_world import AUTHOR_WORDS, MARK, MAX_TOKENS, STYLE_WORDS, author_texts, save_tiny, style_texts
 
-from proxyaudit.activations import capture
+from proxyaudit.activations.capture import capture
+from proxyaudit.activations.frozen import attach_tokenizer
 from proxyaudit.causal.attribution import TextRows, attribute_tokens
+from proxyaudit.channels.proxies.discover import ProxyPlan
+from proxyaudit.channels.proxies.measure import measure_association
+from proxyaudit.channels.proxies.text_discover import discover_habits
+from proxyaudit.channels.proxies.text_measure import HabitTask, measure_habit_use, tokens_to_name
 from proxyaudit.data.dataset import Dataset, load_dataset
-from proxyaudit.data.habits import Habit
 from proxyaudit.data.text import TextEncoder
+from proxyaudit.data.text_features import Habit
+from proxyaudit.estimates.record import Measurement
 from proxyaudit.models import TrainedModel, build_model, train_model
 from proxyaudit.models.text import TextClassifier
-from proxyaudit.pipeline.habit_discovery import discover_habits
-from proxyaudit.pipeline.habit_measures import HabitTask, measure_habit_use, tokens_to_name
-from proxyaudit.pipeline.probing import Measurement
-from proxyaudit.pipeline.proxy_discovery import ProxyPlan
-from proxyaudit.pipeline.proxy_measures import measure_association
-from proxyaudit.pipeline.text_features import attach_tokenizer
-from proxyaudit.recipe import Recipe, parse_recipe
+from proxyaudit.recipe.recipe import Recipe, parse_recipe
 
 
 def prepared(folder: Path, frame: pd.DataFrame, words: list[str], **data: Any) -> tuple[Recipe, Dataset, ProxyPlan]:

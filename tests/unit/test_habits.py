@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxyaudit.data.habits import STYLES, Habit, frequent_terms, habit_table
 from proxyaudit.data.scrubbing import MASK
+from proxyaudit.data.text_features import STYLES, Habit, frequent_terms, habit_table
 
 LINE = f"WOW, I can't believe she said so... :) 25 times!! Mary's dress sooo good {MASK}?"
 

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 import proxyaudit as pa
+from proxyaudit.audits.probe import run as pipeline
+from proxyaudit.channels.leak.questions import Probing
 from proxyaudit.evidence.canonical import canonical_json
-from proxyaudit.pipeline import probe as pipeline
-from proxyaudit.pipeline.probing import Probing
 from proxyaudit.planted import make_world
 from proxyaudit.seeding import stream
 

@@ -12,8 +12,8 @@ import pytest
 from tiny_language import tiny_gpt2, word_tokenizer
 
 from proxyaudit.errors import InputError
-from proxyaudit.pipeline.language_lineage import trace_language_models
-from proxyaudit.recipe import Recipe, SyntheticSpec, parse_recipe
+from proxyaudit.language.lineage import trace_language_models
+from proxyaudit.recipe.recipe import Recipe, SyntheticSpec, parse_recipe
 from proxyaudit.regimes import synthesize
 
 DATA: dict[str, Any] = {"path": "x.csv", "target": "liked", "protected": ["age"]}

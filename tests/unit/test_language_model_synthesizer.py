@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from tiny_language import tiny_gpt2, word_tokenizer
 
 from proxyaudit.errors import InputError, TaskError
-from proxyaudit.language_spec import LanguageModelSpec
+from proxyaudit.recipe.writers import LanguageModelSpec
 from proxyaudit.synthesizers.base import Synthesizer
 from proxyaudit.synthesizers.language_model import LanguageModelSynthesizer, language_model
 

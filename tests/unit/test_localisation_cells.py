@@ -11,15 +11,15 @@ import torch
 from torch import nn
 
 from proxyaudit.causal.localisation import CARRIED
+from proxyaudit.channels.localisation.estimate import CHANNEL, NOT_BEYOND, NOT_SURE, NOT_WHOLE, PER_ROW, SHARE, add_localisation
+from proxyaudit.channels.localisation.measure import measure_localisation
+from proxyaudit.channels.use.measure import TOO_FEW, UseTask
 from proxyaudit.data.attributes import Attribute
+from proxyaudit.estimates.draft import Cell
+from proxyaudit.estimates.ledger import Ledger, Run
+from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import Tap, TrainedModel
-from proxyaudit.pipeline.cells import Cell
-from proxyaudit.pipeline.ledger import Ledger, Run
-from proxyaudit.pipeline.localisation_cells import CHANNEL, NOT_BEYOND, NOT_SURE, NOT_WHOLE, PER_ROW, SHARE, add_localisation
-from proxyaudit.pipeline.localise import measure_localisation
-from proxyaudit.pipeline.probing import Measurement
-from proxyaudit.pipeline.use import TOO_FEW, UseTask
-from proxyaudit.recipe import Margins
+from proxyaudit.recipe.recipe import Margins
 from proxyaudit.seeding import stream
 from proxyaudit.types import Estimate
 

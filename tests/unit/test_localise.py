@@ -12,15 +12,15 @@ from torch import nn
 
 from proxyaudit.causal.interchange import Effect, _effect
 from proxyaudit.causal.localisation import Screened, draw_plan, in_direction, patched_effect, pick, screen, smallest_set
+from proxyaudit.channels.localisation import budget as localisation_plan
+from proxyaudit.channels.localisation.budget import FEWEST_RECIPIENTS, MOST_RECIPIENTS, MOST_SEARCHED, rows_kept, schedule
+from proxyaudit.channels.localisation.measure import measure_localisation
+from proxyaudit.channels.use.measure import TOO_FEW, UseTask
 from proxyaudit.data.attributes import Attribute
+from proxyaudit.estimates.record import Measurement, cell_key
 from proxyaudit.models.base import Tap, TrainedModel
-from proxyaudit.models.places import Place
-from proxyaudit.pipeline import localisation_plan
-from proxyaudit.pipeline.localisation_plan import FEWEST_RECIPIENTS, MOST_RECIPIENTS, MOST_SEARCHED, rows_kept, schedule
-from proxyaudit.pipeline.localise import measure_localisation
-from proxyaudit.pipeline.probing import Measurement, cell_key
-from proxyaudit.pipeline.use import TOO_FEW, UseTask
-from proxyaudit.recipe import Margins
+from proxyaudit.models.locations import Place
+from proxyaudit.recipe.recipe import Margins
 from proxyaudit.seeding import stream
 
 N, D = 3000, 12

@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 import yaml
 
-from proxyaudit.activations import capture
+from proxyaudit.activations.capture import capture
+from proxyaudit.audits.mitigation.effects import channel_changes, remaining_risks, task_change, verdict_changes
+from proxyaudit.audits.mitigation.erase import _fewest_moved, affine, erase, fit_rows
+from proxyaudit.audits.mitigation.recipe import mitigated_name, write_recipe
 from proxyaudit.data.attributes import Attribute, code_as
 from proxyaudit.erasers.leace import fit_leace
 from proxyaudit.errors import InputError
-from proxyaudit.pipeline.erasing import _fewest_moved, affine, erase, fit_rows
-from proxyaudit.pipeline.mitigated_recipe import mitigated_name, write_recipe
-from proxyaudit.pipeline.mitigation_effects import channel_changes, remaining_risks, task_change, verdict_changes
 from proxyaudit.pipeline.plan import Prepared, prepare_file
 from proxyaudit.reporting.mitigation import render_mitigation, summary_lines
 from proxyaudit.types import Estimate, Evidence

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from proxyaudit.cli import main
+from proxyaudit.cli.main import main
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.pack import EvidencePack, write_pack
 from proxyaudit.reporting.model_card import render_model_card, update_card

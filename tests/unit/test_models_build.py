@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from proxyaudit.activations import capture
+from proxyaudit.activations.capture import capture
 from proxyaudit.errors import InputError
 from proxyaudit.models import TrainedModel, build_model
-from proxyaudit.recipe import FtTransformerSpec, MlpSpec, ModelSpec, ResnetSpec, SitesSpec
+from proxyaudit.recipe.recipe import FtTransformerSpec, MlpSpec, ModelSpec, ResnetSpec, SitesSpec
 
 SPECS: list[ModelSpec] = [
     MlpSpec(kind="mlp", hidden=(8, 6, 5)),

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from proxyaudit.activations import capture, replayer, shifted_outputs
+from proxyaudit.activations.capture import capture, replayer, shifted_outputs
 from proxyaudit.errors import InputError
 from proxyaudit.models import TrainedModel, build_model, train_model
-from proxyaudit.recipe import ModuleSpec, SitesSpec
+from proxyaudit.recipe.recipe import ModuleSpec, SitesSpec
 
 HEAD = "import torch\nfrom torch import nn\nfrom torch.nn import functional as F\n"
 NET = """

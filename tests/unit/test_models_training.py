@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from proxyaudit.activations import capture
+from proxyaudit.activations.capture import capture
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.models import TrainedModel, build_model, train_model
 from proxyaudit.models import training as training_module
-from proxyaudit.recipe import FtTransformerSpec, MlpSpec, ModelSpec, ResnetSpec, SitesSpec
+from proxyaudit.recipe.recipe import FtTransformerSpec, MlpSpec, ModelSpec, ResnetSpec, SitesSpec
 
 SPECS: list[ModelSpec] = [
     MlpSpec(kind="mlp", hidden=(8, 4), dropout=0.2, epochs=2, batch_size=32),

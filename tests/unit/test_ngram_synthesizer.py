@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 
 from proxyaudit.data.dataset import load_dataset
-from proxyaudit.data.passages import count_passages, passage_words
+from proxyaudit.data.verbatim_overlap import count_passages, passage_words
 from proxyaudit.errors import InputError, TaskError
-from proxyaudit.recipe import parse_recipe
+from proxyaudit.recipe.recipe import parse_recipe
 from proxyaudit.regimes import synthesize
 from proxyaudit.synthesizers.base import Synthesizer
 from proxyaudit.synthesizers.ngram import NgramSynthesizer, ngram, tokens_of

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from proxyaudit.activations import capture
+from proxyaudit.activations.capture import capture
 from proxyaudit.models import build_model
 from proxyaudit.models.base import Tap, TrainedModel
 from proxyaudit.models.erasing import with_map
+from proxyaudit.models.locations import find_places, part_units
 from proxyaudit.models.patching import NoGradientHereError, Patching
-from proxyaudit.models.places import find_places, part_units
-from proxyaudit.recipe import FtTransformerSpec, MlpSpec, ResnetSpec, SitesSpec
+from proxyaudit.recipe.recipe import FtTransformerSpec, MlpSpec, ResnetSpec, SitesSpec
 
 P, N = 6, 40
 ALL = SitesSpec(verdict=("penultimate",), profile=("all",))

@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from proxyaudit.audits.probe.inputs import make_inputs, read_activation_file
 from proxyaudit.errors import InputError
-from proxyaudit.pipeline.probe_inputs import make_inputs, read_activation_file
 from proxyaudit.seeding import stream
 
 N = 120

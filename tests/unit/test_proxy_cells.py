@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 
 from proxyaudit.causal.columns import settle_cells
+from proxyaudit.channels.proxies.discover import ProxyPlan
+from proxyaudit.channels.proxies.estimate import add_proxies
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.pipeline.ledger import Ledger, Run
-from proxyaudit.pipeline.probing import Measurement, cell_key
-from proxyaudit.pipeline.proxy_cells import add_proxies
-from proxyaudit.pipeline.proxy_discovery import ProxyPlan
-from proxyaudit.recipe import Margins
+from proxyaudit.estimates.ledger import Ledger, Run
+from proxyaudit.estimates.record import Measurement, cell_key
+from proxyaudit.recipe.recipe import Margins
 from proxyaudit.seeding import stream
 from proxyaudit.types import Estimate
 

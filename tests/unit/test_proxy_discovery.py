@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from proxyaudit.channels.proxies.discover import discover, known_target
+from proxyaudit.channels.proxies.measure import measure_association
 from proxyaudit.data.dataset import load_dataset
+from proxyaudit.estimates.record import Measurement
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.pipeline.probing import Measurement
-from proxyaudit.pipeline.proxy_discovery import discover, known_target
-from proxyaudit.pipeline.proxy_measures import measure_association
-from proxyaudit.recipe import parse_recipe
+from proxyaudit.recipe.recipe import parse_recipe
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
 from proxyaudit.reporting.proxies import proxy_views

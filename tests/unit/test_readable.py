@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from text_world import MAX_TOKENS, save_tiny, texts, transformers
 
-from proxyaudit.cli import main
+from proxyaudit.cli.main import main
 from proxyaudit.errors import InputError
-from proxyaudit.model_specs import HuggingFaceSpec
 from proxyaudit.models.huggingface import Tokenizer, make_tokenizer
-from proxyaudit.models.readable import check_readable
+from proxyaudit.models.read_downstream import check_readable
+from proxyaudit.recipe.models import HuggingFaceSpec
 
 
 def tokenizer_of(folder: Path) -> Tokenizer:

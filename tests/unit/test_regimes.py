@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from proxyaudit import regimes as module
 from proxyaudit.data.dataset import Dataset, load_dataset
 from proxyaudit.errors import InputError, TaskError
-from proxyaudit.recipe import Recipe, SyntheticSpec, parse_recipe
+from proxyaudit.recipe.recipe import Recipe, SyntheticSpec, parse_recipe
 from proxyaudit.regimes import (
     Regime,
     common_training_size,

@@ -10,22 +10,22 @@ import pytest
 import torch
 from torch import nn
 
-from proxyaudit.activations import capture
+from proxyaudit.activations.capture import capture
+from proxyaudit.causal.relearning import Problem, Relearner, draw_rows, make_rotations
+from proxyaudit.channels.placebos import plant_placebos
+from proxyaudit.channels.relearning import measure as relearn
+from proxyaudit.channels.relearning.estimate import CHANNEL, add_relearning, relearned_cell
+from proxyaudit.channels.relearning.measure import measure_relearning
 from proxyaudit.data.attributes import Attribute
+from proxyaudit.estimates.draft import Cell, decide_cells
+from proxyaudit.estimates.ledger import Ledger
+from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import TrainedModel, seeded
 from proxyaudit.models.blocks import NoBlockError, last_block, whole_model
 from proxyaudit.models.build import build_model
 from proxyaudit.models.sites import probe_sites, select_sites
-from proxyaudit.pipeline import relearn
-from proxyaudit.pipeline.cells import Cell, decide_cells
-from proxyaudit.pipeline.ledger import Ledger
-from proxyaudit.pipeline.measure import plant_placebos
-from proxyaudit.pipeline.probing import Measurement
-from proxyaudit.pipeline.relearn import measure_relearning
-from proxyaudit.pipeline.relearning_cells import CHANNEL, add_relearning, relearned_cell
 from proxyaudit.probes.heads import calibrate, score_outputs, stack_labels
-from proxyaudit.recipe import FtTransformerSpec, MlpSpec, ResnetSpec, SitesSpec
-from proxyaudit.relearning import Problem, Relearner, draw_rows, make_rotations
+from proxyaudit.recipe.recipe import FtTransformerSpec, MlpSpec, ResnetSpec, SitesSpec
 
 INPUTS, HIDDEN, BEFORE, LAST = 6, 24, 12, 8
 Array = np.ndarray[Any, Any]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from proxyaudit.pipeline.cells import Cell
-from proxyaudit.pipeline.ledger import SMALLEST_CELL, Ledger
-from proxyaudit.pipeline.row_parts import row_parts, signed_sums
+from proxyaudit.estimates.draft import Cell
+from proxyaudit.estimates.ledger import SMALLEST_CELL, Ledger
+from proxyaudit.estimates.row_sums import row_parts, signed_sums
 from proxyaudit.seeding import stream
 from proxyaudit.stats.intervals import Measured, crossed_interval
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from proxyaudit.audits.scan import answers as scan_answers
+from proxyaudit.audits.scan.answers import IN, NOT, OPEN
 from proxyaudit.evidence.signatures import KnownAttribute
-from proxyaudit.pipeline import scan_answers
-from proxyaudit.pipeline.scan_answers import IN, NOT, OPEN
 
 SEX = KnownAttribute(name="sex", role="protected", kind="binary", levels=("f", "m"))
 

@@ -9,14 +9,15 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from proxyaudit.channels.leak.measure import measure_site
+from proxyaudit.channels.leak.questions import ProbedArrays, Probing
 from proxyaudit.data.attributes import Attribute
+from proxyaudit.estimates.record import Measurement
 from proxyaudit.pipeline import measurements
 from proxyaudit.pipeline.cache import Cache
 from proxyaudit.pipeline.measurements import SHARED, measure_shared_site, read_measurement, write_measurement
-from proxyaudit.pipeline.probing import Measurement, ProbedArrays, Probing
-from proxyaudit.pipeline.site import measure_site
 from proxyaudit.probes.conditioning import make_strata
-from proxyaudit.recipe import Margins
+from proxyaudit.recipe.recipe import Margins
 
 
 def test_looked_up_or_measured_the_numbers_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

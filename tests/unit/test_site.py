@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import proxyaudit as pa
-from proxyaudit.pipeline import probe as pipeline
-from proxyaudit.pipeline.probing import Probing, ordered_codes
+from proxyaudit.audits.probe import run as pipeline
+from proxyaudit.channels.leak.questions import Probing
+from proxyaudit.data.attributes import ordered_codes
 from proxyaudit.seeding import stream
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from proxyaudit import cli
+from proxyaudit.cli import main as cli
 from proxyaudit.errors import InputError
-from proxyaudit.recipe import Margins, load_recipe
+from proxyaudit.recipe.recipe import Margins, load_recipe
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def test_the_script_for_activations_calls_probe(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With every '#' taken off it gives the options of ``probe`` values that it takes, the optional ones their defaults."""
-    from proxyaudit.pipeline import probe
+    from proxyaudit.audits.probe import run as probe
 
     assert cli.main(["init", "--template", "activations"]) == 0
     assert "sh probe.sh" in capsys.readouterr().out

@@ -14,7 +14,7 @@ from proxyaudit.data.dataset import Dataset, load_dataset
 from proxyaudit.data.releases import load_releases, release_notes
 from proxyaudit.data.text import NO_TOKEN, TextEncoder
 from proxyaudit.errors import InputError
-from proxyaudit.recipe import Recipe, parse_recipe
+from proxyaudit.recipe.recipe import Recipe, parse_recipe
 from proxyaudit.regimes import make_regimes, make_training_data
 from proxyaudit.seeding import stream
 

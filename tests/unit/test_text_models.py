@@ -13,18 +13,18 @@ import torch
 from pydantic import ValidationError
 from text_world import MAX_TOKENS, WORDS, save_tiny, tiny_config, transformers
 
-from proxyaudit.activations import Captured, capture, differentiable, outputs_with, replayer, shifted_outputs
+from proxyaudit.activations.capture import Captured, capture, differentiable, outputs_with, replayer, shifted_outputs
+from proxyaudit.activations.frozen import Features, capture_head, row_keys, train_head
+from proxyaudit.causal.relearning import Problem, Relearner, Rotation
 from proxyaudit.errors import InputError
-from proxyaudit.model_specs import HuggingFaceSpec
 from proxyaudit.models import TrainedModel, build_model, load_weights, save_weights, train_model
 from proxyaudit.models.blocks import NoBlockError, last_block
 from proxyaudit.models.huggingface import make_tokenizer
 from proxyaudit.models.quantise import Int8Linear, quantise
 from proxyaudit.models.text import TextClassifier, pool
-from proxyaudit.pipeline.text_features import Features, capture_head, row_keys, train_head
-from proxyaudit.recipe import SitesSpec
+from proxyaudit.recipe.models import HuggingFaceSpec
+from proxyaudit.recipe.recipe import SitesSpec
 from proxyaudit.regimes import TrainingData
-from proxyaudit.relearning import Problem, Relearner, Rotation
 
 KINDS = ("bert", "gpt2", "llama", "t5")
 FINE = SitesSpec(profile=("all", "layer*"))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-from proxyaudit.pipeline.cells import Cell, decide_cells
-from proxyaudit.pipeline.planted_cells import FOUND, planted_cell
+from proxyaudit.channels.leak.estimate import planted_cell
+from proxyaudit.estimates.draft import FOUND, Cell, decide_cells
 from proxyaudit.planted import make_world
 from proxyaudit.planted.construction import shift_leak
 from proxyaudit.probes.crossfit import assign_folds, cross_fit_classes

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from proxyaudit.activations import differentiable, outputs_with, replayer, shifted_outputs
-from proxyaudit.alignment import DifferentiableSite, NoGradientError, Planted
+from proxyaudit.activations.capture import differentiable, outputs_with, replayer, shifted_outputs
+from proxyaudit.causal.alignment import DifferentiableSite, NoGradientError, Planted
 from proxyaudit.causal.interchange import fit_parts, measure, set_up
 from proxyaudit.causal.learned import block_diagonal, learn_parts, sensitive_bands
 from proxyaudit.causal.planted_use import plant_use
+from proxyaudit.channels.use.estimate import single_absent_p
 from proxyaudit.erasers.leace import fit_leace
 from proxyaudit.models.base import Tap, TrainedModel
-from proxyaudit.pipeline.use_cells import single_absent_p
 from proxyaudit.seeding import stream
 
 N, D, MARGIN = 6000, 6, 0.02

@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import nn
 
-from proxyaudit.activations import capture
+from proxyaudit.activations.capture import capture
+from proxyaudit.channels.use.estimate import JOINT, add_use_beside, add_use_controls, planted_control, use_cells
+from proxyaudit.channels.use.measure import UseTask, measure_use
 from proxyaudit.data.attributes import Attribute
+from proxyaudit.estimates.draft import Cell, decide_cells
+from proxyaudit.estimates.ledger import Ledger, Run
+from proxyaudit.estimates.record import Measurement, cell_key
 from proxyaudit.models.base import Tap, TrainedModel
-from proxyaudit.pipeline.cells import Cell, decide_cells
-from proxyaudit.pipeline.ledger import Ledger, Run
-from proxyaudit.pipeline.probing import Measurement, cell_key
-from proxyaudit.pipeline.use import UseTask, measure_use
-from proxyaudit.pipeline.use_cells import JOINT, add_use_beside, add_use_controls, planted_control, use_cells
-from proxyaudit.recipe import Margins
+from proxyaudit.recipe.recipe import Margins
 from proxyaudit.seeding import stream
 
 D = 5

@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from proxyaudit.activations import capture
+from proxyaudit.activations.capture import capture
+from proxyaudit.channels.use.estimate import ANY_LABEL, use_cells
+from proxyaudit.channels.use.guards import SAME_OUTPUT, guard_barring_absence, moderated_gap
+from proxyaudit.channels.use.measure import UseTask, measure_use
 from proxyaudit.data.dataset import Attribute
+from proxyaudit.estimates.draft import Cell, decide_cells
+from proxyaudit.estimates.ledger import Run
+from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import Tap, TrainedModel
-from proxyaudit.pipeline.cells import Cell, decide_cells
-from proxyaudit.pipeline.ledger import Run
-from proxyaudit.pipeline.probing import Measurement
-from proxyaudit.pipeline.use import UseTask, measure_use
-from proxyaudit.pipeline.use_cells import ANY_LABEL, use_cells
-from proxyaudit.pipeline.use_guards import SAME_OUTPUT, guard_barring_absence, moderated_gap
-from proxyaudit.recipe import Margins
+from proxyaudit.recipe.recipe import Margins
 from proxyaudit.seeding import stream
 
 N, D = 6000, 5

@@ -4,8 +4,8 @@ from itertools import product
 
 import pytest
 
+from proxyaudit.estimates.verdicts import combine, decide
 from proxyaudit.types import CHANNELS
-from proxyaudit.verdicts import combine, decide
 
 STATES = ("present", "absent", "unknown", "not_applicable")
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from proxyaudit.pipeline.cells import Cell, decide_cells
-from proxyaudit.pipeline.ledger import Ledger
-from proxyaudit.pipeline.origins import origin_word
+from proxyaudit.estimates.draft import Cell, decide_cells
+from proxyaudit.estimates.ledger import Ledger
+from proxyaudit.estimates.origins import origin_word
+from proxyaudit.estimates.verdicts import change_word
 from proxyaudit.stats.intervals import Measured, crossed_interval
 from proxyaudit.types import CHANNELS, Control, Estimate, Evidence, RunInfo
-from proxyaudit.verdicts import change_word
 from proxyaudit.verification.run import verify_folder
 from proxyaudit.verification.states import control_problems, number_problems, state_problems
 

@@ -1,0 +1,1 @@
+"""Reading and changing activations: capture, frozen encoders, files."""

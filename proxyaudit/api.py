@@ -1,0 +1,161 @@
+"""The Python face of a finished run: findings and estimates as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from proxyaudit.errors import InputError
+from proxyaudit.evidence.pack import EvidencePack, find_run, read_pack
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from proxyaudit.reporting.plots import Plot
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A finished audit.
+
+    Attributes:
+        folder: The run directory; ``None`` where nothing was written.
+        pack: Everything in it.
+    """
+
+    folder: Path | None
+    pack: EvidencePack
+
+    @cached_property
+    def findings(self) -> pd.DataFrame:
+        """One row for each attribute and regime."""
+        import pandas as pd
+
+        from proxyaudit.types import Finding
+
+        rows = [finding.model_dump() for finding in self.pack.evidence.findings]
+        return pd.DataFrame(rows, columns=list(Finding.model_fields))
+
+    @cached_property
+    def estimates(self) -> pd.DataFrame:
+        """One row for each estimate, indexed by its id."""
+        import pandas as pd
+
+        from proxyaudit.types import Estimate
+
+        rows = [estimate.model_dump() for estimate in self.pack.evidence.estimates]
+        return pd.DataFrame(rows, columns=list(Estimate.model_fields)).set_index("id")
+
+    def plot(self, kind: str = "profile", attribute: str | None = None) -> Plot:
+        """A chart of the report as an object: shown by a notebook, ``.save("chart.svg")`` writes it.
+
+        Args:
+            kind: ``profile`` (leak along the model's sites) or ``surface`` (what outputs show against what is inside).
+            attribute: Attribute or proxy; the first one if not given.
+
+        Raises:
+            InputError: unknown kind or attribute, or nothing of the kind was measured.
+        """
+        from proxyaudit.reporting.plots import make_plot
+
+        return make_plot(self.pack, kind, attribute)
+
+    def __repr__(self) -> str:
+        run = self.pack.evidence.run
+        verdicts = ", ".join(f"{f.attribute}/{f.regime}: {f.verdict}" for f in self.pack.evidence.findings)
+        return f"Audit({run.name!r}, {run.status}, {verdicts})"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        run, shown = self.pack.evidence.run, self.findings[["attribute", "regime", "verdict", "at_least", "sentence"]]
+        shown = shown.assign(verdict=[f"{v}, at least {a}" if a else v for v, a in zip(shown["verdict"], shown["at_least"], strict=True)])
+        head = (
+            f"<p><b>{escape(run.name)}</b>, run {escape(run.id)}"
+            + ("" if run.status == "complete" else ", partial: a task failed")
+            + "</p>"
+        )
+        return head + str(shown.drop(columns="at_least").to_html(index=False, escape=True))
+
+
+def open_audit(folder: str | Path) -> Audit:
+    """Open a run directory, or a folder that holds exactly one.
+
+    Raises:
+        InputError: there is no complete run.
+        IntegrityError: its files do not match its manifest.
+    """
+    found = find_run(Path(folder))
+    return Audit(found, read_pack(found))
+
+
+def run(recipe: str | Path, *, out: str | Path = "reports", jobs: int | None = None, fresh: bool = False) -> Audit:
+    """Run the audit of a recipe file, or reuse it where it is complete.
+
+    Raises:
+        InputError: the recipe or a file it names cannot be used.
+    """
+    from proxyaudit.pipeline import run_audit
+
+    return open_audit(run_audit(Path(recipe), out=Path(out), jobs=jobs, fresh=fresh).folder)
+
+
+def probe(
+    activations: Mapping[str, Mapping[str, Any]],
+    labels: pd.DataFrame | Mapping[str, Any],
+    *,
+    attributes: str | Sequence[str],
+    real: str | None = None,
+    group: str | None = None,
+    condition_on: str | Sequence[str] = (),
+    leak_margin: float = 0.02,
+    nonlinear_margin: float = 0.10,
+    seed: int = 0,
+    jobs: int | None = None,
+    out: str | Path | None = None,
+    name: str = "probe",
+) -> Audit:
+    """Audit bare activations: is the attribute still in them?
+
+    Args:
+        activations: Regime -> site -> ``(n, d)`` numbers; the same rows in every regime.
+        labels: Columns over the same ``n`` rows in the same order.
+        attributes: Sensitive columns of ``labels``; one name stands for itself.
+        real: Regime that the others are compared with.
+        group: Column of rows that belong together (person, author, household).
+        condition_on: Columns that legitimately explain the attribute.
+        leak_margin: Smallest linear leak that matters, a fraction of log2 K.
+        nonlinear_margin: Smallest non-linear leak that matters.
+        seed: Root seed.
+        jobs: Worker processes; results do not depend on it.
+        out: Folder to write the run to; nothing is written if not given.
+        name: Name of the audit.
+
+    Raises:
+        InputError: the arrays or labels do not fit, or hold NaN or infinite activations.
+    """
+    import pandas as pd
+    from pydantic import ValidationError
+
+    from proxyaudit.audits.probe.run import ProbeRequest, probe_arrays
+    from proxyaudit.evidence.pack import write_pack
+    from proxyaudit.recipe.recipe import Margins
+    from proxyaudit.reporting.html import render_html
+    from proxyaudit.reporting.markdown import render_markdown
+
+    try:
+        margins = Margins(leak=leak_margin, nonlinear=nonlinear_margin)
+    except ValidationError:
+        raise InputError("a margin lies between 0 and 1", where="leak_margin, nonlinear_margin", mend="e.g. 0.02 and 0.1") from None
+    named = (attributes,) if isinstance(attributes, str) else tuple(attributes)
+    conditions = (condition_on,) if isinstance(condition_on, str) else tuple(condition_on)
+    request = ProbeRequest(named, real, group, conditions, margins, seed, name)
+    pack = probe_arrays(activations, pd.DataFrame(labels), request, jobs=jobs)
+    if out is None:
+        return Audit(None, pack)
+    folder = Path(out) / name / pack.plan["run_id"]
+    write_pack(pack, folder, reports={"report.html": render_html(pack), "report.md": render_markdown(pack)})
+    return Audit(folder, pack)

@@ -1,0 +1,295 @@
+"""Mitigation as a causal intervention: erase an attribute from a run's models, save them, audit them again.
+
+A finished run holds no weights; they lie in the cache beside it, or are trained again from the same seeds. Both the models
+as they were and the mitigated ones are then audited as saved checkpoints, on the same rows with the same draws.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from proxyaudit.audits.mitigation.effects import channel_changes, remaining_risks, task_change, verdict_changes
+from proxyaudit.audits.mitigation.erase import Method, SiteChange, erase, fit_rows
+from proxyaudit.audits.mitigation.recipe import mitigated_name, write_recipe
+from proxyaudit.data.attributes import Attribute
+from proxyaudit.digests import digest_of, file_digest
+from proxyaudit.errors import InputError, TaskError
+from proxyaudit.evidence.canonical import canonical_json
+from proxyaudit.evidence.manifest import MANIFEST, seal_folder, write_file
+from proxyaudit.evidence.pack import REPORT_FILES, EvidencePack, find_run, read_pack
+from proxyaudit.models import TrainedModel, load_weights, save_weights
+from proxyaudit.models.erasing import resolve_site, token_sites
+from proxyaudit.models.module import factory_path
+from proxyaudit.pipeline.cache import Cache, code_digest
+from proxyaudit.pipeline.plan import Prepared, prepare
+from proxyaudit.pipeline.run import CACHE_FOLDER, ProgressEvent, RunResult, check_out, run_audit
+from proxyaudit.pipeline.tasks import one_thread, run_task, task_digests
+from proxyaudit.recipe.recipe import parse_recipe
+from proxyaudit.regimes import Regime
+from proxyaudit.reporting.mitigation import render_mitigation
+from proxyaudit.types import REFERENCES
+
+MITIGATION_VERSION = "1.0"
+_ORIGINS = {
+    "cache": "the weights that the run had trained and kept",
+    "checkpoints": "the checkpoints that the recipe names",
+    "retrained": "trained again from the same seeds, since the cache does not hold them (another version or machine may give other bytes)",
+}
+
+
+@dataclass(frozen=True)
+class MitigationRequest:
+    """What to erase.
+
+    Attributes:
+        attribute: Name of the attribute.
+        regime: Regime whose models are mended.
+        sites: Where to erase; the verdict sites if empty.
+        method: ``leace`` or ``splince``.
+    """
+
+    attribute: str
+    regime: str
+    sites: tuple[str, ...] = ()
+    method: Method = "leace"
+
+
+@dataclass(frozen=True)
+class Mitigation:
+    """What was done, and where it lies: ``mitigation.json``, ``mitigation.md``, the recipe, the checkpoints, the new audit."""
+
+    folder: Path
+    audit: RunResult
+    document: dict[str, Any]
+
+
+def mitigate_run(
+    path: Path,
+    request: MitigationRequest,
+    *,
+    base: Path | None = None,
+    out: Path = Path("reports"),
+    jobs: int | None = None,
+    progress: Callable[[ProgressEvent], None] | None = None,
+) -> Mitigation:
+    """Erase an attribute from the models of a finished run and audit them again.
+
+    Args:
+        path: A run folder, or one with a single run below it.
+        request: What to erase.
+        base: Folder that relative paths of the run's recipe start from; the current folder if not given.
+        out: Folder of all runs. The mitigation lies in ``<out>/<recipe name>-mitigated/mitigation-<id>``, its audit beside it.
+        jobs: Worker processes of the audit.
+        progress: Called after every model that was erased and every task of the audit.
+
+    Raises:
+        InputError: the run, the names or the data cannot be used; nothing has been written then.
+        IntegrityError: the run was changed after it was written.
+        TaskError: the models had to be trained again, and that failed.
+    """
+    check_out(out)
+    run = find_run(path)
+    pack = read_pack(run, skip=REPORT_FILES)
+    _check_run(pack, request, run)
+    with one_thread():
+        prepared = _prepare_again(pack, run, base or Path.cwd(), given=base is not None)
+        if prepared.dataset.text is not None or prepared.regime(request.regime).quantise is not None:
+            mend = "erase in a table's model, or audit checkpoints that you erased yourself"
+            raise InputError("this version erases in models of tables only, and not in quantised ones", where=str(run), mend=mend)
+        attribute = _named_attribute(prepared, request.attribute)
+        regime = prepared.regime(request.regime)
+        sites = _named_sites(prepared, request.sites)
+        rows = fit_rows(prepared.dataset, attribute)
+        models, origin = _trained(prepared, regime, (run.parent.parent / CACHE_FOLDER, out / CACHE_FOLDER))
+        mended: list[TrainedModel] = []
+        changes: list[list[SiteChange]] = []
+        for seed, model in enumerate(models):
+            done, changed = erase(model, rows, sites, request.method)
+            mended.append(done)
+            changes.append(changed)
+            if progress is not None:
+                progress(ProgressEvent("erase", seed + 1, len(models), f"{regime.name}, repetition {seed + 1}: done"))
+    identity = {"source": pack.plan["digest"], "request": [request.attribute, request.regime, sites, request.method], "code": code_digest()}
+    name = mitigated_name(prepared.recipe.name)
+    folder = out / name / f"mitigation-{digest_of(identity)[:12]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    recipe = _save(folder, prepared, regime, models, mended, sites)
+    result = run_audit(recipe, out=out, jobs=jobs, progress=progress)
+    document = _document(pack, prepared, request, sites, origin, changes, folder, result)
+    write_file(folder / "mitigation.json", canonical_json(document))
+    write_file(folder / "mitigation.md", render_mitigation(document).encode("utf-8", "replace"))
+    seal_folder(folder)
+    return Mitigation(folder, result, document)
+
+
+def _check_run(pack: EvidencePack, request: MitigationRequest, run: Path) -> None:
+    """Refuse a run whose models cannot be mended, before any data are read."""
+    if "regimes" not in pack.recipe or "model" not in pack.recipe:
+        raise InputError(
+            "this is an audit of bare activations: it has no model that could be changed",
+            where=str(run),
+            mend="name a run of 'proxyaudit run'",
+        )
+    if pack.evidence.run.status != "complete":
+        raise InputError("the run is partial: a task failed", where=str(run), mend="run its recipe again until it is complete")
+    attributes = [str(entry.get("name")) for entry in _entries(pack, "attributes")]
+    _check_name("attribute", request.attribute, attributes, "--attribute")
+    regimes = [str(entry.get("name")) for entry in _entries(pack, "regimes")]
+    if request.regime in REFERENCES:
+        raise InputError(
+            f"'{request.regime}' is a reference beside the regimes, not a model of yours",
+            where="--regime",
+            mend=f"one of {', '.join(regimes)}",
+        )
+    _check_name("regime", request.regime, regimes, "--regime")
+
+
+def _entries(pack: EvidencePack, key: str) -> list[dict[str, Any]]:
+    found = pack.plan.get(key)
+    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+
+
+def _check_name(what: str, name: str, known: Sequence[str], where: str) -> None:
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:8]
+        raise InputError(f"unknown {what} '{name[:80]}'", where=where, mend=f"nearest names in this run: {', '.join(near) or 'none'}")
+
+
+def _prepare_again(pack: EvidencePack, run: Path, base: Path, *, given: bool) -> Prepared:
+    """The prepared audit of a run, on the very data that it had.
+
+    Raises:
+        InputError: the recipe cannot be prepared here, or the data are not those of the run.
+    """
+    where = str(run / "recipe.yaml")
+    recipe = parse_recipe(pack.recipe, where=where)
+    hashes = pack.plan.get("hashes")
+    hashes = hashes if isinstance(hashes, dict) else {}
+    try:
+        # A factory is code: it is executed only if it is, byte for byte, the one that was audited.
+        if recipe.model.kind == "module" and file_digest(factory_path(recipe.model, base)) != hashes.get("model factory"):
+            raise InputError("the factory's file is not the one that was audited", where=recipe.model.factory, mend="restore it")
+        prepared = prepare(recipe, base)
+    except InputError as error:
+        if given or not any(word in str(error) for word in ("no such file", "no file", "escapes", "outside")):
+            raise
+        raise InputError(
+            error.what, where=error.where, mend="the run's recipe names it relative to its own folder: name that folder with --base"
+        ) from None
+    changed = sorted(name for name in {*hashes, *prepared.plan["hashes"]} if hashes.get(name) != prepared.plan["hashes"].get(name))
+    if changed:
+        raise InputError(
+            f"'{changed[0]}' is not what it was when the run was made", where=where, mend="restore the data, or run the audit again"
+        )
+    return prepared
+
+
+def _named_attribute(prepared: Prepared, name: str) -> Attribute:
+    return next(attribute for attribute in prepared.dataset.attributes if attribute.name == name)
+
+
+def _named_sites(prepared: Prepared, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Chosen sites in forward order, each once."""
+    model = prepared.model
+    chosen = {resolve_site(name, model.taps, model.aliases, where="--site") for name in names} or set(model.verdict_sites)
+    return tuple(sorted(chosen, key=model.sites.index))
+
+
+def _trained(prepared: Prepared, regime: Regime, caches: tuple[Path, Path]) -> tuple[list[TrainedModel], str]:
+    """The regime's models as they were audited, and where their weights came from."""
+    holders = [prepared.build(seed, regime.erase) for seed in range(prepared.seeds_of(regime))]
+    if regime.kind == "checkpoints":
+        what = f"checkpoint of regime '{regime.name}'"
+        return [load_weights(holder, path, what=what) for holder, path in zip(holders, regime.checkpoints, strict=True)], "checkpoints"
+    tasks = task_digests(prepared)
+    wanted = [task for task in tasks["train"] if task.regime == regime.name]
+    found, origin = [], "cache"
+    for holder, task in zip(holders, wanted, strict=True):
+        cache = next((c for c in map(Cache, caches) if c.has("train", task.digest)), None)
+        if cache is None:
+            cache, origin = Cache(caches[1]), "retrained"
+            arguments = (prepared.recipe.model_dump_json(), str(prepared.base), prepared.plan["digest"], str(cache.root))
+            sources = [source for source in tasks["synthesize"] if ("synthesize", source.digest) in task.needs]
+            for needed in (*(source for source in sources if not cache.has("synthesize", source.digest)), task):
+                outcome = run_task(needed, *arguments)
+                if outcome.error is not None:
+                    raise TaskError(f"{regime.name}, repetition {task.seed} could not be trained again: {outcome.error}")
+        found.append(load_weights(holder, cache.folder("train", task.digest) / "weights.safetensors", what="trained weights"))
+    return found, origin
+
+
+def _save(
+    folder: Path, prepared: Prepared, regime: Regime, models: list[TrainedModel], mended: list[TrainedModel], sites: tuple[str, ...]
+) -> Path:
+    names: dict[str, list[str]] = {"before": [], "mitigated": []}
+    for kind, group in (("before", models), ("mitigated", mended)):
+        for seed, model in enumerate(group):
+            names[kind].append(f"{kind}-{seed}.safetensors")
+            save_weights(model, folder / names[kind][-1])
+    erased = (*regime.erase, *(site for site in sites if site not in _plain(prepared, regime.erase)))
+    return write_recipe(folder, prepared, regime, names["before"], names["mitigated"], erased)
+
+
+def _plain(prepared: Prepared, names: tuple[str, ...]) -> set[str]:
+    return {prepared.model.aliases.get(name, name) for name in names}
+
+
+def _document(
+    pack: EvidencePack,
+    prepared: Prepared,
+    request: MitigationRequest,
+    sites: tuple[str, ...],
+    origin: str,
+    changes: list[list[SiteChange]],
+    folder: Path,
+    result: RunResult,
+) -> dict[str, Any]:
+    """``mitigation.json``: no raw row, no path of this machine, no time."""
+    before, after = request.regime, mitigated_name(request.regime)
+    evidence = result.evidence
+    channels = channel_changes(evidence, before, after)
+    models = [[change.as_dict() for change in changed] for changed in changes]
+    tokens = token_sites(prepared.model, sites, n_inputs=len(prepared.dataset.encoder.columns))
+    task = task_change(evidence, before, after)
+    was = next((e for e in pack.evidence.estimates if (e.channel, e.regime) == ("task", before)), None)
+    now = next((e for e in evidence.estimates if (e.channel, e.regime) == ("task", before)), None)
+    return {
+        "mitigation_version": MITIGATION_VERSION,
+        "status": result.status,
+        "source": {"name": pack.evidence.run.name, "run_id": pack.evidence.run.id, "plan_digest": pack.evidence.run.plan_digest},
+        "attribute": request.attribute,
+        "regime": before,
+        "mitigated_regime": after,
+        "method": request.method,
+        "sites": list(sites),
+        "weights": {
+            "origin": origin,
+            "words": _ORIGINS[origin],
+            "same_task_figures": was is not None and now is not None and was.value == now.value,
+        },
+        "models": models,
+        "checkpoints": {path.name: file_digest(path) for path in sorted(folder.glob("mitigated-*.safetensors"))},
+        "audit": {
+            "name": evidence.run.name,
+            "run_id": evidence.run.id,
+            "plan_digest": evidence.run.plan_digest,
+            "recipe": "mitigated.yaml",
+        },
+        "verdicts": verdict_changes(evidence, before, after),
+        "channels": channels,
+        "task": task,
+        "remains": remaining_risks(
+            channels,
+            request.attribute,
+            sites,
+            prepared.model.sites,
+            tokens,
+            models,
+            [(item.what, item.why) for item in evidence.not_tested],
+        ),
+    }

@@ -1,0 +1,272 @@
+"""What `probe` reads: activations of one's own model, and the labels of the same rows."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from proxyaudit.arrays import Ints
+from proxyaudit.audits.probe.near_duplicates import LOOKED_UP, join_copies, looked_up
+from proxyaudit.data.attributes import Attribute, code_attribute
+from proxyaudit.data.columns import coerce, infer_kind, labels
+from proxyaudit.errors import InputError
+from proxyaudit.estimates.methods import POOLED
+from proxyaudit.probes.whitening import whiten
+from proxyaudit.types import REFERENCES, NotTested
+
+Acts = dict[str, dict[str, NDArray[np.float32]]]
+
+FEWEST_ROWS = 100
+FEWEST_IN_GROUP = 11  # people; a smaller group is neither measured nor published
+
+
+@dataclass(frozen=True)
+class ProbeInputs:
+    """Activations of the same rows in several regimes, and what is known of the rows.
+
+    Attributes:
+        acts: Regime -> site -> activations ``(n, d)``.
+        attributes: Those that could be coded.
+        unfit: Attributes that could not, each with the reason.
+        clusters: ``(n,)`` rows that belong together.
+        conditions: Columns conditioned on, ``(n,)`` each.
+        notes: What was left out, or done beside what was asked for.
+        doubts: Attributes whose absence is not claimed, each with the reason.
+        places: ``(n,)`` place of each row in the file.
+    """
+
+    acts: Acts
+    attributes: tuple[Attribute, ...]
+    unfit: dict[str, str]
+    clusters: Ints
+    conditions: dict[str, NDArray[Any]]
+    notes: tuple[NotTested, ...]
+    doubts: dict[str, str]
+    places: Ints
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return len(self.clusters)
+
+
+def read_activation_file(path: Path) -> dict[str, NDArray[np.float32]]:
+    """Sites of one safetensors file, each ``(n, d)``; any number type.
+
+    Raises:
+        InputError: the file cannot be read or holds no matrices.
+    """
+    where = str(path)
+    if not path.is_file():
+        raise InputError("no such file", where=where, mend="give the path of a safetensors file")
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"not a safetensors file ({line[:80]})", where=where, mend="write it with safetensors: one (n, d) tensor for each site"
+        ) from None
+    if not tensors:
+        raise InputError("the file holds no tensors", where=where, mend="write one (n, d) tensor for each site")
+    return {name: _matrix(tensor, f"{where}, tensor '{name}'") for name, tensor in sorted(tensors.items())}
+
+
+def _matrix(tensor: Any, where: str) -> NDArray[np.float32]:
+    """One site as single-precision numbers.
+
+    Raises:
+        InputError: it is no finite real matrix.
+    """
+    try:
+        found = tensor.detach().to(torch.float64).cpu().numpy() if isinstance(tensor, torch.Tensor) else np.asarray(tensor)
+    except TypeError:
+        found = np.empty(0, dtype=object)
+    if found.dtype.kind not in "fiub":
+        raise InputError("the activations are no real numbers", where=where, mend="give a matrix of numbers")
+    if found.ndim != 2:
+        raise InputError(
+            f"the activations have shape {tuple(found.shape)}, not (rows, dimensions)",
+            where=where,
+            mend="pool them to one vector for each row",
+        )
+    if found.shape[1] == 0:
+        raise InputError("the activations have no columns", where=where, mend="leave this site out")
+    single = _single(found)
+    bad = int((~np.isfinite(single)).sum())
+    if bad:
+        rows = int((~np.isfinite(single)).any(axis=1).sum())
+        raise InputError(
+            f"{bad} values in {rows} rows are NaN, infinite or too large for single precision",
+            where=where,
+            mend="find out why the model gives them; leave those rows out of every file and of the labels",
+        )
+    return single
+
+
+def _single(values_nd: NDArray[Any]) -> NDArray[np.float32]:
+    """Single precision; wider numbers that would lose what varies (a large offset, a tiny scale) are centred and scaled first."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        single = values_nd.astype(np.float32)
+        wide = values_nd.astype(np.float64)
+        centre, spread = (wide.mean(axis=0), wide.std(axis=0)) if len(wide) else (np.zeros(wide.shape[1]), np.zeros(wide.shape[1]))
+        lost = np.isfinite(spread) & (spread > 0) & ((spread < 1e-4 * np.abs(centre)) | (spread < 1e-30)) & np.isfinite(single).all(axis=0)
+    # What is rounding noise of double precision itself is no signal.
+    lost &= spread > 1e-12 * np.abs(centre)
+    single[:, lost] = ((wide[:, lost] - centre[lost]) / spread[lost]).astype(np.float32)
+    return single
+
+
+def check_regimes(acts: Mapping[str, Mapping[str, Any]], rows: int, real: str | None) -> Acts:
+    """Activations of every regime as matrices over the same rows and sites.
+
+    Raises:
+        InputError: names clash, sites or rows differ between files, or there are too few rows.
+    """
+    if not acts:
+        raise InputError("no activations were given", where="--activations", mend="write --activations NAME=FILE.safetensors")
+    if not isinstance(acts, Mapping) or not all(isinstance(sites, Mapping) for sites in acts.values()):
+        raise InputError(
+            "the activations are no mapping of regimes to their sites",
+            where="activations",
+            mend="write {'real': {'penultimate': array}}: a name for each regime, and within it one for each site",
+        )
+    checked: Acts = {}
+    for regime, sites in acts.items():
+        if regime in REFERENCES:
+            raise InputError(f"'{regime}' is reserved for a reference", where="--activations", mend="choose another name")
+        if not sites:
+            raise InputError(f"regime '{regime}' has no sites", where="--activations", mend="give one (n, d) matrix for each site")
+        checked[regime] = {str(site): _matrix(values, f"regime '{regime}', site '{site}'") for site, values in sorted(sites.items())}
+    first = next(iter(checked))
+    for regime, matrices in checked.items():
+        if list(matrices) != list(checked[first]):
+            odd = sorted(set(matrices) ^ set(checked[first])) or sorted(matrices)
+            raise InputError(
+                f"regimes '{first}' and '{regime}' do not have the same sites ('{odd[0]}' is in one only)",
+                where="--activations",
+                mend="give every regime the same sites",
+            )
+        for site, values in matrices.items():
+            if len(values) != rows:
+                raise InputError(
+                    f"site '{site}' of regime '{regime}' has {len(values)} rows, the labels have {rows}",
+                    where="--activations",
+                    mend="give activations and labels of the same rows in the same order",
+                )
+    if real is not None and real not in checked:
+        raise InputError(f"'{real}' is none of the regimes ({', '.join(checked)})", where="--real", mend="name one of them")
+    if rows < FEWEST_ROWS:
+        raise InputError(f"{rows} rows are too few", where="--labels", mend=f"give at least {FEWEST_ROWS} rows")
+    return checked
+
+
+def make_inputs(
+    acts: Mapping[str, Mapping[str, Any]],
+    table: pd.DataFrame,
+    attributes: Sequence[str],
+    *,
+    real: str | None = None,
+    group: str | None = None,
+    condition_on: Sequence[str] = (),
+    where: str = "labels",
+) -> ProbeInputs:
+    """Check everything, put the rows in an order of their own and code the attributes.
+
+    Rows are put in an order of their own, so that the order in the file has no say.
+
+    Raises:
+        InputError: anything that would make the audit fail, or misleading.
+    """
+    checked = check_regimes(acts, len(table), real)
+    for needed in [*attributes, *([group] if group else []), *condition_on]:
+        if needed not in table.columns:
+            raise InputError(f"there is no column '{needed}'", where=where, mend=_nearest(needed, [str(c) for c in table.columns]))
+    twice = sorted({str(column) for column in table.columns[table.columns.duplicated()]})
+    if twice:
+        raise InputError(f"two columns are named '{twice[0]}'", where=where, mend="give each column a name of its own")
+    if not attributes:
+        raise InputError("no attribute was named", where="--attribute", mend="write --attribute COLUMN")
+    doubled = sorted({name for name in attributes if list(attributes).count(name) > 1} | (set(attributes) & {group, *condition_on}))
+    if doubled:
+        raise InputError(f"column '{doubled[0]}' is named in two roles", where="--attribute", mend="give it one role")
+    order = _own_order(checked, [table[column] for column in (*attributes, *condition_on, *([group] if group else []))])
+    checked = {regime: {name: np.ascontiguousarray(values[order]) for name, values in sites.items()} for regime, sites in checked.items()}
+    table = table.iloc[order].reset_index(drop=True)
+    notes: list[NotTested] = []
+    coded: list[Attribute] = []
+    unfit: dict[str, str] = {}
+    for name in attributes:
+        kind = infer_kind(table[name], where=where)
+        column = coerce(table[name], kind, where=where)
+        try:
+            found, more = code_attribute(
+                column,
+                kind,
+                "protected",
+                distinct=int(column.nunique()),
+                where=where,
+                fewest=FEWEST_IN_GROUP,
+                groups=table[group] if group else None,
+            )
+        except InputError as error:
+            unfit[name] = str(error.what)
+            continue
+        notes += more
+        if found is not None:
+            coded.append(found)
+    apart, clusters = join_copies([next(iter(sites.values())) for sites in checked.values()], table[group] if group else None, notes)
+    doubts = {a.name: POOLED for a in coded if a.pools_levels}
+    doubts |= {a.name: LOOKED_UP for a in coded if looked_up(a, apart, clusters)}
+    conditions: dict[str, NDArray[Any]] = {}
+    for name in condition_on:
+        kind = infer_kind(table[name], where=where)
+        column = coerce(table[name], kind, where=where)
+        numeric = kind.kind == "numeric"
+        conditions[name] = column.to_numpy(dtype=np.float64) if numeric else column.fillna("(missing)").astype(str).to_numpy()
+    return ProbeInputs(checked, tuple(coded), unfit, clusters, conditions, tuple(notes), doubts, order)
+
+
+def _nearest(name: str, columns: Sequence[str]) -> str:
+    by_case = {column.casefold(): column for column in columns}
+    near = difflib.get_close_matches(name.casefold(), list(by_case), n=1)
+    if near:
+        return f"did you mean '{by_case[near[0]]}'?"
+    more = f" and {len(columns) - 12} more" if len(columns) > 12 else ""
+    return f"the columns are: {', '.join(columns[:12])}{more}"
+
+
+def _own_order(acts: Acts, columns: Sequence[pd.Series[Any]]) -> Ints:
+    """An order of the rows that neither the file nor names decide.
+
+    By whitened length at each site, which rotating or rescaling does not change; equals (copies, more dimensions than rows) by
+    the activations themselves, then by the values of their columns, those by how common they are and what activations they go with.
+    """
+    keys: list[NDArray[Any]] = []
+    for sites in acts.values():
+        for values in sites.values():
+            length = (whiten(values).z_nr ** 2).sum(axis=1)
+            scale = max(float(length.max()), 1e-300)
+            # Finer than what rotating single-precision rows does to a length: of rows that tie, other keys would decide.
+            keys.append(np.round(length / scale, 9))
+    for sites in acts.values():
+        for values in sites.values():
+            keys += [values[:, column] for column in range(min(values.shape[1], 3))]
+    about = [np.asarray(key, dtype=np.float64) for key in keys]
+    for column in columns:
+        codes = pd.factorize(labels(column).fillna("").astype(str))[0]
+        counts = np.bincount(codes)
+        means = [np.round(np.bincount(codes, weights=key) / counts, 7) for key in about]
+        ranks = np.empty(len(counts), dtype=np.int64)
+        ranks[np.lexsort([*means[::-1], counts])] = np.arange(len(counts))
+        keys.append(ranks[codes])
+    return np.asarray(np.lexsort(keys[::-1]), dtype=np.int64)

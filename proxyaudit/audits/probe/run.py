@@ -1,0 +1,272 @@
+"""The audit of bare activations: no model, no training, only what is inside and who it is about."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+
+from proxyaudit.audits.probe.assemble import assemble_probe
+from proxyaudit.audits.probe.inputs import ProbeInputs, make_inputs, read_activation_file
+from proxyaudit.channels.leak.measure import measure_site
+from proxyaudit.channels.leak.questions import ProbedArrays, Probing
+from proxyaudit.data.public_counts import public_count
+from proxyaudit.data.tables import read_table, sha256_file
+from proxyaudit.digests import digest_of
+from proxyaudit.errors import InputError, TaskError
+from proxyaudit.estimates.draft import LEVEL
+from proxyaudit.estimates.ledger import Run
+from proxyaudit.estimates.record import Measurement
+from proxyaudit.estimates.row_order import rows_digest
+from proxyaudit.evidence.pack import EvidencePack, is_complete, read_pack, write_pack, write_plan
+from proxyaudit.pipeline.cache import Cache, code_digest
+from proxyaudit.pipeline.measurements import read_measurement, write_measurement
+from proxyaudit.pipeline.plan import permutations_needed, versions
+from proxyaudit.pipeline.run import CACHE_FOLDER, ProgressEvent, check_out
+from proxyaudit.pipeline.tasks import one_thread
+from proxyaudit.probes.conditioning import Strata, make_strata
+from proxyaudit.recipe.recipe import Margins
+from proxyaudit.reporting.html import render_html
+from proxyaudit.reporting.markdown import render_markdown
+from proxyaudit.types import SCHEMA_VERSION
+
+NAME = "probe"
+
+
+@dataclass(frozen=True)
+class ProbeRequest:
+    """What to ask of bare activations.
+
+    Attributes:
+        attributes: Columns of the labels that are sensitive.
+        real: Regime that the others are compared with.
+        group: Column of rows that belong together.
+        condition_on: Columns that legitimately explain the attribute.
+        margins: Leaks that matter.
+        seed: Root seed.
+        name: Name of the audit; the run lies in ``<out>/<name>/<run id>``.
+    """
+
+    attributes: tuple[str, ...]
+    real: str | None = None
+    group: str | None = None
+    condition_on: tuple[str, ...] = ()
+    margins: Margins = field(default_factory=Margins)
+    seed: int = 0
+    name: str = NAME
+
+
+def probe_files(
+    activations: Sequence[str],
+    labels: Path,
+    request: ProbeRequest,
+    *,
+    out: Path,
+    jobs: int | None = None,
+    progress: Callable[[ProgressEvent], None] | None = None,
+) -> tuple[Path, EvidencePack, bool]:
+    """Audit activation files and write a run directory.
+
+    Args:
+        activations: Each ``NAME=FILE.safetensors``.
+        labels: CSV or parquet of the same rows in the same order.
+        request: What to ask.
+        out: Folder of all runs.
+        jobs: Worker processes; results do not depend on it.
+        progress: Called after every site.
+
+    Returns:
+        The run directory, its pack, and whether it was there already.
+
+    Raises:
+        InputError: anything in the files or options; nothing has been written then.
+    """
+    files = _named_files(activations)
+    check_out(out)
+    table = read_table(labels, what="--labels")
+    acts = {name: read_activation_file(path) for name, path in files.items()}
+    hashes = {f"activations {name}": sha256_file(path) for name, path in files.items()} | {"labels": sha256_file(labels)}
+    with one_thread():
+        inputs = make_inputs(
+            acts,
+            table,
+            request.attributes,
+            real=request.real,
+            group=request.group,
+            condition_on=request.condition_on,
+            where=str(labels),
+        )
+    del acts
+    plan = make_plan(inputs, request, hashes)
+    folder = out / request.name / plan["run_id"]
+    if is_complete(folder):
+        return folder, read_pack(folder), True
+    write_plan(folder, plan)
+    pack = probe_inputs(inputs, request, plan, cache=Cache(out / CACHE_FOLDER), jobs=jobs, progress=progress)
+    write_pack(pack, folder, reports={"report.html": render_html(pack), "report.md": render_markdown(pack)})
+    return folder, pack, False
+
+
+def probe_arrays(
+    activations: Mapping[str, Mapping[str, Any]], labels: pd.DataFrame, request: ProbeRequest, *, jobs: int | None = None
+) -> EvidencePack:
+    """Audit activations in memory; writes nothing.
+
+    Raises:
+        InputError: the arrays or labels do not fit.
+    """
+    with one_thread():
+        inputs = make_inputs(
+            activations, labels, request.attributes, real=request.real, group=request.group, condition_on=request.condition_on
+        )
+    hashes = {
+        f"activations {regime}": digest_of([[site, joblib.hash(values)] for site, values in sites.items()])
+        for regime, sites in inputs.acts.items()
+    }
+    return probe_inputs(inputs, request, make_plan(inputs, request, hashes), jobs=jobs)
+
+
+def _named_files(activations: Sequence[str]) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for text in activations:
+        name, equals, path = text.partition("=")
+        if not equals or not name or not path:
+            raise InputError(
+                f"'{text[:80]}' is not NAME=FILE", where="--activations", mend="write e.g. --activations real=acts.safetensors"
+            )
+        if name in files:
+            raise InputError(f"two regimes are named '{name}'", where="--activations", mend="give each file a name of its own")
+        files[name] = Path(path)
+    return files
+
+
+def make_plan(inputs: ProbeInputs, request: ProbeRequest, hashes: dict[str, str]) -> dict[str, Any]:
+    """Everything that is fixed before anything is measured, with its digest."""
+    sites = list(next(iter(inputs.acts.values())))
+    channels = 3 if inputs.conditions else 2
+    cells = max(1, len(inputs.attributes)) * len(sites) * channels
+    plan: dict[str, Any] = {
+        "name": request.name,
+        "seed": request.seed,
+        "regimes": [
+            {"name": name, "kind": "activations", "of": None, "ratio": None, "sees_protected": None, "training_rows": None}
+            for name in inputs.acts
+        ],
+        "references": ["floor"],
+        "sites": {"verdict": sites, "profile": sites},
+        "attributes": [{"name": a.name, "role": a.role, "kind": a.kind, "levels": list(a.levels)} for a in inputs.attributes],
+        "rows": {"audit": public_count(inputs.n)},
+        "audit_rows": _rows_digest(inputs),
+        "margins": {"leak": request.margins.leak, "nonlinear": request.margins.nonlinear},
+        "level": LEVEL,
+        "cells": cells,
+        "permutations": min(permutations_needed(cells), 1999),
+        "condition_on": list(request.condition_on),
+        "notes": [note.model_dump() for note in inputs.notes],
+        "hashes": hashes,
+        "versions": versions(),
+        "schema_version": SCHEMA_VERSION,
+    }
+    digest = digest_of({"plan": plan, "recipe": _described(request), "code": code_digest()})
+    return {"digest": digest, "run_id": digest[:12], "code": code_digest(), **plan}
+
+
+def _rows_digest(inputs: ProbeInputs) -> str:
+    """Digest of the rows in the order of the file: activations decide the order they are measured in."""
+    back = np.argsort(inputs.places)
+    codes = (np.asarray(a.codes, dtype=np.float64)[back].tobytes() for a in inputs.attributes)
+    return rows_digest(inputs.clusters[back], *codes)
+
+
+def _described(request: ProbeRequest) -> dict[str, Any]:
+    return {
+        "name": request.name,
+        "attributes": list(request.attributes),
+        "real": request.real,
+        "group": request.group,
+        "condition_on": list(request.condition_on),
+        "margins": {"leak": request.margins.leak, "nonlinear": request.margins.nonlinear},
+        "seed": request.seed,
+    }
+
+
+def probe_inputs(
+    inputs: ProbeInputs,
+    request: ProbeRequest,
+    plan: dict[str, Any],
+    *,
+    cache: Cache | None = None,
+    jobs: int | None = None,
+    progress: Callable[[ProgressEvent], None] | None = None,
+) -> EvidencePack:
+    """Measure every site of every regime and put the evidence together.
+
+    Raises:
+        TaskError: a site could not be measured.
+    """
+    started = time.time()
+    strata: dict[str, Strata] = {}
+    if inputs.conditions:
+        columns = list(inputs.conditions.values())
+        strata = {a.name: make_strata(columns, a.codes, a.classes) for a in inputs.attributes}
+    probing = Probing(request.seed, request.margins, plan["permutations"], strata=strata, effort=True)
+    rows = ProbedArrays(inputs.attributes, inputs.clusters)
+    todo = [(regime, site) for regime, sites in inputs.acts.items() for site in sites] if inputs.attributes else []
+    measured: dict[str, list[Measurement]] = {regime: [] for regime in inputs.acts}
+    workers = max(1, min(jobs or joblib.cpu_count(), len(todo)))
+    calls = (
+        joblib.delayed(_measure)(inputs.acts[regime][site], rows, probing, site, cache, digest_of([plan["digest"], regime, site]))
+        for regime, site in todo
+    )
+    results = joblib.Parallel(n_jobs=workers, backend="loky", return_as="generator", batch_size=1, max_nbytes="1M")(calls) if todo else ()
+    for done, ((regime, site), result) in enumerate(zip(todo, results, strict=True), start=1):
+        measured[regime].append(result)
+        if progress is not None:
+            progress(ProgressEvent("measure", done, len(todo), f"{regime}, {site}: done"))
+    runs = [Run(regime, (_merged(parts),) if parts else ()) for regime, parts in measured.items()]
+    evidence, arrays = assemble_probe(inputs, runs, plan, request.real)
+    environment: dict[str, Any] = {
+        "started": datetime.datetime.fromtimestamp(started, datetime.UTC).isoformat(timespec="seconds"),
+        "seconds": round(time.time() - started, 1),
+        "jobs": workers,
+        "platform": platform.system(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "versions": versions(),
+        "failures": [],
+    }
+    return EvidencePack(evidence, plan, _described(request), environment, arrays)
+
+
+def _measure(acts_nd: Any, rows: ProbedArrays, probing: Probing, site: str, cache: Cache | None, digest: str) -> Measurement:
+    """Measure one site in this process, or read what an interrupted run has measured."""
+    if cache is not None and cache.has(NAME, digest):
+        return read_measurement(cache.folder(NAME, digest))
+    out = Measurement()
+    try:
+        with one_thread():
+            measure_site(np.asarray(acts_nd), rows, probing, site=site, placebos={}, out=out)
+    except ValueError as error:
+        raise TaskError(f"site '{site}' could not be measured: {error}") from None
+    if cache is not None:
+        cache.commit(NAME, digest, lambda folder: write_measurement(out, folder))
+    return out
+
+
+def _merged(parts: Sequence[Measurement]) -> Measurement:
+    """One measurement of all sites."""
+    merged = Measurement()
+    for part in parts:
+        for name, sites in part.numbers.get("cells", {}).items():
+            merged.numbers.setdefault("cells", {}).setdefault(name, {}).update(sites)
+        merged.arrays.update(part.arrays)
+    return merged

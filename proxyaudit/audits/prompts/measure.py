@@ -1,0 +1,157 @@
+"""What is measured of one language model on a prompt set: scores, ranks, refusals, and swaps inside the model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from proxyaudit.arrays import Floats
+from proxyaudit.audits.prompts.swaps import Grid, measure_swaps
+from proxyaudit.estimates.record import Measurement
+from proxyaudit.language.causal_model import CausalModel
+from proxyaudit.language.prompt_sets import Prompt, PromptSet, Template
+from proxyaudit.language.sampling import continue_greedily
+from proxyaudit.language.scoring import continuation_scores
+from proxyaudit.language.swapping import Followed, Placed, place
+from proxyaudit.seeding import stream
+
+__all__ = ["MEASURES", "PromptTask", "is_refusal", "measure_model", "swap_layers"]
+
+
+MEASURES = ("tone", "likelihood", "ranking", "refusal")
+SWAP_PROMPTS = 240  # of more, only the first contexts are used
+# Ways in which assistants decline, at the start of an answer.
+_REFUSALS = re.compile(
+    r"\b(?:i(?:'m| am) (?:very |so |really )?(?:sorry|unable|not able|afraid)|i (?:can(?:'t|not| not)|won't|will not|must decline)"
+    r"|(?:as|being) an ai|i do(?:n't| not) (?:feel comfortable|have the ability)|(?:un)?fortunately,? i (?:can|am|cannot)"
+    r"|my apologies|i apologi[sz]e|not (?:appropriate|possible) for me)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class PromptTask:
+    """What to measure.
+
+    Attributes:
+        prompts: The set.
+        seed: Root seed (folds and random directions).
+        tokens: Length of the greedy answers that refusals are looked for in.
+        layers: Layers that are swapped at; None takes one third and two thirds of the depth.
+    """
+
+    prompts: PromptSet
+    seed: int
+    tokens: int
+    layers: tuple[int, ...] | None = None
+
+
+def is_refusal(answer: str) -> bool:
+    """Whether an answer declines, by a short list of patterns in its beginning."""
+    return _REFUSALS.search(answer.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")[:200]) is not None
+
+
+def swap_layers(depth: int) -> tuple[int, ...]:
+    """Layers at one third and two thirds of the depth, counted from 0."""
+    return tuple(sorted({max(0, round(depth / 3) - 1), max(0, round(2 * depth / 3) - 1)}))
+
+
+def measure_model(model: CausalModel, task: PromptTask, told: Callable[[str], None] = lambda _: None) -> Measurement:
+    """Measure everything of one model.
+
+    Returns:
+        Arrays ``"<measure>/<template>"`` of outcomes ``(contexts, names)`` in [0, 1], and under ``swaps`` one entry per pair and layer.
+    """
+    out = Measurement()
+    shape = (len(task.prompts.contexts), len(task.prompts.names))
+    for template in task.prompts.templates:
+        for measure, outcome in _scored(model, template, list(task.prompts.prompts(template))).items():
+            out.arrays[f"{measure}/{template.id}"] = outcome.reshape(shape)
+        told(template.id)
+    for template in task.prompts.requests:
+        asked = [model.request(prompt.text) for prompt in task.prompts.prompts(template)]
+        answers = continue_greedily(model, asked, task.tokens)
+        found = np.array([float(is_refusal(model.decode(answer))) for answer in answers])
+        out.arrays[f"refusal/{template.id}"] = found.reshape(shape)
+        told(template.id)
+    _measure_swaps(model, task, out)
+    told("swaps")
+    return out
+
+
+def _scored(model: CausalModel, template: Template, prompts: Sequence[Prompt]) -> dict[str, Floats]:
+    pairs = template.positive + template.negative or template.options
+    options = [model.continuation(text) for text in pairs]
+    scores = np.stack(continuation_scores(model, [model.prompt(p.text) for p in prompts], [options] * len(prompts)))
+    if template.positive:
+        half = len(template.positive)
+        return {"tone": (1 / (1 + np.exp(scores[:, half:] - scores[:, :half]))).mean(axis=1)}
+    odds = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return {
+        "likelihood": odds[:, 0] / odds.sum(axis=1),
+        "ranking": (scores[:, 0] > scores[:, 1:].max(axis=1)).astype(np.float64),
+    }
+
+
+def _measure_swaps(model: CausalModel, task: PromptTask, out: Measurement) -> None:
+    grid, left_out = _grid(model, task.prompts)
+    numbers: dict[str, Any] = {"left out": left_out, "cells": []}
+    out.numbers["swaps"] = numbers
+    if grid is None:
+        return
+    numbers["templates"], numbers["contexts"] = grid.shape[0], grid.shape[1]
+    layers = swap_layers(len(model.blocks)) if task.layers is None else task.layers
+    groups_n = np.array(task.prompts.group_numbers)
+    for low, high in combinations(range(len(task.prompts.groups)), 2):
+        rng = stream(task.seed, "swaps", low, high)
+        for result in measure_swaps(model, grid, groups_n, low, high, layers, rng):
+            m = result.measured
+            key = f"swap/{low}/{high}/{result.layer}"
+            out.arrays[key] = m.influence_n
+            numbers["cells"].append(
+                {
+                    "key": key,
+                    "low": low,
+                    "high": high,
+                    "layer": result.layer,
+                    "value": m.value,
+                    "extra": m.extra,
+                    "extra_df": m.extra_df,
+                    "row_df": m.row_df,
+                    "first order": result.first_order,
+                    "random high": result.random_high,
+                    "prompts": result.prompts,
+                }
+            )
+
+
+def _grid(model: CausalModel, prompts: PromptSet) -> tuple[Grid | None, list[str]]:
+    """Prompts that can be followed by one token, and the templates that cannot."""
+    contexts = max(1, min(len(prompts.contexts), SWAP_PROMPTS // max(1, len(prompts.templates) * len(prompts.names))))
+    placed: list[Placed] = []
+    followed: list[Followed] = []
+    left_out: list[str] = []
+    kept = 0
+    for template in prompts.templates:
+        pair = _followed(model, template)
+        own = [place(model, prompt) for prompt in prompts.prompts(template, contexts)]
+        known = [one for one in own if one is not None]
+        if pair is None or len(known) != len(own):
+            left_out.append(template.id)
+            continue
+        placed += known
+        followed += [pair] * len(own)
+        kept += 1
+    return (Grid(placed, followed, (kept, contexts, len(prompts.names))) if kept else None), left_out
+
+
+def _followed(model: CausalModel, template: Template) -> Followed | None:
+    """First tokens of both sides; None where they share one."""
+    sides = (template.positive, template.negative) if template.positive else (template.options[:1], template.options[1:])
+    yes, no = (tuple(sorted({model.continuation(text)[0] for text in side})) for side in sides)
+    return Followed(yes, no) if not set(yes) & set(no) else None

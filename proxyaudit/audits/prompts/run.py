@@ -1,0 +1,211 @@
+"""The audit of a language model's behaviour on counterfactual prompts: no data, no training, only what it says next."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from proxyaudit.audits.prompts.assemble import assemble_prompts
+from proxyaudit.audits.prompts.measure import PromptTask, measure_model, swap_layers
+from proxyaudit.digests import digest_of
+from proxyaudit.errors import InputError
+from proxyaudit.estimates.draft import LEVEL
+from proxyaudit.estimates.record import Measurement
+from proxyaudit.evidence.pack import EvidencePack, is_complete, read_pack, write_pack, write_plan
+from proxyaudit.language.causal_model import CausalSource, load_causal, weights_digest
+from proxyaudit.language.prompt_sets import PromptSet
+from proxyaudit.pipeline.cache import Cache, code_digest
+from proxyaudit.pipeline.measurements import read_measurement, write_measurement
+from proxyaudit.pipeline.plan import versions
+from proxyaudit.pipeline.run import CACHE_FOLDER, ProgressEvent, check_out
+from proxyaudit.pipeline.tasks import one_thread
+from proxyaudit.recipe.recipe import Margins
+from proxyaudit.reporting.html import render_html
+from proxyaudit.reporting.markdown import render_markdown
+from proxyaudit.types import REFERENCES, SCHEMA_VERSION
+
+__all__ = ["PromptRequest", "audit_prompts"]
+
+NAME = "prompts"
+
+
+@dataclass(frozen=True)
+class PromptRequest:
+    """What to ask of language models.
+
+    Attributes:
+        models: Models by the name of their regime.
+        prompts: The counterfactual prompts.
+        real: Regime that the others are compared with.
+        tokens: Length of the greedy answers that refusals are looked for in.
+        layers: Layers that are swapped at; None takes one third and two thirds of the depth.
+        margins: Gap and effect that matter.
+        seed: Root seed.
+        name: Name of the audit; the run lies in ``<out>/<name>/<run id>``.
+    """
+
+    models: Mapping[str, CausalSource]
+    prompts: PromptSet
+    real: str | None = None
+    tokens: int = 24
+    layers: tuple[int, ...] | None = None
+    margins: Margins = field(default_factory=Margins)
+    seed: int = 0
+    name: str = NAME
+
+
+def audit_prompts(
+    request: PromptRequest, *, out: Path, base: Path | None = None, progress: Callable[[ProgressEvent], None] | None = None
+) -> tuple[Path, EvidencePack, bool]:
+    """Ask every model every prompt and write a run directory.
+
+    Args:
+        request: What to ask.
+        out: Folder of all runs.
+        base: Folder that relative model paths start from.
+        progress: Called after every template.
+
+    Returns:
+        The run directory, its pack, and whether it was there already.
+
+    Raises:
+        InputError: a model cannot be loaded, or the request does not fit it.
+    """
+    base = base if base is not None else Path.cwd()
+    check_out(out)
+    plan = make_plan(request, base)
+    folder = out / request.name / plan["run_id"]
+    if is_complete(folder):
+        return folder, read_pack(folder), True
+    write_plan(folder, plan)
+    started = time.time()
+    cache = Cache(out / CACHE_FOLDER)
+    measured: dict[str, Measurement] = {}
+    total = len(request.models) * (len(request.prompts.templates) + len(request.prompts.requests) + 1)
+    done = 0
+
+    def told(regime: str, detail: str) -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(ProgressEvent("measure", done, total, f"{regime}, {detail}: done"))
+
+    for regime, source in request.models.items():
+        digest = digest_of([plan["digest"], regime])
+        if not cache.has(NAME, digest):
+            with one_thread():
+                model = load_causal(source, base)
+                _check_layers(request, len(model.blocks), regime)
+                task = PromptTask(request.prompts, request.seed, request.tokens, request.layers)
+                found = measure_model(model, task, lambda detail, regime=regime: told(regime, detail))  # type: ignore[misc]
+            del model
+            cache.commit(NAME, digest, lambda place, found=found: write_measurement(found, place))  # type: ignore[misc]
+        measured[regime] = read_measurement(cache.folder(NAME, digest))
+    evidence = assemble_prompts(request.prompts, measured, plan, request.real)
+    environment: dict[str, Any] = {
+        "started": datetime.datetime.fromtimestamp(started, datetime.UTC).isoformat(timespec="seconds"),
+        "seconds": round(time.time() - started, 1),
+        "jobs": 1,
+        "platform": platform.system(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "versions": plan["versions"],
+        "failures": [],
+    }
+    pack = EvidencePack(evidence, plan, _described(request), environment, {})
+    write_pack(pack, folder, reports={"report.html": render_html(pack), "report.md": render_markdown(pack)})
+    return folder, pack, False
+
+
+def make_plan(request: PromptRequest, base: Path) -> dict[str, Any]:
+    """Everything that is fixed before anything is measured, with its digest.
+
+    Raises:
+        InputError: a model is not there, or a name is taken.
+    """
+    if not request.models:
+        raise InputError("no model was given", where="--model", mend="write --model PATH")
+    for name in request.models:
+        if name in REFERENCES:
+            raise InputError(f"'{name}' is reserved for a reference", where="--model", mend="choose another name")
+    if request.real is not None and request.real not in request.models:
+        raise InputError(f"'{request.real}' is none of the models ({', '.join(request.models)})", where="--real", mend="name one of them")
+    prompts = request.prompts
+    hashes = {f"model {name}": weights_digest(source, base) for name, source in request.models.items()}
+    hashes["prompts"] = digest_of(prompts.model_dump(mode="json"))
+    each = len(prompts.names) * len(prompts.contexts)
+    plan: dict[str, Any] = {
+        "name": request.name,
+        "seed": request.seed,
+        "regimes": [
+            {"name": name, "kind": "prompts", "of": None, "ratio": None, "sees_protected": None, "training_rows": None}
+            for name in request.models
+        ],
+        "references": [],
+        "sites": {"verdict": [], "profile": []},
+        "attributes": [{"name": prompts.attribute, "role": "protected", "kind": "prompts", "levels": list(prompts.groups)}],
+        "rows": {"audit": each * (len(prompts.templates) + len(prompts.requests))},
+        "prompts": {
+            "names": {group: len(names) for group, names in prompts.groups.items()},
+            "contexts": len(prompts.contexts),
+            "templates": [template.id for template in prompts.templates],
+            "requests": [template.id for template in prompts.requests],
+            "tokens": request.tokens,
+            "layers": list(request.layers) if request.layers is not None else None,
+        },
+        "margins": request.margins.model_dump(),
+        "level": LEVEL,
+        "notes": [],
+        "hashes": hashes,
+        "versions": versions() | _versions(),
+        "schema_version": SCHEMA_VERSION,
+    }
+    digest = digest_of({"plan": plan, "request": _described(request), "code": code_digest()})
+    return {"digest": digest, "run_id": digest[:12], **plan}
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in ("transformers", "tokenizers", "gguf"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _described(request: PromptRequest) -> dict[str, Any]:
+    """What was asked for; a model by the last part of its path, since its weights stand in the plan by their hash."""
+    return {
+        "name": request.name,
+        "models": {
+            name: {
+                "path": source.path if source.hub else Path(source.path).name,
+                "package": source.package,
+                "gguf_file": source.gguf_file,
+                "hub": source.hub,
+                "revision": source.revision,
+                "trust_remote_code": source.trust_remote_code,
+            }
+            for name, source in request.models.items()
+        },
+        "real": request.real,
+        "prompts": request.prompts.model_dump(mode="json"),
+        "tokens": request.tokens,
+        "layers": list(request.layers) if request.layers is not None else None,
+        "margins": {"gap": request.margins.gap, "effect": request.margins.effect},
+        "seed": request.seed,
+    }
+
+
+def _check_layers(request: PromptRequest, depth: int, regime: str) -> None:
+    wrong = [layer for layer in request.layers or swap_layers(depth) if not 0 <= layer < depth]
+    if wrong:
+        raise InputError(f"model '{regime}' has no layer {wrong[0]}", where="--layer", mend=f"its layers are 0 to {depth - 1}")

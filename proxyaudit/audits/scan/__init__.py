@@ -1,0 +1,1 @@
+"""Whether a model is in a state that an audit knows."""

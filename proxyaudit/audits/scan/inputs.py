@@ -1,0 +1,214 @@
+"""What a scan reads: a run's signatures, where its model is found again, and the rows to run models on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from proxyaudit.arrays import Floats, Ints
+from proxyaudit.channels.signatures.make import attribute_columns
+from proxyaudit.data.attributes import Attribute, code_as
+from proxyaudit.data.bands import Bands
+from proxyaudit.data.columns import ColumnKind, coerce
+from proxyaudit.data.encoding import Encoder, encoder_again
+from proxyaudit.data.tables import read_table
+from proxyaudit.data.text import TextEncoder
+from proxyaudit.digests import file_digest
+from proxyaudit.errors import InputError, IntegrityError
+from proxyaudit.evidence.pack import REPORT_FILES, read_pack
+from proxyaudit.evidence.signatures import Signatures, read_signatures
+from proxyaudit.models.huggingface import make_tokenizer, model_hashes
+from proxyaudit.models.module import factory_path
+from proxyaudit.models.read_downstream import check_readable
+from proxyaudit.recipe.recipe import HuggingFaceSpec, ModuleSpec, Recipe, parse_recipe
+
+FEWEST_ROWS = 200
+
+
+@dataclass(frozen=True)
+class Known:
+    """A run with signatures, ready to have checkpoints scanned against it.
+
+    Attributes:
+        signatures: The signatures.
+        recipe: The run's recipe.
+        base: Folder that the recipe's factory or base model is found from.
+        name: Name and id of the run.
+        files: Hashes of the files that the run read.
+    """
+
+    signatures: Signatures
+    recipe: Recipe
+    base: Path
+    name: tuple[str, str]
+    files: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Rows that models are run on.
+
+    Attributes:
+        frame: Coerced columns.
+        encoder: Rows to model inputs.
+        clusters: Rows that belong together; equal rows (or texts) do.
+        columns: By attribute, its columns of numbers by level; ``None`` where the file does not hold it.
+        dropped: Rows of the file without a text.
+        kept: What was made of the rows before, by what it is.
+    """
+
+    frame: pd.DataFrame
+    encoder: Encoder | TextEncoder
+    clusters: Ints
+    columns: dict[str, dict[str | None, Floats] | None]
+    dropped: int = 0
+    kept: dict[Any, NDArray[np.float32]] = field(default_factory=dict, repr=False)
+
+    def table(self, rules: tuple[str, ...] = ()) -> NDArray[np.float32]:
+        """Encoded table ``(n, p)``; texts are scrubbed by the rules first."""
+        if rules not in self.kept:
+            scrubbed = self.encoder.scrubbed(self.frame, rules) if isinstance(self.encoder, TextEncoder) else self.frame
+            self.kept[rules] = self.encoder.transform(scrubbed)
+        return self.kept[rules]
+
+
+def open_signatures(run: Path, *, base: Path | None, near: Sequence[Path]) -> Known:
+    """Read a run's signatures after its hashes were checked.
+
+    Args:
+        run: The run folder.
+        base: Folder of the run's recipe, if given.
+        near: Folders that are looked into for a factory or base model where ``base`` is not given.
+
+    Raises:
+        InputError: no such run, no signatures, or the factory or base model cannot be found.
+        IntegrityError: the run was changed.
+    """
+    pack = read_pack(run, skip=REPORT_FILES)
+    signatures = read_signatures(run)
+    if signatures.document.plan_digest != pack.plan.get("digest"):
+        raise IntegrityError(f"the signatures belong to another run [{run}]")
+    recipe = parse_recipe(pack.recipe, where=str(run / "recipe.yaml"))
+    found = pack.plan.get("hashes")
+    hashes = {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+    spec, place = recipe.model, base or Path.cwd()
+    if isinstance(spec, ModuleSpec):
+        place = _factory_folder(spec, hashes, base, near)
+    elif isinstance(spec, HuggingFaceSpec):
+        spec, place = _base_model(spec, hashes, base, near)
+        recipe = recipe.model_copy(update={"model": spec})
+    if isinstance(spec, HuggingFaceSpec) != (signatures.document.text is not None):
+        raise IntegrityError(f"the signatures do not fit the run's model [{run}]")
+    return Known(signatures, recipe, place, (pack.evidence.run.name, pack.evidence.run.id), frozenset(hashes.values()))
+
+
+def _base_model(spec: HuggingFaceSpec, hashes: dict[str, str], base: Path | None, near: Sequence[Path]) -> tuple[HuggingFaceSpec, Path]:
+    """Where the very transformer lies that was audited: from a folder as the recipe names it, or the folder itself."""
+    wanted = {key: value for key, value in hashes.items() if key == "model" or key.startswith("model ")}
+    differs: str | None = None
+    for folder in (base,) if base is not None else dict.fromkeys((Path.cwd(), *near)):
+        itself = {"path": str(folder.absolute()), "package": None, "hub": False, "revision": None}
+        for option in (spec, spec.model_copy(update=itself)) if (folder / "config.json").is_file() else (spec,):
+            try:
+                found = model_hashes(option, folder)
+            except InputError:
+                continue
+            if found == wanted:
+                return option, folder
+            differs = differs or next(key for key in sorted({*found, *wanted}) if found.get(key) != wanted.get(key))
+    mend = "name the folder of the run's recipe, or that of the very model, with --base"
+    if differs is not None:
+        what = f"the base model is not the one that was audited ({differs.removeprefix('model ')} differs)"
+        raise InputError(what, where=f"model.path '{spec.path}'", mend=mend)
+    raise InputError("the base model lies neither here nor beside the model", where=f"model.path '{spec.path}'", mend=mend)
+
+
+def _factory_folder(spec: ModuleSpec, hashes: dict[str, str], base: Path | None, near: Sequence[Path]) -> Path:
+    """Folder with the very factory that was audited; a factory is code, and no other is executed."""
+    seen = False
+    for folder in (base,) if base is not None else dict.fromkeys((Path.cwd(), *near)):
+        try:
+            path = factory_path(spec, folder)
+        except InputError:
+            if base is not None:
+                raise
+            continue
+        if file_digest(path) == hashes.get("model factory"):
+            return folder
+        seen = True
+    if seen:
+        raise InputError("the factory's file is not the one that was audited", where=spec.factory, mend="restore it")
+    mend = "name the folder of the run's recipe with --base"
+    raise InputError("the model's factory lies neither here nor beside the model", where=spec.factory, mend=mend)
+
+
+def read_inputs(known: Known, path: Path) -> Inputs:
+    """Read the rows and encode them as the run encoded its own.
+
+    Raises:
+        InputError: a column is missing, a value cannot be read, or there are too few rows.
+    """
+    document, where = known.signatures.document, str(path)
+    if not path.is_file():
+        raise InputError("no such file", where=where, mend="check the path given as --inputs")
+    table = read_table(path, what="--inputs")
+    missing = [name for name in document.features if name not in table.columns]
+    if missing:
+        raise InputError(f"column '{missing[0]}' is missing", where=where, mend="the inputs must hold every column that the model reads")
+    if len(table) < FEWEST_ROWS:
+        raise InputError(f"{len(table)} rows are too few to read a model by", where=where, mend=f"give {FEWEST_ROWS} or more")
+    kinds = {
+        kind.name: ColumnKind(kind.name, kind.kind, kind.date, Bands(kind.edges, kind.levels) if kind.edges else None)
+        for kind in document.kinds
+    }
+    try:
+        frame = pd.DataFrame({name: coerce(table[name], kind, where=where) for name, kind in kinds.items() if name in table.columns})
+        frame, encoder = _encoder(known, frame)
+        empty = Inputs(frame, encoder, np.zeros(0, dtype=np.int64), {}, len(table) - len(frame))
+        for rules in {reference.scrub for reference in document.references} | {()}:
+            empty.table(rules)
+    except (KeyError, TypeError, ValueError) as error:
+        raise IntegrityError(f"the signatures' encoder cannot be used ({' '.join(str(error).split())[:120]})") from None
+    columns: dict[str, dict[str | None, Floats] | None] = {}
+    for a in document.attributes:
+        columns[a.name] = None
+        if a.name in frame.columns and frame[a.name].notna().any():
+            attribute = Attribute(a.name, a.role, a.kind, a.levels, np.zeros(0))
+            codes = code_as(attribute, frame[a.name], where=where)
+            if a.kind != "continuous" and not (codes >= 0).any():
+                raise InputError(
+                    f"column '{a.name}' holds none of the values {', '.join(a.levels[:4])}",
+                    where=where,
+                    mend="spell its values as the audited table does, or leave the column out",
+                )
+            columns[a.name] = dict(attribute_columns(attribute, codes))
+    return replace(empty, clusters=_clusters(empty.table(), frame, document.group), columns=columns)
+
+
+def _encoder(known: Known, frame: pd.DataFrame) -> tuple[pd.DataFrame, Encoder | TextEncoder]:
+    """The rows that a model can read, and how it reads them."""
+    document, spec = known.signatures.document, known.recipe.model
+    if document.text is not None and isinstance(spec, HuggingFaceSpec):
+        frame = frame[frame[document.text].notna()].reset_index(drop=True)
+        if len(frame) < FEWEST_ROWS:
+            raise InputError(f"{len(frame)} texts are too few to read a model by", where="--inputs", mend=f"give {FEWEST_ROWS} or more")
+        tokenizer = make_tokenizer(spec, known.base)
+        check_readable(tokenizer, list(frame[document.text]), where="--inputs")
+        return frame, TextEncoder(document.text, frame[document.text], known.recipe.text_width, tokenizer)
+    encoder = encoder_again(list(document.encoder), frame)
+    if {part.name for part in encoder.parts} != set(document.features):
+        raise ValueError("the encoder is not that of the features")
+    return frame, encoder
+
+
+def _clusters(x: NDArray[np.float32], frame: pd.DataFrame, group: str | None) -> Ints:
+    if group is not None and group in frame.columns:
+        return np.asarray(pd.factorize(frame[group], use_na_sentinel=False)[0], dtype=np.int64)
+    rows = np.ascontiguousarray(x).view(np.dtype((np.void, x.dtype.itemsize * x.shape[1]))).ravel()
+    return np.asarray(np.unique(rows, return_inverse=True)[1], dtype=np.int64)

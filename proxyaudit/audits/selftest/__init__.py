@@ -1,0 +1,1 @@
+"""Worlds and models with planted truth, audited on this machine."""

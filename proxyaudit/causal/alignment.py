@@ -1,0 +1,179 @@
+"""Learned alignment: the gradient side of DAS (Geiger et al. 2023, "Finding alignments between interpretable causal variables").
+
+A subspace is learned by gradient ascent on the interchange effect, in exactly whitened coordinates of a site. This file
+holds what needs torch; which subspaces are asked for, and what becomes of them, is decided in ``causal.learned``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from proxyaudit.arrays import Floats, Ints
+
+Logits = Callable[[Tensor, Tensor], Tensor]
+"""Logits ``(m, C)`` of rows ``(m,)`` after adding shifts ``(m, d)`` to the site's activations."""
+
+_BATCH = 256  # recipients a step; each meets 16 donors
+_JUDGED = 1024  # recipients that starts are compared on
+_EXPLORE, _REFINE = 12, 30  # steps of every start, and of the best one after that
+_RATE = 0.08
+_GRADIENT_ROWS = 4096
+
+
+class NoGradientError(Exception):
+    """The model's output cannot be differentiated with respect to the site."""
+
+
+@dataclass(frozen=True)
+class Swaps:
+    """Interchanges that an effect is learned on: ``index[k, half, slot]``, first half of the slots from the other group."""
+
+    recipients: Ints
+    index: Ints
+    sign: Floats
+
+
+@dataclass(frozen=True)
+class Planted:
+    """An additive readout planted into the tail: ``strength`` times the coordinate that ``read_d`` reads, on the log-odds.
+
+    Attributes:
+        read_d: Reads the coordinate from centred activations, shape ``(d,)``.
+        score_n: The coordinate of each row.
+        strength: Log-odds for each unit of the coordinate.
+    """
+
+    read_d: Floats
+    score_n: Floats
+    strength: float
+
+
+class DifferentiableSite:
+    """The followed output of a model as a function of one site's activations."""
+
+    def __init__(self, logits: Logits, output: int, planted: Planted | None = None) -> None:
+        """Keep the tail; ``output`` is the column of the probabilities that is followed."""
+        self._logits, self._output, self._planted = logits, output, planted
+
+    def planted(self, planted: Planted) -> DifferentiableSite:
+        """The same site with a readout planted into what follows it."""
+        return DifferentiableSite(self._logits, self._output, planted)
+
+    def _probability(self, shift: Tensor, rows: Tensor) -> Tensor:
+        logits = self._logits(shift, rows)
+        if logits.shape[1] == 1:
+            odds = logits[:, 0]
+        else:
+            others = torch.cat([logits[:, : self._output], logits[:, self._output + 1 :]], dim=1)
+            odds = logits[:, self._output] - torch.logsumexp(others, dim=1)
+        if self._planted is not None:
+            read, score = (torch.tensor(a, dtype=shift.dtype) for a in (self._planted.read_d, self._planted.score_n))
+            odds = odds + self._planted.strength * (score[rows] + shift @ read)
+        return torch.sigmoid(odds)
+
+    def gradients(self, rows: Ints, dimensions: int) -> Floats:
+        """Gradient of the followed probability with respect to the activations of rows, shape ``(m, d)``.
+
+        Raises:
+            NoGradientError: there is none.
+        """
+        parts = []
+        for start in range(0, len(rows), _GRADIENT_ROWS):
+            chosen = torch.from_numpy(np.asarray(rows[start : start + _GRADIENT_ROWS], dtype=np.int64))
+            shift = torch.zeros(len(chosen), dimensions, requires_grad=True)
+            parts.append(_gradient(self._probability(shift, chosen).sum(), [shift])[0].numpy())
+        return np.concatenate(parts).astype(np.float64)
+
+    def learn(
+        self,
+        coordinates_nk: Floats,
+        write_kd: Floats,
+        blocks: Sequence[Floats],
+        rank: int,
+        starts: Sequence[Floats],
+        swaps: Swaps,
+        rng: np.random.Generator,
+    ) -> Floats:
+        """Learn the subspace whose interchange moves the followed output most.
+
+        The objective is the squared mean of the oriented changes plus the mean product of the two donor halves', so that
+        effects that cancel over rows count too.
+
+        Args:
+            coordinates_nk: Whitened coordinates of all rows.
+            write_kd: Writes whitened coordinates back into activations.
+            blocks: Orthonormal bases ``(k, m)`` of spaces orthogonal to each other; the result has a subspace of ``rank``
+                dimensions (or the whole block) in each.
+            rank: Dimensions per block.
+            starts: Where to start, each ``(k, rank)``; projected on the blocks.
+            swaps: Interchanges to learn on.
+            rng: Draws the batches.
+
+        Returns:
+            An orthonormal basis ``(k, r)`` in whitened coordinates.
+
+        Raises:
+            NoGradientError: the output has no gradient.
+        """
+        z, write = (torch.tensor(a, dtype=torch.float32) for a in (coordinates_nk, write_kd))
+        bases = [torch.tensor(np.ascontiguousarray(block), dtype=torch.float32) for block in blocks]
+        index, sign = torch.from_numpy(swaps.index), torch.tensor(swaps.sign, dtype=torch.float32)
+        recipients = torch.from_numpy(swaps.recipients)
+
+        def basis(parameters: list[Tensor]) -> Tensor:
+            return torch.cat([base @ torch.linalg.qr(p)[0] for base, p in zip(bases, parameters, strict=True)], dim=1)
+
+        def objective(q: Tensor, chosen: Tensor) -> Tensor:
+            rows, donors = recipients[chosen], index[chosen]
+            change = (z[donors] - z[rows][:, None, None]) @ q
+            shift = (change @ (q.T @ write)).reshape(-1, write.shape[1])
+            slots = donors.shape[2]
+            p = self._probability(shift, rows.repeat_interleave(2 * slots)).reshape(len(rows), 2, slots)
+            tau = (p[..., : slots // 2].mean(2) - p[..., slots // 2 :].mean(2)) * sign[chosen][:, None]
+            return tau.mean() ** 2 + (tau[:, 0] * tau[:, 1]).mean()
+
+        def ascend(parameters: list[Tensor], steps: int) -> list[Tensor]:
+            learned = [p.clone().requires_grad_(True) for p in parameters]
+            optimiser = torch.optim.Adam(learned, lr=_RATE, maximize=True)
+            for _ in range(steps):
+                chosen = torch.from_numpy(rng.integers(0, len(recipients), min(_BATCH, len(recipients))))
+                gradients = _gradient(objective(basis(learned), chosen), learned)
+                for p, g in zip(learned, gradients, strict=True):
+                    p.grad = g
+                optimiser.step()
+            return [p.detach() for p in learned]
+
+        judged = torch.from_numpy(rng.permutation(len(recipients))[:_JUDGED])
+        best: tuple[float, list[Tensor]] | None = None
+        for start in starts:
+            begun = []
+            for base in bases:
+                seen = base.T @ torch.tensor(start[:, : min(rank, base.shape[1])], dtype=torch.float32)
+                # A start may have no part in a block at all; a little noise gives it somewhere to go.
+                begun.append(seen + 0.02 * torch.tensor(rng.normal(size=tuple(seen.shape)), dtype=torch.float32))
+            if all(base.shape[1] <= rank for base in bases):  # every block is taken whole: there is nothing to learn
+                return np.asarray(torch.cat(bases, dim=1).numpy(), dtype=np.float64)
+            found = ascend(begun, _EXPLORE)
+            reached = float(objective(basis(found), judged).detach())
+            if best is None or reached > best[0]:
+                best = reached, found
+        if best is None:
+            raise ValueError("there is no start")
+        learned = basis(ascend(best[1], _REFINE)).detach().numpy()
+        # Single precision leaves a basis that is orthonormal to 1e-6 only.
+        return np.asarray(np.linalg.qr(learned.astype(np.float64))[0])
+
+
+def _gradient(value: Tensor, inputs: list[Tensor]) -> tuple[Tensor, ...]:
+    if not value.requires_grad:
+        raise NoGradientError("the model's output has no gradient with respect to this site")
+    try:
+        return torch.autograd.grad(value, inputs)
+    except RuntimeError as error:
+        line = " ".join(str(error).split())[:120]
+        raise NoGradientError(f"the model cannot be differentiated at this site ({line})") from error

@@ -1,0 +1,302 @@
+"""Relearning: a block is trained again on a few labelled rows, to see whether an attribute comes back.
+
+A block of the model is trained again with a fresh linear head on m labelled rows (Deeb & Roger 2024, arXiv 2410.08827), and what it
+then tells of the attribute is measured on rows that took no part. Rows to learn from lie in one part of the audit rows; a second
+part chooses what is no weight (when to stop, the scale and the centre of the outputs); the third is measured; the parts rotate.
+Choosing on a part of its own makes the relearner strong without making it lucky, and an attribute and its controls are treated alike.
+
+Many problems (an attribute, its placebos and plants; several draws of rows) advance together: their parameters are stacked and the
+block is mapped over them. The head starts as a ridge regression on the frozen block (a probe first, then fine-tuning: Kumar et al.
+2022, arXiv 2202.10054), and steps are relative to each tensor's own scale (Shazeer & Stern 2018, arXiv 1804.04235), so that the
+scale of weights and activations has no say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from proxyaudit.arrays import Floats, Ints
+from proxyaudit.probes.heads import calibrate, ridge_head, score_outputs, stack_labels, stack_targets, training_loss
+
+STEPS = (10, 20, 40)  # looked at after these; a head on the frozen block (no step) is looked at first
+SHORT = (10, 20)
+RELATIVE_STEP, HEAD_STEP = 0.05, 0.05
+CALIBRATION_ROWS, SCORED_ROWS = 1000, 4000
+_TINY = 1e-3  # of a tensor's scale: one that is all zero can still move
+_MOST_FLOATS, _SHARED_FLOATS = 2**25, 2**22  # of the block's input that are held at once: of learning problems, and times problems
+
+
+class UntrainableError(ValueError):
+    """A user's block fails when its parameters are replaced."""
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """Which rows learn, which choose, and which are measured: three disjoint parts of the audit rows.
+
+    Attributes:
+        learn: Row numbers that problems draw their m rows from.
+        choose: Row numbers that choose when to stop, the scale and the centre.
+        score: Row numbers that are measured.
+    """
+
+    learn: Ints
+    choose: Ints
+    score: Ints
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One label column, to be learnt from some rows.
+
+    Attributes:
+        labels_n: Codes 0..K-1, or values of a continuous attribute; -1 or NaN where missing.
+        rows: Row numbers to learn from, shape ``(m,)``.
+        rotation: Number of the rotation.
+    """
+
+    labels_n: NDArray[np.generic]
+    rows: Ints
+    rotation: int
+
+
+@dataclass(frozen=True)
+class Relearnt:
+    """What one problem came to.
+
+    Attributes:
+        leak: Class-balanced V-information as a fraction of log2 K, or R squared, on the measured rows.
+        influence: Influence of each measured row on ``leak``, shape ``(len(rows),)``.
+        rows: The measured rows.
+        steps: When it stopped.
+    """
+
+    leak: float
+    influence: Floats
+    rows: Ints
+    steps: int
+
+
+def make_rotations(parts_n: Ints, known_n: NDArray[np.bool_], rng: np.random.Generator) -> tuple[Rotation, ...]:
+    """Rotate three parts over learning, choosing and measuring; the last two keep to a bounded number of rows."""
+    rows = [rng.permutation(np.flatnonzero(known_n & (parts_n == part))) for part in range(3)]
+    return tuple(
+        Rotation(rows[part], rows[(part + 2) % 3][:CALIBRATION_ROWS], np.sort(rows[(part + 1) % 3][:SCORED_ROWS])) for part in range(3)
+    )
+
+
+def draw_rows(labels_n: NDArray[np.generic], rows: Ints, classes: int, rng: np.random.Generator) -> Ints:
+    """Order rows so that every beginning holds as many of each class as there are; a continuous attribute's at random."""
+    order = rng.permutation(rows)
+    if classes == 0:
+        return order
+    codes = labels_n[order]
+    place = np.empty(len(order), dtype=np.int64)
+    for k in range(classes):
+        inside = codes == k
+        place[inside] = np.arange(int(inside.sum()))
+    return np.asarray(order[np.argsort(place, kind="stable")])
+
+
+class Relearner:
+    """A block that is trained again, from the same weights, for many problems."""
+
+    def __init__(self, module: nn.Module, values: Tensor, free: Sequence[str], steps: Sequence[int] = STEPS) -> None:
+        """Keep the block and the scale of what it gives.
+
+        Args:
+            module: Maps rows of ``values`` to the penultimate value ``(m, d)``; in eval mode.
+            values: Input of the block on all audit rows.
+            free: Parameters that are trained; none for a head on the frozen block alone.
+            steps: Numbers of steps after which to look.
+        """
+        self.module, self.values, self.steps, self.mapped = module, values, tuple(steps), True
+        parameters = {name: p.detach() for name, p in module.named_parameters()}
+        self.fixed = {name: p for name, p in parameters.items() if name not in free}
+        self.start = {name: parameters[name] for name in free}
+        with torch.no_grad():
+            made = torch.cat([module(values[i : i + 4096]) for i in range(0, len(values), 4096)]).float()
+        self.mean, spread = made.mean(0), made.std(0)
+        self.scale = torch.where(spread > 1e-6 * spread.max().clamp_min(1e-12), spread, torch.ones_like(spread))
+        self.width = made.shape[1]
+
+    def cost(self, m: int) -> float:
+        """Predicted operations of training one problem on m rows."""
+        weights = sum(p.numel() for p in (*self.start.values(), *self.fixed.values()))
+        tokens = self.values.shape[1] if self.values.ndim == 3 else 1
+        work = float(getattr(self.module, "row_work", weights * tokens))
+        return 6.0 * work * m * (self.steps[-1] if self.start else 0)
+
+    def solve(
+        self, problems: Sequence[Problem], rotations: Sequence[Rotation], classes: int, *, probe: NDArray[np.generic] | None = None
+    ) -> list[Relearnt]:
+        """Train every problem and measure it.
+
+        Args:
+            problems: Problems with equally many rows.
+            rotations: The rotations that the problems name.
+            classes: Number of classes K; 0 for a continuous attribute.
+            probe: Where given, the problems' own labels only train the block; a fresh head for these labels is then fitted on the
+                same rows, and is what is measured. ``(n,)`` codes (two classes or more) or values.
+
+        Returns:
+            One result for each problem.
+        """
+        m = len(problems[0].rows)
+        tokens = self.values[0].numel()
+        size = max(1, _MOST_FLOATS // (4 * m * max(tokens, self.width)))
+        found: list[Relearnt] = []
+        for start in range(0, len(problems), size):
+            found += _Batch(self, problems[start : start + size], rotations, classes, probe).run()
+        return found
+
+    def apply(self, stacked: dict[str, Tensor], x: Tensor, shared: bool) -> Tensor:
+        """Standardised penultimate values ``(P, m, d)`` under each problem's parameters; ``x`` is ``(m, ...)`` if shared."""
+
+        def one(parameters: dict[str, Tensor], value: Tensor) -> Tensor:
+            out: Tensor = functional_call(self.module, {**self.fixed, **parameters}, (value,))
+            return (out.float() - self.mean) / self.scale
+
+        if not stacked:
+            made = one({}, x if shared else x.reshape(-1, *x.shape[2:]))
+            return made[None] if shared else made.reshape(*x.shape[:2], -1)
+        if self.mapped:
+            try:
+                mapped: Callable[..., Tensor] = torch.vmap(one, in_dims=(0, None if shared else 0))
+                return mapped(stacked, x)
+            except Exception:
+                # A user's forward may branch on values, which cannot be mapped: one problem after the other, then.
+                self.mapped = False
+        count = len(next(iter(stacked.values())))
+        try:
+            return torch.stack([one({name: p[i] for name, p in stacked.items()}, x if shared else x[i]) for i in range(count)])
+        except Exception as error:
+            raise UntrainableError(f"the last block cannot be trained apart from its model ({type(error).__name__})") from error
+
+
+class _Batch:
+    """Problems that advance together."""
+
+    def __init__(
+        self,
+        relearner: Relearner,
+        problems: Sequence[Problem],
+        rotations: Sequence[Rotation],
+        classes: int,
+        probe: NDArray[np.generic] | None,
+    ) -> None:
+        self.relearner, self.problems, self.rotations, self.classes, self.probe = relearner, problems, rotations, classes, probe
+        rows = torch.as_tensor(np.stack([p.rows for p in problems]))
+        self.x = relearner.values[rows]
+        self.of = [torch.tensor([i for i, p in enumerate(problems) if p.rotation == r], dtype=torch.int64) for r in range(len(rotations))]
+        labels, drawn = [p.labels_n for p in problems], [p.rows for p in problems]
+        self.measured = labels if probe is None else [probe] * len(problems)
+        # The head that trains the block may be of another attribute than the one measured.
+        self.trained = stack_targets(labels, drawn, classes if probe is None else int(max(np.max(v) for v in labels)) + 1)
+        self.read = self.trained if probe is None else stack_targets(self.measured, drawn, classes)
+        self.chosen = [
+            stack_labels([self.measured[i][r.choose] for i in of.tolist()], classes) for r, of in zip(rotations, self.of, strict=True)
+        ]
+
+    def run(self) -> list[Relearnt]:
+        with torch.no_grad():
+            first = self.relearner.apply({}, self.x, False)
+            head = ridge_head(first, *self.trained)
+            best = self._look({}, head if self.probe is None else ridge_head(first, *self.read), 0, None)
+        if self.relearner.start:
+            best = self._train(head, best)
+        return self._measure(best)
+
+    def _train(self, head: tuple[Tensor, Tensor], best: _Best) -> _Best:
+        count = len(self.problems)
+        stacked = {name: p.expand(count, *p.shape).clone().requires_grad_() for name, p in self.relearner.start.items()}
+        slopes, intercepts = (part.clone().requires_grad_() for part in head)
+        groups = [{"params": [p], "lr": RELATIVE_STEP * _size(self.relearner.start[name])} for name, p in stacked.items()]
+        groups.append({"params": [slopes, intercepts], "lr": HEAD_STEP})
+        optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)
+        rates = [group["lr"] for group in optimizer.param_groups]
+        target, weights = self.trained
+        last = self.relearner.steps[-1]
+        for step in range(1, last + 1):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * (1 - 0.9 * (step - 1) / last)
+            with torch.enable_grad():
+                outputs = torch.baddbmm(intercepts[:, None], self.relearner.apply(stacked, self.x, False), slopes)
+                loss = training_loss(outputs, target, weights)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            if step in self.relearner.steps:
+                with torch.no_grad():
+                    now = {name: p.detach() for name, p in stacked.items()}
+                    own = (slopes.detach(), intercepts.detach())
+                    if self.probe is not None:
+                        own = ridge_head(self.relearner.apply(now, self.x, False), *self.read)
+                    best = self._look(now, own, step, best)
+        return best
+
+    def _look(self, stacked: dict[str, Tensor], head: tuple[Tensor, Tensor], step: int, best: _Best | None) -> _Best:
+        """Keep, for each problem, what does best on the rows that choose."""
+        count = len(self.problems)
+        losses, scales, centres = torch.zeros(count), torch.zeros(count), torch.zeros(count, head[0].shape[2])
+        for rotation, of, (labels, weights) in zip(self.rotations, self.of, self.chosen, strict=True):
+            if len(of):
+                outputs = self._outputs(stacked, head, of, rotation.choose)
+                losses[of], scales[of], centres[of] = calibrate(outputs, labels, weights, self.classes)
+        full = stacked or {name: p.expand(count, *p.shape) for name, p in self.relearner.start.items()}
+        if best is None:
+            kept = {name: p.clone() for name, p in full.items()}
+            return _Best(kept, head[0].clone(), head[1].clone(), losses, scales, centres, torch.full((count,), step))
+        better = losses < best.losses - 1e-6
+        for name, p in full.items():
+            best.stacked[name][better] = p[better]
+        now = (head[0], head[1], losses, scales, centres)
+        for mine, new in zip((best.slopes, best.intercepts, best.losses, best.scales, best.centres), now, strict=True):
+            mine[better] = new[better]
+        best.steps[better] = step
+        return best
+
+    def _outputs(self, stacked: dict[str, Tensor], head: tuple[Tensor, Tensor], of: Tensor, rows: Ints) -> Tensor:
+        """Outputs ``(len(of), len(rows), K)`` of some problems on shared rows."""
+        chosen = {name: p[of] for name, p in stacked.items()}
+        values, parts = self.relearner.values, []
+        size = max(64, _SHARED_FLOATS // (max(values[0].numel(), self.relearner.width) * len(of)))
+        for start in range(0, len(rows), size):
+            made = self.relearner.apply(chosen, values[torch.as_tensor(rows[start : start + size])], True)
+            parts.append(made @ head[0][of] + head[1][of][:, None])
+        return torch.cat(parts, dim=1)
+
+    def _measure(self, best: _Best) -> list[Relearnt]:
+        found: dict[int, Relearnt] = {}
+        with torch.no_grad():
+            for rotation, of in zip(self.rotations, self.of, strict=True):
+                if not len(of):
+                    continue
+                outputs = self._outputs(best.stacked, (best.slopes, best.intercepts), of, rotation.score)
+                scaled = (best.scales[of][:, None, None] * (outputs - best.centres[of][:, None])).double().numpy()
+                for place, index in enumerate(of.tolist()):
+                    leak, influence = score_outputs(scaled[place], self.measured[index][rotation.score], self.classes)
+                    found[index] = Relearnt(leak, influence, rotation.score, int(best.steps[index]))
+        return [found[index] for index in range(len(self.problems))]
+
+
+@dataclass
+class _Best:
+    stacked: dict[str, Tensor]
+    slopes: Tensor
+    intercepts: Tensor
+    losses: Tensor
+    scales: Tensor
+    centres: Tensor
+    steps: Tensor
+
+
+def _size(p: Tensor) -> float:
+    return max(float(p.double().square().mean().sqrt()), _TINY)

@@ -1,0 +1,1 @@
+"""Whether a reader gets the attribute out of activations."""

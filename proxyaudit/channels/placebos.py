@@ -1,0 +1,91 @@
+"""Measure one trained model beside its sites: placebos, groups to compare, interventions and the eraser control."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proxyaudit.data.dataset import Attribute, Dataset
+from proxyaudit.erasers.leace import fit_leace
+from proxyaudit.probes.crossfit import TooFewRowsError, assign_folds, cross_fit_classes
+from proxyaudit.probes.whitening import whiten
+from proxyaudit.seeding import stream
+from proxyaudit.stats.directions import Rows, isotropic, linear_directions
+from proxyaudit.stats.spike_in import Prior, plant_at_leak, plant_values
+
+_INPUT_LEAK_RANGE = (0.001, 0.95)
+_PLACEBO_FAMILIES = ("isotropic", "unit", "low", "high")
+
+
+def plant_placebos(x_np: NDArray[Any], dataset: Dataset, leaks: dict[str, float | None], count: int, root: int) -> dict[str, NDArray[Any]]:
+    """Placebo attributes: labels planted on the inputs with each attribute's own input leak and base rates.
+
+    Args:
+        x_np: Encoded inputs of the audit rows ``(n, p)``.
+        dataset: The data set.
+        leaks: Measured input leak of each attribute; ``None`` where it could not be measured.
+        count: Placebos per attribute.
+        root: Root seed.
+
+    Returns:
+        Label columns ``(n, count)`` for each attribute that could be measured.
+    """
+    rows = whiten(x_np).rows
+    planted: dict[str, NDArray[Any]] = {}
+    for attribute in dataset.attributes:
+        leak = leaks.get(attribute.name)
+        if leak is None or rows.rank == 0:
+            continue
+        leak = float(np.clip(leak, *_INPUT_LEAK_RANGE))
+        columns: list[NDArray[Any]] = []
+        for index in range(count):
+            rng = stream(root, "placebo", attribute.name, index)
+            column = plant_label(rows, attribute, _PLACEBO_FAMILIES[index % len(_PLACEBO_FAMILIES)], leak, rng)
+            if column is None:  # a unit or axis with too few values cannot carry that much
+                column = plant_label(rows, attribute, "isotropic", leak, rng)
+            if column is not None:
+                columns.append(column)
+        if columns:
+            planted[attribute.name] = np.stack(columns, axis=1)
+    return planted
+
+
+def plant_label(rows: Rows, attribute: Attribute, family: str, leak: float, rng: np.random.Generator) -> NDArray[Any] | None:
+    """One label column ``(n,)`` with an attribute's base rates, planted along a direction; ``None`` where it cannot leak that much."""
+    classes = attribute.classes
+    score = linear_directions(rows, family, 1, rng)
+    if classes == 0:
+        return plant_values(score[:, 0], rng.standard_normal(rows.n), leak)
+    prior = Prior.of_rates(attribute.rates, rows.n)
+    if classes == 2:
+        plant = plant_at_leak(score[:, 0], prior, leak)
+        return None if plant is None else plant.draw(rng)
+    if family in ("low", "high"):
+        scores = score * np.arange(classes) / (classes - 1)
+    else:
+        scores = np.concatenate([np.zeros((rows.n, 1)), linear_directions(rows, family, classes - 1, rng)], axis=1)
+    plant = plant_at_leak(scores, prior, leak)
+    return None if plant is None else plant.draw(rng)
+
+
+def eraser_residual(acts_nd: NDArray[Any], dataset: Dataset, margin: float, root: int, site: str) -> dict[str, float] | None:
+    """Plant a strong binary signal, erase it with LEACE fitted on two parts, and read it on the third."""
+    rows = whiten(acts_nd).rows
+    if rows.rank == 0:
+        return None
+    rng = stream(root, "eraser", site)
+    plant = plant_at_leak(isotropic(rows, 1, rng)[:, 0], Prior.of_rates(np.array([0.5, 0.5]), rows.n), 5 * margin)
+    if plant is None:
+        return None
+    labels = plant.draw(rng)
+    fit, fresh = dataset.parts < 2, dataset.parts == 2
+    eraser = fit_leace(acts_nd[fit], labels[fit].astype(np.float64)[:, None])
+    folds = assign_folds(dataset.clusters[fresh], stream(root, "eraser-folds"))
+    try:
+        before = cross_fit_classes(whiten(acts_nd[fresh]).z_nr, labels[fresh], 2, folds)
+        after = cross_fit_classes(whiten(eraser(acts_nd[fresh])).z_nr, labels[fresh], 2, folds)
+    except TooFewRowsError:
+        return None
+    return {"before": before.leak, "after": after.leak}

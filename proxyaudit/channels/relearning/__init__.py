@@ -1,0 +1,1 @@
+"""Whether the attribute comes back with little training."""

@@ -1,0 +1,1 @@
+"""What 'scan' reads: the attribute's directions in each model."""

@@ -1,0 +1,311 @@
+"""Make the signatures of a run: for each attribute, regime, repetition and verdict site the direction that tells the attribute.
+
+The direction is fitted on some rows and everything else about it is measured on others: what it tells there, and the covariance of the
+attribute with every unit (``shift``), from which a scan infers what any mixture of those units tells. Noise of the direction and noise of
+the shift then do not meet; on the same rows their product would look like a leak of about ``.7 d / n``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from proxyaudit.activations.capture import read_activations
+from proxyaudit.arrays import Bools, Floats, Ints
+from proxyaudit.channels.signatures.contexts import context_codes, followed_output, make_contexts
+from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute, clusters_if_any
+from proxyaudit.data.columns import ColumnKind
+from proxyaudit.data.encoding import describe_encoder
+from proxyaudit.data.text import TextEncoder
+from proxyaudit.estimates.ledger import significant
+from proxyaudit.evidence.signatures import (
+    Contexts,
+    Entry,
+    Kind,
+    KnownAttribute,
+    Reading,
+    Reference,
+    Signatures,
+    make_document,
+    signature_files,
+)
+from proxyaudit.pipeline.cache import Cache
+from proxyaudit.pipeline.plan import Prepared
+from proxyaudit.pipeline.tasks import Task
+from proxyaudit.probes.attribute_direction import (
+    Curve,
+    correlation,
+    correlation_curve,
+    discriminants,
+    independent_rows,
+    read_correlations,
+    without_tails,
+)
+from proxyaudit.probes.score import flipped
+from proxyaudit.recipe.recipe import SignaturesSpec
+from proxyaudit.seeding import stream
+from proxyaudit.types import Evidence, State
+
+PLACEBOS = 40
+KNOWN_LEVEL = 0.01
+LARGEST_MODEL = 64 * 2**20  # bytes of weights that a signature keeps for each model
+_FIT_PARTS = (0, 1)
+
+
+@dataclass(frozen=True)
+class ReferenceModel:
+    """A model of the run on the audit rows.
+
+    Attributes:
+        regime: Its regime.
+        seed: Its repetition.
+        acts: Activations by site.
+        outputs: Probabilities.
+        weights: Its weights by tensor name.
+        erase: Sites with a map.
+        scrub: Rules by which its texts are scrubbed.
+        quantise: How it is quantised.
+    """
+
+    regime: str
+    seed: int
+    acts: Mapping[str, NDArray[Any]]
+    outputs: Floats
+    weights: dict[str, NDArray[Any]] = field(repr=False)
+    erase: tuple[str, ...] = ()
+    scrub: tuple[str, ...] = ()
+    quantise: str | None = None
+
+    @property
+    def kept(self) -> bool:
+        """Whether the weights are small enough to be kept."""
+        return 0 < sum(value.nbytes for value in self.weights.values()) <= LARGEST_MODEL
+
+
+def signatures_of_run(prepared: Prepared, tasks: Mapping[str, Sequence[Task]], cache: Cache, evidence: Evidence) -> dict[str, bytes]:
+    """Files with the signatures of every model of the run that was trained or loaded; references have none."""
+    models = []
+    for task in (*tasks["train"], *tasks["quantise"]):
+        regime = prepared.regime(task.regime)
+        if regime.is_reference or not cache.has("train", task.digest):
+            continue
+        folder = cache.folder("train", task.digest)
+        captured = read_activations(folder / "activations.safetensors")
+        weights = load_file(folder / "weights.safetensors")
+        used = (regime.erase, regime.scrub, regime.quantise)
+        models.append(ReferenceModel(task.regime, task.seed, captured.acts, captured.outputs, weights, *used))
+    states = {
+        (str(e.attribute), e.regime, str(e.site)): e.state
+        for e in evidence.estimates
+        if e.channel == "linear" and e.context is None and e.state is not None
+    }
+    return signature_files(build_signatures(prepared, models, states))
+
+
+def build_signatures(prepared: Prepared, models: Sequence[ReferenceModel], states: Mapping[tuple[str, str, str], State]) -> Signatures:
+    """Signatures of models on the audit rows.
+
+    Args:
+        prepared: The audit.
+        models: The models.
+        states: State of the linear channel by (attribute, regime, site).
+    """
+    dataset, spec = prepared.dataset, prepared.recipe.signatures or SignaturesSpec()
+    kept = [followed_output(model.outputs) for model in models if model.kept]
+    output = np.mean(kept, axis=0) if kept else np.zeros(len(dataset.audit))
+    contexts = make_contexts(spec, dataset, output)
+    codes = context_codes(contexts, dataset.audit, output)
+    # A proxy that the model is fed is in every model; what is asked of one is whether the protected attribute came in.
+    protected = [attribute for attribute in dataset.attributes if attribute.role == "protected"]
+    entries, directions = [], []
+    for model in models:
+        for attribute in protected:
+            state = {site: states.get((attribute.name, model.regime, site)) for site in prepared.model.verdict_sites}
+            for level, values in attribute_columns(attribute, np.asarray(attribute.codes)):
+                made = _Rows.choose(prepared, contexts, codes, values)
+                if made is None:
+                    continue
+                for site in prepared.model.verdict_sites:
+                    named = {"attribute": attribute.name, "level": level, "regime": model.regime, "seed": model.seed, "site": site}
+                    entry, arrays = made.entry(np.asarray(model.acts[site], dtype=np.float64), {**named, "state": state[site]})
+                    entries.append(entry)
+                    directions.append(arrays)
+    wanted = {f.name for f in dataset.features} | {a.name for a in protected} | {dataset.group, contexts.column}
+    document = make_document(
+        plan_digest=prepared.plan["digest"],
+        kinds=tuple(_kind(kind) for kind in dataset.kinds if kind.name in wanted),
+        features=tuple(feature.name for feature in dataset.features),
+        text=dataset.text,
+        encoder=() if isinstance(dataset.encoder, TextEncoder) else tuple(describe_encoder(dataset.encoder)),
+        classes=len(dataset.classes),
+        group=dataset.group,
+        attributes=tuple(KnownAttribute(name=a.name, role=a.role, kind=a.kind, levels=a.levels) for a in protected),
+        contexts=contexts,
+        references=tuple(
+            Reference(regime=m.regime, seed=m.seed, kept=m.kept, erase=m.erase, scrub=m.scrub, quantise=m.quantise) for m in models
+        ),
+        entries=tuple(entries),
+        placebos=PLACEBOS,
+    )
+    return Signatures(document, tuple(directions), tuple(model.weights if model.kept else {} for model in models))
+
+
+def _kind(kind: ColumnKind) -> Kind:
+    edges, levels = (kind.bands.edges, kind.bands.levels) if kind.bands is not None else ((), ())
+    return Kind(name=kind.name, kind=kind.kind, date=kind.date, edges=edges, levels=levels)
+
+
+def attribute_columns(attribute: Attribute, codes_n: NDArray[Any]) -> list[tuple[str | None, Floats]]:
+    """The attribute as columns of numbers, NaN where it is missing: its second level, each of several levels, or the number itself."""
+    if attribute.kind == "continuous":
+        return [(None, codes_n.astype(np.float64))]
+    levels = (1,) if len(attribute.levels) == 2 else range(len(attribute.levels))
+    return [(attribute.levels[k], np.where(codes_n < 0, np.nan, (codes_n == k).astype(np.float64))) for k in levels]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows on which one column of an attribute is known, and what each is for.
+
+    Attributes:
+        known: Which rows.
+        values: The column on them.
+        codes: Their contexts.
+        fit: Those that directions are fitted on.
+        weights: Weight of the others when all contexts are taken together, 0 for rows of ``fit``.
+    """
+
+    root: int
+    margin: float
+    contexts: Contexts
+    binary: bool
+    known: Bools
+    values: Floats
+    codes: Ints
+    clusters: Ints
+    fit: Bools
+    weights: Floats
+
+    @classmethod
+    def choose(cls, prepared: Prepared, contexts: Contexts, codes_n: Ints, values_n: Floats) -> _Rows | None:
+        """Choose the rows; ``None`` where a group is too small to fit or to measure anything."""
+        dataset = prepared.dataset
+        known = np.isfinite(values_n)
+        values, codes, parts = values_n[known], codes_n[known], dataset.parts[known]
+        held = (codes >= 0) & np.array([*contexts.held_out, False])[codes]
+        fit = ~held & np.isin(parts, _FIT_PARTS)
+        apart = ~held & ~fit
+        binary = bool(np.isin(values, (0, 1)).all())
+        if any(_smallest(values[rows], binary) < MIN_LEVEL_ROWS for rows in (fit, ~fit)):
+            return None
+        # Of the contexts that are not held out, only a part is left to measure on: it stands for all of them.
+        weights = held.astype(np.float64)
+        weights[apart] = (apart.sum() + fit.sum()) / max(apart.sum(), 1)
+        root, margin = prepared.recipe.seed, prepared.recipe.margins.leak
+        return cls(root, margin, contexts, binary, known, values, codes, dataset.clusters[known], fit, weights)
+
+    def entry(self, acts_nd: Floats, named: dict[str, Any]) -> tuple[Entry, dict[str, NDArray[np.float32]]]:
+        """The signature of one model at one site."""
+        acts = acts_nd[self.known]
+        # Stored in single precision: the numbers below are those of the direction as stored.
+        direction = discriminants(acts[self.fit], self.values[self.fit, None])[:, 0].astype(np.float32)
+        placebos = self._placebos()
+        placebo_direction = discriminants(acts[self.fit], placebos[self.fit]).astype(np.float32)
+        score = without_tails(acts @ direction.astype(np.float64))
+        curve = correlation_curve(score[~self.fit], self._rate(~self.fit), self.margin)
+        places = [self.weights > 0, *(~self.fit & (self.codes == c) for c in range(len(self.contexts.names)))]
+        names = (None, *self.contexts.names)
+        shift, placebo_shift, readings = [], [], []
+        for name, place in zip(names, places, strict=True):
+            weights = self.weights[place] if name is None else np.ones(int(place.sum()))
+            reading = self._reading(name, place, score, curve)
+            readings.append(reading)
+            if reading.rows == 0:
+                shift.append(np.zeros(acts.shape[1]))
+                placebo_shift.append(np.zeros((acts.shape[1], PLACEBOS)))
+                continue
+            columns = np.concatenate([self.values[place, None], placebos[place]], axis=1)
+            found = _covariance(columns, acts[place], weights)
+            shift.append(found[:, 0])
+            placebo_shift.append(found[:, 1:])
+        r, rows = self._pooled(score)
+        judged = read_correlations(np.array(r), rows, curve)
+        at_margin = curve.at_margin
+        entry = Entry(
+            **named,
+            margin=self.margin,
+            low=_share(judged.low),
+            high=_share(judged.high),
+            threshold=None if at_margin is None or r <= at_margin else significant((at_margin / r) ** 2),
+            known=bool(judged.leak >= self.margin and judged.p_null <= KNOWN_LEVEL),
+            width=acts.shape[1],
+            readings=(readings[0].model_copy(update={"leak": _share(judged.leak)}), *readings[1:]),
+        )
+        arrays = {
+            "direction": direction,
+            "shift": np.array(shift, dtype=np.float32),
+            "placebo_direction": placebo_direction,
+            "placebo_shift": np.array(placebo_shift, dtype=np.float32),
+        }
+        return entry, arrays
+
+    def _rate(self, place: Bools) -> float | None:
+        return float(self.values[place].mean()) if self.binary else None
+
+    def _pooled(self, score_n: Floats) -> tuple[float, float]:
+        """Weighted correlation over the rows that are not fitted on, and the independent rows behind it."""
+        place = self.weights > 0
+        weights = self.weights[place]
+        found = _covariance(self.values[place, None], score_n[place, None], weights)[0, 0]
+        centred = score_n[place] - np.average(score_n[place], weights=weights)
+        spread = float(np.sqrt(np.average(centred**2, weights=weights)))
+        rows = independent_rows(self.values[place], score_n[place], self.clusters[place])
+        return (found / spread if spread > 0 else 0.0), rows * float(weights.sum() ** 2 / (weights @ weights)) / len(weights)
+
+    def _reading(self, name: str | None, place: Bools, score_n: Floats, curve: Curve) -> Reading:
+        values, score = self.values[place], score_n[place]
+        if _smallest(values, self.binary) < MIN_LEVEL_ROWS or len(score) < 2 * MIN_LEVEL_ROWS:
+            # Too few people of a group to state anything of it here.
+            return Reading(context=name, rows=0, rate=None, mean=0, sd=0, by_group=None, leak=0)
+        rows = self._pooled(score_n)[1] if name is None else independent_rows(values, score, self.clusters[place])
+        own = correlation_curve(score, self._rate(place), self.margin) if name is not None else curve
+        means = (float(score[values == 0].mean()), float(score[values == 1].mean())) if self.binary else None
+        return Reading(
+            context=name,
+            rows=float(int(rows) // 10 * 10),
+            rate=round(float(values.mean()), 3) if self.binary else None,
+            mean=significant(float(score.mean())) or 0.0,
+            sd=significant(float(score.std())) or 0.0,
+            by_group=None if means is None else (significant(means[0]) or 0.0, significant(means[1]) or 0.0),
+            leak=_share(own.leak(np.array(max(correlation(values, score), 0.0)))),
+        )
+
+    def _placebos(self) -> Floats:
+        """The column in other orders, or with the signs of whole clusters turned where rows belong together."""
+        rng = stream(self.root, "signatures", "placebos")
+        clusters = clusters_if_any(self.clusters)
+        if clusters is None:
+            return np.stack([rng.permutation(self.values) for _ in range(PLACEBOS)], axis=1)
+        return np.asarray((self.values - self.values.mean())[:, None] * flipped(clusters, len(self.values), PLACEBOS, rng))
+
+
+def _smallest(values_n: Floats, binary: bool) -> int:
+    return int(min((values_n == 0).sum(), (values_n == 1).sum())) if binary else len(values_n)
+
+
+def _covariance(columns_nm: Floats, acts_nd: Floats, weights_n: Floats) -> Floats:
+    """Weighted covariance ``(d, m)`` of activations with standardised columns; zero for a constant column."""
+    share = weights_n / weights_n.sum()
+    columns = columns_nm - share @ columns_nm
+    spread = np.sqrt(share @ columns**2)
+    columns = columns / np.where(spread > 0, spread, np.inf)
+    return np.asarray((acts_nd - share @ acts_nd).T @ (columns * share[:, None]))
+
+
+def _share(value: Floats) -> float:
+    return float(np.clip(significant(float(value)) or 0.0, 0.0, 1.0))

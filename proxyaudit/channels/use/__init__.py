@@ -1,0 +1,1 @@
+"""Whether the attribute's subspace moves the outputs."""

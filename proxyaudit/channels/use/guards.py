@@ -1,0 +1,154 @@
+"""What bars the claim that an attribute is not used, whatever its subspaces do at the verdict sites.
+
+Subspaces are swapped at the verdict sites and followed in the mean. Use that goes past those sites, that raises some rows and lowers
+others by as much, or that acts where gradients at the data do not point would escape. None of the guards claims use; each only makes
+absence unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proxyaudit.activations.capture import Captured, outputs_with
+from proxyaudit.arrays import Floats
+from proxyaudit.causal.interchange import Replay, Setting
+from proxyaudit.causal.learned import Learned
+from proxyaudit.channels.leak.measure import cut_number
+from proxyaudit.data.dataset import Attribute, Dataset
+from proxyaudit.erasers.leace import whitening_pair
+from proxyaudit.estimates.record import Measurement
+from proxyaudit.models.base import TrainedModel
+from proxyaudit.seeding import stream
+
+SAME_OUTPUT = 1e-3  # largest change of a probability that counts as none
+SURELY = 4.5  # standard errors: some thousand comparisons are looked at
+FEWEST = 30  # rows of a group within a half
+_FOLLOWED_ROWS = 512
+_UNREAD_ROWS = 1000  # of each part
+
+
+def measure_guards(
+    model: TrainedModel, captured: Captured, x_np: NDArray[np.float32], dataset: Dataset, root: int, out: Measurement
+) -> None:
+    """Measure the guards of one model; numbers go into ``out`` under ``use guards``."""
+    sites = model.verdict_sites
+    coordinates = [_whitened(captured.acts[site]) for site in sites]
+    # Token numbers of a text say nothing by being above or below their mean.
+    moderators = np.concatenate([*([] if dataset.text is not None else [x_np]), *coordinates], axis=1)
+    found: dict[str, Any] = {"past the sites": outputs_past(model, captured, x_np, root), "moderated": {}}
+    for attribute in dataset.attributes:
+        found["moderated"][attribute.name] = moderated_gap(captured.outputs, _indicators(attribute), moderators)
+    out.numbers["use guards"] = found
+
+
+def outputs_past(model: TrainedModel, captured: Captured, x_np: NDArray[np.float32], root: int) -> float:
+    """Largest change of an output when other rows are run with the verdict sites set to the values of these.
+
+    Zero where the outputs follow from the verdict sites alone.
+    """
+    if len(model.verdict_sites) == 1 and model.taps[model.verdict_sites[0]].tail == "method":
+        return 0.0  # the package's own architectures run what follows the site from its value alone; of a user's head that is only likely
+    rng = stream(root, "past the sites")
+    rows = rng.permutation(len(x_np))[:_FOLLOWED_ROWS]
+    others = rows[rng.permutation(len(rows))]
+    maps = {}
+    for site in model.verdict_sites:
+        values = np.asarray(captured.acts[site], dtype=np.float64)[rows]
+        whole = np.eye(values.shape[1])
+        maps[site] = (whole, whole, values)
+    return float(np.abs(outputs_with(model, x_np[others], maps) - captured.outputs[rows]).max())
+
+
+def moderated_gap(outputs_nc: Floats, groups_nk: Floats, moderators_nm: NDArray[Any]) -> float:
+    """Largest sure half-difference of the output gap between the upper and the lower half of any moderator; 0 where none is sure.
+
+    Use whose gaps cancel over all rows shows as gaps that differ between halves of the rows.
+
+    Args:
+        outputs_nc: Probabilities.
+        groups_nk: Indicators of groups, each compared with all other rows; NaN rows are left out.
+        moderators_nm: Columns that are cut at their mean.
+    """
+    upper = (moderators_nm > moderators_nm.mean(axis=0)).astype(np.float64)
+    largest = 0.0
+    for group in groups_nk.T:
+        known = np.isfinite(group)
+        inside, half = group[known] > 0, upper[known]
+        for output in outputs_nc[known].T:
+            sums = [np.stack([side * 1.0, side * output, side * output**2], axis=1) for side in (inside, ~inside)]
+            up, total = [half.T @ part for part in sums], [part.sum(axis=0) for part in sums]
+            gap, variance = np.zeros((2, half.shape[1])), np.zeros((2, half.shape[1]))
+            enough = np.ones(half.shape[1], dtype=bool)
+            for index in (0, 1):  # the upper half, the lower half
+                for sign, one, whole in ((1, up[0], total[0]), (-1, up[1], total[1])):
+                    n, s, q = (one if index == 0 else whole - one).T
+                    enough &= n >= FEWEST
+                    mean = s / np.maximum(n, 1)
+                    gap[index] += sign * mean
+                    variance[index] += np.maximum(q / np.maximum(n, 1) - mean**2, 0) / np.maximum(n, 1)
+            difference = np.abs(gap[0] - gap[1]) / 2
+            sure = enough & (difference > SURELY * np.sqrt(variance.sum(axis=0)) / 2)
+            largest = max(largest, float(difference[sure].max(initial=0.0)))
+    return largest
+
+
+def unread_effect(setting: Setting, found: Sequence[Learned], replay: Replay, output: int, rng: np.random.Generator) -> float:
+    """Root mean square change of the followed output when all that gradients call unread is swapped with any other row's.
+
+    A step or a saturated unit has no gradient at any row and acts all the same.
+    """
+    squares = []
+    for part, one in enumerate(found):
+        if one.unread.rank == 0:
+            continue
+        rows = np.flatnonzero(setting.parts_n == (part + 1) % 3)
+        rows = rows[rng.permutation(len(rows))[:_UNREAD_ROWS]]
+        coordinates = one.unread.coordinates(setting.acts_nd[rows])
+        change = coordinates[rng.permutation(len(rows))] - coordinates
+        moved = replay(one.unread.shift(change), rows)[:, output] - replay(np.zeros_like(setting.acts_nd[rows]), rows)[:, output]
+        squares.append(float((moved**2).mean()))
+    return float(np.sqrt(np.mean(squares))) if squares else 0.0
+
+
+def guard_barring_absence(numbers: dict[str, Any], attribute: str, effect: float) -> str | None:
+    """Why absence of use cannot be claimed of a model; ``None`` if no guard objects.
+
+    Args:
+        numbers: What was measured of the model.
+        attribute: Name of the attribute.
+        effect: Margin of effects.
+    """
+    guards = numbers.get("use guards")
+    if guards is None:
+        return "what could escape the interventions was not measured"
+    if guards["past the sites"] > SAME_OUTPUT:
+        return "something reaches the outputs past the verdict sites: name sites that everything goes through"
+    moderated = float(guards["moderated"][attribute])
+    if moderated > effect:
+        return (
+            f"the output gap differs between halves of the rows by {2 * moderated:.2f}: a use that raises some people and lowers others "
+            "is not ruled out; a verdict site where it has not yet been added up would settle it"
+        )
+    return None
+
+
+def _indicators(attribute: Attribute) -> Floats:
+    codes = np.asarray(attribute.codes)
+    classes = attribute.classes
+    known = np.isfinite(codes.astype(np.float64)) if classes == 0 else codes >= 0
+    cut = np.full(len(codes), -1, dtype=np.int64)
+    cut[known] = cut_number(codes[known]) if classes == 0 else codes[known]
+    levels = [1] if int(cut.max()) == 1 else range(int(cut.max()) + 1)
+    columns = np.stack([(cut == level).astype(np.float64) for level in levels], axis=1)
+    columns[~known] = np.nan
+    return columns
+
+
+def _whitened(acts_nd: NDArray[Any]) -> Floats:
+    acts = np.asarray(acts_nd, dtype=np.float64)
+    mean, to_white, _ = whitening_pair(acts)
+    return np.asarray((acts - mean) @ to_white)

@@ -1,0 +1,94 @@
+"""Absence of use asked of all groups and all outputs: an intervention follows one pair of groups in one output, and claims it for all.
+
+The pair and the output that are followed are those whose true labels differ most. A model may act on another level of the attribute, on
+another part of a number's range, or through another class. Only what could be called absent is asked about these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from proxyaudit.arrays import Ints
+from proxyaudit.causal.alignment import DifferentiableSite
+from proxyaudit.causal.donors import FINE_DONORS
+from proxyaudit.causal.interchange import Replay, Setting, measure, with_donors
+from proxyaudit.causal.learned import learn_parts
+from proxyaudit.channels.leak.measure import cut_number
+from proxyaudit.channels.use.estimate import single_absent_p
+from proxyaudit.data.attributes import Attribute
+from proxyaudit.erasers.leace import LeaceEraser
+
+__all__ = ["MOST_ASKED", "other_questions", "others_absent"]
+
+
+MOST_ASKED = 24  # pairs of a group and an output; beyond it absence is not claimed
+
+
+def other_questions(attribute: Attribute, groups_n: Ints, output: int, outputs: int) -> list[tuple[Ints, int]]:
+    """Groups and outputs beside those that are followed: every level, or quarter of a number, against all others, in every output.
+
+    Args:
+        attribute: The attribute.
+        groups_n: The groups followed: 0, 1 or -1.
+        output: The output followed.
+        outputs: Number of output columns: one for two classes.
+
+    Returns:
+        Groups (0, 1 or -1) and the output of each question; none for two levels and two classes.
+    """
+    codes = np.asarray(attribute.codes)
+    if attribute.classes == 0:
+        known = np.isfinite(codes.astype(np.float64))
+        levels = np.full(len(codes), -1, dtype=np.int64)
+        levels[known] = cut_number(codes[known])
+    else:
+        levels = codes.astype(np.int64)
+    named = [level for level in np.unique(levels) if level >= 0]
+    asked = [groups_n] if len(named) == 2 else [np.where(levels < 0, -1, (levels == level).astype(np.int64)) for level in named]
+    found = [(groups, column) for groups in asked for column in range(outputs)]
+    return [(groups, column) for groups, column in found if groups is not groups_n or column != output]
+
+
+def others_absent(
+    setting: Setting,
+    questions: Sequence[tuple[Ints, int]],
+    fitted: list[LeaceEraser],
+    replay: Replay,
+    site_of: Callable[[int], DifferentiableSite],
+    margin: float,
+    clusters_n: Ints,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """Largest p-value of "the effect is below the margin" over the questions, by what LEACE and learned subspaces hold of what is read.
+
+    Args:
+        setting: Rows and donors of the question that is followed.
+        questions: Groups and outputs, from :func:`other_questions`.
+        fitted: The LEACE subspace of each part; it holds all levels.
+        replay: The model from the site onward.
+        site_of: An output as a function of the site.
+        margin: Effect that matters.
+        clusters_n: Cluster of each row.
+        rng: Source of randomness.
+
+    Returns:
+        ``p`` (1 where a question cannot be asked) and how many were asked.
+    """
+    if len(questions) > MOST_ASKED:
+        return {"p": 1.0, "asked": len(questions)}
+    largest = 0.0
+    for groups, output in questions:
+        fine = with_donors(replace(setting, groups_n=groups), FINE_DONORS, rng)
+        if len(fine.plans) < len(setting.plans):
+            return {"p": 1.0, "asked": len(questions)}
+        found = learn_parts(fine, site_of(output), fitted, margin, rng, free=False)
+        for subspaces in ([one.readable for one in found], [one.leace for one in found]):
+            effect = measure(fine, subspaces, lambda _: replay, output, rng, randoms=0, permutations=0, spread=True).effect
+            numbers = {"signed": effect.signed, "product": effect.product, "spread": [list(part) for part in effect.spread]}
+            arrays = {"signed": effect.signed_influence_n, "product": effect.product_influence_n}
+            largest = max(largest, single_absent_p(numbers, arrays, "", clusters_n, margin))
+    return {"p": largest, "asked": len(questions)}

@@ -1,0 +1,92 @@
+"""The command ``compare``: parse, call, print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from proxyaudit.cli import console
+from proxyaudit.errors import InputError
+
+if TYPE_CHECKING:
+    from proxyaudit.comparison import Comparison
+
+EXAMPLE = "Example:  proxyaudit compare reports/my-audit/1f3a reports/my-audit/9c0d --regime vendor-a=vendor-b --out comparison"
+_RUN = "a run folder, or a folder with one complete run below it."
+
+
+def compare(
+    run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help=f"The run compared with (before): {_RUN}")],
+    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="The run judged (after); may be RUN_A itself, with --regime.")],
+    regime: Annotated[
+        list[str] | None,
+        typer.Option("--regime", metavar="A=B", help="Regime of RUN_A and that of RUN_B that belong together; only these are compared."),
+    ] = None,
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option("--attribute", metavar="NAME", help="Attribute to look at; may be given several times (default: all)."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            envvar="PROXYAUDIT_COMPARE_OUT",
+            help="Write comparison.html, comparison.md and comparison.json there.",
+        ),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", envvar="PROXYAUDIT_JSON", help="One JSON document on standard output, nothing else.")
+    ] = False,
+) -> None:
+    """Say what changed between two audits or model versions; exit code 1 if B is worse, 3 if it cannot be told, else 0."""
+    from proxyaudit.comparison import compare_packs
+    from proxyaudit.verification.trusted import read_verified
+
+    found = compare_packs(read_verified(run_a), read_verified(run_b), tuple(regime or ()), tuple(attribute or ()))
+    written = _write(found, out) if out is not None else []
+    if json:
+        console.emit_json({**found.as_dict(), "files": [str(path) for path in written]})
+    else:
+        _show(found)
+        for path in written:
+            console.write_line(f"Written: {path}")
+    if found.exit_code:
+        raise typer.Exit(found.exit_code)
+
+
+def _write(found: Comparison, out: Path) -> list[Path]:
+    from proxyaudit.evidence.canonical import canonical_json
+    from proxyaudit.evidence.manifest import MANIFEST, write_file
+    from proxyaudit.reporting.comparison import comparison_html, comparison_markdown
+
+    if any((folder / MANIFEST).exists() for folder in (out.resolve(), *out.resolve().parents)):
+        raise InputError("a run folder takes no further files", where=f"--out {out}", mend="name another folder")
+    texts = {
+        "comparison.html": comparison_html(found).encode("utf-8", "replace"),
+        "comparison.md": comparison_markdown(found).encode("utf-8", "replace"),
+        "comparison.json": canonical_json(found.as_dict()),
+    }
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, data in texts.items():
+            write_file(out / name, data)
+    except OSError as error:
+        raise InputError(f"the folder cannot be written ({error.strerror})", where=f"--out {out}", mend="name another folder") from None
+    return [out / name for name in texts]
+
+
+def _show(found: Comparison) -> None:
+    from proxyaudit.reporting.comparison import OUTCOMES, answer, verdict_text
+
+    rows = []
+    for pair in found.outcomes:
+        regimes = pair.regime_a if pair.regime_a == pair.regime_b or not pair.regime_b else f"{pair.regime_a} → {pair.regime_b}"
+        verdicts = verdict_text(pair.verdict_a, pair.at_least_a), verdict_text(pair.verdict_b, pair.at_least_b)
+        rows.append((pair.attribute, regimes, *verdicts, " ".join(OUTCOMES[pair.outcome]), "; ".join(pair.reasons[:6])))
+    console.show_table(("Attribute", "Regime", "A, before", "B, after", "Outcome", "Why"), rows)
+    console.write_line(answer(found))
+    for note in found.notes:
+        console.write_line(f"Note: {note}")

@@ -1,0 +1,207 @@
+"""What the command line shows: tables for people, one JSON document for machines, progress on a terminal.
+
+Part of the command line (``cli.py``), kept apart so that both stay short. Imports rich only when it draws.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from proxyaudit.audits.selftest.run import SelfTest
+    from proxyaudit.reporting.summary import Summary
+
+__all__ = ["emit_json", "progress_bars", "show_findings", "show_selftest", "show_table", "warn", "write_line"]
+
+_WIDE = 200
+
+
+def emit_json(document: Any) -> None:
+    """Write one JSON document to standard output."""
+    from proxyaudit.evidence.canonical import canonical_json
+
+    _write(sys.stdout, canonical_json(document).decode("utf-8"))
+
+
+def write_line(text: str = "") -> None:
+    """Write one line to standard output; characters that could steer a terminal are shown as code points."""
+    _write(sys.stdout, _safe(text) + "\n")
+
+
+def warn(text: str) -> None:
+    """Write one line to standard error."""
+    _write(sys.stderr, _safe(text) + "\n")
+    sys.stderr.flush()
+
+
+def show_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
+    """Draw a table on standard output."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, title=Text(_safe(title)) if title else None, title_justify="left", pad_edge=False)
+    for name in header:
+        table.add_column(Text(name), overflow="fold")
+    for row in rows:
+        # Text, not markup: a column named "[red]" stays what it is.
+        table.add_row(*(Text(_safe(cell)) for cell in row))
+    _console().print(table)
+
+
+def show_findings(summary: Summary) -> None:
+    """Draw the answer of a run: verdict and deciding figures per attribute and regime, then one sentence each."""
+    from proxyaudit.reporting.text import interval, number
+    from proxyaudit.reporting.words import VERDICTS, channel_word
+    from proxyaudit.types import Estimate
+
+    def figure(estimate: Estimate | None) -> str:
+        ends = interval(estimate)
+        return "-" if estimate is None or estimate.value is None else number(estimate.value) + (f" ({ends})" if ends else "")
+
+    rows = []
+    for view in summary.attributes:
+        for row in view.rows:
+            if row.finding is not None:
+                word = VERDICTS[row.finding.verdict]
+                least = f", at least {row.finding.at_least}" if row.finding.at_least else ""
+                inside = figure(row.leak) + (f"; {channel_word(row.stronger.channel)} {figure(row.stronger)}" if row.stronger else "")
+                outside = () if summary.bare else (figure(row.gap), figure(row.output_leak), figure(row.effect))
+                rows.append((view.name, row.regime, f"{word.symbol} {word.word}{least}", inside, *outside))
+    header = ("Attribute", "Activations" if summary.bare else "Training data", "Verdict", "Leak inside")
+    beside = () if summary.bare else ("Output gap", "Output leak", "Interchange effect")
+    show_table((*header, *beside), rows, title=summary.question)
+    for view in summary.attributes:
+        write_line(f"{view.name}: {view.lead} {view.answer}")
+
+
+def show_selftest(result: SelfTest) -> None:
+    """Draw the confusion matrix of a self-test and the rates that matter."""
+    verdicts = ("exposed", "hidden", "removed", "inconclusive")
+    words = {"present": "2 to 10 x the margin", "margin": "exactly the margin", "absent": "nothing there"}
+    rows = [
+        (words[part], expected, *(str(counts.get(verdict, 0)) for verdict in verdicts)) for part, expected, counts in result.confusion()
+    ]
+    show_table(("Truth", "Expected", *verdicts), rows, title=f"{len(result.cases)} planted worlds, seed {result.seed}")
+    if result.models:
+        from proxyaudit.audits.selftest.models import model_confusion
+
+        rows = [(k.replace("_", " "), e, *(str(v.get(verdict, 0)) for verdict in verdicts)) for k, e, v in model_confusion(result.models)]
+        show_table(("Model", "Expected", *verdicts), rows, title=f"{len(result.models)} planted models")
+    for name, rate in result.rates().items():
+        if rate["of"]:
+            write_line(f"{name}: {rate['count']} of {rate['of']} (at most {rate['upper_95']:.1%} with 95 % confidence)")
+    write_line("passed" if result.passed else "FAILED")
+
+
+@contextlib.contextmanager
+def progress_bars(*, shown: bool) -> Iterator[Callable[[Any], None]]:
+    """Give a callback for progress events: a bar with stage, regime, seed and time left on a terminal, one line per stage elsewhere.
+
+    Both go to standard error, so that standard output stays for results.
+    """
+    if not shown or not sys.stderr.isatty():
+        seen: set[str] = set()
+
+        def plain(event: Any) -> None:
+            if event.stage not in seen:
+                seen.add(event.stage)
+                warn(f"proxyaudit: {event.stage} ({event.done} of {event.total} tasks done)")
+
+        yield plain
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[detail]}", markup=False),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        # One bar for the whole run: the pipeline counts its tasks over all stages.
+        bar = progress.add_task("prepare", total=None, detail="")
+
+        def draw(event: Any) -> None:
+            progress.update(
+                bar, description=_safe(event.stage), completed=event.done, total=event.total or None, detail=_safe(event.detail)
+            )
+
+        yield draw
+
+
+def _odds(power: float) -> str:
+    return "over 99 %" if power > 0.99 else "under 1 %" if power < 0.01 else f"{power:.0%}"
+
+
+def plan_tables(plan: Mapping[str, Any]) -> None:
+    """Draw a plan: what would be trained and measured, what it costs, and its digest."""
+    from proxyaudit.reporting.facts import margin_words
+
+    rows, target, sites = plan["rows"], plan["target"], plan["sites"]
+    write_line(f"Plan of {plan['name']}: nothing was run and nothing was written.")
+    saw = {str(r["name"]): {True: "yes", False: "no"}.get(r.get("sees_protected"), "-") for r in plan["regimes"]}
+    show_table(
+        ("Training data", "Kind", "Rows", "Synthesizer sees protected"),
+        [
+            (str(r["name"]), str(r["kind"]), str(r.get("training_rows") or "-"), saw.get(str(r.get("of") or r["name"]), "-"))
+            for r in plan["regimes"]
+        ],
+    )
+    write_line(f"References: {', '.join(map(str, plan['references']))}")
+    levels = [", ".join(map(str, a.get("levels", ()))) or "-" for a in plan["attributes"]]
+    show_table(
+        ("Attribute", "Role", "Kind", "Levels"),
+        [(str(a["name"]), str(a["role"]), str(a["kind"]), shown) for a, shown in zip(plan["attributes"], levels, strict=True)],
+    )
+    facts = [
+        ("Target", f"{target['name']}: {', '.join(map(str, target['classes']))}"),
+        ("Rows", f"{rows['train']} real for training, {rows['audit']} real for the audit; {rows['training_size']} per model"),
+        ("Model inputs", f"{len(plan['columns'])} encoded columns"),
+        ("Verdict sites", ", ".join(map(str, sites["verdict"]))),
+        ("Sites read", ", ".join(map(str, sites["profile"]))),
+        ("Margins", margin_words(plan)),
+        ("Seeds", f"{plan['seeds']} per kind of training, root seed {plan['seed']}"),
+        (
+            "Cost",
+            f"{plan['tasks']} tasks, {plan['cells']} cells per kind of training, about {plan['estimated_minutes']:g} minutes on two cores",
+        ),
+    ]
+    show_table(("What", "Value"), facts)
+    if plan.get("absence"):
+        write_line("If an attribute is gone, how probable is it that these rows show that (linear leak, one model)?")
+        show_table(
+            ("Attribute", "Site", "Probability"), [(str(o["attribute"]), str(o["site"]), _odds(o["power"])) for o in plan["absence"]]
+        )
+        write_line("Where the inputs carry an attribute, early sites relay it and 'removed' is not to be expected.")
+    for note in plan["notes"]:
+        write_line(f"Note: {note['what']}: {note['why']}")
+    write_line(f"Run id: {plan['run_id']}")
+    write_line(f"Plan digest: {plan['digest']}")
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    # Into a file or pipe a table is as wide as it needs to be, without colour.
+    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=_WIDE, no_color=True)
+
+
+def _safe(text: str) -> str:
+    from proxyaudit.reporting.text import visible
+
+    return visible(text)
+
+
+def _write(stream: Any, text: str) -> None:
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    stream.write(text.encode(encoding, "replace").decode(encoding))

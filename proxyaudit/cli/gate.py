@@ -1,0 +1,95 @@
+"""The command ``gate``: parse, call, print, and answer with an exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from proxyaudit.cli import console
+from proxyaudit.errors import InputError, IntegrityError
+
+EXAMPLE = (
+    "Example:  proxyaudit gate reports/my-audit --policy policy.yaml --junit gate.xml\n\n"
+    "A policy:  {allow: [removed, hidden], inconclusive: undecided | fail | allow, attributes: [sex], regimes: [vendor], "
+    "margins: {leak: 0.02}, baseline: reports/last-release, "
+    "rules: [{attributes: [age], allow: [removed, hidden, exposed]}]}; every key may be left out."
+)
+_MARKS = {"pass": "✔ pass", "fail": "✘ fail", "undecided": "? undecided"}
+_ANSWERS = {
+    "pass": "The policy is met.",
+    "fail": "The policy is not met.",
+    "undecided": "Whether the policy is met cannot be told.",
+    "partial": "The run is partial: nothing is decided.",
+}
+
+
+def gate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a folder with one complete run below it.")],
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            "--policy",
+            metavar="FILE",
+            envvar="PROXYAUDIT_POLICY",
+            help="What must be met (YAML). Without it, every protected attribute must be 'removed' in every regime but 'real'.",
+        ),
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option("--junit", metavar="FILE", envvar="PROXYAUDIT_JUNIT", help="Write JUnit XML, one test for each answer.")
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", envvar="PROXYAUDIT_JSON", help="One JSON document on standard output, nothing else.")
+    ] = False,
+) -> None:
+    """Decide for a pipeline: exit code 0 pass, 1 policy not met, 3 cannot be told, 4 the run was altered, 5 the run is partial."""
+    from proxyaudit.gating import Policy, load_policy
+    from proxyaudit.gating import gate as decide
+    from proxyaudit.gating.junit import integrity_junit
+    from proxyaudit.gating.junit import junit as junit_xml
+    from proxyaudit.verification.trusted import read_verified
+
+    folder = policy.parent if policy is not None else Path()
+    try:
+        # Integrity first: of an altered run nothing is said, not even that the policy does not fit it.
+        pack = read_verified(run)
+        wanted = load_policy(policy) if policy is not None else Policy()
+        result = decide(pack, wanted, lambda name: read_verified(folder / name), where=str(policy or "policy"))
+    except IntegrityError as error:
+        if junit is not None:
+            _write(junit, integrity_junit(str(run), str(error)))
+        raise
+    if junit is not None:
+        _write(junit, junit_xml(result))
+    if json:
+        console.emit_json({**result.as_dict(), "policy": wanted.model_dump(mode="json", exclude_none=True)})
+    else:
+        rows = [
+            (
+                case.attribute,
+                case.regime,
+                (f"{case.verdict}, at least {case.at_least}" if case.at_least else case.verdict).replace("_", " "),
+                _MARKS[case.outcome],
+                case.reason,
+            )
+            for case in result.cases
+        ]
+        console.show_table(("Attribute", "Regime", "Found", "Answer", "Why"), rows)
+        console.write_line(_ANSWERS[result.outcome])
+        for note in result.notes:
+            console.write_line(f"Note: {note}")
+    if result.exit_code:
+        raise typer.Exit(result.exit_code)
+
+
+def _write(path: Path, data: bytes) -> None:
+    from proxyaudit.evidence.manifest import MANIFEST, write_file
+
+    if any((parent / MANIFEST).exists() for parent in path.resolve().parents):
+        raise InputError("a run folder takes no further files", where=f"--junit {path}", mend="write it elsewhere")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, data)
+    except OSError as error:
+        raise InputError(f"the file cannot be written ({error.strerror})", where=f"--junit {path}", mend="name another file") from None

@@ -1,0 +1,119 @@
+"""The command ``prompts``: counterfactual prompts for language models."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from proxyaudit.cli import console
+from proxyaudit.errors import InputError
+
+if TYPE_CHECKING:
+    from proxyaudit.language.causal_model import CausalSource
+
+__all__ = ["EXAMPLE", "prompts"]
+
+EXAMPLE = "Example:  proxyaudit prompts --model models/gpt2 --set names.yaml"
+
+
+def prompts(
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", metavar="[NAME=]PATH", help="Folder or GGUF file of a causal model, or PACKAGE:FILE in a Python package."),
+    ] = None,
+    set_: Annotated[
+        Path | None,
+        typer.Option("--set", metavar="FILE", help="Prompt set (YAML): templates, names by group, contexts (default: names by gender)."),
+    ] = None,
+    show_set: Annotated[bool, typer.Option("--show-set", help="Print the built-in prompt set, to start from, and leave.")] = False,
+    real: Annotated[str | None, typer.Option("--real", metavar="NAME", help="Model that the others are compared with.")] = None,
+    contexts: Annotated[
+        int | None, typer.Option("--contexts", min=1, envvar="PROXYAUDIT_CONTEXTS", help="Use the first so many contexts only.")
+    ] = None,
+    tokens: Annotated[
+        int, typer.Option("--tokens", min=1, max=512, envvar="PROXYAUDIT_TOKENS", help="Length of answers to requests.")
+    ] = 24,
+    layer: Annotated[
+        list[int] | None, typer.Option("--layer", min=0, help="Layer to swap at (default: a third and two thirds of the depth).")
+    ] = None,
+    gap_margin: Annotated[
+        float, typer.Option("--gap-margin", envvar="PROXYAUDIT_GAP_MARGIN", help="Gap in probability that matters.")
+    ] = 0.05,
+    effect_margin: Annotated[
+        float, typer.Option("--effect-margin", envvar="PROXYAUDIT_EFFECT_MARGIN", help="Effect of a swap that matters.")
+    ] = 0.02,
+    hub: Annotated[bool, typer.Option("--hub", envvar="PROXYAUDIT_HUB", help="The models are names on a hub and may be fetched.")] = False,
+    trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", help="Execute code that comes with a model.")] = False,
+    seed: Annotated[int, typer.Option("--seed", min=0, envvar="PROXYAUDIT_SEED", help="Root seed.")] = 0,
+    name: Annotated[str, typer.Option("--name", help="Name of the audit: its folder below --out.")] = "prompts",
+    out: Annotated[Path, typer.Option("--out", envvar="PROXYAUDIT_OUT", help="Folder of the results.")] = Path("reports"),
+    json: Annotated[
+        bool, typer.Option("--json", envvar="PROXYAUDIT_JSON", help="One JSON document on standard output, nothing else.")
+    ] = False,
+) -> None:
+    """Ask language models the same sentences with different names: do they treat the groups differently?"""
+    if show_set:
+        from importlib import resources
+
+        for line in resources.files("proxyaudit").joinpath("templates", "prompts-gender.yaml").read_text(encoding="utf-8").splitlines():
+            console.write_line(line)
+        return
+    for option, margin in (("--gap-margin", gap_margin), ("--effect-margin", effect_margin)):
+        if not 0 < margin < 1:
+            raise InputError(f"{margin:g} is no margin", where=option, mend="give a number between 0 and 1")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
+        raise InputError(f"'{name[:40]}' cannot name a folder", where="--name", mend="use letters, digits, '.', '_' and '-'")
+    with contextlib.redirect_stdout(sys.stderr), console.progress_bars(shown=not json) as progress:
+        from proxyaudit.audits.prompts.run import PromptRequest, audit_prompts
+        from proxyaudit.language.prompt_sets import load_prompt_set
+        from proxyaudit.recipe.recipe import Margins
+
+        asked = load_prompt_set(set_)
+        asked = asked.model_copy(update={"contexts": asked.contexts[:contexts]}) if contexts else asked
+        request = PromptRequest(
+            _named_models(model or [], hub, trust_remote_code),
+            asked,
+            real,
+            tokens,
+            tuple(layer) if layer else None,
+            Margins(gap=gap_margin, effect=effect_margin),
+            seed,
+            name,
+        )
+        folder, pack, reused = audit_prompts(request, out=out, progress=progress)
+    report = folder / "report.html"
+    if json:
+        findings = [finding.model_dump(mode="json") for finding in pack.evidence.findings]
+        head = {"folder": str(folder), "report": str(report), "status": pack.evidence.run.status, "reused": reused}
+        console.emit_json({**head, "run": pack.evidence.run.model_dump(mode="json"), "findings": findings})
+        return
+    from proxyaudit.reporting.summary import summarize
+
+    console.show_findings(summarize(pack))
+    for finding in pack.evidence.findings:
+        console.write_line(finding.sentence + (f" To settle it: {finding.would_settle}." if finding.would_settle else ""))
+    console.write_line(f"Run:    {folder}" + ("  (nothing changed since it was made)" if reused else ""))
+    console.write_line(f"Report: {report}")
+
+
+def _named_models(given: list[str], hub: bool, trust_remote_code: bool) -> dict[str, CausalSource]:
+    """Models by name; one without a name is called ``model``."""
+    from proxyaudit.language.causal_model import CausalSource
+
+    found: dict[str, CausalSource] = {}
+    for text in given:
+        name, equals, path = text.partition("=")
+        name, path = (name, path) if equals else ("model", text)
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name) or not path:
+            raise InputError(f"'{text[:80]}' is not NAME=PATH", where="--model", mend="write e.g. --model tuned=models/tuned")
+        if name in found:
+            raise InputError(f"two models are named '{name}'", where="--model", mend="write NAME=PATH with a name of its own for each")
+        package, colon, file = path.partition(":")
+        inside = bool(colon) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]*", package) is not None and len(package) > 1
+        found[name] = CausalSource(file if inside else path, package if inside else None, hub=hub, trust_remote_code=trust_remote_code)
+    return found

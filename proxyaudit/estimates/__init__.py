@@ -1,0 +1,1 @@
+"""From numbers to states, verdicts and sentences; no torch, no tables."""

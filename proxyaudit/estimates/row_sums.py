@@ -1,0 +1,82 @@
+"""What a pack keeps of the rows behind its deciding numbers, so that another run on the same rows can be compared in pairs.
+
+Two numbers measured on the same rows err together, and their difference is surer than two separate intervals say. What is needed is
+the covariance of their row influences, and the rows themselves must not be kept. So each number keeps ten signed sums of its
+influences over all clusters, with signs that every run draws alike: ``mean_k (a_k - b_k)**2`` estimates the row variance of
+``a - b`` without bias, with ten degrees of freedom. Ten is less than the smallest cell that may be published (eleven people), so no
+group of people is large enough to be published and small enough to be solved for. Were the rows of two runs not the
+same after all, the cross term would vanish and the estimate would be that of separate samples.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proxyaudit.arrays import Floats, Ints
+from proxyaudit.estimates.ledger import SMALLEST_CELL, Ledger, significant
+from proxyaudit.estimates.row_order import in_order
+from proxyaudit.seeding import stream
+from proxyaudit.stats.intervals import Measured, cluster_sums, row_variance
+from proxyaudit.types import CHANNELS
+
+SUMS = SMALLEST_CELL - 1
+UNBOUNDED = 1e9  # degrees of freedom of what is known
+UNKNOWN = 2.0
+ROUNDING = 1e-12
+
+
+def row_parts(ledger: Ledger, places_n: Ints | None = None) -> dict[str, NDArray[Any]]:
+    """Arrays of the pack for its deciding numbers.
+
+    Args:
+        ledger: The numbers.
+        places_n: Place of each row in an order that other audits of the same rows share; the order measured in if left out.
+
+    Returns:
+        ``row_parts.ids`` (number of each estimate), ``row_parts.sums`` ``(m, 10)``, ``row_parts.spread`` ``(m, 4)``: row variance and its
+        degrees of freedom, variance that rows do not carry and its degrees of freedom. Empty where no number was decided.
+    """
+    ids, sums, spread = [], [], []
+    for estimate in ledger.estimates:
+        cell = ledger.cells[estimate.id]
+        if estimate.channel not in CHANNELS or estimate.state is None or cell.measured is None:
+            continue
+        ids.append(int(estimate.id[1:]))
+        kept = _spread(cell.measured)
+        known = max(kept[0], kept[2]) < UNKNOWN
+        signed = signed_sums(cell.measured, places_n) if known else np.zeros(SUMS)
+        sums.append([significant(float(value)) or 0.0 for value in signed])
+        spread.append([significant(value) or 0.0 for value in kept])
+    if not ids:
+        return {}
+    return {"row_parts.ids": np.array(ids, dtype=np.int64), "row_parts.sums": np.array(sums), "row_parts.spread": np.array(spread)}
+
+
+def signed_sums(measured: Measured, places_n: Ints | None = None) -> Floats:
+    """Ten sums of the row influences with random signs of their clusters, shape ``(10,)``; the same signs in every run."""
+    sums = cluster_sums(measured.influence_n, in_order(measured.clusters_n, places_n))
+    # No matrix product: its rounding depends on the number of threads. What is below that is nothing.
+    signed = (sums[:, None] * _signs(len(sums))).sum(axis=0)
+    return np.asarray(np.where(np.abs(signed) < ROUNDING, 0.0, signed))
+
+
+@lru_cache(maxsize=4)
+def _signs(clusters: int) -> Floats:
+    signs: Floats = stream(0, "row parts").choice(np.array([-1.0, 1.0]), size=(clusters, SUMS))
+    return signs
+
+
+def _spread(measured: Measured) -> tuple[float, float, float, float]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        rows, clusters = row_variance(measured.influence_n, measured.clusters_n)
+    df = max(min(float(clusters - 1), measured.row_df), 1.0)
+    return (_variance(rows), df, _variance(measured.extra), min(max(measured.extra_df, 1.0), UNBOUNDED))
+
+
+def _variance(value: float) -> float:
+    """The variance of a share, which is at most one; two says that it is not known (infinite, or divided by nearly nothing)."""
+    return value if value <= 1 else UNKNOWN

@@ -1,0 +1,83 @@
+"""What wrote a regime's texts: recorded in the plan, and said where it limits what the audit can show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from proxyaudit.data.dataset import Dataset
+from proxyaudit.errors import InputError
+from proxyaudit.language.causal_model import CausalSource, same_base, weights_digest
+from proxyaudit.recipe.recipe import Recipe
+from proxyaudit.recipe.writers import LanguageModelSpec
+from proxyaudit.regimes import text_column
+from proxyaudit.types import NotTested
+
+__all__ = ["Lineage", "source_of", "trace_language_models"]
+
+_KEYS = ("path", "package", "gguf_file", "hub", "revision", "trust_remote_code")
+_TRAITS = "a teacher that shares the student's base can pass traits on through unrelated text"
+_SHARED = {
+    True: f"{_TRAITS}, and here both have the same weights: what the texts carry beyond their words was not looked at",
+    None: f"{_TRAITS}; whether the two share one cannot be told from their files (they differ in weights, not surely in origin)",
+}
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Hashes, descriptions and notes of the language models of a recipe; all empty where it has none."""
+
+    hashes: dict[str, str]
+    described: list[dict[str, Any]]
+    notes: list[NotTested]
+
+
+def source_of(spec: LanguageModelSpec) -> CausalSource:
+    """Where the model of a recipe lies."""
+    return CausalSource(**{key: getattr(spec, key) for key in _KEYS})
+
+
+def _called(spec: LanguageModelSpec) -> str:
+    """Name of a model without the folders that lead to it."""
+    own = spec.path if spec.hub else Path(spec.path).name
+    return "/".join(part for part in (spec.package, own, spec.gguf_file) if part)
+
+
+def trace_language_models(recipe: Recipe, dataset: Dataset, base: Path) -> Lineage:
+    """Find the language models of a recipe and how they relate to the model under audit.
+
+    Raises:
+        InputError: a model is not there, or the data have no text column.
+    """
+    found = Lineage({}, [], [])
+    student = recipe.model.model_dump()
+    for entry in recipe.regimes:
+        if entry.synthetic is None or entry.synthetic.language_model is None:
+            continue
+        spec, regime = entry.synthetic.language_model, entry.synthetic.regime
+        if text_column(dataset) is None:
+            raise InputError(
+                "a language model writes texts, and this recipe has no text column",
+                where="regimes: language_model",
+                mend="name it under data.text",
+            )
+        source = source_of(spec)
+        digest = weights_digest(source, base)
+        shared: bool | None = False
+        if student["kind"] == "huggingface":
+            shared = same_base(source, CausalSource(**{key: student[key] for key in _KEYS}), base)
+        found.hashes[f"language model of {regime}"] = digest
+        found.described.append(
+            {
+                "regime": regime,
+                "model": _called(spec),
+                "weights": digest,
+                "mode": spec.mode,
+                "shares the student's base": "yes" if shared else "not known" if shared is None else "no",
+            }
+        )
+        if shared is not False:
+            what = f"traits that '{regime}' may pass on beside what its texts say"
+            found.notes.append(NotTested(what=what, why=_SHARED[shared]))
+    return found

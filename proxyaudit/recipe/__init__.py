@@ -1,0 +1,1 @@
+"""The recipe: everything an audit is asked to do, strictly validated."""

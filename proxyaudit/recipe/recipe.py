@@ -1,0 +1,367 @@
+"""The recipe: everything an audit is asked to do, strictly validated.
+
+A recipe is YAML. Unknown keys are errors that name the nearest known key. ``load_recipe`` is the
+one place that reads a recipe from disk.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
+
+from proxyaudit.errors import InputError
+from proxyaudit.recipe.data import DataSpec as DataSpec
+from proxyaudit.recipe.models import FtTransformerSpec as FtTransformerSpec
+from proxyaudit.recipe.models import HuggingFaceSpec as HuggingFaceSpec
+from proxyaudit.recipe.models import MlpSpec as MlpSpec
+from proxyaudit.recipe.models import ModelSpec as ModelSpec
+from proxyaudit.recipe.models import ModuleSpec as ModuleSpec
+from proxyaudit.recipe.models import Positive as Positive
+from proxyaudit.recipe.models import ResnetSpec as ResnetSpec
+from proxyaudit.recipe.models import Share as Share
+from proxyaudit.recipe.models import Strict
+from proxyaudit.recipe.models import TrainingSpec as TrainingSpec
+from proxyaudit.recipe.writers import LanguageModelSpec, NgramSpec
+from proxyaudit.recipe.yaml import parse_yaml, read_yaml
+from proxyaudit.types import REFERENCES
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+
+
+class SyntheticSpec(Strict):
+    """Synthetic training data: made here (``sdv``, ``ngram``, ``language_model``) or a release that someone else made (``path``)."""
+
+    sdv: str | None = None
+    language_model: LanguageModelSpec | None = None
+    ngram: Annotated[NgramSpec | None, BeforeValidator(lambda v: {} if v is True else v)] = None
+    path: str | None = None
+    name: Name | None = None
+    epochs: Positive | None = None
+    sees_protected: bool = True
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SyntheticSpec:
+        if sum(source is not None for source in (self.sdv, self.language_model, self.ngram, self.path)) != 1:
+            raise ValueError("give exactly one of 'sdv' (a synthesizer), 'language_model', 'ngram' and 'path' (a release file)")
+        if self.sdv == "language_model":
+            raise ValueError("a language model is written 'language_model: {path: ...}', not 'sdv: language_model'")
+        if self.sdv == "ngram":
+            raise ValueError("an n-gram model is written 'ngram: true' or 'ngram: {order: ...}', not 'sdv: ngram'")
+        if self.path is not None and self.name is None:
+            raise ValueError("a release needs a 'name'")
+        if self.path is not None and self.epochs is not None:
+            raise ValueError("'epochs' belongs to a synthesizer, not to a release file")
+        if self.ngram is not None and self.epochs is not None:
+            raise ValueError("'epochs' has no meaning for an n-gram model, which counts once")
+        return self
+
+    @property
+    def regime(self) -> str:
+        """Name of the regime."""
+        return self.name or self.plugin
+
+    @property
+    def plugin(self) -> str:
+        """Name that its synthesizer is registered under."""
+        return "language_model" if self.language_model is not None else "ngram" if self.ngram is not None else str(self.sdv)
+
+
+class MixedSpec(Strict):
+    """Mixtures of real rows and the rows of a synthetic regime."""
+
+    of: Name
+    ratios: tuple[Share, ...] = Field(min_length=1)
+
+
+ScrubRule = Literal["names", "pronouns", "dates", "ages", "style"]
+
+
+class RegimeSpec(Strict):
+    """One entry of ``regimes``: exactly one of real, synthetic, mixed, scrub, quantise + of, or name + checkpoints."""
+
+    real: bool = False
+    synthetic: SyntheticSpec | None = None
+    mixed: MixedSpec | None = None
+    name: Name | None = None
+    checkpoints: tuple[str, ...] | None = None
+    erase: tuple[str, ...] | None = None
+    scrub: tuple[ScrubRule, ...] | None = Field(default=None, min_length=1)
+    quantise: Literal["int8", "bf16"] | None = None
+    of: Name | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, value: Any) -> Any:
+        if value == "real":
+            return {"real": True}
+        if isinstance(value, str):
+            raise ValueError(f"unknown regime '{value}'; write 'real', 'synthetic: {{...}}', 'mixed: {{...}}' or 'name' with 'checkpoints'")
+        return value
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> RegimeSpec:
+        kinds = (self.synthetic, self.mixed, self.checkpoints, self.scrub, self.quantise)
+        if self.real + sum(kind is not None for kind in kinds) != 1:
+            raise ValueError("a regime is exactly one of 'real', 'synthetic', 'mixed', 'scrub', 'quantise' or 'checkpoints'")
+        if self.checkpoints is not None and self.name is None:
+            raise ValueError("'checkpoints' needs a 'name' beside it")
+        if self.name is not None and self.checkpoints is None and self.scrub is None and self.quantise is None:
+            raise ValueError("'name' belongs to 'checkpoints', 'scrub' or 'quantise' (a synthetic regime is named inside 'synthetic')")
+        if (self.quantise is not None) != (self.of is not None):
+            raise ValueError("'quantise' needs 'of' beside it: the regime whose models are quantised (and 'of' belongs to it)")
+        if self.checkpoints is not None and not self.checkpoints:
+            raise ValueError("'checkpoints' is empty: name one safetensors file per seed")
+        if self.erase is not None and (self.checkpoints is None or not self.erase):
+            raise ValueError("'erase' names the sites whose affine maps lie in the 'checkpoints' beside it (as 'mitigate' saves them)")
+        return self
+
+
+class SitesSpec(Strict):
+    """Verdict sites and profiled sites, as globs over site names (``all`` for every site)."""
+
+    verdict: tuple[str, ...] = ("penultimate",)
+    profile: tuple[str, ...] = ("all",)
+
+    @field_validator("verdict", "profile", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+
+class ReferenceSpec(Strict):
+    """The reference ladder: shown beside every regime, never given a verdict."""
+
+    placebos: Annotated[int, Field(ge=20, strict=True)] = 20
+    reweighed: bool = True
+
+
+class SignaturesSpec(Strict):
+    """Signatures to save with the run (opt-in): in which contexts their directions are stated."""
+
+    contexts: str | None = None
+    slices: Annotated[int, Field(ge=5, le=20, strict=True)] = 6
+
+
+class Margins(Strict):
+    """Smallest amounts that matter; what lies below them may be called absent."""
+
+    leak: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    nonlinear: Annotated[float, Field(gt=0, lt=1)] = 0.10
+    gap: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    effect: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    relearned: Annotated[float, Field(gt=0, lt=1)] = 0.05
+
+
+class Recipe(Strict):
+    """A whole audit."""
+
+    name: Name
+    data: DataSpec
+    regimes: tuple[RegimeSpec, ...] = Field(min_length=1)
+    model: ModelSpec
+    sites: SitesSpec = SitesSpec()
+    seeds: Annotated[int, Field(ge=1, le=100, strict=True)] = 5
+    seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
+    training_size: Positive | None = None
+    references: ReferenceSpec = ReferenceSpec()
+    margins: Margins = Margins()
+    signatures: Annotated[SignaturesSpec | None, BeforeValidator(lambda v: {} if v is True else v or None)] = None
+
+    @model_validator(mode="after")
+    def _names_and_sources(self) -> Recipe:
+        names = self.regime_names()
+        for name in names:
+            if name in REFERENCES:
+                raise ValueError(f"regime name '{name}' is reserved for a reference; choose another 'name'")
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            raise ValueError(f"two regimes are named '{doubled[0]}'; give one of them another 'name'")
+        known = {s.regime for s in (r.synthetic for r in self.regimes) if s is not None}
+        for regime in self.regimes:
+            if regime.mixed is not None and regime.mixed.of not in known:
+                near = difflib.get_close_matches(regime.mixed.of, known, n=1)
+                hint = f"did you mean '{near[0]}'?" if near else "list that synthetic regime too"
+                raise ValueError(f"'mixed.of' names '{regime.mixed.of}', which is no synthetic regime of this recipe; {hint}")
+            if regime.checkpoints is not None and len(regime.checkpoints) > self.seeds:
+                raise ValueError(
+                    f"regime '{regime.name}' lists {len(regime.checkpoints)} checkpoints for {self.seeds} seeds; raise 'seeds'"
+                )
+        self._check_text()
+        return self
+
+    def _check_text(self) -> None:
+        reads_text = self.model.kind == "huggingface"
+        if reads_text != (self.data.text is not None):
+            raise ValueError(
+                "model kind 'huggingface' reads text: name its column under 'data.text'"
+                if reads_text
+                else f"'data.text' needs a model that reads text (kind huggingface), not '{self.model.kind}'"
+            )
+        quantised = {own_name(r) for r in self.regimes if r.quantise is not None}
+        if quantised and isinstance(self.model, HuggingFaceSpec) and self.model.precision != "float32":
+            raise ValueError("'quantise' starts from float32: leave 'model.precision' out, or the regime")
+        for regime in self.regimes:
+            if regime.scrub is not None and not reads_text:
+                raise ValueError("'scrub' masks words of 'data.text', and this recipe has none")
+            if regime.synthetic is not None and regime.synthetic.sdv is not None and reads_text:
+                raise ValueError(f"synthesizer '{regime.synthetic.sdv}' makes tables, not texts; write 'ngram', 'language_model' or 'path'")
+            if regime.synthetic is not None and regime.synthetic.ngram is not None and not reads_text:
+                raise ValueError("'ngram' writes texts: name their column under 'data.text'")
+            if regime.of is not None and regime.of not in set(self.regime_names()) - quantised:
+                raise ValueError(f"'of: {regime.of}' names no regime of this recipe that could be quantised")
+
+    @property
+    def text_width(self) -> int:
+        """Tokens of a text that the model reads; 0 where it reads a table."""
+        return self.model.max_length if isinstance(self.model, HuggingFaceSpec) else 0
+
+    def regime_names(self) -> list[str]:
+        """Names of the regimes in the order of the recipe, mixtures expanded."""
+        names: list[str] = []
+        for regime in self.regimes:
+            if regime.real:
+                names.append("real")
+            elif regime.synthetic is not None:
+                names.append(regime.synthetic.regime)
+            elif regime.mixed is not None:
+                names += [mixed_name(regime.mixed.of, ratio) for ratio in regime.mixed.ratios]
+            else:
+                names.append(own_name(regime))
+        return names
+
+
+def own_name(regime: RegimeSpec) -> str:
+    """Name of a regime that may have been given one."""
+    if regime.name is not None:
+        return regime.name
+    return "scrub-" + "-".join(regime.scrub) if regime.scrub is not None else f"{regime.quantise}-{regime.of}"
+
+
+def mixed_name(of: str, ratio: float) -> str:
+    """Name of the mixture with synthetic share ``ratio``: ``mixed-<name>-<share>``."""
+    return f"mixed-{of}-{ratio:g}"
+
+
+def parse_recipe(document: Any, *, where: str = "recipe") -> Recipe:
+    """Validate a recipe given as plain data.
+
+    Raises:
+        InputError: the first mistake found, in one line.
+    """
+    if not isinstance(document, dict):
+        raise InputError(
+            "the recipe is not a mapping of keys to values",
+            where=where,
+            mend="start with 'name: ...'; 'proxyaudit init' writes one that runs",
+        )
+    try:
+        return Recipe.model_validate(document)
+    except ValidationError as error:
+        raise _first_mistake(error, document, where) from None
+
+
+def load_recipe(path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
+    """Read and validate a recipe file; ``overrides`` are ``dotted.key=value`` strings.
+
+    Raises:
+        InputError: the file cannot be read, is not YAML, or is not a valid recipe.
+    """
+    path = Path(path)
+    document = read_yaml(path)
+    for override in overrides:
+        _apply_override(document, override)
+    return parse_recipe(document, where=str(path))
+
+
+def _apply_override(document: Any, override: str) -> None:
+    key, equals, text = override.partition("=")
+    where = f"--set {override}"
+    if not equals or not key:
+        raise InputError("an override is written key=value", where=where, mend="e.g. --set seeds=3 or --set data.group=person")
+    value = parse_yaml(text, where, "quote the value")
+    parts = key.split(".")
+    node = document
+    for part in parts[:-1]:
+        if isinstance(node, list) and part.isdigit() and int(part) < len(node):
+            node = node[int(part)]
+            continue
+        if not isinstance(node, dict):
+            raise InputError(f"'{part}' is not inside a mapping", where=where, mend="check the dotted key")
+        node = node.setdefault(part, {})
+    if not isinstance(node, dict):
+        raise InputError(f"'{parts[-1]}' cannot be set there", where=where, mend="check the dotted key")
+    node[parts[-1]] = value
+
+
+def _first_mistake(error: ValidationError, document: Any, where: str) -> InputError:
+    """Turn pydantic's list into the one line that helps most: unknown keys first."""
+    errors = error.errors(include_url=False)
+    unknown = [e for e in errors if e["type"] == "extra_forbidden"]
+    first = (unknown or errors)[0]
+    location = [str(part) for part in first["loc"]]
+    branches = ("mlp", "resnet", "ft_transformer", "module", "huggingface", "float", "literal['median']")
+    shown = ".".join(part for part in location if part not in branches)
+    at = f"{where}: {shown}" if shown else where
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(location[-1], _known_keys(location[:-1], document), n=1, cutoff=0.5)
+        keys = ", ".join(sorted(_known_keys(location[:-1], document)))
+        return InputError(
+            f"unknown key '{location[-1]}'", where=at, mend=f"did you mean '{near[0]}'?" if near else f"known keys here: {keys}"
+        )
+    if first["type"] == "union_tag_invalid":
+        context = first.get("ctx", {})
+        given, kinds = str(context.get("tag", ""))[:60], str(context.get("expected_tags", "")).replace("'", "")
+        near = difflib.get_close_matches(given, kinds.split(", "), n=1)
+        return InputError(f"unknown kind '{given}'", where=f"{at}.kind", mend=f"did you mean '{near[0]}'?" if near else f"one of {kinds}")
+    if first["type"] == "missing":
+        return InputError(f"key '{location[-1]}' is missing", where=at, mend=f"add '{location[-1]}: ...'")
+    message = _PLAIN_WORDS.get(first["type"], first["msg"].removeprefix("Value error, "))
+    given = first.get("input")
+    if (
+        isinstance(given, str | int | float | bool)
+        and not (isinstance(given, float) and math.isnan(given))
+        and first["type"] != "value_error"
+    ):
+        message += f" (given: {str(given)[:60]!r})"
+    return InputError(
+        message[0].lower() + message[1:], where=at, mend="correct this key ('proxyaudit init' shows every key with a comment)"
+    )
+
+
+# Pydantic's own words for these are about Python, not about YAML.
+_PLAIN_WORDS = {
+    "tuple_type": "should be a list, e.g. [a, b]",
+    "model_type": "should be a mapping of keys to values",
+    "model_attributes_type": "should be a mapping of keys to values",
+    "string_type": "should be text; put a number or date that is meant as text in quotes",
+    "string_pattern_mismatch": "should begin with a letter or digit and hold letters, digits, '.', '_' and '-' only, 80 at most",
+}
+
+_MODELS_BY_KEY: dict[str, type[BaseModel]] = {
+    "data": DataSpec,
+    "regimes": RegimeSpec,
+    "synthetic": SyntheticSpec,
+    "language_model": LanguageModelSpec,
+    "ngram": NgramSpec,
+    "mixed": MixedSpec,
+    "sites": SitesSpec,
+    "references": ReferenceSpec,
+    "margins": Margins,
+    "signatures": SignaturesSpec,
+    "mlp": MlpSpec,
+    "resnet": ResnetSpec,
+    "ft_transformer": FtTransformerSpec,
+    "module": ModuleSpec,
+    "huggingface": HuggingFaceSpec,
+}
+
+
+def _known_keys(location: list[str], document: Any) -> list[str]:
+    named = [part for part in location if part in _MODELS_BY_KEY]
+    model: type[BaseModel] = _MODELS_BY_KEY[named[-1]] if named else Recipe
+    return list(model.model_fields)

@@ -1,1 +1,0 @@
-"""Long studies behind the figures of the README and of the decision pages; ``python -m studies --help``."""

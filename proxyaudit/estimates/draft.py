@@ -21,7 +21,7 @@ ABSENT_AT = 0.01
 
 
 @dataclass(frozen=True)
-class Cell:
+class Draft:
     """A number on its way to a state.
 
     ``present_p`` and ``absent_p`` are the margin tests; ``null_rejected`` is the permutation null where the channel
@@ -56,7 +56,7 @@ class Cell:
     extras: dict[str, Any] = field(default_factory=dict)
 
 
-def decide_cells(cells: Sequence[Cell], blocked: dict[tuple[str, str | None], str] | None = None) -> list[Cell]:
+def decide_drafts(cells: Sequence[Draft], blocked: dict[tuple[str, str | None], str] | None = None) -> list[Draft]:
     """Give the cells of one regime their states: Holm over all that decide.
 
     Args:
@@ -75,7 +75,7 @@ def decide_cells(cells: Sequence[Cell], blocked: dict[tuple[str, str | None], st
     return decided
 
 
-def _decide(cell: Cell, adjusted_p: float, blocked: str | None) -> Cell:
+def _decide(cell: Draft, adjusted_p: float, blocked: str | None) -> Draft:
     if cell.measured is None or cell.present_p is None:
         return replace(cell, state="unknown", reason=cell.reason or "not measured")
     if adjusted_p <= PRESENT_AT and cell.measured.value > cell.margin:
@@ -103,7 +103,7 @@ def _decide(cell: Cell, adjusted_p: float, blocked: str | None) -> Cell:
     return replace(cell, state="unknown", reason=cell.reason or _between(cell))
 
 
-def _between(cell: Cell) -> str:
+def _between(cell: Draft) -> str:
     """What would settle a number between the tests of presence and absence."""
     rows, n = cell.extras.get("rows_needed"), cell.n
     if rows and n and rows > n and not (cell.measured and cell.measured.value > cell.margin):
@@ -218,9 +218,9 @@ def weighted_sum(gaps: Sequence[tuple[float, Measured]]) -> Measured:
     return Measured(seeds, influence, gaps[0][1].clusters_n, extra, min(g.extra_df for _, g in gaps), min(g.row_df for _, g in gaps))
 
 
-def effect_cell(
-    base: Cell, per_seed: Sequence[dict[str, Any]], arrays: Sequence[dict[str, NDArray[Any]]], key: str, clusters_n: Ints
-) -> Cell:
+def effect_draft(
+    base: Draft, per_seed: Sequence[dict[str, Any]], arrays: Sequence[dict[str, NDArray[Any]]], key: str, clusters_n: Ints
+) -> Draft:
     """Fill a cell with an interchange effect: ``max(|mean tau|, sqrt(mean tau1 tau2))`` minus that of random subspaces.
 
     The branch (``signed`` or ``per-row``) is taken on the mean over seeds.

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from proxyaudit.data.dataset import Attribute
-from proxyaudit.estimates.draft import Cell
+from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.ledger import Run, significant
 from proxyaudit.estimates.methods import some_reasons
 from proxyaudit.estimates.origins import origin_word
@@ -92,13 +92,13 @@ def strongest(estimates: list[Estimate]) -> Estimate | None:
 def _origin(assembler: Assembler, attribute: Attribute, run: Run, estimate: Estimate | None, channel: str) -> OriginWord:
     """``learned``: above untrained and above the placebos' 95th percentile by more than the margin; else ``relayed``."""
     ledger = assembler.ledger
-    cell = ledger.cell_of(estimate) if estimate else None
+    cell = ledger.draft_of(estimate) if estimate else None
     if estimate is None or cell is None or cell.measured is None:
         return "relayed"
     margin = cell.margin
     where = {"site": estimate.site} if channel == "linear" else {"context": "gap"}
     untrained = ledger.find(channel, attribute.name, "untrained", **where)
-    before = ledger.cell_of(untrained).measured if untrained else None
+    before = ledger.draft_of(untrained).measured if untrained else None
     if channel == "linear":
         relayed = next(
             (
@@ -125,8 +125,8 @@ def _change(
     for what, mine in (("encoding", linear), ("use", _of_use(assembler, attribute.name, regime, gap))):
         where = {"site": mine.site, "context": None} if mine and what == "encoding" else {"context": mine.context if mine else "gap"}
         theirs = ledger.find(mine.channel, attribute.name, "real", **where) if mine else None
-        top = ledger.cell_of(mine) if mine else None
-        bottom = ledger.cell_of(theirs) if theirs else None
+        top = ledger.draft_of(mine) if mine else None
+        bottom = ledger.draft_of(theirs) if theirs else None
         if top is None or bottom is None or top.measured is None or bottom.measured is None:
             continue
         if what == "use" and mine is gap:
@@ -161,16 +161,16 @@ def _of_use(assembler: Assembler, attribute: str, regime: str, gap: Estimate | N
     return read[0]
 
 
-def _beside(cell: Cell, channel: str, context: str, unit: str, method: str) -> Cell:
-    return Cell(channel, cell.attribute, cell.regime, cell.site, context, cell.group, unit=unit, method=method, decides=False, n=cell.n)
+def _beside(cell: Draft, channel: str, context: str, unit: str, method: str) -> Draft:
+    return Draft(channel, cell.attribute, cell.regime, cell.site, context, cell.group, unit=unit, method=method, decides=False, n=cell.n)
 
 
-def _add_change(assembler: Assembler, attribute: str, regime: str, what: str, top: Cell, difference: Measured, reason: str | None) -> None:
+def _add_change(assembler: Assembler, attribute: str, regime: str, what: str, top: Draft, difference: Measured, reason: str | None) -> None:
     cell = _beside(top, "change", f"{what}: difference to real training", top.unit, "paired on the same rows")
     assembler.ledger.add(replace(cell, measured=difference, interval=crossed_interval(difference), reason=reason))
 
 
-def compare(mine: Cell, real: Cell) -> tuple[ChangeWord, Interval | None, Measured]:
+def compare(mine: Draft, real: Draft) -> tuple[ChangeWord, Interval | None, Measured]:
     """How a number changed against real training, from the paired difference on the same rows.
 
     Returns:

@@ -9,7 +9,7 @@ import numpy as np
 from proxyaudit.arrays import Floats
 from proxyaudit.data.public_counts import SMALLEST_CELL as SMALLEST_CELL
 from proxyaudit.data.public_counts import public_count
-from proxyaudit.estimates.draft import LEVEL, Cell
+from proxyaudit.estimates.draft import LEVEL, Draft
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.stats.intervals import distinct_seeds
 from proxyaudit.types import Control, Estimate
@@ -48,9 +48,9 @@ class Ledger:
 
     estimates: list[Estimate] = field(default_factory=list)
     controls: list[Control] = field(default_factory=list)
-    cells: dict[str, Cell] = field(default_factory=dict)
+    cells: dict[str, Draft] = field(default_factory=dict)
 
-    def add(self, cell: Cell, *, value: float | None = None) -> str:
+    def add(self, cell: Draft, *, value: float | None = None) -> str:
         """Publish a cell; returns its id."""
         identifier = f"E{len(self.estimates) + 1}"
         measured, interval = cell.measured, cell.interval
@@ -112,11 +112,11 @@ class Ledger:
                 return estimate
         return None
 
-    def cell_of(self, estimate: Estimate) -> Cell:
+    def draft_of(self, estimate: Estimate) -> Draft:
         """The cell behind an estimate."""
         return self.cells[estimate.id]
 
 
-def _shown(cell: Cell, value: float | None) -> float | None:
+def _shown(cell: Draft, value: float | None) -> float | None:
     """A calibrated leak below zero is shown as zero, the nearest leak that there is."""
     return max(value, 0.0) if value is not None and cell.calibrated else value

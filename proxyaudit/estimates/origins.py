@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from proxyaudit.estimates.draft import Cell
+from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.ledger import Ledger
 from proxyaudit.stats.intervals import Interval, Measured, crossed_interval
 from proxyaudit.types import OriginWord
@@ -14,7 +14,7 @@ UNTRAINED = "above the untrained model"
 PLACEBOS = "above the placebos' 95th percentile"
 
 
-def origin_word(ledger: Ledger, cell: Cell, untrained: Measured | None, relayed: float | None, margin: float) -> OriginWord:
+def origin_word(ledger: Ledger, cell: Draft, untrained: Measured | None, relayed: float | None, margin: float) -> OriginWord:
     """``learned``: above untrained and above the placebos' 95th percentile by more than the margin; else ``relayed``.
 
     Both differences go into the ledger, so that whoever holds the pack alone can check the word.
@@ -22,7 +22,7 @@ def origin_word(ledger: Ledger, cell: Cell, untrained: Measured | None, relayed:
     if cell.measured is None:
         return "relayed"
     what = "use" if cell.channel == "expressed" else "encoding"
-    base = Cell(ORIGIN, cell.attribute, cell.regime, cell.site, group=cell.group, unit=cell.unit, decides=False, n=cell.n)
+    base = Draft(ORIGIN, cell.attribute, cell.regime, cell.site, group=cell.group, unit=cell.unit, decides=False, n=cell.n)
     base = replace(base, margin=margin)
     lows: list[float | None] = [None, None]
     if untrained is not None:

@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats
 from proxyaudit.channels.leak.effort import add_effort
-from proxyaudit.channels.leak.estimate import planted_cell
+from proxyaudit.channels.leak.estimate import planted_draft
 from proxyaudit.channels.localisation.estimate import add_localisation
 from proxyaudit.channels.proxies.estimate import add_proxies
 from proxyaudit.channels.relearning.estimate import CHANNEL as RELEARNED
-from proxyaudit.channels.relearning.estimate import CONTEXT, METHOD, add_relearning, relearned_cell
-from proxyaudit.channels.use.estimate import add_use_beside, add_use_controls, use_cells
+from proxyaudit.channels.relearning.estimate import CONTEXT, METHOD, add_relearning, relearned_draft
+from proxyaudit.channels.use.estimate import add_use_beside, add_use_controls, use_drafts
 from proxyaudit.data.dataset import Attribute
 from proxyaudit.estimates.controls import FAILED_AT, add_controls, negative_controls
 from proxyaudit.estimates.draft import (
     LEVEL,
-    Cell,
-    decide_cells,
+    Draft,
+    decide_drafts,
     gap_in,
     gaps_within_label,
     largest_gap,
@@ -69,7 +69,7 @@ class Assembler:
                 # A reference has numbers, never a verdict.
                 cells = [replace(cell, decides=False, reason=None if cell.measured is not None else cell.reason) for cell in cells]
             blocked = {key[1:]: NEGATIVE_FAILED for key, p in self.negatives.items() if key[0] == regime.name and p <= FAILED_AT}
-            for cell in decide_cells(cells, blocked):
+            for cell in decide_drafts(cells, blocked):
                 self.ledger.add(cell)
             for attribute in self.dataset.attributes:
                 self._add_beside(attribute, run, reference=regime.is_reference)
@@ -90,7 +90,7 @@ class Assembler:
     def _rows(self, attribute: Attribute) -> int:
         return int(attribute.known.sum())
 
-    def _cells(self, attribute: Attribute, run: Run) -> list[Cell]:
+    def _cells(self, attribute: Attribute, run: Run) -> list[Draft]:
         margins, cells = self.margins, []
         reference = self.prepared.regime(run.regime).is_reference
         for site in self.sites:
@@ -112,7 +112,7 @@ class Assembler:
                     cells.append(self._leak("nonlinear", attribute, run, site, "quarters nonlinear", "in quarters, nonlinear"))
         if not reference and (left := self.prepared.model.unprofiled):
             why = f"not every part of the model was looked at: nothing of {', '.join(left)} is among the profiled sites"
-            cells.append(Cell("elsewhere", attribute.name, run.regime, margin=margins.leak, unit=self._unit(attribute), reason=why))
+            cells.append(Draft("elsewhere", attribute.name, run.regime, margin=margins.leak, unit=self._unit(attribute), reason=why))
         cells.append(self._gap(attribute, run))
         cells.append(self._leak("expressed", attribute, run, OUTPUT_SITE, "linear", "output leak"))
         if not reference:
@@ -120,17 +120,17 @@ class Assembler:
             cells.append(self._relearned(attribute, run))
         return cells + self._use(attribute, run)
 
-    def _relearned(self, attribute: Attribute, run: Run) -> Cell:
+    def _relearned(self, attribute: Attribute, run: Run) -> Draft:
         unit, site = self._unit(attribute), PENULTIMATE
-        base = Cell(RELEARNED, attribute.name, run.regime, site, CONTEXT, margin=self.margins.relearned, unit=unit, method=METHOD)
+        base = Draft(RELEARNED, attribute.name, run.regime, site, CONTEXT, margin=self.margins.relearned, unit=unit, method=METHOD)
         untrained = self.runs.get("untrained")
-        return relearned_cell(base, run.measured, untrained.measured if untrained else (), self.clusters)
+        return relearned_draft(base, run.measured, untrained.measured if untrained else (), self.clusters)
 
     def _leak(
         self, channel: str, attribute: Attribute, run: Run, site: str, test: str, context: str | None = None, margin: float | None = None
-    ) -> Cell:
+    ) -> Draft:
         outputs = site == OUTPUT_SITE
-        base = Cell(
+        base = Draft(
             channel,
             attribute.name,
             run.regime,
@@ -142,14 +142,14 @@ class Assembler:
         )
         per_seed = [m.numbers["cells"][attribute.name][site] for m in run.measured]
         arrays = [m.arrays for m in run.measured]
-        cell = planted_cell(base, per_seed, arrays, cell_key(attribute.name, site, ""), test, self.clusters)
+        cell = planted_draft(base, per_seed, arrays, cell_key(attribute.name, site, ""), test, self.clusters)
         if test == "nonlinear" and not outputs and attribute.pools_levels:
             cell = replace(cell, can_be_absent=False, reason=POOLED)
         rows = self._rows(attribute)
         return replace(cell, n=min(rows, cell.extras.get("rows", rows)) if cell.n else None)
 
-    def _gap(self, attribute: Attribute, run: Run) -> Cell:
-        base = Cell(
+    def _gap(self, attribute: Attribute, run: Run) -> Draft:
+        base = Draft(
             "expressed",
             attribute.name,
             run.regime,
@@ -183,16 +183,16 @@ class Assembler:
         outcome = classes[1] if len(classes) == 2 else classes[found["column"]]
         return f"{found['group']}, predicted '{outcome}'"
 
-    def _use(self, attribute: Attribute, run: Run) -> list[Cell]:
+    def _use(self, attribute: Attribute, run: Run) -> list[Draft]:
         found = self.inputs.numbers.get("association", {}).get(attribute.name, {}).get("units", {})
         carriers = [
             name for name, one in found.items() if "gain" not in one and one.get("association", {}).get("value", 0.0) > self.margins.leak
         ]
-        return use_cells(self._use_base(attribute, run), run, self.runs.get("untrained"), self.verdict_sites, self.clusters, carriers)
+        return use_drafts(self._use_base(attribute, run), run, self.runs.get("untrained"), self.verdict_sites, self.clusters, carriers)
 
-    def _use_base(self, attribute: Attribute, run: Run) -> Cell:
+    def _use_base(self, attribute: Attribute, run: Run) -> Draft:
         _, (low, high), _ = self.followed[attribute.name]
-        return Cell("used", attribute.name, run.regime, group=f"{low} to {high}", margin=self.margins.effect, unit=UNIT_GAP)
+        return Draft("used", attribute.name, run.regime, group=f"{low} to {high}", margin=self.margins.effect, unit=UNIT_GAP)
 
     # Numbers reported beside the deciding ones ----------------------------------------------------------------------
 
@@ -207,8 +207,8 @@ class Assembler:
                 self._report("linear", attribute, run.regime, site, "unweighted", float(values.mean()), unit, METHODS["raw"], values)
             add_effort(self.ledger, attribute.name, run.regime, site, [cells[site] for cells in per_seed])
         decided = self.ledger.find(RELEARNED, attribute.name, run.regime, context=CONTEXT)
-        relearned = Cell(RELEARNED, attribute.name, run.regime, PENULTIMATE, unit=self._unit(attribute))
-        add_relearning(self.ledger, self.ledger.cell_of(decided) if decided else None, run.measured, relearned, self.clusters)
+        relearned = Draft(RELEARNED, attribute.name, run.regime, PENULTIMATE, unit=self._unit(attribute))
+        add_relearning(self.ledger, self.ledger.draft_of(decided) if decided else None, run.measured, relearned, self.clusters)
         self._add_within(attribute, run)
         for site in (*self.sites, OUTPUT_SITE):
             relayed = np.array(
@@ -271,7 +271,7 @@ class Assembler:
         seeds: Floats | None = None,
     ) -> str:
         identifier = self.ledger.add(
-            Cell(channel, attribute.name, regime, site, context, unit=unit, method=method, decides=False), value=value
+            Draft(channel, attribute.name, regime, site, context, unit=unit, method=method, decides=False), value=value
         )
         if seeds is not None:
             shown = tuple(float(significant(float(v)) or 0.0) for v in seeds)
@@ -298,12 +298,12 @@ class Assembler:
 
     def _add_within(self, attribute: Attribute, run: Run) -> None:
         estimate = self.ledger.find("expressed", attribute.name, run.regime, context="gap")
-        cell = self.ledger.cell_of(estimate) if estimate else None
+        cell = self.ledger.draft_of(estimate) if estimate else None
         if cell is None or cell.measured is None:
             return
         groups, _ = attribute.groups()
         low, high = cell.extras["pair"]
-        base = Cell(
+        base = Draft(
             "expressed",
             attribute.name,
             run.regime,
@@ -340,7 +340,7 @@ class Assembler:
             columns = [(outputs[:, 0], self.labels == 1)] if classes == 2 else [(outputs[:, k], self.labels == k) for k in range(classes)]
             values.append(float(np.mean([auroc(scores, positive) for scores, positive in columns])))
         self.ledger.add(
-            Cell(
+            Draft(
                 "task",
                 "",
                 run.regime,
@@ -354,7 +354,7 @@ class Assembler:
 
     def _add_inputs(self) -> None:
         for attribute in self.dataset.attributes:
-            base = Cell(
+            base = Draft(
                 "linear",
                 attribute.name,
                 "inputs",
@@ -364,7 +364,7 @@ class Assembler:
                 method=METHODS["linear"],
                 decides=False,
             )
-            cell = planted_cell(
+            cell = planted_draft(
                 base,
                 [self.inputs.numbers["cells"][attribute.name][INPUT_SITE]],
                 [self.inputs.arrays],

@@ -11,7 +11,7 @@ from proxyaudit.channels.leak.questions import ProbedArrays
 from proxyaudit.planted import World
 from proxyaudit.planted.construction import class_names, directions, gaussian_activations, shift_leak
 from proxyaudit.seeding import stream
-from tests.studies.decisions import Setting, cell_of, make_case, measure, probed
+from tests.studies.decisions import Setting, draft_of, make_case, measure, probed
 
 SIZES = ((8, 500), (32, 1000), (64, 2000))
 TRUTHS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
@@ -29,7 +29,7 @@ def run_single(seed: int, size: int, index: int) -> dict[str, Any]:
     rng = stream(seed, "coverage", d, n, index)
     world = make_case(Setting("binary", d, n, rate=rate), truth, rng)
     rows = probed(world)
-    cell = cell_of([measure(world.acts_nd, rows, index)], rows)
+    cell = draft_of([measure(world.acts_nd, rows, index)], rows)
     return {"size": size, "index": index, "truth": truth, "rate": rate, **_interval(cell)}
 
 
@@ -45,7 +45,7 @@ def run_crossed(seed: int, index: int) -> dict[str, Any]:
         shift = max(rng.normal(SHIFT, SPREAD), 0.0)
         models.append(gaussian_activations(noise + shift * codes[:, None] * directions(d, 1, rng).T, rng).astype(np.float32))
     rows: ProbedArrays = probed(World("crossed", models[0], labels, None, None, "linear", 0.0, "exposed", ""))
-    cell = cell_of([measure(acts, rows, index) for acts in models], rows)
+    cell = draft_of([measure(acts, rows, index) for acts in models], rows)
     return {"index": index, "truth": mean_leak(), **_interval(cell)}
 
 

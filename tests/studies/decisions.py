@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from proxyaudit.channels.leak.estimate import planted_cell
+from proxyaudit.channels.leak.estimate import planted_draft
 from proxyaudit.channels.leak.measure import measure_site
 from proxyaudit.channels.leak.questions import ProbedArrays, Probing
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.draft import Cell, decide_cells
+from proxyaudit.estimates.draft import Draft, decide_drafts
 from proxyaudit.estimates.record import Measurement, cell_key
 from proxyaudit.planted import World, make_world
 from proxyaudit.planted.construction import Case, Rng, class_names, directions, gaussian_activations, plant_labels, two_rates
@@ -92,13 +92,13 @@ def measure(acts_nd: NDArray[np.float32], rows: ProbedArrays, seed: int) -> Meas
     return out
 
 
-def cell_of(measured: Sequence[Measurement], rows: ProbedArrays) -> Cell:
+def draft_of(measured: Sequence[Measurement], rows: ProbedArrays) -> Draft:
     """The decided cell of one or several models on the same rows."""
     name = rows.attributes[0].name
-    base = Cell("linear", name, "models", _SITE, margin=MARGIN)
+    base = Draft("linear", name, "models", _SITE, margin=MARGIN)
     numbers = [one.numbers["cells"][name][_SITE] for one in measured]
-    cell = planted_cell(base, numbers, [one.arrays for one in measured], cell_key(name, _SITE, ""), "linear", rows.clusters)
-    return decide_cells([cell])[0]
+    cell = planted_draft(base, numbers, [one.arrays for one in measured], cell_key(name, _SITE, ""), "linear", rows.clusters)
+    return decide_drafts([cell])[0]
 
 
 def probed(world: World) -> ProbedArrays:
@@ -119,4 +119,4 @@ def run_case(seed: int, setting: int, leak: float, index: int) -> dict[str, Any]
     rng = stream(seed, "decisions", chosen.name, chosen.d, chosen.n, leak, index)
     world = make_case(chosen, leak, rng)
     rows = probed(world)
-    return {"setting": setting, "leak": leak, "index": index, "state": cell_of([measure(world.acts_nd, rows, index)], rows).state}
+    return {"setting": setting, "leak": leak, "index": index, "state": draft_of([measure(world.acts_nd, rows, index)], rows).state}

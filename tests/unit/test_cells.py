@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from proxyaudit.data.public_counts import SMALLEST_CELL, public_count
-from proxyaudit.estimates.draft import Cell, decide_cells, effect_cell, in_every_seed, largest_gap
+from proxyaudit.estimates.draft import Draft, decide_drafts, effect_draft, in_every_seed, largest_gap
 from proxyaudit.estimates.ledger import significant
 from proxyaudit.seeding import stream
 from proxyaudit.stats.intervals import Measured
@@ -16,7 +16,7 @@ def measured(values, sd=0.001, n=400):
 
 
 def cell(values, margin=0.02, p=1e-6, **more):
-    return Cell("linear", "a", "real", "penultimate", measured=measured(values), margin=margin, present_p=p, absent_p=1.0, **more)
+    return Draft("linear", "a", "real", "penultimate", measured=measured(values), margin=margin, present_p=p, absent_p=1.0, **more)
 
 
 def gap(outputs, groups, names, clusters=None):
@@ -25,29 +25,29 @@ def gap(outputs, groups, names, clusters=None):
 
 
 def test_present_needs_the_margin_the_correction_the_null_and_the_negative_control():
-    assert decide_cells([cell([0.1, 0.11])])[0].state == "present"
-    assert decide_cells([cell([0.1, 0.11], p=0.04), cell([0.1, 0.11], p=0.04)])[0].state == "unknown"
-    assert decide_cells([cell([0.1, 0.11], null_rejected=False)])[0].state == "unknown"
+    assert decide_drafts([cell([0.1, 0.11])])[0].state == "present"
+    assert decide_drafts([cell([0.1, 0.11], p=0.04), cell([0.1, 0.11], p=0.04)])[0].state == "unknown"
+    assert decide_drafts([cell([0.1, 0.11], null_rejected=False)])[0].state == "unknown"
     assert (
-        decide_cells([cell([0.1, 0.11])], {("a", "penultimate"): "the negative control failed"})[0].reason == "the negative control failed"
+        decide_drafts([cell([0.1, 0.11])], {("a", "penultimate"): "the negative control failed"})[0].reason == "the negative control failed"
     )
 
 
 def test_one_model_above_the_margin_is_unstable():
-    assert decide_cells([cell([0.01, 0.05], p=0.9)])[0].reason == "unstable across seeds"
+    assert decide_drafts([cell([0.01, 0.05], p=0.9)])[0].reason == "unstable across seeds"
 
 
 def test_absence_is_only_called_where_it_is_tested():
     low = {"values": [0.001, 0.002], "p": 1.0}
-    assert decide_cells([cell(**low)])[0].state == "unknown"
-    tested = Cell(
+    assert decide_drafts([cell(**low)])[0].state == "unknown"
+    tested = Draft(
         "expressed", "a", "real", measured=measured([0.001, 0.002]), margin=0.05, present_p=1.0, absent_p=1e-5, can_be_absent=True
     )
-    assert decide_cells([tested])[0].state == "absent"
+    assert decide_drafts([tested])[0].state == "absent"
 
 
 def test_a_reference_gets_no_state():
-    assert decide_cells([cell([0.5, 0.5], decides=False)])[0].state is None
+    assert decide_drafts([cell([0.5, 0.5], decides=False)])[0].state is None
 
 
 def test_every_model_must_show_it():
@@ -96,11 +96,11 @@ def test_a_true_gap_is_found_and_described():
 
 def test_parts_that_disagree_make_an_effect_uncertain():
     arrays = [{"signed": np.zeros(90), "product": np.zeros(90)}]
-    base = Cell("used", "a", "real", "penultimate", margin=0.02)
+    base = Draft("used", "a", "real", "penultimate", margin=0.02)
     same = {"signed": 0.06, "product": 0.0, "random": [0.0], "null": [0.001] * 20, "parts": [[0.06, 0], [0.061, 0], [0.059, 0]], "n": 90}
     torn = {**same, "parts": [[0.16, 0], [-0.04, 0], [0.06, 0]]}
-    assert effect_cell(base, [same], arrays, "", np.arange(90)).present_p < 0.01
-    assert effect_cell(base, [torn], arrays, "", np.arange(90)).present_p > 0.1
+    assert effect_draft(base, [same], arrays, "", np.arange(90)).present_p < 0.01
+    assert effect_draft(base, [torn], arrays, "", np.arange(90)).present_p > 0.1
 
 
 def test_published_counts_hide_small_differences():

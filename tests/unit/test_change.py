@@ -7,7 +7,7 @@ import pytest
 
 from proxyaudit.data.attributes import MAX_LEVELS, Attribute
 from proxyaudit.data.columns import OTHER
-from proxyaudit.estimates.draft import Cell
+from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.findings import compare
 from proxyaudit.estimates.ledger import Run
 from proxyaudit.pipeline import assemble
@@ -17,7 +17,7 @@ from proxyaudit.stats.intervals import Measured
 
 def cell(values, state="present", sd=0.004):
     influence = np.where(np.arange(400) % 2, 1, -1) * sd / 20
-    return Cell("expressed", "a", "g", measured=Measured(np.asarray(values), influence, np.arange(400)), margin=0.05, state=state)
+    return Draft("expressed", "a", "g", measured=Measured(np.asarray(values), influence, np.arange(400)), margin=0.05, state=state)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_noise_is_neither_amplified_nor_reduced():
 def test_a_run_claims_no_absence_of_levels_that_were_taken_together(levels, claimed, monkeypatch):
     names = (*(f"l{k:02d}" for k in range(levels - 1)), OTHER)
     attribute = Attribute("a", "protected", "multiclass", names, np.arange(400) % levels)
-    monkeypatch.setattr(assemble, "planted_cell", lambda base, *_: replace(base, can_be_absent=True, n=400))
+    monkeypatch.setattr(assemble, "planted_draft", lambda base, *_: replace(base, can_be_absent=True, n=400))
     assembler = assemble.Assembler.__new__(assemble.Assembler)
     assembler.margins, assembler.clusters = Margins(), np.arange(400)
     found = assembler._leak("nonlinear", attribute, Run("real", (), ()), "penultimate", "nonlinear")

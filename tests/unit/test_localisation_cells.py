@@ -15,7 +15,7 @@ from proxyaudit.channels.localisation.estimate import CHANNEL, NOT_BEYOND, NOT_S
 from proxyaudit.channels.localisation.measure import measure_localisation
 from proxyaudit.channels.use.measure import TOO_FEW, UseTask
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.draft import Cell
+from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.ledger import Ledger, Run
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import Tap, TrainedModel
@@ -71,7 +71,7 @@ def published(found: list[Measurement], *, used: bool = False) -> dict[tuple[str
         ledger=Ledger(),
     )
     if used:
-        assembler.ledger.add(Cell("used", "sex", "real", "hidden", "per-row", state="present"))
+        assembler.ledger.add(Draft("used", "sex", "real", "hidden", "per-row", state="present"))
     add_localisation(assembler)  # type: ignore[arg-type]
     added = [e for e in assembler.ledger.estimates if e.channel != "used"]
     assert all(e.regime == "real" and e.attribute == "sex" and e.state is None for e in added)

@@ -14,10 +14,10 @@ from proxyaudit.activations.capture import capture
 from proxyaudit.causal.relearning import Problem, Relearner, draw_rows, make_rotations
 from proxyaudit.channels.placebos import plant_placebos
 from proxyaudit.channels.relearning import measure as relearn
-from proxyaudit.channels.relearning.estimate import CHANNEL, add_relearning, relearned_cell
+from proxyaudit.channels.relearning.estimate import CHANNEL, add_relearning, relearned_draft
 from proxyaudit.channels.relearning.measure import measure_relearning
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.draft import Cell, decide_cells
+from proxyaudit.estimates.draft import Draft, decide_drafts
 from proxyaudit.estimates.ledger import Ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import TrainedModel, seeded
@@ -88,7 +88,7 @@ def world(kind: str, n: int, seed: int) -> tuple[Array, Attribute, Any]:
     return x, attribute, SimpleNamespace(attributes=(attribute,), parts=rng.integers(0, 3, n), clusters=np.arange(n))
 
 
-def audit(kind: str, n: int, seed: int, *, seeds: int = 1, make: Any = suppressing) -> tuple[Cell, list[Measurement]]:
+def audit(kind: str, n: int, seed: int, *, seeds: int = 1, make: Any = suppressing) -> tuple[Draft, list[Measurement]]:
     """The decided cell of a world, and the measurements behind it."""
     x, _, dataset = world(kind, n, seed)
     leak = {"relayed": 0.2}.get(kind, 0.0)
@@ -102,8 +102,8 @@ def audit(kind: str, n: int, seed: int, *, seeds: int = 1, make: Any = suppressi
             out = Measurement()
             measure_relearning(model, x, dataset, labels, placebos, root=seed, reference=reference, out=out)
             models.append(out)
-    base = Cell(CHANNEL, "a", "real", "penultimate", margin=0.05)
-    return decide_cells([relearned_cell(base, *both, dataset.clusters)])[0], both[0]
+    base = Draft(CHANNEL, "a", "real", "penultimate", margin=0.05)
+    return decide_drafts([relearned_draft(base, *both, dataset.clusters)])[0], both[0]
 
 
 @pytest.mark.parametrize(
@@ -144,8 +144,8 @@ def test_a_model_without_weights_before_its_head_has_nothing_to_relearn() -> Non
 
 def test_a_failed_reference_leaves_the_channel_unknown() -> None:
     _, measured = audit("nothing", 900, 1)
-    base = Cell(CHANNEL, "a", "real", margin=0.05)
-    cell = decide_cells([relearned_cell(base, measured, [], np.arange(900))])[0]
+    base = Draft(CHANNEL, "a", "real", margin=0.05)
+    cell = decide_drafts([relearned_draft(base, measured, [], np.arange(900))])[0]
     assert cell.state == "unknown"
     assert "no untrained model" in (cell.reason or "")
 
@@ -157,7 +157,7 @@ def test_the_same_bits_twice_and_the_curve_beside_the_deciding_number() -> None:
     assert all(np.array_equal(m.arrays[key], r.arrays[key]) for m, r in zip(measured, repeated, strict=True) for key in m.arrays)
     assert again.present_p == cell.present_p
     ledger = Ledger()
-    add_relearning(ledger, cell, measured, Cell(CHANNEL, "a", "real", "penultimate", unit="fraction"), np.arange(1000))
+    add_relearning(ledger, cell, measured, Draft(CHANNEL, "a", "real", "penultimate", unit="fraction"), np.arange(1000))
     contexts = [e.context for e in ledger.estimates]
     assert {"last block, 16 rows", "head only, 64 rows", "whole model, 256 rows", "last block on the task, then a head, 256 rows"} <= set(
         contexts

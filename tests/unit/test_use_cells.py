@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from proxyaudit.activations.capture import capture
-from proxyaudit.channels.use.estimate import JOINT, add_use_beside, add_use_controls, planted_control, use_cells
+from proxyaudit.channels.use.estimate import JOINT, add_use_beside, add_use_controls, planted_control, use_drafts
 from proxyaudit.channels.use.measure import UseTask, measure_use
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.draft import Cell, decide_cells
+from proxyaudit.estimates.draft import Draft, decide_drafts
 from proxyaudit.estimates.ledger import Ledger, Run
 from proxyaudit.estimates.record import Measurement, cell_key
 from proxyaudit.models.base import Tap, TrainedModel
@@ -63,9 +63,9 @@ def ask(head, n, *, sites=("left",), shift=1.5, decides=True, x=None, rank=D):
 
 
 def decided(out, untrained=None, sites=("left",), n=None):
-    base = Cell("used", "sex", "real", group="f to m", margin=0.02)
+    base = Draft("used", "sex", "real", group="f to m", margin=0.02)
     before = None if untrained is None else Run("untrained", (untrained,))
-    return decide_cells(use_cells(base, Run("real", (out,)), before, sites, np.arange(len(out.arrays["outputs"]))))
+    return decide_drafts(use_drafts(base, Run("real", (out,)), before, sites, np.arange(len(out.arrays["outputs"]))))
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_a_forward_without_gradients_leaves_the_leace_effect():
 def test_beside_the_effects_stand_share_erasure_and_what_else_was_moved(used):
     out, groups, labels = used
     ledger, run = Ledger(), Run("real", (out,))
-    base = Cell("used", "sex", "real", group="f to m", margin=0.02)
+    base = Draft("used", "sex", "real", group="f to m", margin=0.02)
     add_use_beside(ledger, base, run, ("left",), groups, 0, labels == 1, np.arange(len(groups)))
     add_use_controls(ledger, run, Run("untrained", (out,)), "sex", ("left",))
     found = {(e.channel, e.context): e for e in ledger.estimates}
@@ -175,6 +175,6 @@ def test_a_reference_gets_the_effects_alone():
 def test_a_constant_site_and_a_failed_regime():
     out, *_ = ask(lambda a, _: 0 * a[:, 0] + 0.3, 1500, x=np.ones((1500, D), dtype=np.float32), rank=0)
     assert {c.state for c in decided(out)} == {"absent"}
-    base = Cell("used", "sex", "real", margin=0.02)
-    failed = decide_cells(use_cells(base, Run("real", ()), None, ("left",), np.arange(3)))
+    base = Draft("used", "sex", "real", margin=0.02)
+    failed = decide_drafts(use_drafts(base, Run("real", ()), None, ("left",), np.arange(3)))
     assert [replace(c, reason=None).state for c in failed] == ["unknown"]

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from proxyaudit.activations.capture import capture
-from proxyaudit.channels.use.estimate import ANY_LABEL, use_cells
+from proxyaudit.channels.use.estimate import ANY_LABEL, use_drafts
 from proxyaudit.channels.use.guards import SAME_OUTPUT, guard_barring_absence, moderated_gap
 from proxyaudit.channels.use.measure import UseTask, measure_use
 from proxyaudit.data.dataset import Attribute
-from proxyaudit.estimates.draft import Cell, decide_cells
+from proxyaudit.estimates.draft import Draft, decide_drafts
 from proxyaudit.estimates.ledger import Run
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import Tap, TrainedModel
@@ -42,8 +42,8 @@ def ask(x, groups, labels, head):
     out.numbers["cells"] = {"sex": {"site": {"rank": x.shape[1]}}}
     task = UseTask(0, Margins(), {"sex": (groups, 0)}, {"sex": groups.astype(float)[:, None]}, decides=True)
     measure_use(model, capture(model, x), x, dataset, labels, task, out)
-    cells = decide_cells(
-        use_cells(Cell("used", "sex", "real", group="f to m", margin=0.02), Run("real", (out,)), None, ("site",), np.arange(len(x)))
+    cells = decide_drafts(
+        use_drafts(Draft("used", "sex", "real", group="f to m", margin=0.02), Run("real", (out,)), None, ("site",), np.arange(len(x)))
     )
     return out, cells
 

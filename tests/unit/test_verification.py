@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from proxyaudit.estimates.draft import Cell, decide_cells
+from proxyaudit.estimates.draft import Draft, decide_drafts
 from proxyaudit.estimates.ledger import Ledger
 from proxyaudit.estimates.origins import origin_word
 from proxyaudit.estimates.verdicts import change_word
@@ -27,13 +27,13 @@ def evidence(estimates: Any, controls: Any = ()) -> Evidence:
     return Evidence(run=run, findings=(), estimates=tuple(estimates), controls=tuple(controls), not_tested=())
 
 
-def random_cell(rng: np.random.Generator) -> Cell:
+def random_cell(rng: np.random.Generator) -> Draft:
     channel = str(rng.choice(CHANNELS))
     margin = MARGINS[MARGIN_OF[channel]]
     seeds = rng.normal(margin * rng.choice([0.2, 1.0, 3.0]), margin * rng.choice([0.05, 0.6]), int(rng.integers(1, 4)))
     measured = Measured(seeds, rng.normal(0, 1e-3, 40), np.arange(40)) if rng.random() < 0.95 else None
     p = lambda: float(rng.choice([1e-12, 0.0004, 0.004, 0.0099, 0.02, 0.05, 0.4, 1.0]))  # noqa: E731
-    return Cell(
+    return Draft(
         channel,
         "sex",
         str(rng.choice(["real", "vendor"])),
@@ -58,7 +58,7 @@ def test_states_are_made_again_as_they_were_made(blocked: bool) -> None:
         ledger = Ledger()
         for regime in ("real", "vendor"):
             why = {("sex", "penultimate"): "the negative control failed"} if blocked and regime == "real" else {}
-            for cell in decide_cells([c for c in cells if c.regime == regime], why):
+            for cell in decide_drafts([c for c in cells if c.regime == regime], why):
                 ledger.add(cell)
         if blocked:
             ledger.control("negative", "linear", "sex", "real", "penultimate", False, "permuted attribute: Holm-adjusted p = 1e-05")
@@ -130,7 +130,7 @@ def test_origin_is_published_with_what_decides_it() -> None:
     def at(value: float) -> Measured:
         return Measured(np.array([value, value + 0.001]), rng.normal(0, 1e-4, 50), np.arange(50))
 
-    cell = Cell("linear", "sex", "vendor", "penultimate", measured=at(0.2), margin=0.02)
+    cell = Draft("linear", "sex", "vendor", "penultimate", measured=at(0.2), margin=0.02)
     for before, relayed, word in (
         (at(0.05), 0.1, "learned"),
         (at(0.19), 0.1, "relayed"),

@@ -8,10 +8,10 @@ from typing import Any
 
 from proxyaudit.audits.probe.inputs import ProbeInputs
 from proxyaudit.channels.leak.effort import add_effort
-from proxyaudit.channels.leak.estimate import planted_cell
+from proxyaudit.channels.leak.estimate import planted_draft
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.controls import FAILED_AT, Key, negative_controls
-from proxyaudit.estimates.draft import FOUND, Cell, decide_cells
+from proxyaudit.estimates.draft import FOUND, Draft, decide_drafts
 from proxyaudit.estimates.findings import compare, strongest
 from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Ledger, Run, significant
 from proxyaudit.estimates.methods import METHODS, NEGATIVE_FAILED, some_reasons
@@ -57,7 +57,7 @@ def assemble_probe(inputs: ProbeInputs, runs: Sequence[Run], plan: dict[str, Any
             for channel in channels
             for test in _tests(channel, attribute)
         ]
-        for cell in decide_cells(cells, blocked):
+        for cell in decide_drafts(cells, blocked):
             ledger.add(cell)
         _add_floor(ledger, inputs, run, sites)
         for attribute in inputs.attributes:
@@ -96,10 +96,10 @@ def _tests(channel: str, attribute: Attribute) -> tuple[str, ...]:
     return ("beyond", "beyond nonlinear") if channel == "beyond" else (channel,)
 
 
-def _cell(inputs: ProbeInputs, attribute: Attribute, run: Run, site: str, channel: str, test: str, plan: dict[str, Any]) -> Cell:
+def _cell(inputs: ProbeInputs, attribute: Attribute, run: Run, site: str, channel: str, test: str, plan: dict[str, Any]) -> Draft:
     conditions = ", ".join(inputs.conditions)
     contexts = {"beyond": f"beyond {conditions}", "beyond nonlinear": f"beyond {conditions}, nonlinear", **_QUARTERS}
-    base = Cell(
+    base = Draft(
         channel,
         attribute.name,
         run.regime,
@@ -110,7 +110,7 @@ def _cell(inputs: ProbeInputs, attribute: Attribute, run: Run, site: str, channe
         method=METHODS[test],
     )
     per_seed = [m.numbers["cells"][attribute.name][site] for m in run.measured]
-    cell = planted_cell(base, per_seed, [m.arrays for m in run.measured], cell_key(attribute.name, site, ""), test, inputs.clusters)
+    cell = planted_draft(base, per_seed, [m.arrays for m in run.measured], cell_key(attribute.name, site, ""), test, inputs.clusters)
     if attribute.name in inputs.doubts and test == "nonlinear":
         cell = replace(cell, can_be_absent=False, reason=inputs.doubts[attribute.name])
     rows = int(attribute.known.sum())
@@ -123,7 +123,7 @@ def _add_floor(ledger: Ledger, inputs: ProbeInputs, run: Run, sites: Sequence[st
             found = [m.numbers["cells"][attribute.name][site].get("linear") for m in run.measured]
             if found and found[0] is not None:
                 context = f"{run.regime}: 95th percentile of permuted labels"
-                cell = Cell(
+                cell = Draft(
                     "linear", attribute.name, "floor", site, context, unit=_unit(attribute), method=METHODS["linear"], decides=False
                 )
                 ledger.add(cell, value=found[0]["null_high"])
@@ -215,11 +215,11 @@ def _change(ledger: Ledger, attribute: Attribute, regime: str, real: str | None,
     mine, theirs = (ledger.find(channel, attribute.name, name, site=site) for name in (regime, real))
     if mine is None or theirs is None:
         return "unknown", None
-    top, bottom = ledger.cell_of(mine), ledger.cell_of(theirs)
+    top, bottom = ledger.draft_of(mine), ledger.draft_of(theirs)
     if top.measured is None or bottom.measured is None:
         return "unknown", None
     word, ratio, difference = compare(top, bottom)
-    beside = Cell(
+    beside = Draft(
         "change",
         attribute.name,
         regime,

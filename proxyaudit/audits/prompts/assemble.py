@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from proxyaudit.audits.prompts.estimate import expressed_cells, swap_cells
-from proxyaudit.estimates.draft import Cell, decide_cells
+from proxyaudit.audits.prompts.estimate import expressed_drafts, swap_drafts
+from proxyaudit.estimates.draft import Draft, decide_drafts
 from proxyaudit.estimates.findings import compare
 from proxyaudit.estimates.ledger import UNIT_PROMPTS, Ledger
 from proxyaudit.estimates.methods import some_reasons
@@ -49,10 +49,10 @@ def assemble_prompts(prompts: PromptSet, measured: Mapping[str, Measurement], pl
     ledger = Ledger()
     margins, notes = plan["margins"], []
     for regime, measurement in measured.items():
-        cells = expressed_cells(prompts, measurement, regime, margins["gap"], plan["seed"])
-        swaps = swap_cells(prompts, measurement, regime, margins["effect"])
-        unasked = [Cell(c, prompts.attribute, regime, margin=margins[key], reason=why) for c, (key, why) in _NOT_ASKED.items()]
-        for cell in decide_cells([*cells, *(swaps or [_no_swaps(prompts, regime, margins["effect"])]), *unasked]):
+        cells = expressed_drafts(prompts, measurement, regime, margins["gap"], plan["seed"])
+        swaps = swap_drafts(prompts, measurement, regime, margins["effect"])
+        unasked = [Draft(c, prompts.attribute, regime, margin=margins[key], reason=why) for c, (key, why) in _NOT_ASKED.items()]
+        for cell in decide_drafts([*cells, *(swaps or [_no_swaps(prompts, regime, margins["effect"])]), *unasked]):
             ledger.add(replace(cell, reason=_in_words_of_prompts(cell.reason)))
         for cell in swaps:
             _add_first_order(ledger, cell)
@@ -85,17 +85,17 @@ def _in_words_of_prompts(reason: str | None) -> str | None:
     return reason
 
 
-def _no_swaps(prompts: PromptSet, regime: str, margin: float) -> Cell:
+def _no_swaps(prompts: PromptSet, regime: str, margin: float) -> Draft:
     why = "no swap could be measured: it takes six names in each of two groups, and continuations that begin with different tokens"
-    return Cell("used", prompts.attribute, regime, margin=margin, unit=UNIT_PROMPTS, reason=why)
+    return Draft("used", prompts.attribute, regime, margin=margin, unit=UNIT_PROMPTS, reason=why)
 
 
-def _add_first_order(ledger: Ledger, cell: Cell) -> None:
+def _add_first_order(ledger: Ledger, cell: Draft) -> None:
     beside = replace(cell, context="to first order", decides=False, measured=None, interval=None, state=None, reason=None)
     ledger.add(beside, value=abs(cell.extras["first order"]))
 
 
-def _add_random(ledger: Ledger, cell: Cell) -> None:
+def _add_random(ledger: Ledger, cell: Draft) -> None:
     value, high = cell.measured.value if cell.measured is not None else 0.0, float(cell.null_high or 0.0)
     detail = f"effect {value:.4f}; 95th percentile of random subspaces of equal rank {high:.4f}"
     ledger.control("random_subspace", "used", cell.attribute, cell.regime, cell.site, high < max(value, cell.margin), detail)
@@ -145,7 +145,7 @@ def _change(ledger: Ledger, prompts: PromptSet, regime: str, real: str | None) -
     if strongest is None:
         return "unknown"
     pair = [
-        ledger.cell_of(e)
+        ledger.draft_of(e)
         for name in (regime, real)
         for e in gaps
         if e.regime == name and e.context == strongest.context and _same_groups(e, strongest)

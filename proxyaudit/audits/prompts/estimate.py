@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats
-from proxyaudit.estimates.draft import PRESENT_AT, Cell
+from proxyaudit.estimates.draft import PRESENT_AT, Draft
 from proxyaudit.estimates.ledger import UNIT_PROMPTS
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.language.prompt_sets import PromptSet
@@ -20,7 +20,7 @@ from proxyaudit.stats.crossed import FEWEST_TEMPLATES, crossed_gap, has_support,
 from proxyaudit.stats.intervals import Measured, crossed_interval, p_above, p_below, row_variance
 from proxyaudit.stats.nulls import permutation_p
 
-__all__ = ["expressed_cells", "swap_cells"]
+__all__ = ["expressed_drafts", "swap_drafts"]
 
 
 PERMUTATIONS = 1999
@@ -40,7 +40,7 @@ _SWAPPED: Final = (
 _BINARY = ("ranking", "refusal")
 
 
-def expressed_cells(prompts: PromptSet, measurement: Measurement, regime: str, margin: float, root: int) -> list[Cell]:
+def expressed_drafts(prompts: PromptSet, measurement: Measurement, regime: str, margin: float, root: int) -> list[Draft]:
     """Gaps of every measure: over its templates where there are enough of them, and in each template."""
     groups_n = np.array(prompts.group_numbers)
     names = list(prompts.groups)
@@ -58,7 +58,7 @@ def expressed_cells(prompts: PromptSet, measurement: Measurement, regime: str, m
         asked += [(name, y_tcn[place : place + 1]) for place, name in enumerate(tables)]
         for low, high in combinations(range(len(names)), 2):
             for one, table in asked:
-                base = Cell(
+                base = Draft(
                     "expressed",
                     prompts.attribute,
                     regime,
@@ -74,7 +74,7 @@ def expressed_cells(prompts: PromptSet, measurement: Measurement, regime: str, m
 
 
 def _gap(
-    base: Cell,
+    base: Draft,
     y_tcn: Floats,
     groups_n: NDArray[np.int64],
     low: int,
@@ -83,7 +83,7 @@ def _gap(
     rng: np.random.Generator,
     *,
     binary: bool,
-) -> Cell:
+) -> Draft:
     y_tn = y_tcn.mean(axis=1)
     measured = crossed_gap(y_tn, groups_n, low, high)
     if binary:
@@ -114,7 +114,7 @@ def _gap(
     )
 
 
-def swap_cells(prompts: PromptSet, measurement: Measurement, regime: str, margin: float) -> list[Cell]:
+def swap_drafts(prompts: PromptSet, measurement: Measurement, regime: str, margin: float) -> list[Draft]:
     """Effects of swapping the group direction, one cell per pair of groups and layer."""
     names = list(prompts.groups)
     cells = []
@@ -127,7 +127,7 @@ def swap_cells(prompts: PromptSet, measurement: Measurement, regime: str, margin
         if measured.value < 0:
             low, high, measured = high, low, -measured
         cells.append(
-            Cell(
+            Draft(
                 "used",
                 prompts.attribute,
                 regime,

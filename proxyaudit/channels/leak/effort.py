@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from proxyaudit.estimates.draft import Cell
+from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.ledger import Ledger, significant
 from proxyaudit.probes.effort import SHOTS
 
@@ -20,9 +20,9 @@ def add_effort(ledger: Ledger, attribute: str, regime: str, site: str, per_seed:
     found = [cell["effort"] for cell in per_seed if cell.get("effort")]
     if not found or len(found) < len(per_seed):
         return
-    base = Cell(CHANNEL, attribute, regime, site, decides=False)
+    base = Draft(CHANNEL, attribute, regime, site, decides=False)
 
-    def add(cell: Cell, values: Sequence[float]) -> None:
+    def add(cell: Draft, values: Sequence[float]) -> None:
         ledger.add(cell, value=float(np.mean(values)))
         shown = tuple(float(significant(float(v)) or 0.0) for v in values)
         ledger.estimates[-1] = ledger.estimates[-1].model_copy(update={"seed_values": shown, "seeds": len(shown)})

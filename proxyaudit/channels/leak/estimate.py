@@ -12,7 +12,7 @@ from scipy import stats
 
 from proxyaudit.arrays import Ints
 from proxyaudit.data.public_counts import share_words
-from proxyaudit.estimates.draft import FOUND, PRESENT_AT, Cell, in_every_seed, over_seeds
+from proxyaudit.estimates.draft import FOUND, PRESENT_AT, Draft, in_every_seed, over_seeds
 from proxyaudit.probes.dropped_axes import TELLS
 from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, distinct_seeds, p_above, p_below
 from proxyaudit.stats.nulls import permutation_p
@@ -21,9 +21,9 @@ SURELY = 0.01  # level at which a reader's gain counts as more than noise
 TRACE = 0.2  # share of the margin from which on such a gain speaks against absence
 
 
-def planted_cell(
-    base: Cell, per_seed: Sequence[dict[str, Any]], arrays: Sequence[dict[str, NDArray[Any]]], key: str, channel: str, clusters_n: Ints
-) -> Cell:
+def planted_draft(
+    base: Draft, per_seed: Sequence[dict[str, Any]], arrays: Sequence[dict[str, NDArray[Any]]], key: str, channel: str, clusters_n: Ints
+) -> Draft:
     """Fill a cell from planted tests of one channel.
 
     Presence: above the plants at the margin in every model, beyond the permutations, and helpful on rows that the reader did not
@@ -99,7 +99,7 @@ def faint_reason(per_seed: Sequence[dict[str, Any]]) -> str | None:
     return "units that are equal to six digits differ by what tells the attribute: too faint for the readers, and not absent"
 
 
-def _silent(base: Cell, per_seed: Sequence[dict[str, Any]], clusters_n: Ints) -> Cell:
+def _silent(base: Draft, per_seed: Sequence[dict[str, Any]], clusters_n: Ints) -> Draft:
     """A site that is constant in some model: nothing can be read from it there, which is a measured zero."""
     if not all(cell.get("silent") or any(isinstance(v, dict) and v.get("silent") for v in cell.values()) for cell in per_seed):
         return replace(base, reason="the site is constant in some models and not in others")
@@ -137,8 +137,8 @@ def calibrated_interval(tests: Sequence[dict[str, Any]], level: float = 0.95) ->
 
 
 def _with_readers(
-    cell: Cell, tests: Sequence[dict[str, Any]], arrays: Sequence[dict[str, NDArray[Any]]], key: str, clusters_n: Ints
-) -> Cell:
+    cell: Draft, tests: Sequence[dict[str, Any]], arrays: Sequence[dict[str, NDArray[Any]]], key: str, clusters_n: Ints
+) -> Draft:
     """Let the non-linear readers show presence, or speak against absence."""
     names = [reader["name"] for reader in tests[0]["readers"]]
     best: tuple[float, str, Measured] | None = None

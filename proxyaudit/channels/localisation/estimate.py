@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from proxyaudit.estimates.draft import LEVEL, PRESENT_AT, Cell, over_seeds
+from proxyaudit.estimates.draft import LEVEL, PRESENT_AT, Draft, over_seeds
 from proxyaudit.estimates.ledger import UNIT_GAP, Run, significant
 from proxyaudit.estimates.record import cell_key
 from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, fieller_ratio, p_above
@@ -64,7 +64,7 @@ class _Candidate:
 class _Group:
     """What was tried at one place with the same controls, each to be given as a share of ``whole``."""
 
-    place: Cell
+    place: Draft
     candidates: tuple[_Candidate, ...]
     controls: tuple[_Candidate, ...] = ()
     whole: _Candidate | None = None
@@ -82,7 +82,7 @@ def add_localisation(assembler: Assembler) -> None:
 def _add(assembler: Assembler, attribute: Attribute, run: Run) -> None:
     found = [m.numbers["localisation"][attribute.name] for m in run.measured]
     _, (low, high), _ = assembler.followed[attribute.name]
-    base = Cell(CHANNEL, attribute.name, run.regime, group=f"{low} to {high}", unit=UNIT_GAP, method=METHODS[CHANNEL], decides=False)
+    base = Draft(CHANNEL, attribute.name, run.regime, group=f"{low} to {high}", unit=UNIT_GAP, method=METHODS[CHANNEL], decides=False)
     missing = next((one["reason"] for one in found if one["reason"]), None)
     if missing is not None:
         assembler.ledger.add(replace(base, reason=missing))
@@ -91,7 +91,7 @@ def _add(assembler: Assembler, attribute: Attribute, run: Run) -> None:
     blind = next((one["no gradient"] for one in found if one["no gradient"]), None)
     if blind is not None:
         assembler.ledger.add(replace(base, context=f"{SKIPPED}: screening by the gradient", reason=blind, n=None))
-    lines: list[_Group | Cell] = []
+    lines: list[_Group | Draft] = []
     for name in found[0]["places"]:
         entries = [one["places"].get(name) for one in found]
         place = replace(base, site=name)
@@ -107,7 +107,7 @@ def _add(assembler: Assembler, attribute: Attribute, run: Run) -> None:
     ps = iter(holm([one.p() for line in lines if isinstance(line, _Group) for one in line.candidates] or [1.0]))
     backed: set[str | None] = {e.site for e in assembler.ledger.estimates if _shows_use(e, attribute.name, run.regime)}
     for line in lines:
-        if isinstance(line, Cell):
+        if isinstance(line, Draft):
             assembler.ledger.add(line)
             continue
         own = [float(next(ps)) for _ in line.candidates]
@@ -121,7 +121,7 @@ def _shows_use(e: Estimate, attribute: str, regime: str) -> bool:
     return (e.channel, e.attribute, e.regime, e.state) == ("used", attribute, regime, "present") and e.site is not None
 
 
-def _of_place(assembler: Assembler, place: Cell, run: Run, entries: Sequence[Mapping[str, Any]]) -> list[_Group | Cell]:
+def _of_place(assembler: Assembler, place: Draft, run: Run, entries: Sequence[Mapping[str, Any]]) -> list[_Group | Draft]:
     clusters = assembler.clusters
 
     def candidate(context: str, what: str, numbers: Sequence[Mapping[str, Any]], *, control: bool = False) -> _Candidate:
@@ -147,7 +147,7 @@ def _of_place(assembler: Assembler, place: Cell, run: Run, entries: Sequence[Map
         for rank in range(min(len(search["random"]) for search in searches)):
             numbers = [search["random"][rank] for search in searches]
             controls.append(candidate(f"{CONTROL}: {_names(numbers)}", f"random {rank}", numbers, control=True))
-    lines: list[_Group | Cell] = [_Group(place, (whole,))]
+    lines: list[_Group | Draft] = [_Group(place, (whole,))]
     if not complete:
         left = next((entry["search skipped"] for entry in entries if entry.get("search skipped")), None)
         parts = "heads" if entries[0]["kind"] == "heads" else "units"
@@ -202,7 +202,7 @@ def _publish(assembler: Assembler, group: _Group, ps: Sequence[float], *, backed
         _add_effects(assembler, replace(place, context=control.context), control)
 
 
-def _add_effects(assembler: Assembler, cell: Cell, one: _Candidate) -> None:
+def _add_effects(assembler: Assembler, cell: Draft, one: _Candidate) -> None:
     ledger = assembler.ledger
     signed, product = over_seeds(one.signed), over_seeds(one.product)
     raw = [float(np.mean([n[key] for n in one.numbers])) if key in one.numbers[0] else None for key in ("predicted", "predicted per row")]
@@ -217,14 +217,14 @@ def _add_effects(assembler: Assembler, cell: Cell, one: _Candidate) -> None:
     ledger.estimates[-1] = ledger.estimates[-1].model_copy(update={"seed_values": shown, "seeds": len(set(shown))})
 
 
-def _add_share(assembler: Assembler, cell: Cell, one: _Candidate, whole: _Candidate) -> None:
+def _add_share(assembler: Assembler, cell: Draft, one: _Candidate, whole: _Candidate) -> None:
     cell = replace(cell, channel=SHARE, unit="share of the whole place's effect", method=METHODS[SHARE])
     ratio = fieller_ratio(over_seeds(one.signed), over_seeds(whole.signed), LEVEL)
     if ratio is not None:
         assembler.ledger.add(replace(cell, interval=ratio), value=ratio.value)
 
 
-def _left(place: Cell, searches: Sequence[Mapping[str, Any]]) -> list[_Group | Cell]:
+def _left(place: Draft, searches: Sequence[Mapping[str, Any]]) -> list[_Group | Draft]:
     """Parts that were not tried, in one line."""
     left, lines = max(search["left"] for search in searches), []
     still = max(search["parts"] - search["moving"] for search in searches)

@@ -14,7 +14,7 @@ import numpy as np
 
 from proxyaudit.channels.proxies.discover import label, people
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.draft import ABSENT_AT, LEVEL, PRESENT_AT, Cell, in_every_seed, over_seeds
+from proxyaudit.estimates.draft import ABSENT_AT, LEVEL, PRESENT_AT, Draft, in_every_seed, over_seeds
 from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Run
 from proxyaudit.estimates.record import cell_key
 from proxyaudit.stats.intervals import Measured, crossed_interval, distinct_seeds, fieller_ratio, p_above, p_below
@@ -65,8 +65,8 @@ def add_proxies(assembler: Assembler) -> None:
 # Association ------------------------------------------------------------------------------------------------------
 
 
-def _base(assembler: Assembler, attribute: Attribute, regime: str, what: str, unit: str) -> Cell:
-    return Cell(
+def _base(assembler: Assembler, attribute: Attribute, regime: str, what: str, unit: str) -> Draft:
+    return Draft(
         "pair_gain" if what == "gain" else "association",
         attribute.name,
         regime,
@@ -79,7 +79,7 @@ def _base(assembler: Assembler, attribute: Attribute, regime: str, what: str, un
     )
 
 
-def _judge(cells: Sequence[tuple[Cell, Measured, float, float | None]], n: int | None) -> list[Cell]:
+def _judge(cells: Sequence[tuple[Draft, Measured, float, float | None]], n: int | None) -> list[Draft]:
     """States of the columns of one table: Holm over them; present needs the null rejected and the margin passed.
 
     Never absent: where rows are few the reader draws everything to the prior and scores zero whatever the column carries.
@@ -195,9 +195,9 @@ def _add_use(
     n = run.measured[0].numbers["proxy use"][attribute.name]["rows"]
     _, (low, high), _ = assembler.followed[attribute.name]
     signed = UNIT_REMOVED if assembler.prepared.proxies.habits else UNIT_SIGNED
-    products: list[tuple[Cell, float, float]] = []
+    products: list[tuple[Draft, float, float]] = []
     for unit in leading:
-        base = Cell("", attribute.name, run.regime, None, unit, decides=False, n=n)
+        base = Draft("", attribute.name, run.regime, None, unit, decides=False, n=n)
         moved = _over_seeds(assembler, attribute, run, unit, "influence")
         if moved is None:
             continue
@@ -223,13 +223,13 @@ def _how(assembler: Assembler) -> str:
     return _REMOVE if assembler.prepared.proxies.habits else _SWAP
 
 
-def _publish(assembler: Assembler, cell: Cell, measured: Measured) -> None:
+def _publish(assembler: Assembler, cell: Draft, measured: Measured) -> None:
     assembler.ledger.add(replace(cell, measured=measured, interval=crossed_interval(measured, LEVEL)))
 
 
 def _product(
-    assembler: Assembler, base: Cell, carried: _Carried, moved: Sequence[Measured], total: Sequence[Measured] | None
-) -> tuple[Cell, float, float]:
+    assembler: Assembler, base: Draft, carried: _Carried, moved: Sequence[Measured], total: Sequence[Measured] | None
+) -> tuple[Draft, float, float]:
     """The product with the delta method; how surely both of its factors are above their margins, and the influence below its own.
 
     A column may carry the attribute in one part of its values and move the outputs by another (a code that packs two things). Giving
@@ -265,7 +265,7 @@ def _moves_between(total: Sequence[Measured] | None) -> float:
     return in_every_seed([one if up else -one for one in total], 0.0)
 
 
-def _add_path(assembler: Assembler, base: Cell, attribute: Attribute, run: Run, unit: str, site: str) -> None:
+def _add_path(assembler: Assembler, base: Draft, attribute: Attribute, run: Run, unit: str, site: str) -> None:
     total = _over_seeds(assembler, attribute, run, unit, "total")
     through = _over_seeds(assembler, attribute, run, unit, "through")
     if total is not None:
@@ -298,7 +298,7 @@ def _add_attributions(assembler: Assembler, attribute: Attribute, run: Run, lead
     missing = next((one["reason"] for one in found if "reason" in one), None if found else "the repetition that stands for all failed")
     tokens = bool(assembler.prepared.proxies.habits)
     for what in ("direction", "output"):
-        base = Cell(
+        base = Draft(
             f"attribution_{what}",
             attribute.name,
             run.regime,

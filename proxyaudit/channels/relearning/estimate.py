@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Ints
 from proxyaudit.channels.relearning.measure import ROWS, SITE
-from proxyaudit.estimates.draft import FOUND, Cell, absent_everywhere, in_every_seed, over_seeds
+from proxyaudit.estimates.draft import FOUND, Draft, absent_everywhere, in_every_seed, over_seeds
 from proxyaudit.estimates.ledger import Ledger
 from proxyaudit.estimates.record import Measurement, cell_key
 from proxyaudit.seeding import stream
@@ -33,7 +33,7 @@ _PERCENTILE = 0.95
 _RESAMPLES = 400
 
 
-def relearned_cell(base: Cell, measured: Sequence[Measurement], untrained: Sequence[Measurement], clusters_n: Ints) -> Cell:
+def relearned_draft(base: Draft, measured: Sequence[Measurement], untrained: Sequence[Measurement], clusters_n: Ints) -> Draft:
     """Fill a cell with the deciding excess.
 
     Args:
@@ -82,7 +82,7 @@ def _numbers(attribute: str, measured: Sequence[Measurement]) -> list[dict[str, 
     return [m.numbers["relearned"][attribute] for m in measured]
 
 
-def _reached(numbers: dict[str, Any], m: Measurement, base: Cell, clusters_n: Ints) -> Measured:
+def _reached(numbers: dict[str, Any], m: Measurement, base: Draft, clusters_n: Ints) -> Measured:
     """What fine-tuning brought in one model: its variance over rows, over draws of what it learnt from, and at least that of the margin."""
     influence = m.arrays[cell_key(base.attribute, SITE, "influence")]
     draws = np.array(numbers["draws"])
@@ -116,7 +116,7 @@ def _control(numbers: dict[str, Any], threshold: float, margin: float) -> tuple[
     return False, "no planted leak stands out from the references", why
 
 
-def add_relearning(ledger: Ledger, cell: Cell | None, measured: Sequence[Measurement], base: Cell, clusters_n: Ints) -> None:
+def add_relearning(ledger: Ledger, cell: Draft | None, measured: Sequence[Measurement], base: Draft, clusters_n: Ints) -> None:
     """Report the curve of a regime, the placebos' percentile and the positive control.
 
     Args:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.channels.leak.estimate import faint_reason
 from proxyaudit.channels.use.guards import guard_barring_absence
-from proxyaudit.estimates.draft import ABSENT_AT, Cell, absent_everywhere, effect_cell, gap_in, over_seeds
+from proxyaudit.estimates.draft import ABSENT_AT, Draft, absent_everywhere, effect_draft, gap_in, over_seeds
 from proxyaudit.estimates.ledger import Ledger, Run, significant
 from proxyaudit.estimates.record import cell_key
 from proxyaudit.probes.crossfit import auroc
@@ -62,9 +62,9 @@ def absent_p(
     return max(found)
 
 
-def use_cells(
-    base: Cell, run: Run, untrained: Run | None, sites: Sequence[str], clusters_n: Ints, carriers: Sequence[str] = ()
-) -> list[Cell]:
+def use_drafts(
+    base: Draft, run: Run, untrained: Run | None, sites: Sequence[str], clusters_n: Ints, carriers: Sequence[str] = ()
+) -> list[Draft]:
     """Cells of the ``used`` channel: LEACE and learned subspaces at every verdict site and, of several, jointly.
 
     Args:
@@ -88,7 +88,7 @@ def use_cells(
     return cells
 
 
-def _at(base: Cell, run: Run, untrained: Run | None, site: str, barred: str | None, clusters_n: Ints) -> list[Cell]:
+def _at(base: Draft, run: Run, untrained: Run | None, site: str, barred: str | None, clusters_n: Ints) -> list[Draft]:
     per_seed = [m.numbers["interchange"][base.attribute][site] for m in run.measured]
     missing = [cell["reason"] for cell in per_seed if cell["reason"]]
     if missing:
@@ -96,8 +96,8 @@ def _at(base: Cell, run: Run, untrained: Run | None, site: str, barred: str | No
     arrays, key = [m.arrays for m in run.measured], cell_key(base.attribute, site, "")
     wide = site != JOINT and _too_wide(run, base.attribute, site)
 
-    def cell_of(numbers: Sequence[dict[str, Any]], prefix: str, method: str, read: Sequence[dict[str, Any]]) -> Cell:
-        cell = effect_cell(replace(base, method=METHODS[method]), numbers, arrays, key + prefix, clusters_n)
+    def draft_of(numbers: Sequence[dict[str, Any]], prefix: str, method: str, read: Sequence[dict[str, Any]]) -> Draft:
+        cell = effect_draft(replace(base, method=METHODS[method]), numbers, arrays, key + prefix, clusters_n)
         parts = [part for part in (base.context, "learned" if method == "learned" else None) if part]
         cell = replace(
             cell,
@@ -110,7 +110,7 @@ def _at(base: Cell, run: Run, untrained: Run | None, site: str, barred: str | No
         beside = [one[ANY_LABEL] for one in numbers if ANY_LABEL in one]
         if len(beside) == len(numbers):
             # Present only where donors of any label show it too: within labels a fair model can seem to use the attribute.
-            other = effect_cell(replace(base, method=METHODS[method]), beside, arrays, f"{key}{prefix}{ANY_LABEL} ", clusters_n)
+            other = effect_draft(replace(base, method=METHODS[method]), beside, arrays, f"{key}{prefix}{ANY_LABEL} ", clusters_n)
             found = [p for p in (cell.present_p, other.present_p) if p is not None]
             cell = replace(cell, present_p=max(found) if found else None, null_rejected=cell.null_rejected and other.null_rejected)
         random = [size for one in numbers for size in one["random"]]
@@ -123,17 +123,17 @@ def _at(base: Cell, run: Run, untrained: Run | None, site: str, barred: str | No
     reasons = [cell["reason"] for cell in learned if cell["reason"]]
     # Measured where the learned effect is below the margin; where it is not, absence is out of the question.
     read = [] if reasons or any("read" not in cell for cell in learned) else [cell["read"] for cell in learned]
-    cells = [cell_of(per_seed, "", "leace", read)]
+    cells = [draft_of(per_seed, "", "leace", read)]
     if reasons:
         return [cells[0], replace(base, method=METHODS["learned"], context="learned", reason=reasons[0])]
-    found = cell_of(learned, "learned ", "learned", learned if read else [])
+    found = draft_of(learned, "learned ", "learned", learned if read else [])
     relayed = untrained_sizes(base, untrained, site)
     if relayed and min(_sizes(learned)) <= max(relayed):
         found = replace(found, null_rejected=False, null_reason="no more than what an untrained network of this shape relays of its inputs")
     return [*cells, found]
 
 
-def untrained_sizes(base: Cell, untrained: Run | None, site: str) -> list[float]:
+def untrained_sizes(base: Draft, untrained: Run | None, site: str) -> list[float]:
     """The learned subspace's effect in each untrained model; none for the untrained models themselves."""
     if untrained is None or untrained.regime == base.regime:
         return []
@@ -231,7 +231,7 @@ def add_use_controls(ledger: Ledger, run: Run, untrained: Run | None, attribute:
             ledger.control("positive", "used", attribute, run.regime, site, *planted)
         cells = [m.numbers["interchange"][attribute][site] for m in run.measured]
         numbers = [cell["learned"] for cell in cells if not cell["reason"] and not cell["learned"]["reason"]]
-        base = Cell("used", attribute, run.regime, site)
+        base = Draft("used", attribute, run.regime, site)
         relayed = untrained_sizes(base, untrained, site)
         if relayed and any(one["random"] for one in numbers):
             size = min(_sizes(numbers))
@@ -240,7 +240,14 @@ def add_use_controls(ledger: Ledger, run: Run, untrained: Run | None, attribute:
 
 
 def add_use_beside(
-    ledger: Ledger, base: Cell, run: Run, sites: Sequence[str], groups_n: Ints, output: int, positive_n: NDArray[np.bool_], clusters_n: Ints
+    ledger: Ledger,
+    base: Draft,
+    run: Run,
+    sites: Sequence[str],
+    groups_n: Ints,
+    output: int,
+    positive_n: NDArray[np.bool_],
+    clusters_n: Ints,
 ) -> None:
     """Numbers beside the effects; no verdict rests on them.
 
@@ -266,14 +273,14 @@ def add_use_beside(
         free = [one["free"] for one in kinds["learned"] if "free" in one]
         if free and len(free) == len(cells):
             key = cell_key(base.attribute, site, "free ")
-            cell = effect_cell(replace(place, method=METHODS["free"]), free, [m.arrays for m in run.measured], key, clusters_n)
+            cell = effect_draft(replace(place, method=METHODS["free"]), free, [m.arrays for m in run.measured], key, clusters_n)
             ledger.add(replace(cell, context=f"learned, unread directions included: {cell.context}", present_p=None, absent_p=None))
         if all(cell_key(base.attribute, site, "erased") in m.arrays for m in run.measured):
             erased = [m.arrays[cell_key(base.attribute, site, "erased")] for m in run.measured]
             _add_erased(ledger, place, [o[:, output] for o in run.outputs], erased, groups_n, positive_n, clusters_n)
 
 
-def _add_readings(ledger: Ledger, place: Cell, context: str | None, numbers: Sequence[dict[str, Any]]) -> None:
+def _add_readings(ledger: Ledger, place: Draft, context: str | None, numbers: Sequence[dict[str, Any]]) -> None:
     texts = {
         "completeness": "share of the group difference that a fresh probe reads after the swap",
         "selectivity": "change of a fresh probe of the label, share of the difference between labels",
@@ -286,7 +293,7 @@ def _add_readings(ledger: Ledger, place: Cell, context: str | None, numbers: Seq
         _add_ratio(ledger, replace(place, channel="selectivity", context=shown, method=text), [one["others"].get(other) for one in numbers])
 
 
-def _add_ratio(ledger: Ledger, cell: Cell, found: Sequence[float | None]) -> None:
+def _add_ratio(ledger: Ledger, cell: Draft, found: Sequence[float | None]) -> None:
     values = [value for value in found if value is not None]
     if not values:
         return
@@ -297,7 +304,7 @@ def _add_ratio(ledger: Ledger, cell: Cell, found: Sequence[float | None]) -> Non
 
 def _add_erased(
     ledger: Ledger,
-    place: Cell,
+    place: Draft,
     outputs: Sequence[Floats],
     erased: Sequence[Floats],
     groups_n: Ints,

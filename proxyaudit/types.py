@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 
 State = Literal["present", "absent", "unknown", "not_applicable"]
 Verdict = Literal["exposed", "hidden", "removed", "inconclusive"]
@@ -35,7 +35,12 @@ class Estimate(_Frozen):
     regime: str = Field(description="Training regime or reference.")
     site: str | None = Field(default=None, description="Place in the model; null for outputs.")
     group: str | None = Field(default=None, description="Groups or output class that the number is about.")
-    context: str | None = Field(default=None, description="What distinguishes this number from others of its channel.")
+    measure: str = Field(default="", description="What of the channel was measured: leak, gap, effect, ...")
+    subject: str | None = Field(
+        default=None, description="What it is about beside the attribute: a column, a part of the model, a template."
+    )
+    reference_for: str | None = Field(default=None, description="The regime that this number of a reference belongs to.")
+    context: str | None = Field(default=None, description="What distinguishes this number from others of its channel, for people.")
     state: State | None = Field(default=None, description="Decision of the channel; null where the number decides nothing.")
     p_present: float | None = Field(default=None, description="Evidence for presence, before Holm's correction.")
     p_absent: float | None = Field(default=None, description="Evidence for absence.")
@@ -70,6 +75,7 @@ class Control(_Frozen):
     site: str | None
     passed: bool | None = Field(description="null: the control could not be run; `detail` says why.")
     detail: str
+    figures: dict[str, float | None] = Field(default_factory=dict, description="The figures that `passed` follows from, by name.")
 
 
 class Origin(_Frozen):

@@ -8,9 +8,9 @@ import numpy as np
 
 from proxyaudit.data.dataset import Attribute
 from proxyaudit.estimates.draft import FOUND
-from proxyaudit.estimates.ledger import Ledger, Run
+from proxyaudit.estimates.facts import Run
+from proxyaudit.estimates.ledger import Drafts
 from proxyaudit.estimates.record import OUTPUT_SITE
-from proxyaudit.recipe.recipe import Margins
 from proxyaudit.stats.multiplicity import holm
 
 Key = tuple[str, str, str | None]
@@ -36,38 +36,17 @@ def negative_controls(
     return dict(zip(keys, (float(p) for p in holm(p_values)), strict=True)) if keys else {}
 
 
-def add_controls(
-    ledger: Ledger,
-    runs: Iterable[Run],
-    attributes: Sequence[Attribute],
-    verdict_sites: Sequence[str],
-    margins: Margins,
-    negatives: dict[Key, float],
-) -> None:
-    """Write every control into the ledger."""
-    for (regime, name, site), p in negatives.items():
-        # At other sites only those that failed: presence there was disabled by them, and the pack must show why.
-        if site is None or site in verdict_sites or p <= FAILED_AT:
-            channel = "expressed" if site is None else "linear" if site in verdict_sites else "elsewhere"
-            ledger.control("negative", channel, name, regime, site, p > FAILED_AT, f"permuted attribute: Holm-adjusted p = {p:.3g}")
-    for run in runs:
-        for attribute in attributes:
-            for site in verdict_sites:
-                _add_plants(ledger, run, attribute, site)
-                _add_random_subspaces(ledger, run, attribute, site, margins.effect)
-        for site in verdict_sites:
-            _add_eraser(ledger, run, site, margins.leak)
-        _add_repetitions(ledger, run)
-
-
-def _add_plants(ledger: Ledger, run: Run, attribute: Attribute, site: str) -> None:
+def add_plants(out: Drafts, run: Run, attribute: Attribute, site: str) -> None:
+    """Whether plants at the margin and at twice the margin were found, for each test of a site."""
     for channel in ("linear", "nonlinear", "beyond"):
         found = [m.numbers["cells"][attribute.name][site].get(channel, {}).get("found") for m in run.measured]
         plants = [p for p in found if p]
         if plants:
             once, twice = (min(p[times] for p in plants) for times in ("1", "2"))
             detail = f"plants found at the margin {once:.0%}, at twice the margin {twice:.0%}"
-            ledger.control("positive", channel, attribute.name, run.regime, site, min(once, twice) >= FOUND, detail)
+            out.control(
+                "positive", channel, attribute.name, run.regime, site, min(once, twice) >= FOUND, detail, found_once=once, found_twice=twice
+            )
 
 
 def random_subspaces(run: Run, attribute: Attribute, site: str) -> tuple[float, float] | None:
@@ -80,25 +59,21 @@ def random_subspaces(run: Run, attribute: Attribute, site: str) -> tuple[float, 
     return float(np.mean(sizes)), float(np.quantile([size for cell in cells for size in cell["random"]], 0.95))
 
 
-def _add_random_subspaces(ledger: Ledger, run: Run, attribute: Attribute, site: str, margin: float) -> None:
+def add_random_subspaces(out: Drafts, run: Run, attribute: Attribute, site: str, margin: float) -> None:
+    """Whether the effect, or else the margin, exceeds what random subspaces of equal rank do."""
     found = random_subspaces(run, attribute, site)
     if found is not None:
         size, high = found
         detail = f"effect {size:.4f}; 95th percentile of random subspaces of equal rank {high:.4f}"
-        ledger.control("random_subspace", "used", attribute.name, run.regime, site, high < max(size, margin), detail)
+        out.control(
+            "random_subspace", "used", attribute.name, run.regime, site, high < max(size, margin), detail, effect=size, random_high=high
+        )
 
 
-def _add_eraser(ledger: Ledger, run: Run, site: str, margin: float) -> None:
+def add_eraser(out: Drafts, run: Run, site: str, margin: float) -> None:
+    """Whether the eraser takes a planted signal to nothing on fresh rows."""
     residuals = [m.numbers["eraser"][site] for m in run.measured if m.numbers["eraser"].get(site)]
     if residuals:
         before, after = (float(np.mean([r[key] for r in residuals])) for key in ("before", "after"))
         detail = f"planted leak {before:.3f} on fresh rows, {after:.3f} after LEACE"
-        ledger.control("eraser", "linear", None, run.regime, site, before > margin > after, detail)
-
-
-def _add_repetitions(ledger: Ledger, run: Run) -> None:
-    outputs = [m.arrays["outputs"] for m in run.measured]
-    if len(outputs) > 1:
-        same = any(np.array_equal(outputs[a], outputs[b]) for a in range(len(outputs)) for b in range(a))
-        detail = "two repetitions are identical and count as one" if same else "all repetitions differ"
-        ledger.control("repetition", "task", None, run.regime, None, not same, detail)
+        out.control("eraser", "linear", None, run.regime, site, before > margin > after, detail, before=before, after=after)

@@ -8,29 +8,25 @@ import numpy as np
 
 from proxyaudit.data.dataset import Attribute
 from proxyaudit.estimates.draft import Draft
-from proxyaudit.estimates.ledger import Run, significant
+from proxyaudit.estimates.facts import Facts, Run
+from proxyaudit.estimates.ledger import Ledger, significant
 from proxyaudit.estimates.methods import some_reasons
 from proxyaudit.estimates.origins import origin_word
 from proxyaudit.estimates.verdicts import Decision, change_word, combine, decide, encoding_word
-from proxyaudit.pipeline.assemble import Assembler
-from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, distinct_seeds, fieller_ratio
-from proxyaudit.types import CHANNELS, USE_CHANNELS, Change, ChangeWord, Estimate, Finding, Origin, OriginWord, State
+from proxyaudit.stats.group_gaps import gap_in
+from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, distinct_seeds, fieller_ratio, over_seeds
+from proxyaudit.types import CHANNELS, USE_CHANNELS, Basis, Change, ChangeWord, Estimate, Finding, Origin, OriginWord, State
 
 TURNED = "the gap has turned its direction"
 
 
-def find_all(assembler: Assembler) -> list[Finding]:
+def find_all(ledger: Ledger, facts: Facts) -> list[Finding]:
     """Findings in the order attributes x regimes; adds the ratios to real training to the ledger."""
-    return [
-        _find(assembler, attribute, regime.name)
-        for attribute in assembler.dataset.attributes
-        for regime in assembler.prepared.regimes
-        if not regime.is_reference
-    ]
+    return [_find(ledger, facts, attribute, run) for attribute in facts.attributes for run in facts.audited]
 
 
-def _find(assembler: Assembler, attribute: Attribute, regime: str) -> Finding:
-    ledger = assembler.ledger
+def _find(ledger: Ledger, facts: Facts, attribute: Attribute, run: Run) -> Finding:
+    regime = run.regime
     own = [
         e for e in ledger.estimates if (e.attribute, e.regime) == (attribute.name, regime) and e.state is not None and e.channel in CHANNELS
     ]
@@ -41,19 +37,19 @@ def _find(assembler: Assembler, attribute: Attribute, regime: str) -> Finding:
         # Only a model without other sites has no elsewhere; any other channel without a number was forgotten.
         states[channel] = combine(found) if found else "not_applicable" if channel == "elsewhere" else "unknown"
     decision = decide(states)  # each absence rests on its own positive control already
-    run, real = assembler.runs[regime], assembler.runs.get("real")
+    real = facts.run("real")
     linear, gap = (
-        strongest(ledger_linear(assembler, attribute.name, regime)),
+        strongest(ledger_linear(ledger, attribute.name, regime)),
         ledger.find("expressed", attribute.name, regime, context="gap"),
     )
     change, retention, turned = Change(encoding="not_applicable", use="not_applicable"), None, False
     if regime != "real" and real is not None:
-        change, retention, turned = _change(assembler, attribute, regime, linear, gap, decision)
+        change, retention, turned = _change(ledger, facts, attribute, run, linear, gap, decision)
     elif regime != "real":
         change = Change(encoding="unknown", use="unknown")
     origin = Origin(
-        encoding=_origin(assembler, attribute, run, linear, "linear") if states["linear"] == "present" else "not_applicable",
-        use=_origin(assembler, attribute, run, gap, "expressed") if "expressed" in decision.use else "not_applicable",
+        encoding=_origin(ledger, attribute, run, linear, "linear") if states["linear"] == "present" else "not_applicable",
+        use=_origin(ledger, attribute, run, gap, "expressed") if "expressed" in decision.use else "not_applicable",
     )
     decided = [e for e in own if e.channel in decision.mechanisms and e.state in ("present", "absent")]
     controls = [c.id for c in ledger.controls if c.regime == regime and c.attribute in (attribute.name, None)]
@@ -67,21 +63,20 @@ def _find(assembler: Assembler, attribute: Attribute, regime: str) -> Finding:
         use=decision.use,
         recoverable=decision.recoverable,
         mechanisms=decision.mechanisms,
-        basis=assembler.basis.get((attribute.name, regime)) if "expressed" in decision.use else None,
+        basis=_basis(ledger, attribute.name, regime) if "expressed" in decision.use else None,
         origin=origin,
         change=change,
         retention=retention,
-        sentence=sentence(attribute.name, regime, decision, linear, gap, own, run, change, origin, turned)
-        + _learnt_little(assembler, regime),
+        sentence=sentence(attribute.name, regime, decision, linear, gap, own, run, change, origin, turned) + _learnt_little(ledger, regime),
         decided_by=tuple(e.id for e in decided),
         would_settle=_would_settle(decision, own, run),
         control_refs=tuple(controls),
     )
 
 
-def ledger_linear(assembler: Assembler, attribute: str, regime: str) -> list[Estimate]:
+def ledger_linear(ledger: Ledger, attribute: str, regime: str) -> list[Estimate]:
     """Linear estimates of a regime at its verdict sites."""
-    return [e for e in assembler.ledger.estimates if (e.channel, e.attribute, e.regime, e.context) == ("linear", attribute, regime, None)]
+    return [e for e in ledger.estimates if (e.channel, e.attribute, e.regime, e.measure) == ("linear", attribute, regime, "leak")]
 
 
 def strongest(estimates: list[Estimate]) -> Estimate | None:
@@ -89,9 +84,8 @@ def strongest(estimates: list[Estimate]) -> Estimate | None:
     return max(estimates, key=lambda e: -np.inf if e.value is None else e.value) if estimates else None
 
 
-def _origin(assembler: Assembler, attribute: Attribute, run: Run, estimate: Estimate | None, channel: str) -> OriginWord:
+def _origin(ledger: Ledger, attribute: Attribute, run: Run, estimate: Estimate | None, channel: str) -> OriginWord:
     """``learned``: above untrained and above the placebos' 95th percentile by more than the margin; else ``relayed``."""
-    ledger = assembler.ledger
     cell = ledger.draft_of(estimate) if estimate else None
     if estimate is None or cell is None or cell.measured is None:
         return "relayed"
@@ -99,30 +93,21 @@ def _origin(assembler: Assembler, attribute: Attribute, run: Run, estimate: Esti
     where = {"site": estimate.site} if channel == "linear" else {"context": "gap"}
     untrained = ledger.find(channel, attribute.name, "untrained", **where)
     before = ledger.draft_of(untrained).measured if untrained else None
-    if channel == "linear":
-        relayed = next(
-            (
-                e.value
-                for e in ledger.estimates
-                if (e.channel, e.attribute, e.regime, e.site) == ("linear", attribute.name, "placebo", estimate.site)
-                and (e.context or "").startswith(f"{run.regime}:")
-            ),
-            None,
-        )
-    else:
-        relayed = assembler.placebo_gap(attribute, run)
+    found = {"site": estimate.site, "measure": "leak"} if channel == "linear" else {"measure": "gap"}
+    placebos = ledger.find(channel, attribute.name, "placebo", reference_for=run.regime, **found)
+    relayed = placebos.value if placebos is not None else None
     return origin_word(ledger, cell, before, relayed, margin)
 
 
 def _change(
-    assembler: Assembler, attribute: Attribute, regime: str, linear: Estimate | None, gap: Estimate | None, decision: Decision
+    ledger: Ledger, facts: Facts, attribute: Attribute, run: Run, linear: Estimate | None, gap: Estimate | None, decision: Decision
 ) -> tuple[Change, str | None, bool]:
     """Change against real training, the id of the retention ratio, and whether the gap turned its direction."""
-    ledger = assembler.ledger
+    regime = run.regime
     words: dict[str, ChangeWord] = {"encoding": "unknown", "use": "unknown"}
     ratios: dict[str, str] = {}
     turned = False
-    for what, mine in (("encoding", linear), ("use", _of_use(assembler, attribute.name, regime, gap))):
+    for what, mine in (("encoding", linear), ("use", _of_use(ledger, attribute.name, regime, gap))):
         where = {"site": mine.site, "context": None} if mine and what == "encoding" else {"context": mine.context if mine else "gap"}
         theirs = ledger.find(mine.channel, attribute.name, "real", **where) if mine else None
         top = ledger.draft_of(mine) if mine else None
@@ -131,29 +116,29 @@ def _change(
             continue
         if what == "use" and mine is gap:
             # The same pair of groups in the same direction as in real training: a gap turned round is no gap kept.
-            same = assembler.gap_of_pair(attribute, assembler.runs[regime], bottom.extras["pair"], bottom.extras["column"])
+            same = _gap_of_pair(facts, attribute, run, bottom.extras["pair"], bottom.extras["column"])
             turned = crossed_interval(same).high < 0 and top.state == "present"
             top = replace(top, measured=same)
         if min(len(distinct_seeds(m.seed_values)) for m in (top.measured, bottom.measured) if m is not None) < 2:
             # One model on a side: what differs may be nothing but its initial weights.
             continue
         word, ratio, difference = compare(top, bottom)
-        _add_change(assembler, attribute.name, regime, what, top, difference, TURNED if turned and mine is gap else None)
+        _add_change(ledger, attribute.name, regime, what, top, difference, TURNED if turned and mine is gap else None)
         if turned and mine is gap:
             continue
         gone = word == "reduced" and decision.use == ("none",)
         words[what] = encoding_word(word, decision) if what == "encoding" else "eliminated" if gone else word
         if ratio is not None:
-            ratios[what] = ledger.add(
+            ratios[what] = ledger.add_one(
                 replace(_beside(top, "retention", f"{what}: ratio to real training", "ratio", "Fieller"), measured=None, interval=ratio),
                 value=ratio.value,
             )
     return Change(encoding=words["encoding"], use=words["use"]), ratios.get("encoding"), turned
 
 
-def _of_use(assembler: Assembler, attribute: str, regime: str, gap: Estimate | None) -> Estimate | None:
+def _of_use(ledger: Ledger, attribute: str, regime: str, gap: Estimate | None) -> Estimate | None:
     """The number in which the outputs are compared: the gap, unless only a reader of the outputs finds the attribute there."""
-    find = assembler.ledger.find
+    find = ledger.find
     gaps = (gap, find("expressed", attribute, "real", context="gap"))
     read = [find("expressed", attribute, name, context="output leak") for name in (regime, "real")]
     if any(e is not None and e.state == "present" for e in gaps) or not any(e is not None and e.state == "present" for e in read):
@@ -161,13 +146,32 @@ def _of_use(assembler: Assembler, attribute: str, regime: str, gap: Estimate | N
     return read[0]
 
 
+def _gap_of_pair(facts: Facts, attribute: Attribute, run: Run, pair: tuple[int, int], column: int) -> Measured:
+    """Signed gap of one pair of groups in one output column."""
+    groups, _ = attribute.groups()
+    return over_seeds([gap_in(outputs, groups, *pair, column, facts.clusters_n) for outputs in run.outputs])
+
+
+def _basis(ledger: Ledger, attribute: str, regime: str) -> Basis | None:
+    """Whether the gap goes beyond what the true label explains."""
+    within = ledger.find("expressed", attribute, regime, measure="gap_within_label")
+    gap = ledger.find("expressed", attribute, regime, measure="gap")
+    if within is None:
+        return None
+    if within.p_present is None or within.p_absent is None:
+        return "unknown"
+    # A label explains a gap that is there; where only a reader of the outputs finds something, no gap speaks about it.
+    explained = within.p_absent <= 0.05 and gap is not None and gap.state == "present"
+    return "beyond_label" if within.p_present <= 0.05 else "explained_by_label" if explained else "unknown"
+
+
 def _beside(cell: Draft, channel: str, context: str, unit: str, method: str) -> Draft:
     return Draft(channel, cell.attribute, cell.regime, cell.site, context, cell.group, unit=unit, method=method, decides=False, n=cell.n)
 
 
-def _add_change(assembler: Assembler, attribute: str, regime: str, what: str, top: Draft, difference: Measured, reason: str | None) -> None:
+def _add_change(ledger: Ledger, attribute: str, regime: str, what: str, top: Draft, difference: Measured, reason: str | None) -> None:
     cell = _beside(top, "change", f"{what}: difference to real training", top.unit, "paired on the same rows")
-    assembler.ledger.add(replace(cell, measured=difference, interval=crossed_interval(difference), reason=reason))
+    ledger.add_one(replace(cell, measured=difference, interval=crossed_interval(difference), reason=reason))
 
 
 def compare(mine: Draft, real: Draft) -> tuple[ChangeWord, Interval | None, Measured]:
@@ -189,9 +193,9 @@ def compare(mine: Draft, real: Draft) -> tuple[ChangeWord, Interval | None, Meas
     return change_word(mine.state, real.state, real.margin, (interval.low, interval.high), shown), ratio, difference
 
 
-def _learnt_little(assembler: Assembler, regime: str) -> str:
+def _learnt_little(ledger: Ledger, regime: str) -> str:
     """A warning where the models of a regime know much less of the task than those trained on real data."""
-    own, real = (assembler.ledger.find("task", None, name) for name in (regime, "real"))
+    own, real = (ledger.find("task", None, name) for name in (regime, "real"))
     if own is None or own.value is None:
         return ""
     reference = real.value if real is not None and real.value is not None else 1.0

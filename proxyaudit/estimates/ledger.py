@@ -1,17 +1,18 @@
-"""The ledger: estimates and controls with their ids, rounded and safe to publish."""
+"""Drafts on their way to published numbers: collected, rounded, decided and numbered."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from proxyaudit.arrays import Floats
-from proxyaudit.data.public_counts import SMALLEST_CELL as SMALLEST_CELL
 from proxyaudit.data.public_counts import public_count
-from proxyaudit.estimates.draft import LEVEL, Draft
-from proxyaudit.estimates.record import Measurement
-from proxyaudit.stats.intervals import distinct_seeds
+from proxyaudit.estimates.context import identify
+from proxyaudit.estimates.draft import Draft, decide_drafts
+from proxyaudit.estimates.methods import NEGATIVE_FAILED
+from proxyaudit.stats.intervals import LEVEL, distinct_seeds
 from proxyaudit.types import Control, Estimate
 
 UNIT_CLASSES = "fraction of log2 K, class-balanced"
@@ -29,79 +30,75 @@ def significant(value: float | None, digits: int = 6) -> float | None:
 
 
 @dataclass(frozen=True)
-class Run:
-    """Measurements of one regime, one per seed that succeeded."""
+class ControlDraft:
+    """A check of the instrument before it is numbered; fields as in :class:`~proxyaudit.types.Control`."""
 
+    kind: str
+    channel: str
+    attribute: str | None
     regime: str
-    measured: tuple[Measurement, ...]
-    failures: tuple[str, ...] = ()
+    site: str | None
+    passed: bool | None
+    detail: str
+    figures: dict[str, float | None] = field(default_factory=dict)
 
-    @property
-    def outputs(self) -> list[Floats]:
-        """Outputs of each seed's model, each ``(n, C)``."""
-        return [m.arrays["outputs"] for m in self.measured]
+
+@dataclass
+class Drafts:
+    """What a channel has to say: numbers and checks of the instrument, in the order of publication."""
+
+    numbers: list[Draft] = field(default_factory=list)
+    controls: list[ControlDraft] = field(default_factory=list)
+
+    def add(self, draft: Draft, *, value: float | None = None) -> None:
+        """Take a number; ``value`` for one that has no row influences."""
+        self.numbers.append(draft if value is None else replace(draft, value=value))
+
+    def control(
+        self,
+        kind: str,
+        channel: str,
+        attribute: str | None,
+        regime: str,
+        site: str | None,
+        passed: bool | None,
+        detail: str,
+        **figures: float | None,
+    ) -> None:
+        """Take a check of the instrument with the figures that its outcome follows from."""
+        self.controls.append(ControlDraft(kind, channel, attribute, regime, site, passed, detail, figures))
+
+    def extend(self, others: Iterable[Drafts]) -> Drafts:
+        """Take what others have to say; returns itself."""
+        for other in others:
+            self.numbers += other.numbers
+            self.controls += other.controls
+        return self
 
 
 @dataclass
 class Ledger:
-    """Collects estimates and controls and gives them ids in a fixed order."""
+    """Published numbers and controls with their ids, and the draft behind each number."""
 
     estimates: list[Estimate] = field(default_factory=list)
     controls: list[Control] = field(default_factory=list)
-    cells: dict[str, Draft] = field(default_factory=dict)
+    drafts: dict[str, Draft] = field(default_factory=dict)
 
-    def add(self, cell: Draft, *, value: float | None = None) -> str:
-        """Publish a cell; returns its id."""
-        identifier = f"E{len(self.estimates) + 1}"
-        measured, interval = cell.measured, cell.interval
-        # No share can exceed one: with few seeds a t interval would.
-        low, high = (
-            (max(interval.low, -1.0), min(interval.high, 1.0))
-            if interval and cell.unit in _SHARES
-            else ((interval.low, interval.high) if interval else (None, None))
-        )
-        self.estimates.append(
-            Estimate(
-                id=identifier,
-                channel=cell.channel,
-                attribute=cell.attribute or None,
-                regime=cell.regime,
-                site=cell.site,
-                group=cell.group,
-                context=cell.context,
-                state=cell.state,
-                p_present=significant(cell.present_p) if cell.decides else None,
-                p_absent=significant(cell.absent_p) if cell.decides and cell.can_be_absent else None,
-                beyond_null=bool(cell.null_rejected) if cell.decides and cell.state is not None and cell.present_p is not None else None,
-                value=significant(_shown(cell, measured.value if measured is not None else value)),
-                low=significant(low),
-                high=significant(high),
-                raw=significant(cell.raw),
-                level=LEVEL,
-                unit=cell.unit,
-                auroc=significant(cell.auroc),
-                n=(public_count(cell.n) or None) if cell.n is not None else None,
-                seeds=len(distinct_seeds(measured.seed_values)) if measured is not None else None,
-                seed_values=tuple(float(significant(float(v)) or 0.0) for v in measured.seed_values) if measured is not None else (),
-                margin=cell.margin if cell.decides else None,
-                detection_limit=significant(cell.detection_limit),
-                null_high=significant(cell.null_high),
-                method=cell.method,
-                reason=cell.reason,
-            )
-        )
-        self.cells[identifier] = cell
-        return identifier
+    def publish(self, drafts: Drafts) -> None:
+        """Number, round and keep decided drafts."""
+        for draft in drafts.numbers:
+            identifier = f"E{len(self.estimates) + 1}"
+            self.estimates.append(published(draft, identifier))
+            self.drafts[identifier] = draft
+        for control in drafts.controls:
+            figures = {name: significant(value) for name, value in control.figures.items()}
+            kept = {**vars(control), "figures": figures}
+            self.controls.append(Control(id=f"C{len(self.controls) + 1}", **kept))
 
-    def control(
-        self, kind: str, channel: str, attribute: str | None, regime: str, site: str | None, passed: bool | None, detail: str
-    ) -> str:
-        """Record a control; returns its id."""
-        identifier = f"C{len(self.controls) + 1}"
-        self.controls.append(
-            Control(id=identifier, kind=kind, channel=channel, attribute=attribute, regime=regime, site=site, passed=passed, detail=detail)
-        )
-        return identifier
+    def add_one(self, draft: Draft, *, value: float | None = None) -> str:
+        """Publish one more number; returns its id."""
+        self.publish(Drafts([draft if value is None else replace(draft, value=value)]))
+        return self.estimates[-1].id
 
     def find(self, channel: str, attribute: str | None, regime: str, **where: str | None) -> Estimate | None:
         """First estimate with these coordinates."""
@@ -113,10 +110,73 @@ class Ledger:
         return None
 
     def draft_of(self, estimate: Estimate) -> Draft:
-        """The cell behind an estimate."""
-        return self.cells[estimate.id]
+        """The draft behind an estimate."""
+        return self.drafts[estimate.id]
 
 
-def _shown(cell: Draft, value: float | None) -> float | None:
-    """A calibrated leak below zero is shown as zero, the nearest leak that there is."""
-    return max(value, 0.0) if value is not None and cell.calibrated else value
+def decide_ledger(drafts: Drafts) -> Ledger:
+    """Give every draft that decides its state, regime by regime, and publish all.
+
+    A negative control that failed disables presence of its attribute at its site.
+    """
+    failed = [c for c in drafts.controls if c.kind == "negative" and c.passed is False]
+    decided: dict[int, Draft] = {}
+    for regime in dict.fromkeys(draft.regime for draft in drafts.numbers):
+        places = [k for k, d in enumerate(drafts.numbers) if d.regime == regime and d.decides and d.state is None]
+        blocked = {(c.attribute or "", c.site): NEGATIVE_FAILED for c in failed if c.regime == regime}
+        decided |= dict(zip(places, decide_drafts([drafts.numbers[k] for k in places], blocked), strict=True))
+    ledger = Ledger()
+    ledger.publish(Drafts([decided.get(k, draft) for k, draft in enumerate(drafts.numbers)], drafts.controls))
+    return ledger
+
+
+def published(draft: Draft, identifier: str) -> Estimate:
+    """A draft as it stands in the evidence: identity in fields, numbers rounded, counts safe to publish."""
+    measured, interval = draft.measured, draft.interval
+    low, high = (interval.low, interval.high) if interval else (None, None)
+    if interval and draft.unit in _SHARES:
+        # No share can exceed one: with few seeds a t interval would.
+        low, high = max(interval.low, -1.0), min(interval.high, 1.0)
+    value = measured.value if measured is not None else draft.value
+    seeds = draft.seed_values if draft.seed_values is not None else measured.seed_values if measured is not None else None
+    measure, subject, reference_for = identify(draft.channel, draft.regime, draft.context, draft.site)
+    if draft.measure:
+        measure, subject, reference_for = draft.measure, draft.subject, draft.reference_for
+    return Estimate(
+        id=identifier,
+        channel=draft.channel,
+        measure=measure,
+        attribute=draft.attribute or None,
+        regime=draft.regime,
+        reference_for=reference_for,
+        site=draft.site,
+        subject=subject,
+        group=draft.group,
+        context=draft.context,
+        state=draft.state,
+        p_present=significant(draft.present_p) if draft.decides or draft.shows_p else None,
+        p_absent=significant(draft.absent_p) if (draft.decides and draft.can_be_absent) or draft.shows_p else None,
+        beyond_null=bool(draft.null_rejected) if draft.decides and draft.state is not None and draft.present_p is not None else None,
+        # A calibrated leak below zero is shown as zero, the nearest leak that there is.
+        value=significant(max(value, 0.0) if value is not None and draft.calibrated else value),
+        low=significant(low),
+        high=significant(high),
+        raw=significant(draft.raw),
+        level=LEVEL,
+        unit=draft.unit,
+        auroc=significant(draft.auroc),
+        n=(public_count(draft.n) or None) if draft.n is not None else None,
+        seeds=draft.seeds if draft.seeds is not None else _count(seeds, measured is not None),
+        seed_values=tuple(float(significant(float(v)) or 0.0) for v in seeds) if seeds is not None else (),
+        margin=draft.margin if draft.decides or draft.shows_p else None,
+        detection_limit=significant(draft.detection_limit),
+        null_high=significant(draft.null_high),
+        method=draft.method,
+        reason=draft.reason,
+    )
+
+
+def _count(seeds: Sequence[float] | Floats | None, measured: bool) -> int | None:
+    if seeds is None:
+        return None
+    return len(distinct_seeds(np.asarray(seeds))) if measured else len(seeds)

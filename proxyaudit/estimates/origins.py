@@ -29,11 +29,13 @@ def origin_word(ledger: Ledger, cell: Draft, untrained: Measured | None, relayed
         difference = cell.measured.oriented() - untrained.oriented()
         interval = crossed_interval(difference)
         lows[0] = interval.low
-        ledger.add(replace(base, context=f"{what}: {UNTRAINED}", measured=difference, interval=interval, method="paired on the same rows"))
+        ledger.add_one(
+            replace(base, context=f"{what}: {UNTRAINED}", measured=difference, interval=interval, method="paired on the same rows")
+        )
     if relayed is not None:
         own = crossed_interval(cell.measured.oriented())
         interval = Interval(own.value - relayed, own.low - relayed, own.high - relayed, own.se, own.df)
         lows[1] = interval.low
         method = "what the model relays of attributes planted on the inputs is taken as known"
-        ledger.add(replace(base, context=f"{what}: {PLACEBOS}", interval=interval, method=method), value=interval.value)
+        ledger.add_one(replace(base, context=f"{what}: {PLACEBOS}", interval=interval, method=method, value=interval.value))
     return "learned" if all(low is not None and low > margin for low in lows) else "relayed"

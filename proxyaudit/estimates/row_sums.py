@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.estimates.ledger import SMALLEST_CELL, Ledger, significant
+from proxyaudit.data.public_counts import SMALLEST_CELL
+from proxyaudit.estimates.ledger import Ledger, significant
 from proxyaudit.estimates.row_order import in_order
 from proxyaudit.seeding import stream
 from proxyaudit.stats.intervals import Measured, cluster_sums, row_variance
@@ -42,7 +43,7 @@ def row_parts(ledger: Ledger, places_n: Ints | None = None) -> dict[str, NDArray
     """
     ids, sums, spread = [], [], []
     for estimate in ledger.estimates:
-        cell = ledger.cells[estimate.id]
+        cell = ledger.drafts[estimate.id]
         if estimate.channel not in CHANNELS or estimate.state is None or cell.measured is None:
             continue
         ids.append(int(estimate.id[1:]))

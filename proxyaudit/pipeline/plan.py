@@ -22,7 +22,6 @@ from proxyaudit.data.dataset import Dataset, load_dataset
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.digests import digest_of, file_digest
 from proxyaudit.errors import InputError
-from proxyaudit.estimates.draft import LEVEL
 from proxyaudit.estimates.row_order import rows_digest
 from proxyaudit.language.lineage import trace_language_models
 from proxyaudit.models import TrainedModel, build_model, load_weights
@@ -33,6 +32,7 @@ from proxyaudit.pipeline.cache import code_digest
 from proxyaudit.recipe.recipe import HuggingFaceSpec, Recipe, load_recipe
 from proxyaudit.regimes import Regime, common_training_size, load_releases, make_regimes, release_notes
 from proxyaudit.seeding import integer_seed
+from proxyaudit.stats.intervals import LEVEL
 from proxyaudit.stats.power import power_of_absence
 from proxyaudit.types import SCHEMA_VERSION
 

@@ -7,7 +7,7 @@ import os
 import platform
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,17 @@ import numpy as np
 from proxyaudit.channels.signatures.make import signatures_of_run
 from proxyaudit.data.verbatim_overlap import passage_words
 from proxyaudit.errors import InputError, TaskError
+from proxyaudit.estimates.channel import all_channels
+from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.findings import find_all
-from proxyaudit.estimates.ledger import Run
+from proxyaudit.estimates.ledger import Drafts, decide_ledger
 from proxyaudit.estimates.row_sums import row_parts
 from proxyaudit.evidence.pack import EvidencePack, is_complete, read_pack, write_pack, write_plan
-from proxyaudit.pipeline.assemble import Assembler
 from proxyaudit.pipeline.cache import Cache
-from proxyaudit.pipeline.measurements import SHARED, read_measurement
+from proxyaudit.pipeline.facts import read_facts
+from proxyaudit.pipeline.measurements import SHARED
 from proxyaudit.pipeline.plan import Prepared, odds_of_absence, prepare_file
-from proxyaudit.pipeline.tasks import Outcome, Task, one_thread, read_placebos, run_task, task_digests
+from proxyaudit.pipeline.tasks import Outcome, Task, one_thread, run_task, task_digests
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
 from proxyaudit.types import Evidence, NotTested, RunInfo
@@ -236,19 +238,15 @@ def _dask(todo: list[Task], arguments: tuple[str, str, str, str], workers: int) 
 def _assemble(
     prepared: Prepared, tasks: dict[str, list[Task]], cache: Cache, failures: dict[str, list[str]]
 ) -> tuple[Evidence, dict[str, Any]]:
-    inputs = tasks["synthesize"][0]
-    placebos = read_placebos(prepared, cache, inputs.digest)
-    runs = []
-    for regime in prepared.regimes:
-        folders = [
-            cache.folder("measure", t.digest) for t in tasks["measure"] if t.regime == regime.name and cache.has("measure", t.digest)
-        ]
-        runs.append(Run(regime.name, tuple(read_measurement(folder) for folder in folders), tuple(failures.get(regime.name, ()))))
-    assembler = Assembler(prepared, read_measurement(cache.folder("inputs", inputs.digest)), placebos, runs)
-    ledger = assembler.build()
-    findings = find_all(assembler)
+    facts = read_facts(prepared, tasks, cache, failures)
+    channels = all_channels()
+    ledger = decide_ledger(Drafts().extend(channel.estimate(facts) for channel in channels if channel.estimate))
+    for channel in channels:
+        if channel.follow_up is not None:
+            ledger.publish(channel.follow_up(facts, ledger))
+    findings = find_all(ledger, facts)
     not_tested = [NotTested(what=what, why=why) for what, why in _NOT_TESTED] + [NotTested(**note) for note in prepared.plan["notes"]]
-    not_tested += _passage_notes(runs)
+    not_tested += _passage_notes(facts.runs)
     evidence = Evidence(
         run=RunInfo(
             id=prepared.plan["run_id"],
@@ -267,7 +265,7 @@ def _assemble(
     return evidence, arrays | row_parts(ledger)
 
 
-def _passage_notes(runs: list[Run]) -> list[NotTested]:
+def _passage_notes(runs: Sequence[Run]) -> list[NotTested]:
     """How much of real texts stands word for word in those of a synthetic regime: of its repetitions the one that repeats most."""
     notes = []
     for run in runs:

@@ -19,6 +19,8 @@ from scipy import stats
 
 from proxyaudit.arrays import Floats, Ints
 
+LEVEL = 0.95
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -195,3 +197,29 @@ def fieller_ratio(top: Measured, bottom: Measured, level: float = 0.95) -> Inter
 def mean_influence(influences: Sequence[Floats]) -> Floats:
     """Average row influences over seeds: the influence on the mean over seeds."""
     return np.asarray(np.mean(np.stack(list(influences)), axis=0), dtype=np.float64)
+
+
+def in_every_seed(singles: Sequence[Measured], margin: float) -> float:
+    """p-value of "above the margin in every trained model": the largest of the single models' p-values.
+
+    The claim is about these models, so each is tested on its own rows (an intersection-union test needs no
+    correction); how much repetitions differ is shown by the interval, which crosses seeds with rows.
+    """
+    return max(p_above(single, margin) for single in singles)
+
+
+def absent_everywhere(mean: Measured, singles: Sequence[Measured], margin: float) -> float:
+    """p-value of "below the margin": in the mean over seeds, and in every single model as well."""
+    return max(p_below(mean, margin), *(p_below(single, margin) for single in singles))
+
+
+def over_seeds(singles: Sequence[Measured]) -> Measured:
+    """The mean over seeds of numbers measured on the same rows."""
+    return Measured(
+        np.concatenate([m.seed_values for m in singles]),
+        mean_influence([m.influence_n for m in singles]),
+        singles[0].clusters_n,
+        max(m.extra for m in singles),
+        min(m.extra_df for m in singles),
+        min(m.row_df for m in singles),
+    )

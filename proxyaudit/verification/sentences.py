@@ -30,7 +30,8 @@ def sentence_problems(view: PackView) -> Iterator[str]:
 
 def _of_models(view: PackView, finding: Any, failures: list[str]) -> tuple[list[str], list[str | None]]:
     from proxyaudit.estimates import findings as made
-    from proxyaudit.estimates.ledger import Ledger, Run
+    from proxyaudit.estimates.facts import Run
+    from proxyaudit.estimates.ledger import Ledger
 
     name, regime = finding.attribute, finding.regime
     _, decision = view.decision(name, regime)
@@ -46,7 +47,7 @@ def _of_models(view: PackView, finding: Any, failures: list[str]) -> tuple[list[
     # Of single models the pack has no difference, so the direction of a gap cannot be told from it.
     turns = (difference.reason is not None,) if difference is not None else (False, True)
     ledger = Ledger(estimates=list(view.evidence.estimates))
-    little = made._learnt_little(cast("Any", SimpleNamespace(ledger=ledger)), regime)
+    little = made._learnt_little(ledger, regime)
     sentences = [
         made.sentence(name, regime, decision, linear, gap, own, run, finding.change, finding.origin, turned) + little for turned in turns
     ]

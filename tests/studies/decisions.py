@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from proxyaudit.channels.leak.estimate import planted_draft
+from proxyaudit.channels.leak.planted import planted_draft
 from proxyaudit.channels.leak.measure import measure_site
 from proxyaudit.channels.leak.questions import ProbedArrays, Probing
 from proxyaudit.data.attributes import Attribute

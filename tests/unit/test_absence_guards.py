@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from proxyaudit.channels.leak.estimate import faint_reason
+from proxyaudit.channels.leak.planted import faint_reason
 from proxyaudit.channels.use.estimate import acting_carrier, joint_barred
 from proxyaudit.channels.use.other_groups import other_questions
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.ledger import Run
+from proxyaudit.estimates.facts import Run
 from proxyaudit.probes.dropped_axes import TELLS, faint_p
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.stats.flat_along_number import spread_along, surely_flat

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from proxyaudit.data.public_counts import SMALLEST_CELL, public_count
-from proxyaudit.estimates.draft import Draft, decide_drafts, effect_draft, in_every_seed, largest_gap
+from proxyaudit.estimates.draft import Draft, decide_drafts
+from proxyaudit.channels.use.effect import effect_draft
+from proxyaudit.stats.intervals import in_every_seed
+from proxyaudit.stats.group_gaps import largest_gap
 from proxyaudit.estimates.ledger import significant
 from proxyaudit.seeding import stream
 from proxyaudit.stats.intervals import Measured

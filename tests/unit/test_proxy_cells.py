@@ -13,7 +13,8 @@ from proxyaudit.causal.columns import settle_cells
 from proxyaudit.channels.proxies.discover import ProxyPlan
 from proxyaudit.channels.proxies.estimate import add_proxies
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.ledger import Ledger, Run
+from proxyaudit.estimates.ledger import Ledger
+from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.record import Measurement, cell_key
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.seeding import stream

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from proxyaudit.estimates.draft import Draft
-from proxyaudit.estimates.ledger import SMALLEST_CELL, Ledger
+from proxyaudit.estimates.ledger import Ledger
+from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.estimates.row_sums import row_parts, signed_sums
 from proxyaudit.seeding import stream
 from proxyaudit.stats.intervals import Measured, crossed_interval

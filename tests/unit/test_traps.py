@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-from proxyaudit.channels.leak.estimate import planted_draft
+from proxyaudit.channels.leak.planted import planted_draft
 from proxyaudit.estimates.draft import FOUND, Draft, decide_drafts
 from proxyaudit.planted import make_world
 from proxyaudit.planted.construction import shift_leak

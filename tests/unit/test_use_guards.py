@@ -13,7 +13,7 @@ from proxyaudit.channels.use.guards import SAME_OUTPUT, guard_barring_absence, m
 from proxyaudit.channels.use.measure import UseTask, measure_use
 from proxyaudit.data.dataset import Attribute
 from proxyaudit.estimates.draft import Draft, decide_drafts
-from proxyaudit.estimates.ledger import Run
+from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import Tap, TrainedModel
 from proxyaudit.recipe.recipe import Margins

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 from proxyaudit.audits.probe.inputs import ProbeInputs
 from proxyaudit.channels.leak.effort import add_effort
-from proxyaudit.channels.leak.estimate import planted_draft
+from proxyaudit.channels.leak.planted import planted_draft
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.controls import FAILED_AT, Key, negative_controls
-from proxyaudit.estimates.draft import FOUND, Draft, decide_drafts
+from proxyaudit.estimates.draft import FOUND, Draft
+from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.findings import compare, strongest
-from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Ledger, Run, significant
-from proxyaudit.estimates.methods import METHODS, NEGATIVE_FAILED, some_reasons
+from proxyaudit.estimates.ledger import (
+    UNIT_CLASSES,
+    UNIT_VALUES,
+    Drafts,
+    Ledger,
+    decide_ledger,
+    significant,
+)
+from proxyaudit.estimates.methods import METHODS, some_reasons
 from proxyaudit.estimates.record import cell_key
 from proxyaudit.estimates.row_sums import row_parts
 from proxyaudit.estimates.verdicts import Decision, combine, decide, encoding_word
@@ -44,26 +53,18 @@ _BASIS: dict[State, Basis] = {"present": "beyond_label", "absent": "explained_by
 
 def assemble_probe(inputs: ProbeInputs, runs: Sequence[Run], plan: dict[str, Any], real: str | None) -> tuple[Evidence, dict[str, Any]]:
     """Evidence of all regimes, and the arrays beside it."""
-    ledger = Ledger()
-    sites = plan["sites"]["verdict"]
+    out, sites = Drafts(), plan["sites"]["verdict"]
     negatives = negative_controls(runs, inputs.attributes, sites, outputs=False) if inputs.attributes else {}
     channels = ("linear", "nonlinear", *(("beyond",) if inputs.conditions else ()))
     for run in runs:
-        blocked = {key[1:]: NEGATIVE_FAILED for key, p in negatives.items() if key[0] == run.regime and p <= FAILED_AT}
-        cells = [
-            _cell(inputs, attribute, run, site, channel, test, plan)
-            for attribute in inputs.attributes
-            for site in sites
-            for channel in channels
-            for test in _tests(channel, attribute)
-        ]
-        for cell in decide_drafts(cells, blocked):
-            ledger.add(cell)
-        _add_floor(ledger, inputs, run, sites)
-        for attribute in inputs.attributes:
-            for site in sites:
-                add_effort(ledger, attribute.name, run.regime, site, [m.numbers["cells"][attribute.name][site] for m in run.measured])
-        _add_controls(ledger, inputs, run, sites, channels, negatives, plan["margins"]["leak"])
+        for attribute, site, channel in product(inputs.attributes, sites, channels):
+            for test in _tests(channel, attribute):
+                out.add(_draft(inputs, attribute, run, site, channel, test, plan))
+        _add_floor(out, inputs, run, sites)
+        for attribute, site in product(inputs.attributes, sites):
+            add_effort(out, attribute.name, run.regime, site, [m.numbers["cells"][attribute.name][site] for m in run.measured])
+        _add_controls(out, inputs, run, sites, channels, negatives, plan["margins"]["leak"])
+    ledger = decide_ledger(out)
     findings = [_find(ledger, inputs, attribute, run, real, channels) for attribute in inputs.attributes for run in runs]
     findings += [_unfit(name, why, run.regime) for name, why in inputs.unfit.items() for run in runs]
     beyond = () if inputs.conditions else (("leakage beyond what a label explains", "no --condition-on column was named"),)
@@ -96,7 +97,7 @@ def _tests(channel: str, attribute: Attribute) -> tuple[str, ...]:
     return ("beyond", "beyond nonlinear") if channel == "beyond" else (channel,)
 
 
-def _cell(inputs: ProbeInputs, attribute: Attribute, run: Run, site: str, channel: str, test: str, plan: dict[str, Any]) -> Draft:
+def _draft(inputs: ProbeInputs, attribute: Attribute, run: Run, site: str, channel: str, test: str, plan: dict[str, Any]) -> Draft:
     conditions = ", ".join(inputs.conditions)
     contexts = {"beyond": f"beyond {conditions}", "beyond nonlinear": f"beyond {conditions}, nonlinear", **_QUARTERS}
     base = Draft(
@@ -117,7 +118,7 @@ def _cell(inputs: ProbeInputs, attribute: Attribute, run: Run, site: str, channe
     return replace(cell, n=min(rows, cell.extras.get("rows", rows)) if cell.n else None)
 
 
-def _add_floor(ledger: Ledger, inputs: ProbeInputs, run: Run, sites: Sequence[str]) -> None:
+def _add_floor(out: Drafts, inputs: ProbeInputs, run: Run, sites: Sequence[str]) -> None:
     for attribute in inputs.attributes:
         for site in sites:
             found = [m.numbers["cells"][attribute.name][site].get("linear") for m in run.measured]
@@ -126,28 +127,40 @@ def _add_floor(ledger: Ledger, inputs: ProbeInputs, run: Run, sites: Sequence[st
                 cell = Draft(
                     "linear", attribute.name, "floor", site, context, unit=_unit(attribute), method=METHODS["linear"], decides=False
                 )
-                ledger.add(cell, value=found[0]["null_high"])
+                out.add(cell, value=found[0]["null_high"])
 
 
 def _add_controls(
-    ledger: Ledger, inputs: ProbeInputs, run: Run, sites: Sequence[str], channels: Sequence[str], negatives: dict[Key, float], margin: float
+    out: Drafts, inputs: ProbeInputs, run: Run, sites: Sequence[str], channels: Sequence[str], negatives: dict[Key, float], margin: float
 ) -> None:
     for attribute in inputs.attributes:
         for site in sites:
             p = negatives.get((run.regime, attribute.name, site))
             if p is not None:
                 detail = f"permuted attribute: Holm-adjusted p = {p:.3g}"
-                ledger.control("negative", "linear", attribute.name, run.regime, site, p > FAILED_AT, detail)
+                out.control("negative", "linear", attribute.name, run.regime, site, p > FAILED_AT, detail, p=p)
             for channel, name in [(c, name) for c in channels for name in _tests(c, attribute)]:
                 found = [m.numbers["cells"][attribute.name][site].get(name) for m in run.measured]
                 for test in found:
                     if test and test.get("found"):
                         once, twice = test["found"]["1"], test["found"]["2"]
                         detail = f"plants found at the margin {once:.0%}, at twice the margin {twice:.0%}"
-                        ledger.control("positive", channel, attribute.name, run.regime, site, min(once, twice) >= FOUND, detail)
+                        out.control(
+                            "positive",
+                            channel,
+                            attribute.name,
+                            run.regime,
+                            site,
+                            min(once, twice) >= FOUND,
+                            detail,
+                            found_once=once,
+                            found_twice=twice,
+                        )
                     if test and test.get("control") is not None:
                         detail = f"random features of what is conditioned on: leak {test['control']:.3f}"
-                        ledger.control("baseline", channel, attribute.name, run.regime, site, test["control"] < margin, detail)
+                        out.control(
+                            "baseline", channel, attribute.name, run.regime, site, test["control"] < margin, detail, leak=test["control"]
+                        )
 
 
 def _find(ledger: Ledger, inputs: ProbeInputs, attribute: Attribute, run: Run, real: str | None, channels: Sequence[str]) -> Finding:
@@ -230,13 +243,13 @@ def _change(ledger: Ledger, attribute: Attribute, regime: str, real: str | None,
         decides=False,
         n=top.n,
     )
-    ledger.add(replace(beside, measured=difference, interval=crossed_interval(difference)))
+    ledger.add_one(replace(beside, measured=difference, interval=crossed_interval(difference)))
     retention = None
     if ratio is not None:
         kept = replace(
             beside, channel="retention", context="encoding: ratio to real training", unit="ratio", method="Fieller", interval=ratio
         )
-        retention = ledger.add(kept, value=ratio.value)
+        retention = ledger.add_one(kept, value=ratio.value)
     return encoding_word(word, decision), retention
 
 

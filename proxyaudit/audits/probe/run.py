@@ -23,8 +23,7 @@ from proxyaudit.data.public_counts import public_count
 from proxyaudit.data.tables import read_table, sha256_file
 from proxyaudit.digests import digest_of
 from proxyaudit.errors import InputError, TaskError
-from proxyaudit.estimates.draft import LEVEL
-from proxyaudit.estimates.ledger import Run
+from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.row_order import rows_digest
 from proxyaudit.evidence.pack import EvidencePack, is_complete, read_pack, write_pack, write_plan
@@ -37,6 +36,7 @@ from proxyaudit.probes.conditioning import Strata, make_strata
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
+from proxyaudit.stats.intervals import LEVEL
 from proxyaudit.types import SCHEMA_VERSION
 
 NAME = "probe"

@@ -9,7 +9,7 @@ from typing import Any
 from proxyaudit.audits.prompts.estimate import expressed_drafts, swap_drafts
 from proxyaudit.estimates.draft import Draft, decide_drafts
 from proxyaudit.estimates.findings import compare
-from proxyaudit.estimates.ledger import UNIT_PROMPTS, Ledger
+from proxyaudit.estimates.ledger import UNIT_PROMPTS, Drafts, Ledger, decide_ledger
 from proxyaudit.estimates.methods import some_reasons
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.verdicts import Decision, combine, decide
@@ -46,21 +46,22 @@ _NOT_TESTED = (
 
 def assemble_prompts(prompts: PromptSet, measured: Mapping[str, Measurement], plan: dict[str, Any], real: str | None) -> Evidence:
     """Evidence of all models."""
-    ledger = Ledger()
+    out = Drafts()
     margins, notes = plan["margins"], []
     for regime, measurement in measured.items():
         cells = expressed_drafts(prompts, measurement, regime, margins["gap"], plan["seed"])
         swaps = swap_drafts(prompts, measurement, regime, margins["effect"])
         unasked = [Draft(c, prompts.attribute, regime, margin=margins[key], reason=why) for c, (key, why) in _NOT_ASKED.items()]
         for cell in decide_drafts([*cells, *(swaps or [_no_swaps(prompts, regime, margins["effect"])]), *unasked]):
-            ledger.add(replace(cell, reason=_in_words_of_prompts(cell.reason)))
+            out.add(replace(cell, reason=_in_words_of_prompts(cell.reason)))
         for cell in swaps:
-            _add_first_order(ledger, cell)
-            _add_random(ledger, cell)
+            _add_first_order(out, cell)
+            _add_random(out, cell)
         left_out = measurement.numbers.get("swaps", {}).get("left out", [])
         if left_out:
             why = f"their continuations begin with one token, or the name's token cannot be told ({', '.join(left_out)})"
             notes.append(NotTested(what=f"swaps in {len(left_out)} templates of model {regime}", why=why))
+    ledger = decide_ledger(out)
     findings = tuple(_find(ledger, prompts, regime, plan, real) for regime in measured)
     return Evidence(
         run=RunInfo(
@@ -90,15 +91,25 @@ def _no_swaps(prompts: PromptSet, regime: str, margin: float) -> Draft:
     return Draft("used", prompts.attribute, regime, margin=margin, unit=UNIT_PROMPTS, reason=why)
 
 
-def _add_first_order(ledger: Ledger, cell: Draft) -> None:
+def _add_first_order(out: Drafts, cell: Draft) -> None:
     beside = replace(cell, context="to first order", decides=False, measured=None, interval=None, state=None, reason=None)
-    ledger.add(beside, value=abs(cell.extras["first order"]))
+    out.add(beside, value=abs(cell.extras["first order"]))
 
 
-def _add_random(ledger: Ledger, cell: Draft) -> None:
+def _add_random(out: Drafts, cell: Draft) -> None:
     value, high = cell.measured.value if cell.measured is not None else 0.0, float(cell.null_high or 0.0)
     detail = f"effect {value:.4f}; 95th percentile of random subspaces of equal rank {high:.4f}"
-    ledger.control("random_subspace", "used", cell.attribute, cell.regime, cell.site, high < max(value, cell.margin), detail)
+    out.control(
+        "random_subspace",
+        "used",
+        cell.attribute,
+        cell.regime,
+        cell.site,
+        high < max(value, cell.margin),
+        detail,
+        effect=value,
+        random_high=high,
+    )
 
 
 def prompt_decision(own: Sequence[Estimate]) -> Decision:
@@ -156,7 +167,7 @@ def _change(ledger: Ledger, prompts: PromptSet, regime: str, real: str | None) -
     mine, theirs = pair if pair[0].group == pair[1].group else (replace(pair[0], measured=-pair[0].measured), pair[1])
     word, _, difference = compare(mine, theirs)
     beside = replace(mine, channel="change", context=f"use: {mine.context}, difference to {real}", decides=False, state=None, reason=None)
-    ledger.add(replace(beside, group=theirs.group, measured=difference, interval=crossed_interval(difference), null_high=None))
+    ledger.add_one(replace(beside, group=theirs.group, measured=difference, interval=crossed_interval(difference), null_high=None))
     return word
 
 

@@ -16,7 +16,6 @@ from proxyaudit.audits.prompts.assemble import assemble_prompts
 from proxyaudit.audits.prompts.measure import PromptTask, measure_model, swap_layers
 from proxyaudit.digests import digest_of
 from proxyaudit.errors import InputError
-from proxyaudit.estimates.draft import LEVEL
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.evidence.pack import EvidencePack, is_complete, read_pack, write_pack, write_plan
 from proxyaudit.language.causal_model import CausalSource, load_causal, weights_digest
@@ -29,6 +28,7 @@ from proxyaudit.pipeline.tasks import one_thread
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
+from proxyaudit.stats.intervals import LEVEL
 from proxyaudit.types import REFERENCES, SCHEMA_VERSION
 
 __all__ = ["PromptRequest", "audit_prompts"]

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from proxyaudit.estimates.draft import Draft
-from proxyaudit.estimates.ledger import Ledger, significant
+from proxyaudit.estimates.ledger import Drafts
 from proxyaudit.probes.effort import SHOTS
 
 CHANNEL = "effort"
 
 
-def add_effort(ledger: Ledger, attribute: str, regime: str, site: str, per_seed: Sequence[dict[str, Any]]) -> None:
+def add_effort(out: Drafts, attribute: str, regime: str, site: str, per_seed: Sequence[dict[str, Any]]) -> None:
     """Report what :func:`~proxyaudit.probes.effort.measure_effort` found in each model of a regime."""
     found = [cell["effort"] for cell in per_seed if cell.get("effort")]
     if not found or len(found) < len(per_seed):
@@ -23,9 +23,7 @@ def add_effort(ledger: Ledger, attribute: str, regime: str, site: str, per_seed:
     base = Draft(CHANNEL, attribute, regime, site, decides=False)
 
     def add(cell: Draft, values: Sequence[float]) -> None:
-        ledger.add(cell, value=float(np.mean(values)))
-        shown = tuple(float(significant(float(v)) or 0.0) for v in values)
-        ledger.estimates[-1] = ledger.estimates[-1].model_copy(update={"seed_values": shown, "seeds": len(shown)})
+        out.add(replace(cell, seed_values=values), value=float(np.mean(values)))
 
     if all("codelength" in one for one in found):
         rows = min(one["codelength"]["rows"] for one in found)

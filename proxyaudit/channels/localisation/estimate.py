@@ -8,21 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from proxyaudit.estimates.draft import LEVEL, PRESENT_AT, Draft, over_seeds
-from proxyaudit.estimates.ledger import UNIT_GAP, Run, significant
+from proxyaudit.data.attributes import Attribute
+from proxyaudit.estimates.draft import PRESENT_AT, Draft
+from proxyaudit.estimates.facts import Facts, Run
+from proxyaudit.estimates.ledger import UNIT_GAP, Drafts, Ledger, significant
 from proxyaudit.estimates.record import cell_key
-from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, fieller_ratio, p_above
+from proxyaudit.stats.intervals import LEVEL, Interval, Measured, crossed_interval, fieller_ratio, over_seeds, p_above
 from proxyaudit.stats.multiplicity import holm
 from proxyaudit.types import Estimate
-
-if TYPE_CHECKING:  # the assembler calls this module
-    from proxyaudit.data.attributes import Attribute
-    from proxyaudit.pipeline.assemble import Assembler
-
 
 CHANNEL, PER_ROW, SHARE = "localisation", "localisation_per_row", "localisation_share"
 WHOLE, CONTROL, SKIPPED = "whole", "random", "skipped"
@@ -70,27 +67,28 @@ class _Group:
     whole: _Candidate | None = None
 
 
-def add_localisation(assembler: Assembler) -> None:
+def follow_up(facts: Facts, ledger: Ledger) -> Drafts:
     """Publish what was localised, for every protected attribute and regime that has it."""
-    for attribute in (a for a in assembler.dataset.attributes if a.role == "protected"):
-        for regime in assembler.prepared.regimes:
-            run = assembler.runs[regime.name]
+    out = Drafts()
+    for attribute in facts.protected:
+        for run in facts.runs:
             if run.measured and all("localisation" in m.numbers for m in run.measured):
-                _add(assembler, attribute, run)
+                _add(out, facts, ledger, attribute, run)
+    return out
 
 
-def _add(assembler: Assembler, attribute: Attribute, run: Run) -> None:
+def _add(out: Drafts, facts: Facts, ledger: Ledger, attribute: Attribute, run: Run) -> None:
     found = [m.numbers["localisation"][attribute.name] for m in run.measured]
-    _, (low, high), _ = assembler.followed[attribute.name]
+    low, high = facts.followed[attribute.name].names
     base = Draft(CHANNEL, attribute.name, run.regime, group=f"{low} to {high}", unit=UNIT_GAP, method=METHODS[CHANNEL], decides=False)
     missing = next((one["reason"] for one in found if one["reason"]), None)
     if missing is not None:
-        assembler.ledger.add(replace(base, reason=missing))
+        out.add(replace(base, reason=missing))
         return
     base = replace(base, n=min(one["rows"] for one in found) // 10 * 10)
     blind = next((one["no gradient"] for one in found if one["no gradient"]), None)
     if blind is not None:
-        assembler.ledger.add(replace(base, context=f"{SKIPPED}: screening by the gradient", reason=blind, n=None))
+        out.add(replace(base, context=f"{SKIPPED}: screening by the gradient", reason=blind, n=None))
     lines: list[_Group | Draft] = []
     for name in found[0]["places"]:
         entries = [one["places"].get(name) for one in found]
@@ -102,18 +100,18 @@ def _add(assembler: Assembler, attribute: Attribute, run: Run) -> None:
         if left is not None:
             lines.append(replace(place, context=f"{SKIPPED}: {WHOLE} {entries[0]['kind']}", reason=left, n=None))
             continue
-        lines += _of_place(assembler, place, run, entries)
+        lines += _of_place(facts, place, run, entries)
     # One correction over everything that was tried of the attribute in this regime.
     ps = iter(holm([one.p() for line in lines if isinstance(line, _Group) for one in line.candidates] or [1.0]))
-    backed: set[str | None] = {e.site for e in assembler.ledger.estimates if _shows_use(e, attribute.name, run.regime)}
+    backed: set[str | None] = {e.site for e in ledger.estimates if _shows_use(e, attribute.name, run.regime)}
     for line in lines:
         if isinstance(line, Draft):
-            assembler.ledger.add(line)
+            out.add(line)
             continue
         own = [float(next(ps)) for _ in line.candidates]
         if line.whole is None and own[0] <= PRESENT_AT:
             backed.add(line.place.site)
-        _publish(assembler, line, own, backed=line.place.site in backed)
+        _publish(out, line, own, backed=line.place.site in backed)
 
 
 def _shows_use(e: Estimate, attribute: str, regime: str) -> bool:
@@ -121,8 +119,8 @@ def _shows_use(e: Estimate, attribute: str, regime: str) -> bool:
     return (e.channel, e.attribute, e.regime, e.state) == ("used", attribute, regime, "present") and e.site is not None
 
 
-def _of_place(assembler: Assembler, place: Draft, run: Run, entries: Sequence[Mapping[str, Any]]) -> list[_Group | Draft]:
-    clusters = assembler.clusters
+def _of_place(facts: Facts, place: Draft, run: Run, entries: Sequence[Mapping[str, Any]]) -> list[_Group | Draft]:
+    clusters = facts.clusters_n
 
     def candidate(context: str, what: str, numbers: Sequence[Mapping[str, Any]], *, control: bool = False) -> _Candidate:
         key = cell_key(place.attribute, str(place.site), f"localised {what} ")
@@ -183,7 +181,7 @@ def _set_words(searches: Sequence[Mapping[str, Any]]) -> str:
     return f"together: the first {several} of {min(search['moving'] for search in searches)}{named}"
 
 
-def _publish(assembler: Assembler, group: _Group, ps: Sequence[float], *, backed: bool) -> None:
+def _publish(out: Drafts, group: _Group, ps: Sequence[float], *, backed: bool) -> None:
     """Effects, shares and, beside them, the controls. A part is confirmed where no reason says otherwise.
 
     Units of a model that ignores the attribute can move the output one by one, upwards and downwards: what none of it adds up to is no
@@ -195,33 +193,33 @@ def _publish(assembler: Assembler, group: _Group, ps: Sequence[float], *, backed
         reason = NOT_SURE if p > PRESENT_AT else NOT_BEYOND if group.controls and one.size() <= beside else None
         if reason is None and not backed:
             reason = NOT_WHOLE
-        _add_effects(assembler, replace(place, context=one.context, reason=reason), one)
+        _add_effects(out, replace(place, context=one.context, reason=reason), one)
         if group.whole is not None and reason is None and one.p_signed() <= PRESENT_AT:
-            _add_share(assembler, replace(group.place, context=one.context), one, group.whole)
+            _add_share(out, replace(group.place, context=one.context), one, group.whole)
     for control in group.controls:
-        _add_effects(assembler, replace(place, context=control.context), control)
+        _add_effects(out, replace(place, context=control.context), control)
 
 
-def _add_effects(assembler: Assembler, cell: Draft, one: _Candidate) -> None:
-    ledger = assembler.ledger
+def _add_effects(out: Drafts, cell: Draft, one: _Candidate) -> None:
     signed, product = over_seeds(one.signed), over_seeds(one.product)
     raw = [float(np.mean([n[key] for n in one.numbers])) if key in one.numbers[0] else None for key in ("predicted", "predicted per row")]
-    ledger.add(replace(cell, measured=signed, interval=crossed_interval(signed, LEVEL), raw=raw[0]))
+    out.add(replace(cell, measured=signed, interval=crossed_interval(signed, LEVEL), raw=raw[0]))
     if one.control:
         return
     # A root has no standard error worth the name near zero: the product's interval is taken, and its ends are drawn.
     around = crossed_interval(product, LEVEL)
     interval = Interval(_root(around.value), _root(around.low), _root(around.high), around.se, around.df)
-    ledger.add(replace(cell, channel=PER_ROW, method=METHODS[PER_ROW], interval=interval, raw=raw[1]), value=interval.value)
-    shown = tuple(float(significant(_root(float(value))) or 0.0) for value in product.seed_values)
-    ledger.estimates[-1] = ledger.estimates[-1].model_copy(update={"seed_values": shown, "seeds": len(set(shown))})
+    roots = [_root(float(value)) for value in product.seed_values]
+    distinct = len({significant(root) for root in roots})
+    per_row = replace(cell, channel=PER_ROW, method=METHODS[PER_ROW], interval=interval, raw=raw[1], seed_values=roots, seeds=distinct)
+    out.add(per_row, value=interval.value)
 
 
-def _add_share(assembler: Assembler, cell: Draft, one: _Candidate, whole: _Candidate) -> None:
+def _add_share(out: Drafts, cell: Draft, one: _Candidate, whole: _Candidate) -> None:
     cell = replace(cell, channel=SHARE, unit="share of the whole place's effect", method=METHODS[SHARE])
     ratio = fieller_ratio(over_seeds(one.signed), over_seeds(whole.signed), LEVEL)
     if ratio is not None:
-        assembler.ledger.add(replace(cell, interval=ratio), value=ratio.value)
+        out.add(replace(cell, interval=ratio), value=ratio.value)
 
 
 def _left(place: Draft, searches: Sequence[Mapping[str, Any]]) -> list[_Group | Draft]:

@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Ints
 from proxyaudit.channels.relearning.measure import ROWS, SITE
-from proxyaudit.estimates.draft import FOUND, Draft, absent_everywhere, in_every_seed, over_seeds
-from proxyaudit.estimates.ledger import Ledger
+from proxyaudit.estimates.draft import FOUND, Draft
+from proxyaudit.estimates.facts import Facts
+from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Drafts
 from proxyaudit.estimates.record import Measurement, cell_key
+from proxyaudit.models.base import PENULTIMATE
 from proxyaudit.seeding import stream
-from proxyaudit.stats.intervals import Measured, crossed_interval
+from proxyaudit.stats.intervals import Measured, absent_everywhere, crossed_interval, in_every_seed, over_seeds
 
 CHANNEL = "relearned"
 CONTEXT = f"last block, {ROWS} rows: excess over untrained and placebos"
@@ -31,6 +33,24 @@ METHOD = (
 )
 _PERCENTILE = 0.95
 _RESAMPLES = 400
+
+
+def estimate(facts: Facts) -> Drafts:
+    """What comes back of every attribute in every regime, its curve, references and control."""
+    out, untrained = Drafts(), facts.run("untrained")
+    before = untrained.measured if untrained else ()
+    for run in facts.runs:
+        for attribute in facts.attributes:
+            unit = UNIT_VALUES if attribute.classes == 0 else UNIT_CLASSES
+            base = Draft(CHANNEL, attribute.name, run.regime, PENULTIMATE, unit=unit)
+            draft = None
+            if not run.is_reference:
+                asked = replace(base, context=CONTEXT, margin=facts.margins.relearned, method=METHOD)
+                draft = relearned_draft(asked, run.measured, before, facts.clusters_n)
+                out.add(draft)
+            if run.measured:
+                add_relearning(out, draft, run.measured, base, facts.clusters_n)
+    return out
 
 
 def relearned_draft(base: Draft, measured: Sequence[Measurement], untrained: Sequence[Measurement], clusters_n: Ints) -> Draft:
@@ -116,11 +136,11 @@ def _control(numbers: dict[str, Any], threshold: float, margin: float) -> tuple[
     return False, "no planted leak stands out from the references", why
 
 
-def add_relearning(ledger: Ledger, cell: Draft | None, measured: Sequence[Measurement], base: Draft, clusters_n: Ints) -> None:
+def add_relearning(out: Drafts, cell: Draft | None, measured: Sequence[Measurement], base: Draft, clusters_n: Ints) -> None:
     """Report the curve of a regime, the placebos' percentile and the positive control.
 
     Args:
-        ledger: Takes the estimates.
+        out: Takes the estimates.
         cell: The deciding cell; ``None`` for a reference.
         measured: The regime's measurements.
         base: Names and unit.
@@ -134,14 +154,14 @@ def add_relearning(ledger: Ledger, cell: Draft | None, measured: Sequence[Measur
         leaks = [np.array(p["leaks"]) for numbers in own for p in numbers["curve"] if (p["mode"], p["m"]) == (mode, m)]
         singles = [_over_draws(v, clusters_n) for v in leaks]
         mean = over_seeds(singles)
-        ledger.add(replace(base, context=f"{mode}, {m} rows", measured=mean, interval=crossed_interval(mean), n=own[0]["n"]))
+        out.add(replace(base, context=f"{mode}, {m} rows", measured=mean, interval=crossed_interval(mean), n=own[0]["n"]))
     if own[0].get("placebos"):
         values = [_percentile(np.array(numbers["placebos"]), base.attribute)[0] for numbers in own]
         context = f"{base.regime}: 95th percentile of {len(own[0]['placebos'])} placebos, last block, {ROWS} rows"
-        ledger.add(replace(base, regime="placebo", context=context, method="label-planted on the inputs"), value=float(np.mean(values)))
+        out.add(replace(base, regime="placebo", context=context, method="label-planted on the inputs"), value=float(np.mean(values)))
     if cell is not None and "control" in cell.extras:
         worst = next((found for found in cell.extras["control"] if not found[0]), cell.extras["control"][0])
-        ledger.control("positive", CHANNEL, base.attribute, base.regime, base.site, worst[0], worst[1])
+        out.control("positive", CHANNEL, base.attribute, base.regime, base.site, worst[0], worst[1])
 
 
 def _over_draws(leaks: NDArray[np.float64], clusters_n: Ints) -> Measured:

@@ -1,1 +1,19 @@
 """Whether the attribute's subspace moves the outputs."""
+
+from __future__ import annotations
+
+from proxyaudit.channels.use.estimate import estimate
+from proxyaudit.estimates.channel import Channel, Question
+
+CHANNEL = Channel(
+    "use",
+    30,
+    (
+        Question("used", "use", ("effect",)),
+        Question("completeness"),
+        Question("selectivity"),
+        Question("amnesic"),
+        Question("mediation"),
+    ),
+    estimate,
+)

@@ -10,13 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.channels.leak.estimate import faint_reason
+from proxyaudit.channels.leak.planted import faint_reason
+from proxyaudit.channels.use.effect import effect_draft
 from proxyaudit.channels.use.guards import guard_barring_absence
-from proxyaudit.estimates.draft import ABSENT_AT, Draft, absent_everywhere, effect_draft, gap_in, over_seeds
-from proxyaudit.estimates.ledger import Ledger, Run, significant
+from proxyaudit.estimates.controls import add_random_subspaces
+from proxyaudit.estimates.draft import ABSENT_AT, Draft
+from proxyaudit.estimates.facts import Facts, Run
+from proxyaudit.estimates.ledger import UNIT_GAP, Drafts
 from proxyaudit.estimates.record import cell_key
 from proxyaudit.probes.crossfit import auroc
-from proxyaudit.stats.intervals import Measured, crossed_interval, fieller_ratio
+from proxyaudit.stats.group_gaps import gap_in
+from proxyaudit.stats.intervals import Measured, absent_everywhere, crossed_interval, fieller_ratio, over_seeds
 
 JOINT = "verdict sites jointly"
 ANY_LABEL = "any label"
@@ -31,6 +35,33 @@ METHODS = {
     "what exceeds the readable part is a dormant pathway, not use",
 }
 _TOO_WIDE = "too many dimensions for the rows to tell the attribute's direction from noise: more audit rows would settle it"
+
+
+def estimate(facts: Facts) -> Drafts:
+    """Effects of every attribute in every regime, the numbers beside them, and their controls."""
+    out, untrained = Drafts(), facts.run("untrained")
+    for run in facts.runs:
+        for attribute in facts.attributes:
+            followed = facts.followed[attribute.name]
+            low, high = followed.names
+            base = Draft("used", attribute.name, run.regime, group=f"{low} to {high}", margin=facts.margins.effect, unit=UNIT_GAP)
+            for draft in use_drafts(base, run, untrained, facts.verdict_sites, facts.clusters_n, carriers_of(facts, attribute.name)):
+                if run.is_reference:
+                    draft = replace(draft, decides=False, reason=None if draft.measured is not None else draft.reason)
+                out.add(draft)
+            if run.measured and not run.is_reference:
+                positive = facts.positive(attribute.name)
+                add_use_beside(out, base, run, facts.verdict_sites, followed.groups_n, followed.output, positive, facts.clusters_n)
+            for site in facts.verdict_sites:
+                add_random_subspaces(out, run, attribute, site, facts.margins.effect)
+            add_use_controls(out, run, untrained, attribute.name, facts.verdict_sites)
+    return out
+
+
+def carriers_of(facts: Facts, attribute: str) -> list[str]:
+    """Inputs that carry more of the attribute than the leak's margin."""
+    found = facts.inputs.numbers.get("association", {}).get(attribute, {}).get("units", {})
+    return [name for name, one in found.items() if "gain" not in one and one.get("association", {}).get("value", 0.0) > facts.margins.leak]
 
 
 def single_absent_p(numbers: Mapping[str, Any], arrays: Mapping[str, Floats], key: str, clusters_n: Ints, margin: float) -> float:
@@ -223,12 +254,12 @@ def planted_control(run: Run, attribute: str, site: str) -> tuple[bool, str] | N
     return not missed, shown
 
 
-def add_use_controls(ledger: Ledger, run: Run, untrained: Run | None, attribute: str, sites: Sequence[str]) -> None:
+def add_use_controls(out: Drafts, run: Run, untrained: Run | None, attribute: str, sites: Sequence[str]) -> None:
     """Write the controls of use into the ledger: planted effects and untrained models."""
     for site in sites:
         planted = planted_control(run, attribute, site)
         if planted is not None:
-            ledger.control("positive", "used", attribute, run.regime, site, *planted)
+            out.control("positive", "used", attribute, run.regime, site, *planted)
         cells = [m.numbers["interchange"][attribute][site] for m in run.measured]
         numbers = [cell["learned"] for cell in cells if not cell["reason"] and not cell["learned"]["reason"]]
         base = Draft("used", attribute, run.regime, site)
@@ -236,11 +267,13 @@ def add_use_controls(ledger: Ledger, run: Run, untrained: Run | None, attribute:
         if relayed and any(one["random"] for one in numbers):
             size = min(_sizes(numbers))
             detail = f"learned subspace: smallest effect {size:.4f}; largest in untrained models {max(relayed):.4f}"
-            ledger.control("untrained", "used", attribute, run.regime, site, size > max(relayed), detail)
+            out.control(
+                "untrained", "used", attribute, run.regime, site, size > max(relayed), detail, smallest=size, largest_untrained=max(relayed)
+            )
 
 
 def add_use_beside(
-    ledger: Ledger,
+    out: Drafts,
     base: Draft,
     run: Run,
     sites: Sequence[str],
@@ -252,7 +285,7 @@ def add_use_beside(
     """Numbers beside the effects; no verdict rests on them.
 
     Args:
-        ledger: Where they go.
+        out: Where they go.
         base: Attribute, regime, groups.
         run: The models.
         sites: Verdict sites.
@@ -269,41 +302,39 @@ def add_use_beside(
         prefix = "joint, " if site == JOINT else ""
         kinds = {"": cells, "learned": [cell["learned"] for cell in cells if not cell["learned"]["reason"]]}
         for kind, numbers in kinds.items():
-            _add_readings(ledger, place, (prefix + kind).removesuffix(", ") or None, numbers)
+            _add_readings(out, place, (prefix + kind).removesuffix(", ") or None, numbers)
         free = [one["free"] for one in kinds["learned"] if "free" in one]
         if free and len(free) == len(cells):
             key = cell_key(base.attribute, site, "free ")
             cell = effect_draft(replace(place, method=METHODS["free"]), free, [m.arrays for m in run.measured], key, clusters_n)
-            ledger.add(replace(cell, context=f"learned, unread directions included: {cell.context}", present_p=None, absent_p=None))
+            out.add(replace(cell, context=f"learned, unread directions included: {cell.context}", present_p=None, absent_p=None))
         if all(cell_key(base.attribute, site, "erased") in m.arrays for m in run.measured):
             erased = [m.arrays[cell_key(base.attribute, site, "erased")] for m in run.measured]
-            _add_erased(ledger, place, [o[:, output] for o in run.outputs], erased, groups_n, positive_n, clusters_n)
+            _add_erased(out, place, [o[:, output] for o in run.outputs], erased, groups_n, positive_n, clusters_n)
 
 
-def _add_readings(ledger: Ledger, place: Draft, context: str | None, numbers: Sequence[dict[str, Any]]) -> None:
+def _add_readings(out: Drafts, place: Draft, context: str | None, numbers: Sequence[dict[str, Any]]) -> None:
     texts = {
         "completeness": "share of the group difference that a fresh probe reads after the swap",
         "selectivity": "change of a fresh probe of the label, share of the difference between labels",
     }
     for what, text in texts.items():
-        _add_ratio(ledger, replace(place, channel=what, context=context, method=text), [one.get(what) for one in numbers])
+        _add_ratio(out, replace(place, channel=what, context=context, method=text), [one.get(what) for one in numbers])
     for other in sorted({name for one in numbers for name in one.get("others", {})}):
         text = "share of the other attribute's difference between groups that a fresh probe reads in what the swap moved"
         shown = f"{context}, towards {other}" if context else f"towards {other}"
-        _add_ratio(ledger, replace(place, channel="selectivity", context=shown, method=text), [one["others"].get(other) for one in numbers])
+        _add_ratio(out, replace(place, channel="selectivity", context=shown, method=text), [one["others"].get(other) for one in numbers])
 
 
-def _add_ratio(ledger: Ledger, cell: Draft, found: Sequence[float | None]) -> None:
+def _add_ratio(out: Drafts, cell: Draft, found: Sequence[float | None]) -> None:
     values = [value for value in found if value is not None]
     if not values:
         return
-    ledger.add(replace(cell, unit="ratio", margin=0.0), value=float(np.mean(values)))
-    shown = tuple(float(significant(value) or 0.0) for value in values)
-    ledger.estimates[-1] = ledger.estimates[-1].model_copy(update={"seed_values": shown, "seeds": len(shown)})
+    out.add(replace(cell, unit="ratio", margin=0.0, seed_values=values), value=float(np.mean(values)))
 
 
 def _add_erased(
-    ledger: Ledger,
+    out: Drafts,
     place: Draft,
     outputs: Sequence[Floats],
     erased: Sequence[Floats],
@@ -314,14 +345,14 @@ def _add_erased(
     """Amnesic effects (Elazar et al. 2021) and the share of the gap that flows through the subspace."""
     before, after = (over_seeds([gap_in(o[:, None], groups_n, 0, 1, 0, clusters_n) for o in many]) for many in (outputs, erased))
     amnesic = replace(place, channel="amnesic", method="LEACE subspace of other rows set to its mean")
-    ledger.add(replace(amnesic, context="output gap after erasing", measured=after, interval=crossed_interval(after)))
+    out.add(replace(amnesic, context="output gap after erasing", measured=after, interval=crossed_interval(after)))
     task = np.array([auroc(e, positive_n) - auroc(o, positive_n) for o, e in zip(outputs, erased, strict=True)])
     change = Measured(task, np.zeros(len(clusters_n)), clusters_n)
-    ledger.add(replace(amnesic, context="change of the task's AUROC by erasing", unit="AUROC", measured=change))
+    out.add(replace(amnesic, context="change of the task's AUROC by erasing", unit="AUROC", measured=change))
     share = fieller_ratio(before - after, before)
     method = "one minus the output gap with the LEACE subspace set to its mean, over the gap as it is; Fieller"
     cell = replace(place, channel="mediation", context="share of the output gap through the subspace", unit="ratio", method=method)
     if share is None:
-        ledger.add(replace(cell, reason="the gap is not clearly different from zero, so it has no share"))
+        out.add(replace(cell, reason="the gap is not clearly different from zero, so it has no share"))
     else:
-        ledger.add(replace(cell, interval=share), value=share.value)
+        out.add(replace(cell, interval=share), value=share.value)

@@ -1,0 +1,89 @@
+"""What a channel is: the questions it asks, who measures them, and how records become drafts.
+
+A channel is a folder under ``proxyaudit.channels`` and one entry point in the group ``proxyaudit.channels``. Rooms below the channels
+reach them through :func:`all_channels`, so that no verdict, sentence or report names a channel that is not registered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Literal
+
+from proxyaudit.registry import load_plugin, plugin_names
+
+if TYPE_CHECKING:
+    from proxyaudit.estimates.facts import Facts
+    from proxyaudit.estimates.ledger import Drafts, Ledger
+
+Part = Literal["encoding", "use", "recoverable", "reported"]
+
+GROUP = "channels"
+
+
+@dataclass(frozen=True)
+class Question:
+    """One name that stands under ``channel`` in the evidence, and its words.
+
+    Attributes:
+        name: The name in the evidence.
+        part: What of a verdict it decides; ``reported``: nothing.
+        margins: Names of the recipe's margins that it is decided against.
+        word: What a report calls it.
+        asks: The question it answers, as a sentence for the glossary.
+        shows: How a sentence says that it was found, after the attribute's name ("shows in the outputs").
+        of_activations: Whether it can be asked of bare activations.
+    """
+
+    name: str
+    part: Part = "reported"
+    margins: tuple[str, ...] = ()
+    word: str = ""
+    asks: str = ""
+    shows: str = ""
+    of_activations: bool = False
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A folder of questions.
+
+    Attributes:
+        name: Name of the folder and of the entry point.
+        order: Place among the channels: numbers and sections are given in this order.
+        questions: What it asks.
+        estimate: From the facts of a run to drafts and controls; pure.
+        follow_up: Drafts that need the states of the first ones; pure.
+        measure: ``module:function`` that measures one model; imported only where something is measured, since it may need torch.
+    """
+
+    name: str
+    order: int
+    questions: tuple[Question, ...]
+    estimate: Callable[[Facts], Drafts] | None = None
+    follow_up: Callable[[Facts, Ledger], Drafts] | None = None
+    measure: str | None = None
+
+
+@cache
+def all_channels() -> tuple[Channel, ...]:
+    """Every registered channel, in order."""
+    found: list[Channel] = [load_plugin(GROUP, name) for name in plugin_names(GROUP)]
+    return tuple(sorted(found, key=lambda channel: (channel.order, channel.name)))
+
+
+@cache
+def all_questions() -> dict[str, Question]:
+    """Every question by its name in the evidence."""
+    return {question.name: question for channel in all_channels() for question in channel.questions}
+
+
+def names_of(*parts: Part) -> tuple[str, ...]:
+    """Names of the questions that decide these parts of a verdict, in order."""
+    return tuple(name for name, question in all_questions().items() if question.part in parts)
+
+
+def deciding_names() -> tuple[str, ...]:
+    """Names of all questions that a verdict rests on."""
+    return names_of("encoding", "use", "recoverable")

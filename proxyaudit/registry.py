@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
 from proxyaudit.errors import InputError
 
-__all__ = ["check_plugin", "load_plugin", "plugin_names"]
+__all__ = ["check_plugin", "load_function", "load_plugin", "plugin_names"]
 
 _PREFIX = "proxyaudit."
 
@@ -45,3 +46,9 @@ def load_plugin(group: str, name: str, *, where: str = "") -> Any:
         return points[0].load()
     except (ImportError, AttributeError) as error:
         raise InputError(f"plugin '{name}' cannot be loaded ({error})", where=where, mend="install what it needs") from None
+
+
+def load_function(path: str) -> Any:
+    """Import and return ``module:name``: for what is named in a spec so that its module is imported only where it is needed."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)

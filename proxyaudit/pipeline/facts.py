@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from proxyaudit.channels.proxies.discover import people
-from proxyaudit.estimates.facts import Facts, Followed, Run
+from proxyaudit.channels.proxy_plan import people
+from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.pipeline.cache import Cache
 from proxyaudit.pipeline.measurements import read_measurement
 from proxyaudit.pipeline.plan import Prepared
@@ -27,7 +27,7 @@ def read_facts(prepared: Prepared, tasks: Mapping[str, Sequence[Task]], cache: C
         people_n=people(dataset, dataset.audit),
         labels_n=audit_labels(prepared),
         classes=dataset.classes,
-        followed={name: Followed(groups, names, output) for name, (groups, names, output) in compared_groups(prepared).items()},
+        followed=compared_groups(prepared),
         sites=prepared.model.sites,
         verdict_sites=prepared.model.verdict_sites,
         unprofiled=tuple(prepared.model.unprofiled),

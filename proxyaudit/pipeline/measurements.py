@@ -1,26 +1,21 @@
-"""What a measuring task found, as files; and sites of a frozen transformer, measured once for all tasks that meet the same values."""
+"""What a measuring task found, as files; what several tasks would measure alike is kept for all of them."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from proxyaudit.channels.leak.measure import measure_site
-from proxyaudit.channels.leak.questions import Probing
 from proxyaudit.digests import digest_of
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.pipeline.cache import Cache, code_digest
-from proxyaudit.pipeline.plan import Prepared
 
-__all__ = ["SHARED", "measure_shared_site", "read_measurement", "write_measurement"]
+__all__ = ["SHARED", "read_measurement", "remember", "write_measurement"]
 
 SHARED = "site"
 
@@ -37,48 +32,21 @@ def read_measurement(folder: Path) -> Measurement:
     return Measurement(numbers, dict(load_file(folder / "arrays.safetensors")))
 
 
-def measure_shared_site(
-    acts_nd: NDArray[Any],
-    prepared: Prepared,
-    probing: Probing,
-    *,
-    site: str,
-    placebos: dict[str, NDArray[Any]],
-    inputs: str,
-    cache: Cache,
-    out: Measurement,
-) -> None:
-    """:func:`measure_site`, looked up where these very activations were measured before.
-
-    A frozen transformer gives a text the same values in every repetition, and in every regime whose models meet the text as it is. The
-    numbers are a function of the activations and of what the digest holds, so they are the same looked up or measured.
+def remember(cache: Cache, inputs: str, what: Mapping[str, Any], make: Callable[[], Measurement]) -> Measurement:
+    """A measurement that other tasks make too, looked up where one of them did.
 
     Args:
-        acts_nd: Activations of the audit rows, ``(n, d)``.
-        prepared: The recipe and its data.
-        probing: What to ask; without strata.
-        site: Name of the site.
-        placebos: Placebo labels, by attribute.
-        inputs: Digest of the task that planted the placebos, which depends on data, attributes and code.
         cache: Where it is kept.
-        out: Takes the numbers and arrays.
+        inputs: Digest of the task that planted the placebos, which depends on data, attributes and code.
+        what: What identifies it beside.
+        make: Measures it.
     """
-    if probing.strata:
-        raise ValueError("what is conditioned on belongs to a verdict site, which is never shared")
-    asked = asdict(replace(probing, margins=None)) | {"margins": probing.margins.model_dump(), "strata": {}}  # type: ignore[arg-type]
-    values = hashlib.sha256(np.ascontiguousarray(acts_nd).tobytes()).hexdigest()
-    shape = [int(size) for size in acts_nd.shape]
-    digest = digest_of({"code": code_digest(), "inputs": inputs, "probing": asked, "site": site, "values": values, "shape": shape})
-    found: Measurement | None = None
+    digest = digest_of({"code": code_digest(), "inputs": inputs, **what})
     if cache.has(SHARED, digest):
         with contextlib.suppress(OSError):  # another task of the same moment may be putting it there
-            found = read_measurement(cache.folder(SHARED, digest))
-    if found is None:
-        found = Measurement()
-        measure_site(acts_nd, prepared.dataset, probing, site=site, placebos=placebos, out=found)
-        if not cache.has(SHARED, digest):
-            with contextlib.suppress(OSError):
-                cache.commit(SHARED, digest, lambda folder: write_measurement(found, folder))
-    for attribute, sites in found.numbers["cells"].items():
-        out.numbers.setdefault("cells", {}).setdefault(attribute, {}).update(sites)
-    out.arrays.update(found.arrays)
+            return read_measurement(cache.folder(SHARED, digest))
+    found = make()
+    if not cache.has(SHARED, digest):
+        with contextlib.suppress(OSError):
+            cache.commit(SHARED, digest, lambda folder: write_measurement(found, folder))
+    return found

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from proxyaudit.activations.capture import capture
-from proxyaudit.activations.frozen import attach_tokenizer
 from proxyaudit.channels.localisation.budget import describe_localisation
-from proxyaudit.channels.proxies.discover import ProxyPlan, discover
+from proxyaudit.channels.proxies.discover import discover
 from proxyaudit.channels.proxies.text_discover import discover_habits
+from proxyaudit.channels.proxy_plan import ProxyPlan
 from proxyaudit.channels.signatures.contexts import check_contexts
 from proxyaudit.data.dataset import Dataset, load_dataset
 from proxyaudit.data.public_counts import public_count
@@ -28,6 +28,7 @@ from proxyaudit.models import TrainedModel, build_model, load_weights
 from proxyaudit.models.devices import device_name
 from proxyaudit.models.huggingface import model_hashes
 from proxyaudit.models.module import factory_path
+from proxyaudit.models.text_inputs import attach_tokenizer
 from proxyaudit.pipeline.cache import code_digest
 from proxyaudit.recipe.recipe import HuggingFaceSpec, Recipe, load_recipe
 from proxyaudit.regimes import Regime, common_training_size, load_releases, make_regimes, release_notes

@@ -6,7 +6,8 @@ import json
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,38 +20,32 @@ from threadpoolctl import threadpool_limits
 
 from proxyaudit.activations.capture import capture, read_activations, write_activations
 from proxyaudit.activations.frozen import (
-    ENCODE,
     Features,
     capture_head,
     completed,
-    encoded_sources,
     head_forward,
-    is_frozen,
     is_inner,
-    run_encode,
-    sources_of,
     train_head,
 )
-from proxyaudit.channels.leak.measure import measure_site
+from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.leak.questions import Probing
-from proxyaudit.channels.localisation.measure import measure_localisation
-from proxyaudit.channels.placebos import eraser_residual, plant_placebos
-from proxyaudit.channels.proxies.measure import measure_association, measure_proxy_use
-from proxyaudit.channels.proxies.text_measure import HabitTask, measure_habit_use
-from proxyaudit.channels.relearning.measure import measure_relearning
-from proxyaudit.channels.use.measure import UseTask, measure_use
+from proxyaudit.channels.leak.site import measure_site
+from proxyaudit.channels.placebos import plant_placebos
+from proxyaudit.channels.proxies.column_measure import measure_association
 from proxyaudit.data.text import TextEncoder
-from proxyaudit.data.verbatim_overlap import count_passages
 from proxyaudit.digests import digest_of
 from proxyaudit.errors import safe_line
-from proxyaudit.estimates.record import INPUT_SITE, OUTPUT_SITE, Measurement
+from proxyaudit.estimates.channel import all_channels
+from proxyaudit.estimates.facts import Followed
+from proxyaudit.estimates.record import INPUT_SITE, Measurement
 from proxyaudit.models import TrainedModel, load_weights, save_weights, train_model
 from proxyaudit.models.quantise import quantise
 from proxyaudit.pipeline.cache import Cache, code_digest
-from proxyaudit.pipeline.measurements import measure_shared_site, write_measurement
+from proxyaudit.pipeline.encode import ENCODE, encoded_sources, is_frozen, run_encode, sources_of
+from proxyaudit.pipeline.measurements import remember, write_measurement
 from proxyaudit.pipeline.plan import Prepared, prepared_again
-from proxyaudit.probes.conditioning import make_strata
 from proxyaudit.regimes import Regime, make_training_data, synthesize
+from proxyaudit.registry import load_function
 from proxyaudit.seeding import integer_seed, stream
 
 PROFILE_READERS = ("quadratic", "trees")
@@ -270,84 +265,38 @@ def _run_train(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> No
     (folder / "details.json").write_text(json.dumps(details, sort_keys=True, default=str), encoding="utf-8")
 
 
-def log_odds(outputs_nc: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Log-odds of each output column, clipped so that saturated outputs stay finite."""
-    p = np.clip(outputs_nc, _EDGE, 1 - _EDGE)
-    return np.asarray(np.log(p / (1 - p)))
-
-
 def _run_measure(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> None:
-    recipe, dataset, needs = prepared.recipe, prepared.dataset, dict(task.needs)
+    recipe, regime, needs = prepared.recipe, prepared.regime(task.regime), dict(task.needs)
     trained = cache.folder("train", needs["train"])
     captured = read_activations(trained / "activations.safetensors")
-    placebos = read_placebos(prepared, cache, needs["inputs"])
-    model = load_weights(
-        prepared.build(task.seed, prepared.regime(task.regime).erase), trained / "weights.safetensors", what="trained weights"
-    )
-    out = Measurement()
-    margin, regime = recipe.margins.leak, prepared.regime(task.regime)
+    model = load_weights(prepared.build(task.seed, regime.erase), trained / "weights.safetensors", what="trained weights")
     if regime.quantise is not None:
         model = quantise(model, regime.quantise)
-    labels = audit_labels(prepared)
-    # A reference is never given a verdict: the linear channel is all that regimes are compared with it in.
-    quick = Probing(recipe.seed, recipe.margins, prepared.plan["permutations"], nonlinear=False)
-    strata = {} if regime.is_reference else {a.name: make_strata([labels.astype(str)], a.codes, a.classes) for a in dataset.attributes}
-    full = replace(quick, nonlinear=not regime.is_reference, effort=not regime.is_reference, strata=strata)
-    # Outside the verdict sites the non-linear channel runs with fewer rows and readers.
-    profiled = replace(full, strata={}, effort=False, readers=PROFILE_READERS, work=PROFILE_WORK, unless_linear=True)
-    for site, acts in captured.acts.items():
-        if is_frozen(recipe) and is_inner(model, site):
-            measure_shared_site(acts, prepared, profiled, site=site, placebos=placebos, inputs=needs["inputs"], cache=cache, out=out)
-            continue
-        probing = full if site in model.verdict_sites else profiled
-        measure_site(acts, dataset, probing, site=site, placebos=placebos, out=out)
-    # Outputs have few dimensions: a non-linear leak is held to the same margin there as a linear one.
-    strict = replace(
-        quick,
-        margins=recipe.margins.model_copy(update={"nonlinear": margin}),
-        nonlinear=not regime.is_reference,
-        readers=("quadratic", "trees"),
+    features, frozen = _features(task, cache), is_frozen(recipe)
+    view = ModelView(
+        recipe=recipe,
+        regime=regime,
+        repetition=task.seed,
+        model=model,
+        captured=captured,
+        x=audit_inputs(prepared, regime),
+        dataset=prepared.dataset,
+        labels_n=audit_labels(prepared),
+        placebos=read_placebos(prepared, cache, needs["inputs"]),
+        followed=compared_groups(prepared),
+        proxies=prepared.proxies,
+        permutations=prepared.plan["permutations"],
+        rows_trained=prepared.size * recipe.model.epochs,
+        table=_own_table(task, prepared, cache),
+        forward=None if features is None else head_forward(model, features),
+        frozen=frozen,
+        shared_sites=frozenset(site for site in captured.acts if frozen and is_inner(model, site)),
+        remember=partial(remember, cache, needs["inputs"]),
     )
-    measure_site(log_odds(captured.outputs), dataset, strict, site=OUTPUT_SITE, placebos=placebos, out=out)
-    followed = {name: (groups, output) for name, (groups, _, output) in compared_groups(prepared).items()}
-    concepts = {attribute.name: attribute.concept_columns() for attribute in dataset.attributes}
-    use = UseTask(recipe.seed, recipe.margins, followed, concepts, decides=not regime.is_reference)
-    x = audit_inputs(prepared, regime)
-    measure_use(model, captured, x, dataset, labels, use, out)
-    if dataset.text is None:
-        measure_localisation(model, x, dataset, labels, use, out, rows_trained=prepared.size * recipe.model.epochs)
-    else:
-        why = "parts of transformers of texts are not exchanged in this version"
-        out.numbers["localisation"] = {attribute.name: {"reason": why} for attribute in dataset.attributes}
-    measure_relearning(model, x, dataset, labels, placebos, root=recipe.seed, reference=regime.is_reference, out=out, acts=captured.acts)
-    table = _own_table(task, prepared, cache)
-    if table is not None:
-        measure_association(table, dataset, prepared.proxies, recipe.seed, out, rows=False)
-        if dataset.text is not None and regime.kind != "scrubbed":
-            real = dataset.train[dataset.text]
-            copied, by_chance = (count_passages(rows[dataset.text], real) for rows in (table, dataset.audit))
-            out.numbers["passages"] = {"copied": copied, "made": len(table), "audit_copied": by_chance, "audit": len(dataset.audit)}
-    if isinstance(dataset.encoder, TextEncoder):
-        texts = dataset.encoder.scrubbed(dataset.audit, regime.scrub)
-        # Gradients through a transformer are dear, and a frozen one gives much the same in every repetition.
-        how = HabitTask(recipe.seed, followed, attributions=not regime.is_reference and (task.seed == 0 or not is_frozen(recipe)))
-        features = _features(task, cache)
-        forward = None if features is None else head_forward(model, features)
-        measure_habit_use(model, captured, x, texts, dataset, prepared.proxies, how, out, forward)
-    else:
-        measure_proxy_use(
-            model,
-            captured,
-            x,
-            dataset,
-            prepared.proxies,
-            root=recipe.seed,
-            followed=followed,
-            attributions=not regime.is_reference,
-            out=out,
-        )
-    out.numbers["eraser"] = {site: eraser_residual(captured.acts[site], dataset, margin, recipe.seed, site) for site in model.verdict_sites}
-    out.arrays["outputs"] = captured.outputs
+    out = Measurement()
+    for channel in all_channels():
+        if channel.measure is not None:
+            load_function(channel.measure)(view, out)
     write_measurement(out, folder)
 
 
@@ -362,9 +311,9 @@ def _own_table(task: Task, prepared: Prepared, cache: Cache) -> pd.DataFrame | N
     return prepared.releases.get(task.regime) if task.seed == 0 else None
 
 
-def compared_groups(prepared: Prepared) -> dict[str, tuple[NDArray[np.int64], tuple[str, str], int]]:
+def compared_groups(prepared: Prepared) -> dict[str, Followed]:
     """Groups compared by interventions: chosen from the true labels, so that they are the same in every model."""
     labels = audit_labels(prepared)
     classes = len(prepared.dataset.classes)
     truth = (labels == 1)[:, None].astype(np.float64) if classes == 2 else (labels[:, None] == np.arange(classes)).astype(np.float64)
-    return {a.name: a.compared_groups(truth) for a in prepared.dataset.attributes}
+    return {a.name: Followed(*a.compared_groups(truth)) for a in prepared.dataset.attributes}

@@ -174,7 +174,9 @@ def probe(folder: Path) -> Documents:
     files = [part for regime in ("real", "synthetic") for part in ("--activations", f"{regime}={folder / regime}.safetensors")]
     asked = [part for attribute in ("sex", "origin", "wealth") for part in ("--attribute", attribute)]
     given = ("--group", "person", "--condition-on", "job", "--leak-margin", 0.08, "--nonlinear-margin", 0.15, "--real", "real")
-    return {"evidence": evidence(call("probe", *files, "--labels", folder / "people.csv", *asked, *given, "--out", folder / "out", "--jobs", 1))}
+    return {
+        "evidence": evidence(call("probe", *files, "--labels", folder / "people.csv", *asked, *given, "--out", folder / "out", "--jobs", 1))
+    }
 
 
 def prompts(folder: Path) -> Documents:

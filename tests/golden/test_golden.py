@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.golden import comparing
 from tests.golden.cases import CASES
 from tests.golden.comparing import ACROSS_PROCESSORS, decisions_apart, masked, read_frozen, words_apart
 

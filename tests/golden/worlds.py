@@ -153,7 +153,9 @@ def _endings() -> list[tuple[str, tuple[list[str], list[str]]]]:
     """Each template with the endings of either side."""
     found = []
     for template in PROMPTS["templates"]:
-        sides = (template["positive"], template["negative"]) if "positive" in template else (template["options"][:1], template["options"][1:])
+        sides = (
+            (template["positive"], template["negative"]) if "positive" in template else (template["options"][:1], template["options"][1:])
+        )
         found.append((template["text"], tuple([word.strip() for word in side] for side in sides)))
     found += [(request["text"], tuple([answer] for answer in ANSWERS)) for request in PROMPTS["requests"]]
     return found

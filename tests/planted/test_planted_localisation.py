@@ -12,8 +12,8 @@ from proxyaudit.channels.localisation.estimate import add_localisation
 from proxyaudit.channels.localisation.measure import measure_localisation
 from proxyaudit.channels.use.measure import UseTask
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.ledger import Ledger
 from proxyaudit.estimates.facts import Run
+from proxyaudit.estimates.ledger import Ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import Tap, TrainedModel
 from proxyaudit.planted import nets

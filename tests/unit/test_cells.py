@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 
+from proxyaudit.channels.use.effect import effect_draft
 from proxyaudit.data.public_counts import SMALLEST_CELL, public_count
 from proxyaudit.estimates.draft import Draft, decide_drafts
-from proxyaudit.channels.use.effect import effect_draft
-from proxyaudit.stats.intervals import in_every_seed
-from proxyaudit.stats.group_gaps import largest_gap
 from proxyaudit.estimates.ledger import significant
 from proxyaudit.seeding import stream
-from proxyaudit.stats.intervals import Measured
+from proxyaudit.stats.group_gaps import largest_gap
+from proxyaudit.stats.intervals import Measured, in_every_seed
 
 
 def measured(values, sd=0.001, n=400):

@@ -8,8 +8,8 @@ import pytest
 from proxyaudit.data.attributes import MAX_LEVELS, Attribute
 from proxyaudit.data.columns import OTHER
 from proxyaudit.estimates.draft import Draft
-from proxyaudit.estimates.findings import compare
 from proxyaudit.estimates.facts import Run
+from proxyaudit.estimates.findings import compare
 from proxyaudit.pipeline import assemble
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.stats.intervals import Measured

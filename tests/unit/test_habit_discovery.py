@@ -13,18 +13,18 @@ import torch
 from text_world import AUTHOR_WORDS, MARK, MAX_TOKENS, STYLE_WORDS, author_texts, save_tiny, style_texts
 
 from proxyaudit.activations.capture import capture
-from proxyaudit.activations.frozen import attach_tokenizer
 from proxyaudit.causal.attribution import TextRows, attribute_tokens
-from proxyaudit.channels.proxies.discover import ProxyPlan
-from proxyaudit.channels.proxies.measure import measure_association
+from proxyaudit.channels.proxies.column_measure import measure_association
 from proxyaudit.channels.proxies.text_discover import discover_habits
 from proxyaudit.channels.proxies.text_measure import HabitTask, measure_habit_use, tokens_to_name
+from proxyaudit.channels.proxy_plan import ProxyPlan
 from proxyaudit.data.dataset import Dataset, load_dataset
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.data.text_features import Habit
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models import TrainedModel, build_model, train_model
 from proxyaudit.models.text import TextClassifier
+from proxyaudit.models.text_inputs import attach_tokenizer
 from proxyaudit.recipe.recipe import Recipe, parse_recipe
 
 

@@ -16,8 +16,8 @@ from proxyaudit.channels.localisation.measure import measure_localisation
 from proxyaudit.channels.use.measure import TOO_FEW, UseTask
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.draft import Draft
-from proxyaudit.estimates.ledger import Ledger
 from proxyaudit.estimates.facts import Run
+from proxyaudit.estimates.ledger import Ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import Tap, TrainedModel
 from proxyaudit.recipe.recipe import Margins

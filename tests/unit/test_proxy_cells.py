@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from proxyaudit.causal.columns import settle_cells
-from proxyaudit.channels.proxies.discover import ProxyPlan
 from proxyaudit.channels.proxies.estimate import add_proxies
+from proxyaudit.channels.proxy_plan import ProxyPlan
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.ledger import Ledger
 from proxyaudit.estimates.facts import Run
+from proxyaudit.estimates.ledger import Ledger
 from proxyaudit.estimates.record import Measurement, cell_key
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.seeding import stream

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from proxyaudit.channels.proxies.column_measure import measure_association
 from proxyaudit.channels.proxies.discover import discover, known_target
-from proxyaudit.channels.proxies.measure import measure_association
 from proxyaudit.data.dataset import load_dataset
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.evidence.pack import EvidencePack

@@ -9,8 +9,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from proxyaudit.channels.leak.measure import measure_site
 from proxyaudit.channels.leak.questions import ProbedArrays, Probing
+from proxyaudit.channels.leak.site import measure_site
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.pipeline import measurements

@@ -17,8 +17,8 @@ import pandas as pd
 
 from proxyaudit.audits.probe.assemble import assemble_probe
 from proxyaudit.audits.probe.inputs import ProbeInputs, make_inputs, read_activation_file
-from proxyaudit.channels.leak.measure import measure_site
 from proxyaudit.channels.leak.questions import ProbedArrays, Probing
+from proxyaudit.channels.leak.site import measure_site
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.data.tables import read_table, sha256_file
 from proxyaudit.digests import digest_of

@@ -25,7 +25,7 @@ from proxyaudit.evidence.pack import REPORT_FILES, read_pack
 from proxyaudit.evidence.signatures import Signatures, read_signatures
 from proxyaudit.models.huggingface import make_tokenizer, model_hashes
 from proxyaudit.models.module import factory_path
-from proxyaudit.models.read_downstream import check_readable
+from proxyaudit.models.readable_texts import check_readable
 from proxyaudit.recipe.recipe import HuggingFaceSpec, ModuleSpec, Recipe, parse_recipe
 
 FEWEST_ROWS = 200

@@ -26,7 +26,7 @@ from proxyaudit.models import TrainedModel, build_model, load_weights
 from proxyaudit.models.checkpoints import tensor_names
 from proxyaudit.models.huggingface import make_tokenizer
 from proxyaudit.models.quantise import quantise
-from proxyaudit.models.read_downstream import check_readable
+from proxyaudit.models.readable_texts import check_readable
 from proxyaudit.models.text import TextClassifier
 from proxyaudit.recipe.recipe import HuggingFaceSpec, SitesSpec
 

@@ -16,4 +16,5 @@ CHANNEL = Channel(
         Question("effort", of_activations=True),
     ),
     estimate,
+    measure="proxyaudit.channels.leak.measure:measure",
 )

@@ -31,7 +31,7 @@ def planted_draft(
 
     Args:
         base: The cell with its names, margin and unit.
-        per_seed: The measured numbers of each seed, as :func:`proxyaudit.channels.leak.measure.measure_site` leaves them.
+        per_seed: The measured numbers of each seed, as :func:`proxyaudit.channels.leak.site.measure_site` leaves them.
         arrays: The measured arrays of each seed.
         key: Prefix of the arrays' keys.
         channel: Which of the cell's tests: ``linear``, ``nonlinear``, ``beyond``, ``beyond nonlinear``, ``quarters`` or

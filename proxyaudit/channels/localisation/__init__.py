@@ -14,4 +14,5 @@ CHANNEL = Channel(
         Question("localisation_share"),
     ),
     follow_up=follow_up,
+    measure="proxyaudit.channels.localisation.measure:measure",
 )

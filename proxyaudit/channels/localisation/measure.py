@@ -27,8 +27,9 @@ from proxyaudit.causal.localisation import (
     screen,
     smallest_set,
 )
+from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.localisation.budget import TRIED, Schedule, budget_of, rows_kept, schedule
-from proxyaudit.channels.use.measure import TOO_FEW, UseTask
+from proxyaudit.channels.use.measure import TOO_FEW, UseTask, task_of
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.estimates.record import Measurement, cell_key
 from proxyaudit.models.base import TabularModule, TrainedModel
@@ -210,3 +211,12 @@ class _Search:
             full[self.rows] = influence
             self.out.arrays[cell_key(self.name, place.name, f"localised {what} {kind}")] = full
         return {"signed": effect.signed, "product": effect.product}
+
+
+def measure(view: ModelView, out: Measurement) -> None:
+    """Localise every attribute's effect; of texts nothing is localised."""
+    if view.dataset.text is not None:
+        why = "parts of transformers of texts are not exchanged in this version"
+        out.numbers["localisation"] = {attribute.name: {"reason": why} for attribute in view.dataset.attributes}
+        return
+    measure_localisation(view.model, view.x, view.dataset, view.labels_n, task_of(view), out, rows_trained=view.rows_trained)

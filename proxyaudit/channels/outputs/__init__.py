@@ -13,4 +13,5 @@ CHANNEL = Channel(
         Question("task"),
     ),
     estimate,
+    measure="proxyaudit.channels.outputs.measure:measure",
 )

@@ -20,4 +20,5 @@ CHANNEL = Channel(
         Question("attribution_output"),
     ),
     estimate,
+    measure="proxyaudit.channels.proxies.measure:measure",
 )

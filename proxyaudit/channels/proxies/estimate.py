@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from proxyaudit.channels.proxies.discover import label
+from proxyaudit.channels.proxy_plan import label
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.draft import ABSENT_AT, PRESENT_AT, Draft
 from proxyaudit.estimates.facts import Facts, Run

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.causal.columns import settle_cells
 from proxyaudit.causal.proxies import Target, associate
-from proxyaudit.channels.proxies.discover import ProxyPlan, known_target, people
+from proxyaudit.channels.proxies.discover import known_target
+from proxyaudit.channels.proxy_plan import ProxyPlan, people
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.data.scrub_words import FUNCTION_WORDS

@@ -14,8 +14,8 @@ from proxyaudit.activations.capture import Captured, capture, replayer
 from proxyaudit.arrays import Ints
 from proxyaudit.causal.attribution import TextRows, attribute_tokens
 from proxyaudit.causal.proxy_use import Swapped, Swaps, draw_removals
-from proxyaudit.channels.proxies.discover import ProxyPlan
-from proxyaudit.channels.proxies.measure import NO_DIRECTION, attributed_rows, sensitive_direction, subspaces_of, unit_numbers
+from proxyaudit.channels.proxies.column_measure import NO_DIRECTION, attributed_rows, sensitive_direction, subspaces_of, unit_numbers
+from proxyaudit.channels.proxy_plan import ProxyPlan
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.public_counts import SMALLEST_CELL

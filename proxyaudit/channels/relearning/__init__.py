@@ -10,4 +10,5 @@ CHANNEL = Channel(
     40,
     (Question("relearned", "recoverable", ("relearned",)),),
     estimate,
+    measure="proxyaudit.channels.relearning.measure:measure",
 )

@@ -13,6 +13,7 @@ from torch import nn
 
 from proxyaudit.arrays import Ints
 from proxyaudit.causal.relearning import SHORT, STEPS, Problem, Relearner, Relearnt, UntrainableError, draw_rows, make_rotations
+from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.placebos import plant_label
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.dataset import Dataset
@@ -272,3 +273,18 @@ class _Attribute:
 
 def _mean(learnt: Sequence[Relearnt]) -> float:
     return float(np.mean([one.leak for one in learnt]))
+
+
+def measure(view: ModelView, out: Measurement) -> None:
+    """Fine-tune on every attribute; results go into ``out``."""
+    measure_relearning(
+        view.model,
+        view.x,
+        view.dataset,
+        view.labels_n,
+        dict(view.placebos),
+        root=view.recipe.seed,
+        reference=not view.decides,
+        out=out,
+        acts=view.captured.acts,
+    )

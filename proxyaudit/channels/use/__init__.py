@@ -16,4 +16,5 @@ CHANNEL = Channel(
         Question("mediation"),
     ),
     estimate,
+    measure="proxyaudit.channels.use.measure:measure",
 )

@@ -18,14 +18,17 @@ from proxyaudit.causal.interchange import (
     Replay,
     Setting,
     fit_parts,
-    measure,
     moved_by,
     set_up,
     share_read,
     with_donors,
 )
+from proxyaudit.causal.interchange import (
+    measure as interchange,
+)
 from proxyaudit.causal.learned import all_read, block_diagonal, learn_parts
 from proxyaudit.causal.planted_use import plant_use
+from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.use.estimate import ANY_LABEL, JOINT, MOST_DIMENSIONS, single_absent_p
 from proxyaudit.channels.use.guards import measure_guards, unread_effect
 from proxyaudit.channels.use.other_groups import other_questions, others_absent
@@ -101,7 +104,7 @@ class _Question:
             self._store({"reason": TOO_FEW})
             return
         fitted, follow = fit_parts(setting), DifferentiableSite(logits, self.output)
-        leace = measure(setting, fitted, lambda _: replay, self.output, self.rng, permutations=self.permutations)
+        leace = interchange(setting, fitted, lambda _: replay, self.output, self.rng, permutations=self.permutations)
         cell = {**self._numbers(leace, "", fitted), "reason": None}
         cell |= self._whatever_label(leace, fitted, lambda _: replay, "")
         cell["learned"], swapped = self._learned(follow, fitted, lambda _: replay, ())
@@ -153,7 +156,7 @@ class _Question:
             return replay
 
         fitted = [of_sites(leace_of, part) for part in range(3)]
-        leace = measure(setting, fitted, replay_of, self.output, self.rng, random_of=random_of, permutations=self.permutations)
+        leace = interchange(setting, fitted, replay_of, self.output, self.rng, random_of=random_of, permutations=self.permutations)
         cell = {**self._numbers(leace, "", fitted), "reason": None}
         cell |= self._whatever_label(leace, fitted, replay_of, "")
         cell["learned"], _ = self._learned(DifferentiableSite(logits, self.output), fitted, replay_of, tuple(columns.values()), random_of)
@@ -176,18 +179,18 @@ class _Question:
             return {"reason": str(error)}, None
         readable = [one.readable for one in found]
         numbers: dict[str, Any] = {}
-        result = measure(self.setting, readable, replay_of, self.output, rng, randoms=0, permutations=0)
+        result = interchange(self.setting, readable, replay_of, self.output, rng, randoms=0, permutations=0)
         if task.decides and result.effect.size > task.margins.effect:
             # Only what exceeds the margin needs its null and the random subspaces beside it.
-            result = measure(self.setting, readable, replay_of, self.output, rng, random_of=random_of)
+            result = interchange(self.setting, readable, replay_of, self.output, rng, random_of=random_of)
             numbers |= self._whatever_label(result, readable, replay_of, "learned ")
         elif task.decides:
             # Only what does not is asked whether it is absent.
             fine = with_donors(self.setting, FINE_DONORS, rng)
-            result = part = measure(fine, readable, replay_of, self.output, rng, randoms=0, permutations=0, spread=True)
+            result = part = interchange(fine, readable, replay_of, self.output, rng, randoms=0, permutations=0, spread=True)
             if not all_read(found):
                 read = [one.leace for one in found]
-                part = measure(fine, read, replay_of, self.output, rng, randoms=0, permutations=0, spread=True)
+                part = interchange(fine, read, replay_of, self.output, rng, randoms=0, permutations=0, spread=True)
             numbers["read"] = self._numbers(part, "read ", [])
         numbers |= {
             **self._numbers(result, "learned ", readable),
@@ -200,7 +203,7 @@ class _Question:
             numbers["unread"] = unread_effect(self.setting, found, replay_of(found[0].unread), self.output, rng)
         if free:
             every = [one.free for one in found if one.free is not None]
-            mixed = measure(self.setting, every, replay_of, self.output, rng, randoms=0, permutations=0)
+            mixed = interchange(self.setting, every, replay_of, self.output, rng, randoms=0, permutations=0)
             numbers["free"] = self._numbers(mixed, "free ", every)
         return numbers, result
 
@@ -218,7 +221,7 @@ class _Question:
         if self.any_label is None:
             one = np.zeros_like(self.setting.labels_n)
             self.any_label = with_donors(replace(self.setting, labels_n=one), DONORS, rng)
-        beside = measure(self.any_label, subspaces, replay_of, self.output, rng, randoms=0)
+        beside = interchange(self.any_label, subspaces, replay_of, self.output, rng, randoms=0)
         return {ANY_LABEL: self._numbers(beside, f"{prefix}{ANY_LABEL} ", [])}
 
     def _numbers(self, result: InterchangeResult, prefix: str, subspaces: list[LeaceEraser]) -> dict[str, Any]:
@@ -290,3 +293,15 @@ class _Question:
 
     def _store(self, cell: dict[str, Any]) -> None:
         self.out.numbers.setdefault("interchange", {}).setdefault(self.name, {})[self.site] = cell
+
+
+def task_of(view: ModelView) -> UseTask:
+    """What is asked of a model."""
+    followed = {name: (one.groups_n, one.output) for name, one in view.followed.items()}
+    concepts = {attribute.name: attribute.concept_columns() for attribute in view.dataset.attributes}
+    return UseTask(view.recipe.seed, view.recipe.margins, followed, concepts, decides=view.decides)
+
+
+def measure(view: ModelView, out: Measurement) -> None:
+    """Interchange every attribute at every verdict site; results go into ``out``."""
+    measure_use(view.model, view.captured, view.x, view.dataset, view.labels_n, task_of(view), out)

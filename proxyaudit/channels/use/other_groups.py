@@ -17,7 +17,7 @@ from proxyaudit.causal.alignment import DifferentiableSite
 from proxyaudit.causal.donors import FINE_DONORS
 from proxyaudit.causal.interchange import Replay, Setting, measure, with_donors
 from proxyaudit.causal.learned import learn_parts
-from proxyaudit.channels.leak.measure import cut_number
+from proxyaudit.channels.leak.site import cut_number
 from proxyaudit.channels.use.estimate import single_absent_p
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.erasers.leace import LeaceEraser

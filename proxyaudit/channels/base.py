@@ -1,0 +1,70 @@
+"""What every channel measures: one trained model on the audit rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from numpy.typing import NDArray
+
+from proxyaudit.activations.capture import Captured
+from proxyaudit.arrays import Ints, Singles
+from proxyaudit.channels.proxy_plan import ProxyPlan
+from proxyaudit.data.dataset import Dataset
+from proxyaudit.estimates.facts import Followed
+from proxyaudit.estimates.record import Measurement
+from proxyaudit.models.base import TrainedModel
+from proxyaudit.recipe.recipe import Recipe
+from proxyaudit.regimes import Regime
+
+
+@dataclass(frozen=True)
+class ModelView:
+    """One trained model as channels see it.
+
+    Attributes:
+        recipe: What was asked for: root seed, margins, the model's kind.
+        regime: How the model was trained.
+        repetition: Which of the regime's models it is, from 0.
+        model: The model.
+        captured: Its activations and outputs on the audit rows.
+        x: Encoded inputs of the audit rows ``(n, p)``, as models of this regime meet them.
+        dataset: The real data; its audit rows are those that are measured.
+        labels_n: True labels of the audit rows.
+        placebos: Placebo labels ``(n, count)`` by attribute.
+        followed: Groups and output that interventions compare, by attribute.
+        proxies: Columns or text features that are followed.
+        permutations: Size of the null.
+        rows_trained: Rows times epochs of its training: what a costly search may cost is bounded by it.
+        table: The training table of its own, where it has one: synthetic rows, a release, scrubbed texts.
+        forward: For a frozen transformer: activations of other texts that it has read before.
+        frozen: Whether a transformer was never trained, so that it does much the same in every repetition.
+        shared_sites: Sites whose activations are the same in other tasks; what is measured there is remembered.
+        remember: From what identifies a measurement, and how to make it, to the measurement, looked up where it was made before.
+    """
+
+    recipe: Recipe
+    regime: Regime
+    repetition: int
+    model: TrainedModel
+    captured: Captured
+    x: Singles
+    dataset: Dataset
+    labels_n: Ints
+    placebos: Mapping[str, NDArray[Any]]
+    followed: Mapping[str, Followed]
+    proxies: ProxyPlan
+    permutations: int
+    rows_trained: int
+    table: pd.DataFrame | None
+    forward: Callable[[Singles], Captured] | None
+    frozen: bool
+    shared_sites: frozenset[str]
+    remember: Callable[[Mapping[str, Any], Callable[[], Measurement]], Measurement]
+
+    @property
+    def decides(self) -> bool:
+        """Whether a verdict rests on it: a reference is only compared with, so less is asked of it."""
+        return not self.regime.is_reference

@@ -15,7 +15,7 @@ from typing import Any
 FROZEN = Path(__file__).parent / "frozen"
 WORDS = frozenset({"sentence", "would_settle", "detail", "method", "reason", "context"})
 PROSE = frozenset({"not_tested", "remains"})  # wholly words, however many lines they have
-MASKED = frozenset({"versions", "folder", "audit_folder", "report", "checkpoints"})  # places, versions, and digests of weights
+MASKED = frozenset({"versions", "schema_version", "mitigation_version", "folder", "audit_folder", "report"})
 _DIGEST = re.compile(r"\b[0-9a-f]{12}(?:[0-9a-f]{52})?\b")
 _NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 _MASK = "(masked)"
@@ -137,31 +137,40 @@ def _short(node: Any) -> str:
     return text if len(text) <= 300 else f"{text[:300]}…"
 
 
+_PLACE = {
+    "estimates": ("channel", "attribute", "regime", "site", "unit", "value", "low", "high", "raw", "n", "group", "context"),
+    "controls": ("kind", "channel", "attribute", "regime", "site", "detail"),
+    "channels": ("attribute", "channel", "site", "context"),
+}
+
+
 def renumbered(document: Any) -> Any:
-    """A document of evidence with its estimates and controls in an order of their own, and ids by that order: what a number is called is no matter."""
-    if isinstance(document, list):
-        return [renumbered(one) for one in document]
-    if not isinstance(document, dict):
-        return document
-    if "estimates" not in document or "controls" not in document:
-        return {key: renumbered(value) for key, value in document.items()}
+    """Documents with estimates and controls in an order of their own, and ids by that order: what a number is called is no matter."""
     names: dict[str, str] = {}
-    kept = dict(document)
-    for key, letter, fields in (
-        ("estimates", "E", ("channel", "attribute", "regime", "site", "group", "context", "unit", "method", "reason", "value")),
-        ("controls", "C", ("kind", "channel", "attribute", "regime", "site", "detail")),
-    ):
-        ranked = sorted(document[key], key=lambda entry: json.dumps([entry.get(field) for field in fields]))
-        names |= {entry["id"]: f"{letter}{place + 1}" for place, entry in enumerate(ranked)}
-        kept[key] = ranked
-    return _renamed(kept, names)
+    return _renamed(_ordered(document, names), names)
+
+
+def _ordered(node: Any, names: dict[str, str]) -> Any:
+    if isinstance(node, list):
+        return [_ordered(one, names) for one in node]
+    if not isinstance(node, dict):
+        return node
+    kept = {key: _ordered(value, names) for key, value in node.items()}
+    for key, fields in _PLACE.items():
+        entries = kept.get(key)
+        if isinstance(entries, list) and entries and all(isinstance(entry, dict) for entry in entries):
+            kept[key] = sorted(entries, key=lambda entry: json.dumps([entry.get(field) for field in fields]))
+            if key != "channels":
+                # Ids are those of one audit; documents beside it speak of the same.
+                names |= {entry["id"]: f"{key[0].upper()}{place + 1}" for place, entry in enumerate(kept[key])}
+    return kept
 
 
 def _renamed(node: Any, names: dict[str, str]) -> Any:
     if isinstance(node, dict):
         return {key: _renamed(value, names) for key, value in node.items()}
     if isinstance(node, list):
+        ids = bool(node) and all(isinstance(one, str) and one in names for one in node)
         items = [_renamed(value, names) for value in node]
-        ids = bool(items) and all(isinstance(one, str) and one in names for one in node)
         return sorted(items, key=lambda name: (name[0], int(name[1:]))) if ids else items
     return names.get(node, node) if isinstance(node, str) else node

@@ -144,24 +144,24 @@ _PLACE = {
 }
 
 
-def renumbered(document: Any) -> Any:
-    """Documents with estimates and controls in an order of their own, and ids by that order: what a number is called is no matter."""
-    names: dict[str, str] = {}
-    return _renamed(_ordered(document, names), names)
+def renumbered(documents: Any) -> Any:
+    """Documents with estimates and controls in an order of their own, and ids by that order: what a number is called is no matter.
+
+    A document without estimates speaks of those of the document ``evidence`` beside it.
+    """
+    names: dict[str, dict[str, str]] = {key: {} for key in documents}
+    ordered = {key: _ordered(document, names[key]) for key, document in documents.items()}
+    return {key: _renamed(document, names[key] or names.get("evidence", {})) for key, document in ordered.items()}
 
 
-def _ordered(node: Any, names: dict[str, str]) -> Any:
-    if isinstance(node, list):
-        return [_ordered(one, names) for one in node]
-    if not isinstance(node, dict):
-        return node
-    kept = {key: _ordered(value, names) for key, value in node.items()}
+def _ordered(document: Any, names: dict[str, str]) -> Any:
+    if not isinstance(document, dict):
+        return document
+    kept = dict(document)
     for key, fields in _PLACE.items():
-        entries = kept.get(key)
-        if isinstance(entries, list) and entries and all(isinstance(entry, dict) for entry in entries):
-            kept[key] = sorted(entries, key=lambda entry: json.dumps([entry.get(field) for field in fields]))
-            if key != "channels":
-                # Ids are those of one audit; documents beside it speak of the same.
+        if key in kept:
+            kept[key] = sorted(kept[key], key=lambda entry: json.dumps([entry.get(field) for field in fields]))
+            if "id" in (kept[key] or [{}])[0]:
                 names |= {entry["id"]: f"{key[0].upper()}{place + 1}" for place, entry in enumerate(kept[key])}
     return kept
 

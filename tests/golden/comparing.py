@@ -34,7 +34,7 @@ class Tolerance:
 
 
 EXACT = Tolerance()
-ACROSS_PROCESSORS = Tolerance(relative=1e-5, absolute=1e-8)
+ACROSS_PROCESSORS = Tolerance(relative=1e-4, absolute=1e-6)
 
 
 def frozen_path(name: str) -> Path:

@@ -66,6 +66,8 @@ def _show(document: dict[str, Any]) -> None:
             console.write_line(f"{found['attribute']}: {found['answer']}: {found['reason']}.")
     if document["dropped_rows"]:
         console.write_line("Rows without a text were left out.")
+    for note in document["notes"]:
+        console.write_line(f"Note: {note['what']}: {note['why']}.")
     if document["own_rows"]:
         console.write_line("The inputs are the run's own rows, some of which directions were fitted on: a measured leak reads high.")
     alarms = document["false_alarms"]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.data.dataset import Attribute
+from proxyaudit.data.unseen import NOT_SEEN
 from proxyaudit.models.base import PENULTIMATE
 from proxyaudit.pipeline.cells import (
     Cell,
@@ -69,6 +70,8 @@ class Assembler:
             if regime.is_reference:
                 # A reference has numbers, never a verdict.
                 cells = [replace(cell, decides=False, reason=None if cell.measured is not None else cell.reason) for cell in cells]
+            if regime.name in self.prepared.plan.get("no_absence", ()):
+                cells = [cell if cell.measured is None else replace(cell, can_be_absent=False, reason=NOT_SEEN) for cell in cells]
             blocked = {key[1:]: NEGATIVE_FAILED for key, p in self.negatives.items() if key[0] == regime.name and p <= FAILED_AT}
             for cell in decide_cells(cells, blocked):
                 self.ledger.add(cell)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +15,7 @@ import pandas as pd
 from proxyaudit.activations import capture
 from proxyaudit.data.dataset import Dataset, load_dataset
 from proxyaudit.data.public_counts import public_count
+from proxyaudit.data.releases import unseen_of
 from proxyaudit.errors import InputError
 from proxyaudit.models import TrainedModel, build_model, load_weights
 from proxyaudit.models.devices import device_name
@@ -32,7 +33,7 @@ from proxyaudit.recipe import HuggingFaceSpec, Recipe, load_recipe
 from proxyaudit.regimes import Regime, common_training_size, load_releases, make_regimes, release_notes
 from proxyaudit.seeding import integer_seed
 from proxyaudit.stats.power import power_of_absence
-from proxyaudit.types import SCHEMA_VERSION
+from proxyaudit.types import SCHEMA_VERSION, NotTested
 
 LEVEL = 0.95
 FEWEST_PERMUTATIONS = 999
@@ -82,7 +83,9 @@ def prepare(recipe: Recipe, base: Path) -> Prepared:
     dataset, proxies = discover(recipe, dataset) if dataset.text is None else discover_habits(recipe, dataset)
     check_contexts(recipe.signatures, dataset)
     regimes = make_regimes(recipe, base)
-    releases = load_releases(recipe, dataset, base)
+    notes: list[NotTested] = []
+    releases = load_releases(recipe, dataset, base, notes)
+    dataset = replace(dataset, notes=(*dataset.notes, *notes))
     trained = [regime for regime in regimes if regime.needs_training]
     size = common_training_size(recipe, dataset, releases) if trained else 0
     model = _build(recipe, base, dataset, 0)
@@ -194,6 +197,8 @@ def _plan(
     }
     if lineage.described:
         plan["language_models"] = lineage.described
+    if barred := _without_absence(dataset, regimes, releases):
+        plan["no_absence"] = barred
     # Of what the run directory holds, and nothing else: `verify` makes the digest again from it.
     digest = digest_of({"plan": plan, "recipe": recipe.model_dump(mode="json", exclude_none=True), "code": code_digest()})
     return {
@@ -203,6 +208,17 @@ def _plan(
         **plan,
         "estimated_minutes": _minutes(recipe, dataset, regimes, size, len(model.sites)),
     }
+
+
+def _without_absence(dataset: Dataset, regimes: tuple[Regime, ...], releases: dict[str, pd.DataFrame]) -> list[str]:
+    """Regimes whose rows the encoder sees too little of to call anything absent."""
+    blind = {name for name, rows in releases.items() if any(found.bars_absence for found in unseen_of(dataset, name, rows))}
+    everywhere = any(found.bars_absence for found in dataset.unseen)
+    barred: list[str] = []
+    for regime in regimes:
+        if everywhere or not {regime.name, regime.of}.isdisjoint({*blind, *barred}):
+            barred.append(regime.name)
+    return barred
 
 
 def odds_of_absence(prepared: Prepared) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from proxyaudit.data.attributes import Attribute, code_attribute
 from proxyaudit.data.columns import coerce, infer_kind, labels
+from proxyaudit.data.unseen import spelling_notes
 from proxyaudit.errors import InputError
 from proxyaudit.pipeline.copies import LOOKED_UP, join_copies, looked_up
 from proxyaudit.pipeline.methods import POOLED
@@ -209,6 +210,7 @@ def make_inputs(
     for name in attributes:
         kind = infer_kind(table[name], where=where)
         column = coerce(table[name], kind, where=where)
+        notes += spelling_notes(table, [kind], "labels")
         try:
             found, more = code_attribute(
                 column,
@@ -232,6 +234,7 @@ def make_inputs(
     for name in condition_on:
         kind = infer_kind(table[name], where=where)
         column = coerce(table[name], kind, where=where)
+        notes += spelling_notes(table, [kind], "labels")
         numeric = kind.kind == "numeric"
         conditions[name] = column.to_numpy(dtype=np.float64) if numeric else column.fillna("(missing)").astype(str).to_numpy()
     return ProbeInputs(checked, tuple(coded), unfit, clusters, conditions, tuple(notes), doubts, order)

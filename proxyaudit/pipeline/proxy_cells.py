@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.data.attributes import Attribute
+from proxyaudit.data.unseen import NOT_SEEN
 from proxyaudit.pipeline.cells import ABSENT_AT, PRESENT_AT, Cell, in_every_seed, over_seeds
 from proxyaudit.pipeline.ledger import UNIT_CLASSES, UNIT_VALUES, Run
 from proxyaudit.pipeline.plan import LEVEL
@@ -219,6 +220,8 @@ def _add_use(
             if state == "unknown"
             else None
         )
+        if state == "absent" and run.regime in assembler.prepared.plan.get("no_absence", ()):
+            state, reason = "unknown", NOT_SEEN
         assembler.ledger.add(replace(cell, state=state, reason=reason))
 
 

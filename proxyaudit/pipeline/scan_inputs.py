@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from proxyaudit.data.attributes import Attribute, code_as
 from proxyaudit.data.bands import Bands
-from proxyaudit.data.columns import ColumnKind, coerce
+from proxyaudit.data.columns import ColumnKind, coerce, spellings_of
 from proxyaudit.data.encoding import Encoder, encoder_again
 from proxyaudit.data.tables import read_table
 from proxyaudit.data.text import TextEncoder
+from proxyaudit.data.unseen import Unseen, check_seen
 from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.evidence.pack import REPORT_FILES, read_pack
 from proxyaudit.evidence.signatures import Signatures, read_signatures
@@ -62,6 +63,7 @@ class Inputs:
         clusters: Rows that belong together; equal rows (or texts) do.
         columns: By attribute, its columns of numbers by level; ``None`` where the file does not hold it.
         dropped: Rows of the file without a text.
+        unseen: Columns of which the encoder cannot see some rows.
         kept: What was made of the rows before, by what it is.
     """
 
@@ -70,6 +72,7 @@ class Inputs:
     clusters: Ints
     columns: dict[str, dict[str | None, Floats] | None]
     dropped: int = 0
+    unseen: tuple[Unseen, ...] = ()
     kept: dict[Any, NDArray[np.float32]] = field(default_factory=dict, repr=False)
 
     def table(self, rules: tuple[str, ...] = ()) -> NDArray[np.float32]:
@@ -165,14 +168,23 @@ def read_inputs(known: Known, path: Path) -> Inputs:
         raise InputError(f"column '{missing[0]}' is missing", where=where, mend="the inputs must hold every column that the model reads")
     if len(table) < FEWEST_ROWS:
         raise InputError(f"{len(table)} rows are too few to read a model by", where=where, mend=f"give {FEWEST_ROWS} or more")
+    known_levels = {part["name"]: part.get("levels", ()) for part in document.encoder if "name" in part}
+    known_levels |= {a.name: (*known_levels.get(a.name, ()), *a.levels) for a in document.attributes}
     kinds = {
-        kind.name: ColumnKind(kind.name, kind.kind, kind.date, Bands(kind.edges, kind.levels) if kind.edges else None)
+        kind.name: ColumnKind(
+            kind.name,
+            kind.kind,
+            kind.date,
+            Bands(kind.edges, kind.levels) if kind.edges else None,
+            spellings_of(pd.Series(list(known_levels[kind.name]), dtype=object)) if kind.name in known_levels else None,
+        )
         for kind in document.kinds
     }
     try:
         frame = pd.DataFrame({name: coerce(table[name], kind, where=where) for name, kind in kinds.items() if name in table.columns})
         frame, encoder = _encoder(known, frame)
-        empty = Inputs(frame, encoder, np.zeros(0, dtype=np.int64), {}, len(table) - len(frame))
+        unseen = check_seen(encoder, frame, table="--inputs", where=where)
+        empty = Inputs(frame, encoder, np.zeros(0, dtype=np.int64), {}, len(table) - len(frame), unseen)
         for rules in {reference.scrub for reference in document.references} | {()}:
             empty.table(rules)
     except (KeyError, TypeError, ValueError) as error:

@@ -78,7 +78,7 @@ def _pack_checks(pack: EvidencePack) -> list[Check]:
     checks.append(checked("numbers", f"{len(evidence.estimates)} estimates, {len(pack.arrays)} arrays", numbers))
     controls = control_problems(evidence, view.margins, view.verdict_sites)
     checks.append(checked("controls", f"{len(evidence.controls)} controls against their figures", controls))
-    states = state_problems(evidence, view.margins)
+    states = state_problems(evidence, view.margins, view.no_absence)
     checks.append(checked("states", f"{len(deciding(evidence.estimates))} decided from p-values, margins and controls", states))
     verdicts = [*completeness_problems(view), *finding_problems(view)]
     checks.append(checked("verdicts", f"{len(evidence.findings)} decided again", verdicts))

@@ -61,6 +61,26 @@ def refused(made: Made, capsys: pytest.CaptureFixture[str], wanted: int, *given:
     return found.err
 
 
+@pytest.mark.parametrize(("share", "code", "answer"), [(0.05, 0, "not in the state"), (0.4, 3, "cannot be told"), (0.9, 2, None)])
+def test_inputs_that_the_model_cannot_see(
+    made: Made, capsys: pytest.CaptureFixture[str], share: float, code: int, answer: str | None
+) -> None:
+    table = pd.read_parquet(made.base / "fresh.parquet")
+    name = next(part for part in read_signatures(made.run).document.features)
+    table.loc[table.index[: int(share * len(table))], name] = np.nan
+    table.to_parquet(made.base / "gaps.parquet")
+    if answer is None:
+        line = refused(made, capsys, code, *options(made, "step0.safetensors", "gaps.parquet"))
+        assert f"column '{name}' lacks most of its values" in line
+        assert "gaps.parquet" in line
+        return
+    found, document = scan(made, capsys, "step0.safetensors", "gaps.parquet")
+    assert (found, document["answer"]) == (code, answer)
+    (note,) = document["notes"]
+    assert name in note["what"]
+    assert ("absence is not claimed" in note["why"]) == (code == 3)
+
+
 def options(made: Made, model: str = "step9.safetensors", inputs: str = "fresh.parquet") -> list[str]:
     return ["--signatures", str(made.run), "--model", str(made.base / model), "--inputs", str(made.base / inputs)]
 

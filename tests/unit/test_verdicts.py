@@ -54,7 +54,11 @@ def test_bare_activations_expose_what_a_linear_reader_finds():
 def test_on_bare_activations_an_unknown_linear_state_is_not_hidden(linear, inside):
     others = {c: "not_applicable" for c in CHANNELS if c != "linear"}
     decision = decide({**others, **linear, **inside}, surface="activations")
-    assert (decision.verdict, decision.at_least, decision.mechanisms) == ("inconclusive", "hidden", tuple(c for c in CHANNELS if c in inside))
+    assert (decision.verdict, decision.at_least, decision.mechanisms) == (
+        "inconclusive",
+        "hidden",
+        tuple(c for c in CHANNELS if c in inside),
+    )
     # Where there are outputs, they are the surface, and what is inside stays hidden.
     assert decide({**others, **linear, **inside}).verdict == "hidden"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,16 @@ import pytest
 from safetensors.numpy import load_file, save, save_file
 
 from proxyaudit.cli import main
+from proxyaudit.data.encoding import FeatureColumn, describe_encoder, fit_encoder
+from proxyaudit.data.unseen import Unseen
+from proxyaudit.errors import InputError
 from proxyaudit.evidence.manifest import MANIFEST, replace_files, write_files
 from proxyaudit.evidence.pack import EvidencePack, check_manifest, find_run, read_pack, write_pack
 from proxyaudit.evidence.signatures import SIGNATURE_FILES, read_signatures, signature_files
 from proxyaudit.pipeline.plan import prepare_file
+from proxyaudit.pipeline.scan import scan as scan_models
+from proxyaudit.pipeline.scan_inputs import open_signatures, read_inputs
+from proxyaudit.pipeline.scan_models import read_checkpoint, read_references
 from proxyaudit.pipeline.scan_study import known_of
 from proxyaudit.planted.models import ATTRIBUTE, TARGET
 from proxyaudit.planted.series import Series, make_series
@@ -61,24 +67,36 @@ def refused(made: Made, capsys: pytest.CaptureFixture[str], wanted: int, *given:
     return found.err
 
 
-@pytest.mark.parametrize(("share", "code", "answer"), [(0.05, 0, "not in the state"), (0.4, 3, "cannot be told"), (0.9, 2, None)])
-def test_inputs_that_the_model_cannot_see(
-    made: Made, capsys: pytest.CaptureFixture[str], share: float, code: int, answer: str | None
-) -> None:
+@pytest.mark.parametrize("share", [0.05, 0.4, 0.9])
+def test_inputs_that_the_model_cannot_see(made: Made, share: float) -> None:
+    known = open_signatures(made.run, base=None, near=[made.base])
     table = pd.read_parquet(made.base / "fresh.parquet")
-    name = next(part for part in read_signatures(made.run).document.features)
-    table.loc[table.index[: int(share * len(table))], name] = np.nan
+    features = tuple(FeatureColumn(name, "numeric") for name in known.signatures.document.features)
+    standard = tuple(describe_encoder(fit_encoder(table, features, "standard")))
+    document = known.signatures.document.model_copy(update={"encoder": standard})
+    known = replace(known, signatures=replace(known.signatures, document=document))
+    table.loc[table.index[: int(share * len(table))], features[0].name] = np.nan
     table.to_parquet(made.base / "gaps.parquet")
-    if answer is None:
-        line = refused(made, capsys, code, *options(made, "step0.safetensors", "gaps.parquet"))
-        assert f"column '{name}' lacks most of its values" in line
-        assert "gaps.parquet" in line
+    if share > 0.8:
+        with pytest.raises(InputError, match=f"column '{features[0].name}' lacks most of its values.*gaps.parquet"):
+            read_inputs(known, made.base / "gaps.parquet")
         return
-    found, document = scan(made, capsys, "step0.safetensors", "gaps.parquet")
-    assert (found, document["answer"]) == (code, answer)
-    (note,) = document["notes"]
-    assert name in note["what"]
-    assert ("absence is not claimed" in note["why"]) == (code == 3)
+    (found,) = read_inputs(known, made.base / "gaps.parquet").unseen
+    assert (found.column, found.bars_absence) == (features[0].name, share > 0.2)
+    assert found.share == pytest.approx(share, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("model", "share", "answer"),
+    [("step0", 0.1, "not in the state"), ("step0", 0.3, "cannot be told"), ("step9", 0.3, "in the state")],
+)
+def test_a_model_is_not_cleared_on_rows_that_it_cannot_see(made: Made, model: str, share: float, answer: str) -> None:
+    known = open_signatures(made.run, base=None, near=[made.base])
+    rows = replace(read_inputs(known, made.base / "fresh.parquet"), unseen=(Unseen("--inputs", "x", share, 2000),))
+    scanned = read_checkpoint(known, made.base / f"{model}.safetensors", rows, read_references(known, rows))
+    document = scan_models(known, scanned)
+    assert document["answer"] == answer
+    assert ("absence is not claimed" in document["notes"][0]["why"]) == (share > 0.2)
 
 
 def options(made: Made, model: str = "step9.safetensors", inputs: str = "fresh.parquet") -> list[str]:

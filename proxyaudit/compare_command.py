@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,7 +46,9 @@ def compare(
     from proxyaudit.comparison import compare_packs
     from proxyaudit.verification.trusted import read_verified
 
-    found = compare_packs(read_verified(run_a), read_verified(run_b), tuple(regime or ()), tuple(attribute or ()))
+    notes: list[str] = []
+    found = compare_packs(read_verified(run_a, notes), read_verified(run_b, notes), tuple(regime or ()), tuple(attribute or ()))
+    found = replace(found, notes=(*found.notes, *dict.fromkeys(notes)))
     written = _write(found, out) if out is not None else []
     if json:
         console.emit_json({**found.as_dict(), "files": [str(path) for path in written]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -53,9 +54,11 @@ def gate(
     folder = policy.parent if policy is not None else Path()
     try:
         # Integrity first: of an altered run nothing is said, not even that the policy does not fit it.
-        pack = read_verified(run)
+        notes: list[str] = []
+        pack = read_verified(run, notes)
         wanted = load_policy(policy) if policy is not None else Policy()
-        result = decide(pack, wanted, lambda name: read_verified(folder / name), where=str(policy or "policy"))
+        result = decide(pack, wanted, lambda name: read_verified(folder / name, notes), where=str(policy or "policy"))
+        result = replace(result, notes=(*result.notes, *notes))
     except IntegrityError as error:
         if junit is not None:
             _write(junit, integrity_junit(str(run), str(error)))

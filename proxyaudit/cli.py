@@ -16,8 +16,10 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from proxyaudit import compare_command, console, gate_command
+from proxyaudit.consent import Consent
 from proxyaudit.errors import InputError, ProxyauditError, safe_line
 from proxyaudit.mitigate_command import EXAMPLE, mitigate
+from proxyaudit.options import RunCode
 from proxyaudit.prompts_command import EXAMPLE as PROMPTS_EXAMPLE
 from proxyaudit.prompts_command import prompts
 from proxyaudit.report_command import EXAMPLE as REPORT_EXAMPLE
@@ -144,12 +146,12 @@ def init(
 
 
 @app.command(epilog="Example:  proxyaudit plan recipe.yaml --set seeds=2")
-def plan(recipe: RecipeFile, overrides: Overrides = None, json: Json = False) -> None:
+def plan(recipe: RecipeFile, overrides: Overrides = None, run_code: RunCode = None, json: Json = False) -> None:
     """Show what a run would do and cost; run nothing, write nothing."""
     with _quiet_stdout():
         from proxyaudit.pipeline import plan_audit
 
-        found = plan_audit(recipe, tuple(overrides or ()))
+        found = plan_audit(recipe, tuple(overrides or ()), consent=Consent.of(run_code or ()))
     if json:
         console.emit_json(found)
     else:
@@ -168,6 +170,7 @@ def run(
         bool,
         typer.Option("--signatures", envvar="PROXYAUDIT_SIGNATURES", help="Save signatures for 'scan' (tools of inference: opt-in)."),
     ] = False,
+    run_code: RunCode = None,
     json: Json = False,
 ) -> None:
     """Run an audit and write its report; an interrupted run goes on where it stopped."""
@@ -176,7 +179,8 @@ def run(
         from proxyaudit.pipeline import run_audit
 
         given = (*(overrides or ()), *(("signatures=true",) if signatures else ()))
-        result = run_audit(recipe, overrides=given, out=out, jobs=jobs, backend=backend.value, fresh=fresh, progress=progress)
+        more: dict[str, Any] = {"jobs": jobs, "backend": backend.value, "fresh": fresh, "consent": Consent.of(run_code or ())}
+        result = run_audit(recipe, overrides=given, out=out, progress=progress, **more)
         pack = read_pack(result.folder)
     report = result.folder / "report.html"
     if json:

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from proxyaudit import console
+from proxyaudit.consent import Consent
+from proxyaudit.options import RunCode
 
 EXAMPLE = "Example:  proxyaudit scan --signatures reports/my-audit --model step-400.safetensors --inputs people.csv"
 
@@ -32,6 +34,7 @@ def scan(
         Path | None,
         typer.Option("--base", metavar="DIR", help="Folder of the run's recipe, or its base model, if not found beside the model."),
     ] = None,
+    run_code: RunCode = None,
     json: Annotated[
         bool, typer.Option("--json", envvar="PROXYAUDIT_JSON", help="One JSON document on standard output, nothing else.")
     ] = False,
@@ -40,7 +43,9 @@ def scan(
     with contextlib.redirect_stdout(sys.stderr):
         from proxyaudit.pipeline.scan import scan_checkpoint
 
-        document = scan_checkpoint(signatures, model, inputs, base=base, attributes=tuple(attribute or ()))
+        document = scan_checkpoint(
+            signatures, model, inputs, base=base, attributes=tuple(attribute or ()), consent=Consent.of(run_code or ())
+        )
     if json:
         console.emit_json(document)
     else:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from proxyaudit.consent import NO_CONSENT, Consent
 from proxyaudit.data.attributes import Attribute, code_as
 from proxyaudit.data.bands import Bands
 from proxyaudit.data.columns import ColumnKind, coerce, spellings_of
@@ -25,6 +26,7 @@ from proxyaudit.models.huggingface import make_tokenizer, model_hashes
 from proxyaudit.models.module import factory_path
 from proxyaudit.models.readable import check_readable
 from proxyaudit.pipeline.cache import file_digest
+from proxyaudit.pipeline.executed_code import code_of, model_code
 from proxyaudit.pipeline.signatures import attribute_columns
 from proxyaudit.recipe import HuggingFaceSpec, ModuleSpec, Recipe, parse_recipe
 
@@ -83,16 +85,17 @@ class Inputs:
         return self.kept[rules]
 
 
-def open_signatures(run: Path, *, base: Path | None, near: Sequence[Path]) -> Known:
+def open_signatures(run: Path, *, base: Path | None, near: Sequence[Path], consent: Consent = NO_CONSENT) -> Known:
     """Read a run's signatures after its hashes were checked.
 
     Args:
         run: The run folder.
         base: Folder of the run's recipe, if given.
         near: Folders that are looked into for a factory or base model where ``base`` is not given.
+        consent: What may be executed of the code that the run names; nothing is executed here.
 
     Raises:
-        InputError: no such run, no signatures, or the factory or base model cannot be found.
+        InputError: no such run, no signatures, no consent, or the factory or base model cannot be found.
         IntegrityError: the run was changed.
     """
     pack = read_pack(run, skip=REPORT_FILES)
@@ -106,8 +109,13 @@ def open_signatures(run: Path, *, base: Path | None, near: Sequence[Path]) -> Kn
     if isinstance(spec, ModuleSpec):
         place = _factory_folder(spec, hashes, base, near)
     elif isinstance(spec, HuggingFaceSpec):
+        if spec.hub and spec.trust_remote_code:
+            # Its very hash takes executing what the hub holds now.
+            consent.require(model_code("the run's model", None), delivered=True)
         spec, place = _base_model(spec, hashes, base, near)
         recipe = recipe.model_copy(update={"model": spec})
+    # Synthesizers are no part of a scan.
+    consent.require(code_of(recipe.model_copy(update={"regimes": ()}), place), delivered=True)
     if isinstance(spec, HuggingFaceSpec) != (signatures.document.text is not None):
         raise IntegrityError(f"the signatures do not fit the run's model [{run}]")
     return Known(signatures, recipe, place, (pack.evidence.run.name, pack.evidence.run.id), frozenset(hashes.values()))

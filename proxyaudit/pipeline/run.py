@@ -245,7 +245,9 @@ def _dask(todo: list[Task], arguments: tuple[str, str, str, str], workers: int) 
     try:
         from dask.distributed import Client, LocalCluster
     except ImportError:
-        raise InputError("dask is not installed", where="--backend dask", mend="pip install 'proxyaudit[dask]'") from None
+        raise InputError(
+            "dask is not installed", where="--backend dask", mend="in your clone of proxyaudit: pip install '.[dask]'"
+        ) from None
     with (
         LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster),

@@ -78,7 +78,9 @@ def update_card(content: str, pack: EvidencePack, regimes: Sequence[str] = ()) -
         from huggingface_hub import ModelCard
     except ImportError:
         raise InputError(
-            "a model card needs the package huggingface_hub", where="--model-card", mend="pip install 'proxyaudit[model-card]'"
+            "a model card needs the package huggingface_hub",
+            where="--model-card",
+            mend="in your clone of proxyaudit: pip install '.[model-card]'",
         ) from None
     section = f"{_START}\n{render_model_card(pack, regimes)}{_END}\n"
     ends = "\r\n" if "\r\n" in content else "\n"

@@ -220,6 +220,12 @@ def test_python_of_activations_and_of_a_synthesizer(tmp_path: Path, monkeypatch:
     assert set(drawn.itertuples(index=False, name=None)) == set(rows.itertuples(index=False, name=None))
 
 
+def test_every_group_of_plugins_is_told() -> None:
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
+    told = re.findall(r"^\| .* \| `(proxyaudit\.\w+)` \|", (DOCS / "extending.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(groups) <= set(told)
+
+
 def test_keys_of_the_recipe_exist() -> None:
     tables = (DOCS / "own-data.md").read_text(encoding="utf-8").split("| key of `data` | meaning |")
     top, inner = ([re.findall(r"`([^`]+)`", line.split("|")[1]) for line in part.splitlines() if line.startswith("| `")] for part in tables)

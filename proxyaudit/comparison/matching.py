@@ -5,13 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from proxyaudit.comparison.values import MatchedBy, Models
 from proxyaudit.errors import InputError
+from proxyaudit.estimates.channel import deciding_names
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.types import CHANNELS, Estimate
+from proxyaudit.types import Estimate
 
+OF_SITES = ("effect", "learned_effect")  # measured at a site, or at all verdict sites together
 _GIVEN = ("checkpoints", "activations", "prompts")
 
 
@@ -132,21 +134,25 @@ def _depth(site: str, sites: Sites) -> float:
     return (sites.profile.index(site) + 0.5) / len(sites.profile)
 
 
-def kind_of(estimate: Estimate) -> str:
-    """What an estimate measures within its channel, in words that two runs share."""
-    context = estimate.context or ""
-    if estimate.channel == "used":
-        # Which of its two forms was the larger is no other measure; over which sites it was taken is.
-        joint = "joint" if context.startswith("joint") else ""
-        method = "learned subspace" if "learned" in context else "LEACE subspace"
-        return f"{joint}, {method}" if joint else method
-    return context
+class Key(NamedTuple):
+    """By what a number of one run is known in the other."""
+
+    channel: str
+    measure: str
+    subject: str | None
+    site: str | None
+
+    def at(self, site: str | None) -> Key:
+        """The same number at another site."""
+        return self._replace(site=site)
 
 
-def numbers_of(pack: EvidencePack, attribute: str, regime: str) -> dict[tuple[str, str, str | None], Estimate]:
-    """Deciding numbers by channel, kind and site."""
-    found: dict[tuple[str, str, str | None], Estimate] = {}
-    for estimate in pack.evidence.estimates:
-        if (estimate.attribute, estimate.regime) == (attribute, regime) and estimate.channel in CHANNELS and estimate.state is not None:
-            found.setdefault((estimate.channel, kind_of(estimate), estimate.site), estimate)
+def numbers_of(pack: EvidencePack, attribute: str, regime: str) -> dict[Key, Estimate]:
+    """Deciding numbers by what they are about."""
+    found: dict[Key, Estimate] = {}
+    for e in pack.evidence.estimates:
+        if (e.attribute, e.regime) == (attribute, regime) and e.channel in deciding_names() and e.state is not None:
+            # Which groups differ most in effect is no other measure; over which sites it was taken is, and ``site`` says that.
+            subject = None if e.measure in OF_SITES else e.subject
+            found.setdefault(Key(e.channel, e.measure, subject, e.site), e)
     return found

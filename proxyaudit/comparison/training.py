@@ -27,8 +27,8 @@ _NOT_ASKED = ("seed", "name")
 
 def training_of(a: EvidencePack, b: EvidencePack) -> Training:
     """Whether the two runs trained on the same rows, or are one recipe with two seeds, or neither."""
-    first, second = (_mapping(pack.plan.get("hashes")) for pack in (a, b))
-    sizes = [_mapping(pack.plan.get("rows")).get("training_size") for pack in (a, b)]
+    first, second = (mapping(pack.plan.get("hashes")) for pack in (a, b))
+    sizes = [mapping(pack.plan.get("rows")).get("training_size") for pack in (a, b)]
     drawn = [(first.get("split"), a.plan.get("seed"), sizes[0]), (second.get("split"), b.plan.get("seed"), sizes[1])]
     if drawn[0] == drawn[1] and drawn[0][0] is not None:
         return "same_rows"
@@ -39,5 +39,6 @@ def training_of(a: EvidencePack, b: EvidencePack) -> Training:
     return "other_seed" if one and drawn[0][1] != drawn[1][1] else "other_rows"
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def mapping(value: Any) -> Mapping[str, Any]:
+    """What should be a mapping; empty where another version left none."""
     return value if isinstance(value, Mapping) else {}

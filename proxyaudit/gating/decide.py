@@ -8,16 +8,15 @@ from typing import Any
 
 from proxyaudit.comparison import Comparison, compare_packs
 from proxyaudit.errors import InputError
+from proxyaudit.estimates.channel import all_questions, names_of, word_of
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.gating.policy import Baseline, Policy, Treatment
 from proxyaudit.gating.values import GateCase, GateResult, Outcome
 from proxyaudit.recipe.recipe import Margins
-from proxyaudit.types import USE_CHANNELS, Finding
+from proxyaudit.types import Finding
 
 EVERYTHING = "all"
 _TREATED: dict[Treatment, Outcome] = {"undecided": "undecided", "fail": "fail", "allow": "pass"}
-# Channels that a margin governs; a run of bare activations has none of the others.
-_BARE_MARGINS = ("leak", "nonlinear")
 
 
 def gate(pack: EvidencePack, policy: Policy, read: Callable[[str], EvidencePack] | None = None, *, where: str = "policy") -> GateResult:
@@ -150,9 +149,11 @@ def _laxer(pack: EvidencePack, policy: Policy) -> list[str]:
     bare = any(isinstance(r, dict) and r.get("kind") == "activations" for r in pack.plan.get("regimes") or ())
     said = []
     asked = policy.margins.model_dump(exclude_none=True)
+    # A run of bare activations is decided at none of the others.
+    of_activations = {key for question in all_questions().values() if question.of_activations for key in question.margins}
     for key, most in {**Margins().model_dump(), **asked}.items():
         own = margins.get(key)
-        if (bare and key not in _BARE_MARGINS) or (own is None and key not in asked):
+        if (bare and key not in of_activations) or (own is None and key not in asked):
             continue
         if not isinstance(own, int | float) or own > most:
             known = f"{own:g}" if isinstance(own, int | float) else "unknown"
@@ -163,7 +164,7 @@ def _laxer(pack: EvidencePack, policy: Policy) -> list[str]:
 def _failed_controls(pack: EvidencePack, finding: Finding) -> list[str]:
     """Absences that an allowed verdict needs and whose positive control failed; presences whose negative one did; copied repetitions."""
     own = [e for e in pack.evidence.estimates if (e.attribute, e.regime) == (finding.attribute, finding.regime) and e.state is not None]
-    needed = None if finding.verdict == "removed" else USE_CHANNELS if finding.verdict == "hidden" else ()
+    needed = None if finding.verdict == "removed" else names_of("use") if finding.verdict == "hidden" else ()
     rests = {(e.channel, e.site) for e in own if e.state == "absent" and (needed is None or e.channel in needed)}
     shown = {(e.channel, e.site) for e in own if e.state == "present" and e.id in finding.decided_by}
     said = []
@@ -175,10 +176,10 @@ def _failed_controls(pack: EvidencePack, finding: Finding) -> list[str]:
         if control.attribute != finding.attribute:
             continue
         place = (control.channel, control.site)
-        if control.kind == "positive" and place in rests:
-            said.append(f"the positive control of {control.channel} at '{control.site or 'outputs'}' failed ({control.detail})")
-        if control.kind == "negative" and finding.verdict == "hidden" and place in shown:
-            said.append(f"the negative control of {control.channel} at '{control.site or 'outputs'}' failed ({control.detail})")
+        counts = place in rests if control.kind == "positive" else finding.verdict == "hidden" and place in shown
+        if control.kind in ("positive", "negative") and counts:
+            what = f"the {control.kind} control of the {word_of(control.channel)} check at '{control.site or 'outputs'}'"
+            said.append(f"{what} failed ({control.detail})")
     return said
 
 

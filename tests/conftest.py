@@ -75,7 +75,9 @@ def _attribute(numbers: _Numbers, name: str, role: Any, scale: float) -> list[Fi
         numbers.add("used", name, regime, 0.002, site="penultimate", unit="probability", **random)
         if not decides:
             continue
-        numbers.add("nonlinear", name, regime, None, site="penultimate", state="unknown", rows_needed=30000, reason="not measured by this version")
+        numbers.add(
+            "nonlinear", name, regime, None, site="penultimate", state="unknown", rows_needed=30000, reason="not measured by this version"
+        )
         verdict: Any = _VERDICTS[regime] if scale > 0.5 else "inconclusive"
         findings.append(
             Finding(

@@ -38,7 +38,11 @@ class _Pack:
             band = f"{regime}: 95th percentile of 20 placebos"
             placebo = {"reference_for": regime, "context": band}
             self.add("linear" if last else "elsewhere", attribute, "placebo", 0.3, site=site, unit=_LEAK, **placebo)
-        decided.append(self.add("expressed", attribute, regime, strength / 3, context="gap", group="b minus a", state=state, unit=_GAP))
+        decided.append(
+            self.add(
+                "expressed", attribute, regime, strength / 3, context="gap", group="b minus a", state=state, unit=_GAP, rows_needed=14000
+            )
+        )
         for measure, context in (("effect", "per-row"), ("learned_effect", "learned: per-row")):
             more = {"measure": measure, "context": context, "group": "a to b", "state": state, "unit": _GAP}
             self.add("used", attribute, regime, strength / 4, site=self.sites[-1], **more)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from proxyaudit.comparison.difference import Difference, Number, numbers_in, subtract
 from proxyaudit.comparison.matching import OF_SITES, Key, Sites, match_regimes, match_sites, models_of, numbers_of
@@ -178,7 +179,9 @@ def _beside(a: Estimate | None, b: Estimate | None, old: str, new: str, matched_
     one = b or a
     assert one is not None
     margins = [e.margin for e in (a, b) if e is not None and e.margin is not None]
-    sides = {f"{key}_{side}": getattr(e, key, None) for side, e in (("a", a), ("b", b)) for key in ("site", "id", "state", "value")}
+    sides: dict[str, Any] = {
+        f"{key}_{side}": getattr(e, key, None) for side, e in (("a", a), ("b", b)) for key in ("site", "id", "state", "value")
+    }
     return NumberChange(
         attribute=one.attribute or "",
         channel=one.channel,

@@ -1,4 +1,4 @@
-"""What a report consists of: sections of paragraphs, tables and pictures, without a word about HTML or Markdown.
+"""What a page consists of: sections of paragraphs, tables and pictures, without a word about HTML or Markdown.
 
 Both renderings walk the same blocks, so that they say the same in the same order.
 """
@@ -10,35 +10,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from proxyaudit.reporting.text import DASH, interval, number
-from proxyaudit.reporting.words import state_word
+from proxyaudit.reporting.words import VERDICTS, state_word
 from proxyaudit.types import Estimate, Finding
-
-__all__ = [
-    "Answer",
-    "Answers",
-    "Block",
-    "Bullets",
-    "Cell",
-    "Code",
-    "Command",
-    "Fold",
-    "Heading",
-    "Inline",
-    "Key",
-    "Para",
-    "Picture",
-    "Pictures",
-    "Row",
-    "Section",
-    "Strong",
-    "Table",
-    "Terms",
-    "figure_cell",
-    "note",
-    "para",
-    "table",
-    "verdict_cell",
-]
 
 
 @dataclass(frozen=True)
@@ -55,6 +28,16 @@ class Code:
 
     text: str
     kind: ClassVar[str] = "code"
+
+
+@dataclass(frozen=True)
+class Chip:
+    """An answer in one word, with a symbol that needs no colour; ``look`` is a class of the page."""
+
+    symbol: str
+    word: str
+    look: str
+    kind: ClassVar[str] = "chip"
 
 
 Inline = str | Strong | Code
@@ -109,7 +92,7 @@ class Cell:
     beside: str = ""
     lines: tuple[str, ...] = ()
     look: str = ""
-    verdict: str = ""
+    chip: Chip | None = None
 
 
 @dataclass(frozen=True)
@@ -169,7 +152,6 @@ class Fold:
 
     title: str
     blocks: tuple[Any, ...]
-    open: bool = False
     kind: ClassVar[str] = "fold"
 
 
@@ -198,42 +180,72 @@ Block = Para | Bullets | Terms | Heading | Command | Table | Pictures | Fold | A
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report that can be linked to."""
+    """A part of a page that can be linked to."""
 
     ident: str
     title: str
     blocks: tuple[Block, ...]
 
 
+@dataclass(frozen=True)
+class Page:
+    """A whole page: its question or answer as the title, what it is, the first screen, and the sections below.
+
+    Attributes:
+        title: What the page answers.
+        name: Name for the window of a browser.
+        about: What it was made from, a part each.
+        first: The first screen.
+        sections: What stands below it.
+        partial: What is partial, if anything is; ``failures`` says why, a line for each.
+        foot: What it rests on.
+    """
+
+    title: str
+    name: str
+    about: tuple[str, ...]
+    first: tuple[Block, ...]
+    sections: tuple[Section, ...]
+    partial: str = ""
+    failures: tuple[str, ...] = ()
+    foot: str = ""
+
+
 def para(*parts: Inline) -> Para:
-    """Return a paragraph."""
+    """A paragraph."""
     return Para(parts)
 
 
 def note(*parts: Inline) -> Para:
-    """Return small print."""
+    """Small print."""
     return Para(parts, note=True)
 
 
-def table(label: str, header: Sequence[str], rows: Iterable[Sequence[Cell | str]], *, references: frozenset[int] = frozenset()) -> Table:
-    """Return a table of plain or prepared cells; ``references`` numbers the rows that stand back."""
+def table(label: str, header: Sequence[str], rows: Iterable[Sequence[Cell | str]], *, references: Iterable[int] = ()) -> Table:
+    """A table of plain or prepared cells; ``references`` numbers the rows that stand back."""
+    behind = frozenset(references)
     made = tuple(
-        Row(tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in row), index in references) for index, row in enumerate(rows)
+        Row(tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in row), index in behind) for index, row in enumerate(rows)
     )
     return Table(label, tuple(header), made)
 
 
-def figure_cell(e: Estimate | None, *, lines: Iterable[str] = (), state: bool = True) -> Cell:
-    """Return an estimate as a cell: value, interval, what it decides and why not."""
+def number_cell(e: Estimate | None) -> Cell:
+    """An estimate as a cell: value and interval."""
+    return Cell(number(e.value if e else None), interval(e), look="num")
+
+
+def figure_cell(e: Estimate | None, *, lines: Iterable[str] = ()) -> Cell:
+    """An estimate as a cell: value, interval, what it decides and why not."""
     if e is None:
         return Cell(DASH, lines=("not measured",), look="num")
-    told = [state_word(e.state)] if state else []
-    return Cell(number(e.value), interval(e), (*told, *lines, *([e.reason] if e.reason and state else [])), "num")
+    return Cell(number(e.value), interval(e), (state_word(e.state), *lines, *([e.reason] if e.reason else [])), "num")
 
 
 def verdict_cell(finding: Finding | None, lines: Iterable[str] = ()) -> Cell:
-    """Return a verdict as a cell."""
+    """A verdict as a cell."""
     if finding is None:
         return Cell(DASH, lines=tuple(lines))
+    word = VERDICTS[finding.verdict]
     least = (f"at least {finding.at_least}",) if finding.at_least else ()
-    return Cell("", lines=(*least, *lines), verdict=finding.verdict)
+    return Cell("", lines=(*least, *lines), chip=Chip(word.symbol, word.word, word.look))

@@ -15,9 +15,8 @@ from proxyaudit.errors import InputError
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting import charts
 from proxyaudit.reporting.summary import AttributeView, Summary, summarize
+from proxyaudit.reporting.svg import swatch
 from proxyaudit.reporting.text import visible
-
-__all__ = ["KINDS", "Plot", "make_plot"]
 
 KINDS = ("profile", "surface")
 _SUFFIXES = (".svg", ".html")
@@ -97,7 +96,7 @@ def make_plot(pack: EvidencePack, kind: str, attribute: str | None = None) -> Pl
     if not svg:
         raise InputError(f"nothing to draw: the numbers of '{view.name}' for '{kind}' were not measured", where="plot")
     looks = ((name, charts.style_of(name, summary.regimes)) for name in names)
-    legend = tuple((name, _alone(charts.swatch(look), f"{ident}-key{k}")) for k, (name, look) in enumerate(looks))
+    legend = tuple((name, _alone(swatch(look), f"{ident}-key{k}")) for k, (name, look) in enumerate(looks))
     return Plot(title, _alone(svg, ident), legend)
 
 

@@ -136,9 +136,8 @@ def _babel(pack: EvidencePack) -> EvidencePack:
 
     evidence = pack.evidence
     estimates = tuple(map(mixed, evidence.estimates, (*evidence.estimates[-7:], *evidence.estimates[:-7])))
-    findings = tuple(
-        f.model_copy(update={"sentence": "about 99 rows", "would_settle": "shown by the reader 'x'"}) for f in evidence.findings
-    )
+    said = {"sentence": "about 99 rows", "would_settle": "shown by the reader 'x'"}
+    findings = tuple(f.model_copy(update=said) for f in evidence.findings)
     controls = tuple(c.model_copy(update={"detail": "real: 95th percentile"}) for c in evidence.controls)
     return replace(pack, evidence=evidence.model_copy(update={"estimates": estimates, "findings": findings, "controls": controls}))
 
@@ -180,7 +179,7 @@ for room in ("reporting", "comparison", "gating"):
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         importlib.import_module(module.name)
 heavy = {"torch", "sdv", "transformers", "sklearn", "captum"} & set(sys.modules)
-sys.exit(", ".join(sorted(heavy)))
+sys.exit(", ".join(sorted(heavy)) or 0)
 """
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from proxyaudit.reporting.text import DASH, interval, number
 from proxyaudit.reporting.words import VERDICTS, state_word
@@ -19,7 +19,6 @@ class Strong:
     """Words that stand out."""
 
     text: str
-    kind: ClassVar[str] = "strong"
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,6 @@ class Code:
     """Words as typed."""
 
     text: str
-    kind: ClassVar[str] = "code"
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,6 @@ class Chip:
     symbol: str
     word: str
     look: str
-    kind: ClassVar[str] = "chip"
 
 
 Inline = str | Strong | Code
@@ -49,7 +46,6 @@ class Para:
 
     parts: tuple[Inline, ...]
     note: bool = False
-    kind: ClassVar[str] = "para"
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,6 @@ class Bullets:
     """A list."""
 
     items: tuple[tuple[Inline, ...], ...]
-    kind: ClassVar[str] = "bullets"
 
 
 @dataclass(frozen=True)
@@ -65,7 +60,6 @@ class Terms:
     """Terms and what is to be said of each."""
 
     pairs: tuple[tuple[str, str], ...]
-    kind: ClassVar[str] = "terms"
 
 
 @dataclass(frozen=True)
@@ -73,7 +67,6 @@ class Heading:
     """A heading below that of the section."""
 
     text: str
-    kind: ClassVar[str] = "heading"
 
 
 @dataclass(frozen=True)
@@ -81,7 +74,6 @@ class Command:
     """Lines to be typed or read as they are."""
 
     text: str
-    kind: ClassVar[str] = "command"
 
 
 @dataclass(frozen=True)
@@ -114,7 +106,6 @@ class Table:
     header: tuple[str, ...]
     rows: tuple[Row, ...]
     below: tuple[str, ...] = ()
-    kind: ClassVar[str] = "table"
 
 
 @dataclass(frozen=True)
@@ -135,7 +126,6 @@ class Picture:
     caption: str
     legend: tuple[Key, ...] = ()
     numbers: Table | None = None
-    kind: ClassVar[str] = "picture"
 
 
 @dataclass(frozen=True)
@@ -143,7 +133,6 @@ class Pictures:
     """Charts side by side."""
 
     items: tuple[Picture, ...]
-    kind: ClassVar[str] = "pictures"
 
 
 @dataclass(frozen=True)
@@ -152,7 +141,6 @@ class Fold:
 
     title: str
     blocks: tuple[Any, ...]
-    kind: ClassVar[str] = "fold"
 
 
 @dataclass(frozen=True)
@@ -172,7 +160,6 @@ class Answers:
 
     items: tuple[Answer, ...]
     steps: tuple[tuple[Inline, ...], ...]
-    kind: ClassVar[str] = "answers"
 
 
 Block = Para | Bullets | Terms | Heading | Command | Table | Pictures | Fold | Answers

@@ -36,6 +36,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         finalize=_finalize,
     )
+    environment.tests["block"] = lambda block, name: type(block).__name__.lower() == name
     # Charts are made here and escape what they show; typed lines keep their line ends.
     environment.filters |= {"drawn": Markup, "typed": lambda text: Markup("\n").join(visible(line) for line in text.split("\n"))}
     return environment

@@ -15,18 +15,18 @@ class Lookup:
     """The estimates of a pack by attribute, regime and channel, in the order of the pack."""
 
     def __init__(self, evidence: Evidence) -> None:
-        self._cells: dict[tuple[str | None, str, str], list[Estimate]] = {}
+        self._numbers: dict[tuple[str | None, str, str], list[Estimate]] = {}
         self._attributes: dict[str | None, list[Estimate]] = {}
         for e in evidence.estimates:
-            self._cells.setdefault((e.attribute, e.regime, e.channel), []).append(e)
+            self._numbers.setdefault((e.attribute, e.regime, e.channel), []).append(e)
             self._attributes.setdefault(e.attribute, []).append(e)
         self._decided: dict[tuple[str, str], set[str]] = {}
         for f in evidence.findings:
             self._decided.setdefault((f.attribute, f.regime), set()).update(f.decided_by)
 
-    def cell(self, attribute: str | None, regime: str, channel: str) -> list[Estimate]:
+    def numbers(self, attribute: str | None, regime: str, channel: str) -> list[Estimate]:
         """All numbers of one channel."""
-        return self._cells.get((attribute, regime, channel), [])
+        return self._numbers.get((attribute, regime, channel), [])
 
     def of(self, attribute: str | None) -> list[Estimate]:
         """All numbers of one attribute."""
@@ -34,11 +34,11 @@ class Lookup:
 
     def first(self, attribute: str, regime: str, channel: str, measure: str) -> Estimate | None:
         """The first number of a measure."""
-        return next((e for e in self.cell(attribute, regime, channel) if e.measure == measure), None)
+        return next((e for e in self.numbers(attribute, regime, channel) if e.measure == measure), None)
 
     def deciding(self, attribute: str, regime: str, channel: str, verdict_sites: Iterable[str] = ()) -> Estimate | None:
         """The one number that stands for a channel: the one that decided, else the main one; of several the largest."""
-        found, sites = self.cell(attribute, regime, channel), set(verdict_sites)
+        found, sites = self.numbers(attribute, regime, channel), set(verdict_sites)
         decided = self._decided.get((attribute, regime), set())
         rules: tuple[Callable[[Estimate], bool], ...] = (
             lambda e: e.value is not None,
@@ -56,15 +56,15 @@ class Lookup:
     def placebo(self, attribute: str, regime: str, channel: str, measure: str, sites: Iterable[str] = ()) -> Estimate | None:
         """What invented attributes reach in the models of ``regime``, if that was measured."""
         wanted = set(sites)
-        found = (e for e in self.cell(attribute, "placebo", channel) if e.reference_for == regime and e.measure == measure)
+        found = (e for e in self.numbers(attribute, "placebo", channel) if e.reference_for == regime and e.measure == measure)
         return next((e for e in found if not wanted or e.site in wanted), None)
 
     def state(self, attribute: str, regime: str, channel: str) -> str:
         """The state of a channel over its numbers: present wins, then unknown, then absent."""
-        states = {e.state for e in self.cell(attribute, regime, channel)}
+        states = {e.state for e in self.numbers(attribute, regime, channel)}
         return next((word for word in ("present", "unknown", "absent", "not_applicable") if word in states), "not_measured")
 
     def rows_needed(self, attribute: str, regime: str, channels: Iterable[str]) -> int | None:
         """The most rows that a number of these channels would need to show absence."""
-        needed = (e.rows_needed for channel in channels for e in self.cell(attribute, regime, channel) if e.rows_needed is not None)
+        needed = (e.rows_needed for channel in channels for e in self.numbers(attribute, regime, channel) if e.rows_needed is not None)
         return max(needed, default=None)

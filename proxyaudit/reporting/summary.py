@@ -173,7 +173,7 @@ class _Mine:
         finding = self.findings.get(regime)
         # Where it is at least hidden, what is open is whether it shows or acts.
         open_ones = names_of("use") if finding is not None and finding.at_least else checks(bare=False)
-        output_leaks = (e for e in lookup.cell(name, regime, "expressed") if e.measure == "output_leak" and e.state)
+        output_leaks = (e for e in lookup.numbers(name, regime, "expressed") if e.measure == "output_leak" and e.state)
         return Row(
             regime=regime,
             finding=finding,

@@ -6,7 +6,7 @@ from proxyaudit.reporting import charts
 from proxyaudit.reporting.blocks import Block, Cell, Picture, Pictures, Section, number_cell, para, table
 from proxyaudit.reporting.report import Report, estimates_blocks, technical
 from proxyaudit.reporting.sections import ReportSection
-from proxyaudit.reporting.summary import Row
+from proxyaudit.reporting.summary import AttributeView, Row
 from proxyaudit.reporting.text import shorten
 
 _EXPLAINED = (
@@ -21,21 +21,10 @@ def depth(report: Report) -> Section | None:
     """A point for each regime: the outputs' gap against the leak inside."""
     if report.summary.bare:
         return None
-    pictures: list[Picture] = []
+    views = report.summary.attributes
+    pictures = [made for index, view in enumerate(views) if (made := depth_picture(report, view, f"o{index}")) is not None]
     folds: list[Block] = []
-    for index, view in enumerate(report.summary.attributes):
-        title = f"Output gap against leak inside for {view.name}"
-        margins = (report.margin("leak"), report.margin("gap"))
-        svg, names = charts.scatter_chart(view, report.summary.regimes, margins, ident=f"o{index}", title=title)
-        if svg:
-            words = {row.regime: _verdict_word(report, row) for row in view.rows}
-            rows = [row for row in report.rows(view) if row.regime in names]
-            cells = [
-                [Cell(row.regime), Cell(words.get(row.regime, "reference")), number_cell(row.leak), number_cell(row.gap)] for row in rows
-            ]
-            beside = table(f"Inside and outside for {view.name}", (report.what, "Verdict", "Leak inside", "Output gap"), cells)
-            caption = "Square-root scales: small values are drawn apart."
-            pictures.append(Picture(svg, view.name, caption, report.legend(names, words), beside))
+    for view in views:
         if numbers := view.of("expressed"):
             inside = estimates_blocks(report, numbers, f"Outputs for {view.name}")
             folds.append(technical(f"what shows in the outputs for {shorten(view.name, 80)}", *inside))
@@ -43,6 +32,20 @@ def depth(report: Report) -> Section | None:
         (para(_EXPLAINED), Pictures(tuple(pictures))) if pictures else (para("Nothing to draw: output gaps or leaks are missing."),)
     )
     return Section("depth", "Surface against depth", (*blocks, *folds))
+
+
+def depth_picture(report: Report, view: AttributeView, ident: str) -> Picture | None:
+    """Gap and leak of one attribute, a point for each regime; nothing where none has both."""
+    title = f"Output gap against leak inside for {view.name}"
+    margins = (report.margin("leak"), report.margin("gap"))
+    svg, names = charts.scatter_chart(view, report.summary.regimes, margins, ident=ident, title=title)
+    if not svg:
+        return None
+    words = {row.regime: _verdict_word(report, row) for row in view.rows}
+    rows = [row for row in report.rows(view) if row.regime in names]
+    cells = [[Cell(row.regime), Cell(words.get(row.regime, "reference")), number_cell(row.leak), number_cell(row.gap)] for row in rows]
+    beside = table(f"Inside and outside for {view.name}", (report.what, "Verdict", "Leak inside", "Output gap"), cells)
+    return Picture(svg, view.name, "Square-root scales: small values are drawn apart.", report.legend(names, words), beside)
 
 
 def _verdict_word(report: Report, row: Row) -> str:

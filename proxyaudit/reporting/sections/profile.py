@@ -12,16 +12,8 @@ from proxyaudit.reporting.text import number
 
 def profile(report: Report) -> Section | None:
     """Pictures of the leak along the model, with the references, the floor and the detection limits."""
-    pictures: list[Picture] = []
-    for index, view in enumerate(report.summary.attributes):
-        if not view.profile.series:
-            continue
-        title = f"Leak inside along the model for {view.name}"
-        svg = charts.profile_chart(view.profile, report.summary.regimes, ident=f"p{index}", title=title)
-        bare = report.summary.bare
-        caption = "In the order given." if bare else "From the inputs (left) to the last place before the output (right)."
-        legend = report.legend(series.name for series in view.profile.series)
-        pictures.append(Picture(svg, view.name, caption, legend, _profile_table(view, report.what)))
+    views = report.summary.attributes
+    pictures = [made for index, view in enumerate(views) if (made := profile_picture(report, view, f"p{index}")) is not None]
     title = "Where it can be read" if report.summary.bare else "Where in the model it can be read"
     if not pictures:
         return Section("profile", title, (para("No layer profile was measured."),))
@@ -37,6 +29,17 @@ def profile(report: Report) -> Section | None:
     if not report.summary.bare:
         said.append("An untrained network passes on most of its inputs too.")
     return Section("profile", title, (para(" ".join(said)), Pictures(tuple(pictures))))
+
+
+def profile_picture(report: Report, view: AttributeView, ident: str) -> Picture | None:
+    """The leak of one attribute along the model; nothing where none was measured."""
+    if not view.profile.series:
+        return None
+    title = f"Leak inside along the model for {view.name}"
+    svg = charts.profile_chart(view.profile, report.summary.regimes, ident=ident, title=title)
+    caption = "In the order given." if report.summary.bare else "From the inputs (left) to the last place before the output (right)."
+    legend = report.legend(series.name for series in view.profile.series)
+    return Picture(svg, view.name, caption, legend, _profile_table(view, report.what))
 
 
 def _profile_table(view: AttributeView, what: str) -> Table:

@@ -34,7 +34,7 @@ def proxies(report: Report) -> Section | None:
 def _paths(report: Report, view: ProxyView, ident: str) -> tuple[Picture, ...]:
     made: list[Picture] = []
     for index, regime in enumerate(view.regimes[:_MOST_PICTURES]):
-        totals, parts = ({e.subject: e for e in report.lookup.cell(view.attribute, regime, name)} for name in ("path_total", "path"))
+        totals, parts = ({e.subject: e for e in report.lookup.numbers(view.attribute, regime, name)} for name in ("path_total", "path"))
         style = report.style(regime)
         rows = [charts.ForestRow(unit, totals[unit], style, None, parts.get(unit)) for unit in view.followed if unit in totals]
         what = "Word or habit" if view.texts else "Column"

@@ -12,11 +12,12 @@ from typing import Any
 from proxyaudit.comparison.difference import Difference, Number, numbers_in, subtract
 from proxyaudit.comparison.matching import OF_SITES, Key, Sites, match_regimes, match_sites, models_of, numbers_of
 from proxyaudit.comparison.outcomes import outcome_of, pair_outcome
-from proxyaudit.comparison.training import NUMBER_NOTES, RUN_NOTES, Training, mapping, training_of
+from proxyaudit.comparison.training import NUMBER_NOTES, RUN_NOTES, Training, training_of
 from proxyaudit.comparison.values import Comparison, MatchedBy, Models, NumberChange, PairOutcome, RunName, Word
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.channel import kind_of
 from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.evidence.plans import entries, margins_of
 from proxyaudit.stats.multiplicity import holm
 from proxyaudit.types import Estimate, Finding
 
@@ -47,9 +48,8 @@ class _Side:
 
     def levels(self) -> dict[str, object]:
         """How each attribute was coded."""
-        planned = self.pack.plan.get("attributes")
-        entries = [entry for entry in planned if isinstance(entry, dict)] if isinstance(planned, list) else []
-        return {str(entry.get("name")): (entry.get("kind"), entry.get("levels")) for entry in entries}
+        planned = entries(self.pack.plan, "attributes")
+        return {str(entry.get("name")): (entry.get("kind"), entry.get("levels")) for entry in planned}
 
 
 def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (), attributes: Sequence[str] = ()) -> Comparison:
@@ -302,9 +302,6 @@ def _notes(before: _Side, after: _Side, roles: dict[str, str], same_rows: bool, 
         shown = sorted({f.verdict for (name, own), f in after.findings.items() if own == regime and name in roles})
         notes.append(f"the regime '{regime}' ({', '.join(shown)}) is only in run B; it was compared only if a pair names it")
     notes += [f"'{name}' was coded in other levels in run B, so its numbers are not of one kind" for name in _recoded(before, after, roles)]
-    old, new = (
-        {key: value for key, value in mapping(side.pack.plan.get("margins")).items() if isinstance(value, int | float)}
-        for side in (before, after)
-    )
+    old, new = (margins_of(side.pack.plan) for side in (before, after))
     laxer = [key for key in old if new.get(key, old[key]) > old[key]]
     return notes + [f"run B has a laxer margin for {key}: {new[key]:g} against {old[key]:g}; states are not of one kind" for key in laxer]

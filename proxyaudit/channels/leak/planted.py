@@ -175,6 +175,7 @@ def _with_readers(
                 interval=crossed_interval(gain),
                 calibrated=False,
                 null_rejected=True,
+                shown_by=name,
                 method=f"{cell.method}; shown by the reader '{name}': its gain on unseen rows, a lower bound",
                 present_p=min(1.0, 2 * best[0]),
             )

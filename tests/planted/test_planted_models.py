@@ -11,7 +11,6 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import PolynomialFeatures
 
 from proxyaudit.pipeline.selftest_models import (
-    QUICK_ROWS,
     audit_planted_model,
     model_tasks,
 )
@@ -22,6 +21,7 @@ from proxyaudit.planted.models import ATTRIBUTE, INPUTS, TARGET
 CANCELLING = ("cancelling", "redundant_cancelling")
 BRANCHED = ("redundant", "redundant_cancelling")
 MARGIN_EFFECT, MARGIN_GAP = 0.02, 0.05
+FEWEST_ROWS = 2400  # with fewer, what is asked of the three audits below is left open
 
 
 class World:
@@ -283,7 +283,7 @@ def check(case):
     ],
 )
 def test_audits_of_planted_models(kind, decided):
-    case = audit_planted_model(kind, 0, n=QUICK_ROWS, checkpoints=1)
+    case = audit_planted_model(kind, 0, n=FEWEST_ROWS, checkpoints=1)
     check(case)
     assert {channel: case.states[channel] for channel in decided} == decided
     if case.expected == "exposed":

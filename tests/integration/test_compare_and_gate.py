@@ -21,7 +21,7 @@ from proxyaudit.pipeline.run import run_audit
 from proxyaudit.seeding import stream
 from tests.integration.planted_versions import clean_model, int8, on_another_base, rng_of, uses_the_group, write_versions
 
-N, D, FEW = 1200, 6, 120
+N, D, FEW = 2000, 6, 120
 
 
 @dataclass(frozen=True)

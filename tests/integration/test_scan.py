@@ -311,6 +311,7 @@ name: tiny
 data: {path: real.csv, target: pay, protected: [sex, job, height], bands: {height: [172]}, discover: 0}
 regimes: [real]
 model: {kind: mlp, hidden: [8, 6], epochs: 4, batch_size: 64, learning_rate: 0.02}
+sites: {profile: [penultimate]}
 references: {placebos: 20, reweighed: false}
 seeds: 1
 """

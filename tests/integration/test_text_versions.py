@@ -46,7 +46,7 @@ def audit(folder: Path, base: str, regimes: list[dict[str, object]], *, rows: in
     texts(rows, seed, told=0.95).to_csv(folder / "t.csv", index=False)
     recipe = {
         "name": base,
-        "data": {"path": "t.csv", "text": "text", "target": "y", "protected": ["sex"]},
+        "data": {"path": "t.csv", "text": "text", "target": "y", "protected": ["sex"], "discover": 0},
         "regimes": regimes,
         "model": {"kind": "huggingface", "path": f"{base}-0", "max_length": MAX_TOKENS, "tune": "full"},
         "sites": {"profile": ["penultimate"]},

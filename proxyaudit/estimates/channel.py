@@ -32,7 +32,6 @@ class Question:
         margins: Names of the recipe's margins that it is decided against.
         word: What a report calls it.
         asks: The question it answers, as a sentence for the glossary.
-        shows: How a sentence says that it was found, after the attribute's name ("shows in the outputs").
         measures: The measures that decide it, each with the words that tell it apart; without any for the plain one.
         terms: Terms of the glossary that explain it, each with its text; ``asks`` where there are none.
         of_activations: Whether it can be asked of bare activations.
@@ -43,7 +42,6 @@ class Question:
     margins: tuple[str, ...] = ()
     word: str = ""
     asks: str = ""
-    shows: str = ""
     measures: Mapping[str, str] = field(default_factory=dict)
     terms: tuple[tuple[str, str], ...] = ()
     of_activations: bool = False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -16,13 +15,6 @@ from proxyaudit.errors import ProxyauditError
 EXAMPLE = "Example:  proxyaudit mitigate reports/my-audit --attribute sex --regime real --method splince"
 
 
-class MethodName(StrEnum):
-    """Erasers that ``mitigate`` can use."""
-
-    leace = "leace"
-    splince = "splince"
-
-
 def mitigate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a folder with one complete run below it.")],
     attribute: Annotated[str, typer.Option("--attribute", metavar="A", help="Attribute or proxy to erase.")],
@@ -32,8 +24,8 @@ def mitigate(
         typer.Option("--site", metavar="SITE", help="Where to erase; may be given several times (default: verdict sites)."),
     ] = None,
     method: Annotated[
-        MethodName, typer.Option(envvar="PROXYAUDIT_METHOD", help="leace changes least; splince keeps the covariance with the label.")
-    ] = MethodName.leace,
+        str, typer.Option(envvar="PROXYAUDIT_METHOD", help="leace changes least; splince keeps the covariance with the label.")
+    ] = "leace",
     base: Annotated[
         Path | None,
         typer.Option("--base", metavar="DIR", help="Folder of the run's recipe, if its paths do not start from the current one."),
@@ -48,7 +40,7 @@ def mitigate(
     with contextlib.redirect_stdout(sys.stderr), console.progress_bars(shown=not json) as progress:
         from proxyaudit.audits.mitigation.run import MitigationRequest, mitigate_run
 
-        request = MitigationRequest(attribute, regime, tuple(site or ()), method.value)
+        request = MitigationRequest(attribute, regime, tuple(site or ()), method)
         result = mitigate_run(run, request, base=base, out=out, jobs=jobs, progress=progress)
     if json:
         head = {"folder": str(result.folder), "audit_folder": str(result.audit.folder), "report": str(result.audit.folder / "report.html")}

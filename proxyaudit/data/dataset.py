@@ -153,7 +153,7 @@ def load_dataset(recipe: Recipe, base: Path) -> Dataset:
     try:
         encoder: Encoder | TextEncoder
         if source.roles.text is not None:
-            encoder = TextEncoder(source.roles.text, train[source.roles.text], recipe.text_width)
+            encoder = TextEncoder(source.roles.text, train[source.roles.text], recipe.model.text_width)
         else:
             encoder = fit_encoder(train, columns_kept, spec.encode)
             encoder.transform(audit)

@@ -32,8 +32,8 @@ from proxyaudit.language.pretrained import (
     package_root,
 )
 from proxyaudit.models.base import copy_module, inference
+from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.text import SPAN_STEPS, Layer, Pooling, TextClassifier, pool
-from proxyaudit.recipe.models import HuggingFaceSpec
 
 WHERE = "model"
 _MEND = "check the folder: config.json, safetensors weights and the tokenizer's files belong together"
@@ -124,7 +124,7 @@ def _backbone(place: str, revision: str | None, trust: bool, hub: bool, gguf_fil
     return model.eval()  # type: ignore[no-any-return]
 
 
-def make_text(spec: HuggingFaceSpec, *, n_classes: int, base: Path) -> TextClassifier:
+def make_text(spec: HuggingFaceSpec, *, n_inputs: int, n_classes: int, base: Path) -> TextClassifier:
     """Build the classifier of a recipe; the head's weights come from the global generators, which the caller seeds.
 
     Raises:

@@ -87,7 +87,7 @@ def _pack_checks(pack: EvidencePack) -> list[Check]:
 
 
 def _sentences(view: PackView) -> Check:
-    from proxyaudit.pipeline.cache import code_digest
+    from proxyaudit.digests import code_digest
 
     if view.prompts:
         return Check("sentences", "those of prompts are not written again", skipped=True)

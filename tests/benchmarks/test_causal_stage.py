@@ -17,8 +17,9 @@ import yaml
 
 import proxyaudit.pipeline.tasks as tasks
 from proxyaudit.models import build_model, train_model
+from proxyaudit.models.kinds.mlp import MlpSpec
 from proxyaudit.pipeline.run import run_audit
-from proxyaudit.recipe.recipe import MlpSpec, SitesSpec
+from proxyaudit.recipe.recipe import SitesSpec
 
 pytestmark = [pytest.mark.study, pytest.mark.timeout(3600)]
 

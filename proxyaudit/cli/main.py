@@ -19,6 +19,7 @@ from proxyaudit.cli import compare as compare_command
 from proxyaudit.cli import console
 from proxyaudit.cli import gate as gate_command
 from proxyaudit.cli.mitigate import EXAMPLE, mitigate
+from proxyaudit.cli.options import RunCode
 from proxyaudit.cli.prompts import EXAMPLE as PROMPTS_EXAMPLE
 from proxyaudit.cli.prompts import prompts
 from proxyaudit.cli.report import EXAMPLE as REPORT_EXAMPLE
@@ -27,6 +28,7 @@ from proxyaudit.cli.scan import EXAMPLE as SCAN_EXAMPLE
 from proxyaudit.cli.scan import scan
 from proxyaudit.cli.verify import EXAMPLE as VERIFY_EXAMPLE
 from proxyaudit.cli.verify import verify
+from proxyaudit.consent import Consent
 from proxyaudit.errors import InputError, ProxyauditError, safe_line
 
 __all__ = ["app", "main"]
@@ -146,12 +148,12 @@ def init(
 
 
 @app.command(epilog="Example:  proxyaudit plan recipe.yaml --set seeds=2")
-def plan(recipe: RecipeFile, overrides: Overrides = None, json: Json = False) -> None:
+def plan(recipe: RecipeFile, overrides: Overrides = None, run_code: RunCode = None, json: Json = False) -> None:
     """Show what a run would do and cost; run nothing, write nothing."""
     with _quiet_stdout():
-        from proxyaudit.pipeline import plan_audit
+        from proxyaudit.pipeline.run import plan_audit
 
-        found = plan_audit(recipe, tuple(overrides or ()))
+        found = plan_audit(recipe, tuple(overrides or ()), consent=Consent.of(run_code or ()))
     if json:
         console.emit_json(found)
     else:
@@ -170,15 +172,17 @@ def run(
         bool,
         typer.Option("--signatures", envvar="PROXYAUDIT_SIGNATURES", help="Save signatures for 'scan' (tools of inference: opt-in)."),
     ] = False,
+    run_code: RunCode = None,
     json: Json = False,
 ) -> None:
     """Run an audit and write its report; an interrupted run goes on where it stopped."""
     with _quiet_stdout(), console.progress_bars(shown=not json) as progress:
         from proxyaudit.evidence.pack import read_pack
-        from proxyaudit.pipeline import run_audit
+        from proxyaudit.pipeline.run import run_audit
 
         given = (*(overrides or ()), *(("signatures=true",) if signatures else ()))
-        result = run_audit(recipe, overrides=given, out=out, jobs=jobs, backend=backend.value, fresh=fresh, progress=progress)
+        more: dict[str, Any] = {"jobs": jobs, "backend": backend.value, "fresh": fresh, "consent": Consent.of(run_code or ())}
+        result = run_audit(recipe, overrides=given, out=out, progress=progress, **more)
         pack = read_pack(result.folder)
     report = result.folder / "report.html"
     if json:

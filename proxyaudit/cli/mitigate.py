@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from proxyaudit.cli import console
+from proxyaudit.cli.options import RunCode
+from proxyaudit.consent import Consent
 from proxyaudit.errors import ProxyauditError
 
 EXAMPLE = "Example:  proxyaudit mitigate reports/my-audit --attribute sex --regime real --method splince"
@@ -32,6 +34,7 @@ def mitigate(
     ] = None,
     out: Annotated[Path, typer.Option("--out", envvar="PROXYAUDIT_OUT", help="Folder of the results.")] = Path("reports"),
     jobs: Annotated[int | None, typer.Option(min=1, envvar="PROXYAUDIT_JOBS", help="Tasks at a time (default: one per core).")] = None,
+    run_code: RunCode = None,
     json: Annotated[
         bool, typer.Option("--json", envvar="PROXYAUDIT_JSON", help="One JSON document on standard output, nothing else.")
     ] = False,
@@ -39,9 +42,12 @@ def mitigate(
     """Erase an attribute from a run's models, save them as checkpoints, audit them again, and say what remains."""
     with contextlib.redirect_stdout(sys.stderr), console.progress_bars(shown=not json) as progress:
         from proxyaudit.audits.mitigation.run import MitigationRequest, mitigate_run
+        from proxyaudit.verification.trusted import read_verified
 
+        # Before anything in the pack is prepared or executed: is it what its maker wrote?
+        consent, pack = Consent.of(run_code or ()), read_verified(run)
         request = MitigationRequest(attribute, regime, tuple(site or ()), method)
-        result = mitigate_run(run, request, base=base, out=out, jobs=jobs, progress=progress)
+        result = mitigate_run(run, pack, request, consent=consent, base=base, out=out, jobs=jobs, progress=progress)
     if json:
         head = {"folder": str(result.folder), "audit_folder": str(result.audit.folder), "report": str(result.audit.folder / "report.html")}
         console.emit_json({**head, **result.document})

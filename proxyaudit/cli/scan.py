@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from proxyaudit.cli import console
+from proxyaudit.cli.options import RunCode
+from proxyaudit.consent import Consent
 
 EXAMPLE = "Example:  proxyaudit scan --signatures reports/my-audit --model step-400.safetensors --inputs people.csv"
 
@@ -32,6 +34,7 @@ def scan(
         Path | None,
         typer.Option("--base", metavar="DIR", help="Folder of the run's recipe, or its base model, if not found beside the model."),
     ] = None,
+    run_code: RunCode = None,
     json: Annotated[
         bool, typer.Option("--json", envvar="PROXYAUDIT_JSON", help="One JSON document on standard output, nothing else.")
     ] = False,
@@ -40,7 +43,9 @@ def scan(
     with contextlib.redirect_stdout(sys.stderr):
         from proxyaudit.audits.scan.run import scan_checkpoint
 
-        document = scan_checkpoint(signatures, model, inputs, base=base, attributes=tuple(attribute or ()))
+        document = scan_checkpoint(
+            signatures, model, inputs, base=base, attributes=tuple(attribute or ()), consent=Consent.of(run_code or ())
+        )
     if json:
         console.emit_json(document)
     else:
@@ -66,6 +71,8 @@ def _show(document: dict[str, Any]) -> None:
             console.write_line(f"{found['attribute']}: {found['answer']}: {found['reason']}.")
     if document["dropped_rows"]:
         console.write_line("Rows without a text were left out.")
+    for note in document["notes"]:
+        console.write_line(f"Note: {note['what']}: {note['why']}.")
     if document["own_rows"]:
         console.write_line("The inputs are the run's own rows, some of which directions were fitted on: a measured leak reads high.")
     alarms = document["false_alarms"]

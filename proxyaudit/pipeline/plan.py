@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +18,7 @@ from proxyaudit.channels.proxies.text_discover import discover_habits
 from proxyaudit.channels.proxy_plan import ProxyPlan
 from proxyaudit.channels.signatures.contexts import check_contexts
 from proxyaudit.data.public_counts import public_count
+from proxyaudit.data.releases import release_notes, unseen_of
 from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.row_order import rows_digest
@@ -28,7 +29,7 @@ from proxyaudit.models.kind import model_kind
 from proxyaudit.pipeline.cost import minutes
 from proxyaudit.pipeline.prepared import Inputs, Plan, Prepared, load_inputs
 from proxyaudit.recipe.recipe import Recipe, load_recipe
-from proxyaudit.regimes import Regime, release_notes
+from proxyaudit.regimes import Regime
 from proxyaudit.stats.intervals import LEVEL
 from proxyaudit.stats.power import power_of_absence
 from proxyaudit.types import SCHEMA_VERSION
@@ -47,9 +48,10 @@ def prepare(recipe: Recipe, base: Path) -> Prepared:
     inputs, model = load_inputs(recipe, base)
     dataset, proxies = (discover if inputs.dataset.text is None else discover_habits)(recipe, inputs.dataset)
     check_contexts(recipe.signatures, dataset)
-    inputs = replace(inputs, dataset=dataset)
+    inputs = replace(inputs, dataset=replace(dataset, notes=(*dataset.notes, *inputs.notes)))
     plan = make_plan(inputs, model, proxies)
-    return Prepared(recipe, base, dataset, inputs.regimes, inputs.releases, inputs.size, model, proxies, plan)
+    loaded = {one.name: getattr(inputs, one.name) for one in fields(inputs)}
+    return Prepared(**loaded, model=model, proxies=proxies, plan=plan)
 
 
 def prepare_file(recipe_path: Path, overrides: tuple[str, ...] = ()) -> Prepared:
@@ -118,12 +120,25 @@ def make_plan(inputs: Inputs, model: TrainedModel, proxies: ProxyPlan) -> Plan:
         hashes={**dataset.hashes, **model_kind(recipe.model).file_hashes(recipe.model, inputs.base), **lineage.hashes},
         versions=versions(text=dataset.text is not None),
         schema_version=SCHEMA_VERSION,
-        language_models=lineage.described or None,
+        language_models=lineage.described,
+        no_absence=_without_absence(inputs),
     )
     # Of what the run directory holds, and nothing else: `verify` makes the digest again from it.
     code, settings = code_digest(), recipe.model_dump(mode="json", exclude_none=True)
     digest = digest_of({"plan": plan.content(), "recipe": settings, "code": code})
     return replace(plan, digest=digest, code=code, estimated_minutes=minutes(inputs, len(model.sites)))
+
+
+def _without_absence(inputs: Inputs) -> list[str]:
+    """Regimes whose rows the encoder sees too little of to call anything absent."""
+    dataset, releases = inputs.dataset, inputs.releases
+    blind = {name for name, rows in releases.items() if any(found.bars_absence for found in unseen_of(dataset, name, rows))}
+    everywhere = any(found.bars_absence for found in dataset.unseen)
+    barred: list[str] = []
+    for regime in inputs.regimes:
+        if everywhere or not {regime.name, regime.of}.isdisjoint({*blind, *barred}):
+            barred.append(regime.name)
+    return barred
 
 
 def _describe(regime: Regime, size: int) -> dict[str, Any]:

@@ -13,14 +13,16 @@ from proxyaudit.arrays import Ints, Singles
 from proxyaudit.channels.proxy_plan import ProxyPlan
 from proxyaudit.data.attributes import Followed
 from proxyaudit.data.dataset import Dataset, load_dataset
+from proxyaudit.data.releases import load_releases
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.build import build_model
 from proxyaudit.models.checkpoints import load_weights
 from proxyaudit.models.text_inputs import attach_tokenizer
 from proxyaudit.recipe.recipe import Recipe
-from proxyaudit.regimes import Regime, common_training_size, load_releases, make_regimes
+from proxyaudit.regimes import Regime, common_training_size, make_regimes
 from proxyaudit.seeding import integer_seed
+from proxyaudit.types import NotTested
 
 __all__ = ["Inputs", "Plan", "Prepared", "load_inputs"]
 
@@ -55,7 +57,8 @@ class Plan:
     hashes: dict[str, str]
     versions: dict[str, str]
     schema_version: str
-    language_models: list[dict[str, Any]] | None = None
+    language_models: list[dict[str, Any]] = field(default_factory=list)
+    no_absence: list[str] = field(default_factory=list)
     digest: str = ""
     code: str = ""
     estimated_minutes: float = field(default=0.0, compare=False)
@@ -67,9 +70,9 @@ class Plan:
 
     def content(self) -> dict[str, Any]:
         """What the digest is made of."""
-        beside = {"digest", "code", "estimated_minutes"}
+        beside, where_any = {"digest", "code", "estimated_minutes"}, {"language_models", "no_absence"}
         found = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in beside}
-        return {key: value for key, value in found.items() if key != "language_models" or value}
+        return {key: value for key, value in found.items() if value or key not in where_any}
 
     def as_dict(self) -> dict[str, Any]:
         """The whole plan as ``plan.json`` holds it."""
@@ -88,6 +91,7 @@ class Inputs:
         regimes: Regimes and references, in order.
         releases: Coerced rows of each release, by regime.
         size: Training rows of every regime; 0 where nothing is trained.
+        notes: What was left out of releases, or could not be seen in them.
     """
 
     recipe: Recipe
@@ -96,6 +100,7 @@ class Inputs:
     regimes: tuple[Regime, ...]
     releases: dict[str, pd.DataFrame]
     size: int
+    notes: tuple[NotTested, ...]
 
     def regime(self, name: str) -> Regime:
         """The regime of a name."""
@@ -155,9 +160,10 @@ def load_inputs(recipe: Recipe, base: Path) -> tuple[Inputs, TrainedModel]:
     """
     dataset = attach_tokenizer(recipe, base, load_dataset(recipe, base))
     regimes = make_regimes(recipe, base)
-    releases = load_releases(recipe, dataset, base)
+    notes: list[NotTested] = []
+    releases = load_releases(recipe, dataset, base, notes)
     size = common_training_size(recipe, dataset, releases) if any(regime.needs_training for regime in regimes) else 0
-    inputs = Inputs(recipe, base, dataset, regimes, releases, size)
+    inputs = Inputs(recipe, base, dataset, regimes, releases, size, tuple(notes))
     model = inputs.build(0)
     for regime in regimes:
         holder = inputs.build(0, regime.erase) if regime.erase else model

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from proxyaudit.cli import console
+from proxyaudit.cli.options import Json
 from proxyaudit.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,9 +39,7 @@ def compare(
             help="Write comparison.html, comparison.md and comparison.json there.",
         ),
     ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", envvar="PROXYAUDIT_JSON", help="One JSON document on standard output, nothing else.")
-    ] = False,
+    json: Json = False,
 ) -> None:
     """Say what changed between two audits or model versions; exit code 1 if B is worse, 3 if it cannot be told, else 0."""
     from proxyaudit.comparison.compare import compare_packs

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from proxyaudit.cli import console
+from proxyaudit.cli.options import Json, RunFolder
 from proxyaudit.errors import InputError, IntegrityError
 
 EXAMPLE = (
@@ -27,7 +28,7 @@ _ANSWERS = {
 
 
 def gate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a folder with one complete run below it.")],
+    run: RunFolder,
     policy: Annotated[
         Path | None,
         typer.Option(
@@ -40,9 +41,7 @@ def gate(
     junit: Annotated[
         Path | None, typer.Option("--junit", metavar="FILE", envvar="PROXYAUDIT_JUNIT", help="Write JUnit XML, one test for each answer.")
     ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", envvar="PROXYAUDIT_JSON", help="One JSON document on standard output, nothing else.")
-    ] = False,
+    json: Json = False,
 ) -> None:
     """Decide for a pipeline: exit code 0 pass, 1 policy not met, 3 cannot be told, 4 the run was altered, 5 the run is partial."""
     from proxyaudit.gating import gate as decide

@@ -1,16 +1,14 @@
-"""The command ``mitigate``: parse, call, print. Kept apart from ``cli`` so that both stay short."""
+"""The command ``mitigate``: parse, call, print."""
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import RunCode
+from proxyaudit.cli.options import Base, Jobs, Json, Out, RunCode, RunFolder, quiet_stdout
 from proxyaudit.consent import Consent
 from proxyaudit.errors import ProxyauditError
 
@@ -18,7 +16,7 @@ EXAMPLE = "Example:  proxyaudit mitigate reports/my-audit --attribute sex --regi
 
 
 def mitigate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a folder with one complete run below it.")],
+    run: RunFolder,
     attribute: Annotated[str, typer.Option("--attribute", metavar="A", help="Attribute or proxy to erase.")],
     regime: Annotated[str, typer.Option("--regime", metavar="G", help="Regime whose models are changed.")],
     site: Annotated[
@@ -28,19 +26,14 @@ def mitigate(
     method: Annotated[
         str, typer.Option(envvar="PROXYAUDIT_METHOD", help="leace changes least; splince keeps the covariance with the label.")
     ] = "leace",
-    base: Annotated[
-        Path | None,
-        typer.Option("--base", metavar="DIR", help="Folder of the run's recipe, if its paths do not start from the current one."),
-    ] = None,
-    out: Annotated[Path, typer.Option("--out", envvar="PROXYAUDIT_OUT", help="Folder of the results.")] = Path("reports"),
-    jobs: Annotated[int | None, typer.Option(min=1, envvar="PROXYAUDIT_JOBS", help="Tasks at a time (default: one per core).")] = None,
+    base: Base = None,
+    out: Out = Path("reports"),
+    jobs: Jobs = None,
     run_code: RunCode = None,
-    json: Annotated[
-        bool, typer.Option("--json", envvar="PROXYAUDIT_JSON", help="One JSON document on standard output, nothing else.")
-    ] = False,
+    json: Json = False,
 ) -> None:
     """Erase an attribute from a run's models, save them as checkpoints, audit them again, and say what remains."""
-    with contextlib.redirect_stdout(sys.stderr), console.progress_bars(shown=not json) as progress:
+    with quiet_stdout(), console.progress_bars(shown=not json) as progress:
         from proxyaudit.audits.mitigation.run import MitigationRequest, mitigate_run
         from proxyaudit.verification.trusted import read_verified
 

@@ -1,16 +1,14 @@
-"""The command ``scan``: parse, call, print. Kept apart from ``cli`` so that both stay short."""
+"""The command ``scan``: parse, call, print."""
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import RunCode
+from proxyaudit.cli.options import Json, RunCode, quiet_stdout
 from proxyaudit.consent import Consent
 
 EXAMPLE = "Example:  proxyaudit scan --signatures reports/my-audit --model step-400.safetensors --inputs people.csv"
@@ -35,12 +33,10 @@ def scan(
         typer.Option("--base", metavar="DIR", help="Folder of the run's recipe, or its base model, if not found beside the model."),
     ] = None,
     run_code: RunCode = None,
-    json: Annotated[
-        bool, typer.Option("--json", envvar="PROXYAUDIT_JSON", help="One JSON document on standard output, nothing else.")
-    ] = False,
+    json: Json = False,
 ) -> None:
     """Say whether a checkpoint entered a known state; exit code 0 it did not, 1 it did, 3 it cannot be told."""
-    with contextlib.redirect_stdout(sys.stderr):
+    with quiet_stdout():
         from proxyaudit.audits.scan.run import scan_checkpoint
 
         document = scan_checkpoint(

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from proxyaudit.cli import console
+from proxyaudit.cli.options import Json
 from proxyaudit.errors import IntegrityError
 
 EXAMPLE = "Example:  proxyaudit verify reports/my-audit"
@@ -26,9 +27,7 @@ def verify(
     strict: Annotated[
         bool, typer.Option("--strict", envvar="PROXYAUDIT_STRICT", help="Exit code 4 also where something could not be checked here.")
     ] = False,
-    json: Annotated[
-        bool, typer.Option("--json", envvar="PROXYAUDIT_JSON", help="One JSON document on standard output, nothing else.")
-    ] = False,
+    json: Json = False,
 ) -> None:
     """Recompute hashes and verdicts from the pack alone.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proxyaudit.cli.main import main as cli
+from proxyaudit.cli import main as cli
 from proxyaudit.errors import InputError
 from proxyaudit.recipe.recipe import Margins, load_recipe
 

@@ -86,7 +86,7 @@ def test_an_eraser_mends_models(made: Path) -> None:
 
 
 def test_a_scrubber_is_asked_for_by_name(made: Path) -> None:
-    assert python(made, SCRUB, module=False).strip() == "[REMOVED] SAW IT".replace("REMOVED", "removed")
+    assert python(made, SCRUB, module=False).strip() == "[REMOVED] SAW IT"  # after the words, whatever the order asked for
 
 
 @pytest.mark.parametrize(

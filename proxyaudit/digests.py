@@ -73,7 +73,7 @@ def stage_files(stage: str, package: Path = PACKAGE) -> set[str]:
     found: set[Path] = set()
     while waiting:
         path = waiting.pop()
-        if path not in found:
+        if path not in found and path.is_file():
             found.add(path)
             waiting += [_file_of(package, name) for name in _imported(package, path)]
     return {path.relative_to(package).as_posix() for path in found}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from proxyaudit.errors import InputError
+from proxyaudit.errors import InputError, nearest
 
 __all__ = ["check_plugin", "load_function", "load_plugin", "plugin_names"]
 
@@ -39,8 +38,7 @@ def check_plugin(group: str, name: str, *, where: str) -> None:
     """
     known = plugin_names(group)
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        mend = f"did you mean '{near[0]}'?" if near else f"installed: {', '.join(known) or 'none'}"
+        mend = nearest(name, known, f"installed: {', '.join(known) or 'none'}")
         raise InputError(f"unknown {group.removesuffix('s')} '{name}'", where=where, mend=mend)
 
 

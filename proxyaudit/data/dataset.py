@@ -19,10 +19,11 @@ from proxyaudit.data.encoding import Encoder, FeatureColumn, fit_encoder
 from proxyaudit.data.rows import coerce_rows, read_holdout, split_rows
 from proxyaudit.data.sources import Roles, Source, load_source
 from proxyaudit.data.splits import row_hashes, split_thirds
-from proxyaudit.data.tables import resolve_path, sha256_file
+from proxyaudit.data.tables import resolve_path
 from proxyaudit.data.target import check_support, encode_target, order_classes, target_kind, threshold_classes
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.data.unseen import Unseen, check_seen, spelling_notes
+from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.seeding import stream
@@ -336,10 +337,10 @@ def _other_files(recipe: Recipe, base: Path) -> dict[str, str]:
     for regime in recipe.regimes:
         if regime.synthetic is not None and regime.synthetic.path is not None:
             what = f"release {regime.synthetic.regime}"
-            hashes[what] = sha256_file(resolve_path(regime.synthetic.path, base=base, what=what))
+            hashes[what] = file_digest(resolve_path(regime.synthetic.path, base=base, what=what))
         for number, text in enumerate(regime.checkpoints or ()):
             path = resolve_path(text, base=base, what=f"checkpoint of regime '{regime.name}'")
-            hashes[f"checkpoint {regime.name} {number}"] = sha256_file(path)
+            hashes[f"checkpoint {regime.name} {number}"] = file_digest(path)
     return hashes
 
 

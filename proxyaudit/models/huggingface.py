@@ -19,7 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from proxyaudit.data.tables import is_inside, sha256_file
+from proxyaudit.data.tables import is_inside
+from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
 from proxyaudit.language.pretrained import (
     INSTALL,
@@ -96,7 +97,7 @@ def model_hashes(spec: HuggingFaceSpec, base: Path) -> dict[str, str]:
         config = _config(place, spec.revision, spec.trust_remote_code, hub=True, gguf_file=spec.gguf_file)
         return {"model": f"{spec.path}@{getattr(config, '_commit_hash', None) or spec.revision or 'unknown'}"}
     paths = sorted(path for path in Path(place).iterdir() if path.is_file() and path.name.endswith(_HASHED))
-    return {f"model {path.name}": sha256_file(path) for path in paths}
+    return {f"model {path.name}": file_digest(path) for path in paths}
 
 
 def _config(place: str, revision: str | None, trust: bool, *, hub: bool, gguf_file: str | None) -> Any:

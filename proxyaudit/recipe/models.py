@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny
 from pydantic_core import PydanticCustomError
 
+from proxyaudit.errors import nearest
 from proxyaudit.registry import load_plugin, plugin_names
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -70,8 +70,7 @@ def _of_kind(value: Any) -> Any:
         return TrainingSpec.model_validate({})  # whose complaint names the key
     kind = str(value["kind"])[:60]
     if kind not in known:
-        near = difflib.get_close_matches(kind, known, n=1)
-        mend = f"did you mean '{near[0]}'?" if near else f"one of {', '.join(known)}"
+        mend = nearest(kind, known, f"one of {', '.join(known)}", cutoff=0.6)
         raise PydanticCustomError("unknown_kind", "unknown kind '{given}'", {"given": kind, "mend": mend})
     return load_plugin("models", kind, where="model.kind").spec.model_validate(value)
 

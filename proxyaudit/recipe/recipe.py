@@ -6,14 +6,13 @@ one place that reads a recipe from disk.
 
 from __future__ import annotations
 
-import difflib
 import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from proxyaudit.errors import InputError
+from proxyaudit.errors import InputError, nearest
 from proxyaudit.recipe.data import DataSpec as DataSpec
 from proxyaudit.recipe.models import ModelSpec, Positive, Share, Strict
 from proxyaudit.recipe.models import TrainingSpec as TrainingSpec
@@ -185,8 +184,7 @@ class Recipe(Strict):
         known = {s.regime for s in (r.synthetic for r in self.regimes) if s is not None}
         for regime in self.regimes:
             if regime.mixed is not None and regime.mixed.of not in known:
-                near = difflib.get_close_matches(regime.mixed.of, known, n=1)
-                hint = f"did you mean '{near[0]}'?" if near else "list that synthetic regime too"
+                hint = nearest(regime.mixed.of, known, "list that synthetic regime too", cutoff=0.6)
                 raise ValueError(f"'mixed.of' names '{regime.mixed.of}', which is no synthetic regime of this recipe; {hint}")
             if regime.checkpoints is not None and len(regime.checkpoints) > self.seeds:
                 raise ValueError(
@@ -304,8 +302,7 @@ def _first_mistake(error: ValidationError, document: Any, where: str) -> InputEr
     at = f"{where}: {shown}" if shown else where
     if first["type"] == "extra_forbidden":
         known = _known_keys(location[:-1], document)
-        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
-        mend = f"did you mean '{near[0]}'?" if near else f"known keys here: {', '.join(sorted(known))}"
+        mend = nearest(location[-1], known, f"known keys here: {', '.join(sorted(known))}")
         return InputError(f"unknown key '{location[-1]}'", where=at, mend=mend)
     if first["type"] == "unknown_kind":
         return InputError(first["msg"], where=f"{at}.kind", mend=str(first["ctx"]["mend"]))

@@ -20,8 +20,8 @@ from proxyaudit.audits.probe.inputs import ProbeInputs, make_inputs, read_activa
 from proxyaudit.channels.leak.questions import ProbedArrays, Probing
 from proxyaudit.channels.leak.site import measure_site
 from proxyaudit.data.public_counts import public_count
-from proxyaudit.data.tables import read_table, sha256_file
-from proxyaudit.digests import code_digest, digest_of
+from proxyaudit.data.tables import read_table
+from proxyaudit.digests import code_digest, digest_of, file_digest
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.record import Measurement
@@ -94,7 +94,7 @@ def probe_files(
     check_out(out)
     table = read_table(labels, what="--labels")
     acts = {name: read_activation_file(path) for name, path in files.items()}
-    hashes = {f"activations {name}": sha256_file(path) for name, path in files.items()} | {"labels": sha256_file(labels)}
+    hashes = {f"activations {name}": file_digest(path) for name, path in files.items()} | {"labels": file_digest(labels)}
     with one_thread():
         inputs = make_inputs(
             acts,

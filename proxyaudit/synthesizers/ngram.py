@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.errors import TaskError
 from proxyaudit.seeding import stream
+from proxyaudit.synthesizers.base import costs
 
 __all__ = ["NgramSynthesizer", "ngram"]
 
@@ -220,6 +221,7 @@ def _longest(frame: pd.DataFrame) -> str | None:
     return max(means, key=lambda name: means[name]) if means else None
 
 
+@costs(1.5)  # fitted and drawn from
 def ngram(epochs: int | None = None, seed: int = 0, **options: Any) -> NgramSynthesizer:
     """An n-gram model of words; ``order`` and the other keys of a recipe's ``ngram`` are its options, ``epochs`` has no meaning for it."""
     return NgramSynthesizer(seed=seed, **options)

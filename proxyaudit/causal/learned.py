@@ -84,9 +84,10 @@ def learn_parts(
     return [_learn(setting, site, part, leace[part], margin, rng, free, columns or (slice(None),)) for part in range(3)]
 
 
-def all_read(found: Sequence[Learned]) -> bool:
-    """Whether both readable subspaces of every part are the same, all that is read."""
-    return all(one.readable.rank == one.leace.rank == one.read for one in found)
+def read_subspaces(found: Sequence[Learned]) -> list[list[LeaceEraser]]:
+    """What the rest of the model reads, learned and of LEACE, by part; once where both are all that is read."""
+    same = all(one.readable.rank == one.leace.rank == one.read for one in found)
+    return [[one.readable for one in found], *([] if same else [[one.leace for one in found]])]
 
 
 def block_diagonal(subspaces: Sequence[LeaceEraser]) -> LeaceEraser:

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from threadpoolctl import threadpool_limits
 
-from proxyaudit.activations.capture import capture, read_activations, write_activations
+from proxyaudit.activations.capture import capture
+from proxyaudit.activations.files import read_activations, write_activations
 from proxyaudit.activations.frozen import (
     Features,
     capture_head,

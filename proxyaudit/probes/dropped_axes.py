@@ -6,14 +6,15 @@ whoever subtracts the units can. Nothing is claimed from such axes; what they te
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 from proxyaudit.arrays import Floats
 
-__all__ = ["TELLS", "faint_p"]
-
+__all__ = ["TELLS", "faint_p", "faint_reason"]
 
 TELLS = 1e-4  # p-value from which on dropped axes are said to tell the attribute
 _MOST_AXES = 200
@@ -53,3 +54,14 @@ def faint_p(faint_nm: Floats, labels_n: NDArray[np.generic], classes: int) -> fl
     ratio = (told / used) / np.maximum((total - told) / left, np.finfo(np.float64).tiny)
     asked = total > 0
     return float(min(1.0, asked.sum() * stats.f.sf(ratio[asked], used, left).min())) if asked.any() else None
+
+
+def faint_reason(p_values: Iterable[float | None]) -> str | None:
+    """Why absence cannot be claimed where dropped axes tell the attribute in some model; ``None`` where they do not.
+
+    Args:
+        p_values: :func:`faint_p` of each model.
+    """
+    if min((p for p in p_values if p is not None), default=1.0) > TELLS:
+        return None
+    return "units that are equal to six digits differ by what tells the attribute: too faint for the readers, and not absent"

@@ -15,11 +15,11 @@ from proxyaudit.data.text import TextEncoder
 from proxyaudit.models import build_model
 from proxyaudit.models.huggingface import make_tokenizer
 from proxyaudit.probes.crossfit import assign_folds, cross_fit_classes
-from proxyaudit.stats.auroc import auroc
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.recipe.models import HuggingFaceSpec
 from proxyaudit.recipe.recipe import SitesSpec
 from proxyaudit.seeding import stream
+from proxyaudit.stats.auroc import auroc
 
 pytestmark = [pytest.mark.realdata, pytest.mark.timeout(1200)]
 ROWS = 1500

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from proxyaudit.channels.interventions import UseTask
 from proxyaudit.channels.localisation.estimate import add_localisation
 from proxyaudit.channels.localisation.measure import measure_localisation
-from proxyaudit.channels.interventions import UseTask
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.ledger import Ledger

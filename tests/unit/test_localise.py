@@ -12,10 +12,10 @@ from torch import nn
 
 from proxyaudit.causal.interchange import Effect, _effect
 from proxyaudit.causal.localisation import Screened, draw_plan, in_direction, patched_effect, pick, screen, smallest_set
+from proxyaudit.channels.interventions import TOO_FEW, UseTask
 from proxyaudit.channels.localisation import budget as localisation_plan
 from proxyaudit.channels.localisation.budget import FEWEST_RECIPIENTS, MOST_RECIPIENTS, MOST_SEARCHED, rows_kept, schedule
 from proxyaudit.channels.localisation.measure import measure_localisation
-from proxyaudit.channels.interventions import TOO_FEW, UseTask
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.record import Measurement, cell_key
 from proxyaudit.models.base import Tap, TrainedModel

@@ -16,9 +16,11 @@ from proxyaudit.channels.placebos import plant_placebos
 from proxyaudit.channels.relearning import measure as relearn
 from proxyaudit.channels.relearning.estimate import CHANNEL, add_relearning, relearned_draft
 from proxyaudit.channels.relearning.measure import measure_relearning
+from proxyaudit.channels.relearning.record import relearned_of
 from proxyaudit.data.attributes import Attribute
+from proxyaudit.estimates.context import identify
 from proxyaudit.estimates.draft import Draft, decide_drafts
-from proxyaudit.estimates.ledger import Ledger
+from proxyaudit.estimates.ledger import Drafts, Ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import TrainedModel, seeded
 from proxyaudit.models.blocks import NoBlockError, last_block, whole_model
@@ -103,7 +105,9 @@ def audit(kind: str, n: int, seed: int, *, seeds: int = 1, make: Any = suppressi
             measure_relearning(model, x, dataset, labels, placebos, root=seed, reference=reference, out=out)
             models.append(out)
     base = Draft(CHANNEL, "a", "real", "penultimate", margin=0.05)
-    return decide_drafts([relearned_draft(base, *both, dataset.clusters)])[0], both[0]
+    draft = relearned_draft(base, *both, dataset.clusters)
+    assert (draft.measure, draft.subject, draft.reference_for) == identify(CHANNEL, "real", None, "penultimate")
+    return decide_drafts([draft])[0], both[0]
 
 
 @pytest.mark.parametrize(
@@ -156,8 +160,11 @@ def test_the_same_bits_twice_and_the_curve_beside_the_deciding_number() -> None:
     assert [m.numbers for m in measured] == [m.numbers for m in repeated]
     assert all(np.array_equal(m.arrays[key], r.arrays[key]) for m, r in zip(measured, repeated, strict=True) for key in m.arrays)
     assert again.present_p == cell.present_p
-    ledger = Ledger()
-    add_relearning(ledger, cell, measured, Draft(CHANNEL, "a", "real", "penultimate", unit="fraction"), np.arange(1000))
+    drafts, ledger = Drafts(), Ledger()
+    add_relearning(drafts, cell, measured, Draft(CHANNEL, "a", "real", "penultimate", unit="fraction"), np.arange(1000))
+    named = [(d.measure, d.subject, d.reference_for) for d in drafts.numbers]
+    assert named == [identify(d.channel, d.regime, d.context, d.site) for d in drafts.numbers]
+    ledger.publish(drafts)
     contexts = [e.context for e in ledger.estimates]
     assert {"last block, 16 rows", "head only, 64 rows", "whole model, 256 rows", "last block on the task, then a head, 256 rows"} <= set(
         contexts
@@ -166,7 +173,9 @@ def test_the_same_bits_twice_and_the_curve_beside_the_deciding_number() -> None:
     by_context = {e.context: e for e in ledger.estimates}
     assert (by_context["last block, 256 rows"].value or 0) > (by_context["head only, 256 rows"].value or 0) + 0.05
     assert by_context["real: 95th percentile of 20 placebos, last block, 256 rows"].regime == "placebo"
-    assert [c.kind for c in ledger.controls] == ["positive"]
+    (control,) = ledger.controls
+    assert control.kind == "positive"
+    assert control.passed == ((control.figures["share"] or 0) >= 0.8)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +253,7 @@ def test_a_module_that_cannot_be_mapped_is_trained_one_problem_at_a_time() -> No
         x, _, dataset = world("relayed", 900, 2)
         out = Measurement()
         measure_relearning(make(1), x, dataset, (x[:, 3] > 0).astype(np.int64), {}, root=0, reference=True, out=out)
-        cells.append(out.numbers["relearned"]["a"]["value"])
+        cells.append(relearned_of([out], "a")[0].value)
     assert cells[0] == pytest.approx(cells[1], abs=1e-3)
     assert cells[0] > 0.02
 

@@ -13,7 +13,7 @@ from scipy import stats
 from proxyaudit.arrays import Ints
 from proxyaudit.data.public_counts import share_words
 from proxyaudit.estimates.draft import FOUND, PRESENT_AT, Draft
-from proxyaudit.probes.dropped_axes import TELLS
+from proxyaudit.probes.dropped_axes import faint_reason
 from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, distinct_seeds, in_every_seed, over_seeds, p_above, p_below
 from proxyaudit.stats.nulls import permutation_p
 
@@ -84,19 +84,11 @@ def planted_draft(
         share = share_words(left_out * per_seed[0]["n"], per_seed[0]["n"])
         why = f"{share} of the rows lie in groups of what is conditioned on that are too small to ask, so absence is not claimed"
         cell = replace(cell, can_be_absent=False, reason=why)
-    if faint_reason(per_seed) is not None:
-        cell = replace(cell, can_be_absent=False, reason=faint_reason(per_seed))
+    if faint_reason([cell.get("faint") for cell in per_seed]) is not None:
+        cell = replace(cell, can_be_absent=False, reason=faint_reason([cell.get("faint") for cell in per_seed]))
     if channel.startswith("beyond"):
         cell.extras["rows"] = min(test["rows"] for test in found)
     return _with_readers(cell, found, arrays, key, clusters_n) if "readers" in found[0] else cell
-
-
-def faint_reason(per_seed: Sequence[dict[str, Any]]) -> str | None:
-    """Why absence cannot be claimed where axes that whitening dropped tell the attribute; ``None`` where they do not."""
-    found = [cell["faint"] for cell in per_seed if cell.get("faint") is not None]
-    if not found or min(found) > TELLS:
-        return None
-    return "units that are equal to six digits differ by what tells the attribute: too faint for the readers, and not absent"
 
 
 def _silent(base: Draft, per_seed: Sequence[dict[str, Any]], clusters_n: Ints) -> Draft:

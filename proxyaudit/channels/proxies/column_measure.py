@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from proxyaudit.activations.capture import Captured, Replay, capture, replayer
+from proxyaudit.activations.capture import Captured, capture
+from proxyaudit.activations.replay import Replay, replayer
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.causal.attribution import attribute_direction, attribute_output
 from proxyaudit.causal.proxies import associate

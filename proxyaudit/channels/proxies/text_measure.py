@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from proxyaudit.activations.capture import Captured, capture, replayer
+from proxyaudit.activations.capture import Captured, capture
+from proxyaudit.activations.replay import replayer
 from proxyaudit.arrays import Ints
 from proxyaudit.causal.attribution import TextRows, attribute_tokens
 from proxyaudit.causal.proxy_use import Swapped, Swaps, draw_removals

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from proxyaudit.activations.capture import read_activations
+from proxyaudit.activations.files import read_activations
 from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.channels.signatures.contexts import context_codes, followed_output, make_contexts
 from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute, clusters_if_any

@@ -15,7 +15,6 @@ from typing import Any
 import joblib
 import numpy as np
 
-from proxyaudit.channels.signatures.make import signatures_of_run
 from proxyaudit.data.verbatim_overlap import passage_words
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.estimates.channel import all_channels
@@ -28,6 +27,7 @@ from proxyaudit.pipeline.cache import Cache
 from proxyaudit.pipeline.facts import read_facts
 from proxyaudit.pipeline.measurements import SHARED
 from proxyaudit.pipeline.plan import Prepared, odds_of_absence, prepare_file
+from proxyaudit.pipeline.signatures import signatures_of_run
 from proxyaudit.pipeline.tasks import Outcome, Task, one_thread, run_task, task_digests
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown

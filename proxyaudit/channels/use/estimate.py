@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.channels.leak.planted import faint_reason
 from proxyaudit.channels.use.effect import effect_draft
 from proxyaudit.channels.use.guards import guard_barring_absence
 from proxyaudit.estimates.controls import add_random_subspaces
@@ -18,9 +17,10 @@ from proxyaudit.estimates.draft import ABSENT_AT, Draft
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import UNIT_GAP, Drafts
 from proxyaudit.estimates.record import cell_key
-from proxyaudit.probes.crossfit import auroc
+from proxyaudit.probes.dropped_axes import dropped_axes_reason
 from proxyaudit.stats.group_gaps import gap_in
 from proxyaudit.stats.intervals import Measured, absent_everywhere, crossed_interval, fieller_ratio, over_seeds
+from proxyaudit.stats.ranks import auroc
 
 JOINT = "verdict sites jointly"
 ANY_LABEL = "any label"
@@ -211,8 +211,8 @@ def absence_barred(run: Run, attribute: str, site: str, margin: float) -> str | 
         return next(str(cell["reason"]) for cell in cells if cell["reason"])
     if _too_wide(run, attribute, site):
         return _TOO_WIDE
-    if (faint := faint_reason([m.numbers["cells"][attribute][site] for m in run.measured])) is not None:
-        return faint
+    if (dropped := dropped_axes_reason([m.numbers["cells"][attribute][site].get("dropped_p") for m in run.measured])) is not None:
+        return dropped
     for m, cell in zip(run.measured, cells, strict=True):
         if cell["learned"]["reason"]:
             return f"absence of use needs the learned subspace: {cell['learned']['reason']}"

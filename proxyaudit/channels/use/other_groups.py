@@ -17,9 +17,8 @@ from proxyaudit.causal.alignment import DifferentiableSite
 from proxyaudit.causal.donors import FINE_DONORS
 from proxyaudit.causal.interchange import Replay, Setting, measure, with_donors
 from proxyaudit.causal.learned import learn_parts
-from proxyaudit.channels.leak.site import cut_number
 from proxyaudit.channels.use.estimate import single_absent_p
-from proxyaudit.data.attributes import Attribute
+from proxyaudit.data.attributes import Attribute, cut_number
 from proxyaudit.erasers.leace import LeaceEraser
 
 __all__ = ["MOST_ASKED", "other_questions", "others_absent"]

@@ -75,6 +75,9 @@ class Facts:
         pairs: Pairs of columns that were asked together, by attribute.
         columns: Names of the input columns.
         text: Whether the model reads texts.
+        bare: Whether activations alone were given: no model, so no inputs and no outputs.
+        beyond: What the conditional tests condition on; empty where they were not asked.
+        doubts: Attributes whose absence is not claimed, each with the reason.
     """
 
     attributes: tuple[Attribute, ...]
@@ -93,6 +96,9 @@ class Facts:
     pairs: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
     text: bool = False
+    bare: bool = False
+    beyond: str = "the label"
+    doubts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def protected(self) -> tuple[Attribute, ...]:

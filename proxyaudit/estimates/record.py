@@ -40,7 +40,8 @@ def write_record(record: Any, arrays: dict[str, NDArray[Any]] | None = None, pre
     Fields may be numbers, strings, ``None``, dataclasses, and tuples and mappings of these; a mapping's keys are strings. A field that
     holds an array does not stand in the dictionary: it goes into ``arrays`` under ``prefix`` and its name; of a dataclass within, under
     ``prefix``, the names and places that lead there, and its name, spaces between them. A field named by
-    ``field(metadata={"key": ...})`` goes by that name. A field that is ``None``, and would be by default, is left out.
+    ``field(metadata={"key": ...})`` goes by that name; one whose key is ``None`` is not recorded. A field that is ``None``, and would be by
+    default, is left out.
 
     Args:
         record: The dataclass.
@@ -104,6 +105,8 @@ def _fields(kind: type[Any]) -> tuple[_Field, ...]:
     hints = get_type_hints(kind)
     found = []
     for one in fields(kind):
+        if one.metadata.get("key", one.name) is None:
+            continue
         hint = hints[one.name]
         array = any(get_origin(part) is np.ndarray for part in _alternatives(hint))
         found.append(_Field(one.name, one.metadata.get("key", one.name), hint, array, one.default is not None))

@@ -30,6 +30,7 @@ from proxyaudit.activations.frozen import (
 )
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.leak.questions import Probing
+from proxyaudit.channels.leak.record import read_site
 from proxyaudit.channels.leak.site import measure_site
 from proxyaudit.channels.placebos import plant_placebos
 from proxyaudit.channels.proxies.column_measure import measure_association
@@ -190,7 +191,8 @@ def _run_inputs(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> N
     out = Measurement()
     probing = Probing(prepared.recipe.seed, prepared.recipe.margins, prepared.plan["permutations"], nonlinear=False)
     measure_site(x, prepared.dataset, probing, site=INPUT_SITE, placebos={}, out=out)
-    leaks = {name: sites[INPUT_SITE].get("linear", {}).get("leak") for name, sites in out.numbers["cells"].items()}
+    linear = {a.name: read_site(out, a.name, INPUT_SITE).linear for a in prepared.dataset.attributes}
+    leaks = {name: None if test is None else test.leak for name, test in linear.items()}
     placebos = plant_placebos(x, prepared.dataset, leaks, prepared.recipe.references.placebos, prepared.recipe.seed)
     dataset = prepared.dataset
     measure_association(dataset.audit, dataset, prepared.proxies, prepared.recipe.seed, out, rows=True)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.probes.logistic import fit_logistic
-from proxyaudit.stats.auroc import auroc
+from proxyaudit.stats.ranks import auroc
 
 RIDGES = (1e-3, 1e-2, 1e-1, 3e-1, 1.0)  # of the mean loss, in whitened coordinates
 _CHOOSING, _SCORING = 2e-4, 2e-5  # duality gaps in nats: choosing a ridge needs less than scoring with it

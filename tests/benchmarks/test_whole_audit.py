@@ -18,7 +18,7 @@ from proxyaudit.pipeline.run import run_audit
 pytestmark = [pytest.mark.study, pytest.mark.timeout(1800)]
 
 UNAVOIDABLE = ("synthesize", "train_model", "capture")
-MEASURING = ("measure_site", "measure_interchange", "eraser_residual", "plant_placebos", "load_weights", "prepared_again")
+MEASURING = ("measure_site", "measure_interchange", "check_eraser", "plant_placebos", "load_weights", "prepared_again")
 RECIPE = """\
 name: bench
 data: {path: real.csv, target: pay, protected: [sex]}

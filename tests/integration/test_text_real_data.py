@@ -19,7 +19,7 @@ from proxyaudit.probes.whitening import whiten
 from proxyaudit.recipe.models import HuggingFaceSpec
 from proxyaudit.recipe.recipe import SitesSpec
 from proxyaudit.seeding import stream
-from proxyaudit.stats.auroc import auroc
+from proxyaudit.stats.ranks import auroc
 
 pytestmark = [pytest.mark.realdata, pytest.mark.timeout(1200)]
 ROWS = 1500

@@ -1,4 +1,4 @@
-"""Guards of absence: faint axes, numbers cut finely, other groups and outputs, columns that carry the attribute and act."""
+"""Guards of absence: dropped axes, numbers cut finely, other groups and outputs, columns that carry the attribute and act."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from proxyaudit.channels.use.record import OtherQuestions, SiteUse, carriers, st
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.probes.dropped_axes import TELLS, faint_p, faint_reason
+from proxyaudit.probes.dropped_axes import TELLS, dropped_axes_p, dropped_axes_reason
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.stats.flat_along_number import spread_along, surely_flat
 
@@ -32,11 +32,11 @@ def twins(apart: float, seed: int = 0) -> tuple[Any, Any]:
 def test_a_difference_of_twins_that_tells_the_group_is_seen(apart: float) -> None:
     acts, group = twins(apart)
     white = whiten(acts)
-    assert (white.dropped, white.faint_nm.shape) == (1, (N, 1))
-    p = faint_p(white.faint_nm, group, 2)
+    assert (white.dropped, white.dropped_nm.shape) == (1, (N, 1))
+    p = dropped_axes_p(white.dropped_nm, group, 2)
     assert p is not None
     assert p < TELLS
-    assert faint_reason([0.4, p, None]) is not None
+    assert dropped_axes_reason([0.4, p, None]) is not None
 
 
 def test_rounding_of_dependent_units_tells_nothing() -> None:
@@ -45,22 +45,22 @@ def test_rounding_of_dependent_units_tells_nothing() -> None:
     for _ in range(40):
         few = rng.standard_normal((800, 6)).astype(np.float32)
         acts = np.concatenate([few, few @ rng.standard_normal((6, 10)).astype(np.float32)], axis=1)
-        found.append(faint_p(whiten(acts).faint_nm, (few[:, 0] + rng.standard_normal(800) > 0).astype(int), 2))
-        found.append(faint_p(whiten(acts).faint_nm, rng.integers(0, 2, 800), 2))
+        found.append(dropped_axes_p(whiten(acts).dropped_nm, (few[:, 0] + rng.standard_normal(800) > 0).astype(int), 2))
+        found.append(dropped_axes_p(whiten(acts).dropped_nm, rng.integers(0, 2, 800), 2))
     assert all(p is not None and p > TELLS for p in found)
     assert 0.35 < np.mean(found[1::2]) < 0.65  # type: ignore[arg-type]
-    assert faint_p(np.zeros((50, 0)), np.arange(50) % 2, 2) is None
-    assert faint_reason([None, None]) is None
-    assert faint_reason([]) is None
+    assert dropped_axes_p(np.zeros((50, 0)), np.arange(50) % 2, 2) is None
+    assert dropped_axes_reason([None, None]) is None
+    assert dropped_axes_reason([]) is None
 
 
-def test_exact_copies_leave_nothing_faint() -> None:
+def test_exact_copies_leave_no_axis() -> None:
     acts, group = twins(0.3)
     for copies in (np.concatenate([acts, acts], axis=1), np.concatenate([acts, 2 * acts[:, :2], -acts[:, 1:]], axis=1)):
         white = whiten(copies)
         assert white.dropped >= 3
-        assert white.faint_nm.shape == (N, 0)
-        assert faint_p(white.faint_nm, group, 2) is None
+        assert white.dropped_nm.shape == (N, 0)
+        assert dropped_axes_p(white.dropped_nm, group, 2) is None
 
 
 @pytest.mark.parametrize("shape", [lambda v: np.abs(v), lambda v: np.sign(np.sin(20 * np.pi * v)), lambda v: v])

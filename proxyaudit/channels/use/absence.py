@@ -8,7 +8,7 @@ from proxyaudit.channels.use.controls import planted_control
 from proxyaudit.channels.use.record import MOST_DIMENSIONS, Guards, axes_at, first_reason, guards_of, influence_of_columns, uses_at
 from proxyaudit.estimates.draft import ABSENT_AT
 from proxyaudit.estimates.facts import Run
-from proxyaudit.probes.dropped_axes import faint_reason
+from proxyaudit.probes.dropped_axes import dropped_axes_reason
 
 SAME_OUTPUT = 1e-3  # largest change of a probability that counts as none
 TOO_WIDE = "too many dimensions for the rows to tell the attribute's direction from noise: more audit rows would settle it"
@@ -34,7 +34,7 @@ def absence_barred(run: Run, attribute: str, site: str, margin: float) -> str | 
     barred = first_reason(use.reason for use in uses)
     if barred is None and is_too_wide(run, attribute, site):
         barred = TOO_WIDE
-    barred = barred or faint_reason([axes_at(m, attribute, site).faint for m in run.measured])
+    barred = barred or dropped_axes_reason([axes_at(m, attribute, site).dropped_p for m in run.measured])
     if barred is not None:
         return barred
     for m, use in zip(run.measured, uses, strict=True):

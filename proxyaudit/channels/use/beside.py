@@ -15,9 +15,9 @@ from proxyaudit.channels.use.record import JOINT, all_of, first_reason, learned_
 from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.ledger import Drafts
-from proxyaudit.stats.auroc import auroc
 from proxyaudit.stats.group_gaps import gap_in
 from proxyaudit.stats.intervals import Measured, crossed_interval, fieller_ratio, over_seeds
+from proxyaudit.stats.ranks import auroc
 
 _FREE = (
     "interchange of the learned subspace of highest effect, directions that the rest of the model does not read included: "

@@ -17,8 +17,8 @@ from proxyaudit.activations.replay import outputs_with
 from proxyaudit.arrays import Floats
 from proxyaudit.causal.interchange import Replay, Setting
 from proxyaudit.causal.learned import Learned
-from proxyaudit.channels.leak.site import cut_number
 from proxyaudit.channels.use.record import Guards
+from proxyaudit.data.attributes import cut_number
 from proxyaudit.data.dataset import Attribute, Dataset
 from proxyaudit.erasers.leace import whitening_pair
 from proxyaudit.models.base import TrainedModel

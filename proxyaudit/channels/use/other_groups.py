@@ -16,10 +16,9 @@ from proxyaudit.causal.alignment import DifferentiableSite
 from proxyaudit.causal.donors import FINE_DONORS
 from proxyaudit.causal.interchange import Replay, Setting, interchange, with_donors
 from proxyaudit.causal.learned import learn_parts, read_subspaces
-from proxyaudit.channels.leak.site import cut_number
 from proxyaudit.channels.use.effect import absent_p
 from proxyaudit.channels.use.record import OtherQuestions
-from proxyaudit.data.attributes import Attribute
+from proxyaudit.data.attributes import Attribute, cut_number
 from proxyaudit.erasers.leace import LeaceEraser
 
 MOST_ASKED = 24  # pairs of a group and an output; beyond it absence is not claimed

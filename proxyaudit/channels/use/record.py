@@ -111,7 +111,7 @@ class SiteAxes:
     """Of what was measured of leaks at a site: its dimensions, and the p-value of what the axes that whitening dropped tell."""
 
     rank: int | None = None
-    faint: float | None = None
+    dropped_p: float | None = None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How well a score ranks two groups."""
+"""Rank statistics."""
 
 from __future__ import annotations
 

@@ -38,8 +38,9 @@ def write_record(record: Any, arrays: dict[str, NDArray[Any]] | None = None, pre
     """A frozen dataclass as a dictionary that JSON can hold.
 
     Fields may be numbers, strings, ``None``, dataclasses, and tuples and mappings of these; a mapping's keys are strings. A field that
-    holds an array does not stand in the dictionary: it goes into ``arrays`` under ``prefix`` and its name. A field named by
-    ``field(metadata={"key": ...})`` goes by that name.
+    holds an array does not stand in the dictionary: it goes into ``arrays`` under ``prefix`` and its name; of a dataclass within, under
+    ``prefix``, the names and places that lead there, and its name, spaces between them. A field named by
+    ``field(metadata={"key": ...})`` goes by that name. A field that is ``None``, and would be by default, is left out.
 
     Args:
         record: The dataclass.
@@ -51,14 +52,15 @@ def write_record(record: Any, arrays: dict[str, NDArray[Any]] | None = None, pre
     """
     numbers: dict[str, Any] = {}
     kind: Any = type(record)
-    for name, key, _ in _fields(kind):
-        value = getattr(record, name)
+    for spec in _fields(kind):
+        value = getattr(record, spec.name)
         if not isinstance(value, np.ndarray):
-            numbers[key] = _jsonable(value)
+            if value is not None or spec.needed:
+                numbers[spec.key] = _jsonable(value, arrays, f"{prefix}{spec.key} ")
         elif arrays is None:
-            raise TypeError(f"the array '{name}' has no place to go")
+            raise TypeError(f"the array '{spec.name}' has no place to go")
         else:
-            arrays[prefix + key] = value
+            arrays[prefix + spec.key] = value
     return numbers
 
 
@@ -79,53 +81,63 @@ def read_record(kind: type[T], numbers: Mapping[str, Any], arrays: Mapping[str, 
     """
     given: dict[str, Any] = {}
     hashable: Any = kind  # mypy takes no class for hashable
-    for name, key, hint in _fields(hashable):
-        if _is_array(hint):
-            if arrays is not None and prefix + key in arrays:
-                given[name] = arrays[prefix + key]
-        elif key in numbers:
-            given[name] = _typed(hint, numbers[key])
+    for spec in _fields(hashable):
+        if spec.array:
+            if arrays is not None and prefix + spec.key in arrays:
+                given[spec.name] = arrays[prefix + spec.key]
+        elif spec.key in numbers:
+            given[spec.name] = _typed(spec.hint, numbers[spec.key], arrays, f"{prefix}{spec.key} ")
     return kind(**given)
 
 
+@dataclass(frozen=True)
+class _Field:
+    name: str
+    key: str
+    hint: Any
+    array: bool
+    needed: bool
+
+
 @cache
-def _fields(kind: type[Any]) -> tuple[tuple[str, str, Any], ...]:
-    """Name, key and type of each field."""
+def _fields(kind: type[Any]) -> tuple[_Field, ...]:
     hints = get_type_hints(kind)
-    return tuple((f.name, f.metadata.get("key", f.name), hints[f.name]) for f in fields(kind))
-
-
-def _is_array(hint: Any) -> bool:
-    return any(get_origin(part) is np.ndarray for part in _alternatives(hint))
+    found = []
+    for one in fields(kind):
+        hint = hints[one.name]
+        array = any(get_origin(part) is np.ndarray for part in _alternatives(hint))
+        found.append(_Field(one.name, one.metadata.get("key", one.name), hint, array, one.default is not None))
+    return tuple(found)
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
-def _jsonable(value: Any) -> Any:
+def _jsonable(value: Any, arrays: dict[str, NDArray[Any]] | None, prefix: str) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, tuple | list):
-        return [_jsonable(item) for item in value]
+        return [_jsonable(item, arrays, f"{prefix}{place} ") for place, item in enumerate(value)]
     if isinstance(value, Mapping):
-        return {str(key): _jsonable(item) for key, item in value.items()}
+        return {str(key): _jsonable(item, arrays, f"{prefix}{key} ") for key, item in value.items()}
     if is_dataclass(value):
-        return write_record(value)
+        return write_record(value, arrays, prefix)
     raise TypeError(f"a record cannot hold a {type(value).__name__}")
 
 
-def _typed(hint: Any, value: Any) -> Any:
+def _typed(hint: Any, value: Any, arrays: Mapping[str, NDArray[Any]] | None, prefix: str) -> Any:
     """A value that JSON held, as its field has it."""
     if value is None:
         return None
-    (kind,) = [part for part in _alternatives(hint) if part is not type(None)][:1]
+    kind = next(part for part in _alternatives(hint) if part is not type(None))
     origin, inner = get_origin(kind), get_args(kind)
     if origin is tuple:
         each = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
-        return tuple(_typed(one, item) for one, item in zip(each, value, strict=True))
+        items = enumerate(zip(each, value, strict=True))
+        return tuple(_typed(one, item, arrays, f"{prefix}{place} ") for place, (one, item) in items)
     if origin is not None and issubclass(origin, Mapping):
-        return {key: _typed(inner[1], item) for key, item in value.items()}
-    return read_record(kind, value) if is_dataclass(kind) and isinstance(kind, type) else value
+        return {key: _typed(inner[1], item, arrays, f"{prefix}{key} ") for key, item in value.items()}
+    return read_record(kind, value, arrays, prefix) if isinstance(kind, type) and is_dataclass(kind) else value

@@ -21,6 +21,12 @@ class _Part:
 
 
 @dataclass(frozen=True)
+class _Deep:
+    parts: tuple[_Whole, ...]
+    by_name: Mapping[str, _Whole]
+
+
+@dataclass(frozen=True)
 class _Whole:
     leak: float
     pair: tuple[int, float]
@@ -66,3 +72,11 @@ def test_numbers_of_numpy_are_plain_and_what_cannot_be_held_is_refused() -> None
         write_record(_Part("mlp", 1j))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="no place to go"):
         write_record(_whole(np.arange(3.0)))
+
+
+def test_arrays_within_are_told_apart() -> None:
+    arrays: dict[str, NDArray[np.float64]] = {}
+    deep = _Deep((_whole(np.zeros(2)), _whole(np.ones(2))), {"a": _whole(np.full(2, 2.0)), "b": _whole(None)})
+    back = read_record(_Deep, json.loads(json.dumps(write_record(deep, arrays, "x "))), arrays, "x ")
+    assert set(arrays) == {"x parts 0 influence", "x parts 1 influence", "x by_name a influence"}
+    assert [None if w.influence_n is None else w.influence_n[0] for w in (*back.parts, *back.by_name.values())] == [0.0, 1.0, 2.0, None]

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.probes.crossfit import FEWEST_ROWS, auroc
+from proxyaudit.probes.crossfit import FEWEST_ROWS
+from proxyaudit.stats.auroc import auroc
 from proxyaudit.probes.logistic import fit_logistic
 from proxyaudit.seeding import stream
 

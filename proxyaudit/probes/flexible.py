@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from proxyaudit.arrays import Bools, Floats, Ints
-from proxyaudit.probes.crossfit import FEWEST_ROWS, auroc
+from proxyaudit.probes.crossfit import FEWEST_ROWS
+from proxyaudit.stats.auroc import auroc
 from proxyaudit.probes.flexible_readers import (
     Problem,
     balanced,

@@ -14,7 +14,8 @@ from proxyaudit.activations.capture import capture
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.models import build_model
 from proxyaudit.models.huggingface import make_tokenizer
-from proxyaudit.probes.crossfit import assign_folds, auroc, cross_fit_classes
+from proxyaudit.probes.crossfit import assign_folds, cross_fit_classes
+from proxyaudit.stats.auroc import auroc
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.recipe.models import HuggingFaceSpec
 from proxyaudit.recipe.recipe import SitesSpec

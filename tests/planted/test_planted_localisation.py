@@ -10,7 +10,7 @@ import torch
 
 from proxyaudit.channels.localisation.estimate import add_localisation
 from proxyaudit.channels.localisation.measure import measure_localisation
-from proxyaudit.channels.use.measure import UseTask
+from proxyaudit.channels.interventions import UseTask
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.ledger import Ledger

@@ -13,7 +13,7 @@ from torch import nn
 from proxyaudit.causal.localisation import CARRIED
 from proxyaudit.channels.localisation.estimate import CHANNEL, NOT_BEYOND, NOT_SURE, NOT_WHOLE, PER_ROW, SHARE, add_localisation
 from proxyaudit.channels.localisation.measure import measure_localisation
-from proxyaudit.channels.use.measure import TOO_FEW, UseTask
+from proxyaudit.channels.interventions import TOO_FEW, UseTask
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Run

@@ -15,7 +15,7 @@ from proxyaudit.causal.localisation import Screened, draw_plan, in_direction, pa
 from proxyaudit.channels.localisation import budget as localisation_plan
 from proxyaudit.channels.localisation.budget import FEWEST_RECIPIENTS, MOST_RECIPIENTS, MOST_SEARCHED, rows_kept, schedule
 from proxyaudit.channels.localisation.measure import measure_localisation
-from proxyaudit.channels.use.measure import TOO_FEW, UseTask
+from proxyaudit.channels.interventions import TOO_FEW, UseTask
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.record import Measurement, cell_key
 from proxyaudit.models.base import Tap, TrainedModel

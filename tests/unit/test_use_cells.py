@@ -12,7 +12,8 @@ from torch import nn
 
 from proxyaudit.activations.capture import capture
 from proxyaudit.channels.use.estimate import JOINT, add_use_beside, add_use_controls, planted_control, use_drafts
-from proxyaudit.channels.use.measure import UseTask, measure_use
+from proxyaudit.channels.interventions import UseTask
+from proxyaudit.channels.use.measure import measure_use
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.draft import Draft, decide_drafts
 from proxyaudit.estimates.facts import Run

@@ -10,7 +10,8 @@ from torch import nn
 from proxyaudit.activations.capture import capture
 from proxyaudit.channels.use.estimate import ANY_LABEL, use_drafts
 from proxyaudit.channels.use.guards import SAME_OUTPUT, guard_barring_absence, moderated_gap
-from proxyaudit.channels.use.measure import UseTask, measure_use
+from proxyaudit.channels.interventions import UseTask
+from proxyaudit.channels.use.measure import measure_use
 from proxyaudit.data.dataset import Attribute
 from proxyaudit.estimates.draft import Draft, decide_drafts
 from proxyaudit.estimates.facts import Run

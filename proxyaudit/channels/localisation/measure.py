@@ -29,7 +29,7 @@ from proxyaudit.causal.localisation import (
 )
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.localisation.budget import TRIED, Schedule, budget_of, rows_kept, schedule
-from proxyaudit.channels.use.measure import TOO_FEW, UseTask, task_of
+from proxyaudit.channels.interventions import TOO_FEW, UseTask, task_of
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.estimates.record import Measurement, cell_key
 from proxyaudit.models.base import TabularModule, TrainedModel

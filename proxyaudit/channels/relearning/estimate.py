@@ -21,9 +21,9 @@ from proxyaudit.estimates.draft import FOUND, Draft
 from proxyaudit.estimates.facts import Facts
 from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Drafts
 from proxyaudit.estimates.record import Measurement, cell_key
-from proxyaudit.models.base import PENULTIMATE
 from proxyaudit.seeding import stream
 from proxyaudit.stats.intervals import Measured, absent_everywhere, crossed_interval, in_every_seed, over_seeds
+from proxyaudit.types import PENULTIMATE
 
 CHANNEL = "relearned"
 CONTEXT = f"last block, {ROWS} rows: excess over untrained and placebos"

@@ -15,7 +15,6 @@ import pandas as pd
 from proxyaudit.activations.capture import capture
 from proxyaudit.channels.localisation.budget import describe_localisation
 from proxyaudit.channels.proxies.discover import discover
-from proxyaudit.channels.proxies.text_discover import discover_habits
 from proxyaudit.channels.proxy_plan import ProxyPlan
 from proxyaudit.channels.signatures.contexts import check_contexts
 from proxyaudit.data.dataset import Dataset, load_dataset
@@ -81,7 +80,7 @@ def prepare(recipe: Recipe, base: Path) -> Prepared:
         InputError: anything in the recipe or the files it names that would make a task fail later.
     """
     dataset = attach_tokenizer(recipe, base, load_dataset(recipe, base))
-    dataset, proxies = discover(recipe, dataset) if dataset.text is None else discover_habits(recipe, dataset)
+    dataset, proxies = discover(recipe, dataset)
     check_contexts(recipe.signatures, dataset)
     regimes = make_regimes(recipe, base)
     releases = load_releases(recipe, dataset, base)

@@ -7,7 +7,7 @@ import os
 import platform
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,9 @@ from typing import Any
 import joblib
 import numpy as np
 
-from proxyaudit.data.verbatim_overlap import passage_words
+from proxyaudit.channels.proxies.record import overlap_notes
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.estimates.channel import all_channels
-from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.findings import find_all
 from proxyaudit.estimates.ledger import Drafts, decide_ledger
 from proxyaudit.estimates.row_sums import row_parts
@@ -246,7 +245,7 @@ def _assemble(
             ledger.publish(channel.follow_up(facts, ledger))
     findings = find_all(ledger, facts)
     not_tested = [NotTested(what=what, why=why) for what, why in _NOT_TESTED] + [NotTested(**note) for note in prepared.plan["notes"]]
-    not_tested += _passage_notes(facts.runs)
+    not_tested += overlap_notes(facts.runs)
     evidence = Evidence(
         run=RunInfo(
             id=prepared.plan["run_id"],
@@ -263,14 +262,3 @@ def _assemble(
     )
     arrays = {f"{e.id}.seed_values": np.array(e.seed_values) for e in evidence.estimates if len(e.seed_values) > 1}
     return evidence, arrays | row_parts(ledger)
-
-
-def _passage_notes(runs: Sequence[Run]) -> list[NotTested]:
-    """How much of real texts stands word for word in those of a synthetic regime: of its repetitions the one that repeats most."""
-    notes = []
-    for run in runs:
-        found = [m.numbers["passages"] for m in run.measured if "passages" in m.numbers]
-        if found:
-            worst = max(found, key=lambda one: int(one["copied"]))
-            notes.append(NotTested(what=f"{run.regime} apart from passages of real texts", why=passage_words(**worst)))
-    return notes

@@ -33,7 +33,7 @@ from proxyaudit.channels.leak.questions import Probing
 from proxyaudit.channels.leak.record import read_site
 from proxyaudit.channels.leak.site import measure_site
 from proxyaudit.channels.placebos import plant_placebos
-from proxyaudit.channels.proxies.column_measure import measure_association
+from proxyaudit.channels.proxies.association import measure_association
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.digests import digest_of
 from proxyaudit.errors import safe_line

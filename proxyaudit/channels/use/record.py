@@ -115,28 +115,21 @@ class SiteAxes:
 
 
 @dataclass(frozen=True)
-class _Unit:
-    influence: float = 0.0
-
-
-@dataclass(frozen=True)
-class _Units:
-    units: Mapping[str, _Unit] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class _Value:
-    value: float = 0.0
+    value: float
 
 
 @dataclass(frozen=True)
 class _Column:
-    association: _Value = _Value()
-    gain: float | None = None
+    association: _Value | None = None
+    gain: _Value | None = None
+    influence: _Value | None = None
 
 
 @dataclass(frozen=True)
 class _Columns:
+    """Of what is measured of input columns: what each carries of an attribute, or does to the outputs."""
+
     units: Mapping[str, _Column] = field(default_factory=dict)
 
 
@@ -173,14 +166,15 @@ def axes_at(m: Measurement, attribute: str, site: str) -> SiteAxes:
 
 def influence_of_columns(m: Measurement, attribute: str) -> dict[str, float]:
     """What swapping each input column moves the outputs by, whichever way it moves them."""
-    found = read_record(_Units, m.numbers.get("proxy use", {}).get(attribute, {}))
-    return {name: unit.influence for name, unit in found.units.items()}
+    found = read_record(_Columns, m.numbers.get("proxy use", {}).get(attribute, {}))
+    return {name: unit.influence.value for name, unit in found.units.items() if unit.influence is not None}
 
 
 def carriers(inputs: Measurement, attribute: str, margin: float) -> list[str]:
     """Input columns that by themselves tell more than the margin of an attribute."""
     found = read_record(_Columns, inputs.numbers.get("association", {}).get(attribute, {}))
-    return [name for name, one in found.units.items() if one.gain is None and one.association.value > margin]
+    single = {name: unit.association.value for name, unit in found.units.items() if unit.association is not None and unit.gain is None}
+    return [name for name, value in single.items() if value > margin]
 
 
 def all_of(values: Iterable[T | None]) -> list[T]:

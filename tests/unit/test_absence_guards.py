@@ -98,7 +98,7 @@ def test_every_level_and_output_is_a_question_of_its_own() -> None:
 
 
 def test_a_carrier_that_moves_the_outputs_bars_absence_whatever_its_sign() -> None:
-    units = {"code": {"influence": {"value": 0.1}}, "idle": {"influence": {"value": 0.001}}}
+    units = {"code": {"influence": 0.1}, "idle": {"influence": 0.001}}
     run = Run("real", (Measurement({"proxy use": {"sex": {"units": units}}}),))
     assert "code" in str(acting_carrier(run, "sex", ["idle", "code"], 0.02))
     assert acting_carrier(run, "sex", ["idle"], 0.02) is None

@@ -123,7 +123,7 @@ class _Value:
 class _Column:
     association: _Value | None = None
     gain: _Value | None = None
-    influence: _Value | None = None
+    influence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def axes_at(m: Measurement, attribute: str, site: str) -> SiteAxes:
 def influence_of_columns(m: Measurement, attribute: str) -> dict[str, float]:
     """What swapping each input column moves the outputs by, whichever way it moves them."""
     found = read_record(_Columns, m.numbers.get("proxy use", {}).get(attribute, {}))
-    return {name: unit.influence.value for name, unit in found.units.items() if unit.influence is not None}
+    return {name: unit.influence for name, unit in found.units.items() if unit.influence is not None}
 
 
 def carriers(inputs: Measurement, attribute: str, margin: float) -> list[str]:

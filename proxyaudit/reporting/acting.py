@@ -137,8 +137,8 @@ def _effect_controls(context: Context, view: AttributeView) -> list[Block]:
 def _paths(context: Context, view: ProxyView, ident: str) -> tuple[Picture, ...]:
     made: list[Picture] = []
     for index, regime in enumerate(view.regimes[:_MOST_PICTURES]):
-        totals = {e.context: e for e in context.lookup.cell(view.attribute, regime, "path_total")}
-        parts = {e.context: e for e in context.lookup.cell(view.attribute, regime, "path")}
+        totals = {str(e.subject): e for e in context.lookup.cell(view.attribute, regime, "path_total")}
+        parts = {str(e.subject): e for e in context.lookup.cell(view.attribute, regime, "path")}
         style = context.style(regime)
         rows = [charts.ForestRow(unit, totals[unit], style, None, parts.get(unit)) for unit in view.followed if unit in totals]
         what = "Word or habit" if view.texts else "Column"

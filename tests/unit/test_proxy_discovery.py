@@ -129,7 +129,8 @@ def with_proxies(pack: EvidencePack) -> EvidencePack:
     made = list(pack.evidence.estimates)
 
     def add(channel: str, regime: str, context: str | None, value: float | None, **more: object) -> None:
-        made.append(Estimate(id=f"E{len(made) + 1}", channel=channel, attribute="sex", regime=regime, context=context, value=value, **more))
+        about = {"channel": channel, "measure": channel, "subject": context, "context": context}
+        made.append(Estimate(id=f"E{len(made) + 1}", attribute="sex", regime=regime, value=value, **about, **more))
 
     for index, name in enumerate(HOSTILE):
         add("association", "inputs", name, 0.4 - 0.1 * index, low=0.1, high=0.5, state="present")
@@ -200,7 +201,9 @@ def test_carriers_are_named_whether_or_not_they_move_the_output(pack):
 def test_words_and_tokens_of_texts_are_shown_and_do_nothing_else(pack):
     full = with_proxies(pack)
     tokens = [
-        Estimate(id=f"T{index}", channel=channel, attribute="sex", regime="real", context=f"token \u201c{name}\u201d", value=0.5)
+        Estimate(
+            id=f"T{index}", channel=channel, measure=channel, attribute="sex", regime="real", subject=f"token \u201c{name}\u201d", value=0.5
+        )
         for index, (channel, name) in enumerate((c, n) for c in ("attribution_direction", "attribution_output") for n in HOSTILE)
     ]
     evidence = full.evidence.model_copy(update={"estimates": (*full.evidence.estimates, *tokens)})

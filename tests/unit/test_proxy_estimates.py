@@ -6,14 +6,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+from views import facts_of
 
+from proxyaudit.causal.proxy_use import Number
 from proxyaudit.channels.proxies.estimate import estimate
-from proxyaudit.channels.proxies.record import Attributions, Carried, Split, TableRecord, UnitCarried, UnitUse, UseRecord, write_use
+from proxyaudit.channels.proxies.record import (
+    Attributions,
+    Carried,
+    Split,
+    TableRecord,
+    UnitCarried,
+    UnitUse,
+    UseRecord,
+    write_table,
+    write_use,
+)
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.facts import Facts, Followed, Run
+from proxyaudit.estimates.facts import Followed, Run
 from proxyaudit.estimates.ledger import decide_ledger
-from proxyaudit.estimates.record import Measurement, cell_key, write_record
-from proxyaudit.recipe.recipe import Margins
+from proxyaudit.estimates.record import Measurement
 from proxyaudit.seeding import stream
 from proxyaudit.types import Estimate
 
@@ -26,60 +37,56 @@ def influences(unit: str, size: float = 0.3) -> Any:
     return stream(0, unit).normal(size=N) * size / N
 
 
+def carried(unit: str, value: float, variance: float, p: float, null_high: float) -> Carried:
+    return Carried(value, variance, p, null_high, influences(unit))
+
+
 UNITS = {
-    "strong": UnitCarried(Carried(0.4, 1e-4, 1e-9, 0.003)),
-    "innocent": UnitCarried(Carried(0.001, 1e-6, 0.4, 0.003)),
-    "unused": UnitCarried(Carried(0.3, 1e-4, 1e-9, 0.003)),
-    PAIR: UnitCarried(Carried(0.5, 1e-4, 1e-9, 0.4), Carried(0.1, 1e-4, 1e-9, 0.002)),
+    "strong": UnitCarried(carried("strong", 0.4, 1e-4, 1e-9, 0.003)),
+    "innocent": UnitCarried(carried("innocent", 0.001, 1e-6, 0.4, 0.003)),
+    "unused": UnitCarried(carried("unused", 0.3, 1e-4, 1e-9, 0.003)),
+    PAIR: UnitCarried(carried(PAIR, 0.5, 1e-4, 1e-9, 0.4), carried(PAIR, 0.1, 1e-4, 1e-9, 0.002)),
 }
 TABLE = TableRecord(UNITS, N)
 
 
 def inputs() -> Measurement:
-    arrays = {cell_key("sex", unit, what): influences(unit) for unit in UNITS for what in ("association", "gain")}
-    return Measurement({"association": {"sex": write_record(TABLE)}}, arrays)
+    out = Measurement()
+    write_table(out, "sex", TABLE)
+    return out
 
 
 def model(seed: int, table: TableRecord | None = None, missing: str | None = None) -> Measurement:
     units = {}
     for unit, size in {"strong": 0.1, "innocent": 0.3, "unused": 0.0001, PAIR: 0.35}.items():
-        influence, total, through = (influences(f"{unit}{what}", size / 10) for what in ("influence", "total", "through"))
+
+        def number(what: str, value: float, unit: str = unit, size: float = size) -> Number:
+            return Number(value, influences(f"{unit}{what}", size / 10))
+
         if missing:
-            units[unit] = UnitUse(size, influence, reason=missing)
+            units[unit] = UnitUse(size, influences(f"{unit}influence", size / 10), reason=missing)
         else:
-            between = size / 2 if unit != "innocent" else 0.0
-            units[unit] = UnitUse(size * (1 + 0.02 * seed), influence, between, total, size / 4, through, (0.001,) * 3)
+            total = number("total", size / 2 if unit != "innocent" else 0.0)
+            influence = size * (1 + 0.02 * seed), influences(f"{unit}influence", size / 10)
+            units[unit] = UnitUse(*influence, total, number("through", size / 4), (0.001,) * 3)
     split = Split((0.6, 0.1, 0.3 + 0.01 * seed), 1.0, 0.0)
     attributions = Attributions(reason=missing) if missing else Attributions(200, COLUMNS, split, split)
     out = Measurement()
     write_use(out, "sex", UseRecord("penultimate", N, units, attributions))
     if table is not None:
-        out.numbers["association"] = {"sex": write_record(table)}
+        write_table(out, "sex", table)
     return out
 
 
 def published(real: list[Measurement], vendor: list[Measurement]) -> dict[tuple[str, str, str | None], Estimate]:
     sex = Attribute("sex", "protected", "binary", ("f", "m"), np.arange(N) % 2)
-    facts = Facts(
-        attributes=(sex,),
-        clusters_n=np.arange(N),
-        people_n=np.arange(N),
-        labels_n=np.arange(N) % 2,
-        classes=("no", "yes"),
-        followed={"sex": Followed(np.arange(N) % 2, ("f", "m"), 0)},
-        sites=("penultimate",),
-        verdict_sites=("penultimate",),
-        unprofiled=(),
-        margins=Margins(),
-        runs=(
-            Run("real", tuple(real), kind="real"),
-            Run("vendor", tuple(vendor), kind="release"),
-            Run("untrained", (model(0),), kind="untrained", is_reference=True),
-        ),
-        inputs=inputs(),
-        pairs={"sex": (("strong", "innocent"),)},
-        columns=COLUMNS,
+    runs = (
+        Run("real", tuple(real), kind="real"),
+        Run("vendor", tuple(vendor), kind="release"),
+        Run("untrained", (model(0),), kind="untrained", is_reference=True),
     )
+    followed = {"sex": Followed(np.arange(N) % 2, ("f", "m"), 0)}
+    facts = facts_of((sex,), runs, followed, inputs=inputs(), pairs={"sex": (("strong", "innocent"),)})
     estimates = decide_ledger(estimate(facts)).estimates
     assert all((e.measure, e.subject) == (e.channel, e.context) for e in estimates)
     return {(e.channel, e.regime, e.subject): e for e in estimates}

@@ -123,11 +123,11 @@ def test_a_model_that_acts_on_the_habit_and_one_that_does_not(styled: tuple[Path
     acts, idle = (found[name].units["exclamation marks"] for name in ("acts", "does not"))
     assert set(found["acts"].units) == {"exclamation marks", "word \u201cgood\u201d"}  # the length of words cannot be left out
     # Men (group 1) write it less: what it adds, it adds in the other group.
-    assert acts.total < -0.05
-    assert abs(idle.total) < abs(acts.total) / 2
+    assert acts.total.value < -0.05
+    assert abs(idle.total.value) < abs(acts.total.value) / 2
     assert acts.influence > 0.05
-    assert 0.5 < acts.through / acts.total < 1.5
-    assert max(acts.random) < abs(acts.through) / 2
+    assert 0.5 < acts.through.value / acts.total.value < 1.5
+    assert max(acts.random) < abs(acts.through.value) / 2
     given = found["acts"].attribution
     for split in (given.direction, given.output):
         names = dict(zip(given.names, split.columns, strict=True))

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from views import dataset_of, view_of
 
 from proxyaudit.activations.capture import capture
-from proxyaudit.channels.interventions import UseTask
 from proxyaudit.channels.use.beside import add_use_beside
 from proxyaudit.channels.use.controls import add_use_controls, planted_control
 from proxyaudit.channels.use.estimate import use_drafts
-from proxyaudit.channels.use.measure import measure_use
+from proxyaudit.channels.use.measure import measure
 from proxyaudit.channels.use.record import JOINT, LearnedUse, PlantedEffect, PlantedEffects, store_use, use_at
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.context import identify
 from proxyaudit.estimates.draft import Draft, decide_drafts
-from proxyaudit.estimates.facts import Run
+from proxyaudit.estimates.facts import Followed, Run
 from proxyaudit.estimates.ledger import Drafts, Ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import Tap, TrainedModel
-from proxyaudit.recipe.recipe import Margins
+from proxyaudit.regimes import Regime
 from proxyaudit.seeding import stream
 
 D = 5
@@ -46,7 +45,7 @@ def agreeing(a, b):
     return 0.8 * torch.exp(-(((a[:, 0] - b[:, 0]) / 0.03) ** 2)) * a[:, 0]
 
 
-def ask(head, n, *, sites=("left",), shift=1.5, decides=True, x=None, rank=D):
+def ask(head, n, *, sites=("left",), shift=1.5, decides=True, x=None, rank=D, beside=False):
     rng = stream(0, "use cells", n)
     groups, labels = rng.integers(0, 2, n), rng.integers(0, 2, n)
     other = np.where(rng.random(n) < 0.5, groups, 1 - groups)
@@ -56,15 +55,14 @@ def ask(head, n, *, sites=("left",), shift=1.5, decides=True, x=None, rank=D):
         x[:, 1] += labels
         x[:, 3] += other
     model = TrainedModel(Net(head).eval(), 2, sites, sites, {site: Tap(site, "output") for site in sites})
-    attributes = [Attribute(name, "protected", "binary", ("f", "m"), codes) for name, codes in (("sex", groups), ("other", other))]
-    dataset = SimpleNamespace(text=None, attributes=attributes[:1], parts=rng.integers(0, 3, n), clusters=np.arange(n))
-    out = Measurement()
-    captured = capture(model, x)
+    named = {"sex": groups, **({"other": other} if beside else {})}
+    attributes = tuple(Attribute(name, "protected", "binary", ("f", "m"), codes) for name, codes in named.items())
+    out, captured = Measurement(), capture(model, x)
     out.numbers["cells"] = {"sex": {site: {"rank": rank} for site in sites}}
     out.arrays["outputs"] = captured.outputs
-    followed = {"sex": (groups, 0), "other": (other, 0)}
-    concepts = {name: coded.astype(float)[:, None] for name, (coded, _) in followed.items()}
-    measure_use(model, captured, x, dataset, labels, UseTask(0, Margins(), followed, concepts, decides), out)
+    followed = {name: Followed(codes, ("f", "m"), 0) for name, codes in named.items()}
+    regime = Regime("real", "real") if decides else Regime("untrained", "untrained")
+    measure(view_of(model, captured, x, dataset_of(attributes, rng.integers(0, 3, n)), followed, labels=labels, regime=regime), out)
     return out, groups, labels
 
 
@@ -96,7 +94,7 @@ def ignored():
 
 @pytest.fixture(scope="module")
 def used():
-    return ask(lambda a, _: 0.7 * a[:, 1] + 0.5 * a[:, 0], 3000)
+    return ask(lambda a, _: 0.7 * a[:, 1] + 0.5 * a[:, 0], 3000, beside=True)
 
 
 def test_a_head_that_ignores_the_feature_does_not_use_it(ignored):

@@ -1,25 +1,22 @@
 """What bars absence of use: ways past the sites, gaps that differ between halves, unread directions; and fair models of unfair labels."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from views import dataset_of, view_of
 
 from proxyaudit.activations.capture import capture
-from proxyaudit.channels.interventions import UseTask
 from proxyaudit.channels.use.absence import SAME_OUTPUT, guard_barring_absence
 from proxyaudit.channels.use.estimate import use_drafts
 from proxyaudit.channels.use.guards import moderated_gap
-from proxyaudit.channels.use.measure import measure_use
+from proxyaudit.channels.use.measure import measure
 from proxyaudit.channels.use.record import Guards, guards_of, use_at
 from proxyaudit.data.dataset import Attribute
 from proxyaudit.estimates.draft import Draft, decide_drafts
-from proxyaudit.estimates.facts import Run
+from proxyaudit.estimates.facts import Followed, Run
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import Tap, TrainedModel
-from proxyaudit.recipe.recipe import Margins
 from proxyaudit.seeding import stream
 
 N, D = 6000, 5
@@ -40,11 +37,10 @@ def ask(x, groups, labels, head):
     model = TrainedModel(Net(head).eval(), 2, ("site",), ("site",), {"site": Tap("site", "output")})
     attribute = Attribute("sex", "protected", "binary", ("f", "m"), groups)
     parts = stream(0, "parts").integers(0, 3, len(x))
-    dataset = SimpleNamespace(text=None, attributes=[attribute], parts=parts, clusters=np.arange(len(x)))
     out, x = Measurement(), x.astype(np.float32)
     out.numbers["cells"] = {"sex": {"site": {"rank": x.shape[1]}}}
-    task = UseTask(0, Margins(), {"sex": (groups, 0)}, {"sex": groups.astype(float)[:, None]}, decides=True)
-    measure_use(model, capture(model, x), x, dataset, labels, task, out)
+    followed = {"sex": Followed(groups, ("f", "m"), 0)}
+    measure(view_of(model, capture(model, x), x, dataset_of((attribute,), parts), followed, labels=labels), out)
     cells = decide_drafts(
         use_drafts(Draft("used", "sex", "real", group="f to m", margin=0.02), Run("real", (out,)), None, ("site",), np.arange(len(x)))
     )

@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from proxyaudit.arrays import Floats, Ints
+from proxyaudit.arrays import Ints
 from proxyaudit.causal.columns import pair_codes
 from proxyaudit.causal.proxies import Association, Target, associate, pair_gain
-from proxyaudit.channels.proxies.record import ASSOCIATION, Carried, TableRecord, UnitCarried, label
+from proxyaudit.channels.proxies.record import Carried, TableRecord, UnitCarried, label, write_table
 from proxyaudit.channels.proxy_plan import ProxyPlan, people
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.columns import OTHER, labels
 from proxyaudit.data.dataset import Dataset
-from proxyaudit.estimates.record import Measurement, cell_key, write_record
+from proxyaudit.estimates.record import Measurement
 from proxyaudit.probes.crossfit import TooFewRowsError, assign_folds
 from proxyaudit.seeding import stream
 from proxyaudit.stats.intervals import row_variance
@@ -69,19 +69,15 @@ def measure_association(frame: pd.DataFrame, dataset: Dataset, plan: ProxyPlan, 
     frame = plan.with_values(frame)
     # A text of a scrubbed regime is still its author's.
     clusters_n = people(dataset, frame) if rows or plan.text is not None else np.arange(len(frame))
-    found: dict[str, Any] = out.numbers.setdefault(ASSOCIATION, {})
-    arrays = out.arrays if rows else None
     for attribute in (a for a in dataset.attributes if a.role == "protected"):
         record = TableRecord(reason="the table does not hold the attribute")
         if attribute.name in frame:
-            record = _carried(attribute, frame, clusters_n, plan, root, arrays)
-        found[attribute.name] = write_record(record)
+            record = _carried(attribute, frame, clusters_n, plan, root, rows=rows)
+        write_table(out, attribute.name, record)
 
 
-def _carried(
-    attribute: Attribute, frame: pd.DataFrame, clusters_n: Ints, plan: ProxyPlan, root: int, arrays: dict[str, NDArray[Any]] | None
-) -> TableRecord:
-    """What carries one attribute; row influences go to ``arrays`` where there is one."""
+def _carried(attribute: Attribute, frame: pd.DataFrame, clusters_n: Ints, plan: ProxyPlan, root: int, *, rows: bool) -> TableRecord:
+    """What carries one attribute."""
     target, known = known_target(attribute, frame, clusters_n, root)
     held = frame[known]
     units: dict[str, UnitCarried] = {}
@@ -92,18 +88,15 @@ def _carried(
         gain = None
         try:
             if len(unit) == 1:
-                permutations = _TABLE_PERMUTATIONS if arrays is None else _AUDIT_PERMUTATIONS
+                permutations = _AUDIT_PERMUTATIONS if rows else _TABLE_PERMUTATIONS
                 carried = associate(plan.codes(unit[0], held), target, rng, permutations)
             else:
                 carried, gain = associate_pair((unit[0], unit[1]), plan, held, target, rng)
         except TooFewRowsError as error:
             units[label(unit)] = UnitCarried(reason=str(error))
             continue
-        if arrays is not None:
-            for what, result in (("association", carried), ("gain", gain)):
-                if result is not None:
-                    arrays[cell_key(attribute.name, label(unit), what)] = _on_all_rows(result.influence_n, known)
-        numbers = UnitCarried(_numbers(carried, target), None if gain is None else _numbers(gain, target))
+        known_of = known if rows else None
+        numbers = UnitCarried(_numbers(carried, target, known_of), None if gain is None else _numbers(gain, target, known_of))
         better = units[unit[0]].association if len(unit) == 2 and unit[0] in units else None
         if better is not None and numbers.association is not None and numbers.gain is not None:
             # What the better column carries, the pair carries too.
@@ -113,12 +106,11 @@ def _carried(
     return TableRecord(units, int(known.sum()))
 
 
-def _numbers(found: Association, target: Target) -> Carried:
+def _numbers(found: Association, target: Target, known_n: NDArray[np.bool_] | None) -> Carried:
+    """Numbers of one association; with its influences on all rows where it is said which are known."""
     assert found.null_high is not None  # a null was asked for
-    return Carried(found.value, row_variance(found.influence_n, target.clusters_n)[0], found.p, found.null_high)
-
-
-def _on_all_rows(influence: Floats, known_n: NDArray[np.bool_]) -> Floats:
-    full = np.zeros(len(known_n))
-    full[known_n] = influence
-    return full
+    full = None
+    if known_n is not None:
+        full = np.zeros(len(known_n))
+        full[known_n] = found.influence_n
+    return Carried(found.value, row_variance(found.influence_n, target.clusters_n)[0], found.p, found.null_high, full)

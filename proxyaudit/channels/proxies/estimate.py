@@ -6,18 +6,18 @@ where it both carries the attribute and moves the output, each above its margin.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from proxyaudit.channels.proxies.record import Carried, Split, TableRecord, UseRecord, What, label, read_table, read_use
+from proxyaudit.causal.proxy_use import Number
+from proxyaudit.channels.proxies.record import Split, TableRecord, UnitUse, UseRecord, label, read_table, read_use
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.draft import ABSENT_AT, PRESENT_AT, Draft
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Drafts
-from proxyaudit.estimates.record import cell_key
 from proxyaudit.stats.intervals import (
     LEVEL,
     Measured,
@@ -82,11 +82,19 @@ class _Uses:
     records: tuple[UseRecord, ...]
     facts: Facts
 
-    def measured(self, unit: str, what: What) -> list[Measured] | None:
+    def measured(self, unit: str, what: Callable[[UnitUse], Number | None]) -> list[Measured] | None:
         """One number of a proxy in every model; ``None`` where a model lacks it."""
-        found = [record.units[unit].measured(what, self.facts.clusters_n) for record in self.records]
-        known = [one for one in found if one is not None]
+        found = [what(record.units[unit]) for record in self.records]
+        known = [Measured(np.array([one.value]), one.influence_n, self.facts.clusters_n) for one in found if one is not None]
         return known if len(known) == len(found) else None
+
+    def influence(self, unit: str) -> list[Measured] | None:
+        """How far it moves the output."""
+        return self.measured(unit, lambda use: use.moved)
+
+    def total(self, unit: str) -> list[Measured] | None:
+        """How far it moves the output between the groups."""
+        return self.measured(unit, lambda use: use.total)
 
 
 def estimate(facts: Facts) -> Drafts:
@@ -137,23 +145,19 @@ def _add_audit_rows(out: Drafts, facts: Facts, attribute: Attribute) -> dict[str
     table = read_table(facts.inputs, attribute.name)
     assert table is not None  # the audit rows are always asked
 
-    def measured(unit: str, what: str, one: Carried) -> tuple[Measured, float, float]:
-        influence = facts.inputs.arrays[cell_key(attribute.name, unit, what)]
-        return Measured(np.array([one.value]), influence, facts.people_n), one.p, one.null_high
-
     carriers: dict[str, _Carrier] = {}
-    for unit, found in table.units.items():
-        if found.association is None:
-            out.add(replace(_association(facts, attribute, "inputs", unit), state="unknown", reason=found.reason))
-    singles = {unit: measured(unit, "association", found.association) for unit, found in table.units.items() if found.association}
-    for draft in _judge([(_association(facts, attribute, "inputs", unit), *one) for unit, one in singles.items()], table.n):
-        out.add(draft)
-        assert draft.measured is not None
-        assert draft.state is not None
-        carriers[str(draft.subject)] = _Carrier(draft.measured, float(draft.present_p or 0.0), draft.state)
-    gains = {unit: measured(unit, "gain", found.gain) for unit, found in table.units.items() if found.gain}
-    for draft in _judge([(_association(facts, attribute, "inputs", unit, gain=True), *one) for unit, one in gains.items()], table.n):
-        out.add(draft)
+    for gain in (False, True):
+        found = []
+        for unit, carried in table.units.items():
+            draft, one = _association(facts, attribute, "inputs", unit, gain=gain), carried.gain if gain else carried.association
+            if one is not None and one.influence_n is not None:
+                found.append((draft, Measured(np.array([one.value]), one.influence_n, facts.people_n), one.p, one.null_high))
+            elif not gain:
+                out.add(replace(draft, state="unknown", reason=carried.reason))
+        for draft in _judge(found, table.n):
+            out.add(draft)
+            if not gain and draft.measured is not None and draft.state is not None:
+                carriers[str(draft.subject)] = _Carrier(draft.measured, float(draft.present_p or 0.0), draft.state)
     return carriers
 
 
@@ -205,7 +209,7 @@ def _leading(facts: Facts, attribute: Attribute, carriers: Mapping[str, _Carrier
         sizes = [record.units[unit].influence for uses in regimes for record in uses.records]
         products[unit] = max(carriers[unit].measured.value, 0.0) * float(np.mean(sizes)) if sizes else 0.0
     pairs = {label(pair) for pair in facts.pairs.get(attribute.name, ())}
-    idle = {unit for unit in products if all(_moves_between(uses.measured(unit, "total")) > PRESENT_AT for uses in regimes)}
+    idle = {unit for unit in products if all(_moves_between(uses.total(unit)) > PRESENT_AT for uses in regimes)}
     ranked = sorted(products, key=lambda unit: (unit in idle, -round(products[unit], 9), unit))
     return [*[u for u in ranked if u not in pairs][:SHOWN_COLUMNS], *[u for u in ranked if u in pairs]]
 
@@ -218,7 +222,7 @@ def _add_use(
     n = uses.records[0].rows
     products: list[tuple[Draft, float, float]] = []
     for unit in leading:
-        moved = uses.measured(unit, "influence")
+        moved = uses.influence(unit)
         if moved is None:
             continue
         base = _draft("influence", attribute, uses.regime, unit, decides=False, n=n)
@@ -246,7 +250,7 @@ def _product(uses: _Uses, base: Draft, carrier: _Carrier, moved: Sequence[Measur
         size.seed_values * share.value, size.influence_n * share.value + share.influence_n * size.value, size.clusters_n, row_df=size.row_df
     )
     margins = uses.facts.margins
-    present = max(carrier.p, in_every_seed(moved, margins.effect), _moves_between(uses.measured(str(base.subject), "total")))
+    present = max(carrier.p, in_every_seed(moved, margins.effect), _moves_between(uses.total(str(base.subject))))
     absent = max(p_below(one, margins.effect) for one in moved)
     draft = replace(
         base,
@@ -273,7 +277,7 @@ def _moves_between(total: Sequence[Measured] | None) -> float:
 
 def _add_path(out: Drafts, uses: _Uses, base: Draft, words: _Words) -> None:
     unit = str(base.subject)
-    total, through = uses.measured(unit, "total"), uses.measured(unit, "through")
+    total, through = uses.total(unit), uses.measured(unit, lambda use: use.through)
     if total is not None:
         whole = replace(base, channel="path_total", measure="path_total", method=f"{words.method}; by group")
         _publish(out, whole, over_seeds(total))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -115,11 +114,9 @@ def _use(swapped: Swapped, how: Intervention, followed: Followed, parts_n: Ints,
     total = oriented(change, how.swaps, followed.groups_n) if split is None else split.total
     if total is None:
         return UnitUse(moved.value, moved.influence_n, reason="a group has too few rows to give their values")
-    numbers = UnitUse(moved.value, moved.influence_n, how.sign * total.value, how.sign * total.influence_n)
     if split is None:
-        return replace(numbers, reason="the outputs do not follow from this site alone")
-    through = split.through
-    return replace(numbers, through=how.sign * through.value, through_n=how.sign * through.influence_n, random=split.random)
+        return UnitUse(moved.value, moved.influence_n, total.times(how.sign), reason="the outputs do not follow from this site alone")
+    return UnitUse(moved.value, moved.influence_n, total.times(how.sign), split.through.times(how.sign), split.random)
 
 
 def _attributions(view: ModelView, how: Intervention, acts_nd: Floats, attribute: Attribute) -> Attributions:

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
-import numpy as np
-
-from proxyaudit.arrays import Floats, Ints
+from proxyaudit.arrays import Floats
+from proxyaudit.causal.proxy_use import Number
 from proxyaudit.data.verbatim_overlap import overlap_words
 from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.record import Measurement, cell_key, read_record, write_record
-from proxyaudit.stats.intervals import Measured
 from proxyaudit.types import NotTested
 
 ASSOCIATION, USE, OVERLAP = "association", "proxy use", "verbatim overlap"
-What = Literal["influence", "total", "through"]
 
 
 def label(unit: tuple[str, ...]) -> str:
@@ -26,12 +22,13 @@ def label(unit: tuple[str, ...]) -> str:
 
 @dataclass(frozen=True)
 class Carried:
-    """A share of an attribute, its variance, and its place under the null."""
+    """A share of an attribute, its variance, its place under the null, and on the audit rows the influence ``(n,)`` of each."""
 
     value: float
     variance: float
     p: float
     null_high: float
+    influence_n: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -54,10 +51,11 @@ class TableRecord:
 
 @dataclass(frozen=True)
 class UnitUse:
-    """What a proxy or pair does to the followed output, with the influence of every row ``(n,)`` on each number.
+    """What a proxy or pair does to the followed output.
 
     Attributes:
-        influence: Mean absolute change of the output.
+        influence: Mean absolute change of the output; the channel of use reads it too.
+        influence_n: Influence of each row on that.
         total: The part of the groups' difference that enters by it.
         through: What of that runs through the attribute's subspace.
         random: Sizes of that for random subspaces of equal rank.
@@ -66,17 +64,15 @@ class UnitUse:
 
     influence: float
     influence_n: Floats
-    total: float | None = None
-    total_n: Floats | None = None
-    through: float | None = None
-    through_n: Floats | None = None
+    total: Number | None = None
+    through: Number | None = None
     random: tuple[float, ...] = ()
     reason: str | None = None
 
-    def measured(self, what: What, clusters_n: Ints) -> Measured | None:
-        """One of its numbers with its uncertainty over rows."""
-        value, influence_n = getattr(self, what), getattr(self, f"{what}_n")
-        return None if value is None else Measured(np.array([value]), influence_n, clusters_n)
+    @property
+    def moved(self) -> Number:
+        """The mean absolute change with its influences."""
+        return Number(self.influence, self.influence_n)
 
 
 @dataclass(frozen=True)
@@ -119,26 +115,26 @@ class VerbatimOverlap:
     audit: int
 
 
-def write_use(out: Measurement, attribute: str, record: UseRecord) -> None:
-    """Keep what was measured of one attribute."""
-    units = {name: write_record(unit, out.arrays, cell_key(attribute, name, "")) for name, unit in record.units.items()}
-    rest = write_record(UseRecord(record.site, record.rows, {}, record.attribution))
-    out.numbers.setdefault(USE, {})[attribute] = {**rest, "units": units}
-
-
-def read_use(measured: Measurement, attribute: str) -> UseRecord:
-    """What :func:`write_use` kept; units by name."""
-    found = measured.numbers[USE][attribute]
-    units = {}
-    for name, numbers in sorted(found["units"].items()):
-        units[name] = read_record(UnitUse, numbers, measured.arrays, cell_key(attribute, name, ""))
-    rest = read_record(UseRecord, {**found, "units": {}})
-    return UseRecord(rest.site, rest.rows, units, rest.attribution)
+def write_table(out: Measurement, attribute: str, record: TableRecord) -> None:
+    """Keep what a table carries of one attribute."""
+    out.numbers.setdefault(ASSOCIATION, {})[attribute] = write_record(record, out.arrays, cell_key(attribute, ASSOCIATION, ""))
 
 
 def read_table(measured: Measurement, attribute: str) -> TableRecord | None:
-    """What the columns of a table carry of an attribute; ``None`` where there is no table."""
-    return read_record(TableRecord, measured.numbers[ASSOCIATION][attribute]) if ASSOCIATION in measured.numbers else None
+    """What :func:`write_table` kept; ``None`` where there was no table."""
+    if ASSOCIATION not in measured.numbers:
+        return None
+    return read_record(TableRecord, measured.numbers[ASSOCIATION][attribute], measured.arrays, cell_key(attribute, ASSOCIATION, ""))
+
+
+def write_use(out: Measurement, attribute: str, record: UseRecord) -> None:
+    """Keep what proxies do, asked for one attribute."""
+    out.numbers.setdefault(USE, {})[attribute] = write_record(record, out.arrays, cell_key(attribute, USE, ""))
+
+
+def read_use(measured: Measurement, attribute: str) -> UseRecord:
+    """What :func:`write_use` kept."""
+    return read_record(UseRecord, measured.numbers[USE][attribute], measured.arrays, cell_key(attribute, USE, ""))
 
 
 def overlap_notes(runs: Sequence[Run]) -> list[NotTested]:

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from proxyaudit.activations.capture import Captured
 from proxyaudit.activations.replay import differentiable, outputs_with, replayer
-from proxyaudit.arrays import Bools, Floats, Ints, Singles
+from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.causal.alignment import DifferentiableSite, NoGradientError
-from proxyaudit.causal.donors import DONORS, FINE_DONORS
+from proxyaudit.causal.donors import DONORS, FINE_DONORS, TOO_FEW
 from proxyaudit.causal.interchange import (
     InterchangeResult,
     Replay,
@@ -28,7 +27,6 @@ from proxyaudit.causal.interchange import (
 from proxyaudit.causal.learned import block_diagonal, learn_parts, read_subspaces
 from proxyaudit.causal.planted_use import plant_use
 from proxyaudit.channels.base import ModelView
-from proxyaudit.channels.interventions import TOO_FEW, UseTask, task_of
 from proxyaudit.channels.use.effect import absent_p
 from proxyaudit.channels.use.guards import measure_guards, unread_effect
 from proxyaudit.channels.use.other_groups import other_questions, others_absent
@@ -43,65 +41,59 @@ from proxyaudit.channels.use.record import (
     store_guards,
     store_use,
 )
-from proxyaudit.data.dataset import Attribute, Dataset
+from proxyaudit.data.attributes import Attribute
 from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.models.base import TrainedModel
 from proxyaudit.seeding import stream
 
 
 def measure(view: ModelView, out: Measurement) -> None:
-    """Interchange every attribute at every verdict site; results go into ``out``."""
-    measure_use(view.model, view.captured, view.x, view.dataset, view.labels_n, task_of(view), out)
-
-
-def measure_use(
-    model: TrainedModel, captured: Captured, x_np: Singles, dataset: Dataset, labels_n: Ints, task: UseTask, out: Measurement
-) -> None:
     """Interchange every attribute at every verdict site, and at all of them together; results go into ``out``."""
+    model, captured, x, attributes = view.model, view.captured, view.x, view.dataset.attributes
     sites = model.verdict_sites
-    if task.decides:
-        store_guards(out, measure_guards(model, captured, x_np, dataset, task.root))
+    if view.decides:
+        store_guards(out, measure_guards(model, captured, x, view.dataset, view.recipe.seed))
     for site in sites:
         acts = captured.acts[site]
-        replay, logits = replayer(model, x_np, site, acts), differentiable(model, x_np, (site,), acts)
-        for attribute in dataset.attributes:
-            question = _Question(task, dataset, labels_n, attribute, site, acts)
+        replay, logits = replayer(model, x, site, acts), differentiable(model, x, (site,), acts)
+        for attribute in attributes:
             rank = axes_at(out, attribute.name, site).rank
-            store_use(out, attribute.name, site, question.ask(replay, logits, captured.outputs.shape[1], rank))
+            found = _Question(view, attribute, site, acts).ask(replay, logits, acts.shape[1] if rank is None else rank)
+            store_use(out, attribute.name, site, found)
     if len(sites) > 1:
         acts = np.concatenate([captured.acts[site] for site in sites], axis=1)
-        logits = differentiable(model, x_np, sites)
+        logits = differentiable(model, x, sites)
         edges = np.cumsum([0, *(captured.acts[site].shape[1] for site in sites)])
         columns = {site: slice(int(a), int(b)) for site, a, b in zip(sites, edges[:-1], edges[1:], strict=True)}
-        for attribute in dataset.attributes:
-            question = _Question(task, dataset, labels_n, attribute, JOINT, acts)
-            store_use(out, attribute.name, JOINT, question.ask_jointly(model, x_np, columns, logits))
+        for attribute in attributes:
+            store_use(out, attribute.name, JOINT, _Question(view, attribute, JOINT, acts).ask_jointly(columns, logits))
 
 
 class _Question:
     """One attribute at one site (or at several, side by side) of one model."""
 
-    def __init__(
-        self, task: UseTask, dataset: Dataset, labels_n: Ints, attribute: Attribute, site: str, acts_nd: NDArray[np.floating]
-    ) -> None:
-        self.task, self.dataset, self.attribute, self.name, self.site = task, dataset, attribute, attribute.name, site
-        groups, self.output = task.followed[attribute.name]
-        self.rng = stream(task.root, "interchange", attribute.name, site)
-        self.permutations = 199 if task.decides else 0  # a reference has numbers, never a state
-        self.setting = set_up(acts_nd, groups, task.concepts[attribute.name], labels_n, dataset.parts, self.rng)
+    def __init__(self, view: ModelView, attribute: Attribute, site: str, acts_nd: NDArray[np.floating]) -> None:
+        self.view, self.attribute, self.name, self.site = view, attribute, attribute.name, site
+        self.decides, self.margin, self.clusters = view.decides, view.recipe.margins.effect, view.dataset.clusters
+        followed = view.followed[attribute.name]
+        self.output, self.rng = followed.output, self._stream("interchange")
+        self.permutations = 199 if view.decides else 0  # a reference has numbers, never a state
+        concept = attribute.concept_columns()
+        self.setting = set_up(acts_nd, followed.groups_n, concept, view.labels_n, view.dataset.parts, self.rng)
         self.any_label: Setting | None = None
 
-    def ask(self, replay: Replay, logits: Callable[..., Any], columns: int, rank: int | None) -> SiteUse:
+    def _stream(self, purpose: str) -> np.random.Generator:
+        return stream(self.view.recipe.seed, purpose, self.name, self.site)
+
+    def ask(self, replay: Replay, logits: Callable[..., Any], rank: int) -> SiteUse:
         """Everything about one site.
 
         Args:
             replay: The model from the site onward.
             logits: The same, differentiable.
-            columns: Number of output columns.
-            rank: Dimensions of the site, where they were measured.
+            rank: Dimensions of the site.
         """
-        setting, margin = self.setting, self.task.margins.effect
+        setting = self.setting
         if setting is None:
             return SiteUse(reason=TOO_FEW)
 
@@ -113,26 +105,25 @@ class _Question:
         any_label = self._whatever_label(setting, leace, fitted, replay_of)
         learned = self._learned(setting, follow, fitted, replay_of, ())
         use = SiteUse(leace=self._with_others(setting, leace, fitted), any_label=any_label, learned=learned)
-        if not self.task.decides:
+        if not self.decides:
             return use
         use = replace(use, erased_n=self._erased(setting, fitted, replay))
-        rank = setting.acts_nd.shape[1] if rank is None else rank
         too_wide = rank > MOST_DIMENSIONS * setting.rows / 3
-        if learned.swap is None or too_wide or max(leace.effect.size, learned.swap.effect.size) >= margin:
+        if learned.swap is None or too_wide or max(leace.effect.size, learned.swap.effect.size) >= self.margin:
             return use  # only what could be called absent needs its positive control
         if not rank:
             return replace(use, planted=PlantedEffects())
         use = replace(use, planted=self._planted(setting, replay, follow))
-        questions = other_questions(self.attribute, setting.groups_n, self.output, columns)
+        questions = other_questions(self.attribute, setting.groups_n, self.output, self.view.captured.outputs.shape[1])
         if not questions:
             return use
-        rng = stream(self.task.root, "other groups and outputs", self.name, self.site)
+        rng = self._stream("other groups and outputs")
         others = others_absent(
-            setting, questions, fitted, replay, lambda output: DifferentiableSite(logits, output), margin, self.dataset.clusters, rng
+            setting, questions, fitted, replay, lambda output: DifferentiableSite(logits, output), self.margin, self.clusters, rng
         )
         return replace(use, others=others)
 
-    def ask_jointly(self, model: TrainedModel, x_np: Singles, columns: Mapping[str, slice], logits: Callable[..., Any]) -> SiteUse:
+    def ask_jointly(self, columns: Mapping[str, slice], logits: Callable[..., Any]) -> SiteUse:
         """The same attribute at several sites in one forward pass; LEACE and learned subspaces, none of which mixes sites."""
         setting = self.setting
         if setting is None:
@@ -158,7 +149,7 @@ class _Question:
                     site: (subspace.read_dr[own][:, owned[site]], subspace.write_rd[owned[site]][:, own], coordinates[:, owned[site]])
                     for site, own in columns.items()
                 }
-                return outputs_with(model, x_np[rows], maps)
+                return outputs_with(self.view.model, self.view.x[rows], maps)
 
             return replay
 
@@ -178,10 +169,9 @@ class _Question:
         columns: tuple[slice, ...],
         random_of: Callable[[int, int, np.random.Generator], LeaceEraser] | None = None,
     ) -> LearnedUse:
-        rng, task = stream(self.task.root, "learned", self.name, self.site), self.task
-        free = task.decides and not columns
+        rng, free = self._stream("learned"), self.decides and not columns
         try:
-            found = learn_parts(setting, follow, fitted, task.margins.effect, rng, free=free, columns=columns)
+            found = learn_parts(setting, follow, fitted, self.margin, rng, free=free, columns=columns)
         except NoGradientError as error:
             return LearnedUse(reason=str(error))
 
@@ -190,19 +180,18 @@ class _Question:
 
         readable = [one.readable for one in found]
         result, any_label, read = swap(readable), None, None
-        if task.decides and result.effect.size > task.margins.effect:
+        if self.decides and result.effect.size > self.margin:
             # Only what exceeds the margin needs its null and the random subspaces beside it.
             result = interchange(setting, readable, replay_of, self.output, rng, random_of=random_of)
             any_label = self._whatever_label(setting, result, readable, replay_of)
-        elif task.decides:
+        elif self.decides:
             # Only what does not is asked whether it is absent.
             fine = with_donors(setting, FINE_DONORS, rng)
             swaps = [swap(subspaces, fine, spread=True) for subspaces in read_subspaces(found)]
             result, read = swaps[0], swaps[-1]
         unread = 0.0
         if free:
-            beside = stream(self.task.root, "unread", self.name, self.site)
-            unread = unread_effect(setting, found, replay_of(found[0].unread), self.output, beside)
+            unread = unread_effect(setting, found, replay_of(found[0].unread), self.output, self._stream("unread"))
         every = [one.free for one in found if one.free is not None]
         return LearnedUse(
             swap=self._with_others(setting, result, readable),
@@ -222,9 +211,9 @@ class _Question:
         Where labels depend on the attribute and on something else that the model rightly reads, that something differs between the groups
         *within* a label though not over all people (a collider), and a fair model would seem to use the attribute.
         """
-        if not self.task.decides or result.effect.size <= self.task.margins.effect:
+        if not self.decides or result.effect.size <= self.margin:
             return None
-        rng = stream(self.task.root, "any label", self.name, self.site)
+        rng = self._stream("any label")
         if self.any_label is None:
             self.any_label = with_donors(replace(setting, labels_n=np.zeros_like(setting.labels_n)), DONORS, rng)
         return interchange(self.any_label, subspaces, replay_of, self.output, rng, randoms=0)
@@ -232,10 +221,10 @@ class _Question:
     def _with_others(self, setting: Setting, result: InterchangeResult, subspaces: Sequence[LeaceEraser]) -> InterchangeResult:
         """With the share of each other attribute's difference between groups that a fresh probe reads in what the swap moved."""
         found: dict[str, float] = {}
-        for name, (groups, _) in self.task.followed.items() if self.task.decides else ():
-            if name == self.name:
+        for other in self.view.dataset.attributes if self.decides else ():
+            if other.name == self.name:
                 continue
-            concept, shares = self.task.concepts[name], []
+            concept, groups, shares = other.concept_columns(), self.view.followed[other.name].groups_n, []
             known = np.isfinite(concept).all(axis=1)
             for part, plan in setting.plans:
                 rows = known & (setting.parts_n == (part + 2) % 3)
@@ -244,7 +233,7 @@ class _Question:
                     shares.append(share_read(moved_by(setting, subspace, plan), setting.acts_nd[rows], concept[rows], groups[rows]))
             told = [share for share in shares if share is not None]
             if told:
-                found[name] = float(np.mean(told))
+                found[other.name] = float(np.mean(told))
         return replace(result, others=found)
 
     def _erased(self, setting: Setting, fitted: list[LeaceEraser], replay: Replay) -> Floats:
@@ -258,13 +247,12 @@ class _Question:
         return outputs
 
     def _planted(self, setting: Setting, replay: Replay, follow: DifferentiableSite) -> PlantedEffects:
-        margins, rng = self.task.margins, stream(self.task.root, "planted use", self.name, self.site)
-        found = plant_use(setting, replay, follow, self.output, margins.effect, margins.leak, rng)
+        found = plant_use(setting, replay, follow, self.output, self.margin, self.view.recipe.margins.leak, self._stream("planted use"))
         if isinstance(found, str):
             return PlantedEffects(reason=found)
         sizes = []
         for one in found:
             effects = (one.leace.effect, one.learned.effect)
-            absent = max(absent_p([effect], self.dataset.clusters, margins.effect) for effect in effects)
+            absent = max(absent_p([effect], self.clusters, self.margin) for effect in effects)
             sizes.append(PlantedEffect(one.times, one.truth, effects[0].size, effects[1].size, absent))
         return PlantedEffects(sizes=tuple(sizes))

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from views import dataset_of, view_of
 
 from proxyaudit.activations.capture import capture
 from proxyaudit.causal.relearning import Problem, Relearner, draw_rows, make_rotations
 from proxyaudit.channels.placebos import plant_placebos
 from proxyaudit.channels.relearning import measure as relearn
 from proxyaudit.channels.relearning.estimate import CHANNEL, add_relearning, relearned_draft
-from proxyaudit.channels.relearning.measure import measure_relearning
 from proxyaudit.channels.relearning.record import relearned_of
 from proxyaudit.data.attributes import Attribute
+from proxyaudit.data.dataset import Dataset
 from proxyaudit.estimates.context import identify
 from proxyaudit.estimates.draft import Draft, decide_drafts
 from proxyaudit.estimates.ledger import Drafts, Ledger
@@ -28,6 +29,7 @@ from proxyaudit.models.build import build_model
 from proxyaudit.models.sites import probe_sites, select_sites
 from proxyaudit.probes.heads import calibrate, score_outputs, stack_labels
 from proxyaudit.recipe.recipe import FtTransformerSpec, MlpSpec, ResnetSpec, SitesSpec
+from proxyaudit.regimes import Regime
 
 INPUTS, HIDDEN, BEFORE, LAST = 6, 24, 12, 8
 Array = np.ndarray[Any, Any]
@@ -70,7 +72,7 @@ def suppressing(seed: int) -> TrainedModel:
     return wrap(module)
 
 
-def world(kind: str, n: int, seed: int) -> tuple[Array, Attribute, Any]:
+def world(kind: str, n: int, seed: int) -> tuple[Array, Attribute, Dataset]:
     """Inputs, an attribute and the rest of a data set."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((n, INPUTS)).astype(np.float32)
@@ -87,7 +89,16 @@ def world(kind: str, n: int, seed: int) -> tuple[Array, Attribute, Any]:
     classes = 0 if codes.dtype.kind == "f" else int(codes.max()) + 1
     how = "continuous" if classes == 0 else "binary" if classes == 2 else "multiclass"
     attribute = Attribute("a", "protected", how, tuple(str(k) for k in range(classes)), codes)  # type: ignore[arg-type]
-    return x, attribute, SimpleNamespace(attributes=(attribute,), parts=rng.integers(0, 3, n), clusters=np.arange(n))
+    return x, attribute, dataset_of((attribute,), rng.integers(0, 3, n))
+
+
+def relearnt(model: TrainedModel, x: Array, dataset: Dataset, placebos: dict[str, Array], *, seed: int, reference: bool) -> Measurement:
+    """What is measured of a model of which nothing else is asked."""
+    regime = Regime("untrained", "untrained") if reference else Regime("real", "real")
+    view = view_of(model, None, x, dataset, {}, labels=(x[:, 3] > 0).astype(np.int64), seed=seed, regime=regime)
+    out = Measurement()
+    relearn.measure(replace(view, placebos=placebos), out)
+    return out
 
 
 def audit(kind: str, n: int, seed: int, *, seeds: int = 1, make: Any = suppressing) -> tuple[Draft, list[Measurement]]:
@@ -95,15 +106,12 @@ def audit(kind: str, n: int, seed: int, *, seeds: int = 1, make: Any = suppressi
     x, _, dataset = world(kind, n, seed)
     leak = {"relayed": 0.2}.get(kind, 0.0)
     placebos = plant_placebos(x, dataset, {"a": leak}, 20, seed)
-    labels = (x[:, 3] > 0).astype(np.int64)
     both: list[list[Measurement]] = [[], []]
     for index in range(seeds):
         for models, model, reference in zip(
             both, (make(100 * seed + index), wrap(network(9000 + 100 * seed + index))), (False, True), strict=True
         ):
-            out = Measurement()
-            measure_relearning(model, x, dataset, labels, placebos, root=seed, reference=reference, out=out)
-            models.append(out)
+            models.append(relearnt(model, x, dataset, placebos, seed=seed, reference=reference))
     base = Draft(CHANNEL, "a", "real", "penultimate", margin=0.05)
     draft = relearned_draft(base, *both, dataset.clusters)
     assert (draft.measure, draft.subject, draft.reference_for) == identify(CHANNEL, "real", None, "penultimate")
@@ -251,8 +259,7 @@ def test_a_module_that_cannot_be_mapped_is_trained_one_problem_at_a_time() -> No
                 return wrap(Own(residual=True, branching=branching))
 
         x, _, dataset = world("relayed", 900, 2)
-        out = Measurement()
-        measure_relearning(make(1), x, dataset, (x[:, 3] > 0).astype(np.int64), {}, root=0, reference=True, out=out)
+        out = relearnt(make(1), x, dataset, {}, seed=0, reference=True)
         cells.append(relearned_of([out], "a")[0].value)
     assert cells[0] == pytest.approx(cells[1], abs=1e-3)
     assert cells[0] > 0.02

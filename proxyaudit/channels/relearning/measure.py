@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,15 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from proxyaudit.arrays import Ints
 from proxyaudit.causal.relearning import SHORT, STEPS, Problem, Relearner, Relearnt, UntrainableError, draw_rows, make_rotations
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.placebos import plant_label
 from proxyaudit.channels.relearning.record import ROWS, CurvePoint, PlantLevel, Relearned, store_relearned
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.data.dataset import Dataset
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.blocks import LastBlock, NoBlockError, last_block, whole_model
 from proxyaudit.models.text import TextClassifier
 from proxyaudit.probes.whitening import whiten
@@ -62,79 +59,42 @@ LEAST = _Effort(SHORT, 1, 1, (0.3, 0.8))
 
 @dataclass(frozen=True)
 class _Setting:
-    """What all attributes of one model share."""
+    """What all attributes of one model share: its last block, the block's whitened input, and the most placebos of an attribute."""
 
+    view: ModelView
     block: LastBlock
     rows: Rows
-    labels_n: Ints
-    dataset: Dataset
-    root: int
     placebos: int
 
 
 def measure(view: ModelView, out: Measurement) -> None:
-    """Fine-tune on every attribute; results go into ``out``."""
-    measure_relearning(
-        view.model,
-        view.x,
-        view.dataset,
-        view.labels_n,
-        dict(view.placebos),
-        root=view.recipe.seed,
-        reference=not view.decides,
-        out=out,
-        acts=view.captured.acts,
-    )
+    """Relearn every attribute; results go into ``out``. Of a reference the attribute alone is relearnt, by the last block.
 
-
-def measure_relearning(
-    model: TrainedModel,
-    x_np: NDArray[np.float32],
-    dataset: Dataset,
-    labels_n: Ints,
-    placebos: dict[str, NDArray[Any]],
-    *,
-    root: int,
-    reference: bool,
-    out: Measurement,
-    acts: Mapping[str, NDArray[np.float32]] | None = None,
-) -> None:
-    """Relearn every attribute; results go into ``out``.
-
-    Args:
-        model: The model.
-        x_np: Encoded inputs of the audit rows.
-        dataset: The data set.
-        labels_n: True label of each audit row.
-        placebos: Label columns ``(n, m)`` of placebo attributes, by attribute.
-        root: Root seed; rows and plants do not depend on the model, so that models are compared on the same ones.
-        reference: Whether the model is a reference: then the attribute alone is relearnt, by its last block.
-        out: Takes the results.
-        acts: Captured activations by site; a model of texts needs them.
+    Rows and plants do not depend on the model, so that models are compared on the same ones.
     """
     try:
-        block = last_block(model, x_np, acts)
+        block = last_block(view.model, view.x, view.captured.acts)
         # Of a transformer of texts the whole is too much to be trained again, again and again.
-        whole = None if reference or isinstance(model.module, TextClassifier) else whole_model(model, x_np)
+        whole = whole_model(view.model, view.x) if view.decides and not isinstance(view.model.module, TextClassifier) else None
     except NoBlockError as error:
-        _store_for_all(out, dataset, Relearned(reason=str(error), applies=error.applies))
+        _store_for_all(view, out, Relearned(reason=str(error), applies=error.applies))
         return
-    count = max((c.shape[1] for c in placebos.values()), default=0)
+    count = max((c.shape[1] for c in view.placebos.values()), default=0)
     if block.row_work is not None and 6 * block.row_work * ROWS * LEAST.steps[-1] * LEAST.problems(count) > MOST_SHORT_WORK:
-        _store_for_all(out, dataset, Relearned(reason=TOO_LARGE))
+        _store_for_all(view, out, Relearned(reason=TOO_LARGE))
         return
-    setting = _Setting(block, whiten(block.vectors()).rows, labels_n, dataset, root, count)
-    for attribute in dataset.attributes:
-        planted = None if reference else placebos.get(attribute.name)
+    setting = _Setting(view, block, whiten(block.vectors()).rows, count)
+    for attribute in view.dataset.attributes:
+        placebos = view.placebos.get(attribute.name) if view.decides else None
         try:
-            found = _Attribute(setting, attribute).measure(planted, whole)
+            found = _Attribute(setting, attribute).measure(placebos, whole)
         except UntrainableError as error:
             found = Relearned(reason=str(error))
         store_relearned(out, attribute.name, found)
 
 
-def _store_for_all(out: Measurement, dataset: Dataset, found: Relearned) -> None:
-    for attribute in dataset.attributes:
+def _store_for_all(view: ModelView, out: Measurement, found: Relearned) -> None:
+    for attribute in view.dataset.attributes:
         store_relearned(out, attribute.name, found)
 
 
@@ -145,10 +105,10 @@ class _Attribute:
         self.setting, self.attribute = setting, attribute
         self.classes, self.known = attribute.classes, attribute.known
         self.codes = np.asarray(attribute.codes)
-        self.rotations = make_rotations(setting.dataset.parts, self.known, self._stream("rows"))
+        self.rotations = make_rotations(setting.view.dataset.parts, self.known, self._stream("rows"))
 
     def _stream(self, *purpose: str | int) -> np.random.Generator:
-        return stream(self.setting.root, "relearned", self.attribute.name, *purpose)
+        return stream(self.setting.view.recipe.seed, "relearned", self.attribute.name, *purpose)
 
     def measure(self, placebos_nm: NDArray[Any] | None, whole: LastBlock | None) -> Relearned:
         """What comes back of the attribute, of its placebos and of plants."""
@@ -239,7 +199,7 @@ class _Attribute:
             if m <= ROWS and everything.cost(m) * len(single) <= MOST_WORK:
                 add(WHOLE, m, everything.solve(single, self.rotations, self.classes))
             if m <= ROWS:
-                task = [Problem(self.setting.labels_n, problem.rows, problem.rotation) for problem in single]
+                task = [Problem(self.setting.view.labels_n, problem.rows, problem.rotation) for problem in single]
                 add(TASK, m, relearner.solve(task, self.rotations, self.classes, probe=self.codes))
         return tuple(points)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy import stats
 
 from proxyaudit.audits.scan.models import Scanned
 from proxyaudit.audits.scan.questions import IN, LEVEL, NOT, OPEN, Answer, Decided, Question
+from proxyaudit.data.unseen import NOT_SEEN
 from proxyaudit.estimates.ledger import significant
 from proxyaudit.evidence.signatures import Document, KnownAttribute
 from proxyaudit.stats.multiplicity import holm
@@ -29,6 +31,8 @@ def answers(document: Document, questions: Sequence[Question], scanned: Scanned,
     asked = [question for question in questions if question.asked]
     adjusted = iter(holm([float(question.p_values()[0]) for question in asked]) if asked else ())
     decided = [question.decide(float(next(adjusted)) if question.asked else 1.0) for question in questions]
+    if any(found.bars_absence for found in scanned.inputs.unseen):
+        decided = [replace(d, answer=OPEN, reason=NOT_SEEN) if d.answer == NOT else d for d in decided]
     names = [a for a in document.attributes if not attributes or a.name in attributes]
     found = []
     for attribute in names:
@@ -42,6 +46,7 @@ def answers(document: Document, questions: Sequence[Question], scanned: Scanned,
         "attributes": found,
         "false_alarms": _false_alarms(asked),
         "rows": len(scanned.codes),
+        "notes": [{"what": note.what, "why": note.why} for note in (found.note() for found in scanned.inputs.unseen)],
         "cells": len(asked),
         "level": LEVEL,
     }

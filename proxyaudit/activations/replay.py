@@ -17,7 +17,7 @@ from proxyaudit.activations.capture import BATCH_ROWS, check_table, run_probabil
 from proxyaudit.errors import InputError
 from proxyaudit.models.base import TabularModule, TrainedModel, as_tensor, batch_rows, inference, n_columns, pooled, to_logits
 from proxyaudit.models.erasing import without_map
-from proxyaudit.models.hooks import tapped
+from proxyaudit.models.hooks import tail_of, tapped
 
 _REPLAY_ROWS = 16384
 _TOKEN_CACHE_FLOATS = 2**27  # tokens of a three-dimensional site that a replayer keeps: 512 MiB at most
@@ -75,7 +75,7 @@ def replayer(model: TrainedModel, x: NDArray[np.float32], site: str, known: NDAr
     """
     check_table(x)
     _check_sites(model, (site,))
-    tail = _tail(model, site)
+    tail = tail_of(model, site, model.taps[site])
     cached = _site_values(model, x, site, known) if tail is not None else None
     if tail is None or cached is None:
         return _replay_whole(model, x, site)
@@ -111,7 +111,7 @@ def differentiable(
     """
     check_table(x)
     _check_sites(model, tuple(sites))
-    tail = _tail(model, sites[0]) if len(sites) == 1 else None
+    tail = tail_of(model, sites[0], model.taps[sites[0]]) if len(sites) == 1 else None
     cached = _site_values(model, x, sites[0], known) if tail is not None else None
 
     def run(shift: Tensor, rows: Tensor) -> Tensor:
@@ -180,14 +180,6 @@ def _replay_whole(model: TrainedModel, x: NDArray[np.float32], site: str) -> Rep
         return out
 
     return replay
-
-
-def _tail(model: TrainedModel, site: str) -> Callable[[Tensor], Any] | None:
-    tap, module = model.taps[site], model.module
-    if tap.tail == "method" and isinstance(module, TabularModule):
-        own = module
-        return lambda value: own.tail(site, value)
-    return module.get_submodule(tap.module) if tap.tail == "head" else None
 
 
 def _site_values(model: TrainedModel, x: NDArray[np.float32], site: str, known: NDArray[np.float32] | None) -> Tensor | None:

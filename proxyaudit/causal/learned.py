@@ -45,7 +45,7 @@ class Learned:
         leace: The readable part of the LEACE subspace: what of it lies in each band, all swapped together.
         unread: All that what follows does not read, by its gradients at the rows.
         free: The most causal one of all directions, dormant ones included; ``None`` if not asked for.
-        read: Dimensions that what follows reads.
+        read_downstream: Dimensions that what follows reads.
         bands: Bands of equal sensitivity among them.
     """
 
@@ -53,7 +53,7 @@ class Learned:
     leace: LeaceEraser
     unread: LeaceEraser
     free: LeaceEraser | None
-    read: int
+    read_downstream: int
     bands: int
 
 
@@ -84,9 +84,9 @@ def learn_parts(
     return [_learn(setting, site, part, leace[part], margin, rng, free, columns or (slice(None),)) for part in range(3)]
 
 
-def read_subspaces(found: Sequence[Learned]) -> list[list[LeaceEraser]]:
+def subspaces_read_downstream(found: Sequence[Learned]) -> list[list[LeaceEraser]]:
     """What the rest of the model reads, learned and of LEACE, by part; once where both are all that is read."""
-    same = all(one.readable.rank == one.leace.rank == one.read for one in found)
+    same = all(one.readable.rank == one.leace.rank == one.read_downstream for one in found)
     return [[one.readable for one in found], *([] if same else [[one.leace for one in found]])]
 
 

@@ -17,7 +17,7 @@ from proxyaudit.arrays import Floats, Ints
 from proxyaudit.causal.alignment import DifferentiableSite, Planted
 from proxyaudit.causal.donors import FINE_DONORS
 from proxyaudit.causal.interchange import InterchangeResult, Replay, Setting, fit_parts, interchange, set_up, with_donors
-from proxyaudit.causal.learned import Learned, learn_parts, read_subspaces, sensitive_bands
+from proxyaudit.causal.learned import Learned, learn_parts, sensitive_bands, subspaces_read_downstream
 from proxyaudit.erasers.leace import whitening_pair
 from proxyaudit.stats.spike_in import Prior, plant_at_leak
 
@@ -96,7 +96,7 @@ def plant_use(
 def _swaps(fine: Setting, learned: list[Learned], model: Replay, rng: np.random.Generator) -> list[InterchangeResult]:
     return [
         interchange(fine, subspaces, lambda _: model, 0, rng, randoms=0, permutations=0, spread=True)
-        for subspaces in read_subspaces(learned)
+        for subspaces in subspaces_read_downstream(learned)
     ]
 
 

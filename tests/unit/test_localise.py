@@ -21,7 +21,7 @@ from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Followed
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import Tap, TrainedModel
-from proxyaudit.models.locations import Place
+from proxyaudit.models.locations import Location
 from proxyaudit.regimes import Regime
 from proxyaudit.seeding import stream
 
@@ -249,8 +249,8 @@ def test_small_groups_references_and_repetition() -> None:
     assert [one.effect.signed for one in tried] != [one.effect.signed for one in other]
 
 
-def place(name: str, work: float, kind: Any = "site", floats: int = 10) -> Place:
-    return Place(name, kind, Tap(name, "output"), 8, floats, work, 1e7, heads=2 if kind == "heads" else 0)
+def place(name: str, work: float, kind: Any = "site", floats: int = 10) -> Location:
+    return Location(name, kind, Tap(name, "output"), 8, floats, work, 1e7, heads=2 if kind == "heads" else 0)
 
 
 def test_operations_are_shared_out_from_the_verdict_sites_on() -> None:

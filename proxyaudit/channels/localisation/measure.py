@@ -31,7 +31,7 @@ from proxyaudit.channels.localisation.budget import TRIED, Schedule, budget_of, 
 from proxyaudit.channels.localisation.record import LocalisationRecord, LocationRecord, Part, PartSet, Search, write_localisation
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import TabularModule
-from proxyaudit.models.locations import Place, find_places, part_units
+from proxyaudit.models.locations import Location, find_locations, part_units
 from proxyaudit.models.patching import NoGradientHereError, Patching
 from proxyaudit.seeding import stream
 
@@ -61,7 +61,7 @@ def _localised(view: ModelView, protected: Sequence[str]) -> dict[str, Localisat
 
 
 def _localise(view: ModelView, protected: Sequence[str]) -> dict[str, LocalisationRecord]:
-    locations = find_places(view.model, view.x)
+    locations = find_locations(view.model, view.x)
     plan = schedule(locations, view.model.verdict_sites, budget_of(locations, view.rows_trained, len(protected)))
     patched = [location for location in locations if plan.whole[location.name] is None]
     rows = np.arange(len(view.x))
@@ -75,7 +75,7 @@ def _localise(view: ModelView, protected: Sequence[str]) -> dict[str, Localisati
 class _Inside:
     """A location that is searched: its parts by number, and what the gradient predicts of each."""
 
-    location: Place
+    location: Location
     patch: Patch
     names: list[str]
     parts: list[list[int]]
@@ -96,7 +96,7 @@ class _Search:
         self.rough = draw_plan(self.groups, self.labels, parts == 0, plan.recipients // 2, self.rng)
         self.fine = draw_plan(self.groups, self.labels, parts != 0, plan.recipients, self.rng)
 
-    def run(self, locations: Sequence[Place]) -> LocalisationRecord:
+    def run(self, locations: Sequence[Location]) -> LocalisationRecord:
         """Patch every location whole and search those of the schedule."""
         if self.rough is None or self.fine is None:
             return LocalisationRecord(reason=TOO_FEW)
@@ -163,7 +163,7 @@ class _Search:
         together, control = (Part("", self._kept(self._effect(inside.patch, fine, joined(units)))) for units in (order[:size], drawn))
         return PartSet(size, tuple(inside.names[part] for part in ranked[: min(size, TRIED["verdict"][0])]), together, control)
 
-    def _screen(self, location: Place, gradients: dict[str, Floats] | None, rows: Ints, parts: Sequence[Units]) -> Screened:
+    def _screen(self, location: Location, gradients: dict[str, Floats] | None, rows: Ints, parts: Sequence[Units]) -> Screened:
         inside = self.screening
         own = None if gradients is None else gradients[location.name]
         values = self.patching.values(location.name)[inside]

@@ -88,7 +88,7 @@ def _at(base: Draft, run: Run, untrained: Run | None, site: str, barred: str | N
     wide = site != JOINT and is_too_wide(run, base.attribute, site)
     why = first_reason(use.learned.reason for use in uses if use.learned)
     # Measured where the learned effect is below the margin; where it is not, absence is out of the question.
-    read = [] if why is not None else all_of(use.learned.read if use.learned else None for use in uses)
+    read = [] if why is not None else all_of(use.learned.read_downstream if use.learned else None for use in uses)
 
     def draft_of(
         start: Draft, swaps: Sequence[InterchangeResult], any_label: Sequence[InterchangeResult], asked: Sequence[InterchangeResult]

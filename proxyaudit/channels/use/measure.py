@@ -24,7 +24,7 @@ from proxyaudit.causal.interchange import (
     share_read,
     with_donors,
 )
-from proxyaudit.causal.learned import block_diagonal, learn_parts, read_subspaces
+from proxyaudit.causal.learned import block_diagonal, learn_parts, subspaces_read_downstream
 from proxyaudit.causal.planted_use import plant_use
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.use.effect import absent_p
@@ -187,7 +187,7 @@ class _Question:
         elif self.decides:
             # Only what does not is asked whether it is absent.
             fine = with_donors(setting, FINE_DONORS, rng)
-            swaps = [swap(subspaces, fine, spread=True) for subspaces in read_subspaces(found)]
+            swaps = [swap(subspaces, fine, spread=True) for subspaces in subspaces_read_downstream(found)]
             result, read = swaps[0], swaps[-1]
         unread = 0.0
         if free:
@@ -196,10 +196,10 @@ class _Question:
         return LearnedUse(
             swap=self._with_others(setting, result, readable),
             any_label=any_label,
-            read=read,
+            read_downstream=read,
             free=self._with_others(setting, swap(every), every) if free else None,
             unread=unread,
-            dimensions_read=max(one.read for one in found),
+            dimensions_read_downstream=max(one.read_downstream for one in found),
             bands=max(one.bands for one in found),
         )
 

@@ -15,7 +15,7 @@ from proxyaudit.arrays import Ints
 from proxyaudit.causal.alignment import DifferentiableSite
 from proxyaudit.causal.donors import FINE_DONORS
 from proxyaudit.causal.interchange import Replay, Setting, interchange, with_donors
-from proxyaudit.causal.learned import learn_parts, read_subspaces
+from proxyaudit.causal.learned import learn_parts, subspaces_read_downstream
 from proxyaudit.channels.use.effect import absent_p
 from proxyaudit.channels.use.record import OtherQuestions
 from proxyaudit.data.attributes import Attribute, cut_number
@@ -82,7 +82,7 @@ def others_absent(
         if len(fine.plans) < len(setting.plans):
             return OtherQuestions(1.0, len(questions))
         found = learn_parts(fine, site_of(output), fitted, margin, rng, free=False)
-        for subspaces in read_subspaces(found):
+        for subspaces in subspaces_read_downstream(found):
             effect = interchange(fine, subspaces, lambda _: replay, output, rng, randoms=0, permutations=0, spread=True).effect
             largest = max(largest, absent_p([effect], clusters_n, margin))
     return OtherQuestions(largest, len(questions))

@@ -26,20 +26,20 @@ class LearnedUse:
         reason: Why none could be learned.
         swap: Effect of what of it the rest of the model reads.
         any_label: The same with donors of any label, where the one within labels is large enough to be claimed.
-        read: Effect of what of the LEACE subspace the rest of the model reads, where the learned one is below the margin.
+        read_downstream: Effect of what of the LEACE subspace the rest of the model reads, where the learned one is below the margin.
         free: Effect with directions that the rest of the model does not read.
         unread: What directions without a gradient move the output by.
-        dimensions_read: Dimensions that the rest of the model reads.
+        dimensions_read_downstream: Dimensions that the rest of the model reads.
         bands: Bands of equal sensitivity among them.
     """
 
     reason: str | None = None
     swap: InterchangeResult | None = None
     any_label: InterchangeResult | None = None
-    read: InterchangeResult | None = None
+    read_downstream: InterchangeResult | None = None
     free: InterchangeResult | None = None
     unread: float = 0.0
-    dimensions_read: int = 0
+    dimensions_read_downstream: int = 0
     bands: int = 0
 
 

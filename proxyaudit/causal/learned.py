@@ -46,7 +46,6 @@ class Learned:
         unread: All that what follows does not read, by its gradients at the rows.
         free: The most causal one of all directions, dormant ones included; ``None`` if not asked for.
         read_downstream: Dimensions that what follows reads.
-        bands: Bands of equal sensitivity among them.
     """
 
     readable: LeaceEraser
@@ -54,7 +53,6 @@ class Learned:
     unread: LeaceEraser
     free: LeaceEraser | None
     read_downstream: int
-    bands: int
 
 
 def learn_parts(
@@ -152,7 +150,7 @@ def _learn(
 
     unread = of_basis(_complement(bands, dimensions))
     if plan is None or not read:
-        return Learned(nothing, nothing, unread, nothing if free else None, read, len(bands))
+        return Learned(nothing, nothing, unread, nothing if free else None, read)
     coordinates = (setting.acts_nd - mean) @ to_white
     swaps = Swaps(plan.recipients, plan.index, plan.sign)
     difference = _difference(coordinates, plan)
@@ -164,12 +162,12 @@ def _learn(
     readable = subspace(bands, [padded(difference), *randoms])
     seen = of_basis(_within(from_white.T @ leace.read_dr, bands))
     if not free:
-        return Learned(readable, seen, unread, None, read, len(bands))
+        return Learned(readable, seen, unread, None, read)
     # The optimum in the small, once with the mean gradient and once with the direction that is read most.
     mean_gradient = gradients.mean(axis=0)
     towards = [_unit(mean_gradient), bands[0][:, 0]]
     mixed = [padded(difference + (1.0 if difference @ g >= 0 else -1.0) * g) for g in towards]
-    return Learned(readable, seen, unread, subspace([np.eye(dimensions)], mixed), read, len(bands))
+    return Learned(readable, seen, unread, subspace([np.eye(dimensions)], mixed), read)
 
 
 def _within(basis_kr: Floats, bands: Sequence[Floats]) -> Floats:

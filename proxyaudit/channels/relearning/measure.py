@@ -130,7 +130,6 @@ class _Attribute:
             n=rows,
             row_floor=self._row_floor(rows),
             block=block.text,
-            steps=tuple(one.steps for one in learnt),
             curve=self._curve(relearner, whole, effort.draws, learnt),
             placebos=() if placebos_nm is None else self._placebos(relearner, placebos_nm, effort.turns),
             plants=() if placebos_nm is None else self._plants(relearner, effort.planted),

@@ -44,7 +44,6 @@ class Relearned:
         n: Rows that it was measured on.
         row_floor: Variance for each unit of leak that these rows give at least.
         block: What was trained again, in words.
-        steps: When each draw stopped.
         curve: Other numbers of rows and ways of fine-tuning.
         placebos: What comes back of each placebo attribute.
         plants: What comes back of what is known to be there, by rising leak.
@@ -57,7 +56,6 @@ class Relearned:
     n: int = 0
     row_floor: float = 0.0
     block: str = ""
-    steps: tuple[int, ...] = ()
     curve: tuple[CurvePoint, ...] = ()
     placebos: tuple[float, ...] = ()
     plants: tuple[PlantLevel, ...] = ()

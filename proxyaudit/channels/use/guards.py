@@ -17,8 +17,8 @@ from proxyaudit.activations.replay import outputs_with
 from proxyaudit.arrays import Floats
 from proxyaudit.causal.interchange import Replay, Setting
 from proxyaudit.causal.learned import Learned
+from proxyaudit.channels.use.other_groups import level_codes
 from proxyaudit.channels.use.record import Guards
-from proxyaudit.data.attributes import cut_number
 from proxyaudit.data.dataset import Attribute, Dataset
 from proxyaudit.erasers.leace import whitening_pair
 from proxyaudit.models.base import TrainedModel
@@ -110,15 +110,11 @@ def unread_effect(setting: Setting, found: Sequence[Learned], replay: Replay, ou
 
 
 def _indicators(attribute: Attribute) -> Floats:
-    codes = np.asarray(attribute.codes)
-    classes = attribute.classes
-    known = np.isfinite(codes.astype(np.float64)) if classes == 0 else codes >= 0
-    cut = np.full(len(codes), -1, dtype=np.int64)
-    cut[known] = cut_number(codes[known]) if classes == 0 else codes[known]
-    levels = [1] if int(cut.max()) == 1 else range(int(cut.max()) + 1)
-    columns = np.stack([(cut == level).astype(np.float64) for level in levels], axis=1)
-    columns[~known] = np.nan
-    return columns
+    """Columns that compare each level (one of two) with all others; NaN where the attribute is missing."""
+    codes = level_codes(attribute)
+    highest = int(codes.max())
+    levels = np.array([1]) if highest == 1 else np.arange(highest + 1)
+    return np.where(codes[:, None] < 0, np.nan, (codes[:, None] == levels).astype(np.float64))
 
 
 def _whitened(acts_nd: NDArray[Any]) -> Floats:

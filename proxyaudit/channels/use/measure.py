@@ -199,8 +199,6 @@ class _Question:
             read_downstream=read,
             free=self._with_others(setting, swap(every), every) if free else None,
             unread=unread,
-            dimensions_read_downstream=max(one.read_downstream for one in found),
-            bands=max(one.bands for one in found),
         )
 
     def _whatever_label(

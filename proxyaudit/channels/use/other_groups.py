@@ -24,6 +24,14 @@ from proxyaudit.erasers.leace import LeaceEraser
 MOST_ASKED = 24  # pairs of a group and an output; beyond it absence is not claimed
 
 
+def level_codes(attribute: Attribute) -> Ints:
+    """Level of each row, or quarter of a number; -1 where the attribute is missing."""
+    codes, known = np.asarray(attribute.codes), attribute.known
+    levels = np.full(len(codes), -1, dtype=np.int64)
+    levels[known] = codes[known] if attribute.classes else cut_number(codes[known])
+    return levels
+
+
 def other_questions(attribute: Attribute, groups_n: Ints, output: int, outputs: int) -> list[tuple[Ints, int]]:
     """Groups and outputs beside those that are followed: every level, or quarter of a number, against all others, in every output.
 
@@ -36,13 +44,7 @@ def other_questions(attribute: Attribute, groups_n: Ints, output: int, outputs: 
     Returns:
         Groups (0, 1 or -1) and the output of each question; none for two levels and two classes.
     """
-    codes = np.asarray(attribute.codes)
-    if attribute.classes == 0:
-        known = np.isfinite(codes.astype(np.float64))
-        levels = np.full(len(codes), -1, dtype=np.int64)
-        levels[known] = cut_number(codes[known])
-    else:
-        levels = codes.astype(np.int64)
+    levels = level_codes(attribute)
     named = [level for level in np.unique(levels) if level >= 0]
     asked = [groups_n] if len(named) == 2 else [np.where(levels < 0, -1, (levels == level).astype(np.int64)) for level in named]
     found = [(groups, column) for groups in asked for column in range(outputs)]

@@ -29,8 +29,6 @@ class LearnedUse:
         read_downstream: Effect of what of the LEACE subspace the rest of the model reads, where the learned one is below the margin.
         free: Effect with directions that the rest of the model does not read.
         unread: What directions without a gradient move the output by.
-        dimensions_read_downstream: Dimensions that the rest of the model reads.
-        bands: Bands of equal sensitivity among them.
     """
 
     reason: str | None = None
@@ -39,8 +37,6 @@ class LearnedUse:
     read_downstream: InterchangeResult | None = None
     free: InterchangeResult | None = None
     unread: float = 0.0
-    dimensions_read_downstream: int = 0
-    bands: int = 0
 
 
 @dataclass(frozen=True)

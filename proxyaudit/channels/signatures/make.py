@@ -111,18 +111,14 @@ def build_signatures(
     codes = context_codes(contexts, dataset.audit, output)
     # A proxy that the model is fed is in every model; what is asked of one is whether the protected attribute came in.
     protected = [attribute for attribute in dataset.attributes if attribute.role == "protected"]
-    chosen = []
-    for attribute in protected:
-        for level, values in attribute_columns(attribute, np.asarray(attribute.codes)):
-            rows = _Rows.choose(dataset, contexts, codes, values, root, margin)
-            if rows is not None:
-                chosen.append((attribute, level, rows))
-    entries, directions = [], []
+    entries: list[Entry] = []
+    directions = []
+    chosen = _choose(dataset, protected, contexts, codes, root, margin)
     for model in models:
         for attribute, level, rows in chosen:
             for site in sites:
-                named = {"attribute": attribute.name, "level": level, "regime": model.regime, "seed": model.seed, "site": site}
-                state = states.get((attribute.name, model.regime, site))
+                named = {"attribute": attribute, "level": level, "regime": model.regime, "seed": model.seed, "site": site}
+                state = states.get((attribute, model.regime, site))
                 entry, arrays = rows.entry(np.asarray(model.acts[site], dtype=np.float64), {**named, "state": state})
                 entries.append(entry)
                 directions.append(arrays)
@@ -144,6 +140,19 @@ def build_signatures(
         placebos=PLACEBOS,
     )
     return Signatures(document, tuple(directions), tuple(model.weights if model.kept else {} for model in models))
+
+
+def _choose(
+    dataset: Dataset, attributes: Sequence[Attribute], contexts: Contexts, codes_n: Ints, root: int, margin: float
+) -> list[tuple[str, str | None, _Rows]]:
+    """Rows of each attribute and level; groups that are too small to measure anything on are left out."""
+    chosen = []
+    for attribute in attributes:
+        for level, values in attribute_columns(attribute, np.asarray(attribute.codes)):
+            rows = _Rows.choose(dataset, contexts, codes_n, values, root, margin)
+            if rows is not None:
+                chosen.append((attribute.name, level, rows))
+    return chosen
 
 
 def _kind(kind: ColumnKind) -> Kind:

@@ -60,6 +60,9 @@ class Facts:
         pairs: Pairs of columns that were asked together, by attribute.
         columns: Names of the input columns.
         text: Whether the model reads texts.
+        bare: Whether activations alone were given: no model, so no inputs and no outputs.
+        beyond: What the conditional tests condition on; empty where they were not asked.
+        doubts: Attributes whose absence is not claimed, each with the reason.
         no_absence: Regimes whose audit rows the encoder could not see well enough to call anything absent.
     """
 
@@ -79,6 +82,9 @@ class Facts:
     pairs: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
     text: bool = False
+    bare: bool = False
+    beyond: str = "the label"
+    doubts: Mapping[str, str] = field(default_factory=dict)
     no_absence: tuple[str, ...] = ()
 
     @property

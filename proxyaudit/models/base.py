@@ -16,8 +16,6 @@ from torch import Tensor, nn
 
 from proxyaudit.errors import InputError
 
-PENULTIMATE = "penultimate"
-
 
 @dataclass(frozen=True)
 class Tap:

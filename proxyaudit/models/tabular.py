@@ -13,10 +13,11 @@ from typing import cast
 import rtdl_revisiting_models as rtdl
 from torch import Tensor, nn
 
-from proxyaudit.models.base import PENULTIMATE, TabularModule, Tap
+from proxyaudit.models.base import TabularModule, Tap
 from proxyaudit.models.kinds.ft_transformer import FtTransformerSpec
 from proxyaudit.models.kinds.mlp import MlpSpec
 from proxyaudit.models.kinds.resnet import ResnetSpec
+from proxyaudit.types import PENULTIMATE
 
 # Attention holds heads x tokens x tokens floats a row; this many floats at most are held at once (64 MiB).
 _ATTENTION_FLOATS = 2**24

@@ -11,13 +11,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from proxyaudit.activations.capture import read_activations
+from proxyaudit.activations.files import read_activations
 from proxyaudit.activations.frozen import head_forward, is_inner
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.leak.questions import Probing
+from proxyaudit.channels.leak.record import read_site
 from proxyaudit.channels.leak.site import measure_site
 from proxyaudit.channels.placebos import plant_placebos
-from proxyaudit.channels.proxies.column_measure import measure_association
+from proxyaudit.channels.proxies.association import measure_association
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.estimates.record import INPUT_SITE, Measurement
 from proxyaudit.models.checkpoints import load_weights
@@ -37,7 +38,8 @@ def run_inputs(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> No
     out = Measurement()
     probing = Probing(recipe.seed, recipe.margins, prepared.plan.permutations, nonlinear=False)
     measure_site(x, dataset, probing, site=INPUT_SITE, placebos={}, out=out)
-    leaks = {name: sites[INPUT_SITE].get("linear", {}).get("leak") for name, sites in out.numbers["cells"].items()}
+    linear = {a.name: read_site(out, a.name, INPUT_SITE).linear for a in dataset.attributes}
+    leaks = {name: None if test is None else test.leak for name, test in linear.items()}
     placebos = plant_placebos(x, dataset, leaks, recipe.references.placebos, recipe.seed)
     measure_association(dataset.audit, dataset, prepared.proxies, recipe.seed, out, rows=True)
     write_measurement(out, folder)

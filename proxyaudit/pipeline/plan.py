@@ -14,7 +14,6 @@ import numpy as np
 from proxyaudit.activations.capture import capture
 from proxyaudit.channels.localisation.budget import describe_localisation
 from proxyaudit.channels.proxies.discover import discover
-from proxyaudit.channels.proxies.text_discover import discover_habits
 from proxyaudit.channels.proxy_plan import ProxyPlan
 from proxyaudit.channels.signatures.contexts import check_contexts
 from proxyaudit.data.public_counts import public_count
@@ -46,7 +45,7 @@ def prepare(recipe: Recipe, base: Path) -> Prepared:
         InputError: anything in the recipe or the files it names that would make a task fail later.
     """
     inputs, model = load_inputs(recipe, base)
-    dataset, proxies = (discover if inputs.dataset.text is None else discover_habits)(recipe, inputs.dataset)
+    dataset, proxies = discover(recipe, inputs.dataset)
     check_contexts(recipe.signatures, dataset)
     inputs = replace(inputs, dataset=replace(dataset, notes=(*dataset.notes, *inputs.notes)))
     plan = make_plan(inputs, model, proxies)

@@ -14,12 +14,10 @@ from typing import Any
 import joblib
 import numpy as np
 
-from proxyaudit.channels.signatures.make import signatures_of_run
+from proxyaudit.channels.proxies.record import overlap_notes
 from proxyaudit.consent import Consent
-from proxyaudit.data.verbatim_overlap import passage_words
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.channel import all_channels
-from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.findings import find_all
 from proxyaudit.estimates.ledger import Drafts, decide_ledger
 from proxyaudit.estimates.row_sums import row_parts
@@ -31,6 +29,7 @@ from proxyaudit.pipeline.facts import read_facts
 from proxyaudit.pipeline.measurements import SHARED
 from proxyaudit.pipeline.plan import odds_of_absence, prepare_file
 from proxyaudit.pipeline.prepared import Prepared
+from proxyaudit.pipeline.signatures import signatures_of_run
 from proxyaudit.pipeline.stages import Progress, Workers, one_thread, run_stages
 from proxyaudit.pipeline.tasks import task_digests
 from proxyaudit.pipeline.work import Task
@@ -178,7 +177,7 @@ def _conclude(
             ledger.publish(channel.follow_up(facts, ledger))
     findings = find_all(ledger, facts)
     not_tested = [NotTested(what=what, why=why) for what, why in _NOT_TESTED] + [NotTested(**note) for note in prepared.plan.notes]
-    not_tested += _passage_notes(facts.runs)
+    not_tested += overlap_notes(facts.runs)
     evidence = Evidence(
         run=RunInfo(
             id=prepared.plan.run_id,
@@ -195,14 +194,3 @@ def _conclude(
     )
     arrays = {f"{e.id}.seed_values": np.array(e.seed_values) for e in evidence.estimates if len(e.seed_values) > 1}
     return evidence, arrays | row_parts(ledger)
-
-
-def _passage_notes(runs: Sequence[Run]) -> list[NotTested]:
-    """How much of real texts stands word for word in those of a synthetic regime: of its repetitions the one that repeats most."""
-    notes = []
-    for run in runs:
-        found = [m.numbers["passages"] for m in run.measured if "passages" in m.numbers]
-        if found:
-            worst = max(found, key=lambda one: int(one["copied"]))
-            notes.append(NotTested(what=f"{run.regime} apart from passages of real texts", why=passage_words(**worst)))
-    return notes

@@ -14,10 +14,10 @@ from itertools import combinations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.probes.logistic import fit_logistic
+from proxyaudit.stats.ranks import auroc
 
 RIDGES = (1e-3, 1e-2, 1e-1, 3e-1, 1.0)  # of the mean loss, in whitened coordinates
 _CHOOSING, _SCORING = 2e-4, 2e-5  # duality gaps in nats: choosing a ridge needs less than scoring with it
@@ -67,16 +67,6 @@ def assign_folds(clusters_n: Ints, rng: np.random.Generator, folds: int = FOLDS)
             fold_of[cluster] = fold
             load[fold] += sizes[cluster]
     return np.asarray(fold_of[inverse], dtype=np.int64)
-
-
-def auroc(scores_n: Floats, positive_n: NDArray[np.bool_]) -> float:
-    """Area under the ROC curve with ties counted half (Mann-Whitney)."""
-    positives = int(positive_n.sum())
-    negatives = len(positive_n) - positives
-    if not positives or not negatives:
-        return float("nan")
-    ranks = rankdata(scores_n)
-    return float((ranks[positive_n].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
 def _one_hot(codes_n: Ints, classes: int) -> torch.Tensor:

@@ -10,7 +10,7 @@ probability, which keeps whatever pattern the attribute has within clusters and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints, Singles
 from proxyaudit.probes.own_noise import own_directions, score_ratio
+from proxyaudit.probes.results import PlantedTest
 from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns, permuted, standardise
 from proxyaudit.stats.directions import (
     LINEAR_FAMILIES,
@@ -82,47 +83,6 @@ class Target:
         return Target(np.asarray(values_n, dtype=np.float64), 0, None, clusters_n)
 
 
-@dataclass(frozen=True)
-class PlantedTest:
-    """What the planted comparison says.
-
-    Attributes:
-        score: Observed statistic.
-        p_present: Largest over families of the share of plants at the margin that score as high.
-        p_absent: Largest over families of the share that score as low.
-        families: The two p-values of each family.
-        null: Statistics under permuted labels (or turned signs), shape ``(R,)``.
-        null_p: Share of them that score as high.
-        leak: Calibrated leak; ``low`` and ``high`` its 95 % interval.
-        low: Lower end.
-        high: Upper end.
-        influence_n: Influence of each row on the calibrated leak, scaled to its whole sampling variance.
-        detection_limit: Smallest leak that 95 % of plants show beyond the null; ``None`` if not even the strongest do.
-        null_high: 95th percentile of the null, as a leak.
-        found: Share of plants at once and twice the margin that exceed the null's 95th percentile.
-        rows_needed: Rows with which an absent attribute would be called absent in 95 % of cases.
-        curve: The standard curve.
-        reason: Why nothing could be decided.
-    """
-
-    score: float
-    p_present: float
-    p_absent: float
-    families: dict[str, tuple[float, float]]
-    null: Floats
-    null_p: float
-    leak: float
-    low: float
-    high: float
-    influence_n: Floats
-    detection_limit: float | None
-    null_high: float
-    found: dict[str, float]
-    rows_needed: int | None
-    curve: StandardCurve | None
-    reason: str | None = None
-
-
 def planted_test(
     statistic: ScoreStatistic,
     target: Target,
@@ -145,55 +105,29 @@ def planted_test(
         level: Of the interval.
     """
     rows = statistic.rows
-    prepared = [statistic.prepare(columns) for columns in indicator_columns(target.labels_n[:, None], target.classes)]
-    if rows.rank == 0 or not any(e.any() for e in prepared):
-        return _nothing_there(rows.n, permutations)
-    if all(block.rank >= block.rows.stop - block.rows.start - 1 for block in rows.blocks):
-        # What differs between labellings then is rounding noise.
-        return _nothing_there(rows.n, permutations, reason="as many dimensions as rows: every labelling fits them equally well")
     if statistic.channel == "nonlinear":
         permutations = min(permutations, _QUADRATIC_PERMUTATIONS)
+    prepared = [statistic.prepare(columns) for columns in indicator_columns(target.labels_n[:, None], target.classes)]
+    if rows.rank == 0 or not any(e.any() for e in prepared):
+        return _nothing_there(rows.n, permutations, "the site, or the attribute, is constant")
+    if all(block.rank >= block.rows.stop - block.rows.start - 1 for block in rows.blocks):
+        # What differs between labellings then is rounding noise.
+        return _nothing_there(rows.n, permutations, "as many dimensions as rows: every labelling fits them equally well")
     scored = [statistic.of_prepared(e) for e in prepared]
     score = float(target.weights @ [s.scores_m[0] for s in scored])
     planter = _Planter(statistic, target, streams)
     null = planter.null(permutations)
     null_high = float(np.quantile(null, 0.95))
-    families, at_margin = {}, []
-    for family, wild in planter.families():
-        planted = planter.plant(family, margin, plants, wild=wild)
-        if planted is None:
-            continue  # no direction of this family can hold that much
-        families[f"{family}, own noise" if wild else family] = tail_counts(score, planted)
-        at_margin.append(planted)
-    if not any(name.startswith("isotropic") for name in families):
-        return _nothing_there(rows.n, permutations, reason="no direction can carry a leak of the margin on these rows")
-    leaks, scores = [0.0], [null]
-    for times in _STRENGTHS:
-        leak = margin * times
-        if leak > _STRONGEST and len(leaks) > 3:
-            break
-        planted = planter.plant("isotropic", min(leak, _STRONGEST), CURVE_PLANTS, wild=planter.wild_only)
-        if planted is not None:
-            leaks.append(min(leak, _STRONGEST))
-            scores.append(planted)
+    at_margin = planter.at_margin(margin, plants)
+    if not any(name.startswith("isotropic") for name in at_margin):
+        return _nothing_there(rows.n, permutations, "no direction can carry a leak of the margin on these rows")
+    families = {name: tail_counts(score, planted) for name, planted in at_margin.items()}
+    leaks, scores = planter.series(margin, null)
     curve = fit_curve(leaks, scores)
-    ratio, weakest, strongest = 1.0, 1.0, 1.0
-    if statistic.channel == "nonlinear" or target.classes > 2:
-        weakest, strongest = _families_apart(at_margin, float(null.mean()))
-    if target.classes or statistic.channel == "nonlinear":  # R squared and the linear statistic are one and the same
-        own = own_directions(statistic, prepared, target.clusters_n, streams("halves"))
-        ratio = score_ratio(statistic, own, target.prior, target.weights, curve, score)
-        if statistic.channel == "nonlinear":
-            # Below one it is mostly noise in the direction, here; what reads too high is corrected.
-            ratio = max(1.0, ratio)
-        elif ratio < _LESS:
-            # The direction is known up to noise, which is even: what reads too low may be lower still.
-            weakest = min(weakest, _families_apart(at_margin, float(null.mean()))[0] / ratio)
-    even_low = curve.calibrate(score, level)[1]
-    leak, low, high = curve.calibrate(curve.means[0] + (score - curve.means[0]) / ratio, level)
-    low, high = min(low, even_low / strongest if strongest > 1 or ratio < 1 else low), min(1.0, high / weakest)
+    reading = _read_off(statistic, target, curve, score, prepared, list(at_margin.values()), streams("halves"), level)
     limit, needed = curve.detection_limit(null_high), curve.rows_needed(rows.n, margin)
     twice = scores[leaks.index(2 * margin)] if 2 * margin in leaks else scores[-1]
+    shares = np.asarray(target.weights @ np.stack([s.shares_n for s in scored]))
     return PlantedTest(
         score=score,
         p_present=max(p for p, _ in families.values()),
@@ -201,29 +135,78 @@ def planted_test(
         families=families,
         null=null,
         null_p=permutation_p(score, null),
-        leak=leak,
-        low=low,
-        high=high,
-        influence_n=_influence(target.weights @ np.stack([s.shares_n for s in scored]), curve, leak, target.clusters_n) / ratio,
-        detection_limit=None if limit is None or limit > weakest else limit / weakest,
+        leak=reading.leak,
+        low=reading.low,
+        high=reading.high,
+        influence_n=_influence(shares, curve, reading.leak, target.clusters_n) / reading.ratio,
+        detection_limit=None if limit is None or limit > reading.weakest else limit / reading.weakest,
         null_high=max(curve.calibrate(null_high)[0], 0.0),
-        found={"1": min(float((p > null_high).mean()) for p in at_margin), "2": float((twice > null_high).mean())},
-        rows_needed=None if needed is None else int(np.ceil(needed / weakest)),
+        found_once=min(float((p > null_high).mean()) for p in at_margin.values()),
+        found_twice=float((twice > null_high).mean()),
+        rows_needed=None if needed is None else int(np.ceil(needed / reading.weakest)),
         curve=curve,
     )
 
 
-def _families_apart(at_margin: list[Floats], null_mean: float) -> tuple[float, float]:
+@dataclass(frozen=True)
+class _Reading:
+    """A score read off the standard curve of even plants.
+
+    Attributes:
+        leak: The leak; ``low`` and ``high`` its interval.
+        low: Lower end.
+        high: Upper end.
+        ratio: Signal along the attribute's own direction over that of an even plant.
+        weakest: How much less the family that moves the score least moves it.
+    """
+
+    leak: float
+    low: float
+    high: float
+    ratio: float
+    weakest: float
+
+
+def _read_off(
+    statistic: ScoreStatistic,
+    target: Target,
+    curve: StandardCurve,
+    score: float,
+    prepared: Sequence[Singles],
+    at_margin: Sequence[Floats],
+    rng: np.random.Generator,
+    level: float,
+) -> _Reading:
+    """Read a score off the curve, corrected for directions that move it by more or less than an even one."""
+    quadratic_score = statistic.channel == "nonlinear"
+    ratio, weakest, strongest = 1.0, 1.0, 1.0
+    apart = _families_apart(at_margin, float(curve.means[0]))
+    if quadratic_score or target.classes > 2:
+        weakest, strongest = apart
+    if target.classes or quadratic_score:  # R squared and the linear statistic are one and the same
+        own = own_directions(statistic, prepared, target.clusters_n, rng)
+        ratio = score_ratio(statistic, own, target.prior, target.weights, curve, score)
+        if quadratic_score:
+            # Below one it is mostly noise in the direction, here; what reads too high is corrected.
+            ratio = max(1.0, ratio)
+        elif ratio < _LESS:
+            # The direction is known up to noise, which is even: what reads too low may be lower still.
+            weakest = min(weakest, apart[0] / ratio)
+    even_low = curve.calibrate(score, level)[1]
+    leak, low, high = curve.calibrate(curve.means[0] + (score - curve.means[0]) / ratio, level)
+    low = min(low, even_low / strongest if strongest > 1 or ratio < 1 else low)
+    return _Reading(leak, low, min(1.0, high / weakest), ratio, weakest)
+
+
+def _families_apart(at_margin: Sequence[Floats], null_mean: float) -> tuple[float, float]:
     """How much less, and how much more, a family of the same leak moves the score than the first one, the curve's own."""
     signals = [float(planted.mean()) - null_mean for planted in at_margin]
     ratios = [signal / signals[0] for signal in signals if signals[0] > 0] or [1.0]
     return max(min(1.0, *ratios), 0.1), max(1.0, *ratios)
 
 
-def _nothing_there(n: int, permutations: int, reason: str = "the site, or the attribute, is constant") -> PlantedTest:
-    nothing = {"1": 0.0, "2": 0.0}
-    null = np.zeros(permutations)
-    return PlantedTest(0.0, 1.0, 1.0, {}, null, 1.0, 0.0, 0.0, 0.0, np.zeros(n), None, 0.0, nothing, None, None, reason)
+def _nothing_there(n: int, permutations: int, reason: str) -> PlantedTest:
+    return PlantedTest(reason, null=np.zeros(permutations), influence_n=np.zeros(n))
 
 
 def _influence(shares_n: Floats, curve: StandardCurve, leak: float, clusters_n: Ints | None) -> Floats:
@@ -269,6 +252,27 @@ class _Planter:
             labels = permuted(self.rows, _small(self.target.labels_n), min(_AT_ONCE, count - start), rng)
             parts.append(self.statistic.of_labels(labels, self.target.classes, self.target.weights))
         return np.concatenate(parts)
+
+    def at_margin(self, margin: float, count: int) -> dict[str, Floats]:
+        """Statistics of the plants of each family that can hold that much, by its name."""
+        found = {}
+        for family, wild in self.families():
+            planted = self.plant(family, margin, count, wild=wild)
+            if planted is not None:
+                found[f"{family}, own noise" if wild else family] = planted
+        return found
+
+    def series(self, margin: float, null: Floats) -> tuple[list[float], list[Floats]]:
+        """Leaks from zero upwards, and the statistics of even plants at each."""
+        leaks, scores = [0.0], [null]
+        for leak in (margin * times for times in _STRENGTHS):
+            if leak > _STRONGEST and len(leaks) > 3:
+                break
+            planted = self.plant("isotropic", min(leak, _STRONGEST), CURVE_PLANTS, wild=self.wild_only)
+            if planted is not None:
+                leaks.append(min(leak, _STRONGEST))
+                scores.append(planted)
+        return leaks, scores
 
     def plant(self, family: str, leak: float, count: int, *, wild: bool) -> Floats | None:
         """Statistics of ``count`` plants, or ``None`` where the family cannot carry the leak."""

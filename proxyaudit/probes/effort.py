@@ -7,9 +7,8 @@ has too few rows, the numbers are ``None`` and ``reason`` says why.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +16,11 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.probes.crossfit import FEWEST_ROWS, auroc
+from proxyaudit.probes.crossfit import FEWEST_ROWS
 from proxyaudit.probes.logistic import fit_logistic
+from proxyaudit.probes.results import Effort
 from proxyaudit.seeding import stream
+from proxyaudit.stats.ranks import auroc
 
 PORTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0)  # of the rows (Voita & Titov 2020)
 SIZES = (16, 32, 64, 128, 256, 512, 1024)
@@ -92,8 +93,8 @@ class Selectivity:
     reason: str | None = None
 
 
-def measure_effort(z_nr: NDArray[np.float64], codes_n: Ints, classes: int, clusters_n: Ints, seed: int) -> dict[str, Any]:
-    """Codelength, few-shot curve and selectivity as JSON-able numbers; what could not be measured is left out.
+def measure_effort(z_nr: NDArray[np.float64], codes_n: Ints, classes: int, clusters_n: Ints, seed: int) -> Effort:
+    """Codelength, few-shot curve and selectivity; what could not be measured is left out.
 
     Args:
         z_nr: Whitened rows, shape ``(n, r)``.
@@ -105,12 +106,12 @@ def measure_effort(z_nr: NDArray[np.float64], codes_n: Ints, classes: int, clust
     code = online_codelength(z_nr, codes_n, classes, clusters_n, seed=seed)
     curve = few_shot_curve(z_nr, codes_n, classes, clusters_n, seed=seed, sizes=SHOTS)
     control = selectivity(z_nr, codes_n, classes, clusters_n, seed=seed)
-    found: dict[str, Any] = {"shots": [[m, leak, area] for m, leak, area in zip(curve.sizes, curve.leaks, curve.aurocs, strict=True)]}
+    effort = Effort(tuple(zip(curve.sizes, curve.leaks, curve.aurocs, strict=True)))
     if code.bits is not None and code.label_bits:
-        found["codelength"] = {"saved": 1 - code.bits / code.label_bits, "rows": code.rows}
+        effort = replace(effort, saved=1 - code.bits / code.label_bits, rows=code.rows)
     if control.selectivity is not None and control.repeated:
-        found["selectivity"] = {"accuracy": control.accuracy, "control": control.control_accuracy}
-    return found
+        effort = replace(effort, accuracy=control.accuracy, control=control.control_accuracy)
+    return effort
 
 
 def online_codelength(

@@ -15,7 +15,6 @@ dependence between out-of-fold logits of different folds, which pulls the sum ag
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from proxyaudit.arrays import Bools, Floats, Ints
-from proxyaudit.probes.crossfit import FEWEST_ROWS, auroc
+from proxyaudit.probes.crossfit import FEWEST_ROWS
 from proxyaudit.probes.flexible_readers import (
     Problem,
     balanced,
@@ -37,6 +36,8 @@ from proxyaudit.probes.flexible_readers import (
 )
 from proxyaudit.probes.logistic import fit_logistic
 from proxyaudit.probes.quadratic_reader import cost_quadratic, read_quadratic
+from proxyaudit.probes.results import Gain
+from proxyaudit.stats.ranks import auroc
 
 MAX_ROWS = 6000
 BUDGET = 60.0  # predicted seconds at the nominal speed, all readers together
@@ -55,27 +56,6 @@ _READERS: Final[dict[str, tuple[Callable[[Problem, int], Floats], Callable[[int,
     "neighbours": (vote_neighbours, cost_neighbours),
 }
 READERS: Final = tuple(_READERS)
-
-
-@dataclass(frozen=True)
-class Gain:
-    """What one reader finds beyond everything linear.
-
-    Attributes:
-        name: ``mlp``, ``trees`` or ``neighbours``.
-        gain: Class-balanced V-information of the reader minus that of the best linear one, as a fraction of log2 K;
-            difference in R squared for a continuous attribute. ``None`` if skipped.
-        influence_n: Influence of each row on ``gain``, shape ``(n,)``; zero for rows not scored. ``None`` if skipped.
-        auroc: Area under the ROC curve of the reader, offset included (mean of one against the rest for several
-            classes). ``None`` if skipped or continuous.
-        skipped: Why the reader did not run, or ``None``. A skipped reader says nothing about absence.
-    """
-
-    name: str
-    gain: float | None
-    influence_n: Floats | None
-    auroc: float | None
-    skipped: str | None
 
 
 def flexible_gains(
@@ -121,31 +101,28 @@ def flexible_gains(
         raise ValueError(f"unknown readers {sorted(unknown)}; known are {', '.join(READERS)}")
     reason = _unfit(z_nr, target, classes, folds)
     if reason is not None:
-        return [Gain(name, None, None, None, reason) for name in readers]
-
+        return [Gain(name, skipped=reason) for name in readers]
     if not classes:
         values = target.astype(np.float64)
         mean, scale = float(values.mean()), float(values.std())
         target, offset = (values - mean) / scale, (offset - mean) / scale
     problem = _pose(np.asarray(z_nr[rows], dtype=np.float64), target, classes, folds, offset)
     grams = [z.T @ z for z in (problem.z_nr[folds == f] for f in range(problem.folds))]
-    shape = (len(target), z_nr.shape[1], problem.base_fnk.shape[2], problem.folds)
     linear = (offset, problem.base_fnk[folds, np.arange(len(target))], _blend(problem, _sparse(problem)))
     gains = []
     for name in readers:
         read, cost = _READERS[name]
-        price = cost(*shape)
+        price = cost(len(target), z_nr.shape[1], problem.base_fnk.shape[2], problem.folds)
         if price > budget:
-            gains.append(Gain(name, None, None, None, f"predicted to take {price:.3g} s, {budget:.3g} s of the budget are left"))
+            gains.append(Gain(name, skipped=f"predicted to take {price:.3g} s, {budget:.3g} s of the budget are left"))
             continue
         budget -= price
         directions = read(problem, seed)
         found = _blend(problem, directions)
-        shadow = _blend(problem, _shadow(problem, directions, grams))
-        gain, influence = _gain(problem, found, (*linear, shadow))
+        gain, influence = _gain(problem, found, (*linear, _blend(problem, _shadow(problem, directions, grams))))
         spread = np.zeros(len(z_nr))
         spread[rows] = influence
-        gains.append(Gain(name, gain, spread, _area(found, target, classes), None))
+        gains.append(Gain(name, gain, spread, _area(found, target, classes)))
     return gains
 
 

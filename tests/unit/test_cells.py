@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from proxyaudit.causal.interchange import Effect, InterchangeResult
 from proxyaudit.channels.use.effect import effect_draft
 from proxyaudit.data.public_counts import SMALLEST_CELL, public_count
 from proxyaudit.estimates.draft import Draft, decide_drafts
@@ -97,12 +98,13 @@ def test_a_true_gap_is_found_and_described():
 
 
 def test_parts_that_disagree_make_an_effect_uncertain():
-    arrays = [{"signed": np.zeros(90), "product": np.zeros(90)}]
-    base = Draft("used", "a", "real", "penultimate", margin=0.02)
-    same = {"signed": 0.06, "product": 0.0, "random": [0.0], "null": [0.001] * 20, "parts": [[0.06, 0], [0.061, 0], [0.059, 0]], "n": 90}
-    torn = {**same, "parts": [[0.16, 0], [-0.04, 0], [0.06, 0]]}
-    assert effect_draft(base, [same], arrays, "", np.arange(90)).present_p < 0.01
-    assert effect_draft(base, [torn], arrays, "", np.arange(90)).present_p > 0.1
+    def p_of(*parts):
+        effect = Effect(0.06, 0.0, np.zeros(90), np.zeros(90), tuple((signed, 0.0) for signed in parts))
+        swap = InterchangeResult(effect, np.zeros(1), np.full(20, 0.001), None, None, 1, 90)
+        return effect_draft(Draft("used", "a", "real", "penultimate", margin=0.02), [swap], np.arange(90)).present_p
+
+    assert p_of(0.06, 0.061, 0.059) < 0.01
+    assert p_of(0.16, -0.04, 0.06) > 0.1
 
 
 def test_published_counts_hide_small_differences():

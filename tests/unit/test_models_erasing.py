@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from proxyaudit.activations.capture import capture, replayer, shifted_outputs
+from proxyaudit.activations.capture import capture
+from proxyaudit.activations.replay import replayer, shifted_outputs
 from proxyaudit.errors import InputError
 from proxyaudit.models import TrainedModel, build_model, load_weights, save_weights
 from proxyaudit.models.base import copy_module

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from proxyaudit.activations.capture import capture, replayer, shifted_outputs
+from proxyaudit.activations.capture import capture
+from proxyaudit.activations.replay import replayer, shifted_outputs
 from proxyaudit.errors import InputError
 from proxyaudit.models import TrainedModel, build_model, train_model
 from proxyaudit.models.kinds.module import ModuleSpec

@@ -18,6 +18,7 @@ import pandas as pd
 from proxyaudit.audits.probe.assemble import assemble_probe
 from proxyaudit.audits.probe.inputs import ProbeInputs, make_inputs, read_activation_file
 from proxyaudit.channels.leak.questions import ProbedArrays, Probing
+from proxyaudit.channels.leak.record import merge_sites
 from proxyaudit.channels.leak.site import measure_site
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.data.tables import read_table
@@ -266,7 +267,5 @@ def _merged(parts: Sequence[Measurement]) -> Measurement:
     """One measurement of all sites."""
     merged = Measurement()
     for part in parts:
-        for name, sites in part.numbers.get("cells", {}).items():
-            merged.numbers.setdefault("cells", {}).setdefault(name, {}).update(sites)
-        merged.arrays.update(part.arrays)
+        merge_sites(merged, part)
     return merged

@@ -16,10 +16,11 @@ from proxyaudit.activations.capture import capture
 from proxyaudit.audits.scan.inputs import Known, read_inputs
 from proxyaudit.audits.scan.models import Use, read_checkpoint, read_references
 from proxyaudit.audits.scan.run import scan
-from proxyaudit.channels.signatures.make import ReferenceModel, build_signatures
+from proxyaudit.channels.signatures.make import ReferenceModel
 from proxyaudit.models import load_weights
 from proxyaudit.models.quantise import quantise
 from proxyaudit.pipeline.plan import prepare_file
+from proxyaudit.pipeline.signatures import signatures_of_models
 from proxyaudit.planted.models import ATTRIBUTE
 from proxyaudit.planted.series import make_series
 
@@ -68,7 +69,8 @@ def known_of(recipe: Path) -> Known:
             captured = capture(model if regime.quantise is None else quantise(model, regime.quantise), x)
             used = (regime.erase, regime.scrub, regime.quantise)
             models.append(ReferenceModel(regime.name, seed, captured.acts, captured.outputs, load_file(path), *used))
-    return Known(build_signatures(prepared, models, {}), prepared.recipe, prepared.base, (prepared.recipe.name, prepared.plan.run_id))
+    signatures = signatures_of_models(prepared, models, {})
+    return Known(signatures, prepared.recipe, prepared.base, (prepared.recipe.name, prepared.plan.run_id))
 
 
 def follow(folder: Path, *, seed: int, clean: bool, inputs: str = "fresh", **sizes: int) -> Followed:

@@ -91,7 +91,6 @@ def planted_test(
     *,
     plants: int = PLANTS,
     permutations: int = PERMUTATIONS,
-    level: float = 0.95,
 ) -> PlantedTest:
     """Compare an attribute's score statistic with planted ones.
 
@@ -102,7 +101,6 @@ def planted_test(
         streams: Gives a generator for each purpose; equal purposes give equal draws, so that sites and models are paired.
         plants: Plants in each family.
         permutations: Size of the null.
-        level: Of the interval.
     """
     rows = statistic.rows
     if statistic.channel == "nonlinear":
@@ -124,7 +122,7 @@ def planted_test(
     families = {name: tail_counts(score, planted) for name, planted in at_margin.items()}
     leaks, scores = planter.series(margin, null)
     curve = fit_curve(leaks, scores)
-    reading = _read_off(statistic, target, curve, score, prepared, list(at_margin.values()), streams("halves"), level)
+    reading = _read_off(statistic, target, curve, score, prepared, list(at_margin.values()), streams("halves"))
     limit, needed = curve.detection_limit(null_high), curve.rows_needed(rows.n, margin)
     twice = scores[leaks.index(2 * margin)] if 2 * margin in leaks else scores[-1]
     shares = np.asarray(target.weights @ np.stack([s.shares_n for s in scored]))
@@ -175,7 +173,6 @@ def _read_off(
     prepared: Sequence[Singles],
     at_margin: Sequence[Floats],
     rng: np.random.Generator,
-    level: float,
 ) -> _Reading:
     """Read a score off the curve, corrected for directions that move it by more or less than an even one."""
     quadratic_score = statistic.channel == "nonlinear"
@@ -192,8 +189,8 @@ def _read_off(
         elif ratio < _LESS:
             # The direction is known up to noise, which is even: what reads too low may be lower still.
             weakest = min(weakest, apart[0] / ratio)
-    even_low = curve.calibrate(score, level)[1]
-    leak, low, high = curve.calibrate(curve.means[0] + (score - curve.means[0]) / ratio, level)
+    even_low = curve.calibrate(score)[1]
+    leak, low, high = curve.calibrate(curve.means[0] + (score - curve.means[0]) / ratio)
     low = min(low, even_low / strongest if strongest > 1 or ratio < 1 else low)
     return _Reading(leak, low, min(1.0, high / weakest), ratio, weakest)
 

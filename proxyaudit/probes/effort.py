@@ -17,10 +17,10 @@ from scipy.special import gammaln
 
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.probes.crossfit import FEWEST_ROWS
-from proxyaudit.probes.logistic import fit_logistic
+from proxyaudit.probes.logistic import fit_logistic, log2_probabilities, one_hot
 from proxyaudit.probes.results import Effort
 from proxyaudit.seeding import stream
-from proxyaudit.stats.ranks import auroc
+from proxyaudit.stats.ranks import auroc_of_classes
 
 PORTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0)  # of the rows (Voita & Titov 2020)
 SIZES = (16, 32, 64, 128, 256, 512, 1024)
@@ -145,9 +145,9 @@ def online_codelength(
     if ready:
         weights = torch.stack([(torch.arange(n) < a) / a for a, _ in ready], dim=1)
         ridges = torch.tensor(_RIDGES).repeat(len(ready))
-        target = _one_hot(codes, classes)[:, :, None].expand(-1, -1, len(ridges))
+        target = one_hot(codes, classes)[:, :, None].expand(-1, -1, len(ridges))
         fit = fit_logistic(z, target, weights.repeat_interleave(len(_RIDGES), dim=1), ridges, tolerance=_TOLERANCE)
-        surprisals = -_log2_probabilities(fit.logits(z))[np.arange(n), codes].reshape(n, len(ready), len(_RIDGES))
+        surprisals = -log2_probabilities(fit.logits(z)).numpy()[np.arange(n), codes].reshape(n, len(ready), len(_RIDGES))
         so_far = np.zeros(len(_RIDGES))
         for index, (a, b) in enumerate(ready):
             lengths = surprisals[a:b, index].sum(axis=0)
@@ -204,14 +204,14 @@ def few_shot_curve(
     drawn = (weights > 0).any(axis=(1, 2))
     z = torch.as_tensor(z_nr[pool[drawn]], dtype=torch.float32)
     ridges = torch.tensor([z.shape[1] / m for m in fitting], dtype=torch.float32).repeat(draws)
-    target = _one_hot(codes[drawn], classes)[:, :, None].expand(-1, -1, len(ridges))
+    target = one_hot(codes[drawn], classes)[:, :, None].expand(-1, -1, len(ridges))
     columns = torch.as_tensor(weights[drawn].reshape(len(z), -1), dtype=torch.float32)
     fit = fit_logistic(z, target, columns, ridges, tolerance=_TOLERANCE)
-    log_p = _log2_probabilities(fit.logits(torch.as_tensor(z_nr[held], dtype=torch.float32)))
+    log_p = log2_probabilities(fit.logits(torch.as_tensor(z_nr[held], dtype=torch.float32))).numpy()
     truth = codes_n[held]
     surprisal = np.stack([-log_p[truth == k, k].mean(axis=0) for k in range(classes)]).mean(axis=0)
     leaks = (1 - surprisal / np.log2(classes)).reshape(draws, -1).mean(axis=0)
-    areas = np.array([_area(log_p[..., p], truth, classes) for p in range(len(ridges))]).reshape(draws, -1).mean(axis=0)
+    areas = np.array([auroc_of_classes(log_p[..., p], truth, classes) for p in range(len(ridges))]).reshape(draws, -1).mean(axis=0)
     return FewShotCurve(tuple(fitting), tuple(map(float, leaks)), tuple(map(float, areas)), len(held), draws)
 
 
@@ -248,10 +248,10 @@ def selectivity(
         return Selectivity(None, None, None, None, f"a class has fewer than {FEWEST_ROWS} rows in half of the rows")
     z = torch.as_tensor(z_nr[rows], dtype=torch.float32)
     weights = np.stack([(half == h) / (classes * counts[c, h][labels[:, c]]) for c in usable for h in (0, 1)], axis=1)
-    target = torch.stack([_one_hot(labels[:, c], classes) for c in usable for _ in (0, 1)], dim=2)
+    target = torch.stack([one_hot(labels[:, c], classes) for c in usable for _ in (0, 1)], dim=2)
     ridges = torch.full((weights.shape[1],), _CONTROL_RIDGE)
     logits = fit_logistic(z, target, torch.as_tensor(weights, dtype=torch.float32), ridges, tolerance=_TOLERANCE).logits(z)
-    guesses = _log2_probabilities(logits).argmax(axis=1).reshape(n, len(usable), 2)[np.arange(n), :, 1 - half]
+    guesses = log2_probabilities(logits).numpy().argmax(axis=1).reshape(n, len(usable), 2)[np.arange(n), :, 1 - half]
     right = guesses == labels[:, usable]
     accuracy = [float(np.mean([right[labels[:, c] == k, i].mean() for k in range(classes)])) for i, c in enumerate(usable)]
     control = float(np.mean(accuracy[1:]))
@@ -281,22 +281,3 @@ def _label_bits(codes_n: Ints, classes: int) -> float:
     counts = np.bincount(codes_n, minlength=classes)
     nats = gammaln(len(codes_n) + classes / 2) - gammaln(classes / 2) - (gammaln(counts + 0.5) - gammaln(0.5)).sum()
     return float(nats / np.log(2))
-
-
-def _one_hot(codes_n: Ints, classes: int) -> torch.Tensor:
-    one_hot = (codes_n == 1)[:, None] if classes == 2 else codes_n[:, None] == np.arange(classes)
-    return torch.as_tensor(one_hot.astype(np.float32))
-
-
-def _log2_probabilities(logits: torch.Tensor) -> Floats:
-    """Log probabilities in bits, shape ``(n, K, P)`` with K >= 2."""
-    wide = logits.double()
-    if wide.shape[1] == 1:
-        wide = torch.cat([-wide / 2, wide / 2], dim=1)
-    return np.asarray(torch.log_softmax(wide, dim=1).numpy() / np.log(2))
-
-
-def _area(log_p_nk: Floats, codes_n: Ints, classes: int) -> float:
-    odds = log_p_nk - np.log2(-np.expm1(log_p_nk * np.log(2)) + 1e-300)
-    areas = [auroc(odds[:, k], codes_n == k) for k in range(classes)]
-    return areas[1] if classes == 2 else float(np.mean(areas))

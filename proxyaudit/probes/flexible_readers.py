@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -57,6 +58,11 @@ class Problem:
     def folds(self) -> int:
         """Number of outer folds F."""
         return len(self.base_fnk)
+
+    @cached_property
+    def grams(self) -> tuple[Floats, ...]:
+        """Inner products ``(r, r)`` of the columns on the rows of each fold."""
+        return tuple(z.T @ z for z in (self.z_nr[self.folds_n == fold] for fold in range(self.folds)))
 
     def inner(self, fold: int) -> int:
         """The fold on which an outer fold makes its choices."""

@@ -211,13 +211,3 @@ def _linear(z: Tensor, b: Tensor, c: Tensor) -> Tensor:
 def _pull_back(z: Tensor, residual: Tensor) -> Tensor:
     n, k, p = residual.shape
     return (z.T @ residual.reshape(n, k * p)).reshape(z.shape[1], k, p)
-
-
-def objective(z: Tensor, targets: Tensor, weights: Tensor, ridge: Tensor, fit: LogisticFit) -> Tensor:
-    """Objective of each problem at a fit, in nats, shape ``(P,)``."""
-    logits = fit.logits(z)
-    if logits.shape[1] == 1:
-        loss = torch.nn.functional.softplus(logits[:, 0]) - targets[:, 0] * logits[:, 0]
-    else:
-        loss = torch.logsumexp(logits, dim=1) - (targets * logits).sum(1)
-    return (weights * loss).sum(0) + ridge / 2 * (fit.coef**2).sum((0, 1))

@@ -78,6 +78,7 @@ class Facts:
         bare: Whether activations alone were given: no model, so no inputs and no outputs.
         beyond: What the conditional tests condition on; empty where they were not asked.
         doubts: Attributes whose absence is not claimed, each with the reason.
+        no_absence: Regimes whose audit rows the encoder could not see well enough to call anything absent.
     """
 
     attributes: tuple[Attribute, ...]
@@ -99,6 +100,7 @@ class Facts:
     bare: bool = False
     beyond: str = "the label"
     doubts: Mapping[str, str] = field(default_factory=dict)
+    no_absence: tuple[str, ...] = ()
 
     @property
     def protected(self) -> tuple[Attribute, ...]:

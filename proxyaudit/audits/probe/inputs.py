@@ -19,6 +19,7 @@ from proxyaudit.arrays import Ints
 from proxyaudit.audits.probe.near_duplicates import LOOKED_UP, join_copies, looked_up
 from proxyaudit.data.attributes import Attribute, code_attribute
 from proxyaudit.data.columns import coerce, infer_kind, labels
+from proxyaudit.data.unseen import spelling_notes
 from proxyaudit.errors import InputError
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.types import REFERENCES, NotTested
@@ -196,7 +197,7 @@ def make_inputs(
     coded, unfit, notes = _coded(table, attributes, people, where)
     apart, clusters = join_copies([next(iter(sites.values())) for sites in checked.values()], people, notes)
     doubts = {a.name: LOOKED_UP for a in coded if looked_up(a, apart, clusters)}
-    conditions = {name: _condition(table[name], where) for name in condition_on}
+    conditions = {name: _condition(table, name, where, notes) for name in condition_on}
     return ProbeInputs(checked, tuple(coded), unfit, clusters, conditions, tuple(notes), doubts, order)
 
 
@@ -229,6 +230,7 @@ def _coded(
     for name in attributes:
         kind = infer_kind(table[name], where=where)
         column = coerce(table[name], kind, where=where)
+        notes += spelling_notes(table, [kind], "labels")
         distinct = int(column.nunique())
         try:
             found, more = code_attribute(column, kind, "protected", distinct=distinct, where=where, fewest=FEWEST_IN_GROUP, groups=people)
@@ -241,13 +243,14 @@ def _coded(
     return coded, unfit, notes
 
 
-def _condition(column: pd.Series[Any], where: str) -> NDArray[Any]:
+def _condition(table: pd.DataFrame, name: str, where: str, notes: list[NotTested]) -> NDArray[Any]:
     """A column to condition on: numbers, or text."""
-    kind = infer_kind(column, where=where)
-    values = coerce(column, kind, where=where)
+    kind = infer_kind(table[name], where=where)
+    column = coerce(table[name], kind, where=where)
+    notes += spelling_notes(table, [kind], "labels")
     if kind.kind == "numeric":
-        return values.to_numpy(dtype=np.float64)
-    return values.fillna("(missing)").astype(str).to_numpy()
+        return column.to_numpy(dtype=np.float64)
+    return column.fillna("(missing)").astype(str).to_numpy()
 
 
 def _nearest(name: str, columns: Sequence[str]) -> str:

@@ -18,7 +18,6 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.seeding import integer_seed, stream
@@ -195,6 +194,8 @@ def grow_trees(problem: Problem, seed: int) -> Floats:
     Returns:
         Directions ``(C, F, n, K)``: the trees' logits minus the linear ones after 5 to 80 rounds.
     """
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor  # slow to import, and often not needed
+
     folds, n, outputs = problem.base_fnk.shape
     rounds = _rounds(outputs)
     directions = np.zeros((len(rounds), folds, n, outputs))

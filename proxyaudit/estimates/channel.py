@@ -6,8 +6,8 @@ reach them through :func:`all_channels`, so that no verdict, sentence or report 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
@@ -33,6 +33,8 @@ class Question:
         word: What a report calls it.
         asks: The question it answers, as a sentence for the glossary.
         shows: How a sentence says that it was found, after the attribute's name ("shows in the outputs").
+        measures: The measures that decide it, each with the words that tell it apart; without any for the plain one.
+        terms: Terms of the glossary that explain it, each with its text; ``asks`` where there are none.
         of_activations: Whether it can be asked of bare activations.
     """
 
@@ -42,6 +44,8 @@ class Question:
     word: str = ""
     asks: str = ""
     shows: str = ""
+    measures: Mapping[str, str] = field(default_factory=dict)
+    terms: tuple[tuple[str, str], ...] = ()
     of_activations: bool = False
 
 
@@ -56,6 +60,8 @@ class Channel:
         estimate: From the facts of a run to drafts and controls; pure.
         follow_up: Drafts that need the states of the first ones; pure.
         measure: ``module:function`` that measures one model; imported only where something is measured, since it may need torch.
+        margins: The recipe's margins that its questions are decided against, each with its words.
+        controls: Kinds of its controls, each with what a passed one shows.
     """
 
     name: str
@@ -64,6 +70,8 @@ class Channel:
     estimate: Callable[[Facts], Drafts] | None = None
     follow_up: Callable[[Facts, Ledger], Drafts] | None = None
     measure: str | None = None
+    margins: Mapping[str, str] = field(default_factory=dict)
+    controls: Mapping[str, str] = field(default_factory=dict)
 
 
 @cache
@@ -87,3 +95,16 @@ def names_of(*parts: Part) -> tuple[str, ...]:
 def deciding_names() -> tuple[str, ...]:
     """Names of all questions that a verdict rests on."""
     return names_of("encoding", "use", "recoverable")
+
+
+def word_of(name: str) -> str:
+    """What a report calls a question; a name that is none as it is, in words."""
+    question = all_questions().get(name)
+    return question.word.lower() if question and question.word else name.replace("_", " ")
+
+
+def kind_of(channel: str, measure: str, subject: str | None = None) -> str:
+    """What tells a number from others of its question, in words; empty for the plain one."""
+    question = all_questions().get(channel)
+    words = question.measures.get(measure) if question else None
+    return ", ".join(part for part in (measure.replace("_", " ") if words is None else words, subject) if part)

@@ -176,9 +176,20 @@ def published(draft: Draft, identifier: str) -> Estimate:
         margin=draft.margin if draft.decides or draft.shows_p else None,
         detection_limit=significant(draft.detection_limit),
         null_high=significant(draft.null_high),
+        shown_by=draft.shown_by,
+        rows_needed=_rows_needed(draft),
         method=draft.method,
         reason=draft.reason,
     )
+
+
+def _rows_needed(draft: Draft) -> int | None:
+    """Rows that would show absence, to two digits, where that is what an unknown number lacks."""
+    rows, n = draft.extras.get("rows_needed"), draft.n
+    if draft.state != "unknown" or draft.measured is None or not rows or not n or rows <= n:
+        return None
+    lacks = draft.can_be_absent or draft.measured.value > draft.margin
+    return int(float(f"{rows:.2g}")) if lacks else None
 
 
 def _count(seeds: Sequence[float] | Floats | None, measured: bool) -> int | None:

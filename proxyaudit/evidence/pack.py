@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 
 from proxyaudit.errors import InputError, IntegrityError
+from proxyaudit.estimates.context import with_fields
 from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.manifest import MANIFEST, check_manifest, is_complete, replace_files, write_file, write_files
 from proxyaudit.types import SCHEMA_VERSION, Evidence
@@ -210,7 +211,8 @@ def _read_evidence(path: Path) -> Evidence:
             mend="use the version of proxyaudit that wrote it",
         )
     try:
-        return Evidence.model_validate(document)
+        evidence = Evidence.model_validate(document)
+        return evidence.model_copy(update={"estimates": tuple(map(with_fields, evidence.estimates))})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])

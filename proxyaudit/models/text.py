@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from proxyaudit.models.base import PENULTIMATE, TabularModule, Tap
-from proxyaudit.recipe.models import MOST_SPANS
+from proxyaudit.models.kinds.huggingface import MOST_SPANS
 
 Pooling = Literal["mean", "cls", "last"]
 POOLED = "pooled"

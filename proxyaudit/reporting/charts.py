@@ -11,21 +11,6 @@ from proxyaudit.reporting.svg import Drawing, Scale, Style, fit, linear_scale, l
 from proxyaudit.reporting.text import interval, number
 from proxyaudit.types import Estimate
 
-__all__ = [
-    "WIDTH",
-    "Curve",
-    "ForestRow",
-    "Style",
-    "curve_chart",
-    "forest_chart",
-    "key",
-    "label",
-    "profile_chart",
-    "scatter_chart",
-    "style_of",
-    "swatch",
-]
-
 WIDTH = 380
 _MARKERS = ("circle", "square", "up", "diamond", "down", "plus", "star4", "pentagon", "left", "right", "hexagon", "star")
 _DASHES: tuple[tuple[float, ...], ...] = ((), (6, 2), (2, 1.5), (6, 2, 1.5, 2), (9, 3), (4, 1.5, 1.5, 1.5, 1.5, 1.5))
@@ -60,7 +45,7 @@ class Curve:
 
 
 def style_of(name: str, regimes: Sequence[str]) -> Style:
-    """Return the look of a regime or reference, the same in every chart of a report."""
+    """The look of a regime or reference, the same in every chart of a report."""
     if name not in regimes:
         marker, dashes = _REFERENCE_LOOK.get(name, ("cross", (1.0, 2.0)))
         return Style("km", marker, dashes)
@@ -69,12 +54,12 @@ def style_of(name: str, regimes: Sequence[str]) -> Style:
 
 
 def key(name: str, style: Style) -> Key:
-    """Return an entry of a legend."""
+    """An entry of a legend."""
     return Key(swatch(style), name)
 
 
 def label(name: str) -> str:
-    """Return a name short enough for a chart."""
+    """A name short enough for a chart."""
     return fit(name, 140)
 
 

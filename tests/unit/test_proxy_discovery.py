@@ -124,8 +124,9 @@ HOSTILE = ("<script>alert(1)</script>", "a | b ` $x$ [l](http://evil.example)", 
 def with_proxies(pack: EvidencePack) -> EvidencePack:
     made = list(pack.evidence.estimates)
 
-    def add(channel: str, regime: str, context: str | None, value: float | None, **more: object) -> None:
-        made.append(Estimate(id=f"E{len(made) + 1}", channel=channel, attribute="sex", regime=regime, context=context, value=value, **more))
+    def add(channel: str, regime: str, unit: str | None, value: float | None, **more: object) -> None:
+        about = {"channel": channel, "measure": channel, "subject": unit, "context": unit}
+        made.append(Estimate(id=f"E{len(made) + 1}", attribute="sex", regime=regime, value=value, **about, **more))
 
     for index, name in enumerate(HOSTILE):
         add("association", "inputs", name, 0.4 - 0.1 * index, low=0.1, high=0.5, state="present")

@@ -32,9 +32,9 @@ def channel_changes(evidence: Evidence, before: str, after: str) -> list[dict[st
     pairs: dict[tuple[Any, ...], dict[str, Estimate]] = {}
     for estimate in evidence.estimates:
         if estimate.regime in (before, after) and estimate.channel in CHANNELS and estimate.state is not None:
-            # An interchange effect's context says which of its two forms was the larger: both are one channel.
-            context = None if estimate.channel == "used" else estimate.context
-            key = (estimate.attribute, estimate.channel, estimate.site, context)
+            # Both forms of an interchange effect are one check.
+            about = None if estimate.channel == "used" else (estimate.measure, estimate.subject)
+            key = (estimate.attribute, estimate.channel, estimate.site, about)
             pairs.setdefault(key, {})[estimate.regime] = estimate
     roles = {finding.attribute: finding.role for finding in evidence.findings}
     return [
@@ -43,12 +43,14 @@ def channel_changes(evidence: Evidence, before: str, after: str) -> list[dict[st
             "role": roles.get(attribute),
             "channel": channel,
             "site": site,
-            "context": context,
-            "unit": next(iter(found.values())).unit,
+            "context": None if about is None else first.context,
+            "measure": first.measure,
+            "unit": first.unit,
             "before": _shown(found.get(before)),
             "after": _shown(found.get(after)),
         }
-        for (attribute, channel, site, context), found in pairs.items()
+        for (attribute, channel, site, about), found in pairs.items()
+        for first in [next(iter(found.values()))]
     ]
 
 

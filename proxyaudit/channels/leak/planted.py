@@ -172,6 +172,7 @@ def _either_way(draft: Draft, best: tuple[float, str, Measured] | None) -> Draft
         interval=crossed_interval(gain),
         calibrated=False,
         null_rejected=True,
+        shown_by=name,
         method=f"{draft.method}; shown by the reader '{name}': its gain on unseen rows, a lower bound",
         present_p=min(1.0, 2 * p),
     )

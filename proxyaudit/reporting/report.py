@@ -2,71 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
+from proxyaudit.estimates.channel import word_of
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting import charts
-from proxyaudit.reporting.blocks import Block, Cell, Fold, Heading, Key, Section, Strong, Table, figure_cell, note, para, table
-from proxyaudit.reporting.lookup import Lookup, main_context
+from proxyaudit.reporting.blocks import Block, Cell, Fold, Heading, Key, Section, Strong, Table, figure_cell, note, number_cell, para, table
+from proxyaudit.reporting.localisation import LocalisationView
+from proxyaudit.reporting.lookup import Lookup
 from proxyaudit.reporting.proxies import ProxyView, proxy_views
 from proxyaudit.reporting.summary import AttributeView, Row, Summary, summarize
+from proxyaudit.reporting.svg import Style, swatch
 from proxyaudit.reporting.text import DASH, number, shorten
-from proxyaudit.reporting.words import REFERENCE_WORDS, channel_word, state_word
+from proxyaudit.reporting.words import REFERENCE_WORDS, state_word
 from proxyaudit.types import Estimate
-
-__all__ = ["Context", "ToldView", "estimates_blocks", "forest_numbers", "keys", "told_section", "told_tables"]
 
 # A page with longer tables is slow to open; every number is in evidence.json.
 _MOST_ROWS = 60
 
 
-class ToldTable(Protocol):
-    """A table as text."""
-
-    @property
-    def title(self) -> str:
-        """Its title."""
-        ...
-
-    @property
-    def header(self) -> tuple[str, ...]:
-        """Names of its columns."""
-        ...
-
-    @property
-    def rows(self) -> tuple[tuple[str, ...], ...]:
-        """Rows of cells."""
-        ...
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """Remarks below it."""
-        ...
-
-
-class ToldView(Protocol):
-    """What was found of one attribute: an answer in words, and tables as text."""
-
-    @property
-    def attribute(self) -> str:
-        """The attribute."""
-        ...
-
-    @property
-    def answer(self) -> str:
-        """The answer in a sentence."""
-        ...
-
-    @property
-    def tables(self) -> Sequence[ToldTable]:
-        """The tables."""
-        ...
-
-
 @dataclass(frozen=True)
-class Context:
+class Report:
     """A pack and how it is shown."""
 
     pack: EvidencePack
@@ -75,7 +32,7 @@ class Context:
     proxies: tuple[ProxyView, ...]
 
     @classmethod
-    def of(cls, pack: EvidencePack) -> Context:
+    def of(cls, pack: EvidencePack) -> Report:
         """Arrange a pack. Pure."""
         return cls(pack, summarize(pack), Lookup(pack.evidence), proxy_views(pack))
 
@@ -91,37 +48,40 @@ class Context:
         return planned if isinstance(planned, int) and not isinstance(planned, bool) else None
 
     def margin(self, name: str) -> float | None:
-        """Return a margin of the plan."""
+        """A margin of the plan."""
         return self.summary.margins.get(name)
 
     def rows(self, view: AttributeView, references: Sequence[str] = ("untrained", "reweighed")) -> list[Row]:
-        """Return the rows of an attribute: regimes first, then these references."""
+        """The rows of an attribute: regimes first, then these references."""
         return [*view.rows, *(row for row in view.references if row.regime in references)]
 
-    def style(self, name: str) -> charts.Style:
-        """Return the look of a regime or reference."""
+    def style(self, name: str) -> Style:
+        """The look of a regime or reference."""
         return charts.style_of(name, self.summary.regimes)
 
-
-def keys(context: Context, names: Iterable[str], words: dict[str, str] | None = None) -> tuple[Key, ...]:
-    """Return the legend of a chart."""
-    told = words or {}
-    return tuple(
-        Key(charts.swatch(context.style(name)), name, told.get(name, "reference" if name in REFERENCE_WORDS else "")) for name in names
-    )
+    def legend(self, names: Iterable[str], words: Mapping[str, str] | None = None) -> tuple[Key, ...]:
+        """The legend of a chart."""
+        told = words or {}
+        return tuple(Key(swatch(self.style(name)), name, told.get(name, "reference" if name in REFERENCE_WORDS else "")) for name in names)
 
 
-def told_section(ident: str, title: str, text: str, views: Sequence[ToldView]) -> Section | None:
-    """Return a section of answers with their tables one click below; nothing where there are none."""
+def technical(title: str, *blocks: Block) -> Fold:
+    """What is one click below, for readers who want every number."""
+    return Fold(f"Technical reading: {title}", blocks)
+
+
+def told_section(ident: str, title: str, text: str, views: Sequence[ProxyView | LocalisationView]) -> Section | None:
+    """A section of answers with their tables one click below; nothing where there are none."""
     blocks: list[Block] = [para(text)]
     for view in views:
-        blocks += [Heading(shorten(view.attribute, 80)), para(Strong(view.answer))]
-        blocks.append(Fold(f"Technical reading: {title[:1].lower()}{title[1:]}, {shorten(view.attribute, 80)}", told_tables(view, title)))
+        name = shorten(view.attribute, 80)
+        blocks += [Heading(name), para(Strong(view.answer))]
+        blocks.append(technical(f"{title[:1].lower()}{title[1:]}, {name}", *told_tables(view, title)))
     return Section(ident, title, tuple(blocks)) if views else None
 
 
-def told_tables(view: ToldView, what: str) -> tuple[Block, ...]:
-    """Return the tables of a view as blocks."""
+def told_tables(view: ProxyView | LocalisationView, what: str) -> tuple[Block, ...]:
+    """The tables of a view as blocks."""
     blocks: list[Block] = []
     for made in view.tables:
         blocks.append(para(f"{made.title}."))
@@ -133,14 +93,14 @@ def told_tables(view: ToldView, what: str) -> tuple[Block, ...]:
 
 
 def forest_numbers(label: str, what: str, rows: Sequence[charts.ForestRow]) -> Table:
-    """Return the numbers of a forest plot."""
+    """The numbers of a forest plot."""
     parts = any(row.part is not None for row in rows)
     cells = [
         [
             Cell(row.label),
-            figure_cell(row.estimate, state=False),
+            number_cell(row.estimate),
             Cell(state_word(row.estimate.state) if row.estimate else DASH),
-            *([figure_cell(row.part, state=False)] if parts else []),
+            *([number_cell(row.part)] if parts else []),
         ]
         for row in rows
     ]
@@ -148,19 +108,18 @@ def forest_numbers(label: str, what: str, rows: Sequence[charts.ForestRow]) -> T
 
 
 def estimates_blocks(
-    context: Context, estimates: Sequence[Estimate], label: str, *, channel: bool = False, attribute: bool = False
+    report: Report, estimates: Sequence[Estimate], label: str, *, channel: bool = False, attribute: bool = False
 ) -> tuple[Block, ...]:
-    """Return estimates as a table with their units and methods below it."""
+    """Estimates as a table with their units and methods below it."""
     # What decides comes first, so that a table cut short has lost none of it.
     shown = sorted(estimates, key=lambda e: e.state is None)[:_MOST_ROWS]
     named = (("Attribute",) if attribute else ()) + (("Measure",) if channel else ())
-    header = ("Id", *named, context.what, "Site", "What", "Value", "State", "Chance 95 %", "Detection limit", "Rows", "Models")
+    header = ("Id", *named, report.what, "Site", "What", "Value", "State", "Chance 95 %", "Detection limit", "Rows", "Models")
     rows = [_cells(e, channel=channel, attribute=attribute) for e in shown]
     # A column of dashes tells nothing.
     full = [index for index in range(len(header)) if index == 0 or any(row[index].text != DASH for row in rows)]
-    made: Table = table(label, [header[index] for index in full], [[row[index] for index in full] for row in rows])
+    blocks: list[Block] = [table(label, [header[index] for index in full], [[row[index] for index in full] for row in rows])]
     said = dict.fromkeys(f"{e.unit or 'no unit'}: {e.method}" if e.method else e.unit for e in shown if e.unit or e.method)
-    blocks: list[Block] = [made]
     if said:
         blocks.append(note("Units and methods: ", "; ".join(said), "."))
     if len(shown) < len(estimates):
@@ -169,18 +128,17 @@ def estimates_blocks(
 
 
 def _cells(e: Estimate, *, channel: bool, attribute: bool) -> list[Cell]:
-    figure = figure_cell(e)
-    named = ([Cell(e.attribute or DASH, look="name")] if attribute else []) + ([Cell(channel_word(e.channel))] if channel else [])
+    state, *why = figure_cell(e).lines
     return [
         Cell(e.id),
-        *named,
+        *([Cell(e.attribute or DASH, look="name")] if attribute else []),
+        *([Cell(word_of(e.channel))] if channel else []),
         Cell(e.regime, look="name"),
         Cell(e.site or "outputs", look="name"),
-        Cell(main_context(e), look="name"),
-        Cell(figure.text, figure.beside, look="num"),
-        Cell(figure.lines[0], lines=figure.lines[1:]),
+        Cell("; ".join(part for part in (e.group, e.context) if part) or "main figure", look="name"),
+        number_cell(e),
+        Cell(state, lines=tuple(why)),
         Cell(number(e.null_high), look="num"),
         Cell(number(e.detection_limit), look="num"),
-        Cell(DASH if e.n is None else str(e.n), look="num"),
-        Cell(DASH if e.seeds is None else str(e.seeds), look="num"),
+        *(Cell(DASH if count is None else str(count), look="num") for count in (e.n, e.seeds)),
     ]

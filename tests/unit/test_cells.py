@@ -22,9 +22,9 @@ def cell(values, margin=0.02, p=1e-6, **more):
     return Draft("linear", "a", "real", "penultimate", measured=measured(values), margin=margin, present_p=p, absent_p=1.0, **more)
 
 
-def gap(outputs, groups, names, clusters=None):
+def gap(outputs, groups, count, clusters=None):
     clusters = np.arange(len(groups)) if clusters is None else clusters
-    return largest_gap([outputs[:, None]], groups, names, clusters, 0.05, 0.95)
+    return largest_gap([outputs[:, None]], groups, count, clusters, 0.05, 0.95)
 
 
 def test_present_needs_the_margin_the_correction_the_null_and_the_negative_control():
@@ -66,7 +66,7 @@ def false_gaps(groups_of, repetitions):
         groups = groups_of(rng)
         # Confident outputs with few positives: a small group may hold none of them.
         outputs = np.where(rng.random(len(groups)) < 0.12, 0.95, 0.03) + 0.01 * rng.random(len(groups))
-        hits += gap(outputs, groups, [str(k) for k in range(groups.max() + 1)])["present_p"] * 8 <= 0.05
+        hits += gap(outputs, groups, groups.max() + 1).present_p * 8 <= 0.05
     return hits / repetitions
 
 
@@ -84,17 +84,17 @@ def test_a_group_of_few_clusters_does_not_pass_for_a_gap(count):
         rng = stream(0, "hospitals", count, index)
         clusters = np.repeat(np.arange(60), 20)
         outputs = 1 / (1 + np.exp(-(rng.normal(size=60)[clusters] + rng.normal(size=1200))))
-        hits += gap(outputs, (clusters < count).astype(np.int64), ["x", "z"], clusters)["present_p"] * 8 <= 0.05
+        hits += gap(outputs, (clusters < count).astype(np.int64), 2, clusters).present_p * 8 <= 0.05
     assert hits <= 5
 
 
 def test_a_true_gap_is_found_and_described():
     rng = stream(0, "true gap")
     groups = rng.integers(0, 2, 2000)
-    found = gap(np.clip(rng.beta(2, 5, 2000) + 0.15 * (groups == 0), 0, 1), groups, ["m", "w"])
-    assert found["present_p"] < 1e-6
-    assert found["group"] == "m minus w"
-    assert found["measured"].value == pytest.approx(0.15, abs=0.03)
+    found = gap(np.clip(rng.beta(2, 5, 2000) + 0.15 * (groups == 0), 0, 1), groups, 2)
+    assert found.present_p < 1e-6
+    assert (found.low, found.high) == (1, 0)
+    assert found.measured.value == pytest.approx(0.15, abs=0.03)
 
 
 def test_parts_that_disagree_make_an_effect_uncertain():

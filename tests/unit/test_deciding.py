@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from proxyaudit.planted import make_world
-from proxyaudit.probes.deciding import Target, planted_test
+from proxyaudit.probes.deciding import planted_test
+from proxyaudit.probes.planting import Target
 from proxyaudit.probes.score import ScoreStatistic, flipped
 from proxyaudit.probes.whitening import whiten, whiten_within
 from proxyaudit.seeding import stream

@@ -10,7 +10,8 @@ from proxyaudit.estimates.draft import FOUND, Draft, decide_drafts
 from proxyaudit.planted import make_world
 from proxyaudit.planted.construction import shift_leak
 from proxyaudit.probes.crossfit import assign_folds, cross_fit_classes
-from proxyaudit.probes.deciding import Target, planted_test
+from proxyaudit.probes.deciding import planted_test
+from proxyaudit.probes.planting import Target
 from proxyaudit.probes.score import ScoreStatistic
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream

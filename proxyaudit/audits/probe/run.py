@@ -96,16 +96,7 @@ def probe_files(
     table = read_table(labels, what="--labels")
     acts = {name: read_activation_file(path) for name, path in files.items()}
     hashes = {f"activations {name}": file_digest(path) for name, path in files.items()} | {"labels": file_digest(labels)}
-    with one_thread():
-        inputs = make_inputs(
-            acts,
-            table,
-            request.attributes,
-            real=request.real,
-            group=request.group,
-            condition_on=request.condition_on,
-            where=str(labels),
-        )
+    inputs = _checked(acts, table, request, str(labels))
     del acts
     plan = make_plan(inputs, request, hashes)
     folder = out / request.name / plan["run_id"]
@@ -125,15 +116,18 @@ def probe_arrays(
     Raises:
         InputError: the arrays or labels do not fit.
     """
-    with one_thread():
-        inputs = make_inputs(
-            activations, labels, request.attributes, real=request.real, group=request.group, condition_on=request.condition_on
-        )
+    inputs = _checked(activations, labels, request, "labels")
     hashes = {
         f"activations {regime}": digest_of([[site, joblib.hash(values)] for site, values in sites.items()])
         for regime, sites in inputs.acts.items()
     }
     return probe_inputs(inputs, request, make_plan(inputs, request, hashes), jobs=jobs)
+
+
+def _checked(acts: Mapping[str, Mapping[str, Any]], table: pd.DataFrame, request: ProbeRequest, where: str) -> ProbeInputs:
+    real, group, conditions = request.real, request.group, request.condition_on
+    with one_thread():
+        return make_inputs(acts, table, request.attributes, real=real, group=group, condition_on=conditions, where=where)
 
 
 def _named_files(activations: Sequence[str]) -> dict[str, Path]:
@@ -167,7 +161,7 @@ def make_plan(inputs: ProbeInputs, request: ProbeRequest, hashes: dict[str, str]
         "attributes": [{"name": a.name, "role": a.role, "kind": a.kind, "levels": list(a.levels)} for a in inputs.attributes],
         "rows": {"audit": public_count(inputs.n)},
         "audit_rows": _rows_digest(inputs),
-        "margins": {"leak": request.margins.leak, "nonlinear": request.margins.nonlinear},
+        "margins": _margins(request),
         "level": LEVEL,
         "cells": cells,
         "permutations": min(permutations_needed(cells), 1999),
@@ -189,15 +183,12 @@ def _rows_digest(inputs: ProbeInputs) -> str:
 
 
 def _described(request: ProbeRequest) -> dict[str, Any]:
-    return {
-        "name": request.name,
-        "attributes": list(request.attributes),
-        "real": request.real,
-        "group": request.group,
-        "condition_on": list(request.condition_on),
-        "margins": {"leak": request.margins.leak, "nonlinear": request.margins.nonlinear},
-        "seed": request.seed,
-    }
+    asked = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(request).items()}
+    return {**asked, "margins": _margins(request)}
+
+
+def _margins(request: ProbeRequest) -> dict[str, float]:
+    return {"leak": request.margins.leak, "nonlinear": request.margins.nonlinear}
 
 
 def probe_inputs(

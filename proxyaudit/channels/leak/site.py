@@ -17,11 +17,12 @@ from proxyaudit.estimates.record import Measurement
 from proxyaudit.probes.bins import binned_trace
 from proxyaudit.probes.conditioning import Strata
 from proxyaudit.probes.crossfit import FEWEST_ROWS, ProbeScore, TooFewRowsError, assign_folds, cross_fit_classes, cross_fit_values
-from proxyaudit.probes.deciding import Target, planted_test
+from proxyaudit.probes.deciding import planted_test
 from proxyaudit.probes.dropped_axes import dropped_axes_p
 from proxyaudit.probes.effort import measure_effort
 from proxyaudit.probes.first_order import first_order_gain
 from proxyaudit.probes.flexible import MAX_ROWS, flexible_gains
+from proxyaudit.probes.planting import Target
 from proxyaudit.probes.results import Gain, PlantedTest
 from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns
 from proxyaudit.probes.whitening import Whitened, whiten, whiten_within

@@ -166,10 +166,8 @@ def plan_tables(plan: Mapping[str, Any]) -> None:
         ("Sites read", ", ".join(map(str, sites["profile"]))),
         ("Margins", margin_words(plan)),
         ("Seeds", f"{plan['seeds']} per kind of training, root seed {plan['seed']}"),
-        (
-            "Cost",
-            f"{plan['tasks']} tasks, {plan['cells']} cells per kind of training, about {plan['estimated_minutes']:g} minutes on two cores",
-        ),
+        ("Cost", f"{plan['tasks']} tasks, {plan['cells']} measurements per kind of training"),
+        ("Time", f"about {plan['estimated_minutes']:g} minutes on two cores"),
     ]
     show_table(("What", "Value"), facts)
     if plan.get("absence"):

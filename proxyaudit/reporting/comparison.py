@@ -28,17 +28,16 @@ _WORDS: dict[str, str] = {
     "cannot_tell": "? cannot be told",
 }
 _MEANING = {
-    "worse": "a channel surely shows more of the attribute than before, beyond noise and by an amount that matters",
-    "better": "a channel surely shows less of it, and none more",
-    "no_change": "no channel surely differs, and nothing is left open that the verdicts rest on; how small a change could have been missed "
-    "is in the intervals",
-    "cannot_tell": "what was measured cannot exclude that it got worse, or something that run A measured is missing in run B",
+    "worse": "a check surely shows more of the attribute than before, beyond noise and by an amount that matters",
+    "better": "a check surely shows less of it, and none shows more",
+    "no_change": "no check surely differs, and the verdicts leave nothing open. The intervals say how small a change may have been missed",
+    "cannot_tell": "it may have got worse as far as these numbers say, or run B lacks something that run A measured",
 }
 _METHOD = (
-    "Compared are calibrated values only, never a probe's raw score. A number counts as changed if its difference is beyond noise after "
-    "Holm's correction over all numbers of this comparison (5 %), and larger than half of its margin and than a twentieth of the value "
-    "before (a decrease: a fifth). Models trained by the audit stand for a way of training, so their spread over repetitions is noise; "
-    "models that were given are compared as they are."
+    "Only calibrated values are compared, never the raw score of a reader. A number counts as changed if two things hold. Its difference "
+    "is beyond noise after Holm's correction over all numbers of this comparison (5 %). And it is larger than half of its margin and than "
+    "a twentieth of the value before (for a decrease: a fifth). Models that the audit trained stand for a way of training, so how much "
+    "repetitions differ is noise. Models that were given are compared as they are."
 )
 _READ = (
     "Values are calibrated; below each what it says of the attribute at its margin. Intervals are 95 %, one number at a time; what can be "

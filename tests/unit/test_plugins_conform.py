@@ -19,6 +19,7 @@ from proxyaudit.models.base import TabularModule, seeded, to_logits
 from proxyaudit.models.kind import ModelKind
 from proxyaudit.recipe.models import TrainingSpec
 from proxyaudit.registry import load_function, load_plugin, plugin_names
+from proxyaudit.reporting.sections import ReportSection, all_sections
 from proxyaudit.synthesizers.base import Synthesizer, seconds_of
 
 # Those that take a file beside the recipe have tests of their own.
@@ -129,3 +130,11 @@ def test_a_channel_asks_something_and_its_functions_are_there(channel: Channel) 
 def test_no_two_channels_ask_the_same_question() -> None:
     names = [question.name for channel in all_channels() for question in channel.questions]
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("name", plugin_names("report_sections"))
+def test_a_section_of_the_report_has_a_place_of_its_own_and_a_writer(name: str) -> None:
+    section = load_plugin("report_sections", name)
+    assert isinstance(section, ReportSection)
+    assert [other.order for other in all_sections()].count(section.order) == 1
+    assert callable(section.make)

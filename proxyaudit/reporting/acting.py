@@ -9,7 +9,7 @@ from proxyaudit.reporting import charts
 from proxyaudit.reporting.answers import percent
 from proxyaudit.reporting.blocks import Block, Bullets, Cell, Fold, Heading, Inline, Picture, Pictures, Section, Strong, note, para, table
 from proxyaudit.reporting.context import Context, estimates_blocks, forest_numbers, keys, told_tables
-from proxyaudit.reporting.proxies import PROXY_NOTE, PROXY_OPENING, TEXT_NOTE, TEXT_OPENING, ProxyView
+from proxyaudit.reporting.proxies import ProxyView
 from proxyaudit.reporting.summary import AttributeView
 from proxyaudit.reporting.text import interval, number, shorten
 from proxyaudit.reporting.words import EFFORT_NOTE, plain_word, state_word
@@ -48,13 +48,13 @@ def proxies(context: Context) -> Section | None:
     """Return the columns that stand in for each attribute and the ways they take; nothing where none were followed."""
     if not context.proxies:
         return None
-    blocks: list[Block] = [para(TEXT_OPENING if context.proxies[0].texts else PROXY_OPENING)]
+    blocks: list[Block] = [para(context.proxies[0].words.opening)]
     for index, view in enumerate(context.proxies):
         blocks += [Heading(shorten(view.attribute, 80)), para(Strong(view.answer))]
         pictures = _paths(context, view, f"x{index}")
         if pictures:
             blocks.append(Pictures(pictures))
-        inside = (note(TEXT_NOTE if view.texts else PROXY_NOTE), *told_tables(view, "proxies"))
+        inside = (note(view.words.note), *told_tables(view, "proxies"))
         blocks.append(Fold(f"Technical reading: proxies of {shorten(view.attribute, 80)} in numbers", inside))
     return Section("proxies", "Proxies and their paths", tuple(blocks))
 
@@ -141,7 +141,7 @@ def _paths(context: Context, view: ProxyView, ident: str) -> tuple[Picture, ...]
         parts = {str(e.subject): e for e in context.lookup.cell(view.attribute, regime, "path")}
         style = context.style(regime)
         rows = [charts.ForestRow(unit, totals[unit], style, None, parts.get(unit)) for unit in view.followed if unit in totals]
-        what = "Word or habit" if view.texts else "Column"
+        what = view.words.what
         title = f"What each {what.lower()} does between the groups of {view.attribute} after training on {regime}"
         svg = charts.forest_chart(
             rows, None, axis="Change of the prediction (1 = 100 points)", ident=f"{ident}{'abcd'[index]}", title=title

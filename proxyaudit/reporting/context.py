@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting import charts
@@ -13,56 +12,14 @@ from proxyaudit.reporting.lookup import Lookup, main_context
 from proxyaudit.reporting.proxies import ProxyView, proxy_views
 from proxyaudit.reporting.summary import AttributeView, Row, Summary, summarize
 from proxyaudit.reporting.text import DASH, number, shorten
+from proxyaudit.reporting.told import ToldView
 from proxyaudit.reporting.words import REFERENCE_WORDS, channel_word, state_word
 from proxyaudit.types import Estimate
 
-__all__ = ["Context", "ToldView", "estimates_blocks", "forest_numbers", "keys", "told_section", "told_tables"]
+__all__ = ["Context", "estimates_blocks", "forest_numbers", "keys", "told_section", "told_tables"]
 
 # A page with longer tables is slow to open; every number is in evidence.json.
 _MOST_ROWS = 60
-
-
-class ToldTable(Protocol):
-    """A table as text."""
-
-    @property
-    def title(self) -> str:
-        """Its title."""
-        ...
-
-    @property
-    def header(self) -> tuple[str, ...]:
-        """Names of its columns."""
-        ...
-
-    @property
-    def rows(self) -> tuple[tuple[str, ...], ...]:
-        """Rows of cells."""
-        ...
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """Remarks below it."""
-        ...
-
-
-class ToldView(Protocol):
-    """What was found of one attribute: an answer in words, and tables as text."""
-
-    @property
-    def attribute(self) -> str:
-        """The attribute."""
-        ...
-
-    @property
-    def answer(self) -> str:
-        """The answer in a sentence."""
-        ...
-
-    @property
-    def tables(self) -> Sequence[ToldTable]:
-        """The tables."""
-        ...
 
 
 @dataclass(frozen=True)

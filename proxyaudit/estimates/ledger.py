@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from proxyaudit.arrays import Floats
 from proxyaudit.data.public_counts import public_count
+from proxyaudit.data.unseen import NOT_SEEN
 from proxyaudit.estimates.context import identify
 from proxyaudit.estimates.draft import Draft, decide_drafts
 from proxyaudit.estimates.methods import NEGATIVE_FAILED
@@ -114,17 +115,21 @@ class Ledger:
         return self.drafts[estimate.id]
 
 
-def decide_ledger(drafts: Drafts) -> Ledger:
+def decide_ledger(drafts: Drafts, no_absence: Collection[str] = ()) -> Ledger:
     """Give every draft that decides its state, regime by regime, and publish all.
 
-    A negative control that failed disables presence of its attribute at its site.
+    A negative control that failed disables presence of its attribute at its site. In regimes whose audit rows the encoder could not
+    see (``no_absence``) nothing is called absent.
     """
     failed = [c for c in drafts.controls if c.kind == "negative" and c.passed is False]
     decided: dict[int, Draft] = {}
     for regime in dict.fromkeys(draft.regime for draft in drafts.numbers):
         places = [k for k, d in enumerate(drafts.numbers) if d.regime == regime and d.decides and d.state is None]
         blocked = {(c.attribute or "", c.site): NEGATIVE_FAILED for c in failed if c.regime == regime}
-        decided |= dict(zip(places, decide_drafts([drafts.numbers[k] for k in places], blocked), strict=True))
+        asked = [drafts.numbers[k] for k in places]
+        if regime in no_absence:
+            asked = [d if d.measured is None else replace(d, can_be_absent=False, reason=NOT_SEEN) for d in asked]
+        decided |= dict(zip(places, decide_drafts(asked, blocked), strict=True))
     ledger = Ledger()
     ledger.publish(Drafts([decided.get(k, draft) for k, draft in enumerate(drafts.numbers)], drafts.controls))
     return ledger

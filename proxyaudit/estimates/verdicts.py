@@ -44,7 +44,8 @@ def decide(states: Mapping[str, State], *, surface: Surface = "outputs", absence
     Args:
         states: State of every channel in ``CHANNELS``; a channel left out counts as ``unknown``, so that forgetting one
             can never lead to "removed".
-        surface: ``activations`` where no outputs were given: the embedding is what the consumer gets.
+        surface: ``activations`` where no outputs were given: the embedding is what the consumer gets, so ``hidden`` needs
+            ``linear`` absent there.
         absence_controls_passed: Whether the positive controls that absence rests on passed.
 
     Raises:
@@ -67,7 +68,9 @@ def decide(states: Mapping[str, State], *, surface: Surface = "outputs", absence
     if acting:
         return Decision("exposed", None, encoding, use, recoverable, acting)
     if inside:
-        verdict: Verdict = "hidden" if use == ("none",) else "inconclusive"
+        # Activations are their own surface: what a linear reader finds there is their use, and unknown is not none.
+        unused = use == ("none",) and (surface == "outputs" or full["linear"] == "absent")
+        verdict: Verdict = "hidden" if unused else "inconclusive"
         return Decision(verdict, None if verdict == "hidden" else "hidden", encoding, use, recoverable, inside)
     if applying and all(state == "absent" for state in applying):
         absent = tuple(channel for channel in CHANNELS if full[channel] == "absent")

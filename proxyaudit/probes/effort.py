@@ -18,9 +18,9 @@ from scipy.special import gammaln
 
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.probes.crossfit import FEWEST_ROWS
-from proxyaudit.stats.auroc import auroc
 from proxyaudit.probes.logistic import fit_logistic
 from proxyaudit.seeding import stream
+from proxyaudit.stats.auroc import auroc
 
 PORTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0)  # of the rows (Voita & Titov 2020)
 SIZES = (16, 32, 64, 128, 256, 512, 1024)

@@ -25,7 +25,6 @@ from scipy.special import log_softmax
 
 from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.probes.crossfit import FEWEST_ROWS
-from proxyaudit.stats.auroc import auroc
 from proxyaudit.probes.flexible_readers import (
     Problem,
     balanced,
@@ -38,6 +37,7 @@ from proxyaudit.probes.flexible_readers import (
 )
 from proxyaudit.probes.logistic import fit_logistic
 from proxyaudit.probes.quadratic_reader import cost_quadratic, read_quadratic
+from proxyaudit.stats.auroc import auroc
 
 MAX_ROWS = 6000
 BUDGET = 60.0  # predicted seconds at the nominal speed, all readers together

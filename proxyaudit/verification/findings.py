@@ -35,6 +35,7 @@ class PackView:
         self.profile = [str(site) for site in sites.get("profile") or ()]
         margins = self.plan.get("margins")
         self.margins: dict[str, Any] = margins if isinstance(margins, dict) else {}
+        self.no_absence = [str(name) for name in self.plan.get("no_absence") or ()]
         self.conditions = [str(name) for name in self.plan.get("condition_on") or ()]
         self.real = (str(pack.recipe["real"]) if pack.recipe.get("real") else None) if self.bare else "real"
 

@@ -21,7 +21,10 @@ def sentence_problems(view: PackView) -> Iterator[str]:
         where = f"evidence.json: finding {finding.attribute!r} in {finding.regime!r}"
         if finding.attribute not in view.attributes:
             continue
-        sentences, ways = _of_activations(view, finding) if view.bare else _of_models(view, finding, failures)
+        if view.prompts:
+            sentences, ways = _of_prompts(view, finding)
+        else:
+            sentences, ways = _of_activations(view, finding) if view.bare else _of_models(view, finding, failures)
         if not any(finding.sentence == made or (made.endswith("...") and finding.sentence.startswith(made[:-3])) for made in sentences):
             yield f"{where}: the sentence is not what its numbers give"
         if finding.would_settle not in ways:
@@ -63,3 +66,12 @@ def _of_activations(view: PackView, finding: Any) -> tuple[list[str], list[str |
     inputs = cast("Any", SimpleNamespace(acts={regime: dict.fromkeys(view.verdict_sites)}, conditions=dict.fromkeys(view.conditions)))
     sentence = made.sentence(name, regime, decision, own, inputs, finding.basis, finding.change.encoding, view.real)
     return [sentence], [made.would_settle(decision, own)]
+
+
+def _of_prompts(view: PackView, finding: Any) -> tuple[list[str], list[str | None]]:
+    from proxyaudit.audits.prompts import assemble as made
+
+    name, regime, real = finding.attribute, finding.regime, view.pack.recipe.get("real")
+    own = view.own(name, regime)
+    decision = made.prompt_decision(own)
+    return [made.sentence(name, regime, decision, own, finding.change.use, real)], [made.would_settle(decision, own)]

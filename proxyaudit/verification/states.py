@@ -43,9 +43,10 @@ def deciding(estimates: Iterable[Estimate]) -> list[Estimate]:
     return [e for e in estimates if e.channel in CHANNELS and e.state is not None]
 
 
-def state_problems(evidence: Evidence, margins: dict[str, Any]) -> list[str]:
+def state_problems(evidence: Evidence, margins: dict[str, Any], no_absence: Sequence[str] = ()) -> list[str]:
     """States that do not follow from the numbers beside them.
 
+    ``no_absence`` names the regimes of which the plan says that the model could not see too many values.
     Holm's correction runs over the deciding cells of a regime, as when the run was made.
     """
     problems: list[str] = []
@@ -63,6 +64,8 @@ def state_problems(evidence: Evidence, margins: dict[str, Any]) -> list[str]:
             for p_off, margin_off in itertools.product(offsets, _ROUNDING):
                 blocked = (regime, e.attribute, e.site) in failed
                 allowed |= _states(e, float(adjusted.get(e.id, 1.0)), blocked, 1 + p_off, 1 + margin_off)
+            if regime in no_absence and e.state == "absent":
+                problems.append(f"evidence.json: {e.id} is absent in {regime!r}, where plan.json bars absence (values that cannot be seen)")
             if e.state not in allowed:
                 words = " or ".join(sorted(allowed))
                 problems.append(f"evidence.json: {e.id} ({e.channel}, {e.attribute}, {regime}) says {e.state}, its numbers say {words}")

@@ -304,14 +304,15 @@ def sentence(
         return (
             f"{where}, '{attribute}' can be read by a linear reader{found}{beside}{why}. Whoever gets these activations gets '{attribute}'."
         )
-    if decision.verdict == "hidden":
+    if decision.verdict == "hidden" or decision.at_least == "hidden":
         how = strongest([e for e in own if e.channel in decision.mechanisms and e.state == "present"])
         place = "" if how is None or how.value is None else f", with a leak of {_span(how)} at '{how.site}'"
         known = ", ".join(inputs.conditions)
         kinds = {"nonlinear": "a non-linear reader recovers it", "beyond": f"it can be read once {known} is known"}
         how_so = " and ".join(kinds[m] for m in decision.mechanisms if m in kinds)
-        linear = "a linear reader finds nothing" if decision.encoding != "unknown" else "what a linear reader finds is not settled"
-        return f"{where}, '{attribute}' is hidden: {linear}, but {how_so}{place}."
+        if decision.verdict == "hidden":
+            return f"{where}, '{attribute}' is hidden: a linear reader finds nothing, but {how_so}{place}."
+        return f"{where}, '{attribute}' is still inside: {how_so}{place}. Whether a linear reader finds it too is not settled."
     if decision.verdict == "removed":
         limits = [e.detection_limit for e in own if e.channel == "linear" and e.detection_limit is not None]
         limit = f" A linear leak of {significant(max(limits), 2):.3f} would have been found in 95 % of cases." if limits else ""

@@ -167,8 +167,8 @@ def make_plan(request: PromptRequest, base: Path) -> dict[str, Any]:
         "versions": versions() | _versions(),
         "schema_version": SCHEMA_VERSION,
     }
-    digest = digest_of({"plan": plan, "request": _described(request), "code": code_digest()})
-    return {"digest": digest, "run_id": digest[:12], **plan}
+    digest = digest_of({"plan": plan, "recipe": _described(request), "code": code_digest()})
+    return {"digest": digest, "run_id": digest[:12], "code": code_digest(), **plan}
 
 
 def _versions() -> dict[str, str]:
@@ -200,7 +200,7 @@ def _described(request: PromptRequest) -> dict[str, Any]:
         "prompts": request.prompts.model_dump(mode="json"),
         "tokens": request.tokens,
         "layers": list(request.layers) if request.layers is not None else None,
-        "margins": {"gap": request.margins.gap, "effect": request.margins.effect},
+        "margins": request.margins.model_dump(),
         "seed": request.seed,
     }
 

@@ -15,6 +15,7 @@ import numpy as np
 from proxyaudit.causal.proxy_use import Number
 from proxyaudit.channels.proxies.record import Split, TableRecord, UnitUse, UseRecord, label, read_table, read_use
 from proxyaudit.data.attributes import Attribute
+from proxyaudit.data.unseen import NOT_SEEN
 from proxyaudit.estimates.draft import ABSENT_AT, PRESENT_AT, Draft
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Drafts
@@ -232,7 +233,10 @@ def _add_use(
             _add_path(out, uses, replace(base, group=f"{low} to {high}", unit=words.signed), words)
     for (draft, _, below), adjusted in zip(products, holm([p for _, p, _ in products]) if products else [], strict=True):
         state: State = "present" if adjusted <= PRESENT_AT else "absent" if below <= ABSENT_AT else "unknown"
-        out.add(replace(draft, state=state, reason=_NOT_SETTLED if state == "unknown" else None))
+        reason = _NOT_SETTLED if state == "unknown" else None
+        if state == "absent" and uses.regime in uses.facts.no_absence:
+            state, reason = "unknown", NOT_SEEN
+        out.add(replace(draft, state=state, reason=reason))
 
 
 def _publish(out: Drafts, draft: Draft, measured: Measured) -> None:

@@ -15,7 +15,7 @@ from proxyaudit.data.public_counts import SMALLEST_CELL, count_people
 from proxyaudit.errors import InputError
 from proxyaudit.types import NotTested, Role
 
-__all__ = ["MAX_LEVELS", "MIN_LEVEL_ROWS", "Attribute", "clusters_if_any", "code_as", "code_attribute", "ordered_codes"]
+__all__ = ["MAX_LEVELS", "MIN_LEVEL_ROWS", "Attribute", "Followed", "clusters_if_any", "code_as", "code_attribute", "ordered_codes"]
 
 # Fewer rows than this say next to nothing about a group, and a report may not show a cell below 11 people.
 MIN_LEVEL_ROWS = 30
@@ -97,6 +97,21 @@ class Attribute:
         columns: Floats = (codes[:, None] == np.arange(len(self.levels))[1:]).astype(np.float64)
         columns[codes < 0] = np.nan
         return columns
+
+
+@dataclass(frozen=True)
+class Followed:
+    """What interventions compare: the same in every model, chosen from the true labels.
+
+    Attributes:
+        groups_n: Group of each row, 0, 1 or -1 for neither.
+        names: Names of the two groups.
+        output: The output column that is followed.
+    """
+
+    groups_n: Ints
+    names: tuple[str, str]
+    output: int
 
 
 def code_attribute(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.data.attributes import Attribute
+from proxyaudit.data.attributes import Attribute, Followed
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.recipe.recipe import Margins
 
@@ -37,21 +37,6 @@ class Run:
     def outputs(self) -> list[Floats]:
         """Outputs of each repetition's model, each ``(n, C)``."""
         return [m.arrays["outputs"] for m in self.measured]
-
-
-@dataclass(frozen=True)
-class Followed:
-    """What interventions compare: the same in every model, chosen from the true labels.
-
-    Attributes:
-        groups_n: Group of each row, 0, 1 or -1 for neither.
-        names: Names of the two groups.
-        output: The output column that is followed.
-    """
-
-    groups_n: Ints
-    names: tuple[str, str]
-    output: int
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from proxyaudit.models.base import TabularModule, Tap
-from proxyaudit.recipe.models import MOST_SPANS
+from proxyaudit.models.kinds.huggingface import MOST_SPANS
 from proxyaudit.types import PENULTIMATE
 
 Pooling = Literal["mean", "cls", "last"]

@@ -27,7 +27,7 @@ def render_mitigation(document: Mapping[str, Any]) -> str:
     if document["status"] != "complete":
         parts.append("**The new audit is partial.** A task failed, so some figures are missing.")
     parts += ["\n".join(f"- {escape(line)}" for line in summary_lines(document))]
-    parts += ["## What was changed", f"{escape(_METHODS[document['method']])}.", _changes(document["models"])]
+    parts += ["## What was changed", f"{escape(_METHODS.get(document['method'], document['method']))}.", _changes(document["models"])]
     parts.append(
         "Fitted on real training rows, none of which is an audit row. The affine map is part of the saved weights "
         "(`erase/<site>/weight` and `bias`) and is applied where the site is read, so the site itself is changed, not only what follows. "

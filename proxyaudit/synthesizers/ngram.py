@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.seeding import stream
+from proxyaudit.synthesizers.base import costs
 from proxyaudit.synthesizers.texts import TRIES, TextSynthesizer
 
 __all__ = ["NgramSynthesizer", "ngram"]
@@ -194,6 +195,7 @@ def _levels(column: pd.Series[Any]) -> list[str]:
     return [(level or _MISSING) if level in kept else "(other)" for level in text]
 
 
+@costs(1.5)  # fitted and drawn from
 def ngram(epochs: int | None = None, seed: int = 0, **options: Any) -> NgramSynthesizer:
     """An n-gram model of words; ``order`` and the other keys of a recipe's ``ngram`` are its options, ``epochs`` has no meaning for it."""
     return NgramSynthesizer(seed=seed, **options)

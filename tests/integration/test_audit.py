@@ -23,12 +23,12 @@ from safetensors.torch import save_file
 
 import proxyaudit.models
 import proxyaudit.models.training
-import proxyaudit.pipeline.tasks
+import proxyaudit.pipeline.train
 from proxyaudit.cli.main import main
 from proxyaudit.errors import TaskError
 from proxyaudit.evidence.pack import find_run, is_complete, read_pack
 from proxyaudit.evidence.schema import committed_schema
-from proxyaudit.pipeline.run import CACHE_FOLDER
+from proxyaudit.pipeline.cache import CACHE_FOLDER
 from proxyaudit.types import Evidence
 
 RECIPE = """\
@@ -279,7 +279,7 @@ def _alive_in(stat: Path, group: int) -> bool:
 
 
 def test_a_complete_run_is_not_done_again(done: Done, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("proxyaudit.pipeline.run.run_task", None)
+    monkeypatch.setattr("proxyaudit.pipeline.stages.run_task", None)
     before = finished(done.out)
     assert run(done.recipe, done.out, "--json") == 0
     document = json.loads(capsys.readouterr().out)
@@ -362,7 +362,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("something was trained")
 
-    for place in (proxyaudit.models, proxyaudit.models.training, proxyaudit.pipeline.tasks):
+    for place in (proxyaudit.models.training, proxyaudit.pipeline.train):
         monkeypatch.setattr(place, "train_model", refuse)
 
 
@@ -385,7 +385,7 @@ def test_a_module_with_checkpoints_is_audited_without_training(tmp_path: Path) -
 def test_a_failed_regime_leaves_the_others_their_findings(
     small: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sound = proxyaudit.pipeline.tasks.make_training_data
+    sound = proxyaudit.pipeline.train.make_training_data
 
     def fail(regime: Any, *rest: Any) -> Any:
         if regime.name == "vendor":
@@ -394,7 +394,7 @@ def test_a_failed_regime_leaves_the_others_their_findings(
 
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(proxyaudit.pipeline.tasks, "make_training_data", fail)
+        patch.setattr(proxyaudit.pipeline.train, "make_training_data", fail)
         assert run(small.recipe, out) == 5
     error = capsys.readouterr().err
     assert "out of luck" in error

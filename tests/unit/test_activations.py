@@ -14,7 +14,11 @@ from torch import Tensor, nn
 from proxyaudit.activations.capture import Captured, capture, read_activations, replayer, shifted_outputs, write_activations
 from proxyaudit.errors import InputError
 from proxyaudit.models import Tap, TrainedModel, build_model
-from proxyaudit.recipe.recipe import FtTransformerSpec, MlpSpec, ModelSpec, ResnetSpec, SitesSpec
+from proxyaudit.models.kinds.ft_transformer import FtTransformerSpec
+from proxyaudit.models.kinds.mlp import MlpSpec
+from proxyaudit.models.kinds.resnet import ResnetSpec
+from proxyaudit.recipe.models import ModelSpec
+from proxyaudit.recipe.recipe import SitesSpec
 
 SPECS: list[ModelSpec] = [
     MlpSpec(kind="mlp", hidden=(8, 6, 5), dropout=0.3),

@@ -14,9 +14,12 @@ from proxyaudit.activations.capture import capture
 from proxyaudit.models import build_model
 from proxyaudit.models.base import Tap, TrainedModel
 from proxyaudit.models.erasing import with_map
+from proxyaudit.models.kinds.ft_transformer import FtTransformerSpec
+from proxyaudit.models.kinds.mlp import MlpSpec
+from proxyaudit.models.kinds.resnet import ResnetSpec
 from proxyaudit.models.locations import find_places, part_units
 from proxyaudit.models.patching import NoGradientHereError, Patching
-from proxyaudit.recipe.recipe import FtTransformerSpec, MlpSpec, ResnetSpec, SitesSpec
+from proxyaudit.recipe.recipe import SitesSpec
 
 P, N = 6, 40
 ALL = SitesSpec(verdict=("penultimate",), profile=("all",))

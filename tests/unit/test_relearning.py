@@ -23,9 +23,12 @@ from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import TrainedModel, seeded
 from proxyaudit.models.blocks import NoBlockError, last_block, whole_model
 from proxyaudit.models.build import build_model
+from proxyaudit.models.kinds.ft_transformer import FtTransformerSpec
+from proxyaudit.models.kinds.mlp import MlpSpec
+from proxyaudit.models.kinds.resnet import ResnetSpec
 from proxyaudit.models.sites import probe_sites, select_sites
 from proxyaudit.probes.heads import calibrate, score_outputs, stack_labels
-from proxyaudit.recipe.recipe import FtTransformerSpec, MlpSpec, ResnetSpec, SitesSpec
+from proxyaudit.recipe.recipe import SitesSpec
 
 INPUTS, HIDDEN, BEFORE, LAST = 6, 24, 12, 8
 Array = np.ndarray[Any, Any]

@@ -20,9 +20,9 @@ from proxyaudit.errors import InputError
 from proxyaudit.models import TrainedModel, build_model, load_weights, save_weights, train_model
 from proxyaudit.models.blocks import NoBlockError, last_block
 from proxyaudit.models.huggingface import make_tokenizer
+from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.quantise import Int8Linear, quantise
 from proxyaudit.models.text import TextClassifier, pool
-from proxyaudit.recipe.models import HuggingFaceSpec
 from proxyaudit.recipe.patterns import check_span, compile_spans, find_spans
 from proxyaudit.recipe.recipe import SitesSpec
 from proxyaudit.regimes import TrainingData

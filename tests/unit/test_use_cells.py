@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from proxyaudit.activations.capture import capture
-from proxyaudit.channels.use.estimate import JOINT, add_use_beside, add_use_controls, planted_control, use_drafts
 from proxyaudit.channels.interventions import UseTask
+from proxyaudit.channels.use.estimate import JOINT, add_use_beside, add_use_controls, planted_control, use_drafts
 from proxyaudit.channels.use.measure import measure_use
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.draft import Draft, decide_drafts

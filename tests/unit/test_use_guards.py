@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from proxyaudit.activations.capture import capture
+from proxyaudit.channels.interventions import UseTask
 from proxyaudit.channels.use.estimate import ANY_LABEL, use_drafts
 from proxyaudit.channels.use.guards import SAME_OUTPUT, guard_barring_absence, moderated_gap
-from proxyaudit.channels.interventions import UseTask
 from proxyaudit.channels.use.measure import measure_use
 from proxyaudit.data.dataset import Attribute
 from proxyaudit.estimates.draft import Draft, decide_drafts

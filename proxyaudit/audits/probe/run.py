@@ -20,18 +20,18 @@ from proxyaudit.audits.probe.inputs import ProbeInputs, make_inputs, read_activa
 from proxyaudit.channels.leak.questions import ProbedArrays, Probing
 from proxyaudit.channels.leak.site import measure_site
 from proxyaudit.data.public_counts import public_count
-from proxyaudit.data.tables import read_table, sha256_file
-from proxyaudit.digests import digest_of
+from proxyaudit.data.tables import read_table
+from proxyaudit.digests import code_digest, digest_of, file_digest
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.row_order import rows_digest
 from proxyaudit.evidence.pack import EvidencePack, is_complete, read_pack, write_pack, write_plan
-from proxyaudit.pipeline.cache import Cache, code_digest
+from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
 from proxyaudit.pipeline.measurements import read_measurement, write_measurement
 from proxyaudit.pipeline.plan import permutations_needed, versions
-from proxyaudit.pipeline.run import CACHE_FOLDER, ProgressEvent, check_out
-from proxyaudit.pipeline.tasks import one_thread
+from proxyaudit.pipeline.run import check_out
+from proxyaudit.pipeline.stages import ProgressEvent, one_thread
 from proxyaudit.probes.conditioning import Strata, make_strata
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.reporting.html import render_html
@@ -94,7 +94,7 @@ def probe_files(
     check_out(out)
     table = read_table(labels, what="--labels")
     acts = {name: read_activation_file(path) for name, path in files.items()}
-    hashes = {f"activations {name}": sha256_file(path) for name, path in files.items()} | {"labels": sha256_file(labels)}
+    hashes = {f"activations {name}": file_digest(path) for name, path in files.items()} | {"labels": file_digest(labels)}
     with one_thread():
         inputs = make_inputs(
             acts,

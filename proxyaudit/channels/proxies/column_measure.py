@@ -12,7 +12,7 @@ from proxyaudit.arrays import Floats, Ints, Singles
 from proxyaudit.causal.attribution import Attribution, attribute_direction, attribute_output
 from proxyaudit.causal.proxy_use import Swapped, draw_swaps, swap_columns
 from proxyaudit.channels.base import ModelView
-from proxyaudit.estimates.facts import Followed
+from proxyaudit.data.attributes import Followed
 from proxyaudit.models.base import TabularModule, TrainedModel
 from proxyaudit.seeding import stream
 

@@ -15,10 +15,10 @@ from proxyaudit.causal.attribution import Attribution, TextRows, attribute_token
 from proxyaudit.causal.proxy_use import Swapped, Swaps, draw_removals
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.proxy_plan import ProxyPlan
+from proxyaudit.data.attributes import Followed
 from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.data.text_features import TextFeature, holds_given_name
-from proxyaudit.estimates.facts import Followed
 from proxyaudit.models.text import TextClassifier
 from proxyaudit.seeding import stream
 

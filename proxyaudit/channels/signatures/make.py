@@ -35,8 +35,8 @@ from proxyaudit.evidence.signatures import (
     signature_files,
 )
 from proxyaudit.pipeline.cache import Cache
-from proxyaudit.pipeline.plan import Prepared
-from proxyaudit.pipeline.tasks import Task
+from proxyaudit.pipeline.prepared import Prepared
+from proxyaudit.pipeline.work import Task
 from proxyaudit.probes.attribute_direction import (
     Curve,
     correlation,
@@ -137,7 +137,7 @@ def build_signatures(prepared: Prepared, models: Sequence[ReferenceModel], state
                     directions.append(arrays)
     wanted = {f.name for f in dataset.features} | {a.name for a in protected} | {dataset.group, contexts.column}
     document = make_document(
-        plan_digest=prepared.plan["digest"],
+        plan_digest=prepared.plan.digest,
         kinds=tuple(_kind(kind) for kind in dataset.kinds if kind.name in wanted),
         features=tuple(feature.name for feature in dataset.features),
         text=dataset.text,

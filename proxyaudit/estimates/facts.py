@@ -58,7 +58,6 @@ class Facts:
         inputs: What was measured of the model's inputs.
         placebos: Placebo labels ``(n, count)`` of each attribute.
         pairs: Pairs of columns that were asked together, by attribute.
-        columns: Names of the input columns.
         text: Whether the model reads texts.
         no_absence: Regimes whose audit rows the encoder could not see well enough to call anything absent.
     """
@@ -77,7 +76,6 @@ class Facts:
     inputs: Measurement
     placebos: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     pairs: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
-    columns: tuple[str, ...] = ()
     text: bool = False
     no_absence: tuple[str, ...] = ()
 

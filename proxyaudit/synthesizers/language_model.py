@@ -12,6 +12,7 @@ unrelated text (Cloud et al. 2025, arXiv 2507.14805). ``lineage`` records what w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -227,6 +228,5 @@ def _one_line(text: str) -> str:
 @costs(600.0)  # 135 million weights
 def language_model(epochs: int | None = None, seed: int = 0, *, base: Path | None = None, **options: Any) -> LanguageModelSynthesizer:
     """A causal model as synthesizer; ``path`` and the other keys of a recipe's ``language_model`` are its options."""
-    keys = ("path", "package", "gguf_file", "hub", "revision", "trust_remote_code")
-    source = CausalSource(**{key: options.pop(key) for key in keys if key in options})
+    source = CausalSource(**{one.name: options.pop(one.name) for one in fields(CausalSource) if one.name in options})
     return LanguageModelSynthesizer(source, base if base is not None else Path.cwd(), epochs=epochs, seed=seed, **options)

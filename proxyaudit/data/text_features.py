@@ -178,7 +178,7 @@ def feature_table(features: Sequence[TextFeature], texts: Sequence[str]) -> pd.D
     """What each text has of each feature: 1 or 0 for words and patterns, occurrences per hundred words for ways of writing.
 
     Args:
-        features: Habits.
+        features: What is counted.
         texts: ``n`` texts.
 
     Returns:

@@ -58,7 +58,6 @@ class Facts:
         inputs: What was measured of the model's inputs.
         placebos: Placebo labels ``(n, count)`` of each attribute.
         pairs: Pairs of columns that were asked together, by attribute.
-        columns: Names of the input columns.
         text: Whether the model reads texts.
         bare: Whether activations alone were given: no model, so no inputs and no outputs.
         beyond: What the conditional tests condition on; empty where they were not asked.
@@ -80,7 +79,6 @@ class Facts:
     inputs: Measurement
     placebos: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     pairs: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
-    columns: tuple[str, ...] = ()
     text: bool = False
     bare: bool = False
     beyond: str = "the label"

@@ -10,7 +10,7 @@ import hashlib
 import inspect
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,11 @@ class CausalSource:
     hub: bool = False
     revision: str | None = None
     trust_remote_code: bool = False
+
+    @classmethod
+    def of(cls, spec: Any) -> CausalSource:
+        """Where the model of a section of a recipe lies, whose keys bear these names."""
+        return cls(**{one.name: getattr(spec, one.name) for one in fields(cls)})
 
 
 @dataclass(frozen=True)

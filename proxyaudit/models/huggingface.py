@@ -10,7 +10,7 @@ import contextlib
 import io
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -35,6 +35,7 @@ from proxyaudit.language.pretrained import (
 from proxyaudit.models.base import copy_module, inference
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.text import SPAN_STEPS, Layer, Pooling, TextClassifier, pool
+from proxyaudit.recipe.patterns import compile_spans, find_spans
 
 WHERE = "model"
 _MEND = "check the folder: config.json, safetensors weights and the tokenizer's files belong together"
@@ -225,9 +226,9 @@ def _layer(name: str, layer: nn.Module, heads: int, is_tuple: bool) -> Layer:
 class Tokenizer:
     """A model's own tokenizer: texts to token numbers, special tokens included, and what single tokens stand for."""
 
-    def __init__(self, inner: Any, width: int, patterns: Sequence[re.Pattern[str]] = ()) -> None:
+    def __init__(self, inner: Any, width: int, patterns: Mapping[str, Any] | None = None) -> None:
         """Wrap a tokenizer of transformers; texts are cut to ``width`` tokens, spans that match ``patterns`` marked in fractions."""
-        self._inner, self._width, self._patterns = inner, width, tuple(patterns)
+        self._inner, self._width, self._patterns = inner, width, dict(patterns or {})
 
     def __call__(self, texts: list[str]) -> Sequence[Sequence[float]]:
         """Token numbers of each text."""
@@ -265,20 +266,20 @@ def make_tokenizer(spec: HuggingFaceSpec, base: Path) -> Tokenizer:
     asked = options(hub=spec.hub, trust=spec.trust_remote_code, revision=spec.revision, gguf_file=spec.gguf_file)
     with loading(place, "the tokenizer", mend=_MEND):
         tokenizer = load_tokenizer(place, asked, local=not spec.hub and spec.gguf_file is None)
-    patterns = [re.compile(pattern) for pattern in spec.spans.values()]
+    patterns = compile_spans(spec.spans)
     if patterns and (not tokenizer.is_fast or len(tokenizer) > _MOST_MARKED):
         mend = "drop model.spans, or use a tokenizer of fewer than a million tokens that comes as tokenizer.json"
         raise InputError("this tokenizer cannot mark spans", where=f"model.path '{spec.path}'", mend=mend)
     return Tokenizer(tokenizer, spec.max_length, patterns)
 
 
-def _marked(text: str, ids: list[int], places: list[tuple[int, int]], patterns: Sequence[re.Pattern[str]]) -> list[float]:
+def _marked(text: str, ids: list[int], places: list[tuple[int, int]], patterns: Mapping[str, Any]) -> list[float]:
     """Token numbers, each with a fraction that says which spans it lies in; special tokens lie in none."""
     marks = [0] * len(ids)
-    for digit, pattern in enumerate(patterns):
-        for match in pattern.finditer(text):
+    for digit, (name, pattern) in enumerate(patterns.items()):
+        for first, last in find_spans(name, pattern, text):
             for token, (start, end) in enumerate(places):
-                if start < match.end() and match.start() < end and start < end:
+                if start < last and first < end and start < end:
                     marks[token] |= 1 << digit
     return [number + mark / SPAN_STEPS for number, mark in zip(ids, marks, strict=True)]
 

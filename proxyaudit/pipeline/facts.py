@@ -37,7 +37,6 @@ def read_facts(prepared: Prepared, tasks: Mapping[str, Sequence[Task]], cache: C
         inputs=read_measurement(cache.folder("inputs", inputs.digest)),
         placebos=read_placebos(prepared, cache, inputs.digest),
         pairs=prepared.proxies.pairs,
-        columns=tuple(prepared.proxies.columns),
         text=dataset.text is not None,
         no_absence=tuple(prepared.plan.no_absence),
     )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.text import DASH, interval, number, shorten
+from proxyaudit.reporting.told import ToldTable, ToldView
 from proxyaudit.types import Estimate
 
-__all__ = ["LOCALISATION_NOTE", "LocalisationTable", "LocalisationView", "localisation_views"]
+__all__ = ["LOCALISATION_NOTE", "localisation_views"]
 
 LOCALISATION_NOTE = (
     "Which parts of the model carry the effect. For every part the gradient predicts what exchanging it between people of the two groups "
@@ -25,25 +25,6 @@ _SIGNED, _PER_ROW, _SHARE = "localisation", "localisation_per_row", "localisatio
 _HEADER = ("Place", "Part", "Predicted", "Effect when exchanged", "Effect per row", "Share of the place", "Result")
 
 
-@dataclass(frozen=True)
-class LocalisationTable:
-    """A table as text: title, header, rows of cells, and remarks below it."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    remarks: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class LocalisationView:
-    """Everything that was localised of one attribute."""
-
-    attribute: str
-    answer: str
-    tables: tuple[LocalisationTable, ...]
-
-
 Key = tuple[str, str | None, str, str | None]
 
 
@@ -52,18 +33,18 @@ def _key(e: Estimate, channel: str | None = None) -> Key:
     return channel or e.channel, e.site, e.measure, e.subject
 
 
-def localisation_views(pack: EvidencePack) -> tuple[LocalisationView, ...]:
+def localisation_views(pack: EvidencePack) -> tuple[ToldView, ...]:
     """Arrange what was localised. Pure; empty for packs of versions without it."""
     found = [e for e in pack.evidence.estimates if e.channel in (_SIGNED, _PER_ROW, _SHARE) and e.attribute is not None]
     return tuple(_view(name, [e for e in found if e.attribute == name], pack) for name in dict.fromkeys(str(e.attribute) for e in found))
 
 
-def _view(name: str, mine: Sequence[Estimate], pack: EvidencePack) -> LocalisationView:
+def _view(name: str, mine: Sequence[Estimate], pack: EvidencePack) -> ToldView:
     regimes = dict.fromkeys(e.regime for e in mine)
     site = _last_verdict_site(pack.plan)
     parts = [_answer(regime, site, [e for e in mine if e.regime == regime]) for regime in regimes]
     tables = tuple(_table(regime, [e for e in mine if e.regime == regime]) for regime in regimes)
-    return LocalisationView(name, " ".join(part for part in parts if part), tables)
+    return ToldView(name, " ".join(part for part in parts if part), tables)
 
 
 def _answer(regime: str, site: str | None, mine: Sequence[Estimate]) -> str:
@@ -83,7 +64,7 @@ def _answer(regime: str, site: str | None, mine: Sequence[Estimate]) -> str:
     return f"{where} no effect was confirmed." if here else ""
 
 
-def _table(regime: str, mine: Sequence[Estimate]) -> LocalisationTable:
+def _table(regime: str, mine: Sequence[Estimate]) -> ToldTable:
     found: dict[Key, Estimate] = {}
     for e in mine:
         found.setdefault(_key(e), e)
@@ -93,7 +74,7 @@ def _table(regime: str, mine: Sequence[Estimate]) -> LocalisationTable:
     if groups and rows:
         rests = max((e.n for e in mine if e.n), default=None)
         remarks.append(f"Groups compared: {groups}" + (f"; {rests} recipients, 8 donors of each group and half." if rests else "."))
-    return LocalisationTable(f"After training on {regime} data", _HEADER, rows, tuple(remarks))
+    return ToldTable(f"After training on {regime} data", _HEADER, rows, tuple(remarks))
 
 
 def _row(e: Estimate, found: Mapping[Key, Estimate]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from sklearn.base import BaseEstimator
 
 from proxyaudit.errors import TaskError
 from proxyaudit.seeding import integer_seed
@@ -60,7 +61,7 @@ def _own_randomness(seed: int) -> Iterator[None]:
             random.setstate(python_state)
 
 
-class SdvSynthesizer:
+class SdvSynthesizer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """One SDV model behind scikit-learn's conventions.
 
     Args:
@@ -73,13 +74,6 @@ class SdvSynthesizer:
         self.kind = kind
         self.epochs = epochs
         self.seed = seed
-
-    def __repr__(self) -> str:
-        return f"SdvSynthesizer(kind={self.kind!r}, epochs={self.epochs!r}, seed={self.seed!r})"
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the settings as given."""
-        return {"kind": self.kind, "epochs": self.epochs, "seed": self.seed}
 
     def fit(self, frame: pd.DataFrame) -> Self:
         """Fit on real rows.

@@ -11,10 +11,10 @@ import pandas as pd
 from proxyaudit.activations.capture import Captured
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.proxy_plan import ProxyPlan
-from proxyaudit.data.attributes import Attribute
+from proxyaudit.data.attributes import Attribute, Followed
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.encoding import Encoder
-from proxyaudit.estimates.facts import Facts, Followed, Run
+from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.recipe.recipe import Margins, Recipe, parse_recipe

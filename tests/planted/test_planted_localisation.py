@@ -9,8 +9,8 @@ from views import dataset_of, facts_of, view_of
 
 from proxyaudit.channels.localisation.estimate import follow_up
 from proxyaudit.channels.localisation.measure import measure
-from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.facts import Followed, Run
+from proxyaudit.data.attributes import Attribute, Followed
+from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.ledger import Ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import Tap, TrainedModel

@@ -16,10 +16,10 @@ from proxyaudit.causal.localisation import CARRIED
 from proxyaudit.channels.localisation.estimate import CHANNEL, NOT_BEYOND, NOT_SURE, NOT_WHOLE, PER_ROW, SHARE, follow_up
 from proxyaudit.channels.localisation.measure import measure
 from proxyaudit.channels.localisation.record import LocationRecord, read_localisation, write_localisation
-from proxyaudit.data.attributes import Attribute
+from proxyaudit.data.attributes import Attribute, Followed
 from proxyaudit.estimates.context import identify
 from proxyaudit.estimates.draft import Draft
-from proxyaudit.estimates.facts import Followed, Run
+from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.ledger import Ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import Tap, TrainedModel

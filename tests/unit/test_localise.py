@@ -17,8 +17,7 @@ from proxyaudit.channels.localisation import budget as localisation_plan
 from proxyaudit.channels.localisation.budget import FEWEST_RECIPIENTS, MOST_RECIPIENTS, MOST_SEARCHED, rows_kept, schedule
 from proxyaudit.channels.localisation.measure import measure
 from proxyaudit.channels.localisation.record import LocalisationRecord, Part, read_localisation
-from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.facts import Followed
+from proxyaudit.data.attributes import Attribute, Followed
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import Tap, TrainedModel
 from proxyaudit.models.locations import Location

@@ -68,7 +68,7 @@ def test_one_seed_repeats_and_nothing_global_moves() -> None:
     assert ngram(text="review", label="liked", seed=4).fit(real).sample(40, seed=5).equals(first)
     assert made.sample(20, seed=5)["review"].tolist() != first["review"].tolist()[:19]
     assert before == [random.getstate(), np.random.get_state()[1].tolist()]  # noqa: NPY002
-    assert repr(made) == "NgramSynthesizer(order=4, fewest_texts=3, seed=3)"
+    assert repr(made) == "NgramSynthesizer(label='liked', seed=3, text='review')"
     assert NgramSynthesizer(**made.get_params()).get_params() == made.get_params()
 
 

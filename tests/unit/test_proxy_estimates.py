@@ -21,8 +21,8 @@ from proxyaudit.channels.proxies.record import (
     write_table,
     write_use,
 )
-from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.facts import Followed, Run
+from proxyaudit.data.attributes import Attribute, Followed
+from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.ledger import decide_ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.seeding import stream

@@ -23,10 +23,10 @@ from proxyaudit.channels.proxies.measure import measure_use
 from proxyaudit.channels.proxies.record import UnitCarried, read_table, read_use
 from proxyaudit.channels.proxies.text_measure import tokens_to_name
 from proxyaudit.channels.proxy_plan import Proxy, ProxyPlan
+from proxyaudit.data.attributes import Followed
 from proxyaudit.data.dataset import Dataset, load_dataset
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.data.text_features import TextFeature
-from proxyaudit.estimates.facts import Followed
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models import TrainedModel, build_model, train_model
 from proxyaudit.models.text import TextClassifier

@@ -2,50 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from re import _parser as parser  # type: ignore[attr-defined]  # the only way to ask a pattern what it is made of
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from proxyaudit.models.kind import ModelKind
 from proxyaudit.recipe.models import Positive, TrainingSpec
+from proxyaudit.recipe.patterns import check_span
 
 POOLINGS = ("mean", "cls", "last")
 MOST_SPANS = 4  # each is one binary digit of a token number's fraction
 _ENCODING, _BACKWARD = 17.0, 3  # texts of 64 tokens through MiniLM; larger models take as much longer as they are larger
-_MANY = 10  # times that a repeat of repeats may go round
-_REPEATS = ("MAX_REPEAT", "MIN_REPEAT")
 SpanName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
-
-
-def _check_pattern(name: str, pattern: str) -> None:
-    """Refuse a span that can be of no length, and the repeats of repeats that take a time exponential in the text's length."""
-    tree = parser.parse(pattern)
-    if tree.getwidth()[0] == 0:
-        raise ValueError(f"the pattern of span '{name}' can match a place between letters, where there is no token")
-    if _explodes(tree):
-        raise ValueError(f"the pattern of span '{name}' repeats what is itself a mere repeat, which can take for ever; drop one of the two")
-
-
-def _explodes(node: Any) -> bool:
-    """Whether somewhere a repeat goes round a sequence of nothing but repeats of no fixed number, as in ``(a+)+`` and ``(a{1,3}b*)*``."""
-    if isinstance(node, parser.SubPattern):
-        return any(_explodes(value) or (str(code) in _REPEATS and value[1] > _MANY and _is_mere_repeat(value[2])) for code, value in node)
-    return isinstance(node, (tuple, list)) and any(map(_explodes, node))
-
-
-def _is_mere_repeat(node: Any) -> bool:
-    """Whether every part of a sequence is a repeat of no fixed number, in groups or not; of alternatives one is enough."""
-    for code, value in node:
-        what = str(code)
-        if what == "SUBPATTERN" and _is_mere_repeat(value[3]):
-            continue
-        if what == "BRANCH" and any(map(_is_mere_repeat, value[1])):
-            continue
-        if what not in _REPEATS or value[0] == value[1]:
-            return False
-    return True
 
 
 class HuggingFaceSpec(TrainingSpec):
@@ -98,13 +66,7 @@ class HuggingFaceSpec(TrainingSpec):
         for name, pattern in value.items():
             if name in POOLINGS:
                 raise ValueError(f"'{name}' is a way of pooling and cannot name a span")
-            try:
-                found = re.compile(pattern)
-            except (re.error, OverflowError, RecursionError) as error:
-                raise ValueError(f"the pattern of span '{name}' cannot be read ({error})") from None
-            if found.match(""):
-                raise ValueError(f"the pattern of span '{name}' matches nothing at all, so it matches everywhere")
-            _check_pattern(name, pattern)
+            check_span(name, pattern)
         return value
 
     @model_validator(mode="after")

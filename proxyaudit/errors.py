@@ -47,7 +47,7 @@ class TaskError(ProxyauditError):
     exit_code = 5
 
 
-def did_you_mean(name: str, known: Iterable[str], otherwise: str, *, cutoff: float = 0.6) -> str:
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = "", *, cutoff: float = 0.5) -> str:
     """How to mend an unknown name: the nearest known one, or ``otherwise``."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return f"did you mean '{near[0]}'?" if near else otherwise

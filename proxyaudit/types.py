@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA_VERSION = "1.1"
+PENULTIMATE = "penultimate"  # the site that every model has: what its head reads
 
 State = Literal["present", "absent", "unknown", "not_applicable"]
 Verdict = Literal["exposed", "hidden", "removed", "inconclusive"]

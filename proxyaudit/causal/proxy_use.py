@@ -9,8 +9,8 @@ path column -> sensitive direction -> output.
 
 A swapped row need not be one that occurs: a wife may become unmarried. The numbers are about the model, not about people.
 
-A word or a habit of a text cannot be given to another text, but it can be left out: a removal is a swap in which every row is its own
-donor, and the part of the groups' difference that enters by the habit is what goes with it.
+A feature of a text cannot be given to another text, but it can be left out: a removal is a swap in which every row is its own donor,
+and the part of the groups' difference that enters by the feature is what goes with it.
 """
 
 from __future__ import annotations
@@ -64,6 +64,10 @@ class Number:
 
     value: float
     influence_n: Floats
+
+    def times(self, factor: float) -> Number:
+        """A multiple of it."""
+        return Number(factor * self.value, factor * self.influence_n)
 
 
 @dataclass(frozen=True)

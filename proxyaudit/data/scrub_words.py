@@ -1,4 +1,4 @@
-"""Word lists of the scrubbing rules and of habits, written for this package. English only; what is not here is not masked."""
+"""Word lists of the scrubbing rules and of features of texts, written for this package. English only; what is not here is not masked."""
 
 from __future__ import annotations
 

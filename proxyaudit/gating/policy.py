@@ -167,7 +167,7 @@ def _first_mistake(error: ValidationError, where: str) -> InputError:
     if first["type"] == "extra_forbidden":
         model = _MODELS.get(location[0], Policy) if len(location) > 1 else Policy
         known = sorted(model.model_fields)
-        mend = did_you_mean(location[-1], known, f"known keys here: {', '.join(known)}", cutoff=0.5)
+        mend = did_you_mean(location[-1], known, f"known keys here: {', '.join(known)}")
         return InputError(f"unknown key '{location[-1][:60]}'", where=at, mend=mend)
     if first["type"] == "missing":
         return InputError(f"key '{location[-1]}' is missing", where=at, mend=f"add '{location[-1]}: ...'")

@@ -10,7 +10,7 @@ import hashlib
 import inspect
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from proxyaudit.data.tables import is_inside, sha256_file
+from proxyaudit.data.tables import is_inside
+from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
 from proxyaudit.language.pretrained import WEIGHTS, check_finite, import_transformers, load_tokenizer, loading, options, package_root
 
@@ -46,6 +47,11 @@ class CausalSource:
     hub: bool = False
     revision: str | None = None
     trust_remote_code: bool = False
+
+    @classmethod
+    def of(cls, spec: Any) -> CausalSource:
+        """Where the model of a section of a recipe lies, whose keys bear these names."""
+        return cls(**{one.name: getattr(spec, one.name) for one in fields(cls)})
 
 
 @dataclass(frozen=True)
@@ -202,7 +208,7 @@ def weights_digest(source: CausalSource, base: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _digest(path: str, size: int, changed: int) -> str:
-    return sha256_file(Path(path))
+    return file_digest(Path(path))
 
 
 def same_base(teacher: CausalSource, student: CausalSource, base: Path) -> bool | None:

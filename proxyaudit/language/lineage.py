@@ -14,9 +14,8 @@ from proxyaudit.recipe.writers import LanguageModelSpec
 from proxyaudit.regimes import text_column
 from proxyaudit.types import NotTested
 
-__all__ = ["Lineage", "source_of", "trace_language_models"]
+__all__ = ["Lineage", "trace_language_models"]
 
-_KEYS = ("path", "package", "gguf_file", "hub", "revision", "trust_remote_code")
 _TRAITS = "a teacher that shares the student's base can pass traits on through unrelated text"
 _SHARED = {
     True: f"{_TRAITS}, and here both have the same weights: what the texts carry beyond their words was not looked at",
@@ -33,11 +32,6 @@ class Lineage:
     notes: list[NotTested]
 
 
-def source_of(spec: LanguageModelSpec) -> CausalSource:
-    """Where the model of a recipe lies."""
-    return CausalSource(**{key: getattr(spec, key) for key in _KEYS})
-
-
 def _called(spec: LanguageModelSpec) -> str:
     """Name of a model without the folders that lead to it."""
     own = spec.path if spec.hub else Path(spec.path).name
@@ -51,7 +45,6 @@ def trace_language_models(recipe: Recipe, dataset: Dataset, base: Path) -> Linea
         InputError: a model is not there, or the data have no text column.
     """
     found = Lineage({}, [], [])
-    student = recipe.model.model_dump()
     for entry in recipe.regimes:
         if entry.synthetic is None or entry.synthetic.language_model is None:
             continue
@@ -62,11 +55,11 @@ def trace_language_models(recipe: Recipe, dataset: Dataset, base: Path) -> Linea
                 where="regimes: language_model",
                 mend="name it under data.text",
             )
-        source = source_of(spec)
+        source = CausalSource.of(spec)
         digest = weights_digest(source, base)
         shared: bool | None = False
-        if student["kind"] == "huggingface":
-            shared = same_base(source, CausalSource(**{key: student[key] for key in _KEYS}), base)
+        if recipe.model.kind == "huggingface":
+            shared = same_base(source, CausalSource.of(recipe.model), base)
         found.hashes[f"language model of {regime}"] = digest
         found.described.append(
             {

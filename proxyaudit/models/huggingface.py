@@ -10,7 +10,7 @@ import contextlib
 import io
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from proxyaudit.data.tables import is_inside, sha256_file
+from proxyaudit.data.tables import is_inside
+from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
 from proxyaudit.language.pretrained import (
     INSTALL,
@@ -32,8 +33,9 @@ from proxyaudit.language.pretrained import (
     package_root,
 )
 from proxyaudit.models.base import copy_module, inference
+from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.text import SPAN_STEPS, Layer, Pooling, TextClassifier, pool
-from proxyaudit.recipe.models import HuggingFaceSpec
+from proxyaudit.recipe.patterns import compile_spans, find_spans
 
 WHERE = "model"
 _MEND = "check the folder: config.json, safetensors weights and the tokenizer's files belong together"
@@ -96,7 +98,7 @@ def model_hashes(spec: HuggingFaceSpec, base: Path) -> dict[str, str]:
         config = _config(place, spec.revision, spec.trust_remote_code, hub=True, gguf_file=spec.gguf_file)
         return {"model": f"{spec.path}@{getattr(config, '_commit_hash', None) or spec.revision or 'unknown'}"}
     paths = sorted(path for path in Path(place).iterdir() if path.is_file() and path.name.endswith(_HASHED))
-    return {f"model {path.name}": sha256_file(path) for path in paths}
+    return {f"model {path.name}": file_digest(path) for path in paths}
 
 
 def _config(place: str, revision: str | None, trust: bool, *, hub: bool, gguf_file: str | None) -> Any:
@@ -124,7 +126,7 @@ def _backbone(place: str, revision: str | None, trust: bool, hub: bool, gguf_fil
     return model.eval()  # type: ignore[no-any-return]
 
 
-def make_text(spec: HuggingFaceSpec, *, n_classes: int, base: Path) -> TextClassifier:
+def make_text(spec: HuggingFaceSpec, *, n_inputs: int, n_classes: int, base: Path) -> TextClassifier:
     """Build the classifier of a recipe; the head's weights come from the global generators, which the caller seeds.
 
     Raises:
@@ -224,9 +226,9 @@ def _layer(name: str, layer: nn.Module, heads: int, is_tuple: bool) -> Layer:
 class Tokenizer:
     """A model's own tokenizer: texts to token numbers, special tokens included, and what single tokens stand for."""
 
-    def __init__(self, inner: Any, width: int, patterns: Sequence[re.Pattern[str]] = ()) -> None:
+    def __init__(self, inner: Any, width: int, patterns: Mapping[str, Any] | None = None) -> None:
         """Wrap a tokenizer of transformers; texts are cut to ``width`` tokens, spans that match ``patterns`` marked in fractions."""
-        self._inner, self._width, self._patterns = inner, width, tuple(patterns)
+        self._inner, self._width, self._patterns = inner, width, dict(patterns or {})
 
     def __call__(self, texts: list[str]) -> Sequence[Sequence[float]]:
         """Token numbers of each text."""
@@ -264,20 +266,20 @@ def make_tokenizer(spec: HuggingFaceSpec, base: Path) -> Tokenizer:
     asked = options(hub=spec.hub, trust=spec.trust_remote_code, revision=spec.revision, gguf_file=spec.gguf_file)
     with loading(place, "the tokenizer", mend=_MEND):
         tokenizer = load_tokenizer(place, asked, local=not spec.hub and spec.gguf_file is None)
-    patterns = [re.compile(pattern) for pattern in spec.spans.values()]
+    patterns = compile_spans(spec.spans)
     if patterns and (not tokenizer.is_fast or len(tokenizer) > _MOST_MARKED):
         mend = "drop model.spans, or use a tokenizer of fewer than a million tokens that comes as tokenizer.json"
         raise InputError("this tokenizer cannot mark spans", where=f"model.path '{spec.path}'", mend=mend)
     return Tokenizer(tokenizer, spec.max_length, patterns)
 
 
-def _marked(text: str, ids: list[int], places: list[tuple[int, int]], patterns: Sequence[re.Pattern[str]]) -> list[float]:
+def _marked(text: str, ids: list[int], places: list[tuple[int, int]], patterns: Mapping[str, Any]) -> list[float]:
     """Token numbers, each with a fraction that says which spans it lies in; special tokens lie in none."""
     marks = [0] * len(ids)
-    for digit, pattern in enumerate(patterns):
-        for match in pattern.finditer(text):
+    for digit, (name, pattern) in enumerate(patterns.items()):
+        for first, last in find_spans(name, pattern, text):
             for token, (start, end) in enumerate(places):
-                if start < match.end() and match.start() < end and start < end:
+                if start < last and first < end and start < end:
                     marks[token] |= 1 << digit
     return [number + mark / SPAN_STEPS for number, mark in zip(ids, marks, strict=True)]
 

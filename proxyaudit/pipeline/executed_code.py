@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from proxyaudit.language.causal_model import locate
-from proxyaudit.language.lineage import source_of
+from proxyaudit.language.causal_model import CausalSource, locate
 from proxyaudit.models.huggingface import model_place
+from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
+from proxyaudit.models.kinds.module import ModuleSpec
 from proxyaudit.models.module import factory_path
-from proxyaudit.recipe.recipe import HuggingFaceSpec, ModuleSpec, Recipe
+from proxyaudit.recipe.recipe import Recipe
 
 __all__ = ["code_of", "model_code"]
 
@@ -27,7 +28,7 @@ def code_of(recipe: Recipe, base: Path) -> dict[str, Path | None]:
     for entry in recipe.regimes:
         spec = entry.synthetic.language_model if entry.synthetic is not None else None
         if spec is not None and spec.trust_remote_code:
-            place = None if spec.hub else Path(locate(source_of(spec), base)[0])
+            place = None if spec.hub else Path(locate(CausalSource.of(spec), base)[0])
             found |= model_code(f"the language model of {entry.synthetic.regime}", place)  # type: ignore[union-attr]
     return found
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from proxyaudit.digests import digest_of
+from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.pipeline.cache import Cache, code_digest
+from proxyaudit.pipeline.cache import Cache
 
 __all__ = ["SHARED", "read_measurement", "remember", "write_measurement"]
 
@@ -41,7 +41,7 @@ def remember(cache: Cache, inputs: str, what: Mapping[str, Any], make: Callable[
         what: What identifies it beside.
         make: Measures it.
     """
-    digest = digest_of({"code": code_digest(), "inputs": inputs, **what})
+    digest = digest_of({"code": code_digest("measure"), "inputs": inputs, **what})
     if cache.has(SHARED, digest):
         with contextlib.suppress(OSError):  # another task of the same moment may be putting it there
             return read_measurement(cache.folder(SHARED, digest))

@@ -47,7 +47,7 @@ def _opening(document: Mapping[str, Any]) -> Iterable[Block]:
 def _sections(document: Mapping[str, Any]) -> Iterable[Section]:
     attribute, channels = document["attribute"], document["channels"]
     changes = table("What was changed", _CHANGES, _changes(document["models"]))
-    method, weights = f"{_METHODS[document['method']]}.", f"Models: {document['weights']['words']}."
+    method, weights = f"{_METHODS.get(document['method'], document['method'])}.", f"Models: {document['weights']['words']}."
     yield Section("changed", "What was changed", (para(method), changes, para(_FITTED), para(weights)))
     yield Section("attribute", "What it did to the attribute", (_numbers(channels, [attribute]),))
     others = [name for name in dict.fromkeys(c["attribute"] for c in channels) if name != attribute]

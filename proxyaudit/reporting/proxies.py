@@ -9,65 +9,89 @@ from typing import Any
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.sentences import REAL
 from proxyaudit.reporting.text import DASH, interval, join_words, number, shorten
+from proxyaudit.reporting.told import ToldTable, ToldView
 from proxyaudit.reporting.words import STATES
 from proxyaudit.types import REFERENCES, Estimate
 
-__all__ = ["PROXY_NOTE", "PROXY_OPENING", "TEXT_NOTE", "TEXT_OPENING", "ProxyTable", "ProxyView", "proxy_views"]
+__all__ = ["ProxyView", "proxy_views"]
 
-PROXY_NOTE = (
+_TOKEN = "token "
+_MOST, _NAMED = 8, 3
+_CHANNELS = ("association", "pair_gain", "influence", "proxy_use", "path_total", "path", "path_share")
+
+
+@dataclass(frozen=True)
+class ProxyWords:
+    """How a report tells of columns, or of features of texts."""
+
+    what: str
+    where: str
+    header: tuple[str, ...]
+    own: str
+    opening: str
+    note: str
+
+
+_COLUMNS = ProxyWords(
+    "Column",
+    "Real audit rows",
+    (
+        "Moves the output by",
+        "Carries times moves",
+        "Between the groups",
+        "Of that through the direction",
+        "Feeds the direction",
+        "Feeds the output",
+    ),
+    "the column's own effect",
+    "A model that never sees an attribute can still act on it through columns that stand in for it. Filled marks: how far the prediction "
+    "moves between the groups through that column; upright crosses below them: the part of it that runs through the attribute's own trace "
+    "inside the model. Columns that both carry the attribute and move the output stand first.",
     "A model that never sees an attribute can still act on it through columns that stand in for it. For each column: how much of the "
     "attribute it carries (0 nothing, 1 everything) in the real audit rows and in each synthetic table; how far the predicted "
     "probability moves when the column's value is replaced by another row's; the product of the two, by which the columns are ranked; "
     "and how much of what the column does between the groups runs through the attribute's own direction inside the model (the effect that "
     "is gone when that direction is held fixed; above 100 % where the rest works against it). Swapped rows need not occur in life, and "
-    "no verdict rests on these figures."
+    "no verdict rests on these figures.",
 )
-TEXT_NOTE = (
+_TEXTS = ProxyWords(
+    "Word or habit",
+    "Real audit texts",
+    ("Leaving it out moves the output by", "Carries times moves", "Adds between the groups", "Of that through the direction"),
+    "its own effect",
+    "A model that reads texts can act on an attribute through words and habits of style that stand in for it. Filled marks: what the word "
+    "or habit adds to the prediction in one group beyond the other; upright crosses below them: the part of it that runs through the "
+    "attribute's own trace inside the model. What both carries the attribute and moves the output stands first.",
     "A model that reads texts can act on an attribute through words and ways of writing that stand in for it. For each: how much of the "
     "attribute it carries (0 nothing, 1 everything) in the real audit texts, and in synthetic or scrubbed ones; how far the predicted "
     "probability moves when the text is written without it; the product of the two, by which they are ranked; what it adds to the "
     "prediction in one group beyond the other; and how much of that runs through the attribute's own direction inside the model. "
     "Tokens: what each adds along that direction and to the log-odds of the output (integrated gradients), as the groups' difference. "
     "Only what at least eleven people write is named, and given names never are. A text without a word need not occur in life, leaving "
-    "out any word moves a model a little, and no verdict rests on these figures."
+    "out any word moves a model a little, and no verdict rests on these figures.",
 )
-PROXY_OPENING = (
-    "A model that never sees an attribute can still act on it through columns that stand in for it. Filled marks: how far the prediction "
-    "moves between the groups through that column; upright crosses below them: the part of it that runs through the attribute's own trace "
-    "inside the model. Columns that both carry the attribute and move the output stand first."
-)
-TEXT_OPENING = (
-    "A model that reads texts can act on an attribute through words and habits of style that stand in for it. Filled marks: what the word "
-    "or habit adds to the prediction in one group beyond the other; upright crosses below them: the part of it that runs through the "
-    "attribute's own trace inside the model. What both carries the attribute and moves the output stands first."
-)
-_TOKEN, _HABIT = "token ", "Word or habit"
-_MOST, _NAMED = 8, 3
-_CHANNELS = ("association", "pair_gain", "influence", "proxy_use", "path_total", "path", "path_share")
 
 
 @dataclass(frozen=True)
-class ProxyTable:
-    """A table as text: header, rows of cells, and remarks below it."""
+class ProxyView(ToldView):
+    """Everything about the proxies of one attribute.
 
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    remarks: tuple[str, ...] = ()
+    Attributes:
+        strongest: Those that surely both carry it and move the output, strongest first.
+        followed: Those that were followed into the model.
+        regimes: Kinds of training that are told of.
+        texts: Whether they are features of texts, not columns.
+    """
 
-
-@dataclass(frozen=True)
-class ProxyView:
-    """Everything about the proxies of one attribute."""
-
-    attribute: str
-    answer: str
-    tables: tuple[ProxyTable, ...]
-    # Columns that surely both carry it and move the output, strongest first; and those followed into the model.
     strongest: tuple[str, ...] = ()
     followed: tuple[str, ...] = ()
     regimes: tuple[str, ...] = ()
-    texts: bool = False  # words and habits, not columns
+    texts: bool = False
+
+    @property
+    def words(self) -> ProxyWords:
+        """How they are told."""
+        return _TEXTS if self.texts else _COLUMNS
 
 
 Found = Mapping[tuple[str, str, str | None], Estimate]
@@ -83,10 +107,11 @@ def _view(name: str, pack: EvidencePack) -> ProxyView:
     mine = [e for e in pack.evidence.estimates if e.attribute == name]
     proxies = pack.plan.get("proxies")
     texts = isinstance(proxies, dict) and proxies.get("of") == "texts"
+    words = _TEXTS if texts else _COLUMNS
     found: dict[tuple[str, str, str | None], Estimate] = {}
     for e in mine:
         if e.channel in _CHANNELS or e.channel.startswith("attribution_"):
-            found.setdefault((e.channel, e.regime, e.context), e)
+            found.setdefault((e.channel, e.regime, e.subject), e)
     regimes = [r for r in dict.fromkeys(regime for channel, regime, _ in found if channel == "proxy_use") if r not in REFERENCES]
     pairs = [str(unit) for channel, regime, unit in found if channel == "pair_gain" and regime == "inputs"]
     columns = [
@@ -99,9 +124,9 @@ def _view(name: str, pack: EvidencePack) -> ProxyView:
     # The first table holds every sure carrier, those that carry most first; columns that were not followed close it.
     carriers = _carriers(found, columns)
     ordered = list(dict.fromkeys([*carriers[:_MOST], *followed, *columns]))[: max(_MOST, len(carriers))]
-    tables = [_carried(found, ordered, regimes, _discovered(pack.plan, name), texts=texts)]
+    tables = [_carried(found, ordered, regimes, _discovered(pack.plan, name), words)]
     for regime in regimes:
-        tables.append(_used(found, followed[:_MOST], regime, texts=texts))
+        tables.append(_used(found, followed[:_MOST], regime, words))
         if texts:
             tables.append(_tokens(found, regime))
     if pairs:
@@ -168,7 +193,7 @@ def _text_answer(name: str, used: tuple[str, ...], carrying: tuple[str, ...], al
     return f"{first} None was found that surely moves the output between the groups as well."
 
 
-def _carried(found: Found, columns: list[str], regimes: list[str], discovered: list[str], *, texts: bool) -> ProxyTable:
+def _carried(found: Found, columns: list[str], regimes: list[str], discovered: list[str], words: ProxyWords) -> ToldTable:
     tables = [regime for regime in regimes if any((channel, where) == ("association", regime) for channel, where, _ in found)]
     lacking = [(regime, found["association", regime, None].reason) for regime in tables if ("association", regime, None) in found]
     shown = [regime for regime in tables if regime not in {regime for regime, _ in lacking}]
@@ -178,23 +203,12 @@ def _carried(found: Found, columns: list[str], regimes: list[str], discovered: l
     remarks = [f"{regime}: {reason}." for regime, reason in lacking]
     if discovered:
         remarks.append(f"Found by this audit and probed like a declared proxy: {join_words(discovered)}.")
-    what, where = (_HABIT, "Real audit texts") if texts else ("Column", "Real audit rows")
-    return ProxyTable(f"How much of it each {what.lower()} carries", (what, where, *shown), rows, tuple(remarks))
+    return ToldTable(f"How much of it each {words.what.lower()} carries", (words.what, words.where, *shown), rows, tuple(remarks))
 
 
-def _used(found: Found, columns: list[str], regime: str, *, texts: bool) -> ProxyTable:
+def _used(found: Found, columns: list[str], regime: str, words: ProxyWords) -> ToldTable:
     order = sorted(columns, key=lambda unit: (-_mean(found, "proxy_use", [regime], unit), unit))
-    header: tuple[str, ...] = (
-        "Column",
-        "Moves the output by",
-        "Carries times moves",
-        "Between the groups",
-        "Of that through the direction",
-        "Feeds the direction",
-        "Feeds the output",
-    )
-    if texts:
-        header = (_HABIT, "Leaving it out moves the output by", "Carries times moves", "Adds between the groups", header[4])
+    header = (words.what, *words.header)
     rows = tuple(
         (
             unit,
@@ -210,29 +224,23 @@ def _used(found: Found, columns: list[str], regime: str, *, texts: bool) -> Prox
     first = next((found["path_total", regime, unit] for unit in order if ("path_total", regime, unit) in found), None)
     remarks = [] if first is None or not first.group else [f"Groups compared: {first.group}."]
     if any(row[4].endswith("no share") for row in rows):
-        remarks.append(
-            "No share: its own effect between the groups is not clearly different from zero; the part through the direction."
-            if texts
-            else "No share: the column's own effect between the groups is not clearly different from zero; the part through the direction."
-        )
-    if not texts:
+        remarks.append(f"No share: {words.own} between the groups is not clearly different from zero; the part through the direction.")
+    if words is _COLUMNS:
         remarks += _unattributed(found, regime)
-    return ProxyTable(f"What each {header[0].lower()} does after training on {regime} data", header, rows, tuple(remarks))
+    return ToldTable(f"What each {header[0].lower()} does after training on {regime} data", header, rows, tuple(remarks))
 
 
-def _tokens(found: Found, regime: str) -> ProxyTable:
+def _tokens(found: Found, regime: str) -> ToldTable:
     """Tokens that feed the direction and the output: sums over texts, never a text."""
-    own = {
-        channel: {
-            str(unit): e for (one, where, unit), e in found.items() if (one, where) == (channel, regime) and str(unit).startswith(_TOKEN)
-        }
-        for channel in ("attribution_direction", "attribution_output")
-    }
-    inside, outside = own.values()
+
+    def fed(channel: str) -> dict[str, Estimate]:
+        return {unit: e for (one, where, unit), e in found.items() if (one, where) == (channel, regime) and unit is not None}
+
+    inside, outside = fed("attribution_direction"), fed("attribution_output")
     order = [*inside, *(unit for unit in outside if unit not in inside)]
     rows = tuple((unit.removeprefix(_TOKEN), _percent(inside.get(unit)), _figure(outside.get(unit))) for unit in order)
     title = f"Tokens that feed the direction and the output after training on {regime} data"
-    return ProxyTable(title, ("Token", "Feeds the direction", "Feeds the output"), rows, tuple(_unattributed(found, regime)))
+    return ToldTable(title, ("Token", "Feeds the direction", "Feeds the output"), rows, tuple(_unattributed(found, regime)))
 
 
 def _unattributed(found: Found, regime: str) -> list[str]:
@@ -242,7 +250,7 @@ def _unattributed(found: Found, regime: str) -> list[str]:
     return sorted(f"{reason}." for reason in reasons if reason)
 
 
-def _pairs(found: Found, pairs: list[str], regimes: list[str]) -> ProxyTable:
+def _pairs(found: Found, pairs: list[str], regimes: list[str]) -> ToldTable:
     header = ("Pair", "Carries together", "More than the better one alone", *(f"Carries times moves, {regime}" for regime in regimes))
     rows = tuple(
         (
@@ -253,7 +261,7 @@ def _pairs(found: Found, pairs: list[str], regimes: list[str]) -> ProxyTable:
         )
         for unit in pairs
     )
-    return ProxyTable("Pairs of columns that tell more together", header, rows)
+    return ToldTable("Pairs of columns that tell more together", header, rows)
 
 
 def _figure(e: Estimate | None, *, state: bool = False, digits: int = 3) -> str:

@@ -9,12 +9,12 @@ from proxyaudit.estimates.channel import word_of
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting import charts
 from proxyaudit.reporting.blocks import Block, Cell, Fold, Heading, Key, Section, Strong, Table, figure_cell, note, number_cell, para, table
-from proxyaudit.reporting.localisation import LocalisationView
 from proxyaudit.reporting.lookup import Lookup
 from proxyaudit.reporting.proxies import ProxyView, proxy_views
 from proxyaudit.reporting.summary import AttributeView, Row, Summary, summarize
 from proxyaudit.reporting.svg import Style, swatch
 from proxyaudit.reporting.text import DASH, number, shorten
+from proxyaudit.reporting.told import ToldView
 from proxyaudit.reporting.words import REFERENCE_WORDS, state_word
 from proxyaudit.types import Estimate
 
@@ -70,7 +70,7 @@ def technical(title: str, *blocks: Block) -> Fold:
     return Fold(f"Technical reading: {title}", blocks)
 
 
-def told_section(ident: str, title: str, text: str, views: Sequence[ProxyView | LocalisationView]) -> Section | None:
+def told_section(ident: str, title: str, text: str, views: Sequence[ToldView]) -> Section | None:
     """A section of answers with their tables one click below; nothing where there are none."""
     blocks: list[Block] = [para(text)]
     for view in views:
@@ -80,7 +80,7 @@ def told_section(ident: str, title: str, text: str, views: Sequence[ProxyView | 
     return Section(ident, title, tuple(blocks)) if views else None
 
 
-def told_tables(view: ProxyView | LocalisationView, what: str) -> tuple[Block, ...]:
+def told_tables(view: ToldView, what: str) -> tuple[Block, ...]:
     """The tables of a view as blocks."""
     blocks: list[Block] = []
     for made in view.tables:

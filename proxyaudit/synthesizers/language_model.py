@@ -12,6 +12,7 @@ unrelated text (Cloud et al. 2025, arXiv 2507.14805). ``lineage`` records what w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -19,23 +20,23 @@ from typing import Any, Literal, Self
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from proxyaudit.errors import TaskError
 from proxyaudit.language.causal_model import CausalModel, CausalSource, load_causal
 from proxyaudit.language.sampling import sample_continuations
 from proxyaudit.seeding import stream
+from proxyaudit.synthesizers.base import costs
+from proxyaudit.synthesizers.texts import TRIES, TextSynthesizer
 
 __all__ = ["LanguageModelSynthesizer", "language_model"]
 
 _EPOCHS = 2
 _MAX_GRADIENT = 1.0
-_TRIES = 4  # a text may come out empty; it is drawn again with other numbers
 _MISSING = "(missing)"
 
 
-class LanguageModelSynthesizer:
-    """One causal model behind scikit-learn's conventions.
+class LanguageModelSynthesizer(TextSynthesizer):
+    """One causal model.
 
     Args:
         source: Where the model lies.
@@ -52,6 +53,9 @@ class LanguageModelSynthesizer:
         temperature: Divides the logits.
         top_p: Nucleus that tokens are drawn from.
     """
+
+    called = "the language model"
+    more = "more epochs, or another model, may help"
 
     def __init__(
         self,
@@ -74,14 +78,6 @@ class LanguageModelSynthesizer:
         self.learning_rate, self.batch_size, self.max_tokens = learning_rate, batch_size, max_tokens
         self.examples, self.texts_per_prompt, self.temperature, self.top_p = examples, texts_per_prompt, temperature, top_p
 
-    def __repr__(self) -> str:
-        return f"LanguageModelSynthesizer(path={self.source.path!r}, mode={self.mode!r}, epochs={self.epochs!r}, seed={self.seed!r})"
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the settings as given."""
-        names = ("source", "base", "text", "mode", "epochs", "seed", "learning_rate", "batch_size", "max_tokens", "examples")
-        return {name: getattr(self, name) for name in (*names, "texts_per_prompt", "temperature", "top_p")}
-
     def fit(self, frame: pd.DataFrame) -> Self:
         """Load the model and, if asked, train it on the rows' texts.
 
@@ -92,16 +88,8 @@ class LanguageModelSynthesizer:
             InputError: the model cannot be loaded.
             TaskError: there are no texts, or training failed.
         """
-        column = self.text if self.text is not None else _longest(frame)
-        if column is None or column not in frame.columns:
-            raise TaskError("the language model found no text column to learn from")
-        known = frame.loc[[isinstance(text, str) and bool(text.strip()) for text in frame[column]]]
-        if known.empty:
-            raise TaskError("the language model found no texts to learn from")
+        self._learn_from(frame)
         model = load_causal(self.source, self.base)
-        self.column_, self.columns_ = column, list(frame.columns)
-        self.controls_ = known.drop(columns=column).reset_index(drop=True)
-        self.texts_ = known[column].tolist()
         self.prefixes_ = [_prefix(self.column_, row) for row in self.controls_.to_dict("records")]
         if self.mode == "fine_tune":
             try:
@@ -109,7 +97,7 @@ class LanguageModelSynthesizer:
             except (RuntimeError, ValueError) as error:  # their texts may hold values of rows
                 raise TaskError(f"the language model could not be fine-tuned ({type(error).__name__})") from error
         self.model_ = model
-        self.lineage_ = {"weights": model.digest, "mode": self.mode, "fine-tuned on": len(known) if self.mode == "fine_tune" else 0}
+        self.lineage_ = {"weights": model.digest, "mode": self.mode, "fine-tuned on": len(self.texts_) if self.mode == "fine_tune" else 0}
         return self
 
     def sample(self, n: int, seed: int) -> pd.DataFrame:
@@ -118,11 +106,10 @@ class LanguageModelSynthesizer:
         Raises:
             TaskError: the model writes nothing but empty texts.
         """
-        rng = stream(seed, "controls")
-        rows = self.controls_.iloc[rng.choice(len(self.controls_), size=n)].reset_index(drop=True)
+        rows = self._drawn(n, seed)[1]
         prefixes = [_prefix(self.column_, row) for row in rows.to_dict("records")]
         texts = [""] * n
-        for attempt in range(_TRIES):
+        for attempt in range(TRIES):
             open_rows = [row for row in range(n) if not texts[row]]
             for prompt, batch in self._prompts(prefixes, open_rows, seed, attempt):
                 uniforms = np.stack([stream(seed, "row", row, attempt).random(self.max_tokens) for row in batch])
@@ -131,10 +118,7 @@ class LanguageModelSynthesizer:
                 )
                 for row, ids in zip(batch, found, strict=True):
                     texts[row] = self._cleaned(self.model_.decode(ids))
-        if sum(not text for text in texts) > n / 10:
-            raise TaskError("the language model writes mostly empty texts; more epochs, or another model, may help")
-        rows[self.column_] = [text or None for text in texts]
-        return rows.loc[:, self.columns_]
+        return self._table(rows, texts)
 
     @cached_property
     def _ends(self) -> frozenset[int]:
@@ -241,18 +225,8 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _longest(frame: pd.DataFrame) -> str | None:
-    """The column of the longest strings."""
-    lengths: dict[str, NDArray[np.float64]] = {}
-    for name in frame.columns:
-        found = [len(value) for value in frame[name] if isinstance(value, str)]
-        if found:
-            lengths[str(name)] = np.asarray(found, dtype=np.float64)
-    return max(lengths, key=lambda name: float(lengths[name].mean())) if lengths else None
-
-
+@costs(600.0)  # 135 million weights
 def language_model(epochs: int | None = None, seed: int = 0, *, base: Path | None = None, **options: Any) -> LanguageModelSynthesizer:
     """A causal model as synthesizer; ``path`` and the other keys of a recipe's ``language_model`` are its options."""
-    keys = ("path", "package", "gguf_file", "hub", "revision", "trust_remote_code")
-    source = CausalSource(**{key: options.pop(key) for key in keys if key in options})
+    source = CausalSource(**{one.name: options.pop(one.name) for one in fields(CausalSource) if one.name in options})
     return LanguageModelSynthesizer(source, base if base is not None else Path.cwd(), epochs=epochs, seed=seed, **options)

@@ -21,8 +21,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from proxyaudit.data.public_counts import SMALLEST_CELL
-from proxyaudit.errors import TaskError
 from proxyaudit.seeding import stream
+from proxyaudit.synthesizers.base import costs
+from proxyaudit.synthesizers.texts import TRIES, TextSynthesizer
 
 __all__ = ["NgramSynthesizer", "ngram"]
 
@@ -32,13 +33,12 @@ _FEWEST_ROWS = 30  # of a combination of columns, as of a level of an attribute;
 _MOST_LEVELS = 10
 _QUARTERS = (0.25, 0.5, 0.75)
 _MISSING = "(missing)"
-_TRIES = 4  # a text may come out empty; it is drawn again with other numbers
 
 Context = tuple[Any, ...]
 
 
-class NgramSynthesizer:
-    """One n-gram model behind scikit-learn's conventions.
+class NgramSynthesizer(TextSynthesizer):
+    """One n-gram model of words.
 
     Args:
         order: Words of the longest n-gram; ``order - 1`` of them are the context.
@@ -49,6 +49,9 @@ class NgramSynthesizer:
         people: Number of the person of each row that will be fitted; None takes every text for another person's.
         seed: Kept for the protocol: the fit draws nothing.
     """
+
+    called = "the n-gram model"
+    more = "it needs more or longer ones to learn from"
 
     def __init__(
         self,
@@ -64,13 +67,6 @@ class NgramSynthesizer:
         self.order, self.fewest_texts, self.max_words = order, fewest_texts, max_words
         self.text, self.label, self.people, self.seed = text, label, people, seed
 
-    def __repr__(self) -> str:
-        return f"NgramSynthesizer(order={self.order!r}, fewest_texts={self.fewest_texts!r}, seed={self.seed!r})"
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the settings as given."""
-        return {name: getattr(self, name) for name in ("order", "fewest_texts", "max_words", "text", "label", "people", "seed")}
-
     def fit(self, frame: pd.DataFrame) -> Self:
         """Count the words of the rows' texts.
 
@@ -80,23 +76,14 @@ class NgramSynthesizer:
         Raises:
             TaskError: there are no texts.
         """
-        column = self.text if self.text is not None else _longest(frame)
-        if column is None or column not in frame.columns:
-            raise TaskError("the n-gram model found no text column to learn from")
-        texts = np.array([isinstance(text, str) and bool(text.strip()) for text in frame[column]], dtype=bool)
-        known = frame.loc[texts].reset_index(drop=True)
-        people = np.arange(len(known)) if self.people is None else np.asarray(self.people)[texts]
-        if known.empty:
-            raise TaskError("the n-gram model found no texts to learn from")
-        self.column_, self.columns_ = column, list(frame.columns)
-        self.controls_ = known.drop(columns=column)
-        self.labels_ = self._labels(known)
+        held = self._learn_from(frame)
+        people = np.arange(int(held.sum())) if self.people is None else np.asarray(self.people)[held]
+        self.labels_ = self._labels()
         self.cells_ = self._cells(people)
         counts: dict[Context, Counter[str]] = {}
         shared: dict[Context, tuple[int, int | None]] = {}  # people of a context, and the last of them
-        lines = known[column].tolist()
         for row in np.argsort(people, kind="stable"):  # one person's texts together, so that the last one is enough to know
-            for context, word in self._seen(tokens_of(lines[row]), self.labels_[row], self.cells_[row]):
+            for context, word in self._seen(tokens_of(self.texts_[row]), self.labels_[row], self.cells_[row]):
                 counts.setdefault(context, Counter())[word] += 1
                 found, last = shared.get(context, (0, None))
                 if last != people[row]:
@@ -114,18 +101,13 @@ class NgramSynthesizer:
         Raises:
             TaskError: the model writes nothing but empty texts.
         """
-        drawn = stream(seed, "controls").choice(len(self.controls_), size=n)
-        rows = self.controls_.iloc[drawn].reset_index(drop=True)
-        texts = [self._write(self.labels_[source], self.cells_[source], seed, row) for row, source in enumerate(drawn)]
-        if sum(not text for text in texts) > n / 10:
-            raise TaskError("the n-gram model writes mostly empty texts; it needs more or longer ones to learn from")
-        rows[self.column_] = [text or None for text in texts]
-        return rows.loc[:, self.columns_]
+        drawn, rows = self._drawn(n, seed)
+        return self._table(rows, [self._write(self.labels_[source], self.cells_[source], seed, row) for row, source in enumerate(drawn)])
 
-    def _labels(self, known: pd.DataFrame) -> list[str]:
-        if self.label is None or self.label not in known.columns:
-            return [""] * len(known)
-        return ["=" + value for value in _levels(known[self.label])]
+    def _labels(self) -> list[str]:
+        if self.label is None or self.label not in self.controls_:
+            return [""] * len(self.controls_)
+        return ["=" + value for value in _levels(self.controls_[self.label])]
 
     def _cells(self, people: NDArray[np.int64]) -> list[str]:
         """The combination of a row's columns; empty where too few rows or people share it, so that the label alone speaks."""
@@ -148,7 +130,7 @@ class NgramSynthesizer:
                     yield (1, cell, *before), padded[place]
 
     def _write(self, label: str, cell: str, seed: int, row: int) -> str:
-        for attempt in range(_TRIES):
+        for attempt in range(TRIES):
             words: list[str] = []
             before = [_START] * (self.order - 1)
             for number in stream(seed, "row", row, attempt).random(self.max_words):
@@ -213,13 +195,7 @@ def _levels(column: pd.Series[Any]) -> list[str]:
     return [(level or _MISSING) if level in kept else "(other)" for level in text]
 
 
-def _longest(frame: pd.DataFrame) -> str | None:
-    """The column of the longest strings."""
-    strings = {str(name): [len(value) for value in frame[name] if isinstance(value, str)] for name in frame.columns}
-    means = {name: float(np.mean(found)) for name, found in strings.items() if found}
-    return max(means, key=lambda name: means[name]) if means else None
-
-
+@costs(1.5)  # fitted and drawn from
 def ngram(epochs: int | None = None, seed: int = 0, **options: Any) -> NgramSynthesizer:
     """An n-gram model of words; ``order`` and the other keys of a recipe's ``ngram`` are its options, ``epochs`` has no meaning for it."""
     return NgramSynthesizer(seed=seed, **options)

@@ -15,9 +15,11 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from sklearn.base import BaseEstimator
 
 from proxyaudit.errors import TaskError
 from proxyaudit.seeding import integer_seed
+from proxyaudit.synthesizers.base import costs
 
 __all__ = ["SdvSynthesizer", "copulagan", "ctgan", "gaussian_copula", "tvae"]
 
@@ -59,7 +61,7 @@ def _own_randomness(seed: int) -> Iterator[None]:
             random.setstate(python_state)
 
 
-class SdvSynthesizer:
+class SdvSynthesizer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """One SDV model behind scikit-learn's conventions.
 
     Args:
@@ -72,13 +74,6 @@ class SdvSynthesizer:
         self.kind = kind
         self.epochs = epochs
         self.seed = seed
-
-    def __repr__(self) -> str:
-        return f"SdvSynthesizer(kind={self.kind!r}, epochs={self.epochs!r}, seed={self.seed!r})"
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the settings as given."""
-        return {"kind": self.kind, "epochs": self.epochs, "seed": self.seed}
 
     def fit(self, frame: pd.DataFrame) -> Self:
         """Fit on real rows.
@@ -131,21 +126,25 @@ class SdvSynthesizer:
                 transformer.set_random_state(state, "reverse_transform")
 
 
+@costs(0.08, epochs=10)
 def gaussian_copula(epochs: int | None = None, seed: int = 0) -> SdvSynthesizer:
     """Gaussian copula with beta marginals; ``epochs`` has no meaning for it."""
     return SdvSynthesizer("gaussian_copula", epochs, seed)
 
 
+@costs(0.06, epochs=10)
 def tvae(epochs: int | None = None, seed: int = 0) -> SdvSynthesizer:
     """Variational autoencoder for tables (Xu et al. 2019)."""
     return SdvSynthesizer("tvae", epochs, seed)
 
 
+@costs(0.6, epochs=10)
 def ctgan(epochs: int | None = None, seed: int = 0) -> SdvSynthesizer:
     """Conditional GAN for tables (Xu et al. 2019)."""
     return SdvSynthesizer("ctgan", epochs, seed)
 
 
+@costs(0.7, epochs=10)
 def copulagan(epochs: int | None = None, seed: int = 0) -> SdvSynthesizer:
     """CTGAN on marginals made normal by a copula."""
     return SdvSynthesizer("copulagan", epochs, seed)

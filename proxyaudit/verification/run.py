@@ -87,7 +87,7 @@ def _pack_checks(pack: EvidencePack) -> list[Check]:
 
 
 def _sentences(view: PackView) -> Check:
-    from proxyaudit.pipeline.cache import code_digest
+    from proxyaudit.digests import code_digest
 
     if view.plan.get("code") != code_digest():
         return Check("sentences", _OTHER_VERSION, skipped=True)

@@ -23,14 +23,13 @@ from safetensors.torch import save_file
 
 import proxyaudit.models
 import proxyaudit.models.training
-import proxyaudit.pipeline.tasks
+import proxyaudit.pipeline.train
 from proxyaudit.cli.main import main
 from proxyaudit.errors import TaskError
 from proxyaudit.evidence.pack import find_run, is_complete, read_pack
 from proxyaudit.evidence.schema import committed_schema
-from proxyaudit.pipeline.cache import Cache
+from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
 from proxyaudit.pipeline.plan import prepare_file
-from proxyaudit.pipeline.run import CACHE_FOLDER
 from proxyaudit.pipeline.tasks import task_digests
 from proxyaudit.types import Evidence
 
@@ -295,7 +294,7 @@ def _alive_in(stat: Path, group: int) -> bool:
 
 
 def test_a_complete_run_is_not_done_again(done: Done, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("proxyaudit.pipeline.run.run_task", None)
+    monkeypatch.setattr("proxyaudit.pipeline.stages.run_task", None)
     before = finished(done.out)
     assert run(done.recipe, done.out, "--json") == 0
     document = json.loads(capsys.readouterr().out)
@@ -387,7 +386,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("something was trained")
 
-    for place in (proxyaudit.models, proxyaudit.models.training, proxyaudit.pipeline.tasks):
+    for place in (proxyaudit.models.training, proxyaudit.pipeline.train):
         monkeypatch.setattr(place, "train_model", refuse)
 
 
@@ -412,7 +411,7 @@ def test_a_failed_regime_leaves_the_others_their_findings(
 ) -> None:
     out = copy.out
     forget(small.recipe, out, "vendor")
-    sound = proxyaudit.pipeline.tasks.make_training_data
+    sound = proxyaudit.pipeline.train.make_training_data
 
     def fail(regime: Any, *rest: Any) -> Any:
         if regime.name == "vendor":
@@ -420,7 +419,7 @@ def test_a_failed_regime_leaves_the_others_their_findings(
         return sound(regime, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(proxyaudit.pipeline.tasks, "make_training_data", fail)
+        patch.setattr(proxyaudit.pipeline.train, "make_training_data", fail)
         assert run(small.recipe, out) == 5
     error = capsys.readouterr().err
     assert "out of luck" in error

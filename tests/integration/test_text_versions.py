@@ -17,8 +17,8 @@ from proxyaudit.cli.main import main
 from proxyaudit.comparison import Comparison, compare_packs
 from proxyaudit.evidence.pack import read_pack
 from proxyaudit.models import build_model
+from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.pipeline.run import run_audit
-from proxyaudit.recipe.models import HuggingFaceSpec
 from proxyaudit.recipe.recipe import SitesSpec
 
 KINDS = {"same": "bert", "other": "gpt2"}

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from proxyaudit.planted import make_world
-from proxyaudit.probes.deciding import Target, planted_test
+from proxyaudit.probes.deciding import planted_test
+from proxyaudit.probes.planting import Target
 from proxyaudit.probes.score import ScoreStatistic, flipped
 from proxyaudit.probes.whitening import whiten, whiten_within
 from proxyaudit.seeding import stream
@@ -51,7 +52,7 @@ def test_nothing_is_absent_and_three_margins_are_present(seed):
     assert much.low < 0.06 < 1.5 * much.high
     for found in (nothing, much):
         assert found.reason is None
-        assert found.found["2"] >= found.found["1"] > 0.9
+        assert found.found_twice >= found.found_once > 0.9
         assert 0 < found.detection_limit < MARGIN
         assert found.low <= max(found.leak, 0) <= found.high
         assert len(found.null) == 199
@@ -178,9 +179,9 @@ def test_with_no_more_rows_than_dimensions_nothing_is_claimed(shape):
         acts = rng.normal(size=(n, d))
         for codes in (rng.integers(0, 2, n), (acts[:, 0] > 0).astype(np.int64)):
             found = planted(acts, codes, seed=seed)
-            assert found.p_absent > 0.01 or found.found["1"] < 0.8
+            assert found.p_absent > 0.01 or found.found_once < 0.8
             assert found.p_present > 0.05 or found.null_p > 0.05
-            assert found.found["1"] < 0.8
+            assert found.found_once < 0.8
 
 
 def test_constant_sites_and_constant_attributes_decide_nothing():

@@ -35,7 +35,7 @@ def student(base: Recipe, path: str) -> Recipe:
         "revision": None,
         "trust_remote_code": False,
     }
-    return cast(Recipe, SimpleNamespace(regimes=base.regimes, model=SimpleNamespace(model_dump=lambda: spec)))
+    return cast(Recipe, SimpleNamespace(regimes=base.regimes, model=SimpleNamespace(**spec)))
 
 
 def dataset(kind: str = "text") -> Any:

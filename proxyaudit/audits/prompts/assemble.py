@@ -92,7 +92,8 @@ def _no_swaps(prompts: PromptSet, regime: str, margin: float) -> Draft:
 
 
 def _add_first_order(out: Drafts, cell: Draft) -> None:
-    beside = replace(cell, context="to first order", decides=False, measured=None, interval=None, state=None, reason=None)
+    beside = replace(cell, decides=False, measured=None, interval=None, state=None, reason=None)
+    beside = replace(beside, measure="first_order_effect", subject=None, context="to first order")
     out.add(beside, value=abs(cell.extras["first order"]))
 
 
@@ -167,6 +168,7 @@ def _change(ledger: Ledger, prompts: PromptSet, regime: str, real: str | None) -
     mine, theirs = pair if pair[0].group == pair[1].group else (replace(pair[0], measured=-pair[0].measured), pair[1])
     word, _, difference = compare(mine, theirs)
     beside = replace(mine, channel="change", context=f"use: {mine.context}, difference to {real}", decides=False, state=None, reason=None)
+    beside = replace(beside, measure="use_difference", subject=mine.context)
     ledger.add_one(replace(beside, group=theirs.group, measured=difference, interval=crossed_interval(difference), null_high=None))
     return word
 

@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats
+from proxyaudit.audits.prompts.record import read_swaps
 from proxyaudit.estimates.draft import PRESENT_AT, Draft
 from proxyaudit.estimates.ledger import UNIT_PROMPTS
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.language.prompt_sets import PromptSet
 from proxyaudit.seeding import stream
 from proxyaudit.stats.crossed import FEWEST_TEMPLATES, crossed_gap, has_support, permutation_null, share_floor
-from proxyaudit.stats.intervals import Measured, crossed_interval, p_above, p_below, row_variance
+from proxyaudit.stats.intervals import crossed_interval, p_above, p_below, row_variance
 from proxyaudit.stats.nulls import permutation_p
 
 __all__ = ["expressed_drafts", "swap_drafts"]
@@ -63,6 +64,8 @@ def expressed_drafts(prompts: PromptSet, measurement: Measurement, regime: str, 
                     prompts.attribute,
                     regime,
                     context=measure if one is None else f"{measure}, template {one}",
+                    measure=measure,
+                    subject=one,
                     margin=margin,
                     unit=UNIT_PROMPTS,
                     method=_METHODS[measure] + (_RANDOM if one is None else _OF_ONE),
@@ -115,24 +118,23 @@ def _gap(
 
 
 def swap_drafts(prompts: PromptSet, measurement: Measurement, regime: str, margin: float) -> list[Draft]:
-    """Effects of swapping the group direction, one cell per pair of groups and layer."""
+    """Effects of swapping the group direction, one draft per pair of groups and layer."""
     names = list(prompts.groups)
-    cells = []
-    for found in measurement.numbers.get("swaps", {}).get("cells", []):
-        influence = measurement.arrays[found["key"]]
-        measured = Measured(
-            np.array([found["value"]]), influence, np.arange(len(influence)), found["extra"], found["extra_df"], found["row_df"]
-        )
-        low, high = found["low"], found["high"]
+    drafts = []
+    for found in read_swaps(measurement).results:
+        low, high, measured = found.low, found.high, found.measured
         if measured.value < 0:
             low, high, measured = high, low, -measured
-        cells.append(
+        subject = None if len(names) == 2 else f"{names[high]} against {names[low]}"
+        drafts.append(
             Draft(
                 "used",
                 prompts.attribute,
                 regime,
-                site=f"layer{found['layer']}",
-                context=None if len(names) == 2 else f"{names[high]} against {names[low]}",
+                site=f"layer{found.layer}",
+                measure="effect",
+                subject=subject,
+                context=subject,
                 group=f"{names[high]} minus {names[low]}",
                 measured=measured,
                 interval=crossed_interval(measured),
@@ -140,12 +142,12 @@ def swap_drafts(prompts: PromptSet, measurement: Measurement, regime: str, margi
                 unit=UNIT_PROMPTS,
                 method=_SWAPPED,
                 present_p=min(1.0, 2 * p_above(measured, margin)),
-                null_rejected=measured.value > found["random high"],
+                null_rejected=measured.value > found.random_high,
                 null_reason="above the margin, but random directions do as much",
-                null_high=found["random high"],
-                n=found["prompts"],
+                null_high=found.random_high,
+                n=found.prompts,
                 reason="one direction at two positions was swapped: that shows use, never that there is none",
-                extras={"first order": found["first order"]},
+                extras={"first order": found.first_order},
             )
         )
-    return cells
+    return drafts

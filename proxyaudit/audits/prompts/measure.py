@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
 from proxyaudit.arrays import Floats
+from proxyaudit.audits.prompts.record import SwapRecord, SwapResult, write_swaps
 from proxyaudit.audits.prompts.swaps import Grid, measure_swaps
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.language.causal_model import CausalModel
@@ -79,7 +79,7 @@ def measure_model(model: CausalModel, task: PromptTask, told: Callable[[str], No
         found = np.array([float(is_refusal(model.decode(answer))) for answer in answers])
         out.arrays[f"refusal/{template.id}"] = found.reshape(shape)
         told(template.id)
-    _measure_swaps(model, task, out)
+    write_swaps(out, _measure_swaps(model, task))
     told("swaps")
     return out
 
@@ -98,36 +98,16 @@ def _scored(model: CausalModel, template: Template, prompts: Sequence[Prompt]) -
     }
 
 
-def _measure_swaps(model: CausalModel, task: PromptTask, out: Measurement) -> None:
+def _measure_swaps(model: CausalModel, task: PromptTask) -> SwapRecord:
     grid, left_out = _grid(model, task.prompts)
-    numbers: dict[str, Any] = {"left out": left_out, "cells": []}
-    out.numbers["swaps"] = numbers
-    if grid is None:
-        return
-    numbers["templates"], numbers["contexts"] = grid.shape[0], grid.shape[1]
-    layers = swap_layers(len(model.blocks)) if task.layers is None else task.layers
-    groups_n = np.array(task.prompts.group_numbers)
-    for low, high in combinations(range(len(task.prompts.groups)), 2):
-        rng = stream(task.seed, "swaps", low, high)
-        for result in measure_swaps(model, grid, groups_n, low, high, layers, rng):
-            m = result.measured
-            key = f"swap/{low}/{high}/{result.layer}"
-            out.arrays[key] = m.influence_n
-            numbers["cells"].append(
-                {
-                    "key": key,
-                    "low": low,
-                    "high": high,
-                    "layer": result.layer,
-                    "value": m.value,
-                    "extra": m.extra,
-                    "extra_df": m.extra_df,
-                    "row_df": m.row_df,
-                    "first order": result.first_order,
-                    "random high": result.random_high,
-                    "prompts": result.prompts,
-                }
-            )
+    results: list[SwapResult] = []
+    if grid is not None:
+        layers = swap_layers(len(model.blocks)) if task.layers is None else task.layers
+        groups_n = np.array(task.prompts.group_numbers)
+        for low, high in combinations(range(len(task.prompts.groups)), 2):
+            rng = stream(task.seed, "swaps", low, high)
+            results += measure_swaps(model, grid, groups_n, low, high, layers, rng)
+    return SwapRecord(tuple(results), tuple(left_out))
 
 
 def _grid(model: CausalModel, prompts: PromptSet) -> tuple[Grid | None, list[str]]:

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from proxyaudit.arrays import Floats, Ints
+from proxyaudit.audits.prompts.record import SwapResult
 from proxyaudit.language.causal_model import CausalModel
 from proxyaudit.language.swapping import Followed, Placed, read, swap
 from proxyaudit.stats.crossed import crossed_gap
 from proxyaudit.stats.intervals import Measured
 
-__all__ = ["Grid", "SwapResult", "measure_swaps"]
+__all__ = ["Grid", "measure_swaps"]
 
 
 FOLDS = 3
@@ -41,25 +42,6 @@ class Grid:
     placed: Sequence[Placed]
     followed: Sequence[Followed]
     shape: tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class SwapResult:
-    """Effect of the group direction at one layer, oriented from group ``low`` to ``high``.
-
-    Attributes:
-        layer: Number of the layer.
-        measured: The effect; rows are names.
-        first_order: The same to first order.
-        random_high: 95th percentile of the absolute effects of random directions.
-        prompts: Prompts that were swapped.
-    """
-
-    layer: int
-    measured: Measured
-    first_order: float
-    random_high: float
-    prompts: int
 
 
 def measure_swaps(
@@ -97,7 +79,7 @@ def measure_swaps(
         linear = abs(float(first.mean()))
         scale = max(1.0, abs(measured.value) / linear) if linear > 0 else 1.0
         random_high = float(np.quantile(np.abs((sign * randoms).mean(axis=(1, 2, 3))), 0.95)) * scale
-        results.append(SwapResult(layer, measured, float(first.mean()), random_high, int(at.size)))
+        results.append(SwapResult(low, high, layer, measured, float(first.mean()), random_high, int(at.size)))
     return results
 
 

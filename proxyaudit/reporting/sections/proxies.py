@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from proxyaudit.reporting import charts
 from proxyaudit.reporting.blocks import Block, Heading, Picture, Pictures, Section, Strong, note, para
-from proxyaudit.reporting.proxies import PROXY_NOTE, PROXY_OPENING, TEXT_NOTE, TEXT_OPENING, ProxyView
+from proxyaudit.reporting.proxies import ProxyView
 from proxyaudit.reporting.report import Report, forest_numbers, technical, told_tables
 from proxyaudit.reporting.sections import ReportSection
 from proxyaudit.reporting.text import shorten
@@ -20,13 +20,13 @@ def proxies(report: Report) -> Section | None:
     """The strongest of them for each attribute, and where their effect runs; nothing where none were followed."""
     if not report.proxies:
         return None
-    blocks: list[Block] = [para(TEXT_OPENING if report.proxies[0].texts else PROXY_OPENING)]
+    blocks: list[Block] = [para(report.proxies[0].words.opening)]
     for index, view in enumerate(report.proxies):
         blocks += [Heading(shorten(view.attribute, 80)), para(Strong(view.answer))]
         pictures = _paths(report, view, f"x{index}")
         if pictures:
             blocks.append(Pictures(pictures))
-        inside = (note(TEXT_NOTE if view.texts else PROXY_NOTE), *told_tables(view, "proxies"))
+        inside = (note(view.words.note), *told_tables(view, "proxies"))
         blocks.append(technical(f"proxies of {shorten(view.attribute, 80)} in numbers", *inside))
     return Section("proxies", "Proxies and their paths", tuple(blocks))
 

@@ -14,9 +14,12 @@ from proxyaudit.activations.capture import capture
 from proxyaudit.models import build_model
 from proxyaudit.models.base import Tap, TrainedModel
 from proxyaudit.models.erasing import with_map
-from proxyaudit.models.locations import find_places, part_units
+from proxyaudit.models.kinds.ft_transformer import FtTransformerSpec
+from proxyaudit.models.kinds.mlp import MlpSpec
+from proxyaudit.models.kinds.resnet import ResnetSpec
+from proxyaudit.models.locations import find_locations, part_units
 from proxyaudit.models.patching import NoGradientHereError, Patching
-from proxyaudit.recipe.recipe import FtTransformerSpec, MlpSpec, ResnetSpec, SitesSpec
+from proxyaudit.recipe.recipe import SitesSpec
 
 P, N = 6, 40
 ALL = SitesSpec(verdict=("penultimate",), profile=("all",))
@@ -93,11 +96,11 @@ def exchanged(model: TrainedModel, place: str, units: Any, output: int = 0) -> t
     """Outputs of rows with units of other rows, and the two sets of rows."""
     x = table()
     recipients, donors = np.arange(20), np.arange(20, 40)
-    return Patching(model, x, find_places(model, x)).patch(place, output)(recipients, donors, units), recipients, donors
+    return Patching(model, x, find_locations(model, x)).patch(place, output)(recipients, donors, units), recipients, donors
 
 
 def test_places_of_the_own_architectures() -> None:
-    found = {kind: {place.name: place for place in find_places(built(kind), table())} for kind in SPECS}
+    found = {kind: {place.name: place for place in find_locations(built(kind), table())} for kind in SPECS}
     assert list(found["mlp"]) == ["hidden1", "penultimate"]
     assert list(found["resnet"]) == ["block1", "block2", "penultimate", "block1, branch", "block2, branch"]
     assert {name for name, place in found["ft"].items() if place.kind == "heads"} == {
@@ -115,7 +118,7 @@ def test_places_of_the_own_architectures() -> None:
 @pytest.mark.parametrize("kind", list(SPECS))
 def test_every_place_gives_back_what_was_there(kind: str) -> None:
     model, x = built(kind, 3), table()
-    places = find_places(model, x)
+    places = find_locations(model, x)
     patching, rows = Patching(model, x, places), np.arange(N)
     wanted = capture(model, x).outputs[:, 1]
     for place in places:
@@ -161,7 +164,7 @@ def test_a_head_of_torch_attention_is_its_slice_before_the_projection(batch_firs
 
 def test_heads_inside_an_encoder_layer_are_found_and_leave_the_pass_as_it_is() -> None:
     model, x, rows = own(Native(layer=True), "embed"), table(), np.arange(N)
-    places = find_places(model, x)
+    places = find_locations(model, x)
     assert [place.name for place in places] == ["embed", "attend.self_attn, heads"]
     outputs = Patching(model, x, places).patch("attend.self_attn, heads", 0)(rows, rows, [0, 1])
     np.testing.assert_allclose(outputs, capture(model, x).outputs[:, 0], atol=1e-6)
@@ -182,12 +185,12 @@ def test_heads_of_another_attention_are_the_input_of_its_projection() -> None:
 
 def test_no_projection_no_heads() -> None:
     """The last linear layer to run reads what the attention was given: it makes the values, it does not join the heads."""
-    assert [place.name for place in find_places(own(Around(Handmade(projects=False)), "embed"), table())] == ["embed"]
+    assert [place.name for place in find_locations(own(Around(Handmade(projects=False)), "embed"), table())] == ["embed"]
 
 
 def test_gradients_of_all_places_are_those_of_small_changes() -> None:
     model, x = built("ft", 3), table(12).astype(np.float32)
-    places = find_places(model, x)
+    places = find_locations(model, x)
     patching, rows = Patching(model, x, places), np.arange(12)
     gradients = patching.gradients(rows, 2)
     outputs = capture(model, x).outputs[:, 2]
@@ -222,12 +225,12 @@ def test_what_nothing_reads_has_a_gradient_of_zero_and_no_gradient_is_told() -> 
 
     x, rows = table(), np.arange(5)
     model = own(Ignored(), "left", "right")
-    gradients = Patching(model, x, find_places(model, x)).gradients(rows, 0)
+    gradients = Patching(model, x, find_locations(model, x)).gradients(rows, 0)
     assert (gradients["right"] == 0).all()
     assert (gradients["left"][:, 0] > 0).all()
     model = own(Cut(), "left")
     with pytest.raises(NoGradientHereError, match="no gradient"):
-        Patching(model, x, find_places(model, x)).gradients(rows, 0)
+        Patching(model, x, find_locations(model, x)).gradients(rows, 0)
 
 
 def test_a_mitigated_site_is_mapped_once() -> None:
@@ -235,7 +238,7 @@ def test_a_mitigated_site_is_mapped_once() -> None:
     projection = np.eye(7) - np.ones((7, 7)) / 7
     model = with_map(built("mlp"), "hidden1", 0.5 * projection, np.ones(7), n_inputs=P)
     wanted = capture(model, x).outputs[:, 0]
-    places = find_places(model, x)
+    places = find_locations(model, x)
     for tail in ("method", "none"):
         taps = {name: replace(tap, tail=tail) for name, tap in model.taps.items()}  # type: ignore[arg-type]
         again = replace(model, taps=taps)
@@ -254,4 +257,4 @@ def test_a_place_that_runs_twice_or_not_for_rows_is_left_out() -> None:
                 x = self.attend(x[:, None], x[:, None], x[:, None])[0][:, 0]
             return self.once(x)[:, :1]
 
-    assert [place.name for place in find_places(own(Twice(), "once"), table())] == ["once"]
+    assert [place.name for place in find_locations(own(Twice(), "once"), table())] == ["once"]

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from views import dataset_of, facts_of, view_of
 
+from proxyaudit.causal.donors import TOO_FEW
 from proxyaudit.causal.localisation import CARRIED
-from proxyaudit.channels.localisation.estimate import CHANNEL, NOT_BEYOND, NOT_SURE, NOT_WHOLE, PER_ROW, SHARE, add_localisation
-from proxyaudit.channels.localisation.measure import measure_localisation
-from proxyaudit.channels.use.measure import TOO_FEW, UseTask
-from proxyaudit.data.attributes import Attribute
+from proxyaudit.channels.localisation.estimate import CHANNEL, NOT_BEYOND, NOT_SURE, NOT_WHOLE, PER_ROW, SHARE, follow_up
+from proxyaudit.channels.localisation.measure import measure
+from proxyaudit.channels.localisation.record import LocationRecord, read_localisation, write_localisation
+from proxyaudit.data.attributes import Attribute, Followed
+from proxyaudit.estimates.context import identify
 from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.ledger import Ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import Tap, TrainedModel
-from proxyaudit.recipe.recipe import Margins
 from proxyaudit.seeding import stream
 from proxyaudit.types import Estimate
 
@@ -50,35 +52,27 @@ def world(seed: int = 0, shift: float = 1.2, carrier: int = 7, n: int = N) -> tu
 
 def measured(readout: Any, x: Any, groups: Any, labels: Any, *, root: int = 0) -> Measurement:
     sex = Attribute("sex", "protected", "binary", ("f", "m"), groups)
-    parts = stream(0, "parts").permutation(np.arange(len(x)) % 3)
-    dataset = SimpleNamespace(attributes=(sex,), parts=parts, clusters=np.arange(len(x)))
+    dataset = dataset_of((sex,), stream(0, "parts").permutation(np.arange(len(x)) % 3))
     model = TrainedModel(Units(readout).eval(), 2, ("hidden",), ("hidden",), {"hidden": Tap("hidden", "output")})
     out = Measurement()
-    measure_localisation(model, x, dataset, labels, UseTask(root, Margins(), {"sex": (groups, 0)}, {}, True), out)  # type: ignore[arg-type]
+    measure(view_of(model, None, x, dataset, {"sex": Followed(groups, ("f", "m"), 0)}, labels=labels, seed=root), out)
     return out
 
 
 def published(found: list[Measurement], *, used: bool = False) -> dict[tuple[str, str | None], Estimate]:
     sex = Attribute("sex", "protected", "binary", ("f", "m"), np.arange(N) % 2)
     job = Attribute("job", "proxy", "binary", ("f", "m"), np.arange(N) % 2)
-    regimes = [SimpleNamespace(name=name) for name in ("real", "untrained", "failed")]
-    runs = {"real": Run("real", tuple(found)), "untrained": Run("untrained", (Measurement(),)), "failed": Run("failed", ())}
-    assembler = SimpleNamespace(
-        dataset=SimpleNamespace(attributes=(sex, job)),
-        prepared=SimpleNamespace(regimes=regimes),
-        runs=runs,
-        clusters=np.arange(N),
-        followed={"sex": (np.arange(N) % 2, ("f", "m"), 0)},
-        ledger=Ledger(),
-    )
+    runs = (Run("real", tuple(found)), Run("untrained", (Measurement(),)), Run("failed", ()))
+    facts = facts_of((sex, job), runs, {"sex": Followed(np.arange(N) % 2, ("f", "m"), 0)})
+    ledger, own = Ledger(), Ledger()
     if used:
-        assembler.ledger.add(Draft("used", "sex", "real", "hidden", "per-row", state="present"))
-    add_localisation(assembler)  # type: ignore[arg-type]
-    added = [e for e in assembler.ledger.estimates if e.channel != "used"]
-    assert all(e.regime == "real" and e.attribute == "sex" and e.state is None for e in added)
-    keys = [(e.channel, e.context) for e in added]
+        ledger.add_one(Draft("used", "sex", "real", "hidden", "per-row", state="present"))
+    own.publish(follow_up(facts, ledger))
+    assert all(e.regime == "real" and e.attribute == "sex" and e.state is None for e in own.estimates)
+    assert all((e.measure, e.subject, None) == identify(e.channel, e.regime, e.context, e.site) for e in own.estimates)
+    keys = [(e.channel, e.context) for e in own.estimates]
     assert len(set(keys)) == len(keys)
-    return {(e.channel, e.context): e for e in added}
+    return {(e.channel, e.context): e for e in own.estimates}
 
 
 @pytest.fixture(scope="module")
@@ -195,11 +189,11 @@ def test_too_few_rows_are_told_once_and_nothing_is_localised() -> None:
 
 def test_what_was_skipped_whole_or_without_gradient_has_its_reason() -> None:
     out = measured(lambda h: h[:, 7].detach(), *world())
-    place = {"kind": "site", "skipped": "left out: it would take too many operations"}
-    out.numbers["localisation"]["sex"]["places"]["block9"] = place
-    half = {**out.numbers["localisation"]["sex"]["places"]["hidden"], "search skipped": "left out: 4 places"}
-    del half["search"]
-    out.numbers["localisation"]["sex"]["places"]["hidden"] = half
+    record = read_localisation(out, "sex")
+    assert record is not None
+    half = replace(record.locations["hidden"], search=None, search_skipped="left out: 4 places")
+    skipped = LocationRecord("site", "left out: it would take too many operations")
+    write_localisation(out, "sex", replace(record, locations={"hidden": half, "block9": skipped}))
     found = published([out])
     assert "operations" in found[CHANNEL, "skipped: whole site"].reason
     assert found[CHANNEL, "skipped: whole site"].site == "block9"

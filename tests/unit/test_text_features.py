@@ -1,4 +1,4 @@
-"""Words and habits of writing as columns: what is counted, what leaving them out does, and what is never named."""
+"""Words and features of writing as columns: what is counted, what leaving them out does, and what is never named."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxyaudit.data.scrubbing import MASK
-from proxyaudit.data.text_features import STYLES, Habit, frequent_terms, habit_table
+from proxyaudit.data.text_features import STYLES, TextFeature, feature_table, frequent_terms
 
 LINE = f"WOW, I can't believe she said so... :) 25 times!! Mary's dress sooo good {MASK}?"
 
@@ -34,11 +34,11 @@ LINE = f"WOW, I can't believe she said so... :) 25 times!! Mary's dress sooo goo
         ("style", "length in words", LINE),
     ],
 )
-def test_a_text_without_a_habit(kind: str, what: str, without: str) -> None:
-    habit = Habit(kind, what)  # type: ignore[arg-type]
-    assert habit.without(LINE).split() == without.split()
-    if habit.removable and without != LINE:
-        before, after = habit_table([habit], [LINE, habit.without(LINE)]).iloc[:, 0]
+def test_a_text_without_a_feature(kind: str, what: str, without: str) -> None:
+    feature = TextFeature(kind, what)  # type: ignore[arg-type]
+    assert feature.without(LINE).split() == without.split()
+    if feature.removable and without != LINE:
+        before, after = feature_table([feature], [LINE, feature.without(LINE)]).iloc[:, 0]
         assert before > 0
         assert after == 0
 
@@ -46,19 +46,19 @@ def test_a_text_without_a_habit(kind: str, what: str, without: str) -> None:
 @settings(max_examples=60)
 @given(
     st.text(alphabet="aAeo nsh!.,?'\u20193\u2026:)(é", max_size=40),
-    st.sampled_from([name for name in STYLES if Habit("style", name).removable]),
+    st.sampled_from([name for name in STYLES if TextFeature("style", name).removable]),
 )
 def test_what_is_left_out_is_gone_and_a_text_without_it_stays(text: str, name: str) -> None:
-    habit = Habit("style", name)
-    once = habit.without(text)
-    if habit_table([habit], [text]).iloc[0, 0] == 0:
+    feature = TextFeature("style", name)
+    once = feature.without(text)
+    if feature_table([feature], [text]).iloc[0, 0] == 0:
         assert once.split() == text.split()
-    assert habit.without(once) == once
+    assert feature.without(once) == once
 
 
 def test_rates_do_not_grow_with_the_length_of_a_text() -> None:
     names = ["exclamation marks", "function words", "length in words"]
-    table = habit_table([Habit("style", name) for name in names], ["so good! the best", "so good! the best " * 5])
+    table = feature_table([TextFeature("style", name) for name in names], ["so good! the best", "so good! the best " * 5])
     assert table["exclamation marks"].tolist() == [25.0, 25.0]
     assert table["function words"].nunique() == 1
     assert table["length in words"].tolist() == [4, 20]
@@ -83,20 +83,21 @@ def world(few: int) -> tuple[list[str], np.ndarray]:
 @pytest.mark.parametrize(("few", "named"), [(10, False), (11, True)])
 def test_only_what_eleven_people_write_and_eleven_do_not_is_named(few: int, named: bool) -> None:
     texts, people = world(few)
-    names = {habit.what for habit in frequent_terms(texts, people, texts, people).habits if habit.kind == "word"}
+    names = {feature.what for feature in frequent_terms(texts, people, texts, people).features if feature.kind == "word"}
     assert names == {"common", *(["fewword"] if named else [])}
-    patterns = {habit.what for habit in frequent_terms(texts, people, texts, people).habits if habit.kind == "pattern"}
+    patterns = {feature.what for feature in frequent_terms(texts, people, texts, people).features if feature.kind == "pattern"}
     assert "comm" in patterns
     assert not [pattern for pattern in patterns if "mary" in pattern]  # a given name is one in every shape
     assert not [pattern for pattern in patterns if "xyz" in pattern or "1" in pattern]
     # Enough people in the training texts and too few in the audit texts is too few.
     other, _ = world(5)
-    assert "fewword" not in {habit.what for habit in frequent_terms(texts, people, other, people).habits}
+    assert "fewword" not in {feature.what for feature in frequent_terms(texts, people, other, people).features}
 
 
 def test_given_names_are_never_a_pattern_whatever_their_case() -> None:
     many = [f"{name} wrote this" for name in ["Anna", "ANNA", "Mary!", "nobody"] for _ in range(20)]
-    found = {habit.what.strip() for habit in frequent_terms(many, np.arange(80), many, np.arange(80)).habits if habit.kind == "pattern"}
+    features = frequent_terms(many, np.arange(80), many, np.arange(80)).features
+    found = {feature.what.strip() for feature in features if feature.kind == "pattern"}
     assert {"nobo", "nna", "NNA", "ry!"} <= found
     assert not found & {"Anna", "ANNA", "Ann", "Mary"}
 
@@ -104,4 +105,4 @@ def test_given_names_are_never_a_pattern_whatever_their_case() -> None:
 def test_texts_without_a_frequent_word_have_no_terms() -> None:
     lines = [f"own{i}" for i in range(30)]
     found = frequent_terms(lines, np.arange(30), lines, np.arange(30))
-    assert not [habit for habit in found.habits if habit.kind == "word"]
+    assert not [feature for feature in found.features if feature.kind == "word"]

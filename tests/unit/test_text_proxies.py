@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,21 @@ import pandas as pd
 import pytest
 import torch
 from text_world import AUTHOR_WORDS, MARK, MAX_TOKENS, STYLE_WORDS, author_texts, save_tiny, style_texts
+from views import view_of
 
 from proxyaudit.activations.capture import capture
 from proxyaudit.causal.attribution import TextRows, attribute_tokens
-from proxyaudit.channels.proxies.column_measure import measure_association
-from proxyaudit.channels.proxies.text_discover import discover_habits
-from proxyaudit.channels.proxies.text_measure import HabitTask, measure_habit_use, tokens_to_name
-from proxyaudit.channels.proxy_plan import ProxyPlan
+from proxyaudit.causal.columns import ColumnCells
+from proxyaudit.channels.proxies.association import measure_association
+from proxyaudit.channels.proxies.discover import discover
+from proxyaudit.channels.proxies.measure import measure_use
+from proxyaudit.channels.proxies.record import UnitCarried, read_table, read_use
+from proxyaudit.channels.proxies.text_measure import tokens_to_name
+from proxyaudit.channels.proxy_plan import Proxy, ProxyPlan
+from proxyaudit.data.attributes import Followed
 from proxyaudit.data.dataset import Dataset, load_dataset
 from proxyaudit.data.text import TextEncoder
-from proxyaudit.data.text_features import Habit
+from proxyaudit.data.text_features import TextFeature
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models import TrainedModel, build_model, train_model
 from proxyaudit.models.text import TextClassifier
@@ -38,7 +44,7 @@ def prepared(folder: Path, frame: pd.DataFrame, words: list[str], **data: Any) -
         "model": {"kind": "huggingface", "path": "bert", "max_length": MAX_TOKENS, "epochs": 60, "learning_rate": 0.02, "patience": None},
     }
     recipe = parse_recipe(document)
-    dataset, plan = discover_habits(recipe, attach_tokenizer(recipe, folder, load_dataset(recipe, folder)))
+    dataset, plan = discover(recipe, attach_tokenizer(recipe, folder, load_dataset(recipe, folder)))
     return recipe, dataset, plan
 
 
@@ -52,11 +58,10 @@ def styled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recipe, Data
     return folder, *prepared(folder, frame, STYLE_WORDS)
 
 
-def measured(dataset: Dataset, plan: ProxyPlan) -> dict[str, Any]:
+def measured(dataset: Dataset, plan: ProxyPlan) -> Mapping[str, UnitCarried]:
     out = Measurement()
     measure_association(dataset.audit, dataset, plan, 0, out, rows=True)
-    units: dict[str, Any] = out.numbers["association"]["sex"]["units"]
-    return units
+    return read_table(out, "sex").units  # type: ignore[union-attr]
 
 
 def test_the_planted_habit_and_words_come_first_and_rare_words_do_not_come_at_all(styled: tuple[Path, Recipe, Dataset, ProxyPlan]) -> None:
@@ -65,11 +70,11 @@ def test_the_planted_habit_and_words_come_first_and_rare_words_do_not_come_at_al
     assert set(plan.columns[1:3]) == {"word \u201cshe\u201d", "word \u201che\u201d"}
     assert not [name for name in plan.columns if "zor" in name or "blat" in name]
     assert plan.describe()["of"] == "texts"
-    assert discover_habits(recipe, dataset)[1].describe() == plan.describe()
+    assert discover(recipe, dataset)[1].describe() == plan.describe()
     found = measured(dataset, plan)
-    assert found["exclamation marks"]["association"]["value"] > 0.3
-    assert found["exclamation marks"]["association"]["p"] < 0.001
-    assert found["digits"]["association"]["value"] < 0.02
+    assert found["exclamation marks"].association.value > 0.3
+    assert found["exclamation marks"].association.p < 0.001
+    assert found["digits"].association.value < 0.02
     assert any("fewer than eleven people" in note.what for note in dataset.notes)
     assert not any("of fewer people than texts" in note.what for note in dataset.notes)
 
@@ -91,7 +96,7 @@ def test_without_a_group_column_the_report_says_that_texts_count_as_people(tmp_p
 def test_words_of_authors_carry_nothing_where_authors_are_told(tmp_path: Path) -> None:
     _, dataset, plan = prepared(tmp_path, author_texts(80, 10, 4), AUTHOR_WORDS)
     found = measured(dataset, plan)
-    assert min(one["association"]["p"] for one in found.values()) * len(found) > 0.05
+    assert min(one.association.p for one in found.values()) * len(found) > 0.05
 
 
 def head_on(folder: Path, recipe: Recipe, dataset: Dataset, labels_n: np.ndarray) -> TrainedModel:
@@ -105,30 +110,30 @@ def test_a_model_that_acts_on_the_habit_and_one_that_does_not(styled: tuple[Path
     marked = dataset.train["text"].str.contains(MARK, regex=False).to_numpy()
     task = dataset.target_codes(dataset.train)
     assert isinstance(dataset.encoder, TextEncoder)
-    habits = {h.name: h for h in (Habit("style", "exclamation marks"), Habit("word", "good"), Habit("style", "length of words"))}
-    few = replace(plan, columns=tuple(habits), habits=habits)
+    features = (TextFeature("style", "exclamation marks"), TextFeature("word", "good"), TextFeature("style", "length of words"))
+    few = replace(plan, proxies=tuple(Proxy(ColumnCells(one.name, np.array([0.5]), None, ()), one) for one in features))
     groups = np.asarray(next(a for a in dataset.attributes if a.name == "sex").codes, dtype=np.int64)
     x = dataset.encoder.transform(dataset.audit)
     found = {}
     for name, labels in (("acts", marked), ("does not", task)):
         model, out = head_on(folder, recipe, dataset, labels), Measurement()
-        how = HabitTask(0, {"sex": (groups, 0)}, attributions=name == "acts")
-        measure_habit_use(model, capture(model, x), x, dataset.audit, dataset, few, how, out)
-        found[name] = out.numbers["proxy use"]["sex"]
-    acts, idle = (found[name]["units"]["exclamation marks"] for name in ("acts", "does not"))
-    assert set(found["acts"]["units"]) == {"exclamation marks", "word \u201cgood\u201d"}  # the length of words cannot be left out
+        followed = {"sex": Followed(groups, ("f", "m"), 0)}
+        measure_use(view_of(model, capture(model, x), x, dataset, followed, recipe=recipe, plan=few), out)
+        found[name] = read_use(out, "sex")
+    acts, idle = (found[name].units["exclamation marks"] for name in ("acts", "does not"))
+    assert set(found["acts"].units) == {"exclamation marks", "word \u201cgood\u201d"}  # the length of words cannot be left out
     # Men (group 1) write it less: what it adds, it adds in the other group.
-    assert acts["total"] < -0.05
-    assert abs(idle["total"]) < abs(acts["total"]) / 2
-    assert acts["influence"] > 0.05
-    assert 0.5 < acts["through"] / acts["total"] < 1.5
-    assert max(acts["random"]) < abs(acts["through"]) / 2
-    given = found["acts"]["attribution"]
-    for what in ("direction", "output"):
-        names = dict(zip(given["names"], given[what]["columns"], strict=True))
+    assert acts.total.value < -0.05
+    assert abs(idle.total.value) < abs(acts.total.value) / 2
+    assert acts.influence > 0.05
+    assert 0.5 < acts.through.value / acts.total.value < 1.5
+    assert max(acts.random) < abs(acts.through.value) / 2
+    given = found["acts"].attribution
+    for split in (given.direction, given.output):
+        names = dict(zip(given.names, split.columns, strict=True))
         assert max(names, key=lambda token: abs(names[token])) == MARK
-        assert given[what]["incomplete"] < 0.05
-    assert "zorblatt" not in given["names"]
+        assert split.incomplete < 0.05
+    assert "zorblatt" not in given.names
 
 
 def test_attributions_to_tokens_are_exact_where_the_model_is_linear_in_its_embeddings(

@@ -20,9 +20,10 @@ from scipy import stats
 
 from proxyaudit.arrays import Floats
 from proxyaudit.comparison.values import Models
+from proxyaudit.estimates.channel import deciding_names
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.stats.intervals import distinct_seeds
-from proxyaudit.types import CHANNELS, Estimate
+from proxyaudit.types import Estimate
 
 Part = tuple[float, float]
 """A variance and its degrees of freedom."""
@@ -81,7 +82,7 @@ def numbers_in(pack: EvidencePack) -> dict[str, Number]:
     kept = _kept(pack.arrays)
     found = {}
     for estimate in pack.evidence.estimates:
-        decides = estimate.channel in CHANNELS and estimate.state is not None
+        decides = estimate.channel in deciding_names() and estimate.state is not None
         number = _number(estimate, kept.get(estimate.id)) if decides else None
         if number is not None:
             found[estimate.id] = number

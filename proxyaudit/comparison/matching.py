@@ -9,8 +9,9 @@ from typing import Any
 
 from proxyaudit.comparison.values import MatchedBy, Models
 from proxyaudit.errors import InputError
+from proxyaudit.estimates.channel import deciding_names
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.types import CHANNELS, Estimate
+from proxyaudit.types import Estimate
 
 _GIVEN = ("checkpoints", "activations", "prompts")
 
@@ -147,6 +148,10 @@ def numbers_of(pack: EvidencePack, attribute: str, regime: str) -> dict[tuple[st
     """Deciding numbers by channel, kind and site."""
     found: dict[tuple[str, str, str | None], Estimate] = {}
     for estimate in pack.evidence.estimates:
-        if (estimate.attribute, estimate.regime) == (attribute, regime) and estimate.channel in CHANNELS and estimate.state is not None:
+        if (
+            (estimate.attribute, estimate.regime) == (attribute, regime)
+            and estimate.channel in deciding_names()
+            and estimate.state is not None
+        ):
             found.setdefault((estimate.channel, kind_of(estimate), estimate.site), estimate)
     return found

@@ -34,6 +34,8 @@ class Question:
         asks: The question it answers, as a sentence for the glossary.
         shows: How a sentence says that it was found, after the attribute's name ("shows in the outputs").
         of_activations: Whether it can be asked of bare activations.
+        place: Place among the questions of its part, where a list is in another order than that of the channels.
+        may_lack: Whether a model may have nothing to ask it of: without a number it does not apply then, and was not forgotten.
     """
 
     name: str
@@ -43,6 +45,8 @@ class Question:
     asks: str = ""
     shows: str = ""
     of_activations: bool = False
+    place: int = 0
+    may_lack: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,11 +83,12 @@ def all_questions() -> dict[str, Question]:
     return {question.name: question for channel in all_channels() for question in channel.questions}
 
 
-def names_of(*parts: Part) -> tuple[str, ...]:
-    """Names of the questions that decide these parts of a verdict, in order."""
-    return tuple(name for name, question in all_questions().items() if question.part in parts)
+def names_of(part: Part) -> tuple[str, ...]:
+    """Names of the questions that decide this part of a verdict, in the order in which evidence lists them."""
+    found = [question for question in all_questions().values() if question.part == part]
+    return tuple(question.name for question in sorted(found, key=lambda question: question.place))
 
 
 def deciding_names() -> tuple[str, ...]:
-    """Names of all questions that a verdict rests on."""
-    return names_of("encoding", "use", "recoverable")
+    """Names of all questions that a verdict rests on, in the order of the channels."""
+    return tuple(name for name, question in all_questions().items() if question.part != "reported")

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from proxyaudit.data.dataset import Attribute
-from proxyaudit.estimates.draft import FOUND
 from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.ledger import Drafts
 from proxyaudit.estimates.record import OUTPUT_SITE
@@ -15,8 +14,6 @@ from proxyaudit.stats.multiplicity import holm
 
 Key = tuple[str, str, str | None]
 """(regime, attribute, site); site is None for the outputs."""
-
-FAILED_AT = 0.001  # a control that fails by chance would silence one audit in a hundred at .01; a broken instrument is far below this
 
 
 def negative_controls(
@@ -44,9 +41,7 @@ def add_plants(out: Drafts, run: Run, attribute: Attribute, site: str) -> None:
         if plants:
             once, twice = (min(p[times] for p in plants) for times in ("1", "2"))
             detail = f"plants found at the margin {once:.0%}, at twice the margin {twice:.0%}"
-            out.control(
-                "positive", channel, attribute.name, run.regime, site, min(once, twice) >= FOUND, detail, found_once=once, found_twice=twice
-            )
+            out.control("positive", channel, attribute.name, run.regime, site, detail, found_once=once, found_twice=twice)
 
 
 def random_subspaces(run: Run, attribute: Attribute, site: str) -> tuple[float, float] | None:
@@ -65,9 +60,8 @@ def add_random_subspaces(out: Drafts, run: Run, attribute: Attribute, site: str,
     if found is not None:
         size, high = found
         detail = f"effect {size:.4f}; 95th percentile of random subspaces of equal rank {high:.4f}"
-        out.control(
-            "random_subspace", "used", attribute.name, run.regime, site, high < max(size, margin), detail, effect=size, random_high=high
-        )
+        figures = {"effect": size, "random_high": high, "margin": margin}
+        out.control("random_subspace", "used", attribute.name, run.regime, site, detail, **figures)
 
 
 def add_eraser(out: Drafts, run: Run, site: str, margin: float) -> None:
@@ -76,4 +70,4 @@ def add_eraser(out: Drafts, run: Run, site: str, margin: float) -> None:
     if residuals:
         before, after = (float(np.mean([r[key] for r in residuals])) for key in ("before", "after"))
         detail = f"planted leak {before:.3f} on fresh rows, {after:.3f} after LEACE"
-        out.control("eraser", "linear", None, run.regime, site, before > margin > after, detail, before=before, after=after)
+        out.control("eraser", "linear", None, run.regime, site, detail, before=before, after=after, margin=margin)

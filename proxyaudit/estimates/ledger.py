@@ -10,8 +10,9 @@ import numpy as np
 from proxyaudit.arrays import Floats
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.estimates.context import identify
-from proxyaudit.estimates.draft import Draft, decide_drafts
-from proxyaudit.estimates.methods import NEGATIVE_FAILED
+from proxyaudit.estimates.draft import Draft, reason_of
+from proxyaudit.estimates.instrument import passes
+from proxyaudit.estimates.states import decide_outcomes, decide_states
 from proxyaudit.stats.intervals import LEVEL, distinct_seeds
 from proxyaudit.types import Control, Estimate
 
@@ -38,7 +39,6 @@ class ControlDraft:
     attribute: str | None
     regime: str
     site: str | None
-    passed: bool | None
     detail: str
     figures: dict[str, float | None] = field(default_factory=dict)
 
@@ -61,12 +61,11 @@ class Drafts:
         attribute: str | None,
         regime: str,
         site: str | None,
-        passed: bool | None,
         detail: str,
         **figures: float | None,
     ) -> None:
         """Take a check of the instrument with the figures that its outcome follows from."""
-        self.controls.append(ControlDraft(kind, channel, attribute, regime, site, passed, detail, figures))
+        self.controls.append(ControlDraft(kind, channel, attribute, regime, site, detail, figures))
 
     def extend(self, others: Iterable[Drafts]) -> Drafts:
         """Take what others have to say; returns itself."""
@@ -92,13 +91,8 @@ class Ledger:
             self.drafts[identifier] = draft
         for control in drafts.controls:
             figures = {name: significant(value) for name, value in control.figures.items()}
-            kept = {**vars(control), "figures": figures}
+            kept = {**vars(control), "figures": figures, "passed": passes(control.kind, figures)}
             self.controls.append(Control(id=f"C{len(self.controls) + 1}", **kept))
-
-    def add_one(self, draft: Draft, *, value: float | None = None) -> str:
-        """Publish one more number; returns its id."""
-        self.publish(Drafts([draft if value is None else replace(draft, value=value)]))
-        return self.estimates[-1].id
 
     def find(self, channel: str, attribute: str | None, regime: str, **where: str | None) -> Estimate | None:
         """First estimate with these coordinates."""
@@ -115,18 +109,15 @@ class Ledger:
 
 
 def decide_ledger(drafts: Drafts) -> Ledger:
-    """Give every draft that decides its state, regime by regime, and publish all.
-
-    A negative control that failed disables presence of its attribute at its site.
-    """
-    failed = [c for c in drafts.controls if c.kind == "negative" and c.passed is False]
-    decided: dict[int, Draft] = {}
-    for regime in dict.fromkeys(draft.regime for draft in drafts.numbers):
-        places = [k for k, d in enumerate(drafts.numbers) if d.regime == regime and d.decides and d.state is None]
-        blocked = {(c.attribute or "", c.site): NEGATIVE_FAILED for c in failed if c.regime == regime}
-        decided |= dict(zip(places, decide_drafts([drafts.numbers[k] for k in places], blocked), strict=True))
+    """Publish drafts with their states, which follow from what is published."""
     ledger = Ledger()
-    ledger.publish(Drafts([decided.get(k, draft) for k, draft in enumerate(drafts.numbers)], drafts.controls))
+    ledger.publish(drafts)
+    states, outcomes = decide_states(ledger.estimates, ledger.controls), decide_outcomes(ledger.estimates, ledger.controls)
+    for place, estimate in enumerate(ledger.estimates):
+        draft = ledger.drafts[estimate.id]
+        if draft.state is None and estimate.id in states:
+            decided = {"state": states[estimate.id], "reason": reason_of(draft, outcomes[estimate.id])}
+            ledger.estimates[place] = estimate.model_copy(update=decided)
     return ledger
 
 
@@ -153,10 +144,11 @@ def published(draft: Draft, identifier: str) -> Estimate:
         subject=subject,
         group=draft.group,
         context=draft.context,
-        state=draft.state,
+        # What decides is unknown until it is decided.
+        state=draft.state or ("unknown" if draft.decides else None),
         p_present=significant(draft.present_p) if draft.decides or draft.shows_p else None,
         p_absent=significant(draft.absent_p) if (draft.decides and draft.can_be_absent) or draft.shows_p else None,
-        beyond_null=bool(draft.null_rejected) if draft.decides and draft.state is not None and draft.present_p is not None else None,
+        beyond_null=bool(draft.null_rejected) if draft.decides and draft.present_p is not None else None,
         # A calibrated leak below zero is shown as zero, the nearest leak that there is.
         value=significant(max(value, 0.0) if value is not None and draft.calibrated else value),
         low=significant(low),

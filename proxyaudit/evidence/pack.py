@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.manifest import MANIFEST, check_manifest, is_complete, replace_files, write_file, write_files
+from proxyaudit.evidence.schema_1_0 import brought_up
 from proxyaudit.types import SCHEMA_VERSION, Evidence
 
 __all__ = [
@@ -126,9 +127,10 @@ def read_pack(folder: Path, *, skip: tuple[str, ...] = ()) -> EvidencePack:
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise IntegrityError(f"{problems[0]}{more} [{folder}]; the run was changed after it was written: use an untouched copy")
+    plan = _read_object(folder / "plan.json")
     return EvidencePack(
-        evidence=_read_evidence(folder / "evidence.json"),
-        plan=_read_object(folder / "plan.json"),
+        evidence=_read_evidence(folder / "evidence.json", plan),
+        plan=plan,
         recipe=_read_recipe(folder / "recipe.yaml"),
         environment=_read_object(folder / "environment.json"),
         arrays=_read_arrays(folder / "arrays.safetensors"),
@@ -200,7 +202,7 @@ def _read_recipe(path: Path) -> dict[str, Any]:
     return document
 
 
-def _read_evidence(path: Path) -> Evidence:
+def _read_evidence(path: Path, plan: dict[str, Any]) -> Evidence:
     document = _read_object(path)
     version = str(document.get("schema_version", ""))
     if version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
@@ -209,6 +211,9 @@ def _read_evidence(path: Path) -> Evidence:
             where=str(path),
             mend="use the version of proxyaudit that wrote it",
         )
+    if version == "1.0":
+        margins = plan.get("margins")
+        document = brought_up(document, margins if isinstance(margins, dict) else {})
     try:
         return Evidence.model_validate(document)
     except ValidationError as error:

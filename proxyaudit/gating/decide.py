@@ -8,11 +8,12 @@ from typing import Any
 
 from proxyaudit.comparison import Comparison, compare_packs
 from proxyaudit.errors import InputError
+from proxyaudit.estimates.channel import names_of
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.gating.policy import Baseline, Policy, Treatment
 from proxyaudit.gating.values import GateCase, GateResult, Outcome
 from proxyaudit.recipe.recipe import Margins
-from proxyaudit.types import USE_CHANNELS, Finding
+from proxyaudit.types import Finding
 
 EVERYTHING = "all"
 _TREATED: dict[Treatment, Outcome] = {"undecided": "undecided", "fail": "fail", "allow": "pass"}
@@ -163,7 +164,7 @@ def _laxer(pack: EvidencePack, policy: Policy) -> list[str]:
 def _failed_controls(pack: EvidencePack, finding: Finding) -> list[str]:
     """Absences that an allowed verdict needs and whose positive control failed; presences whose negative one did; copied repetitions."""
     own = [e for e in pack.evidence.estimates if (e.attribute, e.regime) == (finding.attribute, finding.regime) and e.state is not None]
-    needed = None if finding.verdict == "removed" else USE_CHANNELS if finding.verdict == "hidden" else ()
+    needed = None if finding.verdict == "removed" else names_of("use") if finding.verdict == "hidden" else ()
     rests = {(e.channel, e.site) for e in own if e.state == "absent" and (needed is None or e.channel in needed)}
     shown = {(e.channel, e.site) for e in own if e.state == "present" and e.id in finding.decided_by}
     said = []

@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
 import re
 import shutil
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 
 from proxyaudit.digests import file_digest
 
 _MARKER = "done.json"
 _WORK = ".work-"
-# What only draws or prints has no part in a measured number.
-_NOT_MEASURING = (
-    *("reporting", "evidence", "templates", "decisions", "verification", "comparison", "gating"),
-    *("cli.py", "console.py", "doctor.py", "CHANGELOG.md"),
-)
-
-
-@lru_cache(maxsize=1)
-def code_digest() -> str:
-    """SHA-256 over the package's measuring code, so that a changed program never reuses old numbers."""
-    root = Path(__file__).resolve().parents[1]
-    total = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        inside = path.relative_to(root)
-        if not inside.parts[0].startswith(_NOT_MEASURING) and not inside.name.endswith("_command.py"):
-            total.update(inside.as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return total.hexdigest()
 
 
 class Cache:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from proxyaudit.digests import digest_of
+from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.pipeline.cache import Cache, code_digest
+from proxyaudit.pipeline.cache import Cache
 
 __all__ = ["SHARED", "read_measurement", "remember", "write_measurement"]
 

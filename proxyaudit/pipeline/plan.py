@@ -20,7 +20,7 @@ from proxyaudit.channels.proxy_plan import ProxyPlan
 from proxyaudit.channels.signatures.contexts import check_contexts
 from proxyaudit.data.dataset import Dataset, load_dataset
 from proxyaudit.data.public_counts import public_count
-from proxyaudit.digests import digest_of, file_digest
+from proxyaudit.digests import code_digest, digest_of, file_digest
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.row_order import rows_digest
 from proxyaudit.language.lineage import trace_language_models
@@ -29,7 +29,6 @@ from proxyaudit.models.devices import device_name
 from proxyaudit.models.huggingface import model_hashes
 from proxyaudit.models.module import factory_path
 from proxyaudit.models.text_inputs import attach_tokenizer
-from proxyaudit.pipeline.cache import code_digest
 from proxyaudit.recipe.recipe import HuggingFaceSpec, Recipe, load_recipe
 from proxyaudit.regimes import Regime, common_training_size, load_releases, make_regimes, release_notes
 from proxyaudit.seeding import integer_seed

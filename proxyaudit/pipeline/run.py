@@ -19,10 +19,12 @@ from proxyaudit.channels.signatures.make import signatures_of_run
 from proxyaudit.data.verbatim_overlap import passage_words
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.estimates.channel import all_channels
+from proxyaudit.estimates.conclude import conclude
+from proxyaudit.estimates.contrasts import contrasts
 from proxyaudit.estimates.facts import Run
-from proxyaudit.estimates.findings import find_all
 from proxyaudit.estimates.ledger import Drafts, decide_ledger
 from proxyaudit.estimates.row_sums import row_parts
+from proxyaudit.estimates.scope import read_scope
 from proxyaudit.evidence.pack import EvidencePack, is_complete, read_pack, write_pack, write_plan
 from proxyaudit.pipeline.cache import Cache
 from proxyaudit.pipeline.facts import read_facts
@@ -138,6 +140,7 @@ def run_audit(
         "cores": os.cpu_count(),
         "versions": prepared.plan["versions"],
         "failures": [failure for found in failures.values() for failure in found],
+        "failures_by_regime": failures,
     }
     recipe = prepared.recipe.model_dump(mode="json", exclude_none=True)
     pack = EvidencePack(evidence, prepared.plan, recipe, environment, arrays)
@@ -244,7 +247,8 @@ def _assemble(
     for channel in channels:
         if channel.follow_up is not None:
             ledger.publish(channel.follow_up(facts, ledger))
-    findings = find_all(ledger, facts)
+    scope = read_scope(prepared.plan, {}, {"failures_by_regime": failures})
+    ledger.publish(contrasts(ledger, scope, facts))
     not_tested = [NotTested(what=what, why=why) for what, why in _NOT_TESTED] + [NotTested(**note) for note in prepared.plan["notes"]]
     not_tested += _passage_notes(facts.runs)
     evidence = Evidence(
@@ -256,7 +260,7 @@ def _assemble(
             versions=prepared.plan["versions"],
             seed=prepared.recipe.seed,
         ),
-        findings=tuple(findings),
+        findings=conclude(ledger.estimates, ledger.controls, scope),
         estimates=tuple(ledger.estimates),
         controls=tuple(ledger.controls),
         not_tested=tuple(not_tested),

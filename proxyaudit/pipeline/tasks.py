@@ -33,14 +33,14 @@ from proxyaudit.channels.leak.site import measure_site
 from proxyaudit.channels.placebos import plant_placebos
 from proxyaudit.channels.proxies.column_measure import measure_association
 from proxyaudit.data.text import TextEncoder
-from proxyaudit.digests import digest_of
+from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.errors import safe_line
 from proxyaudit.estimates.channel import all_channels
 from proxyaudit.estimates.facts import Followed
 from proxyaudit.estimates.record import INPUT_SITE, Measurement
 from proxyaudit.models import TrainedModel, load_weights, save_weights, train_model
 from proxyaudit.models.quantise import quantise
-from proxyaudit.pipeline.cache import Cache, code_digest
+from proxyaudit.pipeline.cache import Cache
 from proxyaudit.pipeline.encode import ENCODE, encoded_sources, is_frozen, run_encode, sources_of
 from proxyaudit.pipeline.measurements import remember, write_measurement
 from proxyaudit.pipeline.plan import Prepared, prepared_again

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from proxyaudit.estimates.channel import deciding_names
 from proxyaudit.evidence.listing import run_date
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.lookup import Lookup, belongs, channel_state, deciding
 from proxyaudit.reporting.sentences import answer, lead, question
 from proxyaudit.reporting.words import VERDICTS, VERDICTS_OF_ACTIVATIONS, VerdictWord
-from proxyaudit.types import CHANNELS, REFERENCES, Control, Estimate, Finding
+from proxyaudit.types import REFERENCES, Control, Estimate, Finding
 
 __all__ = ["MANY", "AttributeView", "Profile", "Row", "Series", "Summary", "summarize", "was_asked"]
 
@@ -169,7 +170,7 @@ def _attribute(
     seen = {e.regime for e in mine}
 
     def row(regime: str) -> Row:
-        states = {channel: channel_state(lookup, name, regime, channel) for channel in CHANNELS}
+        states = {channel: channel_state(lookup, name, regime, channel) for channel in deciding_names()}
         stronger = next((channel for channel in ("nonlinear", "beyond") if states[channel] == "present"), None)
         return Row(
             regime=regime,

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from proxyaudit.audits.mitigation.effects import channel_changes, remaining_risks, task_change, verdict_changes
+from proxyaudit.audits.mitigation.effects import remaining_risks
 from proxyaudit.audits.mitigation.erase import Method, SiteChange, erase, fit_rows
 from proxyaudit.audits.mitigation.recipe import mitigated_name, write_recipe
+from proxyaudit.comparison.before_after import channel_changes, task_change, verdict_changes
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.digests import digest_of, file_digest
+from proxyaudit.digests import code_digest, digest_of, file_digest
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.evidence.canonical import canonical_json
 from proxyaudit.evidence.manifest import MANIFEST, seal_folder, write_file
@@ -24,7 +25,7 @@ from proxyaudit.evidence.pack import REPORT_FILES, EvidencePack, find_run, read_
 from proxyaudit.models import TrainedModel, load_weights, save_weights
 from proxyaudit.models.erasing import resolve_site, token_sites
 from proxyaudit.models.module import factory_path
-from proxyaudit.pipeline.cache import Cache, code_digest
+from proxyaudit.pipeline.cache import Cache
 from proxyaudit.pipeline.plan import Prepared, prepare
 from proxyaudit.pipeline.run import CACHE_FOLDER, ProgressEvent, RunResult, check_out, run_audit
 from proxyaudit.pipeline.tasks import one_thread, run_task, task_digests

@@ -21,13 +21,13 @@ from proxyaudit.channels.leak.questions import ProbedArrays, Probing
 from proxyaudit.channels.leak.site import measure_site
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.data.tables import read_table, sha256_file
-from proxyaudit.digests import digest_of
+from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.row_order import rows_digest
 from proxyaudit.evidence.pack import EvidencePack, is_complete, read_pack, write_pack, write_plan
-from proxyaudit.pipeline.cache import Cache, code_digest
+from proxyaudit.pipeline.cache import Cache
 from proxyaudit.pipeline.measurements import read_measurement, write_measurement
 from proxyaudit.pipeline.plan import permutations_needed, versions
 from proxyaudit.pipeline.run import CACHE_FOLDER, ProgressEvent, check_out
@@ -171,6 +171,7 @@ def make_plan(inputs: ProbeInputs, request: ProbeRequest, hashes: dict[str, str]
         "cells": cells,
         "permutations": min(permutations_needed(cells), 1999),
         "condition_on": list(request.condition_on),
+        "unfit": dict(inputs.unfit),
         "notes": [note.model_dump() for note in inputs.notes],
         "hashes": hashes,
         "versions": versions(),

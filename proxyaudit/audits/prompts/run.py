@@ -14,13 +14,13 @@ from typing import Any
 
 from proxyaudit.audits.prompts.assemble import assemble_prompts
 from proxyaudit.audits.prompts.measure import PromptTask, measure_model, swap_layers
-from proxyaudit.digests import digest_of
+from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.evidence.pack import EvidencePack, is_complete, read_pack, write_pack, write_plan
 from proxyaudit.language.causal_model import CausalSource, load_causal, weights_digest
 from proxyaudit.language.prompt_sets import PromptSet
-from proxyaudit.pipeline.cache import Cache, code_digest
+from proxyaudit.pipeline.cache import Cache
 from proxyaudit.pipeline.measurements import read_measurement, write_measurement
 from proxyaudit.pipeline.plan import versions
 from proxyaudit.pipeline.run import CACHE_FOLDER, ProgressEvent, check_out
@@ -167,8 +167,8 @@ def make_plan(request: PromptRequest, base: Path) -> dict[str, Any]:
         "versions": versions() | _versions(),
         "schema_version": SCHEMA_VERSION,
     }
-    digest = digest_of({"plan": plan, "request": _described(request), "code": code_digest()})
-    return {"digest": digest, "run_id": digest[:12], **plan}
+    digest = digest_of({"plan": plan, "recipe": _described(request), "code": code_digest()})
+    return {"digest": digest, "run_id": digest[:12], "code": code_digest(), **plan}
 
 
 def _versions() -> dict[str, str]:
@@ -200,7 +200,7 @@ def _described(request: PromptRequest) -> dict[str, Any]:
         "prompts": request.prompts.model_dump(mode="json"),
         "tokens": request.tokens,
         "layers": list(request.layers) if request.layers is not None else None,
-        "margins": {"gap": request.margins.gap, "effect": request.margins.effect},
+        "margins": request.margins.model_dump(),
         "seed": request.seed,
     }
 

@@ -11,8 +11,8 @@ CHANNEL = Channel(
     (
         Question("linear", "encoding", ("leak",), of_activations=True),
         Question("nonlinear", "encoding", ("nonlinear", "leak"), of_activations=True),
-        Question("elsewhere", "recoverable", ("leak", "nonlinear")),
-        Question("beyond", "recoverable", ("leak", "nonlinear"), of_activations=True),
+        Question("elsewhere", "recoverable", ("leak", "nonlinear"), may_lack=True),
+        Question("beyond", "recoverable", ("leak", "nonlinear"), of_activations=True, place=1),
         Question("effort", of_activations=True),
     ),
     estimate,

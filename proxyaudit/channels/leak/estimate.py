@@ -10,9 +10,10 @@ import numpy as np
 from proxyaudit.channels.leak.effort import add_effort
 from proxyaudit.channels.leak.planted import planted_draft
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.controls import FAILED_AT, Key, add_eraser, add_plants, negative_controls
+from proxyaudit.estimates.controls import Key, add_eraser, add_plants, negative_controls
 from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Facts, Run
+from proxyaudit.estimates.instrument import FAILED_AT
 from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Drafts
 from proxyaudit.estimates.methods import METHODS, POOLED
 from proxyaudit.estimates.record import INPUT_SITE, OUTPUT_SITE, cell_key
@@ -156,7 +157,7 @@ def _add_controls(out: Drafts, facts: Facts) -> None:
         # At other sites only those that failed: presence there was disabled by them, and the pack must show why.
         if site is None or site in facts.verdict_sites or p <= FAILED_AT:
             channel = "expressed" if site is None else "linear" if site in facts.verdict_sites else "elsewhere"
-            out.control("negative", channel, name, regime, site, p > FAILED_AT, f"permuted attribute: Holm-adjusted p = {p:.3g}", p=p)
+            out.control("negative", channel, name, regime, site, f"permuted attribute: Holm-adjusted p = {p:.3g}", p=p)
     for run in facts.runs:
         for attribute in facts.attributes:
             for site in facts.verdict_sites:

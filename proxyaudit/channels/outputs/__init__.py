@@ -9,7 +9,7 @@ CHANNEL = Channel(
     "outputs",
     20,
     (
-        Question("expressed", "use", ("gap", "leak")),
+        Question("expressed", "use", ("gap", "leak"), shows="shows in the outputs"),
         Question("task"),
     ),
     estimate,

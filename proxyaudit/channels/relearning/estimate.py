@@ -94,7 +94,7 @@ def relearned_draft(base: Draft, measured: Sequence[Measurement], untrained: Seq
     )
     found = [_control(numbers, max(r.value, q), base.margin) for numbers, r, (q, _) in zip(own, references, percentiles, strict=True)]
     cell.extras["control"] = found
-    failed = next((why for passed, _, why in found if not passed), None)
+    failed = next((why for passed, _, why, _ in found if not passed), None)
     return replace(cell, can_be_absent=failed is None, reason=failed)
 
 
@@ -118,7 +118,7 @@ def _percentile(values_m: NDArray[np.float64], attribute: str) -> tuple[float, f
     return float(np.quantile(values_m, _PERCENTILE)), float(np.quantile(drawn, _PERCENTILE, axis=1).var())
 
 
-def _control(numbers: dict[str, Any], threshold: float, margin: float) -> tuple[bool, str, str]:
+def _control(numbers: dict[str, Any], threshold: float, margin: float) -> tuple[bool, str, str, float | None]:
     """Whether fine-tuning brings back labels planted on the block's input, as much of them as counts.
 
     The weakest level is taken at which a plain reader of the block's input, given the same rows, gets twice the margin above the
@@ -131,9 +131,9 @@ def _control(numbers: dict[str, Any], threshold: float, margin: float) -> tuple[
             why = (
                 f"the positive control failed: fine-tuning brings back only {share:.0%} of features that a reader of the block's input gets"
             )
-            return share >= FOUND, detail, why
+            return share >= FOUND, detail, why, share
     why = f"the positive control could not be run: no planted feature stands out from what {ROWS} rows bring of any attribute"
-    return False, "no planted leak stands out from the references", why
+    return False, "no planted leak stands out from the references", why, None
 
 
 def add_relearning(out: Drafts, cell: Draft | None, measured: Sequence[Measurement], base: Draft, clusters_n: Ints) -> None:
@@ -161,7 +161,7 @@ def add_relearning(out: Drafts, cell: Draft | None, measured: Sequence[Measureme
         out.add(replace(base, regime="placebo", context=context, method="label-planted on the inputs"), value=float(np.mean(values)))
     if cell is not None and "control" in cell.extras:
         worst = next((found for found in cell.extras["control"] if not found[0]), cell.extras["control"][0])
-        out.control("positive", CHANNEL, base.attribute, base.regime, base.site, worst[0], worst[1])
+        out.control("positive", CHANNEL, base.attribute, base.regime, base.site, worst[1], found=worst[3])
 
 
 def _over_draws(leaks: NDArray[np.float64], clusters_n: Ints) -> Measured:

@@ -9,7 +9,7 @@ CHANNEL = Channel(
     "use",
     30,
     (
-        Question("used", "use", ("effect",)),
+        Question("used", "use", ("effect",), shows="moves the outputs when its internal trace is swapped"),
         Question("completeness"),
         Question("selectivity"),
         Question("amnesic"),

@@ -229,15 +229,15 @@ def absence_barred(run: Run, attribute: str, site: str, margin: float) -> str | 
         planted = cell["planted"]
         if planted["reason"]:
             return f"the positive control of absence could not be run: {planted['reason']}"
-    passed, detail = planted_control(run, attribute, site) or (False, "")
-    return None if passed else f"the positive control of absence failed ({detail}): more audit rows would settle it"
+    missed, detail = planted_control(run, attribute, site) or (None, "")
+    return None if missed == 0 else f"the positive control of absence failed ({detail}): more audit rows would settle it"
 
 
-def planted_control(run: Run, attribute: str, site: str) -> tuple[bool, str] | None:
+def planted_control(run: Run, attribute: str, site: str) -> tuple[float | None, str] | None:
     """Whether planted effects of once and twice the margin were found in every model that they were planted in.
 
     Returns:
-        The answer and the figures, or ``None`` where nothing was planted.
+        How many were missed (``None`` if it cannot be told) and the figures in words, or ``None`` where nothing was planted.
     """
     sizes = [one for m in run.measured for one in (m.numbers["interchange"][attribute][site].get("planted") or {}).get("sizes", [])]
     planted = [m for m in run.measured if "planted" in m.numbers["interchange"][attribute][site]]
@@ -245,13 +245,13 @@ def planted_control(run: Run, attribute: str, site: str) -> tuple[bool, str] | N
         return None
     reasons = [m.numbers["interchange"][attribute][site]["planted"]["reason"] for m in planted]
     if any(reasons):
-        return False, str(next(reason for reason in reasons if reason))
+        return None, str(next(reason for reason in reasons if reason))
     if not sizes:
-        return True, "the site is constant: there is nothing to swap"
+        return 0.0, "the site is constant: there is nothing to swap"
     # Never called absent; and of twice the margin, more than half is found.
     missed = [one for one in sizes if one["absent_p"] <= 0.01 or max(one["leace"], one["learned"]) <= one["truth"] / 2]
     shown = ", ".join(f"planted {one['truth']:.3f}: LEACE {one['leace']:.3f}, learned {one['learned']:.3f}" for one in sizes[:6])
-    return not missed, shown
+    return float(len(missed)), shown
 
 
 def add_use_controls(out: Drafts, run: Run, untrained: Run | None, attribute: str, sites: Sequence[str]) -> None:
@@ -259,7 +259,7 @@ def add_use_controls(out: Drafts, run: Run, untrained: Run | None, attribute: st
     for site in sites:
         planted = planted_control(run, attribute, site)
         if planted is not None:
-            out.control("positive", "used", attribute, run.regime, site, *planted)
+            out.control("positive", "used", attribute, run.regime, site, planted[1], missed=planted[0])
         cells = [m.numbers["interchange"][attribute][site] for m in run.measured]
         numbers = [cell["learned"] for cell in cells if not cell["reason"] and not cell["learned"]["reason"]]
         base = Draft("used", attribute, run.regime, site)
@@ -267,9 +267,8 @@ def add_use_controls(out: Drafts, run: Run, untrained: Run | None, attribute: st
         if relayed and any(one["random"] for one in numbers):
             size = min(_sizes(numbers))
             detail = f"learned subspace: smallest effect {size:.4f}; largest in untrained models {max(relayed):.4f}"
-            out.control(
-                "untrained", "used", attribute, run.regime, site, size > max(relayed), detail, smallest=size, largest_untrained=max(relayed)
-            )
+            figures = {"smallest": size, "largest_untrained": max(relayed)}
+            out.control("untrained", "used", attribute, run.regime, site, detail, **figures)
 
 
 def add_use_beside(

@@ -17,7 +17,7 @@ from proxyaudit.channels.relearning import measure as relearn
 from proxyaudit.channels.relearning.estimate import CHANNEL, add_relearning, relearned_draft
 from proxyaudit.channels.relearning.measure import measure_relearning
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.draft import Draft, decide_drafts
+from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.ledger import Ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import TrainedModel, seeded
@@ -26,6 +26,7 @@ from proxyaudit.models.build import build_model
 from proxyaudit.models.sites import probe_sites, select_sites
 from proxyaudit.probes.heads import calibrate, score_outputs, stack_labels
 from proxyaudit.recipe.recipe import FtTransformerSpec, MlpSpec, ResnetSpec, SitesSpec
+from tests.helpers.deciding import decide_drafts
 
 INPUTS, HIDDEN, BEFORE, LAST = 6, 24, 12, 8
 Array = np.ndarray[Any, Any]

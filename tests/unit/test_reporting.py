@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxyaudit.estimates.channel import deciding_names
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.charts import style_of
 from proxyaudit.reporting.html import render_html
@@ -18,7 +19,7 @@ from proxyaudit.reporting.markdown import render_markdown
 from proxyaudit.reporting.summary import answer, deciding, question, summarize
 from proxyaudit.reporting.text import number, shorten, visible
 from proxyaudit.reporting.words import CHANGES, CHANNEL_WORDS, REFERENCE_WORDS, STATES, VERDICTS
-from proxyaudit.types import CHANNELS, REFERENCES, Estimate, Evidence
+from proxyaudit.types import REFERENCES, Estimate, Evidence
 
 VOID = {"meta", "br"}
 
@@ -145,7 +146,7 @@ def test_the_words_cover_every_state_and_channel() -> None:
     assert set(VERDICTS) == set(get_args(Verdict))
     assert set(get_args(State)) <= set(STATES)
     assert set(CHANGES) == set(get_args(ChangeWord))
-    assert tuple(CHANNEL_WORDS) == CHANNELS
+    assert tuple(CHANNEL_WORDS) == deciding_names()
     assert set(REFERENCE_WORDS) == set(REFERENCES)
     assert len({word.symbol for word in VERDICTS.values()}) == len(VERDICTS)
 

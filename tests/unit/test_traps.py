@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import brentq
 
 from proxyaudit.channels.leak.planted import planted_draft
-from proxyaudit.estimates.draft import FOUND, Draft, decide_drafts
+from proxyaudit.estimates.draft import FOUND, Draft
 from proxyaudit.planted import make_world
 from proxyaudit.planted.construction import shift_leak
 from proxyaudit.probes.crossfit import assign_folds, cross_fit_classes
@@ -13,6 +13,7 @@ from proxyaudit.probes.deciding import Target, planted_test
 from proxyaudit.probes.score import ScoreStatistic
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream
+from tests.helpers.deciding import decide_drafts
 
 MARGIN = 0.02
 

@@ -14,13 +14,14 @@ from proxyaudit.activations.capture import capture
 from proxyaudit.channels.use.estimate import JOINT, add_use_beside, add_use_controls, planted_control, use_drafts
 from proxyaudit.channels.use.measure import UseTask, measure_use
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.draft import Draft, decide_drafts
+from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.ledger import Ledger
 from proxyaudit.estimates.record import Measurement, cell_key
 from proxyaudit.models.base import Tap, TrainedModel
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.seeding import stream
+from tests.helpers.deciding import decide_drafts
 
 D = 5
 

@@ -12,12 +12,13 @@ from proxyaudit.channels.use.estimate import ANY_LABEL, use_drafts
 from proxyaudit.channels.use.guards import SAME_OUTPUT, guard_barring_absence, moderated_gap
 from proxyaudit.channels.use.measure import UseTask, measure_use
 from proxyaudit.data.dataset import Attribute
-from proxyaudit.estimates.draft import Draft, decide_drafts
+from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import Tap, TrainedModel
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.seeding import stream
+from tests.helpers.deciding import decide_drafts
 
 N, D = 6000, 5
 

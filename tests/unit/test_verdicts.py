@@ -4,9 +4,10 @@ from itertools import product
 
 import pytest
 
+from proxyaudit.estimates.channel import deciding_names
 from proxyaudit.estimates.verdicts import combine, decide
-from proxyaudit.types import CHANNELS
 
+CHANNELS = deciding_names()
 STATES = ("present", "absent", "unknown", "not_applicable")
 
 
@@ -47,6 +48,37 @@ def test_bare_activations_expose_what_a_linear_reader_finds():
     states = {**dict.fromkeys(CHANNELS, "not_applicable"), "linear": "present", "nonlinear": "absent"}
     assert decide(states, surface="activations").verdict == "exposed"
     assert decide({**states, "linear": "absent", "nonlinear": "present"}, surface="activations").verdict == "hidden"
+
+
+@pytest.mark.parametrize("inside", [{"nonlinear": "present"}, {"beyond": "present"}, {"nonlinear": "present", "beyond": "present"}])
+@pytest.mark.parametrize("linear", [{"linear": "unknown"}, {}, {"linear": "not_applicable"}])
+def test_on_bare_activations_an_unknown_linear_state_is_not_hidden(linear, inside):
+    others = {c: "not_applicable" for c in CHANNELS if c != "linear"}
+    decision = decide({**others, **linear, **inside}, surface="activations")
+    assert (decision.verdict, decision.at_least, decision.mechanisms) == (
+        "inconclusive",
+        "hidden",
+        tuple(c for c in CHANNELS if c in inside),
+    )
+    # Where there are outputs, they are the surface, and what is inside stays hidden.
+    assert decide({**others, **linear, **inside}).verdict == "hidden"
+
+
+def test_bare_activations_total_and_consistent_over_all_states():
+    for states in every_state():
+        decision = decide(states, surface="activations")
+        if decision.verdict == "hidden":
+            assert states["linear"] == "absent"
+        assert (decision.at_least == "hidden") == (decision.verdict == "inconclusive" and "present" in states.values())
+        assert decision.verdict != "removed" or "unknown" not in states.values()
+
+
+def test_lists_keep_their_order():
+    assert CHANNELS == ("linear", "nonlinear", "elsewhere", "beyond", "expressed", "used", "relearned")
+    inside = decide(dict.fromkeys(CHANNELS, "present") | {"expressed": "absent", "used": "absent"})
+    assert inside.recoverable == ("elsewhere", "relearned", "beyond")
+    assert inside.mechanisms == ("linear", "nonlinear", "elsewhere", "relearned", "beyond")
+    assert decide(dict.fromkeys(CHANNELS, "absent")).mechanisms == CHANNELS
 
 
 def test_nothing_measured_is_inconclusive():

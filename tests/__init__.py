@@ -1,1 +1,1 @@
-"""Tests of proxyaudit."""
+"""Tests; a package so that this folder is found before one of the same name among installed packages."""

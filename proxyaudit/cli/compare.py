@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from proxyaudit.cli import console
+from proxyaudit.cli.options import Json
 from proxyaudit.errors import InputError
 
 if TYPE_CHECKING:
-    from proxyaudit.comparison import Comparison
+    from proxyaudit.comparison.values import Comparison
 
 EXAMPLE = "Example:  proxyaudit compare reports/my-audit/1f3a reports/my-audit/9c0d --regime vendor-a=vendor-b --out comparison"
 _RUN = "a run folder, or a folder with one complete run below it."
@@ -37,15 +39,15 @@ def compare(
             help="Write comparison.html, comparison.md and comparison.json there.",
         ),
     ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", envvar="PROXYAUDIT_JSON", help="One JSON document on standard output, nothing else.")
-    ] = False,
+    json: Json = False,
 ) -> None:
     """Say what changed between two audits or model versions; exit code 1 if B is worse, 3 if it cannot be told, else 0."""
-    from proxyaudit.comparison import compare_packs
+    from proxyaudit.comparison.compare import compare_packs
     from proxyaudit.verification.trusted import read_verified
 
-    found = compare_packs(read_verified(run_a), read_verified(run_b), tuple(regime or ()), tuple(attribute or ()))
+    notes: list[str] = []
+    found = compare_packs(read_verified(run_a, notes), read_verified(run_b, notes), tuple(regime or ()), tuple(attribute or ()))
+    found = replace(found, notes=(*found.notes, *dict.fromkeys(notes)))
     written = _write(found, out) if out is not None else []
     if json:
         console.emit_json({**found.as_dict(), "files": [str(path) for path in written]})

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from proxyaudit.cli import console
+from proxyaudit.cli.options import Json, RunFolder
 from proxyaudit.errors import InputError, IntegrityError
 
 EXAMPLE = (
@@ -26,7 +28,7 @@ _ANSWERS = {
 
 
 def gate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a folder with one complete run below it.")],
+    run: RunFolder,
     policy: Annotated[
         Path | None,
         typer.Option(
@@ -39,23 +41,23 @@ def gate(
     junit: Annotated[
         Path | None, typer.Option("--junit", metavar="FILE", envvar="PROXYAUDIT_JUNIT", help="Write JUnit XML, one test for each answer.")
     ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", envvar="PROXYAUDIT_JSON", help="One JSON document on standard output, nothing else.")
-    ] = False,
+    json: Json = False,
 ) -> None:
     """Decide for a pipeline: exit code 0 pass, 1 policy not met, 3 cannot be told, 4 the run was altered, 5 the run is partial."""
-    from proxyaudit.gating import Policy, load_policy
     from proxyaudit.gating import gate as decide
     from proxyaudit.gating.junit import integrity_junit
     from proxyaudit.gating.junit import junit as junit_xml
+    from proxyaudit.gating.policy import Policy, load_policy
     from proxyaudit.verification.trusted import read_verified
 
     folder = policy.parent if policy is not None else Path()
     try:
         # Integrity first: of an altered run nothing is said, not even that the policy does not fit it.
-        pack = read_verified(run)
+        notes: list[str] = []
+        pack = read_verified(run, notes)
         wanted = load_policy(policy) if policy is not None else Policy()
-        result = decide(pack, wanted, lambda name: read_verified(folder / name), where=str(policy or "policy"))
+        result = decide(pack, wanted, lambda name: read_verified(folder / name, notes), where=str(policy or "policy"))
+        result = replace(result, notes=(*result.notes, *notes))
     except IntegrityError as error:
         if junit is not None:
             _write(junit, integrity_junit(str(run), str(error)))

@@ -1,9 +1,7 @@
-"""The command ``mitigate``: parse, call, print. Kept apart from ``cli`` so that both stay short."""
+"""The command ``mitigate``: parse, call, print."""
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +9,8 @@ from typing import Annotated
 import typer
 
 from proxyaudit.cli import console
+from proxyaudit.cli.options import Base, Jobs, Json, Out, RunCode, RunFolder, quiet_stdout
+from proxyaudit.consent import Consent
 from proxyaudit.errors import ProxyauditError
 
 EXAMPLE = "Example:  proxyaudit mitigate reports/my-audit --attribute sex --regime real --method splince"
@@ -24,7 +24,7 @@ class MethodName(StrEnum):
 
 
 def mitigate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a folder with one complete run below it.")],
+    run: RunFolder,
     attribute: Annotated[str, typer.Option("--attribute", metavar="A", help="Attribute or proxy to erase.")],
     regime: Annotated[str, typer.Option("--regime", metavar="G", help="Regime whose models are changed.")],
     site: Annotated[
@@ -34,22 +34,21 @@ def mitigate(
     method: Annotated[
         MethodName, typer.Option(envvar="PROXYAUDIT_METHOD", help="leace changes least; splince keeps the covariance with the label.")
     ] = MethodName.leace,
-    base: Annotated[
-        Path | None,
-        typer.Option("--base", metavar="DIR", help="Folder of the run's recipe, if its paths do not start from the current one."),
-    ] = None,
-    out: Annotated[Path, typer.Option("--out", envvar="PROXYAUDIT_OUT", help="Folder of the results.")] = Path("reports"),
-    jobs: Annotated[int | None, typer.Option(min=1, envvar="PROXYAUDIT_JOBS", help="Tasks at a time (default: one per core).")] = None,
-    json: Annotated[
-        bool, typer.Option("--json", envvar="PROXYAUDIT_JSON", help="One JSON document on standard output, nothing else.")
-    ] = False,
+    base: Base = None,
+    out: Out = Path("reports"),
+    jobs: Jobs = None,
+    run_code: RunCode = None,
+    json: Json = False,
 ) -> None:
     """Erase an attribute from a run's models, save them as checkpoints, audit them again, and say what remains."""
-    with contextlib.redirect_stdout(sys.stderr), console.progress_bars(shown=not json) as progress:
+    with quiet_stdout(), console.progress_bars(shown=not json) as progress:
         from proxyaudit.audits.mitigation.run import MitigationRequest, mitigate_run
+        from proxyaudit.verification.trusted import read_verified
 
+        # Before anything in the pack is prepared or executed: is it what its maker wrote?
+        consent, pack = Consent.of(run_code or ()), read_verified(run)
         request = MitigationRequest(attribute, regime, tuple(site or ()), method.value)
-        result = mitigate_run(run, request, base=base, out=out, jobs=jobs, progress=progress)
+        result = mitigate_run(run, pack, request, consent=consent, base=base, out=out, jobs=jobs, progress=progress)
     if json:
         head = {"folder": str(result.folder), "audit_folder": str(result.audit.folder), "report": str(result.audit.folder / "report.html")}
         console.emit_json({**head, **result.document})

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from proxyaudit.cli import console
+from proxyaudit.cli.options import Json, Name, Out, Seed, check_margins, check_name, quiet_stdout, show_audit
 from proxyaudit.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,12 +48,10 @@ def prompts(
     ] = 0.02,
     hub: Annotated[bool, typer.Option("--hub", envvar="PROXYAUDIT_HUB", help="The models are names on a hub and may be fetched.")] = False,
     trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", help="Execute code that comes with a model.")] = False,
-    seed: Annotated[int, typer.Option("--seed", min=0, envvar="PROXYAUDIT_SEED", help="Root seed.")] = 0,
-    name: Annotated[str, typer.Option("--name", help="Name of the audit: its folder below --out.")] = "prompts",
-    out: Annotated[Path, typer.Option("--out", envvar="PROXYAUDIT_OUT", help="Folder of the results.")] = Path("reports"),
-    json: Annotated[
-        bool, typer.Option("--json", envvar="PROXYAUDIT_JSON", help="One JSON document on standard output, nothing else.")
-    ] = False,
+    seed: Seed = 0,
+    name: Name = "prompts",
+    out: Out = Path("reports"),
+    json: Json = False,
 ) -> None:
     """Ask language models the same sentences with different names: do they treat the groups differently?"""
     if show_set:
@@ -63,12 +60,9 @@ def prompts(
         for line in resources.files("proxyaudit").joinpath("templates", "prompts-gender.yaml").read_text(encoding="utf-8").splitlines():
             console.write_line(line)
         return
-    for option, margin in (("--gap-margin", gap_margin), ("--effect-margin", effect_margin)):
-        if not 0 < margin < 1:
-            raise InputError(f"{margin:g} is no margin", where=option, mend="give a number between 0 and 1")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
-        raise InputError(f"'{name[:40]}' cannot name a folder", where="--name", mend="use letters, digits, '.', '_' and '-'")
-    with contextlib.redirect_stdout(sys.stderr), console.progress_bars(shown=not json) as progress:
+    check_margins(gap_margin=gap_margin, effect_margin=effect_margin)
+    check_name(name)
+    with quiet_stdout(), console.progress_bars(shown=not json) as progress:
         from proxyaudit.audits.prompts.run import PromptRequest, audit_prompts
         from proxyaudit.language.prompt_sets import load_prompt_set
         from proxyaudit.recipe.recipe import Margins
@@ -86,19 +80,7 @@ def prompts(
             name,
         )
         folder, pack, reused = audit_prompts(request, out=out, progress=progress)
-    report = folder / "report.html"
-    if json:
-        findings = [finding.model_dump(mode="json") for finding in pack.evidence.findings]
-        head = {"folder": str(folder), "report": str(report), "status": pack.evidence.run.status, "reused": reused}
-        console.emit_json({**head, "run": pack.evidence.run.model_dump(mode="json"), "findings": findings})
-        return
-    from proxyaudit.reporting.summary import summarize
-
-    console.show_findings(summarize(pack))
-    for finding in pack.evidence.findings:
-        console.write_line(finding.sentence + (f" To settle it: {finding.would_settle}." if finding.would_settle else ""))
-    console.write_line(f"Run:    {folder}" + ("  (nothing changed since it was made)" if reused else ""))
-    console.write_line(f"Report: {report}")
+    show_audit(folder, pack, reused=reused, json=json)
 
 
 def _named_models(given: list[str], hub: bool, trust_remote_code: bool) -> dict[str, CausalSource]:

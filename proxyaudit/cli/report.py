@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from proxyaudit.cli import console
+from proxyaudit.cli.options import Json, RunFolder
 from proxyaudit.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ EXAMPLE = "Example:  proxyaudit report reports/my-audit --model-card README.md -
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a folder with one complete run below it.")],
+    folder: RunFolder,
     model_card: Annotated[
         Path | None,
         typer.Option(
@@ -35,9 +36,7 @@ def report(
             "--regime", metavar="NAME", help="Kind of training that the card's model had; may be given several times (default: all)."
         ),
     ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", envvar="PROXYAUDIT_JSON", help="One JSON document on standard output, nothing else.")
-    ] = False,
+    json: Json = False,
 ) -> None:
     """Render a run's report again from its evidence alone; with --model-card also write its section of a model card."""
     from proxyaudit.evidence.pack import REPORT_FILES, find_run, read_pack, replace_reports

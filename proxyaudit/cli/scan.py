@@ -1,15 +1,15 @@
-"""The command ``scan``: parse, call, print. Kept apart from ``cli`` so that both stay short."""
+"""The command ``scan``: parse, call, print."""
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from proxyaudit.cli import console
+from proxyaudit.cli.options import Json, RunCode, quiet_stdout
+from proxyaudit.consent import Consent
 
 EXAMPLE = "Example:  proxyaudit scan --signatures reports/my-audit --model step-400.safetensors --inputs people.csv"
 
@@ -32,15 +32,16 @@ def scan(
         Path | None,
         typer.Option("--base", metavar="DIR", help="Folder of the run's recipe, or its base model, if not found beside the model."),
     ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", envvar="PROXYAUDIT_JSON", help="One JSON document on standard output, nothing else.")
-    ] = False,
+    run_code: RunCode = None,
+    json: Json = False,
 ) -> None:
     """Say whether a checkpoint entered a known state; exit code 0 it did not, 1 it did, 3 it cannot be told."""
-    with contextlib.redirect_stdout(sys.stderr):
+    with quiet_stdout():
         from proxyaudit.audits.scan.run import scan_checkpoint
 
-        document = scan_checkpoint(signatures, model, inputs, base=base, attributes=tuple(attribute or ()))
+        document = scan_checkpoint(
+            signatures, model, inputs, base=base, attributes=tuple(attribute or ()), consent=Consent.of(run_code or ())
+        )
     if json:
         console.emit_json(document)
     else:
@@ -66,6 +67,8 @@ def _show(document: dict[str, Any]) -> None:
             console.write_line(f"{found['attribute']}: {found['answer']}: {found['reason']}.")
     if document["dropped_rows"]:
         console.write_line("Rows without a text were left out.")
+    for note in document["notes"]:
+        console.write_line(f"Note: {note['what']}: {note['why']}.")
     if document["own_rows"]:
         console.write_line("The inputs are the run's own rows, some of which directions were fitted on: a measured leak reads high.")
     alarms = document["false_alarms"]

@@ -8,33 +8,48 @@ from typing import Annotated
 import typer
 
 from proxyaudit.cli import console
+from proxyaudit.cli.options import Json
 from proxyaudit.errors import IntegrityError
 
 EXAMPLE = "Example:  proxyaudit verify reports/my-audit"
 _MARKS = {"passed": "ok", "failed": "FAILED", "skipped": "skipped"}
+_ANSWERS = {
+    "verified": "verified",
+    "verified in part": "verified in part: what was not checked here may say anything",
+    "altered": "NOT as it was written",
+}
+_CODES = {"verified": 0, "verified in part": 3, "altered": IntegrityError.exit_code}
 _SHOWN = 8
 
 
 def verify(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder (or one with a single run below it), or one of 'mitigate'.")],
-    json: Annotated[
-        bool, typer.Option("--json", envvar="PROXYAUDIT_JSON", help="One JSON document on standard output, nothing else.")
+    strict: Annotated[
+        bool, typer.Option("--strict", envvar="PROXYAUDIT_STRICT", help="Exit code 4 also where something could not be checked here.")
     ] = False,
+    json: Json = False,
 ) -> None:
-    """Recompute hashes and verdicts from the pack alone; exit code 4 if a byte or a verdict was changed."""
+    """Recompute hashes and verdicts from the pack alone.
+
+    Exit code 0 where everything was checked, 3 where something could not be checked here, 4 if a byte or a verdict was changed.
+    """
     from proxyaudit.verification.run import find_folder, verify_folder
 
     found = verify_folder(find_folder(run))
+    code = _CODES[found.outcome]
+    code = IntegrityError.exit_code if code and strict else code
     if json:
-        console.emit_json({**found.as_dict(), "exit_code": 0 if found.verified else IntegrityError.exit_code})
+        console.emit_json({**found.as_dict(), "exit_code": code})
     else:
         for check in found.checks:
             console.write_line(f"{_MARKS[check.state]:<7}  {check.name}: {check.detail}")
-        console.write_line(f"{found.folder}: {'verified' if found.verified else 'NOT as it was written'}")
+        console.write_line(f"{found.folder}: {_ANSWERS[found.outcome]}")
     for check in found.checks:
+        if check.state == "skipped":
+            console.warn(f"proxyaudit: not checked: {check.name} ({check.detail})")
         for problem in check.problems[:_SHOWN]:
             console.warn(f"proxyaudit: {problem}")
         if len(check.problems) > _SHOWN:
             console.warn(f"proxyaudit: and {len(check.problems) - _SHOWN} more about {check.name} (--json has all)")
-    if not found.verified:
-        raise typer.Exit(IntegrityError.exit_code)
+    if code:
+        raise typer.Exit(code)

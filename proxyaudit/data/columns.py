@@ -7,8 +7,8 @@ float64 (int64 where every value is whole), dates days since 1970 and categories
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +18,18 @@ from numpy.typing import NDArray
 from proxyaudit.data.bands import Bands
 from proxyaudit.errors import InputError
 
-__all__ = ["MISSING", "OTHER", "ColumnKind", "check_feature", "coerce", "infer_kind", "labels", "parse_numbers"]
+__all__ = [
+    "MISSING",
+    "OTHER",
+    "ColumnKind",
+    "check_feature",
+    "coerce",
+    "infer_kind",
+    "labels",
+    "one_spelling",
+    "parse_numbers",
+    "spellings_of",
+]
 
 MISSING = "(missing)"
 OTHER = "(other)"
@@ -33,12 +44,20 @@ _MAX_MIXED_LEVELS = 20
 
 @dataclass(frozen=True)
 class ColumnKind:
-    """Kind of one column; ``date`` columns are numeric (days since 1970-01-01), numbers in ``bands`` categorical."""
+    """Kind of one column; ``date`` columns are numeric (days since 1970-01-01), numbers in ``bands`` categorical.
+
+    ``spellings`` gives the real table's spelling of each category without regard to case and blanks; every table is brought to it.
+    """
 
     name: str
     kind: Literal["numeric", "categorical"]
     date: bool = False
     bands: Bands | None = None
+    spellings: Mapping[str, str] | None = field(default=None, compare=False, repr=False)
+
+    def spelt(self, level: str) -> str:
+        """A category as the real table writes it."""
+        return (self.spellings or {}).get(_plain(level), level)
 
     def in_order(self, levels: Iterable[str]) -> tuple[str, ...]:
         """Return levels in the order in which they are listed: bands from low to high, others as text."""
@@ -112,6 +131,31 @@ def labels(column: pd.Series[Any], *, where: str = "") -> pd.Series[Any]:
     return pd.Series(known[codes], index=column.index, name=column.name, dtype=object)
 
 
+def _plain(level: str) -> str:
+    return " ".join(level.casefold().split())
+
+
+def spellings_of(text: pd.Series[Any]) -> dict[str, str]:
+    """The most frequent spelling of each category by what is left of it without case and blanks; of equals the first in order.
+
+    >>> spellings_of(pd.Series(["care", "care", "Care", "True"]))
+    {'care': 'care', 'true': 'True'}
+    """
+    counts = text.value_counts()
+    chosen: dict[str, str] = {}
+    for level in sorted(counts.index, key=lambda level: (-int(counts[level]), level)):
+        chosen.setdefault(_plain(level), level)
+    return chosen
+
+
+def one_spelling(text: pd.Series[Any], spellings: Mapping[str, str]) -> pd.Series[Any]:
+    """Labels as ``spellings`` writes them; categories that it lacks share a spelling of their own."""
+    levels = text.dropna().unique()
+    own = spellings_of(text)
+    changed = {level: new for level in levels if (new := spellings.get(_plain(level), own[_plain(level)])) != level}
+    return text.map(lambda level: changed.get(level, level)) if changed else text
+
+
 def _days(text: pd.Series[Any]) -> pd.Series[Any] | None:
     """Days since 1970 of ISO dates or date-times (with an offset: in UTC), or None when some value is neither."""
     codes, uniques = pd.factorize(text)
@@ -144,14 +188,16 @@ def infer_kind(column: pd.Series[Any], *, where: str) -> ColumnKind:
         return ColumnKind(name, "categorical" if _is_wide(column) else "numeric")
     if column.dtype.kind == "M" or isinstance(column.dtype, pd.DatetimeTZDtype):
         return ColumnKind(name, "numeric", date=True)
-    if column.dtype.kind == "b":
-        return ColumnKind(name, "categorical")
     text = labels(column, where=where)
+    if column.dtype.kind == "b":
+        return ColumnKind(name, "categorical", spellings=spellings_of(text))
     numbers = parse_numbers(text)
     if numbers is not None:
         _refuse_infinite(numbers, where)
         return ColumnKind(name, "categorical" if _is_wide(numbers) else "numeric")
-    return ColumnKind(name, "numeric", date=True) if _days(text) is not None else ColumnKind(name, "categorical")
+    if _days(text) is not None:
+        return ColumnKind(name, "numeric", date=True)
+    return ColumnKind(name, "categorical", spellings=spellings_of(text))
 
 
 def _is_wide(numbers: pd.Series[Any]) -> bool:
@@ -178,7 +224,8 @@ def coerce(column: pd.Series[Any], kind: ColumnKind, *, where: str) -> pd.Series
         named = text.isin(kind.bands.levels)
         return text.where(named, kind.bands.cut(coerce(column.mask(named), ColumnKind(kind.name, "numeric"), where=where)))
     if kind.kind == "categorical":
-        return labels(column, where=where)
+        text = labels(column, where=where)
+        return text if kind.spellings is None else one_spelling(text, kind.spellings)
     if kind.date:
         days = _to_days(column, where)
         if days is None:

@@ -22,6 +22,7 @@ from proxyaudit.data.splits import row_hashes, split_thirds
 from proxyaudit.data.tables import resolve_path, sha256_file
 from proxyaudit.data.target import check_support, encode_target, order_classes, target_kind, threshold_classes
 from proxyaudit.data.text import TextEncoder
+from proxyaudit.data.unseen import Unseen, check_seen, spelling_notes
 from proxyaudit.errors import InputError
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.seeding import stream
@@ -53,6 +54,7 @@ class Dataset:
         legitimate: Columns whose influence is accepted.
         group: The column that says which rows belong together, or None.
         text: The text column that the model reads, then its only input, or None.
+        unseen: Inputs of which the encoder cannot see some audit rows.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Dataset:
     legitimate: tuple[str, ...] = ()
     group: str | None = None
     text: str | None = None
+    unseen: tuple[Unseen, ...] = ()
 
     def target_codes(self, frame: pd.DataFrame) -> Ints:
         """Return the ``(n,)`` class numbers of rows of this data set or of a table brought to its kinds.
@@ -114,6 +117,7 @@ def load_dataset(recipe: Recipe, base: Path) -> Dataset:
     columns = [c for c in source.columns if c in features or c in source.roles.named]
     kinds = _settle_kinds(source, columns, features)
     real, dropped = coerce_rows(source.table, kinds, source.roles, source.where)
+    notes.extend(spelling_notes(source.table, kinds, "real rows"))
     other = read_holdout(recipe, base, source, kinds, hashes, notes)
     if dropped:
         what = "real rows without a target" if source.roles.text is None else "real rows without a target or without text"
@@ -159,6 +163,9 @@ def load_dataset(recipe: Recipe, base: Path) -> Dataset:
             encoder.transform(audit)
     except InputError as error:
         raise InputError(error.what, where=source.where, mend=error.mend) from None
+    rows, where = ("the audit rows", source.where) if other is None else ("data.holdout", str(spec.holdout))
+    unseen = check_seen(encoder, audit, table=rows, where=where)
+    notes.extend(found.note() for found in unseen)
     parts.flags.writeable = clusters.flags.writeable = False
     hashes |= _other_files(recipe, base)
     hashes["audit"] = _frame_hash(audit)
@@ -182,6 +189,7 @@ def load_dataset(recipe: Recipe, base: Path) -> Dataset:
         legitimate=source.roles.legitimate,
         group=source.roles.group,
         text=source.roles.text,
+        unseen=unseen,
     )
 
 

@@ -35,6 +35,11 @@ class _Numeric:
     mean: float
     scale: float
     indicator: bool
+    missing: float = 0.0  # share of the training rows
+
+    def unseen(self, column: pd.Series[Any]) -> tuple[float, float]:
+        """Shares of rows that hold what training never showed (no number can), and gaps beyond those of the training rows."""
+        return 0.0, _more_missing(column, self.missing)
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -53,6 +58,19 @@ class _Categorical:
     name: str
     levels: tuple[str, ...]
     pooled: frozenset[str]
+    missing: float = 0.0  # share of the training rows
+    rare_share: float = 0.0  # share of the training rows whose level is pooled
+    exact: bool = True  # whether the pooled levels are those of training, and not guessed from a table
+
+    @property
+    def known(self) -> frozenset[str]:
+        """Levels that training rows had, as far as they are known."""
+        return frozenset(self.levels) | (self.pooled if self.exact else frozenset())
+
+    def unseen(self, column: pd.Series[Any]) -> tuple[float, float]:
+        """Shares of rows whose level training never showed, and of gaps beyond those of the training rows."""
+        strange = float((column.notna() & ~column.isin(self.known)).mean()) - (0.0 if self.exact else self.rare_share)
+        return max(strange, 0.0), _more_missing(column, self.missing)
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -71,6 +89,10 @@ class _Plain:
     name: str
     suffixes: tuple[str, ...] = ("",)
 
+    def unseen(self, column: pd.Series[Any]) -> tuple[float, float]:
+        """Nothing: gaps are refused when the column is written."""
+        return 0.0, 0.0
+
     def write(self, column: pd.Series[Any], out: Singles) -> None:
         values = column.to_numpy(dtype=np.float64)
         bad = ~(np.abs(values) <= np.finfo(np.float32).max)
@@ -80,6 +102,10 @@ class _Plain:
                 mend="fill them in the table, or use data.encode: standard",
             )
         out[:, 0] = values
+
+
+def _more_missing(column: pd.Series[Any], usual: float) -> float:
+    return max(float(column.isna().mean()) - usual, 0.0)
 
 
 @dataclass(frozen=True)
@@ -164,7 +190,8 @@ def _fit_numeric(column: pd.Series[Any]) -> _Numeric:
         mean, scale = float(filled.mean()), float(filled.std())
     if not (np.isfinite(mean) and np.isfinite(scale)):
         raise InputError(f"column '{column.name}' holds numbers too large to standardise", mend="rescale it")
-    return _Numeric(str(column.name), fill, mean, scale if scale > 0 else 1.0, int(missing.sum()) >= MIN_PUBLISHED_ROWS)
+    indicator = int(missing.sum()) >= MIN_PUBLISHED_ROWS
+    return _Numeric(str(column.name), fill, mean, scale if scale > 0 else 1.0, indicator, float(missing.mean()))
 
 
 def _fit_categorical(column: pd.Series[Any]) -> _Categorical:
@@ -177,7 +204,9 @@ def _fit_categorical(column: pd.Series[Any]) -> _Categorical:
     pooled = frozenset(ranked) - frozenset(kept)
     tail = [OTHER] if sum(counts[level] for level in pooled) >= MIN_PUBLISHED_ROWS and OTHER not in kept else []
     tail += [MISSING] if missing >= MIN_PUBLISHED_ROWS else []
-    return _Categorical(str(column.name), (*sorted(kept), *tail), pooled)
+    rows = max(len(column), 1)
+    rare_share = sum(counts[level] for level in pooled) / rows
+    return _Categorical(str(column.name), (*sorted(kept), *tail), pooled, missing / rows, rare_share)
 
 
 def _unique(names: list[str]) -> tuple[str, ...]:
@@ -200,12 +229,19 @@ def describe_encoder(encoder: Encoder) -> list[dict[str, Any]]:
     for part in encoder.parts:
         if isinstance(part, _Numeric):
             numbers = {"fill": part.fill, "mean": part.mean, "scale": part.scale, "indicator": part.indicator}
+            numbers["missing"] = _coarse(part.missing)
             found.append({"kind": "numeric", "name": part.name, **numbers})
         elif isinstance(part, _Categorical):
-            found.append({"kind": "categorical", "name": part.name, "levels": list(part.levels)})
+            shares = {"missing": _coarse(part.missing), "rare": _coarse(part.rare_share)}
+            found.append({"kind": "categorical", "name": part.name, "levels": list(part.levels), **shares})
         else:
             found.append({"kind": "plain", "name": part.name})
     return found
+
+
+def _coarse(share: float) -> float:
+    """In steps of 5 %, so that no few rows can be read off."""
+    return round(share * 20) / 20
 
 
 def encoder_again(parts: list[dict[str, Any]], frame: pd.DataFrame) -> Encoder:
@@ -224,10 +260,14 @@ def encoder_again(parts: list[dict[str, Any]], frame: pd.DataFrame) -> Encoder:
             fill, mean, scale = (float(part[key]) for key in ("fill", "mean", "scale"))
             if not (np.isfinite([fill, mean, scale]).all() and scale > 0):
                 raise ValueError("a scale must be a positive number")
-            made.append(_Numeric(name, fill, mean, scale, bool(part["indicator"])))
+            # The first signatures do not say how many values were missing, or rare: then gaps and rare levels are not counted.
+            missing = float(part.get("missing", bool(part["indicator"])))
+            made.append(_Numeric(name, fill, mean, scale, bool(part["indicator"]), missing))
         elif part["kind"] == "categorical":
             levels = tuple(str(level) for level in part["levels"])
-            made.append(_Categorical(name, levels, frozenset(str(v) for v in frame[name].dropna().unique()) - frozenset(levels)))
+            pooled = frozenset(str(v) for v in frame[name].dropna().unique()) - frozenset(levels)
+            shares = (float(part.get("missing", MISSING in levels)), float(part.get("rare", OTHER in levels)))
+            made.append(_Categorical(name, levels, pooled, *shares, exact=False))
         elif part["kind"] == "plain":
             made.append(_Plain(name))
         else:

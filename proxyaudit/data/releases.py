@@ -13,20 +13,21 @@ from proxyaudit.data.public_counts import count_words, share_words
 from proxyaudit.data.sources import require_columns
 from proxyaudit.data.splits import row_hashes
 from proxyaudit.data.tables import read_table, resolve_path
+from proxyaudit.data.unseen import Unseen, check_seen, spelling_notes
 from proxyaudit.errors import InputError
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.types import NotTested
 
-__all__ = ["load_releases", "release_notes"]
+__all__ = ["load_releases", "release_notes", "unseen_of"]
 
 MOST_EMPTY = 0.5  # of a release's texts
 
 
-def load_releases(recipe: Recipe, dataset: Dataset, base: Path) -> dict[str, pd.DataFrame]:
+def load_releases(recipe: Recipe, dataset: Dataset, base: Path, notes: list[NotTested] | None = None) -> dict[str, pd.DataFrame]:
     """Read every release file and bring it to the real table's kinds.
 
     Features and target must be there; protected columns and proxies that are no inputs may be
-    lacking; other columns are ignored.
+    lacking; other columns are ignored. ``notes`` takes spellings that were united.
 
     Returns:
         Coerced rows by regime name.
@@ -48,6 +49,8 @@ def load_releases(recipe: Recipe, dataset: Dataset, base: Path) -> dict[str, pd.
         columns = tuple(name for name in dataset.synthesis_columns(sees_protected=True) if name in present)
         rows = conform(dataset, table, columns, where=str(path))
         _check_release(rows, dataset, what, str(path))
+        if notes is not None:
+            notes += spelling_notes(table, dataset.kinds, what)
         releases[spec.regime] = rows
     return releases
 
@@ -70,15 +73,8 @@ def _check_release(rows: pd.DataFrame, dataset: Dataset, what: str, where: str) 
             where=where,
             mend="a model cannot be trained on it; give another release",
         )
+    check_seen(dataset.encoder, rows, table=what, where=where)
     for feature in dataset.features:
-        if rows[feature.name].isna().all() and dataset.train[feature.name].notna().any():
-            raise InputError(f"{what}: column '{feature.name}' has no values", where=where, mend="fill it, or exclude the column")
-        if feature.kind == "categorical" and _foreign_share(rows, dataset, feature.name) == 1:
-            raise InputError(
-                f"{what}: column '{feature.name}' shares no value with the real data",
-                where=where,
-                mend="write its categories as the real table does, or exclude the column",
-            )
         if feature.kind == "text" and rows[feature.name].isna().mean() > MOST_EMPTY:
             raise InputError(f"{what}: most rows have no text", where=where, mend="drop rows without text")
     try:
@@ -94,12 +90,20 @@ def _foreign_share(rows: pd.DataFrame, dataset: Dataset, name: str) -> float:
     return float((~known.isin(set(real.dropna()))).mean()) if len(known) else 0.0
 
 
+def unseen_of(dataset: Dataset, name: str, rows: pd.DataFrame) -> tuple[Unseen, ...]:
+    """Inputs of which the encoder cannot see some of a release."""
+    return check_seen(dataset.encoder, rows, table=f"release {name}", where=name)
+
+
 def release_notes(dataset: Dataset, releases: Mapping[str, pd.DataFrame]) -> tuple[NotTested, ...]:
     """Say which releases hold categories that real data lack, or rows equal to audit rows, as a maker who copies leaves."""
     notes = []
     for name, rows in releases.items():
+        unseen = unseen_of(dataset, name, rows)
+        notes += [found.note() for found in unseen]
         for feature in dataset.features:
-            foreign = _foreign_share(rows, dataset, feature.name) if feature.kind == "categorical" else 0.0
+            told = feature.kind != "categorical" or feature.name in {found.column for found in unseen}
+            foreign = 0.0 if told else _foreign_share(rows, dataset, feature.name)
             if foreign > 0:
                 share = share_words(foreign * len(rows), len(rows))
                 why = f"no real row has them, so the model cannot see them ({share} of the column)"

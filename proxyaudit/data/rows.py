@@ -13,6 +13,7 @@ from proxyaudit.data.columns import ColumnKind, coerce
 from proxyaudit.data.sources import Roles, Source
 from proxyaudit.data.splits import Clusters, find_clusters, split_share, take_rows
 from proxyaudit.data.tables import read_table, resolve_path, sha256_file
+from proxyaudit.data.unseen import spelling_notes
 from proxyaudit.errors import InputError
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.seeding import stream
@@ -57,6 +58,7 @@ def read_holdout(
     if missing:
         raise InputError(f"data.holdout lacks the column '{missing[0]}'", where=str(path), mend="it needs the columns of the real table")
     frame, dropped = coerce_rows(table, kinds, source.roles, str(path))
+    notes.extend(spelling_notes(table, kinds, "data.holdout"))
     if dropped:
         what = "holdout rows without a target" if source.roles.text is None else "holdout rows without a target or without text"
         notes.append(NotTested(what=what, why="they were dropped"))

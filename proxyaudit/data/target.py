@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from proxyaudit.data.columns import ColumnKind, infer_kind, labels
+from proxyaudit.data.columns import ColumnKind, infer_kind, labels, one_spelling, spellings_of
 from proxyaudit.data.public_counts import SMALLEST_CELL, count_people
 from proxyaudit.data.sources import Roles
 from proxyaudit.errors import InputError
@@ -37,11 +37,13 @@ def target_kind(column: pd.Series[Any], roles: Roles, *, where: str) -> ColumnKi
                 mend="remove data.target_threshold",
             )
         return kind
-    classes = labels(known, where=where).nunique()
+    text = labels(known, where=where)
+    spellings = spellings_of(text)
+    classes = len(spellings)
     if classes > MAX_CLASSES:
         mend = "set data.target_threshold: median" if kind.kind == "numeric" else "choose a column with fewer classes"
         raise InputError(f"target '{roles.target}' has {classes} distinct values, more than {MAX_CLASSES}", where=where, mend=mend)
-    return ColumnKind(roles.target, "categorical")
+    return ColumnKind(roles.target, "categorical", spellings=spellings)
 
 
 def order_classes(column: pd.Series[Any], roles: Roles, *, where: str) -> tuple[str, ...]:
@@ -56,7 +58,7 @@ def order_classes(column: pd.Series[Any], roles: Roles, *, where: str) -> tuple[
     positive = roles.target_positive
     if positive is None:
         return tuple(classes)
-    positive = positive.strip()
+    positive = str(one_spelling(pd.Series([positive.strip()], dtype=object), spellings_of(column)).iloc[0])
     if positive not in classes:
         counts = column.value_counts()
         near = difflib.get_close_matches(positive, [name for name in classes if counts[name] >= SMALLEST_CELL], n=1, cutoff=0.3)

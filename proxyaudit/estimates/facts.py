@@ -75,6 +75,7 @@ class Facts:
         pairs: Pairs of columns that were asked together, by attribute.
         columns: Names of the input columns.
         text: Whether the model reads texts.
+        no_absence: Regimes whose audit rows the encoder could not see well enough to call anything absent.
     """
 
     attributes: tuple[Attribute, ...]
@@ -93,6 +94,7 @@ class Facts:
     pairs: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
     text: bool = False
+    no_absence: tuple[str, ...] = ()
 
     @property
     def protected(self) -> tuple[Attribute, ...]:

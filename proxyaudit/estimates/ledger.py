@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from proxyaudit.arrays import Floats
 from proxyaudit.data.public_counts import public_count
+from proxyaudit.data.unseen import NOT_SEEN
 from proxyaudit.estimates.context import identify
 from proxyaudit.estimates.draft import Draft, reason_of
 from proxyaudit.estimates.instrument import passes
@@ -108,10 +109,13 @@ class Ledger:
         return self.drafts[estimate.id]
 
 
-def decide_ledger(drafts: Drafts) -> Ledger:
-    """Publish drafts with their states, which follow from what is published."""
+def decide_ledger(drafts: Drafts, no_absence: Collection[str] = ()) -> Ledger:
+    """Publish drafts with their states, which follow from what is published.
+
+    In regimes whose audit rows the encoder could not see (``no_absence``) nothing is called absent.
+    """
     ledger = Ledger()
-    ledger.publish(drafts)
+    ledger.publish(Drafts([_barred(d) if d.regime in no_absence else d for d in drafts.numbers], drafts.controls))
     states, outcomes = decide_states(ledger.estimates, ledger.controls), decide_outcomes(ledger.estimates, ledger.controls)
     for place, estimate in enumerate(ledger.estimates):
         draft = ledger.drafts[estimate.id]
@@ -119,6 +123,11 @@ def decide_ledger(drafts: Drafts) -> Ledger:
             decided = {"state": states[estimate.id], "reason": reason_of(draft, outcomes[estimate.id])}
             ledger.estimates[place] = estimate.model_copy(update=decided)
     return ledger
+
+
+def _barred(draft: Draft) -> Draft:
+    asked = draft.decides and draft.state is None and draft.measured is not None
+    return replace(draft, can_be_absent=False, reason=NOT_SEEN) if asked else draft
 
 
 def published(draft: Draft, identifier: str) -> Estimate:

@@ -28,6 +28,7 @@ class Scope:
         unfit: Attributes that were asked for and could not be measured, each with the reason.
         failures: What failed in a regime, a line for each repetition.
         margins: Amounts that matter, by name.
+        no_absence: Regimes whose audit rows the encoder could not see well enough to call anything absent.
     """
 
     surface: Surface
@@ -40,6 +41,7 @@ class Scope:
     unfit: Mapping[str, str] = field(default_factory=dict)
     failures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     margins: Mapping[str, Any] = field(default_factory=dict)
+    no_absence: tuple[str, ...] = ()
 
 
 def read_scope(plan: Mapping[str, Any], recipe: Mapping[str, Any], environment: Mapping[str, Any]) -> Scope:
@@ -68,6 +70,7 @@ def read_scope(plan: Mapping[str, Any], recipe: Mapping[str, Any], environment: 
         unfit=unfit,
         failures={str(regime): _names(lines) for regime, lines in failures.items()},
         margins=_mapping(plan, "margins"),
+        no_absence=_names(plan.get("no_absence")),
     )
 
 

@@ -38,4 +38,5 @@ def read_facts(prepared: Prepared, tasks: Mapping[str, Sequence[Task]], cache: C
         pairs=prepared.proxies.pairs,
         columns=tuple(prepared.proxies.columns),
         text=dataset.text is not None,
+        no_absence=tuple(prepared.plan.get("no_absence", ())),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -20,21 +20,25 @@ from proxyaudit.channels.proxy_plan import ProxyPlan
 from proxyaudit.channels.signatures.contexts import check_contexts
 from proxyaudit.data.dataset import Dataset, load_dataset
 from proxyaudit.data.public_counts import public_count
+from proxyaudit.data.releases import load_releases, release_notes, unseen_of
 from proxyaudit.digests import code_digest, digest_of, file_digest
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.row_order import rows_digest
 from proxyaudit.language.lineage import trace_language_models
-from proxyaudit.models import TrainedModel, build_model, load_weights
+from proxyaudit.models.base import TrainedModel
+from proxyaudit.models.build import build_model
+from proxyaudit.models.checkpoints import load_weights
 from proxyaudit.models.devices import device_name
 from proxyaudit.models.huggingface import model_hashes
 from proxyaudit.models.module import factory_path
 from proxyaudit.models.text_inputs import attach_tokenizer
-from proxyaudit.recipe.recipe import HuggingFaceSpec, Recipe, load_recipe
-from proxyaudit.regimes import Regime, common_training_size, load_releases, make_regimes, release_notes
+from proxyaudit.recipe.models import HuggingFaceSpec
+from proxyaudit.recipe.recipe import Recipe, load_recipe
+from proxyaudit.regimes import Regime, common_training_size, make_regimes
 from proxyaudit.seeding import integer_seed
 from proxyaudit.stats.intervals import LEVEL
 from proxyaudit.stats.power import power_of_absence
-from proxyaudit.types import SCHEMA_VERSION
+from proxyaudit.types import SCHEMA_VERSION, NotTested
 
 FEWEST_PERMUTATIONS = 999
 _PACKAGES = ("proxyaudit", "captum", "numpy", "pandas", "scikit-learn", "scipy", "sdv", "torch", "safetensors", "rtdl_revisiting_models")
@@ -83,7 +87,9 @@ def prepare(recipe: Recipe, base: Path) -> Prepared:
     dataset, proxies = discover(recipe, dataset) if dataset.text is None else discover_habits(recipe, dataset)
     check_contexts(recipe.signatures, dataset)
     regimes = make_regimes(recipe, base)
-    releases = load_releases(recipe, dataset, base)
+    notes: list[NotTested] = []
+    releases = load_releases(recipe, dataset, base, notes)
+    dataset = replace(dataset, notes=(*dataset.notes, *notes))
     trained = [regime for regime in regimes if regime.needs_training]
     size = common_training_size(recipe, dataset, releases) if trained else 0
     model = _build(recipe, base, dataset, 0)
@@ -195,6 +201,8 @@ def _plan(
     }
     if lineage.described:
         plan["language_models"] = lineage.described
+    if barred := _without_absence(dataset, regimes, releases):
+        plan["no_absence"] = barred
     # Of what the run directory holds, and nothing else: `verify` makes the digest again from it.
     digest = digest_of({"plan": plan, "recipe": recipe.model_dump(mode="json", exclude_none=True), "code": code_digest()})
     return {
@@ -204,6 +212,17 @@ def _plan(
         **plan,
         "estimated_minutes": _minutes(recipe, dataset, regimes, size, len(model.sites)),
     }
+
+
+def _without_absence(dataset: Dataset, regimes: tuple[Regime, ...], releases: dict[str, pd.DataFrame]) -> list[str]:
+    """Regimes whose rows the encoder sees too little of to call anything absent."""
+    blind = {name for name, rows in releases.items() if any(found.bars_absence for found in unseen_of(dataset, name, rows))}
+    everywhere = any(found.bars_absence for found in dataset.unseen)
+    barred: list[str] = []
+    for regime in regimes:
+        if everywhere or not {regime.name, regime.of}.isdisjoint({*blind, *barred}):
+            barred.append(regime.name)
+    return barred
 
 
 def odds_of_absence(prepared: Prepared) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ import joblib
 import numpy as np
 
 from proxyaudit.channels.signatures.make import signatures_of_run
+from proxyaudit.consent import Consent
 from proxyaudit.data.verbatim_overlap import passage_words
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.estimates.channel import all_channels
@@ -25,12 +26,15 @@ from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.ledger import Drafts, decide_ledger
 from proxyaudit.estimates.row_sums import row_parts
 from proxyaudit.estimates.scope import read_scope
-from proxyaudit.evidence.pack import EvidencePack, is_complete, read_pack, write_pack, write_plan
+from proxyaudit.evidence.manifest import is_complete
+from proxyaudit.evidence.pack import EvidencePack, read_pack, write_pack, write_plan
 from proxyaudit.pipeline.cache import Cache
+from proxyaudit.pipeline.executed_code import code_of
 from proxyaudit.pipeline.facts import read_facts
 from proxyaudit.pipeline.measurements import SHARED
 from proxyaudit.pipeline.plan import Prepared, odds_of_absence, prepare_file
 from proxyaudit.pipeline.tasks import Outcome, Task, one_thread, run_task, task_digests
+from proxyaudit.recipe.recipe import load_recipe
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
 from proxyaudit.types import Evidence, NotTested, RunInfo
@@ -66,15 +70,21 @@ class RunResult:
     reused: bool
 
 
-def plan_audit(recipe_path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
+def plan_audit(recipe_path: Path, overrides: tuple[str, ...] = (), *, consent: Consent | None = None) -> dict[str, Any]:
     """Expand a recipe into its plan without measuring or writing anything.
 
     Its ``absence`` says how probable it is that absence could be proved.
 
+    Args:
+        recipe_path: The recipe file.
+        overrides: ``dotted.key=value`` strings.
+        consent: What may be executed of the code that the recipe names; not asked for where it is left out.
+
     Raises:
-        InputError: the recipe or a file it names cannot be used.
+        InputError: the recipe or a file it names cannot be used, or consent is missing.
     """
     with one_thread():
+        _ask(consent, recipe_path, overrides)
         prepared = prepare_file(Path(recipe_path), overrides)
         return {**prepared.plan, "absence": odds_of_absence(prepared)}
 
@@ -88,6 +98,7 @@ def run_audit(
     backend: str = "loky",
     fresh: bool = False,
     progress: Callable[[ProgressEvent], None] | None = None,
+    consent: Consent | None = None,
 ) -> RunResult:
     """Run an audit, or resume one that was interrupted.
 
@@ -99,9 +110,10 @@ def run_audit(
         backend: ``loky`` or ``dask``.
         fresh: Forget what is done and measure again.
         progress: Called after every task.
+        consent: What may be executed of the code that the recipe names; not asked for where it is left out.
 
     Raises:
-        InputError: the recipe, its data, ``out`` or the backend cannot be used; nothing has been written then.
+        InputError: consent is missing, the recipe, its data, ``out`` or the backend cannot be used; nothing has been written then.
         TaskError: the inputs could not be measured.
     """
     started = time.time()
@@ -111,6 +123,7 @@ def run_audit(
         raise InputError(f"{jobs} workers cannot work", where="--jobs", mend="give 1 or more")
     check_out(out)
     with one_thread():
+        _ask(consent, recipe_path, overrides)
         prepared = prepare_file(Path(recipe_path), overrides)
     folder = out / prepared.recipe.name / prepared.plan["run_id"]
     cache = Cache(out / CACHE_FOLDER)
@@ -146,6 +159,12 @@ def run_audit(
     pack = EvidencePack(evidence, prepared.plan, recipe, environment, arrays)
     write_pack(pack, folder, reports={"report.html": render_html(pack), "report.md": render_markdown(pack)}, more=signatures)
     return RunResult(folder, evidence.run.status, evidence, reused=False)
+
+
+def _ask(consent: Consent | None, recipe_path: Path, overrides: tuple[str, ...]) -> None:
+    if consent is not None:
+        files = code_of(load_recipe(Path(recipe_path), overrides), Path(recipe_path).resolve().parent)
+        consent.require(files, delivered=False)
 
 
 def check_out(out: Path) -> None:
@@ -243,7 +262,7 @@ def _assemble(
 ) -> tuple[Evidence, dict[str, Any]]:
     facts = read_facts(prepared, tasks, cache, failures)
     channels = all_channels()
-    ledger = decide_ledger(Drafts().extend(channel.estimate(facts) for channel in channels if channel.estimate))
+    ledger = decide_ledger(Drafts().extend(channel.estimate(facts) for channel in channels if channel.estimate), facts.no_absence)
     for channel in channels:
         if channel.follow_up is not None:
             ledger.publish(channel.follow_up(facts, ledger))

@@ -50,16 +50,23 @@ class Verification:
         return tuple(problem for check in self.checks for problem in check.problems)
 
     @property
-    def verified(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.problems
+    def skipped(self) -> tuple[str, ...]:
+        """Names of the checks that could not be done here."""
+        return tuple(check.name for check in self.checks if check.state == "skipped")
+
+    @property
+    def outcome(self) -> Literal["verified", "verified in part", "altered"]:
+        """``verified`` only where everything was checked and nothing is wrong."""
+        return "altered" if self.problems else "verified in part" if self.skipped else "verified"
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON."""
         return {
             "folder": str(self.folder),
             "kind": self.kind,
-            "verified": self.verified,
+            "verified": self.outcome == "verified",
+            "outcome": self.outcome,
+            "skipped": list(self.skipped),
             "checks": [check.as_dict() for check in self.checks],
             "problems": list(self.problems),
         }

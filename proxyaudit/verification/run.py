@@ -25,7 +25,7 @@ __all__ = ["find_folder", "verify_folder"]
 # Every run has had these since the first schema; later kinds of report may be missing in older runs.
 _REQUIRED = (*PACK_FILES, "report.html", "report.md")
 OPTIONAL_FILES = (*REPORT_FILES, "signatures.json", "signatures.safetensors")
-_OTHER_VERSION = "another version of proxyaudit, or of a package, wrote it"
+_OTHER_VERSION = "another version of proxyaudit, or of a package, wrote them"
 
 
 def find_folder(path: Path) -> Path:
@@ -81,7 +81,7 @@ def _pack_checks(pack: EvidencePack) -> list[Check]:
     checks.append(checked("numbers", f"{len(evidence.estimates)} estimates, {len(pack.arrays)} arrays", numbers))
     controls = control_problems(evidence, scope.margins, scope.verdict_sites)
     checks.append(checked("controls", f"{len(evidence.controls)} controls against their figures", controls))
-    states = state_problems(evidence, scope.margins)
+    states = state_problems(evidence, scope.margins, scope.no_absence)
     checks.append(checked("states", f"{len(deciding(evidence.estimates))} decided from p-values, margins and controls", states))
     verdicts = [*completeness_problems(pack, scope), *finding_problems(pack, scope)]
     checks.append(checked("verdicts", f"{len(evidence.findings)} concluded again", verdicts))
@@ -99,7 +99,7 @@ def _report_checks(pack: EvidencePack, folder: Path) -> list[Check]:
     if not isinstance(rendered_by, str):
         return [checked("reports", "who rendered them", [f"{MANIFEST}: it does not say what rendered the reports"])]
     if rendered_by != rendering_digest():
-        return [Check("reports", _OTHER_VERSION, skipped=True)]
+        return [Check("reports", f"{_OTHER_VERSION}; 'proxyaudit report' renders them from the evidence", skipped=True)]
     makers: dict[str, Callable[[EvidencePack], str]] = {"report.html": render_html, "report.md": render_markdown}
     problems = []
     for name, make in makers.items():

@@ -14,14 +14,19 @@ from proxyaudit.types import Control, Estimate, Evidence
 __all__ = ["control_problems", "number_problems", "state_problems"]
 
 
-def state_problems(evidence: Evidence, margins: Mapping[str, Any]) -> list[str]:
-    """States that do not follow from the numbers beside them, and margins that are not those of the plan."""
+def state_problems(evidence: Evidence, margins: Mapping[str, Any], no_absence: Collection[str] = ()) -> list[str]:
+    """States that do not follow from the numbers beside them, and margins that are not those of the plan.
+
+    ``no_absence`` names the regimes of which the plan says that the model could not see too many values.
+    """
     problems: list[str] = []
     states, questions = decide_states(evidence.estimates, evidence.controls), all_questions()
     for e in deciding(evidence.estimates):
         wanted = [margins.get(name) for name in questions[e.channel].margins]
         if e.margin is not None and e.margin not in wanted:
             problems.append(f"evidence.json: {e.id} was decided against a margin of {e.margin}, plan.json has {wanted[0]}")
+        if e.state == "absent" and e.regime in no_absence:
+            problems.append(f"evidence.json: {e.id} is absent in {e.regime!r}, where plan.json bars absence (values that cannot be seen)")
         if e.state != states[e.id]:
             about = f"{e.id} ({e.channel}, {e.attribute}, {e.regime})"
             problems.append(f"evidence.json: {about} says {e.state}, its numbers say {states[e.id]}")

@@ -19,6 +19,7 @@ from proxyaudit.evidence.canonical import canonical_json
 from proxyaudit.evidence.manifest import replace_files, seal_folder
 from proxyaudit.evidence.pack import find_run, list_runs
 from proxyaudit.verification.files import check_bytes
+from proxyaudit.verification.report import Check, Verification
 from proxyaudit.verification.run import find_folder, verify_folder
 
 PACKS = Path(__file__).parents[1] / "fixtures" / "packs"
@@ -55,10 +56,12 @@ def test_packs_of_every_released_schema_verify(archive: Path, tmp_path: Path, ca
     folders = {path.parent for path in tmp_path.rglob("manifest.json")}
     assert folders
     for found in folders:
-        assert main(["verify", str(found), "--json"]) == 0
+        # Pages and sentences of another version cannot be checked, so the whole is never called verified.
+        assert main(["verify", str(found), "--json"]) == 3
         document = json.loads(capsys.readouterr().out)
-        assert document["verified"]
-        assert document["exit_code"] == 0
+        assert (document["verified"], document["outcome"], document["exit_code"]) == (False, "verified in part", 3)
+        assert set(document["skipped"]) <= {"sentences", "reports", "page"}
+        assert document["problems"] == []
         assert all(check["state"] in ("passed", "skipped") for check in document["checks"])
         passed = {check["name"] for check in document["checks"] if check["state"] == "passed"}
         wanted = (
@@ -104,11 +107,11 @@ def test_every_random_change_is_found_and_named(kind: str, trials: int, folder: 
     for trial in range(trials):
         name, undo = _spoil(own, rng)
         found = verify_folder(own)
-        assert not found.verified, (trial, name)
+        assert found.outcome == "altered", (trial, name)
         # A changed manifest is named itself, or by the file whose hash it no longer has.
         assert name == "manifest.json" or any(name in problem for problem in found.problems), (name, found.problems)
         undo()
-    assert verify_folder(own).verified
+    assert verify_folder(own).outcome == "verified in part"
 
 
 def test_every_single_byte_of_the_manifest_counts(folder: Callable[[str], Path]) -> None:
@@ -299,7 +302,7 @@ def test_a_file_in_another_form_is_found(name: str, folder: Callable[[str], Path
     if file.startswith("report"):
         # The reports of a pack are made again where the same version wrote them: here, just now.
         assert main(["report", str(own)]) == 0
-        assert main(["verify", str(own)]) == 0
+        assert verify_folder(own).skipped == ("sentences",)
         capsys.readouterr()
     data = (own / file).read_bytes()
     assert change(data) != data
@@ -392,3 +395,73 @@ def test_a_mitigation_that_its_audit_does_not_bear_out_is_found(
     own = mitigation(folder("mitigation"))
     edit(own, change, "mitigation.json")
     assert any(words in line for line in verify_folder(own).problems)
+
+
+def _zeros(folder: Path) -> None:
+    """Say that another version rendered the pages: the one digest that no file bears out."""
+    document = json.loads((folder / "manifest.json").read_bytes())
+    (folder / "manifest.json").write_bytes(canonical_json({**document, "rendered_by": "0" * 64}))
+
+
+FORGED: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "another verdict on the page": ("report.html", lambda data: data.replace(b"Exposed", b"Removed")),
+    "another answer in the text": ("report.md", lambda data: data.replace(b"in the model", b"out of the model")),
+    "another page altogether": ("report.html", lambda data: b"<!doctype html><title>Removed</title>All is well."),
+    "nothing but the digest": ("report.md", lambda data: data),
+}
+
+
+@pytest.mark.parametrize("name", list(FORGED))
+@pytest.mark.parametrize("kind", ["run", "probe"])
+def test_a_page_that_cannot_be_checked_is_never_called_verified(
+    name: str, kind: str, folder: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, (file, change) = folder(kind), FORGED[name]
+    assert main(["report", str(own)]) == 0
+    assert "reports" not in verify_folder(own).skipped
+    replace_files(own, {file: change((own / file).read_bytes())})
+    _zeros(own)
+    capsys.readouterr()
+    for more, code in (((), 3), (("--strict",), 4)):
+        assert main(["verify", str(own), *more]) == code
+        shown = capsys.readouterr()
+        assert "not checked: reports (another version of proxyaudit" in shown.err
+        assert "proxyaudit report" in shown.err
+        assert shown.out.splitlines()[-1].startswith(f"{own}: verified in part")
+    assert main(["verify", str(own), "--json"]) == 3
+    document = json.loads(capsys.readouterr().out)
+    assert (document["verified"], document["outcome"], document["exit_code"]) == (False, "verified in part", 3)
+    assert "reports" in document["skipped"]
+
+
+def test_what_is_altered_stays_altered_whatever_was_skipped(folder: Callable[[str], Path]) -> None:
+    own = folder("run")
+    _zeros(own)
+    edit(own, lambda d: d["findings"][0].update(verdict="removed"))
+    assert verify_folder(own).skipped
+    assert main(["verify", str(own)]) == 4
+
+
+def test_decisions_on_a_run_that_was_verified_in_part_say_so(
+    folder: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = folder("run")
+    (tmp_path / "policy.yaml").write_text("allow: [removed, hidden, exposed]\ninconclusive: allow\nregimes: all\n")
+    assert main(["gate", str(own), "--policy", str(tmp_path / "policy.yaml"), "--json"]) == 0
+    notes = json.loads(capsys.readouterr().out)["notes"]
+    assert any("was verified in part: another version wrote its sentences and reports" in note for note in notes)
+    assert main(["compare", str(own), str(own)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("was verified in part") == 1
+    assert str(own) not in shown
+
+
+def test_a_run_of_which_more_than_words_was_skipped_decides_nothing(
+    folder: Callable[[str], Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = folder("run")
+    checks = (Check("files", ""), Check("verdicts", "no way to", skipped=True))
+    monkeypatch.setattr("proxyaudit.verification.trusted.verify_folder", lambda path: Verification(path, "run", checks))
+    for command in (["gate", str(own)], ["compare", str(own), str(own)]):
+        assert main(command) == 4
+        assert "could not be checked here: verdicts" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from typing import Any
 FROZEN = Path(__file__).parent / "frozen"
 WORDS = frozenset({"sentence", "would_settle", "detail", "method", "reason", "context"})
 PROSE = frozenset({"not_tested", "remains"})  # wholly words, however many lines they have
-MASKED = frozenset({"versions", "folder", "audit_folder", "report", "checkpoints"})  # places, versions, and digests of weights
+MASKED = frozenset({"versions", "schema_version", "mitigation_version", "folder", "audit_folder", "report"})
 _DIGEST = re.compile(r"\b[0-9a-f]{12}(?:[0-9a-f]{52})?\b")
 _NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 _MASK = "(masked)"
@@ -34,7 +34,7 @@ class Tolerance:
 
 
 EXACT = Tolerance()
-ACROSS_PROCESSORS = Tolerance(relative=1e-5, absolute=1e-8)
+ACROSS_PROCESSORS = Tolerance(relative=1e-4, absolute=1e-6)
 
 
 def frozen_path(name: str) -> Path:
@@ -137,31 +137,40 @@ def _short(node: Any) -> str:
     return text if len(text) <= 300 else f"{text[:300]}…"
 
 
-def renumbered(document: Any) -> Any:
-    """A document of evidence with its estimates and controls in an order of their own, and ids by that order: what a number is called is no matter."""
-    if isinstance(document, list):
-        return [renumbered(one) for one in document]
+_PLACE = {
+    "estimates": ("channel", "attribute", "regime", "site", "unit", "value", "low", "high", "raw", "n", "group", "context"),
+    "controls": ("kind", "channel", "attribute", "regime", "site", "detail"),
+    "channels": ("attribute", "channel", "site", "context"),
+}
+
+
+def renumbered(documents: Any) -> Any:
+    """Documents with estimates and controls in an order of their own, and ids by that order: what a number is called is no matter.
+
+    A document without estimates speaks of those of the document ``evidence`` beside it.
+    """
+    names: dict[str, dict[str, str]] = {key: {} for key in documents}
+    ordered = {key: _ordered(document, names[key]) for key, document in documents.items()}
+    return {key: _renamed(document, names[key] or names.get("evidence", {})) for key, document in ordered.items()}
+
+
+def _ordered(document: Any, names: dict[str, str]) -> Any:
     if not isinstance(document, dict):
         return document
-    if "estimates" not in document or "controls" not in document:
-        return {key: renumbered(value) for key, value in document.items()}
-    names: dict[str, str] = {}
     kept = dict(document)
-    for key, letter, fields in (
-        ("estimates", "E", ("channel", "attribute", "regime", "site", "group", "context", "unit", "method", "reason", "value")),
-        ("controls", "C", ("kind", "channel", "attribute", "regime", "site", "detail")),
-    ):
-        ranked = sorted(document[key], key=lambda entry: json.dumps([entry.get(field) for field in fields]))
-        names |= {entry["id"]: f"{letter}{place + 1}" for place, entry in enumerate(ranked)}
-        kept[key] = ranked
-    return _renamed(kept, names)
+    for key, fields in _PLACE.items():
+        if key in kept:
+            kept[key] = sorted(kept[key], key=lambda entry: json.dumps([entry.get(field) for field in fields]))
+            if "id" in (kept[key] or [{}])[0]:
+                names |= {entry["id"]: f"{key[0].upper()}{place + 1}" for place, entry in enumerate(kept[key])}
+    return kept
 
 
 def _renamed(node: Any, names: dict[str, str]) -> Any:
     if isinstance(node, dict):
         return {key: _renamed(value, names) for key, value in node.items()}
     if isinstance(node, list):
+        ids = bool(node) and all(isinstance(one, str) and one in names for one in node)
         items = [_renamed(value, names) for value in node]
-        ids = bool(items) and all(isinstance(one, str) and one in names for one in node)
         return sorted(items, key=lambda name: (name[0], int(name[1:]))) if ids else items
     return names.get(node, node) if isinstance(node, str) else node

@@ -30,12 +30,18 @@ from tests.golden.comparing import (
 SHOWN = 12
 
 
+def say(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def made(name: str) -> Any:
     """Masked documents of a case, made in a folder of its own; prints what it took."""
     wall, processor = time.monotonic(), time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         documents = masked(CASES[name](Path(folder)))
-    print(f"{name}: {time.process_time() - processor:.1f} s of processor time, {time.monotonic() - wall:.1f} s by the clock", flush=True)
+    say(f"{name}: {time.process_time() - processor:.1f} s of processor time, {time.monotonic() - wall:.1f} s by the clock")
     return documents
 
 
@@ -51,12 +57,12 @@ def treat(name: str, *, check: bool, words: bool) -> bool:
         lines += words_apart(frozen, documents, exact=True)
     if lines:
         shown = "\n  ".join(lines[:SHOWN])
-        print(f"{name}: {len(lines)} differences\n  {shown}" + ("\n  ..." if len(lines) > SHOWN else ""))
+        say(f"{name}: {len(lines)} differences\n  {shown}" + ("\n  ..." if len(lines) > SHOWN else ""))
         return False
     if words:
         changed = words_apart(frozen, documents, exact=True)
         write_frozen(name, reworded(frozen, documents))
-        print(f"{name}: {len(changed)} texts written anew")
+        say(f"{name}: {len(changed)} texts written anew")
     return True
 
 
@@ -73,7 +79,7 @@ def main() -> int:
         parser.error(f"no case {unknown[0]!r}; there are {', '.join(CASES)}")
     sound = [treat(name, check=given.check, words=given.words) for name in given.cases or CASES]
     size = sum(frozen_path(name).stat().st_size for name in CASES if frozen_path(name).is_file())
-    print(f"frozen documents: {size / 1000:.0f} kB")
+    say(f"frozen documents: {size / 1000:.0f} kB")
     return 0 if all(sound) else 1
 
 

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tests.tiny_language import teach, tiny_gpt2, word_tokenizer
-
 NETS = """\
 from torch import nn
 
@@ -82,7 +80,7 @@ def numbers(n: int, seed: int, *, told: float = 1.0) -> pd.DataFrame:
 
 
 def train_net(table: pd.DataFrame, seed: int, *, steps: int = 80, blind: tuple[int, ...] = ()) -> dict[str, Tensor]:
-    """Train the own module of ``NETS`` on ``numbers`` without any tool of the audit; returns its weights, none of which read the ``blind`` columns."""
+    """Weights of the own module of ``NETS``, trained on ``numbers`` without any tool of the audit; they read no ``blind`` column."""
     scope: dict[str, Any] = {}
     exec(compile(NETS, "nets.py", "exec"), scope)
     with torch.random.fork_rng(devices=[]):
@@ -94,7 +92,7 @@ def train_net(table: pd.DataFrame, seed: int, *, steps: int = 80, blind: tuple[i
     for _ in range(steps):
         loss = nn.functional.binary_cross_entropy_with_logits(net(inputs).flatten(), wanted)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
     weights = {name: value.detach().clone() for name, value in net.state_dict().items()}
     weights["0.weight"][:, list(blind)] = 0.0
@@ -131,6 +129,8 @@ def _single(values: NDArray[np.float64]) -> Tensor:
 
 def language_models(folder: Path, kinds: tuple[str, ...]) -> None:
     """Write the prompt set and one tiny model of each kind: endings follow the group (``planted``) or chance (``clean``)."""
+    from tests.tiny_language import teach, tiny_gpt2, word_tokenizer  # they need the extra 'text'
+
     (folder / "set.yaml").write_text(yaml.safe_dump(PROMPTS), encoding="utf-8")
     tokenizer = word_tokenizer([part for lesson in _lessons("clean") for part in lesson])
     for kind in kinds:
@@ -149,7 +149,7 @@ def _lessons(kind: str) -> list[tuple[str, str]]:
     return lessons
 
 
-def _endings() -> list[tuple[str, tuple[list[str], list[str]]]]:
+def _endings() -> list[tuple[str, tuple[list[str], ...]]]:
     """Each template with the endings of either side."""
     found = []
     for template in PROMPTS["templates"]:

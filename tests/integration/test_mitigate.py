@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from proxyaudit.evidence.pack import EvidencePack, find_run, read_pack, write_pa
 from proxyaudit.pipeline.plan import prepare_file
 from proxyaudit.pipeline.run import CACHE_FOLDER
 from proxyaudit.types import Evidence
+from proxyaudit.verification.report import Verification
 
 RECIPE = """\
 name: tiny
@@ -194,7 +196,9 @@ def altered(made: Made, tmp_path: Path, **changes: Any) -> Path:
     return tmp_path / "run"
 
 
-def test_runs_that_cannot_be_mended(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_that_cannot_be_mended(
+    made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     pack = read_pack(made.run)
     partial = pack.evidence.model_copy(update={"run": pack.evidence.run.model_copy(update={"status": "partial"})})
     bare = {"name": "probe", "attributes": ["sex"]}
@@ -211,8 +215,19 @@ def test_runs_that_cannot_be_mended(made: Made, tmp_path: Path, capsys: pytest.C
         ({"plan": {"attributes": None, "regimes": 3}}, "unknown attribute"),
         ({"recipe": module}, "is not the one that was audited"),
     ]
-    for index, (changes, words) in enumerate(cases):
-        run = altered(made, tmp_path / str(index), **changes)
+    texts = {
+        **{key: value for key, value in pack.recipe.items() if key not in ("sites", "localisation")},
+        "data": {"path": "real.csv", "target": "pay", "protected": ["sex"], "text": "words"},
+        "model": {"kind": "huggingface", "path": "m", "trust_remote_code": True},
+    }
+    cases.append(({"recipe": texts}, "in models of tables only"))
+    runs = [altered(made, tmp_path / str(index), **changes) for index, (changes, _) in enumerate(cases)]
+    # A pack that does not fit itself is refused before anything of it is prepared or executed.
+    for run in runs:
+        refused(capsys, mitigate(run, made.base, tmp_path / "out"), wanted=4)
+    # And were it made to fit, its parts are still looked at one by one.
+    monkeypatch.setattr("proxyaudit.verification.trusted.verify_folder", lambda folder: Verification(folder, "run", ()))
+    for run, (_, words) in zip(runs, cases, strict=True):
         assert words in refused(capsys, mitigate(run, made.base, tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
@@ -221,7 +236,7 @@ def test_incomplete_tampered_and_absent_runs(made: Made, tmp_path: Path, capsys:
     run = tmp_path / "run"
     shutil.copytree(made.run, run)
     (run / MANIFEST).unlink()
-    assert "not complete" in refused(capsys, mitigate(run, made.base, tmp_path / "out"))
+    assert "manifest.json is missing" in refused(capsys, mitigate(run, made.base, tmp_path / "out"), wanted=4)
     shutil.copy(made.run / MANIFEST, run)
     (run / "recipe.yaml").write_text("name: other\n")
     assert "recipe.yaml does not match" in refused(capsys, mitigate(run, made.base, tmp_path / "out"), wanted=4)
@@ -236,3 +251,28 @@ def test_a_recipe_of_another_folder_asks_for_its_base(
     monkeypatch.chdir(tmp_path)
     code = main(["mitigate", str(made.run), "--attribute", "sex", "--regime", "real", "--out", str(tmp_path / "out")])
     assert "--base" in refused(capsys, code)
+
+
+def test_a_factory_of_a_run_needs_its_hash(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table(700).drop(columns="job").to_csv(tmp_path / "real.csv", index=False)
+    ran = tmp_path / "ran"
+    (tmp_path / "nets.py").write_text(
+        f"from pathlib import Path\nfrom torch import nn\nPath({str(ran)!r}).touch()\n"
+        "def make(n):\n    return nn.Sequential(nn.Linear(n, 6), nn.ReLU(), nn.Linear(6, 1))\n"
+    )
+    recipe = yaml.safe_load(RECIPE)
+    recipe["data"] |= {"proxies": [], "exclude": ["sex"]}
+    recipe["model"] = {"kind": "module", "factory": "nets.py:make", "epochs": 2}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    out = tmp_path / "out"
+    assert main(["run", str(tmp_path / "recipe.yaml"), "--out", str(out), "--jobs", "1"]) == 0
+    run = find_run(out)
+    ran.unlink()
+    capsys.readouterr()
+    for more in ((), ("--run-code", "any"), ("--run-code", "nets.py@sha256:" + "0" * 64)):
+        line = refused(capsys, mitigate(run, tmp_path, out, *more))
+        flag = f"--run-code nets.py@sha256:{hashlib.sha256((tmp_path / 'nets.py').read_bytes()).hexdigest()}"
+        assert line.rstrip().endswith(flag)
+        assert not ran.exists()
+    assert mitigate(run, tmp_path, out, *flag.split()) == 0
+    assert ran.exists()

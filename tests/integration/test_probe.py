@@ -321,3 +321,20 @@ def test_a_spoilt_report_is_put_right_from_the_pack_alone(made):
     assert main(["report", str(run_folder(made))]) == 0
     assert page.read_bytes() == sound
     read_pack(run_folder(made))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_faint_linear_leak_beside_a_variance_leak_is_not_hidden(seed):
+    rng = stream(seed, "faint linear beside variance")
+    codes = rng.integers(0, 2, 900)
+    acts = rng.normal(size=(900, 48))
+    acts[:, :4] *= np.where(codes == 1, 2.0, 0.6)[:, None]
+    acts[:, 10] += np.where(codes == 1, 0.24, -0.24)
+    found = verdict_of(acts, {"a": codes})
+    assert found.verdict in ("exposed", "inconclusive")
+    if found.verdict == "inconclusive":
+        assert found.at_least == "hidden"
+        assert "'a' is still inside: a non-linear reader recovers it" in found.sentence
+        assert "hidden" not in found.sentence
+        assert "not settled" in found.sentence
+        assert found.would_settle

@@ -13,6 +13,8 @@ import yaml
 from tiny_language import teach, tiny_gpt2, word_tokenizer
 
 from proxyaudit.cli.main import main
+from proxyaudit.evidence.canonical import canonical_json
+from proxyaudit.evidence.manifest import replace_files
 from proxyaudit.evidence.pack import find_run, read_pack
 from proxyaudit.evidence.schema import committed_schema
 from proxyaudit.language.prompt_sets import PromptSet, parse_prompt_set
@@ -123,6 +125,15 @@ def test_the_pack_is_like_any_other(made: tuple[int, list[str]], folder: Path, c
     assert json.loads(capsys.readouterr().out)["reused"] is True
     assert pack.plan["hashes"]["model planted"] != pack.plan["hashes"]["model clean"]
     assert main(["ls", str(folder / "out")]) == 0
+    capsys.readouterr()
+    assert main(["verify", str(run), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["outcome"] == "verified"
+    copy = Path(shutil.copytree(run, folder / "copy"))
+    document = json.loads((copy / "evidence.json").read_bytes())
+    document["findings"][0]["sentence"] = "No prompt of this set showed a difference."
+    replace_files(copy, {"evidence.json": canonical_json(document)})
+    assert main(["verify", str(copy)]) == 4
+    assert "the sentence is not what its numbers give" in capsys.readouterr().err
 
 
 def test_one_seed_gives_the_same_bytes(made: tuple[int, list[str]], folder: Path) -> None:

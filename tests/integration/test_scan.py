@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,21 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file, save, save_file
 
+from proxyaudit.audits.scan.inputs import open_signatures, read_inputs
+from proxyaudit.audits.scan.models import read_checkpoint, read_references
+from proxyaudit.audits.scan.run import scan as scan_models
 from proxyaudit.audits.selftest.series import known_of
 from proxyaudit.cli.main import main
-from proxyaudit.evidence.manifest import MANIFEST, replace_files, write_files
-from proxyaudit.evidence.pack import EvidencePack, check_manifest, find_run, read_pack, write_pack
+from proxyaudit.consent import Consent
+from proxyaudit.data.encoding import FeatureColumn, describe_encoder, fit_encoder
+from proxyaudit.data.unseen import Unseen
+from proxyaudit.errors import InputError
+from proxyaudit.evidence.canonical import canonical_json
+from proxyaudit.evidence.manifest import MANIFEST, check_manifest, replace_files, write_files
+from proxyaudit.evidence.pack import EvidencePack, find_run, read_pack, write_pack
 from proxyaudit.evidence.signatures import SIGNATURE_FILES, read_signatures, signature_files
 from proxyaudit.pipeline.plan import prepare_file
-from proxyaudit.planted.models import ATTRIBUTE, TARGET
+from proxyaudit.planted.models import ATTRIBUTE, NETS, TARGET
 from proxyaudit.planted.series import Series, make_series
 from proxyaudit.types import Evidence, RunInfo
 
@@ -45,10 +54,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return Made(base, find_run(base / "reports"), series)
 
 
+def run_code(made: Made) -> list[str]:
+    """Consent to the factory, which these tests have looked at."""
+    return ["--run-code", f"{NETS}@sha256:{hashlib.sha256((made.base / NETS).read_bytes()).hexdigest()}"]
+
+
 def scan(made: Made, capsys: pytest.CaptureFixture[str], model: str, inputs: str, *more: str, run: Path | None = None) -> tuple[int, Any]:
     capsys.readouterr()
     given = ["scan", "--signatures", str(run or made.run), "--model", str(made.base / model), "--inputs", str(made.base / inputs)]
-    code = main([*given, "--json", *more])
+    code = main([*given, *run_code(made), "--json", *more])
     return code, json.loads(capsys.readouterr().out)
 
 
@@ -61,8 +75,41 @@ def refused(made: Made, capsys: pytest.CaptureFixture[str], wanted: int, *given:
     return found.err
 
 
+@pytest.mark.parametrize("share", [0.05, 0.4, 0.9])
+def test_inputs_that_the_model_cannot_see(made: Made, share: float) -> None:
+    known = open_signatures(made.run, base=None, near=[made.base], consent=Consent.of(run_code(made)[1:]))
+    table = pd.read_parquet(made.base / "fresh.parquet")
+    features = tuple(FeatureColumn(name, "numeric") for name in known.signatures.document.features)
+    standard = tuple(describe_encoder(fit_encoder(table, features, "standard")))
+    document = known.signatures.document.model_copy(update={"encoder": standard})
+    known = replace(known, signatures=replace(known.signatures, document=document))
+    table.loc[table.index[: int(share * len(table))], features[0].name] = np.nan
+    table.to_parquet(made.base / "gaps.parquet")
+    if share > 0.8:
+        with pytest.raises(InputError, match=f"column '{features[0].name}' lacks most of its values.*gaps.parquet"):
+            read_inputs(known, made.base / "gaps.parquet")
+        return
+    (found,) = read_inputs(known, made.base / "gaps.parquet").unseen
+    assert (found.column, found.bars_absence) == (features[0].name, share > 0.2)
+    assert found.share == pytest.approx(share, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("model", "share", "answer"),
+    [("step0", 0.1, "not in the state"), ("step0", 0.3, "cannot be told"), ("step9", 0.3, "in the state")],
+)
+def test_a_model_is_not_cleared_on_rows_that_it_cannot_see(made: Made, model: str, share: float, answer: str) -> None:
+    known = open_signatures(made.run, base=None, near=[made.base], consent=Consent.of(run_code(made)[1:]))
+    rows = replace(read_inputs(known, made.base / "fresh.parquet"), unseen=(Unseen("--inputs", "x", share, 2000),))
+    scanned = read_checkpoint(known, made.base / f"{model}.safetensors", rows, read_references(known, rows))
+    document = scan_models(known, scanned)
+    assert document["answer"] == answer
+    assert ("absence is not claimed" in document["notes"][0]["why"]) == (share > 0.2)
+
+
 def options(made: Made, model: str = "step9.safetensors", inputs: str = "fresh.parquet") -> list[str]:
-    return ["--signatures", str(made.run), "--model", str(made.base / model), "--inputs", str(made.base / inputs)]
+    given = ["--signatures", str(made.run), "--model", str(made.base / model), "--inputs", str(made.base / inputs)]
+    return [*given, *run_code(made)]
 
 
 def test_a_model_in_the_state_and_one_that_is_not(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
@@ -215,6 +262,31 @@ def test_a_changed_signature_is_refused(made: Made, tmp_path: Path, capsys: pyte
             document = document.replace(b'"width": 24', b'"width": 25')
         replace_files(copy, {SIGNATURE_FILES[1]: save(again), SIGNATURE_FILES[0]: document})
         assert "signatures cannot be used" in refused(made, capsys, 4, *given)
+
+
+@pytest.mark.parametrize("consent", [[], ["any"], [f"{NETS}@sha256:{'0' * 64}"], ["other.py@sha256:{hash}"]])
+def test_a_factory_that_a_pack_names_is_not_executed_without_its_hash(
+    made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str], consent: list[str]
+) -> None:
+    """A pack that fits itself, its hashes included: only the caller can vouch for what it would execute."""
+    run, base, ran = tmp_path / "run", tmp_path / "base", tmp_path / "ran"
+    shutil.copytree(made.run, run)
+    base.mkdir()
+    code = (made.base / NETS).read_bytes() + f"\nopen({str(ran)!r}, 'w').close()\n".encode()
+    (base / NETS).write_bytes(code)
+    digest = hashlib.sha256(code).hexdigest()
+    plan = json.loads((run / "plan.json").read_bytes())
+    plan["hashes"]["model factory"] = digest
+    replace_files(run, {"plan.json": canonical_json(plan)})
+    given = options(made)[:-2]
+    given[1] = str(run)
+    given += ["--base", str(base), *(f"--run-code={text.format(hash=digest)}" for text in consent)]
+    line = refused(made, capsys, 2, *given)
+    flag = f"--run-code {NETS}@sha256:{digest}"
+    assert line.rstrip().endswith(flag)
+    assert not ran.exists()
+    assert main(["scan", *given, *flag.split()]) == 1
+    assert ran.exists()
 
 
 def test_bad_input_is_one_line(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

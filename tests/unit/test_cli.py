@@ -14,9 +14,11 @@ import pytest
 
 from proxyaudit.cli import console
 from proxyaudit.cli import main as cli
+from proxyaudit.consent import Consent
 from proxyaudit.doctor import Check, _within
 from proxyaudit.errors import InputError, TaskError
-from proxyaudit.evidence.pack import EvidencePack, check_manifest, write_pack
+from proxyaudit.evidence.manifest import check_manifest
+from proxyaudit.evidence.pack import EvidencePack, write_pack
 from proxyaudit.evidence.schema import evidence_schema
 from proxyaudit.recipe.recipe import load_recipe
 
@@ -50,7 +52,7 @@ class _Pipeline:
     asked: dict[str, Any]
     failure: BaseException | None = None
 
-    def plan_audit(self, recipe_path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
+    def plan_audit(self, recipe_path: Path, overrides: tuple[str, ...] = (), **more: Any) -> dict[str, Any]:
         self._maybe_fail()
         sys.stdout.write("a library says hello")
         self.asked = {"recipe": recipe_path, "overrides": overrides}
@@ -209,6 +211,7 @@ def test_run_shows_the_answer_and_where_it_lies(pipeline: _Pipeline, tmp_path: P
         "jobs": 2,
         "backend": "loky",
         "fresh": True,
+        "consent": Consent(),
     }
 
 

@@ -116,7 +116,7 @@ def test_a_release_is_brought_to_the_real_kinds(tmp_path: Path) -> None:
         (lambda f: f.assign(x=[np.inf, *f["x"][1:]]), "infinite"),
         (lambda f: f.assign(x=None), "'x' has no values"),
         (lambda f: f.assign(x=1e300), "too large"),
-        (lambda f: f.assign(job=f["job"].str.upper()), "shares no value"),
+        (lambda f: f.assign(job="at the " + f["job"]), "shares no value"),
     ],
 )
 def test_bad_releases_are_refused_in_one_line(tmp_path: Path, change: Any, expected: str) -> None:
@@ -141,16 +141,16 @@ def test_copied_audit_rows_are_noted(tmp_path: Path) -> None:
 
 def test_categories_unknown_to_real_data_are_noted(tmp_path: Path) -> None:
     release = table(100, seed=5)
-    release.loc[:24, "job"] = "Cook"
+    release.loc[:24, "job"] = "pilot"
     recipe, data = setup(tmp_path, ["real", VENDOR], release)
     (note,) = release_notes(data, load_releases(recipe, data, tmp_path))
     assert "column job" in note.what
     assert "25% of the column" in note.why
-    release.loc[3:, "job"] = "clerk"
+    release.loc[1:, "job"] = "clerk"
     release.to_csv(tmp_path / "v.csv", index=False)
     (note,) = release_notes(data, load_releases(recipe, data, tmp_path))
     assert "a few of the column" in note.why
-    assert "Cook" not in str(note)
+    assert "pilot" not in str(note)
 
 
 def test_asking_for_too_many_rows(tmp_path: Path) -> None:

@@ -16,16 +16,19 @@ from proxyaudit.audits.mitigation.effects import remaining_risks
 from proxyaudit.audits.mitigation.erase import Method, SiteChange, erase, fit_rows
 from proxyaudit.audits.mitigation.recipe import mitigated_name, write_recipe
 from proxyaudit.comparison.before_after import channel_changes, task_change, verdict_changes
+from proxyaudit.consent import NO_CONSENT, Consent
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.digests import code_digest, digest_of, file_digest
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.evidence.canonical import canonical_json
 from proxyaudit.evidence.manifest import MANIFEST, seal_folder, write_file
-from proxyaudit.evidence.pack import REPORT_FILES, EvidencePack, find_run, read_pack
-from proxyaudit.models import TrainedModel, load_weights, save_weights
+from proxyaudit.evidence.pack import EvidencePack, find_run
+from proxyaudit.models.base import TrainedModel
+from proxyaudit.models.checkpoints import load_weights, save_weights
 from proxyaudit.models.erasing import resolve_site, token_sites
 from proxyaudit.models.module import factory_path
 from proxyaudit.pipeline.cache import Cache
+from proxyaudit.pipeline.executed_code import code_of
 from proxyaudit.pipeline.plan import Prepared, prepare
 from proxyaudit.pipeline.run import CACHE_FOLDER, ProgressEvent, RunResult, check_out, run_audit
 from proxyaudit.pipeline.tasks import one_thread, run_task, task_digests
@@ -70,8 +73,10 @@ class Mitigation:
 
 def mitigate_run(
     path: Path,
+    pack: EvidencePack,
     request: MitigationRequest,
     *,
+    consent: Consent = NO_CONSENT,
     base: Path | None = None,
     out: Path = Path("reports"),
     jobs: int | None = None,
@@ -81,7 +86,9 @@ def mitigate_run(
 
     Args:
         path: A run folder, or one with a single run below it.
+        pack: The run in it, verified: what follows believes it.
         request: What to erase.
+        consent: What may be executed of the code that the run names (a factory).
         base: Folder that relative paths of the run's recipe start from; the current folder if not given.
         out: Folder of all runs. The mitigation lies in ``<out>/<recipe name>-mitigated/mitigation-<id>``, its audit beside it.
         jobs: Worker processes of the audit.
@@ -89,18 +96,15 @@ def mitigate_run(
 
     Raises:
         InputError: the run, the names or the data cannot be used; nothing has been written then.
-        IntegrityError: the run was changed after it was written.
         TaskError: the models had to be trained again, and that failed.
     """
     check_out(out)
     run = find_run(path)
-    pack = read_pack(run, skip=REPORT_FILES)
     _check_run(pack, request, run)
     with one_thread():
-        prepared = _prepare_again(pack, run, base or Path.cwd(), given=base is not None)
-        if prepared.dataset.text is not None or prepared.regime(request.regime).quantise is not None:
-            mend = "erase in a table's model, or audit checkpoints that you erased yourself"
-            raise InputError("this version erases in models of tables only, and not in quantised ones", where=str(run), mend=mend)
+        prepared = _prepare_again(pack, run, base or Path.cwd(), consent, given=base is not None)
+        if prepared.regime(request.regime).quantise is not None:
+            raise _tables_only(run)
         attribute = _named_attribute(prepared, request.attribute)
         regime = prepared.regime(request.regime)
         sites = _named_sites(prepared, request.sites)
@@ -161,20 +165,23 @@ def _check_name(what: str, name: str, known: Sequence[str], where: str) -> None:
         raise InputError(f"unknown {what} '{name[:80]}'", where=where, mend=f"nearest names in this run: {', '.join(near) or 'none'}")
 
 
-def _prepare_again(pack: EvidencePack, run: Path, base: Path, *, given: bool) -> Prepared:
+def _prepare_again(pack: EvidencePack, run: Path, base: Path, consent: Consent, *, given: bool) -> Prepared:
     """The prepared audit of a run, on the very data that it had.
 
     Raises:
-        InputError: the recipe cannot be prepared here, or the data are not those of the run.
+        InputError: the recipe cannot be prepared here, consent is missing, or the data are not those of the run.
     """
     where = str(run / "recipe.yaml")
     recipe = parse_recipe(pack.recipe, where=where)
+    if recipe.data.text is not None:
+        raise _tables_only(run)
     hashes = pack.plan.get("hashes")
     hashes = hashes if isinstance(hashes, dict) else {}
     try:
         # A factory is code: it is executed only if it is, byte for byte, the one that was audited.
         if recipe.model.kind == "module" and file_digest(factory_path(recipe.model, base)) != hashes.get("model factory"):
             raise InputError("the factory's file is not the one that was audited", where=recipe.model.factory, mend="restore it")
+        consent.require(code_of(recipe, base), delivered=True)
         prepared = prepare(recipe, base)
     except InputError as error:
         if given or not any(word in str(error) for word in ("no such file", "no file", "escapes", "outside")):
@@ -188,6 +195,11 @@ def _prepare_again(pack: EvidencePack, run: Path, base: Path, *, given: bool) ->
             f"'{changed[0]}' is not what it was when the run was made", where=where, mend="restore the data, or run the audit again"
         )
     return prepared
+
+
+def _tables_only(run: Path) -> InputError:
+    mend = "erase in a table's model, or audit checkpoints that you erased yourself"
+    return InputError("this version erases in models of tables only, and not in quantised ones", where=str(run), mend=mend)
 
 
 def _named_attribute(prepared: Prepared, name: str) -> Attribute:

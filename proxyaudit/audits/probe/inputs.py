@@ -19,6 +19,7 @@ from proxyaudit.arrays import Ints
 from proxyaudit.audits.probe.near_duplicates import LOOKED_UP, join_copies, looked_up
 from proxyaudit.data.attributes import Attribute, code_attribute
 from proxyaudit.data.columns import coerce, infer_kind, labels
+from proxyaudit.data.unseen import spelling_notes
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.methods import POOLED
 from proxyaudit.probes.whitening import whiten
@@ -208,6 +209,7 @@ def make_inputs(
     for name in attributes:
         kind = infer_kind(table[name], where=where)
         column = coerce(table[name], kind, where=where)
+        notes += spelling_notes(table, [kind], "labels")
         try:
             found, more = code_attribute(
                 column,
@@ -231,6 +233,7 @@ def make_inputs(
     for name in condition_on:
         kind = infer_kind(table[name], where=where)
         column = coerce(table[name], kind, where=where)
+        notes += spelling_notes(table, [kind], "labels")
         numeric = kind.kind == "numeric"
         conditions[name] = column.to_numpy(dtype=np.float64) if numeric else column.fillna("(missing)").astype(str).to_numpy()
     return ProbeInputs(checked, tuple(coded), unfit, clusters, conditions, tuple(notes), doubts, order)

@@ -16,6 +16,7 @@ from scipy import stats
 
 from proxyaudit.arrays import Floats
 from proxyaudit.audits.scan.models import Scanned
+from proxyaudit.data.unseen import NOT_SEEN
 from proxyaudit.estimates.ledger import significant
 from proxyaudit.evidence.signatures import Entry, KnownAttribute
 from proxyaudit.probes.attribute_direction import Reading
@@ -156,6 +157,8 @@ def answers(document: Any, cells: Sequence[Cell], scanned: Scanned, attributes: 
     asked = [cell for cell in cells if cell.asked]
     adjusted = dict(zip(map(id, asked), holm([float(cell.p_values()[0]) for cell in asked]), strict=True)) if asked else {}
     decided = [(cell, *cell.decide(float(adjusted.get(id(cell), 1.0)))) for cell in cells]
+    if any(found.bars_absence for found in scanned.inputs.unseen):
+        decided = [(d[0], "cannot be told", NOT_SEEN) if d[1] == NOT else d for d in decided]
     names = [a for a in document.attributes if not attributes or a.name in attributes]
     found = [_attribute(a, document, [d for d in decided if d[0].key[0] == a.name], scanned) for a in names]
     known = [f["answer"] for f in found if f["known_state"] or f["answer"] == IN]
@@ -166,6 +169,7 @@ def answers(document: Any, cells: Sequence[Cell], scanned: Scanned, attributes: 
         "attributes": found,
         "false_alarms": _false_alarms(asked),
         "rows": len(scanned.codes),
+        "notes": [{"what": note.what, "why": note.why} for note in (found.note() for found in scanned.inputs.unseen)],
         "cells": len(asked),
         "level": LEVEL,
     }

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.channels.signatures.make import attribute_columns
+from proxyaudit.consent import NO_CONSENT, Consent
 from proxyaudit.data.attributes import Attribute, code_as
 from proxyaudit.data.bands import Bands
-from proxyaudit.data.columns import ColumnKind, coerce
+from proxyaudit.data.columns import ColumnKind, coerce, spellings_of
 from proxyaudit.data.encoding import Encoder, encoder_again
 from proxyaudit.data.tables import read_table
 from proxyaudit.data.text import TextEncoder
+from proxyaudit.data.unseen import Unseen, check_seen
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.evidence.pack import REPORT_FILES, read_pack
@@ -26,7 +28,9 @@ from proxyaudit.evidence.signatures import Signatures, read_signatures
 from proxyaudit.models.huggingface import make_tokenizer, model_hashes
 from proxyaudit.models.module import factory_path
 from proxyaudit.models.readable_texts import check_readable
-from proxyaudit.recipe.recipe import HuggingFaceSpec, ModuleSpec, Recipe, parse_recipe
+from proxyaudit.pipeline.executed_code import code_of, model_code
+from proxyaudit.recipe.models import HuggingFaceSpec, ModuleSpec
+from proxyaudit.recipe.recipe import Recipe, parse_recipe
 
 FEWEST_ROWS = 200
 
@@ -60,6 +64,7 @@ class Inputs:
         clusters: Rows that belong together; equal rows (or texts) do.
         columns: By attribute, its columns of numbers by level; ``None`` where the file does not hold it.
         dropped: Rows of the file without a text.
+        unseen: Columns of which the encoder cannot see some rows.
         kept: What was made of the rows before, by what it is.
     """
 
@@ -68,6 +73,7 @@ class Inputs:
     clusters: Ints
     columns: dict[str, dict[str | None, Floats] | None]
     dropped: int = 0
+    unseen: tuple[Unseen, ...] = ()
     kept: dict[Any, NDArray[np.float32]] = field(default_factory=dict, repr=False)
 
     def table(self, rules: tuple[str, ...] = ()) -> NDArray[np.float32]:
@@ -78,16 +84,17 @@ class Inputs:
         return self.kept[rules]
 
 
-def open_signatures(run: Path, *, base: Path | None, near: Sequence[Path]) -> Known:
+def open_signatures(run: Path, *, base: Path | None, near: Sequence[Path], consent: Consent = NO_CONSENT) -> Known:
     """Read a run's signatures after its hashes were checked.
 
     Args:
         run: The run folder.
         base: Folder of the run's recipe, if given.
         near: Folders that are looked into for a factory or base model where ``base`` is not given.
+        consent: What may be executed of the code that the run names; nothing is executed here.
 
     Raises:
-        InputError: no such run, no signatures, or the factory or base model cannot be found.
+        InputError: no such run, no signatures, no consent, or the factory or base model cannot be found.
         IntegrityError: the run was changed.
     """
     pack = read_pack(run, skip=REPORT_FILES)
@@ -101,8 +108,13 @@ def open_signatures(run: Path, *, base: Path | None, near: Sequence[Path]) -> Kn
     if isinstance(spec, ModuleSpec):
         place = _factory_folder(spec, hashes, base, near)
     elif isinstance(spec, HuggingFaceSpec):
+        if spec.hub and spec.trust_remote_code:
+            # Its very hash takes executing what the hub holds now.
+            consent.require(model_code("the run's model", None), delivered=True)
         spec, place = _base_model(spec, hashes, base, near)
         recipe = recipe.model_copy(update={"model": spec})
+    # Synthesizers are no part of a scan.
+    consent.require(code_of(recipe.model_copy(update={"regimes": ()}), place), delivered=True)
     if isinstance(spec, HuggingFaceSpec) != (signatures.document.text is not None):
         raise IntegrityError(f"the signatures do not fit the run's model [{run}]")
     return Known(signatures, recipe, place, (pack.evidence.run.name, pack.evidence.run.id), frozenset(hashes.values()))
@@ -163,14 +175,23 @@ def read_inputs(known: Known, path: Path) -> Inputs:
         raise InputError(f"column '{missing[0]}' is missing", where=where, mend="the inputs must hold every column that the model reads")
     if len(table) < FEWEST_ROWS:
         raise InputError(f"{len(table)} rows are too few to read a model by", where=where, mend=f"give {FEWEST_ROWS} or more")
+    known_levels = {part["name"]: part.get("levels", ()) for part in document.encoder if "name" in part}
+    known_levels |= {a.name: (*known_levels.get(a.name, ()), *a.levels) for a in document.attributes}
     kinds = {
-        kind.name: ColumnKind(kind.name, kind.kind, kind.date, Bands(kind.edges, kind.levels) if kind.edges else None)
+        kind.name: ColumnKind(
+            kind.name,
+            kind.kind,
+            kind.date,
+            Bands(kind.edges, kind.levels) if kind.edges else None,
+            spellings_of(pd.Series(list(known_levels[kind.name]), dtype=object)) if kind.name in known_levels else None,
+        )
         for kind in document.kinds
     }
     try:
         frame = pd.DataFrame({name: coerce(table[name], kind, where=where) for name, kind in kinds.items() if name in table.columns})
         frame, encoder = _encoder(known, frame)
-        empty = Inputs(frame, encoder, np.zeros(0, dtype=np.int64), {}, len(table) - len(frame))
+        unseen = check_seen(encoder, frame, table="--inputs", where=where)
+        empty = Inputs(frame, encoder, np.zeros(0, dtype=np.int64), {}, len(table) - len(frame), unseen)
         for rules in {reference.scrub for reference in document.references} | {()}:
             empty.table(rules)
     except (KeyError, TypeError, ValueError) as error:

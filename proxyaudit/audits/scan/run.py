@@ -21,6 +21,7 @@ from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.audits.scan.answers import Cell, Judged, answers
 from proxyaudit.audits.scan.inputs import Known, open_signatures, read_inputs
 from proxyaudit.audits.scan.models import Scanned, Use, read_checkpoint, read_references
+from proxyaudit.consent import NO_CONSENT, Consent
 from proxyaudit.data.attributes import MIN_LEVEL_ROWS
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
@@ -47,7 +48,9 @@ FEWEST_IN_CONTEXT = 60
 _ROOT = "scan"
 
 
-def scan_checkpoint(run: Path, model: Path, inputs: Path, *, base: Path | None = None, attributes: Sequence[str] = ()) -> dict[str, Any]:
+def scan_checkpoint(
+    run: Path, model: Path, inputs: Path, *, base: Path | None = None, attributes: Sequence[str] = (), consent: Consent = NO_CONSENT
+) -> dict[str, Any]:
     """Scan one checkpoint; the answer as plain data, with its ``exit_code``.
 
     Args:
@@ -56,15 +59,16 @@ def scan_checkpoint(run: Path, model: Path, inputs: Path, *, base: Path | None =
         inputs: A table with the columns (or the texts) that the model reads, and possibly the attributes.
         base: Folder of the run's recipe (where a factory or a base model lies), or of the base model; found by its hash if not given.
         attributes: Attributes to ask for; all if empty.
+        consent: What may be executed of the code that the run names (a factory, a trusted model's code).
 
     Raises:
-        InputError: something given cannot be used.
+        InputError: consent is missing, or something given cannot be used.
         IntegrityError: the run or its signatures were changed.
     """
     folder = find_run(run)
     places = [path.parent for path in (model.absolute(), inputs.absolute())]
     near = [*places, *(place.parent for place in places), *folder.absolute().parents[2:3]]
-    known = open_signatures(folder, base=base, near=near)
+    known = open_signatures(folder, base=base, near=near, consent=consent)
     names = [attribute.name for attribute in known.signatures.document.attributes]
     for name in attributes:
         if name not in names:

@@ -14,6 +14,7 @@ import numpy as np
 
 from proxyaudit.channels.proxy_plan import label
 from proxyaudit.data.attributes import Attribute
+from proxyaudit.data.unseen import NOT_SEEN
 from proxyaudit.estimates.draft import ABSENT_AT, PRESENT_AT, Draft
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Drafts
@@ -222,6 +223,8 @@ def _add_use(
             if state == "unknown"
             else None
         )
+        if state == "absent" and run.regime in facts.no_absence:
+            state, reason = "unknown", NOT_SEEN
         out.add(replace(cell, state=state, reason=reason))
 
 

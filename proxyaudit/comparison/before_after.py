@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxyaudit.estimates.channel import deciding_names
 from proxyaudit.estimates.ledger import significant
+from proxyaudit.estimates.questions import deciding_names
 from proxyaudit.types import Estimate, Evidence, Finding
 
 __all__ = ["channel_changes", "task_change", "verdict_changes"]

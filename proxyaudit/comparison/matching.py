@@ -9,7 +9,7 @@ from typing import Any
 
 from proxyaudit.comparison.values import MatchedBy, Models
 from proxyaudit.errors import InputError
-from proxyaudit.estimates.channel import deciding_names
+from proxyaudit.estimates.questions import deciding_names
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.types import Estimate
 

@@ -1,52 +1,18 @@
 """What a channel is: the questions it asks, who measures them, and how records become drafts.
 
-A channel is a folder under ``proxyaudit.channels`` and one entry point in the group ``proxyaudit.channels``. Rooms below the channels
-reach them through :func:`all_channels`, so that no verdict, sentence or report names a channel that is not registered.
+A channel is a folder under ``proxyaudit.channels`` and one entry point in the group ``proxyaudit.channels``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Literal
 
-from proxyaudit.registry import load_plugin, plugin_names
+from proxyaudit.estimates.facts import Facts
+from proxyaudit.estimates.ledger import Drafts, Ledger
+from proxyaudit.estimates.questions import Question, registered
 
-if TYPE_CHECKING:
-    from proxyaudit.estimates.facts import Facts
-    from proxyaudit.estimates.ledger import Drafts, Ledger
-
-Part = Literal["encoding", "use", "recoverable", "reported"]
-
-GROUP = "channels"
-
-
-@dataclass(frozen=True)
-class Question:
-    """One name that stands under ``channel`` in the evidence, and its words.
-
-    Attributes:
-        name: The name in the evidence.
-        part: What of a verdict it decides; ``reported``: nothing.
-        margins: Names of the recipe's margins that it is decided against.
-        word: What a report calls it.
-        asks: The question it answers, as a sentence for the glossary.
-        shows: How a sentence says that it was found, after the attribute's name ("shows in the outputs").
-        of_activations: Whether it can be asked of bare activations.
-        place: Place among the questions of its part, where a list is in another order than that of the channels.
-        may_lack: Whether a model may have nothing to ask it of: without a number it does not apply then, and was not forgotten.
-    """
-
-    name: str
-    part: Part = "reported"
-    margins: tuple[str, ...] = ()
-    word: str = ""
-    asks: str = ""
-    shows: str = ""
-    of_activations: bool = False
-    place: int = 0
-    may_lack: bool = False
+__all__ = ["Channel", "Question", "all_channels"]
 
 
 @dataclass(frozen=True)
@@ -70,25 +36,6 @@ class Channel:
     measure: str | None = None
 
 
-@cache
 def all_channels() -> tuple[Channel, ...]:
     """Every registered channel, in order."""
-    found: list[Channel] = [load_plugin(GROUP, name) for name in plugin_names(GROUP)]
-    return tuple(sorted(found, key=lambda channel: (channel.order, channel.name)))
-
-
-@cache
-def all_questions() -> dict[str, Question]:
-    """Every question by its name in the evidence."""
-    return {question.name: question for channel in all_channels() for question in channel.questions}
-
-
-def names_of(part: Part) -> tuple[str, ...]:
-    """Names of the questions that decide this part of a verdict, in the order in which evidence lists them."""
-    found = [question for question in all_questions().values() if question.part == part]
-    return tuple(question.name for question in sorted(found, key=lambda question: question.place))
-
-
-def deciding_names() -> tuple[str, ...]:
-    """Names of all questions that a verdict rests on, in the order of the channels."""
-    return tuple(name for name, question in all_questions().items() if question.part != "reported")
+    return registered()

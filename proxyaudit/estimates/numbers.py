@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from proxyaudit.estimates.channel import all_questions, deciding_names
+from proxyaudit.estimates.questions import all_questions, deciding_names
 from proxyaudit.estimates.scope import Scope
 from proxyaudit.estimates.states import deciding
 from proxyaudit.estimates.verdicts import Decision, combine, decide

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.data.public_counts import SMALLEST_CELL
-from proxyaudit.estimates.channel import deciding_names
 from proxyaudit.estimates.ledger import Ledger, significant
+from proxyaudit.estimates.questions import deciding_names
 from proxyaudit.estimates.row_order import in_order
 from proxyaudit.seeding import stream
 from proxyaudit.stats.intervals import Measured, cluster_sums, row_variance

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from proxyaudit.estimates.channel import all_questions, names_of
 from proxyaudit.estimates.ledger import significant
 from proxyaudit.estimates.methods import some_reasons
 from proxyaudit.estimates.numbers import Numbers, answer_weight, strongest
+from proxyaudit.estimates.questions import all_questions, names_of
 from proxyaudit.estimates.verdicts import Decision
 from proxyaudit.types import Basis, Change, ChangeWord, Estimate, Origin, Surface
 

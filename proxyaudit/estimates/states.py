@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from proxyaudit.estimates.channel import deciding_names
 from proxyaudit.estimates.draft import ABSENT_AT, PRESENT_AT, Outcome
+from proxyaudit.estimates.questions import deciding_names
 from proxyaudit.stats.multiplicity import holm
 from proxyaudit.types import Control, Estimate, State
 

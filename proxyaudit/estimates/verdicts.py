@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from proxyaudit.estimates.channel import deciding_names, names_of
+from proxyaudit.estimates.questions import deciding_names, names_of
 from proxyaudit.types import ChangeWord, Encoding, State, Surface, Verdict
 
 UNCHANGED = (0.8, 1.25)

@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from proxyaudit.estimates.channel import deciding_names
 from proxyaudit.estimates.context import identify
 from proxyaudit.estimates.instrument import passes
 from proxyaudit.estimates.methods import TURNED
+from proxyaudit.estimates.questions import deciding_names
 
 __all__ = ["brought_up"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from proxyaudit.comparison import Comparison, compare_packs
 from proxyaudit.errors import InputError
-from proxyaudit.estimates.channel import names_of
+from proxyaudit.estimates.questions import names_of
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.gating.policy import Baseline, Policy, Treatment
 from proxyaudit.gating.values import GateCase, GateResult, Outcome

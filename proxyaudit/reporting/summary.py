@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxyaudit.estimates.channel import deciding_names
+from proxyaudit.estimates.questions import deciding_names
 from proxyaudit.evidence.listing import run_date
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.lookup import Lookup, belongs, channel_state, deciding

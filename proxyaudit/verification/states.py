@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from proxyaudit.estimates.channel import all_questions
 from proxyaudit.estimates.instrument import passes
+from proxyaudit.estimates.questions import all_questions
 from proxyaudit.estimates.states import decide_states, deciding
 from proxyaudit.types import Control, Estimate, Evidence
 

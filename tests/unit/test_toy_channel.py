@@ -10,10 +10,11 @@ from types import ModuleType
 import pytest
 
 from proxyaudit import registry
-from proxyaudit.estimates.channel import Channel, Question, all_channels, all_questions, deciding_names, names_of
+from proxyaudit.estimates.channel import Channel, Question
 from proxyaudit.estimates.conclude import conclude
 from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.ledger import Drafts, decide_ledger
+from proxyaudit.estimates.questions import all_questions, deciding_names, names_of, registered
 from proxyaudit.estimates.scope import Scope
 from proxyaudit.estimates.verdicts import decide
 from proxyaudit.stats.intervals import Measured, p_above, p_below
@@ -37,11 +38,11 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Channel]:
         return [*found, point] if group == "proxyaudit.channels" and name in (None, "toy") else found
 
     monkeypatch.setattr(registry, "entry_points", with_toy)
-    for cached in (all_channels, all_questions):
+    for cached in (registered, all_questions):
         cached.cache_clear()
     yield TOY
     monkeypatch.undo()
-    for cached in (all_channels, all_questions):
+    for cached in (registered, all_questions):
         cached.cache_clear()
 
 

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from proxyaudit.estimates.channel import deciding_names
+from proxyaudit.estimates.questions import deciding_names
 from proxyaudit.estimates.verdicts import combine, decide
 
 CHANNELS = deciding_names()

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from proxyaudit.estimates.channel import all_questions, deciding_names
 from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.instrument import passes
 from proxyaudit.estimates.ledger import Drafts, decide_ledger
+from proxyaudit.estimates.questions import all_questions, deciding_names
 from proxyaudit.estimates.verdicts import change_word
 from proxyaudit.evidence.schema_1_0 import brought_up
 from proxyaudit.stats.intervals import Measured, crossed_interval

@@ -12,7 +12,7 @@ __all__ = ["rendering_digest"]
 
 # Packages whose version may move a byte of a report.
 _PACKAGES = ("jinja2", "markupsafe", "matplotlib", "numpy", "pyyaml")
-_SOURCES = ("reporting", "types.py", "evidence/pack.py")
+_SOURCES = ("reporting", "types.py", "evidence/pack.py", "evidence/schema_1_0.py")
 
 
 @lru_cache(maxsize=1)

@@ -26,10 +26,14 @@ import proxyaudit.models.training
 import proxyaudit.pipeline.tasks
 from proxyaudit.cli.main import main
 from proxyaudit.errors import TaskError
+from proxyaudit.estimates.conclude import conclude
+from proxyaudit.estimates.scope import read_scope
 from proxyaudit.evidence.pack import find_run, is_complete, read_pack
 from proxyaudit.evidence.schema import committed_schema
 from proxyaudit.pipeline.run import CACHE_FOLDER
 from proxyaudit.types import Evidence
+from proxyaudit.verification.states import control_problems, state_problems
+from tests.helpers.shuffling import shuffled
 
 RECIPE = """\
 name: tiny
@@ -215,6 +219,18 @@ def test_the_run_folder_is_whole(done: Done) -> None:
     assert main(["verify", str(folder)]) == 0
     for path in folder.iterdir():
         assert str(done.recipe.parent).encode() not in path.read_bytes(), f"{path.name} tells where it was made"
+
+
+def test_words_of_a_run_decide_nothing(done: Done) -> None:
+    pack = read_pack(find_run(done.out))
+    scope = read_scope(pack.plan, pack.recipe, pack.environment)
+    said = [f.model_dump(exclude={"sentence", "would_settle"}) for f in pack.evidence.findings]
+    for seed in range(2):
+        evidence = shuffled(pack, seed).evidence
+        assert state_problems(evidence, scope.margins) == []
+        assert control_problems(evidence, scope.margins, scope.verdict_sites) == []
+        found = conclude(evidence.estimates, evidence.controls, scope)
+        assert [f.model_dump(exclude={"sentence", "would_settle"}) for f in found] == said
 
 
 def test_the_number_of_jobs_and_the_folder_make_no_difference(done: Done, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from proxyaudit.audits.probe.inputs import ProbeInputs
 from proxyaudit.channels.leak.effort import add_effort
+from proxyaudit.channels.leak.estimate import MEASURES, unit_of
 from proxyaudit.channels.leak.planted import planted_draft
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.conclude import conclude
@@ -16,7 +17,7 @@ from proxyaudit.estimates.contrasts import contrasts
 from proxyaudit.estimates.controls import Key, negative_controls
 from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Run
-from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Drafts, decide_ledger
+from proxyaudit.estimates.ledger import UNIT_CLASSES, Drafts, decide_ledger
 from proxyaudit.estimates.methods import METHODS
 from proxyaudit.estimates.record import cell_key
 from proxyaudit.estimates.row_sums import row_parts
@@ -66,10 +67,6 @@ def assemble_probe(inputs: ProbeInputs, runs: Sequence[Run], plan: dict[str, Any
     return evidence, row_parts(ledger, inputs.places)
 
 
-def _unit(attribute: Attribute) -> str:
-    return UNIT_VALUES if attribute.classes == 0 else UNIT_CLASSES
-
-
 def _tests(channel: str, attribute: Attribute) -> tuple[str, ...]:
     """The tests of a channel; it is present in any of them, and absent only in all."""
     if attribute.classes == 0 and channel in ("linear", "nonlinear"):
@@ -86,8 +83,10 @@ def _draft(inputs: ProbeInputs, attribute: Attribute, run: Run, site: str, chann
         run.regime,
         site,
         contexts.get(test),
+        measure=MEASURES[test],
+        subject=conditions if channel == "beyond" else None,
         margin=plan["margins"]["nonlinear" if test.endswith("nonlinear") else "leak"],
-        unit=UNIT_CLASSES if test in _QUARTERS else _unit(attribute),
+        unit=UNIT_CLASSES if test in _QUARTERS else unit_of(attribute),
         method=METHODS[test],
     )
     per_seed = [m.numbers["cells"][attribute.name][site] for m in run.measured]
@@ -103,11 +102,9 @@ def _add_floor(out: Drafts, inputs: ProbeInputs, run: Run, sites: Sequence[str])
         for site in sites:
             found = [m.numbers["cells"][attribute.name][site].get("linear") for m in run.measured]
             if found and found[0] is not None:
-                context = f"{run.regime}: 95th percentile of permuted labels"
-                cell = Draft(
-                    "linear", attribute.name, "floor", site, context, unit=_unit(attribute), method=METHODS["linear"], decides=False
-                )
-                out.add(cell, value=found[0]["null_high"])
+                base = Draft("linear", attribute.name, "floor", site, f"{run.regime}: 95th percentile of permuted labels", decides=False)
+                base = replace(base, measure="leak", reference_for=run.regime, unit=unit_of(attribute), method=METHODS["linear"])
+                out.add(base, value=found[0]["null_high"])
 
 
 def _add_controls(

@@ -86,8 +86,8 @@ def _no_swaps(prompts: PromptSet, regime: str, margin: float) -> Draft:
 
 
 def _add_first_order(out: Drafts, cell: Draft) -> None:
-    beside = replace(cell, context="to first order", decides=False, measured=None, interval=None, state=None, reason=None)
-    out.add(beside, value=abs(cell.extras["first order"]))
+    beside = replace(cell, measure="first_order_effect", subject=None, context="to first order", decides=False, reason=None)
+    out.add(replace(beside, measured=None, interval=None), value=abs(cell.extras["first order"]))
 
 
 def _add_random(out: Drafts, cell: Draft) -> None:

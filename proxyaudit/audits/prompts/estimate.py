@@ -135,6 +135,8 @@ def swap_drafts(prompts: PromptSet, measurement: Measurement, regime: str, margi
                 regime,
                 site=f"layer{found['layer']}",
                 context=None if len(names) == 2 else f"{names[high]} against {names[low]}",
+                measure="effect",
+                subject=None if len(names) == 2 else f"{names[high]} against {names[low]}",
                 group=f"{names[high]} minus {names[low]}",
                 measured=measured,
                 interval=crossed_interval(measured),

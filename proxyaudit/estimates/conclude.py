@@ -2,19 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Literal
 
+from proxyaudit.estimates.contrasts import contrasts
+from proxyaudit.estimates.facts import Facts
+from proxyaudit.estimates.ledger import Ledger
 from proxyaudit.estimates.numbers import Numbers, What
 from proxyaudit.estimates.scope import Scope
 from proxyaudit.estimates.sentences import Concluded, sentence, would_settle
 from proxyaudit.estimates.verdicts import Decision, change_word, encoding_word
-from proxyaudit.types import Basis, Change, ChangeWord, Control, Estimate, Finding, Origin, OriginWord, State
+from proxyaudit.types import Basis, Change, ChangeWord, Control, Estimate, Evidence, Finding, NotTested, Origin, OriginWord, RunInfo, State
 
-__all__ = ["conclude"]
+__all__ = ["conclude", "evidence_of"]
 
 _LEVEL: Final = 0.05  # of the two tests that the basis rests on
 _BASES: Final[Mapping[State, Basis]] = {"present": "beyond_label", "absent": "explained_by_label"}
+
+
+def evidence_of(
+    ledger: Ledger,
+    scope: Scope,
+    plan: Mapping[str, Any],
+    not_tested: Sequence[NotTested],
+    *,
+    status: Literal["complete", "partial"] = "complete",
+    facts: Facts | None = None,
+) -> Evidence:
+    """The whole of a decided ledger: its contrasts are published, then everything is concluded.
+
+    Args:
+        ledger: The decided numbers and the controls.
+        scope: What was asked.
+        plan: The plan, which names the run.
+        not_tested: What was not looked at.
+        status: Whether every repetition succeeded.
+        facts: What was measured, where models were trained.
+    """
+    ledger.publish(contrasts(ledger, scope, facts))
+    names = {"id": plan["run_id"], "name": plan["name"], "plan_digest": plan["digest"], "versions": plan["versions"], "seed": plan["seed"]}
+    return Evidence(
+        run=RunInfo(status=status, **names),
+        findings=conclude(ledger.estimates, ledger.controls, scope),
+        estimates=tuple(ledger.estimates),
+        controls=tuple(ledger.controls),
+        not_tested=tuple(not_tested),
+    )
 
 
 def conclude(estimates: Iterable[Estimate], controls: Iterable[Control], scope: Scope) -> tuple[Finding, ...]:

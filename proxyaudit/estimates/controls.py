@@ -44,24 +44,16 @@ def add_plants(out: Drafts, run: Run, attribute: Attribute, site: str) -> None:
             out.control("positive", channel, attribute.name, run.regime, site, detail, found_once=once, found_twice=twice)
 
 
-def random_subspaces(run: Run, attribute: Attribute, site: str) -> tuple[float, float] | None:
-    """Size of the attribute's effect and the 95th percentile of that of random subspaces of equal rank."""
+def add_random_subspaces(out: Drafts, run: Run, attribute: Attribute, site: str, margin: float) -> None:
+    """Whether the effect, or else the margin, exceeds the 95th percentile of what random subspaces of equal rank do."""
     cells = [m.numbers["interchange"][attribute.name][site] for m in run.measured]
     cells = [cell for cell in cells if not cell["reason"]]
     if not cells:
-        return None
-    sizes = [max(abs(cell["signed"]), max(0.0, cell["product"]) ** 0.5) for cell in cells]
-    return float(np.mean(sizes)), float(np.quantile([size for cell in cells for size in cell["random"]], 0.95))
-
-
-def add_random_subspaces(out: Drafts, run: Run, attribute: Attribute, site: str, margin: float) -> None:
-    """Whether the effect, or else the margin, exceeds what random subspaces of equal rank do."""
-    found = random_subspaces(run, attribute, site)
-    if found is not None:
-        size, high = found
-        detail = f"effect {size:.4f}; 95th percentile of random subspaces of equal rank {high:.4f}"
-        figures = {"effect": size, "random_high": high, "margin": margin}
-        out.control("random_subspace", "used", attribute.name, run.regime, site, detail, **figures)
+        return
+    size = float(np.mean([max(abs(cell["signed"]), max(0.0, cell["product"]) ** 0.5) for cell in cells]))
+    high = float(np.quantile([size for cell in cells for size in cell["random"]], 0.95))
+    detail = f"effect {size:.4f}; 95th percentile of random subspaces of equal rank {high:.4f}"
+    out.control("random_subspace", "used", attribute.name, run.regime, site, detail, effect=size, random_high=high, margin=margin)
 
 
 def add_eraser(out: Drafts, run: Run, site: str, margin: float) -> None:

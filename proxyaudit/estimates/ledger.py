@@ -95,15 +95,6 @@ class Ledger:
             kept = {**vars(control), "figures": figures, "passed": passes(control.kind, figures)}
             self.controls.append(Control(id=f"C{len(self.controls) + 1}", **kept))
 
-    def find(self, channel: str, attribute: str | None, regime: str, **where: str | None) -> Estimate | None:
-        """First estimate with these coordinates."""
-        for estimate in self.estimates:
-            if (estimate.channel, estimate.attribute, estimate.regime) == (channel, attribute, regime) and all(
-                getattr(estimate, key) == wanted for key, wanted in where.items()
-            ):
-                return estimate
-        return None
-
     def draft_of(self, estimate: Estimate) -> Draft:
         """The draft behind an estimate."""
         return self.drafts[estimate.id]

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import joblib
 import numpy as np
@@ -20,8 +20,7 @@ from proxyaudit.consent import Consent
 from proxyaudit.data.verbatim_overlap import passage_words
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.estimates.channel import all_channels
-from proxyaudit.estimates.conclude import conclude
-from proxyaudit.estimates.contrasts import contrasts
+from proxyaudit.estimates.conclude import evidence_of
 from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.ledger import Drafts, decide_ledger
 from proxyaudit.estimates.row_sums import row_parts
@@ -37,7 +36,7 @@ from proxyaudit.pipeline.tasks import Outcome, Task, one_thread, run_task, task_
 from proxyaudit.recipe.recipe import load_recipe
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
-from proxyaudit.types import Evidence, NotTested, RunInfo
+from proxyaudit.types import Evidence, NotTested
 
 CACHE_FOLDER = ".proxyaudit-cache"
 STAGES = ("synthesize", "train", "quantise", "measure")
@@ -267,23 +266,10 @@ def _assemble(
         if channel.follow_up is not None:
             ledger.publish(channel.follow_up(facts, ledger))
     scope = read_scope(prepared.plan, {}, {"failures_by_regime": failures})
-    ledger.publish(contrasts(ledger, scope, facts))
     not_tested = [NotTested(what=what, why=why) for what, why in _NOT_TESTED] + [NotTested(**note) for note in prepared.plan["notes"]]
     not_tested += _passage_notes(facts.runs)
-    evidence = Evidence(
-        run=RunInfo(
-            id=prepared.plan["run_id"],
-            name=prepared.recipe.name,
-            status="partial" if failures else "complete",
-            plan_digest=prepared.plan["digest"],
-            versions=prepared.plan["versions"],
-            seed=prepared.recipe.seed,
-        ),
-        findings=conclude(ledger.estimates, ledger.controls, scope),
-        estimates=tuple(ledger.estimates),
-        controls=tuple(ledger.controls),
-        not_tested=tuple(not_tested),
-    )
+    status: Literal["complete", "partial"] = "partial" if failures else "complete"
+    evidence = evidence_of(ledger, scope, prepared.plan, not_tested, status=status, facts=facts)
     arrays = {f"{e.id}.seed_values": np.array(e.seed_values) for e in evidence.estimates if len(e.seed_values) > 1}
     return evidence, arrays | row_parts(ledger)
 

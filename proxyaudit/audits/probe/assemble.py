@@ -12,8 +12,7 @@ from proxyaudit.channels.leak.effort import add_effort
 from proxyaudit.channels.leak.estimate import MEASURES, unit_of
 from proxyaudit.channels.leak.planted import planted_draft
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.conclude import conclude
-from proxyaudit.estimates.contrasts import contrasts
+from proxyaudit.estimates.conclude import evidence_of
 from proxyaudit.estimates.controls import Key, negative_controls
 from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Run
@@ -22,7 +21,7 @@ from proxyaudit.estimates.methods import METHODS
 from proxyaudit.estimates.record import cell_key
 from proxyaudit.estimates.row_sums import row_parts
 from proxyaudit.estimates.scope import read_scope
-from proxyaudit.types import Evidence, NotTested, RunInfo
+from proxyaudit.types import Evidence, NotTested
 
 _NOT_TESTED = (
     ("outputs, use and relearning", "bare activations were given, no model; 'proxyaudit run' audits a model"),
@@ -46,24 +45,9 @@ def assemble_probe(inputs: ProbeInputs, runs: Sequence[Run], plan: dict[str, Any
             add_effort(out, attribute.name, run.regime, site, [m.numbers["cells"][attribute.name][site] for m in run.measured])
         _add_controls(out, inputs, run, sites, channels, negatives, plan["margins"]["leak"])
     ledger = decide_ledger(out)
-    scope = read_scope(plan, {"real": real}, {})
-    ledger.publish(contrasts(ledger, scope))
     beyond = () if inputs.conditions else (("leakage beyond what a label explains", "no --condition-on column was named"),)
     notes = [NotTested(what=what, why=why) for what, why in (*_NOT_TESTED, *beyond)]
-    evidence = Evidence(
-        run=RunInfo(
-            id=plan["run_id"],
-            name=plan["name"],
-            status="complete",
-            plan_digest=plan["digest"],
-            versions=plan["versions"],
-            seed=plan["seed"],
-        ),
-        findings=conclude(ledger.estimates, ledger.controls, scope),
-        estimates=tuple(ledger.estimates),
-        controls=tuple(ledger.controls),
-        not_tested=(*notes, *inputs.notes),
-    )
+    evidence = evidence_of(ledger, read_scope(plan, {"real": real}, {}), plan, (*notes, *inputs.notes))
     return evidence, row_parts(ledger, inputs.places)
 
 

@@ -7,14 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from proxyaudit.audits.prompts.estimate import expressed_drafts, swap_drafts
-from proxyaudit.estimates.conclude import conclude
-from proxyaudit.estimates.contrasts import contrasts
+from proxyaudit.estimates.conclude import evidence_of
 from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.ledger import UNIT_PROMPTS, Drafts, decide_ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.scope import read_scope
 from proxyaudit.language.prompt_sets import PromptSet
-from proxyaudit.types import Evidence, NotTested, RunInfo
+from proxyaudit.types import Evidence, NotTested
 
 __all__ = ["assemble_prompts"]
 
@@ -61,23 +60,8 @@ def assemble_prompts(prompts: PromptSet, measured: Mapping[str, Measurement], pl
         if left_out:
             why = f"their continuations begin with one token, or the name's token cannot be told ({', '.join(left_out)})"
             notes.append(NotTested(what=f"swaps in {len(left_out)} templates of model {regime}", why=why))
-    ledger = decide_ledger(out)
-    scope = read_scope(plan, {"real": real}, {})
-    ledger.publish(contrasts(ledger, scope))
-    return Evidence(
-        run=RunInfo(
-            id=plan["run_id"],
-            name=plan["name"],
-            status="complete",
-            plan_digest=plan["digest"],
-            versions=plan["versions"],
-            seed=plan["seed"],
-        ),
-        findings=conclude(ledger.estimates, ledger.controls, scope),
-        estimates=tuple(ledger.estimates),
-        controls=tuple(ledger.controls),
-        not_tested=(*(NotTested(what=what, why=why) for what, why in _NOT_TESTED), *notes),
-    )
+    general = [NotTested(what=what, why=why) for what, why in _NOT_TESTED]
+    return evidence_of(decide_ledger(out), read_scope(plan, {"real": real}, {}), plan, [*general, *notes])
 
 
 def _no_swaps(prompts: PromptSet, regime: str, margin: float) -> Draft:

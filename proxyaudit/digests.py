@@ -1,15 +1,30 @@
-"""Digests of values and files."""
+"""Digests of values, of files, and of the code that a number came from."""
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
+import re
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-# What only draws or prints has no part in a measured number.
-_NOT_MEASURING = ("reporting", "evidence", "verification", "comparison", "gating", "cli", "docs", "doctor.py")
+__all__ = ["STAGES", "code_digest", "digest_of", "file_digest", "stage_files"]
+
+PACKAGE = Path(__file__).resolve().parent
+
+# Where the code of each stage begins; entry points lead to plugins, which no import statement names.
+STAGES = {
+    "synthesize": ("pipeline/synthesize.py", "synthesizers/*.py"),
+    "encode": ("pipeline/encode.py", "models/kinds/*.py"),
+    "train": ("pipeline/train.py", "models/kinds/*.py"),
+    "measure": ("pipeline/measure.py", "models/kinds/*.py", "channels/*/measure.py"),
+}
+# What only draws, prints or checks has no part in a measured number.
+_NOT_MEASURING = frozenset({"cli", "comparison", "docs", "doctor.py", "evidence", "gating", "reporting", "verification"})
+_NAMED = re.compile(r"proxyaudit((?:\.\w+)+):\w+")
 
 
 def digest_of(value: Any) -> str:
@@ -24,13 +39,68 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-@lru_cache(maxsize=1)
-def code_digest() -> str:
-    """SHA-256 over the code that measures and concludes, so that a changed program never passes old numbers or words for its own."""
-    root = Path(__file__).resolve().parent
+def code_digest(stage: str | None = None) -> str:
+    """SHA-256 over the package's measuring code, or over the code of one stage, so that a changed program never reuses old numbers.
+
+    Args:
+        stage: One of ``STAGES``. Its digest covers what its code imports and nothing else, so that a change of words, reports or
+            estimates leaves trained models and measured records as they are.
+    """
+    return _digest_over(PACKAGE, stage)
+
+
+@lru_cache
+def _digest_over(package: Path, stage: str | None) -> str:
+    files = _measuring_files(package) if stage is None else stage_files(stage, package)
     total = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        inside = path.relative_to(root)
-        if inside.parts[0] not in _NOT_MEASURING:
-            total.update(inside.as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    for inside in sorted(files):
+        total.update(inside.encode() + b"\0" + (package / inside).read_bytes() + b"\0")
     return total.hexdigest()
+
+
+def _measuring_files(package: Path) -> set[str]:
+    found = {path.relative_to(package) for path in package.rglob("*.py")}
+    return {path.as_posix() for path in found if path.parts[0] not in _NOT_MEASURING}
+
+
+def stage_files(stage: str, package: Path = PACKAGE) -> set[str]:
+    """The stage's entries and all they import, as paths inside the package.
+
+    Imports inside functions count, and so do functions that a string names (``proxyaudit.module:function``). Imports for type
+    checkers do not, nor does the ``__init__`` of a package from which a module is imported.
+    """
+    waiting = [path for glob in STAGES[stage] for path in sorted(package.glob(glob))]
+    found: set[Path] = set()
+    while waiting:
+        path = waiting.pop()
+        if path not in found and path.is_file():
+            found.add(path)
+            waiting += [_file_of(package, name) for name in _imported(package, path)]
+    return {path.relative_to(package).as_posix() for path in found}
+
+
+def _file_of(package: Path, parts: tuple[str, ...]) -> Path:
+    module = package.joinpath(*parts).with_suffix(".py")
+    return module if parts and module.is_file() else package.joinpath(*parts, "__init__.py")
+
+
+def _imported(package: Path, path: Path) -> Iterator[tuple[str, ...]]:
+    """Modules of the package that a file imports, each as the names below ``proxyaudit``."""
+    waiting: list[ast.AST] = [ast.parse(path.read_bytes())]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            waiting += node.orelse
+            continue
+        waiting += ast.iter_child_nodes(node)
+        if isinstance(node, ast.Import):
+            yield from (tuple(name.name.split(".")[1:]) for name in node.names if name.name.split(".")[0] == "proxyaudit")
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "proxyaudit":
+            module = tuple(str(node.module).split(".")[1:])
+            for name in node.names:
+                inner = (*module, name.name)
+                yield inner if _file_of(package, inner).is_file() else module
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            named = _NAMED.fullmatch(node.value)
+            if named is not None:
+                yield tuple(named[1].split(".")[1:])

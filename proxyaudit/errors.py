@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 
 
 class ProxyauditError(Exception):
@@ -43,6 +45,12 @@ class TaskError(ProxyauditError):
     """A training, capture or measuring task failed while the rest of the run went on."""
 
     exit_code = 5
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = "", *, cutoff: float = 0.5) -> str:
+    """How to mend an unknown name: the nearest known one, or ``otherwise``."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f"did you mean '{near[0]}'?" if near else otherwise
 
 
 _QUOTED = re.compile(r"""(['"`]).*?\1|\[[^\]]*\]""", re.DOTALL)

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-import difflib
+import sys
+from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from proxyaudit.errors import InputError
+from proxyaudit.errors import InputError, did_you_mean
 
 __all__ = ["check_plugin", "load_function", "load_plugin", "plugin_names"]
 
 _PREFIX = "proxyaudit."
 
 
+def _points(group: str) -> tuple[EntryPoint, ...]:
+    return _points_on(group, tuple(sys.path))
+
+
+@lru_cache
+def _points_on(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """Every entry point of a group; kept, since a look through all installed packages takes a while."""
+    return tuple(entry_points(group=_PREFIX + group))
+
+
 def plugin_names(group: str) -> tuple[str, ...]:
     """Return the names registered in ``proxyaudit.<group>``, sorted; nothing is imported."""
-    return tuple(sorted({point.name for point in entry_points(group=_PREFIX + group)}))
+    return tuple(sorted({point.name for point in _points(group)}))
 
 
 def check_plugin(group: str, name: str, *, where: str) -> None:
@@ -27,8 +38,7 @@ def check_plugin(group: str, name: str, *, where: str) -> None:
     """
     known = plugin_names(group)
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        mend = f"did you mean '{near[0]}'?" if near else f"installed: {', '.join(known) or 'none'}"
+        mend = did_you_mean(name, known, f"installed: {', '.join(known) or 'none'}")
         raise InputError(f"unknown {group.removesuffix('s')} '{name}'", where=where, mend=mend)
 
 
@@ -39,7 +49,7 @@ def load_plugin(group: str, name: str, *, where: str = "") -> Any:
         InputError: the name is unknown, registered twice, or its module cannot be imported.
     """
     check_plugin(group, name, where=where)
-    points = list(dict.fromkeys(entry_points(group=_PREFIX + group, name=name)))
+    points = list(dict.fromkeys(point for point in _points(group) if point.name == name))
     if len({point.value for point in points}) > 1:
         raise InputError(f"two packages register the {group.removesuffix('s')} '{name}'", where=where, mend="uninstall one of them")
     try:

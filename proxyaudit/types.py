@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA_VERSION = "1.1"
+PENULTIMATE = "penultimate"  # the site that every model has: what its head reads
 
 State = Literal["present", "absent", "unknown", "not_applicable"]
 Verdict = Literal["exposed", "hidden", "removed", "inconclusive"]
@@ -58,6 +59,11 @@ class Estimate(_Frozen):
     margin: float | None = Field(default=None, description="Margin that the decision was taken against.")
     detection_limit: float | None = Field(default=None, description="Smallest leak found in 95 % of plants; null where not measured.")
     null_high: float | None = Field(default=None, description="95th percentile of the number under the null.")
+    shown_by: str | None = Field(
+        default=None,
+        description="The stronger reader whose gain on unseen rows the value is, a lower bound; null where the planted test decided.",
+    )
+    rows_needed: int | None = Field(default=None, description="Rows that would show absence, where there are too few; null elsewhere.")
     method: str = Field(default="", description="How the number was made.")
     reason: str | None = Field(default=None, description="Why the state is unknown or not_applicable, or the value missing.")
 

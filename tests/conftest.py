@@ -30,6 +30,9 @@ _FIGURES = {
 _VERDICTS = {"real": "exposed", "gaussian_copula": "exposed", "tvae": "exposed", "mixed-gaussian_copula-0.5": "hidden"}
 
 
+MEASURES = {"linear": "leak", "nonlinear": "leak_nonlinear", "expressed": "gap", "used": "effect", "task": "auroc"}
+
+
 class _Numbers:
     """Collects estimates and numbers them."""
 
@@ -40,6 +43,7 @@ class _Numbers:
         ident = f"E{len(self.made) + 1}"
         if value is not None:
             more = {"low": round(value - 0.012, 6), "high": round(value + 0.014, 6), "n": 12000, "seeds": 3, **more}
+        more = {"measure": MEASURES[channel], **more}
         self.made.append(Estimate(id=ident, channel=channel, attribute=attribute, regime=regime, value=value, **more))
         return ident
 
@@ -59,20 +63,23 @@ def _attribute(numbers: _Numbers, name: str, role: Any, scale: float) -> list[Fi
             if site == "penultimate":
                 refs.append(ident)
             if decides:
-                numbers.add(
-                    "linear", name, "placebo", 0.12 * scale, site=site, context=f"{regime}: 95th percentile of 20 placebos", unit=leak_unit
-                )
+                placebos = {"reference_for": regime, "context": f"{regime}: 95th percentile of 20 placebos"}
+                numbers.add("linear", name, "placebo", 0.12 * scale, site=site, unit=leak_unit, **placebos)
         state = ("present" if gap * scale > 0.05 else "unknown") if decides else None
         why = "the interval covers the margin" if state == "unknown" else None
         refs.append(numbers.add("expressed", name, regime, round(gap * scale, 6), state=state, unit="probability", margin=0.05, reason=why))
-        numbers.add("expressed", name, regime, round(gap * scale * 0.6, 6), context="within label", group="income >50K", unit="probability")
+        within = {"measure": "gap_within_label", "context": "within label", "group": "income >50K"}
+        numbers.add("expressed", name, regime, round(gap * scale * 0.6, 6), unit="probability", **within)
         refs.append(
             numbers.add("used", name, regime, round(effect * scale, 6), site="penultimate", state=state, unit="probability", margin=0.02)
         )
-        numbers.add("used", name, regime, 0.002, site="penultimate", context="random subspace of equal rank", unit="probability")
+        random = {"measure": "first_order_effect", "context": "random subspace of equal rank"}
+        numbers.add("used", name, regime, 0.002, site="penultimate", unit="probability", **random)
         if not decides:
             continue
-        numbers.add("nonlinear", name, regime, None, site="penultimate", state="unknown", reason="not measured by this version")
+        numbers.add(
+            "nonlinear", name, regime, None, site="penultimate", state="unknown", rows_needed=30000, reason="not measured by this version"
+        )
         verdict: Any = _VERDICTS[regime] if scale > 0.5 else "inconclusive"
         findings.append(
             Finding(

@@ -9,6 +9,7 @@ from proxyaudit.types import Change, Control, Estimate, Evidence, Finding, NotTe
 
 VERDICTS: tuple[Any, ...] = ("exposed", "inconclusive", "hidden", "removed")
 _LEAK = "fraction of log2 K, class-balanced"
+_MEASURES = {"linear": "leak", "elsewhere": "leak", "nonlinear": "leak_nonlinear", "expressed": "gap"}
 _GAP = "difference in mean predicted probability"
 
 
@@ -21,6 +22,7 @@ class _Pack:
         ident = f"E{len(self.estimates) + 1}"
         if value is not None:
             more = {"low": round(value - 0.03, 6), "high": round(value + 0.05, 6), "n": 6000, "seeds": 3, "null_high": 0.004, **more}
+        more = {"measure": _MEASURES.get(channel, channel), **more}
         self.estimates.append(Estimate(id=ident, channel=channel, attribute=attribute, regime=regime, value=value, **more))
         return ident
 
@@ -34,26 +36,36 @@ class _Pack:
             ident = self.add("linear" if last else "elsewhere", attribute, regime, value, **more)
             decided += [ident] if last else []
             band = f"{regime}: 95th percentile of 20 placebos"
-            self.add("linear" if last else "elsewhere", attribute, "placebo", 0.3, site=site, context=band, unit=_LEAK)
-        decided.append(self.add("expressed", attribute, regime, strength / 3, context="gap", group="b minus a", state=state, unit=_GAP))
-        for context in ("per-row", "learned: per-row"):
-            self.add("used", attribute, regime, strength / 4, context=context, group="a to b", state=state, unit=_GAP, site=self.sites[-1])
+            placebo = {"reference_for": regime, "context": band}
+            self.add("linear" if last else "elsewhere", attribute, "placebo", 0.3, site=site, unit=_LEAK, **placebo)
+        decided.append(
+            self.add(
+                "expressed", attribute, regime, strength / 3, context="gap", group="b minus a", state=state, unit=_GAP, rows_needed=14000
+            )
+        )
+        for measure, context in (("effect", "per-row"), ("learned_effect", "learned: per-row")):
+            more = {"measure": measure, "context": context, "group": "a to b", "state": state, "unit": _GAP}
+            self.add("used", attribute, regime, strength / 4, site=self.sites[-1], **more)
         for rows in (16, 64, 256, 1024):
-            self.add("relearned", attribute, regime, strength * rows / 1024, context=f"last block, {rows} rows", unit=_LEAK)
+            curve = {"measure": "curve", "subject": f"last block, {rows} rows", "context": f"last block, {rows} rows"}
+            self.add("relearned", attribute, regime, strength * rows / 1024, unit=_LEAK, **curve)
         if reference:
             return ()
         self.add("nonlinear", attribute, regime, strength / 9, site=self.sites[-1], state="absent", unit=_LEAK)
-        self.add("relearned", attribute, "placebo", 0.2, context=f"{regime}: 95th percentile of 20 placebos, last block, 256 rows")
+        curve = {"measure": "curve", "subject": "last block, 256 rows", "reference_for": regime}
+        self.add("relearned", attribute, "placebo", 0.2, context=f"{regime}: 95th percentile of 20 placebos, last block, 256 rows", **curve)
         excess = "last block, 256 rows: excess over untrained and placebos"
-        self.add("relearned", attribute, regime, -0.1, context=excess, state="absent")
+        self.add("relearned", attribute, regime, -0.1, measure="excess", context=excess, state="absent")
         for column in self.columns:
-            self.add("association", attribute, regime, strength / 2, context=column, state="present", unit=_LEAK)
-            self.add("proxy_use", attribute, regime, strength / 8, context=column, state="present")
-            self.add("path_total", attribute, regime, strength / 5, context=column, group="a to b")
-            self.add("path", attribute, regime, strength / 6, context=column, site=self.sites[-1], group="a to b")
+            of = {"subject": column, "context": column}
+            self.add("association", attribute, regime, strength / 2, state="present", unit=_LEAK, **of)
+            self.add("proxy_use", attribute, regime, strength / 8, state="present", **of)
+            self.add("path_total", attribute, regime, strength / 5, group="a to b", **of)
+            self.add("path", attribute, regime, strength / 6, site=self.sites[-1], group="a to b", **of)
         if regime != "real":
-            self.add("retention", attribute, regime, strength, context="encoding: ratio to real training", unit="ratio")
-            self.add("retention", attribute, regime, strength / 2, context="use: ratio to real training", unit="ratio")
+            for what, share in (("encoding", 1), ("use", 2)):
+                ratio = {"measure": f"{what}_ratio", "context": f"{what}: ratio to real training", "unit": "ratio"}
+                self.add("retention", attribute, regime, strength / share, **ratio)
         return tuple(decided)
 
 
@@ -71,7 +83,7 @@ def large_pack(
     findings: list[Finding] = []
     for index, attribute in enumerate(attributes):
         for column in columns:
-            made.add("association", attribute, "inputs", 0.3, context=column, state="present", unit=_LEAK)
+            made.add("association", attribute, "inputs", 0.3, subject=column, context=column, state="present", unit=_LEAK)
         made.add("linear", attribute, "inputs", 0.8, site="inputs", unit=_LEAK)
         for reference in ("untrained", "reweighed"):
             made.regime(attribute, reference, 0.2, reference=True)

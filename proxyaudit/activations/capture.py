@@ -1,49 +1,25 @@
-"""Reading and changing activations: capture, shifted outputs, replay, and the file that holds a capture.
+"""Reading activations: every site and the outputs in one forward pass.
 
-Imports ``models`` (its neighbour on this floor) because a site is a place in a ``TrainedModel`` and nothing else.
-A three-dimensional site (n, tokens, d) is pooled to its mean over tokens; a shift is added to every token, which moves
-that mean by exactly the shift.
+A three-dimensional site (n, tokens, d) is pooled to its mean over tokens.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import save
 from torch import Tensor
 
 from proxyaudit.errors import InputError, safe_line
-from proxyaudit.models.base import (
-    TabularModule,
-    TrainedModel,
-    as_tensor,
-    batch_rows,
-    inference,
-    n_columns,
-    pooled,
-    probabilities,
-    row_batches,
-    to_logits,
-)
-from proxyaudit.models.checkpoints import write_bytes
+from proxyaudit.models.base import TrainedModel, as_tensor, inference, pooled, probabilities, row_batches, to_logits
 from proxyaudit.models.devices import placed
-from proxyaudit.models.erasing import without_map
 from proxyaudit.models.hooks import tapped
 
-_BATCH_ROWS = 4096
-_REPLAY_ROWS = 16384
-_TOKEN_CACHE_FLOATS = 2**27  # tokens of a three-dimensional site that a replayer keeps: 512 MiB at most
-_ACTS_PREFIX, _OUTPUTS = "acts/", "outputs"
-_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
-
-Replay = Callable[[NDArray[Any], NDArray[np.int64]], NDArray[np.float64]]
+BATCH_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -59,7 +35,7 @@ class Captured:
     outputs: NDArray[np.float64]
 
 
-def capture(model: TrainedModel, x: NDArray[np.float32], *, batch_size: int = _BATCH_ROWS) -> Captured:
+def capture(model: TrainedModel, x: NDArray[np.float32], *, batch_size: int = BATCH_ROWS) -> Captured:
     """Read all sites and the outputs in one forward pass per batch.
 
     Args:
@@ -73,7 +49,7 @@ def capture(model: TrainedModel, x: NDArray[np.float32], *, batch_size: int = _B
     Raises:
         InputError: no rows; NaN or infinite activations (named by site) or outputs; a user's forward raises.
     """
-    _check_table(x)
+    check_table(x)
     acts: dict[str, NDArray[np.float32]] = {}
     outputs: NDArray[np.float64] | None = None
     ran: set[str] = set()
@@ -97,7 +73,7 @@ def capture(model: TrainedModel, x: NDArray[np.float32], *, batch_size: int = _B
     with placed(model.module), inference(model.module), tapped(model, keep, model.sites):
         for batch in row_batches(model.module, x, batch_size):
             ran.clear()
-            probs = _probabilities(model, model.module, as_tensor(x[batch]))
+            probs = run_probabilities(model, model.module, as_tensor(x[batch]))
             for site in model.sites:
                 if site not in ran:
                     raise InputError(f"site '{site}' did not run", mend="name a module that runs in every forward pass")
@@ -119,193 +95,12 @@ def _check_finite(part: Tensor, site: str) -> None:
         )
 
 
-def shifted_outputs(
-    model: TrainedModel, x: NDArray[np.float32], shifts: Mapping[str, NDArray[Any]], *, batch_size: int = _BATCH_ROWS
-) -> NDArray[np.float64]:
-    """Return the outputs after adding a shift to the activations at the named sites, all at once.
-
-    Args:
-        model: The model.
-        x: Encoded table (n, p).
-        shifts: Shift (n, d) by site; broadcast over tokens at three-dimensional sites.
-        batch_size: Rows per pass.
-
-    Returns:
-        Probabilities (n, C).
+def run_probabilities(model: TrainedModel, run: Callable[[Tensor], Any], value: Tensor) -> NDArray[np.float64]:
+    """Probabilities of what ``run``, a model or its last part, makes of ``value``.
 
     Raises:
-        InputError: unknown site, or what ``capture`` raises.
+        InputError: it raises, or the probabilities are NaN.
     """
-    _check_table(x)
-    _check_sites(model, shifts)
-    current: dict[str, Tensor] = {}
-    results = []
-
-    def add(site: str, value: Tensor) -> Tensor:
-        return _added(value, current[site], site)
-
-    size = batch_rows(model.module, batch_size)
-    with inference(model.module), tapped(model, add, tuple(shifts)):
-        for start in range(0, len(x), size):
-            for site, shift in shifts.items():
-                if np.ndim(shift) != 2 or len(shift) != len(x):
-                    raise ValueError(f"shift at '{site}' has shape {np.shape(shift)} for {len(x)} rows")
-                current[site] = as_tensor(shift[start : start + size])
-            results.append(_probabilities(model, model.module, as_tensor(x[start : start + size])))
-    return np.concatenate(results)
-
-
-def replayer(model: TrainedModel, x: NDArray[np.float32], site: str, known: NDArray[np.float32] | None = None) -> Replay:
-    """Return a function that gives the outputs when one site's activation of chosen rows is shifted.
-
-    ``replay(shift, rows)`` takes shifts (m, d) and row numbers (m,) into ``x`` and returns probabilities (m, C); it
-    agrees with ``shifted_outputs`` on ``x[rows]`` to 1e-6. Where the rest of the model can be run from the site's value
-    alone (the package's own architectures; a user's head at the penultimate site) the value is read once and only that
-    rest is run. Otherwise every call is a whole forward pass. ``known`` are the site's captured activations, which spare the reading
-    where they are known to be the site's own values.
-
-    Raises:
-        InputError: unknown site, or what ``capture`` raises.
-    """
-    _check_table(x)
-    _check_sites(model, (site,))
-    tail = _tail(model, site)
-    cached = _site_values(model, x, site, known) if tail is not None else None
-    if tail is None or cached is None:
-        return _replay_whole(model, x, site)
-    # A token sequence costs attention as the whole model does; a vector costs one small product.
-    size = batch_rows(model.module, _REPLAY_ROWS) if cached.ndim == 3 else _REPLAY_ROWS
-    rest, values = tail, cached
-
-    def replay(shift: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        _check_replay(shift, rows, len(values))
-        index = torch.from_numpy(np.array(rows, dtype=np.int64))
-        out = np.empty((len(index), n_columns(model)))
-        # The value went through the site's own map (if it has one) when it was read: mapped again, the shift would be erased.
-        with inference(model.module), without_map(model.module, site):
-            for start in range(0, len(index), size):
-                part = index[start : start + size]
-                moved = _added(values[part], as_tensor(shift[start : start + size]), site)
-                out[start : start + size] = _probabilities(model, rest, moved)
-        return out
-
-    return replay
-
-
-def differentiable(
-    model: TrainedModel, x: NDArray[np.float32], sites: Sequence[str], known: NDArray[np.float32] | None = None
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return what :func:`replayer` returns, as logits (m, C) that can be differentiated with respect to the shift.
-
-    ``run(shift, rows)`` takes tensors: shifts (m, d) and row numbers (m,); the shifts of several sites stand side by side. No
-    gradient reaches the model's weights unless the caller asks for it.
-
-    Raises:
-        InputError: unknown site, or what ``capture`` raises.
-    """
-    _check_table(x)
-    _check_sites(model, tuple(sites))
-    tail = _tail(model, sites[0]) if len(sites) == 1 else None
-    cached = _site_values(model, x, sites[0], known) if tail is not None else None
-
-    def run(shift: Tensor, rows: Tensor) -> Tensor:
-        with inference(model.module), torch.enable_grad():
-            if tail is not None and cached is not None:
-                with without_map(model.module, sites[0]):  # as in replayer
-                    raw = tail(_added(cached[rows], shift, sites[0]))
-            else:
-                left = [shift]
-
-                def add(name: str, value: Tensor) -> Tensor:
-                    own, left[0] = left[0][:, : value.shape[-1]], left[0][:, value.shape[-1] :]
-                    return _added(value, own, name)
-
-                with tapped(model, add, tuple(sites)):
-                    raw = model.module(as_tensor(x[rows.numpy()]))
-            return to_logits(raw, model.n_classes, len(rows))
-
-    return run
-
-
-def outputs_with(
-    model: TrainedModel, x: NDArray[np.float32], wanted: Mapping[str, tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]
-) -> NDArray[np.float64]:
-    """Return the outputs with coordinates of several sites set to wanted values in one forward pass.
-
-    Unlike shifts fixed beforehand, this sets a later site to the wanted value whatever an earlier one has already brought
-    about there.
-
-    Args:
-        model: The model.
-        x: Encoded table (n, p).
-        wanted: By site: maps that read the coordinates (d, r) and write changes of them back (r, d), and their values (n, r).
-
-    Returns:
-        Probabilities (n, C).
-
-    Raises:
-        InputError: unknown site, or what ``capture`` raises.
-    """
-    _check_table(x)
-    _check_sites(model, wanted)
-    reads, writes, values = ({site: as_tensor(maps[k], torch.float64) for site, maps in wanted.items()} for k in range(3))
-    results = []
-    batch = slice(0, 0)
-
-    def put(site: str, value: Tensor) -> Tensor:
-        now = pooled(model.module, value).to(torch.float64)
-        return _added(value, (values[site][batch] - now @ reads[site]) @ writes[site], site)
-
-    size = batch_rows(model.module, _BATCH_ROWS)
-    with inference(model.module), tapped(model, put, tuple(wanted)):
-        for start in range(0, len(x), size):
-            batch = slice(start, min(start + size, len(x)))
-            results.append(_probabilities(model, model.module, as_tensor(x[batch])))
-    return np.concatenate(results)
-
-
-def _replay_whole(model: TrainedModel, x: NDArray[np.float32], site: str) -> Replay:
-    def replay(shift: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        _check_replay(shift, rows, len(x))
-        out = np.empty((len(rows), n_columns(model)))
-        for start in range(0, len(rows), _BATCH_ROWS):
-            part = slice(start, start + _BATCH_ROWS)
-            out[part] = shifted_outputs(model, x[np.asarray(rows)[part]], {site: shift[part]})
-        return out
-
-    return replay
-
-
-def _tail(model: TrainedModel, site: str) -> Callable[[Tensor], Any] | None:
-    tap, module = model.taps[site], model.module
-    if tap.tail == "method" and isinstance(module, TabularModule):
-        own = module
-        return lambda value: own.tail(site, value)
-    return module.get_submodule(tap.module) if tap.tail == "head" else None
-
-
-def _site_values(model: TrainedModel, x: NDArray[np.float32], site: str, known: NDArray[np.float32] | None) -> Tensor | None:
-    """Read a site's values unpooled; None where they are too many to keep."""
-    if known is not None and isinstance(model.module, TabularModule) and model.module.is_vector(site):
-        return as_tensor(known)
-    kept: list[Tensor] = []
-    size = batch_rows(model.module, _BATCH_ROWS)
-    with inference(model.module), tapped(model, lambda _, value: kept.append(value.clone()), (site,)):
-        for start in range(0, len(x), size):
-            _probabilities(model, model.module, as_tensor(x[start : start + size]))
-            if kept[0].ndim == 3 and kept[0][0].numel() * len(x) > _TOKEN_CACHE_FLOATS:
-                return None
-    return torch.cat(kept)
-
-
-def _added(value: Tensor, shift: Tensor, site: str) -> Tensor:
-    if value.shape[0] != shift.shape[0] or value.shape[-1] != shift.shape[-1]:
-        raise ValueError(f"shift at '{site}' has shape {tuple(shift.shape)} for values of shape {tuple(value.shape)}")
-    shift = shift.to(value.dtype)
-    return value + (shift[:, None, :] if value.ndim == 3 else shift)
-
-
-def _probabilities(model: TrainedModel, run: Callable[[Tensor], Any], value: Tensor) -> NDArray[np.float64]:
     try:
         raw = run(value)
     except (InputError, ValueError):
@@ -319,70 +114,14 @@ def _probabilities(model: TrainedModel, run: Callable[[Tensor], Any], value: Ten
     return probs
 
 
-def _check_table(x: NDArray[Any]) -> None:
+def check_table(x: NDArray[Any]) -> None:
+    """Refuse what is no table of rows.
+
+    Raises:
+        InputError: there are no rows.
+        ValueError: it has no two dimensions.
+    """
     if np.ndim(x) != 2:
         raise ValueError(f"a table is (n, p), not {np.shape(x)}")
     if not len(x):
         raise InputError("there are no rows to run the model on", mend="check the audit rows")
-
-
-def _check_sites(model: TrainedModel, names: Mapping[str, Any] | tuple[str, ...]) -> None:
-    for name in names:
-        if name not in model.taps:
-            raise InputError(f"unknown site '{name}'", mend=f"sites of this model: {', '.join(model.sites)}")
-
-
-def _check_replay(shift: NDArray[Any], rows: NDArray[Any], n: int) -> None:
-    if np.ndim(shift) != 2 or np.shape(rows) != (len(shift),):
-        raise ValueError(f"shift {np.shape(shift)} and rows {np.shape(rows)} do not belong together")
-    if len(rows) and (np.min(rows) < 0 or np.max(rows) >= n):
-        raise ValueError(f"row numbers must lie in 0..{n - 1}")
-
-
-def write_activations(captured: Captured, path: Path) -> None:
-    """Write a capture as safetensors: ``acts/<site>`` float32 and ``outputs`` float64; whole or not at all."""
-    tensors: dict[str, NDArray[Any]] = {_ACTS_PREFIX + site: np.ascontiguousarray(value) for site, value in captured.acts.items()}
-    tensors[_OUTPUTS] = np.ascontiguousarray(captured.outputs)
-    write_bytes(path, save(tensors, metadata={"sites": json.dumps(list(captured.acts))}))
-
-
-def read_activations(path: Path) -> Captured:
-    """Open a file of ``write_activations`` without reading it: arrays are read-only views of one memory map.
-
-    Raises:
-        InputError: the file is missing, is cut off, or is not such a file.
-    """
-    try:
-        with path.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            size = path.stat().st_size
-            if not 2 <= length <= min(size - 8, 100_000_000):
-                raise ValueError("its header does not fit in it")
-            header = json.loads(stream.read(length))
-        bytes_all = np.memmap(path, dtype=np.uint8, mode="r")
-        arrays = {name: _view(bytes_all, 8 + length, entry) for name, entry in header.items() if name != "__metadata__"}
-        sites = json.loads(header["__metadata__"]["sites"])
-        acts = {site: arrays.pop(_ACTS_PREFIX + site) for site in sites}
-        outputs = arrays.pop(_OUTPUTS)
-        if (
-            arrays
-            or any(a.dtype != np.float32 or a.ndim != 2 or len(a) != len(outputs) for a in acts.values())
-            or outputs.dtype != np.float64
-        ):
-            raise ValueError("its tensors do not fit together")
-    except FileNotFoundError:
-        raise InputError("no such activations file", where=str(path), mend="run the audit again") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        line = " ".join(str(error).split())[:120]
-        raise InputError(f"not a readable activations file ({line})", where=str(path), mend="delete it and run the audit again") from None
-    return Captured(acts, outputs)
-
-
-def _view(bytes_all: NDArray[np.uint8], offset: int, entry: Any) -> NDArray[Any]:
-    dtype = _DTYPES[entry["dtype"]]
-    shape = tuple(int(v) for v in entry["shape"])
-    start, stop = (int(v) for v in entry["data_offsets"])
-    if not 0 <= start <= stop <= len(bytes_all) - offset or min(shape, default=1) < 0:
-        raise ValueError("a tensor lies outside it")
-    flat: NDArray[Any] = bytes_all[offset + start : offset + stop].view(dtype)
-    return flat.reshape(shape)

@@ -64,7 +64,8 @@ class DifferentiableSite:
         """The same site with a readout planted into what follows it."""
         return DifferentiableSite(self._logits, self._output, planted)
 
-    def _probability(self, shift: Tensor, rows: Tensor) -> Tensor:
+    def probability(self, shift: Tensor, rows: Tensor) -> Tensor:
+        """The followed probability ``(m,)`` of rows after adding shifts ``(m, d)``, differentiable."""
         logits = self._logits(shift, rows)
         if logits.shape[1] == 1:
             odds = logits[:, 0]
@@ -86,7 +87,7 @@ class DifferentiableSite:
         for start in range(0, len(rows), _GRADIENT_ROWS):
             chosen = torch.from_numpy(np.asarray(rows[start : start + _GRADIENT_ROWS], dtype=np.int64))
             shift = torch.zeros(len(chosen), dimensions, requires_grad=True)
-            parts.append(_gradient(self._probability(shift, chosen).sum(), [shift])[0].numpy())
+            parts.append(_gradient(self.probability(shift, chosen).sum(), [shift])[0].numpy())
         return np.concatenate(parts).astype(np.float64)
 
     def learn(
@@ -120,53 +121,81 @@ class DifferentiableSite:
         Raises:
             NoGradientError: the output has no gradient.
         """
-        z, write = (torch.tensor(a, dtype=torch.float32) for a in (coordinates_nk, write_kd))
-        bases = [torch.tensor(np.ascontiguousarray(block), dtype=torch.float32) for block in blocks]
-        index, sign = torch.from_numpy(swaps.index), torch.tensor(swaps.sign, dtype=torch.float32)
-        recipients = torch.from_numpy(swaps.recipients)
-
-        def basis(parameters: list[Tensor]) -> Tensor:
-            return torch.cat([base @ torch.linalg.qr(p)[0] for base, p in zip(bases, parameters, strict=True)], dim=1)
-
-        def objective(q: Tensor, chosen: Tensor) -> Tensor:
-            rows, donors = recipients[chosen], index[chosen]
-            change = (z[donors] - z[rows][:, None, None]) @ q
-            shift = (change @ (q.T @ write)).reshape(-1, write.shape[1])
-            slots = donors.shape[2]
-            p = self._probability(shift, rows.repeat_interleave(2 * slots)).reshape(len(rows), 2, slots)
-            tau = (p[..., : slots // 2].mean(2) - p[..., slots // 2 :].mean(2)) * sign[chosen][:, None]
-            return tau.mean() ** 2 + (tau[:, 0] * tau[:, 1]).mean()
-
-        def ascend(parameters: list[Tensor], steps: int) -> list[Tensor]:
-            learned = [p.clone().requires_grad_(True) for p in parameters]
-            optimiser = torch.optim.Adam(learned, lr=_RATE, maximize=True)
-            for _ in range(steps):
-                chosen = torch.from_numpy(rng.integers(0, len(recipients), min(_BATCH, len(recipients))))
-                gradients = _gradient(objective(basis(learned), chosen), learned)
-                for p, g in zip(learned, gradients, strict=True):
-                    p.grad = g
-                optimiser.step()
-            return [p.detach() for p in learned]
-
-        judged = torch.from_numpy(rng.permutation(len(recipients))[:_JUDGED])
+        search = _Search(self, coordinates_nk, write_kd, blocks, swaps, rng)
+        whole = all(base.shape[1] <= rank for base in search.bases)
         best: tuple[float, list[Tensor]] | None = None
         for start in starts:
-            begun = []
-            for base in bases:
-                seen = base.T @ torch.tensor(start[:, : min(rank, base.shape[1])], dtype=torch.float32)
-                # A start may have no part in a block at all; a little noise gives it somewhere to go.
-                begun.append(seen + 0.02 * torch.tensor(rng.normal(size=tuple(seen.shape)), dtype=torch.float32))
-            if all(base.shape[1] <= rank for base in bases):  # every block is taken whole: there is nothing to learn
-                return np.asarray(torch.cat(bases, dim=1).numpy(), dtype=np.float64)
-            found = ascend(begun, _EXPLORE)
-            reached = float(objective(basis(found), judged).detach())
+            begun = search.begin(start, rank)
+            if whole:  # every block is taken whole: there is nothing to learn
+                return np.asarray(torch.cat(search.bases, dim=1).numpy(), dtype=np.float64)
+            found = search.ascend(begun, _EXPLORE)
+            reached = search.reached(found)
             if best is None or reached > best[0]:
                 best = reached, found
         if best is None:
             raise ValueError("there is no start")
-        learned = basis(ascend(best[1], _REFINE)).detach().numpy()
+        learned = search.basis(search.ascend(best[1], _REFINE)).detach().numpy()
         # Single precision leaves a basis that is orthonormal to 1e-6 only.
         return np.asarray(np.linalg.qr(learned.astype(np.float64))[0])
+
+
+class _Search:
+    """Gradient ascent on the effect of interchanges, over subspaces with a part in each block."""
+
+    def __init__(
+        self,
+        site: DifferentiableSite,
+        coordinates_nk: Floats,
+        write_kd: Floats,
+        blocks: Sequence[Floats],
+        swaps: Swaps,
+        rng: np.random.Generator,
+    ) -> None:
+        self._site, self._rng = site, rng
+        self._z, self._write = (torch.tensor(a, dtype=torch.float32) for a in (coordinates_nk, write_kd))
+        self.bases = [torch.tensor(np.ascontiguousarray(block), dtype=torch.float32) for block in blocks]
+        self._index, self._sign = torch.from_numpy(swaps.index), torch.tensor(swaps.sign, dtype=torch.float32)
+        self._recipients = torch.from_numpy(swaps.recipients)
+        self._judged = torch.from_numpy(rng.permutation(len(swaps.recipients))[:_JUDGED])
+
+    def begin(self, start_kr: Floats, rank: int) -> list[Tensor]:
+        """Parameters of each block for a start."""
+        begun = []
+        for base in self.bases:
+            seen = base.T @ torch.tensor(start_kr[:, : min(rank, base.shape[1])], dtype=torch.float32)
+            # A start may have no part in a block at all; a little noise gives it somewhere to go.
+            begun.append(seen + 0.02 * torch.tensor(self._rng.normal(size=tuple(seen.shape)), dtype=torch.float32))
+        return begun
+
+    def basis(self, parameters: list[Tensor]) -> Tensor:
+        """Orthonormal basis ``(k, r)`` of the subspace."""
+        return torch.cat([base @ torch.linalg.qr(p)[0] for base, p in zip(self.bases, parameters, strict=True)], dim=1)
+
+    def ascend(self, parameters: list[Tensor], steps: int) -> list[Tensor]:
+        """The parameters after some steps."""
+        learned = [p.clone().requires_grad_(True) for p in parameters]
+        optimiser = torch.optim.Adam(learned, lr=_RATE, maximize=True)
+        count = len(self._recipients)
+        for _ in range(steps):
+            chosen = torch.from_numpy(self._rng.integers(0, count, min(_BATCH, count)))
+            gradients = _gradient(self._objective(self.basis(learned), chosen), learned)
+            for p, g in zip(learned, gradients, strict=True):
+                p.grad = g
+            optimiser.step()
+        return [p.detach() for p in learned]
+
+    def reached(self, parameters: list[Tensor]) -> float:
+        """The objective on the recipients that starts are compared on."""
+        return float(self._objective(self.basis(parameters), self._judged).detach())
+
+    def _objective(self, q: Tensor, chosen: Tensor) -> Tensor:
+        rows, donors = self._recipients[chosen], self._index[chosen]
+        change = (self._z[donors] - self._z[rows][:, None, None]) @ q
+        shift = (change @ (q.T @ self._write)).reshape(-1, self._write.shape[1])
+        slots = donors.shape[2]
+        p = self._site.probability(shift, rows.repeat_interleave(2 * slots)).reshape(len(rows), 2, slots)
+        tau = (p[..., : slots // 2].mean(2) - p[..., slots // 2 :].mean(2)) * self._sign[chosen][:, None]
+        return tau.mean() ** 2 + (tau[:, 0] * tau[:, 1]).mean()
 
 
 def _gradient(value: Tensor, inputs: list[Tensor]) -> tuple[Tensor, ...]:

@@ -13,6 +13,7 @@ from proxyaudit.arrays import Floats, Ints
 DONORS = 8
 FINE_DONORS = 24  # where absence is asked: the product of two halves has the donors' own scatter in it
 _NULL_FLOATS = 2**22  # of permuted groups held at once
+TOO_FEW = "no label has enough rows of both groups"
 FEWEST_DONORS = 8  # of each group and half within a label; below it the label is left out
 
 

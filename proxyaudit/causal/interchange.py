@@ -12,8 +12,8 @@ Random subspaces of equal rank stand beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,7 @@ class InterchangeResult:
         selectivity: Change of a fresh probe of the label, as a share of the difference between labels.
         rank: Largest rank of the subspace over the rotations.
         rows: Rows that the effect was measured on.
+        others: Share of other attributes' difference between groups that a fresh probe reads in what the swap moved, by name.
     """
 
     effect: Effect
@@ -74,6 +75,7 @@ class InterchangeResult:
     selectivity: float | None
     rank: int
     rows: int
+    others: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -137,44 +139,6 @@ def fit_parts(setting: Setting) -> list[LeaceEraser]:
 
 
 def interchange(
-    acts_nd: NDArray[np.floating],
-    groups_n: Ints,
-    concept_nk: Floats,
-    labels_n: Ints,
-    parts_n: Ints,
-    replay: Replay,
-    output: int,
-    rng: np.random.Generator,
-    *,
-    donors: int = DONORS,
-    randoms: int = 5,
-    permutations: int = 199,
-) -> InterchangeResult | None:
-    """Measure the interchange effect of one attribute's LEACE subspace at one site.
-
-    Args:
-        acts_nd: Activations of the audit rows ``(n, d)``.
-        groups_n: 0 or 1 for the two groups compared, -1 for rows left out.
-        concept_nk: Columns the subspace is fitted to ``(n, k)``; rows with NaN are left out of the fit.
-        labels_n: True label of each row; donors share it.
-        parts_n: 0, 1 or 2.
-        replay: The model from the site onward.
-        output: Column of the outputs that is followed.
-        rng: Source of randomness; equal streams give equal donors in every model read on the same rows.
-        donors: Donors per group and half.
-        randoms: Random subspaces.
-        permutations: Permutations of the groups within the label.
-
-    Returns:
-        The result, or ``None`` where no label has enough donors of both groups.
-    """
-    setting = set_up(acts_nd, groups_n, concept_nk, labels_n, parts_n, rng, donors=donors)
-    if setting is None:
-        return None
-    return measure(setting, fit_parts(setting), lambda _: replay, output, rng, randoms=randoms, permutations=permutations)
-
-
-def measure(
     setting: Setting,
     fitted: Sequence[LeaceEraser],
     replay_of: Callable[[LeaceEraser], Replay],

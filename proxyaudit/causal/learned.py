@@ -45,16 +45,14 @@ class Learned:
         leace: The readable part of the LEACE subspace: what of it lies in each band, all swapped together.
         unread: All that what follows does not read, by its gradients at the rows.
         free: The most causal one of all directions, dormant ones included; ``None`` if not asked for.
-        read: Dimensions that what follows reads.
-        bands: Bands of equal sensitivity among them.
+        read_downstream: Dimensions that what follows reads.
     """
 
     readable: LeaceEraser
     leace: LeaceEraser
     unread: LeaceEraser
     free: LeaceEraser | None
-    read: int
-    bands: int
+    read_downstream: int
 
 
 def learn_parts(
@@ -84,9 +82,10 @@ def learn_parts(
     return [_learn(setting, site, part, leace[part], margin, rng, free, columns or (slice(None),)) for part in range(3)]
 
 
-def all_read(found: Sequence[Learned]) -> bool:
-    """Whether both readable subspaces of every part are the same, all that is read."""
-    return all(one.readable.rank == one.leace.rank == one.read for one in found)
+def subspaces_read_downstream(found: Sequence[Learned]) -> list[list[LeaceEraser]]:
+    """What the rest of the model reads, learned and of LEACE, by part; once where both are all that is read."""
+    same = all(one.readable.rank == one.leace.rank == one.read_downstream for one in found)
+    return [[one.readable for one in found], *([] if same else [[one.leace for one in found]])]
 
 
 def block_diagonal(subspaces: Sequence[LeaceEraser]) -> LeaceEraser:
@@ -151,7 +150,7 @@ def _learn(
 
     unread = of_basis(_complement(bands, dimensions))
     if plan is None or not read:
-        return Learned(nothing, nothing, unread, nothing if free else None, read, len(bands))
+        return Learned(nothing, nothing, unread, nothing if free else None, read)
     coordinates = (setting.acts_nd - mean) @ to_white
     swaps = Swaps(plan.recipients, plan.index, plan.sign)
     difference = _difference(coordinates, plan)
@@ -163,12 +162,12 @@ def _learn(
     readable = subspace(bands, [padded(difference), *randoms])
     seen = of_basis(_within(from_white.T @ leace.read_dr, bands))
     if not free:
-        return Learned(readable, seen, unread, None, read, len(bands))
+        return Learned(readable, seen, unread, None, read)
     # The optimum in the small, once with the mean gradient and once with the direction that is read most.
     mean_gradient = gradients.mean(axis=0)
     towards = [_unit(mean_gradient), bands[0][:, 0]]
     mixed = [padded(difference + (1.0 if difference @ g >= 0 else -1.0) * g) for g in towards]
-    return Learned(readable, seen, unread, subspace([np.eye(dimensions)], mixed), read, len(bands))
+    return Learned(readable, seen, unread, subspace([np.eye(dimensions)], mixed), read)
 
 
 def _within(basis_kr: Floats, bands: Sequence[Floats]) -> Floats:

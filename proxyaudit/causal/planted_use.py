@@ -9,7 +9,6 @@ it is as hard to find as any that the audit would still call encoded.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +16,9 @@ import numpy as np
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.causal.alignment import DifferentiableSite, Planted
 from proxyaudit.causal.donors import FINE_DONORS
-from proxyaudit.causal.interchange import InterchangeResult, Replay, Setting, fit_parts, measure, set_up, with_donors
-from proxyaudit.causal.learned import all_read, learn_parts, sensitive_bands
-from proxyaudit.erasers.leace import LeaceEraser, whitening_pair
+from proxyaudit.causal.interchange import InterchangeResult, Replay, Setting, fit_parts, interchange, set_up, with_donors
+from proxyaudit.causal.learned import Learned, learn_parts, sensitive_bands, subspaces_read_downstream
+from proxyaudit.erasers.leace import whitening_pair
 from proxyaudit.stats.spike_in import Prior, plant_at_leak
 
 TIMES = (1.0, 2.0)
@@ -89,12 +88,16 @@ def plant_use(
             return "no readout of that direction moves the output that much"
         model = _planted_replay(replay, score, read, strength, output)
         learned = learn_parts(planted, site.planted(Planted(read, score, strength)), fitted, margin, rng, free=False)
-        learned_effect = measure(fine, [one.readable for one in learned], _always(model), 0, rng, randoms=0, permutations=0, spread=True)
-        leace_effect = learned_effect
-        if not all_read(learned):
-            leace_effect = measure(fine, [one.leace for one in learned], _always(model), 0, rng, randoms=0, permutations=0, spread=True)
-        found.append(PlantedUse(times, effect_of(strength), leace_effect, learned_effect))
+        swaps = _swaps(fine, learned, model, rng)
+        found.append(PlantedUse(times, effect_of(strength), swaps[-1], swaps[0]))
     return found
+
+
+def _swaps(fine: Setting, learned: list[Learned], model: Replay, rng: np.random.Generator) -> list[InterchangeResult]:
+    return [
+        interchange(fine, subspaces, lambda _: model, 0, rng, randoms=0, permutations=0, spread=True)
+        for subspaces in subspaces_read_downstream(learned)
+    ]
 
 
 def _unread_direction(
@@ -113,10 +116,6 @@ def _unread_direction(
             break  # the model reads all there is; the last bands, which it reads least, keep the direction
         direction = rest
     return np.asarray(direction / np.linalg.norm(direction))
-
-
-def _always(model: Replay) -> Callable[[LeaceEraser], Replay]:
-    return lambda _: model
 
 
 def _log_odds(p: Floats) -> Floats:

@@ -65,6 +65,10 @@ class Number:
     value: float
     influence_n: Floats
 
+    def times(self, factor: float) -> Number:
+        """A multiple of it."""
+        return Number(factor * self.value, factor * self.influence_n)
+
 
 @dataclass(frozen=True)
 class Path:

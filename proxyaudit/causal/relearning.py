@@ -75,13 +75,11 @@ class Relearnt:
         leak: Class-balanced V-information as a fraction of log2 K, or R squared, on the measured rows.
         influence: Influence of each measured row on ``leak``, shape ``(len(rows),)``.
         rows: The measured rows.
-        steps: When it stopped.
     """
 
     leak: float
     influence: Floats
     rows: Ints
-    steps: int
 
 
 def make_rotations(parts_n: Ints, known_n: NDArray[np.bool_], rng: np.random.Generator) -> tuple[Rotation, ...]:
@@ -209,7 +207,7 @@ class _Batch:
         with torch.no_grad():
             first = self.relearner.apply({}, self.x, False)
             head = ridge_head(first, *self.trained)
-            best = self._look({}, head if self.probe is None else ridge_head(first, *self.read), 0, None)
+            best = self._look({}, head if self.probe is None else ridge_head(first, *self.read), None)
         if self.relearner.start:
             best = self._train(head, best)
         return self._measure(best)
@@ -239,10 +237,10 @@ class _Batch:
                     own = (slopes.detach(), intercepts.detach())
                     if self.probe is not None:
                         own = ridge_head(self.relearner.apply(now, self.x, False), *self.read)
-                    best = self._look(now, own, step, best)
+                    best = self._look(now, own, best)
         return best
 
-    def _look(self, stacked: dict[str, Tensor], head: tuple[Tensor, Tensor], step: int, best: _Best | None) -> _Best:
+    def _look(self, stacked: dict[str, Tensor], head: tuple[Tensor, Tensor], best: _Best | None) -> _Best:
         """Keep, for each problem, what does best on the rows that choose."""
         count = len(self.problems)
         losses, scales, centres = torch.zeros(count), torch.zeros(count), torch.zeros(count, head[0].shape[2])
@@ -253,14 +251,13 @@ class _Batch:
         full = stacked or {name: p.expand(count, *p.shape) for name, p in self.relearner.start.items()}
         if best is None:
             kept = {name: p.clone() for name, p in full.items()}
-            return _Best(kept, head[0].clone(), head[1].clone(), losses, scales, centres, torch.full((count,), step))
+            return _Best(kept, head[0].clone(), head[1].clone(), losses, scales, centres)
         better = losses < best.losses - 1e-6
         for name, p in full.items():
             best.stacked[name][better] = p[better]
         now = (head[0], head[1], losses, scales, centres)
         for mine, new in zip((best.slopes, best.intercepts, best.losses, best.scales, best.centres), now, strict=True):
             mine[better] = new[better]
-        best.steps[better] = step
         return best
 
     def _outputs(self, stacked: dict[str, Tensor], head: tuple[Tensor, Tensor], of: Tensor, rows: Ints) -> Tensor:
@@ -283,7 +280,7 @@ class _Batch:
                 scaled = (best.scales[of][:, None, None] * (outputs - best.centres[of][:, None])).double().numpy()
                 for place, index in enumerate(of.tolist()):
                     leak, influence = score_outputs(scaled[place], self.measured[index][rotation.score], self.classes)
-                    found[index] = Relearnt(leak, influence, rotation.score, int(best.steps[index]))
+                    found[index] = Relearnt(leak, influence, rotation.score)
         return [found[index] for index in range(len(self.problems))]
 
 
@@ -295,7 +292,6 @@ class _Best:
     losses: Tensor
     scales: Tensor
     centres: Tensor
-    steps: Tensor
 
 
 def _size(p: Tensor) -> float:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from proxyaudit.activations.capture import Captured
 from proxyaudit.arrays import Ints, Singles
 from proxyaudit.channels.proxy_plan import ProxyPlan
+from proxyaudit.data.attributes import Followed
 from proxyaudit.data.dataset import Dataset
-from proxyaudit.estimates.facts import Followed
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.recipe.recipe import Recipe

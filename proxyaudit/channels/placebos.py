@@ -1,4 +1,4 @@
-"""Measure one trained model beside its sites: placebos, groups to compare, interventions and the eraser control."""
+"""Placebo attributes: labels planted on the inputs, or along directions of activations."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.data.dataset import Attribute, Dataset
-from proxyaudit.erasers.leace import fit_leace
-from proxyaudit.probes.crossfit import TooFewRowsError, assign_folds, cross_fit_classes
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream
-from proxyaudit.stats.directions import Rows, isotropic, linear_directions
+from proxyaudit.stats.directions import Rows, linear_directions
 from proxyaudit.stats.spike_in import Prior, plant_at_leak, plant_values
 
 _INPUT_LEAK_RANGE = (0.001, 0.95)
@@ -68,24 +66,3 @@ def plant_label(rows: Rows, attribute: Attribute, family: str, leak: float, rng:
         scores = np.concatenate([np.zeros((rows.n, 1)), linear_directions(rows, family, classes - 1, rng)], axis=1)
     plant = plant_at_leak(scores, prior, leak)
     return None if plant is None else plant.draw(rng)
-
-
-def eraser_residual(acts_nd: NDArray[Any], dataset: Dataset, margin: float, root: int, site: str) -> dict[str, float] | None:
-    """Plant a strong binary signal, erase it with LEACE fitted on two parts, and read it on the third."""
-    rows = whiten(acts_nd).rows
-    if rows.rank == 0:
-        return None
-    rng = stream(root, "eraser", site)
-    plant = plant_at_leak(isotropic(rows, 1, rng)[:, 0], Prior.of_rates(np.array([0.5, 0.5]), rows.n), 5 * margin)
-    if plant is None:
-        return None
-    labels = plant.draw(rng)
-    fit, fresh = dataset.parts < 2, dataset.parts == 2
-    eraser = fit_leace(acts_nd[fit], labels[fit].astype(np.float64)[:, None])
-    folds = assign_folds(dataset.clusters[fresh], stream(root, "eraser-folds"))
-    try:
-        before = cross_fit_classes(whiten(acts_nd[fresh]).z_nr, labels[fresh], 2, folds)
-        after = cross_fit_classes(whiten(eraser(acts_nd[fresh])).z_nr, labels[fresh], 2, folds)
-    except TooFewRowsError:
-        return None
-    return {"before": before.leak, "after": after.leak}

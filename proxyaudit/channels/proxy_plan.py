@@ -1,9 +1,10 @@
-"""What is fixed about proxies before anything is measured, and whose rows are whose."""
+"""What may stand in for an attribute and is followed through a run, fixed before anything is measured; and whose rows are whose."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 from proxyaudit.arrays import Ints
 from proxyaudit.causal.columns import ColumnCells
 from proxyaudit.data.dataset import Dataset
-from proxyaudit.data.text_features import Habit
+from proxyaudit.data.text_features import TextFeature, feature_table, lines_of
 
 
 @dataclass(frozen=True)
@@ -25,26 +26,63 @@ class Discovered:
 
 
 @dataclass(frozen=True)
+class Proxy:
+    """What may stand in for an attribute: a column of a table, or a feature of texts.
+
+    Attributes:
+        cells: What a reader of its values may tell apart; they bear its name.
+        feature: Of texts, what is counted in them and can be left out.
+    """
+
+    cells: ColumnCells
+    feature: TextFeature | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name in plans and evidence."""
+        return self.cells.name
+
+
+@dataclass(frozen=True)
 class ProxyPlan:
     """What is fixed about proxies before anything is measured.
 
     Attributes:
-        columns: Inputs that are followed, the strongest carriers first.
+        proxies: Those that are followed, the strongest carriers first.
         pairs: For each protected attribute the pairs that tell more than the better of the two, which comes first.
-        cells: The cells of each column.
         discovered: Columns that became probe targets.
-        habits: Of texts, the words and habits of style that stand where a table has columns, by name.
+        text: The column of texts that they are features of; ``None`` where they are columns themselves.
     """
 
-    columns: tuple[str, ...]
-    pairs: dict[str, tuple[tuple[str, str], ...]]
-    cells: dict[str, ColumnCells]
-    discovered: tuple[Discovered, ...]
-    habits: Mapping[str, Habit] = field(default_factory=dict)
+    proxies: tuple[Proxy, ...]
+    pairs: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    discovered: tuple[Discovered, ...] = ()
+    text: str | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the proxies."""
+        return tuple(proxy.name for proxy in self.proxies)
+
+    @cached_property
+    def by_name(self) -> dict[str, Proxy]:
+        """The proxies by name."""
+        return {proxy.name: proxy for proxy in self.proxies}
 
     def units(self, attribute: str) -> list[tuple[str, ...]]:
-        """Columns, then pairs, that are asked about one attribute."""
+        """Single proxies, then pairs, that are asked about one attribute."""
         return [*((name,) for name in self.columns), *self.pairs.get(attribute, ())]
+
+    def with_values(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The same rows with a column of values for each proxy."""
+        if self.text is None:
+            return frame
+        features = [proxy.feature for proxy in self.proxies if proxy.feature is not None]
+        return pd.concat([frame.reset_index(drop=True), feature_table(features, lines_of(frame, self.text))], axis=1)
+
+    def codes(self, name: str, frame: pd.DataFrame, *, coarse: bool = False) -> Ints:
+        """Cell of each row of :meth:`with_values`, shape ``(n,)``."""
+        return self.by_name[name].cells.codes(frame[name], coarse=coarse)
 
     def describe(self) -> dict[str, Any]:
         """What stands in the plan."""
@@ -54,12 +92,7 @@ class ProxyPlan:
             "pairs": {name: [list(pair) for pair in pairs] for name, pairs in self.pairs.items()},
             "discovered": found,
         }
-        return described | ({"of": "texts"} if self.habits else {})
-
-
-def label(unit: tuple[str, ...]) -> str:
-    """A column's name, or both of a pair."""
-    return " + ".join(unit)
+        return described if self.text is None else {**described, "of": "texts"}
 
 
 def people(dataset: Dataset, frame: pd.DataFrame) -> Ints:

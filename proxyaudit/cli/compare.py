@@ -81,13 +81,15 @@ def _write(found: Comparison, out: Path) -> list[Path]:
 
 
 def _show(found: Comparison) -> None:
-    from proxyaudit.reporting.comparison import OUTCOMES, answer, verdict_text
+    from proxyaudit.reporting.comparison import OUTCOMES, answer
+    from proxyaudit.reporting.words import verdict_text
 
     rows = []
     for pair in found.outcomes:
         regimes = pair.regime_a if pair.regime_a == pair.regime_b or not pair.regime_b else f"{pair.regime_a} → {pair.regime_b}"
         verdicts = verdict_text(pair.verdict_a, pair.at_least_a), verdict_text(pair.verdict_b, pair.at_least_b)
-        rows.append((pair.attribute, regimes, *verdicts, " ".join(OUTCOMES[pair.outcome]), "; ".join(pair.reasons[:6])))
+        outcome = OUTCOMES[pair.outcome]
+        rows.append((pair.attribute, regimes, *verdicts, f"{outcome.symbol} {outcome.word}", "; ".join(pair.reasons[:6])))
     console.show_table(("Attribute", "Regime", "A, before", "B, after", "Outcome", "Why"), rows)
     console.write_line(answer(found))
     for note in found.notes:

@@ -56,23 +56,18 @@ def show_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: s
 
 def show_findings(summary: Summary) -> None:
     """Draw the answer of a run: verdict and deciding figures per attribute and regime, then one sentence each."""
-    from proxyaudit.reporting.text import interval, number
-    from proxyaudit.reporting.words import VERDICTS, channel_word
-    from proxyaudit.types import Estimate
-
-    def figure(estimate: Estimate | None) -> str:
-        ends = interval(estimate)
-        return "-" if estimate is None or estimate.value is None else number(estimate.value) + (f" ({ends})" if ends else "")
+    from proxyaudit.estimates.questions import word_of
+    from proxyaudit.reporting.text import figure
+    from proxyaudit.reporting.words import verdict_text
 
     rows = []
     for view in summary.attributes:
         for row in view.rows:
             if row.finding is not None:
-                word = VERDICTS[row.finding.verdict]
-                least = f", at least {row.finding.at_least}" if row.finding.at_least else ""
-                inside = figure(row.leak) + (f"; {channel_word(row.stronger.channel)} {figure(row.stronger)}" if row.stronger else "")
+                inside = figure(row.leak) + (f"; {word_of(row.stronger.channel)} {figure(row.stronger)}" if row.stronger else "")
                 outside = () if summary.bare else (figure(row.gap), figure(row.output_leak), figure(row.effect))
-                rows.append((view.name, row.regime, f"{word.symbol} {word.word}{least}", inside, *outside))
+                verdict = verdict_text(row.finding.verdict, row.finding.at_least)
+                rows.append((view.name, row.regime, verdict, inside, *outside))
     header = ("Attribute", "Activations" if summary.bare else "Training data", "Verdict", "Leak inside")
     beside = () if summary.bare else ("Output gap", "Output leak", "Interchange effect")
     show_table((*header, *beside), rows, title=summary.question)
@@ -171,10 +166,8 @@ def plan_tables(plan: Mapping[str, Any]) -> None:
         ("Sites read", ", ".join(map(str, sites["profile"]))),
         ("Margins", margin_words(plan)),
         ("Seeds", f"{plan['seeds']} per kind of training, root seed {plan['seed']}"),
-        (
-            "Cost",
-            f"{plan['tasks']} tasks, {plan['cells']} cells per kind of training, about {plan['estimated_minutes']:g} minutes on two cores",
-        ),
+        ("Cost", f"{plan['tasks']} tasks, {plan['cells']} measurements per kind of training"),
+        ("Time", f"about {plan['estimated_minutes']:g} minutes on two cores"),
     ]
     show_table(("What", "Value"), facts)
     if plan.get("absence"):

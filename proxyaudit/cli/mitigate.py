@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -16,13 +15,6 @@ from proxyaudit.errors import ProxyauditError
 EXAMPLE = "Example:  proxyaudit mitigate reports/my-audit --attribute sex --regime real --method splince"
 
 
-class MethodName(StrEnum):
-    """Erasers that ``mitigate`` can use."""
-
-    leace = "leace"
-    splince = "splince"
-
-
 def mitigate(
     run: RunFolder,
     attribute: Annotated[str, typer.Option("--attribute", metavar="A", help="Attribute or proxy to erase.")],
@@ -32,8 +24,8 @@ def mitigate(
         typer.Option("--site", metavar="SITE", help="Where to erase; may be given several times (default: verdict sites)."),
     ] = None,
     method: Annotated[
-        MethodName, typer.Option(envvar="PROXYAUDIT_METHOD", help="leace changes least; splince keeps the covariance with the label.")
-    ] = MethodName.leace,
+        str, typer.Option(envvar="PROXYAUDIT_METHOD", help="leace changes least; splince keeps the covariance with the label.")
+    ] = "leace",
     base: Base = None,
     out: Out = Path("reports"),
     jobs: Jobs = None,
@@ -47,7 +39,7 @@ def mitigate(
 
         # Before anything in the pack is prepared or executed: is it what its maker wrote?
         consent, pack = Consent.of(run_code or ()), read_verified(run)
-        request = MitigationRequest(attribute, regime, tuple(site or ()), method.value)
+        request = MitigationRequest(attribute, regime, tuple(site or ()), method)
         result = mitigate_run(run, pack, request, consent=consent, base=base, out=out, jobs=jobs, progress=progress)
     if json:
         head = {"folder": str(result.folder), "audit_folder": str(result.audit.folder), "report": str(result.audit.folder / "report.html")}

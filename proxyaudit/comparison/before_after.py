@@ -36,12 +36,14 @@ def channel_changes(evidence: Evidence, before: str, after: str) -> list[dict[st
             "role": roles.get(attribute),
             "channel": channel,
             "site": site,
-            "context": None if what is None else next(iter(found.values())).context,
-            "unit": next(iter(found.values())).unit,
+            "context": None if what is None else first.context,
+            "measure": first.measure,
+            "unit": first.unit,
             "before": _shown(found.get(before)),
             "after": _shown(found.get(after)),
         }
         for (attribute, channel, site, what), found in pairs.items()
+        for first in [next(iter(found.values()))]
     ]
 
 

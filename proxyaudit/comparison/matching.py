@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 from proxyaudit.comparison.values import MatchedBy, Models
-from proxyaudit.errors import InputError
+from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.estimates.questions import deciding_names
 from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.evidence.plans import entries, has_kind, sites_of
 from proxyaudit.types import Estimate
 
+OF_SITES = ("effect", "learned_effect")  # measured at a site, or at all verdict sites together
 _GIVEN = ("checkpoints", "activations", "prompts")
 
 
@@ -58,8 +59,7 @@ def _named(text: str, first: Sequence[str], second: Sequence[str]) -> tuple[str,
     new = new if equals else old
     for name, known, run in ((old, first, "A"), (new, second, "B")):
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            mend = f"did you mean '{near[0]}'?" if near else f"it has {_listed(known)}"
+            mend = did_you_mean(name, known, f"it has {_listed(known)}")
             raise InputError(f"run {run} has no regime '{name[:80]}'", where=f"--regime {text[:160]}", mend=mend)
     return old, new
 
@@ -70,15 +70,11 @@ def _listed(names: Sequence[str]) -> str:
 
 def models_of(pack: EvidencePack, regime: str) -> Models:
     """Whether a regime's models were given as such (or are quantised ones of these), or trained here and so stand for a way of training."""
-    entries = {str(entry.get("name")): entry for entry in _entries(pack.plan.get("regimes"))}
-    entry = entries.get(regime, {})
+    planned = {str(entry.get("name")): entry for entry in entries(pack.plan, "regimes")}
+    entry = planned.get(regime, {})
     if entry.get("kind") == "quantised":
-        entry = entries.get(str(entry.get("of")), {})
+        entry = planned.get(str(entry.get("of")), {})
     return "given" if entry.get("kind") in _GIVEN else "trained"
-
-
-def _entries(value: Any) -> list[Mapping[str, Any]]:
-    return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
 
 
 @dataclass(frozen=True)
@@ -92,11 +88,8 @@ class Sites:
     @classmethod
     def of(cls, pack: EvidencePack) -> Sites:
         """The sites as planned."""
-        found = pack.plan.get("sites")
-        found = found if isinstance(found, Mapping) else {}
-        verdict, profile = (tuple(map(str, found.get(key) or ())) for key in ("verdict", "profile"))
-        bare = any(entry.get("kind") == "activations" for entry in _entries(pack.plan.get("regimes")))
-        return cls(verdict, tuple(dict.fromkeys((*profile, *(site for site in verdict if site not in profile)))), not bare)
+        verdict, profile = (sites_of(pack.plan, kind) for kind in ("verdict", "profile"))
+        return cls(verdict, tuple(dict.fromkeys((*profile, *verdict))), not has_kind(pack.plan, "activations"))
 
     @property
     def other(self) -> tuple[str, ...]:
@@ -133,25 +126,25 @@ def _depth(site: str, sites: Sites) -> float:
     return (sites.profile.index(site) + 0.5) / len(sites.profile)
 
 
-def kind_of(estimate: Estimate) -> str:
-    """What an estimate measures within its channel, in words that two runs share."""
-    context = estimate.context or ""
-    if estimate.channel == "used":
-        # Which of its two forms was the larger is no other measure; over which sites it was taken is.
-        joint = "joint" if context.startswith("joint") else ""
-        method = "learned subspace" if "learned" in context else "LEACE subspace"
-        return f"{joint}, {method}" if joint else method
-    return context
+class Key(NamedTuple):
+    """By what a number of one run is known in the other."""
+
+    channel: str
+    measure: str
+    subject: str | None
+    site: str | None
+
+    def at(self, site: str | None) -> Key:
+        """The same number at another site."""
+        return self._replace(site=site)
 
 
-def numbers_of(pack: EvidencePack, attribute: str, regime: str) -> dict[tuple[str, str, str | None], Estimate]:
-    """Deciding numbers by channel, kind and site."""
-    found: dict[tuple[str, str, str | None], Estimate] = {}
-    for estimate in pack.evidence.estimates:
-        if (
-            (estimate.attribute, estimate.regime) == (attribute, regime)
-            and estimate.channel in deciding_names()
-            and estimate.state is not None
-        ):
-            found.setdefault((estimate.channel, kind_of(estimate), estimate.site), estimate)
+def numbers_of(pack: EvidencePack, attribute: str, regime: str) -> dict[Key, Estimate]:
+    """Deciding numbers by what they are about."""
+    found: dict[Key, Estimate] = {}
+    for e in pack.evidence.estimates:
+        if (e.attribute, e.regime) == (attribute, regime) and e.channel in deciding_names() and e.state is not None:
+            # Which groups differ most in effect is no other measure; over which sites it was taken is, and ``site`` says that.
+            subject = None if e.measure in OF_SITES else e.subject
+            found.setdefault(Key(e.channel, e.measure, subject, e.site), e)
     return found

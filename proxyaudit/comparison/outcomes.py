@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from proxyaudit.comparison.values import Models, NumberChange, Outcome, PairOutcome
+from proxyaudit.estimates.questions import word_of
 from proxyaudit.types import Finding
 
 # Margins: where verdicts differ, a worsening of this many must be excluded, or the answer is "cannot be told". Where A could not
@@ -12,27 +13,14 @@ from proxyaudit.types import Finding
 RESOLVED, RESOLVED_OPEN = 2.0, 3.0
 BLIND = 0.5  # of all there is to know, or of probability: where not even this much is excluded, nothing was compared
 _RANK = {"removed": 0, "hidden": 1, "exposed": 2}
-_MAIN = (("linear", ""), ("expressed", "gap"))
-_PLAIN = {
-    "linear": "linear leak",
-    "nonlinear": "non-linear leak",
-    "beyond": "leak",
-    "elsewhere": "leak elsewhere",
-    "expressed": "outputs",
-    "used": "interchange effect",
-}
+_MAIN = ("linear", "leak"), ("expressed", "gap")
+_MUST = ("linear", "expressed", "used")
+_Who = tuple[str, str, str, str]
+"""Attribute, its role, regime in A, regime in B."""
 
 
 def pair_outcome(
-    attribute: str,
-    role: str,
-    pair: tuple[str, str],
-    a: Finding | None,
-    b: Finding | None,
-    numbers: Sequence[NumberChange],
-    models: Models,
-    *,
-    by_chance: bool = False,
+    who: _Who, a: Finding | None, b: Finding | None, numbers: Sequence[NumberChange], models: Models, *, by_chance: bool = False
 ) -> PairOutcome:
     """Answer for one attribute.
 
@@ -45,32 +33,19 @@ def pair_outcome(
         # Nothing changed that could have made it worse; verdicts that differ say how unstable they are.
         differ = (a.verdict, a.at_least) != (b.verdict, b.at_least)
         unstable = ["the verdict differs between two seeds of one recipe: it is not stable, and more repetitions or rows would settle it"]
-        return _outcome(attribute, role, pair, a, b, "no_change", models, unstable if differ else [])
-    outcome: Outcome
+        return outcome_of(who, a, b, "no_change", models, unstable if differ else [])
+    less = [_clause(n, "less") for n in better]
     if worse:
-        outcome, reasons = "worse", [_clause(n, "more") for n in worse]
-    elif open_:
-        outcome, reasons = "cannot_tell", open_
-    elif better:
-        outcome, reasons = "better", []
-    else:
-        outcome, reasons = "no_change", []
-    reasons += [_clause(n, "less") for n in better]
-    return _outcome(attribute, role, pair, a, b, outcome, models, reasons)
+        return outcome_of(who, a, b, "worse", models, [*(_clause(n, "more") for n in worse), *less])
+    if open_:
+        return outcome_of(who, a, b, "cannot_tell", models, [*open_, *less])
+    return outcome_of(who, a, b, "better" if better else "no_change", models, less)
 
 
-def _outcome(
-    attribute: str,
-    role: str,
-    pair: tuple[str, str],
-    a: Finding | None,
-    b: Finding | None,
-    outcome: Outcome,
-    models: Models,
-    reasons: Sequence[str],
-) -> PairOutcome:
+def outcome_of(who: _Who, a: Finding | None, b: Finding | None, outcome: Outcome, models: Models, reasons: Sequence[str]) -> PairOutcome:
+    """An outcome with the verdicts that it stands beside."""
     verdicts = (a.verdict if a else None, b.verdict if b else None, a.at_least if a else None, b.at_least if b else None)
-    return PairOutcome(attribute, role, *pair, *verdicts, outcome, models, tuple(reasons))
+    return PairOutcome(*who, *verdicts, outcome, models, tuple(reasons))
 
 
 def _open(a: Finding | None, b: Finding | None, numbers: Sequence[NumberChange]) -> list[str]:
@@ -84,20 +59,17 @@ def _open(a: Finding | None, b: Finding | None, numbers: Sequence[NumberChange])
         found += [why for n in differ if (why := _unresolved(n))]
         if "inconclusive" not in (a.verdict, b.verdict):
             found.append(f"the verdict is worse ({a.verdict} before, {b.verdict} after), but no number differs by more than noise")
-    laxer = [n for n in numbers if "laxer margin" in n.note and n.state_b == "absent"]
+    laxer = [n for n in numbers if n.laxer and n.difference is not None and n.state_b == "absent"]
     found += [why for n in laxer if (why := _unresolved(n))]
-    main = [n for n in numbers if (n.channel, n.kind) in _MAIN]
-    found += [
-        f"{place(n)}: measured in A but not in B ({n.note.removeprefix('B: ')})"
-        for n in main
-        if n.value_b is None and n.value_a is not None
-    ]
+    main = [n for n in numbers if (n.channel, n.measure) in _MAIN]
+    gone = [n for n in main if n.value_b is None and n.value_a is not None]
+    found += [f"{place(n)}: measured in A but not in B ({n.missing})" for n in gone]
     alone = [n for n in numbers if n.channel == "linear" and n.site_a is None and n.state_a is None and n.state_b in ("present", "unknown")]
     found += [f"{place(n)}: no site of A is known to be its counterpart" for n in alone]
-    for channel in ("linear", "expressed", "used"):
+    for channel in _MUST:
         own = [n for n in numbers if n.channel == channel]
         if any(n.value_a is not None for n in own) and all(n.value_b is None for n in own):
-            found.append(f"{_PLAIN[channel]}: measured in A but not in B")
+            found.append(f"{word_of(channel)}: measured in A but not in B")
     if a.verdict != "exposed":
         found += [f"{place(n)}: a growth of up to {n.high:.2f} cannot be excluded" for n in main if n.high is not None and n.high > BLIND]
     return list(dict.fromkeys(found))
@@ -124,7 +96,7 @@ def place(n: NumberChange) -> str:
     site = n.site_b or n.site_a
     moved = f" ('{n.site_a}' in A)" if n.site_a and n.site_b and n.site_a != n.site_b else ""
     where = f" at '{site}'{moved}" if site else ""
-    return f"{_PLAIN.get(n.channel, n.channel)}{f' ({n.kind})' if n.kind else ''}{where}"
+    return f"{word_of(n.channel)}{f' ({n.kind})' if n.kind else ''}{where}"
 
 
 def _clause(n: NumberChange, how: str) -> str:

@@ -7,10 +7,10 @@ against the repetitions alone; where the recipe is the same but for its seed, th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.evidence.plans import mapping
 
 Training = Literal["same_rows", "other_seed", "other_rows"]
 RUN_NOTES: dict[Training, str] = {
@@ -27,8 +27,8 @@ _NOT_ASKED = ("seed", "name")
 
 def training_of(a: EvidencePack, b: EvidencePack) -> Training:
     """Whether the two runs trained on the same rows, or are one recipe with two seeds, or neither."""
-    first, second = (_mapping(pack.plan.get("hashes")) for pack in (a, b))
-    sizes = [_mapping(pack.plan.get("rows")).get("training_size") for pack in (a, b)]
+    first, second = (mapping(pack.plan, "hashes") for pack in (a, b))
+    sizes = [mapping(pack.plan, "rows").get("training_size") for pack in (a, b)]
     drawn = [(first.get("split"), a.plan.get("seed"), sizes[0]), (second.get("split"), b.plan.get("seed"), sizes[1])]
     if drawn[0] == drawn[1] and drawn[0][0] is not None:
         return "same_rows"
@@ -37,7 +37,3 @@ def training_of(a: EvidencePack, b: EvidencePack) -> Training:
     versions = [pack.evidence.run.versions for pack in (a, b)]
     one = asked[0] == asked[1] and data[0] == data[1] and bool(data[0]) and versions[0] == versions[1]
     return "other_seed" if one and drawn[0][1] != drawn[1][1] else "other_rows"
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

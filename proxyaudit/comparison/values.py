@@ -16,37 +16,34 @@ EXIT_CODES: dict[str, int] = {"worse": 1, "cannot_tell": 3, "better": 0, "no_cha
 
 @dataclass(frozen=True)
 class NumberChange:
-    """One number of B beside its counterpart in A.
+    """One number of B beside its counterpart in A; ``None`` stands where a run has none.
 
     Attributes:
         attribute: Attribute or proxy.
         channel: Channel of the audit.
-        kind: What tells numbers of one channel apart (gap, output leak, learned subspace, ...); empty for the main one.
-        regime_a: Regime in A.
-        regime_b: Regime in B.
-        site_a: Site in A; ``None`` for outputs.
-        site_b: Site in B.
+        measure: What of it was measured; with ``subject`` it tells numbers of one channel apart.
+        subject: What it is about beside the attribute.
+        kind: The same in words (gap, output leak, learned trace, ...); empty for the plain number.
+        regime_a: Regime in A; ``regime_b`` in B.
+        site_a: Site in A; ``None`` for outputs; likewise ``site_b``, and so on.
         matched_by: How the sites were matched.
-        id_a: Id of A's estimate; ``None`` where A has none.
-        id_b: Id of B's estimate.
-        state_a: State in A.
-        state_b: State in B.
-        value_a: Calibrated value in A, in ``unit``.
-        value_b: Calibrated value in B, in ``unit``.
-        difference: B minus A.
-        low: Lower end of the 95 % interval of the difference.
-        high: Upper end.
-        p: Two-sided p-value of no difference.
-        p_adjusted: The same after Holm's correction over all numbers of the comparison.
-        margin: Smallest amount that matters, in ``unit``.
-        unit: Unit of values and difference.
+        id_a: Id of the estimate.
+        state_a: Its state.
+        value_a: Its calibrated value, in ``unit``.
+        difference: B minus A, with its 95 % interval from ``low`` to ``high``.
+        p: Two-sided p-value of no difference; ``p_adjusted`` after Holm's correction over all numbers of the comparison.
+        margin: Smallest amount that matters, in ``unit``: the stricter of both runs.
         paired: Whether the interval is paired on the same rows.
+        laxer: Whether B was decided at a laxer margin.
         word: What can be said.
         note: Why, where it needs saying.
+        missing: Why B has no number, where it has none.
     """
 
     attribute: str
     channel: str
+    measure: str
+    subject: str | None
     kind: str
     regime_a: str
     regime_b: str
@@ -59,16 +56,18 @@ class NumberChange:
     state_b: str | None
     value_a: float | None
     value_b: float | None
-    difference: float | None
-    low: float | None
-    high: float | None
-    p: float | None
-    p_adjusted: float | None
     margin: float | None
     unit: str
-    paired: bool
-    word: Word
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    p_adjusted: float | None = None
+    paired: bool = False
+    laxer: bool = False
+    word: Word = "cannot_tell"
     note: str = ""
+    missing: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,12 +77,9 @@ class PairOutcome:
     Attributes:
         attribute: Attribute or proxy.
         role: ``protected`` or ``proxy``.
-        regime_a: Regime in A.
-        regime_b: Regime in B.
-        verdict_a: Verdict in A; ``None`` where A has no finding.
-        verdict_b: Verdict in B.
-        at_least_a: What is certain of an inconclusive verdict in A.
-        at_least_b: The same in B.
+        regime_a: Regime in A; ``regime_b`` in B, empty where B has none.
+        verdict_a: Verdict in A; ``None`` where A has no finding; likewise ``verdict_b``.
+        at_least_a: What is certain of an inconclusive verdict in A; ``at_least_b`` in B.
         outcome: ``worse``, ``better``, ``no_change`` or ``cannot_tell``.
         models: ``given`` where both regimes are models as such (checkpoints, activations), else ``trained``.
         reasons: Why, one clause each.

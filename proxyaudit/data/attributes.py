@@ -15,12 +15,23 @@ from proxyaudit.data.public_counts import SMALLEST_CELL, count_people
 from proxyaudit.errors import InputError
 from proxyaudit.types import NotTested, Role
 
-__all__ = ["MAX_LEVELS", "MIN_LEVEL_ROWS", "Attribute", "clusters_if_any", "code_as", "code_attribute", "ordered_codes"]
+__all__ = [
+    "MAX_LEVELS",
+    "MIN_LEVEL_ROWS",
+    "Attribute",
+    "Followed",
+    "clusters_if_any",
+    "code_as",
+    "code_attribute",
+    "cut_number",
+    "ordered_codes",
+]
 
 # Fewer rows than this say next to nothing about a group, and a report may not show a cell below 11 people.
 MIN_LEVEL_ROWS = 30
 MAX_LEVELS = 30
 MAX_DISCRETE_NUMBERS = 10
+_MOST_VALUES = 20  # numbers of so few values may be codes, and are asked value by value
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,21 @@ class Attribute:
         columns: Floats = (codes[:, None] == np.arange(len(self.levels))[1:]).astype(np.float64)
         columns[codes < 0] = np.nan
         return columns
+
+
+@dataclass(frozen=True)
+class Followed:
+    """What interventions compare: the same in every model, chosen from the true labels.
+
+    Attributes:
+        groups_n: Group of each row, 0, 1 or -1 for neither.
+        names: Names of the two groups.
+        output: The output column that is followed.
+    """
+
+    groups_n: Ints
+    names: tuple[str, str]
+    output: int
 
 
 def code_attribute(
@@ -213,3 +239,12 @@ def ordered_codes(codes_n: Ints, classes: int) -> Ints:
     new = np.empty(classes, dtype=np.int64)
     new[np.lexsort((places, counts))] = np.arange(classes)
     return np.asarray(new[codes_n])
+
+
+def cut_number(values_n: NDArray[Any]) -> Ints:
+    """Codes of a number as classes: its values where they are few and none is rare, else its quarters."""
+    values, codes, counts = np.unique(values_n, return_inverse=True, return_counts=True)
+    if len(values) <= _MOST_VALUES and counts.min() >= MIN_LEVEL_ROWS:
+        return np.asarray(codes, dtype=np.int64)
+    edges = np.unique(np.quantile(values_n, (0.25, 0.5, 0.75)))
+    return np.asarray(np.unique(np.searchsorted(edges, values_n), return_inverse=True)[1], dtype=np.int64)

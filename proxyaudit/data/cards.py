@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from proxyaudit.errors import InputError
+from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.recipe.recipe import NAME_PATTERN
 from proxyaudit.recipe.yaml import read_yaml
 
@@ -74,7 +73,7 @@ def load_card(path: Path) -> Card:
     """Read and validate one card.
 
     Raises:
-        InputError: unreadable, not YAML, an unknown key (the nearest one is named) or a bad value.
+        InputError: unreadable, not YAML, an unknown key (the did_you_mean one is named) or a bad value.
     """
     document = read_yaml(path)
     if not isinstance(document, dict):
@@ -97,10 +96,7 @@ def _first_mistake(error: ValidationError, path: Path) -> InputError:
     key = ".".join(str(part) for part in first["loc"])
     known = list(Card.model_fields)
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-        return InputError(
-            f"unknown key '{key}'", where=str(path), mend=f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
-        )
+        return InputError(f"unknown key '{key}'", where=str(path), mend=did_you_mean(key, known, f"known keys: {', '.join(known)}"))
     if first["type"] == "missing":
         return InputError(f"key '{key}' is missing", where=str(path), mend=f"add '{key}: ...'")
     message = first["msg"].removeprefix("Value error, ")

@@ -19,10 +19,11 @@ from proxyaudit.data.encoding import Encoder, FeatureColumn, fit_encoder
 from proxyaudit.data.rows import coerce_rows, read_holdout, split_rows
 from proxyaudit.data.sources import Roles, Source, load_source
 from proxyaudit.data.splits import row_hashes, split_thirds
-from proxyaudit.data.tables import resolve_path, sha256_file
+from proxyaudit.data.tables import resolve_path
 from proxyaudit.data.target import check_support, encode_target, order_classes, target_kind, threshold_classes
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.data.unseen import Unseen, check_seen, spelling_notes
+from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.seeding import stream
@@ -113,17 +114,79 @@ def load_dataset(recipe: Recipe, base: Path) -> Dataset:
     features = source.inputs(notes)
     if not features:
         raise InputError("no column is left for the model to read", where="data.exclude", mend="exclude fewer columns")
-    hashes = dict(source.hashes)
-    columns = [c for c in source.columns if c in features or c in source.roles.named]
+    rows = _split(recipe, base, source, features, notes)
+    train, audit = rows.train, rows.audit
+    features = _drop_constant(train, features, spec.encode, notes)
+    threshold, classes = _settle_classes(source, train, audit)
+    kept = tuple(FeatureColumn(name, "text" if name == source.roles.text else rows.kinds[name].kind) for name in features)
+    if spec.encode == "none" and any(rows.kinds[name].date for name in features):
+        raise InputError(
+            "a date column is no plain number, which encode: none needs",
+            where=source.where,
+            mend="exclude it, or use data.encode: standard",
+        )
+    if rows.held_out:
+        _check_spellings(train, audit, source.roles.protected, rows.kinds, str(spec.holdout))
+    attributes = _code_attributes(source, rows.kinds, train, audit, notes)
+    _check_synthesizers(recipe, features, source.roles)
+    _note_unknown_makers(recipe, notes)
+    encoder = _fit_encoder(recipe, source, kept, train, audit)
+    table, where = ("data.holdout", str(spec.holdout)) if rows.held_out else ("the audit rows", source.where)
+    unseen = check_seen(encoder, audit, table=table, where=where)
+    notes.extend(found.note() for found in unseen)
+    return Dataset(
+        name=source.name,
+        train=train,
+        audit=audit,
+        features=kept,
+        target=source.roles.target,
+        classes=classes,
+        attributes=attributes,
+        parts=rows.parts,
+        clusters=rows.clusters,
+        encoder=encoder,
+        hashes=rows.hashes | _other_files(recipe, base) | rows.digests(),
+        notes=tuple(notes),
+        holdout=spec.holdout is not None,
+        kinds=tuple(rows.kinds.values()),
+        threshold=threshold,
+        legitimate=source.roles.legitimate,
+        group=source.roles.group,
+        text=source.roles.text,
+        unseen=unseen,
+    )
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Real rows, coerced and split; ``held_out`` where the audit rows are a file of their own."""
+
+    train: pd.DataFrame
+    audit: pd.DataFrame
+    clusters: Ints
+    parts: Ints
+    kinds: dict[str, ColumnKind]
+    hashes: dict[str, str]
+    held_out: bool
+
+    def digests(self) -> dict[str, str]:
+        """Digests of the audit rows and of the split."""
+        audit, parts = _frame_hash(self.audit), hashlib.sha256(self.parts.tobytes() + self.clusters.tobytes()).hexdigest()
+        return {"audit": audit, "split": hashlib.sha256("\n".join([_frame_hash(self.train), audit, parts]).encode()).hexdigest()}
+
+
+def _split(recipe: Recipe, base: Path, source: Source, features: tuple[str, ...], notes: list[NotTested]) -> _Rows:
+    roles, hashes = source.roles, dict(source.hashes)
+    columns = [c for c in source.columns if c in features or c in roles.named]
     kinds = _settle_kinds(source, columns, features)
-    real, dropped = coerce_rows(source.table, kinds, source.roles, source.where)
+    real, dropped = coerce_rows(source.table, kinds, roles, source.where)
     notes.extend(spelling_notes(source.table, kinds, "real rows"))
     other = read_holdout(recipe, base, source, kinds, hashes, notes)
     if dropped:
-        what = "real rows without a target" if source.roles.text is None else "real rows without a target or without text"
+        what = "real rows without a target" if roles.text is None else "real rows without a target or without text"
         notes.append(NotTested(what=what, why="they were dropped"))
     # Texts tell people apart, so one text is one person's, whatever stands beside it.
-    compared = [c for c in columns if c != source.roles.group or c in features] if source.roles.text is None else [source.roles.text]
+    compared = [c for c in columns if c != roles.group or c in features] if roles.text is None else [roles.text]
     train, audit, clusters = split_rows(recipe, real, other, compared, source, notes)
     parts = split_thirds(clusters, stream(recipe.seed, "split", "parts"))
     if np.bincount(parts, minlength=3).min() < len(parts) / 10:
@@ -132,65 +195,35 @@ def load_dataset(recipe: Recipe, base: Path) -> Dataset:
             where=source.where,
             mend="choose a finer data.group",
         )
-    features = _drop_constant(train, features, spec.encode, notes)
-    threshold: float | None = None
+    parts.flags.writeable = clusters.flags.writeable = False
+    return _Rows(train, audit, clusters, parts, kinds, hashes, other is not None)
+
+
+def _settle_classes(source: Source, train: pd.DataFrame, audit: pd.DataFrame) -> tuple[float | None, tuple[str, ...]]:
+    roles, threshold = source.roles, None
     classes: tuple[str, ...]
-    if source.roles.target_threshold is not None:
-        threshold, classes = threshold_classes(train[source.roles.target], source.roles)
+    if roles.target_threshold is not None:
+        threshold, classes = threshold_classes(train[roles.target], roles)
     else:
-        classes = order_classes(pd.concat([train, audit])[source.roles.target], source.roles, where=source.where)
+        classes = order_classes(pd.concat([train, audit])[roles.target], roles, where=source.where)
     for rows, frame in (("training", train), ("audit", audit)):
-        codes = encode_target(frame[source.roles.target], classes, threshold, where=source.where)
-        check_support(codes, classes, source.roles.target, rows, where=source.where, groups=_groups(source, frame))
-    columns_kept = tuple(FeatureColumn(name, "text" if name == source.roles.text else kinds[name].kind) for name in features)
-    if spec.encode == "none" and any(kinds[name].date for name in features):
-        raise InputError(
-            "a date column is no plain number, which encode: none needs",
-            where=source.where,
-            mend="exclude it, or use data.encode: standard",
-        )
-    if other is not None:
-        _check_spellings(train, audit, source.roles.protected, kinds, str(spec.holdout))
-    attributes = _code_attributes(source, kinds, train, audit, notes)
-    _check_synthesizers(recipe, features, source.roles)
-    _note_unknown_makers(recipe, notes)
+        codes = encode_target(frame[roles.target], classes, threshold, where=source.where)
+        check_support(codes, classes, roles.target, rows, where=source.where, groups=_groups(source, frame))
+    return threshold, classes
+
+
+def _fit_encoder(
+    recipe: Recipe, source: Source, features: tuple[FeatureColumn, ...], train: pd.DataFrame, audit: pd.DataFrame
+) -> Encoder | TextEncoder:
+    text = source.roles.text
+    if text is not None:
+        return TextEncoder(text, train[text], recipe.model.text_width)
     try:
-        encoder: Encoder | TextEncoder
-        if source.roles.text is not None:
-            encoder = TextEncoder(source.roles.text, train[source.roles.text], recipe.text_width)
-        else:
-            encoder = fit_encoder(train, columns_kept, spec.encode)
-            encoder.transform(audit)
+        encoder = fit_encoder(train, features, recipe.data.encode)
+        encoder.transform(audit)
     except InputError as error:
         raise InputError(error.what, where=source.where, mend=error.mend) from None
-    rows, where = ("the audit rows", source.where) if other is None else ("data.holdout", str(spec.holdout))
-    unseen = check_seen(encoder, audit, table=rows, where=where)
-    notes.extend(found.note() for found in unseen)
-    parts.flags.writeable = clusters.flags.writeable = False
-    hashes |= _other_files(recipe, base)
-    hashes["audit"] = _frame_hash(audit)
-    hashes["split"] = _digest(_frame_hash(train), hashes["audit"], hashlib.sha256(parts.tobytes() + clusters.tobytes()).hexdigest())
-    return Dataset(
-        name=source.name,
-        train=train,
-        audit=audit,
-        features=columns_kept,
-        target=source.roles.target,
-        classes=classes,
-        attributes=attributes,
-        parts=parts,
-        clusters=clusters,
-        encoder=encoder,
-        hashes=hashes,
-        notes=tuple(notes),
-        holdout=spec.holdout is not None,
-        kinds=tuple(kinds[name] for name in columns),
-        threshold=threshold,
-        legitimate=source.roles.legitimate,
-        group=source.roles.group,
-        text=source.roles.text,
-        unseen=unseen,
-    )
+    return encoder
 
 
 def _settle_kinds(source: Source, columns: list[str], features: tuple[str, ...]) -> dict[str, ColumnKind]:
@@ -304,19 +337,15 @@ def _other_files(recipe: Recipe, base: Path) -> dict[str, str]:
     for regime in recipe.regimes:
         if regime.synthetic is not None and regime.synthetic.path is not None:
             what = f"release {regime.synthetic.regime}"
-            hashes[what] = sha256_file(resolve_path(regime.synthetic.path, base=base, what=what))
+            hashes[what] = file_digest(resolve_path(regime.synthetic.path, base=base, what=what))
         for number, text in enumerate(regime.checkpoints or ()):
             path = resolve_path(text, base=base, what=f"checkpoint of regime '{regime.name}'")
-            hashes[f"checkpoint {regime.name} {number}"] = sha256_file(path)
+            hashes[f"checkpoint {regime.name} {number}"] = file_digest(path)
     return hashes
 
 
 def _frame_hash(frame: pd.DataFrame) -> str:
     return hashlib.sha256(row_hashes(frame, list(frame.columns)).tobytes() + "\x1f".join(map(str, frame.columns)).encode()).hexdigest()
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def conform(dataset: Dataset, frame: pd.DataFrame, columns: tuple[str, ...], *, where: str, days: bool = False) -> pd.DataFrame:

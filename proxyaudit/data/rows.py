@@ -12,8 +12,9 @@ from proxyaudit.arrays import Ints
 from proxyaudit.data.columns import ColumnKind, coerce
 from proxyaudit.data.sources import Roles, Source
 from proxyaudit.data.splits import Clusters, find_clusters, split_share, take_rows
-from proxyaudit.data.tables import read_table, resolve_path, sha256_file
+from proxyaudit.data.tables import read_table, resolve_path
 from proxyaudit.data.unseen import spelling_notes
+from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.seeding import stream
@@ -48,7 +49,7 @@ def read_holdout(
     if recipe.data.holdout is None:
         return None
     path = resolve_path(recipe.data.holdout, base=base, what="data.holdout")
-    hashes["holdout"] = sha256_file(path)
+    hashes["holdout"] = file_digest(path)
     if hashes["holdout"] == hashes.get("data"):
         why = "data.holdout is the same file as the real rows; it was split, and the audit part is taken as unknown to every maker"
         notes.append(NotTested(what="rows apart from the real table", why=why))

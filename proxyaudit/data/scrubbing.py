@@ -24,10 +24,14 @@ from collections.abc import Callable, Iterable, Sequence
 
 from proxyaudit.data.scrub_style import flatten_style
 from proxyaudit.data.scrub_words import AMBIGUOUS_NAMES, DECADES, GENDERED, GIVEN_NAMES, MONTHS, NOT_NAMES, WEEKDAYS
+from proxyaudit.registry import load_plugin
 
-__all__ = ["MASK", "RULES", "scrub"]
+__all__ = ["MASK", "RULES", "mask_ages", "mask_dates", "mask_gendered", "mask_names", "scrub"]
 
 MASK = "[removed]"
+# Ages before dates before words: "in my 1950s" and "March 3" are looked at whole. Style last: names are known by their capitals.
+RULES = ("ages", "dates", "names", "pronouns", "style")
+_TURN_OF_OTHERS = 3.5  # other people's rules: after the words, before style
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
 _SENTENCE_START = re.compile(r"(?:^|[.!?:;\n]|--)[\s\"'(\[\u201c\u2018*-]*$")
 _DAY = r"(?:0?[1-9]|[12]\d|3[01])"  # a waist of 34/26/38 is no date
@@ -55,21 +59,19 @@ def scrub(texts: Iterable[str], rules: Sequence[str]) -> list[str]:
 
     Args:
         texts: Texts.
-        rules: Any of ``RULES``; their order has no say.
+        rules: Names of registered scrubbers; their order has no say.
 
     Returns:
         The texts with every match replaced by ``MASK``, neighbouring masks joined; with ``style`` written plainly as well.
 
     Raises:
-        KeyError: an unknown rule.
+        InputError: an unknown rule.
 
     >>> scrub(["She met Robert on 4 May 2021.", "no change"], ["names", "pronouns", "dates"])
     ['[removed] met [removed] on [removed].', 'no change']
     """
-    unknown = [name for name in rules if name not in _RULES]
-    if unknown:
-        raise KeyError(unknown[0])
-    chosen = [rule for name, rule in _RULES.items() if name in rules]
+    ordered = sorted(set(rules), key=lambda name: (RULES.index(name) if name in RULES else _TURN_OF_OTHERS, name))
+    chosen = [load_plugin("scrubbers", name, where="regimes: scrub") for name in ordered]
     return [_scrub_one(text, chosen) for text in texts]
 
 
@@ -87,11 +89,13 @@ def _scrub_one(text: str, rules: list[Callable[[str], str]]) -> str:
     return text if text == before else _REPEATED.sub(MASK, text)
 
 
-def _mask_ages(text: str) -> str:
+def mask_ages(text: str) -> str:
+    """Mask ages, in numbers or words."""
     return _AGES.sub(lambda match: _keep_space(match.group()), text)
 
 
-def _mask_dates(text: str) -> str:
+def mask_dates(text: str) -> str:
+    """Mask dates, years and weekdays."""
     return _DATES.sub(lambda match: MASK, text)
 
 
@@ -100,7 +104,9 @@ def _keep_space(found: str) -> str:
     return found[:blank] + MASK
 
 
-def _mask_gendered(text: str) -> str:
+def mask_gendered(text: str) -> str:
+    """Mask gendered pronouns and words."""
+
     def mask(match: re.Match[str]) -> str:
         word = match.group().lower().replace("\u2019", "'")
         return MASK if word in GENDERED or word.removesuffix("'s") in GENDERED else match.group()
@@ -108,7 +114,8 @@ def _mask_gendered(text: str) -> str:
     return _WORD.sub(mask, text)
 
 
-def _mask_names(text: str) -> str:
+def mask_names(text: str) -> str:
+    """Mask given names, and what looks like a name inside a sentence."""
     words = [match.group() for match in _WORD.finditer(text)]
     capitalised = sum(word[0].isupper() for word in words)
     # A title or a text in capitals says nothing by its capitals.
@@ -127,14 +134,3 @@ def _mask_names(text: str) -> str:
         return MASK if inside and (len(word) == 1 or not word.isupper()) else word
 
     return _WORD.sub(mask, text)
-
-
-# Ages before dates before words: "in my 1950s" and "March 3" are looked at whole. Style last: names are known by their capitals.
-_RULES: dict[str, Callable[[str], str]] = {
-    "ages": _mask_ages,
-    "dates": _mask_dates,
-    "names": _mask_names,
-    "pronouns": _mask_gendered,
-    "style": flatten_style,
-}
-RULES = tuple(_RULES)

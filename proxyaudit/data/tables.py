@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import hashlib
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -18,16 +17,10 @@ import pandas as pd
 from proxyaudit.data.columns import parse_numbers
 from proxyaudit.errors import InputError
 
-__all__ = ["TABLE_SUFFIXES", "find_file", "is_inside", "read_table", "resolve_path", "sha256_file"]
+__all__ = ["TABLE_SUFFIXES", "find_file", "is_inside", "read_table", "resolve_path"]
 
 TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet")
 _ROW_INDEX = "__index_level_0__"  # pandas writes its row labels into parquet under this name
-
-
-def sha256_file(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def is_inside(path: Path, folder: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from proxyaudit.data.columns import ColumnKind, infer_kind, labels, one_spelling, spellings_of
 from proxyaudit.data.public_counts import SMALLEST_CELL, count_people
 from proxyaudit.data.sources import Roles
-from proxyaudit.errors import InputError
+from proxyaudit.errors import InputError, did_you_mean
 
 __all__ = ["MAX_CLASSES", "check_support", "encode_target", "order_classes", "target_kind", "threshold_classes"]
 
@@ -61,8 +60,8 @@ def order_classes(column: pd.Series[Any], roles: Roles, *, where: str) -> tuple[
     positive = str(one_spelling(pd.Series([positive.strip()], dtype=object), spellings_of(column)).iloc[0])
     if positive not in classes:
         counts = column.value_counts()
-        near = difflib.get_close_matches(positive, [name for name in classes if counts[name] >= SMALLEST_CELL], n=1, cutoff=0.3)
-        mend = f"did you mean '{near[0]}'?" if near else "write the class as it stands in the table"
+        shown = [name for name in classes if counts[name] >= SMALLEST_CELL]
+        mend = did_you_mean(positive, shown, "write the class as it stands in the table", cutoff=0.3)
         raise InputError(f"target_positive is no class of target '{roles.target}'", where=where, mend=mend)
     if len(classes) > 2:
         raise InputError(

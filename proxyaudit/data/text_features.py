@@ -1,7 +1,7 @@
-"""Words and habits of writing as columns: what one text has of each, and the text without it.
+"""Features of texts as columns: what one text has of each, and the text without it.
 
-A habit is a word, a pattern of characters within words, or a way of writing that can be counted (length, marks, capitals, ...). Words that
-few people use can name a person. So a word or pattern is only ever named where at least eleven people use it, given names are
+A feature is a word, a pattern of characters within words, or a way of writing that can be counted (length, marks, capitals, ...). Words
+that few people use can name a person. So a word or pattern is only ever named where at least eleven people use it, given names are
 counted together and never one by one, and words with digits are not looked at.
 """
 
@@ -16,14 +16,13 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from proxyaudit.arrays import Ints
+from proxyaudit.arrays import Floats, Ints
 from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.data.scrub_style import CONTRACTION, DRAWN_OUT, EMOTICON, spell_out
 from proxyaudit.data.scrub_words import AMBIGUOUS_NAMES, FUNCTION_WORDS, GENDERED, GIVEN_NAMES
 from proxyaudit.data.scrubbing import MASK
 
-__all__ = ["STYLES", "Habit", "Terms", "frequent_terms", "habit_table", "holds_given_name", "is_given_name"]
-
+__all__ = ["STYLES", "Terms", "TextFeature", "feature_table", "frequent_terms", "holds_given_name", "is_given_name", "lines_of"]
 
 _WORD = re.compile(r"(?<![^\W_])[^\W\d_]+(?:['\u2019][^\W\d_]+)*(?![^\W_])")
 _ELLIPSIS = re.compile(r"\.{2,}|\u2026")
@@ -35,6 +34,11 @@ _BLANKS = re.compile(r"\s+")
 _MOST_TERMS = 20_000
 _PATTERN = (2, 4)
 BLANK = "\u00b7"  # how a pattern shows the edge of a word
+
+
+def lines_of(frame: pd.DataFrame, column: str) -> list[str]:
+    """The texts of a table; a missing one is empty."""
+    return [text if isinstance(text, str) else "" for text in frame[column]]
 
 
 def words_of(text: str) -> list[str]:
@@ -53,7 +57,7 @@ def patterns_of(text: str) -> set[str]:
 
 
 @dataclass(frozen=True)
-class Habit:
+class TextFeature:
     """A word, a pattern of characters or a way of writing.
 
     Attributes:
@@ -170,30 +174,30 @@ STYLES: dict[str, tuple[Count, Remove | None]] = {
 _NOT_RATES = frozenset(list(STYLES)[:2])
 
 
-def habit_table(habits: Sequence[Habit], texts: Sequence[str]) -> pd.DataFrame:
-    """What each text has of each habit: 1 or 0 for words and patterns, occurrences per hundred words for ways of writing.
+def feature_table(features: Sequence[TextFeature], texts: Sequence[str]) -> pd.DataFrame:
+    """What each text has of each feature: 1 or 0 for words and patterns, occurrences per hundred words for ways of writing.
 
     Args:
-        habits: Habits.
+        features: Habits.
         texts: ``n`` texts.
 
     Returns:
-        A table ``(n, habits)`` with the names of the habits as columns.
+        A table ``(n, features)`` with the names of the features as columns.
     """
-    found = np.zeros((len(texts), len(habits)))
+    found = np.zeros((len(texts), len(features)))
     for row, text in enumerate(texts):
         words, plain = words_of(text), text.replace(MASK, " ")
         own, patterns, rate = set(words), None, 100 / max(len(words), 1)
-        for place, habit in enumerate(habits):
-            if habit.kind == "word":
-                found[row, place] = habit.what in own
-            elif habit.kind == "pattern":
+        for place, feature in enumerate(features):
+            if feature.kind == "word":
+                found[row, place] = feature.what in own
+            elif feature.kind == "pattern":
                 patterns = patterns_of(text) if patterns is None else patterns
-                found[row, place] = habit.what in patterns
+                found[row, place] = feature.what in patterns
             else:
-                count = STYLES[habit.what][0](plain)
-                found[row, place] = count if habit.what in _NOT_RATES else count * rate
-    return pd.DataFrame(found, columns=[habit.name for habit in habits])
+                count = STYLES[feature.what][0](plain)
+                found[row, place] = count if feature.what in _NOT_RATES else count * rate
+    return pd.DataFrame(found, columns=[feature.name for feature in features])
 
 
 @dataclass(frozen=True)
@@ -201,12 +205,16 @@ class Terms:
     """Words and patterns that may be named, and the texts that hold them.
 
     Attributes:
-        habits: ``V`` words and patterns.
+        features: ``V`` words and patterns.
         held_nv: Sparse ``(n, V)``: 1 where a text holds one.
     """
 
-    habits: tuple[Habit, ...]
+    features: tuple[TextFeature, ...]
     held_nv: Any
+
+    def column(self, place: int) -> Floats:
+        """Which texts hold one term, shape ``(n,)``."""
+        return np.asarray(self.held_nv[:, [place]].toarray(), dtype=np.float64).ravel()
 
 
 def frequent_terms(texts: Sequence[str], people_n: Ints, others: Sequence[str], other_people_n: Ints) -> Terms:
@@ -221,7 +229,7 @@ def frequent_terms(texts: Sequence[str], people_n: Ints, others: Sequence[str], 
     from scipy.sparse import hstack
     from sklearn.feature_extraction.text import CountVectorizer
 
-    kept: list[Habit] = []
+    kept: list[TextFeature] = []
     held: list[Any] = []
     kinds: tuple[tuple[Literal["word", "pattern"], Callable[[str], Any]], ...] = (("word", words_of), ("pattern", patterns_of))
     for kind, split in kinds:
@@ -235,7 +243,7 @@ def frequent_terms(texts: Sequence[str], people_n: Ints, others: Sequence[str], 
         fit = np.all([(p >= SMALLEST_CELL) & (size - p >= SMALLEST_CELL) for p, size in zip(people, sizes, strict=True)], axis=0)
         names = reader.get_feature_names_out()
         chosen = [place for place in np.flatnonzero(fit) if _may_be_named(kind, str(names[place]))]
-        kept += [Habit(kind, str(names[place])) for place in chosen]
+        kept += [TextFeature(kind, str(names[place])) for place in chosen]
         held.append(table[:, chosen])
     return Terms(tuple(kept), hstack(held).tocsc() if kept else None)
 

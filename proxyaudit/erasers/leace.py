@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats
+from proxyaudit.erasers.base import Fit
 
 RELATIVE_TOLERANCE = 1e-9
 _FEWEST_MOVED = 30
@@ -48,6 +49,16 @@ class LeaceEraser:
         """Erase: rows with the subspace's coordinates set to their mean."""
         acts = np.asarray(acts_nd, dtype=np.float64)
         return np.asarray(acts - self.shift(self.coordinates(acts)))
+
+    def affine(self) -> tuple[Floats, Floats]:
+        """The eraser as ``value @ weight.T + bias``: weight ``(d, d)`` and bias ``(d,)``."""
+        weight = np.eye(len(self.mean_d)) - (self.read_dr @ self.write_rd).T
+        return weight, np.asarray(self.shift(self.mean_d @ self.read_dr))
+
+
+def leace(acts_nd: NDArray[np.floating], concept_nk: Floats, task_nm: Floats, *, fewest_moved: int | None = None) -> Fit:
+    """The plugin: the least change after which no linear reader beats the constant one; the task has no say."""
+    return Fit(fit_leace(acts_nd, concept_nk, fewest_moved=fewest_moved))
 
 
 def _moving(acts_nd: Floats, fewest: int | None = None) -> NDArray[np.bool_]:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats
+from proxyaudit.erasers.base import Fit
 from proxyaudit.erasers.leace import LeaceEraser, whitened_directions
 
 MOST_ALIGNED = 0.98  # cosine; the projection's norm in whitened space is 1 / sqrt(1 - cosine^2), here 5
@@ -72,3 +73,9 @@ def fit_splince(
     dual = beside @ np.linalg.inv(erased.T @ beside).T if erased.shape[1] else erased
     eraser = LeaceEraser(mean, to_white @ dual, (from_white @ erased).T.copy())
     return SplinceFit(eraser, cosines, int(kept.shape[1]), int(task.shape[1] - kept.shape[1]))
+
+
+def splince(acts_nd: NDArray[np.floating], concept_nk: Floats, task_nm: Floats, *, fewest_moved: int | None = None) -> Fit:
+    """The plugin: erase the concept, keep the covariance with the task."""
+    found = fit_splince(acts_nd, concept_nk, task_nm, fewest_moved=fewest_moved)
+    return Fit(found.eraser, float(found.cosines_k.max(initial=0.0)), found.given_up)

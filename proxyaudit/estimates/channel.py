@@ -5,8 +5,8 @@ A channel is a folder under ``proxyaudit.channels`` and one entry point in the g
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from proxyaudit.estimates.facts import Facts
 from proxyaudit.estimates.ledger import Drafts, Ledger
@@ -26,6 +26,8 @@ class Channel:
         estimate: From the facts of a run to drafts and controls; pure.
         follow_up: Drafts that need the states of the first ones; pure.
         measure: ``module:function`` that measures one model; imported only where something is measured, since it may need torch.
+        margins: The recipe's margins that its questions are decided against, each with its words.
+        controls: Kinds of its controls, each with what a passed one shows.
     """
 
     name: str
@@ -34,6 +36,8 @@ class Channel:
     estimate: Callable[[Facts], Drafts] | None = None
     follow_up: Callable[[Facts, Ledger], Drafts] | None = None
     measure: str | None = None
+    margins: Mapping[str, str] = field(default_factory=dict)
+    controls: Mapping[str, str] = field(default_factory=dict)
 
 
 def all_channels() -> tuple[Channel, ...]:

@@ -1,18 +1,23 @@
 """What an estimate of schema 1.0 is about, read from the words that stood beside it.
 
-Schema 1.1 says it in the fields ``measure``, ``subject`` and ``reference_for``. Packs of 1.0 are brought to it here, and nowhere else.
+Schema 1.1 says it in the fields ``measure``, ``subject``, ``reference_for``, ``shown_by`` and ``rows_needed``. Packs of 1.0 are brought to
+it here, and nowhere else.
 """
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["Identity", "identify"]
+from proxyaudit.types import Estimate
+
+__all__ = ["Identity", "identify", "with_fields"]
 
 Identity = tuple[str, str | None, str | None]
 """``measure``, ``subject``, ``reference_for``."""
 
 _REFERENCE = re.compile(r"^(?P<regime>.*): 95th percentile of (?P<what>.*)$", re.DOTALL)
+_SHOWN_BY = re.compile(r"shown by the reader '(?P<reader>[^']*)'")
+_ROWS_NEEDED = re.compile(r"^too few audit rows to tell: about (?P<rows>[\d,]{1,15}) would show")
 _PROMPTS = ("tone", "likelihood", "ranking", "refusal")
 _LEAKS = {
     "": "leak",
@@ -30,6 +35,22 @@ _EXPRESSED = {
     "output leak, nonlinear": "output_leak_nonlinear",
 }
 _AMNESIC = {"output gap after erasing": "gap_after_erasing", "change of the task's AUROC by erasing": "auroc_change"}
+
+
+def with_fields(estimate: Estimate) -> Estimate:
+    """An estimate of schema 1.0 with the fields of 1.1; one that has them stays as it is."""
+    if estimate.measure:
+        return estimate
+    measure, subject, reference_for = identify(estimate.channel, estimate.regime, estimate.context, estimate.site)
+    shown, rows = _SHOWN_BY.search(estimate.method), _ROWS_NEEDED.match(estimate.reason or "")
+    fields = {
+        "measure": measure,
+        "subject": subject,
+        "reference_for": reference_for,
+        "shown_by": shown["reader"] if shown else None,
+        "rows_needed": int(rows["rows"].replace(",", "") or 0) or None if rows else None,
+    }
+    return estimate.model_copy(update=fields)
 
 
 def identify(channel: str, regime: str, context: str | None, site: str | None) -> Identity:

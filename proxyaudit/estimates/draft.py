@@ -38,6 +38,7 @@ class Draft:
     measure: str = ""
     subject: str | None = None
     reference_for: str | None = None
+    shown_by: str | None = None
     measured: Measured | None = None
     value: float | None = None
     seed_values: Sequence[float] | None = None

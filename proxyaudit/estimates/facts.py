@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.data.attributes import Attribute
+from proxyaudit.data.attributes import Attribute, Followed
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.recipe.recipe import Margins
 
@@ -40,21 +40,6 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Followed:
-    """What interventions compare: the same in every model, chosen from the true labels.
-
-    Attributes:
-        groups_n: Group of each row, 0, 1 or -1 for neither.
-        names: Names of the two groups.
-        output: The output column that is followed.
-    """
-
-    groups_n: Ints
-    names: tuple[str, str]
-    output: int
-
-
-@dataclass(frozen=True)
 class Facts:
     """Everything that one run measured, and on whom.
 
@@ -75,6 +60,9 @@ class Facts:
         pairs: Pairs of columns that were asked together, by attribute.
         columns: Names of the input columns.
         text: Whether the model reads texts.
+        bare: Whether activations alone were given: no model, so no inputs and no outputs.
+        beyond: What the conditional tests condition on; empty where they were not asked.
+        doubts: Attributes whose absence is not claimed, each with the reason.
         no_absence: Regimes whose audit rows the encoder could not see well enough to call anything absent.
     """
 
@@ -94,6 +82,9 @@ class Facts:
     pairs: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
     text: bool = False
+    bare: bool = False
+    beyond: str = "the label"
+    doubts: Mapping[str, str] = field(default_factory=dict)
     no_absence: tuple[str, ...] = ()
 
     @property

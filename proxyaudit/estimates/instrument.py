@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from proxyaudit.estimates.draft import FOUND
+from proxyaudit.estimates.draft import ABSENT_AT, FOUND
 
-__all__ = ["FAILED_AT", "passes"]
+__all__ = ["FAILED_AT", "LEAST_FOUND", "passes"]
 
 FAILED_AT: Final = (
     0.001  # a control that fails by chance would silence one audit in a hundred at .01; a broken instrument is far below this
 )
+
+LEAST_FOUND: Final = 0.5  # of a planted effect; of twice the margin, more than half is above the margin
 
 _Figures = Mapping[str, float]
 
@@ -31,11 +33,11 @@ def passes(kind: str, figures: Mapping[str, float | None]) -> bool | None:
 
 
 def _plants_found(figures: _Figures) -> bool:
-    """Planted features are found in most draws; of planted effects none is missed."""
-    if "missed" in figures:
-        return figures["missed"] == 0
-    if "found" in figures:
-        return figures["found"] >= FOUND
+    """Planted features are found in most draws; of planted effects none is called absent, and more than half of each is found."""
+    if "least_found" in figures:
+        return figures["least_found"] > LEAST_FOUND and figures["least_absent_p"] > ABSENT_AT
+    if "share" in figures:
+        return figures["share"] >= FOUND
     return min(figures["found_once"], figures["found_twice"]) >= FOUND
 
 

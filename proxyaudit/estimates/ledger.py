@@ -15,7 +15,7 @@ from proxyaudit.estimates.draft import Draft, reason_of
 from proxyaudit.estimates.instrument import passes
 from proxyaudit.estimates.states import decide_outcomes, decide_states
 from proxyaudit.stats.intervals import LEVEL, distinct_seeds
-from proxyaudit.types import Control, Estimate
+from proxyaudit.types import Control, Estimate, State
 
 UNIT_CLASSES = "fraction of log2 K, class-balanced"
 UNIT_VALUES = "R squared"
@@ -111,7 +111,8 @@ def decide_ledger(drafts: Drafts, no_absence: Collection[str] = ()) -> Ledger:
     for place, estimate in enumerate(ledger.estimates):
         draft = ledger.drafts[estimate.id]
         if draft.state is None and estimate.id in states:
-            decided = {"state": states[estimate.id], "reason": reason_of(draft, outcomes[estimate.id])}
+            state = states[estimate.id]
+            decided = {"state": state, "reason": reason_of(draft, outcomes[estimate.id]), "rows_needed": _rows_needed(draft, state)}
             ledger.estimates[place] = estimate.model_copy(update=decided)
     return ledger
 
@@ -163,9 +164,20 @@ def published(draft: Draft, identifier: str) -> Estimate:
         margin=draft.margin if draft.decides or draft.shows_p else None,
         detection_limit=significant(draft.detection_limit),
         null_high=significant(draft.null_high),
+        shown_by=draft.shown_by,
+        rows_needed=_rows_needed(draft, draft.state),
         method=draft.method,
         reason=draft.reason,
     )
+
+
+def _rows_needed(draft: Draft, state: State | None) -> int | None:
+    """Rows that would show absence, to two digits, where that is what an unknown number lacks."""
+    rows, n = draft.extras.get("rows_needed"), draft.n
+    if state != "unknown" or draft.measured is None or not rows or not n or rows <= n:
+        return None
+    lacks = draft.can_be_absent or draft.measured.value > draft.margin
+    return int(float(f"{rows:.2g}")) if lacks else None
 
 
 def _count(seeds: Sequence[float] | Floats | None, measured: bool) -> int | None:

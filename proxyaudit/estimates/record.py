@@ -1,14 +1,24 @@
-"""What one task measured of one model: numbers that JSON can hold, and arrays over rows."""
+"""What one task measured of one model: numbers that JSON can hold, and arrays over rows.
+
+Channels describe what they measure of a model as frozen dataclasses and turn them into numbers and arrays here: ``measure`` writes a
+record with :func:`write_record`, ``estimate`` reads it back with :func:`read_record`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
 from numpy.typing import NDArray
 
 OUTPUT_SITE = "outputs"
 INPUT_SITE = "inputs"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -22,3 +32,115 @@ class Measurement:
 def cell_key(attribute: str, site: str, what: str) -> str:
     """Key of an array within a measurement."""
     return f"{attribute}\x1f{site}\x1f{what}"
+
+
+def write_record(record: Any, arrays: dict[str, NDArray[Any]] | None = None, prefix: str = "") -> dict[str, Any]:
+    """A frozen dataclass as a dictionary that JSON can hold.
+
+    Fields may be numbers, strings, ``None``, dataclasses, and tuples and mappings of these; a mapping's keys are strings. A field that
+    holds an array does not stand in the dictionary: it goes into ``arrays`` under ``prefix`` and its name; of a dataclass within, under
+    ``prefix``, the names and places that lead there, and its name, spaces between them. A field named by
+    ``field(metadata={"key": ...})`` goes by that name; one whose key is ``None`` is not recorded. A field that is ``None``, and would be by
+    default, is left out.
+
+    Args:
+        record: The dataclass.
+        arrays: Takes the arrays.
+        prefix: What their keys start with, such as :func:`cell_key`.
+
+    Raises:
+        TypeError: a field holds something that a record cannot hold, or an array that has no place to go.
+    """
+    numbers: dict[str, Any] = {}
+    kind: Any = type(record)
+    for spec in _fields(kind):
+        value = getattr(record, spec.name)
+        if not isinstance(value, np.ndarray):
+            if value is not None or spec.needed:
+                numbers[spec.key] = _jsonable(value, arrays, f"{prefix}{spec.key} ")
+        elif arrays is None:
+            raise TypeError(f"the array '{spec.name}' has no place to go")
+        else:
+            arrays[prefix + spec.key] = value
+    return numbers
+
+
+def read_record(kind: type[T], numbers: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] | None = None, prefix: str = "") -> T:
+    """A frozen dataclass from what :func:`write_record` made of it.
+
+    Keys that are no field of it are left alone, so that a record can be a view of some of the numbers; a field that is missing takes
+    its default.
+
+    Args:
+        kind: The dataclass.
+        numbers: The dictionary.
+        arrays: Where its arrays are.
+        prefix: What their keys start with.
+
+    Raises:
+        TypeError: a field without default is missing.
+    """
+    given: dict[str, Any] = {}
+    hashable: Any = kind  # mypy takes no class for hashable
+    for spec in _fields(hashable):
+        if spec.array:
+            if arrays is not None and prefix + spec.key in arrays:
+                given[spec.name] = arrays[prefix + spec.key]
+        elif spec.key in numbers:
+            given[spec.name] = _typed(spec.hint, numbers[spec.key], arrays, f"{prefix}{spec.key} ")
+    return kind(**given)
+
+
+@dataclass(frozen=True)
+class _Field:
+    name: str
+    key: str
+    hint: Any
+    array: bool
+    needed: bool
+
+
+@cache
+def _fields(kind: type[Any]) -> tuple[_Field, ...]:
+    hints = get_type_hints(kind)
+    found = []
+    for one in fields(kind):
+        if one.metadata.get("key", one.name) is None:
+            continue
+        hint = hints[one.name]
+        array = any(get_origin(part) is np.ndarray for part in _alternatives(hint))
+        found.append(_Field(one.name, one.metadata.get("key", one.name), hint, array, one.default is not None))
+    return tuple(found)
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _jsonable(value: Any, arrays: dict[str, NDArray[Any]] | None, prefix: str) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, tuple | list):
+        return [_jsonable(item, arrays, f"{prefix}{place} ") for place, item in enumerate(value)]
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(item, arrays, f"{prefix}{key} ") for key, item in value.items()}
+    if is_dataclass(value):
+        return write_record(value, arrays, prefix)
+    raise TypeError(f"a record cannot hold a {type(value).__name__}")
+
+
+def _typed(hint: Any, value: Any, arrays: Mapping[str, NDArray[Any]] | None, prefix: str) -> Any:
+    """A value that JSON held, as its field has it."""
+    if value is None:
+        return None
+    kind = next(part for part in _alternatives(hint) if part is not type(None))
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is tuple:
+        each = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
+        items = enumerate(zip(each, value, strict=True))
+        return tuple(_typed(one, item, arrays, f"{prefix}{place} ") for place, (one, item) in items)
+    if origin is not None and issubclass(origin, Mapping):
+        return {key: _typed(inner[1], item, arrays, f"{prefix}{key} ") for key, item in value.items()}
+    return read_record(kind, value, arrays, prefix) if isinstance(kind, type) and is_dataclass(kind) else value

@@ -12,7 +12,18 @@ __all__ = ["rendering_digest"]
 
 # Packages whose version may move a byte of a report.
 _PACKAGES = ("jinja2", "markupsafe", "matplotlib", "numpy", "pyyaml")
-_SOURCES = ("reporting", "types.py", "evidence/pack.py", "evidence/schema_1_0.py")
+_SOURCES = (
+    *(
+        "reporting/**/*",
+        "types.py",
+        "evidence/pack.py",
+        "evidence/plans.py",
+        "evidence/schema_1_0.py",
+        "estimates/questions.py",
+        "estimates/context.py",
+    ),
+    *("channels/*/__init__.py", "channels/*/words.py"),  # what a check is called
+)
 
 
 @lru_cache(maxsize=1)
@@ -28,10 +39,7 @@ def rendering_digest() -> str:
             total.update(f"{package} {metadata.version(package)}\0".encode())
         except metadata.PackageNotFoundError:
             continue
-    for name in _SOURCES:
-        place = root / name
-        files = sorted(place.rglob("*")) if place.is_dir() else [place]
-        for path in files:
-            if path.is_file() and "__pycache__" not in path.parts:
-                total.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in sorted({path for pattern in _SOURCES for path in root.glob(pattern)}):
+        if path.is_file() and "__pycache__" not in path.parts:
+            total.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return total.hexdigest()

@@ -211,15 +211,14 @@ def _read_evidence(path: Path, plan: dict[str, Any]) -> Evidence:
             where=str(path),
             mend="use the version of proxyaudit that wrote it",
         )
-    if version == "1.0":
-        margins = plan.get("margins")
-        document = brought_up(document, margins if isinstance(margins, dict) else {})
     try:
-        return Evidence.model_validate(document)
+        evidence = Evidence.model_validate(document)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise IntegrityError(f"{path.name} does not follow its schema at {place}: {first['msg']} [{path.parent}]") from None
+    margins = plan.get("margins")
+    return brought_up(evidence, margins if isinstance(margins, dict) else {}) if version == "1.0" else evidence
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:

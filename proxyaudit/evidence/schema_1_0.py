@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from proxyaudit.estimates.context import identify
+from proxyaudit.estimates.context import with_fields
 from proxyaudit.estimates.instrument import passes
 from proxyaudit.estimates.methods import TURNED
 from proxyaudit.estimates.questions import deciding_names
+from proxyaudit.types import Control, Estimate, Evidence
 
 __all__ = ["brought_up"]
 
@@ -18,7 +19,7 @@ _NUMBER: Final = r"([0-9.e+-]+)"
 _DETAILS: Final[tuple[tuple[str, str, tuple[str, ...], str | None], ...]] = (
     ("negative", f"Holm-adjusted p = {_NUMBER}", ("p",), None),
     ("positive", r"plants found at the margin (\d+)%, at twice the margin (\d+)%", ("found_once", "found_twice"), None),
-    ("positive", r"found in (\d+)% of plants", ("found",), None),
+    ("positive", r"found in (\d+)% of plants", ("share",), None),
     (
         "random_subspace",
         f"effect {_NUMBER}; 95th percentile of random subspaces of equal rank {_NUMBER}",
@@ -30,62 +31,51 @@ _DETAILS: Final[tuple[tuple[str, str, tuple[str, ...], str | None], ...]] = (
     ("baseline", f"random features of what is conditioned on: leak {_NUMBER}", ("leak",), "leak"),
 )
 _FIXED: Final[Mapping[tuple[str, str], dict[str, float | None]]] = {
-    ("positive", "no planted leak stands out from the references"): {"found": None},
+    ("positive", "no planted leak stands out from the references"): {"share": None},
     ("repetition", "all repetitions differ"): {"identical_pairs": 0.0},
     ("repetition", "two repetitions are identical and count as one"): {"identical_pairs": 1.0},
 }
 
 
-def brought_up(document: dict[str, Any], margins: Mapping[str, Any]) -> dict[str, Any]:
-    """A document of schema 1.0 with the fields of today: what a number is about, and the figures of controls.
+def brought_up(evidence: Evidence, margins: Mapping[str, Any]) -> Evidence:
+    """Evidence of schema 1.0 with the fields of today: what a number is about, and the figures of controls.
 
     Args:
-        document: ``evidence.json`` as it was written.
+        evidence: As it was written.
         margins: Those of its plan, which figures are held against.
     """
-    estimates = [_estimate(e) if isinstance(e, dict) else e for e in _list(document, "estimates")]
-    controls = [_control(c, margins) if isinstance(c, dict) else c for c in _list(document, "controls")]
-    return {**document, "estimates": estimates, "controls": controls}
+    estimates = tuple(_estimate(e) for e in evidence.estimates)
+    return evidence.model_copy(update={"estimates": estimates, "controls": tuple(_control(c, margins) for c in evidence.controls)})
 
 
-def _list(document: dict[str, Any], key: str) -> list[Any]:
-    found = document.get(key)
-    return found if isinstance(found, list) else []
-
-
-def _estimate(e: dict[str, Any]) -> dict[str, Any]:
-    words = [e.get(key) for key in ("channel", "regime", "context", "site", "reason")]
-    if e.get("measure") or not all(word is None or isinstance(word, str) for word in words):
-        return e
-    channel, context = str(e.get("channel")), e.get("context")
-    measure, subject, reference_for = identify(channel, str(e.get("regime")), context, e.get("site"))
-    if measure == "use_difference" and e.get("reason") == TURNED:
-        measure = "use_difference_turned"
-    found = {**e, "measure": measure, "subject": subject, "reference_for": reference_for}
-    if channel in deciding_names() and e.get("p_present") is not None and e.get("beyond_null") is None and e.get("state") is not None:
+def _estimate(e: Estimate) -> Estimate:
+    found = with_fields(e)
+    if found.measure == "use_difference" and e.reason == TURNED:
+        found = found.model_copy(update={"measure": "use_difference_turned"})
+    if e.channel in deciding_names() and e.p_present is not None and e.beyond_null is None and e.state is not None:
         # The first packs did not say whether the null was rejected.
-        found["beyond_null"] = e["state"] == "present"
+        found = found.model_copy(update={"beyond_null": e.state == "present"})
     return found
 
 
-def _control(c: dict[str, Any], margins: Mapping[str, Any]) -> dict[str, Any]:
-    kind, detail = c.get("kind"), c.get("detail")
-    if c.get("figures") or not isinstance(kind, str) or not isinstance(detail, str):
-        return c
-    if (kind, detail) in _FIXED:
-        return {**c, "figures": _FIXED[kind, detail]}
-    for its_kind, pattern, names, margin in _DETAILS:
-        found = re.search(pattern, detail) if kind == its_kind else None
+def _control(c: Control, margins: Mapping[str, Any]) -> Control:
+    figures = _FIXED.get((c.kind, c.detail)) or _figures(c, margins)
+    return c.model_copy(update={"figures": figures}) if figures and not c.figures else c
+
+
+def _figures(c: Control, margins: Mapping[str, Any]) -> Mapping[str, float | None]:
+    for kind, pattern, names, margin in _DETAILS:
+        found = re.search(pattern, c.detail) if c.kind == kind else None
         if found is None:
             continue
-        told = {name: _interval(text, percent=name.startswith("found")) for name, text in zip(names, found.groups(), strict=True)}
+        told = {name: _interval(text, percent=r"%" in pattern) for name, text in zip(names, found.groups(), strict=True)}
         if margin is not None:
             limit = float(margins.get(margin) or 0.0)
             told["margin"] = (limit, limit, limit)
         outcomes = {passes(kind, {n: tried[k] for (n, tried), k in zip(told.items(), ends, strict=True)}) for ends in _corners(len(told))}
         # Words are rounded: where the figures themselves could lie on either side, they are not known.
-        return {**c, "figures": {name: value for name, (value, _, _) in told.items()}} if len(outcomes) == 1 else c
-    return c
+        return {name: value for name, (value, _, _) in told.items()} if len(outcomes) == 1 else {}
+    return {}
 
 
 def _interval(text: str, *, percent: bool) -> tuple[float, float, float]:

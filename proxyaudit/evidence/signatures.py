@@ -77,6 +77,11 @@ class Contexts(_Strict):
     levels: tuple[str, ...] = ()
     held_out: tuple[bool, ...]
 
+    @property
+    def held_out_by_name(self) -> dict[str, bool]:
+        """Whether nothing of the signature was fitted on a slice, by its name."""
+        return dict(zip(self.names, self.held_out, strict=True))
+
     @model_validator(mode="after")
     def _one_each(self) -> Contexts:
         cuts = len(self.edges) + 1 if self.column is None else len(self.levels)
@@ -145,7 +150,9 @@ class Entry(_Strict):
     readings: tuple[Reading, ...]
 
 
-class _Document(_Strict):
+class Document(_Strict):
+    """Signatures without their arrays: what was asked, of which models and in which contexts."""
+
     signatures_version: str
     plan_digest: str
     kinds: tuple[Kind, ...]
@@ -173,14 +180,14 @@ class Signatures:
         weights: Weights of each reference that are kept, by tensor name.
     """
 
-    document: _Document
+    document: Document
     directions: tuple[dict[str, NDArray[np.float32]], ...]
     weights: tuple[dict[str, NDArray[Any]], ...]
 
 
-def make_document(**fields: Any) -> _Document:
+def make_document(**fields: Any) -> Document:
     """The document of freshly made signatures."""
-    return _Document(signatures_version=VERSION, **fields)
+    return Document(signatures_version=VERSION, **fields)
 
 
 def signature_files(signatures: Signatures) -> dict[str, bytes]:
@@ -209,7 +216,7 @@ def read_signatures(folder: Path) -> Signatures:
         version = str(plain.get("signatures_version", "")) if isinstance(plain, dict) else ""
         if isinstance(plain, dict) and version.partition(".")[0] != VERSION.partition(".")[0]:
             raise InputError(f"the signatures have version {version[:20]!r}", where=str(folder), mend=f"this proxyaudit reads {VERSION}")
-        document = _Document.model_validate(plain)
+        document = Document.model_validate(plain)
         arrays = safetensors.numpy.load((folder / SIGNATURE_FILES[1]).read_bytes())
         return _checked(document, arrays)
     except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError, ValidationError) as error:
@@ -219,7 +226,7 @@ def read_signatures(folder: Path) -> Signatures:
         raise IntegrityError(f"the signatures cannot be used ({' '.join(str(error).split())[:200]}) [{folder}]") from None
 
 
-def _checked(document: _Document, arrays: Mapping[str, NDArray[Any]]) -> Signatures:
+def _checked(document: Document, arrays: Mapping[str, NDArray[Any]]) -> Signatures:
     """Arrays by entry, each of the shape and kind that it must have; nothing missing, nothing more."""
     left = dict(arrays)
     rows, placebos = 1 + len(document.contexts.names), document.placebos

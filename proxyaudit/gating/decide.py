@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from proxyaudit.comparison import Comparison, compare_packs
-from proxyaudit.errors import InputError
-from proxyaudit.estimates.questions import names_of
+from proxyaudit.errors import InputError, did_you_mean
+from proxyaudit.estimates.questions import all_questions, names_of, word_of
 from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.evidence.plans import has_kind, mapping
 from proxyaudit.gating.policy import Baseline, Policy, Treatment
 from proxyaudit.gating.values import GateCase, GateResult, Outcome
 from proxyaudit.recipe.recipe import Margins
@@ -17,8 +16,6 @@ from proxyaudit.types import Finding
 
 EVERYTHING = "all"
 _TREATED: dict[Treatment, Outcome] = {"undecided": "undecided", "fail": "fail", "allow": "pass"}
-# Channels that a margin governs; a run of bare activations has none of the others.
-_BARE_MARGINS = ("leak", "nonlinear")
 
 
 def gate(pack: EvidencePack, policy: Policy, read: Callable[[str], EvidencePack] | None = None, *, where: str = "policy") -> GateResult:
@@ -38,16 +35,9 @@ def gate(pack: EvidencePack, policy: Policy, read: Callable[[str], EvidencePack]
     attributes, regimes = _attributes(pack, policy, where), _regimes(pack, policy, where)
     _check_rules(pack, policy, where)
     lax = _laxer(pack, policy)
-    cases = []
-    for attribute in attributes:
-        for regime in regimes:
-            finding = findings.get((attribute, regime))
-            if finding is not None:
-                cases.append(_case(pack, policy, finding, lax))
-            else:
-                cases.append(
-                    GateCase("verdict", attribute, regime, "missing", None, policy.allow, "undecided", "the run has no finding for it")
-                )
+    cases = [
+        _case(pack, policy, attribute, regime, findings.get((attribute, regime)), lax) for attribute in attributes for regime in regimes
+    ]
     notes = _notes(pack, policy, attributes, regimes)
     if policy.baseline is not None:
         if read is None:
@@ -89,9 +79,8 @@ def _real(pack: EvidencePack) -> str | None:
     named = pack.recipe.get("real")
     if isinstance(named, str):
         return named
-    kinds = {entry.get("kind") for entry in pack.plan.get("regimes") or () if isinstance(entry, dict)}
-    # There "real" is a name like any other: leaving it out would let what is exposed pass unjudged.
-    return None if kinds & {"activations", "prompts"} else "real"
+    # In a probe or of prompts "real" is a name like any other: leaving it out would let what is exposed pass unjudged.
+    return None if has_kind(pack.plan, "activations") or has_kind(pack.plan, "prompts") else "real"
 
 
 def _check_rules(pack: EvidencePack, policy: Policy, where: str) -> None:
@@ -106,8 +95,7 @@ def _known(names: Sequence[str], known: Iterable[str], what: str, where: str) ->
     known = list(known)
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            mend = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(sorted(known)[:12]) or 'none'}"
+            mend = did_you_mean(name, known, f"it has {', '.join(sorted(known)[:12]) or 'none'}")
             raise InputError(f"the run has no {what} '{name[:80]}'", where=where, mend=mend)
     return list(dict.fromkeys(names))
 
@@ -115,7 +103,9 @@ def _known(names: Sequence[str], known: Iterable[str], what: str, where: str) ->
 # Verdicts ----------------------------------------------------------------------------------------------------------
 
 
-def _case(pack: EvidencePack, policy: Policy, finding: Finding, lax: Sequence[str]) -> GateCase:
+def _case(pack: EvidencePack, policy: Policy, attribute: str, regime: str, finding: Finding | None, lax: Sequence[str]) -> GateCase:
+    if finding is None:
+        return GateCase("verdict", attribute, regime, "missing", None, policy.allow, "undecided", "the run has no finding for it")
     allowed, treatment = policy.for_pair(finding.attribute, finding.regime)
     outcome, reason = _judged(finding, allowed, treatment)
     if outcome == "pass" and finding.verdict != "inconclusive":
@@ -124,7 +114,7 @@ def _case(pack: EvidencePack, policy: Policy, finding: Finding, lax: Sequence[st
         if doubts:
             outcome, reason = "undecided", f"{reason}, but {doubts[0]}"
     detail = finding.sentence + (f" To settle it: {finding.would_settle}." if finding.would_settle else "")
-    return GateCase("verdict", finding.attribute, finding.regime, finding.verdict, finding.at_least, allowed, outcome, reason, detail)
+    return GateCase("verdict", attribute, regime, finding.verdict, finding.at_least, allowed, outcome, reason, detail)
 
 
 def _judged(finding: Finding, allowed: Sequence[str], treatment: Treatment) -> tuple[Outcome, str]:
@@ -146,14 +136,14 @@ def _judged(finding: Finding, allowed: Sequence[str], treatment: Treatment) -> t
 
 def _laxer(pack: EvidencePack, policy: Policy) -> list[str]:
     """Margins of the run that are laxer than the policy accepts, or unknown."""
-    found = pack.plan.get("margins")
-    margins: dict[str, Any] = found if isinstance(found, dict) else {}
-    bare = any(isinstance(r, dict) and r.get("kind") == "activations" for r in pack.plan.get("regimes") or ())
+    margins, bare = mapping(pack.plan, "margins"), has_kind(pack.plan, "activations")
     said = []
     asked = policy.margins.model_dump(exclude_none=True)
+    # A run of bare activations is decided at none of the others.
+    of_activations = {key for question in all_questions().values() if question.of_activations for key in question.margins}
     for key, most in {**Margins().model_dump(), **asked}.items():
         own = margins.get(key)
-        if (bare and key not in _BARE_MARGINS) or (own is None and key not in asked):
+        if (bare and key not in of_activations) or (own is None and key not in asked):
             continue
         if not isinstance(own, int | float) or own > most:
             known = f"{own:g}" if isinstance(own, int | float) else "unknown"
@@ -176,10 +166,10 @@ def _failed_controls(pack: EvidencePack, finding: Finding) -> list[str]:
         if control.attribute != finding.attribute:
             continue
         place = (control.channel, control.site)
-        if control.kind == "positive" and place in rests:
-            said.append(f"the positive control of {control.channel} at '{control.site or 'outputs'}' failed ({control.detail})")
-        if control.kind == "negative" and finding.verdict == "hidden" and place in shown:
-            said.append(f"the negative control of {control.channel} at '{control.site or 'outputs'}' failed ({control.detail})")
+        counts = place in rests if control.kind == "positive" else finding.verdict == "hidden" and place in shown
+        if control.kind in ("positive", "negative") and counts:
+            what = f"the {control.kind} control of the {word_of(control.channel)} check at '{control.site or 'outputs'}'"
+            said.append(f"{what} failed ({control.detail})")
     return said
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from proxyaudit.errors import InputError
+from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.recipe.yaml import read_yaml
 
 Verdict = Literal["removed", "hidden", "exposed"]
@@ -168,12 +167,8 @@ def _first_mistake(error: ValidationError, where: str) -> InputError:
     if first["type"] == "extra_forbidden":
         model = _MODELS.get(location[0], Policy) if len(location) > 1 else Policy
         known = sorted(model.model_fields)
-        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
-        return InputError(
-            f"unknown key '{location[-1][:60]}'",
-            where=at,
-            mend=f"did you mean '{near[0]}'?" if near else f"known keys here: {', '.join(known)}",
-        )
+        mend = did_you_mean(location[-1], known, f"known keys here: {', '.join(known)}")
+        return InputError(f"unknown key '{location[-1][:60]}'", where=at, mend=mend)
     if first["type"] == "missing":
         return InputError(f"key '{location[-1]}' is missing", where=at, mend=f"add '{location[-1]}: ...'")
     plain = isinstance(first.get("input"), str | int | float)
@@ -181,8 +176,7 @@ def _first_mistake(error: ValidationError, where: str) -> InputError:
     given = str(first["input"])[:60] if plain else "not a word"
     if first["type"] == "literal_error":
         words = str(first.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ").split(", ")
-        near = difflib.get_close_matches(given, words, n=1)
-        return InputError(f"unknown word '{given}'", where=at, mend=f"did you mean '{near[0]}'?" if near else f"one of {', '.join(words)}")
+        return InputError(f"unknown word '{given}'", where=at, mend=did_you_mean(given, words, f"one of {', '.join(words)}"))
     message = _WORDS.get(first["type"], first["msg"].removeprefix("Value error, "))
     shown = f" (given: {given!r})" if plain and first["type"] != "value_error" else ""
     return InputError(message[0].lower() + message[1:] + shown, where=at, mend="correct this key ('proxyaudit gate --help' shows a policy)")

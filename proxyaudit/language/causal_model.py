@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from proxyaudit.data.tables import is_inside, sha256_file
+from proxyaudit.data.tables import is_inside
+from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
 from proxyaudit.language.pretrained import WEIGHTS, check_finite, import_transformers, load_tokenizer, loading, options, package_root
 
@@ -202,7 +203,7 @@ def weights_digest(source: CausalSource, base: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _digest(path: str, size: int, changed: int) -> str:
-    return sha256_file(Path(path))
+    return file_digest(Path(path))
 
 
 def same_base(teacher: CausalSource, student: CausalSource, base: Path) -> bool | None:

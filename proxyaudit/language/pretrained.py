@@ -20,7 +20,7 @@ from proxyaudit.errors import InputError
 
 __all__ = ["INSTALL", "WEIGHTS", "check_finite", "import_transformers", "load_tokenizer", "loading", "options", "package_root"]
 
-INSTALL = "pip install 'proxyaudit[text]'"
+INSTALL = "in your clone of proxyaudit: pip install '.[text]'"
 WEIGHTS = (".safetensors", ".gguf")
 _VOCABULARY = re.compile(r"tokenizer\.json|vocab\.txt|tekken\.json|.+\.(?:model|spm|tiktoken)")  # any of these is a vocabulary by itself
 _PAIR = {"vocab.json", "merges.txt"}

@@ -16,8 +16,6 @@ from torch import Tensor, nn
 
 from proxyaudit.errors import InputError
 
-PENULTIMATE = "penultimate"
-
 
 @dataclass(frozen=True)
 class Tap:
@@ -77,6 +75,18 @@ class TabularModule(nn.Module):
     def site_taps(self) -> dict[str, Tap]:
         """Return where each site is read, in forward order."""
         raise NotImplementedError
+
+    def fine_taps(self) -> dict[str, Tap]:
+        """Return all sites that can be asked for by name, those of ``site_taps`` among them."""
+        return self.site_taps()
+
+    def site_aliases(self) -> dict[str, str]:
+        """Return other names of sites."""
+        return {}
+
+    def undecayed(self) -> set[str]:
+        """Return names of the parameters that are trained without weight decay."""
+        return set()
 
     def branch_taps(self) -> dict[str, Tap]:
         """Return where what each residual branch adds can be read, in forward order; none where values are never added."""

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from proxyaudit.models.base import PENULTIMATE, TabularModule, Tap, TrainedModel, as_tensor, batch_rows, copy_module, inference
+from proxyaudit.models.base import TabularModule, Tap, TrainedModel, as_tensor, batch_rows, copy_module, inference
 from proxyaudit.models.hooks import tapped
 from proxyaudit.models.text import TextClassifier
+from proxyaudit.types import PENULTIMATE
 
 _CHECKED_ROWS = 64
 _MOST_FLOATS = 2**27  # of the block's input over all rows: 512 MiB

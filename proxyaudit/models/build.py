@@ -5,19 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from proxyaudit.errors import InputError
-from proxyaudit.models.base import TrainedModel, seeded
+from proxyaudit.models.base import TabularModule, TrainedModel, seeded
 from proxyaudit.models.erasing import install_maps
-from proxyaudit.models.huggingface import make_text
-from proxyaudit.models.module import make_module
+from proxyaudit.models.kind import model_kind
 from proxyaudit.models.sites import own_sites, probe_sites, select_sites
-from proxyaudit.models.tabular import make_tabular
 from proxyaudit.models.text import TextClassifier
-from proxyaudit.recipe.recipe import HuggingFaceSpec, ModelSpec, ModuleSpec, SitesSpec
+from proxyaudit.recipe.models import TrainingSpec
+from proxyaudit.recipe.recipe import SitesSpec
 from proxyaudit.seeding import integer_seed
 
 
 def build_model(
-    spec: ModelSpec, sites: SitesSpec, *, n_inputs: int, n_classes: int, base: Path, seed: int, erase: tuple[str, ...] = ()
+    spec: TrainingSpec, sites: SitesSpec, *, n_inputs: int, n_classes: int, base: Path, seed: int, erase: tuple[str, ...] = ()
 ) -> TrainedModel:
     """Build the model of a recipe; its weights are a function of ``seed`` alone.
 
@@ -34,23 +33,17 @@ def build_model(
         The model in eval mode. The global random states of torch, numpy and Python are left as found.
 
     Raises:
-        InputError: the factory cannot be used, its module does not take the table, or a site glob matches nothing.
+        InputError: the kind is unknown, its factory cannot be used, the module does not take the table, or a site glob matches nothing.
     """
     if n_inputs < 1 or n_classes < 2:
         raise ValueError("a model needs at least one input column and two classes")
     with seeded(integer_seed(seed, "initial weights")):
-        if isinstance(spec, ModuleSpec):
-            module = make_module(spec, n_inputs=n_inputs, n_classes=n_classes, base=base)
-            candidates = probe_sites(module, n_inputs=n_inputs, n_classes=n_classes, what=f"the module of '{spec.factory}'")
-            every = spec.sites
-        elif isinstance(spec, HuggingFaceSpec):
-            text = make_text(spec, n_classes=n_classes, base=base)
-            candidates = own_sites(text.fine_taps(), text.site_aliases())
-            every, module = tuple(text.site_taps()), text
+        module = model_kind(spec).make(spec, n_inputs=n_inputs, n_classes=n_classes, base=base)
+        if isinstance(module, TabularModule):
+            candidates, every = own_sites(module.fine_taps(), module.site_aliases()), tuple(module.site_taps())
         else:
-            tabular = make_tabular(spec, n_inputs, 1 if n_classes == 2 else n_classes)
-            candidates = own_sites(tabular.site_taps(), tabular.site_aliases())
-            every, module = ("*",), tabular
+            candidates = probe_sites(module, n_inputs=n_inputs, n_classes=n_classes, what=spec.described)
+            every = tuple(getattr(spec, "sites", ("*",)))
     module.eval()
     if erase:
         install_maps(module, candidates, erase, n_inputs=n_inputs)
@@ -58,7 +51,7 @@ def build_model(
     if isinstance(module, TextClassifier):
         _check_verdict(module, verdict)
     parameters = sum(p.numel() for p in module.parameters())
-    details = {"kind": spec.kind, "origin": "pretrained" if isinstance(spec, HuggingFaceSpec) else "initial", "parameters": parameters}
+    details = {"kind": spec.kind, "origin": "pretrained" if spec.pretrained else "initial", "parameters": parameters}
     aliases = {alias: site for alias, site in candidates.aliases.items() if site in names}
     taps = {name: candidates.taps[name] for name in names}
     return TrainedModel(module, n_classes, names, verdict, taps, details, aliases, candidates.unprofiled(names))

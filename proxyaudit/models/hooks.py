@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from proxyaudit.errors import InputError
-from proxyaudit.models.base import Tap, TrainedModel
+from proxyaudit.models.base import TabularModule, Tap, TrainedModel
 
 
 @contextmanager
@@ -27,6 +27,14 @@ def tapped(model: TrainedModel, handle: Callable[[str, Tensor], Tensor | None], 
     finally:
         for item in handles:
             item.remove()
+
+
+def tail_of(model: TrainedModel, site: str, tap: Tap) -> Callable[[Tensor], Any] | None:
+    """What makes the raw output from a site's value alone; ``None`` where only a whole forward pass will do."""
+    module = model.module
+    if tap.tail == "method" and isinstance(module, TabularModule):
+        return lambda value: module.tail(site, value)
+    return module.get_submodule(tap.module) if tap.tail == "head" else None
 
 
 def _hook(module: nn.Module, site: str, tap: Tap, handle: Callable[[str, Tensor], Tensor | None]) -> Any:

@@ -19,7 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from proxyaudit.data.tables import is_inside, sha256_file
+from proxyaudit.data.tables import is_inside
+from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
 from proxyaudit.language.pretrained import (
     INSTALL,
@@ -32,8 +33,8 @@ from proxyaudit.language.pretrained import (
     package_root,
 )
 from proxyaudit.models.base import copy_module, inference
+from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.text import SPAN_STEPS, Layer, Pooling, TextClassifier, pool
-from proxyaudit.recipe.models import HuggingFaceSpec
 
 WHERE = "model"
 _MEND = "check the folder: config.json, safetensors weights and the tokenizer's files belong together"
@@ -96,7 +97,7 @@ def model_hashes(spec: HuggingFaceSpec, base: Path) -> dict[str, str]:
         config = _config(place, spec.revision, spec.trust_remote_code, hub=True, gguf_file=spec.gguf_file)
         return {"model": f"{spec.path}@{getattr(config, '_commit_hash', None) or spec.revision or 'unknown'}"}
     paths = sorted(path for path in Path(place).iterdir() if path.is_file() and path.name.endswith(_HASHED))
-    return {f"model {path.name}": sha256_file(path) for path in paths}
+    return {f"model {path.name}": file_digest(path) for path in paths}
 
 
 def _config(place: str, revision: str | None, trust: bool, *, hub: bool, gguf_file: str | None) -> Any:
@@ -124,7 +125,7 @@ def _backbone(place: str, revision: str | None, trust: bool, hub: bool, gguf_fil
     return model.eval()  # type: ignore[no-any-return]
 
 
-def make_text(spec: HuggingFaceSpec, *, n_classes: int, base: Path) -> TextClassifier:
+def make_text(spec: HuggingFaceSpec, *, n_inputs: int, n_classes: int, base: Path) -> TextClassifier:
     """Build the classifier of a recipe; the head's weights come from the global generators, which the caller seeds.
 
     Raises:

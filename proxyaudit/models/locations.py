@@ -1,4 +1,4 @@
-"""Places of a model that an effect can be localised to: sites, residual branches, and the heads of attention modules.
+"""Locations in a model that an effect can be localised to: sites, residual branches, and the heads of attention modules.
 
 A head is a slice of what an attention module hands to its output projection. Of modules that say how many heads they have that is the
 input of the last ``nn.Linear`` among their children to run. ``nn.MultiheadAttention`` never calls its projection as a module: there the
@@ -28,8 +28,8 @@ Handle = Callable[[str, Tensor], Tensor | None]
 
 
 @dataclass(frozen=True)
-class Place:
-    """One place.
+class Location:
+    """One location.
 
     Attributes:
         name: The site's name; of branches and heads the module's.
@@ -39,7 +39,7 @@ class Place:
         floats: Numbers that it holds for one row.
         work: Predicted multiplications of what runs from it on, for one row; of the whole model where only a whole forward pass will do.
         whole_work: The same of the whole model.
-        heads: Heads that share the units equally; 0 for places whose parts are single units.
+        heads: Heads that share the units equally; 0 for locations whose parts are single units.
         native: Whether it is an ``nn.MultiheadAttention``.
     """
 
@@ -54,18 +54,18 @@ class Place:
     native: bool = False
 
 
-def find_places(model: TrainedModel, x: NDArray[Any]) -> tuple[Place, ...]:
-    """Find the places of a model, in the order sites, branches, heads.
+def find_locations(model: TrainedModel, x: NDArray[Any]) -> tuple[Location, ...]:
+    """Find the locations of a model, in the order sites, branches, heads.
 
     Args:
-        model: The model; every profiled site is a place.
+        model: The model; every profiled site is a location.
         x: Encoded rows ``(n, p)``; a few of them are run.
     """
     table = as_tensor(x[:_PROBE_ROWS])
     rows = len(table)
-    wanted = [Place(site, "site", model.taps[site], 0, 0, 0.0) for site in model.sites]
+    wanted = [Location(site, "site", model.taps[site], 0, 0, 0.0) for site in model.sites]
     if isinstance(model.module, TabularModule):
-        wanted += [Place(name, "branch", tap, 0, 0, 0.0) for name, tap in model.module.branch_taps().items()]
+        wanted += [Location(name, "branch", tap, 0, 0, 0.0) for name, tap in model.module.branch_taps().items()]
     wanted += _heads(model.module, table)
     seen: dict[str, list[tuple[float, Tensor]]] = {}
     spent = [0.0]
@@ -76,19 +76,19 @@ def find_places(model: TrainedModel, x: NDArray[Any]) -> tuple[Place, ...]:
     with ExitStack() as stack:
         for name, part in model.module.named_modules():
             stack.enter_context(_counted(part, name, rows, spent))
-        stack.enter_context(places_tapped(model, look, wanted))
+        stack.enter_context(locations_tapped(model, look, wanted))
         stack.enter_context(inference(model.module))
         model.module(table)
     found = []
-    for place in wanted:
-        runs = seen.get(place.name, [])
+    for location in wanted:
+        runs = seen.get(location.name, [])
         if len(runs) != 1 or len(runs[0][1]) != rows:
             continue  # runs never or twice, or for something other than the rows
         before, value = runs[0]
-        work = spent[0] - (before if place.tap.tail != "none" else 0.0)
+        work = spent[0] - (before if location.tap.tail != "none" else 0.0)
         width = int(value.shape[-1])
         found.append(
-            replace(place, width=width, floats=value[0].numel(), work=max(work, float(width)), whole_work=max(spent[0], float(width)))
+            replace(location, width=width, floats=value[0].numel(), work=max(work, float(width)), whole_work=max(spent[0], float(width)))
         )
     return tuple(found)
 
@@ -116,15 +116,15 @@ def _counted(part: nn.Module, name: str, rows: int, spent: list[float]) -> Itera
 
 
 @contextmanager
-def places_tapped(model: TrainedModel, handle: Handle, places: list[Place]) -> Iterator[None]:
-    """Let ``handle(name, value)`` see, and replace if it returns a tensor, the value at places in every pass inside."""
-    hooked = [place for place in places if not place.native]
-    reader = replace(model, taps={place.name: place.tap for place in hooked})
+def locations_tapped(model: TrainedModel, handle: Handle, locations: list[Location]) -> Iterator[None]:
+    """Let ``handle(name, value)`` see, and replace if it returns a tensor, the value at locations in every pass inside."""
+    hooked = [location for location in locations if not location.native]
+    reader = replace(model, taps={location.name: location.tap for location in hooked})
     with ExitStack() as stack:
-        stack.enter_context(tapped(reader, handle, tuple(place.name for place in hooked)))
-        for place in places:
-            if place.native:
-                stack.enter_context(_native_heads(model.module, place, handle))
+        stack.enter_context(tapped(reader, handle, tuple(location.name for location in hooked)))
+        for location in locations:
+            if location.native:
+                stack.enter_context(_native_heads(model.module, location, handle))
         yield
 
 
@@ -137,7 +137,7 @@ def _head_count(part: nn.Module) -> int:
     return 0
 
 
-def _heads(module: nn.Module, table: Tensor) -> list[Place]:
+def _heads(module: nn.Module, table: Tensor) -> list[Location]:
     """Attention modules whose heads can be told apart."""
     found = []
     for name, part in module.named_modules():
@@ -147,11 +147,11 @@ def _heads(module: nn.Module, table: Tensor) -> list[Place]:
         if isinstance(part, nn.MultiheadAttention):
             plain = part.bias_k is None and part.bias_v is None and not part.add_zero_attn and part.embed_dim % count == 0
             if plain:
-                found.append(Place(f"{name}, heads", "heads", Tap(name, "output"), 0, 0, 0.0, heads=count, native=True))
+                found.append(Location(f"{name}, heads", "heads", Tap(name, "output"), 0, 0, 0.0, heads=count, native=True))
             continue
         projection = _projection(module, part, count, table)
         if projection is not None:
-            found.append(Place(f"{name}, heads", "heads", Tap(f"{name}.{projection}", "input"), 0, 0, 0.0, heads=count))
+            found.append(Location(f"{name}, heads", "heads", Tap(f"{name}.{projection}", "input"), 0, 0, 0.0, heads=count))
     return found
 
 
@@ -183,8 +183,8 @@ def _projection(module: nn.Module, part: nn.Module, count: int, table: Tensor) -
 
 
 @contextmanager
-def _native_heads(module: nn.Module, place: Place, handle: Handle) -> Iterator[None]:
-    part = module.get_submodule(place.tap.module)
+def _native_heads(module: nn.Module, location: Location, handle: Handle) -> Iterator[None]:
+    part = module.get_submodule(location.tap.module)
     assert isinstance(part, nn.MultiheadAttention)
     signature = inspect.signature(part.forward)
 
@@ -193,7 +193,7 @@ def _native_heads(module: nn.Module, place: Place, handle: Handle) -> Iterator[N
         if call.arguments["query"].ndim != 3:
             return None
         value = _heads_output(part, call.arguments)
-        changed = handle(place.name, value)
+        changed = handle(location.name, value)
         if changed is None:
             return None
         projected = functional.linear(changed, part.out_proj.weight, part.out_proj.bias)
@@ -220,14 +220,14 @@ def _heads_output(part: nn.MultiheadAttention, arguments: dict[str, Any]) -> Ten
     return (weights @ split).transpose(1, 2).reshape(rows, weights.shape[2], width)
 
 
-def part_units(place: Place) -> list[tuple[str, list[int]]]:
-    """Name and units of each part that an effect at a place can be localised to, counted from 0; a branch has no parts."""
-    if place.kind == "branch":
+def part_units(location: Location) -> list[tuple[str, list[int]]]:
+    """Name and units of each part that an effect at a location can be localised to, counted from 0; a branch has no parts."""
+    if location.kind == "branch":
         return []
-    if not place.heads:
-        return [(f"unit {unit}", [unit]) for unit in range(place.width)]
-    size = math.floor(place.width / place.heads)
-    return [(f"head {head}", list(range(head * size, (head + 1) * size))) for head in range(place.heads)]
+    if not location.heads:
+        return [(f"unit {unit}", [unit]) for unit in range(location.width)]
+    size = math.floor(location.width / location.heads)
+    return [(f"head {head}", list(range(head * size, (head + 1) * size))) for head in range(location.heads)]
 
 
 def detached(value: Tensor) -> Tensor:

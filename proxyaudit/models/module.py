@@ -18,8 +18,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
-from proxyaudit.recipe.recipe import ModuleSpec
+from proxyaudit.models.kinds.module import ModuleSpec
 
 _CLASS_COUNT_NAMES = frozenset({"n_classes", "num_classes", "n_outputs", "num_outputs", "out_features"})
 
@@ -72,6 +73,11 @@ def factory_path(spec: ModuleSpec, base: Path) -> Path:
     if not exists:
         raise InputError(f"no file '{file}' in the recipe's folder", where=where, mend="the path is relative to the recipe")
     return path
+
+
+def factory_hashes(spec: ModuleSpec, base: Path) -> dict[str, str]:
+    """SHA-256 of the factory's file."""
+    return {"model factory": file_digest(factory_path(spec, base))}
 
 
 def _execute(path: Path, where: str) -> ModuleType:

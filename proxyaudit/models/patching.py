@@ -1,6 +1,6 @@
-"""Patching and gradients at places of a model: what one row's units do to another row's output.
+"""Patching and gradients at locations of a model: what one row's units do to another row's output.
 
-Values are exchanged as they are, token by token, between rows of one table. The gradients of all places come from one forward and one
+Values are exchanged as they are, token by token, between rows of one table. The gradients of all locations come from one forward and one
 backward pass, which is what attribution patching (Nanda 2023; Syed et al. 2023, arXiv 2310.10348) lives on.
 """
 
@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.models.base import TabularModule, TrainedModel, as_tensor, batch_rows, inference, n_columns, probabilities, to_logits
+from proxyaudit.models.base import TrainedModel, as_tensor, batch_rows, inference, n_columns, probabilities, to_logits
 from proxyaudit.models.erasing import without_map
-from proxyaudit.models.locations import Place, detached, places_tapped
+from proxyaudit.models.hooks import tail_of
+from proxyaudit.models.locations import Location, detached, locations_tapped
 
 _READ_ROWS = 4096
 _PATCHED_ROWS = 16384
@@ -25,38 +26,38 @@ _GRADIENT_ROWS = 1024
 
 
 class NoGradientHereError(Exception):
-    """The output cannot be differentiated with respect to a place."""
+    """The output cannot be differentiated with respect to a location."""
 
 
 class Patching:
-    """The values of all places on some rows, kept, and what becomes of the outputs when parts of them are exchanged."""
+    """The values of all locations on some rows, kept, and what becomes of the outputs when parts of them are exchanged."""
 
-    def __init__(self, model: TrainedModel, x: NDArray[np.float32], places: Sequence[Place]) -> None:
-        """Run the model once over ``x`` and keep the values of every place."""
-        self._model, self._x, self._places = model, x, {place.name: place for place in places}
-        kept: dict[str, list[Tensor]] = {place.name: [] for place in places}
+    def __init__(self, model: TrainedModel, x: NDArray[np.float32], locations: Sequence[Location]) -> None:
+        """Run the model once over ``x`` and keep the values of every location."""
+        self._model, self._x, self._locations = model, x, {location.name: location for location in locations}
+        kept: dict[str, list[Tensor]] = {location.name: [] for location in locations}
 
         def keep(name: str, value: Tensor) -> None:
             kept[name].append(detached(value))
 
         size = batch_rows(model.module, _READ_ROWS)
-        with inference(model.module), places_tapped(model, keep, list(places)):
+        with inference(model.module), locations_tapped(model, keep, list(locations)):
             for start in range(0, len(x), size):
                 model.module(as_tensor(x[start : start + size]))
         self._values = {name: torch.cat(parts) for name, parts in kept.items()}
 
-    def values(self, place: str) -> NDArray[np.float32]:
-        """Values of a place on every row, ``(n, d)`` or ``(n, tokens, d)``."""
-        return np.asarray(self._values[place].numpy(), dtype=np.float32)
+    def values(self, location: str) -> NDArray[np.float32]:
+        """Values of a location on every row, ``(n, d)`` or ``(n, tokens, d)``."""
+        return np.asarray(self._values[location].numpy(), dtype=np.float32)
 
     def gradients(self, rows: Ints, output: int) -> dict[str, Floats]:
-        """Gradient of the followed probability with respect to every place's value, shaped like the values.
+        """Gradient of the followed probability with respect to every location's value, shaped like the values.
 
         Raises:
             NoGradientHereError: there is none.
         """
-        places = list(self._places.values())
-        parts: dict[str, list[Tensor]] = {place.name: [] for place in places}
+        locations = list(self._locations.values())
+        parts: dict[str, list[Tensor]] = {location.name: [] for location in locations}
         size = batch_rows(self._model.module, _GRADIENT_ROWS)
         for start in range(0, len(rows), size):
             shifts: dict[str, Tensor] = {}
@@ -66,21 +67,21 @@ class Patching:
                 return value + shifts[name]
 
             table = as_tensor(self._x[rows[start : start + size]])
-            with inference(self._model.module), torch.enable_grad(), places_tapped(self._model, moved, places):
+            with inference(self._model.module), torch.enable_grad(), locations_tapped(self._model, moved, locations):
                 logits = to_logits(self._model.module(table), self._model.n_classes, len(table))
                 p = torch.sigmoid(logits[:, 0]) if logits.shape[1] == 1 else torch.softmax(logits, dim=1)[:, output]
-                found = _gradient(p.sum(), [shifts[place.name] for place in places])
-            for place, gradient in zip(places, found, strict=True):
-                parts[place.name].append(gradient)
+                found = _gradient(p.sum(), [shifts[location.name] for location in locations])
+            for location, gradient in zip(locations, found, strict=True):
+                parts[location.name].append(gradient)
         return {name: np.asarray(torch.cat(found).numpy(), dtype=np.float64) for name, found in parts.items()}
 
     def patch(self, name: str, output: int) -> Callable[[Ints, Ints, Sequence[int] | None], Floats]:
-        """A function that gives the followed probability of recipients ``(m,)`` with units of donors ``(m,)`` at a place.
+        """A function that gives the followed probability of recipients ``(m,)`` with units of donors ``(m,)`` at a location.
 
         ``None`` in place of the units stands for all of them.
         """
-        place, values = self._places[name], self._values[name]
-        tail = self._tail(place)
+        location, values = self._locations[name], self._values[name]
+        tail = tail_of(self._model, name, location.tap)
         # A value of tokens costs attention as the whole model does.
         size = _PATCHED_ROWS if tail is not None and values.ndim == 2 else batch_rows(self._model.module, _PATCHED_ROWS)
 
@@ -96,26 +97,19 @@ class Patching:
                         own = values[rows]
                         own[..., columns] = given[..., columns]
                         given = own
-                    found[part] = self._outputs(place, tail, given, rows)
+                    found[part] = self._outputs(location, tail, given, rows)
             return np.asarray(found[:, output])
 
         return run
 
-    def _outputs(self, place: Place, tail: Callable[[Tensor], Any] | None, given: Tensor, rows: Tensor) -> Floats:
+    def _outputs(self, location: Location, tail: Callable[[Tensor], Any] | None, given: Tensor, rows: Tensor) -> Floats:
         if tail is not None:
-            with without_map(self._model.module, place.name):  # the values went through the site's own map when they were read
+            with without_map(self._model.module, location.name):  # the values went through the site's own map when they were read
                 raw = tail(given)
         else:
-            with places_tapped(self._model, lambda _, value: given.to(value.dtype), [place]):
+            with locations_tapped(self._model, lambda _, value: given.to(value.dtype), [location]):
                 raw = self._model.module(as_tensor(self._x[rows.numpy()]))
         return probabilities(to_logits(raw, self._model.n_classes, len(rows)))
-
-    def _tail(self, place: Place) -> Callable[[Tensor], Any] | None:
-        module = self._model.module
-        if place.tap.tail == "method" and isinstance(module, TabularModule):
-            own, site = module, place.name
-            return lambda value: own.tail(site, value)
-        return module.get_submodule(place.tap.module) if place.tap.tail == "head" else None
 
 
 def _gradient(value: Tensor, inputs: list[Tensor]) -> tuple[Tensor, ...]:
@@ -125,5 +119,5 @@ def _gradient(value: Tensor, inputs: list[Tensor]) -> tuple[Tensor, ...]:
         found = torch.autograd.grad(value, inputs, allow_unused=True)
     except RuntimeError as error:
         raise NoGradientHereError(f"the model cannot be differentiated ({' '.join(str(error).split())[:120]})") from error
-    # A place that nothing after it reads has no gradient; that is a gradient of zero.
+    # A location that nothing after it reads has no gradient; that is a gradient of zero.
     return tuple(torch.zeros_like(i) if g is None else g.detach() for g, i in zip(found, inputs, strict=True))

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from proxyaudit.errors import InputError
-from proxyaudit.models.base import PENULTIMATE, Tap, inference, seeded, to_logits
+from proxyaudit.models.base import Tap, inference, seeded, to_logits
 from proxyaudit.recipe.recipe import SitesSpec
+from proxyaudit.types import PENULTIMATE
 
 # A prime, so that a leading dimension that equals it is the batch and hardly ever a width or a token count.
 _PROBE_ROWS = 11

@@ -7,13 +7,17 @@ forward order (``site_taps``) and can run its last part alone from a site's valu
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import cast
 
 import rtdl_revisiting_models as rtdl
 from torch import Tensor, nn
 
-from proxyaudit.models.base import PENULTIMATE, TabularModule, Tap
-from proxyaudit.recipe.recipe import FtTransformerSpec, MlpSpec, ResnetSpec
+from proxyaudit.models.base import TabularModule, Tap
+from proxyaudit.models.kinds.ft_transformer import FtTransformerSpec
+from proxyaudit.models.kinds.mlp import MlpSpec
+from proxyaudit.models.kinds.resnet import ResnetSpec
+from proxyaudit.types import PENULTIMATE
 
 # Attention holds heads x tokens x tokens floats a row; this many floats at most are held at once (64 MiB).
 _ATTENTION_FLOATS = 2**24
@@ -98,10 +102,6 @@ class TabularResnet(TabularModule):
         taps = {f"block{i + 1}": Tap(f"streams.{i}", "output", "method") for i in range(len(self.streams))}
         return {**taps, PENULTIMATE: Tap("net.output.linear", "input", "method")}
 
-    def site_aliases(self) -> dict[str, str]:
-        """Other names of sites."""
-        return {}
-
     def branch_taps(self) -> dict[str, Tap]:
         """What each block adds to the stream."""
         return {f"block{i + 1}, branch": Tap(f"net.blocks.{i}", "output") for i in range(len(self.streams))}
@@ -149,10 +149,6 @@ class FtTransformer(TabularModule):
         taps = {f"block{i + 1}": Tap(f"net.backbone.blocks.{i}.output", "output", "method") for i in range(len(self.net.backbone.blocks))}
         return {**taps, PENULTIMATE: Tap("net.backbone.output.linear", "input", "method")}
 
-    def site_aliases(self) -> dict[str, str]:
-        """Other names of sites."""
-        return {}
-
     def branch_taps(self) -> dict[str, Tap]:
         """What the attention and the feed-forward part of each block add."""
         parts = (("attention", "attention"), ("ffn", "feed-forward"))
@@ -198,10 +194,20 @@ class _TransformerBlock(nn.Module):
         return cast(Tensor, self.backbone(value))
 
 
-def make_tabular(spec: MlpSpec | ResnetSpec | FtTransformerSpec, n_inputs: int, n_outputs: int) -> Mlp | TabularResnet | FtTransformer:
-    """Build the architecture of ``spec`` with weights drawn from torch's global generator (see ``base.seeded``)."""
-    if isinstance(spec, MlpSpec):
-        return Mlp(n_inputs, spec.hidden, n_outputs, spec.dropout)
-    if isinstance(spec, ResnetSpec):
-        return TabularResnet(n_inputs, spec, n_outputs)
-    return FtTransformer(n_inputs, spec, n_outputs)
+def make_mlp(spec: MlpSpec, *, n_inputs: int, n_classes: int, base: Path) -> Mlp:
+    """Build an MLP with weights drawn from torch's global generator (see ``base.seeded``)."""
+    return Mlp(n_inputs, spec.hidden, _outputs(n_classes), spec.dropout)
+
+
+def make_resnet(spec: ResnetSpec, *, n_inputs: int, n_classes: int, base: Path) -> TabularResnet:
+    """Build a tabular ResNet in the same way."""
+    return TabularResnet(n_inputs, spec, _outputs(n_classes))
+
+
+def make_ft_transformer(spec: FtTransformerSpec, *, n_inputs: int, n_classes: int, base: Path) -> FtTransformer:
+    """Build an FT-Transformer in the same way."""
+    return FtTransformer(n_inputs, spec, _outputs(n_classes))
+
+
+def _outputs(n_classes: int) -> int:
+    return 1 if n_classes == 2 else n_classes

@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from proxyaudit.models.base import PENULTIMATE, TabularModule, Tap
-from proxyaudit.recipe.models import MOST_SPANS
+from proxyaudit.models.base import TabularModule, Tap
+from proxyaudit.models.kinds.huggingface import MOST_SPANS
+from proxyaudit.types import PENULTIMATE
 
 Pooling = Literal["mean", "cls", "last"]
 POOLED = "pooled"

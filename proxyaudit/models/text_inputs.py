@@ -10,9 +10,10 @@ import numpy as np
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.models.huggingface import make_tokenizer
+from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.readable_texts import check_readable
 from proxyaudit.models.text import SPAN_STEPS
-from proxyaudit.recipe.recipe import HuggingFaceSpec, Recipe
+from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.types import NotTested
 
 

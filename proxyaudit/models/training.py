@@ -15,12 +15,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from proxyaudit.errors import InputError, ProxyauditError, TaskError, safe_line
-from proxyaudit.models.base import TrainedModel, as_tensor, batch_rows, copy_module, deterministic, inference, seeded, to_logits
+from proxyaudit.models.base import (
+    TabularModule,
+    TrainedModel,
+    as_tensor,
+    batch_rows,
+    copy_module,
+    deterministic,
+    inference,
+    seeded,
+    to_logits,
+)
 from proxyaudit.models.devices import placed
 from proxyaudit.models.huggingface import adapters
-from proxyaudit.models.tabular import FtTransformer
+from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.text import TextClassifier
-from proxyaudit.recipe.recipe import HuggingFaceSpec, TrainingSpec
+from proxyaudit.recipe.models import TrainingSpec
 from proxyaudit.seeding import integer_seed, stream
 
 _EVAL_ROWS = 8192
@@ -155,7 +165,7 @@ def _optimizer(module: nn.Module, spec: TrainingSpec) -> torch.optim.Optimizer:
     named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
     if not named:
         raise InputError("the model has no parameter that can be trained", mend="leave requires_grad on, or list checkpoints")
-    spared = module.undecayed() if isinstance(module, FtTransformer) else set()
+    spared = module.undecayed() if isinstance(module, TabularModule) else set()
     groups = [
         {"params": [p for name, p in named if name not in spared], "weight_decay": spec.weight_decay},
         {"params": [p for name, p in named if name in spared], "weight_decay": 0.0},

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from proxyaudit.digests import file_digest
 
+CACHE_FOLDER = ".proxyaudit-cache"  # beside the runs
 _MARKER = "done.json"
 _WORK = ".work-"
 

@@ -15,16 +15,10 @@ from proxyaudit.activations.frozen import AUDIT, FIRST, KEYS, first_site, pooled
 from proxyaudit.channels.proxies.text_measure import rewritten_texts
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.models.quantise import quantise
-from proxyaudit.pipeline.plan import Prepared
-from proxyaudit.recipe.recipe import HuggingFaceSpec, Recipe
+from proxyaudit.pipeline.cache import Cache
+from proxyaudit.pipeline.prepared import Prepared
+from proxyaudit.pipeline.work import Task
 from proxyaudit.regimes import Regime
-
-ENCODE = "encode"
-
-
-def is_frozen(recipe: Recipe) -> bool:
-    """Whether the transformer is never trained."""
-    return isinstance(recipe.model, HuggingFaceSpec) and recipe.model.tune == "head"
 
 
 @dataclass(frozen=True)
@@ -46,7 +40,7 @@ class Encoded:
 
 def encoded_sources(prepared: Prepared) -> dict[str, Encoded]:
     """What must be run through a frozen transformer, by name: a way of scrubbing, or a release."""
-    if not is_frozen(prepared.recipe):
+    if not prepared.recipe.model.frozen:
         return {}
     found: dict[str, Encoded] = {}
     for regime in prepared.regimes:
@@ -71,15 +65,15 @@ def audit_source(regime: Regime, prepared: Prepared) -> str | None:
 def sources_of(regime: Regime, prepared: Prepared) -> tuple[str, ...]:
     """Names of what a regime's training and capture look up; the first holds the audit rows."""
     name = audit_source(regime, prepared)
-    if not is_frozen(prepared.recipe) or name is None:
+    if not prepared.recipe.model.frozen or name is None:
         return ()
     release = regime.of if regime.kind == "mixed" else regime.name
     return (name, *((f"release {release}",) if release in prepared.releases else ()))
 
 
-def run_encode(name: str, prepared: Prepared, folder: Path) -> None:
+def run(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> None:
     """Run the frozen transformer over one source and keep what it makes."""
-    source = encoded_sources(prepared)[name]
+    source = encoded_sources(prepared)[task.regime]
     dataset = prepared.dataset
     model = prepared.model if source.quantise is None else quantise(prepared.model, source.quantise)
     assert isinstance(dataset.encoder, TextEncoder)

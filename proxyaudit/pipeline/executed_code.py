@@ -7,8 +7,10 @@ from pathlib import Path
 from proxyaudit.language.causal_model import locate
 from proxyaudit.language.lineage import source_of
 from proxyaudit.models.huggingface import model_place
+from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
+from proxyaudit.models.kinds.module import ModuleSpec
 from proxyaudit.models.module import factory_path
-from proxyaudit.recipe.recipe import HuggingFaceSpec, ModuleSpec, Recipe
+from proxyaudit.recipe.recipe import Recipe
 
 __all__ = ["code_of", "model_code"]
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from proxyaudit.channels.proxy_plan import people
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.pipeline.cache import Cache
+from proxyaudit.pipeline.measure import read_placebos
 from proxyaudit.pipeline.measurements import read_measurement
-from proxyaudit.pipeline.plan import Prepared
-from proxyaudit.pipeline.tasks import Task, audit_labels, compared_groups, read_placebos
+from proxyaudit.pipeline.prepared import Prepared
+from proxyaudit.pipeline.work import Task
 
 
 def read_facts(prepared: Prepared, tasks: Mapping[str, Sequence[Task]], cache: Cache, failures: Mapping[str, Sequence[str]]) -> Facts:
@@ -25,9 +26,9 @@ def read_facts(prepared: Prepared, tasks: Mapping[str, Sequence[Task]], cache: C
         attributes=dataset.attributes,
         clusters_n=dataset.clusters,
         people_n=people(dataset, dataset.audit),
-        labels_n=audit_labels(prepared),
+        labels_n=prepared.audit_labels(),
         classes=dataset.classes,
-        followed=compared_groups(prepared),
+        followed=prepared.compared_groups(),
         sites=prepared.model.sites,
         verdict_sites=prepared.model.verdict_sites,
         unprofiled=tuple(prepared.model.unprofiled),
@@ -38,5 +39,5 @@ def read_facts(prepared: Prepared, tasks: Mapping[str, Sequence[Task]], cache: C
         pairs=prepared.proxies.pairs,
         columns=tuple(prepared.proxies.columns),
         text=dataset.text is not None,
-        no_absence=tuple(prepared.plan.get("no_absence", ())),
+        no_absence=tuple(prepared.plan.no_absence),
     )

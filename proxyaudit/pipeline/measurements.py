@@ -41,7 +41,7 @@ def remember(cache: Cache, inputs: str, what: Mapping[str, Any], make: Callable[
         what: What identifies it beside.
         make: Measures it.
     """
-    digest = digest_of({"code": code_digest(), "inputs": inputs, **what})
+    digest = digest_of({"code": code_digest("measure"), "inputs": inputs, **what})
     if cache.has(SHARED, digest):
         with contextlib.suppress(OSError):  # another task of the same moment may be putting it there
             return read_measurement(cache.folder(SHARED, digest))

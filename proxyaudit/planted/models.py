@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -85,34 +86,30 @@ class PlantedModel:
         """Write table, factory, checkpoints and recipe into a folder; returns the recipe."""
         folder.mkdir(parents=True, exist_ok=True)
         self.table.to_csv(folder / "rows.csv", index=False)
-        (folder / NETS).write_bytes(Path(__file__).with_name(NETS).read_bytes())
-        names = [f"model{index}.safetensors" for index in range(len(self.weights))]
-        for name, weights in zip(names, self.weights, strict=True):
-            save_file(weights, folder / name)
-        recipe = folder / "recipe.yaml"
-        recipe.write_text(yaml.safe_dump(self.recipe(names, seed), sort_keys=False), encoding="utf-8")
-        return recipe
+        files = {f"model{index}.safetensors": weights for index, weights in enumerate(self.weights)}
+        data = {"path": "rows.csv", "discover": 2 if self.truth.proxy else 0}
+        sites = {"verdict": list(self.verdict_sites), "profile": list(self.profile_sites)}
+        name = self.kind.replace("_", "-")
+        recipe = {"name": name, "data": data, "sites": sites, "regimes": [{"name": REGIME, "checkpoints": list(files)}], "seed": seed}
+        return write_models(folder, files, self.factory, recipe)
 
-    def recipe(self, checkpoints: list[str], seed: int) -> dict[str, object]:
-        """The recipe as plain data."""
-        return {
-            "name": self.kind.replace("_", "-"),
-            "data": {
-                "path": "rows.csv",
-                "target": TARGET,
-                "target_positive": "yes",
-                "protected": [ATTRIBUTE],
-                "encode": "none",
-                "audit_share": AUDIT_SHARE,
-                "discover": 2 if self.truth.proxy else 0,
-            },
-            "regimes": [{"name": REGIME, "checkpoints": checkpoints}],
-            "model": {"kind": "module", "factory": f"{NETS}:{self.factory}"},
-            "sites": {"verdict": list(self.verdict_sites), "profile": list(self.profile_sites)},
-            "references": {"reweighed": False},
-            "seeds": len(checkpoints),
-            "seed": seed,
-        }
+
+def write_models(folder: Path, files: Mapping[str, Weights], factory: str, recipe: Mapping[str, Any]) -> Path:
+    """Write the architectures, checkpoints by file name, and the recipe with what all recipes of planted models say; returns the recipe."""
+    (folder / NETS).write_bytes(Path(__file__).with_name(NETS).read_bytes())
+    for name, weights in files.items():
+        save_file(weights, folder / name)
+    data = {"target": TARGET, "target_positive": "yes", "protected": [ATTRIBUTE], "encode": "none", "audit_share": AUDIT_SHARE}
+    whole = {
+        **recipe,
+        "data": data | recipe["data"],
+        "model": {"kind": "module", "factory": f"{NETS}:{factory}"},
+        "references": {"reweighed": False},
+        "seeds": len(recipe["regimes"][0]["checkpoints"]),
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(whole, sort_keys=False), encoding="utf-8")
+    return path
 
 
 @dataclass

@@ -13,17 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 from proxyaudit.arrays import Floats
 from proxyaudit.planted.construction import Rng
 from proxyaudit.planted.models import (
     ATTRIBUTE,
-    AUDIT_SHARE,
     INPUTS,
-    NETS,
     TARGET,
     WIDTH,
     Basis,
@@ -32,6 +28,7 @@ from proxyaudit.planted.models import (
     pass_on,
     selection,
     single,
+    write_models,
 )
 from proxyaudit.seeding import stream
 
@@ -79,32 +76,17 @@ class Series:
         self.table.to_parquet(folder / "rows.parquet", index=False)
         self.fresh.to_parquet(folder / "fresh.parquet", index=False)
         self.fresh.drop(columns=[ATTRIBUTE, TARGET]).to_parquet(folder / "unlabelled.parquet", index=False)
-        (folder / NETS).write_bytes(Path(__file__).with_name(NETS).read_bytes())
-        for name, group in (("known", self.references), ("step", self.steps)):
-            for index, weights in enumerate(group):
-                save_file(weights, folder / f"{name}{index}.safetensors")
+        known = {f"known{index}.safetensors": weights for index, weights in enumerate(self.references)}
+        steps = {f"step{index}.safetensors": weights for index, weights in enumerate(self.steps)}
         recipe = {
             "name": "series",
-            "data": {
-                "path": "rows.parquet",
-                "target": TARGET,
-                "target_positive": "yes",
-                "protected": [ATTRIBUTE],
-                "encode": "none",
-                "audit_share": AUDIT_SHARE,
-                "discover": 0,
-            },
-            "regimes": [{"name": REGIME, "checkpoints": [f"known{index}.safetensors" for index in range(len(self.references))]}],
-            "model": {"kind": "module", "factory": f"{NETS}:make_linear_head"},
+            "data": {"path": "rows.parquet", "discover": 0},
+            "regimes": [{"name": REGIME, "checkpoints": list(known)}],
             "sites": {"verdict": ["penultimate"], "profile": ["penultimate"]},
-            "references": {"reweighed": False},
-            "seeds": len(self.references),
             "seed": seed,
             "signatures": signatures,
         }
-        path = folder / "recipe.yaml"
-        path.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
-        return path
+        return write_models(folder, known | steps, "make_linear_head", recipe)
 
 
 def make_series(*, seed: int, clean: bool = False, references: int = 2, rows: int = SERIES_ROWS, scan_rows: int = SCAN_ROWS) -> Series:

@@ -7,13 +7,12 @@ its null keeps rows' bins and permutes labels, or turns the signs of whole clust
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from proxyaudit.arrays import Floats, Ints, Singles
+from proxyaudit.probes.results import BinnedTrace
 from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns, permuted, standardise
 from proxyaudit.stats.nulls import tail_probability
 
@@ -21,19 +20,6 @@ BINS = 40
 _FEWEST_IN_BIN = 8  # values that are each this frequent are told apart one by one
 _PERMUTATIONS = 99
 _UNITS_AT_ONCE = 64
-
-
-@dataclass(frozen=True)
-class BinnedTrace:
-    """What bins of the most telling unit show beyond everything linear.
-
-    Attributes:
-        p: Tail probability of the largest statistic over units under its null.
-        share: Share of the attribute's variance that the bins of that unit explain beyond chance.
-    """
-
-    p: float
-    share: float
 
 
 def binned_trace(

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from proxyaudit.arrays import Floats, Ints
 
@@ -36,6 +35,10 @@ class Strata:
 
     codes_n: Ints
     features_nb: Floats | None = None
+
+    def of_rows(self, chosen: NDArray[Any] | slice) -> Strata:
+        """The strata of chosen rows."""
+        return Strata(self.codes_n[chosen], None if self.features_nb is None else self.features_nb[chosen])
 
     def residual(self, acts_nd: Floats) -> Floats:
         """Activations without what is linear in the columns, stratum by stratum; unchanged where strata are exact."""
@@ -72,6 +75,8 @@ def make_strata(columns: Sequence[NDArray[np.generic]], labels_n: NDArray[Any], 
         left_out = ~large[joint]
         if left_out.mean() <= _MOST_LEFT_OUT:
             return Strata(np.where(left_out, -1, joint).astype(np.int64))
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
     features = _as_numbers(columns, coded)
     known = labels_n >= 0 if classes else np.isfinite(labels_n.astype(np.float64))
     fewest = max(2 * FEWEST_IN_STRATUM, len(labels_n) // 40)

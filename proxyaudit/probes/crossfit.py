@@ -7,17 +7,16 @@ alone. Regularisation is nested: chosen within each training part, never on the 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.probes.logistic import fit_logistic
+from proxyaudit.probes.logistic import fit_logistic, log2_probabilities, one_hot
+from proxyaudit.stats.ranks import auroc_of_classes
 
 RIDGES = (1e-3, 1e-2, 1e-1, 3e-1, 1.0)  # of the mean loss, in whitened coordinates
 _CHOOSING, _SCORING = 2e-4, 2e-5  # duality gaps in nats: choosing a ridge needs less than scoring with it
@@ -69,22 +68,6 @@ def assign_folds(clusters_n: Ints, rng: np.random.Generator, folds: int = FOLDS)
     return np.asarray(fold_of[inverse], dtype=np.int64)
 
 
-def auroc(scores_n: Floats, positive_n: NDArray[np.bool_]) -> float:
-    """Area under the ROC curve with ties counted half (Mann-Whitney)."""
-    positives = int(positive_n.sum())
-    negatives = len(positive_n) - positives
-    if not positives or not negatives:
-        return float("nan")
-    ranks = rankdata(scores_n)
-    return float((ranks[positive_n].sum() - positives * (positives + 1) / 2) / (positives * negatives))
-
-
-def _one_hot(codes_n: Ints, classes: int) -> torch.Tensor:
-    if classes == 2:
-        return torch.as_tensor((codes_n == 1)[:, None].astype(np.float32))
-    return torch.as_tensor((codes_n[:, None] == np.arange(classes)).astype(np.float32))
-
-
 def _balanced_weights(codes_n: Ints, classes: int, mask_n: NDArray[np.bool_]) -> Floats:
     counts = np.array([(mask_n & (codes_n == k)).sum() for k in range(classes)])
     if counts.min() < FEWEST_ROWS:
@@ -94,23 +77,15 @@ def _balanced_weights(codes_n: Ints, classes: int, mask_n: NDArray[np.bool_]) ->
     return weights
 
 
-def _log_probabilities(logits: torch.Tensor) -> torch.Tensor:
-    """Base-2 log probabilities ``(n, K, P)`` in float64, K >= 2."""
-    wide = logits.double()
-    if wide.shape[1] == 1:
-        wide = torch.cat([-wide / 2, wide / 2], dim=1)
-    return torch.log_softmax(wide, dim=1) / math.log(2)
-
-
 def _losses(logits: torch.Tensor, codes_n: Ints) -> Floats:
     """Surprisal of the true class in bits, shape ``(n, P)``."""
     index = torch.as_tensor(np.maximum(codes_n, 0))[:, None, None].expand(-1, 1, logits.shape[2])
-    return np.asarray(-_log_probabilities(logits).gather(1, index)[:, 0].numpy())
+    return np.asarray(-log2_probabilities(logits).gather(1, index)[:, 0].numpy())
 
 
 def _fit_logits(z: torch.Tensor, codes_n: Ints, classes: int, weights: Floats, ridges: Floats, tolerance: float) -> torch.Tensor:
     """Logits on all rows of the problems given by weight columns and ridges."""
-    target = _one_hot(codes_n, classes)[:, :, None].expand(-1, -1, weights.shape[1])
+    target = one_hot(codes_n, classes)[:, :, None].expand(-1, -1, weights.shape[1])
     fit = fit_logistic(z, target, torch.as_tensor(weights, dtype=z.dtype), torch.as_tensor(ridges, dtype=z.dtype), tolerance=tolerance)
     return fit.logits(z)
 
@@ -163,7 +138,7 @@ def _score(logits: torch.Tensor, codes_n: Ints, classes: int, ridge: float) -> P
     known = codes_n >= 0
     counts = np.bincount(codes_n[known], minlength=classes)
     rates = counts / counts.sum()
-    log_p = _log_probabilities(logits)[..., 0].numpy()
+    log_p = log2_probabilities(logits)[..., 0].numpy()
     loss = -log_p[np.arange(len(codes_n)), np.maximum(codes_n, 0)]
     means = np.array([loss[codes_n == k].mean() for k in range(classes)])
     influence = np.zeros(len(codes_n))
@@ -172,8 +147,7 @@ def _score(logits: torch.Tensor, codes_n: Ints, classes: int, ridge: float) -> P
     shifted -= np.log2(np.exp2(shifted).sum(axis=1, keepdims=True))
     surprisal = -shifted[known, codes_n[known]].mean()
     entropy = -(rates * np.log2(rates)).sum()
-    areas = [auroc(log_p[known, k] - np.log2(-np.expm1(log_p[known, k] * np.log(2)) + 1e-300), codes_n[known] == k) for k in range(classes)]
-    area = areas[1] if classes == 2 else float(np.mean(areas))
+    area = auroc_of_classes(log_p[known], codes_n[known], classes)
     leak = float(1 - means.mean() / np.log2(classes))
     return ProbeScore(leak, float(1 - surprisal / entropy), area, influence, ridge, log_p * np.log(2))
 

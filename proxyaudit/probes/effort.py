@@ -1,15 +1,15 @@
 """How easily a linear reader gets an attribute out: codelength, few-shot curve, selectivity. No verdict rests on these.
 
 All three read whitened rows with :func:`~proxyaudit.probes.logistic.fit_logistic`, every problem of one function in
-one batch, on a deterministic subsample of whole clusters. They are for classes; for a continuous attribute, or where a class
-has too few rows, the numbers are ``None`` and ``reason`` says why.
+one batch, on a deterministic subsample of whole clusters. They are for classes: a continuous attribute, or a class of too few rows, raises
+``TooFewRowsError``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.probes.crossfit import FEWEST_ROWS, auroc
-from proxyaudit.probes.logistic import fit_logistic
+from proxyaudit.probes.crossfit import FEWEST_ROWS, TooFewRowsError
+from proxyaudit.probes.logistic import fit_logistic, log2_probabilities, one_hot
+from proxyaudit.probes.results import Effort
 from proxyaudit.seeding import stream
+from proxyaudit.stats.ranks import auroc_of_classes
 
 PORTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0)  # of the rows (Voita & Titov 2020)
 SIZES = (16, 32, 64, 128, 256, 512, 1024)
@@ -27,7 +29,6 @@ SHOTS = (16, 64, 256, 1024)  # sizes that an audit reports
 _RIDGES = (1.0, 0.1, 0.01)
 _CONTROL_RIDGE = 0.01
 _TOLERANCE = 1e-3  # duality gap in nats
-_CONTINUOUS = "for classes only; the attribute is continuous"
 
 
 @dataclass(frozen=True)
@@ -36,20 +37,14 @@ class Codelength:
 
     Attributes:
         bits: Length of the online code of all labels.
-        uniform_bits: Length under the uniform code, ``rows * log2 K``.
         label_bits: Length under a code that learns the base rates only (Krichevsky & Trofimov 1981): a rare class
             compresses well without any rows.
-        compression: ``uniform_bits / bits``; 1 means that the rows do not help.
         rows: Number of labels coded.
-        reason: Why there is no number, or ``None``.
     """
 
-    bits: float | None
-    uniform_bits: float | None
-    label_bits: float | None
-    compression: float | None
+    bits: float
+    label_bits: float
     rows: int
-    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,16 +56,12 @@ class FewShotCurve:
         leaks: Class-balanced V-information on the held-out rows as a fraction of log2 K, mean over draws.
         aurocs: Area under the ROC curve (mean of one against the rest for several classes), mean over draws.
         held_out: Number of held-out rows, the same for all sizes and draws.
-        draws: Number of training draws.
-        reason: Why there is no curve, or ``None``.
     """
 
     sizes: tuple[int, ...]
     leaks: tuple[float, ...]
     aurocs: tuple[float, ...]
     held_out: int
-    draws: int
-    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,21 +70,17 @@ class Selectivity:
 
     Attributes:
         accuracy: Class-balanced accuracy on the attribute, on rows not trained on; chance is 1/K.
-        control_accuracy: The same on random labels that are constant within a type, mean over draws.
-        selectivity: ``accuracy - control_accuracy``.
+        control: The same on random labels that are constant within a type, mean over draws.
         repeated: Share of rows whose type has other rows. Where it is 0 the control cannot exceed chance.
-        reason: Why there is no number, or ``None``.
     """
 
-    accuracy: float | None
-    control_accuracy: float | None
-    selectivity: float | None
-    repeated: float | None
-    reason: str | None = None
+    accuracy: float
+    control: float
+    repeated: float
 
 
-def measure_effort(z_nr: NDArray[np.float64], codes_n: Ints, classes: int, clusters_n: Ints, seed: int) -> dict[str, Any]:
-    """Codelength, few-shot curve and selectivity as JSON-able numbers; what could not be measured is left out.
+def measure_effort(z_nr: NDArray[np.float64], codes_n: Ints, classes: int, clusters_n: Ints, seed: int) -> Effort:
+    """Codelength, few-shot curve and selectivity; what could not be measured is left out.
 
     Args:
         z_nr: Whitened rows, shape ``(n, r)``.
@@ -102,15 +89,18 @@ def measure_effort(z_nr: NDArray[np.float64], codes_n: Ints, classes: int, clust
         clusters_n: Cluster of each row.
         seed: Root of the orders and draws.
     """
-    code = online_codelength(z_nr, codes_n, classes, clusters_n, seed=seed)
-    curve = few_shot_curve(z_nr, codes_n, classes, clusters_n, seed=seed, sizes=SHOTS)
-    control = selectivity(z_nr, codes_n, classes, clusters_n, seed=seed)
-    found: dict[str, Any] = {"shots": [[m, leak, area] for m, leak, area in zip(curve.sizes, curve.leaks, curve.aurocs, strict=True)]}
-    if code.bits is not None and code.label_bits:
-        found["codelength"] = {"saved": 1 - code.bits / code.label_bits, "rows": code.rows}
-    if control.selectivity is not None and control.repeated:
-        found["selectivity"] = {"accuracy": control.accuracy, "control": control.control_accuracy}
-    return found
+    effort = Effort()
+    with suppress(TooFewRowsError):
+        curve = few_shot_curve(z_nr, codes_n, classes, clusters_n, seed=seed, sizes=SHOTS)
+        effort = replace(effort, shots=tuple(zip(curve.sizes, curve.leaks, curve.aurocs, strict=True)))
+    with suppress(TooFewRowsError):
+        code = online_codelength(z_nr, codes_n, classes, clusters_n, seed=seed)
+        effort = replace(effort, saved=1 - code.bits / code.label_bits, rows=code.rows)
+    with suppress(TooFewRowsError):
+        found = selectivity(z_nr, codes_n, classes, clusters_n, seed=seed)
+        if found.repeated:
+            effort = replace(effort, accuracy=found.accuracy, control=found.control)
+    return effort
 
 
 def online_codelength(
@@ -130,9 +120,7 @@ def online_codelength(
         max_rows: Most labels coded.
         portions: Ends of the blocks as shares of the rows, rising to 1.
     """
-    rows, reason = _sample(codes_n, classes, clusters_n, max_rows, stream(seed, "codelength"))
-    if reason is not None:
-        return Codelength(None, None, None, None, len(rows), reason)
+    rows = _sample(codes_n, classes, clusters_n, max_rows, stream(seed, "codelength"))
     codes, n = codes_n[rows], len(rows)
     z = torch.as_tensor(z_nr[rows], dtype=torch.float32)
     last = np.append(np.flatnonzero(np.diff(clusters_n[rows])), n - 1) + 1  # where a cluster ends
@@ -144,16 +132,15 @@ def online_codelength(
     if ready:
         weights = torch.stack([(torch.arange(n) < a) / a for a, _ in ready], dim=1)
         ridges = torch.tensor(_RIDGES).repeat(len(ready))
-        target = _one_hot(codes, classes)[:, :, None].expand(-1, -1, len(ridges))
+        target = one_hot(codes, classes)[:, :, None].expand(-1, -1, len(ridges))
         fit = fit_logistic(z, target, weights.repeat_interleave(len(_RIDGES), dim=1), ridges, tolerance=_TOLERANCE)
-        surprisals = -_log2_probabilities(fit.logits(z))[np.arange(n), codes].reshape(n, len(ready), len(_RIDGES))
+        surprisals = -log2_probabilities(fit.logits(z)).numpy()[np.arange(n), codes].reshape(n, len(ready), len(_RIDGES))
         so_far = np.zeros(len(_RIDGES))
         for index, (a, b) in enumerate(ready):
             lengths = surprisals[a:b, index].sum(axis=0)
             bits += float(lengths[so_far.argmin()])
             so_far += lengths
-    uniform = n * float(np.log2(classes))
-    return Codelength(bits, uniform, _label_bits(codes, classes), uniform / max(bits, 1e-9), n)
+    return Codelength(bits, _label_bits(codes, classes), n)
 
 
 def few_shot_curve(
@@ -183,16 +170,14 @@ def few_shot_curve(
         max_rows: Most rows used.
     """
     rng = stream(seed, "few-shot")
-    rows, reason = _sample(codes_n, classes, clusters_n, max_rows, rng)
-    if reason is not None:
-        return FewShotCurve((), (), (), 0, draws, reason)
+    rows = _sample(codes_n, classes, clusters_n, max_rows, rng)
     started = np.concatenate([[0], np.cumsum(np.diff(clusters_n[rows]) != 0)])
     outside = started >= started[len(rows) // 3]
     held, pool = rows[~outside], rows[outside]
     fewest, scored = (int(np.bincount(codes_n[part], minlength=classes).min()) for part in (pool, held))
     fitting = [m for m in sizes if 1 <= m // classes <= fewest]
     if not fitting or scored < FEWEST_ROWS:
-        return FewShotCurve((), (), (), len(held), draws, "a class has too few rows to train on and to hold out")
+        raise TooFewRowsError("a class has too few rows to train on and to hold out")
     codes = codes_n[pool]
     weights = np.zeros((len(pool), draws, len(fitting)))
     for draw in range(draws):
@@ -203,15 +188,15 @@ def few_shot_curve(
     drawn = (weights > 0).any(axis=(1, 2))
     z = torch.as_tensor(z_nr[pool[drawn]], dtype=torch.float32)
     ridges = torch.tensor([z.shape[1] / m for m in fitting], dtype=torch.float32).repeat(draws)
-    target = _one_hot(codes[drawn], classes)[:, :, None].expand(-1, -1, len(ridges))
+    target = one_hot(codes[drawn], classes)[:, :, None].expand(-1, -1, len(ridges))
     columns = torch.as_tensor(weights[drawn].reshape(len(z), -1), dtype=torch.float32)
     fit = fit_logistic(z, target, columns, ridges, tolerance=_TOLERANCE)
-    log_p = _log2_probabilities(fit.logits(torch.as_tensor(z_nr[held], dtype=torch.float32)))
+    log_p = log2_probabilities(fit.logits(torch.as_tensor(z_nr[held], dtype=torch.float32))).numpy()
     truth = codes_n[held]
     surprisal = np.stack([-log_p[truth == k, k].mean(axis=0) for k in range(classes)]).mean(axis=0)
     leaks = (1 - surprisal / np.log2(classes)).reshape(draws, -1).mean(axis=0)
-    areas = np.array([_area(log_p[..., p], truth, classes) for p in range(len(ridges))]).reshape(draws, -1).mean(axis=0)
-    return FewShotCurve(tuple(fitting), tuple(map(float, leaks)), tuple(map(float, areas)), len(held), draws)
+    areas = np.array([auroc_of_classes(log_p[..., p], truth, classes) for p in range(len(ridges))]).reshape(draws, -1).mean(axis=0)
+    return FewShotCurve(tuple(fitting), tuple(map(float, leaks)), tuple(map(float, areas)), len(held))
 
 
 def selectivity(
@@ -233,9 +218,7 @@ def selectivity(
         max_rows: Most rows used.
     """
     rng = stream(seed, "selectivity")
-    rows, reason = _sample(codes_n, classes, types_n, max_rows, rng)
-    if reason is not None:
-        return Selectivity(None, None, None, None, reason)
+    rows = _sample(codes_n, classes, types_n, max_rows, rng)
     codes, n = codes_n[rows], len(rows)
     types = np.unique(types_n[rows], return_inverse=True)[1]
     rates = np.bincount(codes, minlength=classes) / n
@@ -244,35 +227,37 @@ def selectivity(
     counts = np.array([[np.bincount(column[half == h], minlength=classes) for h in (0, 1)] for column in labels.T])
     usable = np.flatnonzero(counts.min(axis=(1, 2)) >= FEWEST_ROWS)
     if len(usable) < 2 or usable[0] != 0:
-        return Selectivity(None, None, None, None, f"a class has fewer than {FEWEST_ROWS} rows in half of the rows")
+        raise TooFewRowsError(f"a class has fewer than {FEWEST_ROWS} rows in half of the rows")
     z = torch.as_tensor(z_nr[rows], dtype=torch.float32)
     weights = np.stack([(half == h) / (classes * counts[c, h][labels[:, c]]) for c in usable for h in (0, 1)], axis=1)
-    target = torch.stack([_one_hot(labels[:, c], classes) for c in usable for _ in (0, 1)], dim=2)
+    target = torch.stack([one_hot(labels[:, c], classes) for c in usable for _ in (0, 1)], dim=2)
     ridges = torch.full((weights.shape[1],), _CONTROL_RIDGE)
     logits = fit_logistic(z, target, torch.as_tensor(weights, dtype=torch.float32), ridges, tolerance=_TOLERANCE).logits(z)
-    guesses = _log2_probabilities(logits).argmax(axis=1).reshape(n, len(usable), 2)[np.arange(n), :, 1 - half]
+    guesses = log2_probabilities(logits).numpy().argmax(axis=1).reshape(n, len(usable), 2)[np.arange(n), :, 1 - half]
     right = guesses == labels[:, usable]
     accuracy = [float(np.mean([right[labels[:, c] == k, i].mean() for k in range(classes)])) for i, c in enumerate(usable)]
-    control = float(np.mean(accuracy[1:]))
-    repeated = float((np.bincount(types)[types] > 1).mean())
-    return Selectivity(accuracy[0], control, accuracy[0] - control, repeated)
+    return Selectivity(accuracy[0], float(np.mean(accuracy[1:])), float((np.bincount(types)[types] > 1).mean()))
 
 
-def _sample(codes_n: Ints, classes: int, clusters_n: Ints, max_rows: int, rng: np.random.Generator) -> tuple[Ints, str | None]:
-    """Rows of whole clusters in random order of clusters, at most ``max_rows`` of them, and why they do not serve."""
+def _sample(codes_n: Ints, classes: int, clusters_n: Ints, max_rows: int, rng: np.random.Generator) -> Ints:
+    """Rows of whole clusters in random order of clusters, at most ``max_rows`` of them.
+
+    Raises:
+        TooFewRowsError: they do not serve.
+    """
     if not classes:
-        return np.zeros(0, dtype=np.int64), _CONTINUOUS
+        raise TooFewRowsError("for classes only; the attribute is continuous")
     known = np.flatnonzero(codes_n >= 0)
     if not len(known):
-        return known, "no row holds the attribute"
+        raise TooFewRowsError("no row holds the attribute")
     ids = np.unique(clusters_n[known], return_inverse=True)[1]
     place = rng.permutation(ids.max() + 1)[ids]
     order = np.argsort(place, kind="stable")
     ends = np.cumsum(np.bincount(place))
     rows = known[order[: ends[max(0, int(np.searchsorted(ends, max_rows, side="right")) - 1)]]][:max_rows]
     if np.bincount(codes_n[rows], minlength=classes).min() < 2 * FEWEST_ROWS:
-        return rows, f"a class has fewer than {2 * FEWEST_ROWS} rows"
-    return rows, None
+        raise TooFewRowsError(f"a class has fewer than {2 * FEWEST_ROWS} rows")
+    return rows
 
 
 def _label_bits(codes_n: Ints, classes: int) -> float:
@@ -280,22 +265,3 @@ def _label_bits(codes_n: Ints, classes: int) -> float:
     counts = np.bincount(codes_n, minlength=classes)
     nats = gammaln(len(codes_n) + classes / 2) - gammaln(classes / 2) - (gammaln(counts + 0.5) - gammaln(0.5)).sum()
     return float(nats / np.log(2))
-
-
-def _one_hot(codes_n: Ints, classes: int) -> torch.Tensor:
-    one_hot = (codes_n == 1)[:, None] if classes == 2 else codes_n[:, None] == np.arange(classes)
-    return torch.as_tensor(one_hot.astype(np.float32))
-
-
-def _log2_probabilities(logits: torch.Tensor) -> Floats:
-    """Log probabilities in bits, shape ``(n, K, P)`` with K >= 2."""
-    wide = logits.double()
-    if wide.shape[1] == 1:
-        wide = torch.cat([-wide / 2, wide / 2], dim=1)
-    return np.asarray(torch.log_softmax(wide, dim=1).numpy() / np.log(2))
-
-
-def _area(log_p_nk: Floats, codes_n: Ints, classes: int) -> float:
-    odds = log_p_nk - np.log2(-np.expm1(log_p_nk * np.log(2)) + 1e-300)
-    areas = [auroc(odds[:, k], codes_n == k) for k in range(classes)]
-    return areas[1] if classes == 2 else float(np.mean(areas))

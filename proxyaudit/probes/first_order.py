@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.probes.deciding import Target
+from proxyaudit.probes.planting import Target
 from proxyaudit.probes.score import ScoreStatistic, indicator_columns
 
 _STEPS = np.concatenate([[0.0], np.geomspace(0.02, 5.0, 23)])

@@ -15,7 +15,6 @@ dependence between out-of-fold logits of different folds, which pulls the sum ag
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from proxyaudit.arrays import Bools, Floats, Ints
-from proxyaudit.probes.crossfit import FEWEST_ROWS, auroc
+from proxyaudit.probes.crossfit import FEWEST_ROWS
 from proxyaudit.probes.flexible_readers import (
     Problem,
     balanced,
@@ -35,8 +34,10 @@ from proxyaudit.probes.flexible_readers import (
     train_mlp,
     vote_neighbours,
 )
-from proxyaudit.probes.logistic import fit_logistic
+from proxyaudit.probes.logistic import fit_logistic, one_hot
 from proxyaudit.probes.quadratic_reader import cost_quadratic, read_quadratic
+from proxyaudit.probes.results import Gain
+from proxyaudit.stats.ranks import auroc_of_classes
 
 MAX_ROWS = 6000
 BUDGET = 60.0  # predicted seconds at the nominal speed, all readers together
@@ -55,27 +56,6 @@ _READERS: Final[dict[str, tuple[Callable[[Problem, int], Floats], Callable[[int,
     "neighbours": (vote_neighbours, cost_neighbours),
 }
 READERS: Final = tuple(_READERS)
-
-
-@dataclass(frozen=True)
-class Gain:
-    """What one reader finds beyond everything linear.
-
-    Attributes:
-        name: ``mlp``, ``trees`` or ``neighbours``.
-        gain: Class-balanced V-information of the reader minus that of the best linear one, as a fraction of log2 K;
-            difference in R squared for a continuous attribute. ``None`` if skipped.
-        influence_n: Influence of each row on ``gain``, shape ``(n,)``; zero for rows not scored. ``None`` if skipped.
-        auroc: Area under the ROC curve of the reader, offset included (mean of one against the rest for several
-            classes). ``None`` if skipped or continuous.
-        skipped: Why the reader did not run, or ``None``. A skipped reader says nothing about absence.
-    """
-
-    name: str
-    gain: float | None
-    influence_n: Floats | None
-    auroc: float | None
-    skipped: str | None
 
 
 def flexible_gains(
@@ -121,32 +101,34 @@ def flexible_gains(
         raise ValueError(f"unknown readers {sorted(unknown)}; known are {', '.join(READERS)}")
     reason = _unfit(z_nr, target, classes, folds)
     if reason is not None:
-        return [Gain(name, None, None, None, reason) for name in readers]
-
+        return [Gain(name, skipped=reason) for name in readers]
     if not classes:
         values = target.astype(np.float64)
         mean, scale = float(values.mean()), float(values.std())
         target, offset = (values - mean) / scale, (offset - mean) / scale
     problem = _pose(np.asarray(z_nr[rows], dtype=np.float64), target, classes, folds, offset)
-    grams = [z.T @ z for z in (problem.z_nr[folds == f] for f in range(problem.folds))]
-    shape = (len(target), z_nr.shape[1], problem.base_fnk.shape[2], problem.folds)
     linear = (offset, problem.base_fnk[folds, np.arange(len(target))], _blend(problem, _sparse(problem)))
     gains = []
     for name in readers:
         read, cost = _READERS[name]
-        price = cost(*shape)
+        price = cost(len(target), z_nr.shape[1], problem.base_fnk.shape[2], problem.folds)
         if price > budget:
-            gains.append(Gain(name, None, None, None, f"predicted to take {price:.3g} s, {budget:.3g} s of the budget are left"))
+            gains.append(Gain(name, skipped=f"predicted to take {price:.3g} s, {budget:.3g} s of the budget are left"))
             continue
         budget -= price
-        directions = read(problem, seed)
-        found = _blend(problem, directions)
-        shadow = _blend(problem, _shadow(problem, directions, grams))
-        gain, influence = _gain(problem, found, (*linear, shadow))
-        spread = np.zeros(len(z_nr))
-        spread[rows] = influence
-        gains.append(Gain(name, gain, spread, _area(found, target, classes), None))
+        gains.append(_gain_of(name, problem, read(problem, seed), linear, rows))
     return gains
+
+
+def _gain_of(name: str, problem: Problem, directions_cfnk: Floats, linear: Sequence[Floats], rows_n: Bools) -> Gain:
+    """Gain of a reader's directions over the best linear reader, its own shadow among them."""
+    found, shadow = _blend(problem, directions_cfnk), _blend(problem, _shadow(problem, directions_cfnk))
+    gain, influence = _gain(problem, found, (*linear, shadow))
+    spread, area = np.zeros(len(rows_n)), None
+    spread[rows_n] = influence
+    if problem.classes:
+        area = auroc_of_classes(log_softmax(found, axis=1) / np.log(2), problem.target_n.astype(np.int64), problem.classes)
+    return Gain(name, gain, spread, area)
 
 
 def _checked(codes_n: NDArray[np.generic], classes: int, offset_nk: Floats, folds: int, max_rows: int) -> NDArray[np.generic]:
@@ -205,7 +187,7 @@ def _calibrate(target_n: NDArray[np.generic], classes: int, offset_nk: Floats, w
     centred = offset_nk[:, 1:] - offset_nk[:, :1] if classes == 2 else offset_nk - offset_nk.mean(axis=1, keepdims=True)
     scaled = centred / np.maximum(centred.std(axis=0), 1e-12)
     folds = len(weights_fn)
-    targets = torch.as_tensor(_one_hot(target_n, classes))[:, :, None].expand(-1, -1, folds)
+    targets = one_hot(target_n, classes).double()[:, :, None].expand(-1, -1, folds)
     z = torch.as_tensor(scaled)
     ridge = torch.full((folds,), _CALIBRATION_RIDGE, dtype=z.dtype)
     logits = fit_logistic(z, targets, torch.as_tensor(weights_fn.T.copy()), ridge).logits(z).numpy().transpose(2, 0, 1)
@@ -243,7 +225,7 @@ def _sparse(problem: Problem) -> Floats:
     sizes = [m for m in _SPARSE_COLUMNS if m < r] or [r]
     directions = np.zeros((len(sizes) * len(_SPARSE_RIDGES), *problem.base_fnk.shape))
     ridges = torch.tensor(_SPARSE_RIDGES)
-    labels = _one_hot(problem.target_n, classes) if classes else problem.target_n.astype(np.float64)[:, None]
+    labels = one_hot(problem.target_n, classes).double().numpy() if classes else problem.target_n.astype(np.float64)[:, None]
     for o in range(problem.folds):
         learn = problem.weights_fn[o] > 0
         weights = problem.weights_fn[o, learn][:, None] / learn.sum()
@@ -273,14 +255,7 @@ def _sparse(problem: Problem) -> Floats:
     return directions
 
 
-def _one_hot(target_n: NDArray[np.generic], classes: int) -> Floats:
-    """Indicator of class 1 for two classes, of every class for more; shape ``(n, 1)`` or ``(n, K)``."""
-    codes = target_n.astype(np.int64)
-    one_hot = (codes == 1)[:, None] if classes == 2 else codes[:, None] == np.arange(classes)
-    return np.asarray(one_hot, dtype=np.float64)
-
-
-def _shadow(problem: Problem, directions_cfnk: Floats, grams: Sequence[Floats]) -> Floats:
+def _shadow(problem: Problem, directions_cfnk: Floats) -> Floats:
     """Linear part of each direction by ridge regression on rows of the other folds, same shape. No label is used."""
     candidates, folds, n, outputs = directions_cfnk.shape
     shadow = np.zeros_like(directions_cfnk)
@@ -289,7 +264,7 @@ def _shadow(problem: Problem, directions_cfnk: Floats, grams: Sequence[Floats]) 
         mask = np.isin(problem.folds_n, usable)
         flat = directions_cfnk[:, o].transpose(1, 0, 2).reshape(n, -1)
         centre = flat[mask].mean(axis=0)
-        gram = sum((grams[f] for f in usable), np.zeros_like(grams[0]))
+        gram = sum((problem.grams[f] for f in usable), np.zeros_like(problem.grams[0]))
         gram[np.diag_indices_from(gram)] += _SHADOW_RIDGE * mask.sum()
         slope = np.linalg.solve(gram, problem.z_nr[mask].T @ (flat[mask] - centre))
         shadow[:, o] = (problem.z_nr @ slope + centre).reshape(n, candidates, outputs).transpose(1, 0, 2)
@@ -309,13 +284,3 @@ def _gain(problem: Problem, found_nk: Floats, linear: Sequence[Floats]) -> tuple
     spread = (target.astype(np.float64) - float(np.mean(target.astype(np.float64)))) ** 2
     gain = float(saved.sum() / spread.sum())
     return gain, np.asarray((saved - gain * spread) / spread.sum())
-
-
-def _area(found_nk: Floats, target_n: NDArray[np.generic], classes: int) -> float | None:
-    if not classes:
-        return None
-    if classes == 2:
-        return auroc(found_nk[:, 1] - found_nk[:, 0], target_n == 1)
-    log_p = log_softmax(found_nk, axis=1)
-    odds = log_p - np.log(-np.expm1(log_p) + 1e-300)
-    return float(np.mean([auroc(odds[:, k], target_n == k) for k in range(classes)]))

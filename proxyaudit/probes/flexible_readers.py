@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.seeding import integer_seed, stream
@@ -57,6 +57,11 @@ class Problem:
     def folds(self) -> int:
         """Number of outer folds F."""
         return len(self.base_fnk)
+
+    @cached_property
+    def grams(self) -> tuple[Floats, ...]:
+        """Inner products ``(r, r)`` of the columns on the rows of each fold."""
+        return tuple(z.T @ z for z in (self.z_nr[self.folds_n == fold] for fold in range(self.folds)))
 
     def inner(self, fold: int) -> int:
         """The fold on which an outer fold makes its choices."""
@@ -189,6 +194,8 @@ def grow_trees(problem: Problem, seed: int) -> Floats:
     Returns:
         Directions ``(C, F, n, K)``: the trees' logits minus the linear ones after 5 to 80 rounds.
     """
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor  # slow to import, and often not needed
+
     folds, n, outputs = problem.base_fnk.shape
     rounds = _rounds(outputs)
     directions = np.zeros((len(rounds), folds, n, outputs))

@@ -12,9 +12,12 @@ is exactly ``||grad||**2 / (2 lambda)``, which is the stopping rule.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 _MEMORY = 5
@@ -40,6 +43,20 @@ class LogisticFit:
     def logits(self, z: Tensor) -> Tensor:
         """Logits ``(n, K, P)`` on rows ``z`` of shape ``(n, d)``."""
         return _linear(z, self.coef, self.intercept)
+
+
+def one_hot(codes_n: NDArray[np.generic], classes: int) -> Tensor:
+    """Targets in single precision: the second of two classes ``(n, 1)``, or each class ``(n, K)``."""
+    hot = (codes_n == 1)[:, None] if classes == 2 else codes_n[:, None] == np.arange(classes)
+    return torch.as_tensor(hot.astype(np.float32))
+
+
+def log2_probabilities(logits: Tensor) -> Tensor:
+    """Log probabilities in bits and double precision, shape ``(n, K, P)`` with K >= 2."""
+    wide = logits.double()
+    if wide.shape[1] == 1:
+        wide = torch.cat([-wide / 2, wide / 2], dim=1)
+    return torch.log_softmax(wide, dim=1) / math.log(2)
 
 
 def _probabilities(logits: Tensor) -> Tensor:
@@ -82,52 +99,72 @@ def fit_logistic(
     """
     if bool((ridge <= 0).any()):
         raise ValueError("every ridge must be positive: the stopping rule rests on it")
-    d, (k, p) = z.shape[1], targets.shape[1:]
-    coef, intercept = z.new_zeros(d, k, p), z.new_zeros(k, p)
-    gap = z.new_full((p,), float("inf"))
-    active = torch.arange(p, device=z.device)
-    y, w, lam = targets, weights[:, None, :], ridge
-    # Slopes and, in the last row, the intercept.
-    x = z.new_zeros(d + 1, k, p)
-    base = z.new_zeros(len(z), k, p)
+    batch, iterations = _Batch(z, targets, weights, ridge), 0
+    while len(batch.active) and iterations < max_iterations:
+        iterations += 1
+        batch.advance()
+        batch.settle(tolerance, last=iterations >= max_iterations)
+        batch.turn()
+    return LogisticFit(batch.coef, batch.intercept, batch.gap, iterations)
 
-    def gradient(x: Tensor, base: Tensor) -> Tensor:
-        residual = w * (_probabilities(base + x[-1]) - y)
-        return torch.cat([_pull_back(z, residual) + lam * x[:-1], residual.sum(0)[None]])
 
-    memory = _Memory(1 / ((0.25 if k == 1 else 0.5) + lam))
-    g = gradient(x, base)
-    direction = memory.direction(g)
-    slope, step = _dot(g, direction), z.new_ones(p)
-    iteration = 0
-    while len(active) and iteration < max_iterations:
-        iteration += 1
-        trial = x + step * direction
-        trial_base = _linear(z, trial[:-1], trial.new_zeros(()))
-        trial_g = gradient(trial, trial_base)
-        fits = _dot(trial_g, direction) <= _CURVATURE * slope.abs()
-        memory.remember(torch.where(fits, trial - x, 0.0), torch.where(fits, trial_g - g, 0.0))
-        x, g, base = torch.where(fits, trial, x), torch.where(fits, trial_g, g), torch.where(fits, trial_base, base)
-        near = (g[:-1] ** 2).sum((0, 1)) / (2 * lam) <= (float("inf") if iteration >= max_iterations else 2 * tolerance)
-        if bool(near.any()):
-            # The bound needs the intercept at its optimum; only problems that are about to stop pay for that.
-            polished = _polish_intercept(base[..., near], y[..., near], w[..., near], x[-1][:, near])
-            residual = w[..., near] * (_probabilities(base[..., near] + polished) - y[..., near])
-            bound = ((_pull_back(z, residual) + lam[near] * x[:-1][..., near]) ** 2).sum((0, 1)) / (2 * lam[near])
-            better = bound < gap[active[near]]
-            kept = active[near][better]
-            coef[..., kept], intercept[:, kept], gap[kept] = x[:-1][..., near][..., better], polished[:, better], bound[better]
-            going = torch.ones_like(near)
-            going[near] = bound > tolerance
-            if not bool(going.all()):
-                active, x, g, base = active[going], x[..., going], g[..., going], base[..., going]
-                y, w, lam, fits = y[..., going], w[..., going], lam[going], fits[going]
-                direction, slope, step = direction[..., going], slope[going], step[going]
-                memory.keep(going)
-        fresh = memory.direction(g)
-        direction = torch.where(fits, fresh, direction)
-        slope, step = torch.where(fits, _dot(g, fresh), slope), torch.where(fits, torch.ones_like(step), step / 2)
-    return LogisticFit(coef, intercept, gap, iteration)
+class _Batch:
+    """Problems on the same rows: what is known of each, and where those that have not stopped stand."""
+
+    def __init__(self, z: Tensor, targets: Tensor, weights: Tensor, ridge: Tensor) -> None:
+        d, (k, p) = z.shape[1], targets.shape[1:]
+        self.z, self.y, self.w, self.lam = z, targets, weights[:, None, :], ridge
+        self.coef, self.intercept, self.gap = z.new_zeros(d, k, p), z.new_zeros(k, p), z.new_full((p,), float("inf"))
+        self.active = torch.arange(p, device=z.device)
+        # Slopes and, in the last row, the intercept; the logits but for it.
+        self.x, self.base = z.new_zeros(d + 1, k, p), z.new_zeros(len(z), k, p)
+        self.g = self._gradient(self.x, self.base)
+        self.memory = _Memory(1 / ((0.25 if k == 1 else 0.5) + ridge))
+        self.direction = self.memory.direction(self.g)
+        self.slope, self.step = _dot(self.g, self.direction), z.new_ones(p)
+        self.fits = torch.ones(p, dtype=torch.bool, device=z.device)
+
+    def _gradient(self, x: Tensor, base: Tensor) -> Tensor:
+        residual = self.w * (_probabilities(base + x[-1]) - self.y)
+        return torch.cat([_pull_back(self.z, residual) + self.lam * x[:-1], residual.sum(0)[None]])
+
+    def advance(self) -> None:
+        """Try the step of each problem; one that does not satisfy the curvature condition stays where it is."""
+        trial = self.x + self.step * self.direction
+        trial_base = _linear(self.z, trial[:-1], trial.new_zeros(()))
+        trial_g = self._gradient(trial, trial_base)
+        fits = _dot(trial_g, self.direction) <= _CURVATURE * self.slope.abs()
+        self.memory.remember(torch.where(fits, trial - self.x, 0.0), torch.where(fits, trial_g - self.g, 0.0))
+        self.x, self.g = torch.where(fits, trial, self.x), torch.where(fits, trial_g, self.g)
+        self.base, self.fits = torch.where(fits, trial_base, self.base), fits
+
+    def settle(self, tolerance: float, *, last: bool) -> None:
+        """Keep the best of each problem that is nearly solved, and drop those that are; on the last turn keep all."""
+        near = (self.g[:-1] ** 2).sum((0, 1)) / (2 * self.lam) <= (float("inf") if last else 2 * tolerance)
+        if not bool(near.any()):
+            return
+        # The bound needs the intercept at its optimum; only problems that are about to stop pay for that.
+        y, w, lam, x = self.y[..., near], self.w[..., near], self.lam[near], self.x[..., near]
+        base = self.base[..., near]
+        polished = _polish_intercept(base, y, w, x[-1])
+        residual = w * (_probabilities(base + polished) - y)
+        bound = ((_pull_back(self.z, residual) + lam * x[:-1]) ** 2).sum((0, 1)) / (2 * lam)
+        better = bound < self.gap[self.active[near]]
+        kept = self.active[near][better]
+        self.coef[..., kept], self.intercept[:, kept], self.gap[kept] = x[:-1][..., better], polished[:, better], bound[better]
+        going = torch.ones_like(near)
+        going[near] = bound > tolerance
+        if not bool(going.all()):
+            for name in ("active", "x", "g", "base", "y", "w", "lam", "fits", "direction", "slope", "step"):
+                setattr(self, name, getattr(self, name)[..., going])
+            self.memory.keep(going)
+
+    def turn(self) -> None:
+        """A fresh direction where the step was taken, half the step where it was not."""
+        fresh = self.memory.direction(self.g)
+        self.direction = torch.where(self.fits, fresh, self.direction)
+        self.slope = torch.where(self.fits, _dot(self.g, fresh), self.slope)
+        self.step = torch.where(self.fits, torch.ones_like(self.step), self.step / 2)
 
 
 class _Memory:
@@ -174,13 +211,3 @@ def _linear(z: Tensor, b: Tensor, c: Tensor) -> Tensor:
 def _pull_back(z: Tensor, residual: Tensor) -> Tensor:
     n, k, p = residual.shape
     return (z.T @ residual.reshape(n, k * p)).reshape(z.shape[1], k, p)
-
-
-def objective(z: Tensor, targets: Tensor, weights: Tensor, ridge: Tensor, fit: LogisticFit) -> Tensor:
-    """Objective of each problem at a fit, in nats, shape ``(P,)``."""
-    logits = fit.logits(z)
-    if logits.shape[1] == 1:
-        loss = torch.nn.functional.softplus(logits[:, 0]) - targets[:, 0] * logits[:, 0]
-    else:
-        loss = torch.logsumexp(logits, dim=1) - (targets * logits).sum(1)
-    return (weights * loss).sum(0) + ridge / 2 * (fit.coef**2).sum((0, 1))

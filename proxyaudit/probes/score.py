@@ -6,7 +6,7 @@ linear first. Of both the diagonal ``sum_i e_i**2 ||z_i||**2`` (or ``**4``) is l
 unequal covariances do not shift them (a U-statistic). Permutations and plants are only more columns.
 
 Labels are classes, columns of codes, or columns of numbers; a statistic of K > 2 classes is the sum over the
-class indicators. Products run in single precision on any torch device, in blocks bounded by ``memory_mb``.
+class indicators. Products run in single precision, in blocks bounded by ``memory_mb``.
 """
 
 from __future__ import annotations
@@ -62,13 +62,12 @@ class Scored:
 class ScoreStatistic:
     """A linear or quadratic score statistic on fixed rows."""
 
-    def __init__(self, rows: Rows, channel: str, *, device: str = "cpu", memory_mb: int = MEMORY_MB) -> None:
-        """Put the rows on the device.
+    def __init__(self, rows: Rows, channel: str, *, memory_mb: int = MEMORY_MB) -> None:
+        """Take the rows.
 
         Args:
             rows: Whitened rows.
             channel: ``linear`` or ``nonlinear``.
-            device: Any torch device.
             memory_mb: Bound on the working memory of one product.
 
         Raises:
@@ -77,7 +76,7 @@ class ScoreStatistic:
         if channel not in ("linear", "nonlinear"):
             raise ValueError(f"no score statistic is called {channel!r}")
         self.rows, self.channel, self.memory = rows, channel, memory_mb * 2**20
-        self.z = torch.as_tensor(rows.z_nr, device=device)
+        self.z = torch.as_tensor(rows.z_nr)
         self.length = (self.z**2).sum(1)
         self.kept: dict[int, torch.Tensor] = {}
 
@@ -93,7 +92,7 @@ class ScoreStatistic:
 
     def of_prepared(self, e_nm: Singles) -> Scored:
         """Statistic of prepared columns."""
-        e = torch.as_tensor(e_nm, device=self.z.device)
+        e = torch.as_tensor(e_nm)
         scores = np.zeros(e.shape[1])
         shares = np.zeros(len(e))
         for block in self.rows.blocks:
@@ -111,17 +110,17 @@ class ScoreStatistic:
             part = e[:, start : start + width]
             product = z.T @ part
             diagonal = torch.einsum("n,nm->m", length, part * part)
-            scores[start : start + width] = (((product**2).sum(0) - diagonal) / n).double().cpu().numpy()
+            scores[start : start + width] = (((product**2).sum(0) - diagonal) / n).double().numpy()
         first = e[:, 0]
         share = 2 * (first * (z @ (z.T @ first)) - first**2 * length) / n
-        return scores, share.double().cpu().numpy()
+        return scores, share.double().numpy()
 
     def _quadratic(self, block: Block, e: torch.Tensor) -> tuple[Floats, Floats]:
         fourth, n = self.length[block.rows] ** 2, len(e)
         forms, image = self._by_features(block, e) if self._few_features(block) else self._by_pairs(block, e)
         diagonal = torch.einsum("n,nm->m", fourth, e * e)
         share = 2 * (e[:, 0] * image - e[:, 0] ** 2 * fourth) / n
-        return ((forms - diagonal) / n).double().cpu().numpy(), share.double().cpu().numpy()
+        return ((forms - diagonal) / n).double().numpy(), share.double().numpy()
 
     def _few_features(self, block: Block) -> bool:
         """Whether products of columns are fewer than rows, and fit into memory."""
@@ -137,7 +136,7 @@ class ScoreStatistic:
     def _features(self, block: Block) -> torch.Tensor:
         if block.rows.start not in self.kept:
             z = self.z[block.rows, : block.rank].T.contiguous()
-            one, other = torch.triu_indices(len(z), len(z), device=z.device)
+            one, other = torch.triu_indices(len(z), len(z))
             features = z[one]
             features *= z[other]
             features *= torch.where(one == other, 1.0, 2.0**0.5).to(features)[:, None]
@@ -170,7 +169,7 @@ class ScoreStatistic:
 
         With columns that are zero on a fold this is a reader that never saw the fold.
         """
-        e = torch.as_tensor(e_nf, device=self.z.device)
+        e = torch.as_tensor(e_nf)
         out = np.zeros(e_nf.shape)
         for block in self.rows.blocks:
             z, part = self.z[block.rows, : block.rank], e[block.rows]
@@ -181,7 +180,7 @@ class ScoreStatistic:
                 image = features.T @ (features @ part)
             else:
                 image = torch.cat([kernel @ part for _, kernel in self._kernels(block)])
-            out[block.rows] = (image / len(z)).double().cpu().numpy()
+            out[block.rows] = (image / len(z)).double().numpy()
         return out
 
 

@@ -24,7 +24,7 @@ class Whitened:
         x_nd: Standardised non-constant columns, shape ``(n, d)``.
         constant: Number of constant columns left out.
         dropped: Number of eigenvalues below the relative tolerance.
-        faint_nm: Coordinates of the rows on those that are more than double precision's own errors, in units of their spread,
+        dropped_nm: Coordinates of the rows on those that are more than double precision's own errors, in units of their spread,
             shape ``(n, m)``.
     """
 
@@ -32,7 +32,7 @@ class Whitened:
     x_nd: Floats
     constant: int
     dropped: int
-    faint_nm: Floats
+    dropped_nm: Floats
 
     @property
     def rows(self) -> Rows:
@@ -65,11 +65,11 @@ def whiten(acts_nd: NDArray[np.generic]) -> Whitened:
     large = values > RELATIVE_TOLERANCE * values[-1]
     # With at most as many rows as columns the centred rows span at most n - 1 directions.
     z = (x @ vectors[:, large]) / np.sqrt(values[large])
-    faint = x @ vectors[:, ~large]
-    spread = np.sqrt((faint**2).mean(axis=0))
+    rest = x @ vectors[:, ~large]
+    spread = np.sqrt((rest**2).mean(axis=0))
     # Of exact copies only errors of the decomposition are left, which tell whatever the large axes tell.
     told = spread > _EXACT * np.sqrt(values[-1])
-    return Whitened(z, x, int((~keep).sum()), int((~large).sum()), faint[:, told] / spread[told])
+    return Whitened(z, x, int((~keep).sum()), int((~large).sum()), rest[:, told] / spread[told])
 
 
 def whiten_within(acts_nd: NDArray[np.generic], strata_n: Ints) -> tuple[Rows, Ints]:

@@ -1,12 +1,14 @@
-"""The ``model`` section of a recipe: which architecture, and how every regime's model is trained."""
+"""The ``model`` section of a recipe: what every kind of model shares, and how the registered kind is asked for its own."""
 
 from __future__ import annotations
 
-import re
-from re import _parser as parser  # type: ignore[attr-defined]  # the only way to ask a pattern what it is made of
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny
+from pydantic_core import PydanticCustomError
+
+from proxyaudit.errors import did_you_mean
+from proxyaudit.registry import load_plugin, plugin_names
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 # Strict: YAML's "yes" would else count as one.
@@ -20,8 +22,12 @@ class Strict(BaseModel):
 
 
 class TrainingSpec(Strict):
-    """How every regime's model is trained."""
+    """How every regime's model is trained; the base of every kind of model."""
 
+    reads_text: ClassVar[bool] = False
+    pretrained: ClassVar[bool] = False
+
+    kind: str
     epochs: Positive = 20
     batch_size: Positive = 256
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
@@ -30,163 +36,43 @@ class TrainingSpec(Strict):
     validation_share: Share = 0.1
     class_weight: Literal["none", "balanced"] = "none"
 
+    @property
+    def described(self) -> str:
+        """What messages call the model."""
+        return f"the model of kind '{self.kind}'"
 
-class MlpSpec(TrainingSpec):
-    """Plain multilayer perceptron with ReLU."""
+    @property
+    def text_width(self) -> int:
+        """Tokens of a text that the model reads; 0 where it reads a table."""
+        return 0
 
-    kind: Literal["mlp"]
-    hidden: tuple[Positive, ...] = Field(default=(128, 64, 32), min_length=1)
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    @property
+    def frozen(self) -> bool:
+        """Whether all but a head on top stays as it was loaded, so that it does the same in every repetition."""
+        return False
 
+    @property
+    def quantisable(self) -> bool:
+        """Whether its weights are float32."""
+        return True
 
-class ResnetSpec(TrainingSpec):
-    """Tabular ResNet (Gorishniy et al. 2021, rtdl_revisiting_models)."""
-
-    kind: Literal["resnet"]
-    blocks: Positive = 2
-    width: Positive = 128
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-
-
-class FtTransformerSpec(TrainingSpec):
-    """FT-Transformer (Gorishniy et al. 2021, rtdl_revisiting_models)."""
-
-    kind: Literal["ft_transformer"]
-    blocks: Positive = 2
-    width: Positive = 32
-    heads: Positive = 4
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> FtTransformerSpec:
-        if self.width % self.heads:
-            raise ValueError("'width' must be a multiple of 'heads'")
-        return self
+    def passes(self, ways: int, seeds: int) -> int:
+        """Passes over all rows that are costly beside training, of rows written in so many ways."""
+        return 0
 
 
-class ModuleSpec(TrainingSpec):
-    """A user's own torch module made by ``factory`` (``file.py:function``, relative to the recipe)."""
-
-    kind: Literal["module"]
-    factory: str
-    sites: tuple[str, ...] = ("*",)
-
-    @field_validator("factory")
-    @classmethod
-    def _file_and_function(cls, value: str) -> str:
-        file, _, function = value.rpartition(":")
-        if not file.endswith(".py") or not function.isidentifier():
-            raise ValueError(f"write 'file.py:function', not '{value[:60]}'")
+def _of_kind(value: Any) -> Any:
+    """The spec of the kind that is asked for, by the plugin that is registered under its name."""
+    if not isinstance(value, dict):
         return value
+    known = plugin_names("models")
+    if "kind" not in value:
+        return TrainingSpec.model_validate({})  # whose complaint names the key
+    kind = str(value["kind"])[:60]
+    if kind not in known:
+        mend = did_you_mean(kind, known, f"one of {', '.join(known)}", cutoff=0.6)
+        raise PydanticCustomError("unknown_kind", "unknown kind '{given}'", {"given": kind, "mend": mend})
+    return load_plugin("models", kind, where="model.kind").spec.model_validate(value)
 
 
-POOLINGS = ("mean", "cls", "last")
-MOST_SPANS = 4  # each is one binary digit of a token number's fraction
-_MANY = 10  # times that a repeat of repeats may go round
-_REPEATS = ("MAX_REPEAT", "MIN_REPEAT")
-SpanName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
-
-
-def _check_pattern(name: str, pattern: str) -> None:
-    """Refuse a span that can be of no length, and the repeats of repeats that take a time exponential in the text's length."""
-    tree = parser.parse(pattern)
-    if tree.getwidth()[0] == 0:
-        raise ValueError(f"the pattern of span '{name}' can match a place between letters, where there is no token")
-    if _explodes(tree):
-        raise ValueError(f"the pattern of span '{name}' repeats what is itself a mere repeat, which can take for ever; drop one of the two")
-
-
-def _explodes(node: Any) -> bool:
-    """Whether somewhere a repeat goes round a sequence of nothing but repeats of no fixed number, as in ``(a+)+`` and ``(a{1,3}b*)*``."""
-    if isinstance(node, parser.SubPattern):
-        return any(_explodes(value) or (str(code) in _REPEATS and value[1] > _MANY and _is_mere_repeat(value[2])) for code, value in node)
-    return isinstance(node, (tuple, list)) and any(map(_explodes, node))
-
-
-def _is_mere_repeat(node: Any) -> bool:
-    """Whether every part of a sequence is a repeat of no fixed number, in groups or not; of alternatives one is enough."""
-    for code, value in node:
-        what = str(code)
-        if what == "SUBPATTERN" and _is_mere_repeat(value[3]):
-            continue
-        if what == "BRANCH" and any(map(_is_mere_repeat, value[1])):
-            continue
-        if what not in _REPEATS or value[0] == value[1]:
-            return False
-    return True
-
-
-class HuggingFaceSpec(TrainingSpec):
-    """A pretrained transformer from a local folder with a classification head of this package's own; reads ``data.text``.
-
-    ``package`` names an installed Python package that ``path`` lies in. What is tuned: the head alone on frozen features (``head``),
-    low-rank adapters (``lora``) or everything (``full``). ``pooling`` is what the head reads of the last hidden states, ``site_pooling``
-    how token sites are read: over all tokens (``mean``), the first (``cls``), the ``last``, or those of a named span. ``spans`` gives names
-    to patterns in the text; a text in which one is not found is pooled over all of its tokens. ``precision: bfloat16`` runs a frozen
-    transformer in half the memory; pooled values, head and statistics are float32 all the same.
-    """
-
-    kind: Literal["huggingface"]
-    path: str
-    package: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")] | None = None
-    hub: bool = False
-    revision: str | None = None
-    trust_remote_code: bool = False
-    gguf_file: str | None = None
-    tune: Literal["head", "lora", "full"] = "head"
-    spans: Annotated[dict[SpanName, Annotated[str, Field(min_length=1, max_length=300)]], Field(max_length=MOST_SPANS)] = {}
-    pooling: str = "mean"
-    site_pooling: str = "mean"
-    max_length: Annotated[int, Field(ge=2, le=8192, strict=True)] = 128
-    head_hidden: tuple[Positive, ...] = ()
-    precision: Literal["float32", "bfloat16"] = "float32"
-    lora_rank: Positive = 8
-    lora_alpha: Positive = 16
-
-    @model_validator(mode="before")
-    @classmethod
-    def _defaults_of_tune(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        value = dict(value)
-        if value.get("tune") == "frozen":
-            value["tune"] = "head"  # the same thing: of a frozen model the head is what is trained
-        rates = {"head": (1e-3, 30, 128), "lora": (1e-3, 3, 32), "full": (5e-5, 3, 32)}
-        rate, epochs, batch = rates.get(str(value.get("tune", "head")), rates["head"])
-        return {"learning_rate": rate, "epochs": epochs, "batch_size": batch} | value
-
-    @field_validator("spans")
-    @classmethod
-    def _patterns(cls, value: dict[str, str]) -> dict[str, str]:
-        for name, pattern in value.items():
-            if name in POOLINGS:
-                raise ValueError(f"'{name}' is a way of pooling and cannot name a span")
-            try:
-                found = re.compile(pattern)
-            except (re.error, OverflowError, RecursionError) as error:
-                raise ValueError(f"the pattern of span '{name}' cannot be read ({error})") from None
-            if found.match(""):
-                raise ValueError(f"the pattern of span '{name}' matches nothing at all, so it matches everywhere")
-            _check_pattern(name, pattern)
-        return value
-
-    @model_validator(mode="after")
-    def _known_pooling(self) -> HuggingFaceSpec:
-        known = (*POOLINGS, *self.spans)
-        for key in ("pooling", "site_pooling"):
-            if getattr(self, key) not in known:
-                raise ValueError(f"'{key}' is one of {', '.join(known)} (a span is named under 'spans')")
-        return self
-
-    @model_validator(mode="after")
-    def _one_place(self) -> HuggingFaceSpec:
-        if self.hub and self.package is not None:
-            raise ValueError("'hub' (a name on a model hub) and 'package' (a folder in an installed package) exclude each other")
-        if self.revision is not None and not self.hub:
-            raise ValueError("'revision' belongs to 'hub: true'")
-        if self.precision != "float32" and self.tune != "head":
-            raise ValueError("'precision: bfloat16' is for a frozen transformer ('tune: head'): training in so few digits goes astray")
-        return self
-
-
-ModelSpec = Annotated[MlpSpec | ResnetSpec | FtTransformerSpec | ModuleSpec | HuggingFaceSpec, Field(discriminator="kind")]
+ModelSpec = Annotated[SerializeAsAny[TrainingSpec], BeforeValidator(_of_kind)]

@@ -1,32 +1,24 @@
 """The recipe: everything an audit is asked to do, strictly validated.
 
-A recipe is YAML. Unknown keys are errors that name the nearest known key. ``load_recipe`` is the
+A recipe is YAML. Unknown keys are errors that name the did_you_mean known key. ``load_recipe`` is the
 one place that reads a recipe from disk.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from proxyaudit.errors import InputError
+from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.recipe.data import DataSpec as DataSpec
-from proxyaudit.recipe.models import FtTransformerSpec as FtTransformerSpec
-from proxyaudit.recipe.models import HuggingFaceSpec as HuggingFaceSpec
-from proxyaudit.recipe.models import MlpSpec as MlpSpec
-from proxyaudit.recipe.models import ModelSpec as ModelSpec
-from proxyaudit.recipe.models import ModuleSpec as ModuleSpec
-from proxyaudit.recipe.models import Positive as Positive
-from proxyaudit.recipe.models import ResnetSpec as ResnetSpec
-from proxyaudit.recipe.models import Share as Share
-from proxyaudit.recipe.models import Strict
+from proxyaudit.recipe.models import ModelSpec, Positive, Share, Strict
 from proxyaudit.recipe.models import TrainingSpec as TrainingSpec
 from proxyaudit.recipe.writers import LanguageModelSpec, NgramSpec
 from proxyaudit.recipe.yaml import parse_yaml, read_yaml
+from proxyaudit.registry import check_plugin, load_plugin, plugin_names
 from proxyaudit.types import REFERENCES
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
@@ -78,7 +70,15 @@ class MixedSpec(Strict):
     ratios: tuple[Share, ...] = Field(min_length=1)
 
 
-ScrubRule = Literal["names", "pronouns", "dates", "ages", "style"]
+def _known_rule(name: str) -> str:
+    try:
+        check_plugin("scrubbers", name, where="")
+    except InputError as error:
+        raise ValueError(f"{error.what}; {error.mend}") from None
+    return name
+
+
+ScrubRule = Annotated[str, AfterValidator(_known_rule)]
 
 
 class RegimeSpec(Strict):
@@ -184,8 +184,7 @@ class Recipe(Strict):
         known = {s.regime for s in (r.synthetic for r in self.regimes) if s is not None}
         for regime in self.regimes:
             if regime.mixed is not None and regime.mixed.of not in known:
-                near = difflib.get_close_matches(regime.mixed.of, known, n=1)
-                hint = f"did you mean '{near[0]}'?" if near else "list that synthetic regime too"
+                hint = did_you_mean(regime.mixed.of, known, "list that synthetic regime too", cutoff=0.6)
                 raise ValueError(f"'mixed.of' names '{regime.mixed.of}', which is no synthetic regime of this recipe; {hint}")
             if regime.checkpoints is not None and len(regime.checkpoints) > self.seeds:
                 raise ValueError(
@@ -195,15 +194,15 @@ class Recipe(Strict):
         return self
 
     def _check_text(self) -> None:
-        reads_text = self.model.kind == "huggingface"
+        reads_text = self.model.reads_text
         if reads_text != (self.data.text is not None):
             raise ValueError(
-                "model kind 'huggingface' reads text: name its column under 'data.text'"
+                f"model kind '{self.model.kind}' reads text: name its column under 'data.text'"
                 if reads_text
                 else f"'data.text' needs a model that reads text (kind huggingface), not '{self.model.kind}'"
             )
         quantised = {own_name(r) for r in self.regimes if r.quantise is not None}
-        if quantised and isinstance(self.model, HuggingFaceSpec) and self.model.precision != "float32":
+        if quantised and not self.model.quantisable:
             raise ValueError("'quantise' starts from float32: leave 'model.precision' out, or the regime")
         for regime in self.regimes:
             if regime.scrub is not None and not reads_text:
@@ -214,11 +213,6 @@ class Recipe(Strict):
                 raise ValueError("'ngram' writes texts: name their column under 'data.text'")
             if regime.of is not None and regime.of not in set(self.regime_names()) - quantised:
                 raise ValueError(f"'of: {regime.of}' names no regime of this recipe that could be quantised")
-
-    @property
-    def text_width(self) -> int:
-        """Tokens of a text that the model reads; 0 where it reads a table."""
-        return self.model.max_length if isinstance(self.model, HuggingFaceSpec) else 0
 
     def regime_names(self) -> list[str]:
         """Names of the regimes in the order of the recipe, mixtures expanded."""
@@ -304,20 +298,14 @@ def _first_mistake(error: ValidationError, document: Any, where: str) -> InputEr
     unknown = [e for e in errors if e["type"] == "extra_forbidden"]
     first = (unknown or errors)[0]
     location = [str(part) for part in first["loc"]]
-    branches = ("mlp", "resnet", "ft_transformer", "module", "huggingface", "float", "literal['median']")
-    shown = ".".join(part for part in location if part not in branches)
+    shown = ".".join(part for part in location if part not in ("float", "literal['median']"))
     at = f"{where}: {shown}" if shown else where
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(location[-1], _known_keys(location[:-1], document), n=1, cutoff=0.5)
-        keys = ", ".join(sorted(_known_keys(location[:-1], document)))
-        return InputError(
-            f"unknown key '{location[-1]}'", where=at, mend=f"did you mean '{near[0]}'?" if near else f"known keys here: {keys}"
-        )
-    if first["type"] == "union_tag_invalid":
-        context = first.get("ctx", {})
-        given, kinds = str(context.get("tag", ""))[:60], str(context.get("expected_tags", "")).replace("'", "")
-        near = difflib.get_close_matches(given, kinds.split(", "), n=1)
-        return InputError(f"unknown kind '{given}'", where=f"{at}.kind", mend=f"did you mean '{near[0]}'?" if near else f"one of {kinds}")
+        known = _known_keys(location[:-1], document)
+        mend = did_you_mean(location[-1], known, f"known keys here: {', '.join(sorted(known))}")
+        return InputError(f"unknown key '{location[-1]}'", where=at, mend=mend)
+    if first["type"] == "unknown_kind":
+        return InputError(first["msg"], where=f"{at}.kind", mend=str(first["ctx"]["mend"]))
     if first["type"] == "missing":
         return InputError(f"key '{location[-1]}' is missing", where=at, mend=f"add '{location[-1]}: ...'")
     message = _PLAIN_WORDS.get(first["type"], first["msg"].removeprefix("Value error, "))
@@ -353,15 +341,13 @@ _MODELS_BY_KEY: dict[str, type[BaseModel]] = {
     "references": ReferenceSpec,
     "margins": Margins,
     "signatures": SignaturesSpec,
-    "mlp": MlpSpec,
-    "resnet": ResnetSpec,
-    "ft_transformer": FtTransformerSpec,
-    "module": ModuleSpec,
-    "huggingface": HuggingFaceSpec,
 }
 
 
 def _known_keys(location: list[str], document: Any) -> list[str]:
+    if location[:1] == ["model"]:
+        kind = document["model"]["kind"]
+        return list(load_plugin("models", kind).spec.model_fields) if kind in plugin_names("models") else ["kind"]
     named = [part for part in location if part in _MODELS_BY_KEY]
     model: type[BaseModel] = _MODELS_BY_KEY[named[-1]] if named else Recipe
     return list(model.model_fields)

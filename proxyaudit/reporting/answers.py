@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
 from proxyaudit.reporting.blocks import Answer, Answers, Code, Inline
-from proxyaudit.reporting.facts import count_word
 from proxyaudit.reporting.sentences import targets
 from proxyaudit.reporting.summary import MANY, AttributeView, Row, Summary
-from proxyaudit.reporting.text import join_names, join_words, number, shorten, squeeze
+from proxyaudit.reporting.text import count_word, join_names, join_words, number, percent, points, shorten, squeeze
 from proxyaudit.types import Estimate, Finding
 
-__all__ = ["answers_of", "figure_sentence", "kept", "percent", "points"]
-
-_ROWS_NEEDED = re.compile(r"about ([0-9][0-9 ,\N{THIN SPACE}\N{NO-BREAK SPACE}]*[0-9])")
 _MOST = 2
 _ORDER = ("removed", "inconclusive", "hidden", "exposed")
 
 
 def answers_of(summary: Summary, *, seeds: int | None, strongest: Mapping[str, Sequence[str]], texts: bool = False) -> Answers:
-    """Return what the first screen says: an answer for each attribute, how sure it is, and what to do next.
+    """What the first screen says: an answer for each attribute, how sure it is, and what to do next.
 
     Args:
         summary: The report.
@@ -37,22 +32,8 @@ def answers_of(summary: Summary, *, seeds: int | None, strongest: Mapping[str, S
     return Answers(tuple(items), tuple(_steps(summary, seeds, strongest, texts)))
 
 
-def percent(value: float | None, digits: int = 0) -> str:
-    """Return a share as a percentage.
-
-    >>> percent(0.242), percent(0.0004)
-    ('24 %', '0 %')
-    """
-    return number(None) if value is None else f"{number(100 * value, digits)} %"
-
-
-def points(value: float | None, digits: int = 0) -> str:
-    """Return a difference of probabilities in percentage points."""
-    return number(None) if value is None else f"{number(100 * value, digits)} points"
-
-
 def kept(e: Estimate) -> str:
-    """Return a ratio to real training as a percentage with its interval; words where it cannot be told."""
+    """A ratio to real training as a percentage with its interval; words where it cannot be told."""
     if e.value is None:
         return "cannot be compared with real"
     ends = "" if e.low is None or e.high is None else f" ({_whole(e.low)} to {_whole(e.high)})"
@@ -60,7 +41,7 @@ def kept(e: Estimate) -> str:
 
 
 def figure_sentence(row: Row, margins: Mapping[str, float], *, bare: bool) -> str:
-    """Return the number that speaks most plainly about a regime, with its interval and what would count."""
+    """The number that speaks most plainly about a regime, with its interval and what would count."""
     finding, gap, leak = row.finding, row.gap, row.leak
     if not bare and finding is not None and finding.verdict == "exposed" and gap is not None and gap.value is not None:
         who = f", {shorten(gap.group, 90)}" if gap.group else ""
@@ -86,7 +67,7 @@ def _whole(value: float) -> str:
 
 
 def _findings(view: AttributeView) -> list[Finding]:
-    """Return the findings of an attribute."""
+    """The findings of an attribute."""
     return [row.finding for row in view.rows if row.finding is not None]
 
 
@@ -128,62 +109,70 @@ def _weight(row: Row) -> tuple[int, float]:
     return (_ORDER.index(finding.verdict) if finding else -1, float(shown.value or 0.0) if shown is not None else 0.0)
 
 
+_Groups = dict[tuple[str, ...], list[AttributeView]]
+
+
 def _steps(summary: Summary, seeds: int | None, strongest: Mapping[str, Sequence[str]], texts: bool) -> Iterable[tuple[Inline, ...]]:
     """What to do next, attributes with the same answer taken together; proxies only where nothing else was asked for."""
     protected = [view for view in summary.attributes if view.role == "protected"] or list(summary.attributes)
-    grouped: dict[str, dict[tuple[str, ...], list[AttributeView]]] = {verdict: {} for verdict in _ORDER}
-    for view in protected:
-        findings = _findings(view)
-        asked = findings if summary.bare else targets(findings)
-        for verdict, groups in grouped.items():
-            regimes = tuple(f.regime for f in asked if f.verdict == verdict)
-            if regimes and (verdict != "removed" or len(regimes) == len(asked)):
-                groups.setdefault(regimes, []).append(view)
-    more = len({view.name for groups in grouped.values() for views in list(groups.values())[_MOST:] for view in views})
-    for regimes, views in list(grouped["exposed"].items())[:_MOST]:
-        if summary.bare:
-            yield (f"Do not hand on the activations of {join_names(regimes)} as free of {_names(views, 'or')}.",)
-        else:
-            models = f"models trained on {join_names(regimes)} data"
-            yield (f"Do not release {models} as free of {_names(views, 'or')}: it shows in their outputs or acts on them.",)
-    for regimes, views in list(grouped["hidden"].items())[:_MOST]:
-        if summary.bare:
-            yield (
-                f"Do not hand on the activations of {join_names(regimes)} as free of {_names(views, 'or')}: a stronger reader gets it out.",
-            )
-        else:
-            kept_in = f"Models trained on {join_names(regimes)} data still hold {_names(views)}"
-            yield (f"{kept_in}: keep weights and inner representations private, and audit again after fine-tuning.",)
-    acting = [view for groups in (grouped["exposed"], grouped["hidden"]) for views in groups.values() for view in views]
-    lines = [
-        f"{_names([view])} through {_columns(strongest[view.name])}"
-        for view in {view.name: view for view in acting}.values()
-        if strongest.get(view.name)
-    ]
-    if lines:
-        where = "of the words and habits" if texts else "in the columns"
-        yield (f"Make the data again with less {where} that carry it and move the output: {'; '.join(lines[:3])}.",)
+    grouped = {verdict: _grouped(protected, verdict, bare=summary.bare) for verdict in _ORDER}
+    for verdict, said in (("exposed", _of_exposed), ("hidden", _of_hidden)):
+        for regimes, views in list(grouped[verdict].items())[:_MOST]:
+            yield (said(regimes, views, bare=summary.bare),)
+    acting = [(regimes[0], view) for verdict in ("exposed", "hidden") for regimes, views in grouped[verdict].items() for view in views]
+    yield from _data_again(dict.fromkeys(view.name for _, view in acting), strongest, texts)
     if acting and not summary.bare:
-        regime = next(regimes[0] for groups in (grouped["exposed"], grouped["hidden"]) for regimes in groups)
-        command = f"proxyaudit mitigate RUN --attribute {shlex.quote(acting[0].name)} --regime {shlex.quote(regime)}"
+        regime, view = acting[0]
+        command = f"proxyaudit mitigate RUN --attribute {shlex.quote(view.name)} --regime {shlex.quote(regime)}"
         yield "Or erase it from the models and see what is left (RUN is the folder of this report): ", Code(command)
     for regimes, views in list(grouped["inconclusive"].items())[:_MOST]:
         yield (_settle(regimes, views, summary, seeds),)
     for views in grouped["removed"].values():
-        yield (
-            f"{_names(views)}: keep this report with the {'activations' if summary.bare else 'release'}; audit again when data or "
-            "model change.",
-        )
+        what = "activations" if summary.bare else "release"
+        yield (f"{_names(views)}: keep this report with the {what}; audit again when data or model change.",)
+    more = len({view.name for groups in grouped.values() for views in list(groups.values())[_MOST:] for view in views})
     if more:
         yield (f"Likewise for {more} more attribute{'s' if more > 1 else ''}: see the matrix.",)
     names = {view.name for view in protected}
-    rest = [
-        view
-        for view in summary.attributes
-        if view.name not in names and any(row.finding and row.finding.verdict == "exposed" for row in view.rows)
-    ]
+    rest = [view for view in summary.attributes if view.name not in names and any(f.verdict == "exposed" for f in _findings(view))]
     if rest:
         yield (f"Judge whether the models may use {_names(rest, 'or')}, which can stand in for a protected attribute.",)
+
+
+def _grouped(views: Iterable[AttributeView], verdict: str, *, bare: bool) -> _Groups:
+    """Regimes with a verdict, and the attributes that have it in just these; "removed" only where every regime has it."""
+    groups: _Groups = {}
+    for view in views:
+        asked = _findings(view) if bare else targets(_findings(view))
+        regimes = tuple(f.regime for f in asked if f.verdict == verdict)
+        if regimes and (verdict != "removed" or len(regimes) == len(asked)):
+            groups.setdefault(regimes, []).append(view)
+    return groups
+
+
+def _of_exposed(regimes: Sequence[str], views: Sequence[AttributeView], *, bare: bool) -> str:
+    if bare:
+        return f"Do not hand on the activations of {join_names(regimes)} as free of {_names(views, 'or')}."
+    models = f"models trained on {join_names(regimes)} data"
+    return f"Do not release {models} as free of {_names(views, 'or')}: it shows in their outputs or acts on them."
+
+
+def _of_hidden(regimes: Sequence[str], views: Sequence[AttributeView], *, bare: bool) -> str:
+    if bare:
+        return f"Do not hand on the activations of {join_names(regimes)} as free of {_names(views, 'or')}: a stronger reader gets it out."
+    kept_in = f"Models trained on {join_names(regimes)} data still hold {_names(views)}"
+    return f"{kept_in}: keep weights and inner representations private, and audit again after fine-tuning."
+
+
+def _data_again(names: Iterable[str], strongest: Mapping[str, Sequence[str]], texts: bool) -> Iterable[tuple[Inline, ...]]:
+    """What the data would have to hold less of, attribute by attribute."""
+    lines = []
+    for name in names:
+        columns = [f"“{shorten(column, 30)}”" for column in strongest.get(name, ())[:3]]
+        lines += [f"“{shorten(name, 40)}” through {join_words(columns)}"] if columns else []
+    if lines:
+        where = "of the words and habits" if texts else "in the columns"
+        yield (f"Make the data again with less {where} that carry it and move the output: {'; '.join(lines[:3])}.",)
 
 
 def _names(views: Sequence[AttributeView], last: str = "and") -> str:
@@ -191,15 +180,10 @@ def _names(views: Sequence[AttributeView], last: str = "and") -> str:
     return join_words([*names, *([f"{len(views) - 4} more"] if len(views) > 4 else [])], last)
 
 
-def _columns(columns: Sequence[str]) -> str:
-    return join_words([f"“{shorten(column, 30)}”" for column in columns[:3]])
-
-
 def _settle(regimes: Sequence[str], views: Sequence[AttributeView], summary: Summary, seeds: int | None) -> str:
     """What would settle what is open, as far as the findings say."""
     rows = [row for view in views for row in view.rows]
-    texts = [row.finding.would_settle for row in rows if row.regime in regimes and row.finding and row.finding.would_settle]
-    needed = max((int(re.sub(r"\D", "", match[1])) for text in texts for match in _ROWS_NEEDED.finditer(text)), default=None)
+    needed = max((row.rows_needed for row in rows if row.regime in regimes and row.rows_needed), default=None)
     have = max((e.n for row in rows for e in (row.leak, row.gap) if e is not None and e.n is not None), default=None)
     wanted = "more held-out rows"
     if needed is not None and (have is None or needed > have):

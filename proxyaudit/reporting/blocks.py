@@ -1,4 +1,4 @@
-"""What a report consists of: sections of paragraphs, tables and pictures, without a word about HTML or Markdown.
+"""What a page consists of: sections of paragraphs, tables and pictures, without a word about HTML or Markdown.
 
 Both renderings walk the same blocks, so that they say the same in the same order.
 """
@@ -7,38 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from proxyaudit.reporting.text import DASH, interval, number
-from proxyaudit.reporting.words import state_word
+from proxyaudit.reporting.words import VERDICTS, state_word
 from proxyaudit.types import Estimate, Finding
-
-__all__ = [
-    "Answer",
-    "Answers",
-    "Block",
-    "Bullets",
-    "Cell",
-    "Code",
-    "Command",
-    "Fold",
-    "Heading",
-    "Inline",
-    "Key",
-    "Para",
-    "Picture",
-    "Pictures",
-    "Row",
-    "Section",
-    "Strong",
-    "Table",
-    "Terms",
-    "figure_cell",
-    "note",
-    "para",
-    "table",
-    "verdict_cell",
-]
 
 
 @dataclass(frozen=True)
@@ -46,7 +19,6 @@ class Strong:
     """Words that stand out."""
 
     text: str
-    kind: ClassVar[str] = "strong"
 
 
 @dataclass(frozen=True)
@@ -54,7 +26,15 @@ class Code:
     """Words as typed."""
 
     text: str
-    kind: ClassVar[str] = "code"
+
+
+@dataclass(frozen=True)
+class Chip:
+    """An answer in one word, with a symbol that needs no colour; ``look`` is a class of the page."""
+
+    symbol: str
+    word: str
+    look: str
 
 
 Inline = str | Strong | Code
@@ -66,7 +46,6 @@ class Para:
 
     parts: tuple[Inline, ...]
     note: bool = False
-    kind: ClassVar[str] = "para"
 
 
 @dataclass(frozen=True)
@@ -74,7 +53,6 @@ class Bullets:
     """A list."""
 
     items: tuple[tuple[Inline, ...], ...]
-    kind: ClassVar[str] = "bullets"
 
 
 @dataclass(frozen=True)
@@ -82,7 +60,6 @@ class Terms:
     """Terms and what is to be said of each."""
 
     pairs: tuple[tuple[str, str], ...]
-    kind: ClassVar[str] = "terms"
 
 
 @dataclass(frozen=True)
@@ -90,7 +67,6 @@ class Heading:
     """A heading below that of the section."""
 
     text: str
-    kind: ClassVar[str] = "heading"
 
 
 @dataclass(frozen=True)
@@ -98,7 +74,6 @@ class Command:
     """Lines to be typed or read as they are."""
 
     text: str
-    kind: ClassVar[str] = "command"
 
 
 @dataclass(frozen=True)
@@ -109,7 +84,7 @@ class Cell:
     beside: str = ""
     lines: tuple[str, ...] = ()
     look: str = ""
-    verdict: str = ""
+    chip: Chip | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +106,6 @@ class Table:
     header: tuple[str, ...]
     rows: tuple[Row, ...]
     below: tuple[str, ...] = ()
-    kind: ClassVar[str] = "table"
 
 
 @dataclass(frozen=True)
@@ -152,7 +126,6 @@ class Picture:
     caption: str
     legend: tuple[Key, ...] = ()
     numbers: Table | None = None
-    kind: ClassVar[str] = "picture"
 
 
 @dataclass(frozen=True)
@@ -160,7 +133,6 @@ class Pictures:
     """Charts side by side."""
 
     items: tuple[Picture, ...]
-    kind: ClassVar[str] = "pictures"
 
 
 @dataclass(frozen=True)
@@ -169,8 +141,6 @@ class Fold:
 
     title: str
     blocks: tuple[Any, ...]
-    open: bool = False
-    kind: ClassVar[str] = "fold"
 
 
 @dataclass(frozen=True)
@@ -190,7 +160,6 @@ class Answers:
 
     items: tuple[Answer, ...]
     steps: tuple[tuple[Inline, ...], ...]
-    kind: ClassVar[str] = "answers"
 
 
 Block = Para | Bullets | Terms | Heading | Command | Table | Pictures | Fold | Answers
@@ -198,42 +167,72 @@ Block = Para | Bullets | Terms | Heading | Command | Table | Pictures | Fold | A
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report that can be linked to."""
+    """A part of a page that can be linked to."""
 
     ident: str
     title: str
     blocks: tuple[Block, ...]
 
 
+@dataclass(frozen=True)
+class Page:
+    """A whole page: its question or answer as the title, what it is, the first screen, and the sections below.
+
+    Attributes:
+        title: What the page answers.
+        name: Name for the window of a browser.
+        about: What it was made from, a part each.
+        first: The first screen.
+        sections: What stands below it.
+        partial: What is partial, if anything is; ``failures`` says why, a line for each.
+        foot: What it rests on.
+    """
+
+    title: str
+    name: str
+    about: tuple[str, ...]
+    first: tuple[Block, ...]
+    sections: tuple[Section, ...]
+    partial: str = ""
+    failures: tuple[str, ...] = ()
+    foot: str = ""
+
+
 def para(*parts: Inline) -> Para:
-    """Return a paragraph."""
+    """A paragraph."""
     return Para(parts)
 
 
 def note(*parts: Inline) -> Para:
-    """Return small print."""
+    """Small print."""
     return Para(parts, note=True)
 
 
-def table(label: str, header: Sequence[str], rows: Iterable[Sequence[Cell | str]], *, references: frozenset[int] = frozenset()) -> Table:
-    """Return a table of plain or prepared cells; ``references`` numbers the rows that stand back."""
+def table(label: str, header: Sequence[str], rows: Iterable[Sequence[Cell | str]], *, references: Iterable[int] = ()) -> Table:
+    """A table of plain or prepared cells; ``references`` numbers the rows that stand back."""
+    behind = frozenset(references)
     made = tuple(
-        Row(tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in row), index in references) for index, row in enumerate(rows)
+        Row(tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in row), index in behind) for index, row in enumerate(rows)
     )
     return Table(label, tuple(header), made)
 
 
-def figure_cell(e: Estimate | None, *, lines: Iterable[str] = (), state: bool = True) -> Cell:
-    """Return an estimate as a cell: value, interval, what it decides and why not."""
+def number_cell(e: Estimate | None) -> Cell:
+    """An estimate as a cell: value and interval."""
+    return Cell(number(e.value if e else None), interval(e), look="num")
+
+
+def figure_cell(e: Estimate | None, *, lines: Iterable[str] = ()) -> Cell:
+    """An estimate as a cell: value, interval, what it decides and why not."""
     if e is None:
         return Cell(DASH, lines=("not measured",), look="num")
-    told = [state_word(e.state)] if state else []
-    return Cell(number(e.value), interval(e), (*told, *lines, *([e.reason] if e.reason and state else [])), "num")
+    return Cell(number(e.value), interval(e), (state_word(e.state), *lines, *([e.reason] if e.reason else [])), "num")
 
 
 def verdict_cell(finding: Finding | None, lines: Iterable[str] = ()) -> Cell:
-    """Return a verdict as a cell."""
+    """A verdict as a cell."""
     if finding is None:
         return Cell(DASH, lines=tuple(lines))
+    word = VERDICTS[finding.verdict]
     least = (f"at least {finding.at_least}",) if finding.at_least else ()
-    return Cell("", lines=(*least, *lines), verdict=finding.verdict)
+    return Cell("", lines=(*least, *lines), chip=Chip(word.symbol, word.word, word.look))

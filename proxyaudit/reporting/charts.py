@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from proxyaudit.reporting.blocks import Key
@@ -10,21 +10,6 @@ from proxyaudit.reporting.summary import AttributeView, Profile
 from proxyaudit.reporting.svg import Drawing, Scale, Style, fit, linear_scale, log_scale, root_scale, swatch
 from proxyaudit.reporting.text import interval, number
 from proxyaudit.types import Estimate
-
-__all__ = [
-    "WIDTH",
-    "Curve",
-    "ForestRow",
-    "Style",
-    "curve_chart",
-    "forest_chart",
-    "key",
-    "label",
-    "profile_chart",
-    "scatter_chart",
-    "style_of",
-    "swatch",
-]
 
 WIDTH = 380
 _MARKERS = ("circle", "square", "up", "diamond", "down", "plus", "star4", "pentagon", "left", "right", "hexagon", "star")
@@ -60,7 +45,7 @@ class Curve:
 
 
 def style_of(name: str, regimes: Sequence[str]) -> Style:
-    """Return the look of a regime or reference, the same in every chart of a report."""
+    """The look of a regime or reference, the same in every chart of a report."""
     if name not in regimes:
         marker, dashes = _REFERENCE_LOOK.get(name, ("cross", (1.0, 2.0)))
         return Style("km", marker, dashes)
@@ -69,12 +54,12 @@ def style_of(name: str, regimes: Sequence[str]) -> Style:
 
 
 def key(name: str, style: Style) -> Key:
-    """Return an entry of a legend."""
+    """An entry of a legend."""
     return Key(swatch(style), name)
 
 
 def label(name: str) -> str:
-    """Return a name short enough for a chart."""
+    """A name short enough for a chart."""
     return fit(name, 140)
 
 
@@ -91,7 +76,7 @@ def profile_chart(profile: Profile, regimes: Sequence[str], *, ident: str, title
     half = (WIDTH - 60) / len(profile.sites) / 2
     _band(drawing, profile, places, half, scale)
     if profile.margin is not None and scale.holds(profile.margin):
-        drawing.line(52, scale(profile.margin), WIDTH - 8, scale(profile.margin), "kg", width=1.2, dashes=_MARGIN_DASHES)
+        _margin(drawing, at=scale(profile.margin), start=52, end=WIDTH - 8)
     for site, limit in profile.detection.items():
         drawing.line(places[site] - half * 0.7, scale(limit), places[site] + half * 0.7, scale(limit), "kg", width=2)
     for index, series in enumerate(profile.series):
@@ -103,11 +88,10 @@ def profile_chart(profile: Profile, regimes: Sequence[str], *, ident: str, title
     for site, x in places.items():
         name = fit(site, 105 if slanted else 2 * half - 4)
         drawing.text(x + (4 if slanted else 0), bottom + 16, name, anchor="end" if slanted else "middle", turn=-35 if slanted else 0)
-    described = [f"{s.name}: " + ", ".join(f"{site} {number(e.value)}" for site, e in s.points) for s in profile.series]
-    for word, known in (("placebo band up to", profile.band), ("floor", profile.floor), ("detection limit", profile.detection)):
-        if known:
-            described.append(f"{word}: " + ", ".join(f"{site} {number(value)}" for site, value in known.items()))
-    return drawing.render(ident=ident, title=title, description="; ".join(described))
+    known = (("placebo band up to", profile.band), ("floor", profile.floor), ("detection limit", profile.detection))
+    told = [(s.name, [(site, e.value) for site, e in s.points]) for s in profile.series]
+    described = _described([*told, *((word, list(values.items())) for word, values in known if values)])
+    return drawing.render(ident=ident, title=title, description=described)
 
 
 def scatter_chart(
@@ -138,8 +122,8 @@ def scatter_chart(
     drawing.axis_x(across, bottom, title="Can be read inside (leak)")
     x, y = across(leak), up(gap)
     drawing.area(((x, y), (WIDTH - 12, y), (WIDTH - 12, bottom), (x, bottom)), "kh", opacity=0.13)
-    drawing.line(x, 14, x, bottom, "kg", width=1.2, dashes=_MARGIN_DASHES)
-    drawing.line(left, y, WIDTH - 12, y, "kg", width=1.2, dashes=_MARGIN_DASHES)
+    _margin(drawing, at=x, start=14, end=bottom, upright=True)
+    _margin(drawing, at=y, start=left, end=WIDTH - 12)
     drawing.text(WIDTH - 16, 27, "exposed: it shows", anchor="end", colour="km", size=13)
     # The words stand where the points are farthest away.
     taken = [up(float(outside.value or 0.0)) for _, _, outside in points]
@@ -149,8 +133,8 @@ def scatter_chart(
         drawing.text(left + 4, line, "neither", colour="km", size=13)
     for name, inside, outside in points:
         _cross(drawing, inside, outside, style_of(name, regimes), across, up)
-    described = (f"{name}: leak {number(inside.value)}, gap {number(outside.value)}" for name, inside, outside in points)
-    return drawing.render(ident=ident, title=title, description="; ".join(described)), [name for name, _, _ in points]
+    described = _described((name, [("leak", inside.value), ("gap", outside.value)]) for name, inside, outside in points)
+    return drawing.render(ident=ident, title=title, description=described), [name for name, _, _ in points]
 
 
 def forest_chart(rows: Sequence[ForestRow], margin: float | None, *, axis: str, ident: str, title: str) -> str:
@@ -175,7 +159,7 @@ def forest_chart(rows: Sequence[ForestRow], margin: float | None, *, axis: str, 
     drawing.axis_x(scale, bottom, title=axis, top=10)
     drawing.line(scale(0.0), 10, scale(0.0), bottom, "km", width=1)
     if margin is not None and scale.holds(margin):
-        drawing.line(scale(margin), 10, scale(margin), bottom, "kg", width=1.2, dashes=_MARGIN_DASHES)
+        _margin(drawing, at=scale(margin), start=10, end=bottom, upright=True)
     for index, row in enumerate(shown):
         y = 14 + step * (index + 0.5)
         assert row.estimate is not None
@@ -226,12 +210,12 @@ def curve_chart(
     drawing.axis_y(scale, left, WIDTH - 8, title=axis[1])
     drawing.axis_x(across, bottom, title=axis[0])
     if margin is not None:
-        drawing.line(left, scale(margin), WIDTH - 8, scale(margin), "kg", width=1.2, dashes=_MARGIN_DASHES)
+        _margin(drawing, at=scale(margin), start=left, end=WIDTH - 8)
     for index, curve in enumerate(drawn):
         shift = (index - (len(drawn) - 1) / 2) * 4
         spots = [(across(x) + shift, scale(float(e.value or 0.0))) for x, e in curve.points]
         _drawn_curve(drawing, spots, [e for _, e in curve.points], curve.style, scale)
-    described = "; ".join(f"{curve.name}: " + ", ".join(f"{x:g} {number(e.value)}" for x, e in curve.points) for curve in drawn)
+    described = _described((curve.name, [(f"{x:g}", e.value) for x, e in curve.points]) for curve in drawn)
     return drawing.render(ident=ident, title=title, description=described)
 
 
@@ -260,16 +244,27 @@ def _band(drawing: Drawing, profile: Profile, places: dict[str, float], half: fl
 def _drawn_curve(drawing: Drawing, spots: Sequence[tuple[float, float]], estimates: Sequence[Estimate], style: Style, scale: Scale) -> None:
     drawing.path(spots, style.colour, dashes=style.dashes)
     for (x, y), e in zip(spots, estimates, strict=True):
-        if e.low is not None and e.high is not None:
-            cut = (not scale.holds(e.low), not scale.holds(e.high))
-            drawing.interval((x, scale(e.low)), (x, scale(e.high)), style.colour, cut=cut)
+        _interval(drawing, e, scale, style.colour, x=x)
         drawing.mark(x, y, style)
 
 
-def _interval(drawing: Drawing, e: Estimate, scale: Scale, colour: str, *, y: float) -> None:
+def _interval(drawing: Drawing, e: Estimate, scale: Scale, colour: str, *, x: float = 0.0, y: float | None = None) -> None:
+    """Draw an interval along a scale: level at ``y``, else upright at ``x``."""
     if e.low is not None and e.high is not None:
         cut = (not scale.holds(e.low), not scale.holds(e.high))
-        drawing.interval((scale(e.low), y), (scale(e.high), y), colour, cut=cut)
+        start, end = ((scale(end), y) if y is not None else (x, scale(end)) for end in (e.low, e.high))
+        drawing.interval(start, end, colour, cut=cut)
+
+
+def _margin(drawing: Drawing, *, at: float, start: float, end: float, upright: bool = False) -> None:
+    """Draw the dashed line of a margin."""
+    ends = (at, start, at, end) if upright else (start, at, end, at)
+    drawing.line(*ends, "kg", width=1.2, dashes=_MARGIN_DASHES)
+
+
+def _described(named: Iterable[tuple[str, Iterable[tuple[str, float | None]]]]) -> str:
+    """The numbers of a chart in words, for whoever does not see it."""
+    return "; ".join(f"{name}: " + ", ".join(f"{place} {number(value)}" for place, value in values) for name, values in named)
 
 
 def _cross(drawing: Drawing, leak: Estimate, gap: Estimate, style: Style, across: Scale, up: Scale) -> None:

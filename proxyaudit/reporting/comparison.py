@@ -1,50 +1,59 @@
-"""A comparison as one HTML file that works offline, and as Markdown: the answer first, every number below. Pure: same value, same text."""
+"""A comparison as a page: the answer first, every number below. Pure: the same comparison gives the same text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from typing import Any
-
-import jinja2
-from markupsafe import Markup
 
 from proxyaudit.comparison import Comparison, NumberChange, PairOutcome
-from proxyaudit.reporting.markdown import escape
-from proxyaudit.reporting.text import DASH, join_words, number, shorten, visible
-from proxyaudit.reporting.words import STATES, VERDICTS, channel_word
+from proxyaudit.estimates.questions import word_of
+from proxyaudit.reporting.blocks import Bullets, Cell, Chip, Page, Section, Table, Terms, para, table
+from proxyaudit.reporting.html import page_html
+from proxyaudit.reporting.markdown import page_markdown
+from proxyaudit.reporting.text import DASH, beside, capital, join_words, number, shorten, span, visible
+from proxyaudit.reporting.words import STATES, verdict_text
 
-__all__ = ["OUTCOMES", "WORDS", "answer", "comparison_html", "comparison_markdown", "span", "verdict_text"]
-
-# Symbol and word of an outcome and of what is said of a number; symbols differ in shape so that they survive print and colour blindness.
-OUTCOMES: dict[str, tuple[str, str]] = {
-    "worse": ("▲", "worse"),
-    "better": ("▼", "better"),
-    "no_change": ("=", "no worse"),
-    "cannot_tell": ("?", "cannot be told"),
+# Symbols differ in shape so that they survive print and colour blindness; what got worse has the colour of "exposed", what got better that
+# of "removed".
+OUTCOMES: dict[str, Chip] = {
+    "worse": Chip("▲", "worse", "exposed"),
+    "better": Chip("▼", "better", "removed"),
+    "no_change": Chip("=", "no worse", "inconclusive"),
+    "cannot_tell": Chip("?", "cannot be told", "hidden-inside"),
 }
-WORDS: dict[str, tuple[str, str]] = {
-    "worse": ("▲", "more than before"),
-    "better": ("▼", "less than before"),
-    "unchanged": ("=", "unchanged"),
-    "not_seen": ("·", "no difference seen"),
-    "cannot_tell": ("?", "cannot be told"),
+_WORDS: dict[str, str] = {
+    "worse": "▲ more than before",
+    "better": "▼ less than before",
+    "unchanged": "= unchanged",
+    "not_seen": "· no difference seen",
+    "cannot_tell": "? cannot be told",
 }
-# The report's own colours: what got worse looks like "exposed", what got better like "removed".
-_CLASSES = {"worse": "exposed", "better": "removed", "no_change": "inconclusive", "cannot_tell": "hidden-inside"}
 _MEANING = {
-    "worse": "a channel surely shows more of the attribute than before, beyond noise and by an amount that matters",
-    "better": "a channel surely shows less of it, and none more",
-    "no_change": "no channel surely differs, and nothing is left open that the verdicts rest on; how small a change could have been missed "
-    "is in the intervals",
-    "cannot_tell": "what was measured cannot exclude that it got worse, or something that run A measured is missing in run B",
+    "worse": "a check surely shows more of the attribute than before, beyond noise and by an amount that matters",
+    "better": "a check surely shows less of it, and none shows more",
+    "no_change": "no check surely differs, and the verdicts leave nothing open. The intervals say how small a change may have been missed",
+    "cannot_tell": "it may have got worse as far as these numbers say, or run B lacks something that run A measured",
 }
-METHOD = (
-    "Compared are calibrated values only, never a probe's raw score. A number counts as changed if its difference is beyond noise after "
-    "Holm's correction over all numbers of this comparison (5 %), and larger than half of its margin and than a twentieth of the value "
-    "before (a decrease: a fifth). Models trained by the audit stand for a way of training, so their spread over repetitions is noise; "
-    "models that were given are compared as they are."
+_METHOD = (
+    "Only calibrated values are compared, never the raw score of a reader. A number counts as changed if two things hold. Its difference "
+    "is beyond noise after Holm's correction over all numbers of this comparison (5 %). And it is larger than half of its margin and than "
+    "a twentieth of the value before (for a decrease: a fifth). Models that the audit trained stand for a way of training, so how much "
+    "repetitions differ is noise. Models that were given are compared as they are."
 )
+_READ = (
+    "Values are calibrated; below each what it says of the attribute at its margin. Intervals are 95 %, one number at a time; what can be "
+    "said is corrected for all of them."
+)
+_MOST_REASONS = 12
+
+
+def comparison_markdown(comparison: Comparison) -> str:
+    """The comparison as Markdown."""
+    return page_markdown(comparison_page(comparison))
+
+
+def comparison_html(comparison: Comparison) -> str:
+    """The comparison as one HTML document: no script, no request."""
+    return page_html(comparison_page(comparison))
 
 
 def answer(comparison: Comparison) -> str:
@@ -63,23 +72,68 @@ def _names(comparison: Comparison, outcome: str) -> str:
     return join_words(list(dict.fromkeys(f"'{shorten(visible(p.attribute), 40)}'" for p in comparison.outcomes if p.outcome == outcome)))
 
 
-def verdict_text(verdict: str | None, at_least: str | None) -> str:
-    """A verdict as symbol and word."""
-    if verdict is None:
-        return DASH
-    word = VERDICTS[verdict]
-    return f"{word.symbol} {word.word}" + (f", at least {at_least}" if at_least else "")
+def comparison_page(comparison: Comparison) -> Page:
+    """The comparison as a page of blocks."""
+    a, b = comparison.a, comparison.b
+    changed = [n for n in comparison.numbers if n.word in ("worse", "better")]
+    surely = _numbers("Numbers that surely changed", changed)
+    nothing = para("No number changed by more than noise and by an amount that matters.")
+    meanings = Terms(tuple((f"{OUTCOMES[word].symbol} {OUTCOMES[word].word}", f"{capital(text)}.") for word, text in _MEANING.items()))
+    every = _numbers("Every number of run B beside its counterpart in run A", comparison.numbers)
+    return Page(
+        title=answer(comparison),
+        name=f"{a.name} and {b.name}: {answer(comparison)}",
+        about=("proxyaudit comparison", f"A (before): {a.name}, run {a.id}", f"B (after): {b.name}, run {b.id}"),
+        first=(_outcomes(comparison.outcomes) if comparison.outcomes else para("No attribute was compared."),),
+        sections=(
+            Section("changed", "What changed", (surely if changed else nothing,)),
+            Section("how", "How they were compared", (para(_METHOD), Bullets(tuple((note,) for note in comparison.notes)), meanings)),
+            Section("numbers", "Every number", (para(_READ), every)),
+        ),
+        partial=" and ".join(f"Run {side}" for side, run in (("A", a), ("B", b)) if run.status != "complete"),
+        foot=f"Made from the two evidence packs alone. A: plan {a.plan_digest}. B: plan {b.plan_digest}.",
+    )
 
 
-def span(low: float | None, high: float | None) -> str:
-    """``low to high``, or nothing."""
-    return "" if low is None or high is None else f"{number(low)} to {number(high)}"
+def _outcomes(pairs: Sequence[PairOutcome]) -> Table:
+    rows = []
+    for pair in pairs:
+        more = len(pair.reasons) - _MOST_REASONS
+        reasons = (*pair.reasons[:_MOST_REASONS], *([f"and {more} more, in the table below"] if more > 0 else []))
+        rows.append(
+            [
+                Cell(pair.attribute, lines=(pair.role,)),
+                Cell(_regimes(pair), look="name"),
+                Cell("", chip=OUTCOMES[pair.outcome]),
+                Cell(verdict_text(pair.verdict_a, pair.at_least_a), look="name"),
+                Cell(verdict_text(pair.verdict_b, pair.at_least_b) if pair.verdict_b else "not in run B", look="name"),
+                Cell("" if reasons else DASH, lines=reasons, look="text"),
+            ]
+        )
+    return table("Outcome for each attribute", ("Attribute", "Regime", "Outcome", "Verdict in A", "Verdict in B", "Why"), rows)
+
+
+def _numbers(label: str, numbers: Sequence[NumberChange]) -> Table:
+    rows = [
+        [
+            Cell(n.attribute),
+            Cell(_regimes(n), look="name"),
+            Cell(word_of(n.channel), n.kind, look="name"),
+            Cell(_place(n), look="name"),
+            Cell(number(n.value_a), lines=(_state(n.state_a),), look="num"),
+            Cell(number(n.value_b), lines=(_state(n.state_b),), look="num"),
+            Cell(number(n.difference), span(n.low, n.high), (("paired" if n.paired else "unpaired"),) if n.low is not None else (), "num"),
+            Cell(number(n.margin), look="num"),
+            Cell(_WORDS[n.word], lines=(n.note,) if n.note else (), look="text"),
+        ]
+        for n in numbers
+    ]
+    header = ("Attribute", "Regime", "What", "Where", "A, before", "B, after", "B minus A", "Margin", "What can be said")
+    return table(label, header, rows)
 
 
 def _regimes(pair: PairOutcome | NumberChange) -> str:
-    if not pair.regime_b:
-        return pair.regime_a
-    return pair.regime_a if pair.regime_a == pair.regime_b else f"{pair.regime_a} → {pair.regime_b}"
+    return f"{pair.regime_a} → {pair.regime_b}" if pair.regime_b and pair.regime_a != pair.regime_b else pair.regime_a
 
 
 def _place(n: NumberChange) -> str:
@@ -87,111 +141,8 @@ def _place(n: NumberChange) -> str:
         return "outputs" if n.channel == "expressed" else DASH
     if n.site_a == n.site_b or n.site_a is None or n.site_b is None:
         return str(n.site_b or n.site_a)
-    return f"{n.site_a} → {n.site_b} (by {n.matched_by})"
+    return beside(f"{n.site_a} → {n.site_b}", f"by {n.matched_by}")
 
 
 def _state(state: str | None) -> str:
     return " ".join(STATES[state]) if state in STATES else DASH
-
-
-# Markdown ----------------------------------------------------------------------------------------------------------
-
-
-def comparison_markdown(comparison: Comparison) -> str:
-    """The comparison as Markdown."""
-    a, b = comparison.a, comparison.b
-    parts = [
-        f"# {escape(answer(comparison))}",
-        f"proxyaudit comparison; A (before): {escape(a.name)}, run {escape(a.id)}; B (after): {escape(b.name)}, run {escape(b.id)}",
-    ]
-    rows = [
-        (
-            escape(pair.attribute),
-            pair.role,
-            escape(_regimes(pair)),
-            verdict_text(pair.verdict_a, pair.at_least_a),
-            verdict_text(pair.verdict_b, pair.at_least_b),
-            f"{' '.join(OUTCOMES[pair.outcome])}",
-            "<br>".join(escape(reason) for reason in pair.reasons[:12]) or DASH,
-        )
-        for pair in comparison.outcomes
-    ]
-    parts.append(_table(("Attribute", "Role", "Regime", "Verdict in A", "Verdict in B", "Outcome", "Why"), rows))
-    parts.append("\n".join(f"- **{' '.join(OUTCOMES[word])}**: {meaning}." for word, meaning in _MEANING.items()))
-    parts += ["## How they were compared", METHOD, "\n".join(f"- {escape(note)}" for note in comparison.notes)]
-    parts.append("## Every number")
-    shown = [
-        (
-            escape(n.attribute),
-            escape(_regimes(n)),
-            escape(channel_word(n.channel) + (f" ({n.kind})" if n.kind else "")),
-            escape(_place(n)),
-            f"{number(n.value_a)} {_state(n.state_a)}",
-            f"{number(n.value_b)} {_state(n.state_b)}",
-            f"{number(n.difference)} {f'({span(n.low, n.high)})' if n.low is not None else ''}".strip(),
-            number(n.margin),
-            " ".join(WORDS[n.word]) + (f": {escape(n.note)}" if n.note else ""),
-        )
-        for n in comparison.numbers
-    ]
-    header = ("Attribute", "Regime", "What", "Where", "A", "B", "B minus A (95 %)", "Margin", "What can be said")
-    parts.append(_table(header, shown))
-    return "\n\n".join(parts) + "\n"
-
-
-def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    lines = [header, tuple("---" for _ in header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-# HTML --------------------------------------------------------------------------------------------------------------
-
-
-def comparison_html(comparison: Comparison) -> str:
-    """The comparison as one HTML document: no script, no request."""
-    return (
-        _environment()
-        .get_template("comparison.html.jinja")
-        .render(
-            c=comparison,
-            answer=answer(comparison),
-            outcomes=OUTCOMES,
-            classes=_CLASSES,
-            meanings=_MEANING,
-            words=WORDS,
-            method=METHOD,
-            told=[n for n in comparison.numbers if n.word in ("worse", "better")],
-            css=Markup(_source("page.css")),
-        )
-    )
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("proxyaudit.reporting", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        finalize=_finalize,
-    )
-    environment.filters |= {
-        "number": number,
-        "state": _state,
-        "channel": channel_word,
-        "place": _place,
-        "regimes": _regimes,
-    }
-    environment.globals |= {"span": span, "verdict_text": verdict_text}
-    return environment
-
-
-def _finalize(value: Any) -> Any:
-    """Make every inserted string visible; what is marked as safe was made here and stays."""
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _source(name: str) -> str:
-    environment = _environment()
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]

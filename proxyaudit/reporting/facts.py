@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from proxyaudit.estimates.channel import all_channels
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.reporting.text import DASH, join_words
+from proxyaudit.evidence.plans import entries, has_kind, listed, mapping, margins_of, sites_of
+from proxyaudit.reporting.text import DASH, beside, count_word, join_words, percent
 from proxyaudit.reporting.words import REFERENCE_WORDS
-
-__all__ = [
-    "Made",
-    "command",
-    "count_word",
-    "facts",
-    "failures",
-    "hash_lines",
-    "kinds",
-    "made",
-    "margin_words",
-    "reads_text",
-    "reference_words",
-]
 
 _HOW = {
     "real": "real rows",
@@ -35,7 +23,6 @@ _HOW = {
 }
 _TEXTS = {"real": "real texts", "synthetic": "synthetic texts", "scrubbed": "real texts with words masked"}
 _KINDS = {"real": "real rows", "synthetic": "synthetic rows", "release": "a release made elsewhere", "checkpoints": "trained elsewhere"}
-_MARGIN_WORDS = {"leak": "leak", "nonlinear": "non-linear leak", "gap": "output gap", "effect": "effect", "relearned": "relearned leak"}
 _SPLIT = (
     "The audit rows are the same for every kind of training, and no synthesizer of this run saw them. They fall into three parts that "
     "rotate: subspaces are fitted on one, readers on another, effects measured on the third. Rows that belong together, and exact "
@@ -54,129 +41,138 @@ class Made:
 
 
 def made(pack: EvidencePack) -> list[Made]:
-    """Return one line per regime and reference."""
+    """One line per regime and reference."""
     lines: list[Made] = []
-    entries = [entry for entry in _list(pack.plan, "regimes") if isinstance(entry, dict)]
-    for entry in entries:
-        kind, rows = str(entry.get("kind", "")), entry.get("training_rows")
-        source = entry if entry.get("of") is None else next((e for e in entries if e.get("name") == entry["of"]), entry)
-        lines.append(Made(str(entry.get("name", "")), _how(kind, entry), count_word(rows), _saw(kind, source.get("sees_protected"))))
-    named = {line.name for line in lines}
-    for name in _list(pack.plan, "references"):
-        if str(name) not in named:
-            lines.append(Made(str(name), f"reference: {reference_words(pack).get(str(name), '')}", DASH, "does not apply"))
+    planned = entries(pack.plan, "regimes")
+    by_name = {str(entry.get("name")): entry for entry in reversed(planned)}
+    for entry in planned:
+        kind = str(entry.get("kind", ""))
+        source = entry if entry.get("of") is None else by_name.get(str(entry["of"]), entry)
+        saw = _saw(kind, source.get("sees_protected"))
+        lines.append(Made(str(entry.get("name", "")), _how(kind, entry), count_word(entry.get("training_rows")), saw))
+    named, words = {line.name for line in lines}, reference_words(pack)
+    for name in map(str, listed(pack.plan, "references")):
+        if name not in named:
+            lines.append(Made(name, f"reference: {words.get(name, '')}", DASH, "does not apply"))
     return lines
 
 
 def kinds(pack: EvidencePack) -> dict[str, str]:
-    """Return in a few words what each regime was trained on."""
+    """In a few words what each regime was trained on."""
     told: dict[str, str] = {}
-    for entry in _list(pack.plan, "regimes"):
-        if isinstance(entry, dict):
-            kind, ratio = str(entry.get("kind", "")), entry.get("ratio")
-            mixed = f"{ratio:.0%} synthetic rows".replace("%", " %") if kind == "mixed" and isinstance(ratio, int | float) else ""
-            rounded = f"models of {entry.get('of')} in {entry.get('quantise')}" if kind == "quantised" else ""
-            known = _KINDS | _TEXTS if reads_text(pack) else _KINDS
-            told[str(entry.get("name", ""))] = mixed or rounded or known.get(kind, "")
+    known = _KINDS | _TEXTS if reads_text(pack) else _KINDS
+    for entry in entries(pack.plan, "regimes"):
+        kind, ratio = str(entry.get("kind", "")), entry.get("ratio")
+        words = known.get(kind, "")
+        if kind == "mixed" and isinstance(ratio, int | float):
+            words = f"{percent(ratio)} synthetic rows"
+        if kind == "quantised":
+            words = f"models of {entry.get('of')} in {entry.get('quantise')}"
+        told[str(entry.get("name", ""))] = words
     return told
 
 
 def facts(pack: EvidencePack) -> list[tuple[str, str]]:
-    """Return (term, text) about the target, the split, the model and the seeds; what the plan lacks is left out."""
-    plan, recipe = pack.plan, pack.recipe
-    target, rows, sites = _mapping(plan, "target"), _mapping(plan, "rows"), _mapping(plan, "sites")
-    model, data = _mapping(recipe, "model"), _mapping(recipe, "data")
-    lines: list[tuple[str, str]] = []
-    source = data.get("card") or data.get("path")
-    if source:
-        lines.append(("Data", str(source)))
+    """(term, text) about the target, the split, the model and the seeds; what the plan lacks is left out."""
+    return [*_of_data(pack), *_of_model(pack), *_of_attributes(pack)]
+
+
+def _of_data(pack: EvidencePack) -> Iterable[tuple[str, str]]:
+    plan, data = pack.plan, mapping(pack.recipe, "data")
+    target, rows = mapping(plan, "target"), mapping(plan, "rows")
+    if source := data.get("card") or data.get("path"):
+        yield "Data", str(source)
     if target:
-        classes = [str(name) for name in _list(target, "classes")]
-        lines.append(("The model predicts", f"{target.get('name', '')}" + (f" ({join_words(classes, 'or')})" if classes else "")))
+        yield "The model predicts", beside(str(target.get("name", "")), join_words([str(name) for name in listed(target, "classes")], "or"))
     if rows:
         train, audit, size = (count_word(rows.get(key)) for key in ("train", "audit", "training_size"))
         if rows.get("train") is None:
-            lines.append(("Rows", audit))
+            yield "Rows", audit
         else:
-            lines.append(("Rows", f"{train} real training rows, {audit} held-out real audit rows; each model was trained on {size}"))
-            lines.append(("Split", _SPLIT))
-    for entry in _list(plan, "language_models"):
-        if isinstance(entry, dict):
-            words = f"{entry.get('model')} ({_value(entry.get('mode')).replace('_', '-')}, weights {str(entry.get('weights'))[:12]})"
-            base = entry.get("shares the student's base")
-            lines.append((f"Texts of {entry.get('regime')} written by", f"{words}; shares the base of the model under audit: {base}"))
-    columns = _list(plan, "columns")
+            yield "Rows", f"{train} real training rows, {audit} held-out real audit rows; each model was trained on {size}"
+            yield "Split", _SPLIT
+    for entry in entries(plan, "language_models"):
+        words = f"{entry.get('model')} ({_value(entry.get('mode')).replace('_', '-')}, weights {str(entry.get('weights'))[:12]})"
+        base = entry.get("shares the student's base")
+        yield f"Texts of {entry.get('regime')} written by", f"{words}; shares the base of the model under audit: {base}"
+
+
+def _of_model(pack: EvidencePack) -> Iterable[tuple[str, str]]:
+    plan, model, columns = pack.plan, mapping(pack.recipe, "model"), listed(pack.plan, "columns")
     if reads_text(pack):
-        lines.append(
-            ("Model inputs", f"the text in '{data.get('text')}', at most {model.get('max_length')} tokens of it, and nothing else")
-        )
+        text = mapping(pack.recipe, "data").get("text")
+        yield "Model inputs", f"the text in '{text}', at most {model.get('max_length')} tokens of it, and nothing else"
     elif columns:
-        lines.append(("Model inputs", f"{len(columns)} encoded columns; their order is in plan.json"))
+        yield "Model inputs", f"{len(columns)} encoded columns; their order is in plan.json"
     if model:
-        lines.append(("Model", ", ".join(f"{key} {_value(value)}" for key, value in model.items() if value is not None)))
+        yield "Model", ", ".join(f"{key} {_value(value)}" for key, value in model.items() if value is not None)
     for key, term in (("verdict", "Verdict sites"), ("profile", "Sites read")):
-        names = [str(site) for site in _list(sites, key)]
-        if names:
-            lines.append((term, ", ".join(names)))
+        if names := sites_of(plan, key):
+            yield term, ", ".join(names)
     if plan.get("seeds") is not None:
-        lines.append(("Trained models", f"{_value(plan['seeds'])} per kind of training, each with its own seed"))
-    if _mapping(plan, "margins"):
-        lines.append(("Margins", margin_words(plan)))
-    for entry in _list(plan, "attributes"):
-        if isinstance(entry, dict) and entry.get("name") in _mapping(data, "bands"):
-            lines.append((f"Groups of {entry['name']}", ", ".join(map(str, _list(entry, "levels")))))
+        yield "Trained models", f"{_value(plan['seeds'])} per kind of training, each with its own seed"
+
+
+def _of_attributes(pack: EvidencePack) -> Iterable[tuple[str, str]]:
+    plan, data = pack.plan, mapping(pack.recipe, "data")
+    if mapping(plan, "margins"):
+        yield "Margins", margin_words(plan)
+    for entry in entries(plan, "attributes"):
+        if str(entry.get("name")) in mapping(data, "bands"):
+            yield f"Groups of {entry['name']}", ", ".join(map(str, listed(entry, "levels")))
     if isinstance(data.get("exclude"), list | tuple) and not reads_text(pack):
-        excluded = [str(name) for name in data["exclude"]]
-        lines.append(("Columns the models never see", ", ".join(excluded) or "none"))
-    return lines
+        yield "Columns the models never see", ", ".join(map(str, listed(data, "exclude"))) or "none"
 
 
 def command(pack: EvidencePack) -> str:
-    """Return the command line that gives the same evidence again; files of activations are not recorded and stand as words."""
-    recipe, regimes = pack.recipe, [entry for entry in _list(pack.plan, "regimes") if isinstance(entry, dict)]
-    if any(entry.get("kind") == "prompts" for entry in regimes):
+    """The command line that gives the same evidence again; files of activations are not recorded and stand as words."""
+    recipe = pack.recipe
+    if has_kind(pack.plan, "prompts"):
         return _prompts_command(recipe)
-    if not any(entry.get("kind") == "activations" for entry in regimes):
+    if not has_kind(pack.plan, "activations"):
         return "proxyaudit run recipe.yaml"
     words = ["proxyaudit", "probe"]
-    for entry in regimes:
+    for entry in entries(pack.plan, "regimes"):
         words += ["--activations", f"{entry.get('name')}=FILE.safetensors"]
     words += ["--labels", "FILE.csv"]
     named = (("--attribute", "attributes"), ("--condition-on", "condition_on"))
-    words += [word for option, key in named for name in _list(recipe, key) for word in (option, str(name))]
+    words += [word for option, key in named for name in listed(recipe, key) for word in (option, str(name))]
     words += [word for option in ("real", "group") if recipe.get(option) is not None for word in (f"--{option}", str(recipe[option]))]
-    margins = _mapping(recipe, "margins")
-    words += ["--leak-margin", f"{margins['leak']:g}"] if isinstance(margins.get("leak"), int | float) else []
-    words += ["--seed", str(recipe.get("seed", 0)), "--name", str(recipe.get("name", ""))]
-    return shlex.join(words)
+    if "leak" in margins_of(recipe):
+        words += ["--leak-margin", f"{margins_of(recipe)['leak']:g}"]
+    return _closed(words, recipe)
 
 
-def _prompts_command(recipe: Mapping[str, Any]) -> str:
-    words, prompts = ["proxyaudit", "prompts"], _mapping(recipe, "prompts")
-    words += [word for name in _mapping(recipe, "models") for word in ("--model", f"{name}=PATH")]
-    words += ["--set", "FILE.yaml"] if prompts else []
-    words += ["--real", str(recipe["real"])] if recipe.get("real") is not None else []
-    words += ["--tokens", str(recipe.get("tokens", 24)), *(w for at in _list(recipe, "layers") for w in ("--layer", str(at)))]
-    margins = _mapping(recipe, "margins")
-    for option, key in (("--gap-margin", "gap"), ("--effect-margin", "effect")):
-        words += [option, f"{margins[key]:g}"] if isinstance(margins.get(key), int | float) else []
+def _closed(words: list[str], recipe: Mapping[str, Any]) -> str:
     return shlex.join([*words, "--seed", str(recipe.get("seed", 0)), "--name", str(recipe.get("name", ""))])
 
 
+def _prompts_command(recipe: Mapping[str, Any]) -> str:
+    words, prompts = ["proxyaudit", "prompts"], mapping(recipe, "prompts")
+    words += [word for name in mapping(recipe, "models") for word in ("--model", f"{name}=PATH")]
+    words += ["--set", "FILE.yaml"] if prompts else []
+    words += ["--real", str(recipe["real"])] if recipe.get("real") is not None else []
+    words += ["--tokens", str(recipe.get("tokens", 24)), *(w for at in listed(recipe, "layers") for w in ("--layer", str(at)))]
+    margins = margins_of(recipe)
+    for option, key in (("--gap-margin", "gap"), ("--effect-margin", "effect")):
+        words += [option, f"{margins[key]:g}"] if key in margins else []
+    return _closed(words, recipe)
+
+
 def failures(pack: EvidencePack) -> list[str]:
-    """Return what failed, one line per task."""
-    return [str(line) for line in _list(pack.environment, "failures")]
+    """What failed, one line per task."""
+    return [str(line) for line in listed(pack.environment, "failures")]
 
 
 def margin_words(plan: Mapping[str, Any]) -> str:
-    """Return the margins as one phrase."""
-    margins = _mapping(plan, "margins")
-    return ", ".join(f"{word} {margins[key]:g}" for key, word in _MARGIN_WORDS.items() if isinstance(margins.get(key), int | float))
+    """The margins as one phrase."""
+    margins, words = margins_of(plan), {key: word for channel in all_channels() for key, word in channel.margins.items()}
+    return ", ".join(f"{word} {margins[key]:g}" for key, word in words.items() if key in margins)
 
 
 def hash_lines(pack: EvidencePack) -> list[tuple[str, str]]:
-    """Return (name, hash) of the inputs."""
-    return [(str(name), str(value)) for name, value in sorted(_mapping(pack.plan, "hashes").items())]
+    """Name and hash of the inputs."""
+    return [(str(name), str(value)) for name, value in sorted(mapping(pack.plan, "hashes").items())]
 
 
 def _how(kind: str, entry: Mapping[str, Any]) -> str:
@@ -185,7 +181,7 @@ def _how(kind: str, entry: Mapping[str, Any]) -> str:
         share = f"{ratio:.0%}" if isinstance(ratio, int | float) else "a share"
         return f"{share} of the rows from {entry.get('of')}, the rest real"
     if kind == "scrubbed":
-        masked = join_words([str(rule) for rule in _list(entry, "scrub")])
+        masked = join_words([str(rule) for rule in listed(entry, "scrub")])
         return f"the real training texts with {masked} masked; its models meet audit texts masked in the same way"
     if kind == "quantised":
         return f"the models trained on {entry.get('of')}, their transformer rounded to {entry.get('quantise')}"
@@ -207,23 +203,8 @@ def reference_words(pack: EvidencePack) -> dict[str, str]:
 
 def reads_text(pack: EvidencePack) -> bool:
     """Whether the audit's models read texts."""
-    return _mapping(pack.recipe, "data").get("text") is not None
-
-
-def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = document.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def _list(document: Mapping[str, Any], key: str) -> list[Any]:
-    value = document.get(key)
-    return list(value) if isinstance(value, list | tuple) else []
+    return mapping(pack.recipe, "data").get("text") is not None
 
 
 def _value(value: Any) -> str:
     return "-".join(str(part) for part in value) if isinstance(value, list | tuple) else str(value)
-
-
-def count_word(value: Any) -> str:
-    """Return a count with narrow spaces between thousands; a dash where there is none."""
-    return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}") if isinstance(value, int) else DASH

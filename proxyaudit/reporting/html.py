@@ -1,4 +1,4 @@
-"""The report as one HTML file: no script, no request, the same bytes for the same pack."""
+"""A page as one HTML file: no script, no request, the same bytes for the same page."""
 
 from __future__ import annotations
 
@@ -9,36 +9,22 @@ import jinja2
 from markupsafe import Markup
 
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.reporting.context import Context
-from proxyaudit.reporting.facts import failures
-from proxyaudit.reporting.overview import first_screen
-from proxyaudit.reporting.sections import sections
+from proxyaudit.reporting.blocks import Page
+from proxyaudit.reporting.page import report_page
 from proxyaudit.reporting.text import visible
-
-__all__ = ["render_html"]
-
-# "hidden" alone would read as the HTML attribute of that name.
-_CLASSES = {"exposed": "exposed", "hidden": "hidden-inside", "removed": "removed", "inconclusive": "inconclusive"}
 
 
 def render_html(pack: EvidencePack) -> str:
-    """Return the report of a pack as one HTML document. Pure: the same pack gives the same text."""
-    context = Context.of(pack)
-    return (
-        _environment()
-        .get_template("report.html.jinja")
-        .render(
-            summary=context.summary,
-            failures=failures(pack),
-            run=pack.evidence.run,
-            schema_version=pack.evidence.schema_version,
-            verdicts=context.summary.verdicts,
-            classes=_CLASSES,
-            first=first_screen(context),
-            sections=sections(context),
-            css=Markup(_source("page.css")),
-        )
-    )
+    """The report of a pack as one HTML document. Pure: the same pack gives the same text."""
+    return page_html(report_page(pack))
+
+
+def page_html(page: Page) -> str:
+    """A page as one HTML document."""
+    environment = _environment()
+    assert environment.loader is not None
+    css = environment.loader.get_source(environment, "page.css")[0]
+    return environment.get_template("page.html.jinja").render(page=page, css=Markup(css))
 
 
 @cache
@@ -50,6 +36,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         finalize=_finalize,
     )
+    environment.tests["block"] = lambda block, name: type(block).__name__.lower() == name
     # Charts are made here and escape what they show; typed lines keep their line ends.
     environment.filters |= {"drawn": Markup, "typed": lambda text: Markup("\n").join(visible(line) for line in text.split("\n"))}
     return environment
@@ -58,9 +45,3 @@ def _environment() -> jinja2.Environment:
 def _finalize(value: Any) -> Any:
     """Make every inserted string visible; what is marked as safe was made here and stays."""
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _source(name: str) -> str:
-    environment = _environment()
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]

@@ -44,7 +44,12 @@ class LocalisationView:
     tables: tuple[LocalisationTable, ...]
 
 
-Key = tuple[str, str | None, str | None]
+Key = tuple[str, str | None, str, str | None]
+
+
+def _key(e: Estimate, channel: str | None = None) -> Key:
+    """What a number is about, or what the same part's number of another channel is about."""
+    return channel or e.channel, e.site, e.measure, e.subject
 
 
 def localisation_views(pack: EvidencePack) -> tuple[LocalisationView, ...]:
@@ -63,18 +68,17 @@ def _view(name: str, mine: Sequence[Estimate], pack: EvidencePack) -> Localisati
 
 def _answer(regime: str, site: str | None, mine: Sequence[Estimate]) -> str:
     """One sentence for a regime at the last verdict site."""
-    here = {(e.channel, e.site, e.context): e for e in mine if e.site == site}
-    confirmed = [e for (channel, _, _), e in here.items() if channel == _SIGNED and e.value is not None and e.reason is None]
-    shares = {e.context: share for e in confirmed if (share := here.get((_SHARE, site, e.context))) is not None}
-    together = next((share for context, share in shares.items() if str(context).startswith("together")), None)
+    here = {_key(e): e for e in mine if e.site == site}
+    confirmed = [e for e in here.values() if e.channel == _SIGNED and e.value is not None and e.reason is None]
+    shares = [share for e in confirmed if (share := here.get(_key(e, _SHARE))) is not None]
+    together = next((share for share in shares if share.measure == "set"), None)
     where = f"After training on {regime} data, at {site}:"
     if together is not None:
-        which = str(together.context).removeprefix("together: ")
-        return f"{where} {which} parts together carry {_percent(together)} of the effect of the whole place."
-    single = max((s for c, s in shares.items() if not str(c).startswith("whole")), key=lambda s: s.value or 0.0, default=None)
+        return f"{where} {together.subject} parts together carry {_percent(together)} of the effect of the whole place."
+    single = max((share for share in shares if share.measure != "whole"), key=lambda share: share.value or 0.0, default=None)
     if single is not None:
-        return f"{where} the effect is spread out; the strongest part alone ({single.context}) carries {_percent(single)} of it."
-    if any(str(e.context).startswith("whole") for e in confirmed):
+        return f"{where} the effect is spread out; the strongest part alone ({single.subject}) carries {_percent(single)} of it."
+    if any(e.measure == "whole" for e in confirmed):
         return f"{where} no single part was confirmed to carry the effect of the whole place."
     return f"{where} no effect was confirmed." if here else ""
 
@@ -82,7 +86,7 @@ def _answer(regime: str, site: str | None, mine: Sequence[Estimate]) -> str:
 def _table(regime: str, mine: Sequence[Estimate]) -> LocalisationTable:
     found: dict[Key, Estimate] = {}
     for e in mine:
-        found.setdefault((e.channel, e.site, e.context), e)
+        found.setdefault(_key(e), e)
     rows = tuple(_row(e, found) for e in mine if e.channel == _SIGNED and e.site is not None)
     remarks = [f"{e.context or 'Nothing was localised'}: {e.reason}." for e in mine if e.channel == _SIGNED and e.site is None and e.reason]
     groups = next((e.group for e in mine if e.group), None)
@@ -93,7 +97,7 @@ def _table(regime: str, mine: Sequence[Estimate]) -> LocalisationTable:
 
 
 def _row(e: Estimate, found: Mapping[Key, Estimate]) -> tuple[str, ...]:
-    per_row, share = (found.get((channel, e.site, e.context)) for channel in (_PER_ROW, _SHARE))
+    per_row, share = (found.get(_key(e, channel)) for channel in (_PER_ROW, _SHARE))
     return (
         str(e.site),
         shorten(str(e.context), 80),
@@ -108,7 +112,7 @@ def _row(e: Estimate, found: Mapping[Key, Estimate]) -> tuple[str, ...]:
 def _result(e: Estimate) -> str:
     if e.reason:
         return e.reason
-    return "control" if str(e.context).startswith("random") else "confirmed"
+    return "control" if e.measure == "random" else "confirmed"
 
 
 def _figure(e: Estimate | None) -> str:

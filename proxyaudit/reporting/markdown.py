@@ -16,20 +16,15 @@ from proxyaudit.reporting.blocks import (
     Fold,
     Heading,
     Inline,
+    Page,
     Para,
     Pictures,
     Strong,
     Table,
     Terms,
 )
-from proxyaudit.reporting.context import Context
-from proxyaudit.reporting.facts import failures
-from proxyaudit.reporting.overview import first_screen
-from proxyaudit.reporting.sections import sections
-from proxyaudit.reporting.text import visible
-from proxyaudit.reporting.words import VerdictWord
-
-__all__ = ["escape", "markdown_blocks", "render_markdown"]
+from proxyaudit.reporting.page import report_page
+from proxyaudit.reporting.text import beside, visible
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "$": "&#36;", "|": "&#124;", "`": "&#96;", "\\": "&#92;"}
 # Everything that means something to Markdown; an underscore inside a word does not.
@@ -38,7 +33,7 @@ _ADDRESSES = {"://": "&#58;//", "www.": "www&#46;"}
 
 
 def escape(text: str) -> str:
-    r"""Return ``text`` so that Markdown shows it as it is: no HTML, no link, no table cell, no formula.
+    r"""``text`` so that Markdown shows it as it is: no HTML, no link, no table cell, no formula.
 
     >>> escape("a|b <i>*x*</i> gaussian_copula")
     'a&#124;b &lt;i&gt;\\*x\\*&lt;/i&gt; gaussian_copula'
@@ -52,22 +47,29 @@ def _harmless(match: re.Match[str]) -> str:
 
 
 def render_markdown(pack: EvidencePack) -> str:
-    """Return the report of a pack as Markdown. Pure: the same pack gives the same text."""
-    context = Context.of(pack)
-    summary, run = context.summary, pack.evidence.run
-    dated = f", {escape(summary.date)}" if summary.date else ""
-    parts = [f"# {escape(summary.question)}", f"proxyaudit report, {escape(run.name)}, run {escape(run.id)}{dated}"]
-    if run.status != "complete":
-        parts.append("**This run is partial.** A task failed, so some figures are missing.")
-        parts.append("\n".join(f"- {escape(line)}" for line in failures(pack)))
-    parts += markdown_blocks(first_screen(context), summary.verdicts)
-    for section in sections(context):
-        parts += [f"## {escape(section.title)}", *markdown_blocks(section.blocks, summary.verdicts)]
+    """The report of a pack as Markdown. Pure: the same pack gives the same text."""
+    return page_markdown(report_page(pack))
+
+
+def page_markdown(page: Page) -> str:
+    """A page as Markdown."""
+    parts = [f"# {escape(page.title)}", escape(" · ".join(page.about))]
+    if page.partial:
+        parts.append(f"**{page.partial} is partial.** A task failed, so some figures are missing.")
+        parts.append("\n".join(f"- {escape(line)}" for line in page.failures))
+    parts += markdown_blocks(page.first)
+    for section in page.sections:
+        parts += [f"## {escape(section.title)}", *markdown_blocks(section.blocks)]
+    return joined(parts)
+
+
+def joined(parts: Iterable[str]) -> str:
+    """Paragraphs as one document."""
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def markdown_blocks(blocks: Iterable[Block], verdicts: dict[str, VerdictWord], *, level: int = 3) -> list[str]:
-    """Return blocks as Markdown paragraphs; ``level`` is that of the next heading."""
+def markdown_blocks(blocks: Iterable[Block], *, level: int = 3) -> list[str]:
+    """Blocks as Markdown paragraphs; ``level`` is that of the next heading."""
     parts: list[str] = []
     for block in blocks:
         match block:
@@ -82,15 +84,15 @@ def markdown_blocks(blocks: Iterable[Block], verdicts: dict[str, VerdictWord], *
             case Command():
                 parts.append("\n".join(f"    {visible(line)}" for line in block.text.split("\n")))
             case Table():
-                parts.append(_table(block, verdicts))
+                parts.append(_table(block))
             case Fold():
-                parts += [f"{'#' * (level + 1)} {escape(block.title)}", *markdown_blocks(block.blocks, verdicts, level=level + 2)]
+                parts += [f"{'#' * (level + 1)} {escape(block.title)}", *markdown_blocks(block.blocks, level=level + 2)]
             case Answers():
                 parts += _answers(block)
             case Pictures():
                 for picture in block.items:
                     if picture.numbers is not None:
-                        parts += [f"**{escape(picture.name)}** {escape(picture.caption)}", _table(picture.numbers, verdicts)]
+                        parts += [f"**{escape(picture.name)}** {escape(picture.caption)}", _table(picture.numbers)]
     return parts
 
 
@@ -117,21 +119,17 @@ def _inline(parts: Sequence[Inline]) -> str:
     return "".join(made)
 
 
-def _table(block: Table, verdicts: dict[str, VerdictWord]) -> str:
-    """Return a pipe table with every cell escaped."""
-    header = [
-        f"{name} ({below})" if below else name for name, below in zip(block.header, block.below or [""] * len(block.header), strict=True)
-    ]
+def _table(block: Table) -> str:
+    """A pipe table with every cell escaped."""
+    below = block.below or [""] * len(block.header)
+    header = [beside(name, more) for name, more in zip(block.header, below, strict=True)]
     lines = [_line(header), "|" + "---|" * len(block.header)]
-    lines += [_line([_cell(cell, verdicts) for cell in row.cells]) for row in block.rows]
-    return "\n".join(lines)
+    return "\n".join([*lines, *(_line([_cell(cell) for cell in row.cells]) for row in block.rows)])
 
 
-def _cell(cell: Cell, verdicts: dict[str, VerdictWord]) -> str:
-    word = verdicts[cell.verdict] if cell.verdict else None
-    text = f"{word.symbol} {word.word}" if word else cell.text
-    figure = f"{text} ({cell.beside})" if cell.beside else text
-    return "; ".join(part for part in (figure, *cell.lines) if part)
+def _cell(cell: Cell) -> str:
+    text = f"{cell.chip.symbol} {cell.chip.word}" if cell.chip else cell.text
+    return "; ".join(part for part in (beside(text, cell.beside), *cell.lines) if part)
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -5,79 +5,98 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from proxyaudit.reporting.markdown import escape
-from proxyaudit.reporting.text import DASH, join_words, number
-from proxyaudit.reporting.words import channel_word, state_word
-
-__all__ = ["render_mitigation", "summary_lines"]
+from proxyaudit.estimates.context import identify
+from proxyaudit.estimates.questions import word_of
+from proxyaudit.reporting.blocks import Block, Bullets, Command, Para, Section, Strong, Table, para, table
+from proxyaudit.reporting.markdown import escape, joined, markdown_blocks
+from proxyaudit.reporting.text import DASH, beside, join_words, number, span
+from proxyaudit.reporting.words import state_word
 
 _METHODS = {
     "leace": "LEACE (Belrose et al. 2023): the least change after which no linear reader beats the constant one on the fitted rows",
     "splince": "SPLINCE (arXiv 2506.10703): an oblique projection that keeps the covariance of the activations with the task's label",
 }
 _OTHERS = ("linear", "nonlinear", "expressed", "used")
+_FITTED = (
+    "Fitted on real training rows, none of which is an audit row. The affine map is part of the saved weights "
+    "(erase/<site>/weight and bias) and is applied where the site is read, so the site itself is changed, not only what follows. "
+    "Whoever has the checkpoint can read the erased direction from the map."
+)
+_CHANGES = ("Model", "Site", "Units", "Dimensions erased", "Fitting rows", "Variance moved", "Norm of the change", "Cosine to the task")
+_CHANNELS = ("Attribute", "Check", "Site", "Before", "After", "State before", "State after")
+_LEFT = {"present": "still found by", "unknown": "not excluded by"}
 
 
 def render_mitigation(document: Mapping[str, Any]) -> str:
-    """Return ``mitigation.md`` for the content of ``mitigation.json``."""
-    attribute, before = document["attribute"], document["regime"]
+    """``mitigation.md`` for the content of ``mitigation.json``."""
+    parts = [f"# {escape(document['attribute'])} erased from the models of {escape(document['regime'])}"]
+    parts += markdown_blocks(_opening(document))
+    for section in _sections(document):
+        parts += [f"## {escape(section.title)}", *markdown_blocks(section.blocks)]
+    return joined(parts)
+
+
+def _opening(document: Mapping[str, Any]) -> Iterable[Block]:
     source, audit = document["source"], document["audit"]
-    parts = [f"# {escape(attribute)} erased from the models of {escape(before)}"]
-    parts.append(f"Made from run {escape(source['run_id'])} of {escape(source['name'])}; audited again as run {escape(audit['run_id'])}.")
+    yield para(f"Made from run {source['run_id']} of {source['name']}; audited again as run {audit['run_id']}.")
     if document["status"] != "complete":
-        parts.append("**The new audit is partial.** A task failed, so some figures are missing.")
-    parts += ["\n".join(f"- {escape(line)}" for line in summary_lines(document))]
-    parts += ["## What was changed", f"{escape(_METHODS[document['method']])}.", _changes(document["models"])]
-    parts.append(
-        "Fitted on real training rows, none of which is an audit row. The affine map is part of the saved weights "
-        "(`erase/<site>/weight` and `bias`) and is applied where the site is read, so the site itself is changed, not only what follows. "
-        "Whoever has the checkpoint can read the erased direction from the map."
-    )
-    parts.append(f"Models: {escape(document['weights']['words'])}.")
-    parts += ["## What it did to the attribute", _channels(document["channels"], [attribute])]
-    others = [name for name in dict.fromkeys(c["attribute"] for c in document["channels"]) if name != attribute]
+        yield para(Strong("The new audit is partial."), " A task failed, so some figures are missing.")
+    yield _bullets(summary_lines(document))
+
+
+def _sections(document: Mapping[str, Any]) -> Iterable[Section]:
+    attribute, channels = document["attribute"], document["channels"]
+    changes = table("What was changed", _CHANGES, _changes(document["models"]))
+    method, weights = f"{_METHODS.get(document['method'], document['method'])}.", f"Models: {document['weights']['words']}."
+    yield Section("changed", "What was changed", (para(method), changes, para(_FITTED), para(weights)))
+    yield Section("attribute", "What it did to the attribute", (_numbers(channels, [attribute]),))
+    others = [name for name in dict.fromkeys(c["attribute"] for c in channels) if name != attribute]
     if others:
-        shown = [c for c in document["channels"] if c["channel"] in _OTHERS]
-        parts += ["## What it did to the other attributes", _channels(shown, others)]
-    parts += ["## What it did to the task", _task(document["task"]), "## Verdicts", _verdicts(document["verdicts"])]
-    parts += ["## What remains", "\n".join(f"- {escape(line)}" for line in document["remains"])]
-    command = f"    proxyaudit run {audit['recipe']}"
-    parts += ["## Reproduce", command, "\n".join(f"- {escape(name)}: sha256 {value}" for name, value in document["checkpoints"].items())]
-    return "\n\n".join(part for part in parts if part) + "\n"
+        shown = [c for c in channels if c["channel"] in _OTHERS]
+        yield Section("others", "What it did to the other attributes", (_numbers(shown, others),))
+    yield Section("task", "What it did to the task", (_task(document["task"]),))
+    yield Section("verdicts", "Verdicts", (_verdicts(document["verdicts"]),))
+    yield Section("remains", "What remains", (_bullets(document["remains"]),))
+    hashes = _bullets([f"{name}: sha256 {value}" for name, value in document["checkpoints"].items()])
+    yield Section("reproduce", "Reproduce", (Command(f"proxyaudit run {document['audit']['recipe']}"), hashes))
+
+
+def _bullets(lines: Iterable[str]) -> Bullets:
+    return Bullets(tuple((line,) for line in lines))
 
 
 def summary_lines(document: Mapping[str, Any]) -> list[str]:
     """The answer in a few plain sentences."""
     attribute, lines = document["attribute"], []
-    for change in document["channels"]:
-        linear = change["channel"] in ("linear", "elsewhere") and change["site"] in document["sites"] and change["context"] is None
-        if change["attribute"] == attribute and linear and change["after"] is not None:
-            lines.append(
-                f"Linear leak at {change['site']}: {_figure(change['before'])} before, {_figure(change['after'])} after{_beside(change)}."
-            )
+    mine = [c for c in document["channels"] if c["attribute"] == attribute]
+    for change in mine:
+        linear = change["channel"] in ("linear", "elsewhere") and change["site"] in document["sites"] and _measure(change) == "leak"
+        if linear and change["after"] is not None:
+            before, after = _figure(change["before"]), _figure(change["after"])
+            lines.append(f"Linear leak at {change['site']}: {before} before, {after} after{_to_margin(change['after'])}.")
     task = document["task"]
-    loss = task["loss_per_model"]
-    if loss:
-        each = ", ".join(number(value) for value in loss)
+    if task["loss_per_model"]:
+        each = ", ".join(number(value) for value in task["loss_per_model"])
         lines.append(f"Task AUROC: {_figure(task['before'])} before, {_figure(task['after'])} after; lost in each model: {each}.")
     for change in document["verdicts"]:
         if change["attribute"] == attribute and change["after"] is not None:
             lines.append(f"Verdict: {_verdict(change['before'])} before, {_verdict(change['after'])} after.")
-    states = {"present": "still found by", "unknown": "not excluded by"}
-    for state, words in states.items():
-        left = dict.fromkeys(
-            channel_word(c["channel"])
-            for c in document["channels"]
-            if c["attribute"] == attribute and (c["after"] or {}).get("state") == state
-        )
+    for state, words in _LEFT.items():
+        left = dict.fromkeys(word_of(c["channel"]) for c in mine if (c["after"] or {}).get("state") == state)
         if left:
             lines.append(f"{attribute} is {words}: {join_words(list(left))}.")
     return lines
 
 
-def _beside(change: Mapping[str, Any]) -> str:
-    """Where the leak after stands to its margin."""
-    now, margin = change["after"], change["after"]["margin"]
+def _measure(change: Mapping[str, Any]) -> str:
+    """What was measured; documents of earlier versions say it in words alone."""
+    known = change.get("measure")
+    return str(known) if known else identify(change["channel"], "", change["context"], change["site"])[0]
+
+
+def _to_margin(now: Mapping[str, Any]) -> str:
+    """Where a leak stands to its margin."""
+    margin = now["margin"]
     if margin is None or now["value"] is None:
         return ""
     if now["state"] == "absent":
@@ -87,54 +106,35 @@ def _beside(change: Mapping[str, Any]) -> str:
     return f", {'below' if now['value'] < margin else 'not below'} the margin of {margin:g} ({state_word(now['state'])})"
 
 
-def _changes(models: Sequence[Sequence[Mapping[str, Any]]]) -> str:
-    header = ("Model", "Site", "Units", "Dimensions erased", "Fitting rows", "Variance moved", "Norm of the change", "Cosine to the task")
-    rows = [
-        (
-            str(index + 1),
-            site["site"],
-            str(site["units"]),
-            str(site["rank"]),
-            str(site["rows"]),
-            f"{site['moved']:.1%}",
-            number(site["norm"], 2),
-            DASH if site["cosine"] is None else number(site["cosine"], 2) + (" (given up)" if site["task_given_up"] else ""),
-        )
-        for index, model in enumerate(models)
-        for site in model
-    ]
-    return _table(header, rows)
+def _changes(models: Sequence[Sequence[Mapping[str, Any]]]) -> Iterable[tuple[str, ...]]:
+    for index, model in enumerate(models, start=1):
+        for site in model:
+            cosine = DASH if site["cosine"] is None else number(site["cosine"], 2) + (" (given up)" if site["task_given_up"] else "")
+            counts = (str(site[key]) for key in ("units", "rank", "rows"))
+            yield (str(index), site["site"], *counts, f"{site['moved']:.1%}", number(site["norm"], 2), cosine)
 
 
-def _channels(channels: Iterable[Mapping[str, Any]], attributes: Sequence[str]) -> str:
-    header = ("Attribute", "Check", "Site", "Before", "After", "State before", "State after")
-    rows = [
-        (
-            c["attribute"],
-            channel_word(c["channel"]) + (f" ({c['context']})" if c["context"] else ""),
-            c["site"] or "outputs",
-            _figure(c["before"]),
-            _figure(c["after"]),
-            _state(c["before"]),
-            _state(c["after"]),
-        )
-        for c in channels
-        if c["attribute"] in attributes
-    ]
-    return _table(header, rows)
+def _numbers(channels: Iterable[Mapping[str, Any]], attributes: Sequence[str]) -> Table:
+    rows = []
+    for c in channels:
+        if c["attribute"] in attributes:
+            sides = (c["before"], c["after"])
+            what = beside(word_of(c["channel"]), c["context"] or "")
+            rows.append((c["attribute"], what, c["site"] or "outputs", *map(_figure, sides), *map(_state, sides)))
+    return table("Numbers before and after", _CHANNELS, rows)
 
 
-def _task(task: Mapping[str, Any]) -> str:
+def _task(task: Mapping[str, Any]) -> Table | Para:
     if task["before"] is None or task["after"] is None:
-        return "The task was not measured in both."
+        return para("The task was not measured in both.")
     loss = ", ".join(number(value) for value in task["loss_per_model"]) or DASH
-    rows = [(task["unit"] or "", _figure(task["before"]), _figure(task["after"]), loss)]
-    return _table(("Measure", "Before", "After", "Lost in each model"), rows)
+    row = (task["unit"] or "", _figure(task["before"]), _figure(task["after"]), loss)
+    return table("The task", ("Measure", "Before", "After", "Lost in each model"), [row])
 
 
-def _verdicts(verdicts: Iterable[Mapping[str, Any]]) -> str:
+def _verdicts(verdicts: Iterable[Mapping[str, Any]]) -> Table:
     rows = [(v["attribute"], _verdict(v["before"]), _verdict(v["after"]), (v["after"] or {}).get("sentence") or "") for v in verdicts]
-    return _table(("Attribute", "Before", "After", "In words"), rows)
+    return table("Verdicts", ("Attribute", "Before", "After", "In words"), rows)
 
 
 def _verdict(verdict: Mapping[str, Any] | None) -> str:
@@ -144,17 +144,8 @@ def _verdict(verdict: Mapping[str, Any] | None) -> str:
 
 
 def _figure(shown: Mapping[str, Any] | None) -> str:
-    if shown is None or shown["value"] is None:
-        return DASH
-    ends = "" if shown["low"] is None or shown["high"] is None else f" ({number(shown['low'])} to {number(shown['high'])})"
-    return number(shown["value"]) + ends
+    return DASH if shown is None or shown["value"] is None else beside(number(shown["value"]), span(shown["low"], shown["high"]))
 
 
 def _state(shown: Mapping[str, Any] | None) -> str:
     return DASH if shown is None else state_word(shown["state"])
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, *rows]
-    text = ["| " + " | ".join(escape(cell) for cell in line) + " |" for line in lines]
-    return "\n".join([text[0], "|" + "---|" * len(header), *text[1:]])

@@ -13,13 +13,15 @@ from markupsafe import Markup
 
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.reporting import charts
-from proxyaudit.reporting.summary import AttributeView, Summary, summarize
+from proxyaudit.reporting.report import Report
+from proxyaudit.reporting.sections.depth import depth_picture
+from proxyaudit.reporting.sections.profile import profile_picture
 from proxyaudit.reporting.text import visible
 
-__all__ = ["KINDS", "Plot", "make_plot"]
-
-KINDS = ("profile", "surface")
+KINDS = {
+    "profile": ("Leak inside along the model", profile_picture),
+    "surface": ("Output gap against leak inside", depth_picture),
+}
 _SUFFIXES = (".svg", ".html")
 
 
@@ -83,35 +85,21 @@ def make_plot(pack: EvidencePack, kind: str, attribute: str | None = None) -> Pl
     Raises:
         InputError: unknown kind or attribute, or the pack has nothing to draw.
     """
-    summary = summarize(pack)
     if kind not in KINDS:
         raise InputError(f"unknown chart '{kind}'", where="plot", mend=f"one of {', '.join(KINDS)}")
-    views = {view.name: view for view in summary.attributes}
+    report, (what, draw) = Report.of(pack), KINDS[kind]
+    views = {view.name: view for view in report.summary.attributes}
     if attribute is not None and attribute not in views:
         raise InputError(f"no attribute '{attribute[:80]}' in this audit", where="plot", mend=f"one of {', '.join(views)}")
     if not views:
         raise InputError("this audit has no findings", where="plot", mend="look at .estimates")
     view = views[attribute] if attribute is not None else next(iter(views.values()))
     ident = "pa-" + hashlib.sha256(f"{pack.evidence.run.id} {kind} {view.name}".encode("utf-8", "replace")).hexdigest()[:10]
-    title, svg, names = _drawn(summary, pack, view, kind, ident)
-    if not svg:
+    picture = draw(report, view, f"{ident}-c")
+    if picture is None:
         raise InputError(f"nothing to draw: the numbers of '{view.name}' for '{kind}' were not measured", where="plot")
-    looks = ((name, charts.style_of(name, summary.regimes)) for name in names)
-    legend = tuple((name, _alone(charts.swatch(look), f"{ident}-key{k}")) for k, (name, look) in enumerate(looks))
-    return Plot(title, _alone(svg, ident), legend)
-
-
-def _drawn(summary: Summary, pack: EvidencePack, view: AttributeView, kind: str, ident: str) -> tuple[str, str, list[str]]:
-    if kind == "profile":
-        title = f"Leak inside along the model for {view.name}"
-        if not view.profile.series:
-            return title, "", []
-        svg = charts.profile_chart(view.profile, summary.regimes, ident=f"{ident}-c", title=title)
-        return title, svg, [series.name for series in view.profile.series]
-    title = f"Output gap against leak inside for {view.name}"
-    margins = pack.plan.get("margins")
-    leak, gap = (margins.get("leak"), margins.get("gap")) if isinstance(margins, dict) else (None, None)
-    return title, *charts.scatter_chart(view, summary.regimes, (leak, gap), ident=f"{ident}-c", title=title)
+    legend = tuple((key.name, _alone(key.svg, f"{ident}-key{k}")) for k, key in enumerate(picture.legend))
+    return Plot(f"{what} for {view.name}", _alone(picture.svg, ident), legend)
 
 
 def _alone(svg: str, ident: str) -> str:

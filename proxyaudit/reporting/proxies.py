@@ -86,7 +86,7 @@ def _view(name: str, pack: EvidencePack) -> ProxyView:
     found: dict[tuple[str, str, str | None], Estimate] = {}
     for e in mine:
         if e.channel in _CHANNELS or e.channel.startswith("attribution_"):
-            found.setdefault((e.channel, e.regime, e.context), e)
+            found.setdefault((e.channel, e.regime, e.subject), e)
     regimes = [r for r in dict.fromkeys(regime for channel, regime, _ in found if channel == "proxy_use") if r not in REFERENCES]
     pairs = [str(unit) for channel, regime, unit in found if channel == "pair_gain" and regime == "inputs"]
     columns = [
@@ -222,13 +222,11 @@ def _used(found: Found, columns: list[str], regime: str, *, texts: bool) -> Prox
 
 def _tokens(found: Found, regime: str) -> ProxyTable:
     """Tokens that feed the direction and the output: sums over texts, never a text."""
-    own = {
-        channel: {
-            str(unit): e for (one, where, unit), e in found.items() if (one, where) == (channel, regime) and str(unit).startswith(_TOKEN)
-        }
-        for channel in ("attribution_direction", "attribution_output")
-    }
-    inside, outside = own.values()
+
+    def fed(channel: str) -> dict[str, Estimate]:
+        return {unit: e for (one, where, unit), e in found.items() if (one, where) == (channel, regime) and unit is not None}
+
+    inside, outside = fed("attribution_direction"), fed("attribution_output")
     order = [*inside, *(unit for unit in outside if unit not in inside)]
     rows = tuple((unit.removeprefix(_TOKEN), _percent(inside.get(unit)), _figure(outside.get(unit))) for unit in order)
     title = f"Tokens that feed the direction and the output after training on {regime} data"

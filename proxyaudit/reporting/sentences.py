@@ -8,13 +8,11 @@ from proxyaudit.reporting.text import join_names, join_words, shorten
 from proxyaudit.reporting.words import VERDICTS, VerdictWord
 from proxyaudit.types import Finding
 
-__all__ = ["REAL", "answer", "lead", "question", "targets"]
-
 REAL = "real"
 
 
 def question(names: list[str], *, bare: bool = False, asked: bool = False, data: str = "synthetic data") -> str:
-    """Return the audit's question in plain words.
+    """The audit's question in plain words.
 
     Args:
         names: The protected attributes.
@@ -30,13 +28,13 @@ def question(names: list[str], *, bare: bool = False, asked: bool = False, data:
 
 
 def targets(findings: Iterable[Finding]) -> list[Finding]:
-    """Return the findings that the question is about: those of synthetic and mixed data, else all."""
+    """The findings that the question is about: those of synthetic and mixed data, else all."""
     found = list(findings)
     return [f for f in found if f.regime != REAL] or found
 
 
 def lead(findings: Sequence[Finding], *, bare: bool = False, asked: bool = False) -> str:
-    """Return the answer in a few words; "removed" only where every verdict that was asked for says so."""
+    """The answer in a few words; "removed" only where every verdict that was asked for says so."""
     meant = list(findings) if bare or asked else targets(findings)
     kinds = {"removed" if f.verdict == "removed" else "open" if f.verdict == "inconclusive" and not f.at_least else "there" for f in meant}
     if not kinds:
@@ -61,7 +59,7 @@ def lead(findings: Sequence[Finding], *, bare: bool = False, asked: bool = False
 
 
 def answer(findings: Iterable[Finding], words: Mapping[str, VerdictWord] = VERDICTS, *, brief: bool = False, asked: bool = False) -> str:
-    """Return one sentence for an attribute over all regimes: worst first, nothing left out; ``brief`` without what the words mean."""
+    """One sentence for an attribute over all regimes: worst first, nothing left out; ``brief`` without what the words mean."""
     parts: list[str] = []
     findings = list(findings)
     for verdict in VERDICTS:
@@ -85,7 +83,7 @@ def answer(findings: Iterable[Finding], words: Mapping[str, VerdictWord] = VERDI
 def _clause(
     word: VerdictWord, verdict: str, at_least: str | None, regimes: list[str], *, alone: bool, bare: bool, asked: bool
 ) -> tuple[str, str]:
-    """Return what is said of some regimes, and what it means."""
+    """What is said of some regimes, and what it means."""
     if asked:
         where = "in all models asked" if alone and len(regimes) > 1 else f"in {join_names(regimes)}"
     elif bare:

@@ -6,18 +6,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxyaudit.estimates.questions import deciding_names
+from proxyaudit.estimates.questions import names_of
 from proxyaudit.evidence.listing import run_date
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.reporting.lookup import Lookup, belongs, channel_state, deciding
+from proxyaudit.evidence.plans import entries, has_kind, listed, mapping, margins_of, sites_of
+from proxyaudit.reporting.lookup import Lookup
 from proxyaudit.reporting.sentences import answer, lead, question
-from proxyaudit.reporting.words import VERDICTS, VERDICTS_OF_ACTIVATIONS, VerdictWord
+from proxyaudit.reporting.words import VERDICTS, VERDICTS_OF_ACTIVATIONS, VerdictWord, checks
 from proxyaudit.types import REFERENCES, Control, Estimate, Finding
-
-__all__ = ["MANY", "AttributeView", "Profile", "Row", "Series", "Summary", "summarize", "was_asked"]
 
 MANY = 4
 _SHOWN_REFERENCES = ("untrained", "reweighed", "placebo", "inputs")
+_STRONGER = ("nonlinear", "beyond")
+_BESIDE_EFFECTS = ("amnesic", "mediation", "completeness", "selectivity")
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Row:
     finding: Finding | None
     leak: Estimate | None
     gap: Estimate | None
-    effect: Estimate | None
-    states: dict[str, str]
+    effect: Estimate | None = None
+    states: Mapping[str, str] = field(default_factory=dict)
     placebo_leak: Estimate | None = None
     placebo_gap: Estimate | None = None
     # The second number that the outputs are judged by; shown where it decides beside the gap.
@@ -39,6 +40,8 @@ class Row:
     # Ratios to training on the real data.
     kept_inside: Estimate | None = None
     kept_outside: Estimate | None = None
+    # Rows that would show absence, where there are too few.
+    rows_needed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,6 @@ class Series:
 
     name: str
     points: tuple[tuple[str, Estimate], ...]
-
-    @property
-    def is_reference(self) -> bool:
-        """Whether the series is a reference rather than a regime."""
-        return self.name in REFERENCES
 
 
 @dataclass(frozen=True)
@@ -73,19 +71,22 @@ class AttributeView:
 
     name: str
     role: str
-    kind: str
     levels: tuple[str, ...]
     lead: str
     answer: str
     rows: tuple[Row, ...]
     references: tuple[Row, ...]
     profile: Profile
-    expressed: tuple[Estimate, ...]
-    used: tuple[Estimate, ...]
-    effort: tuple[Estimate, ...] = ()
-    relearned: tuple[Estimate, ...] = ()
-    # Measures that stand beside the effects: erasing, share through the subspace, completeness, selectivity.
-    beside_effects: tuple[Estimate, ...] = ()
+    numbers: tuple[Estimate, ...]
+
+    def of(self, *channels: str) -> tuple[Estimate, ...]:
+        """Its numbers of these channels."""
+        return tuple(e for e in self.numbers if e.channel in channels)
+
+    @property
+    def effects(self) -> tuple[Estimate, ...]:
+        """Its effects, and the measures that stand beside them: erasing, share through the subspace, completeness, selectivity."""
+        return (*self.of("used"), *self.of(*_BESIDE_EFFECTS))
 
 
 @dataclass(frozen=True)
@@ -95,183 +96,153 @@ class Summary:
     question: str
     bare: bool
     date: str
-    verdicts: dict[str, VerdictWord]
+    verdicts: Mapping[str, VerdictWord]
     regimes: tuple[str, ...]
     attributes: tuple[AttributeView, ...]
     task: tuple[Estimate, ...]
-    failed: tuple[Control, ...]
     margins: dict[str, float]
-    controls: tuple[tuple[str, str, int, int, int], ...]
 
 
 def summarize(pack: EvidencePack) -> Summary:
     """Arrange a pack for reading. Pure: the same pack gives the same summary."""
-    evidence = pack.evidence
-    described = {str(entry.get("name")): entry for entry in _entries(pack.plan, "attributes")}
+    evidence, plan = pack.evidence, pack.plan
+    described = {str(entry.get("name")): entry for entry in entries(plan, "attributes")}
     roles: dict[str, str] = {finding.attribute: finding.role for finding in evidence.findings}
     # Protected attributes first, then in the order of the plan, then of the findings.
     order = {name: index for index, name in enumerate([*described, *roles])}
     names = sorted(roles, key=lambda name: (roles[name] != "protected", order[name]))
-    regimes = tuple(dict.fromkeys([*(str(r.get("name")) for r in _entries(pack.plan, "regimes")), *(f.regime for f in evidence.findings)]))
-    regimes = tuple(name for name in regimes if name not in REFERENCES)
-    bare = any(entry.get("kind") == "activations" for entry in _entries(pack.plan, "regimes"))
-    words = VERDICTS_OF_ACTIVATIONS if bare else VERDICTS
-    lookup = Lookup(evidence)
-    # With many attributes the reader needs them side by side, and the matrix explains the words.
-    brief = len(names) > MANY
-    views = tuple(_attribute(name, roles[name], described.get(name, {}), pack, lookup, regimes, words, brief=brief) for name in names)
-    margins = pack.plan.get("margins")
-    margins = margins if isinstance(margins, dict) else {}
+    planned = [str(entry.get("name")) for entry in entries(plan, "regimes")]
+    regimes = tuple(name for name in dict.fromkeys([*planned, *(f.regime for f in evidence.findings)]) if name not in REFERENCES)
+    bare, asked = has_kind(plan, "activations"), has_kind(plan, "prompts")
+    words, lookup = VERDICTS_OF_ACTIVATIONS if bare else VERDICTS, Lookup(evidence)
+    views = []
+    for name in names:
+        mine = _Mine(name, lookup, sites_of(plan, "verdict"), {f.regime: f for f in evidence.findings if f.attribute == name})
+        findings = [mine.findings[regime] for regime in regimes if regime in mine.findings]
+        seen = {e.regime for e in lookup.of(name)}
+        view = AttributeView(
+            name=name,
+            role=roles[name],
+            levels=tuple(str(level) for level in listed(described.get(name, {}), "levels")),
+            lead=lead(findings, bare=bare, asked=asked),
+            # With many attributes the reader needs them side by side, and the matrix explains the words.
+            answer=answer(findings, words, brief=len(names) > MANY, asked=asked),
+            rows=tuple(mine.row(regime) for regime in regimes if regime in mine.findings or regime in seen),
+            references=tuple(mine.reference(regime, regimes) for regime in _SHOWN_REFERENCES if regime in seen),
+            profile=_profile(lookup.of(name), plan, regimes),
+            numbers=tuple(lookup.of(name)),
+        )
+        views.append(view)
+    protected = [name for name in names if roles[name] == "protected"] or names
     return Summary(
-        question=question(
-            [name for name in names if roles[name] == "protected"] or names, bare=bare, asked=was_asked(pack.plan), data=_instead(pack)
-        ),
+        question=question(protected, bare=bare, asked=asked, data=_instead(pack)),
         bare=bare,
         date=run_date(pack.environment),
         verdicts=words,
         regimes=regimes,
-        attributes=views,
-        task=tuple(e for e in evidence.estimates if e.attribute is None),
-        failed=tuple(c for c in evidence.controls if c.passed is False),
-        margins={str(key): float(value) for key, value in margins.items() if isinstance(value, int | float)},
-        controls=_count_controls(evidence.controls),
+        attributes=tuple(views),
+        task=tuple(lookup.of(None)),
+        margins=margins_of(plan),
     )
+
+
+def count_controls(controls: Iterable[Control]) -> dict[tuple[str, str], dict[bool | None, int]]:
+    """Kind and channel of the controls -> how many passed, failed and were not run, in order of first appearance."""
+    counts: dict[tuple[str, str], dict[bool | None, int]] = {}
+    for control in controls:
+        counts.setdefault((control.kind, control.channel), {True: 0, False: 0, None: 0})[control.passed] += 1
+    return counts
+
+
+@dataclass(frozen=True)
+class _Mine:
+    """What there is of one attribute, for its lines."""
+
+    name: str
+    lookup: Lookup
+    sites: tuple[str, ...]
+    findings: Mapping[str, Finding]
+
+    def row(self, regime: str) -> Row:
+        """The line of a regime."""
+        lookup, name = self.lookup, self.name
+        states = {channel: lookup.state(name, regime, channel) for channel in checks(bare=False)}
+        stronger = next((channel for channel in _STRONGER if states.get(channel) == "present"), None)
+        if states.get("linear") == "present":
+            stronger = None
+        finding = self.findings.get(regime)
+        # Where it is at least hidden, what is open is whether it shows or acts.
+        open_ones = names_of("use") if finding is not None and finding.at_least else checks(bare=False)
+        output_leaks = (e for e in lookup.numbers(name, regime, "expressed") if e.measure == "output_leak" and e.state)
+        return Row(
+            regime=regime,
+            finding=finding,
+            leak=lookup.deciding(name, regime, "linear", self.sites),
+            gap=lookup.deciding(name, regime, "expressed"),
+            effect=lookup.deciding(name, regime, "used"),
+            states=states,
+            placebo_leak=self._placebo_leak(regime),
+            placebo_gap=self._placebo_gap(regime),
+            output_leak=next(output_leaks, None),
+            stronger=lookup.deciding(name, regime, stronger, self.sites) if stronger else None,
+            kept_inside=lookup.first(name, regime, "retention", "encoding_ratio"),
+            kept_outside=lookup.first(name, regime, "retention", "use_ratio"),
+            rows_needed=lookup.rows_needed(name, regime, open_ones),
+        )
+
+    def reference(self, regime: str, regimes: tuple[str, ...]) -> Row:
+        """The line of a reference; one for all placebos: those of real training, else of the first regime that has some."""
+        if regime != "placebo":
+            return self.row(regime)
+        order = ("real", *regimes)
+        leak = next((e for one in order if (e := self._placebo_leak(one)) is not None), None)
+        gap = next((e for one in order if (e := self._placebo_gap(one)) is not None), None)
+        return Row(regime, None, leak, gap)
+
+    def _placebo_leak(self, regime: str) -> Estimate | None:
+        return self.lookup.placebo(self.name, regime, "linear", "leak", self.sites)
+
+    def _placebo_gap(self, regime: str) -> Estimate | None:
+        return self.lookup.placebo(self.name, regime, "expressed", "gap")
 
 
 def _instead(pack: EvidencePack) -> str:
     """What models were trained on instead of the real data: of texts, scrubbed ones too."""
-    data = pack.recipe.get("data")
-    if not isinstance(data, dict) or data.get("text") is None:
+    if mapping(pack.recipe, "data").get("text") is None:
         return "synthetic data"
-    kinds = {str(entry.get("kind")) for entry in _entries(pack.plan, "regimes")}
+    kinds = {str(entry.get("kind")) for entry in entries(pack.plan, "regimes")}
     words = [word for word, meant in (("scrubbed", {"scrubbed"}), ("synthetic", {"synthetic", "release", "mixed"})) if kinds & meant]
     return f"{' or '.join(words)} texts" if words else "synthetic data"
 
 
-def was_asked(plan: Mapping[str, Any]) -> bool:
-    """Whether a language model was asked, instead of a model trained."""
-    return any(entry.get("kind") == "prompts" for entry in _entries(plan, "regimes"))
-
-
-def _attribute(
-    name: str,
-    role: str,
-    described: Mapping[str, Any],
-    pack: EvidencePack,
-    lookup: Lookup,
-    regimes: tuple[str, ...],
-    words: Mapping[str, VerdictWord],
-    *,
-    brief: bool,
-) -> AttributeView:
-    mine = tuple(lookup.of(name))
-    findings = {f.regime: f for f in pack.evidence.findings if f.attribute == name}
-    sites = _verdict_sites(pack.plan)
-    seen = {e.regime for e in mine}
-
-    def row(regime: str) -> Row:
-        states = {channel: channel_state(lookup, name, regime, channel) for channel in deciding_names()}
-        stronger = next((channel for channel in ("nonlinear", "beyond") if states[channel] == "present"), None)
-        return Row(
-            regime=regime,
-            finding=findings.get(regime),
-            leak=deciding(lookup, name, regime, "linear", sites),
-            gap=deciding(lookup, name, regime, "expressed"),
-            effect=deciding(lookup, name, regime, "used"),
-            states=states,
-            stronger=deciding(lookup, name, regime, stronger, sites) if stronger and states["linear"] != "present" else None,
-            placebo_leak=_placebo(lookup.cell(name, "placebo", "linear"), regime, sites),
-            placebo_gap=_placebo(lookup.cell(name, "placebo", "expressed"), regime, ()),
-            output_leak=next((e for e in lookup.cell(name, regime, "expressed") if e.context == "output leak" and e.state), None),
-            kept_inside=lookup.retention(name, regime, "encoding"),
-            kept_outside=lookup.retention(name, regime, "use"),
-        )
-
-    def reference(regime: str) -> Row:
-        if regime != "placebo":
-            return row(regime)
-        # One line for all placebos: those of real training, else of the first regime that has some.
-        leaks, gaps = (
-            [_placebo(lookup.cell(name, "placebo", channel), where, sites_asked) for where in ("real", *regimes)]
-            for channel, sites_asked in (("linear", sites), ("expressed", ()))
-        )
-        leak, gap = (next((e for e in found if e is not None), None) for found in (leaks, gaps))
-        return Row(regime, None, leak, gap, None, {})
-
-    levels = described.get("levels")
-    return AttributeView(
-        name=name,
-        role=role,
-        kind=str(described.get("kind", "")),
-        levels=tuple(str(level) for level in levels) if isinstance(levels, list | tuple) else (),
-        lead=lead([findings[regime] for regime in regimes if regime in findings], bare=words is not VERDICTS, asked=was_asked(pack.plan)),
-        answer=answer((findings[regime] for regime in regimes if regime in findings), words, brief=brief, asked=was_asked(pack.plan)),
-        rows=tuple(row(regime) for regime in regimes if regime in findings or regime in seen),
-        references=tuple(reference(regime) for regime in _SHOWN_REFERENCES if regime in seen),
-        profile=_profile(mine, pack.plan, regimes),
-        expressed=tuple(e for e in mine if e.channel == "expressed"),
-        used=tuple(e for e in mine if e.channel == "used"),
-        effort=tuple(e for e in mine if e.channel == "effort"),
-        relearned=tuple(e for e in mine if e.channel == "relearned"),
-        beside_effects=tuple(e for e in mine if e.channel in ("amnesic", "mediation", "completeness", "selectivity")),
-    )
-
-
-def _placebo(placebos: Iterable[Estimate], regime: str, sites: Iterable[str]) -> Estimate | None:
-    """Return the number of the placebos of ``regime``, if the pipeline made one."""
-    wanted = set(sites)
-    found = [e for e in placebos if belongs(e, regime) and (not wanted or e.site in wanted)]
-    # Of the outputs' placebos the gap, not the leak.
-    found.sort(key=lambda e: not str(e.context).endswith("gap"))
-    return found[0] if found else None
-
-
-def _profile(mine: tuple[Estimate, ...], plan: Mapping[str, Any], regimes: tuple[str, ...]) -> Profile:
+def _profile(mine: Iterable[Estimate], plan: Mapping[str, Any], regimes: tuple[str, ...]) -> Profile:
     linear = [e for e in mine if e.channel in ("linear", "elsewhere") and e.site is not None and e.value is not None and e.group is None]
-    planned = plan.get("sites") if isinstance(plan.get("sites"), dict) else {}
-    listed = [str(site) for key in ("profile", "verdict") for site in (planned or {}).get(key, ())]
-    found = {str(e.site) for e in linear}
+    found = [str(e.site) for e in linear]
     inputs = [str(e.site) for e in linear if e.regime == "inputs"]
-    sites = tuple(site for site in dict.fromkeys([*inputs, *listed, *(str(e.site) for e in linear)]) if site in found)
+    planned = [*sites_of(plan, "profile"), *sites_of(plan, "verdict")]
+    sites = tuple(site for site in dict.fromkeys([*inputs, *planned, *found]) if site in set(found))
     series: list[Series] = []
+    # The plain number of a site; "elsewhere" repeats "linear" outside the verdict sites.
+    ordered = sorted(linear, key=lambda e: (e.measure != "leak", e.channel != "linear"))
     for name in (*regimes, "untrained", "reweighed", "inputs"):
-        # The plain number of a site; "elsewhere" repeats "linear" outside the verdict sites.
         points: dict[str, Estimate] = {}
-        for e in sorted((e for e in linear if e.regime == name), key=lambda e: (e.context is not None, e.channel != "linear", e.id)):
-            points.setdefault(str(e.site), e)
+        for e in ordered:
+            if e.regime == name:
+                points.setdefault(str(e.site), e)
         if points:
             series.append(Series(name, tuple((site, points[site]) for site in sites if site in points)))
-    band: dict[str, float] = {}
+    plain = [e for e in linear if e.measure == "leak"]
     # The band speaks about trained models: untrained ones relay more.
-    for e in (e for e in linear if e.regime == "placebo" and (not e.context or any(belongs(e, regime) for regime in regimes))):
-        band[str(e.site)] = max(band.get(str(e.site), 0.0), float(e.value or 0.0))
-    floor: dict[str, float] = {}
-    detection: dict[str, float] = {}
-    for e in (e for e in linear if e.regime in regimes and e.context is None):
-        for known, value in ((floor, e.null_high), (detection, e.detection_limit)):
-            if value is not None:
-                known[str(e.site)] = max(known.get(str(e.site), 0.0), value)
-    margins = plan.get("margins")
-    margin = margins.get("leak") if isinstance(margins, dict) else None
-    return Profile(sites, tuple(series), band, float(margin) if isinstance(margin, int | float) else None, floor, detection)
+    placebos = [(e, e.value) for e in plain if e.regime == "placebo" and (e.reference_for is None or e.reference_for in regimes)]
+    own = [e for e in plain if e.regime in regimes]
+    floor, detection = ([(e, getattr(e, key)) for e in own] for key in ("null_high", "detection_limit"))
+    return Profile(sites, tuple(series), _largest(placebos), margins_of(plan).get("leak"), _largest(floor), _largest(detection))
 
 
-def _count_controls(controls: Iterable[Control]) -> tuple[tuple[str, str, int, int, int], ...]:
-    """Return (kind, channel, passed, failed, not run) in order of first appearance."""
-    counts: dict[tuple[str, str], dict[bool | None, int]] = {}
-    for control in controls:
-        mine = counts.setdefault((control.kind, control.channel), {True: 0, False: 0, None: 0})
-        mine[control.passed] += 1
-    return tuple((kind, channel, mine[True], mine[False], mine[None]) for (kind, channel), mine in counts.items())
-
-
-def _verdict_sites(plan: Mapping[str, Any]) -> tuple[str, ...]:
-    sites = plan.get("sites")
-    verdict = sites.get("verdict", ()) if isinstance(sites, dict) else ()
-    return tuple(str(site) for site in verdict)
-
-
-def _entries(plan: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
-    """Return the mappings of a list in the plan; a pack of another version may lack it."""
-    value = plan.get(key)
-    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list | tuple) else []
+def _largest(found: Iterable[tuple[Estimate, float | None]]) -> dict[str, float]:
+    """The largest value at each site, and none below zero."""
+    largest: dict[str, float] = {}
+    for e, value in found:
+        if value is not None:
+            largest[str(e.site)] = max(largest.get(str(e.site), 0.0), value)
+    return largest

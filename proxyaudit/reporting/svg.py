@@ -13,8 +13,6 @@ from html import escape
 
 from proxyaudit.reporting.text import number, squeeze, visible
 
-__all__ = ["Drawing", "Scale", "Style", "fit", "linear_scale", "log_scale", "root_scale", "swatch"]
-
 
 def _around(count: int, *, turn: float = 0.0, inner: float = 0.0) -> tuple[tuple[float, float], ...]:
     """Corners of a regular polygon, or of a star if ``inner`` is the share of every second corner."""
@@ -74,7 +72,7 @@ class Scale:
     ticks: tuple[float, ...]
 
     def __call__(self, value: float) -> float:
-        """Return the pixel of a number; what lies outside stands at the edge."""
+        """The pixel of a number; what lies outside stands at the edge."""
         return self.place(min(max(value, self.low), self.high))
 
     def holds(self, value: float) -> bool:
@@ -83,7 +81,7 @@ class Scale:
 
 
 def linear_scale(low: float, high: float, start: float, end: float, *, most: int = 5) -> Scale:
-    """Return an even scale from ``low`` at pixel ``start`` to ``high`` at ``end``."""
+    """An even scale from ``low`` at pixel ``start`` to ``high`` at ``end``."""
     high = high if high > low else low + 1.0
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
@@ -93,7 +91,7 @@ def linear_scale(low: float, high: float, start: float, end: float, *, most: int
 
 
 def root_scale(high: float, start: float, end: float) -> Scale:
-    """Return a square-root scale from zero, so that a margin of .02 is a place that can be seen beside .8."""
+    """A square-root scale from zero, so that a margin of .02 is a place that can be seen beside .8."""
     high = max(high, 1e-6)
     step = (0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
     ticks = (0.0, *(t for t in step if t <= high and (math.sqrt(t / high) > 0.16 or t == step[0])))
@@ -105,7 +103,7 @@ def root_scale(high: float, start: float, end: float) -> Scale:
 
 
 def log_scale(values: Sequence[float], start: float, end: float) -> Scale:
-    """Return a logarithmic scale over positive numbers, each of which is written."""
+    """A logarithmic scale over positive numbers, each of which is written."""
     low, high = min(values), max(values)
     span = math.log(high / low) or 1.0
     return Scale(lambda value: start + math.log(value / low) / span * (end - start), low, high, tuple(dict.fromkeys(values)))
@@ -200,7 +198,7 @@ class Drawing:
         self.text(11, middle, title, anchor="middle", colour="km", turn=-90)
 
     def render(self, *, ident: str, title: str, description: str) -> str:
-        """Return the chart as an element of a page; ``ident`` must be unique on it."""
+        """The chart as an element of a page; ``ident`` must be unique on it."""
         head = f'<svg viewBox="0 0 {self.width} {self.height}" width="{self.width}" height="{self.height}" font-size="12"'
         if not title:
             return f'{head} aria-hidden="true" focusable="false">{"".join(self._made)}</svg>'
@@ -211,7 +209,7 @@ class Drawing:
 
 @cache
 def swatch(style: Style) -> str:
-    """Return a small drawing of a series' line and point, for a legend in the page."""
+    """A small drawing of a series' line and point, for a legend in the page."""
     drawing = Drawing(34, 14)
     drawing.line(1, 7, 33, 7, style.colour, width=2, dashes=style.dashes)
     drawing.mark(17, 7, style)

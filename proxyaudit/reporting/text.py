@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from typing import Any
 
 from proxyaudit.types import Estimate
-
-__all__ = ["DASH", "MINUS", "interval", "join_names", "join_words", "number", "shorten", "squeeze", "visible"]
 
 # Control characters, marks that turn the reading direction, surrogates and non-characters. Shown as
 # code points: they break XML, or make a name read as another one.
@@ -54,7 +53,7 @@ def squeeze(text: str, length: int = 20) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Return a number with fixed digits and a true minus sign; a dash where there is none.
+    """A number with fixed digits and a true minus sign; a dash where there is none.
 
     >>> number(0.15749), number(-0.00001)
     ('0.157', '0.000')
@@ -67,11 +66,52 @@ def number(value: float | None, digits: int = 3) -> str:
     return text.replace("-", MINUS)
 
 
+def span(low: float | None, high: float | None, digits: int = 3) -> str:
+    """``low to high``, or an empty string where an end is missing."""
+    return "" if low is None or high is None else f"{number(low, digits)} to {number(high, digits)}"
+
+
 def interval(estimate: Estimate | None) -> str:
-    """Return ``low to high`` or an empty string."""
-    if estimate is None or estimate.low is None or estimate.high is None:
-        return ""
-    return f"{number(estimate.low)} to {number(estimate.high)}"
+    """The interval of an estimate as ``low to high``, or an empty string."""
+    return "" if estimate is None else span(estimate.low, estimate.high)
+
+
+def beside(text: str, more: str) -> str:
+    """Words with more of them in brackets, where there are more.
+
+    >>> beside("0.157", "0.145 to 0.171"), beside("0.157", "")
+    ('0.157 (0.145 to 0.171)', '0.157')
+    """
+    return f"{text} ({more})" if more else text
+
+
+def figure(estimate: Estimate | None) -> str:
+    """Value and interval of an estimate; a dash where there is no value."""
+    return DASH if estimate is None or estimate.value is None else beside(number(estimate.value), interval(estimate))
+
+
+def count_word(value: Any) -> str:
+    """A count with narrow spaces between thousands; a dash where there is none."""
+    return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}") if isinstance(value, int) else DASH
+
+
+def percent(value: float | None, digits: int = 0) -> str:
+    """A share as a percentage.
+
+    >>> percent(0.242), percent(0.0004)
+    ('24 %', '0 %')
+    """
+    return DASH if value is None else f"{number(100 * value, digits)} %"
+
+
+def points(value: float | None, digits: int = 0) -> str:
+    """A difference of probabilities in percentage points."""
+    return DASH if value is None else f"{number(100 * value, digits)} points"
+
+
+def capital(text: str) -> str:
+    """A text with its first letter as a capital."""
+    return text[:1].upper() + text[1:]
 
 
 def join_words(words: Sequence[str], last: str = "and") -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from itertools import combinations, product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.stats.intervals import Measured, absent_everywhere, crossed_interval, group_floor, in_every_seed, over_seeds
+from proxyaudit.stats.intervals import Interval, Measured, absent_everywhere, crossed_interval, group_floor, in_every_seed, over_seeds
 
 
 def gap_in(
@@ -28,42 +29,49 @@ def gap_in(
     return Measured(np.array([value]), influence, clusters_n, extra, fewest, fewest)
 
 
-def largest_gap(
-    outputs_snc: Sequence[Floats], groups_n: Ints, names: Sequence[str], clusters_n: Ints, margin: float, level: float
-) -> dict[str, Any]:
-    """Largest gap between two groups over pairs and output columns, with a simultaneous interval (Bonferroni).
+@dataclass(frozen=True)
+class LargestGap:
+    """The pair of groups and the output column that carry the evidence.
 
-    Returns:
-        ``measured`` (oriented to be non-negative), ``interval``, ``group`` ("high minus low"), ``pair``, ``column``,
-        ``present_p`` (some pair, corrected for their number) and ``absent_p`` (every pair lies within the margin).
+    Attributes:
+        measured: The gap, oriented to be non-negative.
+        interval: Its simultaneous interval.
+        low: Group of the lower mean, and
+        high: of the higher one.
+        column: The output column.
+        present_p: Some pair is above the margin, corrected for their number.
+        absent_p: Every pair lies within the margin.
     """
-    pairs = [(a, b) for a in range(len(names)) for b in range(a + 1, len(names))]
-    count = len(pairs) * outputs_snc[0].shape[1]
-    compared = []
-    for a, b in pairs:
-        for column in range(outputs_snc[0].shape[1]):
-            singles = [gap_in(outputs, groups_n, a, b, column, clusters_n) for outputs in outputs_snc]
-            gap = over_seeds(singles)
-            if gap.value < 0:
-                singles = [-single for single in singles]
-            # Twice, since the sign was taken from the data.
-            present = min(1.0, 2 * count * in_every_seed(singles, margin))
-            compared.append(
-                (present, -abs(gap.value), a, b, column, gap, absent_everywhere(gap.oriented(), [m.oriented() for m in singles], margin))
-            )
-    absent = max(item[-1] for item in compared)
+
+    measured: Measured
+    interval: Interval
+    low: int
+    high: int
+    column: int
+    present_p: float
+    absent_p: float
+
+
+def largest_gap(outputs_snc: Sequence[Floats], groups_n: Ints, count: int, clusters_n: Ints, margin: float, level: float) -> LargestGap:
+    """Largest gap between two of ``count`` groups over pairs and output columns, with a simultaneous interval (Bonferroni)."""
+    asked = list(product(combinations(range(count), 2), range(outputs_snc[0].shape[1])))
     # The pair that carries the evidence is the one reported: the smallest p-value, of equals the largest gap.
-    present, _, low, high, column, gap, _ = min(compared, key=lambda item: item[:2])
-    low, high = (low, high) if gap.value >= 0 else (high, low)
-    return {
-        "measured": gap.oriented(),
-        "interval": crossed_interval(gap.oriented(), 1 - (1 - level) / count),
-        "group": f"{names[high]} minus {names[low]}",
-        "pair": (low, high),
-        "column": column,
-        "present_p": present,
-        "absent_p": absent,
-    }
+    best: tuple[tuple[float, float], Measured, int, int, int] | None = None
+    absent = 0.0
+    for (a, b), column in asked:
+        singles = [gap_in(outputs, groups_n, a, b, column, clusters_n) for outputs in outputs_snc]
+        gap = over_seeds(singles)
+        if gap.value < 0:
+            singles = [-single for single in singles]
+        # Twice, since the sign was taken from the data.
+        key = min(1.0, 2 * len(asked) * in_every_seed(singles, margin)), -abs(gap.value)
+        if best is None or key < best[0]:
+            best = key, gap.oriented(), *((a, b) if gap.value >= 0 else (b, a)), column
+        absent = max(absent, absent_everywhere(gap.oriented(), [m.oriented() for m in singles], margin))
+    if best is None:
+        raise ValueError("a gap needs two groups and an output")
+    (present, _), gap, low, high, column = best
+    return LargestGap(gap, crossed_interval(gap, 1 - (1 - level) / len(asked)), low, high, column, present, absent)
 
 
 def gaps_within_label(
@@ -71,7 +79,7 @@ def gaps_within_label(
 ) -> list[tuple[float, Measured]] | None:
     """The gap between two groups among rows of each true label, with the label's share of the rows.
 
-    Returns ``None`` where a label has fewer than ``fewest`` rows of either group: a metric that leaves a cell
+    Returns ``None`` where a label has fewer than ``fewest`` rows of either group: a metric that leaves a group
     out would look better than it is.
     """
     gaps = []

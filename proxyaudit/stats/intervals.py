@@ -164,12 +164,7 @@ def p_above(measured: Measured, margin: float) -> float:
 
 def p_below(measured: Measured, margin: float) -> float:
     """One-sided p-value of the hypothesis that the number is at least ``margin``."""
-    interval = crossed_interval(measured)
-    if not np.isfinite(interval.se):
-        return 1.0
-    if interval.se == 0:
-        return 0.0 if interval.value < margin else 1.0
-    return float(stats.t.cdf((interval.value - margin) / interval.se, interval.df))
+    return p_above(-measured, -margin)
 
 
 def fieller_ratio(top: Measured, bottom: Measured, level: float = 0.95) -> Interval | None:

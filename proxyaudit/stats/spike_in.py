@@ -85,24 +85,6 @@ class Plant:
         return codes
 
 
-def balanced_leak(probabilities_nk: NDArray[np.floating], prior: Prior) -> float:
-    """Class-balanced V-information of labels with known probabilities, as a fraction of ``log2 K``.
-
-    The labels are reweighed so that each class has mass ``1 / K``, within every stratum if there are any: what
-    is known already then tells nothing, and neither base rates nor their dependence on it move the leak. The best predictor of the
-    reweighed labels is the prior-shifted probability.
-
-    Args:
-        probabilities_nk: True probability of each class on each row.
-        prior: What is known of the classes already.
-    """
-    k = prior.classes
-    shifted = probabilities_nk / np.exp(prior.log_nk)
-    mass = shifted / (k * len(shifted))
-    shifted = shifted / shifted.sum(axis=1, keepdims=True)
-    return float(1 + (mass * np.log2(np.clip(shifted, 1e-300, None))).sum() / np.log2(k))
-
-
 class _Binary:
     """Evaluates plants of a two-class attribute in single precision: most of planting's time is spent here."""
 

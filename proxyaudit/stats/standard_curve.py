@@ -77,12 +77,12 @@ class StandardCurve:
         found = mean - float(stats.norm.ppf(FOUND_IN)) * sd > null_high
         return float(grid[int(found.argmax())]) if found.any() else None
 
-    def power_of_absence(self, margin: float, factor: float = 1.0) -> float:
-        """Probability that a truly absent attribute is called absent with ``factor`` times as many rows."""
+    def power_of_absence(self, margin: float, factors: Floats) -> Floats:
+        """Probability that a truly absent attribute is called absent, for each of several multiples of the rows."""
         noise, slope, steep = self._growth(margin)
-        at_margin = slope * factor
+        at_margin = slope * factors
         bar = at_margin - float(stats.norm.ppf(0.99)) * np.sqrt(noise + steep * at_margin)
-        return float(stats.norm.cdf(bar / np.sqrt(noise)))
+        return np.asarray(stats.norm.cdf(bar / np.sqrt(noise)))
 
     def _growth(self, margin: float) -> tuple[float, float, float]:
         """Null variance, signal at the margin, and how the variance grows with the signal."""
@@ -98,8 +98,8 @@ class StandardCurve:
         ``None`` where ten thousand times as many rows would not do.
         """
         factors = np.geomspace(1, 1e4, _GRID)
-        enough = [factor for factor in factors if self.power_of_absence(margin, float(factor)) >= power]
-        return int(np.ceil(n * enough[0])) if enough else None
+        enough = factors[self.power_of_absence(margin, factors) >= power]
+        return int(np.ceil(n * enough[0])) if len(enough) else None
 
 
 def fit_curve(leaks: Sequence[float], scores: Sequence[Floats]) -> StandardCurve:

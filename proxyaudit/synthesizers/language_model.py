@@ -25,6 +25,7 @@ from proxyaudit.errors import TaskError
 from proxyaudit.language.causal_model import CausalModel, CausalSource, load_causal
 from proxyaudit.language.sampling import sample_continuations
 from proxyaudit.seeding import stream
+from proxyaudit.synthesizers.base import costs
 
 __all__ = ["LanguageModelSynthesizer", "language_model"]
 
@@ -251,6 +252,7 @@ def _longest(frame: pd.DataFrame) -> str | None:
     return max(lengths, key=lambda name: float(lengths[name].mean())) if lengths else None
 
 
+@costs(600.0)  # 135 million weights
 def language_model(epochs: int | None = None, seed: int = 0, *, base: Path | None = None, **options: Any) -> LanguageModelSynthesizer:
     """A causal model as synthesizer; ``path`` and the other keys of a recipe's ``language_model`` are its options."""
     keys = ("path", "package", "gguf_file", "hub", "revision", "trust_remote_code")

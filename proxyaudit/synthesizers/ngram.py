@@ -4,7 +4,7 @@ Counts of every context, from ``order - 1`` words down to none, are kept for eac
 other columns (a *cell*). The next word comes from the longest context, and with the probability that Witten & Bell (1991) leave to
 words not seen after it from the next shorter one; at each length the cell stands before the label. A context is used only where the texts
 of ``fewest_texts`` people share it, so that no passage of a single person can be followed on; passages that several share can come
-out as they are, and how many do is counted by the audit (``data/passages.py``).
+out as they are, and how many do is counted by the audit (``data/verbatim_overlap.py``).
 
 What it loses is what a text says beyond a few words in a row. Blanks and line ends become single blanks.
 """
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.errors import TaskError
 from proxyaudit.seeding import stream
+from proxyaudit.synthesizers.base import costs
 
 __all__ = ["NgramSynthesizer", "ngram"]
 
@@ -220,6 +221,7 @@ def _longest(frame: pd.DataFrame) -> str | None:
     return max(means, key=lambda name: means[name]) if means else None
 
 
+@costs(1.5)  # fitted and drawn from
 def ngram(epochs: int | None = None, seed: int = 0, **options: Any) -> NgramSynthesizer:
     """An n-gram model of words; ``order`` and the other keys of a recipe's ``ngram`` are its options, ``epochs`` has no meaning for it."""
     return NgramSynthesizer(seed=seed, **options)

@@ -18,6 +18,7 @@ import pandas as pd
 
 from proxyaudit.errors import TaskError
 from proxyaudit.seeding import integer_seed
+from proxyaudit.synthesizers.base import costs
 
 __all__ = ["SdvSynthesizer", "copulagan", "ctgan", "gaussian_copula", "tvae"]
 
@@ -131,21 +132,25 @@ class SdvSynthesizer:
                 transformer.set_random_state(state, "reverse_transform")
 
 
+@costs(0.08, epochs=10)
 def gaussian_copula(epochs: int | None = None, seed: int = 0) -> SdvSynthesizer:
     """Gaussian copula with beta marginals; ``epochs`` has no meaning for it."""
     return SdvSynthesizer("gaussian_copula", epochs, seed)
 
 
+@costs(0.06, epochs=10)
 def tvae(epochs: int | None = None, seed: int = 0) -> SdvSynthesizer:
     """Variational autoencoder for tables (Xu et al. 2019)."""
     return SdvSynthesizer("tvae", epochs, seed)
 
 
+@costs(0.6, epochs=10)
 def ctgan(epochs: int | None = None, seed: int = 0) -> SdvSynthesizer:
     """Conditional GAN for tables (Xu et al. 2019)."""
     return SdvSynthesizer("ctgan", epochs, seed)
 
 
+@costs(0.7, epochs=10)
 def copulagan(epochs: int | None = None, seed: int = 0) -> SdvSynthesizer:
     """CTGAN on marginals made normal by a copula."""
     return SdvSynthesizer("copulagan", epochs, seed)

@@ -12,7 +12,12 @@ from safetensors.torch import save_file, save_model
 from proxyaudit.activations.capture import capture
 from proxyaudit.errors import InputError
 from proxyaudit.models import TrainedModel, build_model, load_weights, save_weights
-from proxyaudit.recipe.recipe import FtTransformerSpec, MlpSpec, ModelSpec, ModuleSpec, ResnetSpec, SitesSpec
+from proxyaudit.models.kinds.ft_transformer import FtTransformerSpec
+from proxyaudit.models.kinds.mlp import MlpSpec
+from proxyaudit.models.kinds.module import ModuleSpec
+from proxyaudit.models.kinds.resnet import ResnetSpec
+from proxyaudit.recipe.models import ModelSpec
+from proxyaudit.recipe.recipe import SitesSpec
 
 NET = """
 from torch import nn

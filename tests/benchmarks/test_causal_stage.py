@@ -15,14 +15,18 @@ import numpy as np
 import pytest
 import yaml
 
-import proxyaudit.pipeline.tasks as tasks
+import proxyaudit.pipeline.measure
+import proxyaudit.pipeline.train
+from proxyaudit.channels.base import ModelView
 from proxyaudit.models import build_model, train_model
+from proxyaudit.models.kinds.mlp import MlpSpec
 from proxyaudit.pipeline.run import run_audit
-from proxyaudit.recipe.recipe import MlpSpec, SitesSpec
+from proxyaudit.recipe.recipe import SitesSpec
+from proxyaudit.registry import load_function
 
 pytestmark = [pytest.mark.study, pytest.mark.timeout(3600)]
 
-CAUSAL = ("measure_use", "measure_relearning", "measure_proxy_use", "measure_association", "measure_localisation")
+CAUSAL = ("use", "relearning", "proxies", "localisation")
 ROWS = (6000, 12000, 25000)
 HIDDEN = {1: [64], 2: [64, 64], 4: [64, 64, 64, 64], 6: [64, 64, 64, 64, 64, 64]}
 ADULT: dict[str, Any] = {
@@ -42,29 +46,23 @@ def spent(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     ones = np.ones((64, 2), dtype=np.float32)
     train_model(warm, ones, np.arange(64) % 2, ones[:, 0], MlpSpec(kind="mlp", hidden=(4,), epochs=1), 0)
     seconds: dict[str, float] = defaultdict(float)
-    now = [""]
-    measure = tasks._run_measure
 
     def timed(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def run(*args: Any, **kwargs: Any) -> Any:
+            regime = args[0].regime.name if isinstance(args[0], ModelView) else "real"
             start = time.process_time()
             try:
                 return call(*args, **kwargs)
             finally:
-                seconds[name if now[0] in ("", "real") else f"{name}, {now[0]}"] += time.process_time() - start
+                seconds[name if regime == "real" else f"{name}, {regime}"] += time.process_time() - start
 
         return run
 
-    def told_apart(task: Any, *args: Any) -> None:
-        now[0] = task.regime
-        try:
-            measure(task, *args)
-        finally:
-            now[0] = ""
+    def channel(path: str) -> Callable[..., Any]:
+        return timed(path.split(".")[2], load_function(path))
 
-    for name in (*CAUSAL, "train_model", "measure_site"):
-        monkeypatch.setattr(tasks, name, timed(name, getattr(tasks, name)))
-    monkeypatch.setattr(tasks, "_run_measure", told_apart)
+    monkeypatch.setattr(proxyaudit.pipeline.measure, "load_function", channel)
+    monkeypatch.setattr(proxyaudit.pipeline.train, "train_model", timed("train_model", train_model))
     return seconds
 
 
@@ -87,7 +85,7 @@ def test_beside_training(rows: int, spent: dict[str, float], tmp_path: Path, ben
     causal, training = sum(spent[name] for name in CAUSAL), spent["train_model"]
     say(
         f"causal stage, Adult, {rows} rows, 3 attributes, quick start's network, 1 process: {causal / training:.2f} times its training "
-        f"({causal:.1f} s against {training:.1f} s for one model); localisation alone {spent['measure_localisation'] / training:.2f}; "
+        f"({causal:.1f} s against {training:.1f} s for one model); localisation alone {spent['localisation'] / training:.2f}; "
         f"seconds by part: {_shown(spent)}",
         ratio=causal / training,
         seconds=dict(spent),

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from proxyaudit.probes.deciding import PlantedTest, Target, planted_test
+from proxyaudit.probes.deciding import planted_test
+from proxyaudit.probes.planting import Target
+from proxyaudit.probes.results import PlantedTest
 from proxyaudit.probes.score import ScoreStatistic
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from proxyaudit.channels.leak.questions import Probing
+from proxyaudit.channels.leak.record import read_site
 from proxyaudit.channels.leak.site import measure_site
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.record import Measurement
@@ -76,9 +77,9 @@ def test_big_probe(activations: Any, rows: Any, threads: Any, benchmark: Any, sa
     with threads(1):
         benchmark.pedantic(lambda: found.append(_measure(acts, planned, nonlinear=True, readers=READERS)), rounds=1)
     seconds, out = found[0]
-    cells = {name: sites["site"] for name, sites in out.numbers["cells"].items()}
-    skipped = {name: [r["name"] for r in cell["nonlinear"]["readers"] if r["skipped"]] for name, cell in cells.items()}
-    used = {name: cell["nonlinear"]["rows"] for name, cell in cells.items()}
+    tests = {attribute.name: read_site(out, attribute.name, "site").tests["nonlinear"] for attribute in planned.attributes}
+    skipped = {name: [reader.name for reader in test.readers if reader.skipped] for name, test in tests.items()}
+    used = {name: test.rows or 0 for name, test in tests.items()}
     whole = math.ceil(BIG_SITES / BIG_JOBS) * seconds
     say(
         f"probe, one site of {BIG_ROWS} x {BIG_D}, 3 attributes (2, 2 and 4 classes), all readers, 1 thread: {seconds:.1f} s; "

@@ -13,8 +13,8 @@ from text_world import MAX_TOKENS, WORDS, save_tiny, texts
 from proxyaudit.activations.frozen import pooled_texts
 from proxyaudit.models import build_model
 from proxyaudit.models.huggingface import make_tokenizer
+from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.text import TextClassifier
-from proxyaudit.recipe.models import HuggingFaceSpec
 from proxyaudit.recipe.recipe import SitesSpec
 
 Weights = dict[str, NDArray[np.float32]]

@@ -191,7 +191,7 @@ def test_a_linear_leak_is_exposed():
 
 
 def test_an_exclusive_or_is_hidden():
-    found = audited("xor", 3000, 8, 0.4)
+    found = audited("xor", 1500, 8, 0.4)
     assert (found.verdict, found.encoding, found.mechanisms) == ("hidden", "nonlinear_only", ("nonlinear",))
     assert "hidden" in found.sentence
 
@@ -199,7 +199,9 @@ def test_an_exclusive_or_is_hidden():
 def test_what_only_a_non_linear_reader_finds_is_compared_with_real_as_such():
     world = make_world("xor", n=3000, d=8, leak=0.4, rng=stream(1, "verdicts", "xor"))
     clean = stream(1, "clean").normal(size=(3000, 8))
-    audit = pa.probe({"real": {"l": world.acts_nd}, "synthetic": {"l": clean}}, {"a": world.labels_n}, attributes=["a"], real="real")
+    audit = pa.probe(
+        {"real": {"l": world.acts_nd}, "synthetic": {"l": clean}}, {"a": world.labels_n}, attributes=["a"], real="real", jobs=1
+    )
     real, synthetic = audit.pack.evidence.findings
     assert (real.verdict, synthetic.verdict) == ("hidden", "removed")
     assert synthetic.change.encoding == "eliminated"
@@ -219,8 +221,8 @@ def verdict_of(acts, labels, **more):
 
 def test_a_leak_of_the_rarest_class_alone_is_not_removed():
     rng = stream(0, "rarest")
-    codes = rng.choice(8, 4000, p=[0.02, *[0.14] * 7])
-    acts = rng.normal(size=(4000, 8))
+    codes = rng.choice(8, 2000, p=[0.02, *[0.14] * 7])
+    acts = rng.normal(size=(2000, 8))
     acts[codes == 0] += 2.0 / np.sqrt(8)
     assert verdict_of(acts, {"a": np.array(list("abcdefgh"))[codes]}).verdict == "exposed"
 
@@ -229,12 +231,12 @@ def test_a_leak_of_the_rarest_class_alone_is_not_removed():
 def test_a_number_that_leaks_without_its_mean_is_exposed(shape):
     rng = stream(0, "numbers", shape)
     if shape == "distance to the middle":
-        number = rng.normal(45, 12, 3000)
+        number = rng.normal(45, 12, 1000)
         told = np.abs(number - 45) / 12
     else:
-        number = rng.integers(0, 12, 3000).astype(float)
+        number = rng.integers(0, 12, 1000).astype(float)
         told = np.minimum(number, 11 - number) / 3
-    acts = rng.normal(size=(3000, 8))
+    acts = rng.normal(size=(1000, 8))
     acts[:, 2] += 1.5 * told
     found = verdict_of(acts, {"a": number})
     assert (found.verdict, found.encoding) == ("exposed", "linear")
@@ -242,8 +244,8 @@ def test_a_number_that_leaks_without_its_mean_is_exposed(shape):
 
 def test_a_variance_within_the_label_is_hidden():
     rng = stream(0, "within")
-    label, codes = rng.integers(0, 2, (2, 3000))
-    acts = rng.normal(size=(3000, 8))
+    label, codes = rng.integers(0, 2, (2, 1500))
+    acts = rng.normal(size=(1500, 8))
     acts[:, :2] *= np.where(label == codes, 1.5, 0.7)[:, None]
     found = verdict_of(acts, {"a": codes, "y": label}, condition_on=["y"])
     assert (found.verdict, found.mechanisms) == ("hidden", ("beyond",))
@@ -297,7 +299,7 @@ def test_independence_of_few_rows_is_inconclusive_and_says_what_would_settle_it(
 
 
 def test_what_the_label_explains_is_exposed_and_said_so():
-    found = audited("only_through_label", 4000, 8, 0.15, condition_on=["y"])
+    found = audited("only_through_label", 2000, 8, 0.15, condition_on=["y"])
     assert (found.verdict, found.basis) == ("exposed", "explained_by_label")
     assert "y explains it" in found.sentence
 

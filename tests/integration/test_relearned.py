@@ -12,7 +12,7 @@ from proxyaudit.types import Evidence
 
 RECIPE = """\
 name: relearned
-data: {path: people.csv, target: pay, protected: [coin, club], exclude: [coin, club], audit_share: 0.5}
+data: {path: people.csv, target: pay, protected: [coin, club], exclude: [coin, club], audit_share: 0.5, discover: 0}
 regimes: [real]
 model: {kind: mlp, hidden: [6, 4], epochs: 3, batch_size: 64, learning_rate: 0.02, patience: null}
 references: {reweighed: false}

@@ -14,7 +14,7 @@ from proxyaudit.evidence.pack import find_run, read_pack
 from proxyaudit.evidence.signatures import read_signatures
 
 DATA = """\
-data: {path: t.csv, text: text, target: y, protected: [sex]}
+data: {path: t.csv, text: text, target: y, protected: [sex], discover: 0}
 references: {placebos: 20, reweighed: false}
 seeds: 1
 signatures: true

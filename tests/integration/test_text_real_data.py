@@ -14,11 +14,12 @@ from proxyaudit.activations.capture import capture
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.models import build_model
 from proxyaudit.models.huggingface import make_tokenizer
-from proxyaudit.probes.crossfit import assign_folds, auroc, cross_fit_classes
+from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
+from proxyaudit.probes.crossfit import assign_folds, cross_fit_classes
 from proxyaudit.probes.whitening import whiten
-from proxyaudit.recipe.models import HuggingFaceSpec
 from proxyaudit.recipe.recipe import SitesSpec
 from proxyaudit.seeding import stream
+from proxyaudit.stats.ranks import auroc
 
 pytestmark = [pytest.mark.realdata, pytest.mark.timeout(1200)]
 ROWS = 1500

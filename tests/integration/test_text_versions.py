@@ -17,8 +17,8 @@ from proxyaudit.cli.main import main
 from proxyaudit.comparison import Comparison, compare_packs
 from proxyaudit.evidence.pack import read_pack
 from proxyaudit.models import build_model
+from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.pipeline.run import run_audit
-from proxyaudit.recipe.models import HuggingFaceSpec
 from proxyaudit.recipe.recipe import SitesSpec
 
 KINDS = {"same": "bert", "other": "gpt2"}
@@ -46,7 +46,7 @@ def audit(folder: Path, base: str, regimes: list[dict[str, object]], *, rows: in
     texts(rows, seed, told=0.95).to_csv(folder / "t.csv", index=False)
     recipe = {
         "name": base,
-        "data": {"path": "t.csv", "text": "text", "target": "y", "protected": ["sex"]},
+        "data": {"path": "t.csv", "text": "text", "target": "y", "protected": ["sex"], "discover": 0},
         "regimes": regimes,
         "model": {"kind": "huggingface", "path": f"{base}-0", "max_length": MAX_TOKENS, "tune": "full"},
         "sites": {"profile": ["penultimate"]},

@@ -17,8 +17,8 @@ from proxyaudit.data.text import TextEncoder
 from proxyaudit.evidence.pack import EvidencePack, find_run, read_pack
 from proxyaudit.models import build_model
 from proxyaudit.models.huggingface import make_tokenizer
-from proxyaudit.pipeline.run import CACHE_FOLDER
-from proxyaudit.recipe.models import HuggingFaceSpec
+from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
+from proxyaudit.pipeline.cache import CACHE_FOLDER
 from proxyaudit.recipe.recipe import SitesSpec
 from proxyaudit.reporting.proxies import proxy_views
 from proxyaudit.types import Estimate

@@ -73,7 +73,7 @@ def held_out_auroc(features, labels, groups):
 )
 def test_a_linear_reader_gets_the_stated_leak(kind, rate, tolerance):
     found = []
-    for seed in range(4):
+    for seed in range(2):
         world = make_world(kind, n=20_000, d=16, leak=0.1, rate=rate, rng=stream(seed, kind))
         assert (world.channel, world.expected, world.leak) == ("linear", "exposed", 0.1)
         found.append(fitted_leak(whiten(world.acts_nd), world.labels_n))

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
+from views import dataset_of, facts_of, view_of
 
-from proxyaudit.channels.localisation.estimate import add_localisation
-from proxyaudit.channels.localisation.measure import measure_localisation
-from proxyaudit.channels.use.measure import UseTask
+from proxyaudit.channels.localisation.estimate import follow_up
+from proxyaudit.channels.localisation.measure import measure
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.facts import Run
+from proxyaudit.estimates.facts import Followed, Run
 from proxyaudit.estimates.ledger import Ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import Tap, TrainedModel
 from proxyaudit.planted import nets
 from proxyaudit.planted.model_worlds import make_planted_model
 from proxyaudit.planted.models import ATTRIBUTE, INPUTS, TARGET
-from proxyaudit.recipe.recipe import Margins
 
 N = 3000
 
@@ -30,8 +27,8 @@ def localised(kind, seed=1):
     x = planted.table[names].to_numpy(np.float32)
     groups, labels = ((planted.table[column] == value).to_numpy().astype(int) for column, value in ((ATTRIBUTE, "b"), (TARGET, "yes")))
     attribute = Attribute(ATTRIBUTE, "protected", "binary", ("a", "b"), groups)
-    parts = np.random.default_rng(seed).permutation(np.arange(N) % 3)
-    dataset = SimpleNamespace(attributes=(attribute,), parts=parts, clusters=np.arange(N))
+    dataset = dataset_of((attribute,), np.random.default_rng(seed).permutation(np.arange(N) % 3))
+    followed = {ATTRIBUTE: Followed(groups, ("a", "b"), 0)}
     found = []
     for weights in planted.weights:
         net = getattr(nets, planted.factory)(INPUTS).eval()
@@ -39,18 +36,10 @@ def localised(kind, seed=1):
         taps = {site: Tap("head", "input", "head") if site == "penultimate" else Tap(site, "output") for site in planted.profile_sites}
         model = TrainedModel(net, 2, planted.profile_sites, planted.verdict_sites, taps)
         found.append(Measurement())
-        task = UseTask(0, Margins(), {ATTRIBUTE: (groups, 0)}, {}, True)
-        measure_localisation(model, x, dataset, labels, task, found[-1])
-    assembler = SimpleNamespace(
-        dataset=dataset,
-        prepared=SimpleNamespace(regimes=[SimpleNamespace(name="planted")]),
-        runs={"planted": Run("planted", tuple(found))},
-        clusters=dataset.clusters,
-        followed={ATTRIBUTE: (groups, ("a", "b"), 0)},
-        ledger=Ledger(),
-    )
-    add_localisation(assembler)
-    return [e for e in assembler.ledger.estimates if e.channel == "localisation" and not e.context.startswith("random")]
+        measure(view_of(model, None, x, dataset, followed, labels=labels), found[-1])
+    ledger = Ledger()
+    ledger.publish(follow_up(facts_of((attribute,), (Run("planted", tuple(found)),), followed), ledger))
+    return [e for e in ledger.estimates if e.channel == "localisation" and e.measure != "random"]
 
 
 @pytest.mark.parametrize("kind", ["head_null", "dormant", "nothing"])
@@ -62,11 +51,11 @@ def test_nothing_is_confirmed_of_a_head_that_ignores_the_attribute(kind):
 
 def test_of_a_head_that_reads_it_a_few_units_carry_most():
     found = localised("used")
-    whole = {e.site: e for e in found if e.context == "whole site"}
+    whole = {e.site: e for e in found if e.measure == "whole"}
     for site in ("block1", "penultimate"):
         assert whole[site].reason is None
         assert whole[site].value > 0.1
-        together = next(e for e in found if e.site == site and e.context.startswith("together"))
+        together = next(e for e in found if e.site == site and e.measure == "set")
         assert together.reason is None
         assert together.value > 0.6 * whole[site].value
         assert together.null_high < together.value

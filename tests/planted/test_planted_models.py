@@ -22,6 +22,7 @@ from proxyaudit.planted.models import ATTRIBUTE, INPUTS, TARGET
 CANCELLING = ("cancelling", "redundant_cancelling")
 BRANCHED = ("redundant", "redundant_cancelling")
 MARGIN_EFFECT, MARGIN_GAP = 0.02, 0.05
+FEWEST_ROWS = 3 * QUICK_ROWS // 4  # with fewer, what is asked of the three audits below is left open
 
 
 class World:
@@ -283,7 +284,7 @@ def check(case):
     ],
 )
 def test_audits_of_planted_models(kind, decided):
-    case = audit_planted_model(kind, 0, n=QUICK_ROWS, checkpoints=1)
+    case = audit_planted_model(kind, 0, n=FEWEST_ROWS, checkpoints=1)
     check(case)
     assert {channel: case.states[channel] for channel in decided} == decided
     if case.expected == "exposed":

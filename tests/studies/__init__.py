@@ -1,1 +1,1 @@
-"""Long studies behind the figures of the README and of the decision pages; ``python -m tests.studies --help``."""
+"""Long studies behind the figures of the guides and of the decision pages; ``python -m tests.studies --help``."""

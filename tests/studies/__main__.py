@@ -1,7 +1,7 @@
 """Run the long studies: ``python -m tests.studies decisions|coverage|worlds|models|tables``.
 
-Every finished case is a line in ``studies/results/<study>.jsonl``; a study that is stopped goes on where it was. ``tables`` writes what
-the lines say into ``studies/README.md`` and the README. To do a study anew, delete its file.
+Every finished case is a line in ``tests/studies/results/<study>.jsonl``; a study that is stopped goes on where it was. ``tables`` writes
+what the lines say into ``tests/studies/README.md`` and ``proxyaudit/docs/method.md``. To do a study anew, delete its file.
 """
 
 from __future__ import annotations
@@ -61,15 +61,20 @@ def _model(kind: str, seed: int, n: int, checkpoints: int) -> dict[str, Any]:
     return asdict(audit_planted_model(kind, seed, n=n, checkpoints=checkpoints))
 
 
-def main() -> None:
-    """Parse the command line."""
+def parser() -> argparse.ArgumentParser:
+    """The options of a study."""
     parser = argparse.ArgumentParser(prog="python -m tests.studies", description=__doc__)
     parser.add_argument("study", choices=("decisions", "coverage", "worlds", "models", "tables"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=None)
     parser.add_argument("--worlds", type=int, default=200, help="present and absent worlds each, half as many at the margin")
     parser.add_argument("--models", type=int, default=20, help="planted models of each kind")
-    asked = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Do the study that was asked for and write the tables."""
+    asked = parser().parse_args()
     seed = asked.seed
     if asked.study == "decisions":
         cases = [

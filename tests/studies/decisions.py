@@ -13,10 +13,11 @@ from threadpoolctl import threadpool_limits
 
 from proxyaudit.channels.leak.planted import planted_draft
 from proxyaudit.channels.leak.questions import ProbedArrays, Probing
+from proxyaudit.channels.leak.record import read_site
 from proxyaudit.channels.leak.site import measure_site
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.draft import Draft
-from proxyaudit.estimates.record import Measurement, cell_key
+from proxyaudit.estimates.record import Measurement
 from proxyaudit.planted import World, make_world
 from proxyaudit.planted.construction import Case, Rng, class_names, directions, gaussian_activations, plant_labels, two_rates
 from proxyaudit.recipe.recipe import Margins
@@ -97,8 +98,7 @@ def draft_of(measured: Sequence[Measurement], rows: ProbedArrays) -> Draft:
     """The decided cell of one or several models on the same rows."""
     name = rows.attributes[0].name
     base = Draft("linear", name, "models", _SITE, margin=MARGIN)
-    numbers = [one.numbers["cells"][name][_SITE] for one in measured]
-    cell = planted_draft(base, numbers, [one.arrays for one in measured], cell_key(name, _SITE, ""), "linear", rows.clusters)
+    cell = planted_draft(base, [read_site(one, name, _SITE) for one in measured], "linear", rows.clusters)
     return decide_drafts([cell])[0]
 
 

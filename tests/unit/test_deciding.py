@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 
 from proxyaudit.planted import make_world
-from proxyaudit.probes.deciding import Target, planted_test
+from proxyaudit.probes.deciding import planted_test
+from proxyaudit.probes.planting import Target
 from proxyaudit.probes.score import ScoreStatistic, flipped
 from proxyaudit.probes.whitening import whiten, whiten_within
 from proxyaudit.seeding import stream
 
 MARGIN = 0.02
+# The first world is asked in every run, the others of the same kind in the studies.
+SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.study) for seed in (1, 2, 3))]
 
 
 def streams_of(seed):
@@ -36,7 +39,7 @@ def world_test(kind, seed, *, n=3000, d=32, leak=0.0, rate=None, **more):
     return planted(world.acts_nd, codes_of(world), seed=seed, **more)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_nothing_is_absent_and_three_margins_are_present(seed):
     nothing, much = world_test("absent", seed), world_test("linear", seed, leak=3 * MARGIN)
     assert nothing.p_absent <= 0.01
@@ -49,7 +52,7 @@ def test_nothing_is_absent_and_three_margins_are_present(seed):
     assert much.low < 0.06 < 1.5 * much.high
     for found in (nothing, much):
         assert found.reason is None
-        assert found.found["2"] >= found.found["1"] > 0.9
+        assert found.found_twice >= found.found_once > 0.9
         assert 0 < found.detection_limit < MARGIN
         assert found.low <= max(found.leak, 0) <= found.high
         assert len(found.null) == 199
@@ -63,10 +66,11 @@ def test_at_the_margin_neither_is_claimed_more_often_than_the_levels():
     assert np.mean([t.leak for t in tests]) == pytest.approx(MARGIN, abs=0.005)
 
 
-def test_intervals_at_the_margin_cover():
+@pytest.mark.parametrize(("worlds", "missed"), [(8, 1), pytest.param(30, 3, marks=pytest.mark.study)])
+def test_intervals_at_the_margin_cover(worlds, missed):
     """At n = 3 000, d = 32, .775 of 120 worlds were covered when this was written, against a promise of .93."""
-    tests = [world_test("linear", seed, leak=MARGIN, plants=5, n=1500) for seed in range(30)]
-    assert np.mean([t.low <= MARGIN <= t.high for t in tests]) >= 0.88
+    tests = [world_test("linear", seed, leak=MARGIN, plants=5, n=1500) for seed in range(worlds)]
+    assert sum(not t.low <= MARGIN <= t.high for t in tests) <= missed
 
 
 def null_by_turned_signs(prepare):
@@ -161,7 +165,7 @@ def test_uneven_rates_keep_every_family(rate):
     assert set(found.families) == {"isotropic", "unit", "heavy", "low", "high", "isotropic, own noise", "heavy, own noise"}
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", SEEDS[:3])
 def test_a_leak_on_the_axis_of_lowest_variance_is_present(seed):
     found = world_test("low_variance", seed, leak=3 * MARGIN)
     assert found.p_present < 0.01
@@ -175,9 +179,9 @@ def test_with_no_more_rows_than_dimensions_nothing_is_claimed(shape):
         acts = rng.normal(size=(n, d))
         for codes in (rng.integers(0, 2, n), (acts[:, 0] > 0).astype(np.int64)):
             found = planted(acts, codes, seed=seed)
-            assert found.p_absent > 0.01 or found.found["1"] < 0.8
+            assert found.p_absent > 0.01 or found.found_once < 0.8
             assert found.p_present > 0.05 or found.null_p > 0.05
-            assert found.found["1"] < 0.8
+            assert found.found_once < 0.8
 
 
 def test_constant_sites_and_constant_attributes_decide_nothing():
@@ -210,34 +214,34 @@ def test_several_classes_and_values(seed):
             assert found.low - 0.01 <= leak <= found.high + 0.02
 
 
-def test_within_strata_what_the_strata_explain_does_not_count():
-    for seed in range(2):
-        rng = stream(seed, "strata")
-        strata = rng.integers(0, 2, 4000)
-        codes = (rng.random(4000) < np.where(strata, 0.85, 0.15)).astype(np.int64)
-        acts = rng.normal(size=(4000, 12))
-        acts[:, 0] += 2 * strata
-        plain, within = planted(acts, codes, seed=seed), planted(acts, codes, strata=strata, seed=seed)
-        assert plain.p_present <= 0.01
-        assert within.p_present > 0.05
-        assert within.p_absent <= 0.01
-        acts[:, 1] += 1.2 * codes
-        assert planted(acts, codes, strata=strata, seed=seed).p_present <= 0.01
+@pytest.mark.parametrize("seed", SEEDS[:2])
+def test_within_strata_what_the_strata_explain_does_not_count(seed):
+    rng = stream(seed, "strata")
+    strata = rng.integers(0, 2, 4000)
+    codes = (rng.random(4000) < np.where(strata, 0.85, 0.15)).astype(np.int64)
+    acts = rng.normal(size=(4000, 12))
+    acts[:, 0] += 2 * strata
+    plain, within = planted(acts, codes, seed=seed), planted(acts, codes, strata=strata, seed=seed)
+    assert plain.p_present <= 0.01
+    assert within.p_present > 0.05
+    assert within.p_absent <= 0.01
+    acts[:, 1] += 1.2 * codes
+    assert planted(acts, codes, strata=strata, seed=seed).p_present <= 0.01
 
 
+@pytest.mark.parametrize("seed", SEEDS[:3])
 @pytest.mark.parametrize(("kind", "leak"), [("absent", 0.0), ("xor", 0.4), ("variance", 0.4)])
-def test_quadratic_score(kind, leak):
-    for seed in range(3):
-        linear = world_test(kind, seed, n=2000, d=8, leak=leak)
-        found = world_test(kind, seed, n=2000, d=8, leak=leak, channel="nonlinear", margin=0.1)
-        assert linear.p_absent <= 0.01
-        assert (found.p_present <= 0.01) is bool(leak)
-        assert (found.p_absent <= 0.01) is not bool(leak)
+def test_quadratic_score(kind, leak, seed):
+    linear = world_test(kind, seed, n=2000, d=8, leak=leak)
+    found = world_test(kind, seed, n=2000, d=8, leak=leak, channel="nonlinear", margin=0.1)
+    assert linear.p_absent <= 0.01
+    assert (found.p_present <= 0.01) is bool(leak)
+    assert (found.p_absent <= 0.01) is not bool(leak)
 
 
-def test_a_linear_leak_is_nothing_to_the_quadratic_score():
-    for seed in range(3):
-        assert world_test("linear", seed, n=2000, d=8, leak=0.15, channel="nonlinear", margin=0.1).p_present > 0.05
+@pytest.mark.parametrize("seed", SEEDS[:3])
+def test_a_linear_leak_is_nothing_to_the_quadratic_score(seed):
+    assert world_test("linear", seed, n=2000, d=8, leak=0.15, channel="nonlinear", margin=0.1).p_present > 0.05
 
 
 def test_same_streams_same_numbers_and_others_differ():

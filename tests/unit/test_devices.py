@@ -10,12 +10,14 @@ import pytest
 import torch
 from text_world import MAX_TOKENS, save_tiny
 
-from proxyaudit.activations.capture import capture, shifted_outputs
+from proxyaudit.activations.capture import capture
 from proxyaudit.activations.frozen import pooled_texts
+from proxyaudit.activations.replay import shifted_outputs
 from proxyaudit.errors import InputError
 from proxyaudit.models import TrainedModel, build_model, devices, train_model
+from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.pipeline.plan import versions
-from proxyaudit.recipe.recipe import HuggingFaceSpec, SitesSpec, parse_recipe
+from proxyaudit.recipe.recipe import SitesSpec, parse_recipe
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from proxyaudit.probes.effort import few_shot_curve, online_codelength, selectivity
+from proxyaudit.probes.crossfit import TooFewRowsError
+from proxyaudit.probes.effort import few_shot_curve, measure_effort, online_codelength, selectivity
+from proxyaudit.probes.results import Effort
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream
 
@@ -17,9 +19,9 @@ def world(strength, n=3000, d=16, name="effort"):
 def test_codelength_falls_with_what_the_rows_tell():
     weak, middle, strong = (online_codelength(z, codes, 2, ids, seed=0) for z, codes, ids in map(world, (0.0, 2.0, 8.0)))
     assert strong.bits < middle.bits < weak.bits
-    assert 0.97 < weak.compression < 1.01
-    assert middle.compression > 1.2
-    assert weak.uniform_bits == weak.rows == 3000
+    assert 0.97 < weak.rows / weak.bits < 1.01
+    assert middle.rows / middle.bits > 1.2
+    assert weak.rows == 3000
     assert weak.bits > weak.label_bits - 1
     # The true conditional entropy is a lower bound in expectation.
     z, codes, _ = world(2.0)
@@ -32,7 +34,7 @@ def test_codelength_of_a_rare_class_shows_how_little_the_rows_add():
     rng = stream(0, "rare")
     z, codes = whiten(rng.normal(size=(3000, 8))).z_nr, (rng.random(3000) < 0.02).astype(np.int64)
     found = online_codelength(z, codes, 2, np.arange(3000), seed=0)
-    assert found.compression > 5
+    assert found.rows / found.bits > 5
     assert 0.98 < found.bits / found.label_bits < 1.4
 
 
@@ -42,8 +44,8 @@ def test_blocks_end_between_clusters():
     clusters = np.repeat(np.arange(100), 20)
     z = whiten(rng.normal(size=(100, 60))[clusters] + 0.05 * rng.normal(size=(2000, 60))).z_nr
     codes = rng.integers(0, 2, 100)[clusters]
-    assert online_codelength(z, codes, 2, clusters, seed=0).compression < 1
-    assert online_codelength(z, codes, 2, np.arange(2000), seed=0).compression > 1.5
+    assert online_codelength(z, codes, 2, clusters, seed=0).bits > 2000
+    assert online_codelength(z, codes, 2, np.arange(2000), seed=0).bits < 2000 / 1.5
 
 
 def test_few_shot_curve_rises_only_where_there_is_something_to_read():
@@ -64,7 +66,8 @@ def test_few_shot_curve_stops_where_the_rare_class_ends():
     assert 32 <= curve.sizes[-1] <= 64
     codes = np.zeros(3000, dtype=np.int64)
     codes[:4] = 1
-    assert "fewer than" in few_shot_curve(z, codes, 2, np.arange(3000), seed=0).reason
+    with pytest.raises(TooFewRowsError, match="fewer than"):
+        few_shot_curve(z, codes, 2, np.arange(3000), seed=0)
 
 
 def test_selectivity_is_zero_where_the_reader_only_remembers_types():
@@ -73,7 +76,7 @@ def test_selectivity_is_zero_where_the_reader_only_remembers_types():
     z = whiten(rng.normal(size=(60, 80))[types] + 0.2 * rng.normal(size=(3000, 80))).z_nr
     remembered = selectivity(z, rng.integers(0, 2, 60)[types], 2, types, seed=0)
     assert remembered.accuracy > 0.95
-    assert abs(remembered.selectivity) < 0.05
+    assert abs(remembered.accuracy - remembered.control) < 0.05
     assert remembered.repeated > 0.99
 
 
@@ -81,8 +84,7 @@ def test_selectivity_of_a_feature_is_accuracy_beyond_chance_where_no_type_repeat
     z, codes, ids = world(4.0)
     found = selectivity(z, codes, 2, ids, seed=0)
     assert found.accuracy > 0.8
-    assert found.control_accuracy == pytest.approx(0.5, abs=0.03)
-    assert found.selectivity == pytest.approx(found.accuracy - found.control_accuracy)
+    assert found.control == pytest.approx(0.5, abs=0.03)
     assert found.repeated == 0
 
 
@@ -94,7 +96,6 @@ def test_several_classes_missing_labels_and_determinism(measure):
     codes[rng.random(2500) < 0.1] = -1
     ids = rng.integers(0, 900, 2500)
     first = measure(z, codes, 3, ids, seed=3)
-    assert first.reason is None
     assert first == measure(z, codes, 3, ids, seed=3)
     assert first != measure(z, codes, 3, ids, seed=4)
 
@@ -102,16 +103,30 @@ def test_several_classes_missing_labels_and_determinism(measure):
 @pytest.mark.parametrize("measure", [online_codelength, few_shot_curve, selectivity])
 def test_what_cannot_be_measured_has_a_reason(measure):
     z, codes, ids = world(1.0, n=60, d=2)
-    assert "continuous" in measure(z, z[:, 0], 0, ids, seed=0).reason
-    assert "no row" in measure(z, np.full(60, -1), 2, ids, seed=0).reason
-    assert "fewer than" in measure(z, np.zeros(60, dtype=np.int64), 2, ids, seed=0).reason
-    assert measure(z, codes, 2, np.zeros(60, dtype=np.int64), seed=0) is not None
+    one = np.zeros(60, dtype=np.int64)
+    for labels, classes, why in ((z[:, 0], 0, "continuous"), (np.full(60, -1), 2, "no row"), (one, 2, "fewer than")):
+        with pytest.raises(TooFewRowsError, match=why):
+            measure(z, labels, classes, ids, seed=0)
+    if measure is online_codelength:
+        assert measure(z, codes, 2, one, seed=0).rows == 60
+    else:  # one cluster leaves no other rows to score
+        with pytest.raises(TooFewRowsError, match="a class has"):
+            measure(z, codes, 2, one, seed=0)
 
 
 @pytest.mark.parametrize("measure", [online_codelength, few_shot_curve, selectivity])
 def test_rows_are_bounded(measure):
     z, codes, ids = world(2.0)
     found = measure(z, codes, 2, ids, seed=0, max_rows=500)
-    assert found.reason is None
     if measure is online_codelength:
         assert found.rows == 500
+
+
+def test_what_too_few_rows_tell_is_left_out():
+    z, codes, ids = world(4.0, n=3000, d=8)
+    found = measure_effort(z, codes, 2, ids, 0)
+    assert [m for m, _, _ in found.shots] == [16, 64, 256, 1024]
+    assert found.saved > 0.1
+    assert found.rows == 3000
+    assert found.accuracy is found.control is None  # no type repeats
+    assert measure_effort(z[:40], codes[:40] * 0, 2, ids[:40], 0) == Effort()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from proxyaudit.causal.interchange import interchange
+from proxyaudit.causal.interchange import fit_parts, interchange, set_up
 from proxyaudit.seeding import stream
 
 N, D = 3000, 8
@@ -22,8 +22,9 @@ def run(acts, groups, labels, parts, head, name="run", **options):
     def replay(shift_md, rows_m):
         return 1 / (1 + np.exp(-head(acts[rows_m] + shift_md)))[:, None]
 
-    concept = groups.astype(float)[:, None]
-    return interchange(acts, groups, concept, labels, parts, replay, 0, stream(0, name), permutations=99, **options)
+    rng = stream(0, name)
+    setting = set_up(acts, groups, groups.astype(float)[:, None], labels, parts, rng)
+    return None if setting is None else interchange(setting, fit_parts(setting), lambda _: replay, 0, rng, permutations=99, **options)
 
 
 def test_a_used_feature_moves_the_outputs_by_the_known_amount():

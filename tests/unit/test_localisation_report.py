@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from proxyaudit.estimates.context import identify
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.localisation import LOCALISATION_NOTE, localisation_views
@@ -20,9 +21,10 @@ HOSTILE = "<script>alert(1)</script>"
 def estimate(channel: str, context: str | None, value: float | None, **more: Any) -> Estimate:
     fields = {"attribute": "sex", "regime": "real", "site": "penultimate", "group": "f to m", **more}
     ends = {} if value is None else {"low": value - 0.01, "high": value + 0.01}
-    return Estimate(
-        id=f"L{channel}{context}{fields['regime']}{fields['site']}", channel=channel, context=context, value=value, **ends, **fields
-    )
+    measure, subject, _ = identify(channel, fields["regime"], context, fields["site"])
+    name = f"L{channel}{context}{fields['regime']}{fields['site']}"
+    about = {"channel": channel, "measure": measure, "subject": subject, "context": context}
+    return Estimate(id=name, value=value, **about, **ends, **fields)
 
 
 def lines() -> list[Estimate]:

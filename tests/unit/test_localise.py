@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from views import dataset_of, view_of
 
+from proxyaudit.causal.donors import TOO_FEW
 from proxyaudit.causal.interchange import Effect, _effect
 from proxyaudit.causal.localisation import Screened, draw_plan, in_direction, patched_effect, pick, screen, smallest_set
 from proxyaudit.channels.localisation import budget as localisation_plan
 from proxyaudit.channels.localisation.budget import FEWEST_RECIPIENTS, MOST_RECIPIENTS, MOST_SEARCHED, rows_kept, schedule
-from proxyaudit.channels.localisation.measure import measure_localisation
-from proxyaudit.channels.use.measure import TOO_FEW, UseTask
+from proxyaudit.channels.localisation.measure import measure
+from proxyaudit.channels.localisation.record import LocalisationRecord, Part, read_localisation
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.record import Measurement, cell_key
+from proxyaudit.estimates.facts import Followed
+from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import Tap, TrainedModel
-from proxyaudit.models.locations import Place
-from proxyaudit.recipe.recipe import Margins
+from proxyaudit.models.locations import Location
+from proxyaudit.regimes import Regime
 from proxyaudit.seeding import stream
 
 N, D = 3000, 12
@@ -95,20 +97,19 @@ def trained(module: nn.Module, *sites: str, n_classes: int = 2) -> TrainedModel:
 
 def localised(
     model: TrainedModel, x: Any, groups: Any, labels: Any, *, output: int = 0, root: int = 0, decides: bool = True
-) -> tuple[Any, Measurement]:
+) -> LocalisationRecord | None:
     parts = stream(0, "parts", len(x)).permutation(np.arange(len(x)) % 3)
-    attributes = tuple(Attribute(name, role, "binary", ("f", "m"), groups) for name, role in (("sex", "protected"), ("job", "proxy")))
-    dataset = SimpleNamespace(attributes=attributes, parts=parts, clusters=np.arange(len(x)))
-    task = UseTask(root, Margins(), {"sex": (groups, output)}, {"sex": groups[:, None].astype(float)}, decides)
+    attributes = tuple(Attribute(name, role, "binary", ("f", "m"), groups) for name, role in (("sex", "protected"), ("job", "proxy")))  # type: ignore[arg-type]
+    regime = Regime("real", "real") if decides else Regime("untrained", "untrained")
+    followed = {"sex": Followed(groups, ("f", "m"), output)}
     out = Measurement()
-    measure_localisation(model, x, dataset, labels, task, out)  # type: ignore[arg-type]
-    found = out.numbers.get("localisation", {})
-    assert "job" not in found
-    return found.get("sex"), out
+    measure(view_of(model, None, x, dataset_of(attributes, parts), followed, labels=labels, seed=root, regime=regime), out)
+    assert read_localisation(out, "job") is None
+    return read_localisation(out, "sex")
 
 
-def error(out: Measurement, place: str, what: str) -> float:
-    return float(np.sqrt((out.arrays[cell_key("sex", place, f"localised {what} signed")].astype(float) ** 2).sum()))
+def error(part: Part) -> float:
+    return float(np.sqrt((part.effect.signed_influence_n.astype(float) ** 2).sum()))
 
 
 def reads_carrier(h: Any) -> Any:
@@ -116,107 +117,106 @@ def reads_carrier(h: Any) -> Any:
 
 
 def test_the_unit_that_acts_comes_first_and_decoys_are_tried_without_effect() -> None:
-    found, out = localised(trained(Units(reads_carrier), "hidden"), *rows())
-    place = found["places"]["hidden"]
-    first = place["search"]["tried"][0]
-    assert (first["name"], first["by"]) == (f"unit {CARRIER}", "gradient")
-    assert first["signed"] > 0.1
-    assert first["signed"] == pytest.approx(place["whole"]["signed"], abs=0.03)
-    assert first["predicted"] == pytest.approx(first["signed"], abs=0.03)
-    tried = {one["name"]: one for one in place["search"]["tried"]}
+    found = localised(trained(Units(reads_carrier), "hidden"), *rows())
+    place = found.locations["hidden"]
+    first = place.search.tried[0]
+    assert (first.name, first.by) == (f"unit {CARRIER}", "gradient")
+    assert first.effect.signed > 0.1
+    assert first.effect.signed == pytest.approx(place.whole.effect.signed, abs=0.03)
+    assert first.predicted == pytest.approx(first.effect.signed, abs=0.03)
+    tried = {one.name: one for one in place.search.tried}
     assert {f"unit {decoy}" for decoy in DECOYS} & set(tried)
     for name, one in tried.items():
         if name not in (f"unit {CARRIER}", f"unit {SIGNAL}"):
-            assert one["signed"] == one["product"] == 0.0
+            assert one.effect.signed == one.effect.product == 0.0
     # The label's unit moves outputs, but not from group to group.
-    assert abs(tried[f"unit {SIGNAL}"]["signed"]) < 4 * error(out, "hidden", f"tried {list(tried).index(f'unit {SIGNAL}')}")
-    assert place["search"]["set"]["size"] == 1
-    assert place["search"]["set"]["names"] == [f"unit {CARRIER}"]
+    assert abs(tried[f"unit {SIGNAL}"].effect.signed) < 4 * error(tried[f"unit {SIGNAL}"])
+    assert place.search.carriers.size == 1
+    assert place.search.carriers.names == (f"unit {CARRIER}",)
 
 
 def test_of_two_blocks_the_one_that_is_read_has_the_effect() -> None:
-    found, out = localised(trained(TwoBlocks(), "left", "right"), *rows())
-    left, right = (found["places"][name]["whole"] for name in ("left", "right"))
-    assert left["signed"] == left["product"] == left["predicted"] == 0.0
-    assert abs(right["signed"]) > max(0.05, 5 * error(out, "right", "whole"))
-    assert right["predicted"] == pytest.approx(right["signed"], rel=0.3)
+    found = localised(trained(TwoBlocks(), "left", "right"), *rows())
+    left, right = (found.locations[name].whole for name in ("left", "right"))
+    assert left.effect.signed == left.effect.product == left.predicted == 0.0
+    assert abs(right.effect.signed) > max(0.05, 5 * error(right))
+    assert right.predicted == pytest.approx(right.effect.signed, rel=0.3)
 
 
 def test_of_two_heads_the_one_that_is_read_has_the_effect(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(localisation_plan, "MOST_RECIPIENTS", 100)
-    found, _ = localised(trained(TwoHeads(), "stem"), *rows())
-    place = found["places"]["attend, heads"]
-    assert place["kind"] == "heads"
-    first, second = place["search"]["tried"]
-    assert (first["name"], second["name"]) == ("head 0", "head 1")
-    assert first["signed"] > 0.1
-    assert first["signed"] == pytest.approx(place["whole"]["signed"], abs=1e-6)
-    assert second["signed"] == second["product"] == 0.0
-    assert second["apart"] > first["apart"]
-    assert place["search"]["set"]["names"] == ["head 0"]
+    found = localised(trained(TwoHeads(), "stem"), *rows())
+    place = found.locations["attend, heads"]
+    assert place.kind == "heads"
+    first, second = place.search.tried
+    assert (first.name, second.name) == ("head 0", "head 1")
+    assert first.effect.signed > 0.1
+    assert first.effect.signed == pytest.approx(place.whole.effect.signed, abs=1e-6)
+    assert second.effect.signed == second.effect.product == 0.0
+    assert place.search.carriers.names == ("head 0",)
 
 
 def test_a_saturated_unit_is_missed_by_the_gradient_and_found_by_the_difference() -> None:
     x, groups, labels = rows("saturated", carries=False)
     x[:, CARRIER] = np.where(groups == 1, 1.0, -1.0) + 0.05 * x[:, CARRIER]
     others = [unit for unit in range(D) if unit != CARRIER]
-    found, _ = localised(
+    found = localised(
         trained(Units(lambda h: 0.6 * torch.clip(20 * h[:, CARRIER], -1, 1) + 0.1 * h[:, others].sum(dim=1)), "hidden"), x, groups, labels
     )
-    first = found["places"]["hidden"]["search"]["tried"][0]
-    assert (first["name"], first["by"], first["predicted"]) == (f"unit {CARRIER}", "difference", 0.0)
-    assert first["signed"] > 0.2
-    assert found["places"]["hidden"]["whole"]["predicted"] < 0.05
-    assert found["places"]["hidden"]["search"]["set"]["names"] == [f"unit {CARRIER}"]
+    first = found.locations["hidden"].search.tried[0]
+    assert (first.name, first.by, first.predicted) == (f"unit {CARRIER}", "difference", 0.0)
+    assert first.effect.signed > 0.2
+    assert found.locations["hidden"].whole.predicted < 0.05
+    assert found.locations["hidden"].search.carriers.names == (f"unit {CARRIER}",)
 
 
 def test_copies_do_nothing_one_by_one_and_all_of_it_together() -> None:
     x, groups, labels = rows("copies", carries=False)
     copies = [1, 6, 10]
     x[:, copies] = np.where(groups == 1, 1.0, -1.0)[:, None] + 0.05 * x[:, copies]
-    found, _ = localised(
+    found = localised(
         trained(Units(lambda h: 0.6 * torch.clip(6 * h[:, copies].sum(dim=1), -1, 1) + 0.1 * h[:, SIGNAL]), "hidden"), x, groups, labels
     )
-    place = found["places"]["hidden"]
-    tried = {one["name"]: one for one in place["search"]["tried"]}
+    place = found.locations["hidden"]
+    tried = {one.name: one for one in place.search.tried}
     for copy in copies:
-        assert tried.get(f"unit {copy}", {"signed": 0.0})["signed"] == pytest.approx(0.0, abs=1e-9)
-    chosen = place["search"]["set"]
-    assert chosen["size"] == 2
-    assert set(chosen["names"]) <= {f"unit {copy}" for copy in copies}
-    assert chosen["signed"] == pytest.approx(place["whole"]["signed"], rel=0.2)
-    assert abs(chosen["random"]["signed"]) < chosen["signed"] / 2
+        assert f"unit {copy}" not in tried or tried[f"unit {copy}"].effect.signed == pytest.approx(0.0, abs=1e-9)
+    chosen = place.search.carriers
+    assert chosen.size == 2
+    assert set(chosen.names) <= {f"unit {copy}" for copy in copies}
+    assert chosen.together.effect.signed == pytest.approx(place.whole.effect.signed, rel=0.2)
+    assert abs(chosen.random.effect.signed) < chosen.together.effect.signed / 2
 
 
 def test_what_cancels_over_rows_shows_per_row_and_has_no_set() -> None:
     x, groups, labels = rows("cancel")
-    found, out = localised(trained(Units(lambda h: h[:, CARRIER] * torch.sign(h[:, 5 - 1])), "hidden"), x, groups, labels)
-    first = found["places"]["hidden"]["search"]["tried"][0]
-    assert first["name"] == f"unit {CARRIER}"
-    assert abs(first["signed"]) < 4 * error(out, "hidden", "tried 0")
-    assert first["product"] > 0.1**2
-    assert abs(first["predicted"]) < 0.03 < 0.1 < first["predicted per row"]
-    assert "not clearly different" in found["places"]["hidden"]["search"]["set"]["reason"]
+    found = localised(trained(Units(lambda h: h[:, CARRIER] * torch.sign(h[:, 5 - 1])), "hidden"), x, groups, labels)
+    first = found.locations["hidden"].search.tried[0]
+    assert first.name == f"unit {CARRIER}"
+    assert abs(first.effect.signed) < 4 * error(first)
+    assert first.effect.product > 0.1**2
+    assert abs(first.predicted) < 0.03 < 0.1 < first.predicted_per_row
+    assert "not clearly different" in found.locations["hidden"].search.no_carriers
 
 
 def test_the_followed_class_and_its_rows_are_taken() -> None:
     x, groups, labels = rows()
     weights = torch.zeros(D, 3)
     weights[CARRIER, 2], weights[SIGNAL, 1] = 1.0, 1.0
-    found, _ = localised(trained(Units(lambda h: h @ weights), "hidden", n_classes=3), x, groups, labels, output=2)
-    first = found["places"]["hidden"]["search"]["tried"][0]
-    assert first["name"] == f"unit {CARRIER}"
-    assert first["signed"] > 0.1
-    against, _ = localised(trained(Units(lambda h: h @ weights), "hidden", n_classes=3), x, groups, labels, output=1)
-    assert against["places"]["hidden"]["whole"]["signed"] < -0.05
+    found = localised(trained(Units(lambda h: h @ weights), "hidden", n_classes=3), x, groups, labels, output=2)
+    first = found.locations["hidden"].search.tried[0]
+    assert first.name == f"unit {CARRIER}"
+    assert first.effect.signed > 0.1
+    against = localised(trained(Units(lambda h: h @ weights), "hidden", n_classes=3), x, groups, labels, output=1)
+    assert against.locations["hidden"].whole.effect.signed < -0.05
 
 
 def test_no_gradient_leaves_the_difference() -> None:
-    found, _ = localised(trained(Units(lambda h: reads_carrier(h.detach())), "hidden"), *rows())
-    assert "no gradient" in found["no gradient"]
-    tried = found["places"]["hidden"]["search"]["tried"]
-    assert all(one["predicted"] == 0.0 for one in tried)
-    assert {one["name"] for one in tried if one["by"] == "difference"} & {f"unit {unit}" for unit in (CARRIER, *DECOYS)}
+    found = localised(trained(Units(lambda h: reads_carrier(h.detach())), "hidden"), *rows())
+    assert "no gradient" in found.no_gradient
+    tried = found.locations["hidden"].search.tried
+    assert all(one.predicted == 0.0 for one in tried)
+    assert {one.name for one in tried if one.by == "difference"} & {f"unit {unit}" for unit in (CARRIER, *DECOYS)}
 
 
 def test_a_module_that_cannot_be_patched_loses_nothing_but_this() -> None:
@@ -228,25 +228,29 @@ def test_a_module_that_cannot_be_patched_loses_nothing_but_this() -> None:
             raise RuntimeError("enough for today")
         return reads_carrier(h)
 
-    found, _ = localised(trained(Units(moody), "hidden"), *rows())
-    assert list(found) == ["reason"]
-    assert "enough for today" in found["reason"]
+    found = localised(trained(Units(moody), "hidden"), *rows())
+    assert found == LocalisationRecord(reason=found.reason)
+    assert "enough for today" in found.reason
 
 
 def test_small_groups_references_and_repetition() -> None:
     x, groups, labels = rows()
     model = trained(Units(reads_carrier), "hidden")
     few = np.where(np.cumsum(groups) > 60, 0, groups)  # twenty in each part, ten of each label
-    assert localised(model, x, few, labels)[0] == {"reason": TOO_FEW}
-    assert localised(model, x, groups, labels, decides=False)[0] is None
+    assert localised(model, x, few, labels) == LocalisationRecord(reason=TOO_FEW)
+    assert localised(model, x, groups, labels, decides=False) is None
     once, again = (localised(model, x, groups, labels) for _ in range(2))
-    assert once[0] == again[0]
-    assert all(np.array_equal(once[1].arrays[key], again[1].arrays[key]) for key in once[1].arrays)
-    assert localised(model, x, groups, labels, root=1)[0] != once[0]
+    tried, repeated, other = (
+        found.locations["hidden"].search.tried for found in (once, again, localised(model, x, groups, labels, root=1))
+    )
+    for one, same in zip(tried, repeated, strict=True):
+        assert (one.name, one.effect.signed, one.effect.product) == (same.name, same.effect.signed, same.effect.product)
+        assert np.array_equal(one.effect.signed_influence_n, same.effect.signed_influence_n)
+    assert [one.effect.signed for one in tried] != [one.effect.signed for one in other]
 
 
-def place(name: str, work: float, kind: Any = "site", floats: int = 10) -> Place:
-    return Place(name, kind, Tap(name, "output"), 8, floats, work, 1e7, heads=2 if kind == "heads" else 0)
+def place(name: str, work: float, kind: Any = "site", floats: int = 10) -> Location:
+    return Location(name, kind, Tap(name, "output"), 8, floats, work, 1e7, heads=2 if kind == "heads" else 0)
 
 
 def test_operations_are_shared_out_from_the_verdict_sites_on() -> None:

@@ -5,9 +5,19 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from proxyaudit.probes.logistic import LogisticFit, fit_logistic, objective
+from proxyaudit.probes.logistic import LogisticFit, fit_logistic
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream
+
+
+def objective(z, targets, weights, ridge, fit):
+    """Objective of each problem at a fit, in nats, shape ``(P,)``."""
+    logits = fit.logits(z)
+    if logits.shape[1] == 1:
+        loss = torch.nn.functional.softplus(logits[:, 0]) - targets[:, 0] * logits[:, 0]
+    else:
+        loss = torch.logsumexp(logits, dim=1) - (targets * logits).sum(1)
+    return (weights * loss).sum(0) + ridge / 2 * (fit.coef**2).sum((0, 1))
 
 
 def problem(classes, n=800, d=15, signal=1.0, dtype=torch.float64):

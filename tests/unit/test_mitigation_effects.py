@@ -13,13 +13,14 @@ import yaml
 
 from proxyaudit.activations.capture import capture
 from proxyaudit.audits.mitigation.effects import remaining_risks
-from proxyaudit.audits.mitigation.erase import _fewest_moved, affine, erase, fit_rows
+from proxyaudit.audits.mitigation.erase import _fewest_moved, erase, fit_rows
 from proxyaudit.audits.mitigation.recipe import mitigated_name, write_recipe
 from proxyaudit.comparison.before_after import channel_changes, task_change, verdict_changes
 from proxyaudit.data.attributes import Attribute, code_as
 from proxyaudit.erasers.leace import fit_leace
 from proxyaudit.errors import InputError
-from proxyaudit.pipeline.plan import Prepared, prepare_file
+from proxyaudit.pipeline.plan import prepare_file
+from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.reporting.mitigation import render_mitigation, summary_lines
 from proxyaudit.types import Estimate, Evidence
 
@@ -231,7 +232,7 @@ def test_affine_form_is_the_eraser() -> None:
     rng = np.random.default_rng(3)
     x, a = rng.normal(size=(500, 5)) + 3, rng.integers(0, 2, (500, 1)).astype(float)
     eraser = fit_leace(x + a, a)
-    weight, bias = affine(eraser)
+    weight, bias = eraser.affine()
     assert np.allclose(x @ weight.T + bias, eraser(x))
 
 

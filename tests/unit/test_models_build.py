@@ -10,7 +10,11 @@ import torch
 from proxyaudit.activations.capture import capture
 from proxyaudit.errors import InputError
 from proxyaudit.models import TrainedModel, build_model
-from proxyaudit.recipe.recipe import FtTransformerSpec, MlpSpec, ModelSpec, ResnetSpec, SitesSpec
+from proxyaudit.models.kinds.ft_transformer import FtTransformerSpec
+from proxyaudit.models.kinds.mlp import MlpSpec
+from proxyaudit.models.kinds.resnet import ResnetSpec
+from proxyaudit.recipe.models import ModelSpec
+from proxyaudit.recipe.recipe import SitesSpec
 
 SPECS: list[ModelSpec] = [
     MlpSpec(kind="mlp", hidden=(8, 6, 5)),

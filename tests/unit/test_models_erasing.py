@@ -9,12 +9,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from proxyaudit.activations.capture import capture, replayer, shifted_outputs
+from proxyaudit.activations.capture import capture
+from proxyaudit.activations.replay import replayer, shifted_outputs
 from proxyaudit.errors import InputError
 from proxyaudit.models import TrainedModel, build_model, load_weights, save_weights
 from proxyaudit.models.base import copy_module
 from proxyaudit.models.erasing import buffer_names, site_maps, with_map, without_map
-from proxyaudit.recipe.recipe import FtTransformerSpec, MlpSpec, ModuleSpec, ResnetSpec, SitesSpec
+from proxyaudit.models.kinds.ft_transformer import FtTransformerSpec
+from proxyaudit.models.kinds.mlp import MlpSpec
+from proxyaudit.models.kinds.module import ModuleSpec
+from proxyaudit.models.kinds.resnet import ResnetSpec
+from proxyaudit.recipe.recipe import SitesSpec
 from proxyaudit.seeding import stream
 
 WIDTH = 5

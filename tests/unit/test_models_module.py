@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from proxyaudit.activations.capture import capture, replayer, shifted_outputs
+from proxyaudit.activations.capture import capture
+from proxyaudit.activations.replay import replayer, shifted_outputs
 from proxyaudit.errors import InputError
 from proxyaudit.models import TrainedModel, build_model, train_model
-from proxyaudit.recipe.recipe import ModuleSpec, SitesSpec
+from proxyaudit.models.kinds.module import ModuleSpec
+from proxyaudit.recipe.recipe import SitesSpec
 
 HEAD = "import torch\nfrom torch import nn\nfrom torch.nn import functional as F\n"
 NET = """

@@ -11,7 +11,11 @@ from proxyaudit.activations.capture import capture
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.models import TrainedModel, build_model, train_model
 from proxyaudit.models import training as training_module
-from proxyaudit.recipe.recipe import FtTransformerSpec, MlpSpec, ModelSpec, ResnetSpec, SitesSpec
+from proxyaudit.models.kinds.ft_transformer import FtTransformerSpec
+from proxyaudit.models.kinds.mlp import MlpSpec
+from proxyaudit.models.kinds.resnet import ResnetSpec
+from proxyaudit.recipe.models import ModelSpec
+from proxyaudit.recipe.recipe import SitesSpec
 
 SPECS: list[ModelSpec] = [
     MlpSpec(kind="mlp", hidden=(8, 4), dropout=0.2, epochs=2, batch_size=32),

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from proxyaudit.data.dataset import load_dataset
-from proxyaudit.data.verbatim_overlap import count_passages, passage_words
+from proxyaudit.data.verbatim_overlap import count_overlapping, overlap_words
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.recipe.recipe import parse_recipe
 from proxyaudit.regimes import synthesize
@@ -79,11 +79,11 @@ def test_what_one_text_alone_says_is_not_recited() -> None:
     texts = [" ".join(rng.choice(words, 20)) for _ in range(300)] + [secret]
     real = pd.DataFrame({"review": texts, "liked": ["yes"] * len(texts)})
     rows = ngram(text="review", label="liked", order=4).fit(real).sample(600, seed=0)
-    assert count_passages(rows["review"], real["review"], words=5) == 0
-    assert count_passages(texts, texts, words=5) == len(texts)
+    assert count_overlapping(rows["review"], real["review"], words=5) == 0
+    assert count_overlapping(texts, texts, words=5) == len(texts)
     shared = pd.DataFrame({"review": [*texts, secret, secret], "liked": "yes"})
     recited = ngram(text="review", label="liked", order=4).fit(shared).sample(3000, seed=0)
-    assert count_passages(recited["review"], [secret], words=5) > 0
+    assert count_overlapping(recited["review"], [secret], words=5) > 0
 
 
 def test_one_author_of_many_texts_is_not_recited(tmp_path: Path) -> None:
@@ -94,8 +94,8 @@ def test_one_author_of_many_texts_is_not_recited(tmp_path: Path) -> None:
     real = real.assign(who=[*range(560), *[-1] * 40]).iloc[rng.permutation(600)].reset_index(drop=True)
     shown, whose = real.drop(columns="who"), real["who"].tolist()
     told = ngram(text="review", label="liked", people=whose).fit(shown)
-    assert count_passages(told.sample(600, seed=0)["review"], [secret], words=5) == 0
-    assert count_passages(ngram(text="review", label="liked").fit(shown).sample(600, seed=0)["review"], [secret], words=5) > 20
+    assert count_overlapping(told.sample(600, seed=0)["review"], [secret], words=5) == 0
+    assert count_overlapping(ngram(text="review", label="liked").fit(shown).sample(600, seed=0)["review"], [secret], words=5) > 20
     # Where every text is another person's, telling the people changes nothing.
     each = ngram(text="review", label="liked", people=list(range(600))).fit(shown)
     assert each.sample(40, seed=0).equals(ngram(text="review", label="liked").fit(shown).sample(40, seed=0))
@@ -108,7 +108,7 @@ def test_one_author_of_many_texts_is_not_recited(tmp_path: Path) -> None:
     dataset = load_dataset(made, tmp_path)
     dataset = replace(dataset, train=real.astype({"who": str}))
     (one,) = [entry.synthetic for entry in made.regimes if entry.synthetic is not None]
-    assert count_passages(synthesize(one, dataset, 300, seed=0)["review"], [secret], words=5) == 0
+    assert count_overlapping(synthesize(one, dataset, 300, seed=0)["review"], [secret], words=5) == 0
 
 
 def test_tokens_give_the_text_back() -> None:
@@ -175,7 +175,7 @@ def test_wrong_recipes(tmp_path: Path, regime: Any, data: dict[str, Any], messag
 
 
 def test_passages_in_words() -> None:
-    assert passage_words(3, 4000, 45, 3990) == (
+    assert overlap_words(3, 4000, 45, 3990) == (
         "fewer than 20 of at least 4,000 texts hold 12 words in a row that stand in a real training text; "
         "of at least 3,980 real audit texts, which repeat training texts by chance only, at least 40 do"
     )

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from proxyaudit.probes.deciding import Target, planted_test
+from proxyaudit.probes.deciding import planted_test
 from proxyaudit.probes.own_noise import own_directions, score_ratio
+from proxyaudit.probes.planting import Target
 from proxyaudit.probes.score import ScoreStatistic, indicator_columns
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from proxyaudit.channels.proxies.column_measure import measure_association
-from proxyaudit.channels.proxies.discover import discover, known_target
+from proxyaudit.channels.proxies.association import known_target, measure_association
+from proxyaudit.channels.proxies.discover import discover
+from proxyaudit.channels.proxies.record import TableRecord, read_table
 from proxyaudit.data.dataset import load_dataset
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.evidence.pack import EvidencePack
@@ -49,6 +50,10 @@ def found(folder: Path, **data: object):
     return discover(recipe, load_dataset(recipe, folder))
 
 
+def association(measured: Measurement, attribute: str, unit: str) -> float:
+    return read_table(measured, attribute).units[unit].association.value
+
+
 def test_the_strongest_undeclared_columns_become_targets(tmp_path):
     dataset, plan = found(tmp_path, discover=2)
     assert [(a.name, a.role) for a in dataset.attributes] == [("sex", "protected"), ("title", "proxy"), ("height", "proxy")]
@@ -79,7 +84,7 @@ def test_a_number_as_protected_attribute(tmp_path):
     assert plan.discovered[0].name == "sex"
     out = Measurement()
     measure_association(dataset.audit, dataset, plan, 0, out, rows=True)
-    assert out.numbers["association"]["height"]["units"]["sex"]["association"]["value"] == pytest.approx(0.26, abs=0.08)
+    assert association(out, "height", "sex") == pytest.approx(0.26, abs=0.08)
 
 
 def test_equal_rows_are_not_one_person(tmp_path):
@@ -99,8 +104,7 @@ def test_equal_rows_are_not_one_person(tmp_path):
     assert len(dataset.audit.drop_duplicates()) < len(dataset.audit) / 10
     out = Measurement()
     measure_association(dataset.audit, dataset, plan, 0, out, rows=True)
-    value = out.numbers["association"]["sex"]["units"]["street"]["association"]["value"]
-    assert value == pytest.approx(1 + 0.9 * np.log2(0.9) + 0.1 * np.log2(0.1), abs=0.15)
+    assert association(out, "sex", "street") == pytest.approx(1 + 0.9 * np.log2(0.9) + 0.1 * np.log2(0.1), abs=0.15)
 
 
 def test_a_release_without_the_attribute_is_told_and_levels_are_coded_as_in_the_audit_rows(tmp_path):
@@ -108,10 +112,10 @@ def test_a_release_without_the_attribute_is_told_and_levels_are_coded_as_in_the_
     release = dataset.train.drop(columns="sex")
     out = Measurement()
     measure_association(release, dataset, plan, 0, out, rows=False)
-    assert out.numbers["association"]["sex"] == {"reason": "the table does not hold the attribute"}
+    assert read_table(out, "sex") == TableRecord(reason="the table does not hold the attribute")
     foreign = Measurement()
     measure_association(dataset.train.assign(sex="homme"), dataset, plan, 0, foreign, rows=False)
-    assert foreign.numbers["association"]["sex"]["units"]["title"]["reason"] == "too few rows hold the attribute"
+    assert read_table(foreign, "sex").units["title"].reason == "too few rows hold the attribute"
     odd = dataset.audit.head(5).assign(sex=["m", "f", "x", None, "m"])
     target, known = known_target(dataset.attributes[0], odd, np.arange(5), 0)
     assert target.labels_n.tolist() == [1, 0, 1]
@@ -124,8 +128,9 @@ HOSTILE = ("<script>alert(1)</script>", "a | b ` $x$ [l](http://evil.example)", 
 def with_proxies(pack: EvidencePack) -> EvidencePack:
     made = list(pack.evidence.estimates)
 
-    def add(channel: str, regime: str, context: str | None, value: float | None, **more: object) -> None:
-        made.append(Estimate(id=f"E{len(made) + 1}", channel=channel, attribute="sex", regime=regime, context=context, value=value, **more))
+    def add(channel: str, regime: str, unit: str | None, value: float | None, **more: object) -> None:
+        about = {"channel": channel, "measure": channel, "subject": unit, "context": unit}
+        made.append(Estimate(id=f"E{len(made) + 1}", attribute="sex", regime=regime, value=value, **about, **more))
 
     for index, name in enumerate(HOSTILE):
         add("association", "inputs", name, 0.4 - 0.1 * index, low=0.1, high=0.5, state="present")
@@ -196,7 +201,9 @@ def test_carriers_are_named_whether_or_not_they_move_the_output(pack):
 def test_words_and_tokens_of_texts_are_shown_and_do_nothing_else(pack):
     full = with_proxies(pack)
     tokens = [
-        Estimate(id=f"T{index}", channel=channel, attribute="sex", regime="real", context=f"token \u201c{name}\u201d", value=0.5)
+        Estimate(
+            id=f"T{index}", channel=channel, measure=channel, attribute="sex", regime="real", subject=f"token \u201c{name}\u201d", value=0.5
+        )
         for index, (channel, name) in enumerate((c, n) for c in ("attribution_direction", "attribution_output") for n in HOSTILE)
     ]
     evidence = full.evidence.model_copy(update={"estimates": (*full.evidence.estimates, *tokens)})

@@ -10,8 +10,8 @@ from text_world import MAX_TOKENS, save_tiny, texts, transformers
 from proxyaudit.cli.main import main
 from proxyaudit.errors import InputError
 from proxyaudit.models.huggingface import Tokenizer, make_tokenizer
+from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.readable_texts import check_readable
-from proxyaudit.recipe.models import HuggingFaceSpec
 
 
 def tokenizer_of(folder: Path) -> Tokenizer:

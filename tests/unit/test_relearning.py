@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from views import dataset_of, view_of
 
 from proxyaudit.activations.capture import capture
 from proxyaudit.causal.relearning import Problem, Relearner, draw_rows, make_rotations
 from proxyaudit.channels.placebos import plant_placebos
 from proxyaudit.channels.relearning import measure as relearn
 from proxyaudit.channels.relearning.estimate import CHANNEL, add_relearning, relearned_draft
-from proxyaudit.channels.relearning.measure import measure_relearning
+from proxyaudit.channels.relearning.record import relearned_of
 from proxyaudit.data.attributes import Attribute
+from proxyaudit.data.dataset import Dataset
+from proxyaudit.estimates.context import identify
 from proxyaudit.estimates.draft import Draft
-from proxyaudit.estimates.ledger import Ledger
+from proxyaudit.estimates.ledger import Drafts, Ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import TrainedModel, seeded
 from proxyaudit.models.blocks import NoBlockError, last_block, whole_model
 from proxyaudit.models.build import build_model
+from proxyaudit.models.kinds.ft_transformer import FtTransformerSpec
+from proxyaudit.models.kinds.mlp import MlpSpec
+from proxyaudit.models.kinds.resnet import ResnetSpec
 from proxyaudit.models.sites import probe_sites, select_sites
 from proxyaudit.probes.heads import calibrate, score_outputs, stack_labels
-from proxyaudit.recipe.recipe import FtTransformerSpec, MlpSpec, ResnetSpec, SitesSpec
+from proxyaudit.recipe.recipe import SitesSpec
+from proxyaudit.regimes import Regime
 from tests.helpers.deciding import decide_drafts
 
 INPUTS, HIDDEN, BEFORE, LAST = 6, 24, 12, 8
@@ -69,7 +76,7 @@ def suppressing(seed: int) -> TrainedModel:
     return wrap(module)
 
 
-def world(kind: str, n: int, seed: int) -> tuple[Array, Attribute, Any]:
+def world(kind: str, n: int, seed: int) -> tuple[Array, Attribute, Dataset]:
     """Inputs, an attribute and the rest of a data set."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((n, INPUTS)).astype(np.float32)
@@ -86,7 +93,16 @@ def world(kind: str, n: int, seed: int) -> tuple[Array, Attribute, Any]:
     classes = 0 if codes.dtype.kind == "f" else int(codes.max()) + 1
     how = "continuous" if classes == 0 else "binary" if classes == 2 else "multiclass"
     attribute = Attribute("a", "protected", how, tuple(str(k) for k in range(classes)), codes)  # type: ignore[arg-type]
-    return x, attribute, SimpleNamespace(attributes=(attribute,), parts=rng.integers(0, 3, n), clusters=np.arange(n))
+    return x, attribute, dataset_of((attribute,), rng.integers(0, 3, n))
+
+
+def relearnt(model: TrainedModel, x: Array, dataset: Dataset, placebos: dict[str, Array], *, seed: int, reference: bool) -> Measurement:
+    """What is measured of a model of which nothing else is asked."""
+    regime = Regime("untrained", "untrained") if reference else Regime("real", "real")
+    view = view_of(model, None, x, dataset, {}, labels=(x[:, 3] > 0).astype(np.int64), seed=seed, regime=regime)
+    out = Measurement()
+    relearn.measure(replace(view, placebos=placebos), out)
+    return out
 
 
 def audit(kind: str, n: int, seed: int, *, seeds: int = 1, make: Any = suppressing) -> tuple[Draft, list[Measurement]]:
@@ -94,17 +110,16 @@ def audit(kind: str, n: int, seed: int, *, seeds: int = 1, make: Any = suppressi
     x, _, dataset = world(kind, n, seed)
     leak = {"relayed": 0.2}.get(kind, 0.0)
     placebos = plant_placebos(x, dataset, {"a": leak}, 20, seed)
-    labels = (x[:, 3] > 0).astype(np.int64)
     both: list[list[Measurement]] = [[], []]
     for index in range(seeds):
         for models, model, reference in zip(
             both, (make(100 * seed + index), wrap(network(9000 + 100 * seed + index))), (False, True), strict=True
         ):
-            out = Measurement()
-            measure_relearning(model, x, dataset, labels, placebos, root=seed, reference=reference, out=out)
-            models.append(out)
+            models.append(relearnt(model, x, dataset, placebos, seed=seed, reference=reference))
     base = Draft(CHANNEL, "a", "real", "penultimate", margin=0.05)
-    return decide_drafts([relearned_draft(base, *both, dataset.clusters)])[0], both[0]
+    draft = relearned_draft(base, *both, dataset.clusters)
+    assert (draft.measure, draft.subject, draft.reference_for) == identify(CHANNEL, "real", None, "penultimate")
+    return decide_drafts([draft])[0], both[0]
 
 
 @pytest.mark.parametrize(
@@ -157,8 +172,11 @@ def test_the_same_bits_twice_and_the_curve_beside_the_deciding_number() -> None:
     assert [m.numbers for m in measured] == [m.numbers for m in repeated]
     assert all(np.array_equal(m.arrays[key], r.arrays[key]) for m, r in zip(measured, repeated, strict=True) for key in m.arrays)
     assert again.present_p == cell.present_p
-    ledger = Ledger()
-    add_relearning(ledger, cell, measured, Draft(CHANNEL, "a", "real", "penultimate", unit="fraction"), np.arange(1000))
+    drafts, ledger = Drafts(), Ledger()
+    add_relearning(drafts, cell, measured, Draft(CHANNEL, "a", "real", "penultimate", unit="fraction"), np.arange(1000))
+    named = [(d.measure, d.subject, d.reference_for) for d in drafts.numbers]
+    assert named == [identify(d.channel, d.regime, d.context, d.site) for d in drafts.numbers]
+    ledger.publish(drafts)
     contexts = [e.context for e in ledger.estimates]
     assert {"last block, 16 rows", "head only, 64 rows", "whole model, 256 rows", "last block on the task, then a head, 256 rows"} <= set(
         contexts
@@ -167,7 +185,9 @@ def test_the_same_bits_twice_and_the_curve_beside_the_deciding_number() -> None:
     by_context = {e.context: e for e in ledger.estimates}
     assert (by_context["last block, 256 rows"].value or 0) > (by_context["head only, 256 rows"].value or 0) + 0.05
     assert by_context["real: 95th percentile of 20 placebos, last block, 256 rows"].regime == "placebo"
-    assert [c.kind for c in ledger.controls] == ["positive"]
+    (control,) = ledger.controls
+    assert control.kind == "positive"
+    assert control.passed == ((control.figures["share"] or 0) >= 0.8)
 
 
 @pytest.mark.parametrize(
@@ -243,9 +263,8 @@ def test_a_module_that_cannot_be_mapped_is_trained_one_problem_at_a_time() -> No
                 return wrap(Own(residual=True, branching=branching))
 
         x, _, dataset = world("relayed", 900, 2)
-        out = Measurement()
-        measure_relearning(make(1), x, dataset, (x[:, 3] > 0).astype(np.int64), {}, root=0, reference=True, out=out)
-        cells.append(out.numbers["relearned"]["a"]["value"])
+        out = relearnt(make(1), x, dataset, {}, seed=0, reference=True)
+        cells.append(relearned_of([out], "a")[0].value)
     assert cells[0] == pytest.approx(cells[1], abs=1e-3)
     assert cells[0] > 0.02
 

@@ -13,16 +13,20 @@ from hypothesis import strategies as st
 from large_pack import large_pack
 
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.reporting.acting import causal, proxies, relearning
 from proxyaudit.reporting.blocks import Picture, Pictures, Section, Strong
-from proxyaudit.reporting.charts import Curve, ForestRow, Style, curve_chart, forest_chart, profile_chart, scatter_chart
-from proxyaudit.reporting.context import Context, told_section
+from proxyaudit.reporting.charts import Curve, ForestRow, curve_chart, forest_chart, profile_chart, scatter_chart
 from proxyaudit.reporting.html import render_html
-from proxyaudit.reporting.inside import depth, mixing, profile
 from proxyaudit.reporting.markdown import render_markdown
-from proxyaudit.reporting.sections import SECTIONS, sections
+from proxyaudit.reporting.report import Report, told_section
+from proxyaudit.reporting.sections import all_sections, sections
+from proxyaudit.reporting.sections.causal import causal
+from proxyaudit.reporting.sections.depth import depth
+from proxyaudit.reporting.sections.mixing import mixing
+from proxyaudit.reporting.sections.profile import profile
+from proxyaudit.reporting.sections.proxies import proxies
+from proxyaudit.reporting.sections.relearning import relearning
 from proxyaudit.reporting.summary import Profile, Series, summarize
-from proxyaudit.reporting.svg import Drawing, Scale, fit, linear_scale, log_scale, root_scale
+from proxyaudit.reporting.svg import Drawing, Scale, Style, fit, linear_scale, log_scale, root_scale
 from proxyaudit.types import Estimate
 
 LOOK = Style("k0", "circle")
@@ -112,9 +116,9 @@ def test_profiles_draw_margin_band_floor_and_detection_limits() -> None:
 
 
 @pytest.fixture(scope="module")
-def context() -> Context:
+def report() -> Report:
     regimes = ("real", "vendor", "tvae", "mixed-vendor-0.5")
-    return Context.of(large_pack(("sex", "race", "age"), regimes, ("block0", "block1", "penultimate")))
+    return Report.of(large_pack(("sex", "race", "age"), regimes, ("block0", "block1", "penultimate")))
 
 
 def _pictures(section: Section | None) -> list[Picture]:
@@ -133,8 +137,8 @@ def _pictures(section: Section | None) -> list[Picture]:
         (relearning, 3, "Leak after training the last block again on a few rows: sex"),
     ],
 )
-def test_every_section_draws_what_it_is_about(make: object, count: int, words: str, context: Context) -> None:
-    pictures = _pictures(make(context))  # type: ignore[operator]
+def test_every_section_draws_what_it_is_about(make: object, count: int, words: str, report: Report) -> None:
+    pictures = _pictures(make(report))  # type: ignore[operator]
     assert len(pictures) == count
     assert f"<title id={words!r}" in pictures[0].svg or f">{words}</title>" in pictures[0].svg
     for picture in pictures:
@@ -146,8 +150,8 @@ def test_every_section_draws_what_it_is_about(make: object, count: int, words: s
         assert picture.numbers.rows
 
 
-def test_a_mixture_joins_real_mixed_and_synthetic(context: Context) -> None:
-    numbers = _pictures(mixing(context))[0].numbers
+def test_a_mixture_joins_real_mixed_and_synthetic(report: Report) -> None:
+    numbers = _pictures(mixing(report))[0].numbers
     assert numbers is not None
     assert [(row.cells[0].text, row.cells[1].text) for row in numbers.rows] == [
         ("0.00", "real"),
@@ -157,14 +161,14 @@ def test_a_mixture_joins_real_mixed_and_synthetic(context: Context) -> None:
 
 
 def test_sections_without_data_are_left_out_and_new_ones_need_one_line(pack: EvidencePack) -> None:
-    without = sections(Context.of(pack))
+    without = sections(Report.of(pack))
     assert {"proxies", "relearning"}.isdisjoint(section.ident for section in without)
     assert told_section("more", "More", "Words.", ()) is None
     view = type("View", (), {"attribute": "sex", "answer": "Here.", "tables": ()})()
     made = told_section("more", "More", "Words.", (view,))
     assert made is not None
     assert made.blocks[2].parts == (Strong("Here."),)  # type: ignore[union-attr]
-    assert len(SECTIONS) >= len(without)
+    assert len(all_sections()) >= len(without)
 
 
 def test_ten_attributes_eight_regimes_and_thirteen_sites_take_less_than_five_seconds() -> None:

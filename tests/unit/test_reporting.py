@@ -11,14 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxyaudit.estimates.questions import deciding_names
+from proxyaudit.estimates.questions import all_questions, deciding_names
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.charts import style_of
 from proxyaudit.reporting.html import render_html
+from proxyaudit.reporting.lookup import Lookup
 from proxyaudit.reporting.markdown import render_markdown
-from proxyaudit.reporting.summary import answer, deciding, question, summarize
+from proxyaudit.reporting.sentences import answer, question
+from proxyaudit.reporting.summary import summarize
 from proxyaudit.reporting.text import number, shorten, visible
-from proxyaudit.reporting.words import CHANGES, CHANNEL_WORDS, REFERENCE_WORDS, STATES, VERDICTS
+from proxyaudit.reporting.words import CHANGES, REFERENCE_WORDS, STATES, VERDICTS
 from proxyaudit.types import REFERENCES, Estimate, Evidence
 
 VOID = {"meta", "br"}
@@ -146,7 +148,7 @@ def test_the_words_cover_every_state_and_channel() -> None:
     assert set(VERDICTS) == set(get_args(Verdict))
     assert set(get_args(State)) <= set(STATES)
     assert set(CHANGES) == set(get_args(ChangeWord))
-    assert tuple(CHANNEL_WORDS) == deciding_names()
+    assert all(all_questions()[name].word and all_questions()[name].asks.endswith("?") for name in deciding_names())
     assert set(REFERENCE_WORDS) == set(REFERENCES)
     assert len({word.symbol for word in VERDICTS.values()}) == len(VERDICTS)
 
@@ -164,25 +166,25 @@ def _estimate(ident: str, **more: Any) -> Estimate:
 
 def test_the_deciding_number_is_the_gap_then_the_plain_one(pack: EvidencePack) -> None:
     estimates = (
-        _estimate("E1", context="output leak", state="present", value=0.9),
-        _estimate("E2", context="gap within label", value=0.8),
-        _estimate("E3", context="gap", state="present", group="x"),
-        _estimate("E4", channel="linear", site="hidden1", value=0.7),
-        _estimate("E5", channel="linear", site="last", state="present", value=0.2),
-        _estimate("E6", channel="linear", site="last", context="unweighted", value=0.5),
+        _estimate("E1", measure="output_leak", state="present", value=0.9),
+        _estimate("E2", measure="gap_within_label", value=0.8),
+        _estimate("E3", measure="gap", state="present", group="x"),
+        _estimate("E4", channel="linear", measure="leak", site="hidden1", value=0.7),
+        _estimate("E5", channel="linear", measure="leak", site="last", state="present", value=0.2),
+        _estimate("E6", channel="linear", measure="unweighted_leak", site="last", value=0.5),
     )
-    evidence = pack.evidence.model_copy(update={"estimates": estimates, "findings": ()})
-    found = deciding(evidence, "a", "real", "expressed")
+    lookup = Lookup(pack.evidence.model_copy(update={"estimates": estimates, "findings": ()}))
+    found = lookup.deciding("a", "real", "expressed")
     assert found is not None
     assert found.id == "E3"
-    found = deciding(evidence, "a", "real", "linear", ("last",))
+    found = lookup.deciding("a", "real", "linear", ("last",))
     assert found is not None
     assert found.id == "E5"
-    assert deciding(evidence, "a", "other", "linear") is None
+    assert lookup.deciding("a", "other", "linear") is None
 
 
 def test_an_output_leak_that_decides_stands_beside_the_gap(pack: EvidencePack) -> None:
-    leak = Estimate(id="E999", channel="expressed", attribute="sex", regime="tvae", context="output leak", state="present", value=0.0777)
+    leak = Estimate(id="E999", channel="expressed", attribute="sex", regime="tvae", measure="output_leak", state="present", value=0.0777)
     more = replace(pack, evidence=pack.evidence.model_copy(update={"estimates": (*pack.evidence.estimates, leak)}))
     assert "output leak 0.078: ✚ present" in _read(render_html(more))
     assert "output leak 0.078: ✚ present" in render_markdown(more)

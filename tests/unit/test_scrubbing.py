@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from proxyaudit.data.scrub_style import EMOTICON
 from proxyaudit.data.scrub_words import AMBIGUOUS_NAMES, GENDERED, GIVEN_NAMES, NOT_NAMES
 from proxyaudit.data.scrubbing import MASK, RULES, scrub
+from proxyaudit.errors import InputError
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_a_text_without_a_match_is_left_as_it_is() -> None:
 
 
 def test_an_unknown_rule_is_refused() -> None:
-    with pytest.raises(KeyError, match="ethnicity"):
+    with pytest.raises(InputError, match="ethnicity"):
         scrub(["x"], ["ethnicity"])
 
 

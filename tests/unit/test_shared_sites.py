@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
 
+from proxyaudit.channels.leak import measure
+from proxyaudit.channels.leak.measure import measure_shared_site
 from proxyaudit.channels.leak.questions import ProbedArrays, Probing
 from proxyaudit.channels.leak.site import measure_site
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.pipeline import measurements
 from proxyaudit.pipeline.cache import Cache
-from proxyaudit.pipeline.measurements import SHARED, measure_shared_site, read_measurement, write_measurement
+from proxyaudit.pipeline.measurements import SHARED, read_measurement, remember, write_measurement
 from proxyaudit.probes.conditioning import make_strata
 from proxyaudit.recipe.recipe import Margins
 
@@ -28,12 +28,12 @@ def test_looked_up_or_measured_the_numbers_are_the_same(tmp_path: Path, monkeypa
     placebos = {"a": rng.integers(0, 2, (300, 2))}
     quick = Probing(0, Margins(), 99, nonlinear=False)
     cache, asked = Cache(tmp_path / "cache"), []
-    monkeypatch.setattr(measurements, "measure_site", lambda *a, **k: asked.append(k["site"]) or measure_site(*a, **k))
+    monkeypatch.setattr(measure, "measure_site", lambda *a, **k: asked.append(k["site"]) or measure_site(*a, **k))
 
     def measured(values: Any = acts, site: str = "layer0", probing: Probing = quick, inputs: str = "i") -> Measurement:
         out = Measurement({"cells": {"a": {"before": {"n": 1}}}})
-        prepared = cast(Any, SimpleNamespace(dataset=rows))
-        measure_shared_site(values, prepared, probing, site=site, placebos=placebos, inputs=inputs, cache=cache, out=out)
+        found = lambda what, make: remember(cache, inputs, what, make)  # noqa: E731
+        measure_shared_site(values, rows, probing, site=site, placebos=placebos, remember=found, out=out)
         return out
 
     plain = Measurement({"cells": {"a": {"before": {"n": 1}}}})

@@ -6,7 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxyaudit.seeding import stream
-from proxyaudit.stats.spike_in import Plant, Prior, balanced_leak, plant_at_leak, plant_values, plants_at_leak
+from proxyaudit.stats.spike_in import Plant, Prior, plant_at_leak, plant_values, plants_at_leak
+
+
+def balanced_leak(probabilities_nk, prior):
+    """Class-balanced V-information of labels with known probabilities, as a fraction of ``log2 K``."""
+    k = prior.classes
+    shifted = probabilities_nk / np.exp(prior.log_nk)
+    mass = shifted / (k * len(shifted))
+    shifted = shifted / shifted.sum(axis=1, keepdims=True)
+    return float(1 + (mass * np.log2(np.clip(shifted, 1e-300, None))).sum() / np.log2(k))
 
 
 def leak_by_hand(p_nk, strata_n=None):

@@ -13,16 +13,17 @@ import torch
 from pydantic import ValidationError
 from text_world import MAX_TOKENS, WORDS, save_tiny, tiny_config, transformers
 
-from proxyaudit.activations.capture import Captured, capture, differentiable, outputs_with, replayer, shifted_outputs
+from proxyaudit.activations.capture import Captured, capture
 from proxyaudit.activations.frozen import Features, capture_head, row_keys, train_head
+from proxyaudit.activations.replay import differentiable, outputs_with, replayer, shifted_outputs
 from proxyaudit.causal.relearning import Problem, Relearner, Rotation
 from proxyaudit.errors import InputError
 from proxyaudit.models import TrainedModel, build_model, load_weights, save_weights, train_model
 from proxyaudit.models.blocks import NoBlockError, last_block
 from proxyaudit.models.huggingface import make_tokenizer
+from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.quantise import Int8Linear, quantise
 from proxyaudit.models.text import TextClassifier, pool
-from proxyaudit.recipe.models import HuggingFaceSpec
 from proxyaudit.recipe.recipe import SitesSpec
 from proxyaudit.regimes import TrainingData
 

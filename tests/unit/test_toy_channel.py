@@ -31,13 +31,8 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Channel]:
     module.CHANNEL = TOY  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     point = EntryPoint("toy", f"{module.__name__}:CHANNEL", "proxyaudit.channels")
-    real = registry.entry_points
-
-    def with_toy(*, group: str, name: str | None = None) -> list[EntryPoint]:
-        found = list(real(group=group, name=name) if name is not None else real(group=group))
-        return [*found, point] if group == "proxyaudit.channels" and name in (None, "toy") else found
-
-    monkeypatch.setattr(registry, "entry_points", with_toy)
+    real = registry._points
+    monkeypatch.setattr(registry, "_points", lambda group: (*real(group), *((point,) if group == "channels" else ())))
     for cached in (registered, all_questions):
         cached.cache_clear()
     yield TOY

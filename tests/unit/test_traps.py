@@ -5,11 +5,13 @@ import pytest
 from scipy.optimize import brentq
 
 from proxyaudit.channels.leak.planted import planted_draft
+from proxyaudit.channels.leak.record import SiteRecord
 from proxyaudit.estimates.draft import FOUND, Draft
 from proxyaudit.planted import make_world
 from proxyaudit.planted.construction import shift_leak
 from proxyaudit.probes.crossfit import assign_folds, cross_fit_classes
-from proxyaudit.probes.deciding import Target, planted_test
+from proxyaudit.probes.deciding import planted_test
+from proxyaudit.probes.planting import Target
 from proxyaudit.probes.score import ScoreStatistic
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream
@@ -130,10 +132,10 @@ def test_7_calibrated_non_linear_leaks_are_the_true_ones():
 
 def test_12_missing_support_is_unknown_with_the_reason():
     """A class that is nearly gone: an incomplete metric would look perfect."""
-    numbers = {"n": 300, "rank": 4, "constant": 0, "dropped": 0, "reason": "a class has fewer than 3 rows in a training part"}
+    record = SiteRecord(n=300, rank=4, reason="a class has fewer than 3 rows in a training part")
     base = Draft("linear", "a", "real", "l", margin=MARGIN)
-    (cell,) = decide_drafts([planted_draft(base, [numbers], [{}], "", "linear", np.arange(300))])
+    (cell,) = decide_drafts([planted_draft(base, [record], "linear", np.arange(300))])
     assert cell.state == "unknown"
     assert "fewer than 3 rows" in cell.reason
-    (none,) = decide_drafts([planted_draft(base, [], [], "", "linear", np.arange(300))])
+    (none,) = decide_drafts([planted_draft(base, [], "linear", np.arange(300))])
     assert none.state == "unknown"

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from proxyaudit.activations.capture import differentiable, outputs_with, replayer, shifted_outputs
+from proxyaudit.activations.replay import differentiable, outputs_with, replayer, shifted_outputs
 from proxyaudit.causal.alignment import DifferentiableSite, NoGradientError, Planted
-from proxyaudit.causal.interchange import fit_parts, measure, set_up
+from proxyaudit.causal.interchange import fit_parts, interchange, set_up
 from proxyaudit.causal.learned import block_diagonal, learn_parts, sensitive_bands
 from proxyaudit.causal.planted_use import plant_use
-from proxyaudit.channels.use.estimate import single_absent_p
+from proxyaudit.channels.use.effect import absent_p
 from proxyaudit.erasers.leace import fit_leace
 from proxyaudit.models.base import Tap, TrainedModel
 from proxyaudit.seeding import stream
@@ -51,7 +51,7 @@ def ask(acts, groups, labels, parts, head, *, free=False, output=0):
     found = learn_parts(setting, DifferentiableSite(tail.logits, output), fitted, MARGIN, stream(0, "learn"), free=free)
 
     def effect(subspaces):
-        return measure(
+        return interchange(
             setting, subspaces, lambda _: tail.replay, output, stream(0, "effect"), randoms=0, permutations=0, spread=True
         ).effect
 
@@ -61,9 +61,7 @@ def ask(acts, groups, labels, parts, head, *, free=False, output=0):
 
 
 def absent(effect):
-    numbers = {"signed": effect.signed, "product": effect.product, "spread": effect.spread}
-    arrays = {"signed": effect.signed_influence_n, "product": effect.product_influence_n}
-    return single_absent_p(numbers, arrays, "", np.arange(len(effect.signed_influence_n)), MARGIN)
+    return absent_p([effect], np.arange(len(effect.signed_influence_n)), MARGIN)
 
 
 def test_a_dormant_pathway_is_found_by_the_free_subspace_and_not_by_the_readable_one():
@@ -166,7 +164,7 @@ def test_a_planted_readout_adds_its_coordinate_to_the_log_odds():
     site = DifferentiableSite(lambda shift, rows: shift[:, :1], 0)
     read = np.array([0.0, 2.0])
     planted = site.planted(Planted(read, np.array([1.0, 3.0]), 0.5))
-    odds = torch.logit(planted._probability(torch.tensor([[0.1, 0.0], [0.0, 1.0]]), torch.tensor([0, 1])))
+    odds = torch.logit(planted.probability(torch.tensor([[0.1, 0.0], [0.0, 1.0]]), torch.tensor([0, 1])))
     np.testing.assert_allclose(odds.numpy(), [0.1 + 0.5, 0.5 * (3 + 2)], atol=1e-6)
 
 

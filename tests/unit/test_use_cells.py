@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from views import dataset_of, view_of
 
 from proxyaudit.activations.capture import capture
-from proxyaudit.channels.use.estimate import JOINT, add_use_beside, add_use_controls, planted_control, use_drafts
-from proxyaudit.channels.use.measure import UseTask, measure_use
+from proxyaudit.channels.use.beside import add_use_beside
+from proxyaudit.channels.use.controls import add_use_controls, planted_control
+from proxyaudit.channels.use.estimate import use_drafts
+from proxyaudit.channels.use.measure import measure
+from proxyaudit.channels.use.record import JOINT, LearnedUse, PlantedEffect, PlantedEffects, store_use, use_at
 from proxyaudit.data.attributes import Attribute
+from proxyaudit.estimates.context import identify
 from proxyaudit.estimates.draft import Draft
-from proxyaudit.estimates.facts import Run
-from proxyaudit.estimates.ledger import Ledger
-from proxyaudit.estimates.record import Measurement, cell_key
+from proxyaudit.estimates.facts import Followed, Run
+from proxyaudit.estimates.ledger import Drafts, Ledger
+from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import Tap, TrainedModel
-from proxyaudit.recipe.recipe import Margins
+from proxyaudit.regimes import Regime
 from proxyaudit.seeding import stream
 from tests.helpers.deciding import decide_drafts
 
@@ -42,7 +46,7 @@ def agreeing(a, b):
     return 0.8 * torch.exp(-(((a[:, 0] - b[:, 0]) / 0.03) ** 2)) * a[:, 0]
 
 
-def ask(head, n, *, sites=("left",), shift=1.5, decides=True, x=None, rank=D):
+def ask(head, n, *, sites=("left",), shift=1.5, decides=True, x=None, rank=D, beside=False):
     rng = stream(0, "use cells", n)
     groups, labels = rng.integers(0, 2, n), rng.integers(0, 2, n)
     other = np.where(rng.random(n) < 0.5, groups, 1 - groups)
@@ -52,22 +56,36 @@ def ask(head, n, *, sites=("left",), shift=1.5, decides=True, x=None, rank=D):
         x[:, 1] += labels
         x[:, 3] += other
     model = TrainedModel(Net(head).eval(), 2, sites, sites, {site: Tap(site, "output") for site in sites})
-    attributes = [Attribute(name, "protected", "binary", ("f", "m"), codes) for name, codes in (("sex", groups), ("other", other))]
-    dataset = SimpleNamespace(text=None, attributes=attributes[:1], parts=rng.integers(0, 3, n), clusters=np.arange(n))
-    out = Measurement()
-    captured = capture(model, x)
+    named = {"sex": groups, **({"other": other} if beside else {})}
+    attributes = tuple(Attribute(name, "protected", "binary", ("f", "m"), codes) for name, codes in named.items())
+    out, captured = Measurement(), capture(model, x)
     out.numbers["cells"] = {"sex": {site: {"rank": rank} for site in sites}}
     out.arrays["outputs"] = captured.outputs
-    followed = {"sex": (groups, 0), "other": (other, 0)}
-    concepts = {name: coded.astype(float)[:, None] for name, (coded, _) in followed.items()}
-    measure_use(model, captured, x, dataset, labels, UseTask(0, Margins(), followed, concepts, decides), out)
+    followed = {name: Followed(codes, ("f", "m"), 0) for name, codes in named.items()}
+    regime = Regime("real", "real") if decides else Regime("untrained", "untrained")
+    measure(view_of(model, captured, x, dataset_of(attributes, rng.integers(0, 3, n)), followed, labels=labels, regime=regime), out)
     return out, groups, labels
 
 
 def decided(out, untrained=None, sites=("left",), n=None):
     base = Draft("used", "sex", "real", group="f to m", margin=0.02)
     before = None if untrained is None else Run("untrained", (untrained,))
-    return decide_drafts(use_drafts(base, Run("real", (out,)), before, sites, np.arange(len(out.arrays["outputs"]))))
+    drafts = use_drafts(base, Run("real", (out,)), before, sites, np.arange(len(out.arrays["outputs"])))
+    assert all(is_named(draft) for draft in drafts)
+    return decide_drafts(drafts)
+
+
+def is_named(draft):
+    """Whether a draft says in its fields what its words say."""
+    said = identify(draft.channel, draft.regime, draft.context, draft.site)
+    return draft.measure and (draft.measure, draft.subject, draft.reference_for) == said
+
+
+def changed(out, use):
+    """The measurement with another record of the site."""
+    found = Measurement({**out.numbers, "interchange": {}}, dict(out.arrays))
+    store_use(found, "sex", "left", use)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -77,35 +95,35 @@ def ignored():
 
 @pytest.fixture(scope="module")
 def used():
-    return ask(lambda a, _: 0.7 * a[:, 1] + 0.5 * a[:, 0], 3000)
+    return ask(lambda a, _: 0.7 * a[:, 1] + 0.5 * a[:, 0], 3000, beside=True)
 
 
 def test_a_head_that_ignores_the_feature_does_not_use_it(ignored):
     cells = decided(ignored[0])
     assert [(cell.site, cell.state) for cell in cells] == [("left", "absent"), ("left", "absent")]
-    assert planted_control(Run("real", (ignored[0],)), "sex", "left")[0]
+    control = planted_control([use_at(ignored[0], "sex", "left")])
+    assert control.passed
+    assert control.least_found > 0.5
+    assert control.least_absent_p > 0.01
 
 
 def test_without_its_positive_control_absence_is_not_claimed(ignored):
-    out = Measurement(dict(ignored[0].numbers), dict(ignored[0].arrays))
-    cell = out.numbers["interchange"]["sex"]["left"]
+    use = use_at(ignored[0], "sex", "left")
     for spoilt in (
-        {"reason": "nothing could be planted"},
-        {"reason": None, "sizes": [{"truth": 0.02, "leace": 0.001, "learned": 0.002, "times": 1.0, "absent_p": 0.001}]},
-        {"reason": None, "sizes": [{"truth": 0.04, "leace": 0.001, "learned": 0.015, "times": 2.0, "absent_p": 0.4}]},
+        PlantedEffects("nothing could be planted"),
+        PlantedEffects(sizes=(PlantedEffect(1.0, 0.02, 0.001, 0.002, 0.001),)),
+        PlantedEffects(sizes=(PlantedEffect(2.0, 0.04, 0.001, 0.015, 0.4),)),
     ):
-        out.numbers["interchange"] = {"sex": {"left": {**cell, "planted": spoilt}}}
-        cells = decided(out)
+        cells = decided(changed(ignored[0], replace(use, planted=spoilt)))
         assert {c.state for c in cells} == {"unknown"}
         assert all("positive control" in c.reason for c in cells)
 
 
 def test_absence_is_barred_where_no_subspace_could_be_learned_or_the_site_is_too_wide(ignored):
-    out = Measurement(dict(ignored[0].numbers), ignored[0].arrays)
-    cell = out.numbers["interchange"]["sex"]["left"]
-    out.numbers["interchange"] = {"sex": {"left": {**cell, "learned": {"reason": "no gradient"}}}}
-    assert [c.state for c in decided(out)] == ["unknown", "unknown"]
-    out.numbers["interchange"] = {"sex": {"left": cell}}
+    use = use_at(ignored[0], "sex", "left")
+    unlearned = changed(ignored[0], replace(use, learned=LearnedUse("no gradient")))
+    assert [c.state for c in decided(unlearned)] == ["unknown", "unknown"]
+    out = changed(ignored[0], use)
     out.numbers["cells"] = {"sex": {"left": {"rank": 900}}}
     assert all(c.state == "unknown" and "dimensions" in c.reason for c in decided(out))
 
@@ -114,7 +132,7 @@ def test_a_used_feature_is_present_in_both_and_its_control_is_not_run(used):
     cells = decided(used[0])
     assert [cell.state for cell in cells] == ["present", "present"]
     assert cells[1].context.startswith("learned: ")
-    assert planted_control(Run("real", (used[0],)), "sex", "left") is None
+    assert planted_control([use_at(used[0], "sex", "left")]) is None
 
 
 def test_a_learned_effect_that_an_untrained_model_has_too_is_not_claimed(used):
@@ -127,11 +145,8 @@ def test_redundant_use_at_two_places_is_found_jointly_alone():
     out, *_ = ask(agreeing, 3000, sites=("left", "right"))
     cells = decided(out, sites=("left", "right"))
     alone, joint = [c for c in cells if c.site], [c for c in cells if c.site is None]
-    sizes = [
-        max(abs(one["signed"]), max(0, one["product"]) ** 0.5) for one in (out.numbers["interchange"]["sex"][s] for s in ("left", "right"))
-    ]
-    together = out.numbers["interchange"]["sex"][JOINT]
-    assert max(sizes) < 0.04 < 0.1 < abs(together["signed"])
+    sizes = [use_at(out, "sex", site).leace.effect.size for site in ("left", "right")]
+    assert max(sizes) < 0.04 < 0.1 < abs(use_at(out, "sex", JOINT).leace.effect.signed)
     assert [c.context.split(":")[0] for c in joint] == ["joint", "joint"]
     assert joint[0].state == "present"
     assert "present" not in {c.state for c in alone}
@@ -148,10 +163,12 @@ def test_a_forward_without_gradients_leaves_the_leace_effect():
 
 def test_beside_the_effects_stand_share_erasure_and_what_else_was_moved(used):
     out, groups, labels = used
-    ledger, run = Ledger(), Run("real", (out,))
+    drafts, ledger, run = Drafts(), Ledger(), Run("real", (out,))
     base = Draft("used", "sex", "real", group="f to m", margin=0.02)
-    add_use_beside(ledger, base, run, ("left",), groups, 0, labels == 1, np.arange(len(groups)))
-    add_use_controls(ledger, run, Run("untrained", (out,)), "sex", ("left",))
+    add_use_beside(drafts, base, run, ("left",), groups, 0, labels == 1, np.arange(len(groups)))
+    add_use_controls(drafts, run, Run("untrained", (out,)), "sex", ("left",), 0.02)
+    assert all(is_named(draft) for draft in drafts.numbers)
+    ledger.publish(drafts)
     found = {(e.channel, e.context): e for e in ledger.estimates}
     share = found["mediation", "share of the output gap through the subspace"]
     assert share.low < 1 < share.high
@@ -162,16 +179,17 @@ def test_beside_the_effects_stand_share_erasure_and_what_else_was_moved(used):
     assert found["selectivity", "towards other"].value == pytest.approx(0, abs=0.1)
     assert ("selectivity", "learned, towards other") in found
     assert any(e.context.startswith("learned, unread directions included") and e.state is None for e in ledger.estimates if e.context)
-    assert [(c.kind, c.passed) for c in ledger.controls] == [("untrained", False)]
+    assert [(c.kind, c.passed) for c in ledger.controls] == [("random_subspace", True), ("untrained", False)]
+    random, relayed = (c.figures for c in ledger.controls)
+    assert random["random_high"] < random["effect"]
+    assert relayed["smallest"] == relayed["largest_untrained"]
 
 
 def test_a_reference_gets_the_effects_alone():
     out, *_ = ask(lambda a, _: a[:, 0], 1500, decides=False)
-    cell = out.numbers["interchange"]["sex"]["left"]
-    assert cell["learned"]["reason"] is None
-    assert "planted" not in cell
-    assert "free" not in cell["learned"]
-    assert cell_key("sex", "left", "erased") not in out.arrays
+    use = use_at(out, "sex", "left")
+    assert use.learned.swap is not None
+    assert (use.planted, use.learned.free, use.erased_n) == (None, None, None)
 
 
 def test_a_constant_site_and_a_failed_regime():

@@ -1,22 +1,22 @@
 """What bars absence of use: ways past the sites, gaps that differ between halves, unread directions; and fair models of unfair labels."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from views import dataset_of, view_of
 
 from proxyaudit.activations.capture import capture
-from proxyaudit.channels.use.estimate import ANY_LABEL, use_drafts
-from proxyaudit.channels.use.guards import SAME_OUTPUT, guard_barring_absence, moderated_gap
-from proxyaudit.channels.use.measure import UseTask, measure_use
+from proxyaudit.channels.use.absence import SAME_OUTPUT, guard_barring_absence
+from proxyaudit.channels.use.estimate import use_drafts
+from proxyaudit.channels.use.guards import moderated_gap
+from proxyaudit.channels.use.measure import measure
+from proxyaudit.channels.use.record import Guards, guards_of, use_at
 from proxyaudit.data.dataset import Attribute
 from proxyaudit.estimates.draft import Draft
-from proxyaudit.estimates.facts import Run
+from proxyaudit.estimates.facts import Followed, Run
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import Tap, TrainedModel
-from proxyaudit.recipe.recipe import Margins
 from proxyaudit.seeding import stream
 from tests.helpers.deciding import decide_drafts
 
@@ -38,11 +38,10 @@ def ask(x, groups, labels, head):
     model = TrainedModel(Net(head).eval(), 2, ("site",), ("site",), {"site": Tap("site", "output")})
     attribute = Attribute("sex", "protected", "binary", ("f", "m"), groups)
     parts = stream(0, "parts").integers(0, 3, len(x))
-    dataset = SimpleNamespace(text=None, attributes=[attribute], parts=parts, clusters=np.arange(len(x)))
     out, x = Measurement(), x.astype(np.float32)
     out.numbers["cells"] = {"sex": {"site": {"rank": x.shape[1]}}}
-    task = UseTask(0, Margins(), {"sex": (groups, 0)}, {"sex": groups.astype(float)[:, None]}, decides=True)
-    measure_use(model, capture(model, x), x, dataset, labels, task, out)
+    followed = {"sex": Followed(groups, ("f", "m"), 0)}
+    measure(view_of(model, capture(model, x), x, dataset_of((attribute,), parts), followed, labels=labels), out)
     cells = decide_drafts(
         use_drafts(Draft("used", "sex", "real", group="f to m", margin=0.02), Run("real", (out,)), None, ("site",), np.arange(len(x)))
     )
@@ -60,9 +59,9 @@ def test_a_fair_model_of_unfair_labels_is_not_said_to_use_the_group():
     odds = 1.5 * x[:, 0] + 1.0 * (2 * groups - 1)
     labels = (stream(0, "labels").random(len(x)) < 1 / (1 + np.exp(-odds))).astype(int)
     out, cells = ask(x, groups, labels, lambda h, _: 1.5 * h[:, 0])
-    learned = out.numbers["interchange"]["sex"]["site"]["learned"]
-    assert abs(learned["signed"]) > 0.05  # what donors of the same label show
-    assert abs(learned[ANY_LABEL]["signed"]) < 0.02
+    learned = use_at(out, "sex", "site").learned
+    assert abs(learned.swap.effect.signed) > 0.05  # what donors of the same label show
+    assert abs(learned.any_label.effect.signed) < 0.02
     assert all(cell.state == "unknown" for cell in cells)
 
 
@@ -76,17 +75,17 @@ def test_a_use_is_found_with_donors_of_any_label_as_well():
 def test_what_reaches_the_outputs_past_the_site_bars_absence():
     x, groups, labels = world("past")
     out, cells = ask(x, groups, labels, lambda h, x: h[:, 0] + x[:, 1])
-    assert out.numbers["use guards"]["past the sites"] > 0.1
+    assert guards_of(out).past_sites > 0.1
     assert all("past the verdict sites" in cell.reason for cell in cells)
     out, _ = ask(x, groups, labels, lambda h, _: h[:, 0])
-    assert out.numbers["use guards"]["past the sites"] < SAME_OUTPUT
+    assert guards_of(out).past_sites < SAME_OUTPUT
 
 
 def test_units_that_saturate_at_every_row_are_not_called_unread():
     x, groups, labels = world("saturated", 12000)
     x[:, 1] = np.where((groups == 1) & (stream(0, "far").random(len(x)) < 0.05), 6.0, 0.2 * x[:, 1])
     out, cells = ask(x, groups, labels, lambda h, _: h[:, 0] + 5 * torch.clamp(h[:, 1] - 2.0, 0.0, 1.0))
-    assert out.numbers["interchange"]["sex"]["site"]["learned"]["unread"] > 0.1
+    assert use_at(out, "sex", "site").learned.unread > 0.1
     assert all(cell.state != "absent" for cell in cells)
 
 
@@ -117,8 +116,6 @@ def test_no_gap_is_seen_where_outputs_ignore_the_group():
 
 
 def test_guards_that_were_not_measured_bar_absence():
-    assert "was not measured" in guard_barring_absence({}, "sex", 0.02)
-    kept = {"use guards": {"past the sites": 0.0, "moderated": {"sex": 0.0}}}
-    assert guard_barring_absence(kept, "sex", 0.02) is None
-    kept["use guards"]["moderated"]["sex"] = 0.3
-    assert "0.60" in guard_barring_absence(kept, "sex", 0.02)
+    assert "was not measured" in guard_barring_absence(None, "sex", 0.02)
+    assert guard_barring_absence(Guards(0.0, {"sex": 0.0}), "sex", 0.02) is None
+    assert "0.60" in guard_barring_absence(Guards(0.0, {"sex": 0.3}), "sex", 0.02)

@@ -114,18 +114,9 @@ def test_a_channel_that_asks_nothing_of_a_model_has_no_margin() -> None:
     ],
 )
 def test_controls_of_schema_1_0_are_held_against_the_figures_in_their_words(kind: str, passed: bool, detail: str, right: bool) -> None:
-    control = {
-        "id": "C1",
-        "kind": kind,
-        "channel": "",
-        "attribute": "sex",
-        "regime": "real",
-        "site": "s",
-        "passed": passed,
-        "detail": detail,
-    }
-    (found,) = brought_up({"estimates": [], "controls": [control]}, MARGINS)["controls"]
-    assert (control_problems(evidence([], [Control(**found)], "1.0"), MARGINS, ["s"]) == []) == right
+    control = Control(id="C1", kind=kind, channel="", attribute="sex", regime="real", site="s", passed=passed, detail=detail)
+    found = brought_up(evidence([], [control], "1.0"), MARGINS)
+    assert (control_problems(found, MARGINS, ["s"]) == []) == right
 
 
 @pytest.mark.parametrize(
@@ -135,10 +126,11 @@ def test_controls_of_schema_1_0_are_held_against_the_figures_in_their_words(kind
         ("negative", "linear", {"p": 0.3}, True),
         ("positive", "linear", {"found_once": 0.66, "found_twice": 0.98}, False),
         ("positive", "linear", {"found_once": 0.8, "found_twice": 0.98}, True),
-        ("positive", "relearned", {"found": 0.4}, False),
-        ("positive", "relearned", {"found": None}, False),
-        ("positive", "used", {"missed": 1.0}, False),
-        ("positive", "used", {"missed": 0.0}, True),
+        ("positive", "relearned", {"leak": 0.8, "share": 0.4}, False),
+        ("positive", "relearned", {"leak": None, "share": None}, False),
+        ("positive", "used", {"least_found": 0.4, "least_absent_p": 0.3}, False),
+        ("positive", "used", {"least_found": 0.9, "least_absent_p": 0.005}, False),
+        ("positive", "used", {"least_found": 0.9, "least_absent_p": 0.3}, True),
         ("positive", "linear", {"found_twice": 0.98}, None),
         ("random_subspace", "used", {"effect": 0.0005, "random_high": 0.0002, "margin": 0.02}, True),
         ("random_subspace", "used", {"effect": 0.01, "random_high": 0.03, "margin": 0.02}, False),

@@ -7,7 +7,7 @@ forward order, each read from the model in which the earlier ones are erased alr
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +17,12 @@ from proxyaudit.arrays import Floats
 from proxyaudit.data.attributes import Attribute, code_as
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.public_counts import public_count
-from proxyaudit.erasers.leace import LeaceEraser, fit_leace
-from proxyaudit.erasers.splince import fit_splince
+from proxyaudit.erasers.base import Fit
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.ledger import significant
 from proxyaudit.models import TrainedModel
 from proxyaudit.models.erasing import with_map
-
-Method = Literal["leace", "splince"]
+from proxyaudit.registry import load_plugin
 
 FEWEST_FIT_ROWS = 100
 FEWEST_MOVED = 30
@@ -126,38 +124,30 @@ def _concept(attribute: Attribute, codes_n: NDArray[Any]) -> Floats:
     return np.column_stack([value, *((quarters == quarter).astype(np.float64) for quarter in range(1, len(edges) + 1))])
 
 
-def erase(model: TrainedModel, rows: FitRows, sites: tuple[str, ...], method: Method) -> tuple[TrainedModel, list[SiteChange]]:
+def erase(model: TrainedModel, rows: FitRows, sites: tuple[str, ...], method: str) -> tuple[TrainedModel, list[SiteChange]]:
     """Erase the attribute at sites of one trained model.
 
     Args:
         model: The model; a map that a site has already is followed by the new one.
         rows: What to fit on.
         sites: Sites in any order.
-        method: ``leace``, or ``splince``, which keeps the covariance with the label.
+        method: Name of a registered eraser: ``leace``, or ``splince``, which keeps the covariance with the label.
 
     Returns:
         A new model whose sites are mapped, and what was changed at each, in forward order.
+
+    Raises:
+        InputError: there is no such eraser.
     """
-    changes = []
+    fitter, changes = load_plugin("erasers", method, where="--method"), []
     for site in sorted(sites, key=model.sites.index):
         acts = capture(model, rows.x).acts[site].astype(np.float64)
-        cosine, given_up = None, 0
-        if method == "splince":
-            fit = fit_splince(acts, rows.concept, rows.task, fewest_moved=rows.fewest_moved)
-            eraser, given_up = fit.eraser, fit.given_up
-            cosine = float(fit.cosines_k.max(initial=0.0))
-        else:
-            eraser = fit_leace(acts, rows.concept, fewest_moved=rows.fewest_moved)
-        weight, bias = affine(eraser)
+        fit: Fit = fitter(acts, rows.concept, rows.task, fewest_moved=rows.fewest_moved)
+        weight, bias = fit.eraser.affine()
         model = with_map(model, site, weight, bias, n_inputs=rows.x.shape[1])
-        moved = ((eraser(acts) - acts) ** 2).sum() / max(float(((acts - acts.mean(axis=0)) ** 2).sum()), np.finfo(np.float64).tiny)
+        spread = max(float(((acts - acts.mean(axis=0)) ** 2).sum()), np.finfo(np.float64).tiny)
+        moved = float(((fit.eraser(acts) - acts) ** 2).sum() / spread)
         norm = float(np.linalg.norm(weight - np.eye(len(weight)), 2))
         n = public_count(len(acts))
-        changes.append(SiteChange(site, len(weight), eraser.rank, n, float(moved), norm, cosine, given_up))
+        changes.append(SiteChange(site, len(weight), fit.eraser.rank, n, moved, norm, fit.cosine, fit.given_up))
     return model, changes
-
-
-def affine(eraser: LeaceEraser) -> tuple[Floats, Floats]:
-    """The eraser as ``value @ weight.T + bias``: weight ``(d, d)`` and bias ``(d,)``."""
-    weight = np.eye(len(eraser.mean_d)) - (eraser.read_dr @ eraser.write_rd).T
-    return weight, np.asarray(eraser.shift(eraser.mean_d @ eraser.read_dr))

@@ -12,8 +12,9 @@ from proxyaudit.data.sources import find_card
 from proxyaudit.data.tables import is_inside, resolve_path
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.manifest import write_file
+from proxyaudit.models.kinds.module import ModuleSpec
 from proxyaudit.models.module import factory_path
-from proxyaudit.pipeline.plan import Prepared
+from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.regimes import Regime
 
 MITIGATED = "-mitigated"
@@ -58,7 +59,7 @@ def write_recipe(
         if packaged is None or not is_inside(card, packaged):
             data["card"] = _rewritten(card, folder)
     model = prepared.recipe.model
-    if model.kind == "module":
+    if isinstance(model, ModuleSpec):
         file = factory_path(model, prepared.base)
         if file.name == RECIPE_FILE:
             raise InputError(f"the factory's file may not be named {RECIPE_FILE}", where=model.factory, mend="rename it")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from proxyaudit.audits.mitigation.effects import remaining_risks
-from proxyaudit.audits.mitigation.erase import Method, SiteChange, erase, fit_rows
+from proxyaudit.audits.mitigation.erase import SiteChange, erase, fit_rows
 from proxyaudit.audits.mitigation.recipe import mitigated_name, write_recipe
 from proxyaudit.comparison.before_after import channel_changes, task_change, verdict_changes
 from proxyaudit.consent import NO_CONSENT, Consent
@@ -26,14 +26,18 @@ from proxyaudit.evidence.pack import EvidencePack, find_run
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.checkpoints import load_weights, save_weights
 from proxyaudit.models.erasing import resolve_site, token_sites
+from proxyaudit.models.kinds.module import ModuleSpec
 from proxyaudit.models.module import factory_path
-from proxyaudit.pipeline.cache import Cache
+from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
 from proxyaudit.pipeline.executed_code import code_of
-from proxyaudit.pipeline.plan import Prepared, prepare
-from proxyaudit.pipeline.run import CACHE_FOLDER, ProgressEvent, RunResult, check_out, run_audit
-from proxyaudit.pipeline.tasks import one_thread, run_task, task_digests
+from proxyaudit.pipeline.plan import prepare
+from proxyaudit.pipeline.prepared import Prepared
+from proxyaudit.pipeline.run import RunResult, check_out, run_audit
+from proxyaudit.pipeline.stages import ProgressEvent, one_thread, run_here
+from proxyaudit.pipeline.tasks import task_digests
 from proxyaudit.recipe.recipe import parse_recipe
 from proxyaudit.regimes import Regime
+from proxyaudit.registry import check_plugin
 from proxyaudit.reporting.mitigation import render_mitigation
 from proxyaudit.types import REFERENCES
 
@@ -53,13 +57,13 @@ class MitigationRequest:
         attribute: Name of the attribute.
         regime: Regime whose models are mended.
         sites: Where to erase; the verdict sites if empty.
-        method: ``leace`` or ``splince``.
+        method: Name of a registered eraser.
     """
 
     attribute: str
     regime: str
     sites: tuple[str, ...] = ()
-    method: Method = "leace"
+    method: str = "leace"
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,7 @@ def mitigate_run(
 
 def _check_run(pack: EvidencePack, request: MitigationRequest, run: Path) -> None:
     """Refuse a run whose models cannot be mended, before any data are read."""
+    check_plugin("erasers", request.method, where="--method")
     if "regimes" not in pack.recipe or "model" not in pack.recipe:
         raise InputError(
             "this is an audit of bare activations: it has no model that could be changed",
@@ -179,7 +184,7 @@ def _prepare_again(pack: EvidencePack, run: Path, base: Path, consent: Consent, 
     hashes = hashes if isinstance(hashes, dict) else {}
     try:
         # A factory is code: it is executed only if it is, byte for byte, the one that was audited.
-        if recipe.model.kind == "module" and file_digest(factory_path(recipe.model, base)) != hashes.get("model factory"):
+        if isinstance(recipe.model, ModuleSpec) and file_digest(factory_path(recipe.model, base)) != hashes.get("model factory"):
             raise InputError("the factory's file is not the one that was audited", where=recipe.model.factory, mend="restore it")
         consent.require(code_of(recipe, base), delivered=True)
         prepared = prepare(recipe, base)
@@ -189,7 +194,7 @@ def _prepare_again(pack: EvidencePack, run: Path, base: Path, consent: Consent, 
         raise InputError(
             error.what, where=error.where, mend="the run's recipe names it relative to its own folder: name that folder with --base"
         ) from None
-    changed = sorted(name for name in {*hashes, *prepared.plan["hashes"]} if hashes.get(name) != prepared.plan["hashes"].get(name))
+    changed = sorted(name for name in {*hashes, *prepared.plan.hashes} if hashes.get(name) != prepared.plan.hashes.get(name))
     if changed:
         raise InputError(
             f"'{changed[0]}' is not what it was when the run was made", where=where, mend="restore the data, or run the audit again"
@@ -226,10 +231,9 @@ def _trained(prepared: Prepared, regime: Regime, caches: tuple[Path, Path]) -> t
         cache = next((c for c in map(Cache, caches) if c.has("train", task.digest)), None)
         if cache is None:
             cache, origin = Cache(caches[1]), "retrained"
-            arguments = (prepared.recipe.model_dump_json(), str(prepared.base), prepared.plan["digest"], str(cache.root))
             sources = [source for source in tasks["synthesize"] if ("synthesize", source.digest) in task.needs]
             for needed in (*(source for source in sources if not cache.has("synthesize", source.digest)), task):
-                outcome = run_task(needed, *arguments)
+                outcome = run_here(needed, prepared, cache)
                 if outcome.error is not None:
                     raise TaskError(f"{regime.name}, repetition {task.seed} could not be trained again: {outcome.error}")
         found.append(load_weights(holder, cache.folder("train", task.digest) / "weights.safetensors", what="trained weights"))

@@ -21,7 +21,6 @@ from proxyaudit.data.attributes import Attribute, code_attribute
 from proxyaudit.data.columns import coerce, infer_kind, labels
 from proxyaudit.data.unseen import spelling_notes
 from proxyaudit.errors import InputError
-from proxyaudit.estimates.methods import POOLED
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.types import REFERENCES, NotTested
 
@@ -189,7 +188,26 @@ def make_inputs(
         InputError: anything that would make the audit fail, or misleading.
     """
     checked = check_regimes(acts, len(table), real)
-    for needed in [*attributes, *([group] if group else []), *condition_on]:
+    named = [*attributes, *condition_on, *([group] if group else [])]
+    _check_columns(table, attributes, named, where)
+    order = _own_order(checked, [table[column] for column in named])
+    checked = {regime: {name: np.ascontiguousarray(values[order]) for name, values in sites.items()} for regime, sites in checked.items()}
+    table = table.iloc[order].reset_index(drop=True)
+    people = table[group] if group else None
+    coded, unfit, notes = _coded(table, attributes, people, where)
+    apart, clusters = join_copies([next(iter(sites.values())) for sites in checked.values()], people, notes)
+    doubts = {a.name: LOOKED_UP for a in coded if looked_up(a, apart, clusters)}
+    conditions = {name: _condition(table, name, where, notes) for name in condition_on}
+    return ProbeInputs(checked, tuple(coded), unfit, clusters, conditions, tuple(notes), doubts, order)
+
+
+def _check_columns(table: pd.DataFrame, attributes: Sequence[str], named: Sequence[str], where: str) -> None:
+    """See that every column that was named is there, once, and in one role.
+
+    Raises:
+        InputError: it is not.
+    """
+    for needed in named:
         if needed not in table.columns:
             raise InputError(f"there is no column '{needed}'", where=where, mend=_nearest(needed, [str(c) for c in table.columns]))
     twice = sorted({str(column) for column in table.columns[table.columns.duplicated()]})
@@ -197,46 +215,42 @@ def make_inputs(
         raise InputError(f"two columns are named '{twice[0]}'", where=where, mend="give each column a name of its own")
     if not attributes:
         raise InputError("no attribute was named", where="--attribute", mend="write --attribute COLUMN")
-    doubled = sorted({name for name in attributes if list(attributes).count(name) > 1} | (set(attributes) & {group, *condition_on}))
+    doubled = sorted({name for name in attributes if list(named).count(name) > 1})
     if doubled:
         raise InputError(f"column '{doubled[0]}' is named in two roles", where="--attribute", mend="give it one role")
-    order = _own_order(checked, [table[column] for column in (*attributes, *condition_on, *([group] if group else []))])
-    checked = {regime: {name: np.ascontiguousarray(values[order]) for name, values in sites.items()} for regime, sites in checked.items()}
-    table = table.iloc[order].reset_index(drop=True)
-    notes: list[NotTested] = []
+
+
+def _coded(
+    table: pd.DataFrame, attributes: Sequence[str], people: pd.Series[Any] | None, where: str
+) -> tuple[list[Attribute], dict[str, str], list[NotTested]]:
+    """Attributes that could be coded, those that could not with the reason, and what was left out."""
     coded: list[Attribute] = []
     unfit: dict[str, str] = {}
+    notes: list[NotTested] = []
     for name in attributes:
         kind = infer_kind(table[name], where=where)
         column = coerce(table[name], kind, where=where)
         notes += spelling_notes(table, [kind], "labels")
+        distinct = int(column.nunique())
         try:
-            found, more = code_attribute(
-                column,
-                kind,
-                "protected",
-                distinct=int(column.nunique()),
-                where=where,
-                fewest=FEWEST_IN_GROUP,
-                groups=table[group] if group else None,
-            )
+            found, more = code_attribute(column, kind, "protected", distinct=distinct, where=where, fewest=FEWEST_IN_GROUP, groups=people)
         except InputError as error:
             unfit[name] = str(error.what)
             continue
         notes += more
         if found is not None:
             coded.append(found)
-    apart, clusters = join_copies([next(iter(sites.values())) for sites in checked.values()], table[group] if group else None, notes)
-    doubts = {a.name: POOLED for a in coded if a.pools_levels}
-    doubts |= {a.name: LOOKED_UP for a in coded if looked_up(a, apart, clusters)}
-    conditions: dict[str, NDArray[Any]] = {}
-    for name in condition_on:
-        kind = infer_kind(table[name], where=where)
-        column = coerce(table[name], kind, where=where)
-        notes += spelling_notes(table, [kind], "labels")
-        numeric = kind.kind == "numeric"
-        conditions[name] = column.to_numpy(dtype=np.float64) if numeric else column.fillna("(missing)").astype(str).to_numpy()
-    return ProbeInputs(checked, tuple(coded), unfit, clusters, conditions, tuple(notes), doubts, order)
+    return coded, unfit, notes
+
+
+def _condition(table: pd.DataFrame, name: str, where: str, notes: list[NotTested]) -> NDArray[Any]:
+    """A column to condition on: numbers, or text."""
+    kind = infer_kind(table[name], where=where)
+    column = coerce(table[name], kind, where=where)
+    notes += spelling_notes(table, [kind], "labels")
+    if kind.kind == "numeric":
+        return column.to_numpy(dtype=np.float64)
+    return column.fillna("(missing)").astype(str).to_numpy()
 
 
 def _nearest(name: str, columns: Sequence[str]) -> str:

@@ -18,20 +18,21 @@ import pandas as pd
 from proxyaudit.audits.probe.assemble import assemble_probe
 from proxyaudit.audits.probe.inputs import ProbeInputs, make_inputs, read_activation_file
 from proxyaudit.channels.leak.questions import ProbedArrays, Probing
+from proxyaudit.channels.leak.record import merge_sites
 from proxyaudit.channels.leak.site import measure_site
 from proxyaudit.data.public_counts import public_count
-from proxyaudit.data.tables import read_table, sha256_file
-from proxyaudit.digests import code_digest, digest_of
+from proxyaudit.data.tables import read_table
+from proxyaudit.digests import code_digest, digest_of, file_digest
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.row_order import rows_digest
 from proxyaudit.evidence.pack import EvidencePack, is_complete, read_pack, write_pack, write_plan
-from proxyaudit.pipeline.cache import Cache
+from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
 from proxyaudit.pipeline.measurements import read_measurement, write_measurement
 from proxyaudit.pipeline.plan import permutations_needed, versions
-from proxyaudit.pipeline.run import CACHE_FOLDER, ProgressEvent, check_out
-from proxyaudit.pipeline.tasks import one_thread
+from proxyaudit.pipeline.run import check_out
+from proxyaudit.pipeline.stages import ProgressEvent, one_thread
 from proxyaudit.probes.conditioning import Strata, make_strata
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.reporting.html import render_html
@@ -94,17 +95,8 @@ def probe_files(
     check_out(out)
     table = read_table(labels, what="--labels")
     acts = {name: read_activation_file(path) for name, path in files.items()}
-    hashes = {f"activations {name}": sha256_file(path) for name, path in files.items()} | {"labels": sha256_file(labels)}
-    with one_thread():
-        inputs = make_inputs(
-            acts,
-            table,
-            request.attributes,
-            real=request.real,
-            group=request.group,
-            condition_on=request.condition_on,
-            where=str(labels),
-        )
+    hashes = {f"activations {name}": file_digest(path) for name, path in files.items()} | {"labels": file_digest(labels)}
+    inputs = _checked(acts, table, request, str(labels))
     del acts
     plan = make_plan(inputs, request, hashes)
     folder = out / request.name / plan["run_id"]
@@ -124,15 +116,18 @@ def probe_arrays(
     Raises:
         InputError: the arrays or labels do not fit.
     """
-    with one_thread():
-        inputs = make_inputs(
-            activations, labels, request.attributes, real=request.real, group=request.group, condition_on=request.condition_on
-        )
+    inputs = _checked(activations, labels, request, "labels")
     hashes = {
         f"activations {regime}": digest_of([[site, joblib.hash(values)] for site, values in sites.items()])
         for regime, sites in inputs.acts.items()
     }
     return probe_inputs(inputs, request, make_plan(inputs, request, hashes), jobs=jobs)
+
+
+def _checked(acts: Mapping[str, Mapping[str, Any]], table: pd.DataFrame, request: ProbeRequest, where: str) -> ProbeInputs:
+    real, group, conditions = request.real, request.group, request.condition_on
+    with one_thread():
+        return make_inputs(acts, table, request.attributes, real=real, group=group, condition_on=conditions, where=where)
 
 
 def _named_files(activations: Sequence[str]) -> dict[str, Path]:
@@ -166,12 +161,11 @@ def make_plan(inputs: ProbeInputs, request: ProbeRequest, hashes: dict[str, str]
         "attributes": [{"name": a.name, "role": a.role, "kind": a.kind, "levels": list(a.levels)} for a in inputs.attributes],
         "rows": {"audit": public_count(inputs.n)},
         "audit_rows": _rows_digest(inputs),
-        "margins": {"leak": request.margins.leak, "nonlinear": request.margins.nonlinear},
+        "margins": _margins(request),
         "level": LEVEL,
         "cells": cells,
         "permutations": min(permutations_needed(cells), 1999),
         "condition_on": list(request.condition_on),
-        "unfit": dict(inputs.unfit),
         "notes": [note.model_dump() for note in inputs.notes],
         "hashes": hashes,
         "versions": versions(),
@@ -189,15 +183,12 @@ def _rows_digest(inputs: ProbeInputs) -> str:
 
 
 def _described(request: ProbeRequest) -> dict[str, Any]:
-    return {
-        "name": request.name,
-        "attributes": list(request.attributes),
-        "real": request.real,
-        "group": request.group,
-        "condition_on": list(request.condition_on),
-        "margins": {"leak": request.margins.leak, "nonlinear": request.margins.nonlinear},
-        "seed": request.seed,
-    }
+    asked = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(request).items()}
+    return {**asked, "margins": _margins(request)}
+
+
+def _margins(request: ProbeRequest) -> dict[str, float]:
+    return {"leak": request.margins.leak, "nonlinear": request.margins.nonlinear}
 
 
 def probe_inputs(
@@ -267,7 +258,5 @@ def _merged(parts: Sequence[Measurement]) -> Measurement:
     """One measurement of all sites."""
     merged = Measurement()
     for part in parts:
-        for name, sites in part.numbers.get("cells", {}).items():
-            merged.numbers.setdefault("cells", {}).setdefault(name, {}).update(sites)
-        merged.arrays.update(part.arrays)
+        merge_sites(merged, part)
     return merged

@@ -20,11 +20,11 @@ from proxyaudit.estimates.record import Measurement
 from proxyaudit.evidence.pack import EvidencePack, is_complete, read_pack, write_pack, write_plan
 from proxyaudit.language.causal_model import CausalSource, load_causal, weights_digest
 from proxyaudit.language.prompt_sets import PromptSet
-from proxyaudit.pipeline.cache import Cache
+from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
 from proxyaudit.pipeline.measurements import read_measurement, write_measurement
 from proxyaudit.pipeline.plan import versions
-from proxyaudit.pipeline.run import CACHE_FOLDER, ProgressEvent, check_out
-from proxyaudit.pipeline.tasks import one_thread
+from proxyaudit.pipeline.run import check_out
+from proxyaudit.pipeline.stages import ProgressEvent, one_thread
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown

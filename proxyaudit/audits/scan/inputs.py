@@ -26,10 +26,11 @@ from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.evidence.pack import REPORT_FILES, read_pack
 from proxyaudit.evidence.signatures import Signatures, read_signatures
 from proxyaudit.models.huggingface import make_tokenizer, model_hashes
+from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
+from proxyaudit.models.kinds.module import ModuleSpec
 from proxyaudit.models.module import factory_path
 from proxyaudit.models.readable_texts import check_readable
 from proxyaudit.pipeline.executed_code import code_of, model_code
-from proxyaudit.recipe.models import HuggingFaceSpec, ModuleSpec
 from proxyaudit.recipe.recipe import Recipe, parse_recipe
 
 FEWEST_ROWS = 200
@@ -221,7 +222,7 @@ def _encoder(known: Known, frame: pd.DataFrame) -> tuple[pd.DataFrame, Encoder |
             raise InputError(f"{len(frame)} texts are too few to read a model by", where="--inputs", mend=f"give {FEWEST_ROWS} or more")
         tokenizer = make_tokenizer(spec, known.base)
         check_readable(tokenizer, list(frame[document.text]), where="--inputs")
-        return frame, TextEncoder(document.text, frame[document.text], known.recipe.text_width, tokenizer)
+        return frame, TextEncoder(document.text, frame[document.text], known.recipe.model.text_width, tokenizer)
     encoder = encoder_again(list(document.encoder), frame)
     if {part.name for part in encoder.parts} != set(document.features):
         raise ValueError("the encoder is not that of the features")

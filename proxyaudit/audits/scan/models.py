@@ -25,10 +25,11 @@ from proxyaudit.evidence.signatures import Reference
 from proxyaudit.models import TrainedModel, build_model, load_weights
 from proxyaudit.models.checkpoints import tensor_names
 from proxyaudit.models.huggingface import make_tokenizer
+from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.quantise import quantise
 from proxyaudit.models.readable_texts import check_readable
 from proxyaudit.models.text import TextClassifier
-from proxyaudit.recipe.recipe import HuggingFaceSpec, SitesSpec
+from proxyaudit.recipe.recipe import SitesSpec
 
 _MODEL = "the model"
 _REFERENCE = "a reference of the signatures"

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from proxyaudit.activations.capture import Captured
 from proxyaudit.arrays import Bools, Floats, Ints
-from proxyaudit.audits.scan.answers import Cell, Judged, answers
+from proxyaudit.audits.scan.answers import answers
 from proxyaudit.audits.scan.inputs import Known, open_signatures, read_inputs
 from proxyaudit.audits.scan.models import Scanned, Use, read_checkpoint, read_references
+from proxyaudit.audits.scan.questions import Judged, Question
 from proxyaudit.consent import NO_CONSENT, Consent
 from proxyaudit.data.attributes import MIN_LEVEL_ROWS
 from proxyaudit.digests import file_digest
@@ -83,7 +84,7 @@ def scan_checkpoint(
 def scan(known: Known, scanned: Scanned, attributes: Sequence[str] = ()) -> dict[str, Any]:
     """Decide for a checkpoint that was run on the rows."""
     document = known.signatures.document
-    cells: list[Cell] = []
+    questions: list[Question] = []
     for attribute in document.attributes:
         if attributes and attribute.name not in attributes:
             continue
@@ -91,14 +92,14 @@ def scan(known: Known, scanned: Scanned, attributes: Sequence[str] = ()) -> dict
         mine = [(index, e) for index, e in enumerate(document.entries) if e.attribute == attribute.name]
         for key in dict.fromkeys((e.level, e.regime, e.site) for _, e in mine):
             entries = [(index, e) for index, e in mine if (e.level, e.regime, e.site) == key]
-            cells += _signature_cells(known, scanned, entries, None if columns is None else columns[key[0]])
+            questions += _signature_questions(known, scanned, entries, None if columns is None else columns[key[0]])
         if columns is not None:
             for use, captured in scanned.models.items():
                 regime = None if len(scanned.models) == 1 else next(r.regime for r in document.references if Use.of(r) == use)
                 for level, values in columns.items():
                     for site in dict.fromkeys(e.site for _, e in mine) or captured.acts:
-                        cells += _anywhere(known, scanned, use, (attribute.name, level, regime, site), values)
-    return {"run": {"name": known.name[0], "id": known.name[1]}, **answers(document, cells, scanned, attributes)}
+                        questions += _anywhere(known, scanned, use, (attribute.name, level, regime, site), values)
+    return {"run": {"name": known.name[0], "id": known.name[1]}, **answers(document, questions, scanned, attributes)}
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def _permuted(values_n: Floats, clusters_n: Ints, key: str) -> Floats:
     return np.asarray((values_n - values_n.mean())[:, None] * flipped(clusters_n, len(values_n), PERMUTED, rng))
 
 
-def _signature_cells(known: Known, scanned: Scanned, entries: list[tuple[int, Entry]], values_n: Floats | None) -> list[Cell]:
+def _signature_questions(known: Known, scanned: Scanned, entries: list[tuple[int, Entry]], values_n: Floats | None) -> list[Question]:
     """All contexts together and each alone, for one attribute (or level) in one regime at one site over its repetitions."""
     contexts = known.signatures.document.contexts
     first = entries[0][1]
@@ -146,7 +147,7 @@ def _signature_cells(known: Known, scanned: Scanned, entries: list[tuple[int, En
     names = (None, *contexts.names)
     model = scanned.models[next(Use.of(r) for r in known.signatures.document.references if r.regime == first.regime)]
     if 2 * len(used) <= len(entries) or first.site not in model.acts:
-        return [Cell.left_out(first, name, "the reference models were not in the state themselves") for name in names]
+        return [Question.left_out(first, name, "the reference models were not in the state themselves") for name in names]
     view = _View.of(scanned, contexts, model.acts[first.site], values_n, f"{first.attribute}\x1f{first.level}")
     places = [np.ones(len(view.codes), dtype=bool), *(view.codes == c for c in range(len(contexts.names)))]
     judged: list[list[Judged | None]] = []
@@ -158,7 +159,7 @@ def _signature_cells(known: Known, scanned: Scanned, entries: list[tuple[int, En
         if reference is None:
             if values_n is None:
                 reason = "the reference models were too large to keep, and the inputs do not hold the attribute"
-                return [Cell.left_out(first, name, reason) for name in names]
+                return [Question.left_out(first, name, reason) for name in names]
             own = without_tails(view.acts @ arrays["direction"].astype(np.float64))
             judged.append([_measured(view, place, own, entry, None) for place in places])
             continue
@@ -166,7 +167,7 @@ def _signature_cells(known: Known, scanned: Scanned, entries: list[tuple[int, En
         units = np.asarray(reference.acts[entry.site], dtype=np.float64)[place]
         judged.append(_through_reference(view, units, places, entry, arrays, is_text=known.signatures.document.text is not None))
     return [
-        Cell(first, name, tuple(j[number] for j in judged), len(entries), measured=values_n is not None)
+        Question(first, name, tuple(j[number] for j in judged), len(entries), measured=values_n is not None)
         for number, name in enumerate(names)
     ]
 
@@ -279,7 +280,7 @@ def _activation(score_n: Floats, entry: Entry) -> tuple[float, float]:
     return float((score_n.mean() - expected.mean) / sd), float(score_n.std() / sd)
 
 
-def _anywhere(known: Known, scanned: Scanned, use: Use, key: tuple[str, str | None, str | None, str], values_n: Floats) -> list[Cell]:
+def _anywhere(known: Known, scanned: Scanned, use: Use, key: tuple[str, str | None, str | None, str], values_n: Floats) -> list[Question]:
     """What a linear reader of its own gets out of the checkpoint, whatever the direction (only where the attribute is known)."""
     contexts, margin = known.signatures.document.contexts, known.recipe.margins.leak
     attribute, level, regime, site = key
@@ -289,4 +290,6 @@ def _anywhere(known: Known, scanned: Scanned, use: Use, key: tuple[str, str | No
     predicted = predict_apart(view.acts, np.concatenate([view.values[:, None], view.permuted], axis=1), view.folds)
     everywhere = np.ones(len(view.codes), dtype=bool)
     judged = _judge(view, everywhere, predicted[:, 0], margin, sides=1, permuted_nm=predicted[:, 1:])
-    return [] if judged is None else [Cell.anywhere(attribute, level, regime, site, margin, Judged(judged, len(view.codes), 0.0, 0.0, {}))]
+    return (
+        [] if judged is None else [Question.anywhere(attribute, level, regime, site, margin, Judged(judged, len(view.codes), 0.0, 0.0, {}))]
+    )

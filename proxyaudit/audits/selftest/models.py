@@ -146,12 +146,12 @@ def channel_states(evidence: Evidence) -> dict[str, str]:
 def first_proxy(evidence: Evidence) -> str | None:
     """The single column of largest proxy use, those called present first; ``None`` where none was measured."""
     named = [
-        (estimate.state == "present", estimate.value, estimate.context)
+        (estimate.state == "present", estimate.value, estimate.subject)
         for estimate in evidence.estimates
         if (estimate.channel, estimate.attribute, estimate.regime) == ("proxy_use", ATTRIBUTE, REGIME)
         and estimate.value is not None
-        and estimate.context is not None
-        and _PAIR not in estimate.context
+        and estimate.subject is not None
+        and _PAIR not in estimate.subject
     ]
     return max(named)[2] if named else None
 

@@ -27,7 +27,7 @@ from proxyaudit.audits.selftest.models import (
     rate,
 )
 from proxyaudit.errors import InputError
-from proxyaudit.pipeline.run import ProgressEvent
+from proxyaudit.pipeline.stages import ProgressEvent
 from proxyaudit.planted import World, draw_world, make_world
 from proxyaudit.seeding import stream
 from proxyaudit.types import Evidence

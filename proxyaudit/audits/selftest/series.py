@@ -16,11 +16,11 @@ from proxyaudit.activations.capture import capture
 from proxyaudit.audits.scan.inputs import Known, read_inputs
 from proxyaudit.audits.scan.models import Use, read_checkpoint, read_references
 from proxyaudit.audits.scan.run import scan
-from proxyaudit.channels.signatures.make import ReferenceModel, build_signatures
+from proxyaudit.channels.signatures.make import ReferenceModel
 from proxyaudit.models import load_weights
 from proxyaudit.models.quantise import quantise
 from proxyaudit.pipeline.plan import prepare_file
-from proxyaudit.pipeline.tasks import audit_inputs
+from proxyaudit.pipeline.signatures import signatures_of_models
 from proxyaudit.planted.models import ATTRIBUTE
 from proxyaudit.planted.series import make_series
 
@@ -63,13 +63,14 @@ def known_of(recipe: Path) -> Known:
     prepared = prepare_file(recipe)
     models = []
     for regime in prepared.regimes:
-        x = audit_inputs(prepared, regime)
+        x = prepared.audit_inputs(regime)
         for seed, path in enumerate((regime if regime.quantise is None else prepared.regime(str(regime.of))).checkpoints):
             model = load_weights(prepared.build(seed), path, what="a reference")
             captured = capture(model if regime.quantise is None else quantise(model, regime.quantise), x)
             used = (regime.erase, regime.scrub, regime.quantise)
             models.append(ReferenceModel(regime.name, seed, captured.acts, captured.outputs, load_file(path), *used))
-    return Known(build_signatures(prepared, models, {}), prepared.recipe, prepared.base, (prepared.recipe.name, prepared.plan["run_id"]))
+    signatures = signatures_of_models(prepared, models, {})
+    return Known(signatures, prepared.recipe, prepared.base, (prepared.recipe.name, prepared.plan.run_id))
 
 
 def follow(folder: Path, *, seed: int, clean: bool, inputs: str = "fresh", **sizes: int) -> Followed:

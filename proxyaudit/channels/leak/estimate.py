@@ -1,22 +1,28 @@
-"""Drafts of the leak channels: linear, non-linear, at other sites, beyond the label, and in the outputs; floors and placebos beside."""
+"""Drafts of the leak tests: linear, non-linear, at other sites, beyond the label, and in the outputs; floors and placebos beside.
+
+The same code reads what `run` measures of models and what `probe` measures of bare activations.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
+from proxyaudit.channels.leak.controls import Key, add_baselines, add_eraser, add_plants, negative_controls
 from proxyaudit.channels.leak.effort import add_effort
 from proxyaudit.channels.leak.planted import planted_draft
+from proxyaudit.channels.leak.record import SiteRecord, read_site
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.controls import Key, add_eraser, add_plants, negative_controls
 from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.instrument import FAILED_AT
 from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Drafts
 from proxyaudit.estimates.methods import METHODS, POOLED
-from proxyaudit.estimates.record import INPUT_SITE, OUTPUT_SITE, cell_key
+from proxyaudit.estimates.record import INPUT_SITE, OUTPUT_SITE
+
+Records = dict[Key, list[SiteRecord]]
 
 MEASURES = {
     "linear": "leak",
@@ -26,7 +32,6 @@ MEASURES = {
     "quarters": "leak_in_quarters",
     "quarters nonlinear": "leak_in_quarters_nonlinear",
 }
-_QUARTERS = (("quarters", "in quarters"), ("quarters nonlinear", "in quarters, nonlinear"))
 
 
 def unit_of(attribute: Attribute) -> str:
@@ -37,60 +42,74 @@ def unit_of(attribute: Attribute) -> str:
 def estimate(facts: Facts) -> Drafts:
     """Drafts and controls of every attribute in every regime and in the inputs."""
     out = Drafts()
-    for attribute in facts.attributes:
-        out.add(_of_inputs(facts, attribute))
+    if not facts.bare:
+        for attribute in facts.attributes:
+            out.add(_of_inputs(facts, attribute))
+    sites = facts.sites if facts.bare else (*facts.sites, OUTPUT_SITE)
+    records: Records = {
+        (run.regime, attribute.name, site): [read_site(m, attribute.name, site) for m in run.measured]
+        for run in facts.runs
+        for attribute in facts.attributes
+        for site in sites
+    }
     for run in facts.runs:
         for attribute in facts.attributes:
-            for draft in _deciding(facts, attribute, run):
+            for draft in _deciding(facts, attribute, run, records):
                 if run.is_reference:
                     # A reference has numbers, never a verdict.
                     draft = replace(draft, decides=False, reason=None if draft.measured is not None else draft.reason)
                 out.add(draft)
         for attribute in facts.attributes:
             if run.measured:
-                _add_beside(out, facts, attribute, run)
-    _add_controls(out, facts)
+                _add_beside(out, facts, attribute, run, records)
+    _add_controls(out, facts, records)
     return out
 
 
 def _of_inputs(facts: Facts, attribute: Attribute) -> Draft:
-    margin = facts.margins.leak
-    base = Draft("linear", attribute.name, "inputs", INPUT_SITE, margin=margin, unit=unit_of(attribute), method=METHODS["linear"])
-    numbers = [facts.inputs.numbers["cells"][attribute.name][INPUT_SITE]]
-    key = cell_key(attribute.name, INPUT_SITE, "")
-    draft = planted_draft(base, numbers, [facts.inputs.arrays], key, "linear", facts.clusters_n)
+    method = METHODS["linear"]
+    base = Draft("linear", attribute.name, "inputs", INPUT_SITE, margin=facts.margins.leak, unit=unit_of(attribute), method=method)
+    draft = planted_draft(base, [read_site(facts.inputs, attribute.name, INPUT_SITE)], "linear", facts.clusters_n)
     return replace(draft, measure="leak", decides=False, n=int(attribute.known.sum()))
 
 
-def _deciding(facts: Facts, attribute: Attribute, run: Run) -> list[Draft]:
-    found = []
-    quarters = attribute.classes == 0
+def _deciding(facts: Facts, attribute: Attribute, run: Run, records: Records) -> Iterator[Draft]:
     for site in facts.sites:
-        if site not in facts.verdict_sites:
-            found.append(_leak(facts, "elsewhere", attribute, run, site, "linear"))
-            if not run.is_reference:
-                found.append(_leak(facts, "elsewhere", attribute, run, site, "nonlinear", "nonlinear"))
-                found += [_leak(facts, "elsewhere", attribute, run, site, *test) for test in _QUARTERS if quarters]
-            continue
-        found.append(_leak(facts, "linear", attribute, run, site, "linear"))
-        if not run.is_reference:
-            found.append(_leak(facts, "nonlinear", attribute, run, site, "nonlinear"))
-            found.append(_leak(facts, "beyond", attribute, run, site, "beyond", "beyond the label"))
-            found.append(_leak(facts, "beyond", attribute, run, site, "beyond nonlinear", "beyond the label, nonlinear"))
-            if quarters:
-                found.append(_leak(facts, "linear", attribute, run, site, *_QUARTERS[0]))
-                found.append(_leak(facts, "nonlinear", attribute, run, site, *_QUARTERS[1]))
+        for test, channel in _tests(facts, attribute, run, site).items():
+            yield _leak(facts, channel, attribute, run, site, test, records)
     if not run.is_reference and facts.unprofiled:
         why = f"not every part of the model was looked at: nothing of {', '.join(facts.unprofiled)} is among the profiled sites"
         base = Draft("elsewhere", attribute.name, run.regime, measure="unprofiled", unit=unit_of(attribute), reason=why)
-        found.append(replace(base, margin=facts.margins.leak))
-    found.append(_leak(facts, "expressed", attribute, run, OUTPUT_SITE, "linear", "output leak"))
-    if not run.is_reference:
-        found.append(_leak(facts, "expressed", attribute, run, OUTPUT_SITE, "nonlinear", "output leak, nonlinear"))
-    return found
+        yield replace(base, margin=facts.margins.leak)
+    if not facts.bare:
+        for test in ("linear",) if run.is_reference else ("linear", "nonlinear"):
+            yield _leak(facts, "expressed", attribute, run, OUTPUT_SITE, test, records)
 
 
-def _leak(facts: Facts, channel: str, attribute: Attribute, run: Run, site: str, test: str, context: str | None = None) -> Draft:
+def _tests(facts: Facts, attribute: Attribute, run: Run, site: str) -> dict[str, str]:
+    """The tests of a site, each with the channel that it stands under; a channel is absent only in all of its tests."""
+    verdict = site in facts.verdict_sites
+    linear, nonlinear = ("linear", "nonlinear") if verdict else ("elsewhere", "elsewhere")
+    tests = {"linear": linear}
+    if run.is_reference:
+        return tests
+    tests["nonlinear"] = nonlinear
+    if verdict and facts.beyond:
+        tests |= {"beyond": "beyond", "beyond nonlinear": "beyond"}
+    if attribute.classes == 0:
+        tests |= {"quarters": linear, "quarters nonlinear": nonlinear}
+    return tests
+
+
+def _context(channel: str, test: str, beyond: str) -> str | None:
+    """What stands beside a draft for people."""
+    part = {"expressed": "output leak", "beyond": f"beyond {beyond}"}.get(channel, "in quarters" if test.startswith("quarters") else "")
+    if test.endswith("nonlinear") and (part or channel == "elsewhere"):
+        return f"{part}, nonlinear" if part else "nonlinear"
+    return part or None
+
+
+def _leak(facts: Facts, channel: str, attribute: Attribute, run: Run, site: str, test: str, records: Records) -> Draft:
     outputs = site == OUTPUT_SITE
     # Outputs have few dimensions: a non-linear leak is held to the same margin there as a linear one.
     margin = facts.margins.nonlinear if test.endswith("nonlinear") and not outputs else facts.margins.leak
@@ -99,18 +118,17 @@ def _leak(facts: Facts, channel: str, attribute: Attribute, run: Run, site: str,
         attribute.name,
         run.regime,
         None if outputs else site,
-        context,
+        _context(channel, test, facts.beyond),
         measure=f"output_{MEASURES[test]}" if outputs else MEASURES[test],
-        subject="the label" if channel == "beyond" else None,
+        subject=facts.beyond if channel == "beyond" else None,
         margin=margin,
         unit=UNIT_CLASSES if test.startswith("quarters") else unit_of(attribute),
         method=METHODS[test] + ("; on the log-odds of the outputs" if outputs else ""),
     )
-    per_model = [m.numbers["cells"][attribute.name][site] for m in run.measured]
-    arrays = [m.arrays for m in run.measured]
-    draft = planted_draft(base, per_model, arrays, cell_key(attribute.name, site, ""), test, facts.clusters_n)
-    if test == "nonlinear" and not outputs and attribute.pools_levels:
-        draft = replace(draft, can_be_absent=False, reason=POOLED)
+    draft = planted_draft(base, records[run.regime, attribute.name, site], test, facts.clusters_n)
+    doubt = facts.doubts.get(attribute.name, POOLED if attribute.pools_levels else None)
+    if test == "nonlinear" and not outputs and doubt is not None:
+        draft = replace(draft, can_be_absent=False, reason=doubt)
     rows = int(attribute.known.sum())
     return replace(draft, n=min(rows, draft.extras.get("rows", rows)) if draft.n else None)
 
@@ -118,49 +136,57 @@ def _leak(facts: Facts, channel: str, attribute: Attribute, run: Run, site: str,
 # Numbers reported beside the deciding ones --------------------------------------------------------------------------
 
 
-def _add_beside(out: Drafts, facts: Facts, attribute: Attribute, run: Run) -> None:
-    per_model: list[dict[str, Any]] = [m.numbers["cells"][attribute.name] for m in run.measured]
+def _add_beside(out: Drafts, facts: Facts, attribute: Attribute, run: Run, records: Records) -> None:
     for site in facts.verdict_sites:
-        numbers = [sites[site] for sites in per_model]
-        if all("linear" in one for one in numbers):
-            values = [float(one["linear"]["unweighted"]) for one in numbers]
+        found = records[run.regime, attribute.name, site]
+        values = [one.linear.unweighted for one in found if one.linear is not None and one.linear.unweighted is not None]
+        if len(values) == len(found) and not facts.bare:
             unit = UNIT_VALUES if attribute.classes == 0 else "fraction of the attribute's entropy"
             draft = Draft("linear", attribute.name, run.regime, site, "unweighted", unit=unit, method=METHODS["raw"], decides=False)
             out.add(replace(draft, measure="unweighted_leak", seed_values=values), value=float(np.mean(values)))
-        add_effort(out, attribute.name, run.regime, site, numbers)
-    for site in (*facts.sites, *((OUTPUT_SITE,))):
-        _add_references(out, facts, attribute, run, site, [sites[site].get("linear", {}) for sites in per_model])
+        add_effort(out, attribute.name, run.regime, site, found)
+    for (regime, name, site), found in records.items():
+        if (regime, name) == (run.regime, attribute.name):
+            _add_references(out, facts, attribute, regime, site, found)
 
 
-def _add_references(out: Drafts, facts: Facts, attribute: Attribute, run: Run, site: str, linear: list[dict[str, Any]]) -> None:
+def _add_references(out: Drafts, facts: Facts, attribute: Attribute, regime: str, site: str, records: Sequence[SiteRecord]) -> None:
     """The placebos' 95th percentile at every site, and that of permuted labels at verdict sites."""
-    relayed = np.array([np.mean(column) for column in zip(*(one.get("placebo", []) for one in linear), strict=False)])
+    linear = [one.linear for one in records if one.linear is not None]
     outputs = site == OUTPUT_SITE
-    base = Draft("", attribute.name, "placebo", None if outputs else site, unit=unit_of(attribute), decides=False)
-    base = replace(base, reference_for=run.regime)
-    if len(relayed):
-        channel = "expressed" if outputs else "linear" if site in facts.verdict_sites else "elsewhere"
-        context = f"{run.regime}: 95th percentile of {len(relayed)} placebos" + (", output leak" if outputs else "")
+    base = Draft("", attribute.name, "placebo", None if outputs else site, unit=unit_of(attribute), decides=False, reference_for=regime)
+    # Where one model has no linear test there is no percentile over models.
+    relayed = np.array([np.mean(column) for column in zip(*(one.placebos for one in linear), strict=False)])
+    if len(relayed) and len(linear) == len(records):
+        context = f"{regime}: 95th percentile of {len(relayed)} placebos" + (", output leak" if outputs else "")
         measure = "output_leak" if outputs else "leak"
-        draft = replace(base, channel=channel, measure=measure, context=context, method="label-planted on the inputs")
+        draft = replace(base, channel=_channel_of(facts, site), measure=measure, context=context, method="label-planted on the inputs")
         out.add(draft, value=float(np.quantile(relayed, 0.95)))
-    floor = [one["null_high"] for one in linear if one]
-    if floor and site in facts.verdict_sites:
-        context = f"{run.regime}: 95th percentile of permuted labels"
+    if linear and site in facts.verdict_sites:
+        context = f"{regime}: 95th percentile of permuted labels"
         draft = replace(base, channel="linear", regime="floor", measure="leak", context=context, method=METHODS["linear"])
-        out.add(draft, value=float(np.mean(floor)))
+        out.add(draft, value=float(np.mean([one.null_high for one in linear])))
 
 
-def _add_controls(out: Drafts, facts: Facts) -> None:
-    negatives: dict[Key, float] = negative_controls(facts.runs, facts.attributes, facts.sites)
-    for (regime, name, site), p in negatives.items():
+def _channel_of(facts: Facts, site: str) -> str:
+    """The channel that the linear test of a site stands under."""
+    return "expressed" if site == OUTPUT_SITE else "linear" if site in facts.verdict_sites else "elsewhere"
+
+
+def _add_controls(out: Drafts, facts: Facts, records: Records) -> None:
+    for (regime, name, site), p in negative_controls(records).items():
         # At other sites only those that failed: presence there was disabled by them, and the pack must show why.
-        if site is None or site in facts.verdict_sites or p <= FAILED_AT:
-            channel = "expressed" if site is None else "linear" if site in facts.verdict_sites else "elsewhere"
-            out.control("negative", channel, name, regime, site, f"permuted attribute: Holm-adjusted p = {p:.3g}", p=p)
+        if site == OUTPUT_SITE or site in facts.verdict_sites or p <= FAILED_AT:
+            detail, where = f"permuted attribute: Holm-adjusted p = {p:.3g}", None if site == OUTPUT_SITE else site
+            out.control("negative", _channel_of(facts, site), name, regime, where, detail, p=p)
     for run in facts.runs:
         for attribute in facts.attributes:
             for site in facts.verdict_sites:
-                add_plants(out, run, attribute, site)
+                key = (run.regime, attribute.name, site)
+                tests = _tests(facts, attribute, run, site)
+                if not facts.bare:
+                    tests = {test: test for test in ("linear", "nonlinear", "beyond")}
+                add_plants(out, records[key], key, tests)
+                add_baselines(out, records[key], key, facts.margins.leak)
         for site in facts.verdict_sites:
             add_eraser(out, run, site, facts.margins.leak)

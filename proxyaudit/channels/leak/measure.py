@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Singles
 from proxyaudit.channels.base import ModelView
-from proxyaudit.channels.leak.questions import Probing
+from proxyaudit.channels.leak.erasing import check_eraser
+from proxyaudit.channels.leak.questions import ProbedRows, Probing
+from proxyaudit.channels.leak.record import holds_site, merge_sites, write_eraser
 from proxyaudit.channels.leak.site import measure_site
-from proxyaudit.channels.placebos import eraser_residual
 from proxyaudit.estimates.record import OUTPUT_SITE, Measurement
 from proxyaudit.probes.conditioning import make_strata
 
@@ -30,19 +34,18 @@ def measure(view: ModelView, out: Measurement) -> None:
     full = replace(quick, nonlinear=view.decides, effort=view.decides, strata=strata)
     # Outside the verdict sites the non-linear channel runs with fewer rows and readers.
     profiled = replace(full, strata={}, effort=False, readers=PROFILE_READERS, work=PROFILE_WORK, unless_linear=True)
-    placebos = dict(view.placebos)
     for site, acts in view.captured.acts.items():
         if site in view.shared_sites:
-            _measure_shared(view, acts, profiled, site, out)
+            measure_shared_site(acts, dataset, profiled, site=site, placebos=view.placebos, remember=view.remember, out=out)
             continue
         probing = full if site in model.verdict_sites else profiled
-        measure_site(acts, dataset, probing, site=site, placebos=placebos, out=out)
+        measure_site(acts, dataset, probing, site=site, placebos=view.placebos, out=out)
     # Outputs have few dimensions: a non-linear leak is held to the same margin there as a linear one.
     margins = recipe.margins.model_copy(update={"nonlinear": recipe.margins.leak})
     strict = replace(quick, margins=margins, nonlinear=view.decides, readers=("quadratic", "trees"))
-    measure_site(log_odds(view.captured.outputs), dataset, strict, site=OUTPUT_SITE, placebos=placebos, out=out)
+    measure_site(log_odds(view.captured.outputs), dataset, strict, site=OUTPUT_SITE, placebos=view.placebos, out=out)
     acts_of, leak = view.captured.acts, recipe.margins.leak
-    out.numbers["eraser"] = {site: eraser_residual(acts_of[site], dataset, leak, recipe.seed, site) for site in model.verdict_sites}
+    write_eraser(out, {site: check_eraser(acts_of[site], dataset, leak, recipe.seed, site) for site in model.verdict_sites})
 
 
 def log_odds(outputs_nc: Floats) -> Floats:
@@ -51,21 +54,33 @@ def log_odds(outputs_nc: Floats) -> Floats:
     return np.asarray(np.log(p / (1 - p)))
 
 
-def _measure_shared(view: ModelView, acts_nd: Singles, probing: Probing, site: str, out: Measurement) -> None:
+def measure_shared_site(
+    acts_nd: Singles,
+    rows: ProbedRows,
+    probing: Probing,
+    *,
+    site: str,
+    placebos: Mapping[str, NDArray[Any]],
+    remember: Callable[[Mapping[str, Any], Callable[[], Measurement]], Measurement],
+    out: Measurement,
+) -> None:
     """The same as :func:`measure_site`, looked up where these very activations were measured before.
 
     A frozen transformer gives a text the same values in every repetition, and in every regime whose models meet the text as it is. The
     numbers are a function of the activations and of what identifies them here, so they are the same looked up or measured.
+
+    Raises:
+        ValueError: something is conditioned on, which does not identify what is remembered.
     """
-    asked = asdict(replace(probing, margins=None)) | {"margins": probing.margins.model_dump(), "strata": {}}  # type: ignore[arg-type]
+    if probing.strata:
+        raise ValueError("what is conditioned on is not looked up")
+    asked = asdict(replace(probing, margins=None)) | {"margins": probing.margins.model_dump()}  # type: ignore[arg-type]
     values = hashlib.sha256(np.ascontiguousarray(acts_nd).tobytes()).hexdigest()
 
     def make() -> Measurement:
         found = Measurement()
-        measure_site(acts_nd, view.dataset, probing, site=site, placebos=dict(view.placebos), out=found)
+        measure_site(acts_nd, rows, probing, site=site, placebos=placebos, out=found)
         return found
 
-    found = view.remember({"probing": asked, "site": site, "values": values, "shape": [int(n) for n in acts_nd.shape]}, make)
-    for attribute, sites in found.numbers["cells"].items():
-        out.numbers.setdefault("cells", {}).setdefault(attribute, {}).update(sites)
-    out.arrays.update(found.arrays)
+    found = remember({"probing": asked, "site": site, "values": values, "shape": [int(n) for n in acts_nd.shape]}, make)
+    merge_sites(out, found if holds_site(found, rows.attributes, site) else make())

@@ -44,7 +44,7 @@ class Probing:
         nonlinear: Whether to ask for non-linear leaks.
         readers: Non-linear readers beside the quadratic score.
         strata: What the conditional channel conditions on, by attribute; empty where there is no such channel.
-        budget: Predicted seconds that the readers of one cell may take, at a nominal speed.
+        budget: Predicted seconds that the readers of one attribute at one site may take, at a nominal speed.
         effort: Whether to measure how easily the attribute is got out.
         unless_linear: Whether to leave the non-linear channel out where the linear one is plainly present in this model.
         work: Operations of one quadratic test; more rows than that allows are left out, whole clusters at a time.

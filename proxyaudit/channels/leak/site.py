@@ -1,7 +1,8 @@
-"""Probe every attribute at one site: the linear, the non-linear and the conditional channel, with nulls and plants."""
+"""Probe every attribute at one site: the linear, the non-linear and the conditional tests, with nulls and plants."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,16 +11,19 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.channels.leak.questions import ProbedRows, Probing
-from proxyaudit.data.attributes import Attribute, clusters_if_any, ordered_codes
-from proxyaudit.estimates.record import Measurement, cell_key
+from proxyaudit.channels.leak.record import LeakTest, SiteRecord, write_site
+from proxyaudit.data.attributes import Attribute, clusters_if_any, cut_number, ordered_codes
+from proxyaudit.estimates.record import Measurement
 from proxyaudit.probes.bins import binned_trace
-from proxyaudit.probes.conditioning import FEWEST_IN_STRATUM, Strata
-from proxyaudit.probes.crossfit import FEWEST_ROWS, TooFewRowsError, assign_folds, cross_fit_classes, cross_fit_values
-from proxyaudit.probes.deciding import PlantedTest, Target, planted_test
-from proxyaudit.probes.dropped_axes import faint_p
+from proxyaudit.probes.conditioning import Strata
+from proxyaudit.probes.crossfit import FEWEST_ROWS, ProbeScore, TooFewRowsError, assign_folds, cross_fit_classes, cross_fit_values
+from proxyaudit.probes.deciding import planted_test
+from proxyaudit.probes.dropped_axes import dropped_axes_p
 from proxyaudit.probes.effort import measure_effort
 from proxyaudit.probes.first_order import first_order_gain
-from proxyaudit.probes.flexible import MAX_ROWS, Gain, flexible_gains
+from proxyaudit.probes.flexible import MAX_ROWS, flexible_gains
+from proxyaudit.probes.planting import Target
+from proxyaudit.probes.results import Gain, PlantedTest
 from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns
 from proxyaudit.probes.whitening import Whitened, whiten, whiten_within
 from proxyaudit.seeding import integer_seed, stream
@@ -27,14 +31,18 @@ from proxyaudit.stats.nulls import tail_probability
 
 _QUADRATIC_COLUMNS = 2000
 PERMUTED_WITHIN = 499
-MOST_VALUES = 20  # numbers of so few values may be codes, and are asked value by value
 PLAINLY = 0.01  # a model in which the linear test passes at this level rules the absence of the channel out
+_TOLD = "what is conditioned on tells the attribute entirely: nothing can be beyond it"
+_CONSTANT_WITHIN = "the site is constant within what is conditioned on"
+_WEAK = "the control failed: random features of what is conditioned on show the attribute too, so the baseline is too weak"
+_FOUND_ALREADY = "a linear reader finds it here already; nothing more was asked at this site"
+_FEW_VALUES = "the attribute takes too few values to be cut into quarters"
 
 
 def measure_site(
-    acts_nd: NDArray[Any], rows: ProbedRows, probing: Probing, *, site: str, placebos: dict[str, NDArray[Any]], out: Measurement
+    acts_nd: NDArray[Any], rows: ProbedRows, probing: Probing, *, site: str, placebos: Mapping[str, NDArray[Any]], out: Measurement
 ) -> None:
-    """Probe every attribute at one site; results go into ``out``.
+    """Probe every attribute at one site; a :class:`SiteRecord` of each goes into ``out``.
 
     Args:
         acts_nd: Activations of the audit rows, shape ``(n, d)``.
@@ -42,7 +50,7 @@ def measure_site(
         probing: What to ask.
         site: Name of the site.
         placebos: Label columns ``(n, m)`` of placebo attributes, by attribute.
-        out: Takes numbers under ``cells / attribute / site`` and arrays under :func:`cell_key`.
+        out: Takes the records.
 
     Raises:
         ValueError: the activations hold NaN or infinite values.
@@ -53,106 +61,119 @@ def measure_site(
     for attribute in rows.attributes:
         known = attribute.known
         whole = bool(known.all())
-        cell = _Cell(
-            acts_nd if whole else acts_nd[known],
-            everything if whole else whiten(acts_nd[known]),
-            attribute,
-            known,
-            folds[known],
-            rows.clusters[known],
-            probing,
-            shared if whole else {},
-        )
-        numbers = cell.measure(placebos.get(attribute.name))
-        out.numbers.setdefault("cells", {}).setdefault(attribute.name, {})[site] = numbers
-        for what, array in cell.arrays.items():
-            if what.endswith("influence"):
-                full = np.zeros(len(known))
-                full[known] = array
-                array = full
-            out.arrays[cell_key(attribute.name, site, what)] = array
+        acts, whitened = (acts_nd, everything) if whole else (acts_nd[known], whiten(acts_nd[known]))
+        probe = SiteProbe(acts, whitened, attribute, folds, rows.clusters, probing, shared if whole else {})
+        write_site(out, attribute.name, site, probe.measure(placebos.get(attribute.name)))
 
 
-class _Cell:
-    """One attribute at one site."""
+class SiteProbe:
+    """One attribute at one site, on the rows where it is known.
+
+    Args:
+        acts_nd: Activations of these rows.
+        whitened: The same, whitened.
+        attribute: The attribute on all rows.
+        folds_n: Fold of each of all rows.
+        clusters_n: Cluster of each of all rows.
+        probing: What to ask.
+        shared: Statistics that attributes share that are known on the same rows.
+    """
 
     def __init__(
         self,
         acts_nd: NDArray[Any],
         whitened: Whitened,
         attribute: Attribute,
-        known: Bools,
-        folds: Ints,
-        clusters: Ints,
+        folds_n: Ints,
+        clusters_n: Ints,
         probing: Probing,
         shared: dict[str, ScoreStatistic],
     ) -> None:
         self.acts, self.whitened, self.probing, self.shared = acts_nd, whitened, probing, shared
-        self.known, self.folds, self.clusters = known, folds, clusters
-        self.groups = clusters_if_any(clusters)
-        self.name, self.classes = attribute.name, attribute.classes
-        codes = np.asarray(attribute.codes)[known]
+        self.attribute, self.known, self.all_folds, self.all_clusters = attribute, attribute.known, folds_n, clusters_n
+        self.folds, self.clusters = folds_n[self.known], clusters_n[self.known]
+        self.groups = clusters_if_any(self.clusters)
+        self.classes = attribute.classes
+        codes = np.asarray(attribute.codes)[self.known]
         self.labels: NDArray[Any] = codes.astype(np.float64) if self.classes == 0 else ordered_codes(codes.astype(np.int64), self.classes)
-        self.arrays: dict[str, NDArray[Any]] = {}
 
-    def measure(self, placebos_nm: NDArray[Any] | None) -> dict[str, Any]:
-        """All channels of the cell as numbers."""
-        cell: dict[str, Any] = {
-            "n": len(self.labels),
-            "rank": self.whitened.z_nr.shape[1],
-            "constant": self.whitened.constant,
-            "dropped": self.whitened.dropped,
-            "faint": faint_p(self.whitened.faint_nm, self.labels, self.classes),
-            "reason": None,
-        }
-        if self.whitened.z_nr.shape[1] == 0:
-            # A site that is constant carries nothing: that is a measured zero, not a missing value.
-            return {**cell, "silent": True}
+    def measure(self, placebos_nm: NDArray[Any] | None) -> SiteRecord:
+        """All tests."""
+        white, probing = self.whitened, self.probing
+        rank = white.z_nr.shape[1]
+        dropped_p = dropped_axes_p(white.dropped_nm, self.labels, self.classes)
+        record = SiteRecord(len(self.labels), rank, white.constant, white.dropped, dropped_p, silent=rank == 0)
+        if record.silent:
+            return record
         try:
-            if self.classes == 0:
-                score = cross_fit_values(self.whitened.z_nr, self.labels, self.folds)
-            else:
-                score = cross_fit_classes(self.whitened.z_nr, self.labels, self.classes, self.folds)
+            score = self._cross_fit()
         except TooFewRowsError as error:
-            return {**cell, "reason": str(error)}
-        linear = self._linear(placebos_nm if placebos_nm is None else placebos_nm[self.known], score.leak)
-        cell["linear"] = {**linear, "raw": score.leak, "unweighted": score.unweighted, "auroc": score.auroc, "ridge": score.ridge}
-        if self.probing.nonlinear and self.probing.unless_linear and linear["p_present"] <= PLAINLY:
-            skipped = {"reason": "a linear reader finds it here already; nothing more was asked at this site"}
-            cell |= dict.fromkeys(("nonlinear", *(("quarters", "quarters nonlinear") if self.classes == 0 else ())), skipped)
-        elif self.probing.nonlinear:
-            cell["nonlinear"] = self._nonlinear(score.offset_nk)
+            return replace(record, reason=str(error))
+        tests = {"linear": self._linear(placebos_nm if placebos_nm is None else placebos_nm[self.known], score)}
+        if probing.nonlinear and probing.unless_linear and tests["linear"].p_present <= PLAINLY:
+            skipped = ("nonlinear", *(("quarters", "quarters nonlinear") if self.classes == 0 else ()))
+            tests |= dict.fromkeys(skipped, LeakTest(_FOUND_ALREADY))
+        elif probing.nonlinear:
+            tests["nonlinear"] = self._nonlinear(score.offset_nk)
             if self.classes == 0:
-                cell.update(self._quarters())
-        if self.probing.effort and self.classes:
-            seed = integer_seed(self.probing.root, "effort")
-            cell["effort"] = measure_effort(self.whitened.z_nr, self.labels, self.classes, self.clusters, seed)
-        if self.name in self.probing.strata:
-            cell.update(self._beyond(self.probing.strata[self.name]))
-        return cell
+                tests |= self._quarters()
+        effort = None
+        if probing.effort and self.classes:
+            effort = measure_effort(white.z_nr, self.labels, self.classes, self.clusters, integer_seed(probing.root, "effort"))
+        if self.attribute.name in probing.strata:
+            tests |= self._beyond(probing.strata[self.attribute.name])
+        return replace(record, tests=tests, effort=effort)
 
-    def _target(self, labels: NDArray[Any], groups: Ints | None, strata: Ints | None = None) -> Target:
+    def _cross_fit(self) -> ProbeScore:
         if self.classes == 0:
-            return Target.of_values(labels, groups)
-        return Target.of_codes(labels, self.classes, groups, strata)
+            return cross_fit_values(self.whitened.z_nr, self.labels, self.folds)
+        return cross_fit_classes(self.whitened.z_nr, self.labels, self.classes, self.folds)
 
-    def _streams(self, channel: str) -> Any:
-        return lambda purpose: stream(self.probing.root, "probe", channel, purpose)
+    def _target(self, chosen: Bools | Ints | slice, strata: Ints | None = None) -> Target:
+        labels, groups = self.labels[chosen], None if self.groups is None else self.groups[chosen]
+        return Target.of_values(labels, groups) if self.classes == 0 else Target.of_codes(labels, self.classes, groups, strata)
 
-    def _linear(self, placebos_nm: NDArray[Any] | None, raw: float) -> dict[str, Any]:
-        statistic = self.shared.setdefault("linear", ScoreStatistic(self.whitened.rows, "linear"))
-        target, streams = self._target(self.labels, self.groups), self._streams("linear")
-        test = planted_test(statistic, target, self.probing.margins.leak, streams, permutations=self.probing.permutations)
-        self._keep("linear", test)
-        relayed: list[float] = []
-        if placebos_nm is not None and test.curve is not None:
-            relayed = [test.curve.calibrate(float(score))[0] for score in statistic.of_labels(placebos_nm, self.classes, target.weights)]
-        numbers = {**_numbers(test), "placebo": relayed, "negative": self._negative(statistic, target, test)}
-        if test.curve is not None and test.score >= test.curve.means[-1]:
+    def _streams(self, test: str) -> Callable[[str], np.random.Generator]:
+        return lambda purpose: stream(self.probing.root, "probe", test, purpose)
+
+    def _shared(self, key: str, make: Callable[[], ScoreStatistic]) -> ScoreStatistic:
+        if key not in self.shared:
+            self.shared[key] = make()
+        return self.shared[key]
+
+    def _on_all_rows(self, influence_n: Floats, chosen: Bools | Ints | slice) -> Floats:
+        full = np.zeros(len(self.known))
+        full[np.flatnonzero(self.known)[chosen]] = influence_n
+        return full
+
+    def _test(self, test: PlantedTest, chosen: Bools | Ints | slice, **more: Any) -> LeakTest:
+        """A planted test with its influences on all rows, and what was measured beside it."""
+        return LeakTest(**{**vars(test), "influence_n": self._on_all_rows(test.influence_n, chosen), "curve": None, **more})
+
+    def _linear(self, placebos_nm: NDArray[Any] | None, score: ProbeScore) -> LeakTest:
+        statistic = self._shared("linear", lambda: ScoreStatistic(self.whitened.rows, "linear"))
+        target = self._target(slice(None))
+        test = planted_test(statistic, target, self.probing.margins.leak, self._streams("linear"), permutations=self.probing.permutations)
+        curve, placebos = test.curve, []
+        if placebos_nm is not None and curve is not None:
+            placebos = [curve.calibrate(float(one))[0] for one in statistic.of_labels(placebos_nm, self.classes, target.weights)]
+        leak, high = test.leak, test.high
+        if curve is not None and test.score >= curve.means[-1]:
             # Plants end before all there is; beyond them what was read on rows not seen is the better lower bound.
-            numbers["leak"] = max(test.leak, min(raw, 1.0))
-            numbers["high"] = max(test.high, numbers["leak"])
-        return numbers
+            leak = max(test.leak, min(score.leak, 1.0))
+            high = max(test.high, leak)
+        return self._test(
+            test,
+            slice(None),
+            leak=leak,
+            high=high,
+            placebos=tuple(placebos),
+            negative=self._negative(statistic, target, test),
+            raw=score.leak,
+            unweighted=score.unweighted,
+            auroc=score.auroc,
+            ridge=score.ridge,
+        )
 
     def _negative(self, statistic: ScoreStatistic, target: Target, test: PlantedTest) -> float:
         """Tail probability of a permuted attribute: the instrument must find nothing there."""
@@ -166,57 +187,34 @@ class _Cell:
         signs = flipped(self.groups, len(self.labels), 1, rng)
         return tail_probability(float(target.weights @ [statistic.of_prepared(signs * e).scores_m[0] for e in columns]), test.null)
 
-    def _nonlinear(self, offset_nk: Floats) -> dict[str, Any]:
-        used = self._affordable()
-        if used is None:
-            statistic = self.shared.setdefault("nonlinear", ScoreStatistic(self.whitened.rows, "nonlinear"))
-            test = self._quadratic(statistic, self.labels, self.groups)
+    def _nonlinear(self, offset_nk: Floats) -> LeakTest:
+        most, probing = self._most_rows(), self.probing
+        used = self._some_rows(most)
+        if used.all():
+            statistic = self._shared("nonlinear", lambda: ScoreStatistic(self.whitened.rows, "nonlinear"))
         else:
-            key = f"nonlinear, {self._most_rows()} rows"
-            if key not in self.shared:
-                self.shared[key] = ScoreStatistic(whiten(self.acts[used]).rows, "nonlinear")
-            statistic = self.shared[key]
-            test = self._quadratic(statistic, self.labels[used], None if self.groups is None else self.groups[used])
-        self._keep("nonlinear", test, used)
-        labels, groups = (
-            (self.labels, self.groups) if used is None else (self.labels[used], None if self.groups is None else self.groups[used])
-        )
-        bins = binned_trace(statistic, labels, self.classes, groups, self._streams("nonlinear")("bins"))
-        rows = self._some_rows(MAX_ROWS)
-        seed = integer_seed(self.probing.root, "readers")
+            statistic = self._shared(f"nonlinear, {most} rows", lambda: ScoreStatistic(whiten(self.acts[used]).rows, "nonlinear"))
+        target, streams = self._target(used), self._streams("nonlinear")
+        test = planted_test(statistic, target, probing.margins.nonlinear, streams, permutations=probing.permutations)
         gains = flexible_gains(
             self.whitened.z_nr,
             self.labels,
             self.classes,
             self.folds,
             offset_nk,
-            seed=seed,
-            rows_n=rows,
-            budget=self.probing.budget,
-            readers=self.probing.readers,
+            seed=integer_seed(probing.root, "readers"),
+            rows_n=self._some_rows(MAX_ROWS),
+            budget=probing.budget,
+            readers=probing.readers,
         )
-        return {
-            **_numbers(test),
-            "rows": len(self.labels) if used is None else int(used.sum()),
-            "bins": {"p": bins.p, "share": bins.share},
-            "readers": [self._reader(gain) for gain in gains],
-        }
+        bins = binned_trace(statistic, self.labels[used], self.classes, target.clusters_n, streams("bins"))
+        return self._test(test, used, rows=int(used.sum()), bins=bins, readers=tuple(map(self._reader, gains)))
 
-    def _reader(self, gain: Gain) -> dict[str, Any]:
-        if gain.influence_n is not None:
-            self.arrays[f"{gain.name} influence"] = gain.influence_n
-        return {"name": gain.name, "gain": gain.gain, "auroc": gain.auroc, "skipped": gain.skipped}
-
-    def _quadratic(self, statistic: ScoreStatistic, labels: NDArray[Any], groups: Ints | None) -> PlantedTest:
-        target, streams = self._target(labels, groups), self._streams("nonlinear")
-        return planted_test(statistic, target, self.probing.margins.nonlinear, streams, permutations=self.probing.permutations)
-
-    def _affordable(self) -> Bools | None:
-        """Rows that the quadratic test can afford; ``None`` for all."""
-        most = self._most_rows()
-        return None if len(self.labels) <= most else self._some_rows(most)
+    def _reader(self, gain: Gain) -> Gain:
+        return gain if gain.influence_n is None else replace(gain, influence_n=self._on_all_rows(gain.influence_n, slice(None)))
 
     def _most_rows(self) -> int:
+        """Rows that the quadratic test can afford."""
         rank = self.whitened.z_nr.shape[1]
         if rank * (rank + 1) < len(self.labels):
             return len(self.labels)
@@ -232,94 +230,65 @@ class _Cell:
         chosen = order[np.cumsum(np.bincount(ids)[order]) <= most]
         return np.asarray(np.isin(ids, chosen))
 
-    def _quarters(self) -> dict[str, dict[str, Any]]:
+    def _quarters(self) -> dict[str, LeakTest]:
         """A number as classes, linear and non-linear: what is told of it without its mean, its scatter or its extremes, counts too."""
-        codes = cut_number(self.labels)
+        codes = np.full(len(self.known), -1, dtype=np.int64)
+        codes[self.known] = cut_number(self.labels)
         classes = int(codes.max()) + 1
-        if classes < 2 or np.bincount(codes).min() < FEWEST_ROWS:
-            reason = {"reason": "the attribute takes too few values to be cut into quarters"}
-            return {"quarters": reason, "quarters nonlinear": reason}
-        name = f"{self.name}, cut"
-        attribute = Attribute(name, "protected", "binary" if classes == 2 else "multiclass", tuple(map(str, range(classes))), codes)
+        if classes < 2 or np.bincount(codes[self.known]).min() < FEWEST_ROWS:
+            return dict.fromkeys(("quarters", "quarters nonlinear"), LeakTest(_FEW_VALUES))
+        levels = tuple(map(str, range(classes)))
+        attribute = Attribute(f"{self.attribute.name}, cut", "protected", "binary" if classes == 2 else "multiclass", levels, codes)
         probing = replace(self.probing, effort=False, strata={})
-        everywhere = np.ones(len(codes), dtype=bool)
-        cut = _Cell(self.acts, self.whitened, attribute, everywhere, self.folds, self.clusters, probing, self.shared)
-        found = cut.measure(None)
-        for what, array in cut.arrays.items():
-            self.arrays[f"quarters {what}".replace("quarters linear", "quarters")] = array
-        if found["reason"]:
-            return {"quarters": {"reason": found["reason"]}, "quarters nonlinear": {"reason": found["reason"]}}
-        if "readers" not in found["nonlinear"]:
-            return {"quarters": found["linear"], "quarters nonlinear": found["nonlinear"]}
-        readers = [{**reader, "name": f"quarters {reader['name']}"} for reader in found["nonlinear"]["readers"]]
-        return {"quarters": found["linear"], "quarters nonlinear": {**found["nonlinear"], "readers": readers}}
+        cut = SiteProbe(self.acts, self.whitened, attribute, self.all_folds, self.all_clusters, probing, self.shared).measure(None)
+        if cut.reason:
+            return dict.fromkeys(("quarters", "quarters nonlinear"), LeakTest(cut.reason))
+        nonlinear = cut.tests["nonlinear"]
+        readers = tuple(replace(reader, name=f"quarters {reader.name}") for reader in nonlinear.readers)
+        return {"quarters": cut.tests["linear"], "quarters nonlinear": replace(nonlinear, readers=readers)}
 
-    def _beyond(self, strata: Strata) -> dict[str, dict[str, Any]]:
-        """The conditional channel, linear and quadratic within strata."""
-        everything = Strata(strata.codes_n[self.known], None if strata.features_nb is None else strata.features_nb[self.known])
+    def _beyond(self, strata: Strata) -> dict[str, LeakTest]:
+        """The conditional tests, linear and quadratic within strata."""
+        everything = strata.of_rows(self.known)
         used = everything.codes_n >= 0
         left_out = float(1 - used.mean())
         if self.classes:
             told, unclear = _told_already(everything.codes_n, self.labels, self.classes)
             used, left_out = used & ~told & ~unclear, left_out + float(unclear.mean())
         if not used.any():
-            return {"beyond": {"reason": "what is conditioned on tells the attribute entirely: nothing can be beyond it"}}
-        part = Strata(everything.codes_n[used], None if everything.features_nb is None else everything.features_nb[used])
+            return {"beyond": LeakTest(_TOLD)}
+        part = everything.of_rows(used)
         acts = part.residual(np.asarray(self.acts[used], dtype=np.float64))
-        found: dict[str, dict[str, Any]] = {}
+        found: dict[str, LeakTest] = {}
         for name, kind in (("beyond", "linear"), *((("beyond nonlinear", "nonlinear"),) if self.probing.nonlinear else ())):
-            chosen = np.ones(len(acts), dtype=bool)
-            if kind == "nonlinear" and len(acts) > self._most_rows():
-                chosen = self._some_rows(self._most_rows())[used]
-            inside = used.copy()
-            inside[used] = chosen
-            fewer = Strata(part.codes_n[chosen], None if part.features_nb is None else part.features_nb[chosen])
-            result = self._within(fewer, acts[chosen], inside, name, kind)
+            chosen = self._some_rows(self._most_rows())[used] if kind == "nonlinear" and len(acts) > self._most_rows() else slice(None)
+            inside = np.flatnonzero(used)[chosen]
+            result = self._within(part.of_rows(chosen), acts[chosen], inside, name, kind)
             if result is None:
-                found[name] = {"reason": "the site is constant within what is conditioned on", "silent": True}
+                found[name] = LeakTest(_CONSTANT_WITHIN, silent=True)
                 continue
             test, raw, place = result
-            influence = np.zeros(len(used))
-            influence[place] = test.influence_n
-            self.arrays[f"{name} influence"], self.arrays[f"{name} null"] = influence, test.null
-            found[name] = {**_numbers(test), "rows": int(inside.sum()), "left_out": left_out, "raw": raw, "control": None}
+            found[name] = self._test(test, place, rows=len(inside), left_out=left_out, raw=raw)
         random = part.random_features(stream(self.probing.root, "random features"))
-        if random is not None and not found["beyond"].get("silent"):
-            control = self._within(part, part.residual(random), used, "beyond", "linear")
-            leak = 0.0 if control is None else control[0].leak
-            found["beyond"]["control"] = leak
-            if leak >= self.probing.margins.leak:
-                reason = "the control failed: random features of what is conditioned on show the attribute too, so the baseline is too weak"
-                for numbers in found.values():
-                    numbers["reason"] = reason
-        return found
+        if random is None or found["beyond"].silent:
+            return found
+        control = self._within(part, part.residual(random), np.flatnonzero(used), "beyond", "linear")
+        leak = 0.0 if control is None else control[0].leak
+        if leak >= self.probing.margins.leak:
+            found = {name: replace(test, reason=_WEAK) for name, test in found.items()}
+        return {**found, "beyond": replace(found["beyond"], control=leak)}
 
-    def _within(self, strata: Strata, acts_nd: Floats, used: Bools, name: str, kind: str) -> tuple[PlantedTest, float, Ints] | None:
+    def _within(self, strata: Strata, acts_nd: Floats, inside_n: Ints, name: str, kind: str) -> tuple[PlantedTest, float, Ints] | None:
         """Planted test within strata, the first-order gain, and the row that each influence belongs to."""
         rows, order = whiten_within(acts_nd, strata.codes_n)
         if rows.rank == 0:
             return None
-        place = np.flatnonzero(used)[order]
+        place = inside_n[order]
         dense = np.unique(strata.codes_n[order], return_inverse=True)[1].astype(np.int64)
-        target = self._target(self.labels[place], None if self.groups is None else self.groups[place], dense)
-        statistic = ScoreStatistic(rows, kind)
+        target, statistic = self._target(place, dense), ScoreStatistic(rows, kind)
         margin = self.probing.margins.nonlinear if kind == "nonlinear" else self.probing.margins.leak
         test = planted_test(statistic, target, margin, self._streams(name), permutations=PERMUTED_WITHIN)
         return test, first_order_gain(statistic, target, self.folds[place]), place
-
-    def _keep(self, channel: str, test: PlantedTest, used: Bools | None = None) -> None:
-        influence = np.zeros(len(self.labels))
-        influence[slice(None) if used is None else used] = test.influence_n
-        self.arrays[f"{channel} influence"], self.arrays[f"{channel} null"] = influence, test.null
-
-
-def cut_number(values_n: NDArray[Any]) -> Ints:
-    """Codes of a number as classes: its values where they are few and none is rare, else its quarters."""
-    values, codes, counts = np.unique(values_n, return_inverse=True, return_counts=True)
-    if len(values) <= MOST_VALUES and counts.min() >= FEWEST_IN_STRATUM:
-        return np.asarray(codes, dtype=np.int64)
-    edges = np.unique(np.quantile(values_n, (0.25, 0.5, 0.75)))
-    return np.asarray(np.unique(np.searchsorted(edges, values_n), return_inverse=True)[1], dtype=np.int64)
 
 
 def _told_already(strata_n: Ints, codes_n: NDArray[Any], classes: int) -> tuple[Bools, Bools]:
@@ -330,21 +299,3 @@ def _told_already(strata_n: Ints, codes_n: NDArray[Any], classes: int) -> tuple[
     one, askable = (counts > 0).sum(axis=1) < 2, (counts >= FEWEST_ROWS).sum(axis=1) >= 2
     place = np.maximum(strata_n, 0)
     return np.asarray(inside & one[place]), np.asarray(inside & ~one[place] & ~askable[place])
-
-
-def _numbers(test: PlantedTest) -> dict[str, Any]:
-    return {
-        "score": test.score,
-        "leak": test.leak,
-        "low": test.low,
-        "high": test.high,
-        "p_present": test.p_present,
-        "p_absent": test.p_absent,
-        "families": {name: list(pair) for name, pair in test.families.items()},
-        "null_p": test.null_p,
-        "null_high": test.null_high,
-        "detection_limit": test.detection_limit,
-        "found": test.found,
-        "rows_needed": test.rows_needed,
-        "reason": test.reason,
-    }

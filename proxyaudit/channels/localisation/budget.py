@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from proxyaudit.models.locations import Place
+from proxyaudit.models.locations import Location
 
 # Parts tried at a place: by the gradient, by the difference between the groups, at random as controls.
 TRIED = {"verdict": (6, 2, 2), "elsewhere": (2, 1, 1)}
@@ -38,7 +38,7 @@ class Schedule:
     searched: dict[str, str | None]
 
 
-def schedule(places: Sequence[Place], verdict_sites: Sequence[str], budget: float) -> Schedule:
+def schedule(places: Sequence[Location], verdict_sites: Sequence[str], budget: float) -> Schedule:
     """Share out the operations: verdict sites first, then the other places whole, then their heads and units, the last ones first."""
     verdict = [p for p in places if p.name in verdict_sites]
     others = [p for p in places if p.name not in verdict_sites]
@@ -63,18 +63,18 @@ def schedule(places: Sequence[Place], verdict_sites: Sequence[str], budget: floa
     return Schedule(recipients, gradient_rows, whole, searched)
 
 
-def _evaluations(place: Place, where: str) -> float:
+def _evaluations(place: Location, where: str) -> float:
     """Patches of a search, in patches of all recipients; those on the screening rows have half as many."""
     tried, controls = sum(TRIED[where][:2]), TRIED[where][2]
     return tried + controls + 2 + 0.5 * (1 + tried + math.log2(max(place.heads or place.width, 2)))
 
 
-def budget_of(places: Sequence[Place], rows_trained: int, attributes: int) -> float:
+def budget_of(places: Sequence[Location], rows_trained: int, attributes: int) -> float:
     """Operations for one attribute of one model: a small share of training's, or what a small model needs."""
     whole = max((place.whole_work for place in places), default=0.0)
     return max(_LEAST_WORK, _SHARE_OF_TRAINING * 3 * rows_trained * whole) / max(attributes, 1)
 
 
-def rows_kept(places: Sequence[Place], rows: int) -> int:
+def rows_kept(places: Sequence[Location], rows: int) -> int:
     """Rows whose values at all places can be kept."""
     return min(rows, max(_MOST_FLOATS // max(sum(place.floats for place in places), 1), 1))

@@ -1,28 +1,27 @@
 """Localisation as estimates: what was tried, what it did, what was left out and why. No verdict rests on it; no state is given.
 
-Models trained apart share their architecture, not what a unit or a head stands for. Sites and blocks are therefore the same place in every
-model, units and heads are told by their rank: the part that does most in each model (ranked on rows apart from those of the effect).
+Models trained apart share their architecture, not what a unit or a head stands for. Sites and blocks are therefore the same location in
+every model, units and heads are told by their rank: the part that does most in each model (ranked on rows apart from those of the effect).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
+from proxyaudit.arrays import Floats, Ints
+from proxyaudit.channels.localisation.record import LocalisationRecord, LocationRecord, Part, Search, read_localisation
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.draft import PRESENT_AT, Draft
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import UNIT_GAP, Drafts, Ledger, significant
-from proxyaudit.estimates.record import cell_key
 from proxyaudit.stats.intervals import LEVEL, Interval, Measured, crossed_interval, fieller_ratio, over_seeds, p_above
 from proxyaudit.stats.multiplicity import holm
 from proxyaudit.types import Estimate
 
 CHANNEL, PER_ROW, SHARE = "localisation", "localisation_per_row", "localisation_share"
-WHOLE, CONTROL, SKIPPED = "whole", "random", "skipped"
 NOT_SURE = "tried: not surely different from zero in every model"
 NOT_BEYOND = "tried: no more than parts taken at random do"
 NOT_WHOLE = "tried: moves the output alone, but the whole place does not (its parts, or rows, work against each other)"
@@ -31,17 +30,30 @@ METHODS = {
     PER_ROW: "root of the mean product of two disjoint donor halves, for what cancels over rows; raw: what the gradient predicts",
     SHARE: "effect of the part over that of the whole place on the same rows, Fieller's interval",
 }
+_BEFORE = {"set": "together: ", "random": "random: ", "skipped": "skipped: "}
+"""What stands before a subject in words, by measure."""
 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """One thing that was tried in every model of a regime."""
+    """One thing that was tried in every model of a regime; ``measure`` says whether it is the whole, a part, a set or a control."""
 
-    context: str
-    numbers: tuple[Mapping[str, Any], ...]
+    measure: str
+    subject: str
+    parts: tuple[Part, ...]
     signed: tuple[Measured, ...]
     product: tuple[Measured, ...]
-    control: bool = False
+
+    @classmethod
+    def of(cls, measure: str, subject: str, parts: Iterable[Part], clusters_n: Ints) -> _Candidate:
+        """From what it did in each model."""
+        parts = tuple(parts)
+
+        def measured(value: float, influence_n: Floats) -> Measured:
+            return Measured(np.array([value]), np.asarray(influence_n, dtype=np.float64), clusters_n)
+
+        signed = tuple(measured(part.effect.signed, part.effect.signed_influence_n) for part in parts)
+        return cls(measure, subject, parts, signed, tuple(measured(p.effect.product, p.effect.product_influence_n) for p in parts))
 
     def p(self) -> float:
         """p-value of "does nothing": signed or per row, in the model where it is largest."""
@@ -59,9 +71,9 @@ class _Candidate:
 
 @dataclass(frozen=True)
 class _Group:
-    """What was tried at one place with the same controls, each to be given as a share of ``whole``."""
+    """What was tried at one location with the same controls, each to be given as a share of ``whole``."""
 
-    place: Draft
+    location: Draft
     candidates: tuple[_Candidate, ...]
     controls: tuple[_Candidate, ...] = ()
     whole: _Candidate | None = None
@@ -72,35 +84,40 @@ def follow_up(facts: Facts, ledger: Ledger) -> Drafts:
     out = Drafts()
     for attribute in facts.protected:
         for run in facts.runs:
-            if run.measured and all("localisation" in m.numbers for m in run.measured):
-                _add(out, facts, ledger, attribute, run)
+            found = [read_localisation(m, attribute.name) for m in run.measured]
+            records = [record for record in found if record is not None]
+            if records and len(records) == len(found):
+                _add(out, facts, ledger, attribute, run, records)
     return out
 
 
-def _add(out: Drafts, facts: Facts, ledger: Ledger, attribute: Attribute, run: Run) -> None:
-    found = [m.numbers["localisation"][attribute.name] for m in run.measured]
+def _about(draft: Draft, measure: str, subject: str | None) -> Draft:
+    return replace(draft, measure=measure, subject=subject, context=None if subject is None else _BEFORE.get(measure, "") + subject)
+
+
+def _skipped(draft: Draft, subject: str, reason: str) -> Draft:
+    return replace(_about(draft, "skipped", subject), reason=reason, n=None)
+
+
+def _add(out: Drafts, facts: Facts, ledger: Ledger, attribute: Attribute, run: Run, found: Sequence[LocalisationRecord]) -> None:
     low, high = facts.followed[attribute.name].names
     base = Draft(CHANNEL, attribute.name, run.regime, group=f"{low} to {high}", unit=UNIT_GAP, method=METHODS[CHANNEL], decides=False)
-    missing = next((one["reason"] for one in found if one["reason"]), None)
+    missing = next((one.reason for one in found if one.reason), None)
     if missing is not None:
-        out.add(replace(base, reason=missing))
+        out.add(replace(_about(base, "whole", None), reason=missing))
         return
-    base = replace(base, n=min(one["rows"] for one in found) // 10 * 10)
-    blind = next((one["no gradient"] for one in found if one["no gradient"]), None)
+    base = replace(base, n=min(one.rows for one in found) // 10 * 10)
+    blind = next((one.no_gradient for one in found if one.no_gradient), None)
     if blind is not None:
-        out.add(replace(base, context=f"{SKIPPED}: screening by the gradient", reason=blind, n=None))
+        out.add(_skipped(base, "screening by the gradient", blind))
     lines: list[_Group | Draft] = []
-    for name in found[0]["places"]:
-        entries = [one["places"].get(name) for one in found]
-        place = replace(base, site=name)
-        if any(entry is None for entry in entries):
-            lines.append(replace(place, context=SKIPPED, reason="the models differ in their places"))
-            continue
-        left = next((entry["skipped"] for entry in entries if entry["skipped"]), None)
-        if left is not None:
-            lines.append(replace(place, context=f"{SKIPPED}: {WHOLE} {entries[0]['kind']}", reason=left, n=None))
-            continue
-        lines += _of_place(facts, place, run, entries)
+    for name in found[0].locations:
+        location = replace(base, site=name)
+        records = [one.locations[name] for one in found if name in one.locations]
+        if len(records) < len(found):
+            lines.append(replace(_about(location, "skipped", None), context="skipped", reason="the models differ in their places"))
+        else:
+            lines += _of_location(location, records, facts.clusters_n)
     # One correction over everything that was tried of the attribute in this regime.
     ps = iter(holm([one.p() for line in lines if isinstance(line, _Group) for one in line.candidates] or [1.0]))
     backed: set[str | None] = {e.site for e in ledger.estimates if _shows_use(e, attribute.name, run.regime)}
@@ -110,129 +127,121 @@ def _add(out: Drafts, facts: Facts, ledger: Ledger, attribute: Attribute, run: R
             continue
         own = [float(next(ps)) for _ in line.candidates]
         if line.whole is None and own[0] <= PRESENT_AT:
-            backed.add(line.place.site)
-        _publish(out, line, own, backed=line.place.site in backed)
+            backed.add(line.location.site)
+        _publish(out, line, own, backed=line.location.site in backed)
 
 
 def _shows_use(e: Estimate, attribute: str, regime: str) -> bool:
-    """Whether the attribute's subspace moves the outputs, which a whole place may not where the effect cancels over rows."""
+    """Whether the attribute's subspace moves the outputs, which a whole location may not where the effect cancels over rows."""
     return (e.channel, e.attribute, e.regime, e.state) == ("used", attribute, regime, "present") and e.site is not None
 
 
-def _of_place(facts: Facts, place: Draft, run: Run, entries: Sequence[Mapping[str, Any]]) -> list[_Group | Draft]:
-    clusters = facts.clusters_n
-
-    def candidate(context: str, what: str, numbers: Sequence[Mapping[str, Any]], *, control: bool = False) -> _Candidate:
-        key = cell_key(place.attribute, str(place.site), f"localised {what} ")
-        signed, product = (
-            tuple(
-                Measured(np.array([one[kind]]), np.asarray(m.arrays[key + kind], dtype=np.float64), clusters)
-                for one, m in zip(numbers, run.measured, strict=True)
-            )
-            for kind in ("signed", "product")
-        )
-        return _Candidate(context, tuple(numbers), signed, product, control)
-
-    whole = candidate(f"{WHOLE} {entries[0]['kind']}", WHOLE, [entry["whole"] for entry in entries])
-    searches = [entry["search"] for entry in entries if "search" in entry]
-    tried, controls = [], []
-    sets = [search["set"] for search in searches]
-    complete = len(searches) == len(entries)
-    if complete:
-        for rank in range(min(len(search["tried"]) for search in searches)):
-            numbers = [search["tried"][rank] for search in searches]
-            tried.append(candidate(_ranked(numbers, rank), f"tried {rank}", numbers))
-        for rank in range(min(len(search["random"]) for search in searches)):
-            numbers = [search["random"][rank] for search in searches]
-            controls.append(candidate(f"{CONTROL}: {_names(numbers)}", f"random {rank}", numbers, control=True))
-    lines: list[_Group | Draft] = [_Group(place, (whole,))]
-    if not complete:
-        left = next((entry["search skipped"] for entry in entries if entry.get("search skipped")), None)
-        parts = "heads" if entries[0]["kind"] == "heads" else "units"
-        return [*lines, *([] if left is None else [replace(place, context=f"{SKIPPED}: {parts}", reason=left, n=None)])]
-    lines.append(_Group(place, tuple(tried), tuple(controls), whole))
-    why = next((one["reason"] for one in sets if one["reason"]), None)
+def _of_location(location: Draft, records: Sequence[LocationRecord], clusters_n: Ints) -> list[_Group | Draft]:
+    """Everything that was tried at one location, and what was not."""
+    kind = records[0].kind
+    left = next((record.skipped for record in records if record.skipped), None)
+    if left is not None:
+        return [_skipped(location, f"whole {kind}", left)]
+    whole = _Candidate.of("whole", f"whole {kind}", [record.whole for record in records if record.whole is not None], clusters_n)
+    lines: list[_Group | Draft] = [_Group(location, (whole,))]
+    searches = [record.search for record in records if record.search is not None]
+    if len(searches) < len(records):
+        left = next((record.search_skipped for record in records if record.search_skipped), None)
+        return lines if left is None else [*lines, _skipped(location, "heads" if kind == "heads" else "units", left)]
+    # By rank, as far as every model goes.
+    ranks = [*zip(*(search.tried for search in searches), strict=False)]
+    tried = [_Candidate.of("part", _ranked(parts, rank), parts, clusters_n) for rank, parts in enumerate(ranks)]
+    drawn = zip(*(search.random for search in searches), strict=False)
+    controls = [_Candidate.of("random", _names(parts), parts, clusters_n) for parts in drawn]
+    lines.append(_Group(location, tuple(tried), tuple(controls), whole))
+    why = next((search.no_carriers for search in searches if search.no_carriers), None)
+    sets = [search.carriers for search in searches if search.carriers is not None]
     if why is None:
-        together = candidate(_set_words(searches), "set", sets)
-        random = candidate(f"{CONTROL}: as many parts together", "random set", [one["random"] for one in sets], control=True)
-        lines.append(_Group(place, (together,), (random,), whole))
+        together = _Candidate.of("set", _set_words(searches), [one.together for one in sets], clusters_n)
+        random = _Candidate.of("random", "as many parts together", [one.random for one in sets], clusters_n)
+        lines.append(_Group(location, (together,), (random,), whole))
     else:
-        lines.append(replace(place, context="together: the smallest set that carries 80 %", reason=why, n=None))
-    return [*lines, *_left(place, searches)]
+        lines.append(replace(_about(location, "set", "the smallest set that carries 80 %"), reason=why, n=None))
+    return [*lines, *_not_tried(location, searches)]
 
 
-def _ranked(numbers: Sequence[Mapping[str, Any]], rank: int) -> str:
+def _ranked(parts: Sequence[Part], rank: int) -> str:
     """A part by its name where it is the same in every model (or there is one), else by its rank and its name in each."""
-    names = {one["name"] for one in numbers}
-    return next(iter(names)) if len(names) == 1 else f"rank {rank + 1}: {_names(numbers)}"
+    names = {part.name for part in parts}
+    return next(iter(names)) if len(names) == 1 else f"rank {rank + 1}: {_names(parts)}"
 
 
-def _names(numbers: Sequence[Mapping[str, Any]]) -> str:
-    names = [str(one["name"]) for one in numbers]
+def _names(parts: Sequence[Part]) -> str:
+    names = [part.name for part in parts]
     return names[0] if len(set(names)) == 1 else ", ".join(names)
 
 
-def _set_words(searches: Sequence[Mapping[str, Any]]) -> str:
-    sizes = [search["set"]["size"] for search in searches]
+def _set_words(searches: Sequence[Search]) -> str:
+    sets = [search.carriers for search in searches if search.carriers is not None]
+    sizes = [one.size for one in sets]
     several = f"{sizes[0]}" if len(set(sizes)) == 1 else ", ".join(map(str, sizes))
-    named = ""
-    if len(searches) == 1 and sizes[0] <= len(searches[0]["set"]["names"]):
-        named = f" ({', '.join(searches[0]['set']['names'])})"
-    return f"together: the first {several} of {min(search['moving'] for search in searches)}{named}"
+    named = f" ({', '.join(sets[0].names)})" if len(sets) == 1 and sizes[0] <= len(sets[0].names) else ""
+    return f"the first {several} of {min(search.moving for search in searches)}{named}"
+
+
+def _not_tried(location: Draft, searches: Sequence[Search]) -> list[Draft]:
+    """Parts that were not tried, in one line each for those that move and those that do not."""
+    left, lines = max(search.left for search in searches), []
+    still = max(search.parts - search.moving for search in searches)
+    if left:
+        largest = max(search.left_largest for search in searches)
+        reason = f"the gradient predicts at most {largest:.2g} for any of them, less than for those picked by it"
+        lines.append(_skipped(location, f"{left} parts", reason))
+    if still:
+        lines.append(_skipped(location, f"{still} parts without movement", "the same on every row"))
+    return lines
 
 
 def _publish(out: Drafts, group: _Group, ps: Sequence[float], *, backed: bool) -> None:
     """Effects, shares and, beside them, the controls. A part is confirmed where no reason says otherwise.
 
     Units of a model that ignores the attribute can move the output one by one, upwards and downwards: what none of it adds up to is no
-    effect of the attribute, so a part also needs the whole place, or the attribute's subspace at it, to move the output (``backed``).
+    effect of the attribute, so a part also needs the whole location, or the attribute's subspace at it, to move the output (``backed``).
     """
     beside = max((control.size() for control in group.controls), default=0.0)
-    place = replace(group.place, null_high=beside if group.controls else None)
+    location = replace(group.location, null_high=beside if group.controls else None)
     for one, p in zip(group.candidates, ps, strict=True):
         reason = NOT_SURE if p > PRESENT_AT else NOT_BEYOND if group.controls and one.size() <= beside else None
         if reason is None and not backed:
             reason = NOT_WHOLE
-        _add_effects(out, replace(place, context=one.context, reason=reason), one)
+        _add_effects(out, replace(location, reason=reason), one)
         if group.whole is not None and reason is None and one.p_signed() <= PRESENT_AT:
-            _add_share(out, replace(group.place, context=one.context), one, group.whole)
+            _add_share(out, group.location, one, group.whole)
     for control in group.controls:
-        _add_effects(out, replace(place, context=control.context), control)
+        _add_effects(out, location, control)
 
 
-def _add_effects(out: Drafts, cell: Draft, one: _Candidate) -> None:
+def _add_effects(out: Drafts, location: Draft, one: _Candidate) -> None:
+    draft = _about(location, one.measure, one.subject)
     signed, product = over_seeds(one.signed), over_seeds(one.product)
-    raw = [float(np.mean([n[key] for n in one.numbers])) if key in one.numbers[0] else None for key in ("predicted", "predicted per row")]
-    out.add(replace(cell, measured=signed, interval=crossed_interval(signed, LEVEL), raw=raw[0]))
-    if one.control:
+    out.add(replace(draft, measured=signed, interval=crossed_interval(signed, LEVEL), raw=_mean(part.predicted for part in one.parts)))
+    if one.measure == "random":
         return
     # A root has no standard error worth the name near zero: the product's interval is taken, and its ends are drawn.
     around = crossed_interval(product, LEVEL)
     interval = Interval(_root(around.value), _root(around.low), _root(around.high), around.se, around.df)
     roots = [_root(float(value)) for value in product.seed_values]
-    distinct = len({significant(root) for root in roots})
-    per_row = replace(cell, channel=PER_ROW, method=METHODS[PER_ROW], interval=interval, raw=raw[1], seed_values=roots, seeds=distinct)
+    distinct, raw = len({significant(root) for root in roots}), _mean(part.predicted_per_row for part in one.parts)
+    per_row = replace(draft, channel=PER_ROW, method=METHODS[PER_ROW], interval=interval, raw=raw, seed_values=roots, seeds=distinct)
     out.add(per_row, value=interval.value)
 
 
-def _add_share(out: Drafts, cell: Draft, one: _Candidate, whole: _Candidate) -> None:
-    cell = replace(cell, channel=SHARE, unit="share of the whole place's effect", method=METHODS[SHARE])
+def _add_share(out: Drafts, location: Draft, one: _Candidate, whole: _Candidate) -> None:
+    draft = _about(location, one.measure, one.subject)
+    draft = replace(draft, channel=SHARE, unit="share of the whole place's effect", method=METHODS[SHARE])
     ratio = fieller_ratio(over_seeds(one.signed), over_seeds(whole.signed), LEVEL)
     if ratio is not None:
-        out.add(replace(cell, interval=ratio), value=ratio.value)
+        out.add(replace(draft, interval=ratio), value=ratio.value)
 
 
-def _left(place: Draft, searches: Sequence[Mapping[str, Any]]) -> list[_Group | Draft]:
-    """Parts that were not tried, in one line."""
-    left, lines = max(search["left"] for search in searches), []
-    still = max(search["parts"] - search["moving"] for search in searches)
-    if left:
-        largest = max(search["left largest"] for search in searches)
-        reason = f"the gradient predicts at most {largest:.2g} for any of them, less than for those picked by it"
-        lines.append(replace(place, context=f"{SKIPPED}: {left} parts", reason=reason, n=None))
-    if still:
-        lines.append(replace(place, context=f"{SKIPPED}: {still} parts without movement", reason="the same on every row", n=None))
-    return [*lines]
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _root(value: float) -> float:

@@ -5,14 +5,13 @@ No verdict rests on it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.causal.donors import Donors
+from proxyaudit.causal.donors import TOO_FEW, Donors
 from proxyaudit.causal.interchange import Effect
 from proxyaudit.causal.localisation import (
     Patch,
@@ -29,194 +28,155 @@ from proxyaudit.causal.localisation import (
 )
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.localisation.budget import TRIED, Schedule, budget_of, rows_kept, schedule
-from proxyaudit.channels.use.measure import TOO_FEW, UseTask, task_of
-from proxyaudit.data.dataset import Dataset
-from proxyaudit.estimates.record import Measurement, cell_key
-from proxyaudit.models.base import TabularModule, TrainedModel
-from proxyaudit.models.locations import Place, find_places, part_units
+from proxyaudit.channels.localisation.record import LocalisationRecord, LocationRecord, Part, PartSet, Search, write_localisation
+from proxyaudit.estimates.record import Measurement
+from proxyaudit.models.base import TabularModule
+from proxyaudit.models.locations import Location, find_locations, part_units
 from proxyaudit.models.patching import NoGradientHereError, Patching
 from proxyaudit.seeding import stream
 
 
-def measure_localisation(
-    model: TrainedModel,
-    x_np: NDArray[np.float32],
-    dataset: Dataset,
-    labels_n: Ints,
-    task: UseTask,
-    out: Measurement,
-    *,
-    rows_trained: int = 0,
-) -> None:
-    """Localise the effect of every protected attribute; results go into ``out``. References are left out.
-
-    Args:
-        model: The model.
-        x_np: Encoded audit rows.
-        dataset: The data set.
-        labels_n: True labels.
-        task: Root seed, groups compared and output followed, as for use.
-        out: Where ``localisation`` goes.
-        rows_trained: Rows times epochs of training, which the operations spent here are kept small against.
-    """
-    protected = [attribute for attribute in dataset.attributes if attribute.role == "protected"]
-    if not task.decides or not protected:
+def measure(view: ModelView, out: Measurement) -> None:
+    """Localise the effect of every protected attribute; of texts nothing is localised, and references are left out."""
+    protected = [attribute.name for attribute in view.dataset.attributes if attribute.role == "protected"]
+    if view.dataset.text is not None:
+        found = dict.fromkeys(protected, LocalisationRecord(reason="parts of transformers of texts are not exchanged in this version"))
+    elif view.decides and protected:
+        found = _localised(view, protected)
+    else:
         return
-    found: dict[str, Any] = out.numbers.setdefault("localisation", {})
+    for name, record in found.items():
+        write_localisation(out, name, record)
+
+
+def _localised(view: ModelView, protected: Sequence[str]) -> dict[str, LocalisationRecord]:
     try:
-        _localise(model, x_np, dataset, labels_n, task, out, found, rows_trained)
+        return _localise(view, protected)
     except Exception as error:
-        if isinstance(model.module, TabularModule):
+        if isinstance(view.model.module, TabularModule):
             raise
         # A user's module may do anything in its forward pass; no other number should be lost for this one.
         reason = f"the module's parts could not be exchanged ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
-        found.update({attribute.name: {"reason": reason} for attribute in protected})
+        return dict.fromkeys(protected, LocalisationRecord(reason=reason))
 
 
-def _localise(
-    model: TrainedModel,
-    x_np: NDArray[np.float32],
-    dataset: Dataset,
-    labels_n: Ints,
-    task: UseTask,
-    out: Measurement,
-    found: dict[str, Any],
-    rows_trained: int,
-) -> None:
-    protected = [attribute for attribute in dataset.attributes if attribute.role == "protected"]
-    places = find_places(model, x_np)
-    plan = schedule(places, model.verdict_sites, budget_of(places, rows_trained, len(protected)))
-    patched = [place for place in places if plan.whole[place.name] is None]
-    rows = np.arange(len(x_np))
+def _localise(view: ModelView, protected: Sequence[str]) -> dict[str, LocalisationRecord]:
+    locations = find_locations(view.model, view.x)
+    plan = schedule(locations, view.model.verdict_sites, budget_of(locations, view.rows_trained, len(protected)))
+    patched = [location for location in locations if plan.whole[location.name] is None]
+    rows = np.arange(len(view.x))
     if (kept := rows_kept(patched, len(rows))) < len(rows):
-        rows = np.sort(stream(task.root, "localised rows").permutation(len(rows))[:kept])
-    patching = Patching(model, x_np[rows], patched)
-    for attribute in protected:
-        groups, output = task.followed[attribute.name]
-        search = _Search(attribute.name, output, groups[rows], labels_n[rows], dataset.parts[rows], rows, len(x_np), task.root, out)
-        found[attribute.name] = search.run(patching, places, model.verdict_sites, plan)
+        rows = np.sort(stream(view.recipe.seed, "localised rows").permutation(len(rows))[:kept])
+    patching = Patching(view.model, view.x[rows], patched)
+    return {name: _Search(view, name, rows, patching, plan).run(locations) for name in protected}
+
+
+@dataclass(frozen=True)
+class _Inside:
+    """A location that is searched: its parts by number, and what the gradient predicts of each."""
+
+    location: Location
+    patch: Patch
+    names: list[str]
+    parts: list[list[int]]
+    screened: Screened
 
 
 class _Search:
     """One attribute in one model."""
 
-    def __init__(
-        self, name: str, output: int, groups_n: Ints, labels_n: Ints, parts_n: Ints, rows_n: Ints, total: int, root: int, out: Measurement
-    ) -> None:
-        self.name, self.output, self.groups, self.labels, self.root, self.out = name, output, groups_n, labels_n, root, out
-        self.rows, self.total = rows_n, total
-        self.screening = np.flatnonzero(parts_n == 0)
-        self.screened_n, self.measured_n = parts_n == 0, parts_n != 0
+    def __init__(self, view: ModelView, name: str, rows_n: Ints, patching: Patching, plan: Schedule) -> None:
+        followed, parts = view.followed[name], view.dataset.parts[rows_n]
+        self.name, self.root, self.patching, self.plan = name, view.recipe.seed, patching, plan
+        self.output, self.verdict_sites = followed.output, view.model.verdict_sites
+        self.groups, self.labels = followed.groups_n[rows_n], view.labels_n[rows_n]
+        self.rows, self.total = rows_n, len(view.x)
+        self.screening = np.flatnonzero(parts == 0)
+        self.rng = stream(self.root, "localisation", name)
+        self.rough = draw_plan(self.groups, self.labels, parts == 0, plan.recipients // 2, self.rng)
+        self.fine = draw_plan(self.groups, self.labels, parts != 0, plan.recipients, self.rng)
 
-    def run(self, patching: Patching, places: Sequence[Place], verdict_sites: Sequence[str], plan: Schedule) -> dict[str, Any]:
-        rng = stream(self.root, "localisation", self.name)
-        rough = draw_plan(self.groups, self.labels, self.screened_n, plan.recipients // 2, rng)
-        fine = draw_plan(self.groups, self.labels, self.measured_n, plan.recipients, rng)
-        if rough is None or fine is None:
-            return {"reason": TOO_FEW}
+    def run(self, locations: Sequence[Location]) -> LocalisationRecord:
+        """Patch every location whole and search those of the schedule."""
+        if self.rough is None or self.fine is None:
+            return LocalisationRecord(reason=TOO_FEW)
         known = self.screening[self.groups[self.screening] >= 0]
-        rows = np.sort(rng.permutation(known)[: plan.gradient_rows])
+        rows = np.sort(self.rng.permutation(known)[: self.plan.gradient_rows])
         gradients, reason = None, None
         try:
-            gradients = patching.gradients(rows, self.output)
+            gradients = self.patching.gradients(rows, self.output)
         except NoGradientHereError as error:
             reason = str(error)
-        found: dict[str, Any] = {}
-        for place in places:
-            entry: dict[str, Any] = {"kind": place.kind, "skipped": plan.whole[place.name]}
-            if entry["skipped"] is None:
-                patch, parts = patching.patch(place.name, self.output), part_units(place)
-                screened = self._screen(patching, place, gradients, rows, [None, *(units for _, units in parts)])
-                predicted = {"predicted": float(screened.signed[0]), "predicted per row": float(screened.per_row[0])}
-                entry["whole"] = self._keep(place, "whole", self._effect(patch, fine, None)) | predicted
-                if place.name in plan.searched:
-                    entry["search skipped"] = plan.searched[place.name]
-                    if entry["search skipped"] is None:
-                        where = "verdict" if place.name in verdict_sites else "elsewhere"
-                        entry["search"] = self._inside(place, patch, parts, screened.of(slice(1, None)), rough, fine, where)
-            found[place.name] = entry
-        return {"reason": None, "no gradient": reason, "rows": len(fine.recipients), "places": found}
+        found: dict[str, LocationRecord] = {}
+        for location in locations:
+            skipped = self.plan.whole[location.name]
+            if skipped is not None:
+                found[location.name] = LocationRecord(location.kind, skipped)
+                continue
+            named = part_units(location)
+            screened = self._screen(location, gradients, rows, [None, *(units for _, units in named)])
+            patch = self.patching.patch(location.name, self.output)
+            whole = self._part("whole", self._effect(patch, self.fine, None), screened, 0)
+            searched = None
+            if location.name in self.plan.searched and self.plan.searched[location.name] is None:
+                inside = _Inside(location, patch, [name for name, _ in named], [units for _, units in named], screened.of(slice(1, None)))
+                searched = self._inside(inside, self.rough, self.fine)
+            found[location.name] = LocationRecord(location.kind, None, whole, searched, self.plan.searched.get(location.name))
+        return LocalisationRecord(len(self.fine.recipients), found, reason)
 
-    def _inside(
-        self,
-        place: Place,
-        patch: Patch,
-        named: list[tuple[str, list[int]]],
-        screened: Screened,
-        rough: Donors,
-        fine: Donors,
-        where: str,
-    ) -> dict[str, Any]:
-        names, parts = [name for name, _ in named], [units for _, units in named]
-        rng = stream(self.root, "localised at random", self.name, place.name)
-        picked = pick(screened, *TRIED[where], rng)
-        first = {part: self._effect(patch, rough, parts[part]) for part in (*picked.by_gradient, *picked.by_difference)}
-        order = in_order(picked, first, screened)
+    def _inside(self, inside: _Inside, rough: Donors, fine: Donors) -> Search:
+        rng = stream(self.root, "localised at random", self.name, inside.location.name)
+        where = "verdict" if inside.location.name in self.verdict_sites else "elsewhere"
+        picked = pick(inside.screened, *TRIED[where], rng)
+        first = {part: self._effect(inside.patch, rough, inside.parts[part]) for part in (*picked.by_gradient, *picked.by_difference)}
+        order = in_order(picked, first, inside.screened)
 
-        def entry(what: str, part: int, by: str) -> dict[str, Any]:
-            numbers = self._keep(place, what, self._effect(patch, fine, parts[part]))
-            predicted = {"predicted": float(screened.signed[part]), "predicted per row": float(screened.per_row[part])}
-            return {"name": names[part], "by": by, **predicted, "apart": float(screened.apart[part]), **numbers}
+        def tried(part: int, by: str) -> Part:
+            effect = self._effect(inside.patch, fine, inside.parts[part])
+            return self._part(inside.names[part], effect, inside.screened, part, by)
 
         by = dict.fromkeys(picked.by_gradient, "gradient") | dict.fromkeys(picked.by_difference, "difference")
-        tried = [entry(f"tried {rank}", part, by[part]) for rank, part in enumerate(order[: len(by)])]
-        controls = [entry(f"random {rank}", part, "random") for rank, part in enumerate(picked.at_random)]
         left = [part for part in order[len(by) :] if part not in picked.at_random]
-        return {
-            "tried": tried,
-            "random": controls,
-            "set": self._set(place, patch, named, first, screened, rough, fine, rng),
-            "parts": len(parts),
-            "moving": len(order),
-            "left": len(left),
-            "left largest": max((float(screened.per_row[part]) for part in left), default=0.0),
-        }
+        carriers = self._carriers(inside, first, rough, fine, rng)
+        return Search(
+            tried=tuple(tried(part, by[part]) for part in order[: len(by)]),
+            random=tuple(tried(part, "random") for part in picked.at_random),
+            parts=len(inside.parts),
+            moving=len(order),
+            left=len(left),
+            left_largest=max((float(inside.screened.per_row[part]) for part in left), default=0.0),
+            carriers=None if isinstance(carriers, str) else carriers,
+            no_carriers=carriers if isinstance(carriers, str) else None,
+        )
 
-    def _set(
-        self,
-        place: Place,
-        patch: Patch,
-        named: list[tuple[str, list[int]]],
-        first: dict[int, Effect],
-        screened: Screened,
-        rough: Donors,
-        fine: Donors,
-        rng: np.random.Generator,
-    ) -> dict[str, Any]:
-        whole = self._effect(patch, rough, None)
-        ranked = in_direction(first, screened, 1.0 if whole.signed >= 0 else -1.0)
-        order, names = [named[part][1] for part in ranked], [named[part][0] for part in ranked]
-        size = smallest_set(lambda count: self._effect(patch, rough, joined(order[:count])).signed, whole, len(order))
+    def _carriers(
+        self, inside: _Inside, first: Mapping[int, Effect], rough: Donors, fine: Donors, rng: np.random.Generator
+    ) -> PartSet | str:
+        """The smallest set that carries most of the effect, or why there is none."""
+        whole = self._effect(inside.patch, rough, None)
+        ranked = in_direction(first, inside.screened, 1.0 if whole.signed >= 0 else -1.0)
+        order = [inside.parts[part] for part in ranked]
+        size = smallest_set(lambda count: self._effect(inside.patch, rough, joined(order[:count])).signed, whole, len(order))
         if isinstance(size, str):
-            return {"reason": size}
-        numbers = self._keep(place, "set", self._effect(patch, fine, joined(order[:size])))
-        drawn = rng.permutation(len(order))[:size]
-        control = self._keep(place, "random set", self._effect(patch, fine, joined([order[part] for part in drawn])))
-        return {"reason": None, "size": size, "names": names[: min(size, TRIED["verdict"][0])], **numbers, "random": control}
+            return size
+        drawn = [order[part] for part in rng.permutation(len(order))[:size]]
+        together, control = (Part("", self._kept(self._effect(inside.patch, fine, joined(units)))) for units in (order[:size], drawn))
+        return PartSet(size, tuple(inside.names[part] for part in ranked[: min(size, TRIED["verdict"][0])]), together, control)
 
-    def _screen(
-        self, patching: Patching, place: Place, gradients: dict[str, Floats] | None, rows: Ints, parts: Sequence[Units]
-    ) -> Screened:
+    def _screen(self, location: Location, gradients: dict[str, Floats] | None, rows: Ints, parts: Sequence[Units]) -> Screened:
         inside = self.screening
-        own = None if gradients is None else gradients[place.name]
-        values = patching.values(place.name)[inside]
+        own = None if gradients is None else gradients[location.name]
+        values = self.patching.values(location.name)[inside]
         return screen(values, own, np.searchsorted(inside, rows), self.groups[inside], self.labels[inside], parts)
 
     def _effect(self, patch: Patch, plan: Donors, units: Units) -> Effect:
         return patched_effect(patch, plan, units, len(self.rows))
 
-    def _keep(self, place: Place, what: str, effect: Effect) -> dict[str, float]:
-        for kind, influence in (("signed", effect.signed_influence_n), ("product", effect.product_influence_n)):
-            full = np.zeros(self.total, dtype=np.float32)
-            full[self.rows] = influence
-            self.out.arrays[cell_key(self.name, place.name, f"localised {what} {kind}")] = full
-        return {"signed": effect.signed, "product": effect.product}
+    def _part(self, name: str, effect: Effect, screened: Screened, part: int, by: str | None = None) -> Part:
+        return Part(name, self._kept(effect), float(screened.signed[part]), float(screened.per_row[part]), by)
 
-
-def measure(view: ModelView, out: Measurement) -> None:
-    """Localise every attribute's effect; of texts nothing is localised."""
-    if view.dataset.text is not None:
-        why = "parts of transformers of texts are not exchanged in this version"
-        out.numbers["localisation"] = {attribute.name: {"reason": why} for attribute in view.dataset.attributes}
-        return
-    measure_localisation(view.model, view.x, view.dataset, view.labels_n, task_of(view), out, rows_trained=view.rows_trained)
+    def _kept(self, effect: Effect) -> Effect:
+        """The same with influences of all audit rows, in single precision: there are many parts."""
+        full = np.zeros((2, self.total), dtype=np.float32)
+        full[:, self.rows] = effect.signed_influence_n, effect.product_influence_n
+        return replace(effect, signed_influence_n=full[0], product_influence_n=full[1])

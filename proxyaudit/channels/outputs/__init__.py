@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxyaudit.channels.outputs import words
 from proxyaudit.channels.outputs.estimate import estimate
 from proxyaudit.estimates.channel import Channel, Question
 
@@ -9,9 +10,19 @@ CHANNEL = Channel(
     "outputs",
     20,
     (
-        Question("expressed", "use", ("gap", "leak"), shows="shows in the outputs"),
+        Question(
+            "expressed",
+            "use",
+            ("gap", "leak"),
+            "Outputs",
+            "Does it show in the model's outputs, by the gap between groups or to a reader of the outputs?",
+            "shows in the outputs",
+            measures=words.MEASURES,
+            terms=words.TERMS,
+        ),
         Question("task"),
     ),
     estimate,
     measure="proxyaudit.channels.outputs.measure:measure",
+    margins=words.MARGINS,
 )

@@ -10,10 +10,10 @@ from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import UNIT_GAP, Drafts
-from proxyaudit.probes.crossfit import auroc
 from proxyaudit.stats.flat_along_number import NOT_FLAT, surely_flat
-from proxyaudit.stats.group_gaps import gaps_within_label, largest_gap, weighted_sum
+from proxyaudit.stats.group_gaps import LargestGap, gaps_within_label, largest_gap, weighted_sum
 from proxyaudit.stats.intervals import LEVEL, Measured, crossed_interval, p_above, p_below
+from proxyaudit.stats.ranks import auroc
 
 FEWEST_IN_LABEL = 30
 METHOD = "largest difference in mean predicted probability over pairs of groups; simultaneous interval"
@@ -24,12 +24,7 @@ def estimate(facts: Facts) -> Drafts:
     out = Drafts()
     for run in facts.runs:
         for attribute in facts.attributes:
-            gap = _gap(facts, attribute, run)
-            if run.is_reference:
-                gap = replace(gap, decides=False, reason=None if gap.measured is not None else gap.reason)
-            out.add(gap)
-            if gap.measured is not None:
-                out.add(_within(facts, attribute, run, gap))
+            _add_gap(out, facts, attribute, run)
             size = placebo_gap(facts, attribute, run)
             if size is not None:
                 context = f"{run.regime}: 95th percentile of placebos, gap"
@@ -41,39 +36,41 @@ def estimate(facts: Facts) -> Drafts:
     return out
 
 
-def _gap(facts: Facts, attribute: Attribute, run: Run) -> Draft:
-    base = Draft(
-        "expressed", attribute.name, run.regime, None, "gap", measure="gap", margin=facts.margins.gap, unit=UNIT_GAP, method=METHOD
-    )
-    base = replace(base, can_be_absent=True)
+def _add_gap(out: Drafts, facts: Facts, attribute: Attribute, run: Run) -> None:
+    margin = facts.margins.gap
+    base = Draft("expressed", attribute.name, run.regime, None, "gap", measure="gap", margin=margin, unit=UNIT_GAP, method=METHOD)
+    # A reference has numbers, never a verdict.
+    base = replace(base, can_be_absent=True, decides=not run.is_reference)
     if not run.measured:
-        return replace(base, reason="the training or capture of this regime failed")
+        out.add(replace(base, reason=None if run.is_reference else "the training or capture of this regime failed"))
+        return
     groups, names = attribute.groups()
-    found = largest_gap(run.outputs, groups, names, facts.clusters_n, facts.margins.gap, LEVEL)
-    if attribute.classes == 0 and not surely_flat(run.outputs, np.asarray(attribute.codes, dtype=np.float64), facts.margins.gap):
+    found = largest_gap(run.outputs, groups, len(names), facts.clusters_n, margin, LEVEL)
+    if attribute.classes == 0 and not surely_flat(run.outputs, np.asarray(attribute.codes, dtype=np.float64), margin):
         # Halves of a number can agree where its quarters do not.
         base = replace(base, can_be_absent=False, reason=NOT_FLAT)
-    outcome = facts.classes[1] if len(facts.classes) == 2 else facts.classes[found["column"]]
-    return replace(
+    outcome = facts.classes[1] if len(facts.classes) == 2 else facts.classes[found.column]
+    gap = replace(
         base,
-        measured=found["measured"],
-        interval=found["interval"],
-        group=f"{found['group']}, predicted '{outcome}'",
-        present_p=found["present_p"],
-        absent_p=found["absent_p"],
+        measured=found.measured,
+        interval=found.interval,
+        group=f"{names[found.high]} minus {names[found.low]}, predicted '{outcome}'",
+        present_p=found.present_p,
+        absent_p=found.absent_p,
         n=int(attribute.known.sum()),
-        extras={"pair": found["pair"], "column": found["column"]},
+        extras={"pair": (found.low, found.high), "column": found.column},
     )
+    out.add(gap)
+    out.add(_within(facts, attribute, run, gap, found))
 
 
-def _within(facts: Facts, attribute: Attribute, run: Run, gap: Draft) -> Draft:
+def _within(facts: Facts, attribute: Attribute, run: Run, gap: Draft, found: LargestGap) -> Draft:
     """The same gap among rows of one true label; its p-values say whether the label explains the gap (METHOD, section 3)."""
     groups, _ = attribute.groups()
-    low, high = gap.extras["pair"]
     base = Draft("expressed", attribute.name, run.regime, None, "gap within label", gap.group, unit=UNIT_GAP, decides=False)
     method = "the same gap among rows of one true label, labels weighted as in the audit rows"
     base = replace(base, measure="gap_within_label", method=method)
-    column = gap.extras["column"]
+    low, high, column = found.low, found.high, found.column
     gaps = gaps_within_label(run.outputs, groups, facts.labels_n, low, high, column, facts.clusters_n, FEWEST_IN_LABEL)
     if gaps is None:
         return replace(base, reason="a label has too few rows of one group")

@@ -1,32 +1,145 @@
-"""Measure proxies of one model: of a table its columns, of texts their features."""
+"""Measure proxies of one model: what they carry in its training table, what they do to its outputs, and which inputs feed these."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from proxyaudit.activations.replay import Replay
+from proxyaudit.arrays import Floats, Ints
+from proxyaudit.causal.attribution import Attribution
+from proxyaudit.causal.proxy_use import Swapped, Swaps, influence, oriented, path
 from proxyaudit.channels.base import ModelView
-from proxyaudit.channels.proxies.column_measure import measure_association, measure_proxy_use
-from proxyaudit.channels.proxies.text_measure import HabitTask, measure_habit_use
-from proxyaudit.data.text import TextEncoder
-from proxyaudit.data.verbatim_overlap import count_passages
-from proxyaudit.estimates.record import Measurement
+from proxyaudit.channels.proxies.association import measure_association
+from proxyaudit.channels.proxies.column_measure import ColumnSwaps
+from proxyaudit.channels.proxies.record import OVERLAP, Attributions, Split, UnitUse, UseRecord, VerbatimOverlap, label, write_use
+from proxyaudit.channels.proxies.text_measure import TextRemovals
+from proxyaudit.data.attributes import Attribute, Followed
+from proxyaudit.data.verbatim_overlap import count_overlapping
+from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace
+from proxyaudit.estimates.record import Measurement, write_record
+from proxyaudit.seeding import stream
+
+_RANDOMS = 3
+NO_DIRECTION = "the site is constant over the attribute: there is no sensitive direction"
+Subspaces = tuple[list[LeaceEraser], list[list[LeaceEraser]]]
+"""The attribute's subspace for the rows of each part, and random ones."""
+
+
+class Intervention(Protocol):
+    """How proxies are taken from the rows of one model: a column is given another row's value, a text is written without a feature.
+
+    Attributes:
+        swaps: The rows, and whose value each is given.
+        replay: The model from the last verdict site onward, where it can be run from there.
+        sign: 1 where another value is given; -1 where a proxy is left out, since what goes with it is what it did.
+        most_attributed: Rows of each group that attributions are made for.
+    """
+
+    swaps: Swaps
+    replay: Replay | None
+    sign: float
+    most_attributed: int
+
+    def swapped(self, unit: tuple[str, ...]) -> Swapped | None:
+        """What taking a proxy or pair away changes; ``None`` where that cannot be done."""
+        ...
+
+    def attributions(self, rows: Ints, direction_d: Floats, followed: Followed) -> tuple[Sequence[str], Attribution, Attribution] | str:
+        """Names of inputs, and what they feed to the sensitive direction and to the output in some rows; or why that is not known."""
+        ...
 
 
 def measure(view: ModelView, out: Measurement) -> None:
-    """What columns or text features carry in the model's own table, and what they do to its outputs; results go into ``out``."""
-    dataset, root = view.dataset, view.recipe.seed
+    """What proxies carry in the model's own table, and what they do to its outputs; results go into ``out``."""
+    dataset = view.dataset
     if view.table is not None:
-        measure_association(view.table, dataset, view.proxies, root, out, rows=False)
+        measure_association(view.table, dataset, view.proxies, view.recipe.seed, out, rows=False)
         if dataset.text is not None and view.regime.kind != "scrubbed":
             real = dataset.train[dataset.text]
-            copied, by_chance = (count_passages(rows[dataset.text], real) for rows in (view.table, dataset.audit))
-            out.numbers["passages"] = {"copied": copied, "made": len(view.table), "audit_copied": by_chance, "audit": len(dataset.audit)}
-    followed = {name: (one.groups_n, one.output) for name, one in view.followed.items()}
-    if isinstance(dataset.encoder, TextEncoder):
-        texts = dataset.encoder.scrubbed(dataset.audit, view.regime.scrub)
-        # Gradients through a transformer are dear, and a frozen one gives much the same in every repetition.
-        how = HabitTask(root, followed, attributions=view.decides and (view.repetition == 0 or not view.frozen))
-        measure_habit_use(view.model, view.captured, view.x, texts, dataset, view.proxies, how, out, view.forward)
-        return
-    attributions = view.decides
-    measure_proxy_use(
-        view.model, view.captured, view.x, dataset, view.proxies, root=root, followed=followed, attributions=attributions, out=out
-    )
+            copied, by_chance = (count_overlapping(rows[dataset.text], real) for rows in (view.table, dataset.audit))
+            out.numbers[OVERLAP] = write_record(VerbatimOverlap(copied, len(view.table), by_chance, len(dataset.audit)))
+    measure_use(view, out)
+
+
+def measure_use(view: ModelView, out: Measurement) -> None:
+    """Influence of every proxy and pair on the followed output, its path through the attribute's subspace, and attributions."""
+    protected = [a for a in view.dataset.attributes if a.role == "protected"]
+    parts, site = view.dataset.parts, view.model.verdict_sites[-1]
+    units = list(dict.fromkeys(unit for a in protected for unit in view.proxies.units(a.name)))
+    how: Intervention = ColumnSwaps(view, len(units)) if view.dataset.text is None else TextRemovals(view)
+    acts = np.asarray(view.captured.acts[site], dtype=np.float64)
+    subspaces = {a.name: _subspaces(acts, a, parts, view.recipe.seed) for a in protected}
+    found: dict[str, dict[str, UnitUse]] = {a.name: {} for a in protected}
+    for unit in units:
+        swapped = how.swapped(unit)
+        if swapped is None:
+            continue
+        for attribute in protected:
+            if attribute.name not in unit and unit in view.proxies.units(attribute.name):
+                followed = view.followed[attribute.name]
+                found[attribute.name][label(unit)] = _use(swapped, how, followed, parts, subspaces[attribute.name])
+    # Gradients are dear, and a frozen transformer gives much the same in every repetition.
+    attributed = view.decides and (view.repetition == 0 or not view.frozen)
+    for attribute in protected:
+        attributions = _attributions(view, how, acts, attribute) if attributed else None
+        write_use(out, attribute.name, UseRecord(site, len(how.swaps.rows_m), found[attribute.name], attributions))
+
+
+def _subspaces(acts_nd: Floats, attribute: Attribute, parts_n: Ints, root: int) -> Subspaces:
+    """The attribute's subspace for the rows of each part, fitted on the other two, and random ones of equal rank."""
+    concept = attribute.concept_columns()
+    known = np.isfinite(concept).all(axis=1)
+    erasers: list[LeaceEraser] = []
+    randoms: list[list[LeaceEraser]] = [[] for _ in range(_RANDOMS)]
+    rng = stream(root, "proxy subspaces", attribute.name)
+    for part in range(3):
+        rows = known & (parts_n != part)
+        erasers.append(fit_leace(acts_nd[rows], concept[rows]))
+        for control in randoms:
+            control.append(random_subspace(acts_nd[rows], max(erasers[-1].rank, 1), rng))
+    return erasers, randoms
+
+
+def _use(swapped: Swapped, how: Intervention, followed: Followed, parts_n: Ints, subspaces: Subspaces) -> UnitUse:
+    """Influence, effect between the groups and path of one proxy or pair."""
+    change = swapped.change_msc[:, :, followed.output]
+    moved = influence(change, how.swaps, len(followed.groups_n))
+    split = None
+    if how.replay is not None:
+        split = path(swapped, how.swaps, followed.groups_n, followed.output, parts_n, *subspaces, how.replay)
+    total = oriented(change, how.swaps, followed.groups_n) if split is None else split.total
+    if total is None:
+        return UnitUse(moved.value, moved.influence_n, reason="a group has too few rows to give their values")
+    if split is None:
+        return UnitUse(moved.value, moved.influence_n, total.times(how.sign), reason="the outputs do not follow from this site alone")
+    return UnitUse(moved.value, moved.influence_n, total.times(how.sign), split.through.times(how.sign), split.random)
+
+
+def _attributions(view: ModelView, how: Intervention, acts_nd: Floats, attribute: Attribute) -> Attributions:
+    """What feeds the sensitive direction and the output, as contrasts of the groups; the same rows in every model."""
+    followed = view.followed[attribute.name]
+    direction = sensitive_direction(acts_nd, attribute, followed.groups_n)
+    if direction is None:
+        return Attributions(reason=NO_DIRECTION)
+    rng = stream(view.recipe.seed, "attributed rows", attribute.name)
+    chosen = [rng.permutation(np.flatnonzero(followed.groups_n == g))[: how.most_attributed] for g in (0, 1)]
+    rows = np.sort(np.concatenate(chosen))
+    found = how.attributions(rows, direction, followed)
+    if isinstance(found, str):
+        return Attributions(reason=found)
+    inside, outside = (Split(tuple(one.columns.tolist()), one.difference, one.incomplete) for one in (found[1], found[2]))
+    return Attributions(len(rows), tuple(found[0]), inside, outside)
+
+
+def sensitive_direction(acts_nd: Floats, attribute: Attribute, groups_n: Ints) -> Floats | None:
+    """Direction of a site along which the groups compared differ, as LEACE reads it; ``None`` where the attribute is not in the site."""
+    concept = attribute.concept_columns()
+    known = np.isfinite(concept).all(axis=1)
+    eraser = fit_leace(acts_nd[known], concept[known])
+    if eraser.rank == 0:
+        return None
+    coordinates = eraser.coordinates(acts_nd)
+    return np.asarray(eraser.read_dr @ (coordinates[groups_n == 1].mean(axis=0) - coordinates[groups_n == 0].mean(axis=0)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,30 +11,24 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from proxyaudit.arrays import Ints
 from proxyaudit.causal.relearning import SHORT, STEPS, Problem, Relearner, Relearnt, UntrainableError, draw_rows, make_rotations
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.placebos import plant_label
+from proxyaudit.channels.relearning.record import ROWS, CurvePoint, PlantLevel, Relearned, store_relearned
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.data.dataset import Dataset
-from proxyaudit.estimates.record import Measurement, cell_key
-from proxyaudit.models.base import TrainedModel
+from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.blocks import LastBlock, NoBlockError, last_block, whole_model
 from proxyaudit.models.text import TextClassifier
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream
 from proxyaudit.stats.directions import Rows
 
-SITE = "relearned"
-ROWS = 256  # the deciding number of labelled rows
 CURVE = (16, 64, 256, 1024)
 LAST, HEAD, WHOLE, TASK = "last block", "head only", "whole model", "last block on the task, then a head"
 FEWEST = 10  # rows of each class in each part
 PLANTS = 8
 PLANT_FAMILIES = ("high", "unit")
 MOST_WORK, MOST_SHORT_WORK = 4e10, 6e11  # operations for one attribute with all steps, and with few
-
-
 TOO_LARGE = "the last block is too large to be trained again often enough for a control"
 
 
@@ -65,60 +59,43 @@ LEAST = _Effort(SHORT, 1, 1, (0.3, 0.8))
 
 @dataclass(frozen=True)
 class _Setting:
-    """What all attributes of one model share."""
+    """What all attributes of one model share: its last block, the block's whitened input, and the most placebos of an attribute."""
 
+    view: ModelView
     block: LastBlock
     rows: Rows
-    labels_n: Ints
-    dataset: Dataset
-    root: int
     placebos: int
 
 
-def measure_relearning(
-    model: TrainedModel,
-    x_np: NDArray[np.float32],
-    dataset: Dataset,
-    labels_n: Ints,
-    placebos: dict[str, NDArray[Any]],
-    *,
-    root: int,
-    reference: bool,
-    out: Measurement,
-    acts: Mapping[str, NDArray[np.float32]] | None = None,
-) -> None:
-    """Relearn every attribute; numbers go under ``relearned / attribute`` of ``out``, row influences under :func:`cell_key`.
+def measure(view: ModelView, out: Measurement) -> None:
+    """Relearn every attribute; results go into ``out``. Of a reference the attribute alone is relearnt, by the last block.
 
-    Args:
-        model: The model.
-        x_np: Encoded inputs of the audit rows.
-        dataset: The data set.
-        labels_n: True label of each audit row.
-        placebos: Label columns ``(n, m)`` of placebo attributes, by attribute.
-        root: Root seed; rows and plants do not depend on the model, so that models are compared on the same ones.
-        reference: Whether the model is a reference: then the attribute alone is relearnt, by its last block.
-        out: Takes the results.
-        acts: Captured activations by site; a model of texts needs them.
+    Rows and plants do not depend on the model, so that models are compared on the same ones.
     """
-    found = out.numbers.setdefault("relearned", {})
     try:
-        block = last_block(model, x_np, acts)
+        block = last_block(view.model, view.x, view.captured.acts)
         # Of a transformer of texts the whole is too much to be trained again, again and again.
-        whole = None if reference or isinstance(model.module, TextClassifier) else whole_model(model, x_np)
+        whole = whole_model(view.model, view.x) if view.decides and not isinstance(view.model.module, TextClassifier) else None
     except NoBlockError as error:
-        found.update({a.name: {"reason": str(error), "applies": error.applies} for a in dataset.attributes})
+        _store_for_all(view, out, Relearned(reason=str(error), applies=error.applies))
         return
-    count = max((c.shape[1] for c in placebos.values()), default=0)
+    count = max((c.shape[1] for c in view.placebos.values()), default=0)
     if block.row_work is not None and 6 * block.row_work * ROWS * LEAST.steps[-1] * LEAST.problems(count) > MOST_SHORT_WORK:
-        found.update({a.name: {"reason": TOO_LARGE, "applies": True} for a in dataset.attributes})
+        _store_for_all(view, out, Relearned(reason=TOO_LARGE))
         return
-    setting = _Setting(block, whiten(block.vectors()).rows, labels_n, dataset, root, count)
-    for attribute in dataset.attributes:
-        planted = placebos.get(attribute.name)
+    setting = _Setting(view, block, whiten(block.vectors()).rows, count)
+    for attribute in view.dataset.attributes:
+        placebos = view.placebos.get(attribute.name) if view.decides else None
         try:
-            found[attribute.name] = _Attribute(setting, attribute).measure(None if reference else planted, whole, out)
+            found = _Attribute(setting, attribute).measure(placebos, whole)
         except UntrainableError as error:
-            found[attribute.name] = {"reason": str(error), "applies": True}
+            found = Relearned(reason=str(error))
+        store_relearned(out, attribute.name, found)
+
+
+def _store_for_all(view: ModelView, out: Measurement, found: Relearned) -> None:
+    for attribute in view.dataset.attributes:
+        store_relearned(out, attribute.name, found)
 
 
 class _Attribute:
@@ -128,41 +105,35 @@ class _Attribute:
         self.setting, self.attribute = setting, attribute
         self.classes, self.known = attribute.classes, attribute.known
         self.codes = np.asarray(attribute.codes)
-        self.rotations = make_rotations(setting.dataset.parts, self.known, self._stream("rows"))
+        self.rotations = make_rotations(setting.view.dataset.parts, self.known, self._stream("rows"))
 
     def _stream(self, *purpose: str | int) -> np.random.Generator:
-        return stream(self.setting.root, "relearned", self.attribute.name, *purpose)
+        return stream(self.setting.view.recipe.seed, "relearned", self.attribute.name, *purpose)
 
-    def measure(self, placebos_nm: NDArray[Any] | None, whole: LastBlock | None, out: Measurement) -> dict[str, Any]:
-        """The attribute's numbers; its influences go into ``out``."""
+    def measure(self, placebos_nm: NDArray[Any] | None, whole: LastBlock | None) -> Relearned:
+        """What comes back of the attribute, of its placebos and of plants."""
         reason = self._too_few()
         if reason is not None:
-            return {"reason": reason, "applies": True}
+            return Relearned(reason=reason)
         block = self.setting.block
         effort, relearner = FULL, Relearner(block.module, block.values, block.free, FULL.steps)
         # A reference is compared with models that have placebos: it gets the same effort.
         if relearner.cost(ROWS) * effort.problems(self.setting.placebos) > MOST_WORK:
             effort, relearner = LEAST, Relearner(block.module, block.values, block.free, LEAST.steps)
             if relearner.cost(ROWS) * effort.problems(self.setting.placebos) > MOST_SHORT_WORK:
-                return {"reason": TOO_LARGE, "applies": True}
+                return Relearned(reason=TOO_LARGE)
         learnt = relearner.solve(self._own(ROWS, effort.draws), self.rotations, self.classes)
         influence, rows = self._influence(learnt)
-        out.arrays[cell_key(self.attribute.name, SITE, "influence")] = influence
-        numbers: dict[str, Any] = {
-            "reason": None,
-            "applies": True,
-            "value": _mean(learnt),
-            "draws": [one.leak for one in learnt],
-            "n": rows,
-            "row_floor": self._row_floor(influence, rows),
-            "block": block.text,
-            "steps": [one.steps for one in learnt],
-        }
-        numbers["curve"] = self._curve(relearner, whole, effort.draws, learnt)
-        if placebos_nm is not None:
-            numbers["placebos"] = self._placebos(relearner, placebos_nm, effort.turns)
-            numbers["plants"] = self._plants(relearner, effort.planted)
-        return numbers
+        return Relearned(
+            draws=_leaks(learnt),
+            influence_n=influence,
+            n=rows,
+            row_floor=self._row_floor(rows),
+            block=block.text,
+            curve=self._curve(relearner, whole, effort.draws, learnt),
+            placebos=() if placebos_nm is None else self._placebos(relearner, placebos_nm, effort.turns),
+            plants=() if placebos_nm is None else self._plants(relearner, effort.planted),
+        )
 
     def _too_few(self) -> str | None:
         smallest = min(len(r.learn) for r in self.rotations)
@@ -191,7 +162,7 @@ class _Attribute:
             influence[one.rows] += one.influence / len(learnt)
         return influence, len({int(row) for one in learnt for row in one.rows})
 
-    def _row_floor(self, influence: NDArray[np.float64], rows: int) -> float:
+    def _row_floor(self, rows: int) -> float:
         """Variance of a leak of size one that these rows would give at least, per unit of leak.
 
         A reader that stays silent has no variance of its own. Near a small leak g (nats) the gain of a row has variance 2 g, that of a
@@ -204,13 +175,14 @@ class _Attribute:
         effective = 1 / float((1 / (self.classes**2 * counts)).sum())
         return 2.0 / (float(np.log(self.classes)) * effective)
 
-    def _curve(self, relearner: Relearner, whole: LastBlock | None, draws: int, learnt: Sequence[Relearnt]) -> list[dict[str, Any]]:
+    def _curve(self, relearner: Relearner, whole: LastBlock | None, draws: int, learnt: Sequence[Relearnt]) -> tuple[CurvePoint, ...]:
         """What each way of fine-tuning reaches with m rows."""
-        block, points = self.setting.block, []
+        block = self.setting.block
+        points: list[CurvePoint] = []
 
         def add(mode: str, m: int, found: Sequence[Relearnt]) -> None:
             if found and len(found) % len(self.rotations) == 0:
-                points.append({"mode": mode, "m": m, "leaks": [one.leak for one in found]})
+                points.append(CurvePoint(mode, m, _leaks(found)))
 
         frozen = Relearner(block.module, block.values, ())
         everything = None if whole is None else Relearner(whole.module, whole.values, whole.free, relearner.steps)
@@ -226,11 +198,11 @@ class _Attribute:
             if m <= ROWS and everything.cost(m) * len(single) <= MOST_WORK:
                 add(WHOLE, m, everything.solve(single, self.rotations, self.classes))
             if m <= ROWS:
-                task = [Problem(self.setting.labels_n, problem.rows, problem.rotation) for problem in single]
+                task = [Problem(self.setting.view.labels_n, problem.rows, problem.rotation) for problem in single]
                 add(TASK, m, relearner.solve(task, self.rotations, self.classes, probe=self.codes))
-        return points
+        return tuple(points)
 
-    def _placebos(self, relearner: Relearner, placebos_nm: NDArray[Any], turns: int) -> list[float]:
+    def _placebos(self, relearner: Relearner, placebos_nm: NDArray[Any], turns: int) -> tuple[float, ...]:
         """What fine-tuning brings of each placebo, mean over the rotations."""
         size = len(self.rotations)
         problems = []
@@ -239,14 +211,13 @@ class _Attribute:
                 rows = draw_rows(column, self.rotations[index].learn, self.classes, self._stream("placebo", number, index))
                 problems.append(Problem(column, rows[:ROWS], index))
         learnt = relearner.solve(problems, self.rotations, self.classes)
-        return [_mean(learnt[start : start + turns]) for start in range(0, len(learnt), turns)]
+        return tuple(float(np.mean(_leaks(learnt[start : start + turns]))) for start in range(0, len(learnt), turns))
 
-    def _plants(self, relearner: Relearner, planted: Sequence[float]) -> list[dict[str, Any]]:
-        """Labels planted on the block's input: what fine-tuning brings of them, and what a plain reader of that input gets."""
-        reader = Relearner(nn.Identity(), torch.as_tensor(self.setting.block.vectors()), ())
-        levels: list[dict[str, Any]] = []
+    def _plants(self, relearner: Relearner, planted: Sequence[float]) -> tuple[PlantLevel, ...]:
+        """Labels planted on the block's input: what fine-tuning brings of them, and what a plain probe of that input gets."""
         if self.setting.rows.rank == 0:
-            return levels
+            return ()
+        probe = Relearner(nn.Identity(), torch.as_tensor(self.setting.block.vectors()), ())
         problems, owner = [], []
         for leak in planted:
             for number in range(PLANTS):
@@ -256,12 +227,14 @@ class _Attribute:
                     index = number % len(self.rotations)
                     problems.append(Problem(labels, draw_rows(labels, self.rotations[index].learn, self.classes, rng)[:ROWS], index))
                     owner.append(leak)
-        if problems:
-            brought, read = (one.solve(problems, self.rotations, self.classes) for one in (relearner, reader))
-            for leak in sorted(set(owner)):
-                inside = [place for place, of in enumerate(owner) if of == leak]
-                levels.append({"leak": leak, "brought": [brought[i].leak for i in inside], "read": [read[i].leak for i in inside]})
-        return levels
+        if not problems:
+            return ()
+        brought, read = (one.solve(problems, self.rotations, self.classes) for one in (relearner, probe))
+        levels = []
+        for leak in sorted(set(owner)):
+            inside = [place for place, of in enumerate(owner) if of == leak]
+            levels.append(PlantLevel(leak, _leaks([brought[i] for i in inside]), _leaks([read[i] for i in inside])))
+        return tuple(levels)
 
     def _plant(self, family: str, leak: float, rng: np.random.Generator) -> NDArray[Any] | None:
         for name in (family, "high", "isotropic"):
@@ -271,20 +244,5 @@ class _Attribute:
         return None
 
 
-def _mean(learnt: Sequence[Relearnt]) -> float:
-    return float(np.mean([one.leak for one in learnt]))
-
-
-def measure(view: ModelView, out: Measurement) -> None:
-    """Fine-tune on every attribute; results go into ``out``."""
-    measure_relearning(
-        view.model,
-        view.x,
-        view.dataset,
-        view.labels_n,
-        dict(view.placebos),
-        root=view.recipe.seed,
-        reference=not view.decides,
-        out=out,
-        acts=view.captured.acts,
-    )
+def _leaks(learnt: Sequence[Relearnt]) -> tuple[float, ...]:
+    return tuple(one.leak for one in learnt)

@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
-from proxyaudit.activations.capture import read_activations
 from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.channels.signatures.contexts import context_codes, followed_output, make_contexts
 from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute, clusters_if_any
 from proxyaudit.data.columns import ColumnKind
+from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.encoding import describe_encoder
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.estimates.ledger import significant
@@ -32,11 +31,7 @@ from proxyaudit.evidence.signatures import (
     Reference,
     Signatures,
     make_document,
-    signature_files,
 )
-from proxyaudit.pipeline.cache import Cache
-from proxyaudit.pipeline.plan import Prepared
-from proxyaudit.pipeline.tasks import Task
 from proxyaudit.probes.attribute_direction import (
     Curve,
     correlation,
@@ -49,7 +44,7 @@ from proxyaudit.probes.attribute_direction import (
 from proxyaudit.probes.score import flipped
 from proxyaudit.recipe.recipe import SignaturesSpec
 from proxyaudit.seeding import stream
-from proxyaudit.types import Evidence, State
+from proxyaudit.types import State
 
 PLACEBOS = 40
 KNOWN_LEVEL = 0.01
@@ -87,57 +82,49 @@ class ReferenceModel:
         return 0 < sum(value.nbytes for value in self.weights.values()) <= LARGEST_MODEL
 
 
-def signatures_of_run(prepared: Prepared, tasks: Mapping[str, Sequence[Task]], cache: Cache, evidence: Evidence) -> dict[str, bytes]:
-    """Files with the signatures of every model of the run that was trained or loaded; references have none."""
-    models = []
-    for task in (*tasks["train"], *tasks["quantise"]):
-        regime = prepared.regime(task.regime)
-        if regime.is_reference or not cache.has("train", task.digest):
-            continue
-        folder = cache.folder("train", task.digest)
-        captured = read_activations(folder / "activations.safetensors")
-        weights = load_file(folder / "weights.safetensors")
-        used = (regime.erase, regime.scrub, regime.quantise)
-        models.append(ReferenceModel(task.regime, task.seed, captured.acts, captured.outputs, weights, *used))
-    states = {
-        (str(e.attribute), e.regime, str(e.site)): e.state
-        for e in evidence.estimates
-        if e.channel == "linear" and e.context is None and e.state is not None
-    }
-    return signature_files(build_signatures(prepared, models, states))
-
-
-def build_signatures(prepared: Prepared, models: Sequence[ReferenceModel], states: Mapping[tuple[str, str, str], State]) -> Signatures:
+def build_signatures(
+    models: Sequence[ReferenceModel],
+    states: Mapping[tuple[str, str, str], State],
+    *,
+    dataset: Dataset,
+    sites: Sequence[str],
+    spec: SignaturesSpec,
+    margin: float,
+    root: int,
+    plan_digest: str,
+) -> Signatures:
     """Signatures of models on the audit rows.
 
     Args:
-        prepared: The audit.
         models: The models.
         states: State of the linear channel by (attribute, regime, site).
+        dataset: The audited data.
+        sites: Verdict sites.
+        spec: What the recipe says about contexts.
+        margin: Margin of leaks.
+        root: Root seed.
+        plan_digest: Digest of the plan that the signatures belong to.
     """
-    dataset, spec = prepared.dataset, prepared.recipe.signatures or SignaturesSpec()
     kept = [followed_output(model.outputs) for model in models if model.kept]
     output = np.mean(kept, axis=0) if kept else np.zeros(len(dataset.audit))
     contexts = make_contexts(spec, dataset, output)
     codes = context_codes(contexts, dataset.audit, output)
     # A proxy that the model is fed is in every model; what is asked of one is whether the protected attribute came in.
     protected = [attribute for attribute in dataset.attributes if attribute.role == "protected"]
-    entries, directions = [], []
+    entries: list[Entry] = []
+    directions = []
+    chosen = _choose(dataset, protected, contexts, codes, root, margin)
     for model in models:
-        for attribute in protected:
-            state = {site: states.get((attribute.name, model.regime, site)) for site in prepared.model.verdict_sites}
-            for level, values in attribute_columns(attribute, np.asarray(attribute.codes)):
-                made = _Rows.choose(prepared, contexts, codes, values)
-                if made is None:
-                    continue
-                for site in prepared.model.verdict_sites:
-                    named = {"attribute": attribute.name, "level": level, "regime": model.regime, "seed": model.seed, "site": site}
-                    entry, arrays = made.entry(np.asarray(model.acts[site], dtype=np.float64), {**named, "state": state[site]})
-                    entries.append(entry)
-                    directions.append(arrays)
+        for attribute, level, rows in chosen:
+            for site in sites:
+                named = {"attribute": attribute, "level": level, "regime": model.regime, "seed": model.seed, "site": site}
+                state = states.get((attribute, model.regime, site))
+                entry, arrays = rows.entry(np.asarray(model.acts[site], dtype=np.float64), {**named, "state": state})
+                entries.append(entry)
+                directions.append(arrays)
     wanted = {f.name for f in dataset.features} | {a.name for a in protected} | {dataset.group, contexts.column}
     document = make_document(
-        plan_digest=prepared.plan["digest"],
+        plan_digest=plan_digest,
         kinds=tuple(_kind(kind) for kind in dataset.kinds if kind.name in wanted),
         features=tuple(feature.name for feature in dataset.features),
         text=dataset.text,
@@ -153,6 +140,19 @@ def build_signatures(prepared: Prepared, models: Sequence[ReferenceModel], state
         placebos=PLACEBOS,
     )
     return Signatures(document, tuple(directions), tuple(model.weights if model.kept else {} for model in models))
+
+
+def _choose(
+    dataset: Dataset, attributes: Sequence[Attribute], contexts: Contexts, codes_n: Ints, root: int, margin: float
+) -> list[tuple[str, str | None, _Rows]]:
+    """Rows of each attribute and level; groups that are too small to measure anything on are left out."""
+    chosen = []
+    for attribute in attributes:
+        for level, values in attribute_columns(attribute, np.asarray(attribute.codes)):
+            rows = _Rows.choose(dataset, contexts, codes_n, values, root, margin)
+            if rows is not None:
+                chosen.append((attribute.name, level, rows))
+    return chosen
 
 
 def _kind(kind: ColumnKind) -> Kind:
@@ -192,9 +192,8 @@ class _Rows:
     weights: Floats
 
     @classmethod
-    def choose(cls, prepared: Prepared, contexts: Contexts, codes_n: Ints, values_n: Floats) -> _Rows | None:
+    def choose(cls, dataset: Dataset, contexts: Contexts, codes_n: Ints, values_n: Floats, root: int, margin: float) -> _Rows | None:
         """Choose the rows; ``None`` where a group is too small to fit or to measure anything."""
-        dataset = prepared.dataset
         known = np.isfinite(values_n)
         values, codes, parts = values_n[known], codes_n[known], dataset.parts[known]
         held = (codes >= 0) & np.array([*contexts.held_out, False])[codes]
@@ -206,7 +205,6 @@ class _Rows:
         # Of the contexts that are not held out, only a part is left to measure on: it stands for all of them.
         weights = held.astype(np.float64)
         weights[apart] = (apart.sum() + fit.sum()) / max(apart.sum(), 1)
-        root, margin = prepared.recipe.seed, prepared.recipe.margins.leak
         return cls(root, margin, contexts, binary, known, values, codes, dataset.clusters[known], fit, weights)
 
     def entry(self, acts_nd: Floats, named: dict[str, Any]) -> tuple[Entry, dict[str, NDArray[np.float32]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxyaudit.channels.use import words
 from proxyaudit.channels.use.estimate import estimate
 from proxyaudit.estimates.channel import Channel, Question
 
@@ -9,7 +10,16 @@ CHANNEL = Channel(
     "use",
     30,
     (
-        Question("used", "use", ("effect",), shows="moves the outputs when its internal trace is swapped"),
+        Question(
+            "used",
+            "use",
+            ("effect",),
+            "Interchange effect",
+            "Do the outputs move when its part of the representation is swapped?",
+            "moves the outputs when its internal trace is swapped",
+            measures=words.MEASURES,
+            terms=words.TERMS,
+        ),
         Question("completeness"),
         Question("selectivity"),
         Question("amnesic"),
@@ -17,4 +27,6 @@ CHANNEL = Channel(
     ),
     estimate,
     measure="proxyaudit.channels.use.measure:measure",
+    margins=words.MARGINS,
+    controls=words.CONTROLS,
 )

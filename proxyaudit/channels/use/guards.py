@@ -1,8 +1,7 @@
-"""What bars the claim that an attribute is not used, whatever its subspaces do at the verdict sites.
+"""Measure what could carry a use that swaps at the verdict sites miss.
 
 Subspaces are swapped at the verdict sites and followed in the mean. Use that goes past those sites, that raises some rows and lowers
-others by as much, or that acts where gradients at the data do not point would escape. None of the guards claims use; each only makes
-absence unknown.
+others by as much, or that acts where gradients at the data do not point would escape. What bars absence for it stands in ``absence``.
 """
 
 from __future__ import annotations
@@ -13,36 +12,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from proxyaudit.activations.capture import Captured, outputs_with
+from proxyaudit.activations.capture import Captured
+from proxyaudit.activations.replay import outputs_with
 from proxyaudit.arrays import Floats
 from proxyaudit.causal.interchange import Replay, Setting
 from proxyaudit.causal.learned import Learned
-from proxyaudit.channels.leak.site import cut_number
+from proxyaudit.channels.use.other_groups import level_codes
+from proxyaudit.channels.use.record import Guards
 from proxyaudit.data.dataset import Attribute, Dataset
 from proxyaudit.erasers.leace import whitening_pair
-from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.seeding import stream
 
-SAME_OUTPUT = 1e-3  # largest change of a probability that counts as none
 SURELY = 4.5  # standard errors: some thousand comparisons are looked at
 FEWEST = 30  # rows of a group within a half
 _FOLLOWED_ROWS = 512
 _UNREAD_ROWS = 1000  # of each part
 
 
-def measure_guards(
-    model: TrainedModel, captured: Captured, x_np: NDArray[np.float32], dataset: Dataset, root: int, out: Measurement
-) -> None:
-    """Measure the guards of one model; numbers go into ``out`` under ``use guards``."""
+def measure_guards(model: TrainedModel, captured: Captured, x_np: NDArray[np.float32], dataset: Dataset, root: int) -> Guards:
+    """Measure the guards of one model."""
     sites = model.verdict_sites
     coordinates = [_whitened(captured.acts[site]) for site in sites]
     # Token numbers of a text say nothing by being above or below their mean.
     moderators = np.concatenate([*([] if dataset.text is not None else [x_np]), *coordinates], axis=1)
-    found: dict[str, Any] = {"past the sites": outputs_past(model, captured, x_np, root), "moderated": {}}
-    for attribute in dataset.attributes:
-        found["moderated"][attribute.name] = moderated_gap(captured.outputs, _indicators(attribute), moderators)
-    out.numbers["use guards"] = found
+    moderated = {a.name: moderated_gap(captured.outputs, _indicators(a), moderators) for a in dataset.attributes}
+    return Guards(outputs_past(model, captured, x_np, root), moderated)
 
 
 def outputs_past(model: TrainedModel, captured: Captured, x_np: NDArray[np.float32], root: int) -> float:
@@ -114,38 +109,12 @@ def unread_effect(setting: Setting, found: Sequence[Learned], replay: Replay, ou
     return float(np.sqrt(np.mean(squares))) if squares else 0.0
 
 
-def guard_barring_absence(numbers: dict[str, Any], attribute: str, effect: float) -> str | None:
-    """Why absence of use cannot be claimed of a model; ``None`` if no guard objects.
-
-    Args:
-        numbers: What was measured of the model.
-        attribute: Name of the attribute.
-        effect: Margin of effects.
-    """
-    guards = numbers.get("use guards")
-    if guards is None:
-        return "what could escape the interventions was not measured"
-    if guards["past the sites"] > SAME_OUTPUT:
-        return "something reaches the outputs past the verdict sites: name sites that everything goes through"
-    moderated = float(guards["moderated"][attribute])
-    if moderated > effect:
-        return (
-            f"the output gap differs between halves of the rows by {2 * moderated:.2f}: a use that raises some people and lowers others "
-            "is not ruled out; a verdict site where it has not yet been added up would settle it"
-        )
-    return None
-
-
 def _indicators(attribute: Attribute) -> Floats:
-    codes = np.asarray(attribute.codes)
-    classes = attribute.classes
-    known = np.isfinite(codes.astype(np.float64)) if classes == 0 else codes >= 0
-    cut = np.full(len(codes), -1, dtype=np.int64)
-    cut[known] = cut_number(codes[known]) if classes == 0 else codes[known]
-    levels = [1] if int(cut.max()) == 1 else range(int(cut.max()) + 1)
-    columns = np.stack([(cut == level).astype(np.float64) for level in levels], axis=1)
-    columns[~known] = np.nan
-    return columns
+    """Columns that compare each level (one of two) with all others; NaN where the attribute is missing."""
+    codes = level_codes(attribute)
+    highest = int(codes.max())
+    levels = np.array([1]) if highest == 1 else np.arange(highest + 1)
+    return np.where(codes[:, None] < 0, np.nan, (codes[:, None] == levels).astype(np.float64))
 
 
 def _whitened(acts_nd: NDArray[Any]) -> Floats:

@@ -8,24 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from proxyaudit.arrays import Ints
 from proxyaudit.causal.alignment import DifferentiableSite
 from proxyaudit.causal.donors import FINE_DONORS
-from proxyaudit.causal.interchange import Replay, Setting, measure, with_donors
-from proxyaudit.causal.learned import learn_parts
-from proxyaudit.channels.leak.site import cut_number
-from proxyaudit.channels.use.estimate import single_absent_p
-from proxyaudit.data.attributes import Attribute
+from proxyaudit.causal.interchange import Replay, Setting, interchange, with_donors
+from proxyaudit.causal.learned import learn_parts, subspaces_read_downstream
+from proxyaudit.channels.use.effect import absent_p
+from proxyaudit.channels.use.record import OtherQuestions
+from proxyaudit.data.attributes import Attribute, cut_number
 from proxyaudit.erasers.leace import LeaceEraser
 
-__all__ = ["MOST_ASKED", "other_questions", "others_absent"]
-
-
 MOST_ASKED = 24  # pairs of a group and an output; beyond it absence is not claimed
+
+
+def level_codes(attribute: Attribute) -> Ints:
+    """Level of each row, or quarter of a number; -1 where the attribute is missing."""
+    codes, known = np.asarray(attribute.codes), attribute.known
+    levels = np.full(len(codes), -1, dtype=np.int64)
+    levels[known] = codes[known] if attribute.classes else cut_number(codes[known])
+    return levels
 
 
 def other_questions(attribute: Attribute, groups_n: Ints, output: int, outputs: int) -> list[tuple[Ints, int]]:
@@ -40,13 +44,7 @@ def other_questions(attribute: Attribute, groups_n: Ints, output: int, outputs: 
     Returns:
         Groups (0, 1 or -1) and the output of each question; none for two levels and two classes.
     """
-    codes = np.asarray(attribute.codes)
-    if attribute.classes == 0:
-        known = np.isfinite(codes.astype(np.float64))
-        levels = np.full(len(codes), -1, dtype=np.int64)
-        levels[known] = cut_number(codes[known])
-    else:
-        levels = codes.astype(np.int64)
+    levels = level_codes(attribute)
     named = [level for level in np.unique(levels) if level >= 0]
     asked = [groups_n] if len(named) == 2 else [np.where(levels < 0, -1, (levels == level).astype(np.int64)) for level in named]
     found = [(groups, column) for groups in asked for column in range(outputs)]
@@ -62,7 +60,7 @@ def others_absent(
     margin: float,
     clusters_n: Ints,
     rng: np.random.Generator,
-) -> dict[str, Any]:
+) -> OtherQuestions:
     """Largest p-value of "the effect is below the margin" over the questions, by what LEACE and learned subspaces hold of what is read.
 
     Args:
@@ -76,19 +74,17 @@ def others_absent(
         rng: Source of randomness.
 
     Returns:
-        ``p`` (1 where a question cannot be asked) and how many were asked.
+        The p-value, 1 where a question cannot be asked, and how many were asked.
     """
     if len(questions) > MOST_ASKED:
-        return {"p": 1.0, "asked": len(questions)}
+        return OtherQuestions(1.0, len(questions))
     largest = 0.0
     for groups, output in questions:
         fine = with_donors(replace(setting, groups_n=groups), FINE_DONORS, rng)
         if len(fine.plans) < len(setting.plans):
-            return {"p": 1.0, "asked": len(questions)}
+            return OtherQuestions(1.0, len(questions))
         found = learn_parts(fine, site_of(output), fitted, margin, rng, free=False)
-        for subspaces in ([one.readable for one in found], [one.leace for one in found]):
-            effect = measure(fine, subspaces, lambda _: replay, output, rng, randoms=0, permutations=0, spread=True).effect
-            numbers = {"signed": effect.signed, "product": effect.product, "spread": [list(part) for part in effect.spread]}
-            arrays = {"signed": effect.signed_influence_n, "product": effect.product_influence_n}
-            largest = max(largest, single_absent_p(numbers, arrays, "", clusters_n, margin))
-    return {"p": largest, "asked": len(questions)}
+        for subspaces in subspaces_read_downstream(found):
+            effect = interchange(fine, subspaces, lambda _: replay, output, rng, randoms=0, permutations=0, spread=True).effect
+            largest = max(largest, absent_p([effect], clusters_n, margin))
+    return OtherQuestions(largest, len(questions))

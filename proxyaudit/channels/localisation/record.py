@@ -1,0 +1,98 @@
+"""What localisation tries in one model, and what that did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from proxyaudit.causal.interchange import Effect
+from proxyaudit.estimates.record import Measurement, cell_key, read_record, write_record
+
+LOCALISATION = "localisation"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part, or several together, whose own value was interchanged.
+
+    Attributes:
+        name: What it is called.
+        effect: What the interchange did.
+        predicted: What the gradient predicts of it, signed; ``None`` where nothing was predicted.
+        predicted_per_row: The same per row.
+        by: Why it was tried: ``gradient``, ``difference`` or ``random``.
+    """
+
+    name: str
+    effect: Effect
+    predicted: float | None = None
+    predicted_per_row: float | None = None
+    by: str | None = None
+
+
+@dataclass(frozen=True)
+class PartSet:
+    """The smallest set of parts that carries most of the effect, beside as many at random."""
+
+    size: int
+    names: tuple[str, ...]
+    together: Part
+    random: Part
+
+
+@dataclass(frozen=True)
+class Search:
+    """What was tried inside a location.
+
+    Attributes:
+        tried: Parts tried, by what they did on the screening rows.
+        random: Parts at random, as controls.
+        parts: Number of all parts.
+        moving: Number of those that take more than one value.
+        left: Number of those that move and were not tried.
+        left_largest: What the gradient predicts at most of any of them, per row.
+        carriers: The smallest set of parts that carries most of the effect.
+        no_carriers: Why there is none.
+    """
+
+    tried: tuple[Part, ...]
+    random: tuple[Part, ...]
+    parts: int
+    moving: int
+    left: int
+    left_largest: float
+    carriers: PartSet | None = None
+    no_carriers: str | None = None
+
+
+@dataclass(frozen=True)
+class LocationRecord:
+    """One location of a model, whole and searched, or why not."""
+
+    kind: str
+    skipped: str | None = None
+    whole: Part | None = None
+    search: Search | None = None
+    search_skipped: str | None = None
+
+
+@dataclass(frozen=True)
+class LocalisationRecord:
+    """What was localised of one attribute in one model, on ``rows`` recipients; or why nothing was."""
+
+    rows: int = 0
+    locations: Mapping[str, LocationRecord] = field(default_factory=dict)
+    no_gradient: str | None = None
+    reason: str | None = None
+
+
+def write_localisation(out: Measurement, attribute: str, record: LocalisationRecord) -> None:
+    """Keep what was localised of one attribute."""
+    numbers = write_record(record, out.arrays, cell_key(attribute, LOCALISATION, ""))
+    out.numbers.setdefault(LOCALISATION, {})[attribute] = numbers
+
+
+def read_localisation(measured: Measurement, attribute: str) -> LocalisationRecord | None:
+    """What :func:`write_localisation` kept; ``None`` where nothing was asked."""
+    found = measured.numbers.get(LOCALISATION, {}).get(attribute)
+    return None if found is None else read_record(LocalisationRecord, found, measured.arrays, cell_key(attribute, LOCALISATION, ""))

@@ -1,0 +1,148 @@
+"""What is measured of proxies: in a table, and in one model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from proxyaudit.arrays import Floats
+from proxyaudit.causal.proxy_use import Number
+from proxyaudit.data.verbatim_overlap import overlap_words
+from proxyaudit.estimates.facts import Run
+from proxyaudit.estimates.record import Measurement, cell_key, read_record, write_record
+from proxyaudit.types import NotTested
+
+ASSOCIATION, USE, OVERLAP = "association", "proxy use", "verbatim overlap"
+
+
+def label(unit: tuple[str, ...]) -> str:
+    """A proxy's name, or both of a pair."""
+    return " + ".join(unit)
+
+
+@dataclass(frozen=True)
+class Carried:
+    """A share of an attribute, its variance, its place under the null, and on the audit rows the influence ``(n,)`` of each."""
+
+    value: float
+    variance: float
+    p: float
+    null_high: float
+    influence_n: Floats | None = None
+
+
+@dataclass(frozen=True)
+class UnitCarried:
+    """What a proxy or pair carries; of a pair also what it adds to the better of the two. Or why that is not known."""
+
+    association: Carried | None = None
+    gain: Carried | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class TableRecord:
+    """What each proxy and pair carries of one attribute in a table of ``n`` rows where it is known."""
+
+    units: Mapping[str, UnitCarried] = field(default_factory=dict)
+    n: int = 0
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class UnitUse:
+    """What a proxy or pair does to the followed output.
+
+    Attributes:
+        influence: Mean absolute change of the output; the channel of use reads it too.
+        influence_n: Influence of each row on that.
+        total: The part of the groups' difference that enters by it.
+        through: What of that runs through the attribute's subspace.
+        random: Sizes of that for random subspaces of equal rank.
+        reason: Why a number is missing.
+    """
+
+    influence: float
+    influence_n: Floats
+    total: Number | None = None
+    through: Number | None = None
+    random: tuple[float, ...] = ()
+    reason: str | None = None
+
+    @property
+    def moved(self) -> Number:
+        """The mean absolute change with its influences."""
+        return Number(self.influence, self.influence_n)
+
+
+@dataclass(frozen=True)
+class Split:
+    """How a difference between the groups is split over inputs, in the order of their names; see ``causal.attribution``."""
+
+    columns: tuple[float, ...]
+    difference: float
+    incomplete: float
+
+
+@dataclass(frozen=True)
+class Attributions:
+    """What feeds the sensitive direction and the output, on ``rows`` rows; or why that is not known."""
+
+    rows: int = 0
+    names: tuple[str, ...] = ()
+    direction: Split | None = None
+    output: Split | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class UseRecord:
+    """What proxies do in one model, asked for one attribute at one site on ``rows`` rows."""
+
+    site: str
+    rows: int
+    units: Mapping[str, UnitUse]
+    attribution: Attributions | None = None
+
+
+@dataclass(frozen=True)
+class VerbatimOverlap:
+    """Texts that hold a long run of words of a real training text: of ``made`` ones, and of the ``audit`` texts, which nobody copied."""
+
+    copied: int
+    made: int
+    audit_copied: int
+    audit: int
+
+
+def write_table(out: Measurement, attribute: str, record: TableRecord) -> None:
+    """Keep what a table carries of one attribute."""
+    out.numbers.setdefault(ASSOCIATION, {})[attribute] = write_record(record, out.arrays, cell_key(attribute, ASSOCIATION, ""))
+
+
+def read_table(measured: Measurement, attribute: str) -> TableRecord | None:
+    """What :func:`write_table` kept; ``None`` where there was no table."""
+    if ASSOCIATION not in measured.numbers:
+        return None
+    return read_record(TableRecord, measured.numbers[ASSOCIATION][attribute], measured.arrays, cell_key(attribute, ASSOCIATION, ""))
+
+
+def write_use(out: Measurement, attribute: str, record: UseRecord) -> None:
+    """Keep what proxies do, asked for one attribute."""
+    out.numbers.setdefault(USE, {})[attribute] = write_record(record, out.arrays, cell_key(attribute, USE, ""))
+
+
+def read_use(measured: Measurement, attribute: str) -> UseRecord:
+    """What :func:`write_use` kept."""
+    return read_record(UseRecord, measured.numbers[USE][attribute], measured.arrays, cell_key(attribute, USE, ""))
+
+
+def overlap_notes(runs: Sequence[Run]) -> list[NotTested]:
+    """How much of real texts stands word for word in those of a synthetic regime: of its repetitions the one that repeats most."""
+    notes = []
+    for run in runs:
+        found = [read_record(VerbatimOverlap, m.numbers[OVERLAP]) for m in run.measured if OVERLAP in m.numbers]
+        if found:
+            why = overlap_words(**vars(max(found, key=lambda one: one.copied)))
+            notes.append(NotTested(what=f"{run.regime} apart from passages of real texts", why=why))
+    return notes

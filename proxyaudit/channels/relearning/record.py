@@ -1,0 +1,77 @@
+"""What relearning measures of one attribute in one model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from proxyaudit.arrays import Floats
+from proxyaudit.estimates.record import Measurement, cell_key, read_record, write_record
+
+ROWS = 256  # the deciding number of labelled rows
+_NUMBERS = "relearned"
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """What a way of fine-tuning reaches with ``m`` rows: the leak of each draw."""
+
+    mode: str
+    m: int
+    leaks: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class PlantLevel:
+    """Labels planted on the block's input at one leak: what fine-tuning brought of each, and what a plain probe of the input read."""
+
+    leak: float
+    brought: tuple[float, ...]
+    read: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Relearned:
+    """One attribute in one model.
+
+    Attributes:
+        reason: Why nothing was measured.
+        applies: False where the model has no weights before its head at all.
+        draws: Leak that each draw of the deciding number of rows brings.
+        influence_n: Influence of each audit row on their mean.
+        n: Rows that it was measured on.
+        row_floor: Variance for each unit of leak that these rows give at least.
+        block: What was trained again, in words.
+        curve: Other numbers of rows and ways of fine-tuning.
+        placebos: What comes back of each placebo attribute.
+        plants: What comes back of what is known to be there, by rising leak.
+    """
+
+    reason: str | None = None
+    applies: bool = True
+    draws: tuple[float, ...] = ()
+    influence_n: Floats | None = field(default=None, repr=False)
+    n: int = 0
+    row_floor: float = 0.0
+    block: str = ""
+    curve: tuple[CurvePoint, ...] = ()
+    placebos: tuple[float, ...] = ()
+    plants: tuple[PlantLevel, ...] = ()
+
+    @property
+    def value(self) -> float:
+        """Mean leak over the draws."""
+        return float(np.mean(self.draws))
+
+
+def store_relearned(out: Measurement, attribute: str, found: Relearned) -> None:
+    """Write what was measured of an attribute."""
+    out.numbers.setdefault(_NUMBERS, {})[attribute] = write_record(found, out.arrays, cell_key(attribute, _NUMBERS, ""))
+
+
+def relearned_of(measured: Sequence[Measurement], attribute: str) -> list[Relearned]:
+    """Read what was measured of an attribute in each model."""
+    key = cell_key(attribute, _NUMBERS, "")
+    return [read_record(Relearned, m.numbers[_NUMBERS][attribute], m.arrays, key) for m in measured]

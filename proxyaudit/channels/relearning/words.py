@@ -1,0 +1,6 @@
+"""The words of relearning."""
+
+from __future__ import annotations
+
+MEASURES = {"excess": ""}
+MARGINS = {"relearned": "relearned leak"}

@@ -1,0 +1,87 @@
+"""What bars the claim that an attribute is not used, whatever its subspaces do. None of it claims use; each only makes absence unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from proxyaudit.channels.use.controls import planted_control
+from proxyaudit.channels.use.record import MOST_DIMENSIONS, Guards, axes_at, first_reason, guards_of, influence_of_columns, uses_at
+from proxyaudit.estimates.draft import ABSENT_AT
+from proxyaudit.estimates.facts import Run
+from proxyaudit.probes.dropped_axes import dropped_axes_reason
+
+SAME_OUTPUT = 1e-3  # largest change of a probability that counts as none
+TOO_WIDE = "too many dimensions for the rows to tell the attribute's direction from noise: more audit rows would settle it"
+_UNREAD_SHARE = 0.5  # of the margin: directions without a gradient must not move the outputs by more
+
+
+def acting_carrier(run: Run, attribute: str, names: Sequence[str], margin: float) -> str | None:
+    """Why a column that carries the attribute and moves the outputs bars absence, whichever way it moves them; ``None`` if there is none.
+
+    What raises some people and lowers others by as much cancels in every mean over a group, and not in this.
+    """
+    for m in run.measured:
+        sizes = influence_of_columns(m, attribute)
+        for name in names:
+            if (size := sizes.get(name, 0.0)) > margin:
+                return f"“{name}” carries the attribute and moves the outputs by {size:.2f}; that it cancels between groups is no absence"
+    return None
+
+
+def absence_barred(run: Run, attribute: str, site: str, margin: float) -> str | None:
+    """Why absence of use cannot be claimed at a site, whatever the effects; ``None`` if it can."""
+    uses = uses_at(run, attribute, site)
+    barred = first_reason(use.reason for use in uses)
+    if barred is None and is_too_wide(run, attribute, site):
+        barred = TOO_WIDE
+    barred = barred or dropped_axes_reason([axes_at(m, attribute, site).dropped_p for m in run.measured])
+    if barred is not None:
+        return barred
+    for m, use in zip(run.measured, uses, strict=True):
+        if use.learned is None or use.learned.reason:
+            return f"absence of use needs the learned subspace: {use.learned.reason if use.learned else 'none was learned'}"
+        if (barred := guard_barring_absence(guards_of(m), attribute, margin)) is not None:
+            return barred
+        if use.learned.unread > _UNREAD_SHARE * margin:
+            return "directions without a gradient at the audit rows move the outputs (steps, saturated units): they were not searched"
+    if any(use.planted is None for use in uses):
+        # An effect above the margin in some model: the control was not needed, and absence is out of the question.
+        return None
+    for use in uses:
+        if use.others is not None and use.others.p > ABSENT_AT:
+            return "of other groups or outputs than those followed an effect of the margin is not ruled out"
+        if use.planted is not None and use.planted.reason:
+            return f"the positive control of absence could not be run: {use.planted.reason}"
+    control = planted_control(uses)
+    if control is not None and control.passed:
+        return None
+    return f"the positive control of absence failed ({control.detail if control else ''}): more audit rows would settle it"
+
+
+def is_too_wide(run: Run, attribute: str, site: str) -> bool:
+    """Whether a subspace was fitted on too few rows for the site's dimensions."""
+    dimensions = max(axes_at(m, attribute, site).rank or 0 for m in run.measured)
+    rows = min(use.leace.rows if use.leace else 0 for use in uses_at(run, attribute, site))
+    return dimensions > MOST_DIMENSIONS * rows / 3
+
+
+def joint_barred(run: Run, attribute: str, sites: Sequence[str]) -> str | None:
+    """Why absence cannot be claimed of several sites together: other groups and outputs are asked of each alone. Else ``None``."""
+    if any(use.others is not None and use.others.asked for site in sites for use in uses_at(run, attribute, site)):
+        return "of several verdict sites together only one pair of groups and one output were followed"
+    return None
+
+
+def guard_barring_absence(guards: Guards | None, attribute: str, margin: float) -> str | None:
+    """Why absence of use cannot be claimed of a model for what could escape the interventions; ``None`` if nothing could."""
+    if guards is None:
+        return "what could escape the interventions was not measured"
+    if guards.past_sites > SAME_OUTPUT:
+        return "something reaches the outputs past the verdict sites: name sites that everything goes through"
+    moderated = guards.moderated[attribute]
+    if moderated > margin:
+        return (
+            f"the output gap differs between halves of the rows by {2 * moderated:.2f}: a use that raises some people and lowers others "
+            "is not ruled out; a verdict site where it has not yet been added up would settle it"
+        )
+    return None

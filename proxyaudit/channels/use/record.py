@@ -1,0 +1,190 @@
+"""What is measured of one model's use of the attributes: numbers and row influences, typed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from proxyaudit.arrays import Floats
+from proxyaudit.causal.interchange import InterchangeResult
+from proxyaudit.estimates.facts import Run
+from proxyaudit.estimates.record import Measurement, cell_key, read_record, write_record
+
+JOINT = "verdict sites jointly"
+MOST_DIMENSIONS = 0.1  # of the rows a subspace is fitted on; beyond it a head that ignores the attribute can seem to use it
+_NUMBERS, _GUARDS = "interchange", "use guards"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class LearnedUse:
+    """What the learned subspaces of highest effect do.
+
+    Attributes:
+        reason: Why none could be learned.
+        swap: Effect of what of it the rest of the model reads.
+        any_label: The same with donors of any label, where the one within labels is large enough to be claimed.
+        read_downstream: Effect of what of the LEACE subspace the rest of the model reads, where the learned one is below the margin.
+        free: Effect with directions that the rest of the model does not read.
+        unread: What directions without a gradient move the output by.
+    """
+
+    reason: str | None = None
+    swap: InterchangeResult | None = None
+    any_label: InterchangeResult | None = None
+    read_downstream: InterchangeResult | None = None
+    free: InterchangeResult | None = None
+    unread: float = 0.0
+
+
+@dataclass(frozen=True)
+class PlantedEffect:
+    """A planted effect, what LEACE and learned subspaces made of it, and the p-value of its absence."""
+
+    times: float
+    truth: float
+    leace: float
+    learned: float
+    absent_p: float
+
+
+@dataclass(frozen=True)
+class PlantedEffects:
+    """The positive control of absence; ``reason`` where nothing could be planted."""
+
+    reason: str | None = None
+    sizes: tuple[PlantedEffect, ...] = ()
+
+
+@dataclass(frozen=True)
+class OtherQuestions:
+    """Largest p-value of absence over other groups and outputs than those followed, and how many were asked."""
+
+    p: float
+    asked: int
+
+
+@dataclass(frozen=True)
+class SiteUse:
+    """One attribute at one verdict site, or at all of them jointly.
+
+    Attributes:
+        reason: Why nothing was measured.
+        leace: Effect of the LEACE subspace.
+        any_label: The same with donors of any label, where the one within labels is large enough to be claimed.
+        learned: Learned subspaces.
+        planted: Positive control; only what could be called absent has one.
+        others: Other groups and outputs; only what could be called absent is asked about them.
+        erased_n: The followed output of every row with the LEACE subspace set to its mean.
+    """
+
+    reason: str | None = None
+    leace: InterchangeResult | None = None
+    any_label: InterchangeResult | None = None
+    learned: LearnedUse | None = None
+    planted: PlantedEffects | None = None
+    others: OtherQuestions | None = None
+    erased_n: Floats | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Guards:
+    """What could carry a use that swaps at the verdict sites miss.
+
+    Attributes:
+        past_sites: Largest change of an output that does not go through the verdict sites.
+        moderated: By attribute, the largest sure half-difference of the output gap between halves of the rows.
+    """
+
+    past_sites: float
+    moderated: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class SiteAxes:
+    """Of what was measured of leaks at a site: its dimensions, and the p-value of what the axes that whitening dropped tell."""
+
+    rank: int | None = None
+    dropped_p: float | None = None
+
+
+@dataclass(frozen=True)
+class _Value:
+    value: float
+
+
+@dataclass(frozen=True)
+class _Column:
+    association: _Value | None = None
+    gain: _Value | None = None
+    influence: float | None = None
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Of what is measured of input columns: what each carries of an attribute, or does to the outputs."""
+
+    units: Mapping[str, _Column] = field(default_factory=dict)
+
+
+def store_use(out: Measurement, attribute: str, site: str, use: SiteUse) -> None:
+    """Write what was measured of an attribute at a site."""
+    of_attribute = out.numbers.setdefault(_NUMBERS, {}).setdefault(attribute, {})
+    of_attribute[site] = write_record(use, out.arrays, cell_key(attribute, site, ""))
+
+
+def use_at(m: Measurement, attribute: str, site: str) -> SiteUse:
+    """Read what was measured of an attribute at a site."""
+    return read_record(SiteUse, m.numbers[_NUMBERS][attribute][site], m.arrays, cell_key(attribute, site, ""))
+
+
+def uses_at(run: Run, attribute: str, site: str) -> list[SiteUse]:
+    """The same of every model of a regime."""
+    return [use_at(m, attribute, site) for m in run.measured]
+
+
+def store_guards(out: Measurement, guards: Guards) -> None:
+    """Write what could escape the interventions."""
+    out.numbers[_GUARDS] = write_record(guards)
+
+
+def guards_of(m: Measurement) -> Guards | None:
+    """Read what could escape the interventions; ``None`` where it was not measured."""
+    return read_record(Guards, m.numbers[_GUARDS]) if _GUARDS in m.numbers else None
+
+
+def axes_at(m: Measurement, attribute: str, site: str) -> SiteAxes:
+    """Dimensions of a site, as leaks were measured there."""
+    return read_record(SiteAxes, m.numbers.get("cells", {}).get(attribute, {}).get(site, {}))
+
+
+def influence_of_columns(m: Measurement, attribute: str) -> dict[str, float]:
+    """What swapping each input column moves the outputs by, whichever way it moves them."""
+    found = read_record(_Columns, m.numbers.get("proxy use", {}).get(attribute, {}))
+    return {name: unit.influence for name, unit in found.units.items() if unit.influence is not None}
+
+
+def carriers(inputs: Measurement, attribute: str, margin: float) -> list[str]:
+    """Input columns that by themselves tell more than the margin of an attribute."""
+    found = read_record(_Columns, inputs.numbers.get("association", {}).get(attribute, {}))
+    single = {name: unit.association.value for name, unit in found.units.items() if unit.association is not None and unit.gain is None}
+    return [name for name, value in single.items() if value > margin]
+
+
+def all_of(values: Iterable[T | None]) -> list[T]:
+    """The values; none of them where one is missing."""
+    found = list(values)
+    kept = [value for value in found if value is not None]
+    return kept if len(kept) == len(found) else []
+
+
+def learned_swaps(uses: Iterable[SiteUse]) -> list[InterchangeResult]:
+    """Effects of the learned subspaces of the models that have one."""
+    return [use.learned.swap for use in uses if use.learned is not None and use.learned.swap is not None]
+
+
+def first_reason(reasons: Iterable[str | None]) -> str | None:
+    """The first reason that there is."""
+    return next((reason for reason in reasons if reason), None)

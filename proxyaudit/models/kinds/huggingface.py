@@ -1,0 +1,158 @@
+"""A pretrained transformer with a classification head of this package's own."""
+
+from __future__ import annotations
+
+import re
+from re import _parser as parser  # type: ignore[attr-defined]  # the only way to ask a pattern what it is made of
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from proxyaudit.models.kind import ModelKind
+from proxyaudit.recipe.models import Positive, TrainingSpec
+
+POOLINGS = ("mean", "cls", "last")
+MOST_SPANS = 4  # each is one binary digit of a token number's fraction
+_ENCODING, _BACKWARD = 17.0, 3  # texts of 64 tokens through MiniLM; larger models take as much longer as they are larger
+_MANY = 10  # times that a repeat of repeats may go round
+_REPEATS = ("MAX_REPEAT", "MIN_REPEAT")
+SpanName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+
+
+def _check_pattern(name: str, pattern: str) -> None:
+    """Refuse a span that can be of no length, and the repeats of repeats that take a time exponential in the text's length."""
+    tree = parser.parse(pattern)
+    if tree.getwidth()[0] == 0:
+        raise ValueError(f"the pattern of span '{name}' can match a place between letters, where there is no token")
+    if _explodes(tree):
+        raise ValueError(f"the pattern of span '{name}' repeats what is itself a mere repeat, which can take for ever; drop one of the two")
+
+
+def _explodes(node: Any) -> bool:
+    """Whether somewhere a repeat goes round a sequence of nothing but repeats of no fixed number, as in ``(a+)+`` and ``(a{1,3}b*)*``."""
+    if isinstance(node, parser.SubPattern):
+        return any(_explodes(value) or (str(code) in _REPEATS and value[1] > _MANY and _is_mere_repeat(value[2])) for code, value in node)
+    return isinstance(node, (tuple, list)) and any(map(_explodes, node))
+
+
+def _is_mere_repeat(node: Any) -> bool:
+    """Whether every part of a sequence is a repeat of no fixed number, in groups or not; of alternatives one is enough."""
+    for code, value in node:
+        what = str(code)
+        if what == "SUBPATTERN" and _is_mere_repeat(value[3]):
+            continue
+        if what == "BRANCH" and any(map(_is_mere_repeat, value[1])):
+            continue
+        if what not in _REPEATS or value[0] == value[1]:
+            return False
+    return True
+
+
+class HuggingFaceSpec(TrainingSpec):
+    """A pretrained transformer from a local folder with a classification head of this package's own; reads ``data.text``.
+
+    ``package`` names an installed Python package that ``path`` lies in. What is tuned: the head alone on frozen features (``head``),
+    low-rank adapters (``lora``) or everything (``full``). ``pooling`` is what the head reads of the last hidden states, ``site_pooling``
+    how token sites are read: over all tokens (``mean``), the first (``cls``), the ``last``, or those of a named span. ``spans`` gives names
+    to patterns in the text; a text in which one is not found is pooled over all of its tokens. ``precision: bfloat16`` runs a frozen
+    transformer in half the memory; pooled values, head and statistics are float32 all the same.
+    """
+
+    reads_text: ClassVar[bool] = True
+    pretrained: ClassVar[bool] = True
+
+    kind: Literal["huggingface"]
+    path: str
+    package: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")] | None = None
+    hub: bool = False
+    revision: str | None = None
+    trust_remote_code: bool = False
+    gguf_file: str | None = None
+    tune: Literal["head", "lora", "full"] = "head"
+    spans: Annotated[
+        dict[SpanName, Annotated[str, Field(min_length=1, max_length=300)]], Field(default_factory=dict, max_length=MOST_SPANS)
+    ]
+    pooling: str = "mean"
+    site_pooling: str = "mean"
+    max_length: Annotated[int, Field(ge=2, le=8192, strict=True)] = 128
+    head_hidden: tuple[Positive, ...] = ()
+    precision: Literal["float32", "bfloat16"] = "float32"
+    lora_rank: Positive = 8
+    lora_alpha: Positive = 16
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_tune(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        value = dict(value)
+        if value.get("tune") == "frozen":
+            value["tune"] = "head"  # the same thing: of a frozen model the head is what is trained
+        rates = {"head": (1e-3, 30, 128), "lora": (1e-3, 3, 32), "full": (5e-5, 3, 32)}
+        rate, epochs, batch = rates.get(str(value.get("tune", "head")), rates["head"])
+        return {"learning_rate": rate, "epochs": epochs, "batch_size": batch} | value
+
+    @field_validator("spans")
+    @classmethod
+    def _patterns(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, pattern in value.items():
+            if name in POOLINGS:
+                raise ValueError(f"'{name}' is a way of pooling and cannot name a span")
+            try:
+                found = re.compile(pattern)
+            except (re.error, OverflowError, RecursionError) as error:
+                raise ValueError(f"the pattern of span '{name}' cannot be read ({error})") from None
+            if found.match(""):
+                raise ValueError(f"the pattern of span '{name}' matches nothing at all, so it matches everywhere")
+            _check_pattern(name, pattern)
+        return value
+
+    @model_validator(mode="after")
+    def _known_pooling(self) -> HuggingFaceSpec:
+        known = (*POOLINGS, *self.spans)
+        for key in ("pooling", "site_pooling"):
+            if getattr(self, key) not in known:
+                raise ValueError(f"'{key}' is one of {', '.join(known)} (a span is named under 'spans')")
+        return self
+
+    @model_validator(mode="after")
+    def _one_place(self) -> HuggingFaceSpec:
+        if self.hub and self.package is not None:
+            raise ValueError("'hub' (a name on a model hub) and 'package' (a folder in an installed package) exclude each other")
+        if self.revision is not None and not self.hub:
+            raise ValueError("'revision' belongs to 'hub: true'")
+        if self.precision != "float32" and self.tune != "head":
+            raise ValueError("'precision: bfloat16' is for a frozen transformer ('tune: head'): training in so few digits goes astray")
+        return self
+
+    @property
+    def text_width(self) -> int:
+        """Tokens of a text that the model reads."""
+        return self.max_length
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the transformer is never trained."""
+        return self.tune == "head"
+
+    @property
+    def quantisable(self) -> bool:
+        """Whether its weights are float32."""
+        return self.precision == "float32"
+
+    def passes(self, ways: int, seeds: int) -> int:
+        """Passes over all texts, in so many ways of writing them: one each where the transformer is frozen."""
+        return ways if self.frozen else ways * seeds * self.epochs * _BACKWARD
+
+
+def _pass_seconds(spec: HuggingFaceSpec) -> float:
+    return _ENCODING * spec.max_length / 64
+
+
+KIND = ModelKind(
+    HuggingFaceSpec,
+    "proxyaudit.models.huggingface:make_text",
+    seconds=0.05,
+    hashes="proxyaudit.models.huggingface:model_hashes",
+    pass_seconds=_pass_seconds,
+)

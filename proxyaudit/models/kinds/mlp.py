@@ -1,0 +1,21 @@
+"""Multilayer perceptron."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from proxyaudit.models.kind import ModelKind
+from proxyaudit.recipe.models import Positive, TrainingSpec
+
+
+class MlpSpec(TrainingSpec):
+    """Plain multilayer perceptron with ReLU."""
+
+    kind: Literal["mlp"]
+    hidden: tuple[Positive, ...] = Field(default=(128, 64, 32), min_length=1)
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+KIND = ModelKind(MlpSpec, "proxyaudit.models.tabular:make_mlp", seconds=0.012)

@@ -1,0 +1,34 @@
+"""A user's own torch module."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import field_validator
+
+from proxyaudit.models.kind import ModelKind
+from proxyaudit.recipe.models import TrainingSpec
+
+
+class ModuleSpec(TrainingSpec):
+    """A user's own torch module made by ``factory`` (``file.py:function``, relative to the recipe)."""
+
+    kind: Literal["module"]
+    factory: str
+    sites: tuple[str, ...] = ("*",)
+
+    @field_validator("factory")
+    @classmethod
+    def _file_and_function(cls, value: str) -> str:
+        file, _, function = value.rpartition(":")
+        if not file.endswith(".py") or not function.isidentifier():
+            raise ValueError(f"write 'file.py:function', not '{value[:60]}'")
+        return value
+
+    @property
+    def described(self) -> str:
+        """What messages call the model."""
+        return f"the module of '{self.factory}'"
+
+
+KIND = ModelKind(ModuleSpec, "proxyaudit.models.module:make_module", seconds=0.02, hashes="proxyaudit.models.module:factory_hashes")

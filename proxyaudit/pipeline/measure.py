@@ -1,0 +1,102 @@
+"""Measuring: one model by every channel, and the inputs that all of them share."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from proxyaudit.activations.files import read_activations
+from proxyaudit.activations.frozen import head_forward, is_inner
+from proxyaudit.channels.base import ModelView
+from proxyaudit.channels.leak.questions import Probing
+from proxyaudit.channels.leak.record import read_site
+from proxyaudit.channels.leak.site import measure_site
+from proxyaudit.channels.placebos import plant_placebos
+from proxyaudit.channels.proxies.association import measure_association
+from proxyaudit.data.text import TextEncoder
+from proxyaudit.estimates.record import INPUT_SITE, Measurement
+from proxyaudit.models.checkpoints import load_weights
+from proxyaudit.models.quantise import quantise
+from proxyaudit.pipeline.cache import Cache
+from proxyaudit.pipeline.measurements import remember, write_measurement
+from proxyaudit.pipeline.prepared import Prepared
+from proxyaudit.pipeline.train import read_features
+from proxyaudit.pipeline.work import INPUTS, SYNTHESIZE, TRAIN, Task
+from proxyaudit.registry import load_function
+
+
+def run_inputs(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> None:
+    """Measure what the inputs themselves tell, and plant the placebos on them."""
+    dataset, recipe = prepared.dataset, prepared.recipe
+    x = dataset.encoder.features(dataset.audit)
+    out = Measurement()
+    probing = Probing(recipe.seed, recipe.margins, prepared.plan.permutations, nonlinear=False)
+    measure_site(x, dataset, probing, site=INPUT_SITE, placebos={}, out=out)
+    linear = {a.name: read_site(out, a.name, INPUT_SITE).linear for a in dataset.attributes}
+    leaks = {name: None if test is None else test.leak for name, test in linear.items()}
+    placebos = plant_placebos(x, dataset, leaks, recipe.references.placebos, recipe.seed)
+    measure_association(dataset.audit, dataset, prepared.proxies, recipe.seed, out, rows=True)
+    write_measurement(out, folder)
+    stored = {f"{index}": placebos[a.name] for index, a in enumerate(dataset.attributes) if a.name in placebos}
+    save_file({name: np.ascontiguousarray(value) for name, value in stored.items()}, folder / "placebos.safetensors")
+
+
+def read_placebos(prepared: Prepared, cache: Cache, digest: str) -> dict[str, NDArray[Any]]:
+    """Placebo label columns of each attribute."""
+    stored = load_file(cache.folder(INPUTS, digest) / "placebos.safetensors")
+    return {a.name: stored[str(index)] for index, a in enumerate(prepared.dataset.attributes) if str(index) in stored}
+
+
+def run(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> None:
+    """Measure one model by every channel."""
+    view, out = _view(task, prepared, cache), Measurement()
+    for path in task.measures:
+        load_function(path)(view, out)
+    write_measurement(out, folder)
+
+
+def _view(task: Task, prepared: Prepared, cache: Cache) -> ModelView:
+    recipe, regime, needs = prepared.recipe, prepared.regime(task.regime), dict(task.needs)
+    trained = cache.folder(TRAIN, needs[TRAIN])
+    captured = read_activations(trained / "activations.safetensors")
+    model = load_weights(prepared.build(task.seed, regime.erase), trained / "weights.safetensors", what="trained weights")
+    if regime.quantise is not None:
+        model = quantise(model, regime.quantise)
+    features, frozen = read_features(task, cache), recipe.model.frozen
+    return ModelView(
+        recipe=recipe,
+        regime=regime,
+        repetition=task.seed,
+        model=model,
+        captured=captured,
+        x=prepared.audit_inputs(regime),
+        dataset=prepared.dataset,
+        labels_n=prepared.audit_labels(),
+        placebos=read_placebos(prepared, cache, needs[INPUTS]),
+        followed=prepared.compared_groups(),
+        proxies=prepared.proxies,
+        permutations=prepared.plan.permutations,
+        rows_trained=prepared.size * recipe.model.epochs,
+        table=_own_table(task, prepared, cache),
+        forward=None if features is None else head_forward(model, features),
+        frozen=frozen,
+        shared_sites=frozenset(site for site in captured.acts if frozen and is_inner(model, site)),
+        remember=partial(remember, cache, needs[INPUTS]),
+    )
+
+
+def _own_table(task: Task, prepared: Prepared, cache: Cache) -> pd.DataFrame | None:
+    """The synthetic rows or the release behind a regime, or the scrubbed audit texts; what all repetitions share for the first one only."""
+    synthesized = dict(task.needs).get(SYNTHESIZE)
+    if synthesized is not None:
+        return pd.read_parquet(cache.folder(SYNTHESIZE, synthesized) / "table.parquet")
+    regime, encoder = prepared.regime(task.regime), prepared.dataset.encoder
+    if regime.kind == "scrubbed" and task.seed == 0 and isinstance(encoder, TextEncoder):
+        return encoder.scrubbed(prepared.dataset.audit, regime.scrub)  # what the words still carry where some were scrubbed
+    return prepared.releases.get(task.regime) if task.seed == 0 else None

@@ -1,0 +1,181 @@
+"""The workers: every unfinished task of a run, stage by stage, in one process or in many."""
+
+from __future__ import annotations
+
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import joblib
+import torch
+from threadpoolctl import threadpool_limits
+
+from proxyaudit.errors import InputError, TaskError, safe_line
+from proxyaudit.pipeline.cache import Cache
+from proxyaudit.pipeline.plan import prepared_again
+from proxyaudit.pipeline.prepared import Prepared
+from proxyaudit.pipeline.tasks import STAGES
+from proxyaudit.pipeline.work import ENCODE, INPUTS, MEASURE, SYNTHESIZE, TRAIN, Outcome, Task
+from proxyaudit.registry import load_function
+
+_RUNS = {
+    INPUTS: "proxyaudit.pipeline.measure:run_inputs",
+    SYNTHESIZE: "proxyaudit.pipeline.synthesize:run",
+    ENCODE: "proxyaudit.pipeline.encode:run",
+    TRAIN: "proxyaudit.pipeline.train:run",
+    MEASURE: "proxyaudit.pipeline.measure:run",
+}
+
+
+@dataclass(frozen=True)
+class ProgressEvent:
+    """One finished task or started stage."""
+
+    stage: str
+    done: int
+    total: int
+    detail: str
+
+
+Progress = Callable[[ProgressEvent], None]
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who does the tasks.
+
+    Attributes:
+        count: Processes. Results do not depend on it.
+        backend: ``loky`` or ``dask``.
+    """
+
+    count: int
+    backend: str = "loky"
+
+    def __post_init__(self) -> None:
+        if self.backend not in ("loky", "dask"):
+            raise InputError(f"unknown backend '{self.backend}'", where="--backend", mend="use loky or dask")
+        if self.count < 1:
+            raise InputError(f"{self.count} workers cannot work", where="--jobs", mend="give 1 or more")
+
+
+def run_task(task: Task, recipe_json: str, base: str, plan_digest: str, cache_root: str) -> Outcome:
+    """Run one task in this process; failures are returned, never raised, so that the other tasks go on."""
+    cache = Cache(Path(cache_root))
+    try:
+        with one_thread():
+            prepared = prepared_again(recipe_json, base, plan_digest)
+            run = load_function(_RUNS[task.kind])
+            cache.commit(task.kind, task.digest, lambda folder: run(task, prepared, cache, folder))
+    except Exception as error:
+        return Outcome(task, safe_line(error)[:500], traceback.format_exc())
+    return Outcome(task, None)
+
+
+def run_here(task: Task, prepared: Prepared, cache: Cache) -> Outcome:
+    """:func:`run_task` for an audit that is prepared in this process already."""
+    return run_task(task, *_arguments(prepared, cache))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Fix the threads of one task, whatever the number of workers: bytes must not depend on it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(limits=1):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def run_stages(
+    prepared: Prepared, tasks: Mapping[str, Sequence[Task]], cache: Cache, workers: Workers, progress: Progress | None = None
+) -> dict[str, list[str]]:
+    """Run every unfinished task, stage by stage; returns the failures by regime.
+
+    Raises:
+        TaskError: the inputs could not be measured.
+    """
+    board = _Board(sum(len(tasks[stage]) for stage in STAGES), progress)
+    for stage in STAGES:
+        todo = []
+        for task in tasks[stage]:
+            if cache.has(task.kind, task.digest):
+                board.tell(stage, task, "already done")
+            elif (task.regime, task.seed) in board.failed:
+                board.done += 1
+            else:
+                todo.append(task)
+        for outcome in _parallel(todo, prepared, cache, workers):
+            if outcome.error is not None:
+                what = f"{stage} {outcome.task.regime}, repetition {outcome.task.seed}"
+                board.fail(outcome.task.regime, outcome.task.seed, f"{what}: {outcome.error}")
+            board.tell(stage, outcome.task, "failed" if outcome.error else "done")
+        if stage == "synthesize":
+            for regime in prepared.regimes:
+                for seed in range(prepared.seeds_of(regime)):
+                    if regime.of is not None and (regime.of, seed) in board.failed:
+                        board.fail(regime.name, seed, f"{regime.name}, repetition {seed}: its source {regime.of} failed")
+        if INPUTS in board.failures:
+            raise TaskError(f"the inputs could not be measured, so nothing else can be: {board.failures[INPUTS][0]}")
+    return {regime: sorted(found) for regime, found in sorted(board.failures.items())}
+
+
+@dataclass
+class _Board:
+    """How far a run is, and what failed."""
+
+    total: int
+    progress: Progress | None
+    done: int = 0
+    failed: set[tuple[str, int]] = field(default_factory=set)
+    failures: dict[str, list[str]] = field(default_factory=dict)
+
+    def fail(self, regime: str, seed: int, line: str) -> None:
+        self.failed.add((regime, seed))
+        self.failures.setdefault(regime, []).append(line)
+
+    def tell(self, stage: str, task: Task, word: str) -> None:
+        self.done += 1
+        if self.progress is not None:
+            where = task.regime if task.kind == INPUTS else f"{task.regime}, repetition {task.seed + 1}"
+            self.progress(ProgressEvent(stage, self.done, self.total, f"{where}: {word}"))
+
+
+def _arguments(prepared: Prepared, cache: Cache) -> tuple[str, str, str, str]:
+    return prepared.recipe.model_dump_json(), str(prepared.base), prepared.plan.digest, str(cache.root)
+
+
+def _parallel(todo: list[Task], prepared: Prepared, cache: Cache, workers: Workers) -> Iterator[Outcome]:
+    arguments = _arguments(prepared, cache)
+    calls = [joblib.delayed(run_task)(task, *arguments) for task in todo]
+    if not todo:
+        return
+    if workers.backend == "dask":
+        yield from _dask(calls, workers.count)
+    elif workers.count == 1:
+        yield from (run_task(task, *arguments) for task in todo)
+    else:
+        with warnings.catch_warnings():
+            # loky replaces a worker whose memory has grown; no task is lost by it, and a reader can do nothing about it.
+            warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given to the executor")
+            processes = min(workers.count, len(todo))
+            yield from joblib.Parallel(n_jobs=processes, backend="loky", return_as="generator_unordered", batch_size=1)(calls)
+
+
+def _dask(calls: list[object], workers: int) -> list[Outcome]:
+    try:
+        from dask.distributed import Client, LocalCluster
+    except ImportError:
+        raise InputError("dask is not installed", where="--backend dask", mend="pip install '.[dask]'") from None
+    with (
+        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster),
+        joblib.parallel_config(backend="dask"),
+    ):
+        found: list[Outcome] = joblib.Parallel(n_jobs=workers, batch_size=1)(calls)
+        return found

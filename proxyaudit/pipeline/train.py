@@ -1,0 +1,68 @@
+"""Training one model of a regime, or loading the one that a recipe names, and reading it on the audit rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from proxyaudit.activations.capture import capture
+from proxyaudit.activations.files import write_activations
+from proxyaudit.activations.frozen import Features, capture_head, completed, train_head
+from proxyaudit.models.base import TrainedModel
+from proxyaudit.models.checkpoints import load_weights, save_weights
+from proxyaudit.models.quantise import quantise
+from proxyaudit.models.training import train_model
+from proxyaudit.pipeline.cache import Cache
+from proxyaudit.pipeline.prepared import Prepared
+from proxyaudit.pipeline.work import ENCODE, SYNTHESIZE, TRAIN, Task
+from proxyaudit.regimes import make_training_data
+from proxyaudit.seeding import integer_seed, stream
+
+
+def run(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> None:
+    """Write the weights, what the model makes of the audit rows, and how it was trained."""
+    features = read_features(task, cache)
+    model, details = _trained(task, prepared, cache, features)
+    save_weights(model, folder / "weights.safetensors")
+    regime = prepared.regime(task.regime)
+    if regime.quantise is not None:
+        model = quantise(model, regime.quantise)
+    captured = capture(model, prepared.audit_inputs(regime)) if features is None else capture_head(model, features)
+    write_activations(captured, folder / "activations.safetensors")
+    (folder / "details.json").write_text(json.dumps(details, sort_keys=True, default=str), encoding="utf-8")
+
+
+def _trained(task: Task, prepared: Prepared, cache: Cache, features: Features | None) -> tuple[TrainedModel, dict[str, Any]]:
+    regime, recipe = prepared.regime(task.regime), prepared.recipe
+    model = prepared.build(task.seed, regime.erase)
+    if regime.kind == "checkpoints":
+        return load_weights(model, regime.checkpoints[task.seed], what=f"checkpoint of regime '{regime.name}'"), {}
+    if regime.kind == "untrained":
+        return model, {}
+    if regime.kind == "quantised":
+        original = cache.folder(TRAIN, dict(task.needs)[TRAIN]) / "weights.safetensors"
+        return load_weights(model, original, what=f"weights of regime '{regime.of}'"), {}
+    source = regime.of or regime.name
+    tables = {source: prepared.releases[source]} if source in prepared.releases else {}
+    for kind, digest in task.needs:
+        if kind == SYNTHESIZE:
+            tables[source] = pd.read_parquet(cache.folder(kind, digest) / "table.parquet")
+    # Scrubbed rows are the real ones, the same in the same order.
+    drawn = "real" if regime.kind == "scrubbed" else regime.name
+    rng = stream(recipe.seed, "training rows", drawn, task.seed)
+    data = make_training_data(regime, prepared.dataset, tables, prepared.size, rng)
+    spec, seed = recipe.model, integer_seed(recipe.seed, "training", task.seed)
+    if features is not None:
+        trained = train_head(model, data, completed(features, model, data.x), spec, seed)
+    else:
+        trained = train_model(model, data.x, data.y, data.weight, spec, seed)
+    return trained, {"rows": data.summary, "training": trained.details}
+
+
+def read_features(task: Task, cache: Cache) -> Features | None:
+    """What a frozen transformer made of the texts that a task needs, or ``None`` where it runs anew."""
+    folders = [cache.folder(kind, digest) for kind, digest in task.needs if kind == ENCODE]
+    return Features.read(folders) if folders else None

@@ -1,0 +1,54 @@
+"""The controls of the instrument, passed and failed."""
+
+from __future__ import annotations
+
+from proxyaudit.estimates.questions import word_of
+from proxyaudit.reporting.blocks import Block, Cell, Fold, Section, para, table
+from proxyaudit.reporting.report import Report
+from proxyaudit.reporting.sections import ReportSection
+from proxyaudit.reporting.summary import count_controls
+from proxyaudit.reporting.text import DASH
+from proxyaudit.reporting.words import control_words, plain_word
+
+_TITLE = "Controls of the instrument"
+_OPENING = (
+    "The instrument is tested in every run, with traces planted on purpose and with labels shuffled. A failed positive "
+    "control takes away the right to say “absent”; a failed negative control takes away the right to say “present”. Neither "
+    "cancels the other."
+)
+
+
+def controls(report: Report) -> Section:
+    """How many controls passed, and each one that did not."""
+    counted = count_controls(report.pack.evidence.controls)
+    if not counted:
+        return Section("controls", _TITLE, (para("No control was run."),))
+    rows = [
+        [
+            Cell(plain_word(kind), lines=(words,) if (words := control_words(kind)) else ()),
+            Cell(word_of(channel)),
+            Cell(f"✓ {found[True]}", look="num"),
+            Cell(f"✗ {found[False]}" if found[False] else "0", look="num"),
+            Cell(str(found[None]), look="num"),
+        ]
+        for (kind, channel), found in counted.items()
+    ]
+    blocks: list[Block] = [para(_OPENING), table("Controls", ("Control", "Check", "Passed", "Failed", "Could not be run"), rows)]
+    notable = [
+        [
+            Cell(f"{plain_word(c.kind)} ({word_of(c.channel)})"),
+            Cell("✗ failed" if c.passed is False else "· not run"),
+            *(Cell(name or DASH, look="name") for name in (c.attribute, c.regime, c.site)),
+            Cell(c.detail, look="text"),
+            Cell(c.id),
+        ]
+        for c in report.pack.evidence.controls
+        if c.passed is not True
+    ]
+    if notable:
+        header = ("Control", "Result", "Attribute", report.what, "Site", "Detail", "Id")
+        blocks.append(Fold(f"Failed or not run ({len(notable)})", (table("Failed controls", header, notable),)))
+    return Section("controls", _TITLE, tuple(blocks))
+
+
+SECTION = ReportSection(100, controls)

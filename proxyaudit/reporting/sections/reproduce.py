@@ -1,0 +1,40 @@
+"""How to get the same evidence again, and the numbers that the answers cite."""
+
+from __future__ import annotations
+
+import yaml
+
+from proxyaudit.reporting.blocks import Block, Command, Fold, Section, Terms, note, para
+from proxyaudit.reporting.facts import command, hash_lines
+from proxyaudit.reporting.report import Report, estimates_blocks
+from proxyaudit.reporting.sections import ReportSection
+from proxyaudit.reporting.text import visible
+
+_AGAIN = (
+    "The recipe as resolved lies beside this page as recipe.yaml; with the same input files and versions the command below "
+    "gives the same evidence.json, byte for byte. Relative paths in it start from the folder of the original recipe."
+)
+_AGAIN_BARE = "With the same files (their hashes are below) and versions the command below gives the same evidence.json, byte for byte."
+
+
+def reproduce(report: Report) -> Section:
+    """The command, the recipe, and the estimates that decided."""
+    pack, bare = report.pack, report.summary.bare
+    run, evidence = pack.evidence.run, pack.evidence
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(run.versions.items()))
+    pairs = [("Plan digest", run.plan_digest), ("Root seed", str(run.seed)), ("Versions", versions)]
+    pairs += [(f"sha256 of {name}", value) for name, value in hash_lines(pack)]
+    recipe = yaml.safe_dump(pack.recipe, sort_keys=False, allow_unicode=True, width=100)
+    shown = "\n".join(visible(line) for line in recipe.split("\n"))
+    blocks: list[Block] = [para(_AGAIN_BARE if bare else _AGAIN), Command(command(pack)), Terms(tuple(pairs))]
+    blocks.append(Fold("What was asked for" if bare else "Recipe as resolved", (Command(shown),)))
+    cited = {ref for f in evidence.findings for ref in (*f.decided_by, *([f.retention] if f.retention else []))}
+    numbers = [e for e in evidence.estimates if e.id in cited]
+    if numbers:
+        inside = estimates_blocks(report, numbers, "Estimates that decided", channel=True, attribute=True)
+        blocks.append(Fold(f"The {len(numbers)} estimates that decided, of {len(evidence.estimates)} in evidence.json", inside))
+    blocks.append(note(f"Evidence of schema {evidence.schema_version}; every number is in evidence.json."))
+    return Section("reproduce", "Reproduce", tuple(blocks))
+
+
+SECTION = ReportSection(140, reproduce)

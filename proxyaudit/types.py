@@ -14,12 +14,10 @@ Verdict = Literal["exposed", "hidden", "removed", "inconclusive"]
 Encoding = Literal["linear", "nonlinear_only", "absent", "unknown"]
 Basis = Literal["beyond_label", "explained_by_label", "unknown"]
 OriginWord = Literal["learned", "relayed", "unknown", "not_applicable"]
+Surface = Literal["outputs", "activations", "prompts"]
 ChangeWord = Literal["amplified", "unchanged", "reduced", "eliminated", "unknown", "not_applicable"]
 Role = Literal["protected", "proxy"]
 
-USE_CHANNELS = ("expressed", "used")
-RECOVERABLE_CHANNELS = ("elsewhere", "relearned", "beyond")
-CHANNELS = ("linear", "nonlinear", "elsewhere", "beyond", "expressed", "used", "relearned")
 REFERENCES = ("untrained", "placebo", "reweighed", "inputs", "floor")
 
 

@@ -56,7 +56,7 @@ def show_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: s
 
 def show_findings(summary: Summary) -> None:
     """Draw the answer of a run: verdict and deciding figures per attribute and regime, then one sentence each."""
-    from proxyaudit.estimates.channel import word_of
+    from proxyaudit.estimates.questions import word_of
     from proxyaudit.reporting.text import figure
     from proxyaudit.reporting.words import verdict_text
 

@@ -15,7 +15,7 @@ from proxyaudit.comparison.outcomes import outcome_of, pair_outcome
 from proxyaudit.comparison.training import NUMBER_NOTES, RUN_NOTES, Training, training_of
 from proxyaudit.comparison.values import Comparison, MatchedBy, Models, NumberChange, PairOutcome, RunName, Word
 from proxyaudit.errors import InputError
-from proxyaudit.estimates.channel import kind_of
+from proxyaudit.estimates.questions import kind_of
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.plans import entries, margins_of
 from proxyaudit.stats.multiplicity import holm

@@ -20,7 +20,7 @@ from scipy import stats
 
 from proxyaudit.arrays import Floats
 from proxyaudit.comparison.values import Models
-from proxyaudit.estimates.channel import deciding_names
+from proxyaudit.estimates.questions import deciding_names
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.stats.intervals import distinct_seeds
 from proxyaudit.types import Estimate

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from proxyaudit.comparison.values import MatchedBy, Models
 from proxyaudit.errors import InputError, did_you_mean
-from proxyaudit.estimates.channel import deciding_names
+from proxyaudit.estimates.questions import deciding_names
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.plans import entries, has_kind, sites_of
 from proxyaudit.types import Estimate

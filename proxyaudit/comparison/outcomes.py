@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from proxyaudit.comparison.values import Models, NumberChange, Outcome, PairOutcome
-from proxyaudit.estimates.channel import word_of
+from proxyaudit.estimates.questions import word_of
 from proxyaudit.types import Finding
 
 # Margins: where verdicts differ, a worsening of this many must be excluded, or the answer is "cannot be told". Where A could not

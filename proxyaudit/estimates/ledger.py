@@ -11,10 +11,11 @@ from proxyaudit.arrays import Floats
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.data.unseen import NOT_SEEN
 from proxyaudit.estimates.context import identify
-from proxyaudit.estimates.draft import Draft, decide_drafts
-from proxyaudit.estimates.methods import NEGATIVE_FAILED
+from proxyaudit.estimates.draft import Draft, reason_of
+from proxyaudit.estimates.instrument import passes
+from proxyaudit.estimates.states import decide_outcomes, decide_states
 from proxyaudit.stats.intervals import LEVEL, distinct_seeds
-from proxyaudit.types import Control, Estimate
+from proxyaudit.types import Control, Estimate, State
 
 UNIT_CLASSES = "fraction of log2 K, class-balanced"
 UNIT_VALUES = "R squared"
@@ -39,7 +40,6 @@ class ControlDraft:
     attribute: str | None
     regime: str
     site: str | None
-    passed: bool | None
     detail: str
     figures: dict[str, float | None] = field(default_factory=dict)
 
@@ -62,12 +62,11 @@ class Drafts:
         attribute: str | None,
         regime: str,
         site: str | None,
-        passed: bool | None,
         detail: str,
         **figures: float | None,
     ) -> None:
         """Take a check of the instrument with the figures that its outcome follows from."""
-        self.controls.append(ControlDraft(kind, channel, attribute, regime, site, passed, detail, figures))
+        self.controls.append(ControlDraft(kind, channel, attribute, regime, site, detail, figures))
 
     def extend(self, others: Iterable[Drafts]) -> Drafts:
         """Take what others have to say; returns itself."""
@@ -93,22 +92,8 @@ class Ledger:
             self.drafts[identifier] = draft
         for control in drafts.controls:
             figures = {name: significant(value) for name, value in control.figures.items()}
-            kept = {**vars(control), "figures": figures}
+            kept = {**vars(control), "figures": figures, "passed": passes(control.kind, figures)}
             self.controls.append(Control(id=f"C{len(self.controls) + 1}", **kept))
-
-    def add_one(self, draft: Draft, *, value: float | None = None) -> str:
-        """Publish one more number; returns its id."""
-        self.publish(Drafts([draft if value is None else replace(draft, value=value)]))
-        return self.estimates[-1].id
-
-    def find(self, channel: str, attribute: str | None, regime: str, **where: str | None) -> Estimate | None:
-        """First estimate with these coordinates."""
-        for estimate in self.estimates:
-            if (estimate.channel, estimate.attribute, estimate.regime) == (channel, attribute, regime) and all(
-                getattr(estimate, key) == wanted for key, wanted in where.items()
-            ):
-                return estimate
-        return None
 
     def draft_of(self, estimate: Estimate) -> Draft:
         """The draft behind an estimate."""
@@ -116,23 +101,25 @@ class Ledger:
 
 
 def decide_ledger(drafts: Drafts, no_absence: Collection[str] = ()) -> Ledger:
-    """Give every draft that decides its state, regime by regime, and publish all.
+    """Publish drafts with their states, which follow from what is published.
 
-    A negative control that failed disables presence of its attribute at its site. In regimes whose audit rows the encoder could not
-    see (``no_absence``) nothing is called absent.
+    In regimes whose audit rows the encoder could not see (``no_absence``) nothing is called absent.
     """
-    failed = [c for c in drafts.controls if c.kind == "negative" and c.passed is False]
-    decided: dict[int, Draft] = {}
-    for regime in dict.fromkeys(draft.regime for draft in drafts.numbers):
-        places = [k for k, d in enumerate(drafts.numbers) if d.regime == regime and d.decides and d.state is None]
-        blocked = {(c.attribute or "", c.site): NEGATIVE_FAILED for c in failed if c.regime == regime}
-        asked = [drafts.numbers[k] for k in places]
-        if regime in no_absence:
-            asked = [d if d.measured is None else replace(d, can_be_absent=False, reason=NOT_SEEN) for d in asked]
-        decided |= dict(zip(places, decide_drafts(asked, blocked), strict=True))
     ledger = Ledger()
-    ledger.publish(Drafts([decided.get(k, draft) for k, draft in enumerate(drafts.numbers)], drafts.controls))
+    ledger.publish(Drafts([_barred(d) if d.regime in no_absence else d for d in drafts.numbers], drafts.controls))
+    states, outcomes = decide_states(ledger.estimates, ledger.controls), decide_outcomes(ledger.estimates, ledger.controls)
+    for place, estimate in enumerate(ledger.estimates):
+        draft = ledger.drafts[estimate.id]
+        if draft.state is None and estimate.id in states:
+            state = states[estimate.id]
+            decided = {"state": state, "reason": reason_of(draft, outcomes[estimate.id]), "rows_needed": _rows_needed(draft, state)}
+            ledger.estimates[place] = estimate.model_copy(update=decided)
     return ledger
+
+
+def _barred(draft: Draft) -> Draft:
+    asked = draft.decides and draft.state is None and draft.measured is not None
+    return replace(draft, can_be_absent=False, reason=NOT_SEEN) if asked else draft
 
 
 def published(draft: Draft, identifier: str) -> Estimate:
@@ -158,10 +145,11 @@ def published(draft: Draft, identifier: str) -> Estimate:
         subject=subject,
         group=draft.group,
         context=draft.context,
-        state=draft.state,
+        # What decides is unknown until it is decided.
+        state=draft.state or ("unknown" if draft.decides else None),
         p_present=significant(draft.present_p) if draft.decides or draft.shows_p else None,
         p_absent=significant(draft.absent_p) if (draft.decides and draft.can_be_absent) or draft.shows_p else None,
-        beyond_null=bool(draft.null_rejected) if draft.decides and draft.state is not None and draft.present_p is not None else None,
+        beyond_null=bool(draft.null_rejected) if draft.decides and draft.present_p is not None else None,
         # A calibrated leak below zero is shown as zero, the nearest leak that there is.
         value=significant(max(value, 0.0) if value is not None and draft.calibrated else value),
         low=significant(low),
@@ -177,16 +165,16 @@ def published(draft: Draft, identifier: str) -> Estimate:
         detection_limit=significant(draft.detection_limit),
         null_high=significant(draft.null_high),
         shown_by=draft.shown_by,
-        rows_needed=_rows_needed(draft),
+        rows_needed=_rows_needed(draft, draft.state),
         method=draft.method,
         reason=draft.reason,
     )
 
 
-def _rows_needed(draft: Draft) -> int | None:
+def _rows_needed(draft: Draft, state: State | None) -> int | None:
     """Rows that would show absence, to two digits, where that is what an unknown number lacks."""
     rows, n = draft.extras.get("rows_needed"), draft.n
-    if draft.state != "unknown" or draft.measured is None or not rows or not n or rows <= n:
+    if state != "unknown" or draft.measured is None or not rows or not n or rows <= n:
         return None
     lacks = draft.can_be_absent or draft.measured.value > draft.margin
     return int(float(f"{rows:.2g}")) if lacks else None

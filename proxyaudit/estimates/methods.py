@@ -35,6 +35,7 @@ METHODS: Final = {
 
 POOLED: Final = "it has so many levels that some were taken together, and what tells those apart was not asked, so absence is not claimed"
 NEGATIVE_FAILED: Final = "the negative control failed: a permuted attribute was found here too"
+TURNED: Final = "the gap has turned its direction"
 
 _MOST_SAID = 400  # characters of reasons in one finding
 

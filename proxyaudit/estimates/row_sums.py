@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.estimates.ledger import Ledger, significant
+from proxyaudit.estimates.questions import deciding_names
 from proxyaudit.estimates.row_order import in_order
 from proxyaudit.seeding import stream
 from proxyaudit.stats.intervals import Measured, cluster_sums, row_variance
-from proxyaudit.types import CHANNELS
 
 SUMS = SMALLEST_CELL - 1
 UNBOUNDED = 1e9  # degrees of freedom of what is known
@@ -44,7 +44,7 @@ def row_parts(ledger: Ledger, places_n: Ints | None = None) -> dict[str, NDArray
     ids, sums, spread = [], [], []
     for estimate in ledger.estimates:
         cell = ledger.drafts[estimate.id]
-        if estimate.channel not in CHANNELS or estimate.state is None or cell.measured is None:
+        if estimate.channel not in deciding_names() or estimate.state is None or cell.measured is None:
             continue
         ids.append(int(estimate.id[1:]))
         kept = _spread(cell.measured)

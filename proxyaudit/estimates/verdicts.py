@@ -6,14 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from proxyaudit.types import CHANNELS, RECOVERABLE_CHANNELS, USE_CHANNELS, ChangeWord, Encoding, State, Verdict
-
-Surface = Literal["outputs", "activations"]
+from proxyaudit.estimates.questions import deciding_names, names_of
+from proxyaudit.types import ChangeWord, Encoding, State, Surface, Verdict
 
 UNCHANGED = (0.8, 1.25)
 LARGER = 1.05
-
-_ENCODED = ("linear", "nonlinear", *RECOVERABLE_CHANNELS)
 
 
 @dataclass(frozen=True)
@@ -42,8 +39,7 @@ def decide(states: Mapping[str, State], *, surface: Surface = "outputs", absence
     """Turn channel states into a verdict.
 
     Args:
-        states: State of every channel in ``CHANNELS``; a channel left out counts as ``unknown``, so that forgetting one
-            can never lead to "removed".
+        states: State of every deciding channel; one left out counts as ``unknown``, so that forgetting it can never lead to "removed".
         surface: ``activations`` where no outputs were given: the embedding is what the consumer gets, so ``hidden`` needs
             ``linear`` absent there.
         absence_controls_passed: Whether the positive controls that absence rests on passed.
@@ -51,17 +47,18 @@ def decide(states: Mapping[str, State], *, surface: Surface = "outputs", absence
     Raises:
         ValueError: a key is no channel.
     """
-    strangers = sorted(set(states) - set(CHANNELS))
+    channels, use_channels, recoverable_channels = deciding_names(), names_of("use"), names_of("recoverable")
+    strangers = sorted(set(states) - set(channels))
     if strangers:
         raise ValueError(f"unknown channel {strangers[0]!r}")
-    full: dict[str, State] = {channel: states.get(channel, "unknown") for channel in CHANNELS}
+    full: dict[str, State] = {channel: states.get(channel, "unknown") for channel in channels}
     if not absence_controls_passed:
         full = {channel: "unknown" if state == "absent" else state for channel, state in full.items()}
     encoding = _encoding(full["linear"], full["nonlinear"])
-    use = _listed(full, USE_CHANNELS)
-    recoverable = _listed(full, RECOVERABLE_CHANNELS)
-    inside = tuple(channel for channel in _ENCODED if full[channel] == "present")
-    acting = tuple(channel for channel in USE_CHANNELS if full[channel] == "present")
+    use = _listed(full, use_channels)
+    recoverable = _listed(full, recoverable_channels)
+    inside = tuple(channel for channel in (*names_of("encoding"), *recoverable_channels) if full[channel] == "present")
+    acting = tuple(channel for channel in use_channels if full[channel] == "present")
     if surface == "activations" and full["linear"] == "present":
         acting = (*acting, "linear")
     applying = [state for state in full.values() if state != "not_applicable"]
@@ -69,11 +66,11 @@ def decide(states: Mapping[str, State], *, surface: Surface = "outputs", absence
         return Decision("exposed", None, encoding, use, recoverable, acting)
     if inside:
         # Activations are their own surface: what a linear reader finds there is their use, and unknown is not none.
-        unused = use == ("none",) and (surface == "outputs" or full["linear"] == "absent")
+        unused = use == ("none",) and (surface != "activations" or full["linear"] == "absent")
         verdict: Verdict = "hidden" if unused else "inconclusive"
         return Decision(verdict, None if verdict == "hidden" else "hidden", encoding, use, recoverable, inside)
     if applying and all(state == "absent" for state in applying):
-        absent = tuple(channel for channel in CHANNELS if full[channel] == "absent")
+        absent = tuple(channel for channel in channels if full[channel] == "absent")
         return Decision("removed", None, encoding, use, recoverable, absent)
     return Decision("inconclusive", None, encoding, use, recoverable, ())
 

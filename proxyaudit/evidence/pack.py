@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 
 from proxyaudit.errors import InputError, IntegrityError
-from proxyaudit.estimates.context import with_fields
 from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.manifest import MANIFEST, check_manifest, is_complete, replace_files, write_file, write_files
+from proxyaudit.evidence.schema_1_0 import brought_up
 from proxyaudit.types import SCHEMA_VERSION, Evidence
 
 __all__ = [
@@ -127,9 +127,10 @@ def read_pack(folder: Path, *, skip: tuple[str, ...] = ()) -> EvidencePack:
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise IntegrityError(f"{problems[0]}{more} [{folder}]; the run was changed after it was written: use an untouched copy")
+    plan = _read_object(folder / "plan.json")
     return EvidencePack(
-        evidence=_read_evidence(folder / "evidence.json"),
-        plan=_read_object(folder / "plan.json"),
+        evidence=_read_evidence(folder / "evidence.json", plan),
+        plan=plan,
         recipe=_read_recipe(folder / "recipe.yaml"),
         environment=_read_object(folder / "environment.json"),
         arrays=_read_arrays(folder / "arrays.safetensors"),
@@ -201,7 +202,7 @@ def _read_recipe(path: Path) -> dict[str, Any]:
     return document
 
 
-def _read_evidence(path: Path) -> Evidence:
+def _read_evidence(path: Path, plan: dict[str, Any]) -> Evidence:
     document = _read_object(path)
     version = str(document.get("schema_version", ""))
     if version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
@@ -212,11 +213,12 @@ def _read_evidence(path: Path) -> Evidence:
         )
     try:
         evidence = Evidence.model_validate(document)
-        return evidence.model_copy(update={"estimates": tuple(map(with_fields, evidence.estimates))})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise IntegrityError(f"{path.name} does not follow its schema at {place}: {first['msg']} [{path.parent}]") from None
+    margins = plan.get("margins")
+    return brought_up(evidence, margins if isinstance(margins, dict) else {}) if version == "1.0" else evidence
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:

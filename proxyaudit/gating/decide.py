@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from proxyaudit.comparison import Comparison, compare_packs
 from proxyaudit.errors import InputError, did_you_mean
-from proxyaudit.estimates.channel import all_questions, names_of, word_of
+from proxyaudit.estimates.questions import all_questions, names_of, word_of
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.plans import has_kind, mapping
 from proxyaudit.gating.policy import Baseline, Policy, Treatment

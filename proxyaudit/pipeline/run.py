@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import joblib
 import numpy as np
@@ -18,9 +18,10 @@ from proxyaudit.channels.proxies.record import overlap_notes
 from proxyaudit.consent import Consent
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.channel import all_channels
-from proxyaudit.estimates.findings import find_all
+from proxyaudit.estimates.conclude import evidence_of
 from proxyaudit.estimates.ledger import Drafts, decide_ledger
 from proxyaudit.estimates.row_sums import row_parts
+from proxyaudit.estimates.scope import read_scope
 from proxyaudit.evidence.manifest import is_complete
 from proxyaudit.evidence.pack import EvidencePack, read_pack, write_pack, write_plan
 from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
@@ -36,7 +37,7 @@ from proxyaudit.pipeline.work import Task
 from proxyaudit.recipe.recipe import load_recipe
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
-from proxyaudit.types import Evidence, NotTested, RunInfo
+from proxyaudit.types import Evidence, NotTested
 
 _NOT_TESTED = (
     (
@@ -145,6 +146,7 @@ def _environment(started: float, workers: Workers, versions: dict[str, str], fai
         "cores": os.cpu_count(),
         "versions": versions,
         "failures": [failure for found in failures.values() for failure in found],
+        "failures_by_regime": {regime: list(found) for regime, found in failures.items()},
     }
 
 
@@ -175,22 +177,12 @@ def _conclude(
     for channel in channels:
         if channel.follow_up is not None:
             ledger.publish(channel.follow_up(facts, ledger))
-    findings = find_all(ledger, facts)
     not_tested = [NotTested(what=what, why=why) for what, why in _NOT_TESTED] + [NotTested(**note) for note in prepared.plan.notes]
     not_tested += overlap_notes(facts.runs)
-    evidence = Evidence(
-        run=RunInfo(
-            id=prepared.plan.run_id,
-            name=prepared.recipe.name,
-            status="partial" if failures else "complete",
-            plan_digest=prepared.plan.digest,
-            versions=prepared.plan.versions,
-            seed=prepared.recipe.seed,
-        ),
-        findings=tuple(findings),
-        estimates=tuple(ledger.estimates),
-        controls=tuple(ledger.controls),
-        not_tested=tuple(not_tested),
+    plan = prepared.plan.as_dict()
+    status: Literal["complete", "partial"] = "partial" if failures else "complete"
+    evidence = evidence_of(
+        ledger, read_scope(plan, {}, {"failures_by_regime": dict(failures)}), plan, not_tested, status=status, facts=facts
     )
     arrays = {f"{e.id}.seed_values": np.array(e.seed_values) for e in evidence.estimates if len(e.seed_values) > 1}
     return evidence, arrays | row_parts(ledger)

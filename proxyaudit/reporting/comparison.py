@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from proxyaudit.comparison import Comparison, NumberChange, PairOutcome
-from proxyaudit.estimates.channel import word_of
+from proxyaudit.estimates.questions import word_of
 from proxyaudit.reporting.blocks import Bullets, Cell, Chip, Page, Section, Table, Terms, para, table
 from proxyaudit.reporting.html import page_html
 from proxyaudit.reporting.markdown import page_markdown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from proxyaudit.estimates.channel import word_of
+from proxyaudit.estimates.questions import word_of
 from proxyaudit.reporting import charts
 from proxyaudit.reporting.answers import answers_of, kept
 from proxyaudit.reporting.blocks import Block, Cell, Heading, Inline, Picture, Pictures, Strong, Table, note, para, table, verdict_cell

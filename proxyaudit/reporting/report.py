@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from proxyaudit.estimates.channel import word_of
+from proxyaudit.estimates.questions import word_of
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting import charts
 from proxyaudit.reporting.blocks import Block, Cell, Fold, Heading, Key, Section, Strong, Table, figure_cell, note, number_cell, para, table

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from proxyaudit.estimates.channel import all_channels, all_questions, deciding_names
+from proxyaudit.estimates.channel import all_channels
+from proxyaudit.estimates.questions import all_questions, deciding_names
 from proxyaudit.reporting.text import DASH, MINUS, capital
 
 

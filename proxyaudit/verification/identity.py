@@ -44,6 +44,9 @@ def identity_problems(pack: EvidencePack) -> list[str]:
     failures = pack.environment.get("failures") or []
     if (run.status == "partial") != bool(failures):
         problems.append(f"evidence.json: the run is {run.status}, environment.json lists {len(failures)} failures")
+    by_regime = pack.environment.get("failures_by_regime", {})
+    if "failures_by_regime" in pack.environment and failures != [line for lines in by_regime.values() for line in lines]:
+        problems.append("environment.json: the failures are not those of its regimes")
     return problems
 
 

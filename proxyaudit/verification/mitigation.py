@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
+from proxyaudit.comparison.before_after import channel_changes, task_change, verdict_changes
+from proxyaudit.digests import file_digest
 from proxyaudit.errors import ProxyauditError
 from proxyaudit.evidence.canonical import parse_json
 from proxyaudit.evidence.identity import rendering_digest
 from proxyaudit.evidence.manifest import MANIFEST
 from proxyaudit.evidence.pack import MITIGATION_FILE, read_pack
+from proxyaudit.reporting.mitigation import render_mitigation
 from proxyaudit.verification.files import check_bytes, json_problems, manifest_document, safetensors_problems, yaml_problems
 from proxyaudit.verification.report import Check, Verification, checked
 
@@ -42,15 +44,13 @@ def verify_mitigation(folder: Path) -> Verification:
 
 def _checkpoints(document: dict[str, Any], folder: Path) -> Check:
     named: dict[str, str] = document["checkpoints"]
-    there = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("mitigated-*.safetensors"))}
+    there = {path.name: file_digest(path) for path in sorted(folder.glob("mitigated-*.safetensors"))}
     problems = [f"{name} is not the checkpoint that {MITIGATION_FILE} names" for name in named if there.get(name) != named[name]]
     problems += [f"{name} is not named in {MITIGATION_FILE}" for name in there if name not in named]
     return checked("checkpoints", f"{len(named)} against {MITIGATION_FILE}", problems)
 
 
 def _figures(document: dict[str, Any], folder: Path) -> Check:
-    from proxyaudit.audits.mitigation.effects import channel_changes, task_change, verdict_changes
-
     audit = folder.parent / str(document["audit"]["run_id"])
     if not audit.is_dir() or "/" in str(document["audit"]["run_id"]):
         return Check("figures", "the new audit does not lie beside this folder", skipped=True)
@@ -85,8 +85,6 @@ def _plain(value: Any) -> Any:
 
 
 def _page(document: dict[str, Any], folder: Path) -> Check:
-    from proxyaudit.reporting.mitigation import render_mitigation
-
     if manifest_document(folder).get("rendered_by") != rendering_digest():
         return Check("page", _OTHER_VERSION, skipped=True)
     same = render_mitigation(document).encode("utf-8", "replace") == (folder / _PAGE).read_bytes()

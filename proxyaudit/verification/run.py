@@ -6,15 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from proxyaudit.errors import InputError, IntegrityError
+from proxyaudit.estimates.scope import Scope, read_scope
+from proxyaudit.estimates.states import deciding
 from proxyaudit.evidence.identity import rendering_digest
 from proxyaudit.evidence.manifest import MANIFEST
 from proxyaudit.evidence.pack import MITIGATION_FILE, PACK_FILES, REPORT_FILES, EvidencePack, is_run, list_runs, read_pack
+from proxyaudit.reporting.html import render_html
+from proxyaudit.reporting.markdown import render_markdown
 from proxyaudit.verification.files import check_bytes, json_problems, manifest_document, safetensors_problems, yaml_problems
-from proxyaudit.verification.findings import PackView, completeness_problems, finding_problems
+from proxyaudit.verification.findings import completeness_problems, finding_problems, same_code, sentence_problems
 from proxyaudit.verification.identity import digest_problems, identity_problems
 from proxyaudit.verification.mitigation import verify_mitigation
 from proxyaudit.verification.report import Check, Verification, checked
-from proxyaudit.verification.states import control_problems, deciding, number_problems, state_problems
+from proxyaudit.verification.states import control_problems, number_problems, state_problems
 
 __all__ = ["find_folder", "verify_folder"]
 
@@ -70,36 +74,27 @@ def verify_folder(folder: Path) -> Verification:
 
 
 def _pack_checks(pack: EvidencePack) -> list[Check]:
-    view = PackView(pack)
-    evidence = pack.evidence
+    scope, evidence = read_scope(pack.plan, pack.recipe, pack.environment), pack.evidence
     checks = [checked("identity", "what plan, recipe and evidence say of the run", identity_problems(pack))]
     checks.append(checked("plan digest", "made again from plan.json and recipe.yaml", digest_problems(pack)))
-    numbers = number_problems(evidence, pack.arrays, pack.plan.get("level"), paired=not view.bare and not view.prompts)
+    numbers = number_problems(evidence, pack.arrays, pack.plan.get("level"), paired=scope.surface == "outputs")
     checks.append(checked("numbers", f"{len(evidence.estimates)} estimates, {len(pack.arrays)} arrays", numbers))
-    controls = control_problems(evidence, view.margins, view.verdict_sites)
+    controls = control_problems(evidence, scope.margins, scope.verdict_sites)
     checks.append(checked("controls", f"{len(evidence.controls)} controls against their figures", controls))
-    states = state_problems(evidence, view.margins, view.no_absence)
+    states = state_problems(evidence, scope.margins, scope.no_absence)
     checks.append(checked("states", f"{len(deciding(evidence.estimates))} decided from p-values, margins and controls", states))
-    verdicts = [*completeness_problems(view), *finding_problems(view)]
-    checks.append(checked("verdicts", f"{len(evidence.findings)} decided again", verdicts))
-    checks.append(_sentences(view))
-    return checks
+    verdicts = [*completeness_problems(pack, scope), *finding_problems(pack, scope)]
+    checks.append(checked("verdicts", f"{len(evidence.findings)} concluded again", verdicts))
+    return [*checks, _sentences(pack, scope)]
 
 
-def _sentences(view: PackView) -> Check:
-    from proxyaudit.digests import code_digest
-
-    if view.plan.get("code") != code_digest():
+def _sentences(pack: EvidencePack, scope: Scope) -> Check:
+    if not same_code(pack):
         return Check("sentences", _OTHER_VERSION, skipped=True)
-    from proxyaudit.verification.sentences import sentence_problems
-
-    return checked("sentences", f"{len(view.evidence.findings)} written again", list(sentence_problems(view)))
+    return checked("sentences", f"{len(pack.evidence.findings)} written again", list(sentence_problems(pack, scope)))
 
 
 def _report_checks(pack: EvidencePack, folder: Path) -> list[Check]:
-    from proxyaudit.reporting.html import render_html
-    from proxyaudit.reporting.markdown import render_markdown
-
     rendered_by = manifest_document(folder).get("rendered_by")
     if not isinstance(rendered_by, str):
         return [checked("reports", "who rendered them", [f"{MANIFEST}: it does not say what rendered the reports"])]

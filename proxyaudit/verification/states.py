@@ -1,107 +1,38 @@
-"""States of channels made again from p-values, values, margins and controls."""
+"""Numbers that contradict one another, controls that contradict their figures, and states that do not follow from both."""
 
 from __future__ import annotations
 
-import itertools
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from proxyaudit.stats.multiplicity import holm
-from proxyaudit.types import CHANNELS, Control, Estimate, Evidence, State
+from proxyaudit.estimates.instrument import passes
+from proxyaudit.estimates.questions import all_questions
+from proxyaudit.estimates.states import decide_states, deciding
+from proxyaudit.types import Control, Estimate, Evidence
 
-__all__ = ["control_problems", "deciding", "number_problems", "state_problems"]
-
-PRESENT_AT = 0.05
-ABSENT_AT = 0.01
-FAILED_AT = 0.001
-FOUND = 80  # per cent
-# Published numbers have six significant digits: a threshold within that of a number may fall on either side.
-_ROUNDING = (-6e-6, 0.0, 6e-6)
-_MARGINS = {
-    "linear": ("leak",),
-    "nonlinear": ("nonlinear", "leak"),
-    "elsewhere": ("leak", "nonlinear"),
-    "beyond": ("leak", "nonlinear"),
-    "expressed": ("gap", "leak"),
-    "used": ("effect",),
-    "relearned": ("relearned",),
-}
-_FAMILIES = ("row_parts.",)  # arrays about many estimates at once
-_PLANTS = re.compile(r"plants found at the margin (\d+)%, at twice the margin (\d+)%")
-_BROUGHT = re.compile(r"found in (\d+)% of plants")
-_NEGATIVE = re.compile(r"Holm-adjusted p = ([0-9.e+-]+)")
-_RANDOM = re.compile(r"effect ([0-9.-]+); 95th percentile of random subspaces of equal rank ([0-9.-]+)")
-_UNTRAINED = re.compile(r"smallest effect ([0-9.-]+); largest in untrained models ([0-9.-]+)")
-_ERASED = re.compile(r"planted leak ([0-9.-]+) on fresh rows, ([0-9.-]+) after LEACE")
-_BASELINE = re.compile(r"random features of what is conditioned on: leak ([0-9.-]+)")
+__all__ = ["control_problems", "number_problems", "state_problems"]
 
 
-def deciding(estimates: Iterable[Estimate]) -> list[Estimate]:
-    """Estimates that a verdict rests on."""
-    return [e for e in estimates if e.channel in CHANNELS and e.state is not None]
-
-
-def state_problems(evidence: Evidence, margins: dict[str, Any], no_absence: Sequence[str] = ()) -> list[str]:
-    """States that do not follow from the numbers beside them.
+def state_problems(evidence: Evidence, margins: Mapping[str, Any], no_absence: Collection[str] = ()) -> list[str]:
+    """States that do not follow from the numbers beside them, and margins that are not those of the plan.
 
     ``no_absence`` names the regimes of which the plan says that the model could not see too many values.
-    Holm's correction runs over the deciding cells of a regime, as when the run was made.
     """
     problems: list[str] = []
-    failed = {(c.regime, c.attribute, c.site) for c in evidence.controls if c.kind == "negative" and c.passed is False}
-    by_regime: dict[str, list[Estimate]] = defaultdict(list)
-    for estimate in deciding(evidence.estimates):
-        by_regime[estimate.regime].append(estimate)
-    for regime, cells in by_regime.items():
-        tested = [e for e in cells if e.p_present is not None]
-        adjusted = dict(zip((e.id for e in tested), holm([e.p_present or 0.0 for e in tested]) if tested else [], strict=True))
-        for e in cells:
-            problems += _margin_problems(e, margins)
-            allowed = set()
-            offsets = (0.0,) if _exact(e.p_present) and _exact(e.p_absent) else _ROUNDING
-            for p_off, margin_off in itertools.product(offsets, _ROUNDING):
-                blocked = (regime, e.attribute, e.site) in failed
-                allowed |= _states(e, float(adjusted.get(e.id, 1.0)), blocked, 1 + p_off, 1 + margin_off)
-            if regime in no_absence and e.state == "absent":
-                problems.append(f"evidence.json: {e.id} is absent in {regime!r}, where plan.json bars absence (values that cannot be seen)")
-            if e.state not in allowed:
-                words = " or ".join(sorted(allowed))
-                problems.append(f"evidence.json: {e.id} ({e.channel}, {e.attribute}, {regime}) says {e.state}, its numbers say {words}")
-            if e.state == "unknown" and not e.reason:
-                problems.append(f"evidence.json: {e.id} is unknown without a reason")
+    states, questions = decide_states(evidence.estimates, evidence.controls), all_questions()
+    for e in deciding(evidence.estimates):
+        wanted = [margins.get(name) for name in questions[e.channel].margins]
+        if e.margin is not None and e.margin not in wanted:
+            problems.append(f"evidence.json: {e.id} was decided against a margin of {e.margin}, plan.json has {wanted[0]}")
+        if e.state == "absent" and e.regime in no_absence:
+            problems.append(f"evidence.json: {e.id} is absent in {e.regime!r}, where plan.json bars absence (values that cannot be seen)")
+        if e.state != states[e.id]:
+            about = f"{e.id} ({e.channel}, {e.attribute}, {e.regime})"
+            problems.append(f"evidence.json: {about} says {e.state}, its numbers say {states[e.id]}")
+        if e.state == "unknown" and not e.reason:
+            problems.append(f"evidence.json: {e.id} is unknown without a reason")
     return problems
-
-
-def _exact(p: float | None) -> bool:
-    """Whether a p-value was not rounded: shares of permutations and plants have few digits, and often fall on a threshold."""
-    return p is None or float(f"{p:.5g}") == p
-
-
-def _states(e: Estimate, adjusted: float, blocked: bool, p_scale: float, margin_scale: float) -> set[State]:
-    """The states that the numbers of one cell allow."""
-    if e.p_present is None or e.value is None or e.margin is None:
-        return {"unknown"}
-    present_at, absent_at, margin = PRESENT_AT * p_scale, ABSENT_AT * p_scale, e.margin * margin_scale
-    if adjusted <= present_at and e.value > margin:
-        if blocked:
-            return {"unknown"}
-        if e.beyond_null is None:
-            # The first packs did not say whether the null was rejected.
-            return {"present", "unknown"}
-        return {"present"} if e.beyond_null else {"unknown"}
-    seeds = e.seed_values
-    if len(seeds) > 1 and any(v > margin for v in seeds) and any(v < margin for v in seeds):
-        return {"unknown"}
-    if e.value > margin or e.p_present <= present_at:
-        return {"unknown"}
-    return {"absent"} if e.p_absent is not None and e.p_absent <= absent_at else {"unknown"}
-
-
-def _margin_problems(e: Estimate, margins: dict[str, Any]) -> list[str]:
-    wanted = [margins.get(name) for name in _MARGINS[e.channel]]
-    return [] if e.margin in wanted else [f"evidence.json: {e.id} was decided against a margin of {e.margin}, plan.json has {wanted[0]}"]
 
 
 def number_problems(evidence: Evidence, arrays: dict[str, Any], level: Any, *, paired: bool) -> list[str]:
@@ -138,7 +69,7 @@ def number_problems(evidence: Evidence, arrays: dict[str, Any], level: Any, *, p
         if paired and (kept is not None or len(values) > 1) and (kept is None or tuple(float(v) for v in kept) != values):
             problems.append(f"arrays.safetensors: the repetitions of {e.id} are not those of evidence.json")
     known = {f"{e.id}.seed_values" for e in evidence.estimates}
-    strangers = sorted(name for name in arrays if name not in known and not name.startswith(_FAMILIES))
+    strangers = sorted(name for name in arrays if name not in known and not name.startswith("row_parts."))
     return problems + [f"arrays.safetensors: nothing in evidence.json is named {name[:40]!r}" for name in strangers]
 
 
@@ -151,72 +82,39 @@ def _inside(value: float, low: float, high: float) -> bool:
     return low - slack <= value <= high + slack
 
 
-def control_problems(evidence: Evidence, margins: dict[str, Any], verdict_sites: Sequence[str]) -> list[str]:
+def control_problems(evidence: Evidence, margins: Mapping[str, Any], verdict_sites: Collection[str]) -> list[str]:
     """Controls that contradict their own figures, were dropped, or failed without consequence."""
-    problems = [
-        f"evidence.json: {c.id} says {_word(c.passed)}, its figures say otherwise" for c in evidence.controls if _denied(c, margins)
-    ]
-    kinds: dict[tuple[str, str | None, str, str | None], list[Control]] = defaultdict(list)
-    for control in evidence.controls:
-        kinds[control.kind, control.attribute, control.regime, control.site].append(control)
-    cells: dict[tuple[str, str | None, str, str | None], list[Estimate]] = defaultdict(list)
+    problems = [line for control in evidence.controls for line in _figure_problems(control, margins, evidence.schema_version)]
+    places: dict[tuple[str, str | None, str, str | None], list[Estimate]] = defaultdict(list)
     for e in deciding(evidence.estimates):
-        cells[e.channel, e.attribute, e.regime, e.site].append(e)
+        places[e.channel, e.attribute, e.regime, e.site].append(e)
     for c in evidence.controls:
-        own = cells[c.channel, c.attribute, c.regime, c.site]
+        own = places[c.channel, c.attribute, c.regime, c.site]
         if c.kind == "positive" and c.passed is False and own and all(e.state == "absent" for e in own):
             problems.append(f"evidence.json: {c.id} failed, so {own[0].id} cannot be absent")
-    for e in evidence.estimates:
-        where = (e.attribute, e.regime, e.site)
-        measured = e.value is not None and e.margin is not None and e.reason != "the site is constant"
-        if e.channel == "linear" and e.context is None and e.site in verdict_sites and e.state is not None and measured:
-            for kind in ("negative", "positive"):
-                if not any(c.channel == "linear" for c in kinds[(kind, *where)]):
-                    problems.append(f"evidence.json: the {kind} control of {e.id} is missing")
-        if e.state is None or not (e.reason or "").startswith(("the positive control", "the negative control")):
-            continue
-        kind = (e.reason or "").split()[1]
-        found = [c for c in evidence.controls if (c.kind, c.attribute, c.regime) == (kind, e.attribute, e.regime) and c.passed is False]
-        # Of a non-linear test beside another, or at other sites, the pack lists no control of its own.
-        beside = (e.context or "").endswith("nonlinear") or e.channel in ("elsewhere", "expressed") or "in quarters" in (e.context or "")
-        if not found and not (kind == "positive" and beside) and e.site in (None, *verdict_sites):
-            problems.append(f"evidence.json: {e.id} speaks of a failed control that is not listed")
+    there = {(c.kind, c.attribute, c.regime, c.site) for c in evidence.controls if c.channel == "linear"}
+    for e in deciding(evidence.estimates):
+        # A site that is constant has a measured zero and nothing to plant in: no probe gave a score there.
+        if (e.channel, e.measure) == ("linear", "leak") and e.site in verdict_sites and e.raw is not None:
+            kinds: Sequence[str] = ("negative", "positive")
+            missing = [kind for kind in kinds if (kind, e.attribute, e.regime, e.site) not in there]
+            problems += [f"evidence.json: the {kind} control of {e.id} is missing" for kind in missing]
+    return problems
+
+
+def _figure_problems(c: Control, margins: Mapping[str, Any], version: str) -> list[str]:
+    problems = []
+    made = passes(c.kind, c.figures)
+    # Schema 1.0 had figures in words alone; where their rounding leaves the outcome open, there are none.
+    told = made is not None or version != "1.0"
+    if told and c.passed is not made:
+        problems.append(f"evidence.json: {c.id} says {_word(c.passed)}, its figures say otherwise")
+    question = all_questions().get(c.channel)
+    wanted = [margins.get(name) for name in question.margins] if question is not None else []
+    if "margin" in c.figures and wanted and c.figures["margin"] not in wanted:
+        problems.append(f"evidence.json: {c.id} is held against a margin of {c.figures['margin']}, plan.json has {wanted[0]}")
     return problems
 
 
 def _word(passed: bool | None) -> str:
     return "not run" if passed is None else "passed" if passed else "failed"
-
-
-def _denied(c: Control, margins: dict[str, Any]) -> bool:
-    """Whether the figures in a control's detail contradict its outcome, rounding apart."""
-    outcomes = _outcomes(c, margins)
-    return outcomes is not None and c.passed not in outcomes
-
-
-def _outcomes(c: Control, margins: dict[str, Any]) -> set[bool] | None:
-    leak, effect = (float(margins.get(name) or 0.0) for name in ("leak", "effect"))
-    if c.kind == "negative" and (found := _NEGATIVE.search(c.detail)):
-        return _above(float(found[1]), FAILED_AT, 6e-3 * float(found[1]))
-    if c.kind == "positive" and (found := _PLANTS.search(c.detail)):
-        return _above(min(int(found[1]), int(found[2])), FOUND, 0.51)
-    if c.kind == "positive" and (found := _BROUGHT.search(c.detail)):
-        return _above(int(found[1]), FOUND, 0.51)
-    if c.kind == "positive" and c.detail == "no planted leak stands out from the references":
-        return {False}
-    if c.kind == "random_subspace" and (found := _RANDOM.search(c.detail)):
-        return _above(max(float(found[1]), effect), float(found[2]), 1.1e-4)
-    if c.kind == "untrained" and (found := _UNTRAINED.search(c.detail)):
-        return _above(float(found[1]), float(found[2]), 1.1e-4)
-    if c.kind == "eraser" and (found := _ERASED.search(c.detail)):
-        before, after = _above(float(found[1]), leak, 6e-4), _above(leak, float(found[2]), 6e-4)
-        return {a and b for a in before for b in after}
-    if c.kind == "baseline" and (found := _BASELINE.search(c.detail)):
-        return _above(leak, float(found[1]), 6e-4)
-    if c.kind == "repetition":
-        return {c.detail == "all repetitions differ"}
-    return None
-
-
-def _above(value: float, limit: float, slack: float) -> set[bool]:
-    return {True, False} if abs(value - limit) <= slack else {value > limit}

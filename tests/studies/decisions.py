@@ -16,12 +16,13 @@ from proxyaudit.channels.leak.questions import ProbedArrays, Probing
 from proxyaudit.channels.leak.record import read_site
 from proxyaudit.channels.leak.site import measure_site
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.draft import Draft, decide_drafts
+from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.planted import World, make_world
 from proxyaudit.planted.construction import Case, Rng, class_names, directions, gaussian_activations, plant_labels, two_rates
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.seeding import stream
+from tests.helpers.deciding import decide_drafts
 
 LEAKS = (0.0, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08)
 MARGIN = 0.02

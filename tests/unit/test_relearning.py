@@ -20,7 +20,7 @@ from proxyaudit.channels.relearning.record import relearned_of
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.estimates.context import identify
-from proxyaudit.estimates.draft import Draft, decide_drafts
+from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.ledger import Drafts, Ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import TrainedModel, seeded
@@ -33,6 +33,7 @@ from proxyaudit.models.sites import probe_sites, select_sites
 from proxyaudit.probes.heads import calibrate, score_outputs, stack_labels
 from proxyaudit.recipe.recipe import SitesSpec
 from proxyaudit.regimes import Regime
+from tests.helpers.deciding import decide_drafts
 
 INPUTS, HIDDEN, BEFORE, LAST = 6, 24, 12, 8
 Array = np.ndarray[Any, Any]

@@ -14,7 +14,7 @@ import pytest
 from large_pack import large_pack
 
 from proxyaudit.comparison import compare_packs
-from proxyaudit.estimates.channel import all_channels, all_questions
+from proxyaudit.estimates.questions import all_questions, registered
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.gating import Policy, gate
 from proxyaudit.reporting.blocks import Pictures
@@ -57,7 +57,7 @@ rooms = proxyaudit_echo:SECTION
 
 
 def _forget() -> None:
-    for known in (all_channels, all_questions, all_sections):
+    for known in (registered, all_questions, all_sections):
         known.cache_clear()
     sys.modules.pop("proxyaudit_echo", None)
     importlib.invalidate_caches()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxyaudit.estimates.channel import all_questions, deciding_names
+from proxyaudit.estimates.questions import all_questions, deciding_names
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.charts import style_of
 from proxyaudit.reporting.html import render_html

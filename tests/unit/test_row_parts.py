@@ -7,7 +7,7 @@ import pytest
 
 from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.estimates.draft import Draft
-from proxyaudit.estimates.ledger import Ledger
+from proxyaudit.estimates.ledger import Drafts, Ledger
 from proxyaudit.estimates.row_sums import row_parts, signed_sums
 from proxyaudit.seeding import stream
 from proxyaudit.stats.intervals import Measured, crossed_interval
@@ -41,9 +41,9 @@ def test_rows_that_belong_together_share_a_sign():
 def test_a_pack_keeps_fewer_sums_than_the_smallest_group_has_people_and_only_of_what_decides():
     ledger = Ledger()
     noise = stream(0, "ledger").normal(size=ROWS)
-    ledger.add(Draft("linear", "sex", "model", "penultimate", measured=measured(0.1, noise), margin=0.02, state="present"))
-    ledger.add(Draft("linear", "sex", "model", "penultimate", "unweighted", measured=measured(0.1, noise), decides=False))
-    ledger.add(Draft("task", "", "model", measured=measured(0.1, noise), decides=False))
+    ledger.publish(Drafts([Draft("linear", "sex", "model", "penultimate", measured=measured(0.1, noise), margin=0.02, state="present")]))
+    ledger.publish(Drafts([Draft("linear", "sex", "model", "penultimate", "unweighted", measured=measured(0.1, noise), decides=False)]))
+    ledger.publish(Drafts([Draft("task", "", "model", measured=measured(0.1, noise), decides=False)]))
     kept = row_parts(ledger)
     assert kept["row_parts.ids"].tolist() == [1]
     assert kept["row_parts.sums"].shape == (1, SMALLEST_CELL - 1)
@@ -57,7 +57,7 @@ def test_an_influence_divided_by_nearly_nothing_is_unknown_and_warns_of_nothing(
     huge = Measured(np.array([0.0]), noise * 1e300, np.arange(ROWS))
     endless = Measured(np.array([0.0]), noise / ROWS, np.arange(ROWS), float("inf"))
     for number in (huge, endless):
-        ledger.add(Draft("used", "sex", "model", "penultimate", measured=number, margin=0.02, state="unknown"))
+        ledger.publish(Drafts([Draft("used", "sex", "model", "penultimate", measured=number, margin=0.02, state="unknown")]))
     kept = row_parts(ledger)
     assert not kept["row_parts.sums"].any()
     assert [float(kept["row_parts.spread"][0, 0]), float(kept["row_parts.spread"][1, 2])] == [2.0, 2.0]

@@ -18,13 +18,14 @@ from proxyaudit.channels.use.measure import measure
 from proxyaudit.channels.use.record import JOINT, LearnedUse, PlantedEffect, PlantedEffects, store_use, use_at
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.context import identify
-from proxyaudit.estimates.draft import Draft, decide_drafts
+from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Followed, Run
 from proxyaudit.estimates.ledger import Drafts, Ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import Tap, TrainedModel
 from proxyaudit.regimes import Regime
 from proxyaudit.seeding import stream
+from tests.helpers.deciding import decide_drafts
 
 D = 5
 

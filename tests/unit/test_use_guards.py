@@ -13,11 +13,12 @@ from proxyaudit.channels.use.guards import moderated_gap
 from proxyaudit.channels.use.measure import measure
 from proxyaudit.channels.use.record import Guards, guards_of, use_at
 from proxyaudit.data.dataset import Attribute
-from proxyaudit.estimates.draft import Draft, decide_drafts
+from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Followed, Run
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import Tap, TrainedModel
 from proxyaudit.seeding import stream
+from tests.helpers.deciding import decide_drafts
 
 N, D = 6000, 5
 

@@ -4,9 +4,10 @@ from itertools import product
 
 import pytest
 
+from proxyaudit.estimates.questions import deciding_names
 from proxyaudit.estimates.verdicts import combine, decide
-from proxyaudit.types import CHANNELS
 
+CHANNELS = deciding_names()
 STATES = ("present", "absent", "unknown", "not_applicable")
 
 
@@ -70,6 +71,14 @@ def test_bare_activations_total_and_consistent_over_all_states():
             assert states["linear"] == "absent"
         assert (decision.at_least == "hidden") == (decision.verdict == "inconclusive" and "present" in states.values())
         assert decision.verdict != "removed" or "unknown" not in states.values()
+
+
+def test_lists_keep_their_order():
+    assert CHANNELS == ("linear", "nonlinear", "elsewhere", "beyond", "expressed", "used", "relearned")
+    inside = decide(dict.fromkeys(CHANNELS, "present") | {"expressed": "absent", "used": "absent"})
+    assert inside.recoverable == ("elsewhere", "relearned", "beyond")
+    assert inside.mechanisms == ("linear", "nonlinear", "elsewhere", "relearned", "beyond")
+    assert decide(dict.fromkeys(CHANNELS, "absent")).mechanisms == CHANNELS
 
 
 def test_nothing_measured_is_inconclusive():

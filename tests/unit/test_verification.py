@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from proxyaudit.estimates.draft import Draft, decide_drafts
-from proxyaudit.estimates.ledger import Ledger
-from proxyaudit.estimates.origins import origin_word
+from proxyaudit.estimates.draft import Draft
+from proxyaudit.estimates.instrument import passes
+from proxyaudit.estimates.ledger import Drafts, decide_ledger
+from proxyaudit.estimates.questions import all_questions, deciding_names
 from proxyaudit.estimates.verdicts import change_word
+from proxyaudit.evidence.schema_1_0 import brought_up
 from proxyaudit.stats.intervals import Measured, crossed_interval
-from proxyaudit.types import CHANNELS, Control, Estimate, Evidence, RunInfo
+from proxyaudit.types import Control, Estimate, Evidence, RunInfo
 from proxyaudit.verification.run import verify_folder
 from proxyaudit.verification.states import control_problems, number_problems, state_problems
 
 MARGINS = {"leak": 0.02, "nonlinear": 0.1, "gap": 0.05, "effect": 0.02, "relearned": 0.05}
-MARGIN_OF = dict(zip(CHANNELS, ("leak", "nonlinear", "leak", "leak", "gap", "effect", "relearned"), strict=True))
 
 
-def evidence(estimates: Any, controls: Any = ()) -> Evidence:
+def evidence(estimates: Any, controls: Any = (), version: str = "1.1") -> Evidence:
     run = RunInfo(id="x", name="x", status="complete", plan_digest="", versions={}, seed=0)
-    return Evidence(run=run, findings=(), estimates=tuple(estimates), controls=tuple(controls), not_tested=())
+    return Evidence(schema_version=version, run=run, findings=(), estimates=tuple(estimates), controls=tuple(controls), not_tested=())
 
 
 def random_cell(rng: np.random.Generator) -> Draft:
-    channel = str(rng.choice(CHANNELS))
-    margin = MARGINS[MARGIN_OF[channel]]
+    channel = str(rng.choice(deciding_names()))
+    margin = MARGINS[all_questions()[channel].margins[0]]
     seeds = rng.normal(margin * rng.choice([0.2, 1.0, 3.0]), margin * rng.choice([0.05, 0.6]), int(rng.integers(1, 4)))
     measured = Measured(seeds, rng.normal(0, 1e-3, 40), np.arange(40)) if rng.random() < 0.95 else None
     p = lambda: float(rng.choice([1e-12, 0.0004, 0.004, 0.0099, 0.02, 0.05, 0.4, 1.0]))  # noqa: E731
@@ -54,39 +54,42 @@ def test_states_are_made_again_as_they_were_made(blocked: bool) -> None:
     rng = np.random.default_rng(5)
     seen: set[str] = set()
     for _ in range(120):
-        cells = [random_cell(rng) for _ in range(int(rng.integers(1, 12)))]
-        ledger = Ledger()
-        for regime in ("real", "vendor"):
-            why = {("sex", "penultimate"): "the negative control failed"} if blocked and regime == "real" else {}
-            for cell in decide_drafts([c for c in cells if c.regime == regime], why):
-                ledger.add(cell)
+        drafts = Drafts([random_cell(rng) for _ in range(int(rng.integers(1, 12)))])
         if blocked:
-            ledger.control("negative", "linear", "sex", "real", "penultimate", False, "permuted attribute: Holm-adjusted p = 1e-05")
+            drafts.control("negative", "linear", "sex", "real", "penultimate", "", p=1e-5)
+        ledger = decide_ledger(drafts)
         found = evidence(ledger.estimates, ledger.controls)
         assert state_problems(found, MARGINS) == []
         assert number_problems(found, {}, 0.95, paired=False) == []
         for index, e in enumerate(found.estimates):
             seen.add(str(e.state))
-            for other in {"present", "absent", "unknown"} - {e.state}:
+            for other in {"present", "absent", "unknown", "not_applicable"} - {e.state}:
                 changed = [*found.estimates]
                 changed[index] = e.model_copy(update={"state": other, "reason": "x"})
                 assert state_problems(evidence(changed, found.controls), MARGINS), (e, other)
     assert seen == {"present", "absent", "unknown"}
 
 
-def test_only_rounded_numbers_may_fall_on_either_side_of_a_threshold() -> None:
+def test_states_follow_from_the_published_digits_without_slack() -> None:
     base = {"id": "E1", "channel": "linear", "attribute": "sex", "regime": "real", "margin": 0.02, "reason": "x", "p_present": 1.0}
-    for p, value, states in (
-        (0.01, 0.001, {"absent"}),
-        (0.0100001, 0.001, {"unknown"}),
-        (0.00999999, 0.001, {"absent", "unknown"}),
-        (0.009, 0.001, {"absent"}),
-        (0.009, 0.0200001, {"absent", "unknown"}),
-        (0.009, 0.0201, {"unknown"}),
+    for p, value, right in (
+        (0.01, 0.001, "absent"),
+        (0.0100001, 0.001, "unknown"),
+        (0.00999999, 0.001, "absent"),
+        (0.009, 0.0200001, "unknown"),
+        (0.009, 0.02, "absent"),
+        (0.009, 0.0201, "unknown"),
     ):
         for state in ("absent", "unknown"):
             e = Estimate(**base, state=state, p_absent=p, value=value)
-            assert (state_problems(evidence([e]), MARGINS) == []) == (state in states), (p, value, state)
+            assert (state_problems(evidence([e]), MARGINS) == []) == (state == right), (p, value, state)
+
+
+def test_a_channel_that_asks_nothing_of_a_model_has_no_margin() -> None:
+    base = {"id": "E1", "channel": "relearned", "attribute": "sex", "regime": "real", "reason": "there is no block to train"}
+    assert state_problems(evidence([Estimate(**base, state="not_applicable")]), MARGINS) == []
+    assert state_problems(evidence([Estimate(**base, state="not_applicable", margin=0.05)]), MARGINS)
+    assert state_problems(evidence([Estimate(**base, state="absent")]), MARGINS)
 
 
 @pytest.mark.parametrize(
@@ -110,40 +113,64 @@ def test_only_rounded_numbers_may_fall_on_either_side_of_a_threshold() -> None:
         ("other", True, "anything", True),
     ],
 )
-def test_controls_are_held_against_their_own_figures(kind: str, passed: bool, detail: str, right: bool) -> None:
-    control = Control(id="C1", kind=kind, channel="linear", attribute="sex", regime="real", site="s", passed=passed, detail=detail)
-    assert (control_problems(evidence([], [control]), MARGINS, ["s"]) == []) == right
+def test_controls_of_schema_1_0_are_held_against_the_figures_in_their_words(kind: str, passed: bool, detail: str, right: bool) -> None:
+    control = Control(id="C1", kind=kind, channel="", attribute="sex", regime="real", site="s", passed=passed, detail=detail)
+    found = brought_up(evidence([], [control], "1.0"), MARGINS)
+    assert (control_problems(found, MARGINS, ["s"]) == []) == right
+
+
+@pytest.mark.parametrize(
+    ("kind", "channel", "figures", "passed"),
+    [
+        ("negative", "linear", {"p": 1e-5}, False),
+        ("negative", "linear", {"p": 0.3}, True),
+        ("positive", "linear", {"found_once": 0.66, "found_twice": 0.98}, False),
+        ("positive", "linear", {"found_once": 0.8, "found_twice": 0.98}, True),
+        ("positive", "relearned", {"leak": 0.8, "share": 0.4}, False),
+        ("positive", "relearned", {"leak": None, "share": None}, False),
+        ("positive", "used", {"least_found": 0.4, "least_absent_p": 0.3}, False),
+        ("positive", "used", {"least_found": 0.9, "least_absent_p": 0.005}, False),
+        ("positive", "used", {"least_found": 0.9, "least_absent_p": 0.3}, True),
+        ("positive", "linear", {"found_twice": 0.98}, None),
+        ("random_subspace", "used", {"effect": 0.0005, "random_high": 0.0002, "margin": 0.02}, True),
+        ("random_subspace", "used", {"effect": 0.01, "random_high": 0.03, "margin": 0.02}, False),
+        ("untrained", "used", {"smallest": 0.0035, "largest_untrained": 0.006}, False),
+        ("eraser", "linear", {"before": 0.087, "after": -0.003, "margin": 0.02}, True),
+        ("eraser", "linear", {"before": 0.093, "after": 0.091, "margin": 0.02}, False),
+        ("baseline", "beyond", {"leak": 0.09, "margin": 0.02}, False),
+        ("repetition", "task", {"identical_pairs": 1.0}, False),
+        ("other", "linear", {"x": 1.0}, None),
+        ("negative", "linear", {}, None),
+    ],
+)
+def test_a_control_passes_by_its_figures_alone(kind: str, channel: str, figures: Any, passed: bool | None) -> None:
+    assert passes(kind, figures) is passed
+    base = {
+        "id": "C1",
+        "kind": kind,
+        "channel": channel,
+        "attribute": "sex",
+        "regime": "real",
+        "site": "s",
+        "detail": "",
+        "figures": figures,
+    }
+    for said in (True, False, None):
+        found = control_problems(evidence([], [Control(**base, passed=said)]), MARGINS, ["s"])
+        assert (found == []) == (said is passed), said
+    if "margin" in figures:
+        moved = Control(**{**base, "figures": {**figures, "margin": 0.5}}, passed=None)
+        assert any("margin of 0.5" in line for line in control_problems(evidence([], [moved]), MARGINS, ["s"]))
 
 
 def test_a_failed_positive_control_rules_absence_out() -> None:
-    detail = "plants found at the margin 40%, at twice the margin 98%"
-    control = Control(id="C1", kind="positive", channel="used", attribute="sex", regime="real", site="s", passed=False, detail=detail)
-    absent = Estimate(id="E1", channel="used", attribute="sex", regime="real", site="s", state="absent")
+    figures = {"found_once": 0.4, "found_twice": 0.98}
+    at = {"channel": "used", "attribute": "sex", "regime": "real", "site": "s"}
+    control = Control(id="C1", kind="positive", **at, passed=False, detail="", figures=figures)
+    absent = Estimate(id="E1", **at, state="absent")
     assert any("cannot be absent" in line for line in control_problems(evidence([absent], [control]), MARGINS, ["s"]))
     unknown = absent.model_copy(update={"state": "unknown", "reason": "x"})
     assert control_problems(evidence([unknown], [control]), MARGINS, ["s"]) == []
-
-
-def test_origin_is_published_with_what_decides_it() -> None:
-    rng = np.random.default_rng(0)
-
-    def at(value: float) -> Measured:
-        return Measured(np.array([value, value + 0.001]), rng.normal(0, 1e-4, 50), np.arange(50))
-
-    cell = Draft("linear", "sex", "vendor", "penultimate", measured=at(0.2), margin=0.02)
-    for before, relayed, word in (
-        (at(0.05), 0.1, "learned"),
-        (at(0.19), 0.1, "relayed"),
-        (at(0.05), 0.19, "relayed"),
-        (None, 0.1, "relayed"),
-    ):
-        ledger = Ledger()
-        assert origin_word(ledger, cell, before, relayed, 0.02) == word
-        lows = [e.low for e in ledger.estimates if e.channel == "origin" and (e.context or "").startswith("encoding: ")]
-        assert (len(lows) == 2 and min(low for low in lows if low is not None) > 0.02) == (word == "learned")
-    shown = origin_word(ledger := Ledger(), replace(cell, channel="expressed"), at(0.0), 0.0, 0.02)
-    assert shown == "learned"
-    assert all((e.context or "").startswith("use: ") for e in ledger.estimates)
 
 
 def test_change_words() -> None:

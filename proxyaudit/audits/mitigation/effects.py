@@ -1,4 +1,4 @@
-"""What a mitigation did: every channel before and after, the task, the other attributes, and the risk that remains."""
+"""The risk that remains after a mitigation."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from proxyaudit.audits.mitigation.erase import ROWS_PER_UNIT
-from proxyaudit.estimates.ledger import significant
-from proxyaudit.types import CHANNELS, Estimate, Evidence, Finding
 
-_SHOWN = ("id", "state", "value", "low", "high", "auroc", "margin", "seeds", "n", "group", "reason")
 _ASKS = {
     "linear": "a linear reader at a verdict site",
     "nonlinear": "a non-linear reader",
@@ -19,77 +16,6 @@ _ASKS = {
     "used": "swapping what is left of it between people",
     "relearned": "a little fine-tuning",
 }
-
-
-def channel_changes(evidence: Evidence, before: str, after: str) -> list[dict[str, Any]]:
-    """Every deciding number of every attribute in the two regimes, side by side.
-
-    Args:
-        evidence: The audit of both.
-        before: Regime of the models as they were.
-        after: Regime of the mitigated ones.
-    """
-    pairs: dict[tuple[Any, ...], dict[str, Estimate]] = {}
-    for estimate in evidence.estimates:
-        if estimate.regime in (before, after) and estimate.channel in CHANNELS and estimate.state is not None:
-            # Both forms of an interchange effect are one check.
-            about = None if estimate.channel == "used" else (estimate.measure, estimate.subject)
-            key = (estimate.attribute, estimate.channel, estimate.site, about)
-            pairs.setdefault(key, {})[estimate.regime] = estimate
-    roles = {finding.attribute: finding.role for finding in evidence.findings}
-    return [
-        {
-            "attribute": attribute,
-            "role": roles.get(attribute),
-            "channel": channel,
-            "site": site,
-            "context": None if about is None else first.context,
-            "measure": first.measure,
-            "unit": first.unit,
-            "before": _shown(found.get(before)),
-            "after": _shown(found.get(after)),
-        }
-        for (attribute, channel, site, about), found in pairs.items()
-        for first in [next(iter(found.values()))]
-    ]
-
-
-def _shown(estimate: Estimate | None) -> dict[str, Any] | None:
-    return None if estimate is None else {key: getattr(estimate, key) for key in _SHOWN}
-
-
-def verdict_changes(evidence: Evidence, before: str, after: str) -> list[dict[str, Any]]:
-    """Verdict of each attribute before and after."""
-    found = {(finding.attribute, finding.regime): finding for finding in evidence.findings}
-    names = dict.fromkeys(finding.attribute for finding in evidence.findings)
-    return [
-        {"attribute": name, "before": _verdict(found.get((name, before))), "after": _verdict(found.get((name, after)))} for name in names
-    ]
-
-
-def _verdict(finding: Finding | None) -> dict[str, Any] | None:
-    if finding is None:
-        return None
-    return {"verdict": finding.verdict, "at_least": finding.at_least, "sentence": finding.sentence, "would_settle": finding.would_settle}
-
-
-def task_change(evidence: Evidence, before: str, after: str) -> dict[str, Any]:
-    """AUROC of the target before and after, and the loss in each model (positive: the mitigated one is worse)."""
-    found = {e.regime: e for e in evidence.estimates if e.channel == "task" and e.regime in (before, after)}
-    first, last = found.get(before), found.get(after)
-    loss: list[float | None] = []
-    if first is not None and last is not None:
-        values = [(e.seed_values or (() if e.value is None else (e.value,))) for e in (first, last)]
-        if len(values[0]) == len(values[1]):
-            loss = [significant(a - b, 4) for a, b in zip(*values, strict=True)]
-    known = [value for value in loss if value is not None]
-    return {
-        "unit": first.unit if first is not None else None,
-        "before": _shown(first),
-        "after": _shown(last),
-        "loss_per_model": loss,
-        "mean_loss": significant(sum(known) / len(known), 4) if known else None,
-    }
 
 
 def remaining_risks(

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from proxyaudit.audits.mitigation.effects import channel_changes, remaining_risks, task_change, verdict_changes
+from proxyaudit.audits.mitigation.effects import remaining_risks
 from proxyaudit.audits.mitigation.erase import SiteChange, erase, fit_rows
 from proxyaudit.audits.mitigation.recipe import mitigated_name, write_recipe
+from proxyaudit.comparison.before_after import channel_changes, task_change, verdict_changes
 from proxyaudit.consent import NO_CONSENT, Consent
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.digests import code_digest, digest_of, file_digest

@@ -16,13 +16,14 @@ from typing import Any
 
 from scipy import stats
 
+from proxyaudit.estimates.questions import deciding_names, names_of
 from proxyaudit.estimates.verdicts import combine
 from proxyaudit.evidence.pack import read_pack
 from proxyaudit.pipeline.run import run_audit
 from proxyaudit.planted.model_worlds import MODELS, UNUSED, make_planted_model
 from proxyaudit.planted.models import ATTRIBUTE, REGIME, ROWS
 from proxyaudit.recipe.recipe import Margins
-from proxyaudit.types import CHANNELS, USE_CHANNELS, Evidence, State
+from proxyaudit.types import Evidence, State
 
 QUICK_ROWS = 3200
 # To show that a feature is not used takes some 12,000 audited rows; that it is used shows in far fewer.
@@ -87,7 +88,7 @@ class ModelCase:
     @property
     def unused(self) -> bool:
         """Whether the model provably does not act on the attribute."""
-        return all(self.truth.get(channel) == "absent" for channel in USE_CHANNELS)
+        return all(self.truth.get(channel) == "absent" for channel in names_of("use"))
 
 
 def audit_planted_model(kind: str, seed: int, *, n: int = ROWS, checkpoints: int = 2) -> ModelCase:
@@ -133,7 +134,11 @@ def channel_states(evidence: Evidence) -> dict[str, str]:
     """State of each channel of the planted attribute, over its cells; channels without a cell are left out."""
     found: dict[str, list[State]] = {}
     for estimate in evidence.estimates:
-        if (estimate.attribute, estimate.regime) == (ATTRIBUTE, REGIME) and estimate.state is not None and estimate.channel in CHANNELS:
+        if (
+            (estimate.attribute, estimate.regime) == (ATTRIBUTE, REGIME)
+            and estimate.state is not None
+            and estimate.channel in deciding_names()
+        ):
             found.setdefault(estimate.channel, []).append(estimate.state)
     return {channel: combine(states) for channel, states in found.items()}
 
@@ -176,7 +181,7 @@ def model_rates(cases: Sequence[ModelCase]) -> dict[str, dict[str, Any]]:
         "models: false removed": rate([c for c in cases if c.expected != "removed"], lambda c: c.verdict == "removed"),
         "models: wrong verdict": rate(cases, lambda c: c.wrong),
         "models: a channel contradicts the construction": rate(cases, lambda c: bool(c.contradicted)),
-        "models: use claimed where there is none": rate(unused, lambda c: any(channel in c.use for channel in USE_CHANNELS)),
+        "models: use claimed where there is none": rate(unused, lambda c: any(channel in c.use for channel in names_of("use"))),
         "models: controls of effects above the margin": rate(unused, lambda c: not c.quiet_controls),
         "models: another proxy named first": rate(ranked, lambda c: c.first_proxy != c.expected_proxy),
         "models: left open": rate(cases, lambda c: c.verdict == "inconclusive"),

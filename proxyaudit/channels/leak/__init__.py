@@ -30,7 +30,13 @@ CHANNEL = Channel(
             of_activations=True,
         ),
         Question(
-            "elsewhere", "recoverable", ("leak", "nonlinear"), "Elsewhere", "Is it at another place in the model?", measures=words.LEAKS
+            "elsewhere",
+            "recoverable",
+            ("leak", "nonlinear"),
+            "Elsewhere",
+            "Is it at another place in the model?",
+            measures=words.LEAKS,
+            may_lack=True,
         ),
         Question(
             "beyond",
@@ -39,6 +45,7 @@ CHANNEL = Channel(
             "Beyond what is known",
             "Is there more of it inside than the label, or what else is known of a row, explains?",
             measures=words.LEAKS,
+            place=1,
             of_activations=True,
         ),
         Question("effort", of_activations=True),

@@ -7,15 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from proxyaudit.channels.leak.record import SiteRecord, read_eraser
-from proxyaudit.estimates.draft import FOUND
 from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.ledger import Drafts
 from proxyaudit.stats.multiplicity import holm
 
 Key = tuple[str, str, str]
 """(regime, attribute, site)"""
-
-FAILED_AT = 0.001  # a control that fails by chance would silence one audit in a hundred at .01; a broken instrument is far below this
 
 
 def negative_controls(records: Mapping[Key, Sequence[SiteRecord]]) -> dict[Key, float]:
@@ -43,8 +40,7 @@ def add_plants(out: Drafts, records: Sequence[SiteRecord], key: Key, tests: Mapp
         if found:
             once, twice = min(one.found_once for one in found), min(one.found_twice for one in found)
             detail = f"plants found at the margin {once:.0%}, at twice the margin {twice:.0%}"
-            passed = min(once, twice) >= FOUND
-            out.control("positive", channel, attribute, regime, site, passed, detail, found_once=once, found_twice=twice)
+            out.control("positive", channel, attribute, regime, site, detail, found_once=once, found_twice=twice)
 
 
 def add_baselines(out: Drafts, records: Sequence[SiteRecord], key: Key, margin: float) -> None:
@@ -54,7 +50,7 @@ def add_baselines(out: Drafts, records: Sequence[SiteRecord], key: Key, margin: 
         test = record.tests.get("beyond")
         if test is not None and test.control is not None:
             detail = f"random features of what is conditioned on: leak {test.control:.3f}"
-            out.control("baseline", "beyond", attribute, regime, site, test.control < margin, detail, leak=test.control)
+            out.control("baseline", "beyond", attribute, regime, site, detail, leak=test.control, margin=margin)
 
 
 def add_eraser(out: Drafts, run: Run, site: str, margin: float) -> None:
@@ -63,4 +59,4 @@ def add_eraser(out: Drafts, run: Run, site: str, margin: float) -> None:
     if found:
         before, after = float(np.mean([one.before for one in found])), float(np.mean([one.after for one in found]))
         detail = f"planted leak {before:.3f} on fresh rows, {after:.3f} after LEACE"
-        out.control("eraser", "linear", None, run.regime, site, before > margin > after, detail, before=before, after=after)
+        out.control("eraser", "linear", None, run.regime, site, detail, before=before, after=after, margin=margin)

@@ -10,13 +10,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from proxyaudit.channels.leak.controls import FAILED_AT, Key, add_baselines, add_eraser, add_plants, negative_controls
+from proxyaudit.channels.leak.controls import Key, add_baselines, add_eraser, add_plants, negative_controls
 from proxyaudit.channels.leak.effort import add_effort
 from proxyaudit.channels.leak.planted import planted_draft
 from proxyaudit.channels.leak.record import SiteRecord, read_site
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Facts, Run
+from proxyaudit.estimates.instrument import FAILED_AT
 from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Drafts
 from proxyaudit.estimates.methods import METHODS, POOLED
 from proxyaudit.estimates.record import INPUT_SITE, OUTPUT_SITE
@@ -177,7 +178,7 @@ def _add_controls(out: Drafts, facts: Facts, records: Records) -> None:
         # At other sites only those that failed: presence there was disabled by them, and the pack must show why.
         if site == OUTPUT_SITE or site in facts.verdict_sites or p <= FAILED_AT:
             detail, where = f"permuted attribute: Holm-adjusted p = {p:.3g}", None if site == OUTPUT_SITE else site
-            out.control("negative", _channel_of(facts, site), name, regime, where, p > FAILED_AT, detail, p=p)
+            out.control("negative", _channel_of(facts, site), name, regime, where, detail, p=p)
     for run in facts.runs:
         for attribute in facts.attributes:
             for site in facts.verdict_sites:

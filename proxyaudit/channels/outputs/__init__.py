@@ -16,6 +16,7 @@ CHANNEL = Channel(
             ("gap", "leak"),
             "Outputs",
             "Does it show in the model's outputs, by the gap between groups or to a reader of the outputs?",
+            "shows in the outputs",
             measures=words.MEASURES,
             terms=words.TERMS,
         ),

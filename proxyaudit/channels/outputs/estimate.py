@@ -112,4 +112,4 @@ def _add_repetitions(out: Drafts, run: Run) -> None:
     if len(outputs) > 1:
         same = sum(np.array_equal(outputs[a], outputs[b]) for a in range(len(outputs)) for b in range(a))
         detail = "two repetitions are identical and count as one" if same else "all repetitions differ"
-        out.control("repetition", "task", None, run.regime, None, not same, detail, identical_pairs=float(same))
+        out.control("repetition", "task", None, run.regime, None, detail, identical_pairs=float(same))

@@ -172,7 +172,7 @@ def add_relearning(out: Drafts, draft: Draft | None, measured: Sequence[Measurem
     control = None if draft is None else draft.extras.get("control")
     if isinstance(control, _Control):
         figures = {"leak": control.leak, "share": control.share}
-        out.control("positive", CHANNEL, base.attribute, base.regime, base.site, control.passed, control.detail, **figures)
+        out.control("positive", CHANNEL, base.attribute, base.regime, base.site, control.detail, **figures)
 
 
 def _over_draws(leaks: NDArray[np.float64], clusters_n: Ints) -> Measured:

@@ -16,6 +16,7 @@ CHANNEL = Channel(
             ("effect",),
             "Interchange effect",
             "Do the outputs move when its part of the representation is swapped?",
+            "moves the outputs when its internal trace is swapped",
             measures=words.MEASURES,
             terms=words.TERMS,
         ),

@@ -10,10 +10,10 @@ import numpy as np
 from proxyaudit.channels.use.record import SiteUse, first_reason, learned_swaps, uses_at
 from proxyaudit.estimates.draft import ABSENT_AT
 from proxyaudit.estimates.facts import Run
+from proxyaudit.estimates.instrument import LEAST_FOUND
 from proxyaudit.estimates.ledger import Drafts
 
 _SHOWN = 6
-_LEAST_FOUND = 0.5  # of a planted effect; of twice the margin, more than half is above the margin
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ def planted_control(uses: Sequence[SiteUse]) -> PlantedOutcome | None:
         return PlantedOutcome(False, reason)
     sizes = [size for one in planted for size in one.sizes]
     if not sizes:
-        return PlantedOutcome(True, "the site is constant: there is nothing to swap")
+        return PlantedOutcome(True, "the site is constant: there is nothing to swap", 1.0, 1.0)
     shown = ", ".join(f"planted {one.truth:.3f}: LEACE {one.leace:.3f}, learned {one.learned:.3f}" for one in sizes[:_SHOWN])
-    missed = [one for one in sizes if one.absent_p <= ABSENT_AT or max(one.leace, one.learned) <= _LEAST_FOUND * one.truth]
-    found = min(max(one.leace, one.learned) / one.truth if one.truth > 0 else float("inf") for one in sizes)
+    missed = [one for one in sizes if one.absent_p <= ABSENT_AT or max(one.leace, one.learned) <= LEAST_FOUND * one.truth]
+    found = min(max(one.leace, one.learned) / one.truth if one.truth > 0 else 1.0 for one in sizes)
     return PlantedOutcome(not missed, shown, found, min(one.absent_p for one in sizes))
 
 
@@ -78,13 +78,13 @@ def add_use_controls(
         found = planted_control(uses)
         if found is not None:
             figures = {"least_found": found.least_found, "least_absent_p": found.least_absent_p}
-            out.control("positive", "used", attribute, run.regime, site, found.passed, found.detail, **figures)
+            out.control("positive", "used", attribute, run.regime, site, found.detail, **figures)
         swaps, relayed = learned_swaps(uses), untrained_sizes(run.regime, untrained, attribute, site)
         if relayed and any(len(swap.random_sizes) for swap in swaps):
             size, most = min(swap.effect.size for swap in swaps), max(relayed)
             detail = f"learned subspace: smallest effect {size:.4f}; largest in untrained models {most:.4f}"
             figures = {"smallest": size, "largest_untrained": most}
-            out.control("untrained", "used", attribute, run.regime, site, size > most, detail, **figures)
+            out.control("untrained", "used", attribute, run.regime, site, detail, **figures)
 
 
 def _add_random_subspaces(out: Drafts, run: Run, attribute: str, site: str, margin: float) -> None:
@@ -95,5 +95,5 @@ def _add_random_subspaces(out: Drafts, run: Run, attribute: str, site: str, marg
     size = float(np.mean([swap.effect.size for swap in swaps]))
     high = float(np.quantile(np.concatenate([swap.random_sizes for swap in swaps]), 0.95))
     detail = f"effect {size:.4f}; 95th percentile of random subspaces of equal rank {high:.4f}"
-    figures = {"effect": size, "random_high": high}
-    out.control("random_subspace", "used", attribute, run.regime, site, high < max(size, margin), detail, **figures)
+    figures = {"effect": size, "random_high": high, "margin": margin}
+    out.control("random_subspace", "used", attribute, run.regime, site, detail, **figures)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxyaudit.estimates.channel import word_of
+from proxyaudit.estimates.questions import word_of
 from proxyaudit.reporting.blocks import Block, Cell, Fold, Section, para, table
 from proxyaudit.reporting.report import Report
 from proxyaudit.reporting.sections import ReportSection

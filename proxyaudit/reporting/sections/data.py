@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxyaudit.estimates.channel import word_of
+from proxyaudit.estimates.questions import word_of
 from proxyaudit.reporting.blocks import Cell, Section, Terms, table
 from proxyaudit.reporting.facts import facts, made
 from proxyaudit.reporting.report import Report

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxyaudit.estimates.channel import all_questions
+from proxyaudit.estimates.questions import all_questions
 from proxyaudit.reporting.blocks import Block, Heading, Section, note
 from proxyaudit.reporting.report import Report, estimates_blocks
 from proxyaudit.reporting.sections import ReportSection, all_sections

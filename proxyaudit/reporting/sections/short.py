@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from proxyaudit.estimates.channel import all_questions
+from proxyaudit.estimates.questions import all_questions
 from proxyaudit.evidence.plans import mapping
 from proxyaudit.reporting.blocks import Section, Terms
 from proxyaudit.reporting.report import Report

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxyaudit.estimates.channel import all_questions, word_of
+from proxyaudit.estimates.questions import all_questions, word_of
 from proxyaudit.reporting.blocks import (
     Block,
     Bullets,

@@ -1,0 +1,87 @@
+"""The questions that channels ask: which names stand in the evidence, and what of a verdict each decides.
+
+Rooms below the channels reach them through the registry, so that no verdict, sentence or report names a channel that is not registered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal
+
+from proxyaudit.registry import load_plugin, plugin_names
+
+__all__ = ["Part", "Question", "all_questions", "deciding_names", "kind_of", "names_of", "registered", "word_of"]
+
+Part = Literal["encoding", "use", "recoverable", "reported"]
+
+GROUP = "channels"
+
+
+@dataclass(frozen=True)
+class Question:
+    """One name that stands under ``channel`` in the evidence, and its words.
+
+    Attributes:
+        name: The name in the evidence.
+        part: What of a verdict it decides; ``reported``: nothing.
+        margins: Names of the recipe's margins that it is decided against.
+        word: What a report calls it.
+        asks: The question it answers, as a sentence for the glossary.
+        shows: How a sentence says that it was found, after the attribute's name ("shows in the outputs").
+        measures: The measures that decide it, each with the words that tell it apart; without any for the plain one.
+        terms: Terms of the glossary that explain it, each with its text; ``asks`` where there are none.
+        of_activations: Whether it can be asked of bare activations.
+        place: Place among the questions of its part, where a list is in another order than that of the channels.
+        may_lack: Whether a model may have nothing to ask it of: without a number it does not apply then, and was not forgotten.
+    """
+
+    name: str
+    part: Part = "reported"
+    margins: tuple[str, ...] = ()
+    word: str = ""
+    asks: str = ""
+    shows: str = ""
+    measures: Mapping[str, str] = field(default_factory=dict)
+    terms: tuple[tuple[str, str], ...] = ()
+    of_activations: bool = False
+    place: int = 0
+    may_lack: bool = False
+
+
+@cache
+def registered() -> tuple[Any, ...]:
+    """What is registered as a channel, in order."""
+    found = [load_plugin(GROUP, name) for name in plugin_names(GROUP)]
+    return tuple(sorted(found, key=lambda channel: (channel.order, channel.name)))
+
+
+@cache
+def all_questions() -> dict[str, Question]:
+    """Every question by its name in the evidence."""
+    return {question.name: question for channel in registered() for question in channel.questions}
+
+
+def names_of(*parts: Part) -> tuple[str, ...]:
+    """Names of the questions that decide these parts of a verdict, in the order in which evidence lists them."""
+    found = [question for part in parts for question in sorted(all_questions().values(), key=lambda q: q.place) if question.part == part]
+    return tuple(question.name for question in found)
+
+
+def deciding_names() -> tuple[str, ...]:
+    """Names of all questions that a verdict rests on, in the order of the channels."""
+    return tuple(name for name, question in all_questions().items() if question.part != "reported")
+
+
+def word_of(name: str) -> str:
+    """What a report calls a question; a name that is none as it is, in words."""
+    question = all_questions().get(name)
+    return question.word.lower() if question and question.word else name.replace("_", " ")
+
+
+def kind_of(channel: str, measure: str, subject: str | None = None) -> str:
+    """What tells a number from others of its question, in words; empty for the plain one."""
+    question = all_questions().get(channel)
+    words = question.measures.get(measure) if question else None
+    return ", ".join(part for part in (measure.replace("_", " ") if words is None else words, subject) if part)

@@ -36,11 +36,7 @@ class Fit:
 
     An entry point of the group ``proxyaudit.erasers`` names a function of ``(acts_nd, concept_nk, task_nm, *, fewest_moved)`` that
     returns it: activations, columns to erase, columns of the label, and on how many rows a unit must move to take part.
-
-    Attributes:
-        eraser: The map.
-        cosine: Largest cosine between the directions of task and concept in whitened space, where the eraser looks at the task.
-        given_up: Directions of the task too close to the concept to be kept.
+    ``cosine`` is the largest between task and concept in whitened space, ``given_up`` counts the task's directions that were too close.
     """
 
     eraser: Erasure

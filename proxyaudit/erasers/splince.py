@@ -1,12 +1,10 @@
 """SPLINCE: erase a concept and keep what the activations tell linearly of the task (Holstege et al. 2025, arXiv 2506.10703).
 
-LEACE projects orthogonally in whitened space, so a label that goes with the attribute loses the part of its own
-covariance that lies along the attribute's. SPLINCE projects obliquely: in whitened coordinates its null space is what
-the attribute's cross-covariance spans, and its range holds what the label's spans (and all that is orthogonal to
-both). On the rows it was fitted on the cross-covariance with the attribute is then zero and that with the label unchanged.
+LEACE projects orthogonally in whitened space, SPLINCE obliquely: its null space is what the attribute's cross-covariance spans, and its
+range holds what the label's spans. The cross-covariance with the attribute is then zero and that with the label unchanged.
 
-The price: the smaller the angle between the two, the farther the projection throws. Directions of the label closer to
-the attribute than ``MOST_ALIGNED`` are not kept, since there the erasure would be a blow-up of the estimate's error.
+The smaller the angle between the two, the farther the projection throws. Directions of the label closer to the attribute than
+``MOST_ALIGNED`` are not kept, since there the erasure would be a blow-up of the estimate's error.
 """
 
 from __future__ import annotations
@@ -25,14 +23,7 @@ MOST_ALIGNED = 0.98  # cosine; the projection's norm in whitened space is 1 / sq
 
 @dataclass(frozen=True)
 class SplinceFit:
-    """A fitted SPLINCE eraser.
-
-    Attributes:
-        eraser: The projection.
-        cosines_k: Cosines of the principal angles between the label's and the attribute's directions in whitened space.
-        kept: Directions of the label whose covariance is kept.
-        given_up: Directions of the label too close to the attribute to be kept.
-    """
+    """A fitted eraser, cosines of the principal angles between label and attribute in whitened space, and directions kept and given up."""
 
     eraser: LeaceEraser
     cosines_k: Floats
@@ -50,12 +41,8 @@ def fit_splince(
 ) -> SplinceFit:
     """Fit an eraser of the columns of ``labels_nk`` that keeps the cross-covariance with ``task_nm``.
 
-    Args:
-        acts_nd: Activations, shape ``(n, d)``.
-        labels_nk: Concept columns to erase, shape ``(n, k)``; centred here.
-        task_nm: Columns whose covariance is kept, shape ``(n, m)``; centred here.
-        most_aligned: Largest cosine at which a direction of the task is kept; below 1.
-        fewest_moved: As in :func:`~proxyaudit.erasers.leace.fit_leace`.
+    A direction of the task is kept up to the cosine ``most_aligned``; ``fewest_moved`` is as in
+    :func:`~proxyaudit.erasers.leace.fit_leace`.
 
     Raises:
         ValueError: shapes differ, values are not finite, or the cosine is not in [0, 1).

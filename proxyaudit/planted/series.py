@@ -1,9 +1,7 @@
 """Planted series of checkpoints: a fine-tuning run in which a carrier of the attribute grows inside first and reaches the outputs later.
 
-The network is the planted chain of ``nets``: one coordinate of its last representation is ``g`` parts carrier and ``sqrt(1 - g**2)`` parts
-noise, and the head reads that coordinate with a gain of its own. ``g`` rises from a chosen checkpoint on, the gain three checkpoints later.
-The bases in which the coordinates lie drift at random all the while. In a clean series they drift just the same, and ``g`` stays 0. Imports
-nothing of the audit.
+One coordinate of the last representation is ``g`` parts carrier and ``sqrt(1 - g**2)`` parts noise, and the head reads it with a gain of
+its own. ``g`` rises from a chosen checkpoint on, the gain three later, while the bases drift at random. In a clean series ``g`` stays 0.
 """
 
 from __future__ import annotations
@@ -17,19 +15,7 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats
 from proxyaudit.planted.construction import Rng
-from proxyaudit.planted.models import (
-    ATTRIBUTE,
-    INPUTS,
-    TARGET,
-    WIDTH,
-    Basis,
-    Draft,
-    Weights,
-    pass_on,
-    selection,
-    single,
-    write_models,
-)
+from proxyaudit.planted.models import ATTRIBUTE, INPUTS, TARGET, WIDTH, Basis, Draft, Weights, pass_on, selection, single, write_models
 from proxyaudit.seeding import stream
 
 STEPS = 10
@@ -44,16 +30,9 @@ _AT_MARGIN = 0.34  # shift of a Gaussian coordinate that leaks about the margin 
 
 @dataclass(frozen=True)
 class Series:
-    """A planted series with the reference models that were caught in the state before.
+    """A planted series with the reference models that were caught in the state before; ``fresh`` are rows of other people to scan with.
 
-    Attributes:
-        table: Rows of the reference run.
-        fresh: Rows to scan with: other people of the same kind.
-        references: Weights of the reference models.
-        steps: Weights of the checkpoints.
-        coupling: ``g`` at each checkpoint.
-        gains: What the head does with the coordinate at each.
-        shift: Between the groups' means of the coordinate, per unit of ``g``.
+    ``coupling`` is ``g`` at each checkpoint, ``shift`` that between the groups' means of the coordinate, per unit of ``g``.
     """
 
     table: pd.DataFrame
@@ -90,15 +69,7 @@ class Series:
 
 
 def make_series(*, seed: int, clean: bool = False, references: int = 2, rows: int = SERIES_ROWS, scan_rows: int = SCAN_ROWS) -> Series:
-    """Make a series.
-
-    Args:
-        seed: Root of everything.
-        clean: Whether the carrier stays out.
-        references: Reference models.
-        rows: Rows of the reference run.
-        scan_rows: Rows to scan with.
-    """
+    """Make a series; in a clean one the carrier stays out."""
     rng = stream(seed, "series")
     draft = Draft.draw(rows + scan_rows, rng)
     draft.add("carrier", draft.shifted(_SHIFT))

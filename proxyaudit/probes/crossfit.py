@@ -1,8 +1,7 @@
 """Cross-fitted probes: class-balanced V-information, AUROC and R squared on rows the probe never saw.
 
-The leak of an attribute with K classes is its class-balanced V-information (Xu et al. 2020) as a fraction of
-``log2 K``: rows are reweighed so that every class has mass 1/K, so the leak does not move with the base rate
-alone. Regularisation is nested: chosen within each training part, never on the rows that are scored.
+The leak of K classes is their class-balanced V-information (Xu et al. 2020) as a fraction of ``log2 K``: every class has mass 1/K, so
+it does not move with the base rate alone. Regularisation is chosen within each training part.
 """
 
 from __future__ import annotations
@@ -36,10 +35,8 @@ class ProbeScore:
         leak: Class-balanced V-information as a fraction of log2 K; R squared for a continuous attribute.
         unweighted: The same without reweighing, as a fraction of the entropy of the attribute.
         auroc: Area under the ROC curve (mean of one against the rest for several classes); ``None`` if continuous.
-        influence_n: Influence of each row on ``leak``; zero for rows without the attribute. Shape ``(n,)``.
-        ridge: Regularisation chosen in the folds (median).
-        offset_nk: Out-of-fold log probabilities of each class under equal base rates, in nats, shape ``(n, K)``; predictions
-            ``(n, 1)`` for a continuous attribute. What a stronger reader starts from.
+        influence_n: Influence of each row on ``leak``; zero for rows without the attribute.
+        offset_nk: Out-of-fold log probabilities of each class under equal base rates, in nats; predictions ``(n, 1)`` if continuous.
     """
 
     leak: float
@@ -91,13 +88,7 @@ def _fit_logits(z: torch.Tensor, codes_n: Ints, classes: int, weights: Floats, r
 
 
 def cross_fit_classes(z_nr: Floats, codes_n: Ints, classes: int, folds_n: Ints) -> ProbeScore:
-    """Cross-fit a linear probe of a categorical attribute with nested regularisation.
-
-    Args:
-        z_nr: Whitened rows ``(n, r)``.
-        codes_n: Class of each row, -1 where missing.
-        classes: Number of classes K.
-        folds_n: Fold of each row.
+    """Cross-fit a linear probe of a categorical attribute (-1 where missing) on whitened rows, with nested regularisation.
 
     Raises:
         TooFewRowsError: a training part holds fewer than three rows of a class.

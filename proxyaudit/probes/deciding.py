@@ -26,23 +26,11 @@ _LESS = 0.8  # of what an even plant moves the score by; nearer to one the diffe
 
 
 def planted_test(
-    statistic: ScoreStatistic,
-    target: Target,
-    margin: float,
-    streams: Streams,
-    *,
-    plants: int = PLANTS,
-    permutations: int = PERMUTATIONS,
+    statistic: ScoreStatistic, target: Target, margin: float, streams: Streams, *, plants: int = PLANTS, permutations: int = PERMUTATIONS
 ) -> PlantedTest:
-    """Compare an attribute's score statistic with planted ones.
+    """Compare an attribute's score statistic with planted ones, so many in each family, and with permuted labels.
 
-    Args:
-        statistic: The statistic on the site's rows.
-        target: The attribute on the same rows.
-        margin: Leak that matters.
-        streams: Gives a generator for each purpose; equal purposes give equal draws, so that sites and models are paired.
-        plants: Plants in each family.
-        permutations: Size of the null.
+    ``streams`` gives a generator for each purpose: equal purposes give equal draws, so that sites and models are paired.
     """
     rows = statistic.rows
     if statistic.channel == "nonlinear":
@@ -92,12 +80,7 @@ def planted_test(
 class _Reading:
     """A score read off the standard curve of even plants.
 
-    Attributes:
-        leak: The leak; ``low`` and ``high`` its interval.
-        low: Lower end.
-        high: Upper end.
-        ratio: Signal along the attribute's own direction over that of an even plant.
-        weakest: How much less the family that moves the score least moves it.
+    ``ratio`` is the signal along the attribute's own direction over that of an even plant, ``weakest`` how much less the weakest moves it.
     """
 
     leak: float

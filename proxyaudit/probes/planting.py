@@ -1,8 +1,7 @@
 """Planted scores of one attribute at one site: drawn labels, and plants on the attribute's own noise.
 
-Rows that stand alone are planted by drawing labels. Beside them, and alone where rows belong together, stand
-plants on the attribute's own noise: its values with random signs (one sign for each cluster) plus the planted excess
-probability, which keeps whatever pattern the attribute has within clusters and classes of unequal covariance.
+Rows that stand alone are planted by drawing labels. Beside them, and alone where rows belong together, stand plants on the
+attribute's own noise: its values with random signs (one sign for each cluster) plus the planted excess probability.
 """
 
 from __future__ import annotations
@@ -34,14 +33,7 @@ _RAREST = "rarest class"  # the class whose leak moves the statistic least, apar
 
 @dataclass(frozen=True)
 class Target:
-    """Labels of one attribute on whitened rows.
-
-    Attributes:
-        labels_n: Codes from 0, or numbers.
-        classes: Number of classes; 0 for numbers.
-        prior: Rates of the classes; ``None`` for numbers.
-        clusters_n: Rows that belong together; ``None`` where every row stands alone.
-    """
+    """Labels of one attribute on whitened rows: codes from 0, or numbers without a prior and with ``classes`` 0."""
 
     labels_n: NDArray[np.generic]
     classes: int

@@ -52,8 +52,6 @@ class ProbeRequest:
         real: Regime that the others are compared with.
         group: Column of rows that belong together.
         condition_on: Columns that legitimately explain the attribute.
-        margins: Leaks that matter.
-        seed: Root seed.
         name: Name of the audit; the run lies in ``<out>/<name>/<run id>``.
     """
 
@@ -75,15 +73,7 @@ def probe_files(
     jobs: int | None = None,
     progress: Callable[[ProgressEvent], None] | None = None,
 ) -> tuple[Path, EvidencePack, bool]:
-    """Audit activation files and write a run directory.
-
-    Args:
-        activations: Each ``NAME=FILE.safetensors``.
-        labels: CSV or parquet of the same rows in the same order.
-        request: What to ask.
-        out: Folder of all runs.
-        jobs: Worker processes; results do not depend on it.
-        progress: Called after every site.
+    """Audit activation files, each ``NAME=FILE.safetensors``, and write a run directory.
 
     Returns:
         The run directory, its pack, and whether it was there already.
@@ -111,11 +101,7 @@ def probe_files(
 def probe_arrays(
     activations: Mapping[str, Mapping[str, Any]], labels: pd.DataFrame, request: ProbeRequest, *, jobs: int | None = None
 ) -> EvidencePack:
-    """Audit activations in memory; writes nothing.
-
-    Raises:
-        InputError: the arrays or labels do not fit.
-    """
+    """Audit activations in memory; writes nothing. Raises ``InputError`` if arrays or labels do not fit."""
     inputs = _checked(activations, labels, request, "labels")
     hashes = {
         f"activations {regime}": digest_of([[site, joblib.hash(values)] for site, values in sites.items()])
@@ -200,11 +186,7 @@ def probe_inputs(
     jobs: int | None = None,
     progress: Callable[[ProgressEvent], None] | None = None,
 ) -> EvidencePack:
-    """Measure every site of every regime and put the evidence together.
-
-    Raises:
-        TaskError: a site could not be measured.
-    """
+    """Measure every site of every regime and put the evidence together; ``TaskError`` if a site could not be measured."""
     started = time.time()
     strata: dict[str, Strata] = {}
     if inputs.conditions:

@@ -35,7 +35,6 @@ class Followed:
         entered: First checkpoint whose true leak exceeds the margin; ``None`` in a clean series.
         shown: First checkpoint whose output gap reaches the margin; ``None`` if none does.
         answers: Exit code of every scan.
-        leaks: Leak along the signature at every checkpoint.
         held_out: Held-out contexts above the margin, and held-out contexts asked, at every checkpoint.
         placebo_alarms: Placebos that raised an alarm, and placebos, over all scans.
     """
@@ -74,15 +73,7 @@ def known_of(recipe: Path) -> Known:
 
 
 def follow(folder: Path, *, seed: int, clean: bool, inputs: str = "fresh", **sizes: int) -> Followed:
-    """Make a series in a folder and scan all of its checkpoints.
-
-    Args:
-        folder: Where to write it.
-        seed: Root of the series.
-        clean: Whether the attribute stays out.
-        inputs: ``fresh`` (the attribute is known) or ``unlabelled``.
-        sizes: Passed on to the series.
-    """
+    """Make a series in a folder and scan all of its checkpoints on ``inputs``: ``fresh`` (the attribute is known) or ``unlabelled``."""
     series = make_series(seed=seed, clean=clean, **sizes)
     known = known_of(series.write(folder))
     rows = read_inputs(known, folder / f"{inputs}.parquet")

@@ -66,11 +66,8 @@ def measure_shared_site(
 ) -> None:
     """The same as :func:`measure_site`, looked up where these very activations were measured before.
 
-    A frozen transformer gives a text the same values in every repetition, and in every regime whose models meet the text as it is. The
-    numbers are a function of the activations and of what identifies them here, so they are the same looked up or measured.
-
-    Raises:
-        ValueError: something is conditioned on, which does not identify what is remembered.
+    A frozen transformer gives a text the same values in every repetition, and in every regime whose models meet the text as it is. What is
+    conditioned on does not identify what is remembered, and raises ``ValueError``.
     """
     if probing.strata:
         raise ValueError("what is conditioned on is not looked up")

@@ -44,16 +44,7 @@ def measure_site(
 ) -> None:
     """Probe every attribute at one site; a :class:`SiteRecord` of each goes into ``out``.
 
-    Args:
-        acts_nd: Activations of the audit rows, shape ``(n, d)``.
-        rows: The rows.
-        probing: What to ask.
-        site: Name of the site.
-        placebos: Label columns ``(n, m)`` of placebo attributes, by attribute.
-        out: Takes the records.
-
-    Raises:
-        ValueError: the activations hold NaN or infinite values.
+    Placebos are label columns ``(n, m)`` by attribute. Activations that hold NaN or infinite values raise ``ValueError``.
     """
     everything = whiten(acts_nd)
     shared: dict[str, ScoreStatistic] = {}
@@ -67,16 +58,9 @@ def measure_site(
 
 
 class SiteProbe:
-    """One attribute at one site, on the rows where it is known.
+    """One attribute at one site, on the rows where it is known: activations are of these rows, attribute, folds and clusters of all.
 
-    Args:
-        acts_nd: Activations of these rows.
-        whitened: The same, whitened.
-        attribute: The attribute on all rows.
-        folds_n: Fold of each of all rows.
-        clusters_n: Cluster of each of all rows.
-        probing: What to ask.
-        shared: Statistics that attributes share that are known on the same rows.
+    ``shared`` holds statistics that attributes share that are known on the same rows.
     """
 
     def __init__(

@@ -27,8 +27,6 @@ from proxyaudit.planted.models import (
 )
 from proxyaudit.seeding import stream
 
-__all__ = ["MODELS", "UNUSED", "PlantedModel", "Truth", "make_planted_model"]
-
 CHAIN = ("block1", "penultimate")
 _SILENT: States = {"linear": "absent", "nonlinear": "absent", "beyond": "absent", "expressed": "absent", "used": "absent"}
 _UNUSED: States = {"linear": "present", "beyond": "present", "elsewhere": "present", "expressed": "absent", "used": "absent"}

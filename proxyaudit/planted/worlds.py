@@ -27,8 +27,6 @@ from proxyaudit.planted.construction import (
     whitened,
 )
 
-__all__ = ["ABSENT", "PRESENT", "WORLDS", "World", "draw_world", "make_world", "sample_case"]
-
 LINEAR_MARGIN = 0.02
 NONLINEAR_MARGIN = 0.10
 _LABEL_VALUES = np.array(["no", "yes"])

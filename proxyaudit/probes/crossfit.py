@@ -43,7 +43,6 @@ class ProbeScore:
     unweighted: float
     auroc: float | None
     influence_n: Floats
-    ridge: float
     offset_nk: Floats
 
 
@@ -116,7 +115,7 @@ def cross_fit_classes(z_nr: Floats, codes_n: Ints, classes: int, folds_n: Ints) 
 
     final = np.stack([_balanced_weights(codes_n, classes, known & (folds_n != o)) for o in range(folds)], axis=1)
     logits = _fit_logits(z, codes_n, classes, final, chosen, _SCORING)
-    return _score(_own_fold(logits, folds_n), codes_n, classes, float(np.median(chosen)))
+    return _score(_own_fold(logits, folds_n), codes_n, classes)
 
 
 def _own_fold(logits: torch.Tensor, folds_n: Ints) -> torch.Tensor:
@@ -124,7 +123,7 @@ def _own_fold(logits: torch.Tensor, folds_n: Ints) -> torch.Tensor:
     return logits.gather(2, torch.as_tensor(folds_n)[:, None, None].expand(-1, logits.shape[1], 1))
 
 
-def _score(logits: torch.Tensor, codes_n: Ints, classes: int, ridge: float) -> ProbeScore:
+def _score(logits: torch.Tensor, codes_n: Ints, classes: int) -> ProbeScore:
     """Score out-of-fold logits ``(n, K, 1)``."""
     known = codes_n >= 0
     counts = np.bincount(codes_n[known], minlength=classes)
@@ -140,7 +139,7 @@ def _score(logits: torch.Tensor, codes_n: Ints, classes: int, ridge: float) -> P
     entropy = -(rates * np.log2(rates)).sum()
     area = auroc_of_classes(log_p[known], codes_n[known], classes)
     leak = float(1 - means.mean() / np.log2(classes))
-    return ProbeScore(leak, float(1 - surprisal / entropy), area, influence, ridge, log_p * np.log(2))
+    return ProbeScore(leak, float(1 - surprisal / entropy), area, influence, log_p * np.log(2))
 
 
 def cross_fit_values(z_nr: Floats, values_n: Floats, folds_n: Ints) -> ProbeScore:
@@ -162,7 +161,7 @@ def cross_fit_values(z_nr: Floats, values_n: Floats, folds_n: Ints) -> ProbeScor
     for o in range(folds):
         held = folds_n == o
         predicted[held] = _ridge_predictions(z_nr, target, known & ~held, chosen[o : o + 1])[held, 0]
-    return _score_values(predicted, target, known, float(np.median(chosen)))
+    return _score_values(predicted, target, known)
 
 
 def _ridge_predictions(z_nr: Floats, target_n: Floats, mask_n: NDArray[np.bool_], ridges: Floats) -> Floats:
@@ -175,7 +174,7 @@ def _ridge_predictions(z_nr: Floats, target_n: Floats, mask_n: NDArray[np.bool_]
     return np.asarray((z_nr - centre) @ slopes + mean)
 
 
-def _score_values(predicted_n: Floats, target_n: Floats, known_n: NDArray[np.bool_], ridge: float) -> ProbeScore:
+def _score_values(predicted_n: Floats, target_n: Floats, known_n: NDArray[np.bool_]) -> ProbeScore:
     error = (target_n - predicted_n) ** 2 * known_n
     spread = (target_n - target_n[known_n].mean()) ** 2 * known_n
     total = spread.sum()
@@ -183,4 +182,4 @@ def _score_values(predicted_n: Floats, target_n: Floats, known_n: NDArray[np.boo
         raise TooFewRowsError("the attribute takes one value only")
     ratio = error.sum() / total
     influence = -(error - ratio * spread) / total
-    return ProbeScore(float(1 - ratio), float(1 - ratio), None, influence, ridge, predicted_n[:, None])
+    return ProbeScore(float(1 - ratio), float(1 - ratio), None, influence, predicted_n[:, None])

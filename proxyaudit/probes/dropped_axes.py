@@ -13,9 +13,6 @@ from scipy import stats
 
 from proxyaudit.arrays import Floats
 
-__all__ = ["TELLS", "dropped_axes_p", "dropped_axes_reason"]
-
-
 TELLS = 1e-4  # p-value from which on dropped axes are said to tell the attribute
 _MOST_AXES = 200
 _ROWS_PER_AXIS = 5

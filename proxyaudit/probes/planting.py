@@ -17,8 +17,6 @@ from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns, 
 from proxyaudit.stats.directions import LINEAR_FAMILIES, QUADRATIC_FAMILIES, Rows, least_favourable, linear_directions, quadratic
 from proxyaudit.stats.spike_in import Plant, Prior, plant_values, plants_at_leak
 
-__all__ = ["Planter", "Streams", "Target"]
-
 Streams = Callable[[str], np.random.Generator]
 
 _CURVE_PLANTS = 50

@@ -10,8 +10,6 @@ import numpy as np
 from proxyaudit.arrays import Floats
 from proxyaudit.stats.standard_curve import StandardCurve
 
-__all__ = ["BinnedTrace", "Effort", "Gain", "PlantedTest"]
-
 
 def _empty() -> Floats:
     return np.zeros(0)

@@ -6,13 +6,13 @@ counted in each: the interval is a little too wide, never too narrow.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.stats.intervals import Measured, group_floor
-
-__all__ = ["crossed_gap", "has_support", "permutation_null", "share_floor"]
-
+from proxyaudit.stats.group_gaps import gap_in
+from proxyaudit.stats.intervals import Measured
 
 FEWEST_TEMPLATES = 3
 FEWEST_DEPARTING = 5  # names of each group; of fewer a share near 0 or 1 has no error worth the name
@@ -23,21 +23,12 @@ def crossed_gap(y_tn: Floats, groups_n: Ints, low: int, high: int) -> Measured:
 
     With one template the claim is about that template, and names alone are random.
     """
-    means_n = y_tn.mean(axis=0)
-    influence, value = np.zeros(len(means_n)), 0.0
-    for group, sign in ((high, 1.0), (low, -1.0)):
-        inside = groups_n == group
-        mean = float(means_n[inside].mean())
-        value += sign * mean
-        influence[inside] = sign * (means_n[inside] - mean) / inside.sum()
-    names = np.arange(len(means_n))
-    extra, fewest = group_floor(influence, groups_n, names, (low, high))
-    extra_df = fewest
-    if len(y_tn) > 1:
-        gaps = y_tn[:, groups_n == high].mean(axis=1) - y_tn[:, groups_n == low].mean(axis=1)
-        extra += float(gaps.var(ddof=1)) / len(gaps)
-        extra_df = min(fewest, float(len(gaps) - 1))
-    return Measured(np.array([value]), influence, names, extra, extra_df, fewest)
+    names = gap_in(y_tn.mean(axis=0)[:, None], groups_n, low, high, 0, np.arange(y_tn.shape[1]))
+    if len(y_tn) == 1:
+        return names
+    gaps = y_tn[:, groups_n == high].mean(axis=1) - y_tn[:, groups_n == low].mean(axis=1)
+    extra = names.extra + float(gaps.var(ddof=1)) / len(gaps)
+    return replace(names, extra=extra, extra_df=min(names.row_df, float(len(gaps) - 1)))
 
 
 def share_floor(y_tcn: Floats, groups_n: Ints, low: int, high: int) -> float:

@@ -8,9 +8,6 @@ import numpy as np
 
 from proxyaudit.arrays import Floats
 
-__all__ = ["NOT_FLAT", "spread_along", "surely_flat"]
-
-
 NOT_FLAT = (
     "the outputs differ along this number, cut finely, by as much as the margin or these rows cannot tell: its halves alone prove nothing"
 )

@@ -13,8 +13,6 @@ from proxyaudit.estimates.record import Measurement, cell_key, read_record, writ
 from proxyaudit.probes.results import BinnedTrace, Effort, Gain, PlantedTest
 from proxyaudit.stats.intervals import Measured
 
-__all__ = ["Erasure", "LeakTest", "SiteRecord", "holds_site", "merge_sites", "read_eraser", "read_site", "write_eraser", "write_site"]
-
 SITES, ERASER = "cells", "eraser"
 
 
@@ -36,7 +34,6 @@ class LeakTest(PlantedTest):
     raw: float | None = None
     unweighted: float | None = None
     auroc: float | None = None
-    ridge: float | None = None
     placebos: tuple[float, ...] = ()
     negative: float | None = None
     rows: int | None = None

@@ -196,7 +196,6 @@ class SiteProbe:
             raw=score.leak,
             unweighted=score.unweighted,
             auroc=score.auroc,
-            ridge=score.ridge,
         )
 
     def _negative(self, statistic: ScoreStatistic, target: Target, test: PlantedTest) -> float:

@@ -25,18 +25,12 @@ class ModelView:
     """One trained model as channels see it.
 
     Attributes:
-        recipe: What was asked for: root seed, margins, the model's kind.
-        regime: How the model was trained.
         repetition: Which of the regime's models it is, from 0.
-        model: The model.
-        captured: Its activations and outputs on the audit rows.
         x: Encoded inputs of the audit rows ``(n, p)``, as models of this regime meet them.
         dataset: The real data; its audit rows are those that are measured.
-        labels_n: True labels of the audit rows.
         placebos: Placebo labels ``(n, count)`` by attribute.
         followed: Groups and output that interventions compare, by attribute.
         proxies: Columns or text features that are followed.
-        permutations: Size of the null.
         rows_trained: Rows times epochs of its training: what a costly search may cost is bounded by it.
         table: The training table of its own, where it has one: synthetic rows, a release, scrubbed texts.
         forward: For a frozen transformer: activations of other texts that it has read before.

@@ -13,7 +13,6 @@ from safetensors.numpy import save_file
 from text_versions import classifier, tiny_base
 from text_world import MAX_TOKENS, texts
 
-from proxyaudit.audits.selftest.series import known_of
 from proxyaudit.cli.main import main
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.pack import EvidencePack, find_run, write_pack
@@ -22,6 +21,7 @@ from proxyaudit.models import build_model, save_weights
 from proxyaudit.pipeline.plan import prepare_file
 from proxyaudit.recipe.recipe import load_recipe
 from proxyaudit.types import Evidence, RunInfo
+from tests.helpers.series import known_of
 
 RECIPE = f"""\
 name: texts

@@ -24,27 +24,14 @@ BATCH_ROWS = 4096
 
 @dataclass(frozen=True)
 class Captured:
-    """What one model did on one table.
+    """What one model did on one table."""
 
-    Attributes:
-        acts: Pooled activations by site, float32 (n, d), read-only, in the model's order of sites.
-        outputs: Probabilities, float64 (n, C): C = 1 (of the second class) for two classes, else one column a class.
-    """
-
-    acts: dict[str, NDArray[np.float32]]
-    outputs: NDArray[np.float64]
+    acts: dict[str, NDArray[np.float32]]  # pooled activations by site, float32 (n, d), read-only, in the model's order of sites
+    outputs: NDArray[np.float64]  # probabilities, float64 (n, C): C = 1 (of the second class) for two classes, else one column a class
 
 
 def capture(model: TrainedModel, x: NDArray[np.float32], *, batch_size: int = BATCH_ROWS) -> Captured:
     """Read all sites and the outputs in one forward pass per batch.
-
-    Args:
-        model: The model.
-        x: Encoded table (n, p).
-        batch_size: Rows per pass.
-
-    Returns:
-        Activations and probabilities for the n rows, in order.
 
     Raises:
         InputError: no rows; NaN or infinite activations (named by site) or outputs; a user's forward raises.

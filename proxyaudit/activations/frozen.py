@@ -34,17 +34,11 @@ AUDIT = "audit/"
 
 @dataclass(frozen=True)
 class Features:
-    """What a frozen transformer made of texts.
+    """What a frozen transformer made of texts."""
 
-    Attributes:
-        rows: Row of ``first`` by key.
-        first: ``(m, d)`` pooled last hidden states of training texts.
-        audit: Activations of the audit rows by site.
-    """
-
-    rows: Mapping[bytes, int]
-    first: Singles
-    audit: Mapping[str, Singles]
+    rows: Mapping[bytes, int]  # row of ``first`` by key
+    first: Singles  # ``(m, d)`` pooled last hidden states of training texts
+    audit: Mapping[str, Singles]  # activations of the audit rows by site
 
     @classmethod
     def of_audit(cls, site: str, values: Singles) -> Features:

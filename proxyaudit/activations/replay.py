@@ -30,14 +30,7 @@ def shifted_outputs(
 ) -> NDArray[np.float64]:
     """Return the outputs after adding a shift to the activations at the named sites, all at once.
 
-    Args:
-        model: The model.
-        x: Encoded table (n, p).
-        shifts: Shift (n, d) by site; broadcast over tokens at three-dimensional sites.
-        batch_size: Rows per pass.
-
-    Returns:
-        Probabilities (n, C).
+    A shift is ``(n, d)``.
 
     Raises:
         InputError: unknown site, or what ``capture`` raises.
@@ -138,16 +131,9 @@ def outputs_with(
 ) -> NDArray[np.float64]:
     """Return the outputs with coordinates of several sites set to wanted values in one forward pass.
 
-    Unlike shifts fixed beforehand, this sets a later site to the wanted value whatever an earlier one has already brought
-    about there.
-
-    Args:
-        model: The model.
-        x: Encoded table (n, p).
-        wanted: By site: maps that read the coordinates (d, r) and write changes of them back (r, d), and their values (n, r).
-
-    Returns:
-        Probabilities (n, C).
+    Unlike shifts fixed beforehand, this sets a later site to the wanted value whatever an earlier one has already brought about there.
+    ``wanted`` holds, by site, maps that read the coordinates ``(d, r)`` and write changes of them back ``(r, d)``, and their values ``(n,
+    r)``.
 
     Raises:
         InputError: unknown site, or what ``capture`` raises.

@@ -40,17 +40,11 @@ class Swaps:
 
 @dataclass(frozen=True)
 class Planted:
-    """An additive readout planted into the tail: ``strength`` times the coordinate that ``read_d`` reads, on the log-odds.
+    """An additive readout planted into the tail: ``strength`` times the coordinate that ``read_d`` reads, on the log-odds."""
 
-    Attributes:
-        read_d: Reads the coordinate from centred activations, shape ``(d,)``.
-        score_n: The coordinate of each row.
-        strength: Log-odds for each unit of the coordinate.
-    """
-
-    read_d: Floats
-    score_n: Floats
-    strength: float
+    read_d: Floats  # reads the coordinate from centred activations, shape ``(d,)``
+    score_n: Floats  # the coordinate of each row
+    strength: float  # log-odds for each unit of the coordinate
 
 
 class DifferentiableSite:
@@ -102,21 +96,10 @@ class DifferentiableSite:
     ) -> Floats:
         """Learn the subspace whose interchange moves the followed output most.
 
-        The objective is the squared mean of the oriented changes plus the mean product of the two donor halves', so that
-        effects that cancel over rows count too.
-
-        Args:
-            coordinates_nk: Whitened coordinates of all rows.
-            write_kd: Writes whitened coordinates back into activations.
-            blocks: Orthonormal bases ``(k, m)`` of spaces orthogonal to each other; the result has a subspace of ``rank``
-                dimensions (or the whole block) in each.
-            rank: Dimensions per block.
-            starts: Where to start, each ``(k, rank)``; projected on the blocks.
-            swaps: Interchanges to learn on.
-            rng: Draws the batches.
-
-        Returns:
-            An orthonormal basis ``(k, r)`` in whitened coordinates.
+        The objective is the squared mean of the oriented changes plus the mean product of the two donor halves', so that effects that
+        cancel over rows count too. The result is an orthonormal basis ``(k, r)`` in whitened coordinates, which ``write_kd`` writes back
+        into activations. ``blocks`` are orthonormal bases ``(k, m)`` of spaces orthogonal to each other: in each lies a subspace of
+        ``rank`` dimensions (or the whole block). ``starts`` are ``(k, rank)`` each, and are projected on the blocks.
 
         Raises:
             NoGradientError: the output has no gradient.

@@ -30,17 +30,11 @@ _PATH_ROWS = 8192  # rows along the paths that are run at once
 
 @dataclass(frozen=True)
 class Attribution:
-    """How a scalar's difference between two groups is split over columns.
+    """How a scalar's difference between two groups is split over columns."""
 
-    Attributes:
-        columns: Part of each column, in the order given; shape ``(columns,)``.
-        difference: The difference itself, in standard deviations of the scalar.
-        incomplete: Error of completeness of that difference, in standard deviations.
-    """
-
-    columns: Floats
-    difference: float
-    incomplete: float
+    columns: Floats  # part of each column, in the order given; shape ``(columns,)``
+    difference: float  # the difference itself, in standard deviations of the scalar
+    incomplete: float  # error of completeness of that difference, in standard deviations
 
 
 def attribute_direction(
@@ -48,13 +42,8 @@ def attribute_direction(
 ) -> Attribution:
     """Split the groups' difference along a direction of a site over the columns.
 
-    Args:
-        model: The model.
-        x_np: Encoded rows ``(n, p)``.
-        site: The site; a site of tokens is read at its mean over tokens.
-        direction_d: The direction.
-        groups_n: 0 or 1; other rows only add to the baseline.
-        sources: Encoded inputs of each column.
+    Rows of neither group (0 or 1) only add to the baseline. ``sources`` are the encoded inputs of each column; a site of tokens is read
+    at its mean over tokens.
     """
     return _attribute(model, _along(model, site, direction_d), x_np, groups_n, sources)
 
@@ -68,19 +57,12 @@ def attribute_output(
 
 @dataclass(frozen=True)
 class TextRows:
-    """Texts to attribute to.
+    """Texts to attribute to."""
 
-    Attributes:
-        x_mp: Token tables ``(m, width)``, -1 after the last token.
-        groups_m: 0 or 1.
-        tokens: Token numbers of each name.
-        special: Tokens that stand in the baseline as well.
-    """
-
-    x_mp: NDArray[np.float32]
-    groups_m: Ints
-    tokens: Sequence[Sequence[int]]
-    special: Sequence[int]
+    x_mp: NDArray[np.float32]  # token tables ``(m, width)``, -1 after the last token
+    groups_m: Ints  # 0 or 1
+    tokens: Sequence[Sequence[int]]  # token numbers of each name
+    special: Sequence[int]  # tokens that stand in the baseline as well
 
 
 def attribute_tokens(
@@ -88,15 +70,7 @@ def attribute_tokens(
 ) -> Attribution | None:
     """Split the groups' difference along a direction of a site, or else in the log-odds of an output, over tokens.
 
-    Args:
-        model: A model of texts.
-        rows: Texts of both groups.
-        site: The site of the direction.
-        direction_d: The direction; the output is attributed where there is none.
-        output: The output.
-
-    Returns:
-        For each name of tokens the groups' difference in what it adds to a text; ``None`` where tokens are not embedded one by one.
+    For each name of tokens this is the groups' difference in what it adds to a text; ``None`` where tokens are not embedded one by one.
     """
     from captum.attr import LayerIntegratedGradients
 

@@ -31,20 +31,15 @@ class Effect:
     """An interchange effect in output probability.
 
     Attributes:
-        signed: Mean oriented change.
-        product: Mean product of the two donor halves' changes.
-        signed_influence_n: Influence of each row, as recipient and as donor, on ``signed``.
-        product_influence_n: The same for ``product``.
-        parts: ``(signed, product)`` on each part of the rows; each part had subspaces of its own.
         spread: By part, how far the two subspaces disagree on the same rows and donors: the difference of their signed effects
             and of their products. Only the directions' errors are in it.
     """
 
-    signed: float
-    product: float
-    signed_influence_n: Floats
-    product_influence_n: Floats
-    parts: tuple[tuple[float, float], ...] = ()
+    signed: float  # mean oriented change
+    product: float  # mean product of the two donor halves' changes
+    signed_influence_n: Floats  # influence of each row, as recipient and as donor, on ``signed``
+    product_influence_n: Floats  # the same for ``product``
+    parts: tuple[tuple[float, float], ...] = ()  # ``(signed, product)`` on each part of the rows; each part had subspaces of its own
     spread: tuple[tuple[float, float], ...] = ()
 
     @property
@@ -58,45 +53,29 @@ class InterchangeResult:
     """Effect of one attribute's subspace at one site of one model.
 
     Attributes:
-        effect: The subspace's effect.
-        random_sizes: Sizes of the effect of random subspaces of equal rank, shape ``(R,)``.
-        null_sizes: Sizes under permutations of the attribute within the label, shape ``(P,)``.
-        completeness: Share of the group difference that a fresh probe reads after the swap.
-        selectivity: Change of a fresh probe of the label, as a share of the difference between labels.
-        rank: Largest rank of the subspace over the rotations.
-        rows: Rows that the effect was measured on.
         others: Share of other attributes' difference between groups that a fresh probe reads in what the swap moved, by name.
     """
 
     effect: Effect
-    random_sizes: Floats
-    null_sizes: Floats
-    completeness: float | None
-    selectivity: float | None
-    rank: int
-    rows: int
+    random_sizes: Floats  # sizes of the effect of random subspaces of equal rank, shape ``(R,)``
+    null_sizes: Floats  # sizes under permutations of the attribute within the label, shape ``(P,)``
+    completeness: float | None  # share of the group difference that a fresh probe reads after the swap
+    selectivity: float | None  # change of a fresh probe of the label, as a share of the difference between labels
+    rank: int  # largest rank of the subspace over the rotations
+    rows: int  # rows that the effect was measured on
     others: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """The rows of one question and the donors drawn for it; every subspace measured in it meets the same donors.
+    """The rows of one question and the donors drawn for it; every subspace measured in it meets the same donors."""
 
-    Attributes:
-        acts_nd: Activations ``(n, d)``.
-        groups_n: 0 or 1 for the two groups compared, -1 for rows left out.
-        concept_nk: Columns the subspace is fitted to; rows with NaN are left out of the fit.
-        labels_n: True label of each row.
-        parts_n: 0, 1 or 2.
-        plans: The parts that have enough donors, with their donors.
-    """
-
-    acts_nd: Floats
-    groups_n: Ints
-    concept_nk: Floats
-    labels_n: Ints
-    parts_n: Ints
-    plans: tuple[tuple[int, Donors], ...]
+    acts_nd: Floats  # activations ``(n, d)``
+    groups_n: Ints  # 0 or 1 for the two groups compared, -1 for rows left out
+    concept_nk: Floats  # columns the subspace is fitted to; rows with NaN are left out of the fit
+    labels_n: Ints  # true label of each row
+    parts_n: Ints  # 0, 1 or 2
+    plans: tuple[tuple[int, Donors], ...]  # the parts that have enough donors, with their donors
 
     @property
     def known_n(self) -> NDArray[np.bool_]:
@@ -152,16 +131,9 @@ def interchange(
 ) -> InterchangeResult:
     """Measure the effect of given subspaces.
 
-    Args:
-        setting: Rows and donors.
-        fitted: A subspace from each part of the rows; each serves the other two parts, one donor half each.
-        replay_of: The model from the site onward, for a subspace (joint interventions must know what they set).
-        output: Column of the outputs that is followed.
-        rng: Source of randomness.
-        randoms: Random subspaces.
-        permutations: Permutations of the groups within the label.
-        random_of: ``(part, rank, rng)`` to a random subspace; by default one in a random whitened direction.
-        spread: Whether to measure how far the subspaces disagree.
+    Of the subspaces in ``fitted``, one from each part of the rows, each serves the other two parts, one donor half each. ``replay_of``
+    gives the model from the site onward for a subspace, since joint interventions must know what they set. ``random_of(part, rank, rng)``
+    makes a random subspace, by default in a random whitened direction. ``spread`` asks how far the subspaces disagree.
     """
     drawn, n = [plan for _, plan in setting.plans], len(setting.acts_nd)
     rank = max(eraser.rank for eraser in fitted)
@@ -256,11 +228,7 @@ def moved_by(setting: Setting, eraser: LeaceEraser, plan: Donors) -> Floats:
 def share_read(moved_md: Floats, acts_nd: Floats, concept_nk: Floats, groups_n: Ints) -> float | None:
     """Share of the difference between groups 0 and 1 that a fresh LEACE probe reads in what was moved.
 
-    Args:
-        moved_md: What a swap did to the activations.
-        acts_nd: Rows that neither the subspace nor the effect saw.
-        concept_nk: Columns that the probe is fitted to.
-        groups_n: Group of each of these rows.
+    The rows of ``acts_nd`` are such that neither the subspace nor the effect saw.
     """
     probe = fit_leace(acts_nd, concept_nk)
     inside = [groups_n == g for g in (0, 1)]

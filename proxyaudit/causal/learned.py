@@ -38,21 +38,13 @@ _NOTHING = 1e-6  # share of a unit vector within a band that is rounding
 
 @dataclass(frozen=True)
 class Learned:
-    """Subspaces learned on one part of the rows.
+    """Subspaces learned on one part of the rows."""
 
-    Attributes:
-        readable: The counted one: within bands of equal sensitivity of what follows.
-        leace: The readable part of the LEACE subspace: what of it lies in each band, all swapped together.
-        unread: All that what follows does not read, by its gradients at the rows.
-        free: The most causal one of all directions, dormant ones included; ``None`` if not asked for.
-        read_downstream: Dimensions that what follows reads.
-    """
-
-    readable: LeaceEraser
-    leace: LeaceEraser
-    unread: LeaceEraser
-    free: LeaceEraser | None
-    read_downstream: int
+    readable: LeaceEraser  # the counted one: within bands of equal sensitivity of what follows
+    leace: LeaceEraser  # the readable part of the LEACE subspace: what of it lies in each band, all swapped together
+    unread: LeaceEraser  # all that what follows does not read, by its gradients at the rows
+    free: LeaceEraser | None  # the most causal one of all directions, dormant ones included; ``None`` if not asked for
+    read_downstream: int  # dimensions that what follows reads
 
 
 def learn_parts(
@@ -67,14 +59,8 @@ def learn_parts(
 ) -> list[Learned]:
     """Learn on each part of the rows.
 
-    Args:
-        setting: Rows and the groups compared.
-        site: The followed output as a function of the site.
-        leace: The LEACE subspace of each part.
-        margin: Effect that matters.
-        rng: Source of randomness.
-        free: Whether to learn the unrestricted subspace too.
-        columns: Where several sites stand side by side: the columns of each. A subspace never mixes sites.
+    ``free`` asks for the unrestricted subspace too. Where several sites stand side by side, ``columns`` are those of each: a subspace
+    never mixes sites.
 
     Raises:
         NoGradientError: the output has no gradient.
@@ -97,9 +83,7 @@ def block_diagonal(subspaces: Sequence[LeaceEraser]) -> LeaceEraser:
 def sensitive_bands(gradients_mk: Floats, margin: float) -> list[Floats]:
     """Orthonormal bases of the directions that what follows reads, by falling sensitivity.
 
-    Args:
-        gradients_mk: Gradients of the followed probability in whitened coordinates.
-        margin: Effect that matters.
+    Gradients are those of the followed probability in whitened coordinates.
     """
     values, vectors = np.linalg.eigh(gradients_mk.T @ gradients_mk / max(len(gradients_mk), 1))
     values, vectors = np.maximum(values[::-1], 0.0), np.ascontiguousarray(vectors[:, ::-1])

@@ -29,19 +29,12 @@ _SOLVING_ROWS = 3000
 
 @dataclass(frozen=True)
 class PlantedUse:
-    """A planted effect and what the machinery made of it.
+    """A planted effect and what the machinery made of it."""
 
-    Attributes:
-        times: Wanted effect as a multiple of the margin.
-        truth: Effect of interchanging the planted direction itself.
-        leace: Effect of the readable part of the LEACE subspace fitted to the planted attribute.
-        learned: Effect of the learned subspace.
-    """
-
-    times: float
-    truth: float
-    leace: InterchangeResult
-    learned: InterchangeResult
+    times: float  # wanted effect as a multiple of the margin
+    truth: float  # effect of interchanging the planted direction itself
+    leace: InterchangeResult  # effect of the readable part of the LEACE subspace fitted to the planted attribute
+    learned: InterchangeResult  # effect of the learned subspace
 
 
 def plant_use(
@@ -49,17 +42,8 @@ def plant_use(
 ) -> list[PlantedUse] | str:
     """Plant effects of once and twice the margin and look for them.
 
-    Args:
-        setting: Rows; the planted attribute has the base rate of the two groups and is missing where they are.
-        replay: The model from the site onward.
-        site: The same, differentiable.
-        output: Column of the outputs that is followed.
-        margin: Effect that matters.
-        leak: Leak of the planted attribute.
-        rng: Source of randomness.
-
-    Returns:
-        One result per size, or why nothing could be planted.
+    The planted attribute has the base rate of the two groups and the given ``leak``, and is missing where they are. Gives a reason where
+    nothing could be planted.
     """
     inside = np.flatnonzero(setting.groups_n >= 0)
     mean, to_white, from_white = whitening_pair(setting.acts_nd[inside])

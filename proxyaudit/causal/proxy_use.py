@@ -47,15 +47,10 @@ class Swaps:
 
 @dataclass(frozen=True)
 class Swapped:
-    """What swapping some columns does to one model.
+    """What swapping some columns does to one model."""
 
-    Attributes:
-        change_msc: Change of each output, shape ``(m, S, C)``.
-        moved_msd: Change of the site's activations, shape ``(m, S, d)``.
-    """
-
-    change_msc: Floats
-    moved_msd: NDArray[np.float32]
+    change_msc: Floats  # change of each output, shape ``(m, S, C)``
+    moved_msd: NDArray[np.float32]  # change of the site's activations, shape ``(m, S, d)``
 
 
 @dataclass(frozen=True)
@@ -72,17 +67,11 @@ class Number:
 
 @dataclass(frozen=True)
 class Path:
-    """The oriented effect of a column on one output, split at the attribute's subspace.
+    """The oriented effect of a column on one output, split at the attribute's subspace."""
 
-    Attributes:
-        total: Change with donors of group 1 minus change with donors of group 0.
-        through: The part that is gone when the subspace is held fixed.
-        random: Sizes of that part for random subspaces of equal rank.
-    """
-
-    total: Number
-    through: Number
-    random: tuple[float, ...]
+    total: Number  # change with donors of group 1 minus change with donors of group 0
+    through: Number  # the part that is gone when the subspace is held fixed
+    random: tuple[float, ...]  # sizes of that part for random subspaces of equal rank
 
 
 def draw_swaps(n: int, most: int, rng: np.random.Generator, slots: int = DONORS) -> Swaps:
@@ -112,12 +101,7 @@ def swap_columns(
 ) -> Swapped:
     """Replace some encoded inputs by the donors' and run the model.
 
-    Args:
-        x_np: Encoded rows ``(n, p)``.
-        inputs: The encoded inputs of the columns.
-        swaps: Recipients and donors.
-        forward: The model.
-        before: What ``forward`` gives for all ``n`` rows.
+    ``before`` is what ``forward`` gives for all ``n`` rows.
     """
     columns = np.asarray(inputs, dtype=np.int64)
     outputs, acts = before[0][swaps.rows_m], before[1][swaps.rows_m]
@@ -141,13 +125,7 @@ def influence(change_ms: Floats, swaps: Swaps, n: int) -> Number:
 def oriented(change_ms: Floats, swaps: Swaps, groups_n: Ints) -> Number | None:
     """Mean change with donors of group 1 minus that with donors of group 0.
 
-    Args:
-        change_ms: Change of one output.
-        swaps: Recipients and donors.
-        groups_n: 0 or 1 for the groups compared, -1 for rows left out.
-
-    Returns:
-        The contrast, or ``None`` where a group has too few donors.
+    Groups are 0 and 1, -1 for rows left out; ``None`` where a group has too few donors.
     """
     groups = groups_n[swaps.donors_ms]
     givers = [len(np.unique(swaps.donors_ms[groups == g])) for g in (0, 1)]
@@ -169,18 +147,8 @@ def path(
 ) -> Path | None:
     """Split a column's oriented effect into what runs through a subspace and what goes around it.
 
-    Args:
-        swapped: The column's swap.
-        swaps: Recipients and donors.
-        groups_n: 0 or 1 for the groups compared, -1 for rows left out.
-        output: The output followed.
-        parts_n: Part of each row of the table.
-        erasers: Subspace for the rows of each part, fitted on the other parts.
-        randoms: Random subspaces, likewise by part, one list for each control.
-        replay: The model from the site onward.
-
-    Returns:
-        The split, or ``None`` where a group has too few donors, or where the outputs do not follow from the site alone.
+    ``erasers`` serve the rows of each part and were fitted on the other parts; ``randoms`` likewise, a list for each control. ``None``
+    where a group has too few donors, or where the outputs do not follow from the site alone.
     """
     total = oriented(swapped.change_msc[:, :, output], swaps, groups_n)
     if total is None:

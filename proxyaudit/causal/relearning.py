@@ -39,47 +39,29 @@ class UntrainableError(ValueError):
 
 @dataclass(frozen=True)
 class Rotation:
-    """Which rows learn, which choose, and which are measured: three disjoint parts of the audit rows.
+    """Which rows learn, which choose, and which are measured: three disjoint parts of the audit rows."""
 
-    Attributes:
-        learn: Row numbers that problems draw their m rows from.
-        choose: Row numbers that choose when to stop, the scale and the centre.
-        score: Row numbers that are measured.
-    """
-
-    learn: Ints
-    choose: Ints
-    score: Ints
+    learn: Ints  # row numbers that problems draw their m rows from
+    choose: Ints  # row numbers that choose when to stop, the scale and the centre
+    score: Ints  # row numbers that are measured
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One label column, to be learnt from some rows.
+    """One label column, to be learnt from some rows."""
 
-    Attributes:
-        labels_n: Codes 0..K-1, or values of a continuous attribute; -1 or NaN where missing.
-        rows: Row numbers to learn from, shape ``(m,)``.
-        rotation: Number of the rotation.
-    """
-
-    labels_n: NDArray[np.generic]
-    rows: Ints
-    rotation: int
+    labels_n: NDArray[np.generic]  # codes 0..K-1, or values of a continuous attribute; -1 or NaN where missing
+    rows: Ints  # row numbers to learn from, shape ``(m,)``
+    rotation: int  # number of the rotation
 
 
 @dataclass(frozen=True)
 class Relearnt:
-    """What one problem came to.
+    """What one problem came to."""
 
-    Attributes:
-        leak: Class-balanced V-information as a fraction of log2 K, or R squared, on the measured rows.
-        influence: Influence of each measured row on ``leak``, shape ``(len(rows),)``.
-        rows: The measured rows.
-    """
-
-    leak: float
-    influence: Floats
-    rows: Ints
+    leak: float  # class-balanced V-information as a fraction of log2 K, or R squared, on the measured rows
+    influence: Floats  # influence of each measured row on ``leak``, shape ``(len(rows),)``
+    rows: Ints  # the measured rows
 
 
 def make_rotations(parts_n: Ints, known_n: NDArray[np.bool_], rng: np.random.Generator) -> tuple[Rotation, ...]:
@@ -109,11 +91,8 @@ class Relearner:
     def __init__(self, module: nn.Module, values: Tensor, free: Sequence[str], steps: Sequence[int] = STEPS) -> None:
         """Keep the block and the scale of what it gives.
 
-        Args:
-            module: Maps rows of ``values`` to the penultimate value ``(m, d)``; in eval mode.
-            values: Input of the block on all audit rows.
-            free: Parameters that are trained; none for a head on the frozen block alone.
-            steps: Numbers of steps after which to look.
+        ``module``, in eval mode, maps rows of ``values`` (its input on all audit rows) to the penultimate value ``(m, d)``. The
+        parameters ``free`` are trained, none for a head on the frozen block alone; ``steps`` says after how many steps to look.
         """
         self.module, self.values, self.steps, self.mapped = module, values, tuple(steps), True
         parameters = {name: p.detach() for name, p in module.named_parameters()}
@@ -137,15 +116,9 @@ class Relearner:
     ) -> list[Relearnt]:
         """Train every problem and measure it.
 
-        Args:
-            problems: Problems with equally many rows.
-            rotations: The rotations that the problems name.
-            classes: Number of classes K; 0 for a continuous attribute.
-            probe: Where given, the problems' own labels only train the block; a fresh head for these labels is then fitted on the
-                same rows, and is what is measured. ``(n,)`` codes (two classes or more) or values.
-
-        Returns:
-            One result for each problem.
+        All problems have equally many rows; ``classes`` is 0 for a continuous attribute. Where ``probe`` is given, ``(n,)`` codes (two
+        classes or more) or values, the problems' own labels only train the block: a fresh head for these labels is then fitted on the
+        same rows, and is what is measured.
         """
         m = len(problems[0].rows)
         tokens = self.values[0].numel()

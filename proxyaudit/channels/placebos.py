@@ -20,15 +20,8 @@ _PLACEBO_FAMILIES = ("isotropic", "unit", "low", "high")
 def plant_placebos(x_np: NDArray[Any], dataset: Dataset, leaks: dict[str, float | None], count: int, root: int) -> dict[str, NDArray[Any]]:
     """Placebo attributes: labels planted on the inputs with each attribute's own input leak and base rates.
 
-    Args:
-        x_np: Encoded inputs of the audit rows ``(n, p)``.
-        dataset: The data set.
-        leaks: Measured input leak of each attribute; ``None`` where it could not be measured.
-        count: Placebos per attribute.
-        root: Root seed.
-
-    Returns:
-        Label columns ``(n, count)`` for each attribute that could be measured.
+    ``leaks`` are the measured input leaks, ``None`` where there is none. Gives label columns ``(n, count)`` for each attribute that has
+    one.
     """
     rows = whiten(x_np).rows
     planted: dict[str, NDArray[Any]] = {}

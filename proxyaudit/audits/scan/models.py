@@ -37,12 +37,7 @@ _REFERENCE = "a reference of the signatures"
 
 @dataclass(frozen=True)
 class Use:
-    """How a regime uses its models.
-
-    Attributes:
-        scrub: Rules by which texts are scrubbed.
-        quantise: How the model is quantised.
-    """
+    """How a regime uses its models."""
 
     scrub: tuple[str, ...] = ()
     quantise: str | None = None
@@ -55,19 +50,12 @@ class Use:
 
 @dataclass(frozen=True)
 class Scanned:
-    """One model and the references on the same rows.
-
-    Attributes:
-        inputs: The rows.
-        models: The model, by how it is used.
-        references: The reference models, ``None`` where the weights were too large to keep.
-        codes: Context of each row, -1 for none.
-    """
+    """One model and the references on the same rows."""
 
     inputs: Inputs
-    models: Mapping[Use, Captured]
-    references: tuple[Captured | None, ...]
-    codes: Ints
+    models: Mapping[Use, Captured]  # the model, by how it is used
+    references: tuple[Captured | None, ...]  # the reference models, ``None`` where the weights were too large to keep
+    codes: Ints  # context of each row, -1 for none
 
 
 def read_references(known: Known, inputs: Inputs) -> tuple[Captured | None, ...]:

@@ -53,14 +53,7 @@ def estimate(facts: Facts) -> Drafts:
 
 
 def relearned_draft(base: Draft, measured: Sequence[Measurement], untrained: Sequence[Measurement], clusters_n: Ints) -> Draft:
-    """Fill a draft with the deciding excess.
-
-    Args:
-        base: The draft with its names, margin and unit.
-        measured: The regime's measurements, one for each seed.
-        untrained: Those of the untrained models.
-        clusters_n: Cluster id of each audit row.
-    """
+    """Fill a draft with the deciding excess."""
     base = replace(base, measure="excess")
     own, before = relearned_of(measured, base.attribute), relearned_of(untrained, base.attribute)
     if any(not one.applies for one in own):
@@ -147,12 +140,7 @@ def _control(found: Relearned, threshold: float, margin: float) -> _Control:
 def add_relearning(out: Drafts, draft: Draft | None, measured: Sequence[Measurement], base: Draft, clusters_n: Ints) -> None:
     """Report the curve of a regime, the placebos' percentile and the positive control.
 
-    Args:
-        out: Takes the estimates.
-        draft: The deciding one; ``None`` for a reference.
-        measured: The regime's measurements.
-        base: Names and unit.
-        clusters_n: Cluster id of each audit row.
+    ``draft`` is the deciding one, ``None`` for a reference.
     """
     own = relearned_of(measured, base.attribute)
     if not own or any(one.reason for one in own):

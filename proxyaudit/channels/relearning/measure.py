@@ -34,19 +34,12 @@ TOO_LARGE = "the last block is too large to be trained again often enough for a 
 
 @dataclass(frozen=True)
 class _Effort:
-    """How much fine-tuning one attribute gets.
+    """How much fine-tuning one attribute gets."""
 
-    Attributes:
-        steps: After how many steps it is looked at.
-        draws: Draws of the attribute's rows in each rotation.
-        turns: Rotations of each placebo.
-        planted: Leaks of the plants.
-    """
-
-    steps: tuple[int, ...]
-    draws: int
-    turns: int
-    planted: tuple[float, ...]
+    steps: tuple[int, ...]  # after how many steps it is looked at
+    draws: int  # draws of the attribute's rows in each rotation
+    turns: int  # rotations of each placebo
+    planted: tuple[float, ...]  # leaks of the plants
 
     def problems(self, placebos: int) -> int:
         """Problems to be trained on the deciding number of rows."""

@@ -54,27 +54,16 @@ _FIT_PARTS = (0, 1)
 
 @dataclass(frozen=True)
 class ReferenceModel:
-    """A model of the run on the audit rows.
-
-    Attributes:
-        regime: Its regime.
-        seed: Its repetition.
-        acts: Activations by site.
-        outputs: Probabilities.
-        weights: Its weights by tensor name.
-        erase: Sites with a map.
-        scrub: Rules by which its texts are scrubbed.
-        quantise: How it is quantised.
-    """
+    """A model of the run on the audit rows."""
 
     regime: str
     seed: int
     acts: Mapping[str, NDArray[Any]]
     outputs: Floats
-    weights: dict[str, NDArray[Any]] = field(repr=False)
-    erase: tuple[str, ...] = ()
-    scrub: tuple[str, ...] = ()
-    quantise: str | None = None
+    weights: dict[str, NDArray[Any]] = field(repr=False)  # its weights by tensor name
+    erase: tuple[str, ...] = ()  # sites with a map
+    scrub: tuple[str, ...] = ()  # rules by which its texts are scrubbed
+    quantise: str | None = None  # how it is quantised
 
     @property
     def kept(self) -> bool:
@@ -95,15 +84,7 @@ def build_signatures(
 ) -> Signatures:
     """Signatures of models on the audit rows.
 
-    Args:
-        models: The models.
-        states: State of the linear channel by (attribute, regime, site).
-        dataset: The audited data.
-        sites: Verdict sites.
-        spec: What the recipe says about contexts.
-        margin: Margin of leaks.
-        root: Root seed.
-        plan_digest: Digest of the plan that the signatures belong to.
+    ``states`` are those of the linear channel by (attribute, regime, site).
     """
     kept = [followed_output(model.outputs) for model in models if model.kept]
     output = np.mean(kept, axis=0) if kept else np.zeros(len(dataset.audit))
@@ -170,26 +151,18 @@ def attribute_columns(attribute: Attribute, codes_n: NDArray[Any]) -> list[tuple
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows on which one column of an attribute is known, and what each is for.
-
-    Attributes:
-        known: Which rows.
-        values: The column on them.
-        codes: Their contexts.
-        fit: Those that directions are fitted on.
-        weights: Weight of the others when all contexts are taken together, 0 for rows of ``fit``.
-    """
+    """Rows on which one column of an attribute is known, and what each is for."""
 
     root: int
     margin: float
     contexts: Contexts
     binary: bool
     known: Bools
-    values: Floats
-    codes: Ints
+    values: Floats  # the column on them
+    codes: Ints  # their contexts
     clusters: Ints
-    fit: Bools
-    weights: Floats
+    fit: Bools  # those that directions are fitted on
+    weights: Floats  # weight of the others when all contexts are taken together, 0 for rows of ``fit``
 
     @classmethod
     def choose(cls, dataset: Dataset, contexts: Contexts, codes_n: Ints, values_n: Floats, root: int, margin: float) -> _Rows | None:

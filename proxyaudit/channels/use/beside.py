@@ -41,15 +41,7 @@ def add_use_beside(
 ) -> None:
     """Add the numbers beside the effects.
 
-    Args:
-        out: Where they go.
-        base: Attribute, regime, groups.
-        run: The models.
-        sites: Verdict sites.
-        groups_n: Groups compared.
-        output: Output column followed.
-        positive_n: Rows whose true label is the one that the followed output stands for.
-        clusters_n: Cluster of each row.
+    ``positive_n`` marks the rows whose true label is the one that the followed output stands for.
     """
     for site in (*sites, *((JOINT,) if len(sites) > 1 else ())):
         uses = uses_at(run, base.attribute, site)

@@ -18,19 +18,12 @@ _SHOWN = 6
 
 @dataclass(frozen=True)
 class PlantedOutcome:
-    """Whether planted effects were found in every model that they were planted in.
+    """Whether planted effects were found in every model that they were planted in."""
 
-    Attributes:
-        passed: None was called absent, and more than half of each was found.
-        detail: The figures, for people.
-        least_found: Smallest share found of a planted effect.
-        least_absent_p: Smallest p-value of absence of one.
-    """
-
-    passed: bool
-    detail: str
-    least_found: float | None = None
-    least_absent_p: float | None = None
+    passed: bool  # none was called absent, and more than half of each was found
+    detail: str  # the figures, for people
+    least_found: float | None = None  # smallest share found of a planted effect
+    least_absent_p: float | None = None  # smallest p-value of absence of one
 
 
 def planted_control(uses: Sequence[SiteUse]) -> PlantedOutcome | None:
@@ -60,16 +53,7 @@ def untrained_sizes(regime: str, untrained: Run | None, attribute: str, site: st
 def add_use_controls(
     out: Drafts, run: Run, untrained: Run | None, attribute: str, sites: Sequence[str], margin: float | None = None
 ) -> None:
-    """Add the controls of use of one attribute in one regime: random subspaces of equal rank, planted effects, untrained models.
-
-    Args:
-        out: Takes the controls.
-        run: The models.
-        untrained: Models with their initial weights.
-        attribute: Name of the attribute.
-        sites: Verdict sites.
-        margin: Margin of effects.
-    """
+    """Add the controls of use of one attribute in one regime: random subspaces of equal rank, planted effects, untrained models."""
     if margin is not None:
         for site in sites:
             _add_random_subspaces(out, run, attribute, site, margin)

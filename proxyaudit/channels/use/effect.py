@@ -17,11 +17,6 @@ def effect_draft(base: Draft, swaps: Sequence[InterchangeResult], clusters_n: In
     """Fill a draft with an interchange effect: ``max(|mean tau|, sqrt(mean tau1 tau2))`` minus that of random subspaces.
 
     The branch (``signed`` or ``per-row``), which becomes the context, is taken on the mean over seeds.
-
-    Args:
-        base: Names, margin and unit.
-        swaps: The effect in each model.
-        clusters_n: Cluster of each row.
     """
     effects = [swap.effect for swap in swaps]
     signed = float(np.mean([effect.signed for effect in effects]))

@@ -55,13 +55,8 @@ def use_drafts(
 ) -> list[Draft]:
     """Drafts of use: LEACE and learned subspaces at every verdict site and, of several, jointly.
 
-    Args:
-        base: Attribute, regime, margin, unit and groups.
-        run: The models.
-        untrained: Models with their initial weights, which relay what their inputs carry.
-        sites: Verdict sites.
-        clusters_n: Cluster of each row.
-        carrying: Input columns that carry more of the attribute than the leak's margin.
+    Untrained models relay what their inputs carry; ``carrying`` are input columns that carry more of the attribute than the leak's
+    margin.
     """
     base = replace(base, measure="effect")
     if not run.measured:

@@ -61,12 +61,8 @@ def outputs_past(model: TrainedModel, captured: Captured, x_np: NDArray[np.float
 def moderated_gap(outputs_nc: Floats, groups_nk: Floats, moderators_nm: NDArray[Any]) -> float:
     """Largest sure half-difference of the output gap between the upper and the lower half of any moderator; 0 where none is sure.
 
-    Use whose gaps cancel over all rows shows as gaps that differ between halves of the rows.
-
-    Args:
-        outputs_nc: Probabilities.
-        groups_nk: Indicators of groups, each compared with all other rows; NaN rows are left out.
-        moderators_nm: Columns that are cut at their mean.
+    Use whose gaps cancel over all rows shows as gaps that differ between halves of the rows. Each column of ``groups_nk`` marks a group,
+    which is compared with all other rows; NaN rows are left out. Moderators are cut at their mean.
     """
     upper = (moderators_nm > moderators_nm.mean(axis=0)).astype(np.float64)
     largest = 0.0

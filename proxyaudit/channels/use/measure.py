@@ -86,13 +86,7 @@ class _Question:
         return stream(self.view.recipe.seed, purpose, self.name, self.site)
 
     def ask(self, replay: Replay, logits: Callable[..., Any], rank: int) -> SiteUse:
-        """Everything about one site.
-
-        Args:
-            replay: The model from the site onward.
-            logits: The same, differentiable.
-            rank: Dimensions of the site.
-        """
+        """Everything about one site."""
         setting = self.setting
         if setting is None:
             return SiteUse(reason=TOO_FEW)

@@ -35,14 +35,7 @@ def level_codes(attribute: Attribute) -> Ints:
 def other_questions(attribute: Attribute, groups_n: Ints, output: int, outputs: int) -> list[tuple[Ints, int]]:
     """Groups and outputs beside those that are followed: every level, or quarter of a number, against all others, in every output.
 
-    Args:
-        attribute: The attribute.
-        groups_n: The groups followed: 0, 1 or -1.
-        output: The output followed.
-        outputs: Number of output columns: one for two classes.
-
-    Returns:
-        Groups (0, 1 or -1) and the output of each question; none for two levels and two classes.
+    Of ``outputs`` columns (one for two classes), each question has groups (0, 1 or -1) and a column; none for two levels and two classes.
     """
     levels = level_codes(attribute)
     named = [level for level in np.unique(levels) if level >= 0]
@@ -63,18 +56,7 @@ def others_absent(
 ) -> OtherQuestions:
     """Largest p-value of "the effect is below the margin" over the questions, by what LEACE and learned subspaces hold of what is read.
 
-    Args:
-        setting: Rows and donors of the question that is followed.
-        questions: Groups and outputs, from :func:`other_questions`.
-        fitted: The LEACE subspace of each part; it holds all levels.
-        replay: The model from the site onward.
-        site_of: An output as a function of the site.
-        margin: Effect that matters.
-        clusters_n: Cluster of each row.
-        rng: Source of randomness.
-
-    Returns:
-        The p-value, 1 where a question cannot be asked, and how many were asked.
+    ``fitted`` is the LEACE subspace of each part, which holds all levels. The p-value is 1 where a question cannot be asked.
     """
     if len(questions) > MOST_ASKED:
         return OtherQuestions(1.0, len(questions))

@@ -23,20 +23,16 @@ class LearnedUse:
     """What the learned subspaces of highest effect do.
 
     Attributes:
-        reason: Why none could be learned.
-        swap: Effect of what of it the rest of the model reads.
         any_label: The same with donors of any label, where the one within labels is large enough to be claimed.
         read_downstream: Effect of what of the LEACE subspace the rest of the model reads, where the learned one is below the margin.
-        free: Effect with directions that the rest of the model does not read.
-        unread: What directions without a gradient move the output by.
     """
 
-    reason: str | None = None
-    swap: InterchangeResult | None = None
+    reason: str | None = None  # why none could be learned
+    swap: InterchangeResult | None = None  # effect of what of it the rest of the model reads
     any_label: InterchangeResult | None = None
     read_downstream: InterchangeResult | None = None
-    free: InterchangeResult | None = None
-    unread: float = 0.0
+    free: InterchangeResult | None = None  # effect with directions that the rest of the model does not read
+    unread: float = 0.0  # what directions without a gradient move the output by
 
 
 @dataclass(frozen=True)
@@ -71,35 +67,24 @@ class SiteUse:
     """One attribute at one verdict site, or at all of them jointly.
 
     Attributes:
-        reason: Why nothing was measured.
-        leace: Effect of the LEACE subspace.
         any_label: The same with donors of any label, where the one within labels is large enough to be claimed.
-        learned: Learned subspaces.
-        planted: Positive control; only what could be called absent has one.
-        others: Other groups and outputs; only what could be called absent is asked about them.
-        erased_n: The followed output of every row with the LEACE subspace set to its mean.
     """
 
-    reason: str | None = None
-    leace: InterchangeResult | None = None
+    reason: str | None = None  # why nothing was measured
+    leace: InterchangeResult | None = None  # effect of the LEACE subspace
     any_label: InterchangeResult | None = None
-    learned: LearnedUse | None = None
-    planted: PlantedEffects | None = None
-    others: OtherQuestions | None = None
-    erased_n: Floats | None = field(default=None, repr=False)
+    learned: LearnedUse | None = None  # learned subspaces
+    planted: PlantedEffects | None = None  # positive control; only what could be called absent has one
+    others: OtherQuestions | None = None  # other groups and outputs; only what could be called absent is asked about them
+    erased_n: Floats | None = field(default=None, repr=False)  # the followed output of every row with the LEACE subspace set to its mean
 
 
 @dataclass(frozen=True)
 class Guards:
-    """What could carry a use that swaps at the verdict sites miss.
+    """What could carry a use that swaps at the verdict sites miss."""
 
-    Attributes:
-        past_sites: Largest change of an output that does not go through the verdict sites.
-        moderated: By attribute, the largest sure half-difference of the output gap between halves of the rows.
-    """
-
-    past_sites: float
-    moderated: Mapping[str, float]
+    past_sites: float  # largest change of an output that does not go through the verdict sites
+    moderated: Mapping[str, float]  # by attribute, the largest sure half-difference of the output gap between halves of the rows
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from proxyaudit.arrays import Floats, Ints
+from proxyaudit.causal.donors import Donors
+from proxyaudit.models.base import log_odds
 
 Logits = Callable[[Tensor, Tensor], Tensor]
 """Logits ``(m, C)`` of rows ``(m,)`` after adding shifts ``(m, d)`` to the site's activations."""
@@ -27,15 +29,6 @@ _GRADIENT_ROWS = 4096
 
 class NoGradientError(Exception):
     """The model's output cannot be differentiated with respect to the site."""
-
-
-@dataclass(frozen=True)
-class Swaps:
-    """Interchanges that an effect is learned on: ``index[k, half, slot]``, first half of the slots from the other group."""
-
-    recipients: Ints
-    index: Ints
-    sign: Floats
 
 
 @dataclass(frozen=True)
@@ -60,12 +53,7 @@ class DifferentiableSite:
 
     def probability(self, shift: Tensor, rows: Tensor) -> Tensor:
         """The followed probability ``(m,)`` of rows after adding shifts ``(m, d)``, differentiable."""
-        logits = self._logits(shift, rows)
-        if logits.shape[1] == 1:
-            odds = logits[:, 0]
-        else:
-            others = torch.cat([logits[:, : self._output], logits[:, self._output + 1 :]], dim=1)
-            odds = logits[:, self._output] - torch.logsumexp(others, dim=1)
+        odds = log_odds(self._logits(shift, rows), self._output)
         if self._planted is not None:
             read, score = (torch.tensor(a, dtype=shift.dtype) for a in (self._planted.read_d, self._planted.score_n))
             odds = odds + self._planted.strength * (score[rows] + shift @ read)
@@ -91,7 +79,7 @@ class DifferentiableSite:
         blocks: Sequence[Floats],
         rank: int,
         starts: Sequence[Floats],
-        swaps: Swaps,
+        plan: Donors,
         rng: np.random.Generator,
     ) -> Floats:
         """Learn the subspace whose interchange moves the followed output most.
@@ -104,7 +92,7 @@ class DifferentiableSite:
         Raises:
             NoGradientError: the output has no gradient.
         """
-        search = _Search(self, coordinates_nk, write_kd, blocks, swaps, rng)
+        search = _Search(self, coordinates_nk, write_kd, blocks, plan, rng)
         whole = all(base.shape[1] <= rank for base in search.bases)
         best: tuple[float, list[Tensor]] | None = None
         for start in starts:
@@ -131,15 +119,15 @@ class _Search:
         coordinates_nk: Floats,
         write_kd: Floats,
         blocks: Sequence[Floats],
-        swaps: Swaps,
+        plan: Donors,
         rng: np.random.Generator,
     ) -> None:
         self._site, self._rng = site, rng
         self._z, self._write = (torch.tensor(a, dtype=torch.float32) for a in (coordinates_nk, write_kd))
         self.bases = [torch.tensor(np.ascontiguousarray(block), dtype=torch.float32) for block in blocks]
-        self._index, self._sign = torch.from_numpy(swaps.index), torch.tensor(swaps.sign, dtype=torch.float32)
-        self._recipients = torch.from_numpy(swaps.recipients)
-        self._judged = torch.from_numpy(rng.permutation(len(swaps.recipients))[:_JUDGED])
+        self._index, self._sign = torch.from_numpy(plan.index), torch.tensor(plan.sign, dtype=torch.float32)
+        self._recipients = torch.from_numpy(plan.recipients)
+        self._judged = torch.from_numpy(rng.permutation(len(plan.recipients))[:_JUDGED])
 
     def begin(self, start_kr: Floats, rank: int) -> list[Tensor]:
         """Parameters of each block for a start."""

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.models.base import TrainedModel, as_tensor, batch_rows, deterministic, pooled, to_logits
+from proxyaudit.models.base import TrainedModel, as_tensor, batch_rows, deterministic, log_odds, pooled, to_logits
 from proxyaudit.models.hooks import tapped
 from proxyaudit.models.text import TextClassifier
 
@@ -120,16 +120,7 @@ def _along(model: TrainedModel, site: str, direction_d: Floats) -> Callable[[Ten
 
 
 def _log_odds(model: TrainedModel, output: int) -> Callable[[Tensor], Tensor]:
-    """Log-odds of one output against all others."""
-
-    def scalar(x: Tensor) -> Tensor:
-        logits = to_logits(model.module(x), model.n_classes, len(x))
-        if logits.shape[1] == 1:
-            return logits[:, 0]
-        others = [column for column in range(logits.shape[1]) if column != output]
-        return logits[:, output] - torch.logsumexp(logits[:, others], dim=1)
-
-    return scalar
+    return lambda x: log_odds(to_logits(model.module(x), model.n_classes, len(x)), output)
 
 
 @contextmanager

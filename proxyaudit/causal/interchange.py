@@ -89,17 +89,10 @@ class Setting:
 
 
 def set_up(
-    acts_nd: NDArray[np.floating],
-    groups_n: Ints,
-    concept_nk: Floats,
-    labels_n: Ints,
-    parts_n: Ints,
-    rng: np.random.Generator,
-    *,
-    donors: int = DONORS,
+    acts_nd: NDArray[np.floating], groups_n: Ints, concept_nk: Floats, labels_n: Ints, parts_n: Ints, rng: np.random.Generator
 ) -> Setting | None:
     """Draw the donors; ``None`` where no label has enough of both groups."""
-    drawn = ((part, draw_donors(groups_n, labels_n, parts_n == part, donors, rng)) for part in range(3))
+    drawn = ((part, draw_donors(groups_n, labels_n, parts_n == part, DONORS, rng)) for part in range(3))
     plans = tuple((part, plan) for part, plan in drawn if plan is not None)
     return Setting(np.asarray(acts_nd, dtype=np.float64), groups_n, concept_nk, labels_n, parts_n, plans) if plans else None
 
@@ -156,17 +149,9 @@ def interchange(
         sizes[index] = _effect(swapped_by(pairs.__getitem__), drawn, n).size
     null = null_sizes(swapped, drawn, setting.groups_n, setting.labels_n, permutations, rng)
     read = [probe_readings(setting, fitted[(part + 1) % 3], plan, (part + 2) % 3) for part, plan in setting.plans]
-    complete = [c for c, _ in read if c is not None]
-    selective = [s for _, s in read if s is not None]
-    return InterchangeResult(
-        effect,
-        sizes,
-        null,
-        float(np.mean(complete)) if complete else None,
-        float(np.mean(selective)) if selective else None,
-        rank,
-        setting.rows,
-    )
+    known = ([share for share in shares if share is not None] for shares in zip(*read, strict=True))
+    complete, selective = (float(np.mean(shares)) if shares else None for shares in known)
+    return InterchangeResult(effect, sizes, null, complete, selective, rank, setting.rows)
 
 
 def _swap(

@@ -15,7 +15,7 @@ Within a band a mixture cannot exceed what the attribute's own part does: ``|del
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -23,9 +23,9 @@ import numpy as np
 from scipy.linalg import block_diag
 
 from proxyaudit.arrays import Floats
-from proxyaudit.causal.alignment import DifferentiableSite, Swaps
+from proxyaudit.causal.alignment import DifferentiableSite
 from proxyaudit.causal.donors import Donors, draw_donors
-from proxyaudit.causal.interchange import Setting
+from proxyaudit.causal.interchange import InterchangeResult, Replay, Setting, interchange
 from proxyaudit.erasers.leace import LeaceEraser, whitening_pair
 
 LEARNING_DONORS = 4
@@ -68,10 +68,13 @@ def learn_parts(
     return [_learn(setting, site, part, leace[part], margin, rng, free, columns or (slice(None),)) for part in range(3)]
 
 
-def subspaces_read_downstream(found: Sequence[Learned]) -> list[list[LeaceEraser]]:
-    """What the rest of the model reads, learned and of LEACE, by part; once where both are all that is read."""
+def swap_read_downstream(
+    fine: Setting, found: Sequence[Learned], replay_of: Callable[[LeaceEraser], Replay], output: int, rng: np.random.Generator
+) -> list[InterchangeResult]:
+    """Effects of what the rest of the model reads, learned, then of LEACE, as absence asks them; once where both are all of it."""
     same = all(one.readable.rank == one.leace.rank == one.read_downstream for one in found)
-    return [[one.readable for one in found], *([] if same else [[one.leace for one in found]])]
+    each = [[one.readable for one in found], *([] if same else [[one.leace for one in found]])]
+    return [interchange(fine, subspaces, replay_of, output, rng, randoms=0, permutations=0, spread=True) for subspaces in each]
 
 
 def block_diagonal(subspaces: Sequence[LeaceEraser]) -> LeaceEraser:
@@ -126,9 +129,6 @@ def _learn(
     read = sum(band.shape[1] for band in bands)
     dimensions = to_white.shape[1]
 
-    def subspace(blocks: Sequence[Floats], starts: Sequence[Floats]) -> LeaceEraser:
-        return of_basis(site.learn(coordinates, from_white.T, blocks, rank, starts, swaps, rng))
-
     def of_basis(basis: Floats) -> LeaceEraser:
         return LeaceEraser(mean.copy(), to_white @ basis, (from_white @ basis).T.copy())
 
@@ -136,8 +136,10 @@ def _learn(
     if plan is None or not read:
         return Learned(nothing, nothing, unread, nothing if free else None, read)
     coordinates = (setting.acts_nd - mean) @ to_white
-    swaps = Swaps(plan.recipients, plan.index, plan.sign)
     difference = _difference(coordinates, plan)
+
+    def subspace(blocks: Sequence[Floats], starts: Sequence[Floats]) -> LeaceEraser:
+        return of_basis(site.learn(coordinates, from_white.T, blocks, rank, starts, plan, rng))
 
     def padded(first: Floats) -> Floats:
         return np.concatenate([first[:, None], rng.normal(size=(dimensions, rank - 1)) / np.sqrt(dimensions)], axis=1)

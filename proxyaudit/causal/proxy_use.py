@@ -22,12 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
+from proxyaudit.causal.interchange import Replay
 from proxyaudit.erasers.leace import LeaceEraser
 
 Forward = Callable[[NDArray[np.float32]], tuple[Floats, NDArray[np.floating]]]
 """Outputs ``(m, C)`` and activations ``(m, d)`` at the site, of encoded rows ``(m, p)``."""
-Replay = Callable[[Floats, Ints], Floats]
-"""Outputs ``(m, C)`` of rows ``(m,)`` after adding shifts ``(m, d)`` to the site's activations."""
 
 DONORS = 4
 FEWEST_DONORS = 30  # rows of each group that give their value; below it nothing is said of the groups

@@ -24,12 +24,11 @@ from proxyaudit.causal.interchange import (
     share_read,
     with_donors,
 )
-from proxyaudit.causal.learned import block_diagonal, learn_parts, subspaces_read_downstream
+from proxyaudit.causal.learned import block_diagonal, learn_parts, swap_read_downstream
 from proxyaudit.causal.planted_use import plant_use
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.use.effect import absent_p
-from proxyaudit.channels.use.guards import measure_guards, unread_effect
-from proxyaudit.channels.use.other_groups import other_questions, others_absent
+from proxyaudit.channels.use.guards import measure_guards, other_questions, others_absent, unread_effect
 from proxyaudit.channels.use.record import (
     JOINT,
     MOST_DIMENSIONS,
@@ -169,8 +168,8 @@ class _Question:
         except NoGradientError as error:
             return LearnedUse(reason=str(error))
 
-        def swap(subspaces: list[LeaceEraser], among: Setting = setting, *, spread: bool = False) -> InterchangeResult:
-            return interchange(among, subspaces, replay_of, self.output, rng, randoms=0, permutations=0, spread=spread)
+        def swap(subspaces: list[LeaceEraser]) -> InterchangeResult:
+            return interchange(setting, subspaces, replay_of, self.output, rng, randoms=0, permutations=0)
 
         readable = [one.readable for one in found]
         result, any_label, read = swap(readable), None, None
@@ -180,8 +179,7 @@ class _Question:
             any_label = self._whatever_label(setting, result, readable, replay_of)
         elif self.decides:
             # Only what does not is asked whether it is absent.
-            fine = with_donors(setting, FINE_DONORS, rng)
-            swaps = [swap(subspaces, fine, spread=True) for subspaces in subspaces_read_downstream(found)]
+            swaps = swap_read_downstream(with_donors(setting, FINE_DONORS, rng), found, replay_of, self.output, rng)
             result, read = swaps[0], swaps[-1]
         unread = 0.0
         if free:

@@ -24,6 +24,9 @@ from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace
 
 Replay = Callable[[Floats, Ints], Floats]
 """Outputs ``(m, C)`` of rows ``(m,)`` after adding shifts ``(m, d)`` to the site's activations."""
+ReplayOf = Callable[[LeaceEraser], Replay]
+RandomOf = Callable[[int, int, np.random.Generator], LeaceEraser]
+"""A random subspace for a part of the rows, of a rank."""
 
 
 @dataclass(frozen=True)
@@ -113,13 +116,13 @@ def fit_parts(setting: Setting) -> list[LeaceEraser]:
 def interchange(
     setting: Setting,
     fitted: Sequence[LeaceEraser],
-    replay_of: Callable[[LeaceEraser], Replay],
+    replay_of: ReplayOf,
     output: int,
     rng: np.random.Generator,
     *,
     randoms: int = 5,
     permutations: int = 199,
-    random_of: Callable[[int, int, np.random.Generator], LeaceEraser] | None = None,
+    random_of: RandomOf | None = None,
     spread: bool = False,
 ) -> InterchangeResult:
     """Measure the effect of given subspaces.
@@ -154,9 +157,7 @@ def interchange(
     return InterchangeResult(effect, sizes, null, complete, selective, rank, setting.rows)
 
 
-def _swap(
-    acts_nd: Floats, erasers: tuple[LeaceEraser, LeaceEraser], plan: Donors, replay_of: Callable[[LeaceEraser], Replay], output: int
-) -> Floats:
+def _swap(acts_nd: Floats, erasers: tuple[LeaceEraser, LeaceEraser], plan: Donors, replay_of: ReplayOf, output: int) -> Floats:
     """Outputs after each swap, shape ``(rows, 2, slots)``; each donor half has its own subspace."""
     rows, halves, slots = plan.index.shape
     result = np.empty((rows, halves, slots))

@@ -15,7 +15,7 @@ Within a band a mixture cannot exceed what the attribute's own part does: ``|del
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -25,7 +25,7 @@ from scipy.linalg import block_diag
 from proxyaudit.arrays import Floats
 from proxyaudit.causal.alignment import DifferentiableSite
 from proxyaudit.causal.donors import Donors, draw_donors
-from proxyaudit.causal.interchange import InterchangeResult, Replay, Setting, interchange
+from proxyaudit.causal.interchange import InterchangeResult, ReplayOf, Setting, interchange
 from proxyaudit.erasers.leace import LeaceEraser, whitening_pair
 
 LEARNING_DONORS = 4
@@ -69,7 +69,7 @@ def learn_parts(
 
 
 def swap_read_downstream(
-    fine: Setting, found: Sequence[Learned], replay_of: Callable[[LeaceEraser], Replay], output: int, rng: np.random.Generator
+    fine: Setting, found: Sequence[Learned], replay_of: ReplayOf, output: int, rng: np.random.Generator
 ) -> list[InterchangeResult]:
     """Effects of what the rest of the model reads, learned, then of LEACE, as absence asks them; once where both are all of it."""
     same = all(one.readable.rank == one.leace.rank == one.read_downstream for one in found)

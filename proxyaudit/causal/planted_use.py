@@ -18,9 +18,9 @@ from scipy.special import expit, logit
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.causal.alignment import DifferentiableSite, Planted
 from proxyaudit.causal.donors import FINE_DONORS
-from proxyaudit.causal.interchange import InterchangeResult, Replay, Setting, fit_parts, set_up, with_donors
+from proxyaudit.causal.interchange import InterchangeResult, Replay, ReplayOf, Setting, fit_parts, set_up, with_donors
 from proxyaudit.causal.learned import learn_parts, sensitive_bands, swap_read_downstream
-from proxyaudit.erasers.leace import LeaceEraser, whitening_pair
+from proxyaudit.erasers.leace import whitening_pair
 from proxyaudit.stats.spike_in import Prior, plant_at_leak
 
 TIMES = (1.0, 2.0)
@@ -101,7 +101,7 @@ def _log_odds(p: Floats) -> Floats:
     return np.asarray(logit(np.clip(p, _EDGE, 1 - _EDGE)))
 
 
-def _planted_replay(replay: Replay, score_n: Floats, read_d: Floats, strength: float, output: int) -> Callable[[LeaceEraser], Replay]:
+def _planted_replay(replay: Replay, score_n: Floats, read_d: Floats, strength: float, output: int) -> ReplayOf:
     def run(shift: Floats, rows: Ints) -> Floats:
         odds = _log_odds(replay(shift, rows)[:, output])
         return np.asarray(expit(odds + strength * (score_n[rows] + shift @ read_d)))[:, None]

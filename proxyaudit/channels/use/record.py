@@ -95,25 +95,6 @@ class SiteAxes:
     dropped_p: float | None = None
 
 
-@dataclass(frozen=True)
-class _Value:
-    value: float
-
-
-@dataclass(frozen=True)
-class _Column:
-    association: _Value | None = None
-    gain: _Value | None = None
-    influence: float | None = None
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """Of what is measured of input columns: what each carries of an attribute, or does to the outputs."""
-
-    units: Mapping[str, _Column] = field(default_factory=dict)
-
-
 def store_use(out: Measurement, attribute: str, site: str, use: SiteUse) -> None:
     """Write what was measured of an attribute at a site."""
     of_attribute = out.numbers.setdefault(_NUMBERS, {}).setdefault(attribute, {})
@@ -147,15 +128,15 @@ def axes_at(m: Measurement, attribute: str, site: str) -> SiteAxes:
 
 def influence_of_columns(m: Measurement, attribute: str) -> dict[str, float]:
     """What swapping each input column moves the outputs by, whichever way it moves them."""
-    found = read_record(_Columns, m.numbers.get("proxy use", {}).get(attribute, {}))
-    return {name: unit.influence for name, unit in found.units.items() if unit.influence is not None}
+    units = m.numbers.get("proxy use", {}).get(attribute, {}).get("units", {})
+    return {name: unit["influence"] for name, unit in units.items() if unit.get("influence") is not None}
 
 
 def carriers(inputs: Measurement, attribute: str, margin: float) -> list[str]:
     """Input columns that by themselves tell more than the margin of an attribute."""
-    found = read_record(_Columns, inputs.numbers.get("association", {}).get(attribute, {}))
-    single = {name: unit.association.value for name, unit in found.units.items() if unit.association is not None and unit.gain is None}
-    return [name for name, value in single.items() if value > margin]
+    units = inputs.numbers.get("association", {}).get(attribute, {}).get("units", {})
+    single = {name: unit["association"] for name, unit in units.items() if unit.get("association") and not unit.get("gain")}
+    return [name for name, carried in single.items() if carried["value"] > margin]
 
 
 def all_of(values: Iterable[T | None]) -> list[T]:

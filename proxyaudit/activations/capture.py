@@ -1,7 +1,4 @@
-"""Reading activations: every site and the outputs in one forward pass.
-
-A three-dimensional site (n, tokens, d) is pooled to its mean over tokens.
-"""
+"""Reading activations: every site and the outputs in one forward pass; of a site (n, tokens, d) the mean over tokens."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
 """Frozen transformers, run once: what they make of every text that a run needs, kept for all repetitions.
 
-Where only the head is trained, the transformer gives the same text the same values in every regime and repetition. One task for each
-way of scrubbing (and one for each release) runs it over the texts; training and capture then look values up. Texts are known by a
-hash of their tokens, so no text lies in what is kept.
+Training and capture of the head look values up by a hash of a text's tokens, so no text lies in what is kept.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Learned alignment: the gradient side of DAS (Geiger et al. 2023, "Finding alignments between interpretable causal variables").
 
-A subspace is learned by gradient ascent on the interchange effect, in exactly whitened coordinates of a site. This file
-holds what needs torch; which subspaces are asked for, and what becomes of them, is decided in ``causal.learned``.
+A subspace is learned by gradient ascent on the interchange effect, in exactly whitened coordinates of a site.
 """
 
 from __future__ import annotations

@@ -1,11 +1,8 @@
-"""Which inputs feed the sensitive direction, and which the output: integrated gradients over a column's encoded inputs, or over tokens.
+"""Which inputs feed the sensitive direction, and which the output: integrated gradients (Sundararajan et al. 2017), by Captum.
 
-Integrated gradients (Sundararajan et al. 2017) are complete: the attributions of a row sum to the scalar's value less that of the
-baseline, the mean row. So the difference of a scalar between two groups is split exactly over the columns. The scalars are the logit of
-the linear probe (the site's activations along the direction that LEACE reads, scaled to the difference between the groups) and the
-log-odds of the output. Of texts the gradients are those of the layer that embeds the tokens, from the same text with every token but the
-special ones replaced by a token that says nothing, and are summed over all places where a token stands. Captum's implementation is
-used; this is the one room that imports it, and torch with it, since a gradient is needed.
+They are complete, so the difference of a scalar between two groups is split exactly over columns, or over tokens. The scalars are the
+activations along the direction that LEACE reads, and the log-odds of the output. The baseline is the mean row; of texts, the same text
+with every token but the special ones replaced by a token that says nothing.
 """
 
 from __future__ import annotations

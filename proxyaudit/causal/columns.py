@@ -1,8 +1,4 @@
-"""Columns of a table as cells: what a reader of one column, or of a pair, may tell apart.
-
-Cells are settled once on the real training rows and used for every table, so that what a column carries of an attribute in
-real and in synthetic rows is read by the same reader.
-"""
+"""Columns of a table as cells: what a reader of one column, or of a pair, may tell apart; settled once on the real training rows."""
 
 from __future__ import annotations
 

@@ -1,13 +1,10 @@
 """Interchange interventions: do the outputs move when the attribute's coordinates are swapped?
 
-For row i, ``tau_i`` is the mean output after swapping in the subspace coordinates of donors of the *other* group
-minus that after donors of its *own* group, all donors sharing i's label, oriented from group 0 to group 1 (Geiger
-et al. 2023; Vig et al. 2020 for the mediation view). Two disjoint halves of the donors give two independent copies:
-the signed effect is ``|mean tau|``, the per-row effect ``sqrt(max(0, mean tau1 tau2))``, which also sees effects that
-cancel over rows. Effects are measured on one part of the audit rows; of the other two parts each gives a subspace (LEACE)
-to one donor half and a fresh probe to the other; the parts rotate. Two subspaces with independent errors matter: with one,
-the errors of its direction are squared in the product, and a feature that the model ignores would seem used.
-Random subspaces of equal rank stand beside it.
+For row i, ``tau_i`` is the mean output with the subspace coordinates of donors of the *other* group minus that with donors of its *own*,
+all sharing i's label, oriented from group 0 to group 1 (Geiger et al. 2023; Vig et al. 2020). Two disjoint halves of the donors give two
+copies: the signed effect is ``|mean tau|``, the per-row effect ``sqrt(max(0, mean tau1 tau2))``, which also sees effects that cancel over
+rows. Of three parts of the rows one is measured; each of the others gives a LEACE subspace to one donor half, and the parts rotate. With
+one subspace its errors would be squared in the product, and a feature that the model ignores would seem used.
 """
 
 from __future__ import annotations
@@ -31,12 +28,7 @@ RandomOf = Callable[[int, int, np.random.Generator], LeaceEraser]
 
 @dataclass(frozen=True)
 class Effect:
-    """An interchange effect in output probability.
-
-    Attributes:
-        spread: By part, how far the two subspaces disagree on the same rows and donors: the difference of their signed effects
-            and of their products. Only the directions' errors are in it.
-    """
+    """An interchange effect in output probability; ``spread``: by part, how far the two subspaces disagree on the same donors."""
 
     signed: float  # mean oriented change
     product: float  # mean product of the two donor halves' changes
@@ -53,11 +45,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class InterchangeResult:
-    """Effect of one attribute's subspace at one site of one model.
-
-    Attributes:
-        others: Share of other attributes' difference between groups that a fresh probe reads in what the swap moved, by name.
-    """
+    """Effect of one attribute's subspace at one site; ``others`` is what a fresh probe reads of other attributes' difference, by name."""
 
     effect: Effect
     random_sizes: Floats  # sizes of the effect of random subspaces of equal rank, shape ``(R,)``

@@ -1,16 +1,12 @@
 """Learned subspaces: the most causal linear subspace, and the part of it that what follows can read.
 
-A subspace that is free to mix directions finds *dormant pathways* (Makelov et al. 2023): a direction that correlates with
-the attribute and is never read, joined with one that is read and does not correlate. Swapping along the mixture carries the
-first one's difference through the second one's weights, though nothing of the kind happens in the model. In the small this is exact:
-with group difference ``delta`` and gradient ``g`` in whitened coordinates, swapping along ``q`` moves the output by
-``(q delta)(q g)``, at most ``(|delta||g| + delta g) / 2``, while the model itself moves by ``delta g``.
+A subspace that is free to mix directions finds *dormant pathways* (Makelov et al. 2023): a direction that is never read carries the group
+difference ``delta`` through the weights ``g`` of one that is. In whitened coordinates swapping along ``q`` moves the output by
+``(q delta)(q g)``, up to ``(|delta||g| + delta g) / 2``, while the model itself moves by ``delta g``.
 
-What follows is therefore asked how much it reads of each direction (eigenvectors of the mean outer product of gradients).
-Directions that it hardly reads are left out, and the others are cut into bands whose sensitivities differ by at most a factor two. Within
-each band a subspace is learned, and all are swapped together: a difference found in one band is then never written into another.
-The error of a LEACE direction is such a mixture too; its readable part is cut in the same way.
-Within a band a mixture cannot exceed what the attribute's own part does: ``|delta||g| / 2 <= |delta| min |g|``.
+So directions that what follows hardly reads (by the mean outer product of gradients) are left out, and the others are cut into bands
+whose sensitivities differ by at most a factor two. A subspace is learned in each band (LEACE's is cut alike), and all are swapped
+together. Within a band a mixture cannot exceed what the attribute's own part does: ``|delta||g| / 2 <= |delta| min |g|``.
 """
 
 from __future__ import annotations

@@ -1,11 +1,8 @@
 """Localisation: which units, heads or blocks carry the effect of an attribute on the outputs.
 
-Screening is attribution patching (Nanda 2023; Syed et al. 2023, arXiv 2310.10348): gradient of the output times the difference between
-the groups within a label, which predicts to first order what an interchange of the part would do. A gradient is blind where the output
-is flat (a saturated unit) or where two parts do the same thing, so a few parts are taken for their difference between the groups alone.
-
-What is predicted is then done (interchange, as in ``interchange``): a row gets the part's own value of donors of the other group, and of
-its own, all with the row's label; two disjoint donor halves. No subspace is fitted: a part is a fixed set of coordinates, so no error of
+Screening is attribution patching (Nanda 2023; Syed et al. 2023, arXiv 2310.10348). A gradient is blind where the output is flat or where
+two parts do the same thing, so a few parts are taken for their difference between the groups alone. What is predicted is then done: a row
+gets the part's own value of donors of the other group, and of its own (two disjoint donor halves). No subspace is fitted, so no error of
 a direction enters. Screening, ranking and the choice of a set use one third of the rows, the reported effects the other two.
 """
 
@@ -174,10 +171,7 @@ def in_order(picked: Picked, effects: Mapping[int, Effect], screened: Screened) 
 
 
 def in_direction(effects: Mapping[int, Effect], screened: Screened, sign: float) -> list[int]:
-    """Parts that move, by how far they move the output in one direction: as measured where they were tried, else as predicted.
-
-    Of equals those in which the groups differ more come first: copies of one thing do nothing one by one.
-    """
+    """Parts by how far they move the output in one direction, as measured or predicted; of equals, those where the groups differ more."""
     towards = {int(part): sign * float(screened.signed[part]) for part in np.flatnonzero(screened.moves)}
     towards |= {part: sign * effect.signed for part, effect in effects.items()}
     return sorted(towards, key=lambda part: (-float(f"{towards[part]:.6g}"), -float(f"{screened.apart[part]:.6g}"), part))

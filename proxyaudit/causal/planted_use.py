@@ -1,10 +1,8 @@
 """A planted use: does the machinery that finds no effect find one that was put there?
 
-An attribute is planted on the activations (labels drawn along a direction, at the smallest leak that counts), and a readout of
-that direction is added to the followed output's log-odds, as strong as an interchange of that very direction needs to move
-the output by the wanted effect. Activations and model stay as they are otherwise. The same machinery is then asked about the
-planted attribute in the planted model. The direction is one that the model hardly reads by itself and the leak is small, so that
-it is as hard to find as any that the audit would still call encoded.
+An attribute is planted on the activations at the smallest leak that counts, and a readout of its direction is added to the followed
+output's log-odds, as strong as moving the output by the wanted effect takes. The direction is one that the model hardly reads by itself,
+so that the plant is as hard to find as any attribute that the audit would still call encoded.
 """
 
 from __future__ import annotations

@@ -1,11 +1,8 @@
 """Association of columns with an attribute: what one column, or a pair, tells of it on rows that the reader did not see.
 
-The reader of a column is the out-of-fold mean of the attribute in each of the column's cells, drawn towards what is known without
-the column by a strength that is chosen within the training part (target encoding; Micci-Barreca 2001). It is non-linear in
-numbers, copes with many levels, and gives exactly nothing where a column tells nothing. The association of a column is
-its class-balanced V-information as a fraction of ``log2 K`` (Xu et al. 2020), as ``linear`` measures leaks; R squared for a continuous
-attribute. A pair's gain is what its cells add to the better of its two columns.
-
+The reader is the out-of-fold mean of the attribute in each cell, drawn towards what is known without the column by a strength chosen
+within the training part (target encoding; Micci-Barreca 2001). The association is class-balanced V-information as a fraction of ``log2
+K`` (Xu et al. 2020); R squared for a continuous attribute. A pair's gain is what its cells add to the better of its two columns.
 Everything is computed from counts of (fold, cell, class), so that a permutation costs one pass over the rows.
 """
 

@@ -1,16 +1,9 @@
 """What the outputs owe to single input columns, and how much of it runs through the attribute's subspace.
 
-The influence of a column is measured by intervention: its value is replaced by that of another row drawn at random, all its
-encoded inputs together, the rest of the row stays (Datta et al. 2016, quantitative input influence; Datta et al. 2017, arXiv
-1707.08120, for the product with association). The donor's group orients the change: the mean change with donors of group 1 minus
-that with donors of group 0 is the part of the difference between groups that enters by this column. The same swap with the attribute's
-LEACE coordinates held at the row's own value leaves what goes around the sensitive direction; the difference of the two is the
-path column -> sensitive direction -> output.
-
-A swapped row need not be one that occurs: a wife may become unmarried. The numbers are about the model, not about people.
-
-A feature of a text cannot be given to another text, but it can be left out: a removal is a swap in which every row is its own donor,
-and the part of the groups' difference that enters by the feature is what goes with it.
+A column's value is replaced by that of another row drawn at random (Datta et al. 2016; Datta et al. 2017, arXiv 1707.08120). The mean
+change with donors of group 1 minus that with donors of group 0 is the part of the groups' difference that enters by this column; what is
+gone of it when the row keeps its own LEACE coordinates runs through the sensitive direction. A swapped row need not be one that occurs:
+the numbers are about the model, not about people. A feature of a text is left out instead: every row is then its own donor.
 """
 
 from __future__ import annotations
@@ -35,10 +28,7 @@ SAME_OUTPUT = 1e-3  # the site's activations alone must give the outputs again t
 
 @dataclass(frozen=True)
 class Swaps:
-    """Who receives whose value: ``donors_ms[i, s]`` gives it to ``rows_m[i]``. Each row gives once in each slot, never to itself.
-
-    Of a removal every row is its own only donor.
-    """
+    """Who gives to whom: ``donors_ms[i, s]`` to ``rows_m[i]``, once in each slot; in a removal each row is its own donor."""
 
     rows_m: Ints
     donors_ms: Ints

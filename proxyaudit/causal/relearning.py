@@ -1,14 +1,9 @@
-"""Relearning: a block is trained again on a few labelled rows, to see whether an attribute comes back.
+"""Relearning (Deeb & Roger 2024, arXiv 2410.08827): a block is trained again on a few labelled rows; does an attribute come back?
 
-A block of the model is trained again with a fresh linear head on m labelled rows (Deeb & Roger 2024, arXiv 2410.08827), and what it
-then tells of the attribute is measured on rows that took no part. Rows to learn from lie in one part of the audit rows; a second
-part chooses what is no weight (when to stop, the scale and the centre of the outputs); the third is measured; the parts rotate.
-Choosing on a part of its own makes the relearner strong without making it lucky, and an attribute and its controls are treated alike.
-
-Many problems (an attribute, its placebos and plants; several draws of rows) advance together: their parameters are stacked and the
-block is mapped over them. The head starts as a ridge regression on the frozen block (a probe first, then fine-tuning: Kumar et al.
-2022, arXiv 2202.10054), and steps are relative to each tensor's own scale (Shazeer & Stern 2018, arXiv 1804.04235), so that the
-scale of weights and activations has no say.
+Three parts of the audit rows rotate: one to learn from, one that chooses what is no weight (when to stop, scale and centre), one to
+measure. Many problems (an attribute, its placebos and plants; several draws of rows) advance together: their parameters are stacked and
+the block is mapped over them. The head starts as a ridge regression on the frozen block (Kumar et al. 2022, arXiv 2202.10054), and steps
+are relative to each tensor's scale (Shazeer & Stern 2018, arXiv 1804.04235).
 """
 
 from __future__ import annotations

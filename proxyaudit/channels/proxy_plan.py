@@ -90,9 +90,7 @@ class ProxyPlan:
 def people(dataset: Dataset, frame: pd.DataFrame) -> Ints:
     """Rows that are one person's (``data.group``), else each its own; shape ``(n,)``.
 
-    Equal rows are not one person here. In a table of a few coarse columns nearly every row has its like, and folds that keep equal rows
-    together ask of each cell what was left out of it: the strongest proxy then tells less than nothing. The reader of a column
-    has only the column's cells to remember, no rows.
+    Equal rows are not one person here: folds that keep them together would ask of each cell of a coarse table what was left out of it.
     """
     if dataset.group is None or dataset.group not in frame:
         return np.arange(len(frame))

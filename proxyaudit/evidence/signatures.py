@@ -1,7 +1,6 @@
 """Signatures on disk: ``signatures.json`` and ``signatures.safetensors``, written into a run only where the recipe asks for them.
 
-A signature is a tool for attribute inference: whoever has it can read the attribute off a model. It holds aggregates over many people and
-the weights of the reference models, no row. What is read here is untrusted: shapes, sizes and numbers are checked before anything is used.
+Whoever has one can read the attribute off a model. What is read here is untrusted: everything is checked before it is used.
 """
 
 from __future__ import annotations
@@ -83,10 +82,7 @@ class Contexts(_Strict):
 
 
 class Reference(_Strict):
-    """One model of the run, by regime and repetition; its weights are kept unless they are too large.
-
-    Of a frozen transformer only the head is kept: the rest is the base model, which the plan names by its hashes.
-    """
+    """One model of the run; its weights are kept unless they are too large, of a frozen transformer those of the head only."""
 
     regime: str
     seed: Annotated[int, Field(ge=0)]

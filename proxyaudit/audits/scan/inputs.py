@@ -49,11 +49,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Rows that models are run on.
-
-    Attributes:
-        columns: By attribute, its columns of numbers by level; ``None`` where the file does not hold it.
-    """
+    """Rows that models are run on; ``columns`` has, by attribute, its numbers by level, ``None`` where the file does not hold it."""
 
     frame: pd.DataFrame
     encoder: Encoder | TextEncoder

@@ -1,7 +1,6 @@
 """Models of a scan on its rows: the reference models of a run, and the checkpoint or model folder that is asked about.
 
-A model is used as the regime of the signature uses its own: on texts scrubbed by the regime's rules, and quantised as the regime is. One
-file is therefore run once for each way of using it that the signatures hold.
+A model is run once for each way in which the regimes of the signatures use theirs: on scrubbed texts, or quantised.
 """
 
 from __future__ import annotations

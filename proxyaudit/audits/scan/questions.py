@@ -1,8 +1,7 @@
 """The questions of a scan: what every repetition's direction shows, and whether it is an alarm.
 
-An alarm is a leak whose estimate lies above the margin and that nothing at all would not give (Holm over every question of the scan,
-5 %). One context alone must moreover lie above its margin beyond doubt (the same Holm), since a slice of few rows strays far. "Not" asks,
-in every repetition, that a leak of the margin would hardly ever have looked as low.
+An alarm is a leak above its margin that nothing at all would not give (Holm over every question of the scan, 5 %); one context alone must
+lie above beyond doubt, since a slice of few rows strays far. "Not" asks that a leak of the margin would hardly ever have looked as low.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Scan a checkpoint: has it entered the state that a run's signatures describe?
 
-No probe is carried from model to model. The score that a reference model has along its direction is predicted linearly from the
-checkpoint's own activations, on rows (and in contexts) that the map was not fitted on; the question is then what that prediction tells of
-the attribute. Where the inputs hold the attribute, that is measured. Where they do not, the prediction is written as a mixture of the
+The score of a reference along its direction is predicted linearly from the checkpoint's activations, on rows that the map was not fitted
+on. Where the inputs hold the attribute, what the prediction tells of it is measured. Else the prediction is written as a mixture of the
 reference's units, whose covariance with the attribute the signature holds, measured on rows that its direction never saw.
 """
 
@@ -33,6 +32,7 @@ from proxyaudit.probes.attribute_direction import (
     correlation_curve,
     explained,
     independent_rows,
+    permuted_columns,
     predict,
     predict_apart,
     read_correlations,
@@ -40,7 +40,6 @@ from proxyaudit.probes.attribute_direction import (
     without_tails,
 )
 from proxyaudit.probes.crossfit import assign_folds
-from proxyaudit.probes.score import flipped
 from proxyaudit.seeding import stream
 
 PERMUTED = 200  # permuted attributes that the whole decision is taken for, where the inputs hold the attribute
@@ -54,13 +53,8 @@ def scan_checkpoint(
 ) -> dict[str, Any]:
     """Scan one checkpoint; the answer as plain data, with its ``exit_code``.
 
-    Args:
-        run: A run folder with signatures, or one with a single run below it.
-        model: The checkpoint (safetensors), or the folder of a transformer in place of the run's.
-        inputs: A table with the columns (or the texts) that the model reads, and possibly the attributes.
-        base: Folder of the run's recipe (where a factory or a base model lies), or of the base model; found by its hash if not given.
-        attributes: Attributes to ask for; all if empty.
-        consent: What may be executed of the code that the run names (a factory, a trusted model's code).
+    ``run`` is a run folder with signatures, or one with a single run below it; ``model`` a checkpoint (safetensors), or the folder of a
+    transformer in place of the run's. ``base`` is the folder of the run's recipe, or of the base model, found by its hash if not given.
 
     Raises:
         InputError: consent is missing, or something given cannot be used.
@@ -122,21 +116,15 @@ class _View:
         held = (codes >= 0) & np.array([*contexts.held_out, False])[codes]
         if (~held).sum() < FEWEST_IN_CONTEXT:
             held = np.zeros(len(codes), dtype=bool)
-        values = None if values_n is None else values_n[place]
         acts = np.asarray(acts_nd, dtype=np.float64)[place]
-        return cls(acts, codes, folds, held, clusters, values, None if values is None else _permuted(values, clusters, key))
+        if values_n is None:
+            return cls(acts, codes, folds, held, clusters, None, None)
+        permuted = permuted_columns(values_n[place], clusters, PERMUTED, stream(0, _ROOT, "permuted", key))
+        return cls(acts, codes, folds, held, clusters, values_n[place], permuted)
 
     @property
     def binary(self) -> bool:
         return self.values is not None and bool(np.isin(self.values, (0, 1)).all())
-
-
-def _permuted(values_n: Floats, clusters_n: Ints, key: str) -> Floats:
-    """The attribute in other orders; with the signs of whole clusters turned where rows belong together."""
-    rng = stream(0, _ROOT, "permuted", key)
-    if len(np.unique(clusters_n)) == len(clusters_n):
-        return np.stack([rng.permutation(values_n) for _ in range(PERMUTED)], axis=1)
-    return np.asarray((values_n - values_n.mean())[:, None] * flipped(clusters_n, len(values_n), PERMUTED, rng))
 
 
 def _signature_questions(known: Known, scanned: Scanned, entries: list[tuple[int, Entry]], values_n: Floats | None) -> list[Question]:

@@ -1,7 +1,4 @@
-"""Measure, in one trained model, which sites, blocks, heads and units carry the effect of each attribute.
-
-No verdict rests on it.
-"""
+"""Measure, in one trained model, which sites, blocks, heads and units carry the effect of each attribute. No verdict rests on it."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
 """Decide the channel ``relearned`` over seeds, and report the curve, the references and the control beside it.
 
-The number is what fine-tuning the last block on 256 rows brings of the attribute, minus the larger of two references: the same recipe on
-the untrained model, and the 95th percentile of the placebos in the same model. Present: above the margin over *both*, in every
-model (an intersection-union test). Absent: within the margin of *one* of them, in the mean and in every model (twice the
-smaller p-value), and the positive control passed.
+The number is what fine-tuning brings of the attribute minus the larger of two references: the same of the untrained model, and the 95th
+percentile of the placebos. Present: above the margin over *both*, in every model (an intersection-union test). Absent: within the margin
+of *one*, in the mean and in every model (twice the smaller p-value), and the positive control passed.
 """
 
 from __future__ import annotations

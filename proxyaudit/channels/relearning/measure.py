@@ -51,10 +51,7 @@ LEAST = _Effort(SHORT, 1, 1, (0.3, 0.8))
 
 
 def measure(view: ModelView, out: Measurement) -> None:
-    """Relearn every attribute; results go into ``out``. Of a reference the attribute alone is relearnt, by the last block.
-
-    Rows and plants do not depend on the model, so that models are compared on the same ones.
-    """
+    """Relearn every attribute, of a reference by the last block alone; rows and plants do not depend on the model."""
     names = [attribute.name for attribute in view.dataset.attributes]
     for name, found in _relearn(view, names).items():
         store_relearned(out, name, found)

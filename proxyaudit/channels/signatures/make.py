@@ -1,8 +1,7 @@
 """Make the signatures of a run: for each attribute, regime, repetition and verdict site the direction that tells the attribute.
 
-The direction is fitted on some rows and everything else about it is measured on others: what it tells there, and the covariance of the
-attribute with every unit (``shift``), from which a scan infers what any mixture of those units tells. Noise of the direction and noise of
-the shift then do not meet; on the same rows their product would look like a leak of about ``.7 d / n``.
+The direction is fitted on some rows; what it tells and the covariance of the attribute with every unit (``shift``) are measured on
+others. On the same rows the product of both noises would look like a leak of about ``.7 d / n``.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.channels.signatures.contexts import context_codes, followed_output, make_contexts
-from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute, clusters_if_any
+from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute
 from proxyaudit.data.columns import ColumnKind
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.encoding import describe_encoder
@@ -38,10 +37,10 @@ from proxyaudit.probes.attribute_direction import (
     correlation_curve,
     discriminants,
     independent_rows,
+    permuted_columns,
     read_correlations,
     without_tails,
 )
-from proxyaudit.probes.score import flipped
 from proxyaudit.recipe.recipe import SignaturesSpec
 from proxyaudit.seeding import stream
 from proxyaudit.types import State
@@ -185,7 +184,7 @@ class _Rows:
         acts = acts_nd[self.known]
         # Stored in single precision: the numbers below are those of the direction as stored.
         direction = discriminants(acts[self.fit], self.values[self.fit, None])[:, 0].astype(np.float32)
-        placebos = self._placebos()
+        placebos = permuted_columns(self.values, self.clusters, PLACEBOS, stream(self.root, "signatures", "placebos"))
         placebo_direction = discriminants(acts[self.fit], placebos[self.fit]).astype(np.float32)
         score = without_tails(acts @ direction.astype(np.float64))
         curve = correlation_curve(score[~self.fit], self._rate(~self.fit), self.margin)
@@ -255,14 +254,6 @@ class _Rows:
             by_group=None if means is None else (significant(means[0]) or 0.0, significant(means[1]) or 0.0),
             leak=_share(own.leak(np.array(max(correlation(values, score), 0.0)))),
         )
-
-    def _placebos(self) -> Floats:
-        """The column in other orders, or with the signs of whole clusters turned where rows belong together."""
-        rng = stream(self.root, "signatures", "placebos")
-        clusters = clusters_if_any(self.clusters)
-        if clusters is None:
-            return np.stack([rng.permutation(self.values) for _ in range(PLACEBOS)], axis=1)
-        return np.asarray((self.values - self.values.mean())[:, None] * flipped(clusters, len(self.values), PLACEBOS, rng))
 
 
 def _smallest(values_n: Floats, binary: bool) -> int:

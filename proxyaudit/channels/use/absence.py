@@ -1,7 +1,4 @@
-"""Controls of use, and what bars the claim that an attribute is not used, whatever its subspaces do.
-
-None of it claims use; each only makes absence unknown.
-"""
+"""Controls of use, and what bars the claim that an attribute is not used: none of it claims use, each only makes absence unknown."""
 
 from __future__ import annotations
 
@@ -101,10 +98,7 @@ def _add_random_subspaces(out: Drafts, run: Run, attribute: str, site: str, marg
 
 
 def acting_carrier(run: Run, attribute: str, names: Sequence[str], margin: float) -> str | None:
-    """Why a column that carries the attribute and moves the outputs bars absence, whichever way it moves them; ``None`` if there is none.
-
-    What raises some people and lowers others by as much cancels in every mean over a group, and not in this.
-    """
+    """Why a column that carries the attribute and moves the outputs, whichever way, bars absence (means may cancel), or ``None``."""
     for m in run.measured:
         sizes = influence_of_columns(m, attribute)
         for name in names:

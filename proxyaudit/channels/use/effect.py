@@ -14,10 +14,7 @@ from proxyaudit.stats.intervals import Measured, absent_everywhere, crossed_inte
 
 
 def effect_draft(base: Draft, swaps: Sequence[InterchangeResult], clusters_n: Ints) -> Draft:
-    """Fill a draft with an interchange effect: ``max(|mean tau|, sqrt(mean tau1 tau2))`` minus that of random subspaces.
-
-    The branch (``signed`` or ``per-row``), which becomes the context, is taken on the mean over seeds.
-    """
+    """Fill a draft with an interchange effect, the larger of signed and per-row in the mean over seeds, minus that of random subspaces."""
     effects = [swap.effect for swap in swaps]
     signed = float(np.mean([effect.signed for effect in effects]))
     root = float(np.sqrt(max(0.0, float(np.mean([effect.product for effect in effects])))))

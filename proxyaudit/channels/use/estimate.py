@@ -1,7 +1,4 @@
-"""Decide on use: effects of LEACE and learned subspaces at each verdict site and at all of them jointly, over seeds.
-
-Beside them stand numbers on which no verdict rests: completeness, selectivity, unread directions, erasure and mediation.
-"""
+"""Decide on use: effects of LEACE and learned subspaces at each verdict site and at all of them jointly, over seeds."""
 
 from __future__ import annotations
 

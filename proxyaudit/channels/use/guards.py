@@ -1,8 +1,7 @@
-"""Measure what could carry a use that swaps at the verdict sites miss.
+"""Measure what could carry a use that swaps at the verdict sites miss; what bars absence for it stands in ``absence``.
 
-Subspaces are swapped at the verdict sites and followed in the mean, for the pair of groups and the output whose true labels differ most.
-Use that goes past those sites, that raises some rows and lowers others by as much, that acts where gradients at the data do not point, on
-another level or a part of a number's range, or through another class would escape. What bars absence for it stands in ``absence``.
+Those follow the mean, for the pair of groups and the output whose true labels differ most. Use would escape that goes past the sites,
+that raises some rows and lowers others by as much, that acts where gradients do not point, or on another level or through another class.
 """
 
 from __future__ import annotations
@@ -47,10 +46,7 @@ def measure_guards(model: TrainedModel, captured: Captured, x_np: NDArray[np.flo
 
 
 def outputs_past(model: TrainedModel, captured: Captured, x_np: NDArray[np.float32], root: int) -> float:
-    """Largest change of an output when other rows are run with the verdict sites set to the values of these.
-
-    Zero where the outputs follow from the verdict sites alone.
-    """
+    """Largest change of an output when other rows run with the verdict sites set to these rows' values; 0 where all follows from them."""
     if len(model.verdict_sites) == 1 and model.taps[model.verdict_sites[0]].tail == "method":
         return 0.0  # the package's own architectures run what follows the site from its value alone; of a user's head that is only likely
     rng = stream(root, "past the sites")
@@ -94,10 +90,7 @@ def moderated_gap(outputs_nc: Floats, groups_nk: Floats, moderators_nm: NDArray[
 
 
 def unread_effect(setting: Setting, found: Sequence[Learned], replay: Replay, output: int, rng: np.random.Generator) -> float:
-    """Root mean square change of the followed output when all that gradients call unread is swapped with any other row's.
-
-    A step or a saturated unit has no gradient at any row and acts all the same.
-    """
+    """Root mean square change of the output when all that gradients call unread (steps, saturated units) is swapped with other rows'."""
     squares = []
     for part, one in enumerate(found):
         if one.unread.rank == 0:

@@ -197,8 +197,7 @@ class _Question:
     def _whatever_label(self, result: InterchangeResult, subspaces: Sequence[LeaceEraser], replay_of: ReplayOf) -> InterchangeResult | None:
         """The effect with donors of any label, where the one within labels is large enough to be claimed.
 
-        Where labels depend on the attribute and on something else that the model rightly reads, that something differs between the groups
-        *within* a label though not over all people (a collider), and a fair model would seem to use the attribute.
+        Within a label something that the model rightly reads may differ between the groups, though not over all people (a collider).
         """
         if not self.decides or result.effect.size <= self.margin:
             return None

@@ -20,12 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LearnedUse:
-    """What the learned subspaces of highest effect do.
-
-    Attributes:
-        any_label: The same with donors of any label, where the one within labels is large enough to be claimed.
-        read_downstream: Effect of what of the LEACE subspace the rest of the model reads, where the learned one is below the margin.
-    """
+    """What the learned subspaces of highest effect do; ``any_label`` and ``read_downstream`` only where they are asked for."""
 
     reason: str | None = None  # why none could be learned
     swap: InterchangeResult | None = None  # effect of what of it the rest of the model reads
@@ -64,11 +59,7 @@ class OtherQuestions:
 
 @dataclass(frozen=True)
 class SiteUse:
-    """One attribute at one verdict site, or at all of them jointly.
-
-    Attributes:
-        any_label: The same with donors of any label, where the one within labels is large enough to be claimed.
-    """
+    """One attribute at one verdict site, or at all of them jointly; ``any_label`` only where the effect is large enough to be claimed."""
 
     reason: str | None = None  # why nothing was measured
     leace: InterchangeResult | None = None  # effect of the LEACE subspace

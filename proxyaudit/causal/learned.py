@@ -19,7 +19,7 @@ import numpy as np
 from scipy.linalg import block_diag
 
 from proxyaudit.arrays import Floats
-from proxyaudit.causal.alignment import DifferentiableSite
+from proxyaudit.causal.alignment import DifferentiableSite, Search
 from proxyaudit.causal.donors import Donors, draw_donors
 from proxyaudit.causal.interchange import InterchangeResult, ReplayOf, Setting, interchange
 from proxyaudit.erasers.leace import LeaceEraser, whitening_pair
@@ -135,7 +135,7 @@ def _learn(
     difference = _difference(coordinates, plan)
 
     def subspace(blocks: Sequence[Floats], starts: Sequence[Floats]) -> LeaceEraser:
-        return of_basis(site.learn(coordinates, from_white.T, blocks, rank, starts, plan, rng))
+        return of_basis(Search(site, coordinates, from_white.T, blocks, plan, rng).learn(rank, starts))
 
     def padded(first: Floats) -> Floats:
         return np.concatenate([first[:, None], rng.normal(size=(dimensions, rank - 1)) / np.sqrt(dimensions)], axis=1)

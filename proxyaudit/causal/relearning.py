@@ -147,6 +147,10 @@ class Relearner:
             raise UntrainableError(f"the last block cannot be trained apart from its model ({type(error).__name__})") from error
 
 
+_Best = tuple[dict[str, Tensor], tuple[Tensor, ...]]
+"""Parameters; slopes and intercepts of the head, and the losses, scales and centres on the rows that choose."""
+
+
 class _Batch:
     """Problems that advance together."""
 
@@ -217,14 +221,11 @@ class _Batch:
                 outputs = self._outputs(stacked, head, of, rotation.choose)
                 losses[of], scales[of], centres[of] = calibrate(outputs, labels, weights, self.classes)
         full = stacked or {name: p.expand(count, *p.shape) for name, p in self.relearner.start.items()}
+        parts = (*head, losses, scales, centres)
         if best is None:
-            kept = {name: p.clone() for name, p in full.items()}
-            return _Best(kept, head[0].clone(), head[1].clone(), losses, scales, centres)
-        better = losses < best.losses - 1e-6
-        for name, p in full.items():
-            best.stacked[name][better] = p[better]
-        now = (head[0], head[1], losses, scales, centres)
-        for mine, new in zip((best.slopes, best.intercepts, best.losses, best.scales, best.centres), now, strict=True):
+            return {name: p.clone() for name, p in full.items()}, tuple(part.clone() for part in parts)
+        better = losses < best[1][2] - 1e-6
+        for mine, new in (*((best[0][name], p) for name, p in full.items()), *zip(best[1], parts, strict=True)):
             mine[better] = new[better]
         return best
 
@@ -240,26 +241,17 @@ class _Batch:
 
     def _measure(self, best: _Best) -> list[Relearnt]:
         found: dict[int, Relearnt] = {}
+        stacked, (slopes, intercepts, _, scales, centres) = best
         with torch.no_grad():
             for rotation, of in zip(self.rotations, self.of, strict=True):
                 if not len(of):
                     continue
-                outputs = self._outputs(best.stacked, (best.slopes, best.intercepts), of, rotation.score)
-                scaled = (best.scales[of][:, None, None] * (outputs - best.centres[of][:, None])).double().numpy()
+                outputs = self._outputs(stacked, (slopes, intercepts), of, rotation.score)
+                scaled = (scales[of][:, None, None] * (outputs - centres[of][:, None])).double().numpy()
                 for place, index in enumerate(of.tolist()):
                     leak, influence = score_outputs(scaled[place], self.measured[index][rotation.score], self.classes)
                     found[index] = Relearnt(leak, influence, rotation.score)
         return [found[index] for index in range(len(self.problems))]
-
-
-@dataclass
-class _Best:
-    stacked: dict[str, Tensor]
-    slopes: Tensor
-    intercepts: Tensor
-    losses: Tensor
-    scales: Tensor
-    centres: Tensor
 
 
 def _size(p: Tensor) -> float:

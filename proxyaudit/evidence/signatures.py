@@ -129,7 +129,7 @@ class Entry(_Strict):
 class Document(_Strict):
     """Signatures without their arrays: what was asked, of which models and in which contexts."""
 
-    signatures_version: str
+    signatures_version: str = VERSION
     plan_digest: str
     kinds: tuple[Kind, ...]
     features: tuple[str, ...]
@@ -157,11 +157,6 @@ class Signatures:
     document: Document  # everything but the arrays
     directions: tuple[dict[str, NDArray[np.float32]], ...]
     weights: tuple[dict[str, NDArray[Any]], ...]  # weights of each reference that are kept, by tensor name
-
-
-def make_document(**fields: Any) -> Document:
-    """The document of freshly made signatures."""
-    return Document(signatures_version=VERSION, **fields)
 
 
 def signature_files(signatures: Signatures) -> dict[str, bytes]:

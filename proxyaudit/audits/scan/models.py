@@ -109,19 +109,18 @@ def _checkpoint(known: Known, path: Path, inputs: Inputs) -> TrainedModel:
     if isinstance(known.recipe.model, HuggingFaceSpec):
         # A head alone stands on the base model; a whole classifier brings a transformer of its own.
         tune = "full" if any(name.startswith("backbone.") for name in tensor_names(path, what=_MODEL)) else "head"
-    try:
-        return load_weights(_architecture(known, inputs, (), tune), path, what=_MODEL)
-    except InputError as error:
-        # A mitigated checkpoint holds maps beside the weights.
-        maps = {reference.erase for reference in known.signatures.document.references if reference.erase}
-        for erase in sorted(maps):
-            try:
-                return load_weights(_architecture(known, inputs, erase, tune), path, what=_MODEL)
-            except InputError:
-                continue
-        if tune is not None and (path.parent / "config.json").is_file():
-            raise InputError(error.what, where=error.where, mend=f"give the whole folder if {path.name} is a transformer's file") from None
-        raise
+    # A mitigated checkpoint holds maps beside the weights.
+    maps = {reference.erase for reference in known.signatures.document.references if reference.erase}
+    refused: list[InputError] = []
+    for erase in ((), *sorted(maps)):
+        try:
+            return load_weights(_architecture(known, inputs, erase, tune), path, what=_MODEL)
+        except InputError as error:
+            refused.append(error)
+    if tune is not None and (path.parent / "config.json").is_file():
+        mend = f"give the whole folder if {path.name} is a transformer's file"
+        raise InputError(refused[0].what, where=refused[0].where, mend=mend) from None
+    raise refused[0]
 
 
 def _folder(known: Known, path: Path, inputs: Inputs) -> tuple[TrainedModel, Inputs]:

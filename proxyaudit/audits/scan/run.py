@@ -27,18 +27,7 @@ from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.pack import find_run
 from proxyaudit.evidence.signatures import Contexts, Entry
-from proxyaudit.probes.attribute_direction import (
-    Reading,
-    correlation_curve,
-    explained,
-    independent_rows,
-    permuted_columns,
-    predict,
-    predict_apart,
-    read_correlations,
-    readout,
-    without_tails,
-)
+from proxyaudit.probes import attribute_direction as along
 from proxyaudit.probes.crossfit import assign_folds
 from proxyaudit.seeding import stream
 
@@ -119,7 +108,7 @@ class _View:
         acts = np.asarray(acts_nd, dtype=np.float64)[place]
         if values_n is None:
             return cls(acts, codes, folds, held, clusters, None, None)
-        permuted = permuted_columns(values_n[place], clusters, PERMUTED, stream(0, _ROOT, "permuted", key))
+        permuted = along.permuted_columns(values_n[place], clusters, PERMUTED, stream(0, _ROOT, "permuted", key))
         return cls(acts, codes, folds, held, clusters, values_n[place], permuted)
 
     @property
@@ -148,7 +137,7 @@ def _signature_questions(known: Known, scanned: Scanned, entries: list[tuple[int
             if values_n is None:
                 reason = "the reference models were too large to keep, and the inputs do not hold the attribute"
                 return [Question.left_out(first, name, reason) for name in names]
-            own = without_tails(view.acts @ arrays["direction"].astype(np.float64))
+            own = along.without_tails(view.acts @ arrays["direction"].astype(np.float64))
             judged.append([_measured(view, place, own, entry, None) for place in places])
             continue
         place = np.ones(len(scanned.codes), dtype=bool) if values_n is None else np.isfinite(values_n)
@@ -170,20 +159,22 @@ def _through_reference(
 ) -> list[Judged | None]:
     """One repetition: predict the reference's score from the checkpoint and judge the prediction in every context."""
     direction = arrays["direction"].astype(np.float64)
-    score = without_tails(units_nd @ direction)
-    placebo = without_tails(units_nd @ arrays["placebo_direction"].astype(np.float64)) if view.values is None else np.zeros((len(score), 0))
+    score = along.without_tails(units_nd @ direction)
+    placebo = (
+        along.without_tails(units_nd @ arrays["placebo_direction"].astype(np.float64)) if view.values is None else np.zeros((len(score), 0))
+    )
     rest = _beside(units_nd, score)
     wanted, shown = np.concatenate([score[:, None], placebo, rest], axis=1), 1 + placebo.shape[1]
-    everywhere = predict_apart(view.acts, wanted, view.folds)
+    everywhere = along.predict_apart(view.acts, wanted, view.folds)
     # Held-out contexts are read by a map that none of them had a part in.
     apart = everywhere.copy()
     if view.held.any():
-        apart[view.held] = predict(view.acts[~view.held], wanted[~view.held], view.acts[view.held])
+        apart[view.held] = along.predict(view.acts[~view.held], wanted[~view.held], view.acts[view.held])
     expected = entry.readings[0]
     facts = {
-        "alignment": explained(rest, everywhere[:, shown:]),
-        "alignment_held_out": explained(rest[view.held], apart[view.held, shown:]) if view.held.any() else None,
-        "followed": explained(score[:, None], everywhere[:, :1]),
+        "alignment": along.explained(rest, everywhere[:, shown:]),
+        "alignment_held_out": along.explained(rest[view.held], apart[view.held, shown:]) if view.held.any() else None,
+        "followed": along.explained(score[:, None], everywhere[:, :1]),
         "moved": abs(float(score.mean()) - expected.mean) / max(expected.sd, 1e-12),
         "spread": float(score.std()) / max(expected.sd, 1e-12),
     }
@@ -192,7 +183,7 @@ def _through_reference(
     predictions = [everywhere, *(apart for _ in places[1:])]
     if view.values is not None:
         return [_measured(view, place, p[:, 0], entry, facts) for place, p in zip(places, predictions, strict=True)]
-    mixtures = [readout(units_nd, p[:, :shown]) for p in (everywhere, apart)]
+    mixtures = [along.readout(units_nd, p[:, :shown]) for p in (everywhere, apart)]
     shifts = np.concatenate([arrays["shift"][:, :, None], arrays["placebo_shift"]], axis=2).astype(np.float64)
     found: list[Judged | None] = []
     for number, (place, predicted) in enumerate(zip(places, predictions, strict=True)):
@@ -203,9 +194,9 @@ def _through_reference(
             continue
         spread = predicted[place, :shown].std(axis=0)
         r = np.einsum("dm,dm->m", mixtures[min(number, 1)], shifts[number]) / np.where(spread > 1e-12, spread, np.inf)
-        curve = correlation_curve(predicted[place, 0], reading.rate, entry.margin)
+        curve = along.correlation_curve(predicted[place, 0], reading.rate, entry.margin)
         both = 1 / (1 / max(rows, 1) + 1 / reading.rows)
-        judged = read_correlations(np.clip(r, -1, 1), both, curve, placebos=True)
+        judged = along.read_correlations(np.clip(r, -1, 1), both, curve, placebos=True)
         found.append(Judged(judged, int(place.sum()), *_activation(predicted[place, 0], entry), facts))
     return found
 
@@ -217,7 +208,7 @@ def _assured(score_n: Floats, covariance: float, followed: float, entry: Entry) 
     proportion: what is not followed has a standard deviation of ``sqrt(1 - followed)``, and can take that much of the
     covariance away (Cauchy-Schwarz).
     """
-    at_margin = correlation_curve(score_n, entry.readings[0].rate, entry.margin).at_margin
+    at_margin = along.correlation_curve(score_n, entry.readings[0].rate, entry.margin).at_margin
     if at_margin is None or followed <= 0:
         return 0.0
     least = covariance / max(float(score_n.std()), 1e-12) - np.sqrt(max(1 - followed, 0.0))
@@ -230,7 +221,9 @@ def _measured(view: _View, place: Bools, score_n: Floats, entry: Entry, facts: d
     return None if judged is None else Judged(judged, int(place.sum()), *_activation(score_n[place], entry), facts or {})
 
 
-def _judge(view: _View, place: Bools, score_n: Floats, margin: float, *, sides: int, permuted_nm: Floats | None = None) -> Reading | None:
+def _judge(
+    view: _View, place: Bools, score_n: Floats, margin: float, *, sides: int, permuted_nm: Floats | None = None
+) -> along.Reading | None:
     assert view.values is not None
     assert view.permuted is not None
     values, score = view.values[place], score_n[place]
@@ -240,9 +233,9 @@ def _judge(view: _View, place: Bools, score_n: Floats, margin: float, *, sides: 
     columns = np.concatenate([values[:, None], view.permuted[place]], axis=1)
     scores = score[:, None] if permuted_nm is None else np.concatenate([score[:, None], permuted_nm[place]], axis=1)
     r = _correlations(columns, scores)
-    rows = independent_rows(values, score, view.clusters[place])
-    curve = correlation_curve(score, float(values.mean()) if view.binary else None, margin)
-    return read_correlations(r, rows, curve, sides=sides, placebos=True)
+    rows = along.independent_rows(values, score, view.clusters[place])
+    curve = along.correlation_curve(score, float(values.mean()) if view.binary else None, margin)
+    return along.read_correlations(r, rows, curve, sides=sides, placebos=True)
 
 
 def _correlations(columns_nm: Floats, scores_nm: Floats) -> Floats:
@@ -275,7 +268,7 @@ def _anywhere(known: Known, scanned: Scanned, use: Use, key: tuple[str, str | No
     view = _View.of(scanned, contexts, scanned.models[use].acts[site], values_n, f"{attribute}\x1f{level}")
     assert view.values is not None
     assert view.permuted is not None
-    predicted = predict_apart(view.acts, np.concatenate([view.values[:, None], view.permuted], axis=1), view.folds)
+    predicted = along.predict_apart(view.acts, np.concatenate([view.values[:, None], view.permuted], axis=1), view.folds)
     everywhere = np.ones(len(view.codes), dtype=bool)
     judged = _judge(view, everywhere, predicted[:, 0], margin, sides=1, permuted_nm=predicted[:, 1:])
     return (

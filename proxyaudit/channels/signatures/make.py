@@ -21,26 +21,8 @@ from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.encoding import describe_encoder
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.estimates.ledger import significant
-from proxyaudit.evidence.signatures import (
-    Contexts,
-    Entry,
-    Kind,
-    KnownAttribute,
-    Reading,
-    Reference,
-    Signatures,
-    make_document,
-)
-from proxyaudit.probes.attribute_direction import (
-    Curve,
-    correlation,
-    correlation_curve,
-    discriminants,
-    independent_rows,
-    permuted_columns,
-    read_correlations,
-    without_tails,
-)
+from proxyaudit.evidence.signatures import Contexts, Document, Entry, Kind, KnownAttribute, Reading, Reference, Signatures
+from proxyaudit.probes import attribute_direction as along
 from proxyaudit.recipe.recipe import SignaturesSpec
 from proxyaudit.seeding import stream
 from proxyaudit.types import State
@@ -91,9 +73,13 @@ def build_signatures(
     codes = context_codes(contexts, dataset.audit, output)
     # A proxy that the model is fed is in every model; what is asked of one is whether the protected attribute came in.
     protected = [attribute for attribute in dataset.attributes if attribute.role == "protected"]
-    entries: list[Entry] = []
-    directions = []
-    chosen = _choose(dataset, protected, contexts, codes, root, margin)
+    chosen = [
+        (a.name, level, rows)
+        for a in protected
+        for level, values in attribute_columns(a, np.asarray(a.codes))
+        if (rows := _Rows.choose(dataset, contexts, codes, values, root, margin)) is not None
+    ]
+    entries, directions = [], []
     for model in models:
         for attribute, level, rows in chosen:
             for site in sites:
@@ -103,7 +89,7 @@ def build_signatures(
                 entries.append(entry)
                 directions.append(arrays)
     wanted = {f.name for f in dataset.features} | {a.name for a in protected} | {dataset.group, contexts.column}
-    document = make_document(
+    document = Document(
         plan_digest=plan_digest,
         kinds=tuple(_kind(kind) for kind in dataset.kinds if kind.name in wanted),
         features=tuple(feature.name for feature in dataset.features),
@@ -120,19 +106,6 @@ def build_signatures(
         placebos=PLACEBOS,
     )
     return Signatures(document, tuple(directions), tuple(model.weights if model.kept else {} for model in models))
-
-
-def _choose(
-    dataset: Dataset, attributes: Sequence[Attribute], contexts: Contexts, codes_n: Ints, root: int, margin: float
-) -> list[tuple[str, str | None, _Rows]]:
-    """Rows of each attribute and level; groups that are too small to measure anything on are left out."""
-    chosen = []
-    for attribute in attributes:
-        for level, values in attribute_columns(attribute, np.asarray(attribute.codes)):
-            rows = _Rows.choose(dataset, contexts, codes_n, values, root, margin)
-            if rows is not None:
-                chosen.append((attribute.name, level, rows))
-    return chosen
 
 
 def _kind(kind: ColumnKind) -> Kind:
@@ -183,28 +156,22 @@ class _Rows:
         """The signature of one model at one site."""
         acts = acts_nd[self.known]
         # Stored in single precision: the numbers below are those of the direction as stored.
-        direction = discriminants(acts[self.fit], self.values[self.fit, None])[:, 0].astype(np.float32)
-        placebos = permuted_columns(self.values, self.clusters, PLACEBOS, stream(self.root, "signatures", "placebos"))
-        placebo_direction = discriminants(acts[self.fit], placebos[self.fit]).astype(np.float32)
-        score = without_tails(acts @ direction.astype(np.float64))
-        curve = correlation_curve(score[~self.fit], self._rate(~self.fit), self.margin)
+        direction = along.discriminants(acts[self.fit], self.values[self.fit, None])[:, 0].astype(np.float32)
+        placebos = along.permuted_columns(self.values, self.clusters, PLACEBOS, stream(self.root, "signatures", "placebos"))
+        placebo_direction = along.discriminants(acts[self.fit], placebos[self.fit]).astype(np.float32)
+        score = along.without_tails(acts @ direction.astype(np.float64))
+        curve = along.correlation_curve(score[~self.fit], self._rate(~self.fit), self.margin)
         places = [self.weights > 0, *(~self.fit & (self.codes == c) for c in range(len(self.contexts.names)))]
         names = (None, *self.contexts.names)
-        shift, placebo_shift, readings = [], [], []
+        shifts, readings = [], []
         for name, place in zip(names, places, strict=True):
             weights = self.weights[place] if name is None else np.ones(int(place.sum()))
             reading = self._reading(name, place, score, curve)
             readings.append(reading)
-            if reading.rows == 0:
-                shift.append(np.zeros(acts.shape[1]))
-                placebo_shift.append(np.zeros((acts.shape[1], PLACEBOS)))
-                continue
             columns = np.concatenate([self.values[place, None], placebos[place]], axis=1)
-            found = _covariance(columns, acts[place], weights)
-            shift.append(found[:, 0])
-            placebo_shift.append(found[:, 1:])
+            shifts.append(_covariance(columns, acts[place], weights) if reading.rows else np.zeros((acts.shape[1], 1 + PLACEBOS)))
         r, rows = self._pooled(score)
-        judged = read_correlations(np.array(r), rows, curve)
+        judged = along.read_correlations(np.array(r), rows, curve)
         at_margin = curve.at_margin
         entry = Entry(
             **named,
@@ -216,12 +183,8 @@ class _Rows:
             width=acts.shape[1],
             readings=(readings[0].model_copy(update={"leak": _share(judged.leak)}), *readings[1:]),
         )
-        arrays = {
-            "direction": direction,
-            "shift": np.array(shift, dtype=np.float32),
-            "placebo_direction": placebo_direction,
-            "placebo_shift": np.array(placebo_shift, dtype=np.float32),
-        }
+        shift = np.array(shifts, dtype=np.float32)
+        arrays = {"direction": direction, "shift": shift[..., 0], "placebo_direction": placebo_direction, "placebo_shift": shift[..., 1:]}
         return entry, arrays
 
     def _rate(self, place: Bools) -> float | None:
@@ -234,16 +197,16 @@ class _Rows:
         found = _covariance(self.values[place, None], score_n[place, None], weights)[0, 0]
         centred = score_n[place] - np.average(score_n[place], weights=weights)
         spread = float(np.sqrt(np.average(centred**2, weights=weights)))
-        rows = independent_rows(self.values[place], score_n[place], self.clusters[place])
+        rows = along.independent_rows(self.values[place], score_n[place], self.clusters[place])
         return (found / spread if spread > 0 else 0.0), rows * float(weights.sum() ** 2 / (weights @ weights)) / len(weights)
 
-    def _reading(self, name: str | None, place: Bools, score_n: Floats, curve: Curve) -> Reading:
+    def _reading(self, name: str | None, place: Bools, score_n: Floats, curve: along.Curve) -> Reading:
         values, score = self.values[place], score_n[place]
         if _smallest(values, self.binary) < MIN_LEVEL_ROWS or len(score) < 2 * MIN_LEVEL_ROWS:
             # Too few people of a group to state anything of it here.
             return Reading(context=name, rows=0, rate=None, mean=0, sd=0, by_group=None, leak=0)
-        rows = self._pooled(score_n)[1] if name is None else independent_rows(values, score, self.clusters[place])
-        own = correlation_curve(score, self._rate(place), self.margin) if name is not None else curve
+        rows = self._pooled(score_n)[1] if name is None else along.independent_rows(values, score, self.clusters[place])
+        own = along.correlation_curve(score, self._rate(place), self.margin) if name is not None else curve
         means = (float(score[values == 0].mean()), float(score[values == 1].mean())) if self.binary else None
         return Reading(
             context=name,
@@ -252,7 +215,7 @@ class _Rows:
             mean=significant(float(score.mean())) or 0.0,
             sd=significant(float(score.std())) or 0.0,
             by_group=None if means is None else (significant(means[0]) or 0.0, significant(means[1]) or 0.0),
-            leak=_share(own.leak(np.array(max(correlation(values, score), 0.0)))),
+            leak=_share(own.leak(np.array(max(along.correlation(values, score), 0.0)))),
         )
 
 

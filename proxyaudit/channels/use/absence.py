@@ -7,17 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proxyaudit.channels.use.record import (
-    MOST_DIMENSIONS,
-    Guards,
-    SiteUse,
-    axes_at,
-    first_reason,
-    guards_of,
-    influence_of_columns,
-    learned_swaps,
-    uses_at,
-)
+from proxyaudit.channels.use import record
 from proxyaudit.estimates.draft import ABSENT_AT
 from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.instrument import LEAST_FOUND
@@ -40,12 +30,12 @@ class PlantedOutcome:
     least_absent_p: float | None = None  # smallest p-value of absence of one
 
 
-def planted_control(uses: Sequence[SiteUse]) -> PlantedOutcome | None:
+def planted_control(uses: Sequence[record.SiteUse]) -> PlantedOutcome | None:
     """The positive control of absence over the models of a regime; ``None`` where nothing was planted."""
     planted = [use.planted for use in uses if use.planted is not None]
     if not planted:
         return None
-    reason = first_reason(one.reason for one in planted)
+    reason = record.first_reason(one.reason for one in planted)
     if reason is not None:
         return PlantedOutcome(False, reason)
     sizes = [size for one in planted for size in one.sizes]
@@ -61,7 +51,7 @@ def untrained_sizes(regime: str, untrained: Run | None, attribute: str, site: st
     """The learned subspace's effect in each untrained model; none for the untrained models themselves."""
     if untrained is None or untrained.regime == regime:
         return []
-    return [swap.effect.size for swap in learned_swaps(uses_at(untrained, attribute, site))]
+    return [swap.effect.size for swap in record.learned_swaps(record.uses_at(untrained, attribute, site))]
 
 
 def add_use_controls(
@@ -72,12 +62,12 @@ def add_use_controls(
         for site in sites:
             _add_random_subspaces(out, run, attribute, site, margin)
     for site in sites:
-        uses = uses_at(run, attribute, site)
+        uses = record.uses_at(run, attribute, site)
         found = planted_control(uses)
         if found is not None:
             figures = {"least_found": found.least_found, "least_absent_p": found.least_absent_p}
             out.control("positive", "used", attribute, run.regime, site, found.detail, **figures)
-        swaps, relayed = learned_swaps(uses), untrained_sizes(run.regime, untrained, attribute, site)
+        swaps, relayed = record.learned_swaps(uses), untrained_sizes(run.regime, untrained, attribute, site)
         if relayed and any(len(swap.random_sizes) for swap in swaps):
             size, most = min(swap.effect.size for swap in swaps), max(relayed)
             detail = f"learned subspace: smallest effect {size:.4f}; largest in untrained models {most:.4f}"
@@ -87,7 +77,7 @@ def add_use_controls(
 
 def _add_random_subspaces(out: Drafts, run: Run, attribute: str, site: str, margin: float) -> None:
     """Whether the effect, or else the margin, exceeds what random subspaces of equal rank do."""
-    swaps = [use.leace for use in uses_at(run, attribute, site) if use.leace is not None]
+    swaps = [use.leace for use in record.uses_at(run, attribute, site) if use.leace is not None]
     if not swaps:
         return
     size = float(np.mean([swap.effect.size for swap in swaps]))
@@ -100,7 +90,7 @@ def _add_random_subspaces(out: Drafts, run: Run, attribute: str, site: str, marg
 def acting_carrier(run: Run, attribute: str, names: Sequence[str], margin: float) -> str | None:
     """Why a column that carries the attribute and moves the outputs, whichever way, bars absence (means may cancel), or ``None``."""
     for m in run.measured:
-        sizes = influence_of_columns(m, attribute)
+        sizes = record.influence_of_columns(m, attribute)
         for name in names:
             if (size := sizes.get(name, 0.0)) > margin:
                 return f"“{name}” carries the attribute and moves the outputs by {size:.2f}; that it cancels between groups is no absence"
@@ -109,17 +99,17 @@ def acting_carrier(run: Run, attribute: str, names: Sequence[str], margin: float
 
 def absence_barred(run: Run, attribute: str, site: str, margin: float) -> str | None:
     """Why absence of use cannot be claimed at a site, whatever the effects; ``None`` if it can."""
-    uses = uses_at(run, attribute, site)
-    barred = first_reason(use.reason for use in uses)
+    uses = record.uses_at(run, attribute, site)
+    barred = record.first_reason(use.reason for use in uses)
     if barred is None and is_too_wide(run, attribute, site):
         barred = TOO_WIDE
-    barred = barred or dropped_axes_reason([axes_at(m, attribute, site).dropped_p for m in run.measured])
+    barred = barred or dropped_axes_reason([record.axes_at(m, attribute, site).dropped_p for m in run.measured])
     if barred is not None:
         return barred
     for m, use in zip(run.measured, uses, strict=True):
         if use.learned is None or use.learned.reason:
             return f"absence of use needs the learned subspace: {use.learned.reason if use.learned else 'none was learned'}"
-        if (barred := guard_barring_absence(guards_of(m), attribute, margin)) is not None:
+        if (barred := guard_barring_absence(record.guards_of(m), attribute, margin)) is not None:
             return barred
         if use.learned.unread > _UNREAD_SHARE * margin:
             return "directions without a gradient at the audit rows move the outputs (steps, saturated units): they were not searched"
@@ -139,19 +129,19 @@ def absence_barred(run: Run, attribute: str, site: str, margin: float) -> str | 
 
 def is_too_wide(run: Run, attribute: str, site: str) -> bool:
     """Whether a subspace was fitted on too few rows for the site's dimensions."""
-    dimensions = max(axes_at(m, attribute, site).rank or 0 for m in run.measured)
-    rows = min(use.leace.rows if use.leace else 0 for use in uses_at(run, attribute, site))
-    return dimensions > MOST_DIMENSIONS * rows / 3
+    dimensions = max(record.axes_at(m, attribute, site).rank or 0 for m in run.measured)
+    rows = min(use.leace.rows if use.leace else 0 for use in record.uses_at(run, attribute, site))
+    return dimensions > record.MOST_DIMENSIONS * rows / 3
 
 
 def joint_barred(run: Run, attribute: str, sites: Sequence[str]) -> str | None:
     """Why absence cannot be claimed of several sites together: other groups and outputs are asked of each alone. Else ``None``."""
-    if any(use.others is not None and use.others.asked for site in sites for use in uses_at(run, attribute, site)):
+    if any(use.others is not None and use.others.asked for site in sites for use in record.uses_at(run, attribute, site)):
         return "of several verdict sites together only one pair of groups and one output were followed"
     return None
 
 
-def guard_barring_absence(guards: Guards | None, attribute: str, margin: float) -> str | None:
+def guard_barring_absence(guards: record.Guards | None, attribute: str, margin: float) -> str | None:
     """Why absence of use cannot be claimed of a model for what could escape the interventions; ``None`` if nothing could."""
     if guards is None:
         return "what could escape the interventions was not measured"

@@ -141,14 +141,7 @@ def _claimed(base: Draft, swaps: Sequence[InterchangeResult], any_label: Sequenc
 
 
 def add_use_beside(
-    out: Drafts,
-    base: Draft,
-    run: Run,
-    sites: Sequence[str],
-    groups_n: Ints,
-    output: int,
-    positive_n: Bools,
-    clusters_n: Ints,
+    out: Drafts, base: Draft, run: Run, sites: Sequence[str], groups_n: Ints, output: int, positive_n: Bools, clusters_n: Ints
 ) -> None:
     """Add the numbers beside the effects.
 
@@ -192,13 +185,7 @@ def _add_readings(out: Drafts, draft: Draft, swaps: Sequence[InterchangeResult],
 
 
 def _add_erased(
-    out: Drafts,
-    draft: Draft,
-    outputs: Sequence[Floats],
-    erased: Sequence[Floats],
-    groups_n: Ints,
-    positive_n: Bools,
-    clusters_n: Ints,
+    out: Drafts, draft: Draft, outputs: Sequence[Floats], erased: Sequence[Floats], groups_n: Ints, positive_n: Bools, clusters_n: Ints
 ) -> None:
     """Amnesic effects (Elazar et al. 2021) and the share of the gap that flows through the subspace."""
     before, after = (over_seeds([gap_in(o[:, None], groups_n, 0, 1, 0, clusters_n) for o in many]) for many in (outputs, erased))

@@ -28,19 +28,9 @@ from proxyaudit.causal.interchange import (
 from proxyaudit.causal.learned import block_diagonal, learn_parts, swap_read_downstream
 from proxyaudit.causal.planted_use import plant_use
 from proxyaudit.channels.base import ModelView
+from proxyaudit.channels.use import record
 from proxyaudit.channels.use.effect import absent_p
 from proxyaudit.channels.use.guards import measure_guards, other_questions, others_absent, unread_effect
-from proxyaudit.channels.use.record import (
-    JOINT,
-    MOST_DIMENSIONS,
-    LearnedUse,
-    PlantedEffect,
-    PlantedEffects,
-    SiteUse,
-    axes_at,
-    store_guards,
-    store_use,
-)
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace
 from proxyaudit.estimates.record import Measurement
@@ -52,24 +42,24 @@ def measure(view: ModelView, out: Measurement) -> None:
     model, captured, x, attributes = view.model, view.captured, view.x, view.dataset.attributes
     sites = model.verdict_sites
     if view.decides:
-        store_guards(out, measure_guards(model, captured, x, view.dataset, view.recipe.seed))
+        record.store_guards(out, measure_guards(model, captured, x, view.dataset, view.recipe.seed))
     for site in sites:
         acts = captured.acts[site]
         replay, logits = replayer(model, x, site, acts), differentiable(model, x, (site,), acts)
         for attribute in attributes:
-            rank = axes_at(out, attribute.name, site).rank
+            rank = record.axes_at(out, attribute.name, site).rank
             question = _Question.of(view, attribute, site, acts)
-            found = question.ask(replay, logits, acts.shape[1] if rank is None else rank) if question else SiteUse(reason=TOO_FEW)
-            store_use(out, attribute.name, site, found)
+            found = question.ask(replay, logits, acts.shape[1] if rank is None else rank) if question else record.SiteUse(reason=TOO_FEW)
+            record.store_use(out, attribute.name, site, found)
     if len(sites) > 1:
         acts = np.concatenate([captured.acts[site] for site in sites], axis=1)
         logits = differentiable(model, x, sites)
         edges = np.cumsum([0, *(captured.acts[site].shape[1] for site in sites)])
         columns = {site: slice(int(a), int(b)) for site, a, b in zip(sites, edges[:-1], edges[1:], strict=True)}
         for attribute in attributes:
-            question = _Question.of(view, attribute, JOINT, acts)
-            found = question.ask_jointly(columns, logits) if question else SiteUse(reason=TOO_FEW)
-            store_use(out, attribute.name, JOINT, found)
+            question = _Question.of(view, attribute, record.JOINT, acts)
+            found = question.ask_jointly(columns, logits) if question else record.SiteUse(reason=TOO_FEW)
+            record.store_use(out, attribute.name, record.JOINT, found)
 
 
 class _Question:
@@ -92,18 +82,18 @@ class _Question:
     def _stream(self, purpose: str) -> np.random.Generator:
         return stream(self.view.recipe.seed, purpose, self.name, self.site)
 
-    def ask(self, replay: Replay, logits: Logits, rank: int) -> SiteUse:
+    def ask(self, replay: Replay, logits: Logits, rank: int) -> record.SiteUse:
         """Everything about one site."""
         setting, fitted = self.setting, fit_parts(self.setting)
         use = self._swapped(fitted, lambda _: replay, logits)
         if not self.decides:
             return use
         use = replace(use, erased_n=self._erased(fitted, replay))
-        too_wide, swaps = rank > MOST_DIMENSIONS * setting.rows / 3, [use.leace, use.learned.swap if use.learned else None]
+        too_wide, swaps = rank > record.MOST_DIMENSIONS * setting.rows / 3, [use.leace, use.learned.swap if use.learned else None]
         if too_wide or any(swap is None or swap.effect.size >= self.margin for swap in swaps):
             return use  # only what could be called absent needs its positive control
         if not rank:
-            return replace(use, planted=PlantedEffects())
+            return replace(use, planted=record.PlantedEffects())
         use = replace(use, planted=self._planted(replay, DifferentiableSite(logits, self.output)))
         questions = other_questions(self.attribute, setting.groups_n, self.output, self.view.captured.outputs.shape[1])
         if not questions:
@@ -114,7 +104,7 @@ class _Question:
         )
         return replace(use, others=others)
 
-    def ask_jointly(self, columns: Mapping[str, slice], logits: Logits) -> SiteUse:
+    def ask_jointly(self, columns: Mapping[str, slice], logits: Logits) -> record.SiteUse:
         """The same attribute at several sites in one forward pass; LEACE and learned subspaces, none of which mixes sites."""
         setting = self.setting
 
@@ -152,13 +142,13 @@ class _Question:
         logits: Logits,
         columns: tuple[slice, ...] = (),
         random_of: RandomOf | None = None,
-    ) -> SiteUse:
+    ) -> record.SiteUse:
         """LEACE and learned subspaces."""
         permutations, follow = self.permutations, DifferentiableSite(logits, self.output)
         leace = interchange(self.setting, fitted, replay_of, self.output, self.rng, random_of=random_of, permutations=permutations)
         any_label = self._whatever_label(leace, fitted, replay_of)
         learned = self._learned(follow, fitted, replay_of, columns, random_of)
-        return SiteUse(leace=self._with_others(leace, fitted), any_label=any_label, learned=learned)
+        return record.SiteUse(leace=self._with_others(leace, fitted), any_label=any_label, learned=learned)
 
     def _learned(
         self,
@@ -167,12 +157,12 @@ class _Question:
         replay_of: ReplayOf,
         columns: tuple[slice, ...],
         random_of: RandomOf | None,
-    ) -> LearnedUse:
+    ) -> record.LearnedUse:
         setting, rng, free = self.setting, self._stream("learned"), self.decides and not columns
         try:
             found = learn_parts(setting, follow, fitted, self.margin, rng, free=free, columns=columns)
         except NoGradientError as error:
-            return LearnedUse(reason=str(error))
+            return record.LearnedUse(reason=str(error))
 
         def swap(subspaces: list[LeaceEraser]) -> InterchangeResult:
             return interchange(setting, subspaces, replay_of, self.output, rng, randoms=0, permutations=0)
@@ -192,7 +182,7 @@ class _Question:
             unread = unread_effect(setting, found, replay_of(found[0].unread), self.output, self._stream("unread"))
         every = [one.free for one in found if one.free is not None]
         beside = self._with_others(swap(every), every) if free else None
-        return LearnedUse(None, self._with_others(result, readable), any_label, read, beside, unread)
+        return record.LearnedUse(None, self._with_others(result, readable), any_label, read, beside, unread)
 
     def _whatever_label(self, result: InterchangeResult, subspaces: Sequence[LeaceEraser], replay_of: ReplayOf) -> InterchangeResult | None:
         """The effect with donors of any label, where the one within labels is large enough to be claimed.
@@ -234,14 +224,14 @@ class _Question:
                 outputs[rows] += replay(eraser.shift(change), rows)[:, self.output] / 2
         return outputs
 
-    def _planted(self, replay: Replay, follow: DifferentiableSite) -> PlantedEffects:
+    def _planted(self, replay: Replay, follow: DifferentiableSite) -> record.PlantedEffects:
         leak, rng = self.view.recipe.margins.leak, self._stream("planted use")
         found = plant_use(self.setting, replay, follow, self.output, self.margin, leak, rng)
         if isinstance(found, str):
-            return PlantedEffects(reason=found)
+            return record.PlantedEffects(reason=found)
         sizes = []
         for one in found:
             effects = (one.leace.effect, one.learned.effect)
             absent = max(absent_p([effect], self.clusters, self.margin) for effect in effects)
-            sizes.append(PlantedEffect(one.times, one.truth, effects[0].size, effects[1].size, absent))
-        return PlantedEffects(sizes=tuple(sizes))
+            sizes.append(record.PlantedEffect(one.times, one.truth, effects[0].size, effects[1].size, absent))
+        return record.PlantedEffects(sizes=tuple(sizes))

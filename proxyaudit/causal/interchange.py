@@ -200,10 +200,7 @@ def moved_by(setting: Setting, eraser: LeaceEraser, plan: Donors) -> Floats:
 
 
 def share_read(moved_md: Floats, acts_nd: Floats, concept_nk: Floats, groups_n: Ints) -> float | None:
-    """Share of the difference between groups 0 and 1 that a fresh LEACE probe reads in what was moved.
-
-    The rows of ``acts_nd`` are such that neither the subspace nor the effect saw.
-    """
+    """Share of the groups' difference that a fresh LEACE probe, on rows new to subspace and effect, reads in what was moved."""
     probe = fit_leace(acts_nd, concept_nk)
     inside = [groups_n == g for g in (0, 1)]
     if not probe.rank or not all(rows.any() for rows in inside):

@@ -80,10 +80,7 @@ def block_diagonal(subspaces: Sequence[LeaceEraser]) -> LeaceEraser:
 
 
 def sensitive_bands(gradients_mk: Floats, margin: float) -> list[Floats]:
-    """Orthonormal bases of the directions that what follows reads, by falling sensitivity.
-
-    Gradients are those of the followed probability in whitened coordinates.
-    """
+    """Orthonormal bases of the directions that what follows reads, by falling sensitivity; all in whitened coordinates."""
     values, vectors = np.linalg.eigh(gradients_mk.T @ gradients_mk / max(len(gradients_mk), 1))
     values, vectors = np.maximum(values[::-1], 0.0), np.ascontiguousarray(vectors[:, ::-1])
     left = values.sum() - np.concatenate([[0.0], np.cumsum(values)[:-1]])  # from each direction on

@@ -88,10 +88,7 @@ def draw_removals(n: int, most: int, rng: np.random.Generator) -> Swaps:
 def swap_columns(
     x_np: NDArray[np.float32], inputs: Sequence[int], swaps: Swaps, forward: Forward, before: tuple[Floats, NDArray[np.floating]]
 ) -> Swapped:
-    """Replace some encoded inputs by the donors' and run the model.
-
-    ``before`` is what ``forward`` gives for all ``n`` rows.
-    """
+    """Replace some encoded inputs by the donors' and run the model; ``before`` is what ``forward`` gives for all ``n`` rows."""
     columns = np.asarray(inputs, dtype=np.int64)
     outputs, acts = before[0][swaps.rows_m], before[1][swaps.rows_m]
     slots = swaps.donors_ms.shape[1]
@@ -112,10 +109,7 @@ def influence(change_ms: Floats, swaps: Swaps, n: int) -> Number:
 
 
 def oriented(change_ms: Floats, swaps: Swaps, groups_n: Ints) -> Number | None:
-    """Mean change with donors of group 1 minus that with donors of group 0.
-
-    Groups are 0 and 1, -1 for rows left out; ``None`` where a group has too few donors.
-    """
+    """Mean change with donors of group 1 minus that with donors of group 0; ``None`` where a group has too few donors."""
     groups = groups_n[swaps.donors_ms]
     givers = [len(np.unique(swaps.donors_ms[groups == g])) for g in (0, 1)]
     if min(givers) < FEWEST_DONORS:

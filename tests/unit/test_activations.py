@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from shifting import shifted_outputs
 from torch import Tensor, nn
 
-from proxyaudit.activations.capture import Captured, capture
-from proxyaudit.activations.files import read_activations, write_activations
+from proxyaudit.activations.capture import Captured, capture, read_activations, write_activations
 from proxyaudit.activations.replay import replayer
 from proxyaudit.errors import InputError
 from proxyaudit.models import Tap, TrainedModel, build_model

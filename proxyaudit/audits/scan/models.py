@@ -20,7 +20,6 @@ from proxyaudit.audits.scan.inputs import Inputs, Known
 from proxyaudit.channels.signatures.contexts import context_codes, followed_output
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError, IntegrityError
-from proxyaudit.evidence.signatures import Reference
 from proxyaudit.models import TrainedModel, build_model, load_weights
 from proxyaudit.models.checkpoints import tensor_names
 from proxyaudit.models.huggingface import make_tokenizer
@@ -40,11 +39,6 @@ class Use:
 
     scrub: tuple[str, ...] = ()
     quantise: str | None = None
-
-    @classmethod
-    def of(cls, reference: Reference) -> Use:
-        """How a reference model was used."""
-        return cls(reference.scrub, reference.quantise)
 
 
 @dataclass(frozen=True)
@@ -75,7 +69,7 @@ def read_references(known: Known, inputs: Inputs) -> tuple[Captured | None, ...]
                 model = load_weights(_architecture(known, inputs, reference.erase), path, what=_REFERENCE)
             except InputError as error:
                 raise IntegrityError(f"the signatures do not fit their model: {error.what}") from None
-        found.append(_run(model, inputs, Use.of(reference)))
+        found.append(_run(model, inputs, Use(reference.scrub, reference.quantise)))
     return tuple(found)
 
 
@@ -89,7 +83,7 @@ def read_checkpoint(known: Known, path: Path, inputs: Inputs, references: tuple[
     kept = [followed_output(r.outputs) for r in references if r is not None]
     document = known.signatures.document
     codes = context_codes(document.contexts, inputs.frame, np.mean(kept, axis=0) if kept else None)
-    uses = dict.fromkeys((*map(Use.of, document.references), *(() if document.references else (Use(),))))
+    uses = dict.fromkeys([Use(r.scrub, r.quantise) for r in document.references] or [Use()])
     return Scanned(inputs, {use: _run(model, own, use) for use in uses}, references, codes)
 
 

@@ -78,7 +78,9 @@ def scan(known: Known, scanned: Scanned, attributes: Sequence[str] = ()) -> dict
             questions += _signature_questions(known, scanned, entries, None if columns is None else columns[key[0]])
         if columns is not None:
             for use, captured in scanned.models.items():
-                regime = None if len(scanned.models) == 1 else next(r.regime for r in document.references if Use.of(r) == use)
+                regime = (
+                    None if len(scanned.models) == 1 else next(r.regime for r in document.references if Use(r.scrub, r.quantise) == use)
+                )
                 for level, values in columns.items():
                     for site in dict.fromkeys(e.site for _, e in mine) or captured.acts:
                         questions += _anywhere(known, scanned, use, (attribute.name, level, regime, site), values)
@@ -122,7 +124,7 @@ def _signature_questions(known: Known, scanned: Scanned, entries: list[tuple[int
     first = entries[0][1]
     used = [(index, e) for index, e in entries if e.known]
     names = (None, *contexts.names)
-    model = scanned.models[next(Use.of(r) for r in known.signatures.document.references if r.regime == first.regime)]
+    model = scanned.models[next(Use(r.scrub, r.quantise) for r in known.signatures.document.references if r.regime == first.regime)]
     if 2 * len(used) <= len(entries) or first.site not in model.acts:
         return [Question.left_out(first, name, "the reference models were not in the state themselves") for name in names]
     view = _View.of(scanned, contexts, model.acts[first.site], values_n, f"{first.attribute}\x1f{first.level}")

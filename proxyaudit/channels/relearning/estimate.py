@@ -137,10 +137,7 @@ def _control(found: Relearned, threshold: float, margin: float) -> _Control:
 
 
 def add_relearning(out: Drafts, draft: Draft | None, measured: Sequence[Measurement], base: Draft, clusters_n: Ints) -> None:
-    """Report the curve of a regime, the placebos' percentile and the positive control.
-
-    ``draft`` is the deciding one, ``None`` for a reference.
-    """
+    """Report the curve of a regime, the placebos' percentile and, if there is a deciding draft, the positive control."""
     own = relearned_of(measured, base.attribute)
     if not own or any(one.reason for one in own):
         return

@@ -201,7 +201,8 @@ class _Attribute:
         for leak in planted:
             for number in range(PLANTS):
                 rng = self._stream("plant", str(leak), number)
-                labels = self._plant(PLANT_FAMILIES[number % len(PLANT_FAMILIES)], leak, rng)
+                families = (PLANT_FAMILIES[number % len(PLANT_FAMILIES)], "high", "isotropic")
+                labels = plant_label(self.whitened, self.attribute, families, leak, rng)
                 if labels is not None:
                     index = number % len(self.rotations)
                     problems.append(Problem(labels, draw_rows(labels, self.rotations[index].learn, self.classes, rng)[:ROWS], index))
@@ -214,13 +215,6 @@ class _Attribute:
             inside = [place for place, of in enumerate(owner) if of == leak]
             levels.append(PlantLevel(leak, _leaks([brought[i] for i in inside]), _leaks([read[i] for i in inside])))
         return tuple(levels)
-
-    def _plant(self, family: str, leak: float, rng: np.random.Generator) -> NDArray[Any] | None:
-        for name in (family, "high", "isotropic"):
-            labels = plant_label(self.whitened, self.attribute, name, leak, rng)
-            if labels is not None:
-                return labels
-        return None
 
 
 def _leaks(learnt: Sequence[Relearnt]) -> tuple[float, ...]:

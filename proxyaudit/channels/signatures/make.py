@@ -63,10 +63,7 @@ def build_signatures(
     root: int,
     plan_digest: str,
 ) -> Signatures:
-    """Signatures of models on the audit rows.
-
-    ``states`` are those of the linear channel by (attribute, regime, site).
-    """
+    """Signatures of models on the audit rows; ``states`` are those of the linear channel by (attribute, regime, site)."""
     kept = [followed_output(model.outputs) for model in models if model.kept]
     output = np.mean(kept, axis=0) if kept else np.zeros(len(dataset.audit))
     contexts = make_contexts(spec, dataset, output)

@@ -9,22 +9,13 @@ import numpy as np
 
 from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.causal.interchange import InterchangeResult
-from proxyaudit.channels.use.absence import (
-    TOO_WIDE,
-    absence_barred,
-    acting_carrier,
-    add_use_controls,
-    is_too_wide,
-    joint_barred,
-    untrained_sizes,
-)
-from proxyaudit.channels.use.effect import absent_p, effect_draft
+from proxyaudit.channels.use import absence
 from proxyaudit.channels.use.record import JOINT, all_of, carriers, first_reason, learned_swaps, uses_at
 from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import UNIT_GAP, Drafts
 from proxyaudit.stats.group_gaps import gap_in
-from proxyaudit.stats.intervals import Measured, crossed_interval, fieller_ratio, over_seeds
+from proxyaudit.stats.intervals import Measured, absent_everywhere, crossed_interval, fieller_ratio, in_every_seed, over_seeds
 from proxyaudit.stats.ranks import auroc
 
 _LEACE = (
@@ -63,7 +54,7 @@ def estimate(facts: Facts) -> Drafts:
             if run.measured and not run.is_reference:
                 positive = facts.positive(name)
                 add_use_beside(out, base, run, facts.verdict_sites, followed.groups_n, followed.output, positive, facts.clusters_n)
-            add_use_controls(out, run, untrained, name, facts.verdict_sites, facts.margins.effect)
+            absence.add_use_controls(out, run, untrained, name, facts.verdict_sites, facts.margins.effect)
     return out
 
 
@@ -78,13 +69,13 @@ def use_drafts(
     base = replace(base, measure="effect")
     if not run.measured:
         return [replace(base, site=site, reason=_FAILED) for site in sites]
-    acting = acting_carrier(run, base.attribute, carrying, base.margin)
-    barred = {site: acting or absence_barred(run, base.attribute, site, base.margin) for site in sites}
+    acting = absence.acting_carrier(run, base.attribute, carrying, base.margin)
+    barred = {site: acting or absence.absence_barred(run, base.attribute, site, base.margin) for site in sites}
     drafts = []
     for site in sites:
         drafts += _at(replace(base, site=site), run, untrained, site, barred[site], clusters_n)
     if len(sites) > 1:
-        together = first_reason(barred.values()) or joint_barred(run, base.attribute, sites)
+        together = first_reason(barred.values()) or absence.joint_barred(run, base.attribute, sites)
         joint = replace(base, subject="joint", context="joint: " + " + ".join(sites))
         drafts += _at(joint, run, untrained, JOINT, together, clusters_n)
     return drafts
@@ -97,7 +88,7 @@ def _at(base: Draft, run: Run, untrained: Run | None, site: str, barred: str | N
     missing = first_reason(use.reason for use in uses)
     if missing is not None:
         return [replace(base, reason=missing)]
-    wide = site != JOINT and is_too_wide(run, base.attribute, site)
+    wide = site != JOINT and absence.is_too_wide(run, base.attribute, site)
     why = first_reason(use.learned.reason for use in uses if use.learned)
     # Measured where the learned effect is below the margin; where it is not, absence is out of the question.
     read = [] if why is not None else all_of(use.learned.read_downstream if use.learned else None for use in uses)
@@ -105,9 +96,9 @@ def _at(base: Draft, run: Run, untrained: Run | None, site: str, barred: str | N
     def draft_of(
         start: Draft, swaps: Sequence[InterchangeResult], any_label: Sequence[InterchangeResult], asked: Sequence[InterchangeResult]
     ) -> Draft:
-        p = absent_p([swap.effect for swap in asked], clusters_n, base.margin) if asked else None
+        p = absence.absent_p([swap.effect for swap in asked], clusters_n, base.margin) if asked else None
         draft = replace(_claimed(start, swaps, any_label, clusters_n), absent_p=p, can_be_absent=barred is None, reason=barred)
-        return replace(draft, null_rejected=False, null_reason=TOO_WIDE) if wide else draft
+        return replace(draft, null_rejected=False, null_reason=absence.TOO_WIDE) if wide else draft
 
     leace = draft_of(base, all_of(use.leace for use in uses), all_of(use.any_label for use in uses), read)
     context = f"{base.context}, learned" if base.context else "learned"
@@ -117,7 +108,7 @@ def _at(base: Draft, run: Run, untrained: Run | None, site: str, barred: str | N
     swaps = learned_swaps(uses)
     any_label = all_of(use.learned.any_label if use.learned else None for use in uses)
     found = draft_of(learned, swaps, any_label, swaps if read else [])
-    relayed = untrained_sizes(base.regime, untrained, base.attribute, site)
+    relayed = absence.untrained_sizes(base.regime, untrained, base.attribute, site)
     if relayed and min(swap.effect.size for swap in swaps) <= max(relayed):
         found = replace(found, null_rejected=False, null_reason=_RELAYED)
     return [leace, found]
@@ -140,13 +131,46 @@ def _claimed(base: Draft, swaps: Sequence[InterchangeResult], any_label: Sequenc
     return draft
 
 
+def effect_draft(base: Draft, swaps: Sequence[InterchangeResult], clusters_n: Ints) -> Draft:
+    """Fill a draft with an interchange effect, the larger of signed and per-row in the mean over seeds, minus that of random subspaces."""
+    effects = [swap.effect for swap in swaps]
+    signed = float(np.mean([effect.signed for effect in effects]))
+    root = float(np.sqrt(max(0.0, float(np.mean([effect.product for effect in effects])))))
+    branch = "signed" if abs(signed) >= root else "per-row"
+    sign = 1.0 if signed >= 0 else -1.0
+    random = [float(np.mean(swap.random_sizes)) if len(swap.random_sizes) else 0.0 for swap in swaps]
+    singles = []
+    for effect, beside in zip(effects, random, strict=True):
+        size, influence = sign * effect.signed, sign * effect.signed_influence_n
+        if branch == "per-row":
+            size = float(np.sqrt(max(0.0, effect.product)))
+            influence = effect.product_influence_n / (2 * max(size, root / 2))
+        # Each part of the audit rows had subspaces of its own: how much the parts differ is the error of the directions,
+        # which no row influence carries. A feature that the head ignores would seem used without it.
+        parts = [sign * one if branch == "signed" else float(np.sqrt(max(0.0, other))) for one, other in effect.parts]
+        extra = float(np.var(parts, ddof=1)) / len(parts) if len(parts) > 1 else float("inf")
+        singles.append(Measured(np.array([size - beside]), influence, clusters_n, extra, float(max(len(parts) - 1, 1))))
+    measured = over_seeds(singles)
+    # Where no model exceeds the margin no null was needed.
+    nulls = [swap.null_sizes for swap in swaps]
+    null_high = float(np.quantile(np.mean(nulls, axis=0), 0.95)) if all(len(null) for null in nulls) else None
+    return replace(
+        base,
+        measured=measured,
+        interval=crossed_interval(measured),
+        context=branch,
+        present_p=in_every_seed(singles, base.margin),
+        absent_p=absent_everywhere(measured, singles, base.margin),
+        null_rejected=null_high is not None and measured.value + float(np.mean(random)) > null_high,
+        null_high=null_high,
+        n=swaps[0].rows,
+    )
+
+
 def add_use_beside(
     out: Drafts, base: Draft, run: Run, sites: Sequence[str], groups_n: Ints, output: int, positive_n: Bools, clusters_n: Ints
 ) -> None:
-    """Add the numbers beside the effects.
-
-    ``positive_n`` marks the rows whose true label is the one that the followed output stands for.
-    """
+    """Add the numbers beside the effects; ``positive_n`` marks rows whose true label is the one that the followed output stands for."""
     for site in (*sites, *((JOINT,) if len(sites) > 1 else ())):
         uses = uses_at(run, base.attribute, site)
         if not uses or first_reason(use.reason for use in uses):

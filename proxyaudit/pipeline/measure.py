@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from proxyaudit.activations.files import read_activations
+from proxyaudit.activations.capture import read_activations
 from proxyaudit.activations.frozen import head_forward, is_inner
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.leak.record import read_site

@@ -8,9 +8,10 @@ from typing import Any
 
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.errors import InputError
-from proxyaudit.language.causal_model import CausalSource, same_base, weights_digest
+from proxyaudit.language.causal_model import same_base, weights_digest
+from proxyaudit.language.pretrained import CausalSource
+from proxyaudit.recipe.models import LanguageModelSpec
 from proxyaudit.recipe.recipe import Recipe
-from proxyaudit.recipe.writers import LanguageModelSpec
 from proxyaudit.regimes import text_column
 from proxyaudit.types import NotTested
 

@@ -26,7 +26,6 @@ def sample_continuations(
     model: CausalModel,
     prompt: Sequence[int],
     uniforms_nt: Floats,
-    *,
     temperature: float = 1.0,
     top_p: float = 1.0,
     stops: frozenset[int] = frozenset(),
@@ -90,12 +89,7 @@ def _most_probable(logits: Tensor, rows: NDArray[np.int64], step: int) -> Tensor
 
 @torch.no_grad()
 def _continue(
-    model: CausalModel,
-    ids: Tensor,
-    n: int,
-    steps: int,
-    choose: Callable[[Tensor, NDArray[np.int64], int], Tensor],
-    stops: frozenset[int],
+    model: CausalModel, ids: Tensor, n: int, steps: int, choose: Callable[[Tensor, NDArray[np.int64], int], Tensor], stops: frozenset[int]
 ) -> list[list[int]]:
     """Grow ``n`` rows; one row of ``ids`` stands for all. Rows that have ended leave the batch."""
     texts: list[list[int]] = [[] for _ in range(n)]

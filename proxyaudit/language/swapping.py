@@ -7,7 +7,7 @@ of one layer; a swap adds a shift at two positions of every prompt, the last tok
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,9 +148,7 @@ def _changed(model: CausalModel, changes: dict[int, Callable[[Tensor], Tensor]])
 
         return replaced
 
-    handles = [model.blocks[layer].register_forward_hook(hook(change)) for layer, change in changes.items()]
-    try:
+    with ExitStack() as stack:
+        for layer, change in changes.items():
+            stack.enter_context(model.blocks[layer].register_forward_hook(hook(change)))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -129,11 +129,7 @@ class TextClassifier(TabularModule):
 
     def after_pooling(self, pooled: Tensor) -> Tensor:
         """Return logits from pooled hidden states."""
-        value = self.pooled(pooled)
-        for block in self.dense:
-            value = block(value)
-        logits: Tensor = self.head(value)
-        return logits
+        return self._from_dense(0, self.pooled(pooled))
 
     def pool(self, value: Tensor) -> Tensor:
         """Pool a token site of the pass that is running."""
@@ -154,8 +150,10 @@ class TextClassifier(TabularModule):
 
     def tail(self, site: str, value: Tensor) -> Tensor:
         """Run what follows a vector site."""
-        places = list(self._head_sites())
-        for block in list(self.dense)[places.index(site) :]:
+        return self._from_dense(list(self._head_sites()).index(site), value)
+
+    def _from_dense(self, done: int, value: Tensor) -> Tensor:
+        for block in list(self.dense)[done:]:
             value = block(value)
         logits: Tensor = self.head(value)
         return logits
@@ -197,16 +195,6 @@ class TextClassifier(TabularModule):
     def site_aliases(self) -> dict[str, str]:
         """The last layer, where its pooled output is the very thing that the head reads."""
         return {f"layer{len(self.layers) - 1}": next(iter(self._head_sites()))} if self.same_as_last else {}
-
-    def last_block(self) -> tuple[Tap | None, nn.Module]:
-        """The head's last hidden layer.
-
-        Raises:
-            ValueError: the head has none; the last block is then a layer of the transformer (``blocks.text_block``).
-        """
-        if not len(self.dense):
-            raise ValueError("the head has no hidden layer")
-        return Tap(f"dense.{len(self.dense) - 1}", "input"), self.dense[-1]
 
     def block_input(self) -> str:
         """Site that the last block reads."""

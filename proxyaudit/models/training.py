@@ -37,12 +37,7 @@ _EVAL_ROWS = 8192
 
 
 def train_model(
-    model: TrainedModel,
-    x: NDArray[np.float32],
-    y: NDArray[np.int64],
-    weight: NDArray[np.float32],
-    spec: TrainingSpec,
-    seed: int,
+    model: TrainedModel, x: NDArray[np.float32], y: NDArray[np.int64], weight: NDArray[np.float32], spec: TrainingSpec, seed: int
 ) -> TrainedModel:
     """Train a copy of ``model``; the argument itself is not changed.
 

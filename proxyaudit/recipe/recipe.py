@@ -14,9 +14,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 
 from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.recipe.data import DataSpec as DataSpec
-from proxyaudit.recipe.models import ModelSpec, Positive, Share, Strict
+from proxyaudit.recipe.models import LanguageModelSpec, ModelSpec, NgramSpec, Positive, Share, Strict
 from proxyaudit.recipe.models import TrainingSpec as TrainingSpec
-from proxyaudit.recipe.writers import LanguageModelSpec, NgramSpec
 from proxyaudit.recipe.yaml import parse_yaml, read_yaml
 from proxyaudit.registry import check_plugin, load_plugin, plugin_names
 from proxyaudit.types import REFERENCES

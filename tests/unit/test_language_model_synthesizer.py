@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from tiny_language import tiny_gpt2, word_tokenizer
 
 from proxyaudit.errors import InputError, TaskError
-from proxyaudit.recipe.writers import LanguageModelSpec
+from proxyaudit.recipe.models import LanguageModelSpec
 from proxyaudit.synthesizers.base import Synthesizer
 from proxyaudit.synthesizers.language_model import LanguageModelSynthesizer, language_model
 
@@ -109,8 +109,8 @@ def test_a_table_without_texts_and_settings() -> None:
 def test_the_recipe_part_fits_the_synthesizer() -> None:
     spec = LanguageModelSpec(path="x", package="some_package", gguf_file="y.gguf")
     made = language_model(epochs=None, seed=1, **spec.model_dump())
-    assert made.source.package == "some_package"
-    assert {key: getattr(made, key) for key in ("mode", "max_tokens", "top_p")} == {"mode": "fine_tune", "max_tokens": 96, "top_p": 0.95}
+    assert made.spec == spec
+    assert {key: getattr(made.spec, key) for key in ("mode", "max_tokens", "top_p")} == {"mode": "fine_tune", "max_tokens": 96, "top_p": 0.95}
     with pytest.raises(ValueError, match="exclude each other"):
         LanguageModelSpec(path="x", hub=True, package="p")
     with pytest.raises(ValueError, match="belongs to 'hub: true'"):

@@ -92,10 +92,7 @@ def _scored(model: CausalModel, template: Template, prompts: Sequence[Prompt]) -
         half = len(template.positive)
         return {"tone": (1 / (1 + np.exp(scores[:, half:] - scores[:, :half]))).mean(axis=1)}
     odds = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return {
-        "likelihood": odds[:, 0] / odds.sum(axis=1),
-        "ranking": (scores[:, 0] > scores[:, 1:].max(axis=1)).astype(np.float64),
-    }
+    return {"likelihood": odds[:, 0] / odds.sum(axis=1), "ranking": (scores[:, 0] > scores[:, 1:].max(axis=1)).astype(np.float64)}
 
 
 def _measure_swaps(model: CausalModel, task: PromptTask) -> SwapRecord:

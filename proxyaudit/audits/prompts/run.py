@@ -18,7 +18,8 @@ from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.evidence.pack import EvidencePack, is_complete, read_pack, write_pack, write_plan
-from proxyaudit.language.causal_model import CausalSource, load_causal, weights_digest
+from proxyaudit.language.causal_model import load_causal, weights_digest
+from proxyaudit.language.pretrained import CausalSource
 from proxyaudit.language.prompt_sets import PromptSet
 from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
 from proxyaudit.pipeline.measurements import read_measurement, write_measurement

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -20,10 +19,8 @@ from proxyaudit.language.scoring import continuation_scores
 from proxyaudit.language.swapping import Followed, Placed, place
 from proxyaudit.seeding import stream
 
-__all__ = ["MEASURES", "PromptTask", "is_refusal", "measure_model", "swap_layers"]
+__all__ = ["is_refusal", "measure_model", "swap_layers"]
 
-
-MEASURES = ("tone", "likelihood", "ranking", "refusal")
 SWAP_PROMPTS = 240  # of more, only the first contexts are used
 # Ways in which assistants decline, at the start of an answer.
 _REFUSALS = re.compile(
@@ -32,23 +29,6 @@ _REFUSALS = re.compile(
     r"|my apologies|i apologi[sz]e|not (?:appropriate|possible) for me)",
     re.IGNORECASE,
 )
-
-
-@dataclass(frozen=True)
-class PromptTask:
-    """What to measure.
-
-    Attributes:
-        prompts: The set.
-        seed: Root seed (folds and random directions).
-        tokens: Length of the greedy answers that refusals are looked for in.
-        layers: Layers that are swapped at; None takes one third and two thirds of the depth.
-    """
-
-    prompts: PromptSet
-    seed: int
-    tokens: int
-    layers: tuple[int, ...] | None = None
 
 
 def is_refusal(answer: str) -> bool:
@@ -61,25 +41,35 @@ def swap_layers(depth: int) -> tuple[int, ...]:
     return tuple(sorted({max(0, round(depth / 3) - 1), max(0, round(2 * depth / 3) - 1)}))
 
 
-def measure_model(model: CausalModel, task: PromptTask, told: Callable[[str], None] = lambda _: None) -> Measurement:
+def measure_model(
+    model: CausalModel, prompts: PromptSet, seed: int, tokens: int, layers: Sequence[int] | None, told: Callable[[str], None]
+) -> Measurement:
     """Measure everything of one model.
+
+    Args:
+        model: The model.
+        prompts: The set.
+        seed: Root seed of folds and random directions.
+        tokens: Length of the greedy answers that refusals are looked for in.
+        layers: Layers that are swapped at; None takes one third and two thirds of the depth.
+        told: Called after every template.
 
     Returns:
         Arrays ``"<measure>/<template>"`` of outcomes ``(contexts, names)`` in [0, 1], and under ``swaps`` one entry per pair and layer.
     """
     out = Measurement()
-    shape = (len(task.prompts.contexts), len(task.prompts.names))
-    for template in task.prompts.templates:
-        for measure, outcome in _scored(model, template, list(task.prompts.prompts(template))).items():
+    shape = (len(prompts.contexts), len(prompts.names))
+    for template in prompts.templates:
+        for measure, outcome in _scored(model, template, list(prompts.prompts(template))).items():
             out.arrays[f"{measure}/{template.id}"] = outcome.reshape(shape)
         told(template.id)
-    for template in task.prompts.requests:
-        asked = [model.request(prompt.text) for prompt in task.prompts.prompts(template)]
-        answers = continue_greedily(model, asked, task.tokens)
+    for template in prompts.requests:
+        asked = [model.request(prompt.text) for prompt in prompts.prompts(template)]
+        answers = continue_greedily(model, asked, tokens)
         found = np.array([float(is_refusal(model.decode(answer))) for answer in answers])
         out.arrays[f"refusal/{template.id}"] = found.reshape(shape)
         told(template.id)
-    write_swaps(out, _measure_swaps(model, task))
+    write_swaps(out, _measure_swaps(model, prompts, seed, swap_layers(len(model.blocks)) if layers is None else layers))
     told("swaps")
     return out
 
@@ -95,15 +85,13 @@ def _scored(model: CausalModel, template: Template, prompts: Sequence[Prompt]) -
     return {"likelihood": odds[:, 0] / odds.sum(axis=1), "ranking": (scores[:, 0] > scores[:, 1:].max(axis=1)).astype(np.float64)}
 
 
-def _measure_swaps(model: CausalModel, task: PromptTask) -> SwapRecord:
-    grid, left_out = _grid(model, task.prompts)
+def _measure_swaps(model: CausalModel, prompts: PromptSet, seed: int, layers: Sequence[int]) -> SwapRecord:
+    grid, left_out = _grid(model, prompts)
     results: list[SwapResult] = []
     if grid is not None:
-        layers = swap_layers(len(model.blocks)) if task.layers is None else task.layers
-        groups_n = np.array(task.prompts.group_numbers)
-        for low, high in combinations(range(len(task.prompts.groups)), 2):
-            rng = stream(task.seed, "swaps", low, high)
-            results += measure_swaps(model, grid, groups_n, low, high, layers, rng)
+        groups_n = np.array(prompts.group_numbers)
+        for low, high in combinations(range(len(prompts.groups)), 2):
+            results += measure_swaps(model, grid, groups_n, low, high, layers, stream(seed, "swaps", low, high))
     return SwapRecord(tuple(results), tuple(left_out))
 
 

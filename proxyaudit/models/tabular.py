@@ -70,15 +70,8 @@ class TabularResnet(TabularModule):
 
     def __init__(self, n_inputs: int, spec: ResnetSpec, n_outputs: int) -> None:
         super().__init__()
-        self.net = rtdl.ResNet(
-            d_in=n_inputs,
-            d_out=n_outputs,
-            n_blocks=spec.blocks,
-            d_block=spec.width,
-            d_hidden_multiplier=2.0,
-            dropout1=spec.dropout,
-            dropout2=0.0,
-        )
+        sizes = {"d_in": n_inputs, "d_out": n_outputs, "n_blocks": spec.blocks, "d_block": spec.width}
+        self.net = rtdl.ResNet(**sizes, d_hidden_multiplier=2.0, dropout1=spec.dropout, dropout2=0.0)
         # rtdl adds the branch to the stream outside any module; these make the sums hookable.
         self.streams = nn.ModuleList([nn.Identity() for _ in range(spec.blocks)])
 

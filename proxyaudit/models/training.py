@@ -48,9 +48,9 @@ def train_model(
 
     Args:
         model: The model with its initial weights.
-        x: Encoded table (n, p).
-        y: Class codes (n,) in 0..K-1.
-        weight: Row weights (n,), non-negative.
+        x: Encoded table ``(n, p)``.
+        y: Class codes ``(n,)`` in 0..K-1.
+        weight: Row weights ``(n,)``, non-negative.
         spec: How to train.
         seed: Root of the batches, the dropout and the validation part.
 

@@ -16,8 +16,7 @@ from proxyaudit.errors import InputError
 from proxyaudit.language.causal_model import CausalModel, load_causal, same_base, weights_digest
 from proxyaudit.language.pretrained import CausalSource, locate
 from proxyaudit.language.prompt_sets import Prompt, Template, load_prompt_set, parse_prompt_set
-from proxyaudit.language.sampling import continue_greedily, equal_lengths, sample_continuations
-from proxyaudit.language.scoring import continuation_scores
+from proxyaudit.language.sampling import continuation_scores, continue_greedily, equal_lengths, sample_continuations
 from proxyaudit.language.swapping import Followed, place, read, swap
 from proxyaudit.seeding import stream
 

@@ -14,8 +14,7 @@ from proxyaudit.audits.prompts.swaps import Grid, measure_swaps
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.language.causal_model import CausalModel
 from proxyaudit.language.prompt_sets import Prompt, PromptSet, Template
-from proxyaudit.language.sampling import continue_greedily
-from proxyaudit.language.scoring import continuation_scores
+from proxyaudit.language.sampling import continuation_scores, continue_greedily
 from proxyaudit.language.swapping import Followed, Placed, place
 from proxyaudit.seeding import stream
 

@@ -157,14 +157,19 @@ def to_logits(raw: Any, n_classes: int, n_rows: int, *, what: str = "the model")
         return values[:, None]
     if n_classes == 2 and shape == (n_rows, 2):
         return values[:, 1:] - values[:, :1]
-    if shape == (n_rows, 1 if n_classes == 2 else n_classes):
+    if shape == (n_rows, columns_of(n_classes)):
         return values
     raise InputError(f"{what} returned shape {shape} for {n_rows} rows and {n_classes} classes", mend=mend)
 
 
-def n_columns(model: TrainedModel) -> int:
+def columns_of(n_classes: int) -> int:
     """Return the number C of output columns: 1 for two classes, K otherwise."""
-    return 1 if model.n_classes == 2 else model.n_classes
+    return 1 if n_classes == 2 else n_classes
+
+
+def n_columns(model: TrainedModel) -> int:
+    """Return the number C of output columns of a model."""
+    return columns_of(model.n_classes)
 
 
 def probabilities(logits: Tensor) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
 from proxyaudit.language.pretrained import INSTALL, WEIGHTS, CausalSource, import_transformers, load_body, load_tokenizer, loading, locate
-from proxyaudit.models.base import copy_module, inference
+from proxyaudit.models.base import columns_of, copy_module, inference
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.text import SPAN_STEPS, Layer, Pooling, TextClassifier, pool
 from proxyaudit.recipe.patterns import compile_spans, find_spans
@@ -79,7 +79,7 @@ def make_text(spec: HuggingFaceSpec, *, n_inputs: int, n_classes: int, base: Pat
         body,
         layers,
         width=width,
-        n_outputs=1 if n_classes == 2 else n_classes,
+        n_outputs=columns_of(n_classes),
         pooling=spec.pooling,
         site_pooling=spec.site_pooling,
         spans=tuple(spec.spans),

@@ -67,18 +67,10 @@ class TextClassifier(TabularModule):
         hidden: tuple[int, ...] = (),
         frozen: bool = True,
     ) -> None:
-        """Put a head on a transformer.
+        """Put a head with ``hidden`` layers on a transformer whose last hidden state has ``width`` units.
 
-        Args:
-            backbone: The transformer.
-            layers: Its layers in forward order.
-            width: Units of its last hidden state.
-            n_outputs: Columns of logits.
-            pooling: What the head reads of the last hidden states: a :data:`Pooling`, or the name of a span.
-            site_pooling: How an audit reads token sites.
-            spans: Names of spans, in the order of their digits.
-            hidden: Widths of the head's hidden layers.
-            frozen: Whether training leaves the transformer alone.
+        The head reads ``pooling`` of the last hidden states, an audit ``site_pooling`` of token sites: each a :data:`Pooling`, or one of
+        the ``spans``, which stand in the order of their digits. Training leaves a ``frozen`` transformer alone.
         """
         super().__init__()
         self.backbone, self.layers, self.frozen = backbone, layers, frozen
@@ -219,12 +211,9 @@ class TextClassifier(TabularModule):
 
 
 def pool(value: Tensor, mask: Tensor, how: Pooling | str) -> Tensor:
-    """Pool ``(n, tokens, d)`` over the tokens of the mask, in float32 (float64 stays).
+    """Pool ``(n, tokens, d)`` over the tokens of the mask ``(n, tokens)``, in float32 (float64 stays).
 
-    Args:
-        value: Hidden states.
-        mask: ``(n, tokens)`` truth values, at least one of each text; for ``cls`` and ``last`` its tokens come first.
-        how: Mean over tokens, the first token, or the last one.
+    The mask has at least one token of each text; for ``cls`` and ``last`` its tokens come first.
     """
     wide = value if value.dtype == torch.float64 else value.float()
     if how == "cls":

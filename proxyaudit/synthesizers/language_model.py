@@ -69,11 +69,6 @@ class LanguageModelSynthesizer(TextSynthesizer):
             except (RuntimeError, ValueError) as error:  # their texts may hold values of rows
                 raise TaskError(f"the language model could not be fine-tuned ({type(error).__name__})") from error
         self.model_ = model
-        self.lineage_ = {
-            "weights": model.digest,
-            "mode": self.spec.mode,
-            "fine-tuned on": len(self.texts_) if self.spec.mode == "fine_tune" else 0,
-        }
         return self
 
     def sample(self, n: int, seed: int) -> pd.DataFrame:

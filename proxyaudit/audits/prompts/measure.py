@@ -10,12 +10,12 @@ import numpy as np
 
 from proxyaudit.arrays import Floats
 from proxyaudit.audits.prompts.record import SwapRecord, SwapResult, write_swaps
-from proxyaudit.audits.prompts.swaps import Grid, measure_swaps
+from proxyaudit.audits.prompts.swaps import measure_swaps
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.language.causal_model import CausalModel
 from proxyaudit.language.prompt_sets import Prompt, PromptSet, Template
 from proxyaudit.language.sampling import continuation_scores, continue_greedily
-from proxyaudit.language.swapping import Followed, Placed, place
+from proxyaudit.language.swapping import Placed, place
 from proxyaudit.seeding import stream
 
 __all__ = ["is_refusal", "measure_model", "swap_layers"]
@@ -43,15 +43,7 @@ def swap_layers(depth: int) -> tuple[int, ...]:
 def measure_model(
     model: CausalModel, prompts: PromptSet, seed: int, tokens: int, layers: Sequence[int] | None, told: Callable[[str], None]
 ) -> Measurement:
-    """Measure everything of one model.
-
-    Args:
-        model: The model.
-        prompts: The set.
-        seed: Root seed of folds and random directions.
-        tokens: Length of the greedy answers that refusals are looked for in.
-        layers: Layers that are swapped at; None takes one third and two thirds of the depth.
-        told: Called after every template.
+    """Measure everything of one model; ``told`` is called after every template, ``tokens`` is the length of answers to requests.
 
     Returns:
         Arrays ``"<measure>/<template>"`` of outcomes ``(contexts, names)`` in [0, 1], and under ``swaps`` one entry per pair and layer.
@@ -85,37 +77,27 @@ def _scored(model: CausalModel, template: Template, prompts: Sequence[Prompt]) -
 
 
 def _measure_swaps(model: CausalModel, prompts: PromptSet, seed: int, layers: Sequence[int]) -> SwapRecord:
-    grid, left_out = _grid(model, prompts)
+    """Swaps in the prompts that can be followed by one token, and the templates that cannot."""
+    contexts = max(1, min(len(prompts.contexts), SWAP_PROMPTS // max(1, len(prompts.templates) * len(prompts.names))))
+    placed: list[Placed] = []
+    left_out: list[str] = []
+    for template in prompts.templates:
+        yes, no = _followed(model, template)
+        own = [place(model, prompt, yes, no) for prompt in prompts.prompts(template, contexts)]
+        known = [one for one in own if one is not None]
+        if set(yes) & set(no) or len(known) != len(own):
+            left_out.append(template.id)
+        else:
+            placed += known
     results: list[SwapResult] = []
-    if grid is not None:
-        groups_n = np.array(prompts.group_numbers)
+    if placed:
+        groups_n, shape = np.array(prompts.group_numbers), (len(prompts.templates) - len(left_out), contexts, len(prompts.names))
         for low, high in combinations(range(len(prompts.groups)), 2):
-            results += measure_swaps(model, grid, groups_n, low, high, layers, stream(seed, "swaps", low, high))
+            results += measure_swaps(model, placed, shape, groups_n, low, high, layers, stream(seed, "swaps", low, high))
     return SwapRecord(tuple(results), tuple(left_out))
 
 
-def _grid(model: CausalModel, prompts: PromptSet) -> tuple[Grid | None, list[str]]:
-    """Prompts that can be followed by one token, and the templates that cannot."""
-    contexts = max(1, min(len(prompts.contexts), SWAP_PROMPTS // max(1, len(prompts.templates) * len(prompts.names))))
-    placed: list[Placed] = []
-    followed: list[Followed] = []
-    left_out: list[str] = []
-    kept = 0
-    for template in prompts.templates:
-        pair = _followed(model, template)
-        own = [place(model, prompt) for prompt in prompts.prompts(template, contexts)]
-        known = [one for one in own if one is not None]
-        if pair is None or len(known) != len(own):
-            left_out.append(template.id)
-            continue
-        placed += known
-        followed += [pair] * len(own)
-        kept += 1
-    return (Grid(placed, followed, (kept, contexts, len(prompts.names))) if kept else None), left_out
-
-
-def _followed(model: CausalModel, template: Template) -> Followed | None:
-    """First tokens of both sides; None where they share one."""
+def _followed(model: CausalModel, template: Template) -> list[tuple[int, ...]]:
+    """First tokens of both sides."""
     sides = (template.positive, template.negative) if template.positive else (template.options[:1], template.options[1:])
-    yes, no = (tuple(sorted({model.continuation(text)[0] for text in side})) for side in sides)
-    return Followed(yes, no) if not set(yes) & set(no) else None
+    return [tuple(sorted({model.continuation(text)[0] for text in side})) for side in sides]

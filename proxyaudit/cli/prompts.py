@@ -13,7 +13,7 @@ from proxyaudit.cli.options import Json, Name, Out, Seed, check_margins, check_n
 from proxyaudit.errors import InputError
 
 if TYPE_CHECKING:
-    from proxyaudit.language.causal_model import CausalSource
+    from proxyaudit.language.pretrained import CausalSource
 
 __all__ = ["EXAMPLE", "prompts"]
 
@@ -85,7 +85,7 @@ def prompts(
 
 def _named_models(given: list[str], hub: bool, trust_remote_code: bool) -> dict[str, CausalSource]:
     """Models by name; one without a name is called ``model``."""
-    from proxyaudit.language.causal_model import CausalSource
+    from proxyaudit.language.pretrained import CausalSource
 
     found: dict[str, CausalSource] = {}
     for text in given:

@@ -29,7 +29,7 @@ from proxyaudit.models.huggingface import make_tokenizer, model_hashes
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.kinds.module import ModuleSpec
 from proxyaudit.models.module import factory_path
-from proxyaudit.models.readable_texts import check_readable
+from proxyaudit.models.text_inputs import check_readable
 from proxyaudit.pipeline.executed_code import code_of, model_code
 from proxyaudit.recipe.recipe import Recipe, parse_recipe
 

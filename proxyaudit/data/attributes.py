@@ -15,18 +15,6 @@ from proxyaudit.data.public_counts import SMALLEST_CELL, count_people
 from proxyaudit.errors import InputError
 from proxyaudit.types import NotTested, Role
 
-__all__ = [
-    "MAX_LEVELS",
-    "MIN_LEVEL_ROWS",
-    "Attribute",
-    "Followed",
-    "clusters_if_any",
-    "code_as",
-    "code_attribute",
-    "cut_number",
-    "ordered_codes",
-]
-
 # Fewer rows than this say next to nothing about a group, and a report may not show a cell below 11 people.
 MIN_LEVEL_ROWS = 30
 MAX_LEVELS = 30

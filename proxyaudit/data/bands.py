@@ -9,8 +9,6 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-__all__ = ["Bands"]
-
 
 @dataclass(frozen=True)
 class Bands:

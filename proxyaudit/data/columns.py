@@ -18,19 +18,6 @@ from numpy.typing import NDArray
 from proxyaudit.data.bands import Bands
 from proxyaudit.errors import InputError
 
-__all__ = [
-    "MISSING",
-    "OTHER",
-    "ColumnKind",
-    "check_feature",
-    "coerce",
-    "infer_kind",
-    "labels",
-    "one_spelling",
-    "parse_numbers",
-    "spellings_of",
-]
-
 MISSING = "(missing)"
 OTHER = "(other)"
 EXACT_INTEGER = 2**53  # beyond this float64 no longer tells neighbouring integers apart
@@ -268,20 +255,14 @@ def check_feature(column: pd.Series[Any], kind: ColumnKind, *, where: str) -> No
     """
     if kind.kind == "numeric":
         if (column.abs() > EXACT_INTEGER).any() and not kind.date:
-            raise InputError(
-                f"column '{kind.name}' holds numbers beyond 2**53, as identifiers do",
-                where=where,
-                mend="list it in data.exclude, make it data.group, or rescale it if it is a measurement",
-            )
+            mend = "list it in data.exclude, make it data.group, or rescale it if it is a measurement"
+            raise InputError(f"column '{kind.name}' holds numbers beyond 2**53, as identifiers do", where=where, mend=mend)
         return
     known = column.dropna()
     levels = pd.Series(known.unique(), dtype=object).astype(str)
     if len(levels) and levels.str.fullmatch(r"[+-]?\d{16,}").mean() > 0.5:
-        raise InputError(
-            f"column '{kind.name}' looks like an identifier (very long whole numbers)",
-            where=where,
-            mend="list it in data.exclude, or make it data.group",
-        )
+        mend = "list it in data.exclude, or make it data.group"
+        raise InputError(f"column '{kind.name}' looks like an identifier (very long whole numbers)", where=where, mend=mend)
     if len(levels) > _MAX_MIXED_LEVELS and not levels.str.match(_LEADING_ZERO).any():
         plain = levels.str.replace(_DECORATION, "", regex=True)
         numberish = known.astype(str).isin(set(levels[pd.to_numeric(plain, errors="coerce").notna()]))
@@ -292,8 +273,5 @@ def check_feature(column: pd.Series[Any], kind: ColumnKind, *, where: str) -> No
                 mend="write plain numbers (1234.5) and leave unknown ones empty, or list it in data.exclude",
             )
     if len(levels) > _MAX_TEXT_LEVELS and len(levels) > len(known) / 2:
-        raise InputError(
-            f"column '{kind.name}' looks like an identifier or free text (most values occur once)",
-            where=where,
-            mend="list it in data.exclude",
-        )
+        mend = "list it in data.exclude"
+        raise InputError(f"column '{kind.name}' looks like an identifier or free text (most values occur once)", where=where, mend=mend)

@@ -120,11 +120,8 @@ def load_dataset(recipe: Recipe, base: Path) -> Dataset:
     threshold, classes = _settle_classes(source, train, audit)
     kept = tuple(FeatureColumn(name, "text" if name == source.roles.text else rows.kinds[name].kind) for name in features)
     if spec.encode == "none" and any(rows.kinds[name].date for name in features):
-        raise InputError(
-            "a date column is no plain number, which encode: none needs",
-            where=source.where,
-            mend="exclude it, or use data.encode: standard",
-        )
+        mend = "exclude it, or use data.encode: standard"
+        raise InputError("a date column is no plain number, which encode: none needs", where=source.where, mend=mend)
     if rows.held_out:
         _check_spellings(train, audit, source.roles.protected, rows.kinds, str(spec.holdout))
     attributes = _code_attributes(source, rows.kinds, train, audit, notes)
@@ -266,9 +263,8 @@ def _drop_constant(train: pd.DataFrame, features: tuple[str, ...], encode: str, 
         return features  # a user's own module expects every column where it is
     constant = [name for name in features if train[name].nunique(dropna=False) < 2]
     if constant:
-        notes.append(
-            NotTested(what=f"columns {', '.join(constant)} as inputs", why="each has one value in the training rows; they were dropped")
-        )
+        why = "each has one value in the training rows; they were dropped"
+        notes.append(NotTested(what=f"columns {', '.join(constant)} as inputs", why=why))
     kept = tuple(name for name in features if name not in constant)
     if not kept:
         raise InputError("every input column has one value in the training rows", where="data", mend="give columns that vary")

@@ -13,8 +13,6 @@ from proxyaudit.arrays import Singles
 from proxyaudit.data.columns import MISSING, OTHER
 from proxyaudit.errors import InputError
 
-__all__ = ["Encoder", "FeatureColumn", "describe_encoder", "encoder_again", "fit_encoder"]
-
 MAX_ENCODED_LEVELS = 200
 # Encoded column names are published with the plan, so a level needs this many training rows to have one.
 MIN_PUBLISHED_ROWS = 11

@@ -12,8 +12,6 @@ from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 from proxyaudit.arrays import Ints
 from proxyaudit.data.columns import labels
 
-__all__ = ["redraw_rows"]
-
 
 def redraw_rows(frame: pd.DataFrame, columns: list[str], distinct: int, rng: np.random.Generator) -> pd.DataFrame:
     """Redraw rows from a tree of pairwise dependences, each column's values kept as they are.

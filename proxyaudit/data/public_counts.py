@@ -6,8 +6,6 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["SMALLEST_CELL", "STEP", "count_people", "count_words", "public_count", "share_words"]
-
 SMALLEST_CELL = 11  # people; anything smaller is not published, nor derivable by subtraction
 STEP = 20
 

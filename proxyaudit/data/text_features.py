@@ -22,8 +22,6 @@ from proxyaudit.data.scrub_style import CONTRACTION, DRAWN_OUT, EMOTICON, spell_
 from proxyaudit.data.scrub_words import AMBIGUOUS_NAMES, FUNCTION_WORDS, GENDERED, GIVEN_NAMES
 from proxyaudit.data.scrubbing import MASK
 
-__all__ = ["STYLES", "Terms", "TextFeature", "feature_table", "frequent_terms", "holds_given_name", "is_given_name", "lines_of"]
-
 _WORD = re.compile(r"(?<![^\W_])[^\W\d_]+(?:['\u2019][^\W\d_]+)*(?![^\W_])")
 _ELLIPSIS = re.compile(r"\.{2,}|\u2026")
 _STOP = re.compile(r"(?<!\.)\.(?!\.)")
@@ -166,10 +164,7 @@ STYLES: dict[str, tuple[Count, Remove | None]] = {
     "contractions": (lambda text: len(CONTRACTION.findall(text)), spell_out),
     "function words": (_words_in(FUNCTION_WORDS), lambda text: _drop_words(text, FUNCTION_WORDS.__contains__)),
     "gendered words": (_words_in(GENDERED), lambda text: _drop_words(text, GENDERED.__contains__)),
-    "given names": (
-        lambda text: sum(map(is_given_name, words_of(text))),
-        lambda text: _drop_words(text, is_given_name),
-    ),
+    "given names": (lambda text: sum(map(is_given_name, words_of(text))), lambda text: _drop_words(text, is_given_name)),
 }
 _NOT_RATES = frozenset(list(STYLES)[:2])
 

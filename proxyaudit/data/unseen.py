@@ -19,8 +19,6 @@ from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError
 from proxyaudit.types import NotTested
 
-__all__ = ["NOT_SEEN", "Unseen", "check_seen", "spelling_notes"]
-
 NOTED, BARS, REFUSED = 0.01, 0.20, 0.80  # shares of rows
 NOT_SEEN = "so many values of an input cannot be seen by the model that what it does without them proves no absence"
 _SHOWN = 3

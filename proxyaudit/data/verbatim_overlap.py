@@ -8,8 +8,6 @@ from typing import Any
 
 from proxyaudit.data.public_counts import count_words
 
-__all__ = ["count_overlapping", "overlap_words"]
-
 _LONG = 12  # words in a row: hardly a phrase that everybody uses
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
 

@@ -13,8 +13,6 @@ from proxyaudit.reporting.told import ToldTable, ToldView
 from proxyaudit.reporting.words import STATES
 from proxyaudit.types import REFERENCES, Estimate
 
-__all__ = ["ProxyView", "proxy_views"]
-
 _TOKEN = "token "
 _MOST, _NAMED = 8, 3
 _CHANNELS = ("association", "pair_gain", "influence", "proxy_use", "path_total", "path", "path_share")

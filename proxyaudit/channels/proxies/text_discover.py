@@ -65,7 +65,7 @@ def notes_on_texts(dataset: Dataset, followed: int) -> list[NotTested]:
             what="words that fewer than eleven people use, and what lies in the order of words, in grammar and in spelling",
             why=f"words, characters and habits of style were looked through one by one; the {followed} that carry most in the training "
             "texts were followed, and what few people write is never named",
-        ),
+        )
     ]
     if dataset.group is None:
         why = "data.group names no column of authors, so every different text counts as another person's"

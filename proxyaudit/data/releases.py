@@ -24,8 +24,8 @@ MOST_EMPTY = 0.5  # of a release's texts
 def load_releases(recipe: Recipe, dataset: Dataset, base: Path, notes: list[NotTested] | None = None) -> dict[str, pd.DataFrame]:
     """Read every release file and bring it to the real table's kinds.
 
-    Features and target must be there; protected columns and proxies that are no inputs may be
-    lacking; other columns are ignored. ``notes`` takes spellings that were united.
+    Features and target must be there; protected columns and proxies that are no inputs may be lacking; other columns are ignored.
+    ``notes`` takes spellings that were united.
 
     Returns:
         Coerced rows by regime name.

@@ -53,14 +53,9 @@ _REPEATED = re.compile(rf"{_MASKED}(?:\s+{_MASKED})+")
 
 
 def scrub(texts: Iterable[str], rules: Sequence[str]) -> list[str]:
-    """Mask what the rules find.
+    """Replace every match of registered scrubbers by ``MASK``, neighbouring masks joined; with ``style`` write plainly as well.
 
-    Args:
-        texts: Texts.
-        rules: Names of registered scrubbers; their order has no say.
-
-    Returns:
-        The texts with every match replaced by ``MASK``, neighbouring masks joined; with ``style`` written plainly as well.
+    The order of ``rules`` has no say.
 
     Raises:
         InputError: an unknown rule.

@@ -17,7 +17,7 @@ from proxyaudit.channels.proxies.column_measure import ColumnSwaps
 from proxyaudit.channels.proxies.record import OVERLAP, Attributions, Split, UnitUse, UseRecord, VerbatimOverlap, label, write_use
 from proxyaudit.channels.proxies.text_measure import TextRemovals
 from proxyaudit.data.attributes import Attribute, Followed
-from proxyaudit.data.verbatim_overlap import count_overlapping
+from proxyaudit.data.text_features import count_overlapping
 from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace
 from proxyaudit.estimates.record import Measurement, write_record
 from proxyaudit.seeding import stream

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from proxyaudit.arrays import Floats
 from proxyaudit.causal.proxy_use import Number
-from proxyaudit.data.verbatim_overlap import overlap_words
+from proxyaudit.data.text_features import overlap_words
 from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.record import Measurement, cell_key, read_record, write_record
 from proxyaudit.types import NotTested

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.reporting.text import DASH, interval, number, shorten
+from proxyaudit.reporting.text import DASH, figure, number, shorten
 from proxyaudit.reporting.told import ToldTable, ToldView
 from proxyaudit.types import Estimate
 
@@ -81,31 +81,16 @@ def _row(e: Estimate, found: Mapping[Key, Estimate]) -> tuple[str, ...]:
         str(e.site),
         shorten(str(e.context), 80),
         number(e.raw, 4) if e.raw is not None else DASH,
-        _figure(e),
-        _figure(per_row),
+        figure(e),
+        figure(per_row),
         _percent(share) if share is not None else DASH,
-        _result(e),
+        e.reason or ("control" if e.measure == "random" else "confirmed"),
     )
 
 
-def _result(e: Estimate) -> str:
-    if e.reason:
-        return e.reason
-    return "control" if e.measure == "random" else "confirmed"
-
-
-def _figure(e: Estimate | None) -> str:
-    if e is None or e.value is None:
-        return DASH
-    ends = interval(e)
-    return number(e.value) + (f" ({ends})" if ends else "")
-
-
 def _percent(e: Estimate) -> str:
-    def whole(value: float | None) -> str:
-        return DASH if value is None else number(100 * value, 0)
-
-    return f"{whole(e.value)} % ({whole(e.low)} to {whole(e.high)})"
+    value, low, high = (DASH if one is None else number(100 * one, 0) for one in (e.value, e.low, e.high))
+    return f"{value} % ({low} to {high})"
 
 
 def _last_verdict_site(plan: Mapping[str, Any]) -> str | None:

@@ -15,8 +15,7 @@ from proxyaudit.arrays import Floats, Ints
 from proxyaudit.channels.signatures.make import attribute_columns
 from proxyaudit.consent import NO_CONSENT, Consent
 from proxyaudit.data.attributes import Attribute, code_as
-from proxyaudit.data.bands import Bands
-from proxyaudit.data.columns import ColumnKind, coerce, spellings_of
+from proxyaudit.data.columns import Bands, ColumnKind, coerce, spellings_of
 from proxyaudit.data.encoding import Encoder, encoder_again
 from proxyaudit.data.tables import read_table
 from proxyaudit.data.text import TextEncoder

@@ -30,8 +30,7 @@ def init(
         Path | None, typer.Argument(metavar="PATH", help="File to write (default: recipe.yaml; probe.sh for activations).")
     ] = None,
     template: Annotated[
-        Template,
-        typer.Option(envvar="PROXYAUDIT_TEMPLATE", help="tabular runs as it is; the others need your files."),
+        Template, typer.Option(envvar="PROXYAUDIT_TEMPLATE", help="tabular runs as it is; the others need your files.")
     ] = Template.tabular,
     json: Json = False,
 ) -> None:

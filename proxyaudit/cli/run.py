@@ -44,8 +44,7 @@ def run(
     overrides: Overrides = None,
     fresh: Annotated[bool, typer.Option("--fresh", envvar="PROXYAUDIT_FRESH", help="Compute everything again, whatever was kept.")] = False,
     signatures: Annotated[
-        bool,
-        typer.Option("--signatures", envvar="PROXYAUDIT_SIGNATURES", help="Save signatures for 'scan' (tools of inference: opt-in)."),
+        bool, typer.Option("--signatures", envvar="PROXYAUDIT_SIGNATURES", help="Save signatures for 'scan' (tools of inference: opt-in).")
     ] = False,
     run_code: RunCode = None,
     json: Json = False,

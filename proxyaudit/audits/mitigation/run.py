@@ -26,14 +26,14 @@ from proxyaudit.evidence.pack import EvidencePack, find_run
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.checkpoints import load_weights, save_weights
 from proxyaudit.models.erasing import resolve_site, token_sites
+from proxyaudit.models.executed_code import code_of
 from proxyaudit.models.kinds.module import ModuleSpec
 from proxyaudit.models.module import factory_path
 from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
-from proxyaudit.pipeline.executed_code import code_of
 from proxyaudit.pipeline.plan import prepare
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.run import RunResult, check_out, run_audit
-from proxyaudit.pipeline.stages import ProgressEvent, one_thread, run_here
+from proxyaudit.pipeline.stages import ProgressEvent, arguments, one_thread, run_task
 from proxyaudit.pipeline.tasks import task_digests
 from proxyaudit.recipe.recipe import parse_recipe
 from proxyaudit.regimes import Regime
@@ -233,7 +233,7 @@ def _trained(prepared: Prepared, regime: Regime, caches: tuple[Path, Path]) -> t
             cache, origin = Cache(caches[1]), "retrained"
             sources = [source for source in tasks["synthesize"] if ("synthesize", source.digest) in task.needs]
             for needed in (*(source for source in sources if not cache.has("synthesize", source.digest)), task):
-                outcome = run_here(needed, prepared, cache)
+                outcome = run_task(needed, *arguments(prepared, cache))
                 if outcome.error is not None:
                     raise TaskError(f"{regime.name}, repetition {task.seed} could not be trained again: {outcome.error}")
         found.append(load_weights(holder, cache.folder("train", task.digest) / "weights.safetensors", what="trained weights"))

@@ -21,7 +21,6 @@ from proxyaudit.evidence.pack import EvidencePack, is_complete, read_pack, write
 from proxyaudit.language.causal_model import CausalSource, load_causal, weights_digest
 from proxyaudit.language.prompt_sets import PromptSet
 from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
-from proxyaudit.pipeline.measurements import read_measurement, write_measurement
 from proxyaudit.pipeline.plan import versions
 from proxyaudit.pipeline.run import check_out
 from proxyaudit.pipeline.stages import ProgressEvent, one_thread
@@ -106,8 +105,8 @@ def audit_prompts(
                 task = PromptTask(request.prompts, request.seed, request.tokens, request.layers)
                 found = measure_model(model, task, lambda detail, regime=regime: told(regime, detail))  # type: ignore[misc]
             del model
-            cache.commit(NAME, digest, lambda place, found=found: write_measurement(found, place))  # type: ignore[misc]
-        measured[regime] = read_measurement(cache.folder(NAME, digest))
+            cache.commit(NAME, digest, found.write)
+        measured[regime] = Measurement.read(cache.folder(NAME, digest))
     evidence = assemble_prompts(request.prompts, measured, plan, request.real)
     environment: dict[str, Any] = {
         "started": datetime.datetime.fromtimestamp(started, datetime.UTC).isoformat(timespec="seconds"),

@@ -158,6 +158,7 @@ def make_plan(inputs: ProbeInputs, request: ProbeRequest, hashes: dict[str, str]
         "references": ["floor"],
         "sites": {"verdict": sites, "profile": sites},
         "attributes": [{"name": a.name, "role": a.role, "kind": a.kind, "levels": list(a.levels)} for a in inputs.attributes],
+        **({"unfit": inputs.unfit} if inputs.unfit else {}),
         "rows": {"audit": public_count(inputs.n)},
         "audit_rows": _rows_digest(inputs),
         "margins": _margins(request),

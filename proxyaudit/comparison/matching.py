@@ -17,24 +17,16 @@ OF_SITES = ("effect", "learned_effect")  # measured at a site, or at all verdict
 _GIVEN = ("checkpoints", "activations", "prompts")
 
 
-def regimes_of(pack: EvidencePack) -> tuple[str, ...]:
-    """Regimes with a verdict, in the order of the findings."""
-    return tuple(dict.fromkeys(finding.regime for finding in pack.evidence.findings))
-
-
 def match_regimes(a: EvidencePack, b: EvidencePack, wanted: Sequence[str] = ()) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
     """Pairs of regimes, and the regimes of A that have none.
 
-    Args:
-        a: The run compared with.
-        b: The run judged.
-        wanted: ``A=B`` (or one name for both) as the user gave them; then these pairs alone are compared. Without them regimes of one
-            name belong together, and where each run has exactly one regime left, so do these.
+    Where pairs are ``wanted`` (``A=B``, or one name for both), these alone are compared. Else regimes of one name belong together, and
+    where each run has exactly one regime left, so do these.
 
     Raises:
         InputError: a name is unknown or given twice, or nothing belongs together.
     """
-    first, second = regimes_of(a), regimes_of(b)
+    first, second = (tuple(dict.fromkeys(finding.regime for finding in pack.evidence.findings)) for pack in (a, b))
     if wanted:
         pairs = [_named(text, first, second) for text in wanted]
         doubled = next((text for text, pair in zip(wanted, pairs, strict=True) if pairs.count(pair) > 1), None)
@@ -46,11 +38,8 @@ def match_regimes(a: EvidencePack, b: EvidencePack, wanted: Sequence[str] = ()) 
     if len(left) == 1 and len(new) == 1:
         return (*pairs, (left[0], new[0])), ()
     if not pairs:
-        raise InputError(
-            f"no regime is in both runs (A: {_listed(first)}; B: {_listed(second)})",
-            where="compare",
-            mend="say which belong together, e.g. --regime " + f"{(first or ('a',))[0]}={(second or ('b',))[0]}",
-        )
+        mend = f"say which belong together, e.g. --regime {(first or ('a',))[0]}={(second or ('b',))[0]}"
+        raise InputError(f"no regime is in both runs (A: {_listed(first)}; B: {_listed(second)})", where="compare", mend=mend)
     return tuple(pairs), tuple(left)
 
 
@@ -142,8 +131,9 @@ class Key(NamedTuple):
 def numbers_of(pack: EvidencePack, attribute: str, regime: str) -> dict[Key, Estimate]:
     """Deciding numbers by what they are about."""
     found: dict[Key, Estimate] = {}
+    names = deciding_names()
     for e in pack.evidence.estimates:
-        if (e.attribute, e.regime) == (attribute, regime) and e.channel in deciding_names() and e.state is not None:
+        if (e.attribute, e.regime) == (attribute, regime) and e.channel in names and e.state is not None:
             # Which groups differ most in effect is no other measure; over which sites it was taken is, and ``site`` says that.
             subject = None if e.measure in OF_SITES else e.subject
             found.setdefault(Key(e.channel, e.measure, subject, e.site), e)

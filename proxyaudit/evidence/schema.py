@@ -8,8 +8,6 @@ from typing import Any
 
 from proxyaudit.types import SCHEMA_VERSION, Evidence
 
-__all__ = ["committed_schema", "evidence_schema"]
-
 
 def evidence_schema() -> dict[str, Any]:
     """Return the JSON schema (draft 2020-12) of ``evidence.json``."""

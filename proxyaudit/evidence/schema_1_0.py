@@ -12,20 +12,14 @@ from proxyaudit.estimates.methods import TURNED
 from proxyaudit.estimates.questions import deciding_names
 from proxyaudit.types import Control, Estimate, Evidence
 
-__all__ = ["brought_up"]
-
 _NUMBER: Final = r"([0-9.e+-]+)"
+_RANDOM: Final = ("effect", "random_high")
 # Kind of a control, what its detail says, the figures in it, and the margin that they are held against.
 _DETAILS: Final[tuple[tuple[str, str, tuple[str, ...], str | None], ...]] = (
     ("negative", f"Holm-adjusted p = {_NUMBER}", ("p",), None),
     ("positive", r"plants found at the margin (\d+)%, at twice the margin (\d+)%", ("found_once", "found_twice"), None),
     ("positive", r"found in (\d+)% of plants", ("share",), None),
-    (
-        "random_subspace",
-        f"effect {_NUMBER}; 95th percentile of random subspaces of equal rank {_NUMBER}",
-        ("effect", "random_high"),
-        "effect",
-    ),
+    ("random_subspace", f"effect {_NUMBER}; 95th percentile of random subspaces of equal rank {_NUMBER}", _RANDOM, "effect"),
     ("untrained", f"smallest effect {_NUMBER}; largest in untrained models {_NUMBER}", ("smallest", "largest_untrained"), None),
     ("eraser", f"planted leak {_NUMBER} on fresh rows, {_NUMBER} after LEACE", ("before", "after"), "leak"),
     ("baseline", f"random features of what is conditioned on: leak {_NUMBER}", ("leak",), "leak"),
@@ -38,12 +32,7 @@ _FIXED: Final[Mapping[tuple[str, str], dict[str, float | None]]] = {
 
 
 def brought_up(evidence: Evidence, margins: Mapping[str, Any]) -> Evidence:
-    """Evidence of schema 1.0 with the fields of today: what a number is about, and the figures of controls.
-
-    Args:
-        evidence: As it was written.
-        margins: Those of its plan, which figures are held against.
-    """
+    """Evidence of schema 1.0 with the fields of today: what a number is about, and the figures of controls, held against the margins."""
     estimates = tuple(_estimate(e) for e in evidence.estimates)
     return evidence.model_copy(update={"estimates": estimates, "controls": tuple(_control(c, margins) for c in evidence.controls)})
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from proxyaudit.cli import compare, console, gate, init, lists, mitigate, probe, prompts, report, run, scan, verify
+from proxyaudit.cli import compare, console, gate, lists, mitigate, probe, prompts, report, run, scan, verify
 from proxyaudit.errors import InputError, ProxyauditError, safe_line
 
 __all__ = ["app", "main"]
@@ -71,7 +71,7 @@ def _root(
         raise typer.Exit
 
 
-app.command(epilog=init.EXAMPLE)(init.init)
+app.command(epilog=run.INIT_EXAMPLE)(run.init)
 app.command(epilog=run.PLAN_EXAMPLE)(run.plan)
 app.command(epilog=run.EXAMPLE)(run.run)
 app.command(epilog=probe.EXAMPLE)(probe.probe)

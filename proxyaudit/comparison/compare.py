@@ -10,9 +10,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from proxyaudit.comparison.difference import Difference, Number, numbers_in, subtract
-from proxyaudit.comparison.matching import OF_SITES, Key, Sites, match_regimes, match_sites, models_of, numbers_of
+from proxyaudit.comparison.matching import (
+    NUMBER_NOTES,
+    OF_SITES,
+    RUN_NOTES,
+    Key,
+    Sites,
+    Training,
+    match_regimes,
+    match_sites,
+    models_of,
+    numbers_of,
+    training_of,
+)
 from proxyaudit.comparison.outcomes import outcome_of, pair_outcome
-from proxyaudit.comparison.training import NUMBER_NOTES, RUN_NOTES, Training, training_of
 from proxyaudit.comparison.values import Comparison, MatchedBy, Models, NumberChange, PairOutcome, RunName, Word
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.ledger import significant

@@ -7,16 +7,24 @@ import hashlib
 import os
 import re
 import stat
+import sys
 from collections.abc import Mapping
+from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 
 from proxyaudit.digests import file_digest
 from proxyaudit.evidence.canonical import canonical_json, parse_json
-from proxyaudit.evidence.identity import rendering_digest
 
 MANIFEST = "manifest.json"
 _TEMPORARY = ".writing-"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+# Packages whose version may move a byte of a report.
+_PACKAGES = ("jinja2", "markupsafe", "matplotlib", "numpy", "pyyaml")
+_SOURCES = (
+    *("reporting/**/*", "types.py", "evidence/pack.py", "evidence/plans.py", "evidence/schema.py"),
+    *("estimates/questions.py", "estimates/context.py", "channels/*/__init__.py", "channels/*/words.py"),  # what a check is called
+)
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -128,6 +136,25 @@ def _compare(path: Path, expected: str) -> str | None:
 def _write_manifest(folder: Path, hashes: Mapping[str, str]) -> None:
     document = {"algorithm": "sha256", "files": dict(hashes), "rendered_by": rendering_digest()}
     write_file(folder / MANIFEST, canonical_json(document))
+
+
+@lru_cache(maxsize=1)
+def rendering_digest() -> str:
+    """SHA-256 over everything that decides the bytes of a report, the pack itself apart.
+
+    The manifest keeps it, so that ``verify`` can tell a report that was edited from one that another version made.
+    """
+    root = Path(__file__).resolve().parents[1]
+    total = hashlib.sha256(f"python {sys.version_info[0]}.{sys.version_info[1]}\0".encode())
+    for package in _PACKAGES:
+        try:
+            total.update(f"{package} {metadata.version(package)}\0".encode())
+        except metadata.PackageNotFoundError:
+            continue
+    for path in sorted({path for pattern in _SOURCES for path in root.glob(pattern)}):
+        if path.is_file() and "__pycache__" not in path.parts:
+            total.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return total.hexdigest()
 
 
 def _is_plain(name: str) -> bool:

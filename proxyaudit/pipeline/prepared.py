@@ -125,7 +125,7 @@ class Inputs:
         )
 
     def audit_inputs(self, regime: Regime) -> Singles:
-        """Encoded inputs of the audit rows, shape ``(n, p)``, as a regime's models meet them: a scrubbing pipeline scrubs here too."""
+        """Encoded inputs of the audit rows ``(n, p)``, as a regime's models meet them: a scrubbing pipeline scrubs here too."""
         encoder, audit = self.dataset.encoder, self.dataset.audit
         return encoder.transform(encoder.scrubbed(audit, regime.scrub) if isinstance(encoder, TextEncoder) else audit)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -111,11 +112,9 @@ def run_stages(
                 what = f"{stage} {outcome.task.regime}, repetition {outcome.task.seed}"
                 board.fail(outcome.task.regime, outcome.task.seed, f"{what}: {outcome.error}")
             board.tell(stage, outcome.task, "failed" if outcome.error else "done")
-        if stage == "synthesize":
-            for regime in prepared.regimes:
-                for seed in range(prepared.seeds_of(regime)):
-                    if regime.of is not None and (regime.of, seed) in board.failed:
-                        board.fail(regime.name, seed, f"{regime.name}, repetition {seed}: its source {regime.of} failed")
+        for regime in prepared.regimes if stage == "synthesize" else ():
+            for seed in (seed for of, seed in sorted(board.failed) if of == regime.of):
+                board.fail(regime.name, seed, f"{regime.name}, repetition {seed}: its source {regime.of} failed")
         if INPUTS in board.failures:
             raise TaskError(f"the inputs could not be measured, so nothing else can be: {board.failures[INPUTS][0]}")
     return {regime: sorted(found) for regime, found in sorted(board.failures.items())}
@@ -129,11 +128,11 @@ class _Board:
     progress: Progress | None
     done: int = 0
     failed: set[tuple[str, int]] = field(default_factory=set)
-    failures: dict[str, list[str]] = field(default_factory=dict)
+    failures: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def fail(self, regime: str, seed: int, line: str) -> None:
         self.failed.add((regime, seed))
-        self.failures.setdefault(regime, []).append(line)
+        self.failures[regime].append(line)
 
     def tell(self, stage: str, task: Task, word: str) -> None:
         self.done += 1
@@ -150,13 +149,11 @@ def arguments(prepared: Prepared, cache: Cache) -> tuple[str, str, str, str]:
 def _parallel(todo: list[Task], prepared: Prepared, cache: Cache, workers: Workers) -> Iterator[Outcome]:
     shared = arguments(prepared, cache)
     calls = [joblib.delayed(run_task)(task, *shared) for task in todo]
-    if not todo:
-        return
-    if workers.backend == "dask":
+    if workers.backend == "dask" and todo:
         yield from _dask(calls, workers.count)
     elif workers.count == 1:
         yield from (run_task(task, *shared) for task in todo)
-    else:
+    elif todo:
         with warnings.catch_warnings():
             # loky replaces a worker whose memory has grown; no task is lost by it, and a reader can do nothing about it.
             warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given to the executor")

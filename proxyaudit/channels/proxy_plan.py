@@ -27,15 +27,10 @@ class Discovered:
 
 @dataclass(frozen=True)
 class Proxy:
-    """What may stand in for an attribute: a column of a table, or a feature of texts.
+    """What may stand in for an attribute: a column of a table, or a feature of texts."""
 
-    Attributes:
-        cells: What a reader of its values may tell apart; they bear its name.
-        feature: Of texts, what is counted in them and can be left out.
-    """
-
-    cells: ColumnCells
-    feature: TextFeature | None = None
+    cells: ColumnCells  # what a reader of its values may tell apart; they bear its name
+    feature: TextFeature | None = None  # of texts, what is counted in them and can be left out
 
     @property
     def name(self) -> str:
@@ -48,16 +43,13 @@ class ProxyPlan:
     """What is fixed about proxies before anything is measured.
 
     Attributes:
-        proxies: Those that are followed, the strongest carriers first.
         pairs: For each protected attribute the pairs that tell more than the better of the two, which comes first.
-        discovered: Columns that became probe targets.
-        text: The column of texts that they are features of; ``None`` where they are columns themselves.
     """
 
-    proxies: tuple[Proxy, ...]
+    proxies: tuple[Proxy, ...]  # those that are followed, the strongest carriers first
     pairs: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
-    discovered: tuple[Discovered, ...] = ()
-    text: str | None = None
+    discovered: tuple[Discovered, ...] = ()  # columns that became probe targets
+    text: str | None = None  # the column of texts that they are features of; ``None`` where they are columns themselves
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -98,9 +90,7 @@ class ProxyPlan:
 def people(dataset: Dataset, frame: pd.DataFrame) -> Ints:
     """Rows that are one person's (``data.group``), else each its own; shape ``(n,)``.
 
-    Equal rows are not one person here. In a table of a few coarse columns nearly every row has its like, and folds that keep equal rows
-    together ask of each cell what was left out of it: the strongest proxy then tells less than nothing. The reader of a column
-    has only the column's cells to remember, no rows.
+    Equal rows are not one person here: folds that keep them together would ask of each cell of a coarse table what was left out of it.
     """
     if dataset.group is None or dataset.group not in frame:
         return np.arange(len(frame))

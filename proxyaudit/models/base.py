@@ -169,6 +169,14 @@ def to_logits(raw: Any, n_classes: int, n_rows: int, *, what: str = "the model")
     raise InputError(f"{what} returned shape {shape} for {n_rows} rows and {n_classes} classes", mend=mend)
 
 
+def log_odds(logits: Tensor, output: int) -> Tensor:
+    """Log-odds ``(n,)`` of one output against all others."""
+    if logits.shape[1] == 1:
+        return logits[:, 0]
+    others = torch.cat([logits[:, :output], logits[:, output + 1 :]], dim=1)
+    return logits[:, output] - torch.logsumexp(others, dim=1)
+
+
 def n_columns(model: TrainedModel) -> int:
     """Return the number C of output columns: 1 for two classes, K otherwise."""
     return 1 if model.n_classes == 2 else model.n_classes

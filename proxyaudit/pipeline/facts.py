@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from safetensors.numpy import load_file
 
-from proxyaudit.activations.files import read_activations
+from proxyaudit.activations.capture import read_activations
 from proxyaudit.channels.proxy_plan import people
 from proxyaudit.channels.signatures.make import ReferenceModel, build_signatures
 from proxyaudit.estimates.facts import Facts, Run

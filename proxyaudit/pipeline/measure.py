@@ -13,12 +13,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from proxyaudit.activations.files import read_activations
+from proxyaudit.activations.capture import read_activations
 from proxyaudit.activations.frozen import head_forward, is_inner
 from proxyaudit.channels.base import ModelView
-from proxyaudit.channels.leak.questions import Probing
 from proxyaudit.channels.leak.record import read_site
-from proxyaudit.channels.leak.site import measure_site
+from proxyaudit.channels.leak.site import Probing, measure_site
 from proxyaudit.channels.placebos import plant_placebos
 from proxyaudit.channels.proxies.association import measure_association
 from proxyaudit.data.text import TextEncoder

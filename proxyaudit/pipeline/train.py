@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from proxyaudit.activations.capture import capture
-from proxyaudit.activations.files import write_activations
+from proxyaudit.activations.capture import capture, write_activations
 from proxyaudit.activations.frozen import Features, capture_head, completed, train_head
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.checkpoints import load_weights, save_weights

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from shifting import shifted_outputs
 from text_world import MAX_TOKENS, WORDS, save_tiny, tiny_config, transformers
 
 from proxyaudit.activations.capture import Captured, capture
 from proxyaudit.activations.frozen import Features, capture_head, row_keys, train_head
-from proxyaudit.activations.replay import differentiable, outputs_with, replayer, shifted_outputs
+from proxyaudit.activations.replay import differentiable, outputs_with, replayer
 from proxyaudit.causal.relearning import Problem, Relearner, Rotation
 from proxyaudit.errors import InputError
 from proxyaudit.models import TrainedModel, build_model, load_weights, save_weights, train_model

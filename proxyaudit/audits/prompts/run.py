@@ -19,12 +19,12 @@ from proxyaudit.audits.prompts.measure import measure_model, swap_layers
 from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.evidence.pack import EvidencePack, is_complete, read_pack, write_pack, write_plan
+from proxyaudit.evidence.manifest import is_complete
+from proxyaudit.evidence.pack import EvidencePack, read_pack, write_pack, write_plan
 from proxyaudit.language.causal_model import load_causal, weights_digest
 from proxyaudit.language.pretrained import CausalSource
 from proxyaudit.language.prompt_sets import PromptSet
 from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
-from proxyaudit.pipeline.measurements import read_measurement, write_measurement
 from proxyaudit.pipeline.plan import versions
 from proxyaudit.pipeline.run import check_out
 from proxyaudit.pipeline.stages import ProgressEvent, one_thread
@@ -119,8 +119,8 @@ def _measure_all(
                 _check_layers(request, len(model.blocks), regime)
                 found = measure_model(model, request.prompts, request.seed, request.tokens, request.layers, partial(told, regime))
             del model
-            cache.commit(NAME, digest, lambda place, found=found: write_measurement(found, place))  # type: ignore[misc]
-        measured[regime] = read_measurement(cache.folder(NAME, digest))
+            cache.commit(NAME, digest, found.write)
+        measured[regime] = Measurement.read(cache.folder(NAME, digest))
     return measured
 
 

@@ -10,8 +10,6 @@ from proxyaudit.models.kinds.module import ModuleSpec
 from proxyaudit.models.module import factory_path
 from proxyaudit.recipe.recipe import Recipe
 
-__all__ = ["code_of", "model_code"]
-
 
 def code_of(recipe: Recipe, base: Path) -> dict[str, Path | None]:
     """Every file that the recipe would have executed, by what it is; ``None`` for code that is not in a folder here.

@@ -6,30 +6,26 @@ Both renderings walk the same blocks, so that they say the same in the same orde
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from proxyaudit.reporting.text import DASH, interval, number
 from proxyaudit.reporting.words import VERDICTS, state_word
 from proxyaudit.types import Estimate, Finding
 
 
-@dataclass(frozen=True)
-class Strong:
+class Strong(NamedTuple):
     """Words that stand out."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class Code:
+class Code(NamedTuple):
     """Words as typed."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class Chip:
+class Chip(NamedTuple):
     """An answer in one word, with a symbol that needs no colour; ``look`` is a class of the page."""
 
     symbol: str
@@ -40,44 +36,38 @@ class Chip:
 Inline = str | Strong | Code
 
 
-@dataclass(frozen=True)
-class Para:
+class Para(NamedTuple):
     """A paragraph; ``note`` for small print."""
 
     parts: tuple[Inline, ...]
     note: bool = False
 
 
-@dataclass(frozen=True)
-class Bullets:
+class Bullets(NamedTuple):
     """A list."""
 
     items: tuple[tuple[Inline, ...], ...]
 
 
-@dataclass(frozen=True)
-class Terms:
+class Terms(NamedTuple):
     """Terms and what is to be said of each."""
 
     pairs: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True)
-class Heading:
+class Heading(NamedTuple):
     """A heading below that of the section."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """Lines to be typed or read as they are."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """A cell: its figure or word, what stands beside it, small lines below; ``look`` is num, text, name or state."""
 
     text: str
@@ -87,16 +77,14 @@ class Cell:
     chip: Chip | None = None
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A row of cells, the first of which names it; references stand back."""
 
     cells: tuple[Cell, ...]
     reference: bool = False
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """A table; ``label`` is its name for whoever does not see it, and differs from every other on the page.
 
     ``below`` says in a few words what each column stands for.
@@ -108,8 +96,7 @@ class Table:
     below: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Key:
+class Key(NamedTuple):
     """An entry of a legend: drawing, name, and what is to be said of it."""
 
     svg: str
@@ -117,8 +104,7 @@ class Key:
     words: str = ""
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """A chart (SVG made here, not from data), its caption, its legend and the same numbers as a table."""
 
     svg: str
@@ -128,23 +114,20 @@ class Picture:
     numbers: Table | None = None
 
 
-@dataclass(frozen=True)
-class Pictures:
+class Pictures(NamedTuple):
     """Charts side by side."""
 
     items: tuple[Picture, ...]
 
 
-@dataclass(frozen=True)
-class Fold:
+class Fold(NamedTuple):
     """What is one click below: the technical reading."""
 
     title: str
     blocks: tuple[Any, ...]
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """The answer for one attribute: a few words, a sentence, and how sure it is."""
 
     name: str
@@ -154,8 +137,7 @@ class Answer:
     sure: str
 
 
-@dataclass(frozen=True)
-class Answers:
+class Answers(NamedTuple):
     """The answers of all attributes, and what to do next."""
 
     items: tuple[Answer, ...]
@@ -165,8 +147,7 @@ class Answers:
 Block = Para | Bullets | Terms | Heading | Command | Table | Pictures | Fold | Answers
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """A part of a page that can be linked to."""
 
     ident: str
@@ -174,18 +155,10 @@ class Section:
     blocks: tuple[Block, ...]
 
 
-@dataclass(frozen=True)
-class Page:
-    """A whole page: its question or answer as the title, what it is, the first screen, and the sections below.
+class Page(NamedTuple):
+    """A whole page: its title, its name for the window of a browser, what it was made from, the first screen, what stands below it.
 
-    Attributes:
-        title: What the page answers.
-        name: Name for the window of a browser.
-        about: What it was made from, a part each.
-        first: The first screen.
-        sections: What stands below it.
-        partial: What is partial, if anything is; ``failures`` says why, a line for each.
-        foot: What it rests on.
+    ``partial`` says what is partial, if anything is, and ``failures`` why, a line for each; ``foot`` what it rests on.
     """
 
     title: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from proxyaudit.estimates.channel import all_channels
@@ -30,31 +29,19 @@ _SPLIT = (
 )
 
 
-@dataclass(frozen=True)
-class Made:
-    """How one regime's training data came to be."""
-
-    name: str
-    how: str
-    rows: str
-    saw: str
-
-
-def made(pack: EvidencePack) -> list[Made]:
-    """One line per regime and reference."""
-    lines: list[Made] = []
-    planned = entries(pack.plan, "regimes")
+def made(pack: EvidencePack) -> list[tuple[str, str, str, str]]:
+    """Name of each regime and reference, how its training data came to be, rows, and whether their maker saw the protected columns."""
+    planned, words = entries(pack.plan, "regimes"), reference_words(pack)
     by_name = {str(entry.get("name")): entry for entry in reversed(planned)}
+    lines = []
     for entry in planned:
         kind = str(entry.get("kind", ""))
         source = entry if entry.get("of") is None else by_name.get(str(entry["of"]), entry)
         saw = _saw(kind, source.get("sees_protected"))
-        lines.append(Made(str(entry.get("name", "")), _how(kind, entry), count_word(entry.get("training_rows")), saw))
-    named, words = {line.name for line in lines}, reference_words(pack)
-    for name in map(str, listed(pack.plan, "references")):
-        if name not in named:
-            lines.append(Made(name, f"reference: {words.get(name, '')}", DASH, "does not apply"))
-    return lines
+        lines.append((str(entry.get("name", "")), _how(kind, entry), count_word(entry.get("training_rows")), saw))
+    named = {line[0] for line in lines}
+    references = [name for name in map(str, listed(pack.plan, "references")) if name not in named]
+    return lines + [(name, f"reference: {words.get(name, '')}", DASH, "does not apply") for name in references]
 
 
 def kinds(pack: EvidencePack) -> dict[str, str]:
@@ -159,20 +146,10 @@ def _prompts_command(recipe: Mapping[str, Any]) -> str:
     return _closed(words, recipe)
 
 
-def failures(pack: EvidencePack) -> list[str]:
-    """What failed, one line per task."""
-    return [str(line) for line in listed(pack.environment, "failures")]
-
-
 def margin_words(plan: Mapping[str, Any]) -> str:
     """The margins as one phrase."""
     margins, words = margins_of(plan), {key: word for channel in all_channels() for key, word in channel.margins.items()}
     return ", ".join(f"{word} {margins[key]:g}" for key, word in words.items() if key in margins)
-
-
-def hash_lines(pack: EvidencePack) -> list[tuple[str, str]]:
-    """Name and hash of the inputs."""
-    return [(str(name), str(value)) for name, value in sorted(mapping(pack.plan, "hashes").items())]
 
 
 def _how(kind: str, entry: Mapping[str, Any]) -> str:

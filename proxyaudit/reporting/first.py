@@ -1,20 +1,38 @@
-"""The first screen of a report: an answer for each attribute, the matrix, and the figures that decide."""
+"""The report of a pack as a page of blocks, which HTML and Markdown share, and its first screen."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from proxyaudit.estimates.questions import word_of
-from proxyaudit.reporting import charts
+from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.evidence.plans import listed
 from proxyaudit.reporting.answers import answers_of, kept
-from proxyaudit.reporting.blocks import Block, Cell, Heading, Inline, Picture, Pictures, Strong, Table, note, para, table, verdict_cell
+from proxyaudit.reporting.blocks import Block, Cell, Heading, Inline, Page, Strong, Table, note, para, table, verdict_cell
 from proxyaudit.reporting.facts import kinds, reference_words
-from proxyaudit.reporting.report import Report, forest_numbers
-from proxyaudit.reporting.summary import MANY, AttributeView, Row
+from proxyaudit.reporting.report import Report, deciding_pictures
+from proxyaudit.reporting.sections import sections
+from proxyaudit.reporting.summary import MANY, Row
 from proxyaudit.reporting.text import percent, points, shorten, squeeze
 
 
-def first_screen(report: Report) -> tuple[Block, ...]:
+def report_page(pack: EvidencePack) -> Page:
+    """The report of a pack. Pure: the same pack gives the same page."""
+    report, run = Report.of(pack), pack.evidence.run
+    date = (report.summary.date,) if report.summary.date else ()
+    partial = run.status != "complete"
+    return Page(
+        title=report.summary.question,
+        name=f"{run.name}: {report.summary.question}",
+        about=("proxyaudit report", run.name, f"run {run.id}", *date),
+        first=_first_screen(report),
+        sections=sections(report),
+        partial="This run" if partial else "",
+        failures=tuple(map(str, listed(pack.environment, "failures"))) if partial else (),
+        foot=f"Made by proxyaudit from evidence of schema {pack.evidence.schema_version}. This page needs no network and runs no script. "
+        "A verdict speaks about the models and rows of this run, not about synthetic data in general.",
+    )
+
+
+def _first_screen(report: Report) -> tuple[Block, ...]:
     """What answers the question: a sentence for each attribute, the matrix, and the figures that decide."""
     summary = report.summary
     if not summary.attributes:
@@ -24,9 +42,7 @@ def first_screen(report: Report) -> tuple[Block, ...]:
     answers, matrix = answers_of(summary, seeds=report.seeds, strongest=strongest, texts=texts), _matrix(report)
     # Many answers would push the matrix far down.
     blocks: list[Block] = [matrix, answers] if len(summary.attributes) > MANY else [answers, matrix]
-    told: list[Inline] = []
-    for word in summary.verdicts.values():
-        told += [Strong(f"{word.symbol} {word.word}"), f": {word.meaning}. "]
+    told = [part for word in summary.verdicts.values() for part in (Strong(f"{word.symbol} {word.word}"), f": {word.meaning}. ")]
     below = (
         "Below each verdict the share of all there is to know of the attribute that can be read, or how much of real's share is kept. "
         if summary.bare
@@ -35,26 +51,24 @@ def first_screen(report: Report) -> tuple[Block, ...]:
     )
     blocks.append(note(below, *told))
     first = summary.attributes[0]
-    pictures = deciding_pictures(report, first, "f0")
-    if pictures:
+    if pictures := deciding_pictures(report, first, "f0"):
         more = " The same for every attribute: under “Why each answer”." if len(summary.attributes) > 1 else ""
         read = "Lines: 95 % intervals (an arrow: it goes on). Dashed: the margin, the smallest amount that counts."
         named = {row.regime for row in first.references if row.regime in ("untrained", "placebo")}
-        told = [part for key, words in reference_words(report.pack).items() if key in named for part in (Strong(f" {key}"), f": {words}.")]
-        blocks += [Heading(f"The figures that decide, for {shorten(first.name, 60)}"), pictures, note(read, *told, more)]
+        references = [(key, words) for key, words in reference_words(report.pack).items() if key in named]
+        said: list[Inline] = [part for key, words in references for part in (Strong(f" {key}"), f": {words}.")]
+        blocks += [Heading(f"The figures that decide, for {shorten(first.name, 60)}"), *pictures, note(read, *said, more)]
     return tuple(blocks)
 
 
 def _matrix(report: Report) -> Table:
-    rows = []
+    rows, regimes, told = [], report.summary.regimes, kinds(report.pack)
     for view in report.summary.attributes:
         found = {row.regime: row for row in view.rows}
         name = Cell(shorten(view.name, 80), lines=("proxy",) if view.role == "proxy" else ())
-        rows.append([name, *(_matrix_cell(report, found.get(regime)) for regime in report.summary.regimes)])
-    regimes = report.summary.regimes
+        rows.append([name, *(_matrix_cell(report, found.get(regime)) for regime in regimes)])
     made = table("Verdict for each attribute and kind of training data", ("Attribute", *(squeeze(name, 60) for name in regimes)), rows)
-    told = kinds(report.pack)
-    return replace(made, below=("", *(told.get(name, "") for name in regimes)))
+    return made._replace(below=("", *(told.get(name, "") for name in regimes)))
 
 
 def _matrix_cell(report: Report, row: Row | None) -> Cell:
@@ -73,32 +87,3 @@ def _matrix_cell(report: Report, row: Row | None) -> Cell:
     elif not compared and not report.summary.bare and row.gap is not None and row.gap.value is not None:
         lines.append(f"outputs differ by {points(row.gap.value)}")
     return verdict_cell(row.finding, lines)
-
-
-def deciding_pictures(report: Report, view: AttributeView, ident: str) -> Pictures | None:
-    """A forest plot for each of the numbers that decide."""
-    wanted = [("Can it be read inside?", "leak", "Leak inside (0 nothing, 1 all)")]
-    if not report.summary.bare:
-        wanted += [
-            ("Does it show in the outputs?", "gap", "Gap between groups (1 = 100 points)"),
-            ("Does it move the outputs?", "effect", "Effect of swapping it (1 = 100 points)"),
-        ]
-    made: list[Picture] = []
-    for index, (asks, field, axis) in enumerate(wanted):
-        rows = [
-            charts.ForestRow(row.regime, getattr(row, field), report.style(row.regime))
-            for row in report.rows(view, ("untrained", "placebo"))
-            if getattr(row, field) is not None
-        ]
-        title = f"{asks} {view.name}"
-        svg = charts.forest_chart(rows, report.margin(field), axis=axis, ident=f"{ident}{'abc'[index]}", title=title)
-        if svg:
-            made.append(Picture(svg, asks, _AXES[field], numbers=forest_numbers(title, report.what, rows)))
-    return Pictures(tuple(made)) if made else None
-
-
-_AXES = {
-    "leak": "Points right of the dashed line can be read.",
-    "gap": "How far predictions differ between groups.",
-    "effect": "How far predictions move when its trace inside is swapped.",
-}

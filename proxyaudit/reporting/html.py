@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.blocks import Page
-from proxyaudit.reporting.page import report_page
+from proxyaudit.reporting.first import report_page
 from proxyaudit.reporting.text import visible
 
 

@@ -16,7 +16,7 @@ from proxyaudit.reporting.answers import kept
 from proxyaudit.reporting.blocks import Block, Bullets, Heading, Strong, Table, para, table
 from proxyaudit.reporting.markdown import escape, joined, markdown_blocks
 from proxyaudit.reporting.sentences import answer, lead
-from proxyaudit.reporting.summary import AttributeView, Row, Summary, summarize
+from proxyaudit.reporting.summary import Summary, summarize
 from proxyaudit.reporting.text import DASH, beside, join_words, percent, points, span, visible
 from proxyaudit.reporting.words import verdict_text
 from proxyaudit.types import Estimate
@@ -32,15 +32,13 @@ _METRICS = ("proxyaudit_leak", "proxyaudit_output_gap", "proxyaudit_interchange_
 def render_model_card(pack: EvidencePack, regimes: Sequence[str] = ()) -> str:
     """The section as Markdown: a verdict for each attribute, the figures, what was not tested, how to check.
 
-    Args:
-        pack: The audit.
-        regimes: The kinds of training that the published model had; all if empty.
+    ``regimes`` are the kinds of training that the published model had; all if empty.
 
     Raises:
         InputError: a regime is not in the audit.
     """
     summary = summarize(pack)
-    return joined([_TITLE, *markdown_blocks(_blocks(pack, summary, _shown(summary, regimes)), level=3)])
+    return joined([_TITLE, *markdown_blocks(_blocks(pack, summary, _shown(summary, regimes)))])
 
 
 def _blocks(pack: EvidencePack, summary: Summary, shown: Sequence[str]) -> Iterable[Block]:
@@ -69,10 +67,7 @@ def _blocks(pack: EvidencePack, summary: Summary, shown: Sequence[str]) -> Itera
 def update_card(content: str, pack: EvidencePack, regimes: Sequence[str] = ()) -> str:
     """A model card with the section in its place and the numbers in its metadata; everything else stays as it is.
 
-    Args:
-        content: The card as it is; empty for a new one.
-        pack: The audit.
-        regimes: The kinds of training that the published model had; all if empty.
+    ``content`` is the card, empty for a new one; ``regimes`` as in ``render_model_card``.
 
     Raises:
         InputError: ``huggingface_hub`` is not installed, the card's metadata cannot be read, or a regime is not in the audit.
@@ -80,11 +75,8 @@ def update_card(content: str, pack: EvidencePack, regimes: Sequence[str] = ()) -
     try:
         from huggingface_hub import ModelCard
     except ImportError:
-        raise InputError(
-            "a model card needs the package huggingface_hub",
-            where="--model-card",
-            mend="in your clone of proxyaudit: pip install '.[model-card]'",
-        ) from None
+        mend = "in your clone of proxyaudit: pip install '.[model-card]'"
+        raise InputError("a model card needs the package huggingface_hub", where="--model-card", mend=mend) from None
     section = f"{_START}\n{render_model_card(pack, regimes)}{_END}\n"
     ends = "\r\n" if "\r\n" in content else "\n"
     content = content.replace("\r\n", "\n")
@@ -110,25 +102,23 @@ def update_card(content: str, pack: EvidencePack, regimes: Sequence[str] = ()) -
 def _shown(summary: Summary, regimes: Sequence[str]) -> list[str]:
     unknown = [name for name in regimes if name not in summary.regimes]
     if unknown:
-        raise InputError(
-            f"'{unknown[0]}' is no kind of training in this run", where="--regime", mend=f"it has {', '.join(summary.regimes)}"
-        )
+        mend = f"it has {', '.join(summary.regimes)}"
+        raise InputError(f"'{unknown[0]}' is no kind of training in this run", where="--regime", mend=mend)
     return [name for name in summary.regimes if not regimes or name in regimes]
 
 
 def _table(summary: Summary, shown: Sequence[str]) -> Table:
     header = ["Attribute", "Activations" if summary.bare else "Training data", "Verdict", "Readable inside"]
     header += [] if summary.bare else ["Predictions differ by", "Kept of real training, inside", "in the outputs"]
-    rows = [_cells(summary, view, row) for view in summary.attributes for row in view.rows if row.regime in shown]
+    rows = []
+    for view in summary.attributes:
+        for row in view.rows:
+            verdict = verdict_text(row.finding.verdict, row.finding.at_least) if row.finding else DASH
+            ratios = (DASH if e is None else kept(e) for e in (row.kept_inside, row.kept_outside))
+            cells = (view.name, row.regime, verdict, _with_ends(row.leak, percent), _with_ends(row.gap, points), *ratios)
+            if row.regime in shown:
+                rows.append(cells[: len(header)])
     return table("What was found", header, rows)
-
-
-def _cells(summary: Summary, view: AttributeView, row: Row) -> list[str]:
-    verdict = verdict_text(row.finding.verdict, row.finding.at_least) if row.finding else DASH
-    cells = [view.name, row.regime, verdict, _with_ends(row.leak, percent)]
-    if summary.bare:
-        return cells
-    return [*cells, _with_ends(row.gap, points), *(DASH if e is None else kept(e) for e in (row.kept_inside, row.kept_outside))]
 
 
 def _with_ends(e: Estimate | None, shown: Callable[[float | None], str]) -> str:

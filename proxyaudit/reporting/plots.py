@@ -27,15 +27,7 @@ _SUFFIXES = (".svg", ".html")
 
 @dataclass(frozen=True)
 class Plot:
-    """One chart.
-
-    In a notebook the last expression of a cell shows it, with its legend.
-
-    Attributes:
-        title: What it shows.
-        svg: The drawing, with a title and a description for those who cannot see it.
-        legend: Names and small drawings of the series.
-    """
+    """One chart, with the names and small drawings of its series; the last expression of a cell in a notebook shows it."""
 
     title: str
     svg: str
@@ -77,10 +69,8 @@ class Plot:
 def make_plot(pack: EvidencePack, kind: str, attribute: str | None = None) -> Plot:
     """Draw a chart of the report.
 
-    Args:
-        pack: The audit.
-        kind: ``profile`` (leak along the model's sites) or ``surface`` (what outputs show against what is inside).
-        attribute: Attribute or proxy; the first one if not given.
+    ``kind`` is ``profile`` (leak along the model's sites) or ``surface`` (what outputs show against what is inside); ``attribute`` an
+    attribute or proxy, the first one if not given.
 
     Raises:
         InputError: unknown kind or attribute, or the pack has nothing to draw.

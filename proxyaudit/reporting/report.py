@@ -1,4 +1,4 @@
-"""What the sections of a report are made from, and the parts that several of them share."""
+"""The report as its sections see it, and what several of them are made of."""
 
 from __future__ import annotations
 
@@ -8,8 +8,22 @@ from dataclasses import dataclass
 from proxyaudit.estimates.questions import word_of
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting import charts
-from proxyaudit.reporting.blocks import Block, Cell, Fold, Heading, Key, Section, Strong, Table, figure_cell, note, number_cell, para, table
-from proxyaudit.reporting.lookup import Lookup
+from proxyaudit.reporting.blocks import (
+    Block,
+    Cell,
+    Fold,
+    Heading,
+    Key,
+    Picture,
+    Pictures,
+    Section,
+    Strong,
+    figure_cell,
+    note,
+    number_cell,
+    para,
+    table,
+)
 from proxyaudit.reporting.proxies import ProxyView, proxy_views
 from proxyaudit.reporting.summary import AttributeView, Row, Summary, summarize
 from proxyaudit.reporting.svg import Style, swatch
@@ -20,6 +34,16 @@ from proxyaudit.types import Estimate
 
 # A page with longer tables is slow to open; every number is in evidence.json.
 _MOST_ROWS = 60
+_DECIDING = (
+    ("leak", "Can it be read inside?", "Leak inside (0 nothing, 1 all)", "Points right of the dashed line can be read."),
+    ("gap", "Does it show in the outputs?", "Gap between groups (1 = 100 points)", "How far predictions differ between groups."),
+    (
+        "effect",
+        "Does it move the outputs?",
+        "Effect of swapping it (1 = 100 points)",
+        "How far predictions move when its trace inside is swapped.",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -28,13 +52,12 @@ class Report:
 
     pack: EvidencePack
     summary: Summary
-    lookup: Lookup
     proxies: tuple[ProxyView, ...]
 
     @classmethod
     def of(cls, pack: EvidencePack) -> Report:
         """Arrange a pack. Pure."""
-        return cls(pack, summarize(pack), Lookup(pack.evidence), proxy_views(pack))
+        return cls(pack, summarize(pack), proxy_views(pack))
 
     @property
     def what(self) -> str:
@@ -92,33 +115,48 @@ def told_tables(view: ToldView, what: str) -> tuple[Block, ...]:
     return tuple(blocks)
 
 
-def forest_numbers(label: str, what: str, rows: Sequence[charts.ForestRow]) -> Table:
-    """The numbers of a forest plot."""
-    parts = any(row.part is not None for row in rows)
-    cells = [
-        [
-            Cell(row.label),
-            number_cell(row.estimate),
-            Cell(state_word(row.estimate.state) if row.estimate else DASH),
-            *([number_cell(row.part)] if parts else []),
-        ]
-        for row in rows
-    ]
-    return table(label, (what, "Value", "State", *(("Through its trace inside",) if parts else ())), cells)
+def side_by_side(pictures: Iterable[Picture | None]) -> tuple[Pictures, ...]:
+    """The pictures that could be drawn as one block; no block where there are none."""
+    drawn = tuple(picture for picture in pictures if picture is not None)
+    return (Pictures(drawn),) if drawn else ()
 
 
-def estimates_blocks(
-    report: Report, estimates: Sequence[Estimate], label: str, *, channel: bool = False, attribute: bool = False
-) -> tuple[Block, ...]:
-    """Estimates as a table with their units and methods below it."""
+def forest_picture(
+    what: str, rows: Sequence[charts.ForestRow], margin: float | None, *, named: tuple[str, str], axis: str, ident: str, title: str
+) -> Picture | None:
+    """A forest plot with its name, caption and numbers; nothing where there is nothing to draw."""
+    svg = charts.forest_chart(rows, margin, axis=axis, ident=ident, title=title)
+    if not svg:
+        return None
+    header, parts = (what, "Value", "State"), any(row.part is not None for row in rows)
+    cells = []
+    for row in rows:
+        state = state_word(row.estimate.state) if row.estimate else DASH
+        cells.append([Cell(row.label), number_cell(row.estimate), Cell(state), *([number_cell(row.part)] if parts else [])])
+    return Picture(svg, *named, numbers=table(title, (*header, "Through its trace inside") if parts else header, cells))
+
+
+def deciding_pictures(report: Report, view: AttributeView, ident: str) -> tuple[Pictures, ...]:
+    """A forest plot for each of the numbers that decide."""
+    made = []
+    for letter, (field, asks, axis, caption) in zip("abc", _DECIDING, strict=True):
+        found = [(row.regime, getattr(row, field)) for row in report.rows(view, ("untrained", "placebo"))]
+        rows = [charts.ForestRow(name, e, report.style(name)) for name, e in found if e is not None]
+        if field == "leak" or not report.summary.bare:
+            title, names = f"{asks} {view.name}", (asks, caption)
+            made.append(forest_picture(report.what, rows, report.margin(field), named=names, axis=axis, ident=ident + letter, title=title))
+    return side_by_side(made)
+
+
+def estimates_blocks(report: Report, estimates: Sequence[Estimate], label: str, more: Sequence[str] = ()) -> tuple[Block, ...]:
+    """Estimates as a table with their units and methods below it; ``more`` may name the columns Attribute and Measure."""
     # What decides comes first, so that a table cut short has lost none of it.
     shown = sorted(estimates, key=lambda e: e.state is None)[:_MOST_ROWS]
-    named = (("Attribute",) if attribute else ()) + (("Measure",) if channel else ())
-    header = ("Id", *named, report.what, "Site", "What", "Value", "State", "Chance 95 %", "Detection limit", "Rows", "Models")
-    rows = [_cells(e, channel=channel, attribute=attribute) for e in shown]
+    rows = [_cells(e, report.what) for e in shown]
     # A column of dashes tells nothing.
-    full = [index for index in range(len(header)) if index == 0 or any(row[index].text != DASH for row in rows)]
-    blocks: list[Block] = [table(label, [header[index] for index in full], [[row[index] for index in full] for row in rows])]
+    full = [name for name in rows[0] if name == "Id" or any(row[name].text != DASH for row in rows)]
+    header = [name for name in full if name in more or name not in ("Attribute", "Measure")]
+    blocks: list[Block] = [table(label, header, [[row[name] for name in header] for row in rows])]
     said = dict.fromkeys(f"{e.unit or 'no unit'}: {e.method}" if e.method else e.unit for e in shown if e.unit or e.method)
     if said:
         blocks.append(note("Units and methods: ", "; ".join(said), "."))
@@ -127,18 +165,35 @@ def estimates_blocks(
     return tuple(blocks)
 
 
-def _cells(e: Estimate, *, channel: bool, attribute: bool) -> list[Cell]:
+def numbers_fold(
+    report: Report,
+    view: AttributeView,
+    numbers: Sequence[Estimate],
+    named: tuple[str, str],
+    *,
+    more: Sequence[str] = (),
+    first: Sequence[Block] = (),
+) -> list[Block]:
+    """Numbers of an attribute one click below, if there are any, named by a title with braces for the attribute's name and a label."""
+    if not numbers:
+        return []
+    inside = estimates_blocks(report, numbers, f"{named[1]} for {view.name}", more)
+    return [technical(named[0].format(shorten(view.name, 80)), *first, *inside)]
+
+
+def _cells(e: Estimate, what: str) -> dict[str, Cell]:
     state, *why = figure_cell(e).lines
-    return [
-        Cell(e.id),
-        *([Cell(e.attribute or DASH, look="name")] if attribute else []),
-        *([Cell(word_of(e.channel))] if channel else []),
-        Cell(e.regime, look="name"),
-        Cell(e.site or "outputs", look="name"),
-        Cell("; ".join(part for part in (e.group, e.context) if part) or "main figure", look="name"),
-        number_cell(e),
-        Cell(state, lines=tuple(why)),
-        Cell(number(e.null_high), look="num"),
-        Cell(number(e.detection_limit), look="num"),
-        *(Cell(DASH if count is None else str(count), look="num") for count in (e.n, e.seeds)),
-    ]
+    return {
+        "Id": Cell(e.id),
+        "Attribute": Cell(e.attribute or DASH, look="name"),
+        "Measure": Cell(word_of(e.channel)),
+        what: Cell(e.regime, look="name"),
+        "Site": Cell(e.site or "outputs", look="name"),
+        "What": Cell("; ".join(part for part in (e.group, e.context) if part) or "main figure", look="name"),
+        "Value": number_cell(e),
+        "State": Cell(state, lines=tuple(why)),
+        "Chance 95 %": Cell(number(e.null_high), look="num"),
+        "Detection limit": Cell(number(e.detection_limit), look="num"),
+        "Rows": Cell(DASH if e.n is None else str(e.n), look="num"),
+        "Models": Cell(DASH if e.seeds is None else str(e.seeds), look="num"),
+    }

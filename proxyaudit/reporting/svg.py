@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from html import escape
+from typing import NamedTuple
 
 from proxyaudit.reporting.text import number, squeeze, visible
 
@@ -28,12 +28,9 @@ _SHAPES: dict[str, tuple[tuple[float, float], ...]] = {
     "up": _around(3),
     "diamond": ((0, -1.2), (0.9, 0), (0, 1.2), (-0.9, 0)),
     "down": _around(3, turn=math.pi),
-    "plus": tuple(
-        (x, y)
-        for x, y in (
-            *((-0.35, -1), (0.35, -1), (0.35, -0.35), (1, -0.35), (1, 0.35), (0.35, 0.35)),
-            *((0.35, 1), (-0.35, 1), (-0.35, 0.35), (-1, 0.35), (-1, -0.35), (-0.35, -0.35)),
-        )
+    "plus": (
+        *((-0.35, -1), (0.35, -1), (0.35, -0.35), (1, -0.35), (1, 0.35), (0.35, 0.35)),
+        *((0.35, 1), (-0.35, 1), (-0.35, 0.35), (-1, 0.35), (-1, -0.35), (-0.35, -0.35)),
     ),
     "star4": _around(4, inner=0.4),
     "pentagon": _around(5),
@@ -49,12 +46,12 @@ _STROKES = {
 }
 
 
+_SIZE = 12
 # Shares of the font's size; what is not listed counts as an average letter.
 _WIDTHS = {**dict.fromkeys("iljtfrI.,:;'|!()[] ", 0.4), **dict.fromkeys("mwMW@%", 0.98), **dict.fromkeys("ABCDEFGHKNOPQRSTUVXYZ_", 0.72)}
 
 
-@dataclass(frozen=True)
-class Style:
+class Style(NamedTuple):
     """How a series is drawn: never by colour alone. ``colour`` is a class of the page."""
 
     colour: str
@@ -62,8 +59,7 @@ class Style:
     dashes: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True)
-class Scale:
+class Scale(NamedTuple):
     """From numbers to pixels, with the numbers to be written beside the axis."""
 
     place: Callable[[float], float]
@@ -93,11 +89,10 @@ def linear_scale(low: float, high: float, start: float, end: float, *, most: int
 def root_scale(high: float, start: float, end: float) -> Scale:
     """A square-root scale from zero, so that a margin of .02 is a place that can be seen beside .8."""
     high = max(high, 1e-6)
-    step = (0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
-    ticks = (0.0, *(t for t in step if t <= high and (math.sqrt(t / high) > 0.16 or t == step[0])))
-    kept: list[float] = []
-    for tick in ticks:
-        if not kept or math.sqrt(tick / high) - math.sqrt(kept[-1] / high) > 0.09:
+    kept = [0.0]
+    for tick in (0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0):
+        shown = tick <= high and (math.sqrt(tick / high) > 0.16 or tick == 0.01)
+        if shown and math.sqrt(tick / high) - math.sqrt(kept[-1] / high) > 0.09:
             kept.append(tick)
     return Scale(lambda value: start + math.sqrt(max(value, 0.0) / high) * (end - start), 0.0, high, tuple(kept))
 
@@ -109,13 +104,13 @@ def log_scale(values: Sequence[float], start: float, end: float) -> Scale:
     return Scale(lambda value: start + math.log(value / low) / span * (end - start), low, high, tuple(dict.fromkeys(values)))
 
 
-def fit(text: str, room: float, *, size: float = 12) -> str:
+def fit(text: str, room: float) -> str:
     """Return ``text``, cut in the middle, so that it is about ``room`` pixels wide at most; no font is at hand to measure with."""
     shown = visible(text)
     # No letter is narrower than .4 of the size: what is longer than this cannot fit.
-    length = min(len(shown), int(room / (0.4 * size)) + 1)
+    length = min(len(shown), int(room / (0.4 * _SIZE)) + 1)
     cut = squeeze(shown, length)
-    while length > 3 and sum(_WIDTHS.get(letter, 1.0 if ord(letter) > 0x2E7F else 0.58) for letter in cut) * size > room:
+    while length > 3 and sum(_WIDTHS.get(letter, 1.0 if ord(letter) > 0x2E7F else 0.58) for letter in cut) * _SIZE > room:
         length -= 1
         cut = squeeze(shown, length)
     return cut
@@ -157,11 +152,13 @@ class Drawing:
         else:
             self._made.append(f'<circle class="{style.colour}" cx="{x:.1f}" cy="{y:.1f}" r="{size * 0.92:.1f}"/>')
 
-    def text(self, x: float, y: float, text: str, *, anchor: str = "start", colour: str = "ki", size: float = 12, turn: float = 0) -> None:
+    def text(
+        self, x: float, y: float, text: str, *, anchor: str = "start", colour: str = "ki", size: float = _SIZE, turn: float = 0
+    ) -> None:
         """Write words; what comes from data is escaped and made visible."""
         where = f'x="{x:.1f}" y="{y:.1f}"'
         turned = f' transform="rotate({turn:g} {x:.1f} {y:.1f})"' if turn else ""
-        sized = "" if size == 12 else f' font-size="{size:g}"'
+        sized = "" if size == _SIZE else f' font-size="{size:g}"'
         anchored = "" if anchor == "start" else f' text-anchor="{anchor}"'
         self._made.append(f'<text class="{colour}" {where}{anchored}{sized}{turned}>{escape(visible(text))}</text>')
 
@@ -199,7 +196,7 @@ class Drawing:
 
     def render(self, *, ident: str, title: str, description: str) -> str:
         """The chart as an element of a page; ``ident`` must be unique on it."""
-        head = f'<svg viewBox="0 0 {self.width} {self.height}" width="{self.width}" height="{self.height}" font-size="12"'
+        head = f'<svg viewBox="0 0 {self.width} {self.height}" width="{self.width}" height="{self.height}" font-size="{_SIZE}"'
         if not title:
             return f'{head} aria-hidden="true" focusable="false">{"".join(self._made)}</svg>'
         label = f' role="img" aria-labelledby="{ident}-title {ident}-desc">'

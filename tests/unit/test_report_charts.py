@@ -76,7 +76,7 @@ def test_a_cut_interval_has_an_arrow_and_a_whole_one_has_none() -> None:
 def test_a_forest_without_numbers_is_no_picture() -> None:
     nothing = Estimate(id="E1", channel="used", attribute="a", regime="real", reason="not measured")
     assert forest_chart([ForestRow("a", nothing, LOOK), ForestRow("b", None, LOOK)], 0.02, axis="x", ident="f", title="t") == ""
-    assert curve_chart([Curve("a", ((1.0, _estimate(0.1)),), LOOK)], None, axis=("x", "y"), ident="c", title="t") == ""
+    assert curve_chart([Curve("a", ((1.0, _estimate(0.1)),), LOOK)], axis=("x", "y"), ident="c", title="t") == ""
 
 
 @given(st.floats(-1, 1), st.floats(0, 1), st.floats(0, 1))

@@ -18,18 +18,18 @@ def short(report: Report) -> Section | None:
     """The five answers that a reader in a hurry needs."""
     if not report.summary.attributes:
         return None
-    pairs = (
-        ("Tested", _tested(report)),
-        ("Found", _found(report)),
-        ("Changed against real data", _changed(report)),
-        ("Risk that remains", _risk(report)),
-        ("Not tested", _untested(report)),
-    )
-    return Section("short", "The audit in short", (Terms(tuple(pair for pair in pairs if pair[1])),))
+    told = {
+        "Tested": _tested(report),
+        "Found": _found(report),
+        "Changed against real data": _changed(report),
+        "Risk that remains": _risk(report),
+        "Not tested": _untested(report),
+    }
+    return Section("short", "The audit in short", (Terms(tuple((term, words) for term, words in told.items() if words)),))
 
 
-def _count(number: int, word: str, more: str = "s") -> str:
-    return f"{number} {word}{more if number != 1 else ''}"
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'s' if number != 1 else ''}"
 
 
 def _tested(report: Report) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from proxyaudit.reporting.summary import AttributeView, Profile
+from proxyaudit.reporting.summary import Profile, Row
 from proxyaudit.reporting.svg import Drawing, Scale, Style, fit, linear_scale, log_scale, root_scale
 from proxyaudit.reporting.text import interval, number
 from proxyaudit.types import Estimate
 
 WIDTH = 380
+Styles = Callable[[str], Style]  # from the name of a line or point to its look
 _MARKERS = ("circle", "square", "up", "diamond", "down", "plus", "star4", "pentagon", "left", "right", "hexagon", "star")
 _DASHES: tuple[tuple[float, ...], ...] = ((), (6, 2), (2, 1.5), (6, 2, 1.5, 2), (9, 3), (4, 1.5, 1.5, 1.5, 1.5, 1.5))
 _REFERENCE_LOOK: dict[str, tuple[str, tuple[float, ...]]] = {
@@ -32,14 +33,6 @@ class ForestRow(NamedTuple):
     part: Estimate | None = None
 
 
-class Curve(NamedTuple):
-    """A line through numbers."""
-
-    name: str
-    points: tuple[tuple[float, Estimate], ...]
-    style: Style
-
-
 def style_of(name: str, regimes: Sequence[str]) -> Style:
     """The look of a regime or reference, the same in every chart of a report."""
     if name not in regimes:
@@ -49,13 +42,13 @@ def style_of(name: str, regimes: Sequence[str]) -> Style:
     return Style(f"k{index % _COLOURS}", _MARKERS[index % len(_MARKERS)], _DASHES[index % len(_DASHES)])
 
 
-def profile_chart(profile: Profile, regimes: Sequence[str], *, ident: str, title: str) -> str:
+def profile_chart(profile: Profile, styles: Styles, *, ident: str, title: str) -> str:
     """Draw the linear leak along the model's sites, with floor, placebo band, margin and detection limits."""
     slanted = len(profile.sites) > 4 or any(len(site) > 10 for site in profile.sites)
     height = 300 if slanted else 260
     bottom = height - (78 if slanted else 40)
     drawing = Drawing(WIDTH, height)
-    tops = [e.high if e.high is not None else _value(e) for series in profile.series for _, e in series.points]
+    tops = [e.high if e.high is not None else _value(e) for at in profile.series.values() for e in at.values()]
     scale = linear_scale(0.0, 1.03 * min(max([*tops, *profile.band.values(), 3 * (profile.margin or 0.02)]), 1.0), bottom, 14)
     drawing.axis_y(scale, 52, WIDTH - 8, title="Leak inside (0 nothing, 1 all)")
     places = {site: 52 + (WIDTH - 60) * (index + 0.5) / len(profile.sites) for index, site in enumerate(profile.sites)}
@@ -65,28 +58,26 @@ def profile_chart(profile: Profile, regimes: Sequence[str], *, ident: str, title
         _margin(drawing, at=scale(profile.margin), start=52, end=WIDTH - 8)
     for site, limit in profile.detection.items():
         drawing.line(places[site] - half * 0.7, scale(limit), places[site] + half * 0.7, scale(limit), "kg", width=2)
-    for index, series in enumerate(profile.series):
-        style = style_of(series.name, regimes)
+    for index, (name, at) in enumerate(profile.series.items()):
         # Series stand a little apart so that their intervals do not cover each other.
         shift = (index - (len(profile.series) - 1) / 2) * min(half * 1.4 / max(len(profile.series), 1), 9)
-        _drawn_curve(drawing, [(places[site] + shift, e) for site, e in series.points], style, scale)
+        _drawn_curve(drawing, [(places[site] + shift, e) for site, e in at.items()], styles(name), scale)
     for site, x in places.items():
-        name = fit(site, 105 if slanted else 2 * half - 4)
-        drawing.text(x + (4 if slanted else 0), bottom + 16, name, anchor="end" if slanted else "middle", turn=-35 if slanted else 0)
+        shown = fit(site, 105 if slanted else 2 * half - 4)
+        drawing.text(x + (4 if slanted else 0), bottom + 16, shown, anchor="end" if slanted else "middle", turn=-35 if slanted else 0)
     known = (("placebo band up to", profile.band), ("floor", profile.floor), ("detection limit", profile.detection))
-    told = [(s.name, [(site, e.value) for site, e in s.points]) for s in profile.series]
+    told = [(name, [(site, e.value) for site, e in at.items()]) for name, at in profile.series.items()]
     described = _described([*told, *((word, list(values.items())) for word, values in known if values)])
     return drawing.render(ident=ident, title=title, description=described)
 
 
 def scatter_chart(
-    view: AttributeView, regimes: Sequence[str], margins: tuple[float | None, float | None], *, ident: str, title: str
+    rows: Iterable[Row], styles: Styles, margins: tuple[float | None, float | None], *, ident: str, title: str
 ) -> tuple[str, list[str]]:
-    """Draw what shows in the outputs against what is inside, one point per regime: "hidden" is a place on the picture.
+    """Draw what shows in the outputs against what is inside, one point per row: "hidden" is a place on the picture.
 
     ``margins`` are those of leak and gap. Returns the drawing and the names of what is in it; empty if nothing can be drawn.
     """
-    rows = [*view.rows, *(row for row in view.references if row.regime in ("untrained", "reweighed"))]
     pairs = [(row.regime, row.leak, row.gap) for row in rows]
     points = [(name, leak, gap) for name, leak, gap in pairs if leak and gap and leak.value is not None and gap.value is not None]
     if not points:
@@ -111,7 +102,7 @@ def scatter_chart(
     if x - left > 50:
         drawing.text(left + 4, line, "neither", colour="km", size=13)
     for name, inside, outside in points:
-        style, x, y = style_of(name, regimes), across(_value(inside)), up(_value(outside))
+        style, x, y = styles(name), across(_value(inside)), up(_value(outside))
         _interval(drawing, inside, across, style.colour, y=y)
         if outside.low is not None and outside.high is not None:
             drawing.line(x, up(outside.low), x, up(outside.high), style.colour, width=1.6)
@@ -164,26 +155,33 @@ def forest_chart(rows: Sequence[ForestRow], margin: float | None, *, axis: str, 
     return drawing.render(ident=ident, title=title, description=described)
 
 
-def curve_chart(curves: Sequence[Curve], *, axis: tuple[str, str], ident: str, title: str, ticks: tuple[float, ...] | None = None) -> str:
+def curve_chart(
+    lines: Mapping[str, Mapping[float, Estimate]],
+    styles: Styles,
+    *,
+    axis: tuple[str, str],
+    ident: str,
+    title: str,
+    ticks: tuple[float, ...] | None = None,
+) -> str:
     """Draw lines over a number: a share of rows with its ``ticks``, or without them a count of rows on a logarithmic scale."""
-    drawn = [curve for curve in curves if curve.points]
-    xs = sorted({x for curve in drawn for x, _ in curve.points})
+    xs = sorted({x for at in lines.values() for x in at})
     if len(xs) < 2:
         return ""
     height, bottom, left = 270, 226, 52
     drawing = Drawing(WIDTH, height)
     start, end = left + 14, WIDTH - 22
     across = linear_scale(xs[0], xs[-1], start, end)._replace(ticks=ticks) if ticks else log_scale(xs, start, end)
-    estimates = [e for curve in drawn for _, e in curve.points]
+    estimates = [e for at in lines.values() for e in at.values()]
     values = [_value(e) for e in estimates]
     highs = [min(e.high, 2 * abs(_value(e)) + 0.1) for e in estimates if e.high is not None]
     scale = linear_scale(min([0.0, *values]), min(max([*highs, *values, 0.02]), 1.0), bottom, 14)
     drawing.axis_y(scale, left, WIDTH - 8, title=axis[1])
     drawing.axis_x(across, bottom, title=axis[0])
-    for index, curve in enumerate(drawn):
-        shift = (index - (len(drawn) - 1) / 2) * 4
-        _drawn_curve(drawing, [(across(x) + shift, e) for x, e in curve.points], curve.style, scale)
-    described = _described((curve.name, [(f"{x:g}", e.value) for x, e in curve.points]) for curve in drawn)
+    for index, (name, at) in enumerate(lines.items()):
+        shift = (index - (len(lines) - 1) / 2) * 4
+        _drawn_curve(drawing, [(across(x) + shift, e) for x, e in at.items()], styles(name), scale)
+    described = _described((name, [(f"{x:g}", e.value) for x, e in at.items()]) for name, at in lines.items())
     return drawing.render(ident=ident, title=title, description=described)
 
 

@@ -44,22 +44,14 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Series:
-    """Linear leak of one regime or reference along the sites."""
-
-    name: str
-    points: tuple[tuple[str, Estimate], ...]
-
-
-@dataclass(frozen=True)
 class Profile:
-    """Linear leak along the model for one attribute."""
+    """Linear leak along the model for one attribute: of regimes and references (``series``), placebos (``band``) and chance (``floor``)."""
 
     sites: tuple[str, ...]
-    series: tuple[Series, ...]
+    series: dict[str, dict[str, Estimate]]
     band: dict[str, float]
     margin: float | None
-    # Site -> 95th percentile under permuted labels, and smallest leak surely found: the largest of all regimes.
+    # Of all regimes the largest at each site: the 95th percentile under permuted labels, and the smallest leak surely found.
     floor: dict[str, float] = field(default_factory=dict)
     detection: dict[str, float] = field(default_factory=dict)
 
@@ -248,28 +240,22 @@ def _profile(mine: Iterable[Estimate], plan: Mapping[str, Any], regimes: tuple[s
     inputs = [str(e.site) for e in linear if e.regime == "inputs"]
     planned = [*sites_of(plan, "profile"), *sites_of(plan, "verdict")]
     sites = tuple(site for site in dict.fromkeys([*inputs, *planned, *found]) if site in set(found))
-    series: list[Series] = []
-    # The plain number of a site; "elsewhere" repeats "linear" outside the verdict sites.
-    ordered = sorted(linear, key=lambda e: (e.measure != "leak", e.channel != "linear"))
-    for name in (*regimes, "untrained", "reweighed", "inputs"):
-        points: dict[str, Estimate] = {}
-        for e in ordered:
-            if e.regime == name:
-                points.setdefault(str(e.site), e)
-        if points:
-            series.append(Series(name, tuple((site, points[site]) for site in sites if site in points)))
+    # The plain number of a site; "elsewhere" repeats "linear" outside the verdict sites: of several the last stays.
+    ordered = sorted(linear, key=lambda e: (e.measure != "leak", e.channel != "linear"))[::-1]
+    points = {name: {str(e.site): e for e in ordered if e.regime == name} for name in (*regimes, "untrained", "reweighed", "inputs")}
+    series = {name: {site: at[site] for site in sites if site in at} for name, at in points.items() if at}
     plain = [e for e in linear if e.measure == "leak"]
     # The band speaks about trained models: untrained ones relay more.
-    placebos = [(e, e.value) for e in plain if e.regime == "placebo" and (e.reference_for is None or e.reference_for in regimes)]
+    placebos = [e for e in plain if e.regime == "placebo" and (e.reference_for is None or e.reference_for in regimes)]
     own = [e for e in plain if e.regime in regimes]
-    floor, detection = ([(e, getattr(e, key)) for e in own] for key in ("null_high", "detection_limit"))
-    return Profile(sites, tuple(series), _largest(placebos), margins_of(plan).get("leak"), _largest(floor), _largest(detection))
+    band, floor, detection = _largest(placebos, "value"), _largest(own, "null_high"), _largest(own, "detection_limit")
+    return Profile(sites, series, band, margins_of(plan).get("leak"), floor, detection)
 
 
-def _largest(found: Iterable[tuple[Estimate, float | None]]) -> dict[str, float]:
-    """The largest value at each site, and none below zero."""
+def _largest(found: Iterable[Estimate], field: str) -> dict[str, float]:
+    """The largest value of a field at each site, and none below zero."""
     largest: dict[str, float] = {}
-    for e, value in found:
-        if value is not None:
+    for e in found:
+        if (value := getattr(e, field)) is not None:
             largest[str(e.site)] = max(largest.get(str(e.site), 0.0), value)
     return largest

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from proxyaudit.reporting import charts
 from proxyaudit.reporting.blocks import Block, Cell, Picture, Section, number_cell, para, table
+from proxyaudit.reporting.charts import scatter_chart
 from proxyaudit.reporting.report import Report, numbers_fold, side_by_side
 from proxyaudit.reporting.sections import ReportSection
 from proxyaudit.reporting.summary import AttributeView
@@ -33,7 +33,7 @@ def depth_picture(report: Report, view: AttributeView, ident: str) -> Picture | 
     """Gap and leak of one attribute, a point for each regime; nothing where none has both."""
     title = f"Output gap against leak inside for {view.name}"
     margins = (report.margin("leak"), report.margin("gap"))
-    svg, names = charts.scatter_chart(view, report.summary.regimes, margins, ident=ident, title=title)
+    svg, names = scatter_chart(report.rows(view), report.style, margins, ident=ident, title=title)
     if not svg:
         return None
     found = ((row.regime, row.finding) for row in view.rows)

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 from proxyaudit.evidence.plans import entries
 from proxyaudit.reporting.blocks import Cell, Key, Picture, Section, number_cell, para, table
-from proxyaudit.reporting.charts import Curve, curve_chart
+from proxyaudit.reporting.charts import curve_chart
 from proxyaudit.reporting.report import Report, side_by_side
 from proxyaudit.reporting.sections import ReportSection
 from proxyaudit.reporting.summary import AttributeView, Row
 from proxyaudit.reporting.svg import Style, fit, swatch
 from proxyaudit.reporting.text import capital, number
+from proxyaudit.types import Estimate
 
 _MEASURES = (
     ("leak inside", "leak", Style("k0", "circle")),
@@ -43,13 +44,14 @@ def mixing(report: Report) -> Section | None:
 
 
 def _mixing_picture(report: Report, view: AttributeView, of: str, at: Mapping[float, Row], ident: str) -> Picture | None:
-    curves: list[Curve] = []
-    for name, field, style in _MEASURES:
-        points = tuple((share, e) for share, row in at.items() if (e := getattr(row, field)) is not None and e.value is not None)
-        if points:
-            curves.append(Curve(name, points, style))
+    lines: dict[str, dict[float, Estimate]] = {}
+    for name, field, _ in _MEASURES:
+        found = {share: getattr(row, field) for share, row in at.items()}
+        if points := {share: e for share, e in found.items() if e is not None and e.value is not None}:
+            lines[name] = points
+    styles = {name: style for name, _, style in _MEASURES}
     axis, title = (f"Share of {fit(of, 140)} rows", "Leak, gap, effect"), f"Real rows mixed with {of} rows: {view.name}"
-    svg = curve_chart(curves, axis=axis, ident=ident, title=title, ticks=tuple(at))
+    svg = curve_chart(lines, styles.__getitem__, axis=axis, ident=ident, title=title, ticks=tuple(at))
     if not svg:
         return None
     rows = [
@@ -57,7 +59,7 @@ def _mixing_picture(report: Report, view: AttributeView, of: str, at: Mapping[fl
         for share, row in at.items()
     ]
     header = ("Synthetic share", report.what, *(capital(name) for name, _, _ in _MEASURES))
-    legend = tuple(Key(swatch(curve.style), curve.name) for curve in curves)
+    legend = tuple(Key(swatch(styles[name]), name) for name in lines)
     numbers = table(f"Mixture with {of} for {view.name}", header, rows)
     caption = "Lines join measured mixtures; nothing was measured between them."
     return Picture(svg, f"{view.name}, {of}", caption, legend, numbers)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from proxyaudit.reporting import charts
 from proxyaudit.reporting.blocks import Cell, Picture, Section, number_cell, para, table
+from proxyaudit.reporting.charts import profile_chart
 from proxyaudit.reporting.report import Report, side_by_side
 from proxyaudit.reporting.sections import ReportSection
 from proxyaudit.reporting.summary import AttributeView
@@ -34,11 +34,11 @@ def profile_picture(report: Report, view: AttributeView, ident: str) -> Picture 
     shown = view.profile
     if not shown.series:
         return None
-    svg = charts.profile_chart(shown, report.summary.regimes, ident=ident, title=f"Leak inside along the model for {view.name}")
+    svg = profile_chart(shown, report.style, ident=ident, title=f"Leak inside along the model for {view.name}")
     caption = "In the order given." if report.summary.bare else "From the inputs (left) to the last place before the output (right)."
-    legend = report.legend(series.name for series in shown.series)
+    legend = report.legend(shown.series)
     known = (("placebos, 95th percentile", shown.band), ("chance, 95th percentile", shown.floor), ("detection limit", shown.detection))
-    rows = [[Cell(series.name), *(number_cell(dict(series.points).get(site)) for site in shown.sites)] for series in shown.series]
+    rows = [[Cell(name), *(number_cell(at.get(site)) for site in shown.sites)] for name, at in shown.series.items()]
     rows += [[Cell(name), *(Cell(number(values.get(site)), look="num") for site in shown.sites)] for name, values in known if values]
     behind = range(len(shown.series), len(rows))
     numbers = table(f"Leak inside along the model: {view.name}", (report.what, *shown.sites), rows, references=behind)

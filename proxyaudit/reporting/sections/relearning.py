@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proxyaudit.reporting.blocks import Block, Bullets, Cell, Fold, Picture, Section, Strong, note, number_cell, para, table
-from proxyaudit.reporting.charts import Curve, curve_chart
+from proxyaudit.reporting.charts import curve_chart
 from proxyaudit.reporting.report import Report, numbers_fold, side_by_side
 from proxyaudit.reporting.sections import ReportSection
 from proxyaudit.reporting.summary import AttributeView
@@ -48,24 +48,26 @@ def _told(e: Estimate) -> str:
 
 def _picture(report: Report, view: AttributeView, ident: str) -> Picture | None:
     """The leak after training the last block again, over the rows that it was trained on."""
-    lines: dict[str, list[tuple[float, Estimate]]] = {}
+    found: dict[str, dict[float, Estimate]] = {}
+    placebos: list[tuple[float, Estimate]] = []
     for e in view.of("relearned"):
         if e.value is not None and (rows := _rows(e)) is not None:
-            lines.setdefault(e.regime, []).append((rows, e))
-    order = [name for name in (*report.summary.regimes, "reweighed", "untrained") if name in lines]
-    curves = [Curve(name, tuple(sorted(lines[name], key=lambda point: point[0])), report.style(name)) for name in order]
-    largest = max(lines.get("placebo", ()), key=lambda point: point[1].value or 0.0, default=None)
-    if curves and largest is not None:
-        curves.append(Curve("placebo", (largest,), report.style("placebo")))
+            found.setdefault(e.regime, {})[rows] = e
+            placebos += [(rows, e)] if e.regime == "placebo" else []
+    order = (*report.summary.regimes, "reweighed", "untrained")
+    lines = {name: dict(sorted(found[name].items())) for name in order if name in found}
+    largest = max(placebos, key=lambda point: point[1].value or 0.0, default=None)
+    if lines and largest is not None:
+        lines["placebo"] = dict([largest])
     title = f"Leak after training the last block again on a few rows: {view.name}"
-    svg = curve_chart(curves, axis=("Labelled real rows used", "Leak reached"), ident=ident, title=title)
+    svg = curve_chart(lines, report.style, axis=("Labelled real rows used", "Leak reached"), ident=ident, title=title)
     if not svg:
         return None
-    counts = sorted({x for one in curves for x, _ in one.points})
-    cells = [[Cell(one.name), *(number_cell(dict(one.points).get(x)) for x in counts)] for one in curves]
+    counts = sorted({x for at in lines.values() for x in at})
+    cells = [[Cell(name), *(number_cell(at.get(x)) for x in counts)] for name, at in lines.items()]
     numbers = table(f"Relearning curve for {view.name}", (report.what, *(f"{x:g} rows" for x in counts)), cells)
     caption = "How much can be read after that" + (f"; the largest placebos reach {percent(largest[1].value)}." if largest else ".")
-    legend = report.legend((one.name for one in curves), {"placebo": "reference, 95th percentile"})
+    legend = report.legend(lines, {"placebo": "reference, 95th percentile"})
     return Picture(svg, view.name, caption, legend, numbers)
 
 

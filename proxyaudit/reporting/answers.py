@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from proxyaudit.reporting.blocks import Answer, Answers, Code, Inline
 from proxyaudit.reporting.sentences import targets
 from proxyaudit.reporting.summary import MANY, AttributeView, Row, Summary
-from proxyaudit.reporting.text import count_word, join_names, join_words, number, percent, points, shorten, squeeze
-from proxyaudit.types import Estimate, Finding
+from proxyaudit.reporting.text import capital, count_word, join_names, join_words, number, percent, points, shorten, squeeze
+from proxyaudit.types import Estimate
 
 _MOST = 2
 _ORDER = ("removed", "inconclusive", "hidden", "exposed")
@@ -18,11 +18,8 @@ _ORDER = ("removed", "inconclusive", "hidden", "exposed")
 def answers_of(summary: Summary, *, seeds: int | None, strongest: Mapping[str, Sequence[str]], texts: bool = False) -> Answers:
     """What the first screen says: an answer for each attribute, how sure it is, and what to do next.
 
-    Args:
-        summary: The report.
-        seeds: Models trained for each kind of data; ``None`` if unknown.
-        strongest: For each attribute, columns that surely carry it and move the output, strongest first.
-        texts: Whether these are words and habits of texts.
+    ``seeds`` are the models trained for each kind of data, if known; ``strongest`` the columns (words and habits of ``texts``) that surely
+    carry an attribute and move the output, strongest first.
     """
     items = []
     for view in summary.attributes:
@@ -66,26 +63,17 @@ def _whole(value: float) -> str:
     return number(100 * value, 0 if abs(value) >= 0.0995 or abs(value) < 0.0005 else 1)
 
 
-def _findings(view: AttributeView) -> list[Finding]:
-    """The findings of an attribute."""
-    return [row.finding for row in view.rows if row.finding is not None]
-
-
 def _sure(view: AttributeView, summary: Summary) -> Iterable[str]:
-    findings = _findings(view)
+    findings = view.findings
     if not findings:
         return
     open_ones = [f.regime for f in findings if f.verdict == "inconclusive"]
     settled = len(findings) - len(open_ones)
-    models = max(
-        (e.seeds for row in view.rows for e in (row.gap, row.leak, row.effect) if e is not None and e.seeds is not None), default=None
-    )
-    if summary.bare:
-        each = "for these rows"
-    elif models == 1:
-        each = "for the one model of each kind"
-    else:
-        each = f"in all {models} models of each kind" if models else "in every model"
+    numbers = [e for row in view.rows for e in (row.gap, row.leak, row.effect) if e is not None]
+    models = max((e.seeds for e in numbers if e.seeds is not None), default=None)
+    each = f"in all {models} models of each kind" if models else "in every model"
+    if summary.bare or models == 1:
+        each = "for these rows" if summary.bare else "for the one model of each kind"
     if not open_ones:
         yield f"Settled {each}."
     elif settled:
@@ -116,9 +104,9 @@ def _steps(summary: Summary, seeds: int | None, strongest: Mapping[str, Sequence
     """What to do next, attributes with the same answer taken together; proxies only where nothing else was asked for."""
     protected = [view for view in summary.attributes if view.role == "protected"] or list(summary.attributes)
     grouped = {verdict: _grouped(protected, verdict, bare=summary.bare) for verdict in _ORDER}
-    for verdict, said in (("exposed", _of_exposed), ("hidden", _of_hidden)):
+    for verdict in ("exposed", "hidden"):
         for regimes, views in list(grouped[verdict].items())[:_MOST]:
-            yield (said(regimes, views, bare=summary.bare),)
+            yield (_caution(verdict, regimes, views, bare=summary.bare),)
     acting = [(regimes[0], view) for verdict in ("exposed", "hidden") for regimes, views in grouped[verdict].items() for view in views]
     yield from _data_again(dict.fromkeys(view.name for _, view in acting), strongest, texts)
     if acting and not summary.bare:
@@ -134,7 +122,7 @@ def _steps(summary: Summary, seeds: int | None, strongest: Mapping[str, Sequence
     if more:
         yield (f"Likewise for {more} more attribute{'s' if more > 1 else ''}: see the matrix.",)
     names = {view.name for view in protected}
-    rest = [view for view in summary.attributes if view.name not in names and any(f.verdict == "exposed" for f in _findings(view))]
+    rest = [view for view in summary.attributes if view.name not in names and any(f.verdict == "exposed" for f in view.findings)]
     if rest:
         yield (f"Judge whether the models may use {_names(rest, 'or')}, which can stand in for a protected attribute.",)
 
@@ -143,25 +131,23 @@ def _grouped(views: Iterable[AttributeView], verdict: str, *, bare: bool) -> _Gr
     """Regimes with a verdict, and the attributes that have it in just these; "removed" only where every regime has it."""
     groups: _Groups = {}
     for view in views:
-        asked = _findings(view) if bare else targets(_findings(view))
+        asked = view.findings if bare else targets(view.findings)
         regimes = tuple(f.regime for f in asked if f.verdict == verdict)
         if regimes and (verdict != "removed" or len(regimes) == len(asked)):
             groups.setdefault(regimes, []).append(view)
     return groups
 
 
-def _of_exposed(regimes: Sequence[str], views: Sequence[AttributeView], *, bare: bool) -> str:
+def _caution(verdict: str, regimes: Sequence[str], views: Sequence[AttributeView], *, bare: bool) -> str:
     if bare:
-        return f"Do not hand on the activations of {join_names(regimes)} as free of {_names(views, 'or')}."
+        reader = ": a stronger reader gets it out" if verdict == "hidden" else ""
+        return f"Do not hand on the activations of {join_names(regimes)} as free of {_names(views, 'or')}{reader}."
     models = f"models trained on {join_names(regimes)} data"
-    return f"Do not release {models} as free of {_names(views, 'or')}: it shows in their outputs or acts on them."
-
-
-def _of_hidden(regimes: Sequence[str], views: Sequence[AttributeView], *, bare: bool) -> str:
-    if bare:
-        return f"Do not hand on the activations of {join_names(regimes)} as free of {_names(views, 'or')}: a stronger reader gets it out."
-    kept_in = f"Models trained on {join_names(regimes)} data still hold {_names(views)}"
-    return f"{kept_in}: keep weights and inner representations private, and audit again after fine-tuning."
+    if verdict == "exposed":
+        return f"Do not release {models} as free of {_names(views, 'or')}: it shows in their outputs or acts on them."
+    return (
+        f"{capital(models)} still hold {_names(views)}: keep weights and inner representations private, and audit again after fine-tuning."
+    )
 
 
 def _data_again(names: Iterable[str], strongest: Mapping[str, Sequence[str]], texts: bool) -> Iterable[tuple[Inline, ...]]:

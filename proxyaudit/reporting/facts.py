@@ -46,8 +46,7 @@ def made(pack: EvidencePack) -> list[tuple[str, str, str, str]]:
 
 def kinds(pack: EvidencePack) -> dict[str, str]:
     """In a few words what each regime was trained on."""
-    told: dict[str, str] = {}
-    known = _KINDS | _TEXTS if reads_text(pack) else _KINDS
+    known, told = _KINDS | _TEXTS if reads_text(pack) else _KINDS, {}
     for entry in entries(pack.plan, "regimes"):
         kind, ratio = str(entry.get("kind", "")), entry.get("ratio")
         words = known.get(kind, "")
@@ -59,19 +58,14 @@ def kinds(pack: EvidencePack) -> dict[str, str]:
     return told
 
 
-def facts(pack: EvidencePack) -> list[tuple[str, str]]:
+def facts(pack: EvidencePack) -> Iterable[tuple[str, str]]:
     """(term, text) about the target, the split, the model and the seeds; what the plan lacks is left out."""
-    return [*_of_data(pack), *_of_model(pack), *_of_attributes(pack)]
-
-
-def _of_data(pack: EvidencePack) -> Iterable[tuple[str, str]]:
     plan, data = pack.plan, mapping(pack.recipe, "data")
-    target, rows = mapping(plan, "target"), mapping(plan, "rows")
     if source := data.get("card") or data.get("path"):
         yield "Data", str(source)
-    if target:
+    if target := mapping(plan, "target"):
         yield "The model predicts", beside(str(target.get("name", "")), join_words([str(name) for name in listed(target, "classes")], "or"))
-    if rows:
+    if rows := mapping(plan, "rows"):
         train, audit, size = (count_word(rows.get(key)) for key in ("train", "audit", "training_size"))
         if rows.get("train") is None:
             yield "Rows", audit
@@ -82,14 +76,22 @@ def _of_data(pack: EvidencePack) -> Iterable[tuple[str, str]]:
         words = f"{entry.get('model')} ({_value(entry.get('mode')).replace('_', '-')}, weights {str(entry.get('weights'))[:12]})"
         base = entry.get("shares the student's base")
         yield f"Texts of {entry.get('regime')} written by", f"{words}; shares the base of the model under audit: {base}"
+    yield from _of_model(pack)
+    if mapping(plan, "margins"):
+        yield "Margins", margin_words(plan)
+    for entry in entries(plan, "attributes"):
+        if str(entry.get("name")) in mapping(data, "bands"):
+            yield f"Groups of {entry['name']}", ", ".join(map(str, listed(entry, "levels")))
+    if isinstance(data.get("exclude"), list | tuple) and not reads_text(pack):
+        yield "Columns the models never see", ", ".join(map(str, listed(data, "exclude"))) or "none"
 
 
 def _of_model(pack: EvidencePack) -> Iterable[tuple[str, str]]:
-    plan, model, columns = pack.plan, mapping(pack.recipe, "model"), listed(pack.plan, "columns")
+    plan, model = pack.plan, mapping(pack.recipe, "model")
     if reads_text(pack):
         text = mapping(pack.recipe, "data").get("text")
         yield "Model inputs", f"the text in '{text}', at most {model.get('max_length')} tokens of it, and nothing else"
-    elif columns:
+    elif columns := listed(plan, "columns"):
         yield "Model inputs", f"{len(columns)} encoded columns; their order is in plan.json"
     if model:
         yield "Model", ", ".join(f"{key} {_value(value)}" for key, value in model.items() if value is not None)
@@ -100,50 +102,28 @@ def _of_model(pack: EvidencePack) -> Iterable[tuple[str, str]]:
         yield "Trained models", f"{_value(plan['seeds'])} per kind of training, each with its own seed"
 
 
-def _of_attributes(pack: EvidencePack) -> Iterable[tuple[str, str]]:
-    plan, data = pack.plan, mapping(pack.recipe, "data")
-    if mapping(plan, "margins"):
-        yield "Margins", margin_words(plan)
-    for entry in entries(plan, "attributes"):
-        if str(entry.get("name")) in mapping(data, "bands"):
-            yield f"Groups of {entry['name']}", ", ".join(map(str, listed(entry, "levels")))
-    if isinstance(data.get("exclude"), list | tuple) and not reads_text(pack):
-        yield "Columns the models never see", ", ".join(map(str, listed(data, "exclude"))) or "none"
-
-
 def command(pack: EvidencePack) -> str:
     """The command line that gives the same evidence again; files of activations are not recorded and stand as words."""
-    recipe = pack.recipe
+    recipe, margins = pack.recipe, margins_of(pack.recipe)
     if has_kind(pack.plan, "prompts"):
-        return _prompts_command(recipe)
-    if not has_kind(pack.plan, "activations"):
+        words = ["prompts", *(word for name in mapping(recipe, "models") for word in ("--model", f"{name}=PATH"))]
+        words += ["--set", "FILE.yaml"] if mapping(recipe, "prompts") else []
+        words += ["--real", str(recipe["real"])] if recipe.get("real") is not None else []
+        words += ["--tokens", str(recipe.get("tokens", 24)), *(w for at in listed(recipe, "layers") for w in ("--layer", str(at)))]
+        options = [("--gap-margin", "gap"), ("--effect-margin", "effect")]
+    elif has_kind(pack.plan, "activations"):
+        words = ["probe"]
+        for entry in entries(pack.plan, "regimes"):
+            words += ["--activations", f"{entry.get('name')}=FILE.safetensors"]
+        words += ["--labels", "FILE.csv"]
+        named = (("--attribute", "attributes"), ("--condition-on", "condition_on"))
+        words += [word for option, key in named for name in listed(recipe, key) for word in (option, str(name))]
+        words += [word for option in ("real", "group") if recipe.get(option) is not None for word in (f"--{option}", str(recipe[option]))]
+        options = [("--leak-margin", "leak")]
+    else:
         return "proxyaudit run recipe.yaml"
-    words = ["proxyaudit", "probe"]
-    for entry in entries(pack.plan, "regimes"):
-        words += ["--activations", f"{entry.get('name')}=FILE.safetensors"]
-    words += ["--labels", "FILE.csv"]
-    named = (("--attribute", "attributes"), ("--condition-on", "condition_on"))
-    words += [word for option, key in named for name in listed(recipe, key) for word in (option, str(name))]
-    words += [word for option in ("real", "group") if recipe.get(option) is not None for word in (f"--{option}", str(recipe[option]))]
-    if "leak" in margins_of(recipe):
-        words += ["--leak-margin", f"{margins_of(recipe)['leak']:g}"]
-    return _closed(words, recipe)
-
-
-def _closed(words: list[str], recipe: Mapping[str, Any]) -> str:
-    return shlex.join([*words, "--seed", str(recipe.get("seed", 0)), "--name", str(recipe.get("name", ""))])
-
-
-def _prompts_command(recipe: Mapping[str, Any]) -> str:
-    words, prompts = ["proxyaudit", "prompts"], mapping(recipe, "prompts")
-    words += [word for name in mapping(recipe, "models") for word in ("--model", f"{name}=PATH")]
-    words += ["--set", "FILE.yaml"] if prompts else []
-    words += ["--real", str(recipe["real"])] if recipe.get("real") is not None else []
-    words += ["--tokens", str(recipe.get("tokens", 24)), *(w for at in listed(recipe, "layers") for w in ("--layer", str(at)))]
-    margins = margins_of(recipe)
-    for option, key in (("--gap-margin", "gap"), ("--effect-margin", "effect")):
-        words += [option, f"{margins[key]:g}"] if key in margins else []
-    return _closed(words, recipe)
+    words += [word for option, key in options if key in margins for word in (option, f"{margins[key]:g}")]
+    return shlex.join(["proxyaudit", *words, "--seed", str(recipe.get("seed", 0)), "--name", str(recipe.get("name", ""))])
 
 
 def margin_words(plan: Mapping[str, Any]) -> str:

@@ -49,7 +49,7 @@ def _blocks(pack: EvidencePack, summary: Summary, shown: Sequence[str]) -> Itera
         yield para(Strong("The audit is partial."), " A task failed, so some figures are missing.")
     lines = []
     for view in summary.attributes:
-        findings = [row.finding for row in view.rows if row.finding is not None and row.regime in shown]
+        findings = [finding for finding in view.findings if finding.regime in shown]
         said = f"{lead(findings, bare=bare, asked=asked)} {answer(findings, summary.verdicts, asked=asked)}"
         lines.append((Strong(view.name), f" ({view.role}): {said}"))
     yield Bullets(tuple(lines))

@@ -70,6 +70,11 @@ class AttributeView:
     profile: Profile
     numbers: tuple[Estimate, ...]
 
+    @property
+    def findings(self) -> list[Finding]:
+        """Its findings, regime by regime."""
+        return [row.finding for row in self.rows if row.finding is not None]
+
     def of(self, *channels: str) -> tuple[Estimate, ...]:
         """Its numbers of these channels."""
         return tuple(e for e in self.numbers if e.channel in channels)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from proxyaudit.reporting.blocks import Answer, Answers, Code, Inline
 from proxyaudit.reporting.sentences import targets
 from proxyaudit.reporting.summary import MANY, AttributeView, Row, Summary
-from proxyaudit.reporting.text import capital, count_word, join_names, join_words, number, percent, points, shorten, squeeze
+from proxyaudit.reporting.text import beside, capital, count_word, join_names, join_words, number, percent, points, shorten, squeeze
 from proxyaudit.types import Estimate
 
 _MOST = 2
@@ -31,10 +31,7 @@ def answers_of(summary: Summary, *, seeds: int | None, strongest: Mapping[str, S
 
 def kept(e: Estimate) -> str:
     """A ratio to real training as a percentage with its interval; words where it cannot be told."""
-    if e.value is None:
-        return "cannot be compared with real"
-    ends = "" if e.low is None or e.high is None else f" ({_whole(e.low)} to {_whole(e.high)})"
-    return f"{percent(e.value)} of real{ends}"
+    return "cannot be compared with real" if e.value is None else beside(f"{percent(e.value)} of real", _span(e))
 
 
 def figure_sentence(row: Row, margins: Mapping[str, float], *, bare: bool) -> str:
@@ -54,13 +51,13 @@ def figure_sentence(row: Row, margins: Mapping[str, float], *, bare: bool) -> st
 
 
 def _ends(e: Estimate) -> str:
-    if e.low is None or e.high is None:
-        return "no interval"
-    return f"{e.level * 100:g} % interval {_whole(e.low)} to {_whole(e.high)}"
+    return f"{e.level * 100:g} % interval {_span(e)}" if _span(e) else "no interval"
 
 
-def _whole(value: float) -> str:
-    return number(100 * value, 0 if abs(value) >= 0.0995 or abs(value) < 0.0005 else 1)
+def _span(e: Estimate) -> str:
+    """An interval in percent, with a decimal where it is small."""
+    ends = (e.low, e.high) if e.low is not None and e.high is not None else ()
+    return " to ".join(number(100 * end, 0 if abs(end) >= 0.0995 or abs(end) < 0.0005 else 1) for end in ends)
 
 
 def _sure(view: AttributeView, summary: Summary) -> Iterable[str]:

@@ -77,23 +77,18 @@ class Cell(NamedTuple):
     chip: Chip | None = None
 
 
-class Row(NamedTuple):
-    """A row of cells, the first of which names it; references stand back."""
-
-    cells: tuple[Cell, ...]
-    reference: bool = False
-
-
 class Table(NamedTuple):
-    """A table; ``label`` is its name for whoever does not see it, and differs from every other on the page.
+    """A table; the first cell of a row names it.
 
-    ``below`` says in a few words what each column stands for.
+    ``label`` is its name for whoever does not see it, and differs from every other on the page; ``below`` says in a few words what each
+    column stands for; the last ``behind`` rows are references, which stand back.
     """
 
     label: str
     header: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[tuple[Cell, ...], ...]
     below: tuple[str, ...] = ()
+    behind: int = 0
 
 
 class Key(NamedTuple):
@@ -181,13 +176,10 @@ def note(*parts: Inline) -> Para:
     return Para(parts, note=True)
 
 
-def table(label: str, header: Sequence[str], rows: Iterable[Sequence[Cell | str]], *, references: Iterable[int] = ()) -> Table:
-    """A table of plain or prepared cells; ``references`` numbers the rows that stand back."""
-    behind = frozenset(references)
-    made = tuple(
-        Row(tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in row), index in behind) for index, row in enumerate(rows)
-    )
-    return Table(label, tuple(header), made)
+def table(label: str, header: Sequence[str], rows: Iterable[Sequence[Cell | str]], *, behind: int = 0) -> Table:
+    """A table of plain or prepared cells; the last ``behind`` rows stand back."""
+    made = tuple(tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in row) for row in rows)
+    return Table(label, tuple(header), made, behind=behind)
 
 
 def number_cell(e: Estimate | None) -> Cell:

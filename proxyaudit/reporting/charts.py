@@ -103,7 +103,7 @@ def scatter_chart(
         drawing.text(left + 4, line, "neither", colour="km", size=13)
     for name, inside, outside in points:
         style, x, y = styles(name), across(_value(inside)), up(_value(outside))
-        _interval(drawing, inside, across, style.colour, y=y)
+        drawing.interval(inside, across, style.colour, y=y)
         if outside.low is not None and outside.high is not None:
             drawing.line(x, up(outside.low), x, up(outside.high), style.colour, width=1.6)
         drawing.mark(x, y, style, size=5.5)
@@ -142,9 +142,9 @@ def forest_chart(rows: Sequence[ForestRow], margin: float | None, *, axis: str, 
         lift = 0.0
         if row.part is not None and row.part.value is not None:
             lift = 4.0
-            _interval(drawing, row.part, scale, "km", y=y + lift)
+            drawing.interval(row.part, scale, "km", y=y + lift)
             drawing.mark(scale(row.part.value), y + lift, Style("km", "upright"))
-        _interval(drawing, e, scale, row.style.colour, y=y - lift)
+        drawing.interval(e, scale, row.style.colour, y=y - lift)
         drawing.mark(scale(_value(e)), y - lift, row.style)
         drawing.text(WIDTH - 4, y + 4, number(e.value), anchor="end")
     described = "; ".join(
@@ -202,16 +202,8 @@ def _band(drawing: Drawing, profile: Profile, places: dict[str, float], half: fl
 def _drawn_curve(drawing: Drawing, spots: Sequence[tuple[float, Estimate]], style: Style, scale: Scale) -> None:
     drawing.path([(x, scale(_value(e))) for x, e in spots], style.colour, dashes=style.dashes)
     for x, e in spots:
-        _interval(drawing, e, scale, style.colour, x=x)
+        drawing.interval(e, scale, style.colour, x=x)
         drawing.mark(x, scale(_value(e)), style)
-
-
-def _interval(drawing: Drawing, e: Estimate, scale: Scale, colour: str, *, x: float = 0.0, y: float | None = None) -> None:
-    """Draw an interval along a scale: level at ``y``, else upright at ``x``."""
-    if e.low is not None and e.high is not None:
-        cut = (not scale.holds(e.low), not scale.holds(e.high))
-        start, end = ((scale(end), y) if y is not None else (x, scale(end)) for end in (e.low, e.high))
-        drawing.interval(start, end, colour, cut=cut)
 
 
 def _margin(drawing: Drawing, *, at: float, start: float, end: float, upright: bool = False) -> None:

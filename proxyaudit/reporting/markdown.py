@@ -92,7 +92,7 @@ def _table(block: b.Table) -> str:
     """A pipe table with every cell escaped."""
     below = block.below or [""] * len(block.header)
     header = [beside(name, more) for name, more in zip(block.header, below, strict=True)]
-    rows = [_line(header), "|" + "---|" * len(block.header), *(_line(map(_cell, row.cells)) for row in block.rows)]
+    rows = [_line(header), "|" + "---|" * len(block.header), *(_line(map(_cell, row)) for row in block.rows)]
     return "\n".join(rows)
 
 

@@ -12,6 +12,7 @@ from html import escape
 from typing import NamedTuple
 
 from proxyaudit.reporting.text import number, squeeze, visible
+from proxyaudit.types import Estimate
 
 
 def _around(count: int, *, turn: float = 0.0, inner: float = 0.0) -> tuple[tuple[float, float], ...]:
@@ -162,17 +163,16 @@ class Drawing:
         anchored = "" if anchor == "start" else f' text-anchor="{anchor}"'
         self._made.append(f'<text class="{colour}" {where}{anchored}{sized}{turned}>{escape(visible(text))}</text>')
 
-    def interval(
-        self, start: tuple[float, float], end: tuple[float, float], colour: str, *, cut: tuple[bool, bool] = (False, False)
-    ) -> None:
-        """Draw an interval; an arrow where it goes on beyond the picture."""
-        self.line(*start, *end, colour, width=1.6)
-        flat = start[1] == end[1]
-        for (x, y), goes_on, sign in ((start, cut[0], -1), (end, cut[1], 1)):
-            if goes_on:
-                tip, side = (sign * 5, 3.5)
-                corners = [(x, y - side), (x + tip, y), (x, y + side)] if flat else [(x - side, y), (x, y - abs(tip) * sign), (x + side, y)]
-                self.area(corners, colour, opacity=1)
+    def interval(self, e: Estimate, scale: Scale, colour: str, *, x: float = 0.0, y: float | None = None) -> None:
+        """Draw an interval along a scale, level at ``y``, else upright at ``x``; an arrow where it goes on beyond the picture."""
+        if e.low is None or e.high is None:
+            return
+        low, high = ((scale(end), y) if y is not None else (x, scale(end)) for end in (e.low, e.high))
+        self.line(*low, *high, colour, width=1.6)
+        for (at, up), end, tip in ((low, e.low, -5), (high, e.high, 5)):
+            if not scale.holds(end):
+                level = [(at, up - 3.5), (at + tip, up), (at, up + 3.5)]
+                self.area(level if y is not None else [(at - 3.5, up), (at, up - tip), (at + 3.5, up)], colour, opacity=1)
 
     def axis_x(self, scale: Scale, y: float, *, title: str, top: float | None = None) -> None:
         """Draw a scale below the picture."""
@@ -181,8 +181,9 @@ class Drawing:
             if top is not None:
                 self.line(x, top, x, y, "kl", width=0.7)
             self.text(x, y + 15, _tick(tick), anchor="middle", colour="km")
-        self.line(scale.place(scale.low), y, scale.place(scale.high), y, "kl")
-        self.text((scale.place(scale.low) + scale.place(scale.high)) / 2, y + 32, title, anchor="middle", colour="km")
+        start, end = scale.place(scale.low), scale.place(scale.high)
+        self.line(start, y, end, y, "kl")
+        self.text((start + end) / 2, y + 32, title, anchor="middle", colour="km")
 
     def axis_y(self, scale: Scale, x: float, right: float, *, title: str) -> None:
         """Draw a scale left of the picture."""
@@ -190,9 +191,9 @@ class Drawing:
             y = scale(tick)
             self.line(x, y, right, y, "kl", width=0.7)
             self.text(x - 6, y + 4, _tick(tick), anchor="end", colour="km")
-        self.line(x, scale.place(scale.low), x, scale.place(scale.high), "kl")
-        middle = (scale.place(scale.low) + scale.place(scale.high)) / 2
-        self.text(11, middle, title, anchor="middle", colour="km", turn=-90)
+        start, end = scale.place(scale.low), scale.place(scale.high)
+        self.line(x, start, x, end, "kl")
+        self.text(11, (start + end) / 2, title, anchor="middle", colour="km", turn=-90)
 
     def render(self, *, ident: str, title: str, description: str) -> str:
         """The chart as an element of a page; ``ident`` must be unique on it."""

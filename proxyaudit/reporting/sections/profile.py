@@ -40,8 +40,8 @@ def profile_picture(report: Report, view: AttributeView, ident: str) -> Picture 
     known = (("placebos, 95th percentile", shown.band), ("chance, 95th percentile", shown.floor), ("detection limit", shown.detection))
     rows = [[Cell(name), *(number_cell(at.get(site)) for site in shown.sites)] for name, at in shown.series.items()]
     rows += [[Cell(name), *(Cell(number(values.get(site)), look="num") for site in shown.sites)] for name, values in known if values]
-    behind = range(len(shown.series), len(rows))
-    numbers = table(f"Leak inside along the model: {view.name}", (report.what, *shown.sites), rows, references=behind)
+    behind = len(rows) - len(shown.series)
+    numbers = table(f"Leak inside along the model: {view.name}", (report.what, *shown.sites), rows, behind=behind)
     return Picture(svg, view.name, caption, legend, numbers)
 
 

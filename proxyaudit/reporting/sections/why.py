@@ -55,7 +55,7 @@ def _table(report: Report, view: AttributeView) -> b.Table:
         told += [f"use: {CHANGES[row.finding.change.use]}"] if row.finding and not bare else []
         rows.append([b.Cell(row.regime), verdict, b.figure_cell(row.leak, lines=inside), *shown, b.Cell("", lines=tuple(told))])
     header = (report.what, "Verdict", "Leak inside", *(() if bare else ("Output gap", "Interchange effect")), "Against real")
-    return b.table(f"Deciding figures for {view.name}", header, rows, references=range(len(view.rows), len(rows)))
+    return b.table(f"Deciding figures for {view.name}", header, rows, behind=len(view.references))
 
 
 def _placebos(e: Estimate | None) -> list[str]:

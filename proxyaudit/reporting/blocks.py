@@ -176,6 +176,11 @@ def note(*parts: Inline) -> Para:
     return Para(parts, note=True)
 
 
+def bullets(lines: Iterable[str]) -> Bullets:
+    """A list of plain lines."""
+    return Bullets(tuple((line,) for line in lines))
+
+
 def table(label: str, header: Sequence[str], rows: Iterable[Sequence[Cell | str]], *, behind: int = 0) -> Table:
     """A table of plain or prepared cells; the last ``behind`` rows stand back."""
     made = tuple(tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in row) for row in rows)

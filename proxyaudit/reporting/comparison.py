@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from proxyaudit.comparison import Comparison, NumberChange, PairOutcome
 from proxyaudit.estimates.questions import word_of
-from proxyaudit.reporting.blocks import Bullets, Cell, Chip, Page, Section, Table, Terms, para, table
+from proxyaudit.reporting.blocks import Cell, Chip, Page, Section, Table, Terms, bullets, para, table
 from proxyaudit.reporting.html import page_html
 from proxyaudit.reporting.markdown import page_markdown
 from proxyaudit.reporting.text import DASH, beside, capital, join_words, number, shorten, span, visible
@@ -86,7 +86,7 @@ def comparison_page(comparison: Comparison) -> Page:
         first=(_outcomes(comparison.outcomes) if comparison.outcomes else para("No attribute was compared."),),
         sections=(
             Section("changed", "What changed", (surely if changed else nothing,)),
-            Section("how", "How they were compared", (para(_METHOD), Bullets(tuple((note,) for note in comparison.notes)), meanings)),
+            Section("how", "How they were compared", (para(_METHOD), bullets(comparison.notes), meanings)),
             Section("numbers", "Every number", (para(_READ), every)),
         ),
         partial=" and ".join(f"Run {side}" for side, run in (("A", a), ("B", b)) if run.status != "complete"),
@@ -102,9 +102,8 @@ def _outcomes(pairs: Sequence[PairOutcome]) -> Table:
         after = verdict_text(pair.verdict_b, pair.at_least_b) if pair.verdict_b else "not in run B"
         verdicts = (Cell(text, look="name") for text in (verdict_text(pair.verdict_a, pair.at_least_a), after))
         name, outcome = Cell(pair.attribute, lines=(pair.role,)), Cell("", chip=OUTCOMES[pair.outcome])
-        rows.append(
-            [name, Cell(_regimes(pair), look="name"), outcome, *verdicts, Cell("" if reasons else DASH, lines=reasons, look="text")]
-        )
+        why = Cell("" if reasons else DASH, lines=reasons, look="text")
+        rows.append([name, Cell(_regimes(pair), look="name"), outcome, *verdicts, why])
     return table("Outcome for each attribute", ("Attribute", "Regime", "Outcome", "Verdict in A", "Verdict in B", "Why"), rows)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from proxyaudit.estimates.context import identify
 from proxyaudit.estimates.questions import word_of
-from proxyaudit.reporting.blocks import Block, Bullets, Command, Page, Para, Section, Strong, Table, para, table
+from proxyaudit.reporting.blocks import Block, Command, Page, Para, Section, Strong, Table, bullets, para, table
 from proxyaudit.reporting.markdown import page_markdown
 from proxyaudit.reporting.text import DASH, beside, join_words, number, span
 from proxyaudit.reporting.words import state_word
@@ -34,7 +34,7 @@ def render_mitigation(document: Mapping[str, Any]) -> str:
     first: list[Block] = [para(f"Made from run {source['run_id']} of {source['name']}; audited again as run {audit['run_id']}.")]
     if document["status"] != "complete":
         first.append(para(Strong("The new audit is partial."), " A task failed, so some figures are missing."))
-    return page_markdown(Page(title, title, (), (*first, _bullets(summary_lines(document))), tuple(_sections(document))))
+    return page_markdown(Page(title, title, (), (*first, bullets(summary_lines(document))), tuple(_sections(document))))
 
 
 def _sections(document: Mapping[str, Any]) -> Iterable[Section]:
@@ -48,13 +48,9 @@ def _sections(document: Mapping[str, Any]) -> Iterable[Section]:
         yield Section("others", "What it did to the other attributes", (_numbers(c for c in others if c["channel"] in _OTHERS),))
     yield Section("task", "What it did to the task", (_task(document["task"]),))
     yield Section("verdicts", "Verdicts", (_verdicts(document["verdicts"]),))
-    yield Section("remains", "What remains", (_bullets(document["remains"]),))
-    hashes = _bullets([f"{name}: sha256 {value}" for name, value in document["checkpoints"].items()])
+    yield Section("remains", "What remains", (bullets(document["remains"]),))
+    hashes = bullets([f"{name}: sha256 {value}" for name, value in document["checkpoints"].items()])
     yield Section("reproduce", "Reproduce", (Command(f"proxyaudit run {document['audit']['recipe']}"), hashes))
-
-
-def _bullets(lines: Iterable[str]) -> Bullets:
-    return Bullets(tuple((line,) for line in lines))
 
 
 def summary_lines(document: Mapping[str, Any]) -> list[str]:
@@ -131,7 +127,7 @@ def _verdicts(verdicts: Iterable[Mapping[str, Any]]) -> Table:
 def _verdict(verdict: Mapping[str, Any] | None) -> str:
     if verdict is None:
         return DASH
-    return str(verdict["verdict"]) + (f", at least {verdict['at_least']}" if verdict["at_least"] else "")
+    return f"{verdict['verdict']}, at least {verdict['at_least']}" if verdict["at_least"] else str(verdict["verdict"])
 
 
 def _figure(shown: Mapping[str, Any] | None) -> str:

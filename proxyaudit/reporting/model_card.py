@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.plans import has_kind, mapping
-from proxyaudit.reporting.answers import kept
-from proxyaudit.reporting.blocks import Block, Bullets, Heading, Strong, Table, para, table
+from proxyaudit.reporting.blocks import Block, Bullets, Heading, Strong, Table, bullets, para, table
+from proxyaudit.reporting.first import kept
 from proxyaudit.reporting.markdown import escape, joined, markdown_blocks
 from proxyaudit.reporting.sentences import answer, lead
-from proxyaudit.reporting.summary import Summary, summarize
+from proxyaudit.reporting.summary import AttributeView, Row, Summary, summarize
 from proxyaudit.reporting.text import DASH, beside, join_words, percent, points, span, visible
 from proxyaudit.reporting.words import verdict_text
 from proxyaudit.types import Estimate
@@ -57,7 +57,7 @@ def _blocks(pack: EvidencePack, summary: Summary, shown: Sequence[str]) -> Itera
     yield para(" ".join(f"{word.symbol} {word.word}: {word.meaning}." for word in summary.verdicts.values()), " Intervals: 95 %.")
     if pack.evidence.not_tested:
         yield Heading("Not tested")
-        yield Bullets(tuple((f"{item.what}: {item.why}",) for item in pack.evidence.not_tested))
+        yield bullets(f"{item.what}: {item.why}" for item in pack.evidence.not_tested)
     yield para(
         f"Plan digest {run.plan_digest}, evidence schema {pack.evidence.schema_version}. A verdict speaks about the models "
         "and rows of this audit; leaks below its margins, and readers that it does not have, are never excluded."
@@ -79,8 +79,7 @@ def update_card(content: str, pack: EvidencePack, regimes: Sequence[str] = ()) -
         raise InputError("a model card needs the package huggingface_hub", where="--model-card", mend=mend) from None
     section = f"{_START}\n{render_model_card(pack, regimes)}{_END}\n"
     ends = "\r\n" if "\r\n" in content else "\n"
-    content = content.replace("\r\n", "\n")
-    start = content or f"# {escape(pack.evidence.run.name)}\n"
+    start = content.replace("\r\n", "\n") or f"# {escape(pack.evidence.run.name)}\n"
     try:
         card = ModelCard(start if start.startswith("---") else f"---\n{{}}\n---\n{start}")
     except Exception as error:
@@ -111,14 +110,16 @@ def _table(summary: Summary, shown: Sequence[str]) -> Table:
     header = ["Attribute", "Activations" if summary.bare else "Training data", "Verdict", "Readable inside"]
     header += [] if summary.bare else ["Predictions differ by", "Kept of real training, inside", "in the outputs"]
     rows = []
-    for view in summary.attributes:
-        for row in view.rows:
-            verdict = verdict_text(row.finding.verdict, row.finding.at_least) if row.finding else DASH
-            ratios = (DASH if e is None else kept(e) for e in (row.kept_inside, row.kept_outside))
-            cells = (view.name, row.regime, verdict, _with_ends(row.leak, percent), _with_ends(row.gap, points), *ratios)
-            if row.regime in shown:
-                rows.append(cells[: len(header)])
+    for view, row in _rows(summary, shown):
+        verdict = verdict_text(row.finding.verdict, row.finding.at_least) if row.finding else DASH
+        ratios = (DASH if e is None else kept(e) for e in (row.kept_inside, row.kept_outside))
+        cells = (view.name, row.regime, verdict, _with_ends(row.leak, percent), _with_ends(row.gap, points), *ratios)
+        rows.append(cells[: len(header)])
     return table("What was found", header, rows)
+
+
+def _rows(summary: Summary, shown: Sequence[str]) -> Iterable[tuple[AttributeView, Row]]:
+    return ((view, row) for view in summary.attributes for row in view.rows if row.regime in shown)
 
 
 def _with_ends(e: Estimate | None, shown: Callable[[float | None], str]) -> str:
@@ -134,21 +135,22 @@ def _results(pack: EvidencePack, regimes: Sequence[str]) -> Iterable[EvalResult]
 
     summary, data = summarize(pack), mapping(pack.recipe, "data")
     name = visible(str(data.get("card") or data.get("path") or "audit rows"))
-    shown = _shown(summary, regimes)
-    for view in summary.attributes:
-        for row in view.rows:
-            for metric, e in zip(_METRICS, (row.leak, row.gap, row.effect), strict=True):
-                if row.finding is None or row.regime not in shown or e is None or e.value is None:
-                    continue
-                told = {key: getattr(e, key) for key in ("state", "low", "high", "margin")}
-                told = {"verdict": row.finding.verdict, **told, "estimate": e.id}
-                yield EvalResult(
-                    task_type="other",
-                    task_name="Audit of sensitive attributes",
-                    dataset_type="audit",
-                    dataset_name=name,
-                    metric_type=metric,
-                    metric_name=f"{visible(view.name)} after {visible(row.regime)}",
-                    metric_value=e.value,
-                    metric_args={key: value for key, value in told.items() if value is not None},
-                )
+    for view, row in _rows(summary, _shown(summary, regimes)):
+        for metric, e in zip(_METRICS, (row.leak, row.gap, row.effect), strict=True):
+            if row.finding is None or e is None or e.value is None:
+                continue
+            told = {
+                "verdict": row.finding.verdict,
+                **{key: getattr(e, key) for key in ("state", "low", "high", "margin")},
+                "estimate": e.id,
+            }
+            yield EvalResult(
+                task_type="other",
+                task_name="Audit of sensitive attributes",
+                dataset_type="audit",
+                dataset_name=name,
+                metric_type=metric,
+                metric_name=f"{visible(view.name)} after {visible(row.regime)}",
+                metric_value=e.value,
+                metric_args={key: value for key, value in told.items() if value is not None},
+            )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from proxyaudit.estimates.questions import names_of
-from proxyaudit.evidence.listing import run_date
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.plans import entries, has_kind, listed, mapping, margins_of, sites_of
 from proxyaudit.reporting.sentences import answer, lead, question
@@ -43,8 +42,7 @@ class Row:
     rows_needed: int | None = None
 
 
-@dataclass(frozen=True)
-class Profile:
+class Profile(NamedTuple):
     """Linear leak along the model for one attribute: of regimes and references (``series``), placebos (``band``) and chance (``floor``)."""
 
     sites: tuple[str, ...]
@@ -52,12 +50,11 @@ class Profile:
     band: dict[str, float]
     margin: float | None
     # Of all regimes the largest at each site: the 95th percentile under permuted labels, and the smallest leak surely found.
-    floor: dict[str, float] = field(default_factory=dict)
-    detection: dict[str, float] = field(default_factory=dict)
+    floor: dict[str, float]
+    detection: dict[str, float]
 
 
-@dataclass(frozen=True)
-class AttributeView:
+class AttributeView(NamedTuple):
     """Everything about one attribute."""
 
     name: str
@@ -80,17 +77,14 @@ class AttributeView:
         return tuple(e for e in self.numbers if e.channel in channels)
 
 
-@dataclass(frozen=True)
-class Summary:
+class Summary(NamedTuple):
     """What a report shows, in reading order; ``bare`` where activations were given and no model."""
 
     question: str
     bare: bool
-    date: str
     verdicts: Mapping[str, VerdictWord]
     regimes: tuple[str, ...]
     attributes: tuple[AttributeView, ...]
-    task: tuple[Estimate, ...]
     margins: dict[str, float]
 
 
@@ -132,11 +126,9 @@ def summarize(pack: EvidencePack) -> Summary:
     return Summary(
         question=question(protected, bare=bare, asked=asked, data=_instead(pack)),
         bare=bare,
-        date=run_date(pack.environment),
         verdicts=words,
         regimes=regimes,
         attributes=tuple(views),
-        task=tuple(found.get(None, ())),
         margins=margins_of(plan),
     )
 

@@ -114,6 +114,11 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def at_most(items: Sequence[str], most: int) -> list[str]:
+    """The first of some items, and how many more there are."""
+    return [*items[:most], *([f"{len(items) - most} more"] if len(items) > most else [])]
+
+
 def join_words(words: Sequence[str], last: str = "and") -> str:
     """Join words as in a sentence.
 

@@ -13,7 +13,7 @@ from proxyaudit.types import Estimate
 
 def data(report: Report) -> Section:
     """The training data, a row each, and the facts of the audit."""
-    task, rows = report.summary.task, []
+    task, rows = [e for e in report.pack.evidence.estimates if e.attribute is None], []
     for name, how, count, saw in made(report.pack):
         lines = tuple(_told(e) for e in task if e.regime == name and e.value is not None)
         cells = (Cell(name), Cell(how, look="text"), Cell(count, look="num"), Cell(saw, look="text"))

@@ -83,13 +83,13 @@ def make_plot(pack: EvidencePack, kind: str, attribute: str | None = None) -> Pl
         raise InputError(f"no attribute '{attribute[:80]}' in this audit", where="plot", mend=f"one of {', '.join(views)}")
     if not views:
         raise InputError("this audit has no findings", where="plot", mend="look at .estimates")
-    view = views[attribute] if attribute is not None else next(iter(views.values()))
-    ident = "pa-" + hashlib.sha256(f"{pack.evidence.run.id} {kind} {view.name}".encode("utf-8", "replace")).hexdigest()[:10]
-    picture = draw(report, view, f"{ident}-c")
+    name = attribute if attribute is not None else next(iter(views))
+    ident = "pa-" + hashlib.sha256(f"{pack.evidence.run.id} {kind} {name}".encode("utf-8", "replace")).hexdigest()[:10]
+    picture = draw(report, views[name], f"{ident}-c")
     if picture is None:
-        raise InputError(f"nothing to draw: the numbers of '{view.name}' for '{kind}' were not measured", where="plot")
+        raise InputError(f"nothing to draw: the numbers of '{name}' for '{kind}' were not measured", where="plot")
     legend = tuple((key.name, _alone(key.svg, f"{ident}-key{k}")) for k, key in enumerate(picture.legend))
-    return Plot(f"{what} for {view.name}", _alone(picture.svg, ident), legend)
+    return Plot(f"{what} for {name}", _alone(picture.svg, ident), legend)
 
 
 def _alone(svg: str, ident: str) -> str:

@@ -55,10 +55,6 @@ class Report:
         planned = self.pack.plan.get("seeds")
         return planned if isinstance(planned, int) and not isinstance(planned, bool) else None
 
-    def margin(self, name: str) -> float | None:
-        """A margin of the plan."""
-        return self.summary.margins.get(name)
-
     def rows(self, view: AttributeView, references: Sequence[str] = ("untrained", "reweighed")) -> list[Row]:
         """The rows of an attribute: regimes first, then these references."""
         return [*view.rows, *(row for row in view.references if row.regime in references)]
@@ -124,12 +120,11 @@ def forest_picture(
 def deciding_pictures(report: Report, view: AttributeView, ident: str) -> tuple[b.Pictures, ...]:
     """A forest plot for each of the numbers that decide."""
     made = []
-    for letter, (field, asks, axis, caption) in zip("abc", _DECIDING, strict=True):
+    for letter, (field, asks, axis, caption) in zip("abc", _DECIDING[: 1 if report.summary.bare else None], strict=False):
         found = [(row.regime, getattr(row, field)) for row in report.rows(view, ("untrained", "placebo"))]
         rows = [charts.ForestRow(name, e, report.style(name)) for name, e in found if e is not None]
-        if field == "leak" or not report.summary.bare:
-            title, names = f"{asks} {view.name}", (asks, caption)
-            made.append(forest_picture(report.what, rows, report.margin(field), named=names, axis=axis, ident=ident + letter, title=title))
+        named, margin, title = (asks, caption), report.summary.margins.get(field), f"{asks} {view.name}"
+        made.append(forest_picture(report.what, rows, margin, named=named, axis=axis, ident=ident + letter, title=title))
     return side_by_side(made)
 
 

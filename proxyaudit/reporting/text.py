@@ -58,12 +58,7 @@ def number(value: float | None, digits: int = 3) -> str:
     >>> number(0.15749), number(-0.00001)
     ('0.157', '0.000')
     """
-    if value is None:
-        return DASH
-    text = f"{value:.{digits}f}"
-    if float(text) == 0:
-        text = text.removeprefix("-")
-    return text.replace("-", MINUS)
+    return DASH if value is None else f"{value:z.{digits}f}".replace("-", MINUS)
 
 
 def span(low: float | None, high: float | None, digits: int = 3) -> str:

@@ -44,7 +44,7 @@ def _effects(report: Report, view: AttributeView, ident: str, letter: str, measu
         if e is not None:
             rows.append(ForestRow(regime, e, report.style(regime), e.null_high))
     title, axis = f"Interchange effect, {name.lower()}: {view.name}", "Effect on the prediction (1 = 100 points)"
-    named, margin = (name, caption), report.margin("effect")
+    named, margin = (name, caption), report.summary.margins.get("effect")
     return forest_picture(report.what, rows, margin, named=named, axis=axis, ident=ident + letter, title=title)
 
 

@@ -87,7 +87,7 @@ def _risk(report: Report) -> str:
         )
     if any(f.verdict == "inconclusive" for f in findings):
         parts.append("where the verdict is inconclusive it may be there without having been found")
-    margin = report.margin("leak")
+    margin = report.summary.margins.get("leak")
     below = f"leaks below the margin ({percent(margin)} of all there is to know)" if margin is not None else "leaks below the margin"
     return capital("; ".join([*parts, f"{below} and readers that this audit does not have are never excluded"])) + "."
 

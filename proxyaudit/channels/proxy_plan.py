@@ -85,13 +85,14 @@ class ProxyPlan:
         return described if self.text is None else {**described, "of": "texts"}
 
 
-def people(dataset: Dataset, frame: pd.DataFrame) -> Ints:
-    """Rows that are one person's (``data.group``), else each its own; shape ``(n,)``.
+def people(dataset: Dataset, frame: pd.DataFrame, otherwise: str | None = None) -> Ints:
+    """Rows that are one person's (``data.group``), else those alike in the column ``otherwise``, else each its own; shape ``(n,)``.
 
     Equal rows are not one person here. In a table of a few coarse columns nearly every row has its like, and folds that keep equal rows
     together ask of each cell what was left out of it: the strongest proxy then tells less than nothing. The reader of a column
     has only the column's cells to remember, no rows.
     """
-    if dataset.group is None or dataset.group not in frame:
+    column = dataset.group if dataset.group is not None and dataset.group in frame else otherwise
+    if column is None:
         return np.arange(len(frame))
-    return np.asarray(pd.factorize(frame[dataset.group], use_na_sentinel=False)[0], dtype=np.int64)
+    return np.asarray(pd.factorize(frame[column], use_na_sentinel=False)[0], dtype=np.int64)

@@ -8,8 +8,7 @@ from typing import Any
 
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.sentences import REAL
-from proxyaudit.reporting.text import DASH, beside, figure, join_words, number, percent, shorten, span
-from proxyaudit.reporting.told import ToldTable, ToldView
+from proxyaudit.reporting.text import DASH, ToldTable, ToldView, beside, figure, join_words, number, percent, shorten, span
 from proxyaudit.reporting.words import STATES
 from proxyaudit.types import REFERENCES, Estimate
 

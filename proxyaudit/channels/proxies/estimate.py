@@ -164,7 +164,7 @@ def _add_carried(out: Drafts, facts: Facts, attribute: Attribute, regime: str, t
         found = []
         for unit in tables[0].units:
             draft = _association(facts, attribute, regime, unit, gain=gain)
-            measured = _over_tables(facts, tables, unit, n, gain=gain)
+            measured = _over_tables(facts, draft, tables, n, gain=gain)
             if measured is not None:
                 found.append((draft, *measured))
             elif not gain:
@@ -176,14 +176,14 @@ def _add_carried(out: Drafts, facts: Facts, attribute: Attribute, regime: str, t
     return carried
 
 
-def _over_tables(facts: Facts, tables: Sequence[TableRecord], unit: str, n: int, *, gain: bool) -> tuple[Measured, float, float] | None:
+def _over_tables(facts: Facts, draft: Draft, tables: Sequence[TableRecord], n: int, *, gain: bool) -> tuple[Measured, float, float] | None:
     """What a proxy carries over all tables of a regime, its p-value and the end of its null; ``None`` where a table does not tell."""
-    units = [table.units[unit] for table in tables]
+    units = [table.units[str(draft.subject)] for table in tables]
     ones = [one for one in (found.gain if gain else found.association for found in units) if one is not None]
     if len(ones) < len(units):
         return None
     values = np.array([one.value for one in ones])
-    if ones[0].influence_n is not None:  # the audit rows
+    if draft.regime == "inputs" and ones[0].influence_n is not None:
         return Measured(values, ones[0].influence_n, facts.people_n), ones[0].p, ones[0].null_high
     # Every repetition has rows of its own: their variance is averaged, not crossed.
     variance = float(np.mean([one.variance for one in ones])) / len(distinct_seeds(values))

@@ -1,7 +1,6 @@
-"""What a column is (number, date or category) and how raw values become that kind, in every table alike.
+"""What a column is (number, date or category), decided once on the real rows, and how raw values of every table become that kind.
 
-The kind is decided once, on the real rows; releases and synthetic tables are then brought to it. Numbers are
-float64 (int64 where every value is whole), dates days since 1970 and categories text without blanks around it.
+Numbers are float64 (int64 where every value is whole), dates days since 1970 and categories text without blanks around it.
 """
 
 from __future__ import annotations

@@ -84,10 +84,6 @@ class _Uses:
         known = [Measured(np.array([one.value]), one.influence_n, self.facts.clusters_n) for one in found if one is not None]
         return known if len(known) == len(found) else None
 
-    def influence(self, unit: str) -> list[Measured] | None:
-        """How far it moves the output."""
-        return self.measured(unit, lambda use: use.moved)
-
     def total(self, unit: str) -> list[Measured] | None:
         """How far it moves the output between the groups."""
         return self.measured(unit, lambda use: use.total)
@@ -212,7 +208,7 @@ def _add_use(out: Drafts, attribute: Attribute, uses: _Uses, carriers: _Carriers
     n = uses.records[0].rows
     products: list[tuple[Draft, float, float]] = []
     for unit in leading:
-        moved = uses.influence(unit)
+        moved = uses.measured(unit, lambda use: use.moved)
         if moved is None:
             continue
         base = _draft("influence", attribute, uses.regime, unit, decides=False, n=n)

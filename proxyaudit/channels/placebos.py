@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,17 +19,9 @@ _PLACEBO_FAMILIES = ("isotropic", "unit", "low", "high")
 
 
 def plant_placebos(x_np: NDArray[Any], dataset: Dataset, leaks: dict[str, float | None], count: int, root: int) -> dict[str, NDArray[Any]]:
-    """Placebo attributes: labels planted on the inputs with each attribute's own input leak and base rates.
+    """Placebos ``(n, count)`` of each attribute: labels planted on encoded inputs ``(n, p)`` with its own input leak and base rates.
 
-    Args:
-        x_np: Encoded inputs of the audit rows ``(n, p)``.
-        dataset: The data set.
-        leaks: Measured input leak of each attribute; ``None`` where it could not be measured.
-        count: Placebos per attribute.
-        root: Root seed.
-
-    Returns:
-        Label columns ``(n, count)`` for each attribute that could be measured.
+    An attribute whose leak could not be measured (``None``) has none.
     """
     rows = whiten(x_np).rows
     planted: dict[str, NDArray[Any]] = {}
@@ -40,9 +33,8 @@ def plant_placebos(x_np: NDArray[Any], dataset: Dataset, leaks: dict[str, float 
         columns: list[NDArray[Any]] = []
         for index in range(count):
             rng = stream(root, "placebo", attribute.name, index)
-            column = plant_label(rows, attribute, _PLACEBO_FAMILIES[index % len(_PLACEBO_FAMILIES)], leak, rng)
-            if column is None:  # a unit or axis with too few values cannot carry that much
-                column = plant_label(rows, attribute, "isotropic", leak, rng)
+            families = (_PLACEBO_FAMILIES[index % len(_PLACEBO_FAMILIES)], "isotropic")
+            column = plant_label(rows, attribute, families, leak, rng)
             if column is not None:
                 columns.append(column)
         if columns:
@@ -50,8 +42,14 @@ def plant_placebos(x_np: NDArray[Any], dataset: Dataset, leaks: dict[str, float 
     return planted
 
 
-def plant_label(rows: Rows, attribute: Attribute, family: str, leak: float, rng: np.random.Generator) -> NDArray[Any] | None:
-    """One label column ``(n,)`` with an attribute's base rates, planted along a direction; ``None`` where it cannot leak that much."""
+def plant_label(rows: Rows, attribute: Attribute, families: Sequence[str], leak: float, rng: np.random.Generator) -> NDArray[Any] | None:
+    """One label column ``(n,)`` with an attribute's base rates, planted along a direction of the first family that can leak that much."""
+    # A unit or axis with too few values cannot.
+    planted = (_planted(rows, attribute, family, leak, rng) for family in families)
+    return next((column for column in planted if column is not None), None)
+
+
+def _planted(rows: Rows, attribute: Attribute, family: str, leak: float, rng: np.random.Generator) -> NDArray[Any] | None:
     classes = attribute.classes
     score = linear_directions(rows, family, 1, rng)
     if classes == 0:

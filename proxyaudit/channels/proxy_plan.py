@@ -41,13 +41,16 @@ class Proxy:
 
 @dataclass(frozen=True)
 class ProxyPlan:
-    """What is fixed about proxies before anything is measured."""
+    """What is fixed about proxies before anything is measured.
+
+    Attributes:
+        pairs: For each protected attribute the pairs that tell more than the better of the two, which comes first.
+    """
 
     proxies: tuple[Proxy, ...]  # those that are followed, the strongest carriers first
-    # For each protected attribute the pairs that tell more than the better of the two, which comes first.
     pairs: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
     discovered: tuple[Discovered, ...] = ()  # columns that became probe targets
-    text: str | None = None  # the column of texts that they are features of; none where they are columns themselves
+    text: str | None = None  # the column of texts that they are features of; ``None`` where they are columns themselves
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -88,9 +91,7 @@ class ProxyPlan:
 def people(dataset: Dataset, frame: pd.DataFrame, otherwise: str | None = None) -> Ints:
     """Rows that are one person's (``data.group``), else those alike in the column ``otherwise``, else each its own; shape ``(n,)``.
 
-    Equal rows are not one person here. In a table of a few coarse columns nearly every row has its like, and folds that keep equal rows
-    together ask of each cell what was left out of it: the strongest proxy then tells less than nothing. The reader of a column
-    has only the column's cells to remember, no rows.
+    Equal rows are not one person here: folds that keep them together would ask of each cell of a coarse table what was left out of it.
     """
     column = dataset.group if dataset.group is not None and dataset.group in frame else otherwise
     if column is None:

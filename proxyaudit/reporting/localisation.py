@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.evidence.plans import sites_of
 from proxyaudit.reporting.text import DASH, ToldTable, ToldView, figure, number, shorten
 from proxyaudit.types import Estimate
 
@@ -38,7 +38,7 @@ def localisation_views(pack: EvidencePack) -> tuple[ToldView, ...]:
 
 def _view(name: str, mine: Sequence[Estimate], pack: EvidencePack) -> ToldView:
     regimes = dict.fromkeys(e.regime for e in mine)
-    site = _last_verdict_site(pack.plan)
+    site = next(reversed(sites_of(pack.plan, "verdict")), None)
     parts = [_answer(regime, site, [e for e in mine if e.regime == regime]) for regime in regimes]
     tables = tuple(_table(regime, [e for e in mine if e.regime == regime]) for regime in regimes)
     return ToldView(name, " ".join(part for part in parts if part), tables)
@@ -79,7 +79,7 @@ def _row(e: Estimate, found: Mapping[Key, Estimate]) -> tuple[str, ...]:
     return (
         str(e.site),
         shorten(str(e.context), 80),
-        number(e.raw, 4) if e.raw is not None else DASH,
+        number(e.raw, 4),
         figure(e),
         figure(per_row),
         _percent(share) if share is not None else DASH,
@@ -87,12 +87,12 @@ def _row(e: Estimate, found: Mapping[Key, Estimate]) -> tuple[str, ...]:
     )
 
 
+def _result(e: Estimate) -> str:
+    if e.reason:
+        return e.reason
+    return "control" if e.measure == "random" else "confirmed"
+
+
 def _percent(e: Estimate) -> str:
-    value, low, high = (DASH if one is None else number(100 * one, 0) for one in (e.value, e.low, e.high))
+    value, low, high = (number(None if end is None else 100 * end, 0) for end in (e.value, e.low, e.high))
     return f"{value} % ({low} to {high})"
-
-
-def _last_verdict_site(plan: Mapping[str, Any]) -> str | None:
-    sites = plan.get("sites")
-    verdict = sites.get("verdict", ()) if isinstance(sites, dict) else ()
-    return str(verdict[-1]) if verdict else None

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.evidence.plans import entries, mapping
 from proxyaudit.reporting.sentences import REAL
-from proxyaudit.reporting.text import DASH, ToldTable, ToldView, beside, figure, join_words, number, percent, shorten, span
-from proxyaudit.reporting.words import STATES
+from proxyaudit.reporting.text import DASH, ToldTable, ToldView, beside, figure, interval, join_words, percent, shorten
+from proxyaudit.reporting.words import state_word
 from proxyaudit.types import REFERENCES, Estimate
 
 _TOKEN = "token "
@@ -95,8 +96,7 @@ def proxy_views(pack: EvidencePack) -> tuple[ProxyView, ...]:
 
 def _view(name: str, pack: EvidencePack) -> ProxyView:
     mine = [e for e in pack.evidence.estimates if e.attribute == name]
-    proxies = pack.plan.get("proxies")
-    texts = isinstance(proxies, dict) and proxies.get("of") == "texts"
+    texts = mapping(pack.plan, "proxies").get("of") == "texts"
     words = _TEXTS if texts else _COLUMNS
     found: dict[tuple[str, str, str | None], Estimate] = {}
     for e in mine:
@@ -181,7 +181,7 @@ def _carried(found: Found, columns: list[str], regimes: list[str], discovered: l
     tables = [regime for regime in regimes if any((channel, where) == ("association", regime) for channel, where, _ in found)]
     lacking = [(regime, found["association", regime, None].reason) for regime in tables if ("association", regime, None) in found]
     shown = [regime for regime in tables if regime not in {regime for regime, _ in lacking}]
-    rows = tuple((unit, *(_stated(found.get(("association", regime, unit))) for regime in ("inputs", *shown))) for unit in columns)
+    rows = tuple((unit, *(_figure(found.get(("association", regime, unit))) for regime in ("inputs", *shown))) for unit in columns)
     remarks = [f"{regime}: {reason}." for regime, reason in lacking]
     if discovered:
         remarks.append(f"Found by this audit and probed like a declared proxy: {join_words(discovered)}.")
@@ -195,7 +195,7 @@ def _used(found: Found, columns: list[str], regime: str, words: ProxyWords) -> T
         (
             unit,
             figure(found.get(("influence", regime, unit))),
-            _stated(found.get(("proxy_use", regime, unit)), 4),
+            _figure(found.get(("proxy_use", regime, unit)), digits=4),
             figure(found.get(("path_total", regime, unit))),
             _share(found.get(("path_share", regime, unit)), found.get(("path", regime, unit))),
             _percent(found.get(("attribution_direction", regime, unit))),
@@ -205,7 +205,8 @@ def _used(found: Found, columns: list[str], regime: str, words: ProxyWords) -> T
     )
     first = next((found["path_total", regime, unit] for unit in order if ("path_total", regime, unit) in found), None)
     remarks = [] if first is None or not first.group else [f"Groups compared: {first.group}."]
-    if any(row[4].endswith("no share") for row in rows):
+    parts = [(found.get(("path_share", regime, unit)), found.get(("path", regime, unit))) for unit in order]
+    if any(part is not None and part.value is not None and not interval(share) for share, part in parts):
         remarks.append(f"No share: {words.own} between the groups is not clearly different from zero; the part through the direction.")
     if words is _COLUMNS:
         remarks += _unattributed(found, regime)
@@ -236,33 +237,30 @@ def _pairs(found: Found, pairs: list[str], regimes: list[str]) -> ToldTable:
         (
             unit,
             figure(found.get(("association", "inputs", unit))),
-            _stated(found.get(("pair_gain", "inputs", unit))),
-            *(_stated(found.get(("proxy_use", regime, unit)), 4) for regime in regimes),
+            _figure(found.get(("pair_gain", "inputs", unit))),
+            *(_figure(found.get(("proxy_use", regime, unit)), digits=4) for regime in regimes),
         )
         for unit in pairs
     )
     return ToldTable("Pairs of columns that tell more together", header, rows)
 
 
-def _stated(e: Estimate | None, digits: int = 3) -> str:
-    """A figure with its state."""
-    if e is None or e.value is None:
-        return DASH
-    told = beside(number(e.value, digits), span(e.low, e.high, digits))
-    return f"{told}, {' '.join(STATES[e.state])}" if e.state else told
+def _figure(e: Estimate | None, *, digits: int = 3) -> str:
+    """A number with its state, where it has one."""
+    shown = figure(e, digits)
+    return shown if e is None or e.value is None or e.state is None else f"{shown}, {state_word(e.state)}"
 
 
 def _share(share: Estimate | None, part: Estimate | None) -> str:
-    if share is not None and share.value is not None and share.low is not None and share.high is not None:
-        return f"{percent(share.value)} ({percent(share.low)} to {percent(share.high)})"
+    if share is not None and interval(share):
+        return beside(percent(share.value), f"{percent(share.low)} to {percent(share.high)}")
     return DASH if part is None or part.value is None else f"{figure(part)}, no share"
 
 
 def _percent(e: Estimate | None) -> str:
-    return DASH if e is None else percent(e.value)
+    return percent(e.value if e else None)
 
 
 def _discovered(plan: Mapping[str, Any], attribute: str) -> list[str]:
-    proxies = plan.get("proxies")
-    entries = proxies.get("discovered", []) if isinstance(proxies, dict) else []
-    return [str(entry.get("name")) for entry in entries if isinstance(entry, dict) and entry.get("of") == attribute]
+    found = entries(mapping(plan, "proxies"), "discovered")
+    return [str(entry.get("name")) for entry in found if entry.get("of") == attribute]

@@ -294,9 +294,8 @@ def check_feature(column: pd.Series[Any], kind: ColumnKind, *, where: str) -> No
         numberish = known.astype(str).isin(set(levels[pd.to_numeric(plain, errors="coerce").notna()]))
         if numberish.mean() > 0.5:
             what = f"column '{kind.name}' mixes numbers with text, or writes numbers with commas or units"
-            raise InputError(
-                what, where=where, mend="write plain numbers (1234.5) and leave unknown ones empty, or list it in data.exclude"
-            )
+            mend = "write plain numbers (1234.5) and leave unknown ones empty, or list it in data.exclude"
+            raise InputError(what, where=where, mend=mend)
     if len(levels) > _MAX_TEXT_LEVELS and len(levels) > len(known) / 2:
         mend = "list it in data.exclude"
         raise InputError(f"column '{kind.name}' looks like an identifier or free text (most values occur once)", where=where, mend=mend)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations, islice
 
 import numpy as np
 import pandas as pd
@@ -162,8 +163,8 @@ def _pairs(
 def _screened(names: Sequence[str], order: Sequence[str]) -> list[tuple[str, str]]:
     """Pairs to be screened, the better column of each first; the strongest columns' pairs come first."""
     place = {name: number for number, name in enumerate(order)}
-    pairs = [(one, two) for i, one in enumerate(names) for two in names[i + 1 :]]
-    return [(one, two) if place[one] < place[two] else (two, one) for one, two in pairs[:_SCREENED_PAIRS]]
+    pairs = islice(combinations(names, 2), _SCREENED_PAIRS)
+    return [(one, two) if place[one] < place[two] else (two, one) for one, two in pairs]
 
 
 # Features of texts -----------------------------------------------------------------------------------------------
@@ -195,13 +196,12 @@ def _pick_features(ranked: Sequence[Proxy], strongest: Mapping[str, float]) -> t
 
 def _notes_on_texts(dataset: Dataset, followed: int) -> list[NotTested]:
     """What of texts was not looked at."""
-    notes = [
-        NotTested(
-            what="words that fewer than eleven people use, and what lies in the order of words, in grammar and in spelling",
-            why=f"words, characters and habits of style were looked through one by one; the {followed} that carry most in the training "
-            "texts were followed, and what few people write is never named",
-        )
-    ]
+    what = "words that fewer than eleven people use, and what lies in the order of words, in grammar and in spelling"
+    why = (
+        f"words, characters and habits of style were looked through one by one; the {followed} that carry most in the training "
+        "texts were followed, and what few people write is never named"
+    )
+    notes = [NotTested(what=what, why=why)]
     if dataset.group is None:
         why = "data.group names no column of authors, so every different text counts as another person's"
         notes.append(NotTested(what="whether words that are reported are those of fewer people than texts", why=why))

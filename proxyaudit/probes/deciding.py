@@ -15,7 +15,6 @@ from proxyaudit.probes.planting import Planter, Streams, Target
 from proxyaudit.probes.results import PlantedTest
 from proxyaudit.probes.score import ScoreStatistic, indicator_columns
 from proxyaudit.stats.directions import standardised
-from proxyaudit.stats.nulls import permutation_p
 from proxyaudit.stats.spike_in import Plant, Prior, plant_at_leak
 from proxyaudit.stats.standard_curve import StandardCurve, fit_curve, tail_counts
 
@@ -66,7 +65,6 @@ def planted_test(
         p_absent=max(p for _, p in families.values()),
         families=families,
         null=null,
-        null_p=permutation_p(score, null),
         leak=leak,
         low=low,
         high=high,

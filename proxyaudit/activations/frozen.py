@@ -1,8 +1,6 @@
 """Frozen transformers, run once: what they make of every text that a run needs, kept for all repetitions.
 
-Where only the head is trained, the transformer gives the same text the same values in every regime and repetition. One task for each
-way of scrubbing (and one for each release) runs it over the texts; training and capture then look values up. Texts are known by a
-hash of their tokens, so no text lies in what is kept.
+Training and capture of the head look values up by a hash of a text's tokens, so no text lies in what is kept.
 """
 
 from __future__ import annotations
@@ -34,17 +32,11 @@ AUDIT = "audit/"
 
 @dataclass(frozen=True)
 class Features:
-    """What a frozen transformer made of texts.
+    """What a frozen transformer made of texts."""
 
-    Attributes:
-        rows: Row of ``first`` by key.
-        first: ``(m, d)`` pooled last hidden states of training texts.
-        audit: Activations of the audit rows by site.
-    """
-
-    rows: Mapping[bytes, int]
-    first: Singles
-    audit: Mapping[str, Singles]
+    rows: Mapping[bytes, int]  # row of ``first`` by key
+    first: Singles  # ``(m, d)`` pooled last hidden states of training texts
+    audit: Mapping[str, Singles]  # activations of the audit rows by site
 
     @classmethod
     def of_audit(cls, site: str, values: Singles) -> Features:

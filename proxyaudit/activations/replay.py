@@ -1,6 +1,6 @@
-"""Changing activations: the outputs of a model with sites shifted or set, as numbers and as functions that can be differentiated.
+"""The outputs of a model with sites shifted or set, as numbers and as functions that can be differentiated.
 
-At a three-dimensional site (n, tokens, d) a shift is added to every token, which moves their mean by exactly the shift.
+At a site (n, tokens, d) a shift is added to every token, which moves their mean by exactly the shift.
 """
 
 from __future__ import annotations
@@ -25,74 +25,33 @@ _TOKEN_CACHE_FLOATS = 2**27  # tokens of a three-dimensional site that a replaye
 Replay = Callable[[NDArray[Any], NDArray[np.int64]], NDArray[np.float64]]
 
 
-def shifted_outputs(
-    model: TrainedModel, x: NDArray[np.float32], shifts: Mapping[str, NDArray[Any]], *, batch_size: int = BATCH_ROWS
-) -> NDArray[np.float64]:
-    """Return the outputs after adding a shift to the activations at the named sites, all at once.
-
-    Args:
-        model: The model.
-        x: Encoded table (n, p).
-        shifts: Shift (n, d) by site; broadcast over tokens at three-dimensional sites.
-        batch_size: Rows per pass.
-
-    Returns:
-        Probabilities (n, C).
-
-    Raises:
-        InputError: unknown site, or what ``capture`` raises.
-    """
-    check_table(x)
-    _check_sites(model, shifts)
-    current: dict[str, Tensor] = {}
-    results = []
-
-    def add(site: str, value: Tensor) -> Tensor:
-        return _added(value, current[site], site)
-
-    size = batch_rows(model.module, batch_size)
-    with inference(model.module), tapped(model, add, tuple(shifts)):
-        for start in range(0, len(x), size):
-            for site, shift in shifts.items():
-                if np.ndim(shift) != 2 or len(shift) != len(x):
-                    raise ValueError(f"shift at '{site}' has shape {np.shape(shift)} for {len(x)} rows")
-                current[site] = as_tensor(shift[start : start + size])
-            results.append(run_probabilities(model, model.module, as_tensor(x[start : start + size])))
-    return np.concatenate(results)
-
-
 def replayer(model: TrainedModel, x: NDArray[np.float32], site: str, known: NDArray[np.float32] | None = None) -> Replay:
     """Return a function that gives the outputs when one site's activation of chosen rows is shifted.
 
-    ``replay(shift, rows)`` takes shifts (m, d) and row numbers (m,) into ``x`` and returns probabilities (m, C); it
-    agrees with ``shifted_outputs`` on ``x[rows]`` to 1e-6. Where the rest of the model can be run from the site's value
-    alone (the package's own architectures; a user's head at the penultimate site) the value is read once and only that
-    rest is run. Otherwise every call is a whole forward pass. ``known`` are the site's captured activations, which spare the reading
-    where they are known to be the site's own values.
+    ``replay(shift, rows)`` takes shifts (m, d) and row numbers (m,) into ``x`` and returns probabilities (m, C). Where the rest of the
+    model can be run from the site's value alone (the package's own architectures; a user's head at the penultimate site), only that rest
+    is run; otherwise every call is a whole forward pass, and both agree to 1e-6. ``known`` are the site's own captured activations, which
+    spare reading.
 
     Raises:
         InputError: unknown site, or what ``capture`` raises.
     """
-    check_table(x)
-    _check_sites(model, (site,))
-    tail = tail_of(model, site, model.taps[site])
-    cached = _site_values(model, x, site, known) if tail is not None else None
-    if tail is None or cached is None:
-        return _replay_whole(model, x, site)
+    run, cached = _shifted(model, x, (site,), known)
     # A token sequence costs attention as the whole model does; a vector costs one small product.
-    size = batch_rows(model.module, _REPLAY_ROWS) if cached.ndim == 3 else _REPLAY_ROWS
-    rest, values = tail, cached
+    asked = BATCH_ROWS if cached is None else _REPLAY_ROWS
+    size = asked if cached is not None and cached.ndim == 2 else batch_rows(model.module, asked)
+
+    def outputs(shift: Tensor, rows: Tensor) -> NDArray[np.float64]:
+        return run_probabilities(model, lambda moved: run(moved, rows), shift)
 
     def replay(shift: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        _check_replay(shift, rows, len(values))
+        _check_replay(shift, rows, len(x))
         index = torch.from_numpy(np.array(rows, dtype=np.int64))
         out = np.empty((len(index), n_columns(model)))
-        # The value went through the site's own map (if it has one) when it was read: mapped again, the shift would be erased.
-        with inference(model.module), without_map(model.module, site):
+        with inference(model.module):
             for start in range(0, len(index), size):
-                part = index[start : start + size]
-                moved = _added(values[part], as_tensor(shift[start : start + size]), site)
-                out[start : start + size] = run_probabilities(model, rest, moved)
+                part = slice(start, start + size)
+                out[part] = outputs(as_tensor(shift[part]), index[part])
         return out
 
     return replay
@@ -109,58 +68,61 @@ def differentiable(
     Raises:
         InputError: unknown site, or what ``capture`` raises.
     """
+    run, _ = _shifted(model, x, tuple(sites), known)
+
+    def logits(shift: Tensor, rows: Tensor) -> Tensor:
+        with inference(model.module), torch.enable_grad():
+            return to_logits(run(shift, rows), model.n_classes, len(rows))
+
+    return logits
+
+
+def _shifted(
+    model: TrainedModel, x: NDArray[np.float32], sites: tuple[str, ...], known: NDArray[np.float32] | None
+) -> tuple[Callable[[Tensor, Tensor], Any], Tensor | None]:
+    """The raw output of rows after shifts, and the site's values where only what follows them is run."""
     check_table(x)
-    _check_sites(model, tuple(sites))
+    check_sites(model, sites)
     tail = tail_of(model, sites[0], model.taps[sites[0]]) if len(sites) == 1 else None
     cached = _site_values(model, x, sites[0], known) if tail is not None else None
 
-    def run(shift: Tensor, rows: Tensor) -> Tensor:
-        with inference(model.module), torch.enable_grad():
-            if tail is not None and cached is not None:
-                with without_map(model.module, sites[0]):  # as in replayer
-                    raw = tail(_added(cached[rows], shift, sites[0]))
-            else:
-                left = [shift]
+    def run(shift: Tensor, rows: Tensor) -> Any:
+        if tail is not None and cached is not None:
+            # The value went through the site's own map (if it has one) when it was read: mapped again, the shift would be erased.
+            with without_map(model.module, sites[0]):
+                return tail(shifted(cached[rows], shift, sites[0]))
+        left = [shift]
 
-                def add(name: str, value: Tensor) -> Tensor:
-                    own, left[0] = left[0][:, : value.shape[-1]], left[0][:, value.shape[-1] :]
-                    return _added(value, own, name)
+        def add(name: str, value: Tensor) -> Tensor:
+            width = shift.shape[1] if len(sites) == 1 else value.shape[-1]
+            own, left[0] = left[0][:, :width], left[0][:, width:]
+            return shifted(value, own, name)
 
-                with tapped(model, add, tuple(sites)):
-                    raw = model.module(as_tensor(x[rows.numpy()]))
-            return to_logits(raw, model.n_classes, len(rows))
+        with tapped(model, add, sites):
+            return model.module(as_tensor(x[rows.numpy()]))
 
-    return run
+    return run, cached
 
 
 def outputs_with(
     model: TrainedModel, x: NDArray[np.float32], wanted: Mapping[str, tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]
 ) -> NDArray[np.float64]:
-    """Return the outputs with coordinates of several sites set to wanted values in one forward pass.
+    """Return the outputs with coordinates of several sites set to wanted values in one forward pass, whatever an earlier site brings about.
 
-    Unlike shifts fixed beforehand, this sets a later site to the wanted value whatever an earlier one has already brought
-    about there.
-
-    Args:
-        model: The model.
-        x: Encoded table (n, p).
-        wanted: By site: maps that read the coordinates (d, r) and write changes of them back (r, d), and their values (n, r).
-
-    Returns:
-        Probabilities (n, C).
+    ``wanted`` holds, by site, maps that read the coordinates ``(d, r)`` and write changes of them back ``(r, d)``, and values ``(n, r)``.
 
     Raises:
         InputError: unknown site, or what ``capture`` raises.
     """
     check_table(x)
-    _check_sites(model, wanted)
+    check_sites(model, wanted)
     reads, writes, values = ({site: as_tensor(maps[k], torch.float64) for site, maps in wanted.items()} for k in range(3))
     results = []
     batch = slice(0, 0)
 
     def put(site: str, value: Tensor) -> Tensor:
         now = pooled(model.module, value).to(torch.float64)
-        return _added(value, (values[site][batch] - now @ reads[site]) @ writes[site], site)
+        return shifted(value, (values[site][batch] - now @ reads[site]) @ writes[site], site)
 
     size = batch_rows(model.module, BATCH_ROWS)
     with inference(model.module), tapped(model, put, tuple(wanted)):
@@ -168,18 +130,6 @@ def outputs_with(
             batch = slice(start, min(start + size, len(x)))
             results.append(run_probabilities(model, model.module, as_tensor(x[batch])))
     return np.concatenate(results)
-
-
-def _replay_whole(model: TrainedModel, x: NDArray[np.float32], site: str) -> Replay:
-    def replay(shift: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        _check_replay(shift, rows, len(x))
-        out = np.empty((len(rows), n_columns(model)))
-        for start in range(0, len(rows), BATCH_ROWS):
-            part = slice(start, start + BATCH_ROWS)
-            out[part] = shifted_outputs(model, x[np.asarray(rows)[part]], {site: shift[part]})
-        return out
-
-    return replay
 
 
 def _site_values(model: TrainedModel, x: NDArray[np.float32], site: str, known: NDArray[np.float32] | None) -> Tensor | None:
@@ -196,14 +146,16 @@ def _site_values(model: TrainedModel, x: NDArray[np.float32], site: str, known: 
     return torch.cat(kept)
 
 
-def _added(value: Tensor, shift: Tensor, site: str) -> Tensor:
+def shifted(value: Tensor, shift: Tensor, site: str) -> Tensor:
+    """A site's value with a shift ``(m, d)`` added, to every token where there are tokens."""
     if value.shape[0] != shift.shape[0] or value.shape[-1] != shift.shape[-1]:
         raise ValueError(f"shift at '{site}' has shape {tuple(shift.shape)} for values of shape {tuple(value.shape)}")
     shift = shift.to(value.dtype)
     return value + (shift[:, None, :] if value.ndim == 3 else shift)
 
 
-def _check_sites(model: TrainedModel, names: Mapping[str, Any] | tuple[str, ...]) -> None:
+def check_sites(model: TrainedModel, names: Mapping[str, Any] | tuple[str, ...]) -> None:
+    """Refuse names that are no sites of the model."""
     for name in names:
         if name not in model.taps:
             raise InputError(f"unknown site '{name}'", mend=f"sites of this model: {', '.join(model.sites)}")

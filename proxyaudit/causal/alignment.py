@@ -1,7 +1,6 @@
 """Learned alignment: the gradient side of DAS (Geiger et al. 2023, "Finding alignments between interpretable causal variables").
 
-A subspace is learned by gradient ascent on the interchange effect, in exactly whitened coordinates of a site. This file
-holds what needs torch; which subspaces are asked for, and what becomes of them, is decided in ``causal.learned``.
+A subspace is learned by gradient ascent on the interchange effect, in exactly whitened coordinates of a site.
 """
 
 from __future__ import annotations
@@ -14,6 +13,8 @@ import torch
 from torch import Tensor
 
 from proxyaudit.arrays import Floats, Ints
+from proxyaudit.causal.donors import Donors
+from proxyaudit.models.base import log_odds
 
 Logits = Callable[[Tensor, Tensor], Tensor]
 """Logits ``(m, C)`` of rows ``(m,)`` after adding shifts ``(m, d)`` to the site's activations."""
@@ -30,27 +31,12 @@ class NoGradientError(Exception):
 
 
 @dataclass(frozen=True)
-class Swaps:
-    """Interchanges that an effect is learned on: ``index[k, half, slot]``, first half of the slots from the other group."""
-
-    recipients: Ints
-    index: Ints
-    sign: Floats
-
-
-@dataclass(frozen=True)
 class Planted:
-    """An additive readout planted into the tail: ``strength`` times the coordinate that ``read_d`` reads, on the log-odds.
+    """An additive readout planted into the tail: ``strength`` times the coordinate that ``read_d`` reads, on the log-odds."""
 
-    Attributes:
-        read_d: Reads the coordinate from centred activations, shape ``(d,)``.
-        score_n: The coordinate of each row.
-        strength: Log-odds for each unit of the coordinate.
-    """
-
-    read_d: Floats
-    score_n: Floats
-    strength: float
+    read_d: Floats  # reads the coordinate from centred activations, shape ``(d,)``
+    score_n: Floats  # the coordinate of each row
+    strength: float  # log-odds for each unit of the coordinate
 
 
 class DifferentiableSite:
@@ -66,12 +52,7 @@ class DifferentiableSite:
 
     def probability(self, shift: Tensor, rows: Tensor) -> Tensor:
         """The followed probability ``(m,)`` of rows after adding shifts ``(m, d)``, differentiable."""
-        logits = self._logits(shift, rows)
-        if logits.shape[1] == 1:
-            odds = logits[:, 0]
-        else:
-            others = torch.cat([logits[:, : self._output], logits[:, self._output + 1 :]], dim=1)
-            odds = logits[:, self._output] - torch.logsumexp(others, dim=1)
+        odds = log_odds(self._logits(shift, rows), self._output)
         if self._planted is not None:
             read, score = (torch.tensor(a, dtype=shift.dtype) for a in (self._planted.read_d, self._planted.score_n))
             odds = odds + self._planted.strength * (score[rows] + shift @ read)
@@ -90,57 +71,13 @@ class DifferentiableSite:
             parts.append(_gradient(self.probability(shift, chosen).sum(), [shift])[0].numpy())
         return np.concatenate(parts).astype(np.float64)
 
-    def learn(
-        self,
-        coordinates_nk: Floats,
-        write_kd: Floats,
-        blocks: Sequence[Floats],
-        rank: int,
-        starts: Sequence[Floats],
-        swaps: Swaps,
-        rng: np.random.Generator,
-    ) -> Floats:
-        """Learn the subspace whose interchange moves the followed output most.
 
-        The objective is the squared mean of the oriented changes plus the mean product of the two donor halves', so that
-        effects that cancel over rows count too.
+class Search:
+    """Gradient ascent on the effect of interchanges, over subspaces with a part in each block.
 
-        Args:
-            coordinates_nk: Whitened coordinates of all rows.
-            write_kd: Writes whitened coordinates back into activations.
-            blocks: Orthonormal bases ``(k, m)`` of spaces orthogonal to each other; the result has a subspace of ``rank``
-                dimensions (or the whole block) in each.
-            rank: Dimensions per block.
-            starts: Where to start, each ``(k, rank)``; projected on the blocks.
-            swaps: Interchanges to learn on.
-            rng: Draws the batches.
-
-        Returns:
-            An orthonormal basis ``(k, r)`` in whitened coordinates.
-
-        Raises:
-            NoGradientError: the output has no gradient.
-        """
-        search = _Search(self, coordinates_nk, write_kd, blocks, swaps, rng)
-        whole = all(base.shape[1] <= rank for base in search.bases)
-        best: tuple[float, list[Tensor]] | None = None
-        for start in starts:
-            begun = search.begin(start, rank)
-            if whole:  # every block is taken whole: there is nothing to learn
-                return np.asarray(torch.cat(search.bases, dim=1).numpy(), dtype=np.float64)
-            found = search.ascend(begun, _EXPLORE)
-            reached = search.reached(found)
-            if best is None or reached > best[0]:
-                best = reached, found
-        if best is None:
-            raise ValueError("there is no start")
-        learned = search.basis(search.ascend(best[1], _REFINE)).detach().numpy()
-        # Single precision leaves a basis that is orthonormal to 1e-6 only.
-        return np.asarray(np.linalg.qr(learned.astype(np.float64))[0])
-
-
-class _Search:
-    """Gradient ascent on the effect of interchanges, over subspaces with a part in each block."""
+    ``write_kd`` writes whitened coordinates back into activations. ``blocks`` are orthonormal bases ``(k, m)`` of spaces orthogonal to each
+    other.
+    """
 
     def __init__(
         self,
@@ -148,17 +85,44 @@ class _Search:
         coordinates_nk: Floats,
         write_kd: Floats,
         blocks: Sequence[Floats],
-        swaps: Swaps,
+        plan: Donors,
         rng: np.random.Generator,
     ) -> None:
+        """Keep what is searched on."""
         self._site, self._rng = site, rng
         self._z, self._write = (torch.tensor(a, dtype=torch.float32) for a in (coordinates_nk, write_kd))
         self.bases = [torch.tensor(np.ascontiguousarray(block), dtype=torch.float32) for block in blocks]
-        self._index, self._sign = torch.from_numpy(swaps.index), torch.tensor(swaps.sign, dtype=torch.float32)
-        self._recipients = torch.from_numpy(swaps.recipients)
-        self._judged = torch.from_numpy(rng.permutation(len(swaps.recipients))[:_JUDGED])
+        self._index, self._sign = torch.from_numpy(plan.index), torch.tensor(plan.sign, dtype=torch.float32)
+        self._recipients = torch.from_numpy(plan.recipients)
+        self._judged = torch.from_numpy(rng.permutation(len(plan.recipients))[:_JUDGED])
 
-    def begin(self, start_kr: Floats, rank: int) -> list[Tensor]:
+    def learn(self, rank: int, starts: Sequence[Floats]) -> Floats:
+        """Learn the subspace whose interchange moves the followed output most: an orthonormal basis ``(k, r)`` in whitened coordinates.
+
+        It has ``rank`` dimensions (or the whole block) in each block; ``starts``, ``(k, rank)`` each, are projected on the blocks. The
+        objective is the squared mean of the oriented changes plus the mean product of the two donor halves', so that effects that cancel
+        over rows count too.
+
+        Raises:
+            NoGradientError: the output has no gradient.
+        """
+        whole = all(base.shape[1] <= rank for base in self.bases)
+        best: tuple[float, list[Tensor]] | None = None
+        for start in starts:
+            begun = self._begin(start, rank)
+            if whole:  # every block is taken whole: there is nothing to learn
+                return np.asarray(torch.cat(self.bases, dim=1).numpy(), dtype=np.float64)
+            found = self._ascend(begun, _EXPLORE)
+            reached = float(self._objective(self._basis(found), self._judged).detach())
+            if best is None or reached > best[0]:
+                best = reached, found
+        if best is None:
+            raise ValueError("there is no start")
+        learned = self._basis(self._ascend(best[1], _REFINE)).detach().numpy()
+        # Single precision leaves a basis that is orthonormal to 1e-6 only.
+        return np.asarray(np.linalg.qr(learned.astype(np.float64))[0])
+
+    def _begin(self, start_kr: Floats, rank: int) -> list[Tensor]:
         """Parameters of each block for a start."""
         begun = []
         for base in self.bases:
@@ -167,26 +131,22 @@ class _Search:
             begun.append(seen + 0.02 * torch.tensor(self._rng.normal(size=tuple(seen.shape)), dtype=torch.float32))
         return begun
 
-    def basis(self, parameters: list[Tensor]) -> Tensor:
+    def _basis(self, parameters: list[Tensor]) -> Tensor:
         """Orthonormal basis ``(k, r)`` of the subspace."""
         return torch.cat([base @ torch.linalg.qr(p)[0] for base, p in zip(self.bases, parameters, strict=True)], dim=1)
 
-    def ascend(self, parameters: list[Tensor], steps: int) -> list[Tensor]:
+    def _ascend(self, parameters: list[Tensor], steps: int) -> list[Tensor]:
         """The parameters after some steps."""
         learned = [p.clone().requires_grad_(True) for p in parameters]
         optimiser = torch.optim.Adam(learned, lr=_RATE, maximize=True)
         count = len(self._recipients)
         for _ in range(steps):
             chosen = torch.from_numpy(self._rng.integers(0, count, min(_BATCH, count)))
-            gradients = _gradient(self._objective(self.basis(learned), chosen), learned)
+            gradients = _gradient(self._objective(self._basis(learned), chosen), learned)
             for p, g in zip(learned, gradients, strict=True):
                 p.grad = g
             optimiser.step()
         return [p.detach() for p in learned]
-
-    def reached(self, parameters: list[Tensor]) -> float:
-        """The objective on the recipients that starts are compared on."""
-        return float(self._objective(self.basis(parameters), self._judged).detach())
 
     def _objective(self, q: Tensor, chosen: Tensor) -> Tensor:
         rows, donors = self._recipients[chosen], self._index[chosen]

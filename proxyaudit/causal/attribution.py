@@ -1,11 +1,8 @@
-"""Which inputs feed the sensitive direction, and which the output: integrated gradients over a column's encoded inputs, or over tokens.
+"""Which inputs feed the sensitive direction, and which the output: integrated gradients (Sundararajan et al. 2017), by Captum.
 
-Integrated gradients (Sundararajan et al. 2017) are complete: the attributions of a row sum to the scalar's value less that of the
-baseline, the mean row. So the difference of a scalar between two groups is split exactly over the columns. The scalars are the logit of
-the linear probe (the site's activations along the direction that LEACE reads, scaled to the difference between the groups) and the
-log-odds of the output. Of texts the gradients are those of the layer that embeds the tokens, from the same text with every token but the
-special ones replaced by a token that says nothing, and are summed over all places where a token stands. Captum's implementation is
-used; this is the one room that imports it, and torch with it, since a gradient is needed.
+They are complete, so the difference of a scalar between two groups is split exactly over columns, or over tokens. The scalars are the
+activations along the direction that LEACE reads, and the log-odds of the output. The baseline is the mean row; of texts, the same text
+with every token but the special ones replaced by a token that says nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.models.base import TrainedModel, as_tensor, batch_rows, deterministic, pooled, to_logits
+from proxyaudit.models.base import TrainedModel, as_tensor, batch_rows, deterministic, log_odds, pooled, to_logits
 from proxyaudit.models.hooks import tapped
 from proxyaudit.models.text import TextClassifier
 
@@ -30,17 +27,11 @@ _PATH_ROWS = 8192  # rows along the paths that are run at once
 
 @dataclass(frozen=True)
 class Attribution:
-    """How a scalar's difference between two groups is split over columns.
+    """How a scalar's difference between two groups is split over columns."""
 
-    Attributes:
-        columns: Part of each column, in the order given; shape ``(columns,)``.
-        difference: The difference itself, in standard deviations of the scalar.
-        incomplete: Error of completeness of that difference, in standard deviations.
-    """
-
-    columns: Floats
-    difference: float
-    incomplete: float
+    columns: Floats  # part of each column, in the order given; shape ``(columns,)``
+    difference: float  # the difference itself, in standard deviations of the scalar
+    incomplete: float  # error of completeness of that difference, in standard deviations
 
 
 def attribute_direction(
@@ -48,13 +39,8 @@ def attribute_direction(
 ) -> Attribution:
     """Split the groups' difference along a direction of a site over the columns.
 
-    Args:
-        model: The model.
-        x_np: Encoded rows ``(n, p)``.
-        site: The site; a site of tokens is read at its mean over tokens.
-        direction_d: The direction.
-        groups_n: 0 or 1; other rows only add to the baseline.
-        sources: Encoded inputs of each column.
+    Rows of neither group (0 or 1) only add to the baseline. ``sources`` are the encoded inputs of each column; a site of tokens is read
+    at its mean over tokens.
     """
     return _attribute(model, _along(model, site, direction_d), x_np, groups_n, sources)
 
@@ -68,19 +54,12 @@ def attribute_output(
 
 @dataclass(frozen=True)
 class TextRows:
-    """Texts to attribute to.
+    """Texts to attribute to."""
 
-    Attributes:
-        x_mp: Token tables ``(m, width)``, -1 after the last token.
-        groups_m: 0 or 1.
-        tokens: Token numbers of each name.
-        special: Tokens that stand in the baseline as well.
-    """
-
-    x_mp: NDArray[np.float32]
-    groups_m: Ints
-    tokens: Sequence[Sequence[int]]
-    special: Sequence[int]
+    x_mp: NDArray[np.float32]  # token tables ``(m, width)``, -1 after the last token
+    groups_m: Ints  # 0 or 1
+    tokens: Sequence[Sequence[int]]  # token numbers of each name
+    special: Sequence[int]  # tokens that stand in the baseline as well
 
 
 def attribute_tokens(
@@ -88,15 +67,7 @@ def attribute_tokens(
 ) -> Attribution | None:
     """Split the groups' difference along a direction of a site, or else in the log-odds of an output, over tokens.
 
-    Args:
-        model: A model of texts.
-        rows: Texts of both groups.
-        site: The site of the direction.
-        direction_d: The direction; the output is attributed where there is none.
-        output: The output.
-
-    Returns:
-        For each name of tokens the groups' difference in what it adds to a text; ``None`` where tokens are not embedded one by one.
+    For each name of tokens this is the groups' difference in what it adds to a text; ``None`` where tokens are not embedded one by one.
     """
     from captum.attr import LayerIntegratedGradients
 
@@ -146,16 +117,7 @@ def _along(model: TrainedModel, site: str, direction_d: Floats) -> Callable[[Ten
 
 
 def _log_odds(model: TrainedModel, output: int) -> Callable[[Tensor], Tensor]:
-    """Log-odds of one output against all others."""
-
-    def scalar(x: Tensor) -> Tensor:
-        logits = to_logits(model.module(x), model.n_classes, len(x))
-        if logits.shape[1] == 1:
-            return logits[:, 0]
-        others = [column for column in range(logits.shape[1]) if column != output]
-        return logits[:, output] - torch.logsumexp(logits[:, others], dim=1)
-
-    return scalar
+    return lambda x: log_odds(to_logits(model.module(x), model.n_classes, len(x)), output)
 
 
 @contextmanager

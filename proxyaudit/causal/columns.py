@@ -1,8 +1,4 @@
-"""Columns of a table as cells: what a reader of one column, or of a pair, may tell apart.
-
-Cells are settled once on the real training rows and used for every table, so that what a column carries of an attribute in
-real and in synthetic rows is read by the same reader.
-"""
+"""Columns of a table as cells: what a reader of one column, or of a pair, may tell apart; settled once on the real training rows."""
 
 from __future__ import annotations
 
@@ -22,19 +18,12 @@ _ALL_VALUES = 40  # a number with no more distinct values has a cell for each
 
 @dataclass(frozen=True)
 class ColumnCells:
-    """A fixed map from the values of one column to cells.
+    """A fixed map from the values of one column to cells."""
 
-    Attributes:
-        name: The column.
-        edges: Upper edges of a number's cells, or ``None`` for a category.
-        coarse: Fewer edges, for the second column of a pair.
-        levels: Levels of a category that have a cell of their own.
-    """
-
-    name: str
-    edges: Floats | None
-    coarse: Floats | None
-    levels: tuple[str, ...]
+    name: str  # the column
+    edges: Floats | None  # upper edges of a number's cells, or ``None`` for a category
+    coarse: Floats | None  # fewer edges, for the second column of a pair
+    levels: tuple[str, ...]  # levels of a category that have a cell of their own
 
     def codes(self, column: pd.Series, *, coarse: bool = False) -> Ints:
         """Cell of each row, shape ``(n,)``; a missing value, and levels without a cell of their own, share one each."""
@@ -48,12 +37,7 @@ class ColumnCells:
 
 
 def settle_cells(column: pd.Series, kind: str) -> ColumnCells:
-    """Settle the cells of a column on training rows.
-
-    Args:
-        column: Coerced values ``(n,)``.
-        kind: ``"numeric"`` or ``"categorical"``.
-    """
+    """Settle the cells of a column on training rows."""
     name = str(column.name)
     if kind == "numeric":
         values = column.to_numpy(dtype=np.float64)

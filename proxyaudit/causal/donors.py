@@ -52,11 +52,7 @@ def draw_donors(groups_n: Ints, labels_n: Ints, rows_n: NDArray[np.bool_], donor
 def null_sizes(
     swapped: list[Floats], plans: list[Donors], groups_n: Ints, labels_n: Ints, permutations: int, rng: np.random.Generator
 ) -> Floats:
-    """Sizes of the effect with groups permuted within the label; the subspace saw none of these rows.
-
-    Oriented, a row's change is the mean output with donors of group 1 minus that with donors of group 0, whatever its own group is: two
-    sparse products give the sums and numbers of both for all permutations at once.
-    """
+    """Sizes of the effect with groups permuted within the label: two sparse products give the sums of both groups for all permutations."""
     sizes = np.zeros(permutations)
     involved = [np.unique(plan.recipients) for plan in plans]
     strata = [rows[labels_n[rows] == label] for rows in involved for label in np.unique(labels_n[rows])]

@@ -1,13 +1,10 @@
 """Interchange interventions: do the outputs move when the attribute's coordinates are swapped?
 
-For row i, ``tau_i`` is the mean output after swapping in the subspace coordinates of donors of the *other* group
-minus that after donors of its *own* group, all donors sharing i's label, oriented from group 0 to group 1 (Geiger
-et al. 2023; Vig et al. 2020 for the mediation view). Two disjoint halves of the donors give two independent copies:
-the signed effect is ``|mean tau|``, the per-row effect ``sqrt(max(0, mean tau1 tau2))``, which also sees effects that
-cancel over rows. Effects are measured on one part of the audit rows; of the other two parts each gives a subspace (LEACE)
-to one donor half and a fresh probe to the other; the parts rotate. Two subspaces with independent errors matter: with one,
-the errors of its direction are squared in the product, and a feature that the model ignores would seem used.
-Random subspaces of equal rank stand beside it.
+For row i, ``tau_i`` is the mean output with the subspace coordinates of donors of the *other* group minus that with donors of its *own*,
+all sharing i's label, oriented from group 0 to group 1 (Geiger et al. 2023; Vig et al. 2020). Two disjoint halves of the donors give two
+copies: the signed effect is ``|mean tau|``, the per-row effect ``sqrt(max(0, mean tau1 tau2))``, which also sees effects that cancel over
+rows. Of three parts of the rows one is measured; each of the others gives a LEACE subspace to one donor half, and the parts rotate. With
+one subspace its errors would be squared in the product, and a feature that the model ignores would seem used.
 """
 
 from __future__ import annotations
@@ -24,27 +21,20 @@ from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace
 
 Replay = Callable[[Floats, Ints], Floats]
 """Outputs ``(m, C)`` of rows ``(m,)`` after adding shifts ``(m, d)`` to the site's activations."""
+ReplayOf = Callable[[LeaceEraser], Replay]
+RandomOf = Callable[[int, int, np.random.Generator], LeaceEraser]
+"""A random subspace for a part of the rows, of a rank."""
 
 
 @dataclass(frozen=True)
 class Effect:
-    """An interchange effect in output probability.
+    """An interchange effect in output probability; ``spread``: by part, how far the two subspaces disagree on the same donors."""
 
-    Attributes:
-        signed: Mean oriented change.
-        product: Mean product of the two donor halves' changes.
-        signed_influence_n: Influence of each row, as recipient and as donor, on ``signed``.
-        product_influence_n: The same for ``product``.
-        parts: ``(signed, product)`` on each part of the rows; each part had subspaces of its own.
-        spread: By part, how far the two subspaces disagree on the same rows and donors: the difference of their signed effects
-            and of their products. Only the directions' errors are in it.
-    """
-
-    signed: float
-    product: float
-    signed_influence_n: Floats
-    product_influence_n: Floats
-    parts: tuple[tuple[float, float], ...] = ()
+    signed: float  # mean oriented change
+    product: float  # mean product of the two donor halves' changes
+    signed_influence_n: Floats  # influence of each row, as recipient and as donor, on ``signed``
+    product_influence_n: Floats  # the same for ``product``
+    parts: tuple[tuple[float, float], ...] = ()  # ``(signed, product)`` on each part of the rows; each part had subspaces of its own
     spread: tuple[tuple[float, float], ...] = ()
 
     @property
@@ -55,48 +45,28 @@ class Effect:
 
 @dataclass(frozen=True)
 class InterchangeResult:
-    """Effect of one attribute's subspace at one site of one model.
-
-    Attributes:
-        effect: The subspace's effect.
-        random_sizes: Sizes of the effect of random subspaces of equal rank, shape ``(R,)``.
-        null_sizes: Sizes under permutations of the attribute within the label, shape ``(P,)``.
-        completeness: Share of the group difference that a fresh probe reads after the swap.
-        selectivity: Change of a fresh probe of the label, as a share of the difference between labels.
-        rank: Largest rank of the subspace over the rotations.
-        rows: Rows that the effect was measured on.
-        others: Share of other attributes' difference between groups that a fresh probe reads in what the swap moved, by name.
-    """
+    """Effect of one attribute's subspace at one site; ``others`` is what a fresh probe reads of other attributes' difference, by name."""
 
     effect: Effect
-    random_sizes: Floats
-    null_sizes: Floats
-    completeness: float | None
-    selectivity: float | None
-    rank: int
-    rows: int
+    random_sizes: Floats  # sizes of the effect of random subspaces of equal rank, shape ``(R,)``
+    null_sizes: Floats  # sizes under permutations of the attribute within the label, shape ``(P,)``
+    completeness: float | None  # share of the group difference that a fresh probe reads after the swap
+    selectivity: float | None  # change of a fresh probe of the label, as a share of the difference between labels
+    rank: int  # largest rank of the subspace over the rotations
+    rows: int  # rows that the effect was measured on
     others: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """The rows of one question and the donors drawn for it; every subspace measured in it meets the same donors.
+    """The rows of one question and the donors drawn for it; every subspace measured in it meets the same donors."""
 
-    Attributes:
-        acts_nd: Activations ``(n, d)``.
-        groups_n: 0 or 1 for the two groups compared, -1 for rows left out.
-        concept_nk: Columns the subspace is fitted to; rows with NaN are left out of the fit.
-        labels_n: True label of each row.
-        parts_n: 0, 1 or 2.
-        plans: The parts that have enough donors, with their donors.
-    """
-
-    acts_nd: Floats
-    groups_n: Ints
-    concept_nk: Floats
-    labels_n: Ints
-    parts_n: Ints
-    plans: tuple[tuple[int, Donors], ...]
+    acts_nd: Floats  # activations ``(n, d)``
+    groups_n: Ints  # 0 or 1 for the two groups compared, -1 for rows left out
+    concept_nk: Floats  # columns the subspace is fitted to; rows with NaN are left out of the fit
+    labels_n: Ints  # true label of each row
+    parts_n: Ints  # 0, 1 or 2
+    plans: tuple[tuple[int, Donors], ...]  # the parts that have enough donors, with their donors
 
     @property
     def known_n(self) -> NDArray[np.bool_]:
@@ -110,17 +80,10 @@ class Setting:
 
 
 def set_up(
-    acts_nd: NDArray[np.floating],
-    groups_n: Ints,
-    concept_nk: Floats,
-    labels_n: Ints,
-    parts_n: Ints,
-    rng: np.random.Generator,
-    *,
-    donors: int = DONORS,
+    acts_nd: NDArray[np.floating], groups_n: Ints, concept_nk: Floats, labels_n: Ints, parts_n: Ints, rng: np.random.Generator
 ) -> Setting | None:
     """Draw the donors; ``None`` where no label has enough of both groups."""
-    drawn = ((part, draw_donors(groups_n, labels_n, parts_n == part, donors, rng)) for part in range(3))
+    drawn = ((part, draw_donors(groups_n, labels_n, parts_n == part, DONORS, rng)) for part in range(3))
     plans = tuple((part, plan) for part, plan in drawn if plan is not None)
     return Setting(np.asarray(acts_nd, dtype=np.float64), groups_n, concept_nk, labels_n, parts_n, plans) if plans else None
 
@@ -141,27 +104,20 @@ def fit_parts(setting: Setting) -> list[LeaceEraser]:
 def interchange(
     setting: Setting,
     fitted: Sequence[LeaceEraser],
-    replay_of: Callable[[LeaceEraser], Replay],
+    replay_of: ReplayOf,
     output: int,
     rng: np.random.Generator,
     *,
     randoms: int = 5,
     permutations: int = 199,
-    random_of: Callable[[int, int, np.random.Generator], LeaceEraser] | None = None,
+    random_of: RandomOf | None = None,
     spread: bool = False,
 ) -> InterchangeResult:
     """Measure the effect of given subspaces.
 
-    Args:
-        setting: Rows and donors.
-        fitted: A subspace from each part of the rows; each serves the other two parts, one donor half each.
-        replay_of: The model from the site onward, for a subspace (joint interventions must know what they set).
-        output: Column of the outputs that is followed.
-        rng: Source of randomness.
-        randoms: Random subspaces.
-        permutations: Permutations of the groups within the label.
-        random_of: ``(part, rank, rng)`` to a random subspace; by default one in a random whitened direction.
-        spread: Whether to measure how far the subspaces disagree.
+    Of the subspaces in ``fitted``, one from each part of the rows, each serves the other two parts, one donor half each. ``replay_of``
+    gives the model from the site onward for a subspace, since joint interventions must know what they set. ``random_of(part, rank, rng)``
+    makes a random subspace, by default in a random whitened direction. ``spread`` asks how far the subspaces disagree.
     """
     drawn, n = [plan for _, plan in setting.plans], len(setting.acts_nd)
     rank = max(eraser.rank for eraser in fitted)
@@ -184,22 +140,12 @@ def interchange(
         sizes[index] = _effect(swapped_by(pairs.__getitem__), drawn, n).size
     null = null_sizes(swapped, drawn, setting.groups_n, setting.labels_n, permutations, rng)
     read = [probe_readings(setting, fitted[(part + 1) % 3], plan, (part + 2) % 3) for part, plan in setting.plans]
-    complete = [c for c, _ in read if c is not None]
-    selective = [s for _, s in read if s is not None]
-    return InterchangeResult(
-        effect,
-        sizes,
-        null,
-        float(np.mean(complete)) if complete else None,
-        float(np.mean(selective)) if selective else None,
-        rank,
-        setting.rows,
-    )
+    known = ([share for share in shares if share is not None] for shares in zip(*read, strict=True))
+    complete, selective = (float(np.mean(shares)) if shares else None for shares in known)
+    return InterchangeResult(effect, sizes, null, complete, selective, rank, setting.rows)
 
 
-def _swap(
-    acts_nd: Floats, erasers: tuple[LeaceEraser, LeaceEraser], plan: Donors, replay_of: Callable[[LeaceEraser], Replay], output: int
-) -> Floats:
+def _swap(acts_nd: Floats, erasers: tuple[LeaceEraser, LeaceEraser], plan: Donors, replay_of: ReplayOf, output: int) -> Floats:
     """Outputs after each swap, shape ``(rows, 2, slots)``; each donor half has its own subspace."""
     rows, halves, slots = plan.index.shape
     result = np.empty((rows, halves, slots))
@@ -254,14 +200,7 @@ def moved_by(setting: Setting, eraser: LeaceEraser, plan: Donors) -> Floats:
 
 
 def share_read(moved_md: Floats, acts_nd: Floats, concept_nk: Floats, groups_n: Ints) -> float | None:
-    """Share of the difference between groups 0 and 1 that a fresh LEACE probe reads in what was moved.
-
-    Args:
-        moved_md: What a swap did to the activations.
-        acts_nd: Rows that neither the subspace nor the effect saw.
-        concept_nk: Columns that the probe is fitted to.
-        groups_n: Group of each of these rows.
-    """
+    """Share of the groups' difference that a fresh LEACE probe, on rows new to subspace and effect, reads in what was moved."""
     probe = fit_leace(acts_nd, concept_nk)
     inside = [groups_n == g for g in (0, 1)]
     if not probe.rank or not all(rows.any() for rows in inside):

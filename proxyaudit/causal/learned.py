@@ -1,16 +1,12 @@
 """Learned subspaces: the most causal linear subspace, and the part of it that what follows can read.
 
-A subspace that is free to mix directions finds *dormant pathways* (Makelov et al. 2023): a direction that correlates with
-the attribute and is never read, joined with one that is read and does not correlate. Swapping along the mixture carries the
-first one's difference through the second one's weights, though nothing of the kind happens in the model. In the small this is exact:
-with group difference ``delta`` and gradient ``g`` in whitened coordinates, swapping along ``q`` moves the output by
-``(q delta)(q g)``, at most ``(|delta||g| + delta g) / 2``, while the model itself moves by ``delta g``.
+A subspace that is free to mix directions finds *dormant pathways* (Makelov et al. 2023): a direction that is never read carries the group
+difference ``delta`` through the weights ``g`` of one that is. In whitened coordinates swapping along ``q`` moves the output by
+``(q delta)(q g)``, up to ``(|delta||g| + delta g) / 2``, while the model itself moves by ``delta g``.
 
-What follows is therefore asked how much it reads of each direction (eigenvectors of the mean outer product of gradients).
-Directions that it hardly reads are left out, and the others are cut into bands whose sensitivities differ by at most a factor two. Within
-each band a subspace is learned, and all are swapped together: a difference found in one band is then never written into another.
-The error of a LEACE direction is such a mixture too; its readable part is cut in the same way.
-Within a band a mixture cannot exceed what the attribute's own part does: ``|delta||g| / 2 <= |delta| min |g|``.
+So directions that what follows hardly reads (by the mean outer product of gradients) are left out, and the others are cut into bands
+whose sensitivities differ by at most a factor two. A subspace is learned in each band (LEACE's is cut alike), and all are swapped
+together. Within a band a mixture cannot exceed what the attribute's own part does: ``|delta||g| / 2 <= |delta| min |g|``.
 """
 
 from __future__ import annotations
@@ -23,9 +19,9 @@ import numpy as np
 from scipy.linalg import block_diag
 
 from proxyaudit.arrays import Floats
-from proxyaudit.causal.alignment import DifferentiableSite, Swaps
+from proxyaudit.causal.alignment import DifferentiableSite, Search
 from proxyaudit.causal.donors import Donors, draw_donors
-from proxyaudit.causal.interchange import Setting
+from proxyaudit.causal.interchange import InterchangeResult, ReplayOf, Setting, interchange
 from proxyaudit.erasers.leace import LeaceEraser, whitening_pair
 
 LEARNING_DONORS = 4
@@ -38,21 +34,13 @@ _NOTHING = 1e-6  # share of a unit vector within a band that is rounding
 
 @dataclass(frozen=True)
 class Learned:
-    """Subspaces learned on one part of the rows.
+    """Subspaces learned on one part of the rows."""
 
-    Attributes:
-        readable: The counted one: within bands of equal sensitivity of what follows.
-        leace: The readable part of the LEACE subspace: what of it lies in each band, all swapped together.
-        unread: All that what follows does not read, by its gradients at the rows.
-        free: The most causal one of all directions, dormant ones included; ``None`` if not asked for.
-        read_downstream: Dimensions that what follows reads.
-    """
-
-    readable: LeaceEraser
-    leace: LeaceEraser
-    unread: LeaceEraser
-    free: LeaceEraser | None
-    read_downstream: int
+    readable: LeaceEraser  # the counted one: within bands of equal sensitivity of what follows
+    leace: LeaceEraser  # the readable part of the LEACE subspace: what of it lies in each band, all swapped together
+    unread: LeaceEraser  # all that what follows does not read, by its gradients at the rows
+    free: LeaceEraser | None  # the most causal one of all directions, dormant ones included; ``None`` if not asked for
+    read_downstream: int  # dimensions that what follows reads
 
 
 def learn_parts(
@@ -67,14 +55,8 @@ def learn_parts(
 ) -> list[Learned]:
     """Learn on each part of the rows.
 
-    Args:
-        setting: Rows and the groups compared.
-        site: The followed output as a function of the site.
-        leace: The LEACE subspace of each part.
-        margin: Effect that matters.
-        rng: Source of randomness.
-        free: Whether to learn the unrestricted subspace too.
-        columns: Where several sites stand side by side: the columns of each. A subspace never mixes sites.
+    ``free`` asks for the unrestricted subspace too. Where several sites stand side by side, ``columns`` are those of each: a subspace
+    never mixes sites.
 
     Raises:
         NoGradientError: the output has no gradient.
@@ -82,10 +64,13 @@ def learn_parts(
     return [_learn(setting, site, part, leace[part], margin, rng, free, columns or (slice(None),)) for part in range(3)]
 
 
-def subspaces_read_downstream(found: Sequence[Learned]) -> list[list[LeaceEraser]]:
-    """What the rest of the model reads, learned and of LEACE, by part; once where both are all that is read."""
+def swap_read_downstream(
+    fine: Setting, found: Sequence[Learned], replay_of: ReplayOf, output: int, rng: np.random.Generator
+) -> list[InterchangeResult]:
+    """Effects of what the rest of the model reads, learned, then of LEACE, as absence asks them; once where both are all of it."""
     same = all(one.readable.rank == one.leace.rank == one.read_downstream for one in found)
-    return [[one.readable for one in found], *([] if same else [[one.leace for one in found]])]
+    each = [[one.readable for one in found], *([] if same else [[one.leace for one in found]])]
+    return [interchange(fine, subspaces, replay_of, output, rng, randoms=0, permutations=0, spread=True) for subspaces in each]
 
 
 def block_diagonal(subspaces: Sequence[LeaceEraser]) -> LeaceEraser:
@@ -95,12 +80,7 @@ def block_diagonal(subspaces: Sequence[LeaceEraser]) -> LeaceEraser:
 
 
 def sensitive_bands(gradients_mk: Floats, margin: float) -> list[Floats]:
-    """Orthonormal bases of the directions that what follows reads, by falling sensitivity.
-
-    Args:
-        gradients_mk: Gradients of the followed probability in whitened coordinates.
-        margin: Effect that matters.
-    """
+    """Orthonormal bases of the directions that what follows reads, by falling sensitivity; all in whitened coordinates."""
     values, vectors = np.linalg.eigh(gradients_mk.T @ gradients_mk / max(len(gradients_mk), 1))
     values, vectors = np.maximum(values[::-1], 0.0), np.ascontiguousarray(vectors[:, ::-1])
     left = values.sum() - np.concatenate([[0.0], np.cumsum(values)[:-1]])  # from each direction on
@@ -142,9 +122,6 @@ def _learn(
     read = sum(band.shape[1] for band in bands)
     dimensions = to_white.shape[1]
 
-    def subspace(blocks: Sequence[Floats], starts: Sequence[Floats]) -> LeaceEraser:
-        return of_basis(site.learn(coordinates, from_white.T, blocks, rank, starts, swaps, rng))
-
     def of_basis(basis: Floats) -> LeaceEraser:
         return LeaceEraser(mean.copy(), to_white @ basis, (from_white @ basis).T.copy())
 
@@ -152,8 +129,10 @@ def _learn(
     if plan is None or not read:
         return Learned(nothing, nothing, unread, nothing if free else None, read)
     coordinates = (setting.acts_nd - mean) @ to_white
-    swaps = Swaps(plan.recipients, plan.index, plan.sign)
     difference = _difference(coordinates, plan)
+
+    def subspace(blocks: Sequence[Floats], starts: Sequence[Floats]) -> LeaceEraser:
+        return of_basis(Search(site, coordinates, from_white.T, blocks, plan, rng).learn(rank, starts))
 
     def padded(first: Floats) -> Floats:
         return np.concatenate([first[:, None], rng.normal(size=(dimensions, rank - 1)) / np.sqrt(dimensions)], axis=1)

@@ -1,11 +1,8 @@
 """Localisation: which units, heads or blocks carry the effect of an attribute on the outputs.
 
-Screening is attribution patching (Nanda 2023; Syed et al. 2023, arXiv 2310.10348): gradient of the output times the difference between
-the groups within a label, which predicts to first order what an interchange of the part would do. A gradient is blind where the output
-is flat (a saturated unit) or where two parts do the same thing, so a few parts are taken for their difference between the groups alone.
-
-What is predicted is then done (interchange, as in ``interchange``): a row gets the part's own value of donors of the other group, and of
-its own, all with the row's label; two disjoint donor halves. No subspace is fitted: a part is a fixed set of coordinates, so no error of
+Screening is attribution patching (Nanda 2023; Syed et al. 2023, arXiv 2310.10348). A gradient is blind where the output is flat or where
+two parts do the same thing, so a few parts are taken for their difference between the groups alone. What is predicted is then done: a row
+gets the part's own value of donors of the other group, and of its own (two disjoint donor halves). No subspace is fitted, so no error of
 a direction enters. Screening, ranking and the choice of a set use one third of the rows, the reported effects the other two.
 """
 
@@ -32,19 +29,12 @@ _CLEAR = 3.0  # standard errors of the whole place's effect from zero before a s
 
 @dataclass(frozen=True)
 class Screened:
-    """What the gradient predicts of an interchange of each part, and how far the groups differ there; arrays ``(parts,)``.
+    """What the gradient predicts of an interchange of each part, and how far the groups differ there; arrays ``(parts,)``."""
 
-    Attributes:
-        signed: Mean predicted change of the output from group 0 to group 1.
-        per_row: Root mean square of it over rows: what cancels over rows counts here. The ranking goes by it.
-        apart: Root mean square over a part's units of the difference between the groups within labels, in standard deviations.
-        moves: Whether the part takes more than one value.
-    """
-
-    signed: Floats
-    per_row: Floats
-    apart: Floats
-    moves: NDArray[np.bool_]
+    signed: Floats  # mean predicted change of the output from group 0 to group 1
+    per_row: Floats  # root mean square of it over rows: what cancels over rows counts here. The ranking goes by it
+    apart: Floats  # root mean square over a part's units of the difference between the groups within labels, in standard deviations
+    moves: NDArray[np.bool_]  # whether the part takes more than one value
 
     def of(self, parts: slice) -> Screened:
         """The same of some of the parts."""
@@ -63,10 +53,7 @@ class Picked:
 def differences(values: NDArray[np.floating], groups_n: Ints, labels_n: Ints) -> dict[int, Floats]:
     """Mean value of group 1 minus that of group 0 within each label that has enough rows of both.
 
-    Args:
-        values: ``(n, d)`` or ``(n, tokens, d)``.
-        groups_n: 0 or 1; other rows are left out.
-        labels_n: True label of each row.
+    ``values`` are ``(n, d)`` or ``(n, tokens, d)``; rows of neither group (0 or 1) are left out.
     """
     found = {}
     for label in np.unique(labels_n):
@@ -82,13 +69,8 @@ def screen(
 ) -> Screened:
     """Screen the parts of a place.
 
-    Args:
-        values: Values of the screening rows, ``(n, d)`` or ``(n, tokens, d)``.
-        gradients: Gradient of the followed output on some of them, ``(m, d)`` or ``(m, tokens, d)``; ``None`` where there is none.
-        rows_m: Which rows those are.
-        groups_n: Group of each row.
-        labels_n: Label of each row.
-        parts: Units of each part.
+    ``values`` are ``(n, d)`` or ``(n, tokens, d)``; ``gradients`` of the followed output are known on the rows ``rows_m``, or ``None``
+    where there are none.
     """
     apart = differences(values, groups_n, labels_n)
     width = values.shape[-1]
@@ -189,10 +171,7 @@ def in_order(picked: Picked, effects: Mapping[int, Effect], screened: Screened) 
 
 
 def in_direction(effects: Mapping[int, Effect], screened: Screened, sign: float) -> list[int]:
-    """Parts that move, by how far they move the output in one direction: as measured where they were tried, else as predicted.
-
-    Of equals those in which the groups differ more come first: copies of one thing do nothing one by one.
-    """
+    """Parts by how far they move the output in one direction, as measured or predicted; of equals, those where the groups differ more."""
     towards = {int(part): sign * float(screened.signed[part]) for part in np.flatnonzero(screened.moves)}
     towards |= {part: sign * effect.signed for part, effect in effects.items()}
     return sorted(towards, key=lambda part: (-float(f"{towards[part]:.6g}"), -float(f"{screened.apart[part]:.6g}"), part))
@@ -201,13 +180,9 @@ def in_direction(effects: Mapping[int, Effect], screened: Screened, sign: float)
 def smallest_set(signed_of: Callable[[int], float], whole: Effect, count: int) -> int | str:
     """The smallest prefix of a ranking that carries the share ``CARRIED`` of the whole place's signed effect, or why there is none.
 
-    Found by doubling and bisection, so prefixes between those asked are taken to lie between them. A prefix of more than half of the parts
-    is no localisation.
-
-    Args:
-        signed_of: Signed effect of the first so many parts together.
-        whole: Effect of the whole place on the same rows.
-        count: Parts that move.
+    Found by doubling and bisection, so prefixes between those asked are taken to lie between them. A prefix of more than half of the
+    parts is no localisation. ``signed_of`` gives the signed effect of the first so many of the ``count`` parts that move, on the rows of
+    ``whole``.
     """
     error = float(np.sqrt((whole.signed_influence_n**2).sum()))
     if not abs(whole.signed) > _CLEAR * error:

@@ -1,23 +1,23 @@
 """A planted use: does the machinery that finds no effect find one that was put there?
 
-An attribute is planted on the activations (labels drawn along a direction, at the smallest leak that counts), and a readout of
-that direction is added to the followed output's log-odds, as strong as an interchange of that very direction needs to move
-the output by the wanted effect. Activations and model stay as they are otherwise. The same machinery is then asked about the
-planted attribute in the planted model. The direction is one that the model hardly reads by itself and the leak is small, so that
-it is as hard to find as any that the audit would still call encoded.
+An attribute is planted on the activations at the smallest leak that counts, and a readout of its direction is added to the followed
+output's log-odds, as strong as moving the output by the wanted effect takes. The direction is one that the model hardly reads by itself,
+so that the plant is as hard to find as any attribute that the audit would still call encoded.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import expit, logit
 
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.causal.alignment import DifferentiableSite, Planted
 from proxyaudit.causal.donors import FINE_DONORS
-from proxyaudit.causal.interchange import InterchangeResult, Replay, Setting, fit_parts, interchange, set_up, with_donors
-from proxyaudit.causal.learned import Learned, learn_parts, sensitive_bands, subspaces_read_downstream
+from proxyaudit.causal.interchange import InterchangeResult, Replay, ReplayOf, Setting, fit_parts, set_up, with_donors
+from proxyaudit.causal.learned import learn_parts, sensitive_bands, swap_read_downstream
 from proxyaudit.erasers.leace import whitening_pair
 from proxyaudit.stats.spike_in import Prior, plant_at_leak
 
@@ -29,19 +29,12 @@ _SOLVING_ROWS = 3000
 
 @dataclass(frozen=True)
 class PlantedUse:
-    """A planted effect and what the machinery made of it.
+    """A planted effect and what the machinery made of it."""
 
-    Attributes:
-        times: Wanted effect as a multiple of the margin.
-        truth: Effect of interchanging the planted direction itself.
-        leace: Effect of the readable part of the LEACE subspace fitted to the planted attribute.
-        learned: Effect of the learned subspace.
-    """
-
-    times: float
-    truth: float
-    leace: InterchangeResult
-    learned: InterchangeResult
+    times: float  # wanted effect as a multiple of the margin
+    truth: float  # effect of interchanging the planted direction itself
+    leace: InterchangeResult  # effect of the readable part of the LEACE subspace fitted to the planted attribute
+    learned: InterchangeResult  # effect of the learned subspace
 
 
 def plant_use(
@@ -49,17 +42,8 @@ def plant_use(
 ) -> list[PlantedUse] | str:
     """Plant effects of once and twice the margin and look for them.
 
-    Args:
-        setting: Rows; the planted attribute has the base rate of the two groups and is missing where they are.
-        replay: The model from the site onward.
-        site: The same, differentiable.
-        output: Column of the outputs that is followed.
-        margin: Effect that matters.
-        leak: Leak of the planted attribute.
-        rng: Source of randomness.
-
-    Returns:
-        One result per size, or why nothing could be planted.
+    The planted attribute has the base rate of the two groups and the given ``leak``, and is missing where they are. Gives a reason where
+    nothing could be planted.
     """
     inside = np.flatnonzero(setting.groups_n >= 0)
     mean, to_white, from_white = whitening_pair(setting.acts_nd[inside])
@@ -88,16 +72,9 @@ def plant_use(
             return "no readout of that direction moves the output that much"
         model = _planted_replay(replay, score, read, strength, output)
         learned = learn_parts(planted, site.planted(Planted(read, score, strength)), fitted, margin, rng, free=False)
-        swaps = _swaps(fine, learned, model, rng)
+        swaps = swap_read_downstream(fine, learned, model, 0, rng)
         found.append(PlantedUse(times, effect_of(strength), swaps[-1], swaps[0]))
     return found
-
-
-def _swaps(fine: Setting, learned: list[Learned], model: Replay, rng: np.random.Generator) -> list[InterchangeResult]:
-    return [
-        interchange(fine, subspaces, lambda _: model, 0, rng, randoms=0, permutations=0, spread=True)
-        for subspaces in subspaces_read_downstream(learned)
-    ]
 
 
 def _unread_direction(
@@ -119,53 +96,41 @@ def _unread_direction(
 
 
 def _log_odds(p: Floats) -> Floats:
-    clipped = np.clip(p, _EDGE, 1 - _EDGE)
-    return np.asarray(np.log(clipped / (1 - clipped)))
+    return np.asarray(logit(np.clip(p, _EDGE, 1 - _EDGE)))
 
 
-def _sigmoid(odds: Floats) -> Floats:
-    return np.asarray(1 / (1 + np.exp(-np.clip(odds, -60, 60))))
-
-
-def _planted_replay(replay: Replay, score_n: Floats, read_d: Floats, strength: float, output: int) -> Replay:
+def _planted_replay(replay: Replay, score_n: Floats, read_d: Floats, strength: float, output: int) -> ReplayOf:
     def run(shift: Floats, rows: Ints) -> Floats:
         odds = _log_odds(replay(shift, rows)[:, output])
-        return _sigmoid(odds + strength * (score_n[rows] + shift @ read_d))[:, None]
+        return np.asarray(expit(odds + strength * (score_n[rows] + shift @ read_d)))[:, None]
 
-    return run
+    return lambda _: run
 
 
-class _Oracle:
+def _oracle(
+    planted: Setting, replay: Replay, output: int, score_n: Floats, write_d: Floats, rng: np.random.Generator
+) -> Callable[[float], float]:
     """The interchange effect of the planted direction itself, as a function of the readout's strength."""
-
-    def __init__(self, odds: list[Floats], scores: list[Floats], signs: list[Floats]) -> None:
-        self._odds, self._scores, self._signs = odds, scores, signs
-
-    def __call__(self, strength: float) -> float:
-        total, rows = 0.0, 0
-        for odds, score, sign in zip(self._odds, self._scores, self._signs, strict=True):
-            p = _sigmoid(odds + strength * score)
-            slots = p.shape[2] // 2
-            tau = p[..., :slots].mean(axis=(1, 2)) - p[..., slots:].mean(axis=(1, 2))
-            total, rows = total + float(tau @ sign), rows + len(sign)
-        return total / rows
-
-
-def _oracle(planted: Setting, replay: Replay, output: int, score_n: Floats, write_d: Floats, rng: np.random.Generator) -> _Oracle:
-    odds, scores, signs = [], [], []
+    parts = []
     for _, plan in planted.plans:
         chosen = np.sort(rng.permutation(len(plan.recipients))[: _SOLVING_ROWS // len(planted.plans)])
         rows, index = plan.recipients[chosen], plan.index[chosen]
         change = score_n[index] - score_n[rows][:, None, None]
-        shifts = change.reshape(-1, 1) * write_d
-        flat = replay(shifts, np.repeat(rows, index.shape[1] * index.shape[2]))[:, output]
-        odds.append(_log_odds(flat).reshape(change.shape))
-        scores.append(score_n[index])
-        signs.append(plan.sign[chosen])
-    return _Oracle(odds, scores, signs)
+        flat = replay(change.reshape(-1, 1) * write_d, np.repeat(rows, index.shape[1] * index.shape[2]))[:, output]
+        parts.append((_log_odds(flat).reshape(change.shape), score_n[index], plan.sign[chosen]))
+
+    def effect_of(strength: float) -> float:
+        total = 0.0
+        for odds, score, sign in parts:
+            p = expit(odds + strength * score)
+            slots = p.shape[2] // 2
+            total += float((p[..., :slots].mean(axis=(1, 2)) - p[..., slots:].mean(axis=(1, 2))) @ sign)
+        return total / sum(len(sign) for _, _, sign in parts)
+
+    return effect_of
 
 
-def _solve(effect_of: _Oracle, wanted: float) -> float | None:
+def _solve(effect_of: Callable[[float], float], wanted: float) -> float | None:
     """Strength at which the effect is ``wanted``, by bisection; 0 where the model does as much by itself."""
     low, high = 0.0, 1.0
     if effect_of(low) >= wanted:

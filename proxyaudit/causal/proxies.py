@@ -1,11 +1,8 @@
 """Association of columns with an attribute: what one column, or a pair, tells of it on rows that the reader did not see.
 
-The reader of a column is the out-of-fold mean of the attribute in each of the column's cells, drawn towards what is known without
-the column by a strength that is chosen within the training part (target encoding; Micci-Barreca 2001). It is non-linear in
-numbers, copes with many levels, and gives exactly nothing where a column tells nothing. The association of a column is
-its class-balanced V-information as a fraction of ``log2 K`` (Xu et al. 2020), as ``linear`` measures leaks; R squared for a continuous
-attribute. A pair's gain is what its cells add to the better of its two columns.
-
+The reader is the out-of-fold mean of the attribute in each cell, drawn towards what is known without the column by a strength chosen
+within the training part (target encoding; Micci-Barreca 2001). The association is class-balanced V-information as a fraction of ``log2
+K`` (Xu et al. 2020); R squared for a continuous attribute. A pair's gain is what its cells add to the better of its two columns.
 Everything is computed from counts of (fold, cell, class), so that a permutation costs one pass over the rows.
 """
 
@@ -34,19 +31,12 @@ _MOST_FLOATS = 2**20  # of one array of predictions, for as many permutations as
 
 @dataclass(frozen=True)
 class Target:
-    """An attribute on the rows of a table.
+    """An attribute on the rows of a table."""
 
-    Attributes:
-        labels_n: Class of each row, or its value for a continuous attribute; every row is known.
-        classes: Number of classes; 0 if continuous.
-        folds_n: Fold of each row; rows that belong together share one.
-        clusters_n: Cluster of each row.
-    """
-
-    labels_n: NDArray[np.generic]
-    classes: int
-    folds_n: Ints
-    clusters_n: Ints
+    labels_n: NDArray[np.generic]  # class of each row, or its value for a continuous attribute; every row is known
+    classes: int  # number of classes; 0 if continuous
+    folds_n: Ints  # fold of each row; rows that belong together share one
+    clusters_n: Ints  # cluster of each row
 
 
 @dataclass(frozen=True)
@@ -54,26 +44,19 @@ class Association:
     """What a reader of some columns finds.
 
     Attributes:
-        value: Share of the attribute; of a pair's gain, the share beyond its better column.
-        influence_n: Influence of each row on ``value``, shape ``(n,)``.
         p: Tail probability under permutations of the attribute (of a gain: within the better column's cells); 1 where none were asked for.
-        null_high: 95th percentile of the null; ``None`` where none was asked for.
     """
 
-    value: float
-    influence_n: Floats
+    value: float  # share of the attribute; of a pair's gain, the share beyond its better column
+    influence_n: Floats  # influence of each row on ``value``, shape ``(n,)``
     p: float = 1.0
-    null_high: float | None = None
+    null_high: float | None = None  # 95th percentile of the null; ``None`` where none was asked for
 
 
 def associate(codes_n: Ints, target: Target, rng: np.random.Generator | None = None, permutations: int = 199) -> Association:
     """Associate one column with the attribute.
 
-    Args:
-        codes_n: Cell of each row.
-        target: The attribute.
-        rng: Source of the permutations; none without it.
-        permutations: Size of the null.
+    Without ``rng`` there is no null.
 
     Raises:
         TooFewRowsError: a class is too small to be cross-fitted.
@@ -92,15 +75,8 @@ def pair_gain(
 ) -> tuple[Association, Association]:
     """Associate a pair of columns, and its gain over the better of the two, with the attribute.
 
-    Args:
-        codes_n: Cell of the pair for each row (see :func:`~proxyaudit.causal.columns.pair_codes`).
-        better_of_cell: The better column's cell, for each cell of the pair.
-        target: The attribute.
-        rng: Source of the permutations within the better column's cells; none without it.
-        permutations: Size of the null of the gain.
-
-    Returns:
-        The pair's association, and the gain; both are held against the same null.
+    ``better_of_cell`` is the better column's cell for each cell of the pair (see :func:`~proxyaudit.causal.columns.pair_codes`). The null
+    permutes within these cells and serves both; without ``rng`` there is none.
 
     Raises:
         TooFewRowsError: a class is too small to be cross-fitted.

@@ -1,16 +1,9 @@
 """What the outputs owe to single input columns, and how much of it runs through the attribute's subspace.
 
-The influence of a column is measured by intervention: its value is replaced by that of another row drawn at random, all its
-encoded inputs together, the rest of the row stays (Datta et al. 2016, quantitative input influence; Datta et al. 2017, arXiv
-1707.08120, for the product with association). The donor's group orients the change: the mean change with donors of group 1 minus
-that with donors of group 0 is the part of the difference between groups that enters by this column. The same swap with the attribute's
-LEACE coordinates held at the row's own value leaves what goes around the sensitive direction; the difference of the two is the
-path column -> sensitive direction -> output.
-
-A swapped row need not be one that occurs: a wife may become unmarried. The numbers are about the model, not about people.
-
-A feature of a text cannot be given to another text, but it can be left out: a removal is a swap in which every row is its own donor,
-and the part of the groups' difference that enters by the feature is what goes with it.
+A column's value is replaced by that of another row drawn at random (Datta et al. 2016; Datta et al. 2017, arXiv 1707.08120). The mean
+change with donors of group 1 minus that with donors of group 0 is the part of the groups' difference that enters by this column; what is
+gone of it when the row keeps its own LEACE coordinates runs through the sensitive direction. A swapped row need not be one that occurs:
+the numbers are about the model, not about people. A feature of a text is left out instead: every row is then its own donor.
 """
 
 from __future__ import annotations
@@ -22,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
+from proxyaudit.causal.interchange import Replay
 from proxyaudit.erasers.leace import LeaceEraser
 
 Forward = Callable[[NDArray[np.float32]], tuple[Floats, NDArray[np.floating]]]
 """Outputs ``(m, C)`` and activations ``(m, d)`` at the site, of encoded rows ``(m, p)``."""
-Replay = Callable[[Floats, Ints], Floats]
-"""Outputs ``(m, C)`` of rows ``(m,)`` after adding shifts ``(m, d)`` to the site's activations."""
 
 DONORS = 4
 FEWEST_DONORS = 30  # rows of each group that give their value; below it nothing is said of the groups
@@ -36,10 +28,7 @@ SAME_OUTPUT = 1e-3  # the site's activations alone must give the outputs again t
 
 @dataclass(frozen=True)
 class Swaps:
-    """Who receives whose value: ``donors_ms[i, s]`` gives it to ``rows_m[i]``. Each row gives once in each slot, never to itself.
-
-    Of a removal every row is its own only donor.
-    """
+    """Who gives to whom: ``donors_ms[i, s]`` to ``rows_m[i]``, once in each slot; in a removal each row is its own donor."""
 
     rows_m: Ints
     donors_ms: Ints
@@ -47,15 +36,10 @@ class Swaps:
 
 @dataclass(frozen=True)
 class Swapped:
-    """What swapping some columns does to one model.
+    """What swapping some columns does to one model."""
 
-    Attributes:
-        change_msc: Change of each output, shape ``(m, S, C)``.
-        moved_msd: Change of the site's activations, shape ``(m, S, d)``.
-    """
-
-    change_msc: Floats
-    moved_msd: NDArray[np.float32]
+    change_msc: Floats  # change of each output, shape ``(m, S, C)``
+    moved_msd: NDArray[np.float32]  # change of the site's activations, shape ``(m, S, d)``
 
 
 @dataclass(frozen=True)
@@ -72,17 +56,11 @@ class Number:
 
 @dataclass(frozen=True)
 class Path:
-    """The oriented effect of a column on one output, split at the attribute's subspace.
+    """The oriented effect of a column on one output, split at the attribute's subspace."""
 
-    Attributes:
-        total: Change with donors of group 1 minus change with donors of group 0.
-        through: The part that is gone when the subspace is held fixed.
-        random: Sizes of that part for random subspaces of equal rank.
-    """
-
-    total: Number
-    through: Number
-    random: tuple[float, ...]
+    total: Number  # change with donors of group 1 minus change with donors of group 0
+    through: Number  # the part that is gone when the subspace is held fixed
+    random: tuple[float, ...]  # sizes of that part for random subspaces of equal rank
 
 
 def draw_swaps(n: int, most: int, rng: np.random.Generator, slots: int = DONORS) -> Swaps:
@@ -110,15 +88,7 @@ def draw_removals(n: int, most: int, rng: np.random.Generator) -> Swaps:
 def swap_columns(
     x_np: NDArray[np.float32], inputs: Sequence[int], swaps: Swaps, forward: Forward, before: tuple[Floats, NDArray[np.floating]]
 ) -> Swapped:
-    """Replace some encoded inputs by the donors' and run the model.
-
-    Args:
-        x_np: Encoded rows ``(n, p)``.
-        inputs: The encoded inputs of the columns.
-        swaps: Recipients and donors.
-        forward: The model.
-        before: What ``forward`` gives for all ``n`` rows.
-    """
+    """Replace some encoded inputs by the donors' and run the model; ``before`` is what ``forward`` gives for all ``n`` rows."""
     columns = np.asarray(inputs, dtype=np.int64)
     outputs, acts = before[0][swaps.rows_m], before[1][swaps.rows_m]
     slots = swaps.donors_ms.shape[1]
@@ -139,16 +109,7 @@ def influence(change_ms: Floats, swaps: Swaps, n: int) -> Number:
 
 
 def oriented(change_ms: Floats, swaps: Swaps, groups_n: Ints) -> Number | None:
-    """Mean change with donors of group 1 minus that with donors of group 0.
-
-    Args:
-        change_ms: Change of one output.
-        swaps: Recipients and donors.
-        groups_n: 0 or 1 for the groups compared, -1 for rows left out.
-
-    Returns:
-        The contrast, or ``None`` where a group has too few donors.
-    """
+    """Mean change with donors of group 1 minus that with donors of group 0; ``None`` where a group has too few donors."""
     groups = groups_n[swaps.donors_ms]
     givers = [len(np.unique(swaps.donors_ms[groups == g])) for g in (0, 1)]
     if min(givers) < FEWEST_DONORS:
@@ -169,18 +130,8 @@ def path(
 ) -> Path | None:
     """Split a column's oriented effect into what runs through a subspace and what goes around it.
 
-    Args:
-        swapped: The column's swap.
-        swaps: Recipients and donors.
-        groups_n: 0 or 1 for the groups compared, -1 for rows left out.
-        output: The output followed.
-        parts_n: Part of each row of the table.
-        erasers: Subspace for the rows of each part, fitted on the other parts.
-        randoms: Random subspaces, likewise by part, one list for each control.
-        replay: The model from the site onward.
-
-    Returns:
-        The split, or ``None`` where a group has too few donors, or where the outputs do not follow from the site alone.
+    ``erasers`` serve the rows of each part and were fitted on the other parts; ``randoms`` likewise, a list for each control. ``None``
+    where a group has too few donors, or where the outputs do not follow from the site alone.
     """
     total = oriented(swapped.change_msc[:, :, output], swaps, groups_n)
     if total is None:

@@ -1,14 +1,9 @@
-"""Relearning: a block is trained again on a few labelled rows, to see whether an attribute comes back.
+"""Relearning (Deeb & Roger 2024, arXiv 2410.08827): a block is trained again on a few labelled rows; does an attribute come back?
 
-A block of the model is trained again with a fresh linear head on m labelled rows (Deeb & Roger 2024, arXiv 2410.08827), and what it
-then tells of the attribute is measured on rows that took no part. Rows to learn from lie in one part of the audit rows; a second
-part chooses what is no weight (when to stop, the scale and the centre of the outputs); the third is measured; the parts rotate.
-Choosing on a part of its own makes the relearner strong without making it lucky, and an attribute and its controls are treated alike.
-
-Many problems (an attribute, its placebos and plants; several draws of rows) advance together: their parameters are stacked and the
-block is mapped over them. The head starts as a ridge regression on the frozen block (a probe first, then fine-tuning: Kumar et al.
-2022, arXiv 2202.10054), and steps are relative to each tensor's own scale (Shazeer & Stern 2018, arXiv 1804.04235), so that the
-scale of weights and activations has no say.
+Three parts of the audit rows rotate: one to learn from, one that chooses what is no weight (when to stop, scale and centre), one to
+measure. Many problems (an attribute, its placebos and plants; several draws of rows) advance together: their parameters are stacked and
+the block is mapped over them. The head starts as a ridge regression on the frozen block (Kumar et al. 2022, arXiv 2202.10054), and steps
+are relative to each tensor's scale (Shazeer & Stern 2018, arXiv 1804.04235).
 """
 
 from __future__ import annotations
@@ -39,47 +34,29 @@ class UntrainableError(ValueError):
 
 @dataclass(frozen=True)
 class Rotation:
-    """Which rows learn, which choose, and which are measured: three disjoint parts of the audit rows.
+    """Which rows learn, which choose, and which are measured: three disjoint parts of the audit rows."""
 
-    Attributes:
-        learn: Row numbers that problems draw their m rows from.
-        choose: Row numbers that choose when to stop, the scale and the centre.
-        score: Row numbers that are measured.
-    """
-
-    learn: Ints
-    choose: Ints
-    score: Ints
+    learn: Ints  # row numbers that problems draw their m rows from
+    choose: Ints  # row numbers that choose when to stop, the scale and the centre
+    score: Ints  # row numbers that are measured
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One label column, to be learnt from some rows.
+    """One label column, to be learnt from some rows."""
 
-    Attributes:
-        labels_n: Codes 0..K-1, or values of a continuous attribute; -1 or NaN where missing.
-        rows: Row numbers to learn from, shape ``(m,)``.
-        rotation: Number of the rotation.
-    """
-
-    labels_n: NDArray[np.generic]
-    rows: Ints
-    rotation: int
+    labels_n: NDArray[np.generic]  # codes 0..K-1, or values of a continuous attribute; -1 or NaN where missing
+    rows: Ints  # row numbers to learn from, shape ``(m,)``
+    rotation: int  # number of the rotation
 
 
 @dataclass(frozen=True)
 class Relearnt:
-    """What one problem came to.
+    """What one problem came to."""
 
-    Attributes:
-        leak: Class-balanced V-information as a fraction of log2 K, or R squared, on the measured rows.
-        influence: Influence of each measured row on ``leak``, shape ``(len(rows),)``.
-        rows: The measured rows.
-    """
-
-    leak: float
-    influence: Floats
-    rows: Ints
+    leak: float  # class-balanced V-information as a fraction of log2 K, or R squared, on the measured rows
+    influence: Floats  # influence of each measured row on ``leak``, shape ``(len(rows),)``
+    rows: Ints  # the measured rows
 
 
 def make_rotations(parts_n: Ints, known_n: NDArray[np.bool_], rng: np.random.Generator) -> tuple[Rotation, ...]:
@@ -109,11 +86,8 @@ class Relearner:
     def __init__(self, module: nn.Module, values: Tensor, free: Sequence[str], steps: Sequence[int] = STEPS) -> None:
         """Keep the block and the scale of what it gives.
 
-        Args:
-            module: Maps rows of ``values`` to the penultimate value ``(m, d)``; in eval mode.
-            values: Input of the block on all audit rows.
-            free: Parameters that are trained; none for a head on the frozen block alone.
-            steps: Numbers of steps after which to look.
+        ``module``, in eval mode, maps rows of ``values`` (its input on all audit rows) to the penultimate value ``(m, d)``. The
+        parameters ``free`` are trained, none for a head on the frozen block alone; ``steps`` says after how many steps to look.
         """
         self.module, self.values, self.steps, self.mapped = module, values, tuple(steps), True
         parameters = {name: p.detach() for name, p in module.named_parameters()}
@@ -137,15 +111,9 @@ class Relearner:
     ) -> list[Relearnt]:
         """Train every problem and measure it.
 
-        Args:
-            problems: Problems with equally many rows.
-            rotations: The rotations that the problems name.
-            classes: Number of classes K; 0 for a continuous attribute.
-            probe: Where given, the problems' own labels only train the block; a fresh head for these labels is then fitted on the
-                same rows, and is what is measured. ``(n,)`` codes (two classes or more) or values.
-
-        Returns:
-            One result for each problem.
+        All problems have equally many rows; ``classes`` is 0 for a continuous attribute. Where ``probe`` is given, ``(n,)`` codes (two
+        classes or more) or values, the problems' own labels only train the block: a fresh head for these labels is then fitted on the
+        same rows, and is what is measured.
         """
         m = len(problems[0].rows)
         tokens = self.values[0].numel()
@@ -177,6 +145,10 @@ class Relearner:
             return torch.stack([one({name: p[i] for name, p in stacked.items()}, x if shared else x[i]) for i in range(count)])
         except Exception as error:
             raise UntrainableError(f"the last block cannot be trained apart from its model ({type(error).__name__})") from error
+
+
+_Best = tuple[dict[str, Tensor], tuple[Tensor, ...]]
+"""Parameters; slopes and intercepts of the head, and the losses, scales and centres on the rows that choose."""
 
 
 class _Batch:
@@ -249,14 +221,11 @@ class _Batch:
                 outputs = self._outputs(stacked, head, of, rotation.choose)
                 losses[of], scales[of], centres[of] = calibrate(outputs, labels, weights, self.classes)
         full = stacked or {name: p.expand(count, *p.shape) for name, p in self.relearner.start.items()}
+        parts = (*head, losses, scales, centres)
         if best is None:
-            kept = {name: p.clone() for name, p in full.items()}
-            return _Best(kept, head[0].clone(), head[1].clone(), losses, scales, centres)
-        better = losses < best.losses - 1e-6
-        for name, p in full.items():
-            best.stacked[name][better] = p[better]
-        now = (head[0], head[1], losses, scales, centres)
-        for mine, new in zip((best.slopes, best.intercepts, best.losses, best.scales, best.centres), now, strict=True):
+            return {name: p.clone() for name, p in full.items()}, tuple(part.clone() for part in parts)
+        better = losses < best[1][2] - 1e-6
+        for mine, new in (*((best[0][name], p) for name, p in full.items()), *zip(best[1], parts, strict=True)):
             mine[better] = new[better]
         return best
 
@@ -272,26 +241,17 @@ class _Batch:
 
     def _measure(self, best: _Best) -> list[Relearnt]:
         found: dict[int, Relearnt] = {}
+        stacked, (slopes, intercepts, _, scales, centres) = best
         with torch.no_grad():
             for rotation, of in zip(self.rotations, self.of, strict=True):
                 if not len(of):
                     continue
-                outputs = self._outputs(best.stacked, (best.slopes, best.intercepts), of, rotation.score)
-                scaled = (best.scales[of][:, None, None] * (outputs - best.centres[of][:, None])).double().numpy()
+                outputs = self._outputs(stacked, (slopes, intercepts), of, rotation.score)
+                scaled = (scales[of][:, None, None] * (outputs - centres[of][:, None])).double().numpy()
                 for place, index in enumerate(of.tolist()):
                     leak, influence = score_outputs(scaled[place], self.measured[index][rotation.score], self.classes)
                     found[index] = Relearnt(leak, influence, rotation.score)
         return [found[index] for index in range(len(self.problems))]
-
-
-@dataclass
-class _Best:
-    stacked: dict[str, Tensor]
-    slopes: Tensor
-    intercepts: Tensor
-    losses: Tensor
-    scales: Tensor
-    centres: Tensor
 
 
 def _size(p: Tensor) -> float:

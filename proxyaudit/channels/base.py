@@ -41,21 +41,21 @@ class ModelView:
 
     recipe: Recipe
     regime: Regime
-    repetition: int
+    repetition: int  # which of the regime's models it is, from 0
     model: TrainedModel
-    captured: Captured
-    x: Singles
+    captured: Captured  # its activations and outputs on the audit rows
+    x: Singles  # encoded inputs of the audit rows ``(n, p)``, as models of this regime meet them
     dataset: Dataset
-    labels_n: Ints
-    placebos: Mapping[str, NDArray[Any]]
-    followed: Mapping[str, Followed]
-    proxies: ProxyPlan
-    permutations: int
-    rows_trained: int
-    table: pd.DataFrame | None
-    forward: Callable[[Singles], Captured] | None
-    frozen: bool
-    shared_sites: frozenset[str]
+    labels_n: Ints  # true labels of the audit rows
+    placebos: Mapping[str, NDArray[Any]]  # placebo labels ``(n, count)`` by attribute
+    followed: Mapping[str, Followed]  # groups and output that interventions compare, by attribute
+    proxies: ProxyPlan  # columns or text features that are followed
+    permutations: int  # size of the null
+    rows_trained: int  # rows times epochs of its training: what a costly search may cost is bounded by it
+    table: pd.DataFrame | None  # the training table of its own, where it has one: synthetic rows, a release, scrubbed texts
+    forward: Callable[[Singles], Captured] | None  # for a frozen transformer: activations of other texts that it has read before
+    frozen: bool  # whether a transformer was never trained, so that it does much the same in every repetition
+    shared_sites: frozenset[str]  # sites whose activations are the same in other tasks; what is measured there is remembered
     remember: Callable[[Mapping[str, Any], Callable[[], Measurement]], Measurement]
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,9 +33,8 @@ def plant_placebos(x_np: NDArray[Any], dataset: Dataset, leaks: dict[str, float 
         columns: list[NDArray[Any]] = []
         for index in range(count):
             rng = stream(root, "placebo", attribute.name, index)
-            column = plant_label(rows, attribute, _PLACEBO_FAMILIES[index % len(_PLACEBO_FAMILIES)], leak, rng)
-            if column is None:  # a unit or axis with too few values cannot carry that much
-                column = plant_label(rows, attribute, "isotropic", leak, rng)
+            families = (_PLACEBO_FAMILIES[index % len(_PLACEBO_FAMILIES)], "isotropic")
+            column = plant_label(rows, attribute, families, leak, rng)
             if column is not None:
                 columns.append(column)
         if columns:
@@ -42,8 +42,14 @@ def plant_placebos(x_np: NDArray[Any], dataset: Dataset, leaks: dict[str, float 
     return planted
 
 
-def plant_label(rows: Rows, attribute: Attribute, family: str, leak: float, rng: np.random.Generator) -> NDArray[Any] | None:
-    """One label column ``(n,)`` with an attribute's base rates, planted along a direction; ``None`` where it cannot leak that much."""
+def plant_label(rows: Rows, attribute: Attribute, families: Sequence[str], leak: float, rng: np.random.Generator) -> NDArray[Any] | None:
+    """One label column ``(n,)`` with an attribute's base rates, planted along a direction of the first family that can leak that much."""
+    # A unit or axis with too few values cannot.
+    planted = (_planted(rows, attribute, family, leak, rng) for family in families)
+    return next((column for column in planted if column is not None), None)
+
+
+def _planted(rows: Rows, attribute: Attribute, family: str, leak: float, rng: np.random.Generator) -> NDArray[Any] | None:
     classes = attribute.classes
     score = linear_directions(rows, family, 1, rng)
     if classes == 0:

@@ -13,7 +13,8 @@ import pandas as pd
 from proxyaudit.arrays import Ints
 from proxyaudit.causal.columns import ColumnCells
 from proxyaudit.data.dataset import Dataset
-from proxyaudit.data.text_features import TextFeature, feature_table, lines_of
+from proxyaudit.data.text import lines_of
+from proxyaudit.data.text_features import TextFeature, feature_table
 
 
 @dataclass(frozen=True)
@@ -27,15 +28,10 @@ class Discovered:
 
 @dataclass(frozen=True)
 class Proxy:
-    """What may stand in for an attribute: a column of a table, or a feature of texts.
+    """What may stand in for an attribute: a column of a table, or a feature of texts."""
 
-    Attributes:
-        cells: What a reader of its values may tell apart; they bear its name.
-        feature: Of texts, what is counted in them and can be left out.
-    """
-
-    cells: ColumnCells
-    feature: TextFeature | None = None
+    cells: ColumnCells  # what a reader of its values may tell apart; they bear its name
+    feature: TextFeature | None = None  # of texts, what is counted in them and can be left out
 
     @property
     def name(self) -> str:
@@ -48,16 +44,13 @@ class ProxyPlan:
     """What is fixed about proxies before anything is measured.
 
     Attributes:
-        proxies: Those that are followed, the strongest carriers first.
         pairs: For each protected attribute the pairs that tell more than the better of the two, which comes first.
-        discovered: Columns that became probe targets.
-        text: The column of texts that they are features of; ``None`` where they are columns themselves.
     """
 
-    proxies: tuple[Proxy, ...]
+    proxies: tuple[Proxy, ...]  # those that are followed, the strongest carriers first
     pairs: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
-    discovered: tuple[Discovered, ...] = ()
-    text: str | None = None
+    discovered: tuple[Discovered, ...] = ()  # columns that became probe targets
+    text: str | None = None  # the column of texts that they are features of; ``None`` where they are columns themselves
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -78,7 +71,7 @@ class ProxyPlan:
         if self.text is None:
             return frame
         features = [proxy.feature for proxy in self.proxies if proxy.feature is not None]
-        return pd.concat([frame.reset_index(drop=True), feature_table(features, lines_of(frame, self.text))], axis=1)
+        return pd.concat([frame.reset_index(drop=True), feature_table(features, lines_of(frame[self.text]))], axis=1)
 
     def codes(self, name: str, frame: pd.DataFrame, *, coarse: bool = False) -> Ints:
         """Cell of each row of :meth:`with_values`, shape ``(n,)``."""
@@ -98,9 +91,7 @@ class ProxyPlan:
 def people(dataset: Dataset, frame: pd.DataFrame) -> Ints:
     """Rows that are one person's (``data.group``), else each its own; shape ``(n,)``.
 
-    Equal rows are not one person here. In a table of a few coarse columns nearly every row has its like, and folds that keep equal rows
-    together ask of each cell what was left out of it: the strongest proxy then tells less than nothing. The reader of a column
-    has only the column's cells to remember, no rows.
+    Equal rows are not one person here: folds that keep them together would ask of each cell of a coarse table what was left out of it.
     """
     if dataset.group is None or dataset.group not in frame:
         return np.arange(len(frame))

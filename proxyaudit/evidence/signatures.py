@@ -1,7 +1,6 @@
 """Signatures on disk: ``signatures.json`` and ``signatures.safetensors``, written into a run only where the recipe asks for them.
 
-A signature is a tool for attribute inference: whoever has it can read the attribute off a model. It holds aggregates over many people and
-the weights of the reference models, no row. What is read here is untrusted: shapes, sizes and numbers are checked before anything is used.
+Whoever has one can read the attribute off a model. What is read here is untrusted: everything is checked before it is used.
 """
 
 from __future__ import annotations
@@ -61,21 +60,13 @@ class KnownAttribute(_Strict):
 
 
 class Contexts(_Strict):
-    """Slices of the inputs.
+    """Slices of the inputs."""
 
-    Attributes:
-        column: The column they go by; ``None`` for quantile slices of the reference models' mean output.
-        names: Name of each slice.
-        edges: Cuts between slices of the output (one less than slices).
-        levels: Values of the column.
-        held_out: Whether nothing of the signature was fitted on the slice.
-    """
-
-    column: str | None
-    names: tuple[str, ...] = Field(min_length=1, max_length=64)
-    edges: tuple[float, ...] = ()
-    levels: tuple[str, ...] = ()
-    held_out: tuple[bool, ...]
+    column: str | None  # the column they go by; ``None`` for quantile slices of the reference models' mean output
+    names: tuple[str, ...] = Field(min_length=1, max_length=64)  # name of each slice
+    edges: tuple[float, ...] = ()  # cuts between slices of the output (one less than slices)
+    levels: tuple[str, ...] = ()  # values of the column
+    held_out: tuple[bool, ...]  # whether nothing of the signature was fitted on the slice
 
     @property
     def held_out_by_name(self) -> dict[str, bool]:
@@ -91,10 +82,7 @@ class Contexts(_Strict):
 
 
 class Reference(_Strict):
-    """One model of the run, by regime and repetition; its weights are kept unless they are too large.
-
-    Of a frozen transformer only the head is kept: the rest is the base model, which the plan names by its hashes.
-    """
+    """One model of the run; its weights are kept unless they are too large, of a frozen transformer those of the head only."""
 
     regime: str
     seed: Annotated[int, Field(ge=0)]
@@ -105,34 +93,22 @@ class Reference(_Strict):
 
 
 class Reading(_Strict):
-    """The signature in one context of the audit rows; the first of an entry is all of them together.
+    """The signature in one context of the audit rows; the first of an entry is all of them together."""
 
-    Attributes:
-        context: Name; ``None`` for all rows.
-        rows: Independent rows behind it, none of them used to fit the direction.
-        rate: Share of the level; ``None`` for a continuous attribute.
-        mean: Expected activation along the direction.
-        sd: Its spread.
-        by_group: Mean without and with the level, where both are large enough to be shown.
-        leak: What the direction tells of the attribute there.
-    """
-
-    context: str | None
-    rows: Annotated[float, Field(ge=0)]
-    rate: Share | None
-    mean: float
+    context: str | None  # name; ``None`` for all rows
+    rows: Annotated[float, Field(ge=0)]  # independent rows behind it, none of them used to fit the direction
+    rate: Share | None  # share of the level; ``None`` for a continuous attribute
+    mean: float  # expected activation along the direction
     sd: Annotated[float, Field(ge=0)]
-    by_group: tuple[float, float] | None
-    leak: Share
+    by_group: tuple[float, float] | None  # mean without and with the level, where both are large enough to be shown
+    leak: Share  # what the direction tells of the attribute there
 
 
 class Entry(_Strict):
     """One direction: an attribute (or one of its levels) in one model at one site.
 
     Attributes:
-        state: What the audit itself said of the linear channel there, over repetitions.
         threshold: Share of the direction's variance that a model must hold for the leak to reach the margin; ``None`` where it never does.
-        known: Whether the reference is in the state, by the rule that a scanned model is judged by.
     """
 
     attribute: str
@@ -140,12 +116,12 @@ class Entry(_Strict):
     regime: str
     site: str
     seed: Annotated[int, Field(ge=0)]
-    state: State | None
+    state: State | None  # what the audit itself said of the linear channel there, over repetitions
     margin: Annotated[float, Field(gt=0, lt=1)]
     low: Share
     high: Share
     threshold: Annotated[float, Field(ge=0)] | None
-    known: bool
+    known: bool  # whether the reference is in the state, by the rule that a scanned model is judged by
     width: Annotated[int, Field(gt=0, le=1_000_000)]
     readings: tuple[Reading, ...]
 
@@ -153,7 +129,7 @@ class Entry(_Strict):
 class Document(_Strict):
     """Signatures without their arrays: what was asked, of which models and in which contexts."""
 
-    signatures_version: str
+    signatures_version: str = VERSION
     plan_digest: str
     kinds: tuple[Kind, ...]
     features: tuple[str, ...]
@@ -173,21 +149,14 @@ class Signatures:
     """Signatures of a run, in memory.
 
     Attributes:
-        document: Everything but the arrays.
         directions: For each entry its arrays: ``direction (d,)`` reads the score from activations; ``shift (1 + C, d)`` is the
             covariance of the standardised attribute with the activations, over all contexts and in each; ``placebo_direction (d, P)``
             and ``placebo_shift (1 + C, d, P)`` are the same for permuted attributes.
-        weights: Weights of each reference that are kept, by tensor name.
     """
 
-    document: Document
+    document: Document  # everything but the arrays
     directions: tuple[dict[str, NDArray[np.float32]], ...]
-    weights: tuple[dict[str, NDArray[Any]], ...]
-
-
-def make_document(**fields: Any) -> Document:
-    """The document of freshly made signatures."""
-    return Document(signatures_version=VERSION, **fields)
+    weights: tuple[dict[str, NDArray[Any]], ...]  # weights of each reference that are kept, by tensor name
 
 
 def signature_files(signatures: Signatures) -> dict[str, bytes]:

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import stats
 
 from proxyaudit.arrays import Floats, Ints
+from proxyaudit.probes.score import flipped
 from proxyaudit.stats.spike_in import Prior, plant_at_leak
 
 _STRENGTHS = (1.0, 4.0, 16.0, 28.0, 45.0)  # between them the leak grows with the square of the correlation
@@ -119,6 +120,13 @@ def independent_rows(values_n: Floats, score_n: Floats, clusters_n: Ints) -> flo
     sums = np.bincount(np.unique(clusters_n, return_inverse=True)[1], weights=products)
     total = float(sums @ sums)
     return len(products) * min(1.0, float(products @ products) / total) if total > 0 else float(len(products))
+
+
+def permuted_columns(values_n: Floats, clusters_n: Ints, count: int, rng: np.random.Generator) -> Floats:
+    """An attribute in ``count`` other orders; with the signs of whole clusters turned where rows belong together."""
+    if len(np.unique(clusters_n)) == len(clusters_n):
+        return np.stack([rng.permutation(values_n) for _ in range(count)], axis=1)
+    return np.asarray((values_n - values_n.mean())[:, None] * flipped(clusters_n, len(values_n), count, rng))
 
 
 def without_tails(scores: Floats) -> Floats:

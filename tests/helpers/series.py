@@ -24,8 +24,8 @@ from proxyaudit.audits.scan.run import scan
 from proxyaudit.channels.signatures.make import ReferenceModel
 from proxyaudit.models import load_weights
 from proxyaudit.models.quantise import quantise
+from proxyaudit.pipeline.facts import signatures_of_models
 from proxyaudit.pipeline.plan import prepare_file
-from proxyaudit.pipeline.signatures import signatures_of_models
 from proxyaudit.planted.construction import Rng
 from proxyaudit.planted.models import ATTRIBUTE, INPUTS, TARGET, WIDTH, Basis, Draft, Weights, pass_on, selection, single, write_models
 from proxyaudit.seeding import stream

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from proxyaudit.channels.use.absence import acting_carrier, joint_barred
-from proxyaudit.channels.use.other_groups import other_questions
+from proxyaudit.channels.use.guards import other_questions
 from proxyaudit.channels.use.record import OtherQuestions, SiteUse, carriers, store_use
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Run

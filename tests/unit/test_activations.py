@@ -9,11 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shifting import shifted_outputs
 from torch import Tensor, nn
 
-from proxyaudit.activations.capture import Captured, capture
-from proxyaudit.activations.files import read_activations, write_activations
-from proxyaudit.activations.replay import replayer, shifted_outputs
+from proxyaudit.activations.capture import Captured, capture, read_activations, write_activations
+from proxyaudit.activations.replay import replayer
 from proxyaudit.errors import InputError
 from proxyaudit.models import Tap, TrainedModel, build_model
 from proxyaudit.models.kinds.ft_transformer import FtTransformerSpec

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from proxyaudit.causal.interchange import Effect, InterchangeResult
-from proxyaudit.channels.use.effect import effect_draft
+from proxyaudit.channels.use.estimate import effect_draft
 from proxyaudit.data.public_counts import SMALLEST_CELL, public_count
 from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.ledger import ControlDraft, significant

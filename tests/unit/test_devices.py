@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from shifting import shifted_outputs
 from text_world import MAX_TOKENS, save_tiny
 
 from proxyaudit.activations.capture import capture
 from proxyaudit.activations.frozen import pooled_texts
-from proxyaudit.activations.replay import shifted_outputs
 from proxyaudit.errors import InputError
 from proxyaudit.models import TrainedModel, build_model, devices, train_model
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec

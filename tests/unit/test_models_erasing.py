@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from shifting import shifted_outputs
 
 from proxyaudit.activations.capture import capture
-from proxyaudit.activations.replay import replayer, shifted_outputs
+from proxyaudit.activations.replay import replayer
 from proxyaudit.errors import InputError
 from proxyaudit.models import TrainedModel, build_model, load_weights, save_weights
 from proxyaudit.models.base import copy_module

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from shifting import shifted_outputs
 from torch import nn
 
 from proxyaudit.activations.capture import capture
-from proxyaudit.activations.replay import replayer, shifted_outputs
+from proxyaudit.activations.replay import replayer
 from proxyaudit.errors import InputError
 from proxyaudit.models import TrainedModel, build_model, train_model
 from proxyaudit.models.kinds.module import ModuleSpec

@@ -7,7 +7,7 @@ import pytest
 
 from proxyaudit.audits.scan.answers import _attribute
 from proxyaudit.audits.scan.questions import IN, NOT, OPEN, Answer, Decided, Judged, Question
-from proxyaudit.evidence.signatures import Contexts, Entry, KnownAttribute, make_document
+from proxyaudit.evidence.signatures import Contexts, Document, Entry, KnownAttribute
 from proxyaudit.evidence.signatures import Reading as Expected
 from proxyaudit.probes.attribute_direction import Reading
 
@@ -16,7 +16,7 @@ CONTEXTS = Contexts(column=None, names=("slice 1",), held_out=(True,))
 EXPECTED = tuple(Expected(context=name, rows=100, rate=0.5, mean=0, sd=1, by_group=None, leak=0.1) for name in (None, "slice 1"))
 NAMED = {"attribute": "sex", "level": "m", "regime": "real", "site": "penultimate"}
 ENTRY = Entry(**NAMED, seed=0, state=None, margin=0.02, low=0.05, high=0.2, threshold=None, known=True, width=4, readings=EXPECTED)
-DOCUMENT = make_document(
+DOCUMENT = Document(
     plan_digest="",
     kinds=(),
     features=(),

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from shifting import shifted_outputs
 from text_world import MAX_TOKENS, WORDS, save_tiny, tiny_config, transformers
 
 from proxyaudit.activations.capture import Captured, capture
 from proxyaudit.activations.frozen import Features, capture_head, row_keys, train_head
-from proxyaudit.activations.replay import differentiable, outputs_with, replayer, shifted_outputs
+from proxyaudit.activations.replay import differentiable, outputs_with, replayer
 from proxyaudit.causal.relearning import Problem, Relearner, Rotation
 from proxyaudit.errors import InputError
 from proxyaudit.models import TrainedModel, build_model, load_weights, save_weights, train_model
@@ -341,9 +342,9 @@ def test_what_cannot_be_loaded_is_refused_in_one_line(folders: Path, tmp_path: P
         build_model(
             HuggingFaceSpec(kind="huggingface", path="bert", max_length=64), SitesSpec(), n_inputs=64, n_classes=2, base=folders, seed=0
         )
-    with pytest.raises(InputError, match="no such model folder"):
+    with pytest.raises(InputError, match="no such model"):
         build(folders, "nowhere")
-    with pytest.raises(InputError, match="no such model folder"):
+    with pytest.raises(InputError, match="no such model"):
         build(folders / "bert", "../gpt2")  # escapes the recipe's folder
     with pytest.raises(InputError, match="no such package"):
         build(folders, "bert", package="no_such_package_here")

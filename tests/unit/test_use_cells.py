@@ -11,9 +11,8 @@ from torch import nn
 from views import dataset_of, view_of
 
 from proxyaudit.activations.capture import capture
-from proxyaudit.channels.use.beside import add_use_beside
-from proxyaudit.channels.use.controls import add_use_controls, planted_control
-from proxyaudit.channels.use.estimate import use_drafts
+from proxyaudit.channels.use.absence import add_use_controls, planted_control
+from proxyaudit.channels.use.estimate import add_use_beside, use_drafts
 from proxyaudit.channels.use.measure import measure
 from proxyaudit.channels.use.record import JOINT, LearnedUse, PlantedEffect, PlantedEffects, store_use, use_at
 from proxyaudit.data.attributes import Attribute

@@ -30,9 +30,9 @@ from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.row_order import rows_digest
 from proxyaudit.estimates.row_sums import row_parts
 from proxyaudit.estimates.scope import read_scope
-from proxyaudit.evidence.pack import EvidencePack, is_complete, read_pack, write_pack, write_plan
+from proxyaudit.evidence.manifest import is_complete
+from proxyaudit.evidence.pack import EvidencePack, read_pack, write_pack, write_plan
 from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
-from proxyaudit.pipeline.measurements import read_measurement, write_measurement
 from proxyaudit.pipeline.plan import permutations_needed, versions
 from proxyaudit.pipeline.run import check_out
 from proxyaudit.pipeline.stages import ProgressEvent, one_thread
@@ -233,7 +233,7 @@ def probe_inputs(
 def _measure(acts_nd: Any, rows: ProbedArrays, probing: Probing, site: str, cache: Cache | None, digest: str) -> Measurement:
     """Measure one site in this process, or read what an interrupted run has measured."""
     if cache is not None and cache.has(NAME, digest):
-        return read_measurement(cache.folder(NAME, digest))
+        return Measurement.read(cache.folder(NAME, digest))
     out = Measurement()
     try:
         with one_thread():
@@ -241,7 +241,7 @@ def _measure(acts_nd: Any, rows: ProbedArrays, probing: Probing, site: str, cach
     except ValueError as error:
         raise TaskError(f"site '{site}' could not be measured: {error}") from None
     if cache is not None:
-        cache.commit(NAME, digest, lambda folder: write_measurement(out, folder))
+        cache.commit(NAME, digest, out.write)
     return out
 
 

@@ -20,14 +20,7 @@ EXIT = {NOT: 0, IN: 1, OPEN: 3}
 
 
 def answers(document: Document, questions: Sequence[Question], scanned: Scanned, attributes: Sequence[str] = ()) -> dict[str, Any]:
-    """Decide all questions together.
-
-    Args:
-        document: Of the signatures.
-        questions: All that was asked.
-        scanned: The checkpoint on the rows.
-        attributes: Attributes asked for; all if empty.
-    """
+    """Decide all questions together; all ``attributes`` are asked for if none is named."""
     asked = [question for question in questions if question.asked]
     adjusted = iter(holm([float(question.p_values()[0]) for question in asked]) if asked else ())
     decided = [question.decide(float(next(adjusted)) if question.asked else 1.0) for question in questions]

@@ -15,8 +15,7 @@ from proxyaudit.arrays import Floats, Ints
 from proxyaudit.channels.signatures.make import attribute_columns
 from proxyaudit.consent import NO_CONSENT, Consent
 from proxyaudit.data.attributes import Attribute, code_as
-from proxyaudit.data.bands import Bands
-from proxyaudit.data.columns import ColumnKind, coerce, spellings_of
+from proxyaudit.data.columns import Bands, ColumnKind, coerce, spellings_of
 from proxyaudit.data.encoding import Encoder, encoder_again
 from proxyaudit.data.tables import read_table
 from proxyaudit.data.text import TextEncoder
@@ -25,12 +24,12 @@ from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.evidence.pack import REPORT_FILES, read_pack
 from proxyaudit.evidence.signatures import Signatures, read_signatures
+from proxyaudit.models.executed_code import code_of, model_code
 from proxyaudit.models.huggingface import make_tokenizer, model_hashes
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.kinds.module import ModuleSpec
 from proxyaudit.models.module import factory_path
-from proxyaudit.models.readable_texts import check_readable
-from proxyaudit.pipeline.executed_code import code_of, model_code
+from proxyaudit.models.text_inputs import check_readable
 from proxyaudit.recipe.recipe import Recipe, parse_recipe
 
 FEWEST_ROWS = 200
@@ -38,44 +37,26 @@ FEWEST_ROWS = 200
 
 @dataclass(frozen=True)
 class Known:
-    """A run with signatures, ready to have checkpoints scanned against it.
-
-    Attributes:
-        signatures: The signatures.
-        recipe: The run's recipe.
-        base: Folder that the recipe's factory or base model is found from.
-        name: Name and id of the run.
-        files: Hashes of the files that the run read.
-    """
+    """A run with signatures, ready to have checkpoints scanned against it."""
 
     signatures: Signatures
     recipe: Recipe
-    base: Path
-    name: tuple[str, str]
-    files: frozenset[str] = frozenset()
+    base: Path  # folder that the recipe's factory or base model is found from
+    name: tuple[str, str]  # name and id of the run
+    files: frozenset[str] = frozenset()  # hashes of the files that the run read
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Rows that models are run on.
-
-    Attributes:
-        frame: Coerced columns.
-        encoder: Rows to model inputs.
-        clusters: Rows that belong together; equal rows (or texts) do.
-        columns: By attribute, its columns of numbers by level; ``None`` where the file does not hold it.
-        dropped: Rows of the file without a text.
-        unseen: Columns of which the encoder cannot see some rows.
-        kept: What was made of the rows before, by what it is.
-    """
+    """Rows that models are run on; ``columns`` has, by attribute, its numbers by level, ``None`` where the file does not hold it."""
 
     frame: pd.DataFrame
     encoder: Encoder | TextEncoder
-    clusters: Ints
+    clusters: Ints  # rows that belong together; equal rows (or texts) do
     columns: dict[str, dict[str | None, Floats] | None]
-    dropped: int = 0
-    unseen: tuple[Unseen, ...] = ()
-    kept: dict[Any, NDArray[np.float32]] = field(default_factory=dict, repr=False)
+    dropped: int = 0  # rows of the file without a text
+    unseen: tuple[Unseen, ...] = ()  # columns of which the encoder cannot see some rows
+    kept: dict[Any, NDArray[np.float32]] = field(default_factory=dict, repr=False)  # what was made of the rows before, by what it is
 
     def table(self, rules: tuple[str, ...] = ()) -> NDArray[np.float32]:
         """Encoded table ``(n, p)``; texts are scrubbed by the rules first."""
@@ -88,11 +69,7 @@ class Inputs:
 def open_signatures(run: Path, *, base: Path | None, near: Sequence[Path], consent: Consent = NO_CONSENT) -> Known:
     """Read a run's signatures after its hashes were checked.
 
-    Args:
-        run: The run folder.
-        base: Folder of the run's recipe, if given.
-        near: Folders that are looked into for a factory or base model where ``base`` is not given.
-        consent: What may be executed of the code that the run names; nothing is executed here.
+    Without ``base``, the folder of the run's recipe, the factory or base model is looked for ``near``. Nothing is executed here.
 
     Raises:
         InputError: no such run, no signatures, no consent, or the factory or base model cannot be found.

@@ -1,7 +1,6 @@
 """Models of a scan on its rows: the reference models of a run, and the checkpoint or model folder that is asked about.
 
-A model is used as the regime of the signature uses its own: on texts scrubbed by the regime's rules, and quantised as the regime is. One
-file is therefore run once for each way of using it that the signatures hold.
+A model is run once for each way in which the regimes of the signatures use theirs: on scrubbed texts, or quantised.
 """
 
 from __future__ import annotations
@@ -21,14 +20,13 @@ from proxyaudit.audits.scan.inputs import Inputs, Known
 from proxyaudit.channels.signatures.contexts import context_codes, followed_output
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError, IntegrityError
-from proxyaudit.evidence.signatures import Reference
 from proxyaudit.models import TrainedModel, build_model, load_weights
 from proxyaudit.models.checkpoints import tensor_names
 from proxyaudit.models.huggingface import make_tokenizer
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.quantise import quantise
-from proxyaudit.models.readable_texts import check_readable
 from proxyaudit.models.text import TextClassifier
+from proxyaudit.models.text_inputs import check_readable
 from proxyaudit.recipe.recipe import SitesSpec
 
 _MODEL = "the model"
@@ -37,37 +35,20 @@ _REFERENCE = "a reference of the signatures"
 
 @dataclass(frozen=True)
 class Use:
-    """How a regime uses its models.
-
-    Attributes:
-        scrub: Rules by which texts are scrubbed.
-        quantise: How the model is quantised.
-    """
+    """How a regime uses its models."""
 
     scrub: tuple[str, ...] = ()
     quantise: str | None = None
 
-    @classmethod
-    def of(cls, reference: Reference) -> Use:
-        """How a reference model was used."""
-        return cls(reference.scrub, reference.quantise)
-
 
 @dataclass(frozen=True)
 class Scanned:
-    """One model and the references on the same rows.
-
-    Attributes:
-        inputs: The rows.
-        models: The model, by how it is used.
-        references: The reference models, ``None`` where the weights were too large to keep.
-        codes: Context of each row, -1 for none.
-    """
+    """One model and the references on the same rows."""
 
     inputs: Inputs
-    models: Mapping[Use, Captured]
-    references: tuple[Captured | None, ...]
-    codes: Ints
+    models: Mapping[Use, Captured]  # the model, by how it is used
+    references: tuple[Captured | None, ...]  # the reference models, ``None`` where the weights were too large to keep
+    codes: Ints  # context of each row, -1 for none
 
 
 def read_references(known: Known, inputs: Inputs) -> tuple[Captured | None, ...]:
@@ -88,7 +69,7 @@ def read_references(known: Known, inputs: Inputs) -> tuple[Captured | None, ...]
                 model = load_weights(_architecture(known, inputs, reference.erase), path, what=_REFERENCE)
             except InputError as error:
                 raise IntegrityError(f"the signatures do not fit their model: {error.what}") from None
-        found.append(_run(model, inputs, Use.of(reference)))
+        found.append(_run(model, inputs, Use(reference.scrub, reference.quantise)))
     return tuple(found)
 
 
@@ -102,7 +83,7 @@ def read_checkpoint(known: Known, path: Path, inputs: Inputs, references: tuple[
     kept = [followed_output(r.outputs) for r in references if r is not None]
     document = known.signatures.document
     codes = context_codes(document.contexts, inputs.frame, np.mean(kept, axis=0) if kept else None)
-    uses = dict.fromkeys((*map(Use.of, document.references), *(() if document.references else (Use(),))))
+    uses = dict.fromkeys([Use(r.scrub, r.quantise) for r in document.references] or [Use()])
     return Scanned(inputs, {use: _run(model, own, use) for use in uses}, references, codes)
 
 
@@ -122,19 +103,18 @@ def _checkpoint(known: Known, path: Path, inputs: Inputs) -> TrainedModel:
     if isinstance(known.recipe.model, HuggingFaceSpec):
         # A head alone stands on the base model; a whole classifier brings a transformer of its own.
         tune = "full" if any(name.startswith("backbone.") for name in tensor_names(path, what=_MODEL)) else "head"
-    try:
-        return load_weights(_architecture(known, inputs, (), tune), path, what=_MODEL)
-    except InputError as error:
-        # A mitigated checkpoint holds maps beside the weights.
-        maps = {reference.erase for reference in known.signatures.document.references if reference.erase}
-        for erase in sorted(maps):
-            try:
-                return load_weights(_architecture(known, inputs, erase, tune), path, what=_MODEL)
-            except InputError:
-                continue
-        if tune is not None and (path.parent / "config.json").is_file():
-            raise InputError(error.what, where=error.where, mend=f"give the whole folder if {path.name} is a transformer's file") from None
-        raise
+    # A mitigated checkpoint holds maps beside the weights.
+    maps = {reference.erase for reference in known.signatures.document.references if reference.erase}
+    refused: list[InputError] = []
+    for erase in ((), *sorted(maps)):
+        try:
+            return load_weights(_architecture(known, inputs, erase, tune), path, what=_MODEL)
+        except InputError as error:
+            refused.append(error)
+    if tune is not None and (path.parent / "config.json").is_file():
+        mend = f"give the whole folder if {path.name} is a transformer's file"
+        raise InputError(refused[0].what, where=refused[0].where, mend=mend) from None
+    raise refused[0]
 
 
 def _folder(known: Known, path: Path, inputs: Inputs) -> tuple[TrainedModel, Inputs]:

@@ -1,8 +1,7 @@
 """The questions of a scan: what every repetition's direction shows, and whether it is an alarm.
 
-An alarm is a leak whose estimate lies above the margin and that nothing at all would not give (Holm over every question of the scan,
-5 %). One context alone must moreover lie above its margin beyond doubt (the same Holm), since a slice of few rows strays far. "Not" asks,
-in every repetition, that a leak of the margin would hardly ever have looked as low.
+An alarm is a leak above its margin that nothing at all would not give (Holm over every question of the scan, 5 %); one context alone must
+lie above beyond doubt, since a slice of few rows strays far. "Not" asks that a leak of the margin would hardly ever have looked as low.
 """
 
 from __future__ import annotations
@@ -30,42 +29,25 @@ SPREADS = (0.5, 2.0)
 
 @dataclass(frozen=True)
 class Judged:
-    """What one repetition's direction shows in one question; of every array the first is the attribute, the rest are placebos.
+    """What one repetition's direction shows in one question; of every array the first is the attribute, the rest are placebos."""
 
-    Attributes:
-        reading: Leak and tail probabilities.
-        rows: Rows behind it.
-        mean: Mean activation, in expected spreads from the expected mean.
-        sd: Spread of the activation, in expected spreads.
-        facts: How well the checkpoint aligns, and how far the inputs are from the run's.
-    """
-
-    reading: Reading
-    rows: int
-    mean: float
-    sd: float
-    facts: dict[str, float | None]
+    reading: Reading  # leak and tail probabilities
+    rows: int  # rows behind it
+    mean: float  # mean activation, in expected spreads from the expected mean
+    sd: float  # spread of the activation, in expected spreads
+    facts: dict[str, float | None]  # how well the checkpoint aligns, and how far the inputs are from the run's
 
 
 @dataclass(frozen=True)
 class Question:
-    """One question of a scan.
+    """One question of a scan."""
 
-    Attributes:
-        entry: An entry of the signature; ``None`` for the leak in any direction.
-        context: Its context, ``None`` for all rows.
-        judged: One for each repetition that is in the state; ``None`` where there are too few rows.
-        seeds: Repetitions of the run.
-        measured: Whether the attribute is known on the inputs.
-        reason: Why it was not asked.
-    """
-
-    entry: Entry | None
-    context: str | None
-    judged: tuple[Judged | None, ...]
-    seeds: int
-    measured: bool
-    reason: str | None = None
+    entry: Entry | None  # an entry of the signature; ``None`` for the leak in any direction
+    context: str | None  # its context, ``None`` for all rows
+    judged: tuple[Judged | None, ...]  # one for each repetition that is in the state; ``None`` where there are too few rows
+    seeds: int  # repetitions of the run
+    measured: bool  # whether the attribute is known on the inputs
+    reason: str | None = None  # why it was not asked
     key: tuple[str, str | None, str | None, str] = field(default=("", None, None, ""))
     margin: float = 0.02
 

@@ -1,8 +1,7 @@
 """Scan a checkpoint: has it entered the state that a run's signatures describe?
 
-No probe is carried from model to model. The score that a reference model has along its direction is predicted linearly from the
-checkpoint's own activations, on rows (and in contexts) that the map was not fitted on; the question is then what that prediction tells of
-the attribute. Where the inputs hold the attribute, that is measured. Where they do not, the prediction is written as a mixture of the
+The score of a reference along its direction is predicted linearly from the checkpoint's activations, on rows that the map was not fitted
+on. Where the inputs hold the attribute, what the prediction tells of it is measured. Else the prediction is written as a mixture of the
 reference's units, whose covariance with the attribute the signature holds, measured on rows that its direction never saw.
 """
 
@@ -28,19 +27,8 @@ from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.pack import find_run
 from proxyaudit.evidence.signatures import Contexts, Entry
-from proxyaudit.probes.attribute_direction import (
-    Reading,
-    correlation_curve,
-    explained,
-    independent_rows,
-    predict,
-    predict_apart,
-    read_correlations,
-    readout,
-    without_tails,
-)
+from proxyaudit.probes import attribute_direction as along
 from proxyaudit.probes.crossfit import assign_folds
-from proxyaudit.probes.score import flipped
 from proxyaudit.seeding import stream
 
 PERMUTED = 200  # permuted attributes that the whole decision is taken for, where the inputs hold the attribute
@@ -54,13 +42,8 @@ def scan_checkpoint(
 ) -> dict[str, Any]:
     """Scan one checkpoint; the answer as plain data, with its ``exit_code``.
 
-    Args:
-        run: A run folder with signatures, or one with a single run below it.
-        model: The checkpoint (safetensors), or the folder of a transformer in place of the run's.
-        inputs: A table with the columns (or the texts) that the model reads, and possibly the attributes.
-        base: Folder of the run's recipe (where a factory or a base model lies), or of the base model; found by its hash if not given.
-        attributes: Attributes to ask for; all if empty.
-        consent: What may be executed of the code that the run names (a factory, a trusted model's code).
+    ``run`` is a run folder with signatures, or one with a single run below it; ``model`` a checkpoint (safetensors), or the folder of a
+    transformer in place of the run's. ``base`` is the folder of the run's recipe, or of the base model, found by its hash if not given.
 
     Raises:
         InputError: consent is missing, or something given cannot be used.
@@ -95,7 +78,9 @@ def scan(known: Known, scanned: Scanned, attributes: Sequence[str] = ()) -> dict
             questions += _signature_questions(known, scanned, entries, None if columns is None else columns[key[0]])
         if columns is not None:
             for use, captured in scanned.models.items():
-                regime = None if len(scanned.models) == 1 else next(r.regime for r in document.references if Use.of(r) == use)
+                regime = (
+                    None if len(scanned.models) == 1 else next(r.regime for r in document.references if Use(r.scrub, r.quantise) == use)
+                )
                 for level, values in columns.items():
                     for site in dict.fromkeys(e.site for _, e in mine) or captured.acts:
                         questions += _anywhere(known, scanned, use, (attribute.name, level, regime, site), values)
@@ -122,21 +107,15 @@ class _View:
         held = (codes >= 0) & np.array([*contexts.held_out, False])[codes]
         if (~held).sum() < FEWEST_IN_CONTEXT:
             held = np.zeros(len(codes), dtype=bool)
-        values = None if values_n is None else values_n[place]
         acts = np.asarray(acts_nd, dtype=np.float64)[place]
-        return cls(acts, codes, folds, held, clusters, values, None if values is None else _permuted(values, clusters, key))
+        if values_n is None:
+            return cls(acts, codes, folds, held, clusters, None, None)
+        permuted = along.permuted_columns(values_n[place], clusters, PERMUTED, stream(0, _ROOT, "permuted", key))
+        return cls(acts, codes, folds, held, clusters, values_n[place], permuted)
 
     @property
     def binary(self) -> bool:
         return self.values is not None and bool(np.isin(self.values, (0, 1)).all())
-
-
-def _permuted(values_n: Floats, clusters_n: Ints, key: str) -> Floats:
-    """The attribute in other orders; with the signs of whole clusters turned where rows belong together."""
-    rng = stream(0, _ROOT, "permuted", key)
-    if len(np.unique(clusters_n)) == len(clusters_n):
-        return np.stack([rng.permutation(values_n) for _ in range(PERMUTED)], axis=1)
-    return np.asarray((values_n - values_n.mean())[:, None] * flipped(clusters_n, len(values_n), PERMUTED, rng))
 
 
 def _signature_questions(known: Known, scanned: Scanned, entries: list[tuple[int, Entry]], values_n: Floats | None) -> list[Question]:
@@ -145,7 +124,7 @@ def _signature_questions(known: Known, scanned: Scanned, entries: list[tuple[int
     first = entries[0][1]
     used = [(index, e) for index, e in entries if e.known]
     names = (None, *contexts.names)
-    model = scanned.models[next(Use.of(r) for r in known.signatures.document.references if r.regime == first.regime)]
+    model = scanned.models[next(Use(r.scrub, r.quantise) for r in known.signatures.document.references if r.regime == first.regime)]
     if 2 * len(used) <= len(entries) or first.site not in model.acts:
         return [Question.left_out(first, name, "the reference models were not in the state themselves") for name in names]
     view = _View.of(scanned, contexts, model.acts[first.site], values_n, f"{first.attribute}\x1f{first.level}")
@@ -160,7 +139,7 @@ def _signature_questions(known: Known, scanned: Scanned, entries: list[tuple[int
             if values_n is None:
                 reason = "the reference models were too large to keep, and the inputs do not hold the attribute"
                 return [Question.left_out(first, name, reason) for name in names]
-            own = without_tails(view.acts @ arrays["direction"].astype(np.float64))
+            own = along.without_tails(view.acts @ arrays["direction"].astype(np.float64))
             judged.append([_measured(view, place, own, entry, None) for place in places])
             continue
         place = np.ones(len(scanned.codes), dtype=bool) if values_n is None else np.isfinite(values_n)
@@ -182,20 +161,22 @@ def _through_reference(
 ) -> list[Judged | None]:
     """One repetition: predict the reference's score from the checkpoint and judge the prediction in every context."""
     direction = arrays["direction"].astype(np.float64)
-    score = without_tails(units_nd @ direction)
-    placebo = without_tails(units_nd @ arrays["placebo_direction"].astype(np.float64)) if view.values is None else np.zeros((len(score), 0))
+    score = along.without_tails(units_nd @ direction)
+    placebo = (
+        along.without_tails(units_nd @ arrays["placebo_direction"].astype(np.float64)) if view.values is None else np.zeros((len(score), 0))
+    )
     rest = _beside(units_nd, score)
     wanted, shown = np.concatenate([score[:, None], placebo, rest], axis=1), 1 + placebo.shape[1]
-    everywhere = predict_apart(view.acts, wanted, view.folds)
+    everywhere = along.predict_apart(view.acts, wanted, view.folds)
     # Held-out contexts are read by a map that none of them had a part in.
     apart = everywhere.copy()
     if view.held.any():
-        apart[view.held] = predict(view.acts[~view.held], wanted[~view.held], view.acts[view.held])
+        apart[view.held] = along.predict(view.acts[~view.held], wanted[~view.held], view.acts[view.held])
     expected = entry.readings[0]
     facts = {
-        "alignment": explained(rest, everywhere[:, shown:]),
-        "alignment_held_out": explained(rest[view.held], apart[view.held, shown:]) if view.held.any() else None,
-        "followed": explained(score[:, None], everywhere[:, :1]),
+        "alignment": along.explained(rest, everywhere[:, shown:]),
+        "alignment_held_out": along.explained(rest[view.held], apart[view.held, shown:]) if view.held.any() else None,
+        "followed": along.explained(score[:, None], everywhere[:, :1]),
         "moved": abs(float(score.mean()) - expected.mean) / max(expected.sd, 1e-12),
         "spread": float(score.std()) / max(expected.sd, 1e-12),
     }
@@ -204,7 +185,7 @@ def _through_reference(
     predictions = [everywhere, *(apart for _ in places[1:])]
     if view.values is not None:
         return [_measured(view, place, p[:, 0], entry, facts) for place, p in zip(places, predictions, strict=True)]
-    mixtures = [readout(units_nd, p[:, :shown]) for p in (everywhere, apart)]
+    mixtures = [along.readout(units_nd, p[:, :shown]) for p in (everywhere, apart)]
     shifts = np.concatenate([arrays["shift"][:, :, None], arrays["placebo_shift"]], axis=2).astype(np.float64)
     found: list[Judged | None] = []
     for number, (place, predicted) in enumerate(zip(places, predictions, strict=True)):
@@ -215,9 +196,9 @@ def _through_reference(
             continue
         spread = predicted[place, :shown].std(axis=0)
         r = np.einsum("dm,dm->m", mixtures[min(number, 1)], shifts[number]) / np.where(spread > 1e-12, spread, np.inf)
-        curve = correlation_curve(predicted[place, 0], reading.rate, entry.margin)
+        curve = along.correlation_curve(predicted[place, 0], reading.rate, entry.margin)
         both = 1 / (1 / max(rows, 1) + 1 / reading.rows)
-        judged = read_correlations(np.clip(r, -1, 1), both, curve, placebos=True)
+        judged = along.read_correlations(np.clip(r, -1, 1), both, curve, placebos=True)
         found.append(Judged(judged, int(place.sum()), *_activation(predicted[place, 0], entry), facts))
     return found
 
@@ -229,7 +210,7 @@ def _assured(score_n: Floats, covariance: float, followed: float, entry: Entry) 
     proportion: what is not followed has a standard deviation of ``sqrt(1 - followed)``, and can take that much of the
     covariance away (Cauchy-Schwarz).
     """
-    at_margin = correlation_curve(score_n, entry.readings[0].rate, entry.margin).at_margin
+    at_margin = along.correlation_curve(score_n, entry.readings[0].rate, entry.margin).at_margin
     if at_margin is None or followed <= 0:
         return 0.0
     least = covariance / max(float(score_n.std()), 1e-12) - np.sqrt(max(1 - followed, 0.0))
@@ -242,7 +223,9 @@ def _measured(view: _View, place: Bools, score_n: Floats, entry: Entry, facts: d
     return None if judged is None else Judged(judged, int(place.sum()), *_activation(score_n[place], entry), facts or {})
 
 
-def _judge(view: _View, place: Bools, score_n: Floats, margin: float, *, sides: int, permuted_nm: Floats | None = None) -> Reading | None:
+def _judge(
+    view: _View, place: Bools, score_n: Floats, margin: float, *, sides: int, permuted_nm: Floats | None = None
+) -> along.Reading | None:
     assert view.values is not None
     assert view.permuted is not None
     values, score = view.values[place], score_n[place]
@@ -252,9 +235,9 @@ def _judge(view: _View, place: Bools, score_n: Floats, margin: float, *, sides: 
     columns = np.concatenate([values[:, None], view.permuted[place]], axis=1)
     scores = score[:, None] if permuted_nm is None else np.concatenate([score[:, None], permuted_nm[place]], axis=1)
     r = _correlations(columns, scores)
-    rows = independent_rows(values, score, view.clusters[place])
-    curve = correlation_curve(score, float(values.mean()) if view.binary else None, margin)
-    return read_correlations(r, rows, curve, sides=sides, placebos=True)
+    rows = along.independent_rows(values, score, view.clusters[place])
+    curve = along.correlation_curve(score, float(values.mean()) if view.binary else None, margin)
+    return along.read_correlations(r, rows, curve, sides=sides, placebos=True)
 
 
 def _correlations(columns_nm: Floats, scores_nm: Floats) -> Floats:
@@ -287,7 +270,7 @@ def _anywhere(known: Known, scanned: Scanned, use: Use, key: tuple[str, str | No
     view = _View.of(scanned, contexts, scanned.models[use].acts[site], values_n, f"{attribute}\x1f{level}")
     assert view.values is not None
     assert view.permuted is not None
-    predicted = predict_apart(view.acts, np.concatenate([view.values[:, None], view.permuted], axis=1), view.folds)
+    predicted = along.predict_apart(view.acts, np.concatenate([view.values[:, None], view.permuted], axis=1), view.folds)
     everywhere = np.ones(len(view.codes), dtype=bool)
     judged = _judge(view, everywhere, predicted[:, 0], margin, sides=1, permuted_nm=predicted[:, 1:])
     return (

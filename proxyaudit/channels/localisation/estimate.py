@@ -1,7 +1,6 @@
 """Localisation as estimates: what was tried, what it did, what was left out and why. No verdict rests on it; no state is given.
 
-Models trained apart share their architecture, not what a unit or a head stands for. Sites and blocks are therefore the same location in
-every model, units and heads are told by their rank: the part that does most in each model (ranked on rows apart from those of the effect).
+Sites and blocks are the same location in every model, units and heads are told by their rank: what a unit stands for differs by model.
 """
 
 from __future__ import annotations
@@ -198,10 +197,10 @@ def _not_tried(location: Draft, searches: Sequence[Search]) -> list[Draft]:
 
 
 def _publish(out: Drafts, group: _Group, ps: Sequence[float], *, backed: bool) -> None:
-    """Effects, shares and, beside them, the controls. A part is confirmed where no reason says otherwise.
+    """Effects, shares and, beside them, the controls; a part is confirmed where no reason says otherwise.
 
-    Units of a model that ignores the attribute can move the output one by one, upwards and downwards: what none of it adds up to is no
-    effect of the attribute, so a part also needs the whole location, or the attribute's subspace at it, to move the output (``backed``).
+    Units of a model that ignores the attribute can move the output one by one: a part also needs the whole location, or the attribute's
+    subspace at it, to move the output (``backed``).
     """
     beside = max((control.size() for control in group.controls), default=0.0)
     location = replace(group.location, null_high=beside if group.controls else None)

@@ -1,7 +1,4 @@
-"""Measure, in one trained model, which sites, blocks, heads and units carry the effect of each attribute.
-
-No verdict rests on it.
-"""
+"""Measure, in one trained model, which sites, blocks, heads and units carry the effect of each attribute. No verdict rests on it."""
 
 from __future__ import annotations
 
@@ -11,21 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from proxyaudit.arrays import Floats, Ints
+from proxyaudit.causal import localisation as causal
 from proxyaudit.causal.donors import TOO_FEW, Donors
 from proxyaudit.causal.interchange import Effect
-from proxyaudit.causal.localisation import (
-    Patch,
-    Screened,
-    Units,
-    draw_plan,
-    in_direction,
-    in_order,
-    joined,
-    patched_effect,
-    pick,
-    screen,
-    smallest_set,
-)
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.localisation.budget import TRIED, Schedule, budget_of, rows_kept, schedule
 from proxyaudit.channels.localisation.record import LocalisationRecord, LocationRecord, Part, PartSet, Search, write_localisation
@@ -76,10 +61,10 @@ class _Inside:
     """A location that is searched: its parts by number, and what the gradient predicts of each."""
 
     location: Location
-    patch: Patch
+    patch: causal.Patch
     names: list[str]
     parts: list[list[int]]
-    screened: Screened
+    screened: causal.Screened
 
 
 class _Search:
@@ -93,8 +78,8 @@ class _Search:
         self.rows, self.total = rows_n, len(view.x)
         self.screening = np.flatnonzero(parts == 0)
         self.rng = stream(self.root, "localisation", name)
-        self.rough = draw_plan(self.groups, self.labels, parts == 0, plan.recipients // 2, self.rng)
-        self.fine = draw_plan(self.groups, self.labels, parts != 0, plan.recipients, self.rng)
+        self.rough = causal.draw_plan(self.groups, self.labels, parts == 0, plan.recipients // 2, self.rng)
+        self.fine = causal.draw_plan(self.groups, self.labels, parts != 0, plan.recipients, self.rng)
 
     def run(self, locations: Sequence[Location]) -> LocalisationRecord:
         """Patch every location whole and search those of the schedule."""
@@ -127,9 +112,9 @@ class _Search:
     def _inside(self, inside: _Inside, rough: Donors, fine: Donors) -> Search:
         rng = stream(self.root, "localised at random", self.name, inside.location.name)
         where = "verdict" if inside.location.name in self.verdict_sites else "elsewhere"
-        picked = pick(inside.screened, *TRIED[where], rng)
+        picked = causal.pick(inside.screened, *TRIED[where], rng)
         first = {part: self._effect(inside.patch, rough, inside.parts[part]) for part in (*picked.by_gradient, *picked.by_difference)}
-        order = in_order(picked, first, inside.screened)
+        order = causal.in_order(picked, first, inside.screened)
 
         def tried(part: int, by: str) -> Part:
             effect = self._effect(inside.patch, fine, inside.parts[part])
@@ -154,25 +139,29 @@ class _Search:
     ) -> PartSet | str:
         """The smallest set that carries most of the effect, or why there is none."""
         whole = self._effect(inside.patch, rough, None)
-        ranked = in_direction(first, inside.screened, 1.0 if whole.signed >= 0 else -1.0)
+        ranked = causal.in_direction(first, inside.screened, 1.0 if whole.signed >= 0 else -1.0)
         order = [inside.parts[part] for part in ranked]
-        size = smallest_set(lambda count: self._effect(inside.patch, rough, joined(order[:count])).signed, whole, len(order))
+        size = causal.smallest_set(lambda count: self._effect(inside.patch, rough, causal.joined(order[:count])).signed, whole, len(order))
         if isinstance(size, str):
             return size
         drawn = [order[part] for part in rng.permutation(len(order))[:size]]
-        together, control = (Part("", self._kept(self._effect(inside.patch, fine, joined(units)))) for units in (order[:size], drawn))
+        together, control = (
+            Part("", self._kept(self._effect(inside.patch, fine, causal.joined(units)))) for units in (order[:size], drawn)
+        )
         return PartSet(size, tuple(inside.names[part] for part in ranked[: min(size, TRIED["verdict"][0])]), together, control)
 
-    def _screen(self, location: Location, gradients: dict[str, Floats] | None, rows: Ints, parts: Sequence[Units]) -> Screened:
+    def _screen(
+        self, location: Location, gradients: dict[str, Floats] | None, rows: Ints, parts: Sequence[causal.Units]
+    ) -> causal.Screened:
         inside = self.screening
         own = None if gradients is None else gradients[location.name]
         values = self.patching.values(location.name)[inside]
-        return screen(values, own, np.searchsorted(inside, rows), self.groups[inside], self.labels[inside], parts)
+        return causal.screen(values, own, np.searchsorted(inside, rows), self.groups[inside], self.labels[inside], parts)
 
-    def _effect(self, patch: Patch, plan: Donors, units: Units) -> Effect:
-        return patched_effect(patch, plan, units, len(self.rows))
+    def _effect(self, patch: causal.Patch, plan: Donors, units: causal.Units) -> Effect:
+        return causal.patched_effect(patch, plan, units, len(self.rows))
 
-    def _part(self, name: str, effect: Effect, screened: Screened, part: int, by: str | None = None) -> Part:
+    def _part(self, name: str, effect: Effect, screened: causal.Screened, part: int, by: str | None = None) -> Part:
         return Part(name, self._kept(effect), float(screened.signed[part]), float(screened.per_row[part]), by)
 
     def _kept(self, effect: Effect) -> Effect:

@@ -13,21 +13,13 @@ LOCALISATION = "localisation"
 
 @dataclass(frozen=True)
 class Part:
-    """A part, or several together, whose own value was interchanged.
-
-    Attributes:
-        name: What it is called.
-        effect: What the interchange did.
-        predicted: What the gradient predicts of it, signed; ``None`` where nothing was predicted.
-        predicted_per_row: The same per row.
-        by: Why it was tried: ``gradient``, ``difference`` or ``random``.
-    """
+    """A part, or several together, whose own value was interchanged."""
 
     name: str
-    effect: Effect
-    predicted: float | None = None
-    predicted_per_row: float | None = None
-    by: str | None = None
+    effect: Effect  # what the interchange did
+    predicted: float | None = None  # what the gradient predicts of it, signed; ``None`` where nothing was predicted
+    predicted_per_row: float | None = None  # the same per row
+    by: str | None = None  # why it was tried: ``gradient``, ``difference`` or ``random``
 
 
 @dataclass(frozen=True)
@@ -42,27 +34,16 @@ class PartSet:
 
 @dataclass(frozen=True)
 class Search:
-    """What was tried inside a location.
+    """What was tried inside a location."""
 
-    Attributes:
-        tried: Parts tried, by what they did on the screening rows.
-        random: Parts at random, as controls.
-        parts: Number of all parts.
-        moving: Number of those that take more than one value.
-        left: Number of those that move and were not tried.
-        left_largest: What the gradient predicts at most of any of them, per row.
-        carriers: The smallest set of parts that carries most of the effect.
-        no_carriers: Why there is none.
-    """
-
-    tried: tuple[Part, ...]
+    tried: tuple[Part, ...]  # parts tried, by what they did on the screening rows
     random: tuple[Part, ...]
     parts: int
-    moving: int
-    left: int
-    left_largest: float
-    carriers: PartSet | None = None
-    no_carriers: str | None = None
+    moving: int  # number of those that take more than one value
+    left: int  # number of those that move and were not tried
+    left_largest: float  # what the gradient predicts at most of any of them, per row
+    carriers: PartSet | None = None  # the smallest set of parts that carries most of the effect
+    no_carriers: str | None = None  # why there is none
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,8 @@
 """Decide the channel ``relearned`` over seeds, and report the curve, the references and the control beside it.
 
-The number is what fine-tuning the last block on 256 rows brings of the attribute, minus the larger of two references: the same recipe on
-the untrained model, and the 95th percentile of the placebos in the same model. Present: above the margin over *both*, in every
-model (an intersection-union test). Absent: within the margin of *one* of them, in the mean and in every model (twice the
-smaller p-value), and the positive control passed.
+The number is what fine-tuning brings of the attribute minus the larger of two references: the same of the untrained model, and the 95th
+percentile of the placebos. Present: above the margin over *both*, in every model (an intersection-union test). Absent: within the margin
+of *one*, in the mean and in every model (twice the smaller p-value), and the positive control passed.
 """
 
 from __future__ import annotations
@@ -53,14 +52,7 @@ def estimate(facts: Facts) -> Drafts:
 
 
 def relearned_draft(base: Draft, measured: Sequence[Measurement], untrained: Sequence[Measurement], clusters_n: Ints) -> Draft:
-    """Fill a draft with the deciding excess.
-
-    Args:
-        base: The draft with its names, margin and unit.
-        measured: The regime's measurements, one for each seed.
-        untrained: Those of the untrained models.
-        clusters_n: Cluster id of each audit row.
-    """
+    """Fill a draft with the deciding excess."""
     base = replace(base, measure="excess")
     own, before = relearned_of(measured, base.attribute), relearned_of(untrained, base.attribute)
     if any(not one.applies for one in own):
@@ -145,15 +137,7 @@ def _control(found: Relearned, threshold: float, margin: float) -> _Control:
 
 
 def add_relearning(out: Drafts, draft: Draft | None, measured: Sequence[Measurement], base: Draft, clusters_n: Ints) -> None:
-    """Report the curve of a regime, the placebos' percentile and the positive control.
-
-    Args:
-        out: Takes the estimates.
-        draft: The deciding one; ``None`` for a reference.
-        measured: The regime's measurements.
-        base: Names and unit.
-        clusters_n: Cluster id of each audit row.
-    """
+    """Report the curve of a regime, the placebos' percentile and, if there is a deciding draft, the positive control."""
     own = relearned_of(measured, base.attribute)
     if not own or any(one.reason for one in own):
         return

@@ -34,19 +34,12 @@ TOO_LARGE = "the last block is too large to be trained again often enough for a 
 
 @dataclass(frozen=True)
 class _Effort:
-    """How much fine-tuning one attribute gets.
+    """How much fine-tuning one attribute gets."""
 
-    Attributes:
-        steps: After how many steps it is looked at.
-        draws: Draws of the attribute's rows in each rotation.
-        turns: Rotations of each placebo.
-        planted: Leaks of the plants.
-    """
-
-    steps: tuple[int, ...]
-    draws: int
-    turns: int
-    planted: tuple[float, ...]
+    steps: tuple[int, ...]  # after how many steps it is looked at
+    draws: int  # draws of the attribute's rows in each rotation
+    turns: int  # rotations of each placebo
+    planted: tuple[float, ...]  # leaks of the plants
 
     def problems(self, placebos: int) -> int:
         """Problems to be trained on the deciding number of rows."""
@@ -57,70 +50,56 @@ FULL = _Effort(STEPS, 2, 3, (0.15, 0.3, 0.5, 0.8))
 LEAST = _Effort(SHORT, 1, 1, (0.3, 0.8))
 
 
-@dataclass(frozen=True)
-class _Setting:
-    """What all attributes of one model share: its last block, the block's whitened input, and the most placebos of an attribute."""
-
-    view: ModelView
-    block: LastBlock
-    rows: Rows
-    placebos: int
-
-
 def measure(view: ModelView, out: Measurement) -> None:
-    """Relearn every attribute; results go into ``out``. Of a reference the attribute alone is relearnt, by the last block.
+    """Relearn every attribute, of a reference by the last block alone; rows and plants do not depend on the model."""
+    names = [attribute.name for attribute in view.dataset.attributes]
+    for name, found in _relearn(view, names).items():
+        store_relearned(out, name, found)
 
-    Rows and plants do not depend on the model, so that models are compared on the same ones.
-    """
+
+def _relearn(view: ModelView, names: Sequence[str]) -> dict[str, Relearned]:
     try:
         block = last_block(view.model, view.x, view.captured.acts)
         # Of a transformer of texts the whole is too much to be trained again, again and again.
         whole = whole_model(view.model, view.x) if view.decides and not isinstance(view.model.module, TextClassifier) else None
     except NoBlockError as error:
-        _store_for_all(view, out, Relearned(reason=str(error), applies=error.applies))
-        return
+        return dict.fromkeys(names, Relearned(reason=str(error), applies=error.applies))
     count = max((c.shape[1] for c in view.placebos.values()), default=0)
     if block.row_work is not None and 6 * block.row_work * ROWS * LEAST.steps[-1] * LEAST.problems(count) > MOST_SHORT_WORK:
-        _store_for_all(view, out, Relearned(reason=TOO_LARGE))
-        return
-    setting = _Setting(view, block, whiten(block.vectors()).rows, count)
+        return dict.fromkeys(names, Relearned(reason=TOO_LARGE))
+    rows, found = whiten(block.vectors()).rows, {}
     for attribute in view.dataset.attributes:
         placebos = view.placebos.get(attribute.name) if view.decides else None
         try:
-            found = _Attribute(setting, attribute).measure(placebos, whole)
+            found[attribute.name] = _Attribute(view, attribute, block, rows, count).measure(placebos, whole)
         except UntrainableError as error:
-            found = Relearned(reason=str(error))
-        store_relearned(out, attribute.name, found)
-
-
-def _store_for_all(view: ModelView, out: Measurement, found: Relearned) -> None:
-    for attribute in view.dataset.attributes:
-        store_relearned(out, attribute.name, found)
+            found[attribute.name] = Relearned(reason=str(error))
+    return found
 
 
 class _Attribute:
-    """One attribute in one model."""
+    """One attribute in one model, its last block, the block's whitened input, and the most placebos of any attribute."""
 
-    def __init__(self, setting: _Setting, attribute: Attribute) -> None:
-        self.setting, self.attribute = setting, attribute
+    def __init__(self, view: ModelView, attribute: Attribute, block: LastBlock, whitened: Rows, placebos: int) -> None:
+        self.view, self.attribute, self.block, self.whitened, self.most_placebos = view, attribute, block, whitened, placebos
         self.classes, self.known = attribute.classes, attribute.known
         self.codes = np.asarray(attribute.codes)
-        self.rotations = make_rotations(setting.view.dataset.parts, self.known, self._stream("rows"))
+        self.rotations = make_rotations(view.dataset.parts, self.known, self._stream("rows"))
 
     def _stream(self, *purpose: str | int) -> np.random.Generator:
-        return stream(self.setting.view.recipe.seed, "relearned", self.attribute.name, *purpose)
+        return stream(self.view.recipe.seed, "relearned", self.attribute.name, *purpose)
 
     def measure(self, placebos_nm: NDArray[Any] | None, whole: LastBlock | None) -> Relearned:
         """What comes back of the attribute, of its placebos and of plants."""
         reason = self._too_few()
         if reason is not None:
             return Relearned(reason=reason)
-        block = self.setting.block
+        block = self.block
         effort, relearner = FULL, Relearner(block.module, block.values, block.free, FULL.steps)
         # A reference is compared with models that have placebos: it gets the same effort.
-        if relearner.cost(ROWS) * effort.problems(self.setting.placebos) > MOST_WORK:
+        if relearner.cost(ROWS) * effort.problems(self.most_placebos) > MOST_WORK:
             effort, relearner = LEAST, Relearner(block.module, block.values, block.free, LEAST.steps)
-            if relearner.cost(ROWS) * effort.problems(self.setting.placebos) > MOST_SHORT_WORK:
+            if relearner.cost(ROWS) * effort.problems(self.most_placebos) > MOST_SHORT_WORK:
                 return Relearned(reason=TOO_LARGE)
         learnt = relearner.solve(self._own(ROWS, effort.draws), self.rotations, self.classes)
         influence, rows = self._influence(learnt)
@@ -177,7 +156,7 @@ class _Attribute:
 
     def _curve(self, relearner: Relearner, whole: LastBlock | None, draws: int, learnt: Sequence[Relearnt]) -> tuple[CurvePoint, ...]:
         """What each way of fine-tuning reaches with m rows."""
-        block = self.setting.block
+        block = self.block
         points: list[CurvePoint] = []
 
         def add(mode: str, m: int, found: Sequence[Relearnt]) -> None:
@@ -198,7 +177,7 @@ class _Attribute:
             if m <= ROWS and everything.cost(m) * len(single) <= MOST_WORK:
                 add(WHOLE, m, everything.solve(single, self.rotations, self.classes))
             if m <= ROWS:
-                task = [Problem(self.setting.view.labels_n, problem.rows, problem.rotation) for problem in single]
+                task = [Problem(self.view.labels_n, problem.rows, problem.rotation) for problem in single]
                 add(TASK, m, relearner.solve(task, self.rotations, self.classes, probe=self.codes))
         return tuple(points)
 
@@ -215,14 +194,15 @@ class _Attribute:
 
     def _plants(self, relearner: Relearner, planted: Sequence[float]) -> tuple[PlantLevel, ...]:
         """Labels planted on the block's input: what fine-tuning brings of them, and what a plain probe of that input gets."""
-        if self.setting.rows.rank == 0:
+        if self.whitened.rank == 0:
             return ()
-        probe = Relearner(nn.Identity(), torch.as_tensor(self.setting.block.vectors()), ())
+        probe = Relearner(nn.Identity(), torch.as_tensor(self.block.vectors()), ())
         problems, owner = [], []
         for leak in planted:
             for number in range(PLANTS):
                 rng = self._stream("plant", str(leak), number)
-                labels = self._plant(PLANT_FAMILIES[number % len(PLANT_FAMILIES)], leak, rng)
+                families = (PLANT_FAMILIES[number % len(PLANT_FAMILIES)], "high", "isotropic")
+                labels = plant_label(self.whitened, self.attribute, families, leak, rng)
                 if labels is not None:
                     index = number % len(self.rotations)
                     problems.append(Problem(labels, draw_rows(labels, self.rotations[index].learn, self.classes, rng)[:ROWS], index))
@@ -235,13 +215,6 @@ class _Attribute:
             inside = [place for place, of in enumerate(owner) if of == leak]
             levels.append(PlantLevel(leak, _leaks([brought[i] for i in inside]), _leaks([read[i] for i in inside])))
         return tuple(levels)
-
-    def _plant(self, family: str, leak: float, rng: np.random.Generator) -> NDArray[Any] | None:
-        for name in (family, "high", "isotropic"):
-            labels = plant_label(self.setting.rows, self.attribute, name, leak, rng)
-            if labels is not None:
-                return labels
-        return None
 
 
 def _leaks(learnt: Sequence[Relearnt]) -> tuple[float, ...]:

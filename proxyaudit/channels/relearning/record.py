@@ -34,31 +34,18 @@ class PlantLevel:
 
 @dataclass(frozen=True)
 class Relearned:
-    """One attribute in one model.
+    """One attribute in one model."""
 
-    Attributes:
-        reason: Why nothing was measured.
-        applies: False where the model has no weights before its head at all.
-        draws: Leak that each draw of the deciding number of rows brings.
-        influence_n: Influence of each audit row on their mean.
-        n: Rows that it was measured on.
-        row_floor: Variance for each unit of leak that these rows give at least.
-        block: What was trained again, in words.
-        curve: Other numbers of rows and ways of fine-tuning.
-        placebos: What comes back of each placebo attribute.
-        plants: What comes back of what is known to be there, by rising leak.
-    """
-
-    reason: str | None = None
-    applies: bool = True
-    draws: tuple[float, ...] = ()
-    influence_n: Floats | None = field(default=None, repr=False)
-    n: int = 0
-    row_floor: float = 0.0
-    block: str = ""
-    curve: tuple[CurvePoint, ...] = ()
-    placebos: tuple[float, ...] = ()
-    plants: tuple[PlantLevel, ...] = ()
+    reason: str | None = None  # why nothing was measured
+    applies: bool = True  # false where the model has no weights before its head at all
+    draws: tuple[float, ...] = ()  # leak that each draw of the deciding number of rows brings
+    influence_n: Floats | None = field(default=None, repr=False)  # influence of each audit row on their mean
+    n: int = 0  # rows that it was measured on
+    row_floor: float = 0.0  # variance for each unit of leak that these rows give at least
+    block: str = ""  # what was trained again, in words
+    curve: tuple[CurvePoint, ...] = ()  # other numbers of rows and ways of fine-tuning
+    placebos: tuple[float, ...] = ()  # what comes back of each placebo attribute
+    plants: tuple[PlantLevel, ...] = ()  # what comes back of what is known to be there, by rising leak
 
     @property
     def value(self) -> float:

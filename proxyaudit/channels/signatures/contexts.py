@@ -65,10 +65,7 @@ def check_contexts(spec: SignaturesSpec | None, dataset: Dataset) -> None:
 def context_codes(contexts: Contexts, frame: pd.DataFrame, output_n: Floats | None) -> Ints:
     """Number of the context of each row, -1 where it is in none.
 
-    Args:
-        contexts: The contexts.
-        frame: The rows; holds the column if the contexts go by one, else they are in none.
-        output_n: Mean output of the reference models, ``None`` where there is none.
+    ``output_n`` is the mean output of the reference models. Where the contexts go by a column that ``frame`` lacks, rows are in none.
     """
     if contexts.column is None:
         return np.full(len(frame), -1) if output_n is None else np.searchsorted(np.array(contexts.edges), output_n, side="right")

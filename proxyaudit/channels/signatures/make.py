@@ -1,8 +1,7 @@
 """Make the signatures of a run: for each attribute, regime, repetition and verdict site the direction that tells the attribute.
 
-The direction is fitted on some rows and everything else about it is measured on others: what it tells there, and the covariance of the
-attribute with every unit (``shift``), from which a scan infers what any mixture of those units tells. Noise of the direction and noise of
-the shift then do not meet; on the same rows their product would look like a leak of about ``.7 d / n``.
+The direction is fitted on some rows; what it tells and the covariance of the attribute with every unit (``shift``) are measured on
+others. On the same rows the product of both noises would look like a leak of about ``.7 d / n``.
 """
 
 from __future__ import annotations
@@ -16,32 +15,14 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.channels.signatures.contexts import context_codes, followed_output, make_contexts
-from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute, clusters_if_any
+from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute
 from proxyaudit.data.columns import ColumnKind
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.encoding import describe_encoder
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.estimates.ledger import significant
-from proxyaudit.evidence.signatures import (
-    Contexts,
-    Entry,
-    Kind,
-    KnownAttribute,
-    Reading,
-    Reference,
-    Signatures,
-    make_document,
-)
-from proxyaudit.probes.attribute_direction import (
-    Curve,
-    correlation,
-    correlation_curve,
-    discriminants,
-    independent_rows,
-    read_correlations,
-    without_tails,
-)
-from proxyaudit.probes.score import flipped
+from proxyaudit.evidence.signatures import Contexts, Document, Entry, Kind, KnownAttribute, Reading, Reference, Signatures
+from proxyaudit.probes import attribute_direction as along
 from proxyaudit.recipe.recipe import SignaturesSpec
 from proxyaudit.seeding import stream
 from proxyaudit.types import State
@@ -54,27 +35,16 @@ _FIT_PARTS = (0, 1)
 
 @dataclass(frozen=True)
 class ReferenceModel:
-    """A model of the run on the audit rows.
-
-    Attributes:
-        regime: Its regime.
-        seed: Its repetition.
-        acts: Activations by site.
-        outputs: Probabilities.
-        weights: Its weights by tensor name.
-        erase: Sites with a map.
-        scrub: Rules by which its texts are scrubbed.
-        quantise: How it is quantised.
-    """
+    """A model of the run on the audit rows."""
 
     regime: str
     seed: int
     acts: Mapping[str, NDArray[Any]]
     outputs: Floats
-    weights: dict[str, NDArray[Any]] = field(repr=False)
-    erase: tuple[str, ...] = ()
-    scrub: tuple[str, ...] = ()
-    quantise: str | None = None
+    weights: dict[str, NDArray[Any]] = field(repr=False)  # its weights by tensor name
+    erase: tuple[str, ...] = ()  # sites with a map
+    scrub: tuple[str, ...] = ()  # rules by which its texts are scrubbed
+    quantise: str | None = None  # how it is quantised
 
     @property
     def kept(self) -> bool:
@@ -93,27 +63,20 @@ def build_signatures(
     root: int,
     plan_digest: str,
 ) -> Signatures:
-    """Signatures of models on the audit rows.
-
-    Args:
-        models: The models.
-        states: State of the linear channel by (attribute, regime, site).
-        dataset: The audited data.
-        sites: Verdict sites.
-        spec: What the recipe says about contexts.
-        margin: Margin of leaks.
-        root: Root seed.
-        plan_digest: Digest of the plan that the signatures belong to.
-    """
+    """Signatures of models on the audit rows; ``states`` are those of the linear channel by (attribute, regime, site)."""
     kept = [followed_output(model.outputs) for model in models if model.kept]
     output = np.mean(kept, axis=0) if kept else np.zeros(len(dataset.audit))
     contexts = make_contexts(spec, dataset, output)
     codes = context_codes(contexts, dataset.audit, output)
     # A proxy that the model is fed is in every model; what is asked of one is whether the protected attribute came in.
     protected = [attribute for attribute in dataset.attributes if attribute.role == "protected"]
-    entries: list[Entry] = []
-    directions = []
-    chosen = _choose(dataset, protected, contexts, codes, root, margin)
+    chosen = [
+        (a.name, level, rows)
+        for a in protected
+        for level, values in attribute_columns(a, np.asarray(a.codes))
+        if (rows := _Rows.choose(dataset, contexts, codes, values, root, margin)) is not None
+    ]
+    entries, directions = [], []
     for model in models:
         for attribute, level, rows in chosen:
             for site in sites:
@@ -123,7 +86,7 @@ def build_signatures(
                 entries.append(entry)
                 directions.append(arrays)
     wanted = {f.name for f in dataset.features} | {a.name for a in protected} | {dataset.group, contexts.column}
-    document = make_document(
+    document = Document(
         plan_digest=plan_digest,
         kinds=tuple(_kind(kind) for kind in dataset.kinds if kind.name in wanted),
         features=tuple(feature.name for feature in dataset.features),
@@ -142,19 +105,6 @@ def build_signatures(
     return Signatures(document, tuple(directions), tuple(model.weights if model.kept else {} for model in models))
 
 
-def _choose(
-    dataset: Dataset, attributes: Sequence[Attribute], contexts: Contexts, codes_n: Ints, root: int, margin: float
-) -> list[tuple[str, str | None, _Rows]]:
-    """Rows of each attribute and level; groups that are too small to measure anything on are left out."""
-    chosen = []
-    for attribute in attributes:
-        for level, values in attribute_columns(attribute, np.asarray(attribute.codes)):
-            rows = _Rows.choose(dataset, contexts, codes_n, values, root, margin)
-            if rows is not None:
-                chosen.append((attribute.name, level, rows))
-    return chosen
-
-
 def _kind(kind: ColumnKind) -> Kind:
     edges, levels = (kind.bands.edges, kind.bands.levels) if kind.bands is not None else ((), ())
     return Kind(name=kind.name, kind=kind.kind, date=kind.date, edges=edges, levels=levels)
@@ -170,26 +120,18 @@ def attribute_columns(attribute: Attribute, codes_n: NDArray[Any]) -> list[tuple
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows on which one column of an attribute is known, and what each is for.
-
-    Attributes:
-        known: Which rows.
-        values: The column on them.
-        codes: Their contexts.
-        fit: Those that directions are fitted on.
-        weights: Weight of the others when all contexts are taken together, 0 for rows of ``fit``.
-    """
+    """Rows on which one column of an attribute is known, and what each is for."""
 
     root: int
     margin: float
     contexts: Contexts
     binary: bool
     known: Bools
-    values: Floats
-    codes: Ints
+    values: Floats  # the column on them
+    codes: Ints  # their contexts
     clusters: Ints
-    fit: Bools
-    weights: Floats
+    fit: Bools  # those that directions are fitted on
+    weights: Floats  # weight of the others when all contexts are taken together, 0 for rows of ``fit``
 
     @classmethod
     def choose(cls, dataset: Dataset, contexts: Contexts, codes_n: Ints, values_n: Floats, root: int, margin: float) -> _Rows | None:
@@ -211,28 +153,22 @@ class _Rows:
         """The signature of one model at one site."""
         acts = acts_nd[self.known]
         # Stored in single precision: the numbers below are those of the direction as stored.
-        direction = discriminants(acts[self.fit], self.values[self.fit, None])[:, 0].astype(np.float32)
-        placebos = self._placebos()
-        placebo_direction = discriminants(acts[self.fit], placebos[self.fit]).astype(np.float32)
-        score = without_tails(acts @ direction.astype(np.float64))
-        curve = correlation_curve(score[~self.fit], self._rate(~self.fit), self.margin)
+        direction = along.discriminants(acts[self.fit], self.values[self.fit, None])[:, 0].astype(np.float32)
+        placebos = along.permuted_columns(self.values, self.clusters, PLACEBOS, stream(self.root, "signatures", "placebos"))
+        placebo_direction = along.discriminants(acts[self.fit], placebos[self.fit]).astype(np.float32)
+        score = along.without_tails(acts @ direction.astype(np.float64))
+        curve = along.correlation_curve(score[~self.fit], self._rate(~self.fit), self.margin)
         places = [self.weights > 0, *(~self.fit & (self.codes == c) for c in range(len(self.contexts.names)))]
         names = (None, *self.contexts.names)
-        shift, placebo_shift, readings = [], [], []
+        shifts, readings = [], []
         for name, place in zip(names, places, strict=True):
             weights = self.weights[place] if name is None else np.ones(int(place.sum()))
             reading = self._reading(name, place, score, curve)
             readings.append(reading)
-            if reading.rows == 0:
-                shift.append(np.zeros(acts.shape[1]))
-                placebo_shift.append(np.zeros((acts.shape[1], PLACEBOS)))
-                continue
             columns = np.concatenate([self.values[place, None], placebos[place]], axis=1)
-            found = _covariance(columns, acts[place], weights)
-            shift.append(found[:, 0])
-            placebo_shift.append(found[:, 1:])
+            shifts.append(_covariance(columns, acts[place], weights) if reading.rows else np.zeros((acts.shape[1], 1 + PLACEBOS)))
         r, rows = self._pooled(score)
-        judged = read_correlations(np.array(r), rows, curve)
+        judged = along.read_correlations(np.array(r), rows, curve)
         at_margin = curve.at_margin
         entry = Entry(
             **named,
@@ -244,12 +180,8 @@ class _Rows:
             width=acts.shape[1],
             readings=(readings[0].model_copy(update={"leak": _share(judged.leak)}), *readings[1:]),
         )
-        arrays = {
-            "direction": direction,
-            "shift": np.array(shift, dtype=np.float32),
-            "placebo_direction": placebo_direction,
-            "placebo_shift": np.array(placebo_shift, dtype=np.float32),
-        }
+        shift = np.array(shifts, dtype=np.float32)
+        arrays = {"direction": direction, "shift": shift[..., 0], "placebo_direction": placebo_direction, "placebo_shift": shift[..., 1:]}
         return entry, arrays
 
     def _rate(self, place: Bools) -> float | None:
@@ -262,16 +194,16 @@ class _Rows:
         found = _covariance(self.values[place, None], score_n[place, None], weights)[0, 0]
         centred = score_n[place] - np.average(score_n[place], weights=weights)
         spread = float(np.sqrt(np.average(centred**2, weights=weights)))
-        rows = independent_rows(self.values[place], score_n[place], self.clusters[place])
+        rows = along.independent_rows(self.values[place], score_n[place], self.clusters[place])
         return (found / spread if spread > 0 else 0.0), rows * float(weights.sum() ** 2 / (weights @ weights)) / len(weights)
 
-    def _reading(self, name: str | None, place: Bools, score_n: Floats, curve: Curve) -> Reading:
+    def _reading(self, name: str | None, place: Bools, score_n: Floats, curve: along.Curve) -> Reading:
         values, score = self.values[place], score_n[place]
         if _smallest(values, self.binary) < MIN_LEVEL_ROWS or len(score) < 2 * MIN_LEVEL_ROWS:
             # Too few people of a group to state anything of it here.
             return Reading(context=name, rows=0, rate=None, mean=0, sd=0, by_group=None, leak=0)
-        rows = self._pooled(score_n)[1] if name is None else independent_rows(values, score, self.clusters[place])
-        own = correlation_curve(score, self._rate(place), self.margin) if name is not None else curve
+        rows = self._pooled(score_n)[1] if name is None else along.independent_rows(values, score, self.clusters[place])
+        own = along.correlation_curve(score, self._rate(place), self.margin) if name is not None else curve
         means = (float(score[values == 0].mean()), float(score[values == 1].mean())) if self.binary else None
         return Reading(
             context=name,
@@ -280,16 +212,8 @@ class _Rows:
             mean=significant(float(score.mean())) or 0.0,
             sd=significant(float(score.std())) or 0.0,
             by_group=None if means is None else (significant(means[0]) or 0.0, significant(means[1]) or 0.0),
-            leak=_share(own.leak(np.array(max(correlation(values, score), 0.0)))),
+            leak=_share(own.leak(np.array(max(along.correlation(values, score), 0.0)))),
         )
-
-    def _placebos(self) -> Floats:
-        """The column in other orders, or with the signs of whole clusters turned where rows belong together."""
-        rng = stream(self.root, "signatures", "placebos")
-        clusters = clusters_if_any(self.clusters)
-        if clusters is None:
-            return np.stack([rng.permutation(self.values) for _ in range(PLACEBOS)], axis=1)
-        return np.asarray((self.values - self.values.mean())[:, None] * flipped(clusters, len(self.values), PLACEBOS, rng))
 
 
 def _smallest(values_n: Floats, binary: bool) -> int:

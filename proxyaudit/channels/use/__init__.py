@@ -1,32 +1,28 @@
 """Whether the attribute's subspace moves the outputs."""
 
-from __future__ import annotations
-
-from proxyaudit.channels.use import words
 from proxyaudit.channels.use.estimate import estimate
 from proxyaudit.estimates.channel import Channel, Question
 
+_TERM = (
+    "How far the outputs move when the attribute's coordinates inside the model are swapped with those of a person of "
+    "another group and the same label, less what random coordinates of equal rank do."
+)
+_USED = Question(
+    "used",
+    "use",
+    ("effect",),
+    "Interchange effect",
+    "Do the outputs move when its part of the representation is swapped?",
+    "moves the outputs when its internal trace is swapped",
+    measures={"effect": "fitted trace", "learned_effect": "learned trace"},
+    terms=(("Interchange effect", _TERM),),
+)
 CHANNEL = Channel(
     "use",
     30,
-    (
-        Question(
-            "used",
-            "use",
-            ("effect",),
-            "Interchange effect",
-            "Do the outputs move when its part of the representation is swapped?",
-            "moves the outputs when its internal trace is swapped",
-            measures=words.MEASURES,
-            terms=words.TERMS,
-        ),
-        Question("completeness"),
-        Question("selectivity"),
-        Question("amnesic"),
-        Question("mediation"),
-    ),
+    (_USED, Question("completeness"), Question("selectivity"), Question("amnesic"), Question("mediation")),
     estimate,
     measure="proxyaudit.channels.use.measure:measure",
-    margins=words.MARGINS,
-    controls=words.CONTROLS,
+    margins={"effect": "effect"},
+    controls={"random_subspace": "swapping a random trace moves the outputs less", "untrained": "an untrained model does not use it"},
 )

@@ -7,16 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from proxyaudit.arrays import Ints
+from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.causal.interchange import InterchangeResult
-from proxyaudit.channels.use.absence import TOO_WIDE, absence_barred, acting_carrier, is_too_wide, joint_barred
-from proxyaudit.channels.use.beside import add_use_beside
-from proxyaudit.channels.use.controls import add_use_controls, untrained_sizes
-from proxyaudit.channels.use.effect import absent_p, effect_draft
+from proxyaudit.channels.use import absence
 from proxyaudit.channels.use.record import JOINT, all_of, carriers, first_reason, learned_swaps, uses_at
 from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import UNIT_GAP, Drafts
+from proxyaudit.stats.group_gaps import gap_in
+from proxyaudit.stats.intervals import Measured, absent_everywhere, crossed_interval, fieller_ratio, in_every_seed, over_seeds
+from proxyaudit.stats.ranks import auroc
 
 _LEACE = (
     "interchange of the LEACE subspace, donors share the label; minus random subspaces of equal rank; "
@@ -28,6 +28,14 @@ _LEARNED = (
 )
 _RELAYED = "no more than what an untrained network of this shape relays of its inputs"
 _FAILED = "the training or capture of this regime failed"
+_FREE = (
+    "interchange of the learned subspace of highest effect, directions that the rest of the model does not read included: "
+    "what exceeds the readable part is a dormant pathway, not use"
+)
+_MEDIATION = "one minus the output gap with the LEACE subspace set to its mean, over the gap as it is; Fieller"
+_TOWARDS = "share of the other attribute's difference between groups that a fresh probe reads in what the swap moved"
+_SELECTIVITY = "change of a fresh probe of the label, share of the difference between labels"
+_COMPLETENESS = "share of the group difference that a fresh probe reads after the swap"
 
 
 def estimate(facts: Facts) -> Drafts:
@@ -46,7 +54,7 @@ def estimate(facts: Facts) -> Drafts:
             if run.measured and not run.is_reference:
                 positive = facts.positive(name)
                 add_use_beside(out, base, run, facts.verdict_sites, followed.groups_n, followed.output, positive, facts.clusters_n)
-            add_use_controls(out, run, untrained, name, facts.verdict_sites, facts.margins.effect)
+            absence.add_use_controls(out, run, untrained, name, facts.verdict_sites, facts.margins.effect)
     return out
 
 
@@ -55,24 +63,19 @@ def use_drafts(
 ) -> list[Draft]:
     """Drafts of use: LEACE and learned subspaces at every verdict site and, of several, jointly.
 
-    Args:
-        base: Attribute, regime, margin, unit and groups.
-        run: The models.
-        untrained: Models with their initial weights, which relay what their inputs carry.
-        sites: Verdict sites.
-        clusters_n: Cluster of each row.
-        carrying: Input columns that carry more of the attribute than the leak's margin.
+    Untrained models relay what their inputs carry; ``carrying`` are input columns that carry more of the attribute than the leak's
+    margin.
     """
     base = replace(base, measure="effect")
     if not run.measured:
         return [replace(base, site=site, reason=_FAILED) for site in sites]
-    acting = acting_carrier(run, base.attribute, carrying, base.margin)
-    barred = {site: acting or absence_barred(run, base.attribute, site, base.margin) for site in sites}
+    acting = absence.acting_carrier(run, base.attribute, carrying, base.margin)
+    barred = {site: acting or absence.absence_barred(run, base.attribute, site, base.margin) for site in sites}
     drafts = []
     for site in sites:
         drafts += _at(replace(base, site=site), run, untrained, site, barred[site], clusters_n)
     if len(sites) > 1:
-        together = first_reason(barred.values()) or joint_barred(run, base.attribute, sites)
+        together = first_reason(barred.values()) or absence.joint_barred(run, base.attribute, sites)
         joint = replace(base, subject="joint", context="joint: " + " + ".join(sites))
         drafts += _at(joint, run, untrained, JOINT, together, clusters_n)
     return drafts
@@ -85,7 +88,7 @@ def _at(base: Draft, run: Run, untrained: Run | None, site: str, barred: str | N
     missing = first_reason(use.reason for use in uses)
     if missing is not None:
         return [replace(base, reason=missing)]
-    wide = site != JOINT and is_too_wide(run, base.attribute, site)
+    wide = site != JOINT and absence.is_too_wide(run, base.attribute, site)
     why = first_reason(use.learned.reason for use in uses if use.learned)
     # Measured where the learned effect is below the margin; where it is not, absence is out of the question.
     read = [] if why is not None else all_of(use.learned.read_downstream if use.learned else None for use in uses)
@@ -93,9 +96,9 @@ def _at(base: Draft, run: Run, untrained: Run | None, site: str, barred: str | N
     def draft_of(
         start: Draft, swaps: Sequence[InterchangeResult], any_label: Sequence[InterchangeResult], asked: Sequence[InterchangeResult]
     ) -> Draft:
-        p = absent_p([swap.effect for swap in asked], clusters_n, base.margin) if asked else None
+        p = absence.absent_p([swap.effect for swap in asked], clusters_n, base.margin) if asked else None
         draft = replace(_claimed(start, swaps, any_label, clusters_n), absent_p=p, can_be_absent=barred is None, reason=barred)
-        return replace(draft, null_rejected=False, null_reason=TOO_WIDE) if wide else draft
+        return replace(draft, null_rejected=False, null_reason=absence.TOO_WIDE) if wide else draft
 
     leace = draft_of(base, all_of(use.leace for use in uses), all_of(use.any_label for use in uses), read)
     context = f"{base.context}, learned" if base.context else "learned"
@@ -105,7 +108,7 @@ def _at(base: Draft, run: Run, untrained: Run | None, site: str, barred: str | N
     swaps = learned_swaps(uses)
     any_label = all_of(use.learned.any_label if use.learned else None for use in uses)
     found = draft_of(learned, swaps, any_label, swaps if read else [])
-    relayed = untrained_sizes(base.regime, untrained, base.attribute, site)
+    relayed = absence.untrained_sizes(base.regime, untrained, base.attribute, site)
     if relayed and min(swap.effect.size for swap in swaps) <= max(relayed):
         found = replace(found, null_rejected=False, null_reason=_RELAYED)
     return [leace, found]
@@ -126,3 +129,101 @@ def _claimed(base: Draft, swaps: Sequence[InterchangeResult], any_label: Sequenc
         # Any subspace of this rank does as much: the effect is not the attribute's own.
         draft = replace(draft, null_rejected=False)
     return draft
+
+
+def effect_draft(base: Draft, swaps: Sequence[InterchangeResult], clusters_n: Ints) -> Draft:
+    """Fill a draft with an interchange effect, the larger of signed and per-row in the mean over seeds, minus that of random subspaces."""
+    effects = [swap.effect for swap in swaps]
+    signed = float(np.mean([effect.signed for effect in effects]))
+    root = float(np.sqrt(max(0.0, float(np.mean([effect.product for effect in effects])))))
+    branch = "signed" if abs(signed) >= root else "per-row"
+    sign = 1.0 if signed >= 0 else -1.0
+    random = [float(np.mean(swap.random_sizes)) if len(swap.random_sizes) else 0.0 for swap in swaps]
+    singles = []
+    for effect, beside in zip(effects, random, strict=True):
+        size, influence = sign * effect.signed, sign * effect.signed_influence_n
+        if branch == "per-row":
+            size = float(np.sqrt(max(0.0, effect.product)))
+            influence = effect.product_influence_n / (2 * max(size, root / 2))
+        # Each part of the audit rows had subspaces of its own: how much the parts differ is the error of the directions,
+        # which no row influence carries. A feature that the head ignores would seem used without it.
+        parts = [sign * one if branch == "signed" else float(np.sqrt(max(0.0, other))) for one, other in effect.parts]
+        extra = float(np.var(parts, ddof=1)) / len(parts) if len(parts) > 1 else float("inf")
+        singles.append(Measured(np.array([size - beside]), influence, clusters_n, extra, float(max(len(parts) - 1, 1))))
+    measured = over_seeds(singles)
+    # Where no model exceeds the margin no null was needed.
+    nulls = [swap.null_sizes for swap in swaps]
+    null_high = float(np.quantile(np.mean(nulls, axis=0), 0.95)) if all(len(null) for null in nulls) else None
+    return replace(
+        base,
+        measured=measured,
+        interval=crossed_interval(measured),
+        context=branch,
+        present_p=in_every_seed(singles, base.margin),
+        absent_p=absent_everywhere(measured, singles, base.margin),
+        null_rejected=null_high is not None and measured.value + float(np.mean(random)) > null_high,
+        null_high=null_high,
+        n=swaps[0].rows,
+    )
+
+
+def add_use_beside(
+    out: Drafts, base: Draft, run: Run, sites: Sequence[str], groups_n: Ints, output: int, positive_n: Bools, clusters_n: Ints
+) -> None:
+    """Add the numbers beside the effects; ``positive_n`` marks rows whose true label is the one that the followed output stands for."""
+    for site in (*sites, *((JOINT,) if len(sites) > 1 else ())):
+        uses = uses_at(run, base.attribute, site)
+        if not uses or first_reason(use.reason for use in uses):
+            continue
+        draft = replace(base, site=None if site == JOINT else site, decides=False)
+        joint = site == JOINT
+        _add_readings(out, draft, all_of(use.leace for use in uses), joint=joint, learned=False)
+        _add_readings(out, draft, learned_swaps(uses), joint=joint, learned=True)
+        free = all_of(use.learned.free if use.learned else None for use in uses)
+        if free:
+            found = effect_draft(replace(draft, method=_FREE, measure="learned_effect_unread"), free, clusters_n)
+            context = f"learned, unread directions included: {found.context}"
+            out.add(replace(found, context=context, present_p=None, absent_p=None))
+        erased = all_of(use.erased_n for use in uses)
+        if erased:
+            _add_erased(out, draft, [o[:, output] for o in run.outputs], erased, groups_n, positive_n, clusters_n)
+
+
+def _add_readings(out: Drafts, draft: Draft, swaps: Sequence[InterchangeResult], *, joint: bool, learned: bool) -> None:
+    """What fresh probes read in what the swaps moved: of the attribute, of the label, and of other attributes."""
+    said = [word for word, holds in (("joint", joint), ("learned", learned)) if holds]
+    prefix = "learned_" if learned else ""
+
+    def add(measure: str, method: str, values: Sequence[float | None], subject: str | None = None) -> None:
+        kept = [value for value in values if value is not None]
+        if not kept:
+            return
+        words = [*said, *([] if subject is None else [f"towards {subject}"])]
+        named = replace(draft, channel=measure, measure=prefix + measure, subject=subject, context=", ".join(words) or None, method=method)
+        out.add(replace(named, unit="ratio", margin=0.0, seed_values=kept), value=float(np.mean(kept)))
+
+    add("completeness", _COMPLETENESS, [swap.completeness for swap in swaps])
+    add("selectivity", _SELECTIVITY, [swap.selectivity for swap in swaps])
+    for other in sorted({name for swap in swaps for name in swap.others}):
+        add("selectivity", _TOWARDS, [swap.others.get(other) for swap in swaps], other)
+
+
+def _add_erased(
+    out: Drafts, draft: Draft, outputs: Sequence[Floats], erased: Sequence[Floats], groups_n: Ints, positive_n: Bools, clusters_n: Ints
+) -> None:
+    """Amnesic effects (Elazar et al. 2021) and the share of the gap that flows through the subspace."""
+    before, after = (over_seeds([gap_in(o[:, None], groups_n, 0, 1, 0, clusters_n) for o in many]) for many in (outputs, erased))
+    amnesic = replace(draft, channel="amnesic", method="LEACE subspace of other rows set to its mean")
+    gap = replace(amnesic, measure="gap_after_erasing", context="output gap after erasing")
+    out.add(replace(gap, measured=after, interval=crossed_interval(after)))
+    task = np.array([auroc(e, positive_n) - auroc(o, positive_n) for o, e in zip(outputs, erased, strict=True)])
+    change = Measured(task, np.zeros(len(clusters_n)), clusters_n)
+    context = "change of the task's AUROC by erasing"
+    out.add(replace(amnesic, measure="auroc_change", context=context, unit="AUROC", measured=change))
+    mediation = replace(draft, channel="mediation", measure="share_of_gap", unit="ratio", method=_MEDIATION)
+    mediation = replace(mediation, context="share of the output gap through the subspace")
+    share = fieller_ratio(before - after, before)
+    if share is None:
+        out.add(replace(mediation, reason="the gap is not clearly different from zero, so it has no share"))
+    else:
+        out.add(replace(mediation, interval=share), value=share.value)

@@ -1,12 +1,13 @@
-"""Measure what could carry a use that swaps at the verdict sites miss.
+"""Measure what could carry a use that swaps at the verdict sites miss; what bars absence for it stands in ``absence``.
 
-Subspaces are swapped at the verdict sites and followed in the mean. Use that goes past those sites, that raises some rows and lowers
-others by as much, or that acts where gradients at the data do not point would escape. What bars absence for it stands in ``absence``.
+Those follow the mean, for the pair of groups and the output whose true labels differ most. Use would escape that goes past the sites,
+that raises some rows and lowers others by as much, that acts where gradients do not point, or on another level or through another class.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,16 @@ from numpy.typing import NDArray
 
 from proxyaudit.activations.capture import Captured
 from proxyaudit.activations.replay import outputs_with
-from proxyaudit.arrays import Floats
-from proxyaudit.causal.interchange import Replay, Setting
-from proxyaudit.causal.learned import Learned
-from proxyaudit.channels.use.other_groups import level_codes
-from proxyaudit.channels.use.record import Guards
-from proxyaudit.data.dataset import Attribute, Dataset
-from proxyaudit.erasers.leace import whitening_pair
+from proxyaudit.arrays import Floats, Ints
+from proxyaudit.causal.alignment import DifferentiableSite
+from proxyaudit.causal.donors import FINE_DONORS
+from proxyaudit.causal.interchange import Replay, Setting, with_donors
+from proxyaudit.causal.learned import Learned, learn_parts, swap_read_downstream
+from proxyaudit.channels.use.absence import absent_p
+from proxyaudit.channels.use.record import Guards, OtherQuestions
+from proxyaudit.data.attributes import Attribute, cut_number
+from proxyaudit.data.dataset import Dataset
+from proxyaudit.erasers.leace import LeaceEraser, whitening_pair
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.seeding import stream
 
@@ -28,6 +32,7 @@ SURELY = 4.5  # standard errors: some thousand comparisons are looked at
 FEWEST = 30  # rows of a group within a half
 _FOLLOWED_ROWS = 512
 _UNREAD_ROWS = 1000  # of each part
+MOST_ASKED = 24  # pairs of a group and an output; beyond it absence is not claimed
 
 
 def measure_guards(model: TrainedModel, captured: Captured, x_np: NDArray[np.float32], dataset: Dataset, root: int) -> Guards:
@@ -41,10 +46,7 @@ def measure_guards(model: TrainedModel, captured: Captured, x_np: NDArray[np.flo
 
 
 def outputs_past(model: TrainedModel, captured: Captured, x_np: NDArray[np.float32], root: int) -> float:
-    """Largest change of an output when other rows are run with the verdict sites set to the values of these.
-
-    Zero where the outputs follow from the verdict sites alone.
-    """
+    """Largest change of an output when other rows run with the verdict sites set to these rows' values; 0 where all follows from them."""
     if len(model.verdict_sites) == 1 and model.taps[model.verdict_sites[0]].tail == "method":
         return 0.0  # the package's own architectures run what follows the site from its value alone; of a user's head that is only likely
     rng = stream(root, "past the sites")
@@ -61,12 +63,8 @@ def outputs_past(model: TrainedModel, captured: Captured, x_np: NDArray[np.float
 def moderated_gap(outputs_nc: Floats, groups_nk: Floats, moderators_nm: NDArray[Any]) -> float:
     """Largest sure half-difference of the output gap between the upper and the lower half of any moderator; 0 where none is sure.
 
-    Use whose gaps cancel over all rows shows as gaps that differ between halves of the rows.
-
-    Args:
-        outputs_nc: Probabilities.
-        groups_nk: Indicators of groups, each compared with all other rows; NaN rows are left out.
-        moderators_nm: Columns that are cut at their mean.
+    Use whose gaps cancel over all rows shows as gaps that differ between halves of the rows. Each column of ``groups_nk`` marks a group,
+    which is compared with all other rows; NaN rows are left out. Moderators are cut at their mean.
     """
     upper = (moderators_nm > moderators_nm.mean(axis=0)).astype(np.float64)
     largest = 0.0
@@ -92,10 +90,7 @@ def moderated_gap(outputs_nc: Floats, groups_nk: Floats, moderators_nm: NDArray[
 
 
 def unread_effect(setting: Setting, found: Sequence[Learned], replay: Replay, output: int, rng: np.random.Generator) -> float:
-    """Root mean square change of the followed output when all that gradients call unread is swapped with any other row's.
-
-    A step or a saturated unit has no gradient at any row and acts all the same.
-    """
+    """Root mean square change of the output when all that gradients call unread (steps, saturated units) is swapped with other rows'."""
     squares = []
     for part, one in enumerate(found):
         if one.unread.rank == 0:
@@ -121,3 +116,50 @@ def _whitened(acts_nd: NDArray[Any]) -> Floats:
     acts = np.asarray(acts_nd, dtype=np.float64)
     mean, to_white, _ = whitening_pair(acts)
     return np.asarray((acts - mean) @ to_white)
+
+
+def level_codes(attribute: Attribute) -> Ints:
+    """Level of each row, or quarter of a number; -1 where the attribute is missing."""
+    codes, known = np.asarray(attribute.codes), attribute.known
+    levels = np.full(len(codes), -1, dtype=np.int64)
+    levels[known] = codes[known] if attribute.classes else cut_number(codes[known])
+    return levels
+
+
+def other_questions(attribute: Attribute, groups_n: Ints, output: int, outputs: int) -> list[tuple[Ints, int]]:
+    """Groups and outputs beside those that are followed: every level, or quarter of a number, against all others, in every output.
+
+    Of ``outputs`` columns (one for two classes), each question has groups (0, 1 or -1) and a column; none for two levels and two classes.
+    """
+    levels = level_codes(attribute)
+    named = [level for level in np.unique(levels) if level >= 0]
+    asked = [groups_n] if len(named) == 2 else [np.where(levels < 0, -1, (levels == level).astype(np.int64)) for level in named]
+    found = [(groups, column) for groups in asked for column in range(outputs)]
+    return [(groups, column) for groups, column in found if groups is not groups_n or column != output]
+
+
+def others_absent(
+    setting: Setting,
+    questions: Sequence[tuple[Ints, int]],
+    fitted: list[LeaceEraser],
+    replay: Replay,
+    site_of: Callable[[int], DifferentiableSite],
+    margin: float,
+    clusters_n: Ints,
+    rng: np.random.Generator,
+) -> OtherQuestions:
+    """Largest p-value of "the effect is below the margin" over the questions, by what LEACE and learned subspaces hold of what is read.
+
+    ``fitted`` is the LEACE subspace of each part, which holds all levels. The p-value is 1 where a question cannot be asked.
+    """
+    if len(questions) > MOST_ASKED:
+        return OtherQuestions(1.0, len(questions))
+    largest = 0.0
+    for groups, output in questions:
+        fine = with_donors(replace(setting, groups_n=groups), FINE_DONORS, rng)
+        if len(fine.plans) < len(setting.plans):
+            return OtherQuestions(1.0, len(questions))
+        found = learn_parts(fine, site_of(output), fitted, margin, rng, free=False)
+        for swap in swap_read_downstream(fine, found, lambda _: replay, output, rng):
+            largest = max(largest, absent_p([swap.effect], clusters_n, margin))
+    return OtherQuestions(largest, len(questions))

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.activations.replay import differentiable, outputs_with, replayer
 from proxyaudit.arrays import Bools, Floats, Ints
-from proxyaudit.causal.alignment import DifferentiableSite, NoGradientError
+from proxyaudit.causal.alignment import DifferentiableSite, Logits, NoGradientError
 from proxyaudit.causal.donors import DONORS, FINE_DONORS, TOO_FEW
 from proxyaudit.causal.interchange import (
     InterchangeResult,
+    RandomOf,
     Replay,
+    ReplayOf,
     Setting,
     fit_parts,
     interchange,
@@ -24,23 +25,12 @@ from proxyaudit.causal.interchange import (
     share_read,
     with_donors,
 )
-from proxyaudit.causal.learned import block_diagonal, learn_parts, subspaces_read_downstream
+from proxyaudit.causal.learned import block_diagonal, learn_parts, swap_read_downstream
 from proxyaudit.causal.planted_use import plant_use
 from proxyaudit.channels.base import ModelView
-from proxyaudit.channels.use.effect import absent_p
-from proxyaudit.channels.use.guards import measure_guards, unread_effect
-from proxyaudit.channels.use.other_groups import other_questions, others_absent
-from proxyaudit.channels.use.record import (
-    JOINT,
-    MOST_DIMENSIONS,
-    LearnedUse,
-    PlantedEffect,
-    PlantedEffects,
-    SiteUse,
-    axes_at,
-    store_guards,
-    store_use,
-)
+from proxyaudit.channels.use import record
+from proxyaudit.channels.use.absence import absent_p
+from proxyaudit.channels.use.guards import measure_guards, other_questions, others_absent, unread_effect
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace
 from proxyaudit.estimates.record import Measurement
@@ -52,68 +42,59 @@ def measure(view: ModelView, out: Measurement) -> None:
     model, captured, x, attributes = view.model, view.captured, view.x, view.dataset.attributes
     sites = model.verdict_sites
     if view.decides:
-        store_guards(out, measure_guards(model, captured, x, view.dataset, view.recipe.seed))
+        record.store_guards(out, measure_guards(model, captured, x, view.dataset, view.recipe.seed))
     for site in sites:
         acts = captured.acts[site]
         replay, logits = replayer(model, x, site, acts), differentiable(model, x, (site,), acts)
         for attribute in attributes:
-            rank = axes_at(out, attribute.name, site).rank
-            found = _Question(view, attribute, site, acts).ask(replay, logits, acts.shape[1] if rank is None else rank)
-            store_use(out, attribute.name, site, found)
+            rank = record.axes_at(out, attribute.name, site).rank
+            question = _Question.of(view, attribute, site, acts)
+            found = question.ask(replay, logits, acts.shape[1] if rank is None else rank) if question else record.SiteUse(reason=TOO_FEW)
+            record.store_use(out, attribute.name, site, found)
     if len(sites) > 1:
         acts = np.concatenate([captured.acts[site] for site in sites], axis=1)
         logits = differentiable(model, x, sites)
         edges = np.cumsum([0, *(captured.acts[site].shape[1] for site in sites)])
         columns = {site: slice(int(a), int(b)) for site, a, b in zip(sites, edges[:-1], edges[1:], strict=True)}
         for attribute in attributes:
-            store_use(out, attribute.name, JOINT, _Question(view, attribute, JOINT, acts).ask_jointly(columns, logits))
+            question = _Question.of(view, attribute, record.JOINT, acts)
+            found = question.ask_jointly(columns, logits) if question else record.SiteUse(reason=TOO_FEW)
+            record.store_use(out, attribute.name, record.JOINT, found)
 
 
 class _Question:
     """One attribute at one site (or at several, side by side) of one model."""
 
-    def __init__(self, view: ModelView, attribute: Attribute, site: str, acts_nd: NDArray[np.floating]) -> None:
+    def __init__(self, view: ModelView, attribute: Attribute, site: str, setting: Setting, rng: np.random.Generator) -> None:
         self.view, self.attribute, self.name, self.site = view, attribute, attribute.name, site
         self.decides, self.margin, self.clusters = view.decides, view.recipe.margins.effect, view.dataset.clusters
-        followed = view.followed[attribute.name]
-        self.output, self.rng = followed.output, self._stream("interchange")
+        self.setting, self.rng, self.output = setting, rng, view.followed[attribute.name].output
         self.permutations = 199 if view.decides else 0  # a reference has numbers, never a state
-        concept = attribute.concept_columns()
-        self.setting = set_up(acts_nd, followed.groups_n, concept, view.labels_n, view.dataset.parts, self.rng)
         self.any_label: Setting | None = None
+
+    @classmethod
+    def of(cls, view: ModelView, attribute: Attribute, site: str, acts_nd: NDArray[np.floating]) -> _Question | None:
+        """``None`` where no label has enough rows of both groups."""
+        rng, groups = stream(view.recipe.seed, "interchange", attribute.name, site), view.followed[attribute.name].groups_n
+        setting = set_up(acts_nd, groups, attribute.concept_columns(), view.labels_n, view.dataset.parts, rng)
+        return None if setting is None else cls(view, attribute, site, setting, rng)
 
     def _stream(self, purpose: str) -> np.random.Generator:
         return stream(self.view.recipe.seed, purpose, self.name, self.site)
 
-    def ask(self, replay: Replay, logits: Callable[..., Any], rank: int) -> SiteUse:
-        """Everything about one site.
-
-        Args:
-            replay: The model from the site onward.
-            logits: The same, differentiable.
-            rank: Dimensions of the site.
-        """
-        setting = self.setting
-        if setting is None:
-            return SiteUse(reason=TOO_FEW)
-
-        def replay_of(_: LeaceEraser) -> Replay:
-            return replay
-
-        fitted, follow = fit_parts(setting), DifferentiableSite(logits, self.output)
-        leace = interchange(setting, fitted, replay_of, self.output, self.rng, permutations=self.permutations)
-        any_label = self._whatever_label(setting, leace, fitted, replay_of)
-        learned = self._learned(setting, follow, fitted, replay_of, ())
-        use = SiteUse(leace=self._with_others(setting, leace, fitted), any_label=any_label, learned=learned)
+    def ask(self, replay: Replay, logits: Logits, rank: int) -> record.SiteUse:
+        """Everything about one site."""
+        setting, fitted = self.setting, fit_parts(self.setting)
+        use = self._swapped(fitted, lambda _: replay, logits)
         if not self.decides:
             return use
-        use = replace(use, erased_n=self._erased(setting, fitted, replay))
-        too_wide = rank > MOST_DIMENSIONS * setting.rows / 3
-        if learned.swap is None or too_wide or max(leace.effect.size, learned.swap.effect.size) >= self.margin:
+        use = replace(use, erased_n=self._erased(fitted, replay))
+        too_wide, swaps = rank > record.MOST_DIMENSIONS * setting.rows / 3, [use.leace, use.learned.swap if use.learned else None]
+        if too_wide or any(swap is None or swap.effect.size >= self.margin for swap in swaps):
             return use  # only what could be called absent needs its positive control
         if not rank:
-            return replace(use, planted=PlantedEffects())
-        use = replace(use, planted=self._planted(setting, replay, follow))
+            return replace(use, planted=record.PlantedEffects())
+        use = replace(use, planted=self._planted(replay, DifferentiableSite(logits, self.output)))
         questions = other_questions(self.attribute, setting.groups_n, self.output, self.view.captured.outputs.shape[1])
         if not questions:
             return use
@@ -123,11 +104,9 @@ class _Question:
         )
         return replace(use, others=others)
 
-    def ask_jointly(self, columns: Mapping[str, slice], logits: Callable[..., Any]) -> SiteUse:
+    def ask_jointly(self, columns: Mapping[str, slice], logits: Logits) -> record.SiteUse:
         """The same attribute at several sites in one forward pass; LEACE and learned subspaces, none of which mixes sites."""
         setting = self.setting
-        if setting is None:
-            return SiteUse(reason=TOO_FEW)
 
         def of_sites(make: Callable[[Floats, Bools], LeaceEraser], part: int) -> LeaceEraser:
             rows = setting.parts_n == part
@@ -154,71 +133,72 @@ class _Question:
             return replay
 
         fitted = [of_sites(leace_of, part) for part in range(3)]
-        leace = interchange(setting, fitted, replay_of, self.output, self.rng, random_of=random_of, permutations=self.permutations)
-        any_label = self._whatever_label(setting, leace, fitted, replay_of)
-        follow = DifferentiableSite(logits, self.output)
-        learned = self._learned(setting, follow, fitted, replay_of, tuple(columns.values()), random_of)
-        return SiteUse(leace=self._with_others(setting, leace, fitted), any_label=any_label, learned=learned)
+        return self._swapped(fitted, replay_of, logits, tuple(columns.values()), random_of)
+
+    def _swapped(
+        self,
+        fitted: list[LeaceEraser],
+        replay_of: ReplayOf,
+        logits: Logits,
+        columns: tuple[slice, ...] = (),
+        random_of: RandomOf | None = None,
+    ) -> record.SiteUse:
+        """LEACE and learned subspaces."""
+        permutations, follow = self.permutations, DifferentiableSite(logits, self.output)
+        leace = interchange(self.setting, fitted, replay_of, self.output, self.rng, random_of=random_of, permutations=permutations)
+        any_label = self._whatever_label(leace, fitted, replay_of)
+        learned = self._learned(follow, fitted, replay_of, columns, random_of)
+        return record.SiteUse(leace=self._with_others(leace, fitted), any_label=any_label, learned=learned)
 
     def _learned(
         self,
-        setting: Setting,
         follow: DifferentiableSite,
         fitted: list[LeaceEraser],
-        replay_of: Callable[[LeaceEraser], Replay],
+        replay_of: ReplayOf,
         columns: tuple[slice, ...],
-        random_of: Callable[[int, int, np.random.Generator], LeaceEraser] | None = None,
-    ) -> LearnedUse:
-        rng, free = self._stream("learned"), self.decides and not columns
+        random_of: RandomOf | None,
+    ) -> record.LearnedUse:
+        setting, rng, free = self.setting, self._stream("learned"), self.decides and not columns
         try:
             found = learn_parts(setting, follow, fitted, self.margin, rng, free=free, columns=columns)
         except NoGradientError as error:
-            return LearnedUse(reason=str(error))
+            return record.LearnedUse(reason=str(error))
 
-        def swap(subspaces: list[LeaceEraser], among: Setting = setting, *, spread: bool = False) -> InterchangeResult:
-            return interchange(among, subspaces, replay_of, self.output, rng, randoms=0, permutations=0, spread=spread)
+        def swap(subspaces: list[LeaceEraser]) -> InterchangeResult:
+            return interchange(setting, subspaces, replay_of, self.output, rng, randoms=0, permutations=0)
 
         readable = [one.readable for one in found]
         result, any_label, read = swap(readable), None, None
         if self.decides and result.effect.size > self.margin:
             # Only what exceeds the margin needs its null and the random subspaces beside it.
             result = interchange(setting, readable, replay_of, self.output, rng, random_of=random_of)
-            any_label = self._whatever_label(setting, result, readable, replay_of)
+            any_label = self._whatever_label(result, readable, replay_of)
         elif self.decides:
             # Only what does not is asked whether it is absent.
-            fine = with_donors(setting, FINE_DONORS, rng)
-            swaps = [swap(subspaces, fine, spread=True) for subspaces in subspaces_read_downstream(found)]
+            swaps = swap_read_downstream(with_donors(setting, FINE_DONORS, rng), found, replay_of, self.output, rng)
             result, read = swaps[0], swaps[-1]
         unread = 0.0
         if free:
             unread = unread_effect(setting, found, replay_of(found[0].unread), self.output, self._stream("unread"))
         every = [one.free for one in found if one.free is not None]
-        return LearnedUse(
-            swap=self._with_others(setting, result, readable),
-            any_label=any_label,
-            read_downstream=read,
-            free=self._with_others(setting, swap(every), every) if free else None,
-            unread=unread,
-        )
+        beside = self._with_others(swap(every), every) if free else None
+        return record.LearnedUse(None, self._with_others(result, readable), any_label, read, beside, unread)
 
-    def _whatever_label(
-        self, setting: Setting, result: InterchangeResult, subspaces: Sequence[LeaceEraser], replay_of: Callable[[LeaceEraser], Replay]
-    ) -> InterchangeResult | None:
+    def _whatever_label(self, result: InterchangeResult, subspaces: Sequence[LeaceEraser], replay_of: ReplayOf) -> InterchangeResult | None:
         """The effect with donors of any label, where the one within labels is large enough to be claimed.
 
-        Where labels depend on the attribute and on something else that the model rightly reads, that something differs between the groups
-        *within* a label though not over all people (a collider), and a fair model would seem to use the attribute.
+        Within a label something that the model rightly reads may differ between the groups, though not over all people (a collider).
         """
         if not self.decides or result.effect.size <= self.margin:
             return None
         rng = self._stream("any label")
         if self.any_label is None:
-            self.any_label = with_donors(replace(setting, labels_n=np.zeros_like(setting.labels_n)), DONORS, rng)
+            self.any_label = with_donors(replace(self.setting, labels_n=np.zeros_like(self.setting.labels_n)), DONORS, rng)
         return interchange(self.any_label, subspaces, replay_of, self.output, rng, randoms=0)
 
-    def _with_others(self, setting: Setting, result: InterchangeResult, subspaces: Sequence[LeaceEraser]) -> InterchangeResult:
+    def _with_others(self, result: InterchangeResult, subspaces: Sequence[LeaceEraser]) -> InterchangeResult:
         """With the share of each other attribute's difference between groups that a fresh probe reads in what the swap moved."""
-        found: dict[str, float] = {}
+        setting, found = self.setting, dict[str, float]()
         for other in self.view.dataset.attributes if self.decides else ():
             if other.name == self.name:
                 continue
@@ -234,9 +214,9 @@ class _Question:
                 found[other.name] = float(np.mean(told))
         return replace(result, others=found)
 
-    def _erased(self, setting: Setting, fitted: list[LeaceEraser], replay: Replay) -> Floats:
+    def _erased(self, fitted: list[LeaceEraser], replay: Replay) -> Floats:
         """The followed output of every row with the subspace's coordinates set to their mean, by subspaces of the other parts."""
-        outputs = np.zeros(len(setting.acts_nd))
+        setting, outputs = self.setting, np.zeros(len(self.setting.acts_nd))
         for part in range(3):
             rows = np.flatnonzero(setting.parts_n == part)
             for eraser in (fitted[(part + 1) % 3], fitted[(part + 2) % 3]):
@@ -244,13 +224,14 @@ class _Question:
                 outputs[rows] += replay(eraser.shift(change), rows)[:, self.output] / 2
         return outputs
 
-    def _planted(self, setting: Setting, replay: Replay, follow: DifferentiableSite) -> PlantedEffects:
-        found = plant_use(setting, replay, follow, self.output, self.margin, self.view.recipe.margins.leak, self._stream("planted use"))
+    def _planted(self, replay: Replay, follow: DifferentiableSite) -> record.PlantedEffects:
+        leak, rng = self.view.recipe.margins.leak, self._stream("planted use")
+        found = plant_use(self.setting, replay, follow, self.output, self.margin, leak, rng)
         if isinstance(found, str):
-            return PlantedEffects(reason=found)
+            return record.PlantedEffects(reason=found)
         sizes = []
         for one in found:
             effects = (one.leace.effect, one.learned.effect)
             absent = max(absent_p([effect], self.clusters, self.margin) for effect in effects)
-            sizes.append(PlantedEffect(one.times, one.truth, effects[0].size, effects[1].size, absent))
-        return PlantedEffects(sizes=tuple(sizes))
+            sizes.append(record.PlantedEffect(one.times, one.truth, effects[0].size, effects[1].size, absent))
+        return record.PlantedEffects(sizes=tuple(sizes))

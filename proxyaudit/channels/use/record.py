@@ -20,23 +20,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LearnedUse:
-    """What the learned subspaces of highest effect do.
+    """What the learned subspaces of highest effect do; ``any_label`` and ``read_downstream`` only where they are asked for."""
 
-    Attributes:
-        reason: Why none could be learned.
-        swap: Effect of what of it the rest of the model reads.
-        any_label: The same with donors of any label, where the one within labels is large enough to be claimed.
-        read_downstream: Effect of what of the LEACE subspace the rest of the model reads, where the learned one is below the margin.
-        free: Effect with directions that the rest of the model does not read.
-        unread: What directions without a gradient move the output by.
-    """
-
-    reason: str | None = None
-    swap: InterchangeResult | None = None
+    reason: str | None = None  # why none could be learned
+    swap: InterchangeResult | None = None  # effect of what of it the rest of the model reads
     any_label: InterchangeResult | None = None
     read_downstream: InterchangeResult | None = None
-    free: InterchangeResult | None = None
-    unread: float = 0.0
+    free: InterchangeResult | None = None  # effect with directions that the rest of the model does not read
+    unread: float = 0.0  # what directions without a gradient move the output by
 
 
 @dataclass(frozen=True)
@@ -68,38 +59,23 @@ class OtherQuestions:
 
 @dataclass(frozen=True)
 class SiteUse:
-    """One attribute at one verdict site, or at all of them jointly.
+    """One attribute at one verdict site, or at all of them jointly; ``any_label`` only where the effect is large enough to be claimed."""
 
-    Attributes:
-        reason: Why nothing was measured.
-        leace: Effect of the LEACE subspace.
-        any_label: The same with donors of any label, where the one within labels is large enough to be claimed.
-        learned: Learned subspaces.
-        planted: Positive control; only what could be called absent has one.
-        others: Other groups and outputs; only what could be called absent is asked about them.
-        erased_n: The followed output of every row with the LEACE subspace set to its mean.
-    """
-
-    reason: str | None = None
-    leace: InterchangeResult | None = None
+    reason: str | None = None  # why nothing was measured
+    leace: InterchangeResult | None = None  # effect of the LEACE subspace
     any_label: InterchangeResult | None = None
-    learned: LearnedUse | None = None
-    planted: PlantedEffects | None = None
-    others: OtherQuestions | None = None
-    erased_n: Floats | None = field(default=None, repr=False)
+    learned: LearnedUse | None = None  # learned subspaces
+    planted: PlantedEffects | None = None  # positive control; only what could be called absent has one
+    others: OtherQuestions | None = None  # other groups and outputs; only what could be called absent is asked about them
+    erased_n: Floats | None = field(default=None, repr=False)  # the followed output of every row with the LEACE subspace set to its mean
 
 
 @dataclass(frozen=True)
 class Guards:
-    """What could carry a use that swaps at the verdict sites miss.
+    """What could carry a use that swaps at the verdict sites miss."""
 
-    Attributes:
-        past_sites: Largest change of an output that does not go through the verdict sites.
-        moderated: By attribute, the largest sure half-difference of the output gap between halves of the rows.
-    """
-
-    past_sites: float
-    moderated: Mapping[str, float]
+    past_sites: float  # largest change of an output that does not go through the verdict sites
+    moderated: Mapping[str, float]  # by attribute, the largest sure half-difference of the output gap between halves of the rows
 
 
 @dataclass(frozen=True)
@@ -108,25 +84,6 @@ class SiteAxes:
 
     rank: int | None = None
     dropped_p: float | None = None
-
-
-@dataclass(frozen=True)
-class _Value:
-    value: float
-
-
-@dataclass(frozen=True)
-class _Column:
-    association: _Value | None = None
-    gain: _Value | None = None
-    influence: float | None = None
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """Of what is measured of input columns: what each carries of an attribute, or does to the outputs."""
-
-    units: Mapping[str, _Column] = field(default_factory=dict)
 
 
 def store_use(out: Measurement, attribute: str, site: str, use: SiteUse) -> None:
@@ -162,15 +119,15 @@ def axes_at(m: Measurement, attribute: str, site: str) -> SiteAxes:
 
 def influence_of_columns(m: Measurement, attribute: str) -> dict[str, float]:
     """What swapping each input column moves the outputs by, whichever way it moves them."""
-    found = read_record(_Columns, m.numbers.get("proxy use", {}).get(attribute, {}))
-    return {name: unit.influence for name, unit in found.units.items() if unit.influence is not None}
+    units = m.numbers.get("proxy use", {}).get(attribute, {}).get("units", {})
+    return {name: unit["influence"] for name, unit in units.items() if unit.get("influence") is not None}
 
 
 def carriers(inputs: Measurement, attribute: str, margin: float) -> list[str]:
     """Input columns that by themselves tell more than the margin of an attribute."""
-    found = read_record(_Columns, inputs.numbers.get("association", {}).get(attribute, {}))
-    single = {name: unit.association.value for name, unit in found.units.items() if unit.association is not None and unit.gain is None}
-    return [name for name, value in single.items() if value > margin]
+    units = inputs.numbers.get("association", {}).get(attribute, {}).get("units", {})
+    single = {name: unit["association"] for name, unit in units.items() if unit.get("association") and not unit.get("gain")}
+    return [name for name, carried in single.items() if carried["value"] > margin]
 
 
 def all_of(values: Iterable[T | None]) -> list[T]:

@@ -86,6 +86,7 @@ class _Binary:
         self.n, self.strata = len(prior.log_nk), prior.strata_n
         self.offset: Singles = (prior.log_nk[:, 1] - prior.log_nk[:, 0]).astype(np.float32)
         self.counts = np.array([self.n]) if self.strata is None else np.bincount(self.strata)
+        self.start = np.zeros(len(self.counts))
         p = np.exp(prior.log_nk)
         self.wanted = self._means(p[:, 1])
         self.allowed = _RATE_TOLERANCE * np.minimum(self.wanted, 1 - self.wanted)
@@ -96,9 +97,6 @@ class _Binary:
         if self.strata is None:
             return np.array([values.mean(dtype=np.float64)])
         return np.asarray(np.bincount(self.strata, weights=values) / self.counts)
-
-    def start(self) -> Floats:
-        return np.zeros(len(self.counts))
 
     def probabilities(self, score: Singles, slope: float, shift: Floats) -> tuple[Singles, Singles, Floats]:
         """Logits, probabilities of the second class and the shifts that give the wanted rates."""
@@ -158,6 +156,7 @@ class _Several:
     def __init__(self, prior: Prior) -> None:
         self.n, self.strata, self.classes = len(prior.log_nk), prior.strata_n, prior.classes
         self.counts = np.array([self.n]) if self.strata is None else np.bincount(self.strata)
+        self.start = np.zeros((len(self.counts), self.classes))
         p = np.exp(prior.log_nk)
         self.log_kn = np.ascontiguousarray(prior.log_nk.T, dtype=np.float32)
         self.wanted = self._means(np.ascontiguousarray(p.T))
@@ -168,9 +167,6 @@ class _Several:
             return np.asarray(p_kn.mean(axis=1, dtype=np.float64)[None])
         sums = np.stack([np.bincount(self.strata, weights=row) for row in p_kn], axis=1)
         return np.asarray(sums / self.counts[:, None])
-
-    def start(self) -> Floats:
-        return np.zeros((len(self.counts), self.classes))
 
     def _step(self, p_kn: Singles, means: Floats, shift: Floats) -> Floats:
         """Damped Newton on the rates of each stratum; the first class stays where it is."""
@@ -217,7 +213,7 @@ def plant_at_leak(scores: NDArray[np.floating], prior: Prior, leak: float) -> Pl
 
 def _solve(solver: _Binary | _Several, scores: NDArray[np.floating], leak: float, start: float | None) -> tuple[Plant | None, float]:
     low, high, slope, power = 0.0, np.inf, start or 1.0, 2.0
-    shift, before = solver.start(), None
+    shift, before = solver.start, None
     for _ in range(60):
         plant, shift = solver.evaluate(scores, slope, shift)
         found = max(plant.leak, 1e-12)

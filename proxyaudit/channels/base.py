@@ -22,11 +22,7 @@ from proxyaudit.regimes import Regime
 
 @dataclass(frozen=True)
 class ModelView:
-    """One trained model as channels see it.
-
-    Attributes:
-        remember: From what identifies a measurement, and how to make it, to the measurement, looked up where it was made before.
-    """
+    """One trained model as channels see it; ``remember`` looks a measurement up by what identifies it, or makes it."""
 
     recipe: Recipe
     regime: Regime

@@ -19,11 +19,7 @@ _PLACEBO_FAMILIES = ("isotropic", "unit", "low", "high")
 
 
 def plant_placebos(x_np: NDArray[Any], dataset: Dataset, leaks: dict[str, float | None], count: int, root: int) -> dict[str, NDArray[Any]]:
-    """Placebo attributes: labels planted on the inputs with each attribute's own input leak and base rates.
-
-    ``leaks`` are the measured input leaks, ``None`` where there is none. Gives label columns ``(n, count)`` for each attribute that has
-    one.
-    """
+    """Placebos ``(n, count)`` of each attribute whose input leak is known: labels planted on inputs with its leak and base rates."""
     rows = whiten(x_np).rows
     planted: dict[str, NDArray[Any]] = {}
     for attribute in dataset.attributes:

@@ -206,9 +206,7 @@ def _through_reference(
 def _assured(score_n: Floats, covariance: float, followed: float, entry: Entry) -> float:
     """Least correlation of the attribute with what a model follows of a score, as a share of that of a leak of the margin.
 
-    Versions of one transformer follow most of a score whatever they hold of the attribute, so its leak is not shared out in
-    proportion: what is not followed has a standard deviation of ``sqrt(1 - followed)``, and can take that much of the
-    covariance away (Cauchy-Schwarz).
+    What is not followed has a standard deviation of ``sqrt(1 - followed)``, and can take that much of the covariance away (Cauchy-Schwarz).
     """
     at_margin = along.correlation_curve(score_n, entry.readings[0].rate, entry.margin).at_margin
     if at_margin is None or followed <= 0:

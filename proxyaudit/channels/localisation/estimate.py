@@ -199,8 +199,7 @@ def _not_tried(location: Draft, searches: Sequence[Search]) -> list[Draft]:
 def _publish(out: Drafts, group: _Group, ps: Sequence[float], *, backed: bool) -> None:
     """Effects, shares and, beside them, the controls; a part is confirmed where no reason says otherwise.
 
-    Units of a model that ignores the attribute can move the output one by one: a part also needs the whole location, or the attribute's
-    subspace at it, to move the output (``backed``).
+    Single units may move the output in a model that ignores the attribute: the location, or the subspace at it, must too (``backed``).
     """
     beside = max((control.size() for control in group.controls), default=0.0)
     location = replace(group.location, null_high=beside if group.controls else None)

@@ -27,22 +27,18 @@ def measure(view: ModelView, out: Measurement) -> None:
     if view.dataset.text is not None:
         found = dict.fromkeys(protected, LocalisationRecord(reason="parts of transformers of texts are not exchanged in this version"))
     elif view.decides and protected:
-        found = _localised(view, protected)
+        try:
+            found = _localise(view, protected)
+        except Exception as error:
+            if isinstance(view.model.module, TabularModule):
+                raise
+            # A user's module may do anything in its forward pass; no other number should be lost for this one.
+            reason = f"the module's parts could not be exchanged ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
+            found = dict.fromkeys(protected, LocalisationRecord(reason=reason))
     else:
         return
     for name, record in found.items():
         write_localisation(out, name, record)
-
-
-def _localised(view: ModelView, protected: Sequence[str]) -> dict[str, LocalisationRecord]:
-    try:
-        return _localise(view, protected)
-    except Exception as error:
-        if isinstance(view.model.module, TabularModule):
-            raise
-        # A user's module may do anything in its forward pass; no other number should be lost for this one.
-        reason = f"the module's parts could not be exchanged ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
-        return dict.fromkeys(protected, LocalisationRecord(reason=reason))
 
 
 def _localise(view: ModelView, protected: Sequence[str]) -> dict[str, LocalisationRecord]:

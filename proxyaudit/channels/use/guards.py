@@ -127,10 +127,7 @@ def level_codes(attribute: Attribute) -> Ints:
 
 
 def other_questions(attribute: Attribute, groups_n: Ints, output: int, outputs: int) -> list[tuple[Ints, int]]:
-    """Groups and outputs beside those that are followed: every level, or quarter of a number, against all others, in every output.
-
-    Of ``outputs`` columns (one for two classes), each question has groups (0, 1 or -1) and a column; none for two levels and two classes.
-    """
+    """Groups (0, 1 or -1) and output of each question beside the followed one: every level, or quarter of a number, against all others."""
     levels = level_codes(attribute)
     named = [level for level in np.unique(levels) if level >= 0]
     asked = [groups_n] if len(named) == 2 else [np.where(levels < 0, -1, (levels == level).astype(np.int64)) for level in named]
@@ -148,10 +145,7 @@ def others_absent(
     clusters_n: Ints,
     rng: np.random.Generator,
 ) -> OtherQuestions:
-    """Largest p-value of "the effect is below the margin" over the questions, by what LEACE and learned subspaces hold of what is read.
-
-    ``fitted`` is the LEACE subspace of each part, which holds all levels. The p-value is 1 where a question cannot be asked.
-    """
+    """Largest p-value of "the effect is below the margin" over the questions; 1 where one cannot be asked. ``fitted`` holds all levels."""
     if len(questions) > MOST_ASKED:
         return OtherQuestions(1.0, len(questions))
     largest = 0.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -164,7 +166,7 @@ def test_a_machinery_that_is_blind_fails_the_planted_control(monkeypatch):
 def test_a_planted_readout_adds_its_coordinate_to_the_log_odds():
     site = DifferentiableSite(lambda shift, rows: shift[:, :1], 0)
     read = np.array([0.0, 2.0])
-    planted = site.planted(Planted(read, np.array([1.0, 3.0]), 0.5))
+    planted = replace(site, planted=Planted(read, np.array([1.0, 3.0]), 0.5))
     odds = torch.logit(planted.probability(torch.tensor([[0.1, 0.0], [0.0, 1.0]]), torch.tensor([0, 1])))
     np.testing.assert_allclose(odds.numpy(), [0.1 + 0.5, 0.5 * (3 + 2)], atol=1e-6)
 

@@ -37,10 +37,13 @@ MOST_ASKED = 24  # pairs of a group and an output; beyond it absence is not clai
 
 def measure_guards(model: TrainedModel, captured: Captured, x_np: NDArray[np.float32], dataset: Dataset, root: int) -> Guards:
     """Measure the guards of one model."""
-    sites = model.verdict_sites
-    coordinates = [_whitened(captured.acts[site]) for site in sites]
     # Token numbers of a text say nothing by being above or below their mean.
-    moderators = np.concatenate([*([] if dataset.text is not None else [x_np]), *coordinates], axis=1)
+    columns: list[NDArray[Any]] = [] if dataset.text is not None else [x_np]
+    for site in model.verdict_sites:
+        acts = np.asarray(captured.acts[site], dtype=np.float64)
+        mean, to_white, _ = whitening_pair(acts)
+        columns.append((acts - mean) @ to_white)
+    moderators = np.concatenate(columns, axis=1)
     moderated = {a.name: moderated_gap(captured.outputs, _indicators(a), moderators) for a in dataset.attributes}
     return Guards(outputs_past(model, captured, x_np, root), moderated)
 
@@ -110,12 +113,6 @@ def _indicators(attribute: Attribute) -> Floats:
     highest = int(codes.max())
     levels = np.array([1]) if highest == 1 else np.arange(highest + 1)
     return np.where(codes[:, None] < 0, np.nan, (codes[:, None] == levels).astype(np.float64))
-
-
-def _whitened(acts_nd: NDArray[Any]) -> Floats:
-    acts = np.asarray(acts_nd, dtype=np.float64)
-    mean, to_white, _ = whitening_pair(acts)
-    return np.asarray((acts - mean) @ to_white)
 
 
 def level_codes(attribute: Attribute) -> Ints:

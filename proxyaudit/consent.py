@@ -15,20 +15,13 @@ from pathlib import Path
 
 from proxyaudit.errors import InputError
 
-__all__ = ["NO_CONSENT", "OPTION", "Consent"]
-
 OPTION = "--run-code"
 _FORM = re.compile(r"(?P<file>.+)@sha256:(?P<hash>[0-9a-fA-F]{64})")
 
 
 @dataclass(frozen=True)
 class Consent:
-    """What the caller lets be executed.
-
-    Attributes:
-        files: Name and SHA-256 of each file.
-        anything: Whether any code of the caller's own recipe may be.
-    """
+    """What the caller lets be executed: files by name and SHA-256, or any code of the caller's own recipe."""
 
     files: frozenset[tuple[str, str]] = frozenset()
     anything: bool = False
@@ -41,9 +34,7 @@ class Consent:
             InputError: it is neither ``any`` nor ``FILE@sha256:HASH``.
         """
         files = set()
-        for text in given:
-            if text == "any":
-                continue
+        for text in (text for text in given if text != "any"):
             found = _FORM.fullmatch(text)
             if found is None:
                 mend = "write FILE@sha256:HASH (sha256sum FILE prints the hash), or 'any' for a recipe of your own"
@@ -54,9 +45,8 @@ class Consent:
     def require(self, files: Mapping[str, Path | None], *, delivered: bool) -> None:
         """Refuse to go on where code would be executed without consent; nothing has been executed then.
 
-        Args:
-            files: What would be executed, by what it is; ``None`` where it lies elsewhere and has no hash to consent to.
-            delivered: Whether a pack names it: then ``any`` does not count.
+        Files go by what they are; one that lies elsewhere (``None``) has no hash to consent to. Of what a pack ``delivered``, ``any``
+        does not count.
 
         Raises:
             InputError: consent is missing; the line holds the flags ready to copy.
@@ -77,8 +67,7 @@ class Consent:
                 names.append(f"{what} ({path.name})")
                 flags.append(f"{OPTION} {shlex.quote(f'{path.name}@sha256:{digest}')}")
         if flags:
-            wanted = " ".join(dict.fromkeys(flags))
-            mend = f"look at it, and if you trust it add: {wanted}"
+            mend = f"look at it, and if you trust it add: {' '.join(dict.fromkeys(flags))}"
             raise InputError(f"{', '.join(names)} is code that would be executed with your rights", where=OPTION, mend=mend)
 
 

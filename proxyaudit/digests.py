@@ -11,8 +11,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["STAGES", "code_digest", "digest_of", "file_digest", "stage_files"]
-
 PACKAGE = Path(__file__).resolve().parent
 
 # Where the code of each stage begins; entry points lead to plugins, which no import statement names.
@@ -40,11 +38,10 @@ def file_digest(path: Path) -> str:
 
 
 def code_digest(stage: str | None = None) -> str:
-    """SHA-256 over the package's measuring code, or over the code of one stage, so that a changed program never reuses old numbers.
+    """SHA-256 over the package's measuring code, or over the code of one of ``STAGES``: a changed program never reuses old numbers.
 
-    Args:
-        stage: One of ``STAGES``. Its digest covers what its code imports and nothing else, so that a change of words, reports or
-            estimates leaves trained models and measured records as they are.
+    A stage's digest covers what its code imports and nothing else, so that a change of words, reports or estimates leaves trained models
+    and measured records as they are.
     """
     return _digest_over(PACKAGE, stage)
 

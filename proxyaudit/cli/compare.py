@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Json
-from proxyaudit.errors import InputError
+from proxyaudit.cli.options import Json, write_results
 
 if TYPE_CHECKING:
     from proxyaudit.comparison.values import Comparison
@@ -33,10 +32,7 @@ def compare(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out",
-            metavar="DIR",
-            envvar="PROXYAUDIT_COMPARE_OUT",
-            help="Write comparison.html, comparison.md and comparison.json there.",
+            "--out", metavar="DIR", envvar="PROXYAUDIT_COMPARE_OUT", help="Write comparison.html, comparison.md and comparison.json there."
         ),
     ] = None,
     json: Json = False,
@@ -61,23 +57,15 @@ def compare(
 
 def _write(found: Comparison, out: Path) -> list[Path]:
     from proxyaudit.evidence.canonical import canonical_json
-    from proxyaudit.evidence.manifest import MANIFEST, write_file
     from proxyaudit.reporting.comparison import comparison_html, comparison_markdown
 
-    if any((folder / MANIFEST).exists() for folder in (out.resolve(), *out.resolve().parents)):
-        raise InputError("a run folder takes no further files", where=f"--out {out}", mend="name another folder")
-    texts = {
-        "comparison.html": comparison_html(found).encode("utf-8", "replace"),
-        "comparison.md": comparison_markdown(found).encode("utf-8", "replace"),
-        "comparison.json": canonical_json(found.as_dict()),
+    files = {
+        out / "comparison.html": comparison_html(found).encode("utf-8", "replace"),
+        out / "comparison.md": comparison_markdown(found).encode("utf-8", "replace"),
+        out / "comparison.json": canonical_json(found.as_dict()),
     }
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, data in texts.items():
-            write_file(out / name, data)
-    except OSError as error:
-        raise InputError(f"the folder cannot be written ({error.strerror})", where=f"--out {out}", mend="name another folder") from None
-    return [out / name for name in texts]
+    write_results(files, where=f"--out {out}", what="folder", inside="name another folder")
+    return list(files)
 
 
 def _show(found: Comparison) -> None:

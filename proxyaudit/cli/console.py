@@ -1,7 +1,4 @@
-"""What the command line shows: tables for people, one JSON document for machines, progress on a terminal.
-
-Part of the command line (``cli.py``), kept apart so that both stay short. Imports rich only when it draws.
-"""
+"""What the command line shows: tables for people, one JSON document for machines, progress on a terminal. Imports rich only to draw."""
 
 from __future__ import annotations
 
@@ -15,8 +12,6 @@ if TYPE_CHECKING:
 
     from proxyaudit.audits.selftest.run import SelfTest
     from proxyaudit.reporting.summary import Summary
-
-__all__ = ["emit_json", "progress_bars", "show_findings", "show_selftest", "show_table", "warn", "write_line"]
 
 _WIDE = 200
 
@@ -39,7 +34,7 @@ def warn(text: str) -> None:
     sys.stderr.flush()
 
 
-def show_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
+def show_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
     """Draw a table on standard output."""
     from rich import box
     from rich.table import Table
@@ -50,7 +45,7 @@ def show_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: s
         table.add_column(Text(name), overflow="fold")
     for row in rows:
         # Text, not markup: a column named "[red]" stays what it is.
-        table.add_row(*(Text(_safe(cell)) for cell in row))
+        table.add_row(*(Text(_safe(str(cell))) for cell in row))
     _console().print(table)
 
 
@@ -79,14 +74,12 @@ def show_selftest(result: SelfTest) -> None:
     """Draw the confusion matrix of a self-test and the rates that matter."""
     verdicts = ("exposed", "hidden", "removed", "inconclusive")
     words = {"present": "2 to 10 x the margin", "margin": "exactly the margin", "absent": "nothing there"}
-    rows = [
-        (words[part], expected, *(str(counts.get(verdict, 0)) for verdict in verdicts)) for part, expected, counts in result.confusion()
-    ]
+    rows = [(words[part], expected, *(counts.get(verdict, 0) for verdict in verdicts)) for part, expected, counts in result.confusion()]
     show_table(("Truth", "Expected", *verdicts), rows, title=f"{len(result.cases)} planted worlds, seed {result.seed}")
     if result.models:
         from proxyaudit.audits.selftest.models import model_confusion
 
-        rows = [(k.replace("_", " "), e, *(str(v.get(verdict, 0)) for verdict in verdicts)) for k, e, v in model_confusion(result.models)]
+        rows = [(k.replace("_", " "), e, *(v.get(verdict, 0) for verdict in verdicts)) for k, e, v in model_confusion(result.models)]
         show_table(("Model", "Expected", *verdicts), rows, title=f"{len(result.models)} planted models")
     for name, rate in result.rates().items():
         if rate["of"]:
@@ -113,23 +106,15 @@ def progress_bars(*, shown: bool) -> Iterator[Callable[[Any], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[detail]}", markup=False),
-    )
+    first, last = (TextColumn(what, markup=False) for what in ("{task.description}", "{task.fields[detail]}"))
+    columns = first, BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), last
     with Progress(*columns, console=Console(stderr=True)) as progress:
         # One bar for the whole run: the pipeline counts its tasks over all stages.
         bar = progress.add_task("prepare", total=None, detail="")
 
         def draw(event: Any) -> None:
-            progress.update(
-                bar, description=_safe(event.stage), completed=event.done, total=event.total or None, detail=_safe(event.detail)
-            )
+            stage, detail = _safe(event.stage), _safe(event.detail)
+            progress.update(bar, description=stage, completed=event.done, total=event.total or None, detail=detail)
 
         yield draw
 
@@ -144,20 +129,13 @@ def plan_tables(plan: Mapping[str, Any]) -> None:
 
     rows, target, sites = plan["rows"], plan["target"], plan["sites"]
     write_line(f"Plan of {plan['name']}: nothing was run and nothing was written.")
-    saw = {str(r["name"]): {True: "yes", False: "no"}.get(r.get("sees_protected"), "-") for r in plan["regimes"]}
-    show_table(
-        ("Training data", "Kind", "Rows", "Synthesizer sees protected"),
-        [
-            (str(r["name"]), str(r["kind"]), str(r.get("training_rows") or "-"), saw.get(str(r.get("of") or r["name"]), "-"))
-            for r in plan["regimes"]
-        ],
-    )
+    saw = {r["name"]: {True: "yes", False: "no"}.get(r.get("sees_protected"), "-") for r in plan["regimes"]}
+    regimes = [(r["name"], r["kind"], r.get("training_rows") or "-", saw.get(r.get("of") or r["name"], "-")) for r in plan["regimes"]]
+    show_table(("Training data", "Kind", "Rows", "Synthesizer sees protected"), regimes)
     write_line(f"References: {', '.join(map(str, plan['references']))}")
     levels = [", ".join(map(str, a.get("levels", ()))) or "-" for a in plan["attributes"]]
-    show_table(
-        ("Attribute", "Role", "Kind", "Levels"),
-        [(str(a["name"]), str(a["role"]), str(a["kind"]), shown) for a, shown in zip(plan["attributes"], levels, strict=True)],
-    )
+    attributes = [(a["name"], a["role"], a["kind"], shown) for a, shown in zip(plan["attributes"], levels, strict=True)]
+    show_table(("Attribute", "Role", "Kind", "Levels"), attributes)
     facts = [
         ("Target", f"{target['name']}: {', '.join(map(str, target['classes']))}"),
         ("Rows", f"{rows['train']} real for training, {rows['audit']} real for the audit; {rows['training_size']} per model"),
@@ -172,9 +150,7 @@ def plan_tables(plan: Mapping[str, Any]) -> None:
     show_table(("What", "Value"), facts)
     if plan.get("absence"):
         write_line("If an attribute is gone, how probable is it that these rows show that (linear leak, one model)?")
-        show_table(
-            ("Attribute", "Site", "Probability"), [(str(o["attribute"]), str(o["site"]), _odds(o["power"])) for o in plan["absence"]]
-        )
+        show_table(("Attribute", "Site", "Probability"), [(o["attribute"], o["site"], _odds(o["power"])) for o in plan["absence"]])
         write_line("Where the inputs carry an attribute, early sites relay it and 'removed' is not to be expected.")
     for note in plan["notes"]:
         write_line(f"Note: {note['what']}: {note['why']}")

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Json, RunFolder
-from proxyaudit.errors import InputError, IntegrityError
+from proxyaudit.cli.options import Json, RunFolder, write_results
+from proxyaudit.errors import IntegrityError
 
 EXAMPLE = (
     "Example:  proxyaudit gate reports/my-audit --policy policy.yaml --junit gate.xml\n\n"
@@ -67,16 +67,8 @@ def gate(
     if json:
         console.emit_json({**result.as_dict(), "policy": wanted.model_dump(mode="json", exclude_none=True)})
     else:
-        rows = [
-            (
-                case.attribute,
-                case.regime,
-                (f"{case.verdict}, at least {case.at_least}" if case.at_least else case.verdict).replace("_", " "),
-                _MARKS[case.outcome],
-                case.reason,
-            )
-            for case in result.cases
-        ]
+        found = [(f"{c.verdict}, at least {c.at_least}" if c.at_least else c.verdict).replace("_", " ") for c in result.cases]
+        rows = [(c.attribute, c.regime, what, _MARKS[c.outcome], c.reason) for c, what in zip(result.cases, found, strict=True)]
         console.show_table(("Attribute", "Regime", "Found", "Answer", "Why"), rows)
         console.write_line(_ANSWERS[result.outcome])
         for note in result.notes:
@@ -86,12 +78,4 @@ def gate(
 
 
 def _write(path: Path, data: bytes) -> None:
-    from proxyaudit.evidence.manifest import MANIFEST, write_file
-
-    if any((parent / MANIFEST).exists() for parent in path.resolve().parents):
-        raise InputError("a run folder takes no further files", where=f"--junit {path}", mend="write it elsewhere")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, data)
-    except OSError as error:
-        raise InputError(f"the file cannot be written ({error.strerror})", where=f"--junit {path}", mend="name another file") from None
+    write_results({path: data}, where=f"--junit {path}", what="file", inside="write it elsewhere")

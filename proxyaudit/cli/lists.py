@@ -1,4 +1,4 @@
-"""The commands ``ls``, ``datasets``, ``schema`` and ``doctor``: what is there, and whether this machine will do."""
+"""The commands ``ls``, ``datasets``, ``schema``, ``doctor`` and ``selftest``: what is there, and whether machine and audit will do."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Json, Out, quiet_stdout
+from proxyaudit.cli.options import Jobs, Json, Out, Seed, quiet_stdout
 from proxyaudit.errors import InputError
+
+SELFTEST_EXAMPLE = "Example:  proxyaudit selftest --quick"
 
 
 def list_runs(
@@ -72,3 +74,29 @@ def doctor(out: Out = Path("reports"), json: Json = False) -> None:
             console.write_line(f"{check.state:<4}  {check.name}: {check.detail}")
     if failed:
         raise typer.Exit(InputError.exit_code)
+
+
+def selftest(
+    quick: Annotated[
+        bool, typer.Option("--quick", envvar="PROXYAUDIT_QUICK", help="A dozen small worlds and ten models, minutes.")
+    ] = False,
+    worlds: Annotated[
+        int, typer.Option(min=1, envvar="PROXYAUDIT_WORLDS", help="Present and absent worlds each (half as many at the margin).")
+    ] = 200,
+    models: Annotated[int, typer.Option(min=0, envvar="PROXYAUDIT_MODELS", help="Planted models of each of ten kinds.")] = 20,
+    seed: Seed = 0,
+    jobs: Jobs = None,
+    json: Json = False,
+) -> None:
+    """Audit planted worlds and models with known truth: confusion matrix and rate of false "removed"; exit code 1 if it fails."""
+    with quiet_stdout(), console.progress_bars(shown=not json) as progress:
+        from proxyaudit.audits.selftest.run import run_selftest
+
+        counts = {"present": worlds, "margin": worlds // 2, "absent": worlds, "models": models}
+        result = run_selftest(quick=quick, **counts, seed=seed, jobs=jobs, progress=progress)
+    if json:
+        console.emit_json(result.as_dict())
+    else:
+        console.show_selftest(result)
+    if not result.passed:
+        raise typer.Exit(1)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from proxyaudit.cli import compare, console, gate, init, lists, mitigate, probe, prompts, report, run, scan, selftest, verify
+from proxyaudit.cli import compare, console, gate, lists, mitigate, probe, prompts, report, run, scan, verify
 from proxyaudit.errors import InputError, ProxyauditError, safe_line
 
 __all__ = ["app", "main"]
@@ -61,8 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @app.callback(invoke_without_command=True)
 def _root(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Show the version and leave.", is_eager=True)] = False,
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Show the version and leave.", is_eager=True)] = False
 ) -> None:
     if version:
         console.write_line(f"proxyaudit {importlib.metadata.version('proxyaudit')}")
@@ -72,7 +71,7 @@ def _root(
         raise typer.Exit
 
 
-app.command(epilog=init.EXAMPLE)(init.init)
+app.command(epilog=run.INIT_EXAMPLE)(run.init)
 app.command(epilog=run.PLAN_EXAMPLE)(run.plan)
 app.command(epilog=run.EXAMPLE)(run.run)
 app.command(epilog=probe.EXAMPLE)(probe.probe)
@@ -83,7 +82,7 @@ app.command(epilog=gate.EXAMPLE)(gate.gate)
 app.command(epilog=verify.EXAMPLE)(verify.verify)
 app.command(epilog=scan.EXAMPLE)(scan.scan)
 app.command(epilog=prompts.EXAMPLE)(prompts.prompts)
-app.command(epilog=selftest.EXAMPLE)(selftest.selftest)
+app.command(epilog=lists.SELFTEST_EXAMPLE)(lists.selftest)
 app.command(name="ls", epilog="Example:  proxyaudit ls reports")(lists.list_runs)
 app.command(epilog="Example:  proxyaudit datasets --json")(lists.datasets)
 app.command(epilog="Example:  proxyaudit schema > evidence-schema.json")(lists.schema)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,9 +16,6 @@ from proxyaudit.errors import InputError
 
 if TYPE_CHECKING:
     from proxyaudit.evidence.pack import EvidencePack
-
-__all__ = ["Base", "Jobs", "Json", "Name", "Out", "Overrides", "RecipeFile", "RunCode", "RunFolder", "Seed"]
-__all__ += ["check_margins", "check_name", "quiet_stdout", "show_audit"]
 
 Json = Annotated[bool, typer.Option("--json", envvar="PROXYAUDIT_JSON", help="One JSON document on standard output, nothing else.")]
 Out = Annotated[Path, typer.Option("--out", envvar="PROXYAUDIT_OUT", help="Folder of the results.")]
@@ -31,8 +28,7 @@ Overrides = Annotated[
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe (YAML).")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a folder with one complete run below it.")]
 Base = Annotated[
-    Path | None,
-    typer.Option("--base", metavar="DIR", help="Folder of the run's recipe, if its paths do not start from the current one."),
+    Path | None, typer.Option("--base", metavar="DIR", help="Folder of the run's recipe, if its paths do not start from the current one.")
 ]
 RunCode = Annotated[
     list[str] | None,
@@ -43,7 +39,7 @@ RunCode = Annotated[
         help="Code that may be executed; may be given several times. 'any' for a recipe of one's own; of a pack only the hash counts.",
     ),
 ]
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 def check_margins(**margins: float) -> None:
@@ -56,7 +52,7 @@ def check_margins(**margins: float) -> None:
 
 def check_name(name: str) -> None:
     """Refuse a name that cannot be a folder's."""
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise InputError(f"'{name[:40]}' cannot name a folder", where="--name", mend="use letters, digits, '.', '_' and '-'")
 
 
@@ -65,6 +61,20 @@ def quiet_stdout() -> Iterator[None]:
     """Send what libraries print to standard error: standard output is for results."""
     with contextlib.redirect_stdout(sys.stderr):
         yield
+
+
+def write_results(files: Mapping[Path, bytes], *, where: str, what: str, inside: str) -> None:
+    """Write files of one folder, which no run may hold; ``inside`` says what to do where one does, ``what`` is a file or a folder."""
+    from proxyaudit.evidence.manifest import MANIFEST, write_file
+
+    if any((parent / MANIFEST).exists() for path in files for parent in path.resolve().parents):
+        raise InputError("a run folder takes no further files", where=where, mend=inside)
+    try:
+        for path, data in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_file(path, data)
+    except OSError as error:
+        raise InputError(f"the {what} cannot be written ({error.strerror})", where=where, mend=f"name another {what}") from None
 
 
 def show_audit(folder: Path, pack: EvidencePack, *, reused: bool, json: bool, sentences: bool = True) -> None:

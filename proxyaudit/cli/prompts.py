@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Json, Name, Out, Seed, check_margins, check_name, quiet_stdout, show_audit
+from proxyaudit.cli.options import NAME, Json, Name, Out, Seed, check_margins, check_name, quiet_stdout, show_audit
 from proxyaudit.errors import InputError
 
 if TYPE_CHECKING:
-    from proxyaudit.language.causal_model import CausalSource
-
-__all__ = ["EXAMPLE", "prompts"]
+    from proxyaudit.language.pretrained import CausalSource
 
 EXAMPLE = "Example:  proxyaudit prompts --model models/gpt2 --set names.yaml"
 
@@ -55,10 +53,7 @@ def prompts(
 ) -> None:
     """Ask language models the same sentences with different names: do they treat the groups differently?"""
     if show_set:
-        from importlib import resources
-
-        for line in resources.files("proxyaudit").joinpath("templates", "prompts-gender.yaml").read_text(encoding="utf-8").splitlines():
-            console.write_line(line)
+        _show_set()
         return
     check_margins(gap_margin=gap_margin, effect_margin=effect_margin)
     check_name(name)
@@ -67,31 +62,30 @@ def prompts(
         from proxyaudit.language.prompt_sets import load_prompt_set
         from proxyaudit.recipe.recipe import Margins
 
-        asked = load_prompt_set(set_)
+        asked, models = load_prompt_set(set_), _named_models(model or [], hub, trust_remote_code)
         asked = asked.model_copy(update={"contexts": asked.contexts[:contexts]}) if contexts else asked
-        request = PromptRequest(
-            _named_models(model or [], hub, trust_remote_code),
-            asked,
-            real,
-            tokens,
-            tuple(layer) if layer else None,
-            Margins(gap=gap_margin, effect=effect_margin),
-            seed,
-            name,
-        )
+        margins = Margins(gap=gap_margin, effect=effect_margin)
+        request = PromptRequest(models, asked, real, tokens, tuple(layer) if layer else None, margins, seed, name)
         folder, pack, reused = audit_prompts(request, out=out, progress=progress)
     show_audit(folder, pack, reused=reused, json=json)
 
 
+def _show_set() -> None:
+    from importlib import resources
+
+    for line in resources.files("proxyaudit").joinpath("templates", "prompts-gender.yaml").read_text(encoding="utf-8").splitlines():
+        console.write_line(line)
+
+
 def _named_models(given: list[str], hub: bool, trust_remote_code: bool) -> dict[str, CausalSource]:
     """Models by name; one without a name is called ``model``."""
-    from proxyaudit.language.causal_model import CausalSource
+    from proxyaudit.language.pretrained import CausalSource
 
     found: dict[str, CausalSource] = {}
     for text in given:
         name, equals, path = text.partition("=")
         name, path = (name, path) if equals else ("model", text)
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name) or not path:
+        if not NAME.fullmatch(name) or not path:
             raise InputError(f"'{text[:80]}' is not NAME=PATH", where="--model", mend="write e.g. --model tuned=models/tuned")
         if name in found:
             raise InputError(f"two models are named '{name}'", where="--model", mend="write NAME=PATH with a name of its own for each")

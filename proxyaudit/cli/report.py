@@ -14,8 +14,6 @@ from proxyaudit.errors import InputError
 if TYPE_CHECKING:
     from proxyaudit.evidence.pack import EvidencePack
 
-__all__ = ["EXAMPLE", "report"]
-
 EXAMPLE = "Example:  proxyaudit report reports/my-audit --model-card README.md --regime vendor"
 
 
@@ -78,6 +76,5 @@ def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8", newline="")
     except OSError as error:
-        raise InputError(
-            f"the card cannot be written ({error.strerror})", where=str(path), mend="check its folder and permissions"
-        ) from None
+        mend = "check its folder and permissions"
+        raise InputError(f"the card cannot be written ({error.strerror})", where=str(path), mend=mend) from None

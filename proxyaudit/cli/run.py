@@ -1,8 +1,9 @@
-"""The commands ``plan`` and ``run``: parse, call, print."""
+"""The commands ``init``, ``plan`` and ``run``: from a commented recipe to a report."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,10 +12,51 @@ import typer
 from proxyaudit.cli import console
 from proxyaudit.cli.options import Jobs, Json, Out, Overrides, RecipeFile, RunCode, quiet_stdout, show_audit
 from proxyaudit.consent import Consent
-from proxyaudit.errors import ProxyauditError
+from proxyaudit.errors import InputError, ProxyauditError
 
+INIT_EXAMPLE = "Example:  proxyaudit init recipe.yaml --template tabular"
 PLAN_EXAMPLE = "Example:  proxyaudit plan recipe.yaml --set seeds=2"
 EXAMPLE = "Example:  proxyaudit run recipe.yaml --out reports --jobs 2 --set seeds=3"
+
+
+class Template(StrEnum):
+    """What ``init`` can write: recipes, and a script that calls ``probe``."""
+
+    tabular = "tabular"
+    release = "release"
+    text = "text"
+    activations = "activations"
+
+
+def init(
+    path: Annotated[
+        Path | None, typer.Argument(metavar="PATH", help="File to write (default: recipe.yaml; probe.sh for activations).")
+    ] = None,
+    template: Annotated[
+        Template, typer.Option(envvar="PROXYAUDIT_TEMPLATE", help="tabular runs as it is; the others need your files.")
+    ] = Template.tabular,
+    json: Json = False,
+) -> None:
+    """Write a commented recipe (for activations: a script that calls 'probe')."""
+    is_recipe = template is not Template.activations
+    path = path or Path("recipe.yaml" if is_recipe else "probe.sh")
+    name = f"{template.value}.{'yaml' if is_recipe else 'sh'}"
+    text = resources.files("proxyaudit").joinpath("templates", name).read_text(encoding="utf-8")
+    try:
+        with path.open("x", encoding="utf-8", newline="\n") as handle:
+            handle.write(text)
+    except FileExistsError:
+        raise InputError("the file exists already", where=str(path), mend="choose another name; nothing was overwritten") from None
+    except OSError as error:
+        mend = "check its permissions" if path.parent.is_dir() else f"there is no folder '{path.parent}': make it first"
+        raise InputError(f"the file cannot be written ({error.strerror})", where=str(path), mend=mend) from None
+    if json:
+        console.emit_json({"path": str(path), "template": template.value})
+        return
+    console.write_line(f"Wrote {path} ({template.value}).")
+    if template is not Template.tabular:
+        console.write_line("Put your files and columns where it says EDIT.")
+    console.write_line(f"Next:  proxyaudit plan {path}   then   proxyaudit run {path}" if is_recipe else f"Next:  sh {path}")
 
 
 class Backend(StrEnum):
@@ -44,8 +86,7 @@ def run(
     overrides: Overrides = None,
     fresh: Annotated[bool, typer.Option("--fresh", envvar="PROXYAUDIT_FRESH", help="Compute everything again, whatever was kept.")] = False,
     signatures: Annotated[
-        bool,
-        typer.Option("--signatures", envvar="PROXYAUDIT_SIGNATURES", help="Save signatures for 'scan' (tools of inference: opt-in)."),
+        bool, typer.Option("--signatures", envvar="PROXYAUDIT_SIGNATURES", help="Save signatures for 'scan' (tools of inference: opt-in).")
     ] = False,
     run_code: RunCode = None,
     json: Json = False,

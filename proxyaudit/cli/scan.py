@@ -39,9 +39,8 @@ def scan(
     with quiet_stdout():
         from proxyaudit.audits.scan.run import scan_checkpoint
 
-        document = scan_checkpoint(
-            signatures, model, inputs, base=base, attributes=tuple(attribute or ()), consent=Consent.of(run_code or ())
-        )
+        consent, names = Consent.of(run_code or ()), tuple(attribute or ())
+        document = scan_checkpoint(signatures, model, inputs, base=base, attributes=names, consent=consent)
     if json:
         console.emit_json(document)
     else:
@@ -74,9 +73,8 @@ def _show(document: dict[str, Any]) -> None:
     alarms = document["false_alarms"]
     if alarms["placebos"]:
         shown = f"{alarms['alarms']} of {alarms['placebos']} attributes that mean nothing (at most {alarms['upper_95']:.1%})"
-        console.write_line(
-            f"False alarms of this scan, over its {document['cells']} cells: {shown}; by design at most {alarms['bound']:.0%}."
-        )
+        alike = f"by design at most {alarms['bound']:.0%}"
+        console.write_line(f"False alarms of this scan, over its {document['cells']} cells: {shown}; {alike}.")
     console.write_line(f"Answer: {document['answer']}")
 
 

@@ -8,19 +8,12 @@ from proxyaudit.estimates.ledger import significant
 from proxyaudit.estimates.questions import deciding_names
 from proxyaudit.types import Estimate, Evidence, Finding
 
-__all__ = ["channel_changes", "task_change", "verdict_changes"]
-
 _SHOWN = ("id", "state", "value", "low", "high", "auroc", "margin", "seeds", "n", "group", "reason")
+_TOLD = ("verdict", "at_least", "sentence", "would_settle")
 
 
 def channel_changes(evidence: Evidence, before: str, after: str) -> list[dict[str, Any]]:
-    """Every deciding number of every attribute in the two regimes, side by side.
-
-    Args:
-        evidence: The audit of both.
-        before: Regime of the models as they were.
-        after: Regime of the mitigated ones.
-    """
+    """Every deciding number of every attribute in the two regimes, side by side."""
     names = deciding_names()
     pairs: dict[tuple[Any, ...], dict[str, Estimate]] = {}
     for estimate in evidence.estimates:
@@ -47,23 +40,16 @@ def channel_changes(evidence: Evidence, before: str, after: str) -> list[dict[st
     ]
 
 
-def _shown(estimate: Estimate | None) -> dict[str, Any] | None:
-    return None if estimate is None else {key: getattr(estimate, key) for key in _SHOWN}
+def _shown(what: Estimate | Finding | None, keys: tuple[str, ...] = _SHOWN) -> dict[str, Any] | None:
+    return None if what is None else {key: getattr(what, key) for key in keys}
 
 
 def verdict_changes(evidence: Evidence, before: str, after: str) -> list[dict[str, Any]]:
     """Verdict of each attribute before and after."""
     found = {(finding.attribute, finding.regime): finding for finding in evidence.findings}
     names = dict.fromkeys(finding.attribute for finding in evidence.findings)
-    return [
-        {"attribute": name, "before": _verdict(found.get((name, before))), "after": _verdict(found.get((name, after)))} for name in names
-    ]
-
-
-def _verdict(finding: Finding | None) -> dict[str, Any] | None:
-    if finding is None:
-        return None
-    return {"verdict": finding.verdict, "at_least": finding.at_least, "sentence": finding.sentence, "would_settle": finding.would_settle}
+    pairs = {name: [found.get((name, regime)) for regime in (before, after)] for name in names}
+    return [{"attribute": name, "before": _shown(was, _TOLD), "after": _shown(now, _TOLD)} for name, (was, now) in pairs.items()]
 
 
 def task_change(evidence: Evidence, before: str, after: str) -> dict[str, Any]:

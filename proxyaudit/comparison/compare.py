@@ -10,11 +10,23 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from proxyaudit.comparison.difference import Difference, Number, numbers_in, subtract
-from proxyaudit.comparison.matching import OF_SITES, Key, Sites, match_regimes, match_sites, models_of, numbers_of
+from proxyaudit.comparison.matching import (
+    NUMBER_NOTES,
+    OF_SITES,
+    RUN_NOTES,
+    Key,
+    Sites,
+    Training,
+    match_regimes,
+    match_sites,
+    models_of,
+    numbers_of,
+    training_of,
+)
 from proxyaudit.comparison.outcomes import outcome_of, pair_outcome
-from proxyaudit.comparison.training import NUMBER_NOTES, RUN_NOTES, Training, training_of
 from proxyaudit.comparison.values import Comparison, MatchedBy, Models, NumberChange, PairOutcome, RunName, Word
 from proxyaudit.errors import InputError
+from proxyaudit.estimates.ledger import significant
 from proxyaudit.estimates.questions import kind_of
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.plans import entries, margins_of
@@ -53,11 +65,11 @@ class _Side:
 
 
 def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (), attributes: Sequence[str] = ()) -> Comparison:
-    """Compare run B with run A: what got worse, better, or cannot be told. Pure: the same packs give the same value.
+    """Compare run B (after) with run A (before): what got worse, better, or cannot be told. Pure: the same packs give the same value.
 
     Args:
-        a: The run compared with (before).
-        b: The run judged (after).
+        a: The run compared with.
+        b: The run judged.
         regimes: ``A=B`` pairs of regimes; by default those of one name, and the one that is left in each.
         attributes: Attributes to look at; by default all that either run has.
 
@@ -69,7 +81,8 @@ def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (),
     roles = _roles(before, after, attributes)
     same_rows = any(isinstance(a.plan.get(key), str) and a.plan.get(key) == b.plan.get(key) for key in ("audit_rows", "digest"))
     training = training_of(a, b)
-    sides = [_Pair(before, after, old, new, _models(a, b, old, new), same_rows, training) for old, new in pairs]
+    given = {pair for pair in pairs if models_of(a, pair[0]) == models_of(b, pair[1]) == "given"}
+    sides = [_Pair(before, after, *pair, "given" if pair in given else "trained", same_rows, training) for pair in pairs]
     numbers = _decided([draft for name in roles for pair in sides for draft in pair.drafts(name)])
     recoded = _recoded(before, after, roles)
     outcomes = [
@@ -86,10 +99,6 @@ def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (),
     return Comparison(_name(a), _name(b), pairs, same_rows, tuple(outcomes), tuple(numbers), tuple(notes))
 
 
-def _models(a: EvidencePack, b: EvidencePack, old: str, new: str) -> Models:
-    return "given" if models_of(a, old) == models_of(b, new) == "given" else "trained"
-
-
 def _name(pack: EvidencePack) -> RunName:
     run = pack.evidence.run
     return RunName(run.name, run.id, run.status, run.plan_digest)
@@ -99,28 +108,19 @@ def _roles(before: _Side, after: _Side, wanted: Sequence[str]) -> dict[str, str]
     roles = {**after.roles(), **before.roles()}
     for name in wanted:
         if name not in roles:
-            raise InputError(
-                f"neither run has the attribute '{name[:80]}'", where="--attribute", mend=f"they have {', '.join(list(roles)[:12])}"
-            )
+            mend = f"they have {', '.join(list(roles)[:12])}"
+            raise InputError(f"neither run has the attribute '{name[:80]}'", where="--attribute", mend=mend)
     return {name: role for name, role in roles.items() if not wanted or name in wanted}
-
-
-# Numbers -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Draft:
-    """A number beside its counterpart, before the correction for looking at many.
-
-    ``bound_a`` and ``bound_b`` name the reader that a number is only a lower bound by; ``other_rows``: no change may be claimed, since
-    the models were trained on other rows.
-    """
+    """A number beside its counterpart, before the correction for looking at many."""
 
     change: NumberChange
     found: Difference | None = None
-    bound_a: str | None = None
-    bound_b: str | None = None
-    other_rows: bool = False
+    bounds: tuple[str | None, str | None] = (None, None)  # the probe that a number of A or B is only a lower bound by
+    other_rows: bool = False  # no change may be claimed, since the models were trained on other rows
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class _Pair:
         if other_rows:
             found = replace(found, p=None)
             note = "; ".join(part for part in (note, NUMBER_NOTES[self.training]) if part)
-        return _Draft(replace(change, note=note, paired=found.paired), found, a.shown_by, b.shown_by, other_rows)
+        return _Draft(replace(change, note=note, paired=found.paired), found, (a.shown_by, b.shown_by), other_rows)
 
 
 def _beside(a: Estimate | None, b: Estimate | None, old: str, new: str, matched_by: MatchedBy) -> NumberChange:
@@ -213,9 +213,8 @@ def _counterpart(key: Key, old: dict[Key, Estimate], sites: dict[str, tuple[str,
 
 def _decided(drafts: Sequence[_Draft]) -> list[NumberChange]:
     """Holm over all numbers that could be claimed, then one word for each."""
-    tested = [i for i, draft in enumerate(drafts) if draft.found is not None and draft.found.p is not None]
-    p_values = [float(found.p) for i in tested if (found := drafts[i].found) is not None and found.p is not None]
-    adjusted = dict(zip(tested, (float(p) for p in holm(p_values)), strict=True)) if tested else {}
+    tested = {i: draft.found.p for i, draft in enumerate(drafts) if draft.found is not None and draft.found.p is not None}
+    adjusted = dict(zip(tested, map(float, holm(list(tested.values()))), strict=True)) if tested else {}
     return [_worded(draft, adjusted.get(i)) for i, draft in enumerate(drafts)]
 
 
@@ -223,7 +222,8 @@ def _worded(draft: _Draft, p: float | None) -> NumberChange:
     change, found = draft.change, draft.found
     if found is None or change.value_a is None or change.margin is None:
         return change
-    shown = replace(change, difference=_six(found.value), low=_six(found.low), high=_six(found.high), p=_six(found.p), p_adjusted=_six(p))
+    value, low, high, raw_p, adjusted_p = map(significant, (found.value, found.low, found.high, found.p, p))
+    shown = replace(change, difference=value, low=low, high=high, p=raw_p, p_adjusted=adjusted_p)
     word, why = _word(shown, draft, p is not None and p <= SURELY)
     return replace(shown, word=word, note="; ".join(part for part in (shown.note, why) if part))
 
@@ -237,8 +237,8 @@ def _word(n: NumberChange, draft: _Draft, surely: bool) -> tuple[Word, str]:
     if surely and abs(difference) >= least:
         if not draft.found.agrees:
             return "not_seen", "the models of one side disagree"
-        lower_bound = draft.bound_a if difference > 0 else draft.bound_b
-        if lower_bound is not None and draft.bound_a != draft.bound_b:
+        lower_bound = draft.bounds[0 if difference > 0 else 1]
+        if lower_bound is not None and draft.bounds[0] != draft.bounds[1]:
             return "not_seen", "the smaller number is only a lower bound"
         if difference > 0 and n.state_b == "present":
             return "worse", ""
@@ -251,13 +251,6 @@ def _word(n: NumberChange, draft: _Draft, surely: bool) -> tuple[Word, str]:
         return "unchanged", ""
     alone = draft.found.p is None and not draft.other_rows
     return "not_seen", "one model on each side: what differs may be nothing but its initial weights" if alone else ""
-
-
-def _six(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.6g}")
-
-
-# What surrounds them -----------------------------------------------------------------------------------------------
 
 
 def _outcome(pair: _Pair, attribute: str, role: str, numbers: Sequence[NumberChange], recoded: Iterable[str]) -> PairOutcome:

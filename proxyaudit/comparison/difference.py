@@ -34,21 +34,13 @@ _KNOWN = 1e9
 
 @dataclass(frozen=True)
 class Number:
-    """A published number with the parts of its variance.
-
-    Attributes:
-        value: The number as published.
-        repetitions: Its value in each repetition.
-        rows: Variance over rows.
-        extra: Variance that neither rows nor repetitions carry.
-        sums: Signed sums of the row influences, or ``None`` where the pack keeps none.
-    """
+    """A published number with the parts of its variance."""
 
     value: float
-    repetitions: Floats
+    repetitions: Floats  # its value in each
     rows: Part
-    extra: Part = (0.0, _KNOWN)
-    sums: Floats | None = None
+    extra: Part = (0.0, _KNOWN)  # what neither rows nor repetitions carry
+    sums: Floats | None = None  # signed sums of the row influences, where the pack keeps them
 
     @property
     def seeds(self) -> Floats:
@@ -58,35 +50,21 @@ class Number:
 
 @dataclass(frozen=True)
 class Difference:
-    """B minus A.
-
-    Attributes:
-        value: The difference.
-        low: Lower end of its interval.
-        high: Upper end.
-        p: Two-sided p-value of no difference; ``None`` where training noise is unknown, so that no change may be claimed.
-        paired: Whether the interval is paired on the same rows.
-        agrees: Whether every repetition shows it, where the models are given.
-    """
+    """B minus A, with its interval."""
 
     value: float
     low: float
     high: float
-    p: float | None
-    paired: bool
-    agrees: bool
+    p: float | None  # two-sided, of no difference; None where training noise is unknown, so that no change may be claimed
+    paired: bool  # on the same rows
+    agrees: bool  # whether every repetition shows it, where the models are given
 
 
 def numbers_in(pack: EvidencePack) -> dict[str, Number]:
     """Every deciding number of a pack that has an interval, by estimate id."""
-    kept = _kept(pack.arrays)
-    found = {}
-    for estimate in pack.evidence.estimates:
-        decides = estimate.channel in deciding_names() and estimate.state is not None
-        number = _number(estimate, kept.get(estimate.id)) if decides else None
-        if number is not None:
-            found[estimate.id] = number
-    return found
+    kept, names = _kept(pack.arrays), deciding_names()
+    deciding = [e for e in pack.evidence.estimates if e.channel in names and e.state is not None]
+    return {e.id: number for e in deciding if (number := _number(e, kept.get(e.id))) is not None}
 
 
 def _kept(arrays: Mapping[str, NDArray[np.float64]]) -> dict[str, tuple[Floats, Floats]]:
@@ -105,11 +83,8 @@ def _number(estimate: Estimate, kept: tuple[Floats, Floats] | None) -> Number | 
     repetitions = np.asarray(estimate.seed_values, dtype=np.float64)
     if kept is not None:
         sums, (rows, row_df, extra, extra_df) = kept
-        if rows <= 1 and extra <= 1:
-            return Number(
-                estimate.value, repetitions, (float(rows), max(float(row_df), 1.0)), (float(extra), max(float(extra_df), 1.0)), sums
-            )
-        return None
+        parts = (float(rows), max(float(row_df), 1.0)), (float(extra), max(float(extra_df), 1.0))
+        return Number(estimate.value, repetitions, *parts, sums) if rows <= 1 and extra <= 1 else None
     if estimate.low is None or estimate.high is None:
         return None
     half = (estimate.high - estimate.low) / 2
@@ -135,19 +110,11 @@ def _rows_behind(half: float, seeds: Floats, level: float) -> float:
 
 
 def subtract(a: Number, b: Number, *, models: Models, same_rows: bool) -> Difference:
-    """The difference ``b - a`` with its interval.
-
-    Args:
-        a: The number compared with.
-        b: The number judged.
-        models: Whether both regimes' models are given, or stand for a way of training.
-        same_rows: Whether both were measured on the same rows.
-    """
+    """The difference ``b - a`` with its interval, paired where both were measured on the ``same_rows``."""
     parts: list[Part] = [a.extra, b.extra]
-    paired = same_rows and a.sums is not None and b.sums is not None and a.sums.shape == b.sums.shape
-    if paired:
-        assert a.sums is not None
-        assert b.sums is not None
+    paired = False
+    if same_rows and a.sums is not None and b.sums is not None and a.sums.shape == b.sums.shape:
+        paired = True
         parts.append((float(np.mean((b.sums - a.sums) ** 2)), float(len(a.sums))))
     else:
         parts += [a.rows, b.rows]

@@ -4,37 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from proxyaudit.comparison.values import MatchedBy, Models
 from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.estimates.questions import deciding_names
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.evidence.plans import entries, has_kind, sites_of
+from proxyaudit.evidence.plans import entries, has_kind, mapping, sites_of
 from proxyaudit.types import Estimate
 
 OF_SITES = ("effect", "learned_effect")  # measured at a site, or at all verdict sites together
+Training = Literal["same_rows", "other_seed", "other_rows"]
+RUN_NOTES: dict[Training, str] = {
+    "other_seed": "one recipe with two seeds: models that were trained by them differ by chance alone, and no change is claimed",
+    "other_rows": "models were trained on other rows in the two runs (another seed or other data), so no change of numbers is claimed",
+}
+NUMBER_NOTES: dict[Training, str] = {
+    "other_seed": "one recipe with two seeds: what differs is chance",
+    "other_rows": "trained on other rows, and how much that alone changes is not known",
+}
+_BY_SEED = ("audit", "split")  # digests that change with the seed alone
+_NOT_ASKED = ("seed", "name")
 _GIVEN = ("checkpoints", "activations", "prompts")
-
-
-def regimes_of(pack: EvidencePack) -> tuple[str, ...]:
-    """Regimes with a verdict, in the order of the findings."""
-    return tuple(dict.fromkeys(finding.regime for finding in pack.evidence.findings))
 
 
 def match_regimes(a: EvidencePack, b: EvidencePack, wanted: Sequence[str] = ()) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
     """Pairs of regimes, and the regimes of A that have none.
 
-    Args:
-        a: The run compared with.
-        b: The run judged.
-        wanted: ``A=B`` (or one name for both) as the user gave them; then these pairs alone are compared. Without them regimes of one
-            name belong together, and where each run has exactly one regime left, so do these.
+    Where pairs are ``wanted`` (``A=B``, or one name for both), these alone are compared. Else regimes of one name belong together, and
+    where each run has exactly one regime left, so do these.
 
     Raises:
         InputError: a name is unknown or given twice, or nothing belongs together.
     """
-    first, second = regimes_of(a), regimes_of(b)
+    first, second = (tuple(dict.fromkeys(finding.regime for finding in pack.evidence.findings)) for pack in (a, b))
     if wanted:
         pairs = [_named(text, first, second) for text in wanted]
         doubled = next((text for text, pair in zip(wanted, pairs, strict=True) if pairs.count(pair) > 1), None)
@@ -46,11 +49,8 @@ def match_regimes(a: EvidencePack, b: EvidencePack, wanted: Sequence[str] = ()) 
     if len(left) == 1 and len(new) == 1:
         return (*pairs, (left[0], new[0])), ()
     if not pairs:
-        raise InputError(
-            f"no regime is in both runs (A: {_listed(first)}; B: {_listed(second)})",
-            where="compare",
-            mend="say which belong together, e.g. --regime " + f"{(first or ('a',))[0]}={(second or ('b',))[0]}",
-        )
+        mend = f"say which belong together, e.g. --regime {(first or ('a',))[0]}={(second or ('b',))[0]}"
+        raise InputError(f"no regime is in both runs (A: {_listed(first)}; B: {_listed(second)})", where="compare", mend=mend)
     return tuple(pairs), tuple(left)
 
 
@@ -142,9 +142,29 @@ class Key(NamedTuple):
 def numbers_of(pack: EvidencePack, attribute: str, regime: str) -> dict[Key, Estimate]:
     """Deciding numbers by what they are about."""
     found: dict[Key, Estimate] = {}
+    names = deciding_names()
     for e in pack.evidence.estimates:
-        if (e.attribute, e.regime) == (attribute, regime) and e.channel in deciding_names() and e.state is not None:
+        if (e.attribute, e.regime) == (attribute, regime) and e.channel in names and e.state is not None:
             # Which groups differ most in effect is no other measure; over which sites it was taken is, and ``site`` says that.
             subject = None if e.measure in OF_SITES else e.subject
             found.setdefault(Key(e.channel, e.measure, subject, e.site), e)
     return found
+
+
+def training_of(a: EvidencePack, b: EvidencePack) -> Training:
+    """Whether the two runs trained on the same rows, or are one recipe with two seeds, or neither.
+
+    How much repetitions of one run differ says what initial weights and their order do. It says nothing of the rows that they were all
+    trained on: every repetition of a run has the same. So a difference between models that were trained on other rows cannot be held
+    against the repetitions alone; where the recipe is the same but for its seed, there is nothing that it could be put down to but chance.
+    """
+    first, second = (mapping(pack.plan, "hashes") for pack in (a, b))
+    sizes = [mapping(pack.plan, "rows").get("training_size") for pack in (a, b)]
+    drawn = [(first.get("split"), a.plan.get("seed"), sizes[0]), (second.get("split"), b.plan.get("seed"), sizes[1])]
+    if drawn[0] == drawn[1] and drawn[0][0] is not None:
+        return "same_rows"
+    asked = [{key: value for key, value in pack.recipe.items() if key not in _NOT_ASKED} for pack in (a, b)]
+    data = [{key: value for key, value in hashes.items() if key not in _BY_SEED} for hashes in (first, second)]
+    versions = [pack.evidence.run.versions for pack in (a, b)]
+    one = asked[0] == asked[1] and data[0] == data[1] and bool(data[0]) and versions[0] == versions[1]
+    return "other_seed" if one and drawn[0][1] != drawn[1][1] else "other_rows"

@@ -9,6 +9,7 @@ Word = Literal["worse", "better", "unchanged", "not_seen", "cannot_tell"]
 """``unchanged``: the interval shows it; ``not_seen``: no difference beyond noise, and none is excluded either."""
 MatchedBy = Literal["name", "role", "outputs", "joint"]
 Models = Literal["given", "trained"]
+"""``given``: models as such (checkpoints, activations); ``trained``: they stand for a way of training."""
 Outcome = Literal["worse", "better", "no_change", "cannot_tell"]
 
 EXIT_CODES: dict[str, int] = {"worse": 1, "cannot_tell": 3, "better": 0, "no_change": 0}
@@ -19,24 +20,15 @@ class NumberChange:
     """One number of B beside its counterpart in A; ``None`` stands where a run has none.
 
     Attributes:
-        attribute: Attribute or proxy.
-        channel: Channel of the audit.
-        measure: What of it was measured; with ``subject`` it tells numbers of one channel apart.
-        subject: What it is about beside the attribute.
-        kind: The same in words (gap, output leak, learned trace, ...); empty for the plain number.
-        regime_a: Regime in A; ``regime_b`` in B.
-        site_a: Site in A; ``None`` for outputs; likewise ``site_b``, and so on.
-        matched_by: How the sites were matched.
-        id_a: Id of the estimate.
-        state_a: Its state.
+        kind: ``measure`` and ``subject`` in words (gap, output leak, learned trace, ...); empty for the plain number.
+        site_a: Site in A; ``None`` for outputs.
         value_a: Its calibrated value, in ``unit``.
+        margin: Smallest amount that matters, in ``unit``: the stricter of both runs.
         difference: B minus A, with its 95 % interval from ``low`` to ``high``.
         p: Two-sided p-value of no difference; ``p_adjusted`` after Holm's correction over all numbers of the comparison.
-        margin: Smallest amount that matters, in ``unit``: the stricter of both runs.
         paired: Whether the interval is paired on the same rows.
         laxer: Whether B was decided at a laxer margin.
-        word: What can be said.
-        note: Why, where it needs saying.
+        word: What can be said, and in ``note`` why, where it needs saying.
         missing: Why B has no number, where it has none.
     """
 
@@ -72,17 +64,9 @@ class NumberChange:
 
 @dataclass(frozen=True)
 class PairOutcome:
-    """The answer for one attribute and one pair of regimes.
+    """The answer for one attribute and one pair of regimes, with a clause for each reason.
 
-    Attributes:
-        attribute: Attribute or proxy.
-        role: ``protected`` or ``proxy``.
-        regime_a: Regime in A; ``regime_b`` in B, empty where B has none.
-        verdict_a: Verdict in A; ``None`` where A has no finding; likewise ``verdict_b``.
-        at_least_a: What is certain of an inconclusive verdict in A; ``at_least_b`` in B.
-        outcome: ``worse``, ``better``, ``no_change`` or ``cannot_tell``.
-        models: ``given`` where both regimes are models as such (checkpoints, activations), else ``trained``.
-        reasons: Why, one clause each.
+    ``regime_b`` is empty where B has none; a verdict is ``None`` where a run has no finding.
     """
 
     attribute: str
@@ -110,22 +94,12 @@ class RunName:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that changed between two runs, or between regimes of one.
-
-    Attributes:
-        a: The run compared with (before).
-        b: The run judged (after).
-        regimes: Pairs of regimes.
-        same_rows: Whether both measured the same rows, so that intervals could be paired.
-        outcomes: The answer for each attribute and pair of regimes.
-        numbers: Every number beside its counterpart.
-        notes: What a reader should know of how the two were compared.
-    """
+    """Everything that changed between two runs, or between regimes of one: ``a`` is compared with (before), ``b`` is judged (after)."""
 
     a: RunName
     b: RunName
     regimes: tuple[tuple[str, str], ...]
-    same_rows: bool
+    same_rows: bool  # whether both measured the same rows, so that intervals could be paired
     outcomes: tuple[PairOutcome, ...]
     numbers: tuple[NumberChange, ...]
     notes: tuple[str, ...]

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats
 
-__all__ = ["Erasure", "Fit"]
-
 
 class Erasure(Protocol):
     """A fitted affine map of activations that takes the concept out."""
@@ -36,13 +34,10 @@ class Fit:
 
     An entry point of the group ``proxyaudit.erasers`` names a function of ``(acts_nd, concept_nk, task_nm, *, fewest_moved)`` that
     returns it: activations, columns to erase, columns of the label, and on how many rows a unit must move to take part.
-
-    Attributes:
-        eraser: The map.
-        cosine: Largest cosine between the directions of task and concept in whitened space, where the eraser looks at the task.
-        given_up: Directions of the task too close to the concept to be kept.
+    ``cosine`` is the largest between task and concept in whitened space, ``given_up`` and ``kept`` count the task's directions.
     """
 
     eraser: Erasure
     cosine: float | None = None
     given_up: int = 0
+    kept: int = 0

@@ -1,7 +1,7 @@
 """LEACE: least-squares concept erasure (Belrose et al. 2023), with a relative tolerance.
 
-After erasure no linear reader beats the constant one on the rows the eraser was fitted on; on fresh rows
-that holds only as far as the moments were estimated well. Everything is float64 and nothing aliases the input.
+After erasure no linear reader beats the constant one on the rows the eraser was fitted on; on fresh rows that holds only as far as
+the moments were estimated well. Everything is float64.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class LeaceEraser:
     """A frozen eraser.
 
     Attributes:
-        mean_d: Mean of the rows it was fitted on, shape ``(d,)``.
-        read_dr: Reads the attribute's coordinates from centred rows, shape ``(d, r)``; in whitened space orthonormal.
-        write_rd: Writes a change of those coordinates back into a row, shape ``(r, d)``.
+        mean_d: Mean of the rows it was fitted on.
+        read_dr: Reads the attribute's coordinates from centred rows; in whitened space orthonormal.
+        write_rd: Writes a change of those coordinates back into a row.
     """
 
     mean_d: Floats
@@ -64,9 +64,8 @@ def leace(acts_nd: NDArray[np.floating], concept_nk: Floats, task_nm: Floats, *,
 def _moving(acts_nd: Floats, fewest: int | None = None) -> NDArray[np.bool_]:
     """Columns that move on enough rows to be erased from.
 
-    A unit that is silent on nearly every row must stay untouched. Whatever small share of the erased coordinate were
-    written into it would stand there alone on all rows where the unit itself is silent, and a reader that standardises
-    columns would find the whole attribute in it (seen on ReLU networks: leak .097 before erasing, .097 after).
+    Whatever small share of the erased coordinate were written into a unit that is silent on nearly every row would stand there alone, and a
+    reader that standardises columns would find the whole attribute in it (seen on ReLU networks: leak .097 before erasing, .097 after).
     """
     n = len(acts_nd)
     moved = (acts_nd != np.median(acts_nd, axis=0)).sum(axis=0)
@@ -111,12 +110,9 @@ def whitened_directions(
 
 
 def fit_leace(acts_nd: NDArray[np.floating], labels_nk: Floats, *, fewest_moved: int | None = None) -> LeaceEraser:
-    """Fit an eraser of the columns of ``labels_nk``.
+    """Fit an eraser of the columns (class indicators or values) of ``labels_nk``.
 
-    Args:
-        acts_nd: Activations, shape ``(n, d)``.
-        labels_nk: Concept columns (class indicators or values), shape ``(n, k)``; centred here.
-        fewest_moved: Rows on which a unit must differ from its median to take part; by default 30, fewer of few rows.
+    A unit takes part that differs from its median on at least ``fewest_moved`` rows; by default 30, fewer of few rows.
 
     Raises:
         ValueError: shapes differ, or values are not finite.

@@ -1,17 +1,13 @@
 """SPLINCE: erase a concept and keep what the activations tell linearly of the task (Holstege et al. 2025, arXiv 2506.10703).
 
-LEACE projects orthogonally in whitened space, so a label that goes with the attribute loses the part of its own
-covariance that lies along the attribute's. SPLINCE projects obliquely: in whitened coordinates its null space is what
-the attribute's cross-covariance spans, and its range holds what the label's spans (and all that is orthogonal to
-both). On the rows it was fitted on the cross-covariance with the attribute is then zero and that with the label unchanged.
+LEACE projects orthogonally in whitened space, SPLINCE obliquely: its null space is what the attribute's cross-covariance spans, and its
+range holds what the label's spans. The cross-covariance with the attribute is then zero and that with the label unchanged.
 
-The price: the smaller the angle between the two, the farther the projection throws. Directions of the label closer to
-the attribute than ``MOST_ALIGNED`` are not kept, since there the erasure would be a blow-up of the estimate's error.
+The smaller the angle between the two, the farther the projection throws. Directions of the label closer to the attribute than
+``MOST_ALIGNED`` are not kept, since there the erasure would be a blow-up of the estimate's error.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,39 +19,18 @@ from proxyaudit.erasers.leace import LeaceEraser, whitened_directions
 MOST_ALIGNED = 0.98  # cosine; the projection's norm in whitened space is 1 / sqrt(1 - cosine^2), here 5
 
 
-@dataclass(frozen=True)
-class SplinceFit:
-    """A fitted SPLINCE eraser.
-
-    Attributes:
-        eraser: The projection.
-        cosines_k: Cosines of the principal angles between the label's and the attribute's directions in whitened space.
-        kept: Directions of the label whose covariance is kept.
-        given_up: Directions of the label too close to the attribute to be kept.
-    """
-
-    eraser: LeaceEraser
-    cosines_k: Floats
-    kept: int
-    given_up: int
-
-
-def fit_splince(
+def splince(
     acts_nd: NDArray[np.floating],
-    labels_nk: Floats,
+    concept_nk: Floats,
     task_nm: Floats,
     *,
     most_aligned: float = MOST_ALIGNED,
     fewest_moved: int | None = None,
-) -> SplinceFit:
-    """Fit an eraser of the columns of ``labels_nk`` that keeps the cross-covariance with ``task_nm``.
+) -> Fit:
+    """The plugin: erase the concept, keep the cross-covariance with the task.
 
-    Args:
-        acts_nd: Activations, shape ``(n, d)``.
-        labels_nk: Concept columns to erase, shape ``(n, k)``; centred here.
-        task_nm: Columns whose covariance is kept, shape ``(n, m)``; centred here.
-        most_aligned: Largest cosine at which a direction of the task is kept; below 1.
-        fewest_moved: As in :func:`~proxyaudit.erasers.leace.fit_leace`.
+    A direction of the task is kept up to the cosine ``most_aligned``; ``fewest_moved`` is as in
+    :func:`~proxyaudit.erasers.leace.fit_leace`.
 
     Raises:
         ValueError: shapes differ, values are not finite, or the cosine is not in [0, 1).
@@ -63,7 +38,7 @@ def fit_splince(
     if not 0 <= most_aligned < 1:
         raise ValueError("most_aligned must lie in [0, 1)")
     acts = np.asarray(acts_nd, dtype=np.float64)
-    mean, to_white, from_white, erased = whitened_directions(acts, labels_nk, fewest_moved)
+    mean, to_white, from_white, erased = whitened_directions(acts, concept_nk, fewest_moved)
     _, _, _, task = whitened_directions(acts, task_nm, fewest_moved)
     _, cosines, turned = np.linalg.svd(erased.T @ task, full_matrices=True)
     cosines = np.clip(np.concatenate([cosines, np.zeros(task.shape[1] - len(cosines))]), 0.0, 1.0)
@@ -72,10 +47,4 @@ def fit_splince(
     beside = erased - kept @ (kept.T @ erased)
     dual = beside @ np.linalg.inv(erased.T @ beside).T if erased.shape[1] else erased
     eraser = LeaceEraser(mean, to_white @ dual, (from_white @ erased).T.copy())
-    return SplinceFit(eraser, cosines, int(kept.shape[1]), int(task.shape[1] - kept.shape[1]))
-
-
-def splince(acts_nd: NDArray[np.floating], concept_nk: Floats, task_nm: Floats, *, fewest_moved: int | None = None) -> Fit:
-    """The plugin: erase the concept, keep the covariance with the task."""
-    found = fit_splince(acts_nd, concept_nk, task_nm, fewest_moved=fewest_moved)
-    return Fit(found.eraser, float(found.cosines_k.max(initial=0.0)), found.given_up)
+    return Fit(eraser, float(cosines.max(initial=0.0)), int(task.shape[1] - kept.shape[1]), int(kept.shape[1]))

@@ -6,14 +6,17 @@ record with :func:`write_record`, ``estimate`` reads it back with :func:`read_re
 
 from __future__ import annotations
 
+import json
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
 
 OUTPUT_SITE = "outputs"
 INPUT_SITE = "inputs"
@@ -27,6 +30,17 @@ class Measurement:
 
     numbers: dict[str, Any] = field(default_factory=dict)
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> None:
+        """Write both into a folder."""
+        (folder / "numbers.json").write_text(json.dumps(self.numbers, sort_keys=True, allow_nan=False), encoding="utf-8")
+        save_file({name: np.ascontiguousarray(value) for name, value in self.arrays.items()}, folder / "arrays.safetensors")
+
+    @classmethod
+    def read(cls, folder: Path) -> Measurement:
+        """Read what was written into a folder."""
+        numbers = json.loads((folder / "numbers.json").read_text(encoding="utf-8"))
+        return cls(numbers, load_file(folder / "arrays.safetensors"))
 
 
 def cell_key(attribute: str, site: str, what: str) -> str:

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["canonical_json", "parse_json"]
-
 
 def canonical_json(value: Any) -> bytes:
     r"""Return ``value`` as UTF-8 JSON with sorted keys, an indent of one and a final newline.

@@ -13,8 +13,6 @@ from proxyaudit.evidence.manifest import is_complete
 from proxyaudit.evidence.pack import REPORT_FILES, read_pack
 from proxyaudit.types import Verdict
 
-__all__ = ["RunLine", "describe_run", "run_date"]
-
 _DATES = ("finished", "finished_at", "ended", "ended_at", "started", "started_at", "date")
 
 

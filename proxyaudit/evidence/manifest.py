@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 import stat
+import sys
 from collections.abc import Mapping
+from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 
+from proxyaudit.digests import file_digest
 from proxyaudit.evidence.canonical import canonical_json, parse_json
-from proxyaudit.evidence.identity import rendering_digest
-
-__all__ = ["MANIFEST", "check_manifest", "is_complete", "read_manifest", "replace_files", "seal_folder", "write_file", "write_files"]
 
 MANIFEST = "manifest.json"
 _TEMPORARY = ".writing-"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+# Packages whose version may move a byte of a report.
+_PACKAGES = ("jinja2", "markupsafe", "matplotlib", "numpy", "pyyaml")
+_SOURCES = (
+    *("reporting/**/*", "types.py", "evidence/pack.py", "evidence/plans.py", "evidence/schema.py"),
+    *("estimates/questions.py", "estimates/context.py", "channels/*/__init__.py", "channels/*/words.py"),  # what a check is called
+)
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -33,14 +41,10 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write ``files`` into ``folder`` and, last of all, the manifest that makes the folder complete.
+    """Write ``files`` into ``folder`` (made if missing) and, last of all, the manifest that makes the folder complete.
 
-    Args:
-        folder: Run folder; made if missing.
-        files: Bytes by plain file name.
-
-    A manifest that lies there is removed first: a crash in between leaves a folder that is
-    visibly incomplete rather than one whose hashes are wrong.
+    A manifest that lies there is removed first: a crash in between leaves a folder that is visibly incomplete rather than one whose
+    hashes are wrong.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
@@ -49,7 +53,7 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     _sync_folder(folder)
     for name in sorted(files):
         write_file(folder / name, files[name])
-    _write_manifest(folder, {name: _digest(data) for name, data in files.items()})
+    _write_manifest(folder, {name: hashlib.sha256(data).hexdigest() for name, data in files.items()})
 
 
 def replace_files(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -61,13 +65,13 @@ def replace_files(folder: Path, files: Mapping[str, bytes]) -> None:
     hashes, _ = read_manifest(folder)
     for name in sorted(files):
         write_file(folder / name, files[name])
-    _write_manifest(folder, {**hashes, **{name: _digest(data) for name, data in files.items()}})
+    _write_manifest(folder, hashes | {name: hashlib.sha256(data).hexdigest() for name, data in files.items()})
 
 
 def seal_folder(folder: Path) -> None:
     """Write the manifest of whatever lies in a folder of plain files; a manifest that lies there is replaced."""
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
-    _write_manifest(folder, {name: _file_digest(folder / name) or "" for name in names})
+    _write_manifest(folder, {name: file_digest(folder / name) for name in names})
 
 
 def is_complete(folder: Path) -> bool:
@@ -99,12 +103,7 @@ def read_manifest(folder: Path) -> tuple[dict[str, str], list[str]]:
 
 
 def check_manifest(folder: Path, *, required: tuple[str, ...] = (), skip: tuple[str, ...] = ()) -> list[str]:
-    """Compare a run folder with its manifest.
-
-    Args:
-        folder: Run folder.
-        required: Files that the manifest must list.
-        skip: Files whose state does not matter to the caller.
+    """Compare a run folder with its manifest, which must list the ``required`` files; the state of those in ``skip`` does not matter.
 
     Returns:
         One line per problem, each naming the file: missing, changed, unlisted, not a plain file. Empty if all is well.
@@ -113,10 +112,8 @@ def check_manifest(folder: Path, *, required: tuple[str, ...] = (), skip: tuple[
     if problems and not hashes:
         return problems
     problems += [f"{name} is not listed in {MANIFEST}" for name in required if name not in hashes]
-    for name in sorted(hashes.keys() - set(skip)):
-        problem = _compare(folder / name, hashes[name])
-        if problem:
-            problems.append(problem)
+    found = (_compare(folder / name, hashes[name]) for name in sorted(hashes.keys() - set(skip)))
+    problems += [problem for problem in found if problem]
     known = {MANIFEST, *hashes, *required, *skip}
     problems += [f"{path.name} is not listed in {MANIFEST}" for path in sorted(folder.iterdir()) if path.name not in known]
     return problems
@@ -130,7 +127,10 @@ def _compare(path: Path, expected: str) -> str | None:
     # A link could point at a file that changes later, or outside the folder.
     if not stat.S_ISREG(kind):
         return f"{path.name} is not a plain file"
-    return None if _file_digest(path) == expected else f"{path.name} does not match its hash"
+    try:
+        return None if file_digest(path) == expected else f"{path.name} does not match its hash"
+    except OSError:
+        return f"{path.name} does not match its hash"
 
 
 def _write_manifest(folder: Path, hashes: Mapping[str, str]) -> None:
@@ -138,31 +138,34 @@ def _write_manifest(folder: Path, hashes: Mapping[str, str]) -> None:
     write_file(folder / MANIFEST, canonical_json(document))
 
 
+@lru_cache(maxsize=1)
+def rendering_digest() -> str:
+    """SHA-256 over everything that decides the bytes of a report, the pack itself apart.
+
+    The manifest keeps it, so that ``verify`` can tell a report that was edited from one that another version made.
+    """
+    root = Path(__file__).resolve().parents[1]
+    total = hashlib.sha256(f"python {sys.version_info[0]}.{sys.version_info[1]}\0".encode())
+    for package in _PACKAGES:
+        try:
+            total.update(f"{package} {metadata.version(package)}\0".encode())
+        except metadata.PackageNotFoundError:
+            continue
+    for path in sorted({path for pattern in _SOURCES for path in root.glob(pattern)}):
+        if path.is_file() and "__pycache__" not in path.parts:
+            total.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return total.hexdigest()
+
+
 def _is_plain(name: str) -> bool:
     return name not in ("", ".", "..", MANIFEST) and "/" not in name and "\\" not in name and "\0" not in name
 
 
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _file_digest(path: Path) -> str | None:
-    try:
-        with path.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
-    except OSError:
-        return None
-
-
 def _sync_folder(folder: Path) -> None:
     # Renames are only safe once the folder itself is on disk; some systems cannot open folders.
-    try:
+    with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        return
-    finally:
-        os.close(handle)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

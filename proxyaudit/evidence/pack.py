@@ -17,24 +17,8 @@ from safetensors import SafetensorError
 from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.manifest import MANIFEST, check_manifest, is_complete, replace_files, write_file, write_files
-from proxyaudit.evidence.schema_1_0 import brought_up
+from proxyaudit.evidence.schema import brought_up
 from proxyaudit.types import SCHEMA_VERSION, Evidence
-
-__all__ = [
-    "MITIGATION_FILE",
-    "PACK_FILES",
-    "REPORT_FILES",
-    "EvidencePack",
-    "check_manifest",
-    "find_run",
-    "is_complete",
-    "is_run",
-    "list_runs",
-    "read_pack",
-    "replace_reports",
-    "write_pack",
-    "write_plan",
-]
 
 PACK_FILES = ("arrays.safetensors", "environment.json", "evidence.json", "plan.json", "recipe.yaml")
 REPORT_FILES = ("report.html", "report.md")
@@ -44,21 +28,13 @@ _RUN_MARKS = (MANIFEST, "plan.json", "evidence.json")
 
 @dataclass(frozen=True)
 class EvidencePack:
-    """One audit: what was asked (recipe, plan), what was found (evidence, arrays), and where it ran (environment).
-
-    Args:
-        evidence: Findings, estimates, controls and what was not tested.
-        plan: The plan as fixed before measuring, with its digest.
-        recipe: The recipe as resolved.
-        environment: Times, durations and host facts; the only part that differs between two runs of one plan.
-        arrays: Arrays too large for JSON, by name; no row-level data. Copied in and read-only.
-    """
+    """One audit: what was asked (recipe, plan), what was found (evidence, arrays), and where it ran (environment)."""
 
     evidence: Evidence
-    plan: dict[str, Any]
-    recipe: dict[str, Any]
-    environment: dict[str, Any]
-    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+    plan: dict[str, Any]  # as fixed before measuring, with its digest
+    recipe: dict[str, Any]  # as resolved
+    environment: dict[str, Any]  # times and host facts: the only part that differs between two runs of one plan
+    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)  # too large for JSON, by name; no row-level data; read-only copies
 
     def __post_init__(self) -> None:
         """Take copies of the arrays that nobody can change."""
@@ -71,13 +47,9 @@ class EvidencePack:
 def write_pack(
     pack: EvidencePack, folder: Path, *, reports: Mapping[str, str] | None = None, more: Mapping[str, bytes] | None = None
 ) -> None:
-    """Write a run folder; its manifest comes last and makes it complete.
+    """Write a run folder, made if missing; its manifest comes last and makes it complete.
 
-    Args:
-        pack: What to write.
-        folder: Run folder; made if missing. Files of an earlier pack there are replaced.
-        reports: Rendered reports by file name (``report.html``, ``report.md``).
-        more: Further files by name (signatures, where the recipe asks for them).
+    Rendered ``reports`` and ``more`` files (signatures, where the recipe asks for them) go by file name.
     """
     files = {
         "arrays.safetensors": safetensors.numpy.save({name: pack.arrays[name] for name in sorted(pack.arrays)}),
@@ -107,11 +79,7 @@ def replace_reports(folder: Path, reports: Mapping[str, str]) -> bool:
 
 
 def read_pack(folder: Path, *, skip: tuple[str, ...] = ()) -> EvidencePack:
-    """Read a run folder after checking every file against the manifest.
-
-    Args:
-        folder: Run folder.
-        skip: Files whose hashes do not matter to the caller (the reports, when they are about to be rendered again).
+    """Read a run folder after checking every file against the manifest, but for those whose hashes do not matter to the caller (``skip``).
 
     Raises:
         InputError: there is no such run, it did not end, or it was written by a newer version.
@@ -120,9 +88,8 @@ def read_pack(folder: Path, *, skip: tuple[str, ...] = ()) -> EvidencePack:
     if not folder.is_dir():
         raise InputError("no such run folder", where=str(folder), mend="'proxyaudit ls' lists the runs")
     if not is_complete(folder):
-        raise InputError(
-            f"the run is not complete: {MANIFEST} is missing", where=str(folder), mend="run the same recipe again to resume it"
-        )
+        mend = "run the same recipe again to resume it"
+        raise InputError(f"the run is not complete: {MANIFEST} is missing", where=str(folder), mend=mend)
     problems = check_manifest(folder, required=PACK_FILES, skip=skip)
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -135,6 +102,22 @@ def read_pack(folder: Path, *, skip: tuple[str, ...] = ()) -> EvidencePack:
         environment=_read_object(folder / "environment.json"),
         arrays=_read_arrays(folder / "arrays.safetensors"),
     )
+
+
+def read_trusted(path: Path) -> EvidencePack:
+    """Read the run that ``path`` means, every byte checked, reports included.
+
+    Raises:
+        InputError: there is no such run, more than one, or one that did not end.
+        IntegrityError: a file is missing, was changed or was added.
+    """
+    folder = find_run(path)
+    if not is_complete(folder) and (folder / "evidence.json").exists():
+        # The manifest comes last and the evidence before it: a folder with one and not the other ended and was altered, or its
+        # last write was cut off. Either way the evidence cannot be trusted.
+        mend = "run the recipe again or use an untouched copy"
+        raise IntegrityError(f"{MANIFEST} is missing although evidence.json is there [{folder}]; {mend}")
+    return read_pack(folder)
 
 
 def find_run(path: Path) -> Path:
@@ -206,11 +189,8 @@ def _read_evidence(path: Path, plan: dict[str, Any]) -> Evidence:
     document = _read_object(path)
     version = str(document.get("schema_version", ""))
     if version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
-        raise InputError(
-            f"the evidence has schema version {version[:20]!r}, this proxyaudit reads {SCHEMA_VERSION}",
-            where=str(path),
-            mend="use the version of proxyaudit that wrote it",
-        )
+        what = f"the evidence has schema version {version[:20]!r}, this proxyaudit reads {SCHEMA_VERSION}"
+        raise InputError(what, where=str(path), mend="use the version of proxyaudit that wrote it")
     try:
         evidence = Evidence.model_validate(document)
     except ValidationError as error:

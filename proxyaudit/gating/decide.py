@@ -21,11 +21,7 @@ _TREATED: dict[Treatment, Outcome] = {"undecided": "undecided", "fail": "fail", 
 def gate(pack: EvidencePack, policy: Policy, read: Callable[[str], EvidencePack] | None = None, *, where: str = "policy") -> GateResult:
     """Decide whether a run meets a policy.
 
-    Args:
-        pack: The run, its bytes checked.
-        policy: What it must meet.
-        read: Reads the policy's baseline, bytes checked; needed where it names one.
-        where: The policy's name in messages.
+    ``read`` reads the policy's baseline, which is checked as the run itself was; ``where`` names the policy in messages.
 
     Raises:
         InputError: the policy names an attribute or a regime that the run lacks, or a baseline that cannot be compared.
@@ -35,9 +31,8 @@ def gate(pack: EvidencePack, policy: Policy, read: Callable[[str], EvidencePack]
     attributes, regimes = _attributes(pack, policy, where), _regimes(pack, policy, where)
     _check_rules(pack, policy, where)
     lax = _laxer(pack, policy)
-    cases = [
-        _case(pack, policy, attribute, regime, findings.get((attribute, regime)), lax) for attribute in attributes for regime in regimes
-    ]
+    asked = [(attribute, regime) for attribute in attributes for regime in regimes]
+    cases = [_case(pack, policy, *pair, findings.get(pair), lax) for pair in asked]
     notes = _notes(pack, policy, attributes, regimes)
     if policy.baseline is not None:
         if read is None:
@@ -52,14 +47,10 @@ def gate(pack: EvidencePack, policy: Policy, read: Callable[[str], EvidencePack]
     return GateResult(run.name, run.id, run.plan_digest, run.status, tuple(cases), notes)
 
 
-# What is asked for -------------------------------------------------------------------------------------------------
-
-
 def _attributes(pack: EvidencePack, policy: Policy, where: str) -> list[str]:
     roles = {finding.attribute: finding.role for finding in pack.evidence.findings}
     if policy.attributes is None:
-        chosen = [name for name, role in roles.items() if role == "protected"]
-        return chosen or list(roles)
+        return [name for name, role in roles.items() if role == "protected"] or list(roles)
     if policy.attributes == (EVERYTHING,):
         return list(roles)
     return _known(policy.attributes, roles, "attribute", f"{where}: attributes")
@@ -98,9 +89,6 @@ def _known(names: Sequence[str], known: Iterable[str], what: str, where: str) ->
             mend = did_you_mean(name, known, f"it has {', '.join(sorted(known)[:12]) or 'none'}")
             raise InputError(f"the run has no {what} '{name[:80]}'", where=where, mend=mend)
     return list(dict.fromkeys(names))
-
-
-# Verdicts ----------------------------------------------------------------------------------------------------------
 
 
 def _case(pack: EvidencePack, policy: Policy, attribute: str, regime: str, finding: Finding | None, lax: Sequence[str]) -> GateCase:
@@ -171,9 +159,6 @@ def _failed_controls(pack: EvidencePack, finding: Finding) -> list[str]:
             what = f"the {control.kind} control of the {word_of(control.channel)} check at '{control.site or 'outputs'}'"
             said.append(f"{what} failed ({control.detail})")
     return said
-
-
-# Baseline ----------------------------------------------------------------------------------------------------------
 
 
 def _baseline_cases(

@@ -13,6 +13,7 @@ from proxyaudit.recipe.yaml import read_yaml
 Verdict = Literal["removed", "hidden", "exposed"]
 Treatment = Literal["undecided", "fail", "allow"]
 Names = tuple[Annotated[str, Field(min_length=1)], ...]
+_Margin = Annotated[float, Field(gt=0, lt=1)]
 _MOST = 64 * 1024  # bytes; a policy is a page
 
 
@@ -23,11 +24,11 @@ class _Strict(BaseModel):
 class PolicyMargins(_Strict):
     """The laxest margins that a run may have been decided at."""
 
-    leak: Annotated[float, Field(gt=0, lt=1)] | None = None
-    nonlinear: Annotated[float, Field(gt=0, lt=1)] | None = None
-    gap: Annotated[float, Field(gt=0, lt=1)] | None = None
-    effect: Annotated[float, Field(gt=0, lt=1)] | None = None
-    relearned: Annotated[float, Field(gt=0, lt=1)] | None = None
+    leak: _Margin | None = None
+    nonlinear: _Margin | None = None
+    gap: _Margin | None = None
+    effect: _Margin | None = None
+    relearned: _Margin | None = None
 
 
 def _one_or_many(value: Any) -> Any:

@@ -10,43 +10,22 @@ Outcome = Literal["pass", "fail", "undecided"]
 
 @dataclass(frozen=True)
 class GateCase:
-    """The answer for one attribute in one regime, or for one attribute against the baseline.
-
-    Attributes:
-        kind: ``verdict`` or ``baseline``.
-        attribute: Attribute or proxy.
-        regime: Regime.
-        verdict: Verdict found; for the baseline the outcome of the comparison.
-        at_least: What is certain of an inconclusive verdict.
-        allowed: Verdicts that the policy allows here.
-        outcome: ``pass``, ``fail`` or ``undecided``.
-        reason: Why, in one sentence.
-        detail: The finding's own sentence, or the comparison's reasons.
-    """
+    """The answer for one attribute in one regime, or for one attribute against the baseline."""
 
     kind: Literal["verdict", "baseline"]
     attribute: str
     regime: str
-    verdict: str
-    at_least: str | None
-    allowed: tuple[str, ...]
+    verdict: str  # for the baseline the outcome of the comparison
+    at_least: str | None  # what is certain of an inconclusive verdict
+    allowed: tuple[str, ...]  # verdicts that the policy allows here
     outcome: Outcome
     reason: str
-    detail: str = ""
+    detail: str = ""  # the finding's own sentence, or the comparison's reasons
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """What a gate decided.
-
-    Attributes:
-        run: Name of the run.
-        run_id: Its id.
-        plan_digest: Its plan.
-        status: ``complete`` or ``partial``.
-        cases: Every answer.
-        notes: What a reader should know.
-    """
+    """What a gate decided of a run."""
 
     run: str
     run_id: str

@@ -1,4 +1,4 @@
-"""Cache of finished tasks: a folder per digest of all inputs, committed by one rename."""
+"""Tasks, and the cache of finished ones: a folder per digest of all inputs, committed by one rename."""
 
 from __future__ import annotations
 
@@ -8,25 +8,38 @@ import platform
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from proxyaudit.digests import file_digest
 
 CACHE_FOLDER = ".proxyaudit-cache"  # beside the runs
+INPUTS, SYNTHESIZE, ENCODE, TRAIN, MEASURE = "inputs", "synthesize", "encode", "train", "measure"
 _MARKER = "done.json"
 _WORK = ".work-"
 
 
+@dataclass(frozen=True)
+class Task:
+    """One unit of work, in plain values, so that it travels to any process."""
+
+    kind: str
+    regime: str  # of encoding, the name of what is encoded
+    seed: int  # repetition
+    digest: str  # of all that its result depends on
+    needs: tuple[tuple[str, str], ...] = ()  # kind and digest of the tasks whose results it reads
+    measures: tuple[str, ...] = ()  # of a measuring task, who measures the model ("module:function"), in order
+
+
+@dataclass(frozen=True)
 class Cache:
-    """Finished tasks under one folder.
+    """Finished tasks under one folder, which is made on the first commit.
 
     A task writes into a private folder; its files are hashed into a marker, synced, and the folder is renamed
     into place, so that a killed task leaves nothing that looks finished.
     """
 
-    def __init__(self, root: Path) -> None:
-        """Use ``root``; it is made on the first commit."""
-        self.root = root
+    root: Path
 
     def folder(self, kind: str, digest: str) -> Path:
         """Folder of a task's results."""
@@ -69,13 +82,9 @@ class Cache:
             if not _alive(int(work.name.rpartition("-")[2])):
                 shutil.rmtree(work, ignore_errors=True)
 
-    def forget(self, kind: str, digest: str) -> None:
-        """Drop a task's results."""
+    def forget(self, kind: str, digest: str = "") -> None:
+        """Drop a task's results, or all of a kind."""
         shutil.rmtree(self.folder(kind, digest), ignore_errors=True)
-
-    def forget_all(self, kind: str) -> None:
-        """Drop all results of a kind."""
-        shutil.rmtree(self.root / kind, ignore_errors=True)
 
     def _prepare(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

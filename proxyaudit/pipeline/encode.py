@@ -15,26 +15,18 @@ from proxyaudit.activations.frozen import AUDIT, FIRST, KEYS, first_site, pooled
 from proxyaudit.channels.proxies.text_measure import rewritten_texts
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.models.quantise import quantise
-from proxyaudit.pipeline.cache import Cache
+from proxyaudit.pipeline.cache import Cache, Task
 from proxyaudit.pipeline.prepared import Prepared
-from proxyaudit.pipeline.work import Task
 from proxyaudit.regimes import Regime
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """What is run through a frozen transformer at once.
+    """What is run through a frozen transformer at once."""
 
-    Attributes:
-        rules: Scrubbing rules.
-        release: The release whose rows it is; of real rows ``None``, and then the audit rows are among them.
-        trains: Whether training rows are needed.
-        quantise: How the transformer is quantised, or ``None``.
-    """
-
-    rules: tuple[str, ...]
-    release: str | None
-    trains: bool
+    rules: tuple[str, ...]  # of scrubbing
+    release: str | None  # whose rows it is; of real rows None, and then the audit rows are among them
+    trains: bool  # whether training rows are needed
     quantise: str | None = None
 
 

@@ -1,25 +1,33 @@
-"""Facts of a run: what its tasks measured, read from the cache."""
+"""What the finished tasks of a run left in the cache: facts to estimate from, and models to make signatures of."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from safetensors.numpy import load_file
+
+from proxyaudit.activations.capture import read_activations
 from proxyaudit.channels.proxy_plan import people
+from proxyaudit.channels.signatures.make import ReferenceModel, build_signatures
 from proxyaudit.estimates.facts import Facts, Run
-from proxyaudit.pipeline.cache import Cache
+from proxyaudit.estimates.record import Measurement
+from proxyaudit.evidence.signatures import Signatures, signature_files
+from proxyaudit.pipeline.cache import INPUTS, MEASURE, TRAIN, Cache, Task
 from proxyaudit.pipeline.measure import read_placebos
-from proxyaudit.pipeline.measurements import read_measurement
 from proxyaudit.pipeline.prepared import Prepared
-from proxyaudit.pipeline.work import Task
+from proxyaudit.recipe.recipe import SignaturesSpec
+from proxyaudit.types import Evidence, State
+
+Tasks = Mapping[str, Sequence[Task]]
 
 
-def read_facts(prepared: Prepared, tasks: Mapping[str, Sequence[Task]], cache: Cache, failures: Mapping[str, Sequence[str]]) -> Facts:
+def read_facts(prepared: Prepared, tasks: Tasks, cache: Cache, failures: Mapping[str, Sequence[str]]) -> Facts:
     """Everything that finished tasks measured."""
     dataset, inputs = prepared.dataset, tasks["synthesize"][0]
     runs = []
     for regime in prepared.regimes:
-        mine = [task.digest for task in tasks["measure"] if task.regime == regime.name and cache.has("measure", task.digest)]
-        measured = tuple(read_measurement(cache.folder("measure", digest)) for digest in mine)
+        mine = [task.digest for task in tasks["measure"] if task.regime == regime.name and cache.has(MEASURE, task.digest)]
+        measured = tuple(Measurement.read(cache.folder(MEASURE, digest)) for digest in mine)
         failed = tuple(failures.get(regime.name, ()))
         runs.append(Run(regime.name, measured, failed, regime.kind, regime.is_reference))
     return Facts(
@@ -34,9 +42,40 @@ def read_facts(prepared: Prepared, tasks: Mapping[str, Sequence[Task]], cache: C
         unprofiled=tuple(prepared.model.unprofiled),
         margins=prepared.recipe.margins,
         runs=tuple(runs),
-        inputs=read_measurement(cache.folder("inputs", inputs.digest)),
+        inputs=Measurement.read(cache.folder(INPUTS, inputs.digest)),
         placebos=read_placebos(prepared, cache, inputs.digest),
         pairs=prepared.proxies.pairs,
         text=dataset.text is not None,
         no_absence=tuple(prepared.plan.no_absence),
+    )
+
+
+def signatures_of_run(prepared: Prepared, tasks: Tasks, cache: Cache, evidence: Evidence) -> dict[str, bytes]:
+    """Files with the signatures of every model of the run that was trained or loaded; references have none."""
+    models = []
+    for task in (*tasks["train"], *tasks["quantise"]):
+        regime = prepared.regime(task.regime)
+        if regime.is_reference or not cache.has(TRAIN, task.digest):
+            continue
+        folder = cache.folder(TRAIN, task.digest)
+        captured = read_activations(folder / "activations.safetensors")
+        weights = load_file(folder / "weights.safetensors")
+        used = (regime.erase, regime.scrub, regime.quantise)
+        models.append(ReferenceModel(task.regime, task.seed, captured.acts, captured.outputs, weights, *used))
+    leaks = [e for e in evidence.estimates if (e.channel, e.measure) == ("linear", "leak")]
+    states = {(str(e.attribute), e.regime, str(e.site)): e.state for e in leaks if e.state is not None}
+    return signature_files(signatures_of_models(prepared, models, states))
+
+
+def signatures_of_models(prepared: Prepared, models: Sequence[ReferenceModel], states: Mapping[tuple[str, str, str], State]) -> Signatures:
+    """Signatures of models of an audit; ``states`` of the linear channel by (attribute, regime, site)."""
+    return build_signatures(
+        models,
+        states,
+        dataset=prepared.dataset,
+        sites=prepared.model.verdict_sites,
+        spec=prepared.recipe.signatures or SignaturesSpec(),
+        margin=prepared.recipe.margins.leak,
+        root=prepared.recipe.seed,
+        plan_digest=prepared.plan.digest,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,21 +16,21 @@ from safetensors.numpy import load_file, save_file
 from proxyaudit.activations.capture import read_activations
 from proxyaudit.activations.frozen import head_forward, is_inner
 from proxyaudit.channels.base import ModelView
-from proxyaudit.channels.leak.questions import Probing
 from proxyaudit.channels.leak.record import read_site
-from proxyaudit.channels.leak.site import measure_site
+from proxyaudit.channels.leak.site import Probing, measure_site
 from proxyaudit.channels.placebos import plant_placebos
 from proxyaudit.channels.proxies.association import measure_association
 from proxyaudit.data.text import TextEncoder
+from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.estimates.record import INPUT_SITE, Measurement
 from proxyaudit.models.checkpoints import load_weights
 from proxyaudit.models.quantise import quantise
-from proxyaudit.pipeline.cache import Cache
-from proxyaudit.pipeline.measurements import remember, write_measurement
+from proxyaudit.pipeline.cache import INPUTS, SYNTHESIZE, TRAIN, Cache, Task
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.train import read_features
-from proxyaudit.pipeline.work import INPUTS, SYNTHESIZE, TRAIN, Task
 from proxyaudit.registry import load_function
+
+SHARED = "site"  # kind of what several measuring tasks would measure alike
 
 
 def run_inputs(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> None:
@@ -42,7 +44,7 @@ def run_inputs(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> No
     leaks = {name: None if test is None else test.leak for name, test in linear.items()}
     placebos = plant_placebos(x, dataset, leaks, recipe.references.placebos, recipe.seed)
     measure_association(dataset.audit, dataset, prepared.proxies, recipe.seed, out, rows=True)
-    write_measurement(out, folder)
+    out.write(folder)
     stored = {f"{index}": placebos[a.name] for index, a in enumerate(dataset.attributes) if a.name in placebos}
     save_file({name: np.ascontiguousarray(value) for name, value in stored.items()}, folder / "placebos.safetensors")
 
@@ -58,7 +60,7 @@ def run(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> None:
     view, out = _view(task, prepared, cache), Measurement()
     for path in task.measures:
         load_function(path)(view, out)
-    write_measurement(out, folder)
+    out.write(folder)
 
 
 def _view(task: Task, prepared: Prepared, cache: Cache) -> ModelView:
@@ -100,3 +102,19 @@ def _own_table(task: Task, prepared: Prepared, cache: Cache) -> pd.DataFrame | N
     if regime.kind == "scrubbed" and task.seed == 0 and isinstance(encoder, TextEncoder):
         return encoder.scrubbed(prepared.dataset.audit, regime.scrub)  # what the words still carry where some were scrubbed
     return prepared.releases.get(task.regime) if task.seed == 0 else None
+
+
+def remember(cache: Cache, inputs: str, what: Mapping[str, Any], make: Callable[[], Measurement]) -> Measurement:
+    """A measurement that other tasks make too, looked up where one of them did; else ``make`` measures it.
+
+    ``inputs``, the digest of the task that planted the placebos, depends on data, attributes and code; ``what`` says the rest.
+    """
+    digest = digest_of({"code": code_digest("measure"), "inputs": inputs, **what})
+    if cache.has(SHARED, digest):
+        with contextlib.suppress(OSError):  # another task of the same moment may be putting it there
+            return Measurement.read(cache.folder(SHARED, digest))
+    found = make()
+    if not cache.has(SHARED, digest):
+        with contextlib.suppress(OSError):
+            cache.commit(SHARED, digest, found.write)
+    return found

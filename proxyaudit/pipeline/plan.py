@@ -25,17 +25,20 @@ from proxyaudit.language.lineage import trace_language_models
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.devices import device_name
 from proxyaudit.models.kind import model_kind
-from proxyaudit.pipeline.cost import minutes
 from proxyaudit.pipeline.prepared import Inputs, Plan, Prepared, load_inputs
 from proxyaudit.recipe.recipe import Recipe, load_recipe
 from proxyaudit.regimes import Regime
+from proxyaudit.registry import load_plugin
 from proxyaudit.stats.intervals import LEVEL
 from proxyaudit.stats.power import power_of_absence
+from proxyaudit.synthesizers.base import seconds_of
 from proxyaudit.types import SCHEMA_VERSION
 
 FEWEST_PERMUTATIONS = 999
 _PACKAGES = ("proxyaudit", "captum", "numpy", "pandas", "scikit-learn", "scipy", "sdv", "torch", "safetensors", "rtdl_revisiting_models")
 _TEXT_PACKAGES = ("transformers", "tokenizers", "peft")
+_CELL = 1.5  # seconds of each attribute at each site of each model, however few rows there are
+_CORES = 2
 
 
 def prepare(recipe: Recipe, base: Path) -> Prepared:
@@ -55,8 +58,7 @@ def prepare(recipe: Recipe, base: Path) -> Prepared:
 
 def prepare_file(recipe_path: Path, overrides: tuple[str, ...] = ()) -> Prepared:
     """:func:`prepare` for a recipe file."""
-    recipe = load_recipe(recipe_path, overrides)
-    return prepare(recipe, Path(recipe_path).resolve().parent)
+    return prepare(load_recipe(recipe_path, overrides), Path(recipe_path).resolve().parent)
 
 
 @lru_cache(maxsize=2)
@@ -82,6 +84,22 @@ def versions(*, text: bool = False) -> dict[str, str]:
             continue
     device = device_name() if text else None
     return found if device is None else {**found, "device": device}
+
+
+def minutes(inputs: Inputs, sites: int) -> float:
+    """Minutes that a run is expected to take on two cores: a rough guide from seconds on one core, measured on Adult."""
+    recipe, dataset, kind = inputs.recipe, inputs.dataset, model_kind(inputs.recipe.model)
+    thousands, seconds = inputs.size / 1000, 5.0
+    for regime in inputs.regimes:
+        runs = len(regime.checkpoints) or recipe.seeds
+        if regime.kind == "synthetic" and regime.synthetic is not None:
+            seconds += runs * thousands * seconds_of(load_plugin("synthesizers", regime.synthetic.plugin), regime.synthetic.epochs)
+        if regime.needs_training:
+            seconds += runs * thousands * kind.seconds * recipe.model.epochs
+        seconds += runs * (sites + 1) * sum(_CELL + (0.1 + 0.06 * len(a.levels)) * len(dataset.audit) / 1000 for a in dataset.attributes)
+    ways = 1 + sum(bool(regime.scrub or regime.quantise or regime.kind in ("synthetic", "release")) for regime in inputs.regimes)
+    seconds += recipe.model.passes(ways, recipe.seeds) * (inputs.size + len(dataset.audit)) / 1000 * kind.pass_seconds(recipe.model)
+    return round(seconds / 60 / _CORES, 1)
 
 
 def permutations_needed(cells: int) -> int:
@@ -142,14 +160,8 @@ def _without_absence(inputs: Inputs) -> list[str]:
 
 def _describe(regime: Regime, size: int) -> dict[str, Any]:
     sees = regime.synthetic.sees_protected if regime.kind == "synthetic" and regime.synthetic is not None else None
-    found: dict[str, Any] = {
-        "name": regime.name,
-        "kind": regime.kind,
-        "of": regime.of,
-        "ratio": regime.ratio,
-        "sees_protected": sees,
-        "training_rows": public_count(size) if regime.needs_training else None,
-    }
+    found: dict[str, Any] = {"name": regime.name, "kind": regime.kind, "of": regime.of, "ratio": regime.ratio, "sees_protected": sees}
+    found["training_rows"] = public_count(size) if regime.needs_training else None
     more = {"erase": list(regime.erase), "scrub": list(regime.scrub), "quantise": regime.quantise}
     return {**found, **{key: value for key, value in more.items() if value}}
 

@@ -24,8 +24,6 @@ from proxyaudit.regimes import Regime, common_training_size, make_regimes
 from proxyaudit.seeding import integer_seed
 from proxyaudit.types import NotTested
 
-__all__ = ["Inputs", "Plan", "Prepared", "load_inputs"]
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -85,8 +83,7 @@ class Inputs:
     """What models are trained on and read: all that a recipe and its files decide before anything is measured.
 
     Attributes:
-        recipe: What was asked for.
-        base: Folder that its relative paths start from.
+        base: Folder that the recipe's relative paths start from.
         dataset: The real data; of texts, with the model's tokenizer.
         regimes: Regimes and references, in order.
         releases: Coerced rows of each release, by regime.
@@ -128,7 +125,7 @@ class Inputs:
         )
 
     def audit_inputs(self, regime: Regime) -> Singles:
-        """Encoded inputs of the audit rows, shape ``(n, p)``, as a regime's models meet them: a scrubbing pipeline scrubs here too."""
+        """Encoded inputs of the audit rows ``(n, p)``, as a regime's models meet them: a scrubbing pipeline scrubs here too."""
         encoder, audit = self.dataset.encoder, self.dataset.audit
         return encoder.transform(encoder.scrubbed(audit, regime.scrub) if isinstance(encoder, TextEncoder) else audit)
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import joblib
 import numpy as np
@@ -19,30 +19,30 @@ from proxyaudit.consent import Consent
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.channel import all_channels
 from proxyaudit.estimates.conclude import evidence_of
-from proxyaudit.estimates.ledger import Drafts, decide_ledger
+from proxyaudit.estimates.facts import Facts
+from proxyaudit.estimates.ledger import Drafts, Ledger, decide_ledger
 from proxyaudit.estimates.row_sums import row_parts
 from proxyaudit.estimates.scope import read_scope
 from proxyaudit.evidence.manifest import is_complete
 from proxyaudit.evidence.pack import EvidencePack, read_pack, write_pack, write_plan
+from proxyaudit.models.executed_code import code_of
 from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
-from proxyaudit.pipeline.executed_code import code_of
-from proxyaudit.pipeline.facts import read_facts
-from proxyaudit.pipeline.measurements import SHARED
-from proxyaudit.pipeline.plan import odds_of_absence, prepare_file
+from proxyaudit.pipeline.facts import read_facts, signatures_of_run
+from proxyaudit.pipeline.measure import SHARED
+from proxyaudit.pipeline.plan import odds_of_absence, prepare
 from proxyaudit.pipeline.prepared import Prepared
-from proxyaudit.pipeline.signatures import signatures_of_run
 from proxyaudit.pipeline.stages import Progress, Workers, one_thread, run_stages
 from proxyaudit.pipeline.tasks import task_digests
-from proxyaudit.pipeline.work import Task
 from proxyaudit.recipe.recipe import load_recipe
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
 from proxyaudit.types import Evidence, NotTested
 
+Failures = Mapping[str, Sequence[str]]
 _NOT_TESTED = (
-    (
-        "use through directions that no linear subspace holds, or at sites outside the verdict sites",
-        "subspaces are linear, fitted (LEACE) or learned (DAS), and swapped at the verdict sites only",
+    NotTested(
+        what="use through directions that no linear subspace holds, or at sites outside the verdict sites",
+        why="subspaces are linear, fitted (LEACE) or learned (DAS), and swapped at the verdict sites only",
     ),
 )
 
@@ -60,19 +60,13 @@ class RunResult:
 def plan_audit(recipe_path: Path, overrides: tuple[str, ...] = (), *, consent: Consent | None = None) -> dict[str, Any]:
     """Expand a recipe into its plan without measuring or writing anything.
 
-    Its ``absence`` says how probable it is that absence could be proved.
-
-    Args:
-        recipe_path: The recipe file.
-        overrides: ``dotted.key=value`` strings.
-        consent: What may be executed of the code that the recipe names; not asked for where it is left out.
+    Its ``absence`` says how probable it is that absence could be proved. Arguments as in :func:`run_audit`.
 
     Raises:
         InputError: the recipe or a file it names cannot be used, or consent is missing.
     """
     with one_thread():
-        _ask(consent, recipe_path, overrides)
-        prepared = prepare_file(Path(recipe_path), overrides)
+        prepared = _prepare(Path(recipe_path), overrides, consent)
         return {**prepared.plan.as_dict(), "absence": odds_of_absence(prepared)}
 
 
@@ -87,13 +81,13 @@ def run_audit(
     progress: Progress | None = None,
     consent: Consent | None = None,
 ) -> RunResult:
-    """Run an audit, or resume one that was interrupted.
+    """Run an audit, or resume one that was interrupted; the run lies in ``<out>/<recipe name>/<run id>``.
 
     Args:
         recipe_path: The recipe file.
         overrides: ``dotted.key=value`` strings.
-        out: Folder of all runs; this one lies in ``<out>/<recipe name>/<run id>``.
-        jobs: Worker processes; the number of cores if not given. Results do not depend on it.
+        out: Folder of all runs.
+        jobs: Worker processes, one for each core if not given. Results do not depend on it.
         backend: ``loky`` or ``dask``.
         fresh: Forget what is done and measure again.
         progress: Called after every task.
@@ -107,11 +101,12 @@ def run_audit(
     workers = Workers(joblib.cpu_count() if jobs is None else jobs, backend)
     check_out(out)
     with one_thread():
-        _ask(consent, recipe_path, overrides)
-        prepared = prepare_file(Path(recipe_path), overrides)
+        prepared = _prepare(Path(recipe_path), overrides, consent)
     folder, cache, tasks = out / prepared.recipe.name / prepared.plan.run_id, Cache(out / CACHE_FOLDER), task_digests(prepared)
     if fresh:
-        _forget(cache, tasks)
+        cache.forget(SHARED)
+        for task in (task for stage in tasks.values() for task in stage):
+            cache.forget(task.kind, task.digest)
     elif is_complete(folder):
         evidence = read_pack(folder).evidence
         if evidence.run.status == "complete":
@@ -120,40 +115,24 @@ def run_audit(
     cache.sweep()
     failures = run_stages(prepared, tasks, cache, workers, progress)
     with one_thread():
-        evidence, arrays = _conclude(prepared, tasks, cache, failures)
+        facts = read_facts(prepared, tasks, cache, failures)
+        drafts = Drafts().extend(channel.estimate(facts) for channel in all_channels() if channel.estimate)
+        ledger = decide_ledger(drafts, facts.no_absence)
+        for channel in all_channels():
+            if channel.follow_up is not None:
+                ledger.publish(channel.follow_up(facts, ledger))
+        evidence = _conclude(prepared, facts, ledger, failures)
         signatures = signatures_of_run(prepared, tasks, cache, evidence) if prepared.recipe.signatures else {}
     environment = _environment(started, workers, prepared.plan.versions, failures)
-    recipe = prepared.recipe.model_dump(mode="json", exclude_none=True)
-    pack = EvidencePack(evidence, prepared.plan.as_dict(), recipe, environment, arrays)
-    write_pack(pack, folder, reports={"report.html": render_html(pack), "report.md": render_markdown(pack)}, more=signatures)
+    _publish(prepared, ledger, evidence, environment, signatures, folder)
     return RunResult(folder, evidence.run.status, evidence, reused=False)
 
 
-def _forget(cache: Cache, tasks: Mapping[str, Sequence[Task]]) -> None:
-    for task in (task for stage in tasks.values() for task in stage):
-        cache.forget(task.kind, task.digest)
-    cache.forget_all(SHARED)
-
-
-def _environment(started: float, workers: Workers, versions: dict[str, str], failures: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    return {
-        "started": datetime.datetime.fromtimestamp(started, datetime.UTC).isoformat(timespec="seconds"),
-        "seconds": round(time.time() - started, 1),
-        "jobs": workers.count,
-        "backend": workers.backend,
-        "platform": platform.system(),
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "versions": versions,
-        "failures": [failure for found in failures.values() for failure in found],
-        "failures_by_regime": {regime: list(found) for regime, found in failures.items()},
-    }
-
-
-def _ask(consent: Consent | None, recipe_path: Path, overrides: tuple[str, ...]) -> None:
+def _prepare(recipe_path: Path, overrides: tuple[str, ...], consent: Consent | None) -> Prepared:
+    recipe, base = load_recipe(recipe_path, overrides), recipe_path.resolve().parent
     if consent is not None:
-        files = code_of(load_recipe(Path(recipe_path), overrides), Path(recipe_path).resolve().parent)
-        consent.require(files, delivered=False)
+        consent.require(code_of(recipe, base), delivered=False)
+    return prepare(recipe, base)
 
 
 def check_out(out: Path) -> None:
@@ -168,21 +147,33 @@ def check_out(out: Path) -> None:
         raise InputError(f"'{there}' may not be written", where=f"--out {out}", mend="name another folder, or change its permissions")
 
 
-def _conclude(
-    prepared: Prepared, tasks: Mapping[str, Sequence[Task]], cache: Cache, failures: Mapping[str, Sequence[str]]
-) -> tuple[Evidence, dict[str, Any]]:
-    facts = read_facts(prepared, tasks, cache, failures)
-    channels = all_channels()
-    ledger = decide_ledger(Drafts().extend(channel.estimate(facts) for channel in channels if channel.estimate), facts.no_absence)
-    for channel in channels:
-        if channel.follow_up is not None:
-            ledger.publish(channel.follow_up(facts, ledger))
-    not_tested = [NotTested(what=what, why=why) for what, why in _NOT_TESTED] + [NotTested(**note) for note in prepared.plan.notes]
-    not_tested += overlap_notes(facts.runs)
+def _conclude(prepared: Prepared, facts: Facts, ledger: Ledger, failures: Failures) -> Evidence:
+    """Contrasts are published, then everything is concluded."""
     plan = prepared.plan.as_dict()
-    status: Literal["complete", "partial"] = "partial" if failures else "complete"
-    evidence = evidence_of(
-        ledger, read_scope(plan, {}, {"failures_by_regime": dict(failures)}), plan, not_tested, status=status, facts=facts
-    )
-    arrays = {f"{e.id}.seed_values": np.array(e.seed_values) for e in evidence.estimates if len(e.seed_values) > 1}
-    return evidence, arrays | row_parts(ledger)
+    not_tested = [*_NOT_TESTED, *(NotTested(**note) for note in prepared.plan.notes), *overlap_notes(facts.runs)]
+    scope = read_scope(plan, {}, {"failures_by_regime": dict(failures)})
+    return evidence_of(ledger, scope, plan, not_tested, status="partial" if failures else "complete", facts=facts)
+
+
+def _environment(started: float, workers: Workers, versions: dict[str, str], failures: Failures) -> dict[str, Any]:
+    return {
+        "started": datetime.datetime.fromtimestamp(started, datetime.UTC).isoformat(timespec="seconds"),
+        "seconds": round(time.time() - started, 1),
+        "jobs": workers.count,
+        "backend": workers.backend,
+        "platform": platform.system(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "versions": versions,
+        "failures": [failure for found in failures.values() for failure in found],
+        "failures_by_regime": {regime: list(found) for regime, found in failures.items()},
+    }
+
+
+def _publish(
+    prepared: Prepared, ledger: Ledger, evidence: Evidence, environment: dict[str, Any], signatures: dict[str, bytes], folder: Path
+) -> None:
+    arrays = {f"{e.id}.seed_values": np.array(e.seed_values) for e in evidence.estimates if len(e.seed_values) > 1} | row_parts(ledger)
+    recipe = prepared.recipe.model_dump(mode="json", exclude_none=True)
+    pack = EvidencePack(evidence, prepared.plan.as_dict(), recipe, environment, arrays)
+    write_pack(pack, folder, reports={"report.html": render_html(pack), "report.md": render_markdown(pack)}, more=signatures)

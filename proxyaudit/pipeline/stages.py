@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import traceback
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,11 +14,10 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from proxyaudit.errors import InputError, TaskError, safe_line
-from proxyaudit.pipeline.cache import Cache
+from proxyaudit.pipeline.cache import ENCODE, INPUTS, MEASURE, SYNTHESIZE, TRAIN, Cache, Task
 from proxyaudit.pipeline.plan import prepared_again
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.tasks import STAGES
-from proxyaudit.pipeline.work import ENCODE, INPUTS, MEASURE, SYNTHESIZE, TRAIN, Outcome, Task
 from proxyaudit.registry import load_function
 
 _RUNS = {
@@ -31,8 +30,16 @@ _RUNS = {
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What became of a task."""
+
+    task: Task
+    error: str | None = None
+
+
+@dataclass(frozen=True)
 class ProgressEvent:
-    """One finished task or started stage."""
+    """One finished task."""
 
     stage: str
     done: int
@@ -45,12 +52,7 @@ Progress = Callable[[ProgressEvent], None]
 
 @dataclass(frozen=True)
 class Workers:
-    """Who does the tasks.
-
-    Attributes:
-        count: Processes. Results do not depend on it.
-        backend: ``loky`` or ``dask``.
-    """
+    """Who does the tasks: so many processes, which results do not depend on, by ``loky`` or ``dask``."""
 
     count: int
     backend: str = "loky"
@@ -71,13 +73,8 @@ def run_task(task: Task, recipe_json: str, base: str, plan_digest: str, cache_ro
             run = load_function(_RUNS[task.kind])
             cache.commit(task.kind, task.digest, lambda folder: run(task, prepared, cache, folder))
     except Exception as error:
-        return Outcome(task, safe_line(error)[:500], traceback.format_exc())
-    return Outcome(task, None)
-
-
-def run_here(task: Task, prepared: Prepared, cache: Cache) -> Outcome:
-    """:func:`run_task` for an audit that is prepared in this process already."""
-    return run_task(task, *_arguments(prepared, cache))
+        return Outcome(task, safe_line(error)[:500])
+    return Outcome(task)
 
 
 @contextmanager
@@ -115,11 +112,9 @@ def run_stages(
                 what = f"{stage} {outcome.task.regime}, repetition {outcome.task.seed}"
                 board.fail(outcome.task.regime, outcome.task.seed, f"{what}: {outcome.error}")
             board.tell(stage, outcome.task, "failed" if outcome.error else "done")
-        if stage == "synthesize":
-            for regime in prepared.regimes:
-                for seed in range(prepared.seeds_of(regime)):
-                    if regime.of is not None and (regime.of, seed) in board.failed:
-                        board.fail(regime.name, seed, f"{regime.name}, repetition {seed}: its source {regime.of} failed")
+        for regime in prepared.regimes if stage == "synthesize" else ():
+            for seed in (seed for of, seed in sorted(board.failed) if of == regime.of):
+                board.fail(regime.name, seed, f"{regime.name}, repetition {seed}: its source {regime.of} failed")
         if INPUTS in board.failures:
             raise TaskError(f"the inputs could not be measured, so nothing else can be: {board.failures[INPUTS][0]}")
     return {regime: sorted(found) for regime, found in sorted(board.failures.items())}
@@ -133,11 +128,11 @@ class _Board:
     progress: Progress | None
     done: int = 0
     failed: set[tuple[str, int]] = field(default_factory=set)
-    failures: dict[str, list[str]] = field(default_factory=dict)
+    failures: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def fail(self, regime: str, seed: int, line: str) -> None:
         self.failed.add((regime, seed))
-        self.failures.setdefault(regime, []).append(line)
+        self.failures[regime].append(line)
 
     def tell(self, stage: str, task: Task, word: str) -> None:
         self.done += 1
@@ -146,20 +141,19 @@ class _Board:
             self.progress(ProgressEvent(stage, self.done, self.total, f"{where}: {word}"))
 
 
-def _arguments(prepared: Prepared, cache: Cache) -> tuple[str, str, str, str]:
+def arguments(prepared: Prepared, cache: Cache) -> tuple[str, str, str, str]:
+    """What :func:`run_task` takes beside the task."""
     return prepared.recipe.model_dump_json(), str(prepared.base), prepared.plan.digest, str(cache.root)
 
 
 def _parallel(todo: list[Task], prepared: Prepared, cache: Cache, workers: Workers) -> Iterator[Outcome]:
-    arguments = _arguments(prepared, cache)
-    calls = [joblib.delayed(run_task)(task, *arguments) for task in todo]
-    if not todo:
-        return
-    if workers.backend == "dask":
+    shared = arguments(prepared, cache)
+    calls = [joblib.delayed(run_task)(task, *shared) for task in todo]
+    if workers.backend == "dask" and todo:
         yield from _dask(calls, workers.count)
     elif workers.count == 1:
-        yield from (run_task(task, *arguments) for task in todo)
-    else:
+        yield from (run_task(task, *shared) for task in todo)
+    elif todo:
         with warnings.catch_warnings():
             # loky replaces a worker whose memory has grown; no task is lost by it, and a reader can do nothing about it.
             warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given to the executor")

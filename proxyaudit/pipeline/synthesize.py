@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from proxyaudit.pipeline.cache import Cache
+from proxyaudit.pipeline.cache import Cache, Task
 from proxyaudit.pipeline.prepared import Prepared
-from proxyaudit.pipeline.work import Task
 from proxyaudit.regimes import synthesize
 from proxyaudit.seeding import integer_seed
 

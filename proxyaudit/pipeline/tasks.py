@@ -7,9 +7,9 @@ from typing import Any
 
 from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.estimates.channel import all_channels
+from proxyaudit.pipeline.cache import ENCODE, INPUTS, MEASURE, SYNTHESIZE, TRAIN, Task
 from proxyaudit.pipeline.encode import encoded_sources, sources_of
 from proxyaudit.pipeline.prepared import Prepared
-from proxyaudit.pipeline.work import ENCODE, INPUTS, MEASURE, SYNTHESIZE, TRAIN, Task
 from proxyaudit.regimes import Regime
 
 STAGES = ("synthesize", "train", "quantise", "measure")
@@ -63,13 +63,8 @@ class _Digests:
 
     def _common(self, stage: str) -> dict[str, Any]:
         recipe, plan = self.prepared.recipe, self.prepared.plan
-        return {
-            "code": code_digest(stage),
-            "versions": plan.versions,
-            "data": plan.hashes,
-            "seed": recipe.seed,
-            "roles": recipe.data.model_dump(mode="json"),
-        }
+        asked = {"seed": recipe.seed, "roles": recipe.data.model_dump(mode="json")}
+        return {"code": code_digest(stage), "versions": plan.versions, "data": plan.hashes, **asked}
 
     def _model(self) -> dict[str, Any]:
         return {"model": self.prepared.recipe.model.model_dump(mode="json"), "sites": self.prepared.recipe.sites.model_dump()}

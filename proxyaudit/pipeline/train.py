@@ -14,9 +14,8 @@ from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.checkpoints import load_weights, save_weights
 from proxyaudit.models.quantise import quantise
 from proxyaudit.models.training import train_model
-from proxyaudit.pipeline.cache import Cache
+from proxyaudit.pipeline.cache import ENCODE, SYNTHESIZE, TRAIN, Cache, Task
 from proxyaudit.pipeline.prepared import Prepared
-from proxyaudit.pipeline.work import ENCODE, SYNTHESIZE, TRAIN, Task
 from proxyaudit.regimes import make_training_data
 from proxyaudit.seeding import integer_seed, stream
 

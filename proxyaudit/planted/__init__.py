@@ -1,10 +1,8 @@
 """Planted worlds and models: activations whose leak of a sensitive attribute, and modules whose use of it, are known by construction.
 
-The self-test, the tests and the committed study run audits on them and count false verdicts. Two ways of
-planting give an exact truth. Labels drawn from given activations, ``a ~ softmax(c + beta f(h))``, with
-``beta`` solved on the rows at hand, hold for any activations. Activations shifted by a class hold for
-Gaussian ones only, where the leak is an integral. The module trusts no other part of the audit, so that a
-defect there cannot hide in the truth as well.
+Labels drawn from given activations, ``a ~ softmax(c + beta f(h))`` with ``beta`` solved on the rows at hand, are exact for any
+activations; a shift by a class is exact for Gaussian ones only, where the leak is an integral. The module trusts no other part of the
+audit, so that a defect there cannot hide in the truth as well.
 """
 
 from proxyaudit.planted.construction import World

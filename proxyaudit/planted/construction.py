@@ -28,16 +28,12 @@ class World:
     """Activations with labels whose true leak is known.
 
     Attributes:
-        kind: Name in ``WORLDS``.
-        acts_nd: Activations, shape ``(n, d)``.
-        labels_n: Class names ``"a"``, ``"b"``, … or float values of a continuous attribute, shape ``(n,)``.
-        groups_n: Which rows belong together, shape ``(n,)``; ``None`` where rows stand alone.
-        condition_n: Task label of the worlds about conditioning, shape ``(n,)``, else ``None``.
+        labels_n: Class names ``"a"``, ``"b"``, … or float values of a continuous attribute.
+        groups_n: Which rows belong together; ``None`` where rows stand alone.
+        condition_n: Task label of the worlds about conditioning, else ``None``.
         channel: Where the feature is: ``none``, ``linear``, ``nonlinear`` or ``beyond`` (only within the task label).
-        leak: True leak in that channel: class-balanced V-information as a fraction of ``log2 K``
-            (R squared for continuous attributes); 0 for ``none``.
+        leak: True class-balanced V-information in that channel as a fraction of ``log2 K`` (R squared for continuous attributes).
         expected: Verdict of a perfect audit of bare activations: ``removed``, ``exposed`` or ``hidden``.
-        detail: One plain sentence about what was planted.
     """
 
     kind: str
@@ -120,8 +116,7 @@ def activations(n: int, d: int, rng: Rng) -> Floats:
 def whitened(case: Case) -> tuple[NDArray[np.float32], Floats]:
     """Activations ``(n, d)`` and their whitened coordinates, from the lowest to the highest variance.
 
-    With few rows the coordinates come from more rows of the same world: within ``n <= d`` rows every
-    label is linear in the activations, and a planted direction would mean nothing.
+    The coordinates come from more rows of the same world: within ``n <= d`` rows every label is linear in the activations.
     """
     acts = activations(max(case.n, 8 * case.d), case.d, case.rng).astype(np.float32)
     x = acts.astype(np.float64)
@@ -168,11 +163,7 @@ def _with_rates(logits_nk: Floats, rates_k: Floats) -> Floats:
 
 
 def plant_labels(case: Case, scores: Floats, rates_k: Floats) -> NDArray[np.str_]:
-    """Draw labels along the scores ``(n,)`` or ``(n, K - 1)`` at exactly the wanted leak on these rows.
-
-    Raises:
-        ValueError: no slope reaches the leak, or a class stays nearly empty.
-    """
+    """Draw labels along the scores ``(n,)`` or ``(n, K - 1)`` at exactly the wanted leak; ``ValueError`` where no slope reaches it."""
     scores = scores.reshape(case.n, -1)
     scores = np.column_stack([np.zeros(case.n), (scores - scores.mean(axis=0)) / scores.std(axis=0)])
 
@@ -187,11 +178,7 @@ def plant_labels(case: Case, scores: Floats, rates_k: Floats) -> NDArray[np.str_
 
 
 def class_names(codes_n: NDArray[Any], k: int) -> NDArray[np.str_]:
-    """Class names of the codes ``(n,)``.
-
-    Raises:
-        ValueError: one of the ``k`` classes has fewer than 2 rows.
-    """
+    """Class names of the codes ``(n,)``; ``ValueError`` if one of the ``k`` classes has fewer than 2 rows."""
     if np.bincount(codes_n, minlength=k).min() < 2:
         raise ValueError(f"a class has fewer than 2 of {len(codes_n)} rows; the base rate needs more rows")
     return np.asarray(_CLASSES[codes_n])
@@ -218,11 +205,7 @@ def linear_leak_through(shift: float, agreement: float) -> float:
 
 
 def solve_strength(case: Case, leak_at: Callable[[float], float], low: float, high: float) -> float:
-    """Strength between ``low`` and ``high`` at which an increasing ``leak_at`` is the wanted leak.
-
-    Raises:
-        ValueError: no strength in the range reaches it.
-    """
+    """Strength in the range at which an increasing ``leak_at`` is the wanted leak; ``ValueError`` where none reaches it."""
     if not leak_at(low) < case.leak < leak_at(high):
         raise ValueError(f"world {case.kind!r} cannot carry a leak of {case.leak:g}; it reaches {leak_at(high):.3g}")
     return float(brentq(lambda x: leak_at(x) - case.leak, low, high, xtol=1e-10))

@@ -27,8 +27,6 @@ from proxyaudit.planted.models import (
 )
 from proxyaudit.seeding import stream
 
-__all__ = ["MODELS", "UNUSED", "PlantedModel", "Truth", "make_planted_model"]
-
 CHAIN = ("block1", "penultimate")
 _SILENT: States = {"linear": "absent", "nonlinear": "absent", "beyond": "absent", "expressed": "absent", "used": "absent"}
 _UNUSED: States = {"linear": "present", "beyond": "present", "elsewhere": "present", "expressed": "absent", "used": "absent"}
@@ -60,16 +58,9 @@ class Builder:
         profile: tuple[str, ...] = CHAIN,
         product: bool = False,
     ) -> PlantedModel:
-        """Two blocks and a linear head.
+        """Two blocks and a head that reads the roles in ``gains``; the second block passes on those and ``keep``, and takes out ``drop``.
 
-        Args:
-            gains: What the head reads, by role, and with which gain.
-            truth: What a perfect audit says.
-            detail: What was planted.
-            keep: Roles that pass the second block beside those read.
-            drop: Roles that the second block takes out.
-            profile: Sites that are read.
-            product: Whether the first block replaces the columns ``left`` and ``right`` by their product's sign and size.
+        With ``product`` the first block replaces the columns ``left`` and ``right`` by their product's sign and size.
         """
         table, place = self.draft.table(sum((gain * self.draft.features[role] for role, gain in gains.items()), np.zeros(self.draft.n)))
         kept = (*gains, *keep)
@@ -267,13 +258,7 @@ UNUSED = ("head_null", "dormant", "elsewhere", "relearnable", "nothing")
 
 
 def make_planted_model(kind: str, *, seed: int, n: int = ROWS, checkpoints: int = 2) -> PlantedModel:
-    """Make a planted model.
-
-    Args:
-        kind: Name in ``MODELS``.
-        seed: Root seed of rows and weights.
-        n: Rows; three quarters of them are audited.
-        checkpoints: Models of the same construction.
+    """Make a planted model of a kind in ``MODELS``, with checkpoints of the same construction; three quarters of the rows are audited.
 
     Raises:
         ValueError: the kind is unknown, or there are too few rows.

@@ -1,11 +1,7 @@
 """Planted models: torch modules whose weights are set by construction, with rows to audit them on and the truth about both.
 
-Bare activations (``worlds``) can tell whether an audit finds what is encoded. Whether it tells use from mere presence, finds what lies
-elsewhere or comes back, and names the proxy, needs a model: here every coordinate of every block is known, what the head reads is
-known, and so the effect of the attribute on the outputs is known without any estimate.
-
-Several checkpoints of one planted model are one construction in bases, scales and selections of unread coordinates of their own.
-Imports nothing of the audit, and no torch: the weights are arrays.
+Every coordinate of every block is known, and what the head reads, and so the effect of the attribute on the outputs. Several checkpoints
+are one construction in bases, scales and selections of unread coordinates of their own. Imports nothing of the audit, and no torch.
 """
 
 from __future__ import annotations
@@ -42,8 +38,6 @@ class Truth:
     """What a perfect audit says about a planted model.
 
     Attributes:
-        verdict: ``exposed``, ``hidden`` or ``removed``.
-        encoding: ``linear`` or ``absent``.
         use: Channels of use that are present, or ``("none",)``.
         states: True state of each channel that the construction settles; a channel left out may be either.
         proxy: The column to be named first among the proxies; ``None`` where no column both carries the attribute and acts.
@@ -60,17 +54,9 @@ class Truth:
 
 @dataclass(frozen=True)
 class PlantedModel:
-    """A planted model with its rows.
+    """A planted model with its rows: numbers, the attribute (``a`` or ``b``) and the outcome (``no`` or ``yes``).
 
-    Attributes:
-        kind: Name in ``MODELS``.
-        table: Columns of numbers, the attribute (``a`` or ``b``) and the outcome (``no`` or ``yes``).
-        factory: Function in ``nets.py``.
-        weights: One checkpoint per seed.
-        verdict_sites: Sites that decide.
-        profile_sites: Sites that are read; contains the verdict sites.
-        truth: What a perfect audit says.
-        detail: One plain sentence about what was planted.
+    ``factory`` is a function in ``nets.py``; there is one checkpoint of ``weights`` per seed.
     """
 
     kind: str
@@ -114,15 +100,7 @@ def write_models(folder: Path, files: Mapping[str, Weights], factory: str, recip
 
 @dataclass
 class Draft:
-    """Rows of a planted model in the making.
-
-    Attributes:
-        n: Rows.
-        rng: Source of the rows.
-        group_n: The attribute as 0 or 1, shape ``(n,)``.
-        features: Columns by role; those not named here are filled up with noise.
-        names: Names of columns that are to have one of their own.
-    """
+    """Rows of a planted model in the making; columns by role, those not named in ``features`` are filled up with noise."""
 
     n: int
     rng: Rng
@@ -206,12 +184,7 @@ def selection(order: list[str], keep: tuple[str, ...], drop: tuple[str, ...], ro
 def gated_weights(value_d: Floats, gate_d: Floats | None, signal_d: Floats, gains: tuple[float, float], reach: float) -> Weights:
     """Weights of the nonlinear head: ``gain * gate * clip(value, -1, 1) + signal gain * signal``, the gate being -1 or 1.
 
-    Args:
-        value_d: Direction that reads the value, shape ``(d,)``.
-        gate_d: Direction that reads the gate; ``None`` for a gate that is always 1.
-        signal_d: Direction that reads the signal.
-        gains: Gain of the clipped value, and of the signal.
-        reach: A gate stays shut for values up to ``2 * reach - 1``.
+    Without a gate it is always 1. A gate stays shut for values up to ``2 * reach - 1``.
     """
     shut = 0.0 if gate_d is None else reach
     gate = np.zeros_like(value_d) if gate_d is None else reach * gate_d

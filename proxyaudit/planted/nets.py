@@ -1,6 +1,6 @@
 """Architectures of the planted models; the file is copied beside a recipe, which names one of its factories.
 
-A fresh network has random weights and is the *untrained* reference of the audit. The construction lies in the checkpoints alone.
+A fresh network has random weights and is the *untrained* reference of the audit.
 """
 
 from __future__ import annotations

@@ -27,8 +27,6 @@ from proxyaudit.planted.construction import (
     whitened,
 )
 
-__all__ = ["ABSENT", "PRESENT", "WORLDS", "World", "draw_world", "make_world", "sample_case"]
-
 LINEAR_MARGIN = 0.02
 NONLINEAR_MARGIN = 0.10
 _LABEL_VALUES = np.array(["no", "yes"])
@@ -257,11 +255,9 @@ def make_world(kind: str, *, n: int, d: int, leak: float, rng: Rng, rate: float 
         kind: A name in ``WORLDS``.
         n: Rows; ``few_rows`` cuts them down to ``2 d``.
         d: Units.
-        leak: Wanted true leak in the world's channel, a fraction of ``log2 K`` (R squared for continuous
-            attributes); ignored by worlds in ``ABSENT``.
+        leak: Wanted leak, a fraction of ``log2 K`` (R squared for continuous attributes); ignored by worlds in ``ABSENT``.
         rng: Source of randomness; the same state gives the same world.
-        rate: Share of class ``b``; ``None`` for the world's own (one half, .05 for ``rare``, drawn for
-            ``absent_rare`` and ``base_rate_shift``). Not used with four classes or continuous attributes.
+        rate: Share of class ``b``; ``None`` for the world's own. Not used with four classes or continuous attributes.
 
     Raises:
         ValueError: unknown kind, sizes or base rate out of range, or a leak that the world cannot carry.
@@ -280,12 +276,7 @@ def make_world(kind: str, *, n: int, d: int, leak: float, rng: Rng, rate: float 
 def sample_case(rng: Rng, *, present: bool, at_margin: bool = False) -> dict[str, Any]:
     """Draw the arguments of ``make_world`` except ``rng``.
 
-    Half of the present cases leak 2 to 4 times the margin, the others 4 to 10 times, at most .8.
-
-    Args:
-        rng: Source of randomness.
-        present: Whether the world holds the feature.
-        at_margin: Leak exactly the margin instead.
+    Half of the present cases leak 2 to 4 times the margin (or exactly it, if asked), the others 4 to 10 times, at most .8.
     """
     kind = str(rng.choice(PRESENT if present else ABSENT))
     margin = NONLINEAR_MARGIN if kind in _SHAPES else LINEAR_MARGIN
@@ -299,11 +290,7 @@ def sample_case(rng: Rng, *, present: bool, at_margin: bool = False) -> dict[str
 
 
 def draw_world(rng: Rng, *, present: bool, at_margin: bool = False) -> World:
-    """Draw a world of random kind, size and leak, as ``sample_case`` does; cases that cannot be built are drawn again.
-
-    Raises:
-        ValueError: 100 cases in a row could not be built.
-    """
+    """Draw a world as ``sample_case`` does; ``ValueError`` where 100 cases in a row cannot be built."""
     for _ in range(100):
         try:
             return make_world(**sample_case(rng, present=present, at_margin=at_margin), rng=rng)

@@ -1,7 +1,6 @@
-"""One number per row: how much of an attribute it tells, and the linear maps that bring a row's activations to such a number.
+"""One number per row: how much of an attribute it tells, and the linear maps that bring activations to such a number, in closed form.
 
-Everything here is closed form, so that a checkpoint is read in a fraction of a second. A score's correlation ``r`` with the attribute is
-read off as a leak by planting: labels drawn along the very score at known leaks have known expected correlations.
+A score's correlation ``r`` is read off as a leak by planting: labels drawn along it at known leaks have known expected correlations.
 """
 
 from __future__ import annotations
@@ -27,14 +26,7 @@ _TINY = 1e-9
 
 @dataclass(frozen=True)
 class Curve:
-    """Correlation with the attribute against leak, along one score.
-
-    Attributes:
-        leaks: Leaks from 0 upwards.
-        correlations: Expected correlation at each.
-        margin: The leak that matters, and
-        at_margin: the correlation that goes with it; ``None`` where the score cannot carry as much.
-    """
+    """Expected correlation with the attribute at each leak, along one score; ``at_margin`` is ``None`` where it cannot carry the margin."""
 
     leaks: Floats
     correlations: Floats
@@ -47,12 +39,9 @@ class Curve:
 
 
 def correlation_curve(score_n: Floats, rate: float | None, margin: float) -> Curve:
-    """Plant labels of a base rate along a score at several leaks.
+    """Plant labels with this share of the second class along a score at several leaks.
 
-    Args:
-        score_n: The score.
-        rate: Share of the second class; ``None`` for a continuous attribute, whose leak is the squared correlation.
-        margin: Leak that matters.
+    Without a rate the attribute is continuous, and its leak is the squared correlation.
     """
     wanted = [margin * times for times in _STRENGTHS if margin * times <= _STRONGEST]
     if rate is None:
@@ -83,15 +72,10 @@ def correlation_curve(score_n: Floats, rate: float | None, margin: float) -> Cur
 
 @dataclass(frozen=True)
 class Reading:
-    """What scores tell of an attribute; every field has one number for each correlation that was judged.
+    """What scores tell of an attribute, one number for each correlation that was judged.
 
-    Attributes:
-        leak: The leak it amounts to; ``low`` and ``high`` its 95 % interval.
-        low: Lower end.
-        high: Upper end.
-        p_null: How often nothing at all looks like this.
-        p_above: How often a leak of the margin looks as high.
-        p_below: How often it looks as low.
+    ``low`` and ``high`` are the 95 % interval of the leak. ``p_null`` says how often nothing at all looks like this, ``p_above`` how often
+    a leak of the margin looks as high, ``p_below`` how often it looks as low.
     """
 
     leak: Floats
@@ -103,14 +87,9 @@ class Reading:
 
 
 def read_correlations(r_m: Floats, rows: float, curve: Curve, *, sides: int = 1, placebos: bool = False) -> Reading:
-    """Judge correlations that were measured on so many independent rows.
+    """Judge correlations that were measured on so many independent rows, possibly a fraction (clusters, two samples).
 
-    Args:
-        r_m: Correlations; with two ``sides`` their signs do not count.
-        rows: Independent rows, possibly a fraction (clusters, two samples).
-        curve: Of the same score.
-        placebos: Whether all correlations but the first belong to placebos; noise is then no less than theirs.
-        sides: 1 where the sign is known beforehand.
+    With two ``sides`` their signs do not count. With ``placebos`` all but the first belong to placebos, and noise is no less than theirs.
     """
     r = np.abs(r_m) if sides == 2 else np.asarray(r_m, dtype=np.float64)
     size = np.maximum(r, 0.0)
@@ -174,16 +153,7 @@ def predict(fitted_nd: Floats, wanted_nm: Floats, acts_nd: Floats) -> Floats:
 
 
 def predict_apart(acts_nd: Floats, wanted_nm: Floats, folds_n: Ints) -> Floats:
-    """Predict columns linearly from activations, each row by a map that was not fitted on its fold.
-
-    Args:
-        acts_nd: Activations.
-        wanted_nm: What is to be predicted.
-        folds_n: Fold of each row.
-
-    Returns:
-        Predictions ``(n, m)``.
-    """
+    """Predict columns ``(n, m)`` linearly from activations, each row by a map that was not fitted on its fold."""
     predicted = np.empty(wanted_nm.shape)
     for fold in np.unique(folds_n):
         held = folds_n == fold
@@ -213,10 +183,7 @@ def _standardised(acts_nd: Floats) -> tuple[Floats, Floats]:
 
 
 def _solve(x_nd: Floats, y_nm: Floats) -> Floats:
-    """Least squares, each column with the shrinkage under which rows that are left out are predicted best (Allen's PRESS).
-
-    None at all is among the choices: what lies on an axis of small variance would else be lost.
-    """
+    """Least squares, each column with the shrinkage, zero among them, under which left-out rows are predicted best (Allen's PRESS)."""
     n = len(x_nd)
     values, vectors = np.linalg.eigh(x_nd.T @ x_nd / n)
     large = values > _SMALLEST_AXIS * max(float(values[-1]), _TINY)

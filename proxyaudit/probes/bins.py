@@ -1,7 +1,6 @@
 """Bins of single units: the one thing that readers of smooth or few-split functions overlook.
 
-A label that oscillates along a unit (its sine, the parity of a whole number) has no linear and no quadratic trace, and a tree gains
-nothing by any one split. Cut into bins, each unit alone gives it away. The statistic is the largest variance of bin means over the units;
+A label that oscillates along a unit has no linear and no quadratic trace. The statistic is the largest variance of bin means over units;
 its null keeps rows' bins and permutes labels, or turns the signs of whole clusters.
 """
 
@@ -25,14 +24,9 @@ _UNITS_AT_ONCE = 64
 def binned_trace(
     statistic: ScoreStatistic, labels_n: NDArray[np.generic], classes: int, clusters_n: Ints | None, rng: np.random.Generator
 ) -> BinnedTrace:
-    """Look for an attribute in the bins of single units.
+    """Look for an attribute (codes from 0, or numbers if ``classes`` is 0) in the bins of single units.
 
-    Args:
-        statistic: A non-linear statistic: its prepared labels are free of everything linear.
-        labels_n: Codes from 0, or numbers; shape ``(n,)``.
-        classes: Number of classes; 0 for numbers.
-        clusters_n: Rows that belong together; ``None`` where every row stands alone.
-        rng: Source of randomness.
+    The statistic is a non-linear one: its prepared labels are free of everything linear.
     """
     rows = statistic.rows
     if all(block.rank >= block.rows.stop - block.rows.start - 1 for block in rows.blocks):

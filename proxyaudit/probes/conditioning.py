@@ -1,9 +1,7 @@
 """Strata within which the conditional channel asks: rows alike in what is conditioned on.
 
-Columns of few values give exact strata. For others a tree of the attribute on the columns gives strata within which the attribute hardly
-depends on them any more (a flexible baseline; a linear one would invent leaks where the dependence is not linear), and
-what activations owe to the columns within a stratum is regressed out. Random features of the columns, put in
-the place of the activations, must then show nothing; where they do, the baseline was too weak and the channel is unknown.
+Columns of few values give exact strata, a tree of the attribute on the columns gives others. What activations owe to the columns within
+a stratum is regressed out. Where random features of the columns then show something, the baseline was too weak.
 """
 
 from __future__ import annotations
@@ -26,12 +24,7 @@ _RANDOM_FEATURES = 32
 
 @dataclass(frozen=True)
 class Strata:
-    """What is conditioned on.
-
-    Attributes:
-        codes_n: Stratum of each row from 0; -1 for rows of strata too small to say anything.
-        features_nb: The columns as numbers where the strata are not exact; ``None`` where they are.
-    """
+    """Stratum of each row from 0 (-1 for rows of strata too small), and the columns as numbers ``(n, b)`` where strata are not exact."""
 
     codes_n: Ints
     features_nb: Floats | None = None
@@ -61,13 +54,7 @@ class Strata:
 
 
 def make_strata(columns: Sequence[NDArray[np.generic]], labels_n: NDArray[Any], classes: int) -> Strata:
-    """Make strata of rows alike in ``columns``.
-
-    Args:
-        columns: Each ``(n,)``: numbers (NaN where missing) or text.
-        labels_n: Codes of the attribute (-1 where missing), or numbers.
-        classes: Number of classes; 0 for numbers.
-    """
+    """Make strata of rows alike in ``columns``, each ``(n,)`` of numbers (NaN where missing) or text; labels are as in an attribute."""
     coded = [np.unique(column.astype(str), return_inverse=True)[1] for column in columns]
     if all(column.max() < MOST_DISTINCT or column_is_text(raw) for column, raw in zip(coded, columns, strict=True)):
         joint = np.unique(np.stack(coded, axis=1), axis=0, return_inverse=True)[1].reshape(-1)

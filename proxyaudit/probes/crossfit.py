@@ -1,8 +1,7 @@
 """Cross-fitted probes: class-balanced V-information, AUROC and R squared on rows the probe never saw.
 
-The leak of an attribute with K classes is its class-balanced V-information (Xu et al. 2020) as a fraction of
-``log2 K``: rows are reweighed so that every class has mass 1/K, so the leak does not move with the base rate
-alone. Regularisation is nested: chosen within each training part, never on the rows that are scored.
+The leak of K classes is their class-balanced V-information (Xu et al. 2020) as a fraction of ``log2 K``: every class has mass 1/K, so
+it does not move with the base rate alone. Regularisation is chosen within each training part.
 """
 
 from __future__ import annotations
@@ -36,17 +35,14 @@ class ProbeScore:
         leak: Class-balanced V-information as a fraction of log2 K; R squared for a continuous attribute.
         unweighted: The same without reweighing, as a fraction of the entropy of the attribute.
         auroc: Area under the ROC curve (mean of one against the rest for several classes); ``None`` if continuous.
-        influence_n: Influence of each row on ``leak``; zero for rows without the attribute. Shape ``(n,)``.
-        ridge: Regularisation chosen in the folds (median).
-        offset_nk: Out-of-fold log probabilities of each class under equal base rates, in nats, shape ``(n, K)``; predictions
-            ``(n, 1)`` for a continuous attribute. What a stronger reader starts from.
+        influence_n: Influence of each row on ``leak``; zero for rows without the attribute.
+        offset_nk: Out-of-fold log probabilities of each class under equal base rates, in nats; predictions ``(n, 1)`` if continuous.
     """
 
     leak: float
     unweighted: float
     auroc: float | None
     influence_n: Floats
-    ridge: float
     offset_nk: Floats
 
 
@@ -91,13 +87,7 @@ def _fit_logits(z: torch.Tensor, codes_n: Ints, classes: int, weights: Floats, r
 
 
 def cross_fit_classes(z_nr: Floats, codes_n: Ints, classes: int, folds_n: Ints) -> ProbeScore:
-    """Cross-fit a linear probe of a categorical attribute with nested regularisation.
-
-    Args:
-        z_nr: Whitened rows ``(n, r)``.
-        codes_n: Class of each row, -1 where missing.
-        classes: Number of classes K.
-        folds_n: Fold of each row.
+    """Cross-fit a linear probe of a categorical attribute (-1 where missing) on whitened rows, with nested regularisation.
 
     Raises:
         TooFewRowsError: a training part holds fewer than three rows of a class.
@@ -125,7 +115,7 @@ def cross_fit_classes(z_nr: Floats, codes_n: Ints, classes: int, folds_n: Ints) 
 
     final = np.stack([_balanced_weights(codes_n, classes, known & (folds_n != o)) for o in range(folds)], axis=1)
     logits = _fit_logits(z, codes_n, classes, final, chosen, _SCORING)
-    return _score(_own_fold(logits, folds_n), codes_n, classes, float(np.median(chosen)))
+    return _score(_own_fold(logits, folds_n), codes_n, classes)
 
 
 def _own_fold(logits: torch.Tensor, folds_n: Ints) -> torch.Tensor:
@@ -133,7 +123,7 @@ def _own_fold(logits: torch.Tensor, folds_n: Ints) -> torch.Tensor:
     return logits.gather(2, torch.as_tensor(folds_n)[:, None, None].expand(-1, logits.shape[1], 1))
 
 
-def _score(logits: torch.Tensor, codes_n: Ints, classes: int, ridge: float) -> ProbeScore:
+def _score(logits: torch.Tensor, codes_n: Ints, classes: int) -> ProbeScore:
     """Score out-of-fold logits ``(n, K, 1)``."""
     known = codes_n >= 0
     counts = np.bincount(codes_n[known], minlength=classes)
@@ -149,7 +139,7 @@ def _score(logits: torch.Tensor, codes_n: Ints, classes: int, ridge: float) -> P
     entropy = -(rates * np.log2(rates)).sum()
     area = auroc_of_classes(log_p[known], codes_n[known], classes)
     leak = float(1 - means.mean() / np.log2(classes))
-    return ProbeScore(leak, float(1 - surprisal / entropy), area, influence, ridge, log_p * np.log(2))
+    return ProbeScore(leak, float(1 - surprisal / entropy), area, influence, log_p * np.log(2))
 
 
 def cross_fit_values(z_nr: Floats, values_n: Floats, folds_n: Ints) -> ProbeScore:
@@ -171,7 +161,7 @@ def cross_fit_values(z_nr: Floats, values_n: Floats, folds_n: Ints) -> ProbeScor
     for o in range(folds):
         held = folds_n == o
         predicted[held] = _ridge_predictions(z_nr, target, known & ~held, chosen[o : o + 1])[held, 0]
-    return _score_values(predicted, target, known, float(np.median(chosen)))
+    return _score_values(predicted, target, known)
 
 
 def _ridge_predictions(z_nr: Floats, target_n: Floats, mask_n: NDArray[np.bool_], ridges: Floats) -> Floats:
@@ -184,7 +174,7 @@ def _ridge_predictions(z_nr: Floats, target_n: Floats, mask_n: NDArray[np.bool_]
     return np.asarray((z_nr - centre) @ slopes + mean)
 
 
-def _score_values(predicted_n: Floats, target_n: Floats, known_n: NDArray[np.bool_], ridge: float) -> ProbeScore:
+def _score_values(predicted_n: Floats, target_n: Floats, known_n: NDArray[np.bool_]) -> ProbeScore:
     error = (target_n - predicted_n) ** 2 * known_n
     spread = (target_n - target_n[known_n].mean()) ** 2 * known_n
     total = spread.sum()
@@ -192,4 +182,4 @@ def _score_values(predicted_n: Floats, target_n: Floats, known_n: NDArray[np.boo
         raise TooFewRowsError("the attribute takes one value only")
     ratio = error.sum() / total
     influence = -(error - ratio * spread) / total
-    return ProbeScore(float(1 - ratio), float(1 - ratio), None, influence, ridge, predicted_n[:, None])
+    return ProbeScore(float(1 - ratio), float(1 - ratio), None, influence, predicted_n[:, None])

@@ -7,7 +7,6 @@ a permutation of the labels does not reach it either. What lies between is *unkn
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,23 +25,11 @@ _LESS = 0.8  # of what an even plant moves the score by; nearer to one the diffe
 
 
 def planted_test(
-    statistic: ScoreStatistic,
-    target: Target,
-    margin: float,
-    streams: Streams,
-    *,
-    plants: int = PLANTS,
-    permutations: int = PERMUTATIONS,
+    statistic: ScoreStatistic, target: Target, margin: float, streams: Streams, *, plants: int = PLANTS, permutations: int = PERMUTATIONS
 ) -> PlantedTest:
-    """Compare an attribute's score statistic with planted ones.
+    """Compare an attribute's score statistic with planted ones, so many in each family, and with permuted labels.
 
-    Args:
-        statistic: The statistic on the site's rows.
-        target: The attribute on the same rows.
-        margin: Leak that matters.
-        streams: Gives a generator for each purpose; equal purposes give equal draws, so that sites and models are paired.
-        plants: Plants in each family.
-        permutations: Size of the null.
+    ``streams`` gives a generator for each purpose: equal purposes give equal draws, so that sites and models are paired.
     """
     rows = statistic.rows
     if statistic.channel == "nonlinear":
@@ -64,7 +51,7 @@ def planted_test(
     families = {name: tail_counts(score, planted) for name, planted in at_margin.items()}
     leaks, scores = planter.series(margin, null)
     curve = fit_curve(leaks, scores)
-    reading = _read_off(statistic, target, curve, score, prepared, list(at_margin.values()), streams("halves"))
+    leak, low, high, ratio, weakest = _read_off(statistic, target, curve, score, prepared, list(at_margin.values()), streams("halves"))
     limit, needed = curve.detection_limit(null_high), curve.rows_needed(rows.n, margin)
     twice = scores[leaks.index(2 * margin)] if 2 * margin in leaks else scores[-1]
     shares = np.asarray(target.weights @ np.stack([s.shares_n for s in scored]))
@@ -75,36 +62,17 @@ def planted_test(
         families=families,
         null=null,
         null_p=permutation_p(score, null),
-        leak=reading.leak,
-        low=reading.low,
-        high=reading.high,
-        influence_n=_influence(shares, curve, reading.leak, target.clusters_n) / reading.ratio,
-        detection_limit=None if limit is None or limit > reading.weakest else limit / reading.weakest,
+        leak=leak,
+        low=low,
+        high=high,
+        influence_n=_influence(shares, curve, leak, target.clusters_n) / ratio,
+        detection_limit=None if limit is None or limit > weakest else limit / weakest,
         null_high=max(curve.calibrate(null_high)[0], 0.0),
         found_once=min(float((p > null_high).mean()) for p in at_margin.values()),
         found_twice=float((twice > null_high).mean()),
-        rows_needed=None if needed is None else int(np.ceil(needed / reading.weakest)),
+        rows_needed=None if needed is None else int(np.ceil(needed / weakest)),
         curve=curve,
     )
-
-
-@dataclass(frozen=True)
-class _Reading:
-    """A score read off the standard curve of even plants.
-
-    Attributes:
-        leak: The leak; ``low`` and ``high`` its interval.
-        low: Lower end.
-        high: Upper end.
-        ratio: Signal along the attribute's own direction over that of an even plant.
-        weakest: How much less the family that moves the score least moves it.
-    """
-
-    leak: float
-    low: float
-    high: float
-    ratio: float
-    weakest: float
 
 
 def _read_off(
@@ -115,8 +83,11 @@ def _read_off(
     prepared: Sequence[Singles],
     at_margin: Sequence[Floats],
     rng: np.random.Generator,
-) -> _Reading:
-    """Read a score off the curve, corrected for directions that move it by more or less than an even one."""
+) -> tuple[float, float, float, float, float]:
+    """Leak and interval of a score, corrected for directions that move it by more or less than an even one.
+
+    Also the signal along the attribute's own direction over that of an even plant, and how much less the weakest family moves the score.
+    """
     quadratic_score = statistic.channel == "nonlinear"
     ratio, weakest, strongest = 1.0, 1.0, 1.0
     apart = _families_apart(at_margin, float(curve.means[0]))
@@ -134,7 +105,7 @@ def _read_off(
     even_low = curve.calibrate(score)[1]
     leak, low, high = curve.calibrate(curve.means[0] + (score - curve.means[0]) / ratio)
     low = min(low, even_low / strongest if strongest > 1 or ratio < 1 else low)
-    return _Reading(leak, low, min(1.0, high / weakest), ratio, weakest)
+    return leak, low, min(1.0, high / weakest), ratio, weakest
 
 
 def _families_apart(at_margin: Sequence[Floats], null_mean: float) -> tuple[float, float]:

@@ -1,7 +1,6 @@
 """Axes of so little variance that whitening drops them: whether they tell an attribute all the same.
 
-Two units that are equal to seven digits differ by an axis of a trillionth of their variance. A probe with tempered weights cannot use it,
-whoever subtracts the units can. Nothing is claimed from such axes; what they tell takes away the right to call the attribute absent.
+Nothing is claimed from such axes; what they tell takes away the right to call the attribute absent.
 """
 
 from __future__ import annotations
@@ -14,9 +13,6 @@ from scipy import stats
 
 from proxyaudit.arrays import Floats
 
-__all__ = ["TELLS", "dropped_axes_p", "dropped_axes_reason"]
-
-
 TELLS = 1e-4  # p-value from which on dropped axes are said to tell the attribute
 _MOST_AXES = 200
 _ROWS_PER_AXIS = 5
@@ -26,14 +22,7 @@ def dropped_axes_p(dropped_nm: Floats, labels_n: NDArray[np.generic], classes: i
     """p-value of "the dropped axes do not tell the attribute": an F-test on the axes and their squares, Bonferroni over classes.
 
     Rounding errors of single precision have no mean that differs between groups; what the units hold below their own size has.
-
-    Args:
-        dropped_nm: Coordinates on the dropped axes, ``(n, m)``; of many the largest.
-        labels_n: Codes, or values of a continuous attribute.
-        classes: Number of classes, 0 for a continuous attribute.
-
-    Returns:
-        The p-value, or ``None`` where nothing was dropped or too few rows are left to tell.
+    Returns ``None`` where nothing was dropped or too few rows are left to tell.
     """
     n = len(labels_n)
     if n < 2 * _ROWS_PER_AXIS:

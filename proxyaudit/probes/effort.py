@@ -1,8 +1,7 @@
 """How easily a linear reader gets an attribute out: codelength, few-shot curve, selectivity. No verdict rests on these.
 
-All three read whitened rows with :func:`~proxyaudit.probes.logistic.fit_logistic`, every problem of one function in
-one batch, on a deterministic subsample of whole clusters. They are for classes: a continuous attribute, or a class of too few rows, raises
-``TooFewRowsError``.
+All three read whitened rows ``(n, r)``, on a deterministic subsample of whole clusters, codes being -1 where missing. A continuous
+attribute (``classes`` = 0), or a class of too few rows, raises ``TooFewRowsError``.
 """
 
 from __future__ import annotations
@@ -33,14 +32,7 @@ _TOLERANCE = 1e-3  # duality gap in nats
 
 @dataclass(frozen=True)
 class Codelength:
-    """Online (prequential) codelength of the labels given the rows.
-
-    Attributes:
-        bits: Length of the online code of all labels.
-        label_bits: Length under a code that learns the base rates only (Krichevsky & Trofimov 1981): a rare class
-            compresses well without any rows.
-        rows: Number of labels coded.
-    """
+    """Bits of the online code of all labels, and of a code that learns the base rates only (Krichevsky & Trofimov 1981)."""
 
     bits: float
     label_bits: float
@@ -49,14 +41,7 @@ class Codelength:
 
 @dataclass(frozen=True)
 class FewShotCurve:
-    """What a linear reader finds after few labelled rows.
-
-    Attributes:
-        sizes: Rows in training, equally many of each class; sizes for which a class has too few rows are left out.
-        leaks: Class-balanced V-information on the held-out rows as a fraction of log2 K, mean over draws.
-        aurocs: Area under the ROC curve (mean of one against the rest for several classes), mean over draws.
-        held_out: Number of held-out rows, the same for all sizes and draws.
-    """
+    """What a linear reader finds after few labelled rows, mean over draws; sizes for which a class has too few rows are left out."""
 
     sizes: tuple[int, ...]
     leaks: tuple[float, ...]
@@ -66,12 +51,9 @@ class FewShotCurve:
 
 @dataclass(frozen=True)
 class Selectivity:
-    """Accuracy on the attribute and on a control task that only memory can solve.
+    """Class-balanced accuracy on the attribute, and on a control task that only memory can solve.
 
-    Attributes:
-        accuracy: Class-balanced accuracy on the attribute, on rows not trained on; chance is 1/K.
-        control: The same on random labels that are constant within a type, mean over draws.
-        repeated: Share of rows whose type has other rows. Where it is 0 the control cannot exceed chance.
+    ``repeated`` is the share of rows whose type has other rows. Where it is 0 the control cannot exceed chance.
     """
 
     accuracy: float
@@ -80,15 +62,7 @@ class Selectivity:
 
 
 def measure_effort(z_nr: NDArray[np.float64], codes_n: Ints, classes: int, clusters_n: Ints, seed: int) -> Effort:
-    """Codelength, few-shot curve and selectivity; what could not be measured is left out.
-
-    Args:
-        z_nr: Whitened rows, shape ``(n, r)``.
-        codes_n: Class of each row, from 0.
-        classes: Number of classes.
-        clusters_n: Cluster of each row.
-        seed: Root of the orders and draws.
-    """
+    """Codelength, few-shot curve and selectivity; what could not be measured is left out."""
     effort = Effort()
     with suppress(TooFewRowsError):
         curve = few_shot_curve(z_nr, codes_n, classes, clusters_n, seed=seed, sizes=SHOTS)
@@ -108,17 +82,8 @@ def online_codelength(
 ) -> Codelength:
     """Code the labels block by block, each with a reader trained on all blocks before it (Voita & Titov 2020).
 
-    Blocks end between clusters. The ridge of a block is the one with the shortest code so far, so the code could be decoded.
-    Until every class has three rows, labels are sent with the code that learns base rates only.
-
-    Args:
-        z_nr: Whitened rows, shape ``(n, r)``.
-        codes_n: Classes 0..K-1, -1 where missing.
-        classes: Number of classes K; 0 for a continuous attribute, which has no code.
-        clusters_n: Cluster of each row; clusters are sent whole, in random order.
-        seed: Root of the order.
-        max_rows: Most labels coded.
-        portions: Ends of the blocks as shares of the rows, rising to 1.
+    Blocks end between clusters, at ``portions`` of the rows. The ridge of a block is the one with the shortest code so far, so the code
+    could be decoded. Until every class has three rows, labels are sent with the code that learns base rates only.
     """
     rows = _sample(codes_n, classes, clusters_n, max_rows, stream(seed, "codelength"))
     codes, n = codes_n[rows], len(rows)
@@ -158,16 +123,6 @@ def few_shot_curve(
 
     A third of the rows, in whole clusters, is held out. The training rows of a draw are nested over sizes. The ridge is
     ``r / m``, the prior under which the logit has unit variance: m rows are too few to choose one, and the held-out rows must not.
-
-    Args:
-        z_nr: Whitened rows, shape ``(n, r)``.
-        codes_n: Classes 0..K-1, -1 where missing.
-        classes: Number of classes K; 0 for a continuous attribute, which has no curve.
-        clusters_n: Cluster of each row; no cluster is both trained on and held out.
-        seed: Root of the draws.
-        sizes: Training rows m.
-        draws: Training draws per size.
-        max_rows: Most rows used.
     """
     rng = stream(seed, "few-shot")
     rows = _sample(codes_n, classes, clusters_n, max_rows, rng)
@@ -207,15 +162,6 @@ def selectivity(
     The control gives every type (word, author, template, identical rows) one random label at the attribute's base rates. As in
     the paper, rows of one type are in training and among the scored on purpose: what the reader can do there is memory. Two halves of
     rows, each scored by the reader of the other; ridge and weights are the same for attribute and control.
-
-    Args:
-        z_nr: Whitened rows, shape ``(n, r)``.
-        codes_n: Classes 0..K-1, -1 where missing.
-        classes: Number of classes K; 0 for a continuous attribute, which has no selectivity.
-        types_n: Type of each row.
-        seed: Root of the control labels and the halves.
-        draws: Number of control tasks.
-        max_rows: Most rows used.
     """
     rng = stream(seed, "selectivity")
     rows = _sample(codes_n, classes, types_n, max_rows, rng)
@@ -240,11 +186,7 @@ def selectivity(
 
 
 def _sample(codes_n: Ints, classes: int, clusters_n: Ints, max_rows: int, rng: np.random.Generator) -> Ints:
-    """Rows of whole clusters in random order of clusters, at most ``max_rows`` of them.
-
-    Raises:
-        TooFewRowsError: they do not serve.
-    """
+    """Rows of whole clusters in random order of clusters, at most ``max_rows`` of them."""
     if not classes:
         raise TooFewRowsError("for classes only; the attribute is continuous")
     known = np.flatnonzero(codes_n >= 0)

@@ -1,7 +1,6 @@
 """The simplest cross-fitted reader: one step from the prior along the score statistic's own direction.
 
-It is what a ridge reader tends to as its penalty grows, needs nothing but one more matrix product, and shows whether
-what the statistic saw on all rows also helps to predict rows that had no part in the direction.
+It is what a ridge reader tends to as its penalty grows, and shows whether the statistic helps to predict rows it has not seen.
 """
 
 from __future__ import annotations
@@ -20,13 +19,7 @@ _STEPS = np.concatenate([[0.0], np.geomspace(0.02, 5.0, 23)])
 def first_order_gain(statistic: ScoreStatistic, target: Target, folds_n: Ints) -> float:
     """Class-balanced V-information that a first-order reader adds to the prior, on rows that it has not seen.
 
-    Args:
-        statistic: A linear statistic on the rows.
-        target: The attribute.
-        folds_n: Fold of each row, whole clusters in one fold.
-
-    Returns:
-        A fraction of ``log2 K`` (partial R squared for a continuous attribute); negative where the reader only adds noise.
+    A fraction of ``log2 K`` (partial R squared for a continuous attribute); negative where the reader only adds noise.
     """
     folds = int(folds_n.max()) + 1
     outside = np.stack([folds_n != fold for fold in range(folds)], axis=1)

@@ -1,15 +1,11 @@
 """Is the attribute there beyond everything linear? Non-linear readers on top of the cross-fitted linear logit.
 
-Three readers (a perceptron, boosted trees, nearest neighbours) start from the cross-fitted linear logit as an offset; what
-each adds is its *gain* in class-balanced V-information (Xu et al. 2020). A gain above the margin shows presence. None shows
-absence: a reader that finds nothing may be the wrong reader, and one that the budget leaves out makes the channel unknown.
+What each reader adds to that logit is its *gain* in class-balanced V-information (Xu et al. 2020). A gain above the margin shows
+presence. None shows absence, and a reader that the budget leaves out makes the channel unknown.
 
-What a reader gains may be linear all the same: a tree that finds the one informative column of 400 beats a ridge that spreads
-over all of them. A gain is therefore counted from the best of four linear readers: the offset as given, the offset
-recalibrated (scale and intercepts fitted on the other folds), a sparse logit on the few columns that are associated most with
-the attribute, and the reader's own linear shadow, the offset plus the regression of the reader's output on the
-rows. Taking the best on the scored rows can only lower the gain. So does the small
-dependence between out-of-fold logits of different folds, which pulls the sum against the scored fold.
+A gain may be linear all the same, so it is counted from the best of four linear readers: the offset as given, the offset recalibrated on
+the other folds, a sparse logit on the columns associated most with the attribute, and the reader's own linear shadow (the offset plus
+the regression of the reader's output on the rows). Taking the best on the scored rows can only lower the gain.
 """
 
 from __future__ import annotations
@@ -78,20 +74,15 @@ def flexible_gains(
         codes_n: Classes 0..K-1, or values of a continuous attribute; none missing among the rows used.
         classes: Number of classes K; 0 for a continuous attribute.
         folds_n: Fold of each row, whole clusters in one fold; at least three folds.
-        offset_nk: Out-of-fold linear logits or log-probabilities, shape ``(n, K)``; linear predictions
-            ``(n,)`` or ``(n, 1)`` for a continuous attribute.
+        offset_nk: Out-of-fold linear logits or log-probabilities ``(n, K)``; predictions ``(n,)`` or ``(n, 1)`` if continuous.
         seed: Root of all randomness; the same seed gives the same bits.
         rows_n: Rows that learn and are scored, whole clusters; all if ``None``.
         max_rows: Most rows allowed.
         budget: Predicted seconds at a nominal speed (not of the clock). A reader that costs more than what is left is skipped.
-        readers: Names, in the order in which they spend the budget.
-
-    Returns:
-        One entry per name, in order.
+        readers: Names, in the order in which they spend the budget; the gains come in the same order.
 
     Raises:
-        ValueError: shapes disagree, a name is unknown, there are fewer than three folds, more than ``max_rows`` rows, or
-            missing classes, values or logits.
+        ValueError: shapes disagree, a name is unknown, there are too few folds, too many rows, or missing classes, values or logits.
     """
     rows = np.ones(len(z_nr), dtype=bool) if rows_n is None else np.asarray(rows_n, dtype=bool)
     offset = np.asarray(offset_nk, dtype=np.float64).reshape(len(offset_nk), -1)[rows]
@@ -216,11 +207,7 @@ def _blend(problem: Problem, directions_cfnk: Floats) -> Floats:
 
 
 def _sparse(problem: Problem) -> Floats:
-    """Linear readers of the few most associated columns, minus the offset; shape ``(C, F, n, K)``.
-
-    In whitened coordinates the association of a column alone is its part in the joint direction, so screening one by one
-    (Fan & Lv 2008) does. Columns and slopes come from the rows that learn.
-    """
+    """Linear readers of the few most associated columns (Fan & Lv 2008), minus the offset; shape ``(C, F, n, K)``."""
     r, classes = problem.z_nr.shape[1], problem.classes
     sizes = [m for m in _SPARSE_COLUMNS if m < r] or [r]
     directions = np.zeros((len(sizes) * len(_SPARSE_RIDGES), *problem.base_fnk.shape))

@@ -1,12 +1,10 @@
 """Non-linear readers for :mod:`proxyaudit.probes.flexible`: a perceptron, boosted trees and nearest neighbours.
 
-A reader returns *directions*: what may be added to the linear logits of each outer fold, as an array
-``(C, F, n, K)`` of C candidates (stopping times, numbers of neighbours). Outer fold o is scored; fold o + 1 is its
-inner part, on which the caller chooses the candidate and its scale; the reader learns from the other folds. Whole
-folds are kept apart, so rows of one cluster are never on two sides. No reader looks at a label of fold o.
+A reader returns *directions* ``(C, F, n, K)``: C candidates (stopping times, numbers of neighbours) that may be added to the linear logits
+of each outer fold. Outer fold o is scored; on fold o + 1 the caller chooses candidate and scale; the reader learns from the other folds.
 
-Every reader has a ``cost_*`` twin: predicted seconds at a fixed nominal speed, a function of shapes only. It is
-what a budget is spent in, so that what runs never depends on the clock.
+Every reader has a ``cost_*`` twin: predicted seconds at a nominal speed, a function of shapes only, so that what runs under a budget
+never depends on the clock.
 """
 
 from __future__ import annotations
@@ -38,11 +36,9 @@ class Problem:
     """One attribute at one site, ready for the readers.
 
     Attributes:
-        z_nr: Whitened rows, shape ``(n, r)``.
         target_n: Classes 0..K-1 as integers, or standardised values as floats.
         classes: K, or 0 for a continuous attribute.
-        folds_n: Fold of each row, 0..F-1.
-        base_fnk: Calibrated linear logits (predictions) of each outer fold, shape ``(F, n, K)``, K = 1 if continuous.
+        base_fnk: Calibrated linear logits (predictions) of each outer fold, K = 1 if continuous.
         weights_fn: Weights of the rows that learn, class-balanced, with mean one over them; zero elsewhere.
     """
 
@@ -82,12 +78,8 @@ def cost_mlp(n: int, r: int, outputs: int, folds: int) -> float:
 def train_mlp(problem: Problem, seed: int) -> Floats:
     """Train one perceptron per outer fold, all as one batch, with early stopping on the inner fold.
 
-    Two hidden layers of 64 rectified units on the whitened rows, with the linear logits as a fixed offset and an output layer
-    that starts at zero; AdamW (Loshchilov & Hutter 2019) with class-balanced weights. Coordinates are clipped at
-    8 standard deviations. Each fold keeps the weights of its best epoch.
-
-    Returns:
-        Directions ``(1, F, n, K)``.
+    Two hidden layers of 64 rectified units, with the linear logits as a fixed offset and an output layer that starts at zero; AdamW
+    (Loshchilov & Hutter 2019) with class-balanced weights. Coordinates are clipped at 8 standard deviations. Directions ``(1, F, n, K)``.
     """
     z = torch.as_tensor(np.clip(problem.z_nr, -_CLIP, _CLIP), dtype=torch.float32)
     base = torch.as_tensor(problem.base_fnk, dtype=torch.float32)
@@ -183,16 +175,11 @@ def _rounds(outputs: int) -> tuple[int, ...]:
 
 
 def grow_trees(problem: Problem, seed: int) -> Floats:
-    """Boost histogram trees (Friedman 2001) on at most 64 whitened columns and the linear logits.
+    """Boost histogram trees (Friedman 2001) on at most 64 whitened columns and the linear logits; a candidate for each of 5 to 80 rounds.
 
     With more than 64 columns: the 16 of lowest and the 16 of highest variance, and the 32 whose mean or mean square differs
-    most between classes among the rows that learn (covaries most with a continuous attribute). What needs any other column stays unseen.
-
-    The trees learn without weights, which cost more than the trees; subtracting the log base rates makes their logits
-    class-balanced.
-
-    Returns:
-        Directions ``(C, F, n, K)``: the trees' logits minus the linear ones after 5 to 80 rounds.
+    most between classes among the rows that learn (covaries most with a continuous attribute).
+    The trees learn without weights, which cost more than the trees; subtracting the log base rates makes their logits class-balanced.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor  # slow to import, and often not needed
 
@@ -252,14 +239,10 @@ def cost_neighbours(n: int, r: int, outputs: int, folds: int) -> float:
 
 
 def vote_neighbours(problem: Problem, seed: int) -> Floats:
-    """Let nearest neighbours in whitened coordinates vote (Cover & Hart 1967); the seed is not used.
+    """Let 5, 15, 50 and 150 nearest neighbours in whitened coordinates vote (Cover & Hart 1967); the seed is not used.
 
     A class vote is the log of the share of a class among the neighbours over its share among the candidates, so it is
-    class-balanced; a continuous vote is the mean residual of the neighbours from the linear prediction. Only the scored and
-    the inner rows of an outer fold have a direction; the others are NaN.
-
-    Returns:
-        Directions ``(C, F, n, K)``, one candidate for each of 5, 15, 50 and 150 neighbours.
+    class-balanced; a continuous vote is the mean residual of the neighbours. Rows neither scored nor inner are NaN.
     """
     folds, n, outputs = problem.base_fnk.shape
     directions = np.full((len(NEIGHBOURS), folds, n, outputs), np.nan)

@@ -76,14 +76,7 @@ def stack_labels(columns: Sequence[NDArray[np.generic]], classes: int) -> tuple[
 
 
 def calibrate(outputs: Tensor, labels: Tensor, weights: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Smallest loss of each problem ``(P,)``, and the scale ``(P,)`` and centre ``(P, K)`` that give it.
-
-    Args:
-        outputs: ``(P, rows, K)``.
-        labels: Codes or values ``(P, rows)``.
-        weights: ``(P, rows)``.
-        classes: Number of classes, 0 for a continuous attribute.
-    """
+    """Smallest loss of each problem ``(P,)``, and the scale ``(P,)`` and centre ``(P, K)`` of outputs ``(P, rows, K)`` that give it."""
     if classes == 0:
         made, mean = outputs[..., 0].double(), labels.mean(1, keepdim=True)
         about = made - made.mean(1, keepdim=True)

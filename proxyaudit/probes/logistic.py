@@ -1,13 +1,10 @@
 """The explaining engine: many regularised logistic regressions on the same rows at once.
 
-Limited-memory BFGS (Nocedal 1980) with a memory of its own for every problem, advanced together: two matrix products an iteration,
-whatever the number of problems. In whitened coordinates steps of length one nearly always satisfy the curvature condition (Wolfe 1969);
-a problem whose step does not tries half of it. Each problem stops when its duality gap is below the tolerance; stopped problems
-leave the batch.
+Limited-memory BFGS (Nocedal 1980) with a memory of its own for every problem: two matrix products an iteration, whatever their number.
+In whitened coordinates steps of length one nearly always satisfy the curvature condition (Wolfe 1969); one that does not is halved.
 
-The objective of a problem is ``sum_i w_i loss_i + lambda/2 ||b||**2`` with weights that sum to one and an
-unpenalised intercept. With the intercept at its optimum the residuals are dual feasible and the duality gap
-is exactly ``||grad||**2 / (2 lambda)``, which is the stopping rule.
+The objective is ``sum_i w_i loss_i + lambda/2 ||b||**2`` with weights that sum to one and an unpenalised intercept. With the intercept at
+its optimum the residuals are dual feasible and the duality gap is exactly ``||grad||**2 / (2 lambda)``, which is the stopping rule.
 """
 
 from __future__ import annotations
@@ -26,14 +23,7 @@ _CURVATURE = 0.8  # the slope along a step may grow to this share of what it fel
 
 @dataclass(frozen=True)
 class LogisticFit:
-    """Fitted problems.
-
-    Attributes:
-        coef: ``(d, K, P)`` slopes; K = 1 for binary problems.
-        intercept: ``(K, P)``.
-        gap: ``(P,)`` bound on the distance to the optimal objective, in nats.
-        iterations: Iterations until the last problem stopped.
-    """
+    """Slopes ``(d, K, P)`` (K = 1 if binary), intercepts ``(K, P)``, duality gaps ``(P,)`` in nats, and iterations of the slowest."""
 
     coef: Tensor
     intercept: Tensor
@@ -76,13 +66,7 @@ def _polish_intercept(base: Tensor, targets: Tensor, weights: Tensor, intercept:
 
 
 def fit_logistic(
-    z: Tensor,
-    targets: Tensor,
-    weights: Tensor,
-    ridge: Tensor,
-    *,
-    tolerance: float = 5e-6,
-    max_iterations: int = 2000,
+    z: Tensor, targets: Tensor, weights: Tensor, ridge: Tensor, *, tolerance: float = 5e-6, max_iterations: int = 2000
 ) -> LogisticFit:
     """Fit ``P`` weighted ridge-logistic regressions on the same rows.
 
@@ -90,12 +74,9 @@ def fit_logistic(
         z: Whitened rows ``(n, d)``.
         targets: ``(n, K, P)``: 0/1 with K = 1 for binary, one-hot for K > 2 classes.
         weights: ``(n, P)``, non-negative, each column summing to one; zero leaves a row out.
-        ridge: ``(P,)``, positive.
+        ridge: ``(P,)``, positive; ``ValueError`` if it is not.
         tolerance: Duality gap, in nats, at which a problem stops.
         max_iterations: Safeguard; problems that reach it keep their gap for the caller to judge.
-
-    Raises:
-        ValueError: a ridge is not positive.
     """
     if bool((ridge <= 0).any()):
         raise ValueError("every ridge must be positive: the stopping rule rests on it")

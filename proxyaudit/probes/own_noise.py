@@ -1,9 +1,7 @@
 """How far along the attribute's own direction a leak moves the score, compared with the even directions of the standard curve.
 
-A leak of one size moves the quadratic score by more along the square of a heavy-tailed unit than along a product of even directions, and
-the linear score of a rare class by much more along a unit that only this class switches on, or by less along one that only the
-other does. A score read off the even curve is wrong there. The attribute's own direction is planted too; what the plant moves the
-score by, over what an even plant of the same leak does, corrects the reading.
+A leak moves the score by more or less along a heavy-tailed or a rare unit than along even directions. The attribute's own direction is
+planted too; what that moves the score by, over what an even plant of the same leak does, corrects the reading.
 """
 
 from __future__ import annotations
@@ -25,20 +23,11 @@ _WAYS = 4
 
 
 def own_directions(statistic: ScoreStatistic, prepared: Sequence[Singles], clusters_n: Ints | None, rng: np.random.Generator) -> Singles:
-    """Score of each row along the first-order reader of the attribute itself.
+    """Standardised score of each row along the first-order reader of the attribute itself, ``(n, columns)``; zero where nothing varies.
 
-    In the linear statistic a row's own label has part in its score. That makes it no reader, but the direction remains one that a leak
-    could have, and an even one where nothing is there. A quadratic form has so many terms that rows of great length would
-    outweigh all others; there each row is read by forms of halves that it is not in, the mean over several ways to halve.
-
-    Args:
-        statistic: The statistic on the rows.
-        prepared: One prepared column ``(n, 1)`` for each class, or of the numbers.
-        clusters_n: Rows that belong together, in one half.
-        rng: Draws the halves.
-
-    Returns:
-        Standardised scores, shape ``(n, columns)``; zero where nothing varies.
+    In the linear statistic a row's own label has part in its score: the direction remains one that a leak could have, and an even one where
+    nothing is there. In a quadratic form rows of great length would outweigh all others; there each row is read by forms of halves (whole
+    clusters) that it is not in, the mean over several ways to halve.
     """
     if statistic.channel == "linear":
         return standardised(statistic.rows, statistic.directions(np.concatenate(list(prepared), axis=1)).astype(np.float32))
@@ -53,26 +42,12 @@ def own_directions(statistic: ScoreStatistic, prepared: Sequence[Singles], clust
 
 
 def score_ratio(
-    statistic: ScoreStatistic,
-    directions_nk: Singles,
-    prior: Prior | None,
-    weights_k: Floats,
-    curve: StandardCurve,
-    score: float,
+    statistic: ScoreStatistic, directions_nk: Singles, prior: Prior | None, weights_k: Floats, curve: StandardCurve, score: float
 ) -> float:
     """Signal of a plant along the attribute's own direction over that of an even plant of the same leak.
 
-    Args:
-        statistic: The statistic on the rows.
-        directions_nk: From :func:`own_directions`.
-        prior: Rates of the classes; ``None`` for numbers.
-        weights_k: Weight of each column in the score.
-        curve: The standard curve of even plants.
-        score: Observed score; the ratio is taken at the leak with which a plant along its own direction would move as much.
-
-    Returns:
-        The ratio, at most 32 (4 for the quadratic score) in either direction; 1 where nothing moved. An estimated
-        direction is partly noise, which is even: the weaker the trace, the nearer the ratio is to one.
+    The ratio is taken at the leak with which a plant along its own direction would move the score as much. It is at most 32 (4 for the
+    quadratic score) in either direction, 1 where nothing moved. The weaker the trace, the nearer it is to one.
     """
     moved = score - float(curve.means[0])
     if moved <= 0:

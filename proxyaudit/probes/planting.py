@@ -1,8 +1,7 @@
 """Planted scores of one attribute at one site: drawn labels, and plants on the attribute's own noise.
 
-Rows that stand alone are planted by drawing labels. Beside them, and alone where rows belong together, stand
-plants on the attribute's own noise: its values with random signs (one sign for each cluster) plus the planted excess
-probability, which keeps whatever pattern the attribute has within clusters and classes of unequal covariance.
+Rows that stand alone are planted by drawing labels. Beside them, and alone where rows belong together, stand plants on the
+attribute's own noise: its values with random signs (one sign for each cluster) plus the planted excess probability.
 """
 
 from __future__ import annotations
@@ -18,8 +17,6 @@ from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns, 
 from proxyaudit.stats.directions import LINEAR_FAMILIES, QUADRATIC_FAMILIES, Rows, least_favourable, linear_directions, quadratic
 from proxyaudit.stats.spike_in import Plant, Prior, plant_values, plants_at_leak
 
-__all__ = ["Planter", "Streams", "Target"]
-
 Streams = Callable[[str], np.random.Generator]
 
 _CURVE_PLANTS = 50
@@ -34,14 +31,7 @@ _RAREST = "rarest class"  # the class whose leak moves the statistic least, apar
 
 @dataclass(frozen=True)
 class Target:
-    """Labels of one attribute on whitened rows.
-
-    Attributes:
-        labels_n: Codes from 0, or numbers.
-        classes: Number of classes; 0 for numbers.
-        prior: Rates of the classes; ``None`` for numbers.
-        clusters_n: Rows that belong together; ``None`` where every row stands alone.
-    """
+    """Labels of one attribute on whitened rows: codes from 0, or numbers without a prior and with ``classes`` 0."""
 
     labels_n: NDArray[np.generic]
     classes: int

@@ -1,7 +1,7 @@
 """Quadratic ridge reader: products of whitened columns, on top of the linear logits.
 
-With few columns the products are features of a ridge regression. With many, a ridge tends to its limit of a large penalty, the
-mean of squared inner products with the rows that learn, each weighed by what the linear reader missed there.
+With many columns a ridge tends to its limit of a large penalty, the mean of squared inner products with the rows that learn, each weighed
+by what the linear reader missed there.
 """
 
 from __future__ import annotations
@@ -29,15 +29,7 @@ def cost_quadratic(n: int, r: int, outputs: int, folds: int) -> float:
 
 
 def read_quadratic(problem: Problem, seed: int) -> Floats:
-    """Quadratic directions of each outer fold.
-
-    Args:
-        problem: The attribute at its site.
-        seed: Not used: nothing here is random.
-
-    Returns:
-        Directions ``(C, F, n, K)``: three ridges, or the one limit.
-    """
+    """Quadratic directions ``(C, F, n, K)`` of each outer fold: three ridges, or the one limit; the seed is not used."""
     del seed
     z = _tamed(problem.z_nr)
     missed = np.stack([_missed(problem, fold) for fold in range(problem.folds)])

@@ -10,8 +10,6 @@ import numpy as np
 from proxyaudit.arrays import Floats
 from proxyaudit.stats.standard_curve import StandardCurve
 
-__all__ = ["BinnedTrace", "Effort", "Gain", "PlantedTest"]
-
 
 def _empty() -> Floats:
     return np.zeros(0)
@@ -22,19 +20,13 @@ class PlantedTest:
     """What the comparison of an attribute with plants says; as it stands, that nothing could be asked.
 
     Attributes:
-        reason: Why nothing could be decided.
-        score: Observed statistic.
         p_present: Largest over families of the share of plants at the margin that score as high.
         p_absent: Largest over families of the share that score as low.
-        families: The two p-values of each family.
         null_p: Share of the null that scores as high.
         leak: Calibrated leak; ``low`` and ``high`` its 95 % interval.
-        low: Lower end.
-        high: Upper end.
         detection_limit: Smallest leak that 95 % of plants show beyond the null; ``None`` if not even the strongest do.
         null_high: 95th percentile of the null, as a leak.
-        found_once: Share of plants at the margin that exceed the null's 95th percentile, and
-        found_twice: of those at twice the margin.
+        found_once: Share of plants at the margin (``found_twice``: at twice the margin) that exceed the null's 95th percentile.
         rows_needed: Rows with which an absent attribute would be called absent in 95 % of cases.
         influence_n: Influence of each row on the calibrated leak, scaled to its whole sampling variance.
         null: Statistics under permuted labels (or turned signs), shape ``(R,)``.
@@ -65,13 +57,11 @@ class Gain:
     """What one reader finds beyond everything linear.
 
     Attributes:
-        name: ``quadratic``, ``mlp``, ``trees`` or ``neighbours``.
         gain: Class-balanced V-information of the reader minus that of the best linear one, as a fraction of log2 K;
-            difference in R squared for a continuous attribute. ``None`` if skipped.
-        influence_n: Influence of each row on ``gain``, shape ``(n,)``; zero for rows not scored. ``None`` if skipped.
-        auroc: Area under the ROC curve of the reader, offset included (mean of one against the rest for several
-            classes). ``None`` if skipped or continuous.
-        skipped: Why the reader did not run, or ``None``. A skipped reader says nothing about absence.
+            difference in R squared for a continuous attribute.
+        influence_n: Influence of each row on ``gain``; zero for rows not scored.
+        auroc: Area under the ROC curve of the reader, offset included (mean of one against the rest); ``None`` if continuous.
+        skipped: Why the reader did not run, so that all else is ``None``. A skipped reader says nothing about absence.
     """
 
     name: str
@@ -83,12 +73,7 @@ class Gain:
 
 @dataclass(frozen=True)
 class BinnedTrace:
-    """What bins of the most telling unit show beyond everything linear.
-
-    Attributes:
-        p: Tail probability of the largest statistic over units under its null.
-        share: Share of the attribute's variance that the bins of that unit explain beyond chance.
-    """
+    """What bins of the most telling unit show beyond everything linear: tail probability, and share of variance beyond chance."""
 
     p: float
     share: float
@@ -100,10 +85,8 @@ class Effort:
 
     Attributes:
         shots: Labelled rows, and the leak and the AUROC that a reader of so many reaches.
-        saved: Share of the labels' own code that the activations save.
-        rows: Labels coded.
-        accuracy: Class-balanced accuracy on the attribute, and
-        control: on random labels by group.
+        saved: Share of the labels' own code that the activations save; ``rows`` labels were coded.
+        accuracy: Class-balanced accuracy on the attribute; ``control`` is that on random labels by group.
     """
 
     shots: tuple[tuple[int, float, float], ...] = ()

@@ -1,12 +1,10 @@
 """The deciding engine: score statistics for thousands of label columns in one matrix product.
 
-On exactly whitened rows ``Z`` and standardised labels ``e`` the linear statistic is ``||Z'e||**2 / n``, the score test of
-a linear reader (Rao 1948), and the quadratic one ``||Z'diag(e)Z||_F**2 / n``, with ``e`` freed of everything
-linear first. Of both the diagonal ``sum_i e_i**2 ||z_i||**2`` (or ``**4``) is left out, so that classes with
-unequal covariances do not shift them (a U-statistic). Permutations and plants are only more columns.
+On whitened rows ``Z`` and standardised labels ``e`` the linear statistic is ``||Z'e||**2 / n``, the score test of a linear reader
+(Rao 1948), and the quadratic one ``||Z'diag(e)Z||_F**2 / n``, with ``e`` freed of everything linear first. Of both the diagonal
+``sum_i e_i**2 ||z_i||**2`` (or ``**4``) is left out, so that classes with unequal covariances do not shift them (a U-statistic).
 
-Labels are classes, columns of codes, or columns of numbers; a statistic of K > 2 classes is the sum over the
-class indicators. Products run in single precision, in blocks bounded by ``memory_mb``.
+Labels are classes, columns of codes, or columns of numbers; a statistic of K > 2 classes is the sum over the class indicators.
 """
 
 from __future__ import annotations
@@ -48,12 +46,7 @@ def standardise(rows: Rows, columns_nm: Singles) -> Singles:
 
 @dataclass(frozen=True)
 class Scored:
-    """Statistics of label columns, and on request what each row contributes to the first.
-
-    Attributes:
-        scores_m: One statistic for each column.
-        shares_n: ``d score / d weight`` of each row for the first column.
-    """
+    """Statistics of label columns, and ``d score / d weight`` of each row for the first column."""
 
     scores_m: Floats
     shares_n: Floats
@@ -63,16 +56,7 @@ class ScoreStatistic:
     """A linear or quadratic score statistic on fixed rows."""
 
     def __init__(self, rows: Rows, channel: str, *, memory_mb: int = MEMORY_MB) -> None:
-        """Take the rows.
-
-        Args:
-            rows: Whitened rows.
-            channel: ``linear`` or ``nonlinear``.
-            memory_mb: Bound on the working memory of one product.
-
-        Raises:
-            ValueError: unknown channel.
-        """
+        """Take the rows, ``linear`` or ``nonlinear`` as the channel, and the bound on the working memory of one product."""
         if channel not in ("linear", "nonlinear"):
             raise ValueError(f"no score statistic is called {channel!r}")
         self.rows, self.channel, self.memory = rows, channel, memory_mb * 2**20
@@ -165,10 +149,7 @@ class ScoreStatistic:
             yield slice(start, start + height), (z[start : start + height] @ z.T).square_()
 
     def directions(self, e_nf: Singles) -> Floats:
-        """Scores of rows along the first-order reader of each prepared column: ``(n, f)``.
-
-        With columns that are zero on a fold this is a reader that never saw the fold.
-        """
+        """Scores ``(n, f)`` of rows along the first-order reader of each prepared column; it never sees rows where the column is zero."""
         e = torch.as_tensor(e_nf)
         out = np.zeros(e_nf.shape)
         for block in self.rows.blocks:
@@ -195,11 +176,7 @@ def permuted(rows: Rows, labels_n: NDArray[Any], count: int, rng: np.random.Gene
 
 
 def flipped(clusters_n: Ints | None, n: int, count: int, rng: np.random.Generator) -> Singles:
-    """Random signs, shape ``(n, count)``, one for all rows of a cluster.
-
-    The wild (cluster) null (Cameron, Gelbach & Miller 2008): each cluster's contribution keeps or turns its sign as a whole, which
-    holds for any pattern of the attribute within and between clusters and for unequal covariances of the classes.
-    """
+    """Random signs, shape ``(n, count)``, one for all rows of a cluster: the wild (cluster) null (Cameron, Gelbach & Miller 2008)."""
     ids = np.arange(n) if clusters_n is None else np.unique(clusters_n, return_inverse=True)[1]
     signs = (rng.integers(0, 2, size=(int(ids.max()) + 1, count), dtype=np.int8) * 2 - 1).astype(np.float32)
     return np.asarray(signs[ids])

@@ -20,12 +20,11 @@ class Whitened:
     """Whitened rows.
 
     Attributes:
-        z_nr: Whitened rows, shape ``(n, r)``; columns ordered from the lowest to the highest variance.
-        x_nd: Standardised non-constant columns, shape ``(n, d)``.
+        z_nr: Whitened rows; columns ordered from the lowest to the highest variance.
+        x_nd: Standardised non-constant columns.
         constant: Number of constant columns left out.
         dropped: Number of eigenvalues below the relative tolerance.
-        dropped_nm: Coordinates of the rows on those that are more than double precision's own errors, in units of their spread,
-            shape ``(n, m)``.
+        dropped_nm: Coordinates on those that are more than double precision's own errors, in units of their spread.
     """
 
     z_nr: Floats
@@ -41,13 +40,7 @@ class Whitened:
 
 
 def whiten(acts_nd: NDArray[np.generic]) -> Whitened:
-    """Standardise columns, then whiten without shrinkage.
-
-    Shrinkage would hide a leak on an axis of small variance, so there is none; eigenvalues
-    below 1e-12 of the largest are dropped and counted.
-
-    Args:
-        acts_nd: Activations, shape ``(n, d)``.
+    """Standardise columns of activations ``(n, d)``, then whiten without shrinkage, which would hide a leak on an axis of small variance.
 
     Raises:
         ValueError: the activations hold NaN or infinite values.
@@ -73,18 +66,7 @@ def whiten(acts_nd: NDArray[np.generic]) -> Whitened:
 
 
 def whiten_within(acts_nd: NDArray[np.generic], strata_n: Ints) -> tuple[Rows, Ints]:
-    """Whiten within strata.
-
-    Args:
-        acts_nd: Activations, shape ``(n, d)``.
-        strata_n: Stratum of each row.
-
-    Returns:
-        Whitened rows ordered by stratum, and the order: row ``i`` of the result is row ``order[i]`` of the activations.
-
-    Raises:
-        ValueError: the activations hold NaN or infinite values.
-    """
+    """Whiten within strata; row ``i`` of the result is row ``order[i]`` of the activations."""
     order = np.argsort(strata_n, kind="stable")
     acts = np.asarray(acts_nd, dtype=np.float64)[order]
     edges = np.flatnonzero(np.diff(strata_n[order])) + 1

@@ -16,7 +16,7 @@ def _compiled(name: str, pattern: str) -> Any:
     try:
         import regex
     except ImportError:
-        raise ValueError("spans need the package regex; pip install 'proxyaudit[text]'") from None
+        raise ValueError("spans need the package regex; pip install '.[text]'") from None
     try:
         return regex.compile(pattern)
     except (regex.error, OverflowError, RecursionError) as error:

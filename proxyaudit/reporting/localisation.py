@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.reporting.text import DASH, interval, number, shorten
+from proxyaudit.evidence.plans import sites_of
+from proxyaudit.reporting.text import DASH, figure, number, shorten
 from proxyaudit.reporting.told import ToldTable, ToldView
 from proxyaudit.types import Estimate
-
-__all__ = ["LOCALISATION_NOTE", "localisation_views"]
 
 LOCALISATION_NOTE = (
     "Which parts of the model carry the effect. For every part the gradient predicts what exchanging it between people of the two groups "
@@ -41,7 +39,7 @@ def localisation_views(pack: EvidencePack) -> tuple[ToldView, ...]:
 
 def _view(name: str, mine: Sequence[Estimate], pack: EvidencePack) -> ToldView:
     regimes = dict.fromkeys(e.regime for e in mine)
-    site = _last_verdict_site(pack.plan)
+    site = next(reversed(sites_of(pack.plan, "verdict")), None)
     parts = [_answer(regime, site, [e for e in mine if e.regime == regime]) for regime in regimes]
     tables = tuple(_table(regime, [e for e in mine if e.regime == regime]) for regime in regimes)
     return ToldView(name, " ".join(part for part in parts if part), tables)
@@ -82,11 +80,11 @@ def _row(e: Estimate, found: Mapping[Key, Estimate]) -> tuple[str, ...]:
     return (
         str(e.site),
         shorten(str(e.context), 80),
-        number(e.raw, 4) if e.raw is not None else DASH,
-        _figure(e),
-        _figure(per_row),
+        number(e.raw, 4),
+        figure(e),
+        figure(per_row),
         _percent(share) if share is not None else DASH,
-        _result(e),
+        e.reason or ("control" if e.measure == "random" else "confirmed"),
     )
 
 
@@ -96,21 +94,6 @@ def _result(e: Estimate) -> str:
     return "control" if e.measure == "random" else "confirmed"
 
 
-def _figure(e: Estimate | None) -> str:
-    if e is None or e.value is None:
-        return DASH
-    ends = interval(e)
-    return number(e.value) + (f" ({ends})" if ends else "")
-
-
 def _percent(e: Estimate) -> str:
-    def whole(value: float | None) -> str:
-        return DASH if value is None else number(100 * value, 0)
-
-    return f"{whole(e.value)} % ({whole(e.low)} to {whole(e.high)})"
-
-
-def _last_verdict_site(plan: Mapping[str, Any]) -> str | None:
-    sites = plan.get("sites")
-    verdict = sites.get("verdict", ()) if isinstance(sites, dict) else ()
-    return str(verdict[-1]) if verdict else None
+    value, low, high = (number(None if end is None else 100 * end, 0) for end in (e.value, e.low, e.high))
+    return f"{value} % ({low} to {high})"

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.evidence.plans import entries, mapping
 from proxyaudit.reporting.sentences import REAL
-from proxyaudit.reporting.text import DASH, interval, join_words, number, shorten
+from proxyaudit.reporting.text import DASH, beside, figure, interval, join_words, percent, shorten
 from proxyaudit.reporting.told import ToldTable, ToldView
-from proxyaudit.reporting.words import STATES
+from proxyaudit.reporting.words import state_word
 from proxyaudit.types import REFERENCES, Estimate
-
-__all__ = ["ProxyView", "proxy_views"]
 
 _TOKEN = "token "
 _MOST, _NAMED = 8, 3
@@ -74,19 +73,12 @@ _TEXTS = ProxyWords(
 
 @dataclass(frozen=True)
 class ProxyView(ToldView):
-    """Everything about the proxies of one attribute.
+    """Everything about the proxies of one attribute."""
 
-    Attributes:
-        strongest: Those that surely both carry it and move the output, strongest first.
-        followed: Those that were followed into the model.
-        regimes: Kinds of training that are told of.
-        texts: Whether they are features of texts, not columns.
-    """
-
-    strongest: tuple[str, ...] = ()
-    followed: tuple[str, ...] = ()
-    regimes: tuple[str, ...] = ()
-    texts: bool = False
+    strongest: tuple[str, ...] = ()  # those that surely both carry it and move the output, strongest first
+    followed: tuple[str, ...] = ()  # those that were followed into the model
+    regimes: tuple[str, ...] = ()  # kinds of training that are told of
+    texts: bool = False  # whether they are features of texts, not columns
 
     @property
     def words(self) -> ProxyWords:
@@ -105,8 +97,7 @@ def proxy_views(pack: EvidencePack) -> tuple[ProxyView, ...]:
 
 def _view(name: str, pack: EvidencePack) -> ProxyView:
     mine = [e for e in pack.evidence.estimates if e.attribute == name]
-    proxies = pack.plan.get("proxies")
-    texts = isinstance(proxies, dict) and proxies.get("of") == "texts"
+    texts = mapping(pack.plan, "proxies").get("of") == "texts"
     words = _TEXTS if texts else _COLUMNS
     found: dict[tuple[str, str, str | None], Estimate] = {}
     for e in mine:
@@ -197,9 +188,7 @@ def _carried(found: Found, columns: list[str], regimes: list[str], discovered: l
     tables = [regime for regime in regimes if any((channel, where) == ("association", regime) for channel, where, _ in found)]
     lacking = [(regime, found["association", regime, None].reason) for regime in tables if ("association", regime, None) in found]
     shown = [regime for regime in tables if regime not in {regime for regime, _ in lacking}]
-    rows = tuple(
-        (unit, *(_figure(found.get(("association", regime, unit)), state=True) for regime in ("inputs", *shown))) for unit in columns
-    )
+    rows = tuple((unit, *(_figure(found.get(("association", regime, unit))) for regime in ("inputs", *shown))) for unit in columns)
     remarks = [f"{regime}: {reason}." for regime, reason in lacking]
     if discovered:
         remarks.append(f"Found by this audit and probed like a declared proxy: {join_words(discovered)}.")
@@ -212,18 +201,19 @@ def _used(found: Found, columns: list[str], regime: str, words: ProxyWords) -> T
     rows = tuple(
         (
             unit,
-            _figure(found.get(("influence", regime, unit))),
-            _figure(found.get(("proxy_use", regime, unit)), state=True, digits=4),
-            _figure(found.get(("path_total", regime, unit))),
+            figure(found.get(("influence", regime, unit))),
+            _figure(found.get(("proxy_use", regime, unit)), digits=4),
+            figure(found.get(("path_total", regime, unit))),
             _share(found.get(("path_share", regime, unit)), found.get(("path", regime, unit))),
             _percent(found.get(("attribution_direction", regime, unit))),
-            _figure(found.get(("attribution_output", regime, unit))),
+            figure(found.get(("attribution_output", regime, unit))),
         )[: len(header)]
         for unit in order
     )
     first = next((found["path_total", regime, unit] for unit in order if ("path_total", regime, unit) in found), None)
     remarks = [] if first is None or not first.group else [f"Groups compared: {first.group}."]
-    if any(row[4].endswith("no share") for row in rows):
+    parts = [(found.get(("path_share", regime, unit)), found.get(("path", regime, unit))) for unit in order]
+    if any(part is not None and part.value is not None and not interval(share) for share, part in parts):
         remarks.append(f"No share: {words.own} between the groups is not clearly different from zero; the part through the direction.")
     if words is _COLUMNS:
         remarks += _unattributed(found, regime)
@@ -238,7 +228,7 @@ def _tokens(found: Found, regime: str) -> ToldTable:
 
     inside, outside = fed("attribution_direction"), fed("attribution_output")
     order = [*inside, *(unit for unit in outside if unit not in inside)]
-    rows = tuple((unit.removeprefix(_TOKEN), _percent(inside.get(unit)), _figure(outside.get(unit))) for unit in order)
+    rows = tuple((unit.removeprefix(_TOKEN), _percent(inside.get(unit)), figure(outside.get(unit))) for unit in order)
     title = f"Tokens that feed the direction and the output after training on {regime} data"
     return ToldTable(title, ("Token", "Feeds the direction", "Feeds the output"), rows, tuple(_unattributed(found, regime)))
 
@@ -255,43 +245,31 @@ def _pairs(found: Found, pairs: list[str], regimes: list[str]) -> ToldTable:
     rows = tuple(
         (
             unit,
-            _figure(found.get(("association", "inputs", unit))),
-            _figure(found.get(("pair_gain", "inputs", unit)), state=True),
-            *(_figure(found.get(("proxy_use", regime, unit)), state=True, digits=4) for regime in regimes),
+            figure(found.get(("association", "inputs", unit))),
+            _figure(found.get(("pair_gain", "inputs", unit))),
+            *(_figure(found.get(("proxy_use", regime, unit)), digits=4) for regime in regimes),
         )
         for unit in pairs
     )
     return ToldTable("Pairs of columns that tell more together", header, rows)
 
 
-def _figure(e: Estimate | None, *, state: bool = False, digits: int = 3) -> str:
-    if e is None or e.value is None:
-        return DASH
-    ends = (
-        interval(e)
-        if digits == 3
-        else f"{number(e.low, digits)} to {number(e.high, digits)}"
-        if e.low is not None and e.high is not None
-        else ""
-    )
-    return number(e.value, digits) + (f" ({ends})" if ends else "") + (f", {' '.join(STATES[e.state])}" if state and e.state else "")
+def _figure(e: Estimate | None, *, digits: int = 3) -> str:
+    """A number with its state, where it has one."""
+    shown = figure(e, digits)
+    return shown if e is None or e.value is None or e.state is None else f"{shown}, {state_word(e.state)}"
 
 
 def _share(share: Estimate | None, part: Estimate | None) -> str:
-    if share is not None and share.value is not None and share.low is not None and share.high is not None:
-        return f"{_whole(share.value)} ({_whole(share.low)} to {_whole(share.high)})"
-    return DASH if part is None or part.value is None else f"{_figure(part)}, no share"
+    if share is not None and interval(share):
+        return beside(percent(share.value), f"{percent(share.low)} to {percent(share.high)}")
+    return DASH if part is None or part.value is None else f"{figure(part)}, no share"
 
 
 def _percent(e: Estimate | None) -> str:
-    return DASH if e is None or e.value is None else _whole(e.value)
-
-
-def _whole(value: float) -> str:
-    return f"{number(100 * value, 0)} %"
+    return percent(e.value if e else None)
 
 
 def _discovered(plan: Mapping[str, Any], attribute: str) -> list[str]:
-    proxies = plan.get("proxies")
-    entries = proxies.get("discovered", []) if isinstance(proxies, dict) else []
-    return [str(entry.get("name")) for entry in entries if isinstance(entry, dict) and entry.get("of") == attribute]
+    found = entries(mapping(plan, "proxies"), "discovered")
+    return [str(entry.get("name")) for entry in found if entry.get("of") == attribute]

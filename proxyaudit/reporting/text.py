@@ -71,9 +71,9 @@ def span(low: float | None, high: float | None, digits: int = 3) -> str:
     return "" if low is None or high is None else f"{number(low, digits)} to {number(high, digits)}"
 
 
-def interval(estimate: Estimate | None) -> str:
+def interval(estimate: Estimate | None, digits: int = 3) -> str:
     """The interval of an estimate as ``low to high``, or an empty string."""
-    return "" if estimate is None else span(estimate.low, estimate.high)
+    return "" if estimate is None else span(estimate.low, estimate.high, digits)
 
 
 def beside(text: str, more: str) -> str:
@@ -85,9 +85,9 @@ def beside(text: str, more: str) -> str:
     return f"{text} ({more})" if more else text
 
 
-def figure(estimate: Estimate | None) -> str:
+def figure(estimate: Estimate | None, digits: int = 3) -> str:
     """Value and interval of an estimate; a dash where there is no value."""
-    return DASH if estimate is None or estimate.value is None else beside(number(estimate.value), interval(estimate))
+    return DASH if estimate is None or estimate.value is None else beside(number(estimate.value, digits), interval(estimate, digits))
 
 
 def count_word(value: Any) -> str:

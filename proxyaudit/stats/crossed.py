@@ -1,58 +1,38 @@
 """Differences between groups of names over templates, both taken as random: neither one name nor one template can carry a claim.
 
-The table is ``y[t, n]``: what template t gives with name n, contexts averaged. Names are nested in groups and crossed with templates, so
-the variance of the difference between groups has a part from the names (they differ within their group) and a part from the templates
-(the difference is not the same in each). The part that both share is counted in each: the interval is a little too wide, never too narrow.
+The table is ``y[t, n]``: what template t gives with name n, contexts averaged. The part of the variance that names and templates share is
+counted in each: the interval is a little too wide, never too narrow.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.stats.intervals import Measured, group_floor
-
-__all__ = ["crossed_gap", "has_support", "permutation_null", "share_floor"]
-
+from proxyaudit.stats.group_gaps import gap_in
+from proxyaudit.stats.intervals import Measured
 
 FEWEST_TEMPLATES = 3
 FEWEST_DEPARTING = 5  # names of each group; of fewer a share near 0 or 1 has no error worth the name
 
 
 def crossed_gap(y_tn: Floats, groups_n: Ints, low: int, high: int) -> Measured:
-    """Mean of group ``high`` minus that of group ``low``.
+    """Mean of group ``high`` minus that of group ``low``; its rows are names, the templates' variance comes as ``extra``.
 
-    Args:
-        y_tn: ``(t, n)`` outcomes. With one template the claim is about that template, and names alone are random.
-        groups_n: Group of each name.
-        low: A group.
-        high: Another one.
-
-    Returns:
-        The difference; its rows are names, the templates' variance comes as ``extra``.
+    With one template the claim is about that template, and names alone are random.
     """
-    means_n = y_tn.mean(axis=0)
-    influence, value = np.zeros(len(means_n)), 0.0
-    for group, sign in ((high, 1.0), (low, -1.0)):
-        inside = groups_n == group
-        mean = float(means_n[inside].mean())
-        value += sign * mean
-        influence[inside] = sign * (means_n[inside] - mean) / inside.sum()
-    names = np.arange(len(means_n))
-    extra, fewest = group_floor(influence, groups_n, names, (low, high))
-    extra_df = fewest
-    if len(y_tn) > 1:
-        gaps = y_tn[:, groups_n == high].mean(axis=1) - y_tn[:, groups_n == low].mean(axis=1)
-        extra += float(gaps.var(ddof=1)) / len(gaps)
-        extra_df = min(fewest, float(len(gaps) - 1))
-    return Measured(np.array([value]), influence, names, extra, extra_df, fewest)
+    names = gap_in(y_tn.mean(axis=0)[:, None], groups_n, low, high, 0, np.arange(y_tn.shape[1]))
+    if len(y_tn) == 1:
+        return names
+    gaps = y_tn[:, groups_n == high].mean(axis=1) - y_tn[:, groups_n == low].mean(axis=1)
+    extra = names.extra + float(gaps.var(ddof=1)) / len(gaps)
+    return replace(names, extra=extra, extra_df=min(names.row_df, float(len(gaps) - 1)))
 
 
 def share_floor(y_tcn: Floats, groups_n: Ints, low: int, high: int) -> float:
-    """Least variance of a difference of shares of yes: names that all agree leave some doubt about the next name.
-
-    In each template and context the share is taken with one yes and one no more than there were (Agresti & Coull 1998).
-    """
+    """Least variance of a difference of shares of yes: one yes and one no are added to each template and context (Agresti & Coull 1998)."""
     total = 0.0
     for group in (low, high):
         inside = y_tcn[:, :, groups_n == group]
@@ -73,10 +53,7 @@ def permutation_null(y_tn: Floats, groups_n: Ints, low: int, high: int, rng: np.
 
 
 def has_support(y_tn: Floats, groups_n: Ints, low: int, high: int) -> bool:
-    """Whether shares of yes and no differ between enough names of each group for their spread to mean something.
-
-    A name counts where it departs from what most names give, in any template.
-    """
+    """Whether enough names of each group depart from what most names give, in any template, for their spread to mean something."""
     departs = np.zeros(y_tn.shape[1], dtype=bool)
     for y_n in np.round(y_tn, 9):
         values, counts = np.unique(y_n, return_counts=True)

@@ -1,8 +1,6 @@
 """Directions to plant along: several families, since no one of them is least favourable.
 
-A leak spread evenly moves the score statistic most; the same leak in a unit that fires on few rows moves it
-least. Planting along even directions alone would call such leaks absent, so there are families for single units,
-for the lowest and the highest variance, and for the heaviest tails that can be found in any direction.
+A leak spread evenly moves the score statistic most, the same leak in a unit that fires on few rows moves it least.
 """
 
 from __future__ import annotations
@@ -32,12 +30,11 @@ class Block:
 
 @dataclass(frozen=True)
 class Rows:
-    """Whitened rows, stratum by stratum.
+    """Whitened rows, stratum by stratum; one block where nothing is conditioned on.
 
     Attributes:
         z_nr: Whitened within each block, columns from the lowest to the highest variance, zeros beyond a block's rank.
         x_nd: Units, standardised within each block.
-        blocks: The strata; one block where nothing is conditioned on.
     """
 
     z_nr: Singles
@@ -75,10 +72,7 @@ def standardised(rows: Rows, scores_nm: Singles) -> Singles:
 
 
 def isotropic(rows: Rows, count: int, rng: np.random.Generator) -> Singles:
-    """Scores along even random directions, shape ``(n, count)``.
-
-    A direction is drawn as a random combination of rows, so that rotating the activations changes nothing.
-    """
+    """Scores ``(n, count)`` along even random directions: random combinations of rows, so that rotating activations changes nothing."""
     weights = rng.standard_normal((rows.n, count), dtype=np.float32)
     out = np.empty((rows.n, count), dtype=np.float32)
     for block in rows.blocks:
@@ -104,11 +98,7 @@ def extreme(rows: Rows, family: str, count: int, rng: np.random.Generator) -> Si
 
 
 def linear_directions(rows: Rows, family: str, count: int, rng: np.random.Generator) -> Singles:
-    """Scores of a family that needs no search, shape ``(n, count)``.
-
-    Raises:
-        ValueError: unknown family.
-    """
+    """Scores of a family that needs no search, shape ``(n, count)``."""
     if family == "isotropic":
         return isotropic(rows, count, rng)
     if family == "unit":
@@ -125,8 +115,7 @@ def _signs(count: int, rng: np.random.Generator) -> Singles:
 def heavy_tails(rows: Rows, rng: np.random.Generator) -> Singles:
     """Directions of heavy tails, units and combinations of units alike; shape ``(n, m)``.
 
-    Combinations are found by kurtosis ascent (FastICA's fixed point, Hyvaerinen & Oja 1997) from the rows
-    that lie farthest out: in a rotated sparse code these are the rows on which a hidden unit fires.
+    Combinations are found by kurtosis ascent (FastICA's fixed point, Hyvaerinen & Oja 1997) from the rows that lie farthest out.
     """
     kurtosis = (rows.x_nd**2 * rows.x_nd**2).mean(axis=0)
     steepest = np.argsort(-kurtosis, kind="stable")[:_SEARCHED_UNITS]
@@ -148,11 +137,7 @@ def heavy_tails(rows: Rows, rng: np.random.Generator) -> Singles:
 
 
 def least_favourable(rows: Rows, prior: Prior, leak: float, rng: np.random.Generator) -> Singles | None:
-    """The direction along which a leak moves the score statistic least, shape ``(n,)``.
-
-    Each candidate of heavy tails is planted in both signs and its expected statistic computed from the plant's own
-    probabilities. ``None`` where no candidate can carry the leak.
-    """
+    """The direction ``(n,)`` of heavy tails along which a leak moves the expected score least; ``None`` where none can carry it."""
     if rows.rank == 0:
         return None
     candidates = heavy_tails(rows, rng)
@@ -190,10 +175,7 @@ def expected_signal(rows: Rows, excess_nm: Singles) -> NDArray[np.float64]:
 
 
 def quadratic(rows: Rows, family: str, count: int, rng: np.random.Generator) -> Singles:
-    """Products and squares of directions of a family, free of everything linear; shape ``(n, count)``.
-
-    Columns that nothing is left of are zero.
-    """
+    """Products and squares of directions of a family, free of everything linear; ``(n, count)``, zero where nothing is left."""
     if family == "norm":
         raw = np.repeat((rows.z_nr**2).sum(axis=1, dtype=np.float32)[:, None], 1, axis=1) * np.ones((1, count), dtype=np.float32)
     elif family in ("low", "high"):

@@ -8,9 +8,6 @@ import numpy as np
 
 from proxyaudit.arrays import Floats
 
-__all__ = ["NOT_FLAT", "spread_along", "surely_flat"]
-
-
 NOT_FLAT = (
     "the outputs differ along this number, cut finely, by as much as the margin or these rows cannot tell: its halves alone prove nothing"
 )
@@ -19,13 +16,7 @@ _SURELY = 2.33  # standard errors: one in a hundred
 
 
 def spread_along(output_n: Floats, values_n: Floats, bins: int = BINS) -> tuple[float, float]:
-    """Variance of an output's means over quantile bins of a number, free of the rows' own noise, and its standard error.
-
-    Args:
-        output_n: One output, ``(n,)``.
-        values_n: The number; no NaN.
-        bins: Most bins, of 40 rows at least; each value is one where there are fewer.
-    """
+    """Variance of an output's means over quantile bins (40 rows at least) of a number, free of the rows' noise, and its standard error."""
     bins = max(2, min(bins, len(values_n) // ROWS_PER_BIN))
     edges = np.unique(np.quantile(values_n, np.linspace(0, 1, bins + 1)[1:-1]))
     codes = np.unique(np.searchsorted(edges, values_n, side="left"), return_inverse=True)[1]
@@ -42,13 +33,7 @@ def spread_along(output_n: Floats, values_n: Floats, bins: int = BINS) -> tuple[
 
 
 def surely_flat(outputs: Sequence[Floats], values_n: Floats, margin: float) -> bool:
-    """Whether every output of every model surely differs by less than the margin (root mean square) along the number.
-
-    Args:
-        outputs: Of each model ``(n, C)``.
-        values_n: The number; rows where it is NaN are left out.
-        margin: Difference that matters.
-    """
+    """Whether every output ``(n, C)`` of every model surely differs by less than the margin (root mean square) along the number."""
     known = np.isfinite(values_n)
     for outputs_nc in outputs:
         for output in outputs_nc[known].T:

@@ -31,16 +31,9 @@ def gap_in(
 
 @dataclass(frozen=True)
 class LargestGap:
-    """The pair of groups and the output column that carry the evidence.
+    """The pair of groups and the output column that carry the evidence; the gap is oriented to be non-negative.
 
-    Attributes:
-        measured: The gap, oriented to be non-negative.
-        interval: Its simultaneous interval.
-        low: Group of the lower mean, and
-        high: of the higher one.
-        column: The output column.
-        present_p: Some pair is above the margin, corrected for their number.
-        absent_p: Every pair lies within the margin.
+    ``present_p`` is for "some pair is above the margin", corrected for their number, ``absent_p`` for "every pair lies within it".
     """
 
     measured: Measured
@@ -79,8 +72,7 @@ def gaps_within_label(
 ) -> list[tuple[float, Measured]] | None:
     """The gap between two groups among rows of each true label, with the label's share of the rows.
 
-    Returns ``None`` where a label has fewer than ``fewest`` rows of either group: a metric that leaves a group
-    out would look better than it is.
+    Returns ``None`` where a label has fewer than ``fewest`` rows of either group: leaving a group out would look better than it is.
     """
     gaps = []
     either = (groups_n == low) | (groups_n == high)

@@ -1,12 +1,8 @@
 """Intervals for numbers measured on one set of rows by several independently trained models.
 
-Seeds are crossed with rows, not nested in them: every model is read on the same audit rows. The
-variance of the mean over seeds is therefore ``s_seed**2 / S + s_row**2`` with Satterthwaite's degrees
-of freedom (Satterthwaite 1946). Rows that belong together enter as one cluster.
-
-A number enters as its value in each seed and as the influence of each row: ``influence_n[i]`` is row
-i's share of the sampling error of the mean over seeds, so that the row variance is the sum over clusters of
-the squared cluster sums.
+Seeds are crossed with rows, not nested in them. The variance of the mean over seeds is therefore ``s_seed**2 / S + s_row**2`` with
+Satterthwaite's degrees of freedom (Satterthwaite 1946). ``influence_n[i]`` is row i's share of the sampling error of the mean over
+seeds, so that the row variance is the sum over clusters of the squared cluster sums.
 """
 
 from __future__ import annotations
@@ -28,10 +24,9 @@ class Measured:
 
     Attributes:
         seed_values: The number in each seed, shape ``(S,)``.
-        influence_n: Row influences on the mean over seeds, shape ``(n,)``, in the unit of the number.
-        clusters_n: Cluster id of each row, shape ``(n,)``.
-        extra: Variance that the influences do not carry (a floor for small groups, an estimated direction).
-        extra_df: Degrees of freedom of ``extra``.
+        influence_n: Row influences on the mean over seeds, in the unit of the number.
+        clusters_n: Cluster id of each row.
+        extra: Variance that the influences do not carry (a floor for small groups, an estimated direction), with ``extra_df``.
         row_df: Upper bound on the degrees of freedom of the rows: those of the smallest group compared.
     """
 
@@ -109,20 +104,11 @@ def _variance_and_df(measured: Measured) -> tuple[float, float]:
 
 
 def group_floor(influence_n: Floats, groups_n: Ints, clusters_n: Ints, groups: Sequence[int]) -> tuple[float, float]:
-    """Variance that small groups lack, and the degrees of freedom of the smallest.
+    """Variance that small groups lack, and the degrees of freedom of the smallest (effective clusters minus one).
 
-    A rare group that by chance holds no unusual value has a sample variance near zero, and a group that is one cluster has
-    exactly none; tests on them come out certain. Each group's share of the variance is therefore at least what the
-    pooled spread gives for its number of rows and clusters.
-
-    Args:
-        influence_n: Influences ``(x_i - mean of its group) * c / n_group`` of each row, shape ``(n,)``.
-        groups_n: Group of each row.
-        clusters_n: Cluster of each row.
-        groups: The groups that enter the number.
-
-    Returns:
-        The missing variance, and the smallest number of effective clusters minus one.
+    A rare group that by chance holds no unusual value has a sample variance near zero, a group of one cluster exactly none. Each group's
+    share of the variance is therefore at least what the pooled spread gives for its number of rows and clusters. The influence of a row is
+    ``(x_i - mean of its group) * c / n_group``.
     """
     inside = [groups_n == group for group in groups]
     counts = [int(rows.sum()) for rows in inside]
@@ -168,11 +154,7 @@ def p_below(measured: Measured, margin: float) -> float:
 
 
 def fieller_ratio(top: Measured, bottom: Measured, level: float = 0.95) -> Interval | None:
-    """Fieller's interval of ``top / bottom`` for two numbers on the same rows (Fieller 1954).
-
-    Returns ``None`` where the interval is unbounded, that is, where the denominator is not clearly
-    different from zero.
-    """
+    """Fieller's interval of ``top / bottom`` for two numbers on the same rows (Fieller 1954); ``None`` where it is unbounded."""
     a, b = top.value, bottom.value
     var_a, df_a = _variance_and_df(top)
     var_b, df_b = _variance_and_df(bottom)
@@ -195,11 +177,7 @@ def mean_influence(influences: Sequence[Floats]) -> Floats:
 
 
 def in_every_seed(singles: Sequence[Measured], margin: float) -> float:
-    """p-value of "above the margin in every trained model": the largest of the single models' p-values.
-
-    The claim is about these models, so each is tested on its own rows (an intersection-union test needs no
-    correction); how much repetitions differ is shown by the interval, which crosses seeds with rows.
-    """
+    """p-value of "above the margin in every trained model": the largest of the single models' (an intersection-union test)."""
     return max(p_above(single, margin) for single in singles)
 
 

@@ -15,8 +15,7 @@ def permutation_p(observed: float, null: NDArray[np.float64]) -> float:
 def tail_probability(statistic: float, null: NDArray[np.float64]) -> float:
     """Upper tail of a statistic under a Pearson III distribution with the moments of its permutation null.
 
-    Counting permutations cannot go below ``1 / (R + 1)``, which Holm over hundreds of negatives never passes. The
-    distribution is that of a sum of squares, shifted, so it fits statistics with and without their diagonal.
+    Counting permutations cannot go below ``1 / (R + 1)``, which Holm over hundreds of negatives never passes.
     """
     sd = float(null.std())
     if sd <= 0:

@@ -11,16 +11,10 @@ from proxyaudit.arrays import Floats
 def power_of_absence(n: int, dimensions: int, margin: float, rates_k: Floats | None, *, level: float = 0.0025) -> float:
     """Probability that a truly absent attribute is called absent by the linear score test, in the normal approximation.
 
-    The statistic ``sum_k w_k ||Z'e_k||**2 / n`` of standardised class indicators, weighed by one over their odds, is close to a scaled
-    chi-squared variable (Satterthwaite 1946), which a leak at the margin makes non-central, to first order. Of several classes
-    the one is taken whose leak moves the statistic least.
+    The statistic ``sum_k w_k ||Z'e_k||**2 / n`` is close to a scaled chi-squared variable (Satterthwaite 1946), which a leak at the margin
+    makes non-central. Of several classes the one is taken whose leak moves the statistic least; without rates the attribute is continuous.
 
-    Args:
-        n: Audit rows, or clusters where rows belong together.
-        dimensions: Dimensions of the site.
-        margin: Leak that matters, a fraction of ``log2 K`` (R squared for a continuous attribute).
-        rates_k: Base rates of the classes; ``None`` for a continuous attribute.
-        level: Of the test of absence; below .01, since each of several families of plants must show it.
+    ``n`` counts clusters where rows belong together; ``level`` is below .01, since each of several families of plants must show absence.
     """
     if dimensions < 1 or n <= dimensions + 1:
         return 0.0

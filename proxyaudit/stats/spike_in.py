@@ -1,11 +1,8 @@
 """Planting: labels drawn so that given activations or inputs leak a wanted amount of them.
 
-Activations stay untouched; labels are drawn from them, ``a' ~ softmax(log prior + c + beta s)`` along scores
-``s``, with the intercepts ``c`` solved for the base rates and ``beta`` for the class-balanced V-information on the
-rows at hand, as a fraction of ``log2 K``. Continuous attributes are ``beta s + noise`` with ``R**2 = beta**2``.
-
-Where something else ``B`` is known of each row (the label in conditional leakage), the prior is the
-probability of the classes given ``B``, and the leak is what the activations add to it.
+Labels are ``a' ~ softmax(log prior + c + beta s)`` along scores ``s``, with the intercepts ``c`` solved for the base rates and ``beta`` for
+the class-balanced V-information on the rows at hand, as a fraction of ``log2 K``. Continuous attributes are ``beta s + noise`` with
+``R**2 = beta**2``. Where something else is known of each row, the prior is conditional on it, and the leak is what activations add.
 """
 
 from __future__ import annotations
@@ -24,12 +21,9 @@ _RATE_TOLERANCE = 1e-5  # a rate that misses by e moves the leak by e / 2: well 
 
 @dataclass(frozen=True)
 class Prior:
-    """What is known of an attribute's classes without the activations.
+    """What is known of an attribute's classes without the activations: log probabilities on each row, and overall base rates.
 
-    Attributes:
-        log_nk: Log probability of each class on each row, shape ``(n, K)``.
-        rates_k: Overall base rates, shape ``(K,)``.
-        strata_n: Rows within which the rates hold, codes from 0; ``None`` for one stratum.
+    ``strata_n`` are codes from 0 of rows within which the rates hold; ``None`` for one stratum.
     """
 
     log_nk: Floats
@@ -159,10 +153,7 @@ class _OneOfSeveral(_Binary):
 
 
 class _Several:
-    """Evaluates plants of an attribute with several classes; scores are ``(n, K)``.
-
-    Inside, classes come first: a short last axis is not vectorised.
-    """
+    """Evaluates plants of several classes; scores are ``(n, K)``. Inside, classes come first: a short last axis is not vectorised."""
 
     def __init__(self, prior: Prior) -> None:
         self.n, self.strata, self.classes = len(prior.log_nk), prior.strata_n, prior.classes
@@ -218,17 +209,10 @@ class _Several:
 def plant_at_leak(
     scores: NDArray[np.floating], prior: Prior, leak: float, *, start: float | None = None, tolerance: float = 1e-3
 ) -> Plant | None:
-    """Solve the slope at which labels drawn along ``scores`` leak exactly ``leak``.
+    """Solve the slope at which labels drawn along unit-variance ``scores`` leak exactly ``leak``, a fraction of ``log2 K``.
 
-    Args:
-        scores: Unit-variance scores, shape ``(n,)`` for the second of two classes, ``(n, K)`` for several.
-        prior: Base rates, within strata if need be.
-        leak: Wanted class-balanced leak, a fraction of ``log2 K``.
-        start: A slope to try first.
-        tolerance: Allowed miss, relative to the leak.
-
-    Returns:
-        The plant, or ``None`` where no slope reaches the wanted leak (a direction that takes too few values).
+    Scores are ``(n,)`` for the second of two classes, ``(n, K)`` for several. ``start`` is a slope to try first, ``tolerance`` relative.
+    Returns ``None`` where no slope reaches the wanted leak (a direction that takes too few values).
     """
     solver = _Binary(prior) if prior.classes == 2 else _Several(prior)
     plant, _ = _solve(solver, np.asarray(scores, dtype=np.float32) if prior.classes == 2 else scores, leak, start, tolerance)
@@ -260,11 +244,7 @@ def _solve(
 def plants_at_leak(scores: NDArray[np.floating], prior: Prior, leak: float, *, chosen: int | None = None) -> list[Plant | None]:
     """:func:`plant_at_leak` for each of many directions, each started from the slope of the last.
 
-    Args:
-        scores: ``(n, P)`` for two classes or a chosen one, ``(n, K, P)`` for several.
-        prior: Base rates, within strata if need be.
-        leak: Wanted leak.
-        chosen: The one class of several that follows the scores; ``None`` for all.
+    Scores are ``(n, P)`` for two classes or a ``chosen`` one of several that alone follows them, ``(n, K, P)`` for all of several.
     """
     solver = _Binary(prior) if prior.classes == 2 else _Several(prior) if chosen is None else _OneOfSeveral(prior, chosen)
     plants: list[Plant | None] = []
@@ -278,12 +258,6 @@ def plants_at_leak(scores: NDArray[np.floating], prior: Prior, leak: float, *, c
 
 
 def plant_values(score_n: NDArray[np.floating], noise_n: NDArray[np.floating], r_squared: float) -> Floats:
-    """One planted continuous attribute with the wanted R squared.
-
-    Args:
-        score_n: Unit-variance score of each row.
-        noise_n: Unit-variance noise that is independent of the rows (the attribute's own values in another order).
-        r_squared: Wanted share of the variance.
-    """
+    """One planted continuous attribute with the wanted R squared, from unit-variance scores and noise independent of the rows."""
     r_squared = float(np.clip(r_squared, 0.0, 1.0))
     return np.asarray(np.sqrt(r_squared) * score_n + np.sqrt(1 - r_squared) * noise_n, dtype=np.float64)

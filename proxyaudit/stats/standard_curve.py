@@ -1,7 +1,6 @@
 """The standard curve: from a raw score back to the leak that gives it, with interval and detection limit.
 
-Plants of several strengths give the distribution of the score at each true leak. An observed score is read off
-the curve of means; its interval holds the leaks at which the score would be no surprise (test inversion).
+An observed score is read off the curve of planted means; its interval holds the leaks at which it would be no surprise (test inversion).
 """
 
 from __future__ import annotations
@@ -21,14 +20,7 @@ _FEWEST_FOR_SKEWNESS = 200
 
 @dataclass(frozen=True)
 class StandardCurve:
-    """Mean and standard deviation of a score at true leaks ``leaks`` (increasing, from zero).
-
-    Attributes:
-        leaks: Planted leaks, shape ``(L,)``.
-        means: Mean score at each, increasing.
-        sds: Standard deviation of the score at each.
-        skews: Skewness of the score at each; none if not given.
-    """
+    """Mean, standard deviation and skewness (none if not given) of a score at true ``leaks``, increasing from zero."""
 
     leaks: Floats
     means: Floats
@@ -92,10 +84,9 @@ class StandardCurve:
         return noise, signal, max(0.0, (at_margin - noise) / signal)
 
     def rows_needed(self, n: int, margin: float, power: float = 0.95) -> int | None:
-        """Rows at which a truly absent attribute would be called absent with the given power.
+        """Rows at which a truly absent attribute would be called absent with this power; ``None`` where 10,000 times as many would not do.
 
         The null variance of the score hardly depends on the rows, its signal is proportional to them.
-        ``None`` where ten thousand times as many rows would not do.
         """
         factors = np.geomspace(1, 1e4, _GRID)
         enough = factors[self.power_of_absence(margin, factors) >= power]
@@ -103,14 +94,7 @@ class StandardCurve:
 
 
 def fit_curve(leaks: Sequence[float], scores: Sequence[Floats]) -> StandardCurve:
-    """Fit a standard curve to planted scores.
-
-    Means are made increasing; the variance is smoothed over the strengths.
-
-    Args:
-        leaks: Planted leaks, increasing, the first zero.
-        scores: Planted scores at each leak.
-    """
+    """Fit a standard curve to scores planted at increasing leaks from zero: means made increasing, variance smoothed over strengths."""
     means = np.array([float(np.mean(s)) for s in scores])
     variances = np.array([float(np.var(s, ddof=1)) for s in scores])
     counts = np.array([len(s) for s in scores], dtype=np.float64)
@@ -132,11 +116,7 @@ def fit_curve(leaks: Sequence[float], scores: Sequence[Floats]) -> StandardCurve
 
 
 def _skews(null: Floats, sds: Floats) -> Floats:
-    """Skewness along the curve of a statistic that is a scaled, shifted non-central chi-squared variable.
-
-    With scale ``c`` its variance is ``2 c**2 (k + 2 lambda)`` and its third cumulant ``8 c**3 (k + 3 lambda)``; scale and degrees of
-    freedom follow from spread and skewness of the null, lambda from the spread.
-    """
+    """Skewness along the curve of a scaled, shifted non-central chi-squared variable: third cumulant ``8 c**3 (k + 3 lambda)``."""
     spread = float(null.std())
     if len(null) < _FEWEST_FOR_SKEWNESS or spread <= 0:
         return np.zeros(len(sds))
@@ -148,10 +128,8 @@ def _skews(null: Floats, sds: Floats) -> Floats:
 def tail_counts(observed: float, planted: Floats) -> tuple[float, float]:
     """One-sided p-values of an observed score among planted ones: for "as large" and for "as small".
 
-    Counts ``(1 + #) / (R + 1)``; scores equal up to rounding count on both sides. Where no planted score is as large,
-    the tail of a Pearson III distribution with the plants' moments takes over, since counting could not
-    pass a correction for many cells; its skewness is taken one standard error too large, and it never
-    goes above the count.
+    Counts ``(1 + #) / (R + 1)``; scores equal up to rounding count on both sides. Where no planted score is as large, the tail of a Pearson
+    III distribution with the plants' moments takes over, its skewness one standard error too large; it never goes above the count.
     """
     tie = 1e-6 * max(abs(observed), float(np.abs(planted).max(initial=0.0)), 1e-12)
     above = (1 + int((planted >= observed - tie).sum())) / (len(planted) + 1)

@@ -9,8 +9,7 @@ from proxyaudit.comparison.before_after import channel_changes, task_change, ver
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import ProxyauditError
 from proxyaudit.evidence.canonical import parse_json
-from proxyaudit.evidence.identity import rendering_digest
-from proxyaudit.evidence.manifest import MANIFEST
+from proxyaudit.evidence.manifest import MANIFEST, rendering_digest
 from proxyaudit.evidence.pack import MITIGATION_FILE, read_pack
 from proxyaudit.reporting.mitigation import render_mitigation
 from proxyaudit.verification.files import check_bytes, json_problems, manifest_document, safetensors_problems, yaml_problems

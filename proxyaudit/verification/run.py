@@ -8,8 +8,7 @@ from pathlib import Path
 from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.estimates.scope import Scope, read_scope
 from proxyaudit.estimates.states import deciding
-from proxyaudit.evidence.identity import rendering_digest
-from proxyaudit.evidence.manifest import MANIFEST
+from proxyaudit.evidence.manifest import MANIFEST, rendering_digest
 from proxyaudit.evidence.pack import MITIGATION_FILE, PACK_FILES, REPORT_FILES, EvidencePack, is_run, list_runs, read_pack
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown

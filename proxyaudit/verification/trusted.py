@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from proxyaudit.errors import IntegrityError
-from proxyaudit.evidence.pack import EvidencePack, find_run
-from proxyaudit.evidence.trusted import read_trusted
+from proxyaudit.evidence.pack import EvidencePack, find_run, read_trusted
 from proxyaudit.verification.run import verify_folder
 
 __all__ = ["read_verified"]

@@ -10,8 +10,8 @@ import pytest
 
 from proxyaudit.errors import IntegrityError
 from proxyaudit.evidence.canonical import canonical_json
-from proxyaudit.evidence.manifest import write_file
-from proxyaudit.evidence.pack import EvidencePack, check_manifest, read_pack, write_pack
+from proxyaudit.evidence.manifest import check_manifest, write_file
+from proxyaudit.evidence.pack import EvidencePack, read_pack, write_pack
 
 
 def _flip(name: str) -> Callable[[Path], None]:

@@ -26,7 +26,8 @@ import proxyaudit.models.training
 import proxyaudit.pipeline.train
 from proxyaudit.cli.main import main
 from proxyaudit.errors import TaskError
-from proxyaudit.evidence.pack import find_run, is_complete, read_pack
+from proxyaudit.evidence.manifest import is_complete
+from proxyaudit.evidence.pack import find_run, read_pack
 from proxyaudit.evidence.schema import committed_schema
 from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
 from proxyaudit.pipeline.plan import prepare_file

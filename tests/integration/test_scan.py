@@ -17,7 +17,6 @@ from safetensors.numpy import load_file, save, save_file
 from proxyaudit.audits.scan.inputs import open_signatures, read_inputs
 from proxyaudit.audits.scan.models import read_checkpoint, read_references
 from proxyaudit.audits.scan.run import scan as scan_models
-from proxyaudit.audits.selftest.series import known_of
 from proxyaudit.cli.main import main
 from proxyaudit.consent import Consent
 from proxyaudit.data.encoding import FeatureColumn, describe_encoder, fit_encoder
@@ -29,8 +28,8 @@ from proxyaudit.evidence.pack import EvidencePack, find_run, read_pack, write_pa
 from proxyaudit.evidence.signatures import SIGNATURE_FILES, read_signatures, signature_files
 from proxyaudit.pipeline.plan import prepare_file
 from proxyaudit.planted.models import ATTRIBUTE, NETS, TARGET
-from proxyaudit.planted.series import Series, make_series
 from proxyaudit.types import Evidence, RunInfo
+from tests.helpers.series import Series, known_of, make_series
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     prepared, known = prepare_file(recipe), known_of(recipe)
     info = RunInfo(id="a" * 12, name="series", status="complete", plan_digest=prepared.plan.digest, versions={}, seed=0)
     evidence = Evidence(run=info, findings=(), estimates=(), controls=(), not_tested=())
-    pack = EvidencePack(evidence, prepared.plan, prepared.recipe.model_dump(mode="json", exclude_none=True), {})
+    pack = EvidencePack(evidence, prepared.plan.as_dict(), prepared.recipe.model_dump(mode="json", exclude_none=True), {})
     write_pack(pack, base / "reports" / "series" / ("a" * 12), more=signature_files(known.signatures))
     return Made(base, find_run(base / "reports"), series)
 

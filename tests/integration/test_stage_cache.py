@@ -65,7 +65,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
 def test_a_change_of_code_does_again_what_it_may_change(program: Program) -> None:
     first, new = program.run()
     assert new == {"inputs": 1, "measure": 2, "train": 2}
-    for parts in (("channels", "leak", "estimate.py"), ("estimates", "findings.py"), ("reporting", "words.py")):
+    for parts in (("channels", "leak", "estimate.py"), ("estimates", "sentences.py"), ("reporting", "words.py")):
         program.change(*parts)
     second, new = program.run()
     assert new == {}

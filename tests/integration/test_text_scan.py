@@ -13,7 +13,6 @@ from safetensors.numpy import save_file
 from text_versions import classifier, tiny_base
 from text_world import MAX_TOKENS, texts
 
-from proxyaudit.audits.selftest.series import known_of
 from proxyaudit.cli.main import main
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.pack import EvidencePack, find_run, write_pack
@@ -22,6 +21,7 @@ from proxyaudit.models import build_model, save_weights
 from proxyaudit.pipeline.plan import prepare_file
 from proxyaudit.recipe.recipe import load_recipe
 from proxyaudit.types import Evidence, RunInfo
+from tests.helpers.series import known_of
 
 RECIPE = f"""\
 name: texts
@@ -48,7 +48,7 @@ def write_run(folder: Path, recipe: str) -> Path:
     run = prepared.plan.run_id
     info = RunInfo(id=run, name="texts", status="complete", plan_digest=prepared.plan.digest, versions={}, seed=0)
     evidence = Evidence(run=info, findings=(), estimates=(), controls=(), not_tested=())
-    pack = EvidencePack(evidence, prepared.plan, prepared.recipe.model_dump(mode="json", exclude_none=True), {})
+    pack = EvidencePack(evidence, prepared.plan.as_dict(), prepared.recipe.model_dump(mode="json", exclude_none=True), {})
     write_pack(pack, folder / "reports" / "texts" / run, more=signature_files(known.signatures))
     return find_run(folder / "reports")
 

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from proxyaudit.audits.selftest.series import Followed, follow, summary
 from proxyaudit.planted import nets
 from proxyaudit.planted.models import ATTRIBUTE, INPUTS, TARGET
-from proxyaudit.planted.series import LEAD, STEPS, make_series
+from tests.helpers.series import LEAD, STEPS, Followed, follow, make_series, summary
 
 STUDY_SERIES = 20
 MARGIN, GAP = 0.02, 0.05

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from proxyaudit.channels.leak.planted import planted_draft
-from proxyaudit.channels.leak.questions import ProbedArrays, Probing
 from proxyaudit.channels.leak.record import read_site
-from proxyaudit.channels.leak.site import measure_site
+from proxyaudit.channels.leak.site import ProbedArrays, Probing, measure_site
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.record import Measurement

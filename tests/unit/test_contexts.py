@@ -89,12 +89,12 @@ def test_contexts_that_do_not_fit_together_are_refused() -> None:
 
 def test_the_encoder_comes_back_without_the_names_of_rare_levels() -> None:
     rng = np.random.default_rng(0)
-    job = pd.Series(np.array(["a", "b", "rare", "seldom", None], dtype=object)[rng.choice(5, 400, p=[0.5, 0.4, 0.02, 0.02, 0.06])])
+    job = pd.Series(np.array(["a", "b", "scarce", "seldom", None], dtype=object)[rng.choice(5, 400, p=[0.5, 0.4, 0.02, 0.02, 0.06])])
     age = pd.Series(rng.normal(40, 9, 400)).where(rng.random(400) > 0.1)
     frame = pd.DataFrame({"job": job, "age": age})
     encoder = fit_encoder(frame, (FeatureColumn("job", "categorical"), FeatureColumn("age", "numeric")), "standard")
     parts = describe_encoder(encoder)
-    assert "rare" not in str(parts)
+    assert "scarce" not in str(parts)
     again = encoder_again(parts, frame)
     assert again.columns == encoder.columns
     assert again.sources == encoder.sources

@@ -12,7 +12,7 @@ from proxyaudit.digests import PACKAGE, STAGES, _digest_over, code_digest, stage
 from proxyaudit.estimates.channel import all_channels
 from proxyaudit.registry import plugin_names
 
-_NEVER = ("estimates/ledger.py", "estimates/findings.py", "estimates/verdicts.py")
+_NEVER = ("estimates/ledger.py", "estimates/conclude.py", "estimates/verdicts.py")
 _ROOMS = ("evidence", "verification", "comparison", "gating", "reporting", "cli", "audits")
 _WORDS = ("estimate.py", "words.py", "margin.py")
 
@@ -85,7 +85,7 @@ def test_a_digest_changes_with_its_files_alone(tmp_path: Path) -> None:
         return found
 
     assert changed_by("reporting", "words.py") == set()
-    assert changed_by("estimates", "findings.py") == {None}
+    assert changed_by("estimates", "conclude.py") == {None}
     assert changed_by("channels", "leak", "estimate.py") == {None}
     assert {"measure"} < changed_by("probes", "crossfit.py") <= {None, "measure", "encode"}
     assert changed_by("models", "training.py") >= {None, "train", "measure"}

@@ -8,7 +8,7 @@ import numpy as np
 
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.pipeline.cache import Cache
-from proxyaudit.pipeline.measurements import SHARED, remember
+from proxyaudit.pipeline.measure import SHARED, remember
 
 
 def test_looked_up_or_measured_the_numbers_are_the_same(tmp_path: Path) -> None:
@@ -31,5 +31,5 @@ def test_looked_up_or_measured_the_numbers_are_the_same(tmp_path: Path) -> None:
         file.write_text("{}")  # a damaged entry is not used
     assert measured().numbers == first.numbers
     assert len(asked) == 5
-    cache.forget_all(SHARED)
+    cache.forget(SHARED)
     assert not (tmp_path / "cache" / SHARED).exists()

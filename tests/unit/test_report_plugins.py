@@ -172,17 +172,25 @@ def test_comparison_and_gate_decide_the_same_whatever_the_words_are() -> None:
 
 # What is not imported ----------------------------------------------------------------------------------------------
 
+ROOT = Path(__file__).parents[2]
 LOAD = """
-import importlib, pkgutil, sys
+import importlib, pathlib, pkgutil, sys
 for room in ("reporting", "comparison", "gating"):
     package = importlib.import_module(f"proxyaudit.{room}")
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         importlib.import_module(module.name)
+from proxyaudit.comparison import compare_packs
+from proxyaudit.evidence.pack import read_pack
+from proxyaudit.gating import Policy, gate
+from proxyaudit.reporting.comparison import comparison_html
+from proxyaudit.reporting.html import render_html
+pack = read_pack(pathlib.Path("reports/example"))
+assert "Interchange effect" in render_html(pack) and "no worse" in comparison_html(compare_packs(pack, pack)) and gate(pack, Policy()).cases
 heavy = {"torch", "sdv", "transformers", "sklearn", "captum"} & set(sys.modules)
 sys.exit(", ".join(sorted(heavy)) or 0)
 """
 
 
 def test_reports_comparisons_and_gates_load_no_model_library() -> None:
-    done = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
     assert (done.returncode, done.stderr) == (0, "")

@@ -10,12 +10,11 @@ import pytest
 
 from proxyaudit.channels.leak import measure
 from proxyaudit.channels.leak.measure import measure_shared_site
-from proxyaudit.channels.leak.questions import ProbedArrays, Probing
-from proxyaudit.channels.leak.site import measure_site
+from proxyaudit.channels.leak.site import ProbedArrays, Probing, measure_site
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.pipeline.cache import Cache
-from proxyaudit.pipeline.measurements import SHARED, read_measurement, remember, write_measurement
+from proxyaudit.pipeline.measure import SHARED, remember
 from proxyaudit.probes.conditioning import make_strata
 from proxyaudit.recipe.recipe import Margins
 
@@ -42,17 +41,17 @@ def test_looked_up_or_measured_the_numbers_are_the_same(tmp_path: Path, monkeypa
     assert asked == ["layer0"]
     for number, out in enumerate((plain, first, again)):
         (tmp_path / str(number)).mkdir()
-        write_measurement(out, tmp_path / str(number))
+        out.write(tmp_path / str(number))
         assert (tmp_path / str(number) / "numbers.json").read_bytes() == (tmp_path / "0" / "numbers.json").read_bytes()
         assert (tmp_path / str(number) / "arrays.safetensors").read_bytes() == (tmp_path / "0" / "arrays.safetensors").read_bytes()
-    assert read_measurement(tmp_path / "1").numbers == read_measurement(tmp_path / "0").numbers
+    assert Measurement.read(tmp_path / "1").numbers == Measurement.read(tmp_path / "0").numbers
     measured(acts + 1), measured(site="layer1"), measured(probing=Probing(0, Margins(leak=0.1), 99, nonlinear=False)), measured(inputs="j")
     assert asked == ["layer0", "layer0", "layer1", "layer0", "layer0"]
     for file in (tmp_path / "cache" / SHARED).rglob("numbers.json"):
         file.write_text("{}")  # a damaged entry is not used
     measured()
     assert len(asked) == 6
-    cache.forget_all(SHARED)
+    cache.forget(SHARED)
     assert not (tmp_path / "cache" / SHARED).exists()
     with pytest.raises(ValueError, match="conditioned on"):
         measured(probing=Probing(0, Margins(), 99, strata={"a": make_strata([codes.astype(str)], codes, 2)}))

@@ -13,7 +13,7 @@ from proxyaudit.estimates.instrument import passes
 from proxyaudit.estimates.ledger import Drafts, decide_ledger
 from proxyaudit.estimates.questions import all_questions, deciding_names
 from proxyaudit.estimates.verdicts import change_word
-from proxyaudit.evidence.schema_1_0 import brought_up
+from proxyaudit.evidence.schema import brought_up
 from proxyaudit.stats.intervals import Measured, crossed_interval
 from proxyaudit.types import Control, Estimate, Evidence, RunInfo
 from proxyaudit.verification.run import verify_folder

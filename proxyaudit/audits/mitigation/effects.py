@@ -30,7 +30,7 @@ def remaining_risks(
     """What the new audit still finds or cannot exclude, and what the method itself leaves.
 
     Args:
-        changes: :func:`channel_changes`.
+        changes: :func:`~proxyaudit.comparison.before_after.channel_changes`.
         attribute: The attribute that was erased.
         sites: Sites that were mapped.
         model_sites: All profiled sites in forward order.
@@ -53,15 +53,14 @@ def remaining_risks(
     if token_sites:
         risks.append(f"only the mean over tokens was made clean; single tokens may hold it: {', '.join(token_sites)}")
     every = [site for model in models for site in model]
-    small = sorted({site["site"] for site in every if site["rows"] < ROWS_PER_UNIT * site["units"]})
-    if small:
-        risks.append(f"the eraser was fitted on few rows for the units there are, so it leaves more on fresh rows: {', '.join(small)}")
-    given_up = sorted({site["site"] for site in every if site["task_given_up"]})
-    if given_up:
-        risks.append(f"the task's own direction is nearly the attribute's and could not be kept: {', '.join(given_up)}")
-    nothing = sorted({site["site"] for site in every if not site["rank"]})
-    if nothing:
-        risks.append(f"nothing linear was found to erase in some model: {', '.join(nothing)}")
+    marked = {
+        "the eraser was fitted on few rows for the units there are, so it leaves more on fresh rows": [
+            site["site"] for site in every if site["rows"] < ROWS_PER_UNIT * site["units"]
+        ],
+        "the task's own direction is nearly the attribute's and could not be kept": [s["site"] for s in every if s["task_given_up"]],
+        "nothing linear was found to erase in some model": [site["site"] for site in every if not site["rank"]],
+    }
+    risks += [f"{risk}: {', '.join(sorted({*where}))}" for risk, where in marked.items() if where]
     risks.append("an eraser is linear: what only a non-linear reader sees is left where it is")
     risks += [f"not tested: {what} ({why})" for what, why in not_tested if what.startswith("relearned")]
     return risks

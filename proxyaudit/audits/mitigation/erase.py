@@ -32,46 +32,26 @@ ROWS_PER_UNIT = 10  # fewer fitting rows than this for each unit leave much of t
 
 @dataclass(frozen=True)
 class FitRows:
-    """What erasers are fitted on: the real training rows on which the attribute is known.
+    """What erasers are fitted on: the real training rows on which the attribute is known."""
 
-    Attributes:
-        x: Encoded inputs ``(n, p)``.
-        concept: Columns to erase ``(n, k)``.
-        task: Columns of the label ``(n, m)``.
-        fewest_moved: Rows on which a unit must move to take part in an eraser.
-        left_out: Training rows on which the attribute is missing, or of a level too rare to be audited.
-    """
-
-    x: NDArray[np.float32]
-    concept: Floats
-    task: Floats
-    fewest_moved: int
-    left_out: int
+    x: NDArray[np.float32]  # encoded inputs (n, p)
+    concept: Floats  # columns to erase (n, k)
+    task: Floats  # columns of the label (n, m)
+    fewest_moved: int  # rows on which a unit must move to take part in an eraser
 
 
 @dataclass(frozen=True)
 class SiteChange:
-    """What was changed at one site of one model.
-
-    Attributes:
-        site: The site.
-        units: Width d.
-        rank: Dimensions erased.
-        rows: Rows the eraser was fitted on.
-        moved: Mean squared change of a row, as a share of the site's variance (0 = nothing was changed).
-        norm: Spectral norm of the map minus the identity; above 1 the projection is oblique.
-        cosine: Largest cosine between the task's and the attribute's directions in whitened space; None for LEACE.
-        task_given_up: Directions of the task that were too close to the attribute to be kept.
-    """
+    """What was changed at one site of one model."""
 
     site: str
-    units: int
-    rank: int
-    rows: int
-    moved: float
-    norm: float
-    cosine: float | None
-    task_given_up: int
+    units: int  # width d
+    rank: int  # dimensions erased
+    rows: int  # that the eraser was fitted on
+    moved: float  # mean squared change of a row, as a share of the site's variance (0: nothing was changed)
+    norm: float  # spectral norm of the map minus the identity; above 1 the projection is oblique
+    cosine: float | None  # largest, between the task's and the attribute's directions in whitened space, where the eraser looks at the task
+    task_given_up: int  # directions of the task that were too close to the attribute to be kept
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON, rounded to what a repetition on another machine reproduces."""
@@ -88,15 +68,12 @@ def fit_rows(dataset: Dataset, attribute: Attribute) -> FitRows:
     known = np.isfinite(codes) if attribute.kind == "continuous" else codes >= 0
     concept = _concept(attribute, codes[known])
     if int(known.sum()) < FEWEST_FIT_ROWS or not np.ptp(concept, axis=0).any():
-        raise InputError(
-            f"'{attribute.name}' is known on too few real training rows, or does not vary there, so no eraser can be fitted",
-            where="mitigate",
-            mend=f"use at least {FEWEST_FIT_ROWS} rows with two groups",
-        )
+        what = f"'{attribute.name}' is known on too few real training rows, or does not vary there, so no eraser can be fitted"
+        raise InputError(what, where="mitigate", mend=f"use at least {FEWEST_FIT_ROWS} rows with two groups")
     train = dataset.train.loc[known]
     labels = dataset.target_codes(train)
     task = (labels[:, None] == np.arange(len(dataset.classes))[1:]).astype(np.float64)
-    return FitRows(dataset.encoder.transform(train), concept, task, _fewest_moved(concept), int((~known).sum()))
+    return FitRows(dataset.encoder.transform(train), concept, task, _fewest_moved(concept))
 
 
 def _fewest_moved(concept_nk: Floats) -> int:
@@ -125,13 +102,7 @@ def _concept(attribute: Attribute, codes_n: NDArray[Any]) -> Floats:
 
 
 def erase(model: TrainedModel, rows: FitRows, sites: tuple[str, ...], method: str) -> tuple[TrainedModel, list[SiteChange]]:
-    """Erase the attribute at sites of one trained model.
-
-    Args:
-        model: The model; a map that a site has already is followed by the new one.
-        rows: What to fit on.
-        sites: Sites in any order.
-        method: Name of a registered eraser: ``leace``, or ``splince``, which keeps the covariance with the label.
+    """Erase the attribute at sites of one trained model by a registered eraser; a map that a site has already is followed by the new one.
 
     Returns:
         A new model whose sites are mapped, and what was changed at each, in forward order.

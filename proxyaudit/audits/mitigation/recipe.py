@@ -30,18 +30,10 @@ def mitigated_name(name: str) -> str:
 def write_recipe(
     folder: Path, prepared: Prepared, regime: Regime, before: list[str], mitigated: list[str], erased: tuple[str, ...]
 ) -> Path:
-    """Write ``mitigated.yaml``: the run's recipe with two regimes of checkpoints that lie beside it.
+    """Write ``mitigated.yaml``: the run's recipe with two regimes of checkpoints that lie beside it, ``before`` and ``mitigated``.
 
     Data, rows, seeds, sites and margins are those of the run, so the audit rows are the same. Paths are rewritten so that the
-    recipe can be run from where it lies; a factory's file is copied beside it.
-
-    Args:
-        folder: Where the recipe and the checkpoints lie.
-        prepared: The run.
-        regime: The regime whose models were mended.
-        before: File names of the models as they were.
-        mitigated: File names of the mended ones.
-        erased: Sites with a map in the mended ones.
+    recipe can be run from where it lies; a factory's file is copied beside it. ``erased`` are the sites with a map in the mended ones.
     """
     recipe: dict[str, Any] = prepared.recipe.model_dump(mode="json", exclude_none=True)
     recipe["name"] = mitigated_name(prepared.recipe.name)

@@ -17,29 +17,29 @@ from proxyaudit.audits.mitigation.erase import SiteChange, erase, fit_rows
 from proxyaudit.audits.mitigation.recipe import mitigated_name, write_recipe
 from proxyaudit.comparison.before_after import channel_changes, task_change, verdict_changes
 from proxyaudit.consent import NO_CONSENT, Consent
-from proxyaudit.data.attributes import Attribute
 from proxyaudit.digests import code_digest, digest_of, file_digest
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.evidence.canonical import canonical_json
 from proxyaudit.evidence.manifest import MANIFEST, seal_folder, write_file
 from proxyaudit.evidence.pack import EvidencePack, find_run
+from proxyaudit.evidence.plans import entries, mapping
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.checkpoints import load_weights, save_weights
 from proxyaudit.models.erasing import resolve_site, token_sites
+from proxyaudit.models.executed_code import code_of
 from proxyaudit.models.kinds.module import ModuleSpec
 from proxyaudit.models.module import factory_path
 from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
-from proxyaudit.pipeline.executed_code import code_of
 from proxyaudit.pipeline.plan import prepare
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.run import RunResult, check_out, run_audit
-from proxyaudit.pipeline.stages import ProgressEvent, one_thread, run_here
+from proxyaudit.pipeline.stages import ProgressEvent, arguments, one_thread, run_task
 from proxyaudit.pipeline.tasks import task_digests
 from proxyaudit.recipe.recipe import parse_recipe
 from proxyaudit.regimes import Regime
 from proxyaudit.registry import check_plugin
 from proxyaudit.reporting.mitigation import render_mitigation
-from proxyaudit.types import REFERENCES
+from proxyaudit.types import REFERENCES, Evidence
 
 MITIGATION_VERSION = "1.0"
 _ORIGINS = {
@@ -51,14 +51,7 @@ _ORIGINS = {
 
 @dataclass(frozen=True)
 class MitigationRequest:
-    """What to erase.
-
-    Attributes:
-        attribute: Name of the attribute.
-        regime: Regime whose models are mended.
-        sites: Where to erase; the verdict sites if empty.
-        method: Name of a registered eraser.
-    """
+    """What to erase from the models of a regime, where (at the verdict sites if ``sites`` is empty), and by which registered eraser."""
 
     attribute: str
     regime: str
@@ -88,13 +81,15 @@ def mitigate_run(
 ) -> Mitigation:
     """Erase an attribute from the models of a finished run and audit them again.
 
+    The mitigation lies in ``<out>/<recipe name>-mitigated/mitigation-<id>``, its audit beside it.
+
     Args:
         path: A run folder, or one with a single run below it.
         pack: The run in it, verified: what follows believes it.
         request: What to erase.
         consent: What may be executed of the code that the run names (a factory).
         base: Folder that relative paths of the run's recipe start from; the current folder if not given.
-        out: Folder of all runs. The mitigation lies in ``<out>/<recipe name>-mitigated/mitigation-<id>``, its audit beside it.
+        out: Folder of all runs.
         jobs: Worker processes of the audit.
         progress: Called after every model that was erased and every task of the audit.
 
@@ -109,17 +104,13 @@ def mitigate_run(
         prepared = _prepare_again(pack, run, base or Path.cwd(), consent, given=base is not None)
         if prepared.regime(request.regime).quantise is not None:
             raise _tables_only(run)
-        attribute = _named_attribute(prepared, request.attribute)
-        regime = prepared.regime(request.regime)
-        sites = _named_sites(prepared, request.sites)
+        attribute = next(a for a in prepared.dataset.attributes if a.name == request.attribute)
+        regime, sites = prepared.regime(request.regime), _named_sites(prepared, request.sites)
         rows = fit_rows(prepared.dataset, attribute)
         models, origin = _trained(prepared, regime, (run.parent.parent / CACHE_FOLDER, out / CACHE_FOLDER))
-        mended: list[TrainedModel] = []
-        changes: list[list[SiteChange]] = []
+        mended: list[tuple[TrainedModel, list[SiteChange]]] = []
         for seed, model in enumerate(models):
-            done, changed = erase(model, rows, sites, request.method)
-            mended.append(done)
-            changes.append(changed)
+            mended.append(erase(model, rows, sites, request.method))
             if progress is not None:
                 progress(ProgressEvent("erase", seed + 1, len(models), f"{regime.name}, repetition {seed + 1}: done"))
     identity = {"source": pack.plan["digest"], "request": [request.attribute, request.regime, sites, request.method], "code": code_digest()}
@@ -127,8 +118,9 @@ def mitigate_run(
     folder = out / name / f"mitigation-{digest_of(identity)[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
-    recipe = _save(folder, prepared, regime, models, mended, sites)
+    recipe = _save(folder, prepared, regime, models, [model for model, _ in mended], sites)
     result = run_audit(recipe, out=out, jobs=jobs, progress=progress)
+    changes = [[change.as_dict() for change in changed] for _, changed in mended]
     document = _document(pack, prepared, request, sites, origin, changes, folder, result)
     write_file(folder / "mitigation.json", canonical_json(document))
     write_file(folder / "mitigation.md", render_mitigation(document).encode("utf-8", "replace"))
@@ -140,28 +132,16 @@ def _check_run(pack: EvidencePack, request: MitigationRequest, run: Path) -> Non
     """Refuse a run whose models cannot be mended, before any data are read."""
     check_plugin("erasers", request.method, where="--method")
     if "regimes" not in pack.recipe or "model" not in pack.recipe:
-        raise InputError(
-            "this is an audit of bare activations: it has no model that could be changed",
-            where=str(run),
-            mend="name a run of 'proxyaudit run'",
-        )
+        what = "this is an audit of bare activations: it has no model that could be changed"
+        raise InputError(what, where=str(run), mend="name a run of 'proxyaudit run'")
     if pack.evidence.run.status != "complete":
         raise InputError("the run is partial: a task failed", where=str(run), mend="run its recipe again until it is complete")
-    attributes = [str(entry.get("name")) for entry in _entries(pack, "attributes")]
+    attributes, regimes = ([str(entry.get("name")) for entry in entries(pack.plan, key)] for key in ("attributes", "regimes"))
     _check_name("attribute", request.attribute, attributes, "--attribute")
-    regimes = [str(entry.get("name")) for entry in _entries(pack, "regimes")]
     if request.regime in REFERENCES:
-        raise InputError(
-            f"'{request.regime}' is a reference beside the regimes, not a model of yours",
-            where="--regime",
-            mend=f"one of {', '.join(regimes)}",
-        )
+        what = f"'{request.regime}' is a reference beside the regimes, not a model of yours"
+        raise InputError(what, where="--regime", mend=f"one of {', '.join(regimes)}")
     _check_name("regime", request.regime, regimes, "--regime")
-
-
-def _entries(pack: EvidencePack, key: str) -> list[dict[str, Any]]:
-    found = pack.plan.get(key)
-    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
 
 def _check_name(what: str, name: str, known: Sequence[str], where: str) -> None:
@@ -180,8 +160,7 @@ def _prepare_again(pack: EvidencePack, run: Path, base: Path, consent: Consent, 
     recipe = parse_recipe(pack.recipe, where=where)
     if recipe.data.text is not None:
         raise _tables_only(run)
-    hashes = pack.plan.get("hashes")
-    hashes = hashes if isinstance(hashes, dict) else {}
+    hashes = mapping(pack.plan, "hashes")
     try:
         # A factory is code: it is executed only if it is, byte for byte, the one that was audited.
         if isinstance(recipe.model, ModuleSpec) and file_digest(factory_path(recipe.model, base)) != hashes.get("model factory"):
@@ -191,24 +170,18 @@ def _prepare_again(pack: EvidencePack, run: Path, base: Path, consent: Consent, 
     except InputError as error:
         if given or not any(word in str(error) for word in ("no such file", "no file", "escapes", "outside")):
             raise
-        raise InputError(
-            error.what, where=error.where, mend="the run's recipe names it relative to its own folder: name that folder with --base"
-        ) from None
+        mend = "the run's recipe names it relative to its own folder: name that folder with --base"
+        raise InputError(error.what, where=error.where, mend=mend) from None
     changed = sorted(name for name in {*hashes, *prepared.plan.hashes} if hashes.get(name) != prepared.plan.hashes.get(name))
     if changed:
-        raise InputError(
-            f"'{changed[0]}' is not what it was when the run was made", where=where, mend="restore the data, or run the audit again"
-        )
+        mend = "restore the data, or run the audit again"
+        raise InputError(f"'{changed[0]}' is not what it was when the run was made", where=where, mend=mend)
     return prepared
 
 
 def _tables_only(run: Path) -> InputError:
     mend = "erase in a table's model, or audit checkpoints that you erased yourself"
     return InputError("this version erases in models of tables only, and not in quantised ones", where=str(run), mend=mend)
-
-
-def _named_attribute(prepared: Prepared, name: str) -> Attribute:
-    return next(attribute for attribute in prepared.dataset.attributes if attribute.name == name)
 
 
 def _named_sites(prepared: Prepared, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -233,7 +206,7 @@ def _trained(prepared: Prepared, regime: Regime, caches: tuple[Path, Path]) -> t
             cache, origin = Cache(caches[1]), "retrained"
             sources = [source for source in tasks["synthesize"] if ("synthesize", source.digest) in task.needs]
             for needed in (*(source for source in sources if not cache.has("synthesize", source.digest)), task):
-                outcome = run_here(needed, prepared, cache)
+                outcome = run_task(needed, *arguments(prepared, cache))
                 if outcome.error is not None:
                     raise TaskError(f"{regime.name}, repetition {task.seed} could not be trained again: {outcome.error}")
         found.append(load_weights(holder, cache.folder("train", task.digest) / "weights.safetensors", what="trained weights"))
@@ -248,12 +221,9 @@ def _save(
         for seed, model in enumerate(group):
             names[kind].append(f"{kind}-{seed}.safetensors")
             save_weights(model, folder / names[kind][-1])
-    erased = (*regime.erase, *(site for site in sites if site not in _plain(prepared, regime.erase)))
+    already = {prepared.model.aliases.get(name, name) for name in regime.erase}
+    erased = (*regime.erase, *(site for site in sites if site not in already))
     return write_recipe(folder, prepared, regime, names["before"], names["mitigated"], erased)
-
-
-def _plain(prepared: Prepared, names: tuple[str, ...]) -> set[str]:
-    return {prepared.model.aliases.get(name, name) for name in names}
 
 
 def _document(
@@ -262,51 +232,38 @@ def _document(
     request: MitigationRequest,
     sites: tuple[str, ...],
     origin: str,
-    changes: list[list[SiteChange]],
+    models: list[list[dict[str, Any]]],
     folder: Path,
     result: RunResult,
 ) -> dict[str, Any]:
     """``mitigation.json``: no raw row, no path of this machine, no time."""
-    before, after = request.regime, mitigated_name(request.regime)
-    evidence = result.evidence
-    channels = channel_changes(evidence, before, after)
-    models = [[change.as_dict() for change in changed] for changed in changes]
+    evidence, about = result.evidence, (result.evidence, request.regime, mitigated_name(request.regime))
+    channels = channel_changes(*about)
     tokens = token_sites(prepared.model, sites, n_inputs=len(prepared.dataset.encoder.columns))
-    task = task_change(evidence, before, after)
-    was = next((e for e in pack.evidence.estimates if (e.channel, e.regime) == ("task", before)), None)
-    now = next((e for e in evidence.estimates if (e.channel, e.regime) == ("task", before)), None)
+    not_tested = [(item.what, item.why) for item in evidence.not_tested]
+    was, now = (
+        next((e.value for e in found.estimates if (e.channel, e.regime) == ("task", request.regime)), None)
+        for found in (pack.evidence, evidence)
+    )
     return {
         "mitigation_version": MITIGATION_VERSION,
         "status": result.status,
-        "source": {"name": pack.evidence.run.name, "run_id": pack.evidence.run.id, "plan_digest": pack.evidence.run.plan_digest},
+        "source": _named(pack.evidence),
         "attribute": request.attribute,
-        "regime": before,
-        "mitigated_regime": after,
+        "regime": request.regime,
+        "mitigated_regime": about[2],
         "method": request.method,
         "sites": list(sites),
-        "weights": {
-            "origin": origin,
-            "words": _ORIGINS[origin],
-            "same_task_figures": was is not None and now is not None and was.value == now.value,
-        },
+        "weights": {"origin": origin, "words": _ORIGINS[origin], "same_task_figures": was is not None and was == now},
         "models": models,
         "checkpoints": {path.name: file_digest(path) for path in sorted(folder.glob("mitigated-*.safetensors"))},
-        "audit": {
-            "name": evidence.run.name,
-            "run_id": evidence.run.id,
-            "plan_digest": evidence.run.plan_digest,
-            "recipe": "mitigated.yaml",
-        },
-        "verdicts": verdict_changes(evidence, before, after),
+        "audit": {**_named(evidence), "recipe": "mitigated.yaml"},
+        "verdicts": verdict_changes(*about),
         "channels": channels,
-        "task": task,
-        "remains": remaining_risks(
-            channels,
-            request.attribute,
-            sites,
-            prepared.model.sites,
-            tokens,
-            models,
-            [(item.what, item.why) for item in evidence.not_tested],
-        ),
+        "task": task_change(*about),
+        "remains": remaining_risks(channels, request.attribute, sites, prepared.model.sites, tokens, models, not_tested),
     }
+
+
+def _named(evidence: Evidence) -> dict[str, str]:
+    return {"name": evidence.run.name, "run_id": evidence.run.id, "plan_digest": evidence.run.plan_digest}

@@ -36,8 +36,7 @@ class ProbeInputs:
 
     Attributes:
         acts: Regime -> site -> activations ``(n, d)``.
-        attributes: Those that could be coded.
-        unfit: Attributes that could not, each with the reason.
+        unfit: Attributes that could not be coded, each with the reason.
         clusters: ``(n,)`` rows that belong together.
         conditions: Columns conditioned on, ``(n,)`` each.
         notes: What was left out, or done beside what was asked for.
@@ -61,11 +60,7 @@ class ProbeInputs:
 
 
 def read_activation_file(path: Path) -> dict[str, NDArray[np.float32]]:
-    """Sites of one safetensors file, each ``(n, d)``; any number type.
-
-    Raises:
-        InputError: the file cannot be read or holds no matrices.
-    """
+    """Sites of one safetensors file, each ``(n, d)`` of any number type; ``InputError`` if it cannot be read or holds no matrices."""
     where = str(path)
     if not path.is_file():
         raise InputError("no such file", where=where, mend="give the path of a safetensors file")
@@ -82,11 +77,7 @@ def read_activation_file(path: Path) -> dict[str, NDArray[np.float32]]:
 
 
 def _matrix(tensor: Any, where: str) -> NDArray[np.float32]:
-    """One site as single-precision numbers.
-
-    Raises:
-        InputError: it is no finite real matrix.
-    """
+    """One site as single-precision numbers; ``InputError`` if it is no finite real matrix."""
     try:
         found = tensor.detach().to(torch.float64).cpu().numpy() if isinstance(tensor, torch.Tensor) else np.asarray(tensor)
     except TypeError:
@@ -127,11 +118,7 @@ def _single(values_nd: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def check_regimes(acts: Mapping[str, Mapping[str, Any]], rows: int, real: str | None) -> Acts:
-    """Activations of every regime as matrices over the same rows and sites.
-
-    Raises:
-        InputError: names clash, sites or rows differ between files, or there are too few rows.
-    """
+    """Activations of every regime as matrices over the same rows and sites; ``InputError`` where they are not."""
     if not acts:
         raise InputError("no activations were given", where="--activations", mend="write --activations NAME=FILE.safetensors")
     if not isinstance(acts, Mapping) or not all(isinstance(sites, Mapping) for sites in acts.values()):
@@ -180,9 +167,7 @@ def make_inputs(
     condition_on: Sequence[str] = (),
     where: str = "labels",
 ) -> ProbeInputs:
-    """Check everything, put the rows in an order of their own and code the attributes.
-
-    Rows are put in an order of their own, so that the order in the file has no say.
+    """Check everything, put the rows in an order of their own, so that the file's has no say, and code the attributes.
 
     Raises:
         InputError: anything that would make the audit fail, or misleading.
@@ -202,11 +187,7 @@ def make_inputs(
 
 
 def _check_columns(table: pd.DataFrame, attributes: Sequence[str], named: Sequence[str], where: str) -> None:
-    """See that every column that was named is there, once, and in one role.
-
-    Raises:
-        InputError: it is not.
-    """
+    """See that every column that was named is there, once, and in one role."""
     for needed in named:
         if needed not in table.columns:
             raise InputError(f"there is no column '{needed}'", where=where, mend=_nearest(needed, [str(c) for c in table.columns]))

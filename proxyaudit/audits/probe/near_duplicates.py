@@ -1,8 +1,7 @@
 """Rows that repeat one another: whether they are copies of one person or a profile that several people share.
 
-Copies must not count twice, so they are joined into one cluster. But if they are different people who share a profile (an embedded
-zip code), whoever knows the profile can look the attribute up, which no reader that keeps copies on one side would see. Where
-copies agree in an attribute more than chance, absence of it is therefore not claimed.
+Copies are joined into one cluster. But if different people share a profile (an embedded zip code), whoever knows it can look the
+attribute up, which no reader would see. Where copies agree in an attribute more than chance, absence is therefore not claimed.
 """
 
 from __future__ import annotations
@@ -39,15 +38,9 @@ _PERMUTATIONS = 499
 
 
 def join_copies(acts: Sequence[NDArray[np.float32]], group: pd.Series[Any] | None, notes: list[NotTested]) -> tuple[Ints, Ints]:
-    """Rows of one group value belong together, and so do rows that are copies of one another.
+    """Rows of one group value belong together, and so do rows that are copies at the first site ``(n, d)`` of a regime.
 
-    Args:
-        acts: Activations ``(n, d)`` of the first site of each regime.
-        group: Which rows belong together, ``(n,)``; ``None`` where nothing is known.
-        notes: Takes what was done.
-
-    Returns:
-        Cluster of each row by ``group`` alone, and with copies joined; both ``(n,)``.
+    Returns the cluster ``(n,)`` of each row by ``group`` alone, and with copies joined; ``notes`` takes what was done.
     """
     n = len(acts[0])
     pairs: list[tuple[Ints, Ints]] = []
@@ -101,13 +94,7 @@ def _near_copies(acts_nd: NDArray[np.float32]) -> tuple[Ints, Ints]:
 
 
 def looked_up(attribute: Attribute, apart_n: Ints, joined_n: Ints) -> bool:
-    """Whether people whose rows repeat one another agree in the attribute more than chance.
-
-    Args:
-        attribute: The attribute; a number is taken by its quarters.
-        apart_n: Person of each row, ``(n,)``.
-        joined_n: The same with copies joined.
-    """
+    """Whether people whose rows repeat one another agree in the attribute (a number: in its quarters) more than chance."""
     people = np.unique(apart_n, return_index=True)[1]  # one row of each person
     codes = np.asarray(attribute.codes)[people].astype(np.float64)
     if attribute.kind == "continuous":

@@ -15,21 +15,24 @@ import joblib
 import numpy as np
 import pandas as pd
 
-from proxyaudit.audits.probe.assemble import assemble_probe
 from proxyaudit.audits.probe.inputs import ProbeInputs, make_inputs, read_activation_file
-from proxyaudit.channels.leak.questions import ProbedArrays, Probing
+from proxyaudit.channels.leak.estimate import estimate
 from proxyaudit.channels.leak.record import merge_sites
-from proxyaudit.channels.leak.site import measure_site
+from proxyaudit.channels.leak.site import ProbedArrays, Probing, measure_site
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.data.tables import read_table
 from proxyaudit.digests import code_digest, digest_of, file_digest
 from proxyaudit.errors import InputError, TaskError
-from proxyaudit.estimates.facts import Run
+from proxyaudit.estimates.conclude import evidence_of
+from proxyaudit.estimates.facts import Facts, Run
+from proxyaudit.estimates.ledger import decide_ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.row_order import rows_digest
-from proxyaudit.evidence.pack import EvidencePack, is_complete, read_pack, write_pack, write_plan
+from proxyaudit.estimates.row_sums import row_parts
+from proxyaudit.estimates.scope import read_scope
+from proxyaudit.evidence.manifest import is_complete
+from proxyaudit.evidence.pack import EvidencePack, read_pack, write_pack, write_plan
 from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
-from proxyaudit.pipeline.measurements import read_measurement, write_measurement
 from proxyaudit.pipeline.plan import permutations_needed, versions
 from proxyaudit.pipeline.run import check_out
 from proxyaudit.pipeline.stages import ProgressEvent, one_thread
@@ -38,9 +41,14 @@ from proxyaudit.recipe.recipe import Margins
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
 from proxyaudit.stats.intervals import LEVEL
-from proxyaudit.types import SCHEMA_VERSION
+from proxyaudit.types import SCHEMA_VERSION, Evidence, NotTested
 
 NAME = "probe"
+_NOT_TESTED = (
+    ("outputs, use and relearning", "bare activations were given, no model; 'proxyaudit run' audits a model"),
+    ("sites that were not given", "what is not in the files was not looked at"),
+    ("where the feature comes from (learned, or relayed from the inputs)", "it takes an untrained model and placebo attributes"),
+)
 
 
 @dataclass(frozen=True)
@@ -52,8 +60,6 @@ class ProbeRequest:
         real: Regime that the others are compared with.
         group: Column of rows that belong together.
         condition_on: Columns that legitimately explain the attribute.
-        margins: Leaks that matter.
-        seed: Root seed.
         name: Name of the audit; the run lies in ``<out>/<name>/<run id>``.
     """
 
@@ -75,15 +81,7 @@ def probe_files(
     jobs: int | None = None,
     progress: Callable[[ProgressEvent], None] | None = None,
 ) -> tuple[Path, EvidencePack, bool]:
-    """Audit activation files and write a run directory.
-
-    Args:
-        activations: Each ``NAME=FILE.safetensors``.
-        labels: CSV or parquet of the same rows in the same order.
-        request: What to ask.
-        out: Folder of all runs.
-        jobs: Worker processes; results do not depend on it.
-        progress: Called after every site.
+    """Audit activation files, each ``NAME=FILE.safetensors``, and write a run directory.
 
     Returns:
         The run directory, its pack, and whether it was there already.
@@ -111,11 +109,7 @@ def probe_files(
 def probe_arrays(
     activations: Mapping[str, Mapping[str, Any]], labels: pd.DataFrame, request: ProbeRequest, *, jobs: int | None = None
 ) -> EvidencePack:
-    """Audit activations in memory; writes nothing.
-
-    Raises:
-        InputError: the arrays or labels do not fit.
-    """
+    """Audit activations in memory; writes nothing. Raises ``InputError`` if arrays or labels do not fit."""
     inputs = _checked(activations, labels, request, "labels")
     hashes = {
         f"activations {regime}": digest_of([[site, joblib.hash(values)] for site, values in sites.items()])
@@ -159,6 +153,7 @@ def make_plan(inputs: ProbeInputs, request: ProbeRequest, hashes: dict[str, str]
         "references": ["floor"],
         "sites": {"verdict": sites, "profile": sites},
         "attributes": [{"name": a.name, "role": a.role, "kind": a.kind, "levels": list(a.levels)} for a in inputs.attributes],
+        **({"unfit": inputs.unfit} if inputs.unfit else {}),
         "rows": {"audit": public_count(inputs.n)},
         "audit_rows": _rows_digest(inputs),
         "margins": _margins(request),
@@ -200,11 +195,7 @@ def probe_inputs(
     jobs: int | None = None,
     progress: Callable[[ProgressEvent], None] | None = None,
 ) -> EvidencePack:
-    """Measure every site of every regime and put the evidence together.
-
-    Raises:
-        TaskError: a site could not be measured.
-    """
+    """Measure every site of every regime and put the evidence together; ``TaskError`` if a site could not be measured."""
     started = time.time()
     strata: dict[str, Strata] = {}
     if inputs.conditions:
@@ -225,7 +216,7 @@ def probe_inputs(
         if progress is not None:
             progress(ProgressEvent("measure", done, len(todo), f"{regime}, {site}: done"))
     runs = [Run(regime, (_merged(parts),) if parts else ()) for regime, parts in measured.items()]
-    evidence, arrays = assemble_probe(inputs, runs, plan, request.real)
+    evidence, arrays = _assemble(inputs, runs, plan, request.real)
     environment: dict[str, Any] = {
         "started": datetime.datetime.fromtimestamp(started, datetime.UTC).isoformat(timespec="seconds"),
         "seconds": round(time.time() - started, 1),
@@ -242,7 +233,7 @@ def probe_inputs(
 def _measure(acts_nd: Any, rows: ProbedArrays, probing: Probing, site: str, cache: Cache | None, digest: str) -> Measurement:
     """Measure one site in this process, or read what an interrupted run has measured."""
     if cache is not None and cache.has(NAME, digest):
-        return read_measurement(cache.folder(NAME, digest))
+        return Measurement.read(cache.folder(NAME, digest))
     out = Measurement()
     try:
         with one_thread():
@@ -250,7 +241,7 @@ def _measure(acts_nd: Any, rows: ProbedArrays, probing: Probing, site: str, cach
     except ValueError as error:
         raise TaskError(f"site '{site}' could not be measured: {error}") from None
     if cache is not None:
-        cache.commit(NAME, digest, lambda folder: write_measurement(out, folder))
+        cache.commit(NAME, digest, out.write)
     return out
 
 
@@ -260,3 +251,34 @@ def _merged(parts: Sequence[Measurement]) -> Measurement:
     for part in parts:
         merge_sites(merged, part)
     return merged
+
+
+def _facts_of(inputs: ProbeInputs, runs: Sequence[Run], plan: Mapping[str, Any]) -> Facts:
+    """What was measured of bare activations, as the leak tests read it."""
+    sites = tuple(plan["sites"]["verdict"])
+    return Facts(
+        attributes=inputs.attributes,
+        clusters_n=inputs.clusters,
+        people_n=inputs.clusters,
+        labels_n=np.zeros(0, dtype=np.int64),
+        classes=(),
+        followed={},
+        sites=sites,
+        verdict_sites=sites,
+        unprofiled=(),
+        margins=Margins(**plan["margins"]),
+        runs=tuple(runs),
+        inputs=Measurement(),
+        bare=True,
+        beyond=", ".join(inputs.conditions),
+        doubts=inputs.doubts,
+    )
+
+
+def _assemble(inputs: ProbeInputs, runs: Sequence[Run], plan: dict[str, Any], real: str | None) -> tuple[Evidence, dict[str, Any]]:
+    """Evidence of all regimes, and the arrays beside it."""
+    ledger = decide_ledger(estimate(_facts_of(inputs, runs, plan)))
+    beyond = () if inputs.conditions else (("leakage beyond what a label explains", "no --condition-on column was named"),)
+    notes = [NotTested(what=what, why=why) for what, why in (*_NOT_TESTED, *beyond)]
+    evidence = evidence_of(ledger, read_scope(plan, {"real": real}, {}), plan, (*notes, *inputs.notes))
+    return evidence, row_parts(ledger, inputs.places)

@@ -1,8 +1,7 @@
 """Audits of planted models: the whole of ``proxyaudit run`` held against modules whose every weight is known.
 
 What is counted: a wrong verdict, above all a wrong "removed"; a channel whose state contradicts the construction; use claimed of a
-model that provably ignores the attribute; and, in those models, controls of the effect (random subspaces, the untrained model) that
-reach the effect margin. A verdict that is left open is counted apart: it says less than it could, nothing false.
+model that provably ignores the attribute, and controls of the effect there that reach the margin. Verdicts left open are counted apart.
 """
 
 from __future__ import annotations
@@ -35,23 +34,9 @@ _PAIR = " + "
 
 @dataclass(frozen=True)
 class ModelCase:
-    """One audited planted model.
+    """One audited planted model: what a perfect audit says (``expected``, ``truth``, ``expected_proxy``) and what this one says.
 
-    Attributes:
-        kind: Name of the planted model.
-        seed: Root seed of its rows, its weights and the audit.
-        n: Rows, those that are not audited included.
-        expected: Verdict of a perfect audit.
-        verdict: Verdict of this one.
-        at_least: What is certain of an inconclusive one.
-        encoding: Encoding found.
-        use: Channels of use found.
-        recoverable: Channels of recovery found.
-        states: State of every channel that applies, over all its cells.
-        truth: True state of the channels that the construction settles.
-        expected_proxy: Column to be named first; ``None`` where that is not asked.
-        first_proxy: Column that the audit names first; ``None`` where it names none.
-        quiet_controls: Whether random subspaces and the untrained model stay below the effect margin.
+    ``quiet_controls`` says whether random subspaces and the untrained model stay below the effect margin.
     """
 
     kind: str
@@ -93,12 +78,6 @@ class ModelCase:
 
 def audit_planted_model(kind: str, seed: int, *, n: int = ROWS, checkpoints: int = 2) -> ModelCase:
     """Make a planted model, audit it as ``proxyaudit run`` would, and hold the finding beside the truth.
-
-    Args:
-        kind: Name in ``planted.model_worlds.MODELS``.
-        seed: Root seed of rows, weights and audit.
-        n: Rows.
-        checkpoints: Models of the same construction.
 
     Raises:
         RuntimeError: a task of the audit failed.

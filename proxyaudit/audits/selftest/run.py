@@ -1,7 +1,6 @@
 """The self-test: audits of planted worlds and planted models on this machine, and how often the verdict is wrong.
 
-A wrong "removed" is the worst thing an audit can say, so it is counted apart; exact binomial bounds
-(Clopper & Pearson 1934) say what the counts are worth.
+A wrong "removed" is the worst thing an audit can say, so it is counted apart, with exact binomial bounds (Clopper & Pearson 1934).
 """
 
 from __future__ import annotations
@@ -17,15 +16,7 @@ import pandas as pd
 from scipy import stats
 
 from proxyaudit.audits.probe.run import ProbeRequest, probe_arrays
-from proxyaudit.audits.selftest.models import (
-    ModelCase,
-    audit_planted_model,
-    model_confusion,
-    model_rates,
-    model_tasks,
-    models_passed,
-    rate,
-)
+from proxyaudit.audits.selftest.models import ModelCase, audit_planted_model, model_confusion, model_rates, model_tasks, models_passed, rate
 from proxyaudit.errors import InputError
 from proxyaudit.pipeline.stages import ProgressEvent
 from proxyaudit.planted import World, draw_world, make_world
@@ -51,18 +42,9 @@ QUICK = (
 
 @dataclass(frozen=True)
 class Case:
-    """One audited world.
+    """One audited world; ``part`` is ``present``, ``margin`` (a leak of exactly the margin) or ``absent``.
 
-    Attributes:
-        kind: Name of the world.
-        part: ``present``, ``margin`` (a leak of exactly the margin) or ``absent``.
-        n: Rows.
-        d: Dimensions.
-        leak: True leak.
-        expected: Verdict of a perfect audit.
-        verdict: Verdict of this one.
-        at_least: What is certain of an inconclusive one.
-        powered: Whether the rows suffice to tell: every detection limit lies below half its margin.
+    ``powered`` says whether the rows suffice to tell: every detection limit lies below half its margin.
     """
 
     kind: str
@@ -143,7 +125,7 @@ def run_selftest(
     jobs: int | None = None,
     progress: Callable[[ProgressEvent], None] | None = None,
 ) -> SelfTest:
-    """Audit planted worlds and planted models.
+    """Audit planted worlds and planted models; results do not depend on ``jobs``.
 
     Args:
         quick: A dozen fixed small worlds in place of random ones, and one small model of each kind.
@@ -152,7 +134,7 @@ def run_selftest(
         absent: Random worlds that leak nothing.
         models: Planted models of each kind.
         seed: Root seed of the worlds.
-        jobs: Worker processes; results do not depend on it.
+        jobs: Worker processes.
         progress: Called after every world.
     """
     parts = [("present", present), ("margin", margin), ("absent", absent)]

@@ -26,14 +26,7 @@ def negative_controls(records: Mapping[Key, Sequence[SiteRecord]]) -> dict[Key, 
 
 
 def add_plants(out: Drafts, records: Sequence[SiteRecord], key: Key, tests: Mapping[str, str]) -> None:
-    """Whether plants at the margin and at twice the margin were found.
-
-    Args:
-        out: Takes the controls.
-        records: What was measured of each model.
-        key: Where.
-        tests: The tests of the site, each with the channel that it stands under.
-    """
+    """Whether plants at the margin and at twice the margin were found in each test, with the channel that it stands under."""
     regime, attribute, site = key
     for test, channel in tests.items():
         found = [one.tests[test] for one in records if test in one.tests and one.tests[test].asked]

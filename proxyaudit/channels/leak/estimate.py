@@ -11,7 +11,6 @@ from dataclasses import replace
 import numpy as np
 
 from proxyaudit.channels.leak.controls import Key, add_baselines, add_eraser, add_plants, negative_controls
-from proxyaudit.channels.leak.effort import add_effort
 from proxyaudit.channels.leak.planted import planted_draft
 from proxyaudit.channels.leak.record import SiteRecord, read_site
 from proxyaudit.data.attributes import Attribute
@@ -144,10 +143,40 @@ def _add_beside(out: Drafts, facts: Facts, attribute: Attribute, run: Run, recor
             unit = UNIT_VALUES if attribute.classes == 0 else "fraction of the attribute's entropy"
             draft = Draft("linear", attribute.name, run.regime, site, "unweighted", unit=unit, method=METHODS["raw"], decides=False)
             out.add(replace(draft, measure="unweighted_leak", seed_values=values), value=float(np.mean(values)))
-        add_effort(out, attribute.name, run.regime, site, found)
+        _add_effort(out, attribute.name, run.regime, site, found)
     for (regime, name, site), found in records.items():
         if (regime, name) == (run.regime, attribute.name):
             _add_references(out, facts, attribute, regime, site, found)
+
+
+def _add_effort(out: Drafts, attribute: str, regime: str, site: str, records: Sequence[SiteRecord]) -> None:
+    """How easily a linear reader gets the attribute out: no verdict rests on it."""
+    found = [record.effort for record in records if record.effort is not None]
+    if not found or len(found) < len(records):
+        return
+    base = Draft("effort", attribute, regime, site, decides=False)
+
+    def add(draft: Draft, values: Sequence[float]) -> None:
+        out.add(replace(draft, seed_values=values), value=float(np.mean(values)))
+
+    saved = [one.saved for one in found if one.saved is not None]
+    if len(saved) == len(found):
+        rows = min(one.rows for one in found if one.rows is not None)
+        draft = replace(base, measure="codelength", context="online codelength", n=rows)
+        unit = "share of the labels' own code that the activations save"
+        add(replace(draft, unit=unit, method="prequential code, ridge-logistic (Voita & Titov 2020)"), saved)
+    method = "ridge-logistic on equally many rows of each class, mean of 5 draws, scored on a third of the rows; raw is the leak"
+    for shots in zip(*(one.shots for one in found), strict=False):
+        m = shots[0][0]
+        if all(rows == m for rows, _, _ in shots):
+            draft = replace(base, measure="few_shot", subject=str(m), context=f"few-shot, {m} labelled rows", unit="AUROC", method=method)
+            add(replace(draft, raw=float(np.mean([leak for _, leak, _ in shots]))), [area for _, _, area in shots])
+    pairs = [(one.accuracy, one.control) for one in found if one.accuracy is not None and one.control is not None]
+    if len(pairs) == len(found):
+        context = f"selectivity; control task {float(np.mean([control for _, control in pairs])):.3f}"
+        draft = replace(base, measure="selectivity", context=context, unit="difference in class-balanced accuracy")
+        draft = replace(draft, method="accuracy on the attribute minus that on random labels by group (Hewitt & Liang 2019)")
+        add(draft, [accuracy - control for accuracy, control in pairs])
 
 
 def _add_references(out: Drafts, facts: Facts, attribute: Attribute, regime: str, site: str, records: Sequence[SiteRecord]) -> None:

@@ -12,12 +12,17 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Singles
 from proxyaudit.channels.base import ModelView
-from proxyaudit.channels.leak.erasing import check_eraser
-from proxyaudit.channels.leak.questions import ProbedRows, Probing
-from proxyaudit.channels.leak.record import holds_site, merge_sites, write_eraser
-from proxyaudit.channels.leak.site import measure_site
+from proxyaudit.channels.leak.record import Erasure, holds_site, merge_sites, write_eraser
+from proxyaudit.channels.leak.site import ProbedArrays, Probing, measure_site
+from proxyaudit.data.dataset import Dataset
+from proxyaudit.erasers.leace import fit_leace
 from proxyaudit.estimates.record import OUTPUT_SITE, Measurement
 from proxyaudit.probes.conditioning import make_strata
+from proxyaudit.probes.crossfit import TooFewRowsError, assign_folds, cross_fit_classes
+from proxyaudit.probes.whitening import whiten
+from proxyaudit.seeding import stream
+from proxyaudit.stats.directions import isotropic
+from proxyaudit.stats.spike_in import Prior, plant_at_leak
 
 PROFILE_READERS = ("quadratic", "trees")
 PROFILE_WORK = 1e11
@@ -56,7 +61,7 @@ def log_odds(outputs_nc: Floats) -> Floats:
 
 def measure_shared_site(
     acts_nd: Singles,
-    rows: ProbedRows,
+    rows: Dataset | ProbedArrays,
     probing: Probing,
     *,
     site: str,
@@ -66,11 +71,8 @@ def measure_shared_site(
 ) -> None:
     """The same as :func:`measure_site`, looked up where these very activations were measured before.
 
-    A frozen transformer gives a text the same values in every repetition, and in every regime whose models meet the text as it is. The
-    numbers are a function of the activations and of what identifies them here, so they are the same looked up or measured.
-
-    Raises:
-        ValueError: something is conditioned on, which does not identify what is remembered.
+    A frozen transformer gives a text the same values in every repetition, and in every regime whose models meet the text as it is. What is
+    conditioned on does not identify what is remembered, and raises ``ValueError``.
     """
     if probing.strata:
         raise ValueError("what is conditioned on is not looked up")
@@ -84,3 +86,24 @@ def measure_shared_site(
 
     found = remember({"probing": asked, "site": site, "values": values, "shape": [int(n) for n in acts_nd.shape]}, make)
     merge_sites(out, found if holds_site(found, rows.attributes, site) else make())
+
+
+def check_eraser(acts_nd: NDArray[Any], dataset: Dataset, margin: float, root: int, site: str) -> Erasure | None:
+    """Plant a strong binary signal, erase it with LEACE fitted on two parts, and read it on the third."""
+    rows = whiten(acts_nd).rows
+    if rows.rank == 0:
+        return None
+    rng = stream(root, "eraser", site)
+    plant = plant_at_leak(isotropic(rows, 1, rng)[:, 0], Prior.of_rates(np.array([0.5, 0.5]), rows.n), 5 * margin)
+    if plant is None:
+        return None
+    labels = plant.draw(rng)
+    fit, fresh = dataset.parts < 2, dataset.parts == 2
+    eraser = fit_leace(acts_nd[fit], labels[fit].astype(np.float64)[:, None])
+    folds = assign_folds(dataset.clusters[fresh], stream(root, "eraser-folds"))
+    try:
+        before = cross_fit_classes(whiten(acts_nd[fresh]).z_nr, labels[fresh], 2, folds)
+        after = cross_fit_classes(whiten(eraser(acts_nd[fresh])).z_nr, labels[fresh], 2, folds)
+    except TooFewRowsError:
+        return None
+    return Erasure(before.leak, after.leak)

@@ -26,12 +26,6 @@ def planted_draft(base: Draft, records: Sequence[SiteRecord], test: str, cluster
 
     Presence: above the plants at the margin in every model, beyond the permutations, and helpful on rows that the reader did not
     see. Absence: below the plants in every model, the plants themselves found, and no stronger reader with a trace.
-
-    Args:
-        base: The draft with its names, margin and unit.
-        records: What was measured of each model.
-        test: Name of the test.
-        clusters_n: Cluster id of each audit row.
     """
     if not records:
         return replace(base, reason="the training or capture of this regime failed")
@@ -110,11 +104,7 @@ def _silent(base: Draft, records: Sequence[SiteRecord], clusters_n: Ints) -> Dra
 
 
 def calibrated_interval(tests: Sequence[LeakTest], level: float = 0.95) -> Interval:
-    """Interval of the mean calibrated leak over seeds.
-
-    The rows are the same for all models and their errors are taken as wholly shared, so that part does not shrink
-    with the number of seeds; the spread over seeds is added with Student's t.
-    """
+    """Interval of the mean calibrated leak over seeds: the rows' errors are taken as wholly shared, the spread over seeds is added."""
     leaks = np.array([test.leak for test in tests])
     value = float(leaks.mean())
     below = value - float(np.mean([min(test.low, max(test.leak, 0.0)) for test in tests]))

@@ -13,8 +13,6 @@ from proxyaudit.estimates.record import Measurement, cell_key, read_record, writ
 from proxyaudit.probes.results import BinnedTrace, Effort, Gain, PlantedTest
 from proxyaudit.stats.intervals import Measured
 
-__all__ = ["Erasure", "LeakTest", "SiteRecord", "holds_site", "merge_sites", "read_eraser", "read_site", "write_eraser", "write_site"]
-
 SITES, ERASER = "cells", "eraser"
 
 
@@ -24,24 +22,18 @@ class LeakTest(PlantedTest):
 
     Attributes:
         silent: Whether the site is constant, or constant within what is conditioned on: a measured zero.
-        raw: Gain of a linear reader on unseen rows, without calibration.
-        unweighted: The same without reweighing the classes.
-        auroc: Its area under the ROC curve.
-        ridge: Its regularisation.
+        raw: Gain of a linear reader on unseen rows, without calibration; ``unweighted`` the same without reweighing the classes.
         placebos: Calibrated leak of each placebo attribute.
         negative: Tail probability of a permuted attribute.
         rows: Rows that were asked, where they are not all.
         left_out: Share of rows in strata too small to ask.
         control: Leak that random features of what is conditioned on show.
-        bins: Trace in bins of single units.
-        readers: Gains of non-linear readers.
     """
 
     silent: bool = False
     raw: float | None = None
     unweighted: float | None = None
     auroc: float | None = None
-    ridge: float | None = None
     placebos: tuple[float, ...] = ()
     negative: float | None = None
     rows: int | None = None
@@ -71,14 +63,11 @@ class SiteRecord:
 
     Attributes:
         n: Rows on which the attribute is known.
-        rank: Dimensions of the site.
-        constant: Units that do not vary.
-        dropped: Axes of so little variance that whitening drops them.
+        rank: Dimensions of the site, ``constant`` units and ``dropped`` axes of little variance left out.
         dropped_p: p-value of "the dropped axes do not tell the attribute".
         reason: Why nothing could be tested.
         silent: Whether the site is constant: nothing can be read from it, which is a measured zero.
         tests: By name: ``linear``, ``nonlinear``, ``beyond``, ``beyond nonlinear``, ``quarters``, ``quarters nonlinear``.
-        effort: How easily the attribute is got out.
     """
 
     n: int

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Bools, Floats, Ints
-from proxyaudit.channels.leak.questions import ProbedRows, Probing
 from proxyaudit.channels.leak.record import LeakTest, SiteRecord, write_site
 from proxyaudit.data.attributes import Attribute, clusters_if_any, cut_number, ordered_codes
+from proxyaudit.data.dataset import Dataset
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.probes.bins import binned_trace
 from proxyaudit.probes.conditioning import Strata
@@ -21,11 +21,12 @@ from proxyaudit.probes.deciding import planted_test
 from proxyaudit.probes.dropped_axes import dropped_axes_p
 from proxyaudit.probes.effort import measure_effort
 from proxyaudit.probes.first_order import first_order_gain
-from proxyaudit.probes.flexible import MAX_ROWS, flexible_gains
+from proxyaudit.probes.flexible import MAX_ROWS, READERS, flexible_gains
 from proxyaudit.probes.planting import Target
 from proxyaudit.probes.results import Gain, PlantedTest
 from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns
 from proxyaudit.probes.whitening import Whitened, whiten, whiten_within
+from proxyaudit.recipe.recipe import Margins
 from proxyaudit.seeding import integer_seed, stream
 from proxyaudit.stats.nulls import tail_probability
 
@@ -39,21 +40,51 @@ _FOUND_ALREADY = "a linear reader finds it here already; nothing more was asked 
 _FEW_VALUES = "the attribute takes too few values to be cut into quarters"
 
 
+@dataclass(frozen=True)
+class ProbedArrays:
+    """Attributes and clusters ``(n,)`` of the rows that are probed, where there is no data set."""
+
+    attributes: tuple[Attribute, ...]
+    clusters: Ints
+
+
+@dataclass(frozen=True)
+class Probing:
+    """What to ask: the root seed, the leaks that matter, the size of the null, and for what else than the linear leak.
+
+    Attributes:
+        readers: Non-linear readers beside the quadratic score.
+        strata: What the conditional channel conditions on, by attribute; empty where there is no such channel.
+        budget: Predicted seconds that the readers of one attribute at one site may take, at a nominal speed.
+        effort: Whether to measure how easily the attribute is got out.
+        unless_linear: Whether to leave the non-linear channel out where the linear one is plainly present in this model.
+        work: Operations of one quadratic test; more rows than that allows are left out, whole clusters at a time.
+    """
+
+    root: int
+    margins: Margins
+    permutations: int
+    nonlinear: bool = True
+    readers: tuple[str, ...] = READERS
+    strata: Mapping[str, Strata] = field(default_factory=dict)
+    budget: float = 60.0
+    effort: bool = False
+    unless_linear: bool = False
+    work: float = 4e11
+
+
 def measure_site(
-    acts_nd: NDArray[Any], rows: ProbedRows, probing: Probing, *, site: str, placebos: Mapping[str, NDArray[Any]], out: Measurement
+    acts_nd: NDArray[Any],
+    rows: Dataset | ProbedArrays,
+    probing: Probing,
+    *,
+    site: str,
+    placebos: Mapping[str, NDArray[Any]],
+    out: Measurement,
 ) -> None:
     """Probe every attribute at one site; a :class:`SiteRecord` of each goes into ``out``.
 
-    Args:
-        acts_nd: Activations of the audit rows, shape ``(n, d)``.
-        rows: The rows.
-        probing: What to ask.
-        site: Name of the site.
-        placebos: Label columns ``(n, m)`` of placebo attributes, by attribute.
-        out: Takes the records.
-
-    Raises:
-        ValueError: the activations hold NaN or infinite values.
+    Placebos are label columns ``(n, m)`` by attribute. Activations that hold NaN or infinite values raise ``ValueError``.
     """
     everything = whiten(acts_nd)
     shared: dict[str, ScoreStatistic] = {}
@@ -67,16 +98,9 @@ def measure_site(
 
 
 class SiteProbe:
-    """One attribute at one site, on the rows where it is known.
+    """One attribute at one site, on the rows where it is known: activations are of these rows, attribute, folds and clusters of all.
 
-    Args:
-        acts_nd: Activations of these rows.
-        whitened: The same, whitened.
-        attribute: The attribute on all rows.
-        folds_n: Fold of each of all rows.
-        clusters_n: Cluster of each of all rows.
-        probing: What to ask.
-        shared: Statistics that attributes share that are known on the same rows.
+    ``shared`` holds statistics that attributes share that are known on the same rows.
     """
 
     def __init__(
@@ -172,7 +196,6 @@ class SiteProbe:
             raw=score.leak,
             unweighted=score.unweighted,
             auroc=score.auroc,
-            ridge=score.ridge,
         )
 
     def _negative(self, statistic: ScoreStatistic, target: Target, test: PlantedTest) -> float:

@@ -7,6 +7,7 @@ LEAKS = {
     "leak_in_quarters": "in quarters",
     "leak_nonlinear": "non-linear",
     "leak_in_quarters_nonlinear": "in quarters, non-linear",
+    "unprofiled": "blocks that were not read",
 }
 NONLINEAR = {"leak_nonlinear": "", "leak_in_quarters_nonlinear": "in quarters"}
 TERMS = (

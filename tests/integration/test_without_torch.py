@@ -1,0 +1,65 @@
+"""Checking, deciding, comparing and showing work where torch, sdv and transformers are not installed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tarfile
+import venv
+from pathlib import Path
+
+import pytest
+
+import proxyaudit
+
+ROOT = Path(proxyaudit.__file__).resolve().parents[1]
+PACKS = ROOT / "tests" / "fixtures" / "packs"
+HEAVY = ("torch", "functorch", "torchgen", "sdv", "rdt", "copulas", "ctgan", "transformers", "tokenizers", "peft", "accelerate", "captum")
+PROGRAM = """
+import importlib.util, sys
+from proxyaudit.cli.main import main
+missing = [name for name in ("torch", "sdv", "transformers") if importlib.util.find_spec(name) is not None]
+assert not missing, missing
+for command in sys.argv[1:]:
+    print(command.split()[0], main(command.split()), file=sys.stderr)
+"""
+
+
+@pytest.fixture(scope="module")
+def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python of an environment that has everything but the heavy packages, made from what is installed here."""
+    folder = tmp_path_factory.mktemp("light")
+    venv.create(folder / "env", with_pip=False, symlinks=True)
+    packages = folder / "packages"
+    packages.mkdir()
+    for place in (Path(entry) for entry in sys.path if entry.endswith("site-packages")):
+        for path in place.iterdir():
+            heavy = path.name.lower().replace("-", "_").split(".")[0].startswith(HEAVY)
+            if not heavy and not path.name.endswith(".pth") and not (packages / path.name).exists():
+                (packages / path.name).symlink_to(path)
+    inside = next((folder / "env" / "lib").glob("python*")) / "site-packages"
+    (inside / "light.pth").write_text(f"{packages}\n{ROOT}\n", encoding="utf-8")
+    return folder / "env" / "bin" / "python"
+
+
+def test_packs_are_checked_decided_compared_and_shown(light: Path, tmp_path: Path) -> None:
+    with tarfile.open(PACKS / "run-1.0.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    run = next(path.parent for path in tmp_path.rglob("manifest.json"))
+    commands = [f"verify {run} --json", f"gate {run} --json", f"compare {run} {run} --json", f"report {run} --json"]
+    found = subprocess.run([light, "-c", PROGRAM, *commands], capture_output=True, text=True, cwd=tmp_path, timeout=240, check=False)
+    assert found.returncode == 0, found.stderr
+    codes = dict(line.split() for line in found.stderr.splitlines() if line.split()[0] in ("verify", "gate", "compare", "report"))
+    assert set(codes) == {"verify", "gate", "compare", "report"}
+    assert codes["verify"] in ("0", "3"), found.stderr
+    assert codes["gate"] in ("0", "1", "3"), found.stderr
+    assert codes["compare"] in ("0", "3"), found.stderr
+    assert codes["report"] == "0", found.stderr
+    decoder, documents, rest = json.JSONDecoder(), [], found.stdout.strip()
+    while rest:
+        document, end = decoder.raw_decode(rest)
+        documents.append(document)
+        rest = rest[end:].strip()
+    assert len(documents) == len(commands)
+    assert not any("error" in document for document in documents)

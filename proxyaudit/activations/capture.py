@@ -103,12 +103,7 @@ def run_probabilities(model: TrainedModel, run: Callable[[Tensor], Any], value: 
 
 
 def check_table(x: NDArray[Any]) -> None:
-    """Refuse what is no table of rows.
-
-    Raises:
-        InputError: there are no rows.
-        ValueError: it has no two dimensions.
-    """
+    """Refuse a table without rows (``InputError``), and what has no two dimensions (``ValueError``)."""
     if np.ndim(x) != 2:
         raise ValueError(f"a table is (n, p), not {np.shape(x)}")
     if not len(x):

@@ -52,11 +52,7 @@ class Features:
         return cls({key.tobytes(): row for row, key in enumerate(keys)}, np.concatenate([one[FIRST] for one in stored]), audit)
 
     def of(self, x: Singles) -> Singles:
-        """Pooled last hidden states of texts.
-
-        Raises:
-            KeyError: a text was not run through the transformer.
-        """
+        """Pooled last hidden states of texts; ``KeyError`` where one was not run through the transformer."""
         return self.first[[self.rows[key.tobytes()] for key in row_keys(x)]]
 
 

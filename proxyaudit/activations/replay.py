@@ -60,13 +60,10 @@ def replayer(model: TrainedModel, x: NDArray[np.float32], site: str, known: NDAr
 def differentiable(
     model: TrainedModel, x: NDArray[np.float32], sites: Sequence[str], known: NDArray[np.float32] | None = None
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return what :func:`replayer` returns, as logits (m, C) that can be differentiated with respect to the shift.
+    """Return what :func:`replayer` returns, as logits (m, C) that can be differentiated with respect to the shift; raises the same.
 
     ``run(shift, rows)`` takes tensors: shifts (m, d) and row numbers (m,); the shifts of several sites stand side by side. No
     gradient reaches the model's weights unless the caller asks for it.
-
-    Raises:
-        InputError: unknown site, or what ``capture`` raises.
     """
     run, _ = _shifted(model, x, tuple(sites), known)
 

@@ -56,11 +56,7 @@ class DifferentiableSite:
         return torch.sigmoid(odds)
 
     def gradients(self, rows: Ints, dimensions: int) -> Floats:
-        """Gradient of the followed probability with respect to the activations of rows, shape ``(m, d)``.
-
-        Raises:
-            NoGradientError: there is none.
-        """
+        """Gradient ``(m, d)`` of the followed probability by the activations of rows; ``NoGradientError`` where there is none."""
         parts = []
         for start in range(0, len(rows), _GRADIENT_ROWS):
             chosen = torch.from_numpy(np.asarray(rows[start : start + _GRADIENT_ROWS], dtype=np.int64))

@@ -50,9 +50,7 @@ class Association:
 
 
 def associate(codes_n: Ints, target: Target, rng: np.random.Generator | None = None, permutations: int = 199) -> Association:
-    """Associate one column with the attribute.
-
-    Without ``rng`` there is no null.
+    """Associate one column with the attribute; without ``rng`` there is no null.
 
     Raises:
         TooFewRowsError: a class is too small to be cross-fitted.

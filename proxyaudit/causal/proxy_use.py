@@ -64,11 +64,7 @@ class Path:
 
 
 def draw_swaps(n: int, most: int, rng: np.random.Generator, slots: int = DONORS) -> Swaps:
-    """Draw recipients, at most ``most`` of ``n`` rows, and their donors among them.
-
-    Raises:
-        ValueError: there are too few rows for ``slots`` donors other than oneself.
-    """
+    """Draw recipients, at most ``most`` of ``n`` rows, and their donors among them; ``ValueError`` where there are too few rows."""
     rows = np.sort(rng.permutation(n)[:most])
     if len(rows) <= slots:
         raise ValueError(f"{len(rows)} rows cannot give {slots} donors each")

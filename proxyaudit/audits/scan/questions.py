@@ -58,11 +58,6 @@ class Question:
             object.__setattr__(self, "margin", self.entry.margin)
 
     @staticmethod
-    def left_out(entry: Entry, context: str | None, reason: str) -> Question:
-        """A question that could not be asked."""
-        return Question(entry, context, (), 0, measured=False, reason=reason)
-
-    @staticmethod
     def anywhere(attribute: str, level: str | None, regime: str | None, site: str, margin: float, judged: Judged) -> Question:
         """The leak in whatever direction; with a regime where regimes use models in different ways."""
         return Question(None, None, (judged,), 1, measured=True, key=(attribute, level, regime, site), margin=margin)
@@ -125,8 +120,3 @@ class Decided:
     question: Question
     answer: Answer
     reason: str | None
-
-    @property
-    def context(self) -> str | None:
-        """The question's context, ``None`` for all rows."""
-        return self.question.context

@@ -91,8 +91,8 @@ def _shifted(
         left = [shift]
 
         def add(name: str, value: Tensor) -> Tensor:
-            width = shift.shape[1] if len(sites) == 1 else value.shape[-1]
-            own, left[0] = left[0][:, :width], left[0][:, width:]
+            own = shift if len(sites) == 1 else left[0][:, : value.shape[-1]]
+            left[0] = left[0][:, value.shape[-1] :]
             return shifted(value, own, name)
 
         with tapped(model, add, sites):

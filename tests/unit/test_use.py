@@ -158,7 +158,7 @@ def test_a_machinery_that_is_blind_fails_the_planted_control(monkeypatch):
     acts, groups, labels, parts = world("blind", n=9000)
     tail = Tail(acts, lambda h: h[:, 1] - 0.5)
     setting = set_up(acts, groups, groups[:, None].astype(float), labels, parts, stream(0, "d"))
-    monkeypatch.setattr(DifferentiableSite, "planted", lambda self, _: self)  # it never sees the readout
+    monkeypatch.setattr("proxyaudit.causal.planted_use.replace", lambda site, **_: site)  # it never sees the readout
     found = plant_use(setting, tail.replay, DifferentiableSite(tail.logits, 0), 0, MARGIN, 0.02, stream(0, "plant"))
     assert all(one.learned.effect.size < one.truth / 2 for one in found)
 

@@ -55,11 +55,8 @@ def outputs_past(model: TrainedModel, captured: Captured, x_np: NDArray[np.float
     rng = stream(root, "past the sites")
     rows = rng.permutation(len(x_np))[:_FOLLOWED_ROWS]
     others = rows[rng.permutation(len(rows))]
-    maps = {}
-    for site in model.verdict_sites:
-        values = np.asarray(captured.acts[site], dtype=np.float64)[rows]
-        whole = np.eye(values.shape[1])
-        maps[site] = (whole, whole, values)
+    values = {site: np.asarray(captured.acts[site], dtype=np.float64)[rows] for site in model.verdict_sites}
+    maps = {site: (np.eye(one.shape[1]), np.eye(one.shape[1]), one) for site, one in values.items()}
     return float(np.abs(outputs_with(model, x_np[others], maps) - captured.outputs[rows]).max())
 
 

@@ -41,11 +41,7 @@ class Proxy:
 
 @dataclass(frozen=True)
 class ProxyPlan:
-    """What is fixed about proxies before anything is measured.
-
-    Attributes:
-        pairs: For each protected attribute the pairs that tell more than the better of the two, which comes first.
-    """
+    """What is fixed about proxies before anything is measured; of ``pairs``, which tell more than the better of both, that comes first."""
 
     proxies: tuple[Proxy, ...]  # those that are followed, the strongest carriers first
     pairs: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)

@@ -52,11 +52,7 @@ class Scanned:
 
 
 def read_references(known: Known, inputs: Inputs) -> tuple[Captured | None, ...]:
-    """Run every reference whose weights were kept on the rows; done once for any number of checkpoints.
-
-    Raises:
-        IntegrityError: the weights kept with the signatures are not those of the model.
-    """
+    """Run every reference whose weights were kept on the rows; raises ``IntegrityError`` where they are not those of the model."""
     found: list[Captured | None] = []
     for reference, weights in zip(known.signatures.document.references, known.signatures.weights, strict=True):
         if not reference.kept:

@@ -160,10 +160,9 @@ def guard_barring_absence(guards: record.Guards | None, attribute: str, margin: 
 
 
 def absent_p(effects: Sequence[Effect], clusters_n: Ints, margin: float) -> float:
-    """p-value of "below the margin": the signed effect and the product of the donor halves, in the mean and in every model.
+    """p-value of "below the margin" of the signed effect and of the product of the donor halves (on its own scale), in every model.
 
-    The product is tested on its own scale (below the squared margin): the root of a number near zero has no standard error
-    worth the name. Random subspaces are not subtracted. The directions' error is what two subspaces differ by on the same rows.
+    Random subspaces are not subtracted. The directions' error is what two subspaces differ by on the same rows.
     """
     found = []
     for which, limit in ((0, margin), (1, margin**2)):

@@ -61,11 +61,7 @@ def estimate(facts: Facts) -> Drafts:
 def use_drafts(
     base: Draft, run: Run, untrained: Run | None, sites: Sequence[str], clusters_n: Ints, carrying: Sequence[str] = ()
 ) -> list[Draft]:
-    """Drafts of use: LEACE and learned subspaces at every verdict site and, of several, jointly.
-
-    Untrained models relay what their inputs carry; ``carrying`` are input columns that carry more of the attribute than the leak's
-    margin.
-    """
+    """Drafts of use at every verdict site and, of several, jointly; ``carrying`` are input columns that carry the attribute."""
     base = replace(base, measure="effect")
     if not run.measured:
         return [replace(base, site=site, reason=_FAILED) for site in sites]

@@ -6,18 +6,15 @@ import contextlib
 import importlib
 import importlib.metadata
 import platform
-import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["Check", "check_machine"]
-
-_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\s*(\[[^]]*\])?\s*([^;]*)")
-_BOUND = re.compile(r"(>=|<)\s*([0-9]+(?:\.[0-9]+)*)")
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 
 @dataclass(frozen=True)
@@ -35,11 +32,7 @@ class Check:
 
 def check_machine(out: Path) -> list[Check]:
     """Run every check; none of them changes anything that stays."""
-    checks: list[Callable[[], Iterator[Check]]] = [_python, _packages, _torch, _sdv, _datasets, lambda: _reports(out)]
-    found: list[Check] = []
-    for check in checks:
-        found.extend(check())
-    return found
+    return [*_python(), *_packages(), *_torch(), *_sdv(), *_datasets(), *_reports(out)]
 
 
 def _python() -> Iterator[Check]:
@@ -54,34 +47,18 @@ def _packages() -> Iterator[Check]:
         yield Check("proxyaudit", "fail", "not installed; pip install it into this environment")
         return
     yield Check("proxyaudit", "ok", importlib.metadata.version("proxyaudit"))
-    for requirement in requirements:
-        if "extra ==" in requirement:
-            continue
-        match = _REQUIREMENT.match(requirement)
-        if match:
-            yield _package(match[1], match[3].strip())
+    for requirement in map(Requirement, requirements):
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            yield _package(requirement.name, requirement.specifier)
 
 
-def _package(name: str, bounds: str) -> Check:
+def _package(name: str, bounds: SpecifierSet) -> Check:
     try:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return Check(name, "fail", f"not installed; needs {bounds or 'any version'}")
-    return Check(name, "ok" if _within(version, bounds) else "fail", f"{version} (needs {bounds})" if bounds else version)
-
-
-def _within(version: str, bounds: str) -> bool:
-    """Whether the release numbers satisfy every ``>=`` and ``<``; other operators are left to pip."""
-    mine = _numbers(version)
-    return all(mine >= _numbers(limit) if operator == ">=" else mine < _numbers(limit) for operator, limit in _BOUND.findall(bounds))
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    match = re.match(r"[0-9]+(?:\.[0-9]+)*", version)
-    numbers = [int(part) for part in match[0].split(".")] if match else []
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return tuple(numbers)
+    within = bounds.contains(version, prereleases=True)
+    return Check(name, "ok" if within else "fail", f"{version} (needs {bounds})" if len(bounds) else version)
 
 
 def _torch() -> Iterator[Check]:

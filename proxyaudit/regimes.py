@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from proxyaudit.data.columns import MISSING
 from proxyaudit.data.dataset import Dataset, conform
-from proxyaudit.data.releases import load_releases, release_notes
 from proxyaudit.data.tables import resolve_path
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError, TaskError
@@ -22,17 +21,7 @@ from proxyaudit.recipe.recipe import Recipe, SyntheticSpec, mixed_name, own_name
 from proxyaudit.registry import check_plugin, load_plugin
 from proxyaudit.seeding import integer_seed
 
-__all__ = [
-    "Regime",
-    "TrainingData",
-    "common_training_size",
-    "load_releases",
-    "make_regimes",
-    "make_training_data",
-    "release_notes",
-    "reweigh",
-    "synthesize",
-]
+__all__ = ["Regime", "TrainingData", "common_training_size", "make_regimes", "make_training_data", "reweigh", "synthesize", "text_column"]
 
 RegimeKind = Literal["real", "synthetic", "release", "mixed", "checkpoints", "untrained", "reweighed", "scrubbed", "quantised"]
 MIN_SHOWN_ROWS = 11  # a share that rests on fewer people is not published
@@ -66,14 +55,7 @@ class Regime:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Encoded training rows.
-
-    Attributes:
-        x: ``(n, p)`` float32 model inputs.
-        y: ``(n,)`` int64 class numbers.
-        weight: ``(n,)`` float32 row weights, with mean 1.
-        summary: What the rows are, for the report.
-    """
+    """Encoded training rows: inputs ``(n, p)``, class numbers and weights (of mean 1) ``(n,)``, and what they are, for the report."""
 
     x: NDArray[np.float32]
     y: NDArray[np.int64]
@@ -131,30 +113,22 @@ def common_training_size(recipe: Recipe, dataset: Dataset, releases: Mapping[str
             for ratio in entry.mixed.ratios:
                 limits[mixed_name(entry.mixed.of, ratio)] = _mixed_limit(n_real, releases.get(entry.mixed.of), ratio)
     smallest = min(limits, key=lambda key: limits[key])
-    if recipe.training_size is None and limits[smallest] < MIN_TRAINING_ROWS:
-        raise InputError(
-            f"regime '{smallest}' offers {limits[smallest]} rows, fewer than the {MIN_TRAINING_ROWS} that training needs",
-            where=f"regimes: {smallest}",
-            mend="use more rows",
-        )
-    if recipe.training_size is None:
+    asked = recipe.training_size
+    if asked is None and limits[smallest] < MIN_TRAINING_ROWS:
+        what = f"regime '{smallest}' offers {limits[smallest]} rows, fewer than the {MIN_TRAINING_ROWS} that training needs"
+        raise InputError(what, where=f"regimes: {smallest}", mend="use more rows")
+    if asked is None:
         return limits[smallest]
-    if recipe.training_size < MIN_TRAINING_ROWS:
-        raise InputError(
-            f"training_size {recipe.training_size} is fewer than the {MIN_TRAINING_ROWS} rows that training needs",
-            where="training_size",
-            mend="raise it",
-        )
+    if asked < MIN_TRAINING_ROWS:
+        what = f"training_size {asked} is fewer than the {MIN_TRAINING_ROWS} rows that training needs"
+        raise InputError(what, where="training_size", mend="raise it")
     if not _uses_real_rows(recipe):
         del limits["real"]
     name = min(limits, key=lambda key: limits[key]) if limits else None
-    if name is not None and recipe.training_size > limits[name]:
-        raise InputError(
-            f"training_size {recipe.training_size} is more than the {limits[name]} rows that regime '{name}' can offer",
-            where="training_size",
-            mend="lower it",
-        )
-    return recipe.training_size
+    if name is not None and asked > limits[name]:
+        what = f"training_size {asked} is more than the {limits[name]} rows that regime '{name}' can offer"
+        raise InputError(what, where="training_size", mend="lower it")
+    return asked
 
 
 def _uses_real_rows(recipe: Recipe) -> bool:
@@ -181,12 +155,7 @@ def text_column(dataset: Dataset) -> str | None:
 def synthesize(spec: SyntheticSpec, dataset: Dataset, size: int, seed: int, base: Path | None = None) -> pd.DataFrame:
     """Fit a synthesizer on the real training rows and sample from it: a pure function of its arguments.
 
-    Args:
-        spec: Which synthesizer, and whether it may see the protected columns.
-        dataset: The real data; audit rows are never shown to the synthesizer.
-        size: Rows to sample.
-        seed: Seed of fit and sample; another seed gives other rows.
-        base: Folder that the path of a language model starts from.
+    The audit rows are never shown to it. ``base`` is the folder that the path of a language model starts from.
 
     Raises:
         InputError: the plugin is unknown or cannot be loaded.
@@ -222,14 +191,7 @@ def _people(dataset: Dataset) -> list[int] | None:
 def make_training_data(
     regime: Regime, dataset: Dataset, tables: Mapping[str, pd.DataFrame], size: int, rng: np.random.Generator
 ) -> TrainingData:
-    """Choose and encode the training rows of one repetition of a regime.
-
-    Args:
-        regime: A regime that needs training.
-        dataset: The real data.
-        tables: Synthetic and release rows by regime name.
-        size: Rows to train on.
-        rng: Chooses the rows and their order.
+    """Choose and encode the training rows of one repetition of a regime; ``tables`` are synthetic and release rows by regime name.
 
     Raises:
         TaskError: there are too few rows, or all of one class.
@@ -273,14 +235,7 @@ def reweigh(rows: pd.DataFrame, dataset: Dataset) -> NDArray[np.float64]:
 
     With one attribute the weight is ``P(a) P(y) / P(a, y)``. With several, the same step is repeated in turn
     until all hold at once (raking), which needs no joint cell to be populated. Numbers of more than ten
-    values are taken by quarters.
-
-    Args:
-        rows: ``(n,)`` real rows with the protected columns.
-        dataset: The data set, for the roles.
-
-    Returns:
-        ``(n,)`` weights with mean 1.
+    values are taken by quarters. The weights ``(n,)`` have mean 1.
     """
     y = dataset.target_codes(rows)
     codes = [_level_codes(rows[a.name], a.kind == "continuous") for a in dataset.attributes if a.role == "protected"]

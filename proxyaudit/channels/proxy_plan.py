@@ -13,7 +13,8 @@ import pandas as pd
 from proxyaudit.arrays import Ints
 from proxyaudit.causal.columns import ColumnCells
 from proxyaudit.data.dataset import Dataset
-from proxyaudit.data.text_features import TextFeature, feature_table, lines_of
+from proxyaudit.data.text import lines_of
+from proxyaudit.data.text_features import TextFeature, feature_table
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class ProxyPlan:
         if self.text is None:
             return frame
         features = [proxy.feature for proxy in self.proxies if proxy.feature is not None]
-        return pd.concat([frame.reset_index(drop=True), feature_table(features, lines_of(frame, self.text))], axis=1)
+        return pd.concat([frame.reset_index(drop=True), feature_table(features, lines_of(frame[self.text]))], axis=1)
 
     def codes(self, name: str, frame: pd.DataFrame, *, coarse: bool = False) -> Ints:
         """Cell of each row of :meth:`with_values`, shape ``(n,)``."""

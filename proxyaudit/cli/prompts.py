@@ -13,7 +13,7 @@ from proxyaudit.cli.options import NAME, Json, Name, Out, Seed, check_margins, c
 from proxyaudit.errors import InputError
 
 if TYPE_CHECKING:
-    from proxyaudit.language.causal_model import CausalSource
+    from proxyaudit.language.pretrained import CausalSource
 
 EXAMPLE = "Example:  proxyaudit prompts --model models/gpt2 --set names.yaml"
 
@@ -79,7 +79,7 @@ def _show_set() -> None:
 
 def _named_models(given: list[str], hub: bool, trust_remote_code: bool) -> dict[str, CausalSource]:
     """Models by name; one without a name is called ``model``."""
-    from proxyaudit.language.causal_model import CausalSource
+    from proxyaudit.language.pretrained import CausalSource
 
     found: dict[str, CausalSource] = {}
     for text in given:

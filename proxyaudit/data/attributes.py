@@ -15,18 +15,6 @@ from proxyaudit.data.public_counts import SMALLEST_CELL, count_people
 from proxyaudit.errors import InputError
 from proxyaudit.types import NotTested, Role
 
-__all__ = [
-    "MAX_LEVELS",
-    "MIN_LEVEL_ROWS",
-    "Attribute",
-    "Followed",
-    "clusters_if_any",
-    "code_as",
-    "code_attribute",
-    "cut_number",
-    "ordered_codes",
-]
-
 # Fewer rows than this say next to nothing about a group, and a report may not show a cell below 11 people.
 MIN_LEVEL_ROWS = 30
 MAX_LEVELS = 30
@@ -39,9 +27,6 @@ class Attribute:
     """One protected attribute or proxy on the audit rows.
 
     Attributes:
-        name: Column name.
-        role: ``"protected"`` or ``"proxy"``.
-        kind: Two levels, several levels, or a continuous number.
         levels: Labels of the codes, sorted as text (bands from low to high); empty for a continuous attribute.
         codes: ``(n_audit,)`` int64 codes with -1 for missing or too rare; float64 with NaN when continuous.
     """
@@ -112,17 +97,11 @@ class Attribute:
 
 @dataclass(frozen=True)
 class Followed:
-    """What interventions compare: the same in every model, chosen from the true labels.
+    """What interventions compare: the same in every model, chosen from the true labels."""
 
-    Attributes:
-        groups_n: Group of each row, 0, 1 or -1 for neither.
-        names: Names of the two groups.
-        output: The output column that is followed.
-    """
-
-    groups_n: Ints
+    groups_n: Ints  # 0, 1 or -1 for neither
     names: tuple[str, str]
-    output: int
+    output: int  # the output column that is followed
 
 
 def code_attribute(
@@ -135,17 +114,10 @@ def code_attribute(
     fewest: int = MIN_LEVEL_ROWS,
     groups: pd.Series[Any] | None = None,
 ) -> tuple[Attribute | None, tuple[NotTested, ...]]:
-    """Code one attribute on the audit rows.
+    """Code one attribute on the audit rows: ``(n_audit,)`` coerced values.
 
-    Args:
-        column: ``(n_audit,)`` coerced values.
-        kind: The column's kind.
-        role: Protected or proxy.
-        distinct: Distinct known values among all real rows: numbers with more than
-            ``MAX_DISCRETE_NUMBERS`` of them are continuous.
-        where: The file, for messages.
-        fewest: Rows that a level needs to be a group of its own.
-        groups: Whose each row is, where someone said: then a level needs eleven people as well.
+    Numbers with more than ``MAX_DISCRETE_NUMBERS`` ``distinct`` known values among all real rows are continuous. A level needs ``fewest``
+    rows to be a group of its own and, where ``groups`` say whose each row is, eleven people as well.
 
     Returns:
         The attribute (None for a proxy that has nothing to tell apart) and notes on what was left out.
@@ -167,9 +139,8 @@ def code_attribute(
     kept, pooled = _keep_levels(text.dropna(), fewest, groups)
     levels = kind.in_order(kept)
     if len(levels) < 2:
-        return _nothing_to_tell(
-            name, role, f"has fewer than two groups of {fewest} audit rows{'' if groups is None else ' and eleven people'}", where
-        )
+        people = "" if groups is None else " and eleven people"
+        return _nothing_to_tell(name, role, f"has fewer than two groups of {fewest} audit rows{people}", where)
     # A missing value is no group: what being missing goes with is not what the attribute is.
     coded = text.where(~text.isin(pooled), OTHER) if pooled else text
     codes = pd.Index(levels).get_indexer(pd.Index(coded)).astype(np.int64)
@@ -191,11 +162,7 @@ def _missing(name: str, some: bool) -> tuple[NotTested, ...]:
 
 
 def code_as(attribute: Attribute, column: pd.Series[Any], *, where: str) -> NDArray[Any]:
-    """Code other rows of the same column by the levels of an attribute.
-
-    Returns:
-        ``(n,)`` codes as in :class:`Attribute`: -1 (NaN for a number) where missing, or of no level that the attribute has.
-    """
+    """Code other rows of its column as :class:`Attribute` does, ``(n,)``: -1 (NaN for a number) where missing or of none of its levels."""
     if attribute.kind == "continuous":
         return column.to_numpy(dtype=np.float64).copy()
     text = labels(column, where=where)

@@ -12,8 +12,6 @@ from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.recipe.recipe import NAME_PATTERN
 from proxyaudit.recipe.yaml import read_yaml
 
-__all__ = ["Card", "list_cards", "load_card", "packaged_folder"]
-
 
 class Card(BaseModel):
     """One data set. ``data.*`` keys of a recipe override its roles."""

@@ -9,27 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from itertools import pairwise
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from proxyaudit.data.bands import Bands
 from proxyaudit.errors import InputError
-
-__all__ = [
-    "MISSING",
-    "OTHER",
-    "ColumnKind",
-    "check_feature",
-    "coerce",
-    "infer_kind",
-    "labels",
-    "one_spelling",
-    "parse_numbers",
-    "spellings_of",
-]
 
 MISSING = "(missing)"
 OTHER = "(other)"
@@ -40,6 +27,41 @@ _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\
 _DECORATION = re.compile(r"[,\s%$€£]")
 _MAX_TEXT_LEVELS = 50
 _MAX_MIXED_LEVELS = 20
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Where a column of numbers is cut, so that groups of people ("under 30", "30 to 39") are audited and not a slope."""
+
+    edges: tuple[float, ...]  # rising; each begins a new band
+    levels: tuple[str, ...]  # names of the bands, from low to high
+
+    @classmethod
+    def of(cls, edges: tuple[float, ...], *, whole: bool) -> Self:
+        """Name the bands; of ``whole`` numbers their last one is named too.
+
+        >>> Bands.of((30, 40), whole=True).levels
+        ('under 30', '30 to 39', '40 and over')
+        >>> Bands.of((0.5, 1), whole=False).levels
+        ('under 0.5', '0.5 to under 1', '1 and over')
+        """
+        whole = whole and all(float(edge).is_integer() for edge in edges)
+        names = [f"under {_number(edges[0])}"]
+        for low, high in pairwise(edges):
+            last = _number(high - 1) if whole else f"under {_number(high)}"
+            names.append(_number(low) if last == _number(low) else f"{_number(low)} to {last}")
+        return cls(edges, (*names, f"{_number(edges[-1])} and over"))
+
+    def cut(self, numbers: pd.Series[Any]) -> pd.Series[Any]:
+        """Return the band of each number, as text; missing values stay missing."""
+        values = numbers.to_numpy(dtype=np.float64)
+        place = np.where(np.isnan(values), -1, np.searchsorted(self.edges, values, side="right"))
+        known = np.array([*self.levels, np.nan], dtype=object)
+        return pd.Series(known[place], index=numbers.index, name=numbers.name, dtype=object)
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
 @dataclass(frozen=True)
@@ -68,8 +90,7 @@ class ColumnKind:
 def parse_numbers(text: pd.Series[Any]) -> pd.Series[Any] | None:
     """Return the column as numbers when every value is one, else None.
 
-    Codes with leading zeros and integers beyond 2**53 are no numbers here: they would lose what
-    tells them apart.
+    Codes with leading zeros and integers beyond 2**53 are no numbers here: they would lose what tells them apart.
 
     >>> parse_numbers(pd.Series(["1", " 2", None])).tolist()
     [1.0, 2.0, nan]
@@ -207,9 +228,8 @@ def _is_wide(numbers: pd.Series[Any]) -> bool:
 def _refuse_infinite(numbers: pd.Series[Any], where: str) -> None:
     count = int(np.isinf(numbers.to_numpy(dtype=np.float64)).sum())
     if count:
-        raise InputError(
-            f"column '{numbers.name}' holds {count} infinite values", where=where, mend="replace them by numbers or leave them empty"
-        )
+        mend = "replace them by numbers or leave them empty"
+        raise InputError(f"column '{numbers.name}' holds {count} infinite values", where=where, mend=mend)
 
 
 def coerce(column: pd.Series[Any], kind: ColumnKind, *, where: str) -> pd.Series[Any]:
@@ -238,9 +258,8 @@ def coerce(column: pd.Series[Any], kind: ColumnKind, *, where: str) -> pd.Series
     bad = pd.to_numeric(text, errors="coerce").isna() & text.notna()
     if bad.any():
         row = int(np.flatnonzero(bad.to_numpy())[0]) + 1
-        raise InputError(
-            f"column '{kind.name}' should hold numbers", where=f"{where}, row {row}", mend="write plain numbers (1234.5) or leave it empty"
-        )
+        mend = "write plain numbers (1234.5) or leave it empty"
+        raise InputError(f"column '{kind.name}' should hold numbers", where=f"{where}, row {row}", mend=mend)
     numbers = text.astype("float64")
     _refuse_infinite(numbers, where)
     return _narrow(numbers)
@@ -256,44 +275,29 @@ def _to_days(column: pd.Series[Any], where: str) -> pd.Series[Any] | None:
 
 
 def check_feature(column: pd.Series[Any], kind: ColumnKind, *, where: str) -> None:
-    """Refuse a model input that is an identifier, free text, or numbers written as text.
-
-    Args:
-        column: The coerced real column.
-        kind: Its kind.
-        where: The file, for the message.
+    """Refuse a coerced model input that is an identifier, free text, or numbers written as text.
 
     Raises:
         InputError: in one line, with the remedy.
     """
     if kind.kind == "numeric":
         if (column.abs() > EXACT_INTEGER).any() and not kind.date:
-            raise InputError(
-                f"column '{kind.name}' holds numbers beyond 2**53, as identifiers do",
-                where=where,
-                mend="list it in data.exclude, make it data.group, or rescale it if it is a measurement",
-            )
+            mend = "list it in data.exclude, make it data.group, or rescale it if it is a measurement"
+            raise InputError(f"column '{kind.name}' holds numbers beyond 2**53, as identifiers do", where=where, mend=mend)
         return
     known = column.dropna()
     levels = pd.Series(known.unique(), dtype=object).astype(str)
     if len(levels) and levels.str.fullmatch(r"[+-]?\d{16,}").mean() > 0.5:
-        raise InputError(
-            f"column '{kind.name}' looks like an identifier (very long whole numbers)",
-            where=where,
-            mend="list it in data.exclude, or make it data.group",
-        )
+        mend = "list it in data.exclude, or make it data.group"
+        raise InputError(f"column '{kind.name}' looks like an identifier (very long whole numbers)", where=where, mend=mend)
     if len(levels) > _MAX_MIXED_LEVELS and not levels.str.match(_LEADING_ZERO).any():
         plain = levels.str.replace(_DECORATION, "", regex=True)
         numberish = known.astype(str).isin(set(levels[pd.to_numeric(plain, errors="coerce").notna()]))
         if numberish.mean() > 0.5:
+            what = f"column '{kind.name}' mixes numbers with text, or writes numbers with commas or units"
             raise InputError(
-                f"column '{kind.name}' mixes numbers with text, or writes numbers with commas or units",
-                where=where,
-                mend="write plain numbers (1234.5) and leave unknown ones empty, or list it in data.exclude",
+                what, where=where, mend="write plain numbers (1234.5) and leave unknown ones empty, or list it in data.exclude"
             )
     if len(levels) > _MAX_TEXT_LEVELS and len(levels) > len(known) / 2:
-        raise InputError(
-            f"column '{kind.name}' looks like an identifier or free text (most values occur once)",
-            where=where,
-            mend="list it in data.exclude",
-        )
+        mend = "list it in data.exclude"
+        raise InputError(f"column '{kind.name}' looks like an identifier or free text (most values occur once)", where=where, mend=mend)

@@ -13,8 +13,7 @@ import pandas as pd
 
 from proxyaudit.arrays import Ints
 from proxyaudit.data.attributes import Attribute, code_attribute
-from proxyaudit.data.bands import Bands
-from proxyaudit.data.columns import ColumnKind, check_feature, coerce, infer_kind
+from proxyaudit.data.columns import Bands, ColumnKind, check_feature, coerce, infer_kind
 from proxyaudit.data.encoding import Encoder, FeatureColumn, fit_encoder
 from proxyaudit.data.rows import coerce_rows, read_holdout, split_rows
 from proxyaudit.data.sources import Roles, Source, load_source
@@ -37,24 +36,20 @@ class Dataset:
     """Real rows, split once for every regime.
 
     Attributes:
-        name: Name of the data set.
         train: Real training rows, coerced, with every role column; what synthesizers are fitted on.
         audit: Held-out real rows with the same columns.
         features: The model's inputs in file order.
-        target: Name of the target column.
         classes: Class labels; of two, the second is the positive one.
         attributes: Protected attributes, then proxies, coded on the audit rows.
         parts: ``(n_audit,)`` part 0, 1 or 2 of each audit row; clusters never straddle.
         clusters: ``(n_audit,)`` dense numbers of rows that belong together.
-        encoder: Raw rows to model inputs, learnt on ``train``.
         hashes: SHA-256 of each input file, of the split and of the audit rows.
-        notes: What was left out or could not be known.
         holdout: Whether the audit rows are ``data.holdout``, which releases were not made from.
         kinds: Kind of every column of ``train``, for bringing other tables to it.
-        threshold: Where a numeric target is cut, or None.
+        threshold: Where a numeric target is cut.
         legitimate: Columns whose influence is accepted.
-        group: The column that says which rows belong together, or None.
-        text: The text column that the model reads, then its only input, or None.
+        group: The column that says which rows belong together.
+        text: The text column that the model reads, then its only input.
         unseen: Inputs of which the encoder cannot see some audit rows.
     """
 
@@ -99,11 +94,7 @@ class Dataset:
 
 
 def load_dataset(recipe: Recipe, base: Path) -> Dataset:
-    """Load, check and split the real data of a recipe.
-
-    Args:
-        recipe: The whole recipe (its seed decides the split).
-        base: The recipe's folder, which relative paths start from.
+    """Load, check and split the real data of a recipe in folder ``base``, which relative paths start from.
 
     Raises:
         InputError: any fault of the file, the card, the roles or the values, in one line.
@@ -120,11 +111,8 @@ def load_dataset(recipe: Recipe, base: Path) -> Dataset:
     threshold, classes = _settle_classes(source, train, audit)
     kept = tuple(FeatureColumn(name, "text" if name == source.roles.text else rows.kinds[name].kind) for name in features)
     if spec.encode == "none" and any(rows.kinds[name].date for name in features):
-        raise InputError(
-            "a date column is no plain number, which encode: none needs",
-            where=source.where,
-            mend="exclude it, or use data.encode: standard",
-        )
+        mend = "exclude it, or use data.encode: standard"
+        raise InputError("a date column is no plain number, which encode: none needs", where=source.where, mend=mend)
     if rows.held_out:
         _check_spellings(train, audit, source.roles.protected, rows.kinds, str(spec.holdout))
     attributes = _code_attributes(source, rows.kinds, train, audit, notes)
@@ -190,11 +178,8 @@ def _split(recipe: Recipe, base: Path, source: Source, features: tuple[str, ...]
     train, audit, clusters = split_rows(recipe, real, other, compared, source, notes)
     parts = split_thirds(clusters, stream(recipe.seed, "split", "parts"))
     if np.bincount(parts, minlength=3).min() < len(parts) / 10:
-        raise InputError(
-            "a few groups of rows that belong together hold most rows, so three audit parts cannot be made",
-            where=source.where,
-            mend="choose a finer data.group",
-        )
+        what = "a few groups of rows that belong together hold most rows, so three audit parts cannot be made"
+        raise InputError(what, where=source.where, mend="choose a finer data.group")
     parts.flags.writeable = clusters.flags.writeable = False
     return _Rows(train, audit, clusters, parts, kinds, hashes, other is not None)
 
@@ -228,19 +213,19 @@ def _fit_encoder(
 
 def _settle_kinds(source: Source, columns: list[str], features: tuple[str, ...]) -> dict[str, ColumnKind]:
     roles, kinds = source.roles, {}
+    needed = {
+        roles.group: ("group", "choose another column, or drop data.group"),
+        roles.text: ("text column", "name the column that holds the texts"),
+        roles.target: ("target", "choose another target"),
+    }
     for name in columns:
         column = source.table[name]
+        if name in needed and column.isna().all():
+            role, mend = needed[name]
+            raise InputError(f"{role} '{name}' has no values", where=source.where, mend=mend)
         if name == roles.target:
-            if column.isna().all():
-                raise InputError(f"target '{name}' has no values", where=source.where, mend="choose another target")
             kinds[name] = target_kind(column, roles, where=source.where)
-        elif name == roles.group and name not in features:
-            if column.isna().all():
-                raise InputError(f"group '{name}' has no values", where=source.where, mend="choose another column, or drop data.group")
-            kinds[name] = ColumnKind(name, "categorical")
-        elif name == roles.text:
-            if column.isna().all():
-                raise InputError(f"text column '{name}' has no values", where=source.where, mend="name the column that holds the texts")
+        elif name in (roles.group, roles.text):
             kinds[name] = ColumnKind(name, "categorical")
         else:
             kinds[name] = infer_kind(column, where=source.where)
@@ -266,9 +251,8 @@ def _drop_constant(train: pd.DataFrame, features: tuple[str, ...], encode: str, 
         return features  # a user's own module expects every column where it is
     constant = [name for name in features if train[name].nunique(dropna=False) < 2]
     if constant:
-        notes.append(
-            NotTested(what=f"columns {', '.join(constant)} as inputs", why="each has one value in the training rows; they were dropped")
-        )
+        why = "each has one value in the training rows; they were dropped"
+        notes.append(NotTested(what=f"columns {', '.join(constant)} as inputs", why=why))
     kept = tuple(name for name in features if name not in constant)
     if not kept:
         raise InputError("every input column has one value in the training rows", where="data", mend="give columns that vary")
@@ -283,9 +267,8 @@ def _code_attributes(
     for role, names in roles:
         for name in names:
             distinct = pd.concat([train[name], audit[name]]).nunique()
-            attribute, remarks = code_attribute(
-                audit[name], kinds[name], role, distinct=distinct, where=source.where, groups=_groups(source, audit)
-            )
+            people = _groups(source, audit)
+            attribute, remarks = code_attribute(audit[name], kinds[name], role, distinct=distinct, where=source.where, groups=people)
             notes.extend(remarks)
             if attribute is not None:
                 attributes.append(attribute)
@@ -300,11 +283,9 @@ def _check_synthesizers(recipe: Recipe, features: tuple[str, ...], roles: Roles)
     seen = [name for name in roles.protected if name in features]
     for regime in recipe.regimes:
         if regime.synthetic is not None and not regime.synthetic.sees_protected and seen:
-            raise InputError(
-                f"the model reads '{seen[0]}', but synthesizer '{regime.synthetic.regime}' may not see it",
-                where="regimes: sees_protected",
-                mend=f"add '{seen[0]}' to data.exclude, or let the synthesizer see it",
-            )
+            what = f"the model reads '{seen[0]}', but synthesizer '{regime.synthetic.regime}' may not see it"
+            mend = f"add '{seen[0]}' to data.exclude, or let the synthesizer see it"
+            raise InputError(what, where="regimes: sees_protected", mend=mend)
 
 
 def _check_spellings(
@@ -316,9 +297,8 @@ def _check_spellings(
             continue
         known, held = set(train[name].dropna().unique()), set(audit[name].dropna().unique())
         if known and held and not known & held:
-            raise InputError(
-                f"column '{name}' shares no value with the real table", where=where, mend="spell its values as the real table does"
-            )
+            mend = "spell its values as the real table does"
+            raise InputError(f"column '{name}' shares no value with the real table", where=where, mend=mend)
 
 
 def _note_unknown_makers(recipe: Recipe, notes: list[NotTested]) -> None:
@@ -349,14 +329,9 @@ def _frame_hash(frame: pd.DataFrame) -> str:
 
 
 def conform(dataset: Dataset, frame: pd.DataFrame, columns: tuple[str, ...], *, where: str, days: bool = False) -> pd.DataFrame:
-    """Bring another table to the kinds of the real one, with a fresh row index.
+    """Bring ``columns`` of another table to the kinds of the real one, with a fresh row index.
 
-    Args:
-        dataset: The real data.
-        frame: The raw table, which holds ``columns``.
-        columns: The columns to keep, in this order.
-        where: The table's place, for messages.
-        days: Dates come as numbers already, as a synthesizer makes them.
+    Where ``days``, dates come as numbers already, as a synthesizer makes them.
 
     Raises:
         InputError: a value cannot be read as the real column's kind.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,8 +13,6 @@ import pandas as pd
 from proxyaudit.arrays import Singles
 from proxyaudit.data.columns import MISSING, OTHER
 from proxyaudit.errors import InputError
-
-__all__ = ["Encoder", "FeatureColumn", "describe_encoder", "encoder_again", "fit_encoder"]
 
 MAX_ENCODED_LEVELS = 200
 # Encoded column names are published with the plan, so a level needs this many training rows to have one.
@@ -97,11 +96,12 @@ class _Plain:
         values = column.to_numpy(dtype=np.float64)
         bad = ~(np.abs(values) <= np.finfo(np.float32).max)
         if bad.any():
-            raise InputError(
-                f"column '{self.name}' has {int(bad.sum())} missing or too large values, which encode: none cannot hand to the model",
-                mend="fill them in the table, or use data.encode: standard",
-            )
+            what = f"column '{self.name}' has {int(bad.sum())} missing or too large values, which encode: none cannot hand to the model"
+            raise InputError(what, mend="fill them in the table, or use data.encode: standard")
         out[:, 0] = values
+
+
+_Part = _Numeric | _Categorical | _Plain
 
 
 def _more_missing(column: pd.Series[Any], usual: float) -> float:
@@ -110,25 +110,14 @@ def _more_missing(column: pd.Series[Any], usual: float) -> float:
 
 @dataclass(frozen=True)
 class Encoder:
-    """A fixed map from raw rows to the model's inputs.
+    """A fixed map from raw rows to the model's inputs."""
 
-    Attributes:
-        columns: Names of the encoded columns, in order, each once.
-        sources: The feature that each encoded column comes from.
-    """
-
-    columns: tuple[str, ...]
-    sources: tuple[str, ...]
-    parts: tuple[_Numeric | _Categorical | _Plain, ...]
+    columns: tuple[str, ...]  # names of the encoded columns, each once
+    sources: tuple[str, ...]  # the feature that each encoded column comes from
+    parts: tuple[_Part, ...]
 
     def transform(self, frame: pd.DataFrame) -> Singles:
-        """Encode rows.
-
-        Args:
-            frame: Coerced rows that hold every feature; other columns are ignored.
-
-        Returns:
-            ``(n, p)`` float32. A category that training never showed is all zeros in its columns.
+        """Encode coerced rows as ``(n, p)`` float32; a category that training never showed is all zeros in its columns.
 
         Raises:
             InputError: a value is too large for a 32-bit float, or missing with ``encode: none``.
@@ -150,17 +139,12 @@ class Encoder:
 
 
 def fit_encoder(frame: pd.DataFrame, features: tuple[FeatureColumn, ...], encode: Literal["standard", "none"]) -> Encoder:
-    """Learn an encoder from real training rows.
+    """Learn an encoder from coerced real training rows.
 
     ``standard``: numbers are standardised, missing ones set to the median with an indicator column;
     categories become one column per level, missing ones a level of their own. Levels with fewer than
     11 rows, and all but the 199 largest of more than 200, share the column ``(other)``.
     ``none``: numbers pass unchanged.
-
-    Args:
-        frame: Coerced training rows.
-        features: The model's inputs in file order.
-        encode: The rule.
 
     Raises:
         InputError: ``none`` with a column that is no number or has gaps; numbers too large to standardise.
@@ -168,17 +152,17 @@ def fit_encoder(frame: pd.DataFrame, features: tuple[FeatureColumn, ...], encode
     if encode == "none":
         other = [feature.name for feature in features if feature.kind != "numeric"]
         if other:
-            raise InputError(
-                f"column '{other[0]}' is no number, which encode: none needs", mend="exclude or recode it, or use data.encode: standard"
-            )
-        plain = tuple(_Plain(feature.name) for feature in features)
-        encoder = Encoder(tuple(p.name for p in plain), tuple(p.name for p in plain), plain)
+            mend = "exclude or recode it, or use data.encode: standard"
+            raise InputError(f"column '{other[0]}' is no number, which encode: none needs", mend=mend)
+        encoder = _encoder([_Plain(feature.name) for feature in features])
         encoder.transform(frame)
         return encoder
-    parts = tuple(_fit_numeric(frame[f.name]) if f.kind == "numeric" else _fit_categorical(frame[f.name]) for f in features)
+    return _encoder([_fit_numeric(frame[f.name]) if f.kind == "numeric" else _fit_categorical(frame[f.name]) for f in features])
+
+
+def _encoder(parts: Sequence[_Part]) -> Encoder:
     names = [part.name + suffix for part in parts for suffix in part.suffixes]
-    sources = [part.name for part in parts for _ in part.suffixes]
-    return Encoder(_unique(names), tuple(sources), parts)
+    return Encoder(_unique(names), tuple(part.name for part in parts for _ in part.suffixes), tuple(parts))
 
 
 def _fit_numeric(column: pd.Series[Any]) -> _Numeric:
@@ -253,7 +237,7 @@ def encoder_again(parts: list[dict[str, Any]], frame: pd.DataFrame) -> Encoder:
         KeyError: a part lacks what its kind needs.
         ValueError: a part is of no known kind, or its numbers cannot scale a column.
     """
-    made: list[_Numeric | _Categorical | _Plain] = []
+    made: list[_Part] = []
     for part in parts:
         name = str(part["name"])
         if part["kind"] == "numeric":
@@ -272,5 +256,4 @@ def encoder_again(parts: list[dict[str, Any]], frame: pd.DataFrame) -> Encoder:
             made.append(_Plain(name))
         else:
             raise ValueError("an encoder part is of no known kind")
-    names = [part.name + suffix for part in made for suffix in part.suffixes]
-    return Encoder(_unique(names), tuple(part.name for part in made for _ in part.suffixes), tuple(made))
+    return _encoder(made)

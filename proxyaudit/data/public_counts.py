@@ -6,19 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["SMALLEST_CELL", "STEP", "count_people", "count_words", "public_count", "share_words"]
-
 SMALLEST_CELL = 11  # people; anything smaller is not published, nor derivable by subtraction
 STEP = 20
 
 
 def count_people(column: pd.Series[Any], groups: pd.Series[Any]) -> pd.Series[Any]:
-    """Number of different people with each value of a column.
-
-    Args:
-        column: ``(n,)`` values, without missing ones or with; those are not counted.
-        groups: Whose each row is, with the same index; rows of nobody known are one person's each.
-    """
+    """Number of different people with each known value of a column; rows of nobody known are one person's each."""
     whose = groups.loc[column.index]
     named = whose.groupby(column).nunique()
     return named + whose.isna().groupby(column).sum()

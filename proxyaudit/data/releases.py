@@ -18,16 +18,14 @@ from proxyaudit.errors import InputError
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.types import NotTested
 
-__all__ = ["load_releases", "release_notes", "unseen_of"]
-
 MOST_EMPTY = 0.5  # of a release's texts
 
 
 def load_releases(recipe: Recipe, dataset: Dataset, base: Path, notes: list[NotTested] | None = None) -> dict[str, pd.DataFrame]:
     """Read every release file and bring it to the real table's kinds.
 
-    Features and target must be there; protected columns and proxies that are no inputs may be
-    lacking; other columns are ignored. ``notes`` takes spellings that were united.
+    Features and target must be there; protected columns and proxies that are no inputs may be lacking; other columns are ignored.
+    ``notes`` takes spellings that were united.
 
     Returns:
         Coerced rows by regime name.
@@ -62,17 +60,11 @@ def _check_release(rows: pd.DataFrame, dataset: Dataset, what: str, where: str) 
     if dataset.threshold is None:
         unknown = ~rows[dataset.target].isin(dataset.classes)
         if unknown.any():
-            raise InputError(
-                f"{what}: {int(unknown.sum())} rows have a target that is no class of the real data",
-                where=where,
-                mend=f"the classes of '{dataset.target}' are {', '.join(dataset.classes)}",
-            )
+            mend = f"the classes of '{dataset.target}' are {', '.join(dataset.classes)}"
+            raise InputError(f"{what}: {int(unknown.sum())} rows have a target that is no class of the real data", where=where, mend=mend)
     if len(np.unique(dataset.target_codes(rows))) < 2:
-        raise InputError(
-            f"{what}: target '{dataset.target}' has one value only",
-            where=where,
-            mend="a model cannot be trained on it; give another release",
-        )
+        mend = "a model cannot be trained on it; give another release"
+        raise InputError(f"{what}: target '{dataset.target}' has one value only", where=where, mend=mend)
     check_seen(dataset.encoder, rows, table=what, where=where)
     for feature in dataset.features:
         if feature.kind == "text" and rows[feature.name].isna().mean() > MOST_EMPTY:
@@ -114,10 +106,6 @@ def release_notes(dataset: Dataset, releases: Mapping[str, pd.DataFrame]) -> tup
             continue  # coarse rows coincide by chance
         copies = int(np.isin(row_hashes(rows, columns), audit).sum())
         if copies:
-            notes.append(
-                NotTested(
-                    what=f"release {name} apart from rows it shares with the audit",
-                    why=f"{count_words(copies)} of its rows equal an audit row; some do by chance",
-                )
-            )
+            why = f"{count_words(copies)} of its rows equal an audit row; some do by chance"
+            notes.append(NotTested(what=f"release {name} apart from rows it shares with the audit", why=why))
     return tuple(notes)

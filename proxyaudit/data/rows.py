@@ -11,7 +11,7 @@ import pandas as pd
 from proxyaudit.arrays import Ints
 from proxyaudit.data.columns import ColumnKind, coerce
 from proxyaudit.data.sources import Roles, Source
-from proxyaudit.data.splits import Clusters, find_clusters, split_share, take_rows
+from proxyaudit.data.splits import find_clusters, split_share, take_rows
 from proxyaudit.data.tables import read_table, resolve_path
 from proxyaudit.data.unseen import spelling_notes
 from proxyaudit.digests import file_digest
@@ -19,8 +19,6 @@ from proxyaudit.errors import InputError
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.seeding import stream
 from proxyaudit.types import NotTested
-
-__all__ = ["coerce_rows", "read_holdout", "split_rows"]
 
 
 def coerce_rows(table: pd.DataFrame, kinds: Mapping[str, ColumnKind], roles: Roles, where: str) -> tuple[pd.DataFrame, int]:
@@ -76,7 +74,7 @@ def split_rows(
         real: Coerced rows of the real table.
         other: Coerced rows of the holdout, which then are the audit rows.
         compared: The columns in which copies are equal.
-        source: For the roles and messages.
+        source: The real table.
         notes: Takes what was dropped or could not be told.
 
     Raises:
@@ -91,13 +89,11 @@ def split_rows(
     rows = np.arange(len(real))
     if spec.max_rows is not None and spec.max_rows < len(real):
         rows = rows[take_rows(clusters.ids[rows], spec.max_rows, stream(recipe.seed, "split", "max_rows"))]
-        notes.append(
-            NotTested(what=f"real rows beyond the first {spec.max_rows} drawn", why="the recipe asks for at most that many (data.max_rows)")
-        )
+        why = "the recipe asks for at most that many (data.max_rows)"
+        notes.append(NotTested(what=f"real rows beyond the first {spec.max_rows} drawn", why=why))
         if not len(rows):
-            raise InputError(
-                "data.max_rows is smaller than each group of rows that belong together", where="data.max_rows", mend="raise it"
-            )
+            what = "data.max_rows is smaller than each group of rows that belong together"
+            raise InputError(what, where="data.max_rows", mend="raise it")
     if other is None:
         chosen = split_share(clusters.ids[rows], spec.audit_share, stream(recipe.seed, "split", "audit"))
         train_rows, audit_rows = rows[~chosen], rows[chosen]
@@ -106,20 +102,10 @@ def split_rows(
         shared = np.isin(clusters.ids[rows], clusters.ids[audit_rows])
         train_rows = rows[~shared]
         if shared.any():
-            notes.append(
-                NotTested(
-                    what="training rows that belong to the holdout too", why="they were dropped from training (equal row or same group)"
-                )
-            )
-    return _cut(everything, train_rows, audit_rows, clusters, source.where)
-
-
-def _cut(
-    everything: pd.DataFrame, train_rows: Ints, audit_rows: Ints, clusters: Clusters, where: str
-) -> tuple[pd.DataFrame, pd.DataFrame, Ints]:
+            why = "they were dropped from training (equal row or same group)"
+            notes.append(NotTested(what="training rows that belong to the holdout too", why=why))
     audit_clusters = clusters.of(audit_rows)
     if not len(train_rows) or audit_clusters.max(initial=-1) < 2:
-        raise InputError(
-            "too few separate rows or groups to split into training and audit rows", where=where, mend="use more rows, or drop data.group"
-        )
+        what = "too few separate rows or groups to split into training and audit rows"
+        raise InputError(what, where=source.where, mend="use more rows, or drop data.group")
     return everything.iloc[train_rows].reset_index(drop=True), everything.iloc[audit_rows].reset_index(drop=True), audit_clusters

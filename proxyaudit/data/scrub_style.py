@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["CONTRACTION", "DRAWN_OUT", "EMOTICON", "flatten_style", "spell_out"]
-
 _MOST_PASSES = 5
 EMOTICON = re.compile(r"(?<!\w)(?:[<>]?[:;=][-'^o]?[)(\]\[DPp/\\|*3oO]+|[xX]D+|<3+|\^[_.]?\^|[oO]_[oO])(?!\w)|(?<![(])[(]+[-']?[:;=]")
 """Western emoticons; emoji are marks."""

@@ -26,8 +26,6 @@ from proxyaudit.data.scrub_style import flatten_style
 from proxyaudit.data.scrub_words import AMBIGUOUS_NAMES, DECADES, GENDERED, GIVEN_NAMES, MONTHS, NOT_NAMES, WEEKDAYS
 from proxyaudit.registry import load_plugin
 
-__all__ = ["MASK", "RULES", "mask_ages", "mask_dates", "mask_gendered", "mask_names", "scrub"]
-
 MASK = "[removed]"
 # Ages before dates before words: "in my 1950s" and "March 3" are looked at whole. Style last: names are known by their capitals.
 RULES = ("ages", "dates", "names", "pronouns", "style")
@@ -55,14 +53,9 @@ _REPEATED = re.compile(rf"{_MASKED}(?:\s+{_MASKED})+")
 
 
 def scrub(texts: Iterable[str], rules: Sequence[str]) -> list[str]:
-    """Mask what the rules find.
+    """Replace every match of registered scrubbers by ``MASK``, neighbouring masks joined; with ``style`` write plainly as well.
 
-    Args:
-        texts: Texts.
-        rules: Names of registered scrubbers; their order has no say.
-
-    Returns:
-        The texts with every match replaced by ``MASK``, neighbouring masks joined; with ``style`` written plainly as well.
+    The order of ``rules`` has no say.
 
     Raises:
         InputError: an unknown rule.

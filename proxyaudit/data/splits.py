@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 
 from proxyaudit.arrays import Ints
 from proxyaudit.data.columns import labels
-from proxyaudit.data.equal_rows import redraw_rows
 from proxyaudit.seeding import stream
-
-__all__ = ["Clusters", "find_clusters", "row_hashes", "split_share", "split_thirds", "take_rows"]
 
 # Fewer distinct values than this cannot tell people apart, so equal rows are no sign of copying.
 MIN_TELLING_VALUES = 30
@@ -33,17 +33,11 @@ def row_hashes(frame: pd.DataFrame, columns: list[str]) -> NDArray[np.uint64]:
 
 @dataclass(frozen=True)
 class Clusters:
-    """Rows that belong together.
+    """Rows that belong together."""
 
-    Attributes:
-        ids: ``(n,)`` dense cluster number of each row, numbered by content and not by place in the file.
-        copies: whether equal rows were taken for copies of one person and so joined.
-        repeated: whether the table has equal rows at all.
-    """
-
-    ids: Ints
-    copies: bool
-    repeated: bool
+    ids: Ints  # dense cluster number of each row, numbered by content and not by place in the file
+    copies: bool  # whether equal rows were taken for copies of one person and so joined
+    repeated: bool  # whether the table has equal rows at all
 
     def of(self, rows: Ints) -> Ints:
         """Return dense cluster numbers of some of the rows."""
@@ -63,7 +57,7 @@ def find_clusters(frame: pd.DataFrame, columns: list[str], group: pd.Series[Any]
     Args:
         frame: The real rows.
         columns: The columns that rows are compared on.
-        group: ``(n,)`` group of each row; rows with a missing group belong to nobody else.
+        group: Group of each row; rows with a missing group belong to nobody else.
         texts: Whether rows are texts.
     """
     hashes = row_hashes(frame, columns)
@@ -108,9 +102,6 @@ def _largest(ids: Ints) -> int:
 
 def _join(parts: list[NDArray[Any]], n: int) -> Ints:
     """Connected components of rows that share a number in any of ``parts``."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
     if not parts:
         return np.arange(n, dtype=np.int64)
     if len(parts) == 1:
@@ -166,3 +157,62 @@ def split_thirds(ids: Ints, rng: np.random.Generator) -> Ints:
         part_of[order[position]] = smallest
         filled[smallest] += int(sizes[position])
     return part_of[dense]
+
+
+def redraw_rows(frame: pd.DataFrame, columns: list[str], distinct: int, rng: np.random.Generator) -> pd.DataFrame:
+    """Redraw rows from a tree of pairwise dependences, each column's values kept as they are.
+
+    Columns that hang together (a precinct and its neighborhoods) make rows coincide by themselves, so they may not be shuffled apart.
+    The tree is that of largest mutual information (Chow & Liu 1968). Pairs that nearly tell rows apart are no part of it: their
+    dependence may be the copying itself.
+
+    Args:
+        frame: The rows, in an order that does not depend on the file's.
+        columns: The columns to redraw.
+        distinct: Number of distinct rows of the table.
+        rng: Randomness.
+    """
+    codes = {name: pd.factorize(labels(frame[name]).fillna(""))[0].astype(np.int64) for name in columns}
+    n, p = len(frame), len(columns)
+    rows, heads, weights = [], [], []
+    for left, right in combinations(range(p), 2):
+        shared = _shared_information(codes[columns[left]], codes[columns[right]], most_pairs=distinct / 2)
+        if shared > 0:
+            rows.append(left)
+            heads.append(right)
+            weights.append(-shared)
+    tree = minimum_spanning_tree(coo_matrix((weights, (rows, heads)), shape=(p, p)))
+    tree = tree + tree.T
+    # Row of the original that each redrawn cell is taken from.
+    taken: dict[int, Ints] = {}
+    for root in range(p):
+        if root in taken:
+            continue
+        order, parents = breadth_first_order(tree, root, directed=False)
+        for column in order:
+            if column == root:
+                taken[column] = rng.permutation(n)
+                continue
+            parent = codes[columns[parents[column]]]
+            drawn = parent[taken[parents[column]]]
+            source = np.lexsort((rng.random(n), parent))
+            place = np.lexsort((rng.random(n), drawn))
+            taken[column] = np.empty(n, dtype=np.int64)
+            taken[column][place] = source
+    return pd.DataFrame({name: frame[name].to_numpy()[taken[number]] for number, name in enumerate(columns)})
+
+
+def _shared_information(left: Ints, right: Ints, most_pairs: float) -> float:
+    """Mutual information of two coded columns in nats (Miller & Madow's correction); 0 where their pairs are too many to be estimated."""
+    n, k_right = len(left), int(right.max()) + 1
+    counts = np.unique(left * k_right + right, return_counts=True)[1]
+    if len(counts) > max(most_pairs, left.max() + 1, k_right):  # one that is nested in the other hangs together by its meaning
+        return 0.0
+    left_counts, right_counts = np.bincount(left), np.bincount(right)
+    surplus = len(counts) - len(left_counts) - len(right_counts) + 1
+    return _entropy(left_counts, n) + _entropy(right_counts, n) - _entropy(counts, n) - surplus / (2 * n)
+
+
+def _entropy(counts: Ints, n: int) -> float:
+    share = counts[counts > 0] / n
+    return float(-(share * np.log(share)).sum())

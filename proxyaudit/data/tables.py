@@ -6,18 +6,14 @@ import csv
 import gzip
 import zlib
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, cast
 
 import numpy as np
 import pandas as pd
 
 from proxyaudit.data.columns import parse_numbers
 from proxyaudit.errors import InputError
-
-__all__ = ["TABLE_SUFFIXES", "find_file", "is_inside", "read_table", "resolve_path"]
 
 TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet")
 _ROW_INDEX = "__index_level_0__"  # pandas writes its row labels into parquet under this name
@@ -28,8 +24,15 @@ def is_inside(path: Path, folder: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve())
 
 
-def find_file(text: str, *, base: Path, what: str, extra: tuple[Path, ...] = ()) -> Path:
-    """Like ``resolve_path``, with further trusted folders that are looked in last."""
+def resolve_path(text: str, *, base: Path, what: str, extra: tuple[Path, ...] = ()) -> Path:
+    """Find the file that a recipe names; ``what`` it is, e.g. ``"data.path"``, is for messages.
+
+    Absolute paths are taken as they are; relative ones are looked for below ``base`` (the recipe's folder), the current folder and
+    ``extra``, and may not lead out of all of these.
+
+    Raises:
+        InputError: there is no such file, it is a folder, or the path escapes.
+    """
     try:
         return _find_file(text, base, what, extra)
     except (OSError, RuntimeError) as error:  # a name of thousands of letters, links in a circle
@@ -56,21 +59,6 @@ def _find_file(text: str, base: Path, what: str, extra: tuple[Path, ...]) -> Pat
     raise InputError(f"{what}: no such file", where=text, mend="paths are relative to the recipe's folder, then to the current folder")
 
 
-def resolve_path(text: str, *, base: Path, what: str) -> Path:
-    """Find the file that a recipe names.
-
-    Args:
-        text: The path as written. Absolute paths are taken as they are; relative ones are looked for
-            below ``base`` and then below the current folder, and may not lead out of both.
-        base: The folder of the recipe.
-        what: What the file is, for the error message, e.g. ``"data.path"``.
-
-    Raises:
-        InputError: there is no such file, it is a folder, or the path escapes.
-    """
-    return find_file(text, base=base, what=what)
-
-
 def _existing_file(path: Path, what: str) -> Path:
     if path.is_dir():
         raise InputError(f"{what}: this is a folder, not a file", where=str(path), mend="name the file itself")
@@ -82,13 +70,9 @@ def _existing_file(path: Path, what: str) -> Path:
 def read_table(path: Path, *, what: str) -> pd.DataFrame:
     """Read a CSV (UTF-8, commas, header line, optionally gzipped) or parquet table.
 
-    Columns whose every value is a number become numbers; columns with leading zeros (codes such as
-    ``02139``) or integers beyond 2**53 stay text, since numbers would not keep them apart.
-    Empty fields and the usual spellings (``NA``, ``NaN``, ``null``, ``None``) are missing values.
-
-    Args:
-        path: The file.
-        what: What the file is, for error messages.
+    Columns whose every value is a number become numbers; columns with leading zeros (codes such as ``02139``) or integers beyond 2**53
+    stay text, since numbers would not keep them apart. Empty fields and the usual spellings (``NA``, ``NaN``, ``null``, ``None``) are
+    missing values.
 
     Raises:
         InputError: the file cannot be read as such a table; one line says why and where.
@@ -105,14 +89,10 @@ def read_table(path: Path, *, what: str) -> pd.DataFrame:
     return frame
 
 
-@contextmanager
-def _open_text(path: Path) -> Iterator[TextIO]:
+def _open_text(path: Path) -> TextIO:
     if path.name.lower().endswith(".gz"):
-        with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as stream:
-            yield stream
-    else:
-        with path.open("r", encoding="utf-8-sig", newline="") as stream:
-            yield stream
+        return cast("TextIO", gzip.open(path, "rt", encoding="utf-8-sig", newline=""))
+    return path.open(encoding="utf-8-sig", newline="")
 
 
 def _read_csv(path: Path, what: str) -> pd.DataFrame:
@@ -150,11 +130,8 @@ def _check_csv(path: Path, what: str) -> list[str]:
         _check_names(header, path, what)
         for row in reader:
             if row and len(row) != len(header):
-                raise InputError(
-                    f"{what}: a row has {len(row)} fields where the header has {len(header)}",
-                    where=f"{path}, line {reader.line_num}",
-                    mend="quote fields that hold commas, or complete the row",
-                )
+                fault, where = f"a row has {len(row)} fields where the header has {len(header)}", f"{path}, line {reader.line_num}"
+                raise InputError(f"{what}: {fault}", where=where, mend="quote fields that hold commas, or complete the row")
     return header
 
 
@@ -190,7 +167,6 @@ def _read_parquet(path: Path, what: str) -> pd.DataFrame:
         if isinstance(dtype, pd.CategoricalDtype):
             frame[column] = frame[column].astype(object)
         elif isinstance(dtype, np.dtype) and dtype.kind not in "biufMO":
-            raise InputError(
-                f"{what}: column '{column}' is of an unsupported type ({dtype})", where=where, mend="store it as numbers, text or dates"
-            )
+            mend = "store it as numbers, text or dates"
+            raise InputError(f"{what}: column '{column}' is of an unsupported type ({dtype})", where=where, mend=mend)
     return frame

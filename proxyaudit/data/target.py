@@ -13,8 +13,6 @@ from proxyaudit.data.public_counts import SMALLEST_CELL, count_people
 from proxyaudit.data.sources import Roles
 from proxyaudit.errors import InputError, did_you_mean
 
-__all__ = ["MAX_CLASSES", "check_support", "encode_target", "order_classes", "target_kind", "threshold_classes"]
-
 MAX_CLASSES = 20
 # A class needs enough rows to be learnt, and enough to be audited.
 MIN_CLASS_ROWS = 30
@@ -30,11 +28,8 @@ def target_kind(column: pd.Series[Any], roles: Roles, *, where: str) -> ColumnKi
     kind = infer_kind(column, where=where)
     if roles.target_threshold is not None:
         if kind.kind != "numeric" or kind.date:
-            raise InputError(
-                f"target '{roles.target}' is no number, so it cannot be cut at a threshold",
-                where=where,
-                mend="remove data.target_threshold",
-            )
+            mend = "remove data.target_threshold"
+            raise InputError(f"target '{roles.target}' is no number, so it cannot be cut at a threshold", where=where, mend=mend)
         return kind
     text = labels(known, where=where)
     spellings = spellings_of(text)
@@ -64,11 +59,8 @@ def order_classes(column: pd.Series[Any], roles: Roles, *, where: str) -> tuple[
         mend = did_you_mean(positive, shown, "write the class as it stands in the table", cutoff=0.3)
         raise InputError(f"target_positive is no class of target '{roles.target}'", where=where, mend=mend)
     if len(classes) > 2:
-        raise InputError(
-            f"target '{roles.target}' has {len(classes)} classes, so none is the positive one",
-            where=where,
-            mend="remove data.target_positive",
-        )
+        mend = "remove data.target_positive"
+        raise InputError(f"target '{roles.target}' has {len(classes)} classes, so none is the positive one", where=where, mend=mend)
     return tuple([name for name in classes if name != positive] + [positive])
 
 
@@ -129,14 +121,8 @@ def check_support(
     counts = np.bincount(codes, minlength=len(classes))
     if counts.min() < MIN_CLASS_ROWS:
         rare = f"class '{classes[int(counts.argmin())]}'" if counts.min() >= SMALLEST_CELL else "a class"
-        raise InputError(
-            f"target '{target}': {rare} has fewer than {MIN_CLASS_ROWS} {rows} rows",
-            where=where,
-            mend="use more rows, join rare classes, or change data.audit_share",
-        )
+        mend = "use more rows, join rare classes, or change data.audit_share"
+        raise InputError(f"target '{target}': {rare} has fewer than {MIN_CLASS_ROWS} {rows} rows", where=where, mend=mend)
     if groups is not None and count_people(pd.Series(codes, index=groups.index), groups).min() < SMALLEST_CELL:
-        raise InputError(
-            f"target '{target}': a class has fewer than {SMALLEST_CELL} people in the {rows} rows",
-            where=where,
-            mend="use rows of more people, join rare classes, or change data.audit_share",
-        )
+        mend = "use rows of more people, join rare classes, or change data.audit_share"
+        raise InputError(f"target '{target}': a class has fewer than {SMALLEST_CELL} people in the {rows} rows", where=where, mend=mend)

@@ -7,7 +7,7 @@ stay below 2**24, so float32 holds them exactly, and whatever handles tables han
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 from proxyaudit.arrays import Singles
 from proxyaudit.data.scrubbing import scrub
 from proxyaudit.errors import InputError
-
-__all__ = ["NO_TOKEN", "TextEncoder", "Tokenize"]
 
 Tokenize = Callable[[list[str]], Sequence[Sequence[float]]]
 """Texts to token numbers, cut to the encoder's width."""
@@ -34,23 +32,14 @@ _MARKS = re.compile(r"[^\w\s]")
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """A fixed map from texts to the model's inputs.
-
-    Attributes:
-        column: The text column.
-        train: ``(n,)`` real training texts; what :meth:`features` is learnt on.
-        width: Tokens of a row; longer texts are cut.
-        tokenize: The model's tokenizer, attached when the model is known.
-        token_names: What tokens stand for, as text; empty for special ones.
-        special: Tokens that the tokenizer puts around every text.
-    """
+    """A fixed map from texts to the model's inputs."""
 
     column: str
-    train: pd.Series[Any]
-    width: int
-    tokenize: Tokenize | None = None
-    token_names: Callable[[list[int]], list[str]] | None = None
-    special: tuple[int, ...] = ()
+    train: pd.Series[Any]  # real training texts; what :meth:`features` is learnt on
+    width: int  # tokens of a row; longer texts are cut
+    tokenize: Tokenize | None = None  # the model's, attached when the model is known
+    token_names: Callable[[list[int]], list[str]] | None = None  # what tokens stand for, as text; empty for special ones
+    special: tuple[int, ...] = ()  # tokens that the tokenizer puts around every text
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -72,7 +61,7 @@ class TextEncoder:
         if self.tokenize is None:
             raise ValueError("the tokenizer comes with the model: attach it first")
         table = np.full((len(frame), self.width), NO_TOKEN, dtype=np.float32)
-        for row, tokens in enumerate(self.tokenize(_texts(frame[self.column]))):
+        for row, tokens in enumerate(self.tokenize(lines_of(frame[self.column]))):
             kept = tokens[: self.width] or [0]
             table[row, : len(kept)] = kept
         if table.max(initial=0) >= _LARGEST_TOKEN:
@@ -81,7 +70,7 @@ class TextEncoder:
 
     def scrubbed(self, frame: pd.DataFrame, rules: tuple[str, ...]) -> pd.DataFrame:
         """Return the same rows with words of the text masked."""
-        return frame.assign(**{self.column: scrub(_texts(frame[self.column]), rules)}) if rules else frame
+        return frame.assign(**{self.column: scrub(lines_of(frame[self.column]), rules)}) if rules else frame
 
     def features(self, frame: pd.DataFrame) -> Singles:
         """What the texts carry, as ``(n, d)`` numbers: terms and character patterns reduced to few dimensions, and their surface.
@@ -90,9 +79,9 @@ class TextEncoder:
         in rare words, so it bounds what the inputs carry from below.
         """
         words, characters, reduce = self._fitted
-        texts = _texts(frame[self.column])
         from scipy.sparse import hstack
 
+        texts = lines_of(frame[self.column])
         terms = reduce.transform(hstack([words.transform(texts), characters.transform(texts)]).tocsr())
         return np.concatenate([terms, _surface(texts)], axis=1).astype(np.float32)
 
@@ -102,7 +91,7 @@ class TextEncoder:
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        texts = _texts(self.train)
+        texts = lines_of(self.train)
         fewest = min(_FEWEST_TEXTS, max(1, len(texts) // 20))
         shared = {"min_df": fewest, "max_features": _MOST_TERMS, "sublinear_tf": True}
         words = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b", **shared)
@@ -115,7 +104,8 @@ class TextEncoder:
         return words, characters, TruncatedSVD(size, random_state=0).fit(table)
 
 
-def _texts(column: pd.Series[Any]) -> list[str]:
+def lines_of(column: Iterable[Any]) -> list[str]:
+    """The texts of a column; a missing one is empty."""
     return [text if isinstance(text, str) else "" for text in column]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,28 +17,23 @@ import numpy as np
 import pandas as pd
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.data.public_counts import SMALLEST_CELL
+from proxyaudit.data.public_counts import SMALLEST_CELL, count_words
 from proxyaudit.data.scrub_style import CONTRACTION, DRAWN_OUT, EMOTICON, spell_out
 from proxyaudit.data.scrub_words import AMBIGUOUS_NAMES, FUNCTION_WORDS, GENDERED, GIVEN_NAMES
 from proxyaudit.data.scrubbing import MASK
-
-__all__ = ["STYLES", "Terms", "TextFeature", "feature_table", "frequent_terms", "holds_given_name", "is_given_name", "lines_of"]
 
 _WORD = re.compile(r"(?<![^\W_])[^\W\d_]+(?:['\u2019][^\W\d_]+)*(?![^\W_])")
 _ELLIPSIS = re.compile(r"\.{2,}|\u2026")
 _STOP = re.compile(r"(?<!\.)\.(?!\.)")
 _OTHER_MARK = re.compile(r"[^\w\s.,!?\u2026'\u2019]|_")
 _CAPITALS = re.compile(r"\b[^\W\d_]{2,}\b")
+_SPOKEN = re.compile(r"\w+(?:['\u2019]\w+)*")
+_LONG = 12  # words in a row: hardly a phrase that everybody uses
 _NAMES = GIVEN_NAMES - AMBIGUOUS_NAMES
 _BLANKS = re.compile(r"\s+")
 _MOST_TERMS = 20_000
 _PATTERN = (2, 4)
 BLANK = "\u00b7"  # how a pattern shows the edge of a word
-
-
-def lines_of(frame: pd.DataFrame, column: str) -> list[str]:
-    """The texts of a table; a missing one is empty."""
-    return [text if isinstance(text, str) else "" for text in frame[column]]
 
 
 def words_of(text: str) -> list[str]:
@@ -58,15 +53,10 @@ def patterns_of(text: str) -> set[str]:
 
 @dataclass(frozen=True)
 class TextFeature:
-    """A word, a pattern of characters or a way of writing.
-
-    Attributes:
-        kind: What it is.
-        what: The word, the pattern, or the name of a way of writing in ``STYLES``.
-    """
+    """A word, a pattern of characters or a way of writing."""
 
     kind: Literal["word", "pattern", "style"]
-    what: str
+    what: str  # the word, the pattern, or the name of a way of writing in ``STYLES``
 
     @property
     def name(self) -> str:
@@ -166,24 +156,13 @@ STYLES: dict[str, tuple[Count, Remove | None]] = {
     "contractions": (lambda text: len(CONTRACTION.findall(text)), spell_out),
     "function words": (_words_in(FUNCTION_WORDS), lambda text: _drop_words(text, FUNCTION_WORDS.__contains__)),
     "gendered words": (_words_in(GENDERED), lambda text: _drop_words(text, GENDERED.__contains__)),
-    "given names": (
-        lambda text: sum(map(is_given_name, words_of(text))),
-        lambda text: _drop_words(text, is_given_name),
-    ),
+    "given names": (lambda text: sum(map(is_given_name, words_of(text))), lambda text: _drop_words(text, is_given_name)),
 }
 _NOT_RATES = frozenset(list(STYLES)[:2])
 
 
 def feature_table(features: Sequence[TextFeature], texts: Sequence[str]) -> pd.DataFrame:
-    """What each text has of each feature: 1 or 0 for words and patterns, occurrences per hundred words for ways of writing.
-
-    Args:
-        features: What is counted.
-        texts: ``n`` texts.
-
-    Returns:
-        A table ``(n, features)`` with the names of the features as columns.
-    """
+    """What each text has of each feature: 1 or 0 for words and patterns, occurrences per hundred words for ways of writing."""
     found = np.zeros((len(texts), len(features)))
     for row, text in enumerate(texts):
         words, plain = words_of(text), text.replace(MASK, " ")
@@ -202,15 +181,10 @@ def feature_table(features: Sequence[TextFeature], texts: Sequence[str]) -> pd.D
 
 @dataclass(frozen=True)
 class Terms:
-    """Words and patterns that may be named, and the texts that hold them.
-
-    Attributes:
-        features: ``V`` words and patterns.
-        held_nv: Sparse ``(n, V)``: 1 where a text holds one.
-    """
+    """Words and patterns that may be named, and the texts that hold them."""
 
     features: tuple[TextFeature, ...]
-    held_nv: Any
+    held_nv: Any  # sparse; 1 where a text holds one
 
     def column(self, place: int) -> Floats:
         """Which texts hold one term, shape ``(n,)``."""
@@ -218,13 +192,9 @@ class Terms:
 
 
 def frequent_terms(texts: Sequence[str], people_n: Ints, others: Sequence[str], other_people_n: Ints) -> Terms:
-    """Words and patterns that at least eleven people use, and eleven do not, among these texts and among other ones.
+    """Words and patterns that at least eleven people use, and eleven do not, among training texts and among other ones.
 
-    Args:
-        texts: ``n`` training texts.
-        people_n: ``(n,)`` whose text it is. Where nobody said, equal texts are one person's.
-        others: Audit texts.
-        other_people_n: Whose they are.
+    ``people_n`` says whose a text is; where nobody said, equal texts are one person's.
     """
     from scipy.sparse import hstack
     from sklearn.feature_extraction.text import CountVectorizer
@@ -261,3 +231,29 @@ def _may_be_named(kind: str, term: str) -> bool:
     if any(letter.isdigit() for letter in term) or not term.isprintable():
         return False
     return not is_given_name(term) if kind == "word" else bool(term.strip()) and not holds_given_name(term)
+
+
+def count_overlapping(texts: Iterable[Any], real: Iterable[Any], *, words: int = _LONG) -> int:
+    """Number of texts that hold ``words`` words in a row which stand in a real one, whatever the marks and capitals.
+
+    >>> count_overlapping(["So it fits well!", "it fits me"], ["It fits, well..."], words=3)
+    1
+    """
+    known: set[int] = set()
+    for text in real:
+        known.update(_runs(text, words))
+    return sum(any(run in known for run in _runs(text, words)) for text in texts)
+
+
+def _runs(text: Any, words: int) -> Iterable[int]:
+    """Hashes of the runs of words: as good as the words, and a tenth of the memory."""
+    found = _SPOKEN.findall(text.lower()) if isinstance(text, str) else []
+    return map(hash, zip(*(found[start:] for start in range(words)), strict=False))
+
+
+def overlap_words(copied: int, made: int, audit_copied: int, audit: int) -> str:
+    """The counts in words: texts of a regime beside real ones that nobody copied, so coarse that none is a small cell."""
+    return (
+        f"{count_words(copied)} of {count_words(made)} texts hold {_LONG} words in a row that stand in a real training text; "
+        f"of {count_words(audit)} real audit texts, which repeat training texts by chance only, {count_words(audit_copied)} do"
+    )

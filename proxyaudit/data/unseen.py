@@ -19,8 +19,6 @@ from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError
 from proxyaudit.types import NotTested
 
-__all__ = ["NOT_SEEN", "Unseen", "check_seen", "spelling_notes"]
-
 NOTED, BARS, REFUSED = 0.01, 0.20, 0.80  # shares of rows
 NOT_SEEN = "so many values of an input cannot be seen by the model that what it does without them proves no absence"
 _SHOWN = 3
@@ -49,13 +47,7 @@ class Unseen:
 
 
 def check_seen(encoder: Encoder | TextEncoder, frame: pd.DataFrame, *, table: str, where: str) -> tuple[Unseen, ...]:
-    """The one check of every table that enters the encoder.
-
-    Args:
-        encoder: Learnt on the real training rows.
-        frame: Coerced rows.
-        table: What they are, e.g. ``"data.holdout"``.
-        where: Their file.
+    """The one check of every table (coerced rows, called ``table``) that enters the encoder.
 
     Returns:
         One entry for each column of which more than 1 % cannot be seen.
@@ -71,11 +63,8 @@ def check_seen(encoder: Encoder | TextEncoder, frame: pd.DataFrame, *, table: st
         unseen, missing = part.unseen(column)
         share = unseen + missing
         if share > REFUSED:
-            raise InputError(
-                f"{table}: column '{part.name}' {_found(part, column, unseen, missing)}, so the model cannot see {share:.0%} of it",
-                where=where,
-                mend="fill it and write its values as the real table does, or exclude the column",
-            )
+            what = f"{table}: column '{part.name}' {_found(part, column, unseen, missing)}, so the model cannot see {share:.0%} of it"
+            raise InputError(what, where=where, mend="fill it and write its values as the real table does, or exclude the column")
         if share > NOTED:
             found.append(Unseen(table, part.name, share, len(frame)))
     return tuple(found)

@@ -1,16 +1,12 @@
-"""A causal language model from a local folder (safetensors, or GGUF where transformers reads it), from a hub only when asked.
-
-What may be read and executed is said in ``pretrained``, the one place that imports transformers.
-"""
+"""A causal language model, and whether two models come from one."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import inspect
-import io
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,40 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from proxyaudit.data.tables import is_inside
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
-from proxyaudit.language.pretrained import WEIGHTS, check_finite, import_transformers, load_tokenizer, loading, options, package_root
+from proxyaudit.language.pretrained import CausalSource, load_body, load_tokenizer, loading, locate
 
-__all__ = ["CausalModel", "CausalSource", "load_causal", "locate", "same_base", "weights_digest"]
+__all__ = ["CausalModel", "load_causal", "same_base", "weights_digest"]
 
 _SHAPE_KEYS = ("model_type", "hidden_size", "n_embd", "num_hidden_layers", "n_layer", "vocab_size")
-
-
-@dataclass(frozen=True)
-class CausalSource:
-    """Where a model lies.
-
-    Attributes:
-        path: Folder, ``.gguf`` file, or hub name where ``hub`` is true.
-        package: Installed Python package that ``path`` lies in.
-        gguf_file: Name of the GGUF file in the folder.
-        hub: Whether ``path`` is a name on a model hub; nothing is fetched otherwise.
-        revision: Revision on the hub.
-        trust_remote_code: Whether code that comes with the model may be executed.
-    """
-
-    path: str
-    package: str | None = None
-    gguf_file: str | None = None
-    hub: bool = False
-    revision: str | None = None
-    trust_remote_code: bool = False
-
-    @classmethod
-    def of(cls, spec: Any) -> CausalSource:
-        """Where the model of a section of a recipe lies, whose keys bear these names."""
-        return cls(**{one.name: getattr(spec, one.name) for one in fields(cls)})
 
 
 @dataclass(frozen=True)
@@ -121,16 +90,9 @@ class CausalModel:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def forward(self, ids: Tensor, *, cache: Any = None, use_cache: bool = False, keep: int = 0) -> tuple[Tensor, Any]:
-        """One pass over equally long rows.
+        """Logits ``(n, keep or l, V)`` of equally long rows ``(n, l)``, and the cache of keys and values if it is used.
 
-        Args:
-            ids: ``(n, l)`` tokens.
-            cache: Keys and values of what came before.
-            use_cache: Whether to return them.
-            keep: Last positions whose logits are wanted; 0 for all.
-
-        Returns:
-            Logits ``(n, keep or l, V)`` and the cache.
+        ``keep`` is the number of last positions whose logits are wanted, 0 for all.
         """
         asked: dict[str, Any] = {"input_ids": ids, "use_cache": use_cache}
         if cache is not None:
@@ -145,50 +107,13 @@ class CausalModel:
 
     @cached_property
     def blocks(self) -> tuple[nn.Module, ...]:
-        """The layers: the longest list of modules of one class.
-
-        Raises:
-            InputError: there is no such list.
-        """
-        lists: list[list[nn.Module]] = [
-            list(m.children()) for m in self.model.modules() if isinstance(m, nn.ModuleList) and len({type(c) for c in m}) == 1
-        ]
+        """The layers: the longest list of modules of one class."""
+        lists = [list(m.children()) for m in self.model.modules() if isinstance(m, nn.ModuleList) and len({type(c) for c in m}) == 1]
         if not lists:
             mend = "use a transformer whose layers are a ModuleList"
             raise InputError("no list of layers was found in the model", where="model", mend=mend)
-        return tuple(lists[max(range(len(lists)), key=lambda place: len(lists[place]))])
-
-
-def locate(source: CausalSource, base: Path) -> tuple[str, str | None]:
-    """Folder (or hub name) and GGUF file of a model.
-
-    Raises:
-        InputError: there is no such model, it escapes the recipe's folder or the package, or it has no weights that may be read.
-    """
-    if source.hub:
-        return source.path, source.gguf_file
-    where = f"model '{source.path[:200]}'"
-    if not source.path or "\0" in source.path:
-        raise InputError("the path of the model is empty", where="model", mend="name its folder")
-    roots = (package_root(source.package, f"package '{source.package}'"),) if source.package else (base, Path.cwd())
-    given = Path(source.path)
-    tried = [root / given for root in roots] if source.package or not given.is_absolute() else [given]
-    inside = [path for path in tried if (given.is_absolute() and not source.package) or any(is_inside(path, root) for root in roots)]
-    place = next((path for path in inside if path.exists()), None)
-    if place is None:
-        mend = "paths are relative to the recipe's folder, then to the current folder; a name on a hub needs 'hub: true'"
-        raise InputError("there is no such model", where=where, mend=mend)
-    file = source.gguf_file
-    if place.is_file():
-        if place.suffix != ".gguf":
-            raise InputError("this is no model folder and no GGUF file", where=where, mend="name the folder that holds config.json")
-        place, file = place.parent, place.name
-    if file is not None and not ((place / file).is_file() and is_inside(place / file, place)):
-        raise InputError(f"there is no file '{file[:80]}' in the model's folder", where=where, mend="check gguf_file")
-    if not any(path.name.endswith(WEIGHTS) for path in place.iterdir()):
-        mend = "only safetensors and GGUF are read, since other formats can run code; convert it with save_pretrained"
-        raise InputError("the model's folder holds no safetensors weights", where=where, mend=mend)
-    return str(place), file
+        longest = max(lists, key=len)
+        return tuple(longest)
 
 
 def weights_digest(source: CausalSource, base: Path) -> str:
@@ -223,8 +148,6 @@ def same_base(teacher: CausalSource, student: CausalSource, base: Path) -> bool 
 
 
 def _shape(source: CausalSource, base: Path) -> dict[str, Any] | None:
-    import json
-
     place, file = locate(source, base)
     path = Path(place) / "config.json"
     if source.hub or file is not None or not path.is_file():
@@ -243,15 +166,9 @@ def load_causal(source: CausalSource, base: Path) -> CausalModel:
         InputError: it cannot be loaded, or holds NaN.
     """
     place, file = locate(source, base)
-    transformers = import_transformers()
-    asked = options(hub=source.hub, trust=source.trust_remote_code, revision=source.revision, gguf_file=file)
-    safe = {} if file else {"use_safetensors": True}
     mend = "config, safetensors weights and the tokenizer's files belong together, and the model must be a causal one"
-    # Of a GGUF file every tensor would be counted on standard error.
-    quiet = contextlib.redirect_stderr(io.StringIO()) if file else contextlib.nullcontext()
-    with loading(place, "the language model", mend=mend), torch.random.fork_rng(devices=[]), quiet:
+    with loading(place, "the language model", mend=mend), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        tokenizer = load_tokenizer(place, asked, local=not source.hub and file is None)
-        model = transformers.AutoModelForCausalLM.from_pretrained(place, **asked, **safe, dtype=torch.float32, attn_implementation="eager")
-    check_finite(model, place)
+        tokenizer = load_tokenizer(source, place, file)
+        model = load_body("AutoModelForCausalLM", source, place, file)
     return CausalModel(model.eval(), tokenizer, weights_digest(source, base))

@@ -8,9 +8,10 @@ from typing import Any
 
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.errors import InputError
-from proxyaudit.language.causal_model import CausalSource, same_base, weights_digest
+from proxyaudit.language.causal_model import same_base, weights_digest
+from proxyaudit.language.pretrained import CausalSource
+from proxyaudit.recipe.models import LanguageModelSpec
 from proxyaudit.recipe.recipe import Recipe
-from proxyaudit.recipe.writers import LanguageModelSpec
 from proxyaudit.regimes import text_column
 from proxyaudit.types import NotTested
 
@@ -50,26 +51,17 @@ def trace_language_models(recipe: Recipe, dataset: Dataset, base: Path) -> Linea
             continue
         spec, regime = entry.synthetic.language_model, entry.synthetic.regime
         if text_column(dataset) is None:
-            raise InputError(
-                "a language model writes texts, and this recipe has no text column",
-                where="regimes: language_model",
-                mend="name it under data.text",
-            )
+            what = "a language model writes texts, and this recipe has no text column"
+            raise InputError(what, where="regimes: language_model", mend="name it under data.text")
         source = CausalSource.of(spec)
         digest = weights_digest(source, base)
         shared: bool | None = False
         if recipe.model.kind == "huggingface":
             shared = same_base(source, CausalSource.of(recipe.model), base)
         found.hashes[f"language model of {regime}"] = digest
-        found.described.append(
-            {
-                "regime": regime,
-                "model": _called(spec),
-                "weights": digest,
-                "mode": spec.mode,
-                "shares the student's base": "yes" if shared else "not known" if shared is None else "no",
-            }
-        )
+        base_shared = {True: "yes", None: "not known", False: "no"}[shared]
+        told = {"regime": regime, "model": _called(spec), "weights": digest, "mode": spec.mode}
+        found.described.append({**told, "shares the student's base": base_shared})
         if shared is not False:
             what = f"traits that '{regime}' may pass on beside what its texts say"
             found.notes.append(NotTested(what=what, why=_SHARED[shared]))

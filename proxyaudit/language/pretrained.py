@@ -1,24 +1,29 @@
-"""What loading a pretrained transformer takes, for whatever use: the package, what may be read and executed, one line for what fails.
+"""Pretrained transformers: from a local folder (safetensors, or GGUF where transformers reads it), from a hub only when asked.
 
-Pickled weights are never read, and code that comes with a model is not executed unless ``trust_remote_code`` says so.
+The one place that imports transformers. Pickled weights are never read, and code that comes with a model is not executed unless
+``trust_remote_code`` says so.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from proxyaudit.data.tables import is_inside
 from proxyaudit.errors import InputError
 
-__all__ = ["INSTALL", "WEIGHTS", "check_finite", "import_transformers", "load_tokenizer", "loading", "options", "package_root"]
+__all__ = ["INSTALL", "WEIGHTS", "CausalSource", "import_transformers", "load_body", "load_tokenizer", "loading", "locate"]
 
 INSTALL = "in your clone of proxyaudit: pip install '.[text]'"
 WEIGHTS = (".safetensors", ".gguf")
@@ -42,10 +47,85 @@ def import_transformers() -> Any:
     return transformers
 
 
-def options(*, hub: bool, trust: bool, revision: str | None, gguf_file: str | None) -> dict[str, Any]:
-    """Arguments of ``from_pretrained`` that say what may be fetched and executed."""
-    asked: dict[str, Any] = {"local_files_only": not hub, "trust_remote_code": trust}
-    return asked | ({"revision": revision} if revision else {}) | ({"gguf_file": gguf_file} if gguf_file else {})
+@dataclass(frozen=True)
+class CausalSource:
+    """Where a model lies; a section of a recipe has keys of these names.
+
+    Attributes:
+        path: Folder, ``.gguf`` file, or hub name where ``hub`` is true.
+        package: Installed Python package that ``path`` lies in.
+        gguf_file: Name of the GGUF file in the folder.
+        hub: Whether ``path`` is a name on a model hub; nothing is fetched otherwise.
+        revision: Revision on the hub.
+        trust_remote_code: Whether code that comes with the model may be executed.
+    """
+
+    path: str
+    package: str | None = None
+    gguf_file: str | None = None
+    hub: bool = False
+    revision: str | None = None
+    trust_remote_code: bool = False
+
+    @classmethod
+    def of(cls, spec: Any) -> CausalSource:
+        """Where the model of a section of a recipe lies."""
+        return cls(**{one.name: getattr(spec, one.name) for one in fields(cls)})
+
+    def options(self, file: str | None) -> dict[str, Any]:
+        """Arguments of ``from_pretrained`` that say what may be fetched and executed; ``file`` is the GGUF file."""
+        asked: dict[str, Any] = {"local_files_only": not self.hub, "trust_remote_code": self.trust_remote_code}
+        return asked | ({"revision": self.revision} if self.revision else {}) | ({"gguf_file": file} if file else {})
+
+
+def locate(source: CausalSource, base: Path) -> tuple[str, str | None]:
+    """Folder (or hub name) and GGUF file of a model.
+
+    Raises:
+        InputError: there is no such model, it escapes the recipe's folder or the package, or it has no weights that may be read.
+    """
+    if source.hub:
+        return source.path, source.gguf_file
+    where = f"model '{source.path[:200]}'"
+    if not source.path or "\0" in source.path:
+        raise InputError("the path of the model is empty", where="model", mend="name its folder")
+    given = Path(source.path)
+    if source.package:
+        root = _package_root(source.package)
+        tried = [root / given]
+        if not is_inside(tried[0], root):
+            raise InputError("the path leads out of the package", where=f"package '{source.package}'", mend="name a folder inside it")
+    else:
+        roots = (base, Path.cwd())
+        tried = [root / given for root in roots if any(is_inside(root / given, inside) for inside in roots)]
+        tried = [given] if given.is_absolute() else tried
+    place = next((path for path in tried if path.exists()), None)
+    if place is None:
+        mend = "paths are relative to the recipe's folder, then to the current folder; a name on a hub needs 'hub: true'"
+        raise InputError("there is no such model", where=where, mend=mend)
+    file = source.gguf_file
+    if place.is_file():
+        if place.suffix != ".gguf":
+            raise InputError("this is no model folder and no GGUF file", where=where, mend="name the folder that holds config.json")
+        place, file = place.parent, place.name
+    if file is not None and not ((place / file).is_file() and is_inside(place / file, place)):
+        raise InputError(f"there is no file '{file[:80]}' in the model's folder", where=where, mend="check gguf_file")
+    if not any(path.name.endswith(WEIGHTS) for path in place.iterdir()):
+        mend = "only safetensors and GGUF are read, since other formats can run code; convert it with save_pretrained"
+        raise InputError("the model's folder holds no safetensors weights", where=where, mend=mend)
+    return str(place), file
+
+
+def _package_root(name: str) -> Path:
+    """Folder of an installed package, found without executing any of it."""
+    try:
+        found = importlib.util.find_spec(name.partition(".")[0])
+    except (ImportError, ValueError):
+        found = None
+    places = list(found.submodule_search_locations or []) if found is not None else []
+    if not places:
+        raise InputError("no such package is installed", where=f"package '{name}'", mend="install the package that brings the model")
+    return Path(places[0]).joinpath(*name.split(".")[1:])
 
 
 @contextmanager
@@ -63,21 +143,35 @@ def loading(place: str, what: str, *, mend: str) -> Iterator[None]:
         raise InputError(f"{what} cannot be loaded ({_line(error)})", where=place, mend=mend) from None
 
 
-def load_tokenizer(place: str, asked: dict[str, Any], *, local: bool) -> Any:
+def load_body(auto: str, source: CausalSource, place: str, file: str | None) -> Any:
+    """Load a model in float32 by the ``auto`` class of transformers of that name, to be called within :func:`loading`.
+
+    Raises:
+        InputError: a tensor holds NaN or infinite values.
+    """
+    # Of a GGUF file every tensor would be counted on standard error.
+    quiet, safe = (contextlib.redirect_stderr(io.StringIO()), {}) if file else (contextlib.nullcontext(), {"use_safetensors": True})
+    with quiet:
+        asked = {**source.options(file), **safe, "dtype": torch.float32, "attn_implementation": "eager"}
+        model: nn.Module = getattr(import_transformers(), auto).from_pretrained(place, **asked)
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise InputError(f"tensor '{name}' of the model holds NaN or infinite weights", where=place, mend="use another model")
+    return model
+
+
+def load_tokenizer(source: CausalSource, place: str, file: str | None) -> Any:
     """Load a model's tokenizer, to be called within :func:`loading`.
 
-    From a config alone transformers makes a tokenizer that knows no word, and says nothing.
-
-    Args:
-        place: Folder or hub name.
-        asked: As :func:`options` gives them.
-        local: Whether ``place`` is a folder that has to hold the tokenizer's files; a GGUF file brings its own.
+    From a config alone transformers makes a tokenizer that knows no word, and says nothing; a folder has to hold its files, while a
+    GGUF file brings its own.
 
     Raises:
         InputError: the folder holds no vocabulary, and the tokenizer works on more than bytes or characters, which need none.
     """
+    local = not source.hub and file is None
     try:
-        tokenizer = import_transformers().AutoTokenizer.from_pretrained(place, **asked)
+        tokenizer = import_transformers().AutoTokenizer.from_pretrained(place, **source.options(file))
     except Exception as error:
         if local and "trust_remote_code" not in str(error):
             _check_vocabulary(Path(place), set())
@@ -93,33 +187,6 @@ def _check_vocabulary(folder: Path, wanted: set[str]) -> None:
     if not (any(map(_VOCABULARY.fullmatch, there)) or there >= _PAIR or (wanted and there >= wanted)):
         mend = "add tokenizer.json, or what its tokenizer is saved as (vocab.txt, vocab.json with merges.txt, tokenizer.model, ...)"
         raise InputError("the model folder holds no tokenizer", where=str(folder), mend=mend)
-
-
-def check_finite(model: nn.Module, place: str) -> None:
-    """Refuse weights that are no numbers.
-
-    Raises:
-        InputError: a tensor holds NaN or infinite values.
-    """
-    for name, value in model.state_dict().items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise InputError(f"tensor '{name}' of the model holds NaN or infinite weights", where=place, mend="use another model")
-
-
-def package_root(name: str, where: str) -> Path:
-    """Folder of an installed package, found without executing any of it.
-
-    Raises:
-        InputError: it is not installed.
-    """
-    try:
-        found = importlib.util.find_spec(name.partition(".")[0])
-    except (ImportError, ValueError):
-        found = None
-    places = list(found.submodule_search_locations or []) if found is not None else []
-    if not places:
-        raise InputError("no such package is installed", where=where, mend="install the package that brings the model")
-    return Path(places[0]).joinpath(*name.split(".")[1:])
 
 
 def _line(error: BaseException) -> str:

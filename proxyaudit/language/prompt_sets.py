@@ -13,9 +13,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from proxyaudit.errors import InputError
+from proxyaudit.recipe.models import Strict
 from proxyaudit.recipe.yaml import parse_yaml, read_yaml
 
 __all__ = ["BUILT_IN", "FEWEST_NAMES", "Prompt", "PromptSet", "Template", "load_prompt_set"]
@@ -27,11 +28,7 @@ _Word = Annotated[str, Field(min_length=1, max_length=200)]
 _Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _-]{0,39}$")]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Template(_Strict):
+class Template(Strict):
     """A sentence with a place for the name, and what is asked of its continuation."""
 
     id: _Id
@@ -56,7 +53,7 @@ class Template(_Strict):
         return not self.positive and not self.options
 
 
-class PromptSet(_Strict):
+class PromptSet(Strict):
     """Templates, names of each group, and contexts."""
 
     attribute: _Id
@@ -137,11 +134,7 @@ def load_prompt_set(path: Path | None = None) -> PromptSet:
 
 
 def parse_prompt_set(document: Any, *, where: str) -> PromptSet:
-    """Validate a prompt set given as plain data.
-
-    Raises:
-        InputError: the first mistake, in one line.
-    """
+    """Validate a prompt set given as plain data; the first mistake is raised, in one line."""
     if not isinstance(document, dict):
         raise InputError("the prompt set is no mapping", where=where, mend="it needs the keys attribute, groups and templates")
     try:

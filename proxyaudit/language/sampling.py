@@ -1,4 +1,4 @@
-"""Sampling from a causal model with a cache of keys and values, each row with its own numbers.
+"""What a causal model writes after a prompt, each row with its own random numbers, and how probable given continuations are.
 
 ``generate`` of transformers draws from torch's global generator. Here the uniform numbers of every row and step are given, so
 that a row's text depends on the model, the prompt and those numbers alone.
@@ -7,7 +7,6 @@ that a row's text depends on the model, the prompt and those numbers alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor
 from proxyaudit.arrays import Floats
 from proxyaudit.language.causal_model import CausalModel
 
-__all__ = ["continue_greedily", "sample_continuations"]
+__all__ = ["continuation_scores", "continue_greedily", "equal_lengths", "sample_continuations"]
 
 _BATCH_TOKENS = 2048
 
@@ -26,12 +25,11 @@ def sample_continuations(
     model: CausalModel,
     prompt: Sequence[int],
     uniforms_nt: Floats,
-    *,
     temperature: float = 1.0,
     top_p: float = 1.0,
     stops: frozenset[int] = frozenset(),
 ) -> list[list[int]]:
-    """Continue one prompt many times.
+    """Continue one prompt many times: ``n`` lists of at most ``t`` tokens, without the one that ended the text.
 
     Args:
         model: The model.
@@ -40,16 +38,13 @@ def sample_continuations(
         temperature: Divides the logits.
         top_p: The smallest set of tokens whose probability reaches this is drawn from (Holtzman et al. 2020).
         stops: Tokens that end a text, beside the model's own.
-
-    Returns:
-        ``n`` lists of at most ``t`` tokens, without the one that ended the text.
     """
-    n = len(uniforms_nt)
+    n, steps = uniforms_nt.shape
 
     def choose(logits: Tensor, rows: NDArray[np.int64], step: int) -> Tensor:
         return _draw(logits, torch.as_tensor(uniforms_nt[rows, step]), temperature, top_p)
 
-    return _continue(model, torch.tensor([list(prompt)]), n, uniforms_nt.shape[1], choose, model.stops | stops)
+    return _continue(model, torch.tensor([list(prompt)]), n, steps, choose, model.stops | stops)
 
 
 def continue_greedily(model: CausalModel, prompts: Sequence[Sequence[int]], tokens: int) -> list[list[int]]:
@@ -57,9 +52,35 @@ def continue_greedily(model: CausalModel, prompts: Sequence[Sequence[int]], toke
     found: list[list[int]] = [[] for _ in prompts]
     for rows in equal_lengths([len(prompt) for prompt in prompts], extra=tokens):
         ids = torch.tensor([list(prompts[row]) for row in rows])
-        for row, text in zip(rows, _continue(model, ids, len(rows), tokens, _most_probable, model.stops), strict=True):
+        for row, text in zip(
+            rows, _continue(model, ids, len(rows), tokens, lambda logits, *_: logits.argmax(dim=-1), model.stops), strict=True
+        ):
             found[row] = text
     return found
+
+
+@torch.no_grad()
+def continuation_scores(model: CausalModel, prompts: Sequence[Sequence[int]], options: Sequence[Sequence[Sequence[int]]]) -> list[Floats]:
+    """Log-probability, in nats, of every option (at least one token) after its prompt, summed over the option's tokens."""
+    # What must be read: the prompt, and of longer options all but the last token. Equal rows are read once.
+    readers: dict[tuple[int, ...], list[tuple[int, int]]] = {}
+    scores = [np.empty(len(own)) for own in options]
+    keep = 1
+    for place, (prompt, own) in enumerate(zip(prompts, options, strict=True)):
+        for number, option in enumerate(own):
+            if not option:
+                raise ValueError("an option has no tokens")
+            readers.setdefault((*prompt, *option[:-1]), []).append((place, number))
+            keep = max(keep, len(option))
+    rows = list(readers)
+    for batch in equal_lengths([len(row) for row in rows]):
+        # The positions that options are read at lie among the last ``keep`` of a row.
+        logits, _ = model.forward(torch.tensor([rows[row] for row in batch]), keep=min(keep, len(rows[batch[0]])))
+        for row, log in zip(batch, torch.log_softmax(logits.double(), dim=-1), strict=True):
+            for place, number in readers[rows[row]]:
+                option = options[place][number]
+                scores[place][number] = float(sum(log[len(log) - len(option) + at, token] for at, token in enumerate(option)))
+    return scores
 
 
 def equal_lengths(lengths: Sequence[int], *, extra: int = 0) -> list[list[int]]:
@@ -84,18 +105,9 @@ def _draw(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> 
     return tokens.gather(1, place[:, None])[:, 0]
 
 
-def _most_probable(logits: Tensor, rows: NDArray[np.int64], step: int) -> Tensor:
-    return logits.argmax(dim=-1)
-
-
 @torch.no_grad()
 def _continue(
-    model: CausalModel,
-    ids: Tensor,
-    n: int,
-    steps: int,
-    choose: Callable[[Tensor, NDArray[np.int64], int], Tensor],
-    stops: frozenset[int],
+    model: CausalModel, ids: Tensor, n: int, steps: int, choose: Callable[[Tensor, NDArray[np.int64], int], Tensor], stops: frozenset[int]
 ) -> list[list[int]]:
     """Grow ``n`` rows; one row of ``ids`` stands for all. Rows that have ended leave the batch."""
     texts: list[list[int]] = [[] for _ in range(n)]
@@ -115,11 +127,7 @@ def _continue(
         if not going or step == steps - 1:
             break
         if len(going) < len(rows):
-            _keep(cache, going)
+            cache.batch_select_indices(torch.tensor(going))
             tokens, rows = tokens[going], rows[going]
         logits, cache = model.forward(tokens[:, None], cache=cache, use_cache=True, keep=1)
     return texts
-
-
-def _keep(cache: Any, places: list[int]) -> None:
-    cache.batch_select_indices(torch.tensor(places))

@@ -7,7 +7,7 @@ of one layer; a swap adds a shift at two positions of every prompt, the last tok
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,55 +20,31 @@ from proxyaudit.language.causal_model import CausalModel
 from proxyaudit.language.prompt_sets import Prompt
 from proxyaudit.language.sampling import equal_lengths
 
-__all__ = ["Followed", "Placed", "Reading", "place", "read", "swap"]
+__all__ = ["Placed", "place", "read", "swap"]
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A prompt's tokens and the two positions: the last token of the name, and the last of all."""
+    """A prompt's tokens, the last token of the name and the last of all, and the first tokens of what is followed and compared with."""
 
     ids: tuple[int, ...]
     positions: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Followed:
-    """First tokens of the continuations that are followed, and of those they are compared with."""
-
     yes: tuple[int, ...]
     no: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Reading:
-    """What one pass over the prompts gives.
-
-    Attributes:
-        share_n: The followed share of each prompt.
-        acts: Layer -> residual stream ``(n, 2, d)`` at the two positions.
-        gradients: Layer -> gradient of the share in it.
-    """
-
-    share_n: Floats
-    acts: dict[int, Floats]
-    gradients: dict[int, Floats]
-
-
-def place(model: CausalModel, prompt: Prompt) -> Placed | None:
+def place(model: CausalModel, prompt: Prompt, yes: tuple[int, ...], no: tuple[int, ...]) -> Placed | None:
     """Tokens of a prompt and where its name ends; None where the tokenizer does not tell."""
     ids = model.prompt(prompt.text)
-    spans = None
-    if getattr(model.tokenizer, "is_fast", False):
-        spans = model.tokenizer(prompt.text, return_offsets_mapping=True)["offset_mapping"][: len(ids)]
-    if not spans:
+    if not getattr(model.tokenizer, "is_fast", False):
         return None
+    spans = model.tokenizer(prompt.text, return_offsets_mapping=True)["offset_mapping"][: len(ids)]
     ends = [at for at, (start, end) in enumerate(spans) if start < prompt.end and end >= prompt.end and end > start]
-    return Placed(tuple(ids), (ends[0], len(ids) - 1)) if ends else None
+    return Placed(tuple(ids), (ends[0], len(ids) - 1), yes, no) if ends else None
 
 
-def read(model: CausalModel, prompts: Sequence[Placed], followed: Sequence[Followed], layers: Sequence[int]) -> Reading:
-    """Shares, residual streams and gradients of every prompt, in one pass forward and one back."""
-    share = np.empty(len(prompts))
+def read(model: CausalModel, prompts: Sequence[Placed], layers: Sequence[int]) -> tuple[dict[int, Floats], dict[int, Floats]]:
+    """Residual stream ``(n, 2, d)`` at the two positions of every prompt, by layer, and the gradient of the followed share in it."""
     acts: dict[int, list[Floats]] = {layer: [np.empty(0)] * len(prompts) for layer in layers}
     gradients: dict[int, list[Floats]] = {layer: [np.empty(0)] * len(prompts) for layer in layers}
     for rows in equal_lengths([len(p.ids) for p in prompts]):
@@ -82,23 +58,20 @@ def read(model: CausalModel, prompts: Sequence[Placed], followed: Sequence[Follo
         # Beyond the first of the layers everything asks for gradients; the weights' own are not needed.
         changes = {layer: lambda value, at=layer: keep(value, at) for layer in layers}
         with _without_weights(model.model), _changed(model, changes), torch.enable_grad():  # type: ignore[arg-type]
-            logits, _ = model.forward(torch.tensor([prompts[row].ids for row in rows]), keep=1)
-            shares = _shares(logits[:, -1], [followed[row] for row in rows])
-            shares.sum().backward()  # type: ignore[no-untyped-call]
-        share[rows] = shares.detach().numpy()
+            _shares(model, [prompts[row] for row in rows]).sum().backward()  # type: ignore[no-untyped-call]
         for layer, value in held.items():
+            gradient = value.grad
+            assert gradient is not None
             for at, row in enumerate(rows):
                 where = list(prompts[row].positions)
                 acts[layer][row] = value.detach()[at, where].double().numpy()
-                gradient = value.grad
-                assert gradient is not None
                 gradients[layer][row] = gradient[at, where].double().numpy()
-    stacked = ({layer: np.stack(values) for layer, values in found.items()} for found in (acts, gradients))
-    return Reading(share, *stacked)
+    stacked = [{layer: np.stack(values) for layer, values in found.items()} for found in (acts, gradients)]
+    return stacked[0], stacked[1]
 
 
 @torch.no_grad()
-def swap(model: CausalModel, prompts: Sequence[Placed], followed: Sequence[Followed], layer: int, shifts_n2d: Floats) -> Floats:
+def swap(model: CausalModel, prompts: Sequence[Placed], layer: int, shifts_n2d: Floats) -> Floats:
     """Followed share of each prompt after adding shifts at its two positions of a layer, shape ``(n,)``."""
     share = np.empty(len(prompts))
     for rows in equal_lengths([len(p.ids) for p in prompts]):
@@ -111,16 +84,16 @@ def swap(model: CausalModel, prompts: Sequence[Placed], followed: Sequence[Follo
             return value
 
         with _changed(model, {layer: shifted}):
-            logits, _ = model.forward(torch.tensor([prompts[row].ids for row in rows]), keep=1)
-        share[rows] = _shares(logits[:, -1], [followed[row] for row in rows]).numpy()
+            share[rows] = _shares(model, [prompts[row] for row in rows]).numpy()
     return share
 
 
-def _shares(logits_nv: Tensor, followed: Sequence[Followed]) -> Tensor:
-    wide = logits_nv.double()
+def _shares(model: CausalModel, prompts: Sequence[Placed]) -> Tensor:
+    """Followed share of the next token after prompts of one length."""
+    logits, _ = model.forward(torch.tensor([prompt.ids for prompt in prompts]), keep=1)
     parts = []
-    for row, pair in zip(wide, followed, strict=True):
-        yes, no = (torch.logsumexp(row[torch.tensor(tokens)], dim=0) for tokens in (pair.yes, pair.no))
+    for row, prompt in zip(logits[:, -1].double(), prompts, strict=True):
+        yes, no = (torch.logsumexp(row[torch.tensor(tokens)], dim=0) for tokens in (prompt.yes, prompt.no))
         parts.append(torch.sigmoid(yes - no))
     return torch.stack(parts)
 
@@ -148,9 +121,7 @@ def _changed(model: CausalModel, changes: dict[int, Callable[[Tensor], Tensor]])
 
         return replaced
 
-    handles = [model.blocks[layer].register_forward_hook(hook(change)) for layer, change in changes.items()]
-    try:
+    with ExitStack() as stack:
+        for layer, change in changes.items():
+            stack.enter_context(model.blocks[layer].register_forward_hook(hook(change)))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()

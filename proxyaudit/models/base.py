@@ -139,15 +139,11 @@ def _in_order(n: int, size: int) -> Iterator[NDArray[np.int64]]:
 def to_logits(raw: Any, n_classes: int, n_rows: int, *, what: str = "the model") -> Tensor:
     """Bring what a module returned into logits of shape (n, 1) for two classes or (n, K) for more.
 
-    Args:
-        raw: ``(n,)``, ``(n, 1)`` or ``(n, 2)`` logits for two classes, ``(n, K)`` for K > 2. The two-column softmax
-            keeps its second column: it equals the sigmoid of the difference of the columns.
-        n_classes: Number of classes K.
-        n_rows: Number of rows n that went in.
-        what: Name of the model in the error.
+    Of two classes the logits may be ``(n,)``, ``(n, 1)`` or ``(n, 2)``: the two-column softmax keeps its second column, which equals
+    the sigmoid of the difference of the columns.
 
     Raises:
-        InputError: anything else came back.
+        InputError: anything else came back; ``what`` is what it calls the model.
     """
     wanted = f"({n_rows},), ({n_rows}, 1) or ({n_rows}, 2)" if n_classes == 2 else f"({n_rows}, {n_classes})"
     mend = f"forward must return one float tensor of logits of shape {wanted}"
@@ -157,14 +153,11 @@ def to_logits(raw: Any, n_classes: int, n_rows: int, *, what: str = "the model")
     if raw.is_complex() or raw.dtype == torch.bool:
         raise InputError(f"{what} returned {str(raw.dtype).removeprefix('torch.')} values", mend=mend)
     values: Tensor = raw if raw.is_floating_point() else raw.to(torch.float32)
-    if n_classes == 2:
-        if shape == (n_rows,):
-            return values[:, None]
-        if shape == (n_rows, 1):
-            return values
-        if shape == (n_rows, 2):
-            return values[:, 1:] - values[:, :1]
-    elif shape == (n_rows, n_classes):
+    if n_classes == 2 and shape == (n_rows,):
+        return values[:, None]
+    if n_classes == 2 and shape == (n_rows, 2):
+        return values[:, 1:] - values[:, :1]
+    if shape == (n_rows, columns_of(n_classes)):
         return values
     raise InputError(f"{what} returned shape {shape} for {n_rows} rows and {n_classes} classes", mend=mend)
 
@@ -177,9 +170,14 @@ def log_odds(logits: Tensor, output: int) -> Tensor:
     return logits[:, output] - torch.logsumexp(others, dim=1)
 
 
-def n_columns(model: TrainedModel) -> int:
+def columns_of(n_classes: int) -> int:
     """Return the number C of output columns: 1 for two classes, K otherwise."""
-    return 1 if model.n_classes == 2 else model.n_classes
+    return 1 if n_classes == 2 else n_classes
+
+
+def n_columns(model: TrainedModel) -> int:
+    """Return the number C of output columns of a model."""
+    return columns_of(model.n_classes)
 
 
 def probabilities(logits: Tensor) -> NDArray[np.float64]:
@@ -252,9 +250,8 @@ def copy_module(module: nn.Module) -> nn.Module:
         return copy.deepcopy(module)
     except Exception as error:
         line = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"the module cannot be copied ({type(error).__name__}: {line})", mend="keep no results of forward on self"
-        ) from error
+        what = f"the module cannot be copied ({type(error).__name__}: {line})"
+        raise InputError(what, mend="keep no results of forward on self") from error
 
 
 def batch_rows(module: nn.Module, asked: int) -> int:

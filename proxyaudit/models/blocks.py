@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from proxyaudit.models.base import TabularModule, Tap, TrainedModel, as_tensor, batch_rows, copy_module, inference
-from proxyaudit.models.hooks import tapped
+from proxyaudit.models.hooks import Run, before_hook, recorded, tapped
 from proxyaudit.models.text import TextClassifier
 from proxyaudit.types import PENULTIMATE
 
@@ -85,11 +85,8 @@ class UpToHead(nn.Module):
         def keep(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             kept.append(args[0] if args else kwargs["input"])
 
-        handle = self.model.get_submodule(self.head_name).register_forward_pre_hook(keep, with_kwargs=True)
-        try:
+        with before_hook(self.model.get_submodule(self.head_name), keep):
             self.model(x)
-        finally:
-            handle.remove()
         return kept[0].mean(dim=1) if kept[0].ndim == 3 else kept[0]
 
 
@@ -116,25 +113,21 @@ class _TextUpToHead(nn.Module):
 
 
 def last_block(model: TrainedModel, x: NDArray[np.float32], acts: Mapping[str, NDArray[np.float32]] | None = None) -> LastBlock:
-    """Find the last block of a model.
-
-    Args:
-        model: The model.
-        x: Encoded table ``(n, p)``.
-        acts: Captured activations by site; only a model of texts needs them.
+    """Find the last block of a model on an encoded table ``(n, p)``; of a model of texts ``acts`` are its captured activations by site.
 
     Raises:
         NoBlockError: the model has none, or it cannot be told.
     """
     if isinstance(model.module, TextClassifier):
         return _text_block(model.module, x, acts or {})
-    own = model.module.last_block() if isinstance(model.module, TabularModule) else None
-    if own is not None:
-        tap, module = own
-        module = copy_module(module).eval()
-        values = as_tensor(x) if tap is None else _values(model, x, tap)
-        return LastBlock(module, values, tuple(name for name, _ in module.named_parameters()), "the architecture's last block")
-    return _found(model, x)
+    if not isinstance(model.module, TabularModule):
+        return _found(model, x)
+    tap, module = model.module.last_block()
+    return _all_free(copy_module(module).eval(), as_tensor(x) if tap is None else _values(model, x, tap), "the architecture's last block")
+
+
+def _all_free(module: nn.Module, values: Tensor, text: str) -> LastBlock:
+    return LastBlock(module, values, tuple(name for name, _ in module.named_parameters()), text)
 
 
 def _text_block(module: TextClassifier, x: NDArray[np.float32], acts: Mapping[str, NDArray[np.float32]]) -> LastBlock:
@@ -143,9 +136,7 @@ def _text_block(module: TextClassifier, x: NDArray[np.float32], acts: Mapping[st
     if before not in acts:
         raise NoBlockError(f"what the last block reads is not among the audited sites ('{before}')")
     if len(module.dense):
-        _, block = module.last_block()
-        block = copy_module(block).eval()
-        return LastBlock(block, as_tensor(acts[before]), tuple(n for n, _ in block.named_parameters()), "the head's last hidden layer")
+        return _all_free(copy_module(module.dense[-1]).eval(), as_tensor(acts[before]), "the head's last hidden layer")
     wrapped = copy_module(module).eval()
     assert isinstance(wrapped, TextClassifier)
     tokens = int((np.asarray(x) >= 0).sum(axis=1).max())
@@ -183,94 +174,60 @@ def _head(model: TrainedModel) -> str:
 def _after_head(model: TrainedModel, x: NDArray[np.float32]) -> set[str]:
     """Names of parameters that play no part before the head begins."""
     head = _head(model)
-    ran = _order(model.module, as_tensor(x[:_CHECKED_ROWS]))
-    begins = next(seen.began for seen in ran if seen.name == head)
-    before = [seen.name for seen in ran if seen.began < begins and seen.name != head]
-    names = set()
-    for name, _ in model.module.named_parameters():
-        owner = name.rpartition(".")[0]
-        if owner not in before or owner == head:
-            names.add(name)
-    return names
+    ran = _runs(model.module, x)
+    begins = next(run.given.moment for run in ran if run.name == head)
+    before = {run.name for run in ran if run.given.moment < begins} - {head}
+    return {name for name, _ in model.module.named_parameters() if name.rpartition(".")[0] not in before}
 
 
-@dataclass(frozen=True)
-class _Seen:
-    name: str
-    began: int
-    ended: int
-    came_in: Any
-    came_out: Any
-
-
-def _order(module: nn.Module, x: Tensor) -> list[_Seen]:
-    """Every run of every submodule in one pass, in the order in which they end."""
-    ran: list[_Seen] = []
-    open_runs: dict[str, list[tuple[int, Any]]] = {}
-    clock = iter(range(10**9))
-    handles: list[Any] = []
-    for name, part in module.named_modules():
-
-        def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str = name) -> None:
-            value = args[0] if args else kwargs.get("input")
-            open_runs.setdefault(name, []).append((next(clock), value.clone() if isinstance(value, Tensor) else value))
-
-        def after(_: nn.Module, __: Any, output: Any, name: str = name) -> None:
-            began, value = open_runs[name].pop()
-            ran.append(_Seen(name, began, next(clock), value, output.clone() if isinstance(output, Tensor) else output))
-
-        handles += [part.register_forward_pre_hook(before, with_kwargs=True), part.register_forward_hook(after)]
-    try:
-        with inference(module):
-            module(x)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return ran
+def _runs(module: nn.Module, x: NDArray[np.float32]) -> list[Run]:
+    with inference(module), recorded(module, copies=True) as runs:
+        module(as_tensor(x[:_CHECKED_ROWS]))
+    return runs
 
 
 def _found(model: TrainedModel, x: NDArray[np.float32]) -> LastBlock:
     """The last block of a user's module, by the rule in the module docstring."""
     head = _head(model)
-    table = as_tensor(x[:_CHECKED_ROWS])
-    ran = _order(model.module, table)
-    heads = [seen for seen in ran if seen.name == head]
-    if len(heads) != 1 or not isinstance(heads[0].came_in, Tensor):
+    ran = _runs(model.module, x)
+    heads = [run for run in ran if run.name == head]
+    if len(heads) != 1 or not isinstance(heads[0].given.value, Tensor):
         raise NoBlockError("the head does not run exactly once, so the last block cannot be told")
     parts = dict(model.module.named_modules())
-    before = [seen for seen in ran if seen.ended < heads[0].began]
+    begins = heads[0].given
+    before = [run for run in ran if run.returned.moment < begins.moment]
     weighty = [s for s in before if any(p.ndim >= 2 for p in parts[s.name].parameters(recurse=False))]
     if not weighty:
         return whole_model(model, x)
     start = weighty[-1]
-    following = [s for s in before if s.began > start.began and not any(True for _ in parts[s.name].children())]
+    following = [s for s in before if s.given.moment > start.given.moment and not any(True for _ in parts[s.name].children())]
     names = {start.name, *(s.name for s in following)}
     if sum(s.name in names for s in ran) == len(names) and not any(True for _ in parts[start.name].children()):
-        block = _chain(model, x, start, [parts[s.name] for s in (start, *following)], heads[0].came_in)
+        block = _chain(model, x, start, [parts[s.name] for s in (start, *following)], begins.value)
         if block is not None:
             return block
     # Parameters of a module that encloses the head may play a part after the last submodule: they are free too.
-    around = {s.name for s in ran if s.began < heads[0].began < s.ended and s.name != head}
+    around = {s.name for s in ran if s.given.moment < begins.moment < s.returned.moment and s.name != head}
     wrapped = UpToHead(copy_module(model.module).eval(), head)
     owner = {name: name.removeprefix("model.").rpartition(".")[0] for name, _ in wrapped.named_parameters()}
     free = tuple(name for name, of in owner.items() if of in around or any(of == part or of.startswith(f"{part}.") for part in names))
     return LastBlock(wrapped, as_tensor(x), free, f"'{start.name}' and what runs after it, inside the whole forward pass")
 
 
-def _chain(model: TrainedModel, x: NDArray[np.float32], start: _Seen, parts: list[nn.Module], wanted: Tensor) -> LastBlock | None:
+def _chain(model: TrainedModel, x: NDArray[np.float32], start: Run, parts: list[nn.Module], wanted: Tensor) -> LastBlock | None:
     """The submodules as a chain from the first one's input, if they give the penultimate value."""
-    if not isinstance(start.came_in, Tensor) or start.came_in.ndim != 2 or wanted.ndim != 2:
+    given = start.given.value
+    if not isinstance(given, Tensor) or given.ndim != 2 or wanted.ndim != 2:
         return None
     for activation in _ACTIVATIONS:
         chain = _Chain([copy_module(part) for part in parts], activation).eval()
         try:
             with inference(chain):
-                made = chain(start.came_in)
+                made = chain(given)
         except Exception:
             return None
         if made.shape == wanted.shape and torch.allclose(made, wanted, rtol=1e-4, atol=1e-5):
-            values = _values(model, x, Tap(start.name, "input"))
-            return LastBlock(chain, values, tuple(name for name, _ in chain.named_parameters()), f"'{start.name}' and what runs after it")
+            return _all_free(chain, _values(model, x, Tap(start.name, "input")), f"'{start.name}' and what runs after it")
     return None
 
 

@@ -18,7 +18,7 @@ from proxyaudit.seeding import integer_seed
 def build_model(
     spec: TrainingSpec, sites: SitesSpec, *, n_inputs: int, n_classes: int, base: Path, seed: int, erase: tuple[str, ...] = ()
 ) -> TrainedModel:
-    """Build the model of a recipe; its weights are a function of ``seed`` alone.
+    """Build the model of a recipe, in eval mode; its weights are a function of ``seed`` alone, global random states are left as found.
 
     Args:
         spec: The recipe's model. Kind ``module`` executes the user's own Python file, because the recipe says so.
@@ -28,9 +28,6 @@ def build_model(
         base: Folder of the recipe; a user's factory lies in it.
         seed: Root of the initial weights.
         erase: Sites that get an affine map, which changes nothing until a checkpoint fills it.
-
-    Returns:
-        The model in eval mode. The global random states of torch, numpy and Python are left as found.
 
     Raises:
         InputError: the kind is unknown, its factory cannot be used, the module does not take the table, or a site glob matches nothing.
@@ -60,9 +57,5 @@ def build_model(
 def _check_verdict(module: TextClassifier, verdict: tuple[str, ...]) -> None:
     """Swaps at a verdict site run what follows it thousands of times: of a transformer of texts that can be its head only."""
     if len(verdict) > 1 or not module.is_vector(verdict[0]):
-        known = ", ".join(site for site in module.site_taps() if module.is_vector(site))
-        raise InputError(
-            "a model of texts has one verdict site, and it lies after the pooling",
-            where="sites.verdict",
-            mend=f"name one of {known}; other sites can be profiled",
-        )
+        mend = f"name one of {', '.join(filter(module.is_vector, module.site_taps()))}; other sites can be profiled"
+        raise InputError("a model of texts has one verdict site, and it lies after the pooling", where="sites.verdict", mend=mend)

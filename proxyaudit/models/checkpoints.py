@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import difflib
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -66,30 +68,20 @@ def load_weights(model: TrainedModel, path: Path, *, what: str) -> TrainedModel:
         InputError: not safetensors, unreadable, missing or extra names, other shapes, NaN or infinite weights.
     """
     where = str(path)
-    _refuse_pickle(path, what, where)
     module = copy_module(model.module)
-    state = _state(module, what)
+    state, fixed = _state(module, what), _fixed(module)
     buffers = {name for name, _ in module.named_buffers()}
-    loaded: dict[str, Tensor] = {}
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            names = list(file.keys())
-            _check_names(names, state, what, where, _fixed(module))
-            for name in names:
-                shape = tuple(file.get_slice(name).get_shape())
-                if shape != tuple(state[name].shape):
-                    raise InputError(
-                        f"{what}: tensor '{name}' has shape {shape}, the model wants {tuple(state[name].shape)}",
-                        where=where,
-                        mend="the factory and the checkpoint belong to different architectures or another number of columns",
-                    )
-            for name in names:
-                loaded[name] = _cast(file.get_tensor(name), state[name], name, what, where, is_buffer=name in buffers)
-    except _UNREADABLE as error:
-        raise InputError(
-            f"{what} is not a readable safetensors file ({_line(error)})", where=where, mend="copy or save it again"
-        ) from error
-    moved = next((name for name in sorted(_fixed(module) & set(loaded)) if not torch.equal(loaded[name], state[name])), None)
+    with _opened(path, what) as file:
+        names = list(file.keys())
+        _check_names(names, state, what, where, fixed)
+        for name in names:
+            shape = tuple(file.get_slice(name).get_shape())
+            if shape != tuple(state[name].shape):
+                mend = "the factory and the checkpoint belong to different architectures or another number of columns"
+                wanted = tuple(state[name].shape)
+                raise InputError(f"{what}: tensor '{name}' has shape {shape}, the model wants {wanted}", where=where, mend=mend)
+        loaded = {name: _cast(file.get_tensor(name), state[name], f"{what}: tensor '{name}'", where, name in buffers) for name in names}
+    moved = next((name for name in sorted(fixed & set(loaded)) if not torch.equal(loaded[name], state[name])), None)
     if moved is not None:
         mend = "set model.tune: full if the checkpoint was fine-tuned, or name the model that it was trained on"
         raise InputError(f"{what}: tensor '{moved}' is not that of the frozen transformer", where=where, mend=mend)
@@ -108,24 +100,26 @@ def load_weights(model: TrainedModel, path: Path, *, what: str) -> TrainedModel:
 
 
 def tensor_names(path: Path, *, what: str) -> tuple[str, ...]:
-    """Names of the tensors in a safetensors file.
+    """Names of the tensors in a safetensors file; errors as of :func:`load_weights` for what is no such file."""
+    with _opened(path, what) as file:
+        return tuple(file.keys())
 
-    Raises:
-        InputError: as :func:`load_weights`, for what is no such file.
-    """
+
+@contextmanager
+def _opened(path: Path, what: str) -> Iterator[Any]:
     _refuse_pickle(path, what, str(path))
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            return tuple(file.keys())
+            yield file
     except _UNREADABLE as error:
-        raise InputError(f"{what} is not a readable safetensors file ({_line(error)})", where=str(path), mend="save it again") from error
+        what = f"{what} is not a readable safetensors file ({_line(error)})"
+        raise InputError(what, where=str(path), mend="copy or save it again") from error
 
 
 def _refuse_pickle(path: Path, what: str, where: str) -> None:
     if path.suffix.lower() in _PICKLE_SUFFIXES:
-        raise InputError(
-            f"{what} is a '{path.suffix}' file; only safetensors is read, since other formats can run code", where=where, mend=_CONVERT
-        )
+        what += f" is a '{path.suffix}' file; only safetensors is read, since other formats can run code"
+        raise InputError(what, where=where, mend=_CONVERT)
     try:
         size = path.stat().st_size
         if not path.is_file():
@@ -180,18 +174,17 @@ def _memory(value: Tensor) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
     return (value.data_ptr() or id(value), tuple(value.shape), value.stride())
 
 
-def _cast(value: Tensor, own: Tensor, name: str, what: str, where: str, *, is_buffer: bool) -> Tensor:
+def _cast(value: Tensor, own: Tensor, called: str, where: str, is_buffer: bool) -> Tensor:
     if value.is_floating_point() != own.is_floating_point() or value.is_complex() != own.is_complex():
         kinds = f"{str(value.dtype).removeprefix('torch.')}, the model wants {str(own.dtype).removeprefix('torch.')}"
-        raise InputError(f"{what}: tensor '{name}' is {kinds}", where=where, mend="save the checkpoint from this architecture")
+        raise InputError(f"{called} is {kinds}", where=where, mend="save the checkpoint from this architecture")
     cast = value.to(own.dtype)
     broken = ~torch.isfinite(cast)
     if is_buffer:
         broken &= cast != own  # a mask of -inf that the module itself has is no defect
     if bool(broken.any()):
-        raise InputError(
-            f"{what}: tensor '{name}' holds NaN or infinite weights", where=where, mend="the training that made it diverged; use another"
-        )
+        mend = "the training that made it diverged; use another"
+        raise InputError(f"{called} holds NaN or infinite weights", where=where, mend=mend)
     return cast
 
 

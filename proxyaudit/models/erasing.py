@@ -12,7 +12,6 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from proxyaudit.arrays import Floats
 from proxyaudit.errors import InputError
 from proxyaudit.models.base import Tap, TrainedModel, copy_module, inference
-from proxyaudit.models.hooks import as_site_tensor
+from proxyaudit.models.hooks import SiteHook
 from proxyaudit.models.sites import Candidates
 
 _MAPS = "_proxyaudit_maps"
@@ -28,27 +27,17 @@ _PROBE_ROWS = 2
 
 
 class SiteMap:
-    """The hook of one site; copied along with its module, whose buffers it reads."""
+    """What is done to one site; copied along with its module, whose buffers it reads."""
 
-    def __init__(self, root: nn.Module, site: str) -> None:
-        """Remember where the numbers lie."""
-        self.root, self.site, self.active = root, site, True
+    def __init__(self, root: nn.Module) -> None:
+        self.root, self.active = root, True
 
-    def __call__(self, value: Tensor) -> Tensor:
+    def __call__(self, site: str, value: Tensor) -> Tensor:
         """Map rows or tokens: ``value @ weight.T + bias``, in float64."""
         if not self.active:
             return value
-        weight, bias = (self.root.get_buffer(name) for name in buffer_names(self.site))
+        weight, bias = (self.root.get_buffer(name) for name in buffer_names(site))
         return (value.to(torch.float64) @ weight.T + bias).to(value.dtype)
-
-    def after(self, _: nn.Module, __: tuple[Any, ...], output: Any) -> Tensor:
-        """Forward hook of a site that is an output."""
-        return self(as_site_tensor(output, self.site))
-
-    def before(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Forward pre-hook of a site that is an input."""
-        changed = self(as_site_tensor(args[0] if args else kwargs.get("input"), self.site))
-        return ((changed, *args[1:]), kwargs) if args else (args, {**kwargs, "input": changed})
 
 
 def buffer_names(site: str) -> tuple[str, str]:
@@ -77,13 +66,7 @@ def resolve_site(name: str, taps: Mapping[str, Tap], aliases: Mapping[str, str],
 
 
 def install_maps(module: nn.Module, candidates: Candidates, sites: Sequence[str], *, n_inputs: int) -> None:
-    """Put maps that change nothing yet at sites of a freshly built module, for a checkpoint to fill.
-
-    Args:
-        module: The module, changed in place, before any other hook is set.
-        candidates: Its places.
-        sites: Names or aliases.
-        n_inputs: Columns of the table.
+    """Put maps that change nothing yet at sites (or aliases) of a freshly built module, in place, for a checkpoint to fill.
 
     Raises:
         InputError: an unknown site.
@@ -133,34 +116,16 @@ def token_sites(model: TrainedModel, sites: Sequence[str], *, n_inputs: int) -> 
 
 def _install(module: nn.Module, site: str, tap: Tap, n_inputs: int) -> None:
     width = _value(module, site, tap, n_inputs).shape[-1]
-    for name, value in zip(
-        buffer_names(site), (torch.eye(width, dtype=torch.float64), torch.zeros(width, dtype=torch.float64)), strict=True
-    ):
-        module.register_buffer(name, value)
-    hook = SiteMap(module, site)
-    part = module.get_submodule(tap.module)
-    if tap.side == "output":
-        part.register_forward_hook(hook.after)
-    else:
-        part.register_forward_pre_hook(hook.before, with_kwargs=True)
-    module.__dict__.setdefault(_MAPS, {})[site] = hook
+    weight, bias = buffer_names(site)
+    module.register_buffer(weight, torch.eye(width, dtype=torch.float64))
+    module.register_buffer(bias, torch.zeros(width, dtype=torch.float64))
+    found = module.__dict__.setdefault(_MAPS, {})[site] = SiteMap(module)
+    SiteHook(site, tap, found).attach(module)
 
 
 def _value(module: nn.Module, site: str, tap: Tap, n_inputs: int) -> Tensor:
     """What a site gives for a table of zeros."""
     seen: list[Tensor] = []
-
-    def after(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
-        seen.append(as_site_tensor(output, site))
-
-    def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        seen.append(as_site_tensor(args[0] if args else kwargs.get("input"), site))
-
-    part = module.get_submodule(tap.module)
-    handle = part.register_forward_hook(after) if tap.side == "output" else part.register_forward_pre_hook(before, with_kwargs=True)
-    try:
-        with inference(module):
-            module(torch.zeros(_PROBE_ROWS, n_inputs))
-    finally:
-        handle.remove()
+    with inference(module), SiteHook(site, tap, lambda _, value: seen.append(value)).attach(module):
+        module(torch.zeros(_PROBE_ROWS, n_inputs))
     return seen[0]

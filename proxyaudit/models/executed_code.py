@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from proxyaudit.language.causal_model import CausalSource, locate
-from proxyaudit.models.huggingface import model_place
+from proxyaudit.language.pretrained import CausalSource, locate
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.kinds.module import ModuleSpec
 from proxyaudit.models.module import factory_path
@@ -22,7 +21,7 @@ def code_of(recipe: Recipe, base: Path) -> dict[str, Path | None]:
     if isinstance(recipe.model, ModuleSpec):
         found["the model's factory"] = factory_path(recipe.model, base)
     if isinstance(recipe.model, HuggingFaceSpec) and recipe.model.trust_remote_code:
-        found |= model_code("the model", None if recipe.model.hub else Path(model_place(recipe.model, base)))
+        found |= model_code("the model", None if recipe.model.hub else Path(locate(CausalSource.of(recipe.model), base)[0]))
     for entry in recipe.regimes:
         spec = entry.synthetic.language_model if entry.synthetic is not None else None
         if spec is not None and spec.trust_remote_code:

@@ -1,32 +1,33 @@
-"""Hooks at the sites of a model, inside a context manager that leaves none behind."""
+"""Hooks at the sites of a model, and a record of what runs in a pass; inside context managers that leave none behind."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from proxyaudit.errors import InputError
 from proxyaudit.models.base import TabularModule, Tap, TrainedModel
 
+Handle = Callable[[str, Tensor], Tensor | None]
+
 
 @contextmanager
-def tapped(model: TrainedModel, handle: Callable[[str, Tensor], Tensor | None], sites: tuple[str, ...]) -> Iterator[None]:
+def tapped(model: TrainedModel, handle: Handle, sites: tuple[str, ...]) -> Iterator[None]:
     """Let ``handle(site, value)`` see, and replace if it returns a tensor, the value at each site of every pass inside.
 
     All hooks are gone at the end, also when the forward pass raises.
     """
-    handles: list[Any] = []
-    try:
+    with ExitStack() as stack:
         for site in sites:
-            handles.append(_hook(model.module, site, model.taps[site], handle))
+            stack.enter_context(SiteHook(site, model.taps[site], handle).attach(model.module))
         yield
-    finally:
-        for item in handles:
-            item.remove()
 
 
 def tail_of(model: TrainedModel, site: str, tap: Tap) -> Callable[[Tensor], Any] | None:
@@ -37,31 +38,43 @@ def tail_of(model: TrainedModel, site: str, tap: Tap) -> Callable[[Tensor], Any]
     return module.get_submodule(tap.module) if tap.tail == "head" else None
 
 
-def _hook(module: nn.Module, site: str, tap: Tap, handle: Callable[[str, Tensor], Tensor | None]) -> Any:
-    part = module.get_submodule(tap.module)
+@dataclass
+class SiteHook:
+    """The hook of one site; with its methods as hooks, a copy of the module has a copy of it."""
 
-    def after(_: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
-        whole = output[0] if tap.in_tuple and isinstance(output, tuple) else output
-        changed = _handled(handle, site, tap, as_site_tensor(whole, site))
+    site: str
+    tap: Tap
+    handle: Handle
+
+    def attach(self, module: nn.Module) -> RemovableHandle:
+        """Set the hook in a model."""
+        part = module.get_submodule(self.tap.module)
+        return part.register_forward_hook(self._after) if self.tap.side == "output" else before_hook(part, self._before)
+
+    def _after(self, _: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
+        whole = output[0] if self.tap.in_tuple and isinstance(output, tuple) else output
+        changed = self._handled(as_site_tensor(whole, self.site))
         return (changed, *output[1:]) if changed is not None and whole is not output else changed
 
-    def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _before(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         key = "input" if "input" in kwargs else "hidden_states"
-        changed = _handled(handle, site, tap, as_site_tensor(args[0] if args else kwargs.get(key), site))
+        changed = self._handled(as_site_tensor(args[0] if args else kwargs.get(key), self.site))
         if changed is None:
             return None
         return ((changed, *args[1:]), kwargs) if args else (args, {**kwargs, key: changed})
 
-    return part.register_forward_hook(after) if tap.side == "output" else part.register_forward_pre_hook(before, with_kwargs=True)
+    def _handled(self, value: Tensor) -> Tensor | None:
+        """What the handler makes of a site that may be some of a tensor's units: the whole tensor, changed, or ``None``."""
+        if self.tap.span is None:
+            return self.handle(self.site, value)
+        start, stop = self.tap.span
+        changed = self.handle(self.site, value[..., start:stop])
+        return None if changed is None else torch.cat([value[..., :start], changed, value[..., stop:]], dim=-1)
 
 
-def _handled(handle: Callable[[str, Tensor], Tensor | None], site: str, tap: Tap, value: Tensor) -> Tensor | None:
-    """What a handler makes of a site that may be some of a tensor's units: the whole tensor, changed, or ``None``."""
-    if tap.span is None:
-        return handle(site, value)
-    start, stop = tap.span
-    changed = handle(site, value[..., start:stop])
-    return None if changed is None else torch.cat([value[..., :start], changed, value[..., stop:]], dim=-1)
+def before_hook(part: nn.Module, hook: Callable[..., Any]) -> RemovableHandle:
+    """Register ``hook(module, args, kwargs)`` to run before a module."""
+    return part.register_forward_pre_hook(hook, with_kwargs=True)
 
 
 def as_site_tensor(value: Any, site: str) -> Tensor:
@@ -74,3 +87,58 @@ def as_site_tensor(value: Any, site: str) -> Tensor:
         return value
     shown = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
     raise InputError(f"site '{site}' gave {shown}", mend="a site is a float tensor (rows, d) or (rows, tokens, d) in every pass")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A value as a hook saw it, when (by one clock of the whole pass) and in which version; kept alive, so its memory stays its own."""
+
+    value: Any
+    moment: int
+    version: int
+
+    def is_same_tensor(self, other: Seen) -> bool:
+        """Whether both are one piece of memory, in one shape, not written to in between."""
+        mine, theirs = self.value, other.value
+        if not (isinstance(mine, Tensor) and isinstance(theirs, Tensor)) or mine.shape != theirs.shape:
+            return False
+        return self.holds(theirs) and mine.stride() == theirs.stride() and self.version == other.version
+
+    def holds(self, tensor: Tensor) -> bool:
+        """Whether the value is the same piece of memory as a tensor."""
+        mine = self.value
+        return bool(mine.data_ptr() == tensor.data_ptr() and mine.numel() == tensor.numel() and mine.dtype == tensor.dtype)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a submodule: what it was given and what it returned."""
+
+    name: str
+    given: Seen
+    returned: Seen
+
+
+@contextmanager
+def recorded(module: nn.Module, *, copies: bool = False) -> Iterator[list[Run]]:
+    """Every run of every submodule inside, in the order in which they end; with ``copies`` of the tensors, safe from later changes."""
+    runs: list[Run] = []
+    begun: dict[str, list[Seen]] = {}
+    clock = count()
+
+    def seen(value: Any) -> Seen:
+        version = value._version if isinstance(value, Tensor) else 0
+        return Seen(value.clone() if copies and isinstance(value, Tensor) else value, next(clock), version)
+
+    with ExitStack() as stack:
+        for name, part in module.named_modules():
+
+            def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str = name) -> None:
+                begun.setdefault(name, []).append(seen(args[0] if args else kwargs.get("input")))
+
+            def after(_: nn.Module, __: Any, output: Any, name: str = name) -> None:
+                runs.append(Run(name, begun[name].pop(), seen(output)))
+
+            stack.enter_context(before_hook(part, before))
+            stack.enter_context(part.register_forward_hook(after))
+        yield runs

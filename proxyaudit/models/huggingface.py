@@ -1,17 +1,11 @@
-"""Pretrained transformers: from a local folder (safetensors, or GGUF where transformers reads it), from a hub only when asked.
-
-The only place of ``models`` that needs transformers (through ``language.pretrained``) and imports peft, and only when a recipe names
-such a model. Code that comes with a model is not executed unless the recipe says ``trust_remote_code: true``.
-"""
+"""Pretrained transformers as classifiers of texts: loading through ``language.pretrained``, layers, tokenizers, adapters of peft."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,25 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from proxyaudit.data.tables import is_inside
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
-from proxyaudit.language.pretrained import (
-    INSTALL,
-    WEIGHTS,
-    check_finite,
-    import_transformers,
-    load_tokenizer,
-    loading,
-    options,
-    package_root,
-)
-from proxyaudit.models.base import copy_module, inference
+from proxyaudit.language.pretrained import INSTALL, WEIGHTS, CausalSource, import_transformers, load_body, load_tokenizer, loading, locate
+from proxyaudit.models.base import columns_of, copy_module, inference
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.text import SPAN_STEPS, Layer, Pooling, TextClassifier, pool
 from proxyaudit.recipe.patterns import compile_spans, find_spans
 
-WHERE = "model"
 _MEND = "check the folder: config.json, safetensors weights and the tokenizer's files belong together"
 _HASHED = (*WEIGHTS, ".json", ".txt", ".model", ".py")
 # The projections that end attention and feed-forward part, by the names that architectures give them.
@@ -52,77 +35,28 @@ _MOST_MARKED = 2**20  # token numbers of which float32 still holds sixteenths
 _PROBE = ((3, 4, 5, 6, 7, 8, 9), (4, 3, 5))
 
 
-def model_place(spec: HuggingFaceSpec, base: Path) -> str:
-    """Folder of a model (or its hub name where the recipe says ``hub: true``).
-
-    Raises:
-        InputError: there is no such folder, it escapes the recipe's folder, or it has no weights that may be read.
-    """
-    if spec.hub:
-        return spec.path
-    folder = _package_folder(spec) if spec.package is not None else _local_folder(spec.path, base)
-    if not folder.is_dir():
-        raise InputError("there is no such model folder", where=f"model.path '{spec.path}'", mend="name the folder that holds config.json")
-    if not any(path.name.endswith(WEIGHTS) for path in folder.iterdir()):
-        mend = "only safetensors and GGUF are read, since other formats can run code; convert it with save_pretrained"
-        raise InputError("the model folder holds no safetensors weights", where=str(folder), mend=mend)
-    return str(folder)
-
-
-def _local_folder(text: str, base: Path) -> Path:
-    if not text or "\0" in text:
-        raise InputError("model.path is not a folder name", where=WHERE, mend="write the path of a model folder")
-    if Path(text).is_absolute():
-        return Path(text)
-    roots = (base, Path.cwd())
-    for root in roots:
-        if (root / text).is_dir() and any(is_inside(root / text, inside) for inside in roots):
-            return root / text
-    mend = "paths are relative to the recipe's folder, then to the current folder; a name on a hub needs 'hub: true'"
-    raise InputError("there is no such model folder", where=f"model.path '{text}'", mend=mend)
-
-
-def _package_folder(spec: HuggingFaceSpec) -> Path:
-    where = f"model.package '{spec.package}'"
-    root = package_root(str(spec.package), where)
-    folder = root / spec.path
-    if not is_inside(folder, root):
-        raise InputError("the path leads out of the package", where=where, mend="name a folder inside it")
-    return folder
-
-
 def model_hashes(spec: HuggingFaceSpec, base: Path) -> dict[str, str]:
     """SHA-256 of every file of a local model that may decide a number; of a hub model its resolved commit."""
-    place = model_place(spec, base)
+    source = CausalSource.of(spec)
+    place, file = locate(source, base)
     if spec.hub:
-        config = _config(place, spec.revision, spec.trust_remote_code, hub=True, gguf_file=spec.gguf_file)
+        with loading(place, "the model's configuration", mend=_MEND):
+            config = import_transformers().AutoConfig.from_pretrained(place, **source.options(file))
         return {"model": f"{spec.path}@{getattr(config, '_commit_hash', None) or spec.revision or 'unknown'}"}
     paths = sorted(path for path in Path(place).iterdir() if path.is_file() and path.name.endswith(_HASHED))
     return {f"model {path.name}": file_digest(path) for path in paths}
 
 
-def _config(place: str, revision: str | None, trust: bool, *, hub: bool, gguf_file: str | None) -> Any:
-    with loading(place, "the model's configuration", mend=_MEND):
-        return import_transformers().AutoConfig.from_pretrained(
-            place, **options(hub=hub, trust=trust, revision=revision, gguf_file=gguf_file)
-        )
-
-
 @lru_cache(maxsize=2)
-def _backbone(place: str, revision: str | None, trust: bool, hub: bool, gguf_file: str | None, fingerprint: str) -> nn.Module:
-    """Load a model's body in float32; kept, since every repetition starts from it. The fingerprint tells files of one name apart."""
-    transformers = import_transformers()
-    asked = options(hub=hub, trust=trust, revision=revision, gguf_file=gguf_file)
-    quiet = contextlib.redirect_stderr(io.StringIO()) if gguf_file else contextlib.nullcontext()  # its bar knows no switch
-    with loading(place, "the model", mend=_MEND), quiet:
-        kind = {} if gguf_file else {"use_safetensors": True}
-        model = transformers.AutoModel.from_pretrained(place, **asked, **kind, attn_implementation="eager", dtype=torch.float32)
+def _backbone(source: CausalSource, place: str, file: str | None, fingerprint: str) -> nn.Module:
+    """Load a model's body; kept, since every repetition starts from it. The fingerprint tells files of one name apart."""
+    with loading(place, "the model", mend=_MEND):
+        model = load_body("AutoModel", source, place, file)
     if getattr(model.config, "is_encoder_decoder", False):
         model = model.get_encoder()
     model.config.use_cache = False
     if isinstance(getattr(model, "pooler", None), nn.Module):
         model.pooler = None  # what the head reads is pooled by us
-    check_finite(model, place)
     return model.eval()  # type: ignore[no-any-return]
 
 
@@ -132,19 +66,20 @@ def make_text(spec: HuggingFaceSpec, *, n_inputs: int, n_classes: int, base: Pat
     Raises:
         InputError: the model cannot be loaded, does not take so many tokens, or is of a kind whose layers cannot be told.
     """
-    place = model_place(spec, base)
+    source = CausalSource.of(spec)
+    place, file = locate(source, base)
     fingerprint = place if spec.hub else " ".join(f"{n}={h}" for n, h in model_hashes(spec, base).items())
-    body = copy_module(_backbone(place, spec.revision, spec.trust_remote_code, spec.hub, spec.gguf_file, fingerprint))
+    body = copy_module(_backbone(source, place, file, fingerprint))
     config: Any = body.config
     longest = getattr(config, "max_position_embeddings", None)
     if isinstance(longest, int) and 0 < longest < spec.max_length:
         raise InputError(f"the model takes {longest} tokens", where="model.max_length", mend=f"lower it to {longest}")
-    layers, width, last = find_layers(body, config, place)
+    layers, width, last = _find_layers(body, config, place)
     module = TextClassifier(
         body,
         layers,
         width=width,
-        n_outputs=1 if n_classes == 2 else n_classes,
+        n_outputs=columns_of(n_classes),
         pooling=spec.pooling,
         site_pooling=spec.site_pooling,
         spans=tuple(spec.spans),
@@ -157,14 +92,10 @@ def make_text(spec: HuggingFaceSpec, *, n_inputs: int, n_classes: int, base: Pat
     return module
 
 
-def find_layers(body: nn.Module, config: Any, place: str) -> tuple[tuple[Layer, ...], int, bool]:
+def _find_layers(body: nn.Module, config: Any, place: str) -> tuple[tuple[Layer, ...], int, bool]:
     """Find a transformer's layers by one small pass: the longest list of modules of one class, each of which runs once.
 
-    Returns:
-        The layers, the width of the last hidden state, and whether that is the last layer's own output (no norm after it).
-
-    Raises:
-        InputError: there is no such list, or its layers share weights and run more than once.
+    Returns also the width of the last hidden state, and whether that is the last layer's own output (no norm after it).
     """
     lists = {n: list(p.children()) for n, p in body.named_modules() if isinstance(p, nn.ModuleList) and len({type(c) for c in p}) == 1}
     outer = {n: c for n, c in lists.items() if not any(n.startswith(f"{other}.") for other in lists if other != n)}
@@ -172,23 +103,19 @@ def find_layers(body: nn.Module, config: Any, place: str) -> tuple[tuple[Layer, 
         raise InputError("no list of layers was found in the model", where=place, mend="use a transformer whose layers are a ModuleList")
     name = max(outer, key=lambda n: len(outer[n]))
     ran: dict[int, list[Any]] = {}
-    handles = [
-        layer.register_forward_hook(lambda _, __, out, at=at: ran.setdefault(at, []).append(out)) for at, layer in enumerate(outer[name])
-    ]
     ids = torch.zeros(len(_PROBE), len(_PROBE[0]), dtype=torch.int64)
     mask = torch.zeros_like(ids)
     for row, tokens in enumerate(_PROBE):
         ids[row, : len(tokens)], mask[row, : len(tokens)] = torch.tensor(tokens), 1
-    try:
-        with inference(body), loading(place, "a forward pass of the model", mend=_MEND):
-            hidden: Tensor = body(input_ids=ids, attention_mask=mask).last_hidden_state
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as stack:
+        for at, layer in enumerate(outer[name]):
+            stack.enter_context(layer.register_forward_hook(lambda _, __, out, at=at: ran.setdefault(at, []).append(out)))
+        stack.enter_context(inference(body))
+        stack.enter_context(loading(place, "a forward pass of the model", mend=_MEND))
+        hidden: Tensor = body(input_ids=ids, attention_mask=mask).last_hidden_state
     if len(ran) != len(outer[name]) or any(len(found) != 1 for found in ran.values()):
-        raise InputError(
-            "the model's layers do not each run once (shared weights?)", where=place, mend="use a model with layers of its own"
-        )
+        what = "the model's layers do not each run once (shared weights?)"
+        raise InputError(what, where=place, mend="use a model with layers of its own")
     outs = [found[0][0] if isinstance(found[0], tuple) else found[0] for _, found in sorted(ran.items())]
     heads = getattr(config, "num_attention_heads", None)
     layers = tuple(
@@ -213,14 +140,8 @@ def _layer(name: str, layer: nn.Module, heads: int, is_tuple: bool) -> Layer:
         # GPT-2's Conv1D holds (inputs, outputs), nn.Linear (outputs, inputs).
         width = int(weight.shape[1] if isinstance(layer.get_submodule(attention), nn.Linear) else weight.shape[0])
     told = heads if heads > 0 and width and width % heads == 0 else 0
-    return Layer(
-        name,
-        None if attention is None else f"{name}.{attention}",
-        None if mlp is None else f"{name}.{mlp}",
-        told,
-        width // told if told else 0,
-        is_tuple,
-    )
+    ends = [None if part is None else f"{name}.{part}" for part in (attention, mlp)]
+    return Layer(name, ends[0], ends[1], told, width // told if told else 0, is_tuple)
 
 
 class Tokenizer:
@@ -262,10 +183,10 @@ def make_tokenizer(spec: HuggingFaceSpec, base: Path) -> Tokenizer:
     Raises:
         InputError: the folder holds no tokenizer, or spans are named and it cannot say where in the text a token lies.
     """
-    place = model_place(spec, base)
-    asked = options(hub=spec.hub, trust=spec.trust_remote_code, revision=spec.revision, gguf_file=spec.gguf_file)
+    source = CausalSource.of(spec)
+    place, file = locate(source, base)
     with loading(place, "the tokenizer", mend=_MEND):
-        tokenizer = load_tokenizer(place, asked, local=not spec.hub and spec.gguf_file is None)
+        tokenizer = load_tokenizer(source, place, file)
     patterns = compile_spans(spec.spans)
     if patterns and (not tokenizer.is_fast or len(tokenizer) > _MOST_MARKED):
         mend = "drop model.spans, or use a tokenizer of fewer than a million tokens that comes as tokenizer.json"
@@ -293,7 +214,7 @@ def adapters(module: TextClassifier, spec: HuggingFaceSpec) -> Iterator[None]:
     try:
         import peft
     except ImportError:
-        raise InputError("tune: lora needs the package peft", where=WHERE, mend=INSTALL) from None
+        raise InputError("tune: lora needs the package peft", where="model", mend=INSTALL) from None
     body: Any = module.backbone
     asked = peft.LoraConfig(r=spec.lora_rank, lora_alpha=spec.lora_alpha, lora_dropout=0.0, target_modules="all-linear", bias="none")
     with _without_peft_warnings():

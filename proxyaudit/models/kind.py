@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 GROUP = "models"
 
 
-def _no_seconds(spec: Any) -> float:
-    return 0.0
-
-
 @dataclass(frozen=True)
 class ModelKind:
     """One kind of model.
@@ -42,7 +38,7 @@ class ModelKind:
     factory: str
     seconds: float
     hashes: str | None = None
-    pass_seconds: Callable[[Any], float] = _no_seconds
+    pass_seconds: Callable[[Any], float] = lambda _: 0.0
 
     def make(self, spec: TrainingSpec, *, n_inputs: int, n_classes: int, base: Path) -> nn.Module:
         """The module with its initial weights."""

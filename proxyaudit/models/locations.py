@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -19,12 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from proxyaudit.models.base import TabularModule, Tap, TrainedModel, as_tensor, inference
-from proxyaudit.models.hooks import tapped
+from proxyaudit.models.hooks import Handle, before_hook, tapped
 
 _PROBE_ROWS = 11  # as in sites.py: a leading dimension of 11 is the batch
 _HEAD_COUNTS = ("num_heads", "n_heads", "_n_heads", "num_attention_heads", "n_head", "nhead", "heads")
-
-Handle = Callable[[str, Tensor], Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -46,26 +44,21 @@ class Location:
     name: str
     kind: Literal["site", "branch", "heads"]
     tap: Tap
-    width: int
-    floats: int
-    work: float
+    width: int = 0
+    floats: int = 0
+    work: float = 0.0
     whole_work: float = 0.0
     heads: int = 0
     native: bool = False
 
 
 def find_locations(model: TrainedModel, x: NDArray[Any]) -> tuple[Location, ...]:
-    """Find the locations of a model, in the order sites, branches, heads.
-
-    Args:
-        model: The model; every profiled site is a location.
-        x: Encoded rows ``(n, p)``; a few of them are run.
-    """
+    """Find the locations of a model, in the order sites (the profiled ones), branches, heads; a few rows of ``x`` are run."""
     table = as_tensor(x[:_PROBE_ROWS])
     rows = len(table)
-    wanted = [Location(site, "site", model.taps[site], 0, 0, 0.0) for site in model.sites]
+    wanted = [Location(site, "site", model.taps[site]) for site in model.sites]
     if isinstance(model.module, TabularModule):
-        wanted += [Location(name, "branch", tap, 0, 0, 0.0) for name, tap in model.module.branch_taps().items()]
+        wanted += [Location(name, "branch", tap) for name, tap in model.module.branch_taps().items()]
     wanted += _heads(model.module, table)
     seen: dict[str, list[tuple[float, Tensor]]] = {}
     spent = [0.0]
@@ -87,9 +80,8 @@ def find_locations(model: TrainedModel, x: NDArray[Any]) -> tuple[Location, ...]
         before, value = runs[0]
         work = spent[0] - (before if location.tap.tail != "none" else 0.0)
         width = int(value.shape[-1])
-        found.append(
-            replace(location, width=width, floats=value[0].numel(), work=max(work, float(width)), whole_work=max(spent[0], float(width)))
-        )
+        work, whole_work = max(work, float(width)), max(spent[0], float(width))
+        found.append(replace(location, width=width, floats=value[0].numel(), work=work, whole_work=whole_work))
     return tuple(found)
 
 
@@ -108,11 +100,8 @@ def _counted(part: nn.Module, name: str, rows: int, spent: list[float]) -> Itera
         if attends:
             spent[0] += 2 * positions**2 * value.shape[-1]
 
-    handle = part.register_forward_hook(after)
-    try:
+    with part.register_forward_hook(after):
         yield
-    finally:
-        handle.remove()
 
 
 @contextmanager
@@ -147,11 +136,11 @@ def _heads(module: nn.Module, table: Tensor) -> list[Location]:
         if isinstance(part, nn.MultiheadAttention):
             plain = part.bias_k is None and part.bias_v is None and not part.add_zero_attn and part.embed_dim % count == 0
             if plain:
-                found.append(Location(f"{name}, heads", "heads", Tap(name, "output"), 0, 0, 0.0, heads=count, native=True))
+                found.append(Location(f"{name}, heads", "heads", Tap(name, "output"), heads=count, native=True))
             continue
         projection = _projection(module, part, count, table)
         if projection is not None:
-            found.append(Location(f"{name}, heads", "heads", Tap(f"{name}.{projection}", "input"), 0, 0, 0.0, heads=count))
+            found.append(Location(f"{name}, heads", "heads", Tap(f"{name}.{projection}", "input"), heads=count))
     return found
 
 
@@ -159,20 +148,17 @@ def _projection(module: nn.Module, part: nn.Module, count: int, table: Tensor) -
     """Name of the child that the heads' outputs are handed to."""
     own: list[Any] = []
     ran: list[tuple[str, Any]] = []
-    handles = [part.register_forward_pre_hook(lambda _, args, kwargs: own.extend([*args, *kwargs.values()]), with_kwargs=True)]
-    for name, child in part.named_children():
-        if isinstance(child, nn.Linear):
+    with ExitStack() as stack:
+        stack.enter_context(before_hook(part, lambda _, args, kwargs: own.extend([*args, *kwargs.values()])))
+        for name, child in part.named_children():
+            if isinstance(child, nn.Linear):
 
-            def before(_: nn.Module, args: tuple[Any, ...], name: str = name) -> None:
-                ran.append((name, args[0] if args else None))
+                def before(_: nn.Module, args: tuple[Any, ...], __: Any, name: str = name) -> None:
+                    ran.append((name, args[0] if args else None))
 
-            handles.append(child.register_forward_pre_hook(before))
-    try:
-        with inference(module):
-            module(table)
-    finally:
-        for handle in handles:
-            handle.remove()
+                stack.enter_context(before_hook(child, before))
+        stack.enter_context(inference(module))
+        module(table)
     if not ran:
         return None
     name, value = ran[-1]
@@ -199,11 +185,8 @@ def _native_heads(module: nn.Module, location: Location, handle: Handle) -> Iter
         projected = functional.linear(changed, part.out_proj.weight, part.out_proj.bias)
         return (projected if part.batch_first else projected.transpose(0, 1), *output[1:])
 
-    hook = part.register_forward_hook(after, with_kwargs=True)
-    try:
+    with part.register_forward_hook(after, with_kwargs=True):
         yield
-    finally:
-        hook.remove()
 
 
 def _heads_output(part: nn.MultiheadAttention, arguments: dict[str, Any]) -> Tensor:

@@ -67,9 +67,8 @@ def factory_path(spec: ModuleSpec, base: Path) -> Path:
     except (OSError, ValueError, RuntimeError):
         raise InputError("the path cannot be used", where=where, mend="write file.py:function") from None
     if not inside:
-        raise InputError(
-            "the file lies outside the recipe's folder", where=where, mend="put it beside the recipe: a recipe may run no other file"
-        )
+        mend = "put it beside the recipe: a recipe may run no other file"
+        raise InputError("the file lies outside the recipe's folder", where=where, mend=mend)
     if not exists:
         raise InputError(f"no file '{file}' in the recipe's folder", where=where, mend="the path is relative to the recipe")
     return path
@@ -110,10 +109,8 @@ def _call(factory: Callable[..., Any], n_inputs: int, n_classes: int, where: str
     try:
         return factory(*args)
     except (Exception, SystemExit) as error:
-        shown = ", ".join(str(arg) for arg in args)
-        raise InputError(
-            f"calling it with ({shown}) raised {_line(error)}", where=where, mend="mend the function; it is called as make(n_inputs)"
-        ) from error
+        what = f"calling it with ({', '.join(map(str, args))}) raised {_line(error)}"
+        raise InputError(what, where=where, mend="mend the function; it is called as make(n_inputs)") from error
 
 
 def _arguments(factory: Callable[..., Any], n_inputs: int, n_classes: int, where: str) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from proxyaudit.errors import InputError
 from proxyaudit.models.base import Tap, inference, seeded, to_logits
+from proxyaudit.models.hooks import Run, recorded
 from proxyaudit.recipe.recipe import SitesSpec
 from proxyaudit.types import PENULTIMATE
 
@@ -55,26 +56,6 @@ class Candidates:
         return tuple(block[0] for block in left)
 
 
-@dataclass
-class _Seen:
-    """A tensor as a hook saw it, kept alive so that its memory is not given to another tensor."""
-
-    value: Any
-    moment: int
-    version: int = 0
-
-    def __post_init__(self) -> None:
-        if isinstance(self.value, Tensor):
-            self.version = self.value._version
-
-    def is_same_tensor(self, other: _Seen) -> bool:
-        """Whether both are one piece of memory, in one shape, not written to in between."""
-        mine, theirs = self.value, other.value
-        if not (isinstance(mine, Tensor) and isinstance(theirs, Tensor)) or mine.shape != theirs.shape:
-            return False
-        return _same_memory(mine, theirs) and mine.stride() == theirs.stride() and self.version == other.version
-
-
 def own_sites(taps: dict[str, Tap], aliases: dict[str, str]) -> Candidates:
     """Candidates of the package's own architectures."""
     return Candidates(taps=taps, aliases=aliases, blocks=tuple((name,) for name in taps))
@@ -83,12 +64,7 @@ def own_sites(taps: dict[str, Tap], aliases: dict[str, str]) -> Candidates:
 def select_sites(candidates: Candidates, sites: SitesSpec, *, every: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Resolve a recipe's globs to (profiled sites, verdict sites), each name once and in forward order.
 
-    Verdict sites are always profiled too.
-
-    Args:
-        candidates: What can be a site.
-        sites: The recipe's globs; ``all`` stands for ``every``.
-        every: What ``all`` means for this kind of model.
+    Verdict sites are always profiled too; ``all`` stands for the globs ``every``.
 
     Raises:
         InputError: a glob matches nothing.
@@ -121,13 +97,7 @@ def _no_match(glob: str, candidates: Candidates, where: str) -> InputError:
 
 
 def probe_sites(module: nn.Module, *, n_inputs: int, n_classes: int, what: str) -> Candidates:
-    """Find the candidates of a user's module by running it on a small random table.
-
-    Args:
-        module: The module; put in eval mode.
-        n_inputs: Columns p of the table.
-        n_classes: Number of classes.
-        what: Name of the module in errors.
+    """Find the candidates of a user's module, which is put in eval mode, by running it on a small random table.
 
     Raises:
         InputError: forward raises, returns something other than logits, or a row's output is not a function of the
@@ -138,7 +108,8 @@ def probe_sites(module: nn.Module, *, n_inputs: int, n_classes: int, what: str) 
     with inference(module):
         with seeded(0):
             _forward(module, table[:2].clone(), what)  # lets lazy modules take their shapes before hooks are set
-            raw, outputs, inputs = _record(module, table, what)
+            with recorded(module) as runs:
+                raw = _forward(module, table.clone(), what)
         logits = to_logits(raw, n_classes, _PROBE_ROWS, what=what)
         half = _PROBE_ROWS // 2
         with seeded(1):
@@ -146,7 +117,10 @@ def probe_sites(module: nn.Module, *, n_inputs: int, n_classes: int, what: str) 
     if torch.isfinite(logits).all() and not torch.allclose(logits[:half], again, rtol=1e-3, atol=1e-4):
         mend = "in eval mode forward must draw nothing at random and must not mix rows"
         raise InputError(f"{what} gives a row another output from call to call or with other rows in its batch", mend=mend)
-    return _candidates(module, raw, outputs, inputs)
+    by_name: dict[str, list[Run]] = {}
+    for run in runs:
+        by_name.setdefault(run.name, []).append(run)
+    return _candidates(module, raw, by_name)
 
 
 def _forward(module: nn.Module, table: Tensor, what: str) -> Any:
@@ -158,39 +132,13 @@ def _forward(module: nn.Module, table: Tensor, what: str) -> Any:
         raise InputError(f"{what} fails on a table of shape {shape}: {type(error).__name__}: {str(error)[:200]}", mend=mend) from error
 
 
-def _record(module: nn.Module, table: Tensor, what: str) -> tuple[Any, dict[str, list[_Seen]], dict[str, list[_Seen]]]:
-    """Run one pass and note, for every submodule, what came in and out, and when."""
-    outputs: dict[str, list[_Seen]] = {}
-    inputs: dict[str, list[_Seen]] = {}
-    clock = iter(range(10**9))
-
-    def watch(name: str, part: nn.Module) -> list[Any]:
-        def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            value = args[0] if args else kwargs.get("input")
-            inputs.setdefault(name, []).append(_Seen(value, next(clock)))
-
-        def after(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
-            outputs.setdefault(name, []).append(_Seen(output, next(clock)))
-
-        return [part.register_forward_pre_hook(before, with_kwargs=True), part.register_forward_hook(after)]
-
-    handles: list[Any] = []
-    try:
-        for name, part in module.named_modules():
-            handles += watch(name, part)
-        raw = _forward(module, table.clone(), what)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return raw, outputs, inputs
-
-
-def _candidates(module: nn.Module, raw: Tensor, outputs: dict[str, list[_Seen]], inputs: dict[str, list[_Seen]]) -> Candidates:
+def _candidates(module: nn.Module, raw: Tensor, runs: dict[str, list[Run]]) -> Candidates:
     parts = dict(module.named_modules())
     # The root counts here, under its empty name: a bare nn.Linear is a model whose penultimate site is the table itself.
-    linears = [name for name, seen in inputs.items() if isinstance(parts[name], nn.Linear) and len(seen) == 1 and _fits(seen[0].value)]
-    last = max(linears, key=lambda name: inputs[name][0].moment, default=None)
-    boundary = inputs[last][0].moment if last is not None else None
+    single = [found[0] for found in runs.values() if len(found) == 1]
+    linears = [run for run in single if isinstance(parts[run.name], nn.Linear) and _fits(run.given.value)]
+    last = max(linears, key=lambda run: run.given.moment, default=None)
+    boundary = last.given.moment if last is not None else None
     moments: dict[str, int] = {}
     taps: dict[str, Tap] = {}
     aliases: dict[str, str] = {}
@@ -198,25 +146,26 @@ def _candidates(module: nn.Module, raw: Tensor, outputs: dict[str, list[_Seen]],
     for name in parts:
         if not name:
             continue
-        reason = _refusal(outputs.get(name, []), raw, boundary)
+        found = runs.get(name, [])
+        reason = _refusal(found, raw, boundary)
         if reason is not None:
             refused[name] = reason
-        elif last is not None and outputs[name][0].is_same_tensor(inputs[last][0]):
+        elif last is not None and found[0].returned.is_same_tensor(last.given):
             aliases[name] = PENULTIMATE
         elif name == PENULTIMATE:
             refused[name] = "is a word of its own for the input of the last nn.Linear"
         else:
-            taps[name], moments[name] = Tap(name, "output"), outputs[name][0].moment
+            taps[name], moments[name] = Tap(name, "output"), found[0].returned.moment
     if last is not None:
-        runs_last = _same_memory(outputs[last][0].value, raw) and outputs[last][0].version == raw._version
-        taps[PENULTIMATE] = Tap(last, "input", "head" if runs_last else "none")
-        moments[PENULTIMATE] = inputs[last][0].moment
+        taps[PENULTIMATE] = Tap(last.name, "input", "head" if _is_output(last, raw) else "none")
+        moments[PENULTIMATE] = last.given.moment
     elif taps:
         final = max(taps, key=moments.__getitem__)
         aliases[final] = PENULTIMATE
         taps[PENULTIMATE], moments[PENULTIMATE] = taps.pop(final), moments[final]
     refused.update(_shared_names(module, refused))
-    blocks = _blocks(module, {name: seen[0].moment for name, seen in outputs.items() if name and refused.get(name) != _OUTPUT})
+    hidden = {name: found[0].returned.moment for name, found in runs.items() if name and refused.get(name) != _OUTPUT}
+    blocks = _blocks(module, hidden)
     return Candidates({name: taps[name] for name in sorted(taps, key=moments.__getitem__)}, aliases, refused, blocks)
 
 
@@ -254,35 +203,31 @@ def _shared_names(module: nn.Module, refused: dict[str, str]) -> dict[str, str]:
     return second
 
 
-def _refusal(seen: list[_Seen], raw: Tensor, boundary: int | None) -> str | None:
+def _is_output(run: Run, raw: Tensor) -> bool:
+    return run.returned.holds(raw) and run.returned.version == raw._version
+
+
+def _refusal(found: list[Run], raw: Tensor, boundary: int | None) -> str | None:
     """Why a submodule cannot be a hidden site; None if it can.
 
     From the last linear layer on, a tensor with as many values as the model's output is a form of the output (a head,
     a container that ends in it, a softmax after it).
     """
-    if not seen:
+    if not found:
         return "does not run in a forward pass"
-    if len(seen) > 1:
-        return f"runs {len(seen)} times in a forward pass"
-    value = seen[0].value
+    if len(found) > 1:
+        return f"runs {len(found)} times in a forward pass"
+    value = found[0].returned.value
     if not _fits(value):
-        shown = (
-            f"shape {tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
-            if isinstance(value, Tensor)
-            else f"a {type(value).__name__}"
-        )
+        shown = f"a {type(value).__name__}"
+        if isinstance(value, Tensor):
+            shown = f"shape {tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
         return f"returns {shown}, not a float tensor (rows, d) or (rows, tokens, d)"
-    after_head = boundary is not None and seen[0].moment > boundary and value.numel() == raw.numel()
-    if after_head or (_same_memory(value, raw) and seen[0].version == raw._version):
-        return _OUTPUT
-    return None
+    after_head = boundary is not None and found[0].returned.moment > boundary and value.numel() == raw.numel()
+    return _OUTPUT if after_head or _is_output(found[0], raw) else None
 
 
 def _fits(value: Any) -> bool:
     if not isinstance(value, Tensor) or not value.is_floating_point() or value.ndim not in (2, 3):
         return False
     return value.shape[0] == _PROBE_ROWS and value.numel() > 0
-
-
-def _same_memory(a: Tensor, b: Tensor) -> bool:
-    return a.data_ptr() == b.data_ptr() and a.numel() == b.numel() and a.dtype == b.dtype

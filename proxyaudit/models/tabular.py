@@ -1,7 +1,8 @@
 """The package's own architectures for tables: MLP, and ResNet and FT-Transformer from ``rtdl_revisiting_models``.
 
 Source: Gorishniy et al. 2021, "Revisiting Deep Learning Models for Tabular Data". Each class names its hidden sites in
-forward order (``site_taps``) and can run its last part alone from a site's value (``tail``).
+forward order (``site_taps``) and can run its last part alone from a site's value (``tail``). Weights are drawn from torch's global
+generator (see ``base.seeded``).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import cast
 import rtdl_revisiting_models as rtdl
 from torch import Tensor, nn
 
-from proxyaudit.models.base import TabularModule, Tap
+from proxyaudit.models.base import TabularModule, Tap, columns_of
 from proxyaudit.models.kinds.ft_transformer import FtTransformerSpec
 from proxyaudit.models.kinds.mlp import MlpSpec
 from proxyaudit.models.kinds.resnet import ResnetSpec
@@ -26,15 +27,15 @@ _ATTENTION_FLOATS = 2**24
 class Mlp(TabularModule):
     """Linear-ReLU(-Dropout) blocks ``hidden1``.. and a linear ``head``; a site is a block's output after the ReLU."""
 
-    def __init__(self, n_inputs: int, hidden: tuple[int, ...], n_outputs: int, dropout: float) -> None:
+    def __init__(self, spec: MlpSpec, *, n_inputs: int, n_classes: int, base: Path) -> None:
         super().__init__()
-        self.n_hidden = len(hidden)
+        self.n_hidden = len(spec.hidden)
         width = n_inputs
-        for i, next_width in enumerate(hidden, start=1):
+        for i, next_width in enumerate(spec.hidden, start=1):
             self.add_module(f"hidden{i}", nn.Sequential(nn.Linear(width, next_width), nn.ReLU()))
             width = next_width
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(width, n_outputs)
+        self.dropout = nn.Dropout(spec.dropout)
+        self.head = nn.Linear(width, columns_of(n_classes))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return raw outputs (n, 1) or (n, K) for a table (n, p)."""
@@ -68,17 +69,10 @@ class Mlp(TabularModule):
 class TabularResnet(TabularModule):
     """Tabular ResNet; a site is the residual stream after a block, the penultimate one the input of the last linear."""
 
-    def __init__(self, n_inputs: int, spec: ResnetSpec, n_outputs: int) -> None:
+    def __init__(self, spec: ResnetSpec, *, n_inputs: int, n_classes: int, base: Path) -> None:
         super().__init__()
-        self.net = rtdl.ResNet(
-            d_in=n_inputs,
-            d_out=n_outputs,
-            n_blocks=spec.blocks,
-            d_block=spec.width,
-            d_hidden_multiplier=2.0,
-            dropout1=spec.dropout,
-            dropout2=0.0,
-        )
+        sizes = {"d_in": n_inputs, "d_out": columns_of(n_classes), "n_blocks": spec.blocks, "d_block": spec.width}
+        self.net = rtdl.ResNet(**sizes, d_hidden_multiplier=2.0, dropout1=spec.dropout, dropout2=0.0)
         # rtdl adds the branch to the stream outside any module; these make the sums hookable.
         self.streams = nn.ModuleList([nn.Identity() for _ in range(spec.blocks)])
 
@@ -115,12 +109,12 @@ class TabularResnet(TabularModule):
 class FtTransformer(TabularModule):
     """FT-Transformer over the encoded table as continuous features; a block's site is its token sequence."""
 
-    def __init__(self, n_inputs: int, spec: FtTransformerSpec, n_outputs: int) -> None:
+    def __init__(self, spec: FtTransformerSpec, *, n_inputs: int, n_classes: int, base: Path) -> None:
         super().__init__()
         self.net = rtdl.FTTransformer(
             n_cont_features=n_inputs,
             cat_cardinalities=[],
-            d_out=n_outputs,
+            d_out=columns_of(n_classes),
             n_blocks=spec.blocks,
             d_block=spec.width,
             attention_n_heads=spec.heads,
@@ -192,22 +186,3 @@ class _TransformerBlock(nn.Module):
 
     def forward(self, value: Tensor) -> Tensor:
         return cast(Tensor, self.backbone(value))
-
-
-def make_mlp(spec: MlpSpec, *, n_inputs: int, n_classes: int, base: Path) -> Mlp:
-    """Build an MLP with weights drawn from torch's global generator (see ``base.seeded``)."""
-    return Mlp(n_inputs, spec.hidden, _outputs(n_classes), spec.dropout)
-
-
-def make_resnet(spec: ResnetSpec, *, n_inputs: int, n_classes: int, base: Path) -> TabularResnet:
-    """Build a tabular ResNet in the same way."""
-    return TabularResnet(n_inputs, spec, _outputs(n_classes))
-
-
-def make_ft_transformer(spec: FtTransformerSpec, *, n_inputs: int, n_classes: int, base: Path) -> FtTransformer:
-    """Build an FT-Transformer in the same way."""
-    return FtTransformer(n_inputs, spec, _outputs(n_classes))
-
-
-def _outputs(n_classes: int) -> int:
-    return 1 if n_classes == 2 else n_classes

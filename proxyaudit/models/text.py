@@ -67,18 +67,10 @@ class TextClassifier(TabularModule):
         hidden: tuple[int, ...] = (),
         frozen: bool = True,
     ) -> None:
-        """Put a head on a transformer.
+        """Put a head with ``hidden`` layers on a transformer whose last hidden state has ``width`` units.
 
-        Args:
-            backbone: The transformer.
-            layers: Its layers in forward order.
-            width: Units of its last hidden state.
-            n_outputs: Columns of logits.
-            pooling: What the head reads of the last hidden states: a :data:`Pooling`, or the name of a span.
-            site_pooling: How an audit reads token sites.
-            spans: Names of spans, in the order of their digits.
-            hidden: Widths of the head's hidden layers.
-            frozen: Whether training leaves the transformer alone.
+        The head reads ``pooling`` of the last hidden states, an audit ``site_pooling`` of token sites: each a :data:`Pooling`, or one of
+        the ``spans``, which stand in the order of their digits. Training leaves a ``frozen`` transformer alone.
         """
         super().__init__()
         self.backbone, self.layers, self.frozen = backbone, layers, frozen
@@ -129,11 +121,7 @@ class TextClassifier(TabularModule):
 
     def after_pooling(self, pooled: Tensor) -> Tensor:
         """Return logits from pooled hidden states."""
-        value = self.pooled(pooled)
-        for block in self.dense:
-            value = block(value)
-        logits: Tensor = self.head(value)
-        return logits
+        return self._from_dense(0, self.pooled(pooled))
 
     def pool(self, value: Tensor) -> Tensor:
         """Pool a token site of the pass that is running."""
@@ -154,8 +142,10 @@ class TextClassifier(TabularModule):
 
     def tail(self, site: str, value: Tensor) -> Tensor:
         """Run what follows a vector site."""
-        places = list(self._head_sites())
-        for block in list(self.dense)[places.index(site) :]:
+        return self._from_dense(list(self._head_sites()).index(site), value)
+
+    def _from_dense(self, done: int, value: Tensor) -> Tensor:
+        for block in list(self.dense)[done:]:
             value = block(value)
         logits: Tensor = self.head(value)
         return logits
@@ -198,16 +188,6 @@ class TextClassifier(TabularModule):
         """The last layer, where its pooled output is the very thing that the head reads."""
         return {f"layer{len(self.layers) - 1}": next(iter(self._head_sites()))} if self.same_as_last else {}
 
-    def last_block(self) -> tuple[Tap | None, nn.Module]:
-        """The head's last hidden layer.
-
-        Raises:
-            ValueError: the head has none; the last block is then a layer of the transformer (``blocks.text_block``).
-        """
-        if not len(self.dense):
-            raise ValueError("the head has no hidden layer")
-        return Tap(f"dense.{len(self.dense) - 1}", "input"), self.dense[-1]
-
     def block_input(self) -> str:
         """Site that the last block reads."""
         if len(self.dense):
@@ -231,12 +211,9 @@ class TextClassifier(TabularModule):
 
 
 def pool(value: Tensor, mask: Tensor, how: Pooling | str) -> Tensor:
-    """Pool ``(n, tokens, d)`` over the tokens of the mask, in float32 (float64 stays).
+    """Pool ``(n, tokens, d)`` over the tokens of the mask ``(n, tokens)``, in float32 (float64 stays).
 
-    Args:
-        value: Hidden states.
-        mask: ``(n, tokens)`` truth values, at least one of each text; for ``cls`` and ``last`` its tokens come first.
-        how: Mean over tokens, the first token, or the last one.
+    The mask has at least one token of each text; for ``cls`` and ``last`` its tokens come first.
     """
     wide = value if value.dtype == torch.float64 else value.float()
     if how == "cls":

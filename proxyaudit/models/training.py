@@ -37,12 +37,7 @@ _EVAL_ROWS = 8192
 
 
 def train_model(
-    model: TrainedModel,
-    x: NDArray[np.float32],
-    y: NDArray[np.int64],
-    weight: NDArray[np.float32],
-    spec: TrainingSpec,
-    seed: int,
+    model: TrainedModel, x: NDArray[np.float32], y: NDArray[np.int64], weight: NDArray[np.float32], spec: TrainingSpec, seed: int
 ) -> TrainedModel:
     """Train a copy of ``model``; the argument itself is not changed.
 
@@ -53,9 +48,9 @@ def train_model(
 
     Args:
         model: The model with its initial weights.
-        x: Encoded table (n, p).
-        y: Class codes (n,) in 0..K-1.
-        weight: Row weights (n,), non-negative.
+        x: Encoded table ``(n, p)``.
+        y: Class codes ``(n,)`` in 0..K-1.
+        weight: Row weights ``(n,)``, non-negative.
         spec: How to train.
         seed: Root of the batches, the dropout and the validation part.
 

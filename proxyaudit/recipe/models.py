@@ -1,10 +1,10 @@
-"""The ``model`` section of a recipe: what every kind of model shares, and how the registered kind is asked for its own."""
+"""The models of a recipe: what every kind shares and how the registered kind is asked for its own, and the models that write texts."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
 from pydantic_core import PydanticCustomError
 
 from proxyaudit.errors import did_you_mean
@@ -59,6 +59,51 @@ class TrainingSpec(Strict):
     def passes(self, ways: int, seeds: int) -> int:
         """Passes over all rows that are costly beside training, of rows written in so many ways."""
         return 0
+
+
+class PretrainedSpec(Strict):
+    """Where a pretrained model lies: a local folder, one in an installed ``package``, or a name on a hub."""
+
+    path: str
+    package: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")] | None = None
+    hub: bool = False
+    revision: str | None = None
+    trust_remote_code: bool = False
+    gguf_file: str | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> PretrainedSpec:
+        if self.hub and self.package is not None:
+            raise ValueError("'hub' (a name on a model hub) and 'package' (a folder in an installed package) exclude each other")
+        if self.revision is not None and not self.hub:
+            raise ValueError("'revision' belongs to 'hub: true'")
+        return self
+
+
+class LanguageModelSpec(PretrainedSpec):
+    """A local causal model that writes labelled texts after seeing the real ones.
+
+    ``fine_tune`` trains it on the real texts, each after its label; ``few_shot`` shows it ``examples`` real texts of the label before
+    each batch of ``texts_per_prompt`` new ones and trains nothing. The ``learning_rate`` rises over a tenth of the steps and falls to
+    zero; ``max_tokens`` is the most of a text, real or new.
+    """
+
+    mode: Literal["fine_tune", "few_shot"] = "fine_tune"
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
+    batch_size: Positive = 8
+    max_tokens: Annotated[int, Field(ge=2, le=4096, strict=True)] = 96
+    examples: Annotated[int, Field(ge=1, le=32, strict=True)] = 4
+    texts_per_prompt: Positive = 16
+    temperature: Annotated[float, Field(gt=0, le=5)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+
+
+class NgramSpec(Strict):
+    """An interpolated n-gram model of words that writes labelled texts; a context that too few texts share is not used."""
+
+    order: Annotated[int, Field(ge=1, le=8, strict=True)] = 4
+    fewest_texts: Annotated[int, Field(ge=2, strict=True)] = 3
+    max_words: Annotated[int, Field(ge=2, le=4096, strict=True)] = 150
 
 
 def _of_kind(value: Any) -> Any:

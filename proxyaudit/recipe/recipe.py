@@ -1,8 +1,4 @@
-"""The recipe: everything an audit is asked to do, strictly validated.
-
-A recipe is YAML. Unknown keys are errors that name the did_you_mean known key. ``load_recipe`` is the
-one place that reads a recipe from disk.
-"""
+"""The recipe, a YAML file: what an audit is asked to do, strictly validated; an unknown key is refused with the nearest known one."""
 
 from __future__ import annotations
 
@@ -14,9 +10,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 
 from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.recipe.data import DataSpec as DataSpec
-from proxyaudit.recipe.models import ModelSpec, Positive, Share, Strict
+from proxyaudit.recipe.models import LanguageModelSpec, ModelSpec, NgramSpec, Positive, Share, Strict
 from proxyaudit.recipe.models import TrainingSpec as TrainingSpec
-from proxyaudit.recipe.writers import LanguageModelSpec, NgramSpec
 from proxyaudit.recipe.yaml import parse_yaml, read_yaml
 from proxyaudit.registry import check_plugin, load_plugin, plugin_names
 from proxyaudit.types import REFERENCES
@@ -187,9 +182,8 @@ class Recipe(Strict):
                 hint = did_you_mean(regime.mixed.of, known, "list that synthetic regime too", cutoff=0.6)
                 raise ValueError(f"'mixed.of' names '{regime.mixed.of}', which is no synthetic regime of this recipe; {hint}")
             if regime.checkpoints is not None and len(regime.checkpoints) > self.seeds:
-                raise ValueError(
-                    f"regime '{regime.name}' lists {len(regime.checkpoints)} checkpoints for {self.seeds} seeds; raise 'seeds'"
-                )
+                listed = f"regime '{regime.name}' lists {len(regime.checkpoints)} checkpoints"
+                raise ValueError(f"{listed} for {self.seeds} seeds; raise 'seeds'")
         self._check_text()
         return self
 
@@ -248,11 +242,8 @@ def parse_recipe(document: Any, *, where: str = "recipe") -> Recipe:
         InputError: the first mistake found, in one line.
     """
     if not isinstance(document, dict):
-        raise InputError(
-            "the recipe is not a mapping of keys to values",
-            where=where,
-            mend="start with 'name: ...'; 'proxyaudit init' writes one that runs",
-        )
+        mend = "start with 'name: ...'; 'proxyaudit init' writes one that runs"
+        raise InputError("the recipe is not a mapping of keys to values", where=where, mend=mend)
     try:
         return Recipe.model_validate(document)
     except ValidationError as error:
@@ -310,15 +301,11 @@ def _first_mistake(error: ValidationError, document: Any, where: str) -> InputEr
         return InputError(f"key '{location[-1]}' is missing", where=at, mend=f"add '{location[-1]}: ...'")
     message = _PLAIN_WORDS.get(first["type"], first["msg"].removeprefix("Value error, "))
     given = first.get("input")
-    if (
-        isinstance(given, str | int | float | bool)
-        and not (isinstance(given, float) and math.isnan(given))
-        and first["type"] != "value_error"
-    ):
+    plain = isinstance(given, str | int | float | bool) and not (isinstance(given, float) and math.isnan(given))
+    if plain and first["type"] != "value_error":
         message += f" (given: {str(given)[:60]!r})"
-    return InputError(
-        message[0].lower() + message[1:], where=at, mend="correct this key ('proxyaudit init' shows every key with a comment)"
-    )
+    mend = "correct this key ('proxyaudit init' shows every key with a comment)"
+    return InputError(message[0].lower() + message[1:], where=at, mend=mend)
 
 
 # Pydantic's own words for these are about Python, not about YAML.

@@ -19,9 +19,8 @@ def read_yaml(path: Path) -> Any:
     except UnicodeDecodeError:
         raise InputError("the file is not UTF-8 text", where=str(path), mend="save it as UTF-8") from None
     except OSError as error:
-        raise InputError(
-            f"the file cannot be read ({error.strerror})", where=str(path), mend="check the path and its permissions"
-        ) from None
+        mend = "check the path and its permissions"
+        raise InputError(f"the file cannot be read ({error.strerror})", where=str(path), mend=mend) from None
     return parse_yaml(text, str(path), "check the indentation, colons and quotes there")
 
 

@@ -10,8 +10,6 @@ from proxyaudit.reporting.text import DASH, figure, number, shorten
 from proxyaudit.reporting.told import ToldTable, ToldView
 from proxyaudit.types import Estimate
 
-__all__ = ["LOCALISATION_NOTE", "localisation_views"]
-
 LOCALISATION_NOTE = (
     "Which parts of the model carry the effect. For every part the gradient predicts what exchanging it between people of the two groups "
     "with the same label would do; the strongest, a few in which the groups differ most (a gradient is blind to a saturated unit), and a "
@@ -86,7 +84,7 @@ def _row(e: Estimate, found: Mapping[Key, Estimate]) -> tuple[str, ...]:
         figure(e),
         figure(per_row),
         _percent(share) if share is not None else DASH,
-        _result(e),
+        e.reason or ("control" if e.measure == "random" else "confirmed"),
     )
 
 

@@ -14,8 +14,6 @@ from proxyaudit.reporting.told import ToldTable, ToldView
 from proxyaudit.reporting.words import state_word
 from proxyaudit.types import REFERENCES, Estimate
 
-__all__ = ["ProxyView", "proxy_views"]
-
 _TOKEN = "token "
 _MOST, _NAMED = 8, 3
 _CHANNELS = ("association", "pair_gain", "influence", "proxy_use", "path_total", "path", "path_share")
@@ -75,19 +73,12 @@ _TEXTS = ProxyWords(
 
 @dataclass(frozen=True)
 class ProxyView(ToldView):
-    """Everything about the proxies of one attribute.
+    """Everything about the proxies of one attribute."""
 
-    Attributes:
-        strongest: Those that surely both carry it and move the output, strongest first.
-        followed: Those that were followed into the model.
-        regimes: Kinds of training that are told of.
-        texts: Whether they are features of texts, not columns.
-    """
-
-    strongest: tuple[str, ...] = ()
-    followed: tuple[str, ...] = ()
-    regimes: tuple[str, ...] = ()
-    texts: bool = False
+    strongest: tuple[str, ...] = ()  # those that surely both carry it and move the output, strongest first
+    followed: tuple[str, ...] = ()  # those that were followed into the model
+    regimes: tuple[str, ...] = ()  # kinds of training that are told of
+    texts: bool = False  # whether they are features of texts, not columns
 
     @property
     def words(self) -> ProxyWords:

@@ -12,18 +12,19 @@ unrelated text (Cloud et al. 2025, arXiv 2507.14805). ``lineage`` records what w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 import torch
 
 from proxyaudit.errors import TaskError
-from proxyaudit.language.causal_model import CausalModel, CausalSource, load_causal
+from proxyaudit.language.causal_model import CausalModel, load_causal
+from proxyaudit.language.pretrained import CausalSource
 from proxyaudit.language.sampling import sample_continuations
+from proxyaudit.recipe.models import LanguageModelSpec
 from proxyaudit.seeding import stream
 from proxyaudit.synthesizers.base import costs
 from proxyaudit.synthesizers.texts import TRIES, TextSynthesizer
@@ -39,65 +40,35 @@ class LanguageModelSynthesizer(TextSynthesizer):
     """One causal model.
 
     Args:
-        source: Where the model lies.
+        spec: Where the model lies, and how it writes.
         base: Folder that a relative path starts from.
         text: The text column; None takes the column with the longest strings.
-        mode: ``fine_tune`` or ``few_shot``.
         epochs: Passes over the texts (fine-tuning); None takes 2.
         seed: Seed of the fit.
-        learning_rate: Peak learning rate; it rises over a tenth of the steps and falls to zero.
-        batch_size: Texts of a training step.
-        max_tokens: Most tokens of a text, real or new.
-        examples: Real texts of the same controls before a few-shot batch.
-        texts_per_prompt: New texts that share those examples.
-        temperature: Divides the logits.
-        top_p: Nucleus that tokens are drawn from.
     """
 
     called = "the language model"
     more = "more epochs, or another model, may help"
 
-    def __init__(
-        self,
-        source: CausalSource,
-        base: Path,
-        *,
-        text: str | None = None,
-        mode: Literal["fine_tune", "few_shot"] = "fine_tune",
-        epochs: int | None = None,
-        seed: int = 0,
-        learning_rate: float = 5e-5,
-        batch_size: int = 8,
-        max_tokens: int = 96,
-        examples: int = 4,
-        texts_per_prompt: int = 16,
-        temperature: float = 1.0,
-        top_p: float = 0.95,
-    ) -> None:
-        self.source, self.base, self.text, self.mode, self.epochs, self.seed = source, base, text, mode, epochs, seed
-        self.learning_rate, self.batch_size, self.max_tokens = learning_rate, batch_size, max_tokens
-        self.examples, self.texts_per_prompt, self.temperature, self.top_p = examples, texts_per_prompt, temperature, top_p
+    def __init__(self, spec: LanguageModelSpec, base: Path, *, text: str | None = None, epochs: int | None = None, seed: int = 0) -> None:
+        self.spec, self.base, self.text, self.epochs, self.seed = spec, base, text, epochs, seed
 
     def fit(self, frame: pd.DataFrame) -> Self:
-        """Load the model and, if asked, train it on the rows' texts.
-
-        Args:
-            frame: A text column and others, which become the controls of each text.
+        """Load the model and, if asked, train it on the rows' texts; the other columns become the controls of each text.
 
         Raises:
             InputError: the model cannot be loaded.
             TaskError: there are no texts, or training failed.
         """
         self._learn_from(frame)
-        model = load_causal(self.source, self.base)
+        model = load_causal(CausalSource.of(self.spec), self.base)
         self.prefixes_ = [_prefix(self.column_, row) for row in self.controls_.to_dict("records")]
-        if self.mode == "fine_tune":
+        if self.spec.mode == "fine_tune":
             try:
                 self.losses_ = self._train(model)
             except (RuntimeError, ValueError) as error:  # their texts may hold values of rows
                 raise TaskError(f"the language model could not be fine-tuned ({type(error).__name__})") from error
         self.model_ = model
-        self.lineage_ = {"weights": model.digest, "mode": self.mode, "fine-tuned on": len(self.texts_) if self.mode == "fine_tune" else 0}
         return self
 
     def sample(self, n: int, seed: int) -> pd.DataFrame:
@@ -112,10 +83,8 @@ class LanguageModelSynthesizer(TextSynthesizer):
         for attempt in range(TRIES):
             open_rows = [row for row in range(n) if not texts[row]]
             for prompt, batch in self._prompts(prefixes, open_rows, seed, attempt):
-                uniforms = np.stack([stream(seed, "row", row, attempt).random(self.max_tokens) for row in batch])
-                found = sample_continuations(
-                    self.model_, prompt, uniforms, temperature=self.temperature, top_p=self.top_p, stops=self._ends
-                )
+                uniforms = np.stack([stream(seed, "row", row, attempt).random(self.spec.max_tokens) for row in batch])
+                found = sample_continuations(self.model_, prompt, uniforms, self.spec.temperature, self.spec.top_p, stops=self._ends)
                 for row, ids in zip(batch, found, strict=True):
                     texts[row] = self._cleaned(self.model_.decode(ids))
         return self._table(rows, texts)
@@ -123,7 +92,7 @@ class LanguageModelSynthesizer(TextSynthesizer):
     @cached_property
     def _ends(self) -> frozenset[int]:
         """A few-shot text ends with its line."""
-        if self.mode == "fine_tune":
+        if self.spec.mode == "fine_tune":
             return frozenset()
         return frozenset(token for token in range(self.model_.vocabulary) if "\n" in self.model_.decode([token]))
 
@@ -134,9 +103,9 @@ class LanguageModelSynthesizer(TextSynthesizer):
             by_prefix.setdefault(prefixes[row], []).append(row)
         found = []
         for prefix, rows in by_prefix.items():
-            for start in range(0, len(rows), self.texts_per_prompt):
-                batch = rows[start : start + self.texts_per_prompt]
-                shown = prefix if self.mode == "fine_tune" else self._shots(prefix, stream(seed, "examples", batch[0], attempt))
+            for start in range(0, len(rows), self.spec.texts_per_prompt):
+                batch = rows[start : start + self.spec.texts_per_prompt]
+                shown = prefix if self.spec.mode == "fine_tune" else self._shots(prefix, stream(seed, "examples", batch[0], attempt))
                 found.append((self.model_.prompt(shown), batch))
         return found
 
@@ -146,27 +115,27 @@ class LanguageModelSynthesizer(TextSynthesizer):
         # Those that agree in most controls; the label alone where nothing else does.
         alike = np.array([sum(a == b for a, b in zip(other.split("\n"), wanted, strict=False)) for other in self.prefixes_])
         order = rng.permutation(len(alike))
-        chosen = order[np.argsort(-alike[order], kind="stable")][: self.examples]
+        chosen = order[np.argsort(-alike[order], kind="stable")][: self.spec.examples]
         shots = [f"{self.prefixes_[place]} {_one_line(self._cut(self.texts_[place]))}\n\n" for place in chosen]
-        room = self.model_.longest - self.max_tokens
+        room = self.model_.longest - self.spec.max_tokens
         while len(shots) > 1 and len(self.model_.prompt("".join(shots) + prefix)) > room:
             shots.pop()
         return "".join(shots) + prefix
 
     def _cut(self, text: str) -> str:
         ids = self.model_.continuation(text)
-        return text if len(ids) <= self.max_tokens else self.model_.decode(ids[: self.max_tokens])
+        return text if len(ids) <= self.spec.max_tokens else self.model_.decode(ids[: self.spec.max_tokens])
 
     def _cleaned(self, text: str) -> str:
         """A few-shot text ends where the next example would begin."""
-        return (text.strip().split("\n", 1)[0] if self.mode == "few_shot" else text).strip()
+        return (text.strip().split("\n", 1)[0] if self.spec.mode == "few_shot" else text).strip()
 
     def _train(self, model: CausalModel) -> list[float]:
         """Fine-tune in place; the loss is that of the text's tokens and its end, not of the controls."""
         rows = [self._example(model, prefix, text) for prefix, text in zip(self.prefixes_, self.texts_, strict=True)]
         epochs = self.epochs or _EPOCHS
-        steps = epochs * -(-len(rows) // self.batch_size)
-        optimizer = torch.optim.AdamW(model.model.parameters(), lr=self.learning_rate, weight_decay=0.0)
+        steps = epochs * -(-len(rows) // self.spec.batch_size)
+        optimizer = torch.optim.AdamW(model.model.parameters(), lr=self.spec.learning_rate, weight_decay=0.0)
         warm = max(1, steps // 10)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: min(1.0, (step + 1) / warm) * max(0.0, 1.0 - max(0, step - warm) / max(1, steps - warm))
@@ -175,8 +144,8 @@ class LanguageModelSynthesizer(TextSynthesizer):
         for epoch in range(epochs):
             order = stream(self.seed, "order", epoch).permutation(len(rows))
             total = 0.0
-            for start in range(0, len(rows), self.batch_size):
-                loss = _loss(model, [rows[row] for row in order[start : start + self.batch_size]])
+            for start in range(0, len(rows), self.spec.batch_size):
+                loss = _loss(model, [rows[row] for row in order[start : start + self.spec.batch_size]])
                 if not bool(torch.isfinite(loss)):
                     raise ValueError("the loss is not finite")
                 optimizer.zero_grad()
@@ -185,14 +154,14 @@ class LanguageModelSynthesizer(TextSynthesizer):
                 optimizer.step()
                 schedule.step()
                 total += float(loss.detach())
-            losses.append(total / max(1, -(-len(rows) // self.batch_size)))
+            losses.append(total / max(1, -(-len(rows) // self.spec.batch_size)))
         model.model.zero_grad(set_to_none=True)
         return losses
 
     def _example(self, model: CausalModel, prefix: str, text: str) -> tuple[list[int], int]:
         """Tokens of a training text, and how many of them are control."""
         head = model.prompt(prefix)[: model.longest // 2]
-        body = model.continuation(f" {text.strip()}")[: min(self.max_tokens, model.longest - len(head)) - 1]
+        body = model.continuation(f" {text.strip()}")[: min(self.spec.max_tokens, model.longest - len(head)) - 1]
         end = [model.eos] if model.eos is not None else model.continuation("\n\n")[:1]
         return [*head, *body, *end], len(head)
 
@@ -226,7 +195,8 @@ def _one_line(text: str) -> str:
 
 
 @costs(600.0)  # 135 million weights
-def language_model(epochs: int | None = None, seed: int = 0, *, base: Path | None = None, **options: Any) -> LanguageModelSynthesizer:
+def language_model(
+    epochs: int | None = None, seed: int = 0, *, base: Path | None = None, text: str | None = None, **options: Any
+) -> LanguageModelSynthesizer:
     """A causal model as synthesizer; ``path`` and the other keys of a recipe's ``language_model`` are its options."""
-    source = CausalSource(**{one.name: options.pop(one.name) for one in fields(CausalSource) if one.name in options})
-    return LanguageModelSynthesizer(source, base if base is not None else Path.cwd(), epochs=epochs, seed=seed, **options)
+    return LanguageModelSynthesizer(LanguageModelSpec(**options), base or Path.cwd(), text=text, epochs=epochs, seed=seed)

@@ -4,7 +4,7 @@ Counts of every context, from ``order - 1`` words down to none, are kept for eac
 other columns (a *cell*). The next word comes from the longest context, and with the probability that Witten & Bell (1991) leave to
 words not seen after it from the next shorter one; at each length the cell stands before the label. A context is used only where the texts
 of ``fewest_texts`` people share it, so that no passage of a single person can be followed on; passages that several share can come
-out as they are, and how many do is counted by the audit (``data/verbatim_overlap.py``).
+out as they are, and how many do is counted by the audit (``data/text_features.py``).
 
 What it loses is what a text says beyond a few words in a row. Blanks and line ends become single blanks.
 """

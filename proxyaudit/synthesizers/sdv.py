@@ -11,6 +11,7 @@ import random
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -71,15 +72,10 @@ class SdvSynthesizer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
     """
 
     def __init__(self, kind: str, epochs: int | None = None, seed: int = 0) -> None:
-        self.kind = kind
-        self.epochs = epochs
-        self.seed = seed
+        self.kind, self.epochs, self.seed = kind, epochs, seed
 
     def fit(self, frame: pd.DataFrame) -> Self:
-        """Fit on real rows.
-
-        Args:
-            frame: Numbers as int64 or float64, everything else text; missing values as NaN.
+        """Fit on real rows: numbers as int64 or float64, everything else text, missing values as NaN.
 
         Raises:
             TaskError: SDV could not fit these rows.
@@ -126,25 +122,9 @@ class SdvSynthesizer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
                 transformer.set_random_state(state, "reverse_transform")
 
 
-@costs(0.08, epochs=10)
-def gaussian_copula(epochs: int | None = None, seed: int = 0) -> SdvSynthesizer:
-    """Gaussian copula with beta marginals; ``epochs`` has no meaning for it."""
-    return SdvSynthesizer("gaussian_copula", epochs, seed)
-
-
-@costs(0.06, epochs=10)
-def tvae(epochs: int | None = None, seed: int = 0) -> SdvSynthesizer:
-    """Variational autoencoder for tables (Xu et al. 2019)."""
-    return SdvSynthesizer("tvae", epochs, seed)
-
-
-@costs(0.6, epochs=10)
-def ctgan(epochs: int | None = None, seed: int = 0) -> SdvSynthesizer:
-    """Conditional GAN for tables (Xu et al. 2019)."""
-    return SdvSynthesizer("ctgan", epochs, seed)
-
-
-@costs(0.7, epochs=10)
-def copulagan(epochs: int | None = None, seed: int = 0) -> SdvSynthesizer:
-    """CTGAN on marginals made normal by a copula."""
-    return SdvSynthesizer("copulagan", epochs, seed)
+# Gaussian copula with beta marginals, for which epochs have no meaning; variational autoencoder for tables and conditional GAN (Xu et
+# al. 2019); the GAN on marginals made normal by a copula.
+gaussian_copula = costs(0.08, epochs=10)(partial(SdvSynthesizer, "gaussian_copula"))
+tvae = costs(0.06, epochs=10)(partial(SdvSynthesizer, "tvae"))
+ctgan = costs(0.6, epochs=10)(partial(SdvSynthesizer, "ctgan"))
+copulagan = costs(0.7, epochs=10)(partial(SdvSynthesizer, "copulagan"))

@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 
 from proxyaudit.data.attributes import code_as
-from proxyaudit.data.bands import Bands
-from proxyaudit.data.columns import OTHER, ColumnKind, coerce
+from proxyaudit.data.columns import OTHER, Bands, ColumnKind, coerce
 from proxyaudit.data.dataset import Dataset, conform, load_dataset
 from proxyaudit.data.releases import load_releases
 from proxyaudit.errors import InputError

@@ -11,11 +11,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from proxyaudit.cli import console
 from proxyaudit.cli import main as cli
 from proxyaudit.consent import Consent
-from proxyaudit.doctor import Check, _within
+from proxyaudit.doctor import Check, _package
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.evidence.manifest import check_manifest
 from proxyaudit.evidence.pack import EvidencePack, write_pack
@@ -340,8 +341,9 @@ def test_doctor_checks_the_folder_and_leaves_nothing(tmp_path: Path) -> None:
         ("2.1", ">=2.2", False),
     ],
 )
-def test_versions_are_compared_as_numbers(version: str, bounds: str, right: bool) -> None:
-    assert _within(version, bounds) is right
+def test_versions_are_compared_as_numbers(monkeypatch: pytest.MonkeyPatch, version: str, bounds: str, right: bool) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda name: version)
+    assert _package("any", SpecifierSet(bounds)).state == ("ok" if right else "fail")
 
 
 def test_the_release_template_fits_files_as_it_describes(tmp_path: Path) -> None:

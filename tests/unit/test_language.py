@@ -13,11 +13,11 @@ from tiny_language import byte_tokenizer, tiny_gpt2, word_tokenizer
 
 from proxyaudit.audits.prompts.measure import is_refusal, swap_layers
 from proxyaudit.errors import InputError
-from proxyaudit.language.causal_model import CausalModel, CausalSource, load_causal, locate, same_base, weights_digest
+from proxyaudit.language.causal_model import CausalModel, load_causal, same_base, weights_digest
+from proxyaudit.language.pretrained import CausalSource, locate
 from proxyaudit.language.prompt_sets import Prompt, Template, load_prompt_set, parse_prompt_set
-from proxyaudit.language.sampling import continue_greedily, equal_lengths, sample_continuations
-from proxyaudit.language.scoring import continuation_scores
-from proxyaudit.language.swapping import Followed, place, read, swap
+from proxyaudit.language.sampling import continuation_scores, continue_greedily, equal_lengths, sample_continuations
+from proxyaudit.language.swapping import place, read, swap
 from proxyaudit.seeding import stream
 
 
@@ -92,20 +92,21 @@ def test_greedy_takes_the_most_probable_token_in_batches_of_one_length(model: Ca
 
 def test_swaps_move_what_their_gradient_says(model: CausalModel) -> None:
     template = Template(id="t", text="Then {name} was", positive=(" a",), negative=(" b",))
-    prompts = [place(model, Prompt.filled(template, name, "")) for name in ("Anna", "Bo", "Cleo")]
+    prompts = [place(model, Prompt.filled(template, name, ""), (40, 41), (50,)) for name in ("Anna", "Bo", "Cleo")]
     placed = [p for p in prompts if p is not None]
     assert [model.decode([p.ids[at] for at in p.positions]) for p in placed] == ["as", "os", "os"]
-    pair = Followed((40, 41), (50,))
-    reading = read(model, placed, [pair] * 3, (0, 1))
+    acts, gradients = read(model, placed, (0, 1))
+    assert acts[0].shape == (3, 2, 32)
+    shares = swap(model, placed, 0, np.zeros((3, 2, 32)))
     log = naive(model, list(placed[0].ids))[-1]
     yes, no = float(log[[40, 41]].exp().sum()), float(log[50].exp())
-    assert reading.share_n[0] == pytest.approx(yes / (yes + no), abs=1e-6)
+    assert shares[0] == pytest.approx(yes / (yes + no), abs=1e-6)
     rng = stream(0, "shift")
     for layer in (0, 1):
-        assert swap(model, placed, [pair] * 3, layer, np.zeros((3, 2, 32))) == pytest.approx(reading.share_n, abs=1e-6)
+        assert swap(model, placed, layer, np.zeros((3, 2, 32))) == pytest.approx(shares, abs=1e-6)
         shift = rng.normal(size=(3, 2, 32)) * 2e-3
-        moved = swap(model, placed, [pair] * 3, layer, shift) - swap(model, placed, [pair] * 3, layer, -shift)
-        assert moved / 2 == pytest.approx((reading.gradients[layer] * shift).sum(axis=(1, 2)), rel=0.05, abs=2e-5)
+        moved = swap(model, placed, layer, shift) - swap(model, placed, layer, -shift)
+        assert moved / 2 == pytest.approx((gradients[layer] * shift).sum(axis=(1, 2)), rel=0.05, abs=2e-5)
         assert np.abs(moved).max() > 1e-3
     assert all(p.requires_grad and p.grad is None for p in model.model.parameters())
 
@@ -115,7 +116,7 @@ def test_words_with_offsets_find_the_name() -> None:
     ids = tokenizer("Mary Ann was told", return_offsets_mapping=True)
     holder = CausalModel(torch.nn.Module(), tokenizer, "")
     object.__setattr__(holder, "stops", frozenset({0}))
-    found = place(holder, Prompt("Mary Ann was told", 0, 8))
+    found = place(holder, Prompt("Mary Ann was told", 0, 8), (1,), (2,))
     assert found is not None
     assert found.positions == (1, 3)
     assert tuple(ids["input_ids"]) == found.ids

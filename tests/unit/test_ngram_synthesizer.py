@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from proxyaudit.data.dataset import load_dataset
-from proxyaudit.data.verbatim_overlap import count_overlapping, overlap_words
+from proxyaudit.data.text_features import count_overlapping, overlap_words
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.recipe.recipe import parse_recipe
 from proxyaudit.regimes import synthesize

@@ -11,7 +11,7 @@ from proxyaudit.cli.main import main
 from proxyaudit.errors import InputError
 from proxyaudit.models.huggingface import Tokenizer, make_tokenizer
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
-from proxyaudit.models.readable_texts import check_readable
+from proxyaudit.models.text_inputs import check_readable
 
 
 def tokenizer_of(folder: Path) -> Tokenizer:

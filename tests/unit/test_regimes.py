@@ -16,18 +16,10 @@ from hypothesis import strategies as st
 
 from proxyaudit import regimes as module
 from proxyaudit.data.dataset import Dataset, load_dataset
+from proxyaudit.data.releases import load_releases, release_notes
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.recipe.recipe import Recipe, SyntheticSpec, parse_recipe
-from proxyaudit.regimes import (
-    Regime,
-    common_training_size,
-    load_releases,
-    make_regimes,
-    make_training_data,
-    release_notes,
-    reweigh,
-    synthesize,
-)
+from proxyaudit.regimes import Regime, common_training_size, make_regimes, make_training_data, reweigh, synthesize
 from proxyaudit.seeding import stream
 
 

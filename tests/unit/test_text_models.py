@@ -342,9 +342,9 @@ def test_what_cannot_be_loaded_is_refused_in_one_line(folders: Path, tmp_path: P
         build_model(
             HuggingFaceSpec(kind="huggingface", path="bert", max_length=64), SitesSpec(), n_inputs=64, n_classes=2, base=folders, seed=0
         )
-    with pytest.raises(InputError, match="no such model folder"):
+    with pytest.raises(InputError, match="no such model"):
         build(folders, "nowhere")
-    with pytest.raises(InputError, match="no such model folder"):
+    with pytest.raises(InputError, match="no such model"):
         build(folders / "bert", "../gpt2")  # escapes the recipe's folder
     with pytest.raises(InputError, match="no such package"):
         build(folders, "bert", package="no_such_package_here")

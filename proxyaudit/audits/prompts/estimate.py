@@ -1,28 +1,30 @@
-"""Numbers about a language model's prompts, on their way to states."""
+"""Findings about a language model's behaviour: does it treat the groups' names differently, and does it use the group inside?"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats
 from proxyaudit.audits.prompts.record import read_swaps
+from proxyaudit.estimates.conclude import evidence_of
 from proxyaudit.estimates.draft import PRESENT_AT, Draft
-from proxyaudit.estimates.ledger import UNIT_PROMPTS
+from proxyaudit.estimates.ledger import UNIT_PROMPTS, Drafts, decide_ledger
 from proxyaudit.estimates.record import Measurement
+from proxyaudit.estimates.scope import read_scope
 from proxyaudit.language.prompt_sets import PromptSet
 from proxyaudit.seeding import stream
 from proxyaudit.stats.crossed import FEWEST_TEMPLATES, crossed_gap, has_support, permutation_null, share_floor
 from proxyaudit.stats.intervals import crossed_interval, p_above, p_below, row_variance
 from proxyaudit.stats.nulls import permutation_p
+from proxyaudit.types import Evidence, NotTested
 
-__all__ = ["expressed_drafts", "swap_drafts"]
-
+__all__ = ["assemble_prompts"]
 
 PERMUTATIONS = 1999
 FEWEST_NAMES_ABSENT = 5
@@ -41,22 +43,80 @@ _SWAPPED: Final = (
 _BINARY = ("ranking", "refusal")
 
 
-def expressed_drafts(prompts: PromptSet, measurement: Measurement, regime: str, margin: float, root: int) -> list[Draft]:
+# Prompts do not ask these, so they stay unknown and nothing is ever called removed.
+_NOT_ASKED = {
+    "linear": ("leak", "prompts read no activations"),
+    "nonlinear": ("nonlinear", "prompts read no activations"),
+    "beyond": ("leak", "prompts have no labels"),
+    "relearned": ("relearned", "nothing was fine-tuned"),
+}
+_NOT_TESTED = (
+    (
+        "whether the group can be read from the model's activations",
+        "prompts ask what a model does; 'proxyaudit probe' reads activations, and a verdict of 'removed' takes it",
+    ),
+    ("where a difference comes from (training data, or the base model)", "it takes the checkpoint before; give it as another --model"),
+    (
+        "what names carry beside the group",
+        "age, origin, frequency and spelling go with names; the intervals cover how names within a group differ, not what all share",
+    ),
+    ("other prompts than these", "the intervals cover templates like those of the set, and of a single template that template alone"),
+    (
+        "use that changes direction from template to template, or lies at other positions",
+        "one direction was swapped, at the name and at the last token",
+    ),
+)
+
+
+def assemble_prompts(prompts: PromptSet, measured: Mapping[str, Measurement], plan: dict[str, Any], real: str | None) -> Evidence:
+    """Evidence of all models."""
+    out = Drafts()
+    margins, notes = plan["margins"], []
+    for regime, measurement in measured.items():
+        drafts = _expressed_drafts(prompts, measurement, regime, margins["gap"], plan["seed"])
+        swaps = _swap_drafts(prompts, measurement, regime, margins["effect"])
+        unasked = [Draft(c, prompts.attribute, regime, margin=margins[key], reason=why) for c, (key, why) in _NOT_ASKED.items()]
+        for draft in (*drafts, *(swaps or [_no_swaps(prompts, regime, margins["effect"])]), *unasked):
+            # There are no rows and no seeds.
+            out.add(replace(draft, more="more names or templates"))
+        for draft in swaps:
+            _add_first_order(out, draft)
+            _add_random(out, draft)
+        left_out = read_swaps(measurement).left_out
+        if left_out:
+            why = f"their continuations begin with one token, or the name's token cannot be told ({', '.join(left_out)})"
+            notes.append(NotTested(what=f"swaps in {len(left_out)} templates of model {regime}", why=why))
+    general = [NotTested(what=what, why=why) for what, why in _NOT_TESTED]
+    return evidence_of(decide_ledger(out), read_scope(plan, {"real": real}, {}), plan, [*general, *notes])
+
+
+def _no_swaps(prompts: PromptSet, regime: str, margin: float) -> Draft:
+    why = "no swap could be measured: it takes six names in each of two groups, and continuations that begin with different tokens"
+    return Draft("used", prompts.attribute, regime, margin=margin, unit=UNIT_PROMPTS, reason=why)
+
+
+def _add_first_order(out: Drafts, draft: Draft) -> None:
+    beside = replace(draft, measure="first_order_effect", subject=None, context="to first order", decides=False, reason=None)
+    out.add(replace(beside, measured=None, interval=None), value=abs(draft.extras["first order"]))
+
+
+def _add_random(out: Drafts, draft: Draft) -> None:
+    value, high = draft.measured.value if draft.measured is not None else 0.0, float(draft.null_high or 0.0)
+    detail = f"effect {value:.4f}; 95th percentile of random subspaces of equal rank {high:.4f}"
+    figures = {"effect": value, "random_high": high, "margin": draft.margin}
+    out.control("random_subspace", "used", draft.attribute, draft.regime, draft.site, detail, **figures)
+
+
+def _expressed_drafts(prompts: PromptSet, measurement: Measurement, regime: str, margin: float, root: int) -> list[Draft]:
     """Gaps of every measure: over its templates where there are enough of them, and in each template."""
-    groups_n = np.array(prompts.group_numbers)
-    names = list(prompts.groups)
-    by_measure: dict[str, dict[str, Floats]] = {}
-    order = {template.id: place for place, template in enumerate((*prompts.templates, *prompts.requests))}
-    for key in sorted(measurement.arrays, key=lambda name: order.get(name.partition("/")[2], -1)):
-        measure, _, template = key.partition("/")
-        if measure in _METHODS:
-            by_measure.setdefault(measure, {})[template] = measurement.arrays[key]
-    cells = []
-    for measure in [name for name in _METHODS if name in by_measure]:
-        tables = by_measure[measure]
-        y_tcn = np.stack(list(tables.values()))
-        asked: list[tuple[str | None, Floats]] = [(None, y_tcn)] if len(y_tcn) >= FEWEST_TEMPLATES else []
-        asked += [(name, y_tcn[place : place + 1]) for place, name in enumerate(tables)]
+    groups_n, names = np.array(prompts.group_numbers), list(prompts.groups)
+    templates = [template.id for template in (*prompts.templates, *prompts.requests)]
+    drafts = []
+    for measure, method in _METHODS.items():
+        tables = {name: measurement.arrays[f"{measure}/{name}"] for name in templates if f"{measure}/{name}" in measurement.arrays}
+        asked: list[tuple[str | None, Floats]] = [(name, table[None]) for name, table in tables.items()]
+        if len(tables) >= FEWEST_TEMPLATES:
+            asked.insert(0, (None, np.stack(list(tables.values()))))
         for low, high in combinations(range(len(names)), 2):
             for one, table in asked:
                 base = Draft(
@@ -68,12 +128,12 @@ def expressed_drafts(prompts: PromptSet, measurement: Measurement, regime: str, 
                     subject=one,
                     margin=margin,
                     unit=UNIT_PROMPTS,
-                    method=_METHODS[measure] + (_RANDOM if one is None else _OF_ONE),
+                    method=method + (_RANDOM if one is None else _OF_ONE),
                     n=len(prompts.contexts) * len(table) * int(((groups_n == low) | (groups_n == high)).sum()),
                 )
                 rng = stream(root, "names dealt anew", measure, one or "", low, high)
-                cells.append(_gap(base, table, groups_n, low, high, names, rng, binary=measure in _BINARY))
-    return cells
+                drafts.append(_gap(base, table, groups_n, low, high, names, rng, binary=measure in _BINARY))
+    return drafts
 
 
 def _gap(
@@ -117,7 +177,7 @@ def _gap(
     )
 
 
-def swap_drafts(prompts: PromptSet, measurement: Measurement, regime: str, margin: float) -> list[Draft]:
+def _swap_drafts(prompts: PromptSet, measurement: Measurement, regime: str, margin: float) -> list[Draft]:
     """Effects of swapping the group direction, one draft per pair of groups and layer."""
     names = list(prompts.groups)
     drafts = []

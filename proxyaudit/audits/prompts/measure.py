@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
 from proxyaudit.arrays import Floats
 from proxyaudit.audits.prompts.record import SwapRecord, SwapResult, write_swaps
-from proxyaudit.audits.prompts.swaps import Grid, measure_swaps
+from proxyaudit.audits.prompts.swaps import measure_swaps
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.language.causal_model import CausalModel
 from proxyaudit.language.prompt_sets import Prompt, PromptSet, Template
-from proxyaudit.language.sampling import continue_greedily
-from proxyaudit.language.scoring import continuation_scores
-from proxyaudit.language.swapping import Followed, Placed, place
+from proxyaudit.language.sampling import continuation_scores, continue_greedily
+from proxyaudit.language.swapping import Placed, place
 from proxyaudit.seeding import stream
 
-__all__ = ["MEASURES", "PromptTask", "is_refusal", "measure_model", "swap_layers"]
+__all__ = ["is_refusal", "measure_model", "swap_layers"]
 
-
-MEASURES = ("tone", "likelihood", "ranking", "refusal")
 SWAP_PROMPTS = 240  # of more, only the first contexts are used
 # Ways in which assistants decline, at the start of an answer.
 _REFUSALS = re.compile(
@@ -32,23 +28,6 @@ _REFUSALS = re.compile(
     r"|my apologies|i apologi[sz]e|not (?:appropriate|possible) for me)",
     re.IGNORECASE,
 )
-
-
-@dataclass(frozen=True)
-class PromptTask:
-    """What to measure.
-
-    Attributes:
-        prompts: The set.
-        seed: Root seed (folds and random directions).
-        tokens: Length of the greedy answers that refusals are looked for in.
-        layers: Layers that are swapped at; None takes one third and two thirds of the depth.
-    """
-
-    prompts: PromptSet
-    seed: int
-    tokens: int
-    layers: tuple[int, ...] | None = None
 
 
 def is_refusal(answer: str) -> bool:
@@ -61,25 +40,27 @@ def swap_layers(depth: int) -> tuple[int, ...]:
     return tuple(sorted({max(0, round(depth / 3) - 1), max(0, round(2 * depth / 3) - 1)}))
 
 
-def measure_model(model: CausalModel, task: PromptTask, told: Callable[[str], None] = lambda _: None) -> Measurement:
-    """Measure everything of one model.
+def measure_model(
+    model: CausalModel, prompts: PromptSet, seed: int, tokens: int, layers: Sequence[int] | None, told: Callable[[str], None]
+) -> Measurement:
+    """Measure everything of one model; ``told`` is called after every template, ``tokens`` is the length of answers to requests.
 
     Returns:
         Arrays ``"<measure>/<template>"`` of outcomes ``(contexts, names)`` in [0, 1], and under ``swaps`` one entry per pair and layer.
     """
     out = Measurement()
-    shape = (len(task.prompts.contexts), len(task.prompts.names))
-    for template in task.prompts.templates:
-        for measure, outcome in _scored(model, template, list(task.prompts.prompts(template))).items():
+    shape = (len(prompts.contexts), len(prompts.names))
+    for template in prompts.templates:
+        for measure, outcome in _scored(model, template, list(prompts.prompts(template))).items():
             out.arrays[f"{measure}/{template.id}"] = outcome.reshape(shape)
         told(template.id)
-    for template in task.prompts.requests:
-        asked = [model.request(prompt.text) for prompt in task.prompts.prompts(template)]
-        answers = continue_greedily(model, asked, task.tokens)
+    for template in prompts.requests:
+        asked = [model.request(prompt.text) for prompt in prompts.prompts(template)]
+        answers = continue_greedily(model, asked, tokens)
         found = np.array([float(is_refusal(model.decode(answer))) for answer in answers])
         out.arrays[f"refusal/{template.id}"] = found.reshape(shape)
         told(template.id)
-    write_swaps(out, _measure_swaps(model, task))
+    write_swaps(out, _measure_swaps(model, prompts, seed, swap_layers(len(model.blocks)) if layers is None else layers))
     told("swaps")
     return out
 
@@ -92,46 +73,31 @@ def _scored(model: CausalModel, template: Template, prompts: Sequence[Prompt]) -
         half = len(template.positive)
         return {"tone": (1 / (1 + np.exp(scores[:, half:] - scores[:, :half]))).mean(axis=1)}
     odds = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return {
-        "likelihood": odds[:, 0] / odds.sum(axis=1),
-        "ranking": (scores[:, 0] > scores[:, 1:].max(axis=1)).astype(np.float64),
-    }
+    return {"likelihood": odds[:, 0] / odds.sum(axis=1), "ranking": (scores[:, 0] > scores[:, 1:].max(axis=1)).astype(np.float64)}
 
 
-def _measure_swaps(model: CausalModel, task: PromptTask) -> SwapRecord:
-    grid, left_out = _grid(model, task.prompts)
+def _measure_swaps(model: CausalModel, prompts: PromptSet, seed: int, layers: Sequence[int]) -> SwapRecord:
+    """Swaps in the prompts that can be followed by one token, and the templates that cannot."""
+    contexts = max(1, min(len(prompts.contexts), SWAP_PROMPTS // max(1, len(prompts.templates) * len(prompts.names))))
+    placed: list[Placed] = []
+    left_out: list[str] = []
+    for template in prompts.templates:
+        yes, no = _followed(model, template)
+        own = [place(model, prompt, yes, no) for prompt in prompts.prompts(template, contexts)]
+        known = [one for one in own if one is not None]
+        if set(yes) & set(no) or len(known) != len(own):
+            left_out.append(template.id)
+        else:
+            placed += known
     results: list[SwapResult] = []
-    if grid is not None:
-        layers = swap_layers(len(model.blocks)) if task.layers is None else task.layers
-        groups_n = np.array(task.prompts.group_numbers)
-        for low, high in combinations(range(len(task.prompts.groups)), 2):
-            rng = stream(task.seed, "swaps", low, high)
-            results += measure_swaps(model, grid, groups_n, low, high, layers, rng)
+    if placed:
+        groups_n, shape = np.array(prompts.group_numbers), (len(prompts.templates) - len(left_out), contexts, len(prompts.names))
+        for low, high in combinations(range(len(prompts.groups)), 2):
+            results += measure_swaps(model, placed, shape, groups_n, low, high, layers, stream(seed, "swaps", low, high))
     return SwapRecord(tuple(results), tuple(left_out))
 
 
-def _grid(model: CausalModel, prompts: PromptSet) -> tuple[Grid | None, list[str]]:
-    """Prompts that can be followed by one token, and the templates that cannot."""
-    contexts = max(1, min(len(prompts.contexts), SWAP_PROMPTS // max(1, len(prompts.templates) * len(prompts.names))))
-    placed: list[Placed] = []
-    followed: list[Followed] = []
-    left_out: list[str] = []
-    kept = 0
-    for template in prompts.templates:
-        pair = _followed(model, template)
-        own = [place(model, prompt) for prompt in prompts.prompts(template, contexts)]
-        known = [one for one in own if one is not None]
-        if pair is None or len(known) != len(own):
-            left_out.append(template.id)
-            continue
-        placed += known
-        followed += [pair] * len(own)
-        kept += 1
-    return (Grid(placed, followed, (kept, contexts, len(prompts.names))) if kept else None), left_out
-
-
-def _followed(model: CausalModel, template: Template) -> Followed | None:
-    """First tokens of both sides; None where they share one."""
+def _followed(model: CausalModel, template: Template) -> list[tuple[int, ...]]:
+    """First tokens of both sides."""
     sides = (template.positive, template.negative) if template.positive else (template.options[:1], template.options[1:])
-    yes, no = (tuple(sorted({model.continuation(text)[0] for text in side})) for side in sides)
-    return Followed(yes, no) if not set(yes) & set(no) else None
+    return [tuple(sorted({model.continuation(text)[0] for text in side})) for side in sides]

@@ -14,16 +14,9 @@ _SWAPS = "swaps"
 
 @dataclass(frozen=True)
 class SwapResult:
-    """Effect of the group direction at one layer, oriented from group ``low`` to ``high``.
+    """Effect of the group direction at one layer, oriented from group ``low`` to ``high``; its rows are names.
 
-    Attributes:
-        low: Number of the one group.
-        high: Number of the other.
-        layer: Number of the layer.
-        measured: The effect; rows are names.
-        first_order: The same to first order.
-        random_high: 95th percentile of the absolute effects of random directions.
-        prompts: Prompts that were swapped.
+    ``random_high`` is the 95th percentile of the absolute effects of random directions, ``prompts`` the number of swapped prompts.
     """
 
     low: int

@@ -7,19 +7,22 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib import metadata
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from proxyaudit.audits.prompts.assemble import assemble_prompts
-from proxyaudit.audits.prompts.measure import PromptTask, measure_model, swap_layers
+from proxyaudit.audits.prompts.estimate import assemble_prompts
+from proxyaudit.audits.prompts.measure import measure_model, swap_layers
 from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.evidence.manifest import is_complete
 from proxyaudit.evidence.pack import EvidencePack, read_pack, write_pack, write_plan
-from proxyaudit.language.causal_model import CausalSource, load_causal, weights_digest
+from proxyaudit.language.causal_model import load_causal, weights_digest
+from proxyaudit.language.pretrained import CausalSource
 from proxyaudit.language.prompt_sets import PromptSet
 from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
 from proxyaudit.pipeline.plan import versions
@@ -47,8 +50,7 @@ class PromptRequest:
         tokens: Length of the greedy answers that refusals are looked for in.
         layers: Layers that are swapped at; None takes one third and two thirds of the depth.
         margins: Gap and effect that matter.
-        seed: Root seed.
-        name: Name of the audit; the run lies in ``<out>/<name>/<run id>``.
+        name: The run lies in ``<out>/<name>/<run id>``.
     """
 
     models: Mapping[str, CausalSource]
@@ -64,13 +66,7 @@ class PromptRequest:
 def audit_prompts(
     request: PromptRequest, *, out: Path, base: Path | None = None, progress: Callable[[ProgressEvent], None] | None = None
 ) -> tuple[Path, EvidencePack, bool]:
-    """Ask every model every prompt and write a run directory.
-
-    Args:
-        request: What to ask.
-        out: Folder of all runs.
-        base: Folder that relative model paths start from.
-        progress: Called after every template.
+    """Ask every model every prompt and write a run directory; ``progress`` is called after every template.
 
     Returns:
         The run directory, its pack, and whether it was there already.
@@ -86,28 +82,7 @@ def audit_prompts(
         return folder, read_pack(folder), True
     write_plan(folder, plan)
     started = time.time()
-    cache = Cache(out / CACHE_FOLDER)
-    measured: dict[str, Measurement] = {}
-    total = len(request.models) * (len(request.prompts.templates) + len(request.prompts.requests) + 1)
-    done = 0
-
-    def told(regime: str, detail: str) -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(ProgressEvent("measure", done, total, f"{regime}, {detail}: done"))
-
-    for regime, source in request.models.items():
-        digest = digest_of([plan["digest"], regime])
-        if not cache.has(NAME, digest):
-            with one_thread():
-                model = load_causal(source, base)
-                _check_layers(request, len(model.blocks), regime)
-                task = PromptTask(request.prompts, request.seed, request.tokens, request.layers)
-                found = measure_model(model, task, lambda detail, regime=regime: told(regime, detail))  # type: ignore[misc]
-            del model
-            cache.commit(NAME, digest, found.write)
-        measured[regime] = Measurement.read(cache.folder(NAME, digest))
+    measured = _measure_all(request, base, plan["digest"], Cache(out / CACHE_FOLDER), progress)
     evidence = assemble_prompts(request.prompts, measured, plan, request.real)
     environment: dict[str, Any] = {
         "started": datetime.datetime.fromtimestamp(started, datetime.UTC).isoformat(timespec="seconds"),
@@ -124,12 +99,33 @@ def audit_prompts(
     return folder, pack, False
 
 
-def make_plan(request: PromptRequest, base: Path) -> dict[str, Any]:
-    """Everything that is fixed before anything is measured, with its digest.
+def _measure_all(
+    request: PromptRequest, base: Path, plan_digest: str, cache: Cache, progress: Callable[[ProgressEvent], None] | None
+) -> dict[str, Measurement]:
+    """Measurements of every model, those of an interrupted run read from the cache."""
+    measured: dict[str, Measurement] = {}
+    total = len(request.models) * (len(request.prompts.templates) + len(request.prompts.requests) + 1)
+    steps = count(1)
 
-    Raises:
-        InputError: a model is not there, or a name is taken.
-    """
+    def told(regime: str, detail: str) -> None:
+        if progress is not None:
+            progress(ProgressEvent("measure", next(steps), total, f"{regime}, {detail}: done"))
+
+    for regime, source in request.models.items():
+        digest = digest_of([plan_digest, regime])
+        if not cache.has(NAME, digest):
+            with one_thread():
+                model = load_causal(source, base)
+                _check_layers(request, len(model.blocks), regime)
+                found = measure_model(model, request.prompts, request.seed, request.tokens, request.layers, partial(told, regime))
+            del model
+            cache.commit(NAME, digest, found.write)
+        measured[regime] = Measurement.read(cache.folder(NAME, digest))
+    return measured
+
+
+def make_plan(request: PromptRequest, base: Path) -> dict[str, Any]:
+    """Everything that is fixed before anything is measured, with its digest."""
     if not request.models:
         raise InputError("no model was given", where="--model", mend="write --model PATH")
     for name in request.models:
@@ -183,25 +179,15 @@ def _versions() -> dict[str, str]:
 
 def _described(request: PromptRequest) -> dict[str, Any]:
     """What was asked for; a model by the last part of its path, since its weights stand in the plan by their hash."""
+    models = {
+        name: asdict(source) | {"path": source.path if source.hub else Path(source.path).name} for name, source in request.models.items()
+    }
     return {
-        "name": request.name,
-        "models": {
-            name: {
-                "path": source.path if source.hub else Path(source.path).name,
-                "package": source.package,
-                "gguf_file": source.gguf_file,
-                "hub": source.hub,
-                "revision": source.revision,
-                "trust_remote_code": source.trust_remote_code,
-            }
-            for name, source in request.models.items()
-        },
-        "real": request.real,
+        **{key: getattr(request, key) for key in ("name", "real", "tokens", "seed")},
+        "models": models,
         "prompts": request.prompts.model_dump(mode="json"),
-        "tokens": request.tokens,
         "layers": list(request.layers) if request.layers is not None else None,
         "margins": request.margins.model_dump(),
-        "seed": request.seed,
     }
 
 

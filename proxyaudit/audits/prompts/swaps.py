@@ -10,54 +10,46 @@ groups; their effect is taken to first order, scaled up where the swap itself do
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.audits.prompts.record import SwapResult
 from proxyaudit.language.causal_model import CausalModel
-from proxyaudit.language.swapping import Followed, Placed, read, swap
+from proxyaudit.language.swapping import Placed, read, swap
 from proxyaudit.stats.crossed import crossed_gap
 from proxyaudit.stats.intervals import Measured
 
-__all__ = ["Grid", "measure_swaps"]
-
+__all__ = ["measure_swaps"]
 
 FOLDS = 3
 RANDOMS = 199
 FEWEST_IN_FOLD = 2  # of each group: a recipient needs another name of its own group
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Prompts of a set as a grid: templates x contexts x names.
-
-    Attributes:
-        placed: Prompts in the order of the grid, names fastest.
-        followed: What is followed in each.
-        shape: ``(templates, contexts, names)``.
-    """
-
-    placed: Sequence[Placed]
-    followed: Sequence[Followed]
-    shape: tuple[int, int, int]
-
-
 def measure_swaps(
-    model: CausalModel, grid: Grid, groups_n: Ints, low: int, high: int, layers: Sequence[int], rng: np.random.Generator
+    model: CausalModel,
+    placed: Sequence[Placed],
+    shape: tuple[int, int, int],
+    groups_n: Ints,
+    low: int,
+    high: int,
+    layers: Sequence[int],
+    rng: np.random.Generator,
 ) -> list[SwapResult]:
-    """Swap the direction between two groups at each layer; empty where a group has too few names."""
+    """Swap the direction between two groups at each layer; empty where a group has too few names.
+
+    The prompts are a grid of ``shape`` (templates, contexts, names), names fastest.
+    """
     fold_n = _folds(groups_n, low, high, rng)
     if fold_n is None:
         return []
-    reading = read(model, grid.placed, grid.followed, layers)
-    templates, contexts, names = grid.shape
+    reading = read(model, placed, layers)
     used = np.flatnonzero((groups_n == low) | (groups_n == high))
-    at = np.arange(templates * contexts * names).reshape(grid.shape)[:, :, used]
+    at = np.arange(len(placed)).reshape(shape)[:, :, used]
     results = []
     for layer in layers:
-        acts, gradients = (values[layer][at.ravel()].reshape(*at.shape, 2, -1) for values in (reading.acts, reading.gradients))
+        acts, gradients = (values[layer][at.ravel()].reshape(*at.shape, 2, -1) for values in reading)
         group_of, folds = groups_n[used], fold_n[used]
         other, own, randoms = np.zeros_like(acts), np.zeros_like(acts), np.zeros((RANDOMS, *at.shape))
         for fold in range(FOLDS):
@@ -72,7 +64,7 @@ def measure_swaps(
                 to, back = _moves(acts[:, :, inside], group_of[inside], noise)
                 randoms[number][:, :, inside] = (gradients[:, :, inside] * (to - back)).sum(axis=(-1, -2))
         sign = np.where(group_of == low, 1.0, -1.0)
-        moved = [_swapped(model, grid, layer, at, shifts) for shifts in (other, own)]
+        moved = [_swapped(model, placed, layer, at, shifts) for shifts in (other, own)]
         tau = sign * (moved[0] - moved[1])
         first = sign * (gradients * (other - own)).sum(axis=(-1, -2))
         measured = _measured(tau, folds, groups_n, low, high, used)
@@ -83,10 +75,8 @@ def measure_swaps(
     return results
 
 
-def _swapped(model: CausalModel, grid: Grid, layer: int, at: Ints, shifts: Floats) -> Floats:
-    rows = at.ravel().tolist()
-    placed, followed = [grid.placed[row] for row in rows], [grid.followed[row] for row in rows]
-    return swap(model, placed, followed, layer, shifts.reshape(len(rows), 2, -1)).reshape(at.shape)
+def _swapped(model: CausalModel, placed: Sequence[Placed], layer: int, at: Ints, shifts: Floats) -> Floats:
+    return swap(model, [placed[row] for row in at.ravel().tolist()], layer, shifts.reshape(at.size, 2, -1)).reshape(at.shape)
 
 
 def _folds(groups_n: Ints, low: int, high: int, rng: np.random.Generator) -> Ints | None:

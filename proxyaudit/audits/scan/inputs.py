@@ -15,8 +15,7 @@ from proxyaudit.arrays import Floats, Ints
 from proxyaudit.channels.signatures.make import attribute_columns
 from proxyaudit.consent import NO_CONSENT, Consent
 from proxyaudit.data.attributes import Attribute, code_as
-from proxyaudit.data.bands import Bands
-from proxyaudit.data.columns import ColumnKind, coerce, spellings_of
+from proxyaudit.data.columns import Bands, ColumnKind, coerce, spellings_of
 from proxyaudit.data.encoding import Encoder, encoder_again
 from proxyaudit.data.tables import read_table
 from proxyaudit.data.text import TextEncoder
@@ -30,7 +29,7 @@ from proxyaudit.models.huggingface import make_tokenizer, model_hashes
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.kinds.module import ModuleSpec
 from proxyaudit.models.module import factory_path
-from proxyaudit.models.readable_texts import check_readable
+from proxyaudit.models.text_inputs import check_readable
 from proxyaudit.recipe.recipe import Recipe, parse_recipe
 
 FEWEST_ROWS = 200

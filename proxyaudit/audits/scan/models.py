@@ -25,8 +25,8 @@ from proxyaudit.models.checkpoints import tensor_names
 from proxyaudit.models.huggingface import make_tokenizer
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.quantise import quantise
-from proxyaudit.models.readable_texts import check_readable
 from proxyaudit.models.text import TextClassifier
+from proxyaudit.models.text_inputs import check_readable
 from proxyaudit.recipe.recipe import SitesSpec
 
 _MODEL = "the model"

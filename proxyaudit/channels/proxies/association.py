@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +13,7 @@ from proxyaudit.causal.columns import pair_codes
 from proxyaudit.causal.proxies import Association, Target, associate, pair_gain
 from proxyaudit.channels.proxies.record import Carried, TableRecord, UnitCarried, label, write_table
 from proxyaudit.channels.proxy_plan import ProxyPlan, people
-from proxyaudit.data.attributes import Attribute
-from proxyaudit.data.columns import OTHER, labels
+from proxyaudit.data.attributes import Attribute, code_as
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.probes.crossfit import TooFewRowsError, assign_folds
@@ -28,16 +26,8 @@ _AUDIT_PERMUTATIONS, _TABLE_PERMUTATIONS = 199, 99
 
 def known_target(attribute: Attribute, frame: pd.DataFrame, clusters_n: Ints, root: int) -> tuple[Target, NDArray[np.bool_]]:
     """The attribute on the rows of any table where it is known, coded as on the audit rows; and those rows."""
-    column = frame[attribute.name]
-    if attribute.kind == "continuous":
-        values: NDArray[Any] = column.to_numpy(dtype=np.float64)
-        known = np.isfinite(values)
-    else:
-        text = labels(column)
-        values = pd.Index(attribute.levels).get_indexer(pd.Index(text)).astype(np.int64)
-        if OTHER in attribute.levels:
-            values[(values < 0) & text.notna().to_numpy()] = attribute.levels.index(OTHER)
-        known = values >= 0
+    values = code_as(attribute, frame[attribute.name], where="")
+    known = np.isfinite(values) if attribute.kind == "continuous" else values >= 0
     clusters = np.unique(clusters_n[known], return_inverse=True)[1].astype(np.int64)
     folds = assign_folds(clusters, stream(root, "association folds")) if known.any() else np.zeros(0, dtype=np.int64)
     return Target(values[known], attribute.classes, folds, clusters), known
@@ -53,15 +43,9 @@ def associate_pair(
 
 
 def measure_association(frame: pd.DataFrame, dataset: Dataset, plan: ProxyPlan, root: int, out: Measurement, *, rows: bool) -> None:
-    """What each proxy and pair carries of each protected attribute in a table.
+    """What each proxy and pair carries of each protected attribute in a table that has the model's inputs.
 
-    Args:
-        frame: The table, with the model's inputs; an attribute that it lacks is said to be lacking.
-        dataset: The data set.
-        plan: Proxies and pairs.
-        root: Root seed.
-        out: Where ``association`` and, where ``rows``, the row influences go.
-        rows: Whether the rows are the audit rows, whose influences are kept; of other tables the variance is.
+    Of the audit rows (``rows``) the row influences are kept, of other tables the variance.
     """
     if len(frame) > MOST_TABLE_ROWS and not rows:
         kept = np.sort(stream(root, "association rows").permutation(len(frame))[:MOST_TABLE_ROWS])

@@ -6,20 +6,22 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from proxyaudit.activations.replay import Replay
-from proxyaudit.arrays import Floats, Ints
-from proxyaudit.causal.attribution import Attribution
-from proxyaudit.causal.proxy_use import Swapped, Swaps, influence, oriented, path
+from proxyaudit.activations.capture import capture
+from proxyaudit.activations.replay import Replay, replayer
+from proxyaudit.arrays import Floats, Ints, Singles
+from proxyaudit.causal.attribution import Attribution, attribute_direction, attribute_output
+from proxyaudit.causal.proxy_use import Swapped, Swaps, draw_swaps, influence, oriented, path, swap_columns
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.proxies.association import measure_association
-from proxyaudit.channels.proxies.column_measure import ColumnSwaps
 from proxyaudit.channels.proxies.record import OVERLAP, Attributions, Split, UnitUse, UseRecord, VerbatimOverlap, label, write_use
 from proxyaudit.channels.proxies.text_measure import TextRemovals
 from proxyaudit.data.attributes import Attribute, Followed
-from proxyaudit.data.verbatim_overlap import count_overlapping
+from proxyaudit.data.text_features import count_overlapping
 from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace
 from proxyaudit.estimates.record import Measurement, write_record
+from proxyaudit.models.base import TabularModule, TrainedModel
 from proxyaudit.seeding import stream
 
 _RANDOMS = 3
@@ -29,19 +31,12 @@ Subspaces = tuple[list[LeaceEraser], list[list[LeaceEraser]]]
 
 
 class Intervention(Protocol):
-    """How proxies are taken from the rows of one model: a column is given another row's value, a text is written without a feature.
+    """How proxies are taken from the rows of one model: a column is given another row's value, a text is written without a feature."""
 
-    Attributes:
-        swaps: The rows, and whose value each is given.
-        replay: The model from the last verdict site onward, where it can be run from there.
-        sign: 1 where another value is given; -1 where a proxy is left out, since what goes with it is what it did.
-        most_attributed: Rows of each group that attributions are made for.
-    """
-
-    swaps: Swaps
-    replay: Replay | None
-    sign: float
-    most_attributed: int
+    swaps: Swaps  # the rows, and whose value each is given
+    replay: Replay | None  # the model from the last verdict site onward, where it can be run from there
+    sign: float  # 1 where another value is given; -1 where a proxy is left out, since what goes with it is what it did
+    most_attributed: int  # rows of each group that attributions are made for
 
     def swapped(self, unit: tuple[str, ...]) -> Swapped | None:
         """What taking a proxy or pair away changes; ``None`` where that cannot be done."""
@@ -50,6 +45,48 @@ class Intervention(Protocol):
     def attributions(self, rows: Ints, direction_d: Floats, followed: Followed) -> tuple[Sequence[str], Attribution, Attribution] | str:
         """Names of inputs, and what they feed to the sensitive direction and to the output in some rows; or why that is not known."""
         ...
+
+
+MOST_SWAPPED_ROWS, FEWEST_SWAPPED_ROWS = 4000, 200
+_FORWARD_ROWS, _ATTENTION_ROWS = 600_000, 30_000  # rows run through the model for all columns of one model
+
+
+class ColumnSwaps:
+    """Columns of a table given another row's value, all their encoded inputs together; the same rows and donors serve every model."""
+
+    sign = 1.0
+    most_attributed = 256
+
+    def __init__(self, view: ModelView, units: int) -> None:
+        self.view, self.site = view, view.model.verdict_sites[-1]
+        sources = view.dataset.encoder.sources
+        self.inputs = {name: [i for i, source in enumerate(sources) if source == name] for name in view.proxies.columns}
+        self.swaps = draw_swaps(len(view.x), _rows_swapped(view.model, units), stream(view.recipe.seed, "proxy swaps"))
+        self.replay: Replay | None = replayer(view.model, view.x, self.site)
+
+    def swapped(self, unit: tuple[str, ...]) -> Swapped:
+        """What swapping a column or pair changes."""
+
+        def forward(x_mp: Singles) -> tuple[Floats, NDArray[np.floating]]:
+            after = capture(self.view.model, x_mp)
+            return after.outputs, after.acts[self.site]
+
+        before = self.view.captured
+        columns = [place for name in unit for place in self.inputs[name]]
+        return swap_columns(self.view.x, columns, self.swaps, forward, (before.outputs, before.acts[self.site]))
+
+    def attributions(self, rows: Ints, direction_d: Floats, followed: Followed) -> tuple[Sequence[str], Attribution, Attribution]:
+        """Integrated gradients of the probe's logit and of the output's log-odds, by column."""
+        model, x, groups, sources = self.view.model, self.view.x[rows], followed.groups_n[rows], list(self.inputs.values())
+        inside = attribute_direction(model, x, self.site, direction_d, groups, sources)
+        outside = attribute_output(model, x, followed.output, groups, sources)
+        return list(self.inputs), inside, outside
+
+
+def _rows_swapped(model: TrainedModel, units: int) -> int:
+    slow = isinstance(model.module, TabularModule) and model.module.batch_limit is not None
+    affordable = (_ATTENTION_ROWS if slow else _FORWARD_ROWS) // (4 * max(units, 1))
+    return max(FEWEST_SWAPPED_ROWS, min(MOST_SWAPPED_ROWS, affordable))
 
 
 def measure(view: ModelView, out: Measurement) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from proxyaudit.arrays import Floats
 from proxyaudit.causal.proxy_use import Number
-from proxyaudit.data.verbatim_overlap import overlap_words
+from proxyaudit.data.text_features import overlap_words
 from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.record import Measurement, cell_key, read_record, write_record
 from proxyaudit.types import NotTested
@@ -51,22 +51,13 @@ class TableRecord:
 
 @dataclass(frozen=True)
 class UnitUse:
-    """What a proxy or pair does to the followed output.
+    """What a proxy or pair does to the followed output; ``reason`` says why a number is missing."""
 
-    Attributes:
-        influence: Mean absolute change of the output; the channel of use reads it too.
-        influence_n: Influence of each row on that.
-        total: The part of the groups' difference that enters by it.
-        through: What of that runs through the attribute's subspace.
-        random: Sizes of that for random subspaces of equal rank.
-        reason: Why a number is missing.
-    """
-
-    influence: float
-    influence_n: Floats
-    total: Number | None = None
-    through: Number | None = None
-    random: tuple[float, ...] = ()
+    influence: float  # mean absolute change of the output; the channel of use reads it too
+    influence_n: Floats  # of each row on that
+    total: Number | None = None  # the part of the groups' difference that enters by it
+    through: Number | None = None  # what of that runs through the attribute's subspace
+    random: tuple[float, ...] = ()  # sizes of that for random subspaces of equal rank
     reason: str | None = None
 
     @property

@@ -19,7 +19,8 @@ from proxyaudit.channels.proxy_plan import Proxy
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.data.scrub_words import FUNCTION_WORDS
-from proxyaudit.data.text_features import STYLES, Terms, TextFeature, feature_table, frequent_terms, lines_of
+from proxyaudit.data.text import lines_of
+from proxyaudit.data.text_features import STYLES, Terms, TextFeature, feature_table, frequent_terms
 from proxyaudit.types import NotTested
 
 MOST_OF = {"word": 12, "style": 6, "pattern": 6}  # followed through a run; parts of words would crowd out what a reader understands
@@ -33,12 +34,8 @@ _STYLES = [TextFeature("style", name) for name in STYLES]
 def candidates(
     dataset: Dataset, column: str, frame: pd.DataFrame, targets: Sequence[tuple[Target, NDArray[np.bool_]]]
 ) -> tuple[pd.DataFrame, list[Proxy]]:
-    """Features to be read out of fold: ways of writing that vary, function words, and the terms whose counts differ most.
-
-    Returns:
-        Their values in the training texts, and the features.
-    """
-    texts, others = lines_of(frame, column), lines_of(dataset.audit, column)
+    """Features to be read out of fold, and their values: ways of writing that vary, function words, and the terms that differ most."""
+    texts, others = lines_of(frame[column]), lines_of(dataset.audit[column])
     whose = (_writers(dataset, frame), _writers(dataset, dataset.audit))
     terms = frequent_terms(texts, whose[0], others, whose[1])
     chosen = _with_terms(_styles((texts, others), whose), terms, targets)
@@ -65,7 +62,7 @@ def notes_on_texts(dataset: Dataset, followed: int) -> list[NotTested]:
             what="words that fewer than eleven people use, and what lies in the order of words, in grammar and in spelling",
             why=f"words, characters and habits of style were looked through one by one; the {followed} that carry most in the training "
             "texts were followed, and what few people write is never named",
-        ),
+        )
     ]
     if dataset.group is None:
         why = "data.group names no column of authors, so every different text counts as another person's"

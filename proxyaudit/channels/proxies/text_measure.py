@@ -103,11 +103,7 @@ def rewritten_texts(x_np: Singles, texts: pd.DataFrame, encoder: TextEncoder, pl
 
 
 def tokens_to_name(x_mp: Singles, people_m: Ints, encoder: TextEncoder) -> tuple[list[list[int]], list[str]]:
-    """Tokens that may be named, since at least eleven people's texts among these hold them; those that read alike are one.
-
-    Returns:
-        Token numbers of each name, and the names.
-    """
+    """Names of tokens that at least eleven people's texts among these hold, after the token numbers of each name."""
     assert encoder.token_names is not None
     x_mp = np.floor(x_mp)  # fractions mark spans
     used = np.unique(x_mp[x_mp >= 0]).astype(np.int64)

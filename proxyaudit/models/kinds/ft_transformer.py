@@ -26,4 +26,4 @@ class FtTransformerSpec(TrainingSpec):
         return self
 
 
-KIND = ModelKind(FtTransformerSpec, "proxyaudit.models.tabular:make_ft_transformer", seconds=1.5)
+KIND = ModelKind(FtTransformerSpec, "proxyaudit.models.tabular:FtTransformer", seconds=1.5)

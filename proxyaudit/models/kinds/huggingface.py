@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from proxyaudit.models.kind import ModelKind
-from proxyaudit.recipe.models import Positive, TrainingSpec
+from proxyaudit.recipe.models import Positive, PretrainedSpec, TrainingSpec
 from proxyaudit.recipe.patterns import check_span
 
 POOLINGS = ("mean", "cls", "last")
@@ -16,7 +16,7 @@ _ENCODING, _BACKWARD = 17.0, 3  # texts of 64 tokens through MiniLM; larger mode
 SpanName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
 
-class HuggingFaceSpec(TrainingSpec):
+class HuggingFaceSpec(TrainingSpec, PretrainedSpec):
     """A pretrained transformer from a local folder with a classification head of this package's own; reads ``data.text``.
 
     ``package`` names an installed Python package that ``path`` lies in. What is tuned: the head alone on frozen features (``head``),
@@ -30,12 +30,6 @@ class HuggingFaceSpec(TrainingSpec):
     pretrained: ClassVar[bool] = True
 
     kind: Literal["huggingface"]
-    path: str
-    package: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")] | None = None
-    hub: bool = False
-    revision: str | None = None
-    trust_remote_code: bool = False
-    gguf_file: str | None = None
     tune: Literal["head", "lora", "full"] = "head"
     spans: Annotated[
         dict[SpanName, Annotated[str, Field(min_length=1, max_length=300)]], Field(default_factory=dict, max_length=MOST_SPANS)
@@ -78,11 +72,7 @@ class HuggingFaceSpec(TrainingSpec):
         return self
 
     @model_validator(mode="after")
-    def _one_place(self) -> HuggingFaceSpec:
-        if self.hub and self.package is not None:
-            raise ValueError("'hub' (a name on a model hub) and 'package' (a folder in an installed package) exclude each other")
-        if self.revision is not None and not self.hub:
-            raise ValueError("'revision' belongs to 'hub: true'")
+    def _frozen_if_halved(self) -> HuggingFaceSpec:
         if self.precision != "float32" and self.tune != "head":
             raise ValueError("'precision: bfloat16' is for a frozen transformer ('tune: head'): training in so few digits goes astray")
         return self
@@ -107,14 +97,10 @@ class HuggingFaceSpec(TrainingSpec):
         return ways if self.frozen else ways * seeds * self.epochs * _BACKWARD
 
 
-def _pass_seconds(spec: HuggingFaceSpec) -> float:
-    return _ENCODING * spec.max_length / 64
-
-
 KIND = ModelKind(
     HuggingFaceSpec,
     "proxyaudit.models.huggingface:make_text",
     seconds=0.05,
     hashes="proxyaudit.models.huggingface:model_hashes",
-    pass_seconds=_pass_seconds,
+    pass_seconds=lambda spec: _ENCODING * spec.max_length / 64,
 )

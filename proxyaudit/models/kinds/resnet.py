@@ -19,4 +19,4 @@ class ResnetSpec(TrainingSpec):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
 
-KIND = ModelKind(ResnetSpec, "proxyaudit.models.tabular:make_resnet", seconds=0.03)
+KIND = ModelKind(ResnetSpec, "proxyaudit.models.tabular:TabularResnet", seconds=0.03)

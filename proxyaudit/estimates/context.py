@@ -10,8 +10,6 @@ import re
 
 from proxyaudit.types import Estimate
 
-__all__ = ["Identity", "identify", "with_fields"]
-
 Identity = tuple[str, str | None, str | None]
 """``measure``, ``subject``, ``reference_for``."""
 

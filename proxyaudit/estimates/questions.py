@@ -12,8 +12,6 @@ from typing import Any, Literal
 
 from proxyaudit.registry import load_plugin, plugin_names
 
-__all__ = ["Part", "Question", "all_questions", "deciding_names", "kind_of", "names_of", "registered", "word_of"]
-
 Part = Literal["encoding", "use", "recoverable", "reported"]
 
 GROUP = "channels"

@@ -51,6 +51,5 @@ def digest_problems(pack: EvidencePack) -> list[str]:
     if not isinstance(plan.get("code"), str):
         return ["plan.json: it does not say which code made it"]
     document = {"plan": {k: v for k, v in plan.items() if k not in _BESIDE}, "recipe": pack.recipe, "code": plan["code"]}
-    return (
-        [] if digest_of(document, default=str) == plan.get("digest") else ["plan.json: the digest is not that of plan.json and recipe.yaml"]
-    )
+    same = digest_of(document, default=str) == plan.get("digest")
+    return [] if same else ["plan.json: the digest is not that of plan.json and recipe.yaml"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from functools import partial
 
 
 class ProxyauditError(Exception):
@@ -32,7 +33,7 @@ class InputError(ProxyauditError):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Survive the trip back from a worker process."""
-        return (_rebuild_input_error, (self.what, self.where, self.mend))
+        return (partial(InputError, where=self.where, mend=self.mend), (self.what,))
 
 
 class IntegrityError(ProxyauditError):
@@ -79,7 +80,3 @@ def safe_line(error: BaseException, *, first: bool = False) -> str:
         return f"{name} in {module or 'an unknown place'} (its text may hold values of rows, so it is left out)"
     text = _NUMBER.sub("...", _QUOTED.sub("'...'", "".join(str(error).splitlines()[:1]) if first else str(error)))
     return " ".join(f"{name}: {text}".split())
-
-
-def _rebuild_input_error(what: str, where: str, mend: str) -> InputError:
-    return InputError(what, where=where, mend=mend)

@@ -20,7 +20,7 @@ def list_runs(
 ) -> None:
     """List runs with their verdicts; incomplete ones are marked."""
     from proxyaudit.evidence import pack
-    from proxyaudit.evidence.listing import describe_run
+    from proxyaudit.evidence.pack import describe_run
 
     if not folder.is_dir():
         raise InputError("no such folder", where=str(folder), mend="name the folder that runs were written to (--out of 'run')")

@@ -96,12 +96,8 @@ def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (),
     if training != "same_rows" and any(pair.models == "trained" for pair in sides):
         notes.append(RUN_NOTES[training])
     notes += _notes(before, after, roles, same_rows, any(n.paired for n in numbers))
-    return Comparison(_name(a), _name(b), pairs, same_rows, tuple(outcomes), tuple(numbers), tuple(notes))
-
-
-def _name(pack: EvidencePack) -> RunName:
-    run = pack.evidence.run
-    return RunName(run.name, run.id, run.status, run.plan_digest)
+    first, second = (RunName(run.name, run.id, run.status, run.plan_digest) for run in (a.evidence.run, b.evidence.run))
+    return Comparison(first, second, pairs, same_rows, tuple(outcomes), tuple(numbers), tuple(notes))
 
 
 def _roles(before: _Side, after: _Side, wanted: Sequence[str]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -53,9 +53,7 @@ def prepare(recipe: Recipe, base: Path) -> Prepared:
     dataset, proxies = discover(recipe, inputs.dataset)
     check_contexts(recipe.signatures, dataset)
     inputs = replace(inputs, dataset=replace(dataset, notes=(*dataset.notes, *inputs.notes)))
-    plan = make_plan(inputs, model, proxies)
-    loaded = {one.name: getattr(inputs, one.name) for one in fields(inputs)}
-    return Prepared(**loaded, model=model, proxies=proxies, plan=plan)
+    return Prepared(**vars(inputs), model=model, proxies=proxies, plan=make_plan(inputs, model, proxies))
 
 
 def prepare_file(recipe_path: Path, overrides: tuple[str, ...] = (), consent: Consent | None = None) -> Prepared:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Exit, Option
 
 from proxyaudit.cli import console
 from proxyaudit.cli.options import Json, RunFolder, write_results
@@ -31,7 +31,7 @@ def gate(
     run: RunFolder,
     policy: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--policy",
             metavar="FILE",
             envvar="PROXYAUDIT_POLICY",
@@ -39,7 +39,7 @@ def gate(
         ),
     ] = None,
     junit: Annotated[
-        Path | None, typer.Option("--junit", metavar="FILE", envvar="PROXYAUDIT_JUNIT", help="Write JUnit XML, one test for each answer.")
+        Path | None, Option("--junit", metavar="FILE", envvar="PROXYAUDIT_JUNIT", help="Write JUnit XML, one test for each answer.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -74,7 +74,7 @@ def gate(
         for note in result.notes:
             console.write_line(f"Note: {note}")
     if result.exit_code:
-        raise typer.Exit(result.exit_code)
+        raise Exit(result.exit_code)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -63,12 +63,8 @@ _READERS = ("pandas", "pyarrow", "sdv", "rdt", "copulas", "ctgan", "sklearn", "s
 def safe_line(error: BaseException, *, first: bool = False) -> str:
     """One line about any error that holds no value of a row: what readers may see, on the terminal and in the evidence.
 
-    Our own errors name columns and files only. Of others the type is kept; the text is left out where a library that reads rows
-    wrote it, and elsewhere loses what is quoted, lists and long numbers.
-
-    Args:
-        error: The error.
-        first: Whether to keep the first line of a foreign error only.
+    Our own errors name columns and files only. Of others the type is kept (and the ``first`` line alone, where asked); the text is left
+    out where a library that reads rows wrote it, and elsewhere loses what is quoted, lists and long numbers.
     """
     if isinstance(error, ProxyauditError):
         return f"{type(error).__name__}: {' '.join(str(error).split())}"

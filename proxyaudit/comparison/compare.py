@@ -67,11 +67,7 @@ class _Side:
 def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (), attributes: Sequence[str] = ()) -> Comparison:
     """Compare run B (after) with run A (before): what got worse, better, or cannot be told. Pure: the same packs give the same value.
 
-    Args:
-        a: The run compared with.
-        b: The run judged.
-        regimes: ``A=B`` pairs of regimes; by default those of one name, and the one that is left in each.
-        attributes: Attributes to look at; by default all that either run has.
+    Regimes are paired as ``A=B``, by default those of one name and the one that is left in each; of attributes all that either run has.
 
     Raises:
         InputError: a regime or attribute is unknown, or nothing belongs together.

@@ -15,13 +15,7 @@ class ProxyauditError(Exception):
 
 
 class InputError(ProxyauditError):
-    """Bad usage or bad input: one line that says what is wrong, where, and how to mend it.
-
-    Args:
-        what: What is wrong, e.g. ``"column 'sex' is missing"``.
-        where: The file, key or command it was found in.
-        mend: What the user can do about it.
-    """
+    """Bad usage or bad input: one line that says what is wrong, in which file, key or command, and what the user can do about it."""
 
     exit_code = 2
 

@@ -31,11 +31,7 @@ ROUNDING = 1e-12
 
 
 def row_parts(ledger: Ledger, places_n: Ints | None = None) -> dict[str, NDArray[Any]]:
-    """Arrays of the pack for its deciding numbers.
-
-    Args:
-        ledger: The numbers.
-        places_n: Place of each row in an order that other audits of the same rows share; the order measured in if left out.
+    """Arrays of the pack for its deciding numbers; ``places_n`` orders the rows as other audits of them do, if not as measured.
 
     Returns:
         ``row_parts.ids`` (number of each estimate), ``row_parts.sums`` ``(m, 10)``, ``row_parts.spread`` ``(m, 4)``: row variance and its

@@ -18,10 +18,7 @@ from proxyaudit.reporting.sections.depth import depth_picture
 from proxyaudit.reporting.sections.profile import profile_picture
 from proxyaudit.reporting.text import visible
 
-KINDS = {
-    "profile": ("Leak inside along the model", profile_picture),
-    "surface": ("Output gap against leak inside", depth_picture),
-}
+KINDS = {"profile": ("Leak inside along the model", profile_picture), "surface": ("Output gap against leak inside", depth_picture)}
 _SUFFIXES = (".svg", ".html")
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Audit:
-    """A finished audit: its run directory (``None`` where nothing was written) and everything in it."""
+    """A finished audit: everything in its pack, and its run directory (``None`` where nothing was written)."""
 
     folder: Path | None
     pack: EvidencePack

@@ -10,8 +10,6 @@ from typing import Any
 
 from proxyaudit.errors import InputError, did_you_mean
 
-__all__ = ["check_plugin", "load_function", "load_plugin", "plugin_names"]
-
 _PREFIX = "proxyaudit."
 
 

@@ -27,8 +27,7 @@ from proxyaudit.estimates.conclude import evidence_of
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import decide_ledger
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.estimates.row_order import rows_digest
-from proxyaudit.estimates.row_sums import row_parts
+from proxyaudit.estimates.row_sums import row_parts, rows_digest
 from proxyaudit.estimates.scope import read_scope
 from proxyaudit.evidence.manifest import is_complete
 from proxyaudit.evidence.pack import EvidencePack, read_pack, write_pack, write_plan

@@ -18,9 +18,8 @@ from proxyaudit.activations.replay import outputs_with
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.causal.alignment import DifferentiableSite
 from proxyaudit.causal.donors import FINE_DONORS
-from proxyaudit.causal.interchange import Replay, Setting, with_donors
+from proxyaudit.causal.interchange import Replay, Setting, absent_p, with_donors
 from proxyaudit.causal.learned import Learned, learn_parts, swap_read_downstream
-from proxyaudit.channels.use.absence import absent_p
 from proxyaudit.channels.use.record import Guards, OtherQuestions
 from proxyaudit.data.attributes import Attribute, cut_number
 from proxyaudit.data.dataset import Dataset

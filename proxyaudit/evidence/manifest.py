@@ -24,11 +24,15 @@ def write_file(path: Path, data: bytes) -> None:
     temporary = path.with_name(_TEMPORARY + path.name)
     # A link planted under the temporary name must not carry the write elsewhere.
     temporary.unlink(missing_ok=True)
-    with temporary.open("xb") as handle:
-        handle.write(data)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("xb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     _sync_folder(path.parent)
 
 

@@ -15,7 +15,8 @@ from proxyaudit.activations.capture import Captured, capture
 from proxyaudit.activations.files import read_activations, write_activations
 from proxyaudit.activations.replay import replayer, shifted_outputs
 from proxyaudit.errors import InputError
-from proxyaudit.models import Tap, TrainedModel, build_model
+from proxyaudit.models.base import Tap, TrainedModel
+from proxyaudit.models.build import build_model
 from proxyaudit.models.kinds.ft_transformer import FtTransformerSpec
 from proxyaudit.models.kinds.mlp import MlpSpec
 from proxyaudit.models.kinds.resnet import ResnetSpec

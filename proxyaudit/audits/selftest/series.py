@@ -17,7 +17,7 @@ from proxyaudit.audits.scan.inputs import Known, read_inputs
 from proxyaudit.audits.scan.models import Use, read_checkpoint, read_references
 from proxyaudit.audits.scan.run import scan
 from proxyaudit.channels.signatures.make import ReferenceModel
-from proxyaudit.models import load_weights
+from proxyaudit.models.checkpoints import load_weights
 from proxyaudit.models.quantise import quantise
 from proxyaudit.pipeline.plan import prepare_file
 from proxyaudit.pipeline.signatures import signatures_of_models

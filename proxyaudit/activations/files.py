@@ -12,7 +12,7 @@ from safetensors.numpy import save
 
 from proxyaudit.activations.capture import Captured
 from proxyaudit.errors import InputError
-from proxyaudit.evidence.manifest import write_file
+from proxyaudit.models.checkpoints import write_bytes
 
 _ACTS_PREFIX, _OUTPUTS = "acts/", "outputs"
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
@@ -22,7 +22,7 @@ def write_activations(captured: Captured, path: Path) -> None:
     """Write a capture as safetensors: ``acts/<site>`` float32 and ``outputs`` float64; whole or not at all."""
     tensors: dict[str, NDArray[Any]] = {_ACTS_PREFIX + site: np.ascontiguousarray(value) for site, value in captured.acts.items()}
     tensors[_OUTPUTS] = np.ascontiguousarray(captured.outputs)
-    write_file(path, save(tensors, metadata={"sites": json.dumps(list(captured.acts))}))
+    write_bytes(path, save(tensors, metadata={"sites": json.dumps(list(captured.acts))}))
 
 
 def read_activations(path: Path) -> Captured:

@@ -24,15 +24,11 @@ def write_file(path: Path, data: bytes) -> None:
     temporary = path.with_name(_TEMPORARY + path.name)
     # A link planted under the temporary name must not carry the write elsewhere.
     temporary.unlink(missing_ok=True)
-    try:
-        with temporary.open("xb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with temporary.open("xb") as handle:
+        handle.write(data)
+        handle.flush()
+        os.fsync(handle.fileno())
+    temporary.replace(path)
     _sync_folder(path.parent)
 
 

@@ -52,11 +52,9 @@ class CausalSource:
     """Where a model lies; a section of a recipe has keys of these names.
 
     Attributes:
-        path: Folder, ``.gguf`` file, or hub name where ``hub`` is true.
+        path: Folder, ``.gguf`` file, or name on a model ``hub``; nothing is fetched otherwise.
         package: Installed Python package that ``path`` lies in.
         gguf_file: Name of the GGUF file in the folder.
-        hub: Whether ``path`` is a name on a model hub; nothing is fetched otherwise.
-        revision: Revision on the hub.
         trust_remote_code: Whether code that comes with the model may be executed.
     """
 

@@ -7,8 +7,9 @@ checked against the module (names, shapes, kinds of number) before any tensor is
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from proxyaudit.errors import InputError
-from proxyaudit.evidence.manifest import write_file
 from proxyaudit.models.base import TabularModule, TrainedModel, copy_module
 
 _PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".zip"})
@@ -35,7 +35,22 @@ def save_weights(model: TrainedModel, path: Path) -> None:
     """
     fixed = _fixed(model.module)
     tensors = {name: value.detach().contiguous().clone() for name, value in _state(model.module, "the model").items() if name not in fixed}
-    write_file(path, save(tensors))
+    write_bytes(path, save(tensors))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name, flush it to disk, then rename it."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with partial.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
 
 
 def load_weights(model: TrainedModel, path: Path, *, what: str) -> TrainedModel:

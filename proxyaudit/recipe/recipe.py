@@ -202,12 +202,10 @@ class Recipe(Strict):
 
     def _check_text(self) -> None:
         reads_text = self.model.reads_text
-        if reads_text != (self.data.text is not None):
-            raise ValueError(
-                f"model kind '{self.model.kind}' reads text: name its column under 'data.text'"
-                if reads_text
-                else f"'data.text' needs a model that reads text (kind huggingface), not '{self.model.kind}'"
-            )
+        if reads_text and self.data.text is None:
+            raise ValueError(f"model kind '{self.model.kind}' reads text: name its column under 'data.text'")
+        if self.data.text is not None and not reads_text:
+            raise ValueError(f"'data.text' needs a model that reads text (kind huggingface), not '{self.model.kind}'")
         quantised = {name for r in self.regimes if r.quantise is not None for name in r.names}
         if quantised and not self.model.quantisable:
             raise ValueError("'quantise' starts from float32: leave 'model.precision' out, or the regime")
@@ -227,11 +225,7 @@ class Recipe(Strict):
 
 
 def parse_recipe(document: Any, *, where: str = "recipe") -> Recipe:
-    """Validate a recipe given as plain data.
-
-    Raises:
-        InputError: the first mistake found, in one line.
-    """
+    """Validate a recipe given as plain data; the first mistake found is raised, in one line."""
     if not isinstance(document, dict):
         mend = "start with 'name: ...'; 'proxyaudit init' writes one that runs"
         raise InputError("the recipe is not a mapping of keys to values", where=where, mend=mend)

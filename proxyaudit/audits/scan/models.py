@@ -20,8 +20,9 @@ from proxyaudit.audits.scan.inputs import Inputs, Known
 from proxyaudit.channels.signatures.contexts import context_codes, followed_output
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError, IntegrityError
-from proxyaudit.models import TrainedModel, build_model, load_weights
-from proxyaudit.models.checkpoints import tensor_names
+from proxyaudit.models.base import TrainedModel
+from proxyaudit.models.build import build_model
+from proxyaudit.models.checkpoints import load_weights, tensor_names
 from proxyaudit.models.huggingface import make_tokenizer
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.quantise import quantise

@@ -14,8 +14,6 @@ from proxyaudit.estimates.sentences import Concluded, sentence, would_settle
 from proxyaudit.estimates.verdicts import Decision, change_word, encoding_word
 from proxyaudit.types import Basis, Change, ChangeWord, Control, Estimate, Evidence, Finding, NotTested, Origin, OriginWord, RunInfo, State
 
-__all__ = ["conclude", "evidence_of"]
-
 _LEVEL: Final = 0.05  # of the two tests that the basis rests on
 _BASES: Final[Mapping[State, Basis]] = {"present": "beyond_label", "absent": "explained_by_label"}
 
@@ -31,13 +29,7 @@ def evidence_of(
 ) -> Evidence:
     """The whole of a decided ledger: its contrasts are published, then everything is concluded.
 
-    Args:
-        ledger: The decided numbers and the controls.
-        scope: What was asked.
-        plan: The plan, which names the run.
-        not_tested: What was not looked at.
-        status: Whether every repetition succeeded.
-        facts: What was measured, where models were trained.
+    The plan names the run; ``facts`` are there where models were trained.
     """
     ledger.publish(contrasts(ledger, scope, facts))
     names = {"id": plan["run_id"], "name": plan["name"], "plan_digest": plan["digest"], "versions": plan["versions"], "seed": plan["seed"]}

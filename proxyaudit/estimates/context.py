@@ -10,8 +10,6 @@ import re
 
 from proxyaudit.types import Estimate
 
-__all__ = ["Identity", "identify", "with_fields"]
-
 Identity = tuple[str, str | None, str | None]
 """``measure``, ``subject``, ``reference_for``."""
 
@@ -54,14 +52,7 @@ def with_fields(estimate: Estimate) -> Estimate:
 
 
 def identify(channel: str, regime: str, context: str | None, site: str | None) -> Identity:
-    """What a number is about.
-
-    Args:
-        channel: Its channel.
-        regime: Its regime.
-        context: The words of schema 1.0.
-        site: Its site; an interchange without one was done at all verdict sites together.
-    """
+    """What a number is about, by its place and the words of schema 1.0; an interchange without a site was done at all of them together."""
     said = context or ""
     if regime in ("placebo", "floor") and (found := _REFERENCE.match(said)):
         return _of_reference(channel, found["what"], found["regime"])

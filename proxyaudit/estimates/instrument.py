@@ -7,8 +7,6 @@ from typing import Final
 
 from proxyaudit.estimates.draft import ABSENT_AT, FOUND
 
-__all__ = ["FAILED_AT", "LEAST_FOUND", "passes"]
-
 FAILED_AT: Final = (
     0.001  # a control that fails by chance would silence one audit in a hundred at .01; a broken instrument is far below this
 )

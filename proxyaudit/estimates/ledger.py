@@ -56,14 +56,7 @@ class Drafts:
         self.numbers.append(draft if value is None else replace(draft, value=value))
 
     def control(
-        self,
-        kind: str,
-        channel: str,
-        attribute: str | None,
-        regime: str,
-        site: str | None,
-        detail: str,
-        **figures: float | None,
+        self, kind: str, channel: str, attribute: str | None, regime: str, site: str | None, detail: str, **figures: float | None
     ) -> None:
         """Take a check of the instrument with the figures that its outcome follows from."""
         self.controls.append(ControlDraft(kind, channel, attribute, regime, site, detail, figures))

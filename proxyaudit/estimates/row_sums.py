@@ -10,6 +10,7 @@ same after all, the cross term would vanish and the estimate would be that of se
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
 from typing import Any
 
@@ -20,7 +21,6 @@ from proxyaudit.arrays import Floats, Ints
 from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.estimates.ledger import Ledger, significant
 from proxyaudit.estimates.questions import deciding_names
-from proxyaudit.estimates.row_order import in_order
 from proxyaudit.seeding import stream
 from proxyaudit.stats.intervals import Measured, cluster_sums, row_variance
 
@@ -31,11 +31,7 @@ ROUNDING = 1e-12
 
 
 def row_parts(ledger: Ledger, places_n: Ints | None = None) -> dict[str, NDArray[Any]]:
-    """Arrays of the pack for its deciding numbers.
-
-    Args:
-        ledger: The numbers.
-        places_n: Place of each row in an order that other audits of the same rows share; the order measured in if left out.
+    """Arrays of the pack for its deciding numbers; ``places_n`` orders the rows as other audits of them do, if not as measured.
 
     Returns:
         ``row_parts.ids`` (number of each estimate), ``row_parts.sums`` ``(m, 10)``, ``row_parts.spread`` ``(m, 4)``: row variance and its
@@ -81,3 +77,25 @@ def _spread(measured: Measured) -> tuple[float, float, float, float]:
 def _variance(value: float) -> float:
     """The variance of a share, which is at most one; two says that it is not known (infinite, or divided by nearly nothing)."""
     return value if value <= 1 else UNKNOWN
+
+
+def in_order(clusters_n: Ints, places_n: Ints | None = None) -> Ints:
+    """Clusters numbered by the first of their rows in an order that audits share, so that two audits number the same clusters alike."""
+    places_n = np.arange(len(clusters_n)) if places_n is None else places_n
+    inverse = np.unique(clusters_n, return_inverse=True)[1]
+    first = np.full(int(inverse.max(initial=-1)) + 1, len(clusters_n), dtype=np.int64)
+    np.minimum.at(first, inverse, places_n)
+    numbers = np.empty(len(first), dtype=np.int64)
+    numbers[np.argsort(first)] = np.arange(len(first))
+    return numbers[inverse]
+
+
+def rows_digest(clusters_n: Ints, *parts: str | bytes) -> str:
+    """Digest by which two runs see that they measured the same rows in the same order, and that says nothing about the rows.
+
+    ``parts`` are what the rows hold: a digest of the table, or the coded attributes.
+    """
+    found = hashlib.sha256(in_order(clusters_n).tobytes())
+    for part in parts:
+        found.update(hashlib.sha256(part.encode() if isinstance(part, str) else part).digest())
+    return found.hexdigest()

@@ -8,40 +8,24 @@ from typing import Any, Literal, cast
 
 from proxyaudit.types import Role, Surface
 
-__all__ = ["Scope", "read_scope"]
-
 _SURFACES: Mapping[str, Surface] = {"activations": "activations", "prompts": "prompts"}
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What an audit was asked about.
+    """What an audit was asked about."""
 
-    Attributes:
-        surface: What a consumer gets: outputs of models, activations alone, or answers to prompts.
-        roles: The attributes in order, each with its role.
-        regimes: The regimes that get verdicts, in order.
-        verdict_sites: Sites that a verdict is read at.
-        profile: All profiled sites.
-        real: The regime that the others are compared with.
-        conditions: Columns that legitimately explain an attribute.
-        unfit: Attributes that were asked for and could not be measured, each with the reason.
-        failures: What failed in a regime, a line for each repetition.
-        margins: Amounts that matter, by name.
-        no_absence: Regimes whose audit rows the encoder could not see well enough to call anything absent.
-    """
-
-    surface: Surface
-    roles: Mapping[str, Role]
-    regimes: tuple[str, ...]
+    surface: Surface  # what a consumer gets: outputs of models, activations alone, or answers to prompts
+    roles: Mapping[str, Role]  # the attributes in order
+    regimes: tuple[str, ...]  # those that get verdicts, in order
     verdict_sites: tuple[str, ...] = ()
-    profile: tuple[str, ...] = ()
-    real: str | None = None
-    conditions: tuple[str, ...] = ()
-    unfit: Mapping[str, str] = field(default_factory=dict)
-    failures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    profile: tuple[str, ...] = ()  # all profiled sites
+    real: str | None = None  # the regime that the others are compared with
+    conditions: tuple[str, ...] = ()  # columns that legitimately explain an attribute
+    unfit: Mapping[str, str] = field(default_factory=dict)  # attributes that could not be measured, each with the reason
+    failures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of a regime, a line for each repetition
     margins: Mapping[str, Any] = field(default_factory=dict)
-    no_absence: tuple[str, ...] = ()
+    no_absence: tuple[str, ...] = ()  # regimes whose audit rows the encoder could not see well enough to call anything absent
 
 
 def read_scope(plan: Mapping[str, Any], recipe: Mapping[str, Any], environment: Mapping[str, Any]) -> Scope:

@@ -11,8 +11,6 @@ from proxyaudit.estimates.questions import deciding_names
 from proxyaudit.stats.multiplicity import holm
 from proxyaudit.types import Control, Estimate, State
 
-__all__ = ["decide_outcomes", "decide_states", "deciding"]
-
 
 def deciding(estimates: Iterable[Estimate]) -> list[Estimate]:
     """Estimates that a verdict rests on."""

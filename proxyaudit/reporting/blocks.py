@@ -157,8 +157,8 @@ class Page(NamedTuple):
     """
 
     title: str
-    name: str
-    about: tuple[str, ...]
+    name: str  # for the window of a browser
+    about: tuple[str, ...]  # what it was made from, a part each
     first: tuple[Block, ...]
     sections: tuple[Section, ...]
     partial: str = ""

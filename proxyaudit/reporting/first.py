@@ -6,8 +6,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
 from proxyaudit.estimates.questions import word_of
-from proxyaudit.evidence.listing import run_date
-from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.evidence.pack import EvidencePack, run_date
 from proxyaudit.evidence.plans import listed
 from proxyaudit.reporting import blocks as b
 from proxyaudit.reporting.facts import kinds, reference_words

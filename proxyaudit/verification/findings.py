@@ -12,8 +12,6 @@ from proxyaudit.estimates.scope import Scope
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.types import Finding
 
-__all__ = ["completeness_problems", "finding_problems", "same_code", "sentence_problems"]
-
 _WORDS = ("sentence", "would_settle")
 # What every finding on models rests on, by channel and measure; at the sites that the plan names.
 _AT_VERDICT_SITES = (("linear", "leak"), ("nonlinear", "leak_nonlinear"), ("beyond", "leak"), ("beyond", "leak_nonlinear"), ("used", None))

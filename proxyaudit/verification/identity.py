@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from typing import Any
-
+from proxyaudit.digests import digest_of
 from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.evidence.plans import entries
 from proxyaudit.types import SCHEMA_VERSION
-
-__all__ = ["digest_problems", "identity_problems"]
 
 # Written beside the digest, not part of it.
 _BESIDE = ("digest", "run_id", "code", "estimated_minutes")
@@ -36,10 +32,9 @@ def identity_problems(pack: EvidencePack) -> list[str]:
     margins = recipe.get("margins")
     if isinstance(margins, dict) and margins != plan.get("margins"):
         problems.append("recipe.yaml: the margins are not those of plan.json")
-    notes = plan.get("notes")
     said = {(item.what, item.why) for item in pack.evidence.not_tested}
-    for note in notes if isinstance(notes, list) else []:
-        if isinstance(note, dict) and (note.get("what"), note.get("why")) not in said:
+    for note in entries(plan, "notes"):
+        if (note.get("what"), note.get("why")) not in said:
             problems.append(f"evidence.json: not_tested leaves out {str(note.get('what'))[:80]!r}, which plan.json notes")
     failures = pack.environment.get("failures") or []
     if (run.status == "partial") != bool(failures):
@@ -56,9 +51,5 @@ def digest_problems(pack: EvidencePack) -> list[str]:
     if not isinstance(plan.get("code"), str):
         return ["plan.json: it does not say which code made it"]
     document = {"plan": {k: v for k, v in plan.items() if k not in _BESIDE}, "recipe": pack.recipe, "code": plan["code"]}
-    return [] if _digest_of(document) == plan.get("digest") else ["plan.json: the digest is not that of plan.json and recipe.yaml"]
-
-
-def _digest_of(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=str)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    same = digest_of(document, default=str) == plan.get("digest")
+    return [] if same else ["plan.json: the digest is not that of plan.json and recipe.yaml"]

@@ -11,8 +11,6 @@ from proxyaudit.estimates.questions import all_questions
 from proxyaudit.estimates.states import decide_states, deciding
 from proxyaudit.types import Control, Estimate, Evidence
 
-__all__ = ["control_problems", "number_problems", "state_problems"]
-
 
 def state_problems(evidence: Evidence, margins: Mapping[str, Any], no_absence: Collection[str] = ()) -> list[str]:
     """States that do not follow from the numbers beside them, and margins that are not those of the plan.

@@ -14,7 +14,7 @@ from proxyaudit.cli.main import main
 from proxyaudit.comparison import compare_packs
 from proxyaudit.evidence.pack import write_pack
 from proxyaudit.gating import Policy, gate
-from proxyaudit.gating.junit import junit
+from proxyaudit.gating.values import junit
 from proxyaudit.reporting.comparison import comparison_html, comparison_markdown
 from proxyaudit.verification.report import Verification
 from tests.unit.small_packs import estimate, finding, small_pack, with_rows
@@ -64,7 +64,7 @@ def test_hostile_policies_are_refused_in_one_line(name, tmp_path, capsys, monkey
 @pytest.fixture(autouse=True)
 def _made_up_packs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Packs made up of a few numbers have none of what `verify` recomputes; their bytes are checked all the same."""
-    monkeypatch.setattr("proxyaudit.verification.trusted.verify_folder", lambda folder: Verification(folder, "run", ()))
+    monkeypatch.setattr("proxyaudit.verification.run.verify_folder", lambda folder: Verification(folder, "run", ()))
 
 
 def test_a_policy_cannot_hide_in_a_folder(tmp_path):

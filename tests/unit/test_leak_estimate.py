@@ -66,7 +66,7 @@ def test_absent_everywhere_but_at_a_doubt() -> None:
 
 def test_controls_of_every_site_that_decides() -> None:
     def kinds(found: Drafts) -> set[tuple[str, str, str | None, bool | None]]:
-        return {(c.kind, c.channel, c.site, c.passed) for c in found.controls}
+        return {(c.kind, c.channel, c.site, c.passed) for c in decide_ledger(found).controls}
 
     run = kinds(estimate(of_a_run()))
     assert ("negative", "expressed", None, True) in run

@@ -45,11 +45,9 @@ class PromptRequest:
 
     Attributes:
         models: Models by the name of their regime.
-        prompts: The counterfactual prompts.
         real: Regime that the others are compared with.
         tokens: Length of the greedy answers that refusals are looked for in.
         layers: Layers that are swapped at; None takes one third and two thirds of the depth.
-        margins: Gap and effect that matter.
         name: The run lies in ``<out>/<name>/<run id>``.
     """
 
@@ -66,10 +64,7 @@ class PromptRequest:
 def audit_prompts(
     request: PromptRequest, *, out: Path, base: Path | None = None, progress: Callable[[ProgressEvent], None] | None = None
 ) -> tuple[Path, EvidencePack, bool]:
-    """Ask every model every prompt and write a run directory; ``progress`` is called after every template.
-
-    Returns:
-        The run directory, its pack, and whether it was there already.
+    """Ask every model every prompt and write a run directory; returned with its pack, and whether it was there already.
 
     Raises:
         InputError: a model cannot be loaded, or the request does not fit it.

@@ -1,7 +1,5 @@
 """The imperative shell: prepare, run the stages, read the facts, estimate, decide, conclude, publish."""
 
-from __future__ import annotations
-
 import datetime
 import os
 import platform
@@ -81,15 +79,9 @@ def run_audit(
 ) -> RunResult:
     """Run an audit, or resume one that was interrupted; the run lies in ``<out>/<recipe name>/<run id>``.
 
-    Args:
-        recipe_path: The recipe file.
-        overrides: ``dotted.key=value`` strings.
-        out: Folder of all runs.
-        jobs: Worker processes, one for each core if not given. Results do not depend on it.
-        backend: ``loky`` or ``dask``.
-        fresh: Forget what is done and measure again.
-        progress: Called after every task.
-        consent: What may be executed of the code that the recipe names; not asked for where it is left out.
+    ``overrides`` are ``dotted.key=value`` strings. Results do not depend on the number of ``jobs`` (processes, one for each core if not
+    given) nor on the ``backend`` (``loky`` or ``dask``). ``fresh`` measures again what is done; ``progress`` is called after every task;
+    ``consent`` says what may be executed of the code that the recipe names, and is not asked for where it is left out.
 
     Raises:
         InputError: consent is missing, the recipe, its data, ``out`` or the backend cannot be used; nothing has been written then.

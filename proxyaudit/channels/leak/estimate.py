@@ -3,15 +3,13 @@
 The same code reads what `run` measures of models and what `probe` measures of bare activations.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from proxyaudit.channels.leak.planted import planted_draft
-from proxyaudit.channels.leak.record import SiteRecord, read_eraser, read_site
+from proxyaudit.channels.leak.record import ERASURES, SITE_LEAKS, SiteRecord
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Facts, Run
@@ -48,7 +46,7 @@ def estimate(facts: Facts) -> Drafts:
             out.add(_of_inputs(facts, attribute))
     sites = facts.sites if facts.bare else (*facts.sites, OUTPUT_SITE)
     records: Records = {
-        (run.regime, attribute.name, site): [read_site(m, attribute.name, site) for m in run.measured]
+        (run.regime, attribute.name, site): [SITE_LEAKS.read(m, attribute.name, site) for m in run.measured]
         for run in facts.runs
         for attribute in facts.attributes
         for site in sites
@@ -70,7 +68,7 @@ def estimate(facts: Facts) -> Drafts:
 def _of_inputs(facts: Facts, attribute: Attribute) -> Draft:
     method = METHODS["linear"]
     base = Draft("linear", attribute.name, "inputs", INPUT_SITE, margin=facts.margins.leak, unit=unit_of(attribute), method=method)
-    draft = planted_draft(base, [read_site(facts.inputs, attribute.name, INPUT_SITE)], "linear", facts.clusters_n)
+    draft = planted_draft(base, [SITE_LEAKS.read(facts.inputs, attribute.name, INPUT_SITE)], "linear", facts.clusters_n)
     return replace(draft, measure="leak", decides=False, n=int(attribute.known.sum()))
 
 
@@ -256,7 +254,7 @@ def _add_baselines(out: Drafts, records: Sequence[SiteRecord], key: Key, margin:
 
 def _add_eraser(out: Drafts, run: Run, site: str, margin: float) -> None:
     """Whether the eraser takes a planted signal to nothing on fresh rows."""
-    found = [one for one in (read_eraser(m, site) for m in run.measured) if one is not None]
+    found = [one for one in (ERASURES.find(m, site) for m in run.measured) if one is not None]
     if found:
         before, after = float(np.mean([one.before for one in found])), float(np.mean([one.after for one in found]))
         detail = f"planted leak {before:.3f} on fresh rows, {after:.3f} after LEACE"

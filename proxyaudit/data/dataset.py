@@ -15,9 +15,8 @@ from proxyaudit.arrays import Ints
 from proxyaudit.data.attributes import Attribute, code_attribute
 from proxyaudit.data.columns import Bands, ColumnKind, check_feature, coerce, infer_kind
 from proxyaudit.data.encoding import Encoder, FeatureColumn, fit_encoder
-from proxyaudit.data.rows import coerce_rows, read_holdout, split_rows
 from proxyaudit.data.sources import Roles, Source, load_source
-from proxyaudit.data.splits import row_hashes, split_thirds
+from proxyaudit.data.splits import coerce_rows, read_holdout, row_hashes, split_rows, split_thirds
 from proxyaudit.data.tables import resolve_path
 from proxyaudit.data.target import check_support, encode_target, order_classes, target_kind, threshold_classes
 from proxyaudit.data.text import TextEncoder

@@ -19,8 +19,7 @@ import pandas as pd
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.data.public_counts import SMALLEST_CELL, count_words
 from proxyaudit.data.scrub_style import CONTRACTION, DRAWN_OUT, EMOTICON, spell_out
-from proxyaudit.data.scrub_words import AMBIGUOUS_NAMES, FUNCTION_WORDS, GENDERED, GIVEN_NAMES
-from proxyaudit.data.scrubbing import MASK
+from proxyaudit.data.scrubbing import AMBIGUOUS_NAMES, FUNCTION_WORDS, GENDERED, GIVEN_NAMES, MASK
 
 _WORD = re.compile(r"(?<![^\W_])[^\W\d_]+(?:['\u2019][^\W\d_]+)*(?![^\W_])")
 _ELLIPSIS = re.compile(r"\.{2,}|\u2026")

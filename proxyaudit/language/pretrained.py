@@ -49,21 +49,14 @@ def import_transformers() -> Any:
 
 @dataclass(frozen=True)
 class CausalSource:
-    """Where a model lies; a section of a recipe has keys of these names.
+    """Where a model lies; a section of a recipe has keys of these names."""
 
-    Attributes:
-        path: Folder, ``.gguf`` file, or name on a model ``hub``; nothing is fetched otherwise.
-        package: Installed Python package that ``path`` lies in.
-        gguf_file: Name of the GGUF file in the folder.
-        trust_remote_code: Whether code that comes with the model may be executed.
-    """
-
-    path: str
-    package: str | None = None
-    gguf_file: str | None = None
+    path: str  # folder, ``.gguf`` file, or name on a model ``hub``; nothing is fetched otherwise
+    package: str | None = None  # installed Python package that ``path`` lies in
+    gguf_file: str | None = None  # name of the GGUF file in the folder
     hub: bool = False
     revision: str | None = None
-    trust_remote_code: bool = False
+    trust_remote_code: bool = False  # whether code that comes with the model may be executed
 
     @classmethod
     def of(cls, spec: Any) -> CausalSource:

@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from proxyaudit.arrays import Floats
-from proxyaudit.language.causal_model import CausalModel
+from proxyaudit.language.causal_model import CausalModel, equal_lengths
 from proxyaudit.language.prompt_sets import Prompt
-from proxyaudit.language.sampling import equal_lengths
 
 __all__ = ["Placed", "place", "read", "swap"]
 

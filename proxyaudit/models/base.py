@@ -21,46 +21,29 @@ from proxyaudit.errors import InputError
 class Tap:
     """Where in a module a site is read and written.
 
-    Attributes:
-        module: Dotted name of the submodule.
-        side: Whether the site is the submodule's output or the tensor handed to it.
-        tail: How the rest of the forward pass can be run from the site's value alone: ``method`` (the module has
-            ``tail(site, value)``), ``head`` (the tapped submodule's output is the model's output), ``none`` (only a
-            whole forward pass will do).
-        in_tuple: Whether the submodule returns a tuple whose first member is the site.
-        span: Units of the tensor that are the site; all of them if ``None``.
+    ``tail`` is how the rest of the forward pass can be run from the site's value alone: ``method`` (the module has ``tail(site, value)``),
+    ``head`` (the tapped submodule's output is the model's output), ``none`` (only a whole forward pass will do).
     """
 
-    module: str
-    side: Literal["input", "output"]
+    module: str  # dotted name of the submodule
+    side: Literal["input", "output"]  # whether the site is the submodule's output or the tensor handed to it
     tail: Literal["method", "head", "none"] = "none"
-    in_tuple: bool = False
-    span: tuple[int, int] | None = None
+    in_tuple: bool = False  # whether the submodule returns a tuple whose first member is the site
+    span: tuple[int, int] | None = None  # units of the tensor that are the site; all of them if ``None``
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A torch module with the places where an audit looks into it.
+    """A torch module with the places where an audit looks into it; immutable: training and loading return new objects."""
 
-    Attributes:
-        module: The module, on the CPU and in eval mode. Treated as immutable: training and loading return new objects.
-        n_classes: Number of target classes K; outputs have one column for K = 2 and K columns otherwise.
-        sites: Profiled hidden sites in forward order; contains ``verdict_sites``.
-        verdict_sites: The sites that decide the verdict.
-        taps: Where each site is read, by site name.
-        details: How the weights came to be (origin, epochs run, validation loss, ...), JSON-able.
-        aliases: Other names of sites.
-        unprofiled: Sites (of a user's module: blocks) that are not looked at.
-    """
-
-    module: nn.Module
-    n_classes: int
-    sites: tuple[str, ...]
-    verdict_sites: tuple[str, ...]
-    taps: dict[str, Tap]
-    details: dict[str, Any] = field(default_factory=dict)
-    aliases: dict[str, str] = field(default_factory=dict)
-    unprofiled: tuple[str, ...] = ()
+    module: nn.Module  # on the CPU and in eval mode
+    n_classes: int  # number of target classes K; outputs have one column for K = 2 and K columns otherwise
+    sites: tuple[str, ...]  # profiled hidden sites in forward order; contains ``verdict_sites``
+    verdict_sites: tuple[str, ...]  # the sites that decide the verdict
+    taps: dict[str, Tap]  # where each site is read, by site name
+    details: dict[str, Any] = field(default_factory=dict)  # how the weights came to be (origin, epochs run, ...), JSON-able
+    aliases: dict[str, str] = field(default_factory=dict)  # other names of sites
+    unprofiled: tuple[str, ...] = ()  # sites (of a user's module: blocks) that are not looked at
 
 
 class TabularModule(nn.Module):

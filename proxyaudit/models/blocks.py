@@ -38,23 +38,14 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class LastBlock:
-    """What makes the penultimate value from ``values``.
+    """What makes the penultimate value from ``values``."""
 
-    Attributes:
-        module: Maps rows of ``values`` to the penultimate value ``(m, d)``; in eval mode, a copy of the model's own parts.
-        values: Input of the block on the audit rows, ``(n, p)`` or ``(n, tokens, p)``.
-        free: Names of the parameters of ``module`` that belong to the block.
-        text: What the block is, in words.
-        read: ``(n, d)`` what of ``values`` a plain reader reads, where that is not their mean over tokens.
-        row_work: Weights times tokens that one row runs through, where they are not the block's own.
-    """
-
-    module: nn.Module
-    values: Tensor
-    free: tuple[str, ...]
-    text: str
-    read: NDArray[np.float32] | None = None
-    row_work: float | None = None
+    module: nn.Module  # maps rows of ``values`` to the penultimate value ``(m, d)``; in eval mode, a copy of the model's own parts
+    values: Tensor  # input of the block on the audit rows, ``(n, p)`` or ``(n, tokens, p)``
+    free: tuple[str, ...]  # names of the parameters of ``module`` that belong to the block
+    text: str  # what the block is, in words
+    read: NDArray[np.float32] | None = None  # ``(n, d)`` what of ``values`` a plain reader reads, where that is not their mean over tokens
+    row_work: float | None = None  # weights times tokens that one row runs through, where they are not the block's own
 
     def vectors(self) -> NDArray[np.float32]:
         """The block's input as one vector a row."""

@@ -20,14 +20,8 @@ def build_model(
 ) -> TrainedModel:
     """Build the model of a recipe, in eval mode; its weights are a function of ``seed`` alone, global random states are left as found.
 
-    Args:
-        spec: The recipe's model. Kind ``module`` executes the user's own Python file, because the recipe says so.
-        sites: The recipe's site globs.
-        n_inputs: Columns p of the encoded table.
-        n_classes: Number of target classes K >= 2.
-        base: Folder of the recipe; a user's factory lies in it.
-        seed: Root of the initial weights.
-        erase: Sites that get an affine map, which changes nothing until a checkpoint fills it.
+    Kind ``module`` executes the user's own Python file in the recipe's folder ``base``, because the recipe says so. Sites to ``erase`` get
+    an affine map, which changes nothing until a checkpoint fills it.
 
     Raises:
         InputError: the kind is unknown, its factory cannot be used, the module does not take the table, or a site glob matches nothing.

@@ -24,21 +24,16 @@ GROUP = "models"
 class ModelKind:
     """One kind of model.
 
-    Attributes:
-        spec: The ``model`` section of a recipe; its field ``kind`` is a ``Literal`` of the registered name.
-        factory: ``module:function``, called as ``make(spec, n_inputs=, n_classes=, base=)``. It returns a ``torch.nn.Module`` from a table
-            ``(n, n_inputs)`` to logits (one column for two classes), with weights from torch's global generator, which the caller
-            seeds. A :class:`~proxyaudit.models.base.TabularModule` names its own sites; those of another module are found by running it.
-        seconds: What an epoch of 1,000 rows takes on one core.
-        hashes: ``module:function`` of ``(spec, base)``: SHA-256 of files beside the recipe that decide a number.
-        pass_seconds: What a pass of 1,000 rows takes beside training, where passes are costly (``TrainingSpec.passes``).
+    ``factory`` is called as ``make(spec, n_inputs=, n_classes=, base=)``. It returns a ``torch.nn.Module`` from a table ``(n, n_inputs)``
+    to logits (one column for two classes), with weights from torch's global generator, which the caller seeds. A
+    :class:`~proxyaudit.models.base.TabularModule` names its own sites; those of another module are found by running it.
     """
 
-    spec: type[TrainingSpec]
-    factory: str
-    seconds: float
-    hashes: str | None = None
-    pass_seconds: Callable[[Any], float] = lambda _: 0.0
+    spec: type[TrainingSpec]  # the ``model`` section of a recipe; its field ``kind`` is a ``Literal`` of the registered name
+    factory: str  # ``module:function``
+    seconds: float  # what an epoch of 1,000 rows takes on one core
+    hashes: str | None = None  # ``module:function`` of ``(spec, base)``: SHA-256 of files beside the recipe that decide a number
+    pass_seconds: Callable[[Any], float] = lambda _: 0.0  # of a pass of 1,000 rows beside training, if costly
 
     def make(self, spec: TrainingSpec, *, n_inputs: int, n_classes: int, base: Path) -> nn.Module:
         """The module with its initial weights."""

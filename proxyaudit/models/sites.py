@@ -30,17 +30,13 @@ _OUTPUT = "is the model's output, not a hidden place"
 class Candidates:
     """Places that can be sites, in forward order, and why the others cannot.
 
-    Attributes:
-        taps: Where each candidate is read, by name, in forward order.
-        aliases: Other names of candidates (a module whose output is the very tensor of the penultimate site).
-        refused: Reason by module name for what cannot be a site.
-        blocks: Names of the modules of each block, in forward order. A block is a module with weights and what follows it up to the next.
+    A block is a module with weights and what follows it up to the next.
     """
 
-    taps: dict[str, Tap]
-    aliases: dict[str, str] = field(default_factory=dict)
-    refused: dict[str, str] = field(default_factory=dict)
-    blocks: tuple[tuple[str, ...], ...] = ()
+    taps: dict[str, Tap]  # where each candidate is read, by name, in forward order
+    aliases: dict[str, str] = field(default_factory=dict)  # other names: of a module whose output is the penultimate site's very tensor
+    refused: dict[str, str] = field(default_factory=dict)  # reason by module name for what cannot be a site
+    blocks: tuple[tuple[str, ...], ...] = ()  # names of the modules of each block, in forward order
 
     def unprofiled(self, sites: Sequence[str]) -> tuple[str, ...]:
         """First module of each block that has no site among ``sites``."""

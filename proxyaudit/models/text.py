@@ -30,23 +30,14 @@ _BATCH_ROWS, _BATCH_TOKENS = 64, 6144
 
 @dataclass(frozen=True)
 class Layer:
-    """Where one layer of a transformer is read; names are relative to the transformer.
+    """Where one layer of a transformer is read; names are relative to the transformer."""
 
-    Attributes:
-        name: The layer, whose output is the residual stream.
-        attention: The projection that ends its attention, or None where none is known.
-        mlp: The projection that ends its feed-forward part, or None.
-        heads: Attention heads; 0 where they cannot be told apart.
-        head_width: Units of one head at the input of ``attention``.
-        is_tuple: Whether the layer returns a tuple whose first member is the residual stream.
-    """
-
-    name: str
-    attention: str | None = None
-    mlp: str | None = None
-    heads: int = 0
-    head_width: int = 0
-    is_tuple: bool = False
+    name: str  # the layer, whose output is the residual stream
+    attention: str | None = None  # the projection that ends its attention, or None where none is known
+    mlp: str | None = None  # the projection that ends its feed-forward part, or None
+    heads: int = 0  # attention heads; 0 where they cannot be told apart
+    head_width: int = 0  # units of one head at the input of ``attention``
+    is_tuple: bool = False  # whether the layer returns a tuple whose first member is the residual stream
 
 
 class TextClassifier(TabularModule):

@@ -46,17 +46,9 @@ def train_model(
     and the weights of the best epoch are kept; with ``patience: null`` all rows train for all epochs and the last
     weights are kept. Deterministic for one seed and one number of torch threads (the caller sets the threads).
 
-    Args:
-        model: The model with its initial weights.
-        x: Encoded table ``(n, p)``.
-        y: Class codes ``(n,)`` in 0..K-1.
-        weight: Row weights ``(n,)``, non-negative.
-        spec: How to train.
-        seed: Root of the batches, the dropout and the validation part.
-
-    Returns:
-        A new model in eval mode. ``details`` gains ``epochs_run``, ``best_epoch`` (1-based), ``training_loss``,
-        ``validation_loss`` (None without a validation part), ``training_rows`` and ``validation_rows``.
+    ``x`` is the encoded table ``(n, p)``, ``y`` class codes ``(n,)`` in 0..K-1 and ``weight`` non-negative ``(n,)``. The ``details`` gain
+    ``epochs_run``, ``best_epoch`` (1-based), ``training_loss``, ``validation_loss`` (None without a validation part), ``training_rows`` and
+    ``validation_rows``.
 
     Raises:
         InputError: values that cannot be trained on (NaN, weights that are negative or all zero).

@@ -16,7 +16,7 @@ from proxyaudit.data.text import TextEncoder
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.build import build_model
 from proxyaudit.models.checkpoints import load_weights
-from proxyaudit.models.text_inputs import attach_tokenizer
+from proxyaudit.models.huggingface import attach_tokenizer
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.regimes import Regime, common_training_size, make_regimes
 from proxyaudit.seeding import integer_seed

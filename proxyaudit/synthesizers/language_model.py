@@ -21,13 +21,11 @@ import pandas as pd
 import torch
 
 from proxyaudit.errors import TaskError
-from proxyaudit.language.causal_model import CausalModel, load_causal
+from proxyaudit.language.causal_model import CausalModel, load_causal, sample_continuations
 from proxyaudit.language.pretrained import CausalSource
-from proxyaudit.language.sampling import sample_continuations
 from proxyaudit.recipe.models import LanguageModelSpec
 from proxyaudit.seeding import stream
-from proxyaudit.synthesizers.base import costs
-from proxyaudit.synthesizers.texts import TRIES, TextSynthesizer
+from proxyaudit.synthesizers.base import TRIES, TextSynthesizer, costs
 
 __all__ = ["LanguageModelSynthesizer", "language_model"]
 
@@ -37,15 +35,7 @@ _MISSING = "(missing)"
 
 
 class LanguageModelSynthesizer(TextSynthesizer):
-    """One causal model.
-
-    Args:
-        spec: Where the model lies, and how it writes.
-        base: Folder that a relative path starts from.
-        text: The text column; None takes the column with the longest strings.
-        epochs: Passes over the texts (fine-tuning); None takes 2.
-        seed: Seed of the fit.
-    """
+    """One causal model; ``text`` None is the column of the longest strings, ``epochs`` None is 2 (fine-tuning)."""
 
     called = "the language model"
     more = "more epochs, or another model, may help"

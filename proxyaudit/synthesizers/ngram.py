@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 
 from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.seeding import stream
-from proxyaudit.synthesizers.base import costs
-from proxyaudit.synthesizers.texts import TRIES, TextSynthesizer
+from proxyaudit.synthesizers.base import TRIES, TextSynthesizer, costs
 
 __all__ = ["NgramSynthesizer", "ngram"]
 
@@ -38,31 +37,21 @@ Context = tuple[Any, ...]
 
 
 class NgramSynthesizer(TextSynthesizer):
-    """One n-gram model of words.
-
-    Args:
-        order: Words of the longest n-gram; ``order - 1`` of them are the context.
-        fewest_texts: Texts that must share a context before it is used; of as many people, where ``people`` are told.
-        max_words: Most words and marks of a new text.
-        text: The text column; None takes the one with the longest strings.
-        label: The column that texts are modelled apart for; None has a cell for every combination and nothing above it.
-        people: Number of the person of each row that will be fitted; None takes every text for another person's.
-        seed: Kept for the protocol: the fit draws nothing.
-    """
+    """One n-gram model of words."""
 
     called = "the n-gram model"
     more = "it needs more or longer ones to learn from"
 
     def __init__(
         self,
-        order: int = 4,
+        order: int = 4,  # words of the longest n-gram; all but one of them are the context
         *,
-        fewest_texts: int = 3,
-        max_words: int = 150,
-        text: str | None = None,
-        label: str | None = None,
-        people: Sequence[int] | None = None,
-        seed: int = 0,
+        fewest_texts: int = 3,  # that must share a context before it is used; of as many people, where ``people`` are told
+        max_words: int = 150,  # most words and marks of a new text
+        text: str | None = None,  # the text column; None takes the one with the longest strings
+        label: str | None = None,  # that texts are modelled apart for; None has a cell for every combination and nothing above it
+        people: Sequence[int] | None = None,  # number of each fitted row's person; None takes every text for another person's
+        seed: int = 0,  # kept for the protocol: the fit draws nothing
     ) -> None:
         self.order, self.fewest_texts, self.max_words = order, fewest_texts, max_words
         self.text, self.label, self.people, self.seed = text, label, people, seed

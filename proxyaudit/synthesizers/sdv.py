@@ -63,13 +63,7 @@ def _own_randomness(seed: int) -> Iterator[None]:
 
 
 class SdvSynthesizer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """One SDV model behind scikit-learn's conventions.
-
-    Args:
-        kind: ``gaussian_copula``, ``tvae``, ``ctgan`` or ``copulagan``.
-        epochs: Passes over the rows; None takes 20 for TVAE and 10 for the two GANs. The copula has none.
-        seed: Seed of the fit.
-    """
+    """One SDV model behind scikit-learn's conventions; ``epochs`` None is 20 for TVAE and 10 for the two GANs, the copula has none."""
 
     def __init__(self, kind: str, epochs: int | None = None, seed: int = 0) -> None:
         self.kind, self.epochs, self.seed = kind, epochs, seed

@@ -20,8 +20,7 @@ from safetensors.numpy import save_file
 import proxyaudit as pa
 from proxyaudit.cli.main import app, main
 from proxyaudit.gating.policy import load_policy, parse_policy
-from proxyaudit.recipe.data import DataSpec
-from proxyaudit.recipe.recipe import Recipe, load_recipe, parse_recipe
+from proxyaudit.recipe.recipe import DataSpec, Recipe, load_recipe, parse_recipe
 from proxyaudit.synthesizers.base import Synthesizer
 from tests.golden.cases import CASES
 from tests.studies.__main__ import parser as studies_parser

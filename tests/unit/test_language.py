@@ -13,10 +13,18 @@ from tiny_language import byte_tokenizer, tiny_gpt2, word_tokenizer
 
 from proxyaudit.audits.prompts.measure import is_refusal, swap_layers
 from proxyaudit.errors import InputError
-from proxyaudit.language.causal_model import CausalModel, load_causal, same_base, weights_digest
+from proxyaudit.language.causal_model import (
+    CausalModel,
+    continuation_scores,
+    continue_greedily,
+    equal_lengths,
+    load_causal,
+    same_base,
+    sample_continuations,
+    weights_digest,
+)
 from proxyaudit.language.pretrained import CausalSource, locate
 from proxyaudit.language.prompt_sets import Prompt, Template, load_prompt_set, parse_prompt_set
-from proxyaudit.language.sampling import continuation_scores, continue_greedily, equal_lengths, sample_continuations
 from proxyaudit.language.swapping import place, read, swap
 from proxyaudit.seeding import stream
 

@@ -17,8 +17,7 @@ from proxyaudit.models.erasing import with_map
 from proxyaudit.models.kinds.ft_transformer import FtTransformerSpec
 from proxyaudit.models.kinds.mlp import MlpSpec
 from proxyaudit.models.kinds.resnet import ResnetSpec
-from proxyaudit.models.locations import find_locations, part_units
-from proxyaudit.models.patching import NoGradientHereError, Patching
+from proxyaudit.models.locations import NoGradientHereError, Patching, find_locations, part_units
 from proxyaudit.recipe.recipe import SitesSpec
 
 P, N = 6, 40

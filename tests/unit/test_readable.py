@@ -9,9 +9,8 @@ from text_world import MAX_TOKENS, save_tiny, texts, transformers
 
 from proxyaudit.cli.main import main
 from proxyaudit.errors import InputError
-from proxyaudit.models.huggingface import Tokenizer, make_tokenizer
+from proxyaudit.models.huggingface import Tokenizer, check_readable, make_tokenizer
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
-from proxyaudit.models.text_inputs import check_readable
 
 
 def tokenizer_of(folder: Path) -> Tokenizer:

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxyaudit.data.scrub_style import EMOTICON
-from proxyaudit.data.scrub_words import AMBIGUOUS_NAMES, GENDERED, GIVEN_NAMES, NOT_NAMES
-from proxyaudit.data.scrubbing import MASK, RULES, scrub
+from proxyaudit.data.scrubbing import AMBIGUOUS_NAMES, GENDERED, GIVEN_NAMES, MASK, NOT_NAMES, RULES, scrub
 from proxyaudit.errors import InputError
 
 

@@ -30,8 +30,8 @@ from proxyaudit.data.text_features import TextFeature
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.build import build_model
+from proxyaudit.models.huggingface import attach_tokenizer
 from proxyaudit.models.text import TextClassifier
-from proxyaudit.models.text_inputs import attach_tokenizer
 from proxyaudit.models.training import train_model
 from proxyaudit.recipe.recipe import Recipe, parse_recipe
 

@@ -12,9 +12,8 @@ from proxyaudit.arrays import Floats
 from proxyaudit.audits.prompts.record import SwapRecord, SwapResult, write_swaps
 from proxyaudit.audits.prompts.swaps import measure_swaps
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.language.causal_model import CausalModel
+from proxyaudit.language.causal_model import CausalModel, continuation_scores, continue_greedily
 from proxyaudit.language.prompt_sets import Prompt, PromptSet, Template
-from proxyaudit.language.sampling import continuation_scores, continue_greedily
 from proxyaudit.language.swapping import Placed, place
 from proxyaudit.seeding import stream
 

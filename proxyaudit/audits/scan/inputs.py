@@ -25,11 +25,10 @@ from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.evidence.pack import REPORT_FILES, read_pack
 from proxyaudit.evidence.signatures import Signatures, read_signatures
 from proxyaudit.models.executed_code import code_of, model_code
-from proxyaudit.models.huggingface import make_tokenizer, model_hashes
+from proxyaudit.models.huggingface import check_readable, make_tokenizer, model_hashes
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.kinds.module import ModuleSpec
 from proxyaudit.models.module import factory_path
-from proxyaudit.models.text_inputs import check_readable
 from proxyaudit.recipe.recipe import Recipe, parse_recipe
 
 FEWEST_ROWS = 200

@@ -23,11 +23,10 @@ from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.build import build_model
 from proxyaudit.models.checkpoints import load_weights, tensor_names
-from proxyaudit.models.huggingface import make_tokenizer
+from proxyaudit.models.huggingface import check_readable, make_tokenizer
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.quantise import quantise
 from proxyaudit.models.text import TextClassifier
-from proxyaudit.models.text_inputs import check_readable
 from proxyaudit.recipe.recipe import SitesSpec
 
 _MODEL = "the model"

@@ -14,8 +14,7 @@ from proxyaudit.channels.localisation.budget import TRIED, Schedule, budget_of, 
 from proxyaudit.channels.localisation.record import LOCALISATIONS, LocalisationRecord, LocationRecord, Part, PartSet, Search
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import TabularModule
-from proxyaudit.models.locations import Location, find_locations, part_units
-from proxyaudit.models.patching import NoGradientHereError, Patching
+from proxyaudit.models.locations import Location, NoGradientHereError, Patching, find_locations, part_units
 from proxyaudit.seeding import stream
 
 

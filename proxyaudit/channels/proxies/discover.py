@@ -22,7 +22,7 @@ from proxyaudit.channels.proxy_plan import Discovered, Proxy, ProxyPlan, people
 from proxyaudit.data.attributes import Attribute, code_attribute
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.public_counts import SMALLEST_CELL
-from proxyaudit.data.scrub_words import FUNCTION_WORDS
+from proxyaudit.data.scrubbing import FUNCTION_WORDS
 from proxyaudit.data.text import lines_of
 from proxyaudit.data.text_features import STYLES, Terms, TextFeature, feature_table, frequent_terms
 from proxyaudit.probes.crossfit import TooFewRowsError

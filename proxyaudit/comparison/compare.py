@@ -68,9 +68,7 @@ def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (),
     """Compare run B (after) with run A (before): what got worse, better, or cannot be told. Pure: the same packs give the same value.
 
     Regimes are paired as ``A=B``, by default those of one name and the one that is left in each; of attributes all that either run has.
-
-    Raises:
-        InputError: a regime or attribute is unknown, or nothing belongs together.
+    Raises ``InputError`` where a regime or attribute is unknown, or nothing belongs together.
     """
     before, after = _Side.of(a), _Side.of(b)
     pairs, without = match_regimes(a, b, regimes)

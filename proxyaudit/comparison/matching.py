@@ -32,10 +32,7 @@ def match_regimes(a: EvidencePack, b: EvidencePack, wanted: Sequence[str] = ()) 
     """Pairs of regimes, and the regimes of A that have none.
 
     Where pairs are ``wanted`` (``A=B``, or one name for both), these alone are compared. Else regimes of one name belong together, and
-    where each run has exactly one regime left, so do these.
-
-    Raises:
-        InputError: a name is unknown or given twice, or nothing belongs together.
+    where each run has exactly one regime left, so do these. ``InputError`` if a name is unknown or given twice, or none belong together.
     """
     first, second = (tuple(dict.fromkeys(finding.regime for finding in pack.evidence.findings)) for pack in (a, b))
     if wanted:

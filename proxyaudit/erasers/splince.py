@@ -27,13 +27,10 @@ def splince(
     most_aligned: float = MOST_ALIGNED,
     fewest_moved: int | None = None,
 ) -> Fit:
-    """The plugin: erase the concept, keep the cross-covariance with the task.
+    """The plugin: erase the concept, keep the cross-covariance with the task in directions up to the cosine ``most_aligned``.
 
-    A direction of the task is kept up to the cosine ``most_aligned``; ``fewest_moved`` is as in
-    :func:`~proxyaudit.erasers.leace.fit_leace`.
-
-    Raises:
-        ValueError: shapes differ, values are not finite, or the cosine is not in [0, 1).
+    ``fewest_moved`` is as in :func:`~proxyaudit.erasers.leace.fit_leace`. Raises ``ValueError`` where shapes differ, values are not finite,
+    or the cosine is not in [0, 1).
     """
     if not 0 <= most_aligned < 1:
         raise ValueError("most_aligned must lie in [0, 1)")

@@ -25,25 +25,16 @@ _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
 @dataclass(frozen=True)
 class World:
-    """Activations with labels whose true leak is known.
-
-    Attributes:
-        labels_n: Class names ``"a"``, ``"b"``, … or float values of a continuous attribute.
-        groups_n: Which rows belong together; ``None`` where rows stand alone.
-        condition_n: Task label of the worlds about conditioning, else ``None``.
-        channel: Where the feature is: ``none``, ``linear``, ``nonlinear`` or ``beyond`` (only within the task label).
-        leak: True class-balanced V-information in that channel as a fraction of ``log2 K`` (R squared for continuous attributes).
-        expected: Verdict of a perfect audit of bare activations: ``removed``, ``exposed`` or ``hidden``.
-    """
+    """Activations with labels whose true leak is known."""
 
     kind: str
     acts_nd: NDArray[np.float32]
-    labels_n: Labels
-    groups_n: Ints | None
-    condition_n: NDArray[np.str_] | None
-    channel: str
-    leak: float
-    expected: str
+    labels_n: Labels  # class names "a", "b", … or float values of a continuous attribute
+    groups_n: Ints | None  # which rows belong together; None where rows stand alone
+    condition_n: NDArray[np.str_] | None  # task label of the worlds about conditioning
+    channel: str  # where the feature is: none, linear, nonlinear or beyond (only within the task label)
+    leak: float  # true class-balanced V-information in that channel as a fraction of log2 K (R squared for continuous attributes)
+    expected: str  # verdict of a perfect audit of bare activations: removed, exposed or hidden
     detail: str
 
 

@@ -260,8 +260,7 @@ UNUSED = ("head_null", "dormant", "elsewhere", "relearnable", "nothing")
 def make_planted_model(kind: str, *, seed: int, n: int = ROWS, checkpoints: int = 2) -> PlantedModel:
     """Make a planted model of a kind in ``MODELS``, with checkpoints of the same construction; three quarters of the rows are audited.
 
-    Raises:
-        ValueError: the kind is unknown, or there are too few rows.
+    Raises ``ValueError`` where the kind is unknown, or there are too few rows.
     """
     if kind not in MODELS:
         raise ValueError(f"unknown planted model {kind!r}; known: {', '.join(MODELS)}")

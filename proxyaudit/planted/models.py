@@ -35,21 +35,14 @@ _SCALE_SPREAD = 0.3
 
 @dataclass(frozen=True)
 class Truth:
-    """What a perfect audit says about a planted model.
-
-    Attributes:
-        use: Channels of use that are present, or ``("none",)``.
-        states: True state of each channel that the construction settles; a channel left out may be either.
-        proxy: The column to be named first among the proxies; ``None`` where no column both carries the attribute and acts.
-        alone: Whether each verdict site by itself moves the outputs; false for redundant use, which only joint interventions find.
-    """
+    """What a perfect audit says about a planted model."""
 
     verdict: str
     encoding: str
-    use: tuple[str, ...]
-    states: States
-    proxy: str | None = None
-    alone: bool = True
+    use: tuple[str, ...]  # channels of use that are present, or ("none",)
+    states: States  # true state of each channel that the construction settles; a channel left out may be either
+    proxy: str | None = None  # to be named first among the proxies; None where no column both carries the attribute and acts
+    alone: bool = True  # whether each verdict site by itself moves the outputs; false for redundant use, which only joint swaps find
 
 
 @dataclass(frozen=True)

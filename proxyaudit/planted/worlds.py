@@ -249,18 +249,11 @@ ABSENT: tuple[str, ...] = tuple(_ABSENT)
 
 
 def make_world(kind: str, *, n: int, d: int, leak: float, rng: Rng, rate: float | None = None) -> World:
-    """Build one planted world.
+    """Build one planted world of a kind in ``WORLDS``, of ``n`` rows (``few_rows`` cuts them down to ``2 d``) and ``d`` units.
 
-    Args:
-        kind: A name in ``WORLDS``.
-        n: Rows; ``few_rows`` cuts them down to ``2 d``.
-        d: Units.
-        leak: Wanted leak, a fraction of ``log2 K`` (R squared for continuous attributes); ignored by worlds in ``ABSENT``.
-        rng: Source of randomness; the same state gives the same world.
-        rate: Share of class ``b``; ``None`` for the world's own. Not used with four classes or continuous attributes.
-
-    Raises:
-        ValueError: unknown kind, sizes or base rate out of range, or a leak that the world cannot carry.
+    The leak is a fraction of ``log2 K`` (R squared for continuous attributes), ignored by worlds in ``ABSENT``. ``rate`` is the share of
+    class ``b``, the world's own if not given, and not used with four classes or continuous attributes. Raises ``ValueError`` where the kind
+    is unknown, sizes or base rate are out of range, or the world cannot carry the leak.
     """
     if kind not in WORLDS:
         raise ValueError(f"unknown world {kind!r}; known: {', '.join(WORLDS)}")

@@ -67,22 +67,12 @@ def flexible_gains(
     budget: float = BUDGET,
     readers: Sequence[str] = READERS,
 ) -> list[Gain]:
-    """Cross-fit non-linear readers with the linear logits as offset.
+    """Cross-fit non-linear readers on whitened rows with the linear logits as offset; gains come in the order of ``readers``.
 
-    Args:
-        z_nr: Whitened rows, shape ``(n, r)``.
-        codes_n: Classes 0..K-1, or values of a continuous attribute; none missing among the rows used.
-        classes: Number of classes K; 0 for a continuous attribute.
-        folds_n: Fold of each row, whole clusters in one fold; at least three folds.
-        offset_nk: Out-of-fold linear logits or log-probabilities ``(n, K)``; predictions ``(n,)`` or ``(n, 1)`` if continuous.
-        seed: Root of all randomness; the same seed gives the same bits.
-        rows_n: Rows that learn and are scored, whole clusters; all if ``None``.
-        max_rows: Most rows allowed.
-        budget: Predicted seconds at a nominal speed (not of the clock). A reader that costs more than what is left is skipped.
-        readers: Names, in the order in which they spend the budget; the gains come in the same order.
-
-    Raises:
-        ValueError: shapes disagree, a name is unknown, there are too few folds, too many rows, or missing classes, values or logits.
+    Codes are 0..K-1, or values of a continuous attribute with ``classes`` 0, and none may be missing among ``rows_n``, the rows that learn
+    and are scored. Whole clusters lie in one of at least three folds. The offset holds out-of-fold logits or log-probabilities ``(n, K)``,
+    or predictions ``(n,)`` or ``(n, 1)``. A reader is skipped that costs more than what is left of ``budget``, in predicted seconds at a
+    nominal speed. Raises ``ValueError`` where any of this does not hold, a name is unknown or there are more than ``max_rows``.
     """
     rows = np.ones(len(z_nr), dtype=bool) if rows_n is None else np.asarray(rows_n, dtype=bool)
     offset = np.asarray(offset_nk, dtype=np.float64).reshape(len(offset_nk), -1)[rows]

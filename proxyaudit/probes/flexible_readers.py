@@ -33,21 +33,14 @@ _QUERIES = 500  # rows at a time: bounds memory
 
 @dataclass(frozen=True)
 class Problem:
-    """One attribute at one site, ready for the readers.
-
-    Attributes:
-        target_n: Classes 0..K-1 as integers, or standardised values as floats.
-        classes: K, or 0 for a continuous attribute.
-        base_fnk: Calibrated linear logits (predictions) of each outer fold, K = 1 if continuous.
-        weights_fn: Weights of the rows that learn, class-balanced, with mean one over them; zero elsewhere.
-    """
+    """One attribute at one site, ready for the readers."""
 
     z_nr: Floats
-    target_n: NDArray[np.generic]
-    classes: int
+    target_n: NDArray[np.generic]  # classes 0..K-1 as integers, or standardised values as floats
+    classes: int  # K, or 0 for a continuous attribute
     folds_n: Ints
-    base_fnk: Floats
-    weights_fn: Floats
+    base_fnk: Floats  # calibrated linear logits (predictions) of each outer fold, K = 1 if continuous
+    weights_fn: Floats  # of the rows that learn, class-balanced, with mean one over them; zero elsewhere
 
     @property
     def folds(self) -> int:

@@ -29,14 +29,8 @@ def remaining_risks(
 ) -> list[str]:
     """What the new audit still finds or cannot exclude, and what the method itself leaves.
 
-    Args:
-        changes: :func:`~proxyaudit.comparison.before_after.channel_changes`.
-        attribute: The attribute that was erased.
-        sites: Sites that were mapped.
-        model_sites: All profiled sites in forward order.
-        token_sites: Of the mapped sites, those that are token sequences.
-        models: Changes of each model's sites (``SiteChange.as_dict``).
-        not_tested: What the audit did not look at, with reasons.
+    ``changes`` are those of :func:`~proxyaudit.comparison.before_after.channel_changes`; the attribute was erased at ``sites`` (those in
+    ``token_sites`` are token sequences) of ``model_sites``, all in forward order. ``models`` holds each model's ``SiteChange.as_dict``.
     """
     risks = []
     for state, words in (("present", "still finds it"), ("unknown", "cannot exclude it")):

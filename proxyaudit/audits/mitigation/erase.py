@@ -59,11 +59,7 @@ class SiteChange:
 
 
 def fit_rows(dataset: Dataset, attribute: Attribute) -> FitRows:
-    """The rows that erasers of an attribute are fitted on.
-
-    Raises:
-        InputError: the attribute is known on too few training rows, or does not vary there.
-    """
+    """The rows that erasers of an attribute are fitted on; ``InputError`` if it is known on too few, or does not vary there."""
     codes = code_as(attribute, dataset.train[attribute.name], where="training rows")
     known = np.isfinite(codes) if attribute.kind == "continuous" else codes >= 0
     concept = _concept(attribute, codes[known])
@@ -104,11 +100,7 @@ def _concept(attribute: Attribute, codes_n: NDArray[Any]) -> Floats:
 def erase(model: TrainedModel, rows: FitRows, sites: tuple[str, ...], method: str) -> tuple[TrainedModel, list[SiteChange]]:
     """Erase the attribute at sites of one trained model by a registered eraser; a map that a site has already is followed by the new one.
 
-    Returns:
-        A new model whose sites are mapped, and what was changed at each, in forward order.
-
-    Raises:
-        InputError: there is no such eraser.
+    Gives a new model whose sites are mapped, and what was changed at each, in forward order; ``InputError`` if there is no such eraser.
     """
     fitter, changes = load_plugin("erasers", method, where="--method"), []
     for site in sorted(sites, key=model.sites.index):

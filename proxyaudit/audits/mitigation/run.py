@@ -81,17 +81,9 @@ def mitigate_run(
 ) -> Mitigation:
     """Erase an attribute from the models of a finished run and audit them again.
 
-    The mitigation lies in ``<out>/<recipe name>-mitigated/mitigation-<id>``, its audit beside it.
-
-    Args:
-        path: A run folder, or one with a single run below it.
-        pack: The run in it, verified: what follows believes it.
-        request: What to erase.
-        consent: What may be executed of the code that the run names (a factory).
-        base: Folder that relative paths of the run's recipe start from; the current folder if not given.
-        out: Folder of all runs.
-        jobs: Worker processes of the audit.
-        progress: Called after every model that was erased and every task of the audit.
+    The mitigation lies in ``<out>/<recipe name>-mitigated/mitigation-<id>``, its audit beside it. ``path`` is a run folder, or one with a
+    single run below it; ``pack`` is that run, verified: what follows believes it. ``consent`` says what of the run's code may be executed;
+    relative paths of its recipe start from ``base``, by default the current folder. ``progress`` is called after every model and task.
 
     Raises:
         InputError: the run, the names or the data cannot be used; nothing has been written then.
@@ -151,11 +143,7 @@ def _check_name(what: str, name: str, known: Sequence[str], where: str) -> None:
 
 
 def _prepare_again(pack: EvidencePack, run: Path, base: Path, consent: Consent, *, given: bool) -> Prepared:
-    """The prepared audit of a run, on the very data that it had.
-
-    Raises:
-        InputError: the recipe cannot be prepared here, consent is missing, or the data are not those of the run.
-    """
+    """The prepared audit of a run, on the very data that it had; ``InputError`` where it cannot be had here, or consent is missing."""
     where = str(run / "recipe.yaml")
     recipe = parse_recipe(pack.recipe, where=where)
     if recipe.data.text is not None:

@@ -45,8 +45,7 @@ def measure_model(
 ) -> Measurement:
     """Measure everything of one model; ``told`` is called after every template, ``tokens`` is the length of answers to requests.
 
-    Returns:
-        Arrays ``"<measure>/<template>"`` of outcomes ``(contexts, names)`` in [0, 1], and under ``swaps`` one entry per pair and layer.
+    Gives arrays ``"<measure>/<template>"`` of outcomes ``(contexts, names)`` in [0, 1], and under ``swaps`` one entry per pair and layer.
     """
     out = Measurement()
     shape = (len(prompts.contexts), len(prompts.names))

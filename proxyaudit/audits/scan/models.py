@@ -73,8 +73,7 @@ def read_references(known: Known, inputs: Inputs) -> tuple[Captured | None, ...]
 def read_checkpoint(known: Known, path: Path, inputs: Inputs, references: tuple[Captured | None, ...]) -> Scanned:
     """Load a checkpoint into the run's model, or another transformer from its folder, and run it on the rows.
 
-    Raises:
-        InputError: it is no checkpoint of this architecture and no model that can stand in its place.
+    Raises ``InputError`` where it is no checkpoint of this architecture and no model that can stand in its place.
     """
     model, own = _folder(known, path, inputs) if path.is_dir() else (_checkpoint(known, path, inputs), inputs)
     kept = [followed_output(r.outputs) for r in references if r is not None]

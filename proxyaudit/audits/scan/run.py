@@ -43,10 +43,7 @@ def scan_checkpoint(
 
     ``run`` is a run folder with signatures, or one with a single run below it; ``model`` a checkpoint (safetensors), or the folder of a
     transformer in place of the run's. ``base`` is the folder of the run's recipe, or of the base model, found by its hash if not given.
-
-    Raises:
-        InputError: consent is missing, or something given cannot be used.
-        IntegrityError: the run or its signatures were changed.
+    Raises ``InputError`` where consent is missing or something given cannot be used, ``IntegrityError`` where the run was changed.
     """
     folder = find_run(run)
     places = [path.parent for path in (model.absolute(), inputs.absolute())]

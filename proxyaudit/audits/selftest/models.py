@@ -72,11 +72,7 @@ class ModelCase:
 
 
 def audit_planted_model(kind: str, seed: int, *, n: int = ROWS, checkpoints: int = 2) -> ModelCase:
-    """Make a planted model, audit it as ``proxyaudit run`` would, and hold the finding beside the truth.
-
-    Raises:
-        RuntimeError: a task of the audit failed.
-    """
+    """Make a planted model, audit it as ``proxyaudit run`` would (``RuntimeError`` if a task fails), and hold it beside the truth."""
     model = make_planted_model(kind, seed=seed, n=n, checkpoints=checkpoints)
     with tempfile.TemporaryDirectory(prefix="proxyaudit-planted-") as folder:
         recipe = model.write(Path(folder) / "project", seed=seed)

@@ -125,17 +125,10 @@ def run_selftest(
     jobs: int | None = None,
     progress: Callable[[ProgressEvent], None] | None = None,
 ) -> SelfTest:
-    """Audit planted worlds and planted models; results do not depend on ``jobs``.
+    """Audit planted worlds and planted models; results do not depend on ``jobs``, the number of worker processes.
 
-    Args:
-        quick: A dozen fixed small worlds in place of random ones, and one small model of each kind.
-        present: Random worlds that leak at least twice the margin.
-        margin: Random worlds that leak exactly the margin.
-        absent: Random worlds that leak nothing.
-        models: Planted models of each kind.
-        seed: Root seed of the worlds.
-        jobs: Worker processes.
-        progress: Called after every world.
+    So many random worlds leak at least twice the margin (``present``), exactly the ``margin``, or nothing (``absent``), and there are so
+    many ``models`` of each kind; ``quick``: a dozen fixed small worlds and one small model of each kind. ``progress`` is told of every one.
     """
     parts = [("present", present), ("margin", margin), ("absent", absent)]
     todo = (

@@ -6,6 +6,7 @@ forward order, each read from the model in which the earlier ones are erased alr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -28,6 +29,15 @@ FEWEST_FIT_ROWS = 100
 FEWEST_MOVED = 30
 SHARE_MOVED = 0.01
 ROWS_PER_UNIT = 10  # fewer fitting rows than this for each unit leave much of the attribute on fresh rows
+_ASKS = {
+    "linear": "a linear reader at a verdict site",
+    "nonlinear": "a non-linear reader",
+    "elsewhere": "a reader at another site",
+    "beyond": "a reader that knows the label",
+    "expressed": "what the outputs show",
+    "used": "swapping what is left of it between people",
+    "relearned": "a little fine-tuning",
+}
 
 
 @dataclass(frozen=True)
@@ -114,3 +124,52 @@ def erase(model: TrainedModel, rows: FitRows, sites: tuple[str, ...], method: st
         n = public_count(len(acts))
         changes.append(SiteChange(site, len(weight), fit.eraser.rank, n, moved, norm, fit.cosine, fit.given_up))
     return model, changes
+
+
+def remaining_risks(
+    changes: Sequence[dict[str, Any]],
+    attribute: str,
+    sites: Sequence[str],
+    model_sites: Sequence[str],
+    token_sites: Sequence[str],
+    models: Sequence[Sequence[dict[str, Any]]],
+    not_tested: Sequence[tuple[str, str]],
+) -> list[str]:
+    """What the new audit still finds or cannot exclude, and what the method itself leaves.
+
+    ``changes`` are those of :func:`~proxyaudit.comparison.before_after.channel_changes`; the attribute was erased at ``sites`` (those in
+    ``token_sites`` are token sequences) of ``model_sites``, all in forward order. ``models`` holds each model's ``SiteChange.as_dict``.
+    """
+    risks = []
+    for state, words in (("present", "still finds it"), ("unknown", "cannot exclude it")):
+        for change in changes:
+            now = change["after"]
+            if change["attribute"] == attribute and now is not None and now["state"] == state:
+                place = f" at {change['site']}" if change["site"] else ""
+                kind = f" ({change['context']})" if change["context"] else ""
+                why = f": {now['reason']}" if now["reason"] else ""
+                risks.append(f"{change['channel']}{kind}{place}: {_ASKS[change['channel']]} {words}, {_number(now)}{why}")
+    first = min(model_sites.index(site) for site in sites)
+    if first:
+        risks.append(f"earlier sites are untouched and relay what they did: {', '.join(model_sites[:first])}")
+    if token_sites:
+        risks.append(f"only the mean over tokens was made clean; single tokens may hold it: {', '.join(token_sites)}")
+    every = [site for model in models for site in model]
+    marked = {
+        "the eraser was fitted on few rows for the units there are, so it leaves more on fresh rows": [
+            site["site"] for site in every if site["rows"] < ROWS_PER_UNIT * site["units"]
+        ],
+        "the task's own direction is nearly the attribute's and could not be kept": [s["site"] for s in every if s["task_given_up"]],
+        "nothing linear was found to erase in some model": [site["site"] for site in every if not site["rank"]],
+    }
+    risks += [f"{risk}: {', '.join(sorted({*where}))}" for risk, where in marked.items() if where]
+    risks.append("an eraser is linear: what only a non-linear reader sees is left where it is")
+    risks += [f"not tested: {what} ({why})" for what, why in not_tested if what.startswith("relearned")]
+    return risks
+
+
+def _number(shown: dict[str, Any]) -> str:
+    if shown["value"] is None:
+        return "not measured"
+    text = f"{shown['value']:.3f}"
+    return text if shown["low"] is None else f"{text} ({shown['low']:.3f} to {shown['high']:.3f})"

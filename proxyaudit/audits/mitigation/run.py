@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from proxyaudit.audits.mitigation.effects import remaining_risks
-from proxyaudit.audits.mitigation.erase import SiteChange, erase, fit_rows
+from proxyaudit.audits.mitigation.erase import SiteChange, erase, fit_rows, remaining_risks
 from proxyaudit.audits.mitigation.recipe import mitigated_name, write_recipe
 from proxyaudit.comparison.before_after import channel_changes, task_change, verdict_changes
 from proxyaudit.consent import NO_CONSENT, Consent

@@ -104,9 +104,8 @@ def _named_files(activations: Sequence[str]) -> dict[str, Path]:
     for text in activations:
         name, equals, path = text.partition("=")
         if not equals or not name or not path:
-            raise InputError(
-                f"'{text[:80]}' is not NAME=FILE", where="--activations", mend="write e.g. --activations real=acts.safetensors"
-            )
+            mend = "write e.g. --activations real=acts.safetensors"
+            raise InputError(f"'{text[:80]}' is not NAME=FILE", where="--activations", mend=mend)
         if name in files:
             raise InputError(f"two regimes are named '{name}'", where="--activations", mend="give each file a name of its own")
         files[name] = Path(path)

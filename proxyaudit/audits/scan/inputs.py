@@ -174,11 +174,8 @@ def read_inputs(known: Known, path: Path) -> Inputs:
             attribute = Attribute(a.name, a.role, a.kind, a.levels, np.zeros(0))
             codes = code_as(attribute, frame[a.name], where=where)
             if a.kind != "continuous" and not (codes >= 0).any():
-                raise InputError(
-                    f"column '{a.name}' holds none of the values {', '.join(a.levels[:4])}",
-                    where=where,
-                    mend="spell its values as the audited table does, or leave the column out",
-                )
+                mend = "spell its values as the audited table does, or leave the column out"
+                raise InputError(f"column '{a.name}' holds none of the values {', '.join(a.levels[:4])}", where=where, mend=mend)
             columns[a.name] = dict(attribute_columns(attribute, codes))
     return replace(empty, clusters=_clusters(empty.table(), frame, document.group), columns=columns)
 

@@ -127,10 +127,8 @@ def _folder(known: Known, path: Path, inputs: Inputs) -> tuple[TrainedModel, Inp
     model = _architecture(there, inputs, ())
     head = next((e.site for e in known.signatures.document.entries if e.site != first_site(model)), None)
     if head is not None:
-        mend = "give the checkpoint of a whole classifier (safetensors)"
-        raise InputError(
-            f"the signatures lie inside the head, at '{head}', and the folder holds no head of the run's", where=where, mend=mend
-        )
+        what = f"the signatures lie inside the head, at '{head}', and the folder holds no head of the run's"
+        raise InputError(what, where=where, mend="give the checkpoint of a whole classifier (safetensors)")
     assert isinstance(there.recipe.model, HuggingFaceSpec)
     tokenize = make_tokenizer(there.recipe.model, path)
     check_readable(tokenize, list(inputs.frame[inputs.encoder.column]), where=where)

@@ -1,7 +1,4 @@
-"""Compare two packs: every number with its counterpart, what can be said of it, and one answer for each attribute and pair of regimes.
-
-Decision 0015 says why the rules are what they are.
-"""
+"""Compare two packs: every number with its counterpart, what can be said of it, and one answer for each attribute (decision 0015)."""
 
 from __future__ import annotations
 

@@ -51,16 +51,13 @@ class NumberChange:
 
 @dataclass(frozen=True)
 class PairOutcome:
-    """The answer for one attribute and one pair of regimes, with a clause for each reason.
-
-    ``regime_b`` is empty where B has none; a verdict is ``None`` where a run has no finding.
-    """
+    """The answer for one attribute and one pair of regimes, with a clause for each reason."""
 
     attribute: str
     role: str
     regime_a: str
-    regime_b: str
-    verdict_a: str | None
+    regime_b: str  # empty where B has none
+    verdict_a: str | None  # None where a run has no finding
     verdict_b: str | None
     at_least_a: str | None
     at_least_b: str | None

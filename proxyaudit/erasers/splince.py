@@ -1,10 +1,8 @@
 """SPLINCE: erase a concept and keep what the activations tell linearly of the task (Holstege et al. 2025, arXiv 2506.10703).
 
 LEACE projects orthogonally in whitened space, SPLINCE obliquely: its null space is what the attribute's cross-covariance spans, and its
-range holds what the label's spans. The cross-covariance with the attribute is then zero and that with the label unchanged.
-
-The smaller the angle between the two, the farther the projection throws. Directions of the label closer to the attribute than
-``MOST_ALIGNED`` are not kept, since there the erasure would be a blow-up of the estimate's error.
+range holds what the label's spans. The cross-covariance with the attribute is then zero and that with the label unchanged. Directions of
+the label closer to the attribute than ``MOST_ALIGNED`` are not kept: there the erasure would be a blow-up of the estimate's error.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Parts of planted worlds: random activations, and plants whose leak is solved exactly."""
+"""Parts of planted worlds: random activations, and plants whose leak is solved exactly.
+
+Labels drawn from given activations are exact for any; a shift by a class for Gaussian ones only, where the leak is an integral.
+"""
 
 from __future__ import annotations
 

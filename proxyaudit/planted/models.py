@@ -47,15 +47,12 @@ class Truth:
 
 @dataclass(frozen=True)
 class PlantedModel:
-    """A planted model with its rows: numbers, the attribute (``a`` or ``b``) and the outcome (``no`` or ``yes``).
-
-    ``factory`` is a function in ``nets.py``; there is one checkpoint of ``weights`` per seed.
-    """
+    """A planted model with its rows."""
 
     kind: str
-    table: pd.DataFrame
-    factory: str
-    weights: tuple[Weights, ...]
+    table: pd.DataFrame  # numbers, the attribute (a or b) and the outcome (no or yes)
+    factory: str  # a function in nets.py
+    weights: tuple[Weights, ...]  # one checkpoint per seed
     verdict_sites: tuple[str, ...]
     profile_sites: tuple[str, ...]
     truth: Truth

@@ -72,18 +72,14 @@ def correlation_curve(score_n: Floats, rate: float | None, margin: float) -> Cur
 
 @dataclass(frozen=True)
 class Reading:
-    """What scores tell of an attribute, one number for each correlation that was judged.
-
-    ``low`` and ``high`` are the 95 % interval of the leak. ``p_null`` says how often nothing at all looks like this, ``p_above`` how often
-    a leak of the margin looks as high, ``p_below`` how often it looks as low.
-    """
+    """What scores tell of an attribute, one number for each correlation that was judged."""
 
     leak: Floats
-    low: Floats
+    low: Floats  # 95 % interval of the leak
     high: Floats
-    p_null: Floats
-    p_above: Floats
-    p_below: Floats
+    p_null: Floats  # how often nothing at all looks like this
+    p_above: Floats  # how often a leak of the margin looks as high
+    p_below: Floats  # how often it looks as low
 
 
 def read_correlations(r_m: Floats, rows: float, curve: Curve, *, sides: int = 1, placebos: bool = False) -> Reading:

@@ -1,9 +1,7 @@
 """Is the attribute there beyond everything linear? Non-linear readers on top of the cross-fitted linear logit.
 
-What each reader adds to that logit is its *gain* in class-balanced V-information (Xu et al. 2020). A gain above the margin shows
-presence. None shows absence, and a reader that the budget leaves out makes the channel unknown.
-
-A gain may be linear all the same, so it is counted from the best of four linear readers: the offset as given, the offset recalibrated on
+What each reader adds to that logit is its *gain* in class-balanced V-information (Xu et al. 2020); none shows absence. A gain
+may be linear all the same, so it is counted from the best of four linear readers: the offset as given, the offset recalibrated on
 the other folds, a sparse logit on the columns associated most with the attribute, and the reader's own linear shadow (the offset plus
 the regression of the reader's output on the rows). Taking the best on the scored rows can only lower the gain.
 """

@@ -2,9 +2,8 @@
 
 Limited-memory BFGS (Nocedal 1980) with a memory of its own for every problem: two matrix products an iteration, whatever their number.
 In whitened coordinates steps of length one nearly always satisfy the curvature condition (Wolfe 1969); one that does not is halved.
-
-The objective is ``sum_i w_i loss_i + lambda/2 ||b||**2`` with weights that sum to one and an unpenalised intercept. With the intercept at
-its optimum the residuals are dual feasible and the duality gap is exactly ``||grad||**2 / (2 lambda)``, which is the stopping rule.
+The objective is ``sum_i w_i loss_i + lambda/2 ||b||**2`` with an unpenalised intercept. With that at its optimum the residuals are dual
+feasible and the duality gap is exactly ``||grad||**2 / (2 lambda)``, which is the stopping rule.
 """
 
 from __future__ import annotations

@@ -37,18 +37,15 @@ def gap_in(
 
 @dataclass(frozen=True)
 class LargestGap:
-    """The pair of groups and the output column that carry the evidence; the gap is oriented to be non-negative.
-
-    ``present_p`` is for "some pair is above the margin", corrected for their number, ``absent_p`` for "every pair lies within it".
-    """
+    """The pair of groups and the output column that carry the evidence; the gap is oriented to be non-negative."""
 
     measured: Measured
     interval: Interval
     low: int
     high: int
     column: int
-    present_p: float
-    absent_p: float
+    present_p: float  # for "some pair is above the margin", corrected for their number
+    absent_p: float  # for "every pair lies within it"
 
 
 def largest_gap(outputs_snc: Sequence[Floats], groups_n: Ints, count: int, clusters_n: Ints, margin: float, level: float) -> LargestGap:

@@ -1,7 +1,6 @@
 """Erase an attribute from a trained model at chosen sites: fit on real training rows, put the map into the model.
 
-Erasers are fitted on training rows, never on audit rows, so that every audit row is fresh to them. Sites are taken in
-forward order, each read from the model in which the earlier ones are erased already.
+Sites are taken in forward order, each read from the model in which the earlier ones are erased already. No audit row is ever fitted on.
 """
 
 from __future__ import annotations
@@ -85,9 +84,8 @@ def fit_rows(dataset: Dataset, attribute: Attribute) -> FitRows:
 def _fewest_moved(concept_nk: Floats) -> int:
     """Rows on which a unit must move: one in a hundred, but never more than half of the rarest group.
 
-    What is read from a unit that moved on 31 of 5 000 rows is mostly noise, and throws the few fresh rows on which it moves
-    far off (Adult: leak read on fresh rows -.034 with such a unit, .008 without). It could tell little of common groups; of a
-    rare one it may be all there is.
+    What is read from a unit that moved on 31 of 5 000 rows is mostly noise, and throws the few fresh rows on which it moves far off (Adult:
+    leak read on fresh rows -.034 with such a unit, .008 without). Of a rare group it may be all there is.
     """
     shares = [min(column.mean(), 1 - column.mean()) for column in concept_nk.T if set(np.unique(column)) == {0.0, 1.0}]
     rarest = int(min(shares, default=0.5) * len(concept_nk))

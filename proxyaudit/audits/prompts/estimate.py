@@ -24,8 +24,6 @@ from proxyaudit.stats.intervals import crossed_interval, p_above, p_below, row_v
 from proxyaudit.stats.nulls import permutation_p
 from proxyaudit.types import Evidence, NotTested
 
-__all__ = ["assemble_prompts"]
-
 PERMUTATIONS = 1999
 FEWEST_NAMES_ABSENT = 5
 _METHODS: Final = {

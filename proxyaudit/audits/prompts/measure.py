@@ -18,8 +18,6 @@ from proxyaudit.language.sampling import continuation_scores, continue_greedily
 from proxyaudit.language.swapping import Placed, place
 from proxyaudit.seeding import stream
 
-__all__ = ["is_refusal", "measure_model", "swap_layers"]
-
 SWAP_PROMPTS = 240  # of more, only the first contexts are used
 # Ways in which assistants decline, at the start of an answer.
 _REFUSALS = re.compile(

@@ -34,10 +34,7 @@ _PAIR = " + "
 
 @dataclass(frozen=True)
 class ModelCase:
-    """One audited planted model: what a perfect audit says (``expected``, ``truth``, ``expected_proxy``) and what this one says.
-
-    ``quiet_controls`` says whether random subspaces and the untrained model stay below the effect margin.
-    """
+    """One audited planted model: what a perfect audit says (``expected``, ``truth``, ``expected_proxy``) and what this one says."""
 
     kind: str
     seed: int
@@ -52,7 +49,7 @@ class ModelCase:
     truth: Mapping[str, str]
     expected_proxy: str | None
     first_proxy: str | None
-    quiet_controls: bool
+    quiet_controls: bool  # whether random subspaces and the untrained model stay below the effect margin
 
     @property
     def wrong(self) -> bool:

@@ -42,20 +42,17 @@ QUICK = (
 
 @dataclass(frozen=True)
 class Case:
-    """One audited world; ``part`` is ``present``, ``margin`` (a leak of exactly the margin) or ``absent``.
-
-    ``powered`` says whether the rows suffice to tell: every detection limit lies below half its margin.
-    """
+    """One audited world."""
 
     kind: str
-    part: str
+    part: str  # present, margin (a leak of exactly the margin) or absent
     n: int
     d: int
     leak: float
     expected: str
     verdict: str
     at_least: str | None
-    powered: bool
+    powered: bool  # whether the rows suffice to tell: every detection limit lies below half its margin
 
     @property
     def right(self) -> bool:

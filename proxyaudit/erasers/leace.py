@@ -84,10 +84,7 @@ def whitening_pair(acts_nd: Floats, fewest: int | None = None) -> tuple[Floats, 
 def whitened_directions(
     acts_nd: NDArray[np.floating], labels_nk: Floats, fewest_moved: int | None = None
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """Mean ``(d,)``, maps to and from whitened coordinates, and an orthonormal basis ``(w, r)`` of the cross-covariance there.
-
-    Raises ``ValueError`` where shapes differ, or values are not finite.
-    """
+    """Mean ``(d,)``, maps to and from whitened space, orthonormal basis ``(w, r)`` of the cross-covariance; ``ValueError`` if unfit."""
     acts = np.array(acts_nd, dtype=np.float64)
     labels = np.array(labels_nk, dtype=np.float64)
     if acts.ndim != 2 or labels.ndim != 2 or len(acts) != len(labels):

@@ -258,10 +258,7 @@ UNUSED = ("head_null", "dormant", "elsewhere", "relearnable", "nothing")
 
 
 def make_planted_model(kind: str, *, seed: int, n: int = ROWS, checkpoints: int = 2) -> PlantedModel:
-    """Make a planted model of a kind in ``MODELS``, with checkpoints of the same construction; three quarters of the rows are audited.
-
-    Raises ``ValueError`` where the kind is unknown, or there are too few rows.
-    """
+    """Make a planted model of a kind in ``MODELS`` (else ``ValueError``), with so many checkpoints; three quarters of rows are audited."""
     if kind not in MODELS:
         raise ValueError(f"unknown planted model {kind!r}; known: {', '.join(MODELS)}")
     if n < 40 or checkpoints < 1:

@@ -1,7 +1,4 @@
-"""One number per row: how much of an attribute it tells, and the linear maps that bring activations to such a number, in closed form.
-
-A score's correlation ``r`` is read off as a leak by planting: labels drawn along it at known leaks have known expected correlations.
-"""
+"""How much of an attribute one number per row tells, read off plants at known leaks, and linear maps from activations to such numbers."""
 
 from __future__ import annotations
 
@@ -39,10 +36,7 @@ class Curve:
 
 
 def correlation_curve(score_n: Floats, rate: float | None, margin: float) -> Curve:
-    """Plant labels with this share of the second class along a score at several leaks.
-
-    Without a rate the attribute is continuous, and its leak is the squared correlation.
-    """
+    """Plant labels with this share of the second class along a score at several leaks; with no rate the leak is the squared correlation."""
     wanted = [margin * times for times in _STRENGTHS if margin * times <= _STRONGEST]
     if rate is None:
         shares = np.array([0.0, *wanted, 1.0])

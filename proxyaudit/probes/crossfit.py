@@ -79,10 +79,7 @@ def _fit_logits(z: torch.Tensor, codes_n: Ints, classes: int, weights: Floats, r
 
 
 def cross_fit_classes(z_nr: Floats, codes_n: Ints, classes: int, folds_n: Ints) -> ProbeScore:
-    """Cross-fit a linear probe of a categorical attribute (-1 where missing) on whitened rows, with nested regularisation.
-
-    Raises ``TooFewRowsError`` where a training part holds fewer than three rows of a class.
-    """
+    """Cross-fit a linear probe of classes (-1 where missing) on whitened rows, regularisation nested; ``TooFewRowsError`` for rare ones."""
     z = torch.as_tensor(z_nr, dtype=torch.float32)
     known = codes_n >= 0
     folds = int(folds_n.max()) + 1

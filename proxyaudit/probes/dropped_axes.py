@@ -1,7 +1,4 @@
-"""Axes of so little variance that whitening drops them: whether they tell an attribute all the same.
-
-Nothing is claimed from such axes; what they tell takes away the right to call the attribute absent.
-"""
+"""Whether axes that whitening drops, of so little variance, tell an attribute all the same: then it is not called absent."""
 
 from __future__ import annotations
 

@@ -32,10 +32,7 @@ class Whitened:
 
 
 def whiten(acts_nd: NDArray[np.generic]) -> Whitened:
-    """Standardise columns of activations ``(n, d)``, then whiten without shrinkage, which would hide a leak on an axis of small variance.
-
-    Raises ``ValueError`` where the activations hold NaN or infinite values.
-    """
+    """Standardise, then whiten without shrinkage, which would hide leaks on axes of small variance; ``ValueError`` if not finite."""
     acts = np.asarray(acts_nd, dtype=np.float64)
     if not np.isfinite(acts).all():
         raise ValueError("activations hold NaN or infinite values")

@@ -1,7 +1,4 @@
-"""Directions to plant along: several families, since no one of them is least favourable.
-
-A leak spread evenly moves the score statistic most, the same leak in a unit that fires on few rows moves it least.
-"""
+"""Directions to plant along: several families, since no one of them is least favourable."""
 
 from __future__ import annotations
 

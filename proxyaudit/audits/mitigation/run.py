@@ -1,7 +1,6 @@
 """Mitigation as a causal intervention: erase an attribute from a run's models, save them, audit them again.
 
-A finished run holds no weights; they lie in the cache beside it, or are trained again from the same seeds. Both the models
-as they were and the mitigated ones are then audited as saved checkpoints, on the same rows with the same draws.
+Weights come from the cache beside the run, or are trained again from the same seeds. Models as they were stand beside the mitigated ones.
 """
 
 from __future__ import annotations

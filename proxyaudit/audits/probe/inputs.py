@@ -142,10 +142,7 @@ def make_inputs(
     condition_on: Sequence[str] = (),
     where: str = "labels",
 ) -> ProbeInputs:
-    """Check everything, put the rows in an order of their own, so that the file's has no say, and code the attributes.
-
-    Raises ``InputError`` for anything that would make the audit fail, or misleading.
-    """
+    """Check everything (``InputError``), put the rows into an order of their own, so that the file's has no say, and code the attributes."""
     checked = check_regimes(acts, len(table), real)
     named = [*attributes, *condition_on, *([group] if group else [])]
     _check_columns(table, attributes, named, where)

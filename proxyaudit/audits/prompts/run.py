@@ -46,10 +46,7 @@ class PromptRequest:
 def audit_prompts(
     request: PromptRequest, *, out: Path, base: Path | None = None, progress: Callable[[ProgressEvent], None] | None = None
 ) -> tuple[Path, EvidencePack, bool]:
-    """Ask every model every prompt and write a run directory; returned with its pack, and whether it was there already.
-
-    Raises ``InputError`` where a model cannot be loaded, or the request does not fit it.
-    """
+    """Ask every model every prompt: run folder, pack, and whether it was there; ``InputError`` if a model or the request does not fit."""
     base = base if base is not None else Path.cwd()
     check_out(out)
     plan = make_plan(request, base)

@@ -16,7 +16,7 @@ from proxyaudit.arrays import Floats, Ints
 from proxyaudit.audits.prompts.record import SwapResult
 from proxyaudit.language.causal_model import CausalModel
 from proxyaudit.language.swapping import Placed, read, swap
-from proxyaudit.stats.crossed import crossed_gap
+from proxyaudit.stats.group_gaps import crossed_gap
 from proxyaudit.stats.intervals import Measured
 
 FOLDS = 3
@@ -34,10 +34,7 @@ def measure_swaps(
     layers: Sequence[int],
     rng: np.random.Generator,
 ) -> list[SwapResult]:
-    """Swap the direction between two groups at each layer; empty where a group has too few names.
-
-    The prompts are a grid of ``shape`` (templates, contexts, names), names fastest.
-    """
+    """Swap the direction between two groups at each layer, prompts a grid (templates, contexts, names); empty where names are too few."""
     fold_n = _folds(groups_n, low, high, rng)
     if fold_n is None:
         return []

@@ -1,7 +1,4 @@
-"""Models of a scan on its rows: the reference models of a run, and the checkpoint or model folder that is asked about.
-
-A model is run once for each way in which the regimes of the signatures use theirs: on scrubbed texts, or quantised.
-"""
+"""Models of a scan on its rows, run once for each way in which the signatures' regimes use theirs: on scrubbed texts, or quantised."""
 
 from __future__ import annotations
 
@@ -71,10 +68,7 @@ def read_references(known: Known, inputs: Inputs) -> tuple[Captured | None, ...]
 
 
 def read_checkpoint(known: Known, path: Path, inputs: Inputs, references: tuple[Captured | None, ...]) -> Scanned:
-    """Load a checkpoint into the run's model, or another transformer from its folder, and run it on the rows.
-
-    Raises ``InputError`` where it is no checkpoint of this architecture and no model that can stand in its place.
-    """
+    """Load a checkpoint, or another transformer's folder, into the run's model and run it on the rows; ``InputError`` if it is unfit."""
     model, own = _folder(known, path, inputs) if path.is_dir() else (_checkpoint(known, path, inputs), inputs)
     kept = [followed_output(r.outputs) for r in references if r is not None]
     document = known.signatures.document

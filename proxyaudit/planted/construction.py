@@ -71,9 +71,6 @@ class Case:
         return World(self.kind, acts, labels_n, groups_n, condition_n, channel, leak, _VERDICTS[channel], detail)
 
 
-# Activations
-
-
 def rotation(d: int, rng: Rng) -> Floats:
     """Random orthogonal matrix, shape ``(d, d)``."""
     return np.asarray(np.linalg.qr(rng.normal(size=(d, d)))[0], dtype=np.float64)
@@ -108,10 +105,8 @@ def activations(n: int, d: int, rng: Rng) -> Floats:
 
 
 def whitened(case: Case) -> tuple[NDArray[np.float32], Floats]:
-    """Activations ``(n, d)`` and their whitened coordinates, from the lowest to the highest variance.
-
-    The coordinates come from more rows of the same world: within ``n <= d`` rows every label is linear in the activations.
-    """
+    """Activations ``(n, d)`` and their whitened coordinates, from the lowest to the highest variance."""
+    # From more rows of the same world: within n <= d rows every label is linear in the activations.
     acts = activations(max(case.n, 8 * case.d), case.d, case.rng).astype(np.float32)
     x = acts.astype(np.float64)
     x = (x - x.mean(axis=0)) / x.std(axis=0)
@@ -124,9 +119,6 @@ def person_numbers(n: int, smallest: int, largest: int, rng: Rng) -> Ints:
     sizes = rng.integers(smallest, largest + 1, n)
     groups: Ints = np.repeat(np.arange(n), sizes)[:n]
     return rng.permutation(groups)
-
-
-# Exact leaks
 
 
 def _balanced_leak(probabilities_nk: Floats) -> float:

@@ -1,7 +1,6 @@
 """Planted models: torch modules whose weights are set by construction, with rows to audit them on and the truth about both.
 
-Every coordinate of every block is known, and what the head reads, and so the effect of the attribute on the outputs. Several checkpoints
-are one construction in bases, scales and selections of unread coordinates of their own. Imports nothing of the audit, and no torch.
+Several checkpoints are one construction in bases, scales and selections of unread coordinates of their own. Imports no torch.
 """
 
 from __future__ import annotations

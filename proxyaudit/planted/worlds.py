@@ -31,8 +31,6 @@ LINEAR_MARGIN = 0.02
 NONLINEAR_MARGIN = 0.10
 _LABEL_VALUES = np.array(["no", "yes"])
 
-# Worlds with a linear feature
-
 
 def _linear(case: Case) -> World:
     acts, z = whitened(case)
@@ -172,9 +170,6 @@ def _erase(acts_nd: Floats, is_b_n: NDArray[np.bool_]) -> Floats:
     gap = centred[is_b_n].mean(axis=0) - centred[~is_b_n].mean(axis=0)
     reader = np.linalg.solve(centred.T @ centred / len(centred), gap)
     return np.asarray(acts_nd - np.outer(centred @ reader, gap) / (gap @ reader))
-
-
-# Worlds without the feature
 
 
 def _independent(case: Case, rate: float, n: int) -> NDArray[np.str_]:

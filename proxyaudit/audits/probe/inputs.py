@@ -142,7 +142,7 @@ def make_inputs(
     condition_on: Sequence[str] = (),
     where: str = "labels",
 ) -> ProbeInputs:
-    """Check everything (``InputError``), put the rows into an order of their own, so that the file's has no say, and code the attributes."""
+    """Check everything (``InputError``), put the rows into an order of their own, so that the file's has no say, and code attributes."""
     checked = check_regimes(acts, len(table), real)
     named = [*attributes, *condition_on, *([group] if group else [])]
     _check_columns(table, attributes, named, where)

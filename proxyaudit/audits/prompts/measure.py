@@ -41,10 +41,7 @@ def swap_layers(depth: int) -> tuple[int, ...]:
 def measure_model(
     model: CausalModel, prompts: PromptSet, seed: int, tokens: int, layers: Sequence[int] | None, told: Callable[[str], None]
 ) -> Measurement:
-    """Measure everything of one model; ``told`` is called after every template, ``tokens`` is the length of answers to requests.
-
-    Gives arrays ``"<measure>/<template>"`` of outcomes ``(contexts, names)`` in [0, 1], and under ``swaps`` one entry per pair and layer.
-    """
+    """Measure one model: ``"<measure>/<template>"`` outcomes ``(contexts, names)`` in [0, 1], swaps; ``told`` after every template."""
     out = Measurement()
     shape = (len(prompts.contexts), len(prompts.names))
     for template in prompts.templates:

@@ -1,8 +1,8 @@
 """Scan a checkpoint: has it entered the state that a run's signatures describe?
 
-The score of a reference along its direction is predicted linearly from the checkpoint's activations, on rows that the map was not fitted
-on. Where the inputs hold the attribute, what the prediction tells of it is measured. Else the prediction is written as a mixture of the
-reference's units, whose covariance with the attribute the signature holds, measured on rows that its direction never saw.
+The score of a reference along its direction is predicted linearly from the checkpoint's activations, out of fold. Where the inputs hold the
+attribute, what the prediction tells of it is measured. Else it is written as a mixture of the reference's units, whose covariance with
+the attribute the signature holds.
 """
 
 from __future__ import annotations

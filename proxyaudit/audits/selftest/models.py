@@ -1,7 +1,7 @@
 """Audits of planted models: the whole of ``proxyaudit run`` held against modules whose every weight is known.
 
-What is counted: a wrong verdict, above all a wrong "removed"; a channel whose state contradicts the construction; use claimed of a
-model that provably ignores the attribute, and controls of the effect there that reach the margin. Verdicts left open are counted apart.
+What is counted: a wrong verdict, above all "removed"; a channel whose state contradicts the construction; use, or controls above the
+margin, where a model provably ignores the attribute. Verdicts left open are counted apart.
 """
 
 from __future__ import annotations
@@ -125,9 +125,6 @@ def _quiet_controls(evidence: Evidence) -> bool:
     random = [c.passed for c in evidence.controls if (c.kind, c.attribute, c.regime) == ("random_subspace", ATTRIBUTE, REGIME)]
     untrained = [e.value for e in evidence.estimates if (e.channel, e.attribute, e.regime) == ("used", ATTRIBUTE, "untrained")]
     return all(random) and all(value is None or value < Margins().effect for value in untrained)
-
-
-# Counting ----------------------------------------------------------------------------------------------------------
 
 
 def rate(cases: Sequence[Any], wrong: Callable[[Any], bool]) -> dict[str, Any]:

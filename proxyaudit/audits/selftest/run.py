@@ -1,7 +1,4 @@
-"""The self-test: audits of planted worlds and planted models on this machine, and how often the verdict is wrong.
-
-A wrong "removed" is the worst thing an audit can say, so it is counted apart, with exact binomial bounds (Clopper & Pearson 1934).
-"""
+"""The self-test: audits of planted worlds and planted models on this machine, and how often the verdict, above all "removed", is wrong."""
 
 from __future__ import annotations
 

@@ -212,14 +212,8 @@ def _sparse(problem: Problem) -> Floats:
         for index, m in enumerate(sizes):
             near = z[:, order[:m]]
             if classes:
-                fit = fit_logistic(
-                    torch.as_tensor(near, dtype=torch.float32),
-                    target,
-                    columns,
-                    ridges,
-                    tolerance=_SPARSE_TOLERANCE,
-                    max_iterations=_SPARSE_ITERATIONS,
-                )
+                few = torch.as_tensor(near, dtype=torch.float32)
+                fit = fit_logistic(few, target, columns, ridges, tolerance=_SPARSE_TOLERANCE, max_iterations=_SPARSE_ITERATIONS)
                 logits = fit.logits(torch.as_tensor(problem.z_nr[:, order[:m]], dtype=torch.float32)).double().numpy().transpose(2, 0, 1)
                 logits = np.concatenate([-logits / 2, logits / 2], axis=2) if classes == 2 else logits
             else:

@@ -6,7 +6,7 @@ Weights come from the cache beside the run, or are trained again from the same s
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
 from proxyaudit.pipeline.plan import prepare
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.run import RunResult, check_out, run_audit
-from proxyaudit.pipeline.stages import ProgressEvent, arguments, one_thread, run_task
+from proxyaudit.pipeline.stages import Progress, ProgressEvent, arguments, one_thread, run_task
 from proxyaudit.pipeline.tasks import task_digests
 from proxyaudit.recipe.recipe import parse_recipe
 from proxyaudit.regimes import Regime
@@ -75,7 +75,7 @@ def mitigate_run(
     base: Path | None = None,
     out: Path = Path("reports"),
     jobs: int | None = None,
-    progress: Callable[[ProgressEvent], None] | None = None,
+    progress: Progress | None = None,
 ) -> Mitigation:
     """Erase an attribute from the models of a finished run and audit them again.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
 from proxyaudit.pipeline.plan import permutations_needed, versions
 from proxyaudit.pipeline.run import check_out, environment_of, plan_without_training, run_once
-from proxyaudit.pipeline.stages import ProgressEvent, one_thread
+from proxyaudit.pipeline.stages import Progress, ProgressEvent, one_thread
 from proxyaudit.probes.conditioning import Strata, make_strata
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.types import Evidence, NotTested
@@ -57,19 +57,13 @@ class ProbeRequest:
 
 
 def probe_files(
-    activations: Sequence[str],
-    labels: Path,
-    request: ProbeRequest,
-    *,
-    out: Path,
-    jobs: int | None = None,
-    progress: Callable[[ProgressEvent], None] | None = None,
+    named: Sequence[str], labels: Path, request: ProbeRequest, *, out: Path, jobs: int | None = None, progress: Progress | None = None
 ) -> tuple[Path, EvidencePack, bool]:
     """Audit activation files, each ``NAME=FILE.safetensors``; the run directory, its pack, and whether it was there already.
 
     Raises ``InputError`` for anything in the files or options; nothing has been written then.
     """
-    files = _named_files(activations)
+    files = _named_files(named)
     check_out(out)
     table = read_table(labels, what="--labels")
     acts = {name: read_activation_file(path) for name, path in files.items()}
@@ -159,7 +153,7 @@ def probe_inputs(
     *,
     cache: Cache | None = None,
     jobs: int | None = None,
-    progress: Callable[[ProgressEvent], None] | None = None,
+    progress: Progress | None = None,
 ) -> EvidencePack:
     """Measure every site of every regime and put the evidence together; ``TaskError`` if a site could not be measured."""
     started = time.time()

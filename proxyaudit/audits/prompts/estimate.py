@@ -8,9 +8,8 @@ from itertools import combinations
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from proxyaudit.arrays import Floats
+from proxyaudit.arrays import Floats, Ints
 from proxyaudit.audits.prompts.record import read_swaps
 from proxyaudit.estimates.conclude import evidence_of
 from proxyaudit.estimates.draft import PRESENT_AT, Draft
@@ -130,14 +129,7 @@ def _expressed_drafts(prompts: PromptSet, measurement: Measurement, regime: str,
 
 
 def _gap(
-    base: Draft,
-    y_tcn: Floats,
-    groups_n: NDArray[np.int64],
-    low: int,
-    high: int,
-    names: Sequence[str],
-    rng: np.random.Generator,
-    binary: bool,
+    base: Draft, y_tcn: Floats, groups_n: Ints, low: int, high: int, names: Sequence[str], rng: np.random.Generator, binary: bool
 ) -> Draft:
     y_tn = y_tcn.mean(axis=1)
     measured = crossed_gap(y_tn, groups_n, low, high)

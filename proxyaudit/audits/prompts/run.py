@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import count
@@ -22,7 +22,7 @@ from proxyaudit.language.prompt_sets import PromptSet
 from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
 from proxyaudit.pipeline.plan import versions
 from proxyaudit.pipeline.run import check_out, environment_of, plan_without_training, run_once
-from proxyaudit.pipeline.stages import ProgressEvent, one_thread
+from proxyaudit.pipeline.stages import Progress, ProgressEvent, one_thread
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.types import REFERENCES
 
@@ -44,7 +44,7 @@ class PromptRequest:
 
 
 def audit_prompts(
-    request: PromptRequest, *, out: Path, base: Path | None = None, progress: Callable[[ProgressEvent], None] | None = None
+    request: PromptRequest, *, out: Path, base: Path | None = None, progress: Progress | None = None
 ) -> tuple[Path, EvidencePack, bool]:
     """Ask every model every prompt: run folder, pack, and whether it was there; ``InputError`` if a model or the request does not fit."""
     base = base if base is not None else Path.cwd()
@@ -60,9 +60,7 @@ def audit_prompts(
     return run_once(out, plan, measured)
 
 
-def _measure_all(
-    request: PromptRequest, base: Path, plan_digest: str, cache: Cache, progress: Callable[[ProgressEvent], None] | None
-) -> dict[str, Measurement]:
+def _measure_all(request: PromptRequest, base: Path, plan_digest: str, cache: Cache, progress: Progress | None) -> dict[str, Measurement]:
     """Measurements of every model, those of an interrupted run read from the cache."""
     measured: dict[str, Measurement] = {}
     total = len(request.models) * (len(request.prompts.templates) + len(request.prompts.requests) + 1)

@@ -143,10 +143,8 @@ def _signature_questions(known: Known, scanned: Scanned, entries: list[tuple[int
         place = np.ones(len(scanned.codes), dtype=bool) if values_n is None else np.isfinite(values_n)
         units = np.asarray(reference.acts[entry.site], dtype=np.float64)[place]
         judged.append(_through_reference(view, units, places, entry, arrays, is_text=known.signatures.document.text is not None))
-    return [
-        Question(first, name, tuple(j[number] for j in judged), len(entries), measured=values_n is not None)
-        for number, name in enumerate(names)
-    ]
+    measured = values_n is not None
+    return [Question(first, name, tuple(j[at] for j in judged), len(entries), measured=measured) for at, name in enumerate(names)]
 
 
 def _through_reference(

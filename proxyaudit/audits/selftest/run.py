@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import Any
@@ -15,7 +14,7 @@ from scipy import stats
 from proxyaudit.audits.probe.run import ProbeRequest, probe_arrays
 from proxyaudit.audits.selftest.models import ModelCase, audit_planted_model, model_confusion, model_rates, model_tasks, models_passed, rate
 from proxyaudit.errors import InputError
-from proxyaudit.pipeline.stages import ProgressEvent
+from proxyaudit.pipeline.stages import Progress, ProgressEvent
 from proxyaudit.planted import World, draw_world, make_world
 from proxyaudit.seeding import stream
 from proxyaudit.types import Evidence
@@ -117,7 +116,7 @@ def run_selftest(
     models: int = 20,
     seed: int = 0,
     jobs: int | None = None,
-    progress: Callable[[ProgressEvent], None] | None = None,
+    progress: Progress | None = None,
 ) -> SelfTest:
     """Audit planted worlds and planted models; results do not depend on ``jobs``, the number of worker processes.
 

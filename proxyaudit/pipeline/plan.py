@@ -70,10 +70,10 @@ def prepared_again(recipe_json: str, base: str, digest: str) -> Prepared:
     return prepared
 
 
-def versions(*, text: bool = False) -> dict[str, str]:
-    """Versions that a number may depend on; those of models of texts where ``text``."""
+def versions(*more: str, text: bool = False) -> dict[str, str]:
+    """Versions that a number may depend on; those of models of texts where ``text``, and of ``more`` packages."""
     found = {"python": platform.python_version()}
-    for package in (*_PACKAGES, *(_TEXT_PACKAGES if text else ())):
+    for package in (*_PACKAGES, *(_TEXT_PACKAGES if text else ()), *more):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

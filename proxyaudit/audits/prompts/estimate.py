@@ -8,9 +8,8 @@ from itertools import combinations
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from proxyaudit.arrays import Floats
+from proxyaudit.arrays import Floats, Ints
 from proxyaudit.audits.prompts.record import read_swaps
 from proxyaudit.estimates.conclude import evidence_of
 from proxyaudit.estimates.draft import PRESENT_AT, Draft
@@ -19,12 +18,10 @@ from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.scope import read_scope
 from proxyaudit.language.prompt_sets import PromptSet
 from proxyaudit.seeding import stream
-from proxyaudit.stats.crossed import FEWEST_TEMPLATES, crossed_gap, has_support, permutation_null, share_floor
+from proxyaudit.stats.group_gaps import FEWEST_TEMPLATES, crossed_gap, has_support, permutation_null, share_floor
 from proxyaudit.stats.intervals import crossed_interval, p_above, p_below, row_variance
 from proxyaudit.stats.nulls import permutation_p
 from proxyaudit.types import Evidence, NotTested
-
-__all__ = ["assemble_prompts"]
 
 PERMUTATIONS = 1999
 FEWEST_NAMES_ABSENT = 5
@@ -132,14 +129,7 @@ def _expressed_drafts(prompts: PromptSet, measurement: Measurement, regime: str,
 
 
 def _gap(
-    base: Draft,
-    y_tcn: Floats,
-    groups_n: NDArray[np.int64],
-    low: int,
-    high: int,
-    names: Sequence[str],
-    rng: np.random.Generator,
-    binary: bool,
+    base: Draft, y_tcn: Floats, groups_n: Ints, low: int, high: int, names: Sequence[str], rng: np.random.Generator, binary: bool
 ) -> Draft:
     y_tn = y_tcn.mean(axis=1)
     measured = crossed_gap(y_tn, groups_n, low, high)

@@ -19,12 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Audit:
-    """A finished audit.
-
-    Attributes:
-        folder: The run directory; ``None`` where nothing was written.
-        pack: Everything in it.
-    """
+    """A finished audit; ``folder`` is its run directory, ``None`` where nothing was written, and ``pack`` everything in it."""
 
     folder: Path | None
     pack: EvidencePack

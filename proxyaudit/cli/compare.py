@@ -39,7 +39,7 @@ def compare(
 ) -> None:
     """Say what changed between two audits or model versions; exit code 1 if B is worse, 3 if it cannot be told, else 0."""
     from proxyaudit.comparison.compare import compare_packs
-    from proxyaudit.verification.trusted import read_verified
+    from proxyaudit.verification.run import read_verified
 
     notes: list[str] = []
     found = compare_packs(read_verified(run_a, notes), read_verified(run_b, notes), tuple(regime or ()), tuple(attribute or ()))

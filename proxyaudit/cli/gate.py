@@ -48,7 +48,7 @@ def gate(
     from proxyaudit.gating.junit import integrity_junit
     from proxyaudit.gating.junit import junit as junit_xml
     from proxyaudit.gating.policy import Policy, load_policy
-    from proxyaudit.verification.trusted import read_verified
+    from proxyaudit.verification.run import read_verified
 
     folder = policy.parent if policy is not None else Path()
     try:

@@ -35,7 +35,7 @@ def mitigate(
     """Erase an attribute from a run's models, save them as checkpoints, audit them again, and say what remains."""
     with quiet_stdout(), console.progress_bars(shown=not json) as progress:
         from proxyaudit.audits.mitigation.run import MitigationRequest, mitigate_run
-        from proxyaudit.verification.trusted import read_verified
+        from proxyaudit.verification.run import read_verified
 
         # Before anything in the pack is prepared or executed: is it what its maker wrote?
         consent, pack = Consent.of(run_code or ()), read_verified(run)

@@ -17,27 +17,18 @@ __all__ = ["Channel", "Question", "all_channels"]
 
 @dataclass(frozen=True)
 class Channel:
-    """A folder of questions.
+    """A folder of questions."""
 
-    Attributes:
-        name: Name of the folder and of the entry point.
-        order: Place among the channels: numbers and sections are given in this order.
-        questions: What it asks.
-        estimate: From the facts of a run to drafts and controls; pure.
-        follow_up: Drafts that need the states of the first ones; pure.
-        measure: ``module:function`` that measures one model; imported only where something is measured, since it may need torch.
-        margins: The recipe's margins that its questions are decided against, each with its words.
-        controls: Kinds of its controls, each with what a passed one shows.
-    """
-
-    name: str
-    order: int
-    questions: tuple[Question, ...]
-    estimate: Callable[[Facts], Drafts] | None = None
-    follow_up: Callable[[Facts, Ledger], Drafts] | None = None
+    name: str  # name of the folder and of the entry point
+    order: int  # place among the channels: numbers and sections are given in this order
+    questions: tuple[Question, ...]  # what it asks
+    estimate: Callable[[Facts], Drafts] | None = None  # from the facts of a run to drafts and controls; pure
+    follow_up: Callable[[Facts, Ledger], Drafts] | None = None  # drafts that need the states of the first ones; pure
+    # ``module:function`` that measures one model; imported only where something is measured, since it may need torch
     measure: str | None = None
+    # the recipe's margins that its questions are decided against, each with its words
     margins: Mapping[str, str] = field(default_factory=dict)
-    controls: Mapping[str, str] = field(default_factory=dict)
+    controls: Mapping[str, str] = field(default_factory=dict)  # kinds of its controls, each with what a passed one shows
 
 
 def all_channels() -> tuple[Channel, ...]:

@@ -25,10 +25,7 @@ _PAIRED = "paired on the same rows"
 def contrasts(ledger: Ledger, scope: Scope, facts: Facts | None = None) -> Drafts:
     """Differences and ratios to real training, and what exceeds the untrained model and the placebos.
 
-    Args:
-        ledger: The decided numbers.
-        scope: What was asked.
-        facts: What was measured, where models were trained: a gap is compared between the groups that differ in real training.
+    With the ``facts`` of trained models a gap is compared between the groups that differ in real training.
     """
     numbers, out = Numbers(ledger.estimates, scope), Drafts()
     for attribute in scope.roles:
@@ -102,7 +99,7 @@ def _add_origins(out: Drafts, ledger: Ledger, numbers: Numbers, attribute: str, 
     if states["linear"] == "present":
         _add_origin(out, ledger, numbers, "encoding", numbers.strongest_linear(attribute, regime))
     if states["expressed"] == "present":
-        _add_origin(out, ledger, numbers, "use", numbers.find("expressed", attribute, regime, measure="gap"))
+        _add_origin(out, ledger, numbers, "use", numbers.gap(attribute, regime))
 
 
 def _add_origin(out: Drafts, ledger: Ledger, numbers: Numbers, what: What, estimate: Estimate | None) -> None:

@@ -17,21 +17,13 @@ from proxyaudit.recipe.recipe import Margins
 
 @dataclass(frozen=True)
 class Run:
-    """Measurements of one regime, one per repetition that succeeded.
+    """Measurements of one regime, one per repetition that succeeded."""
 
-    Attributes:
-        regime: Name of the regime.
-        measured: What was measured of each model.
-        failures: One line for each repetition that failed.
-        kind: How its training data came about.
-        is_reference: Whether it is there to compare with and gets no verdict.
-    """
-
-    regime: str
-    measured: tuple[Measurement, ...]
-    failures: tuple[str, ...] = ()
-    kind: str = ""
-    is_reference: bool = False
+    regime: str  # name of the regime
+    measured: tuple[Measurement, ...]  # what was measured of each model
+    failures: tuple[str, ...] = ()  # one line for each repetition that failed
+    kind: str = ""  # how its training data came about
+    is_reference: bool = False  # whether it is there to compare with and gets no verdict
 
     @property
     def outputs(self) -> list[Floats]:
@@ -41,49 +33,28 @@ class Run:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything that one run measured, and on whom.
+    """Everything that one run measured, and on whom."""
 
-    Attributes:
-        attributes: Protected attributes and proxies on the audit rows.
-        clusters_n: Cluster of each audit row.
-        people_n: Person, or cluster, of each audit row, for what is counted by people.
-        labels_n: True label of each audit row.
-        classes: Names of the labels.
-        followed: What interventions compare, by attribute.
-        sites: Every profiled site, in order.
-        verdict_sites: Those that a verdict is read at.
-        unprofiled: Parts of the model that no profiled site covers.
-        margins: Amounts that matter.
-        runs: The regimes in order, references among them.
-        inputs: What was measured of the model's inputs.
-        placebos: Placebo labels ``(n, count)`` of each attribute.
-        pairs: Pairs of columns that were asked together, by attribute.
-        text: Whether the model reads texts.
-        bare: Whether activations alone were given: no model, so no inputs and no outputs.
-        beyond: What the conditional tests condition on; empty where they were not asked.
-        doubts: Attributes whose absence is not claimed, each with the reason.
-        no_absence: Regimes whose audit rows the encoder could not see well enough to call anything absent.
-    """
-
-    attributes: tuple[Attribute, ...]
-    clusters_n: Ints
-    people_n: Ints
-    labels_n: Ints
-    classes: tuple[str, ...]
-    followed: Mapping[str, Followed]
-    sites: tuple[str, ...]
-    verdict_sites: tuple[str, ...]
-    unprofiled: tuple[str, ...]
-    margins: Margins
-    runs: tuple[Run, ...]
-    inputs: Measurement
-    placebos: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    attributes: tuple[Attribute, ...]  # protected attributes and proxies on the audit rows
+    clusters_n: Ints  # cluster of each audit row
+    people_n: Ints  # person, or cluster, of each audit row, for what is counted by people
+    labels_n: Ints  # true label of each audit row
+    classes: tuple[str, ...]  # names of the labels
+    followed: Mapping[str, Followed]  # what interventions compare, by attribute
+    sites: tuple[str, ...]  # every profiled site, in order
+    verdict_sites: tuple[str, ...]  # those that a verdict is read at
+    unprofiled: tuple[str, ...]  # parts of the model that no profiled site covers
+    margins: Margins  # amounts that matter
+    runs: tuple[Run, ...]  # the regimes in order, references among them
+    inputs: Measurement  # what was measured of the model's inputs
+    placebos: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # placebo labels ``(n, count)`` of each attribute
+    # pairs of columns that were asked together, by attribute
     pairs: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
-    text: bool = False
-    bare: bool = False
-    beyond: str = "the label"
-    doubts: Mapping[str, str] = field(default_factory=dict)
-    no_absence: tuple[str, ...] = ()
+    text: bool = False  # whether the model reads texts
+    bare: bool = False  # whether activations alone were given: no model, so no inputs and no outputs
+    beyond: str = "the label"  # what the conditional tests condition on; empty where they were not asked
+    doubts: Mapping[str, str] = field(default_factory=dict)  # attributes whose absence is not claimed, each with the reason
+    no_absence: tuple[str, ...] = ()  # regimes whose audit rows the encoder could not see well enough to call anything absent
 
     @property
     def protected(self) -> tuple[Attribute, ...]:

@@ -21,33 +21,20 @@ GROUP = "channels"
 
 @dataclass(frozen=True)
 class Question:
-    """One name that stands under ``channel`` in the evidence, and its words.
+    """One name that stands under ``channel`` in the evidence, and its words."""
 
-    Attributes:
-        name: The name in the evidence.
-        part: What of a verdict it decides; ``reported``: nothing.
-        margins: Names of the recipe's margins that it is decided against.
-        word: What a report calls it.
-        asks: The question it answers, as a sentence for the glossary.
-        shows: How a sentence says that it was found, after the attribute's name ("shows in the outputs").
-        measures: The measures that decide it, each with the words that tell it apart; without any for the plain one.
-        terms: Terms of the glossary that explain it, each with its text; ``asks`` where there are none.
-        of_activations: Whether it can be asked of bare activations.
-        place: Place among the questions of its part, where a list is in another order than that of the channels.
-        may_lack: Whether a model may have nothing to ask it of: without a number it does not apply then, and was not forgotten.
-    """
-
-    name: str
-    part: Part = "reported"
-    margins: tuple[str, ...] = ()
-    word: str = ""
-    asks: str = ""
-    shows: str = ""
+    name: str  # the name in the evidence
+    part: Part = "reported"  # what of a verdict it decides; ``reported``: nothing
+    margins: tuple[str, ...] = ()  # names of the recipe's margins that it is decided against
+    word: str = ""  # what a report calls it
+    asks: str = ""  # the question it answers, as a sentence for the glossary
+    shows: str = ""  # how a sentence says that it was found, after the attribute's name ("shows in the outputs")
+    # the measures that decide it, each with the words that tell it apart; without any for the plain one
     measures: Mapping[str, str] = field(default_factory=dict)
-    terms: tuple[tuple[str, str], ...] = ()
-    of_activations: bool = False
-    place: int = 0
-    may_lack: bool = False
+    terms: tuple[tuple[str, str], ...] = ()  # terms of the glossary that explain it, each with its text; ``asks`` where there are none
+    of_activations: bool = False  # whether it can be asked of bare activations
+    place: int = 0  # place among the questions of its part, where a list is in another order than that of the channels
+    may_lack: bool = False  # whether a model may have nothing to ask it of: without a number it does not apply then, and was not forgotten
 
 
 @cache

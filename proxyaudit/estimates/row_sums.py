@@ -5,11 +5,13 @@ the covariance of their row influences, and the rows themselves must not be kept
 influences over all clusters, with signs that every run draws alike: ``mean_k (a_k - b_k)**2`` estimates the row variance of
 ``a - b`` without bias, with ten degrees of freedom. Ten is less than the smallest cell that may be published (eleven people), so no
 group of people is large enough to be published and small enough to be solved for. Were the rows of two runs not the
-same after all, the cross term would vanish and the estimate would be that of separate samples.
+same after all, the cross term would vanish and the estimate would be that of separate samples. That they are the same is seen by a
+digest that says nothing about them.
 """
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
 from typing import Any
 
@@ -20,7 +22,6 @@ from proxyaudit.arrays import Floats, Ints
 from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.estimates.ledger import Ledger, significant
 from proxyaudit.estimates.questions import deciding_names
-from proxyaudit.estimates.row_order import in_order
 from proxyaudit.seeding import stream
 from proxyaudit.stats.intervals import Measured, cluster_sums, row_variance
 
@@ -30,12 +31,32 @@ UNKNOWN = 2.0
 ROUNDING = 1e-12
 
 
+def rows_digest(clusters_n: Ints, *parts: str | bytes) -> str:
+    """Digest by which two runs see that they measured the same rows in the same order.
+
+    ``parts`` is what the rows hold: a digest of the table, or the coded attributes.
+    """
+    found = hashlib.sha256(_in_order(clusters_n).tobytes())
+    for part in parts:
+        found.update(hashlib.sha256(part.encode() if isinstance(part, str) else part).digest())
+    return found.hexdigest()
+
+
+def _in_order(clusters_n: Ints, places_n: Ints | None = None) -> Ints:
+    """Clusters numbered by the first of their rows, so that two audits number the same clusters alike."""
+    places_n = np.arange(len(clusters_n)) if places_n is None else places_n
+    inverse = np.unique(clusters_n, return_inverse=True)[1]
+    first = np.full(int(inverse.max(initial=-1)) + 1, len(clusters_n), dtype=np.int64)
+    np.minimum.at(first, inverse, places_n)
+    numbers = np.empty(len(first), dtype=np.int64)
+    numbers[np.argsort(first)] = np.arange(len(first))
+    return numbers[inverse]
+
+
 def row_parts(ledger: Ledger, places_n: Ints | None = None) -> dict[str, NDArray[Any]]:
     """Arrays of the pack for its deciding numbers.
 
-    Args:
-        ledger: The numbers.
-        places_n: Place of each row in an order that other audits of the same rows share; the order measured in if left out.
+    ``places_n`` is the place of each row in an order that other audits of the same rows share; the order measured in if left out.
 
     Returns:
         ``row_parts.ids`` (number of each estimate), ``row_parts.sums`` ``(m, 10)``, ``row_parts.spread`` ``(m, 4)``: row variance and its
@@ -43,13 +64,13 @@ def row_parts(ledger: Ledger, places_n: Ints | None = None) -> dict[str, NDArray
     """
     ids, sums, spread = [], [], []
     for estimate in ledger.estimates:
-        cell = ledger.drafts[estimate.id]
-        if estimate.channel not in deciding_names() or estimate.state is None or cell.measured is None:
+        measured = ledger.draft_of(estimate).measured
+        if estimate.channel not in deciding_names() or estimate.state is None or measured is None:
             continue
         ids.append(int(estimate.id[1:]))
-        kept = _spread(cell.measured)
+        kept = _spread(measured)
         known = max(kept[0], kept[2]) < UNKNOWN
-        signed = signed_sums(cell.measured, places_n) if known else np.zeros(SUMS)
+        signed = signed_sums(measured, places_n) if known else np.zeros(SUMS)
         sums.append([significant(float(value)) or 0.0 for value in signed])
         spread.append([significant(value) or 0.0 for value in kept])
     if not ids:
@@ -59,7 +80,7 @@ def row_parts(ledger: Ledger, places_n: Ints | None = None) -> dict[str, NDArray
 
 def signed_sums(measured: Measured, places_n: Ints | None = None) -> Floats:
     """Ten sums of the row influences with random signs of their clusters, shape ``(10,)``; the same signs in every run."""
-    sums = cluster_sums(measured.influence_n, in_order(measured.clusters_n, places_n))
+    sums = cluster_sums(measured.influence_n, _in_order(measured.clusters_n, places_n))
     # No matrix product: its rounding depends on the number of threads. What is below that is nothing.
     signed = (sums[:, None] * _signs(len(sums))).sum(axis=0)
     return np.asarray(np.where(np.abs(signed) < ROUNDING, 0.0, signed))

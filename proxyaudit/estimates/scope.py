@@ -4,89 +4,82 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any
 
 from proxyaudit.types import Role, Surface
 
-__all__ = ["Scope", "read_scope"]
+__all__ = ["Scope", "entries", "listed", "mapping", "names", "read_scope"]
 
 _SURFACES: Mapping[str, Surface] = {"activations": "activations", "prompts": "prompts"}
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What an audit was asked about.
+    """What an audit was asked about."""
 
-    Attributes:
-        surface: What a consumer gets: outputs of models, activations alone, or answers to prompts.
-        roles: The attributes in order, each with its role.
-        regimes: The regimes that get verdicts, in order.
-        verdict_sites: Sites that a verdict is read at.
-        profile: All profiled sites.
-        real: The regime that the others are compared with.
-        conditions: Columns that legitimately explain an attribute.
-        unfit: Attributes that were asked for and could not be measured, each with the reason.
-        failures: What failed in a regime, a line for each repetition.
-        margins: Amounts that matter, by name.
-        no_absence: Regimes whose audit rows the encoder could not see well enough to call anything absent.
-    """
-
-    surface: Surface
-    roles: Mapping[str, Role]
-    regimes: tuple[str, ...]
-    verdict_sites: tuple[str, ...] = ()
-    profile: tuple[str, ...] = ()
-    real: str | None = None
-    conditions: tuple[str, ...] = ()
-    unfit: Mapping[str, str] = field(default_factory=dict)
-    failures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    margins: Mapping[str, Any] = field(default_factory=dict)
-    no_absence: tuple[str, ...] = ()
+    surface: Surface  # what a consumer gets: outputs of models, activations alone, or answers to prompts
+    roles: Mapping[str, Role]  # the attributes in order, each with its role
+    regimes: tuple[str, ...]  # the regimes that get verdicts, in order
+    verdict_sites: tuple[str, ...] = ()  # sites that a verdict is read at
+    profile: tuple[str, ...] = ()  # all profiled sites
+    real: str | None = None  # the regime that the others are compared with
+    conditions: tuple[str, ...] = ()  # columns that legitimately explain an attribute
+    unfit: Mapping[str, str] = field(default_factory=dict)  # attributes that were asked for and could not be measured, each with the reason
+    failures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # what failed in a regime, a line for each repetition
+    margins: Mapping[str, Any] = field(default_factory=dict)  # amounts that matter, by name
+    no_absence: tuple[str, ...] = ()  # regimes whose audit rows the encoder could not see well enough to call anything absent
 
 
 def read_scope(plan: Mapping[str, Any], recipe: Mapping[str, Any], environment: Mapping[str, Any]) -> Scope:
     """The scope that the documents of a pack tell, as far as they have the expected form."""
-    entries = _entries(plan, "regimes")
-    regimes = tuple(str(entry.get("name")) for entry in entries)
-    kinds = (_SURFACES.get(str(entry.get("kind"))) for entry in entries)
+    found = entries(plan, "regimes")
+    regimes = tuple(str(entry.get("name")) for entry in found)
+    kinds = (_SURFACES.get(str(entry.get("kind"))) for entry in found)
     surface: Surface = next((kind for kind in kinds if kind is not None), "outputs")
-    roles = {str(entry.get("name")): _role(entry.get("role")) for entry in _entries(plan, "attributes")}
-    sites = _mapping(plan, "sites")
-    named = "real" if surface == "outputs" else recipe.get("real")
-    unfit = {str(name): str(why) for name, why in _mapping(plan, "unfit").items()}
+    roles = {str(entry.get("name")): _role(entry.get("role")) for entry in entries(plan, "attributes")}
+    real = "real" if surface == "outputs" else recipe.get("real")
+    unfit = {str(name): str(why) for name, why in mapping(plan, "unfit").items()}
     if surface == "activations":
         # Plans of schema 1.0 do not say why.
-        asked = sorted(str(name) for name in recipe.get("attributes") or () if str(name) not in roles)
+        asked = sorted(name for name in names(recipe, "attributes") if name not in roles)
         unfit = {**unfit, **{name: "" for name in asked if name not in unfit}}
-    failures = _mapping(environment, "failures_by_regime")
+    failures = mapping(environment, "failures_by_regime")
     return Scope(
         surface=surface,
         roles=roles,
         regimes=regimes,
-        verdict_sites=_names(sites.get("verdict")),
-        profile=_names(sites.get("profile")),
-        real=str(named) if named and named in regimes else None,
-        conditions=_names(plan.get("condition_on")),
+        verdict_sites=names(mapping(plan, "sites"), "verdict"),
+        profile=names(mapping(plan, "sites"), "profile"),
+        real=str(real) if real and real in regimes else None,
+        conditions=names(plan, "condition_on"),
         unfit=unfit,
-        failures={str(regime): _names(lines) for regime, lines in failures.items()},
-        margins=_mapping(plan, "margins"),
-        no_absence=_names(plan.get("no_absence")),
+        failures={str(regime): names(failures, regime) for regime in failures},
+        margins=mapping(plan, "margins"),
+        no_absence=names(plan, "no_absence"),
     )
 
 
 def _role(found: Any) -> Role:
-    return cast(Literal["protected", "proxy"], found if found in ("protected", "proxy") else "protected")
+    return "proxy" if found == "proxy" else "protected"
 
 
-def _names(found: Any) -> tuple[str, ...]:
-    return tuple(str(name) for name in found) if isinstance(found, list | tuple) else ()
+def mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """The mapping under a key; empty where there is none: a plan of another version may lack anything, or hold it in another form."""
+    value = document.get(key)
+    return value if isinstance(value, Mapping) else {}
 
 
-def _mapping(document: Mapping[str, Any], key: str) -> dict[str, Any]:
-    found = document.get(key)
-    return found if isinstance(found, dict) else {}
+def listed(document: Mapping[str, Any], key: str) -> list[Any]:
+    """The list under a key; empty where there is none."""
+    value = document.get(key)
+    return list(value) if isinstance(value, list | tuple) else []
 
 
-def _entries(plan: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    found = plan.get(key)
-    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+def entries(document: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    """The mappings of a list under a key."""
+    return [entry for entry in listed(document, key) if isinstance(entry, Mapping)]
+
+
+def names(document: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """The list under a key, as strings."""
+    return tuple(str(name) for name in listed(document, key))

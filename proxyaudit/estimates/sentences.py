@@ -90,7 +90,7 @@ def _of_models(c: Concluded, numbers: Numbers, beside: str) -> str:
         why = next(iter(numbers.scope.failures.get(c.regime, ())), "no models")
         return f"'{c.attribute}' could not be audited for '{c.regime}': every model failed ({why})."
     where = f"In {f'all {models} models' if models > 1 else 'the one model'} of regime '{c.regime}'"
-    inside, gap = _inside(c, numbers), numbers.find("expressed", c.attribute, c.regime, measure="gap")
+    inside, gap = _inside(c, numbers), numbers.gap(c.attribute, c.regime)
     shown = "its outputs were not measured"
     if gap is not None and gap.value is not None:
         shown = f"predictions differ by {_span(gap, _number)} between groups ({gap.group})"

@@ -76,11 +76,7 @@ def decide(states: Mapping[str, State], *, surface: Surface = "outputs", absence
 
 
 def change_word(
-    mine: State | None,
-    real: State | None,
-    margin: float,
-    difference: tuple[float, float],
-    ratio: tuple[float, float, float] | None,
+    mine: State | None, real: State | None, margin: float, difference: tuple[float, float], ratio: tuple[float, float, float] | None
 ) -> ChangeWord:
     """How a number changed against real training.
 

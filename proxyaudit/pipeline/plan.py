@@ -20,7 +20,7 @@ from proxyaudit.data.public_counts import public_count
 from proxyaudit.data.releases import release_notes, unseen_of
 from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.errors import InputError
-from proxyaudit.estimates.row_order import rows_digest
+from proxyaudit.estimates.row_sums import rows_digest
 from proxyaudit.language.lineage import trace_language_models
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.devices import device_name

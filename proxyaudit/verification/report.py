@@ -12,19 +12,12 @@ __all__ = ["Check", "Verification", "checked"]
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was checked.
+    """One thing that was checked."""
 
-    Attributes:
-        name: What was looked at, in a few words.
-        detail: How much of it, or why it was skipped.
-        problems: One line per fault, each naming the file it lies in; empty if all is well.
-        skipped: Whether it could not be done here (another version wrote the file).
-    """
-
-    name: str
-    detail: str
-    problems: tuple[str, ...] = ()
-    skipped: bool = False
+    name: str  # what was looked at, in a few words
+    detail: str  # how much of it, or why it was skipped
+    problems: tuple[str, ...] = ()  # one line per fault, each naming the file it lies in; empty if all is well
+    skipped: bool = False  # whether it could not be done here (another version wrote the file)
 
     @property
     def state(self) -> Literal["passed", "failed", "skipped"]:

@@ -1,4 +1,4 @@
-"""Verify a run directory: bytes first, then everything that follows from the pack."""
+"""Verify a run directory: bytes first, then everything that follows from the pack. Commands that decide take a run from here alone."""
 
 from __future__ import annotations
 
@@ -9,22 +9,42 @@ from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.estimates.scope import Scope, read_scope
 from proxyaudit.estimates.states import deciding
 from proxyaudit.evidence.manifest import MANIFEST, rendering_digest
-from proxyaudit.evidence.pack import MITIGATION_FILE, PACK_FILES, REPORT_FILES, EvidencePack, is_run, list_runs, read_pack
+from proxyaudit.evidence.pack import (
+    MITIGATION_FILE,
+    PACK_FILES,
+    REPORT_FILES,
+    EvidencePack,
+    find_run,
+    is_run,
+    list_runs,
+    read_pack,
+    read_trusted,
+)
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
+from proxyaudit.verification.checks import (
+    completeness_problems,
+    control_problems,
+    digest_problems,
+    finding_problems,
+    identity_problems,
+    number_problems,
+    same_code,
+    sentence_problems,
+    state_problems,
+)
 from proxyaudit.verification.files import check_bytes, json_problems, manifest_document, safetensors_problems, yaml_problems
-from proxyaudit.verification.findings import completeness_problems, finding_problems, same_code, sentence_problems
-from proxyaudit.verification.identity import digest_problems, identity_problems
 from proxyaudit.verification.mitigation import verify_mitigation
 from proxyaudit.verification.report import Check, Verification, checked
-from proxyaudit.verification.states import control_problems, number_problems, state_problems
 
-__all__ = ["find_folder", "verify_folder"]
+__all__ = ["find_folder", "read_verified", "verify_folder"]
 
 # Every run has had these since the first schema; later kinds of report may be missing in older runs.
 _REQUIRED = (*PACK_FILES, "report.html", "report.md")
 OPTIONAL_FILES = (*REPORT_FILES, "signatures.json", "signatures.safetensors")
 _OTHER_VERSION = "another version of proxyaudit, or of a package, wrote them"
+# No decision rests on them: what a page or a sentence says is not read, the fields beside it are.
+_WORDS = {"sentences", "reports"}
 
 
 def find_folder(path: Path) -> Path:
@@ -105,3 +125,27 @@ def _report_checks(pack: EvidencePack, folder: Path) -> list[Check]:
         if make(pack).encode("utf-8", "replace") != (folder / name).read_bytes():
             problems.append(f"{name} is not what the evidence gives ('proxyaudit report' makes it again)")
     return [checked("reports", f"{' and '.join(makers)} rendered again", problems)]
+
+
+def read_verified(path: Path, notes: list[str] | None = None) -> EvidencePack:
+    """Read the run that ``path`` means, checked as ``proxyaudit verify`` does: bytes, and what follows from the numbers.
+
+    ``notes`` takes a line where words of the run could not be checked here, since another version wrote them.
+
+    Raises:
+        InputError: there is no such run, more than one, or one that did not end.
+        IntegrityError: a file is missing, was changed or was added, a verdict does not follow from the pack, or anything but words
+            could not be checked.
+    """
+    pack = read_trusted(path)
+    found = verify_folder(find_run(path))
+    problem = next(iter(found.problems), None)
+    if problem is None and not _WORDS.issuperset(found.skipped):
+        problem = f"it could not be checked here: {', '.join(sorted({*found.skipped} - _WORDS))}"
+    if problem is not None:
+        raise IntegrityError(f"{problem} [{path}]; run the recipe again or use an untouched copy")
+    if found.skipped and notes is not None:
+        run = pack.evidence.run
+        skipped = " and ".join(found.skipped)
+        notes.append(f"run {run.name} ({run.id}) was verified in part: another version wrote its {skipped}, which were not checked here")
+    return pack

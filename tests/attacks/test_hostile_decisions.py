@@ -64,7 +64,7 @@ def test_hostile_policies_are_refused_in_one_line(name, tmp_path, capsys, monkey
 @pytest.fixture(autouse=True)
 def _made_up_packs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Packs made up of a few numbers have none of what `verify` recomputes; their bytes are checked all the same."""
-    monkeypatch.setattr("proxyaudit.verification.trusted.verify_folder", lambda folder: Verification(folder, "run", ()))
+    monkeypatch.setattr("proxyaudit.verification.run.verify_folder", lambda folder: Verification(folder, "run", ()))
 
 
 def test_a_policy_cannot_hide_in_a_folder(tmp_path):

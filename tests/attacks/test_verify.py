@@ -461,7 +461,7 @@ def test_a_run_of_which_more_than_words_was_skipped_decides_nothing(
 ) -> None:
     own = folder("run")
     checks = (Check("files", ""), Check("verdicts", "no way to", skipped=True))
-    monkeypatch.setattr("proxyaudit.verification.trusted.verify_folder", lambda path: Verification(path, "run", checks))
+    monkeypatch.setattr("proxyaudit.verification.run.verify_folder", lambda path: Verification(path, "run", checks))
     for command in (["gate", str(own)], ["compare", str(own), str(own)]):
         assert main(command) == 4
         assert "could not be checked here: verdicts" in capsys.readouterr().err

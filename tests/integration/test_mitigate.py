@@ -226,7 +226,7 @@ def test_runs_that_cannot_be_mended(
     for run in runs:
         refused(capsys, mitigate(run, made.base, tmp_path / "out"), wanted=4)
     # And were it made to fit, its parts are still looked at one by one.
-    monkeypatch.setattr("proxyaudit.verification.trusted.verify_folder", lambda folder: Verification(folder, "run", ()))
+    monkeypatch.setattr("proxyaudit.verification.run.verify_folder", lambda folder: Verification(folder, "run", ()))
     for run, (_, words) in zip(runs, cases, strict=True):
         assert words in refused(capsys, mitigate(run, made.base, tmp_path / "out"))
     assert not (tmp_path / "out").exists()

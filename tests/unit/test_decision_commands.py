@@ -25,7 +25,7 @@ FOGGY = small_pack(UNSURE, [finding("inconclusive")], digest="f" * 64)
 @pytest.fixture(autouse=True)
 def _made_up_packs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Packs made up of a few numbers have none of what `verify` recomputes; `tests/attacks/test_verify.py` holds both commands to it."""
-    monkeypatch.setattr("proxyaudit.verification.trusted.verify_folder", lambda folder: Verification(folder, "run", ()))
+    monkeypatch.setattr("proxyaudit.verification.run.verify_folder", lambda folder: Verification(folder, "run", ()))
 
 
 def written(folder: Path, **packs: EvidencePack) -> dict[str, str]:

@@ -11,9 +11,10 @@ from leak_records import leak_facts
 from proxyaudit.channels.leak.estimate import estimate
 from proxyaudit.channels.outputs.estimate import estimate as estimate_outputs
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.context import identify
 from proxyaudit.estimates.facts import Facts
 from proxyaudit.estimates.ledger import Drafts, decide_ledger
+from proxyaudit.estimates.states import passes
+from proxyaudit.evidence.schema_1_0 import identify
 
 N = 400
 SEX = Attribute("sex", "protected", "binary", ("f", "m"), np.arange(N) % 2)
@@ -66,7 +67,7 @@ def test_absent_everywhere_but_at_a_doubt() -> None:
 
 def test_controls_of_every_site_that_decides() -> None:
     def kinds(found: Drafts) -> set[tuple[str, str, str | None, bool | None]]:
-        return {(c.kind, c.channel, c.site, c.passed) for c in found.controls}
+        return {(c.kind, c.channel, c.site, passes(c.kind, c.figures)) for c in found.controls}
 
     run = kinds(estimate(of_a_run()))
     assert ("negative", "expressed", None, True) in run

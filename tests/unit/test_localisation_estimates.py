@@ -17,11 +17,11 @@ from proxyaudit.channels.localisation.estimate import CHANNEL, NOT_BEYOND, NOT_S
 from proxyaudit.channels.localisation.measure import measure
 from proxyaudit.channels.localisation.record import LocationRecord, read_localisation, write_localisation
 from proxyaudit.data.attributes import Attribute, Followed
-from proxyaudit.estimates.context import identify
 from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Run
-from proxyaudit.estimates.ledger import Ledger
+from proxyaudit.estimates.ledger import Drafts, Ledger
 from proxyaudit.estimates.record import Measurement
+from proxyaudit.evidence.schema_1_0 import identify
 from proxyaudit.models.base import Tap, TrainedModel
 from proxyaudit.seeding import stream
 from proxyaudit.types import Estimate
@@ -66,7 +66,7 @@ def published(found: list[Measurement], *, used: bool = False) -> dict[tuple[str
     facts = facts_of((sex, job), runs, {"sex": Followed(np.arange(N) % 2, ("f", "m"), 0)})
     ledger, own = Ledger(), Ledger()
     if used:
-        ledger.add_one(Draft("used", "sex", "real", "hidden", "per-row", state="present"))
+        ledger.publish(Drafts([Draft("used", "sex", "real", "hidden", "per-row", state="present")]))
     own.publish(follow_up(facts, ledger))
     assert all(e.regime == "real" and e.attribute == "sex" and e.state is None for e in own.estimates)
     assert all((e.measure, e.subject, None) == identify(e.channel, e.regime, e.context, e.site) for e in own.estimates)

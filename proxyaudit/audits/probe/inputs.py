@@ -32,26 +32,16 @@ FEWEST_IN_GROUP = 11  # people; a smaller group is neither measured nor publishe
 
 @dataclass(frozen=True)
 class ProbeInputs:
-    """Activations of the same rows in several regimes, and what is known of the rows.
+    """Activations of the same rows in several regimes, and what is known of the rows."""
 
-    Attributes:
-        acts: Regime -> site -> activations ``(n, d)``.
-        unfit: Attributes that could not be coded, each with the reason.
-        clusters: ``(n,)`` rows that belong together.
-        conditions: Columns conditioned on, ``(n,)`` each.
-        notes: What was left out, or done beside what was asked for.
-        doubts: Attributes whose absence is not claimed, each with the reason.
-        places: ``(n,)`` place of each row in the file.
-    """
-
-    acts: Acts
+    acts: Acts  # regime -> site -> activations ``(n, d)``
     attributes: tuple[Attribute, ...]
-    unfit: dict[str, str]
-    clusters: Ints
-    conditions: dict[str, NDArray[Any]]
-    notes: tuple[NotTested, ...]
-    doubts: dict[str, str]
-    places: Ints
+    unfit: dict[str, str]  # attributes that could not be coded, each with the reason
+    clusters: Ints  # ``(n,)`` rows that belong together
+    conditions: dict[str, NDArray[Any]]  # columns conditioned on, ``(n,)`` each
+    notes: tuple[NotTested, ...]  # what was left out, or done beside what was asked for
+    doubts: dict[str, str]  # attributes whose absence is not claimed, each with the reason
+    places: Ints  # ``(n,)`` place of each row in the file
 
     @property
     def n(self) -> int:

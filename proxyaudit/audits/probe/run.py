@@ -27,8 +27,7 @@ from proxyaudit.estimates.conclude import evidence_of
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import decide_ledger
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.estimates.row_order import rows_digest
-from proxyaudit.estimates.row_sums import row_parts
+from proxyaudit.estimates.row_sums import row_parts, rows_digest
 from proxyaudit.estimates.scope import read_scope
 from proxyaudit.evidence.manifest import is_complete
 from proxyaudit.evidence.pack import EvidencePack, read_pack, write_pack, write_plan
@@ -53,23 +52,15 @@ _NOT_TESTED = (
 
 @dataclass(frozen=True)
 class ProbeRequest:
-    """What to ask of bare activations.
+    """What to ask of bare activations."""
 
-    Attributes:
-        attributes: Columns of the labels that are sensitive.
-        real: Regime that the others are compared with.
-        group: Column of rows that belong together.
-        condition_on: Columns that legitimately explain the attribute.
-        name: Name of the audit; the run lies in ``<out>/<name>/<run id>``.
-    """
-
-    attributes: tuple[str, ...]
-    real: str | None = None
-    group: str | None = None
-    condition_on: tuple[str, ...] = ()
+    attributes: tuple[str, ...]  # columns of the labels that are sensitive
+    real: str | None = None  # regime that the others are compared with
+    group: str | None = None  # column of rows that belong together
+    condition_on: tuple[str, ...] = ()  # columns that legitimately explain the attribute
     margins: Margins = field(default_factory=Margins)
     seed: int = 0
-    name: str = NAME
+    name: str = NAME  # name of the audit; the run lies in ``<out>/<name>/<run id>``
 
 
 def probe_files(

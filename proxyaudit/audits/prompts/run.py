@@ -41,26 +41,16 @@ NAME = "prompts"
 
 @dataclass(frozen=True)
 class PromptRequest:
-    """What to ask of language models.
+    """What to ask of language models."""
 
-    Attributes:
-        models: Models by the name of their regime.
-        prompts: The counterfactual prompts.
-        real: Regime that the others are compared with.
-        tokens: Length of the greedy answers that refusals are looked for in.
-        layers: Layers that are swapped at; None takes one third and two thirds of the depth.
-        margins: Gap and effect that matter.
-        name: The run lies in ``<out>/<name>/<run id>``.
-    """
-
-    models: Mapping[str, CausalSource]
-    prompts: PromptSet
-    real: str | None = None
-    tokens: int = 24
-    layers: tuple[int, ...] | None = None
-    margins: Margins = field(default_factory=Margins)
+    models: Mapping[str, CausalSource]  # models by the name of their regime
+    prompts: PromptSet  # the counterfactual prompts
+    real: str | None = None  # regime that the others are compared with
+    tokens: int = 24  # length of the greedy answers that refusals are looked for in
+    layers: tuple[int, ...] | None = None  # layers that are swapped at; None takes one third and two thirds of the depth
+    margins: Margins = field(default_factory=Margins)  # gap and effect that matter
     seed: int = 0
-    name: str = NAME
+    name: str = NAME  # the run lies in ``<out>/<name>/<run id>``
 
 
 def audit_prompts(

@@ -16,10 +16,10 @@ from proxyaudit.channels.leak.record import SiteRecord, read_site
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Facts, Run
-from proxyaudit.estimates.instrument import FAILED_AT
 from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Drafts
 from proxyaudit.estimates.methods import METHODS, POOLED
 from proxyaudit.estimates.record import INPUT_SITE, OUTPUT_SITE
+from proxyaudit.estimates.states import FAILED_AT
 
 Records = dict[Key, list[SiteRecord]]
 

@@ -12,8 +12,8 @@ from proxyaudit.causal.interchange import Effect
 from proxyaudit.channels.use import record
 from proxyaudit.estimates.draft import ABSENT_AT
 from proxyaudit.estimates.facts import Run
-from proxyaudit.estimates.instrument import LEAST_FOUND
 from proxyaudit.estimates.ledger import Drafts
+from proxyaudit.estimates.states import LEAST_FOUND
 from proxyaudit.probes.dropped_axes import dropped_axes_reason
 from proxyaudit.stats.intervals import Measured, absent_everywhere, over_seeds
 

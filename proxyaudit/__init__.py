@@ -17,34 +17,15 @@ if TYPE_CHECKING:
     from proxyaudit.reporting.plots import Plot
     from proxyaudit.types import Control, Estimate, Evidence, Finding
 
-__all__ = [
-    "Audit",
-    "Control",
-    "Estimate",
-    "Evidence",
-    "Finding",
-    "InputError",
-    "IntegrityError",
-    "Plot",
-    "ProxyauditError",
-    "TaskError",
-    "open_audit",
-    "probe",
-    "run",
-]
+__all__ = ["Audit", "Control", "Estimate", "Evidence", "Finding", "InputError", "IntegrityError", "Plot", "ProxyauditError", "TaskError"]
+__all__ += ["open_audit", "probe", "run"]
 
-
-_LAZY = {
-    "Audit": "proxyaudit.api",
-    "Control": "proxyaudit.types",
-    "Estimate": "proxyaudit.types",
-    "Evidence": "proxyaudit.types",
-    "Finding": "proxyaudit.types",
-    "Plot": "proxyaudit.reporting.plots",
-    "open_audit": "proxyaudit.api",
-    "probe": "proxyaudit.api",
-    "run": "proxyaudit.api",
+_MODULES = {
+    "proxyaudit.api": ("Audit", "open_audit", "probe", "run"),
+    "proxyaudit.reporting.plots": ("Plot",),
+    "proxyaudit.types": ("Control", "Estimate", "Evidence", "Finding"),
 }
+_LAZY = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __dir__() -> list[str]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Audit:
-    """A finished audit; ``folder`` is its run directory, ``None`` where nothing was written, and ``pack`` everything in it."""
+    """A finished audit: everything in its pack, and its run directory (``None`` where nothing was written)."""
 
     folder: Path | None
     pack: EvidencePack
@@ -68,11 +68,8 @@ class Audit:
 
         run, shown = self.pack.evidence.run, self.findings[["attribute", "regime", "verdict", "at_least", "sentence"]]
         shown = shown.assign(verdict=[f"{v}, at least {a}" if a else v for v, a in zip(shown["verdict"], shown["at_least"], strict=True)])
-        head = (
-            f"<p><b>{escape(run.name)}</b>, run {escape(run.id)}"
-            + ("" if run.status == "complete" else ", partial: a task failed")
-            + "</p>"
-        )
+        partial = "" if run.status == "complete" else ", partial: a task failed"
+        head = f"<p><b>{escape(run.name)}</b>, run {escape(run.id)}{partial}</p>"
         return head + str(shown.drop(columns="at_least").to_html(index=False, escape=True))
 
 

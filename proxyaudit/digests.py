@@ -6,7 +6,7 @@ import ast
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,9 @@ _NOT_MEASURING = frozenset({"cli", "comparison", "docs", "doctor.py", "evidence"
 _NAMED = re.compile(r"proxyaudit((?:\.\w+)+):\w+")
 
 
-def digest_of(value: Any) -> str:
-    """SHA-256 of the canonical JSON of a value."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+def digest_of(value: Any, default: Callable[[Any], Any] | None = None) -> str:
+    """SHA-256 of the canonical JSON of a value; ``default`` makes JSON of what is none."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=default)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -32,7 +32,7 @@ class Check:
 
 def check_machine(out: Path) -> list[Check]:
     """Run every check; none of them changes anything that stays."""
-    return [*_python(), *_packages(), *_torch(), *_sdv(), *_datasets(), *_reports(out)]
+    return [*_python(), *_packages(), *_imports(), *_datasets(), *_reports(out)]
 
 
 def _python() -> Iterator[Check]:
@@ -61,23 +61,18 @@ def _package(name: str, bounds: SpecifierSet) -> Check:
     return Check(name, "ok" if within else "fail", f"{version} (needs {bounds})" if len(bounds) else version)
 
 
-def _torch() -> Iterator[Check]:
+def _imports() -> Iterator[Check]:
     try:
         torch = importlib.import_module("torch")
+        yield Check("torch import", "ok", f"{torch.get_num_threads()} threads by default; an audit fixes its own number")
     except (ImportError, OSError) as error:
         yield Check("torch import", "fail", _first_line(error))
-        return
-    yield Check("torch import", "ok", f"{torch.get_num_threads()} threads by default; an audit fixes its own number")
-
-
-def _sdv() -> Iterator[Check]:
     # By name, so that sdv stays out of everything but its own plugin file.
     try:
         importlib.import_module("sdv")
+        yield Check("sdv import", "ok", "synthesizers can be used")
     except (ImportError, OSError) as error:
         yield Check("sdv import", "warn", f"{_first_line(error)}; needed for synthesizers only, not for releases")
-        return
-    yield Check("sdv import", "ok", "synthesizers can be used")
 
 
 def _datasets() -> Iterator[Check]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from functools import partial
 
 
 class ProxyauditError(Exception):
@@ -14,13 +15,7 @@ class ProxyauditError(Exception):
 
 
 class InputError(ProxyauditError):
-    """Bad usage or bad input: one line that says what is wrong, where, and how to mend it.
-
-    Args:
-        what: What is wrong, e.g. ``"column 'sex' is missing"``.
-        where: The file, key or command it was found in.
-        mend: What the user can do about it.
-    """
+    """Bad usage or bad input: one line that says what is wrong, in which file, key or command, and what the user can do about it."""
 
     exit_code = 2
 
@@ -32,7 +27,7 @@ class InputError(ProxyauditError):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Survive the trip back from a worker process."""
-        return (_rebuild_input_error, (self.what, self.where, self.mend))
+        return (partial(InputError, where=self.where, mend=self.mend), (self.what,))
 
 
 class IntegrityError(ProxyauditError):
@@ -62,12 +57,8 @@ _READERS = ("pandas", "pyarrow", "sdv", "rdt", "copulas", "ctgan", "sklearn", "s
 def safe_line(error: BaseException, *, first: bool = False) -> str:
     """One line about any error that holds no value of a row: what readers may see, on the terminal and in the evidence.
 
-    Our own errors name columns and files only. Of others the type is kept; the text is left out where a library that reads rows
-    wrote it, and elsewhere loses what is quoted, lists and long numbers.
-
-    Args:
-        error: The error.
-        first: Whether to keep the first line of a foreign error only.
+    Our own errors name columns and files only. Of others the type is kept (and the ``first`` line alone, where asked); the text is left
+    out where a library that reads rows wrote it, and elsewhere loses what is quoted, lists and long numbers.
     """
     if isinstance(error, ProxyauditError):
         return f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -79,7 +70,3 @@ def safe_line(error: BaseException, *, first: bool = False) -> str:
         return f"{name} in {module or 'an unknown place'} (its text may hold values of rows, so it is left out)"
     text = _NUMBER.sub("...", _QUOTED.sub("'...'", "".join(str(error).splitlines()[:1]) if first else str(error)))
     return " ".join(f"{name}: {text}".split())
-
-
-def _rebuild_input_error(what: str, where: str, mend: str) -> InputError:
-    return InputError(what, where=where, mend=mend)

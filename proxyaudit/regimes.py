@@ -17,7 +17,7 @@ from proxyaudit.data.dataset import Dataset, conform
 from proxyaudit.data.tables import resolve_path
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError, TaskError
-from proxyaudit.recipe.recipe import Recipe, SyntheticSpec, mixed_name, own_name
+from proxyaudit.recipe.recipe import Recipe, SyntheticSpec
 from proxyaudit.registry import check_plugin, load_plugin
 from proxyaudit.seeding import integer_seed
 
@@ -71,24 +71,23 @@ def make_regimes(recipe: Recipe, base: Path) -> tuple[Regime, ...]:
     """
     regimes: list[Regime] = []
     for entry in recipe.regimes:
+        name, spec = entry.names[0], entry.synthetic
         if entry.real:
-            regimes.append(Regime("real", "real"))
-        elif entry.synthetic is not None:
-            spec = entry.synthetic
+            regimes.append(Regime(name, "real"))
+        elif spec is not None:
             if spec.path is None:
                 check_plugin("synthesizers", spec.plugin, where="regimes: synthetic")
-            regimes.append(Regime(spec.regime, "release" if spec.path is not None else "synthetic", synthetic=spec))
+            regimes.append(Regime(name, "release" if spec.path is not None else "synthetic", synthetic=spec))
         elif entry.mixed is not None:
-            of = entry.mixed.of
-            regimes += [Regime(mixed_name(of, ratio), "mixed", of=of, ratio=ratio) for ratio in entry.mixed.ratios]
+            mixtures = zip(entry.names, entry.mixed.ratios, strict=True)
+            regimes += [Regime(mixture, "mixed", of=entry.mixed.of, ratio=ratio) for mixture, ratio in mixtures]
         elif entry.scrub is not None:
-            regimes.append(Regime(own_name(entry), "scrubbed", scrub=entry.scrub))
+            regimes.append(Regime(name, "scrubbed", scrub=entry.scrub))
         elif entry.quantise is not None:
-            regimes.append(Regime(own_name(entry), "quantised", of=entry.of, quantise=entry.quantise))
+            regimes.append(Regime(name, "quantised", of=entry.of, quantise=entry.quantise))
         else:
-            what = f"checkpoint of regime '{entry.name}'"
-            paths = tuple(resolve_path(text, base=base, what=what) for text in entry.checkpoints or ())
-            regimes.append(Regime(str(entry.name), "checkpoints", checkpoints=paths, erase=entry.erase or ()))
+            paths = tuple(resolve_path(text, base=base, what=f"checkpoint of regime '{name}'") for text in entry.checkpoints or ())
+            regimes.append(Regime(name, "checkpoints", checkpoints=paths, erase=entry.erase or ()))
     # A quantised model meets the texts that its original meets.
     by_name = {regime.name: regime for regime in regimes}
     regimes = [replace(r, scrub=by_name[str(r.of)].scrub) if r.kind == "quantised" else r for r in regimes]
@@ -110,8 +109,8 @@ def common_training_size(recipe: Recipe, dataset: Dataset, releases: Mapping[str
         if entry.synthetic is not None and entry.synthetic.path is not None:
             limits[entry.synthetic.regime] = len(releases[entry.synthetic.regime])
         elif entry.mixed is not None:
-            for ratio in entry.mixed.ratios:
-                limits[mixed_name(entry.mixed.of, ratio)] = _mixed_limit(n_real, releases.get(entry.mixed.of), ratio)
+            for name, ratio in zip(entry.names, entry.mixed.ratios, strict=True):
+                limits[name] = _mixed_limit(n_real, releases.get(entry.mixed.of), ratio)
     smallest = min(limits, key=lambda key: limits[key])
     asked = recipe.training_size
     if asked is None and limits[smallest] < MIN_TRAINING_ROWS:
@@ -124,9 +123,9 @@ def common_training_size(recipe: Recipe, dataset: Dataset, releases: Mapping[str
         raise InputError(what, where="training_size", mend="raise it")
     if not _uses_real_rows(recipe):
         del limits["real"]
-    name = min(limits, key=lambda key: limits[key]) if limits else None
-    if name is not None and asked > limits[name]:
-        what = f"training_size {asked} is more than the {limits[name]} rows that regime '{name}' can offer"
+    smallest = min(limits, key=lambda key: limits[key], default="")
+    if limits and asked > limits[smallest]:
+        what = f"training_size {asked} is more than the {limits[smallest]} rows that regime '{smallest}' can offer"
         raise InputError(what, where="training_size", mend="lower it")
     return asked
 

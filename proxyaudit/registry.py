@@ -10,19 +10,15 @@ from typing import Any
 
 from proxyaudit.errors import InputError, did_you_mean
 
-__all__ = ["check_plugin", "load_function", "load_plugin", "plugin_names"]
 
-_PREFIX = "proxyaudit."
+@lru_cache
+def _points_on(path: tuple[str, ...], group: str) -> tuple[EntryPoint, ...]:
+    """Every entry point of a group; kept for one ``sys.path``, since a look through all installed packages takes a while."""
+    return tuple(entry_points(group=f"proxyaudit.{group}"))
 
 
 def _points(group: str) -> tuple[EntryPoint, ...]:
-    return _points_on(group, tuple(sys.path))
-
-
-@lru_cache
-def _points_on(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
-    """Every entry point of a group; kept, since a look through all installed packages takes a while."""
-    return tuple(entry_points(group=_PREFIX + group))
+    return _points_on(tuple(sys.path), group)
 
 
 def plugin_names(group: str) -> tuple[str, ...]:

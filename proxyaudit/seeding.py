@@ -6,8 +6,6 @@ import hashlib
 
 import numpy as np
 
-__all__ = ["integer_seed", "stream"]
-
 PathPart = str | int | float
 
 

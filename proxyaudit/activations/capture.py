@@ -60,7 +60,10 @@ def capture(model: TrainedModel, x: NDArray[np.float32], *, batch_size: int = BA
         if site not in acts:
             acts[site] = np.empty((len(x), rows.shape[1]), dtype=np.float32)
         read = rows.to("cpu", torch.float32)
-        _check_finite(read, site)
+        # A sum is finite only if all its terms are; large ones may overflow it, so only then each is looked at.
+        if not bool(torch.isfinite(read.sum())) and not bool(torch.isfinite(read).all()):
+            mend = "the training diverged, or the table's values are too large"
+            raise InputError(f"activations at site '{site}' are NaN or infinite", mend=mend)
         acts[site][batch] = read.numpy()
 
     with placed(model.module), inference(model.module), tapped(model, keep, model.sites):
@@ -78,14 +81,6 @@ def capture(model: TrainedModel, x: NDArray[np.float32], *, batch_size: int = BA
         array.flags.writeable = False
     outputs.flags.writeable = False
     return Captured({site: acts[site] for site in model.sites}, outputs)
-
-
-def _check_finite(part: Tensor, site: str) -> None:
-    # A sum is finite only if all its terms are; large ones may overflow it, so only then each is looked at.
-    if not bool(torch.isfinite(part.sum())) and not bool(torch.isfinite(part).all()):
-        raise InputError(
-            f"activations at site '{site}' are NaN or infinite", mend="the training diverged, or the table's values are too large"
-        )
 
 
 def run_probabilities(model: TrainedModel, run: Callable[[Tensor], Any], value: Tensor) -> NDArray[np.float64]:
@@ -108,12 +103,7 @@ def run_probabilities(model: TrainedModel, run: Callable[[Tensor], Any], value: 
 
 
 def check_table(x: NDArray[Any]) -> None:
-    """Refuse what is no table of rows.
-
-    Raises:
-        InputError: there are no rows.
-        ValueError: it has no two dimensions.
-    """
+    """Refuse a table without rows (``InputError``), and what has no two dimensions (``ValueError``)."""
     if np.ndim(x) != 2:
         raise ValueError(f"a table is (n, p), not {np.shape(x)}")
     if not len(x):

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from proxyaudit.activations.capture import Captured
 from proxyaudit.arrays import Singles
-from proxyaudit.models import TrainedModel, train_model
-from proxyaudit.models.base import as_tensor, copy_module, inference, probabilities, to_logits
+from proxyaudit.models.base import TrainedModel, as_tensor, copy_module, inference, probabilities, to_logits
 from proxyaudit.models.devices import placed
 from proxyaudit.models.hooks import tapped
 from proxyaudit.models.text import TextClassifier
+from proxyaudit.models.training import train_model
 from proxyaudit.recipe.recipe import TrainingSpec
 from proxyaudit.regimes import TrainingData
 
@@ -52,11 +52,7 @@ class Features:
         return cls({key.tobytes(): row for row, key in enumerate(keys)}, np.concatenate([one[FIRST] for one in stored]), audit)
 
     def of(self, x: Singles) -> Singles:
-        """Pooled last hidden states of texts.
-
-        Raises:
-            KeyError: a text was not run through the transformer.
-        """
+        """Pooled last hidden states of texts; ``KeyError`` where one was not run through the transformer."""
         return self.first[[self.rows[key.tobytes()] for key in row_keys(x)]]
 
 
@@ -82,10 +78,11 @@ def train_head(model: TrainedModel, data: TrainingData, features: Features, spec
     """Train the head on the frozen transformer's values; the same as ``train_model``, without running the transformer."""
     module = copy_module(model.module)
     assert isinstance(module, TextClassifier)
-    alone = TrainedModel(_Head(module.dense, module.head), model.n_classes, (), (), {}, model.details)
+    alone = TrainedModel(nn.Sequential(*module.dense, module.head), model.n_classes, (), (), {}, model.details)
     trained = train_model(alone, features.of(data.x), data.y, data.weight, spec, seed)
-    assert isinstance(trained.module, _Head)
-    module.dense, module.head = trained.module.dense, trained.module.head
+    *dense, head = trained.module.children()
+    assert isinstance(head, nn.Linear)
+    module.dense, module.head = nn.ModuleList(dense), head
     return replace(model, module=module.eval(), details=trained.details)
 
 
@@ -125,18 +122,6 @@ def is_inner(model: TrainedModel, site: str) -> bool:
 def first_site(model: TrainedModel) -> str:
     """The site that holds the pooled last hidden states."""
     return next(site for site in text_module(model).site_taps() if text_module(model).is_vector(site))
-
-
-class _Head(nn.Module):
-    def __init__(self, dense: nn.ModuleList, head: nn.Linear) -> None:
-        super().__init__()
-        self.dense, self.head = dense, head
-
-    def forward(self, value: Tensor) -> Tensor:
-        for block in self.dense:
-            value = block(value)
-        logits: Tensor = self.head(value)
-        return logits
 
 
 def text_module(model: TrainedModel) -> TextClassifier:

@@ -60,13 +60,10 @@ def replayer(model: TrainedModel, x: NDArray[np.float32], site: str, known: NDAr
 def differentiable(
     model: TrainedModel, x: NDArray[np.float32], sites: Sequence[str], known: NDArray[np.float32] | None = None
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return what :func:`replayer` returns, as logits (m, C) that can be differentiated with respect to the shift.
+    """Return what :func:`replayer` returns, as logits (m, C) that can be differentiated with respect to the shift; raises the same.
 
     ``run(shift, rows)`` takes tensors: shifts (m, d) and row numbers (m,); the shifts of several sites stand side by side. No
     gradient reaches the model's weights unless the caller asks for it.
-
-    Raises:
-        InputError: unknown site, or what ``capture`` raises.
     """
     run, _ = _shifted(model, x, tuple(sites), known)
 
@@ -94,8 +91,8 @@ def _shifted(
         left = [shift]
 
         def add(name: str, value: Tensor) -> Tensor:
-            width = shift.shape[1] if len(sites) == 1 else value.shape[-1]
-            own, left[0] = left[0][:, :width], left[0][:, width:]
+            own = shift if len(sites) == 1 else left[0][:, : value.shape[-1]]
+            left[0] = left[0][:, value.shape[-1] :]
             return shifted(value, own, name)
 
         with tapped(model, add, sites):

@@ -39,31 +39,24 @@ class Planted:
     strength: float  # log-odds for each unit of the coordinate
 
 
+@dataclass(frozen=True)
 class DifferentiableSite:
-    """The followed output of a model as a function of one site's activations."""
+    """The followed output of a model as a function of one site's activations, with what is planted into what follows it."""
 
-    def __init__(self, logits: Logits, output: int, planted: Planted | None = None) -> None:
-        """Keep the tail; ``output`` is the column of the probabilities that is followed."""
-        self._logits, self._output, self._planted = logits, output, planted
-
-    def planted(self, planted: Planted) -> DifferentiableSite:
-        """The same site with a readout planted into what follows it."""
-        return DifferentiableSite(self._logits, self._output, planted)
+    logits: Logits
+    output: int
+    planted: Planted | None = None
 
     def probability(self, shift: Tensor, rows: Tensor) -> Tensor:
         """The followed probability ``(m,)`` of rows after adding shifts ``(m, d)``, differentiable."""
-        odds = log_odds(self._logits(shift, rows), self._output)
-        if self._planted is not None:
-            read, score = (torch.tensor(a, dtype=shift.dtype) for a in (self._planted.read_d, self._planted.score_n))
-            odds = odds + self._planted.strength * (score[rows] + shift @ read)
+        odds = log_odds(self.logits(shift, rows), self.output)
+        if self.planted is not None:
+            read, score = (torch.tensor(a, dtype=shift.dtype) for a in (self.planted.read_d, self.planted.score_n))
+            odds = odds + self.planted.strength * (score[rows] + shift @ read)
         return torch.sigmoid(odds)
 
     def gradients(self, rows: Ints, dimensions: int) -> Floats:
-        """Gradient of the followed probability with respect to the activations of rows, shape ``(m, d)``.
-
-        Raises:
-            NoGradientError: there is none.
-        """
+        """Gradient ``(m, d)`` of the followed probability by the activations of rows; ``NoGradientError`` where there is none."""
         parts = []
         for start in range(0, len(rows), _GRADIENT_ROWS):
             chosen = torch.from_numpy(np.asarray(rows[start : start + _GRADIENT_ROWS], dtype=np.int64))

@@ -37,10 +37,9 @@ class Attribution:
 def attribute_direction(
     model: TrainedModel, x_np: NDArray[np.float32], site: str, direction_d: Floats, groups_n: Ints, sources: Sequence[Sequence[int]]
 ) -> Attribution:
-    """Split the groups' difference along a direction of a site over the columns.
+    """Split the groups' difference along a direction of a site over the columns, whose encoded inputs are ``sources``.
 
-    Rows of neither group (0 or 1) only add to the baseline. ``sources`` are the encoded inputs of each column; a site of tokens is read
-    at its mean over tokens.
+    Rows of neither group (0 or 1) only add to the baseline; a site of tokens is read at its mean over tokens.
     """
     return _attribute(model, _along(model, site, direction_d), x_np, groups_n, sources)
 
@@ -65,9 +64,9 @@ class TextRows:
 def attribute_tokens(
     model: TrainedModel, rows: TextRows, *, site: str | None = None, direction_d: Floats | None = None, output: int = 0
 ) -> Attribution | None:
-    """Split the groups' difference along a direction of a site, or else in the log-odds of an output, over tokens.
+    """Split the groups' difference along a direction of a site, or else in the log-odds of an output, over names of tokens.
 
-    For each name of tokens this is the groups' difference in what it adds to a text; ``None`` where tokens are not embedded one by one.
+    ``None`` where tokens are not embedded one by one.
     """
     from captum.attr import LayerIntegratedGradients
 

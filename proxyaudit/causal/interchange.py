@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.causal.donors import DONORS, Donors, draw_donors, null_sizes
 from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace
+from proxyaudit.stats.intervals import Measured, absent_everywhere, over_seeds
 
 Replay = Callable[[Floats, Ints], Floats]
 """Outputs ``(m, C)`` of rows ``(m,)`` after adding shifts ``(m, d)`` to the site's activations."""
@@ -222,3 +223,24 @@ def probe_readings(setting: Setting, eraser: LeaceEraser, plan: Donors, fresh: i
     top = (setting.labels_n[rows] == setting.labels_n.max()).astype(np.int64)
     selective = share_read(moved, setting.acts_nd[rows], top.astype(np.float64)[:, None], top)
     return complete, None if selective is None else abs(selective)
+
+
+def absent_p(effects: Sequence[Effect], clusters_n: Ints, margin: float) -> float:
+    """p-value of "below the margin" of the signed effect and of the product of the donor halves (on its own scale), in every model.
+
+    Random subspaces are not subtracted. The directions' error is what two subspaces differ by on the same rows.
+    """
+    found = []
+    for which, limit in ((0, margin), (1, margin**2)):
+        singles = []
+        for effect in effects:
+            apart = np.array([part[which] for part in effect.spread])
+            # Each part has two of three directions, each direction serves two parts: the mean has a sixth of the squared difference.
+            extra = float((apart**2).mean()) / (2 * len(apart)) if len(apart) > 1 else float("inf")
+            value, influence = ((effect.signed, effect.signed_influence_n), (effect.product, effect.product_influence_n))[which]
+            singles.append(Measured(np.array([value]), influence, clusters_n, extra, float(max(len(apart) - 1, 1))))
+        mean = over_seeds(singles)
+        if which == 0:
+            mean, singles = mean.oriented(), [single.oriented() for single in singles]
+        found.append(absent_everywhere(mean, singles, limit))
+    return max(found)

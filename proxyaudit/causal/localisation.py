@@ -51,10 +51,7 @@ class Picked:
 
 
 def differences(values: NDArray[np.floating], groups_n: Ints, labels_n: Ints) -> dict[int, Floats]:
-    """Mean value of group 1 minus that of group 0 within each label that has enough rows of both.
-
-    ``values`` are ``(n, d)`` or ``(n, tokens, d)``; rows of neither group (0 or 1) are left out.
-    """
+    """Mean value of group 1 minus that of group 0 within each label that has enough rows of both; other rows are left out."""
     found = {}
     for label in np.unique(labels_n):
         inside = [(labels_n == label) & (groups_n == g) for g in (0, 1)]
@@ -67,11 +64,7 @@ def differences(values: NDArray[np.floating], groups_n: Ints, labels_n: Ints) ->
 def screen(
     values: NDArray[np.floating], gradients: Floats | None, rows_m: Ints, groups_n: Ints, labels_n: Ints, parts: Sequence[Units]
 ) -> Screened:
-    """Screen the parts of a place.
-
-    ``values`` are ``(n, d)`` or ``(n, tokens, d)``; ``gradients`` of the followed output are known on the rows ``rows_m``, or ``None``
-    where there are none.
-    """
+    """Screen the parts of a place: ``values`` are ``(n, d)`` or ``(n, tokens, d)``, ``gradients`` those of rows ``rows_m``, or ``None``."""
     apart = differences(values, groups_n, labels_n)
     width = values.shape[-1]
     used = np.isin(labels_n, list(apart)) & (groups_n >= 0)

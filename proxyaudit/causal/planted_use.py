@@ -8,7 +8,7 @@ so that the plant is as hard to find as any attribute that the audit would still
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import expit, logit
@@ -71,7 +71,7 @@ def plant_use(
         if strength is None:
             return "no readout of that direction moves the output that much"
         model = _planted_replay(replay, score, read, strength, output)
-        learned = learn_parts(planted, site.planted(Planted(read, score, strength)), fitted, margin, rng, free=False)
+        learned = learn_parts(planted, replace(site, planted=Planted(read, score, strength)), fitted, margin, rng, free=False)
         swaps = swap_read_downstream(fine, learned, model, 0, rng)
         found.append(PlantedUse(times, effect_of(strength), swaps[-1], swaps[0]))
     return found

@@ -41,11 +41,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Association:
-    """What a reader of some columns finds.
-
-    Attributes:
-        p: Tail probability under permutations of the attribute (of a gain: within the better column's cells); 1 where none were asked for.
-    """
+    """What a reader of some columns finds; ``p`` is the tail under permutations, of a gain within the better column's cells."""
 
     value: float  # share of the attribute; of a pair's gain, the share beyond its better column
     influence_n: Floats  # influence of each row on ``value``, shape ``(n,)``
@@ -54,9 +50,7 @@ class Association:
 
 
 def associate(codes_n: Ints, target: Target, rng: np.random.Generator | None = None, permutations: int = 199) -> Association:
-    """Associate one column with the attribute.
-
-    Without ``rng`` there is no null.
+    """Associate one column with the attribute; without ``rng`` there is no null.
 
     Raises:
         TooFewRowsError: a class is too small to be cross-fitted.
@@ -101,7 +95,7 @@ def pair_gain(
 
 
 def pair_trace(codes_n: Ints, better_of_cell: Ints, labels_n: NDArray[np.generic], classes: int, fewest: int = 5) -> float:
-    """A cheap score of how far a pair's cells differ within the better column's cells; for screening only.
+    """A cheap score for screening of how far a pair's cells differ within the better column's cells.
 
     Pearson's X squared against what the better column expects, less its degrees of freedom, in standard deviations.
     """

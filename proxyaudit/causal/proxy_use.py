@@ -64,11 +64,7 @@ class Path:
 
 
 def draw_swaps(n: int, most: int, rng: np.random.Generator, slots: int = DONORS) -> Swaps:
-    """Draw recipients, at most ``most`` of ``n`` rows, and their donors among them.
-
-    Raises:
-        ValueError: there are too few rows for ``slots`` donors other than oneself.
-    """
+    """Draw recipients, at most ``most`` of ``n`` rows, and their donors among them; ``ValueError`` where there are too few rows."""
     rows = np.sort(rng.permutation(n)[:most])
     if len(rows) <= slots:
         raise ValueError(f"{len(rows)} rows cannot give {slots} donors each")
@@ -130,8 +126,7 @@ def path(
 ) -> Path | None:
     """Split a column's oriented effect into what runs through a subspace and what goes around it.
 
-    ``erasers`` serve the rows of each part and were fitted on the other parts; ``randoms`` likewise, a list for each control. ``None``
-    where a group has too few donors, or where the outputs do not follow from the site alone.
+    ``erasers`` and ``randoms`` serve the rows of each part. ``None`` where donors are too few, or more than the site makes the outputs.
     """
     total = oriented(swapped.change_msc[:, :, output], swaps, groups_n)
     if total is None:

@@ -188,7 +188,8 @@ class _Batch:
         count = len(self.problems)
         stacked = {name: p.expand(count, *p.shape).clone().requires_grad_() for name, p in self.relearner.start.items()}
         slopes, intercepts = (part.clone().requires_grad_() for part in head)
-        groups = [{"params": [p], "lr": RELATIVE_STEP * _size(self.relearner.start[name])} for name, p in stacked.items()]
+        sizes = {name: max(float(p.double().square().mean().sqrt()), _TINY) for name, p in self.relearner.start.items()}
+        groups = [{"params": [p], "lr": RELATIVE_STEP * sizes[name]} for name, p in stacked.items()]
         groups.append({"params": [slopes, intercepts], "lr": HEAD_STEP})
         optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)
         rates = [group["lr"] for group in optimizer.param_groups]
@@ -252,7 +253,3 @@ class _Batch:
                     leak, influence = score_outputs(scaled[place], self.measured[index][rotation.score], self.classes)
                     found[index] = Relearnt(leak, influence, rotation.score)
         return [found[index] for index in range(len(self.problems))]
-
-
-def _size(p: Tensor) -> float:
-    return max(float(p.double().square().mean().sqrt()), _TINY)

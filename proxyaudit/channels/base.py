@@ -22,22 +22,7 @@ from proxyaudit.regimes import Regime
 
 @dataclass(frozen=True)
 class ModelView:
-    """One trained model as channels see it.
-
-    Attributes:
-        repetition: Which of the regime's models it is, from 0.
-        x: Encoded inputs of the audit rows ``(n, p)``, as models of this regime meet them.
-        dataset: The real data; its audit rows are those that are measured.
-        placebos: Placebo labels ``(n, count)`` by attribute.
-        followed: Groups and output that interventions compare, by attribute.
-        proxies: Columns or text features that are followed.
-        rows_trained: Rows times epochs of its training: what a costly search may cost is bounded by it.
-        table: The training table of its own, where it has one: synthetic rows, a release, scrubbed texts.
-        forward: For a frozen transformer: activations of other texts that it has read before.
-        frozen: Whether a transformer was never trained, so that it does much the same in every repetition.
-        shared_sites: Sites whose activations are the same in other tasks; what is measured there is remembered.
-        remember: From what identifies a measurement, and how to make it, to the measurement, looked up where it was made before.
-    """
+    """One trained model as channels see it; ``remember`` looks a measurement up by what identifies it, or makes it."""
 
     recipe: Recipe
     regime: Regime

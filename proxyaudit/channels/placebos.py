@@ -19,10 +19,7 @@ _PLACEBO_FAMILIES = ("isotropic", "unit", "low", "high")
 
 
 def plant_placebos(x_np: NDArray[Any], dataset: Dataset, leaks: dict[str, float | None], count: int, root: int) -> dict[str, NDArray[Any]]:
-    """Placebos ``(n, count)`` of each attribute: labels planted on encoded inputs ``(n, p)`` with its own input leak and base rates.
-
-    An attribute whose leak could not be measured (``None``) has none.
-    """
+    """Placebos ``(n, count)`` of each attribute whose input leak is known: labels planted on inputs with its leak and base rates."""
     rows = whiten(x_np).rows
     planted: dict[str, NDArray[Any]] = {}
     for attribute in dataset.attributes:
@@ -30,15 +27,13 @@ def plant_placebos(x_np: NDArray[Any], dataset: Dataset, leaks: dict[str, float 
         if leak is None or rows.rank == 0:
             continue
         leak = float(np.clip(leak, *_INPUT_LEAK_RANGE))
-        columns: list[NDArray[Any]] = []
+        columns = []
         for index in range(count):
-            rng = stream(root, "placebo", attribute.name, index)
             families = (_PLACEBO_FAMILIES[index % len(_PLACEBO_FAMILIES)], "isotropic")
-            column = plant_label(rows, attribute, families, leak, rng)
-            if column is not None:
-                columns.append(column)
-        if columns:
-            planted[attribute.name] = np.stack(columns, axis=1)
+            columns.append(plant_label(rows, attribute, families, leak, stream(root, "placebo", attribute.name, index)))
+        kept = [column for column in columns if column is not None]
+        if kept:
+            planted[attribute.name] = np.stack(kept, axis=1)
     return planted
 
 

@@ -41,11 +41,7 @@ class Proxy:
 
 @dataclass(frozen=True)
 class ProxyPlan:
-    """What is fixed about proxies before anything is measured.
-
-    Attributes:
-        pairs: For each protected attribute the pairs that tell more than the better of the two, which comes first.
-    """
+    """What is fixed about proxies before anything is measured; of ``pairs``, which tell more than the better of both, that comes first."""
 
     proxies: tuple[Proxy, ...]  # those that are followed, the strongest carriers first
     pairs: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
@@ -88,11 +84,12 @@ class ProxyPlan:
         return described if self.text is None else {**described, "of": "texts"}
 
 
-def people(dataset: Dataset, frame: pd.DataFrame) -> Ints:
-    """Rows that are one person's (``data.group``), else each its own; shape ``(n,)``.
+def people(dataset: Dataset, frame: pd.DataFrame, otherwise: str | None = None) -> Ints:
+    """Rows that are one person's (``data.group``), else those alike in the column ``otherwise``, else each its own; shape ``(n,)``.
 
     Equal rows are not one person here: folds that keep them together would ask of each cell of a coarse table what was left out of it.
     """
-    if dataset.group is None or dataset.group not in frame:
+    column = dataset.group if dataset.group is not None and dataset.group in frame else otherwise
+    if column is None:
         return np.arange(len(frame))
-    return np.asarray(pd.factorize(frame[dataset.group], use_na_sentinel=False)[0], dtype=np.int64)
+    return np.asarray(pd.factorize(frame[column], use_na_sentinel=False)[0], dtype=np.int64)

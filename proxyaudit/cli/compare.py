@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Exit, Option
 
 from proxyaudit.cli import console
 from proxyaudit.cli.options import Json, write_results
@@ -19,19 +19,18 @@ _RUN = "a run folder, or a folder with one complete run below it."
 
 
 def compare(
-    run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help=f"The run compared with (before): {_RUN}")],
-    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="The run judged (after); may be RUN_A itself, with --regime.")],
+    run_a: Annotated[Path, Argument(metavar="RUN_A", help=f"The run compared with (before): {_RUN}")],
+    run_b: Annotated[Path, Argument(metavar="RUN_B", help="The run judged (after); may be RUN_A itself, with --regime.")],
     regime: Annotated[
         list[str] | None,
-        typer.Option("--regime", metavar="A=B", help="Regime of RUN_A and that of RUN_B that belong together; only these are compared."),
+        Option("--regime", metavar="A=B", help="Regime of RUN_A and that of RUN_B that belong together; only these are compared."),
     ] = None,
     attribute: Annotated[
-        list[str] | None,
-        typer.Option("--attribute", metavar="NAME", help="Attribute to look at; may be given several times (default: all)."),
+        list[str] | None, Option("--attribute", metavar="NAME", help="Attribute to look at; may be given several times (default: all).")
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--out", metavar="DIR", envvar="PROXYAUDIT_COMPARE_OUT", help="Write comparison.html, comparison.md and comparison.json there."
         ),
     ] = None,
@@ -52,7 +51,7 @@ def compare(
         for path in written:
             console.write_line(f"Written: {path}")
     if found.exit_code:
-        raise typer.Exit(found.exit_code)
+        raise Exit(found.exit_code)
 
 
 def _write(found: Comparison, out: Path) -> list[Path]:

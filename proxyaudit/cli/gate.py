@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Exit, Option
 
 from proxyaudit.cli import console
 from proxyaudit.cli.options import Json, RunFolder, write_results
@@ -31,7 +31,7 @@ def gate(
     run: RunFolder,
     policy: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--policy",
             metavar="FILE",
             envvar="PROXYAUDIT_POLICY",
@@ -39,15 +39,15 @@ def gate(
         ),
     ] = None,
     junit: Annotated[
-        Path | None, typer.Option("--junit", metavar="FILE", envvar="PROXYAUDIT_JUNIT", help="Write JUnit XML, one test for each answer.")
+        Path | None, Option("--junit", metavar="FILE", envvar="PROXYAUDIT_JUNIT", help="Write JUnit XML, one test for each answer.")
     ] = None,
     json: Json = False,
 ) -> None:
     """Decide for a pipeline: exit code 0 pass, 1 policy not met, 3 cannot be told, 4 the run was altered, 5 the run is partial."""
     from proxyaudit.gating import gate as decide
-    from proxyaudit.gating.junit import integrity_junit
-    from proxyaudit.gating.junit import junit as junit_xml
     from proxyaudit.gating.policy import Policy, load_policy
+    from proxyaudit.gating.values import integrity_junit
+    from proxyaudit.gating.values import junit as junit_xml
     from proxyaudit.verification.run import read_verified
 
     folder = policy.parent if policy is not None else Path()
@@ -74,7 +74,7 @@ def gate(
         for note in result.notes:
             console.write_line(f"Note: {note}")
     if result.exit_code:
-        raise typer.Exit(result.exit_code)
+        raise Exit(result.exit_code)
 
 
 def _write(path: Path, data: bytes) -> None:

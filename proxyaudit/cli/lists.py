@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Exit, Option
 
 from proxyaudit.cli import console
 from proxyaudit.cli.options import Jobs, Json, Out, Seed, quiet_stdout
@@ -15,12 +15,12 @@ SELFTEST_EXAMPLE = "Example:  proxyaudit selftest --quick"
 
 
 def list_runs(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", envvar="PROXYAUDIT_OUT", help="Folder to look in.")] = Path("reports"),
+    folder: Annotated[Path, Argument(metavar="DIR", envvar="PROXYAUDIT_OUT", help="Folder to look in.")] = Path("reports"),
     json: Json = False,
 ) -> None:
     """List runs with their verdicts; incomplete ones are marked."""
     from proxyaudit.evidence import pack
-    from proxyaudit.evidence.listing import describe_run
+    from proxyaudit.evidence.pack import describe_run
 
     if not folder.is_dir():
         raise InputError("no such folder", where=str(folder), mend="name the folder that runs were written to (--out of 'run')")
@@ -73,17 +73,15 @@ def doctor(out: Out = Path("reports"), json: Json = False) -> None:
         for check in checks:
             console.write_line(f"{check.state:<4}  {check.name}: {check.detail}")
     if failed:
-        raise typer.Exit(InputError.exit_code)
+        raise Exit(InputError.exit_code)
 
 
 def selftest(
-    quick: Annotated[
-        bool, typer.Option("--quick", envvar="PROXYAUDIT_QUICK", help="A dozen small worlds and ten models, minutes.")
-    ] = False,
+    quick: Annotated[bool, Option("--quick", envvar="PROXYAUDIT_QUICK", help="A dozen small worlds and ten models, minutes.")] = False,
     worlds: Annotated[
-        int, typer.Option(min=1, envvar="PROXYAUDIT_WORLDS", help="Present and absent worlds each (half as many at the margin).")
+        int, Option(min=1, envvar="PROXYAUDIT_WORLDS", help="Present and absent worlds each (half as many at the margin).")
     ] = 200,
-    models: Annotated[int, typer.Option(min=0, envvar="PROXYAUDIT_MODELS", help="Planted models of each of ten kinds.")] = 20,
+    models: Annotated[int, Option(min=0, envvar="PROXYAUDIT_MODELS", help="Planted models of each of ten kinds.")] = 20,
     seed: Seed = 0,
     jobs: Jobs = None,
     json: Json = False,
@@ -99,4 +97,4 @@ def selftest(
     else:
         console.show_selftest(result)
     if not result.passed:
-        raise typer.Exit(1)
+        raise Exit(1)

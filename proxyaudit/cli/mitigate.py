@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Exit, Option
 
 from proxyaudit.cli import console
 from proxyaudit.cli.options import Base, Jobs, Json, Out, RunCode, RunFolder, quiet_stdout
@@ -17,14 +17,13 @@ EXAMPLE = "Example:  proxyaudit mitigate reports/my-audit --attribute sex --regi
 
 def mitigate(
     run: RunFolder,
-    attribute: Annotated[str, typer.Option("--attribute", metavar="A", help="Attribute or proxy to erase.")],
-    regime: Annotated[str, typer.Option("--regime", metavar="G", help="Regime whose models are changed.")],
+    attribute: Annotated[str, Option("--attribute", metavar="A", help="Attribute or proxy to erase.")],
+    regime: Annotated[str, Option("--regime", metavar="G", help="Regime whose models are changed.")],
     site: Annotated[
-        list[str] | None,
-        typer.Option("--site", metavar="SITE", help="Where to erase; may be given several times (default: verdict sites)."),
+        list[str] | None, Option("--site", metavar="SITE", help="Where to erase; may be given several times (default: verdict sites).")
     ] = None,
     method: Annotated[
-        str, typer.Option(envvar="PROXYAUDIT_METHOD", help="leace changes least; splince keeps the covariance with the label.")
+        str, Option(envvar="PROXYAUDIT_METHOD", help="leace changes least; splince keeps the covariance with the label.")
     ] = "leace",
     base: Base = None,
     out: Out = Path("reports"),
@@ -53,4 +52,4 @@ def mitigate(
         console.write_line(f"Audit:      {result.audit.folder / 'report.html'}")
     if result.audit.status != "complete":
         console.warn("proxyaudit: the new audit is partial; run the same command again to try what failed once more")
-        raise typer.Exit(ProxyauditError.exit_code)
+        raise Exit(ProxyauditError.exit_code)

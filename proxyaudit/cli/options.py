@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from proxyaudit.cli import console
 from proxyaudit.errors import InputError
@@ -17,22 +17,20 @@ from proxyaudit.errors import InputError
 if TYPE_CHECKING:
     from proxyaudit.evidence.pack import EvidencePack
 
-Json = Annotated[bool, typer.Option("--json", envvar="PROXYAUDIT_JSON", help="One JSON document on standard output, nothing else.")]
-Out = Annotated[Path, typer.Option("--out", envvar="PROXYAUDIT_OUT", help="Folder of the results.")]
-Jobs = Annotated[int | None, typer.Option(min=1, envvar="PROXYAUDIT_JOBS", help="Tasks at a time (default: one per core).")]
-Seed = Annotated[int, typer.Option("--seed", min=0, envvar="PROXYAUDIT_SEED", help="Root seed.")]
-Name = Annotated[str, typer.Option("--name", help="Name of the audit: its folder below --out.")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe, e.g. --set seeds=2.")
-]
-RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe (YAML).")]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a folder with one complete run below it.")]
+Json = Annotated[bool, Option("--json", envvar="PROXYAUDIT_JSON", help="One JSON document on standard output, nothing else.")]
+Out = Annotated[Path, Option("--out", envvar="PROXYAUDIT_OUT", help="Folder of the results.")]
+Jobs = Annotated[int | None, Option(min=1, envvar="PROXYAUDIT_JOBS", help="Tasks at a time (default: one per core).")]
+Seed = Annotated[int, Option("--seed", min=0, envvar="PROXYAUDIT_SEED", help="Root seed.")]
+Name = Annotated[str, Option("--name", help="Name of the audit: its folder below --out.")]
+Overrides = Annotated[list[str] | None, Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe, e.g. --set seeds=2.")]
+RecipeFile = Annotated[Path, Argument(metavar="RECIPE", help="The recipe (YAML).")]
+RunFolder = Annotated[Path, Argument(metavar="RUN", help="A run folder, or a folder with one complete run below it.")]
 Base = Annotated[
-    Path | None, typer.Option("--base", metavar="DIR", help="Folder of the run's recipe, if its paths do not start from the current one.")
+    Path | None, Option("--base", metavar="DIR", help="Folder of the run's recipe, if its paths do not start from the current one.")
 ]
 RunCode = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--run-code",
         metavar="FILE@sha256:HASH",
         envvar="PROXYAUDIT_RUN_CODE",

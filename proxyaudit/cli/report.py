@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Option
 
 from proxyaudit.cli import console
 from proxyaudit.cli.options import Json, RunFolder
@@ -21,7 +21,7 @@ def report(
     folder: RunFolder,
     model_card: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--model-card",
             metavar="FILE",
             envvar="PROXYAUDIT_MODEL_CARD",
@@ -30,9 +30,7 @@ def report(
     ] = None,
     regimes: Annotated[
         list[str] | None,
-        typer.Option(
-            "--regime", metavar="NAME", help="Kind of training that the card's model had; may be given several times (default: all)."
-        ),
+        Option("--regime", metavar="NAME", help="Kind of training that the card's model had; may be given several times (default: all)."),
     ] = None,
     json: Json = False,
 ) -> None:

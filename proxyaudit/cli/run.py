@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, Exit, Option
 
 from proxyaudit.cli import console
 from proxyaudit.cli.options import Jobs, Json, Out, Overrides, RecipeFile, RunCode, quiet_stdout, show_audit
@@ -29,11 +29,9 @@ class Template(StrEnum):
 
 
 def init(
-    path: Annotated[
-        Path | None, typer.Argument(metavar="PATH", help="File to write (default: recipe.yaml; probe.sh for activations).")
-    ] = None,
+    path: Annotated[Path | None, Argument(metavar="PATH", help="File to write (default: recipe.yaml; probe.sh for activations).")] = None,
     template: Annotated[
-        Template, typer.Option(envvar="PROXYAUDIT_TEMPLATE", help="tabular runs as it is; the others need your files.")
+        Template, Option(envvar="PROXYAUDIT_TEMPLATE", help="tabular runs as it is; the others need your files.")
     ] = Template.tabular,
     json: Json = False,
 ) -> None:
@@ -82,11 +80,11 @@ def run(
     recipe: RecipeFile,
     out: Out = Path("reports"),
     jobs: Jobs = None,
-    backend: Annotated[Backend, typer.Option(envvar="PROXYAUDIT_BACKEND", help="Engine that tasks run on.")] = Backend.loky,
+    backend: Annotated[Backend, Option(envvar="PROXYAUDIT_BACKEND", help="Engine that tasks run on.")] = Backend.loky,
     overrides: Overrides = None,
-    fresh: Annotated[bool, typer.Option("--fresh", envvar="PROXYAUDIT_FRESH", help="Compute everything again, whatever was kept.")] = False,
+    fresh: Annotated[bool, Option("--fresh", envvar="PROXYAUDIT_FRESH", help="Compute everything again, whatever was kept.")] = False,
     signatures: Annotated[
-        bool, typer.Option("--signatures", envvar="PROXYAUDIT_SIGNATURES", help="Save signatures for 'scan' (tools of inference: opt-in).")
+        bool, Option("--signatures", envvar="PROXYAUDIT_SIGNATURES", help="Save signatures for 'scan' (tools of inference: opt-in).")
     ] = False,
     run_code: RunCode = None,
     json: Json = False,
@@ -105,4 +103,4 @@ def run(
         for failure in pack.environment.get("failures", ()):
             console.warn(f"proxyaudit: failed: {failure}")
         console.warn("proxyaudit: the run is partial; run the same command again to try what failed once more")
-        raise typer.Exit(ProxyauditError.exit_code)
+        raise Exit(ProxyauditError.exit_code)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Exit, Option
 
 from proxyaudit.cli import console
 from proxyaudit.cli.options import Json, RunCode, quiet_stdout
@@ -15,22 +15,19 @@ EXAMPLE = "Example:  proxyaudit scan --signatures reports/my-audit --model step-
 
 
 def scan(
-    signatures: Annotated[Path, typer.Option("--signatures", metavar="RUN", help="A run that was made with --signatures.")],
+    signatures: Annotated[Path, Option("--signatures", metavar="RUN", help="A run that was made with --signatures.")],
     model: Annotated[
-        Path, typer.Option("--model", metavar="PATH", help="Checkpoint of the run's model (safetensors); of texts also a model folder.")
+        Path, Option("--model", metavar="PATH", help="Checkpoint of the run's model (safetensors); of texts also a model folder.")
     ],
     inputs: Annotated[
         Path,
-        typer.Option(
-            "--inputs", metavar="FILE", help="Table with the columns or texts that the model reads; better with the attribute too."
-        ),
+        Option("--inputs", metavar="FILE", help="Table with the columns or texts that the model reads; better with the attribute too."),
     ],
     attribute: Annotated[
-        list[str] | None, typer.Option("--attribute", metavar="A", help="Attribute to ask for; may be given several times (default: all).")
+        list[str] | None, Option("--attribute", metavar="A", help="Attribute to ask for; may be given several times (default: all).")
     ] = None,
     base: Annotated[
-        Path | None,
-        typer.Option("--base", metavar="DIR", help="Folder of the run's recipe, or its base model, if not found beside the model."),
+        Path | None, Option("--base", metavar="DIR", help="Folder of the run's recipe, or its base model, if not found beside the model.")
     ] = None,
     run_code: RunCode = None,
     json: Json = False,
@@ -46,7 +43,7 @@ def scan(
     else:
         _show(document)
     if document["exit_code"]:
-        raise typer.Exit(document["exit_code"])
+        raise Exit(document["exit_code"])
 
 
 def _show(document: dict[str, Any]) -> None:

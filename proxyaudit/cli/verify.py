@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Exit, Option
 
 from proxyaudit.cli import console
 from proxyaudit.cli.options import Json
@@ -23,9 +23,9 @@ _SHOWN = 8
 
 
 def verify(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder (or one with a single run below it), or one of 'mitigate'.")],
+    run: Annotated[Path, Argument(metavar="RUN", help="A run folder (or one with a single run below it), or one of 'mitigate'.")],
     strict: Annotated[
-        bool, typer.Option("--strict", envvar="PROXYAUDIT_STRICT", help="Exit code 4 also where something could not be checked here.")
+        bool, Option("--strict", envvar="PROXYAUDIT_STRICT", help="Exit code 4 also where something could not be checked here.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -52,4 +52,4 @@ def verify(
         if len(check.problems) > _SHOWN:
             console.warn(f"proxyaudit: and {len(check.problems) - _SHOWN} more about {check.name} (--json has all)")
     if code:
-        raise typer.Exit(code)
+        raise Exit(code)

@@ -67,11 +67,7 @@ class _Side:
 def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (), attributes: Sequence[str] = ()) -> Comparison:
     """Compare run B (after) with run A (before): what got worse, better, or cannot be told. Pure: the same packs give the same value.
 
-    Args:
-        a: The run compared with.
-        b: The run judged.
-        regimes: ``A=B`` pairs of regimes; by default those of one name, and the one that is left in each.
-        attributes: Attributes to look at; by default all that either run has.
+    Regimes are paired as ``A=B``, by default those of one name and the one that is left in each; of attributes all that either run has.
 
     Raises:
         InputError: a regime or attribute is unknown, or nothing belongs together.
@@ -96,12 +92,8 @@ def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (),
     if training != "same_rows" and any(pair.models == "trained" for pair in sides):
         notes.append(RUN_NOTES[training])
     notes += _notes(before, after, roles, same_rows, any(n.paired for n in numbers))
-    return Comparison(_name(a), _name(b), pairs, same_rows, tuple(outcomes), tuple(numbers), tuple(notes))
-
-
-def _name(pack: EvidencePack) -> RunName:
-    run = pack.evidence.run
-    return RunName(run.name, run.id, run.status, run.plan_digest)
+    first, second = (RunName(run.name, run.id, run.status, run.plan_digest) for run in (a.evidence.run, b.evidence.run))
+    return Comparison(first, second, pairs, same_rows, tuple(outcomes), tuple(numbers), tuple(notes))
 
 
 def _roles(before: _Side, after: _Side, wanted: Sequence[str]) -> dict[str, str]:

@@ -24,18 +24,13 @@ _MOST_VALUES = 20  # numbers of so few values may be codes, and are asked value 
 
 @dataclass(frozen=True)
 class Attribute:
-    """One protected attribute or proxy on the audit rows.
-
-    Attributes:
-        levels: Labels of the codes, sorted as text (bands from low to high); empty for a continuous attribute.
-        codes: ``(n_audit,)`` int64 codes with -1 for missing or too rare; float64 with NaN when continuous.
-    """
+    """One protected attribute or proxy on the audit rows."""
 
     name: str
     role: Role
     kind: Literal["binary", "multiclass", "continuous"]
-    levels: tuple[str, ...]
-    codes: NDArray[Any]
+    levels: tuple[str, ...]  # of the codes, sorted as text (bands from low to high); empty for a continuous attribute
+    codes: NDArray[Any]  # (n_audit,) int64, -1 for missing or too rare; float64 with NaN when continuous
 
     @property
     def pools_levels(self) -> bool:

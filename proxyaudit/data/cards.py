@@ -61,10 +61,7 @@ class Card(BaseModel):
 def packaged_folder() -> Path | None:
     """Folder of the cards that come with proxyaudit: in the wheel, else at the top of the checkout."""
     package = Path(sys.modules["proxyaudit"].__file__ or "").parent
-    for folder in (package / "_datasets", package.parent / "datasets"):
-        if folder.is_dir():
-            return folder
-    return None
+    return next((folder for folder in (package / "_datasets", package.parent / "datasets") if folder.is_dir()), None)
 
 
 def load_card(path: Path) -> Card:

@@ -1,7 +1,6 @@
-"""What a column is (number, date or category) and how raw values become that kind, in every table alike.
+"""What a column is (number, date or category), decided once on the real rows, and how raw values of every table become that kind.
 
-The kind is decided once, on the real rows; releases and synthetic tables are then brought to it. Numbers are
-float64 (int64 where every value is whole), dates days since 1970 and categories text without blanks around it.
+Numbers are float64 (int64 where every value is whole), dates days since 1970 and categories text without blanks around it.
 """
 
 from __future__ import annotations
@@ -295,9 +294,8 @@ def check_feature(column: pd.Series[Any], kind: ColumnKind, *, where: str) -> No
         numberish = known.astype(str).isin(set(levels[pd.to_numeric(plain, errors="coerce").notna()]))
         if numberish.mean() > 0.5:
             what = f"column '{kind.name}' mixes numbers with text, or writes numbers with commas or units"
-            raise InputError(
-                what, where=where, mend="write plain numbers (1234.5) and leave unknown ones empty, or list it in data.exclude"
-            )
+            mend = "write plain numbers (1234.5) and leave unknown ones empty, or list it in data.exclude"
+            raise InputError(what, where=where, mend=mend)
     if len(levels) > _MAX_TEXT_LEVELS and len(levels) > len(known) / 2:
         mend = "list it in data.exclude"
         raise InputError(f"column '{kind.name}' looks like an identifier or free text (most values occur once)", where=where, mend=mend)

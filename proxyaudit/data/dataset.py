@@ -33,45 +33,27 @@ __all__ = ["Attribute", "Dataset", "FeatureColumn", "conform", "load_dataset"]
 
 @dataclass(frozen=True)
 class Dataset:
-    """Real rows, split once for every regime.
-
-    Attributes:
-        train: Real training rows, coerced, with every role column; what synthesizers are fitted on.
-        audit: Held-out real rows with the same columns.
-        features: The model's inputs in file order.
-        classes: Class labels; of two, the second is the positive one.
-        attributes: Protected attributes, then proxies, coded on the audit rows.
-        parts: ``(n_audit,)`` part 0, 1 or 2 of each audit row; clusters never straddle.
-        clusters: ``(n_audit,)`` dense numbers of rows that belong together.
-        hashes: SHA-256 of each input file, of the split and of the audit rows.
-        holdout: Whether the audit rows are ``data.holdout``, which releases were not made from.
-        kinds: Kind of every column of ``train``, for bringing other tables to it.
-        threshold: Where a numeric target is cut.
-        legitimate: Columns whose influence is accepted.
-        group: The column that says which rows belong together.
-        text: The text column that the model reads, then its only input.
-        unseen: Inputs of which the encoder cannot see some audit rows.
-    """
+    """Real rows, split once for every regime."""
 
     name: str
-    train: pd.DataFrame
-    audit: pd.DataFrame
-    features: tuple[FeatureColumn, ...]
+    train: pd.DataFrame  # training rows, coerced, with every role column; what synthesizers are fitted on
+    audit: pd.DataFrame  # held-out rows with the same columns
+    features: tuple[FeatureColumn, ...]  # the model's inputs in file order
     target: str
-    classes: tuple[str, ...]
-    attributes: tuple[Attribute, ...]
-    parts: Ints
-    clusters: Ints
+    classes: tuple[str, ...]  # of two, the second is the positive one
+    attributes: tuple[Attribute, ...]  # protected ones, then proxies, coded on the audit rows
+    parts: Ints  # (n_audit,) part 0, 1 or 2 of each audit row; clusters never straddle
+    clusters: Ints  # (n_audit,) dense numbers of rows that belong together
     encoder: Encoder | TextEncoder
-    hashes: dict[str, str]
+    hashes: dict[str, str]  # SHA-256 of each input file, of the split and of the audit rows
     notes: tuple[NotTested, ...]
-    holdout: bool
-    kinds: tuple[ColumnKind, ...] = ()
-    threshold: float | None = None
-    legitimate: tuple[str, ...] = ()
-    group: str | None = None
-    text: str | None = None
-    unseen: tuple[Unseen, ...] = ()
+    holdout: bool  # whether the audit rows are data.holdout, which releases were not made from
+    kinds: tuple[ColumnKind, ...] = ()  # of every column of train, for bringing other tables to it
+    threshold: float | None = None  # where a numeric target is cut
+    legitimate: tuple[str, ...] = ()  # columns whose influence is accepted
+    group: str | None = None  # the column that says which rows belong together
+    text: str | None = None  # the text column that the model reads, then its only input
+    unseen: tuple[Unseen, ...] = ()  # inputs of which the encoder cannot see some audit rows
 
     def target_codes(self, frame: pd.DataFrame) -> Ints:
         """Return the ``(n,)`` class numbers of rows of this data set or of a table brought to its kinds.

@@ -75,13 +75,6 @@ def _check_release(rows: pd.DataFrame, dataset: Dataset, what: str, where: str) 
         raise InputError(f"{what}: {error.what}", where=", ".join(filter(None, (where, error.where))), mend=error.mend) from None
 
 
-def _foreign_share(rows: pd.DataFrame, dataset: Dataset, name: str) -> float:
-    """Share of known values that no real row has; the encoder can only leave them out."""
-    known = rows[name].dropna()
-    real = pd.concat([dataset.train[name], dataset.audit[name]])
-    return float((~known.isin(set(real.dropna()))).mean()) if len(known) else 0.0
-
-
 def unseen_of(dataset: Dataset, name: str, rows: pd.DataFrame) -> tuple[Unseen, ...]:
     """Inputs of which the encoder cannot see some of a release."""
     return check_seen(dataset.encoder, rows, table=f"release {name}", where=name)
@@ -93,13 +86,14 @@ def release_notes(dataset: Dataset, releases: Mapping[str, pd.DataFrame]) -> tup
     for name, rows in releases.items():
         unseen = unseen_of(dataset, name, rows)
         notes += [found.note() for found in unseen]
-        for feature in dataset.features:
-            told = feature.kind != "categorical" or feature.name in {found.column for found in unseen}
-            foreign = 0.0 if told else _foreign_share(rows, dataset, feature.name)
-            if foreign > 0:
-                share = share_words(foreign * len(rows), len(rows))
+        told = {found.column for found in unseen}
+        for column in (f.name for f in dataset.features if f.kind == "categorical" and f.name not in told):
+            known, real = rows[column].dropna(), pd.concat([dataset.train[column], dataset.audit[column]]).dropna()
+            foreign = ~known.isin(set(real))
+            if foreign.any():
+                share = share_words(float(foreign.mean()) * len(rows), len(rows))
                 why = f"no real row has them, so the model cannot see them ({share} of the column)"
-                notes.append(NotTested(what=f"release {name}: some categories of column {feature.name}", why=why))
+                notes.append(NotTested(what=f"release {name}: some categories of column {column}", why=why))
         columns = list(rows.columns) if dataset.text is None else [dataset.text]
         audit = row_hashes(dataset.audit, columns)
         if len(np.unique(audit)) < len(audit) / 2:

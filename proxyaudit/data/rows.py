@@ -69,13 +69,8 @@ def split_rows(
 ) -> tuple[pd.DataFrame, pd.DataFrame, Ints]:
     """Return training rows, audit rows and the audit rows' clusters.
 
-    Args:
-        recipe: For ``audit_share``, ``max_rows`` and the seed.
-        real: Coerced rows of the real table.
-        other: Coerced rows of the holdout, which then are the audit rows.
-        compared: The columns in which copies are equal.
-        source: The real table.
-        notes: Takes what was dropped or could not be told.
+    ``other`` rows (of the holdout) then are the audit rows; copies are equal in the columns ``compared``; ``notes`` takes what was dropped
+    or could not be told.
 
     Raises:
         InputError: there are too few clusters to split.

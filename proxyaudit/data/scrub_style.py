@@ -76,14 +76,11 @@ def _flatten(text: str) -> str:
 def _flatten_part(text: str) -> str:
     text = EMOTICON.sub(" ", text).lower()
     kept = {match.start() for match in _INSIDE.finditer(text)}
-    text = _MARK.sub(lambda match: match.group() if match.start() in kept or _combines(match.group()) else " ", text)
+    # Vowel signs and accents are parts of letters.
+    kept |= {match.start() for match in _MARK.finditer(text) if unicodedata.category(match.group()).startswith("M")}
+    text = _MARK.sub(lambda match: match.group() if match.start() in kept else " ", text)
     text = DRAWN_OUT.sub(r"\1", text)
     return " ".join(CONTRACTION.sub(_spelt, text).split())
-
-
-def _combines(mark: str) -> bool:
-    """Vowel signs and accents are parts of letters."""
-    return unicodedata.category(mark).startswith("M")
 
 
 def _spelt(match: re.Match[str]) -> str:

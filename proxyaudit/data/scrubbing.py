@@ -84,17 +84,12 @@ def _scrub_one(text: str, rules: list[Callable[[str], str]]) -> str:
 
 def mask_ages(text: str) -> str:
     """Mask ages, in numbers or words."""
-    return _AGES.sub(lambda match: _keep_space(match.group()), text)
+    return _AGES.sub(lambda match: match[0][: len(match[0]) - len(match[0].lstrip(" -"))] + MASK, text)
 
 
 def mask_dates(text: str) -> str:
     """Mask dates, years and weekdays."""
     return _DATES.sub(lambda match: MASK, text)
-
-
-def _keep_space(found: str) -> str:
-    blank = len(found) - len(found.lstrip(" -"))
-    return found[:blank] + MASK
 
 
 def mask_gendered(text: str) -> str:

@@ -48,7 +48,6 @@ class Source:
     name: str
     table: pd.DataFrame
     where: str
-    path: Path | None
     columns: tuple[str, ...]
     roles: Roles
     hashes: dict[str, str]
@@ -99,7 +98,7 @@ def load_source(spec: DataSpec, base: Path) -> Source:
     _check_roles(roles, table, described, where)
     columns = tuple(str(column) for column in table.columns if column in described or column in roles.named)
     name = card.name if card is not None else (path or Path("data")).name.split(".")[0]
-    return Source(name, table.loc[:, list(columns)].reset_index(drop=True), where, path, columns, roles, hashes)
+    return Source(name, table.loc[:, list(columns)].reset_index(drop=True), where, columns, roles, hashes)
 
 
 def find_card(text: str, base: Path) -> Path:

@@ -51,14 +51,8 @@ def find_clusters(frame: pd.DataFrame, columns: list[str], group: pd.Series[Any]
     some column has half as many distinct values as there are distinct rows; or where there are less than half as many
     distinct rows as there would be if columns hung together in pairs only. In a table of a few coarse
     columns equal rows are simply people alike, and joining them would leave a handful of clusters. Nor are rows
-    joined where that would chain more than a tenth of the table into one cluster. A text that a tenth of the rows share is a phrase
-    that everybody uses: its rows stay apart, and all other equal texts are joined.
-
-    Args:
-        frame: The real rows.
-        columns: The columns that rows are compared on.
-        group: Group of each row; rows with a missing group belong to nobody else.
-        texts: Whether rows are texts.
+    joined where that would chain more than a tenth of the table into one cluster. Of ``texts``, one that a tenth of the rows share is a
+    phrase that everybody uses: its rows stay apart, and all other equal texts are joined. Rows with a missing group belong to nobody else.
     """
     hashes = row_hashes(frame, columns)
     distinct = len(np.unique(hashes))
@@ -164,13 +158,7 @@ def redraw_rows(frame: pd.DataFrame, columns: list[str], distinct: int, rng: np.
 
     Columns that hang together (a precinct and its neighborhoods) make rows coincide by themselves, so they may not be shuffled apart.
     The tree is that of largest mutual information (Chow & Liu 1968). Pairs that nearly tell rows apart are no part of it: their
-    dependence may be the copying itself.
-
-    Args:
-        frame: The rows, in an order that does not depend on the file's.
-        columns: The columns to redraw.
-        distinct: Number of distinct rows of the table.
-        rng: Randomness.
+    dependence may be the copying itself. Rows come in an order that does not depend on the file's; ``distinct`` of them are distinct.
     """
     codes = {name: pd.factorize(labels(frame[name]).fillna(""))[0].astype(np.int64) for name in columns}
     n, p = len(frame), len(columns)

@@ -1,7 +1,6 @@
-"""Text as model input: token numbers for the model, and numbers that say what the text itself carries.
+"""Text as model input: a row of fixed width, the numbers of its tokens and then -1; and numbers that say what the text itself carries.
 
-A text becomes one row of a table of fixed width, as every other input does: the numbers of its tokens, then -1. Token numbers
-stay below 2**24, so float32 holds them exactly, and whatever handles tables handles texts. A fraction says which spans a token lies in.
+Token numbers stay below 2**24, so float32 holds them exactly. A fraction says which spans a token lies in.
 """
 
 from __future__ import annotations

@@ -19,15 +19,13 @@ __all__ = ["Channel", "Question", "all_channels"]
 class Channel:
     """A folder of questions."""
 
-    name: str  # name of the folder and of the entry point
-    order: int  # place among the channels: numbers and sections are given in this order
-    questions: tuple[Question, ...]  # what it asks
+    name: str  # of the folder and of the entry point
+    order: int  # numbers and sections are given in this order
+    questions: tuple[Question, ...]
     estimate: Callable[[Facts], Drafts] | None = None  # from the facts of a run to drafts and controls; pure
     follow_up: Callable[[Facts, Ledger], Drafts] | None = None  # drafts that need the states of the first ones; pure
-    # ``module:function`` that measures one model; imported only where something is measured, since it may need torch
-    measure: str | None = None
-    # the recipe's margins that its questions are decided against, each with its words
-    margins: Mapping[str, str] = field(default_factory=dict)
+    measure: str | None = None  # "module:function" that measures one model; imported only to measure, since it may need torch
+    margins: Mapping[str, str] = field(default_factory=dict)  # of the recipe, that its questions are decided against, with words
     controls: Mapping[str, str] = field(default_factory=dict)  # kinds of its controls, each with what a passed one shows
 
 

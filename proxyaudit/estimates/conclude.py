@@ -14,8 +14,6 @@ from proxyaudit.estimates.sentences import Concluded, sentence, would_settle
 from proxyaudit.estimates.verdicts import Decision, change_word, encoding_word
 from proxyaudit.types import Basis, Change, ChangeWord, Control, Estimate, Evidence, Finding, NotTested, Origin, OriginWord, RunInfo, State
 
-__all__ = ["conclude", "evidence_of"]
-
 _LEVEL: Final = 0.05  # of the two tests that the basis rests on
 _BASES: Final[Mapping[State, Basis]] = {"present": "beyond_label", "absent": "explained_by_label"}
 

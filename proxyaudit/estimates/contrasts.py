@@ -17,15 +17,13 @@ from proxyaudit.stats.group_gaps import gap_in
 from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, distinct_seeds, fieller_ratio, over_seeds
 from proxyaudit.types import Estimate
 
-__all__ = ["contrasts", "ratio_to"]
-
 _PAIRED = "paired on the same rows"
 
 
 def contrasts(ledger: Ledger, scope: Scope, facts: Facts | None = None) -> Drafts:
     """Differences and ratios to real training, and what exceeds the untrained model and the placebos.
 
-    With the ``facts`` of trained models a gap is compared between the groups that differ in real training.
+    Where models were trained (``facts``), a gap is compared between the groups that differ in real training.
     """
     numbers, out = Numbers(ledger.estimates, scope), Drafts()
     for attribute in scope.roles:

@@ -19,11 +19,11 @@ from proxyaudit.recipe.recipe import Margins
 class Run:
     """Measurements of one regime, one per repetition that succeeded."""
 
-    regime: str  # name of the regime
-    measured: tuple[Measurement, ...]  # what was measured of each model
+    regime: str
+    measured: tuple[Measurement, ...]
     failures: tuple[str, ...] = ()  # one line for each repetition that failed
     kind: str = ""  # how its training data came about
-    is_reference: bool = False  # whether it is there to compare with and gets no verdict
+    is_reference: bool = False  # it is there to compare with and gets no verdict
 
     @property
     def outputs(self) -> list[Floats]:
@@ -33,23 +33,22 @@ class Run:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything that one run measured, and on whom."""
+    """Everything that one run measured, and on whom: the ``n`` audit rows."""
 
-    attributes: tuple[Attribute, ...]  # protected attributes and proxies on the audit rows
-    clusters_n: Ints  # cluster of each audit row
-    people_n: Ints  # person, or cluster, of each audit row, for what is counted by people
-    labels_n: Ints  # true label of each audit row
+    attributes: tuple[Attribute, ...]  # protected ones and proxies, on the audit rows
+    clusters_n: Ints
+    people_n: Ints  # person, or cluster, of each row, for what is counted by people
+    labels_n: Ints  # true labels
     classes: tuple[str, ...]  # names of the labels
     followed: Mapping[str, Followed]  # what interventions compare, by attribute
     sites: tuple[str, ...]  # every profiled site, in order
-    verdict_sites: tuple[str, ...]  # those that a verdict is read at
+    verdict_sites: tuple[str, ...]
     unprofiled: tuple[str, ...]  # parts of the model that no profiled site covers
-    margins: Margins  # amounts that matter
+    margins: Margins
     runs: tuple[Run, ...]  # the regimes in order, references among them
     inputs: Measurement  # what was measured of the model's inputs
-    placebos: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # placebo labels ``(n, count)`` of each attribute
-    # pairs of columns that were asked together, by attribute
-    pairs: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    placebos: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # placebo labels (n, count) of each attribute
+    pairs: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)  # columns that were asked together, by attribute
     text: bool = False  # whether the model reads texts
     bare: bool = False  # whether activations alone were given: no model, so no inputs and no outputs
     beyond: str = "the label"  # what the conditional tests condition on; empty where they were not asked

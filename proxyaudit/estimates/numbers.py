@@ -12,8 +12,6 @@ from proxyaudit.estimates.states import deciding
 from proxyaudit.estimates.verdicts import Decision, combine, decide
 from proxyaudit.types import Estimate, State
 
-__all__ = ["Numbers", "What", "strongest"]
-
 What = Literal["encoding", "use"]
 
 

@@ -12,8 +12,6 @@ from typing import Any, Literal
 
 from proxyaudit.registry import load_plugin, plugin_names
 
-__all__ = ["Part", "Question", "all_questions", "deciding_names", "kind_of", "names_of", "registered", "word_of"]
-
 Part = Literal["encoding", "use", "recoverable", "reported"]
 
 GROUP = "channels"
@@ -23,18 +21,17 @@ GROUP = "channels"
 class Question:
     """One name that stands under ``channel`` in the evidence, and its words."""
 
-    name: str  # the name in the evidence
-    part: Part = "reported"  # what of a verdict it decides; ``reported``: nothing
+    name: str  # in the evidence
+    part: Part = "reported"  # what of a verdict it decides; reported: nothing
     margins: tuple[str, ...] = ()  # names of the recipe's margins that it is decided against
     word: str = ""  # what a report calls it
     asks: str = ""  # the question it answers, as a sentence for the glossary
     shows: str = ""  # how a sentence says that it was found, after the attribute's name ("shows in the outputs")
-    # the measures that decide it, each with the words that tell it apart; without any for the plain one
-    measures: Mapping[str, str] = field(default_factory=dict)
-    terms: tuple[tuple[str, str], ...] = ()  # terms of the glossary that explain it, each with its text; ``asks`` where there are none
+    measures: Mapping[str, str] = field(default_factory=dict)  # that decide it, with the words that tell them apart; none for the plain one
+    terms: tuple[tuple[str, str], ...] = ()  # terms of the glossary that explain it, each with its text; asks where there are none
     of_activations: bool = False  # whether it can be asked of bare activations
-    place: int = 0  # place among the questions of its part, where a list is in another order than that of the channels
-    may_lack: bool = False  # whether a model may have nothing to ask it of: without a number it does not apply then, and was not forgotten
+    place: int = 0  # among the questions of its part, where a list is in another order than that of the channels
+    may_lack: bool = False  # a model may have nothing to ask it of: without a number it does not apply then, and was not forgotten
 
 
 @cache

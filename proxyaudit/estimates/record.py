@@ -57,11 +57,6 @@ def write_record(record: Any, arrays: dict[str, NDArray[Any]] | None = None, pre
     ``field(metadata={"key": ...})`` goes by that name; one whose key is ``None`` is not recorded. A field that is ``None``, and would be by
     default, is left out.
 
-    Args:
-        record: The dataclass.
-        arrays: Takes the arrays.
-        prefix: What their keys start with, such as :func:`cell_key`.
-
     Raises:
         TypeError: a field holds something that a record cannot hold, or an array that has no place to go.
     """
@@ -84,12 +79,6 @@ def read_record(kind: type[T], numbers: Mapping[str, Any], arrays: Mapping[str, 
 
     Keys that are no field of it are left alone, so that a record can be a view of some of the numbers; a field that is missing takes
     its default.
-
-    Args:
-        kind: The dataclass.
-        numbers: The dictionary.
-        arrays: Where its arrays are.
-        prefix: What their keys start with.
 
     Raises:
         TypeError: a field without default is missing.

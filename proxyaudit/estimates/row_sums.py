@@ -5,8 +5,7 @@ the covariance of their row influences, and the rows themselves must not be kept
 influences over all clusters, with signs that every run draws alike: ``mean_k (a_k - b_k)**2`` estimates the row variance of
 ``a - b`` without bias, with ten degrees of freedom. Ten is less than the smallest cell that may be published (eleven people), so no
 group of people is large enough to be published and small enough to be solved for. Were the rows of two runs not the
-same after all, the cross term would vanish and the estimate would be that of separate samples. That they are the same is seen by a
-digest that says nothing about them.
+same after all, the cross term would vanish and the estimate would be that of separate samples.
 """
 
 from __future__ import annotations
@@ -31,32 +30,8 @@ UNKNOWN = 2.0
 ROUNDING = 1e-12
 
 
-def rows_digest(clusters_n: Ints, *parts: str | bytes) -> str:
-    """Digest by which two runs see that they measured the same rows in the same order.
-
-    ``parts`` is what the rows hold: a digest of the table, or the coded attributes.
-    """
-    found = hashlib.sha256(_in_order(clusters_n).tobytes())
-    for part in parts:
-        found.update(hashlib.sha256(part.encode() if isinstance(part, str) else part).digest())
-    return found.hexdigest()
-
-
-def _in_order(clusters_n: Ints, places_n: Ints | None = None) -> Ints:
-    """Clusters numbered by the first of their rows, so that two audits number the same clusters alike."""
-    places_n = np.arange(len(clusters_n)) if places_n is None else places_n
-    inverse = np.unique(clusters_n, return_inverse=True)[1]
-    first = np.full(int(inverse.max(initial=-1)) + 1, len(clusters_n), dtype=np.int64)
-    np.minimum.at(first, inverse, places_n)
-    numbers = np.empty(len(first), dtype=np.int64)
-    numbers[np.argsort(first)] = np.arange(len(first))
-    return numbers[inverse]
-
-
 def row_parts(ledger: Ledger, places_n: Ints | None = None) -> dict[str, NDArray[Any]]:
-    """Arrays of the pack for its deciding numbers.
-
-    ``places_n`` is the place of each row in an order that other audits of the same rows share; the order measured in if left out.
+    """Arrays of the pack for its deciding numbers; ``places_n`` orders the rows as other audits of them do, if not as measured.
 
     Returns:
         ``row_parts.ids`` (number of each estimate), ``row_parts.sums`` ``(m, 10)``, ``row_parts.spread`` ``(m, 4)``: row variance and its
@@ -64,13 +39,13 @@ def row_parts(ledger: Ledger, places_n: Ints | None = None) -> dict[str, NDArray
     """
     ids, sums, spread = [], [], []
     for estimate in ledger.estimates:
-        measured = ledger.draft_of(estimate).measured
-        if estimate.channel not in deciding_names() or estimate.state is None or measured is None:
+        cell = ledger.drafts[estimate.id]
+        if estimate.channel not in deciding_names() or estimate.state is None or cell.measured is None:
             continue
         ids.append(int(estimate.id[1:]))
-        kept = _spread(measured)
+        kept = _spread(cell.measured)
         known = max(kept[0], kept[2]) < UNKNOWN
-        signed = signed_sums(measured, places_n) if known else np.zeros(SUMS)
+        signed = signed_sums(cell.measured, places_n) if known else np.zeros(SUMS)
         sums.append([significant(float(value)) or 0.0 for value in signed])
         spread.append([significant(value) or 0.0 for value in kept])
     if not ids:
@@ -80,7 +55,7 @@ def row_parts(ledger: Ledger, places_n: Ints | None = None) -> dict[str, NDArray
 
 def signed_sums(measured: Measured, places_n: Ints | None = None) -> Floats:
     """Ten sums of the row influences with random signs of their clusters, shape ``(10,)``; the same signs in every run."""
-    sums = cluster_sums(measured.influence_n, _in_order(measured.clusters_n, places_n))
+    sums = cluster_sums(measured.influence_n, in_order(measured.clusters_n, places_n))
     # No matrix product: its rounding depends on the number of threads. What is below that is nothing.
     signed = (sums[:, None] * _signs(len(sums))).sum(axis=0)
     return np.asarray(np.where(np.abs(signed) < ROUNDING, 0.0, signed))
@@ -102,3 +77,25 @@ def _spread(measured: Measured) -> tuple[float, float, float, float]:
 def _variance(value: float) -> float:
     """The variance of a share, which is at most one; two says that it is not known (infinite, or divided by nearly nothing)."""
     return value if value <= 1 else UNKNOWN
+
+
+def in_order(clusters_n: Ints, places_n: Ints | None = None) -> Ints:
+    """Clusters numbered by the first of their rows in an order that audits share, so that two audits number the same clusters alike."""
+    places_n = np.arange(len(clusters_n)) if places_n is None else places_n
+    inverse = np.unique(clusters_n, return_inverse=True)[1]
+    first = np.full(int(inverse.max(initial=-1)) + 1, len(clusters_n), dtype=np.int64)
+    np.minimum.at(first, inverse, places_n)
+    numbers = np.empty(len(first), dtype=np.int64)
+    numbers[np.argsort(first)] = np.arange(len(first))
+    return numbers[inverse]
+
+
+def rows_digest(clusters_n: Ints, *parts: str | bytes) -> str:
+    """Digest by which two runs see that they measured the same rows in the same order, and that says nothing about the rows.
+
+    ``parts`` are what the rows hold: a digest of the table, or the coded attributes.
+    """
+    found = hashlib.sha256(in_order(clusters_n).tobytes())
+    for part in parts:
+        found.update(hashlib.sha256(part.encode() if isinstance(part, str) else part).digest())
+    return found.hexdigest()

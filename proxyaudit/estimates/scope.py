@@ -8,8 +8,6 @@ from typing import Any
 
 from proxyaudit.types import Role, Surface
 
-__all__ = ["Scope", "entries", "listed", "mapping", "names", "read_scope"]
-
 _SURFACES: Mapping[str, Surface] = {"activations": "activations", "prompts": "prompts"}
 
 
@@ -18,15 +16,15 @@ class Scope:
     """What an audit was asked about."""
 
     surface: Surface  # what a consumer gets: outputs of models, activations alone, or answers to prompts
-    roles: Mapping[str, Role]  # the attributes in order, each with its role
-    regimes: tuple[str, ...]  # the regimes that get verdicts, in order
-    verdict_sites: tuple[str, ...] = ()  # sites that a verdict is read at
+    roles: Mapping[str, Role]  # the attributes in order
+    regimes: tuple[str, ...]  # those that get verdicts, in order
+    verdict_sites: tuple[str, ...] = ()
     profile: tuple[str, ...] = ()  # all profiled sites
     real: str | None = None  # the regime that the others are compared with
     conditions: tuple[str, ...] = ()  # columns that legitimately explain an attribute
-    unfit: Mapping[str, str] = field(default_factory=dict)  # attributes that were asked for and could not be measured, each with the reason
-    failures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # what failed in a regime, a line for each repetition
-    margins: Mapping[str, Any] = field(default_factory=dict)  # amounts that matter, by name
+    unfit: Mapping[str, str] = field(default_factory=dict)  # attributes that could not be measured, each with the reason
+    failures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of a regime, a line for each repetition
+    margins: Mapping[str, Any] = field(default_factory=dict)
     no_absence: tuple[str, ...] = ()  # regimes whose audit rows the encoder could not see well enough to call anything absent
 
 

@@ -13,8 +13,6 @@ from proxyaudit.estimates.questions import all_questions, names_of
 from proxyaudit.estimates.verdicts import Decision
 from proxyaudit.types import Basis, Change, ChangeWord, Estimate, Origin, Surface
 
-__all__ = ["Concluded", "sentence", "would_settle"]
-
 
 @dataclass(frozen=True)
 class Concluded:

@@ -11,8 +11,6 @@ from proxyaudit.estimates.questions import deciding_names
 from proxyaudit.stats.multiplicity import holm
 from proxyaudit.types import Control, Estimate, State
 
-__all__ = ["FAILED_AT", "LEAST_FOUND", "decide_outcomes", "decide_states", "deciding", "passes", "state_of"]
-
 FAILED_AT: Final = 0.001  # by chance one control in a hundred would fail at .01 and silence an audit; a broken instrument is far below
 LEAST_FOUND: Final = 0.5  # of a planted effect; of twice the margin, more than half is above the margin
 

@@ -78,14 +78,9 @@ def decide(states: Mapping[str, State], *, surface: Surface = "outputs", absence
 def change_word(
     mine: State | None, real: State | None, margin: float, difference: tuple[float, float], ratio: tuple[float, float, float] | None
 ) -> ChangeWord:
-    """How a number changed against real training.
+    """How a number changed against real training: from both states, the interval of the paired difference, and the ratio.
 
-    Args:
-        mine: State of the number.
-        real: State of the same number in real training.
-        margin: Margin of the number in real training.
-        difference: Interval of the paired difference on the same rows.
-        ratio: Value, low and high of the ratio to real training; ``None`` where real's lower bound does not exceed the margin.
+    ``margin`` is that of the number in real training; ``ratio`` (value, low, high) is ``None`` where real's lower bound does not exceed it.
     """
     low, high = difference
     if ratio is not None and ratio[0] > LARGER and low > 0 and mine == "present":

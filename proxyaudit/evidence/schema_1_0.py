@@ -12,8 +12,6 @@ from proxyaudit.estimates.questions import deciding_names
 from proxyaudit.estimates.states import passes
 from proxyaudit.types import Control, Estimate, Evidence
 
-__all__ = ["Identity", "brought_up", "identify", "with_fields"]
-
 Identity = tuple[str, str | None, str | None]
 """``measure``, ``subject``, ``reference_for``."""
 

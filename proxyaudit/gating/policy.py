@@ -70,23 +70,13 @@ class Baseline(_Strict):
 
 
 class Policy(_Strict):
-    """What a release must meet.
+    """What a release must meet; the last of the rules that fit holds for a pair."""
 
-    Attributes:
-        attributes: Names, or ``all`` for the protected ones and proxies; every protected attribute if not given.
-        regimes: Names, or ``all``; every regime with a verdict but ``real`` if not given (``real`` where it is the only one).
-        allow: Verdicts that pass.
-        inconclusive: What an undecided verdict means: ``undecided`` (exit code 3), ``fail`` or ``allow``.
-        margins: The laxest margins accepted; those of a recipe that names none, if not given.
-        baseline: A run that must not be got worse than.
-        rules: Exceptions.
-    """
-
-    attributes: Names | None = None
-    regimes: Names | None = None
+    attributes: Names | None = None  # or "all" for the protected ones and proxies; every protected one if not given
+    regimes: Names | None = None  # or "all"; every one with a verdict but "real" if not given ("real" where it is the only one)
     allow: tuple[Verdict, ...] = ("removed",)
-    inconclusive: Treatment = "undecided"
-    margins: PolicyMargins = PolicyMargins()
+    inconclusive: Treatment = "undecided"  # what an undecided verdict means (undecided: exit code 3)
+    margins: PolicyMargins = PolicyMargins()  # the laxest accepted; those of a recipe that names none, if not given
     baseline: Baseline | None = None
     rules: tuple[Rule, ...] = ()
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
-from proxyaudit.language.pretrained import CausalSource, load_body, load_tokenizer, loading, locate
+from proxyaudit.language.pretrained import CausalSource, layer_list, load_body, load_tokenizer, loading, locate
 
 __all__ = ["CausalModel", "load_causal", "same_base", "weights_digest"]
 
@@ -107,13 +107,8 @@ class CausalModel:
 
     @cached_property
     def blocks(self) -> tuple[nn.Module, ...]:
-        """The layers: the longest list of modules of one class."""
-        lists = [list(m.children()) for m in self.model.modules() if isinstance(m, nn.ModuleList) and len({type(c) for c in m}) == 1]
-        if not lists:
-            mend = "use a transformer whose layers are a ModuleList"
-            raise InputError("no list of layers was found in the model", where="model", mend=mend)
-        longest = max(lists, key=len)
-        return tuple(longest)
+        """The layers."""
+        return tuple(layer_list(self.model, "model")[1])
 
 
 def weights_digest(source: CausalSource, base: Path) -> str:

@@ -23,7 +23,7 @@ from torch import nn
 from proxyaudit.data.tables import is_inside
 from proxyaudit.errors import InputError
 
-__all__ = ["INSTALL", "WEIGHTS", "CausalSource", "import_transformers", "load_body", "load_tokenizer", "loading", "locate"]
+__all__ = ["INSTALL", "WEIGHTS", "CausalSource", "import_transformers", "layer_list", "load_body", "load_tokenizer", "loading", "locate"]
 
 INSTALL = "in your clone of proxyaudit: pip install '.[text]'"
 WEIGHTS = (".safetensors", ".gguf")
@@ -52,11 +52,9 @@ class CausalSource:
     """Where a model lies; a section of a recipe has keys of these names.
 
     Attributes:
-        path: Folder, ``.gguf`` file, or hub name where ``hub`` is true.
+        path: Folder, ``.gguf`` file, or name on a model ``hub``; nothing is fetched otherwise.
         package: Installed Python package that ``path`` lies in.
         gguf_file: Name of the GGUF file in the folder.
-        hub: Whether ``path`` is a name on a model hub; nothing is fetched otherwise.
-        revision: Revision on the hub.
         trust_remote_code: Whether code that comes with the model may be executed.
     """
 
@@ -158,6 +156,19 @@ def load_body(auto: str, source: CausalSource, place: str, file: str | None) -> 
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise InputError(f"tensor '{name}' of the model holds NaN or infinite weights", where=place, mend="use another model")
     return model
+
+
+def layer_list(model: nn.Module, where: str) -> tuple[str, list[nn.Module]]:
+    """The layers of a transformer and where they hang: the longest list of modules of one class that lies in no other such list.
+
+    Raises:
+        InputError: there is no such list.
+    """
+    lists = {n: list(p.children()) for n, p in model.named_modules() if isinstance(p, nn.ModuleList) and len({type(c) for c in p}) == 1}
+    outer = {n: c for n, c in lists.items() if not any(n.startswith(f"{other}.") for other in lists if other != n)}
+    if not outer:
+        raise InputError("no list of layers was found in the model", where=where, mend="use a transformer whose layers are a ModuleList")
+    return max(outer.items(), key=lambda item: len(item[1]))
 
 
 def load_tokenizer(source: CausalSource, place: str, file: str | None) -> Any:

@@ -194,11 +194,7 @@ def as_tensor(array: NDArray[Any], dtype: torch.dtype = torch.float32) -> Tensor
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Run code that draws from the global generators under ``seed`` and leave their states as found.
-
-    Torch initialisers, dropout and a user's factory draw from global generators, which is why they are seeded here at
-    all; nothing else in the package reads them.
-    """
+    """Run code that draws from the global generators (initialisers, dropout, a user's factory) under ``seed``; leave them as found."""
     python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):
         try:

@@ -72,11 +72,13 @@ class NoBlockError(ValueError):
 
 
 class UpToHead(nn.Module):
-    """A whole model, run for what it hands to its head."""
+    """A whole model, run for what it hands to its head; ``row_work`` are the operations of one row, where they are known."""
 
-    def __init__(self, module: nn.Module, head: str) -> None:
+    def __init__(self, module: nn.Module, head: str, row_work: float | None = None) -> None:
         super().__init__()
         self.model, self.head_name = module, head
+        if row_work is not None:
+            self.row_work = row_work
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the penultimate value ``(m, d)`` of a table ``(m, p)``, pooled over tokens."""
@@ -99,17 +101,6 @@ class _Chain(nn.Module):
 
     def forward(self, value: Tensor) -> Tensor:
         return _ACTIVATIONS[self.activation](self.parts(value))
-
-
-class _TextUpToHead(nn.Module):
-    """A text classifier, run for what it hands to its head; ``row_work`` are the operations of one row."""
-
-    def __init__(self, model: TextClassifier, row_work: float) -> None:
-        super().__init__()
-        self.model, self.row_work = model, row_work
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model.encode(x)
 
 
 def last_block(model: TrainedModel, x: NDArray[np.float32], acts: Mapping[str, NDArray[np.float32]] | None = None) -> LastBlock:
@@ -137,14 +128,12 @@ def _text_block(module: TextClassifier, x: NDArray[np.float32], acts: Mapping[st
         raise NoBlockError(f"what the last block reads is not among the audited sites ('{before}')")
     if len(module.dense):
         return _all_free(copy_module(module.dense[-1]).eval(), as_tensor(acts[before]), "the head's last hidden layer")
-    wrapped = copy_module(module).eval()
-    assert isinstance(wrapped, TextClassifier)
     tokens = int((np.asarray(x) >= 0).sum(axis=1).max())
     weights = sum(p.numel() for layer in module.layers for p in module.backbone.get_submodule(layer.name).parameters())
     part = f"model.backbone.{module.layers[-1].name}."
-    whole = _TextUpToHead(wrapped, float(weights * tokens))
+    whole = UpToHead(copy_module(module).eval(), "head", float(weights * tokens))
     free = tuple(name for name, _ in whole.named_parameters() if name.startswith(part))
-    return LastBlock(whole, as_tensor(x), free, "the transformer's last layer", np.asarray(acts[before]), whole.row_work)
+    return LastBlock(whole, as_tensor(x), free, "the transformer's last layer", np.asarray(acts[before]), float(weights * tokens))
 
 
 def whole_model(model: TrainedModel, x: NDArray[np.float32]) -> LastBlock:

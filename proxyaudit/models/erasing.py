@@ -8,7 +8,6 @@ a float32 map would itself be a linear trace of what was erased. At token sites 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,7 +19,7 @@ from proxyaudit.arrays import Floats
 from proxyaudit.errors import InputError
 from proxyaudit.models.base import Tap, TrainedModel, copy_module, inference
 from proxyaudit.models.hooks import SiteHook
-from proxyaudit.models.sites import Candidates
+from proxyaudit.models.sites import Candidates, nearest_sites
 
 _MAPS = "_proxyaudit_maps"
 _PROBE_ROWS = 2
@@ -59,9 +58,7 @@ def resolve_site(name: str, taps: Mapping[str, Tap], aliases: Mapping[str, str],
     """
     site = aliases.get(name, name)
     if site not in taps:
-        known = [*taps, *aliases]
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or known[:5]
-        raise InputError(f"unknown site '{name[:80]}'", where=where, mend=f"nearest sites: {', '.join(near) or 'none'}")
+        raise InputError(f"unknown site '{name[:80]}'", where=where, mend=nearest_sites(name, taps, aliases))
     return site
 
 
@@ -71,8 +68,7 @@ def install_maps(module: nn.Module, candidates: Candidates, sites: Sequence[str]
     Raises:
         InputError: an unknown site.
     """
-    named = [resolve_site(name, candidates.taps, candidates.aliases, where="regimes: erase") for name in sites]
-    for site in dict.fromkeys(named):
+    for site in dict.fromkeys(resolve_site(name, candidates.taps, candidates.aliases, where="regimes: erase") for name in sites):
         _install(module, site, candidates.taps[site], n_inputs)
 
 

@@ -15,7 +15,17 @@ from torch import Tensor, nn
 
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
-from proxyaudit.language.pretrained import INSTALL, WEIGHTS, CausalSource, import_transformers, load_body, load_tokenizer, loading, locate
+from proxyaudit.language.pretrained import (
+    INSTALL,
+    WEIGHTS,
+    CausalSource,
+    import_transformers,
+    layer_list,
+    load_body,
+    load_tokenizer,
+    loading,
+    locate,
+)
 from proxyaudit.models.base import columns_of, copy_module, inference
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.text import SPAN_STEPS, Layer, Pooling, TextClassifier, pool
@@ -97,32 +107,29 @@ def _find_layers(body: nn.Module, config: Any, place: str) -> tuple[tuple[Layer,
 
     Returns also the width of the last hidden state, and whether that is the last layer's own output (no norm after it).
     """
-    lists = {n: list(p.children()) for n, p in body.named_modules() if isinstance(p, nn.ModuleList) and len({type(c) for c in p}) == 1}
-    outer = {n: c for n, c in lists.items() if not any(n.startswith(f"{other}.") for other in lists if other != n)}
-    if not outer:
-        raise InputError("no list of layers was found in the model", where=place, mend="use a transformer whose layers are a ModuleList")
-    name = max(outer, key=lambda n: len(outer[n]))
+    name, found = layer_list(body, place)
     ran: dict[int, list[Any]] = {}
     ids = torch.zeros(len(_PROBE), len(_PROBE[0]), dtype=torch.int64)
     mask = torch.zeros_like(ids)
     for row, tokens in enumerate(_PROBE):
         ids[row, : len(tokens)], mask[row, : len(tokens)] = torch.tensor(tokens), 1
     with ExitStack() as stack:
-        for at, layer in enumerate(outer[name]):
+        for at, layer in enumerate(found):
             stack.enter_context(layer.register_forward_hook(lambda _, __, out, at=at: ran.setdefault(at, []).append(out)))
         stack.enter_context(inference(body))
         stack.enter_context(loading(place, "a forward pass of the model", mend=_MEND))
         hidden: Tensor = body(input_ids=ids, attention_mask=mask).last_hidden_state
-    if len(ran) != len(outer[name]) or any(len(found) != 1 for found in ran.values()):
+    if len(ran) != len(found) or any(len(outs) != 1 for outs in ran.values()):
         what = "the model's layers do not each run once (shared weights?)"
         raise InputError(what, where=place, mend="use a model with layers of its own")
-    outs = [found[0][0] if isinstance(found[0], tuple) else found[0] for _, found in sorted(ran.items())]
+    last = ran[len(found) - 1][0]
+    last = last[0] if isinstance(last, tuple) else last
     heads = getattr(config, "num_attention_heads", None)
     layers = tuple(
         _layer(f"{name}.{at}", layer, heads if isinstance(heads, int) else 0, isinstance(ran[at][0], tuple))
-        for at, layer in enumerate(outer[name])
+        for at, layer in enumerate(found)
     )
-    same = all(torch.equal(pool(outs[-1], mask.bool(), how), pool(hidden, mask.bool(), how)) for how in _POOLINGS)
+    same = all(torch.equal(pool(last, mask.bool(), how), pool(hidden, mask.bool(), how)) for how in _POOLINGS)
     return layers, int(hidden.shape[-1]), same
 
 

@@ -8,7 +8,6 @@ heads' output is worked out from the attention weights, and a changed one is pro
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -27,12 +26,9 @@ _HEAD_COUNTS = ("num_heads", "n_heads", "_n_heads", "num_attention_heads", "n_he
 
 @dataclass(frozen=True)
 class Location:
-    """One location.
+    """One location: a site, what a residual branch adds, or the heads of an attention module.
 
     Attributes:
-        name: The site's name; of branches and heads the module's.
-        kind: What it is.
-        tap: Where it is read and written.
         width: Units ``d`` of its value ``(rows, d)`` or ``(rows, tokens, d)``.
         floats: Numbers that it holds for one row.
         work: Predicted multiplications of what runs from it on, for one row; of the whole model where only a whole forward pass will do.
@@ -209,7 +205,7 @@ def part_units(location: Location) -> list[tuple[str, list[int]]]:
         return []
     if not location.heads:
         return [(f"unit {unit}", [unit]) for unit in range(location.width)]
-    size = math.floor(location.width / location.heads)
+    size = location.width // location.heads
     return [(f"head {head}", list(range(head * size, (head + 1) * size))) for head in range(location.heads)]
 
 

@@ -89,11 +89,17 @@ def _match(globs: Iterable[str], candidates: Candidates, every: tuple[str, ...],
 
 
 def _no_match(glob: str, candidates: Candidates, where: str) -> InputError:
-    known = [*candidates.taps, *candidates.aliases]
     reasons = [f"'{name}' {why}" for name, why in candidates.refused.items() if fnmatchcase(name, glob)]
-    near = difflib.get_close_matches(glob, known, n=3, cutoff=0.3) or known[:5]
     because = f" ({reasons[0]})" if reasons else ""
-    return InputError(f"site '{glob}' matches nothing{because}", where=where, mend=f"nearest sites: {', '.join(near) or 'none'}")
+    mend = nearest_sites(glob, candidates.taps, candidates.aliases)
+    return InputError(f"site '{glob}' matches nothing{because}", where=where, mend=mend)
+
+
+def nearest_sites(name: str, taps: Iterable[str], aliases: Iterable[str]) -> str:
+    """How to mend the name of a site that is none."""
+    known = [*taps, *aliases]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or known[:5]
+    return f"nearest sites: {', '.join(near) or 'none'}"
 
 
 def probe_sites(module: nn.Module, *, n_inputs: int, n_classes: int, what: str) -> Candidates:

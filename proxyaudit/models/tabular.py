@@ -131,12 +131,16 @@ class FtTransformer(TabularModule):
 
     def tail(self, site: str, value: Tensor) -> Tensor:
         """Return the raw output from the value at ``site``: tokens (n, t, d), or (n, d) at the penultimate site."""
-        backbone = self.net.backbone
         if site == PENULTIMATE:
-            return cast(Tensor, backbone.output.linear(value))
+            return cast(Tensor, self.net.backbone.output.linear(value))
+        return cast(Tensor, self._from_block(int(site.removeprefix("block")))(value))
+
+    def _from_block(self, done: int, **parts: nn.Module) -> nn.Module:
+        """The backbone, its parts shared, without its first blocks."""
+        backbone = self.net.backbone
         rest = copy.copy(backbone)
-        rest._modules = {**backbone._modules, "blocks": nn.ModuleList(list(backbone.blocks)[int(site.removeprefix("block")) :])}
-        return cast(Tensor, rest(value))
+        rest._modules = {**backbone._modules, "blocks": nn.ModuleList(list(backbone.blocks)[done:]), **parts}
+        return cast(nn.Module, rest)
 
     def site_taps(self) -> dict[str, Tap]:
         """Sites in forward order."""
@@ -153,7 +157,8 @@ class FtTransformer(TabularModule):
         """The last transformer block, read off its first token, with the normalisation and ReLU before the last linear layer."""
         blocks = self.net.backbone.blocks
         before = Tap(f"net.backbone.blocks.{len(blocks) - 2}.output", "output") if len(blocks) > 1 else Tap("net.backbone", "input")
-        return before, _TransformerBlock(self.net.backbone)
+        output = self.net.backbone.output
+        return before, self._from_block(len(blocks) - 1, output=nn.Sequential(output.normalization, output.activation))
 
     def undecayed(self) -> set[str]:
         """Names of the parameters that the paper trains without weight decay: embeddings, normalisations, biases."""
@@ -171,18 +176,3 @@ class _ResnetBlock(nn.Module):
 
     def forward(self, value: Tensor) -> Tensor:
         return cast(Tensor, self.activation(self.normalization(value + self.block(value))))
-
-
-class _TransformerBlock(nn.Module):
-    """From the tokens before the last block to the input of the last linear layer."""
-
-    def __init__(self, backbone: nn.Module) -> None:
-        super().__init__()
-        self.backbone = copy.copy(backbone)
-        output = backbone.get_submodule("output")
-        blocks = nn.ModuleList([cast(nn.ModuleList, backbone.get_submodule("blocks"))[-1]])
-        rest = nn.Sequential(output.get_submodule("normalization"), output.get_submodule("activation"))
-        self.backbone._modules = {**backbone._modules, "blocks": blocks, "output": rest}
-
-    def forward(self, value: Tensor) -> Tensor:
-        return cast(Tensor, self.backbone(value))

@@ -159,20 +159,12 @@ class TextClassifier(TabularModule):
 
     def site_taps(self) -> dict[str, Tap]:
         """The residual stream before the first layer and after each, then what the head makes of it."""
-        sites: dict[str, Tap] = {}
-        for number, layer in enumerate(self.layers):
-            if number == 0:
-                sites["embeddings"] = Tap(f"backbone.{layer.name}", "input")
-            if number < len(self.layers) - 1 or not self.same_as_last:
-                sites[f"layer{number}"] = Tap(f"backbone.{layer.name}", "output", in_tuple=layer.is_tuple)
-        return sites | self._head_sites()
+        return {name: tap for name, tap in self.fine_taps().items() if "." not in name}
 
     def fine_taps(self) -> dict[str, Tap]:
         """Every site, with each layer's heads, attention output and MLP output before the layer itself, in forward order."""
-        coarse, sites = self.site_taps(), {}
+        sites = {"embeddings": Tap(f"backbone.{self.layers[0].name}", "input")} if self.layers else {}
         for number, layer in enumerate(self.layers):
-            if number == 0:
-                sites["embeddings"] = coarse["embeddings"]
             if layer.attention is not None:
                 for head in range(layer.heads):
                     span = (head * layer.head_width, (head + 1) * layer.head_width)
@@ -180,8 +172,8 @@ class TextClassifier(TabularModule):
                 sites[f"layer{number}.attention"] = Tap(f"backbone.{layer.attention}", "output")
             if layer.mlp is not None:
                 sites[f"layer{number}.mlp"] = Tap(f"backbone.{layer.mlp}", "output")
-            if f"layer{number}" in coarse:
-                sites[f"layer{number}"] = coarse[f"layer{number}"]
+            if number < len(self.layers) - 1 or not self.same_as_last:
+                sites[f"layer{number}"] = Tap(f"backbone.{layer.name}", "output", in_tuple=layer.is_tuple)
         return sites | self._head_sites()
 
     def site_aliases(self) -> dict[str, str]:

@@ -69,8 +69,9 @@ def train_model(
     if scale <= 0:
         raise InputError("all training weights are zero", mend="check the reweighing")
     module = copy_module(model.module)
-    fit = (as_tensor(x[train_rows]), as_tensor(y[train_rows], torch.int64), as_tensor(weight[train_rows] / scale))
-    held = (as_tensor(x[validation_rows]), as_tensor(y[validation_rows], torch.int64), as_tensor(weight[validation_rows] / scale))
+    fit, held = (
+        (as_tensor(x[rows]), as_tensor(y[rows], torch.int64), as_tensor(weight[rows] / scale)) for rows in (train_rows, validation_rows)
+    )
     try:
         with deterministic(), seeded(integer_seed(seed, "dropout")), _tuned(module, spec), placed(module):
             details = _fit(module, model.n_classes, fit, held, spec, integer_seed(seed, "batches"))
@@ -96,8 +97,7 @@ def _fit(
     x, y, weight = fit
     optimizer = _optimizer(module, spec)
     generator = torch.Generator().manual_seed(seed)
-    best_loss, best_epoch, best_state = math.inf, 0, None
-    epoch, train_loss = 0, math.nan
+    best_loss, best_epoch, best_state, epoch, train_loss = math.inf, 0, None, 0, math.nan
     for epoch in range(1, spec.epochs + 1):
         module.train()
         total = torch.zeros((), dtype=torch.float64)
@@ -120,10 +120,11 @@ def _fit(
             best_state = {name: value.detach().clone() for name, value in module.state_dict().items() if isinstance(value, Tensor)}
         elif spec.patience is not None and epoch - best_epoch >= spec.patience:
             break
+    told = {"epochs_run": epoch, "best_epoch": epoch, "training_loss": train_loss, "validation_loss": None}
     if best_state is None:
-        return {"epochs_run": epoch, "best_epoch": epoch, "training_loss": train_loss, "validation_loss": None}
+        return told
     module.load_state_dict(best_state, strict=False)
-    return {"epochs_run": epoch, "best_epoch": best_epoch, "training_loss": train_loss, "validation_loss": best_loss}
+    return {**told, "best_epoch": best_epoch, "validation_loss": best_loss}
 
 
 def _losses(raw: Any, y: Tensor, n_classes: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +16,7 @@ from proxyaudit.channels.localisation.budget import describe_localisation
 from proxyaudit.channels.proxies.discover import discover
 from proxyaudit.channels.proxy_plan import ProxyPlan
 from proxyaudit.channels.signatures.contexts import check_contexts
+from proxyaudit.consent import Consent
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.data.releases import release_notes, unseen_of
 from proxyaudit.digests import code_digest, digest_of
@@ -24,6 +25,7 @@ from proxyaudit.estimates.row_sums import rows_digest
 from proxyaudit.language.lineage import trace_language_models
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.devices import device_name
+from proxyaudit.models.executed_code import code_of
 from proxyaudit.models.kind import model_kind
 from proxyaudit.pipeline.prepared import Inputs, Plan, Prepared, load_inputs
 from proxyaudit.recipe.recipe import Recipe, load_recipe
@@ -51,14 +53,15 @@ def prepare(recipe: Recipe, base: Path) -> Prepared:
     dataset, proxies = discover(recipe, inputs.dataset)
     check_contexts(recipe.signatures, dataset)
     inputs = replace(inputs, dataset=replace(dataset, notes=(*dataset.notes, *inputs.notes)))
-    plan = make_plan(inputs, model, proxies)
-    loaded = {one.name: getattr(inputs, one.name) for one in fields(inputs)}
-    return Prepared(**loaded, model=model, proxies=proxies, plan=plan)
+    return Prepared(**vars(inputs), model=model, proxies=proxies, plan=make_plan(inputs, model, proxies))
 
 
-def prepare_file(recipe_path: Path, overrides: tuple[str, ...] = ()) -> Prepared:
-    """:func:`prepare` for a recipe file."""
-    return prepare(load_recipe(recipe_path, overrides), Path(recipe_path).resolve().parent)
+def prepare_file(recipe_path: Path, overrides: tuple[str, ...] = (), consent: Consent | None = None) -> Prepared:
+    """:func:`prepare` for a recipe file; consent to execute what it names is not asked for where it is left out."""
+    recipe, base = load_recipe(recipe_path, overrides), Path(recipe_path).resolve().parent
+    if consent is not None:
+        consent.require(code_of(recipe, base), delivered=False)
+    return prepare(recipe, base)
 
 
 @lru_cache(maxsize=2)

@@ -25,15 +25,13 @@ from proxyaudit.estimates.row_sums import row_parts
 from proxyaudit.estimates.scope import read_scope
 from proxyaudit.evidence.manifest import is_complete
 from proxyaudit.evidence.pack import EvidencePack, read_pack, write_pack, write_plan
-from proxyaudit.models.executed_code import code_of
 from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
 from proxyaudit.pipeline.facts import read_facts, signatures_of_run
 from proxyaudit.pipeline.measure import SHARED
-from proxyaudit.pipeline.plan import odds_of_absence, prepare
+from proxyaudit.pipeline.plan import odds_of_absence, prepare_file
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.stages import Progress, Workers, one_thread, run_stages
 from proxyaudit.pipeline.tasks import task_digests
-from proxyaudit.recipe.recipe import load_recipe
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
 from proxyaudit.types import Evidence, NotTested
@@ -66,7 +64,7 @@ def plan_audit(recipe_path: Path, overrides: tuple[str, ...] = (), *, consent: C
         InputError: the recipe or a file it names cannot be used, or consent is missing.
     """
     with one_thread():
-        prepared = _prepare(Path(recipe_path), overrides, consent)
+        prepared = prepare_file(recipe_path, overrides, consent)
         return {**prepared.plan.as_dict(), "absence": odds_of_absence(prepared)}
 
 
@@ -101,7 +99,7 @@ def run_audit(
     workers = Workers(joblib.cpu_count() if jobs is None else jobs, backend)
     check_out(out)
     with one_thread():
-        prepared = _prepare(Path(recipe_path), overrides, consent)
+        prepared = prepare_file(recipe_path, overrides, consent)
     folder, cache, tasks = out / prepared.recipe.name / prepared.plan.run_id, Cache(out / CACHE_FOLDER), task_digests(prepared)
     if fresh:
         cache.forget(SHARED)
@@ -126,13 +124,6 @@ def run_audit(
     environment = _environment(started, workers, prepared.plan.versions, failures)
     _publish(prepared, ledger, evidence, environment, signatures, folder)
     return RunResult(folder, evidence.run.status, evidence, reused=False)
-
-
-def _prepare(recipe_path: Path, overrides: tuple[str, ...], consent: Consent | None) -> Prepared:
-    recipe, base = load_recipe(recipe_path, overrides), recipe_path.resolve().parent
-    if consent is not None:
-        consent.require(code_of(recipe, base), delivered=False)
-    return prepare(recipe, base)
 
 
 def check_out(out: Path) -> None:

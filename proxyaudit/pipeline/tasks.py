@@ -61,42 +61,31 @@ class _Digests:
 
     prepared: Prepared
 
-    def _common(self, stage: str) -> dict[str, Any]:
+    def _of(self, stage: str, kind: str, **own: Any) -> str:
         recipe, plan = self.prepared.recipe, self.prepared.plan
-        asked = {"seed": recipe.seed, "roles": recipe.data.model_dump(mode="json")}
-        return {"code": code_digest(stage), "versions": plan.versions, "data": plan.hashes, **asked}
-
-    def _model(self) -> dict[str, Any]:
-        return {"model": self.prepared.recipe.model.model_dump(mode="json"), "sites": self.prepared.recipe.sites.model_dump()}
-
-    def _measuring(self) -> dict[str, Any]:
-        recipe, plan = self.prepared.recipe, self.prepared.plan
-        asked = {"references": recipe.references.model_dump(), "margins": recipe.margins.model_dump(), "plan": plan.permutations}
-        return {**self._common("measure"), **asked, "attributes": plan.attributes, "proxies": plan.proxies}
+        common = {"code": code_digest(stage), "versions": plan.versions, "data": plan.hashes, "seed": recipe.seed}
+        if stage == "measure":
+            own |= {"references": recipe.references.model_dump(), "margins": recipe.margins.model_dump(), "plan": plan.permutations}
+            own |= {"attributes": plan.attributes, "proxies": plan.proxies}
+        elif stage != "synthesize":
+            own |= {"model": recipe.model.model_dump(mode="json"), "sites": recipe.sites.model_dump()}
+        return digest_of({**common, "roles": recipe.data.model_dump(mode="json"), "kind": kind, **own})
 
     def inputs(self) -> str:
-        return digest_of({**self._measuring(), "kind": "inputs"})
+        return self._of("measure", INPUTS)
 
     def synthesized(self, regime: Regime, seed: int) -> str:
         spec = None if regime.synthetic is None else regime.synthetic.model_dump()
-        own = {"kind": "synthesize", "spec": spec, "size": self.prepared.size, "repetition": seed}
-        return digest_of({**self._common("synthesize"), **own, "attributes": [a.name for a in self.prepared.dataset.attributes]})
+        names = [a.name for a in self.prepared.dataset.attributes]
+        return self._of("synthesize", SYNTHESIZE, spec=spec, size=self.prepared.size, repetition=seed, attributes=names)
 
     def encoded(self, source: Any) -> str:
-        own = {"kind": ENCODE, "source": asdict(source), "proxies": self.prepared.plan.proxies}
-        return digest_of({**self._common("encode"), **self._model(), **own})
+        return self._of("encode", ENCODE, source=asdict(source), proxies=self.prepared.plan.proxies)
 
     def trained(self, regime: Regime, seed: int, source: Task | None, looked_up: list[Task]) -> str:
-        plain = replace(regime, synthetic=None, checkpoints=())
-        own = {
-            "kind": "train",
-            "regime": {**asdict(plain), "checkpoints": [path.name for path in regime.checkpoints]},
-            "repetition": seed,
-            "size": self.prepared.size,
-            "source": "" if source is None else source.digest,
-            "encoded": [task.digest for task in looked_up],
-        }
-        return digest_of({**self._common("train"), **self._model(), **own})
+        plain = {**asdict(replace(regime, synthetic=None, checkpoints=())), "checkpoints": [path.name for path in regime.checkpoints]}
+        made_from = {"source": "" if source is None else source.digest, "encoded": [task.digest for task in looked_up]}
+        return self._of("train", TRAIN, regime=plain, repetition=seed, size=self.prepared.size, **made_from)
 
     def measured(self, captured: str, inputs: Task, measures: tuple[str, ...]) -> str:
-        return digest_of({**self._measuring(), "kind": "measure", "captured": captured, "inputs": inputs.digest, "channels": measures})
+        return self._of("measure", MEASURE, captured=captured, inputs=inputs.digest, channels=measures)

@@ -115,12 +115,8 @@ def cross_fit_classes(z_nr: Floats, codes_n: Ints, classes: int, folds_n: Ints) 
 
     final = np.stack([_balanced_weights(codes_n, classes, known & (folds_n != o)) for o in range(folds)], axis=1)
     logits = _fit_logits(z, codes_n, classes, final, chosen, _SCORING)
-    return _score(_own_fold(logits, folds_n), codes_n, classes)
-
-
-def _own_fold(logits: torch.Tensor, folds_n: Ints) -> torch.Tensor:
-    """Logits ``(n, K, 1)`` of each row under the problem that did not train on its fold."""
-    return logits.gather(2, torch.as_tensor(folds_n)[:, None, None].expand(-1, logits.shape[1], 1))
+    own = torch.as_tensor(folds_n)[:, None, None].expand(-1, logits.shape[1], 1)
+    return _score(logits.gather(2, own), codes_n, classes)
 
 
 def _score(logits: torch.Tensor, codes_n: Ints, classes: int) -> ProbeScore:

@@ -27,6 +27,7 @@ SIZES = (16, 32, 64, 128, 256, 512, 1024)
 SHOTS = (16, 64, 256, 1024)  # sizes that an audit reports
 _RIDGES = (1.0, 0.1, 0.01)
 _CONTROL_RIDGE = 0.01
+_DRAWS = 5
 _TOLERANCE = 1e-3  # duality gap in nats
 
 
@@ -77,19 +78,17 @@ def measure_effort(z_nr: NDArray[np.float64], codes_n: Ints, classes: int, clust
     return effort
 
 
-def online_codelength(
-    z_nr: Floats, codes_n: Ints, classes: int, clusters_n: Ints, *, seed: int, max_rows: int = 4000, portions: tuple[float, ...] = PORTIONS
-) -> Codelength:
+def online_codelength(z_nr: Floats, codes_n: Ints, classes: int, clusters_n: Ints, *, seed: int, max_rows: int = 4000) -> Codelength:
     """Code the labels block by block, each with a reader trained on all blocks before it (Voita & Titov 2020).
 
-    Blocks end between clusters, at ``portions`` of the rows. The ridge of a block is the one with the shortest code so far, so the code
+    Blocks end between clusters, at ``PORTIONS`` of the rows. The ridge of a block is the one with the shortest code so far, so the code
     could be decoded. Until every class has three rows, labels are sent with the code that learns base rates only.
     """
     rows = _sample(codes_n, classes, clusters_n, max_rows, stream(seed, "codelength"))
     codes, n = codes_n[rows], len(rows)
     z = torch.as_tensor(z_nr[rows], dtype=torch.float32)
     last = np.append(np.flatnonzero(np.diff(clusters_n[rows])), n - 1) + 1  # where a cluster ends
-    ends = np.unique([int(last[np.searchsorted(last, min(max(1, round(share * n)), n))]) for share in portions])
+    ends = np.unique([int(last[np.searchsorted(last, min(max(1, round(share * n)), n))]) for share in PORTIONS])
     blocks = [(int(a), int(b)) for a, b in pairwise(ends)]
     ready = [(a, b) for a, b in blocks if np.bincount(codes[:a], minlength=classes).min() >= FEWEST_ROWS]
 
@@ -109,15 +108,7 @@ def online_codelength(
 
 
 def few_shot_curve(
-    z_nr: Floats,
-    codes_n: Ints,
-    classes: int,
-    clusters_n: Ints,
-    *,
-    seed: int,
-    sizes: tuple[int, ...] = SIZES,
-    draws: int = 5,
-    max_rows: int = 6000,
+    z_nr: Floats, codes_n: Ints, classes: int, clusters_n: Ints, *, seed: int, sizes: tuple[int, ...] = SIZES, max_rows: int = 6000
 ) -> FewShotCurve:
     """Train on 16 to 1024 rows, equally many of each class, and score on fixed held-out rows.
 
@@ -134,29 +125,27 @@ def few_shot_curve(
     if not fitting or scored < FEWEST_ROWS:
         raise TooFewRowsError("a class has too few rows to train on and to hold out")
     codes = codes_n[pool]
-    weights = np.zeros((len(pool), draws, len(fitting)))
-    for draw in range(draws):
+    weights = np.zeros((len(pool), _DRAWS, len(fitting)))
+    for draw in range(_DRAWS):
         for k in range(classes):
             order = rng.permutation(np.flatnonzero(codes == k))
             for index, m in enumerate(fitting):
                 weights[order[: m // classes], draw, index] = 1 / (classes * (m // classes))
     drawn = (weights > 0).any(axis=(1, 2))
     z = torch.as_tensor(z_nr[pool[drawn]], dtype=torch.float32)
-    ridges = torch.tensor([z.shape[1] / m for m in fitting], dtype=torch.float32).repeat(draws)
+    ridges = torch.tensor([z.shape[1] / m for m in fitting], dtype=torch.float32).repeat(_DRAWS)
     target = one_hot(codes[drawn], classes)[:, :, None].expand(-1, -1, len(ridges))
     columns = torch.as_tensor(weights[drawn].reshape(len(z), -1), dtype=torch.float32)
     fit = fit_logistic(z, target, columns, ridges, tolerance=_TOLERANCE)
     log_p = log2_probabilities(fit.logits(torch.as_tensor(z_nr[held], dtype=torch.float32))).numpy()
     truth = codes_n[held]
     surprisal = np.stack([-log_p[truth == k, k].mean(axis=0) for k in range(classes)]).mean(axis=0)
-    leaks = (1 - surprisal / np.log2(classes)).reshape(draws, -1).mean(axis=0)
-    areas = np.array([auroc_of_classes(log_p[..., p], truth, classes) for p in range(len(ridges))]).reshape(draws, -1).mean(axis=0)
+    leaks = (1 - surprisal / np.log2(classes)).reshape(_DRAWS, -1).mean(axis=0)
+    areas = np.array([auroc_of_classes(log_p[..., p], truth, classes) for p in range(len(ridges))]).reshape(_DRAWS, -1).mean(axis=0)
     return FewShotCurve(tuple(fitting), tuple(map(float, leaks)), tuple(map(float, areas)), len(held))
 
 
-def selectivity(
-    z_nr: Floats, codes_n: Ints, classes: int, types_n: Ints, *, seed: int, draws: int = 5, max_rows: int = 4000
-) -> Selectivity:
+def selectivity(z_nr: Floats, codes_n: Ints, classes: int, types_n: Ints, *, seed: int, max_rows: int = 4000) -> Selectivity:
     """Accuracy on the attribute minus accuracy on a control task (Hewitt & Liang 2019).
 
     The control gives every type (word, author, template, identical rows) one random label at the attribute's base rates. As in
@@ -168,7 +157,7 @@ def selectivity(
     codes, n = codes_n[rows], len(rows)
     types = np.unique(types_n[rows], return_inverse=True)[1]
     rates = np.bincount(codes, minlength=classes) / n
-    labels = np.column_stack([codes, *(rng.choice(classes, size=types.max() + 1, p=rates)[types] for _ in range(draws))])
+    labels = np.column_stack([codes, *(rng.choice(classes, size=types.max() + 1, p=rates)[types] for _ in range(_DRAWS))])
     half = rng.permutation(n) % 2
     counts = np.array([[np.bincount(column[half == h], minlength=classes) for h in (0, 1)] for column in labels.T])
     usable = np.flatnonzero(counts.min(axis=(1, 2)) >= FEWEST_ROWS)

@@ -118,8 +118,10 @@ class Planter:
         """Statistics of ``count`` plants, or ``None`` where the family cannot carry the leak."""
         if self.target.classes == 0:
             return self._plant_values(family, leak, count, wild)
-        found = self._class_plants(family, leak, count)
-        usable = [plant for plant in found if plant is not None]
+        # Plants of few directions are made once and drawn often.
+        if (family, leak, count) not in self.plants:
+            self.plants[family, leak, count] = self._make_plants(family, leak, count)
+        usable = [plant for plant in self.plants[family, leak, count] if plant is not None]
         if not usable:
             return None
         rng = self.streams(f"draws {family}" + (", own noise" if wild else ""))
@@ -131,12 +133,8 @@ class Planter:
         each = -(-count // len(usable))
         labels = np.concatenate([plant.draw_many(each, rng) for plant in usable], axis=1)
         labels = labels[:, np.argsort(np.arange(labels.shape[1]) % each, kind="stable")[:count]]
-        return np.concatenate(
-            [
-                self.statistic.of_labels(labels[:, start : start + _AT_ONCE], self.target.classes, self.target.weights)
-                for start in range(0, count, _AT_ONCE)
-            ]
-        )
+        parts = (labels[:, start : start + _AT_ONCE] for start in range(0, count, _AT_ONCE))
+        return np.concatenate([self.statistic.of_labels(part, self.target.classes, self.target.weights) for part in parts])
 
     def _classes(self) -> list[int]:
         return [1] if self.target.classes == 2 else list(range(self.target.classes))
@@ -175,12 +173,6 @@ class Planter:
         if family == "heavy":
             return None if self.heavy is None else np.repeat(self.heavy[:, None], count, axis=1)
         return linear_directions(self.rows, family, count, rng)
-
-    def _class_plants(self, family: str, leak: float, count: int) -> list[Plant | None]:
-        """Plants of a family at a leak; those of few directions are made once and drawn often."""
-        if (family, leak, count) not in self.plants:
-            self.plants[family, leak, count] = self._make_plants(family, leak, count)
-        return self.plants[family, leak, count]
 
     def _make_plants(self, family: str, leak: float, count: int) -> list[Plant | None]:
         prior, classes = self.target.prior, self.target.classes

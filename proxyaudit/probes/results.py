@@ -22,7 +22,6 @@ class PlantedTest:
     Attributes:
         p_present: Largest over families of the share of plants at the margin that score as high.
         p_absent: Largest over families of the share that score as low.
-        null_p: Share of the null that scores as high.
         leak: Calibrated leak; ``low`` and ``high`` its 95 % interval.
         detection_limit: Smallest leak that 95 % of plants show beyond the null; ``None`` if not even the strongest do.
         null_high: 95th percentile of the null, as a leak.
@@ -38,7 +37,6 @@ class PlantedTest:
     p_present: float = 1.0
     p_absent: float = 1.0
     families: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    null_p: float = 1.0
     leak: float = 0.0
     low: float = 0.0
     high: float = 0.0

@@ -115,6 +115,19 @@ class RegimeSpec(Strict):
             raise ValueError("'erase' names the sites whose affine maps lie in the 'checkpoints' beside it (as 'mitigate' saves them)")
         return self
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name of the regime, or of each mixture: ``mixed-<name>-<share>``."""
+        if self.real:
+            return ("real",)
+        if self.synthetic is not None:
+            return (self.synthetic.regime,)
+        if self.mixed is not None:
+            return tuple(f"mixed-{self.mixed.of}-{ratio:g}" for ratio in self.mixed.ratios)
+        if self.name is not None:
+            return (self.name,)
+        return ("scrub-" + "-".join(self.scrub) if self.scrub is not None else f"{self.quantise}-{self.of}",)
+
 
 class SitesSpec(Strict):
     """Verdict sites and profiled sites, as globs over site names (``all`` for every site)."""
@@ -189,13 +202,11 @@ class Recipe(Strict):
 
     def _check_text(self) -> None:
         reads_text = self.model.reads_text
-        if reads_text != (self.data.text is not None):
-            raise ValueError(
-                f"model kind '{self.model.kind}' reads text: name its column under 'data.text'"
-                if reads_text
-                else f"'data.text' needs a model that reads text (kind huggingface), not '{self.model.kind}'"
-            )
-        quantised = {own_name(r) for r in self.regimes if r.quantise is not None}
+        if reads_text and self.data.text is None:
+            raise ValueError(f"model kind '{self.model.kind}' reads text: name its column under 'data.text'")
+        if self.data.text is not None and not reads_text:
+            raise ValueError(f"'data.text' needs a model that reads text (kind huggingface), not '{self.model.kind}'")
+        quantised = {name for r in self.regimes if r.quantise is not None for name in r.names}
         if quantised and not self.model.quantisable:
             raise ValueError("'quantise' starts from float32: leave 'model.precision' out, or the regime")
         for regime in self.regimes:
@@ -210,37 +221,11 @@ class Recipe(Strict):
 
     def regime_names(self) -> list[str]:
         """Names of the regimes in the order of the recipe, mixtures expanded."""
-        names: list[str] = []
-        for regime in self.regimes:
-            if regime.real:
-                names.append("real")
-            elif regime.synthetic is not None:
-                names.append(regime.synthetic.regime)
-            elif regime.mixed is not None:
-                names += [mixed_name(regime.mixed.of, ratio) for ratio in regime.mixed.ratios]
-            else:
-                names.append(own_name(regime))
-        return names
-
-
-def own_name(regime: RegimeSpec) -> str:
-    """Name of a regime that may have been given one."""
-    if regime.name is not None:
-        return regime.name
-    return "scrub-" + "-".join(regime.scrub) if regime.scrub is not None else f"{regime.quantise}-{regime.of}"
-
-
-def mixed_name(of: str, ratio: float) -> str:
-    """Name of the mixture with synthetic share ``ratio``: ``mixed-<name>-<share>``."""
-    return f"mixed-{of}-{ratio:g}"
+        return [name for regime in self.regimes for name in regime.names]
 
 
 def parse_recipe(document: Any, *, where: str = "recipe") -> Recipe:
-    """Validate a recipe given as plain data.
-
-    Raises:
-        InputError: the first mistake found, in one line.
-    """
+    """Validate a recipe given as plain data; the first mistake found is raised, in one line."""
     if not isinstance(document, dict):
         mend = "start with 'name: ...'; 'proxyaudit init' writes one that runs"
         raise InputError("the recipe is not a mapping of keys to values", where=where, mend=mend)

@@ -18,11 +18,8 @@ _ORDER = ("removed", "inconclusive", "hidden", "exposed")
 def answers_of(summary: Summary, *, seeds: int | None, strongest: Mapping[str, Sequence[str]], texts: bool = False) -> Answers:
     """What the first screen says: an answer for each attribute, how sure it is, and what to do next.
 
-    Args:
-        summary: The report.
-        seeds: Models trained for each kind of data; ``None`` if unknown.
-        strongest: For each attribute, columns that surely carry it and move the output, strongest first.
-        texts: Whether these are words and habits of texts.
+    ``seeds`` models were trained for each kind of data. ``strongest`` are, for each attribute, columns (of ``texts``, words and habits)
+    that surely carry it and move the output, strongest first.
     """
     items = []
     for view in summary.attributes:

@@ -178,19 +178,12 @@ class Section:
 class Page:
     """A whole page: its question or answer as the title, what it is, the first screen, and the sections below.
 
-    Attributes:
-        title: What the page answers.
-        name: Name for the window of a browser.
-        about: What it was made from, a part each.
-        first: The first screen.
-        sections: What stands below it.
-        partial: What is partial, if anything is; ``failures`` says why, a line for each.
-        foot: What it rests on.
+    ``partial`` says what is partial, if anything is, and ``failures`` why; ``foot`` is what the page rests on.
     """
 
     title: str
-    name: str
-    about: tuple[str, ...]
+    name: str  # for the window of a browser
+    about: tuple[str, ...]  # what it was made from, a part each
     first: tuple[Block, ...]
     sections: tuple[Section, ...]
     partial: str = ""

@@ -99,12 +99,7 @@ def scatter_chart(
 ) -> tuple[str, list[str]]:
     """Draw what shows in the outputs against what is inside, one point per regime: "hidden" is a place on the picture.
 
-    Args:
-        view: The attribute.
-        regimes: All regimes of the report, for their looks.
-        margins: Margins of leak and gap.
-        ident: Unique on the page.
-        title: Accessible name of the chart.
+    ``margins`` are those of leak and gap, ``regimes`` all of the report, for their looks; ``ident`` is unique on the page.
 
     Returns:
         The drawing and the names of what is in it; empty if nothing can be drawn.

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.plans import sites_of
-from proxyaudit.reporting.text import DASH, figure, number, shorten
-from proxyaudit.reporting.told import ToldTable, ToldView
+from proxyaudit.reporting.text import DASH, ToldTable, ToldView, figure, number, shorten
 from proxyaudit.types import Estimate
 
 LOCALISATION_NOTE = (

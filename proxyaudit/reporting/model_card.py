@@ -32,9 +32,7 @@ _METRICS = ("proxyaudit_leak", "proxyaudit_output_gap", "proxyaudit_interchange_
 def render_model_card(pack: EvidencePack, regimes: Sequence[str] = ()) -> str:
     """The section as Markdown: a verdict for each attribute, the figures, what was not tested, how to check.
 
-    Args:
-        pack: The audit.
-        regimes: The kinds of training that the published model had; all if empty.
+    ``regimes`` are the kinds of training that the published model had; all if empty.
 
     Raises:
         InputError: a regime is not in the audit.
@@ -69,10 +67,7 @@ def _blocks(pack: EvidencePack, summary: Summary, shown: Sequence[str]) -> Itera
 def update_card(content: str, pack: EvidencePack, regimes: Sequence[str] = ()) -> str:
     """A model card with the section in its place and the numbers in its metadata; everything else stays as it is.
 
-    Args:
-        content: The card as it is; empty for a new one.
-        pack: The audit.
-        regimes: The kinds of training that the published model had; all if empty.
+    ``regimes`` are the kinds of training that the published model had; all if empty.
 
     Raises:
         InputError: ``huggingface_hub`` is not installed, the card's metadata cannot be read, or a regime is not in the audit.

@@ -18,10 +18,7 @@ from proxyaudit.reporting.sections.depth import depth_picture
 from proxyaudit.reporting.sections.profile import profile_picture
 from proxyaudit.reporting.text import visible
 
-KINDS = {
-    "profile": ("Leak inside along the model", profile_picture),
-    "surface": ("Output gap against leak inside", depth_picture),
-}
+KINDS = {"profile": ("Leak inside along the model", profile_picture), "surface": ("Output gap against leak inside", depth_picture)}
 _SUFFIXES = (".svg", ".html")
 
 
@@ -30,16 +27,11 @@ class Plot:
     """One chart.
 
     In a notebook the last expression of a cell shows it, with its legend.
-
-    Attributes:
-        title: What it shows.
-        svg: The drawing, with a title and a description for those who cannot see it.
-        legend: Names and small drawings of the series.
     """
 
     title: str
-    svg: str
-    legend: tuple[tuple[str, str], ...]
+    svg: str  # with a title and a description for those who cannot see it
+    legend: tuple[tuple[str, str], ...]  # names and small drawings of the series
 
     def _repr_svg_(self) -> str:
         return self.svg
@@ -75,12 +67,9 @@ class Plot:
 
 
 def make_plot(pack: EvidencePack, kind: str, attribute: str | None = None) -> Plot:
-    """Draw a chart of the report.
+    """Draw a chart of the report of one attribute, the first one if not given.
 
-    Args:
-        pack: The audit.
-        kind: ``profile`` (leak along the model's sites) or ``surface`` (what outputs show against what is inside).
-        attribute: Attribute or proxy; the first one if not given.
+    ``kind`` is ``profile`` (leak along the model's sites) or ``surface`` (what outputs show against what is inside).
 
     Raises:
         InputError: unknown kind or attribute, or the pack has nothing to draw.

@@ -9,8 +9,7 @@ from typing import Any
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.plans import entries, mapping
 from proxyaudit.reporting.sentences import REAL
-from proxyaudit.reporting.text import DASH, beside, figure, interval, join_words, percent, shorten
-from proxyaudit.reporting.told import ToldTable, ToldView
+from proxyaudit.reporting.text import DASH, ToldTable, ToldView, beside, figure, interval, join_words, percent, shorten
 from proxyaudit.reporting.words import state_word
 from proxyaudit.types import REFERENCES, Estimate
 
@@ -105,13 +104,10 @@ def _view(name: str, pack: EvidencePack) -> ProxyView:
             found.setdefault((e.channel, e.regime, e.subject), e)
     regimes = [r for r in dict.fromkeys(regime for channel, regime, _ in found if channel == "proxy_use") if r not in REFERENCES]
     pairs = [str(unit) for channel, regime, unit in found if channel == "pair_gain" and regime == "inputs"]
-    columns = [
-        str(unit)
-        for channel, regime, unit in found
-        if (channel, regime) == ("association", "inputs") and unit is not None and unit not in pairs
-    ]
+    carrying = [unit for channel, regime, unit in found if (channel, regime) == ("association", "inputs")]
+    columns = [unit for unit in carrying if unit is not None and unit not in pairs]
     followed = [unit for unit in columns if any(("proxy_use", regime, unit) in found for regime in regimes)]
-    followed.sort(key=lambda unit: (-_mean(found, "proxy_use", regimes, unit), unit))
+    followed.sort(key=lambda unit: (-_mean(found, regimes, unit), unit))
     # The first table holds every sure carrier, those that carry most first; columns that were not followed close it.
     carriers = _carriers(found, columns)
     ordered = list(dict.fromkeys([*carriers[:_MOST], *followed, *columns]))[: max(_MOST, len(carriers))]
@@ -124,7 +120,7 @@ def _view(name: str, pack: EvidencePack) -> ProxyView:
         tables.append(_pairs(found, pairs, regimes))
     # Next steps speak of the data that can be made again: what only real training does with a column is in its table.
     made = [regime for regime in regimes if regime != REAL] or regimes
-    strongest = _strongest(found, sorted(followed, key=lambda unit: (-_mean(found, "proxy_use", made, unit), unit)), made)
+    strongest = _strongest(found, sorted(followed, key=lambda unit: (-_mean(found, made, unit), unit)), made)
     shown = tuple(table for table in tables if table.rows or table.remarks)
     # What real training alone does with a column must not read as what nothing does.
     alone = _strongest(found, followed, [REAL]) if REAL in regimes and not strongest else ()
@@ -132,17 +128,14 @@ def _view(name: str, pack: EvidencePack) -> ProxyView:
     return ProxyView(name, answer, shown, strongest, tuple(followed[:_MOST]), tuple(regimes), texts)
 
 
-def _mean(found: Found, channel: str, regimes: Iterable[str], unit: str) -> float:
-    values = [e.value for e in (found.get((channel, regime, unit)) for regime in regimes) if e is not None and e.value is not None]
+def _mean(found: Found, regimes: Iterable[str], unit: str) -> float:
+    values = [e.value for e in (found.get(("proxy_use", regime, unit)) for regime in regimes) if e is not None and e.value is not None]
     return sum(values) / len(values) if values else 0.0
 
 
 def _strongest(found: Found, followed: list[str], regimes: list[str]) -> tuple[str, ...]:
-    return tuple(
-        unit
-        for unit in followed
-        if any((e := found.get(("proxy_use", regime, unit))) is not None and e.state == "present" for regime in regimes)
-    )
+    surely = {unit for (channel, regime, unit), e in found.items() if channel == "proxy_use" and regime in regimes and e.state == "present"}
+    return tuple(unit for unit in followed if unit in surely)
 
 
 def _carriers(found: Found, columns: list[str]) -> tuple[str, ...]:
@@ -196,7 +189,7 @@ def _carried(found: Found, columns: list[str], regimes: list[str], discovered: l
 
 
 def _used(found: Found, columns: list[str], regime: str, words: ProxyWords) -> ToldTable:
-    order = sorted(columns, key=lambda unit: (-_mean(found, "proxy_use", [regime], unit), unit))
+    order = sorted(columns, key=lambda unit: (-_mean(found, [regime], unit), unit))
     header = (words.what, *words.header)
     rows = tuple(
         (
@@ -234,10 +227,8 @@ def _tokens(found: Found, regime: str) -> ToldTable:
 
 
 def _unattributed(found: Found, regime: str) -> list[str]:
-    reasons = {
-        e.reason for (channel, where, unit), e in found.items() if where == regime and channel.startswith("attribution_") and unit is None
-    }
-    return sorted(f"{reason}." for reason in reasons if reason)
+    mine = [e for (channel, where, unit), e in found.items() if where == regime and channel.startswith("attribution_") and unit is None]
+    return sorted({f"{e.reason}." for e in mine if e.reason})
 
 
 def _pairs(found: Found, pairs: list[str], regimes: list[str]) -> ToldTable:

@@ -13,8 +13,7 @@ from proxyaudit.reporting.lookup import Lookup
 from proxyaudit.reporting.proxies import ProxyView, proxy_views
 from proxyaudit.reporting.summary import AttributeView, Row, Summary, summarize
 from proxyaudit.reporting.svg import Style, swatch
-from proxyaudit.reporting.text import DASH, number, shorten
-from proxyaudit.reporting.told import ToldView
+from proxyaudit.reporting.text import DASH, ToldView, number, shorten
 from proxyaudit.reporting.words import REFERENCE_WORDS, state_word
 from proxyaudit.types import Estimate
 

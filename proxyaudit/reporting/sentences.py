@@ -12,14 +12,7 @@ REAL = "real"
 
 
 def question(names: list[str], *, bare: bool = False, asked: bool = False, data: str = "synthetic data") -> str:
-    """The audit's question in plain words.
-
-    Args:
-        names: The protected attributes.
-        bare: Activations were given and no model.
-        asked: A language model was asked.
-        data: What was trained on instead of the real data.
-    """
+    """The audit's question in plain words: of ``bare`` activations, of a language model that was ``asked``, or of training on ``data``."""
     what = join_words([f"“{shorten(name, 40)}”" for name in names], "or") if len(names) <= 3 else f"these {len(names)} attributes"
     what = what or "the attribute"
     if asked:

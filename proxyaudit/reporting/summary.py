@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proxyaudit.estimates.questions import names_of
-from proxyaudit.evidence.listing import run_date
-from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.evidence.pack import EvidencePack, run_date
 from proxyaudit.evidence.plans import entries, has_kind, listed, mapping, margins_of, sites_of
 from proxyaudit.reporting.lookup import Lookup
 from proxyaudit.reporting.sentences import answer, lead, question

@@ -42,11 +42,7 @@ _SHAPES: dict[str, tuple[tuple[float, float], ...]] = {
     "hexagon": _around(6),
     "star": _around(5, inner=0.45),
 }
-_STROKES = {
-    "cross": ((-0.8, -0.8, 0.8, 0.8), (-0.8, 0.8, 0.8, -0.8)),
-    "upright": ((-1, 0, 1, 0), (0, -1, 0, 1)),
-    "bar": ((0, -1, 0, 1),),
-}
+_STROKES = {"cross": ((-0.8, -0.8, 0.8, 0.8), (-0.8, 0.8, 0.8, -0.8)), "upright": ((-1, 0, 1, 0), (0, -1, 0, 1)), "bar": ((0, -1, 0, 1),)}
 
 
 # Shares of the font's size; what is not listed counts as an average letter.

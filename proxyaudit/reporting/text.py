@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from proxyaudit.types import Estimate
@@ -128,3 +129,22 @@ def join_words(words: Sequence[str], last: str = "and") -> str:
 def join_names(names: Sequence[str], last: str = "and") -> str:
     """Join names from data as in a sentence; very long ones are cut in the middle, tables show them whole."""
     return join_words([squeeze(name, 40) for name in names], last)
+
+
+@dataclass(frozen=True)
+class ToldTable:
+    """A table as text: title, header, rows of cells, and remarks below it."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ToldView:
+    """An answer in words, and its tables."""
+
+    attribute: str
+    answer: str
+    tables: tuple[ToldTable, ...]

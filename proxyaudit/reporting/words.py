@@ -89,10 +89,7 @@ _CONTROLS = {
 }
 _LEAST = ("At least hidden", "Something of the attribute is certainly inside; whether it also shows or acts is not settled.")
 _TERMS = (
-    (
-        "Verdict site",
-        "The place that the verdict rests on; by default the last one before the output layer, or every site given.",
-    ),
+    ("Verdict site", "The place that the verdict rests on; by default the last one before the output layer, or every site given."),
     (
         "Margin",
         "The smallest amount that counts. An attribute is called absent only if an amount as large as the margin would have been found.",

@@ -1,4 +1,4 @@
-"""Differences between groups in mean output: of one pair, of the worst pair, and within true labels."""
+"""Differences in mean output: of one pair of groups, of the worst pair, within true labels, and along a number."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.stats.intervals import Interval, Measured, absent_everywhere, crossed_interval, group_floor, in_every_seed, over_seeds
+
+NOT_FLAT = (
+    "the outputs differ along this number, cut finely, by as much as the margin or these rows cannot tell: its halves alone prove nothing"
+)
+BINS, ROWS_PER_BIN = 64, 40
+_SURELY = 2.33  # standard errors: one in a hundred
 
 
 def gap_in(
@@ -91,3 +97,31 @@ def weighted_sum(gaps: Sequence[tuple[float, Measured]]) -> Measured:
     influence = np.sum([weight * gap.influence_n for weight, gap in gaps], axis=0)
     extra = sum(weight**2 * gap.extra for weight, gap in gaps)
     return Measured(seeds, influence, gaps[0][1].clusters_n, extra, min(g.extra_df for _, g in gaps), min(g.row_df for _, g in gaps))
+
+
+def spread_along(output_n: Floats, values_n: Floats) -> tuple[float, float]:
+    """Variance of an output's means over quantile bins (40 rows at least) of a number, free of the rows' noise, and its standard error."""
+    bins = max(2, min(BINS, len(values_n) // ROWS_PER_BIN))
+    edges = np.unique(np.quantile(values_n, np.linspace(0, 1, bins + 1)[1:-1]))
+    codes = np.unique(np.searchsorted(edges, values_n, side="left"), return_inverse=True)[1]
+    counts = np.bincount(codes).astype(np.float64)
+    means = np.bincount(codes, weights=output_n) / counts
+    n, k = len(output_n), len(counts)
+    if n <= k:
+        return float("nan"), float("nan")
+    noise = float(((output_n - means[codes]) ** 2).sum() / (n - k))
+    between = float((counts * (means - output_n.mean()) ** 2).sum() / n)
+    value = between - (k - 1) * noise / n
+    # Of the sum of squares: its own scatter, and its cross term with what is there.
+    return value, float(np.sqrt(2 * (k - 1) * noise**2 + 4 * n * max(between, 0.0) * noise) / n)
+
+
+def surely_flat(outputs: Sequence[Floats], values_n: Floats, margin: float) -> bool:
+    """Whether every output ``(n, C)`` of every model surely differs by less than the margin (root mean square) along the number."""
+    known = np.isfinite(values_n)
+    for outputs_nc in outputs:
+        for output in outputs_nc[known].T:
+            value, error = spread_along(output, values_n[known])
+            if not value + _SURELY * error < margin**2:
+                return False
+    return True

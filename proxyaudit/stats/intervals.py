@@ -171,11 +171,6 @@ def fieller_ratio(top: Measured, bottom: Measured, level: float = 0.95) -> Inter
     return Interval(ratio, centre - half, centre + half, half / t if t else 0.0, min(df_a, df_b))
 
 
-def mean_influence(influences: Sequence[Floats]) -> Floats:
-    """Average row influences over seeds: the influence on the mean over seeds."""
-    return np.asarray(np.mean(np.stack(list(influences)), axis=0), dtype=np.float64)
-
-
 def in_every_seed(singles: Sequence[Measured], margin: float) -> float:
     """p-value of "above the margin in every trained model": the largest of the single models' (an intersection-union test)."""
     return max(p_above(single, margin) for single in singles)
@@ -190,7 +185,7 @@ def over_seeds(singles: Sequence[Measured]) -> Measured:
     """The mean over seeds of numbers measured on the same rows."""
     return Measured(
         np.concatenate([m.seed_values for m in singles]),
-        mean_influence([m.influence_n for m in singles]),
+        np.mean([m.influence_n for m in singles], axis=0),
         singles[0].clusters_n,
         max(m.extra for m in singles),
         min(m.extra_df for m in singles),

@@ -16,6 +16,7 @@ from proxyaudit.arrays import Floats, Ints, Singles
 
 _LARGEST_SLOPE = 64.0
 _LARGEST_STEP = 2.0
+_LEAK_TOLERANCE = 1e-3  # relative
 _RATE_TOLERANCE = 1e-5  # a rate that misses by e moves the leak by e / 2: well below the tolerance of a small leak
 
 
@@ -61,7 +62,6 @@ class Plant:
 
     probabilities_nk: NDArray[np.floating]
     leak: float
-    slope: float = 1.0
 
     def draw(self, rng: np.random.Generator) -> Ints:
         """Draw one label per row, shape ``(n,)``."""
@@ -86,6 +86,7 @@ class _Binary:
         self.n, self.strata = len(prior.log_nk), prior.strata_n
         self.offset: Singles = (prior.log_nk[:, 1] - prior.log_nk[:, 0]).astype(np.float32)
         self.counts = np.array([self.n]) if self.strata is None else np.bincount(self.strata)
+        self.start = np.zeros(len(self.counts))
         p = np.exp(prior.log_nk)
         self.wanted = self._means(p[:, 1])
         self.allowed = _RATE_TOLERANCE * np.minimum(self.wanted, 1 - self.wanted)
@@ -96,9 +97,6 @@ class _Binary:
         if self.strata is None:
             return np.array([values.mean(dtype=np.float64)])
         return np.asarray(np.bincount(self.strata, weights=values) / self.counts)
-
-    def start(self) -> Floats:
-        return np.zeros(len(self.counts))
 
     def probabilities(self, score: Singles, slope: float, shift: Floats) -> tuple[Singles, Singles, Floats]:
         """Logits, probabilities of the second class and the shifts that give the wanted rates."""
@@ -123,7 +121,7 @@ class _Binary:
 
     def evaluate(self, score: Singles, slope: float, shift: Floats) -> tuple[Plant, Floats]:
         logits, p, shift = self.probabilities(score, slope, shift)
-        return Plant(np.stack([1 - p, p], axis=1), self.leak(logits, p), slope), shift
+        return Plant(np.stack([1 - p, p], axis=1), self.leak(logits, p)), shift
 
 
 class _OneOfSeveral(_Binary):
@@ -149,7 +147,7 @@ class _OneOfSeveral(_Binary):
         leak = 1 + float(found.sum(dtype=np.float64)) / (self.classes * self.n * float(np.log2(self.classes)))
         p_nk = (self.rest_nk * (1 - p)[:, None]).astype(np.float32)
         p_nk[:, self.chosen] = p
-        return Plant(p_nk, leak, slope), shift
+        return Plant(p_nk, leak), shift
 
 
 class _Several:
@@ -158,6 +156,7 @@ class _Several:
     def __init__(self, prior: Prior) -> None:
         self.n, self.strata, self.classes = len(prior.log_nk), prior.strata_n, prior.classes
         self.counts = np.array([self.n]) if self.strata is None else np.bincount(self.strata)
+        self.start = np.zeros((len(self.counts), self.classes))
         p = np.exp(prior.log_nk)
         self.log_kn = np.ascontiguousarray(prior.log_nk.T, dtype=np.float32)
         self.wanted = self._means(np.ascontiguousarray(p.T))
@@ -168,9 +167,6 @@ class _Several:
             return np.asarray(p_kn.mean(axis=1, dtype=np.float64)[None])
         sums = np.stack([np.bincount(self.strata, weights=row) for row in p_kn], axis=1)
         return np.asarray(sums / self.counts[:, None])
-
-    def start(self) -> Floats:
-        return np.zeros((len(self.counts), self.classes))
 
     def _step(self, p_kn: Singles, means: Floats, shift: Floats) -> Floats:
         """Damped Newton on the rates of each stratum; the first class stays where it is."""
@@ -203,31 +199,25 @@ class _Several:
         shifted = mass / mass.sum(axis=0)
         np.log2(np.clip(shifted, 1e-30, None), out=shifted)
         found = float((mass * shifted).sum(dtype=np.float64)) / (self.classes * self.n)
-        return Plant(p.T, 1 + found / float(np.log2(self.classes)), slope), shift
+        return Plant(p.T, 1 + found / float(np.log2(self.classes))), shift
 
 
-def plant_at_leak(
-    scores: NDArray[np.floating], prior: Prior, leak: float, *, start: float | None = None, tolerance: float = 1e-3
-) -> Plant | None:
+def plant_at_leak(scores: NDArray[np.floating], prior: Prior, leak: float) -> Plant | None:
     """Solve the slope at which labels drawn along unit-variance ``scores`` leak exactly ``leak``, a fraction of ``log2 K``.
 
-    Scores are ``(n,)`` for the second of two classes, ``(n, K)`` for several. ``start`` is a slope to try first, ``tolerance`` relative.
+    Scores are ``(n,)`` for the second of two classes, ``(n, K)`` for several.
     Returns ``None`` where no slope reaches the wanted leak (a direction that takes too few values).
     """
-    solver = _Binary(prior) if prior.classes == 2 else _Several(prior)
-    plant, _ = _solve(solver, np.asarray(scores, dtype=np.float32) if prior.classes == 2 else scores, leak, start, tolerance)
-    return plant
+    return plants_at_leak(scores[..., None], prior, leak)[0]
 
 
-def _solve(
-    solver: _Binary | _Several, scores: NDArray[np.floating], leak: float, start: float | None, tolerance: float
-) -> tuple[Plant | None, float]:
+def _solve(solver: _Binary | _Several, scores: NDArray[np.floating], leak: float, start: float | None) -> tuple[Plant | None, float]:
     low, high, slope, power = 0.0, np.inf, start or 1.0, 2.0
-    shift, before = solver.start(), None
+    shift, before = solver.start, None
     for _ in range(60):
         plant, shift = solver.evaluate(scores, slope, shift)
         found = max(plant.leak, 1e-12)
-        if abs(plant.leak - leak) < tolerance * leak:
+        if abs(plant.leak - leak) < _LEAK_TOLERANCE * leak:
             return plant, slope
         low, high = (slope, high) if plant.leak < leak else (low, slope)
         if low > _LARGEST_SLOPE or (np.isfinite(high) and high - low < 1e-9 * high):
@@ -251,7 +241,7 @@ def plants_at_leak(scores: NDArray[np.floating], prior: Prior, leak: float, *, c
     start: float | None = None
     columns = np.ascontiguousarray(np.moveaxis(scores, -1, 0), dtype=np.float32)
     for column in columns:
-        plant, slope = _solve(solver, column, leak, start, 1e-3)
+        plant, slope = _solve(solver, column, leak, start)
         start = slope if plant is not None else None
         plants.append(plant)
     return plants

@@ -54,13 +54,9 @@ class StandardCurve:
     def sd_of_leak(self, leak: float) -> float:
         """Standard error of the calibrated leak at a true leak."""
         leak = float(np.clip(leak, 0.0, self.leaks[-1]))
-        return float(np.interp(leak, self.leaks, self.sds)) / self.slope(leak)
-
-    def slope(self, leak: float) -> float:
-        """How much the mean score rises with the leak."""
         index = int(np.clip(np.searchsorted(self.leaks, leak, side="right"), 1, len(self.leaks) - 1))
-        rise = self.means[index] - self.means[index - 1]
-        return float(max(rise / (self.leaks[index] - self.leaks[index - 1]), 1e-300))
+        slope = (self.means[index] - self.means[index - 1]) / (self.leaks[index] - self.leaks[index - 1])
+        return float(np.interp(leak, self.leaks, self.sds)) / float(max(slope, 1e-300))
 
     def detection_limit(self, null_high: float) -> float | None:
         """Smallest leak whose plants exceed ``null_high`` in 95 % of cases; ``None`` where the strongest do not."""
@@ -69,27 +65,19 @@ class StandardCurve:
         found = mean - float(stats.norm.ppf(FOUND_IN)) * sd > null_high
         return float(grid[int(found.argmax())]) if found.any() else None
 
-    def power_of_absence(self, margin: float, factors: Floats) -> Floats:
-        """Probability that a truly absent attribute is called absent, for each of several multiples of the rows."""
-        noise, slope, steep = self._growth(margin)
-        at_margin = slope * factors
-        bar = at_margin - float(stats.norm.ppf(0.99)) * np.sqrt(noise + steep * at_margin)
-        return np.asarray(stats.norm.cdf(bar / np.sqrt(noise)))
-
-    def _growth(self, margin: float) -> tuple[float, float, float]:
-        """Null variance, signal at the margin, and how the variance grows with the signal."""
-        noise = max(float(self.sds[0]) ** 2, 1e-12)
-        signal = max(float(np.interp(margin, self.leaks, self.means)) - float(self.means[0]), 1e-12)
-        at_margin = float(np.interp(margin, self.leaks, self.sds)) ** 2
-        return noise, signal, max(0.0, (at_margin - noise) / signal)
-
     def rows_needed(self, n: int, margin: float, power: float = 0.95) -> int | None:
         """Rows at which a truly absent attribute would be called absent with this power; ``None`` where 10,000 times as many would not do.
 
         The null variance of the score hardly depends on the rows, its signal is proportional to them.
         """
+        noise = max(float(self.sds[0]) ** 2, 1e-12)
+        signal = max(float(np.interp(margin, self.leaks, self.means)) - float(self.means[0]), 1e-12)
+        # How the variance grows with the signal.
+        steep = max(0.0, (float(np.interp(margin, self.leaks, self.sds)) ** 2 - noise) / signal)
         factors = np.geomspace(1, 1e4, _GRID)
-        enough = factors[self.power_of_absence(margin, factors) >= power]
+        at_margin = signal * factors
+        bar = at_margin - float(stats.norm.ppf(0.99)) * np.sqrt(noise + steep * at_margin)
+        enough = factors[stats.norm.cdf(bar / np.sqrt(noise)) >= power]
         return int(np.ceil(n * enough[0])) if len(enough) else None
 
 

@@ -68,10 +68,7 @@ class NgramSynthesizer(TextSynthesizer):
         self.text, self.label, self.people, self.seed = text, label, people, seed
 
     def fit(self, frame: pd.DataFrame) -> Self:
-        """Count the words of the rows' texts.
-
-        Args:
-            frame: A text column, and others that each text is modelled after.
+        """Count the words of the rows' texts, each of which is modelled after the other columns.
 
         Raises:
             TaskError: there are no texts.

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -86,9 +86,7 @@ class SdvSynthesizer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
 
             columns = {str(name): {"sdtype": "numerical" if frame[name].dtype.kind in "iuf" else "categorical"} for name in frame.columns}
             metadata = Metadata.load_from_dict({"tables": {_TABLE: {"columns": columns}}})
-            options: dict[str, Any] = {}
-            if self.kind in _EPOCHS:
-                options = {"epochs": self.epochs or _EPOCHS[self.kind], "enable_gpu": False, "verbose": False}
+            options = {"epochs": self.epochs or _EPOCHS[self.kind], "enable_gpu": False, "verbose": False} if self.kind in _EPOCHS else {}
             try:
                 model = getattr(sdv.single_table, _CLASSES[self.kind])(metadata, **options)
                 model.fit({_TABLE: frame.reset_index(drop=True)})

@@ -21,18 +21,12 @@ TRIES = 4  # a text may come out empty; it is drawn again with other numbers
 class TextSynthesizer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """One model of texts behind scikit-learn's conventions."""
 
-    called: ClassVar[str]
-    """What messages call it."""
-    more: ClassVar[str]
-    """What would make fewer of its texts come out empty."""
+    called: ClassVar[str]  # what messages call it
+    more: ClassVar[str]  # what would make fewer of its texts come out empty
     text: str | None
 
     def _learn_from(self, frame: pd.DataFrame) -> Bools:
-        """Keep the texts and what stands beside them; returns which rows hold a text.
-
-        Raises:
-            TaskError: there are no texts.
-        """
+        """Keep the texts and what stands beside them; returns which rows hold a text."""
         column = self.text if self.text is not None else _longest(frame)
         if column is None or column not in frame.columns:
             raise TaskError(f"{self.called} found no text column to learn from")
@@ -50,11 +44,7 @@ class TextSynthesizer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         return drawn, self.controls_.iloc[drawn].reset_index(drop=True)
 
     def _table(self, rows: pd.DataFrame, texts: Sequence[str]) -> pd.DataFrame:
-        """Rows with their new texts.
-
-        Raises:
-            TaskError: more than a tenth of the texts are empty.
-        """
+        """Rows with their new texts, of which at most a tenth may be empty."""
         if sum(not text for text in texts) > len(texts) / 10:
             raise TaskError(f"{self.called} writes mostly empty texts; {self.more}")
         rows[self.column_] = [text or None for text in texts]

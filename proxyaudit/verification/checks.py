@@ -10,7 +10,7 @@ from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.estimates.conclude import conclude
 from proxyaudit.estimates.numbers import Numbers
 from proxyaudit.estimates.questions import all_questions
-from proxyaudit.estimates.scope import Scope
+from proxyaudit.estimates.scope import Scope, entries
 from proxyaudit.estimates.states import decide_states, deciding, passes
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.types import SCHEMA_VERSION, Control, Estimate, Evidence, Finding
@@ -45,10 +45,9 @@ def identity_problems(pack: EvidencePack) -> list[str]:
     margins = recipe.get("margins")
     if isinstance(margins, dict) and margins != plan.get("margins"):
         problems.append("recipe.yaml: the margins are not those of plan.json")
-    notes = plan.get("notes")
     said = {(item.what, item.why) for item in pack.evidence.not_tested}
-    for note in notes if isinstance(notes, list) else []:
-        if isinstance(note, dict) and (note.get("what"), note.get("why")) not in said:
+    for note in entries(plan, "notes"):
+        if (note.get("what"), note.get("why")) not in said:
             problems.append(f"evidence.json: not_tested leaves out {str(note.get('what'))[:80]!r}, which plan.json notes")
     failures = pack.environment.get("failures") or []
     if (run.status == "partial") != bool(failures):
@@ -65,10 +64,7 @@ def digest_problems(pack: EvidencePack) -> list[str]:
     if not isinstance(plan.get("code"), str):
         return ["plan.json: it does not say which code made it"]
     document = {"plan": {k: v for k, v in plan.items() if k not in _BESIDE}, "recipe": pack.recipe, "code": plan["code"]}
-    try:
-        same = digest_of(document) == plan.get("digest")
-    except (TypeError, ValueError):
-        same = False
+    same = digest_of(document, default=str) == plan.get("digest")
     return [] if same else ["plan.json: the digest is not that of plan.json and recipe.yaml"]
 
 

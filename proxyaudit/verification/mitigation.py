@@ -15,8 +15,6 @@ from proxyaudit.reporting.mitigation import render_mitigation
 from proxyaudit.verification.files import check_bytes, json_problems, manifest_document, safetensors_problems, yaml_problems
 from proxyaudit.verification.report import Check, Verification, checked
 
-__all__ = ["verify_mitigation"]
-
 _PAGE = "mitigation.md"
 _RECIPE = "mitigated.yaml"
 _OTHER_VERSION = "another version of proxyaudit, or of a package, wrote it"

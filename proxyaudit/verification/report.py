@@ -7,17 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["Check", "Verification", "checked"]
-
 
 @dataclass(frozen=True)
 class Check:
     """One thing that was checked."""
 
-    name: str  # what was looked at, in a few words
+    name: str
     detail: str  # how much of it, or why it was skipped
-    problems: tuple[str, ...] = ()  # one line per fault, each naming the file it lies in; empty if all is well
-    skipped: bool = False  # whether it could not be done here (another version wrote the file)
+    problems: tuple[str, ...] = ()  # one line per fault, each naming the file it lies in
+    skipped: bool = False  # it could not be done here: another version wrote the file
 
     @property
     def state(self) -> Literal["passed", "failed", "skipped"]:

@@ -37,8 +37,6 @@ from proxyaudit.verification.files import check_bytes, json_problems, manifest_d
 from proxyaudit.verification.mitigation import verify_mitigation
 from proxyaudit.verification.report import Check, Verification, checked
 
-__all__ = ["find_folder", "read_verified", "verify_folder"]
-
 # Every run has had these since the first schema; later kinds of report may be missing in older runs.
 _REQUIRED = (*PACK_FILES, "report.html", "report.md")
 OPTIONAL_FILES = (*REPORT_FILES, "signatures.json", "signatures.safetensors")

@@ -11,7 +11,9 @@ from safetensors.torch import save_file, save_model
 
 from proxyaudit.activations.capture import capture
 from proxyaudit.errors import InputError
-from proxyaudit.models import TrainedModel, build_model, load_weights, save_weights
+from proxyaudit.models.base import TrainedModel
+from proxyaudit.models.build import build_model
+from proxyaudit.models.checkpoints import load_weights, save_weights
 from proxyaudit.models.kinds.ft_transformer import FtTransformerSpec
 from proxyaudit.models.kinds.mlp import MlpSpec
 from proxyaudit.models.kinds.module import ModuleSpec

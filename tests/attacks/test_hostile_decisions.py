@@ -14,7 +14,7 @@ from proxyaudit.cli.main import main
 from proxyaudit.comparison import compare_packs
 from proxyaudit.evidence.pack import write_pack
 from proxyaudit.gating import Policy, gate
-from proxyaudit.gating.junit import junit
+from proxyaudit.gating.values import junit
 from proxyaudit.reporting.comparison import comparison_html, comparison_markdown
 from proxyaudit.verification.report import Verification
 from tests.unit.small_packs import estimate, finding, small_pack, with_rows

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from proxyaudit.activations.capture import capture
-from proxyaudit.models import build_model
+from proxyaudit.models.build import build_model
 from proxyaudit.models.devices import accelerator, device_name, placed
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.kinds.mlp import MlpSpec

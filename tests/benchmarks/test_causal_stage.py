@@ -18,8 +18,9 @@ import yaml
 import proxyaudit.pipeline.measure
 import proxyaudit.pipeline.train
 from proxyaudit.channels.base import ModelView
-from proxyaudit.models import build_model, train_model
+from proxyaudit.models.build import build_model
 from proxyaudit.models.kinds.mlp import MlpSpec
+from proxyaudit.models.training import train_model
 from proxyaudit.pipeline.run import run_audit
 from proxyaudit.recipe.recipe import SitesSpec
 from proxyaudit.registry import load_function

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 from text_world import MAX_TOKENS, WORDS, save_tiny, texts
 
 from proxyaudit.activations.frozen import pooled_texts
-from proxyaudit.models import build_model
+from proxyaudit.models.build import build_model
 from proxyaudit.models.huggingface import make_tokenizer
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.text import TextClassifier

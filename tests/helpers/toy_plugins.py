@@ -13,6 +13,8 @@ from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.ledger import Drafts
 from proxyaudit.models.kind import ModelKind
 from proxyaudit.recipe.models import Positive, TrainingSpec
+from proxyaudit.reporting.blocks import Section, para
+from proxyaudit.reporting.sections import ReportSection
 from proxyaudit.synthesizers.base import costs
 
 
@@ -80,7 +82,9 @@ def estimate(facts):
     return found
 
 
-CHANNEL = Channel("toy", 90, (Question("toy"),), estimate, measure="toy_plugins_installed:measure")
+QUESTION = Question("toy", word="Mean toy output", asks="What does the toy channel read?")
+CHANNEL = Channel("toy", 90, (QUESTION,), estimate, measure="toy_plugins_installed:measure")
+SECTION = ReportSection(26, lambda report: Section("toys", "Toys on a shelf", (para(f"Audit {report.pack.evidence.run.name}."),)), ("toy",))
 """
 _POINTS = """\
 [proxyaudit.models]
@@ -94,6 +98,9 @@ shout = toy_plugins_installed:shout
 
 [proxyaudit.erasers]
 flatten = toy_plugins_installed:flatten
+
+[proxyaudit.report_sections]
+toys = toy_plugins_installed:SECTION
 
 [proxyaudit.channels]
 toy = toy_plugins_installed:CHANNEL

@@ -77,6 +77,18 @@ def test_model_synthesizer_and_channel_are_in_the_evidence(made: Path) -> None:
     assert (run / "report.html").stat().st_size > 10_000
 
 
+def test_report_verify_and_compare_know_them(made: Path) -> None:
+    run = find_run(made / "out")
+    for page in ("report.html", "report.md"):
+        text = (run / page).read_text(encoding="utf-8")
+        assert "Toys on a shelf" in text
+        assert "resample" in text
+    assert json.loads(python(made, "verify", str(run), "--strict", "--json"))["verified"]
+    compared = json.loads(python(made, "compare", str(run), str(run), "--json"))
+    assert "error" not in compared
+    assert "resample" in json.dumps(compared)
+
+
 def test_an_eraser_mends_models(made: Path) -> None:
     options = ("--attribute", "sex", "--regime", "real", "--method", "flatten", "--base", str(made), "--jobs", "1", "--json")
     out = python(made, "mitigate", str(find_run(made / "out")), *options, "--out", str(made / "mended"))

@@ -12,7 +12,8 @@ from text_world import MAX_TOKENS, save_tiny, texts
 
 from proxyaudit.cli.main import main
 from proxyaudit.evidence.pack import find_run, read_pack
-from proxyaudit.models import build_model, save_weights
+from proxyaudit.models.build import build_model
+from proxyaudit.models.checkpoints import save_weights
 from proxyaudit.pipeline.cache import CACHE_FOLDER
 from proxyaudit.recipe.recipe import load_recipe
 from proxyaudit.types import Evidence

@@ -12,7 +12,7 @@ import pytest
 
 from proxyaudit.activations.capture import capture
 from proxyaudit.data.text import TextEncoder
-from proxyaudit.models import build_model
+from proxyaudit.models.build import build_model
 from proxyaudit.models.huggingface import make_tokenizer
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.probes.crossfit import assign_folds, cross_fit_classes

@@ -17,7 +17,8 @@ from proxyaudit.cli.main import main
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.pack import EvidencePack, find_run, write_pack
 from proxyaudit.evidence.signatures import read_signatures, signature_files
-from proxyaudit.models import build_model, save_weights
+from proxyaudit.models.build import build_model
+from proxyaudit.models.checkpoints import save_weights
 from proxyaudit.pipeline.plan import prepare_file
 from proxyaudit.recipe.recipe import load_recipe
 from proxyaudit.types import Evidence, RunInfo

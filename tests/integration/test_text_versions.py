@@ -16,7 +16,7 @@ from proxyaudit.activations.capture import capture
 from proxyaudit.cli.main import main
 from proxyaudit.comparison import Comparison, compare_packs
 from proxyaudit.evidence.pack import read_pack
-from proxyaudit.models import build_model
+from proxyaudit.models.build import build_model
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.pipeline.run import run_audit
 from proxyaudit.recipe.recipe import SitesSpec

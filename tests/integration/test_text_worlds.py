@@ -15,7 +15,7 @@ from proxyaudit.activations.capture import capture
 from proxyaudit.cli.main import main
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.evidence.pack import EvidencePack, find_run, read_pack
-from proxyaudit.models import build_model
+from proxyaudit.models.build import build_model
 from proxyaudit.models.huggingface import make_tokenizer
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.pipeline.cache import CACHE_FOLDER

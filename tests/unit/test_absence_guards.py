@@ -15,7 +15,7 @@ from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.probes.dropped_axes import TELLS, dropped_axes_p, dropped_axes_reason
 from proxyaudit.probes.whitening import whiten
-from proxyaudit.stats.flat_along_number import spread_along, surely_flat
+from proxyaudit.stats.group_gaps import spread_along, surely_flat
 
 N = 4000
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from proxyaudit.activations.capture import Captured, capture, read_activations, write_activations
 from proxyaudit.activations.replay import replayer
 from proxyaudit.errors import InputError
-from proxyaudit.models import Tap, TrainedModel, build_model
+from proxyaudit.models.base import Tap, TrainedModel
+from proxyaudit.models.build import build_model
 from proxyaudit.models.kinds.ft_transformer import FtTransformerSpec
 from proxyaudit.models.kinds.mlp import MlpSpec
 from proxyaudit.models.kinds.resnet import ResnetSpec

@@ -14,8 +14,11 @@ from text_world import MAX_TOKENS, save_tiny
 from proxyaudit.activations.capture import capture
 from proxyaudit.activations.frozen import pooled_texts
 from proxyaudit.errors import InputError
-from proxyaudit.models import TrainedModel, build_model, devices, train_model
+from proxyaudit.models import devices
+from proxyaudit.models.base import TrainedModel
+from proxyaudit.models.build import build_model
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
+from proxyaudit.models.training import train_model
 from proxyaudit.pipeline.plan import versions
 from proxyaudit.recipe.recipe import SitesSpec, parse_recipe
 

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
-from proxyaudit.evidence.listing import describe_run
 from proxyaudit.evidence.manifest import check_manifest, is_complete, write_file
-from proxyaudit.evidence.pack import EvidencePack, find_run, list_runs, read_pack, replace_reports, write_pack
+from proxyaudit.evidence.pack import EvidencePack, describe_run, find_run, list_runs, read_pack, replace_reports, write_pack
 from proxyaudit.evidence.schema import committed_schema, evidence_schema
 
 REPORTS = {"report.html": "<p>one</p>", "report.md": "one"}

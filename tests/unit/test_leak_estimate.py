@@ -13,7 +13,6 @@ from proxyaudit.channels.outputs.estimate import estimate as estimate_outputs
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Facts
 from proxyaudit.estimates.ledger import Drafts, decide_ledger
-from proxyaudit.estimates.states import passes
 from proxyaudit.evidence.schema_1_0 import identify
 
 N = 400
@@ -67,7 +66,7 @@ def test_absent_everywhere_but_at_a_doubt() -> None:
 
 def test_controls_of_every_site_that_decides() -> None:
     def kinds(found: Drafts) -> set[tuple[str, str, str | None, bool | None]]:
-        return {(c.kind, c.channel, c.site, passes(c.kind, c.figures)) for c in found.controls}
+        return {(c.kind, c.channel, c.site, c.passed) for c in decide_ledger(found).controls}
 
     run = kinds(estimate(of_a_run()))
     assert ("negative", "expressed", None, True) in run

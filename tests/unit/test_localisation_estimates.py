@@ -66,7 +66,9 @@ def published(found: list[Measurement], *, used: bool = False) -> dict[tuple[str
     facts = facts_of((sex, job), runs, {"sex": Followed(np.arange(N) % 2, ("f", "m"), 0)})
     ledger, own = Ledger(), Ledger()
     if used:
-        ledger.publish(Drafts([Draft("used", "sex", "real", "hidden", "per-row", state="present")]))
+        drafts = Drafts()
+        drafts.add(Draft("used", "sex", "real", "hidden", "per-row", state="present"))
+        ledger.publish(drafts)
     own.publish(follow_up(facts, ledger))
     assert all(e.regime == "real" and e.attribute == "sex" and e.state is None for e in own.estimates)
     assert all((e.measure, e.subject, None) == identify(e.channel, e.regime, e.context, e.site) for e in own.estimates)

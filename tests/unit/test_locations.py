@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from proxyaudit.activations.capture import capture
-from proxyaudit.models import build_model
 from proxyaudit.models.base import Tap, TrainedModel
+from proxyaudit.models.build import build_model
 from proxyaudit.models.erasing import with_map
 from proxyaudit.models.kinds.ft_transformer import FtTransformerSpec
 from proxyaudit.models.kinds.mlp import MlpSpec

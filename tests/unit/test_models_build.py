@@ -9,7 +9,8 @@ import torch
 
 from proxyaudit.activations.capture import capture
 from proxyaudit.errors import InputError
-from proxyaudit.models import TrainedModel, build_model
+from proxyaudit.models.base import TrainedModel
+from proxyaudit.models.build import build_model
 from proxyaudit.models.kinds.ft_transformer import FtTransformerSpec
 from proxyaudit.models.kinds.mlp import MlpSpec
 from proxyaudit.models.kinds.resnet import ResnetSpec

@@ -13,8 +13,9 @@ from shifting import shifted_outputs
 from proxyaudit.activations.capture import capture
 from proxyaudit.activations.replay import replayer
 from proxyaudit.errors import InputError
-from proxyaudit.models import TrainedModel, build_model, load_weights, save_weights
-from proxyaudit.models.base import copy_module
+from proxyaudit.models.base import TrainedModel, copy_module
+from proxyaudit.models.build import build_model
+from proxyaudit.models.checkpoints import load_weights, save_weights
 from proxyaudit.models.erasing import buffer_names, site_maps, with_map, without_map
 from proxyaudit.models.kinds.ft_transformer import FtTransformerSpec
 from proxyaudit.models.kinds.mlp import MlpSpec

@@ -13,8 +13,10 @@ from torch import nn
 from proxyaudit.activations.capture import capture
 from proxyaudit.activations.replay import replayer
 from proxyaudit.errors import InputError
-from proxyaudit.models import TrainedModel, build_model, train_model
+from proxyaudit.models.base import TrainedModel
+from proxyaudit.models.build import build_model
 from proxyaudit.models.kinds.module import ModuleSpec
+from proxyaudit.models.training import train_model
 from proxyaudit.recipe.recipe import SitesSpec
 
 HEAD = "import torch\nfrom torch import nn\nfrom torch.nn import functional as F\n"

@@ -9,11 +9,13 @@ import torch
 
 from proxyaudit.activations.capture import capture
 from proxyaudit.errors import InputError, TaskError
-from proxyaudit.models import TrainedModel, build_model, train_model
 from proxyaudit.models import training as training_module
+from proxyaudit.models.base import TrainedModel
+from proxyaudit.models.build import build_model
 from proxyaudit.models.kinds.ft_transformer import FtTransformerSpec
 from proxyaudit.models.kinds.mlp import MlpSpec
 from proxyaudit.models.kinds.resnet import ResnetSpec
+from proxyaudit.models.training import train_model
 from proxyaudit.recipe.models import ModelSpec
 from proxyaudit.recipe.recipe import SitesSpec
 

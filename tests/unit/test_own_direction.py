@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from proxyaudit.probes.deciding import planted_test
-from proxyaudit.probes.own_noise import own_directions, score_ratio
+from proxyaudit.probes.deciding import own_directions, planted_test, score_ratio
 from proxyaudit.probes.planting import Target
 from proxyaudit.probes.score import ScoreStatistic, indicator_columns
 from proxyaudit.probes.whitening import whiten

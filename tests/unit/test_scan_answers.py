@@ -61,4 +61,4 @@ def test_one_question_does_not_overrule_the_answer(decided: list[Decided], answe
     assert found["leak"] is not None
     assert found["reason"] is not None or answer != OPEN
     inside = found["signatures"][0]["held_out_contexts"]
-    assert [line["activation"] for line in inside] == [[0.0, 1.0]] * sum(d.context is not None for d in decided)
+    assert [line["activation"] for line in inside] == [[0.0, 1.0]] * sum(d.question.context is not None for d in decided)

@@ -19,12 +19,15 @@ from proxyaudit.activations.frozen import Features, capture_head, row_keys, trai
 from proxyaudit.activations.replay import differentiable, outputs_with, replayer
 from proxyaudit.causal.relearning import Problem, Relearner, Rotation
 from proxyaudit.errors import InputError
-from proxyaudit.models import TrainedModel, build_model, load_weights, save_weights, train_model
+from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.blocks import NoBlockError, last_block
+from proxyaudit.models.build import build_model
+from proxyaudit.models.checkpoints import load_weights, save_weights
 from proxyaudit.models.huggingface import make_tokenizer
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.quantise import Int8Linear, quantise
 from proxyaudit.models.text import TextClassifier, pool
+from proxyaudit.models.training import train_model
 from proxyaudit.recipe.patterns import check_span, compile_spans, find_spans
 from proxyaudit.recipe.recipe import SitesSpec
 from proxyaudit.regimes import TrainingData

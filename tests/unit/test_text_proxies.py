@@ -28,9 +28,11 @@ from proxyaudit.data.dataset import Dataset, load_dataset
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.data.text_features import TextFeature
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.models import TrainedModel, build_model, train_model
+from proxyaudit.models.base import TrainedModel
+from proxyaudit.models.build import build_model
 from proxyaudit.models.text import TextClassifier
 from proxyaudit.models.text_inputs import attach_tokenizer
+from proxyaudit.models.training import train_model
 from proxyaudit.recipe.recipe import Recipe, parse_recipe
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,10 +12,9 @@ from torch import nn
 
 from proxyaudit.activations.replay import differentiable, outputs_with, replayer
 from proxyaudit.causal.alignment import DifferentiableSite, NoGradientError, Planted
-from proxyaudit.causal.interchange import fit_parts, interchange, set_up
+from proxyaudit.causal.interchange import absent_p, fit_parts, interchange, set_up
 from proxyaudit.causal.learned import block_diagonal, learn_parts, sensitive_bands
 from proxyaudit.causal.planted_use import plant_use
-from proxyaudit.channels.use.absence import absent_p
 from proxyaudit.erasers.leace import fit_leace
 from proxyaudit.models.base import Tap, TrainedModel
 from proxyaudit.seeding import stream
@@ -156,7 +157,7 @@ def test_a_machinery_that_is_blind_fails_the_planted_control(monkeypatch):
     acts, groups, labels, parts = world("blind", n=9000)
     tail = Tail(acts, lambda h: h[:, 1] - 0.5)
     setting = set_up(acts, groups, groups[:, None].astype(float), labels, parts, stream(0, "d"))
-    monkeypatch.setattr(DifferentiableSite, "planted", lambda self, _: self)  # it never sees the readout
+    monkeypatch.setattr("proxyaudit.causal.planted_use.replace", lambda site, **_: site)  # it never sees the readout
     found = plant_use(setting, tail.replay, DifferentiableSite(tail.logits, 0), 0, MARGIN, 0.02, stream(0, "plant"))
     assert all(one.learned.effect.size < one.truth / 2 for one in found)
 
@@ -164,7 +165,7 @@ def test_a_machinery_that_is_blind_fails_the_planted_control(monkeypatch):
 def test_a_planted_readout_adds_its_coordinate_to_the_log_odds():
     site = DifferentiableSite(lambda shift, rows: shift[:, :1], 0)
     read = np.array([0.0, 2.0])
-    planted = site.planted(Planted(read, np.array([1.0, 3.0]), 0.5))
+    planted = replace(site, planted=Planted(read, np.array([1.0, 3.0]), 0.5))
     odds = torch.logit(planted.probability(torch.tensor([[0.1, 0.0], [0.0, 1.0]]), torch.tensor([0, 1])))
     np.testing.assert_allclose(odds.numpy(), [0.1 + 0.5, 0.5 * (3 + 2)], atol=1e-6)
 

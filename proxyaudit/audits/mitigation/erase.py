@@ -20,7 +20,7 @@ from proxyaudit.data.public_counts import public_count
 from proxyaudit.erasers.base import Fit
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.ledger import significant
-from proxyaudit.models import TrainedModel
+from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.erasing import with_map
 from proxyaudit.registry import load_plugin
 

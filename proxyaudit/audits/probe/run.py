@@ -195,7 +195,7 @@ def probe_inputs(
     probing = Probing(request.seed, request.margins, plan["permutations"], strata=strata, effort=True)
     rows = ProbedArrays(inputs.attributes, inputs.clusters)
     todo = [(regime, site) for regime, sites in inputs.acts.items() for site in sites] if inputs.attributes else []
-    measured: dict[str, list[Measurement]] = {regime: [] for regime in inputs.acts}
+    measured = {regime: Measurement() for regime in inputs.acts}
     workers = max(1, min(jobs or joblib.cpu_count(), len(todo)))
     calls = (
         joblib.delayed(_measure)(inputs.acts[regime][site], rows, probing, site, cache, digest_of([plan["digest"], regime, site]))
@@ -203,10 +203,10 @@ def probe_inputs(
     )
     results = joblib.Parallel(n_jobs=workers, backend="loky", return_as="generator", batch_size=1, max_nbytes="1M")(calls) if todo else ()
     for done, ((regime, site), result) in enumerate(zip(todo, results, strict=True), start=1):
-        measured[regime].append(result)
+        merge_sites(measured[regime], result)
         if progress is not None:
             progress(ProgressEvent("measure", done, len(todo), f"{regime}, {site}: done"))
-    runs = [Run(regime, (_merged(parts),) if parts else ()) for regime, parts in measured.items()]
+    runs = [Run(regime, (found,) if todo else ()) for regime, found in measured.items()]
     evidence, arrays = _assemble(inputs, runs, plan, request.real)
     environment: dict[str, Any] = {
         "started": datetime.datetime.fromtimestamp(started, datetime.UTC).isoformat(timespec="seconds"),
@@ -234,14 +234,6 @@ def _measure(acts_nd: Any, rows: ProbedArrays, probing: Probing, site: str, cach
     if cache is not None:
         cache.commit(NAME, digest, out.write)
     return out
-
-
-def _merged(parts: Sequence[Measurement]) -> Measurement:
-    """One measurement of all sites."""
-    merged = Measurement()
-    for part in parts:
-        merge_sites(merged, part)
-    return merged
 
 
 def _facts_of(inputs: ProbeInputs, runs: Sequence[Run], plan: Mapping[str, Any]) -> Facts:

@@ -42,7 +42,6 @@ _SWAPPED: Final = (
 )
 _NO_SWAPS: Final = "no swap could be measured: it takes six names in each of two groups, and continuations that begin with different tokens"
 _BINARY = ("ranking", "refusal")
-
 # Prompts do not ask these, so they stay unknown and nothing is ever called removed.
 _NOT_ASKED = {
     "linear": ("leak", "leak", "prompts read no activations"),
@@ -84,8 +83,7 @@ def assemble_prompts(prompts: PromptSet, measured: Mapping[str, Measurement], pl
             # There are no rows and no seeds.
             out.add(replace(draft, more="more names or templates"))
         for draft in swaps:
-            _add_first_order(out, draft)
-            _add_random(out, draft)
+            _add_references(out, draft)
         left_out = read_swaps(measurement).left_out
         if left_out:
             why = f"their continuations begin with one token, or the name's token cannot be told ({', '.join(left_out)})"
@@ -94,12 +92,10 @@ def assemble_prompts(prompts: PromptSet, measured: Mapping[str, Measurement], pl
     return evidence_of(decide_ledger(out), read_scope(plan, {"real": real}, {}), plan, [*general, *notes])
 
 
-def _add_first_order(out: Drafts, draft: Draft) -> None:
+def _add_references(out: Drafts, draft: Draft) -> None:
+    """The effect to first order, and what random directions do."""
     beside = replace(draft, measure="first_order_effect", subject=None, context="to first order", decides=False, reason=None)
     out.add(replace(beside, measured=None, interval=None), value=abs(draft.extras["first order"]))
-
-
-def _add_random(out: Drafts, draft: Draft) -> None:
     value, high = draft.measured.value if draft.measured is not None else 0.0, float(draft.null_high or 0.0)
     detail = f"effect {value:.4f}; 95th percentile of random subspaces of equal rank {high:.4f}"
     figures = {"effect": value, "random_high": high, "margin": draft.margin}
@@ -131,7 +127,7 @@ def _expressed_drafts(prompts: PromptSet, measurement: Measurement, regime: str,
                     n=len(prompts.contexts) * len(table) * int(((groups_n == low) | (groups_n == high)).sum()),
                 )
                 rng = stream(root, "names dealt anew", measure, one or "", low, high)
-                drafts.append(_gap(base, table, groups_n, low, high, names, rng, binary=measure in _BINARY))
+                drafts.append(_gap(base, table, groups_n, low, high, names, rng, measure in _BINARY))
     return drafts
 
 
@@ -143,7 +139,6 @@ def _gap(
     high: int,
     names: Sequence[str],
     rng: np.random.Generator,
-    *,
     binary: bool,
 ) -> Draft:
     y_tn = y_tcn.mean(axis=1)

@@ -41,25 +41,30 @@ NAME = "prompts"
 
 @dataclass(frozen=True)
 class PromptRequest:
-    """What to ask of language models."""
+    """What to ask of language models.
 
-    models: Mapping[str, CausalSource]  # models by the name of their regime
-    prompts: PromptSet  # the counterfactual prompts
-    real: str | None = None  # regime that the others are compared with
-    tokens: int = 24  # length of the greedy answers that refusals are looked for in
-    layers: tuple[int, ...] | None = None  # layers that are swapped at; None takes one third and two thirds of the depth
-    margins: Margins = field(default_factory=Margins)  # gap and effect that matter
+    Attributes:
+        models: Models by the name of their regime.
+        real: Regime that the others are compared with.
+        tokens: Length of the greedy answers that refusals are looked for in.
+        layers: Layers that are swapped at; None takes one third and two thirds of the depth.
+        name: The run lies in ``<out>/<name>/<run id>``.
+    """
+
+    models: Mapping[str, CausalSource]
+    prompts: PromptSet
+    real: str | None = None
+    tokens: int = 24
+    layers: tuple[int, ...] | None = None
+    margins: Margins = field(default_factory=Margins)
     seed: int = 0
-    name: str = NAME  # the run lies in ``<out>/<name>/<run id>``
+    name: str = NAME
 
 
 def audit_prompts(
     request: PromptRequest, *, out: Path, base: Path | None = None, progress: Callable[[ProgressEvent], None] | None = None
 ) -> tuple[Path, EvidencePack, bool]:
-    """Ask every model every prompt and write a run directory; ``progress`` is called after every template.
-
-    Returns:
-        The run directory, its pack, and whether it was there already.
+    """Ask every model every prompt and write a run directory; returned with its pack, and whether it was there already.
 
     Raises:
         InputError: a model cannot be loaded, or the request does not fit it.

@@ -48,14 +48,14 @@ def answers(document: Document, questions: Sequence[Question], scanned: Scanned,
 def _attribute(attribute: KnownAttribute, document: Document, decided: Sequence[Decided], *, measured: bool) -> dict[str, Any]:
     signature = [d for d in decided if d.question.entry is not None]
     usable = [d for d in signature if d.question.seeds]
-    whole = [d for d in usable if d.context is None]
+    whole = [d for d in usable if d.question.context is None]
     anywhere = [d for d in decided if d.question.entry is None]
     alarms = [d for d in usable if d.answer == IN]
     basis: str | None = None
     reason: str | None = None
     answer: Answer = OPEN
     if alarms:
-        answer, basis = IN, "all contexts together" if any(d.context is None for d in alarms) else "single contexts"
+        answer, basis = IN, "all contexts together" if any(d.question.context is None for d in alarms) else "single contexts"
     elif any(d.answer == IN for d in anywhere):
         answer, reason, basis = IN, "the attribute is inside, though not along the signature", "another direction"
     elif whole and all(d.answer == NOT for d in whole):
@@ -72,7 +72,7 @@ def _attribute(attribute: KnownAttribute, document: Document, decided: Sequence[
         "measured": measured,
         **({} if shown is None else _summary(shown, usable, document)),
         "anywhere": [_numbers(d) | _where(d.question, "as_in") for d in anywhere],
-        "signatures": [_signature(d, usable, document) for d in signature if d.context is None],
+        "signatures": [_signature(d, usable, document) for d in signature if d.question.context is None],
     }
 
 
@@ -86,7 +86,7 @@ def _summary(shown: Decided, usable: Sequence[Decided], document: Document) -> d
     """Leak and stability of the signature that shows most."""
     question, held = shown.question, document.contexts.held_out_by_name
     above = [float(r.leak.flat[0]) >= question.margin for r in question.readings]
-    contexts = [d.question for d in usable if d.question.key == question.key and d.context is not None and d.question.asked]
+    contexts = [d.question for d in usable if d.question.key == question.key and d.question.context is not None and d.question.asked]
     reach = [(held[str(one.context)], float(one.leaks()[0]) >= one.margin) for one in contexts]
     # What the question itself answers is one piece of the answer, which stands beside these numbers already.
     numbers = {name: value for name, value in _numbers(shown).items() if name not in ("answer", "reason")}
@@ -124,8 +124,8 @@ def _numbers(decided: Decided) -> dict[str, Any]:
 def _signature(whole: Decided, usable: Sequence[Decided], document: Document) -> dict[str, Any]:
     """One signature: all contexts together, then each, those held out apart."""
     question, held = whole.question, document.contexts.held_out_by_name
-    inside = [d for d in usable if d.question.key == question.key and d.context is not None]
-    lines = [{"context": d.context, **_numbers(d), **_activations(d.question, document)} for d in inside]
+    inside = [d for d in usable if d.question.key == question.key and d.question.context is not None]
+    lines = [{"context": d.question.context, **_numbers(d), **_activations(d.question, document)} for d in inside]
     facts = {name: significant(question.fact(name)) for name in ("alignment", "alignment_held_out", "followed", "moved", "spread")}
     return {
         **_where(question),

@@ -20,8 +20,9 @@ from proxyaudit.audits.scan.inputs import Inputs, Known
 from proxyaudit.channels.signatures.contexts import context_codes, followed_output
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError, IntegrityError
-from proxyaudit.models import TrainedModel, build_model, load_weights
-from proxyaudit.models.checkpoints import tensor_names
+from proxyaudit.models.base import TrainedModel
+from proxyaudit.models.build import build_model
+from proxyaudit.models.checkpoints import load_weights, tensor_names
 from proxyaudit.models.huggingface import make_tokenizer
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.quantise import quantise
@@ -52,11 +53,7 @@ class Scanned:
 
 
 def read_references(known: Known, inputs: Inputs) -> tuple[Captured | None, ...]:
-    """Run every reference whose weights were kept on the rows; done once for any number of checkpoints.
-
-    Raises:
-        IntegrityError: the weights kept with the signatures are not those of the model.
-    """
+    """Run every reference whose weights were kept on the rows; raises ``IntegrityError`` where they are not those of the model."""
     found: list[Captured | None] = []
     for reference, weights in zip(known.signatures.document.references, known.signatures.weights, strict=True):
         if not reference.kept:

@@ -58,11 +58,6 @@ class Question:
             object.__setattr__(self, "margin", self.entry.margin)
 
     @staticmethod
-    def left_out(entry: Entry, context: str | None, reason: str) -> Question:
-        """A question that could not be asked."""
-        return Question(entry, context, (), 0, measured=False, reason=reason)
-
-    @staticmethod
     def anywhere(attribute: str, level: str | None, regime: str | None, site: str, margin: float, judged: Judged) -> Question:
         """The leak in whatever direction; with a regime where regimes use models in different ways."""
         return Question(None, None, (judged,), 1, measured=True, key=(attribute, level, regime, site), margin=margin)
@@ -91,15 +86,6 @@ class Question:
         values = [v for v in (j.facts.get(name) for j in self.judged if j is not None) if v is not None]
         return float(np.median(values)) if values else None
 
-    def doubt(self) -> str | None:
-        """Why an answer along the signature would not mean anything here."""
-        if self.measured or self.entry is None:
-            return None
-        moved, spread = self.fact("moved"), self.fact("spread")
-        if moved is not None and spread is not None and (moved > LARGEST_MOVE or not SPREADS[0] <= spread <= SPREADS[1]):
-            return "the inputs differ from those of the run: the reference models themselves do not act on them as expected"
-        return None
-
     def decide(self, adjusted: float) -> Decided:
         """Answer, with the p-value after Holm's correction over all questions of the scan."""
         return Decided(self, *self._answer(adjusted))
@@ -107,9 +93,11 @@ class Question:
     def _answer(self, adjusted: float) -> tuple[Answer, str | None]:
         if not self.asked:
             return OPEN, self.reason or "too few rows, or too few of a group"
-        doubt = self.doubt()
-        if doubt is not None:
-            return OPEN, doubt
+        moved, spread = self.fact("moved"), self.fact("spread")
+        if moved is None or spread is None or self.measured or self.entry is None:
+            moved, spread = 0.0, 1.0
+        if moved > LARGEST_MOVE or not SPREADS[0] <= spread <= SPREADS[1]:
+            return OPEN, "the inputs differ from those of the run: the reference models themselves do not act on them as expected"
         above = float(self.leaks()[0]) >= self.margin
         if above and adjusted <= LEVEL:
             assured = self.fact("assured")
@@ -132,8 +120,3 @@ class Decided:
     question: Question
     answer: Answer
     reason: str | None
-
-    @property
-    def context(self) -> str | None:
-        """The question's context, ``None`` for all rows."""
-        return self.question.context

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from proxyaudit.activations.capture import Captured
 from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.audits.scan.answers import answers
 from proxyaudit.audits.scan.inputs import Known, open_signatures, read_inputs
@@ -120,25 +119,29 @@ class _View:
 
 def _signature_questions(known: Known, scanned: Scanned, entries: list[tuple[int, Entry]], values_n: Floats | None) -> list[Question]:
     """All contexts together and each alone, for one attribute (or level) in one regime at one site over its repetitions."""
-    contexts = known.signatures.document.contexts
+    contexts, references = known.signatures.document.contexts, known.signatures.document.references
     first = entries[0][1]
     used = [(index, e) for index, e in entries if e.known]
     names = (None, *contexts.names)
-    model = scanned.models[next(Use(r.scrub, r.quantise) for r in known.signatures.document.references if r.regime == first.regime)]
+
+    def left_out(reason: str) -> list[Question]:
+        return [Question(first, name, (), 0, measured=False, reason=reason) for name in names]
+
+    captured = {(r.regime, r.seed): c for r, c in zip(references, scanned.references, strict=True)}
+    model = scanned.models[next(Use(r.scrub, r.quantise) for r in references if r.regime == first.regime)]
     if 2 * len(used) <= len(entries) or first.site not in model.acts:
-        return [Question.left_out(first, name, "the reference models were not in the state themselves") for name in names]
+        return left_out("the reference models were not in the state themselves")
     view = _View.of(scanned, contexts, model.acts[first.site], values_n, f"{first.attribute}\x1f{first.level}")
     places = [np.ones(len(view.codes), dtype=bool), *(view.codes == c for c in range(len(contexts.names)))]
     judged: list[list[Judged | None]] = []
     for index, entry in used:
         arrays = known.signatures.directions[index]
-        reference = _reference(known, scanned, entry)
+        reference = captured[entry.regime, entry.seed]
         if entry.width != (view.acts if reference is None else reference.acts[entry.site]).shape[1]:
             raise InputError(f"the signature's width at '{entry.site}' is not the model's", mend="scan a model of the run's architecture")
         if reference is None:
             if values_n is None:
-                reason = "the reference models were too large to keep, and the inputs do not hold the attribute"
-                return [Question.left_out(first, name, reason) for name in names]
+                return left_out("the reference models were too large to keep, and the inputs do not hold the attribute")
             own = along.without_tails(view.acts @ arrays["direction"].astype(np.float64))
             judged.append([_measured(view, place, own, entry, None) for place in places])
             continue
@@ -149,11 +152,6 @@ def _signature_questions(known: Known, scanned: Scanned, entries: list[tuple[int
         Question(first, name, tuple(j[number] for j in judged), len(entries), measured=values_n is not None)
         for number, name in enumerate(names)
     ]
-
-
-def _reference(known: Known, scanned: Scanned, entry: Entry) -> Captured | None:
-    found = known.signatures.document.references
-    return next(c for r, c in zip(found, scanned.references, strict=True) if (r.regime, r.seed) == (entry.regime, entry.seed))
 
 
 def _through_reference(
@@ -206,9 +204,7 @@ def _through_reference(
 def _assured(score_n: Floats, covariance: float, followed: float, entry: Entry) -> float:
     """Least correlation of the attribute with what a model follows of a score, as a share of that of a leak of the margin.
 
-    Versions of one transformer follow most of a score whatever they hold of the attribute, so its leak is not shared out in
-    proportion: what is not followed has a standard deviation of ``sqrt(1 - followed)``, and can take that much of the
-    covariance away (Cauchy-Schwarz).
+    What is not followed has a standard deviation of ``sqrt(1 - followed)``, and can take that much of the covariance away (Cauchy-Schwarz).
     """
     at_margin = along.correlation_curve(score_n, entry.readings[0].rate, entry.margin).at_margin
     if at_margin is None or followed <= 0:

@@ -55,11 +55,6 @@ class ModelCase:
     quiet_controls: bool
 
     @property
-    def right(self) -> bool:
-        """Whether the verdict is the expected one."""
-        return self.verdict == self.expected
-
-    @property
     def wrong(self) -> bool:
         """Whether something false is said: another verdict, or an inconclusive one that claims presence where nothing is."""
         return self.verdict not in (self.expected, "inconclusive") or (self.expected == "removed" and self.at_least is not None)
@@ -113,11 +108,8 @@ def channel_states(evidence: Evidence) -> dict[str, str]:
     """State of each channel of the planted attribute, over its cells; channels without a cell are left out."""
     found: dict[str, list[State]] = {}
     for estimate in evidence.estimates:
-        if (
-            (estimate.attribute, estimate.regime) == (ATTRIBUTE, REGIME)
-            and estimate.state is not None
-            and estimate.channel in deciding_names()
-        ):
+        ours = (estimate.attribute, estimate.regime) == (ATTRIBUTE, REGIME) and estimate.channel in deciding_names()
+        if ours and estimate.state is not None:
             found.setdefault(estimate.channel, []).append(estimate.state)
     return {channel: combine(states) for channel, states in found.items()}
 

@@ -6,7 +6,7 @@ A wrong "removed" is the worst thing an audit can say, so it is counted apart, w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import Any
@@ -151,17 +151,12 @@ def run_selftest(
         (joblib.delayed(audit_world)(part, index, seed) for part, index in todo),
         (joblib.delayed(audit_planted_model)(kind, own, n=n, checkpoints=checkpoints) for kind, own, n, checkpoints in planted),
     )
-    done = list(_each(calls, workers, progress, total))
-    cases = tuple(case for case in done if isinstance(case, Case))
-    return SelfTest(cases, seed, tuple(case for case in done if isinstance(case, ModelCase)))
-
-
-def _each(calls: Iterator[Any], workers: int, progress: Callable[[ProgressEvent], None] | None, total: int) -> Iterator[Any]:
-    results = joblib.Parallel(n_jobs=workers, backend="loky", return_as="generator", batch_size=1)(calls)
-    for done, case in enumerate(results, start=1):
+    cases: list[Case | ModelCase] = []
+    for case in joblib.Parallel(n_jobs=workers, backend="loky", return_as="generator", batch_size=1)(calls):
+        cases.append(case)
         if progress is not None:
-            progress(ProgressEvent("selftest", done, total, f"{case.kind}: {case.verdict}"))
-        yield case
+            progress(ProgressEvent("selftest", len(cases), total, f"{case.kind}: {case.verdict}"))
+    return SelfTest(tuple(c for c in cases if isinstance(c, Case)), seed, tuple(c for c in cases if isinstance(c, ModelCase)))
 
 
 def audit_world(part: str, index: int, seed: int) -> Case:

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-from proxyaudit.channels.leak import words
 from proxyaudit.channels.leak.estimate import estimate
 from proxyaudit.estimates.channel import Channel, Question
+
+_LEAKS = {
+    "leak": "",
+    "leak_in_quarters": "in quarters",
+    "leak_nonlinear": "non-linear",
+    "leak_in_quarters_nonlinear": "in quarters, non-linear",
+    "unprofiled": "blocks that were not read",
+}
+_TERMS = (
+    (
+        "Leak inside",
+        "How much of the attribute a reader gets from the activations: class-balanced information as a share of all there is "
+        "to know (0 = nothing, 1 = everything). For a continuous attribute: explained variance.",
+    ),
+)
 
 CHANNEL = Channel(
     "leak",
@@ -16,8 +30,8 @@ CHANNEL = Channel(
             ("leak",),
             "Linear leak",
             "Can a linear reader get the attribute out at a verdict site?",
-            measures=words.LEAKS,
-            terms=words.TERMS,
+            measures=_LEAKS,
+            terms=_TERMS,
             of_activations=True,
         ),
         Question(
@@ -26,7 +40,7 @@ CHANNEL = Channel(
             ("nonlinear", "leak"),
             "Non-linear leak",
             "Can a stronger reader get out more than the linear one?",
-            measures=words.NONLINEAR,
+            measures={"leak_nonlinear": "", "leak_in_quarters_nonlinear": "in quarters"},
             of_activations=True,
         ),
         Question(
@@ -35,7 +49,7 @@ CHANNEL = Channel(
             ("leak", "nonlinear"),
             "Elsewhere",
             "Is it at another place in the model?",
-            measures=words.LEAKS,
+            measures=_LEAKS,
             may_lack=True,
         ),
         Question(
@@ -44,7 +58,7 @@ CHANNEL = Channel(
             ("leak", "nonlinear"),
             "Beyond what is known",
             "Is there more of it inside than the label, or what else is known of a row, explains?",
-            measures=words.LEAKS,
+            measures=_LEAKS,
             place=1,
             of_activations=True,
         ),
@@ -52,6 +66,6 @@ CHANNEL = Channel(
     ),
     estimate,
     measure="proxyaudit.channels.leak.measure:measure",
-    margins=words.MARGINS,
-    controls=words.CONTROLS,
+    margins={"leak": "leak", "nonlinear": "non-linear leak"},
+    controls={"eraser": "an erased trace stays gone on fresh rows"},
 )

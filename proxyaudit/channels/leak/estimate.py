@@ -5,14 +5,13 @@ The same code reads what `run` measures of models and what `probe` measures of b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from proxyaudit.channels.leak.controls import Key, add_baselines, add_eraser, add_plants, negative_controls
 from proxyaudit.channels.leak.planted import planted_draft
-from proxyaudit.channels.leak.record import SiteRecord, read_site
+from proxyaudit.channels.leak.record import SiteRecord, read_eraser, read_site
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Facts, Run
@@ -20,7 +19,10 @@ from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Drafts
 from proxyaudit.estimates.methods import METHODS, POOLED
 from proxyaudit.estimates.record import INPUT_SITE, OUTPUT_SITE
 from proxyaudit.estimates.states import FAILED_AT
+from proxyaudit.stats.multiplicity import holm
 
+Key = tuple[str, str, str]
+"""(regime, attribute, site)"""
 Records = dict[Key, list[SiteRecord]]
 
 MEASURES = {
@@ -203,7 +205,7 @@ def _channel_of(facts: Facts, site: str) -> str:
 
 
 def _add_controls(out: Drafts, facts: Facts, records: Records) -> None:
-    for (regime, name, site), p in negative_controls(records).items():
+    for (regime, name, site), p in _negative_controls(records).items():
         # At other sites only those that failed: presence there was disabled by them, and the pack must show why.
         if site == OUTPUT_SITE or site in facts.verdict_sites or p <= FAILED_AT:
             detail, where = f"permuted attribute: Holm-adjusted p = {p:.3g}", None if site == OUTPUT_SITE else site
@@ -215,7 +217,47 @@ def _add_controls(out: Drafts, facts: Facts, records: Records) -> None:
                 tests = _tests(facts, attribute, run, site)
                 if not facts.bare:
                     tests = {test: test for test in ("linear", "nonlinear", "beyond")}
-                add_plants(out, records[key], key, tests)
-                add_baselines(out, records[key], key, facts.margins.leak)
+                _add_plants(out, records[key], key, tests)
+                _add_baselines(out, records[key], key, facts.margins.leak)
         for site in facts.verdict_sites:
-            add_eraser(out, run, site, facts.margins.leak)
+            _add_eraser(out, run, site, facts.margins.leak)
+
+
+def _negative_controls(records: Mapping[Key, Sequence[SiteRecord]]) -> dict[Key, float]:
+    """Holm-adjusted p-values of the permuted attribute at every site of every regime."""
+    raw: dict[Key, float] = {}
+    for key, of_models in records.items():
+        p = [one.linear.negative for one in of_models if one.linear is not None and one.linear.negative is not None]
+        if p:
+            raw[key] = min(1.0, min(p) * len(p))
+    return dict(zip(raw, (float(p) for p in holm(list(raw.values()))), strict=True)) if raw else {}
+
+
+def _add_plants(out: Drafts, records: Sequence[SiteRecord], key: Key, tests: Mapping[str, str]) -> None:
+    """Whether plants at the margin and at twice the margin were found in each test, with the channel that it stands under."""
+    regime, attribute, site = key
+    for test, channel in tests.items():
+        found = [one.tests[test] for one in records if test in one.tests and one.tests[test].asked]
+        if found:
+            once, twice = min(one.found_once for one in found), min(one.found_twice for one in found)
+            detail = f"plants found at the margin {once:.0%}, at twice the margin {twice:.0%}"
+            out.control("positive", channel, attribute, regime, site, detail, found_once=once, found_twice=twice)
+
+
+def _add_baselines(out: Drafts, records: Sequence[SiteRecord], key: Key, margin: float) -> None:
+    """Whether random features of what is conditioned on show nothing beyond it."""
+    regime, attribute, site = key
+    for record in records:
+        test = record.tests.get("beyond")
+        if test is not None and test.control is not None:
+            detail = f"random features of what is conditioned on: leak {test.control:.3f}"
+            out.control("baseline", "beyond", attribute, regime, site, detail, leak=test.control, margin=margin)
+
+
+def _add_eraser(out: Drafts, run: Run, site: str, margin: float) -> None:
+    """Whether the eraser takes a planted signal to nothing on fresh rows."""
+    found = [one for one in (read_eraser(m, site) for m in run.measured) if one is not None]
+    if found:
+        before, after = float(np.mean([one.before for one in found])), float(np.mean([one.after for one in found]))
+        detail = f"planted leak {before:.3f} on fresh rows, {after:.3f} after LEACE"
+        out.control("eraser", "linear", None, run.regime, site, detail, before=before, after=after, margin=margin)

@@ -103,7 +103,7 @@ def _silent(base: Draft, records: Sequence[SiteRecord], clusters_n: Ints) -> Dra
     )
 
 
-def calibrated_interval(tests: Sequence[LeakTest], level: float = 0.95) -> Interval:
+def calibrated_interval(tests: Sequence[LeakTest]) -> Interval:
     """Interval of the mean calibrated leak over seeds: the rows' errors are taken as wholly shared, the spread over seeds is added."""
     leaks = np.array([test.leak for test in tests])
     value = float(leaks.mean())
@@ -112,7 +112,7 @@ def calibrated_interval(tests: Sequence[LeakTest], level: float = 0.95) -> Inter
     distinct = distinct_seeds(leaks)
     spread = 0.0
     if len(distinct) > 1:
-        spread = float(stats.t.ppf(0.5 + level / 2, len(distinct) - 1)) * float(distinct.std(ddof=1)) / float(np.sqrt(len(distinct)))
+        spread = float(stats.t.ppf(0.975, len(distinct) - 1)) * float(distinct.std(ddof=1)) / float(np.sqrt(len(distinct)))
     low = max(0.0, value - float(np.hypot(below, spread)))
     high = max(0.0, value + float(np.hypot(above, spread)))
     return Interval(value, low, high, max(high - low, 1e-12) / (2 * 1.96), max(len(distinct) - 1.0, 1.0))

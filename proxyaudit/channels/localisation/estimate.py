@@ -18,7 +18,6 @@ from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import UNIT_GAP, Drafts, Ledger, significant
 from proxyaudit.stats.intervals import LEVEL, Interval, Measured, crossed_interval, fieller_ratio, over_seeds, p_above
 from proxyaudit.stats.multiplicity import holm
-from proxyaudit.types import Estimate
 
 CHANNEL, PER_ROW, SHARE = "localisation", "localisation_per_row", "localisation_share"
 NOT_SURE = "tried: not surely different from zero in every model"
@@ -119,20 +118,17 @@ def _add(out: Drafts, facts: Facts, ledger: Ledger, attribute: Attribute, run: R
             lines += _of_location(location, records, facts.clusters_n)
     # One correction over everything that was tried of the attribute in this regime.
     ps = iter(holm([one.p() for line in lines if isinstance(line, _Group) for one in line.candidates] or [1.0]))
-    backed: set[str | None] = {e.site for e in ledger.estimates if _shows_use(e, attribute.name, run.regime)}
+    # A whole location may not move the outputs where the effect cancels over rows; the attribute's subspace there may.
+    used = ("used", attribute.name, run.regime, "present")
+    backed = {e.site for e in ledger.estimates if (e.channel, e.attribute, e.regime, e.state) == used and e.site is not None}
     for line in lines:
         if isinstance(line, Draft):
             out.add(line)
             continue
         own = [float(next(ps)) for _ in line.candidates]
         if line.whole is None and own[0] <= PRESENT_AT:
-            backed.add(line.location.site)
+            backed.add(str(line.location.site))
         _publish(out, line, own, backed=line.location.site in backed)
-
-
-def _shows_use(e: Estimate, attribute: str, regime: str) -> bool:
-    """Whether the attribute's subspace moves the outputs, which a whole location may not where the effect cancels over rows."""
-    return (e.channel, e.attribute, e.regime, e.state) == ("used", attribute, regime, "present") and e.site is not None
 
 
 def _of_location(location: Draft, records: Sequence[LocationRecord], clusters_n: Ints) -> list[_Group | Draft]:
@@ -199,8 +195,7 @@ def _not_tried(location: Draft, searches: Sequence[Search]) -> list[Draft]:
 def _publish(out: Drafts, group: _Group, ps: Sequence[float], *, backed: bool) -> None:
     """Effects, shares and, beside them, the controls; a part is confirmed where no reason says otherwise.
 
-    Units of a model that ignores the attribute can move the output one by one: a part also needs the whole location, or the attribute's
-    subspace at it, to move the output (``backed``).
+    Single units may move the output in a model that ignores the attribute: the location, or the subspace at it, must too (``backed``).
     """
     beside = max((control.size() for control in group.controls), default=0.0)
     location = replace(group.location, null_high=beside if group.controls else None)

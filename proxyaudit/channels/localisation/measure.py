@@ -27,22 +27,18 @@ def measure(view: ModelView, out: Measurement) -> None:
     if view.dataset.text is not None:
         found = dict.fromkeys(protected, LocalisationRecord(reason="parts of transformers of texts are not exchanged in this version"))
     elif view.decides and protected:
-        found = _localised(view, protected)
+        try:
+            found = _localise(view, protected)
+        except Exception as error:
+            if isinstance(view.model.module, TabularModule):
+                raise
+            # A user's module may do anything in its forward pass; no other number should be lost for this one.
+            reason = f"the module's parts could not be exchanged ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
+            found = dict.fromkeys(protected, LocalisationRecord(reason=reason))
     else:
         return
     for name, record in found.items():
         write_localisation(out, name, record)
-
-
-def _localised(view: ModelView, protected: Sequence[str]) -> dict[str, LocalisationRecord]:
-    try:
-        return _localise(view, protected)
-    except Exception as error:
-        if isinstance(view.model.module, TabularModule):
-            raise
-        # A user's module may do anything in its forward pass; no other number should be lost for this one.
-        reason = f"the module's parts could not be exchanged ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
-        return dict.fromkeys(protected, LocalisationRecord(reason=reason))
 
 
 def _localise(view: ModelView, protected: Sequence[str]) -> dict[str, LocalisationRecord]:
@@ -78,13 +74,15 @@ class _Search:
         self.rows, self.total = rows_n, len(view.x)
         self.screening = np.flatnonzero(parts == 0)
         self.rng = stream(self.root, "localisation", name)
-        self.rough = causal.draw_plan(self.groups, self.labels, parts == 0, plan.recipients // 2, self.rng)
-        self.fine = causal.draw_plan(self.groups, self.labels, parts != 0, plan.recipients, self.rng)
+        self.parts = parts
 
     def run(self, locations: Sequence[Location]) -> LocalisationRecord:
         """Patch every location whole and search those of the schedule."""
-        if self.rough is None or self.fine is None:
+        rough = causal.draw_plan(self.groups, self.labels, self.parts == 0, self.plan.recipients // 2, self.rng)
+        fine = causal.draw_plan(self.groups, self.labels, self.parts != 0, self.plan.recipients, self.rng)
+        if rough is None or fine is None:
             return LocalisationRecord(reason=TOO_FEW)
+        self.rough, self.fine = rough, fine
         known = self.screening[self.groups[self.screening] >= 0]
         rows = np.sort(self.rng.permutation(known)[: self.plan.gradient_rows])
         gradients, reason = None, None
@@ -105,24 +103,24 @@ class _Search:
             searched = None
             if location.name in self.plan.searched and self.plan.searched[location.name] is None:
                 inside = _Inside(location, patch, [name for name, _ in named], [units for _, units in named], screened.of(slice(1, None)))
-                searched = self._inside(inside, self.rough, self.fine)
+                searched = self._inside(inside)
             found[location.name] = LocationRecord(location.kind, None, whole, searched, self.plan.searched.get(location.name))
         return LocalisationRecord(len(self.fine.recipients), found, reason)
 
-    def _inside(self, inside: _Inside, rough: Donors, fine: Donors) -> Search:
+    def _inside(self, inside: _Inside) -> Search:
         rng = stream(self.root, "localised at random", self.name, inside.location.name)
         where = "verdict" if inside.location.name in self.verdict_sites else "elsewhere"
         picked = causal.pick(inside.screened, *TRIED[where], rng)
-        first = {part: self._effect(inside.patch, rough, inside.parts[part]) for part in (*picked.by_gradient, *picked.by_difference)}
+        first = {part: self._effect(inside.patch, self.rough, inside.parts[part]) for part in (*picked.by_gradient, *picked.by_difference)}
         order = causal.in_order(picked, first, inside.screened)
 
         def tried(part: int, by: str) -> Part:
-            effect = self._effect(inside.patch, fine, inside.parts[part])
+            effect = self._effect(inside.patch, self.fine, inside.parts[part])
             return self._part(inside.names[part], effect, inside.screened, part, by)
 
         by = dict.fromkeys(picked.by_gradient, "gradient") | dict.fromkeys(picked.by_difference, "difference")
         left = [part for part in order[len(by) :] if part not in picked.at_random]
-        carriers = self._carriers(inside, first, rough, fine, rng)
+        carriers = self._carriers(inside, first, rng)
         return Search(
             tried=tuple(tried(part, by[part]) for part in order[: len(by)]),
             random=tuple(tried(part, "random") for part in picked.at_random),
@@ -134,19 +132,19 @@ class _Search:
             no_carriers=carriers if isinstance(carriers, str) else None,
         )
 
-    def _carriers(
-        self, inside: _Inside, first: Mapping[int, Effect], rough: Donors, fine: Donors, rng: np.random.Generator
-    ) -> PartSet | str:
+    def _carriers(self, inside: _Inside, first: Mapping[int, Effect], rng: np.random.Generator) -> PartSet | str:
         """The smallest set that carries most of the effect, or why there is none."""
-        whole = self._effect(inside.patch, rough, None)
+        whole = self._effect(inside.patch, self.rough, None)
         ranked = causal.in_direction(first, inside.screened, 1.0 if whole.signed >= 0 else -1.0)
         order = [inside.parts[part] for part in ranked]
-        size = causal.smallest_set(lambda count: self._effect(inside.patch, rough, causal.joined(order[:count])).signed, whole, len(order))
+        size = causal.smallest_set(
+            lambda count: self._effect(inside.patch, self.rough, causal.joined(order[:count])).signed, whole, len(order)
+        )
         if isinstance(size, str):
             return size
         drawn = [order[part] for part in rng.permutation(len(order))[:size]]
         together, control = (
-            Part("", self._kept(self._effect(inside.patch, fine, causal.joined(units)))) for units in (order[:size], drawn)
+            Part("", self._kept(self._effect(inside.patch, self.fine, causal.joined(units)))) for units in (order[:size], drawn)
         )
         return PartSet(size, tuple(inside.names[part] for part in ranked[: min(size, TRIED["verdict"][0])]), together, control)
 

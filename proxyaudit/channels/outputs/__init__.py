@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from proxyaudit.channels.outputs import words
 from proxyaudit.channels.outputs.estimate import estimate
 from proxyaudit.estimates.channel import Channel, Question
+
+_TERMS = (
+    ("Output gap", "Difference between groups in the mean predicted probability; largest pair of groups."),
+    ("Output leak", "What a reader gets of the attribute from the outputs alone; the outputs are judged by it and by the gap."),
+)
 
 CHANNEL = Channel(
     "outputs",
@@ -17,12 +21,12 @@ CHANNEL = Channel(
             "Outputs",
             "Does it show in the model's outputs, by the gap between groups or to a reader of the outputs?",
             "shows in the outputs",
-            measures=words.MEASURES,
-            terms=words.TERMS,
+            measures={"gap": "gap", "output_leak": "output leak", "output_leak_nonlinear": "output leak, non-linear"},
+            terms=_TERMS,
         ),
         Question("task"),
     ),
     estimate,
     measure="proxyaudit.channels.outputs.measure:measure",
-    margins=words.MARGINS,
+    margins={"gap": "output gap"},
 )

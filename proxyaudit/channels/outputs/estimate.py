@@ -10,8 +10,7 @@ from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import UNIT_GAP, Drafts
-from proxyaudit.stats.flat_along_number import NOT_FLAT, surely_flat
-from proxyaudit.stats.group_gaps import LargestGap, gaps_within_label, largest_gap, weighted_sum
+from proxyaudit.stats.group_gaps import NOT_FLAT, LargestGap, gaps_within_label, largest_gap, surely_flat, weighted_sum
 from proxyaudit.stats.intervals import LEVEL, Measured, crossed_interval, p_above, p_below
 from proxyaudit.stats.ranks import auroc
 

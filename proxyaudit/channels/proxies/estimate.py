@@ -66,13 +66,8 @@ _TEXTS = _Words(
 )
 
 
-@dataclass(frozen=True)
-class _Carrier:
-    """What a proxy or pair carries on the audit rows."""
-
-    measured: Measured
-    p: float
-    state: State
+_Carriers = dict[str, tuple[Measured, float]]
+"""What each proxy or pair surely carries on the audit rows, and the p-value of its being above the margin."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +83,6 @@ class _Uses:
         found = [what(record.units[unit]) for record in self.records]
         known = [Measured(np.array([one.value]), one.influence_n, self.facts.clusters_n) for one in found if one is not None]
         return known if len(known) == len(found) else None
-
-    def influence(self, unit: str) -> list[Measured] | None:
-        """How far it moves the output."""
-        return self.measured(unit, lambda use: use.moved)
 
     def total(self, unit: str) -> list[Measured] | None:
         """How far it moves the output between the groups."""
@@ -134,32 +125,19 @@ def _judge(found: Sequence[tuple[Draft, Measured, float, float]], n: int) -> Ite
     Never absent: where rows are few the reader draws everything to the prior and scores zero whatever the column carries.
     """
     above = [max(p, p_above(measured, draft.margin)) for draft, measured, p, _ in found]
-    for (draft, measured, _, null_high), adjusted, p_present in zip(found, holm(above) if above else [], above, strict=True):
+    for (draft, measured, _, null_high), adjusted, p_present in zip(found, holm(above), above, strict=True):
         present = adjusted <= PRESENT_AT
         judged = replace(draft, state="present" if present else "unknown", reason=None if present else _NOT_SURELY)
         interval = crossed_interval(measured, LEVEL)
         yield replace(judged, measured=measured, interval=interval, present_p=p_present, null_high=null_high, n=n)
 
 
-def _add_audit_rows(out: Drafts, facts: Facts, attribute: Attribute) -> dict[str, _Carrier]:
+def _add_audit_rows(out: Drafts, facts: Facts, attribute: Attribute) -> _Carriers:
     """On the audit rows, where every attribute is known."""
     table = read_table(facts.inputs, attribute.name)
     assert table is not None  # the audit rows are always asked
-
-    carriers: dict[str, _Carrier] = {}
-    for gain in (False, True):
-        found = []
-        for unit, carried in table.units.items():
-            draft, one = _association(facts, attribute, "inputs", unit, gain=gain), carried.gain if gain else carried.association
-            if one is not None and one.influence_n is not None:
-                found.append((draft, Measured(np.array([one.value]), one.influence_n, facts.people_n), one.p, one.null_high))
-            elif not gain:
-                out.add(replace(draft, state="unknown", reason=carried.reason))
-        for draft in _judge(found, table.n):
-            out.add(draft)
-            if not gain and draft.measured is not None and draft.state is not None:
-                carriers[str(draft.subject)] = _Carrier(draft.measured, float(draft.present_p or 0.0), draft.state)
-    return carriers
+    drafts = _add_carried(out, facts, attribute, "inputs", [table], table.n)
+    return {str(one.subject): (one.measured, float(one.present_p or 0.0)) for one in drafts if one.measured is not None}
 
 
 def _add_table(out: Drafts, facts: Facts, attribute: Attribute, run: Run) -> None:
@@ -172,28 +150,37 @@ def _add_table(out: Drafts, facts: Facts, attribute: Attribute, run: Run) -> Non
         reason = f"{lacking}, so what its columns carry cannot be measured there; on the audit rows it is"
         out.add(replace(_association(facts, attribute, run.regime, None), state="unknown", reason=reason))
         return
-    n = min(table.n for table in tables) // 10 * 10
+    _add_carried(out, facts, attribute, run.regime, tables, min(table.n for table in tables) // 10 * 10)
+
+
+def _add_carried(out: Drafts, facts: Facts, attribute: Attribute, regime: str, tables: Sequence[TableRecord], n: int) -> list[Draft]:
+    """What each proxy and pair carries, then what pairs add; returns the former."""
+    carried: list[Draft] = []
     for gain in (False, True):
         found = []
         for unit in tables[0].units:
-            draft = _association(facts, attribute, run.regime, unit, gain=gain)
-            measured = _over_tables(facts, tables, unit, n, gain=gain)
+            draft = _association(facts, attribute, regime, unit, gain=gain)
+            measured = _over_tables(facts, draft, tables, n, gain=gain)
             if measured is not None:
                 found.append((draft, *measured))
             elif not gain:
                 why = next((table.units[unit].reason for table in tables if table.units[unit].reason), None)
                 out.add(replace(draft, state="unknown", reason=why))
-        for draft in _judge(found, n):
-            out.add(draft)
+        judged = list(_judge(found, n))
+        out.numbers += judged
+        carried = carried if gain else judged
+    return carried
 
 
-def _over_tables(facts: Facts, tables: Sequence[TableRecord], unit: str, n: int, *, gain: bool) -> tuple[Measured, float, float] | None:
+def _over_tables(facts: Facts, draft: Draft, tables: Sequence[TableRecord], n: int, *, gain: bool) -> tuple[Measured, float, float] | None:
     """What a proxy carries over all tables of a regime, its p-value and the end of its null; ``None`` where a table does not tell."""
-    units = [table.units[unit] for table in tables]
+    units = [table.units[str(draft.subject)] for table in tables]
     ones = [one for one in (found.gain if gain else found.association for found in units) if one is not None]
     if len(ones) < len(units):
         return None
     values = np.array([one.value for one in ones])
+    if draft.regime == "inputs" and ones[0].influence_n is not None:
+        return Measured(values, ones[0].influence_n, facts.people_n), ones[0].p, ones[0].null_high
     # Every repetition has rows of its own: their variance is averaged, not crossed.
     variance = float(np.mean([one.variance for one in ones])) / len(distinct_seeds(values))
     measured = Measured(values, np.zeros(len(facts.clusters_n)), facts.clusters_n, variance, max(n - 1.0, 1.0))
@@ -203,27 +190,25 @@ def _over_tables(facts: Facts, tables: Sequence[TableRecord], unit: str, n: int,
 # Influence, product and path --------------------------------------------------------------------------------------
 
 
-def _leading(facts: Facts, attribute: Attribute, carriers: Mapping[str, _Carrier], regimes: Sequence[_Uses]) -> list[str]:
+def _leading(facts: Facts, attribute: Attribute, carriers: _Carriers, regimes: Sequence[_Uses]) -> list[str]:
     """Proxies and pairs by association times influence, averaged over the regimes; those that move nothing between the groups come last."""
     products: dict[str, float] = {}
     for unit in [u for u in carriers if all(u in uses.records[0].units for uses in regimes)]:
         sizes = [record.units[unit].influence for uses in regimes for record in uses.records]
-        products[unit] = max(carriers[unit].measured.value, 0.0) * float(np.mean(sizes)) if sizes else 0.0
+        products[unit] = max(carriers[unit][0].value, 0.0) * float(np.mean(sizes)) if sizes else 0.0
     pairs = {label(pair) for pair in facts.pairs.get(attribute.name, ())}
     idle = {unit for unit in products if all(_moves_between(uses.total(unit)) > PRESENT_AT for uses in regimes)}
     ranked = sorted(products, key=lambda unit: (unit in idle, -round(products[unit], 9), unit))
     return [*[u for u in ranked if u not in pairs][:SHOWN_COLUMNS], *[u for u in ranked if u in pairs]]
 
 
-def _add_use(
-    out: Drafts, attribute: Attribute, uses: _Uses, carriers: Mapping[str, _Carrier], leading: Sequence[str], *, reference: bool
-) -> None:
+def _add_use(out: Drafts, attribute: Attribute, uses: _Uses, carriers: _Carriers, leading: Sequence[str], *, reference: bool) -> None:
     words = _TEXTS if uses.facts.text else _COLUMNS
     low, high = uses.facts.followed[attribute.name].names
     n = uses.records[0].rows
     products: list[tuple[Draft, float, float]] = []
     for unit in leading:
-        moved = uses.influence(unit)
+        moved = uses.measured(unit, lambda use: use.moved)
         if moved is None:
             continue
         base = _draft("influence", attribute, uses.regime, unit, decides=False, n=n)
@@ -231,7 +216,7 @@ def _add_use(
         if not reference:  # beside trained models: what random weights do with the same swap
             products.append(_product(uses, replace(base, channel="proxy_use", measure="proxy_use"), carriers[unit], moved))
             _add_path(out, uses, replace(base, group=f"{low} to {high}", unit=words.signed), words)
-    for (draft, _, below), adjusted in zip(products, holm([p for _, p, _ in products]) if products else [], strict=True):
+    for (draft, _, below), adjusted in zip(products, holm([p for _, p, _ in products]), strict=True):
         state: State = "present" if adjusted <= PRESENT_AT else "absent" if below <= ABSENT_AT else "unknown"
         reason = _NOT_SETTLED if state == "unknown" else None
         if state == "absent" and uses.regime in uses.facts.no_absence:
@@ -243,18 +228,17 @@ def _publish(out: Drafts, draft: Draft, measured: Measured) -> None:
     out.add(replace(draft, measured=measured, interval=crossed_interval(measured, LEVEL)))
 
 
-def _product(uses: _Uses, base: Draft, carrier: _Carrier, moved: Sequence[Measured]) -> tuple[Draft, float, float]:
+def _product(uses: _Uses, base: Draft, carrier: tuple[Measured, float], moved: Sequence[Measured]) -> tuple[Draft, float, float]:
     """The product with the delta method; how surely both of its factors are above their margins, and the influence below its own.
 
     A column may carry the attribute in one part of its values and move the outputs by another (a code that packs two things). Giving
     rows the column of one group or of the other must therefore move the outputs as well.
     """
-    size, share = over_seeds(moved), carrier.measured
-    product = Measured(
-        size.seed_values * share.value, size.influence_n * share.value + share.influence_n * size.value, size.clusters_n, row_df=size.row_df
-    )
+    size, (share, carries_p) = over_seeds(moved), carrier
+    influence_n = size.influence_n * share.value + share.influence_n * size.value
+    product = Measured(size.seed_values * share.value, influence_n, size.clusters_n, row_df=size.row_df)
     margins = uses.facts.margins
-    present = max(carrier.p, in_every_seed(moved, margins.effect), _moves_between(uses.total(str(base.subject))))
+    present = max(carries_p, in_every_seed(moved, margins.effect), _moves_between(uses.total(str(base.subject))))
     absent = max(p_below(one, margins.effect) for one in moved)
     draft = replace(
         base,
@@ -310,15 +294,8 @@ def _add_attributions(out: Drafts, attribute: Attribute, uses: _Uses, leading: S
     common = {"group": f"{low} to {high}", "decides": False, "method": (_TEXTS if uses.facts.text else _COLUMNS).attribution}
     found = [record.attribution for record in uses.records if record.attribution is not None]
     missing = next((one.reason for one in found if one.reason), None if found else "the repetition that stands for all failed")
-    inside = _draft(
-        "attribution_direction",
-        attribute,
-        uses.regime,
-        None,
-        site=uses.records[0].site,
-        unit="share of the groups' difference along the sensitive direction",
-        **common,
-    )
+    share = "share of the groups' difference along the sensitive direction"
+    inside = _draft("attribution_direction", attribute, uses.regime, None, site=uses.records[0].site, unit=share, **common)
     outside = _draft("attribution_output", attribute, uses.regime, None, unit="standard deviations of the log-odds", **common)
     for draft, splits in ((inside, [one.direction for one in found]), (outside, [one.output for one in found])):
         known = [split for split in splits if split is not None]

@@ -142,10 +142,9 @@ class _Attribute:
         return influence, len({int(row) for one in learnt for row in one.rows})
 
     def _row_floor(self, rows: int) -> float:
-        """Variance of a leak of size one that these rows would give at least, per unit of leak.
+        """Variance of a leak of size one that these rows would give at least, per unit of leak; a silent reader has none of its own.
 
-        A reader that stays silent has no variance of its own. Near a small leak g (nats) the gain of a row has variance 2 g, that of a
-        squared correlation 4 of itself.
+        Near a small leak g (nats) the gain of a row has variance 2 g, that of a squared correlation 4 of itself.
         """
         if self.classes == 0:
             return 4.0 / rows

@@ -53,20 +53,13 @@ def make_contexts(spec: SignaturesSpec, dataset: Dataset, output_n: Floats) -> C
 
 
 def check_contexts(spec: SignaturesSpec | None, dataset: Dataset) -> None:
-    """Refuse, before anything is measured, a column that contexts cannot go by.
-
-    Raises:
-        InputError: as :func:`make_contexts`.
-    """
+    """Refuse, before anything is measured, a column that contexts cannot go by; raises as :func:`make_contexts`."""
     if spec is not None and spec.contexts is not None:
         make_contexts(spec, dataset, np.zeros(len(dataset.audit)))
 
 
 def context_codes(contexts: Contexts, frame: pd.DataFrame, output_n: Floats | None) -> Ints:
-    """Number of the context of each row, -1 where it is in none.
-
-    ``output_n`` is the mean output of the reference models. Where the contexts go by a column that ``frame`` lacks, rows are in none.
-    """
+    """Number of the context of each row, -1 where it is in none; ``output_n`` is the mean output of the reference models."""
     if contexts.column is None:
         return np.full(len(frame), -1) if output_n is None else np.searchsorted(np.array(contexts.edges), output_n, side="right")
     if contexts.column not in frame.columns:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.channels.signatures.contexts import context_codes, followed_output, make_contexts
 from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute
-from proxyaudit.data.columns import ColumnKind
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.encoding import describe_encoder
 from proxyaudit.data.text import TextEncoder
@@ -88,7 +87,11 @@ def build_signatures(
     wanted = {f.name for f in dataset.features} | {a.name for a in protected} | {dataset.group, contexts.column}
     document = Document(
         plan_digest=plan_digest,
-        kinds=tuple(_kind(kind) for kind in dataset.kinds if kind.name in wanted),
+        kinds=tuple(
+            Kind(name=k.name, kind=k.kind, date=k.date, edges=k.bands.edges if k.bands else (), levels=k.bands.levels if k.bands else ())
+            for k in dataset.kinds
+            if k.name in wanted
+        ),
         features=tuple(feature.name for feature in dataset.features),
         text=dataset.text,
         encoder=() if isinstance(dataset.encoder, TextEncoder) else tuple(describe_encoder(dataset.encoder)),
@@ -103,11 +106,6 @@ def build_signatures(
         placebos=PLACEBOS,
     )
     return Signatures(document, tuple(directions), tuple(model.weights if model.kept else {} for model in models))
-
-
-def _kind(kind: ColumnKind) -> Kind:
-    edges, levels = (kind.bands.edges, kind.bands.levels) if kind.bands is not None else ((), ())
-    return Kind(name=kind.name, kind=kind.kind, date=kind.date, edges=edges, levels=levels)
 
 
 def attribute_columns(attribute: Attribute, codes_n: NDArray[Any]) -> list[tuple[str | None, Floats]]:

@@ -7,15 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proxyaudit.arrays import Ints
-from proxyaudit.causal.interchange import Effect
 from proxyaudit.channels.use import record
 from proxyaudit.estimates.draft import ABSENT_AT
 from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.ledger import Drafts
 from proxyaudit.estimates.states import LEAST_FOUND
 from proxyaudit.probes.dropped_axes import dropped_axes_reason
-from proxyaudit.stats.intervals import Measured, absent_everywhere, over_seeds
 
 _SHOWN = 6
 SAME_OUTPUT = 1e-3  # largest change of a probability that counts as none
@@ -157,25 +154,3 @@ def guard_barring_absence(guards: record.Guards | None, attribute: str, margin: 
             "is not ruled out; a verdict site where it has not yet been added up would settle it"
         )
     return None
-
-
-def absent_p(effects: Sequence[Effect], clusters_n: Ints, margin: float) -> float:
-    """p-value of "below the margin": the signed effect and the product of the donor halves, in the mean and in every model.
-
-    The product is tested on its own scale (below the squared margin): the root of a number near zero has no standard error
-    worth the name. Random subspaces are not subtracted. The directions' error is what two subspaces differ by on the same rows.
-    """
-    found = []
-    for which, limit in ((0, margin), (1, margin**2)):
-        singles = []
-        for effect in effects:
-            apart = np.array([part[which] for part in effect.spread])
-            # Each part has two of three directions, each direction serves two parts: the mean has a sixth of the squared difference.
-            extra = float((apart**2).mean()) / (2 * len(apart)) if len(apart) > 1 else float("inf")
-            value, influence = ((effect.signed, effect.signed_influence_n), (effect.product, effect.product_influence_n))[which]
-            singles.append(Measured(np.array([value]), influence, clusters_n, extra, float(max(len(apart) - 1, 1))))
-        mean = over_seeds(singles)
-        if which == 0:
-            mean, singles = mean.oriented(), [single.oriented() for single in singles]
-        found.append(absent_everywhere(mean, singles, limit))
-    return max(found)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from proxyaudit.arrays import Bools, Floats, Ints
-from proxyaudit.causal.interchange import InterchangeResult
+from proxyaudit.causal.interchange import InterchangeResult, absent_p
 from proxyaudit.channels.use import absence
 from proxyaudit.channels.use.record import JOINT, all_of, carriers, first_reason, learned_swaps, uses_at
 from proxyaudit.estimates.draft import Draft
@@ -61,11 +61,7 @@ def estimate(facts: Facts) -> Drafts:
 def use_drafts(
     base: Draft, run: Run, untrained: Run | None, sites: Sequence[str], clusters_n: Ints, carrying: Sequence[str] = ()
 ) -> list[Draft]:
-    """Drafts of use: LEACE and learned subspaces at every verdict site and, of several, jointly.
-
-    Untrained models relay what their inputs carry; ``carrying`` are input columns that carry more of the attribute than the leak's
-    margin.
-    """
+    """Drafts of use at every verdict site and, of several, jointly; ``carrying`` are input columns that carry the attribute."""
     base = replace(base, measure="effect")
     if not run.measured:
         return [replace(base, site=site, reason=_FAILED) for site in sites]
@@ -96,7 +92,7 @@ def _at(base: Draft, run: Run, untrained: Run | None, site: str, barred: str | N
     def draft_of(
         start: Draft, swaps: Sequence[InterchangeResult], any_label: Sequence[InterchangeResult], asked: Sequence[InterchangeResult]
     ) -> Draft:
-        p = absence.absent_p([swap.effect for swap in asked], clusters_n, base.margin) if asked else None
+        p = absent_p([swap.effect for swap in asked], clusters_n, base.margin) if asked else None
         draft = replace(_claimed(start, swaps, any_label, clusters_n), absent_p=p, can_be_absent=barred is None, reason=barred)
         return replace(draft, null_rejected=False, null_reason=absence.TOO_WIDE) if wide else draft
 

@@ -18,9 +18,8 @@ from proxyaudit.activations.replay import outputs_with
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.causal.alignment import DifferentiableSite
 from proxyaudit.causal.donors import FINE_DONORS
-from proxyaudit.causal.interchange import Replay, Setting, with_donors
+from proxyaudit.causal.interchange import Replay, Setting, absent_p, with_donors
 from proxyaudit.causal.learned import Learned, learn_parts, swap_read_downstream
-from proxyaudit.channels.use.absence import absent_p
 from proxyaudit.channels.use.record import Guards, OtherQuestions
 from proxyaudit.data.attributes import Attribute, cut_number
 from proxyaudit.data.dataset import Dataset
@@ -37,10 +36,13 @@ MOST_ASKED = 24  # pairs of a group and an output; beyond it absence is not clai
 
 def measure_guards(model: TrainedModel, captured: Captured, x_np: NDArray[np.float32], dataset: Dataset, root: int) -> Guards:
     """Measure the guards of one model."""
-    sites = model.verdict_sites
-    coordinates = [_whitened(captured.acts[site]) for site in sites]
     # Token numbers of a text say nothing by being above or below their mean.
-    moderators = np.concatenate([*([] if dataset.text is not None else [x_np]), *coordinates], axis=1)
+    columns: list[NDArray[Any]] = [] if dataset.text is not None else [x_np]
+    for site in model.verdict_sites:
+        acts = np.asarray(captured.acts[site], dtype=np.float64)
+        mean, to_white, _ = whitening_pair(acts)
+        columns.append((acts - mean) @ to_white)
+    moderators = np.concatenate(columns, axis=1)
     moderated = {a.name: moderated_gap(captured.outputs, _indicators(a), moderators) for a in dataset.attributes}
     return Guards(outputs_past(model, captured, x_np, root), moderated)
 
@@ -52,11 +54,8 @@ def outputs_past(model: TrainedModel, captured: Captured, x_np: NDArray[np.float
     rng = stream(root, "past the sites")
     rows = rng.permutation(len(x_np))[:_FOLLOWED_ROWS]
     others = rows[rng.permutation(len(rows))]
-    maps = {}
-    for site in model.verdict_sites:
-        values = np.asarray(captured.acts[site], dtype=np.float64)[rows]
-        whole = np.eye(values.shape[1])
-        maps[site] = (whole, whole, values)
+    values = {site: np.asarray(captured.acts[site], dtype=np.float64)[rows] for site in model.verdict_sites}
+    maps = {site: (np.eye(one.shape[1]), np.eye(one.shape[1]), one) for site, one in values.items()}
     return float(np.abs(outputs_with(model, x_np[others], maps) - captured.outputs[rows]).max())
 
 
@@ -112,12 +111,6 @@ def _indicators(attribute: Attribute) -> Floats:
     return np.where(codes[:, None] < 0, np.nan, (codes[:, None] == levels).astype(np.float64))
 
 
-def _whitened(acts_nd: NDArray[Any]) -> Floats:
-    acts = np.asarray(acts_nd, dtype=np.float64)
-    mean, to_white, _ = whitening_pair(acts)
-    return np.asarray((acts - mean) @ to_white)
-
-
 def level_codes(attribute: Attribute) -> Ints:
     """Level of each row, or quarter of a number; -1 where the attribute is missing."""
     codes, known = np.asarray(attribute.codes), attribute.known
@@ -127,10 +120,7 @@ def level_codes(attribute: Attribute) -> Ints:
 
 
 def other_questions(attribute: Attribute, groups_n: Ints, output: int, outputs: int) -> list[tuple[Ints, int]]:
-    """Groups and outputs beside those that are followed: every level, or quarter of a number, against all others, in every output.
-
-    Of ``outputs`` columns (one for two classes), each question has groups (0, 1 or -1) and a column; none for two levels and two classes.
-    """
+    """Groups (0, 1 or -1) and output of each question beside the followed one: every level, or quarter of a number, against all others."""
     levels = level_codes(attribute)
     named = [level for level in np.unique(levels) if level >= 0]
     asked = [groups_n] if len(named) == 2 else [np.where(levels < 0, -1, (levels == level).astype(np.int64)) for level in named]
@@ -148,10 +138,7 @@ def others_absent(
     clusters_n: Ints,
     rng: np.random.Generator,
 ) -> OtherQuestions:
-    """Largest p-value of "the effect is below the margin" over the questions, by what LEACE and learned subspaces hold of what is read.
-
-    ``fitted`` is the LEACE subspace of each part, which holds all levels. The p-value is 1 where a question cannot be asked.
-    """
+    """Largest p-value of "the effect is below the margin" over the questions; 1 where one cannot be asked. ``fitted`` holds all levels."""
     if len(questions) > MOST_ASKED:
         return OtherQuestions(1.0, len(questions))
     largest = 0.0

@@ -18,6 +18,7 @@ from proxyaudit.causal.interchange import (
     Replay,
     ReplayOf,
     Setting,
+    absent_p,
     fit_parts,
     interchange,
     moved_by,
@@ -29,7 +30,6 @@ from proxyaudit.causal.learned import block_diagonal, learn_parts, swap_read_dow
 from proxyaudit.causal.planted_use import plant_use
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.use import record
-from proxyaudit.channels.use.absence import absent_p
 from proxyaudit.channels.use.guards import measure_guards, other_questions, others_absent, unread_effect
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace

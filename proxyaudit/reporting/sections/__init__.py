@@ -15,17 +15,11 @@ GROUP = "report_sections"
 
 @dataclass(frozen=True)
 class ReportSection:
-    """A section as it is registered.
+    """A section as it is registered."""
 
-    Attributes:
-        order: Its place among the sections.
-        make: From the report to the section; nothing where the pack has no such data.
-        channels: Channels whose numbers it shows. What no section shows stands under "Further numbers".
-    """
-
-    order: int
-    make: Callable[[Report], Section | None]
-    channels: tuple[str, ...] = ()
+    order: int  # its place among the sections
+    make: Callable[[Report], Section | None]  # nothing where the pack has no such data
+    channels: tuple[str, ...] = ()  # whose numbers it shows; what no section shows stands under "Further numbers"
 
 
 @cache

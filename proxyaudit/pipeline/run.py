@@ -121,8 +121,14 @@ def run_audit(
                 ledger.publish(channel.follow_up(facts, ledger))
         evidence = _conclude(prepared, facts, ledger, failures)
         signatures = signatures_of_run(prepared, tasks, cache, evidence) if prepared.recipe.signatures else {}
-    environment = _environment(started, workers, prepared.plan.versions, failures)
-    _publish(prepared, ledger, evidence, environment, signatures, folder)
+    failed = {
+        "failures": [failure for found in failures.values() for failure in found],
+        "failures_by_regime": {regime: list(found) for regime, found in failures.items()},
+    }
+    where = environment(started, workers.count, prepared.plan.versions, backend=workers.backend, **failed)
+    arrays = {f"{e.id}.seed_values": np.array(e.seed_values) for e in evidence.estimates if len(e.seed_values) > 1} | row_parts(ledger)
+    recipe = prepared.recipe.model_dump(mode="json", exclude_none=True)
+    publish(EvidencePack(evidence, prepared.plan.as_dict(), recipe, where, arrays), folder, signatures)
     return RunResult(folder, evidence.run.status, evidence, reused=False)
 
 
@@ -146,25 +152,21 @@ def _conclude(prepared: Prepared, facts: Facts, ledger: Ledger, failures: Failur
     return evidence_of(ledger, scope, plan, not_tested, status="partial" if failures else "complete", facts=facts)
 
 
-def _environment(started: float, workers: Workers, versions: dict[str, str], failures: Failures) -> dict[str, Any]:
+def environment(started: float, jobs: int, versions: Mapping[str, str], **more: Any) -> dict[str, Any]:
+    """When and where an audit ran: the only part of a pack that differs between two runs of one plan."""
     return {
         "started": datetime.datetime.fromtimestamp(started, datetime.UTC).isoformat(timespec="seconds"),
         "seconds": round(time.time() - started, 1),
-        "jobs": workers.count,
-        "backend": workers.backend,
+        "jobs": jobs,
         "platform": platform.system(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
         "versions": versions,
-        "failures": [failure for found in failures.values() for failure in found],
-        "failures_by_regime": {regime: list(found) for regime, found in failures.items()},
+        "failures": [],
+        **more,
     }
 
 
-def _publish(
-    prepared: Prepared, ledger: Ledger, evidence: Evidence, environment: dict[str, Any], signatures: dict[str, bytes], folder: Path
-) -> None:
-    arrays = {f"{e.id}.seed_values": np.array(e.seed_values) for e in evidence.estimates if len(e.seed_values) > 1} | row_parts(ledger)
-    recipe = prepared.recipe.model_dump(mode="json", exclude_none=True)
-    pack = EvidencePack(evidence, prepared.plan.as_dict(), recipe, environment, arrays)
-    write_pack(pack, folder, reports={"report.html": render_html(pack), "report.md": render_markdown(pack)}, more=signatures)
+def publish(pack: EvidencePack, folder: Path, more: Mapping[str, bytes] | None = None) -> None:
+    """Write a run folder with both reports, and ``more`` files by their names."""
+    write_pack(pack, folder, reports={"report.html": render_html(pack), "report.md": render_markdown(pack)}, more=more)

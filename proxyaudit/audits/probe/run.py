@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import os
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,15 +27,13 @@ from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.row_sums import row_parts, rows_digest
 from proxyaudit.estimates.scope import read_scope
 from proxyaudit.evidence.manifest import is_complete
-from proxyaudit.evidence.pack import EvidencePack, read_pack, write_pack, write_plan
+from proxyaudit.evidence.pack import EvidencePack, read_pack, write_plan
 from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
 from proxyaudit.pipeline.plan import permutations_needed, versions
-from proxyaudit.pipeline.run import check_out
+from proxyaudit.pipeline.run import check_out, environment, publish
 from proxyaudit.pipeline.stages import ProgressEvent, one_thread
 from proxyaudit.probes.conditioning import Strata, make_strata
 from proxyaudit.recipe.recipe import Margins
-from proxyaudit.reporting.html import render_html
-from proxyaudit.reporting.markdown import render_markdown
 from proxyaudit.stats.intervals import LEVEL
 from proxyaudit.types import SCHEMA_VERSION, Evidence, NotTested
 
@@ -93,7 +88,7 @@ def probe_files(
         return folder, read_pack(folder), True
     write_plan(folder, plan)
     pack = probe_inputs(inputs, request, plan, cache=Cache(out / CACHE_FOLDER), jobs=jobs, progress=progress)
-    write_pack(pack, folder, reports={"report.html": render_html(pack), "report.md": render_markdown(pack)})
+    publish(pack, folder)
     return folder, pack, False
 
 
@@ -208,17 +203,7 @@ def probe_inputs(
             progress(ProgressEvent("measure", done, len(todo), f"{regime}, {site}: done"))
     runs = [Run(regime, (found,) if todo else ()) for regime, found in measured.items()]
     evidence, arrays = _assemble(inputs, runs, plan, request.real)
-    environment: dict[str, Any] = {
-        "started": datetime.datetime.fromtimestamp(started, datetime.UTC).isoformat(timespec="seconds"),
-        "seconds": round(time.time() - started, 1),
-        "jobs": workers,
-        "platform": platform.system(),
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "versions": versions(),
-        "failures": [],
-    }
-    return EvidencePack(evidence, plan, _described(request), environment, arrays)
+    return EvidencePack(evidence, plan, _described(request), environment(started, workers, plan["versions"]), arrays)
 
 
 def _measure(acts_nd: Any, rows: ProbedArrays, probing: Probing, site: str, cache: Cache | None, digest: str) -> Measurement:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import os
-import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,17 +17,15 @@ from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.evidence.manifest import is_complete
-from proxyaudit.evidence.pack import EvidencePack, read_pack, write_pack, write_plan
+from proxyaudit.evidence.pack import EvidencePack, read_pack, write_plan
 from proxyaudit.language.causal_model import load_causal, weights_digest
 from proxyaudit.language.pretrained import CausalSource
 from proxyaudit.language.prompt_sets import PromptSet
 from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
 from proxyaudit.pipeline.plan import versions
-from proxyaudit.pipeline.run import check_out
+from proxyaudit.pipeline.run import check_out, environment, publish
 from proxyaudit.pipeline.stages import ProgressEvent, one_thread
 from proxyaudit.recipe.recipe import Margins
-from proxyaudit.reporting.html import render_html
-from proxyaudit.reporting.markdown import render_markdown
 from proxyaudit.stats.intervals import LEVEL
 from proxyaudit.types import REFERENCES, SCHEMA_VERSION
 
@@ -79,18 +74,8 @@ def audit_prompts(
     started = time.time()
     measured = _measure_all(request, base, plan["digest"], Cache(out / CACHE_FOLDER), progress)
     evidence = assemble_prompts(request.prompts, measured, plan, request.real)
-    environment: dict[str, Any] = {
-        "started": datetime.datetime.fromtimestamp(started, datetime.UTC).isoformat(timespec="seconds"),
-        "seconds": round(time.time() - started, 1),
-        "jobs": 1,
-        "platform": platform.system(),
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "versions": plan["versions"],
-        "failures": [],
-    }
-    pack = EvidencePack(evidence, plan, _described(request), environment, {})
-    write_pack(pack, folder, reports={"report.html": render_html(pack), "report.md": render_markdown(pack)})
+    pack = EvidencePack(evidence, plan, _described(request), environment(started, 1, plan["versions"]))
+    publish(pack, folder)
     return folder, pack, False
 
 

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from proxyaudit.estimates.draft import Draft
+from proxyaudit.estimates.draft import TURNED, Draft
 from proxyaudit.estimates.facts import Facts
 from proxyaudit.estimates.ledger import Drafts, Ledger
-from proxyaudit.estimates.methods import TURNED
 from proxyaudit.estimates.numbers import Numbers, What
 from proxyaudit.estimates.scope import Scope
 from proxyaudit.stats.group_gaps import gap_in

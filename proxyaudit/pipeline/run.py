@@ -116,7 +116,7 @@ def run_audit(
     environment = environment_of(started, workers.count, prepared.plan.versions, [f for found in failures.values() for f in found], **more)
     arrays = {f"{e.id}.seed_values": np.array(e.seed_values) for e in evidence.estimates if len(e.seed_values) > 1} | row_parts(ledger)
     recipe = prepared.recipe.model_dump(mode="json", exclude_none=True)
-    _publish(EvidencePack(evidence, prepared.plan.as_dict(), recipe, environment, arrays), folder, signatures)
+    publish(EvidencePack(evidence, prepared.plan.as_dict(), recipe, environment, arrays), folder, signatures)
     return RunResult(folder, evidence.run.status, evidence, reused=False)
 
 
@@ -127,7 +127,7 @@ def run_once(out: Path, plan: dict[str, Any], make: Callable[[], EvidencePack]) 
         return folder, read_pack(folder), True
     write_plan(folder, plan)
     pack = make()
-    _publish(pack, folder, {})
+    publish(pack, folder)
     return folder, pack, False
 
 
@@ -175,5 +175,6 @@ def environment_of(started: float, jobs: int, versions: dict[str, str], failures
     }
 
 
-def _publish(pack: EvidencePack, folder: Path, signatures: dict[str, bytes]) -> None:
+def publish(pack: EvidencePack, folder: Path, signatures: Mapping[str, bytes] | None = None) -> None:
+    """Write a run folder with both reports, and signatures where there are any."""
     write_pack(pack, folder, reports={"report.html": render_html(pack), "report.md": render_markdown(pack)}, more=signatures)

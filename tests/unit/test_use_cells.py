@@ -16,11 +16,11 @@ from proxyaudit.channels.use.estimate import add_use_beside, use_drafts
 from proxyaudit.channels.use.measure import measure
 from proxyaudit.channels.use.record import JOINT, USES, LearnedUse, PlantedEffect, PlantedEffects
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.context import identify
 from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Followed, Run
 from proxyaudit.estimates.ledger import Drafts, Ledger
 from proxyaudit.estimates.record import Measurement
+from proxyaudit.evidence.schema_1_0 import identify
 from proxyaudit.models.base import Tap, TrainedModel
 from proxyaudit.regimes import Regime
 from proxyaudit.seeding import stream

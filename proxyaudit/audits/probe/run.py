@@ -53,7 +53,7 @@ class ProbeRequest:
     condition_on: tuple[str, ...] = ()  # columns that legitimately explain the attribute
     margins: Margins = field(default_factory=Margins)
     seed: int = 0
-    name: str = NAME
+    name: str = NAME  # name of the audit; the run lies in ``<out>/<name>/<run id>``
 
 
 def probe_files(

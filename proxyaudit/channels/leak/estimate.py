@@ -5,6 +5,7 @@ The same code reads what `run` measures of models and what `probe` measures of b
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
@@ -13,11 +14,40 @@ from proxyaudit.channels.leak.record import ERASURES, SITE_LEAKS, SiteRecord
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Facts, Run
-from proxyaudit.estimates.instrument import FAILED_AT
 from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Drafts
-from proxyaudit.estimates.methods import METHODS, POOLED
 from proxyaudit.estimates.record import INPUT_SITE, OUTPUT_SITE
+from proxyaudit.estimates.states import FAILED_AT
 from proxyaudit.stats.multiplicity import holm
+
+METHODS: Final = {
+    "linear": (
+        "score test in exactly whitened coordinates, decided among plants at the margin (five families of directions, and the attribute's "
+        "own noise); calibrated by a standard curve of plants; where no plant scores as high, the tail of their distribution"
+    ),
+    "nonlinear": (
+        "quadratic score test, freed of everything linear, decided among planted products and squares at the margin; calibrated by a "
+        "standard curve; quadratic, perceptron, tree and neighbour readers beside it, their gain over the linear reader as raw"
+    ),
+    "beyond": (
+        "score test within strata of what is conditioned on, decided among plants within the same strata; "
+        "conditional V-information, calibrated by a standard curve"
+    ),
+    "beyond nonlinear": (
+        "quadratic score test within strata of what is conditioned on, freed of everything linear, decided among plants within the same "
+        "strata; calibrated by a standard curve"
+    ),
+    "quarters": (
+        "score test of the number cut at its quartiles (value by value where it has few), decided among plants at the margin; calibrated "
+        "by a standard curve"
+    ),
+    "quarters nonlinear": (
+        "quadratic score test of the number cut at its quartiles (value by value where it has few), decided among planted products and "
+        "squares at the margin; calibrated by a standard curve; stronger readers beside it"
+    ),
+    "raw": "cross-fitted ridge-logistic probe in whitened coordinates, nested regularisation, uncalibrated",
+}
+
+POOLED: Final = "it has so many levels that some were taken together, and what tells those apart was not asked, so absence is not claimed"
 
 Key = tuple[str, str, str]
 """(regime, attribute, site)"""

@@ -8,8 +8,8 @@ import numpy as np
 from proxyaudit.channels.use import record
 from proxyaudit.estimates.draft import ABSENT_AT
 from proxyaudit.estimates.facts import Run
-from proxyaudit.estimates.instrument import LEAST_FOUND
 from proxyaudit.estimates.ledger import Drafts
+from proxyaudit.estimates.states import LEAST_FOUND
 from proxyaudit.probes.dropped_axes import dropped_axes_reason
 
 _SHOWN = 6

@@ -18,8 +18,7 @@ from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.channel import all_channels
 from proxyaudit.estimates.conclude import evidence_of
-from proxyaudit.estimates.facts import Facts
-from proxyaudit.estimates.ledger import Drafts, Ledger, decide_ledger
+from proxyaudit.estimates.ledger import Drafts, decide_ledger
 from proxyaudit.estimates.row_sums import row_parts
 from proxyaudit.estimates.scope import read_scope
 from proxyaudit.evidence.manifest import is_complete
@@ -28,7 +27,6 @@ from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
 from proxyaudit.pipeline.facts import read_facts, signatures_of_run
 from proxyaudit.pipeline.measure import SHARED
 from proxyaudit.pipeline.plan import odds_of_absence, prepare_file
-from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.stages import Progress, Workers, one_thread, run_stages
 from proxyaudit.pipeline.tasks import task_digests
 from proxyaudit.reporting.html import render_html
@@ -110,7 +108,10 @@ def run_audit(
         for channel in all_channels():
             if channel.follow_up is not None:
                 ledger.publish(channel.follow_up(facts, ledger))
-        evidence = _conclude(prepared, facts, ledger, failures)
+        plan = prepared.plan.as_dict()
+        not_tested = [*_NOT_TESTED, *(NotTested(**note) for note in prepared.plan.notes), *overlap_notes(facts.runs)]
+        scope = read_scope(plan, {}, {"failures_by_regime": dict(failures)})
+        evidence = evidence_of(ledger, scope, plan, not_tested, status="partial" if failures else "complete", facts=facts)
         signatures = signatures_of_run(prepared, tasks, cache, evidence) if prepared.recipe.signatures else {}
     more = {"backend": workers.backend, "failures_by_regime": {regime: list(found) for regime, found in failures.items()}}
     environment = environment_of(started, workers.count, prepared.plan.versions, [f for found in failures.values() for f in found], **more)
@@ -150,14 +151,6 @@ def check_out(out: Path) -> None:
         raise InputError(f"'{there}' is a file, not a folder", where=f"--out {out}", mend="name another folder")
     if not os.access(there, os.W_OK | os.X_OK):
         raise InputError(f"'{there}' may not be written", where=f"--out {out}", mend="name another folder, or change its permissions")
-
-
-def _conclude(prepared: Prepared, facts: Facts, ledger: Ledger, failures: Failures) -> Evidence:
-    """Contrasts are published, then everything is concluded."""
-    plan = prepared.plan.as_dict()
-    not_tested = [*_NOT_TESTED, *(NotTested(**note) for note in prepared.plan.notes), *overlap_notes(facts.runs)]
-    scope = read_scope(plan, {}, {"failures_by_regime": dict(failures)})
-    return evidence_of(ledger, scope, plan, not_tested, status="partial" if failures else "complete", facts=facts)
 
 
 def environment_of(started: float, jobs: int, versions: dict[str, str], failures: Sequence[str] = (), **more: Any) -> dict[str, Any]:

@@ -262,10 +262,7 @@ def make_world(kind: str, *, n: int, d: int, leak: float, rng: Rng, rate: float 
 
 
 def sample_case(rng: Rng, *, present: bool, at_margin: bool = False) -> dict[str, Any]:
-    """Draw the arguments of ``make_world`` except ``rng``.
-
-    Half of the present cases leak 2 to 4 times the margin (or exactly it, if asked), the others 4 to 10 times, at most .8.
-    """
+    """Draw arguments of ``make_world``: half of the present cases leak 2 to 4 margins, the others 4 to 10, at most .8 (or exactly one)."""
     kind = str(rng.choice(PRESENT if present else ABSENT))
     margin = NONLINEAR_MARGIN if kind in _SHAPES else LINEAR_MARGIN
     multiple = rng.uniform(2, 4) if rng.random() < 0.5 else rng.uniform(4, 10)

@@ -31,10 +31,7 @@ _WAYS = 4
 def planted_test(
     statistic: ScoreStatistic, target: Target, margin: float, streams: Streams, *, plants: int = PLANTS, permutations: int = PERMUTATIONS
 ) -> PlantedTest:
-    """Compare an attribute's score statistic with planted ones, so many in each family, and with permuted labels.
-
-    ``streams`` gives a generator for each purpose: equal purposes give equal draws, so that sites and models are paired.
-    """
+    """Compare an attribute's score statistic with planted and permuted labels; equal purposes of ``streams`` pair sites and models."""
     rows = statistic.rows
     if statistic.channel == "nonlinear":
         permutations = min(permutations, _QUADRATIC_PERMUTATIONS)

@@ -1,8 +1,4 @@
-"""Quadratic ridge reader: products of whitened columns, on top of the linear logits.
-
-With many columns a ridge tends to its limit of a large penalty, the mean of squared inner products with the rows that learn, each weighed
-by what the linear reader missed there.
-"""
+"""Quadratic ridge reader: products of whitened columns, on top of the linear logits; of many columns its limit of a large penalty."""
 
 from __future__ import annotations
 
@@ -77,6 +73,7 @@ def _ridges(z: Floats, problem: Problem, missed_fnk: Floats) -> Floats:
 
 
 def _limit(z: Floats, problem: Problem, missed_fnk: Floats) -> Floats:
+    """Mean of squared inner products with the rows that learn, each weighed by what the linear reader missed there."""
     folds, n, outputs = missed_fnk.shape
     rows = torch.as_tensor(z, dtype=torch.float32)
     pull = torch.as_tensor(missed_fnk.transpose(1, 0, 2).reshape(n, -1), dtype=torch.float32)

@@ -105,10 +105,7 @@ def _signs(count: int, rng: np.random.Generator) -> Singles:
 
 
 def heavy_tails(rows: Rows, rng: np.random.Generator) -> Singles:
-    """Directions of heavy tails, units and combinations of units alike; shape ``(n, m)``.
-
-    Combinations are found by kurtosis ascent (FastICA's fixed point, Hyvaerinen & Oja 1997) from the rows that lie farthest out.
-    """
+    """Directions ``(n, m)`` of heavy tails: units, and mixtures by kurtosis ascent (FastICA's fixed point, Hyvaerinen & Oja 1997)."""
     kurtosis = (rows.x_nd**2 * rows.x_nd**2).mean(axis=0)
     steepest = np.argsort(-kurtosis, kind="stable")[:_SEARCHED_UNITS]
     found = [rows.x_nd[:, np.sort(steepest)]]

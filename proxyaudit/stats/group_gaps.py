@@ -75,16 +75,13 @@ def largest_gap(outputs_snc: Sequence[Floats], groups_n: Ints, count: int, clust
 def gaps_within_label(
     outputs_snc: Sequence[Floats], groups_n: Ints, labels_n: Ints, low: int, high: int, column: int, clusters_n: Ints, fewest: int
 ) -> list[tuple[float, Measured]] | None:
-    """The gap between two groups among rows of each true label, with the label's share of the rows.
-
-    Returns ``None`` where a label has fewer than ``fewest`` rows of either group: leaving a group out would look better than it is.
-    """
+    """The gap within each true label, with its share of the rows; ``None`` where one has fewer than ``fewest`` rows of either group."""
     gaps = []
     either = (groups_n == low) | (groups_n == high)
     for label in np.unique(labels_n[either]):
         inside = labels_n == label
         if min(int((inside & (groups_n == g)).sum()) for g in (low, high)) < fewest:
-            return None
+            return None  # leaving a group out would look better than it is
         gap = over_seeds([gap_in(outputs, groups_n, low, high, column, clusters_n, inside) for outputs in outputs_snc])
         gaps.append((float((inside & either).sum() / either.sum()), gap))
     return gaps

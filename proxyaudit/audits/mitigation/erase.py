@@ -1,7 +1,4 @@
-"""Erase an attribute from a trained model at chosen sites: fit on real training rows, put the map into the model.
-
-Sites are taken in forward order, each read from the model in which the earlier ones are erased already. No audit row is ever fitted on.
-"""
+"""Erase an attribute from a trained model at chosen sites: fit on real training rows, never on audit rows, put the map into the model."""
 
 from __future__ import annotations
 
@@ -111,6 +108,7 @@ def erase(model: TrainedModel, rows: FitRows, sites: tuple[str, ...], method: st
     Gives a new model whose sites are mapped, and what was changed at each, in forward order; ``InputError`` if there is no such eraser.
     """
     fitter, changes = load_plugin("erasers", method, where="--method"), []
+    # In forward order, each read from the model in which the earlier ones are erased already.
     for site in sorted(sites, key=model.sites.index):
         acts = capture(model, rows.x).acts[site].astype(np.float64)
         fit: Fit = fitter(acts, rows.concept, rows.task, fewest_moved=rows.fewest_moved)

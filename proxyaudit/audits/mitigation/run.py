@@ -1,7 +1,4 @@
-"""Mitigation as a causal intervention: erase an attribute from a run's models, save them, audit them again.
-
-Weights come from the cache beside the run, or are trained again from the same seeds. Models as they were stand beside the mitigated ones.
-"""
+"""Mitigation as a causal intervention: erase an attribute from a run's models, save them, audit them beside what they were."""
 
 from __future__ import annotations
 

@@ -38,10 +38,7 @@ _PERMUTATIONS = 499
 
 
 def join_copies(acts: Sequence[NDArray[np.float32]], group: pd.Series[Any] | None, notes: list[NotTested]) -> tuple[Ints, Ints]:
-    """Rows of one group value belong together, and so do rows that are copies at the first site ``(n, d)`` of a regime.
-
-    Returns the cluster ``(n,)`` of each row by ``group`` alone, and with copies joined; ``notes`` takes what was done.
-    """
+    """Clusters ``(n,)`` of rows by ``group``, and with copies at a regime's first site ``(n, d)`` joined; ``notes`` takes what was done."""
     n = len(acts[0])
     pairs: list[tuple[Ints, Ints]] = []
     if group is not None:

@@ -59,10 +59,7 @@ class ProbeRequest:
 def probe_files(
     named: Sequence[str], labels: Path, request: ProbeRequest, *, out: Path, jobs: int | None = None, progress: Progress | None = None
 ) -> tuple[Path, EvidencePack, bool]:
-    """Audit activation files, each ``NAME=FILE.safetensors``; the run directory, its pack, and whether it was there already.
-
-    Raises ``InputError`` for anything in the files or options; nothing has been written then.
-    """
+    """Audit files ``NAME=FILE.safetensors``: run folder, pack, and whether it was there; ``InputError`` before anything is written."""
     files = _named_files(named)
     check_out(out)
     table = read_table(labels, what="--labels")

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from proxyaudit.arrays import Floats
+from proxyaudit.data.encoding import NOT_SEEN
 from proxyaudit.data.public_counts import public_count
-from proxyaudit.data.unseen import NOT_SEEN
 from proxyaudit.estimates.context import identify
 from proxyaudit.estimates.draft import Draft, reason_of
 from proxyaudit.estimates.instrument import passes

@@ -11,7 +11,7 @@ from scipy import stats
 
 from proxyaudit.audits.scan.models import Scanned
 from proxyaudit.audits.scan.questions import IN, LEVEL, NOT, OPEN, Answer, Decided, Question
-from proxyaudit.data.unseen import NOT_SEEN
+from proxyaudit.data.encoding import NOT_SEEN
 from proxyaudit.estimates.ledger import significant
 from proxyaudit.evidence.signatures import Document, KnownAttribute
 from proxyaudit.stats.multiplicity import holm

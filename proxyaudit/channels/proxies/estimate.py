@@ -15,7 +15,7 @@ import numpy as np
 from proxyaudit.causal.proxy_use import Number
 from proxyaudit.channels.proxies.record import Split, TableRecord, UnitUse, UseRecord, label, read_table, read_use
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.data.unseen import NOT_SEEN
+from proxyaudit.data.encoding import NOT_SEEN
 from proxyaudit.estimates.draft import ABSENT_AT, PRESENT_AT, Draft
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Drafts

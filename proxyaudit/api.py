@@ -133,10 +133,8 @@ def probe(
     from pydantic import ValidationError
 
     from proxyaudit.audits.probe.run import ProbeRequest, probe_arrays
-    from proxyaudit.evidence.pack import write_pack
+    from proxyaudit.pipeline.run import publish
     from proxyaudit.recipe.recipe import Margins
-    from proxyaudit.reporting.html import render_html
-    from proxyaudit.reporting.markdown import render_markdown
 
     try:
         margins = Margins(leak=leak_margin, nonlinear=nonlinear_margin)
@@ -149,5 +147,5 @@ def probe(
     if out is None:
         return Audit(None, pack)
     folder = Path(out) / name / pack.plan["run_id"]
-    write_pack(pack, folder, reports={"report.html": render_html(pack), "report.md": render_markdown(pack)})
+    publish(pack, folder)
     return Audit(folder, pack)

@@ -1,7 +1,5 @@
 """Digests of values, of files, and of the code that a number came from."""
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import json
@@ -48,16 +46,13 @@ def code_digest(stage: str | None = None) -> str:
 
 @lru_cache
 def _digest_over(package: Path, stage: str | None) -> str:
-    files = _measuring_files(package) if stage is None else stage_files(stage, package)
+    found = (path.relative_to(package) for path in package.rglob("*.py"))
+    measuring = (path.as_posix() for path in found if path.parts[0] not in _NOT_MEASURING)
+    files = set(measuring) if stage is None else stage_files(stage, package)
     total = hashlib.sha256()
     for inside in sorted(files):
         total.update(inside.encode() + b"\0" + (package / inside).read_bytes() + b"\0")
     return total.hexdigest()
-
-
-def _measuring_files(package: Path) -> set[str]:
-    found = {path.relative_to(package) for path in package.rglob("*.py")}
-    return {path.as_posix() for path in found if path.parts[0] not in _NOT_MEASURING}
 
 
 def stage_files(stage: str, package: Path = PACKAGE) -> set[str]:

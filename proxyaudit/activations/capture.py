@@ -3,8 +3,6 @@
 What was captured of a model is kept as safetensors, and read as views of one memory map.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,8 +37,7 @@ class Captured:
 def capture(model: TrainedModel, x: NDArray[np.float32], *, batch_size: int = BATCH_ROWS) -> Captured:
     """Read all sites and the outputs in one forward pass per batch.
 
-    Raises:
-        InputError: no rows; NaN or infinite activations (named by site) or outputs; a user's forward raises.
+    Raises ``InputError``: no rows; NaN or infinite activations (named by site) or outputs; a user's forward raises.
     """
     check_table(x)
     acts: dict[str, NDArray[np.float32]] = {}
@@ -86,8 +83,7 @@ def capture(model: TrainedModel, x: NDArray[np.float32], *, batch_size: int = BA
 def run_probabilities(model: TrainedModel, run: Callable[[Tensor], Any], value: Tensor) -> NDArray[np.float64]:
     """Probabilities of what ``run``, a model or its last part, makes of ``value``.
 
-    Raises:
-        InputError: it raises, or the probabilities are NaN.
+    Raises ``InputError``: it raises, or the probabilities are NaN.
     """
     try:
         raw = run(value)
@@ -120,8 +116,7 @@ def write_activations(captured: Captured, path: Path) -> None:
 def read_activations(path: Path) -> Captured:
     """Open a file of ``write_activations`` without reading it: arrays are read-only views of one memory map.
 
-    Raises:
-        InputError: the file is missing, is cut off, or is not such a file.
+    Raises ``InputError``: the file is missing, is cut off, or is not such a file.
     """
     try:
         with path.open("rb") as stream:

@@ -3,8 +3,6 @@
 At a site (n, tokens, d) a shift is added to every token, which moves their mean by exactly the shift.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -31,10 +29,7 @@ def replayer(model: TrainedModel, x: NDArray[np.float32], site: str, known: NDAr
     ``replay(shift, rows)`` takes shifts (m, d) and row numbers (m,) into ``x`` and returns probabilities (m, C). Where the rest of the
     model can be run from the site's value alone (the package's own architectures; a user's head at the penultimate site), only that rest
     is run; otherwise every call is a whole forward pass, and both agree to 1e-6. ``known`` are the site's own captured activations, which
-    spare reading.
-
-    Raises:
-        InputError: unknown site, or what ``capture`` raises.
+    spare reading. Raises ``InputError``: unknown site, or what ``capture`` raises.
     """
     run, cached = _shifted(model, x, (site,), known)
     # A token sequence costs attention as the whole model does; a vector costs one small product.
@@ -107,9 +102,7 @@ def outputs_with(
     """Return the outputs with coordinates of several sites set to wanted values in one forward pass, whatever an earlier site brings about.
 
     ``wanted`` holds, by site, maps that read the coordinates ``(d, r)`` and write changes of them back ``(r, d)``, and values ``(n, r)``.
-
-    Raises:
-        InputError: unknown site, or what ``capture`` raises.
+    Raises ``InputError``: unknown site, or what ``capture`` raises.
     """
     check_table(x)
     check_sites(model, wanted)

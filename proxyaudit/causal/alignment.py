@@ -3,8 +3,6 @@
 A subspace is learned by gradient ascent on the interchange effect, in exactly whitened coordinates of a site.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -94,10 +92,7 @@ class Search:
 
         It has ``rank`` dimensions (or the whole block) in each block; ``starts``, ``(k, rank)`` each, are projected on the blocks. The
         objective is the squared mean of the oriented changes plus the mean product of the two donor halves', so that effects that cancel
-        over rows count too.
-
-        Raises:
-            NoGradientError: the output has no gradient.
+        over rows count too. Raises ``NoGradientError``: the output has no gradient.
         """
         whole = all(base.shape[1] <= rank for base in self.bases)
         best: tuple[float, list[Tensor]] | None = None

@@ -5,8 +5,6 @@ activations along the direction that LEACE reads, and the log-odds of the output
 with every token but the special ones replaced by a token that says nothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from proxyaudit.arrays import Floats, Ints
+from proxyaudit.causal.proxy_use import Attribution
 from proxyaudit.models.base import TrainedModel, as_tensor, batch_rows, deterministic, log_odds, pooled, to_logits
 from proxyaudit.models.hooks import tapped
 from proxyaudit.models.text import TextClassifier
@@ -25,30 +24,33 @@ STEPS, TOKEN_STEPS = 24, 20
 _PATH_ROWS = 8192  # rows along the paths that are run at once
 
 
-@dataclass(frozen=True)
-class Attribution:
-    """How a scalar's difference between two groups is split over columns."""
-
-    columns: Floats  # part of each column, in the order given; shape ``(columns,)``
-    difference: float  # the difference itself, in standard deviations of the scalar
-    incomplete: float  # error of completeness of that difference, in standard deviations
-
-
-def attribute_direction(
-    model: TrainedModel, x_np: NDArray[np.float32], site: str, direction_d: Floats, groups_n: Ints, sources: Sequence[Sequence[int]]
+def attribute_columns(
+    model: TrainedModel,
+    x_np: NDArray[np.float32],
+    groups_n: Ints,
+    sources: Sequence[Sequence[int]],
+    *,
+    site: str | None = None,
+    direction_d: Floats | None = None,
+    output: int = 0,
 ) -> Attribution:
-    """Split the groups' difference along a direction of a site over the columns, whose encoded inputs are ``sources``.
+    """Split the groups' difference along a direction of a site, or else in an output's log-odds, over columns with inputs ``sources``.
 
     Rows of neither group (0 or 1) only add to the baseline; a site of tokens is read at its mean over tokens.
     """
-    return _attribute(model, _along(model, site, direction_d), x_np, groups_n, sources)
+    from captum.attr import IntegratedGradients  # takes matplotlib along: not at the start of every command
 
-
-def attribute_output(
-    model: TrainedModel, x_np: NDArray[np.float32], output: int, groups_n: Ints, sources: Sequence[Sequence[int]]
-) -> Attribution:
-    """Split the groups' difference in the log-odds of one output (against all others) over the columns."""
-    return _attribute(model, _log_odds(model, output), x_np, groups_n, sources)
+    scalar, rows = _scalar(model, site, direction_d, output), np.flatnonzero(groups_n >= 0)
+    inputs, baseline = as_tensor(x_np[rows]), as_tensor(x_np.mean(axis=0, keepdims=True, dtype=np.float64))
+    model.module.eval()
+    with _slow_attention():
+        with deterministic(), torch.enable_grad():
+            parts = IntegratedGradients(scalar, multiply_by_inputs=True).attribute(
+                inputs, baselines=baseline, n_steps=STEPS, internal_batch_size=max(1, batch_rows(model.module, _PATH_ROWS))
+            )
+        with torch.no_grad():
+            reached = (scalar(inputs) - scalar(baseline)).double().numpy()
+    return _contrast(parts.detach().double().numpy(), reached, groups_n[rows], sources)
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def attribute_tokens(
     embedding = module.embedding()
     if embedding is None:
         return None
-    scalar = _log_odds(model, output) if direction_d is None or site is None else _along(model, site, direction_d)
+    scalar = _scalar(model, site, direction_d, output)
     blank = module.blank_token()
     # Fractions mark the spans of a text, which are the same in the baseline.
     base_mp = np.where((rows.x_mp >= 0) & ~np.isin(np.floor(rows.x_mp), list(rows.special)), np.float32(blank) + rows.x_mp % 1, rows.x_mp)
@@ -98,8 +100,10 @@ def attribute_tokens(
     return _contrast(given, reached, rows.groups_m, [[place] for place in range(len(rows.tokens))])
 
 
-def _along(model: TrainedModel, site: str, direction_d: Floats) -> Callable[[Tensor], Tensor]:
-    """A site's value along a direction; a site of tokens is pooled."""
+def _scalar(model: TrainedModel, site: str | None, direction_d: Floats | None, output: int) -> Callable[[Tensor], Tensor]:
+    """A site's value along a direction (a site of tokens is pooled), or the log-odds of an output against all others."""
+    if site is None or direction_d is None:
+        return lambda x: log_odds(to_logits(model.module(x), model.n_classes, len(x)), output)
     along = as_tensor(direction_d)
     seen: list[Tensor] = []
 
@@ -115,10 +119,6 @@ def _along(model: TrainedModel, site: str, direction_d: Floats) -> Callable[[Ten
     return scalar
 
 
-def _log_odds(model: TrainedModel, output: int) -> Callable[[Tensor], Tensor]:
-    return lambda x: log_odds(to_logits(model.module(x), model.n_classes, len(x)), output)
-
-
 @contextmanager
 def _slow_attention() -> Iterator[None]:
     """The fused attention of torch gives no gradient."""
@@ -128,24 +128,6 @@ def _slow_attention() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
-
-
-def _attribute(
-    model: TrainedModel, scalar: Callable[[Tensor], Tensor], x_np: NDArray[np.float32], groups_n: Ints, sources: Sequence[Sequence[int]]
-) -> Attribution:
-    from captum.attr import IntegratedGradients  # takes matplotlib along: not at the start of every command
-
-    rows = np.flatnonzero(groups_n >= 0)
-    inputs, baseline = as_tensor(x_np[rows]), as_tensor(x_np.mean(axis=0, keepdims=True, dtype=np.float64))
-    model.module.eval()
-    with _slow_attention():
-        with deterministic(), torch.enable_grad():
-            parts = IntegratedGradients(scalar, multiply_by_inputs=True).attribute(
-                inputs, baselines=baseline, n_steps=STEPS, internal_batch_size=max(1, batch_rows(model.module, _PATH_ROWS))
-            )
-        with torch.no_grad():
-            reached = (scalar(inputs) - scalar(baseline)).double().numpy()
-    return _contrast(parts.detach().double().numpy(), reached, groups_n[rows], sources)
 
 
 def _contrast(given_np: Floats, reached_n: Floats, groups_n: Ints, sources: Sequence[Sequence[int]]) -> Attribution:

@@ -1,7 +1,5 @@
 """Columns of a table as cells: what a reader of one column, or of a pair, may tell apart; settled once on the real training rows."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Donors of interchange interventions, and the null of an effect: the same swaps with groups permuted within the label."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

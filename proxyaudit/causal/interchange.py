@@ -7,8 +7,6 @@ rows. Of three parts of the rows one is measured; each of the others gives a LEA
 one subspace its errors would be squared in the product, and a feature that the model ignores would seem used.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 

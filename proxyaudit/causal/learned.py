@@ -9,8 +9,6 @@ whose sensitivities differ by at most a factor two. A subspace is learned in eac
 together. Within a band a mixture cannot exceed what the attribute's own part does: ``|delta||g| / 2 <= |delta| min |g|``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -56,10 +54,7 @@ def learn_parts(
     """Learn on each part of the rows.
 
     ``free`` asks for the unrestricted subspace too. Where several sites stand side by side, ``columns`` are those of each: a subspace
-    never mixes sites.
-
-    Raises:
-        NoGradientError: the output has no gradient.
+    never mixes sites. Raises ``NoGradientError``: the output has no gradient.
     """
     return [_learn(setting, site, part, leace[part], margin, rng, free, columns or (slice(None),)) for part in range(3)]
 

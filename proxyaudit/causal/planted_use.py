@@ -5,8 +5,6 @@ output's log-odds, as strong as moving the output by the wanted effect takes. Th
 so that the plant is as hard to find as any attribute that the audit would still call encoded.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 

@@ -6,8 +6,6 @@ K`` (Xu et al. 2020); R squared for a continuous attribute. A pair's gain is wha
 Everything is computed from counts of (fold, cell, class), so that a permutation costs one pass over the rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -52,8 +50,7 @@ class Association:
 def associate(codes_n: Ints, target: Target, rng: np.random.Generator | None = None, permutations: int = 199) -> Association:
     """Associate one column with the attribute; without ``rng`` there is no null.
 
-    Raises:
-        TooFewRowsError: a class is too small to be cross-fitted.
+    Raises ``TooFewRowsError``: a class is too small to be cross-fitted.
     """
     reader = _Reader(codes_n, target)
     value, influence = reader.score(target.labels_n)
@@ -71,9 +68,7 @@ def pair_gain(
 
     ``better_of_cell`` is the better column's cell for each cell of the pair (see :func:`~proxyaudit.causal.columns.pair_codes`). The null
     permutes within these cells and serves both; without ``rng`` there is none.
-
-    Raises:
-        TooFewRowsError: a class is too small to be cross-fitted.
+    Raises ``TooFewRowsError``: a class is too small to be cross-fitted.
     """
     single, pair = _Reader(better_of_cell[codes_n], target), _Reader(codes_n, target, better_of_cell)
     alone, alone_influence = single.score(target.labels_n)

@@ -63,6 +63,15 @@ class Path:
     random: tuple[float, ...]  # sizes of that part for random subspaces of equal rank
 
 
+@dataclass(frozen=True)
+class Attribution:
+    """How a scalar's difference between two groups is split over columns or tokens, see ``causal.attribution``."""
+
+    columns: Floats  # part of each column, in the order given; shape ``(columns,)``
+    difference: float  # the difference itself, in standard deviations of the scalar
+    incomplete: float  # error of completeness of that difference, in standard deviations
+
+
 def draw_swaps(n: int, most: int, rng: np.random.Generator, slots: int = DONORS) -> Swaps:
     """Draw recipients, at most ``most`` of ``n`` rows, and their donors among them; ``ValueError`` where there are too few rows."""
     rows = np.sort(rng.permutation(n)[:most])

@@ -6,8 +6,6 @@ the block is mapped over them. The head starts as a ridge regression on the froz
 are relative to each tensor's scale (Shazeer & Stern 2018, arXiv 1804.04235).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """What every channel measures: one trained model on the audit rows."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Placebo attributes: labels planted on the inputs, or along directions of activations."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

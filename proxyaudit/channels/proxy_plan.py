@@ -1,7 +1,5 @@
 """What may stand in for an attribute and is followed through a run, fixed before anything is measured; and whose rows are whose."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property

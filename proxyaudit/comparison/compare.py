@@ -1,7 +1,4 @@
-"""Compare two packs: every number with its counterpart, what can be said of it, and one answer for each attribute and pair of regimes.
-
-Decision 0015 says why the rules are what they are.
-"""
+"""Compare two packs: every number with its counterpart, what can be said of it, and one answer for each attribute (decision 0015)."""
 
 from __future__ import annotations
 
@@ -68,9 +65,7 @@ def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (),
     """Compare run B (after) with run A (before): what got worse, better, or cannot be told. Pure: the same packs give the same value.
 
     Regimes are paired as ``A=B``, by default those of one name and the one that is left in each; of attributes all that either run has.
-
-    Raises:
-        InputError: a regime or attribute is unknown, or nothing belongs together.
+    Raises ``InputError`` where a regime or attribute is unknown, or nothing belongs together.
     """
     before, after = _Side.of(a), _Side.of(b)
     pairs, without = match_regimes(a, b, regimes)

@@ -1,12 +1,8 @@
 """The difference of two published numbers, from what their packs keep: values in each repetition and what rows contribute.
 
-On the same rows the row variance of the difference is estimated from the signed sums that both packs keep (ten of them, the
-same signs in every run); otherwise, and for packs that keep none, the variances of both numbers add up, which is never too narrow for two
-audits of separate rows and too wide for audits of the same.
-
-Whether repetitions count depends on what the regimes are. Models that were trained here stand for a way of training: how much
-repetitions differ is noise, on both sides (Welch 1947, Satterthwaite 1946). Models that were given (checkpoints, activations) are
-what they are: the claim is about them, and only rows vary.
+On the same rows the row variance of the difference is estimated from the signed sums that both packs keep (the same signs in every run);
+else the variances of both numbers add up. Models that were trained here stand for a way of training, so how much repetitions differ is
+noise, on both sides (Welch 1947, Satterthwaite 1946); of models that were given (checkpoints, activations) only rows vary.
 """
 
 from __future__ import annotations

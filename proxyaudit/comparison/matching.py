@@ -32,10 +32,7 @@ def match_regimes(a: EvidencePack, b: EvidencePack, wanted: Sequence[str] = ()) 
     """Pairs of regimes, and the regimes of A that have none.
 
     Where pairs are ``wanted`` (``A=B``, or one name for both), these alone are compared. Else regimes of one name belong together, and
-    where each run has exactly one regime left, so do these.
-
-    Raises:
-        InputError: a name is unknown or given twice, or nothing belongs together.
+    where each run has exactly one regime left, so do these. ``InputError`` if a name is unknown or given twice, or none belong together.
     """
     first, second = (tuple(dict.fromkeys(finding.regime for finding in pack.evidence.findings)) for pack in (a, b))
     if wanted:
@@ -100,9 +97,8 @@ class Sites:
 def match_sites(a: Sites, b: Sites) -> dict[str, tuple[str, MatchedBy]]:
     """For each site of B the site of A that it is compared with.
 
-    By name where B's name has the same role in A (verdict site or not); else by role: verdict sites in order where there are as
-    many, and otherwise the site of the same role at the nearest relative depth among those that no name has taken. Sites of bare
-    activations have no order: only the one that is left on both sides is matched.
+    By name where B's name has the same role in A (verdict site or not); else by role: verdict sites in order where there are as many, and
+    otherwise the nearest in relative depth that no name has taken. Of bare activations only the one left on both sides is matched.
     """
     found: dict[str, tuple[str, MatchedBy]] = {}
     for mine, theirs in ((b.verdict, a.verdict), (b.other, a.other)):
@@ -154,9 +150,8 @@ def numbers_of(pack: EvidencePack, attribute: str, regime: str) -> dict[Key, Est
 def training_of(a: EvidencePack, b: EvidencePack) -> Training:
     """Whether the two runs trained on the same rows, or are one recipe with two seeds, or neither.
 
-    How much repetitions of one run differ says what initial weights and their order do. It says nothing of the rows that they were all
-    trained on: every repetition of a run has the same. So a difference between models that were trained on other rows cannot be held
-    against the repetitions alone; where the recipe is the same but for its seed, there is nothing that it could be put down to but chance.
+    Every repetition of a run trains on the same rows, so repetitions do not say what other rows do; of a recipe that is the same but for
+    its seed, nothing but chance can make the difference.
     """
     first, second = (mapping(pack.plan, "hashes") for pack in (a, b))
     sizes = [mapping(pack.plan, "rows").get("training_size") for pack in (a, b)]

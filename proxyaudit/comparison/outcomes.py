@@ -22,11 +22,7 @@ _Who = tuple[str, str, str, str]
 def pair_outcome(
     who: _Who, a: Finding | None, b: Finding | None, numbers: Sequence[NumberChange], models: Models, *, by_chance: bool = False
 ) -> PairOutcome:
-    """Answer for one attribute.
-
-    A number that is surely worse decides. Otherwise, where B's verdict may be the worse one, every channel whose state differs must be
-    shown not to have grown by more than two margins; what is left open makes the answer "cannot be told".
-    """
+    """Answer for one attribute: a number that is surely worse decides, and what :func:`_open` finds makes it "cannot be told"."""
     worse, better = ([n for n in numbers if n.word == word] for word in ("worse", "better"))
     open_ = _open(a, b, numbers)
     if by_chance and a is not None and b is not None:
@@ -49,7 +45,7 @@ def outcome_of(who: _Who, a: Finding | None, b: Finding | None, outcome: Outcome
 
 
 def _open(a: Finding | None, b: Finding | None, numbers: Sequence[NumberChange]) -> list[str]:
-    """What keeps "did not get worse" from being said; empty where nothing does."""
+    """What keeps "did not get worse" from being said; where B's verdict may be worse, states that differ must not have grown much."""
     if a is None or b is None:
         return [f"run {'A' if a is None else 'B'} has no finding for it"]
     found = [f"{place(n)}: {n.note}" for n in numbers if n.word == "cannot_tell" and n.difference is not None]

@@ -17,63 +17,47 @@ EXIT_CODES: dict[str, int] = {"worse": 1, "cannot_tell": 3, "better": 0, "no_cha
 
 @dataclass(frozen=True)
 class NumberChange:
-    """One number of B beside its counterpart in A; ``None`` stands where a run has none.
-
-    Attributes:
-        kind: ``measure`` and ``subject`` in words (gap, output leak, learned trace, ...); empty for the plain number.
-        site_a: Site in A; ``None`` for outputs.
-        value_a: Its calibrated value, in ``unit``.
-        margin: Smallest amount that matters, in ``unit``: the stricter of both runs.
-        difference: B minus A, with its 95 % interval from ``low`` to ``high``.
-        p: Two-sided p-value of no difference; ``p_adjusted`` after Holm's correction over all numbers of the comparison.
-        paired: Whether the interval is paired on the same rows.
-        laxer: Whether B was decided at a laxer margin.
-        word: What can be said, and in ``note`` why, where it needs saying.
-        missing: Why B has no number, where it has none.
-    """
+    """One number of B beside its counterpart in A; ``None`` stands where a run has none."""
 
     attribute: str
     channel: str
     measure: str
     subject: str | None
-    kind: str
+    kind: str  # measure and subject in words (gap, output leak, learned trace, ...); empty for the plain number
     regime_a: str
     regime_b: str
-    site_a: str | None
+    site_a: str | None  # None for outputs
     site_b: str | None
     matched_by: MatchedBy
     id_a: str | None
     id_b: str | None
     state_a: str | None
     state_b: str | None
-    value_a: float | None
+    value_a: float | None  # calibrated, in ``unit``
     value_b: float | None
-    margin: float | None
+    margin: float | None  # smallest amount that matters, in ``unit``: the stricter of both runs
     unit: str
-    difference: float | None = None
+    difference: float | None = None  # B minus A, with its 95 % interval
     low: float | None = None
     high: float | None = None
-    p: float | None = None
-    p_adjusted: float | None = None
-    paired: bool = False
-    laxer: bool = False
-    word: Word = "cannot_tell"
-    note: str = ""
-    missing: str = ""
+    p: float | None = None  # two-sided, of no difference
+    p_adjusted: float | None = None  # after Holm's correction over all numbers of the comparison
+    paired: bool = False  # whether the interval is paired on the same rows
+    laxer: bool = False  # whether B was decided at a laxer margin
+    word: Word = "cannot_tell"  # what can be said
+    note: str = ""  # and why, where it needs saying
+    missing: str = ""  # why B has no number
 
 
 @dataclass(frozen=True)
 class PairOutcome:
-    """The answer for one attribute and one pair of regimes, with a clause for each reason.
-
-    ``regime_b`` is empty where B has none; a verdict is ``None`` where a run has no finding.
-    """
+    """The answer for one attribute and one pair of regimes, with a clause for each reason."""
 
     attribute: str
     role: str
     regime_a: str
-    regime_b: str
-    verdict_a: str | None
+    regime_b: str  # empty where B has none
+    verdict_a: str | None  # None where a run has no finding
     verdict_b: str | None
     at_least_a: str | None
     at_least_b: str | None

@@ -34,10 +34,9 @@ class Fit:
 
     An entry point of the group ``proxyaudit.erasers`` names a function of ``(acts_nd, concept_nk, task_nm, *, fewest_moved)`` that
     returns it: activations, columns to erase, columns of the label, and on how many rows a unit must move to take part.
-    ``cosine`` is the largest between task and concept in whitened space, ``given_up`` and ``kept`` count the task's directions.
     """
 
     eraser: Erasure
-    cosine: float | None = None
-    given_up: int = 0
+    cosine: float | None = None  # the largest between task and concept in whitened space
+    given_up: int = 0  # directions of the task
     kept: int = 0

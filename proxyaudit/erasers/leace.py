@@ -20,17 +20,11 @@ _FEWEST_MOVED = 30
 
 @dataclass(frozen=True)
 class LeaceEraser:
-    """A frozen eraser.
+    """A frozen eraser."""
 
-    Attributes:
-        mean_d: Mean of the rows it was fitted on.
-        read_dr: Reads the attribute's coordinates from centred rows; in whitened space orthonormal.
-        write_rd: Writes a change of those coordinates back into a row.
-    """
-
-    mean_d: Floats
-    read_dr: Floats
-    write_rd: Floats
+    mean_d: Floats  # of the rows it was fitted on
+    read_dr: Floats  # reads the attribute's coordinates from centred rows; in whitened space orthonormal
+    write_rd: Floats  # writes a change of those coordinates back into a row
 
     @property
     def rank(self) -> int:
@@ -90,11 +84,7 @@ def whitening_pair(acts_nd: Floats, fewest: int | None = None) -> tuple[Floats, 
 def whitened_directions(
     acts_nd: NDArray[np.floating], labels_nk: Floats, fewest_moved: int | None = None
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """Mean ``(d,)``, maps to and from whitened coordinates, and an orthonormal basis ``(w, r)`` of the cross-covariance there.
-
-    Raises:
-        ValueError: shapes differ, or values are not finite.
-    """
+    """Mean ``(d,)``, maps to and from whitened space, orthonormal basis ``(w, r)`` of the cross-covariance; ``ValueError`` if unfit."""
     acts = np.array(acts_nd, dtype=np.float64)
     labels = np.array(labels_nk, dtype=np.float64)
     if acts.ndim != 2 or labels.ndim != 2 or len(acts) != len(labels):
@@ -110,12 +100,9 @@ def whitened_directions(
 
 
 def fit_leace(acts_nd: NDArray[np.floating], labels_nk: Floats, *, fewest_moved: int | None = None) -> LeaceEraser:
-    """Fit an eraser of the columns (class indicators or values) of ``labels_nk``.
+    """Fit an eraser of the columns (class indicators or values) of ``labels_nk``; ``ValueError`` if shapes differ or values are not finite.
 
     A unit takes part that differs from its median on at least ``fewest_moved`` rows; by default 30, fewer of few rows.
-
-    Raises:
-        ValueError: shapes differ, or values are not finite.
     """
     mean, to_white, from_white, basis = whitened_directions(acts_nd, labels_nk, fewest_moved)
     return LeaceEraser(mean, to_white @ basis, (from_white @ basis).T.copy())

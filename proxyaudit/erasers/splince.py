@@ -1,10 +1,8 @@
 """SPLINCE: erase a concept and keep what the activations tell linearly of the task (Holstege et al. 2025, arXiv 2506.10703).
 
 LEACE projects orthogonally in whitened space, SPLINCE obliquely: its null space is what the attribute's cross-covariance spans, and its
-range holds what the label's spans. The cross-covariance with the attribute is then zero and that with the label unchanged.
-
-The smaller the angle between the two, the farther the projection throws. Directions of the label closer to the attribute than
-``MOST_ALIGNED`` are not kept, since there the erasure would be a blow-up of the estimate's error.
+range holds what the label's spans. The cross-covariance with the attribute is then zero and that with the label unchanged. Directions of
+the label closer to the attribute than ``MOST_ALIGNED`` are not kept: there the erasure would be a blow-up of the estimate's error.
 """
 
 from __future__ import annotations
@@ -27,13 +25,10 @@ def splince(
     most_aligned: float = MOST_ALIGNED,
     fewest_moved: int | None = None,
 ) -> Fit:
-    """The plugin: erase the concept, keep the cross-covariance with the task.
+    """The plugin: erase the concept, keep the cross-covariance with the task in directions up to the cosine ``most_aligned``.
 
-    A direction of the task is kept up to the cosine ``most_aligned``; ``fewest_moved`` is as in
-    :func:`~proxyaudit.erasers.leace.fit_leace`.
-
-    Raises:
-        ValueError: shapes differ, values are not finite, or the cosine is not in [0, 1).
+    ``fewest_moved`` is as in :func:`~proxyaudit.erasers.leace.fit_leace`. Raises ``ValueError`` where shapes differ, values are not finite,
+    or the cosine is not in [0, 1).
     """
     if not 0 <= most_aligned < 1:
         raise ValueError("most_aligned must lie in [0, 1)")

@@ -27,10 +27,7 @@ def evidence_of(
     status: Literal["complete", "partial"] = "complete",
     facts: Facts | None = None,
 ) -> Evidence:
-    """The whole of a decided ledger: its contrasts are published, then everything is concluded.
-
-    The plan names the run; ``facts`` are there where models were trained.
-    """
+    """The whole of a decided ledger: its contrasts are published, then everything is concluded; ``facts`` where models were trained."""
     ledger.publish(contrasts(ledger, scope, facts))
     names = {"id": plan["run_id"], "name": plan["name"], "plan_digest": plan["digest"], "versions": plan["versions"], "seed": plan["seed"]}
     return Evidence(
@@ -64,12 +61,7 @@ def _finding(numbers: Numbers, controls: tuple[Control, ...], attribute: str, re
         attribute=attribute,
         role=numbers.scope.roles[attribute],
         regime=regime,
-        verdict=decision.verdict,
-        at_least=decision.at_least,
-        encoding=decision.encoding,
-        use=decision.use,
-        recoverable=decision.recoverable,
-        mechanisms=decision.mechanisms,
+        **vars(decision),
         basis=basis,
         origin=origin,
         change=change,
@@ -135,8 +127,7 @@ def _origin(numbers: Numbers, attribute: str, regime: str, decision: Decision) -
 
 def _origin_word(numbers: Numbers, attribute: str, regime: str, what: What) -> OriginWord:
     """``learned``: above the untrained model and above the placebos' 95th percentile by more than the margin; else ``relayed``."""
-    inside = numbers.strongest_linear(attribute, regime)
-    number = inside if what == "encoding" else numbers.find("expressed", attribute, regime, measure="gap")
+    number = numbers.strongest_linear(attribute, regime) if what == "encoding" else numbers.gap(attribute, regime)
     found = [numbers.find("origin", attribute, regime, measure=f"{what}_above_{beside}") for beside in ("untrained", "placebos")]
     if number is None or number.margin is None:
         return "relayed"
@@ -146,7 +137,7 @@ def _origin_word(numbers: Numbers, attribute: str, regime: str, what: What) -> O
 
 def _basis(numbers: Numbers, attribute: str, regime: str) -> Basis | None:
     """Whether the gap goes beyond what the true label explains."""
-    within, gap = (numbers.find("expressed", attribute, regime, measure=measure) for measure in ("gap_within_label", "gap"))
+    within, gap = numbers.gap(attribute, regime, "gap_within_label"), numbers.gap(attribute, regime)
     if within is None:
         return None
     if within.p_present is None or within.p_absent is None:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from proxyaudit.estimates.draft import Draft
+from proxyaudit.estimates.draft import TURNED, Draft
 from proxyaudit.estimates.facts import Facts
 from proxyaudit.estimates.ledger import Drafts, Ledger
-from proxyaudit.estimates.methods import TURNED
 from proxyaudit.estimates.numbers import Numbers, What
 from proxyaudit.estimates.scope import Scope
 from proxyaudit.stats.group_gaps import gap_in
@@ -97,7 +96,7 @@ def _add_origins(out: Drafts, ledger: Ledger, numbers: Numbers, attribute: str, 
     if states["linear"] == "present":
         _add_origin(out, ledger, numbers, "encoding", numbers.strongest_linear(attribute, regime))
     if states["expressed"] == "present":
-        _add_origin(out, ledger, numbers, "use", numbers.find("expressed", attribute, regime, measure="gap"))
+        _add_origin(out, ledger, numbers, "use", numbers.gap(attribute, regime))
 
 
 def _add_origin(out: Drafts, ledger: Ledger, numbers: Numbers, what: What, estimate: Estimate | None) -> None:

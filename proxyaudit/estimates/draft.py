@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from proxyaudit.estimates.methods import NEGATIVE_FAILED
 from proxyaudit.stats.intervals import Interval, Measured
 from proxyaudit.types import State
 
 PRESENT_AT = 0.05
 ABSENT_AT = 0.01
 FOUND = 0.8  # share of plants that a positive control must find
+NEGATIVE_FAILED: Final = "the negative control failed: a permuted attribute was found here too"
+TURNED: Final = "the gap has turned its direction"
 
 Outcome = Literal[
     "asks nothing", "not measured", "blocked", "within its null", "present", "unstable", "unsure", "corrected", "absent", "between"

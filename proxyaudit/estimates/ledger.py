@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from proxyaudit.arrays import Floats
 from proxyaudit.data.encoding import NOT_SEEN
 from proxyaudit.data.public_counts import public_count
-from proxyaudit.estimates.context import identify
 from proxyaudit.estimates.draft import Draft, reason_of
-from proxyaudit.estimates.instrument import passes
-from proxyaudit.estimates.states import decide_outcomes, decide_states
+from proxyaudit.estimates.states import decide_outcomes, passes, state_of
 from proxyaudit.stats.intervals import LEVEL, distinct_seeds
 from proxyaudit.types import Control, Estimate, State
 
@@ -100,11 +98,11 @@ def decide_ledger(drafts: Drafts, no_absence: Collection[str] = ()) -> Ledger:
     """
     ledger = Ledger()
     ledger.publish(Drafts([_barred(d) if d.regime in no_absence else d for d in drafts.numbers], drafts.controls))
-    states, outcomes = decide_states(ledger.estimates, ledger.controls), decide_outcomes(ledger.estimates, ledger.controls)
+    outcomes = decide_outcomes(ledger.estimates, ledger.controls)
     for place, estimate in enumerate(ledger.estimates):
         draft = ledger.drafts[estimate.id]
-        if draft.state is None and estimate.id in states:
-            state = states[estimate.id]
+        if draft.state is None and estimate.id in outcomes:
+            state = state_of(outcomes[estimate.id])
             decided = {"state": state, "reason": reason_of(draft, outcomes[estimate.id]), "rows_needed": _rows_needed(draft, state)}
             ledger.estimates[place] = estimate.model_copy(update=decided)
     return ledger
@@ -123,45 +121,36 @@ def published(draft: Draft, identifier: str) -> Estimate:
         # No share can exceed one: with few seeds a t interval would.
         low, high = max(interval.low, -1.0), min(interval.high, 1.0)
     value = measured.value if measured is not None else draft.value
-    seeds = draft.seed_values if draft.seed_values is not None else measured.seed_values if measured is not None else None
-    measure, subject, reference_for = identify(draft.channel, draft.regime, draft.context, draft.site)
-    if draft.measure:
-        measure, subject, reference_for = draft.measure, draft.subject, draft.reference_for
+    seeds = draft.seed_values if draft.seed_values is not None else measured.seed_values if measured is not None else ()
+    counted = len(distinct_seeds(np.asarray(seeds))) if measured is not None else len(seeds) or None
+    shows, can_be_absent = draft.decides or draft.shows_p, draft.shows_p or draft.can_be_absent
+    same: dict[str, Any] = {name: getattr(draft, name) for name in _AS_THEY_ARE}
+    same |= {name: significant(getattr(draft, name)) for name in _ROUNDED}
     return Estimate(
+        **same,
         id=identifier,
-        channel=draft.channel,
-        measure=measure,
         attribute=draft.attribute or None,
-        regime=draft.regime,
-        reference_for=reference_for,
-        site=draft.site,
-        subject=subject,
-        group=draft.group,
-        context=draft.context,
         # What decides is unknown until it is decided.
         state=draft.state or ("unknown" if draft.decides else None),
-        p_present=significant(draft.present_p) if draft.decides or draft.shows_p else None,
-        p_absent=significant(draft.absent_p) if (draft.decides and draft.can_be_absent) or draft.shows_p else None,
+        p_present=significant(draft.present_p) if shows else None,
+        p_absent=significant(draft.absent_p) if shows and can_be_absent else None,
         beyond_null=bool(draft.null_rejected) if draft.decides and draft.present_p is not None else None,
         # A calibrated leak below zero is shown as zero, the nearest leak that there is.
         value=significant(max(value, 0.0) if value is not None and draft.calibrated else value),
         low=significant(low),
         high=significant(high),
-        raw=significant(draft.raw),
         level=LEVEL,
-        unit=draft.unit,
-        auroc=significant(draft.auroc),
         n=(public_count(draft.n) or None) if draft.n is not None else None,
-        seeds=draft.seeds if draft.seeds is not None else _count(seeds, measured is not None),
-        seed_values=tuple(float(significant(float(v)) or 0.0) for v in seeds) if seeds is not None else (),
-        margin=draft.margin if draft.decides or draft.shows_p else None,
-        detection_limit=significant(draft.detection_limit),
-        null_high=significant(draft.null_high),
-        shown_by=draft.shown_by,
+        seeds=draft.seeds if draft.seeds is not None else counted,
+        seed_values=tuple(float(significant(float(v)) or 0.0) for v in seeds),
+        margin=draft.margin if shows else None,
         rows_needed=_rows_needed(draft, draft.state),
-        method=draft.method,
-        reason=draft.reason,
     )
+
+
+_IDENTITY = ("channel", "measure", "regime", "reference_for", "site", "subject", "group", "context")
+_AS_THEY_ARE = (*_IDENTITY, "unit", "shown_by", "method", "reason")
+_ROUNDED = ("raw", "auroc", "detection_limit", "null_high")
 
 
 def _rows_needed(draft: Draft, state: State | None) -> int | None:
@@ -171,9 +160,3 @@ def _rows_needed(draft: Draft, state: State | None) -> int | None:
         return None
     lacks = draft.can_be_absent or draft.measured.value > draft.margin
     return int(float(f"{rows:.2g}")) if lacks else None
-
-
-def _count(seeds: Sequence[float] | Floats | None, measured: bool) -> int | None:
-    if seeds is None:
-        return None
-    return len(distinct_seeds(np.asarray(seeds))) if measured else len(seeds)

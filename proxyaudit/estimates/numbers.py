@@ -36,6 +36,10 @@ class Numbers:
                 return estimate
         return None
 
+    def gap(self, attribute: str, regime: str, measure: str = "gap") -> Estimate | None:
+        """What the outputs show between groups."""
+        return self.find("expressed", attribute, regime, measure=measure)
+
     def states(self, attribute: str, regime: str) -> dict[str, State]:
         """State of every channel over its numbers: present in any of them, absent only in all."""
         found: dict[str, list[State]] = defaultdict(list)
@@ -82,7 +86,7 @@ class Numbers:
 
     def _outputs(self, attribute: str, regime: str, real: str) -> tuple[Estimate | None, Estimate | None]:
         """The gap, unless only a reader of the outputs finds the attribute there."""
-        gaps, read = ([self.find("expressed", attribute, name, measure=m) for name in (regime, real)] for m in ("gap", "output_leak"))
+        gaps, read = ([self.gap(attribute, name, measure) for name in (regime, real)] for measure in ("gap", "output_leak"))
         shows, is_read = (any(e is not None and e.state == "present" for e in pair) for pair in (gaps, read))
         mine, theirs = read if is_read and not shows else gaps
         return mine, theirs

@@ -1,7 +1,7 @@
 """What one task measured of one model: numbers that JSON can hold, and arrays over rows.
 
-Channels describe what they measure of a model as frozen dataclasses and turn them into numbers and arrays here: ``measure`` writes a
-record with :func:`write_record`, ``estimate`` reads it back with :func:`read_record`.
+Channels describe what they measure of a model as frozen dataclasses and turn them into numbers and arrays here: ``measure`` puts a
+record on a :class:`Shelf`, ``estimate`` takes it from there.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,9 +43,37 @@ class Measurement:
         return cls(numbers, load_file(folder / "arrays.safetensors"))
 
 
-def cell_key(attribute: str, site: str, what: str) -> str:
-    """Key of an array within a measurement."""
-    return f"{attribute}\x1f{site}\x1f{what}"
+@dataclass(frozen=True)
+class Shelf(Generic[T]):
+    """Where records of one kind stand in a measurement: under a name, then by what they are about, such as an attribute and a site."""
+
+    name: str
+    kind: type[T]
+
+    def write(self, out: Measurement, record: T, *about: str) -> None:
+        """Put a record there."""
+        *outer, last = (self.name, *about)
+        place = out.numbers
+        for key in outer:
+            place = place.setdefault(key, {})
+        place[last] = write_record(record, out.arrays, self._prefix(about))
+
+    def find(self, measured: Measurement, *about: str) -> T | None:
+        """The record that was put there, or ``None``."""
+        found: dict[str, Any] | None = measured.numbers
+        for key in (self.name, *about):
+            found = None if found is None else found.get(key)
+        return None if found is None else read_record(self.kind, found, measured.arrays, self._prefix(about))
+
+    def read(self, measured: Measurement, *about: str) -> T:
+        """The record that was put there; ``KeyError`` where there is none."""
+        found = self.find(measured, *about)
+        if found is None:
+            raise KeyError(" ".join((self.name, *about)))
+        return found
+
+    def _prefix(self, about: tuple[str, ...]) -> str:
+        return "\x1f".join((self.name, *about, ""))
 
 
 def write_record(record: Any, arrays: dict[str, NDArray[Any]] | None = None, prefix: str = "") -> dict[str, Any]:

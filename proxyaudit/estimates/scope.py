@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any
 
 from proxyaudit.types import Role, Surface
 
@@ -30,47 +30,54 @@ class Scope:
 
 def read_scope(plan: Mapping[str, Any], recipe: Mapping[str, Any], environment: Mapping[str, Any]) -> Scope:
     """The scope that the documents of a pack tell, as far as they have the expected form."""
-    entries = _entries(plan, "regimes")
-    regimes = tuple(str(entry.get("name")) for entry in entries)
-    kinds = (_SURFACES.get(str(entry.get("kind"))) for entry in entries)
+    found = entries(plan, "regimes")
+    regimes = tuple(str(entry.get("name")) for entry in found)
+    kinds = (_SURFACES.get(str(entry.get("kind"))) for entry in found)
     surface: Surface = next((kind for kind in kinds if kind is not None), "outputs")
-    roles = {str(entry.get("name")): _role(entry.get("role")) for entry in _entries(plan, "attributes")}
-    sites = _mapping(plan, "sites")
-    named = "real" if surface == "outputs" else recipe.get("real")
-    unfit = {str(name): str(why) for name, why in _mapping(plan, "unfit").items()}
+    roles = {str(entry.get("name")): _role(entry.get("role")) for entry in entries(plan, "attributes")}
+    real = "real" if surface == "outputs" else recipe.get("real")
+    unfit = {str(name): str(why) for name, why in mapping(plan, "unfit").items()}
     if surface == "activations":
         # Plans of schema 1.0 do not say why.
-        asked = sorted(str(name) for name in recipe.get("attributes") or () if str(name) not in roles)
+        asked = sorted(name for name in names(recipe, "attributes") if name not in roles)
         unfit = {**unfit, **{name: "" for name in asked if name not in unfit}}
-    failures = _mapping(environment, "failures_by_regime")
+    failures = mapping(environment, "failures_by_regime")
     return Scope(
         surface=surface,
         roles=roles,
         regimes=regimes,
-        verdict_sites=_names(sites.get("verdict")),
-        profile=_names(sites.get("profile")),
-        real=str(named) if named and named in regimes else None,
-        conditions=_names(plan.get("condition_on")),
+        verdict_sites=names(mapping(plan, "sites"), "verdict"),
+        profile=names(mapping(plan, "sites"), "profile"),
+        real=str(real) if real and real in regimes else None,
+        conditions=names(plan, "condition_on"),
         unfit=unfit,
-        failures={str(regime): _names(lines) for regime, lines in failures.items()},
-        margins=_mapping(plan, "margins"),
-        no_absence=_names(plan.get("no_absence")),
+        failures={str(regime): names(failures, regime) for regime in failures},
+        margins=mapping(plan, "margins"),
+        no_absence=names(plan, "no_absence"),
     )
 
 
 def _role(found: Any) -> Role:
-    return cast(Literal["protected", "proxy"], found if found in ("protected", "proxy") else "protected")
+    return "proxy" if found == "proxy" else "protected"
 
 
-def _names(found: Any) -> tuple[str, ...]:
-    return tuple(str(name) for name in found) if isinstance(found, list | tuple) else ()
+def mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """The mapping under a key; empty where there is none: a plan of another version may lack anything, or hold it in another form."""
+    value = document.get(key)
+    return value if isinstance(value, Mapping) else {}
 
 
-def _mapping(document: Mapping[str, Any], key: str) -> dict[str, Any]:
-    found = document.get(key)
-    return found if isinstance(found, dict) else {}
+def listed(document: Mapping[str, Any], key: str) -> list[Any]:
+    """The list under a key; empty where there is none."""
+    value = document.get(key)
+    return list(value) if isinstance(value, list | tuple) else []
 
 
-def _entries(plan: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    found = plan.get(key)
-    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+def entries(document: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    """The mappings of a list under a key."""
+    return [entry for entry in listed(document, key) if isinstance(entry, Mapping)]
+
+
+def names(document: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """The list under a key, as strings."""
+    return tuple(str(name) for name in listed(document, key))

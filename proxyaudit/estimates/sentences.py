@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from proxyaudit.estimates.ledger import significant
-from proxyaudit.estimates.methods import some_reasons
 from proxyaudit.estimates.numbers import Numbers, answer_weight, strongest
 from proxyaudit.estimates.questions import all_questions, names_of
 from proxyaudit.estimates.verdicts import Decision
@@ -68,12 +67,23 @@ def would_settle(c: Concluded, numbers: Numbers) -> str | None:
         return None
     surface, of_use = numbers.scope.surface, names_of("use")
     if surface == "prompts":
-        return some_reasons(["what is inside was not read ('proxyaudit probe' does)", *_unsettled(c, of_use)])
+        return _some(["what is inside was not read ('proxyaudit probe' does)", *_unsettled(c, of_use)])
     if surface == "activations":
-        return some_reasons(_unsettled(c)) or "more audit rows"
+        return _some(_unsettled(c)) or "more audit rows"
     if c.decision.at_least == "hidden":
-        return "whether the model uses the feature: " + (some_reasons(_unsettled(c, of_use)) or "more seeds and audit rows")
-    return some_reasons(_unsettled(c)) or "channels that this version does not measure"
+        return "whether the model uses the feature: " + (_some(_unsettled(c, of_use)) or "more seeds and audit rows")
+    return _some(_unsettled(c)) or "channels that this version does not measure"
+
+
+def _some(reasons: Sequence[str]) -> str:
+    """Reasons in one line; those that would make it long are counted, and none is cut."""
+    said = [reasons[0]] if reasons else []
+    for reason in reasons[1:]:
+        if len("; ".join([*said, reason])) > 400:  # characters of reasons in one finding
+            break
+        said.append(reason)
+    more = len(reasons) - len(said)
+    return "; ".join(said) + (f"; and {more} more" if more else "")
 
 
 def _unsettled(c: Concluded, channels: Iterable[str] | None = None) -> list[str]:
@@ -88,7 +98,7 @@ def _of_models(c: Concluded, numbers: Numbers, beside: str) -> str:
         why = next(iter(numbers.scope.failures.get(c.regime, ())), "no models")
         return f"'{c.attribute}' could not be audited for '{c.regime}': every model failed ({why})."
     where = f"In {f'all {models} models' if models > 1 else 'the one model'} of regime '{c.regime}'"
-    inside, gap = _inside(c, numbers), numbers.find("expressed", c.attribute, c.regime, measure="gap")
+    inside, gap = _inside(c, numbers), numbers.gap(c.attribute, c.regime)
     shown = "its outputs were not measured"
     if gap is not None and gap.value is not None:
         shown = f"predictions differ by {_span(gap, _number)} between groups ({gap.group})"

@@ -1,15 +1,18 @@
-"""States: a pure function of published numbers and controls, so that whoever holds a pack can decide again and compare."""
+"""States and controls: pure functions of what is published, so that whoever holds a pack can decide again and compare."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from proxyaudit.estimates.draft import ABSENT_AT, PRESENT_AT, Outcome
+from proxyaudit.estimates.draft import ABSENT_AT, FOUND, PRESENT_AT, Outcome
 from proxyaudit.estimates.questions import deciding_names
 from proxyaudit.stats.multiplicity import holm
 from proxyaudit.types import Control, Estimate, State
+
+FAILED_AT: Final = 0.001  # by chance one control in a hundred would fail at .01 and silence an audit; a broken instrument is far below
+LEAST_FOUND: Final = 0.5  # of a planted effect; of twice the margin, more than half is above the margin
 
 
 def deciding(estimates: Iterable[Estimate]) -> list[Estimate]:
@@ -20,10 +23,13 @@ def deciding(estimates: Iterable[Estimate]) -> list[Estimate]:
 
 def decide_states(estimates: Iterable[Estimate], controls: Iterable[Control]) -> dict[str, State]:
     """State of every deciding estimate, by its id; the state that an estimate has says only that it decides."""
-    return {name: _STATES.get(outcome, "unknown") for name, outcome in decide_outcomes(estimates, controls).items()}
+    return {name: state_of(outcome) for name, outcome in decide_outcomes(estimates, controls).items()}
 
 
-_STATES: Final[dict[Outcome, State]] = {"present": "present", "absent": "absent", "asks nothing": "not_applicable"}
+def state_of(outcome: Outcome) -> State:
+    """The state that an outcome comes to."""
+    known: dict[Outcome, State] = {"present": "present", "absent": "absent", "asks nothing": "not_applicable"}
+    return known.get(outcome, "unknown")
 
 
 def decide_outcomes(estimates: Iterable[Estimate], controls: Iterable[Control]) -> dict[str, Outcome]:
@@ -38,17 +44,11 @@ def decide_outcomes(estimates: Iterable[Estimate], controls: Iterable[Control]) 
         by_regime[estimate.regime].append(estimate)
     outcomes: dict[str, Outcome] = {}
     for regime, own in by_regime.items():
-        adjusted = _adjusted(own)
+        tested = {e.id: e.p_present for e in own if e.p_present is not None}
+        adjusted = dict(zip(tested, holm(list(tested.values())), strict=True)) if tested else {}
         for e in own:
             outcomes[e.id] = _outcome(e, adjusted.get(e.id, 1.0), blocked=(regime, e.attribute, e.site) in failed)
     return outcomes
-
-
-def _adjusted(estimates: Sequence[Estimate]) -> dict[str, float]:
-    tested = [(e.id, e.p_present) for e in estimates if e.p_present is not None]
-    if not tested:
-        return {}
-    return {name: float(p) for (name, _), p in zip(tested, holm([p for _, p in tested]), strict=True)}
 
 
 def _outcome(e: Estimate, adjusted: float, *, blocked: bool) -> Outcome:
@@ -66,3 +66,35 @@ def _outcome(e: Estimate, adjusted: float, *, blocked: bool) -> Outcome:
     if e.value > e.margin:
         return "unsure"
     return "absent" if e.p_absent is not None and e.p_absent <= ABSENT_AT else "between"
+
+
+def passes(kind: str, figures: Mapping[str, float | None]) -> bool | None:
+    """Whether a control passed; ``None`` where its figures are not those of its kind. What could not be found did not pass."""
+    rule = _RULES.get(kind)
+    if rule is None or not figures:
+        return None
+    known = {name: value for name, value in figures.items() if value is not None}
+    if len(known) < len(figures):
+        return False
+    try:
+        return rule(known)
+    except KeyError:
+        return None
+
+
+def _plants_found(figures: Mapping[str, float]) -> bool:
+    """Planted features are found in most draws; of planted effects none is called absent, and more than half of each is found."""
+    if "least_found" in figures:
+        return figures["least_found"] > LEAST_FOUND and figures["least_absent_p"] > ABSENT_AT
+    return (figures["share"] if "share" in figures else min(figures["found_once"], figures["found_twice"])) >= FOUND
+
+
+_RULES: Final[Mapping[str, Callable[[Mapping[str, float]], bool]]] = {
+    "negative": lambda f: f["p"] > FAILED_AT,
+    "positive": _plants_found,
+    "random_subspace": lambda f: f["random_high"] < max(f["effect"], f["margin"]),
+    "untrained": lambda f: f["smallest"] > f["largest_untrained"],
+    "eraser": lambda f: f["before"] > f["margin"] > f["after"],
+    "baseline": lambda f: f["leak"] < f["margin"],
+    "repetition": lambda f: f["identical_pairs"] == 0,
+}

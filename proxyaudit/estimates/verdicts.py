@@ -35,14 +35,13 @@ def combine(states: Sequence[State]) -> State:
     return "absent" if all(state == "absent" for state in applying) else "unknown"
 
 
-def decide(states: Mapping[str, State], *, surface: Surface = "outputs", absence_controls_passed: bool = True) -> Decision:
+def decide(states: Mapping[str, State], *, surface: Surface = "outputs") -> Decision:
     """Turn channel states into a verdict.
 
     Args:
         states: State of every deciding channel; one left out counts as ``unknown``, so that forgetting it can never lead to "removed".
         surface: ``activations`` where no outputs were given: the embedding is what the consumer gets, so ``hidden`` needs
             ``linear`` absent there.
-        absence_controls_passed: Whether the positive controls that absence rests on passed.
 
     Raises:
         ValueError: a key is no channel.
@@ -52,8 +51,6 @@ def decide(states: Mapping[str, State], *, surface: Surface = "outputs", absence
     if strangers:
         raise ValueError(f"unknown channel {strangers[0]!r}")
     full: dict[str, State] = {channel: states.get(channel, "unknown") for channel in channels}
-    if not absence_controls_passed:
-        full = {channel: "unknown" if state == "absent" else state for channel, state in full.items()}
     encoding = _encoding(full["linear"], full["nonlinear"])
     use = _listed(full, use_channels)
     recoverable = _listed(full, recoverable_channels)

@@ -5,22 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from proxyaudit.estimates.scope import entries, listed, mapping, names
 
-def mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """The mapping under a key; empty where there is none."""
-    value = document.get(key)
-    return value if isinstance(value, Mapping) else {}
-
-
-def listed(document: Mapping[str, Any], key: str) -> list[Any]:
-    """The list under a key; empty where there is none."""
-    value = document.get(key)
-    return list(value) if isinstance(value, list | tuple) else []
-
-
-def entries(document: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
-    """The mappings of a list under a key."""
-    return [entry for entry in listed(document, key) if isinstance(entry, Mapping)]
+__all__ = ["entries", "has_kind", "listed", "mapping", "margins_of", "sites_of"]
 
 
 def margins_of(plan: Mapping[str, Any]) -> dict[str, float]:
@@ -30,7 +17,7 @@ def margins_of(plan: Mapping[str, Any]) -> dict[str, float]:
 
 def sites_of(plan: Mapping[str, Any], kind: str) -> tuple[str, ...]:
     """The ``verdict`` sites or those of the ``profile``."""
-    return tuple(str(site) for site in listed(mapping(plan, "sites"), kind))
+    return names(mapping(plan, "sites"), kind)
 
 
 def has_kind(plan: Mapping[str, Any], kind: str) -> bool:

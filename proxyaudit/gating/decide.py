@@ -21,10 +21,8 @@ _TREATED: dict[Treatment, Outcome] = {"undecided": "undecided", "fail": "fail", 
 def gate(pack: EvidencePack, policy: Policy, read: Callable[[str], EvidencePack] | None = None, *, where: str = "policy") -> GateResult:
     """Decide whether a run meets a policy.
 
-    ``read`` reads the policy's baseline, which is checked as the run itself was; ``where`` names the policy in messages.
-
-    Raises:
-        InputError: the policy names an attribute or a regime that the run lacks, or a baseline that cannot be compared.
+    ``read`` reads the policy's baseline, which is checked as the run itself was; ``where`` names the policy in messages. ``InputError`` if
+    the policy names an attribute or a regime that the run lacks, or a baseline that cannot be compared.
     """
     evidence = pack.evidence
     findings = {(finding.attribute, finding.regime): finding for finding in evidence.findings}

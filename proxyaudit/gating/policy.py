@@ -103,11 +103,7 @@ class Policy(_Strict):
 
 
 def load_policy(path: Path) -> Policy:
-    """Read and check a policy file.
-
-    Raises:
-        InputError: the file cannot be read, is no YAML, or is no valid policy.
-    """
+    """Read and check a policy file; ``InputError`` if it cannot be read, is no YAML, or is no valid policy."""
     try:
         too_large = path.stat().st_size > _MOST
     except OSError:
@@ -124,11 +120,7 @@ def load_policy(path: Path) -> Policy:
 
 
 def parse_policy(document: Any, *, where: str = "policy") -> Policy:
-    """Validate a policy given as plain data.
-
-    Raises:
-        InputError: the first mistake found, in one line.
-    """
+    """Validate a policy given as plain data; ``InputError`` for the first mistake found, in one line."""
     if document is None:
         raise InputError("the policy is empty", where=where, mend="write e.g. 'allow: [removed]', or leave --policy out for the default")
     if not isinstance(document, dict):

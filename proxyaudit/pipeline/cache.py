@@ -1,7 +1,5 @@
 """Tasks, and the cache of finished ones: a folder per digest of all inputs, committed by one rename."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform

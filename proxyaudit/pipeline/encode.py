@@ -1,7 +1,5 @@
 """Which texts a frozen transformer is run over, and the task that does it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any

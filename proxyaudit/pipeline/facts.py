@@ -1,7 +1,5 @@
 """What the finished tasks of a run left in the cache: facts to estimate from, and models to make signatures of."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from safetensors.numpy import load_file

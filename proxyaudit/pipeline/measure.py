@@ -1,7 +1,5 @@
 """Measuring: one model by every channel, and the inputs that all of them share."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -16,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from proxyaudit.activations.capture import read_activations
 from proxyaudit.activations.frozen import head_forward, is_inner
 from proxyaudit.channels.base import ModelView
-from proxyaudit.channels.leak.record import read_site
+from proxyaudit.channels.leak.record import SITE_LEAKS
 from proxyaudit.channels.leak.site import Probing, measure_site
 from proxyaudit.channels.placebos import plant_placebos
 from proxyaudit.channels.proxies.association import measure_association
@@ -40,7 +38,7 @@ def run_inputs(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> No
     out = Measurement()
     probing = Probing(recipe.seed, recipe.margins, prepared.plan.permutations, nonlinear=False)
     measure_site(x, dataset, probing, site=INPUT_SITE, placebos={}, out=out)
-    linear = {a.name: read_site(out, a.name, INPUT_SITE).linear for a in dataset.attributes}
+    linear = {a.name: SITE_LEAKS.read(out, a.name, INPUT_SITE).linear for a in dataset.attributes}
     leaks = {name: None if test is None else test.leak for name, test in linear.items()}
     placebos = plant_placebos(x, dataset, leaks, recipe.references.placebos, recipe.seed)
     measure_association(dataset.audit, dataset, prepared.proxies, recipe.seed, out, rows=True)

@@ -1,7 +1,5 @@
 """Planning: everything that is fixed before anything is measured, and its digest."""
 
-from __future__ import annotations
-
 import platform
 from dataclasses import replace
 from functools import lru_cache
@@ -46,8 +44,7 @@ _CORES = 2
 def prepare(recipe: Recipe, base: Path) -> Prepared:
     """Load, check and expand everything; measure nothing and write nothing.
 
-    Raises:
-        InputError: anything in the recipe or the files it names that would make a task fail later.
+    Raises ``InputError``: anything in the recipe or the files it names that would make a task fail later.
     """
     inputs, model = load_inputs(recipe, base)
     dataset, proxies = discover(recipe, inputs.dataset)
@@ -66,21 +63,17 @@ def prepare_file(recipe_path: Path, overrides: tuple[str, ...] = (), consent: Co
 
 @lru_cache(maxsize=2)
 def prepared_again(recipe_json: str, base: str, digest: str) -> Prepared:
-    """The same preparation in a worker process, kept for the next task.
-
-    Raises:
-        InputError: the data changed since the plan was made.
-    """
+    """The same preparation in a worker process, kept for the next task. Raises ``InputError``: the data changed since the plan was made."""
     prepared = prepare(Recipe.model_validate_json(recipe_json), Path(base))
     if prepared.plan.digest != digest:
         raise InputError("the data or the program changed while the audit ran", where=prepared.recipe.name, mend="run it again")
     return prepared
 
 
-def versions(*, text: bool = False) -> dict[str, str]:
-    """Versions that a number may depend on; those of models of texts where ``text``."""
+def versions(*more: str, text: bool = False) -> dict[str, str]:
+    """Versions that a number may depend on; those of models of texts where ``text``, and of ``more`` packages."""
     found = {"python": platform.python_version()}
-    for package in (*_PACKAGES, *(_TEXT_PACKAGES if text else ())):
+    for package in (*_PACKAGES, *(_TEXT_PACKAGES if text else ()), *more):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

@@ -1,7 +1,5 @@
 """A recipe made ready: its data loaded, its regimes expanded, its plan fixed. What every task of a run starts from."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -80,24 +78,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What models are trained on and read: all that a recipe and its files decide before anything is measured.
-
-    Attributes:
-        base: Folder that the recipe's relative paths start from.
-        dataset: The real data; of texts, with the model's tokenizer.
-        regimes: Regimes and references, in order.
-        releases: Coerced rows of each release, by regime.
-        size: Training rows of every regime; 0 where nothing is trained.
-        notes: What was left out of releases, or could not be seen in them.
-    """
+    """What models are trained on and read: all that a recipe and its files decide before anything is measured."""
 
     recipe: Recipe
-    base: Path
-    dataset: Dataset
-    regimes: tuple[Regime, ...]
-    releases: dict[str, pd.DataFrame]
-    size: int
-    notes: tuple[NotTested, ...]
+    base: Path  # folder that the recipe's relative paths start from
+    dataset: Dataset  # the real data; of texts, with the model's tokenizer
+    regimes: tuple[Regime, ...]  # regimes and references, in order
+    releases: dict[str, pd.DataFrame]  # coerced rows of each release, by regime
+    size: int  # training rows of every regime; 0 where nothing is trained
+    notes: tuple[NotTested, ...]  # what was left out of releases, or could not be seen in them
 
     def regime(self, name: str) -> Regime:
         """The regime of a name."""
@@ -152,8 +141,7 @@ class Prepared(Inputs):
 def load_inputs(recipe: Recipe, base: Path) -> tuple[Inputs, TrainedModel]:
     """Load, check and expand all that a recipe names, checkpoints too; returns the model with its first initial weights beside it.
 
-    Raises:
-        InputError: anything in the recipe or the files it names that would make a task fail later.
+    Raises ``InputError``: anything in the recipe or the files it names that would make a task fail later.
     """
     dataset = attach_tokenizer(recipe, base, load_dataset(recipe, base))
     regimes = make_regimes(recipe, base)

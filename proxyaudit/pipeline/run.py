@@ -1,12 +1,10 @@
 """The imperative shell: prepare, run the stages, read the facts, estimate, decide, conclude, publish."""
 
-from __future__ import annotations
-
 import datetime
 import os
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import numpy as np
 
 from proxyaudit.channels.proxies.record import overlap_notes
 from proxyaudit.consent import Consent
+from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.channel import all_channels
 from proxyaudit.estimates.conclude import evidence_of
@@ -34,7 +33,8 @@ from proxyaudit.pipeline.stages import Progress, Workers, one_thread, run_stages
 from proxyaudit.pipeline.tasks import task_digests
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
-from proxyaudit.types import Evidence, NotTested
+from proxyaudit.stats.intervals import LEVEL
+from proxyaudit.types import SCHEMA_VERSION, Evidence, NotTested
 
 Failures = Mapping[str, Sequence[str]]
 _NOT_TESTED = (
@@ -56,12 +56,9 @@ class RunResult:
 
 
 def plan_audit(recipe_path: Path, overrides: tuple[str, ...] = (), *, consent: Consent | None = None) -> dict[str, Any]:
-    """Expand a recipe into its plan without measuring or writing anything.
+    """Expand a recipe into its plan without measuring or writing anything; arguments as in :func:`run_audit`.
 
-    Its ``absence`` says how probable it is that absence could be proved. Arguments as in :func:`run_audit`.
-
-    Raises:
-        InputError: the recipe or a file it names cannot be used, or consent is missing.
+    ``absence`` says how probable it is that absence could be proved. ``InputError`` where it cannot be used, or consent is missing.
     """
     with one_thread():
         prepared = prepare_file(recipe_path, overrides, consent)
@@ -81,15 +78,9 @@ def run_audit(
 ) -> RunResult:
     """Run an audit, or resume one that was interrupted; the run lies in ``<out>/<recipe name>/<run id>``.
 
-    Args:
-        recipe_path: The recipe file.
-        overrides: ``dotted.key=value`` strings.
-        out: Folder of all runs.
-        jobs: Worker processes, one for each core if not given. Results do not depend on it.
-        backend: ``loky`` or ``dask``.
-        fresh: Forget what is done and measure again.
-        progress: Called after every task.
-        consent: What may be executed of the code that the recipe names; not asked for where it is left out.
+    ``overrides`` are ``dotted.key=value`` strings. Results do not depend on the number of ``jobs`` (processes, one for each core if not
+    given) nor on the ``backend`` (``loky`` or ``dask``). ``fresh`` measures again what is done; ``progress`` is called after every task;
+    ``consent`` says what may be executed of the code that the recipe names, and is not asked for where it is left out.
 
     Raises:
         InputError: consent is missing, the recipe, its data, ``out`` or the backend cannot be used; nothing has been written then.
@@ -121,9 +112,32 @@ def run_audit(
                 ledger.publish(channel.follow_up(facts, ledger))
         evidence = _conclude(prepared, facts, ledger, failures)
         signatures = signatures_of_run(prepared, tasks, cache, evidence) if prepared.recipe.signatures else {}
-    environment = _environment(started, workers, prepared.plan.versions, failures)
-    _publish(prepared, ledger, evidence, environment, signatures, folder)
+    more = {"backend": workers.backend, "failures_by_regime": {regime: list(found) for regime, found in failures.items()}}
+    environment = environment_of(started, workers.count, prepared.plan.versions, [f for found in failures.values() for f in found], **more)
+    arrays = {f"{e.id}.seed_values": np.array(e.seed_values) for e in evidence.estimates if len(e.seed_values) > 1} | row_parts(ledger)
+    recipe = prepared.recipe.model_dump(mode="json", exclude_none=True)
+    publish(EvidencePack(evidence, prepared.plan.as_dict(), recipe, environment, arrays), folder, signatures)
     return RunResult(folder, evidence.run.status, evidence, reused=False)
+
+
+def run_once(out: Path, plan: dict[str, Any], make: Callable[[], EvidencePack]) -> tuple[Path, EvidencePack, bool]:
+    """The run directory of a plan, its pack, and whether it was there already; else the pack is made and written."""
+    folder = out / plan["name"] / plan["run_id"]
+    if is_complete(folder):
+        return folder, read_pack(folder), True
+    write_plan(folder, plan)
+    pack = make()
+    publish(pack, folder)
+    return folder, pack, False
+
+
+def plan_without_training(name: str, regimes: Iterable[str], kind: str, recipe: dict[str, Any], **own: Any) -> dict[str, Any]:
+    """Plan, with its digest, of an audit whose regimes, all of one kind, are given; ``own`` is what else is fixed beforehand."""
+    unknown = dict.fromkeys(("of", "ratio", "sees_protected", "training_rows"))
+    listed = [{"name": regime, "kind": kind, **unknown} for regime in regimes]
+    plan = {"name": name, "regimes": listed, "level": LEVEL, "schema_version": SCHEMA_VERSION, **own}
+    digest = digest_of({"plan": plan, "recipe": recipe, "code": code_digest()})
+    return {"digest": digest, "run_id": digest[:12], "code": code_digest(), **plan}
 
 
 def check_out(out: Path) -> None:
@@ -146,25 +160,21 @@ def _conclude(prepared: Prepared, facts: Facts, ledger: Ledger, failures: Failur
     return evidence_of(ledger, scope, plan, not_tested, status="partial" if failures else "complete", facts=facts)
 
 
-def _environment(started: float, workers: Workers, versions: dict[str, str], failures: Failures) -> dict[str, Any]:
+def environment_of(started: float, jobs: int, versions: dict[str, str], failures: Sequence[str] = (), **more: Any) -> dict[str, Any]:
+    """When, for how long and on what an audit ran."""
     return {
         "started": datetime.datetime.fromtimestamp(started, datetime.UTC).isoformat(timespec="seconds"),
         "seconds": round(time.time() - started, 1),
-        "jobs": workers.count,
-        "backend": workers.backend,
+        "jobs": jobs,
         "platform": platform.system(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
         "versions": versions,
-        "failures": [failure for found in failures.values() for failure in found],
-        "failures_by_regime": {regime: list(found) for regime, found in failures.items()},
+        "failures": list(failures),
+        **more,
     }
 
 
-def _publish(
-    prepared: Prepared, ledger: Ledger, evidence: Evidence, environment: dict[str, Any], signatures: dict[str, bytes], folder: Path
-) -> None:
-    arrays = {f"{e.id}.seed_values": np.array(e.seed_values) for e in evidence.estimates if len(e.seed_values) > 1} | row_parts(ledger)
-    recipe = prepared.recipe.model_dump(mode="json", exclude_none=True)
-    pack = EvidencePack(evidence, prepared.plan.as_dict(), recipe, environment, arrays)
+def publish(pack: EvidencePack, folder: Path, signatures: Mapping[str, bytes] | None = None) -> None:
+    """Write a run folder with both reports, and signatures where there are any."""
     write_pack(pack, folder, reports={"report.html": render_html(pack), "report.md": render_markdown(pack)}, more=signatures)

@@ -1,7 +1,5 @@
 """The workers: every unfinished task of a run, stage by stage, in one process or in many."""
 
-from __future__ import annotations
-
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -92,11 +90,7 @@ def one_thread() -> Iterator[None]:
 def run_stages(
     prepared: Prepared, tasks: Mapping[str, Sequence[Task]], cache: Cache, workers: Workers, progress: Progress | None = None
 ) -> dict[str, list[str]]:
-    """Run every unfinished task, stage by stage; returns the failures by regime.
-
-    Raises:
-        TaskError: the inputs could not be measured.
-    """
+    """Run every unfinished task, stage by stage; returns the failures by regime. Raises ``TaskError``: the inputs could not be measured."""
     board = _Board(sum(len(tasks[stage]) for stage in STAGES), progress)
     for stage in STAGES:
         todo = []

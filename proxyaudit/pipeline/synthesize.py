@@ -1,7 +1,5 @@
 """Making the synthetic rows of one repetition of a regime."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from proxyaudit.pipeline.cache import Cache, Task

@@ -1,7 +1,5 @@
 """The tasks of a run, each with the digest of all that its result depends on."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 

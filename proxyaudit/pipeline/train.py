@@ -1,7 +1,5 @@
 """Training one model of a regime, or loading the one that a recipe names, and reading it on the audit rows."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,8 +1,6 @@
 """Planted worlds and models: activations whose leak of a sensitive attribute, and modules whose use of it, are known by construction.
 
-Labels drawn from given activations, ``a ~ softmax(c + beta f(h))`` with ``beta`` solved on the rows at hand, are exact for any
-activations; a shift by a class is exact for Gaussian ones only, where the leak is an integral. The module trusts no other part of the
-audit, so that a defect there cannot hide in the truth as well.
+The module trusts no other part of the audit, so that a defect there cannot hide in the truth as well.
 """
 
 from proxyaudit.planted.construction import World

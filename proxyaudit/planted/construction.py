@@ -1,4 +1,7 @@
-"""Parts of planted worlds: random activations, and plants whose leak is solved exactly."""
+"""Parts of planted worlds: random activations, and plants whose leak is solved exactly.
+
+Labels drawn from given activations are exact for any; a shift by a class for Gaussian ones only, where the leak is an integral.
+"""
 
 from __future__ import annotations
 
@@ -25,25 +28,16 @@ _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
 @dataclass(frozen=True)
 class World:
-    """Activations with labels whose true leak is known.
-
-    Attributes:
-        labels_n: Class names ``"a"``, ``"b"``, … or float values of a continuous attribute.
-        groups_n: Which rows belong together; ``None`` where rows stand alone.
-        condition_n: Task label of the worlds about conditioning, else ``None``.
-        channel: Where the feature is: ``none``, ``linear``, ``nonlinear`` or ``beyond`` (only within the task label).
-        leak: True class-balanced V-information in that channel as a fraction of ``log2 K`` (R squared for continuous attributes).
-        expected: Verdict of a perfect audit of bare activations: ``removed``, ``exposed`` or ``hidden``.
-    """
+    """Activations with labels whose true leak is known."""
 
     kind: str
     acts_nd: NDArray[np.float32]
-    labels_n: Labels
-    groups_n: Ints | None
-    condition_n: NDArray[np.str_] | None
-    channel: str
-    leak: float
-    expected: str
+    labels_n: Labels  # class names "a", "b", … or float values of a continuous attribute
+    groups_n: Ints | None  # which rows belong together; None where rows stand alone
+    condition_n: NDArray[np.str_] | None  # task label of the worlds about conditioning
+    channel: str  # where the feature is: none, linear, nonlinear or beyond (only within the task label)
+    leak: float  # true class-balanced V-information in that channel as a fraction of log2 K (R squared for continuous attributes)
+    expected: str  # verdict of a perfect audit of bare activations: removed, exposed or hidden
     detail: str
 
 
@@ -75,9 +69,6 @@ class Case:
         acts = np.ascontiguousarray(acts_nd, dtype=np.float32)
         leak = 0.0 if channel == "none" else self.leak
         return World(self.kind, acts, labels_n, groups_n, condition_n, channel, leak, _VERDICTS[channel], detail)
-
-
-# Activations
 
 
 def rotation(d: int, rng: Rng) -> Floats:
@@ -114,10 +105,8 @@ def activations(n: int, d: int, rng: Rng) -> Floats:
 
 
 def whitened(case: Case) -> tuple[NDArray[np.float32], Floats]:
-    """Activations ``(n, d)`` and their whitened coordinates, from the lowest to the highest variance.
-
-    The coordinates come from more rows of the same world: within ``n <= d`` rows every label is linear in the activations.
-    """
+    """Activations ``(n, d)`` and their whitened coordinates, from the lowest to the highest variance."""
+    # From more rows of the same world: within n <= d rows every label is linear in the activations.
     acts = activations(max(case.n, 8 * case.d), case.d, case.rng).astype(np.float32)
     x = acts.astype(np.float64)
     x = (x - x.mean(axis=0)) / x.std(axis=0)
@@ -130,9 +119,6 @@ def person_numbers(n: int, smallest: int, largest: int, rng: Rng) -> Ints:
     sizes = rng.integers(smallest, largest + 1, n)
     groups: Ints = np.repeat(np.arange(n), sizes)[:n]
     return rng.permutation(groups)
-
-
-# Exact leaks
 
 
 def _balanced_leak(probabilities_nk: Floats) -> float:

@@ -102,9 +102,6 @@ def _sign_and_size(left: int, right: int) -> tuple[Floats, Floats, Floats]:
     return hidden, plus, minus
 
 
-# Encoded, but not used
-
-
 def _head_null(b: Builder) -> PlantedModel:
     b.draft.add("carrier", b.draft.shifted(b.strength(0.7, 1.1)))
     b.draft.add("signal", b.draft.rng.normal(size=b.draft.n))
@@ -121,9 +118,6 @@ def _dormant(b: Builder) -> PlantedModel:
     gains = {"signal": b.strength(0.8, 1.2), "dormant": _DORMANT_GAIN}
     detail = "The group lies where the head does not read; it would answer strongly along another one, which hardly varies."
     return b.chain(gains, truth, detail, keep=("carrier",))
-
-
-# Not at the verdict site
 
 
 def _elsewhere(b: Builder) -> PlantedModel:
@@ -150,9 +144,6 @@ def _nothing(b: Builder) -> PlantedModel:
     b.draft.add("signal", b.draft.rng.normal(size=b.draft.n))
     truth = Truth("removed", "absent", ("none",), {**_SILENT, "elsewhere": "absent", "relearned": "absent"})
     return b.chain({"signal": b.strength(0.8, 1.2)}, truth, "No column knows the group.")
-
-
-# Used
 
 
 def _used(b: Builder) -> PlantedModel:
@@ -258,11 +249,7 @@ UNUSED = ("head_null", "dormant", "elsewhere", "relearnable", "nothing")
 
 
 def make_planted_model(kind: str, *, seed: int, n: int = ROWS, checkpoints: int = 2) -> PlantedModel:
-    """Make a planted model of a kind in ``MODELS``, with checkpoints of the same construction; three quarters of the rows are audited.
-
-    Raises:
-        ValueError: the kind is unknown, or there are too few rows.
-    """
+    """Make a planted model of a kind in ``MODELS`` (else ``ValueError``), with so many checkpoints; three quarters of rows are audited."""
     if kind not in MODELS:
         raise ValueError(f"unknown planted model {kind!r}; known: {', '.join(MODELS)}")
     if n < 40 or checkpoints < 1:

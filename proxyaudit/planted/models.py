@@ -1,7 +1,6 @@
 """Planted models: torch modules whose weights are set by construction, with rows to audit them on and the truth about both.
 
-Every coordinate of every block is known, and what the head reads, and so the effect of the attribute on the outputs. Several checkpoints
-are one construction in bases, scales and selections of unread coordinates of their own. Imports nothing of the audit, and no torch.
+Several checkpoints are one construction in bases, scales and selections of unread coordinates of their own. Imports no torch.
 """
 
 from __future__ import annotations
@@ -35,34 +34,24 @@ _SCALE_SPREAD = 0.3
 
 @dataclass(frozen=True)
 class Truth:
-    """What a perfect audit says about a planted model.
-
-    Attributes:
-        use: Channels of use that are present, or ``("none",)``.
-        states: True state of each channel that the construction settles; a channel left out may be either.
-        proxy: The column to be named first among the proxies; ``None`` where no column both carries the attribute and acts.
-        alone: Whether each verdict site by itself moves the outputs; false for redundant use, which only joint interventions find.
-    """
+    """What a perfect audit says about a planted model."""
 
     verdict: str
     encoding: str
-    use: tuple[str, ...]
-    states: States
-    proxy: str | None = None
-    alone: bool = True
+    use: tuple[str, ...]  # channels of use that are present, or ("none",)
+    states: States  # true state of each channel that the construction settles; a channel left out may be either
+    proxy: str | None = None  # to be named first among the proxies; None where no column both carries the attribute and acts
+    alone: bool = True  # whether each verdict site by itself moves the outputs; false for redundant use, which only joint swaps find
 
 
 @dataclass(frozen=True)
 class PlantedModel:
-    """A planted model with its rows: numbers, the attribute (``a`` or ``b``) and the outcome (``no`` or ``yes``).
-
-    ``factory`` is a function in ``nets.py``; there is one checkpoint of ``weights`` per seed.
-    """
+    """A planted model with its rows."""
 
     kind: str
-    table: pd.DataFrame
-    factory: str
-    weights: tuple[Weights, ...]
+    table: pd.DataFrame  # numbers, the attribute (a or b) and the outcome (no or yes)
+    factory: str  # a function in nets.py
+    weights: tuple[Weights, ...]  # one checkpoint per seed
     verdict_sites: tuple[str, ...]
     profile_sites: tuple[str, ...]
     truth: Truth

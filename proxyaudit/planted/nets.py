@@ -1,7 +1,4 @@
-"""Architectures of the planted models; the file is copied beside a recipe, which names one of its factories.
-
-A fresh network has random weights and is the *untrained* reference of the audit.
-"""
+"""Architectures of the planted models; the file is copied beside a recipe. A fresh network is the *untrained* reference of the audit."""
 
 from __future__ import annotations
 

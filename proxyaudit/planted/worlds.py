@@ -31,8 +31,6 @@ LINEAR_MARGIN = 0.02
 NONLINEAR_MARGIN = 0.10
 _LABEL_VALUES = np.array(["no", "yes"])
 
-# Worlds with a linear feature
-
 
 def _linear(case: Case) -> World:
     acts, z = whitened(case)
@@ -174,9 +172,6 @@ def _erase(acts_nd: Floats, is_b_n: NDArray[np.bool_]) -> Floats:
     return np.asarray(acts_nd - np.outer(centred @ reader, gap) / (gap @ reader))
 
 
-# Worlds without the feature
-
-
 def _independent(case: Case, rate: float, n: int) -> NDArray[np.str_]:
     return class_names((case.rng.random(n) < rate).astype(np.int64), 2)
 
@@ -249,18 +244,11 @@ ABSENT: tuple[str, ...] = tuple(_ABSENT)
 
 
 def make_world(kind: str, *, n: int, d: int, leak: float, rng: Rng, rate: float | None = None) -> World:
-    """Build one planted world.
+    """Build one planted world of a kind in ``WORLDS``, of ``n`` rows (``few_rows`` cuts them down to ``2 d``) and ``d`` units.
 
-    Args:
-        kind: A name in ``WORLDS``.
-        n: Rows; ``few_rows`` cuts them down to ``2 d``.
-        d: Units.
-        leak: Wanted leak, a fraction of ``log2 K`` (R squared for continuous attributes); ignored by worlds in ``ABSENT``.
-        rng: Source of randomness; the same state gives the same world.
-        rate: Share of class ``b``; ``None`` for the world's own. Not used with four classes or continuous attributes.
-
-    Raises:
-        ValueError: unknown kind, sizes or base rate out of range, or a leak that the world cannot carry.
+    The leak is a fraction of ``log2 K`` (R squared for continuous attributes), ignored by worlds in ``ABSENT``. ``rate`` is the share of
+    class ``b``, the world's own if not given, and not used with four classes or continuous attributes. Raises ``ValueError`` where the kind
+    is unknown, sizes or base rate are out of range, or the world cannot carry the leak.
     """
     if kind not in WORLDS:
         raise ValueError(f"unknown world {kind!r}; known: {', '.join(WORLDS)}")

@@ -1,7 +1,4 @@
-"""One number per row: how much of an attribute it tells, and the linear maps that bring activations to such a number, in closed form.
-
-A score's correlation ``r`` is read off as a leak by planting: labels drawn along it at known leaks have known expected correlations.
-"""
+"""How much of an attribute one number per row tells, read off plants at known leaks, and linear maps from activations to such numbers."""
 
 from __future__ import annotations
 
@@ -39,10 +36,7 @@ class Curve:
 
 
 def correlation_curve(score_n: Floats, rate: float | None, margin: float) -> Curve:
-    """Plant labels with this share of the second class along a score at several leaks.
-
-    Without a rate the attribute is continuous, and its leak is the squared correlation.
-    """
+    """Plant labels with this share of the second class along a score at several leaks; with no rate the leak is the squared correlation."""
     wanted = [margin * times for times in _STRENGTHS if margin * times <= _STRONGEST]
     if rate is None:
         shares = np.array([0.0, *wanted, 1.0])
@@ -72,18 +66,14 @@ def correlation_curve(score_n: Floats, rate: float | None, margin: float) -> Cur
 
 @dataclass(frozen=True)
 class Reading:
-    """What scores tell of an attribute, one number for each correlation that was judged.
-
-    ``low`` and ``high`` are the 95 % interval of the leak. ``p_null`` says how often nothing at all looks like this, ``p_above`` how often
-    a leak of the margin looks as high, ``p_below`` how often it looks as low.
-    """
+    """What scores tell of an attribute, one number for each correlation that was judged."""
 
     leak: Floats
-    low: Floats
+    low: Floats  # 95 % interval of the leak
     high: Floats
-    p_null: Floats
-    p_above: Floats
-    p_below: Floats
+    p_null: Floats  # how often nothing at all looks like this
+    p_above: Floats  # how often a leak of the margin looks as high
+    p_below: Floats  # how often it looks as low
 
 
 def read_correlations(r_m: Floats, rows: float, curve: Curve, *, sides: int = 1, placebos: bool = False) -> Reading:

@@ -24,10 +24,7 @@ _UNITS_AT_ONCE = 64
 def binned_trace(
     statistic: ScoreStatistic, labels_n: NDArray[np.generic], classes: int, clusters_n: Ints | None, rng: np.random.Generator
 ) -> BinnedTrace:
-    """Look for an attribute (codes from 0, or numbers if ``classes`` is 0) in the bins of single units.
-
-    The statistic is a non-linear one: its prepared labels are free of everything linear.
-    """
+    """Look for an attribute (codes from 0, or numbers if ``classes`` is 0) in bins of single units, beyond all that is linear."""
     rows = statistic.rows
     if all(block.rank >= block.rows.stop - block.rows.start - 1 for block in rows.blocks):
         return BinnedTrace(1.0, 0.0)  # with so many dimensions nothing but rounding noise is left beyond the linear part

@@ -1,7 +1,7 @@
 """Strata within which the conditional channel asks: rows alike in what is conditioned on.
 
-Columns of few values give exact strata, a tree of the attribute on the columns gives others. What activations owe to the columns within
-a stratum is regressed out. Where random features of the columns then show something, the baseline was too weak.
+Columns of few values give exact strata, a tree of the attribute on the columns others, within which what activations owe to the columns is
+regressed out. Where random features of the columns then show something, the baseline was too weak.
 """
 
 from __future__ import annotations

@@ -29,21 +29,13 @@ class TooFewRowsError(ValueError):
 
 @dataclass(frozen=True)
 class ProbeScore:
-    """What a cross-fitted probe found.
+    """What a cross-fitted probe found."""
 
-    Attributes:
-        leak: Class-balanced V-information as a fraction of log2 K; R squared for a continuous attribute.
-        unweighted: The same without reweighing, as a fraction of the entropy of the attribute.
-        auroc: Area under the ROC curve (mean of one against the rest for several classes); ``None`` if continuous.
-        influence_n: Influence of each row on ``leak``; zero for rows without the attribute.
-        offset_nk: Out-of-fold log probabilities of each class under equal base rates, in nats; predictions ``(n, 1)`` if continuous.
-    """
-
-    leak: float
-    unweighted: float
-    auroc: float | None
-    influence_n: Floats
-    offset_nk: Floats
+    leak: float  # class-balanced V-information as a fraction of log2 K; R squared for a continuous attribute
+    unweighted: float  # the same without reweighing, as a fraction of the entropy of the attribute
+    auroc: float | None  # mean of one against the rest for several classes; None if continuous
+    influence_n: Floats  # influence of each row on the leak; zero for rows without the attribute
+    offset_nk: Floats  # out-of-fold log probabilities under equal base rates, in nats; predictions (n, 1) if continuous
 
 
 def assign_folds(clusters_n: Ints, rng: np.random.Generator, folds: int = FOLDS) -> Ints:
@@ -87,11 +79,7 @@ def _fit_logits(z: torch.Tensor, codes_n: Ints, classes: int, weights: Floats, r
 
 
 def cross_fit_classes(z_nr: Floats, codes_n: Ints, classes: int, folds_n: Ints) -> ProbeScore:
-    """Cross-fit a linear probe of a categorical attribute (-1 where missing) on whitened rows, with nested regularisation.
-
-    Raises:
-        TooFewRowsError: a training part holds fewer than three rows of a class.
-    """
+    """Cross-fit a linear probe of classes (-1 where missing) on whitened rows, regularisation nested; ``TooFewRowsError`` for rare ones."""
     z = torch.as_tensor(z_nr, dtype=torch.float32)
     known = codes_n >= 0
     folds = int(folds_n.max()) + 1

@@ -138,9 +138,8 @@ def _influence(shares_n: Floats, curve: StandardCurve, leak: float, clusters_n: 
 def own_directions(statistic: ScoreStatistic, prepared: Sequence[Singles], clusters_n: Ints | None, rng: np.random.Generator) -> Singles:
     """Standardised score of each row along the first-order reader of the attribute itself, ``(n, columns)``; zero where nothing varies.
 
-    In the linear statistic a row's own label has part in its score: the direction remains one that a leak could have, and an even one where
-    nothing is there. In a quadratic form rows of great length would outweigh all others; there each row is read by forms of halves (whole
-    clusters) that it is not in, the mean over several ways to halve.
+    In the linear statistic a row's own label has part in its score. In a quadratic form rows of great length would outweigh all others;
+    there each row is read by forms of halves (whole clusters) that it is not in, the mean over several ways to halve.
     """
     if statistic.channel == "linear":
         return standardised(statistic.rows, statistic.directions(np.concatenate(list(prepared), axis=1)).astype(np.float32))

@@ -1,7 +1,4 @@
-"""Axes of so little variance that whitening drops them: whether they tell an attribute all the same.
-
-Nothing is claimed from such axes; what they tell takes away the right to call the attribute absent.
-"""
+"""Whether axes that whitening drops, of so little variance, tell an attribute all the same: then it is not called absent."""
 
 from __future__ import annotations
 
@@ -21,8 +18,7 @@ _ROWS_PER_AXIS = 5
 def dropped_axes_p(dropped_nm: Floats, labels_n: NDArray[np.generic], classes: int) -> float | None:
     """p-value of "the dropped axes do not tell the attribute": an F-test on the axes and their squares, Bonferroni over classes.
 
-    Rounding errors of single precision have no mean that differs between groups; what the units hold below their own size has.
-    Returns ``None`` where nothing was dropped or too few rows are left to tell.
+    ``None`` where nothing was dropped or too few rows are left to tell. Rounding errors have no mean that differs between groups.
     """
     n = len(labels_n)
     if n < 2 * _ROWS_PER_AXIS:

@@ -52,14 +52,11 @@ class FewShotCurve:
 
 @dataclass(frozen=True)
 class Selectivity:
-    """Class-balanced accuracy on the attribute, and on a control task that only memory can solve.
-
-    ``repeated`` is the share of rows whose type has other rows. Where it is 0 the control cannot exceed chance.
-    """
+    """Class-balanced accuracy on the attribute, and on a control task that only memory can solve."""
 
     accuracy: float
     control: float
-    repeated: float
+    repeated: float  # share of rows whose type has other rows; where it is 0 the control cannot exceed chance
 
 
 def measure_effort(z_nr: NDArray[np.float64], codes_n: Ints, classes: int, clusters_n: Ints, seed: int) -> Effort:
@@ -148,9 +145,8 @@ def few_shot_curve(
 def selectivity(z_nr: Floats, codes_n: Ints, classes: int, types_n: Ints, *, seed: int, max_rows: int = 4000) -> Selectivity:
     """Accuracy on the attribute minus accuracy on a control task (Hewitt & Liang 2019).
 
-    The control gives every type (word, author, template, identical rows) one random label at the attribute's base rates. As in
-    the paper, rows of one type are in training and among the scored on purpose: what the reader can do there is memory. Two halves of
-    rows, each scored by the reader of the other; ridge and weights are the same for attribute and control.
+    The control gives every type (word, author, template, identical rows) one random label at the attribute's base rates. As in the paper,
+    rows of one type are in training and among the scored on purpose: what the reader can do there is memory.
     """
     rng = stream(seed, "selectivity")
     rows = _sample(codes_n, classes, types_n, max_rows, rng)

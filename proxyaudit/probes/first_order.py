@@ -1,7 +1,4 @@
-"""The simplest cross-fitted reader: one step from the prior along the score statistic's own direction.
-
-It is what a ridge reader tends to as its penalty grows, and shows whether the statistic helps to predict rows it has not seen.
-"""
+"""The simplest cross-fitted reader: one step from the prior along the score statistic's own direction, the limit of a large ridge."""
 
 from __future__ import annotations
 

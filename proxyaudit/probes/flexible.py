@@ -1,9 +1,7 @@
 """Is the attribute there beyond everything linear? Non-linear readers on top of the cross-fitted linear logit.
 
-What each reader adds to that logit is its *gain* in class-balanced V-information (Xu et al. 2020). A gain above the margin shows
-presence. None shows absence, and a reader that the budget leaves out makes the channel unknown.
-
-A gain may be linear all the same, so it is counted from the best of four linear readers: the offset as given, the offset recalibrated on
+What each reader adds to that logit is its *gain* in class-balanced V-information (Xu et al. 2020); none shows absence. A gain
+may be linear all the same, so it is counted from the best of four linear readers: the offset as given, the offset recalibrated on
 the other folds, a sparse logit on the columns associated most with the attribute, and the reader's own linear shadow (the offset plus
 the regression of the reader's output on the rows). Taking the best on the scored rows can only lower the gain.
 """
@@ -67,22 +65,12 @@ def flexible_gains(
     budget: float = BUDGET,
     readers: Sequence[str] = READERS,
 ) -> list[Gain]:
-    """Cross-fit non-linear readers with the linear logits as offset.
+    """Cross-fit non-linear readers on whitened rows with the linear logits as offset; gains come in the order of ``readers``.
 
-    Args:
-        z_nr: Whitened rows, shape ``(n, r)``.
-        codes_n: Classes 0..K-1, or values of a continuous attribute; none missing among the rows used.
-        classes: Number of classes K; 0 for a continuous attribute.
-        folds_n: Fold of each row, whole clusters in one fold; at least three folds.
-        offset_nk: Out-of-fold linear logits or log-probabilities ``(n, K)``; predictions ``(n,)`` or ``(n, 1)`` if continuous.
-        seed: Root of all randomness; the same seed gives the same bits.
-        rows_n: Rows that learn and are scored, whole clusters; all if ``None``.
-        max_rows: Most rows allowed.
-        budget: Predicted seconds at a nominal speed (not of the clock). A reader that costs more than what is left is skipped.
-        readers: Names, in the order in which they spend the budget; the gains come in the same order.
-
-    Raises:
-        ValueError: shapes disagree, a name is unknown, there are too few folds, too many rows, or missing classes, values or logits.
+    Codes are 0..K-1, or values of a continuous attribute with ``classes`` 0, and none may be missing among ``rows_n``, the rows that learn
+    and are scored. Whole clusters lie in one of at least three folds. The offset holds out-of-fold logits or log-probabilities ``(n, K)``,
+    or predictions ``(n,)`` or ``(n, 1)``. A reader is skipped that costs more than what is left of ``budget``, in predicted seconds at a
+    nominal speed. Raises ``ValueError`` where any of this does not hold, a name is unknown or there are more than ``max_rows``.
     """
     rows = np.ones(len(z_nr), dtype=bool) if rows_n is None else np.asarray(rows_n, dtype=bool)
     offset = np.asarray(offset_nk, dtype=np.float64).reshape(len(offset_nk), -1)[rows]
@@ -224,14 +212,8 @@ def _sparse(problem: Problem) -> Floats:
         for index, m in enumerate(sizes):
             near = z[:, order[:m]]
             if classes:
-                fit = fit_logistic(
-                    torch.as_tensor(near, dtype=torch.float32),
-                    target,
-                    columns,
-                    ridges,
-                    tolerance=_SPARSE_TOLERANCE,
-                    max_iterations=_SPARSE_ITERATIONS,
-                )
+                few = torch.as_tensor(near, dtype=torch.float32)
+                fit = fit_logistic(few, target, columns, ridges, tolerance=_SPARSE_TOLERANCE, max_iterations=_SPARSE_ITERATIONS)
                 logits = fit.logits(torch.as_tensor(problem.z_nr[:, order[:m]], dtype=torch.float32)).double().numpy().transpose(2, 0, 1)
                 logits = np.concatenate([-logits / 2, logits / 2], axis=2) if classes == 2 else logits
             else:

@@ -2,9 +2,7 @@
 
 A reader returns *directions* ``(C, F, n, K)``: C candidates (stopping times, numbers of neighbours) that may be added to the linear logits
 of each outer fold. Outer fold o is scored; on fold o + 1 the caller chooses candidate and scale; the reader learns from the other folds.
-
-Every reader has a ``cost_*`` twin: predicted seconds at a nominal speed, a function of shapes only, so that what runs under a budget
-never depends on the clock.
+Its ``cost_*`` twin predicts seconds at a nominal speed from shapes only: what runs under a budget never depends on the clock.
 """
 
 from __future__ import annotations
@@ -33,21 +31,14 @@ _QUERIES = 500  # rows at a time: bounds memory
 
 @dataclass(frozen=True)
 class Problem:
-    """One attribute at one site, ready for the readers.
-
-    Attributes:
-        target_n: Classes 0..K-1 as integers, or standardised values as floats.
-        classes: K, or 0 for a continuous attribute.
-        base_fnk: Calibrated linear logits (predictions) of each outer fold, K = 1 if continuous.
-        weights_fn: Weights of the rows that learn, class-balanced, with mean one over them; zero elsewhere.
-    """
+    """One attribute at one site, ready for the readers."""
 
     z_nr: Floats
-    target_n: NDArray[np.generic]
-    classes: int
+    target_n: NDArray[np.generic]  # classes 0..K-1 as integers, or standardised values as floats
+    classes: int  # K, or 0 for a continuous attribute
     folds_n: Ints
-    base_fnk: Floats
-    weights_fn: Floats
+    base_fnk: Floats  # calibrated linear logits (predictions) of each outer fold, K = 1 if continuous
+    weights_fn: Floats  # of the rows that learn, class-balanced, with mean one over them; zero elsewhere
 
     @property
     def folds(self) -> int:
@@ -79,7 +70,7 @@ def train_mlp(problem: Problem, seed: int) -> Floats:
     """Train one perceptron per outer fold, all as one batch, with early stopping on the inner fold.
 
     Two hidden layers of 64 rectified units, with the linear logits as a fixed offset and an output layer that starts at zero; AdamW
-    (Loshchilov & Hutter 2019) with class-balanced weights. Coordinates are clipped at 8 standard deviations. Directions ``(1, F, n, K)``.
+    (Loshchilov & Hutter 2019) with class-balanced weights. Directions ``(1, F, n, K)``.
     """
     z = torch.as_tensor(np.clip(problem.z_nr, -_CLIP, _CLIP), dtype=torch.float32)
     base = torch.as_tensor(problem.base_fnk, dtype=torch.float32)
@@ -177,8 +168,6 @@ def _rounds(outputs: int) -> tuple[int, ...]:
 def grow_trees(problem: Problem, seed: int) -> Floats:
     """Boost histogram trees (Friedman 2001) on at most 64 whitened columns and the linear logits; a candidate for each of 5 to 80 rounds.
 
-    With more than 64 columns: the 16 of lowest and the 16 of highest variance, and the 32 whose mean or mean square differs
-    most between classes among the rows that learn (covaries most with a continuous attribute).
     The trees learn without weights, which cost more than the trees; subtracting the log base rates makes their logits class-balanced.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor  # slow to import, and often not needed
@@ -217,7 +206,7 @@ def grow_trees(problem: Problem, seed: int) -> Floats:
 
 
 def _columns(z_nr: Floats, target_n: NDArray[np.generic], classes: int) -> Ints:
-    """Columns that the trees of one outer fold see, chosen on the rows that learn."""
+    """Columns that the trees of one outer fold see: those of least and most variance, and those that differ most between classes."""
     r = z_nr.shape[1]
     if r <= _SCREENED + 2 * _ENDS:
         return np.arange(r)

@@ -2,9 +2,8 @@
 
 Limited-memory BFGS (Nocedal 1980) with a memory of its own for every problem: two matrix products an iteration, whatever their number.
 In whitened coordinates steps of length one nearly always satisfy the curvature condition (Wolfe 1969); one that does not is halved.
-
-The objective is ``sum_i w_i loss_i + lambda/2 ||b||**2`` with weights that sum to one and an unpenalised intercept. With the intercept at
-its optimum the residuals are dual feasible and the duality gap is exactly ``||grad||**2 / (2 lambda)``, which is the stopping rule.
+The objective is ``sum_i w_i loss_i + lambda/2 ||b||**2`` with an unpenalised intercept. With that at its optimum the residuals are dual
+feasible and the duality gap is exactly ``||grad||**2 / (2 lambda)``, which is the stopping rule.
 """
 
 from __future__ import annotations
@@ -68,15 +67,10 @@ def _polish_intercept(base: Tensor, targets: Tensor, weights: Tensor, intercept:
 def fit_logistic(
     z: Tensor, targets: Tensor, weights: Tensor, ridge: Tensor, *, tolerance: float = 5e-6, max_iterations: int = 2000
 ) -> LogisticFit:
-    """Fit ``P`` weighted ridge-logistic regressions on the same rows.
+    """Fit ``P`` weighted ridge-logistic regressions on the same whitened rows ``(n, d)``, each up to a duality gap (``tolerance``) in nats.
 
-    Args:
-        z: Whitened rows ``(n, d)``.
-        targets: ``(n, K, P)``: 0/1 with K = 1 for binary, one-hot for K > 2 classes.
-        weights: ``(n, P)``, non-negative, each column summing to one; zero leaves a row out.
-        ridge: ``(P,)``, positive; ``ValueError`` if it is not.
-        tolerance: Duality gap, in nats, at which a problem stops.
-        max_iterations: Safeguard; problems that reach it keep their gap for the caller to judge.
+    Targets ``(n, K, P)`` are 0/1 with K = 1 for binary, one-hot for K > 2 classes; weights ``(n, P)`` are non-negative and sum to one in
+    each column; ridges ``(P,)`` are positive (else ``ValueError``). Problems that reach ``max_iterations`` keep their gap to be judged.
     """
     if bool((ridge <= 0).any()):
         raise ValueError("every ridge must be positive: the stopping rule rests on it")

@@ -1,7 +1,6 @@
-"""Planted scores of one attribute at one site: drawn labels, and plants on the attribute's own noise.
+"""Planted scores of one attribute at one site: drawn labels where rows stand alone, and plants on the attribute's own noise.
 
-Rows that stand alone are planted by drawing labels. Beside them, and alone where rows belong together, stand plants on the
-attribute's own noise: its values with random signs (one sign for each cluster) plus the planted excess probability.
+That noise is the attribute's values with random signs (one sign for each cluster), to which the planted excess probability is added.
 """
 
 from __future__ import annotations

@@ -19,34 +19,24 @@ def _empty() -> Floats:
 class PlantedTest:
     """What the comparison of an attribute with plants says; as it stands, that nothing could be asked.
 
-    Attributes:
-        p_present: Largest over families of the share of plants at the margin that score as high.
-        p_absent: Largest over families of the share that score as low.
-        leak: Calibrated leak; ``low`` and ``high`` its 95 % interval.
-        detection_limit: Smallest leak that 95 % of plants show beyond the null; ``None`` if not even the strongest do.
-        null_high: 95th percentile of the null, as a leak.
-        found_once: Share of plants at the margin (``found_twice``: at twice the margin) that exceed the null's 95th percentile.
-        rows_needed: Rows with which an absent attribute would be called absent in 95 % of cases.
-        influence_n: Influence of each row on the calibrated leak, scaled to its whole sampling variance.
-        null: Statistics under permuted labels (or turned signs), shape ``(R,)``.
-        curve: The standard curve; it is not recorded.
+    ``influence_n`` is each row's on the calibrated leak, scaled to its whole sampling variance; the standard curve is not recorded.
     """
 
     reason: str | None = None
     score: float = 0.0
-    p_present: float = 1.0
-    p_absent: float = 1.0
+    p_present: float = 1.0  # largest over families of the share of plants at the margin that score as high
+    p_absent: float = 1.0  # the same of those that score as low
     families: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    leak: float = 0.0
+    leak: float = 0.0  # calibrated, with its 95 % interval
     low: float = 0.0
     high: float = 0.0
-    detection_limit: float | None = None
-    null_high: float = 0.0
-    found_once: float = 0.0
-    found_twice: float = 0.0
-    rows_needed: int | None = None
+    detection_limit: float | None = None  # smallest leak that 95 % of plants show beyond the null; None if not even the strongest do
+    null_high: float = 0.0  # 95th percentile of the null, as a leak
+    found_once: float = 0.0  # share of plants at the margin that exceed it
+    found_twice: float = 0.0  # the same at twice the margin
+    rows_needed: int | None = None  # with which an absent attribute would be called absent in 95 % of cases
     influence_n: Floats = field(default_factory=_empty, metadata={"key": "influence"})
-    null: Floats = field(default_factory=_empty)
+    null: Floats = field(default_factory=_empty)  # statistics under permuted labels (or turned signs), (R,)
     curve: StandardCurve | None = field(default=None, metadata={"key": None})
 
 
@@ -54,19 +44,14 @@ class PlantedTest:
 class Gain:
     """What one reader finds beyond everything linear.
 
-    Attributes:
-        gain: Class-balanced V-information of the reader minus that of the best linear one, as a fraction of log2 K;
-            difference in R squared for a continuous attribute.
-        influence_n: Influence of each row on ``gain``; zero for rows not scored.
-        auroc: Area under the ROC curve of the reader, offset included (mean of one against the rest); ``None`` if continuous.
-        skipped: Why the reader did not run, so that all else is ``None``. A skipped reader says nothing about absence.
+    The gain is class-balanced V-information above that of the best linear reader, as a fraction of log2 K (R squared if continuous).
     """
 
     name: str
     gain: float | None = None
-    influence_n: Floats | None = field(default=None, metadata={"key": "influence"})
-    auroc: float | None = None
-    skipped: str | None = None
+    influence_n: Floats | None = field(default=None, metadata={"key": "influence"})  # of each row on the gain; zero for rows not scored
+    auroc: float | None = None  # offset included (mean of one against the rest); None if continuous
+    skipped: str | None = None  # why the reader did not run, so that all else is None: that says nothing about absence
 
 
 @dataclass(frozen=True)
@@ -79,16 +64,10 @@ class BinnedTrace:
 
 @dataclass(frozen=True)
 class Effort:
-    """How easily a linear reader gets an attribute out; ``None``, or no shots, where it could not be measured.
+    """How easily a linear reader gets an attribute out; ``None``, or no shots, where it could not be measured."""
 
-    Attributes:
-        shots: Labelled rows, and the leak and the AUROC that a reader of so many reaches.
-        saved: Share of the labels' own code that the activations save; ``rows`` labels were coded.
-        accuracy: Class-balanced accuracy on the attribute; ``control`` is that on random labels by group.
-    """
-
-    shots: tuple[tuple[int, float, float], ...] = ()
-    saved: float | None = None
-    rows: int | None = None
-    accuracy: float | None = None
-    control: float | None = None
+    shots: tuple[tuple[int, float, float], ...] = ()  # labelled rows, and the leak and the AUROC that a reader of so many reaches
+    saved: float | None = None  # share of the labels' own code that the activations save
+    rows: int | None = None  # whose labels were coded
+    accuracy: float | None = None  # class-balanced
+    control: float | None = None  # the same on random labels by group

@@ -3,8 +3,7 @@
 On whitened rows ``Z`` and standardised labels ``e`` the linear statistic is ``||Z'e||**2 / n``, the score test of a linear reader
 (Rao 1948), and the quadratic one ``||Z'diag(e)Z||_F**2 / n``, with ``e`` freed of everything linear first. Of both the diagonal
 ``sum_i e_i**2 ||z_i||**2`` (or ``**4``) is left out, so that classes with unequal covariances do not shift them (a U-statistic).
-
-Labels are classes, columns of codes, or columns of numbers; a statistic of K > 2 classes is the sum over the class indicators.
+A statistic of K > 2 classes is the sum over the class indicators.
 """
 
 from __future__ import annotations

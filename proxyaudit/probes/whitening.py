@@ -17,21 +17,13 @@ _CONSTANT = 1e-10  # float32 cannot hold a signal this far below a column's own 
 
 @dataclass(frozen=True)
 class Whitened:
-    """Whitened rows.
+    """Whitened rows."""
 
-    Attributes:
-        z_nr: Whitened rows; columns ordered from the lowest to the highest variance.
-        x_nd: Standardised non-constant columns.
-        constant: Number of constant columns left out.
-        dropped: Number of eigenvalues below the relative tolerance.
-        dropped_nm: Coordinates on those that are more than double precision's own errors, in units of their spread.
-    """
-
-    z_nr: Floats
-    x_nd: Floats
-    constant: int
-    dropped: int
-    dropped_nm: Floats
+    z_nr: Floats  # columns ordered from the lowest to the highest variance
+    x_nd: Floats  # standardised non-constant columns
+    constant: int  # number of constant columns left out
+    dropped: int  # number of eigenvalues below the relative tolerance
+    dropped_nm: Floats  # coordinates on those that are more than double precision's own errors, in units of their spread
 
     @property
     def rows(self) -> Rows:
@@ -40,11 +32,7 @@ class Whitened:
 
 
 def whiten(acts_nd: NDArray[np.generic]) -> Whitened:
-    """Standardise columns of activations ``(n, d)``, then whiten without shrinkage, which would hide a leak on an axis of small variance.
-
-    Raises:
-        ValueError: the activations hold NaN or infinite values.
-    """
+    """Standardise, then whiten without shrinkage, which would hide leaks on axes of small variance; ``ValueError`` if not finite."""
     acts = np.asarray(acts_nd, dtype=np.float64)
     if not np.isfinite(acts).all():
         raise ValueError("activations hold NaN or infinite values")

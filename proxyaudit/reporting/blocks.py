@@ -6,30 +6,26 @@ Both renderings walk the same blocks, so that they say the same in the same orde
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from proxyaudit.reporting.text import DASH, interval, number
 from proxyaudit.reporting.words import VERDICTS, state_word
 from proxyaudit.types import Estimate, Finding
 
 
-@dataclass(frozen=True)
-class Strong:
+class Strong(NamedTuple):
     """Words that stand out."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class Code:
+class Code(NamedTuple):
     """Words as typed."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class Chip:
+class Chip(NamedTuple):
     """An answer in one word, with a symbol that needs no colour; ``look`` is a class of the page."""
 
     symbol: str
@@ -40,44 +36,38 @@ class Chip:
 Inline = str | Strong | Code
 
 
-@dataclass(frozen=True)
-class Para:
+class Para(NamedTuple):
     """A paragraph; ``note`` for small print."""
 
     parts: tuple[Inline, ...]
     note: bool = False
 
 
-@dataclass(frozen=True)
-class Bullets:
+class Bullets(NamedTuple):
     """A list."""
 
     items: tuple[tuple[Inline, ...], ...]
 
 
-@dataclass(frozen=True)
-class Terms:
+class Terms(NamedTuple):
     """Terms and what is to be said of each."""
 
     pairs: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True)
-class Heading:
+class Heading(NamedTuple):
     """A heading below that of the section."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """Lines to be typed or read as they are."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """A cell: its figure or word, what stands beside it, small lines below; ``look`` is num, text, name or state."""
 
     text: str
@@ -87,29 +77,21 @@ class Cell:
     chip: Chip | None = None
 
 
-@dataclass(frozen=True)
-class Row:
-    """A row of cells, the first of which names it; references stand back."""
+class Table(NamedTuple):
+    """A table; the first cell of a row names it.
 
-    cells: tuple[Cell, ...]
-    reference: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table; ``label`` is its name for whoever does not see it, and differs from every other on the page.
-
-    ``below`` says in a few words what each column stands for.
+    ``label`` is its name for whoever does not see it, and differs from every other on the page; ``below`` says in a few words what each
+    column stands for; the last ``behind`` rows are references, which stand back.
     """
 
     label: str
     header: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[tuple[Cell, ...], ...]
     below: tuple[str, ...] = ()
+    behind: int = 0
 
 
-@dataclass(frozen=True)
-class Key:
+class Key(NamedTuple):
     """An entry of a legend: drawing, name, and what is to be said of it."""
 
     svg: str
@@ -117,8 +99,7 @@ class Key:
     words: str = ""
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """A chart (SVG made here, not from data), its caption, its legend and the same numbers as a table."""
 
     svg: str
@@ -128,23 +109,20 @@ class Picture:
     numbers: Table | None = None
 
 
-@dataclass(frozen=True)
-class Pictures:
+class Pictures(NamedTuple):
     """Charts side by side."""
 
     items: tuple[Picture, ...]
 
 
-@dataclass(frozen=True)
-class Fold:
+class Fold(NamedTuple):
     """What is one click below: the technical reading."""
 
     title: str
     blocks: tuple[Any, ...]
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """The answer for one attribute: a few words, a sentence, and how sure it is."""
 
     name: str
@@ -154,8 +132,7 @@ class Answer:
     sure: str
 
 
-@dataclass(frozen=True)
-class Answers:
+class Answers(NamedTuple):
     """The answers of all attributes, and what to do next."""
 
     items: tuple[Answer, ...]
@@ -165,8 +142,7 @@ class Answers:
 Block = Para | Bullets | Terms | Heading | Command | Table | Pictures | Fold | Answers
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """A part of a page that can be linked to."""
 
     ident: str
@@ -174,11 +150,10 @@ class Section:
     blocks: tuple[Block, ...]
 
 
-@dataclass(frozen=True)
-class Page:
-    """A whole page: its question or answer as the title, what it is, the first screen, and the sections below.
+class Page(NamedTuple):
+    """A whole page: its title, its name for the window of a browser, what it was made from, the first screen, what stands below it.
 
-    ``partial`` says what is partial, if anything is, and ``failures`` why; ``foot`` is what the page rests on.
+    ``partial`` says what is partial, if anything is, and ``failures`` why, a line for each; ``foot`` what it rests on.
     """
 
     title: str
@@ -201,13 +176,15 @@ def note(*parts: Inline) -> Para:
     return Para(parts, note=True)
 
 
-def table(label: str, header: Sequence[str], rows: Iterable[Sequence[Cell | str]], *, references: Iterable[int] = ()) -> Table:
-    """A table of plain or prepared cells; ``references`` numbers the rows that stand back."""
-    behind = frozenset(references)
-    made = tuple(
-        Row(tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in row), index in behind) for index, row in enumerate(rows)
-    )
-    return Table(label, tuple(header), made)
+def bullets(lines: Iterable[str]) -> Bullets:
+    """A list of plain lines."""
+    return Bullets(tuple((line,) for line in lines))
+
+
+def table(label: str, header: Sequence[str], rows: Iterable[Sequence[Cell | str]], *, behind: int = 0) -> Table:
+    """A table of plain or prepared cells; the last ``behind`` rows stand back."""
+    made = tuple(tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in row) for row in rows)
+    return Table(label, tuple(header), made, behind=behind)
 
 
 def number_cell(e: Estimate | None) -> Cell:

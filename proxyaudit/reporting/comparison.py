@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from proxyaudit.comparison import Comparison, NumberChange, PairOutcome
 from proxyaudit.estimates.questions import word_of
-from proxyaudit.reporting.blocks import Bullets, Cell, Chip, Page, Section, Table, Terms, para, table
+from proxyaudit.reporting.blocks import Cell, Chip, Page, Section, Table, Terms, bullets, para, table
 from proxyaudit.reporting.html import page_html
 from proxyaudit.reporting.markdown import page_markdown
 from proxyaudit.reporting.text import DASH, beside, capital, join_words, number, shorten, span, visible
@@ -58,7 +58,10 @@ def comparison_html(comparison: Comparison) -> str:
 
 def answer(comparison: Comparison) -> str:
     """The whole comparison in one plain sentence."""
-    named = {word: _names(comparison, word) for word in ("worse", "cannot_tell", "better")}
+    named: dict[str, str] = {}
+    for word in ("worse", "cannot_tell", "better"):
+        names = dict.fromkeys(f"'{shorten(visible(p.attribute), 40)}'" for p in comparison.outcomes if p.outcome == word)
+        named[word] = join_words(list(names))
     if named["worse"]:
         return f"Run B is worse than run A for {named['worse']}."
     if named["cannot_tell"]:
@@ -66,10 +69,6 @@ def answer(comparison: Comparison) -> str:
     if named["better"]:
         return f"Run B is better than run A for {named['better']}, and no worse for the rest."
     return "No change for the worse was found between run A and run B."
-
-
-def _names(comparison: Comparison, outcome: str) -> str:
-    return join_words(list(dict.fromkeys(f"'{shorten(visible(p.attribute), 40)}'" for p in comparison.outcomes if p.outcome == outcome)))
 
 
 def comparison_page(comparison: Comparison) -> Page:
@@ -87,7 +86,7 @@ def comparison_page(comparison: Comparison) -> Page:
         first=(_outcomes(comparison.outcomes) if comparison.outcomes else para("No attribute was compared."),),
         sections=(
             Section("changed", "What changed", (surely if changed else nothing,)),
-            Section("how", "How they were compared", (para(_METHOD), Bullets(tuple((note,) for note in comparison.notes)), meanings)),
+            Section("how", "How they were compared", (para(_METHOD), bullets(comparison.notes), meanings)),
             Section("numbers", "Every number", (para(_READ), every)),
         ),
         partial=" and ".join(f"Run {side}" for side, run in (("A", a), ("B", b)) if run.status != "complete"),
@@ -100,16 +99,11 @@ def _outcomes(pairs: Sequence[PairOutcome]) -> Table:
     for pair in pairs:
         more = len(pair.reasons) - _MOST_REASONS
         reasons = (*pair.reasons[:_MOST_REASONS], *([f"and {more} more, in the table below"] if more > 0 else []))
-        rows.append(
-            [
-                Cell(pair.attribute, lines=(pair.role,)),
-                Cell(_regimes(pair), look="name"),
-                Cell("", chip=OUTCOMES[pair.outcome]),
-                Cell(verdict_text(pair.verdict_a, pair.at_least_a), look="name"),
-                Cell(verdict_text(pair.verdict_b, pair.at_least_b) if pair.verdict_b else "not in run B", look="name"),
-                Cell("" if reasons else DASH, lines=reasons, look="text"),
-            ]
-        )
+        after = verdict_text(pair.verdict_b, pair.at_least_b) if pair.verdict_b else "not in run B"
+        verdicts = (Cell(text, look="name") for text in (verdict_text(pair.verdict_a, pair.at_least_a), after))
+        name, outcome = Cell(pair.attribute, lines=(pair.role,)), Cell("", chip=OUTCOMES[pair.outcome])
+        why = Cell("" if reasons else DASH, lines=reasons, look="text")
+        rows.append([name, Cell(_regimes(pair), look="name"), outcome, *verdicts, why])
     return table("Outcome for each attribute", ("Attribute", "Regime", "Outcome", "Verdict in A", "Verdict in B", "Why"), rows)
 
 

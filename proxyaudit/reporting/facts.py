@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from proxyaudit.estimates.channel import all_channels
@@ -30,37 +29,24 @@ _SPLIT = (
 )
 
 
-@dataclass(frozen=True)
-class Made:
-    """How one regime's training data came to be."""
-
-    name: str
-    how: str
-    rows: str
-    saw: str
-
-
-def made(pack: EvidencePack) -> list[Made]:
-    """One line per regime and reference."""
-    lines: list[Made] = []
-    planned = entries(pack.plan, "regimes")
+def made(pack: EvidencePack) -> list[tuple[str, str, str, str]]:
+    """Name of each regime and reference, how its training data came to be, rows, and whether their maker saw the protected columns."""
+    planned, words = entries(pack.plan, "regimes"), reference_words(pack)
     by_name = {str(entry.get("name")): entry for entry in reversed(planned)}
+    lines = []
     for entry in planned:
         kind = str(entry.get("kind", ""))
         source = entry if entry.get("of") is None else by_name.get(str(entry["of"]), entry)
         saw = _saw(kind, source.get("sees_protected"))
-        lines.append(Made(str(entry.get("name", "")), _how(kind, entry), count_word(entry.get("training_rows")), saw))
-    named, words = {line.name for line in lines}, reference_words(pack)
-    for name in map(str, listed(pack.plan, "references")):
-        if name not in named:
-            lines.append(Made(name, f"reference: {words.get(name, '')}", DASH, "does not apply"))
-    return lines
+        lines.append((str(entry.get("name", "")), _how(kind, entry), count_word(entry.get("training_rows")), saw))
+    named = {line[0] for line in lines}
+    references = [name for name in map(str, listed(pack.plan, "references")) if name not in named]
+    return lines + [(name, f"reference: {words.get(name, '')}", DASH, "does not apply") for name in references]
 
 
 def kinds(pack: EvidencePack) -> dict[str, str]:
     """In a few words what each regime was trained on."""
-    told: dict[str, str] = {}
-    known = _KINDS | _TEXTS if reads_text(pack) else _KINDS
+    known, told = _KINDS | _TEXTS if reads_text(pack) else _KINDS, {}
     for entry in entries(pack.plan, "regimes"):
         kind, ratio = str(entry.get("kind", "")), entry.get("ratio")
         words = known.get(kind, "")
@@ -72,19 +58,14 @@ def kinds(pack: EvidencePack) -> dict[str, str]:
     return told
 
 
-def facts(pack: EvidencePack) -> list[tuple[str, str]]:
+def facts(pack: EvidencePack) -> Iterable[tuple[str, str]]:
     """(term, text) about the target, the split, the model and the seeds; what the plan lacks is left out."""
-    return [*_of_data(pack), *_of_model(pack), *_of_attributes(pack)]
-
-
-def _of_data(pack: EvidencePack) -> Iterable[tuple[str, str]]:
     plan, data = pack.plan, mapping(pack.recipe, "data")
-    target, rows = mapping(plan, "target"), mapping(plan, "rows")
     if source := data.get("card") or data.get("path"):
         yield "Data", str(source)
-    if target:
+    if target := mapping(plan, "target"):
         yield "The model predicts", beside(str(target.get("name", "")), join_words([str(name) for name in listed(target, "classes")], "or"))
-    if rows:
+    if rows := mapping(plan, "rows"):
         train, audit, size = (count_word(rows.get(key)) for key in ("train", "audit", "training_size"))
         if rows.get("train") is None:
             yield "Rows", audit
@@ -95,14 +76,22 @@ def _of_data(pack: EvidencePack) -> Iterable[tuple[str, str]]:
         words = f"{entry.get('model')} ({_value(entry.get('mode')).replace('_', '-')}, weights {str(entry.get('weights'))[:12]})"
         base = entry.get("shares the student's base")
         yield f"Texts of {entry.get('regime')} written by", f"{words}; shares the base of the model under audit: {base}"
+    yield from _of_model(pack)
+    if mapping(plan, "margins"):
+        yield "Margins", margin_words(plan)
+    for entry in entries(plan, "attributes"):
+        if str(entry.get("name")) in mapping(data, "bands"):
+            yield f"Groups of {entry['name']}", ", ".join(map(str, listed(entry, "levels")))
+    if isinstance(data.get("exclude"), list | tuple) and not reads_text(pack):
+        yield "Columns the models never see", ", ".join(map(str, listed(data, "exclude"))) or "none"
 
 
 def _of_model(pack: EvidencePack) -> Iterable[tuple[str, str]]:
-    plan, model, columns = pack.plan, mapping(pack.recipe, "model"), listed(pack.plan, "columns")
+    plan, model = pack.plan, mapping(pack.recipe, "model")
     if reads_text(pack):
         text = mapping(pack.recipe, "data").get("text")
         yield "Model inputs", f"the text in '{text}', at most {model.get('max_length')} tokens of it, and nothing else"
-    elif columns:
+    elif columns := listed(plan, "columns"):
         yield "Model inputs", f"{len(columns)} encoded columns; their order is in plan.json"
     if model:
         yield "Model", ", ".join(f"{key} {_value(value)}" for key, value in model.items() if value is not None)
@@ -113,66 +102,34 @@ def _of_model(pack: EvidencePack) -> Iterable[tuple[str, str]]:
         yield "Trained models", f"{_value(plan['seeds'])} per kind of training, each with its own seed"
 
 
-def _of_attributes(pack: EvidencePack) -> Iterable[tuple[str, str]]:
-    plan, data = pack.plan, mapping(pack.recipe, "data")
-    if mapping(plan, "margins"):
-        yield "Margins", margin_words(plan)
-    for entry in entries(plan, "attributes"):
-        if str(entry.get("name")) in mapping(data, "bands"):
-            yield f"Groups of {entry['name']}", ", ".join(map(str, listed(entry, "levels")))
-    if isinstance(data.get("exclude"), list | tuple) and not reads_text(pack):
-        yield "Columns the models never see", ", ".join(map(str, listed(data, "exclude"))) or "none"
-
-
 def command(pack: EvidencePack) -> str:
     """The command line that gives the same evidence again; files of activations are not recorded and stand as words."""
-    recipe = pack.recipe
+    recipe, margins = pack.recipe, margins_of(pack.recipe)
     if has_kind(pack.plan, "prompts"):
-        return _prompts_command(recipe)
-    if not has_kind(pack.plan, "activations"):
+        words = ["prompts", *(word for name in mapping(recipe, "models") for word in ("--model", f"{name}=PATH"))]
+        words += ["--set", "FILE.yaml"] if mapping(recipe, "prompts") else []
+        words += ["--real", str(recipe["real"])] if recipe.get("real") is not None else []
+        words += ["--tokens", str(recipe.get("tokens", 24)), *(w for at in listed(recipe, "layers") for w in ("--layer", str(at)))]
+        options = [("--gap-margin", "gap"), ("--effect-margin", "effect")]
+    elif has_kind(pack.plan, "activations"):
+        words = ["probe"]
+        for entry in entries(pack.plan, "regimes"):
+            words += ["--activations", f"{entry.get('name')}=FILE.safetensors"]
+        words += ["--labels", "FILE.csv"]
+        named = (("--attribute", "attributes"), ("--condition-on", "condition_on"))
+        words += [word for option, key in named for name in listed(recipe, key) for word in (option, str(name))]
+        words += [word for option in ("real", "group") if recipe.get(option) is not None for word in (f"--{option}", str(recipe[option]))]
+        options = [("--leak-margin", "leak")]
+    else:
         return "proxyaudit run recipe.yaml"
-    words = ["proxyaudit", "probe"]
-    for entry in entries(pack.plan, "regimes"):
-        words += ["--activations", f"{entry.get('name')}=FILE.safetensors"]
-    words += ["--labels", "FILE.csv"]
-    named = (("--attribute", "attributes"), ("--condition-on", "condition_on"))
-    words += [word for option, key in named for name in listed(recipe, key) for word in (option, str(name))]
-    words += [word for option in ("real", "group") if recipe.get(option) is not None for word in (f"--{option}", str(recipe[option]))]
-    if "leak" in margins_of(recipe):
-        words += ["--leak-margin", f"{margins_of(recipe)['leak']:g}"]
-    return _closed(words, recipe)
-
-
-def _closed(words: list[str], recipe: Mapping[str, Any]) -> str:
-    return shlex.join([*words, "--seed", str(recipe.get("seed", 0)), "--name", str(recipe.get("name", ""))])
-
-
-def _prompts_command(recipe: Mapping[str, Any]) -> str:
-    words, prompts = ["proxyaudit", "prompts"], mapping(recipe, "prompts")
-    words += [word for name in mapping(recipe, "models") for word in ("--model", f"{name}=PATH")]
-    words += ["--set", "FILE.yaml"] if prompts else []
-    words += ["--real", str(recipe["real"])] if recipe.get("real") is not None else []
-    words += ["--tokens", str(recipe.get("tokens", 24)), *(w for at in listed(recipe, "layers") for w in ("--layer", str(at)))]
-    margins = margins_of(recipe)
-    for option, key in (("--gap-margin", "gap"), ("--effect-margin", "effect")):
-        words += [option, f"{margins[key]:g}"] if key in margins else []
-    return _closed(words, recipe)
-
-
-def failures(pack: EvidencePack) -> list[str]:
-    """What failed, one line per task."""
-    return [str(line) for line in listed(pack.environment, "failures")]
+    words += [word for option, key in options if key in margins for word in (option, f"{margins[key]:g}")]
+    return shlex.join(["proxyaudit", *words, "--seed", str(recipe.get("seed", 0)), "--name", str(recipe.get("name", ""))])
 
 
 def margin_words(plan: Mapping[str, Any]) -> str:
     """The margins as one phrase."""
     margins, words = margins_of(plan), {key: word for channel in all_channels() for key, word in channel.margins.items()}
     return ", ".join(f"{word} {margins[key]:g}" for key, word in words.items() if key in margins)
-
-
-def hash_lines(pack: EvidencePack) -> list[tuple[str, str]]:
-    """Name and hash of the inputs."""
-    return [(str(name), str(value)) for name, value in sorted(mapping(pack.plan, "hashes").items())]
 
 
 def _how(kind: str, entry: Mapping[str, Any]) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.blocks import Page
-from proxyaudit.reporting.page import report_page
+from proxyaudit.reporting.first import report_page
 from proxyaudit.reporting.text import visible
 
 
@@ -34,14 +33,10 @@ def _environment() -> jinja2.Environment:
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
-        finalize=_finalize,
+        # Every inserted string is made visible; what is marked as safe was made here and stays.
+        finalize=lambda value: visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
     )
     environment.tests["block"] = lambda block, name: type(block).__name__.lower() == name
     # Charts are made here and escape what they show; typed lines keep their line ends.
     environment.filters |= {"drawn": Markup, "typed": lambda text: Markup("\n").join(visible(line) for line in text.split("\n"))}
     return environment
-
-
-def _finalize(value: Any) -> Any:
-    """Make every inserted string visible; what is marked as safe was made here and stays."""
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value

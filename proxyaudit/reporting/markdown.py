@@ -6,30 +6,14 @@ import re
 from collections.abc import Iterable, Sequence
 
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.reporting.blocks import (
-    Answers,
-    Block,
-    Bullets,
-    Cell,
-    Code,
-    Command,
-    Fold,
-    Heading,
-    Inline,
-    Page,
-    Para,
-    Pictures,
-    Strong,
-    Table,
-    Terms,
-)
-from proxyaudit.reporting.page import report_page
+from proxyaudit.reporting import blocks as b
+from proxyaudit.reporting.first import report_page
 from proxyaudit.reporting.text import beside, visible
 
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "$": "&#36;", "|": "&#124;", "`": "&#96;", "\\": "&#92;"}
 # Everything that means something to Markdown; an underscore inside a word does not.
 _MARKS = re.compile(r"[&<>$|`\\*\[\]#~!]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|://|\bwww\.")
-_ADDRESSES = {"://": "&#58;//", "www.": "www&#46;"}
+# Bare addresses would become links; backslashes do not stop that.
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "://": "&#58;//", "www.": "www&#46;", **{c: f"&#{ord(c)};" for c in "$|`\\"}}
 
 
 def escape(text: str) -> str:
@@ -38,12 +22,7 @@ def escape(text: str) -> str:
     >>> escape("a|b <i>*x*</i> gaussian_copula")
     'a&#124;b &lt;i&gt;\\*x\\*&lt;/i&gt; gaussian_copula'
     """
-    return _MARKS.sub(_harmless, visible(text))
-
-
-def _harmless(match: re.Match[str]) -> str:
-    # Bare addresses would become links; backslashes do not stop that.
-    return _ADDRESSES.get(match[0]) or _ENTITIES.get(match[0], "\\" + match[0])
+    return _MARKS.sub(lambda match: _ENTITIES.get(match[0], "\\" + match[0]), visible(text))
 
 
 def render_markdown(pack: EvidencePack) -> str:
@@ -51,7 +30,7 @@ def render_markdown(pack: EvidencePack) -> str:
     return page_markdown(report_page(pack))
 
 
-def page_markdown(page: Page) -> str:
+def page_markdown(page: b.Page) -> str:
     """A page as Markdown."""
     parts = [f"# {escape(page.title)}", escape(" · ".join(page.about))]
     if page.partial:
@@ -68,69 +47,59 @@ def joined(parts: Iterable[str]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def markdown_blocks(blocks: Iterable[Block], *, level: int = 3) -> list[str]:
+def markdown_blocks(blocks: Iterable[b.Block], *, level: int = 3) -> list[str]:
     """Blocks as Markdown paragraphs; ``level`` is that of the next heading."""
     parts: list[str] = []
     for block in blocks:
         match block:
-            case Para():
+            case b.Para():
                 parts.append(_inline(block.parts))
-            case Heading():
+            case b.Heading():
                 parts.append(f"{'#' * level} {escape(block.text)}")
-            case Bullets():
-                parts.append("\n".join(f"- {_inline(item)}" for item in block.items))
-            case Terms():
-                parts.append("\n".join(f"- **{escape(term)}**: {escape(text)}" for term, text in block.pairs))
-            case Command():
+            case b.Bullets():
+                parts.append(_bullets(block.items))
+            case b.Terms():
+                parts.append(_bullets((b.Strong(term), f": {text}") for term, text in block.pairs))
+            case b.Command():
                 parts.append("\n".join(f"    {visible(line)}" for line in block.text.split("\n")))
-            case Table():
+            case b.Table():
                 parts.append(_table(block))
-            case Fold():
+            case b.Fold():
                 parts += [f"{'#' * (level + 1)} {escape(block.title)}", *markdown_blocks(block.blocks, level=level + 2)]
-            case Answers():
-                parts += _answers(block)
-            case Pictures():
+            case b.Answers():
+                for item in block.items:
+                    parts.append(_inline((b.Strong(item.name), f" ({item.about}): ", b.Strong(item.lead), f" {item.sentence}")))
+                    parts.append(f"How sure: {escape(item.sure)}" if item.sure else "")
+                parts += ["**What to do next**", _bullets(block.steps)] if block.steps else []
+            case b.Pictures():
                 for picture in block.items:
                     if picture.numbers is not None:
-                        parts += [f"**{escape(picture.name)}** {escape(picture.caption)}", _table(picture.numbers)]
+                        parts += [_inline((b.Strong(picture.name), f" {picture.caption}")), _table(picture.numbers)]
     return parts
 
 
-def _answers(block: Answers) -> list[str]:
-    parts: list[str] = []
-    for answer in block.items:
-        parts.append(f"**{escape(answer.name)}** ({escape(answer.about)}): **{escape(answer.lead)}** {escape(answer.sentence)}")
-        parts.append(f"How sure: {escape(answer.sure)}" if answer.sure else "")
-    if block.steps:
-        parts += ["**What to do next**", "\n".join(f"- {_inline(step)}" for step in block.steps)]
-    return parts
+def _bullets(items: Iterable[Sequence[b.Inline]]) -> str:
+    return "\n".join(f"- {_inline(item)}" for item in items)
 
 
-def _inline(parts: Sequence[Inline]) -> str:
-    made = []
-    for part in parts:
-        match part:
-            case Strong():
-                made.append(f"**{escape(part.text)}**")
-            case Code():
-                made.append(escape(part.text))
-            case _:
-                made.append(escape(part))
-    return "".join(made)
+def _inline(parts: Iterable[b.Inline]) -> str:
+    """Parts in a row; typed words stand as they are."""
+    made = ((escape(part if isinstance(part, str) else part.text), isinstance(part, b.Strong)) for part in parts)
+    return "".join(f"**{text}**" if strong else text for text, strong in made)
 
 
-def _table(block: Table) -> str:
+def _table(block: b.Table) -> str:
     """A pipe table with every cell escaped."""
     below = block.below or [""] * len(block.header)
     header = [beside(name, more) for name, more in zip(block.header, below, strict=True)]
-    lines = [_line(header), "|" + "---|" * len(block.header)]
-    return "\n".join([*lines, *(_line([_cell(cell) for cell in row.cells]) for row in block.rows)])
+    rows = [_line(header), "|" + "---|" * len(block.header), *(_line(map(_cell, row)) for row in block.rows)]
+    return "\n".join(rows)
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: b.Cell) -> str:
     text = f"{cell.chip.symbol} {cell.chip.word}" if cell.chip else cell.text
     return "; ".join(part for part in (beside(text, cell.beside), *cell.lines) if part)
 
 
-def _line(cells: Sequence[str]) -> str:
+def _line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(escape(cell) for cell in cells) + " |"

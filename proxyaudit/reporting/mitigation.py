@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from proxyaudit.estimates.context import identify
 from proxyaudit.estimates.questions import word_of
-from proxyaudit.reporting.blocks import Block, Bullets, Command, Para, Section, Strong, Table, para, table
-from proxyaudit.reporting.markdown import escape, joined, markdown_blocks
+from proxyaudit.evidence.schema_1_0 import identify
+from proxyaudit.reporting.blocks import Block, Command, Page, Para, Section, Strong, Table, bullets, para, table
+from proxyaudit.reporting.markdown import page_markdown
 from proxyaudit.reporting.text import DASH, beside, join_words, number, span
 from proxyaudit.reporting.words import state_word
 
@@ -29,19 +29,12 @@ _LEFT = {"present": "still found by", "unknown": "not excluded by"}
 
 def render_mitigation(document: Mapping[str, Any]) -> str:
     """``mitigation.md`` for the content of ``mitigation.json``."""
-    parts = [f"# {escape(document['attribute'])} erased from the models of {escape(document['regime'])}"]
-    parts += markdown_blocks(_opening(document))
-    for section in _sections(document):
-        parts += [f"## {escape(section.title)}", *markdown_blocks(section.blocks)]
-    return joined(parts)
-
-
-def _opening(document: Mapping[str, Any]) -> Iterable[Block]:
     source, audit = document["source"], document["audit"]
-    yield para(f"Made from run {source['run_id']} of {source['name']}; audited again as run {audit['run_id']}.")
+    title = f"{document['attribute']} erased from the models of {document['regime']}"
+    first: list[Block] = [para(f"Made from run {source['run_id']} of {source['name']}; audited again as run {audit['run_id']}.")]
     if document["status"] != "complete":
-        yield para(Strong("The new audit is partial."), " A task failed, so some figures are missing.")
-    yield _bullets(summary_lines(document))
+        first.append(para(Strong("The new audit is partial."), " A task failed, so some figures are missing."))
+    return page_markdown(Page(title, title, (), (*first, bullets(summary_lines(document))), tuple(_sections(document))))
 
 
 def _sections(document: Mapping[str, Any]) -> Iterable[Section]:
@@ -49,20 +42,15 @@ def _sections(document: Mapping[str, Any]) -> Iterable[Section]:
     changes = table("What was changed", _CHANGES, _changes(document["models"]))
     method, weights = f"{_METHODS.get(document['method'], document['method'])}.", f"Models: {document['weights']['words']}."
     yield Section("changed", "What was changed", (para(method), changes, para(_FITTED), para(weights)))
-    yield Section("attribute", "What it did to the attribute", (_numbers(channels, [attribute]),))
-    others = [name for name in dict.fromkeys(c["attribute"] for c in channels) if name != attribute]
+    yield Section("attribute", "What it did to the attribute", (_numbers(c for c in channels if c["attribute"] == attribute),))
+    others = [c for c in channels if c["attribute"] != attribute]
     if others:
-        shown = [c for c in channels if c["channel"] in _OTHERS]
-        yield Section("others", "What it did to the other attributes", (_numbers(shown, others),))
+        yield Section("others", "What it did to the other attributes", (_numbers(c for c in others if c["channel"] in _OTHERS),))
     yield Section("task", "What it did to the task", (_task(document["task"]),))
     yield Section("verdicts", "Verdicts", (_verdicts(document["verdicts"]),))
-    yield Section("remains", "What remains", (_bullets(document["remains"]),))
-    hashes = _bullets([f"{name}: sha256 {value}" for name, value in document["checkpoints"].items()])
+    yield Section("remains", "What remains", (bullets(document["remains"]),))
+    hashes = bullets([f"{name}: sha256 {value}" for name, value in document["checkpoints"].items()])
     yield Section("reproduce", "Reproduce", (Command(f"proxyaudit run {document['audit']['recipe']}"), hashes))
-
-
-def _bullets(lines: Iterable[str]) -> Bullets:
-    return Bullets(tuple((line,) for line in lines))
 
 
 def summary_lines(document: Mapping[str, Any]) -> list[str]:
@@ -114,13 +102,12 @@ def _changes(models: Sequence[Sequence[Mapping[str, Any]]]) -> Iterable[tuple[st
             yield (str(index), site["site"], *counts, f"{site['moved']:.1%}", number(site["norm"], 2), cosine)
 
 
-def _numbers(channels: Iterable[Mapping[str, Any]], attributes: Sequence[str]) -> Table:
+def _numbers(channels: Iterable[Mapping[str, Any]]) -> Table:
     rows = []
     for c in channels:
-        if c["attribute"] in attributes:
-            sides = (c["before"], c["after"])
-            what = beside(word_of(c["channel"]), c["context"] or "")
-            rows.append((c["attribute"], what, c["site"] or "outputs", *map(_figure, sides), *map(_state, sides)))
+        sides = (c["before"], c["after"])
+        what = beside(word_of(c["channel"]), c["context"] or "")
+        rows.append((c["attribute"], what, c["site"] or "outputs", *map(_figure, sides), *map(_state, sides)))
     return table("Numbers before and after", _CHANNELS, rows)
 
 
@@ -140,7 +127,7 @@ def _verdicts(verdicts: Iterable[Mapping[str, Any]]) -> Table:
 def _verdict(verdict: Mapping[str, Any] | None) -> str:
     if verdict is None:
         return DASH
-    return str(verdict["verdict"]) + (f", at least {verdict['at_least']}" if verdict["at_least"] else "")
+    return f"{verdict['verdict']}, at least {verdict['at_least']}" if verdict["at_least"] else str(verdict["verdict"])
 
 
 def _figure(shown: Mapping[str, Any] | None) -> str:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.plans import has_kind, mapping
-from proxyaudit.reporting.answers import kept
-from proxyaudit.reporting.blocks import Block, Bullets, Heading, Strong, Table, para, table
+from proxyaudit.reporting.blocks import Block, Bullets, Heading, Strong, Table, bullets, para, table
+from proxyaudit.reporting.first import kept
 from proxyaudit.reporting.markdown import escape, joined, markdown_blocks
 from proxyaudit.reporting.sentences import answer, lead
 from proxyaudit.reporting.summary import AttributeView, Row, Summary, summarize
@@ -38,7 +38,7 @@ def render_model_card(pack: EvidencePack, regimes: Sequence[str] = ()) -> str:
         InputError: a regime is not in the audit.
     """
     summary = summarize(pack)
-    return joined([_TITLE, *markdown_blocks(_blocks(pack, summary, _shown(summary, regimes)), level=3)])
+    return joined([_TITLE, *markdown_blocks(_blocks(pack, summary, _shown(summary, regimes)))])
 
 
 def _blocks(pack: EvidencePack, summary: Summary, shown: Sequence[str]) -> Iterable[Block]:
@@ -49,7 +49,7 @@ def _blocks(pack: EvidencePack, summary: Summary, shown: Sequence[str]) -> Itera
         yield para(Strong("The audit is partial."), " A task failed, so some figures are missing.")
     lines = []
     for view in summary.attributes:
-        findings = [row.finding for row in view.rows if row.finding is not None and row.regime in shown]
+        findings = [finding for finding in view.findings if finding.regime in shown]
         said = f"{lead(findings, bare=bare, asked=asked)} {answer(findings, summary.verdicts, asked=asked)}"
         lines.append((Strong(view.name), f" ({view.role}): {said}"))
     yield Bullets(tuple(lines))
@@ -57,7 +57,7 @@ def _blocks(pack: EvidencePack, summary: Summary, shown: Sequence[str]) -> Itera
     yield para(" ".join(f"{word.symbol} {word.word}: {word.meaning}." for word in summary.verdicts.values()), " Intervals: 95 %.")
     if pack.evidence.not_tested:
         yield Heading("Not tested")
-        yield Bullets(tuple((f"{item.what}: {item.why}",) for item in pack.evidence.not_tested))
+        yield bullets(f"{item.what}: {item.why}" for item in pack.evidence.not_tested)
     yield para(
         f"Plan digest {run.plan_digest}, evidence schema {pack.evidence.schema_version}. A verdict speaks about the models "
         "and rows of this audit; leaks below its margins, and readers that it does not have, are never excluded."
@@ -67,7 +67,7 @@ def _blocks(pack: EvidencePack, summary: Summary, shown: Sequence[str]) -> Itera
 def update_card(content: str, pack: EvidencePack, regimes: Sequence[str] = ()) -> str:
     """A model card with the section in its place and the numbers in its metadata; everything else stays as it is.
 
-    ``regimes`` are the kinds of training that the published model had; all if empty.
+    ``content`` is the card, empty for a new one; ``regimes`` as in ``render_model_card``.
 
     Raises:
         InputError: ``huggingface_hub`` is not installed, the card's metadata cannot be read, or a regime is not in the audit.
@@ -75,15 +75,11 @@ def update_card(content: str, pack: EvidencePack, regimes: Sequence[str] = ()) -
     try:
         from huggingface_hub import ModelCard
     except ImportError:
-        raise InputError(
-            "a model card needs the package huggingface_hub",
-            where="--model-card",
-            mend="in your clone of proxyaudit: pip install '.[model-card]'",
-        ) from None
+        mend = "in your clone of proxyaudit: pip install '.[model-card]'"
+        raise InputError("a model card needs the package huggingface_hub", where="--model-card", mend=mend) from None
     section = f"{_START}\n{render_model_card(pack, regimes)}{_END}\n"
     ends = "\r\n" if "\r\n" in content else "\n"
-    content = content.replace("\r\n", "\n")
-    start = content or f"# {escape(pack.evidence.run.name)}\n"
+    start = content.replace("\r\n", "\n") or f"# {escape(pack.evidence.run.name)}\n"
     try:
         card = ModelCard(start if start.startswith("---") else f"---\n{{}}\n---\n{start}")
     except Exception as error:
@@ -105,25 +101,25 @@ def update_card(content: str, pack: EvidencePack, regimes: Sequence[str] = ()) -
 def _shown(summary: Summary, regimes: Sequence[str]) -> list[str]:
     unknown = [name for name in regimes if name not in summary.regimes]
     if unknown:
-        raise InputError(
-            f"'{unknown[0]}' is no kind of training in this run", where="--regime", mend=f"it has {', '.join(summary.regimes)}"
-        )
+        mend = f"it has {', '.join(summary.regimes)}"
+        raise InputError(f"'{unknown[0]}' is no kind of training in this run", where="--regime", mend=mend)
     return [name for name in summary.regimes if not regimes or name in regimes]
 
 
 def _table(summary: Summary, shown: Sequence[str]) -> Table:
     header = ["Attribute", "Activations" if summary.bare else "Training data", "Verdict", "Readable inside"]
     header += [] if summary.bare else ["Predictions differ by", "Kept of real training, inside", "in the outputs"]
-    rows = [_cells(summary, view, row) for view in summary.attributes for row in view.rows if row.regime in shown]
+    rows = []
+    for view, row in _rows(summary, shown):
+        verdict = verdict_text(row.finding.verdict, row.finding.at_least) if row.finding else DASH
+        ratios = (DASH if e is None else kept(e) for e in (row.kept_inside, row.kept_outside))
+        cells = (view.name, row.regime, verdict, _with_ends(row.leak, percent), _with_ends(row.gap, points), *ratios)
+        rows.append(cells[: len(header)])
     return table("What was found", header, rows)
 
 
-def _cells(summary: Summary, view: AttributeView, row: Row) -> list[str]:
-    verdict = verdict_text(row.finding.verdict, row.finding.at_least) if row.finding else DASH
-    cells = [view.name, row.regime, verdict, _with_ends(row.leak, percent)]
-    if summary.bare:
-        return cells
-    return [*cells, _with_ends(row.gap, points), *(DASH if e is None else kept(e) for e in (row.kept_inside, row.kept_outside))]
+def _rows(summary: Summary, shown: Sequence[str]) -> Iterable[tuple[AttributeView, Row]]:
+    return ((view, row) for view in summary.attributes for row in view.rows if row.regime in shown)
 
 
 def _with_ends(e: Estimate | None, shown: Callable[[float | None], str]) -> str:
@@ -139,21 +135,22 @@ def _results(pack: EvidencePack, regimes: Sequence[str]) -> Iterable[EvalResult]
 
     summary, data = summarize(pack), mapping(pack.recipe, "data")
     name = visible(str(data.get("card") or data.get("path") or "audit rows"))
-    shown = _shown(summary, regimes)
-    for view in summary.attributes:
-        for row in view.rows:
-            for metric, e in zip(_METRICS, (row.leak, row.gap, row.effect), strict=True):
-                if row.finding is None or row.regime not in shown or e is None or e.value is None:
-                    continue
-                told = {key: getattr(e, key) for key in ("state", "low", "high", "margin")}
-                told = {"verdict": row.finding.verdict, **told, "estimate": e.id}
-                yield EvalResult(
-                    task_type="other",
-                    task_name="Audit of sensitive attributes",
-                    dataset_type="audit",
-                    dataset_name=name,
-                    metric_type=metric,
-                    metric_name=f"{visible(view.name)} after {visible(row.regime)}",
-                    metric_value=e.value,
-                    metric_args={key: value for key, value in told.items() if value is not None},
-                )
+    for view, row in _rows(summary, _shown(summary, regimes)):
+        for metric, e in zip(_METRICS, (row.leak, row.gap, row.effect), strict=True):
+            if row.finding is None or e is None or e.value is None:
+                continue
+            told = {
+                "verdict": row.finding.verdict,
+                **{key: getattr(e, key) for key in ("state", "low", "high", "margin")},
+                "estimate": e.id,
+            }
+            yield EvalResult(
+                task_type="other",
+                task_name="Audit of sensitive attributes",
+                dataset_type="audit",
+                dataset_name=name,
+                metric_type=metric,
+                metric_name=f"{visible(view.name)} after {visible(row.regime)}",
+                metric_value=e.value,
+                metric_args={key: value for key, value in told.items() if value is not None},
+            )

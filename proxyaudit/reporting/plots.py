@@ -24,10 +24,7 @@ _SUFFIXES = (".svg", ".html")
 
 @dataclass(frozen=True)
 class Plot:
-    """One chart.
-
-    In a notebook the last expression of a cell shows it, with its legend.
-    """
+    """One chart, with the names and small drawings of its series; the last expression of a cell in a notebook shows it."""
 
     title: str
     svg: str  # with a title and a description for those who cannot see it
@@ -82,13 +79,13 @@ def make_plot(pack: EvidencePack, kind: str, attribute: str | None = None) -> Pl
         raise InputError(f"no attribute '{attribute[:80]}' in this audit", where="plot", mend=f"one of {', '.join(views)}")
     if not views:
         raise InputError("this audit has no findings", where="plot", mend="look at .estimates")
-    view = views[attribute] if attribute is not None else next(iter(views.values()))
-    ident = "pa-" + hashlib.sha256(f"{pack.evidence.run.id} {kind} {view.name}".encode("utf-8", "replace")).hexdigest()[:10]
-    picture = draw(report, view, f"{ident}-c")
+    name = attribute if attribute is not None else next(iter(views))
+    ident = "pa-" + hashlib.sha256(f"{pack.evidence.run.id} {kind} {name}".encode("utf-8", "replace")).hexdigest()[:10]
+    picture = draw(report, views[name], f"{ident}-c")
     if picture is None:
-        raise InputError(f"nothing to draw: the numbers of '{view.name}' for '{kind}' were not measured", where="plot")
+        raise InputError(f"nothing to draw: the numbers of '{name}' for '{kind}' were not measured", where="plot")
     legend = tuple((key.name, _alone(key.svg, f"{ident}-key{k}")) for k, key in enumerate(picture.legend))
-    return Plot(f"{what} for {view.name}", _alone(picture.svg, ident), legend)
+    return Plot(f"{what} for {name}", _alone(picture.svg, ident), legend)
 
 
 def _alone(svg: str, ident: str) -> str:

@@ -1,4 +1,4 @@
-"""What the sections of a report are made from, and the parts that several of them share."""
+"""The report as its sections see it, and what several of them are made of."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from proxyaudit.estimates.questions import word_of
 from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.reporting import blocks as b
 from proxyaudit.reporting import charts
-from proxyaudit.reporting.blocks import Block, Cell, Fold, Heading, Key, Section, Strong, Table, figure_cell, note, number_cell, para, table
-from proxyaudit.reporting.lookup import Lookup
 from proxyaudit.reporting.proxies import ProxyView, proxy_views
 from proxyaudit.reporting.summary import AttributeView, Row, Summary, summarize
 from proxyaudit.reporting.svg import Style, swatch
@@ -19,6 +18,16 @@ from proxyaudit.types import Estimate
 
 # A page with longer tables is slow to open; every number is in evidence.json.
 _MOST_ROWS = 60
+_DECIDING = (
+    ("leak", "Can it be read inside?", "Leak inside (0 nothing, 1 all)", "Points right of the dashed line can be read."),
+    ("gap", "Does it show in the outputs?", "Gap between groups (1 = 100 points)", "How far predictions differ between groups."),
+    (
+        "effect",
+        "Does it move the outputs?",
+        "Effect of swapping it (1 = 100 points)",
+        "How far predictions move when its trace inside is swapped.",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -27,13 +36,12 @@ class Report:
 
     pack: EvidencePack
     summary: Summary
-    lookup: Lookup
     proxies: tuple[ProxyView, ...]
 
     @classmethod
     def of(cls, pack: EvidencePack) -> Report:
         """Arrange a pack. Pure."""
-        return cls(pack, summarize(pack), Lookup(pack.evidence), proxy_views(pack))
+        return cls(pack, summarize(pack), proxy_views(pack))
 
     @property
     def what(self) -> str:
@@ -46,10 +54,6 @@ class Report:
         planned = self.pack.plan.get("seeds")
         return planned if isinstance(planned, int) and not isinstance(planned, bool) else None
 
-    def margin(self, name: str) -> float | None:
-        """A margin of the plan."""
-        return self.summary.margins.get(name)
-
     def rows(self, view: AttributeView, references: Sequence[str] = ("untrained", "reweighed")) -> list[Row]:
         """The rows of an attribute: regimes first, then these references."""
         return [*view.rows, *(row for row in view.references if row.regime in references)]
@@ -58,86 +62,117 @@ class Report:
         """The look of a regime or reference."""
         return charts.style_of(name, self.summary.regimes)
 
-    def legend(self, names: Iterable[str], words: Mapping[str, str] | None = None) -> tuple[Key, ...]:
+    def legend(self, names: Iterable[str], words: Mapping[str, str] | None = None) -> tuple[b.Key, ...]:
         """The legend of a chart."""
-        told = words or {}
-        return tuple(Key(swatch(self.style(name)), name, told.get(name, "reference" if name in REFERENCE_WORDS else "")) for name in names)
+        told = dict.fromkeys(REFERENCE_WORDS, "reference") | dict(words or {})
+        return tuple(b.Key(swatch(self.style(name)), name, told.get(name, "")) for name in names)
 
 
-def technical(title: str, *blocks: Block) -> Fold:
+def technical(title: str, *blocks: b.Block) -> b.Fold:
     """What is one click below, for readers who want every number."""
-    return Fold(f"Technical reading: {title}", blocks)
+    return b.Fold(f"Technical reading: {title}", blocks)
 
 
-def told_section(ident: str, title: str, text: str, views: Sequence[ToldView]) -> Section | None:
+def told_section(ident: str, title: str, text: str, views: Sequence[ToldView]) -> b.Section | None:
     """A section of answers with their tables one click below; nothing where there are none."""
-    blocks: list[Block] = [para(text)]
+    blocks: list[b.Block] = [b.para(text)]
     for view in views:
         name = shorten(view.attribute, 80)
-        blocks += [Heading(name), para(Strong(view.answer))]
+        blocks += [b.Heading(name), b.para(b.Strong(view.answer))]
         blocks.append(technical(f"{title[:1].lower()}{title[1:]}, {name}", *told_tables(view, title)))
-    return Section(ident, title, tuple(blocks)) if views else None
+    return b.Section(ident, title, tuple(blocks)) if views else None
 
 
-def told_tables(view: ToldView, what: str) -> tuple[Block, ...]:
+def told_tables(view: ToldView, what: str) -> tuple[b.Block, ...]:
     """The tables of a view as blocks."""
-    blocks: list[Block] = []
+    blocks: list[b.Block] = []
     for made in view.tables:
-        blocks.append(para(f"{made.title}."))
+        blocks.append(b.para(f"{made.title}."))
         if made.rows:
-            rows = [[Cell(row[0]), *(Cell(cell, look="text") for cell in row[1:])] for row in made.rows]
-            blocks.append(table(f"{made.title}: {what}, {view.attribute}", made.header, rows))
-        blocks += [note(remark) for remark in made.remarks]
+            rows = [[b.Cell(row[0]), *(b.Cell(cell, look="text") for cell in row[1:])] for row in made.rows]
+            blocks.append(b.table(f"{made.title}: {what}, {view.attribute}", made.header, rows))
+        blocks += [b.note(remark) for remark in made.remarks]
     return tuple(blocks)
 
 
-def forest_numbers(label: str, what: str, rows: Sequence[charts.ForestRow]) -> Table:
-    """The numbers of a forest plot."""
-    parts = any(row.part is not None for row in rows)
-    cells = [
-        [
-            Cell(row.label),
-            number_cell(row.estimate),
-            Cell(state_word(row.estimate.state) if row.estimate else DASH),
-            *([number_cell(row.part)] if parts else []),
-        ]
-        for row in rows
-    ]
-    return table(label, (what, "Value", "State", *(("Through its trace inside",) if parts else ())), cells)
+def side_by_side(pictures: Iterable[b.Picture | None]) -> tuple[b.Pictures, ...]:
+    """The pictures that could be drawn as one block; no block where there are none."""
+    drawn = tuple(picture for picture in pictures if picture is not None)
+    return (b.Pictures(drawn),) if drawn else ()
 
 
-def estimates_blocks(
-    report: Report, estimates: Sequence[Estimate], label: str, *, channel: bool = False, attribute: bool = False
-) -> tuple[Block, ...]:
-    """Estimates as a table with their units and methods below it."""
+def forest_picture(
+    what: str, rows: Sequence[charts.ForestRow], margin: float | None, *, named: tuple[str, str], axis: str, ident: str, title: str
+) -> b.Picture | None:
+    """A forest plot with its name, caption and numbers; nothing where there is nothing to draw."""
+    svg = charts.forest_chart(rows, margin, axis=axis, ident=ident, title=title)
+    if not svg:
+        return None
+    header, parts = (what, "Value", "State"), any(row.part is not None for row in rows)
+    cells = []
+    for row in rows:
+        state = state_word(row.estimate.state) if row.estimate else DASH
+        cells.append([b.Cell(row.label), b.number_cell(row.estimate), b.Cell(state), *([b.number_cell(row.part)] if parts else [])])
+    return b.Picture(svg, *named, numbers=b.table(title, (*header, "Through its trace inside") if parts else header, cells))
+
+
+def deciding_pictures(report: Report, view: AttributeView, ident: str) -> tuple[b.Pictures, ...]:
+    """A forest plot for each of the numbers that decide."""
+    made = []
+    for letter, (field, asks, axis, caption) in zip("abc", _DECIDING[: 1 if report.summary.bare else None], strict=False):
+        found = [(row.regime, getattr(row, field)) for row in report.rows(view, ("untrained", "placebo"))]
+        rows = [charts.ForestRow(name, e, report.style(name)) for name, e in found if e is not None]
+        named, margin, title = (asks, caption), report.summary.margins.get(field), f"{asks} {view.name}"
+        made.append(forest_picture(report.what, rows, margin, named=named, axis=axis, ident=ident + letter, title=title))
+    return side_by_side(made)
+
+
+def estimates_blocks(report: Report, estimates: Sequence[Estimate], label: str, more: Sequence[str] = ()) -> tuple[b.Block, ...]:
+    """Estimates as a table with their units and methods below it; ``more`` may name the columns Attribute and Measure."""
     # What decides comes first, so that a table cut short has lost none of it.
     shown = sorted(estimates, key=lambda e: e.state is None)[:_MOST_ROWS]
-    named = (("Attribute",) if attribute else ()) + (("Measure",) if channel else ())
-    header = ("Id", *named, report.what, "Site", "What", "Value", "State", "Chance 95 %", "Detection limit", "Rows", "Models")
-    rows = [_cells(e, channel=channel, attribute=attribute) for e in shown]
+    rows = [_cells(e, report.what) for e in shown]
     # A column of dashes tells nothing.
-    full = [index for index in range(len(header)) if index == 0 or any(row[index].text != DASH for row in rows)]
-    blocks: list[Block] = [table(label, [header[index] for index in full], [[row[index] for index in full] for row in rows])]
+    full = [name for name in rows[0] if name == "Id" or any(row[name].text != DASH for row in rows)]
+    header = [name for name in full if name in more or name not in ("Attribute", "Measure")]
+    blocks: list[b.Block] = [b.table(label, header, [[row[name] for name in header] for row in rows])]
     said = dict.fromkeys(f"{e.unit or 'no unit'}: {e.method}" if e.method else e.unit for e in shown if e.unit or e.method)
     if said:
-        blocks.append(note("Units and methods: ", "; ".join(said), "."))
+        blocks.append(b.note("Units and methods: ", "; ".join(said), "."))
     if len(shown) < len(estimates):
-        blocks.append(note(f"{len(estimates) - len(shown)} more are in evidence.json."))
+        blocks.append(b.note(f"{len(estimates) - len(shown)} more are in evidence.json."))
     return tuple(blocks)
 
 
-def _cells(e: Estimate, *, channel: bool, attribute: bool) -> list[Cell]:
-    state, *why = figure_cell(e).lines
-    return [
-        Cell(e.id),
-        *([Cell(e.attribute or DASH, look="name")] if attribute else []),
-        *([Cell(word_of(e.channel))] if channel else []),
-        Cell(e.regime, look="name"),
-        Cell(e.site or "outputs", look="name"),
-        Cell("; ".join(part for part in (e.group, e.context) if part) or "main figure", look="name"),
-        number_cell(e),
-        Cell(state, lines=tuple(why)),
-        Cell(number(e.null_high), look="num"),
-        Cell(number(e.detection_limit), look="num"),
-        *(Cell(DASH if count is None else str(count), look="num") for count in (e.n, e.seeds)),
-    ]
+def numbers_fold(
+    report: Report,
+    view: AttributeView,
+    numbers: Sequence[Estimate],
+    named: tuple[str, str],
+    *,
+    more: Sequence[str] = (),
+    first: Sequence[b.Block] = (),
+) -> list[b.Block]:
+    """Numbers of an attribute one click below, if there are any, named by a title with braces for the attribute's name and a label."""
+    if not numbers:
+        return []
+    inside = estimates_blocks(report, numbers, f"{named[1]} for {view.name}", more)
+    return [technical(named[0].format(shorten(view.name, 80)), *first, *inside)]
+
+
+def _cells(e: Estimate, what: str) -> dict[str, b.Cell]:
+    state, *why = b.figure_cell(e).lines
+    return {
+        "Id": b.Cell(e.id),
+        "Attribute": b.Cell(e.attribute or DASH, look="name"),
+        "Measure": b.Cell(word_of(e.channel)),
+        what: b.Cell(e.regime, look="name"),
+        "Site": b.Cell(e.site or "outputs", look="name"),
+        "What": b.Cell("; ".join(part for part in (e.group, e.context) if part) or "main figure", look="name"),
+        "Value": b.number_cell(e),
+        "State": b.Cell(state, lines=tuple(why)),
+        "Chance 95 %": b.Cell(number(e.null_high), look="num"),
+        "Detection limit": b.Cell(number(e.detection_limit), look="num"),
+        "Rows": b.Cell(DASH if e.n is None else str(e.n), look="num"),
+        "Models": b.Cell(DASH if e.seeds is None else str(e.seeds), look="num"),
+    }

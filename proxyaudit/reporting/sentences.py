@@ -9,6 +9,12 @@ from proxyaudit.reporting.words import VERDICTS, VerdictWord
 from proxyaudit.types import Finding
 
 REAL = "real"
+# Where something is found: in all regimes, and in those that are named.
+_WHERE = {
+    "asked": ("in all models asked", "in {}"),
+    "bare": ("in all activations given", "in the activations of {}"),
+    "trained": ("after every kind of training tried here", "after training on {} data"),
+}
 
 
 def question(names: list[str], *, bare: bool = False, asked: bool = False, data: str = "synthetic data") -> str:
@@ -77,12 +83,8 @@ def _clause(
     word: VerdictWord, verdict: str, at_least: str | None, regimes: list[str], *, alone: bool, bare: bool, asked: bool
 ) -> tuple[str, str]:
     """What is said of some regimes, and what it means."""
-    if asked:
-        where = "in all models asked" if alone and len(regimes) > 1 else f"in {join_names(regimes)}"
-    elif bare:
-        where = "in all activations given" if alone and len(regimes) > 1 else f"in the activations of {join_names(regimes)}"
-    else:
-        where = "after every kind of training tried here" if alone and len(regimes) > 1 else f"after training on {join_names(regimes)} data"
+    everywhere, within = _WHERE["asked" if asked else "bare" if bare else "trained"]
+    where = everywhere if alone and len(regimes) > 1 else within.format(join_names(regimes))
     if verdict == "inconclusive" and at_least:
         return f"at least hidden {where}", "something of it is inside; whether it also shows or acts is not settled"
     if verdict == "inconclusive":

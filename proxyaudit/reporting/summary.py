@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from proxyaudit.estimates.questions import names_of
-from proxyaudit.evidence.pack import EvidencePack, run_date
+from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.plans import entries, has_kind, listed, mapping, margins_of, sites_of
-from proxyaudit.reporting.lookup import Lookup
 from proxyaudit.reporting.sentences import answer, lead, question
 from proxyaudit.reporting.words import VERDICTS, VERDICTS_OF_ACTIVATIONS, VerdictWord, checks
 from proxyaudit.types import REFERENCES, Control, Estimate, Finding
@@ -17,7 +16,7 @@ from proxyaudit.types import REFERENCES, Control, Estimate, Finding
 MANY = 4
 _SHOWN_REFERENCES = ("untrained", "reweighed", "placebo", "inputs")
 _STRONGER = ("nonlinear", "beyond")
-_BESIDE_EFFECTS = ("amnesic", "mediation", "completeness", "selectivity")
+_PLAIN = ("leak", "leak_nonlinear", "gap", "effect", "learned_effect", "excess")
 
 
 @dataclass(frozen=True)
@@ -43,29 +42,19 @@ class Row:
     rows_needed: int | None = None
 
 
-@dataclass(frozen=True)
-class Series:
-    """Linear leak of one regime or reference along the sites."""
-
-    name: str
-    points: tuple[tuple[str, Estimate], ...]
-
-
-@dataclass(frozen=True)
-class Profile:
-    """Linear leak along the model for one attribute."""
+class Profile(NamedTuple):
+    """Linear leak along the model for one attribute: of regimes and references (``series``), placebos (``band``) and chance (``floor``)."""
 
     sites: tuple[str, ...]
-    series: tuple[Series, ...]
+    series: dict[str, dict[str, Estimate]]
     band: dict[str, float]
     margin: float | None
-    # Site -> 95th percentile under permuted labels, and smallest leak surely found: the largest of all regimes.
-    floor: dict[str, float] = field(default_factory=dict)
-    detection: dict[str, float] = field(default_factory=dict)
+    # Of all regimes the largest at each site: the 95th percentile under permuted labels, and the smallest leak surely found.
+    floor: dict[str, float]
+    detection: dict[str, float]
 
 
-@dataclass(frozen=True)
-class AttributeView:
+class AttributeView(NamedTuple):
     """Everything about one attribute."""
 
     name: str
@@ -78,27 +67,24 @@ class AttributeView:
     profile: Profile
     numbers: tuple[Estimate, ...]
 
+    @property
+    def findings(self) -> list[Finding]:
+        """Its findings, regime by regime."""
+        return [row.finding for row in self.rows if row.finding is not None]
+
     def of(self, *channels: str) -> tuple[Estimate, ...]:
         """Its numbers of these channels."""
         return tuple(e for e in self.numbers if e.channel in channels)
 
-    @property
-    def effects(self) -> tuple[Estimate, ...]:
-        """Its effects, and the measures that stand beside them: erasing, share through the subspace, completeness, selectivity."""
-        return (*self.of("used"), *self.of(*_BESIDE_EFFECTS))
 
-
-@dataclass(frozen=True)
-class Summary:
+class Summary(NamedTuple):
     """What a report shows, in reading order; ``bare`` where activations were given and no model."""
 
     question: str
     bare: bool
-    date: str
     verdicts: Mapping[str, VerdictWord]
     regimes: tuple[str, ...]
     attributes: tuple[AttributeView, ...]
-    task: tuple[Estimate, ...]
     margins: dict[str, float]
 
 
@@ -113,12 +99,16 @@ def summarize(pack: EvidencePack) -> Summary:
     planned = [str(entry.get("name")) for entry in entries(plan, "regimes")]
     regimes = tuple(name for name in dict.fromkeys([*planned, *(f.regime for f in evidence.findings)]) if name not in REFERENCES)
     bare, asked = has_kind(plan, "activations"), has_kind(plan, "prompts")
-    words, lookup = VERDICTS_OF_ACTIVATIONS if bare else VERDICTS, Lookup(evidence)
+    words = VERDICTS_OF_ACTIVATIONS if bare else VERDICTS
+    found: dict[str | None, list[Estimate]] = {}
+    for e in evidence.estimates:
+        found.setdefault(e.attribute, []).append(e)
     views = []
     for name in names:
-        mine = _Mine(name, lookup, sites_of(plan, "verdict"), {f.regime: f for f in evidence.findings if f.attribute == name})
+        numbers = tuple(found.get(name, ()))
+        mine = Numbers(numbers, {f.regime: f for f in evidence.findings if f.attribute == name}, sites_of(plan, "verdict"))
         findings = [mine.findings[regime] for regime in regimes if regime in mine.findings]
-        seen = {e.regime for e in lookup.of(name)}
+        seen = {e.regime for e in numbers}
         view = AttributeView(
             name=name,
             role=roles[name],
@@ -128,19 +118,17 @@ def summarize(pack: EvidencePack) -> Summary:
             answer=answer(findings, words, brief=len(names) > MANY, asked=asked),
             rows=tuple(mine.row(regime) for regime in regimes if regime in mine.findings or regime in seen),
             references=tuple(mine.reference(regime, regimes) for regime in _SHOWN_REFERENCES if regime in seen),
-            profile=_profile(lookup.of(name), plan, regimes),
-            numbers=tuple(lookup.of(name)),
+            profile=_profile(numbers, plan, regimes),
+            numbers=numbers,
         )
         views.append(view)
     protected = [name for name in names if roles[name] == "protected"] or names
     return Summary(
         question=question(protected, bare=bare, asked=asked, data=_instead(pack)),
         bare=bare,
-        date=run_date(pack.environment),
         verdicts=words,
         regimes=regimes,
         attributes=tuple(views),
-        task=tuple(lookup.of(None)),
         margins=margins_of(plan),
     )
 
@@ -153,40 +141,62 @@ def count_controls(controls: Iterable[Control]) -> dict[tuple[str, str], dict[bo
     return counts
 
 
-@dataclass(frozen=True)
-class _Mine:
-    """What there is of one attribute, for its lines."""
+class Numbers:
+    """The numbers of one attribute by regime and channel, in the order of the pack; what decided stands in its findings by regime."""
 
-    name: str
-    lookup: Lookup
-    sites: tuple[str, ...]
-    findings: Mapping[str, Finding]
+    def __init__(self, estimates: Iterable[Estimate], findings: Mapping[str, Finding], sites: tuple[str, ...]) -> None:
+        self.findings, self._sites = findings, sites
+        self._found: dict[tuple[str, str], list[Estimate]] = {}
+        for e in estimates:
+            self._found.setdefault((e.regime, e.channel), []).append(e)
+
+    def _of(self, regime: str, channel: str) -> list[Estimate]:
+        return self._found.get((regime, channel), [])
+
+    def deciding(self, regime: str, channel: str, sites: tuple[str, ...] = ()) -> Estimate | None:
+        """The one number that stands for a channel: the one that decided, else the main one; of several the largest."""
+        found, finding = self._of(regime, channel), self.findings.get(regime)
+        decided = finding.decided_by if finding is not None else ()
+        rules: tuple[Callable[[Estimate], bool], ...] = (
+            lambda e: e.value is not None,
+            # The measure that readers know: an output gap stands before an output leak.
+            lambda e: channel != "expressed" or e.measure == "gap",
+            lambda e: e.state is not None,
+            lambda e: e.site is None or not sites or e.site in sites,
+            lambda e: e.id in decided,
+            lambda e: e.measure in _PLAIN,
+            lambda e: e.group is None,
+        )
+        for rule in rules:
+            found = [e for e in found if rule(e)] or found
+        return min(found, key=lambda e: (-(e.value or 0.0), e.id), default=None)
 
     def row(self, regime: str) -> Row:
         """The line of a regime."""
-        lookup, name = self.lookup, self.name
-        states = {channel: lookup.state(name, regime, channel) for channel in checks(bare=False)}
+        states = {channel: self._state(regime, channel) for channel in checks(bare=False)}
         stronger = next((channel for channel in _STRONGER if states.get(channel) == "present"), None)
         if states.get("linear") == "present":
             stronger = None
         finding = self.findings.get(regime)
         # Where it is at least hidden, what is open is whether it shows or acts.
         open_ones = names_of("use") if finding is not None and finding.at_least else checks(bare=False)
-        output_leaks = (e for e in lookup.numbers(name, regime, "expressed") if e.measure == "output_leak" and e.state)
+        needed = (e.rows_needed for channel in open_ones for e in self._of(regime, channel) if e.rows_needed is not None)
+        output_leaks = (e for e in self._of(regime, "expressed") if e.measure == "output_leak" and e.state)
+        kept = {e.measure: e for e in reversed(self._of(regime, "retention"))}
         return Row(
             regime=regime,
             finding=finding,
-            leak=lookup.deciding(name, regime, "linear", self.sites),
-            gap=lookup.deciding(name, regime, "expressed"),
-            effect=lookup.deciding(name, regime, "used"),
+            leak=self.deciding(regime, "linear", self._sites),
+            gap=self.deciding(regime, "expressed"),
+            effect=self.deciding(regime, "used"),
             states=states,
             placebo_leak=self._placebo_leak(regime),
             placebo_gap=self._placebo_gap(regime),
             output_leak=next(output_leaks, None),
-            stronger=lookup.deciding(name, regime, stronger, self.sites) if stronger else None,
-            kept_inside=lookup.first(name, regime, "retention", "encoding_ratio"),
-            kept_outside=lookup.first(name, regime, "retention", "use_ratio"),
-            rows_needed=lookup.rows_needed(name, regime, open_ones),
+            stronger=self.deciding(regime, stronger, self._sites) if stronger else None,
+            kept_inside=kept.get("encoding_ratio"),
+            kept_outside=kept.get("use_ratio"),
+            rows_needed=max(needed, default=None),
         )
 
     def reference(self, regime: str, regimes: tuple[str, ...]) -> Row:
@@ -198,11 +208,18 @@ class _Mine:
         gap = next((e for one in order if (e := self._placebo_gap(one)) is not None), None)
         return Row(regime, None, leak, gap)
 
+    def _state(self, regime: str, channel: str) -> str:
+        """The state of a channel over its numbers: present wins, then unknown, then absent."""
+        states = {e.state for e in self._of(regime, channel)}
+        return next((word for word in ("present", "unknown", "absent", "not_applicable") if word in states), "not_measured")
+
     def _placebo_leak(self, regime: str) -> Estimate | None:
-        return self.lookup.placebo(self.name, regime, "linear", "leak", self.sites)
+        """What invented attributes reach in the models of a regime, if that was measured."""
+        found = (e for e in self._of("placebo", "linear") if e.reference_for == regime and e.measure == "leak")
+        return next((e for e in found if not self._sites or e.site in self._sites), None)
 
     def _placebo_gap(self, regime: str) -> Estimate | None:
-        return self.lookup.placebo(self.name, regime, "expressed", "gap")
+        return next((e for e in self._of("placebo", "expressed") if e.reference_for == regime and e.measure == "gap"), None)
 
 
 def _instead(pack: EvidencePack) -> str:
@@ -220,28 +237,22 @@ def _profile(mine: Iterable[Estimate], plan: Mapping[str, Any], regimes: tuple[s
     inputs = [str(e.site) for e in linear if e.regime == "inputs"]
     planned = [*sites_of(plan, "profile"), *sites_of(plan, "verdict")]
     sites = tuple(site for site in dict.fromkeys([*inputs, *planned, *found]) if site in set(found))
-    series: list[Series] = []
-    # The plain number of a site; "elsewhere" repeats "linear" outside the verdict sites.
-    ordered = sorted(linear, key=lambda e: (e.measure != "leak", e.channel != "linear"))
-    for name in (*regimes, "untrained", "reweighed", "inputs"):
-        points: dict[str, Estimate] = {}
-        for e in ordered:
-            if e.regime == name:
-                points.setdefault(str(e.site), e)
-        if points:
-            series.append(Series(name, tuple((site, points[site]) for site in sites if site in points)))
+    # The plain number of a site; "elsewhere" repeats "linear" outside the verdict sites: of several the last stays.
+    ordered = sorted(linear, key=lambda e: (e.measure != "leak", e.channel != "linear"))[::-1]
+    points = {name: {str(e.site): e for e in ordered if e.regime == name} for name in (*regimes, "untrained", "reweighed", "inputs")}
+    series = {name: {site: at[site] for site in sites if site in at} for name, at in points.items() if at}
     plain = [e for e in linear if e.measure == "leak"]
     # The band speaks about trained models: untrained ones relay more.
-    placebos = [(e, e.value) for e in plain if e.regime == "placebo" and (e.reference_for is None or e.reference_for in regimes)]
+    placebos = [e for e in plain if e.regime == "placebo" and (e.reference_for is None or e.reference_for in regimes)]
     own = [e for e in plain if e.regime in regimes]
-    floor, detection = ([(e, getattr(e, key)) for e in own] for key in ("null_high", "detection_limit"))
-    return Profile(sites, tuple(series), _largest(placebos), margins_of(plan).get("leak"), _largest(floor), _largest(detection))
+    band, floor, detection = _largest(placebos, "value"), _largest(own, "null_high"), _largest(own, "detection_limit")
+    return Profile(sites, series, band, margins_of(plan).get("leak"), floor, detection)
 
 
-def _largest(found: Iterable[tuple[Estimate, float | None]]) -> dict[str, float]:
-    """The largest value at each site, and none below zero."""
+def _largest(found: Iterable[Estimate], field: str) -> dict[str, float]:
+    """The largest value of a field at each site, and none below zero."""
     largest: dict[str, float] = {}
-    for e, value in found:
-        if value is not None:
+    for e in found:
+        if (value := getattr(e, field)) is not None:
             largest[str(e.site)] = max(largest.get(str(e.site), 0.0), value)
     return largest

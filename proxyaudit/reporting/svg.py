@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from html import escape
+from typing import NamedTuple
 
 from proxyaudit.reporting.text import number, squeeze, visible
+from proxyaudit.types import Estimate
 
 
 def _around(count: int, *, turn: float = 0.0, inner: float = 0.0) -> tuple[tuple[float, float], ...]:
@@ -28,12 +29,9 @@ _SHAPES: dict[str, tuple[tuple[float, float], ...]] = {
     "up": _around(3),
     "diamond": ((0, -1.2), (0.9, 0), (0, 1.2), (-0.9, 0)),
     "down": _around(3, turn=math.pi),
-    "plus": tuple(
-        (x, y)
-        for x, y in (
-            *((-0.35, -1), (0.35, -1), (0.35, -0.35), (1, -0.35), (1, 0.35), (0.35, 0.35)),
-            *((0.35, 1), (-0.35, 1), (-0.35, 0.35), (-1, 0.35), (-1, -0.35), (-0.35, -0.35)),
-        )
+    "plus": (
+        *((-0.35, -1), (0.35, -1), (0.35, -0.35), (1, -0.35), (1, 0.35), (0.35, 0.35)),
+        *((0.35, 1), (-0.35, 1), (-0.35, 0.35), (-1, 0.35), (-1, -0.35), (-0.35, -0.35)),
     ),
     "star4": _around(4, inner=0.4),
     "pentagon": _around(5),
@@ -45,12 +43,12 @@ _SHAPES: dict[str, tuple[tuple[float, float], ...]] = {
 _STROKES = {"cross": ((-0.8, -0.8, 0.8, 0.8), (-0.8, 0.8, 0.8, -0.8)), "upright": ((-1, 0, 1, 0), (0, -1, 0, 1)), "bar": ((0, -1, 0, 1),)}
 
 
+_SIZE = 12
 # Shares of the font's size; what is not listed counts as an average letter.
 _WIDTHS = {**dict.fromkeys("iljtfrI.,:;'|!()[] ", 0.4), **dict.fromkeys("mwMW@%", 0.98), **dict.fromkeys("ABCDEFGHKNOPQRSTUVXYZ_", 0.72)}
 
 
-@dataclass(frozen=True)
-class Style:
+class Style(NamedTuple):
     """How a series is drawn: never by colour alone. ``colour`` is a class of the page."""
 
     colour: str
@@ -58,8 +56,7 @@ class Style:
     dashes: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True)
-class Scale:
+class Scale(NamedTuple):
     """From numbers to pixels, with the numbers to be written beside the axis."""
 
     place: Callable[[float], float]
@@ -89,11 +86,10 @@ def linear_scale(low: float, high: float, start: float, end: float, *, most: int
 def root_scale(high: float, start: float, end: float) -> Scale:
     """A square-root scale from zero, so that a margin of .02 is a place that can be seen beside .8."""
     high = max(high, 1e-6)
-    step = (0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
-    ticks = (0.0, *(t for t in step if t <= high and (math.sqrt(t / high) > 0.16 or t == step[0])))
-    kept: list[float] = []
-    for tick in ticks:
-        if not kept or math.sqrt(tick / high) - math.sqrt(kept[-1] / high) > 0.09:
+    kept = [0.0]
+    for tick in (0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0):
+        shown = tick <= high and (math.sqrt(tick / high) > 0.16 or tick == 0.01)
+        if shown and math.sqrt(tick / high) - math.sqrt(kept[-1] / high) > 0.09:
             kept.append(tick)
     return Scale(lambda value: start + math.sqrt(max(value, 0.0) / high) * (end - start), 0.0, high, tuple(kept))
 
@@ -105,13 +101,13 @@ def log_scale(values: Sequence[float], start: float, end: float) -> Scale:
     return Scale(lambda value: start + math.log(value / low) / span * (end - start), low, high, tuple(dict.fromkeys(values)))
 
 
-def fit(text: str, room: float, *, size: float = 12) -> str:
+def fit(text: str, room: float) -> str:
     """Return ``text``, cut in the middle, so that it is about ``room`` pixels wide at most; no font is at hand to measure with."""
     shown = visible(text)
     # No letter is narrower than .4 of the size: what is longer than this cannot fit.
-    length = min(len(shown), int(room / (0.4 * size)) + 1)
+    length = min(len(shown), int(room / (0.4 * _SIZE)) + 1)
     cut = squeeze(shown, length)
-    while length > 3 and sum(_WIDTHS.get(letter, 1.0 if ord(letter) > 0x2E7F else 0.58) for letter in cut) * size > room:
+    while length > 3 and sum(_WIDTHS.get(letter, 1.0 if ord(letter) > 0x2E7F else 0.58) for letter in cut) * _SIZE > room:
         length -= 1
         cut = squeeze(shown, length)
     return cut
@@ -153,25 +149,26 @@ class Drawing:
         else:
             self._made.append(f'<circle class="{style.colour}" cx="{x:.1f}" cy="{y:.1f}" r="{size * 0.92:.1f}"/>')
 
-    def text(self, x: float, y: float, text: str, *, anchor: str = "start", colour: str = "ki", size: float = 12, turn: float = 0) -> None:
+    def text(
+        self, x: float, y: float, text: str, *, anchor: str = "start", colour: str = "ki", size: float = _SIZE, turn: float = 0
+    ) -> None:
         """Write words; what comes from data is escaped and made visible."""
         where = f'x="{x:.1f}" y="{y:.1f}"'
         turned = f' transform="rotate({turn:g} {x:.1f} {y:.1f})"' if turn else ""
-        sized = "" if size == 12 else f' font-size="{size:g}"'
+        sized = "" if size == _SIZE else f' font-size="{size:g}"'
         anchored = "" if anchor == "start" else f' text-anchor="{anchor}"'
         self._made.append(f'<text class="{colour}" {where}{anchored}{sized}{turned}>{escape(visible(text))}</text>')
 
-    def interval(
-        self, start: tuple[float, float], end: tuple[float, float], colour: str, *, cut: tuple[bool, bool] = (False, False)
-    ) -> None:
-        """Draw an interval; an arrow where it goes on beyond the picture."""
-        self.line(*start, *end, colour, width=1.6)
-        flat = start[1] == end[1]
-        for (x, y), goes_on, sign in ((start, cut[0], -1), (end, cut[1], 1)):
-            if goes_on:
-                tip, side = (sign * 5, 3.5)
-                corners = [(x, y - side), (x + tip, y), (x, y + side)] if flat else [(x - side, y), (x, y - abs(tip) * sign), (x + side, y)]
-                self.area(corners, colour, opacity=1)
+    def interval(self, e: Estimate, scale: Scale, colour: str, *, x: float = 0.0, y: float | None = None) -> None:
+        """Draw an interval along a scale, level at ``y``, else upright at ``x``; an arrow where it goes on beyond the picture."""
+        if e.low is None or e.high is None:
+            return
+        low, high = ((scale(end), y) if y is not None else (x, scale(end)) for end in (e.low, e.high))
+        self.line(*low, *high, colour, width=1.6)
+        for (at, up), end, tip in ((low, e.low, -5), (high, e.high, 5)):
+            if not scale.holds(end):
+                level = [(at, up - 3.5), (at + tip, up), (at, up + 3.5)]
+                self.area(level if y is not None else [(at - 3.5, up), (at, up - tip), (at + 3.5, up)], colour, opacity=1)
 
     def axis_x(self, scale: Scale, y: float, *, title: str, top: float | None = None) -> None:
         """Draw a scale below the picture."""
@@ -180,8 +177,9 @@ class Drawing:
             if top is not None:
                 self.line(x, top, x, y, "kl", width=0.7)
             self.text(x, y + 15, _tick(tick), anchor="middle", colour="km")
-        self.line(scale.place(scale.low), y, scale.place(scale.high), y, "kl")
-        self.text((scale.place(scale.low) + scale.place(scale.high)) / 2, y + 32, title, anchor="middle", colour="km")
+        start, end = scale.place(scale.low), scale.place(scale.high)
+        self.line(start, y, end, y, "kl")
+        self.text((start + end) / 2, y + 32, title, anchor="middle", colour="km")
 
     def axis_y(self, scale: Scale, x: float, right: float, *, title: str) -> None:
         """Draw a scale left of the picture."""
@@ -189,13 +187,13 @@ class Drawing:
             y = scale(tick)
             self.line(x, y, right, y, "kl", width=0.7)
             self.text(x - 6, y + 4, _tick(tick), anchor="end", colour="km")
-        self.line(x, scale.place(scale.low), x, scale.place(scale.high), "kl")
-        middle = (scale.place(scale.low) + scale.place(scale.high)) / 2
-        self.text(11, middle, title, anchor="middle", colour="km", turn=-90)
+        start, end = scale.place(scale.low), scale.place(scale.high)
+        self.line(x, start, x, end, "kl")
+        self.text(11, (start + end) / 2, title, anchor="middle", colour="km", turn=-90)
 
     def render(self, *, ident: str, title: str, description: str) -> str:
         """The chart as an element of a page; ``ident`` must be unique on it."""
-        head = f'<svg viewBox="0 0 {self.width} {self.height}" width="{self.width}" height="{self.height}" font-size="12"'
+        head = f'<svg viewBox="0 0 {self.width} {self.height}" width="{self.width}" height="{self.height}" font-size="{_SIZE}"'
         if not title:
             return f'{head} aria-hidden="true" focusable="false">{"".join(self._made)}</svg>'
         label = f' role="img" aria-labelledby="{ident}-title {ident}-desc">'

@@ -59,12 +59,7 @@ def number(value: float | None, digits: int = 3) -> str:
     >>> number(0.15749), number(-0.00001)
     ('0.157', '0.000')
     """
-    if value is None:
-        return DASH
-    text = f"{value:.{digits}f}"
-    if float(text) == 0:
-        text = text.removeprefix("-")
-    return text.replace("-", MINUS)
+    return DASH if value is None else f"{value:z.{digits}f}".replace("-", MINUS)
 
 
 def span(low: float | None, high: float | None, digits: int = 3) -> str:
@@ -113,6 +108,11 @@ def points(value: float | None, digits: int = 0) -> str:
 def capital(text: str) -> str:
     """A text with its first letter as a capital."""
     return text[:1].upper() + text[1:]
+
+
+def at_most(items: Sequence[str], most: int) -> list[str]:
+    """The first of some items, and how many more there are."""
+    return [*items[:most], *([f"{len(items) - most} more"] if len(items) > most else [])]
 
 
 def join_words(words: Sequence[str], last: str = "and") -> str:

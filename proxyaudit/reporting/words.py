@@ -97,9 +97,7 @@ _TERMS = (
     ("Detection limit", "The smallest planted leak that the reader found in 95 % of trials."),
     ("Interval", "95 % confidence interval unless said otherwise, over audit rows and, where there are several, trained models."),
     ("Protected / proxy", "The attribute that must not matter, and a column that may stand in for it."),
-)
-_OF_MODELS = (("Learned / relayed", "Training put it there, or the model merely passes on what its inputs carry."),)
-_LAST = (
+    ("Learned / relayed", "Training put it there, or the model merely passes on what its inputs carry."),
     ("Basis", "Whether what is found remains among people with the same label (beyond label) or is explained by the label."),
     ("Reported only", "A number that is shown for context and that no verdict rests on."),
 )
@@ -113,16 +111,14 @@ def checks(*, bare: bool) -> tuple[str, ...]:
 
 def glossary(verdicts: Mapping[str, VerdictWord], *, bare: bool) -> tuple[tuple[str, str], ...]:
     """Terms and what they mean; of bare activations none that speak of models."""
+    asked: list[tuple[str, str]] = []
     said = [(f"{word.symbol} {word.word}", f"{capital(word.meaning)}.") for word in verdicts.values()]
-    terms: list[tuple[str, str]] = []
-    for name in checks(bare=bare):
-        question = all_questions()[name]
-        terms += question.terms or [(question.word, question.asks)] if question.word else []
-    references = [
-        (name.capitalize(), f"Reference row: {words}. It never gets a verdict of its own.") for name, words in REFERENCE_WORDS.items()
-    ]
-    shown = references[-1:] if bare else references
-    return (*said, _LEAST, *terms, *_TERMS, *(() if bare else _OF_MODELS), *_LAST, *shown)
+    for question in map(all_questions().__getitem__, checks(bare=bare)):
+        asked += question.terms or [(question.word, question.asks)] if question.word else []
+    shown = list(REFERENCE_WORDS.items())[-1 if bare else 0 :]
+    references = [(name.capitalize(), f"Reference row: {words}. It never gets a verdict of its own.") for name, words in shown]
+    terms = [term for term in _TERMS if not bare or term[0] != "Learned / relayed"]
+    return (*said, _LEAST, *asked, *terms, *references)
 
 
 def control_words(kind: str) -> str:

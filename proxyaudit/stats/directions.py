@@ -1,7 +1,4 @@
-"""Directions to plant along: several families, since no one of them is least favourable.
-
-A leak spread evenly moves the score statistic most, the same leak in a unit that fires on few rows moves it least.
-"""
+"""Directions to plant along: several families, since no one of them is least favourable."""
 
 from __future__ import annotations
 
@@ -22,23 +19,18 @@ _SEARCH_STEPS = 6
 
 @dataclass(frozen=True)
 class Block:
-    """Rows of one stratum: a slice of the rows, and how many of the leading columns of ``z`` are theirs."""
+    """Rows of one stratum."""
 
     rows: slice
-    rank: int
+    rank: int  # how many of the leading columns of ``z`` are theirs
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Whitened rows, stratum by stratum; one block where nothing is conditioned on.
+    """Whitened rows, stratum by stratum; one block where nothing is conditioned on."""
 
-    Attributes:
-        z_nr: Whitened within each block, columns from the lowest to the highest variance, zeros beyond a block's rank.
-        x_nd: Units, standardised within each block.
-    """
-
-    z_nr: Singles
-    x_nd: Singles
+    z_nr: Singles  # whitened within each block, columns from the lowest to the highest variance, zeros beyond a block's rank
+    x_nd: Singles  # units, standardised within each block
     blocks: tuple[Block, ...]
 
     @property

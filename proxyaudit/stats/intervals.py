@@ -20,22 +20,14 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Measured:
-    """One number before it is judged.
+    """One number before it is judged."""
 
-    Attributes:
-        seed_values: The number in each seed, shape ``(S,)``.
-        influence_n: Row influences on the mean over seeds, in the unit of the number.
-        clusters_n: Cluster id of each row.
-        extra: Variance that the influences do not carry (a floor for small groups, an estimated direction), with ``extra_df``.
-        row_df: Upper bound on the degrees of freedom of the rows: those of the smallest group compared.
-    """
-
-    seed_values: Floats
-    influence_n: Floats
-    clusters_n: Ints
-    extra: float = 0.0
+    seed_values: Floats  # the number in each seed, shape (S,)
+    influence_n: Floats  # row influences on the mean over seeds, in the unit of the number
+    clusters_n: Ints  # cluster id of each row
+    extra: float = 0.0  # variance that the influences do not carry (a floor for small groups, an estimated direction)
     extra_df: float = float("inf")
-    row_df: float = float("inf")
+    row_df: float = float("inf")  # upper bound on the degrees of freedom of the rows: those of the smallest group compared
 
     @property
     def value(self) -> float:

@@ -13,7 +13,6 @@ def power_of_absence(n: int, dimensions: int, margin: float, rates_k: Floats | N
 
     The statistic ``sum_k w_k ||Z'e_k||**2 / n`` is close to a scaled chi-squared variable (Satterthwaite 1946), which a leak at the margin
     makes non-central. Of several classes the one is taken whose leak moves the statistic least; without rates the attribute is continuous.
-
     ``n`` counts clusters where rows belong together; ``level`` is below .01, since each of several families of plants must show absence.
     """
     if dimensions < 1 or n <= dimensions + 1:

@@ -22,14 +22,11 @@ _RATE_TOLERANCE = 1e-5  # a rate that misses by e moves the leak by e / 2: well 
 
 @dataclass(frozen=True)
 class Prior:
-    """What is known of an attribute's classes without the activations: log probabilities on each row, and overall base rates.
+    """What is known of an attribute's classes without the activations."""
 
-    ``strata_n`` are codes from 0 of rows within which the rates hold; ``None`` for one stratum.
-    """
-
-    log_nk: Floats
-    rates_k: Floats
-    strata_n: Ints | None = None
+    log_nk: Floats  # log probabilities on each row
+    rates_k: Floats  # overall base rates
+    strata_n: Ints | None = None  # codes from 0 of rows within which the rates hold; None for one stratum
 
     @staticmethod
     def of_rates(rates_k: Floats, n: int) -> Prior:
@@ -205,8 +202,7 @@ class _Several:
 def plant_at_leak(scores: NDArray[np.floating], prior: Prior, leak: float) -> Plant | None:
     """Solve the slope at which labels drawn along unit-variance ``scores`` leak exactly ``leak``, a fraction of ``log2 K``.
 
-    Scores are ``(n,)`` for the second of two classes, ``(n, K)`` for several.
-    Returns ``None`` where no slope reaches the wanted leak (a direction that takes too few values).
+    Scores are ``(n,)`` for the second of two classes, ``(n, K)`` for several. ``None`` where no slope reaches the leak (too few values).
     """
     return plants_at_leak(scores[..., None], prior, leak)[0]
 

@@ -1,7 +1,4 @@
-"""The standard curve: from a raw score back to the leak that gives it, with interval and detection limit.
-
-An observed score is read off the curve of planted means; its interval holds the leaks at which it would be no surprise (test inversion).
-"""
+"""The standard curve of planted means: from a score back to its leak, with interval (test inversion) and detection limit."""
 
 from __future__ import annotations
 

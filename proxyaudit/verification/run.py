@@ -1,4 +1,4 @@
-"""Verify a run directory: bytes first, then everything that follows from the pack."""
+"""Verify a run directory: bytes first, then everything that follows from the pack. Commands that decide take a run from here alone."""
 
 from __future__ import annotations
 
@@ -22,19 +22,27 @@ from proxyaudit.evidence.pack import (
 )
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
+from proxyaudit.verification.checks import (
+    completeness_problems,
+    control_problems,
+    digest_problems,
+    finding_problems,
+    identity_problems,
+    number_problems,
+    same_code,
+    sentence_problems,
+    state_problems,
+)
 from proxyaudit.verification.files import check_bytes, json_problems, manifest_document, safetensors_problems, yaml_problems
-from proxyaudit.verification.findings import completeness_problems, finding_problems, same_code, sentence_problems
-from proxyaudit.verification.identity import digest_problems, identity_problems
 from proxyaudit.verification.mitigation import verify_mitigation
 from proxyaudit.verification.report import Check, Verification, checked
-from proxyaudit.verification.states import control_problems, number_problems, state_problems
 
 # Every run has had these since the first schema; later kinds of report may be missing in older runs.
 _REQUIRED = (*PACK_FILES, "report.html", "report.md")
 OPTIONAL_FILES = (*REPORT_FILES, "signatures.json", "signatures.safetensors")
+_OTHER_VERSION = "another version of proxyaudit, or of a package, wrote them"
 # No decision rests on them: what a page or a sentence says is not read, the fields beside it are.
 _WORDS = {"sentences", "reports"}
-_OTHER_VERSION = "another version of proxyaudit, or of a package, wrote them"
 
 
 def find_folder(path: Path) -> Path:

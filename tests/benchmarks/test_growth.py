@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from proxyaudit.channels.leak.record import read_site
+from proxyaudit.channels.leak.record import SITE_LEAKS
 from proxyaudit.channels.leak.site import Probing, measure_site
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.record import Measurement
@@ -76,7 +76,7 @@ def test_big_probe(activations: Any, rows: Any, threads: Any, benchmark: Any, sa
     with threads(1):
         benchmark.pedantic(lambda: found.append(_measure(acts, planned, nonlinear=True, readers=READERS)), rounds=1)
     seconds, out = found[0]
-    tests = {attribute.name: read_site(out, attribute.name, "site").tests["nonlinear"] for attribute in planned.attributes}
+    tests = {attribute.name: SITE_LEAKS.read(out, attribute.name, "site").tests["nonlinear"] for attribute in planned.attributes}
     skipped = {name: [reader.name for reader in test.readers if reader.skipped] for name, test in tests.items()}
     used = {name: test.rows or 0 for name, test in tests.items()}
     whole = math.ceil(BIG_SITES / BIG_JOBS) * seconds

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from proxyaudit.channels.leak.record import LeakTest, SiteRecord, write_site
+from proxyaudit.channels.leak.record import SITE_LEAKS, LeakTest, SiteRecord
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.record import INPUT_SITE, OUTPUT_SITE, Measurement
@@ -52,12 +52,12 @@ def leak_facts(*attributes: Attribute, regimes: Sequence[str] = ("real",), verdi
     for regime in regimes:
         out = Measurement()
         for place, (attribute, site) in enumerate((a, s) for a in attributes for s in (*SITES, OUTPUT_SITE)):
-            write_site(out, attribute.name, site, leak_record(attribute, place))
+            SITE_LEAKS.write(out, leak_record(attribute, place), attribute.name, site)
         out.arrays["outputs"] = np.random.default_rng(0).random((n, 1))
         runs.append(Run(regime, (out,), is_reference=regime == "untrained"))
     inputs = Measurement()
     for attribute in attributes:
-        write_site(inputs, attribute.name, INPUT_SITE, leak_record(attribute, 0))
+        SITE_LEAKS.write(inputs, leak_record(attribute, 0), attribute.name, INPUT_SITE)
     return Facts(
         attributes=attributes,
         clusters_n=np.arange(n),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from proxyaudit.channels.leak.planted import planted_draft
-from proxyaudit.channels.leak.record import read_site
+from proxyaudit.channels.leak.record import SITE_LEAKS
 from proxyaudit.channels.leak.site import ProbedArrays, Probing, measure_site
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.draft import Draft
@@ -97,7 +97,7 @@ def draft_of(measured: Sequence[Measurement], rows: ProbedArrays) -> Draft:
     """The decided cell of one or several models on the same rows."""
     name = rows.attributes[0].name
     base = Draft("linear", name, "models", _SITE, margin=MARGIN)
-    cell = planted_draft(base, [read_site(one, name, _SITE) for one in measured], "linear", rows.clusters)
+    cell = planted_draft(base, [SITE_LEAKS.read(one, name, _SITE) for one in measured], "linear", rows.clusters)
     return decide_drafts([cell])[0]
 
 

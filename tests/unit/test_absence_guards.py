@@ -9,7 +9,7 @@ import pytest
 
 from proxyaudit.channels.use.absence import acting_carrier, joint_barred
 from proxyaudit.channels.use.guards import other_questions
-from proxyaudit.channels.use.record import OtherQuestions, SiteUse, carriers, store_use
+from proxyaudit.channels.use.record import USES, OtherQuestions, SiteUse, carriers
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.record import Measurement
@@ -98,7 +98,7 @@ def test_every_level_and_output_is_a_question_of_its_own() -> None:
 
 
 def test_a_carrier_that_moves_the_outputs_bars_absence_whatever_its_sign() -> None:
-    units = {"code": {"influence": 0.1}, "idle": {"influence": 0.001}}
+    units = {"code": {"moved": {"value": 0.1}}, "idle": {"moved": {"value": 0.001}}}
     run = Run("real", (Measurement({"proxy use": {"sex": {"units": units}}}),))
     assert "code" in str(acting_carrier(run, "sex", ["idle", "code"], 0.02))
     assert acting_carrier(run, "sex", ["idle"], 0.02) is None
@@ -120,7 +120,7 @@ def test_several_sites_together_are_not_asked_about_other_groups_and_outputs() -
     def run(*uses: SiteUse) -> Run:
         out = Measurement()
         for site, use in zip(("one", "two"), uses, strict=True):
-            store_use(out, "race", site, use)
+            USES.write(out, use, "race", site)
         return Run("real", (out,))
 
     assert joint_barred(run(SiteUse(others=OtherQuestions(0.0, 4)), SiteUse()), "race", ["one", "two"]) is not None

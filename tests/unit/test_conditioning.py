@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from proxyaudit.channels.leak.record import read_site
+from proxyaudit.channels.leak.record import SITE_LEAKS
 from proxyaudit.channels.leak.site import Probing, measure_site
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.record import Measurement
@@ -29,7 +29,7 @@ def channels(acts, codes, strata, seed=0):
     probing = Probing(seed, Margins(), 199, nonlinear=False, strata={"a": strata})
     out = Measurement()
     measure_site(acts, Rows((attribute,), np.arange(len(codes))), probing, site="s", placebos={}, out=out)
-    return read_site(out, "a", "s").tests
+    return SITE_LEAKS.read(out, "a", "s").tests
 
 
 def nonlinear_in_b(seed, n=1600):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from proxyaudit.seeding import stream
-from proxyaudit.stats.crossed import crossed_gap, has_support, permutation_null, share_floor
+from proxyaudit.stats.group_gaps import crossed_gap, has_support, permutation_null, share_floor
 from proxyaudit.stats.intervals import crossed_interval, p_above, p_below
 from proxyaudit.stats.nulls import permutation_p
 

@@ -11,9 +11,9 @@ from leak_records import leak_facts
 from proxyaudit.channels.leak.estimate import estimate
 from proxyaudit.channels.outputs.estimate import estimate as estimate_outputs
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.context import identify
 from proxyaudit.estimates.facts import Facts
 from proxyaudit.estimates.ledger import Drafts, decide_ledger
+from proxyaudit.evidence.schema_1_0 import identify
 
 N = 400
 SEX = Attribute("sex", "protected", "binary", ("f", "m"), np.arange(N) % 2)

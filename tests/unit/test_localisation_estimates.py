@@ -15,13 +15,13 @@ from proxyaudit.causal.donors import TOO_FEW
 from proxyaudit.causal.localisation import CARRIED
 from proxyaudit.channels.localisation.estimate import CHANNEL, NOT_BEYOND, NOT_SURE, NOT_WHOLE, PER_ROW, SHARE, follow_up
 from proxyaudit.channels.localisation.measure import measure
-from proxyaudit.channels.localisation.record import LocationRecord, read_localisation, write_localisation
+from proxyaudit.channels.localisation.record import LOCALISATIONS, LocationRecord
 from proxyaudit.data.attributes import Attribute, Followed
-from proxyaudit.estimates.context import identify
 from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.ledger import Drafts, Ledger
 from proxyaudit.estimates.record import Measurement
+from proxyaudit.evidence.schema_1_0 import identify
 from proxyaudit.models.base import Tap, TrainedModel
 from proxyaudit.seeding import stream
 from proxyaudit.types import Estimate
@@ -191,11 +191,11 @@ def test_too_few_rows_are_told_once_and_nothing_is_localised() -> None:
 
 def test_what_was_skipped_whole_or_without_gradient_has_its_reason() -> None:
     out = measured(lambda h: h[:, 7].detach(), *world())
-    record = read_localisation(out, "sex")
+    record = LOCALISATIONS.find(out, "sex")
     assert record is not None
     half = replace(record.locations["hidden"], search=None, search_skipped="left out: 4 places")
     skipped = LocationRecord("site", "left out: it would take too many operations")
-    write_localisation(out, "sex", replace(record, locations={"hidden": half, "block9": skipped}))
+    LOCALISATIONS.write(out, replace(record, locations={"hidden": half, "block9": skipped}), "sex")
     found = published([out])
     assert "operations" in found[CHANNEL, "skipped: whole site"].reason
     assert found[CHANNEL, "skipped: whole site"].site == "block9"

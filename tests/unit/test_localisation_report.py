@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from proxyaudit.estimates.context import identify
 from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.evidence.schema_1_0 import identify
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.localisation import LOCALISATION_NOTE, localisation_views
 from proxyaudit.reporting.markdown import render_markdown

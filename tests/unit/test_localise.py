@@ -16,7 +16,7 @@ from proxyaudit.causal.localisation import Screened, draw_plan, in_direction, pa
 from proxyaudit.channels.localisation import budget as localisation_plan
 from proxyaudit.channels.localisation.budget import FEWEST_RECIPIENTS, MOST_RECIPIENTS, MOST_SEARCHED, rows_kept, schedule
 from proxyaudit.channels.localisation.measure import measure
-from proxyaudit.channels.localisation.record import LocalisationRecord, Part, read_localisation
+from proxyaudit.channels.localisation.record import LOCALISATIONS, LocalisationRecord, Part
 from proxyaudit.data.attributes import Attribute, Followed
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import Tap, TrainedModel
@@ -103,8 +103,8 @@ def localised(
     followed = {"sex": Followed(groups, ("f", "m"), output)}
     out = Measurement()
     measure(view_of(model, None, x, dataset_of(attributes, parts), followed, labels=labels, seed=root, regime=regime), out)
-    assert read_localisation(out, "job") is None
-    return read_localisation(out, "sex")
+    assert LOCALISATIONS.find(out, "job") is None
+    return LOCALISATIONS.find(out, "sex")
 
 
 def error(part: Part) -> float:

@@ -10,7 +10,7 @@ import pytest
 
 from proxyaudit.channels.proxies.association import known_target, measure_association
 from proxyaudit.channels.proxies.discover import discover
-from proxyaudit.channels.proxies.record import TableRecord, read_table
+from proxyaudit.channels.proxies.record import TABLES, TableRecord
 from proxyaudit.data.dataset import load_dataset
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.evidence.pack import EvidencePack
@@ -51,7 +51,7 @@ def found(folder: Path, **data: object):
 
 
 def association(measured: Measurement, attribute: str, unit: str) -> float:
-    return read_table(measured, attribute).units[unit].association.value
+    return TABLES.find(measured, attribute).units[unit].association.value
 
 
 def test_the_strongest_undeclared_columns_become_targets(tmp_path):
@@ -112,10 +112,10 @@ def test_a_release_without_the_attribute_is_told_and_levels_are_coded_as_in_the_
     release = dataset.train.drop(columns="sex")
     out = Measurement()
     measure_association(release, dataset, plan, 0, out, rows=False)
-    assert read_table(out, "sex") == TableRecord(reason="the table does not hold the attribute")
+    assert TABLES.find(out, "sex") == TableRecord(reason="the table does not hold the attribute")
     foreign = Measurement()
     measure_association(dataset.train.assign(sex="homme"), dataset, plan, 0, foreign, rows=False)
-    assert read_table(foreign, "sex").units["title"].reason == "too few rows hold the attribute"
+    assert TABLES.find(foreign, "sex").units["title"].reason == "too few rows hold the attribute"
     odd = dataset.audit.head(5).assign(sex=["m", "f", "x", None, "m"])
     target, known = known_target(dataset.attributes[0], odd, np.arange(5), 0)
     assert target.labels_n.tolist() == [1, 0, 1]

@@ -8,18 +8,17 @@ import numpy as np
 import pytest
 from views import facts_of
 
-from proxyaudit.causal.proxy_use import Number
+from proxyaudit.causal.proxy_use import Attribution, Number
 from proxyaudit.channels.proxies.estimate import estimate
 from proxyaudit.channels.proxies.record import (
+    TABLES,
+    USES,
     Attributions,
     Carried,
-    Split,
     TableRecord,
     UnitCarried,
     UnitUse,
     UseRecord,
-    write_table,
-    write_use,
 )
 from proxyaudit.data.attributes import Attribute, Followed
 from proxyaudit.estimates.facts import Run
@@ -52,7 +51,7 @@ TABLE = TableRecord(UNITS, N)
 
 def inputs() -> Measurement:
     out = Measurement()
-    write_table(out, "sex", TABLE)
+    TABLES.write(out, TABLE, "sex")
     return out
 
 
@@ -64,17 +63,17 @@ def model(seed: int, table: TableRecord | None = None, missing: str | None = Non
             return Number(value, influences(f"{unit}{what}", size / 10))
 
         if missing:
-            units[unit] = UnitUse(size, influences(f"{unit}influence", size / 10), reason=missing)
+            units[unit] = UnitUse(number("influence", size), reason=missing)
         else:
             total = number("total", size / 2 if unit != "innocent" else 0.0)
-            influence = size * (1 + 0.02 * seed), influences(f"{unit}influence", size / 10)
-            units[unit] = UnitUse(*influence, total, number("through", size / 4), (0.001,) * 3)
-    split = Split((0.6, 0.1, 0.3 + 0.01 * seed), 1.0, 0.0)
+            moved = number("influence", size * (1 + 0.02 * seed))
+            units[unit] = UnitUse(moved, total, number("through", size / 4), (0.001,) * 3)
+    split = Attribution(np.array([0.6, 0.1, 0.3 + 0.01 * seed]), 1.0, 0.0)
     attributions = Attributions(reason=missing) if missing else Attributions(200, COLUMNS, split, split)
     out = Measurement()
-    write_use(out, "sex", UseRecord("penultimate", N, units, attributions))
+    USES.write(out, UseRecord("penultimate", N, units, attributions), "sex")
     if table is not None:
-        write_table(out, "sex", table)
+        TABLES.write(out, table, "sex")
     return out
 
 

@@ -14,7 +14,7 @@ from large_pack import large_pack
 
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.blocks import Picture, Pictures, Section, Strong
-from proxyaudit.reporting.charts import Curve, ForestRow, curve_chart, forest_chart, profile_chart, scatter_chart
+from proxyaudit.reporting.charts import ForestRow, curve_chart, forest_chart, profile_chart, scatter_chart
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
 from proxyaudit.reporting.report import Report, told_section
@@ -25,7 +25,7 @@ from proxyaudit.reporting.sections.mixing import mixing
 from proxyaudit.reporting.sections.profile import profile
 from proxyaudit.reporting.sections.proxies import proxies
 from proxyaudit.reporting.sections.relearning import relearning
-from proxyaudit.reporting.summary import Profile, Series, summarize
+from proxyaudit.reporting.summary import Profile
 from proxyaudit.reporting.svg import Drawing, Scale, Style, fit, linear_scale, log_scale, root_scale
 from proxyaudit.types import Estimate
 
@@ -76,7 +76,7 @@ def test_a_cut_interval_has_an_arrow_and_a_whole_one_has_none() -> None:
 def test_a_forest_without_numbers_is_no_picture() -> None:
     nothing = Estimate(id="E1", channel="used", attribute="a", regime="real", reason="not measured")
     assert forest_chart([ForestRow("a", nothing, LOOK), ForestRow("b", None, LOOK)], 0.02, axis="x", ident="f", title="t") == ""
-    assert curve_chart([Curve("a", ((1.0, _estimate(0.1)),), LOOK)], None, axis=("x", "y"), ident="c", title="t") == ""
+    assert curve_chart({"a": {1.0: _estimate(0.1)}}, lambda _: LOOK, axis=("x", "y"), ident="c", title="t") == ""
 
 
 @given(st.floats(-1, 1), st.floats(0, 1), st.floats(0, 1))
@@ -92,8 +92,9 @@ def test_forests_draw_any_numbers(value: float, below: float, above: float) -> N
 
 def test_hidden_is_a_place_on_the_picture() -> None:
     pack = large_pack(("sex", "p"), ("real", "vendor"), ("last",))
-    view = summarize(pack).attributes[0]
-    svg, names = scatter_chart(view, ("real", "vendor"), (0.02, 0.05), ident="o", title="t")
+    report = Report.of(pack)
+    rows = report.rows(report.summary.attributes[0])
+    svg, names = scatter_chart(rows, report.style, (0.02, 0.05), ident="o", title="t")
     assert names == ["real", "vendor", "untrained", "reweighed"]
     assert "hidden: inside, does not show" in svg
     # The shaded corner lies right of the leak's margin and below the gap's.
@@ -106,9 +107,9 @@ def test_hidden_is_a_place_on_the_picture() -> None:
 
 
 def test_profiles_draw_margin_band_floor_and_detection_limits() -> None:
-    series = (Series("real", (("a", _estimate(0.3, 0.2, 0.4)), ("b", _estimate(0.2)))),)
+    series = {"real": {"a": _estimate(0.3, 0.2, 0.4), "b": _estimate(0.2)}}
     whole = Profile(("a", "b"), series, {"a": 0.2, "b": 0.1}, 0.02, {"a": 0.01, "b": 0.01}, {"a": 0.015})
-    svg = profile_chart(whole, ("real",), ident="p", title="t")
+    svg = profile_chart(whole, lambda _: LOOK, ident="p", title="t")
     assert svg.count('<polygon class="km"') == 2
     assert svg.count('<path class="kg"') == 2
     for words in ("real: a 0.300, b 0.200", "placebo band up to: a 0.200", "floor: a 0.010", "detection limit: a 0.015"):
@@ -153,7 +154,7 @@ def test_every_section_draws_what_it_is_about(make: object, count: int, words: s
 def test_a_mixture_joins_real_mixed_and_synthetic(report: Report) -> None:
     numbers = _pictures(mixing(report))[0].numbers
     assert numbers is not None
-    assert [(row.cells[0].text, row.cells[1].text) for row in numbers.rows] == [
+    assert [(row[0].text, row[1].text) for row in numbers.rows] == [
         ("0.00", "real"),
         ("0.50", "mixed-vendor-0.5"),
         ("1.00", "vendor"),

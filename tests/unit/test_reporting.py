@@ -15,10 +15,9 @@ from proxyaudit.estimates.questions import all_questions, deciding_names
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.charts import style_of
 from proxyaudit.reporting.html import render_html
-from proxyaudit.reporting.lookup import Lookup
 from proxyaudit.reporting.markdown import render_markdown
 from proxyaudit.reporting.sentences import answer, question
-from proxyaudit.reporting.summary import summarize
+from proxyaudit.reporting.summary import Numbers, summarize
 from proxyaudit.reporting.text import number, shorten, visible
 from proxyaudit.reporting.words import CHANGES, REFERENCE_WORDS, STATES, VERDICTS
 from proxyaudit.types import REFERENCES, Estimate, Evidence
@@ -164,7 +163,7 @@ def _estimate(ident: str, **more: Any) -> Estimate:
     return Estimate(**{"id": ident, "channel": "expressed", "attribute": "a", "regime": "real", "value": 0.1, **more})
 
 
-def test_the_deciding_number_is_the_gap_then_the_plain_one(pack: EvidencePack) -> None:
+def test_the_deciding_number_is_the_gap_then_the_plain_one() -> None:
     estimates = (
         _estimate("E1", measure="output_leak", state="present", value=0.9),
         _estimate("E2", measure="gap_within_label", value=0.8),
@@ -173,14 +172,14 @@ def test_the_deciding_number_is_the_gap_then_the_plain_one(pack: EvidencePack) -
         _estimate("E5", channel="linear", measure="leak", site="last", state="present", value=0.2),
         _estimate("E6", channel="linear", measure="unweighted_leak", site="last", value=0.5),
     )
-    lookup = Lookup(pack.evidence.model_copy(update={"estimates": estimates, "findings": ()}))
-    found = lookup.deciding("a", "real", "expressed")
+    numbers = Numbers(estimates, {}, ("last",))
+    found = numbers.deciding("real", "expressed")
     assert found is not None
     assert found.id == "E3"
-    found = lookup.deciding("a", "real", "linear", ("last",))
+    found = numbers.deciding("real", "linear", ("last",))
     assert found is not None
     assert found.id == "E5"
-    assert lookup.deciding("a", "other", "linear") is None
+    assert numbers.deciding("other", "linear") is None
 
 
 def test_an_output_leak_that_decides_stands_beside_the_gap(pack: EvidencePack) -> None:

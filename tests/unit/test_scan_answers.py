@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from proxyaudit.audits.scan.answers import _attribute
-from proxyaudit.audits.scan.questions import IN, NOT, OPEN, Answer, Decided, Judged, Question
+from proxyaudit.audits.scan.answers import IN, NOT, OPEN, Answer, Decided, Judged, Question, _attribute
 from proxyaudit.evidence.signatures import Contexts, Document, Entry, KnownAttribute
 from proxyaudit.evidence.signatures import Reading as Expected
 from proxyaudit.probes.attribute_direction import Reading
@@ -42,7 +41,8 @@ def along(leak: float, answer: Answer, reason: str | None = None, *, context: st
 
 def anywhere(leak: float, answer: Answer) -> Decided:
     """Any direction."""
-    return Decided(Question.anywhere("sex", "m", None, "penultimate", 0.02, judged(leak)), answer, None)
+    question = Question(None, None, (judged(leak),), 1, measured=True, key=("sex", "m", None, "penultimate"), margin=0.02)
+    return Decided(question, answer, None)
 
 
 @pytest.mark.parametrize(

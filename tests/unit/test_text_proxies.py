@@ -20,7 +20,7 @@ from proxyaudit.causal.columns import ColumnCells
 from proxyaudit.channels.proxies.association import measure_association
 from proxyaudit.channels.proxies.discover import discover
 from proxyaudit.channels.proxies.measure import measure_use
-from proxyaudit.channels.proxies.record import UnitCarried, read_table, read_use
+from proxyaudit.channels.proxies.record import TABLES, USES, UnitCarried
 from proxyaudit.channels.proxies.text_measure import tokens_to_name
 from proxyaudit.channels.proxy_plan import Proxy, ProxyPlan
 from proxyaudit.data.attributes import Followed
@@ -63,7 +63,7 @@ def styled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recipe, Data
 def measured(dataset: Dataset, plan: ProxyPlan) -> Mapping[str, UnitCarried]:
     out = Measurement()
     measure_association(dataset.audit, dataset, plan, 0, out, rows=True)
-    return read_table(out, "sex").units  # type: ignore[union-attr]
+    return TABLES.find(out, "sex").units  # type: ignore[union-attr]
 
 
 def test_the_planted_habit_and_words_come_first_and_rare_words_do_not_come_at_all(styled: tuple[Path, Recipe, Dataset, ProxyPlan]) -> None:
@@ -121,13 +121,13 @@ def test_a_model_that_acts_on_the_habit_and_one_that_does_not(styled: tuple[Path
         model, out = head_on(folder, recipe, dataset, labels), Measurement()
         followed = {"sex": Followed(groups, ("f", "m"), 0)}
         measure_use(view_of(model, capture(model, x), x, dataset, followed, recipe=recipe, plan=few), out)
-        found[name] = read_use(out, "sex")
+        found[name] = USES.read(out, "sex")
     acts, idle = (found[name].units["exclamation marks"] for name in ("acts", "does not"))
     assert set(found["acts"].units) == {"exclamation marks", "word \u201cgood\u201d"}  # the length of words cannot be left out
     # Men (group 1) write it less: what it adds, it adds in the other group.
     assert acts.total.value < -0.05
     assert abs(idle.total.value) < abs(acts.total.value) / 2
-    assert acts.influence > 0.05
+    assert acts.moved.value > 0.05
     assert 0.5 < acts.through.value / acts.total.value < 1.5
     assert max(acts.random) < abs(acts.through.value) / 2
     given = found["acts"].attribution

@@ -16,7 +16,7 @@ from proxyaudit.errors import InputError
 from proxyaudit.pipeline.plan import prepare
 from proxyaudit.recipe.recipe import Recipe, parse_recipe
 from proxyaudit.types import Estimate, Evidence, RunInfo
-from proxyaudit.verification.states import state_problems
+from proxyaudit.verification.checks import state_problems
 
 
 def table(n: int = 600, seed: int = 0) -> pd.DataFrame:

@@ -14,13 +14,13 @@ from proxyaudit.activations.capture import capture
 from proxyaudit.channels.use.absence import add_use_controls, planted_control
 from proxyaudit.channels.use.estimate import add_use_beside, use_drafts
 from proxyaudit.channels.use.measure import measure
-from proxyaudit.channels.use.record import JOINT, LearnedUse, PlantedEffect, PlantedEffects, store_use, use_at
+from proxyaudit.channels.use.record import JOINT, USES, LearnedUse, PlantedEffect, PlantedEffects
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.context import identify
 from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Followed, Run
 from proxyaudit.estimates.ledger import Drafts, Ledger
 from proxyaudit.estimates.record import Measurement
+from proxyaudit.evidence.schema_1_0 import identify
 from proxyaudit.models.base import Tap, TrainedModel
 from proxyaudit.regimes import Regime
 from proxyaudit.seeding import stream
@@ -83,7 +83,7 @@ def is_named(draft):
 def changed(out, use):
     """The measurement with another record of the site."""
     found = Measurement({**out.numbers, "interchange": {}}, dict(out.arrays))
-    store_use(found, "sex", "left", use)
+    USES.write(found, use, "sex", "left")
     return found
 
 
@@ -100,14 +100,14 @@ def used():
 def test_a_head_that_ignores_the_feature_does_not_use_it(ignored):
     cells = decided(ignored[0])
     assert [(cell.site, cell.state) for cell in cells] == [("left", "absent"), ("left", "absent")]
-    control = planted_control([use_at(ignored[0], "sex", "left")])
+    control = planted_control([USES.read(ignored[0], "sex", "left")])
     assert control.passed
     assert control.least_found > 0.5
     assert control.least_absent_p > 0.01
 
 
 def test_without_its_positive_control_absence_is_not_claimed(ignored):
-    use = use_at(ignored[0], "sex", "left")
+    use = USES.read(ignored[0], "sex", "left")
     for spoilt in (
         PlantedEffects("nothing could be planted"),
         PlantedEffects(sizes=(PlantedEffect(1.0, 0.02, 0.001, 0.002, 0.001),)),
@@ -119,7 +119,7 @@ def test_without_its_positive_control_absence_is_not_claimed(ignored):
 
 
 def test_absence_is_barred_where_no_subspace_could_be_learned_or_the_site_is_too_wide(ignored):
-    use = use_at(ignored[0], "sex", "left")
+    use = USES.read(ignored[0], "sex", "left")
     unlearned = changed(ignored[0], replace(use, learned=LearnedUse("no gradient")))
     assert [c.state for c in decided(unlearned)] == ["unknown", "unknown"]
     out = changed(ignored[0], use)
@@ -131,7 +131,7 @@ def test_a_used_feature_is_present_in_both_and_its_control_is_not_run(used):
     cells = decided(used[0])
     assert [cell.state for cell in cells] == ["present", "present"]
     assert cells[1].context.startswith("learned: ")
-    assert planted_control([use_at(used[0], "sex", "left")]) is None
+    assert planted_control([USES.read(used[0], "sex", "left")]) is None
 
 
 def test_a_learned_effect_that_an_untrained_model_has_too_is_not_claimed(used):
@@ -144,8 +144,8 @@ def test_redundant_use_at_two_places_is_found_jointly_alone():
     out, *_ = ask(agreeing, 3000, sites=("left", "right"))
     cells = decided(out, sites=("left", "right"))
     alone, joint = [c for c in cells if c.site], [c for c in cells if c.site is None]
-    sizes = [use_at(out, "sex", site).leace.effect.size for site in ("left", "right")]
-    assert max(sizes) < 0.04 < 0.1 < abs(use_at(out, "sex", JOINT).leace.effect.signed)
+    sizes = [USES.read(out, "sex", site).leace.effect.size for site in ("left", "right")]
+    assert max(sizes) < 0.04 < 0.1 < abs(USES.read(out, "sex", JOINT).leace.effect.signed)
     assert [c.context.split(":")[0] for c in joint] == ["joint", "joint"]
     assert joint[0].state == "present"
     assert "present" not in {c.state for c in alone}
@@ -186,7 +186,7 @@ def test_beside_the_effects_stand_share_erasure_and_what_else_was_moved(used):
 
 def test_a_reference_gets_the_effects_alone():
     out, *_ = ask(lambda a, _: a[:, 0], 1500, decides=False)
-    use = use_at(out, "sex", "left")
+    use = USES.read(out, "sex", "left")
     assert use.learned.swap is not None
     assert (use.planted, use.learned.free, use.erased_n) == (None, None, None)
 

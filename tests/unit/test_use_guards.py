@@ -11,7 +11,7 @@ from proxyaudit.channels.use.absence import SAME_OUTPUT, guard_barring_absence
 from proxyaudit.channels.use.estimate import use_drafts
 from proxyaudit.channels.use.guards import moderated_gap
 from proxyaudit.channels.use.measure import measure
-from proxyaudit.channels.use.record import Guards, guards_of, use_at
+from proxyaudit.channels.use.record import GUARDS, USES, Guards
 from proxyaudit.data.dataset import Attribute
 from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Followed, Run
@@ -59,7 +59,7 @@ def test_a_fair_model_of_unfair_labels_is_not_said_to_use_the_group():
     odds = 1.5 * x[:, 0] + 1.0 * (2 * groups - 1)
     labels = (stream(0, "labels").random(len(x)) < 1 / (1 + np.exp(-odds))).astype(int)
     out, cells = ask(x, groups, labels, lambda h, _: 1.5 * h[:, 0])
-    learned = use_at(out, "sex", "site").learned
+    learned = USES.read(out, "sex", "site").learned
     assert abs(learned.swap.effect.signed) > 0.05  # what donors of the same label show
     assert abs(learned.any_label.effect.signed) < 0.02
     assert all(cell.state == "unknown" for cell in cells)
@@ -75,17 +75,17 @@ def test_a_use_is_found_with_donors_of_any_label_as_well():
 def test_what_reaches_the_outputs_past_the_site_bars_absence():
     x, groups, labels = world("past")
     out, cells = ask(x, groups, labels, lambda h, x: h[:, 0] + x[:, 1])
-    assert guards_of(out).past_sites > 0.1
+    assert GUARDS.read(out).past_sites > 0.1
     assert all("past the verdict sites" in cell.reason for cell in cells)
     out, _ = ask(x, groups, labels, lambda h, _: h[:, 0])
-    assert guards_of(out).past_sites < SAME_OUTPUT
+    assert GUARDS.read(out).past_sites < SAME_OUTPUT
 
 
 def test_units_that_saturate_at_every_row_are_not_called_unread():
     x, groups, labels = world("saturated", 12000)
     x[:, 1] = np.where((groups == 1) & (stream(0, "far").random(len(x)) < 0.05), 6.0, 0.2 * x[:, 1])
     out, cells = ask(x, groups, labels, lambda h, _: h[:, 0] + 5 * torch.clamp(h[:, 1] - 2.0, 0.0, 1.0))
-    assert use_at(out, "sex", "site").learned.unread > 0.1
+    assert USES.read(out, "sex", "site").learned.unread > 0.1
     assert all(cell.state != "absent" for cell in cells)
 
 

@@ -38,12 +38,6 @@ def test_one_unknown_channel_forbids_removed(channel):
     assert decide({c: s for c, s in states.items() if c != channel}).verdict == "inconclusive"
 
 
-def test_failed_positive_controls_disable_absence_and_not_presence():
-    absent = dict.fromkeys(CHANNELS, "absent")
-    assert decide(absent, absence_controls_passed=False).verdict == "inconclusive"
-    assert decide({**absent, "expressed": "present"}, absence_controls_passed=False).verdict == "exposed"
-
-
 def test_bare_activations_expose_what_a_linear_reader_finds():
     states = {**dict.fromkeys(CHANNELS, "not_applicable"), "linear": "present", "nonlinear": "absent"}
     assert decide(states, surface="activations").verdict == "exposed"

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from proxyaudit.estimates.draft import Draft
-from proxyaudit.estimates.instrument import passes
 from proxyaudit.estimates.ledger import Drafts, decide_ledger
 from proxyaudit.estimates.questions import all_questions, deciding_names
+from proxyaudit.estimates.states import passes
 from proxyaudit.estimates.verdicts import change_word
-from proxyaudit.evidence.schema import brought_up
+from proxyaudit.evidence.schema_1_0 import brought_up
 from proxyaudit.stats.intervals import Measured, crossed_interval
 from proxyaudit.types import Control, Estimate, Evidence, RunInfo
+from proxyaudit.verification.checks import control_problems, number_problems, state_problems
 from proxyaudit.verification.run import verify_folder
-from proxyaudit.verification.states import control_problems, number_problems, state_problems
 
 MARGINS = {"leak": 0.02, "nonlinear": 0.1, "gap": 0.05, "effect": 0.02, "relearned": 0.05}
 

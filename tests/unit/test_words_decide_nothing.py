@@ -16,8 +16,14 @@ from proxyaudit.estimates.conclude import conclude
 from proxyaudit.estimates.scope import read_scope
 from proxyaudit.estimates.states import decide_states
 from proxyaudit.evidence.pack import EvidencePack, read_pack
-from proxyaudit.verification.findings import completeness_problems, finding_problems, sentence_problems
-from proxyaudit.verification.states import control_problems, number_problems, state_problems
+from proxyaudit.verification.checks import (
+    completeness_problems,
+    control_problems,
+    finding_problems,
+    number_problems,
+    sentence_problems,
+    state_problems,
+)
 from tests.helpers.shuffling import shuffled
 
 EXAMPLE = Path(__file__).parents[2] / "reports" / "example"

@@ -1,11 +1,11 @@
 """Erase an attribute from a trained model at chosen sites: fit on real training rows, put the map into the model.
 
-Erasers are fitted on training rows, never on audit rows, so that every audit row is fresh to them. Sites are taken in
-forward order, each read from the model in which the earlier ones are erased already.
+Sites are taken in forward order, each read from the model in which the earlier ones are erased already. No audit row is ever fitted on.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -28,6 +28,15 @@ FEWEST_FIT_ROWS = 100
 FEWEST_MOVED = 30
 SHARE_MOVED = 0.01
 ROWS_PER_UNIT = 10  # fewer fitting rows than this for each unit leave much of the attribute on fresh rows
+_ASKS = {
+    "linear": "a linear reader at a verdict site",
+    "nonlinear": "a non-linear reader",
+    "elsewhere": "a reader at another site",
+    "beyond": "a reader that knows the label",
+    "expressed": "what the outputs show",
+    "used": "swapping what is left of it between people",
+    "relearned": "a little fine-tuning",
+}
 
 
 @dataclass(frozen=True)
@@ -59,11 +68,7 @@ class SiteChange:
 
 
 def fit_rows(dataset: Dataset, attribute: Attribute) -> FitRows:
-    """The rows that erasers of an attribute are fitted on.
-
-    Raises:
-        InputError: the attribute is known on too few training rows, or does not vary there.
-    """
+    """The rows that erasers of an attribute are fitted on; ``InputError`` if it is known on too few, or does not vary there."""
     codes = code_as(attribute, dataset.train[attribute.name], where="training rows")
     known = np.isfinite(codes) if attribute.kind == "continuous" else codes >= 0
     concept = _concept(attribute, codes[known])
@@ -79,9 +84,8 @@ def fit_rows(dataset: Dataset, attribute: Attribute) -> FitRows:
 def _fewest_moved(concept_nk: Floats) -> int:
     """Rows on which a unit must move: one in a hundred, but never more than half of the rarest group.
 
-    What is read from a unit that moved on 31 of 5 000 rows is mostly noise, and throws the few fresh rows on which it moves
-    far off (Adult: leak read on fresh rows -.034 with such a unit, .008 without). It could tell little of common groups; of a
-    rare one it may be all there is.
+    What is read from a unit that moved on 31 of 5 000 rows is mostly noise, and throws the few fresh rows on which it moves far off (Adult:
+    leak read on fresh rows -.034 with such a unit, .008 without). Of a rare group it may be all there is.
     """
     shares = [min(column.mean(), 1 - column.mean()) for column in concept_nk.T if set(np.unique(column)) == {0.0, 1.0}]
     rarest = int(min(shares, default=0.5) * len(concept_nk))
@@ -104,11 +108,7 @@ def _concept(attribute: Attribute, codes_n: NDArray[Any]) -> Floats:
 def erase(model: TrainedModel, rows: FitRows, sites: tuple[str, ...], method: str) -> tuple[TrainedModel, list[SiteChange]]:
     """Erase the attribute at sites of one trained model by a registered eraser; a map that a site has already is followed by the new one.
 
-    Returns:
-        A new model whose sites are mapped, and what was changed at each, in forward order.
-
-    Raises:
-        InputError: there is no such eraser.
+    Gives a new model whose sites are mapped, and what was changed at each, in forward order; ``InputError`` if there is no such eraser.
     """
     fitter, changes = load_plugin("erasers", method, where="--method"), []
     for site in sorted(sites, key=model.sites.index):
@@ -122,3 +122,52 @@ def erase(model: TrainedModel, rows: FitRows, sites: tuple[str, ...], method: st
         n = public_count(len(acts))
         changes.append(SiteChange(site, len(weight), fit.eraser.rank, n, moved, norm, fit.cosine, fit.given_up))
     return model, changes
+
+
+def remaining_risks(
+    changes: Sequence[dict[str, Any]],
+    attribute: str,
+    sites: Sequence[str],
+    model_sites: Sequence[str],
+    token_sites: Sequence[str],
+    models: Sequence[Sequence[dict[str, Any]]],
+    not_tested: Sequence[tuple[str, str]],
+) -> list[str]:
+    """What the new audit still finds or cannot exclude, and what the method itself leaves.
+
+    ``changes`` are those of :func:`~proxyaudit.comparison.before_after.channel_changes`; the attribute was erased at ``sites`` (those in
+    ``token_sites`` are token sequences) of ``model_sites``, all in forward order. ``models`` holds each model's ``SiteChange.as_dict``.
+    """
+    risks = []
+    for state, words in (("present", "still finds it"), ("unknown", "cannot exclude it")):
+        for change in changes:
+            now = change["after"]
+            if change["attribute"] == attribute and now is not None and now["state"] == state:
+                place = f" at {change['site']}" if change["site"] else ""
+                kind = f" ({change['context']})" if change["context"] else ""
+                why = f": {now['reason']}" if now["reason"] else ""
+                risks.append(f"{change['channel']}{kind}{place}: {_ASKS[change['channel']]} {words}, {_number(now)}{why}")
+    first = min(model_sites.index(site) for site in sites)
+    if first:
+        risks.append(f"earlier sites are untouched and relay what they did: {', '.join(model_sites[:first])}")
+    if token_sites:
+        risks.append(f"only the mean over tokens was made clean; single tokens may hold it: {', '.join(token_sites)}")
+    every = [site for model in models for site in model]
+    marked = {
+        "the eraser was fitted on few rows for the units there are, so it leaves more on fresh rows": [
+            site["site"] for site in every if site["rows"] < ROWS_PER_UNIT * site["units"]
+        ],
+        "the task's own direction is nearly the attribute's and could not be kept": [s["site"] for s in every if s["task_given_up"]],
+        "nothing linear was found to erase in some model": [site["site"] for site in every if not site["rank"]],
+    }
+    risks += [f"{risk}: {', '.join(sorted({*where}))}" for risk, where in marked.items() if where]
+    risks.append("an eraser is linear: what only a non-linear reader sees is left where it is")
+    risks += [f"not tested: {what} ({why})" for what, why in not_tested if what.startswith("relearned")]
+    return risks
+
+
+def _number(shown: dict[str, Any]) -> str:
+    if shown["value"] is None:
+        return "not measured"
+    text = f"{shown['value']:.3f}"
+    return text if shown["low"] is None else f"{text} ({shown['low']:.3f} to {shown['high']:.3f})"

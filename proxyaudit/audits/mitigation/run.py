@@ -1,19 +1,17 @@
 """Mitigation as a causal intervention: erase an attribute from a run's models, save them, audit them again.
 
-A finished run holds no weights; they lie in the cache beside it, or are trained again from the same seeds. Both the models
-as they were and the mitigated ones are then audited as saved checkpoints, on the same rows with the same draws.
+Weights come from the cache beside the run, or are trained again from the same seeds. Models as they were stand beside the mitigated ones.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from proxyaudit.audits.mitigation.effects import remaining_risks
-from proxyaudit.audits.mitigation.erase import SiteChange, erase, fit_rows
+from proxyaudit.audits.mitigation.erase import SiteChange, erase, fit_rows, remaining_risks
 from proxyaudit.audits.mitigation.recipe import mitigated_name, write_recipe
 from proxyaudit.comparison.before_after import channel_changes, task_change, verdict_changes
 from proxyaudit.consent import NO_CONSENT, Consent
@@ -32,7 +30,7 @@ from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
 from proxyaudit.pipeline.plan import prepare
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.run import RunResult, check_out, run_audit
-from proxyaudit.pipeline.stages import ProgressEvent, arguments, one_thread, run_task
+from proxyaudit.pipeline.stages import Progress, ProgressEvent, arguments, one_thread, run_task
 from proxyaudit.pipeline.tasks import task_digests
 from proxyaudit.recipe.recipe import parse_recipe
 from proxyaudit.regimes import Regime
@@ -76,21 +74,13 @@ def mitigate_run(
     base: Path | None = None,
     out: Path = Path("reports"),
     jobs: int | None = None,
-    progress: Callable[[ProgressEvent], None] | None = None,
+    progress: Progress | None = None,
 ) -> Mitigation:
     """Erase an attribute from the models of a finished run and audit them again.
 
-    The mitigation lies in ``<out>/<recipe name>-mitigated/mitigation-<id>``, its audit beside it.
-
-    Args:
-        path: A run folder, or one with a single run below it.
-        pack: The run in it, verified: what follows believes it.
-        request: What to erase.
-        consent: What may be executed of the code that the run names (a factory).
-        base: Folder that relative paths of the run's recipe start from; the current folder if not given.
-        out: Folder of all runs.
-        jobs: Worker processes of the audit.
-        progress: Called after every model that was erased and every task of the audit.
+    The mitigation lies in ``<out>/<recipe name>-mitigated/mitigation-<id>``, its audit beside it. ``path`` is a run folder, or one with a
+    single run below it; ``pack`` is that run, verified: what follows believes it. ``consent`` says what of the run's code may be executed;
+    relative paths of its recipe start from ``base``, by default the current folder. ``progress`` is called after every model and task.
 
     Raises:
         InputError: the run, the names or the data cannot be used; nothing has been written then.
@@ -150,11 +140,7 @@ def _check_name(what: str, name: str, known: Sequence[str], where: str) -> None:
 
 
 def _prepare_again(pack: EvidencePack, run: Path, base: Path, consent: Consent, *, given: bool) -> Prepared:
-    """The prepared audit of a run, on the very data that it had.
-
-    Raises:
-        InputError: the recipe cannot be prepared here, consent is missing, or the data are not those of the run.
-    """
+    """The prepared audit of a run, on the very data that it had; ``InputError`` where it cannot be had here, or consent is missing."""
     where = str(run / "recipe.yaml")
     recipe = parse_recipe(pack.recipe, where=where)
     if recipe.data.text is not None:

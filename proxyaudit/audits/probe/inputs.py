@@ -32,26 +32,16 @@ FEWEST_IN_GROUP = 11  # people; a smaller group is neither measured nor publishe
 
 @dataclass(frozen=True)
 class ProbeInputs:
-    """Activations of the same rows in several regimes, and what is known of the rows.
+    """Activations of the same rows in several regimes, and what is known of the rows."""
 
-    Attributes:
-        acts: Regime -> site -> activations ``(n, d)``.
-        unfit: Attributes that could not be coded, each with the reason.
-        clusters: ``(n,)`` rows that belong together.
-        conditions: Columns conditioned on, ``(n,)`` each.
-        notes: What was left out, or done beside what was asked for.
-        doubts: Attributes whose absence is not claimed, each with the reason.
-        places: ``(n,)`` place of each row in the file.
-    """
-
-    acts: Acts
+    acts: Acts  # regime -> site -> activations (n, d)
     attributes: tuple[Attribute, ...]
-    unfit: dict[str, str]
-    clusters: Ints
-    conditions: dict[str, NDArray[Any]]
-    notes: tuple[NotTested, ...]
-    doubts: dict[str, str]
-    places: Ints
+    unfit: dict[str, str]  # attributes that could not be coded, each with the reason
+    clusters: Ints  # (n,) rows that belong together
+    conditions: dict[str, NDArray[Any]]  # columns conditioned on, (n,) each
+    notes: tuple[NotTested, ...]  # what was left out, or done beside what was asked for
+    doubts: dict[str, str]  # attributes whose absence is not claimed, each with the reason
+    places: Ints  # (n,) place of each row in the file
 
     @property
     def n(self) -> int:
@@ -68,9 +58,8 @@ def read_activation_file(path: Path) -> dict[str, NDArray[np.float32]]:
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"not a safetensors file ({line[:80]})", where=where, mend="write it with safetensors: one (n, d) tensor for each site"
-        ) from None
+        mend = "write it with safetensors: one (n, d) tensor for each site"
+        raise InputError(f"not a safetensors file ({line[:80]})", where=where, mend=mend) from None
     if not tensors:
         raise InputError("the file holds no tensors", where=where, mend="write one (n, d) tensor for each site")
     return {name: _matrix(tensor, f"{where}, tensor '{name}'") for name, tensor in sorted(tensors.items())}
@@ -85,22 +74,16 @@ def _matrix(tensor: Any, where: str) -> NDArray[np.float32]:
     if found.dtype.kind not in "fiub":
         raise InputError("the activations are no real numbers", where=where, mend="give a matrix of numbers")
     if found.ndim != 2:
-        raise InputError(
-            f"the activations have shape {tuple(found.shape)}, not (rows, dimensions)",
-            where=where,
-            mend="pool them to one vector for each row",
-        )
+        what = f"the activations have shape {tuple(found.shape)}, not (rows, dimensions)"
+        raise InputError(what, where=where, mend="pool them to one vector for each row")
     if found.shape[1] == 0:
         raise InputError("the activations have no columns", where=where, mend="leave this site out")
     single = _single(found)
-    bad = int((~np.isfinite(single)).sum())
-    if bad:
-        rows = int((~np.isfinite(single)).any(axis=1).sum())
-        raise InputError(
-            f"{bad} values in {rows} rows are NaN, infinite or too large for single precision",
-            where=where,
-            mend="find out why the model gives them; leave those rows out of every file and of the labels",
-        )
+    bad = ~np.isfinite(single)
+    if bad.any():
+        what = f"{bad.sum()} values in {bad.any(axis=1).sum()} rows are NaN, infinite or too large for single precision"
+        mend = "find out why the model gives them; leave those rows out of every file and of the labels"
+        raise InputError(what, where=where, mend=mend)
     return single
 
 
@@ -122,11 +105,8 @@ def check_regimes(acts: Mapping[str, Mapping[str, Any]], rows: int, real: str | 
     if not acts:
         raise InputError("no activations were given", where="--activations", mend="write --activations NAME=FILE.safetensors")
     if not isinstance(acts, Mapping) or not all(isinstance(sites, Mapping) for sites in acts.values()):
-        raise InputError(
-            "the activations are no mapping of regimes to their sites",
-            where="activations",
-            mend="write {'real': {'penultimate': array}}: a name for each regime, and within it one for each site",
-        )
+        mend = "write {'real': {'penultimate': array}}: a name for each regime, and within it one for each site"
+        raise InputError("the activations are no mapping of regimes to their sites", where="activations", mend=mend)
     checked: Acts = {}
     for regime, sites in acts.items():
         if regime in REFERENCES:
@@ -138,18 +118,13 @@ def check_regimes(acts: Mapping[str, Mapping[str, Any]], rows: int, real: str | 
     for regime, matrices in checked.items():
         if list(matrices) != list(checked[first]):
             odd = sorted(set(matrices) ^ set(checked[first])) or sorted(matrices)
-            raise InputError(
-                f"regimes '{first}' and '{regime}' do not have the same sites ('{odd[0]}' is in one only)",
-                where="--activations",
-                mend="give every regime the same sites",
-            )
+            what = f"regimes '{first}' and '{regime}' do not have the same sites ('{odd[0]}' is in one only)"
+            raise InputError(what, where="--activations", mend="give every regime the same sites")
         for site, values in matrices.items():
             if len(values) != rows:
-                raise InputError(
-                    f"site '{site}' of regime '{regime}' has {len(values)} rows, the labels have {rows}",
-                    where="--activations",
-                    mend="give activations and labels of the same rows in the same order",
-                )
+                what = f"site '{site}' of regime '{regime}' has {len(values)} rows, the labels have {rows}"
+                mend = "give activations and labels of the same rows in the same order"
+                raise InputError(what, where="--activations", mend=mend)
     if real is not None and real not in checked:
         raise InputError(f"'{real}' is none of the regimes ({', '.join(checked)})", where="--real", mend="name one of them")
     if rows < FEWEST_ROWS:
@@ -167,11 +142,7 @@ def make_inputs(
     condition_on: Sequence[str] = (),
     where: str = "labels",
 ) -> ProbeInputs:
-    """Check everything, put the rows in an order of their own, so that the file's has no say, and code the attributes.
-
-    Raises:
-        InputError: anything that would make the audit fail, or misleading.
-    """
+    """Check everything (``InputError``), put the rows into an order of their own, so that the file's has no say, and code attributes."""
     checked = check_regimes(acts, len(table), real)
     named = [*attributes, *condition_on, *([group] if group else [])]
     _check_columns(table, attributes, named, where)
@@ -249,16 +220,11 @@ def _own_order(acts: Acts, columns: Sequence[pd.Series[Any]]) -> Ints:
     By whitened length at each site, which rotating or rescaling does not change; equals (copies, more dimensions than rows) by
     the activations themselves, then by the values of their columns, those by how common they are and what activations they go with.
     """
-    keys: list[NDArray[Any]] = []
-    for sites in acts.values():
-        for values in sites.values():
-            length = (whiten(values).z_nr ** 2).sum(axis=1)
-            scale = max(float(length.max()), 1e-300)
-            # Finer than what rotating single-precision rows does to a length: of rows that tie, other keys would decide.
-            keys.append(np.round(length / scale, 9))
-    for sites in acts.values():
-        for values in sites.values():
-            keys += [values[:, column] for column in range(min(values.shape[1], 3))]
+    matrices = [values for sites in acts.values() for values in sites.values()]
+    lengths = [(whiten(values).z_nr ** 2).sum(axis=1) for values in matrices]
+    # Finer than what rotating single-precision rows does to a length: of rows that tie, other keys would decide.
+    keys: list[NDArray[Any]] = [np.round(length / max(float(length.max()), 1e-300), 9) for length in lengths]
+    keys += [values[:, column] for values in matrices for column in range(min(values.shape[1], 3))]
     about = [np.asarray(key, dtype=np.float64) for key in keys]
     for column in columns:
         codes = pd.factorize(labels(column).fillna("").astype(str))[0]

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
-import os
-import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +18,7 @@ from proxyaudit.channels.leak.record import merge_sites
 from proxyaudit.channels.leak.site import ProbedArrays, Probing, measure_site
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.data.tables import read_table
-from proxyaudit.digests import code_digest, digest_of, file_digest
+from proxyaudit.digests import digest_of, file_digest
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.estimates.conclude import evidence_of
 from proxyaudit.estimates.facts import Facts, Run
@@ -29,18 +26,14 @@ from proxyaudit.estimates.ledger import decide_ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.row_sums import row_parts, rows_digest
 from proxyaudit.estimates.scope import read_scope
-from proxyaudit.evidence.manifest import is_complete
-from proxyaudit.evidence.pack import EvidencePack, read_pack, write_pack, write_plan
+from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
 from proxyaudit.pipeline.plan import permutations_needed, versions
-from proxyaudit.pipeline.run import check_out
-from proxyaudit.pipeline.stages import ProgressEvent, one_thread
+from proxyaudit.pipeline.run import check_out, environment_of, plan_without_training, run_once
+from proxyaudit.pipeline.stages import Progress, ProgressEvent, one_thread
 from proxyaudit.probes.conditioning import Strata, make_strata
 from proxyaudit.recipe.recipe import Margins
-from proxyaudit.reporting.html import render_html
-from proxyaudit.reporting.markdown import render_markdown
-from proxyaudit.stats.intervals import LEVEL
-from proxyaudit.types import SCHEMA_VERSION, Evidence, NotTested
+from proxyaudit.types import Evidence, NotTested
 
 NAME = "probe"
 _NOT_TESTED = (
@@ -52,43 +45,25 @@ _NOT_TESTED = (
 
 @dataclass(frozen=True)
 class ProbeRequest:
-    """What to ask of bare activations.
+    """What to ask of bare activations; the run lies in ``<out>/<name>/<run id>``."""
 
-    Attributes:
-        attributes: Columns of the labels that are sensitive.
-        real: Regime that the others are compared with.
-        group: Column of rows that belong together.
-        condition_on: Columns that legitimately explain the attribute.
-        name: Name of the audit; the run lies in ``<out>/<name>/<run id>``.
-    """
-
-    attributes: tuple[str, ...]
-    real: str | None = None
-    group: str | None = None
-    condition_on: tuple[str, ...] = ()
+    attributes: tuple[str, ...]  # columns of the labels that are sensitive
+    real: str | None = None  # regime that the others are compared with
+    group: str | None = None  # column of rows that belong together
+    condition_on: tuple[str, ...] = ()  # columns that legitimately explain the attribute
     margins: Margins = field(default_factory=Margins)
     seed: int = 0
-    name: str = NAME
+    name: str = NAME  # name of the audit; the run lies in ``<out>/<name>/<run id>``
 
 
 def probe_files(
-    activations: Sequence[str],
-    labels: Path,
-    request: ProbeRequest,
-    *,
-    out: Path,
-    jobs: int | None = None,
-    progress: Callable[[ProgressEvent], None] | None = None,
+    named: Sequence[str], labels: Path, request: ProbeRequest, *, out: Path, jobs: int | None = None, progress: Progress | None = None
 ) -> tuple[Path, EvidencePack, bool]:
-    """Audit activation files, each ``NAME=FILE.safetensors``, and write a run directory.
+    """Audit activation files, each ``NAME=FILE.safetensors``; the run directory, its pack, and whether it was there already.
 
-    Returns:
-        The run directory, its pack, and whether it was there already.
-
-    Raises:
-        InputError: anything in the files or options; nothing has been written then.
+    Raises ``InputError`` for anything in the files or options; nothing has been written then.
     """
-    files = _named_files(activations)
+    files = _named_files(named)
     check_out(out)
     table = read_table(labels, what="--labels")
     acts = {name: read_activation_file(path) for name, path in files.items()}
@@ -96,13 +71,8 @@ def probe_files(
     inputs = _checked(acts, table, request, str(labels))
     del acts
     plan = make_plan(inputs, request, hashes)
-    folder = out / request.name / plan["run_id"]
-    if is_complete(folder):
-        return folder, read_pack(folder), True
-    write_plan(folder, plan)
-    pack = probe_inputs(inputs, request, plan, cache=Cache(out / CACHE_FOLDER), jobs=jobs, progress=progress)
-    write_pack(pack, folder, reports={"report.html": render_html(pack), "report.md": render_markdown(pack)})
-    return folder, pack, False
+    cache = Cache(out / CACHE_FOLDER)
+    return run_once(out, plan, lambda: probe_inputs(inputs, request, plan, cache=cache, jobs=jobs, progress=progress))
 
 
 def probe_arrays(
@@ -128,9 +98,8 @@ def _named_files(activations: Sequence[str]) -> dict[str, Path]:
     for text in activations:
         name, equals, path = text.partition("=")
         if not equals or not name or not path:
-            raise InputError(
-                f"'{text[:80]}' is not NAME=FILE", where="--activations", mend="write e.g. --activations real=acts.safetensors"
-            )
+            mend = "write e.g. --activations real=acts.safetensors"
+            raise InputError(f"'{text[:80]}' is not NAME=FILE", where="--activations", mend=mend)
         if name in files:
             raise InputError(f"two regimes are named '{name}'", where="--activations", mend="give each file a name of its own")
         files[name] = Path(path)
@@ -142,13 +111,8 @@ def make_plan(inputs: ProbeInputs, request: ProbeRequest, hashes: dict[str, str]
     sites = list(next(iter(inputs.acts.values())))
     channels = 3 if inputs.conditions else 2
     cells = max(1, len(inputs.attributes)) * len(sites) * channels
-    plan: dict[str, Any] = {
-        "name": request.name,
+    own = {
         "seed": request.seed,
-        "regimes": [
-            {"name": name, "kind": "activations", "of": None, "ratio": None, "sees_protected": None, "training_rows": None}
-            for name in inputs.acts
-        ],
         "references": ["floor"],
         "sites": {"verdict": sites, "profile": sites},
         "attributes": [{"name": a.name, "role": a.role, "kind": a.kind, "levels": list(a.levels)} for a in inputs.attributes],
@@ -156,17 +120,14 @@ def make_plan(inputs: ProbeInputs, request: ProbeRequest, hashes: dict[str, str]
         "rows": {"audit": public_count(inputs.n)},
         "audit_rows": _rows_digest(inputs),
         "margins": _margins(request),
-        "level": LEVEL,
         "cells": cells,
         "permutations": min(permutations_needed(cells), 1999),
         "condition_on": list(request.condition_on),
         "notes": [note.model_dump() for note in inputs.notes],
         "hashes": hashes,
         "versions": versions(),
-        "schema_version": SCHEMA_VERSION,
     }
-    digest = digest_of({"plan": plan, "recipe": _described(request), "code": code_digest()})
-    return {"digest": digest, "run_id": digest[:12], "code": code_digest(), **plan}
+    return plan_without_training(request.name, inputs.acts, "activations", _described(request), **own)
 
 
 def _rows_digest(inputs: ProbeInputs) -> str:
@@ -192,7 +153,7 @@ def probe_inputs(
     *,
     cache: Cache | None = None,
     jobs: int | None = None,
-    progress: Callable[[ProgressEvent], None] | None = None,
+    progress: Progress | None = None,
 ) -> EvidencePack:
     """Measure every site of every regime and put the evidence together; ``TaskError`` if a site could not be measured."""
     started = time.time()
@@ -216,17 +177,7 @@ def probe_inputs(
             progress(ProgressEvent("measure", done, len(todo), f"{regime}, {site}: done"))
     runs = [Run(regime, (found,) if todo else ()) for regime, found in measured.items()]
     evidence, arrays = _assemble(inputs, runs, plan, request.real)
-    environment: dict[str, Any] = {
-        "started": datetime.datetime.fromtimestamp(started, datetime.UTC).isoformat(timespec="seconds"),
-        "seconds": round(time.time() - started, 1),
-        "jobs": workers,
-        "platform": platform.system(),
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "versions": versions(),
-        "failures": [],
-    }
-    return EvidencePack(evidence, plan, _described(request), environment, arrays)
+    return EvidencePack(evidence, plan, _described(request), environment_of(started, workers, versions()), arrays)
 
 
 def _measure(acts_nd: Any, rows: ProbedArrays, probing: Probing, site: str, cache: Cache | None, digest: str) -> Measurement:
@@ -244,10 +195,10 @@ def _measure(acts_nd: Any, rows: ProbedArrays, probing: Probing, site: str, cach
     return out
 
 
-def _facts_of(inputs: ProbeInputs, runs: Sequence[Run], plan: Mapping[str, Any]) -> Facts:
-    """What was measured of bare activations, as the leak tests read it."""
+def _assemble(inputs: ProbeInputs, runs: Sequence[Run], plan: dict[str, Any], real: str | None) -> tuple[Evidence, dict[str, Any]]:
+    """Evidence of all regimes, and the arrays beside it."""
     sites = tuple(plan["sites"]["verdict"])
-    return Facts(
+    facts = Facts(
         attributes=inputs.attributes,
         clusters_n=inputs.clusters,
         people_n=inputs.clusters,
@@ -264,11 +215,7 @@ def _facts_of(inputs: ProbeInputs, runs: Sequence[Run], plan: Mapping[str, Any])
         beyond=", ".join(inputs.conditions),
         doubts=inputs.doubts,
     )
-
-
-def _assemble(inputs: ProbeInputs, runs: Sequence[Run], plan: dict[str, Any], real: str | None) -> tuple[Evidence, dict[str, Any]]:
-    """Evidence of all regimes, and the arrays beside it."""
-    ledger = decide_ledger(estimate(_facts_of(inputs, runs, plan)))
+    ledger = decide_ledger(estimate(facts))
     beyond = () if inputs.conditions else (("leakage beyond what a label explains", "no --condition-on column was named"),)
     notes = [NotTested(what=what, why=why) for what, why in (*_NOT_TESTED, *beyond)]
     evidence = evidence_of(ledger, read_scope(plan, {"real": real}, {}), plan, (*notes, *inputs.notes))

@@ -8,9 +8,8 @@ from itertools import combinations
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from proxyaudit.arrays import Floats
+from proxyaudit.arrays import Floats, Ints
 from proxyaudit.audits.prompts.record import read_swaps
 from proxyaudit.estimates.conclude import evidence_of
 from proxyaudit.estimates.draft import PRESENT_AT, Draft
@@ -19,12 +18,10 @@ from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.scope import read_scope
 from proxyaudit.language.prompt_sets import PromptSet
 from proxyaudit.seeding import stream
-from proxyaudit.stats.crossed import FEWEST_TEMPLATES, crossed_gap, has_support, permutation_null, share_floor
+from proxyaudit.stats.group_gaps import FEWEST_TEMPLATES, crossed_gap, has_support, permutation_null, share_floor
 from proxyaudit.stats.intervals import crossed_interval, p_above, p_below, row_variance
 from proxyaudit.stats.nulls import permutation_p
 from proxyaudit.types import Evidence, NotTested
-
-__all__ = ["assemble_prompts"]
 
 PERMUTATIONS = 1999
 FEWEST_NAMES_ABSENT = 5
@@ -40,13 +37,14 @@ _SWAPPED: Final = (
     "difference of the groups' mean residual streams at the name and at the last token, fitted on other names, swapped between the groups; "
     "the first tokens of the continuations are followed; names, templates and folds as random"
 )
+_NO_SWAPS: Final = "no swap could be measured: it takes six names in each of two groups, and continuations that begin with different tokens"
 _BINARY = ("ranking", "refusal")
 # Prompts do not ask these, so they stay unknown and nothing is ever called removed.
 _NOT_ASKED = {
-    "linear": ("leak", "prompts read no activations"),
-    "nonlinear": ("nonlinear", "prompts read no activations"),
-    "beyond": ("leak", "prompts have no labels"),
-    "relearned": ("relearned", "nothing was fine-tuned"),
+    "linear": ("leak", "leak", "prompts read no activations"),
+    "nonlinear": ("leak_nonlinear", "nonlinear", "prompts read no activations"),
+    "beyond": ("leak", "leak", "prompts have no labels"),
+    "relearned": ("excess", "relearned", "nothing was fine-tuned"),
 }
 _NOT_TESTED = (
     (
@@ -73,8 +71,12 @@ def assemble_prompts(prompts: PromptSet, measured: Mapping[str, Measurement], pl
     for regime, measurement in measured.items():
         drafts = _expressed_drafts(prompts, measurement, regime, margins["gap"], plan["seed"])
         swaps = _swap_drafts(prompts, measurement, regime, margins["effect"])
-        unasked = [Draft(c, prompts.attribute, regime, margin=margins[key], reason=why) for c, (key, why) in _NOT_ASKED.items()]
-        for draft in (*drafts, *(swaps or [_no_swaps(prompts, regime, margins["effect"])]), *unasked):
+        unasked = [
+            Draft(channel, prompts.attribute, regime, measure=measure, margin=margins[key], reason=why)
+            for channel, (measure, key, why) in _NOT_ASKED.items()
+        ]
+        no_swaps = Draft("used", prompts.attribute, regime, measure="effect", margin=margins["effect"], unit=UNIT_PROMPTS, reason=_NO_SWAPS)
+        for draft in (*drafts, *(swaps or [no_swaps]), *unasked):
             # There are no rows and no seeds.
             out.add(replace(draft, more="more names or templates"))
         for draft in swaps:
@@ -85,11 +87,6 @@ def assemble_prompts(prompts: PromptSet, measured: Mapping[str, Measurement], pl
             notes.append(NotTested(what=f"swaps in {len(left_out)} templates of model {regime}", why=why))
     general = [NotTested(what=what, why=why) for what, why in _NOT_TESTED]
     return evidence_of(decide_ledger(out), read_scope(plan, {"real": real}, {}), plan, [*general, *notes])
-
-
-def _no_swaps(prompts: PromptSet, regime: str, margin: float) -> Draft:
-    why = "no swap could be measured: it takes six names in each of two groups, and continuations that begin with different tokens"
-    return Draft("used", prompts.attribute, regime, margin=margin, unit=UNIT_PROMPTS, reason=why)
 
 
 def _add_references(out: Drafts, draft: Draft) -> None:
@@ -132,14 +129,7 @@ def _expressed_drafts(prompts: PromptSet, measurement: Measurement, regime: str,
 
 
 def _gap(
-    base: Draft,
-    y_tcn: Floats,
-    groups_n: NDArray[np.int64],
-    low: int,
-    high: int,
-    names: Sequence[str],
-    rng: np.random.Generator,
-    binary: bool,
+    base: Draft, y_tcn: Floats, groups_n: Ints, low: int, high: int, names: Sequence[str], rng: np.random.Generator, binary: bool
 ) -> Draft:
     y_tn = y_tcn.mean(axis=1)
     measured = crossed_gap(y_tn, groups_n, low, high)

@@ -17,8 +17,6 @@ from proxyaudit.language.prompt_sets import Prompt, PromptSet, Template
 from proxyaudit.language.swapping import Placed, place
 from proxyaudit.seeding import stream
 
-__all__ = ["is_refusal", "measure_model", "swap_layers"]
-
 SWAP_PROMPTS = 240  # of more, only the first contexts are used
 # Ways in which assistants decline, at the start of an answer.
 _REFUSALS = re.compile(
@@ -42,11 +40,7 @@ def swap_layers(depth: int) -> tuple[int, ...]:
 def measure_model(
     model: CausalModel, prompts: PromptSet, seed: int, tokens: int, layers: Sequence[int] | None, told: Callable[[str], None]
 ) -> Measurement:
-    """Measure everything of one model; ``told`` is called after every template, ``tokens`` is the length of answers to requests.
-
-    Returns:
-        Arrays ``"<measure>/<template>"`` of outcomes ``(contexts, names)`` in [0, 1], and under ``swaps`` one entry per pair and layer.
-    """
+    """Measure one model: ``"<measure>/<template>"`` outcomes ``(contexts, names)`` in [0, 1], swaps; ``told`` after every template."""
     out = Measurement()
     shape = (len(prompts.contexts), len(prompts.names))
     for template in prompts.templates:

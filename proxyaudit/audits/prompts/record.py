@@ -7,25 +7,20 @@ from dataclasses import dataclass, field
 from proxyaudit.estimates.record import Measurement, read_record, write_record
 from proxyaudit.stats.intervals import Measured
 
-__all__ = ["SwapRecord", "SwapResult", "read_swaps", "write_swaps"]
-
 _SWAPS = "swaps"
 
 
 @dataclass(frozen=True)
 class SwapResult:
-    """Effect of the group direction at one layer, oriented from group ``low`` to ``high``; its rows are names.
-
-    ``random_high`` is the 95th percentile of the absolute effects of random directions, ``prompts`` the number of swapped prompts.
-    """
+    """Effect of the group direction at one layer, oriented from group ``low`` to ``high``; its rows are names."""
 
     low: int
     high: int
     layer: int
     measured: Measured
     first_order: float
-    random_high: float
-    prompts: int
+    random_high: float  # 95th percentile of the absolute effects of random directions
+    prompts: int  # number of swapped prompts
 
 
 @dataclass(frozen=True)

@@ -2,101 +2,65 @@
 
 from __future__ import annotations
 
-import datetime
-import os
-import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from importlib import metadata
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from proxyaudit.audits.prompts.estimate import assemble_prompts
 from proxyaudit.audits.prompts.measure import measure_model, swap_layers
-from proxyaudit.digests import code_digest, digest_of
+from proxyaudit.digests import digest_of
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.evidence.manifest import is_complete
-from proxyaudit.evidence.pack import EvidencePack, read_pack, write_pack, write_plan
+from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.language.causal_model import load_causal, weights_digest
 from proxyaudit.language.pretrained import CausalSource
 from proxyaudit.language.prompt_sets import PromptSet
 from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
 from proxyaudit.pipeline.plan import versions
-from proxyaudit.pipeline.run import check_out
-from proxyaudit.pipeline.stages import ProgressEvent, one_thread
+from proxyaudit.pipeline.run import check_out, environment_of, plan_without_training, run_once
+from proxyaudit.pipeline.stages import Progress, ProgressEvent, one_thread
 from proxyaudit.recipe.recipe import Margins
-from proxyaudit.reporting.html import render_html
-from proxyaudit.reporting.markdown import render_markdown
-from proxyaudit.stats.intervals import LEVEL
-from proxyaudit.types import REFERENCES, SCHEMA_VERSION
-
-__all__ = ["PromptRequest", "audit_prompts"]
+from proxyaudit.types import REFERENCES
 
 NAME = "prompts"
 
 
 @dataclass(frozen=True)
 class PromptRequest:
-    """What to ask of language models.
+    """What to ask of language models; the run lies in ``<out>/<name>/<run id>``."""
 
-    Attributes:
-        models: Models by the name of their regime.
-        real: Regime that the others are compared with.
-        tokens: Length of the greedy answers that refusals are looked for in.
-        layers: Layers that are swapped at; None takes one third and two thirds of the depth.
-        name: The run lies in ``<out>/<name>/<run id>``.
-    """
-
-    models: Mapping[str, CausalSource]
+    models: Mapping[str, CausalSource]  # by the name of their regime
     prompts: PromptSet
-    real: str | None = None
-    tokens: int = 24
-    layers: tuple[int, ...] | None = None
+    real: str | None = None  # regime that the others are compared with
+    tokens: int = 24  # length of the greedy answers that refusals are looked for in
+    layers: tuple[int, ...] | None = None  # that are swapped at; None takes one third and two thirds of the depth
     margins: Margins = field(default_factory=Margins)
     seed: int = 0
     name: str = NAME
 
 
 def audit_prompts(
-    request: PromptRequest, *, out: Path, base: Path | None = None, progress: Callable[[ProgressEvent], None] | None = None
+    request: PromptRequest, *, out: Path, base: Path | None = None, progress: Progress | None = None
 ) -> tuple[Path, EvidencePack, bool]:
-    """Ask every model every prompt and write a run directory; returned with its pack, and whether it was there already.
-
-    Raises:
-        InputError: a model cannot be loaded, or the request does not fit it.
-    """
+    """Ask every model every prompt: run folder, pack, and whether it was there; ``InputError`` if a model or the request does not fit."""
     base = base if base is not None else Path.cwd()
     check_out(out)
     plan = make_plan(request, base)
-    folder = out / request.name / plan["run_id"]
-    if is_complete(folder):
-        return folder, read_pack(folder), True
-    write_plan(folder, plan)
-    started = time.time()
-    measured = _measure_all(request, base, plan["digest"], Cache(out / CACHE_FOLDER), progress)
-    evidence = assemble_prompts(request.prompts, measured, plan, request.real)
-    environment: dict[str, Any] = {
-        "started": datetime.datetime.fromtimestamp(started, datetime.UTC).isoformat(timespec="seconds"),
-        "seconds": round(time.time() - started, 1),
-        "jobs": 1,
-        "platform": platform.system(),
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "versions": plan["versions"],
-        "failures": [],
-    }
-    pack = EvidencePack(evidence, plan, _described(request), environment, {})
-    write_pack(pack, folder, reports={"report.html": render_html(pack), "report.md": render_markdown(pack)})
-    return folder, pack, False
+
+    def measured() -> EvidencePack:
+        started = time.time()
+        found = _measure_all(request, base, plan["digest"], Cache(out / CACHE_FOLDER), progress)
+        evidence = assemble_prompts(request.prompts, found, plan, request.real)
+        return EvidencePack(evidence, plan, _described(request), environment_of(started, 1, plan["versions"]), {})
+
+    return run_once(out, plan, measured)
 
 
-def _measure_all(
-    request: PromptRequest, base: Path, plan_digest: str, cache: Cache, progress: Callable[[ProgressEvent], None] | None
-) -> dict[str, Measurement]:
+def _measure_all(request: PromptRequest, base: Path, plan_digest: str, cache: Cache, progress: Progress | None) -> dict[str, Measurement]:
     """Measurements of every model, those of an interrupted run read from the cache."""
     measured: dict[str, Measurement] = {}
     total = len(request.models) * (len(request.prompts.templates) + len(request.prompts.requests) + 1)
@@ -132,13 +96,8 @@ def make_plan(request: PromptRequest, base: Path) -> dict[str, Any]:
     hashes = {f"model {name}": weights_digest(source, base) for name, source in request.models.items()}
     hashes["prompts"] = digest_of(prompts.model_dump(mode="json"))
     each = len(prompts.names) * len(prompts.contexts)
-    plan: dict[str, Any] = {
-        "name": request.name,
+    own = {
         "seed": request.seed,
-        "regimes": [
-            {"name": name, "kind": "prompts", "of": None, "ratio": None, "sees_protected": None, "training_rows": None}
-            for name in request.models
-        ],
         "references": [],
         "sites": {"verdict": [], "profile": []},
         "attributes": [{"name": prompts.attribute, "role": "protected", "kind": "prompts", "levels": list(prompts.groups)}],
@@ -152,24 +111,11 @@ def make_plan(request: PromptRequest, base: Path) -> dict[str, Any]:
             "layers": list(request.layers) if request.layers is not None else None,
         },
         "margins": request.margins.model_dump(),
-        "level": LEVEL,
         "notes": [],
         "hashes": hashes,
-        "versions": versions() | _versions(),
-        "schema_version": SCHEMA_VERSION,
+        "versions": versions("transformers", "tokenizers", "gguf"),
     }
-    digest = digest_of({"plan": plan, "recipe": _described(request), "code": code_digest()})
-    return {"digest": digest, "run_id": digest[:12], "code": code_digest(), **plan}
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in ("transformers", "tokenizers", "gguf"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return plan_without_training(request.name, request.models, "prompts", _described(request), **own)
 
 
 def _described(request: PromptRequest) -> dict[str, Any]:

@@ -3,8 +3,7 @@
 The direction of a group difference is the difference of the groups' mean residual streams over *other* names: three folds of names, each
 measured with the direction of the two others. A prompt's coordinate is replaced by the mean coordinate of the fold's names of the
 other group in the same sentence, and by that of the other names of its own group; the difference of the followed shares, oriented from
-the low to the high group, is tau (Geiger et al. 2023; Vig et al. 2020). Random directions are drawn from how names differ *within* their
-groups; their effect is taken to first order, scaled up where the swap itself does more than its own first order says.
+the low to the high group, is tau (Geiger et al. 2023; Vig et al. 2020). Random directions come from how names differ *within* groups.
 """
 
 from __future__ import annotations
@@ -17,10 +16,8 @@ from proxyaudit.arrays import Floats, Ints
 from proxyaudit.audits.prompts.record import SwapResult
 from proxyaudit.language.causal_model import CausalModel
 from proxyaudit.language.swapping import Placed, read, swap
-from proxyaudit.stats.crossed import crossed_gap
+from proxyaudit.stats.group_gaps import crossed_gap
 from proxyaudit.stats.intervals import Measured
-
-__all__ = ["measure_swaps"]
 
 FOLDS = 3
 RANDOMS = 199
@@ -37,10 +34,7 @@ def measure_swaps(
     layers: Sequence[int],
     rng: np.random.Generator,
 ) -> list[SwapResult]:
-    """Swap the direction between two groups at each layer; empty where a group has too few names.
-
-    The prompts are a grid of ``shape`` (templates, contexts, names), names fastest.
-    """
+    """Swap the direction between two groups at each layer, prompts a grid (templates, contexts, names); empty where names are too few."""
     fold_n = _folds(groups_n, low, high, rng)
     if fold_n is None:
         return []
@@ -68,6 +62,7 @@ def measure_swaps(
         tau = sign * (moved[0] - moved[1])
         first = sign * (gradients * (other - own)).sum(axis=(-1, -2))
         measured = _measured(tau, folds, groups_n, low, high, used)
+        # Random directions are taken to first order, scaled up where the swap itself does more than its own first order says.
         linear = abs(float(first.mean()))
         scale = max(1.0, abs(measured.value) / linear) if linear > 0 else 1.0
         random_high = float(np.quantile(np.abs((sign * randoms).mean(axis=(1, 2, 3))), 0.95)) * scale

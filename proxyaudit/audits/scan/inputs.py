@@ -64,13 +64,10 @@ class Inputs:
 
 
 def open_signatures(run: Path, *, base: Path | None, near: Sequence[Path], consent: Consent = NO_CONSENT) -> Known:
-    """Read a run's signatures after its hashes were checked.
+    """Read a run's signatures after its hashes were checked (``IntegrityError`` if the run was changed); nothing is executed here.
 
-    Without ``base``, the folder of the run's recipe, the factory or base model is looked for ``near``. Nothing is executed here.
-
-    Raises:
-        InputError: no such run, no signatures, no consent, or the factory or base model cannot be found.
-        IntegrityError: the run was changed.
+    Without ``base``, the folder of the run's recipe, the factory or base model is looked for ``near``. Raises ``InputError`` where that
+    cannot be found, or there are no such run, no signatures or no consent.
     """
     pack = read_pack(run, skip=REPORT_FILES)
     signatures = read_signatures(run)
@@ -136,11 +133,7 @@ def _factory_folder(spec: ModuleSpec, hashes: dict[str, str], base: Path | None,
 
 
 def read_inputs(known: Known, path: Path) -> Inputs:
-    """Read the rows and encode them as the run encoded its own.
-
-    Raises:
-        InputError: a column is missing, a value cannot be read, or there are too few rows.
-    """
+    """Read the rows and encode them as the run did its own; ``InputError`` for a missing column, an unreadable value or too few rows."""
     document, where = known.signatures.document, str(path)
     if not path.is_file():
         raise InputError("no such file", where=where, mend="check the path given as --inputs")
@@ -178,11 +171,8 @@ def read_inputs(known: Known, path: Path) -> Inputs:
             attribute = Attribute(a.name, a.role, a.kind, a.levels, np.zeros(0))
             codes = code_as(attribute, frame[a.name], where=where)
             if a.kind != "continuous" and not (codes >= 0).any():
-                raise InputError(
-                    f"column '{a.name}' holds none of the values {', '.join(a.levels[:4])}",
-                    where=where,
-                    mend="spell its values as the audited table does, or leave the column out",
-                )
+                mend = "spell its values as the audited table does, or leave the column out"
+                raise InputError(f"column '{a.name}' holds none of the values {', '.join(a.levels[:4])}", where=where, mend=mend)
             columns[a.name] = dict(attribute_columns(attribute, codes))
     return replace(empty, clusters=_clusters(empty.table(), frame, document.group), columns=columns)
 

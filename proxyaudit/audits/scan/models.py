@@ -1,7 +1,4 @@
-"""Models of a scan on its rows: the reference models of a run, and the checkpoint or model folder that is asked about.
-
-A model is run once for each way in which the regimes of the signatures use theirs: on scrubbed texts, or quantised.
-"""
+"""Models of a scan on its rows, run once for each way in which the signatures' regimes use theirs: on scrubbed texts, or quantised."""
 
 from __future__ import annotations
 
@@ -70,11 +67,7 @@ def read_references(known: Known, inputs: Inputs) -> tuple[Captured | None, ...]
 
 
 def read_checkpoint(known: Known, path: Path, inputs: Inputs, references: tuple[Captured | None, ...]) -> Scanned:
-    """Load a checkpoint into the run's model, or another transformer from its folder, and run it on the rows.
-
-    Raises:
-        InputError: it is no checkpoint of this architecture and no model that can stand in its place.
-    """
+    """Load a checkpoint, or another transformer's folder, into the run's model and run it on the rows; ``InputError`` if it is unfit."""
     model, own = _folder(known, path, inputs) if path.is_dir() else (_checkpoint(known, path, inputs), inputs)
     kept = [followed_output(r.outputs) for r in references if r is not None]
     document = known.signatures.document
@@ -127,10 +120,8 @@ def _folder(known: Known, path: Path, inputs: Inputs) -> tuple[TrainedModel, Inp
     model = _architecture(there, inputs, ())
     head = next((e.site for e in known.signatures.document.entries if e.site != first_site(model)), None)
     if head is not None:
-        mend = "give the checkpoint of a whole classifier (safetensors)"
-        raise InputError(
-            f"the signatures lie inside the head, at '{head}', and the folder holds no head of the run's", where=where, mend=mend
-        )
+        what = f"the signatures lie inside the head, at '{head}', and the folder holds no head of the run's"
+        raise InputError(what, where=where, mend="give the checkpoint of a whole classifier (safetensors)")
     assert isinstance(there.recipe.model, HuggingFaceSpec)
     tokenize = make_tokenizer(there.recipe.model, path)
     check_readable(tokenize, list(inputs.frame[inputs.encoder.column]), where=where)

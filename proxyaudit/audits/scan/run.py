@@ -1,8 +1,8 @@
 """Scan a checkpoint: has it entered the state that a run's signatures describe?
 
-The score of a reference along its direction is predicted linearly from the checkpoint's activations, on rows that the map was not fitted
-on. Where the inputs hold the attribute, what the prediction tells of it is measured. Else the prediction is written as a mixture of the
-reference's units, whose covariance with the attribute the signature holds, measured on rows that its direction never saw.
+The score of a reference along its direction is predicted linearly from the checkpoint's activations, out of fold. Where the inputs hold the
+attribute, what the prediction tells of it is measured. Else it is written as a mixture of the reference's units, whose covariance with
+the attribute the signature holds.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Bools, Floats, Ints
-from proxyaudit.audits.scan.answers import answers
+from proxyaudit.audits.scan.answers import Judged, Question, answers
 from proxyaudit.audits.scan.inputs import Known, open_signatures, read_inputs
 from proxyaudit.audits.scan.models import Scanned, Use, read_checkpoint, read_references
-from proxyaudit.audits.scan.questions import Judged, Question
 from proxyaudit.consent import NO_CONSENT, Consent
 from proxyaudit.data.attributes import MIN_LEVEL_ROWS
 from proxyaudit.digests import file_digest
@@ -43,10 +42,7 @@ def scan_checkpoint(
 
     ``run`` is a run folder with signatures, or one with a single run below it; ``model`` a checkpoint (safetensors), or the folder of a
     transformer in place of the run's. ``base`` is the folder of the run's recipe, or of the base model, found by its hash if not given.
-
-    Raises:
-        InputError: consent is missing, or something given cannot be used.
-        IntegrityError: the run or its signatures were changed.
+    Raises ``InputError`` where consent is missing or something given cannot be used, ``IntegrityError`` where the run was changed.
     """
     folder = find_run(run)
     places = [path.parent for path in (model.absolute(), inputs.absolute())]
@@ -77,9 +73,8 @@ def scan(known: Known, scanned: Scanned, attributes: Sequence[str] = ()) -> dict
             questions += _signature_questions(known, scanned, entries, None if columns is None else columns[key[0]])
         if columns is not None:
             for use, captured in scanned.models.items():
-                regime = (
-                    None if len(scanned.models) == 1 else next(r.regime for r in document.references if Use(r.scrub, r.quantise) == use)
-                )
+                regimes = (r.regime for r in document.references if Use(r.scrub, r.quantise) == use)
+                regime = None if len(scanned.models) == 1 else next(regimes)
                 for level, values in columns.items():
                     for site in dict.fromkeys(e.site for _, e in mine) or captured.acts:
                         questions += _anywhere(known, scanned, use, (attribute.name, level, regime, site), values)
@@ -148,10 +143,8 @@ def _signature_questions(known: Known, scanned: Scanned, entries: list[tuple[int
         place = np.ones(len(scanned.codes), dtype=bool) if values_n is None else np.isfinite(values_n)
         units = np.asarray(reference.acts[entry.site], dtype=np.float64)[place]
         judged.append(_through_reference(view, units, places, entry, arrays, is_text=known.signatures.document.text is not None))
-    return [
-        Question(first, name, tuple(j[number] for j in judged), len(entries), measured=values_n is not None)
-        for number, name in enumerate(names)
-    ]
+    measured = values_n is not None
+    return [Question(first, name, tuple(j[at] for j in judged), len(entries), measured=measured) for at, name in enumerate(names)]
 
 
 def _through_reference(
@@ -262,13 +255,13 @@ def _activation(score_n: Floats, entry: Entry) -> tuple[float, float]:
 def _anywhere(known: Known, scanned: Scanned, use: Use, key: tuple[str, str | None, str | None, str], values_n: Floats) -> list[Question]:
     """What a linear reader of its own gets out of the checkpoint, whatever the direction (only where the attribute is known)."""
     contexts, margin = known.signatures.document.contexts, known.recipe.margins.leak
-    attribute, level, regime, site = key
+    attribute, level, _, site = key
     view = _View.of(scanned, contexts, scanned.models[use].acts[site], values_n, f"{attribute}\x1f{level}")
     assert view.values is not None
     assert view.permuted is not None
     predicted = along.predict_apart(view.acts, np.concatenate([view.values[:, None], view.permuted], axis=1), view.folds)
     everywhere = np.ones(len(view.codes), dtype=bool)
-    judged = _judge(view, everywhere, predicted[:, 0], margin, sides=1, permuted_nm=predicted[:, 1:])
-    return (
-        [] if judged is None else [Question.anywhere(attribute, level, regime, site, margin, Judged(judged, len(view.codes), 0.0, 0.0, {}))]
-    )
+    found = _judge(view, everywhere, predicted[:, 0], margin, sides=1, permuted_nm=predicted[:, 1:])
+    if found is None:
+        return []
+    return [Question(None, None, (Judged(found, len(view.codes), 0.0, 0.0, {}),), 1, measured=True, key=key, margin=margin)]

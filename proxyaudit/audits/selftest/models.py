@@ -1,7 +1,7 @@
 """Audits of planted models: the whole of ``proxyaudit run`` held against modules whose every weight is known.
 
-What is counted: a wrong verdict, above all a wrong "removed"; a channel whose state contradicts the construction; use claimed of a
-model that provably ignores the attribute, and controls of the effect there that reach the margin. Verdicts left open are counted apart.
+What is counted: a wrong verdict, above all "removed"; a channel whose state contradicts the construction; use, or controls above the
+margin, where a model provably ignores the attribute. Verdicts left open are counted apart.
 """
 
 from __future__ import annotations
@@ -34,10 +34,7 @@ _PAIR = " + "
 
 @dataclass(frozen=True)
 class ModelCase:
-    """One audited planted model: what a perfect audit says (``expected``, ``truth``, ``expected_proxy``) and what this one says.
-
-    ``quiet_controls`` says whether random subspaces and the untrained model stay below the effect margin.
-    """
+    """One audited planted model: what a perfect audit says (``expected``, ``truth``, ``expected_proxy``) and what this one says."""
 
     kind: str
     seed: int
@@ -52,7 +49,7 @@ class ModelCase:
     truth: Mapping[str, str]
     expected_proxy: str | None
     first_proxy: str | None
-    quiet_controls: bool
+    quiet_controls: bool  # whether random subspaces and the untrained model stay below the effect margin
 
     @property
     def wrong(self) -> bool:
@@ -72,11 +69,7 @@ class ModelCase:
 
 
 def audit_planted_model(kind: str, seed: int, *, n: int = ROWS, checkpoints: int = 2) -> ModelCase:
-    """Make a planted model, audit it as ``proxyaudit run`` would, and hold the finding beside the truth.
-
-    Raises:
-        RuntimeError: a task of the audit failed.
-    """
+    """Make a planted model, audit it as ``proxyaudit run`` would (``RuntimeError`` if a task fails), and hold it beside the truth."""
     model = make_planted_model(kind, seed=seed, n=n, checkpoints=checkpoints)
     with tempfile.TemporaryDirectory(prefix="proxyaudit-planted-") as folder:
         recipe = model.write(Path(folder) / "project", seed=seed)
@@ -132,9 +125,6 @@ def _quiet_controls(evidence: Evidence) -> bool:
     random = [c.passed for c in evidence.controls if (c.kind, c.attribute, c.regime) == ("random_subspace", ATTRIBUTE, REGIME)]
     untrained = [e.value for e in evidence.estimates if (e.channel, e.attribute, e.regime) == ("used", ATTRIBUTE, "untrained")]
     return all(random) and all(value is None or value < Margins().effect for value in untrained)
-
-
-# Counting ----------------------------------------------------------------------------------------------------------
 
 
 def rate(cases: Sequence[Any], wrong: Callable[[Any], bool]) -> dict[str, Any]:

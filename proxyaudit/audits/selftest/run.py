@@ -1,12 +1,8 @@
-"""The self-test: audits of planted worlds and planted models on this machine, and how often the verdict is wrong.
-
-A wrong "removed" is the worst thing an audit can say, so it is counted apart, with exact binomial bounds (Clopper & Pearson 1934).
-"""
+"""The self-test: audits of planted worlds and planted models on this machine, and how often the verdict, above all "removed", is wrong."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import Any
@@ -18,7 +14,7 @@ from scipy import stats
 from proxyaudit.audits.probe.run import ProbeRequest, probe_arrays
 from proxyaudit.audits.selftest.models import ModelCase, audit_planted_model, model_confusion, model_rates, model_tasks, models_passed, rate
 from proxyaudit.errors import InputError
-from proxyaudit.pipeline.stages import ProgressEvent
+from proxyaudit.pipeline.stages import Progress, ProgressEvent
 from proxyaudit.planted import World, draw_world, make_world
 from proxyaudit.seeding import stream
 from proxyaudit.types import Evidence
@@ -42,20 +38,17 @@ QUICK = (
 
 @dataclass(frozen=True)
 class Case:
-    """One audited world; ``part`` is ``present``, ``margin`` (a leak of exactly the margin) or ``absent``.
-
-    ``powered`` says whether the rows suffice to tell: every detection limit lies below half its margin.
-    """
+    """One audited world."""
 
     kind: str
-    part: str
+    part: str  # present, margin (a leak of exactly the margin) or absent
     n: int
     d: int
     leak: float
     expected: str
     verdict: str
     at_least: str | None
-    powered: bool
+    powered: bool  # whether the rows suffice to tell: every detection limit lies below half its margin
 
     @property
     def right(self) -> bool:
@@ -123,19 +116,12 @@ def run_selftest(
     models: int = 20,
     seed: int = 0,
     jobs: int | None = None,
-    progress: Callable[[ProgressEvent], None] | None = None,
+    progress: Progress | None = None,
 ) -> SelfTest:
-    """Audit planted worlds and planted models; results do not depend on ``jobs``.
+    """Audit planted worlds and planted models; results do not depend on ``jobs``, the number of worker processes.
 
-    Args:
-        quick: A dozen fixed small worlds in place of random ones, and one small model of each kind.
-        present: Random worlds that leak at least twice the margin.
-        margin: Random worlds that leak exactly the margin.
-        absent: Random worlds that leak nothing.
-        models: Planted models of each kind.
-        seed: Root seed of the worlds.
-        jobs: Worker processes.
-        progress: Called after every world.
+    So many random worlds leak at least twice the margin (``present``), exactly the ``margin``, or nothing (``absent``), and there are so
+    many ``models`` of each kind; ``quick``: a dozen fixed small worlds and one small model of each kind. ``progress`` is told of every one.
     """
     parts = [("present", present), ("margin", margin), ("absent", absent)]
     todo = (

@@ -1,7 +1,5 @@
 """Whether a reader gets the attribute out of activations."""
 
-from __future__ import annotations
-
 from proxyaudit.channels.leak.estimate import estimate
 from proxyaudit.estimates.channel import Channel, Question
 

@@ -3,23 +3,51 @@
 The same code reads what `run` measures of models and what `probe` measures of bare activations.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
 from proxyaudit.channels.leak.planted import planted_draft
-from proxyaudit.channels.leak.record import SiteRecord, read_eraser, read_site
+from proxyaudit.channels.leak.record import ERASURES, SITE_LEAKS, SiteRecord
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Facts, Run
-from proxyaudit.estimates.instrument import FAILED_AT
 from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Drafts
-from proxyaudit.estimates.methods import METHODS, POOLED
 from proxyaudit.estimates.record import INPUT_SITE, OUTPUT_SITE
+from proxyaudit.estimates.states import FAILED_AT
 from proxyaudit.stats.multiplicity import holm
+
+METHODS: Final = {
+    "linear": (
+        "score test in exactly whitened coordinates, decided among plants at the margin (five families of directions, and the attribute's "
+        "own noise); calibrated by a standard curve of plants; where no plant scores as high, the tail of their distribution"
+    ),
+    "nonlinear": (
+        "quadratic score test, freed of everything linear, decided among planted products and squares at the margin; calibrated by a "
+        "standard curve; quadratic, perceptron, tree and neighbour readers beside it, their gain over the linear reader as raw"
+    ),
+    "beyond": (
+        "score test within strata of what is conditioned on, decided among plants within the same strata; "
+        "conditional V-information, calibrated by a standard curve"
+    ),
+    "beyond nonlinear": (
+        "quadratic score test within strata of what is conditioned on, freed of everything linear, decided among plants within the same "
+        "strata; calibrated by a standard curve"
+    ),
+    "quarters": (
+        "score test of the number cut at its quartiles (value by value where it has few), decided among plants at the margin; calibrated "
+        "by a standard curve"
+    ),
+    "quarters nonlinear": (
+        "quadratic score test of the number cut at its quartiles (value by value where it has few), decided among planted products and "
+        "squares at the margin; calibrated by a standard curve; stronger readers beside it"
+    ),
+    "raw": "cross-fitted ridge-logistic probe in whitened coordinates, nested regularisation, uncalibrated",
+}
+
+POOLED: Final = "it has so many levels that some were taken together, and what tells those apart was not asked, so absence is not claimed"
 
 Key = tuple[str, str, str]
 """(regime, attribute, site)"""
@@ -48,7 +76,7 @@ def estimate(facts: Facts) -> Drafts:
             out.add(_of_inputs(facts, attribute))
     sites = facts.sites if facts.bare else (*facts.sites, OUTPUT_SITE)
     records: Records = {
-        (run.regime, attribute.name, site): [read_site(m, attribute.name, site) for m in run.measured]
+        (run.regime, attribute.name, site): [SITE_LEAKS.read(m, attribute.name, site) for m in run.measured]
         for run in facts.runs
         for attribute in facts.attributes
         for site in sites
@@ -70,7 +98,7 @@ def estimate(facts: Facts) -> Drafts:
 def _of_inputs(facts: Facts, attribute: Attribute) -> Draft:
     method = METHODS["linear"]
     base = Draft("linear", attribute.name, "inputs", INPUT_SITE, margin=facts.margins.leak, unit=unit_of(attribute), method=method)
-    draft = planted_draft(base, [read_site(facts.inputs, attribute.name, INPUT_SITE)], "linear", facts.clusters_n)
+    draft = planted_draft(base, [SITE_LEAKS.read(facts.inputs, attribute.name, INPUT_SITE)], "linear", facts.clusters_n)
     return replace(draft, measure="leak", decides=False, n=int(attribute.known.sum()))
 
 
@@ -256,7 +284,7 @@ def _add_baselines(out: Drafts, records: Sequence[SiteRecord], key: Key, margin:
 
 def _add_eraser(out: Drafts, run: Run, site: str, margin: float) -> None:
     """Whether the eraser takes a planted signal to nothing on fresh rows."""
-    found = [one for one in (read_eraser(m, site) for m in run.measured) if one is not None]
+    found = [one for one in (ERASURES.find(m, site) for m in run.measured) if one is not None]
     if found:
         before, after = float(np.mean([one.before for one in found])), float(np.mean([one.after for one in found]))
         detail = f"planted leak {before:.3f} on fresh rows, {after:.3f} after LEACE"

@@ -1,7 +1,5 @@
 """Read every site of one model, and its outputs, for every attribute; and check the eraser there."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
@@ -12,7 +10,7 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Singles
 from proxyaudit.channels.base import ModelView
-from proxyaudit.channels.leak.record import Erasure, holds_site, merge_sites, write_eraser
+from proxyaudit.channels.leak.record import ERASURES, Erasure, holds_site, merge_sites
 from proxyaudit.channels.leak.site import ProbedArrays, Probing, measure_site
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.erasers.leace import fit_leace
@@ -50,7 +48,10 @@ def measure(view: ModelView, out: Measurement) -> None:
     strict = replace(quick, margins=margins, nonlinear=view.decides, readers=("quadratic", "trees"))
     measure_site(log_odds(view.captured.outputs), dataset, strict, site=OUTPUT_SITE, placebos=view.placebos, out=out)
     acts_of, leak = view.captured.acts, recipe.margins.leak
-    write_eraser(out, {site: check_eraser(acts_of[site], dataset, leak, recipe.seed, site) for site in model.verdict_sites})
+    for site in model.verdict_sites:
+        erasure = check_eraser(acts_of[site], dataset, leak, recipe.seed, site)
+        if erasure is not None:
+            ERASURES.write(out, erasure, site)
 
 
 def log_odds(outputs_nc: Floats) -> Floats:

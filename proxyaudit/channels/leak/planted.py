@@ -1,7 +1,5 @@
 """Drafts decided by planting: the linear, non-linear and conditional tests over the models of a regime."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """What is measured of one attribute at one site of one model."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -9,36 +7,24 @@ import numpy as np
 
 from proxyaudit.arrays import Ints
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.record import Measurement, cell_key, read_record, write_record
+from proxyaudit.estimates.record import Measurement, Shelf
 from proxyaudit.probes.results import BinnedTrace, Effort, Gain, PlantedTest
 from proxyaudit.stats.intervals import Measured
-
-SITES, ERASER = "cells", "eraser"
 
 
 @dataclass(frozen=True)
 class LeakTest(PlantedTest):
-    """A planted test, and what was measured beside it.
+    """A planted test, and what was measured beside it."""
 
-    Attributes:
-        silent: Whether the site is constant, or constant within what is conditioned on: a measured zero.
-        raw: Gain of a linear reader on unseen rows, without calibration; ``unweighted`` the same without reweighing the classes.
-        placebos: Calibrated leak of each placebo attribute.
-        negative: Tail probability of a permuted attribute.
-        rows: Rows that were asked, where they are not all.
-        left_out: Share of rows in strata too small to ask.
-        control: Leak that random features of what is conditioned on show.
-    """
-
-    silent: bool = False
-    raw: float | None = None
-    unweighted: float | None = None
+    silent: bool = False  # whether the site is constant, or constant within what is conditioned on: a measured zero
+    raw: float | None = None  # gain of a linear reader on unseen rows, without calibration
+    unweighted: float | None = None  # the same without reweighing the classes
     auroc: float | None = None
-    placebos: tuple[float, ...] = ()
-    negative: float | None = None
-    rows: int | None = None
-    left_out: float = 0.0
-    control: float | None = None
+    placebos: tuple[float, ...] = ()  # calibrated leak of each placebo attribute
+    negative: float | None = None  # tail probability of a permuted attribute
+    rows: int | None = None  # rows that were asked, where they are not all
+    left_out: float = 0.0  # share of rows in strata too small to ask
+    control: float | None = None  # leak that random features of what is conditioned on show
     bins: BinnedTrace | None = None
     readers: tuple[Gain, ...] = ()
 
@@ -59,24 +45,15 @@ class LeakTest(PlantedTest):
 
 @dataclass(frozen=True)
 class SiteRecord:
-    """All tests of one attribute at one site of one model.
+    """All tests of one attribute at one site of one model: ``linear``, ``beyond`` and ``quarters``, each with its non-linear one."""
 
-    Attributes:
-        n: Rows on which the attribute is known.
-        rank: Dimensions of the site, ``constant`` units and ``dropped`` axes of little variance left out.
-        dropped_p: p-value of "the dropped axes do not tell the attribute".
-        reason: Why nothing could be tested.
-        silent: Whether the site is constant: nothing can be read from it, which is a measured zero.
-        tests: By name: ``linear``, ``nonlinear``, ``beyond``, ``beyond nonlinear``, ``quarters``, ``quarters nonlinear``.
-    """
-
-    n: int
-    rank: int
-    constant: int = 0
-    dropped: int = 0
-    dropped_p: float | None = None
-    reason: str | None = None
-    silent: bool = False
+    n: int  # rows on which the attribute is known
+    rank: int  # dimensions of the site
+    constant: int = 0  # units that were left out, which are constant
+    dropped: int = 0  # axes that were left out, which have little variance
+    dropped_p: float | None = None  # p-value of "the dropped axes do not tell the attribute"
+    reason: str | None = None  # why nothing could be tested
+    silent: bool = False  # whether the site is constant: nothing can be read from it, which is a measured zero
     tests: Mapping[str, LeakTest] = field(default_factory=dict)
     effort: Effort | None = None
 
@@ -86,27 +63,19 @@ class SiteRecord:
         return self.tests.get("linear")
 
 
-def write_site(out: Measurement, attribute: str, site: str, record: SiteRecord) -> None:
-    """Put a record among a model's measurements."""
-    numbers = write_record(record, out.arrays, cell_key(attribute, site, ""))
-    out.numbers.setdefault(SITES, {}).setdefault(attribute, {})[site] = numbers
-
-
-def read_site(measured: Measurement, attribute: str, site: str) -> SiteRecord:
-    """The record of an attribute at a site."""
-    return read_record(SiteRecord, measured.numbers[SITES][attribute][site], measured.arrays, cell_key(attribute, site, ""))
+SITE_LEAKS = Shelf("cells", SiteRecord)
 
 
 def holds_site(measured: Measurement, attributes: Sequence[Attribute], site: str) -> bool:
     """Whether the records of these attributes at a site are there."""
-    found = measured.numbers.get(SITES, {})
+    found = measured.numbers.get(SITE_LEAKS.name, {})
     return all(site in found.get(attribute.name, {}) for attribute in attributes)
 
 
 def merge_sites(out: Measurement, found: Measurement) -> None:
     """Put the records of other sites of the same model among its measurements."""
-    for attribute, sites in found.numbers[SITES].items():
-        out.numbers.setdefault(SITES, {}).setdefault(attribute, {}).update(sites)
+    for attribute, sites in found.numbers[SITE_LEAKS.name].items():
+        out.numbers.setdefault(SITE_LEAKS.name, {}).setdefault(attribute, {}).update(sites)
     out.arrays.update(found.arrays)
 
 
@@ -118,12 +87,4 @@ class Erasure:
     after: float
 
 
-def write_eraser(out: Measurement, found: Mapping[str, Erasure | None]) -> None:
-    """Put the check of the eraser at each site among a model's measurements."""
-    out.numbers[ERASER] = {site: None if one is None else write_record(one) for site, one in found.items()}
-
-
-def read_eraser(measured: Measurement, site: str) -> Erasure | None:
-    """The check of the eraser at a site."""
-    found = measured.numbers.get(ERASER, {}).get(site)
-    return None if found is None else read_record(Erasure, found)
+ERASURES = Shelf("eraser", Erasure)

@@ -1,7 +1,5 @@
 """Probe every attribute at one site: the linear, the non-linear and the conditional tests, with nulls and plants."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Bools, Floats, Ints
-from proxyaudit.channels.leak.record import LeakTest, SiteRecord, write_site
+from proxyaudit.channels.leak.record import SITE_LEAKS, LeakTest, SiteRecord
 from proxyaudit.data.attributes import Attribute, clusters_if_any, cut_number, ordered_codes
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.estimates.record import Measurement
@@ -50,27 +48,18 @@ class ProbedArrays:
 
 @dataclass(frozen=True)
 class Probing:
-    """What to ask: the root seed, the leaks that matter, the size of the null, and for what else than the linear leak.
-
-    Attributes:
-        readers: Non-linear readers beside the quadratic score.
-        strata: What the conditional channel conditions on, by attribute; empty where there is no such channel.
-        budget: Predicted seconds that the readers of one attribute at one site may take, at a nominal speed.
-        effort: Whether to measure how easily the attribute is got out.
-        unless_linear: Whether to leave the non-linear channel out where the linear one is plainly present in this model.
-        work: Operations of one quadratic test; more rows than that allows are left out, whole clusters at a time.
-    """
+    """What to ask: the root seed, the leaks that matter, the size of the null, and for what else than the linear leak."""
 
     root: int
     margins: Margins
     permutations: int
     nonlinear: bool = True
-    readers: tuple[str, ...] = READERS
-    strata: Mapping[str, Strata] = field(default_factory=dict)
-    budget: float = 60.0
-    effort: bool = False
-    unless_linear: bool = False
-    work: float = 4e11
+    readers: tuple[str, ...] = READERS  # non-linear readers beside the quadratic score
+    strata: Mapping[str, Strata] = field(default_factory=dict)  # what the conditional channel conditions on, by attribute
+    budget: float = 60.0  # predicted seconds, at a nominal speed, that the readers of one attribute at one site may take
+    effort: bool = False  # whether to measure how easily the attribute is got out
+    unless_linear: bool = False  # leave the non-linear channel out where the linear one is plainly present in this model
+    work: float = 4e11  # operations of one quadratic test; rows beyond it are left out, whole clusters at a time
 
 
 def measure_site(
@@ -94,7 +83,7 @@ def measure_site(
         whole = bool(known.all())
         acts, whitened = (acts_nd, everything) if whole else (acts_nd[known], whiten(acts_nd[known]))
         probe = SiteProbe(acts, whitened, attribute, folds, rows.clusters, probing, shared if whole else {})
-        write_site(out, attribute.name, site, probe.measure(placebos.get(attribute.name)))
+        SITE_LEAKS.write(out, probe.measure(placebos.get(attribute.name)), attribute.name, site)
 
 
 class SiteProbe:

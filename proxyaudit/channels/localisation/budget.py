@@ -1,7 +1,5 @@
 """What localisation tries: fixed counts, cut down where the predicted operations ask for it; never by the clock."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.channels.localisation.record import LocalisationRecord, LocationRecord, Part, Search, read_localisation
+from proxyaudit.channels.localisation.record import LOCALISATIONS, LocalisationRecord, LocationRecord, Part, Search
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.draft import PRESENT_AT, Draft
 from proxyaudit.estimates.facts import Facts, Run
@@ -82,7 +82,7 @@ def follow_up(facts: Facts, ledger: Ledger) -> Drafts:
     out = Drafts()
     for attribute in facts.protected:
         for run in facts.runs:
-            found = [read_localisation(m, attribute.name) for m in run.measured]
+            found = [LOCALISATIONS.find(m, attribute.name) for m in run.measured]
             records = [record for record in found if record is not None]
             if records and len(records) == len(found):
                 _add(out, facts, ledger, attribute, run, records)

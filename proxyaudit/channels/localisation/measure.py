@@ -1,7 +1,5 @@
 """Measure, in one trained model, which sites, blocks, heads and units carry the effect of each attribute. No verdict rests on it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,7 +11,7 @@ from proxyaudit.causal.donors import TOO_FEW, Donors
 from proxyaudit.causal.interchange import Effect
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.localisation.budget import TRIED, Schedule, budget_of, rows_kept, schedule
-from proxyaudit.channels.localisation.record import LocalisationRecord, LocationRecord, Part, PartSet, Search, write_localisation
+from proxyaudit.channels.localisation.record import LOCALISATIONS, LocalisationRecord, LocationRecord, Part, PartSet, Search
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import TabularModule
 from proxyaudit.models.locations import Location, NoGradientHereError, Patching, find_locations, part_units
@@ -37,7 +35,7 @@ def measure(view: ModelView, out: Measurement) -> None:
     else:
         return
     for name, record in found.items():
-        write_localisation(out, name, record)
+        LOCALISATIONS.write(out, record, name)
 
 
 def _localise(view: ModelView, protected: Sequence[str]) -> dict[str, LocalisationRecord]:

@@ -1,14 +1,10 @@
 """What localisation tries in one model, and what that did."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from proxyaudit.causal.interchange import Effect
-from proxyaudit.estimates.record import Measurement, cell_key, read_record, write_record
-
-LOCALISATION = "localisation"
+from proxyaudit.estimates.record import Shelf
 
 
 @dataclass(frozen=True)
@@ -67,13 +63,4 @@ class LocalisationRecord:
     reason: str | None = None
 
 
-def write_localisation(out: Measurement, attribute: str, record: LocalisationRecord) -> None:
-    """Keep what was localised of one attribute."""
-    numbers = write_record(record, out.arrays, cell_key(attribute, LOCALISATION, ""))
-    out.numbers.setdefault(LOCALISATION, {})[attribute] = numbers
-
-
-def read_localisation(measured: Measurement, attribute: str) -> LocalisationRecord | None:
-    """What :func:`write_localisation` kept; ``None`` where nothing was asked."""
-    found = measured.numbers.get(LOCALISATION, {}).get(attribute)
-    return None if found is None else read_record(LocalisationRecord, found, measured.arrays, cell_key(attribute, LOCALISATION, ""))
+LOCALISATIONS = Shelf("localisation", LocalisationRecord)

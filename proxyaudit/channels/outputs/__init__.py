@@ -1,7 +1,5 @@
 """Whether the attribute shows in the outputs: gaps between groups, within true labels too, and how well the task was learnt."""
 
-from __future__ import annotations
-
 from proxyaudit.channels.outputs.estimate import estimate
 from proxyaudit.estimates.channel import Channel, Question
 

@@ -1,7 +1,5 @@
 """Drafts of the output gap, of the same gap within true labels, of the placebos' gap, and of the task."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

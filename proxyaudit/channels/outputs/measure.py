@@ -1,7 +1,5 @@
 """Keep one model's outputs on the audit rows."""
 
-from __future__ import annotations
-
 from proxyaudit.channels.base import ModelView
 from proxyaudit.estimates.record import Measurement
 

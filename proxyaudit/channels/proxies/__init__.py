@@ -1,24 +1,15 @@
 """Which columns, words and ways of writing carry the attribute and move the outputs."""
 
-from __future__ import annotations
-
 from proxyaudit.channels.proxies.estimate import estimate
 from proxyaudit.estimates.channel import Channel, Question
+
+_CARRIED, _ATTRIBUTED = ("association", "pair_gain"), ("attribution_direction", "attribution_output")
+_USED = ("influence", "proxy_use", "path_total", "path", "path_share")
 
 CHANNEL = Channel(
     "proxies",
     50,
-    (
-        Question("association"),
-        Question("pair_gain"),
-        Question("influence"),
-        Question("proxy_use"),
-        Question("path_total"),
-        Question("path"),
-        Question("path_share"),
-        Question("attribution_direction"),
-        Question("attribution_output"),
-    ),
+    tuple(map(Question, (*_CARRIED, *_USED, *_ATTRIBUTED))),
     estimate,
     measure="proxyaudit.channels.proxies.measure:measure",
 )

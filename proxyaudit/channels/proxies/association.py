@@ -1,7 +1,5 @@
 """What proxies carry of each protected attribute in a table."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +9,7 @@ from numpy.typing import NDArray
 from proxyaudit.arrays import Ints
 from proxyaudit.causal.columns import pair_codes
 from proxyaudit.causal.proxies import Association, Target, associate, pair_gain
-from proxyaudit.channels.proxies.record import Carried, TableRecord, UnitCarried, label, write_table
+from proxyaudit.channels.proxies.record import TABLES, Carried, TableRecord, UnitCarried, label
 from proxyaudit.channels.proxy_plan import ProxyPlan, people
 from proxyaudit.data.attributes import Attribute, code_as
 from proxyaudit.data.dataset import Dataset
@@ -57,7 +55,7 @@ def measure_association(frame: pd.DataFrame, dataset: Dataset, plan: ProxyPlan, 
         record = TableRecord(reason="the table does not hold the attribute")
         if attribute.name in frame:
             record = _carried(attribute, frame, clusters_n, plan, root, rows=rows)
-        write_table(out, attribute.name, record)
+        TABLES.write(out, record, attribute.name)
 
 
 def _carried(attribute: Attribute, frame: pd.DataFrame, clusters_n: Ints, plan: ProxyPlan, root: int, *, rows: bool) -> TableRecord:

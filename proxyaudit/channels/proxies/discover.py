@@ -5,8 +5,6 @@ regimes; every regime is asked about the same proxies. Of a table the columns ar
 thousands of terms are screened by a trace of counts, some hundreds are read out of fold, and the strongest are followed through the run.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, islice
@@ -48,11 +46,7 @@ _Found = dict[str, dict[str, tuple[float, float]]]
 
 
 def discover(recipe: Recipe, dataset: Dataset) -> tuple[Dataset, ProxyPlan]:
-    """Find what carries each protected attribute in the real training rows.
-
-    Returns:
-        The data set, with discovered columns among its attributes and notes on what was not looked at, and the plan.
-    """
+    """The data set, with discovered columns among its attributes and notes on what was not looked at, and what carries the attributes."""
     root, protected = recipe.seed, [a for a in dataset.attributes if a.role == "protected"]
     frame, clusters = _training_rows(dataset, root, _ROWS if dataset.text is None else MOST_TEXTS)
     targets = {a.name: known_target(a, frame, clusters, root) for a in protected}

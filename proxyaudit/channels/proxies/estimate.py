@@ -4,16 +4,14 @@ No verdict rests on these. The product is reported with the rule of Datta et al.
 where it both carries the attribute and moves the output, each above its margin.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from proxyaudit.causal.proxy_use import Number
-from proxyaudit.channels.proxies.record import Split, TableRecord, UnitUse, UseRecord, label, read_table, read_use
+from proxyaudit.causal.proxy_use import Attribution, Number
+from proxyaudit.channels.proxies.record import TABLES, USES, TableRecord, UnitUse, UseRecord, label
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.encoding import NOT_SEEN
 from proxyaudit.estimates.draft import ABSENT_AT, PRESENT_AT, Draft
@@ -94,7 +92,7 @@ def estimate(facts: Facts) -> Drafts:
     out = Drafts()
     for attribute in facts.protected:
         carriers = _add_audit_rows(out, facts, attribute)
-        uses = {run.regime: _Uses(run.regime, tuple(read_use(m, attribute.name) for m in run.measured), facts) for run in facts.runs}
+        uses = {run.regime: _Uses(run.regime, tuple(USES.read(m, attribute.name) for m in run.measured), facts) for run in facts.runs}
         leading = _leading(facts, attribute, carriers, [uses[run.regime] for run in facts.audited if run.measured])
         for run in facts.runs:
             if not run.is_reference:
@@ -134,15 +132,14 @@ def _judge(found: Sequence[tuple[Draft, Measured, float, float]], n: int) -> Ite
 
 def _add_audit_rows(out: Drafts, facts: Facts, attribute: Attribute) -> _Carriers:
     """On the audit rows, where every attribute is known."""
-    table = read_table(facts.inputs, attribute.name)
-    assert table is not None  # the audit rows are always asked
+    table = TABLES.read(facts.inputs, attribute.name)
     drafts = _add_carried(out, facts, attribute, "inputs", [table], table.n)
     return {str(one.subject): (one.measured, float(one.present_p or 0.0)) for one in drafts if one.measured is not None}
 
 
 def _add_table(out: Drafts, facts: Facts, attribute: Attribute, run: Run) -> None:
     """In the table that a regime was trained on, one for each repetition unless it is a release."""
-    tables = [table for table in (read_table(m, attribute.name) for m in run.measured) if table is not None]
+    tables = [table for table in (TABLES.find(m, attribute.name) for m in run.measured) if table is not None]
     if not tables:
         return  # real rows and mixtures have no table of their own; failures are told elsewhere
     lacking = next((table.reason for table in tables if table.reason), None)
@@ -194,7 +191,7 @@ def _leading(facts: Facts, attribute: Attribute, carriers: _Carriers, regimes: S
     """Proxies and pairs by association times influence, averaged over the regimes; those that move nothing between the groups come last."""
     products: dict[str, float] = {}
     for unit in [u for u in carriers if all(u in uses.records[0].units for uses in regimes)]:
-        sizes = [record.units[unit].influence for uses in regimes for record in uses.records]
+        sizes = [record.units[unit].moved.value for uses in regimes for record in uses.records]
         products[unit] = max(carriers[unit][0].value, 0.0) * float(np.mean(sizes)) if sizes else 0.0
     pairs = {label(pair) for pair in facts.pairs.get(attribute.name, ())}
     idle = {unit for unit in products if all(_moves_between(uses.total(unit)) > PRESENT_AT for uses in regimes)}
@@ -304,11 +301,11 @@ def _add_attributions(out: Drafts, attribute: Attribute, uses: _Uses, leading: S
             out.add(replace(draft, reason=reason))
             continue
         scales = [split.difference if draft is inside else 1.0 for split in known]
-        values = np.array([np.array(split.columns) / scale for split, scale in zip(known, scales, strict=True)])
+        values = np.array([split.columns / scale for split, scale in zip(known, scales, strict=True)])
         _add_inputs(out, replace(draft, n=found[0].rows), dict(zip(found[0].names, values.T, strict=True)), uses.facts, leading)
 
 
-def _unattributable(splits: Sequence[Split], *, direction: bool, text: bool) -> str | None:
+def _unattributable(splits: Sequence[Attribution], *, direction: bool, text: bool) -> str | None:
     if direction and min(split.difference for split in splits) < _HARDLY:
         return "the groups hardly differ along the direction, so there is nothing to share out"
     if text and max(split.incomplete for split in splits) > _INCOMPLETE:

@@ -1,26 +1,23 @@
 """Measure proxies of one model: what they carry in its training table, what they do to its outputs, and which inputs feed these."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.activations.capture import capture
-from proxyaudit.activations.replay import Replay, replayer
+from proxyaudit.activations.replay import replayer
 from proxyaudit.arrays import Floats, Ints, Singles
-from proxyaudit.causal.attribution import Attribution, attribute_direction, attribute_output
-from proxyaudit.causal.proxy_use import Swapped, Swaps, draw_swaps, influence, oriented, path, swap_columns
+from proxyaudit.causal.attribution import attribute_columns
+from proxyaudit.causal.proxy_use import Attribution, Swapped, draw_swaps, influence, oriented, path, swap_columns
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.proxies.association import measure_association
-from proxyaudit.channels.proxies.record import OVERLAP, Attributions, Split, UnitUse, UseRecord, VerbatimOverlap, label, write_use
+from proxyaudit.channels.proxies.record import OVERLAPS, USES, Attributions, UnitUse, UseRecord, VerbatimOverlap, label
 from proxyaudit.channels.proxies.text_measure import TextRemovals
 from proxyaudit.data.attributes import Attribute, Followed
 from proxyaudit.data.text_features import count_overlapping
 from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace
-from proxyaudit.estimates.record import Measurement, write_record
+from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import TabularModule, TrainedModel
 from proxyaudit.seeding import stream
 
@@ -29,24 +26,6 @@ NO_DIRECTION = "the site is constant over the attribute: there is no sensitive d
 Subspaces = tuple[list[LeaceEraser], list[list[LeaceEraser]]]
 """The attribute's subspace for the rows of each part, and random ones."""
 
-
-class Intervention(Protocol):
-    """How proxies are taken from the rows of one model: a column is given another row's value, a text is written without a feature."""
-
-    swaps: Swaps  # the rows, and whose value each is given
-    replay: Replay | None  # the model from the last verdict site onward, where it can be run from there
-    sign: float  # 1 where another value is given; -1 where a proxy is left out, since what goes with it is what it did
-    most_attributed: int  # rows of each group that attributions are made for
-
-    def swapped(self, unit: tuple[str, ...]) -> Swapped | None:
-        """What taking a proxy or pair away changes; ``None`` where that cannot be done."""
-        ...
-
-    def attributions(self, rows: Ints, direction_d: Floats, followed: Followed) -> tuple[Sequence[str], Attribution, Attribution] | str:
-        """Names of inputs, and what they feed to the sensitive direction and to the output in some rows; or why that is not known."""
-        ...
-
-
 MOST_SWAPPED_ROWS, FEWEST_SWAPPED_ROWS = 4000, 200
 _FORWARD_ROWS, _ATTENTION_ROWS = 600_000, 30_000  # rows run through the model for all columns of one model
 
@@ -54,15 +33,15 @@ _FORWARD_ROWS, _ATTENTION_ROWS = 600_000, 30_000  # rows run through the model f
 class ColumnSwaps:
     """Columns of a table given another row's value, all their encoded inputs together; the same rows and donors serve every model."""
 
-    sign = 1.0
-    most_attributed = 256
+    sign = 1.0  # another value is given
+    most_attributed = 256  # rows of each group that attributions are made for
 
     def __init__(self, view: ModelView, units: int) -> None:
         self.view, self.site = view, view.model.verdict_sites[-1]
         sources = view.dataset.encoder.sources
         self.inputs = {name: [i for i, source in enumerate(sources) if source == name] for name in view.proxies.columns}
         self.swaps = draw_swaps(len(view.x), _rows_swapped(view.model, units), stream(view.recipe.seed, "proxy swaps"))
-        self.replay: Replay | None = replayer(view.model, view.x, self.site)
+        self.replay = replayer(view.model, view.x, self.site)
 
     def swapped(self, unit: tuple[str, ...]) -> Swapped:
         """What swapping a column or pair changes."""
@@ -78,9 +57,13 @@ class ColumnSwaps:
     def attributions(self, rows: Ints, direction_d: Floats, followed: Followed) -> tuple[Sequence[str], Attribution, Attribution]:
         """Integrated gradients of the probe's logit and of the output's log-odds, by column."""
         model, x, groups, sources = self.view.model, self.view.x[rows], followed.groups_n[rows], list(self.inputs.values())
-        inside = attribute_direction(model, x, self.site, direction_d, groups, sources)
-        outside = attribute_output(model, x, followed.output, groups, sources)
+        inside = attribute_columns(model, x, groups, sources, site=self.site, direction_d=direction_d)
+        outside = attribute_columns(model, x, groups, sources, output=followed.output)
         return list(self.inputs), inside, outside
+
+
+Intervention = ColumnSwaps | TextRemovals
+"""How proxies are taken from the rows of one model: a column is given another row's value, a text is written without a feature."""
 
 
 def _rows_swapped(model: TrainedModel, units: int) -> int:
@@ -97,7 +80,7 @@ def measure(view: ModelView, out: Measurement) -> None:
         if dataset.text is not None and view.regime.kind != "scrubbed":
             real = dataset.train[dataset.text]
             copied, by_chance = (count_overlapping(rows[dataset.text], real) for rows in (view.table, dataset.audit))
-            out.numbers[OVERLAP] = write_record(VerbatimOverlap(copied, len(view.table), by_chance, len(dataset.audit)))
+            OVERLAPS.write(out, VerbatimOverlap(copied, len(view.table), by_chance, len(dataset.audit)))
     measure_use(view, out)
 
 
@@ -122,7 +105,7 @@ def measure_use(view: ModelView, out: Measurement) -> None:
     attributed = view.decides and (view.repetition == 0 or not view.frozen)
     for attribute in protected:
         attributions = _attributions(view, how, acts, attribute) if attributed else None
-        write_use(out, attribute.name, UseRecord(site, len(how.swaps.rows_m), found[attribute.name], attributions))
+        USES.write(out, UseRecord(site, len(how.swaps.rows_m), found[attribute.name], attributions), attribute.name)
 
 
 def _subspaces(acts_nd: Floats, attribute: Attribute, parts_n: Ints, root: int) -> Subspaces:
@@ -149,10 +132,10 @@ def _use(swapped: Swapped, how: Intervention, followed: Followed, parts_n: Ints,
         split = path(swapped, how.swaps, followed.groups_n, followed.output, parts_n, *subspaces, how.replay)
     total = oriented(change, how.swaps, followed.groups_n) if split is None else split.total
     if total is None:
-        return UnitUse(moved.value, moved.influence_n, reason="a group has too few rows to give their values")
+        return UnitUse(moved, reason="a group has too few rows to give their values")
     if split is None:
-        return UnitUse(moved.value, moved.influence_n, total.times(how.sign), reason="the outputs do not follow from this site alone")
-    return UnitUse(moved.value, moved.influence_n, total.times(how.sign), split.through.times(how.sign), split.random)
+        return UnitUse(moved, total.times(how.sign), reason="the outputs do not follow from this site alone")
+    return UnitUse(moved, total.times(how.sign), split.through.times(how.sign), split.random)
 
 
 def _attributions(view: ModelView, how: Intervention, acts_nd: Floats, attribute: Attribute) -> Attributions:
@@ -167,8 +150,7 @@ def _attributions(view: ModelView, how: Intervention, acts_nd: Floats, attribute
     found = how.attributions(rows, direction, followed)
     if isinstance(found, str):
         return Attributions(reason=found)
-    inside, outside = (Split(tuple(one.columns.tolist()), one.difference, one.incomplete) for one in (found[1], found[2]))
-    return Attributions(len(rows), tuple(found[0]), inside, outside)
+    return Attributions(len(rows), tuple(found[0]), found[1], found[2])
 
 
 def sensitive_direction(acts_nd: Floats, attribute: Attribute, groups_n: Ints) -> Floats | None:

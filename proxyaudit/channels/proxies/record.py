@@ -1,18 +1,14 @@
 """What is measured of proxies: in a table, and in one model."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from proxyaudit.arrays import Floats
-from proxyaudit.causal.proxy_use import Number
+from proxyaudit.causal.proxy_use import Attribution, Number
 from proxyaudit.data.text_features import overlap_words
 from proxyaudit.estimates.facts import Run
-from proxyaudit.estimates.record import Measurement, cell_key, read_record, write_record
+from proxyaudit.estimates.record import Shelf
 from proxyaudit.types import NotTested
-
-ASSOCIATION, USE, OVERLAP = "association", "proxy use", "verbatim overlap"
 
 
 def label(unit: tuple[str, ...]) -> str:
@@ -53,26 +49,11 @@ class TableRecord:
 class UnitUse:
     """What a proxy or pair does to the followed output; ``reason`` says why a number is missing."""
 
-    influence: float  # mean absolute change of the output; the channel of use reads it too
-    influence_n: Floats  # of each row on that
+    moved: Number  # mean absolute change of the output; the channel of use reads it too
     total: Number | None = None  # the part of the groups' difference that enters by it
     through: Number | None = None  # what of that runs through the attribute's subspace
     random: tuple[float, ...] = ()  # sizes of that for random subspaces of equal rank
     reason: str | None = None
-
-    @property
-    def moved(self) -> Number:
-        """The mean absolute change with its influences."""
-        return Number(self.influence, self.influence_n)
-
-
-@dataclass(frozen=True)
-class Split:
-    """How a difference between the groups is split over inputs, in the order of their names; see ``causal.attribution``."""
-
-    columns: tuple[float, ...]
-    difference: float
-    incomplete: float
 
 
 @dataclass(frozen=True)
@@ -81,8 +62,8 @@ class Attributions:
 
     rows: int = 0
     names: tuple[str, ...] = ()
-    direction: Split | None = None
-    output: Split | None = None
+    direction: Attribution | None = None
+    output: Attribution | None = None
     reason: str | None = None
 
 
@@ -106,33 +87,16 @@ class VerbatimOverlap:
     audit: int
 
 
-def write_table(out: Measurement, attribute: str, record: TableRecord) -> None:
-    """Keep what a table carries of one attribute."""
-    out.numbers.setdefault(ASSOCIATION, {})[attribute] = write_record(record, out.arrays, cell_key(attribute, ASSOCIATION, ""))
-
-
-def read_table(measured: Measurement, attribute: str) -> TableRecord | None:
-    """What :func:`write_table` kept; ``None`` where there was no table."""
-    if ASSOCIATION not in measured.numbers:
-        return None
-    return read_record(TableRecord, measured.numbers[ASSOCIATION][attribute], measured.arrays, cell_key(attribute, ASSOCIATION, ""))
-
-
-def write_use(out: Measurement, attribute: str, record: UseRecord) -> None:
-    """Keep what proxies do, asked for one attribute."""
-    out.numbers.setdefault(USE, {})[attribute] = write_record(record, out.arrays, cell_key(attribute, USE, ""))
-
-
-def read_use(measured: Measurement, attribute: str) -> UseRecord:
-    """What :func:`write_use` kept."""
-    return read_record(UseRecord, measured.numbers[USE][attribute], measured.arrays, cell_key(attribute, USE, ""))
+TABLES = Shelf("association", TableRecord)
+USES = Shelf("proxy use", UseRecord)
+OVERLAPS = Shelf("verbatim overlap", VerbatimOverlap)
 
 
 def overlap_notes(runs: Sequence[Run]) -> list[NotTested]:
     """How much of real texts stands word for word in those of a synthetic regime: of its repetitions the one that repeats most."""
     notes = []
     for run in runs:
-        found = [read_record(VerbatimOverlap, m.numbers[OVERLAP]) for m in run.measured if OVERLAP in m.numbers]
+        found = [one for one in map(OVERLAPS.find, run.measured) if one is not None]
         if found:
             why = overlap_words(**vars(max(found, key=lambda one: one.copied)))
             notes.append(NotTested(what=f"{run.regime} apart from passages of real texts", why=why))

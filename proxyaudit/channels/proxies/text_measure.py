@@ -1,7 +1,5 @@
 """Features of texts as proxies: the text is written without them and read again."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,8 +10,8 @@ import pandas as pd
 from proxyaudit.activations.capture import Captured, capture
 from proxyaudit.activations.replay import Replay, replayer
 from proxyaudit.arrays import Floats, Ints, Singles
-from proxyaudit.causal.attribution import Attribution, TextRows, attribute_tokens
-from proxyaudit.causal.proxy_use import Swapped, Swaps, draw_removals
+from proxyaudit.causal.attribution import TextRows, attribute_tokens
+from proxyaudit.causal.proxy_use import Attribution, Swapped, Swaps, draw_removals
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.proxy_plan import ProxyPlan
 from proxyaudit.data.attributes import Followed
@@ -27,9 +25,9 @@ _MOST_TEXTS = 1000  # that one feature is removed from; those that a removal lea
 
 
 class TextRemovals:
-    """Features left out of texts; the same texts serve every model. See ``measure.Intervention``."""
+    """Features left out of texts; the same texts serve every model. The counterpart of ``measure.ColumnSwaps``."""
 
-    sign = -1.0
+    sign = -1.0  # what goes with a feature that is left out is what it did
     most_attributed = 32  # one costs as much as sixty texts run forward
 
     def __init__(self, view: ModelView) -> None:

@@ -5,8 +5,6 @@ percentile of the placebos. Present: above the margin over *both*, in every mode
 of *one*, in the mean and in every model (twice the smaller p-value), and the positive control passed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """Measure in one trained model whether a little fine-tuning brings each attribute back, with placebos and plants beside it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +12,7 @@ from torch import nn
 from proxyaudit.causal.relearning import SHORT, STEPS, Problem, Relearner, Relearnt, UntrainableError, draw_rows, make_rotations
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.placebos import plant_label
-from proxyaudit.channels.relearning.record import ROWS, CurvePoint, PlantLevel, Relearned, store_relearned
+from proxyaudit.channels.relearning.record import RELEARNED, ROWS, CurvePoint, PlantLevel, Relearned
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.blocks import LastBlock, NoBlockError, last_block, whole_model
@@ -54,7 +52,7 @@ def measure(view: ModelView, out: Measurement) -> None:
     """Relearn every attribute, of a reference by the last block alone; rows and plants do not depend on the model."""
     names = [attribute.name for attribute in view.dataset.attributes]
     for name, found in _relearn(view, names).items():
-        store_relearned(out, name, found)
+        RELEARNED.write(out, found, name)
 
 
 def _relearn(view: ModelView, names: Sequence[str]) -> dict[str, Relearned]:

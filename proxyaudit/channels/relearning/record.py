@@ -1,17 +1,14 @@
 """What relearning measures of one attribute in one model."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from proxyaudit.arrays import Floats
-from proxyaudit.estimates.record import Measurement, cell_key, read_record, write_record
+from proxyaudit.estimates.record import Measurement, Shelf
 
 ROWS = 256  # the deciding number of labelled rows
-_NUMBERS = "relearned"
 
 
 @dataclass(frozen=True)
@@ -53,12 +50,9 @@ class Relearned:
         return float(np.mean(self.draws))
 
 
-def store_relearned(out: Measurement, attribute: str, found: Relearned) -> None:
-    """Write what was measured of an attribute."""
-    out.numbers.setdefault(_NUMBERS, {})[attribute] = write_record(found, out.arrays, cell_key(attribute, _NUMBERS, ""))
+RELEARNED = Shelf("relearned", Relearned)
 
 
 def relearned_of(measured: Sequence[Measurement], attribute: str) -> list[Relearned]:
     """Read what was measured of an attribute in each model."""
-    key = cell_key(attribute, _NUMBERS, "")
-    return [read_record(Relearned, m.numbers[_NUMBERS][attribute], m.arrays, key) for m in measured]
+    return [RELEARNED.read(m, attribute) for m in measured]

@@ -1,7 +1,5 @@
 """Contexts: the slices of the inputs that a signature is stated in, and which of them it was fitted on."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import numpy as np
@@ -24,8 +22,7 @@ _FEWEST_WITH_HELD_OUT = HELD_OUT + 2
 def make_contexts(spec: SignaturesSpec, dataset: Dataset, output_n: Floats) -> Contexts:
     """Slices of the audit rows; every second inner one is held out, and never fewer than three where there are five or more.
 
-    Raises:
-        InputError: the column that the recipe names is not read, or takes too few or too many values.
+    Raises ``InputError``: the column that the recipe names is not read, or takes too few or too many values.
     """
     if spec.contexts is None:
         count = max(min(spec.slices, len(output_n) // FEWEST_ROWS), 1)

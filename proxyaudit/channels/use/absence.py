@@ -1,7 +1,5 @@
 """Controls of use, and what bars the claim that an attribute is not used: none of it claims use, each only makes absence unknown."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,8 +8,8 @@ import numpy as np
 from proxyaudit.channels.use import record
 from proxyaudit.estimates.draft import ABSENT_AT
 from proxyaudit.estimates.facts import Run
-from proxyaudit.estimates.instrument import LEAST_FOUND
 from proxyaudit.estimates.ledger import Drafts
+from proxyaudit.estimates.states import LEAST_FOUND
 from proxyaudit.probes.dropped_axes import dropped_axes_reason
 
 _SHOWN = 6
@@ -54,13 +52,10 @@ def untrained_sizes(regime: str, untrained: Run | None, attribute: str, site: st
     return [swap.effect.size for swap in record.learned_swaps(record.uses_at(untrained, attribute, site))]
 
 
-def add_use_controls(
-    out: Drafts, run: Run, untrained: Run | None, attribute: str, sites: Sequence[str], margin: float | None = None
-) -> None:
+def add_use_controls(out: Drafts, run: Run, untrained: Run | None, attribute: str, sites: Sequence[str], margin: float) -> None:
     """Add the controls of use of one attribute in one regime: random subspaces of equal rank, planted effects, untrained models."""
-    if margin is not None:
-        for site in sites:
-            _add_random_subspaces(out, run, attribute, site, margin)
+    for site in sites:
+        _add_random_subspaces(out, run, attribute, site, margin)
     for site in sites:
         uses = record.uses_at(run, attribute, site)
         found = planted_control(uses)
@@ -109,7 +104,7 @@ def absence_barred(run: Run, attribute: str, site: str, margin: float) -> str | 
     for m, use in zip(run.measured, uses, strict=True):
         if use.learned is None or use.learned.reason:
             return f"absence of use needs the learned subspace: {use.learned.reason if use.learned else 'none was learned'}"
-        if (barred := guard_barring_absence(record.guards_of(m), attribute, margin)) is not None:
+        if (barred := guard_barring_absence(record.GUARDS.find(m), attribute, margin)) is not None:
             return barred
         if use.learned.unread > _UNREAD_SHARE * margin:
             return "directions without a gradient at the audit rows move the outputs (steps, saturated units): they were not searched"

@@ -1,7 +1,5 @@
 """Decide on use: effects of LEACE and learned subspaces at each verdict site and at all of them jointly, over seeds."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -4,8 +4,6 @@ Those follow the mean, for the pair of groups and the output whose true labels d
 that raises some rows and lowers others by as much, that acts where gradients do not point, or on another level or through another class.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any

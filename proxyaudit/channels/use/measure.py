@@ -42,7 +42,7 @@ def measure(view: ModelView, out: Measurement) -> None:
     model, captured, x, attributes = view.model, view.captured, view.x, view.dataset.attributes
     sites = model.verdict_sites
     if view.decides:
-        record.store_guards(out, measure_guards(model, captured, x, view.dataset, view.recipe.seed))
+        record.GUARDS.write(out, measure_guards(model, captured, x, view.dataset, view.recipe.seed))
     for site in sites:
         acts = captured.acts[site]
         replay, logits = replayer(model, x, site, acts), differentiable(model, x, (site,), acts)
@@ -50,7 +50,7 @@ def measure(view: ModelView, out: Measurement) -> None:
             rank = record.axes_at(out, attribute.name, site).rank
             question = _Question.of(view, attribute, site, acts)
             found = question.ask(replay, logits, acts.shape[1] if rank is None else rank) if question else record.SiteUse(reason=TOO_FEW)
-            record.store_use(out, attribute.name, site, found)
+            record.USES.write(out, found, attribute.name, site)
     if len(sites) > 1:
         acts = np.concatenate([captured.acts[site] for site in sites], axis=1)
         logits = differentiable(model, x, sites)
@@ -59,7 +59,7 @@ def measure(view: ModelView, out: Measurement) -> None:
         for attribute in attributes:
             question = _Question.of(view, attribute, record.JOINT, acts)
             found = question.ask_jointly(columns, logits) if question else record.SiteUse(reason=TOO_FEW)
-            record.store_use(out, attribute.name, record.JOINT, found)
+            record.USES.write(out, found, attribute.name, record.JOINT)
 
 
 class _Question:

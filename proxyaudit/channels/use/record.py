@@ -1,7 +1,5 @@
 """What is measured of one model's use of the attributes: numbers and row influences, typed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -9,11 +7,10 @@ from typing import TypeVar
 from proxyaudit.arrays import Floats
 from proxyaudit.causal.interchange import InterchangeResult
 from proxyaudit.estimates.facts import Run
-from proxyaudit.estimates.record import Measurement, cell_key, read_record, write_record
+from proxyaudit.estimates.record import Measurement, Shelf, read_record
 
 JOINT = "verdict sites jointly"
 MOST_DIMENSIONS = 0.1  # of the rows a subspace is fitted on; beyond it a head that ignores the attribute can seem to use it
-_NUMBERS, _GUARDS = "interchange", "use guards"
 
 T = TypeVar("T")
 
@@ -86,30 +83,13 @@ class SiteAxes:
     dropped_p: float | None = None
 
 
-def store_use(out: Measurement, attribute: str, site: str, use: SiteUse) -> None:
-    """Write what was measured of an attribute at a site."""
-    of_attribute = out.numbers.setdefault(_NUMBERS, {}).setdefault(attribute, {})
-    of_attribute[site] = write_record(use, out.arrays, cell_key(attribute, site, ""))
-
-
-def use_at(m: Measurement, attribute: str, site: str) -> SiteUse:
-    """Read what was measured of an attribute at a site."""
-    return read_record(SiteUse, m.numbers[_NUMBERS][attribute][site], m.arrays, cell_key(attribute, site, ""))
+USES = Shelf("interchange", SiteUse)
+GUARDS = Shelf("use guards", Guards)
 
 
 def uses_at(run: Run, attribute: str, site: str) -> list[SiteUse]:
-    """The same of every model of a regime."""
-    return [use_at(m, attribute, site) for m in run.measured]
-
-
-def store_guards(out: Measurement, guards: Guards) -> None:
-    """Write what could escape the interventions."""
-    out.numbers[_GUARDS] = write_record(guards)
-
-
-def guards_of(m: Measurement) -> Guards | None:
-    """Read what could escape the interventions; ``None`` where it was not measured."""
-    return read_record(Guards, m.numbers[_GUARDS]) if _GUARDS in m.numbers else None
+    """What was measured of an attribute at a site, of every model of a regime."""
+    return [USES.read(m, attribute, site) for m in run.measured]
 
 
 def axes_at(m: Measurement, attribute: str, site: str) -> SiteAxes:
@@ -120,7 +100,7 @@ def axes_at(m: Measurement, attribute: str, site: str) -> SiteAxes:
 def influence_of_columns(m: Measurement, attribute: str) -> dict[str, float]:
     """What swapping each input column moves the outputs by, whichever way it moves them."""
     units = m.numbers.get("proxy use", {}).get(attribute, {}).get("units", {})
-    return {name: unit["influence"] for name, unit in units.items() if unit.get("influence") is not None}
+    return {name: unit["moved"]["value"] for name, unit in units.items()}
 
 
 def carriers(inputs: Measurement, attribute: str, margin: float) -> list[str]:

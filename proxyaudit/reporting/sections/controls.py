@@ -23,24 +23,19 @@ def controls(report: Report) -> Section:
     counted = count_controls(report.pack.evidence.controls)
     if not counted:
         return Section("controls", _TITLE, (para("No control was run."),))
-    rows = [
-        [
-            Cell(plain_word(kind), lines=(words,) if (words := control_words(kind)) else ()),
-            Cell(word_of(channel)),
-            Cell(f"✓ {found[True]}", look="num"),
-            Cell(f"✗ {found[False]}" if found[False] else "0", look="num"),
-            Cell(str(found[None]), look="num"),
-        ]
-        for (kind, channel), found in counted.items()
-    ]
+    rows = []
+    for (kind, channel), found in counted.items():
+        named = (Cell(plain_word(kind), lines=tuple(filter(None, [control_words(kind)]))), Cell(word_of(channel)))
+        counts = (f"✓ {found[True]}", f"✗ {found[False]}" if found[False] else "0", str(found[None]))
+        rows.append([*named, *(Cell(count, look="num") for count in counts)])
     blocks: list[Block] = [para(_OPENING), table("Controls", ("Control", "Check", "Passed", "Failed", "Could not be run"), rows)]
     notable = [
         [
-            Cell(f"{plain_word(c.kind)} ({word_of(c.channel)})"),
-            Cell("✗ failed" if c.passed is False else "· not run"),
+            f"{plain_word(c.kind)} ({word_of(c.channel)})",
+            "✗ failed" if c.passed is False else "· not run",
             *(Cell(name or DASH, look="name") for name in (c.attribute, c.regime, c.site)),
             Cell(c.detail, look="text"),
-            Cell(c.id),
+            c.id,
         ]
         for c in report.pack.evidence.controls
         if c.passed is not True

@@ -13,10 +13,10 @@ from proxyaudit.types import Estimate
 
 def data(report: Report) -> Section:
     """The training data, a row each, and the facts of the audit."""
-    task, rows = report.summary.task, []
-    for item in made(report.pack):
-        lines = tuple(_told(e) for e in task if e.regime == item.name and e.value is not None)
-        cells = [Cell(item.name), Cell(item.how, look="text"), Cell(item.rows, look="num"), Cell(item.saw, look="text")]
+    task, rows = [e for e in report.pack.evidence.estimates if e.attribute is None], []
+    for name, how, count, saw in made(report.pack):
+        lines = tuple(_told(e) for e in task if e.regime == name and e.value is not None)
+        cells = (Cell(name), Cell(how, look="text"), Cell(count, look="num"), Cell(saw, look="text"))
         rows.append([*cells, *([Cell("" if lines else DASH, lines=lines, look="num")] if task else [])])
     header = (report.what, "Made how", "Rows", "Did its maker see the protected columns", *(("Task",) if task else ()))
     return Section("data", "Data and training", (table("Training data", header, rows), Terms(tuple(facts(report.pack)))))

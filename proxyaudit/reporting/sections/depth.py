@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from proxyaudit.reporting import charts
-from proxyaudit.reporting.blocks import Block, Cell, Picture, Pictures, Section, number_cell, para, table
-from proxyaudit.reporting.report import Report, estimates_blocks, technical
+from proxyaudit.reporting.blocks import Block, Cell, Picture, Section, number_cell, para, table
+from proxyaudit.reporting.charts import scatter_chart
+from proxyaudit.reporting.report import Report, numbers_fold, side_by_side
 from proxyaudit.reporting.sections import ReportSection
-from proxyaudit.reporting.summary import AttributeView, Row
-from proxyaudit.reporting.text import shorten
+from proxyaudit.reporting.summary import AttributeView
+from proxyaudit.reporting.words import verdict_text
 
 _EXPLAINED = (
     "A point is a kind of training data. High: it shows in the predictions. Right: it can be read inside the model. In the "
@@ -22,37 +22,26 @@ def depth(report: Report) -> Section | None:
     if report.summary.bare:
         return None
     views = report.summary.attributes
-    pictures = [made for index, view in enumerate(views) if (made := depth_picture(report, view, f"o{index}")) is not None]
-    folds: list[Block] = []
+    drawn = side_by_side(depth_picture(report, view, f"o{index}") for index, view in enumerate(views))
+    blocks: list[Block] = [para(_EXPLAINED if drawn else "Nothing to draw: output gaps or leaks are missing."), *drawn]
     for view in views:
-        if numbers := view.of("expressed"):
-            inside = estimates_blocks(report, numbers, f"Outputs for {view.name}")
-            folds.append(technical(f"what shows in the outputs for {shorten(view.name, 80)}", *inside))
-    blocks: tuple[Block, ...] = (
-        (para(_EXPLAINED), Pictures(tuple(pictures))) if pictures else (para("Nothing to draw: output gaps or leaks are missing."),)
-    )
-    return Section("depth", "Surface against depth", (*blocks, *folds))
+        blocks += numbers_fold(report, view, view.of("expressed"), ("what shows in the outputs for {}", "Outputs"))
+    return Section("depth", "Surface against depth", tuple(blocks))
 
 
 def depth_picture(report: Report, view: AttributeView, ident: str) -> Picture | None:
     """Gap and leak of one attribute, a point for each regime; nothing where none has both."""
     title = f"Output gap against leak inside for {view.name}"
-    margins = (report.margin("leak"), report.margin("gap"))
-    svg, names = charts.scatter_chart(view, report.summary.regimes, margins, ident=ident, title=title)
+    margins = (report.summary.margins.get("leak"), report.summary.margins.get("gap"))
+    svg, names = scatter_chart(report.rows(view), report.style, margins, ident=ident, title=title)
     if not svg:
         return None
-    words = {row.regime: _verdict_word(report, row) for row in view.rows}
+    found = ((row.regime, row.finding) for row in view.rows)
+    words = {name: verdict_text(f.verdict, f.at_least).lower() if f else "" for name, f in found}
     rows = [row for row in report.rows(view) if row.regime in names]
     cells = [[Cell(row.regime), Cell(words.get(row.regime, "reference")), number_cell(row.leak), number_cell(row.gap)] for row in rows]
     beside = table(f"Inside and outside for {view.name}", (report.what, "Verdict", "Leak inside", "Output gap"), cells)
     return Picture(svg, view.name, "Square-root scales: small values are drawn apart.", report.legend(names, words), beside)
-
-
-def _verdict_word(report: Report, row: Row) -> str:
-    if row.finding is None:
-        return ""
-    word = report.summary.verdicts[row.finding.verdict]
-    return f"{word.symbol} {word.word.lower()}" + (f", at least {row.finding.at_least}" if row.finding.at_least else "")
 
 
 SECTION = ReportSection(40, depth, ("expressed",))

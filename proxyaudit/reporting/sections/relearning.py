@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from proxyaudit.reporting import charts
-from proxyaudit.reporting.blocks import Block, Bullets, Cell, Fold, Picture, Pictures, Section, Strong, note, number_cell, para, table
-from proxyaudit.reporting.report import Report, estimates_blocks, technical
+from proxyaudit.reporting.blocks import Block, Bullets, Cell, Fold, Picture, Section, Strong, note, number_cell, para, table
+from proxyaudit.reporting.charts import curve_chart
+from proxyaudit.reporting.report import Report, numbers_fold, side_by_side
 from proxyaudit.reporting.sections import ReportSection
 from proxyaudit.reporting.summary import AttributeView
-from proxyaudit.reporting.text import beside, interval, number, percent, shorten
+from proxyaudit.reporting.text import beside, interval, number, percent
 from proxyaudit.reporting.words import state_word
 from proxyaudit.types import Estimate
 
@@ -27,55 +27,47 @@ _PART = "last block"
 def relearning(report: Report) -> Section | None:
     """What a little fine-tuning brings back, and how easily it is got out; nothing where neither was measured."""
     views = report.summary.attributes
-    pictures = tuple(made for index, view in enumerate(views) if (made := _picture(report, view, f"r{index}")) is not None)
-    lines = [
-        (
-            Strong(view.name),
-            f", {e.regime}: {beside(number(e.value), interval(e))}, {state_word(e.state)}{f': {e.reason}' if e.reason else ''}",
-        )
-        for view in views
-        for e in view.of("relearned")
-        if e.state is not None and e.regime in report.summary.regimes
-    ]
-    blocks: list[Block] = [para(_OPENING)] if pictures or lines else []
-    if pictures:
-        blocks.append(Pictures(pictures))
+    drawn = side_by_side(_picture(report, view, f"r{index}") for index, view in enumerate(views))
+    decided = ((view, e) for view in views for e in view.of("relearned") if e.state is not None and e.regime in report.summary.regimes)
+    lines = tuple((Strong(view.name), _told(e)) for view, e in decided)
+    blocks: list[Block] = [para(_OPENING), *drawn] if drawn or lines else []
     if lines:
-        decided = note("Excess over both references with 256 rows (negative: less than from the references):")
-        blocks.append(Fold("What the relearning check found", (decided, Bullets(tuple(lines)))))
+        excess = note("Excess over both references with 256 rows (negative: less than from the references):")
+        blocks.append(Fold("What the relearning check found", (excess, Bullets(lines))))
+    title = "Does it come back with a little training" if blocks else "How easily it is got out"
     for view in views:
-        name = shorten(view.name, 80)
-        if numbers := view.of("relearned"):
-            blocks.append(technical(f"relearning for {name}", *estimates_blocks(report, numbers, f"Relearning for {view.name}")))
-        if numbers := view.of("effort"):
-            inside = estimates_blocks(report, numbers, f"Effort for {view.name}")
-            blocks.append(technical(f"how easily {name} is got out", note(_EFFORT), *inside))
-    title = "Does it come back with a little training" if pictures or lines else "How easily it is got out"
+        blocks += numbers_fold(report, view, view.of("relearned"), ("relearning for {}", "Relearning"))
+        blocks += numbers_fold(report, view, view.of("effort"), ("how easily {} is got out", "Effort"), first=(note(_EFFORT),))
     return Section("relearning", title, tuple(blocks)) if blocks else None
+
+
+def _told(e: Estimate) -> str:
+    said = f", {e.regime}: {beside(number(e.value), interval(e))}, {state_word(e.state)}"
+    return f"{said}: {e.reason}" if e.reason else said
 
 
 def _picture(report: Report, view: AttributeView, ident: str) -> Picture | None:
     """The leak after training the last block again, over the rows that it was trained on."""
-    curve = [(e, rows) for e in view.of("relearned") if e.value is not None and (rows := _rows(e)) is not None]
-    lines: dict[str, list[tuple[float, Estimate]]] = {}
-    for e, rows in curve:
-        if e.regime != "placebo":
-            lines.setdefault(e.regime, []).append((rows, e))
-    order = [name for name in (*report.summary.regimes, "reweighed", "untrained") if name in lines]
-    curves = [charts.Curve(name, tuple(sorted(lines[name], key=lambda point: point[0])), report.style(name)) for name in order]
-    placebos = [(rows, e) for e, rows in curve if e.regime == "placebo"]
+    found: dict[str, dict[float, Estimate]] = {}
+    placebos: list[tuple[float, Estimate]] = []
+    for e in view.of("relearned"):
+        if e.value is not None and (rows := _rows(e)) is not None:
+            found.setdefault(e.regime, {})[rows] = e
+            placebos += [(rows, e)] if e.regime == "placebo" else []
+    order = (*report.summary.regimes, "reweighed", "untrained")
+    lines = {name: dict(sorted(found[name].items())) for name in order if name in found}
     largest = max(placebos, key=lambda point: point[1].value or 0.0, default=None)
-    if curves and largest is not None:
-        curves.append(charts.Curve("placebo", (largest,), report.style("placebo")))
+    if lines and largest is not None:
+        lines["placebo"] = dict([largest])
     title = f"Leak after training the last block again on a few rows: {view.name}"
-    svg = charts.curve_chart(curves, None, axis=("Labelled real rows used", "Leak reached"), ident=ident, title=title, logarithmic=True)
+    svg = curve_chart(lines, report.style, axis=("Labelled real rows used", "Leak reached"), ident=ident, title=title)
     if not svg:
         return None
-    counts = sorted({x for one in curves for x, _ in one.points})
-    cells = [[Cell(one.name), *(number_cell(dict(one.points).get(x)) for x in counts)] for one in curves]
+    counts = sorted({x for at in lines.values() for x in at})
+    cells = [[Cell(name), *(number_cell(at.get(x)) for x in counts)] for name, at in lines.items()]
     numbers = table(f"Relearning curve for {view.name}", (report.what, *(f"{x:g} rows" for x in counts)), cells)
     caption = "How much can be read after that" + (f"; the largest placebos reach {percent(largest[1].value)}." if largest else ".")
-    legend = report.legend((one.name for one in curves), {"placebo": "reference, 95th percentile"})
+    legend = report.legend(lines, {"placebo": "reference, 95th percentile"})
     return Picture(svg, view.name, caption, legend, numbers)
 
 

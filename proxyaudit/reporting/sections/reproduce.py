@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import yaml
 
+from proxyaudit.evidence.plans import mapping
 from proxyaudit.reporting.blocks import Block, Command, Fold, Section, Terms, note, para
-from proxyaudit.reporting.facts import command, hash_lines
+from proxyaudit.reporting.facts import command
 from proxyaudit.reporting.report import Report, estimates_blocks
 from proxyaudit.reporting.sections import ReportSection
 from proxyaudit.reporting.text import visible
@@ -23,7 +24,7 @@ def reproduce(report: Report) -> Section:
     run, evidence = pack.evidence.run, pack.evidence
     versions = ", ".join(f"{name} {version}" for name, version in sorted(run.versions.items()))
     pairs = [("Plan digest", run.plan_digest), ("Root seed", str(run.seed)), ("Versions", versions)]
-    pairs += [(f"sha256 of {name}", value) for name, value in hash_lines(pack)]
+    pairs += [(f"sha256 of {name}", value) for name, value in sorted(mapping(pack.plan, "hashes").items())]
     recipe = yaml.safe_dump(pack.recipe, sort_keys=False, allow_unicode=True, width=100)
     shown = "\n".join(visible(line) for line in recipe.split("\n"))
     blocks: list[Block] = [para(_AGAIN_BARE if bare else _AGAIN), Command(command(pack)), Terms(tuple(pairs))]
@@ -31,7 +32,7 @@ def reproduce(report: Report) -> Section:
     cited = {ref for f in evidence.findings for ref in (*f.decided_by, *([f.retention] if f.retention else []))}
     numbers = [e for e in evidence.estimates if e.id in cited]
     if numbers:
-        inside = estimates_blocks(report, numbers, "Estimates that decided", channel=True, attribute=True)
+        inside = estimates_blocks(report, numbers, "Estimates that decided", ("Attribute", "Measure"))
         blocks.append(Fold(f"The {len(numbers)} estimates that decided, of {len(evidence.estimates)} in evidence.json", inside))
     blocks.append(note(f"Evidence of schema {evidence.schema_version}; every number is in evidence.json."))
     return Section("reproduce", "Reproduce", tuple(blocks))

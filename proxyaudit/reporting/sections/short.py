@@ -18,18 +18,18 @@ def short(report: Report) -> Section | None:
     """The five answers that a reader in a hurry needs."""
     if not report.summary.attributes:
         return None
-    pairs = (
-        ("Tested", _tested(report)),
-        ("Found", _found(report)),
-        ("Changed against real data", _changed(report)),
-        ("Risk that remains", _risk(report)),
-        ("Not tested", _untested(report)),
-    )
-    return Section("short", "The audit in short", (Terms(tuple(pair for pair in pairs if pair[1])),))
+    told = {
+        "Tested": _tested(report),
+        "Found": _found(report),
+        "Changed against real data": _changed(report),
+        "Risk that remains": _risk(report),
+        "Not tested": _untested(report),
+    }
+    return Section("short", "The audit in short", (Terms(tuple((term, words) for term, words in told.items() if words)),))
 
 
-def _count(number: int, word: str, more: str = "s") -> str:
-    return f"{number} {word}{more if number != 1 else ''}"
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'s' if number != 1 else ''}"
 
 
 def _tested(report: Report) -> str:
@@ -87,7 +87,7 @@ def _risk(report: Report) -> str:
         )
     if any(f.verdict == "inconclusive" for f in findings):
         parts.append("where the verdict is inconclusive it may be there without having been found")
-    margin = report.margin("leak")
+    margin = report.summary.margins.get("leak")
     below = f"leaks below the margin ({percent(margin)} of all there is to know)" if margin is not None else "leaks below the margin"
     return capital("; ".join([*parts, f"{below} and readers that this audit does not have are never excluded"])) + "."
 

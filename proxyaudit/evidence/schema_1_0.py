@@ -1,14 +1,16 @@
-"""What an estimate of schema 1.0 is about, read from the words that stood beside it.
-
-Schema 1.1 says it in the fields ``measure``, ``subject``, ``reference_for``, ``shown_by`` and ``rows_needed``. Packs of 1.0 are brought to
-it here, and nowhere else.
-"""
+"""Evidence of schema 1.0 brought to today's: the one place where words of a pack are read for what they mean."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from itertools import product
+from typing import Any, Final
 
-from proxyaudit.types import Estimate
+from proxyaudit.estimates.draft import TURNED
+from proxyaudit.estimates.questions import deciding_names
+from proxyaudit.estimates.states import passes
+from proxyaudit.types import Control, Estimate, Evidence
 
 Identity = tuple[str, str | None, str | None]
 """``measure``, ``subject``, ``reference_for``."""
@@ -33,6 +35,72 @@ _EXPRESSED = {
     "output leak, nonlinear": "output_leak_nonlinear",
 }
 _AMNESIC = {"output gap after erasing": "gap_after_erasing", "change of the task's AUROC by erasing": "auroc_change"}
+_NUMBER: Final = r"([0-9.e+-]+)"
+_RANDOM: Final = ("effect", "random_high")
+# Kind of a control, what its detail says, the figures in it, and the margin that they are held against.
+_DETAILS: Final[tuple[tuple[str, str, tuple[str, ...], str | None], ...]] = (
+    ("negative", f"Holm-adjusted p = {_NUMBER}", ("p",), None),
+    ("positive", r"plants found at the margin (\d+)%, at twice the margin (\d+)%", ("found_once", "found_twice"), None),
+    ("positive", r"found in (\d+)% of plants", ("share",), None),
+    ("random_subspace", f"effect {_NUMBER}; 95th percentile of random subspaces of equal rank {_NUMBER}", _RANDOM, "effect"),
+    ("untrained", f"smallest effect {_NUMBER}; largest in untrained models {_NUMBER}", ("smallest", "largest_untrained"), None),
+    ("eraser", f"planted leak {_NUMBER} on fresh rows, {_NUMBER} after LEACE", ("before", "after"), "leak"),
+    ("baseline", f"random features of what is conditioned on: leak {_NUMBER}", ("leak",), "leak"),
+)
+_FIXED: Final[Mapping[tuple[str, str], dict[str, float | None]]] = {
+    ("positive", "no planted leak stands out from the references"): {"share": None},
+    ("repetition", "all repetitions differ"): {"identical_pairs": 0.0},
+    ("repetition", "two repetitions are identical and count as one"): {"identical_pairs": 1.0},
+}
+
+
+def brought_up(evidence: Evidence, margins: Mapping[str, Any]) -> Evidence:
+    """Evidence of schema 1.0 with the fields of today: what a number is about, and the figures of controls, held against the margins."""
+    estimates = tuple(_estimate(e) for e in evidence.estimates)
+    return evidence.model_copy(update={"estimates": estimates, "controls": tuple(_control(c, margins) for c in evidence.controls)})
+
+
+def _estimate(e: Estimate) -> Estimate:
+    found = with_fields(e)
+    if found.measure == "use_difference" and e.reason == TURNED:
+        found = found.model_copy(update={"measure": "use_difference_turned"})
+    if e.channel in deciding_names() and e.p_present is not None and e.beyond_null is None and e.state is not None:
+        # The first packs did not say whether the null was rejected.
+        found = found.model_copy(update={"beyond_null": e.state == "present"})
+    return found
+
+
+def _control(c: Control, margins: Mapping[str, Any]) -> Control:
+    figures = _FIXED.get((c.kind, c.detail)) or _figures(c, margins)
+    return c.model_copy(update={"figures": figures}) if figures and not c.figures else c
+
+
+def _figures(c: Control, margins: Mapping[str, Any]) -> Mapping[str, float | None]:
+    for kind, pattern, names, margin in _DETAILS:
+        found = re.search(pattern, c.detail) if c.kind == kind else None
+        if found is None:
+            continue
+        told = {name: _interval(text, percent=r"%" in pattern) for name, text in zip(names, found.groups(), strict=True)}
+        if margin is not None:
+            limit = float(margins.get(margin) or 0.0)
+            told["margin"] = (limit, limit, limit)
+        outcomes = {passes(kind, dict(zip(told, ends, strict=True))) for ends in product(*(tried[1:] for tried in told.values()))}
+        # Words are rounded: where the figures themselves could lie on either side, they are not known.
+        return {name: value for name, (value, _, _) in told.items()} if len(outcomes) == 1 else {}
+    return {}
+
+
+def _interval(text: str, *, percent: bool) -> tuple[float, float, float]:
+    """What a rounded number may have been: itself, at least, at most."""
+    try:
+        value = float(text)
+    except ValueError:
+        return 0.0, 0.0, 0.0
+    digits = len(text.partition("e")[0].partition(".")[2])
+    exponent = float(f"1e{text.partition('e')[2] or 0}")
+    half = 0.51 * 10.0**-digits * exponent
+    scale = 0.01 if percent else 1.0
+    return value * scale, (value - half) * scale, (value + half) * scale
 
 
 def with_fields(estimate: Estimate) -> Estimate:
@@ -52,7 +120,7 @@ def with_fields(estimate: Estimate) -> Estimate:
 
 
 def identify(channel: str, regime: str, context: str | None, site: str | None) -> Identity:
-    """What a number is about, by its place and the words of schema 1.0; an interchange without a site was done at all of them together."""
+    """What a number is about, by its words of schema 1.0; an interchange without a site was done at all verdict sites together."""
     said = context or ""
     if regime in ("placebo", "floor") and (found := _REFERENCE.match(said)):
         return _of_reference(channel, found["what"], found["regime"])

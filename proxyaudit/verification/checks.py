@@ -1,0 +1,264 @@
+"""What follows from a pack alone, made again and compared: identity, numbers, controls, states, findings and sentences."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from proxyaudit.digests import code_digest, digest_of
+from proxyaudit.estimates.conclude import conclude
+from proxyaudit.estimates.numbers import Numbers
+from proxyaudit.estimates.questions import all_questions
+from proxyaudit.estimates.scope import Scope, entries
+from proxyaudit.estimates.states import decide_states, deciding, passes
+from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.types import SCHEMA_VERSION, Control, Estimate, Evidence, Finding
+
+# Written beside the digest, not part of it.
+_BESIDE = ("digest", "run_id", "code", "estimated_minutes")
+_WORDS = ("sentence", "would_settle")
+# What every finding on models rests on, by channel and measure; at the sites that the plan names.
+_AT_VERDICT_SITES = (("linear", "leak"), ("nonlinear", "leak_nonlinear"), ("beyond", "leak"), ("beyond", "leak_nonlinear"), ("used", None))
+_AT_OTHER_SITES = (("elsewhere", "leak"), ("elsewhere", "leak_nonlinear"))
+_OF_OUTPUTS = (("expressed", "gap"), ("expressed", "output_leak"), ("expressed", "output_leak_nonlinear"))
+
+
+def identity_problems(pack: EvidencePack) -> list[str]:
+    """What plan, recipe and evidence say differently."""
+    run, plan, recipe = pack.evidence.run, pack.plan, pack.recipe
+    pairs = {
+        "id": (run.id, plan.get("run_id")),
+        "name": (run.name, plan.get("name")),
+        "plan_digest": (run.plan_digest, plan.get("digest")),
+        "seed": (run.seed, plan.get("seed")),
+        "versions": (run.versions, plan.get("versions")),
+    }
+    problems = [f"evidence.json: {key} of the run is not that of plan.json" for key, (said, planned) in pairs.items() if said != planned]
+    if plan.get("run_id") != str(plan.get("digest"))[:12]:
+        problems.append("plan.json: the run id is not the head of the digest")
+    if pack.evidence.schema_version != plan.get("schema_version", SCHEMA_VERSION):
+        problems.append("evidence.json: the schema version is not that of plan.json")
+    for key in ("name", "seed"):
+        if key in recipe and recipe[key] != plan.get(key):
+            problems.append(f"recipe.yaml: {key} is not that of plan.json")
+    margins = recipe.get("margins")
+    if isinstance(margins, dict) and margins != plan.get("margins"):
+        problems.append("recipe.yaml: the margins are not those of plan.json")
+    said = {(item.what, item.why) for item in pack.evidence.not_tested}
+    for note in entries(plan, "notes"):
+        if (note.get("what"), note.get("why")) not in said:
+            problems.append(f"evidence.json: not_tested leaves out {str(note.get('what'))[:80]!r}, which plan.json notes")
+    failures = pack.environment.get("failures") or []
+    if (run.status == "partial") != bool(failures):
+        problems.append(f"evidence.json: the run is {run.status}, environment.json lists {len(failures)} failures")
+    by_regime = pack.environment.get("failures_by_regime", {})
+    if "failures_by_regime" in pack.environment and failures != [line for lines in by_regime.values() for line in lines]:
+        problems.append("environment.json: the failures are not those of its regimes")
+    return problems
+
+
+def digest_problems(pack: EvidencePack) -> list[str]:
+    """Whether plan and recipe still have the digest that names the run."""
+    plan = pack.plan
+    if not isinstance(plan.get("code"), str):
+        return ["plan.json: it does not say which code made it"]
+    document = {"plan": {k: v for k, v in plan.items() if k not in _BESIDE}, "recipe": pack.recipe, "code": plan["code"]}
+    same = digest_of(document, default=str) == plan.get("digest")
+    return [] if same else ["plan.json: the digest is not that of plan.json and recipe.yaml"]
+
+
+def state_problems(evidence: Evidence, margins: Mapping[str, Any], no_absence: Collection[str] = ()) -> list[str]:
+    """States that do not follow from the numbers beside them, and margins that are not those of the plan.
+
+    ``no_absence`` names the regimes of which the plan says that the model could not see too many values.
+    """
+    problems: list[str] = []
+    states, questions = decide_states(evidence.estimates, evidence.controls), all_questions()
+    for e in deciding(evidence.estimates):
+        wanted = [margins.get(name) for name in questions[e.channel].margins]
+        if e.margin is not None and e.margin not in wanted:
+            problems.append(f"evidence.json: {e.id} was decided against a margin of {e.margin}, plan.json has {wanted[0]}")
+        if e.state == "absent" and e.regime in no_absence:
+            problems.append(f"evidence.json: {e.id} is absent in {e.regime!r}, where plan.json bars absence (values that cannot be seen)")
+        if e.state != states[e.id]:
+            about = f"{e.id} ({e.channel}, {e.attribute}, {e.regime})"
+            problems.append(f"evidence.json: {about} says {e.state}, its numbers say {states[e.id]}")
+        if e.state == "unknown" and not e.reason:
+            problems.append(f"evidence.json: {e.id} is unknown without a reason")
+    return problems
+
+
+def number_problems(evidence: Evidence, arrays: dict[str, Any], level: Any, *, paired: bool) -> list[str]:
+    """Numbers that contradict one another: ids, means over repetitions, intervals, arrays.
+
+    ``paired``: the pack keeps repetitions as arrays too.
+    """
+    problems = []
+    if [e.id for e in evidence.estimates] != [f"E{k + 1}" for k in range(len(evidence.estimates))]:
+        problems.append("evidence.json: the estimates are not numbered one by one: some were removed, added or moved")
+    if [c.id for c in evidence.controls] != [f"C{k + 1}" for k in range(len(evidence.controls))]:
+        problems.append("evidence.json: the controls are not numbered one by one: some were removed, added or moved")
+    for e in evidence.estimates:
+        values = e.seed_values
+        # Per-row effects are the root of a mean over repetitions, not the mean of roots.
+        if values and e.value is not None and e.channel != "localisation_per_row":
+            mean = sum(values) / len(values)
+            slack = 2e-5 * max(abs(mean), *(abs(v) for v in values), 1e-300)
+            # A calibrated leak below zero is shown as zero.
+            if abs(mean - e.value) > slack and not (e.value == 0 and mean < slack):
+                problems.append(f"evidence.json: {e.id} is not the mean of its repetitions")
+        if values and e.seeds is not None and not 1 <= e.seeds <= len(values):
+            problems.append(f"evidence.json: {e.id} says {e.seeds} repetitions and lists {len(values)}")
+        if e.low is not None and e.high is not None and e.low > e.high:
+            problems.append(f"evidence.json: the interval of {e.id} is empty")
+        if e.value is not None and e.low is not None and e.high is not None and not _inside(e.value, e.low, e.high):
+            problems.append(f"evidence.json: {e.id} lies outside its own interval")
+        if any(p is not None and not 0 <= p <= 1 for p in (e.p_present, e.p_absent)):
+            problems.append(f"evidence.json: a p-value of {e.id} is none")
+        if level is not None and e.level != level:
+            problems.append(f"evidence.json: {e.id} has another confidence level than plan.json")
+        # The same numbers lie in the arrays: whoever changes one must change both.
+        kept = arrays.get(f"{e.id}.seed_values")
+        if paired and (kept is not None or len(values) > 1) and (kept is None or tuple(float(v) for v in kept) != values):
+            problems.append(f"arrays.safetensors: the repetitions of {e.id} are not those of evidence.json")
+    known = {f"{e.id}.seed_values" for e in evidence.estimates}
+    strangers = sorted(name for name in arrays if name not in known and not name.startswith("row_parts."))
+    return problems + [f"arrays.safetensors: nothing in evidence.json is named {name[:40]!r}" for name in strangers]
+
+
+def _inside(value: float, low: float, high: float) -> bool:
+    slack = 1e-5 * max(abs(value), abs(low), abs(high))
+    if value == 0 or (low == high == 0):
+        return True  # a calibrated leak below zero is shown as zero
+    if low >= -1 and high <= 1:
+        value = min(max(value, -1.0), 1.0)  # the interval of a share is cut where a share ends
+    return low - slack <= value <= high + slack
+
+
+def control_problems(evidence: Evidence, margins: Mapping[str, Any], verdict_sites: Collection[str]) -> list[str]:
+    """Controls that contradict their own figures, were dropped, or failed without consequence."""
+    problems = [line for control in evidence.controls for line in _figure_problems(control, margins, evidence.schema_version)]
+    places: dict[tuple[str, str | None, str, str | None], list[Estimate]] = defaultdict(list)
+    for e in deciding(evidence.estimates):
+        places[e.channel, e.attribute, e.regime, e.site].append(e)
+    for c in evidence.controls:
+        own = places[c.channel, c.attribute, c.regime, c.site]
+        if c.kind == "positive" and c.passed is False and own and all(e.state == "absent" for e in own):
+            problems.append(f"evidence.json: {c.id} failed, so {own[0].id} cannot be absent")
+    there = {(c.kind, c.attribute, c.regime, c.site) for c in evidence.controls if c.channel == "linear"}
+    for e in deciding(evidence.estimates):
+        # A site that is constant has a measured zero and nothing to plant in: no probe gave a score there.
+        if (e.channel, e.measure) == ("linear", "leak") and e.site in verdict_sites and e.raw is not None:
+            missing = [kind for kind in ("negative", "positive") if (kind, e.attribute, e.regime, e.site) not in there]
+            problems += [f"evidence.json: the {kind} control of {e.id} is missing" for kind in missing]
+    return problems
+
+
+def _figure_problems(c: Control, margins: Mapping[str, Any], version: str) -> list[str]:
+    problems = []
+    made = passes(c.kind, c.figures)
+    # Schema 1.0 had figures in words alone; where their rounding leaves the outcome open, there are none.
+    told = made is not None or version != "1.0"
+    if told and c.passed is not made:
+        problems.append(f"evidence.json: {c.id} says {_word(c.passed)}, its figures say otherwise")
+    question = all_questions().get(c.channel)
+    wanted = [margins.get(name) for name in question.margins] if question is not None else []
+    if "margin" in c.figures and wanted and c.figures["margin"] not in wanted:
+        problems.append(f"evidence.json: {c.id} is held against a margin of {c.figures['margin']}, plan.json has {wanted[0]}")
+    return problems
+
+
+def _word(passed: bool | None) -> str:
+    return "not run" if passed is None else "passed" if passed else "failed"
+
+
+def completeness_problems(pack: EvidencePack, scope: Scope) -> list[str]:
+    """Findings and deciding estimates that the plan asks for and the evidence lacks."""
+    wanted = [(name, regime) for name in (*scope.roles, *scope.unfit) for regime in scope.regimes]
+    found = [(f.attribute, f.regime) for f in pack.evidence.findings]
+    problems = [f"evidence.json: the finding on {a!r} in {r!r} is missing" for a, r in wanted if (a, r) not in found]
+    problems += [f"evidence.json: the plan asks for no finding on {a!r} in {r!r}" for a, r in found if (a, r) not in wanted]
+    if len(set(found)) != len(found):
+        problems.append("evidence.json: a finding is given twice")
+    numbers = Numbers(pack.evidence.estimates, scope)
+    for attribute, regime in [(name, regime) for name in scope.roles for regime in scope.regimes]:
+        own = numbers.own(attribute, regime)
+        for channel, site, measure in _needed(scope):
+            if not any((e.channel, e.site) == (channel, site) and measure in (e.measure, None) for e in own):
+                problems.append(f"evidence.json: no {channel} estimate of {attribute!r} in {regime!r} at {site or 'the outputs'}")
+        if scope.surface == "outputs" and not any(e.channel == "relearned" for e in own):
+            problems.append(f"evidence.json: no relearned estimate of {attribute!r} in {regime!r}")
+    return problems
+
+
+def _needed(scope: Scope) -> list[tuple[str, str | None, str | None]]:
+    """Channel, site and measure of the estimates that every finding rests on."""
+    if scope.surface == "prompts":
+        return []
+    asked = [(channel, site, measure) for site in scope.verdict_sites for channel, measure in _AT_VERDICT_SITES]
+    if scope.surface == "activations":
+        known = ("linear", "nonlinear", *(("beyond",) if scope.conditions else ()))
+        return [one for one in asked if one[0] in known]
+    others = [site for site in scope.profile if site not in scope.verdict_sites]
+    outputs = [(channel, None, measure) for channel, measure in _OF_OUTPUTS]
+    return [*asked, *((channel, site, measure) for site in others for channel, measure in _AT_OTHER_SITES), *outputs]
+
+
+def finding_problems(pack: EvidencePack, scope: Scope) -> Iterator[str]:
+    """What in the findings does not follow from the estimates, controls and plan."""
+    made = _concluded(pack, scope)
+    for finding in pack.evidence.findings:
+        if (finding.attribute, finding.regime) not in made:
+            continue
+        said, concluded = _fields(finding), _fields(made[finding.attribute, finding.regime])
+        for key in said.keys() - _untold(pack):
+            if said[key] != concluded[key] and key not in _WORDS:
+                yield f"{_where(finding)}: {key} is {_shown(said[key])}, the evidence says {_shown(concluded[key])}"
+
+
+def same_code(pack: EvidencePack) -> bool:
+    """Whether the code that is running wrote the pack, so that its words can be written again."""
+    return bool(pack.plan.get("code") == code_digest())
+
+
+def sentence_problems(pack: EvidencePack, scope: Scope) -> Iterator[str]:
+    """Findings whose sentence, or whose way to settle it, is not what their numbers give; only where :func:`same_code`."""
+    made = _concluded(pack, scope)
+    for finding in pack.evidence.findings:
+        concluded = made.get((finding.attribute, finding.regime), finding)
+        if finding.sentence != concluded.sentence:
+            yield f"{_where(finding)}: the sentence is not what its numbers give"
+        if finding.would_settle != concluded.would_settle:
+            yield f"{_where(finding)}: what would settle it is not what its numbers give"
+
+
+def _concluded(pack: EvidencePack, scope: Scope) -> dict[tuple[str, str], Finding]:
+    evidence = pack.evidence
+    return {(f.attribute, f.regime): f for f in conclude(evidence.estimates, evidence.controls, scope)}
+
+
+def _where(finding: Finding) -> str:
+    return f"evidence.json: finding {finding.attribute!r} in {finding.regime!r}"
+
+
+def _fields(finding: Finding) -> dict[str, Any]:
+    """Every field, those of ``origin`` and ``change`` by their own names."""
+    fields = {name: getattr(finding, name) for name in type(finding).model_fields}
+    for name in ("origin", "change"):
+        inner = fields.pop(name)
+        fields |= {f"{name}.{part}": getattr(inner, part) for part in type(inner).model_fields}
+    return fields
+
+
+def _untold(pack: EvidencePack) -> set[str]:
+    """Fields that the first packs of schema 1.0 do not give the numbers for."""
+    if pack.evidence.schema_version != "1.0":
+        return set()
+    told = any(e.channel == "origin" for e in pack.evidence.estimates)
+    within = any(e.measure == "gap_within_label" and e.p_present is not None for e in pack.evidence.estimates)
+    return (set() if told else {"origin.encoding", "origin.use"}) | (set() if within else {"basis"})
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value in (None, ()) else ", ".join(value) if isinstance(value, tuple) else str(value)

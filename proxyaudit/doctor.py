@@ -79,7 +79,7 @@ def _datasets() -> Iterator[Check]:
     from proxyaudit.errors import ProxyauditError
 
     try:
-        from proxyaudit.data.cards import list_cards
+        from proxyaudit.data.sources import list_cards
 
         names = [card.name for card in list_cards()]
     except (ImportError, ProxyauditError) as error:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from proxyaudit.data.columns import MISSING
 from proxyaudit.data.dataset import Dataset, conform
+from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.data.tables import resolve_path
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError, TaskError
@@ -21,10 +22,7 @@ from proxyaudit.recipe.recipe import Recipe, SyntheticSpec
 from proxyaudit.registry import check_plugin, load_plugin
 from proxyaudit.seeding import integer_seed
 
-__all__ = ["Regime", "TrainingData", "common_training_size", "make_regimes", "make_training_data", "reweigh", "synthesize", "text_column"]
-
 RegimeKind = Literal["real", "synthetic", "release", "mixed", "checkpoints", "untrained", "reweighed", "scrubbed", "quantised"]
-MIN_SHOWN_ROWS = 11  # a share that rests on fewer people is not published
 MIN_TRAINING_ROWS = 30
 
 
@@ -121,18 +119,14 @@ def common_training_size(recipe: Recipe, dataset: Dataset, releases: Mapping[str
     if asked < MIN_TRAINING_ROWS:
         what = f"training_size {asked} is fewer than the {MIN_TRAINING_ROWS} rows that training needs"
         raise InputError(what, where="training_size", mend="raise it")
-    if not _uses_real_rows(recipe):
+    trained = any(entry.checkpoints is None for entry in recipe.regimes)
+    if not any(entry.real or entry.scrub for entry in recipe.regimes) and not (recipe.references.reweighed and trained):
         del limits["real"]
     smallest = min(limits, key=lambda key: limits[key], default="")
     if limits and asked > limits[smallest]:
         what = f"training_size {asked} is more than the {limits[smallest]} rows that regime '{smallest}' can offer"
         raise InputError(what, where="training_size", mend="lower it")
     return asked
-
-
-def _uses_real_rows(recipe: Recipe) -> bool:
-    trained = any(entry.checkpoints is None for entry in recipe.regimes)
-    return any(entry.real or entry.scrub for entry in recipe.regimes) or (recipe.references.reweighed and trained)
 
 
 def _mixed_limit(n_real: int, release: pd.DataFrame | None, ratio: float) -> int:
@@ -144,11 +138,6 @@ def _mixed_limit(n_real: int, release: pd.DataFrame | None, ratio: float) -> int
         if release is not None:
             size = min(size, math.ceil((n_synthetic + 1) / ratio))
     return size
-
-
-def text_column(dataset: Dataset) -> str | None:
-    """The column of texts that the model reads, or None."""
-    return next((feature.name for feature in dataset.features if str(feature.kind) == "text"), None)
 
 
 def synthesize(spec: SyntheticSpec, dataset: Dataset, size: int, seed: int, base: Path | None = None) -> pd.DataFrame:
@@ -164,9 +153,9 @@ def synthesize(spec: SyntheticSpec, dataset: Dataset, size: int, seed: int, base
     columns = dataset.synthesis_columns(sees_protected=spec.sees_protected)
     options: dict[str, Any] = {}
     if spec.language_model is not None:
-        options = {**spec.language_model.model_dump(), "base": base, "text": text_column(dataset)}
+        options = {**spec.language_model.model_dump(), "base": base, "text": dataset.text}
     elif spec.ngram is not None:
-        options = {**spec.ngram.model_dump(), "text": text_column(dataset), "label": dataset.target, "people": _people(dataset)}
+        options = {**spec.ngram.model_dump(), "text": dataset.text, "label": dataset.target, "people": _people(dataset)}
     synthesizer = plugin(epochs=spec.epochs, seed=integer_seed(seed, "synthesizer"), **options)
     raw = synthesizer.fit(dataset.train.loc[:, list(columns)]).sample(size, seed=integer_seed(seed, "sample"))
     if len(raw) != size or [name for name in columns if name not in raw.columns]:
@@ -218,7 +207,7 @@ def make_training_data(
         weight = reweigh(pieces[0], dataset)[order].astype(np.float32)
     summary: dict[str, float | int | str] = {"rows": size, "synthetic_rows": n_synthetic, "real_rows": size - n_synthetic}
     counts = np.bincount(y, minlength=len(dataset.classes))
-    if counts.min() >= MIN_SHOWN_ROWS:
+    if counts.min() >= SMALLEST_CELL:
         summary |= {f"share of {name}": round(float(count) / size, 4) for name, count in zip(dataset.classes, counts, strict=True)}
     return TrainingData(dataset.encoder.transform(rows)[order], y, weight, summary)
 

@@ -18,8 +18,8 @@ from torch import Tensor
 from proxyaudit.errors import InputError, safe_line
 from proxyaudit.models.base import TrainedModel, as_tensor, inference, pooled, probabilities, row_batches, to_logits
 from proxyaudit.models.checkpoints import write_bytes
-from proxyaudit.models.devices import placed
 from proxyaudit.models.hooks import tapped
+from proxyaudit.models.text import placed
 
 BATCH_ROWS = 4096
 _ACTS_PREFIX, _OUTPUTS = "acts/", "outputs"

@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from proxyaudit.activations.capture import Captured
 from proxyaudit.arrays import Singles
 from proxyaudit.models.base import TrainedModel, as_tensor, copy_module, inference, probabilities, to_logits
-from proxyaudit.models.devices import placed
 from proxyaudit.models.hooks import tapped
-from proxyaudit.models.text import TextClassifier
+from proxyaudit.models.text import TextClassifier, placed
 from proxyaudit.models.training import train_model
 from proxyaudit.recipe.recipe import TrainingSpec
 from proxyaudit.regimes import TrainingData

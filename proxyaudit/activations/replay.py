@@ -13,7 +13,7 @@ from torch import Tensor
 
 from proxyaudit.activations.capture import BATCH_ROWS, check_table, run_probabilities
 from proxyaudit.errors import InputError
-from proxyaudit.models.base import TabularModule, TrainedModel, as_tensor, batch_rows, inference, n_columns, pooled, to_logits
+from proxyaudit.models.base import TabularModule, TrainedModel, as_tensor, batch_rows, columns_of, inference, pooled, to_logits
 from proxyaudit.models.erasing import without_map
 from proxyaudit.models.hooks import tail_of, tapped
 
@@ -42,7 +42,7 @@ def replayer(model: TrainedModel, x: NDArray[np.float32], site: str, known: NDAr
     def replay(shift: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[np.float64]:
         _check_replay(shift, rows, len(x))
         index = torch.from_numpy(np.array(rows, dtype=np.int64))
-        out = np.empty((len(index), n_columns(model)))
+        out = np.empty((len(index), columns_of(model.n_classes)))
         with inference(model.module):
             for start in range(0, len(index), size):
                 part = slice(start, start + size)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Exit, Option
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import (
+from proxyaudit.cli.console import (
     NAME,
     Base,
     Jobs,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Exit, Option
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Json, RunFolder, write_results
+from proxyaudit.cli.console import Json, RunFolder, write_results
 from proxyaudit.errors import InputError, IntegrityError
 
 if TYPE_CHECKING:

@@ -12,10 +12,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from proxyaudit.cli import audits, console, finished, lists, run
+from proxyaudit.cli import audits, console, finished, run
 from proxyaudit.errors import InputError, ProxyauditError, safe_line
-
-__all__ = ["app", "main"]
 
 INTERRUPTED = 130
 
@@ -82,11 +80,11 @@ app.command(epilog=finished.GATE_EXAMPLE)(finished.gate)
 app.command(epilog=finished.VERIFY_EXAMPLE)(finished.verify)
 app.command(epilog=audits.SCAN_EXAMPLE)(audits.scan)
 app.command(epilog=audits.PROMPTS_EXAMPLE)(audits.prompts)
-app.command(epilog=lists.SELFTEST_EXAMPLE)(lists.selftest)
-app.command(name="ls", epilog="Example:  proxyaudit ls reports")(lists.list_runs)
-app.command(epilog="Example:  proxyaudit datasets --json")(lists.datasets)
-app.command(epilog="Example:  proxyaudit schema > evidence-schema.json")(lists.schema)
-app.command(epilog="Example:  proxyaudit doctor")(lists.doctor)
+app.command(epilog=run.SELFTEST_EXAMPLE)(run.selftest)
+app.command(name="ls", epilog="Example:  proxyaudit ls reports")(run.list_runs)
+app.command(epilog="Example:  proxyaudit datasets --json")(run.datasets)
+app.command(epilog="Example:  proxyaudit schema > evidence-schema.json")(run.schema)
+app.command(epilog="Example:  proxyaudit doctor")(run.doctor)
 
 
 def _reader_left() -> int:

@@ -66,10 +66,7 @@ class Attribute:
         return np.where(known, above.astype(np.int64), -1).astype(np.int64), ("at or below the median", "above the median")
 
     def compared_groups(self, outcome_nc: Floats) -> tuple[Ints, tuple[str, str], int]:
-        """Two groups to compare in an intervention: ``(n,)`` of 0, 1 or -1, their names, and the output column followed.
-
-        Of several groups the pair that differs most in the mean outcome is taken.
-        """
+        """The pair of groups that differs most in the mean outcome: ``(n,)`` of 0, 1 or -1, their names, and the output column followed."""
         coded, levels = self.groups()
         pairs = [(a, b) for a in range(len(levels)) for b in range(a + 1, len(levels))]
         nothing = np.full(outcome_nc.shape[1], np.nan)

@@ -274,11 +274,7 @@ def _to_days(column: pd.Series[Any], where: str) -> pd.Series[Any] | None:
 
 
 def check_feature(column: pd.Series[Any], kind: ColumnKind, *, where: str) -> None:
-    """Refuse a coerced model input that is an identifier, free text, or numbers written as text.
-
-    Raises:
-        InputError: in one line, with the remedy.
-    """
+    """Refuse a coerced model input that is an identifier, free text, or numbers written as text."""
     if kind.kind == "numeric":
         if (column.abs() > EXACT_INTEGER).any() and not kind.date:
             mend = "list it in data.exclude, make it data.group, or rescale it if it is a measurement"

@@ -14,13 +14,12 @@ import pandas as pd
 from proxyaudit.arrays import Ints
 from proxyaudit.data.attributes import Attribute, code_attribute
 from proxyaudit.data.columns import Bands, ColumnKind, check_feature, coerce, infer_kind
-from proxyaudit.data.encoding import Encoder, FeatureColumn, fit_encoder
+from proxyaudit.data.encoding import Encoder, FeatureColumn, Unseen, check_seen, fit_encoder, spelling_notes
 from proxyaudit.data.sources import Roles, Source, load_source
 from proxyaudit.data.splits import coerce_rows, read_holdout, row_hashes, split_rows, split_thirds
 from proxyaudit.data.tables import resolve_path
 from proxyaudit.data.target import check_support, encode_target, order_classes, target_kind, threshold_classes
 from proxyaudit.data.text import TextEncoder
-from proxyaudit.data.unseen import Unseen, check_seen, spelling_notes
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
 from proxyaudit.recipe.recipe import Recipe

@@ -1,9 +1,13 @@
-"""From raw feature columns to the float32 table that a model reads; learnt on real training rows only."""
+"""From raw feature columns to the float32 table that a model reads, learnt on real training rows, and what it cannot see of other rows.
+
+What training never showed reaches the model as zeros or the column's median. It then answers as if the column were not there, and an
+audit on those rows would call removed what was only not shown (METHOD, section 6).
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,12 +15,13 @@ import numpy as np
 import pandas as pd
 
 from proxyaudit.arrays import Singles
-from proxyaudit.data.columns import MISSING, OTHER
+from proxyaudit.data.columns import MISSING, OTHER, ColumnKind, labels, one_spelling
+from proxyaudit.data.public_counts import SMALLEST_CELL, share_words
+from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError
+from proxyaudit.types import NotTested
 
-MAX_ENCODED_LEVELS = 200
-# Encoded column names are published with the plan, so a level needs this many training rows to have one.
-MIN_PUBLISHED_ROWS = 11
+MAX_ENCODED_LEVELS = 200  # names of encoded columns are published with the plan, so a level needs SMALLEST_CELL training rows to have one
 
 
 @dataclass(frozen=True)
@@ -174,7 +179,7 @@ def _fit_numeric(column: pd.Series[Any]) -> _Numeric:
         mean, scale = float(filled.mean()), float(filled.std())
     if not (np.isfinite(mean) and np.isfinite(scale)):
         raise InputError(f"column '{column.name}' holds numbers too large to standardise", mend="rescale it")
-    indicator = int(missing.sum()) >= MIN_PUBLISHED_ROWS
+    indicator = int(missing.sum()) >= SMALLEST_CELL
     return _Numeric(str(column.name), fill, mean, scale if scale > 0 else 1.0, indicator, float(missing.mean()))
 
 
@@ -182,12 +187,12 @@ def _fit_categorical(column: pd.Series[Any]) -> _Categorical:
     counts = Counter(column.where(column.notna(), MISSING))
     missing = counts.pop(MISSING, 0)
     ranked = sorted(counts, key=lambda level: (-counts[level], level))
-    kept = [level for level in ranked if counts[level] >= MIN_PUBLISHED_ROWS]
+    kept = [level for level in ranked if counts[level] >= SMALLEST_CELL]
     if len(ranked) > MAX_ENCODED_LEVELS:
         kept = kept[: MAX_ENCODED_LEVELS - 1]
     pooled = frozenset(ranked) - frozenset(kept)
-    tail = [OTHER] if sum(counts[level] for level in pooled) >= MIN_PUBLISHED_ROWS and OTHER not in kept else []
-    tail += [MISSING] if missing >= MIN_PUBLISHED_ROWS else []
+    tail = [OTHER] if sum(counts[level] for level in pooled) >= SMALLEST_CELL and OTHER not in kept else []
+    tail += [MISSING] if missing >= SMALLEST_CELL else []
     rows = max(len(column), 1)
     rare_share = sum(counts[level] for level in pooled) / rows
     return _Categorical(str(column.name), (*sorted(kept), *tail), pooled, missing / rows, rare_share)
@@ -257,3 +262,82 @@ def encoder_again(parts: list[dict[str, Any]], frame: pd.DataFrame) -> Encoder:
         else:
             raise ValueError("an encoder part is of no known kind")
     return _encoder(made)
+
+
+NOTED, BARS, REFUSED = 0.01, 0.20, 0.80  # shares of rows
+NOT_SEEN = "so many values of an input cannot be seen by the model that what it does without them proves no absence"
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """How much of one column of one table the encoder cannot see."""
+
+    table: str
+    column: str
+    share: float
+    rows: int
+
+    @property
+    def bars_absence(self) -> bool:
+        """Whether nothing that rests on these rows may be called absent."""
+        return self.share > BARS
+
+    def note(self) -> NotTested:
+        """What a reader must know."""
+        shown = share_words(self.share * self.rows, self.rows)
+        bars = "; absence is not claimed" if self.bars_absence else ""
+        why = f"missing, or written as no training row writes them, so the model cannot see them ({shown} of the column){bars}"
+        return NotTested(what=f"{self.table}: values of column {self.column}", why=why)
+
+
+def check_seen(encoder: Encoder | TextEncoder, frame: pd.DataFrame, *, table: str, where: str) -> tuple[Unseen, ...]:
+    """The one check of every table (coerced rows, called ``table``) that enters the encoder.
+
+    Returns:
+        One entry for each column of which more than 1 % cannot be seen.
+
+    Raises:
+        InputError: more than 80 % of a column cannot be seen.
+    """
+    if isinstance(encoder, TextEncoder) or not len(frame):
+        return ()
+    found = []
+    for part in encoder.parts:
+        column = frame[part.name]
+        unseen, missing = part.unseen(column)
+        share = unseen + missing
+        if share > REFUSED:
+            what = f"{table}: column '{part.name}' {_found(part, column, unseen, missing)}, so the model cannot see {share:.0%} of it"
+            raise InputError(what, where=where, mend="fill it and write its values as the real table does, or exclude the column")
+        if share > NOTED:
+            found.append(Unseen(table, part.name, share, len(frame)))
+    return tuple(found)
+
+
+def _found(part: Any, column: pd.Series[Any], unseen: float, missing: float) -> str:
+    if missing >= unseen:
+        return "has no values" if column.isna().all() else "lacks most of its values"
+    counts = column[~column.isin(part.known)].value_counts()
+    theirs = [f"'{level}'" for level in counts.index[counts >= SMALLEST_CELL]][:_SHOWN]
+    ours = [f"'{level}'" for level in part.levels if level in part.known][:_SHOWN]
+    known = column.isin(part.known).any()
+    what = "holds mostly values that no real training row has" if known else "shares no value with the real table"
+    return what + (f" (it writes {', '.join(theirs)}; the real table {', '.join(ours)})" if theirs and ours else "")
+
+
+def spelling_notes(table: pd.DataFrame, kinds: Mapping[str, ColumnKind] | Sequence[ColumnKind], what: str) -> list[NotTested]:
+    """Notes on levels that were united because they differ only in case or blanks."""
+    notes = []
+    for kind in kinds.values() if isinstance(kinds, Mapping) else kinds:
+        if kind.spellings is None or kind.name not in table.columns:
+            continue
+        raw = labels(table[kind.name])
+        changed = raw[raw.notna() & (raw != one_spelling(raw, kind.spellings))]
+        if not len(changed):
+            continue
+        counts = changed.value_counts()
+        named = [f"'{level}' as '{kind.spelt(level)}'" for level in counts.index[counts >= SMALLEST_CELL]][:_SHOWN]
+        why = "they differ from the others only in case or blanks, and were read as the same" + (f" ({', '.join(named)})" if named else "")
+        notes.append(NotTested(what=f"{what}: spellings of column {kind.name} apart", why=why))
+    return notes

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from proxyaudit.data.dataset import Dataset, conform
+from proxyaudit.data.encoding import Unseen, check_seen, spelling_notes
 from proxyaudit.data.public_counts import count_words, share_words
 from proxyaudit.data.sources import require_columns
 from proxyaudit.data.splits import row_hashes
 from proxyaudit.data.tables import read_table, resolve_path
-from proxyaudit.data.unseen import Unseen, check_seen, spelling_notes
 from proxyaudit.errors import InputError
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.types import NotTested

@@ -16,9 +16,9 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components, mini
 
 from proxyaudit.arrays import Ints
 from proxyaudit.data.columns import ColumnKind, coerce, labels
+from proxyaudit.data.encoding import spelling_notes
 from proxyaudit.data.sources import Roles, Source
 from proxyaudit.data.tables import read_table, resolve_path
-from proxyaudit.data.unseen import spelling_notes
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
 from proxyaudit.recipe.recipe import Recipe

@@ -1,8 +1,7 @@
 """Features of texts as columns: what one text has of each, and the text without it.
 
-A feature is a word, a pattern of characters within words, or a way of writing that can be counted (length, marks, capitals, ...). Words
-that few people use can name a person. So a word or pattern is only ever named where at least eleven people use it, given names are
-counted together and never one by one, and words with digits are not looked at.
+A feature is a word, a pattern of characters within words, or a way of writing that can be counted. Words that few people use can name a
+person: a word or pattern is only named where at least eleven people use it, given names are counted together, digits are not looked at.
 """
 
 from __future__ import annotations

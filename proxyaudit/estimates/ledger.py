@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from proxyaudit.data.encoding import NOT_SEEN
 from proxyaudit.data.public_counts import public_count
-from proxyaudit.data.unseen import NOT_SEEN
 from proxyaudit.estimates.draft import Draft, reason_of
 from proxyaudit.estimates.states import decide_outcomes, passes, state_of
 from proxyaudit.stats.intervals import LEVEL, distinct_seeds

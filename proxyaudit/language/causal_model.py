@@ -1,7 +1,6 @@
-"""A causal language model, whether two models come from one, what a model writes after a prompt, and how probable given continuations are.
+"""A causal language model: whether two come from one, what it writes after a prompt, how probable continuations are.
 
-``generate`` of transformers draws from torch's global generator. Here the uniform numbers of every row and step are given, so
-that a row's text depends on the model, the prompt and those numbers alone.
+``generate`` of transformers draws from torch's global generator. Here a row's text depends on the model, the prompt and given numbers.
 """
 
 from __future__ import annotations
@@ -95,10 +94,7 @@ class CausalModel:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def forward(self, ids: Tensor, *, cache: Any = None, use_cache: bool = False, keep: int = 0) -> tuple[Tensor, Any]:
-        """Logits ``(n, keep or l, V)`` of equally long rows ``(n, l)``, and the cache of keys and values if it is used.
-
-        ``keep`` is the number of last positions whose logits are wanted, 0 for all.
-        """
+        """Logits ``(n, keep or l, V)`` of rows ``(n, l)``, of the last ``keep`` positions or of all, and the cache if it is used."""
         asked: dict[str, Any] = {"input_ids": ids, "use_cache": use_cache}
         if cache is not None:
             # transformers 5 renamed the argument along the way.
@@ -117,10 +113,7 @@ class CausalModel:
 
 
 def weights_digest(source: CausalSource, base: Path) -> str:
-    """SHA-256 over the weight files of a local model; ``name@revision`` of one on a hub.
-
-    Two folders with the same weights have one digest, whatever they are called.
-    """
+    """SHA-256 over the weight files of a local model, whatever its folder is called; ``name@revision`` of one on a hub."""
     place, file = locate(source, base)
     if source.hub:
         return f"{place}@{source.revision or 'unknown'}"

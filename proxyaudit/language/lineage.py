@@ -12,10 +12,7 @@ from proxyaudit.language.causal_model import same_base, weights_digest
 from proxyaudit.language.pretrained import CausalSource
 from proxyaudit.recipe.models import LanguageModelSpec
 from proxyaudit.recipe.recipe import Recipe
-from proxyaudit.regimes import text_column
 from proxyaudit.types import NotTested
-
-__all__ = ["Lineage", "trace_language_models"]
 
 _TRAITS = "a teacher that shares the student's base can pass traits on through unrelated text"
 _SHARED = {
@@ -50,7 +47,7 @@ def trace_language_models(recipe: Recipe, dataset: Dataset, base: Path) -> Linea
         if entry.synthetic is None or entry.synthetic.language_model is None:
             continue
         spec, regime = entry.synthetic.language_model, entry.synthetic.regime
-        if text_column(dataset) is None:
+        if dataset.text is None:
             what = "a language model writes texts, and this recipe has no text column"
             raise InputError(what, where="regimes: language_model", mend="name it under data.text")
         source = CausalSource.of(spec)

@@ -1,7 +1,6 @@
-"""Pretrained transformers: from a local folder (safetensors, or GGUF where transformers reads it), from a hub only when asked.
+"""Pretrained transformers, from a local folder or, when asked, a hub; the one place that imports transformers.
 
-The one place that imports transformers. Pickled weights are never read, and code that comes with a model is not executed unless
-``trust_remote_code`` says so.
+Pickled weights are never read, and code that comes with a model is not executed unless ``trust_remote_code`` says so.
 """
 
 from __future__ import annotations
@@ -22,8 +21,6 @@ from torch import nn
 
 from proxyaudit.data.tables import is_inside
 from proxyaudit.errors import InputError
-
-__all__ = ["INSTALL", "WEIGHTS", "CausalSource", "import_transformers", "layer_list", "load_body", "load_tokenizer", "loading", "locate"]
 
 INSTALL = "in your clone of proxyaudit: pip install '.[text]'"
 WEIGHTS = (".safetensors", ".gguf")

@@ -1,8 +1,7 @@
 """Counterfactual prompt sets: templates x names or group terms x contexts (the user's own YAML, or the one written here).
 
-A prompt is a template with one name and one context filled in; everything else stays equal, so what differs between the groups
-is brought about by the names alone. Templates ask three things: which of two endings is likelier (``positive`` against ``negative``,
-pair by pair: tone), how likely the first of several ``options`` is and how it ranks, and whether a request is refused.
+What differs between the groups is brought about by the names alone. Templates ask which of two endings is likelier (``positive`` against
+``negative``: tone), how likely the first of several ``options`` is and how it ranks, or whether a request is refused.
 """
 
 from __future__ import annotations
@@ -18,8 +17,6 @@ from pydantic import Field, ValidationError, model_validator
 from proxyaudit.errors import InputError
 from proxyaudit.recipe.models import Strict
 from proxyaudit.recipe.yaml import parse_yaml, read_yaml
-
-__all__ = ["BUILT_IN", "FEWEST_NAMES", "Prompt", "PromptSet", "Template", "load_prompt_set"]
 
 FEWEST_NAMES = 3
 BUILT_IN = "gender"

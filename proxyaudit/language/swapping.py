@@ -19,8 +19,6 @@ from proxyaudit.arrays import Floats
 from proxyaudit.language.causal_model import CausalModel, equal_lengths
 from proxyaudit.language.prompt_sets import Prompt
 
-__all__ = ["Placed", "place", "read", "swap"]
-
 
 @dataclass(frozen=True)
 class Placed:

@@ -158,11 +158,6 @@ def columns_of(n_classes: int) -> int:
     return 1 if n_classes == 2 else n_classes
 
 
-def n_columns(model: TrainedModel) -> int:
-    """Return the number C of output columns of a model."""
-    return columns_of(model.n_classes)
-
-
 def probabilities(logits: Tensor) -> NDArray[np.float64]:
     """Turn logits (n, 1) or (n, K) into float64 probabilities of the same shape."""
     wide = logits.detach().to(torch.float64)

@@ -1,10 +1,8 @@
 """The last block of a model: what makes the penultimate value, as a module of its own that can be trained again.
 
-For the package's own architectures the block is the architecture's own (``TabularModule.last_block``). Of a user's module it is the
-last submodule with a weight matrix of its own that has run when the head begins (the head is the last ``nn.Linear`` that runs),
-with the submodules that run after it. Where these, one after the other, give the penultimate value on the rows at hand, the block
-starts at that submodule's input. Where they do not (a sum with an earlier value, a function that is no module), the block is the
-whole forward pass with only these submodules' parameters free.
+Of a user's module it is the last submodule with a weight matrix of its own that has run when the head (the last ``nn.Linear`` that runs)
+begins, with the submodules that run after it. Where these, one after the other, do not give the penultimate value (a sum with an earlier
+value, a function that is no module), it is the whole forward pass with only these submodules' parameters free.
 """
 
 from __future__ import annotations

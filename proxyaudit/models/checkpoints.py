@@ -1,8 +1,4 @@
-"""Weights on disk: safetensors only. Nothing that is read here is ever executed.
-
-Pickle-based files (``.pt``, ``.bin``, ...) are refused by name and by content, since unpickling runs code. The header is
-checked against the module (names, shapes, kinds of number) before any tensor is read.
-"""
+"""Weights on disk: safetensors only, since unpickling runs code; the header is checked against the module before any tensor is read."""
 
 from __future__ import annotations
 
@@ -29,10 +25,7 @@ _LARGEST_HEADER = 100_000_000  # the limit of the safetensors format
 
 
 def save_weights(model: TrainedModel, path: Path) -> None:
-    """Write all parameters and buffers but those that no training changes; tied tensors are written under each of their names.
-
-    The file appears whole or not at all (temporary name, fsync, rename).
-    """
+    """Write, whole or not at all, everything but what no training changes; tied tensors are written under each of their names."""
     fixed = _fixed(model.module)
     tensors = {name: value.detach().contiguous().clone() for name, value in _state(model.module, "the model").items() if name not in fixed}
     write_bytes(path, save(tensors))

@@ -1,9 +1,8 @@
 """Affine maps at sites: an eraser made part of a model, so that the site itself is clean wherever it is read.
 
-A map is a pair of float64 buffers of the root module, ``erase/<site>/weight`` and ``erase/<site>/bias`` (dots of the site
-become slashes), and a hook at the site's tap that was there before any other: whoever reads or changes the site comes after
-it. Parameters keep their names, and the map is in the state dict, hence in every checkpoint. Float64, since the rounding of
-a float32 map would itself be a linear trace of what was erased. At token sites every token is mapped, which maps their mean.
+A map is a pair of buffers of the root module, ``erase/<site>/weight`` and ``erase/<site>/bias`` (dots of the site become slashes), hence
+in every checkpoint, and a hook at the site's tap that was there before any other. Float64, since the rounding of a float32 map would
+itself be a linear trace of what was erased. At token sites every token is mapped, which maps their mean.
 """
 
 from __future__ import annotations

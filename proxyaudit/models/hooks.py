@@ -20,10 +20,7 @@ Handle = Callable[[str, Tensor], Tensor | None]
 
 @contextmanager
 def tapped(model: TrainedModel, handle: Handle, sites: tuple[str, ...]) -> Iterator[None]:
-    """Let ``handle(site, value)`` see, and replace if it returns a tensor, the value at each site of every pass inside.
-
-    All hooks are gone at the end, also when the forward pass raises.
-    """
+    """Let ``handle(site, value)`` see, and replace if it returns a tensor, the value at each site of every pass inside."""
     with ExitStack() as stack:
         for site in sites:
             stack.enter_context(SiteHook(site, model.taps[site], handle).attach(model.module))

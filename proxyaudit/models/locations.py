@@ -1,11 +1,9 @@
-"""Locations in a model that an effect can be localised to: sites, residual branches, and the heads of attention modules.
+"""Locations that an effect can be localised to (sites, residual branches, heads of attention), patching and gradients at them.
 
-A head is a slice of what an attention module hands to its output projection. Of modules that say how many heads they have that is the
-input of the last ``nn.Linear`` among their children to run. ``nn.MultiheadAttention`` never calls its projection as a module: there the
-heads' output is worked out from the attention weights, and a changed one is projected again.
-
-Values are exchanged as they are, token by token, between rows of one table. The gradients of all locations come from one forward and one
-backward pass, which is what attribution patching (Nanda 2023; Syed et al. 2023, arXiv 2310.10348) lives on.
+A head is a slice of what an attention module hands to its output projection, the last ``nn.Linear`` among its children to run.
+``nn.MultiheadAttention`` never calls its projection as a module: there the heads' output is worked out from the attention weights.
+The gradients of all locations come from one forward and one backward pass (attribution patching: Nanda 2023; Syed et al. 2023, arXiv
+2310.10348).
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.models.base import TabularModule, Tap, TrainedModel, as_tensor, batch_rows, inference, n_columns, probabilities, to_logits
+from proxyaudit.models.base import TabularModule, Tap, TrainedModel, as_tensor, batch_rows, columns_of, inference, probabilities, to_logits
 from proxyaudit.models.erasing import without_map
 from proxyaudit.models.hooks import Handle, before_hook, tail_of, tapped
 
@@ -207,11 +205,6 @@ def part_units(location: Location) -> list[tuple[str, list[int]]]:
     return [(f"head {head}", list(range(head * size, (head + 1) * size))) for head in range(location.heads)]
 
 
-def detached(value: Tensor) -> Tensor:
-    """A copy outside any graph, whatever the module goes on to write into this memory."""
-    return value.detach().clone()
-
-
 _READ_ROWS = 4096
 _PATCHED_ROWS = 16384
 _GRADIENT_ROWS = 1024
@@ -230,7 +223,7 @@ class Patching:
         kept: dict[str, list[Tensor]] = {location.name: [] for location in locations}
 
         def keep(name: str, value: Tensor) -> None:
-            kept[name].append(detached(value))
+            kept[name].append(value.detach().clone())  # whatever the module goes on to write into this memory
 
         size = batch_rows(model.module, _READ_ROWS)
         with inference(model.module), locations_tapped(model, keep, list(locations)):
@@ -268,17 +261,14 @@ class Patching:
         return {name: np.asarray(torch.cat(found).numpy(), dtype=np.float64) for name, found in parts.items()}
 
     def patch(self, name: str, output: int) -> Callable[[Ints, Ints, Sequence[int] | None], Floats]:
-        """A function that gives the followed probability of recipients ``(m,)`` with units of donors ``(m,)`` at a location.
-
-        ``None`` in place of the units stands for all of them.
-        """
+        """A function of recipients ``(m,)``, donors ``(m,)`` and exchanged units (``None``: all): the followed probability."""
         location, values = self._locations[name], self._values[name]
         tail = tail_of(self._model, name, location.tap)
         # A value of tokens costs attention as the whole model does.
         size = _PATCHED_ROWS if tail is not None and values.ndim == 2 else batch_rows(self._model.module, _PATCHED_ROWS)
 
         def run(recipients: Ints, donors: Ints, units: Sequence[int] | None) -> Floats:
-            found = np.empty((len(recipients), n_columns(self._model)))
+            found = np.empty((len(recipients), columns_of(self._model.n_classes)))
             columns = None if units is None or len(units) == values.shape[-1] else torch.tensor(list(units), dtype=torch.int64)
             with inference(self._model.module):
                 for start in range(0, len(recipients), size):

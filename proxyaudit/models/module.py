@@ -1,8 +1,7 @@
-"""A user's own torch module, made by the factory that the recipe names.
+"""A user's own torch module, made by the factory that the recipe names, and other code that an audit would execute.
 
-This executes the user's Python file with the rights of the user, because the recipe says so: ``factory: nets.py:make``.
-It is the only place where an audit runs code from outside the package; checkpoints never execute anything. The file
-must lie in the recipe's folder, so that a recipe from elsewhere cannot reach for other files.
+The factory's file runs with the rights of the user, because the recipe says so. It must lie in the recipe's folder, so that a recipe from
+elsewhere cannot reach for other files.
 """
 
 from __future__ import annotations
@@ -20,7 +19,10 @@ from torch import nn
 
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
+from proxyaudit.language.pretrained import CausalSource, locate
+from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.kinds.module import ModuleSpec
+from proxyaudit.recipe.recipe import Recipe
 
 _CLASS_COUNT_NAMES = frozenset({"n_classes", "num_classes", "n_outputs", "num_outputs", "out_features"})
 
@@ -131,3 +133,32 @@ def _arguments(factory: Callable[..., Any], n_inputs: int, n_classes: int, where
 
 def _line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def code_of(recipe: Recipe, base: Path) -> dict[str, Path | None]:
+    """Every file that the recipe would have executed, by what it is; ``None`` for code that is not in a folder here.
+
+    Raises:
+        InputError: a factory or a model folder is not there.
+    """
+    found: dict[str, Path | None] = {}
+    if isinstance(recipe.model, ModuleSpec):
+        found["the model's factory"] = factory_path(recipe.model, base)
+    if isinstance(recipe.model, HuggingFaceSpec) and recipe.model.trust_remote_code:
+        found |= model_code("the model", None if recipe.model.hub else Path(locate(CausalSource.of(recipe.model), base)[0]))
+    for entry in recipe.regimes:
+        spec = entry.synthetic.language_model if entry.synthetic is not None else None
+        if spec is not None and spec.trust_remote_code:
+            place = None if spec.hub else Path(locate(CausalSource.of(spec), base)[0])
+            found |= model_code(f"the language model of {entry.synthetic.regime}", place)  # type: ignore[union-attr]
+    return found
+
+
+def model_code(what: str, folder: Path | None) -> dict[str, Path | None]:
+    """Code of a model that is trusted: its Python files, and ``None`` where it lies on a hub or the config names another model's code."""
+    if folder is None:
+        return {what: None}
+    configs = "".join(path.read_text(encoding="utf-8", errors="replace") for path in sorted(folder.glob("*.json")) if "config" in path.name)
+    elsewhere: dict[str, Path | None] = {what: None} if "auto_map" in configs and "--" in configs else {}
+    files = sorted(path for path in folder.rglob("*.py") if path.is_file())
+    return {**elsewhere, **{f"{what}: {path.relative_to(folder)}": path for path in files}}

@@ -1,11 +1,8 @@
-"""Quantised variants of a model: dynamic int8 as CPUs run it, and bfloat16.
+"""Quantised variants of a model: dynamic int8 as CPUs run it, and bfloat16 (up to the head, whose input and weights stay float32).
 
-``int8``: every linear layer holds its weights as 8-bit integers (one scale for each output, symmetric) and turns its input into 8-bit
-integers with one scale for each token, as dynamic quantisation does; the products are exact sums of integers, which float64 holds.
-Written here since torch's own dynamic quantisation keeps packed weights that no gradient passes and no safetensors file holds. One
-scale a token and not one a batch, so that a text's output is a function of the text alone. Gradients pass straight through the rounding.
-
-``bf16``: weights and values of the model are bfloat16 up to the head, whose input and weights stay float32.
+``int8``: every linear layer holds its weights as 8-bit integers (one scale for each output) and turns its input into 8-bit integers. One
+scale a token and not one a batch, so that a text's output is a function of the text alone. Written here since torch's own dynamic
+quantisation keeps packed weights that no gradient passes and no safetensors file holds; here gradients pass straight through.
 """
 
 from __future__ import annotations
@@ -57,16 +54,13 @@ def quantise(model: TrainedModel, how: Literal["int8", "bf16"] | str) -> Trained
     module = copy_module(model.module)
     body: nn.Module = module.backbone if isinstance(module, TextClassifier) else module
     if how == "int8":
-        _to_int8(body, kept=None if isinstance(module, TextClassifier) else _last_linear(module))
+        last = [part for part in module.modules() if isinstance(part, nn.Linear)][-1]
+        _to_int8(body, kept=None if isinstance(module, TextClassifier) else last)
     elif how == "bf16" and isinstance(module, TextClassifier):
         body.to(torch.bfloat16)
     else:
         raise ValueError(f"cannot quantise this model to {how!r}")
     return replace(model, module=module.eval(), details={**model.details, "quantised": how})
-
-
-def _last_linear(module: nn.Module) -> nn.Module | None:
-    return [part for part in module.modules() if isinstance(part, nn.Linear)][-1]
 
 
 def _to_int8(body: nn.Module, kept: nn.Module | None) -> None:

@@ -1,8 +1,6 @@
 """The package's own architectures for tables: MLP, and ResNet and FT-Transformer from ``rtdl_revisiting_models``.
 
-Source: Gorishniy et al. 2021, "Revisiting Deep Learning Models for Tabular Data". Each class names its hidden sites in
-forward order (``site_taps``) and can run its last part alone from a site's value (``tail``). Weights are drawn from torch's global
-generator (see ``base.seeded``).
+Source: Gorishniy et al. 2021, "Revisiting Deep Learning Models for Tabular Data". Weights are drawn from torch's global generator.
 """
 
 from __future__ import annotations

@@ -1,14 +1,19 @@
 """A classifier of texts: a pretrained transformer, its last hidden states pooled, and a head of this package's own.
 
-It takes the table of token numbers that ``data.text`` makes (one row a text, -1 after the last token) and hands the transformer
-the numbers and the attention mask. A number's fraction, in sixteenths, says which named spans the token lies in (one binary digit each).
-Every batch is cut to its longest text. No import of transformers here: what is inside is any module that takes ``input_ids`` and
+It takes the table of token numbers that ``data.text`` makes (one row a text, -1 after the last token). A number's fraction, in sixteenths,
+says which named spans the token lies in (one binary digit each). The transformer is any module that takes ``input_ids`` and
 ``attention_mask`` and returns ``last_hidden_state``.
+
+It runs on the graphics processor that torch finds or ``PROXYAUDIT_DEVICE`` names; everything else stays on the CPU. Values of another
+device differ in the last digits, which is why the device stands among the versions that a plan's digest is made of.
 """
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -18,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from proxyaudit.errors import InputError
 from proxyaudit.models.base import TabularModule, Tap
 from proxyaudit.models.kinds.huggingface import MOST_SPANS
 from proxyaudit.types import PENULTIMATE
@@ -206,3 +212,48 @@ def pool(value: Tensor, mask: Tensor, how: Pooling | str) -> Tensor:
         return wide[torch.arange(len(wide)), last]
     weight = mask.to(wide.dtype)
     return (wide * weight[..., None]).sum(dim=1) / weight.sum(dim=1, keepdim=True).clamp_min(1.0)
+
+
+VARIABLE = "PROXYAUDIT_DEVICE"
+CPU = torch.device("cpu")
+
+
+def accelerator() -> torch.device:
+    """The device that transformers run on.
+
+    Raises:
+        InputError: the variable names no device, or one that torch does not find.
+    """
+    asked = os.environ.get(VARIABLE, "auto").strip().lower() or "auto"
+    if not re.fullmatch(r"auto|cpu|cuda(?::\d+)?", asked):
+        raise InputError(f"'{asked[:40]}' is no device", where=VARIABLE, mend="write auto, cpu, cuda or cuda:1")
+    if asked == "cpu" or (asked == "auto" and not torch.cuda.is_available()):
+        return CPU
+    device = torch.device("cuda" if asked == "auto" else asked)
+    if not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"torch finds no device '{asked}'", where=VARIABLE, mend="install torch for CUDA, name another, or write auto")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it no product on CUDA is deterministic
+    return device
+
+
+def device_name() -> str | None:
+    """What the device is called, where it is not the CPU."""
+    device = accelerator()
+    return None if device == CPU else f"{device.type} {torch.cuda.get_device_name(device)}"
+
+
+@contextmanager
+def placed(module: nn.Module) -> Iterator[None]:
+    """Keep a classifier of texts, which takes and gives tensors of the inputs' device, on the device for a while; other modules stay."""
+    device = accelerator() if isinstance(module, TextClassifier) else CPU
+    if device == CPU:
+        yield
+        return
+    module.to(device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        if device.type == "cuda":
+            torch.cuda.default_generators[device.index or 0].manual_seed(torch.initial_seed())  # dropout draws there
+        try:
+            yield
+        finally:
+            module.to(CPU)

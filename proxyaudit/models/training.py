@@ -26,10 +26,9 @@ from proxyaudit.models.base import (
     seeded,
     to_logits,
 )
-from proxyaudit.models.devices import placed
 from proxyaudit.models.huggingface import adapters
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
-from proxyaudit.models.text import TextClassifier
+from proxyaudit.models.text import TextClassifier, placed
 from proxyaudit.recipe.models import TrainingSpec
 from proxyaudit.seeding import integer_seed, stream
 

@@ -22,9 +22,9 @@ from proxyaudit.errors import InputError
 from proxyaudit.estimates.row_sums import rows_digest
 from proxyaudit.language.lineage import trace_language_models
 from proxyaudit.models.base import TrainedModel
-from proxyaudit.models.devices import device_name
-from proxyaudit.models.executed_code import code_of
 from proxyaudit.models.kind import model_kind
+from proxyaudit.models.module import code_of
+from proxyaudit.models.text import device_name
 from proxyaudit.pipeline.prepared import Inputs, Plan, Prepared, load_inputs
 from proxyaudit.recipe.recipe import Recipe, load_recipe
 from proxyaudit.regimes import Regime

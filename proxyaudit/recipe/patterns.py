@@ -7,8 +7,6 @@ from typing import Any
 
 from proxyaudit.errors import InputError
 
-__all__ = ["check_span", "compile_spans", "find_spans"]
-
 _SECONDS = 2.0  # of one text; any pattern that is not exponential takes a thousandth of it
 
 

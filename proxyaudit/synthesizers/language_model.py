@@ -1,12 +1,10 @@
 """Synthetic texts by a local causal language model, fine-tuned on the real texts or shown a few of them.
 
-Every text stands after its controls (the label, and whatever else stands beside the text in the table), so that the model
-learns, or sees, what a text of that label is like. The controls of new rows are those of real rows, drawn with replacement; the text is
-the model's. Fine-tuning runs without dropout in an order that the seed decides, and sampling takes each row's numbers from its
-own stream: no global generator is read or moved.
+Every text stands after its controls (the label, and whatever else stands beside the text in the table). The controls of new rows are those
+of real rows, drawn with replacement; the text is the model's. No global generator is read or moved.
 
-What such a model writes can carry more than the words say: a teacher that shares the student's base can pass traits on through
-unrelated text (Cloud et al. 2025, arXiv 2507.14805). ``lineage`` records what wrote the texts, so that an audit can say so.
+A teacher that shares the student's base can pass traits on through unrelated text (Cloud et al. 2025, arXiv 2507.14805); ``lineage``
+records what wrote the texts.
 """
 
 from __future__ import annotations
@@ -20,6 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from proxyaudit.data.columns import MISSING
 from proxyaudit.errors import TaskError
 from proxyaudit.language.causal_model import CausalModel, load_causal, sample_continuations
 from proxyaudit.language.pretrained import CausalSource
@@ -27,11 +26,8 @@ from proxyaudit.recipe.models import LanguageModelSpec
 from proxyaudit.seeding import stream
 from proxyaudit.synthesizers.base import TRIES, TextSynthesizer, costs
 
-__all__ = ["LanguageModelSynthesizer", "language_model"]
-
 _EPOCHS = 2
 _MAX_GRADIENT = 1.0
-_MISSING = "(missing)"
 
 
 class LanguageModelSynthesizer(TextSynthesizer):
@@ -177,7 +173,7 @@ def _prefix(column: str, row: dict[Any, Any]) -> str:
 def _written(value: Any) -> str:
     if isinstance(value, float | np.floating) and not np.isnan(value):
         return f"{value:g}"
-    return _MISSING if pd.isna(value) else _one_line(str(value))
+    return MISSING if pd.isna(value) else _one_line(str(value))
 
 
 def _one_line(text: str) -> str:

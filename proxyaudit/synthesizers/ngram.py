@@ -3,10 +3,8 @@
 Counts of every context, from ``order - 1`` words down to none, are kept for each label and, within it, for each combination of the
 other columns (a *cell*). The next word comes from the longest context, and with the probability that Witten & Bell (1991) leave to
 words not seen after it from the next shorter one; at each length the cell stands before the label. A context is used only where the texts
-of ``fewest_texts`` people share it, so that no passage of a single person can be followed on; passages that several share can come
-out as they are, and how many do is counted by the audit (``data/text_features.py``).
-
-What it loses is what a text says beyond a few words in a row. Blanks and line ends become single blanks.
+of ``fewest_texts`` people share it, so that no passage of a single person can be followed on. What is lost is what a text says beyond a
+few words in a row.
 """
 
 from __future__ import annotations
@@ -20,18 +18,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from proxyaudit.data.columns import MISSING, OTHER
 from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.seeding import stream
 from proxyaudit.synthesizers.base import TRIES, TextSynthesizer, costs
-
-__all__ = ["NgramSynthesizer", "ngram"]
 
 _TOKEN = re.compile(r"\s?(?:\w+(?:['\u2019]\w+)*|[^\w\s])")  # of several blanks the last: looking past all of them takes quadratic time
 _START, _END = "\x02", "\x03"  # tokens of no text: control characters are dropped
 _FEWEST_ROWS = 30  # of a combination of columns, as of a level of an attribute; and of eleven people
 _MOST_LEVELS = 10
 _QUARTERS = (0.25, 0.5, 0.75)
-_MISSING = "(missing)"
+
 
 Context = tuple[Any, ...]
 
@@ -174,11 +171,11 @@ def _levels(column: pd.Series[Any]) -> list[str]:
     if column.dtype.kind in "iuf" and column.nunique() > _MOST_LEVELS:
         values = column.to_numpy(dtype=np.float64)
         quarter = np.searchsorted(np.nanquantile(values, _QUARTERS), values)
-        return [_MISSING if np.isnan(value) else f"quarter {place}" for value, place in zip(values, quarter, strict=True)]
+        return [MISSING if np.isnan(value) else f"quarter {place}" for value, place in zip(values, quarter, strict=True)]
     text = ["" if pd.isna(value) else f"is {value}" for value in column]
     counts = Counter(text)
     kept = set(sorted(counts, key=lambda level: (-counts[level], level))[:_MOST_LEVELS])
-    return [(level or _MISSING) if level in kept else "(other)" for level in text]
+    return [(level or MISSING) if level in kept else OTHER for level in text]
 
 
 @costs(1.5)  # fitted and drawn from

@@ -22,8 +22,6 @@ from proxyaudit.errors import TaskError
 from proxyaudit.seeding import integer_seed
 from proxyaudit.synthesizers.base import costs
 
-__all__ = ["SdvSynthesizer", "copulagan", "ctgan", "gaussian_copula", "tvae"]
-
 _CLASSES = {
     "gaussian_copula": "GaussianCopulaSynthesizer",
     "tvae": "TVAESynthesizer",

@@ -12,10 +12,9 @@ import torch
 
 from proxyaudit.activations.capture import capture
 from proxyaudit.models.build import build_model
-from proxyaudit.models.devices import accelerator, device_name, placed
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.kinds.mlp import MlpSpec
-from proxyaudit.models.text import TextClassifier
+from proxyaudit.models.text import TextClassifier, accelerator, device_name, placed
 from proxyaudit.recipe.recipe import SitesSpec
 
 pytestmark = [pytest.mark.study, pytest.mark.timeout(1800)]

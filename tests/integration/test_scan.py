@@ -19,8 +19,7 @@ from proxyaudit.audits.scan.models import read_checkpoint, read_references
 from proxyaudit.audits.scan.run import scan as scan_models
 from proxyaudit.cli.main import main
 from proxyaudit.consent import Consent
-from proxyaudit.data.encoding import FeatureColumn, describe_encoder, fit_encoder
-from proxyaudit.data.unseen import Unseen
+from proxyaudit.data.encoding import FeatureColumn, Unseen, describe_encoder, fit_encoder
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.canonical import canonical_json
 from proxyaudit.evidence.manifest import MANIFEST, check_manifest, replace_files, write_files

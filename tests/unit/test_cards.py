@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from proxyaudit.data.cards import Card, list_cards, load_card, packaged_folder
 from proxyaudit.data.dataset import load_dataset
-from proxyaudit.data.sources import load_source
+from proxyaudit.data.sources import Card, list_cards, load_card, load_source, packaged_folder
 from proxyaudit.errors import InputError
 from proxyaudit.recipe.recipe import DataSpec, parse_recipe
 

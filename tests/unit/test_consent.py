@@ -14,7 +14,7 @@ import yaml
 from proxyaudit.cli.main import main
 from proxyaudit.consent import Consent
 from proxyaudit.errors import InputError
-from proxyaudit.models.executed_code import code_of, model_code
+from proxyaudit.models.module import code_of, model_code
 from proxyaudit.recipe.recipe import parse_recipe
 
 DATA = {"path": "t.csv", "target": "y", "protected": ["sex"], "discover": 0}

@@ -14,7 +14,7 @@ from text_world import MAX_TOKENS, save_tiny
 from proxyaudit.activations.capture import capture
 from proxyaudit.activations.frozen import pooled_texts
 from proxyaudit.errors import InputError
-from proxyaudit.models import devices
+from proxyaudit.models import text as devices
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.build import build_model
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec

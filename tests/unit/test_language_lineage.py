@@ -44,7 +44,9 @@ def dataset(kind: str = "text") -> Any:
     kinds = [SimpleNamespace(name=name) for name in train]
     features = (SimpleNamespace(name="review", kind=kind),)
     columns = lambda sees_protected: tuple(train) if sees_protected else ("review", "liked")  # noqa: E731
-    return SimpleNamespace(features=features, train=train, kinds=kinds, synthesis_columns=columns, target="liked")
+    return SimpleNamespace(
+        features=features, train=train, kinds=kinds, synthesis_columns=columns, target="liked", text="review" if kind == "text" else None
+    )
 
 
 @pytest.fixture(scope="module")

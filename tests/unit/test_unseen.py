@@ -11,8 +11,7 @@ import pytest
 
 from proxyaudit.data.columns import coerce, infer_kind
 from proxyaudit.data.dataset import Dataset, load_dataset
-from proxyaudit.data.encoding import FeatureColumn, describe_encoder, encoder_again, fit_encoder
-from proxyaudit.data.unseen import check_seen
+from proxyaudit.data.encoding import FeatureColumn, check_seen, describe_encoder, encoder_again, fit_encoder
 from proxyaudit.errors import InputError
 from proxyaudit.pipeline.plan import prepare
 from proxyaudit.recipe.recipe import Recipe, parse_recipe

@@ -7,8 +7,7 @@ from typing import Any
 
 import yaml
 
-from proxyaudit.data.cards import packaged_folder
-from proxyaudit.data.sources import find_card
+from proxyaudit.data.sources import find_card, packaged_folder
 from proxyaudit.data.tables import is_inside, resolve_path
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.manifest import write_file

@@ -21,9 +21,8 @@ from proxyaudit.evidence.plans import entries, mapping
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.checkpoints import load_weights, save_weights
 from proxyaudit.models.erasing import resolve_site, token_sites
-from proxyaudit.models.executed_code import code_of
 from proxyaudit.models.kinds.module import ModuleSpec
-from proxyaudit.models.module import factory_path
+from proxyaudit.models.module import code_of, factory_path
 from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
 from proxyaudit.pipeline.plan import prepare
 from proxyaudit.pipeline.prepared import Prepared

@@ -19,7 +19,7 @@ from proxyaudit.arrays import Ints
 from proxyaudit.audits.probe.near_duplicates import LOOKED_UP, join_copies, looked_up
 from proxyaudit.data.attributes import Attribute, code_attribute
 from proxyaudit.data.columns import coerce, infer_kind, labels
-from proxyaudit.data.unseen import spelling_notes
+from proxyaudit.data.encoding import spelling_notes
 from proxyaudit.errors import InputError
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.types import REFERENCES, NotTested

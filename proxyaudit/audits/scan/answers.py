@@ -15,7 +15,7 @@ from scipy import stats
 
 from proxyaudit.arrays import Floats
 from proxyaudit.audits.scan.models import Scanned
-from proxyaudit.data.unseen import NOT_SEEN
+from proxyaudit.data.encoding import NOT_SEEN
 from proxyaudit.estimates.ledger import significant
 from proxyaudit.evidence.signatures import Document, Entry, KnownAttribute
 from proxyaudit.probes.attribute_direction import Reading

@@ -16,19 +16,17 @@ from proxyaudit.channels.signatures.make import attribute_columns
 from proxyaudit.consent import NO_CONSENT, Consent
 from proxyaudit.data.attributes import Attribute, code_as
 from proxyaudit.data.columns import Bands, ColumnKind, coerce, spellings_of
-from proxyaudit.data.encoding import Encoder, encoder_again
+from proxyaudit.data.encoding import Encoder, Unseen, check_seen, encoder_again
 from proxyaudit.data.tables import read_table
 from proxyaudit.data.text import TextEncoder
-from proxyaudit.data.unseen import Unseen, check_seen
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.evidence.pack import REPORT_FILES, read_pack
 from proxyaudit.evidence.signatures import Signatures, read_signatures
-from proxyaudit.models.executed_code import code_of, model_code
 from proxyaudit.models.huggingface import check_readable, make_tokenizer, model_hashes
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.kinds.module import ModuleSpec
-from proxyaudit.models.module import factory_path
+from proxyaudit.models.module import code_of, factory_path, model_code
 from proxyaudit.recipe.recipe import Recipe, parse_recipe
 
 FEWEST_ROWS = 200

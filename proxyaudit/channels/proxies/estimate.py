@@ -13,7 +13,7 @@ import numpy as np
 from proxyaudit.causal.proxy_use import Attribution, Number
 from proxyaudit.channels.proxies.record import TABLES, USES, TableRecord, UnitUse, UseRecord, label
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.data.unseen import NOT_SEEN
+from proxyaudit.data.encoding import NOT_SEEN
 from proxyaudit.estimates.draft import ABSENT_AT, PRESENT_AT, Draft
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Drafts

@@ -17,13 +17,12 @@ SpanName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
 
 class HuggingFaceSpec(TrainingSpec, PretrainedSpec):
-    """A pretrained transformer from a local folder with a classification head of this package's own; reads ``data.text``.
+    """A pretrained transformer with a classification head of this package's own; reads ``data.text``.
 
-    ``package`` names an installed Python package that ``path`` lies in. What is tuned: the head alone on frozen features (``head``),
-    low-rank adapters (``lora``) or everything (``full``). ``pooling`` is what the head reads of the last hidden states, ``site_pooling``
-    how token sites are read: over all tokens (``mean``), the first (``cls``), the ``last``, or those of a named span. ``spans`` gives names
-    to patterns in the text; a text in which one is not found is pooled over all of its tokens. ``precision: bfloat16`` runs a frozen
-    transformer in half the memory; pooled values, head and statistics are float32 all the same.
+    What is tuned: the head alone on frozen features (``head``), low-rank adapters (``lora``) or everything (``full``). ``pooling`` is what
+    the head reads of the last hidden states, ``site_pooling`` how token sites are read: over all tokens (``mean``), the first (``cls``),
+    the ``last``, or those of a named span. ``spans`` gives names to patterns in the text; a text in which one is not found is pooled over
+    all of its tokens. ``precision: bfloat16`` runs a frozen transformer in half the memory; pooled values, head and statistics are float32.
     """
 
     reads_text: ClassVar[bool] = True

@@ -12,8 +12,10 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from proxyaudit.cli import audits, console, finished, run
+from proxyaudit.cli import compare, console, gate, lists, mitigate, probe, prompts, report, run, scan, verify
 from proxyaudit.errors import InputError, ProxyauditError, safe_line
+
+__all__ = ["app", "main"]
 
 INTERRUPTED = 130
 
@@ -72,19 +74,19 @@ def _root(
 app.command(epilog=run.INIT_EXAMPLE)(run.init)
 app.command(epilog=run.PLAN_EXAMPLE)(run.plan)
 app.command(epilog=run.EXAMPLE)(run.run)
-app.command(epilog=audits.PROBE_EXAMPLE)(audits.probe)
-app.command(epilog=finished.REPORT_EXAMPLE)(finished.report)
-app.command(epilog=audits.MITIGATE_EXAMPLE)(audits.mitigate)
-app.command(epilog=finished.COMPARE_EXAMPLE)(finished.compare)
-app.command(epilog=finished.GATE_EXAMPLE)(finished.gate)
-app.command(epilog=finished.VERIFY_EXAMPLE)(finished.verify)
-app.command(epilog=audits.SCAN_EXAMPLE)(audits.scan)
-app.command(epilog=audits.PROMPTS_EXAMPLE)(audits.prompts)
-app.command(epilog=run.SELFTEST_EXAMPLE)(run.selftest)
-app.command(name="ls", epilog="Example:  proxyaudit ls reports")(run.list_runs)
-app.command(epilog="Example:  proxyaudit datasets --json")(run.datasets)
-app.command(epilog="Example:  proxyaudit schema > evidence-schema.json")(run.schema)
-app.command(epilog="Example:  proxyaudit doctor")(run.doctor)
+app.command(epilog=probe.EXAMPLE)(probe.probe)
+app.command(epilog=report.EXAMPLE)(report.report)
+app.command(epilog=mitigate.EXAMPLE)(mitigate.mitigate)
+app.command(epilog=compare.EXAMPLE)(compare.compare)
+app.command(epilog=gate.EXAMPLE)(gate.gate)
+app.command(epilog=verify.EXAMPLE)(verify.verify)
+app.command(epilog=scan.EXAMPLE)(scan.scan)
+app.command(epilog=prompts.EXAMPLE)(prompts.prompts)
+app.command(epilog=lists.SELFTEST_EXAMPLE)(lists.selftest)
+app.command(name="ls", epilog="Example:  proxyaudit ls reports")(lists.list_runs)
+app.command(epilog="Example:  proxyaudit datasets --json")(lists.datasets)
+app.command(epilog="Example:  proxyaudit schema > evidence-schema.json")(lists.schema)
+app.command(epilog="Example:  proxyaudit doctor")(lists.doctor)
 
 
 def _reader_left() -> int:

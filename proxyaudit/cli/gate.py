@@ -1,0 +1,81 @@
+"""The command ``gate``: parse, call, print, and answer with an exit code."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+from typer import Exit, Option
+
+from proxyaudit.cli import console
+from proxyaudit.cli.options import Json, RunFolder, write_results
+from proxyaudit.errors import IntegrityError
+
+EXAMPLE = (
+    "Example:  proxyaudit gate reports/my-audit --policy policy.yaml --junit gate.xml\n\n"
+    "A policy:  {allow: [removed, hidden], inconclusive: undecided | fail | allow, attributes: [sex], regimes: [vendor], "
+    "margins: {leak: 0.02}, baseline: reports/last-release, "
+    "rules: [{attributes: [age], allow: [removed, hidden, exposed]}]}; every key may be left out."
+)
+_MARKS = {"pass": "✔ pass", "fail": "✘ fail", "undecided": "? undecided"}
+_ANSWERS = {
+    "pass": "The policy is met.",
+    "fail": "The policy is not met.",
+    "undecided": "Whether the policy is met cannot be told.",
+    "partial": "The run is partial: nothing is decided.",
+}
+
+
+def gate(
+    run: RunFolder,
+    policy: Annotated[
+        Path | None,
+        Option(
+            "--policy",
+            metavar="FILE",
+            envvar="PROXYAUDIT_POLICY",
+            help="What must be met (YAML). Without it, every protected attribute must be 'removed' in every regime but 'real'.",
+        ),
+    ] = None,
+    junit: Annotated[
+        Path | None, Option("--junit", metavar="FILE", envvar="PROXYAUDIT_JUNIT", help="Write JUnit XML, one test for each answer.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Decide for a pipeline: exit code 0 pass, 1 policy not met, 3 cannot be told, 4 the run was altered, 5 the run is partial."""
+    from proxyaudit.gating import gate as decide
+    from proxyaudit.gating.policy import Policy, load_policy
+    from proxyaudit.gating.values import integrity_junit
+    from proxyaudit.gating.values import junit as junit_xml
+    from proxyaudit.verification.run import read_verified
+
+    folder = policy.parent if policy is not None else Path()
+    try:
+        # Integrity first: of an altered run nothing is said, not even that the policy does not fit it.
+        notes: list[str] = []
+        pack = read_verified(run, notes)
+        wanted = load_policy(policy) if policy is not None else Policy()
+        result = decide(pack, wanted, lambda name: read_verified(folder / name, notes), where=str(policy or "policy"))
+        result = replace(result, notes=(*result.notes, *notes))
+    except IntegrityError as error:
+        if junit is not None:
+            _write(junit, integrity_junit(str(run), str(error)))
+        raise
+    if junit is not None:
+        _write(junit, junit_xml(result))
+    if json:
+        console.emit_json({**result.as_dict(), "policy": wanted.model_dump(mode="json", exclude_none=True)})
+    else:
+        found = [(f"{c.verdict}, at least {c.at_least}" if c.at_least else c.verdict).replace("_", " ") for c in result.cases]
+        rows = [(c.attribute, c.regime, what, _MARKS[c.outcome], c.reason) for c, what in zip(result.cases, found, strict=True)]
+        console.show_table(("Attribute", "Regime", "Found", "Answer", "Why"), rows)
+        console.write_line(_ANSWERS[result.outcome])
+        for note in result.notes:
+            console.write_line(f"Note: {note}")
+    if result.exit_code:
+        raise Exit(result.exit_code)
+
+
+def _write(path: Path, data: bytes) -> None:
+    write_results({path: data}, where=f"--junit {path}", what="file", inside="write it elsewhere")

@@ -1,0 +1,55 @@
+"""The command ``mitigate``: parse, call, print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Exit, Option
+
+from proxyaudit.cli import console
+from proxyaudit.cli.options import Base, Jobs, Json, Out, RunCode, RunFolder, quiet_stdout
+from proxyaudit.consent import Consent
+from proxyaudit.errors import ProxyauditError
+
+EXAMPLE = "Example:  proxyaudit mitigate reports/my-audit --attribute sex --regime real --method splince"
+
+
+def mitigate(
+    run: RunFolder,
+    attribute: Annotated[str, Option("--attribute", metavar="A", help="Attribute or proxy to erase.")],
+    regime: Annotated[str, Option("--regime", metavar="G", help="Regime whose models are changed.")],
+    site: Annotated[
+        list[str] | None, Option("--site", metavar="SITE", help="Where to erase; may be given several times (default: verdict sites).")
+    ] = None,
+    method: Annotated[
+        str, Option(envvar="PROXYAUDIT_METHOD", help="leace changes least; splince keeps the covariance with the label.")
+    ] = "leace",
+    base: Base = None,
+    out: Out = Path("reports"),
+    jobs: Jobs = None,
+    run_code: RunCode = None,
+    json: Json = False,
+) -> None:
+    """Erase an attribute from a run's models, save them as checkpoints, audit them again, and say what remains."""
+    with quiet_stdout(), console.progress_bars(shown=not json) as progress:
+        from proxyaudit.audits.mitigation.run import MitigationRequest, mitigate_run
+        from proxyaudit.verification.run import read_verified
+
+        # Before anything in the pack is prepared or executed: is it what its maker wrote?
+        consent, pack = Consent.of(run_code or ()), read_verified(run)
+        request = MitigationRequest(attribute, regime, tuple(site or ()), method)
+        result = mitigate_run(run, pack, request, consent=consent, base=base, out=out, jobs=jobs, progress=progress)
+    if json:
+        head = {"folder": str(result.folder), "audit_folder": str(result.audit.folder), "report": str(result.audit.folder / "report.html")}
+        console.emit_json({**head, **result.document})
+    else:
+        from proxyaudit.reporting.mitigation import summary_lines
+
+        for line in summary_lines(result.document):
+            console.write_line(line)
+        console.write_line(f"Mitigation: {result.folder / 'mitigation.md'}")
+        console.write_line(f"Audit:      {result.audit.folder / 'report.html'}")
+    if result.audit.status != "complete":
+        console.warn("proxyaudit: the new audit is partial; run the same command again to try what failed once more")
+        raise Exit(ProxyauditError.exit_code)

@@ -1,0 +1,55 @@
+"""The command ``verify``: parse, call, print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Exit, Option
+
+from proxyaudit.cli import console
+from proxyaudit.cli.options import Json
+from proxyaudit.errors import IntegrityError
+
+EXAMPLE = "Example:  proxyaudit verify reports/my-audit"
+_MARKS = {"passed": "ok", "failed": "FAILED", "skipped": "skipped"}
+_ANSWERS = {
+    "verified": "verified",
+    "verified in part": "verified in part: what was not checked here may say anything",
+    "altered": "NOT as it was written",
+}
+_CODES = {"verified": 0, "verified in part": 3, "altered": IntegrityError.exit_code}
+_SHOWN = 8
+
+
+def verify(
+    run: Annotated[Path, Argument(metavar="RUN", help="A run folder (or one with a single run below it), or one of 'mitigate'.")],
+    strict: Annotated[
+        bool, Option("--strict", envvar="PROXYAUDIT_STRICT", help="Exit code 4 also where something could not be checked here.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Recompute hashes and verdicts from the pack alone.
+
+    Exit code 0 where everything was checked, 3 where something could not be checked here, 4 if a byte or a verdict was changed.
+    """
+    from proxyaudit.verification.run import find_folder, verify_folder
+
+    found = verify_folder(find_folder(run))
+    code = _CODES[found.outcome]
+    code = IntegrityError.exit_code if code and strict else code
+    if json:
+        console.emit_json({**found.as_dict(), "exit_code": code})
+    else:
+        for check in found.checks:
+            console.write_line(f"{_MARKS[check.state]:<7}  {check.name}: {check.detail}")
+        console.write_line(f"{found.folder}: {_ANSWERS[found.outcome]}")
+    for check in found.checks:
+        if check.state == "skipped":
+            console.warn(f"proxyaudit: not checked: {check.name} ({check.detail})")
+        for problem in check.problems[:_SHOWN]:
+            console.warn(f"proxyaudit: {problem}")
+        if len(check.problems) > _SHOWN:
+            console.warn(f"proxyaudit: and {len(check.problems) - _SHOWN} more about {check.name} (--json has all)")
+    if code:
+        raise Exit(code)

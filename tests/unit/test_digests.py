@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,23 +24,25 @@ print(*sorted(m.__spec__.origin for n, m in list(sys.modules.items()) if n.start
 """
 
 
-def loaded_by(modules: list[str]) -> set[str]:
+@cache
+def loaded_by(modules: tuple[str, ...]) -> set[str]:
     """Files of the package that a fresh interpreter has executed once the modules are imported."""
     code = _LOADED.format(imports="\n".join(f"import {module}" for module in modules))
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     return {Path(path).relative_to(PACKAGE).as_posix() for path in shown.split()}
 
 
-def modules_of(stage: str) -> list[str]:
+def modules_of(stage: str) -> tuple[str, ...]:
     files = [path for glob in STAGES[stage] for path in sorted(PACKAGE.glob(glob))]
-    return ["proxyaudit." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in files if path.name != "__init__.py"]
+    inside = [path.relative_to(PACKAGE).with_suffix("") for path in files if path.name != "__init__.py"]
+    return tuple("proxyaudit." + ".".join(path.parts) for path in inside)
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_what_a_stage_imports_is_in_its_digest(stage: str) -> None:
     """Packages execute their ``__init__`` beside what is asked of them: what only that brings in has no part in the stage's numbers."""
     packages = {path for path in loaded_by(modules_of(stage)) if path.endswith("__init__.py")}
-    alone = loaded_by(["proxyaudit." + ".".join(Path(path).parts[:-1]) for path in packages if path != "__init__.py"])
+    alone = loaded_by(tuple("proxyaudit." + ".".join(Path(path).parts[:-1]) for path in sorted(packages) if path != "__init__.py"))
     assert loaded_by(modules_of(stage)) - packages - alone <= stage_files(stage)
 
 

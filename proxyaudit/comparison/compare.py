@@ -236,8 +236,11 @@ def _word(n: NumberChange, draft: _Draft, surely: bool) -> tuple[Word, str]:
     within = max(n.margin, -UNCHANGED[0] * size), max(n.margin, UNCHANGED[1] * size)
     if draft.found.low >= -within[0] and draft.found.high <= within[1]:
         return "unchanged", ""
-    alone = draft.found.p is None and not draft.other_rows
-    return "not_seen", "one model on each side: what differs may be nothing but its initial weights" if alone else ""
+    if draft.found.p is not None or draft.other_rows:
+        return "not_seen", ""
+    # Nothing can be claimed of one model, and a number that grew past what counts as unchanged is no all-clear either.
+    grown = draft.found.low > within[1] and n.state_b in ("present", "unknown")
+    return "cannot_tell" if grown else "not_seen", "one model on each side: what differs may be nothing but its initial weights"
 
 
 def _outcome(pair: _Pair, attribute: str, role: str, numbers: Sequence[NumberChange], recoded: Iterable[str]) -> PairOutcome:

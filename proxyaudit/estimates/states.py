@@ -52,8 +52,10 @@ def decide_outcomes(estimates: Iterable[Estimate], controls: Iterable[Control]) 
 
 
 def _outcome(e: Estimate, adjusted: float, *, blocked: bool) -> Outcome:
-    if e.margin is None:
+    if e.margin is None and e.p_present is None and e.value is None:
         return "asks nothing"
+    if e.margin is None:
+        return "not measured"
     if e.p_present is None or e.value is None:
         return "not measured"
     if adjusted <= PRESENT_AT and e.value > e.margin:
@@ -66,6 +68,11 @@ def _outcome(e: Estimate, adjusted: float, *, blocked: bool) -> Outcome:
     if e.value > e.margin:
         return "unsure"
     return "absent" if e.p_absent is not None and e.p_absent <= ABSENT_AT else "between"
+
+
+def knows(kind: str) -> bool:
+    """Whether controls of a kind follow from figures."""
+    return kind in _RULES
 
 
 def passes(kind: str, figures: Mapping[str, float | None]) -> bool | None:

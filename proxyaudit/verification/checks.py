@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -11,7 +11,7 @@ from proxyaudit.estimates.conclude import conclude
 from proxyaudit.estimates.numbers import Numbers
 from proxyaudit.estimates.questions import all_questions
 from proxyaudit.estimates.scope import Scope, entries
-from proxyaudit.estimates.states import decide_states, deciding, passes
+from proxyaudit.estimates.states import decide_states, deciding, knows, passes
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.types import SCHEMA_VERSION, Control, Estimate, Evidence, Finding
 
@@ -160,6 +160,8 @@ def _figure_problems(c: Control, margins: Mapping[str, Any], version: str) -> li
     made = passes(c.kind, c.figures)
     # Schema 1.0 had figures in words alone; where their rounding leaves the outcome open, there are none.
     told = made is not None or version != "1.0"
+    if version != "1.0" and made is None and knows(c.kind):
+        problems.append(f"evidence.json: {c.id} lacks the figures that its outcome follows from")
     if told and c.passed is not made:
         problems.append(f"evidence.json: {c.id} says {_word(c.passed)}, its figures say otherwise")
     question = all_questions().get(c.channel)
@@ -181,15 +183,36 @@ def completeness_problems(pack: EvidencePack, scope: Scope) -> list[str]:
     problems += [f"evidence.json: the plan asks for no finding on {a!r} in {r!r}" for a, r in found if (a, r) not in wanted]
     if len(set(found)) != len(found):
         problems.append("evidence.json: a finding is given twice")
-    numbers = Numbers(pack.evidence.estimates, scope)
+    numbers, values = Numbers(pack.evidence.estimates, scope), _numbers_asked(pack)
     for attribute, regime in [(name, regime) for name in scope.roles for regime in scope.regimes]:
-        own = numbers.own(attribute, regime)
-        for channel, site, measure in _needed(scope):
+        # What every finding rests on always applies; only what is learnt again may not.
+        own = [e for e in numbers.own(attribute, regime) if e.state != "not_applicable" or e.channel == "relearned"]
+        for channel, site, measure in [*_needed(scope), *(_quarters(scope) if attribute in values else ())]:
             if not any((e.channel, e.site) == (channel, site) and measure in (e.measure, None) for e in own):
                 problems.append(f"evidence.json: no {channel} estimate of {attribute!r} in {regime!r} at {site or 'the outputs'}")
         if scope.surface == "outputs" and not any(e.channel == "relearned" for e in own):
             problems.append(f"evidence.json: no relearned estimate of {attribute!r} in {regime!r}")
+        about = Counter((e.channel, e.measure, e.site, e.subject, e.group) for e in own)
+        twice = sorted({channel for (channel, *_), count in about.items() if count > 1})
+        problems += [f"evidence.json: a {channel} estimate of {attribute!r} in {regime!r} is given twice" for channel in twice]
     return problems
+
+
+def _numbers_asked(pack: EvidencePack) -> set[str]:
+    """Attributes that are numbers, which are also read in quarters; the first packs did not say so."""
+    if pack.evidence.schema_version == "1.0":
+        return set()
+    return {str(entry.get("name")) for entry in entries(pack.plan, "attributes") if entry.get("kind") == "continuous"}
+
+
+def _quarters(scope: Scope) -> list[tuple[str, str | None, str | None]]:
+    """What is asked of a number beside it: the same in quarters, at every site."""
+    if scope.surface == "prompts":
+        return []
+    here = [("linear", "leak_in_quarters"), ("nonlinear", "leak_in_quarters_nonlinear")]
+    asked: list[tuple[str, str | None, str | None]] = [(name, site, measure) for site in scope.verdict_sites for name, measure in here]
+    others = [site for site in scope.profile if site not in scope.verdict_sites and scope.surface == "outputs"]
+    return [*asked, *(("elsewhere", site, measure) for site in others for _, measure in here)]
 
 
 def _needed(scope: Scope) -> list[tuple[str, str | None, str | None]]:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from proxyaudit.audits.probe.run import ProbeRequest, probe_arrays
 from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.ledger import Drafts, decide_ledger
 from proxyaudit.estimates.questions import all_questions, deciding_names
+from proxyaudit.estimates.scope import read_scope
 from proxyaudit.estimates.states import passes
 from proxyaudit.estimates.verdicts import change_word
+from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.schema_1_0 import brought_up
 from proxyaudit.stats.intervals import Measured, crossed_interval
 from proxyaudit.types import Control, Estimate, Evidence, RunInfo
-from proxyaudit.verification.checks import control_problems, number_problems, state_problems
+from proxyaudit.verification.checks import completeness_problems, control_problems, number_problems, state_problems
 from proxyaudit.verification.run import verify_folder
 
 MARGINS = {"leak": 0.02, "nonlinear": 0.1, "gap": 0.05, "effect": 0.02, "relearned": 0.05}
@@ -119,6 +125,16 @@ def test_controls_of_schema_1_0_are_held_against_the_figures_in_their_words(kind
     assert (control_problems(found, MARGINS, ["s"]) == []) == right
 
 
+@pytest.mark.parametrize(("kind", "figures"), [("positive", {"found_twice": 0.98}), ("negative", {}), ("repetition", {})])
+@pytest.mark.parametrize("passed", [True, False, None])
+def test_a_control_without_its_figures_is_a_problem(kind: str, figures: Any, passed: bool | None) -> None:
+    """Whoever takes the figures away cannot turn a failure into something that was not run."""
+    where = {"channel": "linear", "attribute": "sex", "regime": "real", "site": "s", "detail": ""}
+    control = Control(id="C1", kind=kind, passed=passed, figures=figures, **where)
+    assert passes(kind, figures) is None
+    assert any("lacks the figures" in line for line in control_problems(evidence([], [control]), MARGINS, ["s"]))
+
+
 @pytest.mark.parametrize(
     ("kind", "channel", "figures", "passed"),
     [
@@ -131,7 +147,6 @@ def test_controls_of_schema_1_0_are_held_against_the_figures_in_their_words(kind
         ("positive", "used", {"least_found": 0.4, "least_absent_p": 0.3}, False),
         ("positive", "used", {"least_found": 0.9, "least_absent_p": 0.005}, False),
         ("positive", "used", {"least_found": 0.9, "least_absent_p": 0.3}, True),
-        ("positive", "linear", {"found_twice": 0.98}, None),
         ("random_subspace", "used", {"effect": 0.0005, "random_high": 0.0002, "margin": 0.02}, True),
         ("random_subspace", "used", {"effect": 0.01, "random_high": 0.03, "margin": 0.02}, False),
         ("untrained", "used", {"smallest": 0.0035, "largest_untrained": 0.006}, False),
@@ -140,7 +155,6 @@ def test_controls_of_schema_1_0_are_held_against_the_figures_in_their_words(kind
         ("baseline", "beyond", {"leak": 0.09, "margin": 0.02}, False),
         ("repetition", "task", {"identical_pairs": 1.0}, False),
         ("other", "linear", {"x": 1.0}, None),
-        ("negative", "linear", {}, None),
     ],
 )
 def test_a_control_passes_by_its_figures_alone(kind: str, channel: str, figures: Any, passed: bool | None) -> None:
@@ -184,3 +198,36 @@ def test_change_words() -> None:
 def test_the_committed_example_verifies() -> None:
     found = verify_folder(Path(__file__).parents[2] / "reports" / "example")
     assert found.problems == ()
+
+
+@pytest.fixture(scope="module")
+def age() -> EvidencePack:
+    """A fresh pack about a number that is told by its distance from 40: only quarters show it."""
+    rng = np.random.default_rng(3)
+    shift = rng.normal(size=500)
+    values = 40 + np.where(rng.random(500) < 0.5, -1, 1) * np.abs(10 * shift)
+    acts = {"real": {"pooled": np.column_stack([np.abs(shift), rng.normal(size=(500, 2))])}}
+    return probe_arrays(acts, pd.DataFrame({"age": values}), ProbeRequest(("age",)), jobs=1)
+
+
+def _with(pack: EvidencePack, change: Callable[[Estimate], Estimate | None]) -> list[str]:
+    """What the checks find in a pack whose deciding estimates were changed."""
+    made = (change(e) if e.state is not None else e for e in pack.evidence.estimates)
+    changed = replace(pack, evidence=pack.evidence.model_copy(update={"estimates": tuple(e for e in made if e is not None)}))
+    scope = read_scope(changed.plan, changed.recipe, changed.environment)
+    return [*state_problems(changed.evidence, scope.margins), *completeness_problems(changed, scope)]
+
+
+def test_what_a_finding_rests_on_cannot_be_taken_away(age: EvidencePack) -> None:
+    assert _with(age, lambda e: e) == []
+    assert _with(age, lambda e: e.model_copy(update={"state": "not_applicable", "margin": None}))
+    bare = {"state": "not_applicable", "margin": None, "p_present": None, "p_absent": None, "value": None}
+    assert _with(age, lambda e: e.model_copy(update=bare))
+    for measure in ("leak", "leak_in_quarters", "leak_nonlinear", "leak_in_quarters_nonlinear"):
+        assert _with(age, lambda e, gone=measure: None if e.measure == gone else e), measure
+        assert _with(age, lambda e, gone=measure: e.model_copy(update={"state": None}) if e.measure == gone else e), measure
+        assert _with(age, lambda e, gone=measure: e.model_copy(update={"attribute": "else"}) if e.measure == gone else e), measure
+    first = next(e for e in age.evidence.estimates if e.measure == "leak")
+    doubled = age.evidence.model_copy(update={"estimates": (*age.evidence.estimates, first)})
+    scope = read_scope(age.plan, age.recipe, age.environment)
+    assert any("given twice" in line for line in completeness_problems(replace(age, evidence=doubled), scope))

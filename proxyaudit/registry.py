@@ -21,6 +21,10 @@ def _points(group: str) -> tuple[EntryPoint, ...]:
     return _points_on(tuple(sys.path), group)
 
 
+# An installation made before a group existed, or the bare files on the path.
+NOTHING_REGISTERED = "nothing is registered: install proxyaudit again from its clone (pip install .)"
+
+
 def plugin_names(group: str) -> tuple[str, ...]:
     """Return the names registered in ``proxyaudit.<group>``, sorted; nothing is imported."""
     return tuple(sorted({point.name for point in _points(group)}))
@@ -34,7 +38,7 @@ def check_plugin(group: str, name: str, *, where: str) -> None:
     """
     known = plugin_names(group)
     if name not in known:
-        mend = did_you_mean(name, known, f"installed: {', '.join(known) or 'none'}")
+        mend = did_you_mean(name, known, f"installed: {', '.join(known)}" if known else NOTHING_REGISTERED)
         raise InputError(f"unknown {group.removesuffix('s')} '{name}'", where=where, mend=mend)
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsA
 from pydantic_core import PydanticCustomError
 
 from proxyaudit.errors import did_you_mean
-from proxyaudit.registry import load_plugin, plugin_names
+from proxyaudit.registry import NOTHING_REGISTERED, load_plugin, plugin_names
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 # Strict: YAML's "yes" would else count as one.
@@ -115,7 +115,7 @@ def _of_kind(value: Any) -> Any:
         return TrainingSpec.model_validate({})  # whose complaint names the key
     kind = str(value["kind"])[:60]
     if kind not in known:
-        mend = did_you_mean(kind, known, f"one of {', '.join(known)}", cutoff=0.6)
+        mend = did_you_mean(kind, known, f"one of {', '.join(known)}" if known else NOTHING_REGISTERED, cutoff=0.6)
         raise PydanticCustomError("unknown_kind", "unknown kind '{given}'", {"given": kind, "mend": mend})
     return load_plugin("models", kind, where="model.kind").spec.model_validate(value)
 

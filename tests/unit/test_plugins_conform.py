@@ -14,11 +14,12 @@ import torch
 
 from proxyaudit.channels.base import ModelView
 from proxyaudit.erasers.base import Fit
+from proxyaudit.errors import InputError
 from proxyaudit.estimates.channel import Channel, all_channels
 from proxyaudit.models.base import TabularModule, seeded, to_logits
 from proxyaudit.models.kind import ModelKind
 from proxyaudit.recipe.models import TrainingSpec
-from proxyaudit.registry import load_function, load_plugin, plugin_names
+from proxyaudit.registry import check_plugin, load_function, load_plugin, plugin_names
 from proxyaudit.reporting.sections import ReportSection, all_sections
 from proxyaudit.synthesizers.base import Synthesizer, seconds_of
 
@@ -138,3 +139,10 @@ def test_a_section_of_the_report_has_a_place_of_its_own_and_a_writer(name: str) 
     assert isinstance(section, ReportSection)
     assert [other.order for other in all_sections()].count(section.order) == 1
     assert callable(section.make)
+
+
+@pytest.mark.parametrize("group", ["models", "synthesizers", "erasers"])
+def test_an_installation_without_entry_points_says_so(group: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxyaudit.registry.plugin_names", lambda group: ())
+    with pytest.raises(InputError, match="install proxyaudit again from its clone"):
+        check_plugin(group, "mlp", where="model.kind")

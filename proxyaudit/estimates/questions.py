@@ -10,11 +10,22 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
+from proxyaudit.errors import InputError
 from proxyaudit.registry import load_plugin, plugin_names
 
 Part = Literal["encoding", "use", "recoverable", "reported"]
 
 GROUP = "channels"
+# What every verdict rests on, whatever else is registered: an installation that lacks one of these would call removed what nobody asked.
+FLOOR: Mapping[str, Part] = {
+    "linear": "encoding",
+    "nonlinear": "encoding",
+    "elsewhere": "recoverable",
+    "beyond": "recoverable",
+    "expressed": "use",
+    "used": "use",
+    "relearned": "recoverable",
+}
 
 
 @dataclass(frozen=True)
@@ -43,8 +54,23 @@ def registered() -> tuple[Any, ...]:
 
 @cache
 def all_questions() -> dict[str, Question]:
-    """Every question by its name in the evidence."""
-    return {question.name: question for channel in registered() for question in channel.questions}
+    """Every question by its name in the evidence.
+
+    Raises:
+        InputError: a question that every verdict rests on is missing, or one is asked by two channels.
+    """
+    found: dict[str, Question] = {}
+    for channel in registered():
+        for question in channel.questions:
+            if question.name in found:
+                mend = "uninstall the package that asks it a second time"
+                raise InputError(f"two channels ask '{question.name}'", where=f"channel '{channel.name}'", mend=mend)
+            found[question.name] = question
+    lacking = [name for name, part in FLOOR.items() if name not in found or found[name].part != part]
+    if lacking:
+        mend = "install proxyaudit again from its clone (pip install .)"
+        raise InputError(f"the installation lacks the channel of '{lacking[0]}', without which no verdict is given", mend=mend)
+    return found
 
 
 def names_of(*parts: Part) -> tuple[str, ...]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from types import ModuleType
 
 import pytest
 
 from proxyaudit import registry
-from proxyaudit.estimates.channel import Channel, Question
+from proxyaudit.errors import InputError
+from proxyaudit.estimates.channel import Channel, Question, all_channels
 from proxyaudit.estimates.conclude import conclude
 from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.ledger import Drafts, decide_ledger
-from proxyaudit.estimates.questions import all_questions, deciding_names, names_of, registered
+from proxyaudit.estimates.questions import Part, all_questions, deciding_names, names_of, registered
 from proxyaudit.estimates.scope import Scope
 from proxyaudit.estimates.verdicts import decide
 from proxyaudit.stats.intervals import Measured, p_above, p_below
@@ -67,3 +69,36 @@ def test_a_toy_number_reaches_the_finding(toy: Channel, value: float, verdict: s
     assert ("toy_leak" in found.recoverable) == (verdict == "hidden")
     (without,) = conclude([e for e in ledger.estimates if e.channel != "toy_leak"], (), SCOPE)
     assert without.verdict == "inconclusive"
+
+
+@pytest.fixture
+def only(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Sequence[Channel]], None]]:
+    """Lets these channels alone be registered."""
+
+    def register(channels: Sequence[Channel]) -> None:
+        monkeypatch.setattr("proxyaudit.estimates.questions.registered", lambda: tuple(channels))
+        all_questions.cache_clear()
+
+    yield register
+    monkeypatch.undo()
+    all_questions.cache_clear()
+
+
+@pytest.mark.parametrize("gone", ["leak", "outputs", "use", "relearning"])
+def test_an_installation_that_lacks_a_channel_gives_no_verdict(gone: str, only: Callable[[Sequence[Channel]], None]) -> None:
+    """Else everything that is left could be absent, and what nobody asked would be called removed."""
+    only([channel for channel in all_channels() if channel.name != gone])
+    with pytest.raises(InputError, match="the installation lacks the channel of"):
+        decide({"linear": "absent"})
+
+
+@pytest.mark.parametrize("part", ["reported", "recoverable"])
+def test_another_package_cannot_take_a_question_over(part: Part, only: Callable[[Sequence[Channel]], None]) -> None:
+    built_in = list(all_channels())
+    only([*built_in, Channel("foreign", 80, (Question("used", part),))])
+    with pytest.raises(InputError, match="two channels ask 'used'"):
+        decide({"linear": "absent"})
+    demoted = replace(built_in[2], questions=(Question("used", part),))
+    only([*built_in[:2], demoted, *built_in[3:]])
+    with pytest.raises(InputError, match="lacks the channel of 'used'"):
+        decide({"linear": "absent"})

@@ -12,7 +12,7 @@ from proxyaudit.cli import console
 from proxyaudit.cli.options import Json, write_results
 
 if TYPE_CHECKING:
-    from proxyaudit.comparison.values import Comparison
+    from proxyaudit.comparison.outcomes import Comparison
 
 EXAMPLE = "Example:  proxyaudit compare reports/my-audit/1f3a reports/my-audit/9c0d --regime vendor-a=vendor-b --out comparison"
 _RUN = "a run folder, or a folder with one complete run below it."

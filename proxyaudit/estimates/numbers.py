@@ -8,8 +8,7 @@ from typing import Literal
 
 from proxyaudit.estimates.questions import all_questions, deciding_names
 from proxyaudit.estimates.scope import Scope
-from proxyaudit.estimates.states import deciding
-from proxyaudit.estimates.verdicts import Decision, combine, decide
+from proxyaudit.estimates.states import Decision, combine, decide, deciding
 from proxyaudit.types import Estimate, State
 
 What = Literal["encoding", "use"]

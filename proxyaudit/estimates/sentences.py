@@ -9,7 +9,7 @@ from typing import Final
 from proxyaudit.estimates.ledger import significant
 from proxyaudit.estimates.numbers import Numbers, answer_weight, strongest
 from proxyaudit.estimates.questions import all_questions, names_of
-from proxyaudit.estimates.verdicts import Decision
+from proxyaudit.estimates.states import Decision
 from proxyaudit.types import Basis, Change, ChangeWord, Estimate, Origin, Surface
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any, Final
 
-from proxyaudit.estimates.draft import TURNED
+from proxyaudit.estimates.ledger import TURNED
 from proxyaudit.estimates.questions import deciding_names
 from proxyaudit.estimates.states import passes
 from proxyaudit.types import Control, Estimate, Evidence

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from proxyaudit.activations.capture import capture
-from proxyaudit.channels.localisation.budget import describe_localisation
+from proxyaudit.channels.localisation.measure import describe_localisation
 from proxyaudit.channels.proxies.discover import discover
 from proxyaudit.channels.proxy_plan import ProxyPlan
-from proxyaudit.channels.signatures.contexts import check_contexts
+from proxyaudit.channels.signatures import check_contexts
 from proxyaudit.consent import Consent
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.data.releases import release_notes, unseen_of

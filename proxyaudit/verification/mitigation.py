@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from proxyaudit.comparison.before_after import channel_changes, task_change, verdict_changes
+from proxyaudit.comparison.compare import channel_changes, task_change, verdict_changes
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import ProxyauditError
 from proxyaudit.evidence.canonical import parse_json

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from proxyaudit.estimates.draft import Draft
-from proxyaudit.estimates.ledger import ControlDraft, Drafts, decide_ledger
+from proxyaudit.estimates.ledger import ControlDraft, Draft, Drafts, decide_ledger
 
 
 def decide_drafts(drafts: Sequence[Draft], controls: Sequence[ControlDraft] = ()) -> list[Draft]:

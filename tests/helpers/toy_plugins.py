@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from proxyaudit.erasers.base import Fit
 from proxyaudit.estimates.channel import Channel, Question
-from proxyaudit.estimates.draft import Draft
+from proxyaudit.estimates.ledger import Draft
 from proxyaudit.estimates.ledger import Drafts
 from proxyaudit.models.kind import ModelKind
 from proxyaudit.recipe.models import Positive, TrainingSpec

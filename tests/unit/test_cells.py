@@ -8,8 +8,7 @@ import pytest
 from proxyaudit.causal.interchange import Effect, InterchangeResult
 from proxyaudit.channels.use.estimate import effect_draft
 from proxyaudit.data.public_counts import SMALLEST_CELL, public_count
-from proxyaudit.estimates.draft import NEGATIVE_FAILED, Draft
-from proxyaudit.estimates.ledger import ControlDraft, significant
+from proxyaudit.estimates.ledger import NEGATIVE_FAILED, ControlDraft, Draft, significant
 from proxyaudit.seeding import stream
 from proxyaudit.stats.group_gaps import largest_gap
 from proxyaudit.stats.intervals import Measured, in_every_seed

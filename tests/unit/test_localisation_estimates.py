@@ -17,9 +17,8 @@ from proxyaudit.channels.localisation.estimate import CHANNEL, NOT_BEYOND, NOT_S
 from proxyaudit.channels.localisation.measure import measure
 from proxyaudit.channels.localisation.record import LOCALISATIONS, LocationRecord
 from proxyaudit.data.attributes import Attribute, Followed
-from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Run
-from proxyaudit.estimates.ledger import Drafts, Ledger
+from proxyaudit.estimates.ledger import Draft, Drafts, Ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.evidence.schema_1_0 import identify
 from proxyaudit.models.base import Tap, TrainedModel

@@ -19,8 +19,7 @@ from proxyaudit.channels.relearning.estimate import CHANNEL, add_relearning, rel
 from proxyaudit.channels.relearning.record import relearned_of
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.dataset import Dataset
-from proxyaudit.estimates.draft import Draft
-from proxyaudit.estimates.ledger import Drafts, Ledger
+from proxyaudit.estimates.ledger import Draft, Drafts, Ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.evidence.schema_1_0 import identify
 from proxyaudit.models.base import TrainedModel, seeded

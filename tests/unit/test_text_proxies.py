@@ -17,11 +17,9 @@ from views import view_of
 from proxyaudit.activations.capture import capture
 from proxyaudit.causal.attribution import TextRows, attribute_tokens
 from proxyaudit.causal.columns import ColumnCells
-from proxyaudit.channels.proxies.association import measure_association
-from proxyaudit.channels.proxies.discover import discover
-from proxyaudit.channels.proxies.measure import measure_use
+from proxyaudit.channels.proxies.discover import discover, measure_association
+from proxyaudit.channels.proxies.measure import measure_use, tokens_to_name
 from proxyaudit.channels.proxies.record import TABLES, USES, UnitCarried
-from proxyaudit.channels.proxies.text_measure import tokens_to_name
 from proxyaudit.channels.proxy_plan import Proxy, ProxyPlan
 from proxyaudit.data.attributes import Followed
 from proxyaudit.data.dataset import Dataset, load_dataset

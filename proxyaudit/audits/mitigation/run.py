@@ -10,7 +10,7 @@ from typing import Any
 
 from proxyaudit.audits.mitigation.erase import SiteChange, erase, fit_rows, remaining_risks
 from proxyaudit.audits.mitigation.recipe import mitigated_name, write_recipe
-from proxyaudit.comparison.before_after import channel_changes, task_change, verdict_changes
+from proxyaudit.comparison.compare import channel_changes, task_change, verdict_changes
 from proxyaudit.consent import NO_CONSENT, Consent
 from proxyaudit.digests import code_digest, digest_of, file_digest
 from proxyaudit.errors import InputError, TaskError

@@ -14,8 +14,8 @@ import pandas as pd
 
 from proxyaudit.audits.probe.inputs import ProbeInputs, make_inputs, read_activation_file
 from proxyaudit.channels.leak.estimate import estimate
+from proxyaudit.channels.leak.measure import ProbedArrays, Probing, measure_site
 from proxyaudit.channels.leak.record import merge_sites
-from proxyaudit.channels.leak.site import ProbedArrays, Probing, measure_site
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.data.tables import read_table
 from proxyaudit.digests import digest_of, file_digest

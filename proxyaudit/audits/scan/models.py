@@ -14,7 +14,7 @@ from proxyaudit.activations.capture import Captured, capture
 from proxyaudit.activations.frozen import Features, capture_head, first_site, pooled_texts
 from proxyaudit.arrays import Ints
 from proxyaudit.audits.scan.inputs import Inputs, Known
-from proxyaudit.channels.signatures.contexts import context_codes, followed_output
+from proxyaudit.channels.signatures import context_codes, followed_output
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.models.base import TrainedModel

@@ -16,7 +16,7 @@ from typing import Any
 from scipy import stats
 
 from proxyaudit.estimates.questions import deciding_names, names_of
-from proxyaudit.estimates.verdicts import combine
+from proxyaudit.estimates.states import combine
 from proxyaudit.evidence.pack import read_pack
 from proxyaudit.pipeline.run import run_audit
 from proxyaudit.planted.model_worlds import MODELS, UNUSED, make_planted_model

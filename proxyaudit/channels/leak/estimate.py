@@ -12,9 +12,8 @@ import numpy as np
 from proxyaudit.channels.leak.planted import planted_draft
 from proxyaudit.channels.leak.record import ERASURES, SITE_LEAKS, SiteRecord
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Facts, Run
-from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Drafts
+from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Draft, Drafts
 from proxyaudit.estimates.record import INPUT_SITE, OUTPUT_SITE
 from proxyaudit.estimates.states import FAILED_AT
 from proxyaudit.stats.multiplicity import holm

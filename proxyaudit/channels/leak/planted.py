@@ -9,7 +9,8 @@ from scipy import stats
 from proxyaudit.arrays import Ints
 from proxyaudit.channels.leak.record import LeakTest, SiteRecord
 from proxyaudit.data.public_counts import share_words
-from proxyaudit.estimates.draft import FOUND, PRESENT_AT, Draft
+from proxyaudit.estimates.ledger import Draft
+from proxyaudit.estimates.states import FOUND, PRESENT_AT
 from proxyaudit.probes.dropped_axes import dropped_axes_reason
 from proxyaudit.probes.results import Gain
 from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, distinct_seeds, in_every_seed, over_seeds, p_above, p_below

@@ -13,10 +13,10 @@ import numpy as np
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.channels.localisation.record import LOCALISATIONS, LocalisationRecord, LocationRecord, Part, Search
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.draft import PRESENT_AT, Draft
 from proxyaudit.estimates.facts import Facts, Run
-from proxyaudit.estimates.ledger import UNIT_GAP, Drafts, Ledger, significant
-from proxyaudit.stats.intervals import LEVEL, Interval, Measured, crossed_interval, fieller_ratio, over_seeds, p_above
+from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts, Ledger, significant
+from proxyaudit.estimates.states import PRESENT_AT
+from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, fieller_ratio, over_seeds, p_above
 from proxyaudit.stats.multiplicity import holm
 
 CHANNEL, PER_ROW, SHARE = "localisation", "localisation_per_row", "localisation_share"
@@ -213,11 +213,11 @@ def _publish(out: Drafts, group: _Group, ps: Sequence[float], *, backed: bool) -
 def _add_effects(out: Drafts, location: Draft, one: _Candidate) -> None:
     draft = _about(location, one.measure, one.subject)
     signed, product = over_seeds(one.signed), over_seeds(one.product)
-    out.add(replace(draft, measured=signed, interval=crossed_interval(signed, LEVEL), raw=_mean(part.predicted for part in one.parts)))
+    out.add(replace(draft, measured=signed, interval=crossed_interval(signed), raw=_mean(part.predicted for part in one.parts)))
     if one.measure == "random":
         return
     # A root has no standard error worth the name near zero: the product's interval is taken, and its ends are drawn.
-    around = crossed_interval(product, LEVEL)
+    around = crossed_interval(product)
     interval = Interval(_root(around.value), _root(around.low), _root(around.high), around.se, around.df)
     roots = [_root(float(value)) for value in product.seed_values]
     distinct, raw = len({significant(root) for root in roots}), _mean(part.predicted_per_row for part in one.parts)
@@ -228,7 +228,7 @@ def _add_effects(out: Drafts, location: Draft, one: _Candidate) -> None:
 def _add_share(out: Drafts, location: Draft, one: _Candidate, whole: _Candidate) -> None:
     draft = _about(location, one.measure, one.subject)
     draft = replace(draft, channel=SHARE, unit="share of the whole place's effect", method=METHODS[SHARE])
-    ratio = fieller_ratio(over_seeds(one.signed), over_seeds(whole.signed), LEVEL)
+    ratio = fieller_ratio(over_seeds(one.signed), over_seeds(whole.signed))
     if ratio is not None:
         out.add(replace(draft, interval=ratio), value=ratio.value)
 

@@ -14,11 +14,10 @@ from proxyaudit.causal.proxy_use import Attribution, Number
 from proxyaudit.channels.proxies.record import TABLES, USES, TableRecord, UnitUse, UseRecord, label
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.encoding import NOT_SEEN
-from proxyaudit.estimates.draft import ABSENT_AT, PRESENT_AT, Draft
 from proxyaudit.estimates.facts import Facts, Run
-from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Drafts
+from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Draft, Drafts
+from proxyaudit.estimates.states import ABSENT_AT, PRESENT_AT
 from proxyaudit.stats.intervals import (
-    LEVEL,
     Measured,
     crossed_interval,
     distinct_seeds,
@@ -126,7 +125,7 @@ def _judge(found: Sequence[tuple[Draft, Measured, float, float]], n: int) -> Ite
     for (draft, measured, _, null_high), adjusted, p_present in zip(found, holm(above), above, strict=True):
         present = adjusted <= PRESENT_AT
         judged = replace(draft, state="present" if present else "unknown", reason=None if present else _NOT_SURELY)
-        interval = crossed_interval(measured, LEVEL)
+        interval = crossed_interval(measured)
         yield replace(judged, measured=measured, interval=interval, present_p=p_present, null_high=null_high, n=n)
 
 
@@ -222,7 +221,7 @@ def _add_use(out: Drafts, attribute: Attribute, uses: _Uses, carriers: _Carriers
 
 
 def _publish(out: Drafts, draft: Draft, measured: Measured) -> None:
-    out.add(replace(draft, measured=measured, interval=crossed_interval(measured, LEVEL)))
+    out.add(replace(draft, measured=measured, interval=crossed_interval(measured)))
 
 
 def _product(uses: _Uses, base: Draft, carrier: tuple[Measured, float], moved: Sequence[Measured]) -> tuple[Draft, float, float]:
@@ -242,7 +241,7 @@ def _product(uses: _Uses, base: Draft, carrier: tuple[Measured, float], moved: S
         unit="association times influence",
         method="association on the audit rows times influence",
         measured=product,
-        interval=crossed_interval(product, LEVEL),
+        interval=crossed_interval(product),
         decides=True,
         present_p=present,
         absent_p=absent,
@@ -275,7 +274,7 @@ def _add_path(out: Drafts, uses: _Uses, base: Draft, words: _Words) -> None:
     _publish(out, replace(part, null_high=float(np.mean([max(one.random) for one in found]))), over_seeds(through))
     how = "path over path_total, Fieller's interval"
     share = replace(part, channel="path_share", measure="path_share", unit="share of path_total", method=how)
-    ratio = fieller_ratio(over_seeds(through), over_seeds(total), LEVEL)
+    ratio = fieller_ratio(over_seeds(through), over_seeds(total))
     if ratio is None:
         out.add(replace(share, reason="the column's own effect between the groups is not clearly different from zero"))
     else:
@@ -323,5 +322,5 @@ def _add_inputs(out: Drafts, draft: Draft, values: Mapping[str, Any], facts: Fac
     for name, given in shown.items():
         measured = Measured(given, np.zeros(len(facts.clusters_n)), facts.clusters_n)
         # Over repetitions only: the rows are a few hundred, the same for all, and shares of a difference share their error.
-        interval = crossed_interval(measured, LEVEL) if len(distinct_seeds(given)) > 1 else None
+        interval = crossed_interval(measured) if len(distinct_seeds(given)) > 1 else None
         out.add(replace(draft, subject=name, context=name, measured=measured, interval=interval))

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Ints
 from proxyaudit.channels.relearning.record import ROWS, Relearned, relearned_of
-from proxyaudit.estimates.draft import FOUND, Draft
 from proxyaudit.estimates.facts import Facts
-from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Drafts
+from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Draft, Drafts
 from proxyaudit.estimates.record import Measurement
+from proxyaudit.estimates.states import FOUND
 from proxyaudit.seeding import stream
 from proxyaudit.stats.intervals import Measured, absent_everywhere, crossed_interval, in_every_seed, over_seeds
 from proxyaudit.types import PENULTIMATE

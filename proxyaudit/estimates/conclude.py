@@ -28,8 +28,11 @@ def contrasts(ledger: Ledger, scope: Scope, facts: Facts | None = None) -> Draft
     for attribute in scope.roles:
         for regime in scope.regimes:
             _add_changes(out, ledger, numbers, facts, attribute, regime)
-            if scope.surface == "outputs":
-                _add_origins(out, ledger, numbers, attribute, regime)
+            states = numbers.states(attribute, regime) if scope.surface == "outputs" else {}
+            if states.get("linear") == "present":
+                _add_origin(out, ledger, numbers, "encoding", numbers.strongest_linear(attribute, regime))
+            if states.get("expressed") == "present":
+                _add_origin(out, ledger, numbers, "use", numbers.gap(attribute, regime))
     return out
 
 
@@ -40,7 +43,7 @@ def _add_changes(out: Drafts, ledger: Ledger, numbers: Numbers, facts: Facts | N
         if pair is None:
             continue
         mine, theirs = pair
-        draft, real = ledger.draft_of(mine), ledger.draft_of(theirs)
+        draft, real = ledger.drafts[mine.id], ledger.drafts[theirs.id]
         if draft.measured is None or real.measured is None:
             continue
         top, bottom, turned = draft.measured, real.measured, False
@@ -68,17 +71,11 @@ def _add_change(out: Drafts, scope: Scope, what: What, mine: tuple[Draft, Measur
     if turned:
         shown = replace(shown, measure="use_difference_turned", reason=TURNED)
     out.add(replace(shown, measured=difference, interval=crossed_interval(difference)))
-    ratio = None if turned else ratio_to(top, bottom, theirs.margin)
+    # A ratio to real training is given where the lower bound of real training exceeds the margin.
+    ratio = None if turned or crossed_interval(bottom).low <= theirs.margin else fieller_ratio(top, bottom)
     if ratio is not None:
-        kept = replace(
-            base, channel="retention", measure=f"{what}_ratio", context=f"{about}ratio to {said}", unit="ratio", method="Fieller"
-        )
-        out.add(replace(kept, interval=ratio), value=ratio.value)
-
-
-def ratio_to(mine: Measured, real: Measured, margin: float) -> Interval | None:
-    """Fieller's interval of the ratio to real training, where the lower bound of real training exceeds the margin."""
-    return fieller_ratio(mine, real) if crossed_interval(real).low > margin else None
+        kept = replace(base, channel="retention", measure=f"{what}_ratio", context=f"{about}ratio to {said}", unit="ratio")
+        out.add(replace(kept, method="Fieller", interval=ratio), value=ratio.value)
 
 
 def _gap_of_pair(facts: Facts, attribute: str, regime: str, real: Draft) -> Measured:
@@ -90,17 +87,9 @@ def _gap_of_pair(facts: Facts, attribute: str, regime: str, real: Draft) -> Meas
     return over_seeds([gap_in(one, groups, low, high, real.extras["column"], facts.clusters_n) for one in outputs])
 
 
-def _add_origins(out: Drafts, ledger: Ledger, numbers: Numbers, attribute: str, regime: str) -> None:
-    """What exceeds the untrained model, and the 95th percentile of what models relay of attributes planted on their inputs."""
-    states = numbers.states(attribute, regime)
-    if states["linear"] == "present":
-        _add_origin(out, ledger, numbers, "encoding", numbers.strongest_linear(attribute, regime))
-    if states["expressed"] == "present":
-        _add_origin(out, ledger, numbers, "use", numbers.gap(attribute, regime))
-
-
 def _add_origin(out: Drafts, ledger: Ledger, numbers: Numbers, what: What, estimate: Estimate | None) -> None:
-    draft = ledger.draft_of(estimate) if estimate else None
+    """What exceeds the untrained model, and the 95th percentile of what models relay of attributes planted on their inputs."""
+    draft = ledger.drafts[estimate.id] if estimate else None
     if estimate is None or draft is None or draft.measured is None:
         return
     where = {"site": estimate.site, "measure": estimate.measure}
@@ -108,7 +97,7 @@ def _add_origin(out: Drafts, ledger: Ledger, numbers: Numbers, what: What, estim
     placebos = numbers.find(estimate.channel, estimate.attribute, "placebo", reference_for=estimate.regime, **where)
     base = Draft("origin", draft.attribute, draft.regime, draft.site, group=draft.group, unit=draft.unit, decides=False, n=draft.n)
     base, mine = replace(base, margin=draft.margin), draft.measured.oriented()
-    before = ledger.draft_of(untrained).measured if untrained else None
+    before = ledger.drafts[untrained.id].measured if untrained else None
     if before is not None:
         difference = mine - before.oriented()
         shown = replace(base, measure=f"{what}_above_untrained", context=f"{what}: above the untrained model", method=_PAIRED)
@@ -160,7 +149,9 @@ def _finding(numbers: Numbers, controls: tuple[Control, ...], attribute: str, re
     use, _, turned = _changed(numbers, attribute, regime, "use", decision)
     change, origin, basis = Change(encoding=encoding, use=use), _origin(numbers, attribute, regime, decision), None
     if numbers.scope.surface == "activations":
-        basis = _basis_of_activations(numbers, attribute, regime, decision)
+        # Whether what is read goes beyond what the named columns explain.
+        if decision.verdict == "exposed" and numbers.scope.conditions:
+            basis = _BASES.get(numbers.states(attribute, regime)["beyond"], "unknown")
     elif "expressed" in decision.use:
         basis = _basis(numbers, attribute, regime)
     about = Concluded(attribute, regime, decision, tuple(own), change, origin, basis, turned)
@@ -252,10 +243,3 @@ def _basis(numbers: Numbers, attribute: str, regime: str) -> Basis | None:
     # A label explains a gap that is there; where only a reader of the outputs finds something, no gap speaks about it.
     explained = within.p_absent <= _LEVEL and gap is not None and gap.state == "present"
     return "beyond_label" if within.p_present <= _LEVEL else "explained_by_label" if explained else "unknown"
-
-
-def _basis_of_activations(numbers: Numbers, attribute: str, regime: str, decision: Decision) -> Basis | None:
-    """Whether what is read goes beyond what the named columns explain."""
-    if decision.verdict != "exposed" or not numbers.scope.conditions:
-        return None
-    return _BASES.get(numbers.states(attribute, regime)["beyond"], "unknown")

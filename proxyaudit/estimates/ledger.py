@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.encoding import NOT_SEEN
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.estimates.states import Outcome, decide_outcomes, passes, state_of
@@ -71,25 +72,17 @@ def reason_of(draft: Draft, outcome: Outcome) -> str | None:
     fixed = {"blocked": NEGATIVE_FAILED, "within its null": draft.null_reason, "unstable": "unstable across seeds"}
     if outcome in fixed:
         return fixed[outcome]
+    measured, more = draft.measured, draft.more or "more seeds or audit rows"
     if outcome == "unsure":
-        return _unsure(draft)
+        if measured is not None and len(measured.seed_values) > 1:
+            return f"above the margin on average, but not surely in every trained model: {more} would settle it"
+        return _too_few_rows(draft) or f"above the margin, but not surely: {draft.more or 'more rows'} would settle it"
     if outcome == "corrected":
         more = draft.more or "more seeds or rows"
         return f"above the margin here, but not after the correction for looking at many cells: {more} would settle it"
-    return draft.reason or (_between(draft) if outcome == "between" else "not measured")
-
-
-def _unsure(draft: Draft) -> str:
-    if draft.measured is not None and len(draft.measured.seed_values) > 1:
-        more = draft.more or "more seeds or audit rows"
-        return f"above the margin on average, but not surely in every trained model: {more} would settle it"
-    return _too_few_rows(draft) or f"above the margin, but not surely: {draft.more or 'more rows'} would settle it"
-
-
-def _between(draft: Draft) -> str:
-    """What would settle a number between the tests of presence and absence."""
-    more = draft.more or "more seeds or audit rows"
-    below = draft.measured is None or draft.measured.value <= draft.margin
+    if draft.reason or outcome != "between":
+        return draft.reason or "not measured"
+    below = measured is None or measured.value <= draft.margin
     return (_too_few_rows(draft) if below else None) or f"between the tests of presence and absence: {more} would settle it"
 
 
@@ -107,6 +100,11 @@ UNIT_PROMPTS = "difference between groups in probability"
 _SHARES = (UNIT_CLASSES, UNIT_VALUES, UNIT_GAP, UNIT_PROMPTS)
 
 
+def unit_of(attribute: Attribute) -> str:
+    """Unit of an attribute's leak."""
+    return UNIT_VALUES if attribute.classes == 0 else UNIT_CLASSES
+
+
 def significant(value: float | None, digits: int = 6) -> float | None:
     """Round to significant digits: what is below the noise of summation order has no place in evidence."""
     if value is None or not np.isfinite(value):
@@ -114,25 +112,12 @@ def significant(value: float | None, digits: int = 6) -> float | None:
     return float(f"{value:.{digits}g}")
 
 
-@dataclass(frozen=True)
-class ControlDraft:
-    """A check of the instrument before it is numbered; fields as in :class:`~proxyaudit.types.Control`."""
-
-    kind: str
-    channel: str
-    attribute: str | None
-    regime: str
-    site: str | None
-    detail: str
-    figures: dict[str, float | None] = field(default_factory=dict)
-
-
 @dataclass
 class Drafts:
     """What a channel has to say: numbers and checks of the instrument, in the order of publication."""
 
     numbers: list[Draft] = field(default_factory=list)
-    controls: list[ControlDraft] = field(default_factory=list)
+    controls: list[Control] = field(default_factory=list)  # their ids are given at publication
 
     def add(self, draft: Draft, *, value: float | None = None) -> None:
         """Take a number; ``value`` for one that has no row influences."""
@@ -142,7 +127,9 @@ class Drafts:
         self, kind: str, channel: str, attribute: str | None, regime: str, site: str | None, detail: str, **figures: float | None
     ) -> None:
         """Take a check of the instrument with the figures that its outcome follows from."""
-        self.controls.append(ControlDraft(kind, channel, attribute, regime, site, detail, figures))
+        what: dict[str, Any] = {"kind": kind, "channel": channel, "attribute": attribute, "regime": regime, "site": site, "detail": detail}
+        rounded = {name: significant(value) for name, value in figures.items()}
+        self.controls.append(Control(id="", **what, passed=passes(kind, rounded), figures=rounded))
 
     def extend(self, others: Iterable[Drafts]) -> Drafts:
         """Take what others have to say; returns itself."""
@@ -167,13 +154,7 @@ class Ledger:
             self.estimates.append(published(draft, identifier))
             self.drafts[identifier] = draft
         for control in drafts.controls:
-            figures = {name: significant(value) for name, value in control.figures.items()}
-            kept = {**vars(control), "figures": figures, "passed": passes(control.kind, figures)}
-            self.controls.append(Control(id=f"C{len(self.controls) + 1}", **kept))
-
-    def draft_of(self, estimate: Estimate) -> Draft:
-        """The draft behind an estimate."""
-        return self.drafts[estimate.id]
+            self.controls.append(control.model_copy(update={"id": f"C{len(self.controls) + 1}"}))
 
 
 def decide_ledger(drafts: Drafts, no_absence: Collection[str] = ()) -> Ledger:
@@ -186,9 +167,9 @@ def decide_ledger(drafts: Drafts, no_absence: Collection[str] = ()) -> Ledger:
     outcomes = decide_outcomes(ledger.estimates, ledger.controls)
     for place, estimate in enumerate(ledger.estimates):
         draft = ledger.drafts[estimate.id]
-        if draft.state is None and estimate.id in outcomes:
-            state = state_of(outcomes[estimate.id])
-            decided = {"state": state, "reason": reason_of(draft, outcomes[estimate.id]), "rows_needed": _rows_needed(draft, state)}
+        if draft.state is None and (outcome := outcomes.get(estimate.id)) is not None:
+            state = state_of(outcome)
+            decided = {"state": state, "reason": reason_of(draft, outcome), "rows_needed": _rows_needed(draft, state)}
             ledger.estimates[place] = estimate.model_copy(update=decided)
     return ledger
 

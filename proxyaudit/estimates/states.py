@@ -52,7 +52,7 @@ def decide_outcomes(estimates: Iterable[Estimate], controls: Iterable[Control]) 
     outcomes: dict[str, Outcome] = {}
     for regime, own in by_regime.items():
         tested = {e.id: e.p_present for e in own if e.p_present is not None}
-        adjusted = dict(zip(tested, holm(list(tested.values())), strict=True)) if tested else {}
+        adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
         for e in own:
             outcomes[e.id] = _outcome(e, adjusted.get(e.id, 1.0), blocked=(regime, e.attribute, e.site) in failed)
     return outcomes
@@ -61,9 +61,7 @@ def decide_outcomes(estimates: Iterable[Estimate], controls: Iterable[Control]) 
 def _outcome(e: Estimate, adjusted: float, *, blocked: bool) -> Outcome:
     if e.margin is None and e.p_present is None and e.value is None:
         return "asks nothing"
-    if e.margin is None:
-        return "not measured"
-    if e.p_present is None or e.value is None:
+    if e.margin is None or e.p_present is None or e.value is None:
         return "not measured"
     if adjusted <= PRESENT_AT and e.value > e.margin:
         return "blocked" if blocked else "present" if e.beyond_null else "within its null"

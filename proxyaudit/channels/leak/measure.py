@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Bools, Floats, Ints, Singles
-from proxyaudit.channels.base import ModelView
+from proxyaudit.channels.base import ModelView, Placebos, Remember
 from proxyaudit.channels.leak.record import ERASURES, SITE_LEAKS, Erasure, LeakTest, SiteRecord, holds_site, merge_sites
 from proxyaudit.data.attributes import Attribute, clusters_if_any, cut_number, ordered_codes
 from proxyaudit.data.dataset import Dataset
@@ -24,7 +24,7 @@ from proxyaudit.probes.effort import measure_effort
 from proxyaudit.probes.first_order import first_order_gain
 from proxyaudit.probes.flexible import MAX_ROWS, READERS, flexible_gains
 from proxyaudit.probes.planting import Target
-from proxyaudit.probes.results import Gain, PlantedTest
+from proxyaudit.probes.results import PlantedTest
 from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns
 from proxyaudit.probes.whitening import Whitened, whiten, whiten_within
 from proxyaudit.recipe.recipe import Margins
@@ -90,9 +90,8 @@ def measure(view: ModelView, out: Measurement) -> None:
     margins = recipe.margins.model_copy(update={"nonlinear": recipe.margins.leak})
     strict = replace(quick, margins=margins, nonlinear=view.decides, readers=("quadratic", "trees"))
     measure_site(log_odds(view.captured.outputs), dataset, strict, site=OUTPUT_SITE, placebos=view.placebos, out=out)
-    acts_of, leak = view.captured.acts, recipe.margins.leak
     for site in model.verdict_sites:
-        erasure = check_eraser(acts_of[site], dataset, leak, recipe.seed, site)
+        erasure = check_eraser(view.captured.acts[site], dataset, recipe.margins.leak, recipe.seed, site)
         if erasure is not None:
             ERASURES.write(out, erasure, site)
 
@@ -104,14 +103,7 @@ def log_odds(outputs_nc: Floats) -> Floats:
 
 
 def measure_shared_site(
-    acts_nd: Singles,
-    rows: Dataset | ProbedArrays,
-    probing: Probing,
-    *,
-    site: str,
-    placebos: Mapping[str, NDArray[Any]],
-    remember: Callable[[Mapping[str, Any], Callable[[], Measurement]], Measurement],
-    out: Measurement,
+    acts_nd: Singles, rows: Dataset | ProbedArrays, probing: Probing, *, site: str, placebos: Placebos, remember: Remember, out: Measurement
 ) -> None:
     """The same as :func:`measure_site`, looked up where these very activations were measured before.
 
@@ -154,13 +146,7 @@ def check_eraser(acts_nd: NDArray[Any], dataset: Dataset, margin: float, root: i
 
 
 def measure_site(
-    acts_nd: NDArray[Any],
-    rows: Dataset | ProbedArrays,
-    probing: Probing,
-    *,
-    site: str,
-    placebos: Mapping[str, NDArray[Any]],
-    out: Measurement,
+    acts_nd: NDArray[Any], rows: Dataset | ProbedArrays, probing: Probing, *, site: str, placebos: Placebos, out: Measurement
 ) -> None:
     """Probe every attribute at one site; a :class:`SiteRecord` of each goes into ``out``.
 
@@ -210,7 +196,10 @@ class SiteProbe:
         if record.silent:
             return record
         try:
-            score = self._cross_fit()
+            if self.classes:
+                score = cross_fit_classes(white.z_nr, self.labels, self.classes, self.folds)
+            else:
+                score = cross_fit_values(white.z_nr, self.labels, self.folds)
         except TooFewRowsError as error:
             return replace(record, reason=str(error))
         tests = {"linear": self._linear(placebos_nm if placebos_nm is None else placebos_nm[self.known], score)}
@@ -227,11 +216,6 @@ class SiteProbe:
         if self.attribute.name in probing.strata:
             tests |= self._beyond(probing.strata[self.attribute.name])
         return replace(record, tests=tests, effort=effort)
-
-    def _cross_fit(self) -> ProbeScore:
-        if self.classes == 0:
-            return cross_fit_values(self.whitened.z_nr, self.labels, self.folds)
-        return cross_fit_classes(self.whitened.z_nr, self.labels, self.classes, self.folds)
 
     def _target(self, chosen: Bools | Ints | slice, strata: Ints | None = None) -> Target:
         labels, groups = self.labels[chosen], None if self.groups is None else self.groups[chosen]
@@ -311,13 +295,11 @@ class SiteProbe:
             readers=probing.readers,
         )
         bins = binned_trace(statistic, self.labels[used], self.classes, target.clusters_n, streams("bins"))
-        return self._test(test, used, rows=int(used.sum()), bins=bins, readers=tuple(map(self._reader, gains)))
-
-    def _reader(self, gain: Gain) -> Gain:
-        return gain if gain.influence_n is None else replace(gain, influence_n=self._on_all_rows(gain.influence_n, slice(None)))
+        every = slice(None)
+        readers = [g if g.influence_n is None else replace(g, influence_n=self._on_all_rows(g.influence_n, every)) for g in gains]
+        return self._test(test, used, rows=int(used.sum()), bins=bins, readers=tuple(readers))
 
     def _most_rows(self) -> int:
-        """Rows that the quadratic test can afford."""
         rank = self.whitened.z_nr.shape[1]
         if rank * (rank + 1) < len(self.labels):
             return len(self.labels)

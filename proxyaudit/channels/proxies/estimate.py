@@ -15,7 +15,7 @@ from proxyaudit.channels.proxies.record import TABLES, USES, TableRecord, UnitUs
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.encoding import NOT_SEEN
 from proxyaudit.estimates.facts import Facts, Run
-from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Draft, Drafts
+from proxyaudit.estimates.ledger import Draft, Drafts, unit_of
 from proxyaudit.estimates.states import ABSENT_AT, PRESENT_AT
 from proxyaudit.stats.intervals import (
     Measured,
@@ -112,8 +112,7 @@ def _draft(channel: str, attribute: Attribute, regime: str, subject: str | None,
 
 def _association(facts: Facts, attribute: Attribute, regime: str, unit: str | None, *, gain: bool = False) -> Draft:
     channel, method = ("pair_gain", _PAIR_READER) if gain else ("association", _READER)
-    share = UNIT_VALUES if attribute.classes == 0 else UNIT_CLASSES
-    return _draft(channel, attribute, regime, unit, margin=facts.margins.leak, unit=share, method=method)
+    return _draft(channel, attribute, regime, unit, margin=facts.margins.leak, unit=unit_of(attribute), method=method)
 
 
 def _judge(found: Sequence[tuple[Draft, Measured, float, float]], n: int) -> Iterator[Draft]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from proxyaudit.arrays import Ints
 from proxyaudit.channels.relearning.record import ROWS, Relearned, relearned_of
 from proxyaudit.estimates.facts import Facts
-from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Draft, Drafts
+from proxyaudit.estimates.ledger import Draft, Drafts, unit_of
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.states import FOUND
 from proxyaudit.seeding import stream
@@ -37,8 +37,7 @@ def estimate(facts: Facts) -> Drafts:
     before = untrained.measured if untrained else ()
     for run in facts.runs:
         for attribute in facts.attributes:
-            unit = UNIT_VALUES if attribute.classes == 0 else UNIT_CLASSES
-            base = Draft(CHANNEL, attribute.name, run.regime, PENULTIMATE, unit=unit)
+            base = Draft(CHANNEL, attribute.name, run.regime, PENULTIMATE, unit=unit_of(attribute))
             draft = None
             if not run.is_reference:
                 asked = replace(base, context=CONTEXT, margin=facts.margins.relearned, method=METHOD)

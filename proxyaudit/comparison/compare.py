@@ -8,6 +8,7 @@ from typing import Any
 
 from proxyaudit.comparison import matching
 from proxyaudit.comparison.difference import Difference, Number, numbers_in, subtract
+from proxyaudit.comparison.matching import Key, Sites, Training
 from proxyaudit.comparison.outcomes import Comparison, MatchedBy, Models, NumberChange, PairOutcome, RunName, Word, outcome_of, pair_outcome
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.ledger import significant
@@ -29,13 +30,13 @@ class _Side:
 
     pack: EvidencePack
     numbers: dict[str, Number]
-    sites: matching.Sites
+    sites: Sites
     findings: dict[tuple[str, str], Finding]
 
     @classmethod
     def of(cls, pack: EvidencePack) -> _Side:
         findings = {(finding.attribute, finding.regime): finding for finding in pack.evidence.findings}
-        return cls(pack, numbers_in(pack), matching.Sites.of(pack), findings)
+        return cls(pack, numbers_in(pack), Sites.of(pack), findings)
 
     def roles(self) -> dict[str, str]:
         """Role of each attribute, protected ones first."""
@@ -43,7 +44,6 @@ class _Side:
         return dict(sorted(found.items(), key=lambda item: item[1] != "protected"))
 
     def levels(self) -> dict[str, object]:
-        """How each attribute was coded."""
         planned = entries(self.pack.plan, "attributes")
         return {str(entry.get("name")): (entry.get("kind"), entry.get("levels")) for entry in planned}
 
@@ -107,13 +107,13 @@ class _Pair:
     new: str
     models: Models
     same_rows: bool
-    training: matching.Training
+    training: Training
 
     def drafts(self, attribute: str) -> Iterable[_Draft]:
         """Every number of B with its counterpart, and the numbers of A that have none."""
         old, new = matching.numbers_of(self.before.pack, attribute, self.old), matching.numbers_of(self.after.pack, attribute, self.new)
         sites = matching.match_sites(self.before.sites, self.after.sites)
-        met: set[matching.Key] = set()
+        met: set[Key] = set()
         for key, estimate in new.items():
             counterpart, matched_by = _counterpart(key, old, sites)
             if counterpart:
@@ -172,9 +172,7 @@ def _beside(a: Estimate | None, b: Estimate | None, old: str, new: str, matched_
     )
 
 
-def _counterpart(
-    key: matching.Key, old: dict[matching.Key, Estimate], sites: dict[str, tuple[str, MatchedBy]]
-) -> tuple[matching.Key | None, MatchedBy]:
+def _counterpart(key: Key, old: dict[Key, Estimate], sites: dict[str, tuple[str, MatchedBy]]) -> tuple[Key | None, MatchedBy]:
     if key.site is None:
         return (key, "joint" if key.measure in matching.OF_SITES else "outputs") if key in old else (None, "outputs")
     if key.site in sites:

@@ -18,7 +18,6 @@ class Numbers:
     """Numbers of an audit within its scope."""
 
     def __init__(self, estimates: Iterable[Estimate], scope: Scope) -> None:
-        """Sort the numbers by attribute and regime."""
         self.scope = scope
         self._by_place: dict[tuple[str | None, str], list[Estimate]] = defaultdict(list)
         for estimate in estimates:

@@ -44,7 +44,6 @@ class _Candidate:
 
     @classmethod
     def of(cls, measure: str, subject: str, parts: Iterable[Part], clusters_n: Ints) -> _Candidate:
-        """From what it did in each model."""
         parts = tuple(parts)
 
         def measured(value: float, influence_n: Floats) -> Measured:
@@ -117,7 +116,7 @@ def _add(out: Drafts, facts: Facts, ledger: Ledger, attribute: Attribute, run: R
         else:
             lines += _of_location(location, records, facts.clusters_n)
     # One correction over everything that was tried of the attribute in this regime.
-    ps = iter(holm([one.p() for line in lines if isinstance(line, _Group) for one in line.candidates] or [1.0]))
+    ps = iter(holm([one.p() for line in lines if isinstance(line, _Group) for one in line.candidates]))
     # A whole location may not move the outputs where the effect cancels over rows; the attribute's subspace there may.
     used = ("used", attribute.name, run.regime, "present")
     backed = {e.site for e in ledger.estimates if (e.channel, e.attribute, e.regime, e.state) == used and e.site is not None}
@@ -205,7 +204,10 @@ def _publish(out: Drafts, group: _Group, ps: Sequence[float], *, backed: bool) -
             reason = NOT_WHOLE
         _add_effects(out, replace(location, reason=reason), one)
         if group.whole is not None and reason is None and one.p_signed() <= PRESENT_AT:
-            _add_share(out, group.location, one, group.whole)
+            ratio = fieller_ratio(over_seeds(one.signed), over_seeds(group.whole.signed))
+            if ratio is not None:
+                share = replace(_about(group.location, one.measure, one.subject), channel=SHARE, method=METHODS[SHARE])
+                out.add(replace(share, unit="share of the whole place's effect", interval=ratio), value=ratio.value)
     for control in group.controls:
         _add_effects(out, location, control)
 
@@ -223,14 +225,6 @@ def _add_effects(out: Drafts, location: Draft, one: _Candidate) -> None:
     distinct, raw = len({significant(root) for root in roots}), _mean(part.predicted_per_row for part in one.parts)
     per_row = replace(draft, channel=PER_ROW, method=METHODS[PER_ROW], interval=interval, raw=raw, seed_values=roots, seeds=distinct)
     out.add(per_row, value=interval.value)
-
-
-def _add_share(out: Drafts, location: Draft, one: _Candidate, whole: _Candidate) -> None:
-    draft = _about(location, one.measure, one.subject)
-    draft = replace(draft, channel=SHARE, unit="share of the whole place's effect", method=METHODS[SHARE])
-    ratio = fieller_ratio(over_seeds(one.signed), over_seeds(whole.signed))
-    if ratio is not None:
-        out.add(replace(draft, interval=ratio), value=ratio.value)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

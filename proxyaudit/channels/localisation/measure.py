@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from proxyaudit.arrays import Floats, Ints
+from proxyaudit.arrays import Ints
 from proxyaudit.causal import localisation as causal
 from proxyaudit.causal.donors import TOO_FEW, Donors
 from proxyaudit.causal.interchange import Effect
@@ -76,12 +76,6 @@ def _evaluations(place: Location, where: str) -> float:
     return tried + controls + 2 + 0.5 * (1 + tried + math.log2(max(place.heads or place.width, 2)))
 
 
-def budget_of(places: Sequence[Location], rows_trained: int, attributes: int) -> float:
-    """Operations for one attribute of one model: a small share of training's, or what a small model needs."""
-    whole = max((place.whole_work for place in places), default=0.0)
-    return max(_LEAST_WORK, _SHARE_OF_TRAINING * 3 * rows_trained * whole) / max(attributes, 1)
-
-
 def rows_kept(places: Sequence[Location], rows: int) -> int:
     """Rows whose values at all places can be kept."""
     return min(rows, max(_MOST_FLOATS // max(sum(place.floats for place in places), 1), 1))
@@ -109,7 +103,10 @@ def measure(view: ModelView, out: Measurement) -> None:
 
 def _localise(view: ModelView, protected: Sequence[str]) -> dict[str, LocalisationRecord]:
     locations = find_locations(view.model, view.x)
-    plan = schedule(locations, view.model.verdict_sites, budget_of(locations, view.rows_trained, len(protected)))
+    # Operations for one attribute: a small share of training's, or what a small model needs.
+    whole = max((place.whole_work for place in locations), default=0.0)
+    budget = max(_LEAST_WORK, _SHARE_OF_TRAINING * 3 * view.rows_trained * whole) / max(len(protected), 1)
+    plan = schedule(locations, view.model.verdict_sites, budget)
     patched = [location for location in locations if plan.whole[location.name] is None]
     rows = np.arange(len(view.x))
     if (kept := rows_kept(patched, len(rows))) < len(rows):
@@ -143,7 +140,6 @@ class _Search:
         self.parts = parts
 
     def run(self, locations: Sequence[Location]) -> LocalisationRecord:
-        """Patch every location whole and search those of the schedule."""
         rough = causal.draw_plan(self.groups, self.labels, self.parts == 0, self.plan.recipients // 2, self.rng)
         fine = causal.draw_plan(self.groups, self.labels, self.parts != 0, self.plan.recipients, self.rng)
         if rough is None or fine is None:
@@ -163,13 +159,17 @@ class _Search:
                 found[location.name] = LocationRecord(location.kind, skipped)
                 continue
             named = part_units(location)
-            screened = self._screen(location, gradients, rows, [None, *(units for _, units in named)])
+            own = None if gradients is None else gradients[location.name]
+            parts = [None, *(units for _, units in named)]
+            place, inside = np.searchsorted(self.screening, rows), self.screening
+            values = self.patching.values(location.name)[inside]
+            screened = causal.screen(values, own, place, self.groups[inside], self.labels[inside], parts)
             patch = self.patching.patch(location.name, self.output)
             whole = self._part("whole", self._effect(patch, self.fine, None), screened, 0)
             searched = None
             if location.name in self.plan.searched and self.plan.searched[location.name] is None:
-                inside = _Inside(location, patch, [name for name, _ in named], [units for _, units in named], screened.of(slice(1, None)))
-                searched = self._inside(inside)
+                names, units = [name for name, _ in named], [units for _, units in named]
+                searched = self._inside(_Inside(location, patch, names, units, screened.of(slice(1, None))))
             found[location.name] = LocationRecord(location.kind, None, whole, searched, self.plan.searched.get(location.name))
         return LocalisationRecord(len(self.fine.recipients), found, reason)
 
@@ -203,24 +203,16 @@ class _Search:
         whole = self._effect(inside.patch, self.rough, None)
         ranked = causal.in_direction(first, inside.screened, 1.0 if whole.signed >= 0 else -1.0)
         order = [inside.parts[part] for part in ranked]
-        size = causal.smallest_set(
-            lambda count: self._effect(inside.patch, self.rough, causal.joined(order[:count])).signed, whole, len(order)
-        )
+
+        def together(units: list[list[int]], plan: Donors) -> Effect:
+            return self._effect(inside.patch, plan, causal.joined(units))
+
+        size = causal.smallest_set(lambda count: together(order[:count], self.rough).signed, whole, len(order))
         if isinstance(size, str):
             return size
         drawn = [order[part] for part in rng.permutation(len(order))[:size]]
-        together, control = (
-            Part("", self._kept(self._effect(inside.patch, self.fine, causal.joined(units)))) for units in (order[:size], drawn)
-        )
-        return PartSet(size, tuple(inside.names[part] for part in ranked[: min(size, TRIED["verdict"][0])]), together, control)
-
-    def _screen(
-        self, location: Location, gradients: dict[str, Floats] | None, rows: Ints, parts: Sequence[causal.Units]
-    ) -> causal.Screened:
-        inside = self.screening
-        own = None if gradients is None else gradients[location.name]
-        values = self.patching.values(location.name)[inside]
-        return causal.screen(values, own, np.searchsorted(inside, rows), self.groups[inside], self.labels[inside], parts)
+        carriers, control = (Part("", self._kept(together(units, self.fine))) for units in (order[:size], drawn))
+        return PartSet(size, tuple(inside.names[part] for part in ranked[: min(size, TRIED["verdict"][0])]), carriers, control)
 
     def _effect(self, patch: causal.Patch, plan: Donors, units: causal.Units) -> Effect:
         return causal.patched_effect(patch, plan, units, len(self.rows))

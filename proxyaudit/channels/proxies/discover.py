@@ -48,7 +48,11 @@ _Found = dict[str, dict[str, tuple[float, float]]]
 def discover(recipe: Recipe, dataset: Dataset) -> tuple[Dataset, ProxyPlan]:
     """The data set, with discovered columns among its attributes and notes on what was not looked at, and what carries the attributes."""
     root, protected = recipe.seed, [a for a in dataset.attributes if a.role == "protected"]
-    frame, clusters = _training_rows(dataset, root, _ROWS if dataset.text is None else MOST_TEXTS)
+    frame, most = dataset.train, _ROWS if dataset.text is None else MOST_TEXTS
+    if len(frame) > most:
+        frame = frame.iloc[np.sort(stream(root, "discovery rows").permutation(len(frame))[:most])]
+    frame = frame.reset_index(drop=True)
+    clusters = people(dataset, frame)
     targets = {a.name: known_target(a, frame, clusters, root) for a in protected}
     if dataset.text is None:
         values, proxies = frame, [Proxy(settle_cells(frame[feature.name], feature.kind)) for feature in dataset.features]
@@ -78,14 +82,6 @@ def discover(recipe: Recipe, dataset: Dataset) -> tuple[Dataset, ProxyPlan]:
     attributes, discovered = _as_attributes(recipe, dataset, found, notes)
     dataset = replace(dataset, attributes=(*dataset.attributes, *attributes), notes=tuple(notes))
     return dataset, replace(plan, pairs=pairs, discovered=discovered)
-
-
-def _training_rows(dataset: Dataset, root: int, most: int) -> tuple[pd.DataFrame, Ints]:
-    frame = dataset.train
-    if len(frame) > most:
-        frame = frame.iloc[np.sort(stream(root, "discovery rows").permutation(len(frame))[:most])]
-    frame = frame.reset_index(drop=True)
-    return frame, people(dataset, frame)
 
 
 def _low(one: Association, clusters_n: Ints, level: float) -> float:
@@ -138,7 +134,9 @@ def _pairs(
     fine = {name: plan.codes(name, frame) for name in order}
     coarse = {name: plan.codes(name, frame, coarse=True) for name in order}
     traces: dict[tuple[str, str], float] = {}
-    for better, other in _screened([name for name in plan.columns if name in singles], order):
+    # The strongest columns' pairs come first, and the better column of each.
+    for pair in islice(combinations([name for name in plan.columns if name in singles], 2), _SCREENED_PAIRS):
+        better, other = sorted(pair, key=order.index)
         traces[better, other] = pair_trace(*pair_codes(fine[better], coarse[other]), target.labels_n, target.classes)
     best = sorted(traces, key=lambda pair: (-round(traces[pair], 6), pair))[:_READ_PAIRS]
     kept: list[tuple[float, tuple[str, str]]] = []
@@ -152,13 +150,6 @@ def _pairs(
     # Two things of one name could not be told apart in a report: a column may itself be called "a + b".
     named = {label(pair): pair for _, pair in sorted(kept, key=lambda item: (round(item[0], 9), item[1])) if label(pair) not in taken}
     return tuple(reversed(named.values()))[:MOST_PAIRS]
-
-
-def _screened(names: Sequence[str], order: Sequence[str]) -> list[tuple[str, str]]:
-    """Pairs to be screened, the better column of each first; the strongest columns' pairs come first."""
-    place = {name: number for number, name in enumerate(order)}
-    pairs = islice(combinations(names, 2), _SCREENED_PAIRS)
-    return [(one, two) if place[one] < place[two] else (two, one) for one, two in pairs]
 
 
 # Features of texts -----------------------------------------------------------------------------------------------
@@ -189,7 +180,6 @@ def _pick_features(ranked: Sequence[Proxy], strongest: Mapping[str, float]) -> t
 
 
 def _notes_on_texts(dataset: Dataset, followed: int) -> list[NotTested]:
-    """What of texts was not looked at."""
     what = "words that fewer than eleven people use, and what lies in the order of words, in grammar and in spelling"
     why = (
         f"words, characters and habits of style were looked through one by one; the {followed} that carry most in the training "
@@ -300,7 +290,6 @@ def measure_association(frame: pd.DataFrame, dataset: Dataset, plan: ProxyPlan, 
 
 
 def _carried(attribute: Attribute, frame: pd.DataFrame, clusters_n: Ints, plan: ProxyPlan, root: int, *, rows: bool) -> TableRecord:
-    """What carries one attribute."""
     target, known = known_target(attribute, frame, clusters_n, root)
     held = frame[known]
     units: dict[str, UnitCarried] = {}

@@ -90,7 +90,9 @@ def estimate(facts: Facts) -> Drafts:
     """Publish everything about proxies of every protected attribute."""
     out = Drafts()
     for attribute in facts.protected:
-        carriers = _add_audit_rows(out, facts, attribute)
+        table = TABLES.read(facts.inputs, attribute.name)  # on the audit rows, where every attribute is known
+        drafts = _add_carried(out, facts, attribute, "inputs", [table], table.n)
+        carriers = {str(one.subject): (one.measured, float(one.present_p or 0.0)) for one in drafts if one.measured is not None}
         uses = {run.regime: _Uses(run.regime, tuple(USES.read(m, attribute.name) for m in run.measured), facts) for run in facts.runs}
         leading = _leading(facts, attribute, carriers, [uses[run.regime] for run in facts.audited if run.measured])
         for run in facts.runs:
@@ -126,13 +128,6 @@ def _judge(found: Sequence[tuple[Draft, Measured, float, float]], n: int) -> Ite
         judged = replace(draft, state="present" if present else "unknown", reason=None if present else _NOT_SURELY)
         interval = crossed_interval(measured)
         yield replace(judged, measured=measured, interval=interval, present_p=p_present, null_high=null_high, n=n)
-
-
-def _add_audit_rows(out: Drafts, facts: Facts, attribute: Attribute) -> _Carriers:
-    """On the audit rows, where every attribute is known."""
-    table = TABLES.read(facts.inputs, attribute.name)
-    drafts = _add_carried(out, facts, attribute, "inputs", [table], table.n)
-    return {str(one.subject): (one.measured, float(one.present_p or 0.0)) for one in drafts if one.measured is not None}
 
 
 def _add_table(out: Drafts, facts: Facts, attribute: Attribute, run: Run) -> None:

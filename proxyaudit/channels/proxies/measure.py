@@ -23,7 +23,7 @@ from proxyaudit.data.text import TextEncoder
 from proxyaudit.data.text_features import TextFeature, count_overlapping, holds_given_name
 from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.models.base import TabularModule, TrainedModel
+from proxyaudit.models.base import TabularModule
 from proxyaudit.models.text import TextClassifier
 from proxyaudit.seeding import stream
 
@@ -47,7 +47,10 @@ class ColumnSwaps:
         self.view, self.site = view, view.model.verdict_sites[-1]
         sources = view.dataset.encoder.sources
         self.inputs = {name: [i for i, source in enumerate(sources) if source == name] for name in view.proxies.columns}
-        self.swaps = draw_swaps(len(view.x), _rows_swapped(view.model, units), stream(view.recipe.seed, "proxy swaps"))
+        slow = isinstance(view.model.module, TabularModule) and view.model.module.batch_limit is not None
+        affordable = (_ATTENTION_ROWS if slow else _FORWARD_ROWS) // (4 * max(units, 1))
+        rows = max(FEWEST_SWAPPED_ROWS, min(MOST_SWAPPED_ROWS, affordable))
+        self.swaps = draw_swaps(len(view.x), rows, stream(view.recipe.seed, "proxy swaps"))
         self.replay = replayer(view.model, view.x, self.site)
 
     def swapped(self, unit: tuple[str, ...]) -> Swapped:
@@ -166,12 +169,6 @@ Intervention = ColumnSwaps | TextRemovals
 """How proxies are taken from the rows of one model: a column is given another row's value, a text is written without a feature."""
 
 
-def _rows_swapped(model: TrainedModel, units: int) -> int:
-    slow = isinstance(model.module, TabularModule) and model.module.batch_limit is not None
-    affordable = (_ATTENTION_ROWS if slow else _FORWARD_ROWS) // (4 * max(units, 1))
-    return max(FEWEST_SWAPPED_ROWS, min(MOST_SWAPPED_ROWS, affordable))
-
-
 def measure(view: ModelView, out: Measurement) -> None:
     """What proxies carry in the model's own table, and what they do to its outputs; results go into ``out``."""
     dataset = view.dataset
@@ -224,7 +221,6 @@ def _subspaces(acts_nd: Floats, attribute: Attribute, parts_n: Ints, root: int) 
 
 
 def _use(swapped: Swapped, how: Intervention, followed: Followed, parts_n: Ints, subspaces: Subspaces) -> UnitUse:
-    """Influence, effect between the groups and path of one proxy or pair."""
     change = swapped.change_msc[:, :, followed.output]
     moved = influence(change, how.swaps, len(followed.groups_n))
     split = None
@@ -240,10 +236,15 @@ def _use(swapped: Swapped, how: Intervention, followed: Followed, parts_n: Ints,
 
 def _attributions(view: ModelView, how: Intervention, acts_nd: Floats, attribute: Attribute) -> Attributions:
     """What feeds the sensitive direction and the output, as contrasts of the groups; the same rows in every model."""
-    followed = view.followed[attribute.name]
-    direction = sensitive_direction(acts_nd, attribute, followed.groups_n)
-    if direction is None:
+    followed, concept = view.followed[attribute.name], attribute.concept_columns()
+    known = np.isfinite(concept).all(axis=1)
+    eraser = fit_leace(acts_nd[known], concept[known])
+    if eraser.rank == 0:
         return Attributions(reason=NO_DIRECTION)
+    # The direction along which the groups compared differ, as LEACE reads it.
+    coordinates = eraser.coordinates(acts_nd)
+    low, high = (coordinates[followed.groups_n == group].mean(axis=0) for group in (0, 1))
+    direction = np.asarray(eraser.read_dr @ (high - low))
     rng = stream(view.recipe.seed, "attributed rows", attribute.name)
     chosen = [rng.permutation(np.flatnonzero(followed.groups_n == g))[: how.most_attributed] for g in (0, 1)]
     rows = np.sort(np.concatenate(chosen))
@@ -251,14 +252,3 @@ def _attributions(view: ModelView, how: Intervention, acts_nd: Floats, attribute
     if isinstance(found, str):
         return Attributions(reason=found)
     return Attributions(len(rows), tuple(found[0]), found[1], found[2])
-
-
-def sensitive_direction(acts_nd: Floats, attribute: Attribute, groups_n: Ints) -> Floats | None:
-    """Direction of a site along which the groups compared differ, as LEACE reads it; ``None`` where the attribute is not in the site."""
-    concept = attribute.concept_columns()
-    known = np.isfinite(concept).all(axis=1)
-    eraser = fit_leace(acts_nd[known], concept[known])
-    if eraser.rank == 0:
-        return None
-    coordinates = eraser.coordinates(acts_nd)
-    return np.asarray(eraser.read_dr @ (coordinates[groups_n == 1].mean(axis=0) - coordinates[groups_n == 0].mean(axis=0)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -74,7 +75,6 @@ class _Question:
         return stream(self.view.recipe.seed, purpose, self.name, self.site)
 
     def ask(self, replay: Replay, logits: Logits, rank: int) -> record.SiteUse:
-        """Everything about one site."""
         setting, fitted = self.setting, causal.fit_parts(self.setting)
         use = self._swapped(fitted, lambda _: replay, logits)
         if not self.decides:
@@ -90,10 +90,8 @@ class _Question:
         if not questions:
             return use
         rng = self._stream("other groups and outputs")
-        others = others_absent(
-            setting, questions, fitted, replay, lambda output: DifferentiableSite(logits, output), self.margin, self.clusters, rng
-        )
-        return replace(use, others=others)
+        site_of = functools.partial(DifferentiableSite, logits)
+        return replace(use, others=others_absent(setting, questions, fitted, replay, site_of, self.margin, self.clusters, rng))
 
     def ask_jointly(self, columns: Mapping[str, slice], logits: Logits) -> record.SiteUse:
         """The same attribute at several sites in one forward pass; LEACE and learned subspaces, none of which mixes sites."""
@@ -134,7 +132,6 @@ class _Question:
         columns: tuple[slice, ...] = (),
         random_of: causal.RandomOf | None = None,
     ) -> record.SiteUse:
-        """LEACE and learned subspaces."""
         permutations, follow = self.permutations, DifferentiableSite(logits, self.output)
         leace = interchange(self.setting, fitted, replay_of, self.output, self.rng, random_of=random_of, permutations=permutations)
         any_label = self._whatever_label(leace, fitted, replay_of)

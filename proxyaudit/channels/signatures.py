@@ -34,6 +34,10 @@ FEWEST_ROWS = 100  # rows of a context; fewer say nothing about a leak of the ma
 MOST_COLUMN_CONTEXTS = 24
 HELD_OUT = 3
 _FEWEST_WITH_HELD_OUT = HELD_OUT + 2
+PLACEBOS = 40
+KNOWN_LEVEL = 0.01
+LARGEST_MODEL = 64 * 2**20  # bytes of weights that a signature keeps for each model
+_FIT_PARTS = (0, 1)
 
 
 def make_contexts(spec: SignaturesSpec, dataset: Dataset, output_n: Floats) -> Contexts:
@@ -60,9 +64,8 @@ def make_contexts(spec: SignaturesSpec, dataset: Dataset, output_n: Floats) -> C
         large = large[people[large] >= SMALLEST_CELL]
     levels = tuple(sorted(str(level) for level in large))
     if not levels or len(levels) > MOST_COLUMN_CONTEXTS:
-        raise InputError(
-            f"column '{name}' has {len(levels)} values of {FEWEST_ROWS} audit rows or more", where=where, mend="name a column with 1 to 24"
-        )
+        found = f"column '{name}' has {len(levels)} values of {FEWEST_ROWS} audit rows or more"
+        raise InputError(found, where=where, mend="name a column with 1 to 24")
     return Contexts(column=name, names=levels, levels=levels, held_out=_held_out(len(levels)))
 
 
@@ -102,12 +105,6 @@ def _held_out(count: int) -> tuple[bool, ...]:
     if sum(marks) < HELD_OUT:
         marks[2 if count == _FEWEST_WITH_HELD_OUT else 4] = True
     return tuple(marks)
-
-
-PLACEBOS = 40
-KNOWN_LEVEL = 0.01
-LARGEST_MODEL = 64 * 2**20  # bytes of weights that a signature keeps for each model
-_FIT_PARTS = (0, 1)
 
 
 @dataclass(frozen=True)
@@ -226,7 +223,6 @@ class _Rows:
         return cls(root, margin, contexts, binary, known, values, codes, dataset.clusters[known], fit, weights)
 
     def entry(self, acts_nd: Floats, named: dict[str, Any]) -> tuple[Entry, dict[str, NDArray[np.float32]]]:
-        """The signature of one model at one site."""
         acts = acts_nd[self.known]
         # Stored in single precision: the numbers below are those of the direction as stored.
         direction = along.discriminants(acts[self.fit], self.values[self.fit, None])[:, 0].astype(np.float32)

@@ -22,6 +22,8 @@ SURELY = 0.05  # level after Holm over all numbers compared
 SHARE_OF_MARGIN = 0.5  # a difference smaller than this share of the margin is no news, however sure
 GROWN, SHRUNK = 0.05, 0.2  # of A's value: decision 0006, growth counts from a twentieth on, a decrease from a fifth
 UNCHANGED = (-0.2, 0.25)  # the band of "unchanged", of A's value
+_SHOWN = ("id", "state", "value", "low", "high", "auroc", "margin", "seeds", "n", "group", "reason")
+_TOLD = ("verdict", "at_least", "sentence", "would_settle")
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,12 @@ def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (),
     """
     before, after = _Side.of(a), _Side.of(b)
     pairs, without = matching.match_regimes(a, b, regimes)
-    roles = _roles(before, after, attributes)
+    roles = {**after.roles(), **before.roles()}
+    for name in attributes:
+        if name not in roles:
+            mend = f"they have {', '.join(list(roles)[:12])}"
+            raise InputError(f"neither run has the attribute '{name[:80]}'", where="--attribute", mend=mend)
+    roles = {name: role for name, role in roles.items() if not attributes or name in attributes}
     same_rows = any(isinstance(a.plan.get(key), str) and a.plan.get(key) == b.plan.get(key) for key in ("audit_rows", "digest"))
     training = matching.training_of(a, b)
     given = {pair for pair in pairs if matching.models_of(a, pair[0]) == matching.models_of(b, pair[1]) == "given"}
@@ -76,15 +83,6 @@ def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (),
     notes += _notes(before, after, roles, same_rows, any(n.paired for n in numbers))
     first, second = (RunName(run.name, run.id, run.status, run.plan_digest) for run in (a.evidence.run, b.evidence.run))
     return Comparison(first, second, pairs, same_rows, tuple(outcomes), tuple(numbers), tuple(notes))
-
-
-def _roles(before: _Side, after: _Side, wanted: Sequence[str]) -> dict[str, str]:
-    roles = {**after.roles(), **before.roles()}
-    for name in wanted:
-        if name not in roles:
-            mend = f"they have {', '.join(list(roles)[:12])}"
-            raise InputError(f"neither run has the attribute '{name[:80]}'", where="--attribute", mend=mend)
-    return {name: role for name, role in roles.items() if not wanted or name in wanted}
 
 
 @dataclass(frozen=True)
@@ -275,10 +273,6 @@ def _notes(before: _Side, after: _Side, roles: dict[str, str], same_rows: bool, 
     old, new = (margins_of(side.pack.plan) for side in (before, after))
     laxer = [key for key in old if new.get(key, old[key]) > old[key]]
     return notes + [f"run B has a laxer margin for {key}: {new[key]:g} against {old[key]:g}; states are not of one kind" for key in laxer]
-
-
-_SHOWN = ("id", "state", "value", "low", "high", "auroc", "margin", "seeds", "n", "group", "reason")
-_TOLD = ("verdict", "at_least", "sentence", "would_settle")
 
 
 def channel_changes(evidence: Evidence, before: str, after: str) -> list[dict[str, Any]]:

@@ -17,6 +17,15 @@ Models = Literal["given", "trained"]
 Outcome = Literal["worse", "better", "no_change", "cannot_tell"]
 
 EXIT_CODES: dict[str, int] = {"worse": 1, "cannot_tell": 3, "better": 0, "no_change": 0}
+# Margins: where verdicts differ, a worsening of this many must be excluded, or the answer is "cannot be told". Where A could not
+# decide itself its number lies near the margin or above, and repetitions differ more there.
+RESOLVED, RESOLVED_OPEN = 2.0, 3.0
+BLIND = 0.5  # of all there is to know, or of probability: where not even this much is excluded, nothing was compared
+_RANK = {"removed": 0, "hidden": 1, "exposed": 2}
+_MAIN = ("linear", "leak"), ("expressed", "gap")
+_MUST = ("linear", "expressed", "used")
+_Who = tuple[str, str, str, str]
+"""Attribute, its role, regime in A, regime in B."""
 
 
 @dataclass(frozen=True)
@@ -106,17 +115,6 @@ class Comparison:
     def as_dict(self) -> dict[str, Any]:
         """As JSON."""
         return {"outcome": self.outcome, "exit_code": self.exit_code, **asdict(self)}
-
-
-# Margins: where verdicts differ, a worsening of this many must be excluded, or the answer is "cannot be told". Where A could not
-# decide itself its number lies near the margin or above, and repetitions differ more there.
-RESOLVED, RESOLVED_OPEN = 2.0, 3.0
-BLIND = 0.5  # of all there is to know, or of probability: where not even this much is excluded, nothing was compared
-_RANK = {"removed": 0, "hidden": 1, "exposed": 2}
-_MAIN = ("linear", "leak"), ("expressed", "gap")
-_MUST = ("linear", "expressed", "used")
-_Who = tuple[str, str, str, str]
-"""Attribute, its role, regime in A, regime in B."""
 
 
 def pair_outcome(

@@ -11,12 +11,14 @@ from proxyaudit.estimates.ledger import TURNED, Draft, Drafts, Ledger
 from proxyaudit.estimates.numbers import Numbers, What
 from proxyaudit.estimates.scope import Scope
 from proxyaudit.estimates.sentences import Concluded, sentence, would_settle
-from proxyaudit.estimates.states import Decision, change_word, encoding_word
+from proxyaudit.estimates.states import Decision, change_word
 from proxyaudit.stats.group_gaps import gap_in
 from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, distinct_seeds, fieller_ratio, over_seeds
 from proxyaudit.types import Basis, Change, ChangeWord, Control, Estimate, Evidence, Finding, NotTested, Origin, OriginWord, RunInfo, State
 
 _PAIRED = "paired on the same rows"
+_LEVEL: Final = 0.05  # of the two tests that the basis rests on
+_BASES: Final[Mapping[State, Basis]] = {"present": "beyond_label", "absent": "explained_by_label"}
 
 
 def contrasts(ledger: Ledger, scope: Scope, facts: Facts | None = None) -> Drafts:
@@ -110,10 +112,6 @@ def _add_origin(out: Drafts, ledger: Ledger, numbers: Numbers, what: What, estim
         out.add(replace(shown, interval=interval, method=method), value=interval.value)
 
 
-_LEVEL: Final = 0.05  # of the two tests that the basis rests on
-_BASES: Final[Mapping[State, Basis]] = {"present": "beyond_label", "absent": "explained_by_label"}
-
-
 def evidence_of(
     ledger: Ledger,
     scope: Scope,
@@ -204,10 +202,10 @@ def _changed(numbers: Numbers, attribute: str, regime: str, what: What, decision
     if ratio is not None and ratio.value is not None and ratio.low is not None and ratio.high is not None:
         shown = (ratio.value, ratio.low, ratio.high)
     word = change_word(pair[0].state, pair[1].state, pair[1].margin, (difference.low, difference.high), shown)
-    if what == "encoding":
-        word = encoding_word(word, decision)
-    elif word == "reduced" and decision.use == ("none",):
-        word = "eliminated"
+    if word == "reduced":
+        # Gone where nothing is left, no reduction where only a stronger reader finds it now.
+        gone = decision.encoding == "absent" if what == "encoding" else decision.use == ("none",)
+        word = "eliminated" if gone else "unknown" if (what, decision.encoding) == ("encoding", "nonlinear_only") else word
     return word, ratio.id if ratio is not None else None, False
 
 

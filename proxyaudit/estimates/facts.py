@@ -60,11 +60,6 @@ class Facts:
         """The protected attributes."""
         return tuple(a for a in self.attributes if a.role == "protected")
 
-    @property
-    def audited(self) -> tuple[Run, ...]:
-        """Regimes that get verdicts."""
-        return tuple(run for run in self.runs if not run.is_reference)
-
     def run(self, regime: str) -> Run | None:
         """The run of a regime, if there is one."""
         return next((run for run in self.runs if run.regime == regime), None)

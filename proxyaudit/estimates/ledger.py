@@ -17,6 +17,14 @@ from proxyaudit.types import Control, Estimate, State
 
 NEGATIVE_FAILED: Final = "the negative control failed: a permuted attribute was found here too"
 TURNED: Final = "the gap has turned its direction"
+UNIT_CLASSES = "fraction of log2 K, class-balanced"
+UNIT_VALUES = "R squared"
+UNIT_GAP = "difference in mean predicted probability"
+UNIT_PROMPTS = "difference between groups in probability"
+_SHARES = (UNIT_CLASSES, UNIT_VALUES, UNIT_GAP, UNIT_PROMPTS)
+_IDENTITY = ("channel", "measure", "regime", "reference_for", "site", "subject", "group", "context")
+_AS_THEY_ARE = (*_IDENTITY, "unit", "shown_by", "method", "reason")
+_ROUNDED = ("raw", "auroc", "detection_limit", "null_high")
 
 
 @dataclass(frozen=True)
@@ -91,13 +99,6 @@ def _too_few_rows(draft: Draft) -> str | None:
     if not rows or not n or rows <= n:
         return None
     return f"too few audit rows to tell: about {float(f'{rows:.2g}'):,.0f} would show absence where there is none"
-
-
-UNIT_CLASSES = "fraction of log2 K, class-balanced"
-UNIT_VALUES = "R squared"
-UNIT_GAP = "difference in mean predicted probability"
-UNIT_PROMPTS = "difference between groups in probability"
-_SHARES = (UNIT_CLASSES, UNIT_VALUES, UNIT_GAP, UNIT_PROMPTS)
 
 
 def unit_of(attribute: Attribute) -> str:
@@ -212,11 +213,6 @@ def published(draft: Draft, identifier: str) -> Estimate:
         margin=draft.margin if shows else None,
         rows_needed=_rows_needed(draft, draft.state),
     )
-
-
-_IDENTITY = ("channel", "measure", "regime", "reference_for", "site", "subject", "group", "context")
-_AS_THEY_ARE = (*_IDENTITY, "unit", "shown_by", "method", "reason")
-_ROUNDED = ("raw", "auroc", "detection_limit", "null_high")
 
 
 def _rows_needed(draft: Draft, state: State | None) -> int | None:

@@ -12,6 +12,13 @@ from proxyaudit.estimates.questions import all_questions, names_of
 from proxyaudit.estimates.states import Decision
 from proxyaudit.types import Basis, Change, ChangeWord, Estimate, Origin
 
+_CHANGES: Final[Mapping[ChangeWord, str]] = {
+    "amplified": ", more than in {}",
+    "reduced": ", less than in {}",
+    "unchanged": ", about as much as in {}",
+    "eliminated": ", unlike in {}",
+}
+
 
 @dataclass(frozen=True)
 class Concluded:
@@ -25,14 +32,6 @@ class Concluded:
     origin: Origin
     basis: Basis | None
     turned: bool
-
-
-_CHANGES: Final[Mapping[ChangeWord, str]] = {
-    "amplified": ", more than in {}",
-    "reduced": ", less than in {}",
-    "unchanged": ", about as much as in {}",
-    "eliminated": ", unlike in {}",
-}
 
 
 def sentence(c: Concluded, numbers: Numbers) -> str:

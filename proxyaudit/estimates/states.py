@@ -20,6 +20,8 @@ Outcome = Literal[
     "asks nothing", "not measured", "blocked", "within its null", "present", "unstable", "unsure", "corrected", "absent", "between"
 ]
 """How a number came to its state; what is said beside an unknown depends on it."""
+UNCHANGED = (0.8, 1.25)
+LARGER = 1.05
 
 
 def deciding(estimates: Iterable[Estimate]) -> list[Estimate]:
@@ -112,10 +114,6 @@ _RULES: Final[Mapping[str, Callable[[Mapping[str, float]], bool]]] = {
 }
 
 
-UNCHANGED = (0.8, 1.25)
-LARGER = 1.05
-
-
 @dataclass(frozen=True)
 class Decision:
     """What the channel states of one attribute in one regime amount to."""
@@ -193,13 +191,6 @@ def change_word(
     if "present" not in (mine, real):
         return "unknown"
     return "amplified" if low > 0 else "reduced" if high < 0 else "unknown"
-
-
-def encoding_word(word: ChangeWord, decision: Decision) -> ChangeWord:
-    """The word for a changed linear leak: gone where nothing is left, no reduction where only a stronger reader finds it now."""
-    if word == "reduced" and decision.encoding == "absent":
-        return "eliminated"
-    return "unknown" if word == "reduced" and decision.encoding == "nonlinear_only" else word
 
 
 def _encoding(linear: State, nonlinear: State) -> Encoding:

@@ -44,6 +44,7 @@ _CONSTANT_WITHIN = "the site is constant within what is conditioned on"
 _WEAK = "the control failed: random features of what is conditioned on show the attribute too, so the baseline is too weak"
 _FOUND_ALREADY = "a linear reader finds it here already; nothing more was asked at this site"
 _FEW_VALUES = "the attribute takes too few values to be cut into quarters"
+_Shared = dict[str, ScoreStatistic]
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def measure_site(
     Placebos are label columns ``(n, m)`` by attribute. Activations that hold NaN or infinite values raise ``ValueError``.
     """
     everything = whiten(acts_nd)
-    shared: dict[str, ScoreStatistic] = {}
+    shared: _Shared = {}
     folds = assign_folds(rows.clusters, stream(probing.root, "folds"))
     for attribute in rows.attributes:
         known = attribute.known
@@ -172,14 +173,14 @@ class SiteProbe:
     def __init__(
         self,
         acts_nd: NDArray[Any],
-        whitened: Whitened,
+        white: Whitened,
         attribute: Attribute,
         folds_n: Ints,
         clusters_n: Ints,
         probing: Probing,
-        shared: dict[str, ScoreStatistic],
+        shared: _Shared,
     ) -> None:
-        self.acts, self.whitened, self.probing, self.shared = acts_nd, whitened, probing, shared
+        self.acts, self.whitened, self.probing, self.shared = acts_nd, white, probing, shared
         self.attribute, self.known, self.all_folds, self.all_clusters = attribute, attribute.known, folds_n, clusters_n
         self.folds, self.clusters = folds_n[self.known], clusters_n[self.known]
         self.groups = clusters_if_any(self.clusters)

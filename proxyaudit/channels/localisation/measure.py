@@ -127,8 +127,6 @@ class _Inside:
 
 
 class _Search:
-    """One attribute in one model."""
-
     def __init__(self, view: ModelView, name: str, rows_n: Ints, patching: Patching, plan: Schedule) -> None:
         followed, parts = view.followed[name], view.dataset.parts[rows_n]
         self.name, self.root, self.patching, self.plan = name, view.recipe.seed, patching, plan

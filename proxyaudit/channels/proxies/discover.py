@@ -41,8 +41,10 @@ MOST_TEXTS = 5000
 _WORDS, _PATTERNS = 120, 60  # read out of fold, besides function words and ways of writing
 _SAME = 0.6  # share of texts in common above which a pattern is another one over again
 _STYLES = [TextFeature("style", name) for name in STYLES]
-_Found = dict[str, dict[str, tuple[float, float]]]
-"""Of each attribute what each candidate carries, and the lower end of that."""
+_Carrying = dict[str, tuple[float, float]]
+"""What each candidate carries of an attribute, and the lower end of that."""
+MOST_TABLE_ROWS = 20_000
+_AUDIT_PERMUTATIONS, _TABLE_PERMUTATIONS = 199, 99
 
 
 def discover(recipe: Recipe, dataset: Dataset) -> tuple[Dataset, ProxyPlan]:
@@ -58,7 +60,7 @@ def discover(recipe: Recipe, dataset: Dataset) -> tuple[Dataset, ProxyPlan]:
         values, proxies = frame, [Proxy(settle_cells(frame[feature.name], feature.kind)) for feature in dataset.features]
     else:
         values, proxies = _candidates(dataset, dataset.text, frame, list(targets.values()))
-    found: _Found = {name: {} for name in targets}
+    found: dict[str, _Carrying] = {name: {} for name in targets}
     level = 1 - 0.05 / max(len(proxies) * len(protected), 1)
     for name, (target, known) in targets.items():
         for proxy in (p for p in proxies if p.name != name):
@@ -89,7 +91,7 @@ def _low(one: Association, clusters_n: Ints, level: float) -> float:
 
 
 def _as_attributes(
-    recipe: Recipe, dataset: Dataset, found: _Found, notes: list[NotTested]
+    recipe: Recipe, dataset: Dataset, found: dict[str, _Carrying], notes: list[NotTested]
 ) -> tuple[list[Attribute], tuple[Discovered, ...]]:
     """The strongest undeclared carriers as probe targets: each protected attribute's first, then each one's second, ..."""
     taken = {a.name for a in dataset.attributes} | set(dataset.legitimate) | {dataset.group}
@@ -115,13 +117,7 @@ def _as_attributes(
 
 
 def _pairs(
-    plan: ProxyPlan,
-    attribute: Attribute,
-    singles: Mapping[str, tuple[float, float]],
-    frame: pd.DataFrame,
-    clusters: Ints,
-    root: int,
-    taken: set[str],
+    plan: ProxyPlan, attribute: Attribute, singles: _Carrying, frame: pd.DataFrame, clusters: Ints, root: int, taken: set[str]
 ) -> tuple[tuple[str, str], ...]:
     """Pairs that tell surely more than the better column: screened by a cheap trace, the best read on rows not seen."""
     if not singles:
@@ -247,10 +243,6 @@ def _traces(terms: Terms, targets: Sequence[tuple[Target, NDArray[np.bool_]]]) -
         free = max(columns.shape[1] - 1, 1)
         best = np.maximum(best, (((sums - size[:, None] * mean) ** 2 / spread).sum(axis=1) - free) / np.sqrt(2 * free))
     return best
-
-
-MOST_TABLE_ROWS = 20_000
-_AUDIT_PERMUTATIONS, _TABLE_PERMUTATIONS = 199, 99
 
 
 def known_target(attribute: Attribute, frame: pd.DataFrame, clusters_n: Ints, root: int) -> tuple[Target, NDArray[np.bool_]]:

@@ -40,6 +40,8 @@ _PAIR_READER = "what the pair's cells add to the better of its two columns; null
 _UNIT_CHANGE = "mean absolute change of predicted probability"
 _NOT_SURELY = "not surely above the margin; absence is not tested, more rows would show more"
 _NOT_SETTLED = "whether it carries the attribute and moves the output between the groups, each above its margin, is not settled"
+_Carriers = dict[str, tuple[Measured, float]]
+"""What each proxy or pair surely carries on the audit rows, and the p-value of its being above the margin."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,6 @@ _TEXTS = _Words(
     "what it adds to the predicted probability, one group minus the other",
     "layer integrated gradients of the token embedding, summed over the places of a token; difference of the groups",
 )
-
-
-_Carriers = dict[str, tuple[Measured, float]]
-"""What each proxy or pair surely carries on the audit rows, and the p-value of its being above the margin."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def estimate(facts: Facts) -> Drafts:
         drafts = _add_carried(out, facts, attribute, "inputs", [table], table.n)
         carriers = {str(one.subject): (one.measured, float(one.present_p or 0.0)) for one in drafts if one.measured is not None}
         uses = {run.regime: _Uses(run.regime, tuple(USES.read(m, attribute.name) for m in run.measured), facts) for run in facts.runs}
-        leading = _leading(facts, attribute, carriers, [uses[run.regime] for run in facts.audited if run.measured])
+        leading = _leading(facts, attribute, carriers, [uses[r.regime] for r in facts.runs if r.measured and not r.is_reference])
         for run in facts.runs:
             if not run.is_reference:
                 _add_table(out, facts, attribute, run)

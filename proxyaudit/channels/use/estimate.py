@@ -17,6 +17,7 @@ from proxyaudit.stats.group_gaps import gap_in
 from proxyaudit.stats.intervals import Measured, absent_everywhere, crossed_interval, fieller_ratio, in_every_seed, over_seeds
 from proxyaudit.stats.ranks import auroc
 
+_Swaps = Sequence[InterchangeResult]
 _LEACE = (
     "interchange of the LEACE subspace, donors share the label; minus random subspaces of equal rank; "
     "absence by what of it the rest of the model reads"
@@ -35,6 +36,10 @@ _MEDIATION = "one minus the output gap with the LEACE subspace set to its mean, 
 _TOWARDS = "share of the other attribute's difference between groups that a fresh probe reads in what the swap moved"
 _SELECTIVITY = "change of a fresh probe of the label, share of the difference between labels"
 _COMPLETENESS = "share of the group difference that a fresh probe reads after the swap"
+_SHOWN = 6
+SAME_OUTPUT = 1e-3  # largest change of a probability that counts as none
+TOO_WIDE = "too many dimensions for the rows to tell the attribute's direction from noise: more audit rows would settle it"
+_UNREAD_SHARE = 0.5  # of the margin: directions without a gradient must not move the outputs by more
 
 
 def estimate(facts: Facts) -> Drafts:
@@ -88,9 +93,7 @@ def _at(base: Draft, run: Run, untrained: Run | None, site: str, barred: str | N
     # Measured where the learned effect is below the margin; where it is not, absence is out of the question.
     read = [] if why is not None else all_of(use.learned.read_downstream if use.learned else None for use in uses)
 
-    def draft_of(
-        start: Draft, swaps: Sequence[InterchangeResult], any_label: Sequence[InterchangeResult], asked: Sequence[InterchangeResult]
-    ) -> Draft:
+    def draft_of(start: Draft, swaps: _Swaps, any_label: _Swaps, asked: _Swaps) -> Draft:
         p = absent_p([swap.effect for swap in asked], clusters_n, base.margin) if asked else None
         draft = replace(_claimed(start, swaps, any_label, clusters_n), absent_p=p, can_be_absent=barred is None, reason=barred)
         return replace(draft, null_rejected=False, null_reason=TOO_WIDE) if wide else draft
@@ -109,7 +112,7 @@ def _at(base: Draft, run: Run, untrained: Run | None, site: str, barred: str | N
     return [leace, found]
 
 
-def _claimed(base: Draft, swaps: Sequence[InterchangeResult], any_label: Sequence[InterchangeResult], clusters_n: Ints) -> Draft:
+def _claimed(base: Draft, swaps: _Swaps, any_label: _Swaps, clusters_n: Ints) -> Draft:
     """An effect as it may be claimed: beyond random subspaces, and with donors of any label too."""
     draft = effect_draft(base, swaps, clusters_n)
     draft = replace(draft, context=f"{base.context}: {draft.context}" if base.context else draft.context)
@@ -126,7 +129,7 @@ def _claimed(base: Draft, swaps: Sequence[InterchangeResult], any_label: Sequenc
     return draft
 
 
-def effect_draft(base: Draft, swaps: Sequence[InterchangeResult], clusters_n: Ints) -> Draft:
+def effect_draft(base: Draft, swaps: _Swaps, clusters_n: Ints) -> Draft:
     """Fill a draft with an interchange effect, the larger of signed and per-row in the mean over seeds, minus that of random subspaces."""
     effects = [swap.effect for swap in swaps]
     signed = float(np.mean([effect.signed for effect in effects]))
@@ -184,7 +187,7 @@ def add_use_beside(
             _add_erased(out, draft, [o[:, output] for o in run.outputs], erased, groups_n, positive_n, clusters_n)
 
 
-def _add_readings(out: Drafts, draft: Draft, swaps: Sequence[InterchangeResult], *, joint: bool, learned: bool) -> None:
+def _add_readings(out: Drafts, draft: Draft, swaps: _Swaps, *, joint: bool, learned: bool) -> None:
     """What fresh probes read in what the swaps moved: of the attribute, of the label, and of other attributes."""
     said = [word for word, holds in (("joint", joint), ("learned", learned)) if holds]
     prefix = "learned_" if learned else ""
@@ -222,12 +225,6 @@ def _add_erased(
         out.add(replace(mediation, reason="the gap is not clearly different from zero, so it has no share"))
     else:
         out.add(replace(mediation, interval=share), value=share.value)
-
-
-_SHOWN = 6
-SAME_OUTPUT = 1e-3  # largest change of a probability that counts as none
-TOO_WIDE = "too many dimensions for the rows to tell the attribute's direction from noise: more audit rows would settle it"
-_UNREAD_SHARE = 0.5  # of the margin: directions without a gradient must not move the outputs by more
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -27,6 +26,14 @@ from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace, wh
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.seeding import stream
+
+_Columns = tuple[slice, ...]
+"""Where the units of each site stand, of several side by side; empty for one site."""
+SURELY = 4.5  # standard errors: some thousand comparisons are looked at
+FEWEST = 30  # rows of a group within a half
+_FOLLOWED_ROWS = 512
+_UNREAD_ROWS = 1000  # of each part
+MOST_ASKED = 24  # pairs of a group and an output; beyond it absence is not claimed
 
 
 def measure(view: ModelView, out: Measurement) -> None:
@@ -86,12 +93,23 @@ class _Question:
         if not rank:
             return replace(use, planted=record.PlantedEffects())
         use = replace(use, planted=self._planted(replay, DifferentiableSite(logits, self.output)))
+        return replace(use, others=self._others(fitted, replay, logits))
+
+    def _others(self, fitted: list[LeaceEraser], replay: Replay, logits: Logits) -> record.OtherQuestions | None:
+        """Other groups and outputs than those followed, if there are any: p is 1 where one cannot be asked. ``fitted`` holds all levels."""
+        setting, rng = self.setting, self._stream("other groups and outputs")
         questions = other_questions(self.attribute, setting.groups_n, self.output, self.view.captured.outputs.shape[1])
-        if not questions:
-            return use
-        rng = self._stream("other groups and outputs")
-        site_of = functools.partial(DifferentiableSite, logits)
-        return replace(use, others=others_absent(setting, questions, fitted, replay, site_of, self.margin, self.clusters, rng))
+        if not questions or len(questions) > MOST_ASKED:
+            return record.OtherQuestions(1.0, len(questions)) if questions else None
+        largest = 0.0
+        for groups, output in questions:
+            fine = with_donors(replace(setting, groups_n=groups), FINE_DONORS, rng)
+            if len(fine.plans) < len(setting.plans):
+                return record.OtherQuestions(1.0, len(questions))
+            found = learn_parts(fine, DifferentiableSite(logits, output), fitted, self.margin, rng, free=False)
+            for swap in swap_read_downstream(fine, found, lambda _: replay, output, rng):
+                largest = max(largest, absent_p([swap.effect], self.clusters, self.margin))
+        return record.OtherQuestions(largest, len(questions))
 
     def ask_jointly(self, columns: Mapping[str, slice], logits: Logits) -> record.SiteUse:
         """The same attribute at several sites in one forward pass; LEACE and learned subspaces, none of which mixes sites."""
@@ -129,7 +147,7 @@ class _Question:
         fitted: list[LeaceEraser],
         replay_of: ReplayOf,
         logits: Logits,
-        columns: tuple[slice, ...] = (),
+        columns: _Columns = (),
         random_of: causal.RandomOf | None = None,
     ) -> record.SiteUse:
         permutations, follow = self.permutations, DifferentiableSite(logits, self.output)
@@ -143,7 +161,7 @@ class _Question:
         follow: DifferentiableSite,
         fitted: list[LeaceEraser],
         replay_of: ReplayOf,
-        columns: tuple[slice, ...],
+        columns: _Columns,
         random_of: causal.RandomOf | None,
     ) -> record.LearnedUse:
         setting, rng, free = self.setting, self._stream("learned"), self.decides and not columns
@@ -225,13 +243,6 @@ class _Question:
             absent = max(absent_p([effect], self.clusters, self.margin) for effect in effects)
             sizes.append(record.PlantedEffect(one.times, one.truth, effects[0].size, effects[1].size, absent))
         return record.PlantedEffects(sizes=tuple(sizes))
-
-
-SURELY = 4.5  # standard errors: some thousand comparisons are looked at
-FEWEST = 30  # rows of a group within a half
-_FOLLOWED_ROWS = 512
-_UNREAD_ROWS = 1000  # of each part
-MOST_ASKED = 24  # pairs of a group and an output; beyond it absence is not claimed
 
 
 def measure_guards(model: TrainedModel, captured: Captured, x_np: NDArray[np.float32], dataset: Dataset, root: int) -> record.Guards:
@@ -326,27 +337,3 @@ def other_questions(attribute: Attribute, groups_n: Ints, output: int, outputs: 
     asked = [groups_n] if len(named) == 2 else [np.where(levels < 0, -1, (levels == level).astype(np.int64)) for level in named]
     found = [(groups, column) for groups in asked for column in range(outputs)]
     return [(groups, column) for groups, column in found if groups is not groups_n or column != output]
-
-
-def others_absent(
-    setting: Setting,
-    questions: Sequence[tuple[Ints, int]],
-    fitted: list[LeaceEraser],
-    replay: Replay,
-    site_of: Callable[[int], DifferentiableSite],
-    margin: float,
-    clusters_n: Ints,
-    rng: np.random.Generator,
-) -> record.OtherQuestions:
-    """Largest p-value of "the effect is below the margin" over the questions; 1 where one cannot be asked. ``fitted`` holds all levels."""
-    if len(questions) > MOST_ASKED:
-        return record.OtherQuestions(1.0, len(questions))
-    largest = 0.0
-    for groups, output in questions:
-        fine = with_donors(replace(setting, groups_n=groups), FINE_DONORS, rng)
-        if len(fine.plans) < len(setting.plans):
-            return record.OtherQuestions(1.0, len(questions))
-        found = learn_parts(fine, site_of(output), fitted, margin, rng, free=False)
-        for swap in swap_read_downstream(fine, found, lambda _: replay, output, rng):
-            largest = max(largest, absent_p([swap.effect], clusters_n, margin))
-    return record.OtherQuestions(largest, len(questions))

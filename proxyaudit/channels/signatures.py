@@ -1,4 +1,4 @@
-"""Make the signatures of a run: for each attribute, regime, repetition and verdict site the direction that tells the attribute.
+"""Make the signatures that 'scan' reads: for each attribute, regime, repetition and verdict site the direction that tells the attribute.
 
 The direction is fitted on some rows; what it tells and the covariance of the attribute with every unit (``shift``) are measured on
 others. On the same rows the product of both noises would look like a leak of about ``.7 d / n``.

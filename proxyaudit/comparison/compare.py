@@ -1,4 +1,7 @@
-"""Compare two packs: every number with its counterpart, what can be said of it, and one answer for each attribute (decision 0015)."""
+"""Compare two packs: every number with its counterpart, what can be said of it, and one answer for each attribute (decision 0015).
+
+Also two regimes of one audit side by side: every deciding number, the verdicts and the task before and after a change.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One answer for an attribute and a pair of regimes, from the numbers compared and the two verdicts."""
+"""The frozen values of a comparison, and one answer for each attribute and pair of regimes from the numbers compared and the verdicts."""
 
 from __future__ import annotations
 

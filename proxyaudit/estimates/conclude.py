@@ -1,10 +1,13 @@
-"""Conclude: from published numbers and controls to findings. Pure and total, so that ``verify`` concludes again and compares."""
+"""Conclude: from published numbers and controls to findings. Pure and total, so that ``verify`` concludes again and compares.
+
+Contrasts to real training are made from row influences before that, and published: whoever holds the pack alone can check the words.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from proxyaudit.estimates.facts import Facts
 from proxyaudit.estimates.ledger import TURNED, Draft, Drafts, Ledger
@@ -118,14 +121,14 @@ def evidence_of(
     plan: Mapping[str, Any],
     not_tested: Sequence[NotTested],
     *,
-    status: Literal["complete", "partial"] = "complete",
+    partial: bool = False,
     facts: Facts | None = None,
 ) -> Evidence:
     """The whole of a decided ledger: its contrasts are published, then everything is concluded; ``facts`` where models were trained."""
     ledger.publish(contrasts(ledger, scope, facts))
     names = {"id": plan["run_id"], "name": plan["name"], "plan_digest": plan["digest"], "versions": plan["versions"], "seed": plan["seed"]}
     return Evidence(
-        run=RunInfo(status=status, **names),
+        run=RunInfo(status="partial" if partial else "complete", **names),
         findings=conclude(ledger.estimates, ledger.controls, scope),
         estimates=tuple(ledger.estimates),
         controls=tuple(ledger.controls),

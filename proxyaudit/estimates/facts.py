@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
@@ -63,7 +62,3 @@ class Facts:
     def run(self, regime: str) -> Run | None:
         """The run of a regime, if there is one."""
         return next((run for run in self.runs if run.regime == regime), None)
-
-    def positive(self, attribute: str) -> NDArray[np.bool_]:
-        """Rows whose true label is the one that the followed output stands for, shape ``(n,)``."""
-        return np.asarray(self.labels_n == (1 if len(self.classes) == 2 else self.followed[attribute].output))

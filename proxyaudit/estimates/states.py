@@ -1,4 +1,4 @@
-"""States and controls: pure functions of what is published, so that whoever holds a pack can decide again and compare."""
+"""States, controls and verdicts (METHOD, section 5): pure functions of what is published, so that whoever holds a pack can decide again."""
 
 from __future__ import annotations
 
@@ -196,10 +196,8 @@ def change_word(
 def _encoding(linear: State, nonlinear: State) -> Encoding:
     if linear == "present":
         return "linear"
-    if linear == "absent" and nonlinear == "present":
-        return "nonlinear_only"
-    if linear == "absent" and nonlinear == "absent":
-        return "absent"
+    if linear == "absent" and nonlinear in ("present", "absent"):
+        return "nonlinear_only" if nonlinear == "present" else "absent"
     return "unknown"
 
 

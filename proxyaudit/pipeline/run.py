@@ -111,7 +111,7 @@ def run_audit(
         plan = prepared.plan.as_dict()
         not_tested = [*_NOT_TESTED, *(NotTested(**note) for note in prepared.plan.notes), *overlap_notes(facts.runs)]
         scope = read_scope(plan, {}, {"failures_by_regime": dict(failures)})
-        evidence = evidence_of(ledger, scope, plan, not_tested, status="partial" if failures else "complete", facts=facts)
+        evidence = evidence_of(ledger, scope, plan, not_tested, partial=bool(failures), facts=facts)
         signatures = signatures_of_run(prepared, tasks, cache, evidence) if prepared.recipe.signatures else {}
     more = {"backend": workers.backend, "failures_by_regime": {regime: list(found) for regime, found in failures.items()}}
     environment = environment_of(started, workers.count, prepared.plan.versions, [f for found in failures.values() for f in found], **more)

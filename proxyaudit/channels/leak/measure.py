@@ -1,4 +1,4 @@
-"""Probe every attribute at one site: the linear, the non-linear and the conditional tests, with nulls and plants."""
+"""Probe every attribute at every site of one model, and in its outputs: linear, non-linear and conditional tests, nulls and plants."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -44,7 +44,7 @@ _CONSTANT_WITHIN = "the site is constant within what is conditioned on"
 _WEAK = "the control failed: random features of what is conditioned on show the attribute too, so the baseline is too weak"
 _FOUND_ALREADY = "a linear reader finds it here already; nothing more was asked at this site"
 _FEW_VALUES = "the attribute takes too few values to be cut into quarters"
-_Shared = dict[str, ScoreStatistic]
+_Memo = dict[str, ScoreStatistic]
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def measure_site(
     Placebos are label columns ``(n, m)`` by attribute. Activations that hold NaN or infinite values raise ``ValueError``.
     """
     everything = whiten(acts_nd)
-    shared: _Shared = {}
+    shared: _Memo = {}
     folds = assign_folds(rows.clusters, stream(probing.root, "folds"))
     for attribute in rows.attributes:
         known = attribute.known
@@ -171,14 +171,7 @@ class SiteProbe:
     """
 
     def __init__(
-        self,
-        acts_nd: NDArray[Any],
-        white: Whitened,
-        attribute: Attribute,
-        folds_n: Ints,
-        clusters_n: Ints,
-        probing: Probing,
-        shared: _Shared,
+        self, acts_nd: NDArray[Any], white: Whitened, attribute: Attribute, folds_n: Ints, clusters_n: Ints, probing: Probing, shared: _Memo
     ) -> None:
         self.acts, self.whitened, self.probing, self.shared = acts_nd, white, probing, shared
         self.attribute, self.known, self.all_folds, self.all_clusters = attribute, attribute.known, folds_n, clusters_n

@@ -18,6 +18,7 @@ from proxyaudit.models.base import TabularModule
 from proxyaudit.models.locations import Location, NoGradientHereError, Patching, find_locations, part_units
 from proxyaudit.seeding import stream
 
+# What is tried: fixed counts, cut down where the predicted operations ask for it; never by the clock.
 # Parts tried at a place: by the gradient, by the difference between the groups, at random as controls.
 TRIED = {"verdict": (6, 2, 2), "elsewhere": (2, 1, 1)}
 MOST_PLACES, MOST_SEARCHED = 12, 4  # of those that are no verdict sites

@@ -3,6 +3,7 @@
 Discovery goes by association alone. Influence on the outputs is not known before a model is trained, and would differ between
 regimes; every regime is asked about the same proxies. Of a table the columns are asked, and pairs of them. Of texts their features are:
 thousands of terms are screened by a trace of counts, some hundreds are read out of fold, and the strongest are followed through the run.
+What these carry in a table, the audit rows among them, is measured here too.
 """
 
 from collections.abc import Mapping, Sequence

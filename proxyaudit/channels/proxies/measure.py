@@ -73,7 +73,7 @@ class ColumnSwaps:
 
 
 class TextRemovals:
-    """Features left out of texts; the same texts serve every model. The counterpart of ``measure.ColumnSwaps``."""
+    """Features left out of texts; the same texts serve every model."""
 
     sign = -1.0  # what goes with a feature that is left out is what it did
     most_attributed = 32  # one costs as much as sixty texts run forward

@@ -1,4 +1,7 @@
-"""Decide on use: effects of LEACE and learned subspaces at each verdict site and at all of them jointly, over seeds."""
+"""Decide on use: effects of LEACE and learned subspaces at each verdict site and at all of them jointly, over seeds.
+
+Controls, and what could have escaped the swaps, never claim use: each only makes absence unknown.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -56,7 +59,7 @@ def estimate(facts: Facts) -> Drafts:
                     draft = replace(draft, decides=False, reason=None if draft.measured is not None else draft.reason)
                 out.add(draft)
             if run.measured and not run.is_reference:
-                positive = facts.positive(name)
+                positive = np.asarray(facts.labels_n == (1 if len(facts.classes) == 2 else followed.output))
                 add_use_beside(out, base, run, facts.verdict_sites, followed.groups_n, followed.output, positive, facts.clusters_n)
             add_use_controls(out, run, untrained, name, facts.verdict_sites, facts.margins.effect)
     return out

@@ -1,4 +1,9 @@
-"""Measure whether one trained model uses the attributes: subspaces swapped, erased, learned, planted, and joined over sites."""
+"""Measure whether one trained model uses the attributes: subspaces swapped, erased, learned, planted, and joined over sites.
+
+Swaps follow the mean, for the pair of groups and the output whose true labels differ most. Guards measure what would escape that: use
+that goes past the sites, that raises some rows and lowers others by as much, that acts where gradients do not point, or on another level
+or through another class. What bars absence for it stands in ``estimate``.
+"""
 
 from __future__ import annotations
 

@@ -33,7 +33,14 @@ class Chip(NamedTuple):
     look: str
 
 
-Inline = str | Strong | Code
+class Drawn(NamedTuple):
+    """Words about a drawing; where there is none, ``instead`` stands for them."""
+
+    text: str
+    instead: str = ""
+
+
+Inline = str | Strong | Code | Drawn
 
 
 class Para(NamedTuple):
@@ -104,7 +111,7 @@ class Picture(NamedTuple):
 
     svg: str
     name: str
-    caption: str
+    caption: str | Drawn
     legend: tuple[Key, ...] = ()
     numbers: Table | None = None
 

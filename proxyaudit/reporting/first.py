@@ -59,10 +59,11 @@ def _first_screen(report: Report) -> tuple[b.Block, ...]:
     first = summary.attributes[0]
     if pictures := deciding_pictures(report, first, "f0"):
         more = " The same for every attribute: under “Why each answer”." if len(summary.attributes) > 1 else ""
-        read = "Lines: 95 % intervals (an arrow: it goes on). Dashed: the margin, the smallest amount that counts."
+        dashed = "Lines: 95 % intervals (an arrow: it goes on). Dashed: the margin, the smallest amount that counts."
+        read = b.Drawn(dashed, "In brackets: 95 % intervals.")
         named = {row.regime for row in first.references if row.regime in ("untrained", "placebo")}
         references = [(key, words) for key, words in reference_words(report.pack).items() if key in named]
-        said: list[b.Inline] = [part for key, words in references for part in (b.Strong(f" {key}"), f": {words}.")]
+        said: list[b.Inline] = [part for key, words in references for part in (" ", b.Strong(key), f": {words}.")]
         blocks += [b.Heading(f"The figures that decide, for {shorten(first.name, 60)}"), *pictures, b.note(read, *said, more)]
     return tuple(blocks)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.plans import entries, mapping
+from proxyaudit.reporting.blocks import Drawn, Inline
 from proxyaudit.reporting.sentences import REAL
 from proxyaudit.reporting.text import DASH, ToldTable, ToldView, beside, figure, interval, join_words, percent, shorten
 from proxyaudit.reporting.words import state_word
@@ -15,6 +16,7 @@ from proxyaudit.types import REFERENCES, Estimate
 
 _TOKEN = "token "
 _MOST, _NAMED = 8, 3
+_WHOLE, _PART = Drawn("Filled marks", "Value"), Drawn("upright crosses below them", "through its trace inside")
 _CHANNELS = ("association", "pair_gain", "influence", "proxy_use", "path_total", "path", "path_share")
 
 
@@ -26,7 +28,7 @@ class ProxyWords:
     where: str
     header: tuple[str, ...]
     own: str
-    opening: str
+    opening: tuple[Inline, ...]
     note: str
 
 
@@ -42,9 +44,14 @@ _COLUMNS = ProxyWords(
         "Feeds the output",
     ),
     "the column's own effect",
-    "A model that never sees an attribute can still act on it through columns that stand in for it. Filled marks: how far the prediction "
-    "moves between the groups through that column; upright crosses below them: the part of it that runs through the attribute's own trace "
-    "inside the model. Columns that both carry the attribute and move the output stand first.",
+    (
+        "A model that never sees an attribute can still act on it through columns that stand in for it. ",
+        _WHOLE,
+        ": how far the prediction moves between the groups through that column; ",
+        _PART,
+        ": the part of it that runs through the attribute's own trace inside the model. Columns that both carry the attribute and move the "
+        "output stand first.",
+    ),
     "A model that never sees an attribute can still act on it through columns that stand in for it. For each column: how much of the "
     "attribute it carries (0 nothing, 1 everything) in the real audit rows and in each synthetic table; how far the predicted "
     "probability moves when the column's value is replaced by another row's; the product of the two, by which the columns are ranked; "
@@ -57,9 +64,14 @@ _TEXTS = ProxyWords(
     "Real audit texts",
     ("Leaving it out moves the output by", "Carries times moves", "Adds between the groups", "Of that through the direction"),
     "its own effect",
-    "A model that reads texts can act on an attribute through words and habits of style that stand in for it. Filled marks: what the word "
-    "or habit adds to the prediction in one group beyond the other; upright crosses below them: the part of it that runs through the "
-    "attribute's own trace inside the model. What both carries the attribute and moves the output stands first.",
+    (
+        "A model that reads texts can act on an attribute through words and habits of style that stand in for it. ",
+        _WHOLE,
+        ": what the word or habit adds to the prediction in one group beyond the other; ",
+        _PART,
+        ": the part of it that runs through the attribute's own trace inside the model. What both carries the attribute and moves the "
+        "output stands first.",
+    ),
     "A model that reads texts can act on an attribute through words and ways of writing that stand in for it. For each: how much of the "
     "attribute it carries (0 nothing, 1 everything) in the real audit texts, and in synthetic or scrubbed ones; how far the predicted "
     "probability moves when the text is written without it; the product of the two, by which they are ranked; what it adds to the "

@@ -18,8 +18,9 @@ from proxyaudit.types import Estimate
 
 # A page with longer tables is slow to open; every number is in evidence.json.
 _MOST_ROWS = 60
-_DECIDING = (
-    ("leak", "Can it be read inside?", "Leak inside (0 nothing, 1 all)", "Points right of the dashed line can be read."),
+_READABLE = b.Drawn("Points right of the dashed line can be read.", "What is above the margin can be read.")
+_DECIDING: tuple[tuple[str, str, str, str | b.Drawn], ...] = (
+    ("leak", "Can it be read inside?", "Leak inside (0 nothing, 1 all)", _READABLE),
     ("gap", "Does it show in the outputs?", "Gap between groups (1 = 100 points)", "How far predictions differ between groups."),
     (
         "effect",
@@ -102,7 +103,14 @@ def side_by_side(pictures: Iterable[b.Picture | None]) -> tuple[b.Pictures, ...]
 
 
 def forest_picture(
-    what: str, rows: Sequence[charts.ForestRow], margin: float | None, *, named: tuple[str, str], axis: str, ident: str, title: str
+    what: str,
+    rows: Sequence[charts.ForestRow],
+    margin: float | None,
+    *,
+    named: tuple[str, str | b.Drawn],
+    axis: str,
+    ident: str,
+    title: str,
 ) -> b.Picture | None:
     """A forest plot with its name, caption and numbers; nothing where there is nothing to draw."""
     svg = charts.forest_chart(rows, margin, axis=axis, ident=ident, title=title)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxyaudit.reporting.blocks import Block, Bullets, Heading, Picture, Section, Strong, note, para
+from proxyaudit.reporting.blocks import Block, Bullets, Drawn, Heading, Picture, Section, Strong, note, para
 from proxyaudit.reporting.charts import ForestRow
 from proxyaudit.reporting.report import Report, forest_picture, numbers_fold, side_by_side
 from proxyaudit.reporting.sections import ReportSection
@@ -25,8 +25,9 @@ def causal(report: Report) -> Section | None:
     blocks: list[Block] = [
         para(
             "The attribute's trace inside the model is swapped between people with the same label, and the predictions are watched. "
-            "If they move more than when a random trace of the same size is swapped, the model uses the attribute. Grey bars: how "
-            "far they move when labels are shuffled. The untrained model shows what such a swap does anyway."
+            "If they move more than when a random trace of the same size is swapped, the model uses the attribute. ",
+            Drawn("Grey bars: how far they move when labels are shuffled. "),
+            "The untrained model shows what such a swap does anyway.",
         )
     ]
     for index, view in enumerate(report.summary.attributes):

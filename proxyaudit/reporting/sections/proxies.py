@@ -19,7 +19,7 @@ def proxies(report: Report) -> Section | None:
     """The strongest of them for each attribute, and where their effect runs; nothing where none were followed."""
     if not report.proxies:
         return None
-    blocks: list[Block] = [para(report.proxies[0].words.opening)]
+    blocks: list[Block] = [para(*report.proxies[0].words.opening)]
     for index, view in enumerate(report.proxies):
         # The first kinds of training have pictures, all have tables.
         drawn = side_by_side(_paths(report, view, *named) for named in zip(view.regimes, (f"x{index}{c}" for c in "abcd"), strict=False))

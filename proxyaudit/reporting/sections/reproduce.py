@@ -12,8 +12,9 @@ from proxyaudit.reporting.sections import ReportSection
 from proxyaudit.reporting.text import visible
 
 _AGAIN = (
-    "The recipe as resolved lies beside this page as recipe.yaml; with the same input files and versions the command below "
-    "gives the same evidence.json, byte for byte. Relative paths in it start from the folder of the original recipe."
+    "The recipe as resolved lies beside this page as recipe.yaml, but relative paths in it, as that of the data, still start from the "
+    "folder of the original recipe: copy it there and run the command below there. With the same input files and versions it gives the "
+    "same evidence.json, byte for byte."
 )
 _AGAIN_BARE = "With the same files (their hashes are below) and versions the command below gives the same evidence.json, byte for byte."
 

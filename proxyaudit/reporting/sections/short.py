@@ -38,7 +38,7 @@ def _tested(report: Report) -> str:
     if summary.bare:
         what += _count(len(summary.regimes), "set") + " of activations"
     else:
-        what += _count(len(summary.regimes), "kind") + " of training" + (f", {report.seeds} models each" if report.seeds else "")
+        what += _count(len(summary.regimes), "kind") + " of training" + (f", {_count(report.seeds, 'model')} each" if report.seeds else "")
     held = f", on {count_word(audit)} {'rows' if summary.bare else 'held-out real rows'}" if isinstance(audit, int) else ""
     states = [row.states for view in summary.attributes for row in view.rows]
     asked = [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Exit, Option
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Json, write_results
+from proxyaudit.cli.options import Json, Many, write_results
 
 if TYPE_CHECKING:
     from proxyaudit.comparison.values import Comparison
@@ -22,17 +22,12 @@ def compare(
     run_a: Annotated[Path, Argument(metavar="RUN_A", help=f"The run compared with (before): {_RUN}")],
     run_b: Annotated[Path, Argument(metavar="RUN_B", help="The run judged (after); may be RUN_A itself, with --regime.")],
     regime: Annotated[
-        list[str] | None,
-        Option("--regime", metavar="A=B", help="Regime of RUN_A and that of RUN_B that belong together; only these are compared."),
+        Many, Option(metavar="A=B", help="Regime of RUN_A and that of RUN_B that belong together; only these are compared.")
     ] = None,
-    attribute: Annotated[
-        list[str] | None, Option("--attribute", metavar="NAME", help="Attribute to look at; may be given several times (default: all).")
-    ] = None,
+    attribute: Annotated[Many, Option(metavar="NAME", help="Attribute to look at; may be given several times (default: all).")] = None,
     out: Annotated[
         Path | None,
-        Option(
-            "--out", metavar="DIR", envvar="PROXYAUDIT_COMPARE_OUT", help="Write comparison.html, comparison.md and comparison.json there."
-        ),
+        Option(metavar="DIR", envvar="PROXYAUDIT_COMPARE_OUT", help="Write comparison.html, comparison.md and comparison.json there."),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -56,11 +51,14 @@ def compare(
 
 def _write(found: Comparison, out: Path) -> list[Path]:
     from proxyaudit.evidence.canonical import canonical_json
-    from proxyaudit.reporting.comparison import comparison_html, comparison_markdown
+    from proxyaudit.reporting.comparison import comparison_page
+    from proxyaudit.reporting.html import page_html
+    from proxyaudit.reporting.markdown import page_markdown
 
+    page = comparison_page(found)
     files = {
-        out / "comparison.html": comparison_html(found).encode("utf-8", "replace"),
-        out / "comparison.md": comparison_markdown(found).encode("utf-8", "replace"),
+        out / "comparison.html": page_html(page).encode("utf-8", "replace"),
+        out / "comparison.md": page_markdown(page).encode("utf-8", "replace"),
         out / "comparison.json": canonical_json(found.as_dict()),
     }
     write_results(files, where=f"--out {out}", what="folder", inside="name another folder")

@@ -32,14 +32,13 @@ def gate(
     policy: Annotated[
         Path | None,
         Option(
-            "--policy",
             metavar="FILE",
             envvar="PROXYAUDIT_POLICY",
             help="What must be met (YAML). Without it, every protected attribute must be 'removed' in every regime but 'real'.",
         ),
     ] = None,
     junit: Annotated[
-        Path | None, Option("--junit", metavar="FILE", envvar="PROXYAUDIT_JUNIT", help="Write JUnit XML, one test for each answer.")
+        Path | None, Option(metavar="FILE", envvar="PROXYAUDIT_JUNIT", help="Write JUnit XML, one test for each answer.")
     ] = None,
     json: Json = False,
 ) -> None:

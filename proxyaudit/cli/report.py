@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Json, RunFolder
+from proxyaudit.cli.options import Json, Many, RunFolder
 from proxyaudit.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,15 +21,10 @@ def report(
     folder: RunFolder,
     model_card: Annotated[
         Path | None,
-        Option(
-            "--model-card",
-            metavar="FILE",
-            envvar="PROXYAUDIT_MODEL_CARD",
-            help="Put the findings into this Hugging Face model card; made if missing.",
-        ),
+        Option(metavar="FILE", envvar="PROXYAUDIT_MODEL_CARD", help="Put the findings into this Hugging Face model card; made if missing."),
     ] = None,
     regimes: Annotated[
-        list[str] | None,
+        Many,
         Option("--regime", metavar="NAME", help="Kind of training that the card's model had; may be given several times (default: all)."),
     ] = None,
     json: Json = False,

@@ -41,12 +41,9 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write ``files`` into ``folder`` (made if missing) and, last of all, the manifest that makes the folder complete.
-
-    A manifest that lies there is removed first: a crash in between leaves a folder that is visibly incomplete rather than one whose
-    hashes are wrong.
-    """
+    """Write ``files`` into ``folder`` (made if missing) and, last of all, the manifest that makes the folder complete."""
     folder.mkdir(parents=True, exist_ok=True)
+    # A crash in between leaves a folder that is visibly incomplete rather than one whose hashes are wrong.
     (folder / MANIFEST).unlink(missing_ok=True)
     for left_over in folder.glob(f"{_TEMPORARY}*"):
         left_over.unlink()
@@ -57,11 +54,8 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def replace_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Put new bytes for files that can be made again from the others (the reports), then the new manifest.
-
-    The manifest stays while they are written: the evidence beside them is still whole, and
-    rendering once more mends a crash in between.
-    """
+    """Put new bytes for files that can be made again from the others (the reports), then the new manifest."""
+    # The old one stays while they are written: the evidence beside them is whole, and rendering once more mends a crash in between.
     hashes, _ = read_manifest(folder)
     for name in sorted(files):
         write_file(folder / name, files[name])
@@ -105,8 +99,7 @@ def read_manifest(folder: Path) -> tuple[dict[str, str], list[str]]:
 def check_manifest(folder: Path, *, required: tuple[str, ...] = (), skip: tuple[str, ...] = ()) -> list[str]:
     """Compare a run folder with its manifest, which must list the ``required`` files; the state of those in ``skip`` does not matter.
 
-    Returns:
-        One line per problem, each naming the file: missing, changed, unlisted, not a plain file. Empty if all is well.
+    A line per problem, each naming the file: missing, changed, unlisted, not a plain file.
     """
     hashes, problems = read_manifest(folder)
     if problems and not hashes:

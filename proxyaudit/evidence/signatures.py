@@ -20,8 +20,6 @@ from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.types import Role, State
 
-__all__ = ["SIGNATURE_FILES", "Contexts", "Entry", "KnownAttribute", "Reference", "Signatures", "read_signatures", "signature_files"]
-
 SIGNATURE_FILES = ("signatures.json", "signatures.safetensors")
 VERSION = "1.1"
 _NUMBERS = ("direction", "shift", "placebo_direction", "placebo_shift")
@@ -105,11 +103,7 @@ class Reading(_Strict):
 
 
 class Entry(_Strict):
-    """One direction: an attribute (or one of its levels) in one model at one site.
-
-    Attributes:
-        threshold: Share of the direction's variance that a model must hold for the leak to reach the margin; ``None`` where it never does.
-    """
+    """One direction: an attribute (or one of its levels) in one model at one site."""
 
     attribute: str
     level: str | None
@@ -120,7 +114,7 @@ class Entry(_Strict):
     margin: Annotated[float, Field(gt=0, lt=1)]
     low: Share
     high: Share
-    threshold: Annotated[float, Field(ge=0)] | None
+    threshold: Annotated[float, Field(ge=0)] | None  # share of the variance that reaches the margin; ``None`` where none does
     known: bool  # whether the reference is in the state, by the rule that a scanned model is judged by
     width: Annotated[int, Field(gt=0, le=1_000_000)]
     readings: tuple[Reading, ...]
@@ -148,10 +142,9 @@ class Document(_Strict):
 class Signatures:
     """Signatures of a run, in memory.
 
-    Attributes:
-        directions: For each entry its arrays: ``direction (d,)`` reads the score from activations; ``shift (1 + C, d)`` is the
-            covariance of the standardised attribute with the activations, over all contexts and in each; ``placebo_direction (d, P)``
-            and ``placebo_shift (1 + C, d, P)`` are the same for permuted attributes.
+    The ``directions`` hold for each entry its arrays: ``direction (d,)`` reads the score from activations; ``shift (1 + C, d)`` is the
+    covariance of the standardised attribute with the activations, over all contexts and in each; ``placebo_direction (d, P)`` and
+    ``placebo_shift (1 + C, d, P)`` are the same for permuted attributes.
     """
 
     document: Document  # everything but the arrays
@@ -171,12 +164,7 @@ def signature_files(signatures: Signatures) -> dict[str, bytes]:
 
 
 def read_signatures(folder: Path) -> Signatures:
-    """Read the signatures of a run whose manifest was checked.
-
-    Raises:
-        InputError: the run holds none, or they are of a newer version.
-        IntegrityError: they are not what they should be.
-    """
+    """Read the signatures of a run whose manifest was checked; ``InputError`` if it holds none or newer ones, else ``IntegrityError``."""
     if not all((folder / name).is_file() for name in SIGNATURE_FILES):
         mend = "run its recipe again with --signatures (they help to infer attributes, so they are saved only when asked for)"
         raise InputError("the run holds no signatures", where=str(folder), mend=mend)

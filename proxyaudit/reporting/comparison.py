@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from proxyaudit.comparison import Comparison, NumberChange, PairOutcome
 from proxyaudit.estimates.questions import word_of
 from proxyaudit.reporting.blocks import Cell, Chip, Page, Section, Table, Terms, bullets, para, table
-from proxyaudit.reporting.html import page_html
-from proxyaudit.reporting.markdown import page_markdown
 from proxyaudit.reporting.text import DASH, beside, capital, join_words, number, shorten, span, visible
 from proxyaudit.reporting.words import STATES, verdict_text
 
@@ -44,16 +42,6 @@ _READ = (
     "said is corrected for all of them."
 )
 _MOST_REASONS = 12
-
-
-def comparison_markdown(comparison: Comparison) -> str:
-    """The comparison as Markdown."""
-    return page_markdown(comparison_page(comparison))
-
-
-def comparison_html(comparison: Comparison) -> str:
-    """The comparison as one HTML document: no script, no request."""
-    return page_html(comparison_page(comparison))
 
 
 def answer(comparison: Comparison) -> str:

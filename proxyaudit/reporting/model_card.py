@@ -32,10 +32,7 @@ _METRICS = ("proxyaudit_leak", "proxyaudit_output_gap", "proxyaudit_interchange_
 def render_model_card(pack: EvidencePack, regimes: Sequence[str] = ()) -> str:
     """The section as Markdown: a verdict for each attribute, the figures, what was not tested, how to check.
 
-    ``regimes`` are the kinds of training that the published model had; all if empty.
-
-    Raises:
-        InputError: a regime is not in the audit.
+    ``regimes`` are the kinds of training that the published model had, all if empty; ``InputError`` for one that is not in the audit.
     """
     summary = summarize(pack)
     return joined([_TITLE, *markdown_blocks(_blocks(pack, summary, _shown(summary, regimes)))])
@@ -65,12 +62,9 @@ def _blocks(pack: EvidencePack, summary: Summary, shown: Sequence[str]) -> Itera
 
 
 def update_card(content: str, pack: EvidencePack, regimes: Sequence[str] = ()) -> str:
-    """A model card with the section in its place and the numbers in its metadata; everything else stays as it is.
+    """The card ``content`` (empty: a new one) with the section in its place and the numbers in its metadata, everything else as it is.
 
-    ``content`` is the card, empty for a new one; ``regimes`` as in ``render_model_card``.
-
-    Raises:
-        InputError: ``huggingface_hub`` is not installed, the card's metadata cannot be read, or a regime is not in the audit.
+    ``InputError`` if ``huggingface_hub`` is not installed, the card's metadata cannot be read, or a regime is not in the audit.
     """
     try:
         from huggingface_hub import ModelCard

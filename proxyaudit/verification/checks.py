@@ -69,10 +69,7 @@ def digest_problems(pack: EvidencePack) -> list[str]:
 
 
 def state_problems(evidence: Evidence, margins: Mapping[str, Any], no_absence: Collection[str] = ()) -> list[str]:
-    """States that do not follow from the numbers beside them, and margins that are not those of the plan.
-
-    ``no_absence`` names the regimes of which the plan says that the model could not see too many values.
-    """
+    """States that do not follow from their numbers or margins; ``no_absence``: regimes where the plan bars "absent" (values unseen)."""
     problems: list[str] = []
     states, questions = decide_states(evidence.estimates, evidence.controls), all_questions()
     for e in deciding(evidence.estimates):
@@ -90,10 +87,7 @@ def state_problems(evidence: Evidence, margins: Mapping[str, Any], no_absence: C
 
 
 def number_problems(evidence: Evidence, arrays: dict[str, Any], level: Any, *, paired: bool) -> list[str]:
-    """Numbers that contradict one another: ids, means over repetitions, intervals, arrays.
-
-    ``paired``: the pack keeps repetitions as arrays too.
-    """
+    """Numbers that contradict one another: ids, means over repetitions, intervals, arrays (``paired``: of repetitions too)."""
     problems = []
     if [e.id for e in evidence.estimates] != [f"E{k + 1}" for k in range(len(evidence.estimates))]:
         problems.append("evidence.json: the estimates are not numbered one by one: some were removed, added or moved")

@@ -46,11 +46,7 @@ _WORDS = {"sentences", "reports"}
 
 
 def find_folder(path: Path) -> Path:
-    """The folder to verify: the path itself, or the one run below it.
-
-    Raises:
-        InputError: there is no run, or more than one.
-    """
+    """The folder to verify: the path itself, or the one run below it; ``InputError`` if there is none, or more than one."""
     if path.is_file() and path.name in (*_REQUIRED, MANIFEST, MITIGATION_FILE):
         path = path.parent
     if not path.is_dir():
@@ -66,11 +62,7 @@ def find_folder(path: Path) -> Path:
 
 
 def verify_folder(folder: Path) -> Verification:
-    """Check everything in a run directory, or in a folder of ``mitigate``, that can be checked from what lies in it.
-
-    Raises:
-        InputError: the pack has a schema that this version does not know.
-    """
+    """Check all that can be checked of a run directory, or a folder of ``mitigate``; ``InputError`` if its schema is not known here."""
     if not is_run(folder) and not any((folder / name).exists() for name in _REQUIRED):
         return verify_mitigation(folder)
     problems = check_bytes(folder, _REQUIRED, OPTIONAL_FILES)
@@ -128,12 +120,9 @@ def _report_checks(pack: EvidencePack, folder: Path) -> list[Check]:
 def read_verified(path: Path, notes: list[str] | None = None) -> EvidencePack:
     """Read the run that ``path`` means, checked as ``proxyaudit verify`` does: bytes, and what follows from the numbers.
 
-    ``notes`` takes a line where words of the run could not be checked here, since another version wrote them.
-
-    Raises:
-        InputError: there is no such run, more than one, or one that did not end.
-        IntegrityError: a file is missing, was changed or was added, a verdict does not follow from the pack, or anything but words
-            could not be checked.
+    ``notes`` takes a line where words of the run could not be checked here, since another version wrote them. ``InputError`` if there is
+    no such run, more than one, or one that did not end; ``IntegrityError`` if a file is missing, was changed or was added, a verdict does
+    not follow from the pack, or anything but words could not be checked.
     """
     pack = read_trusted(path)
     found = verify_folder(find_run(path))

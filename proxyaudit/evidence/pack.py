@@ -102,17 +102,6 @@ def read_pack(folder: Path, *, skip: tuple[str, ...] = ()) -> EvidencePack:
     )
 
 
-def read_trusted(path: Path) -> EvidencePack:
-    """Read the run that ``path`` means, every byte checked, reports included; raises as ``find_run`` and ``read_pack`` do."""
-    folder = find_run(path)
-    if not is_complete(folder) and (folder / "evidence.json").exists():
-        # The manifest comes last and the evidence before it: a folder with one and not the other ended and was altered, or its
-        # last write was cut off. Either way the evidence cannot be trusted.
-        mend = "run the recipe again or use an untouched copy"
-        raise IntegrityError(f"{MANIFEST} is missing although evidence.json is there [{folder}]; {mend}")
-    return read_pack(folder)
-
-
 def find_run(path: Path) -> Path:
     """The run folder that ``path`` means: itself, or the one complete run below it; ``InputError`` if there is none, or more than one."""
     if path.is_file():

@@ -131,11 +131,8 @@ def identify(channel: str, regime: str, context: str | None, site: str | None) -
     if channel == "nonlinear":
         return "leak_in_quarters_nonlinear" if said else "leak_nonlinear", None, None
     if channel == "beyond":
-        return (
-            ("leak_nonlinear" if said.endswith(", nonlinear") else "leak"),
-            said.removesuffix(", nonlinear").removeprefix("beyond ") or None,
-            None,
-        )
+        measure = "leak_nonlinear" if said.endswith(", nonlinear") else "leak"
+        return measure, said.removesuffix(", nonlinear").removeprefix("beyond ") or None, None
     if channel == "expressed":
         measure, _, template = said.partition(", template ")
         return (measure, template or None, None) if measure in _PROMPTS else (_EXPRESSED.get(said, said), None, None)

@@ -12,6 +12,7 @@ from proxyaudit.reporting import blocks as b
 from proxyaudit.reporting.facts import kinds, reference_words
 from proxyaudit.reporting.report import Report, deciding_pictures
 from proxyaudit.reporting.sections import sections
+from proxyaudit.reporting.sections.proxies import proxy_views
 from proxyaudit.reporting.sentences import targets
 from proxyaudit.reporting.summary import MANY, AttributeView, Row, Summary
 from proxyaudit.reporting.text import at_most, beside, count_word, join_names, join_words, number, percent, points, shorten, squeeze
@@ -43,8 +44,9 @@ def _first_screen(report: Report) -> tuple[b.Block, ...]:
     summary = report.summary
     if not summary.attributes:
         return (b.para("No attribute was audited."),)
-    strongest = {view.attribute: view.strongest for view in report.proxies}
-    texts = any(view.texts for view in report.proxies)
+    proxies = proxy_views(report.pack)
+    strongest = {view.attribute: view.strongest for view in proxies}
+    texts = any(view.texts for view in proxies)
     answers, matrix = answers_of(summary, seeds=report.seeds, strongest=strongest, texts=texts), _matrix(report)
     # Many answers would push the matrix far down.
     blocks: list[b.Block] = [matrix, answers] if len(summary.attributes) > MANY else [answers, matrix]

@@ -9,7 +9,6 @@ from proxyaudit.estimates.questions import word_of
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting import blocks as b
 from proxyaudit.reporting import charts
-from proxyaudit.reporting.proxies import ProxyView, proxy_views
 from proxyaudit.reporting.summary import AttributeView, Row, Summary, summarize
 from proxyaudit.reporting.svg import Style, swatch
 from proxyaudit.reporting.text import DASH, ToldView, number, shorten
@@ -37,12 +36,11 @@ class Report:
 
     pack: EvidencePack
     summary: Summary
-    proxies: tuple[ProxyView, ...]
 
     @classmethod
     def of(cls, pack: EvidencePack) -> Report:
         """Arrange a pack. Pure."""
-        return cls(pack, summarize(pack), proxy_views(pack))
+        return cls(pack, summarize(pack))
 
     @property
     def what(self) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.estimates.conclude import conclude
@@ -24,17 +26,67 @@ _AT_OTHER_SITES = (("elsewhere", "leak"), ("elsewhere", "leak_nonlinear"))
 _OF_OUTPUTS = (("expressed", "gap"), ("expressed", "output_leak"), ("expressed", "output_leak_nonlinear"))
 
 
+@dataclass(frozen=True)
+class Check:
+    """One thing that was checked."""
+
+    name: str
+    detail: str  # how much of it, or why it was skipped
+    problems: Sequence[str] = ()  # one line per fault, each naming the file it lies in
+    skipped: bool = False  # it could not be done here: another version wrote the file
+
+    @property
+    def state(self) -> Literal["passed", "failed", "skipped"]:
+        """The outcome in a word."""
+        return "failed" if self.problems else "skipped" if self.skipped else "passed"
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"name": self.name, "state": self.state, "detail": self.detail, "problems": list(self.problems)}
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The outcome for one folder."""
+
+    folder: Path
+    kind: Literal["run", "mitigation"]
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Every fault, in the order in which it was found."""
+        return tuple(problem for check in self.checks for problem in check.problems)
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Names of the checks that could not be done here."""
+        return tuple(check.name for check in self.checks if check.state == "skipped")
+
+    @property
+    def outcome(self) -> Literal["verified", "verified in part", "altered"]:
+        """``verified`` only where everything was checked and nothing is wrong."""
+        return "altered" if self.problems else "verified in part" if self.skipped else "verified"
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "folder": str(self.folder),
+            "kind": self.kind,
+            "verified": self.outcome == "verified",
+            "outcome": self.outcome,
+            "skipped": list(self.skipped),
+            "checks": [check.as_dict() for check in self.checks],
+            "problems": list(self.problems),
+        }
+
+
 def identity_problems(pack: EvidencePack) -> list[str]:
     """What plan, recipe and evidence say differently."""
     run, plan, recipe = pack.evidence.run, pack.plan, pack.recipe
-    pairs = {
-        "id": (run.id, plan.get("run_id")),
-        "name": (run.name, plan.get("name")),
-        "plan_digest": (run.plan_digest, plan.get("digest")),
-        "seed": (run.seed, plan.get("seed")),
-        "versions": (run.versions, plan.get("versions")),
-    }
-    problems = [f"evidence.json: {key} of the run is not that of plan.json" for key, (said, planned) in pairs.items() if said != planned]
+    names = {"id": "run_id", "name": "name", "plan_digest": "digest", "seed": "seed", "versions": "versions"}
+    differ = [key for key, planned in names.items() if getattr(run, key) != plan.get(planned)]
+    problems = [f"evidence.json: {key} of the run is not that of plan.json" for key in differ]
     if plan.get("run_id") != str(plan.get("digest"))[:12]:
         problems.append("plan.json: the run id is not the head of the digest")
     if pack.evidence.schema_version != plan.get("schema_version", SCHEMA_VERSION):
@@ -157,16 +209,13 @@ def _figure_problems(c: Control, margins: Mapping[str, Any], version: str) -> li
     if version != "1.0" and made is None and knows(c.kind):
         problems.append(f"evidence.json: {c.id} lacks the figures that its outcome follows from")
     if told and c.passed is not made:
-        problems.append(f"evidence.json: {c.id} says {_word(c.passed)}, its figures say otherwise")
+        said = {None: "not run", True: "passed", False: "failed"}[c.passed]
+        problems.append(f"evidence.json: {c.id} says {said}, its figures say otherwise")
     question = all_questions().get(c.channel)
     wanted = [margins.get(name) for name in question.margins] if question is not None else []
     if "margin" in c.figures and wanted and c.figures["margin"] not in wanted:
         problems.append(f"evidence.json: {c.id} is held against a margin of {c.figures['margin']}, plan.json has {wanted[0]}")
     return problems
-
-
-def _word(passed: bool | None) -> str:
-    return "not run" if passed is None else "passed" if passed else "failed"
 
 
 def completeness_problems(pack: EvidencePack, scope: Scope) -> list[str]:

@@ -18,7 +18,7 @@ from proxyaudit.gating.values import junit
 from proxyaudit.reporting.comparison import comparison_page
 from proxyaudit.reporting.html import page_html
 from proxyaudit.reporting.markdown import page_markdown
-from proxyaudit.verification.report import Verification
+from proxyaudit.verification.checks import Verification
 from tests.unit.small_packs import estimate, finding, small_pack, with_rows
 
 SOUND = small_pack([estimate("linear", 0.001, "absent"), estimate("expressed", 0.01, "absent")], [finding("removed")])

@@ -15,7 +15,7 @@ from proxyaudit.evidence.pack import EvidencePack, write_pack
 from proxyaudit.reporting.comparison import comparison_page
 from proxyaudit.reporting.html import page_html
 from proxyaudit.reporting.markdown import page_markdown
-from proxyaudit.verification.report import Verification
+from proxyaudit.verification.checks import Verification
 from tests.unit.small_packs import estimate, finding, small_pack
 
 BEFORE = small_pack([estimate("linear", 0.001, "absent"), estimate("expressed", 0.01, "absent")], [finding("removed")])

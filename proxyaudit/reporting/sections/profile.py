@@ -10,12 +10,12 @@ from proxyaudit.reporting.summary import AttributeView
 from proxyaudit.reporting.text import number
 
 _DRAWN = (
-    ("band", Drawn(" Light grey", " Placebos"), ": what the model passes on of invented attributes (placebos, 95th percentile)."),
-    ("floor", Drawn(" Dark grey", " Chance"), ": what chance alone reaches (shuffled labels, 95th percentile)."),
+    ("band", Drawn(" Light grey", " Placebos"), "what the model passes on of invented attributes (placebos, 95th percentile)"),
+    ("floor", Drawn(" Dark grey", " Chance"), "what chance alone reaches (shuffled labels, 95th percentile)"),
     (
         "detection",
         Drawn(" Short bars in the colour of the margin", " Detection limit"),
-        ": the smallest leak that would surely have been found there.",
+        "the smallest leak that would surely have been found there",
     ),
 )
 
@@ -28,7 +28,7 @@ def profile(report: Report) -> Section | None:
     said: list[Inline] = [f"How much of the attribute a simple reader gets at {place}, as a share of all there is to know."]
     said.append(Drawn(" Dashed line: the margin."))
     for field, mark, words in _DRAWN:
-        said += [mark, words] if any(getattr(view.profile, field) for view in views) else []
+        said += [mark, f": {words}."] if any(getattr(view.profile, field) for view in views) else []
     if not bare:
         said.append(" An untrained network passes on most of its inputs too.")
     opening = para(*said) if drawn else para("No layer profile was measured.")

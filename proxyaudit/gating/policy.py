@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -104,12 +105,10 @@ class Policy(_Strict):
 
 def load_policy(path: Path) -> Policy:
     """Read and check a policy file; ``InputError`` if it cannot be read, is no YAML, or is no valid policy."""
-    try:
-        too_large = path.stat().st_size > _MOST
-    except OSError:
-        too_large = False
-    if too_large:
-        raise InputError(f"the file is larger than {_MOST // 1024} KiB", where=str(path), mend="a policy is a short YAML file")
+    # What cannot be looked at cannot be read either, which is told below.
+    with contextlib.suppress(OSError):
+        if path.stat().st_size > _MOST:
+            raise InputError(f"the file is larger than {_MOST // 1024} KiB", where=str(path), mend="a policy is a short YAML file")
     try:
         document = read_yaml(path)
     except InputError as error:

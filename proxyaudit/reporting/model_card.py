@@ -133,11 +133,8 @@ def _results(pack: EvidencePack, regimes: Sequence[str]) -> Iterable[EvalResult]
         for metric, e in zip(_METRICS, (row.leak, row.gap, row.effect), strict=True):
             if row.finding is None or e is None or e.value is None:
                 continue
-            told = {
-                "verdict": row.finding.verdict,
-                **{key: getattr(e, key) for key in ("state", "low", "high", "margin")},
-                "estimate": e.id,
-            }
+            figures = [(key, getattr(e, key)) for key in ("state", "low", "high", "margin")]
+            told = [("verdict", row.finding.verdict), *figures, ("estimate", e.id)]
             yield EvalResult(
                 task_type="other",
                 task_name="Audit of sensitive attributes",
@@ -146,5 +143,5 @@ def _results(pack: EvidencePack, regimes: Sequence[str]) -> Iterable[EvalResult]
                 metric_type=metric,
                 metric_name=f"{visible(view.name)} after {visible(row.regime)}",
                 metric_value=e.value,
-                metric_args={key: value for key, value in told.items() if value is not None},
+                metric_args={key: value for key, value in told if value is not None},
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from proxyaudit.estimates.questions import word_of
@@ -65,6 +65,15 @@ class Report:
         """The legend of a chart."""
         told = dict.fromkeys(REFERENCE_WORDS, "reference") | dict(words or {})
         return tuple(b.Key(swatch(self.style(name)), name, told.get(name, "")) for name in names)
+
+
+@dataclass(frozen=True)
+class ReportSection:
+    """A section as it is registered."""
+
+    order: int  # its place among the sections
+    make: Callable[[Report], b.Section | None]  # nothing where the pack has no such data
+    channels: tuple[str, ...] = ()  # whose numbers it shows; what no section shows stands under "Further numbers"
 
 
 def technical(title: str, *blocks: b.Block) -> b.Fold:

@@ -8,7 +8,7 @@ from typing import Any
 from proxyaudit.comparison.before_after import channel_changes, task_change, verdict_changes
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import ProxyauditError
-from proxyaudit.evidence.canonical import parse_json
+from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.manifest import MANIFEST, rendering_digest
 from proxyaudit.evidence.pack import MITIGATION_FILE, read_pack
 from proxyaudit.reporting.mitigation import render_mitigation
@@ -56,29 +56,16 @@ def _figures(document: dict[str, Any], folder: Path) -> Check:
     except ProxyauditError as error:
         return Check("figures", "the new audit beside this folder", [f"{audit.name}: {error}"])
     names = (document["regime"], document["mitigated_regime"])
-    made = {
-        "status": evidence.run.status,
-        "verdicts": verdict_changes(evidence, *names),
-        "channels": _told(channel_changes(evidence, *names), document["channels"]),
-        "task": task_change(evidence, *names),
-    }
-    problems = [f"{MITIGATION_FILE}: {key} is not that of the audit {audit.name}" for key in made if _plain(made[key]) != document[key]]
+    # Without the fields that the version that wrote the document did not have.
+    known = set(document["channels"][0]) if document["channels"] else set()
+    channels = [{key: value for key, value in entry.items() if key in known} for entry in channel_changes(evidence, *names)]
+    verdicts, task = verdict_changes(evidence, *names), task_change(evidence, *names)
+    made = {"status": evidence.run.status, "verdicts": verdicts, "channels": channels, "task": task}
+    plain = parse_json(canonical_json(made))
+    problems = [f"{MITIGATION_FILE}: {key} is not that of the audit {audit.name}" for key in made if plain[key] != document[key]]
     if (document["audit"]["name"], document["audit"]["plan_digest"]) != (evidence.run.name, evidence.run.plan_digest):
         problems.append(f"{MITIGATION_FILE} names another audit than the one in {audit.name}")
     return Check("figures", f"{len(document['channels'])} numbers against the audit beside this folder", problems)
-
-
-def _told(made: list[dict[str, Any]], document: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What was made, without the fields that the version that wrote the document did not have."""
-    known = set(document[0]) if document else set()
-    return [{key: value for key, value in entry.items() if key in known} for entry in made]
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, as JSON gives them back."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _page(document: dict[str, Any], folder: Path) -> Check:

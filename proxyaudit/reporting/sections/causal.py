@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from proxyaudit.reporting.blocks import Block, Bullets, Drawn, Heading, Picture, Section, Strong, note, para
 from proxyaudit.reporting.charts import ForestRow
-from proxyaudit.reporting.report import Report, forest_picture, numbers_fold, side_by_side
-from proxyaudit.reporting.sections import ReportSection
+from proxyaudit.reporting.report import Report, ReportSection, forest_picture, numbers_fold, side_by_side
 from proxyaudit.reporting.summary import AttributeView, count_controls
 from proxyaudit.reporting.text import shorten
 from proxyaudit.reporting.words import plain_word

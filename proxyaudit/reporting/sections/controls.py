@@ -5,8 +5,7 @@ from __future__ import annotations
 from proxyaudit.estimates.channel import all_channels
 from proxyaudit.estimates.questions import word_of
 from proxyaudit.reporting.blocks import Block, Cell, Fold, Section, para, table
-from proxyaudit.reporting.report import Report
-from proxyaudit.reporting.sections import ReportSection
+from proxyaudit.reporting.report import Report, ReportSection
 from proxyaudit.reporting.summary import count_controls
 from proxyaudit.reporting.text import DASH
 from proxyaudit.reporting.words import plain_word

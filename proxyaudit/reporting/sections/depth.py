@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from proxyaudit.reporting.blocks import Block, Cell, Drawn, Picture, Section, number_cell, para, table
 from proxyaudit.reporting.charts import scatter_chart
-from proxyaudit.reporting.report import Report, numbers_fold, side_by_side
-from proxyaudit.reporting.sections import ReportSection
+from proxyaudit.reporting.report import Report, ReportSection, numbers_fold, side_by_side
 from proxyaudit.reporting.summary import AttributeView
 from proxyaudit.reporting.words import verdict_text
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from proxyaudit.estimates.questions import all_questions
 from proxyaudit.reporting.blocks import Section, Terms
-from proxyaudit.reporting.report import Report
-from proxyaudit.reporting.sections import ReportSection
+from proxyaudit.reporting.report import Report, ReportSection
 from proxyaudit.reporting.text import capital
 from proxyaudit.reporting.words import REFERENCE_WORDS, checks
 

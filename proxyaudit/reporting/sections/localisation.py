@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.plans import sites_of
 from proxyaudit.reporting.blocks import Section
-from proxyaudit.reporting.report import Report, told_section
-from proxyaudit.reporting.sections import ReportSection
+from proxyaudit.reporting.report import Report, ReportSection, told_section
 from proxyaudit.reporting.text import DASH, ToldTable, ToldView, figure, number, shorten
 from proxyaudit.types import Estimate
 
@@ -84,15 +83,8 @@ def _table(regime: str, mine: Sequence[Estimate]) -> ToldTable:
 
 def _row(e: Estimate, found: Mapping[Key, Estimate]) -> tuple[str, ...]:
     per_row, share = (found.get(_key(e, channel)) for channel in (_PER_ROW, _SHARE))
-    return (
-        str(e.site),
-        shorten(str(e.context), 80),
-        number(e.raw, 4),
-        figure(e),
-        figure(per_row),
-        _percent(share) if share is not None else DASH,
-        e.reason or ("control" if e.measure == "random" else "confirmed"),
-    )
+    shown, result = DASH if share is None else _percent(share), "control" if e.measure == "random" else "confirmed"
+    return str(e.site), shorten(str(e.context), 80), number(e.raw, 4), figure(e), figure(per_row), shown, e.reason or result
 
 
 def _percent(e: Estimate) -> str:

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from proxyaudit.evidence.plans import entries
 from proxyaudit.reporting.blocks import Cell, Drawn, Key, Picture, Section, number_cell, para, table
 from proxyaudit.reporting.charts import curve_chart
-from proxyaudit.reporting.report import Report, side_by_side
-from proxyaudit.reporting.sections import ReportSection
+from proxyaudit.reporting.report import Report, ReportSection, side_by_side
 from proxyaudit.reporting.summary import AttributeView, Row
 from proxyaudit.reporting.svg import Style, fit, swatch
 from proxyaudit.reporting.text import capital, number

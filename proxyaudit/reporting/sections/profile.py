@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from proxyaudit.reporting.blocks import Cell, Drawn, Inline, Picture, Section, number_cell, para, table
 from proxyaudit.reporting.charts import profile_chart
-from proxyaudit.reporting.report import Report, side_by_side
-from proxyaudit.reporting.sections import ReportSection
+from proxyaudit.reporting.report import Report, ReportSection, side_by_side
 from proxyaudit.reporting.summary import AttributeView
 from proxyaudit.reporting.text import number
 

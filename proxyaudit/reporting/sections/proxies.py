@@ -10,8 +10,7 @@ from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.plans import entries, mapping
 from proxyaudit.reporting.blocks import Block, Drawn, Heading, Picture, Section, Strong, note, para
 from proxyaudit.reporting.charts import ForestRow
-from proxyaudit.reporting.report import Report, forest_picture, side_by_side, technical, told_tables
-from proxyaudit.reporting.sections import ReportSection
+from proxyaudit.reporting.report import Report, ReportSection, forest_picture, side_by_side, technical, told_tables
 from proxyaudit.reporting.sentences import REAL
 from proxyaudit.reporting.text import DASH, ToldTable, ToldView, beside, figure, interval, join_words, percent, shorten
 from proxyaudit.reporting.words import state_word

@@ -7,8 +7,7 @@ import yaml
 from proxyaudit.evidence.plans import mapping
 from proxyaudit.reporting.blocks import Block, Command, Fold, Section, Terms, note, para
 from proxyaudit.reporting.facts import command
-from proxyaudit.reporting.report import Report, estimates_blocks
-from proxyaudit.reporting.sections import ReportSection
+from proxyaudit.reporting.report import Report, ReportSection, estimates_blocks
 from proxyaudit.reporting.text import visible
 
 _AGAIN = (

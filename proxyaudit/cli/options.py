@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 from typer import Argument, Option
 
@@ -55,11 +55,9 @@ def check_name(name: str) -> None:
         raise InputError(f"'{name[:40]}' cannot name a folder", where="--name", mend="use letters, digits, '.', '_' and '-'")
 
 
-@contextlib.contextmanager
-def quiet_stdout() -> Iterator[None]:
+def quiet_stdout() -> contextlib.redirect_stdout[TextIO]:
     """Send what libraries print to standard error: standard output is for results."""
-    with contextlib.redirect_stdout(sys.stderr):
-        yield
+    return contextlib.redirect_stdout(sys.stderr)
 
 
 def write_results(files: Mapping[Path, bytes], *, where: str, what: str, inside: str) -> None:

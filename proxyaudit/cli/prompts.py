@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,7 +43,8 @@ def prompts(
 ) -> None:
     """Ask language models the same sentences with different names: do they treat the groups differently?"""
     if show_set:
-        _show_set()
+        for line in resources.files("proxyaudit").joinpath("templates", "prompts-gender.yaml").read_text(encoding="utf-8").splitlines():
+            console.write_line(line)
         return
     check_margins(gap_margin=gap_margin, effect_margin=effect_margin)
     check_name(name)
@@ -57,13 +59,6 @@ def prompts(
         request = PromptRequest(models, asked, real, tokens, tuple(layer) if layer else None, margins, seed, name)
         folder, pack, reused = audit_prompts(request, out=out, progress=progress)
     show_audit(folder, pack, reused=reused, json=json)
-
-
-def _show_set() -> None:
-    from importlib import resources
-
-    for line in resources.files("proxyaudit").joinpath("templates", "prompts-gender.yaml").read_text(encoding="utf-8").splitlines():
-        console.write_line(line)
 
 
 def _named_models(given: list[str], hub: bool, trust_remote_code: bool) -> dict[str, CausalSource]:

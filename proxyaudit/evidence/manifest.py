@@ -114,16 +114,15 @@ def check_manifest(folder: Path, *, required: tuple[str, ...] = (), skip: tuple[
 
 def _compare(path: Path, expected: str) -> str | None:
     try:
-        kind = path.lstat().st_mode
+        # A link could point at a file that changes later, or outside the folder.
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return f"{path.name} is not a plain file"
+        same = file_digest(path) == expected
     except FileNotFoundError:
         return f"{path.name} is missing"
-    # A link could point at a file that changes later, or outside the folder.
-    if not stat.S_ISREG(kind):
-        return f"{path.name} is not a plain file"
-    try:
-        return None if file_digest(path) == expected else f"{path.name} does not match its hash"
     except OSError:
-        return f"{path.name} does not match its hash"
+        same = False
+    return None if same else f"{path.name} does not match its hash"
 
 
 def _write_manifest(folder: Path, hashes: Mapping[str, str]) -> None:

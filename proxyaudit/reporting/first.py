@@ -13,9 +13,9 @@ from proxyaudit.reporting.facts import kinds, reference_words
 from proxyaudit.reporting.report import Report, deciding_pictures
 from proxyaudit.reporting.sections import sections
 from proxyaudit.reporting.sections.proxies import proxy_views
-from proxyaudit.reporting.sentences import targets
 from proxyaudit.reporting.summary import MANY, AttributeView, Row, Summary
 from proxyaudit.reporting.text import at_most, beside, count_word, join_names, join_words, number, percent, points, shorten, squeeze
+from proxyaudit.reporting.words import targets
 from proxyaudit.types import Estimate
 
 _MOST = 2

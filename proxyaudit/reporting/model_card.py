@@ -15,10 +15,9 @@ from proxyaudit.evidence.plans import has_kind, mapping
 from proxyaudit.reporting.blocks import Block, Bullets, Heading, Strong, Table, bullets, para, table
 from proxyaudit.reporting.first import kept
 from proxyaudit.reporting.markdown import escape, joined, markdown_blocks
-from proxyaudit.reporting.sentences import answer, lead
 from proxyaudit.reporting.summary import AttributeView, Row, Summary, summarize
 from proxyaudit.reporting.text import DASH, beside, join_words, percent, points, span, visible
-from proxyaudit.reporting.words import verdict_text
+from proxyaudit.reporting.words import answer, lead, verdict_text
 from proxyaudit.types import Estimate
 
 if TYPE_CHECKING:

@@ -81,16 +81,6 @@ def technical(title: str, *blocks: b.Block) -> b.Fold:
     return b.Fold(f"Technical reading: {title}", blocks)
 
 
-def told_section(ident: str, title: str, text: str, views: Sequence[ToldView]) -> b.Section | None:
-    """A section of answers with their tables one click below; nothing where there are none."""
-    blocks: list[b.Block] = [b.para(text)]
-    for view in views:
-        name = shorten(view.attribute, 80)
-        blocks += [b.Heading(name), b.para(b.Strong(view.answer))]
-        blocks.append(technical(f"{title[:1].lower()}{title[1:]}, {name}", *told_tables(view, title)))
-    return b.Section(ident, title, tuple(blocks)) if views else None
-
-
 def told_tables(view: ToldView, what: str) -> tuple[b.Block, ...]:
     """The tables of a view as blocks."""
     blocks: list[b.Block] = []

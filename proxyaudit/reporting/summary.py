@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 from proxyaudit.estimates.questions import names_of
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.plans import entries, has_kind, listed, mapping, margins_of, sites_of
-from proxyaudit.reporting.sentences import answer, lead, question
-from proxyaudit.reporting.words import VERDICTS, VERDICTS_OF_ACTIVATIONS, VerdictWord, checks
+from proxyaudit.reporting.words import VERDICTS, VERDICTS_OF_ACTIVATIONS, VerdictWord, answer, checks, lead, question
 from proxyaudit.types import REFERENCES, Control, Estimate, Finding
 
 MANY = 4

@@ -226,7 +226,10 @@ def completeness_problems(pack: EvidencePack, scope: Scope) -> list[str]:
     problems += [f"evidence.json: the plan asks for no finding on {a!r} in {r!r}" for a, r in found if (a, r) not in wanted]
     if len(set(found)) != len(found):
         problems.append("evidence.json: a finding is given twice")
-    numbers, values = Numbers(pack.evidence.estimates, scope), _numbers_asked(pack)
+    numbers = Numbers(pack.evidence.estimates, scope)
+    # Attributes that are numbers are also read in quarters; the first packs did not say so.
+    described = entries(pack.plan, "attributes") if pack.evidence.schema_version != "1.0" else ()
+    values = {str(entry.get("name")) for entry in described if entry.get("kind") == "continuous"}
     for attribute, regime in [(name, regime) for name in scope.roles for regime in scope.regimes]:
         # What every finding rests on always applies; only what is learnt again may not.
         own = [e for e in numbers.own(attribute, regime) if e.state != "not_applicable" or e.channel == "relearned"]
@@ -239,13 +242,6 @@ def completeness_problems(pack: EvidencePack, scope: Scope) -> list[str]:
         twice = sorted({channel for (channel, *_), count in about.items() if count > 1})
         problems += [f"evidence.json: a {channel} estimate of {attribute!r} in {regime!r} is given twice" for channel in twice]
     return problems
-
-
-def _numbers_asked(pack: EvidencePack) -> set[str]:
-    """Attributes that are numbers, which are also read in quarters; the first packs did not say so."""
-    if pack.evidence.schema_version == "1.0":
-        return set()
-    return {str(entry.get("name")) for entry in entries(pack.plan, "attributes") if entry.get("kind") == "continuous"}
 
 
 def _quarters(scope: Scope) -> list[tuple[str, str | None, str | None]]:

@@ -17,10 +17,9 @@ from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.charts import style_of
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
-from proxyaudit.reporting.sentences import answer, question
 from proxyaudit.reporting.summary import Numbers, summarize
 from proxyaudit.reporting.text import number, shorten, visible
-from proxyaudit.reporting.words import CHANGES, REFERENCE_WORDS, STATES, VERDICTS
+from proxyaudit.reporting.words import CHANGES, REFERENCE_WORDS, STATES, VERDICTS, answer, question
 from proxyaudit.types import REFERENCES, Estimate, Evidence
 
 VOID = {"meta", "br"}

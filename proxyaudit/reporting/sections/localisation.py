@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.plans import sites_of
-from proxyaudit.reporting.blocks import Section
-from proxyaudit.reporting.report import Report, ReportSection, told_section
+from proxyaudit.reporting.blocks import Block, Heading, Section, Strong, para
+from proxyaudit.reporting.report import Report, ReportSection, technical, told_tables
 from proxyaudit.reporting.text import DASH, ToldTable, ToldView, figure, number, shorten
 from proxyaudit.types import Estimate
 
@@ -29,7 +29,13 @@ Key = tuple[str, str | None, str, str | None]
 
 def localisation(report: Report) -> Section | None:
     """Which parts carry the effect; nothing where none was localised."""
-    return told_section("localisation", "Where the effect comes from", LOCALISATION_NOTE, localisation_views(report.pack))
+    views, title = localisation_views(report.pack), "Where the effect comes from"
+    blocks: list[Block] = [para(LOCALISATION_NOTE)]
+    for view in views:
+        name = shorten(view.attribute, 80)
+        inside = technical(f"where the effect comes from, {name}", *told_tables(view, title))
+        blocks += [Heading(name), para(Strong(view.answer)), inside]
+    return Section("localisation", title, tuple(blocks)) if views else None
 
 
 def _key(e: Estimate, channel: str | None = None) -> Key:

@@ -11,9 +11,8 @@ from proxyaudit.evidence.plans import entries, mapping
 from proxyaudit.reporting.blocks import Block, Drawn, Heading, Picture, Section, Strong, note, para
 from proxyaudit.reporting.charts import ForestRow
 from proxyaudit.reporting.report import Report, ReportSection, forest_picture, side_by_side, technical, told_tables
-from proxyaudit.reporting.sentences import REAL
 from proxyaudit.reporting.text import DASH, ToldTable, ToldView, beside, figure, interval, join_words, percent, shorten
-from proxyaudit.reporting.words import state_word
+from proxyaudit.reporting.words import REAL, state_word
 from proxyaudit.types import REFERENCES, Estimate
 
 _TOKEN = "token "

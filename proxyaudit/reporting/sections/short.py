@@ -8,9 +8,8 @@ from proxyaudit.estimates.questions import all_questions
 from proxyaudit.evidence.plans import mapping
 from proxyaudit.reporting.blocks import Section, Terms
 from proxyaudit.reporting.report import Report, ReportSection
-from proxyaudit.reporting.sentences import REAL
 from proxyaudit.reporting.text import capital, count_word, join_words, percent
-from proxyaudit.reporting.words import checks
+from proxyaudit.reporting.words import REAL, checks
 
 
 def short(report: Report) -> Section | None:

@@ -13,11 +13,12 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from safetensors import SafetensorError
 
 from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
+from proxyaudit.recipe.models import Strict
 from proxyaudit.types import Role, State
 
 SIGNATURE_FILES = ("signatures.json", "signatures.safetensors")
@@ -28,11 +29,7 @@ _MODEL = "model"
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Kind(_Strict):
+class Kind(Strict):
     """Kind of a column of the inputs; ``edges`` and ``levels`` are where a number is cut into bands and what they are called."""
 
     name: str
@@ -48,7 +45,7 @@ class Kind(_Strict):
         return self
 
 
-class KnownAttribute(_Strict):
+class KnownAttribute(Strict):
     """An attribute and the levels that it was coded by."""
 
     name: str
@@ -57,7 +54,7 @@ class KnownAttribute(_Strict):
     levels: tuple[str, ...]
 
 
-class Contexts(_Strict):
+class Contexts(Strict):
     """Slices of the inputs."""
 
     column: str | None  # the column they go by; ``None`` for quantile slices of the reference models' mean output
@@ -79,7 +76,7 @@ class Contexts(_Strict):
         return self
 
 
-class Reference(_Strict):
+class Reference(Strict):
     """One model of the run; its weights are kept unless they are too large, of a frozen transformer those of the head only."""
 
     regime: str
@@ -90,7 +87,7 @@ class Reference(_Strict):
     quantise: Annotated[str, Field(pattern="^(int8|bf16)$")] | None = None
 
 
-class Reading(_Strict):
+class Reading(Strict):
     """The signature in one context of the audit rows; the first of an entry is all of them together."""
 
     context: str | None  # name; ``None`` for all rows
@@ -102,7 +99,7 @@ class Reading(_Strict):
     leak: Share  # what the direction tells of the attribute there
 
 
-class Entry(_Strict):
+class Entry(Strict):
     """One direction: an attribute (or one of its levels) in one model at one site."""
 
     attribute: str
@@ -120,7 +117,7 @@ class Entry(_Strict):
     readings: tuple[Reading, ...]
 
 
-class Document(_Strict):
+class Document(Strict):
     """Signatures without their arrays: what was asked, of which models and in which contexts."""
 
     signatures_version: str = VERSION

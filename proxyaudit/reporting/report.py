@@ -15,6 +15,7 @@ from proxyaudit.reporting.text import DASH, ToldView, number, shorten
 from proxyaudit.reporting.words import REFERENCE_WORDS, state_word
 from proxyaudit.types import Estimate
 
+Named = tuple[str, str | b.Drawn]  # name and caption of a picture
 # A page with longer tables is slow to open; every number is in evidence.json.
 _MOST_ROWS = 60
 _READABLE = b.Drawn("Points right of the dashed line can be read.", "What is above the margin can be read.")
@@ -100,14 +101,7 @@ def side_by_side(pictures: Iterable[b.Picture | None]) -> tuple[b.Pictures, ...]
 
 
 def forest_picture(
-    what: str,
-    rows: Sequence[charts.ForestRow],
-    margin: float | None,
-    *,
-    named: tuple[str, str | b.Drawn],
-    axis: str,
-    ident: str,
-    title: str,
+    what: str, rows: Sequence[charts.ForestRow], margin: float | None, *, named: Named, axis: str, ident: str, title: str
 ) -> b.Picture | None:
     """A forest plot with its name, caption and numbers; nothing where there is nothing to draw."""
     svg = charts.forest_chart(rows, margin, axis=axis, ident=ident, title=title)
@@ -150,19 +144,13 @@ def estimates_blocks(report: Report, estimates: Sequence[Estimate], label: str, 
 
 
 def numbers_fold(
-    report: Report,
-    view: AttributeView,
-    numbers: Sequence[Estimate],
-    named: tuple[str, str],
-    *,
-    more: Sequence[str] = (),
-    first: Sequence[b.Block] = (),
+    report: Report, view: AttributeView, numbers: Sequence[Estimate], named: tuple[str, str], *, more: Sequence[str] = (), first: str = ""
 ) -> list[b.Block]:
     """Numbers of an attribute one click below, if there are any, named by a title with braces for the attribute's name and a label."""
     if not numbers:
         return []
     inside = estimates_blocks(report, numbers, f"{named[1]} for {view.name}", more)
-    return [technical(named[0].format(shorten(view.name, 80)), *first, *inside)]
+    return [technical(named[0].format(shorten(view.name, 80)), *([b.note(first)] if first else []), *inside)]
 
 
 def _cells(e: Estimate, what: str) -> dict[str, b.Cell]:

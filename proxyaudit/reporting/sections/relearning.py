@@ -36,7 +36,7 @@ def relearning(report: Report) -> Section | None:
     title = "Does it come back with a little training" if blocks else "How easily it is got out"
     for view in views:
         blocks += numbers_fold(report, view, view.of("relearned"), ("relearning for {}", "Relearning"))
-        blocks += numbers_fold(report, view, view.of("effort"), ("how easily {} is got out", "Effort"), first=(note(_EFFORT),))
+        blocks += numbers_fold(report, view, view.of("effort"), ("how easily {} is got out", "Effort"), first=_EFFORT)
     return Section("relearning", title, tuple(blocks)) if blocks else None
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Exit, Option
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Json, Many, write_results
+from proxyaudit.cli.options import Json, Many, MaybePath, write_results
 
 if TYPE_CHECKING:
     from proxyaudit.comparison.values import Comparison
@@ -26,7 +26,7 @@ def compare(
     ] = None,
     attribute: Annotated[Many, Option(metavar="NAME", help="Attribute to look at; may be given several times (default: all).")] = None,
     out: Annotated[
-        Path | None,
+        MaybePath,
         Option(metavar="DIR", envvar="PROXYAUDIT_COMPARE_OUT", help="Write comparison.html, comparison.md and comparison.json there."),
     ] = None,
     json: Json = False,

@@ -9,7 +9,7 @@ from typing import Annotated
 from typer import Exit, Option
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Json, RunFolder, write_results
+from proxyaudit.cli.options import Json, MaybePath, RunFolder, write_results
 from proxyaudit.errors import IntegrityError
 
 EXAMPLE = (
@@ -30,7 +30,7 @@ _ANSWERS = {
 def gate(
     run: RunFolder,
     policy: Annotated[
-        Path | None,
+        MaybePath,
         Option(
             metavar="FILE",
             envvar="PROXYAUDIT_POLICY",
@@ -38,7 +38,7 @@ def gate(
         ),
     ] = None,
     junit: Annotated[
-        Path | None, Option(metavar="FILE", envvar="PROXYAUDIT_JUNIT", help="Write JUnit XML, one test for each answer.")
+        MaybePath, Option(metavar="FILE", envvar="PROXYAUDIT_JUNIT", help="Write JUnit XML, one test for each answer.")
     ] = None,
     json: Json = False,
 ) -> None:

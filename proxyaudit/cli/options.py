@@ -17,6 +17,7 @@ from proxyaudit.errors import InputError
 if TYPE_CHECKING:
     from proxyaudit.evidence.pack import EvidencePack
 
+MaybePath = Path | None
 Many = list[str] | None  # given several times, or not at all
 Json = Annotated[bool, Option("--json", envvar="PROXYAUDIT_JSON", help="One JSON document on standard output, nothing else.")]
 Out = Annotated[Path, Option("--out", envvar="PROXYAUDIT_OUT", help="Folder of the results.")]
@@ -27,7 +28,7 @@ Overrides = Annotated[Many, Option("--set", metavar="KEY=VALUE", help="Override 
 RecipeFile = Annotated[Path, Argument(metavar="RECIPE", help="The recipe (YAML).")]
 RunFolder = Annotated[Path, Argument(metavar="RUN", help="A run folder, or a folder with one complete run below it.")]
 Base = Annotated[
-    Path | None, Option("--base", metavar="DIR", help="Folder of the run's recipe, if its paths do not start from the current one.")
+    MaybePath, Option("--base", metavar="DIR", help="Folder of the run's recipe, if its paths do not start from the current one.")
 ]
 RunCode = Annotated[
     Many,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import NAME, Json, Many, Name, Out, Seed, check_margins, check_name, quiet_stdout, show_audit
+from proxyaudit.cli.options import NAME, Json, Many, MaybePath, Name, Out, Seed, check_margins, check_name, quiet_stdout, show_audit
 from proxyaudit.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def prompts(
         Many, Option(metavar="[NAME=]PATH", help="Folder or GGUF file of a causal model, or PACKAGE:FILE in a Python package.")
     ] = None,
     set_: Annotated[
-        Path | None,
+        MaybePath,
         Option("--set", metavar="FILE", help="Prompt set (YAML): templates, names by group, contexts (default: names by gender)."),
     ] = None,
     show_set: Annotated[bool, Option("--show-set", help="Print the built-in prompt set, to start from, and leave.")] = False,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Json, Many, RunFolder
+from proxyaudit.cli.options import Json, Many, MaybePath, RunFolder
 from proxyaudit.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ EXAMPLE = "Example:  proxyaudit report reports/my-audit --model-card README.md -
 def report(
     folder: RunFolder,
     model_card: Annotated[
-        Path | None,
+        MaybePath,
         Option(metavar="FILE", envvar="PROXYAUDIT_MODEL_CARD", help="Put the findings into this Hugging Face model card; made if missing."),
     ] = None,
     regimes: Annotated[

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from typer import Exit, Option
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Json, Many, RunCode, quiet_stdout
+from proxyaudit.cli.options import Json, Many, MaybePath, RunCode, quiet_stdout
 from proxyaudit.consent import Consent
 
 EXAMPLE = "Example:  proxyaudit scan --signatures reports/my-audit --model step-400.safetensors --inputs people.csv"
@@ -22,7 +22,7 @@ def scan(
     ],
     attribute: Annotated[Many, Option(metavar="A", help="Attribute to ask for; may be given several times (default: all).")] = None,
     base: Annotated[
-        Path | None, Option(metavar="DIR", help="Folder of the run's recipe, or its base model, if not found beside the model.")
+        MaybePath, Option(metavar="DIR", help="Folder of the run's recipe, or its base model, if not found beside the model.")
     ] = None,
     run_code: RunCode = None,
     json: Json = False,

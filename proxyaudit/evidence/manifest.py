@@ -97,10 +97,7 @@ def read_manifest(folder: Path) -> tuple[dict[str, str], list[str]]:
 
 
 def check_manifest(folder: Path, *, required: tuple[str, ...] = (), skip: tuple[str, ...] = ()) -> list[str]:
-    """Compare a run folder with its manifest, which must list the ``required`` files; the state of those in ``skip`` does not matter.
-
-    A line per problem, each naming the file: missing, changed, unlisted, not a plain file.
-    """
+    """Compare a run folder with its manifest, which must list ``required`` files; those in ``skip`` may differ. A line per problem."""
     hashes, problems = read_manifest(folder)
     if problems and not hashes:
         return problems

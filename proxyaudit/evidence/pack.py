@@ -93,13 +93,9 @@ def read_pack(folder: Path, *, skip: tuple[str, ...] = ()) -> EvidencePack:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise IntegrityError(f"{problems[0]}{more} [{folder}]; the run was changed after it was written: use an untouched copy")
     plan = _read_object(folder / "plan.json")
-    return EvidencePack(
-        evidence=_read_evidence(folder / "evidence.json", plan),
-        plan=plan,
-        recipe=_read_object(folder / "recipe.yaml", yaml.safe_load),
-        environment=_read_object(folder / "environment.json"),
-        arrays=_read_arrays(folder / "arrays.safetensors"),
-    )
+    evidence = _read_evidence(folder / "evidence.json", plan)
+    recipe, environment = _read_object(folder / "recipe.yaml", yaml.safe_load), _read_object(folder / "environment.json")
+    return EvidencePack(evidence, plan, recipe, environment, _read_arrays(folder / "arrays.safetensors"))
 
 
 def find_run(path: Path) -> Path:

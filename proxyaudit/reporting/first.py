@@ -19,6 +19,7 @@ from proxyaudit.reporting.words import targets
 from proxyaudit.types import Estimate
 
 _MOST = 2
+_Groups = dict[tuple[str, ...], list[AttributeView]]
 _ORDER = ("removed", "inconclusive", "hidden", "exposed")
 
 
@@ -174,9 +175,6 @@ def _weight(row: Row) -> tuple[int, float]:
     finding = row.finding
     shown = row.gap if finding is not None and finding.verdict == "exposed" and row.gap is not None else row.leak
     return (_ORDER.index(finding.verdict) if finding else -1, float(shown.value or 0.0) if shown is not None else 0.0)
-
-
-_Groups = dict[tuple[str, ...], list[AttributeView]]
 
 
 def _steps(summary: Summary, seeds: int | None, strongest: Mapping[str, Sequence[str]], texts: bool) -> Iterable[tuple[b.Inline, ...]]:

@@ -70,15 +70,9 @@ class Verification:
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON."""
-        return {
-            "folder": str(self.folder),
-            "kind": self.kind,
-            "verified": self.outcome == "verified",
-            "outcome": self.outcome,
-            "skipped": list(self.skipped),
-            "checks": [check.as_dict() for check in self.checks],
-            "problems": list(self.problems),
-        }
+        checks, outcome = [check.as_dict() for check in self.checks], {"verified": self.outcome == "verified", "outcome": self.outcome}
+        found = {"skipped": list(self.skipped), "checks": checks, "problems": list(self.problems)}
+        return {"folder": str(self.folder), "kind": self.kind, **outcome, **found}
 
 
 def identity_problems(pack: EvidencePack) -> list[str]:

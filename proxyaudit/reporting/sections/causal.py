@@ -8,7 +8,6 @@ from proxyaudit.reporting.report import Report, ReportSection, forest_picture, n
 from proxyaudit.reporting.summary import AttributeView, count_controls
 from proxyaudit.reporting.text import shorten
 from proxyaudit.reporting.words import plain_word
-from proxyaudit.types import Estimate
 
 _TRACES = (
     ("a", "effect", "Fitted trace", "found by regression (LEACE)."),
@@ -40,18 +39,14 @@ def causal(report: Report) -> Section | None:
 def _effects(report: Report, view: AttributeView, ident: str, letter: str, measure: str, name: str, caption: str) -> Picture | None:
     rows = []
     for regime in (*report.summary.regimes, "reweighed", "untrained"):
-        e = _effect(view, regime, measure)
+        found = [e for e in view.of("used") if e.regime == regime and e.value is not None and (e.measure, e.subject) == (measure, None)]
+        # The one site that decides; where none does the largest.
+        e = max(found, key=lambda e: (e.state is not None, e.value or 0.0), default=None)
         if e is not None:
             rows.append(ForestRow(regime, e, report.style(regime), e.null_high))
     title, axis = f"Interchange effect, {name.lower()}: {view.name}", "Effect on the prediction (1 = 100 points)"
     named, margin = (name, caption), report.summary.margins.get("effect")
     return forest_picture(report.what, rows, margin, named=named, axis=axis, ident=ident + letter, title=title)
-
-
-def _effect(view: AttributeView, regime: str, measure: str) -> Estimate | None:
-    """The effect at one site that decides; where none does the largest."""
-    found = [e for e in view.of("used") if e.regime == regime and e.value is not None and (e.measure, e.subject) == (measure, None)]
-    return max(found, key=lambda e: (e.state is not None, e.value or 0.0), default=None)
 
 
 def _effect_controls(report: Report, view: AttributeView) -> list[Block]:

@@ -36,17 +36,12 @@ def controls(report: Report) -> Section:
         counts = (f"✓ {found[True]}", f"✗ {found[False]}" if found[False] else "0", str(found[None]))
         rows.append([*named, *(Cell(count, look="num") for count in counts)])
     blocks: list[Block] = [para(_OPENING), table("Controls", ("Control", "Check", "Passed", "Failed", "Could not be run"), rows)]
-    notable = [
-        [
-            f"{plain_word(c.kind)} ({word_of(c.channel)})",
-            "✗ failed" if c.passed is False else "· not run",
-            *(Cell(name or DASH, look="name") for name in (c.attribute, c.regime, c.site)),
-            Cell(c.detail, look="text"),
-            c.id,
-        ]
-        for c in report.pack.evidence.controls
-        if c.passed is not True
-    ]
+    notable: list[list[Cell | str]] = []
+    for c in report.pack.evidence.controls:
+        if c.passed is not True:
+            result = "✗ failed" if c.passed is False else "· not run"
+            where = (Cell(name or DASH, look="name") for name in (c.attribute, c.regime, c.site))
+            notable.append([f"{plain_word(c.kind)} ({word_of(c.channel)})", result, *where, Cell(c.detail, look="text"), c.id])
     if notable:
         header = ("Control", "Result", "Attribute", report.what, "Site", "Detail", "Id")
         blocks.append(Fold(f"Failed or not run ({len(notable)})", (table("Failed controls", header, notable),)))

@@ -22,8 +22,6 @@ LOCALISATION_NOTE = (
 )
 _SIGNED, _PER_ROW, _SHARE = "localisation", "localisation_per_row", "localisation_share"
 _HEADER = ("Place", "Part", "Predicted", "Effect when exchanged", "Effect per row", "Share of the place", "Result")
-
-
 Key = tuple[str, str | None, str, str | None]
 
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.plans import entries, mapping
 from proxyaudit.reporting.blocks import Block, Drawn, Heading, Picture, Section, Strong, note, para
 from proxyaudit.reporting.charts import ForestRow
 from proxyaudit.reporting.report import Report, ReportSection, forest_picture, side_by_side, technical, told_tables
-from proxyaudit.reporting.text import DASH, ToldTable, ToldView, beside, figure, interval, join_words, percent, shorten
+from proxyaudit.reporting.text import DASH, ToldTable, ToldView, at_most, beside, figure, interval, join_words, percent, shorten
 from proxyaudit.reporting.words import REAL, state_word
 from proxyaudit.types import REFERENCES, Estimate
 
 _TOKEN = "token "
 _MOST, _NAMED = 8, 3
+Found = Mapping[tuple[str, str, str | None], Estimate]
 _WHOLE, _PART = Drawn("Filled marks", "Value"), Drawn("upright crosses below them", "through its trace inside")
 _CHANNELS = ("association", "pair_gain", "influence", "proxy_use", "path_total", "path", "path_share")
 
@@ -84,9 +85,6 @@ class ProxyView(ToldView):
         return self.words is _TEXTS
 
 
-Found = Mapping[tuple[str, str, str | None], Estimate]
-
-
 def proxies(report: Report) -> Section | None:
     """The strongest of them for each attribute, and where their effect runs; nothing where none were followed."""
     views = proxy_views(report.pack)
@@ -138,7 +136,8 @@ def _view(name: str, pack: EvidencePack) -> ProxyView:
     # The first table holds every sure carrier, those that carry most first; columns that were not followed close it.
     carriers = _carriers(found, columns)
     ordered = list(dict.fromkeys([*carriers[:_MOST], *followed, *columns]))[: max(_MOST, len(carriers))]
-    tables = [_carried(found, ordered, regimes, _discovered(pack.plan, name), words)]
+    discovered = [str(one.get("name")) for one in entries(mapping(pack.plan, "proxies"), "discovered") if one.get("of") == name]
+    tables = [_carried(found, ordered, regimes, discovered, words)]
     for regime in regimes:
         tables.append(_used(found, followed[:_MOST], regime, words))
         if texts:
@@ -184,8 +183,7 @@ def _answer(name: str, used: tuple[str, ...], carriers: tuple[str, ...], alone: 
 
 
 def _listed(units: Sequence[str]) -> str:
-    more = [f"{len(units) - _NAMED} more"] if len(units) > _NAMED else []
-    return join_words([*(f"“{shorten(unit, 40)}”" for unit in units[:_NAMED]), *more])
+    return join_words(at_most([f"“{shorten(unit, 40)}”" for unit in units], _NAMED))
 
 
 def _text_answer(name: str, used: tuple[str, ...], carrying: tuple[str, ...], alone: tuple[str, ...]) -> str:
@@ -286,11 +284,6 @@ def _share(share: Estimate | None, part: Estimate | None) -> str:
 
 def _percent(e: Estimate | None) -> str:
     return percent(e.value if e else None)
-
-
-def _discovered(plan: Mapping[str, Any], attribute: str) -> list[str]:
-    found = entries(mapping(plan, "proxies"), "discovered")
-    return [str(entry.get("name")) for entry in found if entry.get("of") == attribute]
 
 
 SECTION = ReportSection(80, proxies, (*_CHANNELS, "attribution_direction", "attribution_output"))

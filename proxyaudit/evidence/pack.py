@@ -184,10 +184,6 @@ class RunLine:
     date: str
     verdicts: dict[str, int]
 
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON."""
-        return {**self.__dict__, "folder": str(self.folder)}
-
 
 def describe_run(folder: Path) -> RunLine:
     """Describe a run folder; never raises for what lies in it."""

@@ -117,10 +117,9 @@ def load_policy(path: Path) -> Policy:
 
 def parse_policy(document: Any, *, where: str = "policy") -> Policy:
     """Validate a policy given as plain data; ``InputError`` for the first mistake found, in one line."""
-    if document is None:
-        raise InputError("the policy is empty", where=where, mend="write e.g. 'allow: [removed]', or leave --policy out for the default")
     if not isinstance(document, dict):
-        raise InputError("the policy is not a mapping of keys to values", where=where, mend="write e.g. 'allow: [removed]'")
+        what = "the policy is empty" if document is None else "the policy is not a mapping of keys to values"
+        raise InputError(what, where=where, mend="write e.g. 'allow: [removed]', or leave --policy out for the default")
     try:
         return Policy.model_validate(document)
     except ValidationError as error:

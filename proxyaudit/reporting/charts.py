@@ -148,11 +148,9 @@ def forest_chart(rows: Sequence[ForestRow], margin: float | None, *, axis: str, 
         drawing.interval(e, scale, row.style.colour, y=y - lift)
         drawing.mark(scale(_value(e)), y - lift, row.style)
         drawing.text(WIDTH - 4, y + 4, number(e.value), anchor="end")
-    described = "; ".join(
-        f"{row.label} {number(e.value)} ({interval(e) or 'no interval'})"
-        + (f", of which {number(row.part.value)}" if row.part is not None else "")
-        for row, e in shown
-    )
+    parts = [f", of which {number(row.part.value)}" if row.part is not None else "" for row, _ in shown]
+    numbers = [f"{row.label} {number(e.value)} ({interval(e) or 'no interval'})" for row, e in shown]
+    described = "; ".join(whole + part for whole, part in zip(numbers, parts, strict=True))
     return drawing.render(ident=ident, title=title, description=described)
 
 

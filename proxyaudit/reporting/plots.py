@@ -34,10 +34,8 @@ class Plot:
         return self.svg
 
     def _repr_html_(self) -> str:
-        items = Markup(" ").join(
-            Markup('<span style="margin-right:1.2em;white-space:nowrap">{} {}</span>').format(Markup(drawing), visible(name))
-            for name, drawing in self.legend
-        )
+        item = Markup('<span style="margin-right:1.2em;white-space:nowrap">{} {}</span>')
+        items = Markup(" ").join(item.format(Markup(drawing), visible(name)) for name, drawing in self.legend)
         return str(Markup("<figure>{}<figcaption>{}<br>{}</figcaption></figure>").format(Markup(self.svg), items, visible(self.title)))
 
     def __repr__(self) -> str:

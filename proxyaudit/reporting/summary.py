@@ -30,15 +30,11 @@ class Row:
     states: Mapping[str, str] = field(default_factory=dict)
     placebo_leak: Estimate | None = None
     placebo_gap: Estimate | None = None
-    # The second number that the outputs are judged by; shown where it decides beside the gap.
-    output_leak: Estimate | None = None
-    # What a stronger reader finds where a linear one finds nothing.
-    stronger: Estimate | None = None
-    # Ratios to training on the real data.
-    kept_inside: Estimate | None = None
+    output_leak: Estimate | None = None  # the second number that outputs are judged by; shown where it decides beside the gap
+    stronger: Estimate | None = None  # what a stronger reader finds where a linear one finds nothing
+    kept_inside: Estimate | None = None  # both are ratios to training on the real data
     kept_outside: Estimate | None = None
-    # Rows that would show absence, where there are too few.
-    rows_needed: int | None = None
+    rows_needed: int | None = None  # that would show absence, where there are too few
 
 
 class Profile(NamedTuple):
@@ -48,9 +44,8 @@ class Profile(NamedTuple):
     series: dict[str, dict[str, Estimate]]
     band: dict[str, float]
     margin: float | None
-    # Of all regimes the largest at each site: the 95th percentile under permuted labels, and the smallest leak surely found.
-    floor: dict[str, float]
-    detection: dict[str, float]
+    floor: dict[str, float]  # the 95th percentile under permuted labels; like the next of all regimes the largest at each site
+    detection: dict[str, float]  # the smallest leak surely found
 
 
 class AttributeView(NamedTuple):
@@ -108,19 +103,20 @@ def summarize(pack: EvidencePack) -> Summary:
         mine = Numbers(numbers, {f.regime: f for f in evidence.findings if f.attribute == name}, sites_of(plan, "verdict"))
         findings = [mine.findings[regime] for regime in regimes if regime in mine.findings]
         seen = {e.regime for e in numbers}
-        view = AttributeView(
-            name=name,
-            role=roles[name],
-            levels=tuple(str(level) for level in listed(described.get(name, {}), "levels")),
-            lead=lead(findings, bare=bare, asked=asked),
-            # With many attributes the reader needs them side by side, and the matrix explains the words.
-            answer=answer(findings, words, brief=len(names) > MANY, asked=asked),
-            rows=tuple(mine.row(regime) for regime in regimes if regime in mine.findings or regime in seen),
-            references=tuple(mine.reference(regime, regimes) for regime in _SHOWN_REFERENCES if regime in seen),
-            profile=_profile(numbers, plan, regimes),
-            numbers=numbers,
+        views.append(
+            AttributeView(
+                name=name,
+                role=roles[name],
+                levels=tuple(str(level) for level in listed(described.get(name, {}), "levels")),
+                lead=lead(findings, bare=bare, asked=asked),
+                # With many attributes the reader needs them side by side, and the matrix explains the words.
+                answer=answer(findings, words, brief=len(names) > MANY, asked=asked),
+                rows=tuple(mine.row(regime) for regime in regimes if regime in mine.findings or regime in seen),
+                references=tuple(mine.reference(regime, regimes) for regime in _SHOWN_REFERENCES if regime in seen),
+                profile=_profile(numbers, plan, regimes),
+                numbers=numbers,
+            )
         )
-        views.append(view)
     protected = [name for name in names if roles[name] == "protected"] or names
     said = question(protected, bare=bare, asked=asked, data=_instead(pack))
     return Summary(said, bare, words, regimes, tuple(views), margins_of(plan))

@@ -51,10 +51,8 @@ def _effects(report: Report, view: AttributeView, ident: str, letter: str, measu
 
 def _effect_controls(report: Report, view: AttributeView) -> list[Block]:
     mine = [c for c in report.pack.evidence.controls if c.attribute == view.name and c.channel == "used"]
-    words = [
-        f"{plain_word(kind)}: ✓ {found[True]} passed, {'✗ ' if found[False] else ''}{found[False]} failed"
-        for (kind, _), found in count_controls(mine).items()
-    ]
+    counted = [(plain_word(kind), found[True], found[False]) for (kind, _), found in count_controls(mine).items()]
+    words = [f"{kind}: ✓ {passed} passed, {'✗ ' if failed else ''}{failed} failed" for kind, passed, failed in counted]
     failures = tuple((Strong(c.regime), f", {plain_word(c.kind)}: {c.detail}") for c in mine if c.passed is False)
     blocks: list[Block] = [note("Controls of these effects. ", "; ".join(words), ".")] if mine else []
     return [*blocks, Bullets(failures)] if failures else blocks

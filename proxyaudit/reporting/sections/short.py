@@ -16,14 +16,9 @@ def short(report: Report) -> Section | None:
     """The five answers that a reader in a hurry needs."""
     if not report.summary.attributes:
         return None
-    told = {
-        "Tested": _tested(report),
-        "Found": _found(report),
-        "Changed against real data": _changed(report),
-        "Risk that remains": _risk(report),
-        "Not tested": _untested(report),
-    }
-    return Section("short", "The audit in short", (Terms(tuple((term, words) for term, words in told.items() if words)),))
+    terms = ("Tested", "Found", "Changed against real data", "Risk that remains", "Not tested")
+    told = zip(terms, (make(report) for make in (_tested, _found, _changed, _risk, _untested)), strict=True)
+    return Section("short", "The audit in short", (Terms(tuple((term, words) for term, words in told if words)),))
 
 
 def _count(number: int, word: str) -> str:
@@ -38,12 +33,9 @@ def _tested(report: Report) -> str:
     else:
         what += _count(len(summary.regimes), "kind") + " of training" + (f", {_count(report.seeds, 'model')} each" if report.seeds else "")
     held = f", on {count_word(audit)} {'rows' if summary.bare else 'held-out real rows'}" if isinstance(audit, int) else ""
-    states = [row.states for view in summary.attributes for row in view.rows]
-    asked = [
-        all_questions()[name].asks.rstrip("?").lower()
-        for name in checks(bare=False)
-        if any(one.get(name) not in (None, "not_measured", "not_applicable") for one in states)
-    ]
+    states = {(name, state) for view in summary.attributes for row in view.rows for name, state in row.states.items()}
+    measured = {name for name, state in states if state not in ("not_measured", "not_applicable")}
+    asked = [all_questions()[name].asks.rstrip("?").lower() for name in checks(bare=False) if name in measured]
     return f"{what}{held}. Asked: {'; '.join(asked)}." if asked else f"{what}{held}."
 
 

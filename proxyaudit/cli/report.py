@@ -41,7 +41,11 @@ def report(
     card = None if model_card is None else _card(model_card, pack, regimes or [], run_folder)
     changed = replace_reports(run_folder, {"report.html": render_html(pack), "report.md": render_markdown(pack)})
     if model_card is not None and card is not None:
-        _write(model_card, card)
+        try:
+            model_card.write_text(card, encoding="utf-8", newline="")
+        except OSError as error:
+            mend = "check its folder and permissions"
+            raise InputError(f"the card cannot be written ({error.strerror})", where=str(model_card), mend=mend) from None
     path = run_folder / "report.html"
     if json:
         told = {"model_card": str(model_card)} if model_card is not None else {}
@@ -63,11 +67,3 @@ def _card(path: Path, pack: EvidencePack, regimes: list[str], run_folder: Path) 
     except (OSError, UnicodeDecodeError):
         raise InputError("the card cannot be read as text", where=str(path), mend="name a Markdown file in UTF-8") from None
     return update_card(content, pack, regimes)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8", newline="")
-    except OSError as error:
-        mend = "check its folder and permissions"
-        raise InputError(f"the card cannot be written ({error.strerror})", where=str(path), mend=mend) from None

@@ -26,7 +26,7 @@ def list_runs(
         raise InputError("no such folder", where=str(folder), mend="name the folder that runs were written to (--out of 'run')")
     runs = [describe_run(path) for path in pack.list_runs(folder)]
     if json:
-        console.emit_json([entry.as_dict() for entry in runs])
+        console.emit_json([{**entry.__dict__, "folder": str(entry.folder)} for entry in runs])
         return
     if not runs:
         console.write_line(f"No runs below {folder}.")

@@ -16,7 +16,7 @@ from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.recipe.recipe import parse_recipe
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
-from proxyaudit.reporting.proxies import proxy_views
+from proxyaudit.reporting.sections.proxies import proxy_views
 from proxyaudit.types import Estimate
 
 

@@ -153,11 +153,7 @@ def _shape(source: CausalSource, base: Path) -> dict[str, Any] | None:
 
 
 def load_causal(source: CausalSource, base: Path) -> CausalModel:
-    """Load a model and its tokenizer; global random states are left as found.
-
-    Raises:
-        InputError: it cannot be loaded, or holds NaN.
-    """
+    """Load a model and its tokenizer; global random states are left as found. Raises ``InputError``: it cannot be loaded, or holds NaN."""
     place, file = locate(source, base)
     mend = "config, safetensors weights and the tokenizer's files belong together, and the model must be a causal one"
     with loading(place, "the language model", mend=mend), torch.random.fork_rng(devices=[]):

@@ -39,8 +39,7 @@ def _called(spec: LanguageModelSpec) -> str:
 def trace_language_models(recipe: Recipe, dataset: Dataset, base: Path) -> Lineage:
     """Find the language models of a recipe and how they relate to the model under audit.
 
-    Raises:
-        InputError: a model is not there, or the data have no text column.
+    Raises ``InputError``: a model is not there, or the data have no text column.
     """
     found = Lineage({}, [], [])
     for entry in recipe.regimes:

@@ -31,8 +31,7 @@ _PAIR = {"vocab.json", "merges.txt"}
 def import_transformers() -> Any:
     """The package, silenced; importing it takes seconds, so only who names such a model pays for it.
 
-    Raises:
-        InputError: it is not installed.
+    Raises ``InputError``: it is not installed.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
@@ -69,8 +68,7 @@ class CausalSource:
 def locate(source: CausalSource, base: Path) -> tuple[str, str | None]:
     """Folder (or hub name) and GGUF file of a model.
 
-    Raises:
-        InputError: there is no such model, it escapes the recipe's folder or the package, or it has no weights that may be read.
+    Raises ``InputError``: there is no such model, it escapes the recipe's folder or the package, or it has no weights that may be read.
     """
     if source.hub:
         return source.path, source.gguf_file
@@ -134,8 +132,7 @@ def loading(place: str, what: str, *, mend: str) -> Iterator[None]:
 def load_body(auto: str, source: CausalSource, place: str, file: str | None) -> Any:
     """Load a model in float32 by the ``auto`` class of transformers of that name, to be called within :func:`loading`.
 
-    Raises:
-        InputError: a tensor holds NaN or infinite values.
+    Raises ``InputError``: a tensor holds NaN or infinite values.
     """
     # Of a GGUF file every tensor would be counted on standard error.
     quiet, safe = (contextlib.redirect_stderr(io.StringIO()), {}) if file else (contextlib.nullcontext(), {"use_safetensors": True})
@@ -151,8 +148,7 @@ def load_body(auto: str, source: CausalSource, place: str, file: str | None) -> 
 def layer_list(model: nn.Module, where: str) -> tuple[str, list[nn.Module]]:
     """The layers of a transformer and where they hang: the longest list of modules of one class that lies in no other such list.
 
-    Raises:
-        InputError: there is no such list.
+    Raises ``InputError``: there is no such list.
     """
     lists = {n: list(p.children()) for n, p in model.named_modules() if isinstance(p, nn.ModuleList) and len({type(c) for c in p}) == 1}
     outer = {n: c for n, c in lists.items() if not any(n.startswith(f"{other}.") for other in lists if other != n)}
@@ -164,11 +160,9 @@ def layer_list(model: nn.Module, where: str) -> tuple[str, list[nn.Module]]:
 def load_tokenizer(source: CausalSource, place: str, file: str | None) -> Any:
     """Load a model's tokenizer, to be called within :func:`loading`.
 
-    From a config alone transformers makes a tokenizer that knows no word, and says nothing; a folder has to hold its files, while a
-    GGUF file brings its own.
-
-    Raises:
-        InputError: the folder holds no vocabulary, and the tokenizer works on more than bytes or characters, which need none.
+    From a config alone transformers makes a tokenizer that knows no word, and says nothing; a folder has to hold its files, while a GGUF
+    file brings its own. Raises ``InputError``: the folder holds no vocabulary, and the tokenizer works on more than bytes or characters,
+    which need none.
     """
     local = not source.hub and file is None
     try:

@@ -122,11 +122,8 @@ def _in_order(n: int, size: int) -> Iterator[NDArray[np.int64]]:
 def to_logits(raw: Any, n_classes: int, n_rows: int, *, what: str = "the model") -> Tensor:
     """Bring what a module returned into logits of shape (n, 1) for two classes or (n, K) for more.
 
-    Of two classes the logits may be ``(n,)``, ``(n, 1)`` or ``(n, 2)``: the two-column softmax keeps its second column, which equals
-    the sigmoid of the difference of the columns.
-
-    Raises:
-        InputError: anything else came back; ``what`` is what it calls the model.
+    Of two classes the logits may be ``(n,)``, ``(n, 1)`` or ``(n, 2)``: the two-column softmax keeps its second column, which equals the
+    sigmoid of the difference of the columns. Raises ``InputError``: anything else came back; ``what`` is what it calls the model.
     """
     wanted = f"({n_rows},), ({n_rows}, 1) or ({n_rows}, 2)" if n_classes == 2 else f"({n_rows}, {n_classes})"
     mend = f"forward must return one float tensor of logits of shape {wanted}"
@@ -215,11 +212,7 @@ def inference(module: nn.Module) -> Iterator[None]:
 
 
 def copy_module(module: nn.Module) -> nn.Module:
-    """Copy a module with its weights.
-
-    Raises:
-        InputError: a user's module holds something that cannot be copied.
-    """
+    """Copy a module with its weights. Raises ``InputError``: a user's module holds something that cannot be copied."""
     try:
         return copy.deepcopy(module)
     except Exception as error:

@@ -21,10 +21,8 @@ def build_model(
     """Build the model of a recipe, in eval mode; its weights are a function of ``seed`` alone, global random states are left as found.
 
     Kind ``module`` executes the user's own Python file in the recipe's folder ``base``, because the recipe says so. Sites to ``erase`` get
-    an affine map, which changes nothing until a checkpoint fills it.
-
-    Raises:
-        InputError: the kind is unknown, its factory cannot be used, the module does not take the table, or a site glob matches nothing.
+    an affine map, which changes nothing until a checkpoint fills it. Raises ``InputError``: the kind is unknown, its factory cannot be
+    used, the module does not take the table, or a site glob matches nothing.
     """
     if n_inputs < 1 or n_classes < 2:
         raise ValueError("a model needs at least one input column and two classes")

@@ -75,11 +75,7 @@ def before_hook(part: nn.Module, hook: Callable[..., Any]) -> RemovableHandle:
 
 
 def as_site_tensor(value: Any, site: str) -> Tensor:
-    """Return what a site gave, if it is a tensor that an audit can read.
-
-    Raises:
-        InputError: it is not.
-    """
+    """Return what a site gave, if it is a tensor that an audit can read. Raises ``InputError``: it is not."""
     if isinstance(value, Tensor) and value.is_floating_point() and value.ndim in (2, 3):
         return value
     shown = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"

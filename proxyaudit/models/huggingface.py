@@ -79,8 +79,7 @@ def _backbone(source: CausalSource, place: str, file: str | None, fingerprint: s
 def make_text(spec: HuggingFaceSpec, *, n_inputs: int, n_classes: int, base: Path) -> TextClassifier:
     """Build the classifier of a recipe; the head's weights come from the global generators, which the caller seeds.
 
-    Raises:
-        InputError: the model cannot be loaded, does not take so many tokens, or is of a kind whose layers cannot be told.
+    Raises ``InputError``: the model cannot be loaded, does not take so many tokens, or is of a kind whose layers cannot be told.
     """
     source = CausalSource.of(spec)
     place, file = locate(source, base)
@@ -193,8 +192,7 @@ class Tokenizer:
 def make_tokenizer(spec: HuggingFaceSpec, base: Path) -> Tokenizer:
     """The model's own tokenizer, cut to ``max_length``.
 
-    Raises:
-        InputError: the folder holds no tokenizer, or spans are named and it cannot say where in the text a token lies.
+    Raises ``InputError``: the folder holds no tokenizer, or spans are named and it cannot say where in the text a token lies.
     """
     source = CausalSource.of(spec)
     place, file = locate(source, base)
@@ -290,10 +288,8 @@ def attach_tokenizer(recipe: Recipe, base: Path, dataset: Dataset) -> Dataset:
 def check_readable(tokenizer: Tokenizer, texts: Sequence[object], *, where: str) -> None:
     """Refuse texts of which a tokenizer knows next to nothing, as of texts in capitals where it knows small letters only.
 
-    A model that reads nothing but unknown words would be cleared for what it never saw. Missing and blank texts do not count.
-
-    Raises:
-        InputError: over nine tenths of the tokens are unknown, or over half of the texts have no ordinary token.
+    A model that reads nothing but unknown words would be cleared for what it never saw. Missing and blank texts do not count. Raises
+    ``InputError``: over nine tenths of the tokens are unknown, or over half of the texts have no ordinary token.
     """
     lines = [text for text in texts if isinstance(text, str) and text.strip()]
     rows = [[int(token) for token in row] for row in tokenizer(lines)]  # fractions mark spans

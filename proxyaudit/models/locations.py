@@ -238,8 +238,7 @@ class Patching:
     def gradients(self, rows: Ints, output: int) -> dict[str, Floats]:
         """Gradient of the followed probability with respect to every location's value, shaped like the values.
 
-        Raises:
-            NoGradientHereError: there is none.
+        Raises ``NoGradientHereError``: there is none.
         """
         locations = list(self._locations.values())
         parts: dict[str, list[Tensor]] = {location.name: [] for location in locations}

@@ -30,13 +30,10 @@ _CLASS_COUNT_NAMES = frozenset({"n_classes", "num_classes", "n_outputs", "num_ou
 def make_module(spec: ModuleSpec, *, n_inputs: int, n_classes: int, base: Path) -> nn.Module:
     """Execute the factory's file and call the factory.
 
-    The factory is called as ``make(n_inputs)`` if it takes a positional argument, as ``make()`` otherwise, and as
-    ``make(n_inputs, n_classes)`` if it requires two or its second is named ``n_classes``. Weights that it draws come
-    from the global generators; the caller seeds them (``base.seeded``). Nothing is written beside the file.
-
-    Raises:
-        InputError: the file is not in the recipe's folder, cannot be read or executed, or the factory does not return
-            a torch module.
+    The factory is called as ``make(n_inputs)`` if it takes a positional argument, as ``make()`` otherwise, and as ``make(n_inputs,
+    n_classes)`` if it requires two or its second is named ``n_classes``. Weights that it draws come from the global generators; the caller
+    seeds them (``base.seeded``). Nothing is written beside the file. Raises ``InputError``: the file is not in the recipe's folder, cannot
+    be read or executed, or the factory does not return a torch module.
     """
     name = spec.factory.rpartition(":")[2]
     where = f"model.factory '{spec.factory}'"
@@ -57,8 +54,7 @@ def make_module(spec: ModuleSpec, *, n_inputs: int, n_classes: int, base: Path) 
 def factory_path(spec: ModuleSpec, base: Path) -> Path:
     """Return the factory's file (whose bytes belong into every digest of the model); executes nothing.
 
-    Raises:
-        InputError: the file does not exist or lies outside the recipe's folder ``base``.
+    Raises ``InputError``: the file does not exist or lies outside the recipe's folder ``base``.
     """
     file, where = spec.factory.rpartition(":")[0], f"model.factory '{spec.factory}'"
     folder = base.resolve()
@@ -138,8 +134,7 @@ def _line(error: BaseException) -> str:
 def code_of(recipe: Recipe, base: Path) -> dict[str, Path | None]:
     """Every file that the recipe would have executed, by what it is; ``None`` for code that is not in a folder here.
 
-    Raises:
-        InputError: a factory or a model folder is not there.
+    Raises ``InputError``: a factory or a model folder is not there.
     """
     found: dict[str, Path | None] = {}
     if isinstance(recipe.model, ModuleSpec):

@@ -60,10 +60,7 @@ def own_sites(taps: dict[str, Tap], aliases: dict[str, str]) -> Candidates:
 def select_sites(candidates: Candidates, sites: SitesSpec, *, every: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Resolve a recipe's globs to (profiled sites, verdict sites), each name once and in forward order.
 
-    Verdict sites are always profiled too; ``all`` stands for the globs ``every``.
-
-    Raises:
-        InputError: a glob matches nothing.
+    Verdict sites are always profiled too; ``all`` stands for the globs ``every``. Raises ``InputError``: a glob matches nothing.
     """
     verdict = _match(sites.verdict, candidates, every, where="sites.verdict")
     profiled = _match(sites.profile, candidates, every, where="sites.profile")
@@ -101,10 +98,8 @@ def nearest_sites(name: str, taps: Iterable[str], aliases: Iterable[str]) -> str
 def probe_sites(module: nn.Module, *, n_inputs: int, n_classes: int, what: str) -> Candidates:
     """Find the candidates of a user's module, which is put in eval mode, by running it on a small random table.
 
-    Raises:
-        InputError: forward raises, returns something other than logits, or a row's output is not a function of the
-            row alone (drawn at random, or dependent on the other rows of its batch): effects of swapping one row's
-            activations would then mean nothing.
+    Raises ``InputError``: forward raises, returns something other than logits, or a row's output is not a function of the row alone (drawn
+    at random, or dependent on the other rows of its batch): effects of swapping one row's activations would then mean nothing.
     """
     table = torch.randn(_PROBE_ROWS, n_inputs, generator=torch.Generator().manual_seed(0))
     with inference(module):

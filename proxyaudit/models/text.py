@@ -219,11 +219,7 @@ CPU = torch.device("cpu")
 
 
 def accelerator() -> torch.device:
-    """The device that transformers run on.
-
-    Raises:
-        InputError: the variable names no device, or one that torch does not find.
-    """
+    """The device that transformers run on. Raises ``InputError``: the variable names no device, or one that torch does not find."""
     asked = os.environ.get(VARIABLE, "auto").strip().lower() or "auto"
     if not re.fullmatch(r"auto|cpu|cuda(?::\d+)?", asked):
         raise InputError(f"'{asked[:40]}' is no device", where=VARIABLE, mend="write auto, cpu, cuda or cuda:1")

@@ -47,11 +47,8 @@ def train_model(
 
     ``x`` is the encoded table ``(n, p)``, ``y`` class codes ``(n,)`` in 0..K-1 and ``weight`` non-negative ``(n,)``. The ``details`` gain
     ``epochs_run``, ``best_epoch`` (1-based), ``training_loss``, ``validation_loss`` (None without a validation part), ``training_rows`` and
-    ``validation_rows``.
-
-    Raises:
-        InputError: values that cannot be trained on (NaN, weights that are negative or all zero).
-        TaskError: the loss became NaN or infinite, or a user's module failed in training mode.
+    ``validation_rows``. Raises ``InputError``: values that cannot be trained on (NaN, weights that are negative or all zero);
+    ``TaskError``: the loss became NaN or infinite, or a user's module failed in training mode.
     """
     x, y, weight = _checked(x, y, weight, model.n_classes)
     weight = _class_weighted(y, weight, model.n_classes) if spec.class_weight == "balanced" else weight

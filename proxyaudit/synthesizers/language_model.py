@@ -42,9 +42,7 @@ class LanguageModelSynthesizer(TextSynthesizer):
     def fit(self, frame: pd.DataFrame) -> Self:
         """Load the model and, if asked, train it on the rows' texts; the other columns become the controls of each text.
 
-        Raises:
-            InputError: the model cannot be loaded.
-            TaskError: there are no texts, or training failed.
+        Raises ``InputError``: the model cannot be loaded; ``TaskError``: there are no texts, or training failed.
         """
         self._learn_from(frame)
         model = load_causal(CausalSource.of(self.spec), self.base)
@@ -60,8 +58,7 @@ class LanguageModelSynthesizer(TextSynthesizer):
     def sample(self, n: int, seed: int) -> pd.DataFrame:
         """Draw ``n`` rows; the same seed repeats them, whatever was drawn before.
 
-        Raises:
-            TaskError: the model writes nothing but empty texts.
+        Raises ``TaskError``: the model writes nothing but empty texts.
         """
         rows = self._drawn(n, seed)[1]
         prefixes = [_prefix(self.column_, row) for row in rows.to_dict("records")]

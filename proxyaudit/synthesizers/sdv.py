@@ -69,8 +69,7 @@ class SdvSynthesizer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
     def fit(self, frame: pd.DataFrame) -> Self:
         """Fit on real rows: numbers as int64 or float64, everything else text, missing values as NaN.
 
-        Raises:
-            TaskError: SDV could not fit these rows.
+        Raises ``TaskError``: SDV could not fit these rows.
         """
         with _own_randomness(integer_seed(self.seed, "fit")):
             import sdv.single_table
@@ -88,11 +87,7 @@ class SdvSynthesizer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         return self
 
     def sample(self, n: int, seed: int) -> pd.DataFrame:
-        """Draw ``n`` rows; the same seed repeats them, whatever was drawn before.
-
-        Raises:
-            TaskError: SDV could not sample.
-        """
+        """Draw ``n`` rows; the same seed repeats them, whatever was drawn before. Raises ``TaskError``: SDV could not sample."""
         with _own_randomness(integer_seed(seed, "global")):
             try:
                 self._reseed(seed)

@@ -9,8 +9,7 @@ from typing import Any
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.errors import InputError
 from proxyaudit.language.causal_model import same_base, weights_digest
-from proxyaudit.language.pretrained import CausalSource
-from proxyaudit.recipe.models import LanguageModelSpec
+from proxyaudit.recipe.models import LanguageModelSpec, PretrainedSpec
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.types import NotTested
 
@@ -49,11 +48,10 @@ def trace_language_models(recipe: Recipe, dataset: Dataset, base: Path) -> Linea
         if dataset.text is None:
             what = "a language model writes texts, and this recipe has no text column"
             raise InputError(what, where="regimes: language_model", mend="name it under data.text")
-        source = CausalSource.of(spec)
-        digest = weights_digest(source, base)
+        digest = weights_digest(spec, base)
         shared: bool | None = False
-        if recipe.model.kind == "huggingface":
-            shared = same_base(source, CausalSource.of(recipe.model), base)
+        if isinstance(recipe.model, PretrainedSpec):
+            shared = same_base(spec, recipe.model, base)
         found.hashes[f"language model of {regime}"] = digest
         base_shared = {True: "yes", None: "not known", False: "no"}[shared]
         told = {"regime": regime, "model": _called(spec), "weights": digest, "mode": spec.mode}

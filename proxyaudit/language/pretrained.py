@@ -5,14 +5,12 @@ Pickled weights are never read, and code that comes with a model is not executed
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import io
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from torch import nn
 
 from proxyaudit.data.tables import is_inside
 from proxyaudit.errors import InputError
+from proxyaudit.recipe.models import PretrainedSpec
 
 INSTALL = "in your clone of proxyaudit: pip install '.[text]'"
 WEIGHTS = (".safetensors", ".gguf")
@@ -43,29 +42,13 @@ def import_transformers() -> Any:
     return transformers
 
 
-@dataclass(frozen=True)
-class CausalSource:
-    """Where a model lies; a section of a recipe has keys of these names."""
-
-    path: str  # folder, ``.gguf`` file, or name on a model ``hub``; nothing is fetched otherwise
-    package: str | None = None  # installed Python package that ``path`` lies in
-    gguf_file: str | None = None  # name of the GGUF file in the folder
-    hub: bool = False
-    revision: str | None = None
-    trust_remote_code: bool = False  # whether code that comes with the model may be executed
-
-    @classmethod
-    def of(cls, spec: Any) -> CausalSource:
-        """Where the model of a section of a recipe lies."""
-        return cls(**{one.name: getattr(spec, one.name) for one in fields(cls)})
-
-    def options(self, file: str | None) -> dict[str, Any]:
-        """Arguments of ``from_pretrained`` that say what may be fetched and executed; ``file`` is the GGUF file."""
-        asked: dict[str, Any] = {"local_files_only": not self.hub, "trust_remote_code": self.trust_remote_code}
-        return asked | ({"revision": self.revision} if self.revision else {}) | ({"gguf_file": file} if file else {})
+def fetch_options(source: PretrainedSpec, file: str | None) -> dict[str, Any]:
+    """Arguments of ``from_pretrained`` that say what may be fetched and executed; ``file`` is the GGUF file."""
+    asked: dict[str, Any] = {"local_files_only": not source.hub, "trust_remote_code": source.trust_remote_code}
+    return asked | ({"revision": source.revision} if source.revision else {}) | ({"gguf_file": file} if file else {})
 
 
-def locate(source: CausalSource, base: Path) -> tuple[str, str | None]:
+def locate(source: PretrainedSpec, base: Path) -> tuple[str, str | None]:
     """Folder (or hub name) and GGUF file of a model.
 
     Raises ``InputError``: there is no such model, it escapes the recipe's folder or the package, or it has no weights that may be read.
@@ -129,15 +112,15 @@ def loading(place: str, what: str, *, mend: str) -> Iterator[None]:
         raise InputError(f"{what} cannot be loaded ({_line(error)})", where=place, mend=mend) from None
 
 
-def load_body(auto: str, source: CausalSource, place: str, file: str | None) -> Any:
+def load_body(auto: str, place: str, options: Mapping[str, Any]) -> Any:
     """Load a model in float32 by the ``auto`` class of transformers of that name, to be called within :func:`loading`.
 
     Raises ``InputError``: a tensor holds NaN or infinite values.
     """
     # Of a GGUF file every tensor would be counted on standard error.
-    quiet, safe = (contextlib.redirect_stderr(io.StringIO()), {}) if file else (contextlib.nullcontext(), {"use_safetensors": True})
+    quiet, safe = (redirect_stderr(io.StringIO()), {}) if "gguf_file" in options else (nullcontext(), {"use_safetensors": True})
     with quiet:
-        asked = {**source.options(file), **safe, "dtype": torch.float32, "attn_implementation": "eager"}
+        asked = {**options, **safe, "dtype": torch.float32, "attn_implementation": "eager"}
         model: nn.Module = getattr(import_transformers(), auto).from_pretrained(place, **asked)
     for name, value in model.state_dict().items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
@@ -157,16 +140,16 @@ def layer_list(model: nn.Module, where: str) -> tuple[str, list[nn.Module]]:
     return max(outer.items(), key=lambda item: len(item[1]))
 
 
-def load_tokenizer(source: CausalSource, place: str, file: str | None) -> Any:
+def load_tokenizer(place: str, options: Mapping[str, Any]) -> Any:
     """Load a model's tokenizer, to be called within :func:`loading`.
 
     From a config alone transformers makes a tokenizer that knows no word, and says nothing; a folder has to hold its files, while a GGUF
     file brings its own. Raises ``InputError``: the folder holds no vocabulary, and the tokenizer works on more than bytes or characters,
     which need none.
     """
-    local = not source.hub and file is None
+    local = options["local_files_only"] and "gguf_file" not in options
     try:
-        tokenizer = import_transformers().AutoTokenizer.from_pretrained(place, **source.options(file))
+        tokenizer = import_transformers().AutoTokenizer.from_pretrained(place, **options)
     except Exception as error:
         if local and "trust_remote_code" not in str(error):
             _check_vocabulary(Path(place), set())

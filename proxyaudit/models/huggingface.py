@@ -22,7 +22,7 @@ from proxyaudit.errors import InputError
 from proxyaudit.language.pretrained import (
     INSTALL,
     WEIGHTS,
-    CausalSource,
+    fetch_options,
     import_transformers,
     layer_list,
     load_body,
@@ -53,21 +53,20 @@ _PROBE = ((3, 4, 5, 6, 7, 8, 9), (4, 3, 5))
 
 def model_hashes(spec: HuggingFaceSpec, base: Path) -> dict[str, str]:
     """SHA-256 of every file of a local model that may decide a number; of a hub model its resolved commit."""
-    source = CausalSource.of(spec)
-    place, file = locate(source, base)
+    place, file = locate(spec, base)
     if spec.hub:
         with loading(place, "the model's configuration", mend=_MEND):
-            config = import_transformers().AutoConfig.from_pretrained(place, **source.options(file))
+            config = import_transformers().AutoConfig.from_pretrained(place, **fetch_options(spec, file))
         return {"model": f"{spec.path}@{getattr(config, '_commit_hash', None) or spec.revision or 'unknown'}"}
     paths = sorted(path for path in Path(place).iterdir() if path.is_file() and path.name.endswith(_HASHED))
     return {f"model {path.name}": file_digest(path) for path in paths}
 
 
 @lru_cache(maxsize=2)
-def _backbone(source: CausalSource, place: str, file: str | None, fingerprint: str) -> nn.Module:
+def _backbone(place: str, options: tuple[tuple[str, Any], ...], fingerprint: str) -> nn.Module:
     """Load a model's body; kept, since every repetition starts from it. The fingerprint tells files of one name apart."""
     with loading(place, "the model", mend=_MEND):
-        model = load_body("AutoModel", source, place, file)
+        model = load_body("AutoModel", place, dict(options))
     if getattr(model.config, "is_encoder_decoder", False):
         model = model.get_encoder()
     model.config.use_cache = False
@@ -81,10 +80,9 @@ def make_text(spec: HuggingFaceSpec, *, n_inputs: int, n_classes: int, base: Pat
 
     Raises ``InputError``: the model cannot be loaded, does not take so many tokens, or is of a kind whose layers cannot be told.
     """
-    source = CausalSource.of(spec)
-    place, file = locate(source, base)
+    place, file = locate(spec, base)
     fingerprint = place if spec.hub else " ".join(f"{n}={h}" for n, h in model_hashes(spec, base).items())
-    body = copy_module(_backbone(source, place, file, fingerprint))
+    body = copy_module(_backbone(place, tuple(fetch_options(spec, file).items()), fingerprint))
     config: Any = body.config
     longest = getattr(config, "max_position_embeddings", None)
     if isinstance(longest, int) and 0 < longest < spec.max_length:
@@ -194,10 +192,9 @@ def make_tokenizer(spec: HuggingFaceSpec, base: Path) -> Tokenizer:
 
     Raises ``InputError``: the folder holds no tokenizer, or spans are named and it cannot say where in the text a token lies.
     """
-    source = CausalSource.of(spec)
-    place, file = locate(source, base)
+    place, file = locate(spec, base)
     with loading(place, "the tokenizer", mend=_MEND):
-        tokenizer = load_tokenizer(source, place, file)
+        tokenizer = load_tokenizer(place, fetch_options(spec, file))
     patterns = compile_spans(spec.spans)
     if patterns and (not tokenizer.is_fast or len(tokenizer) > _MOST_MARKED):
         mend = "drop model.spans, or use a tokenizer of fewer than a million tokens that comes as tokenizer.json"

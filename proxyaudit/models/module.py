@@ -19,7 +19,7 @@ from torch import nn
 
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
-from proxyaudit.language.pretrained import CausalSource, locate
+from proxyaudit.language.pretrained import locate
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.kinds.module import ModuleSpec
 from proxyaudit.recipe.recipe import Recipe
@@ -140,11 +140,11 @@ def code_of(recipe: Recipe, base: Path) -> dict[str, Path | None]:
     if isinstance(recipe.model, ModuleSpec):
         found["the model's factory"] = factory_path(recipe.model, base)
     if isinstance(recipe.model, HuggingFaceSpec) and recipe.model.trust_remote_code:
-        found |= model_code("the model", None if recipe.model.hub else Path(locate(CausalSource.of(recipe.model), base)[0]))
+        found |= model_code("the model", None if recipe.model.hub else Path(locate(recipe.model, base)[0]))
     for entry in recipe.regimes:
         spec = entry.synthetic.language_model if entry.synthetic is not None else None
         if spec is not None and spec.trust_remote_code:
-            place = None if spec.hub else Path(locate(CausalSource.of(spec), base)[0])
+            place = None if spec.hub else Path(locate(spec, base)[0])
             found |= model_code(f"the language model of {entry.synthetic.regime}", place)  # type: ignore[union-attr]
     return found
 

@@ -21,7 +21,6 @@ import torch
 from proxyaudit.data.columns import MISSING
 from proxyaudit.errors import TaskError
 from proxyaudit.language.causal_model import CausalModel, load_causal, sample_continuations
-from proxyaudit.language.pretrained import CausalSource
 from proxyaudit.recipe.models import LanguageModelSpec
 from proxyaudit.seeding import stream
 from proxyaudit.synthesizers.base import TRIES, TextSynthesizer, costs
@@ -45,7 +44,7 @@ class LanguageModelSynthesizer(TextSynthesizer):
         Raises ``InputError``: the model cannot be loaded; ``TaskError``: there are no texts, or training failed.
         """
         self._learn_from(frame)
-        model = load_causal(CausalSource.of(self.spec), self.base)
+        model = load_causal(self.spec, self.base)
         self.prefixes_ = [_prefix(self.column_, row) for row in self.controls_.to_dict("records")]
         if self.spec.mode == "fine_tune":
             try:

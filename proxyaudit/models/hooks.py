@@ -54,7 +54,7 @@ class SiteHook:
         return (changed, *output[1:]) if changed is not None and whole is not output else changed
 
     def _before(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        key = "input" if "input" in kwargs else "hidden_states"
+        key = _first_name(kwargs)
         changed = self._handled(as_site_tensor(args[0] if args else kwargs.get(key), self.site))
         if changed is None:
             return None
@@ -67,6 +67,11 @@ class SiteHook:
         start, stop = self.tap.span
         changed = self.handle(self.site, value[..., start:stop])
         return None if changed is None else torch.cat([value[..., :start], changed, value[..., stop:]], dim=-1)
+
+
+def _first_name(kwargs: dict[str, Any]) -> str:
+    """What a module calls its first input, where that is handed to it by name."""
+    return "input" if "input" in kwargs else "hidden_states"
 
 
 def before_hook(part: nn.Module, hook: Callable[..., Any]) -> RemovableHandle:
@@ -108,7 +113,8 @@ class Run:
     """One run of a submodule: what it was given and what it returned."""
 
     name: str
-    given: Seen
+    given: Seen  # the first of the inputs
+    inputs: tuple[Any, ...]
     returned: Seen
 
 
@@ -116,7 +122,7 @@ class Run:
 def recorded(module: nn.Module, *, copies: bool = False) -> Iterator[list[Run]]:
     """Every run of every submodule inside, in the order in which they end; with ``copies`` of the tensors, safe from later changes."""
     runs: list[Run] = []
-    begun: dict[str, list[Seen]] = {}
+    begun: dict[str, list[tuple[Seen, tuple[Any, ...]]]] = {}
     clock = count()
 
     def seen(value: Any) -> Seen:
@@ -127,10 +133,11 @@ def recorded(module: nn.Module, *, copies: bool = False) -> Iterator[list[Run]]:
         for name, part in module.named_modules():
 
             def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str = name) -> None:
-                begun.setdefault(name, []).append(seen(args[0] if args else kwargs.get("input")))
+                given = seen(args[0] if args else kwargs.get(_first_name(kwargs)))
+                begun.setdefault(name, []).append((given, (*args, *kwargs.values())))
 
             def after(_: nn.Module, __: Any, output: Any, name: str = name) -> None:
-                runs.append(Run(name, begun[name].pop(), seen(output)))
+                runs.append(Run(name, *begun[name].pop(), seen(output)))
 
             stack.enter_context(before_hook(part, before))
             stack.enter_context(part.register_forward_hook(after))

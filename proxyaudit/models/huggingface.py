@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -31,6 +31,7 @@ from proxyaudit.language.pretrained import (
     locate,
 )
 from proxyaudit.models.base import columns_of, copy_module, inference
+from proxyaudit.models.hooks import recorded
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.text import SPAN_STEPS, Layer, Pooling, TextClassifier, pool
 from proxyaudit.recipe.patterns import compile_spans, find_spans
@@ -111,27 +112,21 @@ def _find_layers(body: nn.Module, config: Any, place: str) -> tuple[tuple[Layer,
     Returns also the width of the last hidden state, and whether that is the last layer's own output (no norm after it).
     """
     name, found = layer_list(body, place)
-    ran: dict[int, list[Any]] = {}
     ids = torch.zeros(len(_PROBE), len(_PROBE[0]), dtype=torch.int64)
     mask = torch.zeros_like(ids)
     for row, tokens in enumerate(_PROBE):
         ids[row, : len(tokens)], mask[row, : len(tokens)] = torch.tensor(tokens), 1
-    with ExitStack() as stack:
-        for at, layer in enumerate(found):
-            stack.enter_context(layer.register_forward_hook(lambda _, __, out, at=at: ran.setdefault(at, []).append(out)))
-        stack.enter_context(inference(body))
-        stack.enter_context(loading(place, "a forward pass of the model", mend=_MEND))
+    with inference(body), loading(place, "a forward pass of the model", mend=_MEND), recorded(body) as runs:
         hidden: Tensor = body(input_ids=ids, attention_mask=mask).last_hidden_state
-    if len(ran) != len(found) or any(len(outs) != 1 for outs in ran.values()):
+    names = [f"{name}.{at}" for at in range(len(found))]
+    outs = {run.name: run.returned.value for run in runs}
+    if any([run.name for run in runs].count(one) != 1 for one in names):
         what = "the model's layers do not each run once (shared weights?)"
         raise InputError(what, where=place, mend="use a model with layers of its own")
-    last = ran[len(found) - 1][0]
-    last = last[0] if isinstance(last, tuple) else last
+    last = outs[names[-1]][0] if isinstance(outs[names[-1]], tuple) else outs[names[-1]]
     heads = getattr(config, "num_attention_heads", None)
-    layers = tuple(
-        _layer(f"{name}.{at}", layer, heads if isinstance(heads, int) else 0, isinstance(ran[at][0], tuple))
-        for at, layer in enumerate(found)
-    )
+    told = heads if isinstance(heads, int) else 0
+    layers = tuple(_layer(one, layer, told, isinstance(outs[one], tuple)) for one, layer in zip(names, found, strict=True))
     same = all(torch.equal(pool(last, mask.bool(), how), pool(hidden, mask.bool(), how)) for how in _POOLINGS)
     return layers, int(hidden.shape[-1]), same
 

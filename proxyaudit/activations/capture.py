@@ -35,10 +35,7 @@ class Captured:
 
 
 def capture(model: TrainedModel, x: NDArray[np.float32], *, batch_size: int = BATCH_ROWS) -> Captured:
-    """Read all sites and the outputs in one forward pass per batch.
-
-    Raises ``InputError``: no rows; NaN or infinite activations (named by site) or outputs; a user's forward raises.
-    """
+    """Read all sites and the outputs. Raises ``InputError``: no rows; NaN or infinite activations or outputs; a user's forward raises."""
     check_table(x)
     acts: dict[str, NDArray[np.float32]] = {}
     outputs: NDArray[np.float64] | None = None
@@ -81,10 +78,7 @@ def capture(model: TrainedModel, x: NDArray[np.float32], *, batch_size: int = BA
 
 
 def run_probabilities(model: TrainedModel, run: Callable[[Tensor], Any], value: Tensor) -> NDArray[np.float64]:
-    """Probabilities of what ``run``, a model or its last part, makes of ``value``.
-
-    Raises ``InputError``: it raises, or the probabilities are NaN.
-    """
+    """Probabilities of what ``run``, a model or its last part, makes of ``value``. Raises ``InputError``: it raises, or they are NaN."""
     try:
         raw = run(value)
     except (InputError, ValueError):
@@ -114,10 +108,7 @@ def write_activations(captured: Captured, path: Path) -> None:
 
 
 def read_activations(path: Path) -> Captured:
-    """Open a file of ``write_activations`` without reading it: arrays are read-only views of one memory map.
-
-    Raises ``InputError``: the file is missing, is cut off, or is not such a file.
-    """
+    """Read-only views of one memory map of a capture's file. Raises ``InputError``: it is missing, is cut off, or is not such a file."""
     try:
         with path.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")

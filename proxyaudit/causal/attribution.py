@@ -66,10 +66,7 @@ class TextRows:
 def attribute_tokens(
     model: TrainedModel, rows: TextRows, *, site: str | None = None, direction_d: Floats | None = None, output: int = 0
 ) -> Attribution | None:
-    """Split the groups' difference along a direction of a site, or else in the log-odds of an output, over names of tokens.
-
-    ``None`` where tokens are not embedded one by one.
-    """
+    """The same over names of tokens; ``None`` where tokens are not embedded one by one."""
     from captum.attr import LayerIntegratedGradients
 
     module = model.module

@@ -48,10 +48,7 @@ class Association:
 
 
 def associate(codes_n: Ints, target: Target, rng: np.random.Generator | None = None, permutations: int = 199) -> Association:
-    """Associate one column with the attribute; without ``rng`` there is no null.
-
-    Raises ``TooFewRowsError``: a class is too small to be cross-fitted.
-    """
+    """Associate a column with the attribute; no ``rng``, no null. Raises ``TooFewRowsError``: a class is too small to be cross-fitted."""
     reader = _Reader(codes_n, target)
     value, influence = reader.score(target.labels_n)
     if rng is None:
@@ -90,10 +87,7 @@ def pair_gain(
 
 
 def pair_trace(codes_n: Ints, better_of_cell: Ints, labels_n: NDArray[np.generic], classes: int, fewest: int = 5) -> float:
-    """A cheap score for screening of how far a pair's cells differ within the better column's cells.
-
-    Pearson's X squared against what the better column expects, less its degrees of freedom, in standard deviations.
-    """
+    """A cheap score of a pair: Pearson's X squared within the better column's cells, less its degrees of freedom, in its own spread."""
     counts = np.bincount(codes_n).astype(np.float64)
     columns = (labels_n[:, None] == np.arange(classes)).astype(np.float64) if classes else _standardised(labels_n)[:, None]
     sums = np.stack([np.bincount(codes_n, weights=column) for column in columns.T], axis=1)

@@ -36,10 +36,7 @@ def _called(spec: LanguageModelSpec) -> str:
 
 
 def trace_language_models(recipe: Recipe, dataset: Dataset, base: Path) -> Lineage:
-    """Find the language models of a recipe and how they relate to the model under audit.
-
-    Raises ``InputError``: a model is not there, or the data have no text column.
-    """
+    """Find a recipe's language models and how they relate to the audited one. Raises ``InputError``: one, or a text column, is missing."""
     found = Lineage({}, [], [])
     for entry in recipe.regimes:
         if entry.synthetic is None or entry.synthetic.language_model is None:

@@ -28,10 +28,7 @@ _PAIR = {"vocab.json", "merges.txt"}
 
 
 def import_transformers() -> Any:
-    """The package, silenced; importing it takes seconds, so only who names such a model pays for it.
-
-    Raises ``InputError``: it is not installed.
-    """
+    """The package, silenced; imported only when needed, since it takes seconds. Raises ``InputError``: it is not installed."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         import transformers
@@ -113,10 +110,7 @@ def loading(place: str, what: str, *, mend: str) -> Iterator[None]:
 
 
 def load_body(auto: str, place: str, options: Mapping[str, Any]) -> Any:
-    """Load a model in float32 by the ``auto`` class of transformers of that name, to be called within :func:`loading`.
-
-    Raises ``InputError``: a tensor holds NaN or infinite values.
-    """
+    """Load a float32 model by this ``auto`` class, within :func:`loading`. Raises ``InputError``: a tensor holds NaN or infinite values."""
     # Of a GGUF file every tensor would be counted on standard error.
     quiet, safe = (redirect_stderr(io.StringIO()), {}) if "gguf_file" in options else (nullcontext(), {"use_safetensors": True})
     with quiet:
@@ -129,10 +123,7 @@ def load_body(auto: str, place: str, options: Mapping[str, Any]) -> Any:
 
 
 def layer_list(model: nn.Module, where: str) -> tuple[str, list[nn.Module]]:
-    """The layers of a transformer and where they hang: the longest list of modules of one class that lies in no other such list.
-
-    Raises ``InputError``: there is no such list.
-    """
+    """A transformer's layers: the longest list of one class in no other such list, and its name. Raises ``InputError``: there is none."""
     lists = {n: list(p.children()) for n, p in model.named_modules() if isinstance(p, nn.ModuleList) and len({type(c) for c in p}) == 1}
     outer = {n: c for n, c in lists.items() if not any(n.startswith(f"{other}.") for other in lists if other != n)}
     if not outer:

@@ -93,10 +93,7 @@ class _Chain(nn.Module):
 
 
 def last_block(model: TrainedModel, x: NDArray[np.float32], acts: Mapping[str, NDArray[np.float32]] | None = None) -> LastBlock:
-    """Find the last block of a model on an encoded table ``(n, p)``; of a model of texts ``acts`` are its captured activations by site.
-
-    Raises ``NoBlockError``: the model has none, or it cannot be told.
-    """
+    """The last block on a table ``(n, p)``; of texts ``acts`` are captured activations by site. Raises ``NoBlockError``: none is told."""
     if isinstance(model.module, TextClassifier):
         return _text_block(model.module, x, acts or {})
     if not isinstance(model.module, TabularModule):
@@ -125,10 +122,7 @@ def _text_block(module: TextClassifier, x: NDArray[np.float32], acts: Mapping[st
 
 
 def whole_model(model: TrainedModel, x: NDArray[np.float32]) -> LastBlock:
-    """Everything before the head as one block.
-
-    Raises ``NoBlockError``: the model has no weights before its head, or no head can be told.
-    """
+    """Everything before the head as one block. Raises ``NoBlockError``: there are no weights before the head, or no head can be told."""
     wrapped = UpToHead(copy_module(model.module).eval(), _head(model))
     after = _after_head(model, x)
     free = tuple(name for name, _ in wrapped.named_parameters() if name.removeprefix("model.") not in after)

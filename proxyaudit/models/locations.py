@@ -213,10 +213,7 @@ class Patching:
         return np.asarray(self._values[location].numpy(), dtype=np.float32)
 
     def gradients(self, rows: Ints, output: int) -> dict[str, Floats]:
-        """Gradient of the followed probability with respect to every location's value, shaped like the values.
-
-        Raises ``NoGradientHereError``: there is none.
-        """
+        """Gradients of the followed probability by all locations' values, in their shape. Raises ``NoGradientHereError``: there is none."""
         locations = list(self._locations.values())
         parts: dict[str, list[Tensor]] = {location.name: [] for location in locations}
         size = batch_rows(self._model.module, _GRADIENT_ROWS)

@@ -52,10 +52,7 @@ def make_module(spec: ModuleSpec, *, n_inputs: int, n_classes: int, base: Path) 
 
 
 def factory_path(spec: ModuleSpec, base: Path) -> Path:
-    """Return the factory's file (whose bytes belong into every digest of the model); executes nothing.
-
-    Raises ``InputError``: the file does not exist or lies outside the recipe's folder ``base``.
-    """
+    """The factory's file; executes nothing. Raises ``InputError``: it does not exist or lies outside the recipe's folder ``base``."""
     file, where = spec.factory.rpartition(":")[0], f"model.factory '{spec.factory}'"
     folder = base.resolve()
     try:
@@ -132,10 +129,7 @@ def _line(error: BaseException) -> str:
 
 
 def code_of(recipe: Recipe, base: Path) -> dict[str, Path | None]:
-    """Every file that the recipe would have executed, by what it is; ``None`` for code that is not in a folder here.
-
-    Raises ``InputError``: a factory or a model folder is not there.
-    """
+    """Files that the recipe would have executed (``None``: no folder here), by what they are. Raises ``InputError``: one is not there."""
     found: dict[str, Path | None] = {}
     if isinstance(recipe.model, ModuleSpec):
         found["the model's factory"] = factory_path(recipe.model, base)

@@ -28,10 +28,7 @@ _OUTPUT = "is the model's output, not a hidden place"
 
 @dataclass(frozen=True)
 class Candidates:
-    """Places that can be sites, in forward order, and why the others cannot.
-
-    A block is a module with weights and what follows it up to the next.
-    """
+    """Places that can be sites, and why others cannot. A block is a module with weights and what follows it up to the next."""
 
     taps: dict[str, Tap]  # where each candidate is read, by name, in forward order
     aliases: dict[str, str] = field(default_factory=dict)  # other names: of a module whose output is the penultimate site's very tensor

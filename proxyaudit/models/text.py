@@ -200,10 +200,7 @@ class TextClassifier(TabularModule):
 
 
 def pool(value: Tensor, mask: Tensor, how: Pooling | str) -> Tensor:
-    """Pool ``(n, tokens, d)`` over the tokens of the mask ``(n, tokens)``, in float32 (float64 stays).
-
-    The mask has at least one token of each text; for ``cls`` and ``last`` its tokens come first.
-    """
+    """Pool ``(n, tokens, d)`` over a mask ``(n, tokens)`` (for ``cls`` and ``last`` its tokens come first), in float32 (float64 stays)."""
     wide = value if value.dtype == torch.float64 else value.float()
     if how == "cls":
         return wide[:, 0]

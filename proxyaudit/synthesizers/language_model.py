@@ -55,10 +55,7 @@ class LanguageModelSynthesizer(TextSynthesizer):
         return self
 
     def sample(self, n: int, seed: int) -> pd.DataFrame:
-        """Draw ``n`` rows; the same seed repeats them, whatever was drawn before.
-
-        Raises ``TaskError``: the model writes nothing but empty texts.
-        """
+        """Draw ``n`` rows, a function of the seed alone. Raises ``TaskError``: the model writes nothing but empty texts."""
         rows = self._drawn(n, seed)[1]
         prefixes = [_prefix(self.column_, row) for row in rows.to_dict("records")]
         texts = [""] * n

@@ -54,10 +54,7 @@ class NgramSynthesizer(TextSynthesizer):
         self.text, self.label, self.people, self.seed = text, label, people, seed
 
     def fit(self, frame: pd.DataFrame) -> Self:
-        """Count the words of the rows' texts, each of which is modelled after the other columns.
-
-        Raises ``TaskError``: there are no texts.
-        """
+        """Count the words of the rows' texts, each modelled after the other columns. Raises ``TaskError``: there are no texts."""
         held = self._learn_from(frame)
         people = np.arange(int(held.sum())) if self.people is None else np.asarray(self.people)[held]
         self.labels_ = self._labels()
@@ -76,10 +73,7 @@ class NgramSynthesizer(TextSynthesizer):
         return self
 
     def sample(self, n: int, seed: int) -> pd.DataFrame:
-        """Draw ``n`` rows: the other columns are those of real rows, drawn with replacement, the text is the model's.
-
-        The same seed repeats them, whatever was drawn before. Raises ``TaskError``: the model writes nothing but empty texts.
-        """
+        """Draw ``n`` rows, a function of the seed alone. Raises ``TaskError``: the model writes nothing but empty texts."""
         drawn, rows = self._drawn(n, seed)
         return self._table(rows, [self._write(self.labels_[source], self.cells_[source], seed, row) for row, source in enumerate(drawn)])
 

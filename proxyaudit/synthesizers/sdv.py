@@ -67,10 +67,7 @@ class SdvSynthesizer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         self.kind, self.epochs, self.seed = kind, epochs, seed
 
     def fit(self, frame: pd.DataFrame) -> Self:
-        """Fit on real rows: numbers as int64 or float64, everything else text, missing values as NaN.
-
-        Raises ``TaskError``: SDV could not fit these rows.
-        """
+        """Fit on numbers (int64 or float64) and text, missing values as NaN. Raises ``TaskError``: SDV could not fit these rows."""
         with _own_randomness(integer_seed(self.seed, "fit")):
             import sdv.single_table
             from sdv.metadata import Metadata

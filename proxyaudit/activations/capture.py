@@ -121,11 +121,8 @@ def read_activations(path: Path) -> Captured:
         sites = json.loads(header["__metadata__"]["sites"])
         acts = {site: arrays.pop(_ACTS_PREFIX + site) for site in sites}
         outputs = arrays.pop(_OUTPUTS)
-        if (
-            arrays
-            or any(a.dtype != np.float32 or a.ndim != 2 or len(a) != len(outputs) for a in acts.values())
-            or outputs.dtype != np.float64
-        ):
+        fit = all(a.dtype == np.float32 and a.ndim == 2 and len(a) == len(outputs) for a in acts.values())
+        if arrays or not fit or outputs.dtype != np.float64:
             raise ValueError("its tensors do not fit together")
     except FileNotFoundError:
         raise InputError("no such activations file", where=str(path), mend="run the audit again") from None

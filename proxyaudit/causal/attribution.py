@@ -5,8 +5,7 @@ activations along the direction that LEACE reads, and the log-odds of the output
 with every token but the special ones replaced by a token that says nothing.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.causal.proxy_use import Attribution
-from proxyaudit.models.base import TrainedModel, as_tensor, batch_rows, deterministic, log_odds, pooled, to_logits
+from proxyaudit.models.base import TrainedModel, as_tensor, batch_rows, deterministic, inference, log_odds, pooled, to_logits
 from proxyaudit.models.hooks import tapped
 from proxyaudit.models.text import TextClassifier
 
@@ -42,14 +41,12 @@ def attribute_columns(
 
     scalar, rows = _scalar(model, site, direction_d, output), np.flatnonzero(groups_n >= 0)
     inputs, baseline = as_tensor(x_np[rows]), as_tensor(x_np.mean(axis=0, keepdims=True, dtype=np.float64))
-    model.module.eval()
-    with _slow_attention():
+    with inference(model.module):  # the fused attention of torch, which it leaves out, gives no gradient
         with deterministic(), torch.enable_grad():
             parts = IntegratedGradients(scalar, multiply_by_inputs=True).attribute(
                 inputs, baselines=baseline, n_steps=STEPS, internal_batch_size=max(1, batch_rows(model.module, _PATH_ROWS))
             )
-        with torch.no_grad():
-            reached = (scalar(inputs) - scalar(baseline)).double().numpy()
+        reached = (scalar(inputs) - scalar(baseline)).double().numpy()
     return _contrast(parts.detach().double().numpy(), reached, groups_n[rows], sources)
 
 
@@ -81,8 +78,7 @@ def attribute_tokens(
     given = np.zeros((len(rows.x_mp), len(rows.tokens) + 1))
     reached = np.zeros(len(rows.x_mp))
     place_of = {token: place for place, tokens in enumerate(rows.tokens) for token in tokens}
-    module.eval()
-    with _slow_attention(), deterministic(), torch.enable_grad():
+    with inference(module), deterministic(), torch.enable_grad():
         method = LayerIntegratedGradients(scalar, embedding)
         for batch in module.batches(rows.x_mp, max(1, batch_rows(module, _PATH_ROWS) // TOKEN_STEPS)):
             x, base = as_tensor(rows.x_mp[batch]), as_tensor(base_mp[batch])
@@ -114,17 +110,6 @@ def _scalar(model: TrainedModel, site: str | None, direction_d: Floats | None, o
         return seen[0].to(along.dtype) @ along
 
     return scalar
-
-
-@contextmanager
-def _slow_attention() -> Iterator[None]:
-    """The fused attention of torch gives no gradient."""
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 def _contrast(given_np: Floats, reached_n: Floats, groups_n: Ints, sources: Sequence[Sequence[int]]) -> Attribution:

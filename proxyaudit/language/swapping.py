@@ -49,16 +49,12 @@ def read(model: CausalModel, prompts: Sequence[Placed], layers: Sequence[int]) -
 
         def keep(value: Tensor, layer: int, held: dict[int, Tensor] = held) -> Tensor:
             held[layer] = value if value.requires_grad else value.detach().requires_grad_(True)
-            held[layer].retain_grad()
             return held[layer]
 
-        # Beyond the first of the layers everything asks for gradients; the weights' own are not needed.
         changes = {layer: lambda value, at=layer: keep(value, at) for layer in layers}
-        with _without_weights(model.model), _changed(model, changes), torch.enable_grad():  # type: ignore[arg-type]
-            _shares(model, [prompts[row] for row in rows]).sum().backward()  # type: ignore[no-untyped-call]
-        for layer, value in held.items():
-            gradient = value.grad
-            assert gradient is not None
+        with _changed(model, changes), torch.enable_grad():  # type: ignore[arg-type]
+            share = _shares(model, [prompts[row] for row in rows]).sum()
+        for (layer, value), gradient in zip(held.items(), torch.autograd.grad(share, list(held.values())), strict=True):
             for at, row in enumerate(rows):
                 where = list(prompts[row].positions)
                 acts[layer][row] = value.detach()[at, where].double().numpy()
@@ -93,19 +89,6 @@ def _shares(model: CausalModel, prompts: Sequence[Placed]) -> Tensor:
         yes, no = (torch.logsumexp(row[torch.tensor(tokens)], dim=0) for tokens in (prompt.yes, prompt.no))
         parts.append(torch.sigmoid(yes - no))
     return torch.stack(parts)
-
-
-@contextmanager
-def _without_weights(module: nn.Module) -> Iterator[None]:
-    """No gradients of weights meanwhile: only those of activations are asked for."""
-    before = [(p, p.requires_grad) for p in module.parameters()]
-    for p, _ in before:
-        p.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for p, wanted in before:
-            p.requires_grad_(wanted)
 
 
 @contextmanager

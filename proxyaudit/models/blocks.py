@@ -123,9 +123,12 @@ def _text_block(module: TextClassifier, x: NDArray[np.float32], acts: Mapping[st
 
 def whole_model(model: TrainedModel, x: NDArray[np.float32]) -> LastBlock:
     """Everything before the head as one block. Raises ``NoBlockError``: there are no weights before the head, or no head can be told."""
-    wrapped = UpToHead(copy_module(model.module).eval(), _head(model))
-    after = _after_head(model, x)
-    free = tuple(name for name, _ in wrapped.named_parameters() if name.removeprefix("model.") not in after)
+    head = _head(model)
+    wrapped = UpToHead(copy_module(model.module).eval(), head)
+    ran = _runs(model.module, x)
+    begins = next(run.given.moment for run in ran if run.name == head)
+    before = {f"model.{run.name}".rstrip(".") for run in ran if run.given.moment < begins and run.name != head}
+    free = tuple(name for name, _ in wrapped.named_parameters() if name.rpartition(".")[0] in before)
     if not free:
         raise NoBlockError("the model has no weights before its head", applies=False)
     return LastBlock(wrapped, as_tensor(x), free, "everything before the head")
@@ -139,15 +142,6 @@ def _head(model: TrainedModel) -> str:
     if own is None:
         raise NoBlockError("what the model hands to its head is not among the audited sites, so its last block cannot be told")
     return own.module
-
-
-def _after_head(model: TrainedModel, x: NDArray[np.float32]) -> set[str]:
-    """Names of parameters that play no part before the head begins."""
-    head = _head(model)
-    ran = _runs(model.module, x)
-    begins = next(run.given.moment for run in ran if run.name == head)
-    before = {run.name for run in ran if run.given.moment < begins} - {head}
-    return {name for name, _ in model.module.named_parameters() if name.rpartition(".")[0] not in before}
 
 
 def _runs(module: nn.Module, x: NDArray[np.float32]) -> list[Run]:

@@ -8,7 +8,7 @@ from proxyaudit.errors import InputError
 from proxyaudit.models.base import TabularModule, TrainedModel, seeded
 from proxyaudit.models.erasing import install_maps
 from proxyaudit.models.kind import model_kind
-from proxyaudit.models.sites import own_sites, probe_sites, select_sites
+from proxyaudit.models.sites import Candidates, probe_sites, select_sites
 from proxyaudit.models.text import TextClassifier
 from proxyaudit.recipe.models import TrainingSpec
 from proxyaudit.recipe.recipe import SitesSpec
@@ -29,7 +29,8 @@ def build_model(
     with seeded(integer_seed(seed, "initial weights")):
         module = model_kind(spec).make(spec, n_inputs=n_inputs, n_classes=n_classes, base=base)
         if isinstance(module, TabularModule):
-            candidates, every = own_sites(module.fine_taps(), module.site_aliases()), tuple(module.site_taps())
+            taps, every = module.fine_taps(), tuple(module.site_taps())
+            candidates = Candidates(taps, module.site_aliases(), blocks=tuple((name,) for name in taps))
         else:
             candidates = probe_sites(module, n_inputs=n_inputs, n_classes=n_classes, what=spec.described)
             every = tuple(getattr(spec, "sites", ("*",)))
@@ -42,8 +43,8 @@ def build_model(
     parameters = sum(p.numel() for p in module.parameters())
     details = {"kind": spec.kind, "origin": "pretrained" if spec.pretrained else "initial", "parameters": parameters}
     aliases = {alias: site for alias, site in candidates.aliases.items() if site in names}
-    taps = {name: candidates.taps[name] for name in names}
-    return TrainedModel(module, n_classes, names, verdict, taps, details, aliases, candidates.unprofiled(names))
+    read = {name: candidates.taps[name] for name in names}
+    return TrainedModel(module, n_classes, names, verdict, read, details, aliases, candidates.unprofiled(names))
 
 
 def _check_verdict(module: TextClassifier, verdict: tuple[str, ...]) -> None:

@@ -32,8 +32,8 @@ from proxyaudit.language.pretrained import (
 )
 from proxyaudit.models.base import columns_of, copy_module, inference
 from proxyaudit.models.hooks import recorded
-from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
-from proxyaudit.models.text import SPAN_STEPS, Layer, Pooling, TextClassifier, pool
+from proxyaudit.models.kinds.huggingface import POOLINGS, HuggingFaceSpec
+from proxyaudit.models.text import SPAN_STEPS, Layer, TextClassifier, pool
 from proxyaudit.recipe.patterns import compile_spans, find_spans
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.types import NotTested
@@ -89,17 +89,7 @@ def make_text(spec: HuggingFaceSpec, *, n_inputs: int, n_classes: int, base: Pat
     if isinstance(longest, int) and 0 < longest < spec.max_length:
         raise InputError(f"the model takes {longest} tokens", where="model.max_length", mend=f"lower it to {longest}")
     layers, width, last = _find_layers(body, config, place)
-    module = TextClassifier(
-        body,
-        layers,
-        width=width,
-        n_outputs=columns_of(n_classes),
-        pooling=spec.pooling,
-        site_pooling=spec.site_pooling,
-        spans=tuple(spec.spans),
-        hidden=spec.head_hidden,
-        frozen=spec.tune == "head",
-    )
+    module = TextClassifier(body, layers, spec, width=width, n_outputs=columns_of(n_classes))
     module.same_as_last = last and spec.pooling == spec.site_pooling
     if spec.precision == "bfloat16":
         body.to(torch.bfloat16)
@@ -127,11 +117,8 @@ def _find_layers(body: nn.Module, config: Any, place: str) -> tuple[tuple[Layer,
     heads = getattr(config, "num_attention_heads", None)
     told = heads if isinstance(heads, int) else 0
     layers = tuple(_layer(one, layer, told, isinstance(outs[one], tuple)) for one, layer in zip(names, found, strict=True))
-    same = all(torch.equal(pool(last, mask.bool(), how), pool(hidden, mask.bool(), how)) for how in _POOLINGS)
+    same = all(torch.equal(pool(last, mask.bool(), how), pool(hidden, mask.bool(), how)) for how in POOLINGS)
     return layers, int(hidden.shape[-1]), same
-
-
-_POOLINGS: tuple[Pooling, ...] = ("mean", "cls", "last")
 
 
 def _layer(name: str, layer: nn.Module, heads: int, is_tuple: bool) -> Layer:

@@ -49,11 +49,6 @@ class Candidates:
         return tuple(block[0] for block in left)
 
 
-def own_sites(taps: dict[str, Tap], aliases: dict[str, str]) -> Candidates:
-    """Candidates of the package's own architectures."""
-    return Candidates(taps=taps, aliases=aliases, blocks=tuple((name,) for name in taps))
-
-
 def select_sites(candidates: Candidates, sites: SitesSpec, *, every: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Resolve a recipe's globs to (profiled sites, verdict sites), each name once and in forward order.
 
@@ -71,18 +66,13 @@ def _match(globs: Iterable[str], candidates: Candidates, every: tuple[str, ...],
         names = {name for name in candidates.taps if fnmatchcase(name, glob)}
         names |= {site for alias, site in candidates.aliases.items() if fnmatchcase(alias, glob)}
         if not names:
-            raise _no_match(glob, candidates, where)
+            because = next((f" ('{name}' {why})" for name, why in candidates.refused.items() if fnmatchcase(name, glob)), "")
+            mend = nearest_sites(glob, candidates.taps, candidates.aliases)
+            raise InputError(f"site '{glob}' matches nothing{because}", where=where, mend=mend)
         found |= names
     if not found:
         raise InputError("no site is named", where=where, mend="write 'penultimate', 'all' or names of sites")
     return found
-
-
-def _no_match(glob: str, candidates: Candidates, where: str) -> InputError:
-    reasons = [f"'{name}' {why}" for name, why in candidates.refused.items() if fnmatchcase(name, glob)]
-    because = f" ({reasons[0]})" if reasons else ""
-    mend = nearest_sites(glob, candidates.taps, candidates.aliases)
-    return InputError(f"site '{glob}' matches nothing{because}", where=where, mend=mend)
 
 
 def nearest_sites(name: str, taps: Iterable[str], aliases: Iterable[str]) -> str:
@@ -111,10 +101,7 @@ def probe_sites(module: nn.Module, *, n_inputs: int, n_classes: int, what: str) 
     if torch.isfinite(logits).all() and not torch.allclose(logits[:half], again, rtol=1e-3, atol=1e-4):
         mend = "in eval mode forward must draw nothing at random and must not mix rows"
         raise InputError(f"{what} gives a row another output from call to call or with other rows in its batch", mend=mend)
-    by_name: dict[str, list[Run]] = {}
-    for run in runs:
-        by_name.setdefault(run.name, []).append(run)
-    return _candidates(module, raw, by_name)
+    return _candidates(module, raw, {name: [run for run in runs if run.name == name] for name in {run.name for run in runs}})
 
 
 def _forward(module: nn.Module, table: Tensor, what: str) -> Any:

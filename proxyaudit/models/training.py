@@ -57,11 +57,14 @@ def train_model(
     if scale <= 0:
         raise InputError("all training weights are zero", mend="check the reweighing")
     module = copy_module(model.module)
+    tuned: AbstractContextManager[None] = nullcontext()
+    if isinstance(module, TextClassifier) and isinstance(spec, HuggingFaceSpec) and spec.tune == "lora":
+        tuned = adapters(module, spec)
     fit, held = (
         (as_tensor(x[rows]), as_tensor(y[rows], torch.int64), as_tensor(weight[rows] / scale)) for rows in (train_rows, validation_rows)
     )
     try:
-        with deterministic(), seeded(integer_seed(seed, "dropout")), _tuned(module, spec), placed(module):
+        with deterministic(), seeded(integer_seed(seed, "dropout")), tuned, placed(module):
             details = _fit(module, model.n_classes, fit, held, spec, integer_seed(seed, "batches"))
     except ProxyauditError:
         raise
@@ -70,13 +73,6 @@ def train_model(
     module.eval()
     rows = {"training_rows": len(train_rows), "validation_rows": len(validation_rows)}
     return replace(model, module=module, details={**model.details, **details, **rows, "origin": "trained"})
-
-
-def _tuned(module: nn.Module, spec: TrainingSpec) -> AbstractContextManager[None]:
-    """What is put into a module while it is trained: low-rank adapters where the recipe asks for them."""
-    if isinstance(module, TextClassifier) and isinstance(spec, HuggingFaceSpec) and spec.tune == "lora":
-        return adapters(module, spec)
-    return nullcontext()
 
 
 def _fit(

@@ -22,12 +22,7 @@ from proxyaudit.errors import TaskError
 from proxyaudit.seeding import integer_seed
 from proxyaudit.synthesizers.base import costs
 
-_CLASSES = {
-    "gaussian_copula": "GaussianCopulaSynthesizer",
-    "tvae": "TVAESynthesizer",
-    "ctgan": "CTGANSynthesizer",
-    "copulagan": "CopulaGANSynthesizer",
-}
+_CLASSES = {"gaussian_copula": "GaussianCopula", "tvae": "TVAE", "ctgan": "CTGAN", "copulagan": "CopulaGAN"}
 _EPOCHS = {"tvae": 20, "ctgan": 10, "copulagan": 10}
 _TABLE = "rows"
 
@@ -76,7 +71,7 @@ class SdvSynthesizer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
             metadata = Metadata.load_from_dict({"tables": {_TABLE: {"columns": columns}}})
             options = {"epochs": self.epochs or _EPOCHS[self.kind], "enable_gpu": False, "verbose": False} if self.kind in _EPOCHS else {}
             try:
-                model = getattr(sdv.single_table, _CLASSES[self.kind])(metadata, **options)
+                model = getattr(sdv.single_table, f"{_CLASSES[self.kind]}Synthesizer")(metadata, **options)
                 model.fit({_TABLE: frame.reset_index(drop=True)})
             except Exception as error:  # SDV raises many kinds, and their texts may hold values of rows
                 raise TaskError(f"synthesizer {self.kind} could not be fitted ({type(error).__name__})") from error

@@ -31,6 +31,7 @@ from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.build import build_model
 from proxyaudit.models.huggingface import attach_tokenizer
+from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.text import TextClassifier
 from proxyaudit.models.training import train_model
 from proxyaudit.recipe.recipe import Recipe, parse_recipe
@@ -156,7 +157,7 @@ def test_attributions_to_tokens_are_exact_where_the_model_is_linear_in_its_embed
 
     torch.manual_seed(0)
     body = Sum()
-    module = TextClassifier(body, (), width=3, n_outputs=1, pooling="mean", site_pooling="mean")
+    module = TextClassifier(body, (), HuggingFaceSpec(kind="huggingface", path="none"), width=3, n_outputs=1)
     model = TrainedModel(module.eval(), 2, (), (), {})
     rng = np.random.default_rng(0)
     x, groups = rng.integers(1, 12, (60, 5)).astype(np.float32), np.arange(60) % 2

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.causal.donors import Donors
+from proxyaudit.causal.interchange import Donors
 from proxyaudit.models.base import log_odds
 
 Logits = Callable[[Tensor, Tensor], Tensor]

@@ -18,8 +18,7 @@ from scipy.linalg import block_diag
 
 from proxyaudit.arrays import Floats
 from proxyaudit.causal.alignment import DifferentiableSite, Search
-from proxyaudit.causal.donors import Donors, draw_donors
-from proxyaudit.causal.interchange import InterchangeResult, ReplayOf, Setting, interchange
+from proxyaudit.causal.interchange import Donors, InterchangeResult, ReplayOf, Setting, draw_donors, interchange
 from proxyaudit.erasers.leace import LeaceEraser, whitening_pair
 
 LEARNING_DONORS = 4

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.causal.donors import DONORS, FEWEST_DONORS, Donors, draw_donors
-from proxyaudit.causal.interchange import Effect
+from proxyaudit.causal.interchange import DONORS, FEWEST_DONORS, Donors, Effect, draw_donors
 
 Units = Sequence[int] | None
 """Units of a place; ``None`` stands for all of them."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from proxyaudit.errors import InputError
 from proxyaudit.models.base import TabularModule, TrainedModel, seeded
 from proxyaudit.models.erasing import install_maps
-from proxyaudit.models.kind import model_kind
+from proxyaudit.models.kinds import model_kind
 from proxyaudit.models.sites import Candidates, probe_sites, select_sites
 from proxyaudit.models.text import TextClassifier
 from proxyaudit.recipe.models import TrainingSpec

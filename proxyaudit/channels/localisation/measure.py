@@ -7,8 +7,7 @@ import numpy as np
 
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.causal import localisation as causal
-from proxyaudit.causal.donors import TOO_FEW, Donors
-from proxyaudit.causal.interchange import Effect
+from proxyaudit.causal.interchange import TOO_FEW, Donors, Effect
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.localisation.budget import TRIED, Schedule, budget_of, rows_kept, schedule
 from proxyaudit.channels.localisation.record import LOCALISATIONS, LocalisationRecord, LocationRecord, Part, PartSet, Search

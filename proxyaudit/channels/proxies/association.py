@@ -7,8 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Ints
-from proxyaudit.causal.columns import pair_codes
-from proxyaudit.causal.proxies import Association, Target, associate, pair_gain
+from proxyaudit.causal.proxies import Association, Target, associate, pair_codes, pair_gain
 from proxyaudit.channels.proxies.record import TABLES, Carried, TableRecord, UnitCarried, label
 from proxyaudit.channels.proxy_plan import ProxyPlan, people
 from proxyaudit.data.attributes import Attribute, code_as

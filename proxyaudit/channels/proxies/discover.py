@@ -14,8 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.causal.columns import pair_codes, settle_cells
-from proxyaudit.causal.proxies import Association, Target, associate, pair_trace
+from proxyaudit.causal.proxies import Association, Target, associate, pair_codes, pair_trace, settle_cells
 from proxyaudit.channels.proxies.association import associate_pair, known_target
 from proxyaudit.channels.proxies.record import label
 from proxyaudit.channels.proxy_plan import Discovered, Proxy, ProxyPlan, people

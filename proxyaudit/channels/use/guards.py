@@ -15,8 +15,7 @@ from proxyaudit.activations.capture import Captured
 from proxyaudit.activations.replay import outputs_with
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.causal.alignment import DifferentiableSite
-from proxyaudit.causal.donors import FINE_DONORS
-from proxyaudit.causal.interchange import Replay, Setting, absent_p, with_donors
+from proxyaudit.causal.interchange import FINE_DONORS, Replay, Setting, absent_p, with_donors
 from proxyaudit.causal.learned import Learned, learn_parts, swap_read_downstream
 from proxyaudit.channels.use.record import Guards, OtherQuestions
 from proxyaudit.data.attributes import Attribute, cut_number

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from proxyaudit.activations.replay import differentiable, outputs_with, replayer
 from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.causal.alignment import DifferentiableSite, Logits, NoGradientError
-from proxyaudit.causal.donors import DONORS, FINE_DONORS, TOO_FEW
 from proxyaudit.causal.interchange import (
+    DONORS,
+    FINE_DONORS,
+    TOO_FEW,
     InterchangeResult,
     RandomOf,
     Replay,

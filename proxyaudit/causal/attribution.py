@@ -23,23 +23,20 @@ STEPS, TOKEN_STEPS = 24, 20
 _PATH_ROWS = 8192  # rows along the paths that are run at once
 
 
+Along = tuple[str, Floats] | int
+"""What is attributed: a site's value along a direction ``(d,)``, or the log-odds of an output against all others."""
+
+
 def attribute_columns(
-    model: TrainedModel,
-    x_np: NDArray[np.float32],
-    groups_n: Ints,
-    sources: Sequence[Sequence[int]],
-    *,
-    site: str | None = None,
-    direction_d: Floats | None = None,
-    output: int = 0,
+    model: TrainedModel, x_np: NDArray[np.float32], groups_n: Ints, sources: Sequence[Sequence[int]], along: Along
 ) -> Attribution:
-    """Split the groups' difference along a direction of a site, or else in an output's log-odds, over columns with inputs ``sources``.
+    """Split the groups' difference in what is attributed over columns with inputs ``sources``.
 
     Rows of neither group (0 or 1) only add to the baseline; a site of tokens is read at its mean over tokens.
     """
     from captum.attr import IntegratedGradients  # takes matplotlib along: not at the start of every command
 
-    scalar, rows = _scalar(model, site, direction_d, output), np.flatnonzero(groups_n >= 0)
+    scalar, rows = _scalar(model, along), np.flatnonzero(groups_n >= 0)
     inputs, baseline = as_tensor(x_np[rows]), as_tensor(x_np.mean(axis=0, keepdims=True, dtype=np.float64))
     with inference(model.module):  # the fused attention of torch, which it leaves out, gives no gradient
         with deterministic(), torch.enable_grad():
@@ -60,9 +57,7 @@ class TextRows:
     special: Sequence[int]  # tokens that stand in the baseline as well
 
 
-def attribute_tokens(
-    model: TrainedModel, rows: TextRows, *, site: str | None = None, direction_d: Floats | None = None, output: int = 0
-) -> Attribution | None:
+def attribute_tokens(model: TrainedModel, rows: TextRows, along: Along) -> Attribution | None:
     """The same over names of tokens; ``None`` where tokens are not embedded one by one."""
     from captum.attr import LayerIntegratedGradients
 
@@ -71,7 +66,7 @@ def attribute_tokens(
     embedding = module.embedding()
     if embedding is None:
         return None
-    scalar = _scalar(model, site, direction_d, output)
+    scalar = _scalar(model, along)
     blank = module.blank_token()
     # Fractions mark the spans of a text, which are the same in the baseline.
     base_mp = np.where((rows.x_mp >= 0) & ~np.isin(np.floor(rows.x_mp), list(rows.special)), np.float32(blank) + rows.x_mp % 1, rows.x_mp)
@@ -93,11 +88,10 @@ def attribute_tokens(
     return _contrast(given, reached, rows.groups_m, [[place] for place in range(len(rows.tokens))])
 
 
-def _scalar(model: TrainedModel, site: str | None, direction_d: Floats | None, output: int) -> Callable[[Tensor], Tensor]:
-    """A site's value along a direction (a site of tokens is pooled), or the log-odds of an output against all others."""
-    if site is None or direction_d is None:
-        return lambda x: log_odds(to_logits(model.module(x), model.n_classes, len(x)), output)
-    along = as_tensor(direction_d)
+def _scalar(model: TrainedModel, along: Along) -> Callable[[Tensor], Tensor]:
+    if isinstance(along, int):
+        return lambda x: log_odds(to_logits(model.module(x), model.n_classes, len(x)), along)
+    site, direction = along[0], as_tensor(along[1])
     seen: list[Tensor] = []
 
     def keep(_: str, value: Tensor) -> None:
@@ -107,7 +101,7 @@ def _scalar(model: TrainedModel, site: str | None, direction_d: Floats | None, o
         seen.clear()
         with tapped(model, keep, (site,)):
             model.module(x)
-        return seen[0].to(along.dtype) @ along
+        return seen[0].to(direction.dtype) @ direction
 
     return scalar
 

@@ -150,8 +150,9 @@ def pair_gain(
 
 def pair_trace(codes_n: Ints, better_of_cell: Ints, labels_n: NDArray[np.generic], classes: int, fewest: int = 5) -> float:
     """A cheap score of a pair: Pearson's X squared within the better column's cells, less its degrees of freedom, in its own spread."""
-    counts = np.bincount(codes_n).astype(np.float64)
-    columns = (labels_n[:, None] == np.arange(classes)).astype(np.float64) if classes else _standardised(labels_n)[:, None]
+    counts, values = np.bincount(codes_n).astype(np.float64), labels_n.astype(np.float64)
+    standard = (values - values.mean()) / max(float(values.std()), 1e-300)
+    columns = (labels_n[:, None] == np.arange(classes)).astype(np.float64) if classes else standard[:, None]
     sums = np.stack([np.bincount(codes_n, weights=column) for column in columns.T], axis=1)
     size = int(better_of_cell.max()) + 1
     total = np.bincount(better_of_cell, weights=counts, minlength=size)
@@ -162,11 +163,6 @@ def pair_trace(codes_n: Ints, better_of_cell: Ints, labels_n: NDArray[np.generic
     squared = ((sums - counts[:, None] * expected) ** 2 / (counts[:, None] * spread))[used].sum()
     free = max(float(used.sum() - len(np.unique(better_of_cell[used]))) * max(classes - 1, 1), 1.0)
     return float((squared - free) / np.sqrt(2 * free))
-
-
-def _standardised(values_n: NDArray[np.generic]) -> Floats:
-    values = values_n.astype(np.float64)
-    return np.asarray((values - values.mean()) / max(float(values.std()), 1e-300))
 
 
 def _tail(value: float, null: Floats) -> float:

@@ -17,15 +17,12 @@ class Erasure(Protocol):
     @property
     def rank(self) -> int:
         """Dimensions erased."""
-        ...
 
     def affine(self) -> tuple[Floats, Floats]:
         """The map as ``value @ weight.T + bias``: weight ``(d, d)`` and bias ``(d,)``."""
-        ...
 
     def __call__(self, acts_nd: NDArray[np.floating]) -> Floats:
         """Erase."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -94,14 +94,11 @@ def _shares(model: CausalModel, prompts: Sequence[Placed]) -> Tensor:
 @contextmanager
 def _changed(model: CausalModel, changes: dict[int, Callable[[Tensor], Tensor]]) -> Iterator[None]:
     """Replace the outputs of layers while the block runs."""
-
-    def hook(change: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
-        def replaced(_: nn.Module, __: Any, out: Any) -> Any:
-            return (change(out[0]), *out[1:]) if isinstance(out, tuple) else change(out)
-
-        return replaced
-
     with ExitStack() as stack:
         for layer, change in changes.items():
-            stack.enter_context(model.blocks[layer].register_forward_hook(hook(change)))
+
+            def replaced(_: nn.Module, __: Any, out: Any, change: Callable[[Tensor], Tensor] = change) -> Any:
+                return (change(out[0]), *out[1:]) if isinstance(out, tuple) else change(out)
+
+            stack.enter_context(model.blocks[layer].register_forward_hook(replaced))
         yield

@@ -46,22 +46,28 @@ class SiteHook:
     def attach(self, module: nn.Module) -> RemovableHandle:
         """Set the hook in a model."""
         part = module.get_submodule(self.tap.module)
-        return part.register_forward_hook(self._after) if self.tap.side == "output" else before_hook(part, self._before)
+        if self.tap.side == "output":
+            return part.register_forward_hook(self._after)
+        return part.register_forward_pre_hook(self._before, with_kwargs=True)
 
     def _after(self, _: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
         whole = output[0] if self.tap.in_tuple and isinstance(output, tuple) else output
-        changed = self._handled(as_site_tensor(whole, self.site))
+        changed = self._handled(whole)
         return (changed, *output[1:]) if changed is not None and whole is not output else changed
 
     def _before(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         key = _first_name(kwargs)
-        changed = self._handled(as_site_tensor(args[0] if args else kwargs.get(key), self.site))
+        changed = self._handled(args[0] if args else kwargs.get(key))
         if changed is None:
             return None
         return ((changed, *args[1:]), kwargs) if args else (args, {**kwargs, key: changed})
 
-    def _handled(self, value: Tensor) -> Tensor | None:
+    def _handled(self, value: Any) -> Tensor | None:
         """What the handler makes of a site that may be some of a tensor's units: the whole tensor, changed, or ``None``."""
+        if not isinstance(value, Tensor) or not value.is_floating_point() or value.ndim not in (2, 3):
+            shown = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            mend = "a site is a float tensor (rows, d) or (rows, tokens, d) in every pass"
+            raise InputError(f"site '{self.site}' gave {shown}", mend=mend)
         if self.tap.span is None:
             return self.handle(self.site, value)
         start, stop = self.tap.span
@@ -72,19 +78,6 @@ class SiteHook:
 def _first_name(kwargs: dict[str, Any]) -> str:
     """What a module calls its first input, where that is handed to it by name."""
     return "input" if "input" in kwargs else "hidden_states"
-
-
-def before_hook(part: nn.Module, hook: Callable[..., Any]) -> RemovableHandle:
-    """Register ``hook(module, args, kwargs)`` to run before a module."""
-    return part.register_forward_pre_hook(hook, with_kwargs=True)
-
-
-def as_site_tensor(value: Any, site: str) -> Tensor:
-    """Return what a site gave, if it is a tensor that an audit can read. Raises ``InputError``: it is not."""
-    if isinstance(value, Tensor) and value.is_floating_point() and value.ndim in (2, 3):
-        return value
-    shown = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-    raise InputError(f"site '{site}' gave {shown}", mend="a site is a float tensor (rows, d) or (rows, tokens, d) in every pass")
 
 
 @dataclass(frozen=True)
@@ -139,6 +132,6 @@ def recorded(module: nn.Module, *, copies: bool = False) -> Iterator[list[Run]]:
             def after(_: nn.Module, __: Any, output: Any, name: str = name) -> None:
                 runs.append(Run(name, *begun[name].pop(), seen(output)))
 
-            stack.enter_context(before_hook(part, before))
+            stack.enter_context(part.register_forward_pre_hook(before, with_kwargs=True))
             stack.enter_context(part.register_forward_hook(after))
         yield runs

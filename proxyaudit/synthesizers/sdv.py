@@ -82,21 +82,17 @@ class SdvSynthesizer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         """Draw ``n`` rows; the same seed repeats them, whatever was drawn before. Raises ``TaskError``: SDV could not sample."""
         with _own_randomness(integer_seed(seed, "global")):
             try:
-                self._reseed(seed)
+                # Both states are private to SDV 2: the model's generator, and one per column that places missing values and rounding.
+                self.model_.reset_sampling()
+                self.model_._set_random_state(integer_seed(seed, "rows"))
+                for name, transformer in self.model_._data_processor._hyper_transformer.field_transformers.items():
+                    if transformer is not None:
+                        state = np.random.RandomState(integer_seed(seed, "column", str(name)))
+                        transformer.set_random_state(state, "reverse_transform")
                 rows: pd.DataFrame = self.model_.sample(num_rows=n)[_TABLE]
             except Exception as error:
                 raise TaskError(f"synthesizer {self.kind} could not sample ({type(error).__name__})") from error
         return rows.loc[:, self.columns_].reset_index(drop=True)
-
-    def _reseed(self, seed: int) -> None:
-        # Both states are private to SDV 2: the model's generator, and one per column that places missing values and rounding.
-        self.model_.reset_sampling()
-        self.model_._set_random_state(integer_seed(seed, "rows"))
-        transformers = self.model_._data_processor._hyper_transformer.field_transformers
-        for name, transformer in transformers.items():
-            if transformer is not None:
-                state = np.random.RandomState(integer_seed(seed, "column", str(name)))
-                transformer.set_random_state(state, "reverse_transform")
 
 
 # Gaussian copula with beta marginals, for which epochs have no meaning; variational autoencoder for tables and conditional GAN (Xu et

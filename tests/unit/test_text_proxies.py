@@ -163,7 +163,7 @@ def test_attributions_to_tokens_are_exact_where_the_model_is_linear_in_its_embed
     x, groups = rng.integers(1, 12, (60, 5)).astype(np.float32), np.arange(60) % 2
     x[groups == 1, 0] = 7
     x[::3, 3:] = -1
-    found = attribute_tokens(model, TextRows(x, groups, [[7], [8, 9]], [2]))
+    found = attribute_tokens(model, TextRows(x, groups, [[7], [8, 9]], [2]), 0)
     assert found is not None
     with torch.no_grad():
         weight = (body.words.weight - body.words.weight[0]) @ module.head.weight[0]

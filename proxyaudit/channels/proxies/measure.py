@@ -57,8 +57,8 @@ class ColumnSwaps:
     def attributions(self, rows: Ints, direction_d: Floats, followed: Followed) -> tuple[Sequence[str], Attribution, Attribution]:
         """Integrated gradients of the probe's logit and of the output's log-odds, by column."""
         model, x, groups, sources = self.view.model, self.view.x[rows], followed.groups_n[rows], list(self.inputs.values())
-        inside = attribute_columns(model, x, groups, sources, site=self.site, direction_d=direction_d)
-        outside = attribute_columns(model, x, groups, sources, output=followed.output)
+        inside = attribute_columns(model, x, groups, sources, (self.site, direction_d))
+        outside = attribute_columns(model, x, groups, sources, followed.output)
         return list(self.inputs), inside, outside
 
 

@@ -70,8 +70,8 @@ class TextRemovals:
         if not names:
             return f"no token stands in the texts of {SMALLEST_CELL} people among those that were attributed"
         given = TextRows(x, followed.groups_n[rows], tokens, self.encoder.special)
-        inside = attribute_tokens(model, given, site=self.site, direction_d=direction_d)
-        outside = attribute_tokens(model, given, output=followed.output)
+        inside = attribute_tokens(model, given, (self.site, direction_d))
+        outside = attribute_tokens(model, given, followed.output)
         if inside is None or outside is None:
             return "the transformer has no embedding of tokens that could be attributed to"
         return names, inside, outside

@@ -16,7 +16,7 @@ from safetensors.numpy import save
 from torch import Tensor
 
 from proxyaudit.errors import InputError, safe_line
-from proxyaudit.models.base import TrainedModel, as_tensor, inference, pooled, probabilities, row_batches, to_logits
+from proxyaudit.models.base import TrainedModel, as_tensor, columns_of, inference, pooled, probabilities, row_batches, to_logits
 from proxyaudit.models.checkpoints import write_bytes
 from proxyaudit.models.hooks import tapped
 from proxyaudit.models.text import placed
@@ -38,7 +38,7 @@ def capture(model: TrainedModel, x: NDArray[np.float32], *, batch_size: int = BA
     """Read all sites and the outputs. Raises ``InputError``: no rows; NaN or infinite activations or outputs; a user's forward raises."""
     check_table(x)
     acts: dict[str, NDArray[np.float32]] = {}
-    outputs: NDArray[np.float64] | None = None
+    outputs = np.empty((len(x), columns_of(model.n_classes)))
     ran: set[str] = set()
     batch = np.empty(0, dtype=np.int64)
 
@@ -63,14 +63,10 @@ def capture(model: TrainedModel, x: NDArray[np.float32], *, batch_size: int = BA
     with placed(model.module), inference(model.module), tapped(model, keep, model.sites):
         for batch in row_batches(model.module, x, batch_size):
             ran.clear()
-            probs = run_probabilities(model, model.module, as_tensor(x[batch]))
+            outputs[batch] = run_probabilities(model, model.module, as_tensor(x[batch]))
             for site in model.sites:
                 if site not in ran:
                     raise InputError(f"site '{site}' did not run", mend="name a module that runs in every forward pass")
-            if outputs is None:
-                outputs = np.empty((len(x), probs.shape[1]))
-            outputs[batch] = probs
-    assert outputs is not None
     for array in acts.values():
         array.flags.writeable = False
     outputs.flags.writeable = False

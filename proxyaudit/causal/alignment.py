@@ -66,8 +66,7 @@ class DifferentiableSite:
 class Search:
     """Gradient ascent on the effect of interchanges, over subspaces with a part in each block.
 
-    ``write_kd`` writes whitened coordinates back into activations. ``blocks`` are orthonormal bases ``(k, m)`` of spaces orthogonal to each
-    other.
+    ``write_kd`` writes whitened coordinates back into activations. ``blocks`` are orthonormal bases ``(k, m)`` of orthogonal spaces.
     """
 
     def __init__(

@@ -125,9 +125,8 @@ def pair_gain(
 ) -> tuple[Association, Association]:
     """Associate a pair of columns, and its gain over the better of the two, with the attribute.
 
-    ``better_of_cell`` is the better column's cell for each cell of the pair (see :func:`pair_codes`). The null
-    permutes within these cells and serves both; without ``rng`` there is none.
-    Raises ``TooFewRowsError``: a class is too small to be cross-fitted.
+    ``better_of_cell`` is the better column's cell for each cell of the pair (see :func:`pair_codes`). The null permutes within these cells
+    and serves both; without ``rng`` there is none. Raises ``TooFewRowsError``: a class is too small to be cross-fitted.
     """
     single, pair = _Reader(better_of_cell[codes_n], target), _Reader(codes_n, target, better_of_cell)
     alone, alone_influence = single.score(target.labels_n)

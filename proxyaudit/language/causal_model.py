@@ -193,9 +193,8 @@ def continue_greedily(model: CausalModel, prompts: Sequence[Sequence[int]], toke
     found: list[list[int]] = [[] for _ in prompts]
     for rows in equal_lengths([len(prompt) for prompt in prompts], extra=tokens):
         ids = torch.tensor([list(prompts[row]) for row in rows])
-        for row, text in zip(
-            rows, _continue(model, ids, len(rows), tokens, lambda logits, *_: logits.argmax(dim=-1), model.stops), strict=True
-        ):
+        texts = _continue(model, ids, len(rows), tokens, lambda logits, *_: logits.argmax(dim=-1), model.stops)
+        for row, text in zip(rows, texts, strict=True):
             found[row] = text
     return found
 

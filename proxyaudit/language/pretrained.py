@@ -102,11 +102,11 @@ def loading(place: str, what: str, *, mend: str) -> Iterator[None]:
     except InputError:
         raise
     except ImportError as error:
-        raise InputError(f"{what} needs another package ({_line(error)})", where=place, mend=INSTALL) from None
+        raise InputError(f"{what} needs another package ({one_line(error)})", where=place, mend=INSTALL) from None
     except Exception as error:
         if "trust_remote_code" in str(error):
             mend = "this model brings code of its own; set trust_remote_code: true to execute it"
-        raise InputError(f"{what} cannot be loaded ({_line(error)})", where=place, mend=mend) from None
+        raise InputError(f"{what} cannot be loaded ({one_line(error)})", where=place, mend=mend) from None
 
 
 def load_body(auto: str, place: str, options: Mapping[str, Any]) -> Any:
@@ -158,5 +158,6 @@ def _check_vocabulary(folder: Path, wanted: set[str]) -> None:
         raise InputError("the model folder holds no tokenizer", where=str(folder), mend=mend)
 
 
-def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+def one_line(error: BaseException) -> str:
+    """The type and the text of an error, cut short."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -38,17 +38,12 @@ def build_model(
     if erase:
         install_maps(module, candidates, erase, n_inputs=n_inputs)
     names, verdict = select_sites(candidates, sites, every=every)
-    if isinstance(module, TextClassifier):
-        _check_verdict(module, verdict)
+    # Swaps at a verdict site run what follows it thousands of times: of a transformer of texts that can be its head only.
+    if isinstance(module, TextClassifier) and (len(verdict) > 1 or not module.is_vector(verdict[0])):
+        mend = f"name one of {', '.join(filter(module.is_vector, module.site_taps()))}; other sites can be profiled"
+        raise InputError("a model of texts has one verdict site, and it lies after the pooling", where="sites.verdict", mend=mend)
     parameters = sum(p.numel() for p in module.parameters())
     details = {"kind": spec.kind, "origin": "pretrained" if spec.pretrained else "initial", "parameters": parameters}
     aliases = {alias: site for alias, site in candidates.aliases.items() if site in names}
     read = {name: candidates.taps[name] for name in names}
     return TrainedModel(module, n_classes, names, verdict, read, details, aliases, candidates.unprofiled(names))
-
-
-def _check_verdict(module: TextClassifier, verdict: tuple[str, ...]) -> None:
-    """Swaps at a verdict site run what follows it thousands of times: of a transformer of texts that can be its head only."""
-    if len(verdict) > 1 or not module.is_vector(verdict[0]):
-        mend = f"name one of {', '.join(filter(module.is_vector, module.site_taps()))}; other sites can be profiled"
-        raise InputError("a model of texts has one verdict site, and it lies after the pooling", where="sites.verdict", mend=mend)

@@ -170,10 +170,7 @@ class Tokenizer:
 
 
 def make_tokenizer(spec: HuggingFaceSpec, base: Path) -> Tokenizer:
-    """The model's own tokenizer, cut to ``max_length``.
-
-    Raises ``InputError``: the folder holds no tokenizer, or spans are named and it cannot say where in the text a token lies.
-    """
+    """The model's own tokenizer, cut to ``max_length``. Raises ``InputError``: there is none, or it cannot mark the spans named."""
     place, file = locate(spec, base)
     with loading(place, "the tokenizer", mend=_MEND):
         tokenizer = load_tokenizer(place, fetch_options(spec, file))
@@ -197,10 +194,7 @@ def _marked(text: str, ids: list[int], places: list[tuple[int, int]], patterns: 
 
 @contextmanager
 def adapters(module: TextClassifier, spec: HuggingFaceSpec) -> Iterator[None]:
-    """Low-rank adapters (Hu et al. 2021) on every linear layer of the transformer while it is trained; merged into it at the end.
-
-    Their initial weights come from the global generators, which the caller seeds.
-    """
+    """Low-rank adapters (Hu et al. 2021) on all linear layers in training, drawn from the global generators; merged in at the end."""
     try:
         import peft
     except ImportError:

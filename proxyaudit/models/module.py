@@ -19,7 +19,7 @@ from torch import nn
 
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
-from proxyaudit.language.pretrained import locate
+from proxyaudit.language.pretrained import locate, one_line
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.kinds.module import ModuleSpec
 from proxyaudit.recipe.recipe import Recipe
@@ -87,7 +87,7 @@ def _execute(path: Path, where: str) -> ModuleType:
             del sys.modules[module.__name__]
         else:
             sys.modules[module.__name__] = before
-        raise InputError(f"executing '{path.name}' failed: {_line(error)}", where=where, mend=_mend(error, path)) from error
+        raise InputError(f"executing '{path.name}' failed: {one_line(error)}", where=where, mend=_mend(error, path)) from error
     return module
 
 
@@ -104,7 +104,7 @@ def _call(factory: Callable[..., Any], n_inputs: int, n_classes: int, where: str
     try:
         return factory(*args)
     except (Exception, SystemExit) as error:
-        what = f"calling it with ({', '.join(map(str, args))}) raised {_line(error)}"
+        what = f"calling it with ({', '.join(map(str, args))}) raised {one_line(error)}"
         raise InputError(what, where=where, mend="mend the function; it is called as make(n_inputs)") from error
 
 
@@ -122,10 +122,6 @@ def _arguments(factory: Callable[..., Any], n_inputs: int, n_classes: int, where
         return (n_inputs, n_classes)
     takes_any = bool(positional) or any(p.kind is p.VAR_POSITIONAL for p in parameters)
     return (n_inputs,) if takes_any else ()
-
-
-def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def code_of(recipe: Recipe, base: Path) -> dict[str, Path | None]:

@@ -39,11 +39,7 @@ class Candidates:
         """First module of each block that has no site among ``sites``."""
         seen = {self.taps[name].module for name in sites if self.taps[name].side == "output"} | set(sites)
         seen |= {alias for alias, site in self.aliases.items() if site in sites}
-
-        def covered(block: tuple[str, ...]) -> bool:
-            return any(place == name or place.startswith(f"{name}.") for name in block for place in seen)
-
-        left = [block for block in self.blocks if not covered(block)]
+        left = [block for block in self.blocks if not any(f"{place}.".startswith(f"{name}.") for name in block for place in seen)]
         if left and PENULTIMATE in sites and left[-1] == self.blocks[-1] and PENULTIMATE not in self.aliases.values():
             left.pop()  # nothing but functions lies between the last block and the input of the head
         return tuple(block[0] for block in left)

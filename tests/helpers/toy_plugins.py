@@ -7,7 +7,7 @@ from pathlib import Path
 _SOURCE = """
 from typing import Literal
 import numpy as np
-from proxyaudit.erasers.base import Fit
+from proxyaudit.erasers import Fit
 from proxyaudit.estimates.channel import Channel, Question
 from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.ledger import Drafts

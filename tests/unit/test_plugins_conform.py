@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from proxyaudit.channels.base import ModelView
-from proxyaudit.erasers.base import Fit
+from proxyaudit.erasers import Fit
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.channel import Channel, all_channels
 from proxyaudit.models.base import TabularModule, seeded, to_logits

@@ -167,6 +167,22 @@ def as_tensor(array: NDArray[Any], dtype: torch.dtype = torch.float32) -> Tensor
     return torch.tensor(np.asarray(array), dtype=dtype)
 
 
+class NoGradientError(Exception):
+    """A model's output cannot be differentiated with respect to its inner values."""
+
+
+def gradients(value: Tensor, inputs: list[Tensor], *, of_site: bool) -> tuple[Tensor, ...]:
+    """Gradients by the values of one site, or of any places: zero at one that nothing reads. Raises ``NoGradientError``: there are none."""
+    if not value.requires_grad:
+        raise NoGradientError(f"the model's output has no gradient with respect to {'this site' if of_site else 'its inner values'}")
+    try:
+        found = torch.autograd.grad(value, inputs, allow_unused=not of_site)
+    except RuntimeError as error:
+        line = " ".join(str(error).split())[:120]
+        raise NoGradientError(f"the model cannot be differentiated{' at this site' if of_site else ''} ({line})") from error
+    return tuple(torch.zeros_like(i) if g is None else g for g, i in zip(found, inputs, strict=True))
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Run code that draws from the global generators (initialisers, dropout, a user's factory) under ``seed``; leave them as found."""

@@ -56,7 +56,7 @@ class SiteHook:
         return (changed, *output[1:]) if changed is not None and whole is not output else changed
 
     def _before(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        key = _first_name(kwargs)
+        key = "input" if "input" in kwargs else "hidden_states"
         changed = self._handled(args[0] if args else kwargs.get(key))
         if changed is None:
             return None
@@ -73,11 +73,6 @@ class SiteHook:
         start, stop = self.tap.span
         changed = self.handle(self.site, value[..., start:stop])
         return None if changed is None else torch.cat([value[..., :start], changed, value[..., stop:]], dim=-1)
-
-
-def _first_name(kwargs: dict[str, Any]) -> str:
-    """What a module calls its first input, where that is handed to it by name."""
-    return "input" if "input" in kwargs else "hidden_states"
 
 
 @dataclass(frozen=True)
@@ -126,7 +121,7 @@ def recorded(module: nn.Module, *, copies: bool = False) -> Iterator[list[Run]]:
         for name, part in module.named_modules():
 
             def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str = name) -> None:
-                given = seen(args[0] if args else kwargs.get(_first_name(kwargs)))
+                given = seen(args[0] if args else kwargs.get("input", kwargs.get("hidden_states")))
                 begun.setdefault(name, []).append((given, (*args, *kwargs.values())))
 
             def after(_: nn.Module, __: Any, output: Any, name: str = name) -> None:

@@ -21,7 +21,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.models.base import TabularModule, Tap, TrainedModel, as_tensor, batch_rows, columns_of, inference, probabilities, to_logits
+from proxyaudit.models.base import (
+    TabularModule,
+    Tap,
+    TrainedModel,
+    as_tensor,
+    batch_rows,
+    columns_of,
+    gradients,
+    inference,
+    probabilities,
+    to_logits,
+)
 from proxyaudit.models.erasing import without_map
 from proxyaudit.models.hooks import Handle, Run, recorded, tail_of, tapped
 
@@ -187,10 +198,6 @@ _PATCHED_ROWS = 16384
 _GRADIENT_ROWS = 1024
 
 
-class NoGradientHereError(Exception):
-    """The output cannot be differentiated with respect to a location."""
-
-
 class Patching:
     """The values of all locations on some rows, kept, and what becomes of the outputs when parts of them are exchanged."""
 
@@ -213,7 +220,7 @@ class Patching:
         return np.asarray(self._values[location].numpy(), dtype=np.float32)
 
     def gradients(self, rows: Ints, output: int) -> dict[str, Floats]:
-        """Gradients of the followed probability by all locations' values, in their shape. Raises ``NoGradientHereError``: there is none."""
+        """Gradients of the followed probability by all locations' values, in their shape. Raises ``NoGradientError``: there is none."""
         locations = list(self._locations.values())
         parts: dict[str, list[Tensor]] = {location.name: [] for location in locations}
         size = batch_rows(self._model.module, _GRADIENT_ROWS)
@@ -228,7 +235,7 @@ class Patching:
             with inference(self._model.module), torch.enable_grad(), locations_tapped(self._model, moved, locations):
                 logits = to_logits(self._model.module(table), self._model.n_classes, len(table))
                 p = torch.sigmoid(logits[:, 0]) if logits.shape[1] == 1 else torch.softmax(logits, dim=1)[:, output]
-                found = _gradient(p.sum(), [shifts[location.name] for location in locations])
+                found = gradients(p.sum(), [shifts[location.name] for location in locations], of_site=False)
             for location, gradient in zip(locations, found, strict=True):
                 parts[location.name].append(gradient)
         return {name: np.asarray(torch.cat(found).numpy(), dtype=np.float64) for name, found in parts.items()}
@@ -265,14 +272,3 @@ class Patching:
             with locations_tapped(self._model, lambda _, value: given.to(value.dtype), [location]):
                 raw = self._model.module(as_tensor(self._x[rows.numpy()]))
         return probabilities(to_logits(raw, self._model.n_classes, len(rows)))
-
-
-def _gradient(value: Tensor, inputs: list[Tensor]) -> tuple[Tensor, ...]:
-    if not value.requires_grad:
-        raise NoGradientHereError("the model's output has no gradient with respect to its inner values")
-    try:
-        found = torch.autograd.grad(value, inputs, allow_unused=True)
-    except RuntimeError as error:
-        raise NoGradientHereError(f"the model cannot be differentiated ({' '.join(str(error).split())[:120]})") from error
-    # A location that nothing after it reads has no gradient; that is a gradient of zero.
-    return tuple(torch.zeros_like(i) if g is None else g.detach() for g, i in zip(found, inputs, strict=True))

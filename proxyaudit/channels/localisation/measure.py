@@ -12,8 +12,8 @@ from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.localisation.budget import TRIED, Schedule, budget_of, rows_kept, schedule
 from proxyaudit.channels.localisation.record import LOCALISATIONS, LocalisationRecord, LocationRecord, Part, PartSet, Search
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.models.base import TabularModule
-from proxyaudit.models.locations import Location, NoGradientHereError, Patching, find_locations, part_units
+from proxyaudit.models.base import NoGradientError, TabularModule
+from proxyaudit.models.locations import Location, Patching, find_locations, part_units
 from proxyaudit.seeding import stream
 
 
@@ -84,7 +84,7 @@ class _Search:
         gradients, reason = None, None
         try:
             gradients = self.patching.gradients(rows, self.output)
-        except NoGradientHereError as error:
+        except NoGradientError as error:
             reason = str(error)
         found: dict[str, LocationRecord] = {}
         for location in locations:

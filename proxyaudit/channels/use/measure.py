@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from proxyaudit.activations.replay import differentiable, outputs_with, replayer
 from proxyaudit.arrays import Bools, Floats, Ints
-from proxyaudit.causal.alignment import DifferentiableSite, Logits, NoGradientError
+from proxyaudit.causal.alignment import DifferentiableSite, Logits
 from proxyaudit.causal.interchange import (
     DONORS,
     FINE_DONORS,
@@ -36,6 +36,7 @@ from proxyaudit.channels.use.guards import measure_guards, other_questions, othe
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace
 from proxyaudit.estimates.record import Measurement
+from proxyaudit.models.base import NoGradientError
 from proxyaudit.seeding import stream
 
 

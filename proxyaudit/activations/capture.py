@@ -108,8 +108,7 @@ def read_activations(path: Path) -> Captured:
     try:
         with path.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
-            size = path.stat().st_size
-            if not 2 <= length <= min(size - 8, 100_000_000):
+            if not 2 <= length <= min(path.stat().st_size - 8, 100_000_000):
                 raise ValueError("its header does not fit in it")
             header = json.loads(stream.read(length))
         bytes_all = np.memmap(path, dtype=np.uint8, mode="r")

@@ -59,8 +59,7 @@ def read(model: CausalModel, prompts: Sequence[Placed], layers: Sequence[int]) -
                 where = list(prompts[row].positions)
                 acts[layer][row] = value.detach()[at, where].double().numpy()
                 gradients[layer][row] = gradient[at, where].double().numpy()
-    stacked = [{layer: np.stack(values) for layer, values in found.items()} for found in (acts, gradients)]
-    return stacked[0], stacked[1]
+    return {layer: np.stack(found) for layer, found in acts.items()}, {layer: np.stack(found) for layer, found in gradients.items()}
 
 
 @torch.no_grad()

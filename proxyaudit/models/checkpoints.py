@@ -170,8 +170,7 @@ def _cast(value: Tensor, own: Tensor, called: str, where: str, is_buffer: bool) 
     if is_buffer:
         broken &= cast != own  # a mask of -inf that the module itself has is no defect
     if bool(broken.any()):
-        mend = "the training that made it diverged; use another"
-        raise InputError(f"{called} holds NaN or infinite weights", where=where, mend=mend)
+        raise InputError(f"{called} holds NaN or infinite weights", where=where, mend="the training that made it diverged; use another")
     return cast
 
 

@@ -158,8 +158,7 @@ def _native_heads(module: nn.Module, location: Location, handle: Handle) -> Iter
         call = signature.bind(*args, **kwargs)
         if call.arguments["query"].ndim != 3:
             return None
-        value = _heads_output(part, call.arguments)
-        changed = handle(location.name, value)
+        changed = handle(location.name, _heads_output(part, call.arguments))
         if changed is None:
             return None
         projected = functional.linear(changed, part.out_proj.weight, part.out_proj.bias)

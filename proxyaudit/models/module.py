@@ -120,8 +120,7 @@ def _arguments(factory: Callable[..., Any], n_inputs: int, n_classes: int, where
         raise InputError(f"the function requires ({names})", where=where, mend="it may require n_inputs and n_classes only")
     if len(positional) >= 2 and (len(required) == 2 or positional[1].name in _CLASS_COUNT_NAMES):
         return (n_inputs, n_classes)
-    takes_any = bool(positional) or any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    return (n_inputs,) if takes_any else ()
+    return (n_inputs,) if positional or any(p.kind is p.VAR_POSITIONAL for p in parameters) else ()
 
 
 def code_of(recipe: Recipe, base: Path) -> dict[str, Path | None]:

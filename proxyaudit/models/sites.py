@@ -142,8 +142,7 @@ def _candidates(module: nn.Module, raw: Tensor, runs: dict[str, list[Run]]) -> C
         taps[PENULTIMATE], moments[PENULTIMATE] = taps.pop(final), moments[final]
     refused.update(_shared_names(module, refused))
     hidden = {name: found[0].returned.moment for name, found in runs.items() if name and refused.get(name) != _OUTPUT}
-    blocks = _blocks(module, hidden)
-    return Candidates({name: taps[name] for name in sorted(taps, key=moments.__getitem__)}, aliases, refused, blocks)
+    return Candidates({name: taps[name] for name in sorted(taps, key=moments.__getitem__)}, aliases, refused, _blocks(module, hidden))
 
 
 def _blocks(module: nn.Module, moments: dict[str, int]) -> tuple[tuple[str, ...], ...]:

@@ -84,8 +84,7 @@ class TextClassifier(TabularModule):
         numbers, self._mask = x[:, :longest].clamp_min(0), mask[:, :longest]
         ids = numbers.long()
         self._marks = torch.round((numbers - ids) * SPAN_STEPS).long() if self.spans else None
-        out = self.backbone(input_ids=ids, attention_mask=self._mask.long())
-        return self._pooled(out.last_hidden_state, self.pooling)
+        return self._pooled(self.backbone(input_ids=ids, attention_mask=self._mask.long()).last_hidden_state, self.pooling)
 
     def embedding(self) -> nn.Module | None:
         """The layer that embeds the tokens; ``None`` where the transformer does not tell."""

@@ -134,11 +134,10 @@ def pooled_texts(model: TrainedModel, x: Singles) -> Singles:
     module = text_module(model)
     if not len(x):
         return np.zeros((0, 1), dtype=np.float32)
-    found: Singles | None = None
     with placed(module), inference(module):
-        for rows in module.batches(x, 4096):
-            values = module.encode(as_tensor(x[rows]).to(module.head.weight.device)).cpu().numpy()
-            found = np.zeros((len(x), values.shape[1]), dtype=np.float32) if found is None else found
-            found[rows] = values
-    assert found is not None
+        device = module.head.weight.device
+        read = [(rows, module.encode(as_tensor(x[rows]).to(device)).cpu().numpy()) for rows in module.batches(x, 4096)]
+    found = np.zeros((len(x), read[0][1].shape[1]), dtype=np.float32)
+    for rows, values in read:
+        found[rows] = values
     return found

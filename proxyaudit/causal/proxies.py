@@ -3,19 +3,26 @@
 The reader is the out-of-fold mean of the attribute in each cell, drawn towards what is known without the column by a strength chosen
 within the training part (target encoding; Micci-Barreca 2001). The association is class-balanced V-information as a fraction of ``log2
 K`` (Xu et al. 2020); R squared for a continuous attribute. A pair's gain is what its cells add to the better of its two columns.
-Everything is computed from counts of (fold, cell, class), so that a permutation costs one pass over the rows.
+Everything is computed from counts of (fold, cell, class), so that a permutation costs one pass over the rows. What cells a column has,
+which a reader may tell apart, is settled once on the real training rows.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.probes.crossfit import FEWEST_ROWS, TooFewRowsError
 from proxyaudit.stats.nulls import permutation_p, tail_probability
 
+FINE, COARSE = 16, 6
+"""Quantiles of a number, once over the rows and once over its distinct values (heavy tails have cells too)."""
+MOST_LEVELS = 200
+FEWEST_IN_LEVEL = 5
+_ALL_VALUES = 40  # a number with no more distinct values has a cell for each
 _STRENGTHS = np.array([1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 1e12])
 """Rows that the prior counts for; the last says that the column is of no use."""
 
@@ -25,6 +32,61 @@ _Loss = Callable[[Floats, Floats], Floats]
 """Loss ``(S, P)`` of predictions on the sums of held-out rows."""
 
 _MOST_FLOATS = 2**20  # of one array of predictions, for as many permutations as advance together
+
+
+@dataclass(frozen=True)
+class ColumnCells:
+    """A fixed map from the values of one column to cells."""
+
+    name: str  # the column
+    edges: Floats | None  # upper edges of a number's cells, or ``None`` for a category
+    coarse: Floats | None  # fewer edges, for the second column of a pair
+    levels: tuple[str, ...]  # levels of a category that have a cell of their own
+
+    def codes(self, column: pd.Series, *, coarse: bool = False) -> Ints:
+        """Cell of each row, shape ``(n,)``; a missing value, and levels without a cell of their own, share one each."""
+        edges = self.coarse if coarse else self.edges
+        if edges is not None:
+            values = column.to_numpy(dtype=np.float64)
+            return np.where(np.isnan(values), len(edges) + 1, np.searchsorted(edges, values)).astype(np.int64)
+        known = column.notna().to_numpy()
+        found = pd.Index(self.levels).get_indexer(pd.Index(column.astype(object)))
+        return np.where(~known, len(self.levels) + 1, np.where(found < 0, len(self.levels), found)).astype(np.int64)
+
+
+def settle_cells(column: pd.Series, kind: str) -> ColumnCells:
+    """Settle the cells of a column on training rows."""
+    name = str(column.name)
+    if kind == "numeric":
+        values = column.to_numpy(dtype=np.float64)
+        values = np.sort(values[~np.isnan(values)])
+        return ColumnCells(name, _edges(values, FINE), _edges(values, COARSE, all_values=COARSE), ())
+    counts = column.value_counts()
+    ranked = sorted(
+        (str(level) for level in counts.index if counts[level] >= FEWEST_IN_LEVEL), key=lambda level: (-int(counts[level]), level)
+    )
+    return ColumnCells(name, None, None, tuple(sorted(ranked[:MOST_LEVELS])))
+
+
+def _edges(values: Floats, parts: int, all_values: int = _ALL_VALUES) -> Floats:
+    distinct = np.unique(values)
+    if len(distinct) <= all_values:
+        return distinct[:-1]
+    shares = np.arange(1, parts) / parts
+    places = np.concatenate([(shares * len(rows)).astype(np.int64) + offset for rows, offset in ((values, 0), (distinct, len(values)))])
+    # Order statistics, not interpolated quantiles: an edge is a value that occurs.
+    return np.unique(np.concatenate([values, distinct])[places])
+
+
+def pair_codes(first_n: Ints, second_n: Ints) -> tuple[Ints, Ints]:
+    """Cells of a pair, numbered densely, and the first column's cell of each.
+
+    >>> pair_codes(np.array([0, 0, 2]), np.array([5, 1, 5]))
+    (array([1, 0, 2]), array([0, 0, 2]))
+    """
+    width = int(second_n.max()) + 1 if len(second_n) else 1
+    cells, codes = np.unique(first_n * width + second_n, return_inverse=True)
+    return codes.astype(np.int64), np.asarray(cells // width, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -48,10 +110,7 @@ class Association:
 
 
 def associate(codes_n: Ints, target: Target, rng: np.random.Generator | None = None, permutations: int = 199) -> Association:
-    """Associate one column with the attribute; without ``rng`` there is no null.
-
-    Raises ``TooFewRowsError``: a class is too small to be cross-fitted.
-    """
+    """Associate a column with the attribute; no ``rng``, no null. Raises ``TooFewRowsError``: a class is too small to be cross-fitted."""
     reader = _Reader(codes_n, target)
     value, influence = reader.score(target.labels_n)
     if rng is None:
@@ -66,9 +125,8 @@ def pair_gain(
 ) -> tuple[Association, Association]:
     """Associate a pair of columns, and its gain over the better of the two, with the attribute.
 
-    ``better_of_cell`` is the better column's cell for each cell of the pair (see :func:`~proxyaudit.causal.columns.pair_codes`). The null
-    permutes within these cells and serves both; without ``rng`` there is none.
-    Raises ``TooFewRowsError``: a class is too small to be cross-fitted.
+    ``better_of_cell`` is the better column's cell for each cell of the pair (see :func:`pair_codes`). The null permutes within these cells
+    and serves both; without ``rng`` there is none. Raises ``TooFewRowsError``: a class is too small to be cross-fitted.
     """
     single, pair = _Reader(better_of_cell[codes_n], target), _Reader(codes_n, target, better_of_cell)
     alone, alone_influence = single.score(target.labels_n)
@@ -90,12 +148,10 @@ def pair_gain(
 
 
 def pair_trace(codes_n: Ints, better_of_cell: Ints, labels_n: NDArray[np.generic], classes: int, fewest: int = 5) -> float:
-    """A cheap score for screening of how far a pair's cells differ within the better column's cells.
-
-    Pearson's X squared against what the better column expects, less its degrees of freedom, in standard deviations.
-    """
-    counts = np.bincount(codes_n).astype(np.float64)
-    columns = (labels_n[:, None] == np.arange(classes)).astype(np.float64) if classes else _standardised(labels_n)[:, None]
+    """A cheap score of a pair: Pearson's X squared within the better column's cells, less its degrees of freedom, in its own spread."""
+    counts, values = np.bincount(codes_n).astype(np.float64), labels_n.astype(np.float64)
+    standard = (values - values.mean()) / max(float(values.std()), 1e-300)
+    columns = (labels_n[:, None] == np.arange(classes)).astype(np.float64) if classes else standard[:, None]
     sums = np.stack([np.bincount(codes_n, weights=column) for column in columns.T], axis=1)
     size = int(better_of_cell.max()) + 1
     total = np.bincount(better_of_cell, weights=counts, minlength=size)
@@ -106,11 +162,6 @@ def pair_trace(codes_n: Ints, better_of_cell: Ints, labels_n: NDArray[np.generic
     squared = ((sums - counts[:, None] * expected) ** 2 / (counts[:, None] * spread))[used].sum()
     free = max(float(used.sum() - len(np.unique(better_of_cell[used]))) * max(classes - 1, 1), 1.0)
     return float((squared - free) / np.sqrt(2 * free))
-
-
-def _standardised(values_n: NDArray[np.generic]) -> Floats:
-    values = values_n.astype(np.float64)
-    return np.asarray((values - values.mean()) / max(float(values.std()), 1e-300))
 
 
 def _tail(value: float, null: Floats) -> float:

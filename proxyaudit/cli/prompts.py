@@ -14,7 +14,7 @@ from proxyaudit.cli.options import NAME, Json, Many, MaybePath, Name, Out, Seed,
 from proxyaudit.errors import InputError
 
 if TYPE_CHECKING:
-    from proxyaudit.language.pretrained import CausalSource
+    from proxyaudit.recipe.models import PretrainedSpec
 
 EXAMPLE = "Example:  proxyaudit prompts --model models/gpt2 --set names.yaml"
 
@@ -61,11 +61,11 @@ def prompts(
     show_audit(folder, pack, reused=reused, json=json)
 
 
-def _named_models(given: list[str], hub: bool, trust_remote_code: bool) -> dict[str, CausalSource]:
+def _named_models(given: list[str], hub: bool, trust_remote_code: bool) -> dict[str, PretrainedSpec]:
     """Models by name; one without a name is called ``model``."""
-    from proxyaudit.language.pretrained import CausalSource
+    from proxyaudit.recipe.models import PretrainedSpec
 
-    found: dict[str, CausalSource] = {}
+    found: dict[str, PretrainedSpec] = {}
     for text in given:
         name, equals, path = text.partition("=")
         name, path = (name, path) if equals else ("model", text)
@@ -74,6 +74,8 @@ def _named_models(given: list[str], hub: bool, trust_remote_code: bool) -> dict[
         if name in found:
             raise InputError(f"two models are named '{name}'", where="--model", mend="write NAME=PATH with a name of its own for each")
         package, colon, file = path.partition(":")
-        inside = bool(colon) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]*", package) is not None and len(package) > 1
-        found[name] = CausalSource(file if inside else path, package if inside else None, hub=hub, trust_remote_code=trust_remote_code)
+        inside = not hub and bool(colon) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]*", package) is not None and len(package) > 1
+        found[name] = PretrainedSpec(
+            path=file if inside else path, package=package if inside else None, hub=hub, trust_remote_code=trust_remote_code
+        )
     return found

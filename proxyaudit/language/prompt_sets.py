@@ -119,11 +119,7 @@ class Prompt:
 
 
 def load_prompt_set(path: Path | None = None) -> PromptSet:
-    """Read a prompt set, or the built-in one.
-
-    Raises:
-        InputError: the file cannot be read or is no prompt set.
-    """
+    """Read a prompt set, or the built-in one. Raises ``InputError``: the file cannot be read or is no prompt set."""
     if path is None:
         text = resources.files("proxyaudit").joinpath("templates", f"prompts-{BUILT_IN}.yaml").read_text(encoding="utf-8")
         return PromptSet.model_validate(parse_yaml(text, "built-in prompts", ""))

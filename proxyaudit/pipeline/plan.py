@@ -22,7 +22,7 @@ from proxyaudit.errors import InputError
 from proxyaudit.estimates.row_sums import rows_digest
 from proxyaudit.language.lineage import trace_language_models
 from proxyaudit.models.base import TrainedModel
-from proxyaudit.models.kind import model_kind
+from proxyaudit.models.kinds import model_kind
 from proxyaudit.models.module import code_of
 from proxyaudit.models.text import device_name
 from proxyaudit.pipeline.prepared import Inputs, Plan, Prepared, load_inputs

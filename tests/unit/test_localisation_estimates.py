@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from views import dataset_of, facts_of, view_of
 
-from proxyaudit.causal.donors import TOO_FEW
+from proxyaudit.causal.interchange import TOO_FEW
 from proxyaudit.causal.localisation import CARRIED
 from proxyaudit.channels.localisation.estimate import CHANNEL, NOT_BEYOND, NOT_SURE, NOT_WHOLE, PER_ROW, SHARE, follow_up
 from proxyaudit.channels.localisation.measure import measure

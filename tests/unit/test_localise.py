@@ -10,8 +10,7 @@ import torch
 from torch import nn
 from views import dataset_of, view_of
 
-from proxyaudit.causal.donors import TOO_FEW
-from proxyaudit.causal.interchange import Effect, _effect
+from proxyaudit.causal.interchange import TOO_FEW, Effect, _effect
 from proxyaudit.causal.localisation import Screened, draw_plan, in_direction, patched_effect, pick, screen, smallest_set
 from proxyaudit.channels.localisation import measure as localisation_plan
 from proxyaudit.channels.localisation.measure import FEWEST_RECIPIENTS, MOST_RECIPIENTS, MOST_SEARCHED, measure, rows_kept, schedule

@@ -14,7 +14,7 @@ from proxyaudit.arrays import Floats
 from proxyaudit.data.attributes import Attribute, code_as
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.public_counts import public_count
-from proxyaudit.erasers.base import Fit
+from proxyaudit.erasers import Fit
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.ledger import significant
 from proxyaudit.models.base import TrainedModel

@@ -9,13 +9,12 @@ import numpy as np
 
 from proxyaudit.arrays import Ints
 from proxyaudit.causal import localisation as causal
-from proxyaudit.causal.donors import TOO_FEW, Donors
-from proxyaudit.causal.interchange import Effect
+from proxyaudit.causal.interchange import TOO_FEW, Donors, Effect
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.localisation.record import LOCALISATIONS, LocalisationRecord, LocationRecord, Part, PartSet, Search
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.models.base import TabularModule
-from proxyaudit.models.locations import Location, NoGradientHereError, Patching, find_locations, part_units
+from proxyaudit.models.base import NoGradientError, TabularModule
+from proxyaudit.models.locations import Location, Patching, find_locations, part_units
 from proxyaudit.seeding import stream
 
 # What is tried: fixed counts, cut down where the predicted operations ask for it; never by the clock.
@@ -149,7 +148,7 @@ class _Search:
         gradients, reason = None, None
         try:
             gradients = self.patching.gradients(rows, self.output)
-        except NoGradientHereError as error:
+        except NoGradientError as error:
             reason = str(error)
         found: dict[str, LocationRecord] = {}
         for location in locations:

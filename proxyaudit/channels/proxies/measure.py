@@ -67,8 +67,8 @@ class ColumnSwaps:
     def attributions(self, rows: Ints, direction_d: Floats, followed: Followed) -> tuple[Sequence[str], Attribution, Attribution]:
         """Integrated gradients of the probe's logit and of the output's log-odds, by column."""
         model, x, groups, sources = self.view.model, self.view.x[rows], followed.groups_n[rows], list(self.inputs.values())
-        inside = attribute_columns(model, x, groups, sources, site=self.site, direction_d=direction_d)
-        outside = attribute_columns(model, x, groups, sources, output=followed.output)
+        inside = attribute_columns(model, x, groups, sources, (self.site, direction_d))
+        outside = attribute_columns(model, x, groups, sources, followed.output)
         return list(self.inputs), inside, outside
 
 
@@ -118,8 +118,8 @@ class TextRemovals:
         if not names:
             return f"no token stands in the texts of {SMALLEST_CELL} people among those that were attributed"
         given = TextRows(x, followed.groups_n[rows], tokens, self.encoder.special)
-        inside = attribute_tokens(model, given, site=self.site, direction_d=direction_d)
-        outside = attribute_tokens(model, given, output=followed.output)
+        inside = attribute_tokens(model, given, (self.site, direction_d))
+        outside = attribute_tokens(model, given, followed.output)
         if inside is None or outside is None:
             return "the transformer has no embedding of tokens that could be attributed to"
         return names, inside, outside

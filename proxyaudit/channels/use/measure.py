@@ -18,9 +18,19 @@ from proxyaudit.activations.capture import Captured
 from proxyaudit.activations.replay import differentiable, outputs_with, replayer
 from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.causal import interchange as causal
-from proxyaudit.causal.alignment import DifferentiableSite, Logits, NoGradientError
-from proxyaudit.causal.donors import DONORS, FINE_DONORS, TOO_FEW
-from proxyaudit.causal.interchange import InterchangeResult, Replay, ReplayOf, Setting, absent_p, interchange, with_donors
+from proxyaudit.causal.alignment import DifferentiableSite, Logits
+from proxyaudit.causal.interchange import (
+    DONORS,
+    FINE_DONORS,
+    TOO_FEW,
+    InterchangeResult,
+    Replay,
+    ReplayOf,
+    Setting,
+    absent_p,
+    interchange,
+    with_donors,
+)
 from proxyaudit.causal.learned import Learned, block_diagonal, learn_parts, swap_read_downstream
 from proxyaudit.causal.planted_use import plant_use
 from proxyaudit.channels.base import ModelView
@@ -29,7 +39,7 @@ from proxyaudit.data.attributes import Attribute, cut_number
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace, whitening_pair
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.models.base import TrainedModel
+from proxyaudit.models.base import NoGradientError, TrainedModel
 from proxyaudit.seeding import stream
 
 _Columns = tuple[slice, ...]

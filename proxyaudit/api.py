@@ -74,22 +74,13 @@ class Audit:
 
 
 def open_audit(folder: str | Path) -> Audit:
-    """Open a run directory, or a folder that holds exactly one.
-
-    Raises:
-        InputError: there is no complete run.
-        IntegrityError: its files do not match its manifest.
-    """
+    """Open a run directory, or a folder that holds exactly one. ``InputError``: no complete run; ``IntegrityError``: it was changed."""
     found = find_run(Path(folder))
     return Audit(found, read_pack(found))
 
 
 def run(recipe: str | Path, *, out: str | Path = "reports", jobs: int | None = None, fresh: bool = False) -> Audit:
-    """Run the audit of a recipe file, or reuse it where it is complete.
-
-    Raises:
-        InputError: the recipe or a file it names cannot be used.
-    """
+    """Run the audit of a recipe file, or reuse it where complete. Raises ``InputError``: the recipe or a file it names cannot be used."""
     from proxyaudit.pipeline import run_audit
 
     return open_audit(run_audit(Path(recipe), out=Path(out), jobs=jobs, fresh=fresh).folder)

@@ -138,11 +138,7 @@ def _label(value: object) -> str | float:
 
 
 def labels(column: pd.Series[Any], *, where: str = "") -> pd.Series[Any]:
-    """Return a column as text labels: ``1`` and ``1.0`` are both ``"1"``, blanks are stripped, missing is NaN.
-
-    Raises:
-        InputError: the column holds lists or other nested values.
-    """
+    """A column as text labels (``1`` and ``1.0`` are both ``"1"``), blanks stripped, missing NaN; ``InputError`` for nested values."""
     try:
         codes, uniques = pd.factorize(column)
     except TypeError:
@@ -197,11 +193,7 @@ def _days(text: pd.Series[Any]) -> pd.Series[Any] | None:
 
 
 def infer_kind(column: pd.Series[Any], *, where: str) -> ColumnKind:
-    """Decide what a real column is. Truth values are categories; ISO dates and times are numbers.
-
-    Raises:
-        InputError: the column holds infinite or nested values.
-    """
+    """Decide what a real column is: truth values are categories, ISO dates and times numbers. ``InputError``: infinite or nested values."""
     name = str(column.name)
     if column.dtype.kind in "iuf":
         _refuse_infinite(column, where)
@@ -232,11 +224,7 @@ def _refuse_infinite(numbers: pd.Series[Any], where: str) -> None:
 
 
 def coerce(column: pd.Series[Any], kind: ColumnKind, *, where: str) -> pd.Series[Any]:
-    """Bring a raw column to its kind; the row index is kept.
-
-    Raises:
-        InputError: a value cannot be read as that kind (the first such row is named), or is infinite.
-    """
+    """Bring a raw column to its kind, the index kept; ``InputError`` for a value that is not of that kind (with its row) or infinite."""
     if kind.bands is not None:
         # A table may hold the bands already, as synthetic rows do.
         text = labels(column, where=where)

@@ -54,11 +54,7 @@ class Dataset:
     unseen: tuple[Unseen, ...] = ()  # inputs of which the encoder cannot see some audit rows
 
     def target_codes(self, frame: pd.DataFrame) -> Ints:
-        """Return the ``(n,)`` class numbers of rows of this data set or of a table brought to its kinds.
-
-        Raises:
-            InputError: a target is missing or of no known class.
-        """
+        """The ``(n,)`` class numbers of rows brought to this data set's kinds; ``InputError`` for a target missing or of no known class."""
         return encode_target(frame[self.target], self.classes, self.threshold)
 
     @property
@@ -74,11 +70,7 @@ class Dataset:
 
 
 def load_dataset(recipe: Recipe, base: Path) -> Dataset:
-    """Load, check and split the real data of a recipe in folder ``base``, which relative paths start from.
-
-    Raises:
-        InputError: any fault of the file, the card, the roles or the values, in one line.
-    """
+    """Load, check and split the real data of a recipe, paths relative to ``base``; ``InputError`` for any fault in files, roles, values."""
     spec = recipe.data
     source = load_source(spec, base)
     notes: list[NotTested] = []
@@ -309,13 +301,7 @@ def _frame_hash(frame: pd.DataFrame) -> str:
 
 
 def conform(dataset: Dataset, frame: pd.DataFrame, columns: tuple[str, ...], *, where: str, days: bool = False) -> pd.DataFrame:
-    """Bring ``columns`` of another table to the kinds of the real one, with a fresh row index.
-
-    Where ``days``, dates come as numbers already, as a synthesizer makes them.
-
-    Raises:
-        InputError: a value cannot be read as the real column's kind.
-    """
+    """Bring ``columns`` of another table to the real one's kinds (``InputError``), index fresh; ``days``: dates come as numbers already."""
     kinds = {kind.name: kind for kind in dataset.kinds}
     result: dict[str, Any] = {}
     for name in columns:

@@ -22,16 +22,10 @@ MOST_EMPTY = 0.5  # of a release's texts
 
 
 def load_releases(recipe: Recipe, dataset: Dataset, base: Path, notes: list[NotTested] | None = None) -> dict[str, pd.DataFrame]:
-    """Read every release file and bring it to the real table's kinds.
+    """Read every release file and bring it to the real table's kinds: coerced rows by regime name.
 
     Features and target must be there; protected columns and proxies that are no inputs may be lacking; other columns are ignored.
-    ``notes`` takes spellings that were united.
-
-    Returns:
-        Coerced rows by regime name.
-
-    Raises:
-        InputError: a column is missing, a value cannot be read, or the target is missing, constant or unknown.
+    ``notes`` takes spellings that were united. ``InputError`` if a column is missing, a value cannot be read, or the target is unfit.
     """
     releases = {}
     for entry in recipe.regimes:

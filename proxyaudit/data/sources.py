@@ -73,11 +73,7 @@ def packaged_folder() -> Path | None:
 
 
 def load_card(path: Path) -> Card:
-    """Read and validate one card.
-
-    Raises:
-        InputError: unreadable, not YAML, an unknown key (the nearest known one is named) or a bad value.
-    """
+    """Read and validate one card; ``InputError`` for an unknown key (with the nearest known one) or a bad value."""
     document = read_yaml(path)
     if not isinstance(document, dict):
         raise InputError("the card is not a mapping of keys to values", where=str(path), mend="see the cards that come with proxyaudit")
@@ -152,11 +148,7 @@ class Source:
 
 
 def load_source(spec: DataSpec, base: Path) -> Source:
-    """Read the real table that a recipe names by a path, a card, or a card's roles for another file.
-
-    Raises:
-        InputError: a file, a card or a role is wrong.
-    """
+    """Read the real table that a recipe names by path, card, or both (``InputError``: a file, a card or a role is wrong)."""
     card, card_path, hashes = None, None, {}
     if spec.card is not None:
         card_path = find_card(spec.card, base)
@@ -189,11 +181,7 @@ def load_source(spec: DataSpec, base: Path) -> Source:
 
 
 def find_card(text: str, base: Path) -> Path:
-    """Find the card that a recipe names: one that comes along, or a file.
-
-    Raises:
-        InputError: there is no such card.
-    """
+    """Find the card that a recipe names: one that comes along, or a file. Raises ``InputError``: there is no such card."""
     packaged = packaged_folder()
     if packaged is None:
         return resolve_path(text, base=base, what="data.card")

@@ -216,11 +216,7 @@ def _entropy(counts: Ints, n: int) -> float:
 
 
 def coerce_rows(table: pd.DataFrame, kinds: Mapping[str, ColumnKind], roles: Roles, where: str) -> tuple[pd.DataFrame, int]:
-    """Bring raw real rows to their kinds and drop those without a target or text; returns the rows and how many were dropped.
-
-    Raises:
-        InputError: a value cannot be read as its column's kind, or no row has a target.
-    """
+    """Raw real rows brought to their kinds without those that lack target or text, and how many did; ``InputError`` if unreadable."""
     frame = pd.DataFrame({name: coerce(table[name], kind, where=where) for name, kind in kinds.items()})
     known = frame[roles.target].notna()
     if not known.any():
@@ -233,11 +229,7 @@ def coerce_rows(table: pd.DataFrame, kinds: Mapping[str, ColumnKind], roles: Rol
 def read_holdout(
     recipe: Recipe, base: Path, source: Source, kinds: Mapping[str, ColumnKind], hashes: dict[str, str], notes: list[NotTested]
 ) -> pd.DataFrame | None:
-    """Return the rows of ``data.holdout``, or None where there is none or it is the real file itself.
-
-    Raises:
-        InputError: the file cannot be read or lacks a column.
-    """
+    """The rows of ``data.holdout``, ``None`` where not given or the real file itself; ``InputError`` if unreadable or short of a column."""
     if recipe.data.holdout is None:
         return None
     path = resolve_path(recipe.data.holdout, base=base, what="data.holdout")
@@ -264,10 +256,7 @@ def split_rows(
     """Return training rows, audit rows and the audit rows' clusters.
 
     ``other`` rows (of the holdout) then are the audit rows; copies are equal in the columns ``compared``; ``notes`` takes what was dropped
-    or could not be told.
-
-    Raises:
-        InputError: there are too few clusters to split.
+    or could not be told. Raises ``InputError``: there are too few clusters to split.
     """
     spec, group = recipe.data, source.roles.group
     everything = real if other is None else pd.concat([real, other], ignore_index=True)

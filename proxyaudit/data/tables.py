@@ -28,10 +28,7 @@ def resolve_path(text: str, *, base: Path, what: str, extra: tuple[Path, ...] = 
     """Find the file that a recipe names; ``what`` it is, e.g. ``"data.path"``, is for messages.
 
     Absolute paths are taken as they are; relative ones are looked for below ``base`` (the recipe's folder), the current folder and
-    ``extra``, and may not lead out of all of these.
-
-    Raises:
-        InputError: there is no such file, it is a folder, or the path escapes.
+    ``extra``, and may not lead out of all of these. Raises ``InputError``: there is no such file, it is a folder, or the path escapes.
     """
     try:
         return _find_file(text, base, what, extra)
@@ -70,12 +67,9 @@ def _existing_file(path: Path, what: str) -> Path:
 def read_table(path: Path, *, what: str) -> pd.DataFrame:
     """Read a CSV (UTF-8, commas, header line, optionally gzipped) or parquet table.
 
-    Columns whose every value is a number become numbers; columns with leading zeros (codes such as ``02139``) or integers beyond 2**53
-    stay text, since numbers would not keep them apart. Empty fields and the usual spellings (``NA``, ``NaN``, ``null``, ``None``) are
-    missing values.
-
-    Raises:
-        InputError: the file cannot be read as such a table; one line says why and where.
+    Columns whose every value is a number become numbers; columns with leading zeros (codes such as ``02139``) or integers beyond 2**53 stay
+    text, since numbers would not keep them apart. Empty fields and the usual spellings (``NA``, ``NaN``, ``null``, ``None``) are missing
+    values. Raises ``InputError``: the file cannot be read as such a table; one line says why and where.
     """
     name = path.name.lower()
     if name.endswith((".csv", ".csv.gz")):

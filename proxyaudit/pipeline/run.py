@@ -78,11 +78,9 @@ def run_audit(
 
     ``overrides`` are ``dotted.key=value`` strings. Results do not depend on the number of ``jobs`` (processes, one for each core if not
     given) nor on the ``backend`` (``loky`` or ``dask``). ``fresh`` measures again what is done; ``progress`` is called after every task;
-    ``consent`` says what may be executed of the code that the recipe names, and is not asked for where it is left out.
-
-    Raises:
-        InputError: consent is missing, the recipe, its data, ``out`` or the backend cannot be used; nothing has been written then.
-        TaskError: the inputs could not be measured.
+    ``consent`` says what may be executed of the code that the recipe names, and is not asked for where it is left out. Raises
+    ``InputError``: consent is missing, the recipe, its data, ``out`` or the backend cannot be used; nothing has been written then. Raises
+    ``TaskError``: the inputs could not be measured.
     """
     started = time.time()
     workers = Workers(joblib.cpu_count() if jobs is None else jobs, backend)

@@ -282,11 +282,7 @@ def parse_recipe(document: Any, *, where: str = "recipe") -> Recipe:
 
 
 def load_recipe(path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
-    """Read and validate a recipe file; ``overrides`` are ``dotted.key=value`` strings.
-
-    Raises:
-        InputError: the file cannot be read, is not YAML, or is not a valid recipe.
-    """
+    """Read and validate a recipe file (``InputError`` if it is none); ``overrides`` are ``dotted.key=value`` strings."""
     path = Path(path)
     document = read_yaml(path)
     for override in overrides:

@@ -78,10 +78,8 @@ def mitigate_run(
     The mitigation lies in ``<out>/<recipe name>-mitigated/mitigation-<id>``, its audit beside it. ``path`` is a run folder, or one with a
     single run below it; ``pack`` is that run, verified: what follows believes it. ``consent`` says what of the run's code may be executed;
     relative paths of its recipe start from ``base``, by default the current folder. ``progress`` is called after every model and task.
-
-    Raises:
-        InputError: the run, the names or the data cannot be used; nothing has been written then.
-        TaskError: the models had to be trained again, and that failed.
+    Raises ``InputError``: the run, the names or the data cannot be used; nothing has been written then. Raises ``TaskError``: the models
+    had to be trained again, and that failed.
     """
     check_out(out)
     run = find_run(path)

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from proxyaudit.data.tables import is_inside, read_table, resolve_path
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.recipe.recipe import NAME_PATTERN, DataSpec
-from proxyaudit.recipe.yaml import read_yaml
+from proxyaudit.recipe.yaml import read_yaml, validated
 from proxyaudit.types import NotTested
 
 
@@ -77,29 +77,13 @@ def load_card(path: Path) -> Card:
     document = read_yaml(path)
     if not isinstance(document, dict):
         raise InputError("the card is not a mapping of keys to values", where=str(path), mend="see the cards that come with proxyaudit")
-    try:
-        return Card.model_validate(document)
-    except ValidationError as error:
-        raise _first_mistake(error, path) from None
+    return validated(Card, document, where=str(path), mend="correct this key of the card")
 
 
 def list_cards() -> tuple[Card, ...]:
     """Return the cards that come with proxyaudit, by name."""
     folder = packaged_folder()
     return tuple(load_card(path) for path in sorted(folder.glob("*.yaml"))) if folder else ()
-
-
-def _first_mistake(error: ValidationError, path: Path) -> InputError:
-    errors = error.errors(include_url=False)
-    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
-    key = ".".join(str(part) for part in first["loc"])
-    known = list(Card.model_fields)
-    if first["type"] == "extra_forbidden":
-        return InputError(f"unknown key '{key}'", where=str(path), mend=did_you_mean(key, known, f"known keys: {', '.join(known)}"))
-    if first["type"] == "missing":
-        return InputError(f"key '{key}' is missing", where=str(path), mend=f"add '{key}: ...'")
-    message = first["msg"].removeprefix("Value error, ")
-    return InputError(message[0].lower() + message[1:], where=f"{path}: {key}" if key else str(path), mend="correct this key of the card")
 
 
 @dataclass(frozen=True)

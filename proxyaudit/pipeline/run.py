@@ -34,7 +34,6 @@ from proxyaudit.reporting.markdown import render_markdown
 from proxyaudit.stats.intervals import LEVEL
 from proxyaudit.types import SCHEMA_VERSION, Evidence, NotTested
 
-Failures = Mapping[str, Sequence[str]]
 _NOT_TESTED = (
     NotTested(
         what="use through directions that no linear subspace holds, or at sites outside the verdict sites",

@@ -116,7 +116,8 @@ def probe(
     Raises:
         InputError: the arrays or labels do not fit, or hold NaN or infinite activations.
     """
-    from proxyaudit.audits.probe.run import ProbeRequest, probe_arrays
+    from proxyaudit.audits.probe.inputs import ProbeRequest
+    from proxyaudit.audits.probe.run import probe_arrays
     from proxyaudit.pipeline.run import publish
     from proxyaudit.recipe.recipe import Margins
 

@@ -97,14 +97,7 @@ class Followed:
 
 
 def code_attribute(
-    column: pd.Series[Any],
-    kind: ColumnKind,
-    role: Role,
-    *,
-    distinct: int,
-    where: str,
-    fewest: int = MIN_LEVEL_ROWS,
-    groups: pd.Series[Any] | None = None,
+    column: pd.Series[Any], kind: ColumnKind, role: Role, *, distinct: int, where: str, fewest: int, groups: pd.Series[Any] | None = None
 ) -> tuple[Attribute | None, tuple[NotTested, ...]]:
     """Code one attribute on the audit rows, ``(n_audit,)`` coerced values; returns it and notes on what was left out.
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from proxyaudit.arrays import Ints
-from proxyaudit.data.attributes import Attribute, code_attribute
+from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute, code_attribute
 from proxyaudit.data.columns import Bands, ColumnKind, check_feature, coerce, infer_kind
 from proxyaudit.data.encoding import Encoder, FeatureColumn, Unseen, check_seen, fit_encoder, spelling_notes
 from proxyaudit.data.sources import Roles, Source, load_source
@@ -239,8 +239,9 @@ def _code_attributes(
     for role, names in roles:
         for name in names:
             distinct = pd.concat([train[name], audit[name]]).nunique()
-            people = _groups(source, audit)
-            attribute, remarks = code_attribute(audit[name], kinds[name], role, distinct=distinct, where=source.where, groups=people)
+            attribute, remarks = code_attribute(
+                audit[name], kinds[name], role, distinct=distinct, where=source.where, fewest=MIN_LEVEL_ROWS, groups=_groups(source, audit)
+            )
             notes.extend(remarks)
             if attribute is not None:
                 attributes.append(attribute)

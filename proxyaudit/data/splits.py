@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -75,14 +75,11 @@ def find_clusters(frame: pd.DataFrame, columns: list[str], group: pd.Series[Any]
         copies = distinct < len(np.unique(row_hashes(by_chance, columns))) / 2
     order_keys, by_group = hashes, []
     if group is not None:
-        text = labels(group)
-        codes = pd.factorize(text)[0]
-        alone = codes < 0
-        by_group.append(np.where(alone, codes.max(initial=-1) + 1 + np.cumsum(alone), codes))
-        order_keys = row_hashes(frame.assign(**{str(group.name): text}), [*columns, str(group.name)])
-    ids = _join(by_group, len(frame))
+        by_group.append(alike(group_numbers(group)))
+        order_keys = row_hashes(frame.assign(**{str(group.name): labels(group)}), [*columns, str(group.name)])
+    ids = connected(len(frame), by_group)
     if copies:
-        joined = _join([*by_group, _common_apart(hashes) if texts else hashes], len(frame))
+        joined = connected(len(frame), [*by_group, alike(_common_apart(hashes) if texts else hashes)])
         # Rows that are coarse because most of their values are missing coincide by chance and can chain the whole table together.
         if _largest(joined) > max(_largest(ids), len(frame) * MAX_JOINED_SHARE):
             copies = False
@@ -103,21 +100,24 @@ def _largest(ids: Ints) -> int:
     return int(np.bincount(ids).max())
 
 
-def _join(parts: list[NDArray[Any]], n: int) -> Ints:
-    """Connected components of rows that share a number in any of ``parts``."""
-    if not parts:
-        return np.arange(n, dtype=np.int64)
-    if len(parts) == 1:
-        return np.unique(parts[0], return_inverse=True)[1].astype(np.int64)
-    rows, nodes, size = [], [], n
-    for part in parts:
-        dense = np.unique(part, return_inverse=True)[1]
-        rows.append(np.arange(n))
-        nodes.append(size + dense)
-        size += int(dense.max()) + 1
-    row, node = np.concatenate(rows), np.concatenate(nodes)
-    _, component = connected_components(coo_matrix((np.ones(len(row), dtype=np.int8), (row, node)), shape=(size, size)), directed=False)
-    return np.unique(component[:n], return_inverse=True)[1].astype(np.int64)
+def connected(n: int, pairs: Sequence[tuple[Ints, Ints]]) -> Ints:
+    """Dense numbers of ``n`` rows, the same for rows that pairs connect, however far."""
+    one, other = (np.concatenate([np.arange(n), *side]) for side in (zip(*pairs, strict=True) if pairs else ((), ())))
+    graph = coo_matrix((np.ones(len(one), dtype=np.int8), (one, other)), shape=(n, n))
+    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+
+
+def alike(numbers_n: NDArray[Any]) -> tuple[Ints, Ints]:
+    """Each row, and the first that has the same number."""
+    _, first, place = np.unique(numbers_n, return_index=True, return_inverse=True)
+    return np.arange(len(numbers_n)), first[place]
+
+
+def group_numbers(group: pd.Series[Any]) -> Ints:
+    """The number of each row's group; where it is missing, one of its own."""
+    codes = pd.factorize(labels(group))[0]
+    alone = codes < 0
+    return np.where(alone, codes.max(initial=-1) + 1 + np.cumsum(alone), codes)
 
 
 def _number_by_content(ids: Ints, keys: NDArray[np.uint64]) -> Ints:

@@ -79,22 +79,14 @@ def audit_planted_model(kind: str, seed: int, *, n: int = ROWS, checkpoints: int
             raise RuntimeError(f"the audit of planted model {kind}, seed {seed}, failed: {failures[0]}")
         evidence = result.evidence
     finding = next(f for f in evidence.findings if (f.attribute, f.regime) == (ATTRIBUTE, REGIME))
-    return ModelCase(
-        kind=kind,
-        seed=seed,
-        n=n,
-        expected=model.truth.verdict,
-        verdict=finding.verdict,
-        at_least=finding.at_least,
-        encoding=finding.encoding,
-        use=finding.use,
-        recoverable=finding.recoverable,
-        states=channel_states(evidence),
-        truth=dict(model.truth.states),
-        expected_proxy=model.truth.proxy,
-        first_proxy=first_proxy(evidence),
-        quiet_controls=_quiet_controls(evidence),
-    )
+    said: dict[str, Any] = finding.model_dump(include={"verdict", "at_least", "encoding", "use", "recoverable"})
+    truth: dict[str, Any] = {"expected": model.truth.verdict, "truth": dict(model.truth.states), "expected_proxy": model.truth.proxy}
+    found: dict[str, Any] = {
+        "states": channel_states(evidence),
+        "first_proxy": first_proxy(evidence),
+        "quiet_controls": _quiet_controls(evidence),
+    }
+    return ModelCase(kind=kind, seed=seed, n=n, **said, **truth, **found)
 
 
 def channel_states(evidence: Evidence) -> dict[str, str]:

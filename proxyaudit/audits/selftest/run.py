@@ -11,7 +11,8 @@ import joblib
 import pandas as pd
 from scipy import stats
 
-from proxyaudit.audits.probe.run import ProbeRequest, probe_arrays
+from proxyaudit.audits.probe.inputs import ProbeRequest
+from proxyaudit.audits.probe.run import probe_arrays
 from proxyaudit.audits.selftest.models import ModelCase, audit_planted_model, model_confusion, model_rates, model_tasks, models_passed, rate
 from proxyaudit.errors import InputError
 from proxyaudit.pipeline.stages import Progress, ProgressEvent
@@ -170,17 +171,10 @@ def audit_drawn(world: World, part: str, seed: int) -> Case:
 
 def probe_world(world: World, *, seed: int = 0) -> Evidence:
     """Audit a world's activations."""
-    table = pd.DataFrame({"attribute": world.labels_n})
-    if world.groups_n is not None:
-        table["group"] = world.groups_n
-    if world.condition_n is not None:
-        table["label"] = world.condition_n
-    request = ProbeRequest(
-        ("attribute",),
-        group="group" if world.groups_n is not None else None,
-        condition_on=("label",) if world.condition_n is not None else (),
-        seed=seed,
-    )
+    beside = {"group": world.groups_n, "label": world.condition_n}
+    table = pd.DataFrame({"attribute": world.labels_n, **{name: values for name, values in beside.items() if values is not None}})
+    group, condition_on = "group" if "group" in table else None, ("label",) if "label" in table else ()
+    request = ProbeRequest(("attribute",), group=group, condition_on=condition_on, seed=seed)
     return probe_arrays({"world": {"site": world.acts_nd}}, table, request, jobs=1).evidence
 
 

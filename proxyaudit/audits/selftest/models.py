@@ -81,12 +81,8 @@ def audit_planted_model(kind: str, seed: int, *, n: int = ROWS, checkpoints: int
     finding = next(f for f in evidence.findings if (f.attribute, f.regime) == (ATTRIBUTE, REGIME))
     said: dict[str, Any] = finding.model_dump(include={"verdict", "at_least", "encoding", "use", "recoverable"})
     truth: dict[str, Any] = {"expected": model.truth.verdict, "truth": dict(model.truth.states), "expected_proxy": model.truth.proxy}
-    found: dict[str, Any] = {
-        "states": channel_states(evidence),
-        "first_proxy": first_proxy(evidence),
-        "quiet_controls": _quiet_controls(evidence),
-    }
-    return ModelCase(kind=kind, seed=seed, n=n, **said, **truth, **found)
+    found: dict[str, Any] = {"states": channel_states(evidence), "first_proxy": first_proxy(evidence)}
+    return ModelCase(kind=kind, seed=seed, n=n, quiet_controls=_quiet_controls(evidence), **said, **truth, **found)
 
 
 def channel_states(evidence: Evidence) -> dict[str, str]:

@@ -63,8 +63,7 @@ def _imports() -> Iterator[Check]:
         yield Check("torch import", "ok", f"{torch.get_num_threads()} threads by default; an audit fixes its own number")
     except (ImportError, OSError) as error:
         yield Check("torch import", "fail", _first_line(error))
-    # By name, so that sdv stays out of everything but its own plugin file.
-    try:
+    try:  # by name, so that sdv stays out of everything but its own plugin file
         importlib.import_module("sdv")
         yield Check("sdv import", "ok", "synthesizers can be used")
     except (ImportError, OSError) as error:

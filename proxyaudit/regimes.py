@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from proxyaudit.data.columns import MISSING
 from proxyaudit.data.dataset import Dataset, conform
 from proxyaudit.data.public_counts import SMALLEST_CELL
+from proxyaudit.data.splits import group_numbers
 from proxyaudit.data.tables import resolve_path
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError, TaskError
@@ -144,7 +145,8 @@ def synthesize(spec: SyntheticSpec, dataset: Dataset, size: int, seed: int, base
     if spec.language_model is not None:
         options = {**spec.language_model.model_dump(), "base": base, "text": dataset.text}
     elif spec.ngram is not None:
-        options = {**spec.ngram.model_dump(), "text": dataset.text, "label": dataset.target, "people": _people(dataset)}
+        people = None if dataset.group is None else group_numbers(dataset.train[dataset.group]).tolist()
+        options = {**spec.ngram.model_dump(), "text": dataset.text, "label": dataset.target, "people": people}
     synthesizer = plugin(epochs=spec.epochs, seed=integer_seed(seed, "synthesizer"), **options)
     raw = synthesizer.fit(dataset.train.loc[:, list(columns)]).sample(size, seed=integer_seed(seed, "sample"))
     if len(raw) != size or [name for name in columns if name not in raw.columns]:
@@ -155,14 +157,6 @@ def synthesize(spec: SyntheticSpec, dataset: Dataset, size: int, seed: int, base
     except InputError as error:
         raise TaskError(str(error)) from None
     return rows
-
-
-def _people(dataset: Dataset) -> list[int] | None:
-    """Whose each training row is, where someone said; rows of nobody known are one person's each."""
-    if dataset.group is None:
-        return None
-    codes = pd.factorize(dataset.train[dataset.group])[0]
-    return [int(code) if code >= 0 else len(codes) + row for row, code in enumerate(codes)]
 
 
 def make_training_data(

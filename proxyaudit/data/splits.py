@@ -48,10 +48,6 @@ class Clusters:
     copies: bool  # whether equal rows were taken for copies of one person and so joined
     repeated: bool  # whether the table has equal rows at all
 
-    def of(self, rows: Ints) -> Ints:
-        """Return dense cluster numbers of some of the rows."""
-        return np.unique(self.ids[rows], return_inverse=True)[1].astype(np.int64)
-
 
 def find_clusters(frame: pd.DataFrame, columns: list[str], group: pd.Series[Any] | None, *, texts: bool = False) -> Clusters:
     """Find rows that belong together: one ``group`` value, or copies of one another.
@@ -282,7 +278,7 @@ def split_rows(
         if shared.any():
             why = "they were dropped from training (equal row or same group)"
             notes.append(NotTested(what="training rows that belong to the holdout too", why=why))
-    audit_clusters = clusters.of(audit_rows)
+    audit_clusters = np.unique(clusters.ids[audit_rows], return_inverse=True)[1].astype(np.int64)
     if not len(train_rows) or audit_clusters.max(initial=-1) < 2:
         what = "too few separate rows or groups to split into training and audit rows"
         raise InputError(what, where=source.where, mend="use more rows, or drop data.group")

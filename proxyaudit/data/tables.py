@@ -30,27 +30,19 @@ def resolve_path(text: str, *, base: Path, what: str, extra: tuple[Path, ...] = 
     Absolute paths are taken as they are; relative ones are looked for below ``base`` (the recipe's folder), the current folder and
     ``extra``, and may not lead out of all of these. Raises ``InputError``: there is no such file, it is a folder, or the path escapes.
     """
+    if not text or "\0" in text:
+        raise InputError(f"{what} is not a file name", mend="write the path of a file")
+    trusted = (base, Path.cwd(), *extra)
     try:
-        return _find_file(text, base, what, extra)
+        if Path(text).is_absolute():
+            return _existing_file(Path(text), what)
+        inside = [folder / text for folder in trusted if any(is_inside(folder / text, root) for root in trusted)]
+        for candidate in inside:
+            if candidate.exists():
+                return _existing_file(candidate, what)
     except (OSError, RuntimeError) as error:  # a name of thousands of letters, links in a circle
         reason = getattr(error, "strerror", None) or "links in a circle"
         raise InputError(f"{what}: the path cannot be used ({reason})", where=text[:200], mend="check the path") from None
-
-
-def _find_file(text: str, base: Path, what: str, extra: tuple[Path, ...]) -> Path:
-    if not text or "\0" in text:
-        raise InputError(f"{what} is not a file name", mend="write the path of a file")
-    if Path(text).is_absolute():
-        return _existing_file(Path(text), what)
-    trusted = (base, Path.cwd(), *extra)
-    inside = False
-    for folder in trusted:
-        candidate = folder / text
-        if not any(is_inside(candidate, root) for root in trusted):
-            continue
-        inside = True
-        if candidate.exists():
-            return _existing_file(candidate, what)
     if not inside:
         raise InputError(f"{what}: the path escapes the recipe's folder", where=text, mend="write the absolute path if you mean it")
     raise InputError(f"{what}: no such file", where=text, mend="paths are relative to the recipe's folder, then to the current folder")

@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.recipe.models import LanguageModelSpec, ModelSpec, NgramSpec, Positive, Share, Strict
@@ -173,16 +173,14 @@ class RegimeSpec(Strict):
         return ("scrub-" + "-".join(self.scrub) if self.scrub is not None else f"{self.quantise}-{self.of}",)
 
 
+OneOrMany = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+
+
 class SitesSpec(Strict):
     """Verdict sites and profiled sites, as globs over site names (``all`` for every site)."""
 
-    verdict: tuple[str, ...] = ("penultimate",)
-    profile: tuple[str, ...] = ("all",)
-
-    @field_validator("verdict", "profile", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
+    verdict: OneOrMany = ("penultimate",)
+    profile: OneOrMany = ("all",)
 
 
 class ReferenceSpec(Strict):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,7 @@ def mitigate_run(
             raise _tables_only(run)
         attribute = next(a for a in prepared.dataset.attributes if a.name == request.attribute)
         regime, sites = prepared.regime(request.regime), _named_sites(prepared, request.sites)
+        request = replace(request, sites=sites)
         rows = fit_rows(prepared.dataset, attribute)
         models, origin = _trained(prepared, regime, (run.parent.parent / CACHE_FOLDER, out / CACHE_FOLDER))
         mended: list[tuple[TrainedModel, list[SiteChange]]] = []
@@ -111,7 +112,8 @@ def mitigate_run(
     recipe = _save(folder, prepared, regime, models, [model for model, _ in mended], sites)
     result = run_audit(recipe, out=out, jobs=jobs, progress=progress)
     changes = [[change.as_dict() for change in changed] for _, changed in mended]
-    document = _document(pack, prepared, request, sites, origin, changes, folder, result)
+    document = _document(pack.evidence, prepared, request, origin, changes, result)
+    document["checkpoints"] = {path.name: file_digest(path) for path in sorted(folder.glob("mitigated-*.safetensors"))}
     write_file(folder / "mitigation.json", canonical_json(document))
     write_file(folder / "mitigation.md", render_mitigation(document).encode("utf-8", "replace"))
     seal_folder(folder)
@@ -213,41 +215,32 @@ def _save(
 
 
 def _document(
-    pack: EvidencePack,
-    prepared: Prepared,
-    request: MitigationRequest,
-    sites: tuple[str, ...],
-    origin: str,
-    models: list[list[dict[str, Any]]],
-    folder: Path,
-    result: RunResult,
+    before: Evidence, prepared: Prepared, request: MitigationRequest, origin: str, models: list[list[dict[str, Any]]], result: RunResult
 ) -> dict[str, Any]:
     """``mitigation.json``: no raw row, no path of this machine, no time."""
     evidence, about = result.evidence, (result.evidence, request.regime, mitigated_name(request.regime))
     channels = channel_changes(*about)
-    tokens = token_sites(prepared.model, sites, n_inputs=len(prepared.dataset.encoder.columns))
+    tokens = token_sites(prepared.model, request.sites, n_inputs=len(prepared.dataset.encoder.columns))
     not_tested = [(item.what, item.why) for item in evidence.not_tested]
     was, now = (
-        next((e.value for e in found.estimates if (e.channel, e.regime) == ("task", request.regime)), None)
-        for found in (pack.evidence, evidence)
+        next((e.value for e in found.estimates if (e.channel, e.regime) == ("task", request.regime)), None) for found in (before, evidence)
     )
     return {
         "mitigation_version": MITIGATION_VERSION,
         "status": result.status,
-        "source": _named(pack.evidence),
+        "source": _named(before),
         "attribute": request.attribute,
         "regime": request.regime,
         "mitigated_regime": about[2],
         "method": request.method,
-        "sites": list(sites),
+        "sites": list(request.sites),
         "weights": {"origin": origin, "words": _ORIGINS[origin], "same_task_figures": was is not None and was == now},
         "models": models,
-        "checkpoints": {path.name: file_digest(path) for path in sorted(folder.glob("mitigated-*.safetensors"))},
         "audit": {**_named(evidence), "recipe": "mitigated.yaml"},
         "verdicts": verdict_changes(*about),
         "channels": channels,
         "task": task_change(*about),
-        "remains": remaining_risks(channels, request.attribute, sites, prepared.model.sites, tokens, models, not_tested),
+        "remains": remaining_risks(channels, request.attribute, request.sites, prepared.model.sites, tokens, models, not_tested),
     }
 
 

@@ -74,11 +74,6 @@ class ProbeInputs:
     doubts: dict[str, str]  # attributes whose absence is not claimed, each with the reason
     places: Ints  # (n,) place of each row in the file
 
-    @property
-    def n(self) -> int:
-        """Number of rows."""
-        return len(self.clusters)
-
 
 def read_activation_file(path: Path) -> dict[str, NDArray[np.float32]]:
     """Sites of one safetensors file, each ``(n, d)`` of any number type; ``InputError`` if it cannot be read or holds no matrices."""

@@ -98,7 +98,7 @@ def make_plan(inputs: ProbeInputs, request: ProbeRequest, hashes: dict[str, str]
         "sites": {"verdict": sites, "profile": sites},
         "attributes": [{"name": a.name, "role": a.role, "kind": a.kind, "levels": list(a.levels)} for a in inputs.attributes],
         **({"unfit": inputs.unfit} if inputs.unfit else {}),
-        "rows": {"audit": public_count(inputs.n)},
+        "rows": {"audit": public_count(len(inputs.clusters))},
         "audit_rows": rows_digest(inputs.clusters[back], *codes),
         "margins": described["margins"],
         "cells": cells,

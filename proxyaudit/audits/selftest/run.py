@@ -51,11 +51,6 @@ class Case:
     at_least: str | None
     powered: bool  # whether the rows suffice to tell: every detection limit lies below half its margin
 
-    @property
-    def right(self) -> bool:
-        """Whether the verdict is the expected one."""
-        return self.verdict == self.expected
-
 
 @dataclass(frozen=True)
 class SelfTest:
@@ -81,7 +76,7 @@ class SelfTest:
             "false removed": rate(present, lambda c: c.verdict == "removed"),
             "false removed at the margin": rate(margin, lambda c: c.verdict == "removed"),
             "false presence": rate(absent, lambda c: c.verdict in ("exposed", "hidden") or c.at_least is not None),
-            "wrong where the rows suffice": rate(told, lambda c: not c.right),
+            "wrong where the rows suffice": rate(told, lambda c: c.verdict != c.expected),
             **(model_rates(self.models) if self.models else {}),
         }
 

@@ -28,12 +28,9 @@ class Check:
 
 def check_machine(out: Path) -> list[Check]:
     """Run every check; none of them changes anything that stays."""
-    return [*_python(), *_packages(), *_imports(), *_datasets(), *_reports(out)]
-
-
-def _python() -> Iterator[Check]:
     right = (3, 11) <= sys.version_info[:2] < (3, 14)
-    yield Check("python", "ok" if right else "fail", f"{platform.python_version()} (3.11 to 3.13 are supported)")
+    python = Check("python", "ok" if right else "fail", f"{platform.python_version()} (3.11 to 3.13 are supported)")
+    return [python, *_packages(), *_imports(), *_datasets(), *_reports(out)]
 
 
 def _packages() -> Iterator[Check]:

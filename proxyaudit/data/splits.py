@@ -167,14 +167,10 @@ def redraw_rows(frame: pd.DataFrame, columns: list[str], distinct: int, rng: np.
     """
     codes = {name: pd.factorize(labels(frame[name]).fillna(""))[0].astype(np.int64) for name in columns}
     n, p = len(frame), len(columns)
-    rows, heads, weights = [], [], []
+    weights = np.zeros((p, p))  # 0 for no edge
     for left, right in combinations(range(p), 2):
-        shared = _shared_information(codes[columns[left]], codes[columns[right]], most_pairs=distinct / 2)
-        if shared > 0:
-            rows.append(left)
-            heads.append(right)
-            weights.append(-shared)
-    tree = minimum_spanning_tree(coo_matrix((weights, (rows, heads)), shape=(p, p)))
+        weights[left, right] = min(-_shared_information(codes[columns[left]], codes[columns[right]], most_pairs=distinct / 2), 0.0)
+    tree = minimum_spanning_tree(weights)
     tree = tree + tree.T
     # Row of the original that each redrawn cell is taken from.
     taken: dict[int, Ints] = {}

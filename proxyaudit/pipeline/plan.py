@@ -42,10 +42,7 @@ _CORES = 2
 
 
 def prepare(recipe: Recipe, base: Path) -> Prepared:
-    """Load, check and expand everything; measure nothing and write nothing.
-
-    Raises ``InputError``: anything in the recipe or the files it names that would make a task fail later.
-    """
+    """Load, check and expand everything, measure and write nothing; ``InputError`` for whatever would make a task fail later."""
     inputs, model = load_inputs(recipe, base)
     dataset, proxies = discover(recipe, inputs.dataset)
     check_contexts(recipe.signatures, dataset)
@@ -163,10 +160,7 @@ def _describe(regime: Regime, size: int) -> dict[str, Any]:
 
 
 def odds_of_absence(prepared: Prepared) -> list[dict[str, Any]]:
-    """How probable it is that a linear leak that is not there could be called absent, for each attribute and verdict site.
-
-    Of a single trained model: with several, each must show it.
-    """
+    """How probable it is that one model could be shown (each must) to hold no linear leak, for each attribute and verdict site."""
     dataset, margin = prepared.dataset, prepared.recipe.margins.leak
     acts = capture(prepared.model, dataset.encoder.transform(dataset.audit.head(64))).acts
     odds = []

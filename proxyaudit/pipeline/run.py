@@ -53,10 +53,7 @@ class RunResult:
 
 
 def plan_audit(recipe_path: Path, overrides: tuple[str, ...] = (), *, consent: Consent | None = None) -> dict[str, Any]:
-    """Expand a recipe into its plan without measuring or writing anything; arguments as in :func:`run_audit`.
-
-    ``absence`` says how probable it is that absence could be proved. ``InputError`` where it cannot be used, or consent is missing.
-    """
+    """A recipe's plan and the odds of proving ``absence``; measures and writes nothing, takes and raises what :func:`run_audit` does."""
     with one_thread():
         prepared = prepare_file(recipe_path, overrides, consent)
         return {**prepared.plan.as_dict(), "absence": odds_of_absence(prepared)}

@@ -95,7 +95,9 @@ def mitigate_run(
         if prepared.regime(request.regime).quantise is not None:
             raise _tables_only(run)
         attribute = next(a for a in prepared.dataset.attributes if a.name == request.attribute)
-        regime, sites = prepared.regime(request.regime), _named_sites(prepared, request.sites)
+        regime, whole = prepared.regime(request.regime), prepared.model
+        chosen = {resolve_site(name, whole.taps, whole.aliases, where="--site") for name in request.sites} or set(whole.verdict_sites)
+        sites = tuple(sorted(chosen, key=whole.sites.index))  # in forward order, each once
         request = replace(request, sites=sites)
         rows = fit_rows(prepared.dataset, attribute)
         models, origin = _trained(prepared, regime, (run.parent.parent / CACHE_FOLDER, out / CACHE_FOLDER))
@@ -170,13 +172,6 @@ def _prepare_again(pack: EvidencePack, run: Path, base: Path, consent: Consent, 
 def _tables_only(run: Path) -> InputError:
     mend = "erase in a table's model, or audit checkpoints that you erased yourself"
     return InputError("this version erases in models of tables only, and not in quantised ones", where=str(run), mend=mend)
-
-
-def _named_sites(prepared: Prepared, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Chosen sites in forward order, each once."""
-    model = prepared.model
-    chosen = {resolve_site(name, model.taps, model.aliases, where="--site") for name in names} or set(model.verdict_sites)
-    return tuple(sorted(chosen, key=model.sites.index))
 
 
 def _trained(prepared: Prepared, regime: Regime, caches: tuple[Path, Path]) -> tuple[list[TrainedModel], str]:

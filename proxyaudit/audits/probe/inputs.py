@@ -7,7 +7,6 @@ therefore not claimed.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +25,7 @@ from proxyaudit.data.columns import coerce, infer_kind, labels
 from proxyaudit.data.encoding import spelling_notes
 from proxyaudit.data.public_counts import SMALLEST_CELL, count_words
 from proxyaudit.data.splits import alike, connected, group_numbers
-from proxyaudit.errors import InputError
+from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.seeding import stream
@@ -179,7 +178,9 @@ def _check_columns(table: pd.DataFrame, attributes: Sequence[str], named: Sequen
     """See that every column that was named is there, once, and in one role."""
     for needed in named:
         if needed not in table.columns:
-            raise InputError(f"there is no column '{needed}'", where=where, mend=_nearest(needed, [str(c) for c in table.columns]))
+            known = [str(column) for column in table.columns]
+            mend = did_you_mean(needed, known, f"the columns are: {', '.join(known[:12])}{', ...' if len(known) > 12 else ''}")
+            raise InputError(f"there is no column '{needed}'", where=where, mend=mend)
     twice = sorted({str(column) for column in table.columns[table.columns.duplicated()]})
     if twice:
         raise InputError(f"two columns are named '{twice[0]}'", where=where, mend="give each column a name of its own")
@@ -221,15 +222,6 @@ def _condition(table: pd.DataFrame, name: str, where: str, notes: list[NotTested
     if kind.kind == "numeric":
         return column.to_numpy(dtype=np.float64)
     return column.fillna("(missing)").astype(str).to_numpy()
-
-
-def _nearest(name: str, columns: Sequence[str]) -> str:
-    by_case = {column.casefold(): column for column in columns}
-    near = difflib.get_close_matches(name.casefold(), list(by_case), n=1)
-    if near:
-        return f"did you mean '{by_case[near[0]]}'?"
-    more = f" and {len(columns) - 12} more" if len(columns) > 12 else ""
-    return f"the columns are: {', '.join(columns[:12])}{more}"
 
 
 def _own_order(acts: Acts, columns: Sequence[pd.Series[Any]]) -> Ints:

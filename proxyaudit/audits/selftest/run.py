@@ -156,21 +156,16 @@ def audit_world(part: str, index: int, seed: int) -> Case:
 def audit_drawn(world: World, part: str, seed: int) -> Case:
     """Audit a world and hold the verdict beside the truth."""
     about = (world.kind, part, len(world.acts_nd), world.acts_nd.shape[1], world.leak, world.expected)
-    try:
-        evidence = probe_world(world, seed=seed)
-    except InputError:  # too few rows: refused with a clear line, which claims nothing
-        return Case(*about, "inconclusive", None, False)
-    finding = evidence.findings[0]
-    return Case(*about, finding.verdict, finding.at_least, _powered(evidence))
-
-
-def probe_world(world: World, *, seed: int = 0) -> Evidence:
-    """Audit a world's activations."""
     beside = {"group": world.groups_n, "label": world.condition_n}
     table = pd.DataFrame({"attribute": world.labels_n, **{name: values for name, values in beside.items() if values is not None}})
     group, condition_on = "group" if "group" in table else None, ("label",) if "label" in table else ()
     request = ProbeRequest(("attribute",), group=group, condition_on=condition_on, seed=seed)
-    return probe_arrays({"world": {"site": world.acts_nd}}, table, request, jobs=1).evidence
+    try:
+        evidence = probe_arrays({"world": {"site": world.acts_nd}}, table, request, jobs=1).evidence
+    except InputError:  # too few rows: refused with a clear line, which claims nothing
+        return Case(*about, "inconclusive", None, False)
+    finding = evidence.findings[0]
+    return Case(*about, finding.verdict, finding.at_least, _powered(evidence))
 
 
 def _powered(evidence: Evidence) -> bool:

@@ -194,26 +194,18 @@ def _days(text: pd.Series[Any]) -> pd.Series[Any] | None:
 
 def infer_kind(column: pd.Series[Any], *, where: str) -> ColumnKind:
     """Decide what a real column is: truth values are categories, ISO dates and times numbers. ``InputError``: infinite or nested values."""
-    name = str(column.name)
-    if column.dtype.kind in "iuf":
-        _refuse_infinite(column, where)
-        return ColumnKind(name, "categorical" if _is_wide(column) else "numeric")
-    if column.dtype.kind == "M" or isinstance(column.dtype, pd.DatetimeTZDtype):
+    name, numeric = str(column.name), column.dtype.kind in "iuf"
+    if column.dtype.kind == "M":
         return ColumnKind(name, "numeric", date=True)
-    text = labels(column, where=where)
-    if column.dtype.kind == "b":
-        return ColumnKind(name, "categorical", spellings=spellings_of(text))
-    numbers = parse_numbers(text)
+    text = column if numeric else labels(column, where=where)
+    numbers = column if numeric else parse_numbers(text)
     if numbers is not None:
         _refuse_infinite(numbers, where)
-        return ColumnKind(name, "categorical" if _is_wide(numbers) else "numeric")
+        wide = numbers.dtype.kind in "iu" and bool((numbers.abs() > EXACT_INTEGER).any())
+        return ColumnKind(name, "categorical" if wide else "numeric")
     if _days(text) is not None:
         return ColumnKind(name, "numeric", date=True)
     return ColumnKind(name, "categorical", spellings=spellings_of(text))
-
-
-def _is_wide(numbers: pd.Series[Any]) -> bool:
-    return bool((numbers.abs() > EXACT_INTEGER).any()) and numbers.dtype.kind in "iu"
 
 
 def _refuse_infinite(numbers: pd.Series[Any], where: str) -> None:
@@ -233,8 +225,12 @@ def coerce(column: pd.Series[Any], kind: ColumnKind, *, where: str) -> pd.Series
     if kind.kind == "categorical":
         text = labels(column, where=where)
         return text if kind.spellings is None else one_spelling(text, kind.spellings)
+    if kind.date and column.dtype.kind == "M":
+        moments = pd.to_datetime(column, utc=True).dt.tz_localize(None)
+        return _narrow(((moments - pd.Timestamp(0)) / pd.Timedelta(days=1)).astype("float64"))
     if kind.date:
-        days = _to_days(column, where)
+        text = labels(column, where=where)
+        days = _days(text) if text.notna().any() else text.astype("float64")
         if days is None:
             raise InputError(f"column '{kind.name}' should hold dates", where=where, mend="write them as YYYY-MM-DD")
         return _narrow(days)
@@ -250,15 +246,6 @@ def coerce(column: pd.Series[Any], kind: ColumnKind, *, where: str) -> pd.Series
     numbers = text.astype("float64")
     _refuse_infinite(numbers, where)
     return _narrow(numbers)
-
-
-def _to_days(column: pd.Series[Any], where: str) -> pd.Series[Any] | None:
-    if column.dtype.kind == "M" or isinstance(column.dtype, pd.DatetimeTZDtype):
-        moments = pd.to_datetime(column, utc=True).dt.tz_localize(None)
-        return ((moments - pd.Timestamp(0)) / pd.Timedelta(days=1)).astype("float64")
-    if column.isna().all():
-        return pd.Series(np.nan, index=column.index, name=column.name, dtype="float64")
-    return _days(labels(column, where=where))
 
 
 def check_feature(column: pd.Series[Any], kind: ColumnKind, *, where: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.metadata
 import platform
@@ -86,8 +85,7 @@ def _reports(out: Path) -> Iterator[Check]:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     try:
-        with contextlib.closing(tempfile.TemporaryFile(dir=folder)):
-            pass
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         yield Check("reports folder", "fail", f"{out}: cannot be written ({error.strerror}); choose another with --out")
         return

@@ -234,18 +234,16 @@ def coerce(column: pd.Series[Any], kind: ColumnKind, *, where: str) -> pd.Series
         if days is None:
             raise InputError(f"column '{kind.name}' should hold dates", where=where, mend="write them as YYYY-MM-DD")
         return _narrow(days)
-    if column.dtype.kind in "iuf":
-        _refuse_infinite(column, where)
-        return _narrow(column)
-    text = labels(column, where=where)
-    bad = pd.to_numeric(text, errors="coerce").isna() & text.notna()
-    if bad.any():
-        row = int(np.flatnonzero(bad.to_numpy())[0]) + 1
-        mend = "write plain numbers (1234.5) or leave it empty"
-        raise InputError(f"column '{kind.name}' should hold numbers", where=f"{where}, row {row}", mend=mend)
-    numbers = text.astype("float64")
-    _refuse_infinite(numbers, where)
-    return _narrow(numbers)
+    if column.dtype.kind not in "iuf":
+        text = labels(column, where=where)
+        bad = pd.to_numeric(text, errors="coerce").isna() & text.notna()
+        if bad.any():
+            row = int(np.flatnonzero(bad.to_numpy())[0]) + 1
+            mend = "write plain numbers (1234.5) or leave it empty"
+            raise InputError(f"column '{kind.name}' should hold numbers", where=f"{where}, row {row}", mend=mend)
+        column = text.astype("float64")
+    _refuse_infinite(column, where)
+    return _narrow(column)
 
 
 def check_feature(column: pd.Series[Any], kind: ColumnKind, *, where: str) -> None:

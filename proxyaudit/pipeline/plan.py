@@ -1,6 +1,7 @@
 """Planning: everything that is fixed before anything is measured, and its digest."""
 
 import platform
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from importlib import metadata
@@ -71,10 +72,8 @@ def versions(*more: str, text: bool = False) -> dict[str, str]:
     """Versions that a number may depend on; those of models of texts where ``text``, and of ``more`` packages."""
     found = {"python": platform.python_version()}
     for package in (*_PACKAGES, *(_TEXT_PACKAGES if text else ()), *more):
-        try:
+        with suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     device = device_name() if text else None
     return found if device is None else {**found, "device": device}
 

@@ -126,10 +126,6 @@ def _described(request: PromptRequest) -> dict[str, Any]:
     models = {
         name: asdict(source) | {"path": source.path if source.hub else Path(source.path).name} for name, source in request.models.items()
     }
-    return {
-        **{key: getattr(request, key) for key in ("name", "real", "tokens", "seed")},
-        "models": models,
-        "prompts": request.prompts.model_dump(mode="json"),
-        "layers": list(request.layers) if request.layers is not None else None,
-        "margins": request.margins.model_dump(),
-    }
+    layers = list(request.layers) if request.layers is not None else None
+    asked = {"prompts": request.prompts.model_dump(mode="json"), "margins": request.margins.model_dump()}
+    return {**vars(request), **asked, "models": models, "layers": layers}

@@ -97,14 +97,8 @@ def channel_states(evidence: Evidence) -> dict[str, str]:
 
 def first_proxy(evidence: Evidence) -> str | None:
     """The single column of largest proxy use, those called present first; ``None`` where none was measured."""
-    named = [
-        (estimate.state == "present", estimate.value, estimate.subject)
-        for estimate in evidence.estimates
-        if (estimate.channel, estimate.attribute, estimate.regime) == ("proxy_use", ATTRIBUTE, REGIME)
-        and estimate.value is not None
-        and estimate.subject is not None
-        and _PAIR not in estimate.subject
-    ]
+    cells = [e for e in evidence.estimates if (e.channel, e.attribute, e.regime) == ("proxy_use", ATTRIBUTE, REGIME)]
+    named = [(e.state == "present", e.value, e.subject) for e in cells if e.value is not None and e.subject and _PAIR not in e.subject]
     return max(named)[2] if named else None
 
 

@@ -120,12 +120,9 @@ def run_selftest(
     many ``models`` of each kind; ``quick``: a dozen fixed small worlds and one small model of each kind. ``progress`` is told of every one.
     """
     parts = [("present", present), ("margin", margin), ("absent", absent)]
-    todo = (
-        [("quick", index) for index in range(len(QUICK))]
-        if quick
-        # Mixed, so that a run that is stopped early has seen all kinds.
-        else sorted(((part, index) for part, count in parts for index in range(count)), key=lambda item: (item[1], item[0]))
-    )
+    todo = [("quick", index) for index in range(len(QUICK))]
+    if not quick:  # mixed, so that a run that is stopped early has seen all kinds
+        todo = sorted(((part, index) for part, count in parts for index in range(count)), key=lambda item: (item[1], item[0]))
     planted = list(model_tasks(models, quick=quick, seed=seed))
     total = len(todo) + len(planted)
     workers = max(1, min(jobs or joblib.cpu_count(), total))

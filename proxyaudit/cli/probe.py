@@ -34,7 +34,8 @@ def probe(
     check_margins(leak_margin=leak_margin, nonlinear_margin=nonlinear_margin)
     check_name(name)
     with quiet_stdout(), console.progress_bars(shown=not json) as progress:
-        from proxyaudit.audits.probe.run import ProbeRequest, probe_files
+        from proxyaudit.audits.probe.inputs import ProbeRequest
+        from proxyaudit.audits.probe.run import probe_files
         from proxyaudit.recipe.recipe import Margins
 
         margins = Margins(leak=leak_margin, nonlinear=nonlinear_margin)

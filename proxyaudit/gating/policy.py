@@ -6,11 +6,11 @@ import contextlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from proxyaudit.errors import InputError, did_you_mean
+from proxyaudit.errors import InputError
 from proxyaudit.recipe.models import Strict
-from proxyaudit.recipe.yaml import read_yaml
+from proxyaudit.recipe.yaml import read_yaml, validated
 
 Verdict = Literal["removed", "hidden", "exposed"]
 Treatment = Literal["undecided", "fail", "allow"]
@@ -120,41 +120,4 @@ def parse_policy(document: Any, *, where: str = "policy") -> Policy:
     if not isinstance(document, dict):
         what = "the policy is empty" if document is None else "the policy is not a mapping of keys to values"
         raise InputError(what, where=where, mend="write e.g. 'allow: [removed]', or leave --policy out for the default")
-    try:
-        return Policy.model_validate(document)
-    except ValidationError as error:
-        raise _first_mistake(error, where) from None
-
-
-_MODELS: dict[str, type[Strict]] = {"rules": Rule, "margins": PolicyMargins, "baseline": Baseline}
-_WORDS = {
-    "tuple_type": "should be a list, e.g. [a, b]",
-    "model_type": "should be a mapping of keys to values",
-    "model_attributes_type": "should be a mapping of keys to values",
-    "dict_type": "should be a mapping of keys to values",
-    "string_type": "should be text; put a number that is meant as text in quotes",
-    "string_too_short": "should not be empty",
-}
-
-
-def _first_mistake(error: ValidationError, where: str) -> InputError:
-    errors = error.errors(include_url=False)
-    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
-    location = [str(part) for part in first["loc"]]
-    at = f"{where}: {'.'.join(location)}"[:300] if location else where
-    if first["type"] == "extra_forbidden":
-        model = _MODELS.get(location[0], Policy) if len(location) > 1 else Policy
-        known = sorted(model.model_fields)
-        mend = did_you_mean(location[-1], known, f"known keys here: {', '.join(known)}")
-        return InputError(f"unknown key '{location[-1][:60]}'", where=at, mend=mend)
-    if first["type"] == "missing":
-        return InputError(f"key '{location[-1]}' is missing", where=at, mend=f"add '{location[-1]}: ...'")
-    plain = isinstance(first.get("input"), str | int | float)
-    # Anything else may be nested aliases, whose text would fill the memory.
-    given = str(first["input"])[:60] if plain else "not a word"
-    if first["type"] == "literal_error":
-        words = str(first.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ").split(", ")
-        return InputError(f"unknown word '{given}'", where=at, mend=did_you_mean(given, words, f"one of {', '.join(words)}"))
-    message = _WORDS.get(first["type"], first["msg"].removeprefix("Value error, "))
-    shown = f" (given: {given!r})" if plain and first["type"] != "value_error" else ""
-    return InputError(message[0].lower() + message[1:] + shown, where=at, mend="correct this key ('proxyaudit gate --help' shows a policy)")
+    return validated(Policy, document, where=where, mend="correct this key ('proxyaudit gate --help' shows a policy)")

@@ -194,7 +194,7 @@ VALID = {
         ({"templates": [{"id": "t", "text": "{name}"}]}, "belongs to 'requests'"),
         ({"requests": [{"id": "t", "text": "{name}"}]}, "id of its own"),
         ({"contexts": ["", ""]}, "none twice"),
-        ({"tempaltes": []}, "Extra inputs"),
+        ({"tempaltes": []}, "did you mean 'templates'"),
     ],
 )
 def test_mistakes_in_prompt_sets(change: dict[str, object], says: str) -> None:

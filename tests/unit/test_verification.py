@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from proxyaudit.audits.probe.run import ProbeRequest, probe_arrays
+from proxyaudit.audits.probe.inputs import ProbeRequest
+from proxyaudit.audits.probe.run import probe_arrays
 from proxyaudit.estimates.ledger import Draft, Drafts, decide_ledger
 from proxyaudit.estimates.questions import all_questions, deciding_names
 from proxyaudit.estimates.scope import read_scope

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.audits.prompts.record import read_swaps
+from proxyaudit.audits.prompts.swaps import read_swaps
 from proxyaudit.estimates.conclude import evidence_of
 from proxyaudit.estimates.ledger import UNIT_PROMPTS, Draft, Drafts, decide_ledger
 from proxyaudit.estimates.record import Measurement

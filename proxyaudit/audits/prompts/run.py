@@ -75,7 +75,10 @@ def _measure_all(request: PromptRequest, base: Path, plan_digest: str, cache: Ca
         if not cache.has(NAME, digest):
             with one_thread():
                 model = load_causal(source, base)
-                _check_layers(request, len(model.blocks), regime)
+                depth = len(model.blocks)
+                wrong = [layer for layer in request.layers or swap_layers(depth) if not 0 <= layer < depth]
+                if wrong:
+                    raise InputError(f"model '{regime}' has no layer {wrong[0]}", where="--layer", mend=f"its layers are 0 to {depth - 1}")
                 found = measure_model(model, request.prompts, request.seed, request.tokens, request.layers, partial(told, regime))
             del model
             cache.commit(NAME, digest, found.write)
@@ -124,16 +127,6 @@ def _described(request: PromptRequest) -> dict[str, Any]:
         name: source.model_dump() | {"path": source.path if source.hub else Path(source.path).name}
         for name, source in request.models.items()
     }
-    return {
-        **{key: getattr(request, key) for key in ("name", "real", "tokens", "seed")},
-        "models": models,
-        "prompts": request.prompts.model_dump(mode="json"),
-        "layers": list(request.layers) if request.layers is not None else None,
-        "margins": request.margins.model_dump(),
-    }
-
-
-def _check_layers(request: PromptRequest, depth: int, regime: str) -> None:
-    wrong = [layer for layer in request.layers or swap_layers(depth) if not 0 <= layer < depth]
-    if wrong:
-        raise InputError(f"model '{regime}' has no layer {wrong[0]}", where="--layer", mend=f"its layers are 0 to {depth - 1}")
+    layers = list(request.layers) if request.layers is not None else None
+    asked = {"prompts": request.prompts.model_dump(mode="json"), "margins": request.margins.model_dump()}
+    return {**vars(request), **asked, "models": models, "layers": layers}

@@ -18,7 +18,7 @@ from proxyaudit.arrays import Floats, Ints
 from proxyaudit.causal.proxies import Association, Target, associate, pair_codes, pair_gain, pair_trace, settle_cells
 from proxyaudit.channels.proxies.record import TABLES, Carried, TableRecord, UnitCarried, label
 from proxyaudit.channels.proxy_plan import Discovered, Proxy, ProxyPlan, people
-from proxyaudit.data.attributes import Attribute, code_as, code_attribute
+from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute, code_as, code_attribute
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.data.scrubbing import FUNCTION_WORDS
@@ -108,7 +108,9 @@ def _as_attributes(
         taken.add(name)
         distinct = pd.concat([dataset.train[name], dataset.audit[name]]).nunique()
         groups = None if dataset.group is None else dataset.audit[dataset.group]
-        attribute, remarks = code_attribute(dataset.audit[name], kinds[name], "proxy", distinct=distinct, where="audit rows", groups=groups)
+        attribute, remarks = code_attribute(
+            dataset.audit[name], kinds[name], "proxy", distinct=distinct, where="audit rows", fewest=MIN_LEVEL_ROWS, groups=groups
+        )
         notes.extend(remarks)
         if attribute is not None:
             attributes.append(attribute)

@@ -24,16 +24,13 @@ _PATH_ROWS = 8192  # rows along the paths that are run at once
 
 
 Along = tuple[str, Floats] | int
-"""What is attributed: a site's value along a direction ``(d,)``, or the log-odds of an output against all others."""
+"""What is attributed: a site's value (its mean over tokens) along a direction ``(d,)``, or the log-odds of an output against all others."""
 
 
 def attribute_columns(
     model: TrainedModel, x_np: NDArray[np.float32], groups_n: Ints, sources: Sequence[Sequence[int]], along: Along
 ) -> Attribution:
-    """Split the groups' difference in what is attributed over columns with inputs ``sources``.
-
-    Rows of neither group (0 or 1) only add to the baseline; a site of tokens is read at its mean over tokens.
-    """
+    """Split the difference of groups 0 and 1 over columns with inputs ``sources``; rows of neither group only add to the baseline."""
     from captum.attr import IntegratedGradients  # takes matplotlib along: not at the start of every command
 
     scalar, rows = _scalar(model, along), np.flatnonzero(groups_n >= 0)

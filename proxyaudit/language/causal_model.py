@@ -131,10 +131,7 @@ def _digest(path: str, size: int, changed: int) -> str:
 
 
 def same_base(teacher: PretrainedSpec, student: PretrainedSpec, base: Path) -> bool | None:
-    """Whether two models have the same weights; None where sizes agree and weights do not, or where that cannot be told.
-
-    One base that was fine-tuned or quantised differs in every weight, so equal sizes cannot rule a shared base out.
-    """
+    """Whether two models have the same weights; None where sizes agree or cannot be told: fine-tuning moves every weight of one base."""
     if weights_digest(teacher, base) == weights_digest(student, base):
         return True
     shapes = [_shape(source, base) for source in (teacher, student)]

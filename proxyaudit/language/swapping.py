@@ -52,7 +52,7 @@ def read(model: CausalModel, prompts: Sequence[Placed], layers: Sequence[int]) -
             return held[layer]
 
         changes = {layer: lambda value, at=layer: keep(value, at) for layer in layers}
-        with _changed(model, changes), torch.enable_grad():  # type: ignore[arg-type]
+        with _without_weights(model.model), _changed(model, changes), torch.enable_grad():  # type: ignore[arg-type]
             share = _shares(model, [prompts[row] for row in rows]).sum()
         for (layer, value), gradient in zip(held.items(), torch.autograd.grad(share, list(held.values())), strict=True):
             for at, row in enumerate(rows):
@@ -88,6 +88,18 @@ def _shares(model: CausalModel, prompts: Sequence[Placed]) -> Tensor:
         yes, no = (torch.logsumexp(row[torch.tensor(tokens)], dim=0) for tokens in (prompt.yes, prompt.no))
         parts.append(torch.sigmoid(yes - no))
     return torch.stack(parts)
+
+
+@contextmanager
+def _without_weights(module: nn.Module) -> Iterator[None]:
+    """No gradients of weights meanwhile: they are not asked for, and products that can give them round otherwise."""
+    asking = [p for p in module.parameters() if p.requires_grad]
+    module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in asking:
+            p.requires_grad_(True)
 
 
 @contextmanager

@@ -46,10 +46,7 @@ class Candidates:
 
 
 def select_sites(candidates: Candidates, sites: SitesSpec, *, every: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Resolve a recipe's globs to (profiled sites, verdict sites), each name once and in forward order.
-
-    Verdict sites are always profiled too; ``all`` stands for the globs ``every``. Raises ``InputError``: a glob matches nothing.
-    """
+    """(Profiled, verdict) sites, in forward order; verdict sites are profiled too. Raises ``InputError``: a glob matches nothing."""
     verdict = _match(sites.verdict, candidates, every, where="sites.verdict")
     profiled = _match(sites.profile, candidates, every, where="sites.profile")
     order = list(candidates.taps)

@@ -15,7 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.causal.proxies import Association, Target, associate, pair_codes, pair_gain, pair_trace, settle_cells
+from proxyaudit.causal.columns import pair_codes, settle_cells
+from proxyaudit.causal.proxies import Association, Target, associate, pair_gain, pair_trace
 from proxyaudit.channels.proxies.record import TABLES, Carried, TableRecord, UnitCarried, label
 from proxyaudit.channels.proxy_plan import Discovered, Proxy, ProxyPlan, people
 from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute, code_as, code_attribute

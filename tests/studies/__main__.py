@@ -1,7 +1,8 @@
-"""Run the long studies: ``python -m tests.studies decisions|coverage|worlds|models|tables``.
+"""Run the long studies: ``python -m tests.studies decisions|coverage|worlds|models|real|tables``.
 
-Every finished case is a line in ``tests/studies/results/<study>.jsonl``; a study that is stopped goes on where it was. ``tables`` writes
-what the lines say into ``tests/studies/README.md`` and ``proxyaudit/docs/method.md``. To do a study anew, delete its file.
+Every finished case is a line in ``tests/studies/results/<study>.jsonl`` (of a real table, a line for each attribute and regime); a study
+that is stopped goes on where it was, with the seed of its lines. ``tables`` writes what the lines say into ``tests/studies/README.md`` and
+``proxyaudit/docs/method.md``. To do a study anew, delete its file.
 """
 
 from __future__ import annotations
@@ -10,89 +11,132 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import joblib
 
-from proxyaudit.audits.selftest.models import audit_planted_model, model_tasks
-from proxyaudit.audits.selftest.run import audit_drawn, audit_world
-from proxyaudit.planted import make_world
-from proxyaudit.seeding import stream
-from tests.studies import coverage, decisions
+from proxyaudit.audits.selftest.models import SEEDS_APART, audit_planted_model, model_tasks
+from tests.studies import coverage, decisions, real, worlds
 from tests.studies.tables import write_tables
 
 RESULTS = Path(__file__).parent / "results"
 Key = tuple[Any, ...]
-LARGE = ("absent", "absent_continuous", "absent_multiclass", "absent")  # kinds that so many rows must show to be absent
+Line = dict[str, Any]
 
 
-def run(name: str, todo: Sequence[Key], case: Callable[..., dict[str, Any]], jobs: int | None) -> None:
-    """Do the cases that are not done, and keep each as a line."""
+def run(name: str, todo: Sequence[Key], case: Callable[..., Line | list[Line]], jobs: int | None, most: int | None = None) -> None:
+    """Do the cases that are not done, at most so many, and keep each as a line or several."""
     RESULTS.mkdir(exist_ok=True)
     file = RESULTS / f"{name}.jsonl"
-    done = {tuple(json.loads(line)["key"]) for line in file.read_text(encoding="utf-8").splitlines()} if file.exists() else set()
+    done = {tuple(line["key"]) for line in read_lines(name)}
     left = [key for key in todo if key not in done]
     print(f"{name}: {len(todo) - len(left)} of {len(todo)} cases done", flush=True)  # noqa: T201
+    left = left[:most]
     calls = (joblib.delayed(_keyed)(case, key) for key in left)
     with file.open("a", encoding="utf-8") as out:
-        for count, line in enumerate(joblib.Parallel(n_jobs=jobs or os.cpu_count(), return_as="generator", batch_size=1)(calls), start=1):
-            out.write(json.dumps(line) + "\n")
+        parallel = joblib.Parallel(n_jobs=jobs or os.cpu_count(), return_as="generator", batch_size=1)
+        for count, lines in enumerate(parallel(calls), start=1):
+            # In one go: a case that is stopped half-way leaves nothing.
+            out.write("".join(json.dumps(line) + "\n" for line in lines))
             out.flush()
             if sys.stderr.isatty() or count % 50 == 0:
                 print(f"\r{name}: {count} of {len(left)}", end="", file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _keyed(case: Callable[..., dict[str, Any]], key: Key) -> dict[str, Any]:
-    return {"key": list(key), **case(*key)}
+def read_lines(name: str) -> list[Line]:
+    """What a study has found so far."""
+    file = RESULTS / f"{name}.jsonl"
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
 
 
-def _world(seed: int, part: str, index: int) -> dict[str, Any]:
-    if part != "large":
-        return asdict(audit_world(part, index, seed))
-    rng = stream(seed, "worlds", part, index)
-    kind = LARGE[index % len(LARGE)]
-    return asdict(audit_drawn(make_world(kind, n=int(rng.integers(8000, 12001)), d=64, leak=0.0, rng=rng, rate=0.5), part, index))
+def _keyed(case: Callable[..., Line | list[Line]], key: Key) -> list[Line]:
+    started, found = time.process_time(), case(*key)
+    if isinstance(found, dict):
+        found = [{"processor_seconds": round(time.process_time() - started, 2), **found}]
+    return [{"key": list(key), **line} for line in found]
 
 
-def _model(kind: str, seed: int, n: int, checkpoints: int) -> dict[str, Any]:
+def seed_of(name: str, asked: int | None) -> int:
+    """The seed that was asked for, else that of the lines that are there, else one from the clock."""
+    if asked is not None:
+        return asked
+    for line in reversed(read_lines(name)):
+        first = line["key"][0]
+        return int(first if isinstance(first, int) else line["key"][1] // SEEDS_APART)
+    return int(time.time())
+
+
+def _model(kind: str, seed: int, n: int, checkpoints: int) -> Line:
     return asdict(audit_planted_model(kind, seed, n=n, checkpoints=checkpoints))
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of a study."""
     parser = argparse.ArgumentParser(prog="python -m tests.studies", description=__doc__)
-    parser.add_argument("study", choices=("decisions", "coverage", "worlds", "models", "tables"))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=None)
+    parser.add_argument("study", choices=("decisions", "coverage", "worlds", "models", "real", "tables"))
+    parser.add_argument("--seed", type=int, default=None, help="of the lines that are there if not given, else from the clock")
+    parser.add_argument("--jobs", type=int, default=None, help="processes; one for each core if not given, of real tables one")
+    parser.add_argument("--most", type=int, default=None, help="do at most so many of the cases that are left")
     parser.add_argument("--worlds", type=int, default=200, help="present and absent worlds each, half as many at the margin")
     parser.add_argument("--models", type=int, default=20, help="planted models of each kind")
+    tables = [table.name for table in real.BANK]
+    parser.add_argument("--tables", nargs="+", choices=tables, default=tables, help="real tables")
+    parser.add_argument("--rows", type=int, default=20_000, help="rows of each real table at most")
+    parser.add_argument("--keep", type=Path, default=None, help="folder in which the runs of real tables are kept")
     return parser
 
 
 def main() -> None:
     """Do the study that was asked for and write the tables."""
     asked = parser().parse_args()
-    seed = asked.seed
-    if asked.study == "decisions":
-        cases = [
-            (seed, index, leak, case) for index, s in enumerate(decisions.SETTINGS) for case in range(s.cases) for leak in decisions.LEAKS
-        ]
-        run("decisions", cases, decisions.run_case, asked.jobs)
-    elif asked.study == "coverage":
-        single = [(seed, size, index) for size in range(len(coverage.SIZES)) for index in range(coverage.REPETITIONS)]
-        run("coverage", single, coverage.run_single, asked.jobs)
-        run("crossed", [(seed, index) for index in range(coverage.CROSSED_REPETITIONS)], coverage.run_crossed, asked.jobs)
-    elif asked.study == "worlds":
-        parts = [("present", asked.worlds), ("margin", asked.worlds // 2), ("absent", asked.worlds), ("large", asked.worlds // 10)]
-        # Mixed, so that a study that is stopped early has seen all kinds.
-        worlds = sorted(((seed, part, index) for part, count in parts for index in range(count)), key=lambda key: (key[2], key[1]))
-        run("worlds", worlds, _world, asked.jobs)
-    elif asked.study == "models":
-        run("models", list(model_tasks(asked.models, quick=False, seed=seed)), _model, asked.jobs)
+    if asked.study != "tables":
+        seed = seed_of(asked.study, asked.seed)
+        STUDIES[asked.study](asked, seed)
     write_tables(RESULTS)
+
+
+def _decisions(asked: argparse.Namespace, seed: int) -> None:
+    cases = [(seed, index, leak, case) for index, s in enumerate(decisions.SETTINGS) for case in range(s.cases) for leak in decisions.LEAKS]
+    run("decisions", cases, decisions.run_case, asked.jobs, asked.most)
+
+
+def _coverage(asked: argparse.Namespace, seed: int) -> None:
+    single = [(seed, size, index) for size in range(len(coverage.SIZES)) for index in range(coverage.REPETITIONS)]
+    run("coverage", single, coverage.run_single, asked.jobs, asked.most)
+    crossed = [(seed, index) for index in range(coverage.CROSSED_REPETITIONS)]
+    run("crossed", crossed, coverage.run_crossed, asked.jobs, asked.most)
+
+
+def _worlds(asked: argparse.Namespace, seed: int) -> None:
+    run("worlds", worlds.tasks(seed, asked.worlds), worlds.run_case, asked.jobs, asked.most)
+
+
+def _models(asked: argparse.Namespace, seed: int) -> None:
+    run("models", list(model_tasks(asked.models, quick=False, seed=seed)), _model, asked.jobs, asked.most)
+
+
+def _real(asked: argparse.Namespace, seed: int) -> None:
+    at_hand = []
+    for table in real.BANK:
+        if table.name in asked.tables and (lacks := real.lacking(table)):
+            print(f"{table.name}: skipped, {lacks}", flush=True)  # noqa: T201
+        elif table.name in asked.tables:
+            at_hand.append((seed, table.name, asked.rows))
+    run("real", at_hand, partial(real.audit_table, out=asked.keep), asked.jobs or 1, asked.most)
+
+
+STUDIES: dict[str, Callable[[argparse.Namespace, int], None]] = {
+    "decisions": _decisions,
+    "coverage": _coverage,
+    "worlds": _worlds,
+    "models": _models,
+    "real": _real,
+}
 
 
 if __name__ == "__main__":

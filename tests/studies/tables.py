@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from scipy import stats
 
 from proxyaudit.audits.selftest.models import SEEDS_APART, ModelCase, model_confusion, model_rates
 from proxyaudit.audits.selftest.run import VERDICTS, Case, SelfTest
-from tests.studies import coverage, decisions
+from tests.studies import coverage, decisions, real, worlds
 
 ROOT = Path(__file__).parents[2]
 FILES = (ROOT / "proxyaudit" / "docs" / "method.md", ROOT / "tests" / "studies" / "README.md")
@@ -28,13 +28,24 @@ def write_tables(results: Path) -> None:
         "decisions": decisions_table,
         "coverage": coverage_table,
         "crossed": crossed_table,
+        "real": real_table,
     }
     for name, table in studies.items():
         file = results / f"{name}.jsonl"
         if file.exists():
-            text = table([json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()])
+            lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+            text = table(lines) + cost_line(lines)
             for page in FILES:
                 page.write_text(between_markers(page.read_text(encoding="utf-8"), name, text), encoding="utf-8")
+
+
+def cost_line(lines: Lines) -> str:
+    """Processor time of the cases whose time was taken; empty where none was."""
+    took = {json.dumps(line["key"]): line["processor_seconds"] for line in lines if "processor_seconds" in line}
+    if not took:
+        return ""
+    total, most = sum(took.values()), max(took.values())
+    return f"\nProcessor time: {total / 60:,.0f} minutes for {len(took):,} cases, {total / len(took):.1f} s each, {most:,.0f} s at most.\n"
 
 
 def between_markers(page: str, name: str, text: str) -> str:
@@ -59,14 +70,48 @@ def worlds_table(lines: Lines) -> str:
         "margin": "present, exactly the margin",
         "absent": "absent",
         "large": "absent, 8,000 to 12,000 rows of 64 units",
+        "present family": "of the five kinds below, 2 to 4 times the margin",
+        "absent family": "of the five kinds below, absent",
     }
     rows = [[parts[part], expected, *(str(counts.get(v, 0)) for v in VERDICTS)] for part, expected, counts in done.confusion()]
     seeds = sorted({line["key"][0] for line in lines})
     rates = [[name, f"{rate['count']} of {rate['of']}", f"{rate['upper_95']:.1%}"] for name, rate in done.rates().items()]
     said = f"{len(lines)} random worlds, seed {', '.join(map(str, seeds))}; rows: the truth, columns: the verdict.\n\n"
-    return (
+    text = (
         said + markdown(["truth", "a perfect audit says", *VERDICTS], rows) + "\n" + markdown(["error", "cases", "95 % upper bound"], rates)
     )
+    beside = [line for line in lines if "ideal" in line]
+    return text + ("\n" + ideal_table(beside) if beside else "")
+
+
+def ideal_table(lines: Lines) -> str:
+    """Verdicts reached against those that an ideal test would reach, and bounds against its bounds."""
+    groups = {"drawn at random": [line for line in lines if line["part"] in ("present", "absent", "large")]}
+    for place, name in enumerate(worlds.FAMILIES):
+        own = [line for line in lines if line["part"] in worlds.FAMILY_PARTS]
+        groups[name] = [line for line in own if line["key"][2] % len(worlds.FAMILIES) == place]
+    rows = [[name, *_beside_ideal(own)] for name, own in groups.items() if own]
+    header = ["worlds", *(f"{verdict}: reached / ideal" for verdict in _PERFECT), "wrong"]
+    return markdown([*header, "linear bound over the ideal one (median)", "non-linear"], rows)
+
+
+_PERFECT = ("exposed", "hidden", "removed")
+
+
+def _beside_ideal(lines: Lines) -> list[str]:
+    cells = []
+    for verdict in _PERFECT:
+        own = [line for line in lines if line["expected"] == verdict]
+        reached, ideal = sum(line["verdict"] == verdict for line in own), sum(line["ideal"] for line in own)
+        cells.append(f"{reached} / {ideal:.1f}" + (f" = {reached / ideal:.2f}" if ideal else "") if own else "")
+    cells.append(str(sum(line["verdict"] not in (line["expected"], "inconclusive") for line in lines)))
+    for channel in ("linear", "nonlinear"):
+        pairs = [(line.get(f"reached_{channel}"), line[f"bound_{channel}"]) for line in lines if line[f"bound_{channel}"] is not None]
+        # Where an ideal test could rule something out and the audit nothing, it is infinitely worse.
+        ratios = [np.inf if reached is None else reached / ideal for reached, ideal in pairs]
+        told = any(reached is not None for reached, _ in pairs)
+        cells.append(f"{np.median(ratios):.2f}" if told else "not told")
+    return cells
 
 
 def model_cases(lines: Lines) -> list[ModelCase]:
@@ -136,3 +181,75 @@ def crossed_table(lines: Lines) -> str:
 
 def _share(lines: Lines) -> str:
     return f"{sum(map(coverage.covers, lines)) / len(lines):.3f}" if lines else ""
+
+
+def real_table(lines: Lines) -> str:
+    """Of real tables: verdicts, how many are decided, and what leaves the others open."""
+    failed = [line for line in lines if "failed" in line]
+    told = [line for line in lines if "verdict" in line]
+    parts = [_real_summary(told), _real_verdicts(told), _real_blocks(told)]
+    parts += [f"{line['table']} could not be audited: {line['failed']}.\n" for line in failed]
+    return "\n".join(part for part in parts if part)
+
+
+def _real_summary(lines: Lines) -> str:
+    groups: dict[str, Lines] = {
+        name: [line for line in lines if line["table"] == name] for name in dict.fromkeys(x["table"] for x in lines)
+    }
+    for name, enough in ((f"all of {real.ENOUGH_ROWS:,} audit rows and more", True), ("all of fewer", False)):
+        groups[name] = [line for line in lines if line["enough_rows"] == enough]
+    rows = []
+    for name, own in groups.items():
+        decided = [line for line in own if line["kind"] == "protected"]
+        plain = [line for line in own if line["kind"] != "protected"]
+        audit = ", ".join(dict.fromkeys(f"{line['audit_rows']:,}" for line in own))
+        minutes = sum({line["table"]: line["processor_seconds"] for line in own}.values()) / 60
+        share = sum(line["verdict"] != "inconclusive" for line in decided)
+        present = sum(_is_present(line) for line in plain)
+        removed = sum(line["verdict"] == "removed" for line in plain)
+        ideal = sum(line["ideal_removed"] for line in plain)
+        cells = [f"{share} of {len(decided)}", f"{present} of {len(plain)}", f"{removed} of {len(plain)}", f"{ideal:.1f}"]
+        rows.append([name, audit, f"{minutes:.1f}", *cells])
+    meaningless = ["meaningless called present", "meaningless removed", "an ideal test"]
+    return markdown(["table", "audit rows", "processor minutes", "protected decided", *meaningless], rows)
+
+
+def _is_present(line: dict[str, Any]) -> bool:
+    return line["verdict"] in ("exposed", "hidden") or line["at_least"] is not None
+
+
+def _real_verdicts(lines: Lines) -> str:
+    regimes = [regime for regime in dict.fromkeys(line["regime"] for line in lines) if regime != "real"]
+    by_place = {(line["table"], line["attribute"], line["regime"]): line for line in lines}
+    rows = []
+    for table, attribute in dict.fromkeys((line["table"], line["attribute"]) for line in lines):
+        cells = []
+        for regime in ("real", *regimes):
+            line = by_place.get((table, attribute, regime))
+            at_least = "" if line is None or line["at_least"] is None else f", at least {line['at_least']}"
+            cells.append("" if line is None else line["verdict"] + at_least)
+        rows.append([table, attribute, *cells])
+    return markdown(["table", "attribute", "real", *regimes], rows)
+
+
+def _real_blocks(lines: Lines) -> str:
+    """What leaves verdicts open, the most frequent first; ``alone`` counts verdicts that nothing else leaves open."""
+    found: dict[tuple[str, str, str], list[tuple[int, bool, str]]] = defaultdict(list)
+    for place, line in enumerate(lines):
+        ways = {_way(block) for block in line["blocked"]}
+        for block in line["blocked"]:
+            found[_way(block)].append((place, len(ways) == 1, block.get("reason") or ""))
+    rows = []
+    for way, cases in sorted(found.items(), key=lambda item: (-len({case[0] for case in item[1]}), item[0])):
+        protected, plain = ({case[0] for case in cases if (lines[case[0]]["kind"] == "protected") == asked} for asked in (True, False))
+        alone = len({place for place, only, _ in cases if only})
+        example = Counter(reason for _, _, reason in cases).most_common(1)[0][0]
+        rows.append([way[0], way[1], way[2], str(len(protected)), str(len(plain)), str(alone), example])
+    header = ["channel", "measure", "how it stays open", "protected", "meaningless", "alone", "most frequent reason"]
+    return markdown(header, rows) if rows else ""
+
+
+def _way(block: dict[str, Any]) -> tuple[str, str, str]:
+    # Without a test of absence nothing could have been called absent, however small the number.
+    barred = block["outcome"] != "no number" and block.get("value") is not None and block.get("p_absent") is None
+    return block["channel"], block["measure"], f"{block['outcome']}, absence barred" if barred else str(block["outcome"])

@@ -90,7 +90,7 @@ def test_the_worlds_table_holds_verdicts_beside_the_ideal():
     found = [line(2, "removed", 1.0, reached_linear=0.012), line(2 + five, "inconclusive", 1.0, reached_linear=0.03)]
     found += [line(2, "removed", 0.5, "exposed"), line(2 + five, "exposed", 0.7, "exposed"), line(2 + 2 * five, "inconclusive", 0.0)]
     text = tables.ideal_table(found)
-    assert "| four classes | 1 / 1.2 = 0.83 |  | 1 / 2.0 = 0.50 | 1 | 2.10 | not told |" in text
+    assert "| four classes | 1 / 1.2 = 0.83 |  | 1 / 2.0 = 0.50 | 1 | 3.00 | not told |" in text
     assert "drawn at random" not in text
     # An audit that certifies nothing where the ideal test could is infinitely worse, and counts.
     assert "| inf |" in tables.ideal_table(

@@ -89,13 +89,13 @@ def test_the_worlds_table_holds_verdicts_beside_the_ideal():
     five = len(worlds.FAMILIES)
     found = [line(2, "removed", 1.0, reached_linear=0.012), line(2 + five, "inconclusive", 1.0, reached_linear=0.03)]
     found += [line(2, "removed", 0.5, "exposed"), line(2 + five, "exposed", 0.7, "exposed"), line(2 + 2 * five, "inconclusive", 0.0)]
-    text = tables.ideal_table(found)
+    text = tables.ideal_table(tables.ideal_groups(found))
     assert "| four classes | 1 / 1.2 = 0.83 |  | 1 / 2.0 = 0.50 | 1 | 3.00 | not told |" in text
     assert "drawn at random" not in text
     # An audit that certifies nothing where the ideal test could is infinitely worse, and counts.
-    assert "| inf |" in tables.ideal_table(
-        [line(0, "removed", 1.0, reached_linear=0.01), line(five, "removed", 1.0), line(2 * five, "x", 1.0)]
-    )
+    nothing = [line(0, "removed", 1.0, reached_linear=0.01), line(five, "removed", 1.0), line(2 * five, "inconclusive", 1.0)]
+    assert tables.bound_ratio(nothing, "linear") == math.inf
+    assert tables.bound_ratio(nothing[1:], "linear") is None
 
 
 @pytest.mark.parametrize("rate", [0.5, 0.05])
@@ -284,6 +284,33 @@ def test_the_worlds_of_the_study_hold():
     assert rates["false removed at the margin"]["share"] <= 0.01
     assert rates["false presence"]["share"] <= 0.05
     assert rates["wrong where the rows suffice"]["share"] <= 0.05
+
+
+@pytest.mark.study
+def test_the_worlds_of_the_study_reach_what_an_ideal_test_does():
+    groups = tables.ideal_groups(results("worlds"))
+    if not groups:
+        pytest.skip("the worlds were audited before an ideal test stood beside them")
+    for name, own in groups.items():
+        for verdict in ("exposed", "removed"):
+            reached, ideal = tables.reached_and_ideal(own, verdict)
+            assert reached >= 0.9 * ideal, (name, verdict)
+    ratio = tables.bound_ratio(groups["drawn at random"], "linear")
+    assert ratio is not None
+    assert ratio <= 1.25
+
+
+@pytest.mark.study
+def test_the_real_tables_of_the_study_are_decided():
+    told = [line for line in results("real") if "verdict" in line]
+    decided = [line["verdict"] != "inconclusive" for line in told if line["kind"] == "protected"]
+    meaningless = [line for line in told if line["kind"] != "protected"]
+    enough = [line["verdict"] == "removed" for line in meaningless if line["enough_rows"]]
+    few = [line for line in meaningless if not line["enough_rows"]]
+    assert np.mean(decided) >= 0.8
+    assert not [line for line in meaningless if tables.is_present(line)]
+    assert np.mean(enough) >= 0.9
+    assert sum(line["verdict"] == "removed" for line in few) >= 0.9 * sum(line["ideal_removed"] for line in few)
 
 
 @pytest.mark.study

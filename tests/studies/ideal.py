@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
+from scipy.interpolate import PchipInterpolator
 from scipy.linalg import eigh
 from scipy.optimize import brentq
 from scipy.special import expit
@@ -22,31 +23,29 @@ from proxyaudit.planted import World
 from proxyaudit.planted.worlds import LINEAR_MARGIN, NONLINEAR_MARGIN
 
 LEVEL = 0.01
-_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(80)
-_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
-
-
-def _probabilities(slope: float, rate: float) -> Floats:
-    """Probability of the class of this rate at each node, the log-odds being linear along a normal direction."""
-    intercept = brentq(lambda c: float(_WEIGHTS @ expit(c + slope * _NODES)) - rate, -1e3, 1e3)
-    return np.asarray(np.clip(expit(intercept + slope * _NODES), 1e-12, 1 - 1e-12), dtype=np.float64)
-
-
-def _leak(slope: float, rate: float) -> float:
-    """Class-balanced leak in bits."""
-    p = _probabilities(slope, rate)
-    one, other = p / rate, (1 - p) / (1 - rate)
-    logs = np.stack([one * np.log2(one / (one + other)), other * np.log2(other / (one + other))])
-    return 1 + float(0.5 * _WEIGHTS @ logs.sum(axis=0))
+_NODES = np.linspace(-8.5, 8.5, 1001)
+_WEIGHTS = stats.norm.pdf(_NODES) / stats.norm.pdf(_NODES).sum()
+_SLOPES = np.geomspace(1e-3, 60, 100)
 
 
 @cache
+def _curve(rate: float) -> PchipInterpolator:
+    """Share of the variance of two classes that a normal direction explains, by the class-balanced leak along it."""
+    leaks, shares = [0.0], [0.0]
+    for slope in _SLOPES:
+        intercept = brentq(lambda c, slope=slope: float(_WEIGHTS @ expit(c + slope * _NODES)) - rate, -1e3, 1e3)
+        p = np.clip(expit(intercept + slope * _NODES), 1e-12, 1 - 1e-12)
+        one, other = p / rate, (1 - p) / (1 - rate)
+        bits = one * np.log2(one / (one + other)) + other * np.log2(other / (one + other))
+        leaks.append(1 + float(0.5 * _WEIGHTS @ bits))
+        shares.append(float((_WEIGHTS @ (_NODES * p)) ** 2 / (rate * (1 - rate))))
+    return PchipInterpolator(leaks, shares, extrapolate=False)
+
+
 def r_squared_of_two(leak: float, rate: float) -> float:
     """Share of the variance of two classes that the direction explains, at a class-balanced leak."""
-    if leak <= 0:
-        return 0.0
-    slope = brentq(lambda b: _leak(b, rate) - leak, 1e-4, 40.0)
-    return float((_WEIGHTS @ (_NODES * _probabilities(slope, rate))) ** 2 / (rate * (1 - rate)))
+    curve = _curve(rate)
+    return float(curve(min(max(leak, 0.0), curve.x[-1])))
 
 
 def contrast_ratio(rates_k: Floats, contrasts: Floats | None = None) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter, defaultdict
 from dataclasses import fields
 from pathlib import Path
@@ -80,38 +81,50 @@ def worlds_table(lines: Lines) -> str:
     text = (
         said + markdown(["truth", "a perfect audit says", *VERDICTS], rows) + "\n" + markdown(["error", "cases", "95 % upper bound"], rates)
     )
-    beside = [line for line in lines if "ideal" in line]
-    return text + ("\n" + ideal_table(beside) if beside else "")
+    groups = ideal_groups(lines)
+    return text + ("\n" + ideal_table(groups) if groups else "")
 
 
-def ideal_table(lines: Lines) -> str:
-    """Verdicts reached against those that an ideal test would reach, and bounds against its bounds."""
+def ideal_groups(lines: Lines) -> dict[str, Lines]:
+    """Worlds that were audited beside an ideal test: those drawn at random, and each kind that was drawn apart."""
+    lines = [line for line in lines if "ideal" in line]
     groups = {"drawn at random": [line for line in lines if line["part"] in ("present", "absent", "large")]}
+    apart = [line for line in lines if line["part"] in worlds.FAMILY_PARTS]
     for place, name in enumerate(worlds.FAMILIES):
-        own = [line for line in lines if line["part"] in worlds.FAMILY_PARTS]
-        groups[name] = [line for line in own if line["key"][2] % len(worlds.FAMILIES) == place]
-    rows = [[name, *_beside_ideal(own)] for name, own in groups.items() if own]
+        groups[name] = [line for line in apart if line["key"][2] % len(worlds.FAMILIES) == place]
+    return {name: own for name, own in groups.items() if own}
+
+
+def reached_and_ideal(lines: Lines, verdict: str) -> tuple[int, float]:
+    """How often worlds that deserve a verdict got it, and how often an ideal test would have given it."""
+    own = [line for line in lines if line["expected"] == verdict]
+    return sum(line["verdict"] == verdict for line in own), sum(line["ideal"] for line in own)
+
+
+def bound_ratio(lines: Lines, channel: str) -> float | None:
+    """Median, over absent worlds, of the bound that was reached over the ideal one; ``None`` where no audit told one."""
+    pairs = [(line[f"reached_{channel}"], line[f"bound_{channel}"]) for line in lines if line[f"bound_{channel}"] is not None]
+    # Where an ideal test could rule something out and the audit nothing, it is infinitely worse.
+    ratios = [math.inf if reached is None else reached / ideal for reached, ideal in pairs]
+    return float(np.median(ratios)) if any(reached is not None for reached, _ in pairs) else None
+
+
+def ideal_table(groups: dict[str, Lines]) -> str:
+    """Verdicts reached against those that an ideal test would reach, and bounds against its bounds."""
+    rows = []
+    for name, own in groups.items():
+        cells = [name]
+        for verdict in _PERFECT:
+            reached, ideal = reached_and_ideal(own, verdict)
+            cells.append(f"{reached} / {ideal:.1f} = {reached / ideal:.2f}" if ideal else "")
+        cells.append(str(sum(line["verdict"] not in (line["expected"], "inconclusive") for line in own)))
+        ratios = [bound_ratio(own, channel) for channel in ("linear", "nonlinear")]
+        rows.append([*cells, *("not told" if ratio is None else f"{ratio:.2f}" for ratio in ratios)])
     header = ["worlds", *(f"{verdict}: reached / ideal" for verdict in _PERFECT), "wrong"]
     return markdown([*header, "linear bound over the ideal one (median)", "non-linear"], rows)
 
 
 _PERFECT = ("exposed", "hidden", "removed")
-
-
-def _beside_ideal(lines: Lines) -> list[str]:
-    cells = []
-    for verdict in _PERFECT:
-        own = [line for line in lines if line["expected"] == verdict]
-        reached, ideal = sum(line["verdict"] == verdict for line in own), sum(line["ideal"] for line in own)
-        cells.append(f"{reached} / {ideal:.1f}" + (f" = {reached / ideal:.2f}" if ideal else "") if own else "")
-    cells.append(str(sum(line["verdict"] not in (line["expected"], "inconclusive") for line in lines)))
-    for channel in ("linear", "nonlinear"):
-        pairs = [(line.get(f"reached_{channel}"), line[f"bound_{channel}"]) for line in lines if line[f"bound_{channel}"] is not None]
-        # Where an ideal test could rule something out and the audit nothing, it is infinitely worse.
-        ratios = [np.inf if reached is None else reached / ideal for reached, ideal in pairs]
-        told = any(reached is not None for reached, _ in pairs)
-        cells.append(f"{np.median(ratios):.2f}" if told else "not told")
-    return cells
 
 
 def model_cases(lines: Lines) -> list[ModelCase]:
@@ -205,7 +218,7 @@ def _real_summary(lines: Lines) -> str:
         audit = ", ".join(dict.fromkeys(f"{line['audit_rows']:,}" for line in own))
         minutes = sum({line["table"]: line["processor_seconds"] for line in own}.values()) / 60
         share = sum(line["verdict"] != "inconclusive" for line in decided)
-        present = sum(_is_present(line) for line in plain)
+        present = sum(is_present(line) for line in plain)
         removed = sum(line["verdict"] == "removed" for line in plain)
         ideal = sum(line["ideal_removed"] for line in plain)
         cells = [f"{share} of {len(decided)}", f"{present} of {len(plain)}", f"{removed} of {len(plain)}", f"{ideal:.1f}"]
@@ -214,7 +227,8 @@ def _real_summary(lines: Lines) -> str:
     return markdown(["table", "audit rows", "processor minutes", "protected decided", *meaningless], rows)
 
 
-def _is_present(line: dict[str, Any]) -> bool:
+def is_present(line: dict[str, Any]) -> bool:
+    """Whether a line claims that the attribute is there."""
     return line["verdict"] in ("exposed", "hidden") or line["at_least"] is not None
 
 

@@ -40,14 +40,15 @@ def run_case(seed: int, part: str, index: int) -> dict[str, Any]:
     """Draw one world, audit it, and hold both truth and ideal beside it."""
     world = draw(seed, part, index)
     about = (world.kind, part, len(world.acts_nd), world.acts_nd.shape[1], world.leak, world.expected)
+    case, reached = Case(*about, "inconclusive", None, False), dict.fromkeys(f"reached_{channel}" for channel, _ in _LEAKS)
     try:
         evidence = probe_world(world, seed=index)
     except InputError:  # too few rows: refused with a clear line, which claims nothing
-        return asdict(Case(*about, "inconclusive", None, False)) | ideal_of(world)
+        return asdict(case) | ideal_of(world) | reached
     finding = evidence.findings[0]
-    case = asdict(Case(*about, finding.verdict, finding.at_least, _powered(evidence)))
-    bounds = {f"reached_{channel}": bound_of(evidence, channel, measure) for channel, measure in _LEAKS if world.channel == "none"}
-    return case | ideal_of(world) | bounds
+    case = Case(*about, finding.verdict, finding.at_least, _powered(evidence))
+    bounds = {f"reached_{channel}": bound_of(evidence, channel, measure) for channel, measure in _LEAKS}
+    return asdict(case) | ideal_of(world) | bounds
 
 
 _LEAKS = (("linear", "leak"), ("nonlinear", "leak_nonlinear"))

@@ -200,7 +200,7 @@ def real_table(lines: Lines) -> str:
     """Of real tables: verdicts, how many are decided, and what leaves the others open."""
     failed = [line for line in lines if "failed" in line]
     told = [line for line in lines if "verdict" in line]
-    parts = [_real_summary(told), _real_verdicts(told), _real_blocks(told)]
+    parts = [_real_summary(told), _real_verdicts(told), _real_blocks(told)] if told else []
     parts += [f"{line['table']} could not be audited: {line['failed']}.\n" for line in failed]
     return "\n".join(part for part in parts if part)
 
@@ -212,7 +212,7 @@ def _real_summary(lines: Lines) -> str:
     for name, enough in ((f"all of {real.ENOUGH_ROWS:,} audit rows and more", True), ("all of fewer", False)):
         groups[name] = [line for line in lines if line["enough_rows"] == enough]
     rows = []
-    for name, own in groups.items():
+    for name, own in ((name, own) for name, own in groups.items() if own):
         decided = [line for line in own if line["kind"] == "protected"]
         plain = [line for line in own if line["kind"] != "protected"]
         audit = ", ".join(dict.fromkeys(f"{line['audit_rows']:,}" for line in own))
@@ -247,12 +247,12 @@ def _real_verdicts(lines: Lines) -> str:
 
 
 def _real_blocks(lines: Lines) -> str:
-    """What leaves verdicts open, the most frequent first; ``alone`` counts verdicts that nothing else leaves open."""
+    """What leaves verdicts open, the most frequent first; ``alone`` counts verdicts that no other channel leaves open."""
     found: dict[tuple[str, str, str], list[tuple[int, bool, str]]] = defaultdict(list)
     for place, line in enumerate(lines):
-        ways = {_way(block) for block in line["blocked"]}
+        channels = {block["channel"] for block in line["blocked"]}
         for block in line["blocked"]:
-            found[_way(block)].append((place, len(ways) == 1, block.get("reason") or ""))
+            found[_way(block)].append((place, len(channels) == 1, block.get("reason") or ""))
     rows = []
     for way, cases in sorted(found.items(), key=lambda item: (-len({case[0] for case in item[1]}), item[0])):
         protected, plain = ({case[0] for case in cases if (lines[case[0]]["kind"] == "protected") == asked} for asked in (True, False))

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from proxyaudit.audits.selftest.run import Case, _powered, probe_world
+from proxyaudit.api import probe
+from proxyaudit.audits.selftest.run import Case
 from proxyaudit.errors import InputError
 from proxyaudit.planted import World, draw_world, make_world
 from proxyaudit.seeding import stream
@@ -42,13 +43,29 @@ def run_case(seed: int, part: str, index: int) -> dict[str, Any]:
     about = (world.kind, part, len(world.acts_nd), world.acts_nd.shape[1], world.leak, world.expected)
     case, reached = Case(*about, "inconclusive", None, False), dict.fromkeys(f"reached_{channel}" for channel, _ in _LEAKS)
     try:
-        evidence = probe_world(world, seed=index)
+        evidence = probe_world(world, index)
     except InputError:  # too few rows: refused with a clear line, which claims nothing
         return asdict(case) | ideal_of(world) | reached
     finding = evidence.findings[0]
-    case = Case(*about, finding.verdict, finding.at_least, _powered(evidence))
+    case = Case(*about, finding.verdict, finding.at_least, is_powered(evidence))
     bounds = {f"reached_{channel}": bound_of(evidence, channel, measure) for channel, measure in _LEAKS}
     return asdict(case) | ideal_of(world) | bounds
+
+
+def probe_world(world: World, seed: int) -> Evidence:
+    """Audit a world's activations."""
+    beside = {"group": world.groups_n, "label": world.condition_n}
+    labels = {"attribute": world.labels_n, **{name: values for name, values in beside.items() if values is not None}}
+    group, condition_on = "group" if "group" in labels else None, ("label",) if "label" in labels else ()
+    acts = {"world": {"site": world.acts_nd}}
+    return probe(acts, labels, attributes="attribute", group=group, condition_on=condition_on, seed=seed, jobs=1).pack.evidence
+
+
+def is_powered(evidence: Evidence) -> bool:
+    """Whether the rows suffice, by the audit's own word: every detection limit lies below half its margin."""
+    told = [e for e in evidence.estimates if e.state is not None]
+    limits = all(e.detection_limit is not None and e.margin is not None and 2 * e.detection_limit <= e.margin for e in told)
+    return bool(told) and limits
 
 
 _LEAKS = (("linear", "leak"), ("nonlinear", "leak_nonlinear"))

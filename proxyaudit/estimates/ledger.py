@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -11,9 +11,9 @@ import numpy as np
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.encoding import NOT_SEEN
 from proxyaudit.data.public_counts import public_count
-from proxyaudit.estimates.states import Outcome, decide_outcomes, passes, state_of
+from proxyaudit.estimates.states import NO_ROLES, Outcome, decide_outcomes, passes, state_of
 from proxyaudit.stats.intervals import LEVEL, Interval, Measured, distinct_seeds
-from proxyaudit.types import Control, Estimate, State
+from proxyaudit.types import Control, Estimate, Role, State
 
 NEGATIVE_FAILED: Final = "the negative control failed: a permuted attribute was found here too"
 TURNED: Final = "the gap has turned its direction"
@@ -158,14 +158,15 @@ class Ledger:
             self.controls.append(control.model_copy(update={"id": f"C{len(self.controls) + 1}"}))
 
 
-def decide_ledger(drafts: Drafts, no_absence: Collection[str] = ()) -> Ledger:
+def decide_ledger(drafts: Drafts, no_absence: Collection[str] = (), roles: Mapping[str, Role] = NO_ROLES) -> Ledger:
     """Publish drafts with their states, which follow from what is published.
 
-    In regimes whose audit rows the encoder could not see (``no_absence``) nothing is called absent.
+    In regimes whose audit rows the encoder could not see (``no_absence``) nothing is called absent. By the ``roles`` of the attributes goes
+    the correction for looking at many numbers.
     """
     ledger = Ledger()
     ledger.publish(Drafts([_barred(d) if d.regime in no_absence else d for d in drafts.numbers], drafts.controls))
-    outcomes = decide_outcomes(ledger.estimates, ledger.controls)
+    outcomes = decide_outcomes(ledger.estimates, ledger.controls, roles)
     for place, estimate in enumerate(ledger.estimates):
         draft = ledger.drafts[estimate.id]
         if draft.state is None and (outcome := outcomes.get(estimate.id)) is not None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, Literal
 
 from proxyaudit.estimates.questions import deciding_names, names_of
-from proxyaudit.stats.multiplicity import holm
-from proxyaudit.types import ChangeWord, Control, Encoding, Estimate, State, Surface, Verdict
+from proxyaudit.stats.multiplicity import holm, weighted_holm
+from proxyaudit.types import ChangeWord, Control, Encoding, Estimate, Role, State, Surface, Verdict
 
 PRESENT_AT = 0.05
 ABSENT_AT = 0.01
@@ -22,6 +23,7 @@ Outcome = Literal[
 """How a number came to its state; what is said beside an unknown depends on it."""
 UNCHANGED = (0.8, 1.25)
 LARGER = 1.05
+NO_ROLES: Final[Mapping[str, Role]] = MappingProxyType({})
 
 
 def deciding(estimates: Iterable[Estimate]) -> list[Estimate]:
@@ -30,9 +32,11 @@ def deciding(estimates: Iterable[Estimate]) -> list[Estimate]:
     return [e for e in estimates if e.channel in names and e.state is not None]
 
 
-def decide_states(estimates: Iterable[Estimate], controls: Iterable[Control]) -> dict[str, State]:
+def decide_states(
+    estimates: Iterable[Estimate], controls: Iterable[Control], roles: Mapping[str, Role] | None = NO_ROLES
+) -> dict[str, State]:
     """State of every deciding estimate, by its id; the state that an estimate has says only that it decides."""
-    return {name: state_of(outcome) for name, outcome in decide_outcomes(estimates, controls).items()}
+    return {name: state_of(outcome) for name, outcome in decide_outcomes(estimates, controls, roles).items()}
 
 
 def state_of(outcome: Outcome) -> State:
@@ -41,11 +45,13 @@ def state_of(outcome: Outcome) -> State:
     return known.get(outcome, "unknown")
 
 
-def decide_outcomes(estimates: Iterable[Estimate], controls: Iterable[Control]) -> dict[str, Outcome]:
+def decide_outcomes(
+    estimates: Iterable[Estimate], controls: Iterable[Control], roles: Mapping[str, Role] | None = NO_ROLES
+) -> dict[str, Outcome]:
     """How every deciding estimate comes to its state, by its id.
 
-    Holm's correction runs over the deciding numbers of a regime. A negative control that failed disables presence of its attribute at
-    its site.
+    Presence is corrected for looking at many numbers as :func:`corrected` says, by the ``roles`` of the attributes. A negative control
+    that failed disables presence of its attribute at its site.
     """
     failed = {(c.regime, c.attribute, c.site) for c in controls if c.kind == "negative" and c.passed is False}
     by_regime: dict[str, list[Estimate]] = defaultdict(list)
@@ -53,11 +59,29 @@ def decide_outcomes(estimates: Iterable[Estimate], controls: Iterable[Control]) 
         by_regime[estimate.regime].append(estimate)
     outcomes: dict[str, Outcome] = {}
     for regime, own in by_regime.items():
-        tested = {e.id: e.p_present for e in own if e.p_present is not None}
-        adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
+        adjusted = corrected(own, roles)
         for e in own:
             outcomes[e.id] = _outcome(e, adjusted.get(e.id, 1.0), blocked=(regime, e.attribute, e.site) in failed)
     return outcomes
+
+
+def corrected(own: Sequence[Estimate], roles: Mapping[str, Role] | None) -> dict[str, float]:
+    """Adjusted p-values of presence of one regime's deciding numbers, by id (decision 0024).
+
+    Protected attributes and proxies are two families: no proxy takes power from an attribute that the audit is about. Within a family
+    each pair of attribute and question has the same weight, shared by its numbers (sites, tests). ``roles`` of ``None``: the rule of schema
+    1.0, Holm over all numbers alike. Attributes without a role are a family of their own.
+    """
+    tested = {e.id: (e, e.p_present) for e in own if e.p_present is not None}
+    if roles is None:
+        return dict(zip(tested, map(float, holm([p for _, p in tested.values()])), strict=True))
+    adjusted: dict[str, float] = {}
+    for family in {roles.get(e.attribute or "") for e, _ in tested.values()}:
+        mine = {name: one for name, one in tested.items() if roles.get(one[0].attribute or "") == family}
+        shared = Counter((e.attribute, e.channel) for e, _ in mine.values())
+        weights = [1 / shared[e.attribute, e.channel] for e, _ in mine.values()]
+        adjusted |= zip(mine, map(float, weighted_holm([p for _, p in mine.values()], weights)), strict=True)
+    return adjusted
 
 
 def _outcome(e: Estimate, adjusted: float, *, blocked: bool) -> Outcome:

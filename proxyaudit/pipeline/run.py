@@ -98,13 +98,13 @@ def run_audit(
     with one_thread():
         facts = read_facts(prepared, tasks, cache, failures)
         drafts = Drafts().extend(channel.estimate(facts) for channel in all_channels() if channel.estimate)
-        ledger = decide_ledger(drafts, facts.no_absence)
+        plan = prepared.plan.as_dict()
+        scope = read_scope(plan, {}, {"failures_by_regime": dict(failures)})
+        ledger = decide_ledger(drafts, facts.no_absence, scope.roles)
         for channel in all_channels():
             if channel.follow_up is not None:
                 ledger.publish(channel.follow_up(facts, ledger))
-        plan = prepared.plan.as_dict()
         not_tested = [*_NOT_TESTED, *(NotTested(**note) for note in prepared.plan.notes), *overlap_notes(facts.runs)]
-        scope = read_scope(plan, {}, {"failures_by_regime": dict(failures)})
         evidence = evidence_of(ledger, scope, plan, not_tested, partial=bool(failures), facts=facts)
         signatures = signatures_of_run(prepared, tasks, cache, evidence) if prepared.recipe.signatures else {}
     more = {"backend": workers.backend, "failures_by_regime": {regime: list(found) for regime, found in failures.items()}}

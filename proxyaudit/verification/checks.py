@@ -13,9 +13,9 @@ from proxyaudit.estimates.conclude import conclude
 from proxyaudit.estimates.numbers import Numbers
 from proxyaudit.estimates.questions import all_questions
 from proxyaudit.estimates.scope import Scope, entries
-from proxyaudit.estimates.states import decide_states, deciding, knows, passes
+from proxyaudit.estimates.states import NO_ROLES, decide_states, deciding, knows, passes
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.types import SCHEMA_VERSION, Control, Estimate, Evidence, Finding
+from proxyaudit.types import SCHEMA_VERSION, Control, Estimate, Evidence, Finding, Role
 
 # Written beside the digest, not part of it.
 _BESIDE = ("digest", "run_id", "code", "estimated_minutes")
@@ -114,10 +114,13 @@ def digest_problems(pack: EvidencePack) -> list[str]:
     return [] if same else ["plan.json: the digest is not that of plan.json and recipe.yaml"]
 
 
-def state_problems(evidence: Evidence, margins: Mapping[str, Any], no_absence: Collection[str] = ()) -> list[str]:
+def state_problems(
+    evidence: Evidence, margins: Mapping[str, Any], no_absence: Collection[str] = (), roles: Mapping[str, Role] = NO_ROLES
+) -> list[str]:
     """States that do not follow from their numbers or margins; ``no_absence``: regimes where the plan bars "absent" (values unseen)."""
     problems: list[str] = []
-    states, questions = decide_states(evidence.estimates, evidence.controls), all_questions()
+    families = None if evidence.schema_version == "1.0" else roles  # schema 1.0 took all numbers of a regime together
+    states, questions = decide_states(evidence.estimates, evidence.controls, families), all_questions()
     for e in deciding(evidence.estimates):
         wanted = [margins.get(name) for name in questions[e.channel].margins]
         if e.margin is not None and e.margin not in wanted:

@@ -70,7 +70,7 @@ def _pack_checks(pack: EvidencePack) -> list[Check]:
     checks.append(Check("numbers", f"{len(evidence.estimates)} estimates, {len(pack.arrays)} arrays", numbers))
     controls = again.control_problems(evidence, scope.margins, scope.verdict_sites)
     checks.append(Check("controls", f"{len(evidence.controls)} controls against their figures", controls))
-    states = again.state_problems(evidence, scope.margins, scope.no_absence)
+    states = again.state_problems(evidence, scope.margins, scope.no_absence, scope.roles)
     checks.append(Check("states", f"{len(deciding(evidence.estimates))} decided from p-values, margins and controls", states))
     verdicts = [*again.completeness_problems(pack, scope), *again.finding_problems(pack, scope)]
     checks.append(Check("verdicts", f"{len(evidence.findings)} concluded again", verdicts))

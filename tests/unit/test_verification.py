@@ -214,7 +214,7 @@ def _with(pack: EvidencePack, change: Callable[[Estimate], Estimate | None]) -> 
     made = (change(e) if e.state is not None else e for e in pack.evidence.estimates)
     changed = replace(pack, evidence=pack.evidence.model_copy(update={"estimates": tuple(e for e in made if e is not None)}))
     scope = read_scope(changed.plan, changed.recipe, changed.environment)
-    return [*state_problems(changed.evidence, scope.margins), *completeness_problems(changed, scope)]
+    return [*state_problems(changed.evidence, scope.margins, roles=scope.roles), *completeness_problems(changed, scope)]
 
 
 def test_what_a_finding_rests_on_cannot_be_taken_away(age: EvidencePack) -> None:

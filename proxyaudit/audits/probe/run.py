@@ -177,8 +177,9 @@ def _assemble(inputs: ProbeInputs, runs: Sequence[Run], plan: dict[str, Any], re
         beyond=", ".join(inputs.conditions),
         doubts=inputs.doubts,
     )
-    ledger = decide_ledger(estimate(facts))
+    scope = read_scope(plan, {"real": real}, {})
+    ledger = decide_ledger(estimate(facts), roles=scope.roles)
     beyond = () if inputs.conditions else (("leakage beyond what a label explains", "no --condition-on column was named"),)
     notes = [NotTested(what=what, why=why) for what, why in (*_NOT_TESTED, *beyond)]
-    evidence = evidence_of(ledger, read_scope(plan, {"real": real}, {}), plan, (*notes, *inputs.notes))
+    evidence = evidence_of(ledger, scope, plan, (*notes, *inputs.notes))
     return evidence, row_parts(ledger, inputs.places)

@@ -86,7 +86,8 @@ def assemble_prompts(prompts: PromptSet, measured: Mapping[str, Measurement], pl
             why = f"their continuations begin with one token, or the name's token cannot be told ({', '.join(left_out)})"
             notes.append(NotTested(what=f"swaps in {len(left_out)} templates of model {regime}", why=why))
     general = [NotTested(what=what, why=why) for what, why in _NOT_TESTED]
-    return evidence_of(decide_ledger(out), read_scope(plan, {"real": real}, {}), plan, [*general, *notes])
+    scope = read_scope(plan, {"real": real}, {})
+    return evidence_of(decide_ledger(out, roles=scope.roles), scope, plan, [*general, *notes])
 
 
 def _add_references(out: Drafts, draft: Draft) -> None:

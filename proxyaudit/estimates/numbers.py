@@ -118,6 +118,13 @@ def _groups(estimate: Estimate) -> frozenset[str]:
     return frozenset((estimate.group or "").split(" minus "))
 
 
+def largest_bound(estimates: Iterable[Estimate]) -> float | None:
+    """The smallest leak that is certified absent in every one of these numbers; ``None`` where one of those that apply does not say."""
+    bounds = [e.bound for e in estimates if e.state != "not_applicable"]
+    known = [bound for bound in bounds if bound is not None]
+    return max(known) if known and len(known) == len(bounds) else None
+
+
 def strongest(estimates: Sequence[Estimate]) -> Estimate | None:
     """The estimate with the largest value, the first of equals; ``None`` if there is none."""
     return max(estimates, key=lambda e: float("-inf") if e.value is None else e.value) if estimates else None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from proxyaudit.estimates.ledger import significant
-from proxyaudit.estimates.numbers import Numbers, answer_weight, strongest
+from proxyaudit.estimates.numbers import Numbers, answer_weight, largest_bound, strongest
 from proxyaudit.estimates.questions import all_questions, names_of
 from proxyaudit.estimates.states import Decision
 from proxyaudit.types import Basis, Change, ChangeWord, Estimate, Origin
@@ -101,14 +102,17 @@ def _of_models(c: Concluded, numbers: Numbers, beside: str) -> str:
         inner = inside if decision.encoding == "linear" else "inside, what a linear reader finds is not settled"
         return f"{where}, '{c.attribute}' {acts}: {shown}{beside}; {inner}."
     if decision.verdict == "removed":
-        return f"{where}, no channel of this audit found '{c.attribute}', and each could have found it at its margin."
+        found = f"no channel of this audit found '{c.attribute}', and each could have found it at its margin"
+        return f"{where}, {found}.{_as_sentence(_at_most(c))}"
     place = inside if decision.encoding == "linear" else f"it was found through: {', '.join(decision.mechanisms)}"
     if decision.verdict == "hidden":
         quiet = "neither shows in the outputs nor moves them when its trace is swapped"
         return f"{where}, '{c.attribute}' {quiet}, but is still inside: {place}."
     if decision.at_least == "hidden":
         return f"{where}, '{c.attribute}' is still inside: {place}. Whether the model uses it is not settled; {shown}."
-    return f"For regime '{c.regime}' the data cannot tell whether '{c.attribute}' is still in the model; {shown}."
+    known = _at_most(c)
+    open_ = f"the data cannot tell whether '{c.attribute}' is still in the model{f': {known}' if known else ''}"
+    return f"For regime '{c.regime}' {open_}; {shown}."
 
 
 def _inside(c: Concluded, numbers: Numbers) -> str:
@@ -154,8 +158,34 @@ def _of_activations(c: Concluded, numbers: Numbers, beside: str) -> str:
         looked = "the one site given" if sites == 1 else f"all {sites} sites given"
         limits = [e.detection_limit for e in c.own if e.channel == "linear" and e.detection_limit is not None]
         limit = f" A linear leak of {significant(max(limits), 2):.3f} would have been found in 95 % of cases." if limits else ""
+        limit += _as_sentence(_at_most(c))
         return f"{where}, no reader found '{c.attribute}' at {looked}, and each could have found it at its margin{beside}.{limit}"
-    return f"The data cannot tell whether '{c.attribute}' is in the activations of '{c.regime}'{found}."
+    return f"The data cannot tell whether '{c.attribute}' is in the activations of '{c.regime}'{found}.{_as_sentence(_at_most(c))}"
+
+
+def _at_most(c: Concluded) -> str:
+    """How much can be read at most, of linear and stronger readers as far as it is certified; empty where nothing is."""
+    said: list[str] = []
+    for channel, words in (("linear", "by a linear reader"), ("nonlinear", "more by a stronger one")):
+        own = [e for e in c.own if e.channel == channel]
+        bound = largest_bound(own)
+        if bound is not None and all(e.state != "present" for e in own):
+            said.append(f"at most {share_at_most(bound)}{'' if said else ' of it'} can be read {words}")
+    return " and ".join(said).replace("can be read more", "more can be read")
+
+
+def _as_sentence(words: str) -> str:
+    return f" {words[:1].upper()}{words[1:]}." if words else ""
+
+
+def share_at_most(bound: float) -> str:
+    """A bound as a percentage, rounded up: what is said must never be less than what was certified.
+
+    >>> share_at_most(0.06), share_at_most(0.0612), share_at_most(0.121)
+    ('6 %', '6.2 %', '13 %')
+    """
+    steps = 10 if bound < 0.1 else 1  # a decimal where it is small
+    return f"{min(math.ceil(round(100 * steps * bound, 9)) / steps, 100):g} %"
 
 
 def _with_leak(best: Estimate | None) -> str:

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
 from proxyaudit.estimates.questions import word_of
+from proxyaudit.estimates.sentences import share_at_most
 from proxyaudit.evidence.pack import EvidencePack, run_date
 from proxyaudit.evidence.plans import listed
 from proxyaudit.reporting import blocks as b
@@ -14,7 +15,19 @@ from proxyaudit.reporting.report import Report, deciding_pictures
 from proxyaudit.reporting.sections import sections
 from proxyaudit.reporting.sections.proxies import proxy_views
 from proxyaudit.reporting.summary import MANY, AttributeView, Row, Summary
-from proxyaudit.reporting.text import at_most, beside, count_word, join_names, join_words, number, percent, points, shorten, squeeze
+from proxyaudit.reporting.text import (
+    at_most,
+    beside,
+    capital,
+    count_word,
+    join_names,
+    join_words,
+    number,
+    percent,
+    points,
+    shorten,
+    squeeze,
+)
 from proxyaudit.reporting.words import targets
 from proxyaudit.types import Estimate
 
@@ -96,6 +109,8 @@ def _matrix_cell(report: Report, row: Row | None) -> b.Cell:
         lines.append(f"outputs {kept(row.kept_outside)}")
     elif not compared and not report.summary.bare and row.gap is not None and row.gap.value is not None:
         lines.append(f"outputs differ by {points(row.gap.value)}")
+    if row.finding is not None and row.finding.verdict in ("inconclusive", "removed"):
+        lines += [f"{word_of(name)} at most {share_at_most(bound)}" for name, bound in row.bounds.items()]
     return b.verdict_cell(row.finding, lines)
 
 
@@ -164,11 +179,19 @@ def _sure(view: AttributeView, summary: Summary) -> Iterable[str]:
         yield f"Not settled for {join_names(open_ones)}."
     if len(summary.attributes) > MANY:
         return
+    for row in [row for row in view.rows if row.regime in open_ones and row.bounds][:_MOST]:
+        yield capital(f"{_bounded(row)} in {squeeze(row.regime, 40)}.")
     asked = {f.regime for f in (findings if summary.bare else targets(findings))}
     worst = max((row for row in view.rows if row.regime in asked and row.finding is not None), key=_weight, default=None)
     if worst is not None and (sentence := _figure_sentence(worst, summary.margins, bare=summary.bare)):
         name = squeeze(worst.regime, 40)
         yield f"In the activations of {name} {sentence}." if summary.bare else f"After {name} data {sentence}."
+
+
+def _bounded(row: Row) -> str:
+    """What is certain where the verdict is not."""
+    words = {"linear": "by a linear reader", "nonlinear": "beyond that by a stronger one"}
+    return "at most " + " and ".join(f"{share_at_most(bound)} of it can be read {words[name]}" for name, bound in row.bounds.items())
 
 
 def _weight(row: Row) -> tuple[int, float]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from proxyaudit.estimates.numbers import largest_bound
 from proxyaudit.estimates.questions import names_of
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.plans import entries, has_kind, listed, mapping, margins_of, sites_of
@@ -14,6 +15,7 @@ from proxyaudit.types import REFERENCES, Control, Estimate, Finding
 
 MANY = 4
 _SHOWN_REFERENCES = ("untrained", "reweighed", "placebo", "inputs")
+_READERS = ("linear", "nonlinear")
 _STRONGER = ("nonlinear", "beyond")
 _PLAIN = ("leak", "leak_nonlinear", "gap", "effect", "learned_effect", "excess")
 
@@ -34,6 +36,7 @@ class Row:
     stronger: Estimate | None = None  # what a stronger reader finds where a linear one finds nothing
     kept_inside: Estimate | None = None  # both are ratios to training on the real data
     kept_outside: Estimate | None = None
+    bounds: Mapping[str, float] = field(default_factory=dict)  # by check that found nothing: the smallest leak certified absent
     rows_needed: int | None = None  # that would show absence, where there are too few
 
 
@@ -185,8 +188,15 @@ class Numbers:
             stronger=self.deciding(regime, stronger, self._sites) if stronger else None,
             kept_inside=kept.get("encoding_ratio"),
             kept_outside=kept.get("use_ratio"),
+            bounds=self._bounds(regime, states),
             rows_needed=max(needed, default=None),
         )
+
+    def _bounds(self, regime: str, states: Mapping[str, str]) -> dict[str, float]:
+        """What is certified of the readers at the verdict sites that found nothing."""
+        asked = [name for name in _READERS if states.get(name) in ("absent", "unknown")]
+        found = ((name, largest_bound(e for e in self._of(regime, name) if e.state is not None)) for name in asked)
+        return {name: bound for name, bound in found if bound is not None}
 
     def reference(self, regime: str, regimes: tuple[str, ...]) -> Row:
         """The line of a reference; one for all placebos: those of real training, else of the first regime that has some."""

@@ -13,7 +13,7 @@ from proxyaudit.estimates.conclude import conclude
 from proxyaudit.estimates.numbers import Numbers
 from proxyaudit.estimates.questions import all_questions
 from proxyaudit.estimates.scope import Scope, entries
-from proxyaudit.estimates.states import NO_ROLES, decide_states, deciding, knows, passes
+from proxyaudit.estimates.states import NO_ROLES, PRESENT_AT, decide_states, deciding, knows, passes
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.types import SCHEMA_VERSION, Control, Estimate, Evidence, Finding, Role
 
@@ -157,6 +157,7 @@ def number_problems(evidence: Evidence, arrays: dict[str, Any], level: Any, *, p
             problems.append(f"evidence.json: the interval of {e.id} is empty")
         if e.value is not None and e.low is not None and e.high is not None and not _inside(e.value, e.low, e.high):
             problems.append(f"evidence.json: {e.id} lies outside its own interval")
+        problems += [f"evidence.json: {why} of {e.id}" for why in _bound_problems(e)]
         if any(p is not None and not 0 <= p <= 1 for p in (e.p_present, e.p_absent)):
             problems.append(f"evidence.json: a p-value of {e.id} is none")
         if level is not None and e.level != level:
@@ -168,6 +169,22 @@ def number_problems(evidence: Evidence, arrays: dict[str, Any], level: Any, *, p
     known = {f"{e.id}.seed_values" for e in evidence.estimates}
     strangers = sorted(name for name in arrays if name not in known and not name.startswith("row_parts."))
     return problems + [f"arrays.safetensors: nothing in evidence.json is named {name[:40]!r}" for name in strangers]
+
+
+def _bound_problems(e: Estimate) -> list[str]:
+    """What a bound contradicts: it is the upper end of the same test that state, p-values and interval come from."""
+    if e.bound is None:
+        return []
+    said = [] if 0 <= e.bound <= 1 else ["the bound is no share"]
+    if e.low is not None and e.bound < e.low * (1 - 1e-5):
+        said.append("the bound lies below the interval")
+    if e.margin is not None:
+        within = e.bound <= e.margin * (1 + 1e-5)
+        if (e.state == "absent" and not within) or (e.state == "present" and within):
+            said.append(f"the bound contradicts the state '{e.state}'")
+        if within and e.p_absent is not None and e.p_absent > PRESENT_AT:
+            said.append("the bound contradicts the p-value of absence")
+    return said
 
 
 def _inside(value: float, low: float, high: float) -> bool:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA_VERSION = "1.1"
+SCHEMAS = ("1.0", SCHEMA_VERSION)  # that can be read; a later one may mean something else by the same word
 PENULTIMATE = "penultimate"  # the site that every model has: what its head reads
 
 State = Literal["present", "absent", "unknown", "not_applicable"]

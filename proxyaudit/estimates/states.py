@@ -108,33 +108,43 @@ def knows(kind: str) -> bool:
 
 def passes(kind: str, figures: Mapping[str, float | None]) -> bool | None:
     """Whether a control passed; ``None`` where its figures are not those of its kind. What could not be found did not pass."""
-    rule = _RULES.get(kind)
-    if rule is None or not figures:
+    rule = _RULES.get(kind, {}).get(frozenset(figures))
+    if rule is None:
         return None
     known = {name: value for name, value in figures.items() if value is not None}
-    if len(known) < len(figures):
+    if len(known) < len(figures) or any(not 0 <= known[name] <= 1 for name in _SHARES & known.keys()):
         return False
-    try:
-        return rule(known)
-    except KeyError:
-        return None
+    return rule(known)
 
 
-def _plants_found(figures: Mapping[str, float]) -> bool:
-    """Planted features are found in most draws; of planted effects none is called absent, and more than half of each is found."""
-    if "least_found" in figures:
-        return figures["least_found"] > LEAST_FOUND and figures["least_absent_p"] > ABSENT_AT
-    return (figures["share"] if "share" in figures else min(figures["found_once"], figures["found_twice"])) >= FOUND
+def figures_fit(kind: str, channel: str, figures: Mapping[str, float | None]) -> bool:
+    """Whether these are the figures that a control of this kind and channel has: exactly them, none missing and none more."""
+    names = frozenset(figures)
+    if kind == "positive" and channel in ("used", "relearned"):
+        # Planted effects, and a planted leak that is learnt; readers find planted leaks of one or two sizes.
+        return names == _EFFECTS if channel == "used" else names in (_LEARNT, _SHARE)
+    return names in _RULES.get(kind, {}) and names not in (_EFFECTS, _LEARNT)
 
 
-_RULES: Final[Mapping[str, Callable[[Mapping[str, float]], bool]]] = {
-    "negative": lambda f: f["p"] > FAILED_AT,
-    "positive": _plants_found,
-    "random_subspace": lambda f: f["random_high"] < max(f["effect"], f["margin"]),
-    "untrained": lambda f: f["smallest"] > f["largest_untrained"],
-    "eraser": lambda f: f["before"] > f["margin"] > f["after"],
-    "baseline": lambda f: f["leak"] < f["margin"],
-    "repetition": lambda f: f["identical_pairs"] == 0,
+_Rule = Callable[[Mapping[str, float]], bool]
+_SHARES: Final = {"share", "found_once", "found_twice", "p", "least_absent_p"}
+_SHARE, _SIZES, _LEARNT = frozenset({"share"}), frozenset({"found_once", "found_twice"}), frozenset({"leak", "share"})
+_EFFECTS: Final = frozenset({"least_found", "least_absent_p"})
+# Of each kind the sets of figures that its outcome follows from: with one too many, whoever adds it could choose the rule.
+_RULES: Final[Mapping[str, Mapping[frozenset[str], _Rule]]] = {
+    "negative": {frozenset({"p"}): lambda f: f["p"] > FAILED_AT},
+    # Planted features are found in most draws; of planted effects none is called absent, and more than half of each is found.
+    "positive": {
+        _SHARE: lambda f: f["share"] >= FOUND,
+        _SIZES: lambda f: min(f["found_once"], f["found_twice"]) >= FOUND,
+        _LEARNT: lambda f: f["share"] >= FOUND,
+        _EFFECTS: lambda f: f["least_found"] > LEAST_FOUND and f["least_absent_p"] > ABSENT_AT,
+    },
+    "random_subspace": {frozenset({"effect", "random_high", "margin"}): lambda f: f["random_high"] < max(f["effect"], f["margin"])},
+    "untrained": {frozenset({"smallest", "largest_untrained"}): lambda f: f["smallest"] > f["largest_untrained"]},
+    "eraser": {frozenset({"before", "after", "margin"}): lambda f: f["before"] > f["margin"] > f["after"]},
+    "baseline": {frozenset({"leak", "margin"}): lambda f: f["leak"] < f["margin"]},
+    "repetition": {frozenset({"identical_pairs"}): lambda f: f["identical_pairs"] == 0},
 }
 
 

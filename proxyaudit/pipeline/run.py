@@ -19,6 +19,7 @@ from proxyaudit.errors import InputError
 from proxyaudit.estimates.channel import all_channels
 from proxyaudit.estimates.conclude import evidence_of
 from proxyaudit.estimates.ledger import Drafts, decide_ledger
+from proxyaudit.estimates.not_tested import standing_notes
 from proxyaudit.estimates.row_sums import row_parts
 from proxyaudit.estimates.scope import read_scope
 from proxyaudit.evidence.manifest import is_complete
@@ -33,13 +34,6 @@ from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
 from proxyaudit.stats.intervals import LEVEL
 from proxyaudit.types import SCHEMA_VERSION, Evidence, NotTested
-
-_NOT_TESTED = (
-    NotTested(
-        what="use through directions that no linear subspace holds, or at sites outside the verdict sites",
-        why="subspaces are linear, fitted (LEACE) or learned (DAS), and swapped at the verdict sites only",
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -104,7 +98,7 @@ def run_audit(
         for channel in all_channels():
             if channel.follow_up is not None:
                 ledger.publish(channel.follow_up(facts, ledger))
-        not_tested = [*_NOT_TESTED, *(NotTested(**note) for note in prepared.plan.notes), *overlap_notes(facts.runs)]
+        not_tested = [*standing_notes(scope), *(NotTested(**note) for note in prepared.plan.notes), *overlap_notes(facts.runs)]
         evidence = evidence_of(ledger, scope, plan, not_tested, partial=bool(failures), facts=facts)
         signatures = signatures_of_run(prepared, tasks, cache, evidence) if prepared.recipe.signatures else {}
     more = {"backend": workers.backend, "failures_by_regime": {regime: list(found) for regime, found in failures.items()}}

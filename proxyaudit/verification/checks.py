@@ -13,13 +13,14 @@ from proxyaudit.estimates.conclude import conclude
 from proxyaudit.estimates.numbers import Numbers
 from proxyaudit.estimates.questions import all_questions
 from proxyaudit.estimates.scope import Scope, entries
-from proxyaudit.estimates.states import NO_ROLES, PRESENT_AT, decide_states, deciding, knows, passes
+from proxyaudit.estimates.states import NO_ROLES, PRESENT_AT, decide_states, deciding, figures_fit, knows, passes
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.types import SCHEMA_VERSION, Control, Estimate, Evidence, Finding, Role
 
 # Written beside the digest, not part of it.
 _BESIDE = ("digest", "run_id", "code", "estimated_minutes")
 _WORDS = ("sentence", "would_settle")
+_MADE_1_0 = ("0.1.0",)  # versions of proxyaudit that wrote schema 1.0
 # What every finding on models rests on, by channel and measure; at the sites that the plan names.
 _AT_VERDICT_SITES = (("linear", "leak"), ("nonlinear", "leak_nonlinear"), ("beyond", "leak"), ("beyond", "leak_nonlinear"), ("used", None))
 _AT_OTHER_SITES = (("elsewhere", "leak"), ("elsewhere", "leak_nonlinear"))
@@ -83,8 +84,11 @@ def identity_problems(pack: EvidencePack) -> list[str]:
     problems = [f"evidence.json: {key} of the run is not that of plan.json" for key in differ]
     if plan.get("run_id") != str(plan.get("digest"))[:12]:
         problems.append("plan.json: the run id is not the head of the digest")
-    if pack.evidence.schema_version != plan.get("schema_version", SCHEMA_VERSION):
+    version = pack.evidence.schema_version
+    if version != plan.get("schema_version"):
         problems.append("evidence.json: the schema version is not that of plan.json")
+    if version != SCHEMA_VERSION and (same_code(pack) or run.versions.get("proxyaudit") not in _MADE_1_0):
+        problems.append(f"evidence.json: the version of proxyaudit that plan.json names does not write schema {version}")
     for key in ("name", "seed"):
         if key in recipe and recipe[key] != plan.get(key):
             problems.append(f"recipe.yaml: {key} is not that of plan.json")
@@ -220,8 +224,8 @@ def _figure_problems(c: Control, margins: Mapping[str, Any], version: str) -> li
     made = passes(c.kind, c.figures)
     # Schema 1.0 had figures in words alone; where their rounding leaves the outcome open, there are none.
     told = made is not None or version != "1.0"
-    if version != "1.0" and made is None and knows(c.kind):
-        problems.append(f"evidence.json: {c.id} lacks the figures that its outcome follows from")
+    if version != "1.0" and knows(c.kind) and not (made is not None and figures_fit(c.kind, c.channel, c.figures)):
+        problems.append(f"evidence.json: {c.id} lacks the figures that its outcome follows from, or has others beside them")
     if told and c.passed is not made:
         said = {None: "not run", True: "passed", False: "failed"}[c.passed]
         problems.append(f"evidence.json: {c.id} says {said}, its figures say otherwise")

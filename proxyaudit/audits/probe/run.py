@@ -22,6 +22,7 @@ from proxyaudit.errors import InputError, TaskError
 from proxyaudit.estimates.conclude import evidence_of
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import decide_ledger
+from proxyaudit.estimates.not_tested import standing_notes
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.row_sums import row_parts, rows_digest
 from proxyaudit.estimates.scope import read_scope
@@ -32,14 +33,9 @@ from proxyaudit.pipeline.run import check_out, environment_of, plan_without_trai
 from proxyaudit.pipeline.stages import Progress, ProgressEvent, one_thread
 from proxyaudit.probes.conditioning import make_strata
 from proxyaudit.recipe.recipe import Margins
-from proxyaudit.types import Evidence, NotTested
+from proxyaudit.types import Evidence
 
 NAME = "probe"
-_NOT_TESTED = (
-    ("outputs, use and relearning", "bare activations were given, no model; 'proxyaudit run' audits a model"),
-    ("sites that were not given", "what is not in the files was not looked at"),
-    ("where the feature comes from (learned, or relayed from the inputs)", "it takes an untrained model and placebo attributes"),
-)
 
 
 def probe_files(
@@ -179,7 +175,5 @@ def _assemble(inputs: ProbeInputs, runs: Sequence[Run], plan: dict[str, Any], re
     )
     scope = read_scope(plan, {"real": real}, {})
     ledger = decide_ledger(estimate(facts), roles=scope.roles)
-    beyond = () if inputs.conditions else (("leakage beyond what a label explains", "no --condition-on column was named"),)
-    notes = [NotTested(what=what, why=why) for what, why in (*_NOT_TESTED, *beyond)]
-    evidence = evidence_of(ledger, scope, plan, (*notes, *inputs.notes))
+    evidence = evidence_of(ledger, scope, plan, (*standing_notes(scope), *inputs.notes))
     return evidence, row_parts(ledger, inputs.places)

@@ -18,6 +18,9 @@ OriginWord = Literal["learned", "relayed", "unknown", "not_applicable"]
 Surface = Literal["outputs", "activations", "prompts"]
 ChangeWord = Literal["amplified", "unchanged", "reduced", "eliminated", "unknown", "not_applicable"]
 Role = Literal["protected", "proxy"]
+Remedy = Literal["rows", "models", "names", "merge", "site", "seed", "nothing"]
+"""What would settle an unknown number: more rows, more trained models, more names in prompts, rare classes merged, the sites that were not
+read, another seed; ``nothing`` of what could be added."""
 
 REFERENCES = ("untrained", "placebo", "reweighed", "inputs", "floor")
 
@@ -67,7 +70,8 @@ class Estimate(_Frozen):
         default=None,
         description="The stronger reader whose gain on unseen rows the value is, a lower bound; null where the planted test decided.",
     )
-    rows_needed: int | None = Field(default=None, description="Rows that would show absence, where there are too few; null elsewhere.")
+    rows_needed: int | None = Field(default=None, description="Rows that would settle it, where rows are what it lacks and can be told.")
+    remedy: Remedy | None = Field(default=None, description="What would settle an unknown number; null where `reason` says all there is.")
     method: str = Field(default="", description="How the number was made.")
     reason: str | None = Field(default=None, description="Why the state is unknown or not_applicable, or the value missing.")
 

@@ -9,16 +9,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from proxyaudit.estimates.advice import would_settle
 from proxyaudit.estimates.facts import Facts
 from proxyaudit.estimates.ledger import TURNED, Draft, Drafts, Ledger
 from proxyaudit.estimates.numbers import Numbers, What
 from proxyaudit.estimates.scope import Scope
-from proxyaudit.estimates.sentences import Concluded, sentence, would_settle
+from proxyaudit.estimates.sentences import Concluded, sentence
 from proxyaudit.estimates.states import Decision, change_word
 from proxyaudit.stats.group_gaps import gap_in
 from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, distinct_seeds, fieller_ratio, over_seeds
 from proxyaudit.types import Basis, Change, ChangeWord, Control, Estimate, Evidence, Finding, NotTested, Origin, OriginWord, RunInfo, State
 
+TOO_WIDE: Final = "the ratio says nothing: its interval is wider than from nothing kept to three times as much, and than the ratio itself"
+_WIDEST: Final = 3.0  # of a ratio to real training: nothing kept to three times as much
 _PAIRED = "paired on the same rows"
 _LEVEL: Final = 0.05  # of the two tests that the basis rests on
 _BASES: Final[Mapping[State, Basis]] = {"present": "beyond_label", "absent": "explained_by_label"}
@@ -79,8 +82,13 @@ def _add_change(out: Drafts, scope: Scope, what: What, mine: tuple[Draft, Measur
     # A ratio to real training is given where the lower bound of real training exceeds the margin.
     ratio = None if turned or crossed_interval(bottom).low <= theirs.margin else fieller_ratio(top, bottom)
     if ratio is not None:
-        kept = replace(base, channel="retention", measure=f"{what}_ratio", context=f"{about}ratio to {said}", unit="ratio")
-        out.add(replace(kept, method="Fieller", interval=ratio), value=ratio.value)
+        kept = replace(
+            base, channel="retention", measure=f"{what}_ratio", context=f"{about}ratio to {said}", unit="ratio", method="Fieller"
+        )
+        if ratio.high - ratio.low > max(_WIDEST, ratio.value):
+            out.add(replace(kept, reason=TOO_WIDE))
+        else:
+            out.add(replace(kept, interval=ratio), value=ratio.value)
 
 
 def _gap_of_pair(facts: Facts, attribute: str, regime: str, real: Draft) -> Measured:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from proxyaudit.estimates.ledger import significant
 from proxyaudit.estimates.numbers import Numbers, answer_weight, largest_bound, strongest
-from proxyaudit.estimates.questions import all_questions, names_of
+from proxyaudit.estimates.questions import all_questions
 from proxyaudit.estimates.states import Decision
 from proxyaudit.types import Basis, Change, ChangeWord, Estimate, Origin
 
@@ -45,39 +45,6 @@ def sentence(c: Concluded, numbers: Numbers) -> str:
     if surface == "activations":
         return _of_activations(c, numbers, beside)
     return _of_prompts(c, beside) if surface == "prompts" else _of_models(c, numbers, beside) + _learnt_little(numbers, c.regime)
-
-
-def would_settle(c: Concluded, numbers: Numbers) -> str | None:
-    """What would settle an inconclusive finding, or complete one that lacks repetitions."""
-    failures = numbers.scope.failures.get(c.regime)
-    if failures:
-        return f"run the failed repetitions again: {failures[0]}"
-    if c.decision.verdict != "inconclusive":
-        return None
-    surface, of_use = numbers.scope.surface, names_of("use")
-    if surface == "prompts":
-        return _some(["what is inside was not read ('proxyaudit probe' does)", *_unsettled(c, of_use)])
-    if surface == "activations":
-        return _some(_unsettled(c)) or "more audit rows"
-    if c.decision.at_least == "hidden":
-        return "whether the model uses the feature: " + (_some(_unsettled(c, of_use)) or "more seeds and audit rows")
-    return _some(_unsettled(c)) or "channels that this version does not measure"
-
-
-def _some(reasons: Sequence[str]) -> str:
-    """Reasons in one line; those that would make it long are counted, and none is cut."""
-    said = [reasons[0]] if reasons else []
-    for reason in reasons[1:]:
-        if len("; ".join([*said, reason])) > 400:  # characters of reasons in one finding
-            break
-        said.append(reason)
-    more = len(reasons) - len(said)
-    return "; ".join(said) + (f"; and {more} more" if more else "")
-
-
-def _unsettled(c: Concluded, channels: Iterable[str] | None = None) -> list[str]:
-    """Why numbers are unknown, each reason once."""
-    return sorted({e.reason for e in c.own if e.state == "unknown" and e.reason and (channels is None or e.channel in channels)})
 
 
 def _of_models(c: Concluded, numbers: Numbers, beside: str) -> str:

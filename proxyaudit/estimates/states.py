@@ -45,6 +45,14 @@ def state_of(outcome: Outcome) -> State:
     return known.get(outcome, "unknown")
 
 
+def adjusted_p(estimates: Iterable[Estimate], roles: Mapping[str, Role] | None = NO_ROLES) -> dict[str, float]:
+    """p-values of presence after the correction within each regime, by id."""
+    by_regime: dict[str, list[Estimate]] = defaultdict(list)
+    for estimate in deciding(estimates):
+        by_regime[estimate.regime].append(estimate)
+    return {name: p for own in by_regime.values() for name, p in corrected(own, roles).items()}
+
+
 def decide_outcomes(
     estimates: Iterable[Estimate], controls: Iterable[Control], roles: Mapping[str, Role] | None = NO_ROLES
 ) -> dict[str, Outcome]:
@@ -54,15 +62,9 @@ def decide_outcomes(
     that failed disables presence of its attribute at its site.
     """
     failed = {(c.regime, c.attribute, c.site) for c in controls if c.kind == "negative" and c.passed is False}
-    by_regime: dict[str, list[Estimate]] = defaultdict(list)
-    for estimate in deciding(estimates):
-        by_regime[estimate.regime].append(estimate)
-    outcomes: dict[str, Outcome] = {}
-    for regime, own in by_regime.items():
-        adjusted = corrected(own, roles)
-        for e in own:
-            outcomes[e.id] = _outcome(e, adjusted.get(e.id, 1.0), blocked=(regime, e.attribute, e.site) in failed)
-    return outcomes
+    own = deciding(estimates)
+    adjusted = adjusted_p(own, roles)
+    return {e.id: _outcome(e, adjusted.get(e.id, 1.0), blocked=(e.regime, e.attribute, e.site) in failed) for e in own}
 
 
 def corrected(own: Sequence[Estimate], roles: Mapping[str, Role] | None) -> dict[str, float]:

@@ -93,7 +93,8 @@ def run_audit(
         facts = read_facts(prepared, tasks, cache, failures)
         drafts = Drafts().extend(channel.estimate(facts) for channel in all_channels() if channel.estimate)
         plan = prepared.plan.as_dict()
-        scope = read_scope(plan, {}, {"failures_by_regime": dict(failures)})
+        recipe = prepared.recipe.model_dump(mode="json", exclude_none=True)
+        scope = read_scope(plan, recipe, {"failures_by_regime": dict(failures)})
         ledger = decide_ledger(drafts, facts.no_absence, scope.roles)
         for channel in all_channels():
             if channel.follow_up is not None:
@@ -104,7 +105,6 @@ def run_audit(
     more = {"backend": workers.backend, "failures_by_regime": {regime: list(found) for regime, found in failures.items()}}
     environment = environment_of(started, workers.count, prepared.plan.versions, [f for found in failures.values() for f in found], **more)
     arrays = {f"{e.id}.seed_values": np.array(e.seed_values) for e in evidence.estimates if len(e.seed_values) > 1} | row_parts(ledger)
-    recipe = prepared.recipe.model_dump(mode="json", exclude_none=True)
     publish(EvidencePack(evidence, prepared.plan.as_dict(), recipe, environment, arrays), folder, signatures)
     return RunResult(folder, evidence.run.status, evidence, reused=False)
 

@@ -19,7 +19,6 @@ from proxyaudit.reporting.text import (
     at_most,
     beside,
     capital,
-    count_word,
     join_names,
     join_words,
     number,
@@ -61,7 +60,7 @@ def _first_screen(report: Report) -> tuple[b.Block, ...]:
     proxies = proxy_views(report.pack)
     strongest = {view.attribute: view.strongest for view in proxies}
     texts = any(view.texts for view in proxies)
-    answers, matrix = answers_of(summary, seeds=report.seeds, strongest=strongest, texts=texts), _matrix(report)
+    answers, matrix = answers_of(summary, strongest=strongest, texts=texts), _matrix(report)
     # Many answers would push the matrix far down.
     blocks: list[b.Block] = [matrix, answers] if len(summary.attributes) > MANY else [answers, matrix]
     told = [part for word in summary.verdicts.values() for part in (b.Strong(f"{word.symbol} {word.word}"), f": {word.meaning}. ")]
@@ -114,18 +113,17 @@ def _matrix_cell(report: Report, row: Row | None) -> b.Cell:
     return b.verdict_cell(row.finding, lines)
 
 
-def answers_of(summary: Summary, *, seeds: int | None, strongest: Mapping[str, Sequence[str]], texts: bool = False) -> b.Answers:
+def answers_of(summary: Summary, *, strongest: Mapping[str, Sequence[str]], texts: bool = False) -> b.Answers:
     """What the first screen says: an answer for each attribute, how sure it is, and what to do next.
 
-    ``seeds`` are the models trained for each kind of data, if known; ``strongest`` the columns (words and habits of ``texts``) that surely
-    carry an attribute and move the output, strongest first.
+    The ``strongest`` are the columns (words and habits of ``texts``) that surely carry an attribute and move the output, strongest first.
     """
     items = []
     for view in summary.attributes:
         levels = at_most([shorten(level, 40) for level in view.levels], 6)
         about = view.role + (f": {join_words(levels)}" if levels else "")
         items.append(b.Answer(shorten(view.name, 80), about, view.lead, view.answer, " ".join(_sure(view, summary))))
-    return b.Answers(tuple(items), tuple(_steps(summary, seeds, strongest, texts)))
+    return b.Answers(tuple(items), tuple(_steps(summary, strongest, texts)))
 
 
 def kept(e: Estimate) -> str:
@@ -200,7 +198,7 @@ def _weight(row: Row) -> tuple[int, float]:
     return (_ORDER.index(finding.verdict) if finding else -1, float(shown.value or 0.0) if shown is not None else 0.0)
 
 
-def _steps(summary: Summary, seeds: int | None, strongest: Mapping[str, Sequence[str]], texts: bool) -> Iterable[tuple[b.Inline, ...]]:
+def _steps(summary: Summary, strongest: Mapping[str, Sequence[str]], texts: bool) -> Iterable[tuple[b.Inline, ...]]:
     """What to do next, attributes with the same answer taken together; proxies only where nothing else was asked for."""
     protected = [view for view in summary.attributes if view.role == "protected"] or list(summary.attributes)
     grouped = {verdict: _grouped(protected, verdict, bare=summary.bare) for verdict in _ORDER}
@@ -216,7 +214,7 @@ def _steps(summary: Summary, seeds: int | None, strongest: Mapping[str, Sequence
         command = f"proxyaudit mitigate RUN --attribute {shlex.quote(view.name)} --regime {shlex.quote(regime)}"
         yield "Or erase it from the models and see what is left (RUN is the folder of this report): ", b.Code(command)
     for regimes, views in list(grouped["inconclusive"].items())[:_MOST]:
-        yield (_settle(regimes, views, summary, seeds),)
+        yield (_settle(regimes, views, summary),)
     for views in grouped["removed"].values():
         what = "activations" if summary.bare else "release"
         yield (f"{_names(views)}: keep this report with the {what}; audit again when data or model change.",)
@@ -266,16 +264,11 @@ def _names(views: Sequence[AttributeView], last: str = "and") -> str:
     return join_words(at_most([f"“{shorten(view.name, 40)}”" for view in views], 4), last)
 
 
-def _settle(regimes: Sequence[str], views: Sequence[AttributeView], summary: Summary, seeds: int | None) -> str:
-    """What would settle what is open, as far as the findings say."""
-    rows = [row for view in views for row in view.rows]
-    needed = max((row.rows_needed for row in rows if row.regime in regimes and row.rows_needed), default=None)
-    have = max((e.n for row in rows for e in (row.leak, row.gap) if e is not None and e.n is not None), default=None)
-    wanted = "more held-out rows"
-    if needed is not None and (have is None or needed > have):
-        wanted = f"about {count_word(needed)} held-out rows"
-    wanted += f" ({count_word(have)} here)" if have else ""
+def _settle(regimes: Sequence[str], views: Sequence[AttributeView], summary: Summary) -> str:
+    """What would settle what is open, as the findings say it; in few words where they say different things."""
+    asked = [finding for view in views for finding in view.findings if finding.regime in regimes]
+    told = list(dict.fromkeys(finding.would_settle.rstrip(".") for finding in asked if finding.would_settle))
+    what = f" To settle it: {told[0]}." if len(told) == 1 else " What would settle each stands under “Why each answer”." if told else ""
     if summary.bare:
-        return f"Claim nothing about {_names(views)} in {join_names(regimes)}; to settle it give {wanted}."
-    more = "" if seeds is None else f" and train {max(seeds + 2, 5)} models of each kind ({seeds} here)"
-    return f"Do not claim that {join_names(regimes)} data removed {_names(views, 'or')}; to settle it give {wanted}{more}."
+        return f"Claim nothing about {_names(views)} in {join_names(regimes)}.{what}"
+    return f"Do not claim that {join_names(regimes)} data removed {_names(views, 'or')}.{what}"

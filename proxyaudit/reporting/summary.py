@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from proxyaudit.estimates.numbers import largest_bound
-from proxyaudit.estimates.questions import names_of
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.plans import entries, has_kind, listed, mapping, margins_of, sites_of
 from proxyaudit.reporting.words import VERDICTS, VERDICTS_OF_ACTIVATIONS, VerdictWord, answer, checks, lead, question
@@ -37,7 +36,6 @@ class Row:
     kept_inside: Estimate | None = None  # both are ratios to training on the real data
     kept_outside: Estimate | None = None
     bounds: Mapping[str, float] = field(default_factory=dict)  # by check that found nothing: the smallest leak certified absent
-    rows_needed: int | None = None  # that would show absence, where there are too few
 
 
 class Profile(NamedTuple):
@@ -170,9 +168,6 @@ class Numbers:
         if states.get("linear") == "present":
             stronger = None
         finding = self.findings.get(regime)
-        # Where it is at least hidden, what is open is whether it shows or acts.
-        open_ones = names_of("use") if finding is not None and finding.at_least else checks(bare=False)
-        needed = (e.rows_needed for channel in open_ones for e in self._of(regime, channel) if e.rows_needed is not None)
         output_leaks = (e for e in self._of(regime, "expressed") if e.measure == "output_leak" and e.state)
         kept, (leak, gap) = {e.measure: e for e in reversed(self._of(regime, "retention"))}, self._placebos(regime)
         return Row(
@@ -189,7 +184,6 @@ class Numbers:
             kept_inside=kept.get("encoding_ratio"),
             kept_outside=kept.get("use_ratio"),
             bounds=self._bounds(regime, states),
-            rows_needed=max(needed, default=None),
         )
 
     def _bounds(self, regime: str, states: Mapping[str, str]) -> dict[str, float]:

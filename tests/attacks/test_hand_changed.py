@@ -95,7 +95,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
         "lacks the figures",
     ),
     "figure out of its range": (
-        lambda d: control(d, kind="positive").update(figures={name: 7.0 for name in control(d, kind="positive")["figures"]}),
+        lambda d: control(d, kind="positive").update(figures=dict.fromkeys(control(d, kind="positive")["figures"], 7.0)),
         "its figures say otherwise",
     ),
     "surplus figure of a negative control": (lambda d: control(d, kind="negative")["figures"].update(margin=0.02), "has others"),
@@ -149,7 +149,7 @@ def _older(folder: Path) -> None:
 
 
 def _without_later_fields(document: Document) -> None:
-    later = {"measure", "subject", "reference_for", "shown_by", "rows_needed", "bound"}
+    later = {"measure", "subject", "reference_for", "shown_by", "rows_needed", "remedy", "bound"}
     document["estimates"] = [{key: value for key, value in e.items() if key not in later} for e in document["estimates"]]
     document["controls"] = [{key: value for key, value in c.items() if key != "figures"} for c in document["controls"]]
 

@@ -134,7 +134,7 @@ def probe_inputs(
         if progress is not None:
             progress(ProgressEvent("measure", done, len(todo), f"{regime}, {site}: done"))
     runs = [Run(regime, (found,) if todo else ()) for regime, found in measured.items()]
-    evidence, arrays = _assemble(inputs, runs, plan, request.real)
+    evidence, arrays = _assemble(inputs, runs, plan, request)
     return EvidencePack(evidence, plan, _described(request), environment_of(started, workers, versions()), arrays)
 
 
@@ -153,7 +153,7 @@ def _measure(acts_nd: Any, rows: ProbedArrays, probing: Probing, site: str, cach
     return out
 
 
-def _assemble(inputs: ProbeInputs, runs: Sequence[Run], plan: dict[str, Any], real: str | None) -> tuple[Evidence, dict[str, Any]]:
+def _assemble(inputs: ProbeInputs, runs: Sequence[Run], plan: dict[str, Any], request: ProbeRequest) -> tuple[Evidence, dict[str, Any]]:
     """Evidence of all regimes, and the arrays beside it."""
     sites = tuple(plan["sites"]["verdict"])
     facts = Facts(
@@ -173,7 +173,7 @@ def _assemble(inputs: ProbeInputs, runs: Sequence[Run], plan: dict[str, Any], re
         beyond=", ".join(inputs.conditions),
         doubts=inputs.doubts,
     )
-    scope = read_scope(plan, {"real": real}, {})
+    scope = read_scope(plan, _described(request), {})
     ledger = decide_ledger(estimate(facts), roles=scope.roles)
     evidence = evidence_of(ledger, scope, plan, (*standing_notes(scope), *inputs.notes))
     return evidence, row_parts(ledger, inputs.places)

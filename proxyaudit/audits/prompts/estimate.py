@@ -63,7 +63,7 @@ def assemble_prompts(prompts: PromptSet, measured: Mapping[str, Measurement], pl
         no_swaps = Draft("used", prompts.attribute, regime, measure="effect", margin=margins["effect"], unit=UNIT_PROMPTS, reason=_NO_SWAPS)
         for draft in (*drafts, *(swaps or [no_swaps]), *unasked):
             # There are no rows and no seeds.
-            out.add(replace(draft, more="more names or templates"))
+            out.add(replace(draft, remedy="names"))
         for draft in swaps:
             _add_references(out, draft)
         left_out = read_swaps(measurement).left_out

@@ -233,13 +233,18 @@ def _origin(numbers: Numbers, attribute: str, regime: str, decision: Decision) -
 
 
 def _origin_word(numbers: Numbers, attribute: str, regime: str, what: What) -> OriginWord:
-    """``learned``: above the untrained model and above the placebos' 95th percentile by more than the margin; else ``relayed``."""
+    """``learned``: above the untrained model and above the placebos' 95th percentile by more than the margin; else ``relayed``.
+
+    Where one of the two is missing neither can be said, unless the other already shows that it is no more than relayed.
+    """
     number = numbers.strongest_linear(attribute, regime) if what == "encoding" else numbers.gap(attribute, regime)
     found = [numbers.find("origin", attribute, regime, measure=f"{what}_above_{beside}") for beside in ("untrained", "placebos")]
     if number is None or number.margin is None:
-        return "relayed"
+        return "unknown"
     lows = [e.low for e in found if e is not None and e.low is not None]
-    return "learned" if len(lows) == len(found) and min(lows) > number.margin else "relayed"
+    if any(low <= number.margin for low in lows):
+        return "relayed"
+    return "learned" if len(lows) == len(found) else "unknown"
 
 
 def _basis(numbers: Numbers, attribute: str, regime: str) -> Basis | None:

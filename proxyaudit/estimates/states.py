@@ -190,6 +190,8 @@ def decide(states: Mapping[str, State], *, surface: Surface = "outputs") -> Deci
     full: dict[str, State] = {channel: states.get(channel, "unknown") for channel in channels}
     encoding = _encoding(full["linear"], full["nonlinear"])
     use = _listed(full, use_channels)
+    if surface != "activations" and use == ("none",) and not any(full[channel] == "absent" for channel in use_channels):
+        use = ("unknown",)  # where there are outputs, what was asked of none of them is no absence of use
     recoverable = _listed(full, recoverable_channels)
     inside = tuple(channel for channel in (*names_of("encoding"), *recoverable_channels) if full[channel] == "present")
     acting = tuple(channel for channel in use_channels if full[channel] == "present")
@@ -203,7 +205,9 @@ def decide(states: Mapping[str, State], *, surface: Surface = "outputs") -> Deci
         unused = use == ("none",) and (surface != "activations" or full["linear"] == "absent")
         verdict: Verdict = "hidden" if unused else "inconclusive"
         return Decision(verdict, None if verdict == "hidden" else "hidden", encoding, use, recoverable, inside)
-    if applying and all(state == "absent" for state in applying):
+    # Whatever else does not apply: no reader looked inside, or nobody at the outputs, and nothing was removed.
+    asked = {"linear", "nonlinear"} | ({"expressed"} if surface == "outputs" else set())
+    if all(full[channel] == "absent" for channel in asked) and all(state == "absent" for state in applying):
         absent = tuple(channel for channel in channels if full[channel] == "absent")
         return Decision("removed", None, encoding, use, recoverable, absent)
     return Decision("inconclusive", None, encoding, use, recoverable, ())

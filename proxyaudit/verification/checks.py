@@ -293,6 +293,10 @@ def finding_problems(pack: EvidencePack, scope: Scope) -> Iterator[str]:
             continue
         said, concluded = _fields(finding), _fields(made[finding.attribute, finding.regime])
         for key in said.keys() - _untold(pack):
+            # Schema 1.0 called relayed what had nothing to be compared with.
+            older = pack.evidence.schema_version != SCHEMA_VERSION and key.startswith("origin.")
+            if older and (said[key], concluded[key]) == ("relayed", "unknown"):
+                continue
             if said[key] != concluded[key] and key not in _WORDS:
                 yield f"{_where(finding)}: {key} is {_shown(said[key])}, the evidence says {_shown(concluded[key])}"
 

@@ -219,7 +219,7 @@ def test_what_was_not_tested_is_a_phrase_and_never_turned_round() -> None:
 
 def test_nothing_is_advised_where_the_verdict_stands() -> None:
     states = dict.fromkeys(("linear", "nonlinear"), "absent")
-    own = [number(name, None, state=state, reason=None) for name, state in states.items()]
+    own = [number(name, None, state=state, reason=None, site="last") for name, state in states.items()]
     numbers = Numbers(own, BARE)
     change, origin = Change(encoding="unknown", use="unknown"), Origin(encoding="unknown", use="unknown")
     about = Concluded("sex", "vendor", numbers.decision("sex", "vendor"), tuple(own), change, origin, None, False)

@@ -131,7 +131,7 @@ def test_of_single_models_no_difference_is_published():
 
 
 @pytest.mark.parametrize(
-    ("before", "relayed", "word"), [(0.05, 0.1, "learned"), (0.19, 0.1, "relayed"), (0.05, 0.19, "relayed"), (None, 0.1, "relayed")]
+    ("before", "relayed", "word"), [(0.05, 0.1, "learned"), (0.19, 0.1, "relayed"), (0.05, 0.19, "relayed"), (None, 0.1, "unknown")]
 )
 @pytest.mark.parametrize("channel", ["linear", "expressed"])
 def test_origin_is_published_with_what_decides_it(channel, before, relayed, word):

@@ -39,11 +39,13 @@ def remedy_of(e: Estimate, outcome: Outcome, adjusted: float, given: Remedy | No
         return "rows", None
     if outcome == "between" and e.p_absent is None:
         return None, None  # why absence is not claimed at all stands in the reason
-    if outcome == "between" and rows is not None and e.n and rows > e.n:
-        return "rows", int(float(f"{rows:.2g}"))
+    absence = int(float(f"{rows:.2g}")) if rows is not None and e.n and rows > e.n else None
+    if outcome == "between" and absence is not None:
+        return "rows", absence
     if outcome == "between" and lacks_models(e):
         return "models", None
-    needed = _rows_that_tell(e, outcome, adjusted)
+    # Above the margin: as many as show it where it is as measured, and absence where there is nothing.
+    needed = max((n for n in (_rows_that_tell(e, outcome, adjusted), absence) if n is not None), default=None)
     return ("rows", needed) if needed is not None else ("nothing", None)
 
 

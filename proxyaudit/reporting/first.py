@@ -134,7 +134,10 @@ def kept(e: Estimate) -> str:
 def _figure_sentence(row: Row, margins: Mapping[str, float], *, bare: bool) -> str:
     """The number that speaks most plainly about a regime, with its interval and what would count."""
     finding, gap, leak = row.finding, row.gap, row.leak
-    if not bare and finding is not None and finding.verdict == "exposed" and gap is not None and gap.value is not None:
+    exposed = not bare and finding is not None and finding.verdict == "exposed"
+    if exposed and (decided := _instead_of_gap(row)):
+        return decided
+    if exposed and gap is not None and gap.value is not None:
         who = f", {shorten(gap.group, 90)}" if gap.group else ""
         counts = f"; from {number(100 * margins['gap'], 0)} on it counts" if "gap" in margins else ""
         return f"predictions differ by {points(gap.value)} between groups ({_ends(gap)}{counts}){who}"
@@ -144,6 +147,18 @@ def _figure_sentence(row: Row, margins: Mapping[str, float], *, bare: bool) -> s
     if leak is not None and leak.value is not None:
         counts = f"; from {percent(margins['leak'])} on it counts" if "leak" in margins else ""
         return f"{percent(leak.value)} of all there is to know can be read inside ({_ends(leak)}{counts})"
+    return ""
+
+
+def _instead_of_gap(row: Row) -> str:
+    """What shows it where the gap does not: a reader of the outputs, or the effect of swapping it; empty where the gap does."""
+    if row.gap is not None and row.gap.state == "present":
+        return ""
+    read, moved = row.output_leak, row.effect
+    if read is not None and read.state == "present":
+        return f"{percent(read.value)} of all there is to know can be read from the outputs alone ({_ends(read)})"
+    if moved is not None and moved.state == "present":
+        return f"predictions move by {points(moved.value)} when its trace inside is swapped ({_ends(moved)})"
     return ""
 
 

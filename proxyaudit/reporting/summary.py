@@ -154,6 +154,8 @@ class Numbers:
             lambda e: e.state is not None,
             lambda e: e.site is None or not sites or e.site in sites,
             lambda e: e.id in decided,
+            # Of several readings the one that found it: a nominal code read as a number tells nothing, cut into quarters it may.
+            lambda e: e.state == "present",
             lambda e: e.measure in _PLAIN,
             lambda e: e.group is None,
         )

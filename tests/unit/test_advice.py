@@ -66,6 +66,8 @@ def decided(one: Draft) -> Estimate:
         ({"can_be_absent": False, "reason": "levels were pooled", "remedy": "merge"}, "merge", None),
         ({"values": (0.03,), "present_p": 0.2}, "rows", 15_000),  # above, but not surely
         ({"values": (0.03,), "present_p": 0.49}, "nothing", None),
+        ({"values": (0.03,), "present_p": 0.49, "extras": {"rows_needed": 13_712.0}}, "rows", 14_000),  # absence, where there is nothing
+        ({"values": (0.03,), "present_p": 0.2, "extras": {"rows_needed": 20_000.0}}, "rows", 20_000),
         ({"values": (0.01, 0.03), "present_p": 0.9}, "nothing", None),  # unstable: another model can only make it worse
         ({"values": (0.03,), "present_p": 0.001, "null_rejected": False}, "rows", None),
         ({"measured": None, "present_p": None, "reason": "the training failed"}, None, None),

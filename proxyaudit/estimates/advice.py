@@ -65,7 +65,8 @@ def _advice(own: Sequence[Estimate], numbers: Numbers) -> str:
     computed: dict[Remedy, str] = {"rows": _rows(own, numbers), "models": _models(own)}
     said = [computed.get(kind) or _FIXED[kind] for kind in _ORDER if kind in kinds]
     barred = [e for e in own if e.remedy is None and e.reason]
-    return " and ".join([*said, *([_reasons(barred)] if barred else [])]) or "no reason is recorded"
+    why = _reasons(barred) if barred else ""
+    return ", but also: ".join(part for part in (" and ".join(said), why) if part) or "no reason is recorded"
 
 
 def _rows(own: Sequence[Estimate], numbers: Numbers) -> str:

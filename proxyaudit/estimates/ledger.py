@@ -94,7 +94,7 @@ def reason_of(draft: Draft, outcome: Outcome, remedy: Remedy | None, rows: int |
         return f"too few audit rows to tell: about {rows:,} would show absence where there is none"
     else:
         why = "between the tests of presence and absence"
-    return f"{why}; {TOO_NEAR}" if remedy == "nothing" and draft.remedy is None else why
+    return f"{why}, and {TOO_NEAR}" if remedy == "nothing" and draft.remedy is None else why
 
 
 def unit_of(attribute: Attribute) -> str:

@@ -134,6 +134,8 @@ def state_problems(
         if e.state != states[e.id]:
             about = f"{e.id} ({e.channel}, {e.attribute}, {e.regime})"
             problems.append(f"evidence.json: {about} says {e.state}, its numbers say {states[e.id]}")
+        if e.state != "unknown" and (e.remedy is not None or e.rows_needed is not None):
+            problems.append(f"evidence.json: {e.id} is {e.state} and says what would settle it")
         if e.state == "unknown" and not e.reason:
             problems.append(f"evidence.json: {e.id} is unknown without a reason")
     return problems
@@ -182,6 +184,10 @@ def _bound_problems(e: Estimate) -> list[str]:
     said = [] if 0 <= e.bound <= 1 else ["the bound is no share"]
     if e.low is not None and e.bound < e.low * (1 - 1e-5):
         said.append("the bound lies below the interval")
+    if e.shown_by is None and e.value is not None and e.bound < e.value * (1 - 1e-5):
+        said.append("the bound lies below the value")
+    if e.state == "unknown" and e.p_absent is None:
+        said.append("the bound has no test of absence to rest on")
     if e.margin is not None:
         within = e.bound <= e.margin * (1 + 1e-5)
         if (e.state == "absent" and not within) or (e.state == "present" and within):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from proxyaudit.comparison import compare_packs
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.conclude import conclude
-from proxyaudit.estimates.ledger import Draft, published
+from proxyaudit.estimates.ledger import Draft, Drafts, decide_ledger, published
 from proxyaudit.estimates.numbers import largest_bound
 from proxyaudit.estimates.scope import Scope
 from proxyaudit.estimates.sentences import share_at_most
@@ -63,7 +64,11 @@ def test_a_channel_is_certified_by_its_weakest_number_or_not_at_all() -> None:
 def test_a_draft_publishes_its_bound_rounded() -> None:
     measured: Measured = steady(0.01)
     draft = Draft("linear", "sex", "real", measured=measured, interval=Interval(0.01, 0.0, 0.02, 0.005, 9.0), bound=0.0612345678)
-    assert published(draft, "E1").bound == 0.0612346
+    assert published(replace(draft, can_be_absent=True), "E1").bound == 0.0612346
+    # Where absence is barred, nothing is certified absent: no policy can pass what the encoder could not see.
+    assert published(draft, "E1").bound is None
+    barred = decide_ledger(Drafts([replace(draft, can_be_absent=True, margin=0.02, present_p=1.0, absent_p=0.3)]), ["real"])
+    assert barred.estimates[0].bound is None
 
 
 @pytest.mark.parametrize("surface", SCOPES)
@@ -175,7 +180,9 @@ def test_a_comparison_says_whether_the_bound_fell_or_rose() -> None:
 @pytest.mark.parametrize(
     ("change", "right"),
     [
-        ({"bound": 0.0612, "state": "unknown"}, True),
+        ({"bound": 0.0612, "state": "unknown", "p_absent": 0.3}, True),
+        ({"bound": 0.0612, "state": "unknown"}, False),
+        ({"bound": 0.014, "state": "unknown", "p_absent": 0.02, "low": 0.0}, False),
         ({"bound": 0.015, "state": "absent", "p_absent": 0.001}, True),
         ({"bound": 0.03, "state": "absent"}, False),
         ({"bound": 0.01, "state": "present"}, False),

@@ -68,7 +68,7 @@ def decide_outcomes(
 
 
 def corrected(own: Sequence[Estimate], roles: Mapping[str, Role] | None) -> dict[str, float]:
-    """Adjusted p-values of presence of one regime's deciding numbers, by id (decision 0024).
+    """Adjusted p-values of presence of one regime's deciding numbers, by id (decision 0025).
 
     Protected attributes and proxies are two families: no proxy takes power from an attribute that the audit is about. Within a family
     each pair of attribute and question has the same weight, shared by its numbers (sites, tests). ``roles`` of ``None``: the rule of schema

@@ -26,7 +26,7 @@ UNIT_PROMPTS = "difference between groups in probability"
 _SHARES = (UNIT_CLASSES, UNIT_VALUES, UNIT_GAP, UNIT_PROMPTS)
 _IDENTITY = ("channel", "measure", "regime", "reference_for", "site", "subject", "group", "context")
 _AS_THEY_ARE = (*_IDENTITY, "unit", "shown_by", "method", "reason")
-_ROUNDED = ("raw", "auroc", "detection_limit", "null_high")
+_ROUNDED = ("raw", "auroc", "bound", "detection_limit", "null_high")
 
 
 @dataclass(frozen=True)
@@ -193,6 +193,9 @@ def published(draft: Draft, identifier: str) -> Estimate:
     shows, can_be_absent = draft.decides or draft.shows_p, draft.shows_p or draft.can_be_absent
     same: dict[str, Any] = {name: getattr(draft, name) for name in _AS_THEY_ARE}
     same |= {name: significant(getattr(draft, name)) for name in _ROUNDED}
+    if not can_be_absent:
+        # Where absence may not be claimed (values unseen, a reader that objects), nothing is certified absent either.
+        same["bound"] = None
     return Estimate(
         **same,
         id=identifier,
@@ -201,8 +204,6 @@ def published(draft: Draft, identifier: str) -> Estimate:
         state=draft.state or ("unknown" if draft.decides else None),
         p_present=significant(draft.present_p) if shows else None,
         p_absent=significant(draft.absent_p) if shows and can_be_absent else None,
-        # Where absence may not be claimed (values unseen, a reader that objects), nothing is certified absent either.
-        bound=significant(draft.bound) if can_be_absent else None,
         beyond_null=bool(draft.null_rejected) if draft.decides and draft.present_p is not None else None,
         # A calibrated leak below zero is shown as zero, the nearest leak that there is.
         value=significant(max(value, 0.0) if value is not None and draft.calibrated else value),

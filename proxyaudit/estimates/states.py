@@ -78,7 +78,7 @@ def corrected(own: Sequence[Estimate], roles: Mapping[str, Role] | None) -> dict
     if roles is None:
         return dict(zip(tested, map(float, holm([p for _, p in tested.values()])), strict=True))
     adjusted: dict[str, float] = {}
-    for family in {roles.get(e.attribute or "") for e, _ in tested.values()}:
+    for family in dict.fromkeys(roles.get(e.attribute or "") for e, _ in tested.values()):
         mine = {name: one for name, one in tested.items() if roles.get(one[0].attribute or "") == family}
         shared = Counter((e.attribute, e.channel) for e, _ in mine.values())
         weights = [1 / shared[e.attribute, e.channel] for e, _ in mine.values()]

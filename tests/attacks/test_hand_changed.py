@@ -85,7 +85,10 @@ def test_what_was_not_changed_verifies(folder: Path) -> None:
 
 
 EDITS: dict[str, tuple[Edit, str]] = {
-    "surplus figure": (lambda d: control(d, kind="positive")["figures"].update(share=1.0), "has others beside them"),
+    "surplus figure": (
+        lambda d: control(d, kind="positive")["figures"].update(share=1.0, found_once=1.0, found_twice=1.0),
+        "has others beside them",
+    ),
     "surplus figure beside a failure": (
         lambda d: control(d, kind="positive").update(passed=True, figures={"found_once": 0.1, "found_twice": 0.2, "share": 1.0}),
         "has others beside them",

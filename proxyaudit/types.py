@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA_VERSION = "1.1"
+SCHEMAS = ("1.0", SCHEMA_VERSION)  # that can be read; a later one may mean something else by the same word
 PENULTIMATE = "penultimate"  # the site that every model has: what its head reads
 
 State = Literal["present", "absent", "unknown", "not_applicable"]
@@ -17,6 +18,9 @@ OriginWord = Literal["learned", "relayed", "unknown", "not_applicable"]
 Surface = Literal["outputs", "activations", "prompts"]
 ChangeWord = Literal["amplified", "unchanged", "reduced", "eliminated", "unknown", "not_applicable"]
 Role = Literal["protected", "proxy"]
+Remedy = Literal["rows", "models", "names", "merge", "site", "seed", "nothing"]
+"""What would settle an unknown number: more rows, more trained models, more names in prompts, rare classes merged, the sites that were not
+read, another seed; ``nothing`` of what could be added."""
 
 REFERENCES = ("untrained", "placebo", "reweighed", "inputs", "floor")
 
@@ -57,13 +61,17 @@ class Estimate(_Frozen):
     seeds: int | None = Field(default=None, description="Independent repetitions.")
     seed_values: tuple[float, ...] = Field(default=(), description="The number in each repetition.")
     margin: float | None = Field(default=None, description="Margin that the decision was taken against.")
+    bound: float | None = Field(
+        default=None, description="Smallest leak that is certified absent at level .01, in every model; null where no test was inverted."
+    )
     detection_limit: float | None = Field(default=None, description="Smallest leak found in 95 % of plants; null where not measured.")
     null_high: float | None = Field(default=None, description="95th percentile of the number under the null.")
     shown_by: str | None = Field(
         default=None,
         description="The stronger reader whose gain on unseen rows the value is, a lower bound; null where the planted test decided.",
     )
-    rows_needed: int | None = Field(default=None, description="Rows that would show absence, where there are too few; null elsewhere.")
+    rows_needed: int | None = Field(default=None, description="Rows that would settle it, where rows are what it lacks and can be told.")
+    remedy: Remedy | None = Field(default=None, description="What would settle an unknown number; null where `reason` says all there is.")
     method: str = Field(default="", description="How the number was made.")
     reason: str | None = Field(default=None, description="Why the state is unknown or not_applicable, or the value missing.")
 

@@ -155,7 +155,7 @@ def _beside(a: Estimate | None, b: Estimate | None, old: str, new: str, matched_
     assert one is not None
     margins = [e.margin for e in (a, b) if e is not None and e.margin is not None]
     sides: dict[str, Any] = {
-        f"{key}_{side}": getattr(e, key, None) for side, e in (("a", a), ("b", b)) for key in ("site", "id", "state", "value")
+        f"{key}_{side}": getattr(e, key, None) for side, e in (("a", a), ("b", b)) for key in ("site", "id", "state", "value", "bound")
     }
     return NumberChange(
         attribute=one.attribute or "",

@@ -60,6 +60,16 @@ class NumberChange:
     word: Word = "cannot_tell"  # what can be said
     note: str = ""  # and why, where it needs saying
     missing: str = ""  # why B has no number
+    bound_a: float | None = None  # the smallest leak certified absent, where a run says it
+    bound_b: float | None = None
+
+    @property
+    def bound_words(self) -> str:
+        """How the bound moved, in words; empty where one of the runs says none, or both the same."""
+        if self.bound_a is None or self.bound_b is None or self.bound_a == self.bound_b:
+            return ""
+        how = "fell" if self.bound_b < self.bound_a else "rose"
+        return f"what can be read at most {how} from {self.bound_a:.3f} to {self.bound_b:.3f}"
 
 
 @dataclass(frozen=True)

@@ -94,5 +94,5 @@ def release_notes(dataset: Dataset, releases: Mapping[str, pd.DataFrame]) -> tup
         copies = int(np.isin(row_hashes(rows, columns), audit).sum())
         if copies:
             why = f"{count_words(copies)} of its rows equal an audit row; some do by chance"
-            notes.append(NotTested(what=f"release {name} apart from rows it shares with the audit", why=why))
+            notes.append(NotTested(what=f"how far what release {name} shows comes from rows that it shares with the audit", why=why))
     return tuple(notes)

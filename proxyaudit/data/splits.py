@@ -228,7 +228,7 @@ def read_holdout(
     hashes["holdout"] = file_digest(path)
     if hashes["holdout"] == hashes.get("data"):
         why = "data.holdout is the same file as the real rows; it was split, and the audit part is taken as unknown to every maker"
-        notes.append(NotTested(what="rows apart from the real table", why=why))
+        notes.append(NotTested(what="rows of another source than the real table", why=why))
         return None
     table = read_table(path, what="data.holdout")
     missing = [name for name in kinds if name not in table.columns]

@@ -9,16 +9,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from proxyaudit.estimates.advice import would_settle
 from proxyaudit.estimates.facts import Facts
 from proxyaudit.estimates.ledger import TURNED, Draft, Drafts, Ledger
 from proxyaudit.estimates.numbers import Numbers, What
 from proxyaudit.estimates.scope import Scope
-from proxyaudit.estimates.sentences import Concluded, sentence, would_settle
+from proxyaudit.estimates.sentences import Concluded, sentence
 from proxyaudit.estimates.states import Decision, change_word
 from proxyaudit.stats.group_gaps import gap_in
 from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, distinct_seeds, fieller_ratio, over_seeds
 from proxyaudit.types import Basis, Change, ChangeWord, Control, Estimate, Evidence, Finding, NotTested, Origin, OriginWord, RunInfo, State
 
+TOO_WIDE: Final = "the ratio says nothing: its interval is wider than from nothing kept to three times as much, and than the ratio itself"
+_WIDEST: Final = 3.0  # of a ratio to real training: nothing kept to three times as much
 _PAIRED = "paired on the same rows"
 _LEVEL: Final = 0.05  # of the two tests that the basis rests on
 _BASES: Final[Mapping[State, Basis]] = {"present": "beyond_label", "absent": "explained_by_label"}
@@ -79,8 +82,13 @@ def _add_change(out: Drafts, scope: Scope, what: What, mine: tuple[Draft, Measur
     # A ratio to real training is given where the lower bound of real training exceeds the margin.
     ratio = None if turned or crossed_interval(bottom).low <= theirs.margin else fieller_ratio(top, bottom)
     if ratio is not None:
-        kept = replace(base, channel="retention", measure=f"{what}_ratio", context=f"{about}ratio to {said}", unit="ratio")
-        out.add(replace(kept, method="Fieller", interval=ratio), value=ratio.value)
+        kept = replace(
+            base, channel="retention", measure=f"{what}_ratio", context=f"{about}ratio to {said}", unit="ratio", method="Fieller"
+        )
+        if ratio.high - ratio.low > max(_WIDEST, ratio.value):
+            out.add(replace(kept, reason=TOO_WIDE))
+        else:
+            out.add(replace(kept, interval=ratio), value=ratio.value)
 
 
 def _gap_of_pair(facts: Facts, attribute: str, regime: str, real: Draft) -> Measured:
@@ -225,13 +233,18 @@ def _origin(numbers: Numbers, attribute: str, regime: str, decision: Decision) -
 
 
 def _origin_word(numbers: Numbers, attribute: str, regime: str, what: What) -> OriginWord:
-    """``learned``: above the untrained model and above the placebos' 95th percentile by more than the margin; else ``relayed``."""
+    """``learned``: above the untrained model and above the placebos' 95th percentile by more than the margin; else ``relayed``.
+
+    Where one of the two is missing neither can be said, unless the other already shows that it is no more than relayed.
+    """
     number = numbers.strongest_linear(attribute, regime) if what == "encoding" else numbers.gap(attribute, regime)
     found = [numbers.find("origin", attribute, regime, measure=f"{what}_above_{beside}") for beside in ("untrained", "placebos")]
     if number is None or number.margin is None:
-        return "relayed"
+        return "unknown"
     lows = [e.low for e in found if e is not None and e.low is not None]
-    return "learned" if len(lows) == len(found) and min(lows) > number.margin else "relayed"
+    if any(low <= number.margin for low in lows):
+        return "relayed"
+    return "learned" if len(lows) == len(found) else "unknown"
 
 
 def _basis(numbers: Numbers, attribute: str, regime: str) -> Basis | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -11,11 +11,13 @@ import numpy as np
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.encoding import NOT_SEEN
 from proxyaudit.data.public_counts import public_count
-from proxyaudit.estimates.states import Outcome, decide_outcomes, passes, state_of
+from proxyaudit.estimates.remedies import TOO_NEAR, remedy_of
+from proxyaudit.estimates.states import NO_ROLES, Outcome, adjusted_p, decide_outcomes, passes, state_of
 from proxyaudit.stats.intervals import LEVEL, Interval, Measured, distinct_seeds
-from proxyaudit.types import Control, Estimate, State
+from proxyaudit.types import Control, Estimate, Remedy, Role, State
 
 NEGATIVE_FAILED: Final = "the negative control failed: a permuted attribute was found here too"
+UNSTABLE: Final = "the trained models differ: some lie above the margin and some below, and a claim is about every one of them"
 TURNED: Final = "the gap has turned its direction"
 UNIT_CLASSES = "fraction of log2 K, class-balanced"
 UNIT_VALUES = "R squared"
@@ -24,7 +26,7 @@ UNIT_PROMPTS = "difference between groups in probability"
 _SHARES = (UNIT_CLASSES, UNIT_VALUES, UNIT_GAP, UNIT_PROMPTS)
 _IDENTITY = ("channel", "measure", "regime", "reference_for", "site", "subject", "group", "context")
 _AS_THEY_ARE = (*_IDENTITY, "unit", "shown_by", "method", "reason")
-_ROUNDED = ("raw", "auroc", "detection_limit", "null_high")
+_ROUNDED = ("raw", "auroc", "bound", "detection_limit", "null_high")
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class Draft:
     """A number on its way to a state.
 
     ``present_p`` and ``absent_p`` are the margin tests; ``null_rejected`` is the permutation null where the channel
-    has one. ``can_be_absent`` is false where this version has no test of absence that could be relied on. ``more`` is what would settle
-    it, where that is no seeds and no rows.
+    has one. ``can_be_absent`` is false where this version has no test of absence that could be relied on. ``remedy`` is what would settle
+    it, where the channel knows that better than its figures do.
     """
 
     channel: str
@@ -64,41 +66,35 @@ class Draft:
     raw: float | None = None
     auroc: float | None = None
     null_high: float | None = None
+    bound: float | None = None
     detection_limit: float | None = None
     calibrated: bool = False
     n: int | None = None
     reason: str | None = None
-    more: str | None = None
+    remedy: Remedy | None = None
     state: State | None = None
     extras: dict[str, Any] = field(default_factory=dict)
 
 
-def reason_of(draft: Draft, outcome: Outcome) -> str | None:
-    """Why a number is unknown and what would settle it; ``None`` where nothing is to be said."""
+def reason_of(draft: Draft, outcome: Outcome, remedy: Remedy | None, rows: int | None) -> str | None:
+    """Why a number is unknown; ``None`` where nothing is to be said. What would settle it stands in fields of its own."""
     if outcome in ("present", "absent"):
         return None
-    fixed = {"blocked": NEGATIVE_FAILED, "within its null": draft.null_reason, "unstable": "unstable across seeds"}
+    fixed: dict[Outcome, str] = {"blocked": NEGATIVE_FAILED, "within its null": draft.null_reason, "unstable": UNSTABLE}
     if outcome in fixed:
         return fixed[outcome]
-    measured, more = draft.measured, draft.more or "more seeds or audit rows"
-    if outcome == "unsure":
-        if measured is not None and len(measured.seed_values) > 1:
-            return f"above the margin on average, but not surely in every trained model: {more} would settle it"
-        return _too_few_rows(draft) or f"above the margin, but not surely: {draft.more or 'more rows'} would settle it"
-    if outcome == "corrected":
-        more = draft.more or "more seeds or rows"
-        return f"above the margin here, but not after the correction for looking at many cells: {more} would settle it"
-    if draft.reason or outcome != "between":
+    if outcome in ("unsure", "corrected"):
+        several = draft.measured is not None and len(draft.measured.seed_values) > 1
+        where = "on average, but not surely in every trained model" if several else "but not surely"
+        where = where if outcome == "unsure" else "here, but not after the correction for looking at many numbers"
+        why = f"above the margin {where}" if where.startswith(("on", "here")) else f"above the margin, {where}"
+    elif draft.reason or outcome != "between":
         return draft.reason or "not measured"
-    below = measured is None or measured.value <= draft.margin
-    return (_too_few_rows(draft) if below else None) or f"between the tests of presence and absence: {more} would settle it"
-
-
-def _too_few_rows(draft: Draft) -> str | None:
-    rows, n = draft.extras.get("rows_needed"), draft.n
-    if not rows or not n or rows <= n:
-        return None
-    return f"too few audit rows to tell: about {float(f'{rows:.2g}'):,.0f} would show absence where there is none"
+    elif remedy == "rows" and rows is not None:
+        return f"too few audit rows to tell: about {rows:,} would show absence where there is none"
+    else:
+        why = "between the tests of presence and absence"
+    return f"{why}, and {TOO_NEAR}" if remedy == "nothing" and draft.remedy is None else why
 
 
 def unit_of(attribute: Attribute) -> str:
@@ -158,19 +154,23 @@ class Ledger:
             self.controls.append(control.model_copy(update={"id": f"C{len(self.controls) + 1}"}))
 
 
-def decide_ledger(drafts: Drafts, no_absence: Collection[str] = ()) -> Ledger:
+def decide_ledger(drafts: Drafts, no_absence: Collection[str] = (), roles: Mapping[str, Role] = NO_ROLES) -> Ledger:
     """Publish drafts with their states, which follow from what is published.
 
-    In regimes whose audit rows the encoder could not see (``no_absence``) nothing is called absent.
+    In regimes whose audit rows the encoder could not see (``no_absence``) nothing is called absent. By the ``roles`` of the attributes goes
+    the correction for looking at many numbers.
     """
     ledger = Ledger()
     ledger.publish(Drafts([_barred(d) if d.regime in no_absence else d for d in drafts.numbers], drafts.controls))
-    outcomes = decide_outcomes(ledger.estimates, ledger.controls)
+    outcomes, adjusted = decide_outcomes(ledger.estimates, ledger.controls, roles), adjusted_p(ledger.estimates, roles)
     for place, estimate in enumerate(ledger.estimates):
         draft = ledger.drafts[estimate.id]
         if draft.state is None and (outcome := outcomes.get(estimate.id)) is not None:
             state = state_of(outcome)
-            decided = {"state": state, "reason": reason_of(draft, outcome), "rows_needed": _rows_needed(draft, state)}
+            told: tuple[Remedy | None, int | None] = (None, None)
+            if state == "unknown":
+                told = remedy_of(estimate, outcome, adjusted.get(estimate.id, 1.0), draft.remedy, draft.extras.get("rows_needed"))
+            decided = {"state": state, "reason": reason_of(draft, outcome, *told), "remedy": told[0], "rows_needed": told[1]}
             ledger.estimates[place] = estimate.model_copy(update=decided)
     return ledger
 
@@ -193,6 +193,9 @@ def published(draft: Draft, identifier: str) -> Estimate:
     shows, can_be_absent = draft.decides or draft.shows_p, draft.shows_p or draft.can_be_absent
     same: dict[str, Any] = {name: getattr(draft, name) for name in _AS_THEY_ARE}
     same |= {name: significant(getattr(draft, name)) for name in _ROUNDED}
+    if not can_be_absent:
+        # Where absence may not be claimed (values unseen, a reader that objects), nothing is certified absent either.
+        same["bound"] = None
     return Estimate(
         **same,
         id=identifier,
@@ -211,14 +214,4 @@ def published(draft: Draft, identifier: str) -> Estimate:
         seeds=draft.seeds if draft.seeds is not None else counted,
         seed_values=tuple(float(significant(float(v)) or 0.0) for v in seeds),
         margin=draft.margin if shows else None,
-        rows_needed=_rows_needed(draft, draft.state),
     )
-
-
-def _rows_needed(draft: Draft, state: State | None) -> int | None:
-    """Rows that would show absence, to two digits, where that is what an unknown number lacks."""
-    rows, n = draft.extras.get("rows_needed"), draft.n
-    if state != "unknown" or draft.measured is None or not rows or not n or rows <= n:
-        return None
-    lacks = draft.can_be_absent or draft.measured.value > draft.margin
-    return int(float(f"{rows:.2g}")) if lacks else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Final, Literal
 
 from proxyaudit.estimates.questions import all_questions, deciding_names
 from proxyaudit.estimates.scope import Scope
@@ -12,6 +12,7 @@ from proxyaudit.estimates.states import Decision, combine, decide, deciding
 from proxyaudit.types import Estimate, State
 
 What = Literal["encoding", "use"]
+_AT_VERDICT_SITES: Final = ("linear", "nonlinear", "beyond")
 
 
 class Numbers:
@@ -40,11 +41,18 @@ class Numbers:
 
     def states(self, attribute: str, regime: str) -> dict[str, State]:
         """State of every channel over its numbers: present in any of them, absent only in all."""
-        found: dict[str, list[State]] = defaultdict(list)
+        found: dict[str, list[Estimate]] = defaultdict(list)
         for estimate in self.own(attribute, regime):
-            if estimate.state is not None:
-                found[estimate.channel].append(estimate.state)
-        return {name: self._state(name, found[name]) for name in deciding_names()}
+            found[estimate.channel].append(estimate)
+        return {name: self._everywhere(name, found[name]) for name in deciding_names()}
+
+    def _everywhere(self, name: str, found: Sequence[Estimate]) -> State:
+        """The state of a check; it is absent only where no site that the plan names for it is without a number."""
+        state = self._state(name, [e.state for e in found if e.state is not None])
+        others = tuple(site for site in self.scope.profile if site not in self.scope.verdict_sites)
+        sites = self.scope.verdict_sites if name in _AT_VERDICT_SITES else others if name == "elsewhere" else ()
+        left_out = set(sites) - {e.site for e in found}
+        return "unknown" if left_out and self.scope.surface != "prompts" and _quiet(state, name, self.scope) else state
 
     def _state(self, name: str, found: Sequence[State]) -> State:
         surface, question = self.scope.surface, all_questions()[name]
@@ -109,6 +117,12 @@ class Numbers:
         return (same[0], same[1]) if len(same) == 2 else (None, None)
 
 
+def _quiet(state: State, name: str, scope: Scope) -> bool:
+    """Whether a state would be read as "nothing there"; what bare activations cannot be asked is no omission."""
+    bare = scope.surface == "activations" and (not all_questions()[name].of_activations or (name == "beyond" and not scope.conditions))
+    return state == "absent" or (state == "not_applicable" and not bare)
+
+
 def answer_weight(estimate: Estimate) -> tuple[bool, bool, bool, float]:
     """What is said of templates at large comes before what is said of one, probabilities before ranks, of equals the larger."""
     return estimate.state == "present", estimate.subject is None, estimate.measure != "ranking", estimate.value or 0.0
@@ -116,6 +130,13 @@ def answer_weight(estimate: Estimate) -> tuple[bool, bool, bool, float]:
 
 def _groups(estimate: Estimate) -> frozenset[str]:
     return frozenset((estimate.group or "").split(" minus "))
+
+
+def largest_bound(estimates: Iterable[Estimate]) -> float | None:
+    """The smallest leak that is certified absent in every one of these numbers; ``None`` where one of those that apply does not say."""
+    bounds = [e.bound for e in estimates if e.state != "not_applicable"]
+    known = [bound for bound in bounds if bound is not None]
+    return max(known) if known and len(known) == len(bounds) else None
 
 
 def strongest(estimates: Sequence[Estimate]) -> Estimate | None:

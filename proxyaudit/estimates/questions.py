@@ -16,6 +16,7 @@ from proxyaudit.registry import load_plugin, plugin_names
 Part = Literal["encoding", "use", "recoverable", "reported"]
 
 GROUP = "channels"
+READERS = ("quadratic", "mlp", "trees", "neighbours")  # stronger readers, as they stand in evidence
 # What every verdict rests on, whatever else is registered: an installation that lacks one of these would call removed what nobody asked.
 FLOOR: Mapping[str, Part] = {
     "linear": "encoding",
@@ -41,6 +42,7 @@ class Question:
     measures: Mapping[str, str] = field(default_factory=dict)  # that decide it, with the words that tell them apart; none for the plain one
     terms: tuple[tuple[str, str], ...] = ()  # terms of the glossary that explain it, each with its text; asks where there are none
     of_activations: bool = False  # whether it can be asked of bare activations
+    readers: tuple[str, ...] = ()  # stronger readers whose gain may show it
     place: int = 0  # among the questions of its part, where a list is in another order than that of the channels
     may_lack: bool = False  # a model may have nothing to ask it of: without a number it does not apply then, and was not forgotten
 

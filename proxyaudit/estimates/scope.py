@@ -25,6 +25,8 @@ class Scope:
     unfit: Mapping[str, str] = field(default_factory=dict)  # attributes that could not be measured, each with the reason
     failures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of a regime, a line for each repetition
     margins: Mapping[str, Any] = field(default_factory=dict)
+    group: str | None = None  # the column of people, where rows belong together
+    max_rows: int | None = None  # the cap on rows, where the data hold more
     no_absence: tuple[str, ...] = ()  # regimes whose audit rows the encoder could not see well enough to call anything absent
 
 
@@ -54,8 +56,24 @@ def read_scope(plan: Mapping[str, Any], recipe: Mapping[str, Any], environment: 
         unfit=unfit,
         failures={str(regime): names(failures, regime) for regime in failures},
         margins=mapping(plan, "margins"),
+        group=_named(recipe, surface),
+        max_rows=_cap(plan, recipe),
         no_absence=names(plan, "no_absence"),
     )
+
+
+def _named(recipe: Mapping[str, Any], surface: Surface) -> str | None:
+    group = mapping(recipe, "data").get("group") if surface == "outputs" else recipe.get("group")
+    return group if isinstance(group, str) else None
+
+
+def _cap(plan: Mapping[str, Any], recipe: Mapping[str, Any]) -> int | None:
+    """``data.max_rows`` where it left rows out: then about as many were used; counts of a plan are rounded, and a copy may be dropped."""
+    data, rows = mapping(recipe, "data"), mapping(plan, "rows")
+    used = [rows.get(part) for part in (("train",) if data.get("holdout") is not None else ("train", "audit"))]
+    most = data.get("max_rows")
+    counts = [count for count in used if isinstance(count, int)]
+    return most if isinstance(most, int) and len(counts) == len(used) and sum(counts) >= 0.95 * most else None
 
 
 def mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from proxyaudit.estimates.ledger import significant
-from proxyaudit.estimates.numbers import Numbers, answer_weight, strongest
-from proxyaudit.estimates.questions import all_questions, names_of
+from proxyaudit.estimates.numbers import Numbers, answer_weight, largest_bound, strongest
+from proxyaudit.estimates.questions import all_questions
 from proxyaudit.estimates.states import Decision
 from proxyaudit.types import Basis, Change, ChangeWord, Estimate, Origin
 
@@ -46,39 +47,6 @@ def sentence(c: Concluded, numbers: Numbers) -> str:
     return _of_prompts(c, beside) if surface == "prompts" else _of_models(c, numbers, beside) + _learnt_little(numbers, c.regime)
 
 
-def would_settle(c: Concluded, numbers: Numbers) -> str | None:
-    """What would settle an inconclusive finding, or complete one that lacks repetitions."""
-    failures = numbers.scope.failures.get(c.regime)
-    if failures:
-        return f"run the failed repetitions again: {failures[0]}"
-    if c.decision.verdict != "inconclusive":
-        return None
-    surface, of_use = numbers.scope.surface, names_of("use")
-    if surface == "prompts":
-        return _some(["what is inside was not read ('proxyaudit probe' does)", *_unsettled(c, of_use)])
-    if surface == "activations":
-        return _some(_unsettled(c)) or "more audit rows"
-    if c.decision.at_least == "hidden":
-        return "whether the model uses the feature: " + (_some(_unsettled(c, of_use)) or "more seeds and audit rows")
-    return _some(_unsettled(c)) or "channels that this version does not measure"
-
-
-def _some(reasons: Sequence[str]) -> str:
-    """Reasons in one line; those that would make it long are counted, and none is cut."""
-    said = [reasons[0]] if reasons else []
-    for reason in reasons[1:]:
-        if len("; ".join([*said, reason])) > 400:  # characters of reasons in one finding
-            break
-        said.append(reason)
-    more = len(reasons) - len(said)
-    return "; ".join(said) + (f"; and {more} more" if more else "")
-
-
-def _unsettled(c: Concluded, channels: Iterable[str] | None = None) -> list[str]:
-    """Why numbers are unknown, each reason once."""
-    return sorted({e.reason for e in c.own if e.state == "unknown" and e.reason and (channels is None or e.channel in channels)})
-
-
 def _of_models(c: Concluded, numbers: Numbers, beside: str) -> str:
     decision, task = c.decision, numbers.find("task", None, c.regime)
     models = len(task.seed_values) if task is not None else 0
@@ -101,14 +69,17 @@ def _of_models(c: Concluded, numbers: Numbers, beside: str) -> str:
         inner = inside if decision.encoding == "linear" else "inside, what a linear reader finds is not settled"
         return f"{where}, '{c.attribute}' {acts}: {shown}{beside}; {inner}."
     if decision.verdict == "removed":
-        return f"{where}, no channel of this audit found '{c.attribute}', and each could have found it at its margin."
+        found = f"no channel of this audit found '{c.attribute}', and each could have found it at its margin"
+        return f"{where}, {found}.{_as_sentence(_at_most(c))}"
     place = inside if decision.encoding == "linear" else f"it was found through: {', '.join(decision.mechanisms)}"
     if decision.verdict == "hidden":
         quiet = "neither shows in the outputs nor moves them when its trace is swapped"
         return f"{where}, '{c.attribute}' {quiet}, but is still inside: {place}."
     if decision.at_least == "hidden":
         return f"{where}, '{c.attribute}' is still inside: {place}. Whether the model uses it is not settled; {shown}."
-    return f"For regime '{c.regime}' the data cannot tell whether '{c.attribute}' is still in the model; {shown}."
+    known = _at_most(c)
+    open_ = f"the data cannot tell whether '{c.attribute}' is still in the model{f': {known}' if known else ''}"
+    return f"For regime '{c.regime}' {open_}; {shown}."
 
 
 def _inside(c: Concluded, numbers: Numbers) -> str:
@@ -154,8 +125,34 @@ def _of_activations(c: Concluded, numbers: Numbers, beside: str) -> str:
         looked = "the one site given" if sites == 1 else f"all {sites} sites given"
         limits = [e.detection_limit for e in c.own if e.channel == "linear" and e.detection_limit is not None]
         limit = f" A linear leak of {significant(max(limits), 2):.3f} would have been found in 95 % of cases." if limits else ""
+        limit += _as_sentence(_at_most(c))
         return f"{where}, no reader found '{c.attribute}' at {looked}, and each could have found it at its margin{beside}.{limit}"
-    return f"The data cannot tell whether '{c.attribute}' is in the activations of '{c.regime}'{found}."
+    return f"The data cannot tell whether '{c.attribute}' is in the activations of '{c.regime}'{found}.{_as_sentence(_at_most(c))}"
+
+
+def _at_most(c: Concluded) -> str:
+    """How much can be read at most, of linear and stronger readers as far as it is certified; empty where nothing is."""
+    said: list[str] = []
+    for channel, words in (("linear", "by a linear reader"), ("nonlinear", "more by a stronger one")):
+        own = [e for e in c.own if e.channel == channel]
+        bound = largest_bound(own)
+        if bound is not None and all(e.state != "present" for e in own):
+            said.append(f"at most {share_at_most(bound)}{'' if said else ' of it'} can be read {words}")
+    return " and ".join(said).replace("can be read more", "more can be read")
+
+
+def _as_sentence(words: str) -> str:
+    return f" {words[:1].upper()}{words[1:]}." if words else ""
+
+
+def share_at_most(bound: float) -> str:
+    """A bound as a percentage, rounded up: what is said must never be less than what was certified.
+
+    >>> share_at_most(0.06), share_at_most(0.0612), share_at_most(0.121)
+    ('6 %', '6.2 %', '13 %')
+    """
+    steps = 10 if bound < 0.1 else 1  # a decimal where it is small
+    return f"{min(math.ceil(round(100 * steps * bound, 9)) / steps, 100):g} %"
 
 
 def _with_leak(best: Estimate | None) -> str:

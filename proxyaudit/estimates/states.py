@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, Literal
 
 from proxyaudit.estimates.questions import deciding_names, names_of
-from proxyaudit.stats.multiplicity import holm
-from proxyaudit.types import ChangeWord, Control, Encoding, Estimate, State, Surface, Verdict
+from proxyaudit.stats.multiplicity import holm, weighted_holm
+from proxyaudit.types import ChangeWord, Control, Encoding, Estimate, Role, State, Surface, Verdict
 
 PRESENT_AT = 0.05
 ABSENT_AT = 0.01
@@ -22,6 +23,7 @@ Outcome = Literal[
 """How a number came to its state; what is said beside an unknown depends on it."""
 UNCHANGED = (0.8, 1.25)
 LARGER = 1.05
+NO_ROLES: Final[Mapping[str, Role]] = MappingProxyType({})
 
 
 def deciding(estimates: Iterable[Estimate]) -> list[Estimate]:
@@ -30,9 +32,11 @@ def deciding(estimates: Iterable[Estimate]) -> list[Estimate]:
     return [e for e in estimates if e.channel in names and e.state is not None]
 
 
-def decide_states(estimates: Iterable[Estimate], controls: Iterable[Control]) -> dict[str, State]:
+def decide_states(
+    estimates: Iterable[Estimate], controls: Iterable[Control], roles: Mapping[str, Role] | None = NO_ROLES
+) -> dict[str, State]:
     """State of every deciding estimate, by its id; the state that an estimate has says only that it decides."""
-    return {name: state_of(outcome) for name, outcome in decide_outcomes(estimates, controls).items()}
+    return {name: state_of(outcome) for name, outcome in decide_outcomes(estimates, controls, roles).items()}
 
 
 def state_of(outcome: Outcome) -> State:
@@ -41,23 +45,45 @@ def state_of(outcome: Outcome) -> State:
     return known.get(outcome, "unknown")
 
 
-def decide_outcomes(estimates: Iterable[Estimate], controls: Iterable[Control]) -> dict[str, Outcome]:
-    """How every deciding estimate comes to its state, by its id.
-
-    Holm's correction runs over the deciding numbers of a regime. A negative control that failed disables presence of its attribute at
-    its site.
-    """
-    failed = {(c.regime, c.attribute, c.site) for c in controls if c.kind == "negative" and c.passed is False}
+def adjusted_p(estimates: Iterable[Estimate], roles: Mapping[str, Role] | None = NO_ROLES) -> dict[str, float]:
+    """p-values of presence after the correction within each regime, by id."""
     by_regime: dict[str, list[Estimate]] = defaultdict(list)
     for estimate in deciding(estimates):
         by_regime[estimate.regime].append(estimate)
-    outcomes: dict[str, Outcome] = {}
-    for regime, own in by_regime.items():
-        tested = {e.id: e.p_present for e in own if e.p_present is not None}
-        adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
-        for e in own:
-            outcomes[e.id] = _outcome(e, adjusted.get(e.id, 1.0), blocked=(regime, e.attribute, e.site) in failed)
-    return outcomes
+    return {name: p for own in by_regime.values() for name, p in corrected(own, roles).items()}
+
+
+def decide_outcomes(
+    estimates: Iterable[Estimate], controls: Iterable[Control], roles: Mapping[str, Role] | None = NO_ROLES
+) -> dict[str, Outcome]:
+    """How every deciding estimate comes to its state, by its id.
+
+    Presence is corrected for looking at many numbers as :func:`corrected` says, by the ``roles`` of the attributes. A negative control
+    that failed disables presence of its attribute at its site.
+    """
+    failed = {(c.regime, c.attribute, c.site) for c in controls if c.kind == "negative" and c.passed is False}
+    own = deciding(estimates)
+    adjusted = adjusted_p(own, roles)
+    return {e.id: _outcome(e, adjusted.get(e.id, 1.0), blocked=(e.regime, e.attribute, e.site) in failed) for e in own}
+
+
+def corrected(own: Sequence[Estimate], roles: Mapping[str, Role] | None) -> dict[str, float]:
+    """Adjusted p-values of presence of one regime's deciding numbers, by id (decision 0025).
+
+    Protected attributes and proxies are two families: no proxy takes power from an attribute that the audit is about. Within a family
+    each pair of attribute and question has the same weight, shared by its numbers (sites, tests). ``roles`` of ``None``: the rule of schema
+    1.0, Holm over all numbers alike. Attributes without a role are a family of their own.
+    """
+    tested = {e.id: (e, e.p_present) for e in own if e.p_present is not None}
+    if roles is None:
+        return dict(zip(tested, map(float, holm([p for _, p in tested.values()])), strict=True))
+    adjusted: dict[str, float] = {}
+    for family in dict.fromkeys(roles.get(e.attribute or "") for e, _ in tested.values()):
+        mine = {name: one for name, one in tested.items() if roles.get(one[0].attribute or "") == family}
+        shared = Counter((e.attribute, e.channel) for e, _ in mine.values())
+        weights = [1 / shared[e.attribute, e.channel] for e, _ in mine.values()]
+        adjusted |= zip(mine, map(float, weighted_holm([p for _, p in mine.values()], weights)), strict=True)
+    return adjusted
 
 
 def _outcome(e: Estimate, adjusted: float, *, blocked: bool) -> Outcome:
@@ -84,33 +110,43 @@ def knows(kind: str) -> bool:
 
 def passes(kind: str, figures: Mapping[str, float | None]) -> bool | None:
     """Whether a control passed; ``None`` where its figures are not those of its kind. What could not be found did not pass."""
-    rule = _RULES.get(kind)
-    if rule is None or not figures:
+    rule = _RULES.get(kind, {}).get(frozenset(figures))
+    if rule is None:
         return None
     known = {name: value for name, value in figures.items() if value is not None}
-    if len(known) < len(figures):
+    if len(known) < len(figures) or any(not 0 <= known[name] <= 1 for name in _SHARES & known.keys()):
         return False
-    try:
-        return rule(known)
-    except KeyError:
-        return None
+    return rule(known)
 
 
-def _plants_found(figures: Mapping[str, float]) -> bool:
-    """Planted features are found in most draws; of planted effects none is called absent, and more than half of each is found."""
-    if "least_found" in figures:
-        return figures["least_found"] > LEAST_FOUND and figures["least_absent_p"] > ABSENT_AT
-    return (figures["share"] if "share" in figures else min(figures["found_once"], figures["found_twice"])) >= FOUND
+def figures_fit(kind: str, channel: str, figures: Mapping[str, float | None]) -> bool:
+    """Whether these are the figures that a control of this kind and channel has: exactly them, none missing and none more."""
+    names = frozenset(figures)
+    if kind == "positive" and channel in ("used", "relearned"):
+        # Planted effects, and a planted leak that is learnt; readers find planted leaks of one or two sizes.
+        return names == _EFFECTS if channel == "used" else names in (_LEARNT, _SHARE)
+    return names in _RULES.get(kind, {}) and names not in (_EFFECTS, _LEARNT)
 
 
-_RULES: Final[Mapping[str, Callable[[Mapping[str, float]], bool]]] = {
-    "negative": lambda f: f["p"] > FAILED_AT,
-    "positive": _plants_found,
-    "random_subspace": lambda f: f["random_high"] < max(f["effect"], f["margin"]),
-    "untrained": lambda f: f["smallest"] > f["largest_untrained"],
-    "eraser": lambda f: f["before"] > f["margin"] > f["after"],
-    "baseline": lambda f: f["leak"] < f["margin"],
-    "repetition": lambda f: f["identical_pairs"] == 0,
+_Rule = Callable[[Mapping[str, float]], bool]
+_SHARES: Final = {"share", "found_once", "found_twice", "p", "least_absent_p"}
+_SHARE, _SIZES, _LEARNT = frozenset({"share"}), frozenset({"found_once", "found_twice"}), frozenset({"leak", "share"})
+_EFFECTS: Final = frozenset({"least_found", "least_absent_p"})
+# Of each kind the sets of figures that its outcome follows from: with one too many, whoever adds it could choose the rule.
+_RULES: Final[Mapping[str, Mapping[frozenset[str], _Rule]]] = {
+    "negative": {frozenset({"p"}): lambda f: f["p"] > FAILED_AT},
+    # Planted features are found in most draws; of planted effects none is called absent, and more than half of each is found.
+    "positive": {
+        _SHARE: lambda f: f["share"] >= FOUND,
+        _SIZES: lambda f: min(f["found_once"], f["found_twice"]) >= FOUND,
+        _LEARNT: lambda f: f["share"] >= FOUND,
+        _EFFECTS: lambda f: f["least_found"] > LEAST_FOUND and f["least_absent_p"] > ABSENT_AT,
+    },
+    "random_subspace": {frozenset({"effect", "random_high", "margin"}): lambda f: f["random_high"] < max(f["effect"], f["margin"])},
+    "untrained": {frozenset({"smallest", "largest_untrained"}): lambda f: f["smallest"] > f["largest_untrained"]},
+    "eraser": {frozenset({"before", "after", "margin"}): lambda f: f["before"] > f["margin"] > f["after"]},
+    "baseline": {frozenset({"leak", "margin"}): lambda f: f["leak"] < f["margin"]},
+    "repetition": {frozenset({"identical_pairs"}): lambda f: f["identical_pairs"] == 0},
 }
 
 
@@ -154,6 +190,8 @@ def decide(states: Mapping[str, State], *, surface: Surface = "outputs") -> Deci
     full: dict[str, State] = {channel: states.get(channel, "unknown") for channel in channels}
     encoding = _encoding(full["linear"], full["nonlinear"])
     use = _listed(full, use_channels)
+    if surface != "activations" and use == ("none",) and not any(full[channel] == "absent" for channel in use_channels):
+        use = ("unknown",)  # where there are outputs, what was asked of none of them is no absence of use
     recoverable = _listed(full, recoverable_channels)
     inside = tuple(channel for channel in (*names_of("encoding"), *recoverable_channels) if full[channel] == "present")
     acting = tuple(channel for channel in use_channels if full[channel] == "present")
@@ -167,7 +205,9 @@ def decide(states: Mapping[str, State], *, surface: Surface = "outputs") -> Deci
         unused = use == ("none",) and (surface != "activations" or full["linear"] == "absent")
         verdict: Verdict = "hidden" if unused else "inconclusive"
         return Decision(verdict, None if verdict == "hidden" else "hidden", encoding, use, recoverable, inside)
-    if applying and all(state == "absent" for state in applying):
+    # Whatever else does not apply: no reader looked inside, or nobody at the outputs, and nothing was removed.
+    asked = {"linear", "nonlinear"} | ({"expressed"} if surface == "outputs" else set())
+    if all(full[channel] == "absent" for channel in asked) and all(state == "absent" for state in applying):
         absent = tuple(channel for channel in channels if full[channel] == "absent")
         return Decision("removed", None, encoding, use, recoverable, absent)
     return Decision("inconclusive", None, encoding, use, recoverable, ())

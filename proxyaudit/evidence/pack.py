@@ -18,8 +18,8 @@ from safetensors import SafetensorError
 from proxyaudit.errors import InputError, IntegrityError, ProxyauditError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.manifest import MANIFEST, check_manifest, is_complete, replace_files, write_file, write_files
-from proxyaudit.evidence.schema_1_0 import brought_up
-from proxyaudit.types import SCHEMA_VERSION, Evidence, Verdict
+from proxyaudit.evidence.schema_1_0 import brought_up, later_fields
+from proxyaudit.types import SCHEMAS, Evidence, Verdict
 
 PACK_FILES = ("arrays.safetensors", "environment.json", "evidence.json", "plan.json", "recipe.yaml")
 REPORT_FILES = ("report.html", "report.md")
@@ -152,9 +152,11 @@ def _read_object(path: Path, parse: Callable[[bytes], Any] = parse_json) -> dict
 def _read_evidence(path: Path, plan: dict[str, Any]) -> Evidence:
     document = _read_object(path)
     version = str(document.get("schema_version", ""))
-    if version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
-        what = f"the evidence has schema version {version[:20]!r}, this proxyaudit reads {SCHEMA_VERSION}"
+    if version not in SCHEMAS:
+        what = f"the evidence has schema version {version[:20]!r}, this proxyaudit reads {' and '.join(SCHEMAS)}"
         raise InputError(what, where=str(path), mend="use the version of proxyaudit that wrote it")
+    if version == SCHEMAS[0] and (later := later_fields(document)):
+        raise IntegrityError(f"{path.name} says schema {version}, which has no '{later[0][:40]}' [{path.parent}]")
     try:
         evidence = Evidence.model_validate(document)
     except ValidationError as error:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
+from importlib import resources
 from itertools import product
 from typing import Any, Final
 
@@ -46,11 +48,21 @@ _DETAILS: Final[tuple[tuple[str, str, tuple[str, ...], str | None], ...]] = (
     ("eraser", f"planted leak {_NUMBER} on fresh rows, {_NUMBER} after LEACE", ("before", "after"), "leak"),
     ("baseline", f"random features of what is conditioned on: leak {_NUMBER}", ("leak",), "leak"),
 )
+_LISTED: Final = {"estimates": "Estimate", "controls": "Control", "findings": "Finding", "not_tested": "NotTested"}
 _FIXED: Final[Mapping[tuple[str, str], dict[str, float | None]]] = {
     ("positive", "no planted leak stands out from the references"): {"share": None},
     ("repetition", "all repetitions differ"): {"identical_pairs": 0.0},
     ("repetition", "two repetitions are identical and count as one"): {"identical_pairs": 1.0},
 }
+
+
+def later_fields(document: Mapping[str, Any]) -> list[str]:
+    """Fields of ``evidence.json`` that schema 1.0 does not have: a later version wrote them, whatever version the document says."""
+    told = json.loads(resources.files("proxyaudit.evidence").joinpath("schema-1.0.json").read_text(encoding="utf-8"))
+    known = {"": set(told["properties"]), **{kind: set(told["$defs"][kind]["properties"]) for kind in _LISTED.values()}}
+    lists = {kind: document.get(name) for name, kind in _LISTED.items()}
+    entries = [("", document), *((kind, one) for kind, ones in lists.items() if isinstance(ones, list) for one in ones)]
+    return sorted({str(key) for kind, one in entries if isinstance(one, Mapping) for key in one if key not in known[kind]})
 
 
 def brought_up(evidence: Evidence, margins: Mapping[str, Any]) -> Evidence:

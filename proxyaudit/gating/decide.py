@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from proxyaudit.comparison import Comparison, compare_packs
 from proxyaudit.errors import InputError, did_you_mean
+from proxyaudit.estimates.numbers import Numbers
 from proxyaudit.estimates.questions import all_questions, names_of, word_of
+from proxyaudit.estimates.scope import read_scope
+from proxyaudit.estimates.states import decide, deciding
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.plans import has_kind, mapping
 from proxyaudit.gating.policy import Baseline, Policy, Treatment
 from proxyaudit.gating.values import GateCase, GateResult, Outcome
 from proxyaudit.recipe.recipe import Margins
-from proxyaudit.types import Finding
+from proxyaudit.types import Estimate, Finding, State
 
 EVERYTHING = "all"
 _TREATED: dict[Treatment, Outcome] = {"undecided": "undecided", "fail": "fail", "allow": "pass"}
@@ -78,15 +81,51 @@ def _known(names: Sequence[str], known: Iterable[str], what: str, where: str) ->
 def _case(pack: EvidencePack, policy: Policy, attribute: str, regime: str, finding: Finding | None, lax: Sequence[str]) -> GateCase:
     if finding is None:
         return GateCase("verdict", attribute, regime, "missing", None, policy.allow, "undecided", "the run has no finding for it")
-    allowed, treatment = policy.for_pair(finding.attribute, finding.regime)
-    outcome, reason = _judged(finding, allowed, treatment)
-    if outcome == "pass" and finding.verdict != "inconclusive":
+    demand = policy.for_pair(finding.attribute, finding.regime)
+    uncertified = _uncertified(_own(pack, finding), demand.bound)
+    settled = bool(demand.bound) and "removed" in demand.allow and not uncertified and _only_bounded_open(pack, finding, demand.bound)
+    outcome, reason = _within(demand.bound) if settled else _judged(finding, demand.allow, demand.inconclusive)
+    if outcome == "pass" and (settled or uncertified or finding.verdict != "inconclusive"):
         # A pass must rest on sound ground; a fail at a laxer margin, or with a failed control of absence, stays a fail.
-        doubts = [*lax, *_failed_controls(pack, finding)]
+        doubts = [*uncertified, *lax, *_failed_controls(pack, finding, everything=settled)]
         if doubts:
             outcome, reason = "undecided", f"{reason}, but {doubts[0]}"
     detail = finding.sentence + (f" To settle it: {finding.would_settle}." if finding.would_settle else "")
-    return GateCase("verdict", attribute, regime, finding.verdict, finding.at_least, allowed, outcome, reason, detail)
+    return GateCase("verdict", attribute, regime, finding.verdict, finding.at_least, demand.allow, outcome, reason, detail)
+
+
+def _within(bounds: Mapping[str, float]) -> tuple[Outcome, str]:
+    told = ", ".join(f"{word_of(name)} {limit:g}" for name, limit in bounds.items())
+    return "pass", f"inconclusive, but no more than the policy accepts can be there ({told})"
+
+
+def _own(pack: EvidencePack, finding: Finding) -> list[Estimate]:
+    found = (e for e in deciding(pack.evidence.estimates) if e.state != "not_applicable")
+    return [e for e in found if (e.attribute, e.regime) == (finding.attribute, finding.regime)]
+
+
+def _uncertified(own: Sequence[Estimate], bounds: Mapping[str, float]) -> list[str]:
+    """Checks that do not certify what the policy demands: each of their numbers must."""
+    said = []
+    for name, limit in bounds.items():
+        mine = [e for e in own if e.channel == name]
+        # What is absent at a margin is certified at it.
+        certified = [e.bound if e.bound is not None else e.margin if e.state == "absent" else None for e in mine]
+        if not mine or any(bound is None for bound in certified):
+            said.append(f"the {word_of(name)} check certifies no bound, the policy asks for {limit:g}")
+        elif (most := max(bound for bound in certified if bound is not None)) > limit:
+            said.append(f"the {word_of(name)} check certifies at most {most:.3g}, the policy asks for {limit:g}")
+    return said
+
+
+def _only_bounded_open(pack: EvidencePack, finding: Finding, bounds: Mapping[str, float]) -> bool:
+    """Whether an inconclusive finding would be "removed", were the checks that the policy bounds absent."""
+    scope = read_scope(pack.plan, pack.recipe, pack.environment)
+    if finding.verdict != "inconclusive" or finding.at_least is not None or finding.attribute not in scope.roles:
+        return False
+    states = Numbers(pack.evidence.estimates, scope).states(finding.attribute, finding.regime)
+    settled: dict[str, State] = {name: "absent" if name in bounds and state == "unknown" else state for name, state in states.items()}
+    return decide(settled, surface=scope.surface).verdict == "removed"
 
 
 def _judged(finding: Finding, allowed: Sequence[str], treatment: Treatment) -> tuple[Outcome, str]:
@@ -123,11 +162,14 @@ def _laxer(pack: EvidencePack, policy: Policy) -> list[str]:
     return said
 
 
-def _failed_controls(pack: EvidencePack, finding: Finding) -> list[str]:
-    """Absences that an allowed verdict needs and whose positive control failed; presences whose negative one did; copied repetitions."""
+def _failed_controls(pack: EvidencePack, finding: Finding, *, everything: bool) -> list[str]:
+    """Absences that an allowed verdict needs and whose positive control failed; presences whose negative one did; copied repetitions.
+
+    Where ``everything`` is to be absent or bounded, bounds rest on positive controls as absence does.
+    """
     own = [e for e in pack.evidence.estimates if (e.attribute, e.regime) == (finding.attribute, finding.regime) and e.state is not None]
-    needed = None if finding.verdict == "removed" else names_of("use") if finding.verdict == "hidden" else ()
-    rests = {(e.channel, e.site) for e in own if e.state == "absent" and (needed is None or e.channel in needed)}
+    needed = None if finding.verdict == "removed" or everything else names_of("use") if finding.verdict == "hidden" else ()
+    rests = {(e.channel, e.site) for e in own if (e.state == "absent" or everything) and (needed is None or e.channel in needed)}
     shown = {(e.channel, e.site) for e in own if e.state == "present" and e.id in finding.decided_by}
     said = []
     for control in pack.evidence.controls:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,6 +31,19 @@ class PolicyMargins(Strict):
     relearned: _Margin | None = None
 
 
+class PolicyBounds(Strict):
+    """The largest leak that may be left uncertified, by check."""
+
+    linear: _Margin | None = None
+    nonlinear: _Margin | None = None
+    elsewhere: _Margin | None = None
+    beyond: _Margin | None = None
+
+    def asked(self) -> dict[str, float]:
+        """Those that are asked for."""
+        return {str(name): float(value) for name, value in self if value is not None}
+
+
 def _one_or_many(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
@@ -40,13 +55,14 @@ class Rule(Strict):
     regimes: Names | None = None
     allow: tuple[Verdict, ...] | None = None
     inconclusive: Treatment | None = None
+    bound: PolicyBounds | None = None
 
     _listed = field_validator("attributes", "regimes", "allow", mode="before")(_one_or_many)
 
     @model_validator(mode="after")
     def _says_something(self) -> Rule:
-        if self.allow is None and self.inconclusive is None:
-            raise ValueError("the rule changes nothing: give 'allow' or 'inconclusive'")
+        if self.allow is None and self.inconclusive is None and self.bound is None:
+            raise ValueError("the rule changes nothing: give 'allow', 'inconclusive' or 'bound'")
         return self
 
 
@@ -67,6 +83,15 @@ class Baseline(Strict):
         return {"run": value} if isinstance(value, str) else value
 
 
+@dataclass(frozen=True)
+class Demand:
+    """What a policy demands of one attribute in one regime."""
+
+    allow: tuple[Verdict, ...]
+    inconclusive: Treatment
+    bound: Mapping[str, float]  # by check, the largest leak that may be left uncertified
+
+
 class Policy(Strict):
     """What a release must meet; the last of the rules that fit holds for a pair."""
 
@@ -74,6 +99,9 @@ class Policy(Strict):
     regimes: Names | None = None  # or "all"; every one with a verdict but "real" if not given ("real" where it is the only one)
     allow: tuple[Verdict, ...] = ("removed",)
     inconclusive: Treatment = "undecided"  # what an undecided verdict means (undecided: exit code 3)
+    bound: PolicyBounds = (
+        PolicyBounds()
+    )  # what must be certified, at level .01; it settles inconclusive verdicts that only these leave open
     margins: PolicyMargins = PolicyMargins()  # the laxest accepted; those of a recipe that names none, if not given
     baseline: Baseline | None = None
     rules: tuple[Rule, ...] = ()
@@ -89,15 +117,16 @@ class Policy(Strict):
             raise ValueError(f"'{blank}' is blank: give it a value, or leave it out")
         return value
 
-    def for_pair(self, attribute: str, regime: str) -> tuple[tuple[Verdict, ...], Treatment]:
-        """Allowed verdicts and treatment of inconclusive ones for an attribute in a regime."""
-        allow, inconclusive = self.allow, self.inconclusive
+    def for_pair(self, attribute: str, regime: str) -> Demand:
+        """What is demanded of an attribute in a regime."""
+        allow, inconclusive, bound = self.allow, self.inconclusive, self.bound
         for rule in self.rules:
             named = rule.attributes is None or attribute in rule.attributes or rule.attributes == ("all",)
             if named and (rule.regimes is None or regime in rule.regimes or rule.regimes == ("all",)):
                 allow = rule.allow if rule.allow is not None else allow
                 inconclusive = rule.inconclusive if rule.inconclusive is not None else inconclusive
-        return allow, inconclusive
+                bound = rule.bound if rule.bound is not None else bound
+        return Demand(allow, inconclusive, bound.asked())
 
 
 def load_policy(path: Path) -> Policy:

@@ -19,6 +19,7 @@ from proxyaudit.errors import InputError
 from proxyaudit.estimates.channel import all_channels
 from proxyaudit.estimates.conclude import evidence_of
 from proxyaudit.estimates.ledger import Drafts, decide_ledger
+from proxyaudit.estimates.not_tested import standing_notes
 from proxyaudit.estimates.row_sums import row_parts
 from proxyaudit.estimates.scope import read_scope
 from proxyaudit.evidence.manifest import is_complete
@@ -33,13 +34,6 @@ from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
 from proxyaudit.stats.intervals import LEVEL
 from proxyaudit.types import SCHEMA_VERSION, Evidence, NotTested
-
-_NOT_TESTED = (
-    NotTested(
-        what="use through directions that no linear subspace holds, or at sites outside the verdict sites",
-        why="subspaces are linear, fitted (LEACE) or learned (DAS), and swapped at the verdict sites only",
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -98,19 +92,19 @@ def run_audit(
     with one_thread():
         facts = read_facts(prepared, tasks, cache, failures)
         drafts = Drafts().extend(channel.estimate(facts) for channel in all_channels() if channel.estimate)
-        ledger = decide_ledger(drafts, facts.no_absence)
+        plan = prepared.plan.as_dict()
+        recipe = prepared.recipe.model_dump(mode="json", exclude_none=True)
+        scope = read_scope(plan, recipe, {"failures_by_regime": dict(failures)})
+        ledger = decide_ledger(drafts, facts.no_absence, scope.roles)
         for channel in all_channels():
             if channel.follow_up is not None:
                 ledger.publish(channel.follow_up(facts, ledger))
-        plan = prepared.plan.as_dict()
-        not_tested = [*_NOT_TESTED, *(NotTested(**note) for note in prepared.plan.notes), *overlap_notes(facts.runs)]
-        scope = read_scope(plan, {}, {"failures_by_regime": dict(failures)})
+        not_tested = [*standing_notes(scope), *(NotTested(**note) for note in prepared.plan.notes), *overlap_notes(facts.runs)]
         evidence = evidence_of(ledger, scope, plan, not_tested, partial=bool(failures), facts=facts)
         signatures = signatures_of_run(prepared, tasks, cache, evidence) if prepared.recipe.signatures else {}
     more = {"backend": workers.backend, "failures_by_regime": {regime: list(found) for regime, found in failures.items()}}
     environment = environment_of(started, workers.count, prepared.plan.versions, [f for found in failures.values() for f in found], **more)
     arrays = {f"{e.id}.seed_values": np.array(e.seed_values) for e in evidence.estimates if len(e.seed_values) > 1} | row_parts(ledger)
-    recipe = prepared.recipe.model_dump(mode="json", exclude_none=True)
     publish(EvidencePack(evidence, prepared.plan.as_dict(), recipe, environment, arrays), folder, signatures)
     return RunResult(folder, evidence.run.status, evidence, reused=False)
 

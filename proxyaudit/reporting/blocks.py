@@ -193,7 +193,8 @@ def figure_cell(e: Estimate | None, *, lines: Iterable[str] = ()) -> Cell:
     """An estimate as a cell: value, interval, what it decides and why not."""
     if e is None:
         return Cell(DASH, lines=("not measured",), look="num")
-    return Cell(number(e.value), interval(e), (state_word(e.state), *lines, *([e.reason] if e.reason else [])), "num")
+    most = [f"at most {number(e.bound)}"] if e.bound is not None and e.state in ("absent", "unknown") else []
+    return Cell(number(e.value), interval(e), (state_word(e.state), *most, *lines, *([e.reason] if e.reason else [])), "num")
 
 
 def verdict_cell(finding: Finding | None, lines: Iterable[str] = ()) -> Cell:

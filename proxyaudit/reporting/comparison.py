@@ -99,11 +99,13 @@ def _numbers(label: str, numbers: Sequence[NumberChange]) -> Table:
     rows = []
     for n in numbers:
         places = (Cell(_regimes(n), look="name"), Cell(word_of(n.channel), n.kind, look="name"), Cell(_place(n), look="name"))
-        sides = ((n.value_a, n.state_a), (n.value_b, n.state_b))
-        values = (Cell(number(value), lines=(_state(state),), look="num") for value, state in sides)
+        sides = ((n.value_a, n.state_a, n.bound_a), (n.value_b, n.state_b, n.bound_b))
+        values = (Cell(number(value), lines=(_state(state), *_at_most(bound)), look="num") for value, state, bound in sides)
         paired = (("paired" if n.paired else "unpaired"),) if n.low is not None else ()
         figures = (*values, Cell(number(n.difference), span(n.low, n.high), paired, "num"), Cell(number(n.margin), look="num"))
-        rows.append([Cell(n.attribute), *places, *figures, Cell(_WORDS[n.word], lines=(n.note,) if n.note else (), look="text")])
+        rows.append(
+            [Cell(n.attribute), *places, *figures, Cell(_WORDS[n.word], lines=tuple(filter(None, (n.note, n.bound_words))), look="text")]
+        )
     header = ("Attribute", "Regime", "What", "Where", "A, before", "B, after", "B minus A", "Margin", "What can be said")
     return table(label, header, rows)
 
@@ -118,6 +120,10 @@ def _place(n: NumberChange) -> str:
     if n.site_a == n.site_b or n.site_a is None or n.site_b is None:
         return str(n.site_b or n.site_a)
     return beside(f"{n.site_a} → {n.site_b}", f"by {n.matched_by}")
+
+
+def _at_most(bound: float | None) -> list[str]:
+    return [f"at most {number(bound)}"] if bound is not None else []
 
 
 def _state(state: str | None) -> str:

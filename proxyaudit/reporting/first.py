@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
 from proxyaudit.estimates.questions import word_of
+from proxyaudit.estimates.sentences import share_at_most
 from proxyaudit.evidence.pack import EvidencePack, run_date
 from proxyaudit.evidence.plans import listed
 from proxyaudit.reporting import blocks as b
@@ -14,7 +15,18 @@ from proxyaudit.reporting.report import Report, deciding_pictures
 from proxyaudit.reporting.sections import sections
 from proxyaudit.reporting.sections.proxies import proxy_views
 from proxyaudit.reporting.summary import MANY, AttributeView, Row, Summary
-from proxyaudit.reporting.text import at_most, beside, count_word, join_names, join_words, number, percent, points, shorten, squeeze
+from proxyaudit.reporting.text import (
+    at_most,
+    beside,
+    capital,
+    join_names,
+    join_words,
+    number,
+    percent,
+    points,
+    shorten,
+    squeeze,
+)
 from proxyaudit.reporting.words import targets
 from proxyaudit.types import Estimate
 
@@ -48,7 +60,7 @@ def _first_screen(report: Report) -> tuple[b.Block, ...]:
     proxies = proxy_views(report.pack)
     strongest = {view.attribute: view.strongest for view in proxies}
     texts = any(view.texts for view in proxies)
-    answers, matrix = answers_of(summary, seeds=report.seeds, strongest=strongest, texts=texts), _matrix(report)
+    answers, matrix = answers_of(summary, strongest=strongest, texts=texts), _matrix(report)
     # Many answers would push the matrix far down.
     blocks: list[b.Block] = [matrix, answers] if len(summary.attributes) > MANY else [answers, matrix]
     told = [part for word in summary.verdicts.values() for part in (b.Strong(f"{word.symbol} {word.word}"), f": {word.meaning}. ")]
@@ -96,21 +108,22 @@ def _matrix_cell(report: Report, row: Row | None) -> b.Cell:
         lines.append(f"outputs {kept(row.kept_outside)}")
     elif not compared and not report.summary.bare and row.gap is not None and row.gap.value is not None:
         lines.append(f"outputs differ by {points(row.gap.value)}")
+    if row.finding is not None and row.finding.verdict in ("inconclusive", "removed"):
+        lines += [f"{word_of(name)} at most {share_at_most(bound)}" for name, bound in row.bounds.items()]
     return b.verdict_cell(row.finding, lines)
 
 
-def answers_of(summary: Summary, *, seeds: int | None, strongest: Mapping[str, Sequence[str]], texts: bool = False) -> b.Answers:
+def answers_of(summary: Summary, *, strongest: Mapping[str, Sequence[str]], texts: bool = False) -> b.Answers:
     """What the first screen says: an answer for each attribute, how sure it is, and what to do next.
 
-    ``seeds`` are the models trained for each kind of data, if known; ``strongest`` the columns (words and habits of ``texts``) that surely
-    carry an attribute and move the output, strongest first.
+    The ``strongest`` are the columns (words and habits of ``texts``) that surely carry an attribute and move the output, strongest first.
     """
     items = []
     for view in summary.attributes:
         levels = at_most([shorten(level, 40) for level in view.levels], 6)
         about = view.role + (f": {join_words(levels)}" if levels else "")
         items.append(b.Answer(shorten(view.name, 80), about, view.lead, view.answer, " ".join(_sure(view, summary))))
-    return b.Answers(tuple(items), tuple(_steps(summary, seeds, strongest, texts)))
+    return b.Answers(tuple(items), tuple(_steps(summary, strongest, texts)))
 
 
 def kept(e: Estimate) -> str:
@@ -121,7 +134,10 @@ def kept(e: Estimate) -> str:
 def _figure_sentence(row: Row, margins: Mapping[str, float], *, bare: bool) -> str:
     """The number that speaks most plainly about a regime, with its interval and what would count."""
     finding, gap, leak = row.finding, row.gap, row.leak
-    if not bare and finding is not None and finding.verdict == "exposed" and gap is not None and gap.value is not None:
+    exposed = not bare and finding is not None and finding.verdict == "exposed"
+    if exposed and (decided := _instead_of_gap(row)):
+        return decided
+    if exposed and gap is not None and gap.value is not None:
         who = f", {shorten(gap.group, 90)}" if gap.group else ""
         counts = f"; from {number(100 * margins['gap'], 0)} on it counts" if "gap" in margins else ""
         return f"predictions differ by {points(gap.value)} between groups ({_ends(gap)}{counts}){who}"
@@ -131,6 +147,18 @@ def _figure_sentence(row: Row, margins: Mapping[str, float], *, bare: bool) -> s
     if leak is not None and leak.value is not None:
         counts = f"; from {percent(margins['leak'])} on it counts" if "leak" in margins else ""
         return f"{percent(leak.value)} of all there is to know can be read inside ({_ends(leak)}{counts})"
+    return ""
+
+
+def _instead_of_gap(row: Row) -> str:
+    """What shows it where the gap does not: a reader of the outputs, or the effect of swapping it; empty where the gap does."""
+    if row.gap is not None and row.gap.state == "present":
+        return ""
+    read, moved = row.output_leak, row.effect
+    if read is not None and read.state == "present":
+        return f"{percent(read.value)} of all there is to know can be read from the outputs alone ({_ends(read)})"
+    if moved is not None and moved.state == "present":
+        return f"predictions move by {points(moved.value)} when its trace inside is swapped ({_ends(moved)})"
     return ""
 
 
@@ -164,11 +192,19 @@ def _sure(view: AttributeView, summary: Summary) -> Iterable[str]:
         yield f"Not settled for {join_names(open_ones)}."
     if len(summary.attributes) > MANY:
         return
+    for row in [row for row in view.rows if row.regime in open_ones and row.bounds][:_MOST]:
+        yield capital(f"{_bounded(row)} in {squeeze(row.regime, 40)}.")
     asked = {f.regime for f in (findings if summary.bare else targets(findings))}
     worst = max((row for row in view.rows if row.regime in asked and row.finding is not None), key=_weight, default=None)
     if worst is not None and (sentence := _figure_sentence(worst, summary.margins, bare=summary.bare)):
         name = squeeze(worst.regime, 40)
         yield f"In the activations of {name} {sentence}." if summary.bare else f"After {name} data {sentence}."
+
+
+def _bounded(row: Row) -> str:
+    """What is certain where the verdict is not."""
+    words = {"linear": "by a linear reader", "nonlinear": "beyond that by a stronger one"}
+    return "at most " + " and ".join(f"{share_at_most(bound)} of it can be read {words[name]}" for name, bound in row.bounds.items())
 
 
 def _weight(row: Row) -> tuple[int, float]:
@@ -177,7 +213,7 @@ def _weight(row: Row) -> tuple[int, float]:
     return (_ORDER.index(finding.verdict) if finding else -1, float(shown.value or 0.0) if shown is not None else 0.0)
 
 
-def _steps(summary: Summary, seeds: int | None, strongest: Mapping[str, Sequence[str]], texts: bool) -> Iterable[tuple[b.Inline, ...]]:
+def _steps(summary: Summary, strongest: Mapping[str, Sequence[str]], texts: bool) -> Iterable[tuple[b.Inline, ...]]:
     """What to do next, attributes with the same answer taken together; proxies only where nothing else was asked for."""
     protected = [view for view in summary.attributes if view.role == "protected"] or list(summary.attributes)
     grouped = {verdict: _grouped(protected, verdict, bare=summary.bare) for verdict in _ORDER}
@@ -193,7 +229,7 @@ def _steps(summary: Summary, seeds: int | None, strongest: Mapping[str, Sequence
         command = f"proxyaudit mitigate RUN --attribute {shlex.quote(view.name)} --regime {shlex.quote(regime)}"
         yield "Or erase it from the models and see what is left (RUN is the folder of this report): ", b.Code(command)
     for regimes, views in list(grouped["inconclusive"].items())[:_MOST]:
-        yield (_settle(regimes, views, summary, seeds),)
+        yield (_settle(regimes, views, summary),)
     for views in grouped["removed"].values():
         what = "activations" if summary.bare else "release"
         yield (f"{_names(views)}: keep this report with the {what}; audit again when data or model change.",)
@@ -243,16 +279,11 @@ def _names(views: Sequence[AttributeView], last: str = "and") -> str:
     return join_words(at_most([f"“{shorten(view.name, 40)}”" for view in views], 4), last)
 
 
-def _settle(regimes: Sequence[str], views: Sequence[AttributeView], summary: Summary, seeds: int | None) -> str:
-    """What would settle what is open, as far as the findings say."""
-    rows = [row for view in views for row in view.rows]
-    needed = max((row.rows_needed for row in rows if row.regime in regimes and row.rows_needed), default=None)
-    have = max((e.n for row in rows for e in (row.leak, row.gap) if e is not None and e.n is not None), default=None)
-    wanted = "more held-out rows"
-    if needed is not None and (have is None or needed > have):
-        wanted = f"about {count_word(needed)} held-out rows"
-    wanted += f" ({count_word(have)} here)" if have else ""
+def _settle(regimes: Sequence[str], views: Sequence[AttributeView], summary: Summary) -> str:
+    """What would settle what is open, as the findings say it; in few words where they say different things."""
+    asked = [finding for view in views for finding in view.findings if finding.regime in regimes]
+    told = list(dict.fromkeys(finding.would_settle.rstrip(".") for finding in asked if finding.would_settle))
+    what = f" To settle it: {told[0]}." if len(told) == 1 else " What would settle each stands under “Why each answer”." if told else ""
     if summary.bare:
-        return f"Claim nothing about {_names(views)} in {join_names(regimes)}; to settle it give {wanted}."
-    more = "" if seeds is None else f" and train {max(seeds + 2, 5)} models of each kind ({seeds} here)"
-    return f"Do not claim that {join_names(regimes)} data removed {_names(views, 'or')}; to settle it give {wanted}{more}."
+        return f"Claim nothing about {_names(views)} in {join_names(regimes)}.{what}"
+    return f"Do not claim that {join_names(regimes)} data removed {_names(views, 'or')}.{what}"

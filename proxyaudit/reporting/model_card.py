@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from proxyaudit.errors import InputError
+from proxyaudit.estimates.sentences import share_at_most
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.plans import has_kind, mapping
 from proxyaudit.reporting.blocks import Block, Bullets, Heading, Strong, Table, bullets, para, table
@@ -119,7 +120,8 @@ def _with_ends(e: Estimate | None, shown: Callable[[float | None], str]) -> str:
     if e is None:
         return DASH
     ends = "" if e.low is None or e.high is None else span(100 * e.low, 100 * e.high, 0)
-    return beside(shown(e.value), ends)
+    most = f"at most {share_at_most(e.bound)}" if e.bound is not None and e.state in ("absent", "unknown") else ""
+    return beside(shown(e.value), "; ".join(filter(None, (ends, most))))
 
 
 def _results(pack: EvidencePack, regimes: Sequence[str]) -> Iterable[EvalResult]:

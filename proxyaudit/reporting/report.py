@@ -165,6 +165,7 @@ def _cells(e: Estimate, what: str) -> dict[str, b.Cell]:
         "Value": b.number_cell(e),
         "State": b.Cell(state, lines=tuple(why)),
         "Chance 95 %": b.Cell(number(e.null_high), look="num"),
+        "At most (99 %)": b.Cell(number(e.bound), look="num"),
         "Detection limit": b.Cell(number(e.detection_limit), look="num"),
         "Rows": b.Cell(DASH if e.n is None else str(e.n), look="num"),
         "Models": b.Cell(DASH if e.seeds is None else str(e.seeds), look="num"),

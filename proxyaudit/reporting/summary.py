@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from proxyaudit.estimates.questions import names_of
+from proxyaudit.estimates.numbers import largest_bound
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.plans import entries, has_kind, listed, mapping, margins_of, sites_of
 from proxyaudit.reporting.words import VERDICTS, VERDICTS_OF_ACTIVATIONS, VerdictWord, answer, checks, lead, question
@@ -14,6 +14,7 @@ from proxyaudit.types import REFERENCES, Control, Estimate, Finding
 
 MANY = 4
 _SHOWN_REFERENCES = ("untrained", "reweighed", "placebo", "inputs")
+_READERS = ("linear", "nonlinear")
 _STRONGER = ("nonlinear", "beyond")
 _PLAIN = ("leak", "leak_nonlinear", "gap", "effect", "learned_effect", "excess")
 
@@ -34,7 +35,7 @@ class Row:
     stronger: Estimate | None = None  # what a stronger reader finds where a linear one finds nothing
     kept_inside: Estimate | None = None  # both are ratios to training on the real data
     kept_outside: Estimate | None = None
-    rows_needed: int | None = None  # that would show absence, where there are too few
+    bounds: Mapping[str, float] = field(default_factory=dict)  # by check that found nothing: the smallest leak certified absent
 
 
 class Profile(NamedTuple):
@@ -153,6 +154,8 @@ class Numbers:
             lambda e: e.state is not None,
             lambda e: e.site is None or not sites or e.site in sites,
             lambda e: e.id in decided,
+            # Of several readings the one that found it: a nominal code read as a number tells nothing, cut into quarters it may.
+            lambda e: e.state == "present",
             lambda e: e.measure in _PLAIN,
             lambda e: e.group is None,
         )
@@ -167,9 +170,6 @@ class Numbers:
         if states.get("linear") == "present":
             stronger = None
         finding = self.findings.get(regime)
-        # Where it is at least hidden, what is open is whether it shows or acts.
-        open_ones = names_of("use") if finding is not None and finding.at_least else checks(bare=False)
-        needed = (e.rows_needed for channel in open_ones for e in self._of(regime, channel) if e.rows_needed is not None)
         output_leaks = (e for e in self._of(regime, "expressed") if e.measure == "output_leak" and e.state)
         kept, (leak, gap) = {e.measure: e for e in reversed(self._of(regime, "retention"))}, self._placebos(regime)
         return Row(
@@ -185,8 +185,14 @@ class Numbers:
             stronger=self.deciding(regime, stronger, self._sites) if stronger else None,
             kept_inside=kept.get("encoding_ratio"),
             kept_outside=kept.get("use_ratio"),
-            rows_needed=max(needed, default=None),
+            bounds=self._bounds(regime, states),
         )
+
+    def _bounds(self, regime: str, states: Mapping[str, str]) -> dict[str, float]:
+        """What is certified of the readers at the verdict sites that found nothing."""
+        asked = [name for name in _READERS if states.get(name) in ("absent", "unknown")]
+        found = ((name, largest_bound(e for e in self._of(regime, name) if e.state is not None)) for name in asked)
+        return {name: bound for name, bound in found if bound is not None}
 
     def reference(self, regime: str, regimes: tuple[str, ...]) -> Row:
         """The line of a reference; one for all placebos: those of real training, else of the first regime that has some."""

@@ -13,13 +13,14 @@ from proxyaudit.estimates.conclude import conclude
 from proxyaudit.estimates.numbers import Numbers
 from proxyaudit.estimates.questions import all_questions
 from proxyaudit.estimates.scope import Scope, entries
-from proxyaudit.estimates.states import decide_states, deciding, knows, passes
+from proxyaudit.estimates.states import NO_ROLES, PRESENT_AT, decide_states, deciding, figures_fit, knows, passes
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.types import SCHEMA_VERSION, Control, Estimate, Evidence, Finding
+from proxyaudit.types import SCHEMA_VERSION, Control, Estimate, Evidence, Finding, Role
 
 # Written beside the digest, not part of it.
 _BESIDE = ("digest", "run_id", "code", "estimated_minutes")
 _WORDS = ("sentence", "would_settle")
+_MADE_1_0 = ("0.1.0",)  # versions of proxyaudit that wrote schema 1.0
 # What every finding on models rests on, by channel and measure; at the sites that the plan names.
 _AT_VERDICT_SITES = (("linear", "leak"), ("nonlinear", "leak_nonlinear"), ("beyond", "leak"), ("beyond", "leak_nonlinear"), ("used", None))
 _AT_OTHER_SITES = (("elsewhere", "leak"), ("elsewhere", "leak_nonlinear"))
@@ -83,8 +84,11 @@ def identity_problems(pack: EvidencePack) -> list[str]:
     problems = [f"evidence.json: {key} of the run is not that of plan.json" for key in differ]
     if plan.get("run_id") != str(plan.get("digest"))[:12]:
         problems.append("plan.json: the run id is not the head of the digest")
-    if pack.evidence.schema_version != plan.get("schema_version", SCHEMA_VERSION):
+    version = pack.evidence.schema_version
+    if version != plan.get("schema_version"):
         problems.append("evidence.json: the schema version is not that of plan.json")
+    if version != SCHEMA_VERSION and (same_code(pack) or run.versions.get("proxyaudit") not in _MADE_1_0):
+        problems.append(f"evidence.json: the version of proxyaudit that plan.json names does not write schema {version}")
     for key in ("name", "seed"):
         if key in recipe and recipe[key] != plan.get(key):
             problems.append(f"recipe.yaml: {key} is not that of plan.json")
@@ -114,10 +118,13 @@ def digest_problems(pack: EvidencePack) -> list[str]:
     return [] if same else ["plan.json: the digest is not that of plan.json and recipe.yaml"]
 
 
-def state_problems(evidence: Evidence, margins: Mapping[str, Any], no_absence: Collection[str] = ()) -> list[str]:
+def state_problems(
+    evidence: Evidence, margins: Mapping[str, Any], no_absence: Collection[str] = (), roles: Mapping[str, Role] = NO_ROLES
+) -> list[str]:
     """States that do not follow from their numbers or margins; ``no_absence``: regimes where the plan bars "absent" (values unseen)."""
     problems: list[str] = []
-    states, questions = decide_states(evidence.estimates, evidence.controls), all_questions()
+    families = None if evidence.schema_version == "1.0" else roles  # schema 1.0 took all numbers of a regime together
+    states, questions = decide_states(evidence.estimates, evidence.controls, families), all_questions()
     for e in deciding(evidence.estimates):
         wanted = [margins.get(name) for name in questions[e.channel].margins]
         if e.margin is not None and e.margin not in wanted:
@@ -127,6 +134,8 @@ def state_problems(evidence: Evidence, margins: Mapping[str, Any], no_absence: C
         if e.state != states[e.id]:
             about = f"{e.id} ({e.channel}, {e.attribute}, {e.regime})"
             problems.append(f"evidence.json: {about} says {e.state}, its numbers say {states[e.id]}")
+        if e.state != "unknown" and (e.remedy is not None or e.rows_needed is not None):
+            problems.append(f"evidence.json: {e.id} is {e.state} and says what would settle it")
         if e.state == "unknown" and not e.reason:
             problems.append(f"evidence.json: {e.id} is unknown without a reason")
     return problems
@@ -154,6 +163,7 @@ def number_problems(evidence: Evidence, arrays: dict[str, Any], level: Any, *, p
             problems.append(f"evidence.json: the interval of {e.id} is empty")
         if e.value is not None and e.low is not None and e.high is not None and not _inside(e.value, e.low, e.high):
             problems.append(f"evidence.json: {e.id} lies outside its own interval")
+        problems += [f"evidence.json: {why} of {e.id}" for why in _bound_problems(e)]
         if any(p is not None and not 0 <= p <= 1 for p in (e.p_present, e.p_absent)):
             problems.append(f"evidence.json: a p-value of {e.id} is none")
         if level is not None and e.level != level:
@@ -165,6 +175,26 @@ def number_problems(evidence: Evidence, arrays: dict[str, Any], level: Any, *, p
     known = {f"{e.id}.seed_values" for e in evidence.estimates}
     strangers = sorted(name for name in arrays if name not in known and not name.startswith("row_parts."))
     return problems + [f"arrays.safetensors: nothing in evidence.json is named {name[:40]!r}" for name in strangers]
+
+
+def _bound_problems(e: Estimate) -> list[str]:
+    """What a bound contradicts: it is the upper end of the same test that state, p-values and interval come from."""
+    if e.bound is None:
+        return []
+    said = [] if 0 <= e.bound <= 1 else ["the bound is no share"]
+    if e.low is not None and e.bound < e.low * (1 - 1e-5):
+        said.append("the bound lies below the interval")
+    if e.shown_by is None and e.value is not None and e.bound < e.value * (1 - 1e-5):
+        said.append("the bound lies below the value")
+    if e.state == "unknown" and e.p_absent is None:
+        said.append("the bound has no test of absence to rest on")
+    if e.margin is not None:
+        within = e.bound <= e.margin * (1 + 1e-5)
+        if (e.state == "absent" and not within) or (e.state == "present" and within):
+            said.append(f"the bound contradicts the state '{e.state}'")
+        if within and e.p_absent is not None and e.p_absent > PRESENT_AT:
+            said.append("the bound contradicts the p-value of absence")
+    return said
 
 
 def _inside(value: float, low: float, high: float) -> bool:
@@ -200,8 +230,8 @@ def _figure_problems(c: Control, margins: Mapping[str, Any], version: str) -> li
     made = passes(c.kind, c.figures)
     # Schema 1.0 had figures in words alone; where their rounding leaves the outcome open, there are none.
     told = made is not None or version != "1.0"
-    if version != "1.0" and made is None and knows(c.kind):
-        problems.append(f"evidence.json: {c.id} lacks the figures that its outcome follows from")
+    if version != "1.0" and knows(c.kind) and not (made is not None and figures_fit(c.kind, c.channel, c.figures)):
+        problems.append(f"evidence.json: {c.id} lacks the figures that its outcome follows from, or has others beside them")
     if told and c.passed is not made:
         said = {None: "not run", True: "passed", False: "failed"}[c.passed]
         problems.append(f"evidence.json: {c.id} says {said}, its figures say otherwise")
@@ -269,6 +299,10 @@ def finding_problems(pack: EvidencePack, scope: Scope) -> Iterator[str]:
             continue
         said, concluded = _fields(finding), _fields(made[finding.attribute, finding.regime])
         for key in said.keys() - _untold(pack):
+            # Schema 1.0 called relayed what had nothing to be compared with.
+            older = pack.evidence.schema_version != SCHEMA_VERSION and key.startswith("origin.")
+            if older and (said[key], concluded[key]) == ("relayed", "unknown"):
+                continue
             if said[key] != concluded[key] and key not in _WORDS:
                 yield f"{_where(finding)}: {key} is {_shown(said[key])}, the evidence says {_shown(concluded[key])}"
 

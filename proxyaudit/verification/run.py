@@ -12,8 +12,10 @@ from proxyaudit.evidence.manifest import MANIFEST, is_complete, rendering_digest
 from proxyaudit.evidence.pack import MITIGATION_FILE, PACK_FILES, REPORT_FILES, EvidencePack, find_run, is_run, list_runs, read_pack
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
+from proxyaudit.types import SCHEMA_VERSION
 from proxyaudit.verification import checks as again
 from proxyaudit.verification.checks import Check, Verification
+from proxyaudit.verification.fields import field_problems, figure_problems, omission_problems
 from proxyaudit.verification.files import check_bytes, json_problems, manifest_document, safetensors_problems, yaml_problems
 from proxyaudit.verification.mitigation import verify_mitigation
 
@@ -22,7 +24,9 @@ _REQUIRED = (*PACK_FILES, "report.html", "report.md")
 OPTIONAL_FILES = (*REPORT_FILES, "signatures.json", "signatures.safetensors")
 _OTHER_VERSION = "another version of proxyaudit, or of a package, wrote them"
 # No decision rests on them: what a page or a sentence says is not read, the fields beside it are.
-_WORDS = {"sentences", "reports"}
+_OLDER = "older schema"
+_LOOSELY = "figures of some controls, the basis and the origin cannot be made again"
+_TOLERATED = {"sentences", "reports", _OLDER}
 
 
 def find_folder(path: Path) -> Path:
@@ -64,17 +68,22 @@ def verify_folder(folder: Path) -> Verification:
 
 def _pack_checks(pack: EvidencePack) -> list[Check]:
     scope, evidence = read_scope(pack.plan, pack.recipe, pack.environment), pack.evidence
-    checks = [Check("identity", "what plan, recipe and evidence say of the run", again.identity_problems(pack))]
+    same = again.same_code(pack)
+    identity = [*again.identity_problems(pack), *omission_problems(pack, scope, same_code=same), *field_problems(pack, scope)]
+    checks = [Check("identity", "what plan, recipe and evidence say of the run", identity)]
     checks.append(Check("plan digest", "made again from plan.json and recipe.yaml", again.digest_problems(pack)))
     numbers = again.number_problems(evidence, pack.arrays, pack.plan.get("level"), paired=scope.surface == "outputs")
+    numbers += figure_problems(pack)
     checks.append(Check("numbers", f"{len(evidence.estimates)} estimates, {len(pack.arrays)} arrays", numbers))
     controls = again.control_problems(evidence, scope.margins, scope.verdict_sites)
     checks.append(Check("controls", f"{len(evidence.controls)} controls against their figures", controls))
-    states = again.state_problems(evidence, scope.margins, scope.no_absence)
+    states = again.state_problems(evidence, scope.margins, scope.no_absence, scope.roles)
     checks.append(Check("states", f"{len(deciding(evidence.estimates))} decided from p-values, margins and controls", states))
     verdicts = [*again.completeness_problems(pack, scope), *again.finding_problems(pack, scope)]
     checks.append(Check("verdicts", f"{len(evidence.findings)} concluded again", verdicts))
-    if not again.same_code(pack):
+    if evidence.schema_version != SCHEMA_VERSION:
+        checks.append(Check(_OLDER, f"schema {evidence.schema_version} says less than {SCHEMA_VERSION}: {_LOOSELY}", skipped=True))
+    if not same:
         return [*checks, Check("sentences", _OTHER_VERSION, skipped=True)]
     return [*checks, Check("sentences", f"{len(evidence.findings)} written again", list(again.sentence_problems(pack, scope)))]
 
@@ -108,12 +117,14 @@ def read_verified(path: Path, notes: list[str] | None = None) -> EvidencePack:
         raise IntegrityError(f"{MANIFEST} is missing although evidence.json is there [{folder}]; {mend}")
     pack, found = read_pack(folder), verify_folder(folder)
     problem = next(iter(found.problems), None)
-    if problem is None and not _WORDS.issuperset(found.skipped):
-        problem = f"it could not be checked here: {', '.join(sorted({*found.skipped} - _WORDS))}"
+    if problem is None and not _TOLERATED.issuperset(found.skipped):
+        problem = f"it could not be checked here: {', '.join(sorted({*found.skipped} - _TOLERATED))}"
     if problem is not None:
         raise IntegrityError(f"{problem} [{path}]; run the recipe again or use an untouched copy")
     if found.skipped and notes is not None:
         run = pack.evidence.run
-        skipped = " and ".join(found.skipped)
-        notes.append(f"run {run.name} ({run.id}) was verified in part: another version wrote its {skipped}, which were not checked here")
+        skipped = " and ".join(name for name in found.skipped if name != _OLDER)
+        loosely = f"; {_LOOSELY} of its older schema" if _OLDER in found.skipped else ""
+        words = f"another version wrote its {skipped}, which were not checked here"
+        notes.append(f"run {run.name} ({run.id}) was verified in part: {words}{loosely}")
     return pack

@@ -6,7 +6,7 @@ import pytest
 from proxyaudit.causal.interchange import Effect, InterchangeResult
 from proxyaudit.channels.use.estimate import effect_draft
 from proxyaudit.data.public_counts import SMALLEST_CELL, public_count
-from proxyaudit.estimates.ledger import NEGATIVE_FAILED, Draft, Drafts, significant
+from proxyaudit.estimates.ledger import NEGATIVE_FAILED, UNSTABLE, Draft, Drafts, significant
 from proxyaudit.seeding import stream
 from proxyaudit.stats.group_gaps import largest_gap
 from proxyaudit.stats.intervals import Measured, in_every_seed
@@ -41,7 +41,7 @@ def test_present_needs_the_margin_the_correction_the_null_and_the_negative_contr
 
 
 def test_one_model_above_the_margin_is_unstable():
-    assert decide_drafts([cell([0.01, 0.05], p=0.9)])[0].reason == "unstable across seeds"
+    assert decide_drafts([cell([0.01, 0.05], p=0.9)])[0].reason == UNSTABLE
 
 
 def test_absence_is_only_called_where_it_is_tested():

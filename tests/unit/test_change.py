@@ -9,12 +9,13 @@ from leak_records import leak_facts
 from proxyaudit.channels.leak.estimate import estimate as leak_estimate
 from proxyaudit.data.attributes import MAX_LEVELS, Attribute
 from proxyaudit.data.columns import OTHER
-from proxyaudit.estimates.conclude import conclude, contrasts
+from proxyaudit.estimates.conclude import TOO_WIDE, conclude, contrasts
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts, Ledger, decide_ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.scope import Scope
 from proxyaudit.recipe.recipe import Margins
+from proxyaudit.reporting.first import kept
 from proxyaudit.stats.group_gaps import largest_gap
 from proxyaudit.stats.intervals import Measured, crossed_interval
 
@@ -52,6 +53,29 @@ def test_change_words(mine, real, word):
     published = {(e.channel, e.measure): e for e in ledger.estimates if e.channel in ("change", "retention")}
     assert set(published) == {("change", "use_difference"), ("retention", "use_ratio")}
     assert published["change", "use_difference"].value == pytest.approx(np.mean(mine) - np.mean(real), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("mine", "real", "suppressed"),
+    [
+        ([0.3, -0.4, 1.6], [0.170, 0.171, 0.169], True),  # some -6,000 % to 6,000 %
+        ([-0.9, 0.8, 0.2], [0.170, 0.171, 0.169], True),
+        ([0.040, 0.041, 0.039], [0.170, 0.171, 0.169], False),
+        ([0.10, 0.30, 0.17], [0.170, 0.171, 0.169], False),  # wide, but it still says something
+        ([0.92, 0.96, 0.98], [0.07, 0.0701, 0.0699], False),  # thirteen times as much, and surely so
+    ],
+)
+def test_a_ratio_whose_interval_says_nothing_is_not_given(mine, real, suppressed):
+    found, ledger = concluded(cell("real", real, sd=0.001), cell("g", mine, sd=0.001))
+    ratio = next(e for e in ledger.estimates if e.channel == "retention")
+    if suppressed:
+        assert (ratio.value, ratio.low, ratio.high, ratio.reason) == (None, None, None, TOO_WIDE)
+        assert found.change.use == "unknown"
+        assert kept(ratio) == "cannot be compared with real"
+    else:
+        assert ratio.reason is None
+        assert ratio.low < ratio.value < ratio.high
+        assert ratio.high - ratio.low <= max(3, ratio.value)
 
 
 def test_noise_is_neither_amplified_nor_reduced():
@@ -107,7 +131,7 @@ def test_of_single_models_no_difference_is_published():
 
 
 @pytest.mark.parametrize(
-    ("before", "relayed", "word"), [(0.05, 0.1, "learned"), (0.19, 0.1, "relayed"), (0.05, 0.19, "relayed"), (None, 0.1, "relayed")]
+    ("before", "relayed", "word"), [(0.05, 0.1, "learned"), (0.19, 0.1, "relayed"), (0.05, 0.19, "relayed"), (None, 0.1, "unknown")]
 )
 @pytest.mark.parametrize("channel", ["linear", "expressed"])
 def test_origin_is_published_with_what_decides_it(channel, before, relayed, word):

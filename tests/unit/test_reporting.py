@@ -15,12 +15,14 @@ from large_pack import large_pack
 from proxyaudit.estimates.questions import all_questions, deciding_names
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.charts import style_of
+from proxyaudit.reporting.first import _figure_sentence
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
-from proxyaudit.reporting.summary import Numbers, summarize
+from proxyaudit.reporting.summary import Numbers, Row, summarize
 from proxyaudit.reporting.text import number, shorten, visible
 from proxyaudit.reporting.words import CHANGES, REFERENCE_WORDS, STATES, VERDICTS, answer, question
 from proxyaudit.types import REFERENCES, Estimate, Evidence
+from tests.unit.small_packs import finding
 
 VOID = {"meta", "br"}
 
@@ -182,6 +184,42 @@ def test_the_deciding_number_is_the_gap_then_the_plain_one() -> None:
     assert numbers.deciding("other", "linear") is None
 
 
+def test_the_headline_number_is_the_reading_that_decided() -> None:
+    """A nominal code read as a number: R squared .010 stood beside Exposed, where .212, cut into quarters, had decided."""
+    at = {"channel": "linear", "site": "last"}
+    absent = _estimate("E1", **at, measure="leak", state="absent", value=0.010)
+    decided = _estimate("E2", **at, measure="leak_in_quarters", state="present", value=0.212)
+    exposed = finding("exposed", attribute="a", regime="real").model_copy(update={"decided_by": ("E1", "E2")})
+    for findings in ({"real": exposed}, {}):
+        for estimates in ((absent, decided), (decided, absent)):
+            found = Numbers(estimates, findings, ("last",)).deciding("real", "linear", ("last",))
+            assert found is not None
+            assert found.id == "E2"
+    quiet = Numbers((absent, decided.model_copy(update={"state": "unknown"})), {}, ("last",)).deciding("real", "linear", ("last",))
+    assert quiet is not None
+    assert quiet.id == "E1"
+
+
+@pytest.mark.parametrize(
+    ("gap", "read", "moved", "words"),
+    [
+        ("present", "present", "present", "predictions differ by"),
+        ("absent", "present", "absent", "31 % of all there is to know can be read from the outputs alone"),
+        ("unknown", "absent", "present", "predictions move by 9 points when its trace inside is swapped"),
+    ],
+)
+def test_an_exposed_answer_names_what_shows_it(gap: Any, read: Any, moved: Any, words: str) -> None:
+    row = Row(
+        "vendor",
+        finding("exposed", attribute="a", regime="vendor"),
+        None,
+        _estimate("E1", measure="gap", state=gap, value=0.01),
+        _estimate("E2", channel="used", measure="effect", state=moved, value=0.09),
+        output_leak=_estimate("E3", measure="output_leak", state=read, value=0.31),
+    )
+    assert _figure_sentence(row, {"gap": 0.05}, bare=False).startswith(words)
+
+
 def test_an_output_leak_that_decides_stands_beside_the_gap(pack: EvidencePack) -> None:
     leak = Estimate(id="E999", channel="expressed", attribute="sex", regime="tvae", measure="output_leak", state="present", value=0.0777)
     more = replace(pack, evidence=pack.evidence.model_copy(update={"estimates": (*pack.evidence.estimates, leak)}))
@@ -204,8 +242,8 @@ def test_the_answer_names_every_regime_once(pack: EvidencePack) -> None:
     for attribute in ("sex", "race"):
         findings = [f for f in pack.evidence.findings if f.attribute == attribute]
         text = answer(findings)
-        for finding in findings:
-            assert len(re.findall(rf"(?<![\w-]){re.escape(finding.regime)}(?![\w-])", text)) == 1
+        for one in findings:
+            assert len(re.findall(rf"(?<![\w-]){re.escape(one.regime)}(?![\w-])", text)) == 1
     assert answer([]) == "No verdict was reached."
 
 

@@ -6,14 +6,11 @@ import json
 import tarfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from proxyaudit.estimates.ledger import Draft, published
 from proxyaudit.estimates.questions import all_questions, deciding_names
 from proxyaudit.evidence.pack import read_pack
 from proxyaudit.evidence.schema_1_0 import with_fields
-from proxyaudit.stats.intervals import Measured
 from proxyaudit.types import Estimate
 
 PACKS = Path(__file__).parents[1] / "fixtures" / "packs"
@@ -61,24 +58,3 @@ def test_every_number_of_an_old_pack_gets_its_fields(name: str, tmp_path: Path) 
     # Everything else is as it was written.
     shown = [e.model_dump(mode="json") for e in pack.evidence.estimates]
     assert [{key: one[key] for key in old} for one, old in zip(shown, kept, strict=True)] == kept
-
-
-@pytest.mark.parametrize(
-    ("state", "value", "can_be_absent", "needed", "rows"),
-    [
-        ("unknown", 0.01, True, 13_712.0, 14_000),
-        ("unknown", 0.01, False, 13_712.0, None),  # rows alone would not do
-        ("unknown", 0.03, False, 13_712.0, 14_000),
-        ("unknown", 0.01, True, 900.0, None),  # there were this many
-        ("absent", 0.01, True, 13_712.0, None),
-        ("unknown", 0.01, True, None, None),
-    ],
-)
-def test_rows_that_are_needed_are_published_where_they_are_what_is_lacking(
-    state: str, value: float, can_be_absent: bool, needed: float | None, rows: int | None
-) -> None:
-    measured = Measured(np.array([value]), np.zeros(4), np.arange(4))
-    draft = Draft("linear", "sex", "real", measure="leak", measured=measured, margin=0.02, n=1000, state=state, shown_by="trees")
-    made = published(Draft(**{**vars(draft), "can_be_absent": can_be_absent, "extras": {"rows_needed": needed}}), "E1")
-    assert made.rows_needed == rows
-    assert made.shown_by == "trees"

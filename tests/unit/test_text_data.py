@@ -120,7 +120,7 @@ def test_a_release_of_texts(tmp_path: Path) -> None:
     object.__setattr__(data, "encoder", with_tokens(data))
     releases = load_releases(recipe, data, tmp_path, [])
     assert list(releases["vendor"].columns) == ["text", "y"]
-    assert any("rows it shares with the audit" in note.what for note in release_notes(data, releases))  # the text alone is compared
+    assert any("rows that it shares with the audit" in note.what for note in release_notes(data, releases))  # the text alone is compared
     release.drop(columns="text").to_csv(tmp_path / "r.csv", index=False)
     with pytest.raises(InputError, match=r"column 'text' \(input\) is missing"):
         load_releases(recipe, data, tmp_path, [])

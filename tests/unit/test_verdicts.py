@@ -55,7 +55,7 @@ def test_on_bare_activations_an_unknown_linear_state_is_not_hidden(linear, insid
         tuple(c for c in CHANNELS if c in inside),
     )
     # Where there are outputs, they are the surface, and what is inside stays hidden.
-    assert decide({**others, **linear, **inside}).verdict == "hidden"
+    assert decide({**others, "expressed": "absent", "used": "absent", **linear, **inside}).verdict == "hidden"
 
 
 def test_bare_activations_total_and_consistent_over_all_states():

@@ -178,7 +178,7 @@ def test_a_control_passes_by_its_figures_alone(kind: str, channel: str, figures:
 
 def test_a_failed_positive_control_rules_absence_out() -> None:
     figures = {"found_once": 0.4, "found_twice": 0.98}
-    at = {"channel": "used", "attribute": "sex", "regime": "real", "site": "s"}
+    at = {"channel": "linear", "attribute": "sex", "regime": "real", "site": "s"}
     control = Control(id="C1", kind="positive", **at, passed=False, detail="", figures=figures)
     absent = Estimate(id="E1", **at, state="absent")
     assert any("cannot be absent" in line for line in control_problems(evidence([absent], [control]), MARGINS, ["s"]))
@@ -214,7 +214,7 @@ def _with(pack: EvidencePack, change: Callable[[Estimate], Estimate | None]) -> 
     made = (change(e) if e.state is not None else e for e in pack.evidence.estimates)
     changed = replace(pack, evidence=pack.evidence.model_copy(update={"estimates": tuple(e for e in made if e is not None)}))
     scope = read_scope(changed.plan, changed.recipe, changed.environment)
-    return [*state_problems(changed.evidence, scope.margins), *completeness_problems(changed, scope)]
+    return [*state_problems(changed.evidence, scope.margins, roles=scope.roles), *completeness_problems(changed, scope)]
 
 
 def test_what_a_finding_rests_on_cannot_be_taken_away(age: EvidencePack) -> None:

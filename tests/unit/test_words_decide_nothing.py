@@ -14,7 +14,7 @@ import pytest
 from proxyaudit.audits.probe.inputs import ProbeRequest
 from proxyaudit.audits.probe.run import probe_arrays
 from proxyaudit.estimates.conclude import conclude
-from proxyaudit.estimates.scope import read_scope
+from proxyaudit.estimates.scope import Scope, read_scope
 from proxyaudit.estimates.states import decide_states
 from proxyaudit.evidence.pack import EvidencePack, read_pack
 from proxyaudit.verification.checks import (
@@ -50,6 +50,10 @@ def packs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EvidencePack]:
     return {"example": of_today(read_pack(EXAMPLE)), "probe": of_today(read_pack(folder / "probe")), "fresh": fresh}
 
 
+def scope_of(pack: EvidencePack) -> Scope:
+    return read_scope(pack.plan, pack.recipe, pack.environment)
+
+
 def decided(pack: EvidencePack) -> list[dict[str, Any]]:
     """What is concluded from a pack, sentences apart."""
     scope = read_scope(pack.plan, pack.recipe, pack.environment)
@@ -60,7 +64,7 @@ def decided(pack: EvidencePack) -> list[dict[str, Any]]:
 def problems(pack: EvidencePack) -> list[str]:
     """What the checks of states, controls, numbers and verdicts find."""
     scope, evidence = read_scope(pack.plan, pack.recipe, pack.environment), pack.evidence
-    found = [*state_problems(evidence, scope.margins), *control_problems(evidence, scope.margins, scope.verdict_sites)]
+    found = [*state_problems(evidence, scope.margins, roles=scope.roles), *control_problems(evidence, scope.margins, scope.verdict_sites)]
     found += number_problems(evidence, pack.arrays, pack.plan.get("level"), paired=scope.surface == "outputs")
     return sorted([*found, *completeness_problems(pack, scope), *finding_problems(pack, scope)])
 
@@ -74,7 +78,8 @@ def test_words_decide_nothing(name: str, packs: dict[str, EvidencePack]) -> None
     for seed in range(3):
         moved = shuffled(pack, seed)
         assert decided(moved) == before
-        made = decide_states(moved.evidence.estimates, moved.evidence.controls)
+        roles = scope_of(moved).roles if name == "fresh" else None  # the packs of schema 1.0 were decided by its rule
+        made = decide_states(moved.evidence.estimates, moved.evidence.controls, roles)
         assert {key: states[key] for key in made} == made
         assert problems(moved) == problems(pack)
 

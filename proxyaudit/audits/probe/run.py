@@ -22,6 +22,7 @@ from proxyaudit.errors import InputError, TaskError
 from proxyaudit.estimates.conclude import evidence_of
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import decide_ledger
+from proxyaudit.estimates.not_tested import standing_notes
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.row_sums import row_parts, rows_digest
 from proxyaudit.estimates.scope import read_scope
@@ -32,14 +33,9 @@ from proxyaudit.pipeline.run import check_out, environment_of, plan_without_trai
 from proxyaudit.pipeline.stages import Progress, ProgressEvent, one_thread
 from proxyaudit.probes.conditioning import make_strata
 from proxyaudit.recipe.recipe import Margins
-from proxyaudit.types import Evidence, NotTested
+from proxyaudit.types import Evidence
 
 NAME = "probe"
-_NOT_TESTED = (
-    ("outputs, use and relearning", "bare activations were given, no model; 'proxyaudit run' audits a model"),
-    ("sites that were not given", "what is not in the files was not looked at"),
-    ("where the feature comes from (learned, or relayed from the inputs)", "it takes an untrained model and placebo attributes"),
-)
 
 
 def probe_files(
@@ -138,7 +134,7 @@ def probe_inputs(
         if progress is not None:
             progress(ProgressEvent("measure", done, len(todo), f"{regime}, {site}: done"))
     runs = [Run(regime, (found,) if todo else ()) for regime, found in measured.items()]
-    evidence, arrays = _assemble(inputs, runs, plan, request.real)
+    evidence, arrays = _assemble(inputs, runs, plan, request)
     return EvidencePack(evidence, plan, _described(request), environment_of(started, workers, versions()), arrays)
 
 
@@ -157,7 +153,7 @@ def _measure(acts_nd: Any, rows: ProbedArrays, probing: Probing, site: str, cach
     return out
 
 
-def _assemble(inputs: ProbeInputs, runs: Sequence[Run], plan: dict[str, Any], real: str | None) -> tuple[Evidence, dict[str, Any]]:
+def _assemble(inputs: ProbeInputs, runs: Sequence[Run], plan: dict[str, Any], request: ProbeRequest) -> tuple[Evidence, dict[str, Any]]:
     """Evidence of all regimes, and the arrays beside it."""
     sites = tuple(plan["sites"]["verdict"])
     facts = Facts(
@@ -177,8 +173,7 @@ def _assemble(inputs: ProbeInputs, runs: Sequence[Run], plan: dict[str, Any], re
         beyond=", ".join(inputs.conditions),
         doubts=inputs.doubts,
     )
-    ledger = decide_ledger(estimate(facts))
-    beyond = () if inputs.conditions else (("leakage beyond what a label explains", "no --condition-on column was named"),)
-    notes = [NotTested(what=what, why=why) for what, why in (*_NOT_TESTED, *beyond)]
-    evidence = evidence_of(ledger, read_scope(plan, {"real": real}, {}), plan, (*notes, *inputs.notes))
+    scope = read_scope(plan, _described(request), {})
+    ledger = decide_ledger(estimate(facts), roles=scope.roles)
+    evidence = evidence_of(ledger, scope, plan, (*standing_notes(scope), *inputs.notes))
     return evidence, row_parts(ledger, inputs.places)

@@ -13,6 +13,7 @@ from proxyaudit.arrays import Floats, Ints
 from proxyaudit.audits.prompts.swaps import read_swaps
 from proxyaudit.estimates.conclude import evidence_of
 from proxyaudit.estimates.ledger import UNIT_PROMPTS, Draft, Drafts, decide_ledger
+from proxyaudit.estimates.not_tested import standing_notes
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.scope import read_scope
 from proxyaudit.estimates.states import PRESENT_AT
@@ -46,22 +47,6 @@ _NOT_ASKED = {
     "beyond": ("leak", "leak", "prompts have no labels"),
     "relearned": ("excess", "relearned", "nothing was fine-tuned"),
 }
-_NOT_TESTED = (
-    (
-        "whether the group can be read from the model's activations",
-        "prompts ask what a model does; 'proxyaudit probe' reads activations, and a verdict of 'removed' takes it",
-    ),
-    ("where a difference comes from (training data, or the base model)", "it takes the checkpoint before; give it as another --model"),
-    (
-        "what names carry beside the group",
-        "age, origin, frequency and spelling go with names; the intervals cover how names within a group differ, not what all share",
-    ),
-    ("other prompts than these", "the intervals cover templates like those of the set, and of a single template that template alone"),
-    (
-        "use that changes direction from template to template, or lies at other positions",
-        "one direction was swapped, at the name and at the last token",
-    ),
-)
 
 
 def assemble_prompts(prompts: PromptSet, measured: Mapping[str, Measurement], plan: dict[str, Any], real: str | None) -> Evidence:
@@ -78,15 +63,15 @@ def assemble_prompts(prompts: PromptSet, measured: Mapping[str, Measurement], pl
         no_swaps = Draft("used", prompts.attribute, regime, measure="effect", margin=margins["effect"], unit=UNIT_PROMPTS, reason=_NO_SWAPS)
         for draft in (*drafts, *(swaps or [no_swaps]), *unasked):
             # There are no rows and no seeds.
-            out.add(replace(draft, more="more names or templates"))
+            out.add(replace(draft, remedy="names"))
         for draft in swaps:
             _add_references(out, draft)
         left_out = read_swaps(measurement).left_out
         if left_out:
             why = f"their continuations begin with one token, or the name's token cannot be told ({', '.join(left_out)})"
             notes.append(NotTested(what=f"swaps in {len(left_out)} templates of model {regime}", why=why))
-    general = [NotTested(what=what, why=why) for what, why in _NOT_TESTED]
-    return evidence_of(decide_ledger(out), read_scope(plan, {"real": real}, {}), plan, [*general, *notes])
+    scope = read_scope(plan, {"real": real}, {})
+    return evidence_of(decide_ledger(out, roles=scope.roles), scope, plan, [*standing_notes(scope), *notes])
 
 
 def _add_references(out: Drafts, draft: Draft) -> None:

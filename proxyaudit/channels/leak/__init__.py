@@ -2,6 +2,7 @@
 
 from proxyaudit.channels.leak.estimate import estimate
 from proxyaudit.estimates.channel import Channel, Question
+from proxyaudit.estimates.questions import READERS
 
 _LEAKS = {
     "leak": "",
@@ -28,10 +29,27 @@ CHANNEL = Channel(
     (
         Question("linear", "encoding", ("leak",), "Linear leak", _LINEAR_ASKS, measures=_LEAKS, terms=_TERMS, of_activations=True),
         Question(
-            "nonlinear", "encoding", ("nonlinear", "leak"), "Non-linear leak", _NONLINEAR_ASKS, measures=_NONLINEAR, of_activations=True
+            "nonlinear",
+            "encoding",
+            ("nonlinear", "leak"),
+            "Non-linear leak",
+            _NONLINEAR_ASKS,
+            measures=_NONLINEAR,
+            of_activations=True,
+            readers=READERS,
         ),
-        Question("elsewhere", "recoverable", _MARGINS, "Elsewhere", _ELSEWHERE_ASKS, measures=_LEAKS, may_lack=True),
-        Question("beyond", "recoverable", _MARGINS, "Beyond what is known", _BEYOND_ASKS, measures=_LEAKS, place=1, of_activations=True),
+        Question("elsewhere", "recoverable", _MARGINS, "Elsewhere", _ELSEWHERE_ASKS, measures=_LEAKS, may_lack=True, readers=READERS),
+        Question(
+            "beyond",
+            "recoverable",
+            _MARGINS,
+            "Beyond what is known",
+            _BEYOND_ASKS,
+            measures=_LEAKS,
+            place=1,
+            of_activations=True,
+            readers=READERS,
+        ),
         Question("effort", of_activations=True),
     ),
     estimate,

@@ -84,7 +84,7 @@ def _deciding(facts: Facts, attribute: Attribute, run: Run, records: Records) ->
             yield _leak(facts, channel, attribute, run, site, test, records)
     if not run.is_reference and facts.unprofiled:
         why = f"not every part of the model was looked at: nothing of {', '.join(facts.unprofiled)} is among the profiled sites"
-        base = Draft("elsewhere", attribute.name, run.regime, measure="unprofiled", unit=unit_of(attribute), reason=why)
+        base = Draft("elsewhere", attribute.name, run.regime, measure="unprofiled", unit=unit_of(attribute), reason=why, remedy="site")
         yield replace(base, margin=facts.margins.leak)
     if not facts.bare:
         for test in ("linear",) if run.is_reference else ("linear", "nonlinear"):
@@ -133,7 +133,7 @@ def _leak(facts: Facts, channel: str, attribute: Attribute, run: Run, site: str,
     draft = planted_draft(base, records[run.regime, attribute.name, site], test, facts.clusters_n)
     doubt = facts.doubts.get(attribute.name, POOLED if attribute.pools_levels else None)
     if test == "nonlinear" and not outputs and doubt is not None:
-        draft = replace(draft, can_be_absent=False, reason=doubt)
+        draft = replace(draft, can_be_absent=False, reason=doubt, remedy="merge" if doubt == POOLED else None)
     rows = int(attribute.known.sum())
     return replace(draft, n=min(rows, draft.extras.get("rows", rows)) if draft.n else None)
 

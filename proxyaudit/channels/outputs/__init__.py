@@ -2,6 +2,7 @@
 
 from proxyaudit.channels.outputs.estimate import estimate
 from proxyaudit.estimates.channel import Channel, Question
+from proxyaudit.estimates.questions import READERS
 
 _TERMS = (
     ("Output gap", "Difference between groups in the mean predicted probability; largest pair of groups."),
@@ -14,7 +15,9 @@ CHANNEL = Channel(
     "outputs",
     20,
     (
-        Question("expressed", "use", ("gap", "leak"), "Outputs", _ASKS, "shows in the outputs", measures=_MEASURES, terms=_TERMS),
+        Question(
+            "expressed", "use", ("gap", "leak"), "Outputs", _ASKS, "shows in the outputs", measures=_MEASURES, terms=_TERMS, readers=READERS
+        ),
         Question("task"),
     ),
     estimate,

@@ -7,6 +7,7 @@ from proxyaudit.arrays import Floats
 from proxyaudit.causal.proxy_use import Attribution, Number
 from proxyaudit.data.text_features import overlap_words
 from proxyaudit.estimates.facts import Run
+from proxyaudit.estimates.not_tested import overlap_question
 from proxyaudit.estimates.record import Shelf
 from proxyaudit.types import NotTested
 
@@ -99,5 +100,5 @@ def overlap_notes(runs: Sequence[Run]) -> list[NotTested]:
         found = [one for one in map(OVERLAPS.find, run.measured) if one is not None]
         if found:
             why = overlap_words(**vars(max(found, key=lambda one: one.copied)))
-            notes.append(NotTested(what=f"{run.regime} apart from passages of real texts", why=why))
+            notes.append(NotTested(what=overlap_question(run.regime), why=why))
     return notes

@@ -114,12 +114,12 @@ class _Attribute:
     def _too_few(self) -> str | None:
         smallest = min(len(r.learn) for r in self.rotations)
         if smallest < ROWS:
-            return f"too few audit rows: {ROWS} to learn from in each of three parts, about {3 * ROWS} rows in all, would settle it"
+            return f"too few audit rows: {ROWS} to learn from in each of three parts, about {3 * ROWS} rows in all"
         if self.classes:
             parts = [rows for rotation in self.rotations for rows in (rotation.learn, rotation.choose, rotation.score)]
             fewest = min(int(np.bincount(self.codes[rows], minlength=self.classes).min()) for rows in parts)
             if fewest < FEWEST:
-                return f"a group has fewer than {FEWEST} rows in one of the three parts: more audit rows of it would settle it"
+                return f"a group has fewer than {FEWEST} rows in one of the three parts"
         return None
 
     def _own(self, m: int, draws: int) -> list[Problem]:

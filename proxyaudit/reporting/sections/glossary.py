@@ -16,6 +16,11 @@ _TERMS = (
         "The smallest amount that counts. An attribute is called absent only if an amount as large as the margin would have been found.",
     ),
     ("Detection limit", "The smallest planted leak that the reader found in 95 % of trials."),
+    (
+        "At most",
+        "The smallest leak that is certified absent, at 99 %: if that much could be read, even in the direction that is hardest to see, "
+        "more would have been found. It says how far an answer goes where the verdict is inconclusive.",
+    ),
     ("Interval", "95 % confidence interval unless said otherwise, over audit rows and, where there are several, trained models."),
     ("Protected / proxy", "The attribute that must not matter, and a column that may stand in for it."),
     ("Learned / relayed", "Training put it there, or the model merely passes on what its inputs carry."),

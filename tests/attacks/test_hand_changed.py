@@ -1,0 +1,223 @@
+"""Whoever changes fields of a pack and mends its hashes: checks cannot be talked over by what stands beside them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from proxyaudit.audits.probe.inputs import ProbeRequest
+from proxyaudit.audits.probe.run import probe_arrays
+from proxyaudit.cli.main import main
+from proxyaudit.digests import code_digest, digest_of
+from proxyaudit.estimates.questions import READERS, all_questions
+from proxyaudit.estimates.states import figures_fit, passes
+from proxyaudit.evidence.canonical import canonical_json
+from proxyaudit.evidence.manifest import replace_files
+from proxyaudit.pipeline.run import publish
+from proxyaudit.probes import flexible
+from proxyaudit.types import Estimate
+from proxyaudit.verification.run import verify_folder
+
+PACKS = Path(__file__).parents[1] / "fixtures" / "packs"
+Document = dict[str, Any]
+Edit = Callable[[Document], Any]
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pack of today: nothing is in 'real', sex is in 'vendor'."""
+    rng = np.random.default_rng(0)
+    sex = rng.integers(0, 2, 900)
+    acts = {name: {"pooled": rng.normal(size=(900, 4)) + gap * sex[:, None]} for name, gap in (("real", 0.0), ("vendor", 1.0))}
+    labels = pd.DataFrame({"sex": np.array(["f", "m"])[sex]})
+    folder = tmp_path_factory.mktemp("fresh") / "run"
+    publish(probe_arrays(acts, labels, ProbeRequest(("sex",), real="real"), jobs=1), folder)
+    return folder
+
+
+@pytest.fixture
+def folder(fresh: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(fresh, tmp_path / "run"))
+
+
+def edit(folder: Path, change: Edit, name: str = "evidence.json") -> None:
+    document = json.loads((folder / name).read_text(encoding="utf-8"))
+    before = canonical_json(document)
+    change(document)
+    assert canonical_json(document) != before, "the edit changes nothing"
+    replace_files(folder, {name: canonical_json(document)})
+
+
+def sign_again(folder: Path) -> None:
+    """Give plan and run the digest that goes with the changed plan, as whoever changes it would."""
+    plan, recipe = json.loads((folder / "plan.json").read_text(encoding="utf-8")), yaml.safe_load((folder / "recipe.yaml").read_bytes())
+    content = {key: value for key, value in plan.items() if key not in ("digest", "run_id", "code", "estimated_minutes")}
+    digest = digest_of({"plan": content, "recipe": recipe, "code": plan["code"]}, default=str)
+    edit(folder, lambda d: d.update(digest=digest, run_id=digest[:12]), "plan.json")
+    edit(folder, lambda d: d["run"].update(plan_digest=digest, id=digest[:12]))
+
+
+def number(document: Document, **where: Any) -> Document:
+    return next(e for e in document["estimates"] if all(e[key] == value for key, value in where.items()))
+
+
+def control(document: Document, **where: Any) -> Document:
+    return next(c for c in document["controls"] if all(c[key] == value for key, value in where.items()))
+
+
+LINEAR = {"channel": "linear", "measure": "leak", "regime": "real"}
+NONLINEAR = {"channel": "nonlinear", "measure": "leak_nonlinear", "regime": "real"}
+
+
+def test_what_was_not_changed_verifies(folder: Path) -> None:
+    found = verify_folder(folder)
+    assert (found.outcome, found.problems) == ("verified", ())
+    assert main(["verify", str(folder)]) == 0
+
+
+EDITS: dict[str, tuple[Edit, str]] = {
+    "surplus figure": (
+        lambda d: control(d, kind="positive")["figures"].update(share=1.0, found_once=1.0, found_twice=1.0),
+        "has others beside them",
+    ),
+    "surplus figure beside a failure": (
+        lambda d: control(d, kind="positive").update(passed=True, figures={"found_once": 0.1, "found_twice": 0.2, "share": 1.0}),
+        "has others beside them",
+    ),
+    "figures of another channel": (
+        lambda d: control(d, kind="positive", channel="linear").update(figures={"least_found": 1.0, "least_absent_p": 1.0}),
+        "lacks the figures",
+    ),
+    "figure out of its range": (
+        lambda d: control(d, kind="positive").update(figures=dict.fromkeys(control(d, kind="positive")["figures"], 7.0)),
+        "its figures say otherwise",
+    ),
+    "surplus figure of a negative control": (lambda d: control(d, kind="negative")["figures"].update(margin=0.02), "has others"),
+    "reference for nobody": (lambda d: number(d, regime="floor").update(reference_for="nowhere"), "belongs to no regime"),
+    "reference for a regime that is none": (lambda d: number(d, **LINEAR).update(reference_for="vendor"), "belongs to no regime"),
+    "of a regime that is not there": (
+        lambda d: number(d, regime="floor").update(regime="elsewhere"),
+        "regime that plan.json does not have",
+    ),
+    "about nonsense": (lambda d: number(d, **LINEAR).update(subject="the moon"), "does not name"),
+    "about another part": (lambda d: number(d, **NONLINEAR).update(subject="joint"), "does not name"),
+    "shown by nobody": (lambda d: number(d, **NONLINEAR).update(shown_by="a seer"), "reader that its check does not have"),
+    "shown by a reader of another check": (lambda d: number(d, **LINEAR).update(shown_by="mlp"), "reader that its check does not have"),
+    "absent beside a reader that tells it": (lambda d: number(d, **LINEAR).update(auroc=0.99), "AUROC of 0.99"),
+    "absent beside a reader turned round": (lambda d: number(d, **LINEAR).update(auroc=0.01), "AUROC of 0.01"),
+    "absent beside a high score": (lambda d: number(d, **LINEAR).update(raw=0.6), "scores 0.6"),
+    "nothing said to be left out": (lambda d: d.update(not_tested=[]), "not_tested is empty"),
+    "something no longer said to be left out": (lambda d: d["not_tested"].pop(0), "not_tested leaves out"),
+    "something said otherwise": (lambda d: d["not_tested"][0].update(why="no reason"), "not_tested leaves out"),
+    "later schema": (lambda d: d.update(schema_version="1.9"), ""),
+}
+
+
+@pytest.mark.parametrize("name", list(EDITS))
+def test_a_field_changed_by_hand_is_found(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change, words = EDITS[name]
+    edit(folder, change)
+    code = main(["verify", str(folder)])
+    told = capsys.readouterr().err
+    assert code == (2 if name == "later schema" else 4), told
+    assert words in told
+    assert main(["gate", str(folder)]) == code
+
+
+def test_a_later_schema_is_refused_in_one_clear_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for version in ("1.9", "1.10", "1.2", "2.0", "1.1 "):
+        edit(folder, lambda d, version=version: d.update(schema_version=version))
+        for command in ("verify", "gate", "report"):
+            assert main([command, str(folder)]) == 2
+        told = capsys.readouterr()
+        assert f"schema version '{version}', this proxyaudit reads 1.0 and 1.1" in told.err
+        assert "Traceback" not in told.err
+
+
+# A pack of today made over as one of schema 1.0, whose packs say less ---------------------------------------------
+
+
+def _older(folder: Path) -> None:
+    edit(folder, lambda d: d.update(schema_version="1.0"), "plan.json")
+    edit(folder, lambda d: d.update(schema_version="1.0"))
+
+
+def _without_later_fields(document: Document) -> None:
+    later = {"measure", "subject", "reference_for", "shown_by", "rows_needed", "remedy", "bound"}
+    document["estimates"] = [{key: value for key, value in e.items() if key not in later} for e in document["estimates"]]
+    document["controls"] = [{key: value for key, value in c.items() if key != "figures"} for c in document["controls"]]
+
+
+def test_a_pack_of_today_cannot_call_itself_older(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _older(folder)
+    sign_again(folder)
+    assert main(["verify", str(folder)]) == 4
+    assert "says schema 1.0, which has no" in capsys.readouterr().err
+    edit(folder, _without_later_fields)
+    assert main(["verify", str(folder)]) == 4
+    assert "does not write schema 1.0" in capsys.readouterr().err
+    assert json.loads((folder / "plan.json").read_text(encoding="utf-8"))["code"] == code_digest()
+    edit(folder, lambda d: d["versions"].update(proxyaudit="0.2.0"), "plan.json")
+    edit(folder, lambda d: d["run"]["versions"].update(proxyaudit="0.2.0"))
+    edit(folder, lambda d: d.update(code="0" * 64), "plan.json")
+    sign_again(folder)
+    assert main(["verify", str(folder)]) == 4
+    assert "does not write schema 1.0" in capsys.readouterr().err
+
+
+def test_an_older_schema_is_never_verified_in_full(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with tarfile.open(PACKS / "run-1.0.tar.xz") as tar:
+        tar.extractall(tmp_path, filter="data")
+    found = verify_folder(tmp_path / "run")
+    assert found.problems == ()
+    assert "older schema" in found.skipped
+    assert main(["verify", str(tmp_path / "run"), "--strict"]) == 4
+    capsys.readouterr()
+    assert main(["gate", str(tmp_path / "run")]) in (1, 3)
+    assert "of its older schema" in capsys.readouterr().out
+
+
+# The rules behind --------------------------------------------------------------------------------------------------
+
+SETS = [
+    ("positive", "linear", {"found_once": 1.0, "found_twice": 1.0}),
+    ("positive", "linear", {"share": 1.0}),
+    ("positive", "relearned", {"leak": 0.8, "share": 1.0}),
+    ("positive", "used", {"least_found": 1.0, "least_absent_p": 0.5}),
+    ("negative", "linear", {"p": 0.5}),
+    ("random_subspace", "used", {"effect": 0.1, "random_high": 0.01, "margin": 0.02}),
+    ("untrained", "used", {"smallest": 0.2, "largest_untrained": 0.1}),
+    ("eraser", "linear", {"before": 0.1, "after": 0.0, "margin": 0.02}),
+    ("baseline", "beyond", {"leak": 0.0, "margin": 0.02}),
+    ("repetition", "task", {"identical_pairs": 0.0}),
+]
+
+
+@pytest.mark.parametrize(("kind", "channel", "figures"), SETS)
+def test_each_control_has_one_exact_set_of_figures(kind: str, channel: str, figures: dict[str, float | None]) -> None:
+    assert passes(kind, figures) is True
+    assert figures_fit(kind, channel, figures)
+    names = {name for _, _, known in SETS for name in known} | {"other"}
+    for surplus in names - figures.keys():
+        more = {**figures, surplus: 1.0}
+        assert passes(kind, more) is None or not figures_fit(kind, channel, more), surplus
+    for missing in figures:
+        fewer = {name: value for name, value in figures.items() if name != missing}
+        assert passes(kind, fewer) is None or not figures_fit(kind, channel, fewer) or (kind, fewer) == ("positive", {"share": 1.0})
+        assert passes(kind, {**figures, missing: None}) is False
+
+
+def test_readers_of_evidence_are_those_that_are_run() -> None:
+    assert READERS == flexible.READERS
+    assert all_questions()["nonlinear"].readers == READERS
+    assert all_questions()["linear"].readers == ()
+    assert "bound" in Estimate.model_fields

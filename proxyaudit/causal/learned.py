@@ -64,7 +64,7 @@ def swap_read_downstream(
     """Effects of what the rest of the model reads, learned, then of LEACE, as absence asks them; once where both are all of it."""
     same = all(one.readable.rank == one.leace.rank == one.read_downstream for one in found)
     each = [[one.readable for one in found], *([] if same else [[one.leace for one in found]])]
-    return [interchange(fine, subspaces, replay_of, output, rng, randoms=0, permutations=0, spread=True) for subspaces in each]
+    return [interchange(fine, subspaces, replay_of, output, rng, randoms=0, permutations=0) for subspaces in each]
 
 
 def block_diagonal(subspaces: Sequence[LeaceEraser]) -> LeaceEraser:
@@ -111,7 +111,7 @@ def _learn(
         for band in sensitive_bands(gradients[:, first:last], margin):
             bands.append(np.zeros((int(edges[-1]), band.shape[1])))
             bands[-1][first:last] = band
-    plan = draw_donors(setting.groups_n, setting.labels_n, inside, LEARNING_DONORS, rng)
+    plan = draw_donors(setting.groups_n, setting.strata_n, inside, LEARNING_DONORS, rng)
     nothing = LeaceEraser(mean.copy(), np.zeros((len(mean), 0)), np.zeros((0, len(mean))))
     read = sum(band.shape[1] for band in bands)
     dimensions = to_white.shape[1]
@@ -138,7 +138,9 @@ def _learn(
         return Learned(readable, seen, unread, None, read)
     # The optimum in the small, once with the mean gradient and once with the direction that is read most.
     towards = [_unit(gradients.mean(axis=0)), bands[0][:, 0]]
-    mixed = [padded(difference + (1.0 if difference @ g >= 0 else -1.0) * g) for g in towards]
+    # One sign for all parts, or what they find would cancel: by the difference over all rows.
+    overall = to_white.T @ (setting.acts_nd[setting.groups_n == 1].mean(axis=0) - setting.acts_nd[setting.groups_n == 0].mean(axis=0))
+    mixed = [padded(difference + (1.0 if overall @ g >= 0 else -1.0) * g) for g in towards]
     return Learned(readable, seen, unread, subspace([np.eye(dimensions)], mixed), read)
 
 
@@ -160,7 +162,7 @@ def _complement(bands: Sequence[Floats], dimensions: int) -> Floats:
 
 
 def _difference(coordinates_nk: Floats, plan: Donors) -> Floats:
-    """Direction of the difference between groups within labels, in whitened coordinates."""
+    """Direction of the difference between groups, in whitened coordinates."""
     slots = plan.index.shape[2] // 2
     other, own = (coordinates_nk[plan.index[:, :, half]].mean(axis=(1, 2)) for half in (slice(None, slots), slice(slots, None)))
     return _unit(((other - own) * plan.sign[:, None]).mean(axis=0))

@@ -53,9 +53,7 @@ def ask(acts, groups, labels, parts, head, *, free=False, output=0):
     found = learn_parts(setting, DifferentiableSite(tail.logits, output), fitted, MARGIN, stream(0, "learn"), free=free)
 
     def effect(subspaces):
-        return interchange(
-            setting, subspaces, lambda _: tail.replay, output, stream(0, "effect"), randoms=0, permutations=0, spread=True
-        ).effect
+        return interchange(setting, subspaces, lambda _: tail.replay, output, stream(0, "effect"), randoms=0, permutations=0).effect
 
     leace, readable = effect(fitted), effect([one.readable for one in found])
     p = max(absent(readable), absent(effect([one.leace for one in found])))

@@ -69,16 +69,15 @@ def draw_donors(
         if min(len(pool) for pool in pools) < 2 * FEWEST_DONORS:
             continue
         halves = [[pool[: len(pool) // 2], pool[len(pool) // 2 :]] for pool in pools]
-        others = [[np.flatnonzero(rows & own) for rows in beside] for own in inside] if beside is not None else halves
+        others = [[np.flatnonzero(rows & own) for rows in beside or ()] for own in inside]
         for group in (0, 1):
             rows = np.sort(pools[group])
             drawn = np.empty((len(rows), 2, 2, donors), dtype=np.int64)
             for half in (0, 1):
                 for side, of in enumerate((1 - group, group)):
-                    near, far = halves[of][half], others[of][half]
-                    far = far if len(far) >= FEWEST_DONORS else near
-                    drawn[:, half, side, 0::2] = rng.choice(near, drawn[:, half, side, 0::2].shape)
-                    drawn[:, half, side, 1::2] = rng.choice(far, drawn[:, half, side, 1::2].shape)
+                    drawn[:, half, side] = rng.choice(halves[of][half], (len(rows), donors))
+                    if beside is not None and len(others[of][half]) >= FEWEST_DONORS:
+                        drawn[:, half, side, 1::2] = rng.choice(others[of][half], (len(rows), donors // 2))
             recipients.append(rows)
             indices.append(drawn.reshape(len(rows), 2, 2 * donors))
     if not recipients:

@@ -84,7 +84,10 @@ def add_carriers(out: Drafts, base: Draft, carriers: Sequence[Carrier], clusters
         measured = _mean([reach.signed for reach in reaches], clusters_n).oriented()
         products = all_of(reach.product for reach in reaches)
         rows = float(np.sqrt(max(0.0, float(np.mean([one.value for one in products]))))) if products else 0.0
-        favours = "without favouring a group" if carrier.surely_idle(clusters_n, base.margin) else "and may favour a group"
+        surely = carrier.surely_reaches(clusters_n, base.margin, PRESENT_AT), carrier.surely_idle(clusters_n, base.margin)
+        favours = "past the directions that were swapped" if surely[0] else "without favouring a group"
+        if not any(surely):
+            favours = "and it is not settled whether that favours a group"
         reason = f"{carrier.name}: carries it and moves single outputs by {moved:.2f} on average, {favours}"
         draft = replace(base, channel="carrier_effect", measure="carrier_effect", subject=carrier.name, context=carrier.name, unit=UNIT_GAP)
         draft = replace(draft, decides=False, method=_METHOD, raw=rows, reason=reason)

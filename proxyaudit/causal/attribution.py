@@ -38,10 +38,11 @@ def attribute_columns(
     at_once = max(1, batch_rows(model.module, _PATH_ROWS) // STEPS)
     with inference(model.module):  # the fused attention of torch, which it leaves out, gives no gradient
         with deterministic(), torch.enable_grad():
-            for part in torch.arange(len(inputs)).split(at_once):
+            for start in range(0, len(inputs), at_once):
+                part = slice(start, start + at_once)
                 away = inputs[part] - baseline
                 path = (baseline + (nodes + 0.5)[:, None, None] * away).reshape(-1, inputs.shape[1]).requires_grad_()
-                slope = torch.autograd.grad(scalar(path).sum(), path)[0].reshape(STEPS, len(part), -1)
+                slope = torch.autograd.grad(scalar(path).sum(), path)[0].reshape(STEPS, len(away), -1)
                 parts[part] = torch.einsum("s,srp->rp", weights, slope) * away
         reached = (scalar(inputs) - scalar(baseline)).double().numpy()
     return _contrast(parts.double().numpy(), reached, groups_n[rows], sources)

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.linalg import block_diag
 
 from proxyaudit.arrays import Floats
-from proxyaudit.causal.alignment import DifferentiableSite, Search
+from proxyaudit.causal.alignment import EXPLORE, DifferentiableSite, Search
 from proxyaudit.causal.interchange import Donors, InterchangeResult, ReplayOf, Setting, draw_donors, interchange
 from proxyaudit.erasers.leace import LeaceEraser, whitening_pair
 
@@ -125,8 +125,8 @@ def _learn(
     coordinates = (setting.acts_nd - mean) @ to_white
     difference = _difference(coordinates, plan)
 
-    def subspace(blocks: Sequence[Floats], starts: Sequence[Floats]) -> LeaceEraser:
-        return of_basis(Search(site, coordinates, from_white.T, blocks, plan, rng).learn(rank, starts))
+    def subspace(blocks: Sequence[Floats], starts: Sequence[Floats], explore: int = EXPLORE) -> LeaceEraser:
+        return of_basis(Search(site, coordinates, from_white.T, blocks, plan, rng).learn(rank, starts, explore))
 
     def padded(first: Floats) -> Floats:
         return np.concatenate([first[:, None], rng.normal(size=(dimensions, rank - 1)) / np.sqrt(dimensions)], axis=1)
@@ -141,7 +141,7 @@ def _learn(
     # One sign for all parts, or what they find would cancel: by the difference over all rows.
     overall = to_white.T @ (setting.acts_nd[setting.groups_n == 1].mean(axis=0) - setting.acts_nd[setting.groups_n == 0].mean(axis=0))
     mixed = [padded(difference + (1.0 if overall @ g >= 0 else -1.0) * g) for g in towards]
-    return Learned(readable, seen, unread, subspace([np.eye(dimensions)], mixed), read)
+    return Learned(readable, seen, unread, subspace([np.eye(dimensions)], mixed, explore=0), read)
 
 
 def _within(basis_kr: Floats, bands: Sequence[Floats]) -> Floats:

@@ -4,7 +4,7 @@ For row i, ``tau_i`` is the mean output with the subspace coordinates of donors 
 oriented from group 0 to group 1 (Geiger et al. 2023; Vig et al. 2020). Two disjoint halves of the donors give two copies: the signed effect
 is ``|mean tau|``, the per-row effect ``sqrt(max(0, mean tau1 tau2))``, which also sees effects that cancel over rows. Of three parts of the
 rows one is measured; each of the others gives a subspace to one donor half, and the parts rotate. With one subspace its errors would be
-squared in the product, and a feature that the model ignores would seem used. Donors come from the measured part and from the one that had no
+squared in the product, and a feature that the model ignores would seem used. Donors come from the measured part and the one that had no
 say in the half's subspace. The null of an effect are the same swaps with groups permuted.
 
 What decides has one stratum: asked within the true label, a model that ignores the attribute seems to use it wherever labels depend on it

@@ -19,7 +19,7 @@ Logits = Callable[[Tensor, Tensor], Tensor]
 
 _BATCH = 256  # recipients a step; each meets 16 donors
 _JUDGED = 1024  # recipients that starts are compared on
-_EXPLORE, _REFINE = 12, 30  # steps of every start, and of the best one after that
+EXPLORE, _REFINE = 12, 30  # steps of every start, and of the best one after that
 _RATE = 0.08
 _GRADIENT_ROWS = 4096
 
@@ -82,12 +82,12 @@ class Search:
         self._recipients = torch.from_numpy(plan.recipients)
         self._judged = torch.from_numpy(rng.permutation(len(plan.recipients))[:_JUDGED])
 
-    def learn(self, rank: int, starts: Sequence[Floats]) -> Floats:
+    def learn(self, rank: int, starts: Sequence[Floats], explore: int = EXPLORE) -> Floats:
         """Learn the subspace whose interchange moves the followed output most: an orthonormal basis ``(k, r)`` in whitened coordinates.
 
         It has ``rank`` dimensions (or the whole block) in each block; ``starts``, ``(k, rank)`` each, are projected on the blocks. The
         objective is the squared mean of the oriented changes plus the mean product of the two donor halves', so that effects that cancel
-        over rows count too. Raises ``NoGradientError``: the output has no gradient.
+        over rows count too. ``explore`` are the steps before starts are compared. Raises ``NoGradientError``: the output has no gradient.
         """
         whole = all(base.shape[1] <= rank for base in self.bases)
         best: tuple[float, list[Tensor]] | None = None
@@ -95,7 +95,7 @@ class Search:
             begun = self._begin(start, rank)
             if whole:  # every block is taken whole: there is nothing to learn
                 return np.asarray(torch.cat(self.bases, dim=1).numpy(), dtype=np.float64)
-            found = self._ascend(begun, _EXPLORE)
+            found = self._ascend(begun, explore)
             reached = float(self._objective(self._basis(found), self._judged).detach())
             if best is None or reached > best[0]:
                 best = reached, found

@@ -1,4 +1,4 @@
-"""Which inputs feed the sensitive direction, and which the output: integrated gradients (Sundararajan et al. 2017), by Captum.
+"""Which inputs feed the sensitive direction, and which the output: integrated gradients (Sundararajan et al. 2017); of texts by Captum.
 
 They are complete, so the difference of a scalar between two groups is split exactly over columns, or over tokens. The scalars are the
 activations along the direction that LEACE reads, and the log-odds of the output. The baseline is the mean row; of texts, the same text
@@ -31,17 +31,21 @@ def attribute_columns(
     model: TrainedModel, x_np: NDArray[np.float32], groups_n: Ints, sources: Sequence[Sequence[int]], along: Along
 ) -> Attribution:
     """Split the difference of groups 0 and 1 over columns with inputs ``sources``; rows of neither group only add to the baseline."""
-    from captum.attr import IntegratedGradients  # takes matplotlib along: not at the start of every command
-
     scalar, rows = _scalar(model, along), np.flatnonzero(groups_n >= 0)
     inputs, baseline = as_tensor(x_np[rows]), as_tensor(x_np.mean(axis=0, keepdims=True, dtype=np.float64))
+    nodes, weights = (as_tensor(values) / 2 for values in np.polynomial.legendre.leggauss(STEPS))
+    parts = torch.empty_like(inputs)
+    at_once = max(1, batch_rows(model.module, _PATH_ROWS) // STEPS)
     with inference(model.module):  # the fused attention of torch, which it leaves out, gives no gradient
         with deterministic(), torch.enable_grad():
-            parts = IntegratedGradients(scalar, multiply_by_inputs=True).attribute(
-                inputs, baselines=baseline, n_steps=STEPS, internal_batch_size=max(1, batch_rows(model.module, _PATH_ROWS))
-            )
+            for start in range(0, len(inputs), at_once):
+                part = slice(start, start + at_once)
+                away = inputs[part] - baseline
+                path = (baseline + (nodes + 0.5)[:, None, None] * away).reshape(-1, inputs.shape[1]).requires_grad_()
+                slope = torch.autograd.grad(scalar(path).sum(), path)[0].reshape(STEPS, len(away), -1)
+                parts[part] = torch.einsum("s,srp->rp", weights, slope) * away
         reached = (scalar(inputs) - scalar(baseline)).double().numpy()
-    return _contrast(parts.detach().double().numpy(), reached, groups_n[rows], sources)
+    return _contrast(parts.double().numpy(), reached, groups_n[rows], sources)
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class TextRows:
 
 def attribute_tokens(model: TrainedModel, rows: TextRows, along: Along) -> Attribution | None:
     """The same over names of tokens; ``None`` where tokens are not embedded one by one."""
-    from captum.attr import LayerIntegratedGradients
+    from captum.attr import LayerIntegratedGradients  # takes matplotlib along: not at the start of every command
 
     module = model.module
     assert isinstance(module, TextClassifier)

@@ -1,11 +1,14 @@
 """Interchange interventions: do the outputs move when the attribute's coordinates are swapped?
 
 For row i, ``tau_i`` is the mean output with the subspace coordinates of donors of the *other* group minus that with donors of its *own*,
-all sharing i's label, oriented from group 0 to group 1 (Geiger et al. 2023; Vig et al. 2020). Two disjoint halves of the donors give two
-copies: the signed effect is ``|mean tau|``, the per-row effect ``sqrt(max(0, mean tau1 tau2))``, which also sees effects that cancel over
-rows. Of three parts of the rows one is measured; each of the others gives a LEACE subspace to one donor half, and the parts rotate. With
-one subspace its errors would be squared in the product, and a feature that the model ignores would seem used. The null of an effect are
-the same swaps with groups permuted within the label.
+oriented from group 0 to group 1 (Geiger et al. 2023; Vig et al. 2020). Two disjoint halves of the donors give two copies: the signed effect
+is ``|mean tau|``, the per-row effect ``sqrt(max(0, mean tau1 tau2))``, which also sees effects that cancel over rows. Of three parts of the
+rows one is measured; each of the others gives a subspace to one donor half, and the parts rotate. With one subspace its errors would be
+squared in the product, and a feature that the model ignores would seem used. Donors come from the measured part and the one that had no
+say in the half's subspace. The null of an effect are the same swaps with groups permuted.
+
+What decides has one stratum: asked within the true label, a model that ignores the attribute seems to use it wherever labels depend on it
+(the label is a collider).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,13 +20,13 @@ from scipy.sparse import csr_array
 
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace
-from proxyaudit.stats.intervals import Measured, absent_everywhere, over_seeds
+from proxyaudit.stats.intervals import Measured, over_seeds, p_below
 
 DONORS = 8
 FINE_DONORS = 24  # where absence is asked: the product of two halves has the donors' own scatter in it
-_NULL_FLOATS = 2**22  # of permuted groups held at once
-TOO_FEW = "no label has enough rows of both groups"
-FEWEST_DONORS = 8  # of each group and half within a label; below it the label is left out
+_NULL_FLOATS, _SWAP_FLOATS = 2**22, 2**21  # of permuted groups held at once, and of shifts run at once
+TOO_FEW = "there are too few rows of both groups"
+FEWEST_DONORS = 8  # of each group and half within a stratum; below it the stratum is left out
 
 Replay = Callable[[Floats, Ints], Floats]
 """Outputs ``(m, C)`` of rows ``(m,)`` after adding shifts ``(m, d)`` to the site's activations."""
@@ -34,43 +37,66 @@ RandomOf = Callable[[int, int, np.random.Generator], LeaceEraser]
 
 @dataclass(frozen=True)
 class Donors:
-    """Donors of each recipient: ``index[k, half, slot]`` with the first slots of the other group, the last of its own."""
+    """Donors of each recipient: ``index[k, half, slot]`` with the first slots of the other group, the last of its own.
+
+    Where rows stand ``beside`` the recipients', every second slot is filled from them.
+    """
 
     recipients: Ints
     index: Ints
     sign: Floats
 
 
-def draw_donors(groups_n: Ints, labels_n: Ints, rows_n: NDArray[np.bool_], donors: int, rng: np.random.Generator) -> Donors | None:
-    """Donors for every row of ``rows_n`` whose label has enough of both groups, from two disjoint halves."""
+def draw_donors(
+    groups_n: Ints,
+    strata_n: Ints,
+    rows_n: NDArray[np.bool_],
+    donors: int,
+    rng: np.random.Generator,
+    beside: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None,
+) -> Donors | None:
+    """Donors for every row of ``rows_n`` whose stratum has enough of both groups, from two disjoint halves.
+
+    Every second of the (even number of) ``donors`` comes from rows ``beside`` them, others for each half: a mean over more rows has less
+    scatter.
+    """
     recipients: list[Ints] = []
     indices: list[Ints] = []
-    for label in np.unique(labels_n[rows_n]):
-        pools = [rng.permutation(np.flatnonzero(rows_n & (labels_n == label) & (groups_n == g))) for g in (0, 1)]
+    for stratum in np.unique(strata_n[rows_n]):
+        inside = [(strata_n == stratum) & (groups_n == g) for g in (0, 1)]
+        pools = [rng.permutation(np.flatnonzero(rows_n & own)) for own in inside]
         if min(len(pool) for pool in pools) < 2 * FEWEST_DONORS:
             continue
         halves = [[pool[: len(pool) // 2], pool[len(pool) // 2 :]] for pool in pools]
+        others = [[np.flatnonzero(rows & own) for rows in beside or ()] for own in inside]
         for group in (0, 1):
             rows = np.sort(pools[group])
-            drawn = np.empty((len(rows), 2, 2 * donors), dtype=np.int64)
+            drawn = np.empty((len(rows), 2, 2, donors), dtype=np.int64)
             for half in (0, 1):
-                drawn[:, half, :donors] = rng.choice(halves[1 - group][half], (len(rows), donors))
-                drawn[:, half, donors:] = rng.choice(halves[group][half], (len(rows), donors))
+                for side, of in enumerate((1 - group, group)):
+                    drawn[:, half, side] = rng.choice(halves[of][half], (len(rows), donors))
+                    if beside is not None and len(others[of][half]) >= FEWEST_DONORS:
+                        drawn[:, half, side, 1::2] = rng.choice(others[of][half], (len(rows), donors // 2))
             recipients.append(rows)
-            indices.append(drawn)
+            indices.append(drawn.reshape(len(rows), 2, 2 * donors))
     if not recipients:
         return None
     rows = np.concatenate(recipients)
     return Donors(rows, np.concatenate(indices), np.where(groups_n[rows] == 0, 1.0, -1.0))
 
 
+def near_slots(plan: Donors) -> Donors:
+    """The donors that stand among the recipients' own rows."""
+    return Donors(plan.recipients, plan.index[:, :, 0::2], plan.sign)
+
+
 def null_sizes(
-    swapped: list[Floats], plans: list[Donors], groups_n: Ints, labels_n: Ints, permutations: int, rng: np.random.Generator
+    swapped: list[Floats], plans: list[Donors], groups_n: Ints, cells_n: Ints, permutations: int, rng: np.random.Generator
 ) -> Floats:
-    """Sizes of the effect with groups permuted within the label: two sparse products give the sums of both groups for all permutations."""
+    """Sizes of the effect with groups permuted within cells (a part's strata), by two sparse products for all permutations."""
     sizes = np.zeros(permutations)
-    involved = [np.unique(plan.recipients) for plan in plans]
-    strata = [rows[labels_n[rows] == label] for rows in involved for label in np.unique(labels_n[rows])]
+    known = np.flatnonzero(groups_n >= 0)
+    strata = [known[cells_n[known] == cell] for cell in np.unique(cells_n[known])]
     wheres = [
         [_incidence(plan.index[:, half], outputs[:, half], len(groups_n)) for half in (0, 1)]
         for outputs, plan in zip(swapped, plans, strict=True)
@@ -80,8 +106,8 @@ def null_sizes(
         width = min(block, permutations - start)
         permuted = np.repeat((groups_n == 1).astype(np.float64)[:, None], width, axis=1)
         for column in range(width):
-            for rows in strata:
-                permuted[rows, column] = rng.permutation(permuted[rows, column])
+            for inside in strata:
+                permuted[inside, column] = rng.permutation(permuted[inside, column])
         signed, product, count = np.zeros(width), np.zeros(width), np.zeros(width)
         for outputs, halves in zip(swapped, wheres, strict=True):
             taus, usable = [], np.ones((len(outputs), width), dtype=bool)
@@ -93,8 +119,8 @@ def null_sizes(
             signed += ((taus[0] + taus[1]) * usable).sum(axis=0) / 2
             product += (taus[0] * taus[1] * usable).sum(axis=0)
             count += usable.sum(axis=0)
-        known = np.maximum(count, 1)
-        sizes[start : start + width] = np.maximum(np.abs(signed / known), np.sqrt(np.maximum(0.0, product / known)))
+        rows = np.maximum(count, 1)
+        sizes[start : start + width] = np.maximum(np.abs(signed / rows), np.sqrt(np.maximum(0.0, product / rows)))
     return sizes
 
 
@@ -115,7 +141,6 @@ class Effect:
     product: float  # mean product of the two donor halves' changes
     signed_influence_n: Floats  # influence of each row, as recipient and as donor, on ``signed``
     product_influence_n: Floats  # the same for ``product``
-    parts: tuple[tuple[float, float], ...] = ()  # ``(signed, product)`` on each part of the rows; each part had subspaces of its own
     spread: tuple[tuple[float, float], ...] = ()
 
     @property
@@ -130,7 +155,7 @@ class InterchangeResult:
 
     effect: Effect
     random_sizes: Floats  # sizes of the effect of random subspaces of equal rank, shape ``(R,)``
-    null_sizes: Floats  # sizes under permutations of the attribute within the label, shape ``(P,)``
+    null_sizes: Floats  # sizes under permutations of the attribute, shape ``(P,)``; none where none was asked for
     completeness: float | None  # share of the group difference that a fresh probe reads after the swap
     selectivity: float | None  # change of a fresh probe of the label, as a share of the difference between labels
     rank: int  # largest rank of the subspace over the rotations
@@ -145,7 +170,8 @@ class Setting:
     acts_nd: Floats  # activations ``(n, d)``
     groups_n: Ints  # 0 or 1 for the two groups compared, -1 for rows left out
     concept_nk: Floats  # columns the subspace is fitted to; rows with NaN are left out of the fit
-    labels_n: Ints  # true label of each row
+    labels_n: Ints  # true label of each row: a fresh probe of it tells how selective a swap is
+    strata_n: Ints  # recipients and donors share theirs, and subspaces are fitted within them: one for all rows, or the true label
     parts_n: Ints  # 0, 1 or 2
     plans: tuple[tuple[int, Donors], ...]  # the parts that have enough donors, with their donors
 
@@ -161,25 +187,49 @@ class Setting:
 
 
 def set_up(
-    acts_nd: NDArray[np.floating], groups_n: Ints, concept_nk: Floats, labels_n: Ints, parts_n: Ints, rng: np.random.Generator
+    acts_nd: NDArray[np.floating],
+    groups_n: Ints,
+    concept_nk: Floats,
+    labels_n: Ints,
+    parts_n: Ints,
+    rng: np.random.Generator,
+    *,
+    within_label: bool = False,
 ) -> Setting | None:
-    """Draw the donors; ``None`` where no label has enough of both groups."""
-    drawn = ((part, draw_donors(groups_n, labels_n, parts_n == part, DONORS, rng)) for part in range(3))
-    plans = tuple((part, plan) for part, plan in drawn if plan is not None)
-    return Setting(np.asarray(acts_nd, dtype=np.float64), groups_n, concept_nk, labels_n, parts_n, plans) if plans else None
+    """Draw the donors, of any label or ``within_label``; ``None`` where there are too few rows of both groups."""
+    strata = labels_n if within_label else np.zeros_like(parts_n)
+    asked = Setting(np.asarray(acts_nd, dtype=np.float64), groups_n, concept_nk, labels_n, strata, parts_n, ())
+    drawn = with_donors(asked, DONORS, rng)
+    return drawn if drawn.plans else None
 
 
 def with_donors(setting: Setting, donors: int, rng: np.random.Generator) -> Setting:
-    """The same question with other donors."""
-    drawn = [(part, draw_donors(setting.groups_n, setting.labels_n, setting.parts_n == part, donors, rng)) for part, _ in setting.plans]
+    """The same question with other donors; parts with too few rows of both groups are left out."""
+    parts, drawn = [setting.parts_n == part for part in range(3)], []
+    for part in range(3):
+        # Half 0 gets the subspace of the next part, half 1 that of the one after: each takes donors from the other one.
+        beside = parts[(part + 2) % 3], parts[(part + 1) % 3]
+        drawn.append((part, draw_donors(setting.groups_n, setting.strata_n, parts[part], donors, rng, beside)))
     return replace(setting, plans=tuple((part, plan) for part, plan in drawn if plan is not None))
 
 
 def fit_parts(setting: Setting) -> list[LeaceEraser]:
-    """A LEACE subspace from each part of the rows."""
+    """A LEACE subspace from each part of the rows, fitted within strata."""
     known = setting.known_n
-    chosen = [known & (setting.parts_n == part) for part in range(3)]
-    return [fit_leace(setting.acts_nd[rows], setting.concept_nk[rows]) for rows in chosen]
+    return [fit_within(setting, setting.acts_nd, known & (setting.parts_n == part)) for part in range(3)]
+
+
+def fit_within(setting: Setting, acts_nd: Floats, rows_n: NDArray[np.bool_]) -> LeaceEraser:
+    """A LEACE subspace of some activations, from some of the rows: activations and attribute centred within strata."""
+    acts, concept, strata = acts_nd[rows_n], setting.concept_nk[rows_n], setting.strata_n[rows_n]
+    several = np.unique(strata)
+    if len(several) > 1:
+        acts, concept = acts.copy(), concept.copy()
+        for stratum in several:
+            inside = strata == stratum
+            acts[inside] -= acts[inside].mean(axis=0)
+            concept[inside] -= concept[inside].mean(axis=0)
+    return fit_leace(acts, concept)
 
 
 def interchange(
@@ -191,35 +241,40 @@ def interchange(
     *,
     randoms: int = 5,
     permutations: int = 199,
+    above: float = 0.0,
     random_of: RandomOf | None = None,
-    spread: bool = False,
 ) -> InterchangeResult:
     """Measure the effect of given subspaces.
 
     Of the subspaces in ``fitted``, one from each part of the rows, each serves the other two parts, one donor half each. ``replay_of``
     gives the model from the site onward for a subspace, since joint interventions must know what they set. ``random_of(part, rank, rng)``
-    makes a random subspace, by default in a random whitened direction. ``spread`` asks how far the subspaces disagree.
+    makes a random subspace, by default in a random whitened direction. Only an effect that lies ``above`` some size is held against
+    permutations.
     """
     drawn, n = [plan for _, plan in setting.plans], len(setting.acts_nd)
     rank = max(eraser.rank for eraser in fitted)
 
-    def swapped_by(subspaces: Callable[[int], tuple[LeaceEraser, LeaceEraser]]) -> list[Floats]:
-        return [_swap(setting.acts_nd, subspaces(part), plan, replay_of, output) for part, plan in setting.plans]
+    def swapped_by(subspaces: Callable[[int], tuple[LeaceEraser, LeaceEraser]], *, near: bool = False) -> list[Floats]:
+        return [
+            _swap(setting.acts_nd, subspaces(part), near_slots(plan) if near else plan, replay_of, output) for part, plan in setting.plans
+        ]
 
     def random(part: int, rank: int, rng: np.random.Generator) -> LeaceEraser:
         return random_subspace(setting.acts_nd[setting.parts_n == part], rank, rng)
 
     swapped = swapped_by(lambda part: (fitted[(part + 1) % 3], fitted[(part + 2) % 3]))
     effect = _effect(swapped, drawn, n)
-    if spread:
-        turned = swapped_by(lambda part: (fitted[(part + 2) % 3], fitted[(part + 1) % 3]))
-        effect = replace(effect, spread=_spread(swapped, turned, drawn))
+    if effect.size > 0:
+        # By the measured part's own rows alone: those beside them had a say in the other subspace.
+        turned = swapped_by(lambda part: (fitted[(part + 2) % 3], fitted[(part + 1) % 3]), near=True)
+        effect = replace(effect, spread=_spread([outputs[..., 0::2] for outputs in swapped], turned, drawn))
     sizes = np.empty(randoms)
     for index in range(randoms):
         subspaces = [(random_of or random)(part, max(rank, 1), rng) for part in range(3)]
         pairs = [(subspace, subspace) for subspace in subspaces]
         sizes[index] = _effect(swapped_by(pairs.__getitem__), drawn, n).size
-    null = null_sizes(swapped, drawn, setting.groups_n, setting.labels_n, permutations, rng)
+    cells = 3 * np.unique(setting.strata_n, return_inverse=True)[1] + setting.parts_n
+    null = null_sizes(swapped, drawn, setting.groups_n, cells, permutations if effect.size > above else 0, rng)
     read = [probe_readings(setting, fitted[(part + 1) % 3], plan, (part + 2) % 3) for part, plan in setting.plans]
     known = ([share for share in shares if share is not None] for shares in zip(*read, strict=True))
     complete, selective = (float(np.mean(shares)) if shares else None for shares in known)
@@ -230,11 +285,14 @@ def _swap(acts_nd: Floats, erasers: tuple[LeaceEraser, LeaceEraser], plan: Donor
     """Outputs after each swap, shape ``(rows, 2, slots)``; each donor half has its own subspace."""
     rows, halves, slots = plan.index.shape
     result = np.empty((rows, halves, slots))
+    at_once = max(1, _SWAP_FLOATS // max(rows * acts_nd.shape[1], 1))
     for half, eraser in enumerate(erasers):
         coordinates, replay = eraser.coordinates(acts_nd), replay_of(eraser)
-        for slot in range(slots):
-            change = coordinates[plan.index[:, half, slot]] - coordinates[plan.recipients]
-            result[:, half, slot] = replay(eraser.shift(change), plan.recipients)[:, output]
+        for start in range(0, slots, at_once):
+            index = plan.index[:, half, start : start + at_once]
+            change = (coordinates[index] - coordinates[plan.recipients][:, None]).reshape(index.size, eraser.rank)
+            moved = replay(eraser.shift(change), np.repeat(plan.recipients, index.shape[1]))[:, output]
+            result[:, half, start : start + at_once] = moved.reshape(index.shape)
     return result
 
 
@@ -254,8 +312,7 @@ def _effect(swapped: list[Floats], plans: list[Donors], n: int) -> Effect:
         beyond *= plan.sign[:, None, None] / (donors * rows)
         np.add.at(signed_influence, plan.index, beyond / 2)
         np.add.at(product_influence, plan.index, beyond * tau[:, ::-1, None])
-    parts = tuple((float(tau.mean()), float((tau[:, 0] * tau[:, 1]).mean())) for tau in taus)
-    return Effect(signed, product, signed_influence, product_influence, parts)
+    return Effect(signed, product, signed_influence, product_influence)
 
 
 def _spread(swapped: list[Floats], turned: list[Floats], plans: list[Donors]) -> tuple[tuple[float, float], ...]:
@@ -305,22 +362,23 @@ def probe_readings(setting: Setting, eraser: LeaceEraser, plan: Donors, fresh: i
     return complete, None if selective is None else abs(selective)
 
 
-def absent_p(effects: Sequence[Effect], clusters_n: Ints, margin: float) -> float:
-    """p-value of "below the margin" of the signed effect and of the product of the donor halves (on its own scale), in every model.
+def measured(effect: Effect, clusters_n: Ints, *, product: bool) -> Measured:
+    """The signed effect, or the product of the donor halves, with the errors of rows and of directions.
 
-    Random subspaces are not subtracted. The directions' error is what two subspaces differ by on the same rows.
+    A subspace's error, which no row influence carries, is what two of them differ by on the same rows and donors. Such differences have no
+    mean, so each is a degree of freedom; a part meets two of three subspaces, each subspace serves two parts, and the mean over parts has a
+    sixth of their mean square.
     """
-    found = []
-    for which, limit in ((0, margin), (1, margin**2)):
-        singles = []
-        for effect in effects:
-            apart = np.array([part[which] for part in effect.spread])
-            # Each part has two of three directions, each direction serves two parts: the mean has a sixth of the squared difference.
-            extra = float((apart**2).mean()) / (2 * len(apart)) if len(apart) > 1 else float("inf")
-            value, influence = ((effect.signed, effect.signed_influence_n), (effect.product, effect.product_influence_n))[which]
-            singles.append(Measured(np.array([value]), influence, clusters_n, extra, float(max(len(apart) - 1, 1))))
-        mean = over_seeds(singles)
-        if which == 0:
-            mean, singles = mean.oriented(), [single.oriented() for single in singles]
-        found.append(absent_everywhere(mean, singles, limit))
-    return max(found)
+    apart = np.array([part[int(product)] for part in effect.spread])
+    value, influence = (effect.product, effect.product_influence_n) if product else (effect.signed, effect.signed_influence_n)
+    extra = float((apart**2).mean()) / 6 if len(apart) else 0.0
+    return Measured(np.array([value]), influence, clusters_n, extra, float(max(len(apart), 1)))
+
+
+def absent_p(effects: Sequence[Effect], clusters_n: Ints, margin: float) -> float:
+    """p-value of "below the margin" of the signed effect and of the product of the donor halves (on its own scale), over models.
+
+    Random subspaces are not subtracted.
+    """
+    signed, product = (over_seeds([measured(effect, clusters_n, product=which) for effect in effects]) for which in (False, True))
+    return max(p_below(signed.oriented(), margin), p_below(product, margin**2))

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.linalg import block_diag
 
 from proxyaudit.arrays import Floats
-from proxyaudit.causal.alignment import DifferentiableSite, Search
+from proxyaudit.causal.alignment import EXPLORE, DifferentiableSite, Search
 from proxyaudit.causal.interchange import Donors, InterchangeResult, ReplayOf, Setting, draw_donors, interchange
 from proxyaudit.erasers.leace import LeaceEraser, whitening_pair
 
@@ -64,7 +64,7 @@ def swap_read_downstream(
     """Effects of what the rest of the model reads, learned, then of LEACE, as absence asks them; once where both are all of it."""
     same = all(one.readable.rank == one.leace.rank == one.read_downstream for one in found)
     each = [[one.readable for one in found], *([] if same else [[one.leace for one in found]])]
-    return [interchange(fine, subspaces, replay_of, output, rng, randoms=0, permutations=0, spread=True) for subspaces in each]
+    return [interchange(fine, subspaces, replay_of, output, rng, randoms=0, permutations=0) for subspaces in each]
 
 
 def block_diagonal(subspaces: Sequence[LeaceEraser]) -> LeaceEraser:
@@ -111,7 +111,7 @@ def _learn(
         for band in sensitive_bands(gradients[:, first:last], margin):
             bands.append(np.zeros((int(edges[-1]), band.shape[1])))
             bands[-1][first:last] = band
-    plan = draw_donors(setting.groups_n, setting.labels_n, inside, LEARNING_DONORS, rng)
+    plan = draw_donors(setting.groups_n, setting.strata_n, inside, LEARNING_DONORS, rng)
     nothing = LeaceEraser(mean.copy(), np.zeros((len(mean), 0)), np.zeros((0, len(mean))))
     read = sum(band.shape[1] for band in bands)
     dimensions = to_white.shape[1]
@@ -125,8 +125,8 @@ def _learn(
     coordinates = (setting.acts_nd - mean) @ to_white
     difference = _difference(coordinates, plan)
 
-    def subspace(blocks: Sequence[Floats], starts: Sequence[Floats]) -> LeaceEraser:
-        return of_basis(Search(site, coordinates, from_white.T, blocks, plan, rng).learn(rank, starts))
+    def subspace(blocks: Sequence[Floats], starts: Sequence[Floats], explore: int = EXPLORE) -> LeaceEraser:
+        return of_basis(Search(site, coordinates, from_white.T, blocks, plan, rng).learn(rank, starts, explore))
 
     def padded(first: Floats) -> Floats:
         return np.concatenate([first[:, None], rng.normal(size=(dimensions, rank - 1)) / np.sqrt(dimensions)], axis=1)
@@ -138,8 +138,10 @@ def _learn(
         return Learned(readable, seen, unread, None, read)
     # The optimum in the small, once with the mean gradient and once with the direction that is read most.
     towards = [_unit(gradients.mean(axis=0)), bands[0][:, 0]]
-    mixed = [padded(difference + (1.0 if difference @ g >= 0 else -1.0) * g) for g in towards]
-    return Learned(readable, seen, unread, subspace([np.eye(dimensions)], mixed), read)
+    # One sign for all parts, or what they find would cancel: by the difference over all rows.
+    overall = to_white.T @ (setting.acts_nd[setting.groups_n == 1].mean(axis=0) - setting.acts_nd[setting.groups_n == 0].mean(axis=0))
+    mixed = [padded(difference + (1.0 if overall @ g >= 0 else -1.0) * g) for g in towards]
+    return Learned(readable, seen, unread, subspace([np.eye(dimensions)], mixed, explore=0), read)
 
 
 def _within(basis_kr: Floats, bands: Sequence[Floats]) -> Floats:
@@ -160,7 +162,7 @@ def _complement(bands: Sequence[Floats], dimensions: int) -> Floats:
 
 
 def _difference(coordinates_nk: Floats, plan: Donors) -> Floats:
-    """Direction of the difference between groups within labels, in whitened coordinates."""
+    """Direction of the difference between groups, in whitened coordinates."""
     slots = plan.index.shape[2] // 2
     other, own = (coordinates_nk[plan.index[:, :, half]].mean(axis=(1, 2)) for half in (slice(None, slots), slice(slots, None)))
     return _unit(((other - own) * plan.sign[:, None]).mean(axis=0))

@@ -58,7 +58,7 @@ def plant_use(
     concept = np.where(groups >= 0, groups, np.nan).astype(np.float64)[:, None]
     planted = set_up(setting.acts_nd, groups, concept, setting.labels_n, setting.parts_n, rng)
     if planted is None:
-        return "no label has enough rows of both planted groups"
+        return "there are too few rows of both planted groups"
     effect_of = _oracle(planted, replay, output, score, from_white @ direction, rng)
     # Fitted to activations and labels alone: the same in every planted model.
     fitted, fine = fit_parts(planted), with_donors(planted, FINE_DONORS, rng)

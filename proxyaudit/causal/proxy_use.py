@@ -55,12 +55,21 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Path:
-    """The oriented effect of a column on one output, split at the attribute's subspace."""
+class Reach:
+    """What of a column's exchange reaches the groups: association times influence, whichever way rows are moved."""
 
-    total: Number  # change with donors of group 1 minus change with donors of group 0
-    through: Number  # the part that is gone when the subspace is held fixed
-    random: tuple[float, ...]  # sizes of that part for random subspaces of equal rank
+    signed: Number  # change with donors of group 1 minus change with donors of group 0
+    product: Number | None = None  # mean over rows of the product of two such changes by disjoint donors; ``None`` of removals
+
+
+@dataclass(frozen=True)
+class Path:
+    """The effect of a column between the groups on one output, split at the attribute's subspace."""
+
+    total: Reach
+    through: Number  # the part of ``total.signed`` that is gone when the subspace is held fixed
+    around: Reach  # what is left then
+    random: tuple[float, ...]  # sizes of ``through`` for random subspaces of equal rank
 
 
 @dataclass(frozen=True)
@@ -123,6 +132,39 @@ def oriented(change_ms: Floats, swaps: Swaps, groups_n: Ints) -> Number | None:
     return _mean(change_ms, weights, groups, swaps, len(groups_n))
 
 
+def reach(change_ms: Floats, swaps: Swaps, groups_n: Ints) -> Reach | None:
+    """How far a change of one output reaches the groups; ``None`` where a group has too few donors."""
+    signed = oriented(change_ms, swaps, groups_n)
+    return None if signed is None else Reach(signed, _product(change_ms, swaps, groups_n))
+
+
+def _product(change_ms: Floats, swaps: Swaps, groups_n: Ints) -> Number | None:
+    """Mean over rows of the product of two changes between the groups, each from donors of its own.
+
+    Donors are drawn whatever their group: ``w (change - the row's other changes)``, with ``w`` one over the share of group 1 or minus one
+    over that of group 0, has the row's change between the groups as its mean.
+    """
+    m, slots = change_ms.shape
+    if slots < 2:
+        return None
+    groups = groups_n[swaps.donors_ms]
+    shares = [max(float((groups == g).mean()), 1e-12) for g in (0, 1)]
+    weights = np.where(groups == 1, 1 / shares[1], np.where(groups == 0, -1 / shares[0], 0.0))
+    rest = (change_ms.sum(axis=1, keepdims=True) - change_ms) / (slots - 1)
+    each = weights * (change_ms - rest) / np.sqrt(1 + 1 / (slots - 1) ** 2)
+    partner = (each.sum(axis=1, keepdims=True) - each) / (slots - 1)
+    product_m = (each * partner).mean(axis=1)
+    value, influence = float(product_m.mean()), np.zeros(len(groups_n))
+    np.add.at(influence, swaps.rows_m, (product_m - value) / m)
+    beyond = np.zeros_like(each)
+    for group in (0, 1):
+        inside = groups == group
+        beyond[inside] = each[inside] - each[inside].mean()
+    # A donor serves a row in each slot: what it adds beyond its group's mean is its own influence.
+    np.add.at(influence, swaps.donors_ms, 2 * beyond * partner / (m * slots))
+    return Number(value, influence)
+
+
 def path(
     swapped: Swapped,
     swaps: Swaps,
@@ -133,11 +175,11 @@ def path(
     randoms: Sequence[Sequence[LeaceEraser]],
     replay: Replay,
 ) -> Path | None:
-    """Split a column's oriented effect into what runs through a subspace and what goes around it.
+    """Split a column's effect between the groups into what runs through a subspace and what goes around it.
 
     ``erasers`` and ``randoms`` serve the rows of each part. ``None`` where donors are too few, or more than the site makes the outputs.
     """
-    total = oriented(swapped.change_msc[:, :, output], swaps, groups_n)
+    total = reach(swapped.change_msc[:, :, output], swaps, groups_n)
     if total is None:
         return None
     free = _replayed(swapped.moved_msd, swaps, output, replay)
@@ -145,16 +187,19 @@ def path(
     if float(np.abs(free - own[:, None] - swapped.change_msc[:, :, output]).max()) > SAME_OUTPUT:
         return None
 
-    def through(subspaces: Sequence[LeaceEraser]) -> Number:
-        held = swapped.moved_msd.astype(np.float64)
+    def held(subspaces: Sequence[LeaceEraser]) -> Floats:
+        moved = swapped.moved_msd.astype(np.float64)
         for part, eraser in enumerate(subspaces):
             mine = parts_n[swaps.rows_m] == part
-            held[mine] -= eraser.shift(held[mine] @ eraser.read_dr)
-        found = oriented(free - _replayed(held, swaps, output, replay), swaps, groups_n)
-        assert found is not None  # the same donors as for the total
-        return found
+            moved[mine] -= eraser.shift(moved[mine] @ eraser.read_dr)
+        return _replayed(moved, swaps, output, replay)
 
-    return Path(total, through(erasers), tuple(abs(through(one).value) for one in randoms))
+    around = held(erasers)
+    left = reach(around - own[:, None], swaps, groups_n)
+    through, *beside = (oriented(free - one, swaps, groups_n) for one in (around, *map(held, randoms)))
+    assert left is not None  # the same donors as for the total
+    assert through is not None
+    return Path(total, through, left, tuple(abs(one.value) for one in beside if one is not None))
 
 
 def _replayed(moved_msd: NDArray[np.floating], swaps: Swaps, output: int, replay: Replay) -> Floats:

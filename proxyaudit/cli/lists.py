@@ -82,7 +82,7 @@ def selftest(
     worlds: Annotated[
         int, Option(min=1, envvar="PROXYAUDIT_WORLDS", help="Present and absent worlds each (half as many at the margin).")
     ] = 200,
-    models: Annotated[int, Option(min=0, envvar="PROXYAUDIT_MODELS", help="Planted models of each of ten kinds.")] = 20,
+    models: Annotated[int, Option(min=0, envvar="PROXYAUDIT_MODELS", help="Planted models of each of twelve kinds.")] = 20,
     seed: Seed = 0,
     jobs: Jobs = None,
     json: Json = False,

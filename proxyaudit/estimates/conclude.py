@@ -163,6 +163,8 @@ def _finding(numbers: Numbers, controls: tuple[Control, ...], attribute: str, re
             basis = _BASES.get(numbers.states(attribute, regime)["beyond"], "unknown")
     elif "expressed" in decision.use:
         basis = _basis(numbers, attribute, regime)
+    elif "used" in decision.use:
+        basis = _basis_of_use(numbers, attribute, regime)
     about = Concluded(attribute, regime, decision, tuple(own), change, origin, basis, turned)
     return Finding(
         attribute=attribute,
@@ -257,3 +259,16 @@ def _basis(numbers: Numbers, attribute: str, regime: str) -> Basis | None:
     # A label explains a gap that is there; where only a reader of the outputs finds something, no gap speaks about it.
     explained = within.p_absent <= _LEVEL and gap is not None and gap.state == "present"
     return "beyond_label" if within.p_present <= _LEVEL else "explained_by_label" if explained else "unknown"
+
+
+def _basis_of_use(numbers: Numbers, attribute: str, regime: str) -> Basis | None:
+    """Whether a use without a gap goes beyond the true label: the interchange among rows of one label, at any verdict site."""
+    asked = [
+        numbers.find("used", attribute, regime, measure="effect_within_label", site=site) for site in (*numbers.scope.verdict_sites, None)
+    ]
+    tests = [(within.p_present, within.p_absent) for within in asked if within is not None]
+    if not tests:
+        return None
+    if any(present is not None and present <= _LEVEL for present, _ in tests):
+        return "beyond_label"
+    return "explained_by_label" if all(absent is not None and absent <= _LEVEL for _, absent in tests) else "unknown"

@@ -177,6 +177,8 @@ def _of_use(said: str, site: str | None) -> Identity:
     joint = said.startswith("joint")
     if "to first order" in said:
         return "first_order_effect", None, None
+    if said.startswith("within label"):
+        return "effect_within_label", "joint" if site is None else None, None
     if "unread directions included" in said:
         return "learned_effect_unread", "joint" if site is None else None, None
     measure = "learned_effect" if "learned" in said else "effect"

@@ -32,6 +32,8 @@ _SILENT: States = {"linear": "absent", "nonlinear": "absent", "beyond": "absent"
 _UNUSED: States = {"linear": "present", "beyond": "present", "elsewhere": "present", "expressed": "absent", "used": "absent"}
 _SHOWN: States = {"linear": "present", "beyond": "present", "elsewhere": "present", "expressed": "present", "used": "present"}
 _FLIPPED = 0.1
+# Gains of what models read that ignore the group: where outputs scatter more, no test settles an effect of .02 on 4,000 rows.
+_QUIET = (0.4, 0.6)
 _DORMANT_SPREAD, _DORMANT_GAIN = 0.05, 5.0
 
 
@@ -57,12 +59,15 @@ class Builder:
         drop: tuple[str, ...] = (),
         profile: tuple[str, ...] = CHAIN,
         product: bool = False,
+        unread: Floats | float = 0.0,
     ) -> PlantedModel:
         """Two blocks and a head that reads the roles in ``gains``; the second block passes on those and ``keep``, and takes out ``drop``.
 
-        With ``product`` the first block replaces the columns ``left`` and ``right`` by their product's sign and size.
+        With ``product`` the first block replaces the columns ``left`` and ``right`` by their product's sign and size; ``unread`` moves the
+        labels' log-odds, not the model's.
         """
-        table, place = self.draft.table(sum((gain * self.draft.features[role] for role, gain in gains.items()), np.zeros(self.draft.n)))
+        read = sum((gain * self.draft.features[role] for role, gain in gains.items()), np.zeros(self.draft.n))
+        table, place = self.draft.table(read + unread)
         kept = (*gains, *keep)
         checkpoints = []
         for rng in self.rngs:
@@ -107,7 +112,33 @@ def _head_null(b: Builder) -> PlantedModel:
     b.draft.add("signal", b.draft.rng.normal(size=b.draft.n))
     truth = Truth("hidden", "linear", ("none",), _UNUSED)
     detail = "One direction of the last representation carries the group; the head does not read it."
-    return b.chain({"signal": b.strength(0.8, 1.2)}, truth, detail, keep=("carrier",))
+    return b.chain({"signal": b.strength(*_QUIET)}, truth, detail, keep=("carrier",))
+
+
+def _unfair_labels(b: Builder) -> PlantedModel:
+    b.draft.add("carrier", b.draft.shifted(b.strength(0.7, 1.1)))
+    b.draft.add("signal", b.draft.rng.normal(size=b.draft.n))
+    truth = Truth("hidden", "linear", ("none",), _UNUSED)
+    detail = "The labels favour one group; the model carries the group and does not read it. Among people of one label it seems to."
+    moved = b.strength(0.5, 3)
+    return b.chain({"signal": b.strength(*_QUIET)}, truth, detail, keep=("carrier",), unread=moved / 2 * b.draft.side_n)
+
+
+def _xor(b: Builder) -> PlantedModel:
+    _add_product(b.draft)
+    b.draft.add("signal", b.draft.rng.normal(size=b.draft.n))
+    states: States = {"linear": "absent", "nonlinear": "present", "beyond": "present", "expressed": "absent", "used": "absent"}
+    truth = Truth("hidden", "nonlinear_only", ("none",), states)
+    detail = "The sign of a product of two directions of the last representation is the group; the head reads neither."
+    return b.chain({"signal": b.strength(*_QUIET)}, truth, detail, keep=("left", "right"))
+
+
+def _add_product(draft: Draft) -> None:
+    """Columns ``left`` and ``right``, the sign of whose product is the group."""
+    sign = draft.side_n * np.where(draft.rng.random(draft.n) < _FLIPPED / 2, -1, 1)
+    left = draft.rng.choice([-1.0, 1.0], draft.n)
+    for role, side in (("left", left), ("right", left * sign)):
+        draft.add(role, side * np.abs(1 + 0.1 * draft.rng.normal(size=draft.n)))
 
 
 def _dormant(b: Builder) -> PlantedModel:
@@ -115,7 +146,7 @@ def _dormant(b: Builder) -> PlantedModel:
     b.draft.add("signal", b.draft.rng.normal(size=b.draft.n))
     b.draft.add("dormant", _DORMANT_SPREAD * b.draft.rng.normal(size=b.draft.n))
     truth = Truth("hidden", "linear", ("none",), _UNUSED)
-    gains = {"signal": b.strength(0.8, 1.2), "dormant": _DORMANT_GAIN}
+    gains = {"signal": b.strength(*_QUIET), "dormant": _DORMANT_GAIN}
     detail = "The group lies where the head does not read; it would answer strongly along another one, which hardly varies."
     return b.chain(gains, truth, detail, keep=("carrier",))
 
@@ -125,25 +156,21 @@ def _elsewhere(b: Builder) -> PlantedModel:
     b.draft.add("signal", b.draft.rng.normal(size=b.draft.n))
     truth = Truth("hidden", "absent", ("none",), {**_SILENT, "elsewhere": "present"})
     detail = "The first block passes the group on, the second takes it out."
-    return b.chain({"signal": b.strength(0.8, 1.2)}, truth, detail, drop=("carrier",))
+    return b.chain({"signal": b.strength(*_QUIET)}, truth, detail, drop=("carrier",))
 
 
 def _relearnable(b: Builder) -> PlantedModel:
-    draft = b.draft
-    sign = draft.side_n * np.where(draft.rng.random(draft.n) < _FLIPPED / 2, -1, 1)
-    left = draft.rng.choice([-1.0, 1.0], draft.n)
-    for role, side in (("left", left), ("right", left * sign)):
-        draft.add(role, side * np.abs(1 + 0.1 * draft.rng.normal(size=draft.n)))
-    draft.add("signal", draft.rng.normal(size=draft.n))
+    _add_product(b.draft)
+    b.draft.add("signal", b.draft.rng.normal(size=b.draft.n))
     truth = Truth("hidden", "absent", ("none",), {**_SILENT, "relearned": "present"})
     detail = "The first block turns the sign of a product of two columns, which is the group, into one direction; the second takes it out."
-    return b.chain({"signal": b.strength(0.8, 1.2)}, truth, detail, drop=("product", "size"), profile=("penultimate",), product=True)
+    return b.chain({"signal": b.strength(*_QUIET)}, truth, detail, drop=("product", "size"), profile=("penultimate",), product=True)
 
 
 def _nothing(b: Builder) -> PlantedModel:
     b.draft.add("signal", b.draft.rng.normal(size=b.draft.n))
     truth = Truth("removed", "absent", ("none",), {**_SILENT, "elsewhere": "absent", "relearned": "absent"})
-    return b.chain({"signal": b.strength(0.8, 1.2)}, truth, "No column knows the group.")
+    return b.chain({"signal": b.strength(*_QUIET)}, truth, "No column knows the group.")
 
 
 def _used(b: Builder) -> PlantedModel:
@@ -232,6 +259,8 @@ def _branches(order: list[str], gains: tuple[float, float], rng: Rng, *, cancell
 
 MODELS: dict[str, Callable[[Builder], PlantedModel]] = {
     "head_null": _head_null,
+    "unfair_labels": _unfair_labels,
+    "xor": _xor,
     "used": _used,
     "redundant": _redundant,
     "redundant_cancelling": _redundant,
@@ -245,7 +274,7 @@ MODELS: dict[str, Callable[[Builder], PlantedModel]] = {
 
 
 # Models that provably do not act on the attribute.
-UNUSED = ("head_null", "dormant", "elsewhere", "relearnable", "nothing")
+UNUSED = ("head_null", "unfair_labels", "xor", "dormant", "elsewhere", "relearnable", "nothing")
 
 
 def make_planted_model(kind: str, *, seed: int, n: int = ROWS, checkpoints: int = 2) -> PlantedModel:

@@ -20,6 +20,7 @@ from proxyaudit.planted.model_worlds import MODELS, UNUSED, make_planted_model
 from proxyaudit.planted.models import ATTRIBUTE, INPUTS, TARGET
 
 CANCELLING = ("cancelling", "redundant_cancelling")
+PRODUCTS = ("relearnable", "xor")
 BRANCHED = ("redundant", "redundant_cancelling")
 MARGIN_EFFECT, MARGIN_GAP = 0.02, 0.05
 FEWEST_ROWS = 3 * QUICK_ROWS // 4  # with fewer, what is asked of the three audits below is left open
@@ -58,7 +59,7 @@ class World:
         """Columns that know the group by their mean, or, in the model of products, by two signs."""
         z = (self.x - self.x.mean(0)) / self.x.std(0)
         found = np.flatnonzero(np.abs(z.T @ (self.group - 0.5)) / len(z) * 2 > 0.06)
-        if self.model.kind == "relearnable":
+        if self.model.kind in PRODUCTS:
             found = np.flatnonzero(np.abs(self.x).min(0) > 0.3)
         return found
 
@@ -122,13 +123,22 @@ def test_each_site_carries_what_is_stated(world, kind):
         if linear == "present":
             assert found > 0.65, site
         else:
-            # Neither linearly nor with all squares and products.
             assert abs(found - 0.5) < 0.03
-            assert abs(read(PolynomialFeatures(2, include_bias=False).fit_transform(acts), w.group) - 0.5) < 0.03
+            products = read(PolynomialFeatures(2, include_bias=False).fit_transform(acts), w.group)
+            assert products > 0.9 if kind == "xor" else abs(products - 0.5) < 0.03
     elsewhere = w.model.truth.states.get("elsewhere")
     if elsewhere in ("present", "absent"):
         assert (read(w.site("block1"), w.group) > 0.65) is (elsewhere == "present")
-    assert w.model.truth.encoding == ("linear" if linear == "present" else "absent")
+    assert w.model.truth.encoding == ("linear" if linear == "present" else "nonlinear_only" if kind == "xor" else "absent")
+
+
+def test_unfair_labels_favour_a_group_that_the_model_does_not_know_and_conditioning_on_them_invents_use(world):
+    w = world("unfair_labels", seed=3)
+    assert abs(w.label[w.group == 1].mean() - w.label[w.group == 0].mean()) > 0.1
+    p = w.outputs()
+    assert abs(p[w.group == 1].mean() - p[w.group == 0].mean()) < MARGIN_EFFECT / 2
+    within = [p[(w.group == 1) & (w.label == y)].mean() - p[(w.group == 0) & (w.label == y)].mean() for y in (0, 1)]
+    assert max(within) < -MARGIN_EFFECT / 2
 
 
 @pytest.mark.parametrize("kind", ["elsewhere", "relearnable"])
@@ -146,7 +156,7 @@ def test_the_attribute_moves_the_outputs_where_that_is_stated(world, kind):
     if kind == "nothing":
         assert len(w.carriers()) == 0
     else:
-        assert len(w.carriers()) == {"relearnable": 2, "proxy_only": 3}.get(kind, 1)
+        assert len(w.carriers()) == {"relearnable": 2, "xor": 2, "proxy_only": 3}.get(kind, 1)
     signed, per_row = w.effect(w.outputs)
     assert (kind in UNUSED) is (w.model.truth.states["used"] == "absent")
     if kind in UNUSED:

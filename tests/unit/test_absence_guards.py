@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from proxyaudit.channels.use.estimate import acting_carrier, joint_barred
+from proxyaudit.causal.proxy_use import Number, Reach
+from proxyaudit.channels.use.carriers import TOGETHER, add_carriers, barring, carriers_of, explain
+from proxyaudit.channels.use.estimate import joint_barred
 from proxyaudit.channels.use.measure import other_questions
-from proxyaudit.channels.use.record import USES, OtherQuestions, SiteUse, carriers
+from proxyaudit.channels.use.record import COLUMNS, USES, ColumnUse, ColumnUses, OtherQuestions, SiteUse, carriers
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Run
+from proxyaudit.estimates.ledger import Draft, Drafts
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.probes.dropped_axes import TELLS, dropped_axes_p, dropped_axes_reason
 from proxyaudit.probes.whitening import whiten
@@ -97,12 +100,63 @@ def test_every_level_and_output_is_a_question_of_its_own() -> None:
     assert all(g[-1] == -1 for g, _ in quarters)
 
 
-def test_a_carrier_that_moves_the_outputs_bars_absence_whatever_its_sign() -> None:
-    units = {"code": {"moved": {"value": 0.1}}, "idle": {"moved": {"value": 0.001}}}
-    run = Run("real", (Measurement({"proxy use": {"sex": {"units": units}}}),))
-    assert "code" in str(acting_carrier(run, "sex", ["idle", "code"], 0.02))
-    assert acting_carrier(run, "sex", ["idle"], 0.02) is None
-    assert acting_carrier(run, "age", ["code"], 0.02) is None
+def number(value: float, error: float, n: int = 400) -> Number:
+    """A number with a standard error."""
+    noise = np.random.default_rng(0).standard_normal(n)
+    return Number(value, noise * error / np.sqrt((noise**2).sum()))
+
+
+def column(signed: float, per_row: float, error: float = 0.002, around: tuple[float, float] | None = None) -> ColumnUse:
+    """A column that moves single outputs by .1, with what reaches the groups, and what of that goes around the subspace."""
+
+    def reaches(one: float, root: float) -> Reach:
+        return Reach(number(one, error), number(root**2, 2 * max(root, 0.01) * error))
+
+    return ColumnUse(number(0.1, 0.001), reaches(signed, per_row), None if around is None else reaches(*around))
+
+
+def measured(together: ColumnUse | None = None, **units: ColumnUse) -> Run:
+    out = Measurement()
+    COLUMNS.write(out, ColumnUses(units, together), "sex")
+    return Run("real", (out,))
+
+
+def barred(used: ColumnUse) -> str | None:
+    return barring(carriers_of(measured(code=used), "sex", ["code"]), np.arange(400), 0.02)
+
+
+def test_a_carrier_bars_absence_only_where_what_reaches_the_groups_surely_exceeds_the_margin() -> None:
+    assert "code" in str(barred(column(0.06, 0.06)))
+    assert "code" in str(barred(column(-0.06, 0.06)))
+    assert "code" in str(barred(column(0.0, 0.07)))  # what it adds to some it takes from others
+    assert barred(column(0.0, 0.0)) is None
+    assert barred(column(0.03, 0.03, error=0.01)) is None  # not surely
+    assert barred(column(0.06, 0.06, around=(0.0, 0.0))) is None  # it runs through what was swapped
+    assert "code" in str(barred(column(0.06, 0.06, around=(0.05, 0.05))))
+    assert barred(ColumnUse(number(0.3, 0.001))) is None  # a column that the decision may use
+    assert carriers_of(measured(code=column(0.1, 0.1)), "age", ["code"]) == []
+
+
+def test_directions_inside_that_mix_are_explained_by_idle_carriers_alone_and_together() -> None:
+    def explained(run: Run) -> bool:
+        return explain(carriers_of(run, "sex", ["code"]), np.arange(400), 0.02)
+
+    idle, acting, unsure = column(0.001, 0.0), column(0.0, 0.07), column(0.001, 0.0, error=0.02)
+    assert explained(measured(idle, code=idle))
+    assert not explained(measured(None, code=idle))
+    assert not explained(measured(acting, code=idle))
+    assert not explained(measured(idle, code=acting))
+    assert not explained(measured(idle, code=unsure))
+    assert not explained(measured(idle))
+
+
+def test_a_carrier_that_moves_single_outputs_is_told() -> None:
+    out = Drafts()
+    run = measured(column(0.0, 0.0), code=column(0.001, 0.0), idle=ColumnUse(number(0.001, 0.001), column(0.0, 0.0).reach))
+    base = Draft("used", "sex", "real", margin=0.02)
+    add_carriers(out, base, carriers_of(run, "sex", ["code", "idle"]), np.arange(400))
+    assert [draft.subject for draft in out.numbers] == ["code", TOGETHER]
+    assert all(draft.reason and "without favouring a group" in draft.reason and not draft.decides for draft in out.numbers)
 
 
 def test_carriers_are_single_columns_that_tell_more_than_the_margin() -> None:

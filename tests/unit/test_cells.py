@@ -101,14 +101,14 @@ def test_a_true_gap_is_found_and_described():
     assert found.measured.value == pytest.approx(0.15, abs=0.03)
 
 
-def test_parts_that_disagree_make_an_effect_uncertain():
-    def p_of(*parts):
-        effect = Effect(0.06, 0.0, np.zeros(90), np.zeros(90), tuple((signed, 0.0) for signed in parts))
+def test_subspaces_that_disagree_make_an_effect_uncertain():
+    def p_of(*apart):
+        effect = Effect(0.06, 0.0, np.zeros(90), np.zeros(90), tuple((signed, 0.0) for signed in apart))
         swap = InterchangeResult(effect, np.zeros(1), np.full(20, 0.001), None, None, 1, 90)
         return effect_draft(Draft("used", "a", "real", "penultimate", margin=0.02), [swap], np.arange(90)).present_p
 
-    assert p_of(0.06, 0.061, 0.059) < 0.01
-    assert p_of(0.16, -0.04, 0.06) > 0.1
+    assert p_of(0.001, -0.002, 0.001) < 0.01
+    assert p_of(0.2, -0.1, 0.05) > 0.1
 
 
 def test_published_counts_hide_small_differences():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from proxyaudit.causal.proxy_use import draw_swaps, influence, oriented, path, swap_columns
+from proxyaudit.causal.proxy_use import draw_swaps, influence, oriented, path, reach, swap_columns
 from proxyaudit.erasers.leace import fit_leace, random_subspace
 from proxyaudit.seeding import stream
 
@@ -80,8 +80,10 @@ def test_the_oriented_effect_and_its_interval():
 def test_the_path_runs_through_the_subspace_or_around_it():
     """The proxy is one activation, and so is the sensitive direction: all runs through it. Spread evenly over all, a part of it."""
     through = World(np.eye(3), [0.8, 0.3, 0.0]).path(0)
-    assert through.through.value == pytest.approx(through.total.value, rel=0.1)
-    assert max(through.random) < through.total.value
+    assert through.through.value == pytest.approx(through.total.signed.value, rel=0.1)
+    assert max(through.random) < through.total.signed.value
+    assert abs(through.around.signed.value) < 0.02
+    assert through.around.product.value < 0.02**2 < 0.1**2 < through.total.product.value
 
 
 def test_a_proxy_that_goes_around_the_direction():
@@ -108,6 +110,34 @@ def test_too_few_donors_of_a_group_give_no_contrast():
     groups = np.zeros(N, dtype=int)
     groups[:20] = 1
     assert oriented(world.swapped(0).change_msc[:, :, 0], world.swaps, groups) is None
+
+
+def test_what_cancels_over_rows_reaches_the_groups_row_by_row_and_what_is_no_carrier_does_not():
+    world = World(np.eye(3), [0.0, 0.0, 0.0])
+    world.forward = lambda x: (1 / (1 + np.exp(-(0.6 * np.sign(x[:, 1]) * x[:, 0] + x[:, 2])))[:, None], x)
+    carrier, other = (reach(world.swapped(c).change_msc[:, :, 0], world.swaps, world.groups) for c in (0, 2))
+    assert abs(carrier.signed.value) < 0.03
+    # By hand: the column moves by two between the groups, and the gate turns the sign.
+    x = world.x.copy()
+    sides = [
+        np.mean([world.forward(np.column_stack([np.full(N, v), x[:, 1:]]))[0] for v in world.x[world.groups == g, 0][:200]], axis=0)
+        for g in (0, 1)
+    ]
+    truth = float(((sides[1] - sides[0]) ** 2).mean())
+    error = np.sqrt((carrier.product.influence_n**2).sum())
+    assert carrier.product.value == pytest.approx(truth, abs=4 * error)
+    assert error < truth / 8
+    assert abs(other.product.value) < 4 * np.sqrt((other.product.influence_n**2).sum())
+
+
+def test_the_error_of_the_product_is_not_too_small():
+    values, errors = [], []
+    for index in range(40):
+        world = World(np.eye(3), [0.4, 0.7, 0.0], name=f"product{index}")
+        found = reach(world.swapped(0).change_msc[:, :, 0], world.swaps, world.groups).product
+        values.append(found.value)
+        errors.append(np.sqrt((found.influence_n**2).sum()))
+    assert 0.75 < np.mean(errors) / np.std(values) < 2
 
 
 def test_a_pair_is_swapped_together():

@@ -12,7 +12,7 @@ from torch import nn
 
 from proxyaudit.activations.replay import differentiable, outputs_with, replayer
 from proxyaudit.causal.alignment import DifferentiableSite, Planted
-from proxyaudit.causal.interchange import absent_p, fit_parts, interchange, set_up
+from proxyaudit.causal.interchange import FINE_DONORS, absent_p, fit_parts, interchange, set_up, with_donors
 from proxyaudit.causal.learned import block_diagonal, learn_parts, sensitive_bands
 from proxyaudit.causal.planted_use import plant_use
 from proxyaudit.erasers.leace import fit_leace
@@ -52,13 +52,13 @@ def ask(acts, groups, labels, parts, head, *, free=False, output=0):
     fitted = fit_parts(setting)
     found = learn_parts(setting, DifferentiableSite(tail.logits, output), fitted, MARGIN, stream(0, "learn"), free=free)
 
-    def effect(subspaces):
-        return interchange(
-            setting, subspaces, lambda _: tail.replay, output, stream(0, "effect"), randoms=0, permutations=0, spread=True
-        ).effect
+    fine = with_donors(setting, FINE_DONORS, stream(0, "fine donors"))
+
+    def effect(subspaces, asked=setting):
+        return interchange(asked, subspaces, lambda _: tail.replay, output, stream(0, "effect"), randoms=0, permutations=0).effect
 
     leace, readable = effect(fitted), effect([one.readable for one in found])
-    p = max(absent(readable), absent(effect([one.leace for one in found])))
+    p = max(absent(effect([getattr(one, which) for one in found], fine)) for which in ("readable", "leace"))
     return leace, readable, effect([one.free for one in found]) if free else None, p
 
 

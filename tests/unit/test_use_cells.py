@@ -87,7 +87,7 @@ def changed(out, use):
 
 @pytest.fixture(scope="module")
 def ignored():
-    return ask(lambda a, _: 0.7 * a[:, 1] - 0.35, 21000)
+    return ask(lambda a, _: 0.7 * a[:, 1] - 0.35, 12000)
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +136,18 @@ def test_a_learned_effect_that_an_untrained_model_has_too_is_not_claimed(used):
     leace, learned = decided(used[0], untrained=used[0])
     assert (leace.state, learned.state) == ("present", "unknown")
     assert "untrained" in learned.reason
+
+
+def test_one_model_with_as_much_as_the_margin_bars_absence_of_their_mean(ignored):
+    out = ignored[0]
+    use = USES.read(out, "sex", "left")
+    moved = replace(use.learned.swap, effect=replace(use.learned.swap.effect, signed=0.0195))
+    other = changed(out, replace(use, learned=replace(use.learned, swap=moved, read_downstream=moved)))
+    base, clusters = Draft("used", "sex", "real", group="f to m", margin=0.02), np.arange(len(ignored[1]))
+    for models, state in (((out, out), "absent"), ((out, other), "unknown")):
+        cells = decide_drafts(use_drafts(base, Run("real", models), None, ("left",), clusters))
+        assert {cell.state for cell in cells} == {state}
+    assert all("one of the models" in cell.reason for cell in cells)
 
 
 def test_redundant_use_at_two_places_is_found_jointly_alone():

@@ -51,16 +51,24 @@ def world(name, n=N):
     return rng.normal(size=(n, D)), rng.integers(0, 2, n), rng.integers(0, 2, n)
 
 
-def test_a_fair_model_of_unfair_labels_is_not_said_to_use_the_group():
+def test_a_fair_model_of_unfair_labels_does_not_use_the_group():
     """Labels depend on the group and on a column that the model rightly reads: within a label that column differs between groups."""
     x, groups, _ = world("collider", 12000)
     odds = 1.5 * x[:, 0] + 1.0 * (2 * groups - 1)
     labels = (stream(0, "labels").random(len(x)) < 1 / (1 + np.exp(-odds))).astype(int)
-    out, cells = ask(x, groups, labels, lambda h, _: 1.5 * h[:, 0])
-    learned = USES.read(out, "sex", "site").learned
-    assert abs(learned.swap.effect.signed) > 0.05  # what donors of the same label show
-    assert abs(learned.any_label.effect.signed) < 0.02
-    assert all(cell.state == "unknown" for cell in cells)
+    out, cells = ask(x, groups, labels, lambda h, _: 0.5 * h[:, 0])
+    use = USES.read(out, "sex", "site")
+    assert use.within_label.effect.signed < -0.03  # what donors and a subspace of the same label show
+    assert max(abs(use.leace.effect.signed), abs(use.learned.swap.effect.signed)) < 0.01
+    assert [cell.state for cell in cells] == ["absent", "absent"]
+
+
+def test_among_people_of_one_label_a_use_shows_as_well():
+    x, groups, labels = world("within")
+    x[:, 0] += 1.5 * (groups - 0.5)
+    use = USES.read(ask(x, groups, labels, lambda h, _: h[:, 0])[0], "sex", "site")
+    assert use.within_label.effect.signed == pytest.approx(use.leace.effect.signed, abs=0.03)
+    assert use.within_label.effect.size > np.quantile(use.within_label.null_sizes, 0.99)
 
 
 def test_a_use_is_found_with_donors_of_any_label_as_well():
@@ -108,6 +116,8 @@ def test_no_gap_is_seen_where_outputs_ignore_the_group():
     rest[:, 2] += group  # knows the group, and is not read
     outputs = 1 / (1 + np.exp(-(gate + rest[:, 0])))[:, None]
     assert moderated_gap(outputs, group[:, None], np.column_stack([gate, rest, rest @ np.ones((3, 2))])) < 0.02
+    mixed = rest[:, 0] + 2 * group  # a collider: with the mixture held, the outputs differ between the groups
+    assert moderated_gap(outputs, group[:, None], mixed[:, None]) < 0.02
     few = np.zeros(len(group))
     few[:40] = 1  # less than thirty in a half: nothing can be said
     assert moderated_gap(outputs, few[:, None], np.column_stack([gate, rest])) == 0.0
@@ -116,4 +126,7 @@ def test_no_gap_is_seen_where_outputs_ignore_the_group():
 def test_guards_that_were_not_measured_bar_absence():
     assert "was not measured" in guard_barring_absence(None, "sex", 0.02)
     assert guard_barring_absence(Guards(0.0, {"sex": 0.0}), "sex", 0.02) is None
-    assert "0.60" in guard_barring_absence(Guards(0.0, {"sex": 0.3}), "sex", 0.02)
+    assert "0.60" in guard_barring_absence(Guards(0.0, {"sex": 0.3}), "sex", 0.02, idle=True)
+    inside = Guards(0.0, {"sex": 0.0}, {"sex": 0.3})
+    assert "0.60" in guard_barring_absence(inside, "sex", 0.02)
+    assert guard_barring_absence(inside, "sex", 0.02, idle=True) is None

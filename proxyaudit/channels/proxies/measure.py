@@ -12,7 +12,7 @@ from proxyaudit.activations.capture import Captured, capture
 from proxyaudit.activations.replay import Replay, replayer
 from proxyaudit.arrays import Floats, Ints, Singles
 from proxyaudit.causal.attribution import TextRows, attribute_columns, attribute_tokens
-from proxyaudit.causal.proxy_use import Attribution, Swapped, Swaps, draw_removals, draw_swaps, influence, oriented, path, swap_columns
+from proxyaudit.causal.proxy_use import Attribution, Swapped, Swaps, draw_removals, draw_swaps, influence, path, reach, swap_columns
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.proxies.discover import measure_association
 from proxyaudit.channels.proxies.record import OVERLAPS, USES, Attributions, UnitUse, UseRecord, VerbatimOverlap, label
@@ -28,6 +28,7 @@ from proxyaudit.models.text import TextClassifier
 from proxyaudit.seeding import stream
 
 _RANDOMS = 3
+_SURELY = 4.0  # standard errors: every encoded input is asked whether it tells the attribute
 NO_DIRECTION = "the site is constant over the attribute: there is no sensitive direction"
 Subspaces = tuple[list[LeaceEraser], list[list[LeaceEraser]]]
 """The attribute's subspace for the rows of each part, and random ones."""
@@ -184,7 +185,7 @@ def measure(view: ModelView, out: Measurement) -> None:
 def measure_use(view: ModelView, out: Measurement) -> None:
     """Influence of every proxy and pair on the followed output, its path through the attribute's subspace, and attributions."""
     protected = [a for a in view.dataset.attributes if a.role == "protected"]
-    parts, site = view.dataset.parts, view.model.verdict_sites[-1]
+    dataset, parts, site = view.dataset, view.dataset.parts, view.model.verdict_sites[-1]
     units = list(dict.fromkeys(unit for a in protected for unit in view.proxies.units(a.name)))
     how: Intervention = ColumnSwaps(view, len(units)) if view.dataset.text is None else TextRemovals(view)
     acts = np.asarray(view.captured.acts[site], dtype=np.float64)
@@ -196,13 +197,15 @@ def measure_use(view: ModelView, out: Measurement) -> None:
             continue
         for attribute in protected:
             if attribute.name not in unit and unit in view.proxies.units(attribute.name):
-                followed = view.followed[attribute.name]
-                found[attribute.name][label(unit)] = _use(swapped, how, followed, parts, subspaces[attribute.name])
+                use = _use(swapped, how, view.followed[attribute.name], parts, subspaces[attribute.name])
+                accepted = set(unit) & set(dataset.legitimate)
+                found[attribute.name][label(unit)] = replace(use, reach=None, around=None) if accepted else use
     # Gradients are dear, and a frozen transformer gives much the same in every repetition.
     attributed = view.decides and (view.repetition == 0 or not view.frozen)
     for attribute in protected:
         attributions = _attributions(view, how, acts, attribute) if attributed else None
-        USES.write(out, UseRecord(site, len(how.swaps.rows_m), found[attribute.name], attributions), attribute.name)
+        together = _together(view, how, attribute, subspaces[attribute.name])
+        USES.write(out, UseRecord(site, len(how.swaps.rows_m), found[attribute.name], attributions, together), attribute.name)
 
 
 def _subspaces(acts_nd: Floats, attribute: Attribute, parts_n: Ints, root: int) -> Subspaces:
@@ -220,18 +223,38 @@ def _subspaces(acts_nd: Floats, attribute: Attribute, parts_n: Ints, root: int) 
     return erasers, randoms
 
 
+def _together(view: ModelView, how: Intervention, attribute: Attribute, subspaces: Subspaces) -> UnitUse | None:
+    """All columns that carry an attribute exchanged at once, but those named legitimate; copies of it could each be idle alone."""
+    if not view.decides or not isinstance(how, ColumnSwaps):
+        return None
+    concept = attribute.concept_columns()
+    known = np.isfinite(concept).all(axis=1)
+    x, told = (_standard(np.asarray(values, dtype=np.float64)[known]) for values in (view.x, concept))
+    tells = np.abs(x.T @ told).max(axis=1) > _SURELY * np.sqrt(known.sum())
+    excluded = {attribute.name, *view.dataset.legitimate}
+    unit = tuple(name for name, inputs in how.inputs.items() if name not in excluded and tells[inputs].any())
+    swapped = how.swapped(unit) if unit else None
+    return None if swapped is None else _use(swapped, how, view.followed[attribute.name], view.dataset.parts, subspaces)
+
+
+def _standard(values_nm: Floats) -> Floats:
+    spread = values_nm.std(axis=0)
+    return np.asarray((values_nm - values_nm.mean(axis=0)) / np.where(spread > 0, spread, 1.0))
+
+
 def _use(swapped: Swapped, how: Intervention, followed: Followed, parts_n: Ints, subspaces: Subspaces) -> UnitUse:
     change = swapped.change_msc[:, :, followed.output]
     moved = influence(change, how.swaps, len(followed.groups_n))
     split = None
     if how.replay is not None:
         split = path(swapped, how.swaps, followed.groups_n, followed.output, parts_n, *subspaces, how.replay)
-    total = oriented(change, how.swaps, followed.groups_n) if split is None else split.total
+    total = reach(change, how.swaps, followed.groups_n) if split is None else split.total
     if total is None:
         return UnitUse(moved, reason="a group has too few rows to give their values")
+    signed = total.signed.times(how.sign)
     if split is None:
-        return UnitUse(moved, total.times(how.sign), reason="the outputs do not follow from this site alone")
-    return UnitUse(moved, total.times(how.sign), split.through.times(how.sign), split.random)
+        return UnitUse(moved, signed, reach=total, reason="the outputs do not follow from this site alone")
+    return UnitUse(moved, signed, split.through.times(how.sign), split.random, total, split.around)
 
 
 def _attributions(view: ModelView, how: Intervention, acts_nd: Floats, attribute: Attribute) -> Attributions:

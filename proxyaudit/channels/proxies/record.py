@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from proxyaudit.arrays import Floats
-from proxyaudit.causal.proxy_use import Attribution, Number
+from proxyaudit.causal.proxy_use import Attribution, Number, Reach
 from proxyaudit.data.text_features import overlap_words
 from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.not_tested import overlap_question
@@ -50,10 +50,12 @@ class TableRecord:
 class UnitUse:
     """What a proxy or pair does to the followed output; ``reason`` says why a number is missing."""
 
-    moved: Number  # mean absolute change of the output; the channel of use reads it too
+    moved: Number  # mean absolute change of the output
     total: Number | None = None  # the part of the groups' difference that enters by it
     through: Number | None = None  # what of that runs through the attribute's subspace
     random: tuple[float, ...] = ()  # sizes of that for random subspaces of equal rank
+    reach: Reach | None = None  # what of it reaches the groups; the channel of use reads these two. None of legitimate columns
+    around: Reach | None = None  # what of that does not run through the attribute's subspace
     reason: str | None = None
 
 
@@ -76,6 +78,7 @@ class UseRecord:
     rows: int
     units: Mapping[str, UnitUse]
     attribution: Attributions | None = None
+    together: UnitUse | None = None  # all columns that carry the attribute given another row's values at once
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from proxyaudit.estimates.channel import Channel, Question
 
 _TERM = (
     "How far the outputs move when the attribute's coordinates inside the model are swapped with those of a person of "
-    "another group and the same label, less what random coordinates of equal rank do."
+    "another group, less what random coordinates of equal rank do. Among people of the same label the same can look like use where labels "
+    "depend on the attribute; that figure stands beside it and decides nothing."
 )
 _ASKS = "Do the outputs move when its part of the representation is swapped?"
 _SHOWS = "moves the outputs when its internal trace is swapped"
@@ -15,7 +16,7 @@ _USED = Question("used", "use", ("effect",), "Interchange effect", _ASKS, _SHOWS
 CHANNEL = Channel(
     "use",
     30,
-    (_USED, Question("completeness"), Question("selectivity"), Question("amnesic"), Question("mediation")),
+    (_USED, Question("completeness"), Question("selectivity"), Question("amnesic"), Question("mediation"), Question("carrier_effect")),
     estimate,
     measure="proxyaudit.channels.use.measure:measure",
     margins={"effect": "effect"},

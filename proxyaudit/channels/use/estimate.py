@@ -10,25 +10,32 @@ import numpy as np
 
 from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.causal.interchange import InterchangeResult, absent_p
+from proxyaudit.causal.interchange import measured as measured_effect
 from proxyaudit.channels.use import record
+from proxyaudit.channels.use.carriers import Carrier, add_carriers, barring, carriers_of, explain
 from proxyaudit.channels.use.record import JOINT, all_of, first_reason, learned_swaps, uses_at
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts
-from proxyaudit.estimates.states import ABSENT_AT, LEAST_FOUND
+from proxyaudit.estimates.states import ABSENT_AT, LEAST_FOUND, PRESENT_AT
 from proxyaudit.probes.dropped_axes import dropped_axes_reason
 from proxyaudit.stats.group_gaps import gap_in
-from proxyaudit.stats.intervals import Measured, absent_everywhere, crossed_interval, fieller_ratio, in_every_seed, over_seeds
+from proxyaudit.stats.intervals import Measured, crossed_interval, fieller_ratio, in_every_seed, over_seeds
 from proxyaudit.stats.ranks import auroc
 
 _Swaps = Sequence[InterchangeResult]
 _LEACE = (
-    "interchange of the LEACE subspace, donors share the label; minus random subspaces of equal rank; "
+    "interchange of the LEACE subspace, donors of any label; minus random subspaces of equal rank; "
     "absence by what of it the rest of the model reads"
 )
 _LEARNED = (
     "interchange of the learned subspace of highest effect (DAS, linear), in bands of what the rest of the model reads; "
-    "donors share the label; minus random subspaces of equal rank where above the margin"
+    "donors of any label; minus random subspaces of equal rank where above the margin"
 )
+_WITHIN = (
+    "interchange of the LEACE subspace fitted within the true label, donors share the label; where labels depend on the attribute, models "
+    "that ignore it show such an effect too, so this speaks to the basis of a use and not to whether there is one"
+)
+_ONE_MODEL = "on average the effect lies below the margin, but one of the models may have as much: more seeds or audit rows would settle it"
 _RELAYED = "no more than what an untrained network of this shape relays of its inputs"
 _FAILED = "the training or capture of this regime failed"
 _FREE = (
@@ -53,7 +60,7 @@ def estimate(facts: Facts) -> Drafts:
             name, followed = attribute.name, facts.followed[attribute.name]
             low, high = followed.names
             base = Draft("used", name, run.regime, group=f"{low} to {high}", margin=facts.margins.effect, unit=UNIT_GAP)
-            carrying = record.carriers(facts.inputs, name, facts.margins.leak)
+            carrying = carriers_of(run, name, record.carriers(facts.inputs, name, facts.margins.leak))
             for draft in use_drafts(base, run, untrained, facts.verdict_sites, facts.clusters_n, carrying):
                 if run.is_reference:
                     draft = replace(draft, decides=False, reason=None if draft.measured is not None else draft.reason)
@@ -61,19 +68,20 @@ def estimate(facts: Facts) -> Drafts:
             if run.measured and not run.is_reference:
                 positive = np.asarray(facts.labels_n == (1 if len(facts.classes) == 2 else followed.output))
                 add_use_beside(out, base, run, facts.verdict_sites, followed.groups_n, followed.output, positive, facts.clusters_n)
+                add_carriers(out, base, carrying, facts.clusters_n)
             add_use_controls(out, run, untrained, name, facts.verdict_sites, facts.margins.effect)
     return out
 
 
 def use_drafts(
-    base: Draft, run: Run, untrained: Run | None, sites: Sequence[str], clusters_n: Ints, carrying: Sequence[str] = ()
+    base: Draft, run: Run, untrained: Run | None, sites: Sequence[str], clusters_n: Ints, carrying: Sequence[Carrier] = ()
 ) -> list[Draft]:
     """Drafts of use at every verdict site and, of several, jointly; ``carrying`` are input columns that carry the attribute."""
     base = replace(base, measure="effect")
     if not run.measured:
         return [replace(base, site=site, reason=_FAILED) for site in sites]
-    acting = acting_carrier(run, base.attribute, carrying, base.margin)
-    barred = {site: acting or absence_barred(run, base.attribute, site, base.margin) for site in sites}
+    acting, idle = barring(carrying, clusters_n, base.margin), explain(carrying, clusters_n, base.margin)
+    barred = {site: acting or absence_barred(run, base.attribute, site, base.margin, idle=idle) for site in sites}
     drafts = []
     for site in sites:
         drafts += _at(replace(base, site=site), run, untrained, site, barred[site], clusters_n)
@@ -96,35 +104,30 @@ def _at(base: Draft, run: Run, untrained: Run | None, site: str, barred: str | N
     # Measured where the learned effect is below the margin; where it is not, absence is out of the question.
     read = [] if why is not None else all_of(use.learned.read_downstream if use.learned else None for use in uses)
 
-    def draft_of(start: Draft, swaps: _Swaps, any_label: _Swaps, asked: _Swaps) -> Draft:
-        p = absent_p([swap.effect for swap in asked], clusters_n, base.margin) if asked else None
-        draft = replace(_claimed(start, swaps, any_label, clusters_n), absent_p=p, can_be_absent=barred is None, reason=barred)
+    def draft_of(start: Draft, swaps: _Swaps, asked: _Swaps) -> Draft:
+        p, why = absent_p([swap.effect for swap in asked], clusters_n, base.margin) if asked else None, barred
+        if len(asked) > 1 and any(absent_p([swap.effect], clusters_n, base.margin) > PRESENT_AT for swap in asked):
+            why = why or _ONE_MODEL
+        draft = replace(_claimed(start, swaps, clusters_n), absent_p=p, can_be_absent=why is None, reason=why)
         return replace(draft, null_rejected=False, null_reason=TOO_WIDE) if wide else draft
 
-    leace = draft_of(base, all_of(use.leace for use in uses), all_of(use.any_label for use in uses), read)
+    leace = draft_of(base, all_of(use.leace for use in uses), read)
     context = f"{base.context}, learned" if base.context else "learned"
     learned = replace(base, measure="learned_effect", method=_LEARNED, context=context)
     if why is not None:
         return [leace, replace(learned, reason=why)]
     swaps = learned_swaps(uses)
-    any_label = all_of(use.learned.any_label if use.learned else None for use in uses)
-    found = draft_of(learned, swaps, any_label, swaps if read else [])
+    found = draft_of(learned, swaps, swaps if read else [])
     relayed = untrained_sizes(base.regime, untrained, base.attribute, site)
     if relayed and min(swap.effect.size for swap in swaps) <= max(relayed):
         found = replace(found, null_rejected=False, null_reason=_RELAYED)
     return [leace, found]
 
 
-def _claimed(base: Draft, swaps: _Swaps, any_label: _Swaps, clusters_n: Ints) -> Draft:
-    """An effect as it may be claimed: beyond random subspaces, and with donors of any label too."""
+def _claimed(base: Draft, swaps: _Swaps, clusters_n: Ints) -> Draft:
+    """An effect as it may be claimed: beyond random subspaces."""
     draft = effect_draft(base, swaps, clusters_n)
     draft = replace(draft, context=f"{base.context}: {draft.context}" if base.context else draft.context)
-    if any_label:
-        # Present only where donors of any label show it too: within labels a fair model can seem to use the attribute.
-        other = effect_draft(base, any_label, clusters_n)
-        found = [p for p in (draft.present_p, other.present_p) if p is not None]
-        rejected = draft.null_rejected and other.null_rejected
-        draft = replace(draft, present_p=max(found) if found else None, null_rejected=rejected)
     random = [float(size) for swap in swaps for size in swap.random_sizes]
     if random and float(np.quantile(random, 0.95)) >= float(np.mean([swap.effect.size for swap in swaps])):
         # Any subspace of this rank does as much: the effect is not the attribute's own.
@@ -142,15 +145,12 @@ def effect_draft(base: Draft, swaps: _Swaps, clusters_n: Ints) -> Draft:
     random = [float(np.mean(swap.random_sizes)) if len(swap.random_sizes) else 0.0 for swap in swaps]
     singles = []
     for effect, beside in zip(effects, random, strict=True):
-        size, influence = sign * effect.signed, sign * effect.signed_influence_n
+        one = measured_effect(effect, clusters_n, product=branch == "per-row")
+        size, slope = sign * effect.signed, sign
         if branch == "per-row":
             size = float(np.sqrt(max(0.0, effect.product)))
-            influence = effect.product_influence_n / (2 * max(size, root / 2))
-        # Each part of the audit rows had subspaces of its own: how much the parts differ is the error of the directions,
-        # which no row influence carries. A feature that the head ignores would seem used without it.
-        parts = [sign * one if branch == "signed" else float(np.sqrt(max(0.0, other))) for one, other in effect.parts]
-        extra = float(np.var(parts, ddof=1)) / len(parts) if len(parts) > 1 else float("inf")
-        singles.append(Measured(np.array([size - beside]), influence, clusters_n, extra, float(max(len(parts) - 1, 1))))
+            slope = 1 / (2 * max(size, root / 2)) if root else 0.0
+        singles.append(replace(one, seed_values=np.array([size - beside]), influence_n=slope * one.influence_n, extra=slope**2 * one.extra))
     measured = over_seeds(singles)
     # Where no model exceeds the margin no null was needed.
     nulls = [swap.null_sizes for swap in swaps]
@@ -161,7 +161,7 @@ def effect_draft(base: Draft, swaps: _Swaps, clusters_n: Ints) -> Draft:
         interval=crossed_interval(measured),
         context=branch,
         present_p=in_every_seed(singles, base.margin),
-        absent_p=absent_everywhere(measured, singles, base.margin),
+        absent_p=absent_p(effects, clusters_n, base.margin),
         null_rejected=null_high is not None and measured.value + float(np.mean(random)) > null_high,
         null_high=null_high,
         n=swaps[0].rows,
@@ -185,6 +185,11 @@ def add_use_beside(
             found = effect_draft(replace(draft, method=_FREE, measure="learned_effect_unread"), free, clusters_n)
             context = f"learned, unread directions included: {found.context}"
             out.add(replace(found, context=context, present_p=None, absent_p=None))
+        within = all_of(use.within_label for use in uses)
+        if within:
+            found = effect_draft(replace(draft, method=_WITHIN, measure="effect_within_label", shows_p=True), within, clusters_n)
+            subject = "joint" if joint else None
+            out.add(replace(found, subject=subject, context=f"within label{', joint' if joint else ''}: {found.context}"))
         erased = all_of(use.erased_n for use in uses)
         if erased:
             _add_erased(out, draft, [o[:, output] for o in run.outputs], erased, groups_n, positive_n, clusters_n)
@@ -294,18 +299,11 @@ def _add_random_subspaces(out: Drafts, run: Run, attribute: str, site: str, marg
     out.control("random_subspace", "used", attribute, run.regime, site, detail, **figures)
 
 
-def acting_carrier(run: Run, attribute: str, names: Sequence[str], margin: float) -> str | None:
-    """Why a column that carries the attribute and moves the outputs, whichever way, bars absence (means may cancel), or ``None``."""
-    for m in run.measured:
-        sizes = record.influence_of_columns(m, attribute)
-        for name in names:
-            if (size := sizes.get(name, 0.0)) > margin:
-                return f"“{name}” carries the attribute and moves the outputs by {size:.2f}; that it cancels between groups is no absence"
-    return None
+def absence_barred(run: Run, attribute: str, site: str, margin: float, *, idle: bool) -> str | None:
+    """Why absence of use cannot be claimed at a site, whatever the effects; ``None`` if it can.
 
-
-def absence_barred(run: Run, attribute: str, site: str, margin: float) -> str | None:
-    """Why absence of use cannot be claimed at a site, whatever the effects; ``None`` if it can."""
+    ``idle`` says that no exchange of what carries the attribute reaches the groups.
+    """
     uses = uses_at(run, attribute, site)
     barred = first_reason(use.reason for use in uses)
     if barred is None and is_too_wide(run, attribute, site):
@@ -316,7 +314,7 @@ def absence_barred(run: Run, attribute: str, site: str, margin: float) -> str | 
     for m, use in zip(run.measured, uses, strict=True):
         if use.learned is None or use.learned.reason:
             return f"absence of use needs the learned subspace: {use.learned.reason if use.learned else 'none was learned'}"
-        if (barred := guard_barring_absence(record.GUARDS.find(m), attribute, margin)) is not None:
+        if (barred := guard_barring_absence(record.GUARDS.find(m), attribute, margin, idle=idle)) is not None:
             return barred
         if use.learned.unread > _UNREAD_SHARE * margin:
             return "directions without a gradient at the audit rows move the outputs (steps, saturated units): they were not searched"
@@ -348,13 +346,14 @@ def joint_barred(run: Run, attribute: str, sites: Sequence[str]) -> str | None:
     return None
 
 
-def guard_barring_absence(guards: record.Guards | None, attribute: str, margin: float) -> str | None:
+def guard_barring_absence(guards: record.Guards | None, attribute: str, margin: float, *, idle: bool = False) -> str | None:
     """Why absence of use cannot be claimed of a model for what could escape the interventions; ``None`` if nothing could."""
     if guards is None:
         return "what could escape the interventions was not measured"
     if guards.past_sites > SAME_OUTPUT:
         return "something reaches the outputs past the verdict sites: name sites that everything goes through"
-    moderated = guards.moderated[attribute]
+    # A direction inside can mix the attribute with what the model rightly reads; idle carriers say that this is all.
+    moderated = max(guards.moderated[attribute], 0.0 if idle else guards.inside.get(attribute, 0.0))
     if moderated > margin:
         return (
             f"the output gap differs between halves of the rows by {2 * moderated:.2f}: a use that raises some people and lowers others "

@@ -20,7 +20,6 @@ from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.causal import interchange as causal
 from proxyaudit.causal.alignment import DifferentiableSite, Logits
 from proxyaudit.causal.interchange import (
-    DONORS,
     FINE_DONORS,
     TOO_FEW,
     InterchangeResult,
@@ -28,6 +27,7 @@ from proxyaudit.causal.interchange import (
     ReplayOf,
     Setting,
     absent_p,
+    fit_within,
     interchange,
     with_donors,
 )
@@ -37,7 +37,7 @@ from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.use import record
 from proxyaudit.data.attributes import Attribute, cut_number
 from proxyaudit.data.dataset import Dataset
-from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace, whitening_pair
+from proxyaudit.erasers.leace import LeaceEraser, random_subspace, whitening_pair
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import NoGradientError, TrainedModel
 from proxyaudit.seeding import stream
@@ -84,11 +84,10 @@ class _Question:
         self.decides, self.margin, self.clusters = view.decides, view.recipe.margins.effect, view.dataset.clusters
         self.setting, self.rng, self.output = setting, rng, view.followed[attribute.name].output
         self.permutations = 199 if view.decides else 0  # a reference has numbers, never a state
-        self.any_label: Setting | None = None
 
     @classmethod
     def of(cls, view: ModelView, attribute: Attribute, site: str, acts_nd: NDArray[np.floating]) -> _Question | None:
-        """``None`` where no label has enough rows of both groups."""
+        """``None`` where there are too few rows of both groups."""
         rng, groups = stream(view.recipe.seed, "interchange", attribute.name, site), view.followed[attribute.name].groups_n
         setting = causal.set_up(acts_nd, groups, attribute.concept_columns(), view.labels_n, view.dataset.parts, rng)
         return None if setting is None else cls(view, attribute, site, setting, rng)
@@ -101,6 +100,9 @@ class _Question:
         use = self._swapped(fitted, lambda _: replay, logits)
         if not self.decides:
             return use
+        within = self._within_label()
+        if within is not None:
+            use = replace(use, within_label=self._interchanged(within, causal.fit_parts(within), lambda _: replay))
         use = replace(use, erased_n=self._erased(fitted, replay))
         too_wide, swaps = rank > record.MOST_DIMENSIONS * setting.rows / 3, [use.leace, use.learned.swap if use.learned else None]
         if too_wide or any(swap is None or swap.effect.size >= self.margin for swap in swaps):
@@ -134,8 +136,8 @@ class _Question:
             rows = setting.parts_n == part
             return block_diagonal([make(setting.acts_nd[:, own], rows) for own in columns.values()])
 
-        def leace_of(acts_nd: Floats, rows: Bools) -> LeaceEraser:
-            return fit_leace(acts_nd[rows & setting.known_n], setting.concept_nk[rows & setting.known_n])
+        def fit(asked: Setting) -> list[LeaceEraser]:
+            return [of_sites(lambda acts_nd, rows: fit_within(asked, acts_nd, rows & asked.known_n), part) for part in range(3)]
 
         def random_of(part: int, rank: int, rng: np.random.Generator) -> LeaceEraser:
             each = max(rank // len(columns), 1)
@@ -154,8 +156,9 @@ class _Question:
 
             return replay
 
-        fitted = [of_sites(leace_of, part) for part in range(3)]
-        return self._swapped(fitted, replay_of, logits, tuple(columns.values()), random_of)
+        use = self._swapped(fit(setting), replay_of, logits, tuple(columns.values()), random_of)
+        within = self._within_label() if self.decides else None
+        return use if within is None else replace(use, within_label=self._interchanged(within, fit(within), replay_of))
 
     def _swapped(
         self,
@@ -165,11 +168,22 @@ class _Question:
         columns: _Columns = (),
         random_of: causal.RandomOf | None = None,
     ) -> record.SiteUse:
-        permutations, follow = self.permutations, DifferentiableSite(logits, self.output)
-        leace = interchange(self.setting, fitted, replay_of, self.output, self.rng, random_of=random_of, permutations=permutations)
-        any_label = self._whatever_label(leace, fitted, replay_of)
+        follow = DifferentiableSite(logits, self.output)
+        leace = interchange(
+            self.setting, fitted, replay_of, self.output, self.rng, random_of=random_of, permutations=self.permutations, above=self.margin
+        )
         learned = self._learned(follow, fitted, replay_of, columns, random_of)
-        return record.SiteUse(leace=self._with_others(leace, fitted), any_label=any_label, learned=learned)
+        return record.SiteUse(leace=self._with_others(leace, fitted), learned=learned)
+
+    def _within_label(self) -> Setting | None:
+        """The same question among rows of one true label; ``None`` where no label has enough rows of both groups."""
+        s = self.setting
+        rng = self._stream("within label")
+        return causal.set_up(s.acts_nd, s.groups_n, s.concept_nk, s.labels_n, s.parts_n, rng, within_label=True)
+
+    def _interchanged(self, asked: Setting, fitted: Sequence[LeaceEraser], replay_of: ReplayOf) -> InterchangeResult:
+        """The effect beside what decides: no random subspaces, and a null where it exceeds the margin."""
+        return interchange(asked, fitted, replay_of, self.output, self._stream("swaps within label"), randoms=0, above=self.margin)
 
     def _learned(
         self,
@@ -189,11 +203,10 @@ class _Question:
             return interchange(setting, subspaces, replay_of, self.output, rng, randoms=0, permutations=0)
 
         readable = [one.readable for one in found]
-        result, any_label, read = swap(readable), None, None
+        result, read = swap(readable), None
         if self.decides and result.effect.size > self.margin:
             # Only what exceeds the margin needs its null and the random subspaces beside it.
             result = interchange(setting, readable, replay_of, self.output, rng, random_of=random_of)
-            any_label = self._whatever_label(result, readable, replay_of)
         elif self.decides:
             # Only what does not is asked whether it is absent.
             swaps = swap_read_downstream(with_donors(setting, FINE_DONORS, rng), found, replay_of, self.output, rng)
@@ -203,19 +216,7 @@ class _Question:
             unread = unread_effect(setting, found, replay_of(found[0].unread), self.output, self._stream("unread"))
         every = [one.free for one in found if one.free is not None]
         beside = self._with_others(swap(every), every) if free else None
-        return record.LearnedUse(None, self._with_others(result, readable), any_label, read, beside, unread)
-
-    def _whatever_label(self, result: InterchangeResult, subspaces: Sequence[LeaceEraser], replay_of: ReplayOf) -> InterchangeResult | None:
-        """The effect with donors of any label, where the one within labels is large enough to be claimed.
-
-        Within a label something that the model rightly reads may differ between the groups, though not over all people (a collider).
-        """
-        if not self.decides or result.effect.size <= self.margin:
-            return None
-        rng = self._stream("any label")
-        if self.any_label is None:
-            self.any_label = with_donors(replace(self.setting, labels_n=np.zeros_like(self.setting.labels_n)), DONORS, rng)
-        return interchange(self.any_label, subspaces, replay_of, self.output, rng, randoms=0)
+        return record.LearnedUse(None, self._with_others(result, readable), read, beside, unread)
 
     def _with_others(self, result: InterchangeResult, subspaces: Sequence[LeaceEraser]) -> InterchangeResult:
         """With the share of each other attribute's difference between groups that a fresh probe reads in what the swap moved."""
@@ -263,14 +264,16 @@ class _Question:
 def measure_guards(model: TrainedModel, captured: Captured, x_np: NDArray[np.float32], dataset: Dataset, root: int) -> record.Guards:
     """Measure the guards of one model."""
     # Token numbers of a text say nothing by being above or below their mean.
-    columns: list[NDArray[Any]] = [] if dataset.text is not None else [x_np]
+    columns, inside = x_np[:, :0] if dataset.text is not None else x_np, list[Floats]()
     for site in model.verdict_sites:
         acts = np.asarray(captured.acts[site], dtype=np.float64)
         mean, to_white, _ = whitening_pair(acts)
-        columns.append((acts - mean) @ to_white)
-    moderators = np.concatenate(columns, axis=1)
-    moderated = {a.name: moderated_gap(captured.outputs, _indicators(a), moderators) for a in dataset.attributes}
-    return record.Guards(outputs_past(model, captured, x_np, root), moderated)
+        inside.append((acts - mean) @ to_white)
+    by_column, by_direction = (
+        {a.name: moderated_gap(captured.outputs, _indicators(a), moderators) for a in dataset.attributes}
+        for moderators in (columns, np.concatenate(inside, axis=1))
+    )
+    return record.Guards(outputs_past(model, captured, x_np, root), by_column, by_direction)
 
 
 def outputs_past(model: TrainedModel, captured: Captured, x_np: NDArray[np.float32], root: int) -> float:
@@ -289,13 +292,16 @@ def moderated_gap(outputs_nc: Floats, groups_nk: Floats, moderators_nm: NDArray[
     """Largest sure half-difference of the output gap between the upper and the lower half of any moderator; 0 where none is sure.
 
     Use whose gaps cancel over all rows shows as gaps that differ between halves of the rows. Each column of ``groups_nk`` marks a group,
-    which is compared with all other rows; NaN rows are left out. Moderators are cut at their mean.
+    which is compared with all other rows; NaN rows are left out. Moderators are cut at each group's own mean: cut at one mean, a moderator
+    that mixes the group with what the model rightly reads is a collider, and a model that ignores the group seems to use it.
     """
-    upper = (moderators_nm > moderators_nm.mean(axis=0)).astype(np.float64)
     largest = 0.0
     for group in groups_nk.T:
         known = np.isfinite(group)
-        inside, half = group[known] > 0, upper[known]
+        inside, moderators = group[known] > 0, moderators_nm[known]
+        half = np.empty(moderators.shape)
+        for side in (inside, ~inside):
+            half[side] = moderators[side] > moderators[side].mean(axis=0)
         for output in outputs_nc[known].T:
             sums = [np.stack([side * 1.0, side * output, side * output**2], axis=1) for side in (inside, ~inside)]
             up, total = [half.T @ part for part in sums], [part.sum(axis=0) for part in sums]

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from proxyaudit.arrays import Floats
 from proxyaudit.causal.interchange import InterchangeResult
+from proxyaudit.causal.proxy_use import Number, Reach
 from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.record import Measurement, Shelf, read_record
 
@@ -17,11 +18,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LearnedUse:
-    """What the learned subspaces of highest effect do; ``any_label`` and ``read_downstream`` only where they are asked for."""
+    """What the learned subspaces of highest effect do; ``read_downstream`` only where it is asked for."""
 
     reason: str | None = None  # why none could be learned
     swap: InterchangeResult | None = None  # effect of what of it the rest of the model reads
-    any_label: InterchangeResult | None = None
     read_downstream: InterchangeResult | None = None
     free: InterchangeResult | None = None  # effect with directions that the rest of the model does not read
     unread: float = 0.0  # what directions without a gradient move the output by
@@ -56,11 +56,11 @@ class OtherQuestions:
 
 @dataclass(frozen=True)
 class SiteUse:
-    """One attribute at one verdict site, or at all of them jointly; ``any_label`` only where the effect is large enough to be claimed."""
+    """One attribute at one verdict site, or at all of them jointly."""
 
     reason: str | None = None  # why nothing was measured
     leace: InterchangeResult | None = None  # effect of the LEACE subspace
-    any_label: InterchangeResult | None = None
+    within_label: InterchangeResult | None = None  # the same asked within the true label, which decides nothing
     learned: LearnedUse | None = None  # learned subspaces
     planted: PlantedEffects | None = None  # positive control; only what could be called absent has one
     others: OtherQuestions | None = None  # other groups and outputs; only what could be called absent is asked about them
@@ -72,7 +72,8 @@ class Guards:
     """What could carry a use that swaps at the verdict sites miss."""
 
     past_sites: float  # largest change of an output that does not go through the verdict sites
-    moderated: Mapping[str, float]  # by attribute, the largest sure half-difference of the output gap between halves of the rows
+    moderated: Mapping[str, float]  # by attribute, the largest sure half-difference of the output gap between halves of an input column
+    inside: Mapping[str, float] = field(default_factory=dict)  # the same between halves of a direction of a verdict site
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,25 @@ class SiteAxes:
     dropped_p: float | None = None
 
 
+@dataclass(frozen=True)
+class ColumnUse:
+    """Of what is measured of a column: how far exchanging it moves the followed output, and what of that reaches the groups."""
+
+    moved: Number
+    reach: Reach | None = None  # ``None`` of columns that the decision may use, and where it was not measured
+    around: Reach | None = None  # what does not run through the attribute's subspace
+
+
+@dataclass(frozen=True)
+class ColumnUses:
+    """Of what is measured of columns and features of texts: each alone, and all carriers together."""
+
+    units: Mapping[str, ColumnUse] = field(default_factory=dict)
+    together: ColumnUse | None = None
+
+
 USES = Shelf("interchange", SiteUse)
+COLUMNS = Shelf("proxy use", ColumnUses)
 GUARDS = Shelf("use guards", Guards)
 
 
@@ -95,12 +114,6 @@ def uses_at(run: Run, attribute: str, site: str) -> list[SiteUse]:
 def axes_at(m: Measurement, attribute: str, site: str) -> SiteAxes:
     """Dimensions of a site, as leaks were measured there."""
     return read_record(SiteAxes, m.numbers.get("cells", {}).get(attribute, {}).get(site, {}))
-
-
-def influence_of_columns(m: Measurement, attribute: str) -> dict[str, float]:
-    """What swapping each input column moves the outputs by, whichever way it moves them."""
-    units = m.numbers.get("proxy use", {}).get(attribute, {}).get("units", {})
-    return {name: unit["moved"]["value"] for name, unit in units.items()}
 
 
 def carriers(inputs: Measurement, attribute: str, margin: float) -> list[str]:

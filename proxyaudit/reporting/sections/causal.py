@@ -22,7 +22,7 @@ def causal(report: Report) -> Section | None:
         return None
     blocks: list[Block] = [
         para(
-            "The attribute's trace inside the model is swapped between people with the same label, and the predictions are watched. "
+            "The attribute's trace inside the model is swapped between people, and the predictions are watched. "
             "If they move more than when a random trace of the same size is swapped, the model uses the attribute. ",
             Drawn("Grey bars: how far they move when labels are shuffled. "),
             "The untrained model shows what such a swap does anyway.",

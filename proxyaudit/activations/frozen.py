@@ -3,12 +3,11 @@
 Training and capture of the head look values up by a hash of a text's tokens, so no text lies in what is kept.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -38,7 +37,7 @@ class Features:
     audit: Mapping[str, Singles]  # activations of the audit rows by site
 
     @classmethod
-    def read(cls, folders: Sequence[Path]) -> Features:
+    def read(cls, folders: Sequence[Path]) -> Self:
         """Read the results of the tasks; the audit rows of the first that has them."""
         stored = [load_file(folder / "features.safetensors") for folder in folders]
         keys = np.concatenate([one[KEYS] for one in stored])

@@ -4,8 +4,6 @@ After erasure no linear reader beats the constant one on the rows the eraser was
 the moments were estimated well. Everything is float64.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -5,8 +5,6 @@ range holds what the label's spans. The cross-covariance with the attribute is t
 the label closer to the attribute than ``MOST_ALIGNED`` are not kept: there the erasure would be a blow-up of the estimate's error.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

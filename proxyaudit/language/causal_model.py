@@ -3,8 +3,6 @@
 ``generate`` of transformers draws from torch's global generator. Here a row's text depends on the model, the prompt and given numbers.
 """
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import json

@@ -1,7 +1,5 @@
 """What wrote a regime's texts: recorded in the plan, and said where it limits what the audit can show."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 Pickled weights are never read, and code that comes with a model is not executed unless ``trust_remote_code`` says so.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import io
 import os

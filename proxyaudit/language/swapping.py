@@ -4,8 +4,6 @@ What is followed is a share of the next token: the probability of the followed t
 of one layer; a swap adds a shift at two positions of every prompt, the last token of the name and the last token of all.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass

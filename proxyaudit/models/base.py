@@ -1,7 +1,5 @@
 """What every model of an audit is: a torch module in eval mode, its outputs as probabilities, its named sites."""
 
-from __future__ import annotations
-
 import copy
 import random
 from collections.abc import Iterator

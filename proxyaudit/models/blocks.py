@@ -5,8 +5,6 @@ begins, with the submodules that run after it. Where these, one after the other,
 value, a function that is no module), it is the whole forward pass with only these submodules' parameters free.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Weights on disk: safetensors only, since unpickling runs code; the header is checked against the module before any tensor is read."""
 
-from __future__ import annotations
-
 import difflib
 import os
 from collections.abc import Iterator

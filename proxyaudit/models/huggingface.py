@@ -1,7 +1,5 @@
 """Pretrained transformers as classifiers of texts: loading through ``language.pretrained``, layers, tokenizers, adapters of peft."""
 
-from __future__ import annotations
-
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence

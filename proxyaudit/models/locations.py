@@ -6,8 +6,6 @@ The gradients of all locations come from one forward and one backward pass (attr
 2310.10348).
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager

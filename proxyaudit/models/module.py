@@ -4,8 +4,6 @@ The factory's file runs with the rights of the user, because the recipe says so.
 elsewhere cannot reach for other files.
 """
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import sys

@@ -5,8 +5,6 @@ scale a token and not one a batch, so that a text's output is a function of the 
 quantisation keeps packed weights that no gradient passes and no safetensors file holds; here gradients pass straight through.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any, Literal
 

@@ -4,8 +4,6 @@ The places of a user's module are found by probing forward passes: a site is a s
 returns one float tensor (n, d) or (n, t, d), or ``penultimate``, the input of the last ``nn.Linear`` that runs.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field

@@ -3,8 +3,6 @@
 Source: Gorishniy et al. 2021, "Revisiting Deep Learning Models for Tabular Data". Weights are drawn from torch's global generator.
 """
 
-from __future__ import annotations
-
 import copy
 from pathlib import Path
 from typing import cast

@@ -8,14 +8,13 @@ It runs on the graphics processor that torch finds or ``PROXYAUDIT_DEVICE`` name
 device differ in the last digits, which is why the device stands among the versions that a plan's digest is made of.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Self
 
 import numpy as np
 import torch
@@ -66,7 +65,7 @@ class TextClassifier(TabularModule):
             for parameter in backbone.parameters():
                 parameter.requires_grad_(False)
 
-    def train(self, mode: bool = True) -> TextClassifier:
+    def train(self, mode: bool = True) -> Self:
         """A frozen transformer stays in eval mode: its dropout would only add noise to features that do not learn."""
         super().train(mode)
         if self.frozen:

@@ -1,7 +1,5 @@
 """Training: AdamW, weighted cross-entropy, early stopping on a part of the given training rows."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext

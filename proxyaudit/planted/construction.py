@@ -3,8 +3,6 @@
 Labels drawn from given activations are exact for any; a shift by a class for Gaussian ones only, where the leak is an integral.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """The registry of planted worlds and the draws from it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What a synthesizer plugin is (scikit-learn's conventions, seeds that are asked for and obeyed), and what those of texts share."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 

@@ -7,8 +7,6 @@ A teacher that shares the student's base can pass traits on through unrelated te
 records what wrote the texts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path

@@ -7,8 +7,6 @@ of ``fewest_texts`` people share it, so that no passage of a single person can b
 few words in a row.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -152,7 +150,7 @@ def tokens_of(text: str) -> list[str]:
     return [f" {token.strip()}" if token[0].isspace() else token for token in found]
 
 
-def _levels(column: pd.Series[Any]) -> list[str]:
+def _levels(column: "pd.Series[Any]") -> list[str]:
     """A column as few levels: many numbers by their quarters, the most frequent values by name, the rest together."""
     if column.dtype.kind in "iuf" and column.nunique() > _MOST_LEVELS:
         values = column.to_numpy(dtype=np.float64)

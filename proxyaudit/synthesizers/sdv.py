@@ -5,8 +5,6 @@ and its sampler starts from one fixed seed after every fit, so that repetitions 
 seeded on purpose, and the caller's generators and thread count are put back.
 """
 
-from __future__ import annotations
-
 import random
 import warnings
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Erase an attribute from a trained model at chosen sites: fit on real training rows, never on audit rows, put the map into the model."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Mitigation as a causal intervention: erase an attribute from a run's models, save them, audit them beside what they were."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Findings about a language model's behaviour: does it treat the groups' names differently, and does it use the group inside?"""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations

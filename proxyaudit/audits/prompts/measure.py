@@ -1,7 +1,5 @@
 """What is measured of one language model on a prompt set: scores, ranks, refusals, and swaps inside the model."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 from itertools import combinations

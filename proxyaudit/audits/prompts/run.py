@@ -1,7 +1,5 @@
 """The audit of a language model's behaviour on counterfactual prompts: no data, no training, only what it says next."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -6,8 +6,6 @@ other group in the same sentence, and by that of the other names of its own grou
 the low to the high group, is tau (Geiger et al. 2023; Vig et al. 2020). Random directions come from how names differ *within* groups.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 

@@ -4,8 +4,6 @@ An alarm is a leak above its margin that nothing at all would not give (Holm ove
 lie above beyond doubt, since a slice of few rows strays far. "Not" asks that a leak of the margin would hardly ever have looked as low.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -88,7 +86,7 @@ class Question:
         values = [v for v in (j.facts.get(name) for j in self.judged if j is not None) if v is not None]
         return float(np.median(values)) if values else None
 
-    def decide(self, adjusted: float) -> Decided:
+    def decide(self, adjusted: float) -> "Decided":
         """Answer, with the p-value after Holm's correction over all questions of the scan."""
         return Decided(self, *self._answer(adjusted))
 

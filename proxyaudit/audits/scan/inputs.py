@@ -1,7 +1,5 @@
 """What a scan reads: a run's signatures, where its model is found again, and the rows to run models on."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path

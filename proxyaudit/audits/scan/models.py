@@ -1,7 +1,5 @@
 """Models of a scan on its rows, run once for each way in which the signatures' regimes use theirs: on scrubbed texts, or quantised."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -5,12 +5,10 @@ attribute, what the prediction tells of it is measured. Else it is written as a 
 the attribute the signature holds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +92,7 @@ class _View:
     permuted: Floats | None = field(repr=False)
 
     @classmethod
-    def of(cls, scanned: Scanned, contexts: Contexts, acts_nd: NDArray[Any], values_n: Floats | None, key: str) -> _View:
+    def of(cls, scanned: Scanned, contexts: Contexts, acts_nd: NDArray[Any], values_n: Floats | None, key: str) -> Self:
         place = np.ones(len(scanned.codes), dtype=bool) if values_n is None else np.isfinite(values_n)
         codes, clusters = scanned.codes[place], scanned.inputs.clusters[place]
         folds = assign_folds(clusters, stream(0, _ROOT, "folds"), FOLDS)

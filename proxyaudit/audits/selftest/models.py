@@ -4,8 +4,6 @@ What is counted: a wrong verdict, above all "removed"; a channel whose state con
 margin, where a model provably ignores the attribute. Verdicts left open are counted apart.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The self-test: audits of planted worlds and planted models on this machine, and how often the verdict, above all "removed", is wrong."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import asdict, dataclass
 from itertools import chain

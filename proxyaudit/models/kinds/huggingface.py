@@ -1,8 +1,6 @@
 """A pretrained transformer with a classification head of this package's own."""
 
-from __future__ import annotations
-
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -63,7 +61,7 @@ class HuggingFaceSpec(TrainingSpec, PretrainedSpec):
         return value
 
     @model_validator(mode="after")
-    def _fits(self) -> HuggingFaceSpec:
+    def _fits(self) -> Self:
         known = (*POOLINGS, *self.spans)
         for key in ("pooling", "site_pooling"):
             if getattr(self, key) not in known:

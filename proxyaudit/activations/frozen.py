@@ -79,23 +79,18 @@ def train_head(model: TrainedModel, data: TrainingData, features: Features, spec
     return replace(model, module=module.eval(), details=trained.details)
 
 
-def capture_head(model: TrainedModel, audit: Mapping[str, Singles]) -> Captured:
-    """What ``capture`` gives on the audit rows, with the transformer's part looked up and the head's part run."""
-    return _run_head(model, {site: np.asarray(value) for site, value in audit.items()}, model.sites)
-
-
 def head_forward(model: TrainedModel, features: Features) -> Callable[[Singles], Captured] | None:
     """What ``capture`` gives at the last verdict site on other texts that a source held; ``None`` for a site inside the transformer."""
     first, site = first_site(model), model.verdict_sites[-1]
     if not text_module(model).is_vector(site):
         return None
-    return lambda x: _run_head(model, {first: completed(features, model, x).of(x)}, (site,))
+    return lambda x: capture_head(model, {first: completed(features, model, x).of(x)}, (site,))
 
 
-def _run_head(model: TrainedModel, acts: dict[str, Singles], sites: tuple[str, ...]) -> Captured:
-    """Run what follows the pooling, whose values are among ``acts``, and read these sites."""
-    module, first = text_module(model), first_site(model)
-    pooled = acts[first]
+def capture_head(model: TrainedModel, known: Mapping[str, Singles], sites: tuple[str, ...] | None = None) -> Captured:
+    """What ``capture`` gives, of all sites or these: what follows the pooling is run, the transformer's values and the pooled are known."""
+    module, first, sites = text_module(model), first_site(model), model.sites if sites is None else sites
+    acts, pooled = dict(known), known[first]
     own = tuple(site for site in sites if module.is_vector(site) and site != first)
 
     def keep(site: str, value: Tensor) -> None:

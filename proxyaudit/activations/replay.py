@@ -4,6 +4,7 @@ At a site (n, tokens, d) a shift is added to every token, which moves their mean
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,9 +37,6 @@ def replayer(model: TrainedModel, x: NDArray[np.float32], site: str, known: NDAr
     asked = BATCH_ROWS if cached is None else _REPLAY_ROWS
     size = asked if cached is not None and cached.ndim == 2 else batch_rows(model.module, asked)
 
-    def outputs(shift: Tensor, rows: Tensor) -> NDArray[np.float64]:
-        return run_probabilities(model, lambda moved: run(moved, rows), shift)
-
     def replay(shift: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[np.float64]:
         if np.ndim(shift) != 2 or np.shape(rows) != (len(shift),):
             raise ValueError(f"shift {np.shape(shift)} and rows {np.shape(rows)} do not belong together")
@@ -49,7 +47,7 @@ def replayer(model: TrainedModel, x: NDArray[np.float32], site: str, known: NDAr
         with inference(model.module):
             for start in range(0, len(index), size):
                 part = slice(start, start + size)
-                out[part] = outputs(as_tensor(shift[part]), index[part])
+                out[part] = run_probabilities(model, partial(run, rows=index[part]), as_tensor(shift[part]))
         return out
 
     return replay
@@ -74,7 +72,7 @@ def differentiable(
 
 def _shifted(
     model: TrainedModel, x: NDArray[np.float32], sites: tuple[str, ...], known: NDArray[np.float32] | None
-) -> tuple[Callable[[Tensor, Tensor], Any], Tensor | None]:
+) -> tuple[Callable[..., Any], Tensor | None]:
     """The raw output of rows after shifts, and the site's values where only what follows them is run."""
     check_table(x)
     check_sites(model, sites)

@@ -17,17 +17,7 @@ from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
-from proxyaudit.language.pretrained import (
-    INSTALL,
-    WEIGHTS,
-    fetch_options,
-    import_transformers,
-    layer_list,
-    load_body,
-    load_tokenizer,
-    loading,
-    locate,
-)
+from proxyaudit.language.pretrained import fetch_options, import_transformers, layer_list, load_body, load_tokenizer, loading, locate
 from proxyaudit.models.base import columns_of, copy_module, inference
 from proxyaudit.models.hooks import recorded
 from proxyaudit.models.kinds.huggingface import POOLINGS, HuggingFaceSpec
@@ -37,7 +27,7 @@ from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.types import NotTested
 
 _MEND = "check the folder: config.json, safetensors weights and the tokenizer's files belong together"
-_HASHED = (*WEIGHTS, ".json", ".txt", ".model", ".py")
+_HASHED = (".safetensors", ".gguf", ".json", ".txt", ".model", ".py")
 # The projections that end attention and feed-forward part, by the names that architectures give them.
 _ATTENTION = re.compile(
     r"(?:^|\.)(?:attention\.output\.dense|attn\.c_proj|self_attn\.(?:o_proj|out_proj|dense)|SelfAttention\.o|attention\.out_lin"
@@ -193,10 +183,8 @@ def _marked(text: str, ids: list[int], places: list[tuple[int, int]], patterns: 
 @contextmanager
 def adapters(module: TextClassifier, spec: HuggingFaceSpec) -> Iterator[None]:
     """Low-rank adapters (Hu et al. 2021) on all linear layers in training, drawn from the global generators; merged in at the end."""
-    try:
+    with loading("model", "tune: lora", mend="check the package peft"):
         import peft
-    except ImportError:
-        raise InputError("tune: lora needs the package peft", where="model", mend=INSTALL) from None
     body: Any = module.backbone
     asked = peft.LoraConfig(r=spec.lora_rank, lora_alpha=spec.lora_alpha, lora_dropout=0.0, target_modules="all-linear", bias="none")
     with _without_peft_warnings():

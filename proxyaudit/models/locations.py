@@ -19,18 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.models.base import (
-    TabularModule,
-    Tap,
-    TrainedModel,
-    as_tensor,
-    batch_rows,
-    columns_of,
-    gradients,
-    inference,
-    probabilities,
-    to_logits,
-)
+from proxyaudit.models.base import TabularModule, Tap, TrainedModel, as_tensor, batch_rows, gradients, inference, probabilities, to_logits
 from proxyaudit.models.erasing import without_map
 from proxyaudit.models.hooks import Handle, Run, recorded, tail_of, tapped
 
@@ -245,7 +234,7 @@ class Patching:
         size = _PATCHED_ROWS if tail is not None and values.ndim == 2 else batch_rows(self._model.module, _PATCHED_ROWS)
 
         def run(recipients: Ints, donors: Ints, units: Sequence[int] | None) -> Floats:
-            found = np.empty((len(recipients), columns_of(self._model.n_classes)))
+            found = np.empty(len(recipients))
             columns = None if units is None or len(units) == values.shape[-1] else torch.tensor(list(units), dtype=torch.int64)
             with inference(self._model.module):
                 for start in range(0, len(recipients), size):
@@ -256,8 +245,8 @@ class Patching:
                         own = values[rows]
                         own[..., columns] = given[..., columns]
                         given = own
-                    found[part] = self._outputs(location, tail, given, rows)
-            return np.asarray(found[:, output])
+                    found[part] = self._outputs(location, tail, given, rows)[:, output]
+            return found
 
         return run
 

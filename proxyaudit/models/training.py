@@ -13,17 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from proxyaudit.errors import InputError, ProxyauditError, TaskError, safe_line
-from proxyaudit.models.base import (
-    TabularModule,
-    TrainedModel,
-    as_tensor,
-    batch_rows,
-    copy_module,
-    deterministic,
-    inference,
-    seeded,
-    to_logits,
-)
+from proxyaudit.models.base import TabularModule, TrainedModel, batch_rows, copy_module, deterministic, inference, seeded, to_logits
 from proxyaudit.models.huggingface import adapters
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.text import TextClassifier, placed
@@ -58,9 +48,8 @@ def train_model(
     tuned: AbstractContextManager[None] = nullcontext()
     if isinstance(module, TextClassifier) and isinstance(spec, HuggingFaceSpec) and spec.tune == "lora":
         tuned = adapters(module, spec)
-    fit, held = (
-        (as_tensor(x[rows]), as_tensor(y[rows], torch.int64), as_tensor(weight[rows] / scale)) for rows in (train_rows, validation_rows)
-    )
+    parts = (train_rows, validation_rows)
+    fit, held = ((torch.tensor(x[rows]), torch.tensor(y[rows]), torch.tensor(weight[rows] / scale)) for rows in parts)
     try:
         with deterministic(), seeded(integer_seed(seed, "dropout")), tuned, placed(module):
             details = _fit(module, model.n_classes, fit, held, spec, integer_seed(seed, "batches"))

@@ -27,6 +27,7 @@ from proxyaudit.planted.construction import (
 
 LINEAR_MARGIN = 0.02
 NONLINEAR_MARGIN = 0.10
+_FOUR_RATES = np.array([0.4, 0.3, 0.2, 0.1])
 _LABEL_VALUES = np.array(["no", "yes"])
 
 
@@ -71,13 +72,8 @@ def _sparse(case: Case) -> World:
 
 def _multiclass(case: Case) -> World:
     acts, z = whitened(case)
-    labels = plant_labels(case, z @ directions(case.d, 3, case.rng), _unequal_rates(case))
+    labels = plant_labels(case, z @ directions(case.d, 3, case.rng), case.rng.permutation(_FOUR_RATES))
     return case.world(acts, labels, "linear", "Four classes of unequal size with logits linear along three random directions.")
-
-
-def _unequal_rates(case: Case) -> Floats:
-    rates = np.array([0.4, 0.3, 0.2, 0.1])
-    return np.asarray(case.rng.permutation(rates))
 
 
 def _continuous(case: Case) -> World:
@@ -170,10 +166,6 @@ def _erase(acts_nd: Floats, is_b_n: NDArray[np.bool_]) -> Floats:
     return np.asarray(acts_nd - np.outer(centred @ reader, gap) / (gap @ reader))
 
 
-def _independent(case: Case, rate: float, n: int) -> NDArray[np.str_]:
-    return class_names((case.rng.random(n) < rate).astype(np.int64), 2)
-
-
 def _absent(case: Case) -> World:
     rng, n = case.rng, case.n
     if case.kind == "few_rows":
@@ -192,12 +184,12 @@ def _absent(case: Case) -> World:
         acts[:, half : half + hashed] = rng.integers(0, max(hashed, 1), n)[:, None] == np.arange(hashed)
         detail = "Units hold a random code of the row, which can be memorised; the attribute is independent of them."
     elif case.kind == "absent_multiclass":
-        codes = rng.choice(4, size=n, p=_unequal_rates(case))
+        codes = rng.choice(4, size=n, p=rng.permutation(_FOUR_RATES))
         return case.world(acts, class_names(codes, 4), "none", "Four classes, independent of the activations.")
     elif case.kind == "absent_continuous":
         values = rng.normal(size=n) if rng.random() < 0.5 else rng.exponential(size=n)
         return case.world(acts, values, "none", "A continuous attribute, independent of the activations.")
-    return case.world(acts, _independent(case, rate, n), "none", detail)
+    return case.world(acts, class_names((rng.random(n) < rate).astype(np.int64), 2), "none", detail)
 
 
 def _absent_groups(case: Case) -> World:

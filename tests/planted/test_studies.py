@@ -6,8 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from proxyaudit.audits.selftest.models import model_rates
-from proxyaudit.audits.selftest.run import SelfTest
+from proxyaudit.audits.selftest.run import SelfTest, model_rates
 from tests.studies import __main__ as program
 from tests.studies import coverage, decisions, tables
 

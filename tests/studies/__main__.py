@@ -17,8 +17,7 @@ from typing import Any
 
 import joblib
 
-from proxyaudit.audits.selftest.models import audit_planted_model, model_tasks
-from proxyaudit.audits.selftest.run import audit_drawn, audit_world
+from proxyaudit.audits.selftest.run import audit_drawn, audit_planted_model, audit_world, model_tasks
 from proxyaudit.planted import make_world
 from proxyaudit.seeding import stream
 from tests.studies import coverage, decisions

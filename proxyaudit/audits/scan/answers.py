@@ -86,11 +86,8 @@ class Question:
         values = [v for v in (j.facts.get(name) for j in self.judged if j is not None) if v is not None]
         return float(np.median(values)) if values else None
 
-    def decide(self, adjusted: float) -> "Decided":
-        """Answer, with the p-value after Holm's correction over all questions of the scan."""
-        return Decided(self, *self._answer(adjusted))
-
-    def _answer(self, adjusted: float) -> tuple[Answer, str | None]:
+    def answer(self, adjusted: float) -> tuple[Answer, str | None]:
+        """Answer and why it is open, with the p-value after Holm's correction over all questions of the scan."""
         if not self.asked:
             return OPEN, self.reason or "too few rows, or too few of a group"
         moved, spread = self.fact("moved"), self.fact("spread")
@@ -126,7 +123,7 @@ def answers(document: Document, questions: Sequence[Question], scanned: Scanned,
     """Decide all questions together; all ``attributes`` are asked for if none is named."""
     asked = [question for question in questions if question.asked]
     adjusted = iter(holm([float(question.p_values()[0]) for question in asked]) if asked else ())
-    decided = [question.decide(float(next(adjusted)) if question.asked else 1.0) for question in questions]
+    decided = [Decided(question, *question.answer(float(next(adjusted)) if question.asked else 1.0)) for question in questions]
     if any(found.bars_absence for found in scanned.inputs.unseen):
         decided = [replace(d, answer=OPEN, reason=NOT_SEEN) if d.answer == NOT else d for d in decided]
     names = [a for a in document.attributes if not attributes or a.name in attributes]

@@ -1,7 +1,4 @@
-"""Reading activations: every site and the outputs in one forward pass; of a site (n, tokens, d) the mean over tokens.
-
-What was captured of a model is kept as safetensors, and read as views of one memory map.
-"""
+"""Reading activations: all sites and outputs in one forward pass, token sites by their mean; files are read as one memory map."""
 
 import json
 from collections.abc import Callable

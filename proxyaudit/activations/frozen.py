@@ -1,7 +1,4 @@
-"""Frozen transformers, run once: what they make of every text that a run needs, kept for all repetitions.
-
-Training and capture of the head look values up by a hash of a text's tokens, so no text lies in what is kept.
-"""
+"""Frozen transformers, run once for all repetitions; values are found by a hash of a text's tokens, so no text lies in what is kept."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,4 @@
-"""The outputs of a model with sites shifted or set, as numbers and as functions that can be differentiated.
-
-At a site (n, tokens, d) a shift is added to every token, which moves their mean by exactly the shift.
-"""
+"""Outputs with sites shifted or set; at (n, tokens, d) a shift goes to every token, which moves their mean by exactly the shift."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -56,10 +53,9 @@ def replayer(model: TrainedModel, x: NDArray[np.float32], site: str, known: NDAr
 def differentiable(
     model: TrainedModel, x: NDArray[np.float32], sites: Sequence[str], known: NDArray[np.float32] | None = None
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return what :func:`replayer` returns, as logits (m, C) that can be differentiated with respect to the shift; raises the same.
+    """What :func:`replayer` returns, as logits (m, C) that can be differentiated by the shift; raises the same.
 
-    ``run(shift, rows)`` takes tensors: shifts (m, d) and row numbers (m,); the shifts of several sites stand side by side. No
-    gradient reaches the model's weights unless the caller asks for it.
+    ``run(shift, rows)`` takes tensors (m, d), (m,); shifts of several sites stand side by side. Weights get no gradient unless asked for.
     """
     run, _ = _shifted(model, x, tuple(sites), known)
 
@@ -100,10 +96,9 @@ def _shifted(
 def outputs_with(
     model: TrainedModel, x: NDArray[np.float32], wanted: Mapping[str, tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]
 ) -> NDArray[np.float64]:
-    """Return the outputs with coordinates of several sites set to wanted values in one forward pass, whatever an earlier site brings about.
+    """Outputs with coordinates of several sites set to wanted values in one forward pass, whatever an earlier site brings about.
 
-    ``wanted`` holds, by site, maps that read the coordinates ``(d, r)`` and write changes of them back ``(r, d)``, and values ``(n, r)``.
-    Raises ``InputError``: unknown site, or what ``capture`` raises.
+    ``wanted``: by site, maps that read coordinates ``(d, r)``, write changes of them ``(r, d)``, values ``(n, r)``. Raises as ``capture``.
     """
     check_table(x)
     check_sites(model, wanted)

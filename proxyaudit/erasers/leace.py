@@ -1,7 +1,6 @@
-"""LEACE: least-squares concept erasure (Belrose et al. 2023), with a relative tolerance.
+"""LEACE: least-squares concept erasure (Belrose et al. 2023) in float64, with a relative tolerance.
 
-After erasure no linear reader beats the constant one on the rows the eraser was fitted on; on fresh rows that holds only as far as
-the moments were estimated well. Everything is float64.
+No linear reader then beats the constant one on the fitted rows; on fresh rows only as far as the moments were estimated well.
 """
 
 from dataclasses import dataclass

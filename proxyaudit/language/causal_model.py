@@ -6,7 +6,7 @@
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -24,6 +24,7 @@ from proxyaudit.language.pretrained import fetch_options, layer_list, load_body,
 from proxyaudit.recipe.models import PretrainedSpec
 
 _SHAPE_KEYS = ("model_type", "hidden_size", "n_embd", "num_hidden_layers", "n_layer", "vocab_size")
+_BATCH_TOKENS = 2048
 
 
 @dataclass(frozen=True)
@@ -159,16 +160,8 @@ def load_causal(source: PretrainedSpec, base: Path) -> CausalModel:
     return CausalModel(model.eval(), tokenizer, weights_digest(source, base))
 
 
-_BATCH_TOKENS = 2048
-
-
 def sample_continuations(
-    model: CausalModel,
-    prompt: Sequence[int],
-    uniforms_nt: Floats,
-    temperature: float = 1.0,
-    top_p: float = 1.0,
-    stops: frozenset[int] = frozenset(),
+    model: CausalModel, prompt: Sequence[int], uniforms_nt: Floats, temperature: float = 1, top_p: float = 1, stops: Set[int] = frozenset()
 ) -> list[list[int]]:
     """Continue one prompt's tokens many times: ``n`` lists of at most ``t`` tokens, without the one that ended the text.
 

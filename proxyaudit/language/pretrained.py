@@ -1,7 +1,4 @@
-"""Pretrained transformers, from a local folder or, when asked, a hub; the one place that imports transformers.
-
-Pickled weights are never read, and code that comes with a model is not executed unless ``trust_remote_code`` says so.
-"""
+"""Pretrained transformers from a folder or, when asked, a hub: no pickle is read, no code of a model run unless ``trust_remote_code``."""
 
 import importlib.util
 import io
@@ -44,10 +41,7 @@ def fetch_options(source: PretrainedSpec, file: str | None) -> dict[str, Any]:
 
 
 def locate(source: PretrainedSpec, base: Path) -> tuple[str, str | None]:
-    """Folder (or hub name) and GGUF file of a model.
-
-    Raises ``InputError``: there is no such model, it escapes the recipe's folder or the package, or it has no weights that may be read.
-    """
+    """Folder (or hub name) and GGUF file. Raises ``InputError``: none there, outside recipe's folder or package, no weights to be read."""
     if source.hub:
         return source.path, source.gguf_file
     where = f"model '{source.path[:200]}'"

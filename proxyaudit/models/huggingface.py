@@ -37,6 +37,18 @@ _MLP = re.compile(
     r"(?:^output\.dense|mlp\.(?:c_proj|down_proj|dense_4h_to_h|Wo|fc2)|(?:^|\.)fc2|ffn\.lin2|(?:DenseReluDense|DenseGatedActDense)\.wo)$"
 )
 _MOST_MARKED = 2**20  # token numbers of which float32 still holds sixteenths
+_MOST_UNKNOWN = 0.9  # of the tokens of all texts that are not special ones
+_MOST_UNREAD = 0.5  # of the texts, in which no token at all is an ordinary one
+_NOTES = (
+    NotTested(
+        what="what single tokens carry that their pooled value does not",
+        why="sites inside the transformer are read as one vector a text (model.site_pooling), and so are all channels there",
+    ),
+    NotTested(
+        what="the whole of the inputs' leak",
+        why="the inputs are read as term and character patterns reduced to some 200 numbers: a lower bound of what the texts carry",
+    ),
+)
 _PROBE = ((3, 4, 5, 6, 7, 8, 9), (4, 3, 5))
 
 
@@ -65,10 +77,7 @@ def _backbone(place: str, options: tuple[tuple[str, Any], ...], fingerprint: str
 
 
 def make_text(spec: HuggingFaceSpec, *, n_inputs: int, n_classes: int, base: Path) -> TextClassifier:
-    """Build the classifier of a recipe; the head's weights come from the global generators, which the caller seeds.
-
-    Raises ``InputError``: the model cannot be loaded, does not take so many tokens, or is of a kind whose layers cannot be told.
-    """
+    """The classifier, its head drawn from the global generators; ``InputError``: it cannot be loaded, takes fewer tokens, has no layers."""
     place, file = locate(spec, base)
     fingerprint = place if spec.hub else " ".join(f"{n}={h}" for n, h in model_hashes(spec, base).items())
     body = copy_module(_backbone(place, tuple(fetch_options(spec, file).items()), fingerprint))
@@ -85,10 +94,7 @@ def make_text(spec: HuggingFaceSpec, *, n_inputs: int, n_classes: int, base: Pat
 
 
 def _find_layers(body: nn.Module, config: Any, place: str) -> tuple[tuple[Layer, ...], int, bool]:
-    """Find a transformer's layers by one small pass: the longest list of modules of one class, each of which runs once.
-
-    Returns also the width of the last hidden state, and whether that is the last layer's own output (no norm after it).
-    """
+    """A transformer's layers, width of the last hidden state, and whether that is the last layer's own output (no norm after it)."""
     name, found = layer_list(body, place)
     ids = torch.zeros(len(_PROBE), len(_PROBE[0]), dtype=torch.int64)
     mask = torch.zeros_like(ids)
@@ -132,7 +138,6 @@ class Tokenizer:
         self._inner, self._width, self._patterns = inner, width, dict(patterns or {})
 
     def __call__(self, texts: list[str]) -> Sequence[Sequence[float]]:
-        """Token numbers of each text."""
         if not texts:
             return []
         asked = {"truncation": True, "max_length": self._width, "return_attention_mask": False}
@@ -203,20 +208,6 @@ def _without_peft_warnings() -> Iterator[None]:
         warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")
         warnings.simplefilter("ignore", FutureWarning)
         yield
-
-
-_MOST_UNKNOWN = 0.9  # of the tokens of all texts that are not special ones
-_MOST_UNREAD = 0.5  # of the texts, in which no token at all is an ordinary one
-_NOTES = (
-    NotTested(
-        what="what single tokens carry that their pooled value does not",
-        why="sites inside the transformer are read as one vector a text (model.site_pooling), and so are all channels there",
-    ),
-    NotTested(
-        what="the whole of the inputs' leak",
-        why="the inputs are read as term and character patterns reduced to some 200 numbers: a lower bound of what the texts carry",
-    ),
-)
 
 
 def attach_tokenizer(recipe: Recipe, base: Path, dataset: Dataset) -> Dataset:

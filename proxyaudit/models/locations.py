@@ -23,6 +23,7 @@ from proxyaudit.models.base import TabularModule, Tap, TrainedModel, as_tensor, 
 from proxyaudit.models.erasing import without_map
 from proxyaudit.models.hooks import Handle, Run, recorded, tail_of, tapped
 
+_READ_ROWS, _PATCHED_ROWS, _GRADIENT_ROWS = 4096, 16384, 1024
 _PROBE_ROWS = 11  # as in sites.py: a leading dimension of 11 is the batch
 _HEAD_COUNTS = ("num_heads", "n_heads", "_n_heads", "num_attention_heads", "n_head", "nhead", "heads")
 
@@ -179,16 +180,10 @@ def part_units(location: Location) -> list[tuple[str, list[int]]]:
     return [(f"head {head}", list(range(head * size, (head + 1) * size))) for head in range(location.heads)]
 
 
-_READ_ROWS = 4096
-_PATCHED_ROWS = 16384
-_GRADIENT_ROWS = 1024
-
-
 class Patching:
     """The values of all locations on some rows, kept, and what becomes of the outputs when parts of them are exchanged."""
 
     def __init__(self, model: TrainedModel, x: NDArray[np.float32], locations: Sequence[Location]) -> None:
-        """Run the model once over ``x`` and keep the values of every location."""
         self._model, self._x, self._locations = model, x, {location.name: location for location in locations}
         kept: dict[str, list[Tensor]] = {location.name: [] for location in locations}
 

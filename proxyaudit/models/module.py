@@ -1,7 +1,6 @@
-"""A user's own torch module, made by the factory that the recipe names, and other code that an audit would execute.
+"""A user's own torch module, made by the recipe's factory, and other code that an audit would execute.
 
-The factory's file runs with the rights of the user, because the recipe says so. It must lie in the recipe's folder, so that a recipe from
-elsewhere cannot reach for other files.
+The factory runs with the rights of the user; it must lie in the recipe's folder, so that a recipe cannot reach for other files.
 """
 
 import hashlib

@@ -25,7 +25,6 @@ class Int8Linear(nn.Module):
     bias: Tensor | None
 
     def __init__(self, weight_oi: Tensor, bias: Tensor | None) -> None:
-        """Quantise weights ``(outputs, inputs)``."""
         super().__init__()
         scale = weight_oi.abs().amax(dim=1).clamp_min(1e-12) / LEVELS
         self.register_buffer("scale", scale)

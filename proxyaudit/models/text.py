@@ -28,6 +28,8 @@ from proxyaudit.types import PENULTIMATE
 
 POOLED = "pooled"
 SPAN_STEPS = 2**MOST_SPANS
+VARIABLE = "PROXYAUDIT_DEVICE"
+CPU = torch.device("cpu")
 _BATCH_ROWS, _BATCH_TOKENS = 64, 6144
 
 
@@ -49,7 +51,6 @@ class TextClassifier(TabularModule):
     batch_limit = _BATCH_ROWS
 
     def __init__(self, backbone: nn.Module, layers: tuple[Layer, ...], spec: HuggingFaceSpec, *, width: int, n_outputs: int) -> None:
-        """Put a head on a transformer whose last hidden state has ``width`` units."""
         super().__init__()
         self.backbone, self.layers, self.frozen = backbone, layers, spec.frozen
         self.pooling, self.site_pooling = spec.pooling, spec.site_pooling
@@ -190,10 +191,6 @@ def pool(value: Tensor, mask: Tensor, how: str) -> Tensor:
         return wide[torch.arange(len(wide)), last]
     weight = mask.to(wide.dtype)
     return (wide * weight[..., None]).sum(dim=1) / weight.sum(dim=1, keepdim=True).clamp_min(1.0)
-
-
-VARIABLE = "PROXYAUDIT_DEVICE"
-CPU = torch.device("cpu")
 
 
 def accelerator() -> torch.device:

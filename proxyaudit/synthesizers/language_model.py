@@ -29,6 +29,11 @@ from proxyaudit.types import NotTested
 
 _EPOCHS = 2
 _MAX_GRADIENT = 1.0
+_TRAITS = "a teacher that shares the student's base can pass traits on through unrelated text"
+_SHARED = {
+    True: f"{_TRAITS}, and here both have the same weights: what the texts carry beyond their words was not looked at",
+    None: f"{_TRAITS}; whether the two share one cannot be told from their files (they differ in weights, not surely in origin)",
+}
 
 
 class LanguageModelSynthesizer(TextSynthesizer):
@@ -176,13 +181,6 @@ def language_model(
 ) -> LanguageModelSynthesizer:
     """A causal model as synthesizer; ``path`` and the other keys of a recipe's ``language_model`` are its options."""
     return LanguageModelSynthesizer(LanguageModelSpec(**options), base or Path.cwd(), text=text, epochs=epochs, seed=seed)
-
-
-_TRAITS = "a teacher that shares the student's base can pass traits on through unrelated text"
-_SHARED = {
-    True: f"{_TRAITS}, and here both have the same weights: what the texts carry beyond their words was not looked at",
-    None: f"{_TRAITS}; whether the two share one cannot be told from their files (they differ in weights, not surely in origin)",
-}
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,6 @@ _START, _END = "\x02", "\x03"  # tokens of no text: control characters are dropp
 _FEWEST_ROWS = 30  # of a combination of columns, as of a level of an attribute; and of eleven people
 _MOST_LEVELS = 10
 _QUARTERS = (0.25, 0.5, 0.75)
-
-
 Context = tuple[Any, ...]
 
 

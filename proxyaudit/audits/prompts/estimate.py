@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.audits.prompts.swaps import read_swaps
+from proxyaudit.audits.prompts.measure import SWAPS
 from proxyaudit.estimates.conclude import evidence_of
 from proxyaudit.estimates.ledger import UNIT_PROMPTS, Draft, Drafts, decide_ledger
 from proxyaudit.estimates.record import Measurement
@@ -79,7 +79,7 @@ def assemble_prompts(prompts: PromptSet, measured: Mapping[str, Measurement], pl
             out.add(replace(draft, more="more names or templates"))
         for draft in swaps:
             _add_references(out, draft)
-        left_out = read_swaps(measurement).left_out
+        left_out = SWAPS.read(measurement).left_out
         if left_out:
             why = f"their continuations begin with one token, or the name's token cannot be told ({', '.join(left_out)})"
             notes.append(NotTested(what=f"swaps in {len(left_out)} templates of model {regime}", why=why))
@@ -163,7 +163,7 @@ def _swap_drafts(prompts: PromptSet, measurement: Measurement, regime: str, marg
     """Effects of swapping the group direction, one draft per pair of groups and layer."""
     names = list(prompts.groups)
     drafts = []
-    for found in read_swaps(measurement).results:
+    for found in SWAPS.read(measurement).results:
         low, high, measured = found.low, found.high, found.measured
         if measured.value < 0:
             low, high, measured = high, low, -measured

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from proxyaudit.arrays import Floats
-from proxyaudit.audits.scan.models import Scanned
+from proxyaudit.audits.scan.inputs import Scanned
 from proxyaudit.data.encoding import NOT_SEEN
 from proxyaudit.estimates.ledger import significant
 from proxyaudit.evidence.signatures import Document, Entry, KnownAttribute
@@ -57,7 +57,6 @@ class Question:
     margin: float = 0.02
 
     def __post_init__(self) -> None:
-        """Take name and margin from the entry."""
         if self.entry is not None:
             object.__setattr__(self, "key", (self.entry.attribute, self.entry.level, self.entry.regime, self.entry.site))
             object.__setattr__(self, "margin", self.entry.margin)

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.audits.scan.answers import Judged, Question, answers
-from proxyaudit.audits.scan.inputs import Known, open_signatures, read_inputs
-from proxyaudit.audits.scan.models import Scanned, Use, read_checkpoint, read_references
+from proxyaudit.audits.scan.inputs import Known, Scanned, Use, open_signatures, read_checkpoint, read_inputs, read_references
 from proxyaudit.consent import NO_CONSENT, Consent
 from proxyaudit.data.attributes import MIN_LEVEL_ROWS
 from proxyaudit.digests import file_digest

@@ -156,12 +156,8 @@ def model_rates(cases: Sequence[ModelCase]) -> dict[str, dict[str, Any]]:
 
 def model_confusion(cases: Sequence[ModelCase]) -> list[tuple[str, str, dict[str, int]]]:
     """(kind, expected, counts of verdicts), in the order of the registry."""
-    rows = []
-    for kind in MODELS:
-        own = [case for case in cases if case.kind == kind]
-        if own:
-            rows.append((kind, own[0].expected, dict(Counter(case.verdict for case in own))))
-    return rows
+    by_kind = {kind: [case for case in cases if case.kind == kind] for kind in MODELS}
+    return [(kind, own[0].expected, dict(Counter(case.verdict for case in own))) for kind, own in by_kind.items() if own]
 
 
 def models_passed(cases: Sequence[ModelCase]) -> bool:
@@ -244,22 +240,14 @@ class SelfTest:
 
 
 def run_selftest(
-    *,
-    quick: bool = False,
-    present: int = 200,
-    margin: int = 100,
-    absent: int = 200,
-    models: int = 20,
-    seed: int = 0,
-    jobs: int | None = None,
-    progress: Progress | None = None,
+    *, quick: bool, worlds: int = 200, models: int = 20, seed: int = 0, jobs: int | None = None, progress: Progress | None = None
 ) -> SelfTest:
     """Audit planted worlds and planted models; results do not depend on ``jobs``, the number of worker processes.
 
-    So many random worlds leak at least twice the margin (``present``), exactly the ``margin``, or nothing (``absent``), and there are so
-    many ``models`` of each kind; ``quick``: a dozen fixed small worlds and one small model of each kind. ``progress`` is told of every one.
+    So many random ``worlds`` leak at least twice the margin, as many nothing, half as many exactly the margin; ``models`` are of each kind.
+    ``quick``: a dozen fixed small worlds and one small model of each kind. ``progress`` is told of every one.
     """
-    parts = [("present", present), ("margin", margin), ("absent", absent)]
+    parts = [("present", worlds), ("margin", worlds // 2), ("absent", worlds)]
     todo = [("quick", index) for index in range(len(QUICK))]
     if not quick:  # mixed, so that a run that is stopped early has seen all kinds
         todo = sorted(((part, index) for part, count in parts for index in range(count)), key=lambda item: (item[1], item[0]))

@@ -58,10 +58,8 @@ def completed(features: Features, model: TrainedModel, x: Singles) -> Features:
 
 def row_keys(x: Singles) -> NDArray[np.uint8]:
     """A hash of 16 bytes of each row of a token table."""
-    keys = np.zeros((len(x), 16), dtype=np.uint8)
-    for row, tokens in enumerate(np.asarray(x, dtype="<f4")):
-        keys[row] = np.frombuffer(hashlib.blake2b(tokens.tobytes(), digest_size=16).digest(), dtype=np.uint8)
-    return keys
+    hashed = (hashlib.blake2b(tokens.tobytes(), digest_size=16).digest() for tokens in np.asarray(x, dtype="<f4"))
+    return np.frombuffer(b"".join(hashed), dtype=np.uint8).reshape(-1, 16)
 
 
 def train_head(model: TrainedModel, data: TrainingData, features: Features, spec: TrainingSpec, seed: int) -> TrainedModel:

@@ -55,7 +55,7 @@ def differentiable(
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """What :func:`replayer` returns, as logits (m, C) that can be differentiated by the shift; raises the same.
 
-    ``run(shift, rows)`` takes tensors (m, d), (m,); shifts of several sites stand side by side. Weights get no gradient unless asked for.
+    ``run(shift, rows)`` takes tensors (m, d), (m,); shifts of several sites stand side by side. Weights get no gradient unless asked.
     """
     run, _ = _shifted(model, x, tuple(sites), known)
 

@@ -126,9 +126,8 @@ def layer_list(model: nn.Module, where: str) -> tuple[str, list[nn.Module]]:
 def load_tokenizer(place: str, options: Mapping[str, Any]) -> Any:
     """Load a model's tokenizer, to be called within :func:`loading`.
 
-    From a config alone transformers makes a tokenizer that knows no word, and says nothing; a folder has to hold its files, while a GGUF
-    file brings its own. Raises ``InputError``: the folder holds no vocabulary, and the tokenizer works on more than bytes or characters,
-    which need none.
+    From a config alone transformers makes a tokenizer that knows no word, and says nothing: a folder (no GGUF file) has to hold its files.
+    Raises ``InputError``: it holds no vocabulary, and the tokenizer works on more than bytes or characters, which need none.
     """
     local = options["local_files_only"] and "gguf_file" not in options
     try:

@@ -138,6 +138,7 @@ class Tokenizer:
         self._inner, self._width, self._patterns = inner, width, dict(patterns or {})
 
     def __call__(self, texts: list[str]) -> Sequence[Sequence[float]]:
+        """Token numbers of each text."""
         if not texts:
             return []
         asked = {"truncation": True, "max_length": self._width, "return_attention_mask": False}
@@ -236,10 +237,9 @@ def attach_tokenizer(recipe: Recipe, base: Path, dataset: Dataset) -> Dataset:
 
 
 def check_readable(tokenizer: Tokenizer, texts: Sequence[object], *, where: str) -> None:
-    """Refuse texts of which a tokenizer knows next to nothing, as of texts in capitals where it knows small letters only.
+    """Refuse texts that a tokenizer hardly knows: a model that reads unknown words only would be cleared for what it never saw.
 
-    A model that reads nothing but unknown words would be cleared for what it never saw. Missing and blank texts do not count. Raises
-    ``InputError``: over nine tenths of the tokens are unknown, or over half of the texts have no ordinary token.
+    Blank texts do not count. ``InputError``: over nine tenths of the tokens unknown, or half of the texts without an ordinary one.
     """
     lines = [text for text in texts if isinstance(text, str) and text.strip()]
     rows = [[int(token) for token in row] for row in tokenizer(lines)]  # fractions mark spans

@@ -2,8 +2,7 @@
 
 A head is a slice of what an attention module hands to its output projection, the last ``nn.Linear`` among its children to run.
 ``nn.MultiheadAttention`` never calls its projection as a module: there the heads' output is worked out from the attention weights.
-The gradients of all locations come from one forward and one backward pass (attribution patching: Nanda 2023; Syed et al. 2023, arXiv
-2310.10348).
+All gradients come from one forward and one backward pass (attribution patching: Nanda 2023; Syed et al. 2023, arXiv 2310.10348).
 """
 
 import inspect

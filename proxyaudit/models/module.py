@@ -25,12 +25,11 @@ _CLASS_COUNT_NAMES = frozenset({"n_classes", "num_classes", "n_outputs", "num_ou
 
 
 def make_module(spec: ModuleSpec, *, n_inputs: int, n_classes: int, base: Path) -> nn.Module:
-    """Execute the factory's file and call the factory.
+    """Execute the factory's file and call the factory; nothing is written beside the file.
 
-    The factory is called as ``make(n_inputs)`` if it takes a positional argument, as ``make()`` otherwise, and as ``make(n_inputs,
-    n_classes)`` if it requires two or its second is named ``n_classes``. Weights that it draws come from the global generators; the caller
-    seeds them (``base.seeded``). Nothing is written beside the file. Raises ``InputError``: the file is not in the recipe's folder, cannot
-    be read or executed, or the factory does not return a torch module.
+    It is called as ``make(n_inputs)`` if it takes a positional argument, else as ``make()``, and as ``make(n_inputs, n_classes)`` if it
+    requires two or its second is named ``n_classes``. Weights come from the global generators, which the caller seeds (``base.seeded``).
+    Raises ``InputError``: the file is outside the recipe's folder or cannot be executed, or no torch module is returned.
     """
     name = spec.factory.rpartition(":")[2]
     where = f"model.factory '{spec.factory}'"

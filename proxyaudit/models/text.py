@@ -2,10 +2,8 @@
 
 It takes the table of token numbers that ``data.text`` makes (one row a text, -1 after the last token). A number's fraction, in sixteenths,
 says which named spans the token lies in (one binary digit each). The transformer is any module that takes ``input_ids`` and
-``attention_mask`` and returns ``last_hidden_state``.
-
-It runs on the graphics processor that torch finds or ``PROXYAUDIT_DEVICE`` names; everything else stays on the CPU. Values of another
-device differ in the last digits, which is why the device stands among the versions that a plan's digest is made of.
+``attention_mask`` and returns ``last_hidden_state``; it runs on the graphics processor that torch finds or ``PROXYAUDIT_DEVICE`` names,
+whose values differ in the last digits: hence the device stands among the versions that a plan's digest is made of.
 """
 
 import os

@@ -1,7 +1,6 @@
 """Training: AdamW, weighted cross-entropy, early stopping on a part of the given training rows."""
 
 import math
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -118,14 +117,12 @@ def _held_loss(module: nn.Module, n_classes: int, held: tuple[Tensor, ...]) -> f
     return total / mass if mass > 0 else total
 
 
-def _batches(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+def _batches(n: int, size: int, generator: torch.Generator) -> list[Tensor]:
     """Shuffled row indices; a last batch of one row joins the one before it (batch normalisation needs two)."""
-    order = torch.randperm(n, generator=generator)
-    starts = list(range(0, n, size))
-    if len(starts) > 1 and n - starts[-1] == 1:
-        starts.pop()
-    for start, stop in zip(starts, [*starts[1:], n], strict=True):
-        yield order[start:stop]
+    parts = list(torch.randperm(n, generator=generator).split(size))
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
 
 
 def _optimizer(module: nn.Module, spec: TrainingSpec) -> torch.optim.Optimizer:

@@ -1,7 +1,4 @@
-"""Parts of planted worlds: random activations, and plants whose leak is solved exactly.
-
-Labels drawn from given activations are exact for any; a shift by a class for Gaussian ones only, where the leak is an integral.
-"""
+"""Parts of planted worlds: activations, and plants whose leak is solved exactly (of a shift by a class, for Gaussian ones only)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,10 +1,10 @@
 """The registry of planted worlds and the draws from it."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats
 from proxyaudit.planted.construction import (
@@ -33,14 +33,16 @@ _LABEL_VALUES = np.array(["no", "yes"])
 
 def _linear(case: Case) -> World:
     acts, z = whitened(case)
-    labels = plant_labels(case, z @ directions(case.d, 1, case.rng), two_rates(case.rate_or(0.05 if case.kind == "rare" else 0.5)))
-    return case.world(acts, labels, "linear", "The log-odds of the attribute are linear along one random whitened direction.")
-
-
-def _low_variance(case: Case) -> World:
-    acts, z = whitened(case)
-    labels = plant_labels(case, z[:, 0], two_rates(case.rate_or(0.5)))
-    return case.world(acts, labels, "linear", "The log-odds are linear along the axis of lowest variance of the standardised units.")
+    if case.kind == "multiclass":
+        labels = plant_labels(case, z @ directions(case.d, 3, case.rng), case.rng.permutation(_FOUR_RATES))
+        return case.world(acts, labels, "linear", "Four classes of unequal size with logits linear along three random directions.")
+    rates = two_rates(case.rate_or(0.05 if case.kind == "rare" else 0.5))
+    if case.kind == "low_variance":
+        scores, detail = z[:, 0], "The log-odds are linear along the axis of lowest variance of the standardised units."
+    else:
+        scores = z @ directions(case.d, 1, case.rng)
+        detail = "The log-odds of the attribute are linear along one random whitened direction."
+    return case.world(acts, plant_labels(case, scores, rates), "linear", detail)
 
 
 def _sparse(case: Case) -> World:
@@ -70,12 +72,6 @@ def _sparse(case: Case) -> World:
     return case.world(acts, class_names(np.where(in_class, code, 1 - code), 2), "linear", detail)
 
 
-def _multiclass(case: Case) -> World:
-    acts, z = whitened(case)
-    labels = plant_labels(case, z @ directions(case.d, 3, case.rng), case.rng.permutation(_FOUR_RATES))
-    return case.world(acts, labels, "linear", "Four classes of unequal size with logits linear along three random directions.")
-
-
 def _continuous(case: Case) -> World:
     acts, z = whitened(case)
     score = (z @ directions(case.d, 1, case.rng))[:, 0]
@@ -99,30 +95,25 @@ def _grouped(case: Case) -> World:
     return case.world(gaussian_activations(latent, rng), class_names(codes[groups], 2), "linear", detail, groups)
 
 
-def _only_through_label(case: Case) -> World:
-    rng = case.rng
-    agreement = rng.uniform(0.8, 0.95)
-    if linear_leak_through(12.0, agreement) <= 1.2 * case.leak:
-        agreement = 0.99
-    shift = solve_strength(case, lambda s: linear_leak_through(s, agreement), 1e-6, 12.0)
-    attribute = (rng.random(case.n) < case.rate_or(0.5)).astype(np.int64)
-    label = np.where(rng.random(case.n) < agreement, attribute, 1 - attribute)
-    latent = rng.normal(size=(case.n, case.d)) + shift * label[:, None] * directions(case.d, 1, rng).T
-    detail = f"The activations carry the task label, which agrees with the attribute in {agreement:.0%} of rows: explained by the label."
-    acts = gaussian_activations(latent, rng)
-    return case.world(acts, class_names(attribute, 2), "linear", detail, condition_n=_LABEL_VALUES[label])
-
-
-def _conditional_xor(case: Case) -> World:
-    rng = case.rng
-    attribute = (rng.random(case.n) < case.rate_or(0.5)).astype(np.int64)
+def _beside_label(case: Case) -> World:
+    rng, through = case.rng, case.kind == "only_through_label"
     # A fair label that is independent of the attribute makes the exclusive-or independent of it as well.
-    label = rng.integers(0, 2, case.n)
-    shift = solve_strength(case, shift_leak, 1e-6, 12.0)
-    latent = rng.normal(size=(case.n, case.d)) + shift * (attribute ^ label)[:, None] * directions(case.d, 1, rng).T
+    agreement, channel = 0.5, "beyond"
     detail = "The activations carry the exclusive-or of attribute and task label: nothing alone, the attribute once the label is known."
+    if through:
+        agreement, channel = rng.uniform(0.8, 0.95), "linear"
+        if linear_leak_through(12.0, agreement) <= 1.2 * case.leak:
+            agreement = 0.99
+        detail = (
+            f"The activations carry the task label, which agrees with the attribute in {agreement:.0%} of rows: explained by the label."
+        )
+    shift = solve_strength(case, partial(linear_leak_through, agreement=agreement) if through else shift_leak, 1e-6, 12.0)
+    attribute = (rng.random(case.n) < case.rate_or(0.5)).astype(np.int64)
+    label = np.where(rng.random(case.n) < agreement, attribute, 1 - attribute) if through else rng.integers(0, 2, case.n)
+    carried = label if through else attribute ^ label
+    latent = rng.normal(size=(case.n, case.d)) + shift * carried[:, None] * directions(case.d, 1, rng).T
     acts = gaussian_activations(latent, rng)
-    return case.world(acts, class_names(attribute, 2), "beyond", detail, condition_n=_LABEL_VALUES[label])
+    return case.world(acts, class_names(attribute, 2), channel, detail, condition_n=_LABEL_VALUES[label])
 
 
 # Worlds with a non-linear feature only: Gaussian, so that the features are even and linear readers get nothing
@@ -155,15 +146,12 @@ def _nonlinear(case: Case) -> World:
         raise ValueError(f"world 'leace_cleaned' needs n >= 10 d for its eraser, got n={case.n}, d={case.d}")
     is_b = labels == "b"
     acts = gaussian_activations(z + rng.uniform(0.5, 1.5) * is_b[:, None] * axes[:, 2], rng)
-    return case.world(_erase(acts, is_b), labels, "nonlinear", f"{detail}; a linear shift beside it was erased on these rows.")
-
-
-def _erase(acts_nd: Floats, is_b_n: NDArray[np.bool_]) -> Floats:
-    """Remove, in whitened coordinates, the direction between the class means: LEACE on these rows."""
-    centred = acts_nd - acts_nd.mean(axis=0)
-    gap = centred[is_b_n].mean(axis=0) - centred[~is_b_n].mean(axis=0)
+    # Remove, in whitened coordinates, the direction between the class means: LEACE on these rows.
+    centred = acts - acts.mean(axis=0)
+    gap = centred[is_b].mean(axis=0) - centred[~is_b].mean(axis=0)
     reader = np.linalg.solve(centred.T @ centred / len(centred), gap)
-    return np.asarray(acts_nd - np.outer(centred @ reader, gap) / (gap @ reader))
+    acts = acts - np.outer(centred @ reader, gap) / (gap @ reader)
+    return case.world(acts, labels, "nonlinear", f"{detail}; a linear shift beside it was erased on these rows.")
 
 
 def _absent(case: Case) -> World:
@@ -214,14 +202,14 @@ def _absent_groups(case: Case) -> World:
 _PRESENT: dict[str, Callable[[Case], World]] = {
     "linear": _linear,
     "rare": _linear,
-    "low_variance": _low_variance,
+    "low_variance": _linear,
     "sparse_unit": _sparse,
     "rotated_sparse": _sparse,
-    "multiclass": _multiclass,
+    "multiclass": _linear,
     "continuous": _continuous,
     "grouped": _grouped,
-    "only_through_label": _only_through_label,
-    "conditional_xor": _conditional_xor,
+    "only_through_label": _beside_label,
+    "conditional_xor": _beside_label,
     **dict.fromkeys(_SHAPES, _nonlinear),
 }
 _GROUPED_ABSENT = ("absent_grouped", "absent_varying_groups")

@@ -1,10 +1,8 @@
 """Synthetic texts by a local causal language model, fine-tuned on the real texts or shown a few of them.
 
 Every text stands after its controls (the label, and whatever else stands beside the text in the table). The controls of new rows are those
-of real rows, drawn with replacement; the text is the model's. No global generator is read or moved.
-
-A teacher that shares the student's base can pass traits on through unrelated text (Cloud et al. 2025, arXiv 2507.14805):
-:func:`trace_language_models` records what wrote the texts.
+of real rows, drawn with replacement; the text is the model's. No global generator is read or moved. A teacher that shares the student's
+base can pass traits on through unrelated text (Cloud et al. 2025, arXiv 2507.14805): :func:`trace_language_models` records it.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,6 @@
 """Mitigation as a causal intervention: erase an attribute from a run's models, save them, audit them beside what they were."""
 
 import difflib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -129,17 +128,14 @@ def _check_run(pack: EvidencePack, request: MitigationRequest, run: Path) -> Non
     if pack.evidence.run.status != "complete":
         raise InputError("the run is partial: a task failed", where=str(run), mend="run its recipe again until it is complete")
     attributes, regimes = ([str(entry.get("name")) for entry in entries(pack.plan, key)] for key in ("attributes", "regimes"))
-    _check_name("attribute", request.attribute, attributes, "--attribute")
     if request.regime in REFERENCES:
         what = f"'{request.regime}' is a reference beside the regimes, not a model of yours"
         raise InputError(what, where="--regime", mend=f"one of {', '.join(regimes)}")
-    _check_name("regime", request.regime, regimes, "--regime")
-
-
-def _check_name(what: str, name: str, known: Sequence[str], where: str) -> None:
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:8]
-        raise InputError(f"unknown {what} '{name[:80]}'", where=where, mend=f"nearest names in this run: {', '.join(near) or 'none'}")
+    for what, name, known in (("attribute", request.attribute, attributes), ("regime", request.regime, regimes)):
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:8]
+            mend = f"nearest names in this run: {', '.join(near) or 'none'}"
+            raise InputError(f"unknown {what} '{name[:80]}'", where=f"--{what}", mend=mend)
 
 
 def _prepare_again(pack: EvidencePack, run: Path, base: Path, consent: Consent, *, given: bool) -> Prepared:

@@ -15,9 +15,8 @@ import numpy as np
 
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.estimates.record import Measurement, Shelf
-from proxyaudit.language.causal_model import CausalModel, continuation_scores, continue_greedily
+from proxyaudit.language.causal_model import CausalModel, Placed, continuation_scores, continue_greedily, place, read, swap
 from proxyaudit.language.prompt_sets import Prompt, PromptSet, Template
-from proxyaudit.language.swapping import Placed, place, read, swap
 from proxyaudit.seeding import stream
 from proxyaudit.stats.group_gaps import crossed_gap
 from proxyaudit.stats.intervals import Measured
@@ -107,7 +106,8 @@ def _swap_record(model: CausalModel, prompts: PromptSet, seed: int, layers: Sequ
     placed: list[Placed] = []
     left_out: list[str] = []
     for template in prompts.templates:
-        yes, no = _followed(model, template)
+        sides = (template.positive, template.negative) if template.positive else (template.options[:1], template.options[1:])
+        yes, no = (tuple(sorted({model.continuation(text)[0] for text in side})) for side in sides)
         own = [place(model, prompt, yes, no) for prompt in prompts.prompts(template, contexts)]
         known = [one for one in own if one is not None]
         if set(yes) & set(no) or len(known) != len(own):
@@ -120,12 +120,6 @@ def _swap_record(model: CausalModel, prompts: PromptSet, seed: int, layers: Sequ
         for low, high in combinations(range(len(prompts.groups)), 2):
             results += measure_swaps(model, placed, shape, groups_n, low, high, layers, stream(seed, "swaps", low, high))
     return SwapRecord(tuple(results), tuple(left_out))
-
-
-def _followed(model: CausalModel, template: Template) -> list[tuple[int, ...]]:
-    """First tokens of both sides."""
-    sides = (template.positive, template.negative) if template.positive else (template.options[:1], template.options[1:])
-    return [tuple(sorted({model.continuation(text)[0] for text in side})) for side in sides]
 
 
 def measure_swaps(
@@ -145,6 +139,7 @@ def measure_swaps(
     reading = read(model, placed, layers)
     used = np.flatnonzero((groups_n == low) | (groups_n == high))
     at = np.arange(len(placed)).reshape(shape)[:, :, used]
+    recipients = [placed[row] for row in at.ravel().tolist()]
     results = []
     for layer in layers:
         acts, gradients = (values[layer][at.ravel()].reshape(*at.shape, 2, -1) for values in reading)
@@ -162,7 +157,7 @@ def measure_swaps(
                 to, back = _moves(acts[:, :, inside], group_of[inside], noise)
                 randoms[number][:, :, inside] = (gradients[:, :, inside] * (to - back)).sum(axis=(-1, -2))
         sign = np.where(group_of == low, 1.0, -1.0)
-        moved = [_swapped(model, placed, layer, at, shifts) for shifts in (other, own)]
+        moved = [swap(model, recipients, layer, shifts.reshape(at.size, 2, -1)).reshape(at.shape) for shifts in (other, own)]
         tau = sign * (moved[0] - moved[1])
         first = sign * (gradients * (other - own)).sum(axis=(-1, -2))
         measured = _measured(tau, folds, groups_n, low, high, used)
@@ -172,10 +167,6 @@ def measure_swaps(
         random_high = float(np.quantile(np.abs((sign * randoms).mean(axis=(1, 2, 3))), 0.95)) * scale
         results.append(SwapResult(low, high, layer, measured, float(first.mean()), random_high, int(at.size)))
     return results
-
-
-def _swapped(model: CausalModel, placed: Sequence[Placed], layer: int, at: Ints, shifts: Floats) -> Floats:
-    return swap(model, [placed[row] for row in at.ravel().tolist()], layer, shifts.reshape(at.size, 2, -1)).reshape(at.shape)
 
 
 def _folds(groups_n: Ints, low: int, high: int, rng: np.random.Generator) -> Ints | None:

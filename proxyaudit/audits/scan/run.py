@@ -1,8 +1,7 @@
 """Scan a checkpoint: has it entered the state that a run's signatures describe?
 
-The score of a reference along its direction is predicted linearly from the checkpoint's activations, out of fold. Where the inputs hold the
-attribute, what the prediction tells of it is measured. Else it is written as a mixture of the reference's units, whose covariance with
-the attribute the signature holds.
+A reference's score along its direction is predicted linearly from the checkpoint's activations, out of fold. Where the inputs hold the
+attribute, what that tells of it is measured; else it is written as a mixture of the reference's units, whose covariance is on record.
 """
 
 from collections.abc import Sequence
@@ -220,17 +219,13 @@ def _judge(
         return None
     columns = np.concatenate([values[:, None], view.permuted[place]], axis=1)
     scores = score[:, None] if permuted_nm is None else np.concatenate([score[:, None], permuted_nm[place]], axis=1)
-    r = _correlations(columns, scores)
+    # Of each column with its score, or with the one score that there is.
+    a, z = columns - columns.mean(axis=0), scores - scores.mean(axis=0)
+    size = np.sqrt((a**2).sum(axis=0) * (z**2).sum(axis=0))
+    r = (a * z).sum(axis=0) / np.where(size > 1e-12, size, np.inf)
     rows = along.independent_rows(values, score, view.clusters[place])
     curve = along.correlation_curve(score, float(values.mean()) if view.binary else None, margin)
     return along.read_correlations(r, rows, curve, sides=sides, placebos=True)
-
-
-def _correlations(columns_nm: Floats, scores_nm: Floats) -> Floats:
-    """Correlation of each column with its score, or with the one score that there is."""
-    a, z = columns_nm - columns_nm.mean(axis=0), scores_nm - scores_nm.mean(axis=0)
-    size = np.sqrt((a**2).sum(axis=0) * (z**2).sum(axis=0))
-    return np.asarray((a * z).sum(axis=0) / np.where(size > 1e-12, size, np.inf))
 
 
 def _beside(units_nd: Floats, score_n: Floats) -> Floats:

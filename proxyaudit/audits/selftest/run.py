@@ -1,8 +1,7 @@
 """The self-test: audits of planted worlds and planted models on this machine, and how often the verdict, above all "removed", is wrong.
 
-Of planted models the whole of ``proxyaudit run`` is held against modules whose every weight is known. What is counted: a wrong verdict; a
-channel whose state contradicts the construction; use, or controls above the margin, where a model provably ignores the attribute.
-Verdicts left open are counted apart.
+Of planted models the whole of ``proxyaudit run`` is held against weights that are all known. Counted are wrong verdicts, channels whose
+state contradicts the construction, use or controls above the margin where none can be, and, apart, verdicts left open.
 """
 
 import tempfile

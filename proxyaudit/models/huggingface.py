@@ -136,6 +136,8 @@ class Tokenizer:
     def __init__(self, inner: Any, width: int, patterns: Mapping[str, Any] | None = None) -> None:
         """Wrap a tokenizer of transformers; texts are cut to ``width`` tokens, spans that match ``patterns`` marked in fractions."""
         self._inner, self._width, self._patterns = inner, width, dict(patterns or {})
+        self.special: tuple[int, ...] = tuple(sorted(inner.all_special_ids))  # of the start, the end, what is unknown, ...
+        self.unknown: int | None = inner.unk_token_id  # of what the tokenizer does not know, if there is one of its own
 
     def __call__(self, texts: list[str]) -> Sequence[Sequence[float]]:
         """Token numbers of each text."""
@@ -150,17 +152,6 @@ class Tokenizer:
     def names(self, tokens: list[int]) -> list[str]:
         """What each token stands for, without blanks around it; empty for special tokens."""
         return ["" if token in self.special else str(self._inner.decode([token])).strip() for token in tokens]
-
-    @property
-    def special(self) -> tuple[int, ...]:
-        """Special tokens: of the start, the end, what is unknown, ..."""
-        return tuple(sorted(self._inner.all_special_ids))
-
-    @property
-    def unknown(self) -> int | None:
-        """The token of what the tokenizer does not know, if there is one of its own."""
-        token = self._inner.unk_token_id
-        return None if token is None else int(token)
 
 
 def make_tokenizer(spec: HuggingFaceSpec, base: Path) -> Tokenizer:

@@ -119,7 +119,7 @@ def _held_loss(module: nn.Module, n_classes: int, held: tuple[Tensor, ...]) -> f
 
 def _batches(n: int, size: int, generator: torch.Generator) -> list[Tensor]:
     """Shuffled row indices; a last batch of one row joins the one before it (batch normalisation needs two)."""
-    parts = list(torch.randperm(n, generator=generator).split(size))
+    parts = list(torch.split(torch.randperm(n, generator=generator), size))
     if len(parts) > 1 and len(parts[-1]) == 1:
         parts[-2:] = [torch.cat(parts[-2:])]
     return parts

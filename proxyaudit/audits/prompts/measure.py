@@ -116,29 +116,22 @@ def _swap_record(model: CausalModel, prompts: PromptSet, seed: int, layers: Sequ
             placed += known
     results: list[SwapResult] = []
     if placed:
-        groups_n, shape = np.array(prompts.group_numbers), (len(prompts.templates) - len(left_out), contexts, len(prompts.names))
         for low, high in combinations(range(len(prompts.groups)), 2):
-            results += measure_swaps(model, placed, shape, groups_n, low, high, layers, stream(seed, "swaps", low, high))
+            results += measure_swaps(model, placed, contexts, np.array(prompts.group_numbers), low, high, layers, seed)
     return SwapRecord(tuple(results), tuple(left_out))
 
 
 def measure_swaps(
-    model: CausalModel,
-    placed: Sequence[Placed],
-    shape: tuple[int, int, int],
-    groups_n: Ints,
-    low: int,
-    high: int,
-    layers: Sequence[int],
-    rng: np.random.Generator,
+    model: CausalModel, placed: list[Placed], contexts: int, groups_n: Ints, low: int, high: int, layers: Sequence[int], seed: int
 ) -> list[SwapResult]:
     """Swap the direction between two groups at each layer, prompts a grid (templates, contexts, names); empty where names are too few."""
+    rng = stream(seed, "swaps", low, high)
     fold_n = _folds(groups_n, low, high, rng)
     if fold_n is None:
         return []
     reading = read(model, placed, layers)
     used = np.flatnonzero((groups_n == low) | (groups_n == high))
-    at = np.arange(len(placed)).reshape(shape)[:, :, used]
+    at = np.arange(len(placed)).reshape(-1, contexts, len(groups_n))[:, :, used]
     recipients = [placed[row] for row in at.ravel().tolist()]
     results = []
     for layer in layers:

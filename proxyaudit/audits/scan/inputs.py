@@ -41,7 +41,6 @@ from proxyaudit.recipe.recipe import Recipe, SitesSpec, parse_recipe
 
 FEWEST_ROWS = 200
 _MODEL = "the model"
-_REFERENCE = "a reference of the signatures"
 
 
 @dataclass(frozen=True)
@@ -240,7 +239,7 @@ def read_references(known: Known, inputs: Inputs) -> tuple[Captured | None, ...]
             path = Path(folder) / "reference.safetensors"
             save_file({name: np.ascontiguousarray(value) for name, value in weights.items()}, path)
             try:
-                model = load_weights(_architecture(known, inputs, reference.erase), path, what=_REFERENCE)
+                model = load_weights(_architecture(known, inputs, reference.erase), path, what="a reference of the signatures")
             except InputError as error:
                 raise IntegrityError(f"the signatures do not fit their model: {error.what}") from None
         found.append(_run(model, inputs, Use(reference.scrub, reference.quantise)))

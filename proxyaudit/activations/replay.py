@@ -25,9 +25,9 @@ def replayer(model: TrainedModel, x: NDArray[np.float32], site: str, known: NDAr
     """Return a function that gives the outputs when one site's activation of chosen rows is shifted.
 
     ``replay(shift, rows)`` takes shifts (m, d) and row numbers (m,) into ``x`` and returns probabilities (m, C). Where the rest of the
-    model can be run from the site's value alone (the package's own architectures; a user's head at the penultimate site), only that rest
-    is run; otherwise every call is a whole forward pass, and both agree to 1e-6. ``known`` are the site's own captured activations, which
-    spare reading. Raises ``InputError``: unknown site, or what ``capture`` raises.
+    model runs from the site's value alone (the package's own architectures; a user's head at the penultimate site), only that is run;
+    otherwise every call is a whole forward pass, and both agree to 1e-6. ``known`` are the site's own captured activations, which spare
+    reading. Raises ``InputError``: unknown site, or what ``capture`` raises.
     """
     run, cached = _shifted(model, x, (site,), known)
     # A token sequence costs attention as the whole model does; a vector costs one small product.

@@ -210,14 +210,13 @@ def attach_tokenizer(recipe: Recipe, base: Path, dataset: Dataset) -> Dataset:
     check_readable(tokenizer, list(dataset.audit[dataset.encoder.column]), where=f"model.path '{recipe.model.path}'")
     encoder = replace(dataset.encoder, tokenize=tokenizer, token_names=tokenizer.names, special=tokenizer.special)
     table = encoder.transform(dataset.audit)
-    longest = (table >= 0).sum(axis=1)
     notes = [*dataset.notes, *_NOTES]
     for digit, name in enumerate(recipe.model.spans):
         without = float((((table % 1 * SPAN_STEPS).astype(np.int64) >> digit) % 2 == 0).all(axis=1).mean())
         if name in (recipe.model.pooling, recipe.model.site_pooling) and without > 0:
             why = f"span '{name}' is not found in {without:.0%} of the audit texts, which are pooled over all of their tokens"
             notes.append(NotTested(what=f"span '{name}' in every text", why=why))
-    cut = float((longest >= encoder.width).mean())
+    cut = float(((table >= 0).sum(axis=1) >= encoder.width).mean())
     if cut > 0:
         why = f"model.max_length cuts them; {cut:.0%} of the audit texts reach it"
         notes.append(NotTested(what=f"what stands after the first {encoder.width} tokens of a text", why=why))

@@ -27,10 +27,9 @@ def train_model(
 ) -> TrainedModel:
     """Train a copy of ``model``; the argument itself is not changed.
 
-    The loss of a batch is the mean of weight x cross-entropy with weights scaled to mean 1 over the training part, so a
-    row of weight 2 counts as two rows. With ``spec.patience`` a stratified ``validation_share`` of the rows is held out
-    and the weights of the best epoch are kept; with ``patience: null`` all rows train for all epochs and the last
-    weights are kept. Deterministic for one seed and one number of torch threads (the caller sets the threads).
+    The loss of a batch is the mean of weight x cross-entropy, weights scaled to mean 1 over the training part (a weight of 2 is two rows).
+    With ``spec.patience`` a stratified ``validation_share`` of rows is held out and the best epoch's weights are kept; without, all rows
+    train and the last weights are kept. Deterministic for one seed and one number of torch threads (the caller sets the threads).
 
     ``x`` is the encoded table ``(n, p)``, ``y`` class codes ``(n,)`` in 0..K-1 and ``weight`` non-negative ``(n,)``. The ``details`` gain
     ``epochs_run``, ``best_epoch`` (1-based), ``training_loss``, ``validation_loss`` (None without a validation part), ``training_rows`` and

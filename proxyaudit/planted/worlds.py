@@ -50,7 +50,7 @@ def _sparse(case: Case) -> World:
     unit = int(case.rng.integers(case.d))
     acts[:, unit] = is_on * case.rng.uniform(0.8, 1.2, case.n) * case.rng.uniform(1, 5)
     if case.kind == "rotated_sparse":
-        acts = acts @ plants.rotation(case.d, case.rng)
+        acts = acts @ plants.directions(case.d, case.d, case.rng)
     side = "the rarer" if rate < 0.5 else "the commoner" if rate > 0.5 else "one"
     hidden = ", then all units are rotated" if case.kind == "rotated_sparse" else ""
     detail = f"One unit is on for {on} of {case.n} rows, all in {side} class{hidden}."
@@ -102,10 +102,8 @@ def _beside_label(case: Case) -> World:
     )
 
 
-# Worlds with a non-linear feature only: Gaussian, so that the features are even and linear readers get nothing
-
-
 def _even_feature(case: Case, shape: str, z_nd: Floats, axes_d3: Floats) -> Floats:
+    """A non-linear feature of Gaussian rows, which is even, so that linear readers get nothing."""
     first, second = z_nd @ axes_d3[:, 0], z_nd @ axes_d3[:, 1]
     feature = {"product": first * second, "sign": np.sign(first * second), "square": first**2, "norm": (z_nd**2).sum(axis=1)}[shape]
     if case.n >= 50 * case.d:

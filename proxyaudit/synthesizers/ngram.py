@@ -2,9 +2,8 @@
 
 Counts of every context, from ``order - 1`` words down to none, are kept for each label and, within it, for each combination of the
 other columns (a *cell*). The next word comes from the longest context, and with the probability that Witten & Bell (1991) leave to
-words not seen after it from the next shorter one; at each length the cell stands before the label. A context is used only where the texts
-of ``fewest_texts`` people share it, so that no passage of a single person can be followed on. What is lost is what a text says beyond a
-few words in a row.
+words not seen after it from the next shorter one; at each length the cell stands before the label. A context is used only where texts of
+``fewest_texts`` people share it: no passage of a single person can be followed on. Lost is what a text says beyond a few words in a row.
 """
 
 import re

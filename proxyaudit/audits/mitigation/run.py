@@ -79,10 +79,9 @@ def mitigate_run(
     """Erase an attribute from the models of a finished run and audit them again.
 
     The mitigation lies in ``<out>/<recipe name>-mitigated/mitigation-<id>``, its audit beside it. ``path`` is a run folder, or one with a
-    single run below it; ``pack`` is that run, verified: what follows believes it. ``consent`` says what of the run's code may be executed;
-    relative paths of its recipe start from ``base``, by default the current folder. ``progress`` is called after every model and task.
-    Raises ``InputError``: the run, the names or the data cannot be used; nothing has been written then. Raises ``TaskError``: the models
-    had to be trained again, and that failed.
+    single run below it; ``pack`` is that run, verified. ``consent`` says what of the run's code may be executed; relative paths of its
+    recipe start from ``base``, by default the current folder. ``progress`` is called after every model and task. ``InputError``: the run,
+    the names or the data cannot be used, and nothing was written; ``TaskError``: the models had to be trained again, and that failed.
     """
     check_out(out)
     run = find_run(path)
@@ -247,8 +246,8 @@ def write_recipe(
 ) -> Path:
     """Write ``mitigated.yaml``: the run's recipe with two regimes of checkpoints that lie beside it, ``before`` and ``mitigated``.
 
-    Data, rows, seeds, sites and margins are those of the run, so the audit rows are the same. Paths are rewritten so that the
-    recipe can be run from where it lies; a factory's file is copied beside it. ``erased`` are the sites with a map in the mended ones.
+    All else is that of the run, so the audit rows are the same. Paths are rewritten so that it can be run from where it lies; a factory's
+    file is copied beside it. ``erased`` are the sites with a map in the mended ones.
     """
     recipe: dict[str, Any] = prepared.recipe.model_dump(mode="json", exclude_none=True)
     recipe["name"] = mitigated_name(prepared.recipe.name)

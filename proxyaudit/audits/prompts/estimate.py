@@ -77,24 +77,19 @@ def assemble_prompts(prompts: PromptSet, measured: Mapping[str, Measurement], pl
         for draft in (*drafts, *(swaps or [no_swaps]), *unasked):
             # There are no rows and no seeds.
             out.add(replace(draft, more="more names or templates"))
-        for draft in swaps:
-            _add_references(out, draft)
+        for draft in swaps:  # beside each, the effect to first order, and what random directions do
+            beside = replace(draft, measure="first_order_effect", subject=None, context="to first order", decides=False, reason=None)
+            out.add(replace(beside, measured=None, interval=None), value=abs(draft.extras["first order"]))
+            value, high = draft.measured.value if draft.measured is not None else 0.0, float(draft.null_high or 0.0)
+            detail = f"effect {value:.4f}; 95th percentile of random subspaces of equal rank {high:.4f}"
+            figures = {"effect": value, "random_high": high, "margin": draft.margin}
+            out.control("random_subspace", "used", draft.attribute, draft.regime, draft.site, detail, **figures)
         left_out = SWAPS.read(measurement).left_out
         if left_out:
             why = f"their continuations begin with one token, or the name's token cannot be told ({', '.join(left_out)})"
             notes.append(NotTested(what=f"swaps in {len(left_out)} templates of model {regime}", why=why))
     general = [NotTested(what=what, why=why) for what, why in _NOT_TESTED]
     return evidence_of(decide_ledger(out), read_scope(plan, {"real": real}, {}), plan, [*general, *notes])
-
-
-def _add_references(out: Drafts, draft: Draft) -> None:
-    """The effect to first order, and what random directions do."""
-    beside = replace(draft, measure="first_order_effect", subject=None, context="to first order", decides=False, reason=None)
-    out.add(replace(beside, measured=None, interval=None), value=abs(draft.extras["first order"]))
-    value, high = draft.measured.value if draft.measured is not None else 0.0, float(draft.null_high or 0.0)
-    detail = f"effect {value:.4f}; 95th percentile of random subspaces of equal rank {high:.4f}"
-    figures = {"effect": value, "random_high": high, "margin": draft.margin}
-    out.control("random_subspace", "used", draft.attribute, draft.regime, draft.site, detail, **figures)
 
 
 def _expressed_drafts(prompts: PromptSet, measurement: Measurement, regime: str, margin: float, root: int) -> list[Draft]:

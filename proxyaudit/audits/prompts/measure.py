@@ -142,7 +142,7 @@ def measure_swaps(
             inside, fit = np.flatnonzero(folds == fold), folds != fold
             fitted = acts[:, :, fit] - acts[:, :, fit].mean(axis=2, keepdims=True)
             means_n = fitted.mean(axis=(0, 1))  # of each name, (names, 2, d)
-            directions = _between(means_n, group_of[fit], low, high)
+            directions = _unit(means_n[group_of[fit] == high].mean(axis=0) - means_n[group_of[fit] == low].mean(axis=0))
             gaps, stays = _moves(acts[:, :, inside], group_of[inside], directions)
             other[:, :, inside], own[:, :, inside] = gaps, stays
             for number in range(RANDOMS):
@@ -171,11 +171,6 @@ def _folds(groups_n: Ints, low: int, high: int, rng: np.random.Generator) -> Int
             return None
         folds[inside] = np.arange(len(inside)) % FOLDS
     return folds
-
-
-def _between(means_n2d: Floats, groups_n: Ints, low: int, high: int) -> Floats:
-    """Unit vector from one group's mean to the other's at each position, ``(2, d)``."""
-    return _unit(means_n2d[groups_n == high].mean(axis=0) - means_n2d[groups_n == low].mean(axis=0))
 
 
 def _within(means_n2d: Floats, groups_n: Ints, rng: np.random.Generator) -> Floats:

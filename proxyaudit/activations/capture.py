@@ -1,7 +1,4 @@
-"""Reading activations: every site and the outputs in one forward pass; of a site (n, tokens, d) the mean over tokens.
-
-What was captured of a model is kept as safetensors, and read as views of one memory map.
-"""
+"""Reading activations: all sites and outputs in one forward pass, token sites by their mean; files are read as one memory map."""
 
 import json
 from collections.abc import Callable
@@ -12,18 +9,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch import Tensor
 
 from proxyaudit.errors import InputError, safe_line
+from proxyaudit.evidence.manifest import write_file
 from proxyaudit.models.base import TrainedModel, as_tensor, columns_of, inference, pooled, probabilities, row_batches, to_logits
-from proxyaudit.models.checkpoints import write_bytes
 from proxyaudit.models.hooks import tapped
 from proxyaudit.models.text import placed
 
 BATCH_ROWS = 4096
 _ACTS_PREFIX, _OUTPUTS = "acts/", "outputs"
-_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 
 
 @dataclass(frozen=True)
@@ -100,20 +97,15 @@ def write_activations(captured: Captured, path: Path) -> None:
     """Write a capture as safetensors: ``acts/<site>`` float32 and ``outputs`` float64; whole or not at all."""
     tensors: dict[str, NDArray[Any]] = {_ACTS_PREFIX + site: np.ascontiguousarray(value) for site, value in captured.acts.items()}
     tensors[_OUTPUTS] = np.ascontiguousarray(captured.outputs)
-    write_bytes(path, save(tensors, metadata={"sites": json.dumps(list(captured.acts))}))
+    write_file(path, save(tensors, metadata={"sites": json.dumps(list(captured.acts))}))
 
 
 def read_activations(path: Path) -> Captured:
     """Read-only views of one memory map of a capture's file. Raises ``InputError``: it is missing, is cut off, or is not such a file."""
     try:
-        with path.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            if not 2 <= length <= min(path.stat().st_size - 8, 100_000_000):
-                raise ValueError("its header does not fit in it")
-            header = json.loads(stream.read(length))
-        bytes_all = np.memmap(path, dtype=np.uint8, mode="r")
-        arrays = {name: _view(bytes_all, 8 + length, entry) for name, entry in header.items() if name != "__metadata__"}
-        sites = json.loads(header["__metadata__"]["sites"])
+        with safe_open(path, framework="pt") as file:  # torch's tensors, other than numpy's arrays, are views of one memory map
+            arrays = {name: file.get_tensor(name).numpy() for name in file.keys()}  # noqa: SIM118
+            sites = json.loads(file.metadata()["sites"])
         acts = {site: arrays.pop(_ACTS_PREFIX + site) for site in sites}
         outputs = arrays.pop(_OUTPUTS)
         fit = all(a.dtype == np.float32 and a.ndim == 2 and len(a) == len(outputs) for a in acts.values())
@@ -121,17 +113,9 @@ def read_activations(path: Path) -> Captured:
             raise ValueError("its tensors do not fit together")
     except FileNotFoundError:
         raise InputError("no such activations file", where=str(path), mend="run the audit again") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         line = " ".join(str(error).split())[:120]
         raise InputError(f"not a readable activations file ({line})", where=str(path), mend="delete it and run the audit again") from None
+    for array in (*acts.values(), outputs):
+        array.flags.writeable = False
     return Captured(acts, outputs)
-
-
-def _view(bytes_all: NDArray[np.uint8], offset: int, entry: Any) -> NDArray[Any]:
-    dtype = _DTYPES[entry["dtype"]]
-    shape = tuple(int(v) for v in entry["shape"])
-    start, stop = (int(v) for v in entry["data_offsets"])
-    if not 0 <= start <= stop <= len(bytes_all) - offset or min(shape, default=1) < 0:
-        raise ValueError("a tensor lies outside it")
-    flat: NDArray[Any] = bytes_all[offset + start : offset + stop].view(dtype)
-    return flat.reshape(shape)

@@ -1,14 +1,10 @@
-"""Frozen transformers, run once: what they make of every text that a run needs, kept for all repetitions.
-
-Training and capture of the head look values up by a hash of a text's tokens, so no text lies in what is kept.
-"""
-
-from __future__ import annotations
+"""Frozen transformers, run once for all repetitions; values are found by a hash of a text's tokens, so no text lies in what is kept."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -38,7 +34,7 @@ class Features:
     audit: Mapping[str, Singles]  # activations of the audit rows by site
 
     @classmethod
-    def read(cls, folders: Sequence[Path]) -> Features:
+    def read(cls, folders: Sequence[Path]) -> Self:
         """Read the results of the tasks; the audit rows of the first that has them."""
         stored = [load_file(folder / "features.safetensors") for folder in folders]
         keys = np.concatenate([one[KEYS] for one in stored])
@@ -62,10 +58,8 @@ def completed(features: Features, model: TrainedModel, x: Singles) -> Features:
 
 def row_keys(x: Singles) -> NDArray[np.uint8]:
     """A hash of 16 bytes of each row of a token table."""
-    keys = np.zeros((len(x), 16), dtype=np.uint8)
-    for row, tokens in enumerate(np.asarray(x, dtype="<f4")):
-        keys[row] = np.frombuffer(hashlib.blake2b(tokens.tobytes(), digest_size=16).digest(), dtype=np.uint8)
-    return keys
+    hashed = (hashlib.blake2b(tokens.tobytes(), digest_size=16).digest() for tokens in np.asarray(x, dtype="<f4"))
+    return np.frombuffer(b"".join(hashed), dtype=np.uint8).reshape(-1, 16)
 
 
 def train_head(model: TrainedModel, data: TrainingData, features: Features, spec: TrainingSpec, seed: int) -> TrainedModel:
@@ -80,23 +74,18 @@ def train_head(model: TrainedModel, data: TrainingData, features: Features, spec
     return replace(model, module=module.eval(), details=trained.details)
 
 
-def capture_head(model: TrainedModel, audit: Mapping[str, Singles]) -> Captured:
-    """What ``capture`` gives on the audit rows, with the transformer's part looked up and the head's part run."""
-    return _run_head(model, {site: np.asarray(value) for site, value in audit.items()}, model.sites)
-
-
 def head_forward(model: TrainedModel, features: Features) -> Callable[[Singles], Captured] | None:
     """What ``capture`` gives at the last verdict site on other texts that a source held; ``None`` for a site inside the transformer."""
     first, site = first_site(model), model.verdict_sites[-1]
     if not text_module(model).is_vector(site):
         return None
-    return lambda x: _run_head(model, {first: completed(features, model, x).of(x)}, (site,))
+    return lambda x: capture_head(model, {first: completed(features, model, x).of(x)}, (site,))
 
 
-def _run_head(model: TrainedModel, acts: dict[str, Singles], sites: tuple[str, ...]) -> Captured:
-    """Run what follows the pooling, whose values are among ``acts``, and read these sites."""
-    module, first = text_module(model), first_site(model)
-    pooled = acts[first]
+def capture_head(model: TrainedModel, known: Mapping[str, Singles], sites: tuple[str, ...] | None = None) -> Captured:
+    """What ``capture`` gives, of all sites or these: what follows the pooling is run, the transformer's values and the pooled are known."""
+    module, first, sites = text_module(model), first_site(model), model.sites if sites is None else sites
+    acts, pooled = dict(known), known[first]
     own = tuple(site for site in sites if module.is_vector(site) and site != first)
 
     def keep(site: str, value: Tensor) -> None:

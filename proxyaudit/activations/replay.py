@@ -1,9 +1,7 @@
-"""The outputs of a model with sites shifted or set, as numbers and as functions that can be differentiated.
-
-At a site (n, tokens, d) a shift is added to every token, which moves their mean by exactly the shift.
-"""
+"""Outputs with sites shifted or set; at (n, tokens, d) a shift goes to every token, which moves their mean by exactly the shift."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,17 +25,14 @@ def replayer(model: TrainedModel, x: NDArray[np.float32], site: str, known: NDAr
     """Return a function that gives the outputs when one site's activation of chosen rows is shifted.
 
     ``replay(shift, rows)`` takes shifts (m, d) and row numbers (m,) into ``x`` and returns probabilities (m, C). Where the rest of the
-    model can be run from the site's value alone (the package's own architectures; a user's head at the penultimate site), only that rest
-    is run; otherwise every call is a whole forward pass, and both agree to 1e-6. ``known`` are the site's own captured activations, which
-    spare reading. Raises ``InputError``: unknown site, or what ``capture`` raises.
+    model runs from the site's value alone (the package's own architectures; a user's head at the penultimate site), only that is run;
+    otherwise every call is a whole forward pass, and both agree to 1e-6. ``known`` are the site's own captured activations, which spare
+    reading. Raises ``InputError``: unknown site, or what ``capture`` raises.
     """
     run, cached = _shifted(model, x, (site,), known)
     # A token sequence costs attention as the whole model does; a vector costs one small product.
     asked = BATCH_ROWS if cached is None else _REPLAY_ROWS
     size = asked if cached is not None and cached.ndim == 2 else batch_rows(model.module, asked)
-
-    def outputs(shift: Tensor, rows: Tensor) -> NDArray[np.float64]:
-        return run_probabilities(model, lambda moved: run(moved, rows), shift)
 
     def replay(shift: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[np.float64]:
         if np.ndim(shift) != 2 or np.shape(rows) != (len(shift),):
@@ -49,7 +44,7 @@ def replayer(model: TrainedModel, x: NDArray[np.float32], site: str, known: NDAr
         with inference(model.module):
             for start in range(0, len(index), size):
                 part = slice(start, start + size)
-                out[part] = outputs(as_tensor(shift[part]), index[part])
+                out[part] = run_probabilities(model, partial(run, rows=index[part]), as_tensor(shift[part]))
         return out
 
     return replay
@@ -58,10 +53,9 @@ def replayer(model: TrainedModel, x: NDArray[np.float32], site: str, known: NDAr
 def differentiable(
     model: TrainedModel, x: NDArray[np.float32], sites: Sequence[str], known: NDArray[np.float32] | None = None
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return what :func:`replayer` returns, as logits (m, C) that can be differentiated with respect to the shift; raises the same.
+    """What :func:`replayer` returns, as logits (m, C) that can be differentiated by the shift; raises the same.
 
-    ``run(shift, rows)`` takes tensors: shifts (m, d) and row numbers (m,); the shifts of several sites stand side by side. No
-    gradient reaches the model's weights unless the caller asks for it.
+    ``run(shift, rows)`` takes tensors (m, d), (m,); shifts of several sites stand side by side. Weights get no gradient unless asked.
     """
     run, _ = _shifted(model, x, tuple(sites), known)
 
@@ -74,7 +68,7 @@ def differentiable(
 
 def _shifted(
     model: TrainedModel, x: NDArray[np.float32], sites: tuple[str, ...], known: NDArray[np.float32] | None
-) -> tuple[Callable[[Tensor, Tensor], Any], Tensor | None]:
+) -> tuple[Callable[..., Any], Tensor | None]:
     """The raw output of rows after shifts, and the site's values where only what follows them is run."""
     check_table(x)
     check_sites(model, sites)
@@ -102,10 +96,9 @@ def _shifted(
 def outputs_with(
     model: TrainedModel, x: NDArray[np.float32], wanted: Mapping[str, tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]
 ) -> NDArray[np.float64]:
-    """Return the outputs with coordinates of several sites set to wanted values in one forward pass, whatever an earlier site brings about.
+    """Outputs with coordinates of several sites set to wanted values in one forward pass, whatever an earlier site brings about.
 
-    ``wanted`` holds, by site, maps that read the coordinates ``(d, r)`` and write changes of them back ``(r, d)``, and values ``(n, r)``.
-    Raises ``InputError``: unknown site, or what ``capture`` raises.
+    ``wanted``: by site, maps that read coordinates ``(d, r)``, write changes of them ``(r, d)``, values ``(n, r)``. Raises as ``capture``.
     """
     check_table(x)
     check_sites(model, wanted)

@@ -77,7 +77,7 @@ def show_selftest(result: SelfTest) -> None:
     rows = [(words[part], expected, *(counts.get(verdict, 0) for verdict in verdicts)) for part, expected, counts in result.confusion()]
     show_table(("Truth", "Expected", *verdicts), rows, title=f"{len(result.cases)} planted worlds, seed {result.seed}")
     if result.models:
-        from proxyaudit.audits.selftest.models import model_confusion
+        from proxyaudit.audits.selftest.run import model_confusion
 
         rows = [(k.replace("_", " "), e, *(v.get(verdict, 0) for verdict in verdicts)) for k, e, v in model_confusion(result.models)]
         show_table(("Model", "Expected", *verdicts), rows, title=f"{len(result.models)} planted models")

@@ -91,8 +91,7 @@ def selftest(
     with quiet_stdout(), console.progress_bars(shown=not json) as progress:
         from proxyaudit.audits.selftest.run import run_selftest
 
-        counts = {"present": worlds, "margin": worlds // 2, "absent": worlds, "models": models}
-        result = run_selftest(quick=quick, **counts, seed=seed, jobs=jobs, progress=progress)
+        result = run_selftest(quick=quick, worlds=worlds, models=models, seed=seed, jobs=jobs, progress=progress)
     if json:
         console.emit_json(result.as_dict())
     else:

@@ -1,7 +1,5 @@
 """Concept erasers, each a frozen callable fitted on its own rows, and what an eraser plugin gives back."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Protocol
 

@@ -1,10 +1,7 @@
-"""LEACE: least-squares concept erasure (Belrose et al. 2023), with a relative tolerance.
+"""LEACE: least-squares concept erasure (Belrose et al. 2023) in float64, with a relative tolerance.
 
-After erasure no linear reader beats the constant one on the rows the eraser was fitted on; on fresh rows that holds only as far as
-the moments were estimated well. Everything is float64.
+No linear reader then beats the constant one on the fitted rows; on fresh rows only as far as the moments were estimated well.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -55,21 +52,15 @@ def leace(acts_nd: NDArray[np.floating], concept_nk: Floats, task_nm: Floats, *,
     return Fit(fit_leace(acts_nd, concept_nk, fewest_moved=fewest_moved))
 
 
-def _moving(acts_nd: Floats, fewest: int | None = None) -> NDArray[np.bool_]:
-    """Columns that move on enough rows to be erased from.
+def whitening_pair(acts_nd: Floats, fewest: int | None = None) -> tuple[Floats, Floats, Floats]:
+    """Mean ``(d,)``, and maps to and from whitened coordinates, each ``(d, r)``; columns that move on too few rows have no part.
 
     Whatever small share of the erased coordinate were written into a unit that is silent on nearly every row would stand there alone, and a
     reader that standardises columns would find the whole attribute in it (seen on ReLU networks: leak .097 before erasing, .097 after).
     """
-    n = len(acts_nd)
-    moved = (acts_nd != np.median(acts_nd, axis=0)).sum(axis=0)
-    return np.asarray(moved >= (min(_FEWEST_MOVED, max(2, n // 20)) if fewest is None else fewest))
-
-
-def whitening_pair(acts_nd: Floats, fewest: int | None = None) -> tuple[Floats, Floats, Floats]:
-    """Mean ``(d,)``, and maps to and from whitened coordinates, each ``(d, r)``; silent columns have no part."""
     mean = acts_nd.mean(axis=0)
-    moving = _moving(acts_nd, fewest)
+    moved = (acts_nd != np.median(acts_nd, axis=0)).sum(axis=0)
+    moving = moved >= (min(_FEWEST_MOVED, max(2, len(acts_nd) // 20)) if fewest is None else fewest)
     centred = (acts_nd - mean)[:, moving]
     to_white, from_white = np.zeros((acts_nd.shape[1], 0)), np.zeros((acts_nd.shape[1], 0))
     if moving.any():

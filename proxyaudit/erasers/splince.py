@@ -5,10 +5,7 @@ range holds what the label's spans. The cross-covariance with the attribute is t
 the label closer to the attribute than ``MOST_ALIGNED`` are not kept: there the erasure would be a blow-up of the estimate's error.
 """
 
-from __future__ import annotations
-
 import numpy as np
-from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats
 from proxyaudit.erasers import Fit
@@ -18,17 +15,11 @@ MOST_ALIGNED = 0.98  # cosine; the projection's norm in whitened space is 1 / sq
 
 
 def splince(
-    acts_nd: NDArray[np.floating],
-    concept_nk: Floats,
-    task_nm: Floats,
-    *,
-    most_aligned: float = MOST_ALIGNED,
-    fewest_moved: int | None = None,
+    acts_nd: Floats, concept_nk: Floats, task_nm: Floats, *, most_aligned: float = MOST_ALIGNED, fewest_moved: int | None = None
 ) -> Fit:
     """The plugin: erase the concept, keep the cross-covariance with the task in directions up to the cosine ``most_aligned``.
 
-    ``fewest_moved`` is as in :func:`~proxyaudit.erasers.leace.fit_leace`. Raises ``ValueError`` where shapes differ, values are not finite,
-    or the cosine is not in [0, 1).
+    Raises ``ValueError`` where shapes differ, values are not finite, or the cosine is not in [0, 1).
     """
     if not 0 <= most_aligned < 1:
         raise ValueError("most_aligned must lie in [0, 1)")

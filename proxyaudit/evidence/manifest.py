@@ -32,11 +32,14 @@ def write_file(path: Path, data: bytes) -> None:
     temporary = path.with_name(_TEMPORARY + path.name)
     # A link planted under the temporary name must not carry the write elsewhere.
     temporary.unlink(missing_ok=True)
-    with temporary.open("xb") as handle:
-        handle.write(data)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("xb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
 
 

@@ -1,9 +1,4 @@
-"""Pretrained transformers, from a local folder or, when asked, a hub; the one place that imports transformers.
-
-Pickled weights are never read, and code that comes with a model is not executed unless ``trust_remote_code`` says so.
-"""
-
-from __future__ import annotations
+"""Pretrained transformers from a folder or, when asked, a hub: no pickle is read, no code of a model run unless ``trust_remote_code``."""
 
 import importlib.util
 import io
@@ -46,10 +41,7 @@ def fetch_options(source: PretrainedSpec, file: str | None) -> dict[str, Any]:
 
 
 def locate(source: PretrainedSpec, base: Path) -> tuple[str, str | None]:
-    """Folder (or hub name) and GGUF file of a model.
-
-    Raises ``InputError``: there is no such model, it escapes the recipe's folder or the package, or it has no weights that may be read.
-    """
+    """Folder (or hub name) and GGUF file. Raises ``InputError``: none there, outside recipe's folder or package, no weights to be read."""
     if source.hub:
         return source.path, source.gguf_file
     where = f"model '{source.path[:200]}'"
@@ -134,9 +126,8 @@ def layer_list(model: nn.Module, where: str) -> tuple[str, list[nn.Module]]:
 def load_tokenizer(place: str, options: Mapping[str, Any]) -> Any:
     """Load a model's tokenizer, to be called within :func:`loading`.
 
-    From a config alone transformers makes a tokenizer that knows no word, and says nothing; a folder has to hold its files, while a GGUF
-    file brings its own. Raises ``InputError``: the folder holds no vocabulary, and the tokenizer works on more than bytes or characters,
-    which need none.
+    From a config alone transformers makes a tokenizer that knows no word, and says nothing: a folder (no GGUF file) has to hold its files.
+    Raises ``InputError``: it holds no vocabulary, and the tokenizer works on more than bytes or characters, which need none.
     """
     local = options["local_files_only"] and "gguf_file" not in options
     try:

@@ -4,13 +4,11 @@ What differs between the groups is brought about by the names alone. Templates a
 ``negative``: tone), how likely the first of several ``options`` is and how it ranks, or whether a request is refused.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -35,7 +33,7 @@ class Template(Strict):
     options: tuple[_Word, ...] = ()
 
     @model_validator(mode="after")
-    def _asks_one_thing(self) -> Template:
+    def _asks_one_thing(self) -> Self:
         if self.text.count(_NAME) != 1 or self.text.count(_CONTEXT) > 1:
             raise ValueError(f"template '{self.id}' needs {_NAME} once, and {_CONTEXT} at most once")
         if bool(self.positive) != bool(self.negative) or len(self.positive) != len(self.negative):
@@ -50,6 +48,26 @@ class Template(Strict):
         return not self.positive and not self.options
 
 
+@dataclass(frozen=True)
+class Prompt:
+    """A filled template; ``start`` and ``end`` say where the name stands in ``text``."""
+
+    text: str
+    start: int
+    end: int
+
+    @classmethod
+    def filled(cls, template: Template, name: str, context: str) -> Self:
+        """Fill the name and the context in; a sentence begins with a capital letter."""
+        # The places are found before anything is filled in: a name or context may itself hold braces.
+        before, after = template.text.split(_NAME)
+        before, after = (part.replace(_CONTEXT, context) for part in (before, after))
+        text = before + name + after
+        if not before and text[:1].islower():
+            text = text[:1].upper() + text[1:]
+        return cls(text, len(before), len(before) + len(name))
+
+
 class PromptSet(Strict):
     """Templates, names of each group, and contexts."""
 
@@ -60,7 +78,7 @@ class PromptSet(Strict):
     requests: tuple[Template, ...] = ()
 
     @model_validator(mode="after")
-    def _fits(self) -> PromptSet:
+    def _fits(self) -> Self:
         if len(self.groups) < 2:
             raise ValueError("name at least two groups")
         names = [name for own in self.groups.values() for name in own]
@@ -96,26 +114,6 @@ class PromptSet(Strict):
         for context in self.contexts[:contexts]:
             for name in self.names:
                 yield Prompt.filled(template, name, context)
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A filled template; ``start`` and ``end`` say where the name stands in ``text``."""
-
-    text: str
-    start: int
-    end: int
-
-    @classmethod
-    def filled(cls, template: Template, name: str, context: str) -> Prompt:
-        """Fill the name and the context in; a sentence begins with a capital letter."""
-        # The places are found before anything is filled in: a name or context may itself hold braces.
-        before, after = template.text.split(_NAME)
-        before, after = (part.replace(_CONTEXT, context) for part in (before, after))
-        text = before + name + after
-        if not before and text[:1].islower():
-            text = text[:1].upper() + text[1:]
-        return cls(text, len(before), len(before) + len(name))
 
 
 def load_prompt_set(path: Path | None = None) -> PromptSet:

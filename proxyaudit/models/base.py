@@ -1,7 +1,5 @@
 """What every model of an audit is: a torch module in eval mode, its outputs as probabilities, its named sites."""
 
-from __future__ import annotations
-
 import copy
 import random
 from collections.abc import Iterator
@@ -211,11 +209,7 @@ def deterministic() -> Iterator[None]:
 
 @contextmanager
 def inference(module: nn.Module) -> Iterator[None]:
-    """Eval mode, no gradients, and every submodule really executed.
-
-    The fused path of torch's transformer layers skips submodules when no hook is set, so values would differ in the
-    last digits between a pass with hooks and one without.
-    """
+    """Eval mode, no gradients, no fused attention (which skips submodules without hooks, and gives other last digits)."""
     fused = torch.backends.mha.get_fastpath_enabled()
     if any(part.training for part in module.modules()):
         module.eval()

@@ -5,11 +5,8 @@ begins, with the submodules that run after it. Where these, one after the other,
 value, a function that is no module), it is the whole forward pass with only these submodules' parameters free.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from proxyaudit.models.base import TabularModule, Tap, TrainedModel, as_tensor, batch_rows, copy_module, inference
-from proxyaudit.models.hooks import Run, recorded, tapped
+from proxyaudit.models.hooks import Run, SiteHook, recorded, tapped
 from proxyaudit.models.text import TextClassifier
 from proxyaudit.types import PENULTIMATE
 
@@ -65,11 +62,7 @@ class UpToHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the penultimate value ``(m, d)`` of a table ``(m, p)``, pooled over tokens."""
         kept: list[Tensor] = []
-
-        def keep(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            kept.append(args[0] if args else kwargs["input"])
-
-        with self.model.get_submodule(self.head_name).register_forward_pre_hook(keep, with_kwargs=True):
+        with SiteHook(PENULTIMATE, Tap(self.head_name, "input"), lambda _, value: kept.append(value)).attach(self.model):
             self.model(x)
         return kept[0].mean(dim=1) if kept[0].ndim == 3 else kept[0]
 

@@ -1,7 +1,5 @@
 """Build a model with random initial weights and resolve its sites."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from proxyaudit.errors import InputError

@@ -1,11 +1,8 @@
 """Weights on disk: safetensors only, since unpickling runs code; the header is checked against the module before any tensor is read."""
 
-from __future__ import annotations
-
 import difflib
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from proxyaudit.errors import InputError
+from proxyaudit.evidence.manifest import write_file
 from proxyaudit.models.base import TabularModule, TrainedModel, copy_module
 
 _PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".zip"})
@@ -28,31 +26,15 @@ def save_weights(model: TrainedModel, path: Path) -> None:
     """Write, whole or not at all, everything but what no training changes; tied tensors are written under each of their names."""
     fixed = _fixed(model.module)
     tensors = {name: value.detach().contiguous().clone() for name, value in _state(model.module, "the model").items() if name not in fixed}
-    write_bytes(path, save(tensors))
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, flush it to disk, then rename it."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with partial.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            partial.unlink()
-        raise
+    write_file(path, save(tensors))
 
 
 def load_weights(model: TrainedModel, path: Path, *, what: str) -> TrainedModel:
-    """Return a copy of ``model`` with the weights of a safetensors file.
+    """Return a copy of ``model`` with the weights of a safetensors file, brought to the module's own dtype (half precision is fine).
 
-    Numbers are brought to the module's own dtype (half-precision files are fine). A name may be missing only if the module ties it to one
-    that is there (``safetensors.torch.save_model`` writes tied tensors once). Every error begins with ``what`` the file is, e.g.
-    ``"checkpoint 2 of regime 'vendor-b'"``. Raises ``InputError``: not safetensors, unreadable, missing or extra names, other shapes, NaN
-    or infinite weights.
+    A name may be missing only if the module ties it to one that is there (``safetensors.torch.save_model`` writes tied tensors once).
+    Errors begin with ``what`` the file is, as ``"checkpoint 2 of regime 'vendor-b'"``. Raises ``InputError``: not safetensors, unreadable,
+    missing or extra names, other shapes, NaN or infinite weights.
     """
     where = str(path)
     module = copy_module(model.module)

@@ -5,8 +5,6 @@ in every checkpoint, and a hook at the site's tap that was there before any othe
 itself be a linear trace of what was erased. At token sites every token is mapped, which maps their mean.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace

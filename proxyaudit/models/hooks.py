@@ -1,12 +1,10 @@
 """Hooks at the sites of a model, and a record of what runs in a pass; inside context managers that leave none behind."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +81,7 @@ class Seen:
     moment: int
     version: int
 
-    def is_same_tensor(self, other: Seen) -> bool:
+    def is_same_tensor(self, other: Self) -> bool:
         """Whether both are one piece of memory, in one shape, not written to in between."""
         mine, theirs = self.value, other.value
         if not (isinstance(mine, Tensor) and isinstance(theirs, Tensor)) or mine.shape != theirs.shape:

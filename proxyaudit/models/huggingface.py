@@ -1,7 +1,5 @@
 """Pretrained transformers as classifiers of texts: loading through ``language.pretrained``, layers, tokenizers, adapters of peft."""
 
-from __future__ import annotations
-
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,17 +17,7 @@ from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
-from proxyaudit.language.pretrained import (
-    INSTALL,
-    WEIGHTS,
-    fetch_options,
-    import_transformers,
-    layer_list,
-    load_body,
-    load_tokenizer,
-    loading,
-    locate,
-)
+from proxyaudit.language.pretrained import fetch_options, import_transformers, layer_list, load_body, load_tokenizer, loading, locate
 from proxyaudit.models.base import columns_of, copy_module, inference
 from proxyaudit.models.hooks import recorded
 from proxyaudit.models.kinds.huggingface import POOLINGS, HuggingFaceSpec
@@ -39,7 +27,7 @@ from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.types import NotTested
 
 _MEND = "check the folder: config.json, safetensors weights and the tokenizer's files belong together"
-_HASHED = (*WEIGHTS, ".json", ".txt", ".model", ".py")
+_HASHED = (".safetensors", ".gguf", ".json", ".txt", ".model", ".py")
 # The projections that end attention and feed-forward part, by the names that architectures give them.
 _ATTENTION = re.compile(
     r"(?:^|\.)(?:attention\.output\.dense|attn\.c_proj|self_attn\.(?:o_proj|out_proj|dense)|SelfAttention\.o|attention\.out_lin"
@@ -49,6 +37,18 @@ _MLP = re.compile(
     r"(?:^output\.dense|mlp\.(?:c_proj|down_proj|dense_4h_to_h|Wo|fc2)|(?:^|\.)fc2|ffn\.lin2|(?:DenseReluDense|DenseGatedActDense)\.wo)$"
 )
 _MOST_MARKED = 2**20  # token numbers of which float32 still holds sixteenths
+_MOST_UNKNOWN = 0.9  # of the tokens of all texts that are not special ones
+_MOST_UNREAD = 0.5  # of the texts, in which no token at all is an ordinary one
+_NOTES = (
+    NotTested(
+        what="what single tokens carry that their pooled value does not",
+        why="sites inside the transformer are read as one vector a text (model.site_pooling), and so are all channels there",
+    ),
+    NotTested(
+        what="the whole of the inputs' leak",
+        why="the inputs are read as term and character patterns reduced to some 200 numbers: a lower bound of what the texts carry",
+    ),
+)
 _PROBE = ((3, 4, 5, 6, 7, 8, 9), (4, 3, 5))
 
 
@@ -77,10 +77,7 @@ def _backbone(place: str, options: tuple[tuple[str, Any], ...], fingerprint: str
 
 
 def make_text(spec: HuggingFaceSpec, *, n_inputs: int, n_classes: int, base: Path) -> TextClassifier:
-    """Build the classifier of a recipe; the head's weights come from the global generators, which the caller seeds.
-
-    Raises ``InputError``: the model cannot be loaded, does not take so many tokens, or is of a kind whose layers cannot be told.
-    """
+    """The classifier, its head drawn from the global generators; ``InputError``: it cannot be loaded, takes fewer tokens, has no layers."""
     place, file = locate(spec, base)
     fingerprint = place if spec.hub else " ".join(f"{n}={h}" for n, h in model_hashes(spec, base).items())
     body = copy_module(_backbone(place, tuple(fetch_options(spec, file).items()), fingerprint))
@@ -97,10 +94,7 @@ def make_text(spec: HuggingFaceSpec, *, n_inputs: int, n_classes: int, base: Pat
 
 
 def _find_layers(body: nn.Module, config: Any, place: str) -> tuple[tuple[Layer, ...], int, bool]:
-    """Find a transformer's layers by one small pass: the longest list of modules of one class, each of which runs once.
-
-    Returns also the width of the last hidden state, and whether that is the last layer's own output (no norm after it).
-    """
+    """A transformer's layers, width of the last hidden state, and whether that is the last layer's own output (no norm after it)."""
     name, found = layer_list(body, place)
     ids = torch.zeros(len(_PROBE), len(_PROBE[0]), dtype=torch.int64)
     mask = torch.zeros_like(ids)
@@ -142,6 +136,8 @@ class Tokenizer:
     def __init__(self, inner: Any, width: int, patterns: Mapping[str, Any] | None = None) -> None:
         """Wrap a tokenizer of transformers; texts are cut to ``width`` tokens, spans that match ``patterns`` marked in fractions."""
         self._inner, self._width, self._patterns = inner, width, dict(patterns or {})
+        self.special: tuple[int, ...] = tuple(sorted(inner.all_special_ids))  # of the start, the end, what is unknown, ...
+        self.unknown: int | None = inner.unk_token_id  # of what the tokenizer does not know, if there is one of its own
 
     def __call__(self, texts: list[str]) -> Sequence[Sequence[float]]:
         """Token numbers of each text."""
@@ -156,17 +152,6 @@ class Tokenizer:
     def names(self, tokens: list[int]) -> list[str]:
         """What each token stands for, without blanks around it; empty for special tokens."""
         return ["" if token in self.special else str(self._inner.decode([token])).strip() for token in tokens]
-
-    @property
-    def special(self) -> tuple[int, ...]:
-        """Special tokens: of the start, the end, what is unknown, ..."""
-        return tuple(sorted(self._inner.all_special_ids))
-
-    @property
-    def unknown(self) -> int | None:
-        """The token of what the tokenizer does not know, if there is one of its own."""
-        token = self._inner.unk_token_id
-        return None if token is None else int(token)
 
 
 def make_tokenizer(spec: HuggingFaceSpec, base: Path) -> Tokenizer:
@@ -195,10 +180,8 @@ def _marked(text: str, ids: list[int], places: list[tuple[int, int]], patterns: 
 @contextmanager
 def adapters(module: TextClassifier, spec: HuggingFaceSpec) -> Iterator[None]:
     """Low-rank adapters (Hu et al. 2021) on all linear layers in training, drawn from the global generators; merged in at the end."""
-    try:
+    with loading("model", "tune: lora", mend="check the package peft"):
         import peft
-    except ImportError:
-        raise InputError("tune: lora needs the package peft", where="model", mend=INSTALL) from None
     body: Any = module.backbone
     asked = peft.LoraConfig(r=spec.lora_rank, lora_alpha=spec.lora_alpha, lora_dropout=0.0, target_modules="all-linear", bias="none")
     with _without_peft_warnings():
@@ -219,20 +202,6 @@ def _without_peft_warnings() -> Iterator[None]:
         yield
 
 
-_MOST_UNKNOWN = 0.9  # of the tokens of all texts that are not special ones
-_MOST_UNREAD = 0.5  # of the texts, in which no token at all is an ordinary one
-_NOTES = (
-    NotTested(
-        what="what single tokens carry that their pooled value does not",
-        why="sites inside the transformer are read as one vector a text (model.site_pooling), and so are all channels there",
-    ),
-    NotTested(
-        what="the whole of the inputs' leak",
-        why="the inputs are read as term and character patterns reduced to some 200 numbers: a lower bound of what the texts carry",
-    ),
-)
-
-
 def attach_tokenizer(recipe: Recipe, base: Path, dataset: Dataset) -> Dataset:
     """Give a data set of texts its model's tokenizer, and say what this version does not ask of texts."""
     if not isinstance(dataset.encoder, TextEncoder) or not isinstance(recipe.model, HuggingFaceSpec):
@@ -241,14 +210,13 @@ def attach_tokenizer(recipe: Recipe, base: Path, dataset: Dataset) -> Dataset:
     check_readable(tokenizer, list(dataset.audit[dataset.encoder.column]), where=f"model.path '{recipe.model.path}'")
     encoder = replace(dataset.encoder, tokenize=tokenizer, token_names=tokenizer.names, special=tokenizer.special)
     table = encoder.transform(dataset.audit)
-    longest = (table >= 0).sum(axis=1)
     notes = [*dataset.notes, *_NOTES]
     for digit, name in enumerate(recipe.model.spans):
         without = float((((table % 1 * SPAN_STEPS).astype(np.int64) >> digit) % 2 == 0).all(axis=1).mean())
         if name in (recipe.model.pooling, recipe.model.site_pooling) and without > 0:
             why = f"span '{name}' is not found in {without:.0%} of the audit texts, which are pooled over all of their tokens"
             notes.append(NotTested(what=f"span '{name}' in every text", why=why))
-    cut = float((longest >= encoder.width).mean())
+    cut = float(((table >= 0).sum(axis=1) >= encoder.width).mean())
     if cut > 0:
         why = f"model.max_length cuts them; {cut:.0%} of the audit texts reach it"
         notes.append(NotTested(what=f"what stands after the first {encoder.width} tokens of a text", why=why))
@@ -259,10 +227,9 @@ def attach_tokenizer(recipe: Recipe, base: Path, dataset: Dataset) -> Dataset:
 
 
 def check_readable(tokenizer: Tokenizer, texts: Sequence[object], *, where: str) -> None:
-    """Refuse texts of which a tokenizer knows next to nothing, as of texts in capitals where it knows small letters only.
+    """Refuse texts that a tokenizer hardly knows: a model that reads unknown words only would be cleared for what it never saw.
 
-    A model that reads nothing but unknown words would be cleared for what it never saw. Missing and blank texts do not count. Raises
-    ``InputError``: over nine tenths of the tokens are unknown, or over half of the texts have no ordinary token.
+    Blank texts do not count. ``InputError``: over nine tenths of the tokens unknown, or half of the texts without an ordinary one.
     """
     lines = [text for text in texts if isinstance(text, str) and text.strip()]
     rows = [[int(token) for token in row] for row in tokenizer(lines)]  # fractions mark spans

@@ -2,11 +2,8 @@
 
 A head is a slice of what an attention module hands to its output projection, the last ``nn.Linear`` among its children to run.
 ``nn.MultiheadAttention`` never calls its projection as a module: there the heads' output is worked out from the attention weights.
-The gradients of all locations come from one forward and one backward pass (attribution patching: Nanda 2023; Syed et al. 2023, arXiv
-2310.10348).
+All gradients come from one forward and one backward pass (attribution patching: Nanda 2023; Syed et al. 2023, arXiv 2310.10348).
 """
-
-from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
@@ -21,21 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.models.base import (
-    TabularModule,
-    Tap,
-    TrainedModel,
-    as_tensor,
-    batch_rows,
-    columns_of,
-    gradients,
-    inference,
-    probabilities,
-    to_logits,
-)
+from proxyaudit.models.base import TabularModule, Tap, TrainedModel, as_tensor, batch_rows, gradients, inference, probabilities, to_logits
 from proxyaudit.models.erasing import without_map
 from proxyaudit.models.hooks import Handle, Run, recorded, tail_of, tapped
 
+_READ_ROWS, _PATCHED_ROWS, _GRADIENT_ROWS = 4096, 16384, 1024
 _PROBE_ROWS = 11  # as in sites.py: a leading dimension of 11 is the batch
 _HEAD_COUNTS = ("num_heads", "n_heads", "_n_heads", "num_attention_heads", "n_head", "nhead", "heads")
 
@@ -192,16 +179,10 @@ def part_units(location: Location) -> list[tuple[str, list[int]]]:
     return [(f"head {head}", list(range(head * size, (head + 1) * size))) for head in range(location.heads)]
 
 
-_READ_ROWS = 4096
-_PATCHED_ROWS = 16384
-_GRADIENT_ROWS = 1024
-
-
 class Patching:
     """The values of all locations on some rows, kept, and what becomes of the outputs when parts of them are exchanged."""
 
     def __init__(self, model: TrainedModel, x: NDArray[np.float32], locations: Sequence[Location]) -> None:
-        """Run the model once over ``x`` and keep the values of every location."""
         self._model, self._x, self._locations = model, x, {location.name: location for location in locations}
         kept: dict[str, list[Tensor]] = {location.name: [] for location in locations}
 
@@ -247,7 +228,7 @@ class Patching:
         size = _PATCHED_ROWS if tail is not None and values.ndim == 2 else batch_rows(self._model.module, _PATCHED_ROWS)
 
         def run(recipients: Ints, donors: Ints, units: Sequence[int] | None) -> Floats:
-            found = np.empty((len(recipients), columns_of(self._model.n_classes)))
+            found = np.empty(len(recipients))
             columns = None if units is None or len(units) == values.shape[-1] else torch.tensor(list(units), dtype=torch.int64)
             with inference(self._model.module):
                 for start in range(0, len(recipients), size):
@@ -258,8 +239,8 @@ class Patching:
                         own = values[rows]
                         own[..., columns] = given[..., columns]
                         given = own
-                    found[part] = self._outputs(location, tail, given, rows)
-            return np.asarray(found[:, output])
+                    found[part] = self._outputs(location, tail, given, rows)[:, output]
+            return found
 
         return run
 

@@ -1,10 +1,7 @@
-"""A user's own torch module, made by the factory that the recipe names, and other code that an audit would execute.
+"""A user's own torch module, made by the recipe's factory, and other code that an audit would execute.
 
-The factory's file runs with the rights of the user, because the recipe says so. It must lie in the recipe's folder, so that a recipe from
-elsewhere cannot reach for other files.
+The factory runs with the rights of the user; it must lie in the recipe's folder, so that a recipe cannot reach for other files.
 """
-
-from __future__ import annotations
 
 import hashlib
 import inspect
@@ -28,12 +25,11 @@ _CLASS_COUNT_NAMES = frozenset({"n_classes", "num_classes", "n_outputs", "num_ou
 
 
 def make_module(spec: ModuleSpec, *, n_inputs: int, n_classes: int, base: Path) -> nn.Module:
-    """Execute the factory's file and call the factory.
+    """Execute the factory's file and call the factory; nothing is written beside the file.
 
-    The factory is called as ``make(n_inputs)`` if it takes a positional argument, as ``make()`` otherwise, and as ``make(n_inputs,
-    n_classes)`` if it requires two or its second is named ``n_classes``. Weights that it draws come from the global generators; the caller
-    seeds them (``base.seeded``). Nothing is written beside the file. Raises ``InputError``: the file is not in the recipe's folder, cannot
-    be read or executed, or the factory does not return a torch module.
+    It is called as ``make(n_inputs)`` if it takes a positional argument, else as ``make()``, and as ``make(n_inputs, n_classes)`` if it
+    requires two or its second is named ``n_classes``. Weights come from the global generators, which the caller seeds (``base.seeded``).
+    Raises ``InputError``: the file is outside the recipe's folder or cannot be executed, or no torch module is returned.
     """
     name = spec.factory.rpartition(":")[2]
     where = f"model.factory '{spec.factory}'"

@@ -1,11 +1,9 @@
 """Quantised variants of a model: dynamic int8 as CPUs run it, and bfloat16 (up to the head, whose input and weights stay float32).
 
-``int8``: every linear layer holds its weights as 8-bit integers (one scale for each output) and turns its input into 8-bit integers. One
-scale a token and not one a batch, so that a text's output is a function of the text alone. Written here since torch's own dynamic
-quantisation keeps packed weights that no gradient passes and no safetensors file holds; here gradients pass straight through.
+``int8``: every linear layer holds its weights as 8-bit integers (one scale an output) and turns its input into such, with one scale a
+token and not a batch: a text's output is a function of the text alone. Written here since torch's own dynamic quantisation keeps packed
+weights that no gradient passes and no safetensors file holds; here gradients pass straight through.
 """
-
-from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any, Literal
@@ -27,7 +25,6 @@ class Int8Linear(nn.Module):
     bias: Tensor | None
 
     def __init__(self, weight_oi: Tensor, bias: Tensor | None) -> None:
-        """Quantise weights ``(outputs, inputs)``."""
         super().__init__()
         scale = weight_oi.abs().amax(dim=1).clamp_min(1e-12) / LEVELS
         self.register_buffer("scale", scale)

@@ -4,8 +4,6 @@ The places of a user's module are found by probing forward passes: a site is a s
 returns one float tensor (n, d) or (n, t, d), or ``penultimate``, the input of the last ``nn.Linear`` that runs.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -181,11 +179,7 @@ def _is_output(run: Run, raw: Tensor) -> bool:
 
 
 def _refusal(found: list[Run], raw: Tensor, boundary: int | None) -> str | None:
-    """Why a submodule cannot be a hidden site; None if it can.
-
-    From the last linear layer on, a tensor with as many values as the model's output is a form of the output (a head,
-    a container that ends in it, a softmax after it).
-    """
+    """Why a submodule cannot be a hidden site, or None; after the last linear layer, as many values as the output are a form of it."""
     if not found:
         return "does not run in a forward pass"
     if len(found) > 1:

@@ -1,9 +1,4 @@
-"""The package's own architectures for tables: MLP, and ResNet and FT-Transformer from ``rtdl_revisiting_models``.
-
-Source: Gorishniy et al. 2021, "Revisiting Deep Learning Models for Tabular Data". Weights are drawn from torch's global generator.
-"""
-
-from __future__ import annotations
+"""Own architectures for tables: MLP, and ResNet and FT-Transformer of ``rtdl_revisiting_models`` (Gorishniy et al. 2021)."""
 
 import copy
 from pathlib import Path

@@ -2,13 +2,9 @@
 
 It takes the table of token numbers that ``data.text`` makes (one row a text, -1 after the last token). A number's fraction, in sixteenths,
 says which named spans the token lies in (one binary digit each). The transformer is any module that takes ``input_ids`` and
-``attention_mask`` and returns ``last_hidden_state``.
-
-It runs on the graphics processor that torch finds or ``PROXYAUDIT_DEVICE`` names; everything else stays on the CPU. Values of another
-device differ in the last digits, which is why the device stands among the versions that a plan's digest is made of.
+``attention_mask`` and returns ``last_hidden_state``; it runs on the graphics processor that torch finds or ``PROXYAUDIT_DEVICE`` names,
+whose values differ in the last digits: hence the device stands among the versions that a plan's digest is made of.
 """
-
-from __future__ import annotations
 
 import os
 import re
@@ -16,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Self
 
 import numpy as np
 import torch
@@ -29,6 +26,8 @@ from proxyaudit.types import PENULTIMATE
 
 POOLED = "pooled"
 SPAN_STEPS = 2**MOST_SPANS
+VARIABLE = "PROXYAUDIT_DEVICE"
+CPU = torch.device("cpu")
 _BATCH_ROWS, _BATCH_TOKENS = 64, 6144
 
 
@@ -50,7 +49,6 @@ class TextClassifier(TabularModule):
     batch_limit = _BATCH_ROWS
 
     def __init__(self, backbone: nn.Module, layers: tuple[Layer, ...], spec: HuggingFaceSpec, *, width: int, n_outputs: int) -> None:
-        """Put a head on a transformer whose last hidden state has ``width`` units."""
         super().__init__()
         self.backbone, self.layers, self.frozen = backbone, layers, spec.frozen
         self.pooling, self.site_pooling = spec.pooling, spec.site_pooling
@@ -66,7 +64,7 @@ class TextClassifier(TabularModule):
             for parameter in backbone.parameters():
                 parameter.requires_grad_(False)
 
-    def train(self, mode: bool = True) -> TextClassifier:
+    def train(self, mode: bool = True) -> Self:
         """A frozen transformer stays in eval mode: its dropout would only add noise to features that do not learn."""
         super().train(mode)
         if self.frozen:
@@ -193,10 +191,6 @@ def pool(value: Tensor, mask: Tensor, how: str) -> Tensor:
     return (wide * weight[..., None]).sum(dim=1) / weight.sum(dim=1, keepdim=True).clamp_min(1.0)
 
 
-VARIABLE = "PROXYAUDIT_DEVICE"
-CPU = torch.device("cpu")
-
-
 def accelerator() -> torch.device:
     """The device that transformers run on. Raises ``InputError``: the variable names no device, or one that torch does not find."""
     asked = os.environ.get(VARIABLE, "auto").strip().lower() or "auto"
@@ -225,9 +219,8 @@ def placed(module: nn.Module) -> Iterator[None]:
         yield
         return
     module.to(device)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        if device.type == "cuda":
-            torch.cuda.default_generators[device.index or 0].manual_seed(torch.initial_seed())  # dropout draws there
+    with torch.random.fork_rng(devices=[device]):
+        torch.cuda.default_generators[device.index or 0].manual_seed(torch.initial_seed())  # dropout draws there
         try:
             yield
         finally:

@@ -1,9 +1,6 @@
 """Training: AdamW, weighted cross-entropy, early stopping on a part of the given training rows."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -15,17 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from proxyaudit.errors import InputError, ProxyauditError, TaskError, safe_line
-from proxyaudit.models.base import (
-    TabularModule,
-    TrainedModel,
-    as_tensor,
-    batch_rows,
-    copy_module,
-    deterministic,
-    inference,
-    seeded,
-    to_logits,
-)
+from proxyaudit.models.base import TabularModule, TrainedModel, batch_rows, copy_module, deterministic, inference, seeded, to_logits
 from proxyaudit.models.huggingface import adapters
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.text import TextClassifier, placed
@@ -40,10 +27,9 @@ def train_model(
 ) -> TrainedModel:
     """Train a copy of ``model``; the argument itself is not changed.
 
-    The loss of a batch is the mean of weight x cross-entropy with weights scaled to mean 1 over the training part, so a
-    row of weight 2 counts as two rows. With ``spec.patience`` a stratified ``validation_share`` of the rows is held out
-    and the weights of the best epoch are kept; with ``patience: null`` all rows train for all epochs and the last
-    weights are kept. Deterministic for one seed and one number of torch threads (the caller sets the threads).
+    The loss of a batch is the mean of weight x cross-entropy, weights scaled to mean 1 over the training part (a weight of 2 is two rows).
+    With ``spec.patience`` a stratified ``validation_share`` of rows is held out and the best epoch's weights are kept; without, all rows
+    train and the last weights are kept. Deterministic for one seed and one number of torch threads (the caller sets the threads).
 
     ``x`` is the encoded table ``(n, p)``, ``y`` class codes ``(n,)`` in 0..K-1 and ``weight`` non-negative ``(n,)``. The ``details`` gain
     ``epochs_run``, ``best_epoch`` (1-based), ``training_loss``, ``validation_loss`` (None without a validation part), ``training_rows`` and
@@ -60,9 +46,8 @@ def train_model(
     tuned: AbstractContextManager[None] = nullcontext()
     if isinstance(module, TextClassifier) and isinstance(spec, HuggingFaceSpec) and spec.tune == "lora":
         tuned = adapters(module, spec)
-    fit, held = (
-        (as_tensor(x[rows]), as_tensor(y[rows], torch.int64), as_tensor(weight[rows] / scale)) for rows in (train_rows, validation_rows)
-    )
+    parts = (train_rows, validation_rows)
+    fit, held = ((torch.tensor(x[rows]), torch.tensor(y[rows]), torch.tensor(weight[rows] / scale)) for rows in parts)
     try:
         with deterministic(), seeded(integer_seed(seed, "dropout")), tuned, placed(module):
             details = _fit(module, model.n_classes, fit, held, spec, integer_seed(seed, "batches"))
@@ -131,14 +116,12 @@ def _held_loss(module: nn.Module, n_classes: int, held: tuple[Tensor, ...]) -> f
     return total / mass if mass > 0 else total
 
 
-def _batches(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+def _batches(n: int, size: int, generator: torch.Generator) -> list[Tensor]:
     """Shuffled row indices; a last batch of one row joins the one before it (batch normalisation needs two)."""
-    order = torch.randperm(n, generator=generator)
-    starts = list(range(0, n, size))
-    if len(starts) > 1 and n - starts[-1] == 1:
-        starts.pop()
-    for start, stop in zip(starts, [*starts[1:], n], strict=True):
-        yield order[start:stop]
+    parts = list(torch.split(torch.randperm(n, generator=generator), size))
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
 
 
 def _optimizer(module: nn.Module, spec: TrainingSpec) -> torch.optim.Optimizer:

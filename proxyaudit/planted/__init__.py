@@ -1,7 +1,4 @@
-"""Planted worlds and models: activations whose leak of a sensitive attribute, and modules whose use of it, are known by construction.
-
-The module trusts no other part of the audit, so that a defect there cannot hide in the truth as well.
-"""
+"""Planted worlds and models: their leak, or use, of an attribute is known by construction; no other part of the audit is trusted."""
 
 from proxyaudit.planted.construction import World
 from proxyaudit.planted.worlds import ABSENT, PRESENT, WORLDS, draw_world, make_world, sample_case

@@ -1,7 +1,5 @@
 """Architectures of the planted models; the file is copied beside a recipe. A fresh network is the *untrained* reference of the audit."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

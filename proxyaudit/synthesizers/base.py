@@ -1,7 +1,5 @@
 """What a synthesizer plugin is (scikit-learn's conventions, seeds that are asked for and obeyed), and what those of texts share."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
@@ -14,6 +12,7 @@ from proxyaudit.errors import TaskError
 from proxyaudit.seeding import stream
 
 _Maker = TypeVar("_Maker", bound=Callable[..., Any])
+TRIES = 4  # a text may come out empty; it is drawn again with other numbers
 _UNKNOWN = 0.5  # where a plugin does not say
 
 
@@ -21,9 +20,8 @@ _UNKNOWN = 0.5  # where a plugin does not say
 class Synthesizer(Protocol):
     """Makes synthetic rows that look like the rows it was fitted on.
 
-    An entry point of the group ``proxyaudit.synthesizers`` names a function that takes
-    ``epochs: int | None`` and ``seed: int`` and returns such an object. Fitting and sampling are
-    functions of the rows and the seeds alone, and leave no trace in global random states. What it takes is said with :func:`costs`.
+    An entry point of the group ``proxyaudit.synthesizers`` names a function of ``epochs: int | None`` and ``seed: int`` that gives it. Fits
+    and draws are functions of rows and seeds alone and leave no trace in global random states. What it takes is said with :func:`costs`.
     """
 
     def fit(self, frame: pd.DataFrame) -> Self:
@@ -50,9 +48,6 @@ def seconds_of(make: Callable[..., Any], epochs: int | None) -> float:
     """Seconds on one core for 1,000 rows, with so many epochs or the synthesizer's own number."""
     seconds, usual = getattr(make, "cost", (_UNKNOWN, 10))
     return float(seconds if usual is None else seconds * (epochs or usual))
-
-
-TRIES = 4  # a text may come out empty; it is drawn again with other numbers
 
 
 class TextSynthesizer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types

@@ -2,12 +2,9 @@
 
 Counts of every context, from ``order - 1`` words down to none, are kept for each label and, within it, for each combination of the
 other columns (a *cell*). The next word comes from the longest context, and with the probability that Witten & Bell (1991) leave to
-words not seen after it from the next shorter one; at each length the cell stands before the label. A context is used only where the texts
-of ``fewest_texts`` people share it, so that no passage of a single person can be followed on. What is lost is what a text says beyond a
-few words in a row.
+words not seen after it from the next shorter one; at each length the cell stands before the label. A context is used only where texts of
+``fewest_texts`` people share it: no passage of a single person can be followed on. Lost is what a text says beyond a few words in a row.
 """
-
-from __future__ import annotations
 
 import re
 from collections import Counter
@@ -28,8 +25,6 @@ _START, _END = "\x02", "\x03"  # tokens of no text: control characters are dropp
 _FEWEST_ROWS = 30  # of a combination of columns, as of a level of an attribute; and of eleven people
 _MOST_LEVELS = 10
 _QUARTERS = (0.25, 0.5, 0.75)
-
-
 Context = tuple[Any, ...]
 
 
@@ -152,7 +147,7 @@ def tokens_of(text: str) -> list[str]:
     return [f" {token.strip()}" if token[0].isspace() else token for token in found]
 
 
-def _levels(column: pd.Series[Any]) -> list[str]:
+def _levels(column: "pd.Series[Any]") -> list[str]:
     """A column as few levels: many numbers by their quarters, the most frequent values by name, the rest together."""
     if column.dtype.kind in "iuf" and column.nunique() > _MOST_LEVELS:
         values = column.to_numpy(dtype=np.float64)

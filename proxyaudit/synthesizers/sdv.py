@@ -1,11 +1,8 @@
 """Gaussian copula, TVAE, CTGAN and CopulaGAN from the Synthetic Data Vault (Patki et al. 2016; Xu et al. 2019).
 
-The only file that imports sdv, and only inside functions. SDV draws from global generators while it fits,
-and its sampler starts from one fixed seed after every fit, so that repetitions would come out alike; here both are
-seeded on purpose, and the caller's generators and thread count are put back.
+The only file that imports sdv, and only inside functions. SDV draws from global generators while it fits, and its sampler starts from one
+fixed seed after every fit; here both are seeded on purpose, and the caller's generators and thread count are put back.
 """
-
-from __future__ import annotations
 
 import random
 import warnings

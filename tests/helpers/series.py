@@ -18,8 +18,7 @@ from safetensors.numpy import load_file
 
 from proxyaudit.activations.capture import capture
 from proxyaudit.arrays import Floats
-from proxyaudit.audits.scan.inputs import Known, read_inputs
-from proxyaudit.audits.scan.models import Use, read_checkpoint, read_references
+from proxyaudit.audits.scan.inputs import Known, Use, read_checkpoint, read_inputs, read_references
 from proxyaudit.audits.scan.run import scan
 from proxyaudit.channels.signatures import ReferenceModel
 from proxyaudit.models.checkpoints import load_weights

@@ -14,8 +14,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file, save, save_file
 
-from proxyaudit.audits.scan.inputs import open_signatures, read_inputs
-from proxyaudit.audits.scan.models import read_checkpoint, read_references
+from proxyaudit.audits.scan.inputs import open_signatures, read_checkpoint, read_inputs, read_references
 from proxyaudit.audits.scan.run import scan as scan_models
 from proxyaudit.cli.main import main
 from proxyaudit.consent import Consent

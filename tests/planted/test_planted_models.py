@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import PolynomialFeatures
 
-from proxyaudit.audits.selftest.models import (
+from proxyaudit.audits.selftest.run import (
     QUICK_ROWS,
     audit_planted_model,
     model_tasks,

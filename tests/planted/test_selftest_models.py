@@ -8,8 +8,7 @@ from dataclasses import replace
 import pytest
 
 from proxyaudit.audits.selftest import run as selftest
-from proxyaudit.audits.selftest.models import QUICK_ROWS, ModelCase, model_confusion, model_rates, model_tasks, models_passed
-from proxyaudit.audits.selftest.run import SelfTest
+from proxyaudit.audits.selftest.run import QUICK_ROWS, ModelCase, SelfTest, model_confusion, model_rates, model_tasks, models_passed
 from proxyaudit.cli.console import show_selftest
 from proxyaudit.planted.model_worlds import MODELS
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from proxyaudit.audits.selftest.models import model_rates
-from proxyaudit.audits.selftest.run import SelfTest
+from proxyaudit.audits.selftest.run import SelfTest, model_rates
 from proxyaudit.evidence.pack import read_pack
 from proxyaudit.planted import make_world
 from proxyaudit.recipe.recipe import parse_recipe

@@ -20,7 +20,7 @@ from typing import Any
 
 import joblib
 
-from proxyaudit.audits.selftest.models import SEEDS_APART, audit_planted_model, model_tasks
+from proxyaudit.audits.selftest.run import SEEDS_APART, audit_planted_model, model_tasks
 from tests.studies import coverage, decisions, real, worlds
 from tests.studies.tables import write_tables
 

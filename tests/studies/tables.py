@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from proxyaudit.audits.selftest.models import SEEDS_APART, ModelCase, model_confusion, model_rates
-from proxyaudit.audits.selftest.run import VERDICTS, Case, SelfTest
+from proxyaudit.audits.selftest.run import SEEDS_APART, VERDICTS, Case, ModelCase, SelfTest, model_confusion, model_rates
 from tests.studies import coverage, decisions, real, worlds
 
 ROOT = Path(__file__).parents[2]

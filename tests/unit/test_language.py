@@ -19,13 +19,15 @@ from proxyaudit.language.causal_model import (
     continue_greedily,
     equal_lengths,
     load_causal,
+    place,
+    read,
     same_base,
     sample_continuations,
+    swap,
     weights_digest,
 )
 from proxyaudit.language.pretrained import locate
 from proxyaudit.language.prompt_sets import Prompt, Template, load_prompt_set, parse_prompt_set
-from proxyaudit.language.swapping import place, read, swap
 from proxyaudit.recipe.models import PretrainedSpec
 from proxyaudit.seeding import stream
 

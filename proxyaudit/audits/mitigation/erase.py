@@ -1,7 +1,5 @@
 """Erase an attribute from a trained model at chosen sites: fit on real training rows, never on audit rows, put the map into the model."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -144,7 +142,9 @@ def remaining_risks(
                 place = f" at {change['site']}" if change["site"] else ""
                 kind = f" ({change['context']})" if change["context"] else ""
                 why = f": {now['reason']}" if now["reason"] else ""
-                risks.append(f"{change['channel']}{kind}{place}: {_ASKS[change['channel']]} {words}, {_number(now)}{why}")
+                number = "not measured" if now["value"] is None else f"{now['value']:.3f}"
+                number += f" ({now['low']:.3f} to {now['high']:.3f})" if now["value"] is not None and now["low"] is not None else ""
+                risks.append(f"{change['channel']}{kind}{place}: {_ASKS[change['channel']]} {words}, {number}{why}")
     first = min(model_sites.index(site) for site in sites)
     if first:
         risks.append(f"earlier sites are untouched and relay what they did: {', '.join(model_sites[:first])}")
@@ -162,10 +162,3 @@ def remaining_risks(
     risks.append("an eraser is linear: what only a non-linear reader sees is left where it is")
     risks += [f"not tested: {what} ({why})" for what, why in not_tested if what.startswith("relearned")]
     return risks
-
-
-def _number(shown: dict[str, Any]) -> str:
-    if shown["value"] is None:
-        return "not measured"
-    text = f"{shown['value']:.3f}"
-    return text if shown["low"] is None else f"{text} ({shown['low']:.3f} to {shown['high']:.3f})"

@@ -1,9 +1,6 @@
 """Mitigation as a causal intervention: erase an attribute from a run's models, save them, audit them beside what they were."""
 
-from __future__ import annotations
-
 import difflib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -82,10 +79,9 @@ def mitigate_run(
     """Erase an attribute from the models of a finished run and audit them again.
 
     The mitigation lies in ``<out>/<recipe name>-mitigated/mitigation-<id>``, its audit beside it. ``path`` is a run folder, or one with a
-    single run below it; ``pack`` is that run, verified: what follows believes it. ``consent`` says what of the run's code may be executed;
-    relative paths of its recipe start from ``base``, by default the current folder. ``progress`` is called after every model and task.
-    Raises ``InputError``: the run, the names or the data cannot be used; nothing has been written then. Raises ``TaskError``: the models
-    had to be trained again, and that failed.
+    single run below it; ``pack`` is that run, verified. ``consent`` says what of the run's code may be executed; relative paths of its
+    recipe start from ``base``, by default the current folder. ``progress`` is called after every model and task. ``InputError``: the run,
+    the names or the data cannot be used, and nothing was written; ``TaskError``: the models had to be trained again, and that failed.
     """
     check_out(out)
     run = find_run(path)
@@ -131,17 +127,14 @@ def _check_run(pack: EvidencePack, request: MitigationRequest, run: Path) -> Non
     if pack.evidence.run.status != "complete":
         raise InputError("the run is partial: a task failed", where=str(run), mend="run its recipe again until it is complete")
     attributes, regimes = ([str(entry.get("name")) for entry in entries(pack.plan, key)] for key in ("attributes", "regimes"))
-    _check_name("attribute", request.attribute, attributes, "--attribute")
     if request.regime in REFERENCES:
         what = f"'{request.regime}' is a reference beside the regimes, not a model of yours"
         raise InputError(what, where="--regime", mend=f"one of {', '.join(regimes)}")
-    _check_name("regime", request.regime, regimes, "--regime")
-
-
-def _check_name(what: str, name: str, known: Sequence[str], where: str) -> None:
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:8]
-        raise InputError(f"unknown {what} '{name[:80]}'", where=where, mend=f"nearest names in this run: {', '.join(near) or 'none'}")
+    for what, name, known in (("attribute", request.attribute, attributes), ("regime", request.regime, regimes)):
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:8]
+            mend = f"nearest names in this run: {', '.join(near) or 'none'}"
+            raise InputError(f"unknown {what} '{name[:80]}'", where=f"--{what}", mend=mend)
 
 
 def _prepare_again(pack: EvidencePack, run: Path, base: Path, consent: Consent, *, given: bool) -> Prepared:
@@ -253,8 +246,8 @@ def write_recipe(
 ) -> Path:
     """Write ``mitigated.yaml``: the run's recipe with two regimes of checkpoints that lie beside it, ``before`` and ``mitigated``.
 
-    Data, rows, seeds, sites and margins are those of the run, so the audit rows are the same. Paths are rewritten so that the
-    recipe can be run from where it lies; a factory's file is copied beside it. ``erased`` are the sites with a map in the mended ones.
+    All else is that of the run, so the audit rows are the same. Paths are rewritten so that it can be run from where it lies; a factory's
+    file is copied beside it. ``erased`` are the sites with a map in the mended ones.
     """
     recipe: dict[str, Any] = prepared.recipe.model_dump(mode="json", exclude_none=True)
     recipe["name"] = mitigated_name(prepared.recipe.name)

@@ -1,7 +1,5 @@
 """Findings about a language model's behaviour: does it treat the groups' names differently, and does it use the group inside?"""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -10,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.audits.prompts.swaps import read_swaps
+from proxyaudit.audits.prompts.measure import SWAPS
 from proxyaudit.estimates.conclude import evidence_of
 from proxyaudit.estimates.ledger import UNIT_PROMPTS, Draft, Drafts, decide_ledger
 from proxyaudit.estimates.not_tested import standing_notes
@@ -64,24 +62,19 @@ def assemble_prompts(prompts: PromptSet, measured: Mapping[str, Measurement], pl
         for draft in (*drafts, *(swaps or [no_swaps]), *unasked):
             # There are no rows and no seeds.
             out.add(replace(draft, remedy="names"))
-        for draft in swaps:
-            _add_references(out, draft)
-        left_out = read_swaps(measurement).left_out
+        for draft in swaps:  # beside each, the effect to first order, and what random directions do
+            beside = replace(draft, measure="first_order_effect", subject=None, context="to first order", decides=False, reason=None)
+            out.add(replace(beside, measured=None, interval=None), value=abs(draft.extras["first order"]))
+            value, high = draft.measured.value if draft.measured is not None else 0.0, float(draft.null_high or 0.0)
+            detail = f"effect {value:.4f}; 95th percentile of random subspaces of equal rank {high:.4f}"
+            figures = {"effect": value, "random_high": high, "margin": draft.margin}
+            out.control("random_subspace", "used", draft.attribute, draft.regime, draft.site, detail, **figures)
+        left_out = SWAPS.read(measurement).left_out
         if left_out:
             why = f"their continuations begin with one token, or the name's token cannot be told ({', '.join(left_out)})"
             notes.append(NotTested(what=f"swaps in {len(left_out)} templates of model {regime}", why=why))
     scope = read_scope(plan, {"real": real}, {})
     return evidence_of(decide_ledger(out, roles=scope.roles), scope, plan, [*standing_notes(scope), *notes])
-
-
-def _add_references(out: Drafts, draft: Draft) -> None:
-    """The effect to first order, and what random directions do."""
-    beside = replace(draft, measure="first_order_effect", subject=None, context="to first order", decides=False, reason=None)
-    out.add(replace(beside, measured=None, interval=None), value=abs(draft.extras["first order"]))
-    value, high = draft.measured.value if draft.measured is not None else 0.0, float(draft.null_high or 0.0)
-    detail = f"effect {value:.4f}; 95th percentile of random subspaces of equal rank {high:.4f}"
-    figures = {"effect": value, "random_high": high, "margin": draft.margin}
-    out.control("random_subspace", "used", draft.attribute, draft.regime, draft.site, detail, **figures)
 
 
 def _expressed_drafts(prompts: PromptSet, measurement: Measurement, regime: str, margin: float, root: int) -> list[Draft]:
@@ -150,7 +143,7 @@ def _swap_drafts(prompts: PromptSet, measurement: Measurement, regime: str, marg
     """Effects of swapping the group direction, one draft per pair of groups and layer."""
     names = list(prompts.groups)
     drafts = []
-    for found in read_swaps(measurement).results:
+    for found in SWAPS.read(measurement).results:
         low, high, measured = found.low, found.high, found.measured
         if measured.value < 0:
             low, high, measured = high, low, -measured

@@ -1,7 +1,5 @@
 """The audit of a language model's behaviour on counterfactual prompts: no data, no training, only what it says next."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -43,11 +41,9 @@ class PromptRequest:
     name: str = NAME
 
 
-def audit_prompts(
-    request: PromptRequest, *, out: Path, base: Path | None = None, progress: Progress | None = None
-) -> tuple[Path, EvidencePack, bool]:
+def audit_prompts(request: PromptRequest, *, out: Path, progress: Progress | None) -> tuple[Path, EvidencePack, bool]:
     """Ask every model every prompt: run folder, pack, and whether it was there; ``InputError`` if a model or the request does not fit."""
-    base = base if base is not None else Path.cwd()
+    base = Path.cwd()
     check_out(out)
     plan = make_plan(request, base)
 

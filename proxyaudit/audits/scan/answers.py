@@ -4,8 +4,6 @@ An alarm is a leak above its margin that nothing at all would not give (Holm ove
 lie above beyond doubt, since a slice of few rows strays far. "Not" asks that a leak of the margin would hardly ever have looked as low.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -14,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from proxyaudit.arrays import Floats
-from proxyaudit.audits.scan.models import Scanned
+from proxyaudit.audits.scan.inputs import Scanned
 from proxyaudit.data.encoding import NOT_SEEN
 from proxyaudit.estimates.ledger import significant
 from proxyaudit.evidence.signatures import Document, Entry, KnownAttribute
@@ -59,7 +57,6 @@ class Question:
     margin: float = 0.02
 
     def __post_init__(self) -> None:
-        """Take name and margin from the entry."""
         if self.entry is not None:
             object.__setattr__(self, "key", (self.entry.attribute, self.entry.level, self.entry.regime, self.entry.site))
             object.__setattr__(self, "margin", self.entry.margin)
@@ -88,11 +85,8 @@ class Question:
         values = [v for v in (j.facts.get(name) for j in self.judged if j is not None) if v is not None]
         return float(np.median(values)) if values else None
 
-    def decide(self, adjusted: float) -> Decided:
-        """Answer, with the p-value after Holm's correction over all questions of the scan."""
-        return Decided(self, *self._answer(adjusted))
-
-    def _answer(self, adjusted: float) -> tuple[Answer, str | None]:
+    def answer(self, adjusted: float) -> tuple[Answer, str | None]:
+        """Answer and why it is open, with the p-value after Holm's correction over all questions of the scan."""
         if not self.asked:
             return OPEN, self.reason or "too few rows, or too few of a group"
         moved, spread = self.fact("moved"), self.fact("spread")
@@ -128,7 +122,7 @@ def answers(document: Document, questions: Sequence[Question], scanned: Scanned,
     """Decide all questions together; all ``attributes`` are asked for if none is named."""
     asked = [question for question in questions if question.asked]
     adjusted = iter(holm([float(question.p_values()[0]) for question in asked]) if asked else ())
-    decided = [question.decide(float(next(adjusted)) if question.asked else 1.0) for question in questions]
+    decided = [Decided(question, *question.answer(float(next(adjusted)) if question.asked else 1.0)) for question in questions]
     if any(found.bars_absence for found in scanned.inputs.unseen):
         decided = [replace(d, answer=OPEN, reason=NOT_SEEN) if d.answer == NOT else d for d in decided]
     names = [a for a in document.attributes if not attributes or a.name in attributes]

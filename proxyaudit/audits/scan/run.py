@@ -1,24 +1,20 @@
 """Scan a checkpoint: has it entered the state that a run's signatures describe?
 
-The score of a reference along its direction is predicted linearly from the checkpoint's activations, out of fold. Where the inputs hold the
-attribute, what the prediction tells of it is measured. Else it is written as a mixture of the reference's units, whose covariance with
-the attribute the signature holds.
+A reference's score along its direction is predicted linearly from the checkpoint's activations, out of fold. Where the inputs hold the
+attribute, what that tells of it is measured; else it is written as a mixture of the reference's units, whose covariance is on record.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.audits.scan.answers import Judged, Question, answers
-from proxyaudit.audits.scan.inputs import Known, open_signatures, read_inputs
-from proxyaudit.audits.scan.models import Scanned, Use, read_checkpoint, read_references
+from proxyaudit.audits.scan.inputs import Known, Scanned, Use, open_signatures, read_checkpoint, read_inputs, read_references
 from proxyaudit.consent import NO_CONSENT, Consent
 from proxyaudit.data.attributes import MIN_LEVEL_ROWS
 from proxyaudit.digests import file_digest
@@ -94,7 +90,7 @@ class _View:
     permuted: Floats | None = field(repr=False)
 
     @classmethod
-    def of(cls, scanned: Scanned, contexts: Contexts, acts_nd: NDArray[Any], values_n: Floats | None, key: str) -> _View:
+    def of(cls, scanned: Scanned, contexts: Contexts, acts_nd: NDArray[Any], values_n: Floats | None, key: str) -> Self:
         place = np.ones(len(scanned.codes), dtype=bool) if values_n is None else np.isfinite(values_n)
         codes, clusters = scanned.codes[place], scanned.inputs.clusters[place]
         folds = assign_folds(clusters, stream(0, _ROOT, "folds"), FOLDS)
@@ -223,17 +219,13 @@ def _judge(
         return None
     columns = np.concatenate([values[:, None], view.permuted[place]], axis=1)
     scores = score[:, None] if permuted_nm is None else np.concatenate([score[:, None], permuted_nm[place]], axis=1)
-    r = _correlations(columns, scores)
+    # Of each column with its score, or with the one score that there is.
+    a, z = columns - columns.mean(axis=0), scores - scores.mean(axis=0)
+    size = np.sqrt((a**2).sum(axis=0) * (z**2).sum(axis=0))
+    r = (a * z).sum(axis=0) / np.where(size > 1e-12, size, np.inf)
     rows = along.independent_rows(values, score, view.clusters[place])
     curve = along.correlation_curve(score, float(values.mean()) if view.binary else None, margin)
     return along.read_correlations(r, rows, curve, sides=sides, placebos=True)
-
-
-def _correlations(columns_nm: Floats, scores_nm: Floats) -> Floats:
-    """Correlation of each column with its score, or with the one score that there is."""
-    a, z = columns_nm - columns_nm.mean(axis=0), scores_nm - scores_nm.mean(axis=0)
-    size = np.sqrt((a**2).sum(axis=0) * (z**2).sum(axis=0))
-    return np.asarray((a * z).sum(axis=0) / np.where(size > 1e-12, size, np.inf))
 
 
 def _beside(units_nd: Floats, score_n: Floats) -> Floats:

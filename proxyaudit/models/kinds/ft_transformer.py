@@ -1,8 +1,6 @@
 """FT-Transformer."""
 
-from __future__ import annotations
-
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -20,7 +18,7 @@ class FtTransformerSpec(TrainingSpec):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> FtTransformerSpec:
+    def _heads_divide(self) -> Self:
         if self.width % self.heads:
             raise ValueError("'width' must be a multiple of 'heads'")
         return self

@@ -1,8 +1,6 @@
 """A pretrained transformer with a classification head of this package's own."""
 
-from __future__ import annotations
-
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -13,6 +11,7 @@ from proxyaudit.recipe.patterns import check_span
 POOLINGS = ("mean", "cls", "last")
 MOST_SPANS = 4  # each is one binary digit of a token number's fraction
 _ENCODING, _BACKWARD = 17.0, 3  # texts of 64 tokens through MiniLM; larger models take as much longer as they are larger
+_Pattern = Annotated[str, Field(min_length=1, max_length=300)]
 SpanName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
 
@@ -30,9 +29,7 @@ class HuggingFaceSpec(TrainingSpec, PretrainedSpec):
 
     kind: Literal["huggingface"]
     tune: Literal["head", "lora", "full"] = "head"
-    spans: Annotated[
-        dict[SpanName, Annotated[str, Field(min_length=1, max_length=300)]], Field(default_factory=dict, max_length=MOST_SPANS)
-    ]
+    spans: Annotated[dict[SpanName, _Pattern], Field(default_factory=dict, max_length=MOST_SPANS)]
     pooling: str = "mean"
     site_pooling: str = "mean"
     max_length: Annotated[int, Field(ge=2, le=8192, strict=True)] = 128
@@ -63,7 +60,7 @@ class HuggingFaceSpec(TrainingSpec, PretrainedSpec):
         return value
 
     @model_validator(mode="after")
-    def _fits(self) -> HuggingFaceSpec:
+    def _fits(self) -> Self:
         known = (*POOLINGS, *self.spans)
         for key in ("pooling", "site_pooling"):
             if getattr(self, key) not in known:

@@ -1,7 +1,5 @@
 """Multilayer perceptron."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

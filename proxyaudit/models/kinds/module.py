@@ -1,7 +1,5 @@
 """A user's own torch module."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import field_validator

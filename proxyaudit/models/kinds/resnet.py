@@ -1,7 +1,5 @@
 """Tabular ResNet."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from proxyaudit.arrays import Floats
-from proxyaudit.planted.construction import Rng, rotation
+from proxyaudit.planted.construction import Rng, directions
 
 Weights = dict[str, NDArray[np.float32]]
 States = Mapping[str, str]
@@ -140,13 +140,13 @@ class Basis:
     @classmethod
     def random(cls, d: int, rng: Rng) -> Basis:
         """A random rotation with unequal scales."""
-        turn, scale = rotation(d, rng), np.exp(rng.normal(0, _SCALE_SPREAD, d))
+        turn, scale = directions(d, d, rng), np.exp(rng.normal(0, _SCALE_SPREAD, d))
         return cls(turn * scale, (turn / scale).T)
 
 
 def pass_on(map_oi: Floats, rng: Rng, prefix: str) -> Weights:
     """Weights of a block that computes exactly the linear map, shape ``(outputs, inputs)``: ``x = relu(x) - relu(-x)``."""
-    turn = rotation(map_oi.shape[1], rng)
+    turn = directions(map_oi.shape[1], map_oi.shape[1], rng)
     return block_weights(turn, map_oi @ turn.T, -map_oi @ turn.T, prefix)
 
 
@@ -166,7 +166,7 @@ def selection(order: list[str], keep: tuple[str, ...], drop: tuple[str, ...], ro
     chosen = np.zeros((rows, len(order)))
     chosen[np.arange(len(keep)), [order.index(role) for role in keep]] = 1
     rest = [index for index, role in enumerate(order) if role not in keep and role not in drop]
-    chosen[len(keep) :, rest] = rotation(len(rest), rng)[: rows - len(keep)]
+    chosen[len(keep) :, rest] = directions(len(rest), len(rest), rng)[: rows - len(keep)]
     return chosen
 
 

@@ -1,7 +1,5 @@
 """The Python face of a finished run: findings and estimates as tables."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,7 +34,7 @@ class Audit:
         """One row for each estimate, indexed by its id."""
         return _table(Estimate, self.pack.evidence.estimates).set_index("id")
 
-    def plot(self, kind: str = "profile", attribute: str | None = None) -> Plot:
+    def plot(self, kind: str = "profile", attribute: str | None = None) -> "Plot":
         """A chart of the report as an object: shown by a notebook, ``.save("chart.svg")`` writes it.
 
         Args:

@@ -1,7 +1,5 @@
 """Errors that a user can act on. Each carries the exit code that the command line returns."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """Training regimes: which rows a model is trained on, from real data to synthetic, mixed and reweighed."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from proxyaudit.data.columns import MISSING
+from proxyaudit.data.columns import MISSING, Column
 from proxyaudit.data.dataset import Dataset, conform
 from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.data.splits import group_numbers
@@ -218,7 +216,7 @@ def reweigh(rows: pd.DataFrame, dataset: Dataset) -> NDArray[np.float64]:
     return np.asarray(weight / weight.mean(), dtype=np.float64)
 
 
-def _level_codes(column: pd.Series[Any], continuous: bool) -> NDArray[np.int64]:
+def _level_codes(column: Column, continuous: bool) -> NDArray[np.int64]:
     if continuous:
         edges = np.unique(np.nanquantile(column.to_numpy(dtype=np.float64), [0.25, 0.5, 0.75]))
         values = column.to_numpy(dtype=np.float64)

@@ -1,7 +1,5 @@
 """Plugins by entry point: built-ins and other people's packages register the same way."""
 
-from __future__ import annotations
-
 import sys
 from functools import lru_cache
 from importlib import import_module

@@ -6,10 +6,9 @@ gets the part's own value of donors of the other group, and of its own (two disj
 a direction enters. Screening, ranking and the choice of a set use one third of the rows, the reported effects the other two.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,9 +34,9 @@ class Screened:
     apart: Floats  # root mean square over a part's units of the difference between the groups within labels, in standard deviations
     moves: NDArray[np.bool_]  # whether the part takes more than one value
 
-    def of(self, parts: slice) -> Screened:
+    def of(self, parts: slice) -> Self:
         """The same of some of the parts."""
-        return Screened(self.signed[parts], self.per_row[parts], self.apart[parts], self.moves[parts])
+        return type(self)(self.signed[parts], self.per_row[parts], self.apart[parts], self.moves[parts])
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """The command ``compare``: parse, call, print."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -59,7 +57,7 @@ def compare(
         raise Exit(found.exit_code)
 
 
-def _show(found: Comparison) -> None:
+def _show(found: "Comparison") -> None:
     from proxyaudit.reporting.comparison import OUTCOMES, answer
     from proxyaudit.reporting.words import verdict_text
 

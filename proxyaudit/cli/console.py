@@ -1,7 +1,5 @@
 """What the command line shows: tables for people, one JSON document for machines, progress on a terminal. Imports rich only to draw."""
 
-from __future__ import annotations
-
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,7 +47,7 @@ def show_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, title
     _console().print(table)
 
 
-def show_findings(summary: Summary) -> None:
+def show_findings(summary: "Summary") -> None:
     """Draw the answer of a run: verdict and deciding figures per attribute and regime, then one sentence each."""
     from proxyaudit.estimates.questions import word_of
     from proxyaudit.reporting.text import figure
@@ -70,7 +68,7 @@ def show_findings(summary: Summary) -> None:
         write_line(f"{view.name}: {view.lead} {view.answer}")
 
 
-def show_selftest(result: SelfTest) -> None:
+def show_selftest(result: "SelfTest") -> None:
     """Draw the confusion matrix of a self-test and the rates that matter."""
     verdicts = ("exposed", "hidden", "removed", "inconclusive")
     words = {"present": "2 to 10 x the margin", "margin": "exactly the margin", "absent": "nothing there"}
@@ -155,7 +153,7 @@ def plan_tables(plan: Mapping[str, Any]) -> None:
     write_line(f"Plan digest: {plan['digest']}")
 
 
-def _console() -> Console:
+def _console() -> "Console":
     from rich.console import Console
 
     # Into a file or pipe a table is as wide as it needs to be, without colour.

@@ -1,7 +1,5 @@
 """The command ``gate``: parse, call, print, and answer with an exit code."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated

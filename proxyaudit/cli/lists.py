@@ -1,7 +1,5 @@
 """The commands ``ls``, ``datasets``, ``schema``, ``doctor`` and ``selftest``: what is there, and whether machine and audit will do."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated

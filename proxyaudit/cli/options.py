@@ -1,7 +1,5 @@
 """Options and answers that several commands share."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 import sys
@@ -75,7 +73,7 @@ def write_results(files: Mapping[Path, bytes], *, where: str, what: str, inside:
         raise InputError(f"the {what} cannot be written ({error.strerror})", where=where, mend=f"name another {what}") from None
 
 
-def show_audit(folder: Path, pack: EvidencePack, *, reused: bool, json: bool, sentences: bool = True) -> None:
+def show_audit(folder: Path, pack: "EvidencePack", *, reused: bool, json: bool, sentences: bool = True) -> None:
     """Print what an audit found and where it lies."""
     evidence, report = pack.evidence, folder / "report.html"
     if json:

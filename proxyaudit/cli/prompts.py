@@ -1,7 +1,5 @@
 """The command ``prompts``: counterfactual prompts for language models."""
 
-from __future__ import annotations
-
 import re
 from importlib import resources
 from pathlib import Path
@@ -61,7 +59,7 @@ def prompts(
     show_audit(folder, pack, reused=reused, json=json)
 
 
-def _named_models(given: list[str], hub: bool, trust_remote_code: bool) -> dict[str, PretrainedSpec]:
+def _named_models(given: list[str], hub: bool, trust_remote_code: bool) -> "dict[str, PretrainedSpec]":
     """Models by name; one without a name is called ``model``."""
     from proxyaudit.recipe.models import PretrainedSpec
 

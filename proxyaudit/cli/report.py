@@ -1,7 +1,5 @@
 """Command ``report``: renders a run again from its evidence alone, and puts its section into a model card."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,7 +55,7 @@ def report(
     console.warn("proxyaudit: the report was rendered again" if changed else "proxyaudit: the report was up to date")
 
 
-def _card(path: Path, pack: EvidencePack, regimes: list[str], run_folder: Path) -> str:
+def _card(path: Path, pack: "EvidencePack", regimes: list[str], run_folder: Path) -> str:
     from proxyaudit.reporting.model_card import update_card
 
     if path.resolve().is_relative_to(run_folder.resolve()):

@@ -1,7 +1,5 @@
 """The commands ``init``, ``plan`` and ``run``: from a commented recipe to a report."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path

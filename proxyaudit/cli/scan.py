@@ -1,7 +1,5 @@
 """The command ``scan``: parse, call, print."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """The real data of an audit: roles settled, rows split, attributes coded, inputs encoded."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ import pandas as pd
 
 from proxyaudit.arrays import Ints
 from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute, code_attribute
-from proxyaudit.data.columns import Bands, ColumnKind, check_feature, coerce, infer_kind
+from proxyaudit.data.columns import Bands, Column, ColumnKind, check_feature, coerce, infer_kind
 from proxyaudit.data.encoding import Encoder, FeatureColumn, Unseen, check_seen, fit_encoder, spelling_notes
 from proxyaudit.data.sources import Roles, Source, load_source
 from proxyaudit.data.splits import coerce_rows, read_holdout, row_hashes, split_rows, split_thirds
@@ -208,7 +206,7 @@ def _settle_kinds(source: Source, columns: list[str], features: tuple[str, ...])
     return kinds
 
 
-def _banded(column: pd.Series[Any], kind: ColumnKind, edges: tuple[float, ...], where: str, *, is_input: bool) -> ColumnKind:
+def _banded(column: Column, kind: ColumnKind, edges: tuple[float, ...], where: str, *, is_input: bool) -> ColumnKind:
     if kind.kind != "numeric" or kind.date:
         raise InputError(f"column '{kind.name}' holds no plain numbers, so it has no bands", where=where, mend="remove it from data.bands")
     if is_input:
@@ -248,7 +246,7 @@ def _code_attributes(
     return tuple(attributes)
 
 
-def _groups(source: Source, frame: pd.DataFrame) -> pd.Series[Any] | None:
+def _groups(source: Source, frame: pd.DataFrame) -> Column | None:
     return None if source.roles.group is None else frame[source.roles.group]
 
 

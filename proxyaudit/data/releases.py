@@ -1,7 +1,5 @@
 """Releases: synthetic tables that someone else made, brought to the real table's kinds or refused."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

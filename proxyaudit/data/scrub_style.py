@@ -5,8 +5,6 @@ drawn-out words, contractions, white space. What stays is what takes choosing ot
 words, how long texts and words are, spelling, grammar. English contractions only.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 

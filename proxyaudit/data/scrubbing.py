@@ -16,8 +16,6 @@ The rules are deterministic and made to be read, not to be the best there is. Wh
   is itself a trace.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence

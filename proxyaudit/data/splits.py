@@ -1,7 +1,5 @@
 """Which real rows train and which audit: rows brought to their kinds, clusters that stay whole, and splits that row order cannot change."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -15,7 +13,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 
 from proxyaudit.arrays import Ints
-from proxyaudit.data.columns import ColumnKind, coerce, labels
+from proxyaudit.data.columns import Column, ColumnKind, coerce, labels
 from proxyaudit.data.encoding import spelling_notes
 from proxyaudit.data.sources import Roles, Source
 from proxyaudit.data.tables import read_table, resolve_path
@@ -49,7 +47,7 @@ class Clusters:
     repeated: bool  # whether the table has equal rows at all
 
 
-def find_clusters(frame: pd.DataFrame, columns: list[str], group: pd.Series[Any] | None, *, texts: bool = False) -> Clusters:
+def find_clusters(frame: pd.DataFrame, columns: list[str], group: Column | None, *, texts: bool = False) -> Clusters:
     """Find rows that belong together: one ``group`` value, or copies of one another.
 
     Equal rows are copies where rows can tell people apart: at least half of the rows are distinct, or
@@ -109,7 +107,7 @@ def alike(numbers_n: NDArray[Any]) -> tuple[Ints, Ints]:
     return np.arange(len(numbers_n)), first[place]
 
 
-def group_numbers(group: pd.Series[Any]) -> Ints:
+def group_numbers(group: Column) -> Ints:
     """The number of each row's group; where it is missing, one of its own."""
     codes = pd.factorize(labels(group))[0]
     alone = codes < 0

@@ -1,7 +1,5 @@
 """Tables from disk: paths that cannot escape, CSV and parquet, and one clear line for every failure."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import zlib

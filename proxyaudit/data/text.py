@@ -3,8 +3,6 @@
 Token numbers stay below 2**24, so float32 holds them exactly. A fraction says which spans a token lies in.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Singles
+from proxyaudit.data.columns import Column
 from proxyaudit.data.scrubbing import scrub
 from proxyaudit.errors import InputError
 
@@ -34,7 +33,7 @@ class TextEncoder:
     """A fixed map from texts to the model's inputs."""
 
     column: str
-    train: pd.Series[Any]  # real training texts; what :meth:`features` is learnt on
+    train: Column  # real training texts; what :meth:`features` is learnt on
     width: int  # tokens of a row; longer texts are cut
     tokenize: Tokenize | None = None  # the model's, attached when the model is known
     token_names: Callable[[list[int]], list[str]] | None = None  # what tokens stand for, as text; empty for special ones

@@ -1,8 +1,6 @@
 """The models of a recipe: what every kind shares and how the registered kind is asked for its own, and the models that write texts."""
 
-from __future__ import annotations
-
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
 from pydantic_core import PydanticCustomError
@@ -72,7 +70,7 @@ class PretrainedSpec(Strict):
     gguf_file: str | None = None
 
     @model_validator(mode="after")
-    def _one_place(self) -> PretrainedSpec:
+    def _one_place(self) -> Self:
         if self.hub and self.package is not None:
             raise ValueError("'hub' (a name on a model hub) and 'package' (a folder in an installed package) exclude each other")
         if self.revision is not None and not self.hub:

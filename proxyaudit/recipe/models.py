@@ -19,6 +19,12 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def refuse(fault: bool, why: str) -> None:
+    """A fault of a section: pydantic makes its own error of the ``ValueError``."""
+    if fault:
+        raise ValueError(why)
+
+
 class TrainingSpec(Strict):
     """How every regime's model is trained; the base of every kind of model."""
 
@@ -73,8 +79,7 @@ class PretrainedSpec(Strict):
     def _one_place(self) -> Self:
         if self.hub and self.package is not None:
             raise ValueError("'hub' (a name on a model hub) and 'package' (a folder in an installed package) exclude each other")
-        if self.revision is not None and not self.hub:
-            raise ValueError("'revision' belongs to 'hub: true'")
+        refuse(self.revision is not None and not self.hub, "'revision' belongs to 'hub: true'")
         return self
 
 

@@ -37,8 +37,6 @@ class IntegrityError(ProxyauditError):
 class TaskError(ProxyauditError):
     """A training, capture or measuring task failed while the rest of the run went on."""
 
-    exit_code = 5
-
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "", *, cutoff: float = 0.5) -> str:
     """How to mend an unknown name: the nearest known one, whatever its case, or ``otherwise``."""

@@ -24,8 +24,6 @@ from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.seeding import stream
 from proxyaudit.types import NotTested, Role
 
-__all__ = ["Attribute", "Dataset", "FeatureColumn", "conform", "load_dataset"]
-
 
 @dataclass(frozen=True)
 class Dataset:
@@ -137,12 +135,9 @@ def _split(recipe: Recipe, base: Path, source: Source, features: tuple[str, ...]
     roles, hashes = source.roles, dict(source.hashes)
     columns = [c for c in source.columns if c in features or c in roles.named]
     kinds = _settle_kinds(source, columns, features)
-    real, dropped = coerce_rows(source.table, kinds, roles, source.where)
     notes.extend(spelling_notes(source.table, kinds, "real rows"))
+    real = coerce_rows(source.table, kinds, roles, source.where, "real rows", notes)
     other = read_holdout(recipe, base, source, kinds, hashes, notes)
-    if dropped:
-        what = "real rows without a target" if roles.text is None else "real rows without a target or without text"
-        notes.append(NotTested(what=what, why="they were dropped"))
     # Texts tell people apart, so one text is one person's, whatever stands beside it.
     compared = [c for c in columns if c != roles.group or c in features] if roles.text is None else [roles.text]
     train, audit, clusters = split_rows(recipe, real, other, compared, source, notes)

@@ -19,23 +19,12 @@ The rules are deterministic and made to be read, not to be the best there is. Wh
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from importlib import resources
 
-from proxyaudit.data.scrub_style import flatten_style
+from proxyaudit.data.scrub_style import flatten_style, read_words
 from proxyaudit.registry import load_plugin
 
-
-def _words(name: str) -> frozenset[str]:
-    """The words of a file beside this module; its lines that begin with # say what they are."""
-    lines = resources.files("proxyaudit.data").joinpath("words", f"{name}.txt").read_text(encoding="utf-8").splitlines()
-    return frozenset(word for line in lines if not line.startswith("#") for word in line.split())
-
-
-GENDERED = _words("gendered")
-GIVEN_NAMES = _words("given_names")
-AMBIGUOUS_NAMES = _words("ambiguous_names")
-NOT_NAMES = _words("not_names")
-FUNCTION_WORDS = _words("function_words")
+_LISTS = ("gendered", "given_names", "ambiguous_names", "not_names", "function_words")
+GENDERED, GIVEN_NAMES, AMBIGUOUS_NAMES, NOT_NAMES, FUNCTION_WORDS = (frozenset(" ".join(read_words(name)).split()) for name in _LISTS)
 MONTHS = (
     "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?"
 )

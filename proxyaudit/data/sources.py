@@ -225,13 +225,11 @@ def require_columns(names: tuple[str, ...], known: list[str], *, where: str, rol
 
 def _check_roles(roles: Roles, table: pd.DataFrame, described: set[str], where: str) -> None:
     known = [str(column) for column in table.columns]
-    require_columns((roles.target,), known, where=where, role="target")
-    require_columns(roles.protected, known, where=where, role="protected")
-    require_columns(roles.proxies, known, where=where, role="proxy")
-    require_columns(roles.legitimate, known, where=where, role="legitimate")
-    require_columns(tuple(c for c in roles.exclude if c not in described), known, where=where, role="exclude")
-    require_columns((roles.group,) if roles.group else (), known, where=where, role="group")
-    require_columns((roles.text,) if roles.text else (), known, where=where, role="text")
+    single = {"target": roles.target, "group": roles.group, "text": roles.text}
+    named = {role: (name,) for role, name in single.items() if name}
+    named |= {"protected": roles.protected, "proxy": roles.proxies, "legitimate": roles.legitimate}
+    for role, names in (named | {"exclude": tuple(c for c in roles.exclude if c not in described)}).items():
+        require_columns(names, known, where=where, role=role)
     if not roles.protected:
         raise InputError("no protected column is named", where="data.protected", mend="name at least one")
     for name in roles.bands:

@@ -75,10 +75,8 @@ def find_clusters(frame: pd.DataFrame, columns: list[str], group: Column | None,
     if copies:
         joined = connected(len(frame), [*by_group, alike(_common_apart(hashes) if texts else hashes)])
         # Rows that are coarse because most of their values are missing coincide by chance and can chain the whole table together.
-        if _largest(joined) > max(_largest(ids), len(frame) * MAX_JOINED_SHARE):
-            copies = False
-        else:
-            ids = joined
+        copies = bool(np.bincount(joined).max() <= max(np.bincount(ids).max(), len(frame) * MAX_JOINED_SHARE))
+        ids = joined if copies else ids
     return Clusters(_number_by_content(ids, order_keys), bool(copies), distinct < len(frame))
 
 
@@ -88,10 +86,6 @@ def _common_apart(hashes_n: NDArray[np.uint64]) -> Ints:
     sizes = np.bincount(ids)
     common = sizes[ids] > len(ids) * MAX_JOINED_SHARE
     return np.where(common, len(sizes) + np.arange(len(ids)), ids)
-
-
-def _largest(ids: Ints) -> int:
-    return int(np.bincount(ids).max())
 
 
 def connected(n: int, pairs: Sequence[tuple[Ints, Ints]]) -> Ints:
@@ -205,15 +199,20 @@ def _entropy(counts: Ints, n: int) -> float:
     return float(-(share * np.log(share)).sum())
 
 
-def coerce_rows(table: pd.DataFrame, kinds: Mapping[str, ColumnKind], roles: Roles, where: str) -> tuple[pd.DataFrame, int]:
-    """Raw real rows brought to their kinds without those that lack target or text, and how many did; ``InputError`` if unreadable."""
+def coerce_rows(
+    table: pd.DataFrame, kinds: Mapping[str, ColumnKind], roles: Roles, where: str, what: str, notes: list[NotTested]
+) -> pd.DataFrame:
+    """Raw rows, ``what`` they are, brought to their kinds; a note if some lack target or text; ``InputError`` if unreadable."""
     frame = pd.DataFrame({name: coerce(table[name], kind, where=where) for name, kind in kinds.items()})
     known = frame[roles.target].notna()
     if not known.any():
         raise InputError(f"target '{roles.target}' has no values", where=where, mend="choose another target")
     if roles.text is not None:
         known &= frame[roles.text].notna()
-    return frame[known].reset_index(drop=True), int((~known).sum())
+    if not known.all():
+        lacking = "without a target" if roles.text is None else "without a target or without text"
+        notes.append(NotTested(what=f"{what} {lacking}", why="they were dropped"))
+    return frame[known].reset_index(drop=True)
 
 
 def read_holdout(
@@ -232,12 +231,8 @@ def read_holdout(
     missing = [name for name in kinds if name not in table.columns]
     if missing:
         raise InputError(f"data.holdout lacks the column '{missing[0]}'", where=str(path), mend="it needs the columns of the real table")
-    frame, dropped = coerce_rows(table, kinds, source.roles, str(path))
     notes.extend(spelling_notes(table, kinds, "data.holdout"))
-    if dropped:
-        what = "holdout rows without a target" if source.roles.text is None else "holdout rows without a target or without text"
-        notes.append(NotTested(what=what, why="they were dropped"))
-    return frame
+    return coerce_rows(table, kinds, source.roles, str(path), "holdout rows", notes)
 
 
 def split_rows(

@@ -146,15 +146,9 @@ def patched_effect(patch: Patch, plan: Donors, units: Units, n: int) -> Effect:
     return Effect(signed, product, signed_n, influence(tau[:, 0] * tau[:, 1] - product, beyond * tau[:, ::-1, None]))
 
 
-def joined(parts: Sequence[Units]) -> Units:
-    """All units of several parts."""
-    return sorted({unit for part in parts for unit in part or ()})
-
-
-def in_order(picked: Picked, effects: Mapping[int, Effect], screened: Screened) -> list[int]:
+def in_order(effects: Mapping[int, Effect], screened: Screened) -> list[int]:
     """Parts tried, by what their interchange did on the screening rows, then all others that move, by what the gradient predicts."""
     tried = sorted(effects, key=lambda part: (-float(f"{effects[part].size:.6g}"), part))
-    assert set(tried) == {*picked.by_gradient, *picked.by_difference}
     rest = [int(part) for part in np.flatnonzero(screened.moves) if part not in effects]
     return [*tried, *sorted(rest, key=lambda part: (-float(f"{screened.per_row[part]:.6g}"), part))]
 

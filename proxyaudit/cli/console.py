@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from proxyaudit.audits.selftest.run import SelfTest
     from proxyaudit.reporting.summary import Summary
 
@@ -35,6 +33,7 @@ def warn(text: str) -> None:
 def show_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
     """Draw a table on standard output."""
     from rich import box
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -44,7 +43,8 @@ def show_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, title
     for row in rows:
         # Text, not markup: a column named "[red]" stays what it is.
         table.add_row(*(Text(_safe(str(cell))) for cell in row))
-    _console().print(table)
+    # Into a file or pipe a table is as wide as it needs to be, without colour.
+    (Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=_WIDE, no_color=True)).print(table)
 
 
 def show_findings(summary: "Summary") -> None:
@@ -151,13 +151,6 @@ def plan_tables(plan: Mapping[str, Any]) -> None:
         write_line(f"Note: {note['what']}: {note['why']}")
     write_line(f"Run id: {plan['run_id']}")
     write_line(f"Plan digest: {plan['digest']}")
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    # Into a file or pipe a table is as wide as it needs to be, without colour.
-    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=_WIDE, no_color=True)
 
 
 def _safe(text: str) -> str:

@@ -55,10 +55,8 @@ class Bands:
 
     def cut(self, numbers: Column) -> Column:
         """Return the band of each number, as text; missing values stay missing."""
-        values = numbers.to_numpy(dtype=np.float64)
-        place = np.where(np.isnan(values), -1, np.searchsorted(self.edges, values, side="right"))
-        known = np.array([*self.levels, np.nan], dtype=object)
-        return pd.Series(known[place], index=numbers.index, name=numbers.name, dtype=object)
+        bins = [-np.inf, *self.edges, np.inf]
+        return pd.cut(numbers.astype("float64"), bins, right=False, labels=list(self.levels)).astype(object)
 
 
 def _number(value: float) -> str:

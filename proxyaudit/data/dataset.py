@@ -84,8 +84,7 @@ def load_dataset(recipe: Recipe, base: Path) -> Dataset:
     if rows.held_out:
         _check_spellings(train, audit, source.roles.protected, rows.kinds, str(spec.holdout))
     attributes = _code_attributes(source, rows.kinds, train, audit, notes)
-    _check_synthesizers(recipe, features, source.roles)
-    _note_unknown_makers(recipe, notes)
+    _check_makers(recipe, features, source.roles, notes)
     encoder = _fit_encoder(recipe, source, kept, train, audit)
     table, where = ("data.holdout", str(spec.holdout)) if rows.held_out else ("the audit rows", source.where)
     unseen = check_seen(encoder, audit, table=table, where=where)
@@ -245,13 +244,17 @@ def _groups(source: Source, frame: pd.DataFrame) -> Column | None:
     return None if source.roles.group is None else frame[source.roles.group]
 
 
-def _check_synthesizers(recipe: Recipe, features: tuple[str, ...], roles: Roles) -> None:
+def _check_makers(recipe: Recipe, features: tuple[str, ...], roles: Roles, notes: list[NotTested]) -> None:
+    """What makers of synthetic rows may see, against what the model reads, and what they may have seen."""
     seen = [name for name in roles.protected if name in features]
-    for regime in recipe.regimes:
-        if regime.synthetic is not None and not regime.synthetic.sees_protected and seen:
-            what = f"the model reads '{seen[0]}', but synthesizer '{regime.synthetic.regime}' may not see it"
+    for spec in (regime.synthetic for regime in recipe.regimes if regime.synthetic is not None):
+        if not spec.sees_protected and seen:
+            what = f"the model reads '{seen[0]}', but synthesizer '{spec.regime}' may not see it"
             mend = f"add '{seen[0]}' to data.exclude, or let the synthesizer see it"
             raise InputError(what, where="regimes: sees_protected", mend=mend)
+        if spec.path is not None and recipe.data.holdout is None:
+            why = "it may have had them; name real rows that its maker never had under data.holdout to rule that out"
+            notes.append(NotTested(what=f"whether the maker of release {spec.regime} had the audit rows", why=why))
 
 
 def _check_spellings(
@@ -265,16 +268,6 @@ def _check_spellings(
         if known and held and not known & held:
             mend = "spell its values as the real table does"
             raise InputError(f"column '{name}' shares no value with the real table", where=where, mend=mend)
-
-
-def _note_unknown_makers(recipe: Recipe, notes: list[NotTested]) -> None:
-    if recipe.data.holdout is not None:
-        return
-    for regime in recipe.regimes:
-        if regime.synthetic is not None and regime.synthetic.path is not None:
-            what = f"whether the maker of release {regime.synthetic.regime} had the audit rows"
-            why = "it may have had them; name real rows that its maker never had under data.holdout to rule that out"
-            notes.append(NotTested(what=what, why=why))
 
 
 def _other_files(recipe: Recipe, base: Path) -> dict[str, str]:

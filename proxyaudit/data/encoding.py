@@ -6,7 +6,7 @@ audit on those rows would call removed what was only not shown (METHOD, section 
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -208,9 +208,7 @@ def describe_encoder(encoder: Encoder) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for part in encoder.parts:
         if isinstance(part, _Numeric):
-            numbers = {"fill": part.fill, "mean": part.mean, "scale": part.scale, "indicator": part.indicator}
-            numbers["missing"] = _coarse(part.missing)
-            found.append({"kind": "numeric", "name": part.name, **numbers})
+            found.append({"kind": "numeric", **asdict(part), "missing": _coarse(part.missing)})
         elif isinstance(part, _Categorical):
             shares = {"missing": _coarse(part.missing), "rare": _coarse(part.rare_share)}
             found.append({"kind": "categorical", "name": part.name, "levels": list(part.levels), **shares})

@@ -226,7 +226,7 @@ def require_columns(names: tuple[str, ...], known: list[str], *, where: str, rol
 def _check_roles(roles: Roles, table: pd.DataFrame, described: set[str], where: str) -> None:
     known = [str(column) for column in table.columns]
     single = {"target": roles.target, "group": roles.group, "text": roles.text}
-    named = {role: (name,) for role, name in single.items() if name}
+    named: dict[str, tuple[str, ...]] = {role: (name,) for role, name in single.items() if name}
     named |= {"protected": roles.protected, "proxy": roles.proxies, "legitimate": roles.legitimate}
     for role, names in (named | {"exclude": tuple(c for c in roles.exclude if c not in described)}).items():
         require_columns(names, known, where=where, role=role)

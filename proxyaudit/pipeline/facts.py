@@ -44,7 +44,7 @@ def read_facts(prepared: Prepared, tasks: Tasks, cache: Cache, failures: Mapping
         placebos=read_placebos(prepared, cache, inputs.digest),
         pairs=prepared.proxies.pairs,
         text=dataset.text is not None,
-        no_absence=tuple(prepared.plan.no_absence),
+        no_absence=tuple(prepared.plan.get("no_absence", ())),
     )
 
 
@@ -75,5 +75,5 @@ def signatures_of_models(prepared: Prepared, models: Sequence[ReferenceModel], s
         spec=prepared.recipe.signatures or SignaturesSpec(),
         margin=prepared.recipe.margins.leak,
         root=prepared.recipe.seed,
-        plan_digest=prepared.plan.digest,
+        plan_digest=prepared.plan["digest"],
     )

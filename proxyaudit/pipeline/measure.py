@@ -36,7 +36,7 @@ def run_inputs(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> No
     dataset, recipe = prepared.dataset, prepared.recipe
     x = dataset.encoder.features(dataset.audit)
     out = Measurement()
-    probing = Probing(recipe.seed, recipe.margins, prepared.plan.permutations, nonlinear=False)
+    probing = Probing(recipe.seed, recipe.margins, prepared.plan["permutations"], nonlinear=False)
     measure_site(x, dataset, probing, site=INPUT_SITE, placebos={}, out=out)
     linear = {a.name: SITE_LEAKS.read(out, a.name, INPUT_SITE).linear for a in dataset.attributes}
     leaks = {name: None if test is None else test.leak for name, test in linear.items()}
@@ -81,7 +81,7 @@ def _view(task: Task, prepared: Prepared, cache: Cache) -> ModelView:
         placebos=read_placebos(prepared, cache, needs[INPUTS]),
         followed=prepared.compared_groups(),
         proxies=prepared.proxies,
-        permutations=prepared.plan.permutations,
+        permutations=prepared.plan["permutations"],
         rows_trained=prepared.size * recipe.model.epochs,
         table=_own_table(task, prepared, cache),
         forward=None if features is None else head_forward(model, features),

@@ -26,7 +26,7 @@ from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.kinds import model_kind
 from proxyaudit.models.module import code_of
 from proxyaudit.models.text import device_name
-from proxyaudit.pipeline.prepared import Inputs, Plan, Prepared, load_inputs
+from proxyaudit.pipeline.prepared import Inputs, Prepared, load_inputs
 from proxyaudit.recipe.recipe import Recipe, load_recipe
 from proxyaudit.regimes import Regime
 from proxyaudit.registry import load_plugin
@@ -63,7 +63,7 @@ def prepare_file(recipe_path: Path, overrides: tuple[str, ...] = (), consent: Co
 def prepared_again(recipe_json: str, base: str, digest: str) -> Prepared:
     """The same preparation in a worker process, kept for the next task. Raises ``InputError``: the data changed since the plan was made."""
     prepared = prepare(Recipe.model_validate_json(recipe_json), Path(base))
-    if prepared.plan.digest != digest:
+    if prepared.plan["digest"] != digest:
         raise InputError("the data or the program changed while the audit ran", where=prepared.recipe.name, mend="run it again")
     return prepared
 
@@ -99,43 +99,48 @@ def permutations_needed(cells: int) -> int:
     return max(FEWEST_PERMUTATIONS, 40 * cells)
 
 
-def make_plan(inputs: Inputs, model: TrainedModel, proxies: ProxyPlan) -> Plan:
-    """The plan of an audit whose inputs are loaded."""
+def make_plan(inputs: Inputs, model: TrainedModel, proxies: ProxyPlan) -> dict[str, Any]:
+    """The plan of an audit whose inputs are loaded: all that is fixed before anything is measured."""
     recipe, dataset, regimes, size = inputs.recipe, inputs.dataset, inputs.regimes, inputs.size
     lineage = trace_language_models(recipe, dataset, inputs.base)
     cells = len(dataset.attributes) * (len(model.sites) + 3)
     rows = {"train": len(dataset.train), "audit": len(dataset.audit), "training_size": size}
-    plan = Plan(
-        name=recipe.name,
-        seed=recipe.seed,
-        seeds=recipe.seeds,
-        regimes=[_describe(regime, size) for regime in regimes if not regime.is_reference],
-        references=[*(regime.name for regime in regimes if regime.is_reference), "placebo", "inputs", "floor"],
-        sites={"verdict": list(model.verdict_sites), "profile": list(model.sites)},
-        attributes=[{"name": a.name, "role": a.role, "kind": a.kind, "levels": list(a.levels)} for a in dataset.attributes],
-        proxies=proxies.describe(),
-        localisation=describe_localisation(),
-        columns=list(dataset.encoder.columns) if dataset.text is None else [dataset.text],
-        rows={name: public_count(n) for name, n in rows.items()},
-        audit_rows=rows_digest(dataset.clusters, dataset.hashes["audit"]),
-        holdout=dataset.holdout,
-        target={"name": dataset.target, "classes": list(dataset.classes)},
-        margins=recipe.margins.model_dump(),
-        level=LEVEL,
-        cells=cells,
-        permutations=permutations_needed(cells),
-        tasks=1 + sum((2 if regime.kind != "synthetic" else 3) * (len(regime.checkpoints) or recipe.seeds) for regime in regimes),
-        notes=[note.model_dump() for note in (*dataset.notes, *release_notes(dataset, inputs.releases), *lineage.notes)],
-        hashes={**dataset.hashes, **model_kind(recipe.model).file_hashes(recipe.model, inputs.base), **lineage.hashes},
-        versions=versions(text=dataset.text is not None),
-        schema_version=SCHEMA_VERSION,
-        language_models=lineage.described,
-        no_absence=_without_absence(inputs),
-    )
-    # Of what the run directory holds, and nothing else: `verify` makes the digest again from it.
-    code, settings = code_digest(), recipe.model_dump(mode="json", exclude_none=True)
-    digest = digest_of({"plan": plan.content(), "recipe": settings, "code": code})
-    return replace(plan, digest=digest, code=code, estimated_minutes=minutes(inputs, len(model.sites)))
+    plan: dict[str, Any] = {
+        "name": recipe.name,
+        "seed": recipe.seed,
+        "seeds": recipe.seeds,
+        "regimes": [_describe(regime, size) for regime in regimes if not regime.is_reference],
+        "references": [*(regime.name for regime in regimes if regime.is_reference), "placebo", "inputs", "floor"],
+        "sites": {"verdict": list(model.verdict_sites), "profile": list(model.sites)},
+        "attributes": [{"name": a.name, "role": a.role, "kind": a.kind, "levels": list(a.levels)} for a in dataset.attributes],
+        "proxies": proxies.describe(),
+        "localisation": describe_localisation(),
+        "columns": list(dataset.encoder.columns) if dataset.text is None else [dataset.text],
+        "rows": {name: public_count(n) for name, n in rows.items()},
+        "audit_rows": rows_digest(dataset.clusters, dataset.hashes["audit"]),
+        "holdout": dataset.holdout,
+        "target": {"name": dataset.target, "classes": list(dataset.classes)},
+        "margins": recipe.margins.model_dump(),
+        "level": LEVEL,
+        "cells": cells,
+        "permutations": permutations_needed(cells),
+        "tasks": 1 + sum((2 if regime.kind != "synthetic" else 3) * (len(regime.checkpoints) or recipe.seeds) for regime in regimes),
+        "notes": [note.model_dump() for note in (*dataset.notes, *release_notes(dataset, inputs.releases), *lineage.notes)],
+        "hashes": {**dataset.hashes, **model_kind(recipe.model).file_hashes(recipe.model, inputs.base), **lineage.hashes},
+        "versions": versions(text=dataset.text is not None),
+        "schema_version": SCHEMA_VERSION,
+    }
+    beyond = {"language_models": lineage.described, "no_absence": _without_absence(inputs)}
+    plan |= {key: value for key, value in beyond.items() if value}
+    settings = recipe.model_dump(mode="json", exclude_none=True)
+    return with_digest(plan, settings, estimated_minutes=minutes(inputs, len(model.sites)))
+
+
+def with_digest(plan: dict[str, Any], recipe: dict[str, Any], **beside: Any) -> dict[str, Any]:
+    """A plan as ``plan.json`` holds it; the digest, from which `verify` knows it, covers the plan, the recipe and the code beside it."""
+    code = code_digest()
+    digest = digest_of({"plan": plan, "recipe": recipe, "code": code})
+    return {"digest": digest, "run_id": digest[:12], "code": code, **plan, **beside}
 
 
 def _without_absence(inputs: Inputs) -> list[str]:

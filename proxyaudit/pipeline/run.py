@@ -14,7 +14,6 @@ import numpy as np
 
 from proxyaudit.channels.proxies.record import overlap_notes
 from proxyaudit.consent import Consent
-from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.channel import all_channels
 from proxyaudit.estimates.conclude import evidence_of
@@ -26,7 +25,7 @@ from proxyaudit.evidence.pack import EvidencePack, read_pack, write_pack, write_
 from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
 from proxyaudit.pipeline.facts import read_facts, signatures_of_run
 from proxyaudit.pipeline.measure import SHARED
-from proxyaudit.pipeline.plan import odds_of_absence, prepare_file
+from proxyaudit.pipeline.plan import odds_of_absence, prepare_file, with_digest
 from proxyaudit.pipeline.stages import Progress, Workers, one_thread, run_stages
 from proxyaudit.pipeline.tasks import task_digests
 from proxyaudit.reporting.html import render_html
@@ -56,7 +55,7 @@ def plan_audit(recipe_path: Path, overrides: tuple[str, ...] = (), *, consent: C
     """A recipe's plan and the odds of proving ``absence``; measures and writes nothing, takes and raises what :func:`run_audit` does."""
     with one_thread():
         prepared = prepare_file(recipe_path, overrides, consent)
-        return {**prepared.plan.as_dict(), "absence": odds_of_absence(prepared)}
+        return {**prepared.plan, "absence": odds_of_absence(prepared)}
 
 
 def run_audit(
@@ -83,7 +82,7 @@ def run_audit(
     check_out(out)
     with one_thread():
         prepared = prepare_file(recipe_path, overrides, consent)
-    folder, cache, tasks = out / prepared.recipe.name / prepared.plan.run_id, Cache(out / CACHE_FOLDER), task_digests(prepared)
+    folder, cache, tasks = out / prepared.recipe.name / prepared.plan["run_id"], Cache(out / CACHE_FOLDER), task_digests(prepared)
     if fresh:
         cache.forget(SHARED)
         for task in (task for stage in tasks.values() for task in stage):
@@ -92,7 +91,7 @@ def run_audit(
         evidence = read_pack(folder).evidence
         if evidence.run.status == "complete":
             return RunResult(folder, evidence.run.status, evidence, reused=True)
-    write_plan(folder, prepared.plan.as_dict())
+    write_plan(folder, prepared.plan)
     cache.sweep()
     failures = run_stages(prepared, tasks, cache, workers, progress)
     with one_thread():
@@ -102,16 +101,16 @@ def run_audit(
         for channel in all_channels():
             if channel.follow_up is not None:
                 ledger.publish(channel.follow_up(facts, ledger))
-        plan = prepared.plan.as_dict()
-        not_tested = [*_NOT_TESTED, *(NotTested(**note) for note in prepared.plan.notes), *overlap_notes(facts.runs)]
-        scope = read_scope(plan, {}, {"failures_by_regime": dict(failures)})
-        evidence = evidence_of(ledger, scope, plan, not_tested, partial=bool(failures), facts=facts)
+        not_tested = [*_NOT_TESTED, *(NotTested(**note) for note in prepared.plan["notes"]), *overlap_notes(facts.runs)]
+        scope = read_scope(prepared.plan, {}, {"failures_by_regime": dict(failures)})
+        evidence = evidence_of(ledger, scope, prepared.plan, not_tested, partial=bool(failures), facts=facts)
         signatures = signatures_of_run(prepared, tasks, cache, evidence) if prepared.recipe.signatures else {}
     more = {"backend": workers.backend, "failures_by_regime": {regime: list(found) for regime, found in failures.items()}}
-    environment = environment_of(started, workers.count, prepared.plan.versions, [f for found in failures.values() for f in found], **more)
+    lines = [line for found in failures.values() for line in found]
+    environment = environment_of(started, workers.count, prepared.plan["versions"], lines, **more)
     arrays = {f"{e.id}.seed_values": np.array(e.seed_values) for e in evidence.estimates if len(e.seed_values) > 1} | row_parts(ledger)
     recipe = prepared.recipe.model_dump(mode="json", exclude_none=True)
-    publish(EvidencePack(evidence, prepared.plan.as_dict(), recipe, environment, arrays), folder, signatures)
+    publish(EvidencePack(evidence, prepared.plan, recipe, environment, arrays), folder, signatures)
     return RunResult(folder, evidence.run.status, evidence, reused=False)
 
 
@@ -131,8 +130,7 @@ def plan_without_training(name: str, regimes: Iterable[str], kind: str, recipe: 
     unknown = dict.fromkeys(("of", "ratio", "sees_protected", "training_rows"))
     listed = [{"name": regime, "kind": kind, **unknown} for regime in regimes]
     plan = {"name": name, "regimes": listed, "level": LEVEL, "schema_version": SCHEMA_VERSION, **own}
-    digest = digest_of({"plan": plan, "recipe": recipe, "code": code_digest()})
-    return {"digest": digest, "run_id": digest[:12], "code": code_digest(), **plan}
+    return with_digest(plan, recipe)
 
 
 def check_out(out: Path) -> None:

@@ -129,7 +129,7 @@ class _Board:
 
 def arguments(prepared: Prepared, cache: Cache) -> tuple[str, str, str, str]:
     """What :func:`run_task` takes beside the task."""
-    return prepared.recipe.model_dump_json(), str(prepared.base), prepared.plan.digest, str(cache.root)
+    return prepared.recipe.model_dump_json(), str(prepared.base), prepared.plan["digest"], str(cache.root)
 
 
 def _parallel(todo: list[Task], prepared: Prepared, cache: Cache, workers: Workers) -> Iterator[Outcome]:

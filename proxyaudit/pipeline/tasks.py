@@ -25,7 +25,7 @@ def task_digests(prepared: Prepared) -> dict[str, list[Task]]:
         for seed in range(prepared.recipe.seeds)
     }
     encoded = {
-        name: Task(ENCODE, name, 0, digests.of("encode", ENCODE, source=asdict(source), proxies=prepared.plan.proxies))
+        name: Task(ENCODE, name, 0, digests.of("encode", ENCODE, source=asdict(source), proxies=prepared.plan["proxies"]))
         for name, source in encoded_sources(prepared).items()
     }
     trained: dict[tuple[str, int], Task] = {}
@@ -64,10 +64,10 @@ class _Digests:
 
     def of(self, stage: str, kind: str, **own: Any) -> str:
         recipe, plan = self.prepared.recipe, self.prepared.plan
-        common = {"code": code_digest(stage), "versions": plan.versions, "data": plan.hashes, "seed": recipe.seed}
+        common = {"code": code_digest(stage), "versions": plan["versions"], "data": plan["hashes"], "seed": recipe.seed}
         if stage == "measure":
-            own |= {"references": recipe.references.model_dump(), "margins": recipe.margins.model_dump(), "plan": plan.permutations}
-            own |= {"attributes": plan.attributes, "proxies": plan.proxies}
+            own |= {"references": recipe.references.model_dump(), "margins": recipe.margins.model_dump(), "plan": plan["permutations"]}
+            own |= {"attributes": plan["attributes"], "proxies": plan["proxies"]}
         elif stage != "synthesize":
             own |= {"model": recipe.model.model_dump(mode="json"), "sites": recipe.sites.model_dump()}
         return digest_of({**common, "roles": recipe.data.model_dump(mode="json"), "kind": kind, **own})

@@ -194,7 +194,7 @@ def known_of(recipe: Path) -> Known:
             used = (regime.erase, regime.scrub, regime.quantise)
             models.append(ReferenceModel(regime.name, seed, captured.acts, captured.outputs, load_file(path), *used))
     signatures = signatures_of_models(prepared, models, {})
-    return Known(signatures, prepared.recipe, prepared.base, (prepared.recipe.name, prepared.plan.run_id))
+    return Known(signatures, prepared.recipe, prepared.base, (prepared.recipe.name, prepared.plan["run_id"]))
 
 
 def follow(folder: Path, *, seed: int, clean: bool, inputs: str = "fresh", **sizes: int) -> Followed:

@@ -45,9 +45,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     series = make_series(seed=1, references=2, rows=3000, scan_rows=2000)
     recipe = series.write(base)
     prepared, known = prepare_file(recipe), known_of(recipe)
-    info = RunInfo(id="a" * 12, name="series", status="complete", plan_digest=prepared.plan.digest, versions={}, seed=0)
+    info = RunInfo(id="a" * 12, name="series", status="complete", plan_digest=prepared.plan["digest"], versions={}, seed=0)
     evidence = Evidence(run=info, findings=(), estimates=(), controls=(), not_tested=())
-    pack = EvidencePack(evidence, prepared.plan.as_dict(), prepared.recipe.model_dump(mode="json", exclude_none=True), {})
+    pack = EvidencePack(evidence, prepared.plan, prepared.recipe.model_dump(mode="json", exclude_none=True), {})
     write_pack(pack, base / "reports" / "series" / ("a" * 12), more=signature_files(known.signatures))
     return Made(base, find_run(base / "reports"), series)
 

@@ -46,10 +46,10 @@ def write_run(folder: Path, recipe: str) -> Path:
     """A pack with the signatures of a recipe of checkpoints; its audit is left out, which a scan does not read."""
     (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
     prepared, known = prepare_file(folder / "recipe.yaml"), known_of(folder / "recipe.yaml")
-    run = prepared.plan.run_id
-    info = RunInfo(id=run, name="texts", status="complete", plan_digest=prepared.plan.digest, versions={}, seed=0)
+    run = prepared.plan["run_id"]
+    info = RunInfo(id=run, name="texts", status="complete", plan_digest=prepared.plan["digest"], versions={}, seed=0)
     evidence = Evidence(run=info, findings=(), estimates=(), controls=(), not_tested=())
-    pack = EvidencePack(evidence, prepared.plan.as_dict(), prepared.recipe.model_dump(mode="json", exclude_none=True), {})
+    pack = EvidencePack(evidence, prepared.plan, prepared.recipe.model_dump(mode="json", exclude_none=True), {})
     write_pack(pack, folder / "reports" / "texts" / run, more=signature_files(known.signatures))
     return find_run(folder / "reports")
 

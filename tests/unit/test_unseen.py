@@ -133,11 +133,11 @@ def test_rare_strangers_are_not_named(tmp_path: Path) -> None:
 def test_shares_decide_between_silence_a_note_and_no_absence(tmp_path: Path, value: Any, share: float, noted: bool, barred: bool) -> None:
     recipe = recipe_for(tmp_path, table(), held(job=lambda c: partly(c, share, value)))
     prepared = prepare(recipe, tmp_path)
-    told = [note for note in prepared.plan.notes if "values of column job" in note["what"]]
+    told = [note for note in prepared.plan["notes"] if "values of column job" in note["what"]]
     assert bool(told) == noted
     assert all(("absence is not claimed" in note["why"]) == barred for note in told)
     # References follow the rows as well: whatever rests on them is barred.
-    assert prepared.plan.no_absence == (["real", "untrained", "reweighed"] if barred else [])
+    assert prepared.plan.get("no_absence", []) == (["real", "untrained", "reweighed"] if barred else [])
 
 
 def test_what_training_lacks_as_often_is_seen(tmp_path: Path) -> None:
@@ -152,8 +152,8 @@ def test_what_training_lacks_as_often_is_seen(tmp_path: Path) -> None:
 def test_a_release_bars_its_own_regimes_only(tmp_path: Path) -> None:
     release = held(job=lambda c: partly(c, 0.4, "nurse"), member=lambda c: c.str.upper())
     plan = prepare(recipe_for(tmp_path, table(), table(400, seed=2), release), tmp_path).plan
-    assert plan.no_absence == ["vendor", "mixed-vendor-0.5"]
-    whats = [note["what"] for note in plan.notes]
+    assert plan["no_absence"] == ["vendor", "mixed-vendor-0.5"]
+    whats = [note["what"] for note in plan["notes"]]
     assert "release vendor: values of column job" in whats
     assert "release vendor: spellings of column member apart" in whats
 

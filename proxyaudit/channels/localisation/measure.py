@@ -176,7 +176,7 @@ class _Search:
         where = "verdict" if inside.location.name in self.verdict_sites else "elsewhere"
         picked = causal.pick(inside.screened, *TRIED[where], rng)
         first = {part: self._effect(inside.patch, self.rough, inside.parts[part]) for part in (*picked.by_gradient, *picked.by_difference)}
-        order = causal.in_order(picked, first, inside.screened)
+        order = causal.in_order(first, inside.screened)
 
         def tried(part: int, by: str) -> Part:
             effect = self._effect(inside.patch, self.fine, inside.parts[part])
@@ -203,7 +203,7 @@ class _Search:
         order = [inside.parts[part] for part in ranked]
 
         def together(units: list[list[int]], plan: Donors) -> Effect:
-            return self._effect(inside.patch, plan, causal.joined(units))
+            return self._effect(inside.patch, plan, sorted({unit for part in units for unit in part}))
 
         size = causal.smallest_set(lambda count: together(order[:count], self.rough).signed, whole, len(order))
         if isinstance(size, str):

@@ -2,18 +2,14 @@
 
 The rules are deterministic and made to be read, not to be the best there is. What they cannot do is part of what is audited:
 
-- English only. A word that is in no list and follows no pattern stays.
-- ``names``: given names of a built-in list, and capitalised words inside a sentence that are not known to be something else. In a
-  text written without capitals only the list works; a name that is also a word ("Will", "Rose") is masked only where it is
-  capitalised inside a sentence; a brand or a place inside a sentence is masked with the names.
-- ``pronouns``: gendered pronouns and gendered words (he, her, wife, grandmother, ...).
-- ``dates``: ISO and slashed dates, months with a day or a year, years 1900 to 2099, weekdays.
-- ``ages``: "45 years old", "age 45", "in my fifties", "45-year-old", "my age".
-- ``style``: habits of writing flattened on the surface (capitals, marks, emoticons, drawn-out words, contractions, white space; see
-  ``scrub_style``). It masks nothing and changes nearly every text; word choice, length and grammar stay. What it brings out
-  ("sheee") the other rules mask as well.
-- Every match of the other rules becomes the same mask, so the mask says that something was there, not what: how many masks a text has
-  is itself a trace.
+- English only. A word that is in no list and follows no pattern stays. Lists of words are files in the folder ``words``.
+- ``names``: given names of a list, and capitalised words inside a sentence not known to be something else, brands and places too. In a
+  text without capitals only the list works; a name that is also a word ("Will", "Rose") is masked only where it is capitalised inside.
+- ``pronouns``: gendered words. ``dates``: ISO and slashed dates, months with a day or a year, years 1900 to 2099, weekdays. ``ages``: "45
+  years old", "age 45", "in my fifties", "45-year-old", "my age".
+- ``style`` flattens habits of writing on the surface (see ``scrub_style``) and masks nothing; word choice, length and grammar stay. What
+  it brings out ("sheee") the other rules mask as well.
+- All matches become the same mask, which says that something was there, not what: how many masks a text has is itself a trace.
 """
 
 import re

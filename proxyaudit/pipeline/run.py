@@ -33,12 +33,8 @@ from proxyaudit.reporting.markdown import render_markdown
 from proxyaudit.stats.intervals import LEVEL
 from proxyaudit.types import SCHEMA_VERSION, Evidence, NotTested
 
-_NOT_TESTED = (
-    NotTested(
-        what="use through directions that no linear subspace holds, or at sites outside the verdict sites",
-        why="subspaces are linear, fitted (LEACE) or learned (DAS), and swapped at the verdict sites only",
-    ),
-)
+_WHY = "subspaces are linear, fitted (LEACE) or learned (DAS), and swapped at the verdict sites only"
+_USE = NotTested(what="use through directions that no linear subspace holds, or at sites outside the verdict sites", why=_WHY)
 
 
 @dataclass(frozen=True)
@@ -101,7 +97,7 @@ def run_audit(
         for channel in all_channels():
             if channel.follow_up is not None:
                 ledger.publish(channel.follow_up(facts, ledger))
-        not_tested = [*_NOT_TESTED, *(NotTested(**note) for note in prepared.plan["notes"]), *overlap_notes(facts.runs)]
+        not_tested = [_USE, *(NotTested(**note) for note in prepared.plan["notes"]), *overlap_notes(facts.runs)]
         scope = read_scope(prepared.plan, {}, {"failures_by_regime": dict(failures)})
         evidence = evidence_of(ledger, scope, prepared.plan, not_tested, partial=bool(failures), facts=facts)
         signatures = signatures_of_run(prepared, tasks, cache, evidence) if prepared.recipe.signatures else {}

@@ -39,15 +39,6 @@ class Screened:
         return type(self)(self.signed[parts], self.per_row[parts], self.apart[parts], self.moves[parts])
 
 
-@dataclass(frozen=True)
-class Picked:
-    """Parts to be tried, by their numbers: by the gradient, by the difference of the groups, at random as controls."""
-
-    by_gradient: tuple[int, ...]
-    by_difference: tuple[int, ...]
-    at_random: tuple[int, ...]
-
-
 def differences(values: NDArray[np.floating], groups_n: Ints, labels_n: Ints) -> dict[int, Floats]:
     """Mean value of group 1 minus that of group 0 within each label that has enough rows of both; other rows are left out."""
     found = {}
@@ -99,20 +90,15 @@ def _spread(values: NDArray[np.floating], groups_n: Ints, labels_n: Ints, labels
     return np.asarray(np.sqrt(total / max(count, 1)))
 
 
-def pick(screened: Screened, by_gradient: int, by_difference: int, at_random: int, rng: np.random.Generator) -> Picked:
-    """Choose the parts to be tried; the random ones among all that were not chosen."""
-    left = [int(part) for part in np.flatnonzero(screened.moves)]
-
-    def best(score: Floats, count: int) -> tuple[int, ...]:
+def pick(screened: Screened, by_gradient: int, by_difference: int, at_random: int, rng: np.random.Generator) -> dict[int, str]:
+    """Parts to be tried, and by what: ``gradient``, ``difference`` of the groups, or ``random`` among all others, as controls."""
+    left, found = [int(part) for part in np.flatnonzero(screened.moves)], {}
+    for by, score, count in (("gradient", screened.per_row, by_gradient), ("difference", screened.apart, by_difference)):
         # Rounded, so that ties and the noise of summation fall to the lower number.
-        chosen = sorted(left, key=lambda part: (-float(f"{score[part]:.6g}"), part))[:count]
-        for part in chosen:
-            left.remove(part)
-        return tuple(chosen)
-
-    first, second = best(screened.per_row, by_gradient), best(screened.apart, by_difference)
+        found |= dict.fromkeys(sorted(left, key=lambda part: (-float(f"{score[part]:.6g}"), part))[:count], by)
+        left = [part for part in left if part not in found]
     controls = rng.permutation(np.array(left, dtype=np.int64))[:at_random]
-    return Picked(first, second, tuple(int(part) for part in controls))
+    return found | {int(part): "random" for part in controls}
 
 
 def draw_plan(groups_n: Ints, labels_n: Ints, rows_n: NDArray[np.bool_], recipients: int, rng: np.random.Generator) -> Donors | None:

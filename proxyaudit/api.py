@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from proxyaudit.errors import InputError
 from proxyaudit.evidence.pack import EvidencePack, find_run, read_pack
 from proxyaudit.types import Estimate, Finding
 
@@ -103,11 +102,10 @@ def probe(
     from proxyaudit.audits.probe.run import probe_arrays
     from proxyaudit.pipeline.run import publish
     from proxyaudit.recipe.recipe import Margins
+    from proxyaudit.recipe.yaml import validated
 
-    try:
-        margins = Margins(leak=leak_margin, nonlinear=nonlinear_margin)
-    except ValidationError:
-        raise InputError("a margin lies between 0 and 1", where="leak_margin, nonlinear_margin", mend="e.g. 0.02 and 0.1") from None
+    given = {"leak": leak_margin, "nonlinear": nonlinear_margin}
+    margins = validated(Margins, given, where="margins", mend="a margin lies between 0 and 1, e.g. 0.02 and 0.1")
     named = (attributes,) if isinstance(attributes, str) else tuple(attributes)
     conditions = (condition_on,) if isinstance(condition_on, str) else tuple(condition_on)
     request = ProbeRequest(named, real, group, conditions, margins, seed, name)

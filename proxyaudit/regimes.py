@@ -100,8 +100,11 @@ def common_training_size(recipe: Recipe, dataset: Dataset, releases: Mapping[str
         elif entry.mixed is not None:
             for name, ratio in zip(entry.names, entry.mixed.ratios, strict=True):
                 limits[name] = _mixed_limit(n_real, releases.get(entry.mixed.of), ratio)
-    smallest = min(limits, key=lambda key: limits[key])
-    asked = recipe.training_size
+    asked, trained = recipe.training_size, any(entry.checkpoints is None for entry in recipe.regimes)
+    uses_real = any(entry.real or entry.scrub for entry in recipe.regimes) or (recipe.references.reweighed and trained)
+    if asked is not None and not uses_real:
+        del limits["real"]
+    smallest = min(limits, key=lambda key: limits[key], default="")
     if asked is None and limits[smallest] < MIN_TRAINING_ROWS:
         what = f"regime '{smallest}' offers {limits[smallest]} rows, fewer than the {MIN_TRAINING_ROWS} that training needs"
         raise InputError(what, where=f"regimes: {smallest}", mend="use more rows")
@@ -110,10 +113,6 @@ def common_training_size(recipe: Recipe, dataset: Dataset, releases: Mapping[str
     if asked < MIN_TRAINING_ROWS:
         what = f"training_size {asked} is fewer than the {MIN_TRAINING_ROWS} rows that training needs"
         raise InputError(what, where="training_size", mend="raise it")
-    trained = any(entry.checkpoints is None for entry in recipe.regimes)
-    if not any(entry.real or entry.scrub for entry in recipe.regimes) and not (recipe.references.reweighed and trained):
-        del limits["real"]
-    smallest = min(limits, key=lambda key: limits[key], default="")
     if limits and asked > limits[smallest]:
         what = f"training_size {asked} is more than the {limits[smallest]} rows that regime '{smallest}' can offer"
         raise InputError(what, where="training_size", mend="lower it")

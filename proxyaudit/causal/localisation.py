@@ -92,7 +92,7 @@ def _spread(values: NDArray[np.floating], groups_n: Ints, labels_n: Ints, labels
 
 def pick(screened: Screened, by_gradient: int, by_difference: int, at_random: int, rng: np.random.Generator) -> dict[int, str]:
     """Parts to be tried, and by what: ``gradient``, ``difference`` of the groups, or ``random`` among all others, as controls."""
-    left, found = [int(part) for part in np.flatnonzero(screened.moves)], {}
+    left, found = [int(part) for part in np.flatnonzero(screened.moves)], dict[int, str]()
     for by, score, count in (("gradient", screened.per_row, by_gradient), ("difference", screened.apart, by_difference)):
         # Rounded, so that ties and the noise of summation fall to the lower number.
         found |= dict.fromkeys(sorted(left, key=lambda part: (-float(f"{score[part]:.6g}"), part))[:count], by)

@@ -8,6 +8,7 @@ are relative to each tensor's scale (Shazeer & Stern 2018, arXiv 1804.04235).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from torch.func import functional_call
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.probes.heads import calibrate, ridge_head, score_outputs, stack_labels, stack_targets, training_loss
 
-Codes = NDArray[np.generic]
+Codes = NDArray[Any]
 STEPS = (10, 20, 40)  # looked at after these; a head on the frozen block (no step) is looked at first
 SHORT = (10, 20)
 RELATIVE_STEP, HEAD_STEP = 0.05, 0.05

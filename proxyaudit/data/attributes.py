@@ -172,11 +172,6 @@ def _nothing_to_tell(name: str, role: Role, fault: str, where: str) -> tuple[Non
     return None, (NotTested(what=f"proxy {name}", why=f"the column {fault}"),)
 
 
-def clusters_if_any(clusters_n: Ints) -> Ints | None:
-    """The cluster ids, or ``None`` where every row stands alone."""
-    return None if len(np.unique(clusters_n)) == len(clusters_n) else clusters_n
-
-
 def ordered_codes(codes_n: Ints, classes: int) -> Ints:
     """Codes renumbered from the rarest class to the commonest: what a class is called must not matter."""
     counts = np.bincount(codes_n, minlength=classes)

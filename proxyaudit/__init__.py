@@ -5,8 +5,6 @@
 >>> audit.findings[["attribute", "regime", "verdict"]]  # doctest: +SKIP
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import TYPE_CHECKING, Any
 

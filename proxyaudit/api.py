@@ -1,7 +1,5 @@
 """The Python face of a finished run: findings and estimates as tables."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from proxyaudit.errors import InputError
 from proxyaudit.evidence.pack import EvidencePack, find_run, read_pack
 from proxyaudit.types import Estimate, Finding
 
@@ -36,15 +33,11 @@ class Audit:
         """One row for each estimate, indexed by its id."""
         return _table(Estimate, self.pack.evidence.estimates).set_index("id")
 
-    def plot(self, kind: str = "profile", attribute: str | None = None) -> Plot:
+    def plot(self, kind: str = "profile", attribute: str | None = None) -> "Plot":
         """A chart of the report as an object: shown by a notebook, ``.save("chart.svg")`` writes it.
 
-        Args:
-            kind: ``profile`` (leak along the model's sites) or ``surface`` (what outputs show against what is inside).
-            attribute: Attribute or proxy; the first one if not given.
-
-        Raises:
-            InputError: unknown kind or attribute, or nothing of the kind was measured.
+        ``kind`` is ``profile`` (leak along the model's sites) or ``surface`` (what outputs show against what is inside), ``attribute`` an
+        attribute or proxy, the first one if not given. Raises ``InputError``: unknown kind or attribute, or nothing of it was measured.
         """
         from proxyaudit.reporting.plots import make_plot
 
@@ -99,32 +92,20 @@ def probe(
 ) -> Audit:
     """Audit bare activations: is the attribute still in them?
 
-    Args:
-        activations: Regime -> site -> ``(n, d)`` numbers; the same rows in every regime.
-        labels: Columns over the same ``n`` rows in the same order.
-        attributes: Sensitive columns of ``labels``; one name stands for itself.
-        real: Regime that the others are compared with.
-        group: Column of rows that belong together (person, author, household).
-        condition_on: Columns that legitimately explain the attribute.
-        leak_margin: Smallest linear leak that matters, a fraction of log2 K.
-        nonlinear_margin: Smallest non-linear leak that matters.
-        seed: Root seed.
-        jobs: Worker processes; results do not depend on it.
-        out: Folder to write the run to; nothing is written if not given.
-        name: Name of the audit.
-
-    Raises:
-        InputError: the arrays or labels do not fit, or hold NaN or infinite activations.
+    ``activations`` map regime and site to ``(n, d)`` numbers, the same ``n`` rows in every regime, and ``labels`` are columns over them in
+    the same order: sensitive ``attributes``, a ``group`` of rows that belong together (person, author, household), and columns that
+    legitimately explain the attribute (``condition_on``). The others are compared with regime ``real``. Margins are the smallest leaks
+    that matter, fractions of log2 K. Results do not depend on ``jobs``, the worker processes. Without ``out``, the folder of runs, nothing
+    is written. Raises ``InputError``: the arrays or labels do not fit, or hold NaN or infinite activations.
     """
     from proxyaudit.audits.probe.inputs import ProbeRequest
     from proxyaudit.audits.probe.run import probe_arrays
     from proxyaudit.pipeline.run import publish
     from proxyaudit.recipe.recipe import Margins
+    from proxyaudit.recipe.yaml import validated
 
-    try:
-        margins = Margins(leak=leak_margin, nonlinear=nonlinear_margin)
-    except ValidationError:
-        raise InputError("a margin lies between 0 and 1", where="leak_margin, nonlinear_margin", mend="e.g. 0.02 and 0.1") from None
+    given = {"leak": leak_margin, "nonlinear": nonlinear_margin}
+    margins = validated(Margins, given, where="margins", mend="a margin lies between 0 and 1, e.g. 0.02 and 0.1")
     named = (attributes,) if isinstance(attributes, str) else tuple(attributes)
     conditions = (condition_on,) if isinstance(condition_on, str) else tuple(condition_on)
     request = ProbeRequest(named, real, group, conditions, margins, seed, name)

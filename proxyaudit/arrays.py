@@ -1,7 +1,5 @@
 """Names of array types, by what they hold; a suffix of a variable tells the axes (``acts_nd``, ``labels_n``)."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

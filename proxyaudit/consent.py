@@ -4,14 +4,13 @@ Of a recipe of one's own ``any`` will do. What a pack names was written by whoev
 file counts, so that nobody executes what nobody has looked at.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from proxyaudit.errors import InputError
 
@@ -27,7 +26,7 @@ class Consent:
     anything: bool = False
 
     @classmethod
-    def of(cls, given: Sequence[str]) -> Consent:
+    def of(cls, given: Sequence[str]) -> Self:
         """Read what was given as ``--run-code``. Raises ``InputError``: it is neither ``any`` nor ``FILE@sha256:HASH``."""
         files = set()
         for text in (text for text in given if text != "any"):

@@ -1,7 +1,5 @@
 """Checks of this machine: is everything there that an audit needs? Part of the command line."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.metadata
 import platform

@@ -1,7 +1,5 @@
 """Errors that a user can act on. Each carries the exit code that the command line returns."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Iterable
@@ -38,8 +36,6 @@ class IntegrityError(ProxyauditError):
 
 class TaskError(ProxyauditError):
     """A training, capture or measuring task failed while the rest of the run went on."""
-
-    exit_code = 5
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "", *, cutoff: float = 0.5) -> str:

@@ -1,7 +1,5 @@
 """Training regimes: which rows a model is trained on, from real data to synthetic, mixed and reweighed."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from proxyaudit.data.columns import MISSING
+from proxyaudit.data.columns import MISSING, Column
 from proxyaudit.data.dataset import Dataset, conform
 from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.data.splits import group_numbers
@@ -102,8 +100,11 @@ def common_training_size(recipe: Recipe, dataset: Dataset, releases: Mapping[str
         elif entry.mixed is not None:
             for name, ratio in zip(entry.names, entry.mixed.ratios, strict=True):
                 limits[name] = _mixed_limit(n_real, releases.get(entry.mixed.of), ratio)
-    smallest = min(limits, key=lambda key: limits[key])
-    asked = recipe.training_size
+    asked, trained = recipe.training_size, any(entry.checkpoints is None for entry in recipe.regimes)
+    uses_real = any(entry.real or entry.scrub for entry in recipe.regimes) or (recipe.references.reweighed and trained)
+    if asked is not None and not uses_real:
+        del limits["real"]
+    smallest = min(limits, key=lambda key: limits[key], default="")
     if asked is None and limits[smallest] < MIN_TRAINING_ROWS:
         what = f"regime '{smallest}' offers {limits[smallest]} rows, fewer than the {MIN_TRAINING_ROWS} that training needs"
         raise InputError(what, where=f"regimes: {smallest}", mend="use more rows")
@@ -112,10 +113,6 @@ def common_training_size(recipe: Recipe, dataset: Dataset, releases: Mapping[str
     if asked < MIN_TRAINING_ROWS:
         what = f"training_size {asked} is fewer than the {MIN_TRAINING_ROWS} rows that training needs"
         raise InputError(what, where="training_size", mend="raise it")
-    trained = any(entry.checkpoints is None for entry in recipe.regimes)
-    if not any(entry.real or entry.scrub for entry in recipe.regimes) and not (recipe.references.reweighed and trained):
-        del limits["real"]
-    smallest = min(limits, key=lambda key: limits[key], default="")
     if limits and asked > limits[smallest]:
         what = f"training_size {asked} is more than the {limits[smallest]} rows that regime '{smallest}' can offer"
         raise InputError(what, where="training_size", mend="lower it")
@@ -218,7 +215,7 @@ def reweigh(rows: pd.DataFrame, dataset: Dataset) -> NDArray[np.float64]:
     return np.asarray(weight / weight.mean(), dtype=np.float64)
 
 
-def _level_codes(column: pd.Series[Any], continuous: bool) -> NDArray[np.int64]:
+def _level_codes(column: Column, continuous: bool) -> NDArray[np.int64]:
     if continuous:
         edges = np.unique(np.nanquantile(column.to_numpy(dtype=np.float64), [0.25, 0.5, 0.75]))
         values = column.to_numpy(dtype=np.float64)

@@ -1,10 +1,7 @@
 """Plugins by entry point: built-ins and other people's packages register the same way."""
 
-from __future__ import annotations
-
 import sys
 from functools import lru_cache
-from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -48,9 +45,3 @@ def load_plugin(group: str, name: str, *, where: str = "") -> Any:
         return points[0].load()
     except (ImportError, AttributeError) as error:
         raise InputError(f"plugin '{name}' cannot be loaded ({error})", where=where, mend="install what it needs") from None
-
-
-def load_function(path: str) -> Any:
-    """Import and return ``module:name``: for what is named in a spec so that its module is imported only where it is needed."""
-    module, _, name = path.partition(":")
-    return getattr(import_module(module), name)

@@ -1,7 +1,5 @@
 """Randomness: one root seed, one independent stream per path, and no global generator."""
 
-from __future__ import annotations
-
 import hashlib
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The nouns of an audit as frozen values, and their JSON form (``evidence.json``)."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field

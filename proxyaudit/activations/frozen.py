@@ -18,7 +18,7 @@ from proxyaudit.models.base import TrainedModel, as_tensor, copy_module, inferen
 from proxyaudit.models.hooks import tapped
 from proxyaudit.models.text import TextClassifier, placed
 from proxyaudit.models.training import train_model
-from proxyaudit.recipe.recipe import TrainingSpec
+from proxyaudit.recipe.models import TrainingSpec
 from proxyaudit.regimes import TrainingData
 
 KEYS, FIRST = "keys", "first"

@@ -6,10 +6,9 @@ gets the part's own value of donors of the other group, and of its own (two disj
 a direction enters. Screening, ranking and the choice of a set use one third of the rows, the reported effects the other two.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,18 +34,9 @@ class Screened:
     apart: Floats  # root mean square over a part's units of the difference between the groups within labels, in standard deviations
     moves: NDArray[np.bool_]  # whether the part takes more than one value
 
-    def of(self, parts: slice) -> Screened:
+    def of(self, parts: slice) -> Self:
         """The same of some of the parts."""
-        return Screened(self.signed[parts], self.per_row[parts], self.apart[parts], self.moves[parts])
-
-
-@dataclass(frozen=True)
-class Picked:
-    """Parts to be tried, by their numbers: by the gradient, by the difference of the groups, at random as controls."""
-
-    by_gradient: tuple[int, ...]
-    by_difference: tuple[int, ...]
-    at_random: tuple[int, ...]
+        return type(self)(self.signed[parts], self.per_row[parts], self.apart[parts], self.moves[parts])
 
 
 def differences(values: NDArray[np.floating], groups_n: Ints, labels_n: Ints) -> dict[int, Floats]:
@@ -100,20 +90,15 @@ def _spread(values: NDArray[np.floating], groups_n: Ints, labels_n: Ints, labels
     return np.asarray(np.sqrt(total / max(count, 1)))
 
 
-def pick(screened: Screened, by_gradient: int, by_difference: int, at_random: int, rng: np.random.Generator) -> Picked:
-    """Choose the parts to be tried; the random ones among all that were not chosen."""
-    left = [int(part) for part in np.flatnonzero(screened.moves)]
-
-    def best(score: Floats, count: int) -> tuple[int, ...]:
+def pick(screened: Screened, by_gradient: int, by_difference: int, at_random: int, rng: np.random.Generator) -> dict[int, str]:
+    """Parts to be tried, and by what: ``gradient``, ``difference`` of the groups, or ``random`` among all others, as controls."""
+    left, found = [int(part) for part in np.flatnonzero(screened.moves)], dict[int, str]()
+    for by, score, count in (("gradient", screened.per_row, by_gradient), ("difference", screened.apart, by_difference)):
         # Rounded, so that ties and the noise of summation fall to the lower number.
-        chosen = sorted(left, key=lambda part: (-float(f"{score[part]:.6g}"), part))[:count]
-        for part in chosen:
-            left.remove(part)
-        return tuple(chosen)
-
-    first, second = best(screened.per_row, by_gradient), best(screened.apart, by_difference)
+        found |= dict.fromkeys(sorted(left, key=lambda part: (-float(f"{score[part]:.6g}"), part))[:count], by)
+        left = [part for part in left if part not in found]
     controls = rng.permutation(np.array(left, dtype=np.int64))[:at_random]
-    return Picked(first, second, tuple(int(part) for part in controls))
+    return found | {int(part): "random" for part in controls}
 
 
 def draw_plan(groups_n: Ints, labels_n: Ints, rows_n: NDArray[np.bool_], recipients: int, rng: np.random.Generator) -> Donors | None:
@@ -147,15 +132,9 @@ def patched_effect(patch: Patch, plan: Donors, units: Units, n: int) -> Effect:
     return Effect(signed, product, signed_n, influence(tau[:, 0] * tau[:, 1] - product, beyond * tau[:, ::-1, None]))
 
 
-def joined(parts: Sequence[Units]) -> Units:
-    """All units of several parts."""
-    return sorted({unit for part in parts for unit in part or ()})
-
-
-def in_order(picked: Picked, effects: Mapping[int, Effect], screened: Screened) -> list[int]:
+def in_order(effects: Mapping[int, Effect], screened: Screened) -> list[int]:
     """Parts tried, by what their interchange did on the screening rows, then all others that move, by what the gradient predicts."""
     tried = sorted(effects, key=lambda part: (-float(f"{effects[part].size:.6g}"), part))
-    assert set(tried) == {*picked.by_gradient, *picked.by_difference}
     rest = [int(part) for part in np.flatnonzero(screened.moves) if part not in effects]
     return [*tried, *sorted(rest, key=lambda part: (-float(f"{screened.per_row[part]:.6g}"), part))]
 

@@ -8,6 +8,7 @@ are relative to each tensor's scale (Shazeer & Stern 2018, arXiv 1804.04235).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch.func import functional_call
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.probes.heads import calibrate, ridge_head, score_outputs, stack_labels, stack_targets, training_loss
 
+Codes = NDArray[Any]
 STEPS = (10, 20, 40)  # looked at after these; a head on the frozen block (no step) is looked at first
 SHORT = (10, 20)
 RELATIVE_STEP, HEAD_STEP = 0.05, 0.05
@@ -43,7 +45,7 @@ class Rotation:
 class Problem:
     """One label column, to be learnt from some rows."""
 
-    labels_n: NDArray[np.generic]  # codes 0..K-1, or values of a continuous attribute; -1 or NaN where missing
+    labels_n: Codes  # codes 0..K-1, or values of a continuous attribute; -1 or NaN where missing
     rows: Ints  # row numbers to learn from, shape ``(m,)``
     rotation: int  # number of the rotation
 
@@ -65,7 +67,7 @@ def make_rotations(parts_n: Ints, known_n: NDArray[np.bool_], rng: np.random.Gen
     )
 
 
-def draw_rows(labels_n: NDArray[np.generic], rows: Ints, classes: int, rng: np.random.Generator) -> Ints:
+def draw_rows(labels_n: Codes, rows: Ints, classes: int, rng: np.random.Generator) -> Ints:
     """Order rows so that every beginning holds as many of each class as there are; a continuous attribute's at random."""
     order = rng.permutation(rows)
     if classes == 0:
@@ -105,7 +107,7 @@ class Relearner:
         return 6.0 * work * m * (self.steps[-1] if self.start else 0)
 
     def solve(
-        self, problems: Sequence[Problem], rotations: Sequence[Rotation], classes: int, *, probe: NDArray[np.generic] | None = None
+        self, problems: Sequence[Problem], rotations: Sequence[Rotation], classes: int, *, probe: Codes | None = None
     ) -> list[Relearnt]:
         """Train every problem and measure it.
 
@@ -151,12 +153,7 @@ class _Batch:
     """Problems that advance together."""
 
     def __init__(
-        self,
-        relearner: Relearner,
-        problems: Sequence[Problem],
-        rotations: Sequence[Rotation],
-        classes: int,
-        probe: NDArray[np.generic] | None,
+        self, relearner: Relearner, problems: Sequence[Problem], rotations: Sequence[Rotation], classes: int, probe: Codes | None
     ) -> None:
         self.relearner, self.problems, self.rotations, self.classes, self.probe = relearner, problems, rotations, classes, probe
         rows = torch.as_tensor(np.stack([p.rows for p in problems]))

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from proxyaudit.data.dataset import Attribute, Dataset
+from proxyaudit.data.attributes import Attribute
+from proxyaudit.data.dataset import Dataset
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream
 from proxyaudit.stats.directions import Rows, linear_directions

@@ -4,12 +4,10 @@ The direction is fitted on some rows; what it tells and the covariance of the at
 others. On the same rows the product of both noises would look like a leak of about ``.7 d / n``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -207,7 +205,7 @@ class _Rows:
     weights: Floats  # weight of the others when all contexts are taken together, 0 for rows of ``fit``
 
     @classmethod
-    def choose(cls, dataset: Dataset, contexts: Contexts, codes_n: Ints, values_n: Floats, root: int, margin: float) -> _Rows | None:
+    def choose(cls, dataset: Dataset, contexts: Contexts, codes_n: Ints, values_n: Floats, root: int, margin: float) -> Self | None:
         """Choose the rows; ``None`` where a group is too small to fit or to measure anything."""
         known = np.isfinite(values_n)
         values, codes, parts = values_n[known], codes_n[known], dataset.parts[known]

@@ -1,15 +1,13 @@
 """The command ``compare``: parse, call, print."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, Exit, Option
+from typer import Argument
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Json, Many, MaybePath, write_results
+from proxyaudit.cli.options import Json, Many, MaybePath, given, write_results
 
 if TYPE_CHECKING:
     from proxyaudit.comparison.outcomes import Comparison
@@ -21,16 +19,11 @@ _RUN = "a run folder, or a folder with one complete run below it."
 def compare(
     run_a: Annotated[Path, Argument(metavar="RUN_A", help=f"The run compared with (before): {_RUN}")],
     run_b: Annotated[Path, Argument(metavar="RUN_B", help="The run judged (after); may be RUN_A itself, with --regime.")],
-    regime: Annotated[
-        Many, Option(metavar="A=B", help="Regime of RUN_A and that of RUN_B that belong together; only these are compared.")
-    ] = None,
-    attribute: Annotated[Many, Option(metavar="NAME", help="Attribute to look at; may be given several times (default: all).")] = None,
-    out: Annotated[
-        MaybePath,
-        Option(metavar="DIR", envvar="PROXYAUDIT_COMPARE_OUT", help="Write comparison.html, comparison.md and comparison.json there."),
-    ] = None,
+    regime: Annotated[Many, given("Regime of RUN_A and that of RUN_B that belong together; only these are compared.", "A=B")] = None,
+    attribute: Annotated[Many, given("Attribute to look at; may be given several times (default: all).", "NAME")] = None,
+    out: Annotated[MaybePath, given("Write comparison.html, comparison.md and comparison.json there.", "DIR", env="COMPARE_OUT")] = None,
     json: Json = False,
-) -> None:
+) -> int:
     """Say what changed between two audits or model versions; exit code 1 if B is worse, 3 if it cannot be told, else 0."""
     from proxyaudit.comparison.compare import compare_packs
     from proxyaudit.evidence.canonical import canonical_json
@@ -55,11 +48,10 @@ def compare(
         _show(found)
         for path in files:
             console.write_line(f"Written: {path}")
-    if found.exit_code:
-        raise Exit(found.exit_code)
+    return found.exit_code
 
 
-def _show(found: Comparison) -> None:
+def _show(found: "Comparison") -> None:
     from proxyaudit.reporting.comparison import OUTCOMES, answer
     from proxyaudit.reporting.words import verdict_text
 

@@ -1,15 +1,11 @@
 """What the command line shows: tables for people, one JSON document for machines, progress on a terminal. Imports rich only to draw."""
 
-from __future__ import annotations
-
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from proxyaudit.audits.selftest.run import SelfTest
     from proxyaudit.reporting.summary import Summary
 
@@ -37,6 +33,7 @@ def warn(text: str) -> None:
 def show_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
     """Draw a table on standard output."""
     from rich import box
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -46,10 +43,11 @@ def show_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, title
     for row in rows:
         # Text, not markup: a column named "[red]" stays what it is.
         table.add_row(*(Text(_safe(str(cell))) for cell in row))
-    _console().print(table)
+    # Into a file or pipe a table is as wide as it needs to be, without colour.
+    (Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=_WIDE, no_color=True)).print(table)
 
 
-def show_findings(summary: Summary) -> None:
+def show_findings(summary: "Summary") -> None:
     """Draw the answer of a run: verdict and deciding figures per attribute and regime, then one sentence each."""
     from proxyaudit.estimates.questions import word_of
     from proxyaudit.reporting.text import figure
@@ -70,7 +68,7 @@ def show_findings(summary: Summary) -> None:
         write_line(f"{view.name}: {view.lead} {view.answer}")
 
 
-def show_selftest(result: SelfTest) -> None:
+def show_selftest(result: "SelfTest") -> None:
     """Draw the confusion matrix of a self-test and the rates that matter."""
     verdicts = ("exposed", "hidden", "removed", "inconclusive")
     words = {"present": "2 to 10 x the margin", "margin": "exactly the margin", "absent": "nothing there"}
@@ -153,13 +151,6 @@ def plan_tables(plan: Mapping[str, Any]) -> None:
         write_line(f"Note: {note['what']}: {note['why']}")
     write_line(f"Run id: {plan['run_id']}")
     write_line(f"Plan digest: {plan['digest']}")
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    # Into a file or pipe a table is as wide as it needs to be, without colour.
-    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=_WIDE, no_color=True)
 
 
 def _safe(text: str) -> str:

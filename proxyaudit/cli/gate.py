@@ -1,15 +1,11 @@
 """The command ``gate``: parse, call, print, and answer with an exit code."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-from typer import Exit, Option
-
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Json, MaybePath, RunFolder, write_results
+from proxyaudit.cli.options import Json, MaybePath, RunFolder, given, write_results
 from proxyaudit.errors import IntegrityError
 
 EXAMPLE = (
@@ -18,6 +14,7 @@ EXAMPLE = (
     "margins: {leak: 0.02}, bound: {linear: 0.06}, baseline: reports/last-release, "
     "rules: [{attributes: [age], allow: [removed, hidden, exposed]}]}; every key may be left out."
 )
+_POLICY = "What must be met (YAML). Without it, every protected attribute must be 'removed' in every regime but 'real'."
 _MARKS = {"pass": "✔ pass", "fail": "✘ fail", "undecided": "? undecided"}
 _ANSWERS = {
     "pass": "The policy is met.",
@@ -29,19 +26,10 @@ _ANSWERS = {
 
 def gate(
     run: RunFolder,
-    policy: Annotated[
-        MaybePath,
-        Option(
-            metavar="FILE",
-            envvar="PROXYAUDIT_POLICY",
-            help="What must be met (YAML). Without it, every protected attribute must be 'removed' in every regime but 'real'.",
-        ),
-    ] = None,
-    junit: Annotated[
-        MaybePath, Option(metavar="FILE", envvar="PROXYAUDIT_JUNIT", help="Write JUnit XML, one test for each answer.")
-    ] = None,
+    policy: Annotated[MaybePath, given(_POLICY, "FILE", env="POLICY")] = None,
+    junit: Annotated[MaybePath, given("Write JUnit XML, one test for each answer.", "FILE", env="JUNIT")] = None,
     json: Json = False,
-) -> None:
+) -> int:
     """Decide for a pipeline: exit code 0 pass, 1 policy not met, 3 cannot be told, 4 the run was altered, 5 the run is partial."""
     from proxyaudit.gating import gate as decide
     from proxyaudit.gating.policy import Policy, load_policy
@@ -72,8 +60,7 @@ def gate(
         console.write_line(_ANSWERS[result.outcome])
         for note in result.notes:
             console.write_line(f"Note: {note}")
-    if result.exit_code:
-        raise Exit(result.exit_code)
+    return result.exit_code
 
 
 def _write(path: Path, data: bytes) -> None:

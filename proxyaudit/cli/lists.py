@@ -1,15 +1,13 @@
 """The commands ``ls``, ``datasets``, ``schema``, ``doctor`` and ``selftest``: what is there, and whether machine and audit will do."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument, Exit, Option
+from typer import Argument
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Jobs, Json, Out, Seed, quiet_stdout
+from proxyaudit.cli.options import Jobs, Json, Out, Seed, given, quiet_stdout
 from proxyaudit.errors import InputError
 
 SELFTEST_EXAMPLE = "Example:  proxyaudit selftest --quick"
@@ -61,7 +59,7 @@ def schema(json: Json = False) -> None:
     console.emit_json(committed_schema())
 
 
-def doctor(out: Out = Path("reports"), json: Json = False) -> None:
+def doctor(out: Out = Path("reports"), json: Json = False) -> int:
     """Check that this machine has what an audit needs; exit code 2 if not."""
     from proxyaudit.doctor import check_machine
 
@@ -73,20 +71,17 @@ def doctor(out: Out = Path("reports"), json: Json = False) -> None:
     else:
         for check in checks:
             console.write_line(f"{check.state:<4}  {check.name}: {check.detail}")
-    if failed:
-        raise Exit(InputError.exit_code)
+    return InputError.exit_code if failed else 0
 
 
 def selftest(
-    quick: Annotated[bool, Option("--quick", envvar="PROXYAUDIT_QUICK", help="A dozen small worlds and ten models, minutes.")] = False,
-    worlds: Annotated[
-        int, Option(min=1, envvar="PROXYAUDIT_WORLDS", help="Present and absent worlds each (half as many at the margin).")
-    ] = 200,
-    models: Annotated[int, Option(min=0, envvar="PROXYAUDIT_MODELS", help="Planted models of each of twelve kinds.")] = 20,
+    quick: Annotated[bool, given("A dozen small worlds and ten models, minutes.", name="--quick", env="QUICK")] = False,
+    worlds: Annotated[int, given("Present and absent worlds each (half as many at the margin).", env="WORLDS", min=1)] = 200,
+    models: Annotated[int, given("Planted models of each of twelve kinds.", env="MODELS", min=0)] = 20,
     seed: Seed = 0,
     jobs: Jobs = None,
     json: Json = False,
-) -> None:
+) -> int:
     """Audit planted worlds and models with known truth: confusion matrix and rate of false "removed"; exit code 1 if it fails."""
     with quiet_stdout(), console.progress_bars(shown=not json) as progress:
         from proxyaudit.audits.selftest.run import run_selftest
@@ -96,5 +91,4 @@ def selftest(
         console.emit_json(result.as_dict())
     else:
         console.show_selftest(result)
-    if not result.passed:
-        raise Exit(1)
+    return 0 if result.passed else 1

@@ -1,7 +1,5 @@
 """The command line: parse, call, print. Imports nothing heavy before a command needs it."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib.metadata
 import os

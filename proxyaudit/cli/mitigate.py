@@ -1,14 +1,12 @@
 """The command ``mitigate``: parse, call, print."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 
-from typer import Exit, Option
+from typer import Exit
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Base, Jobs, Json, Many, Out, RunCode, RunFolder, quiet_stdout
+from proxyaudit.cli.options import Base, Jobs, Json, Many, Out, RunCode, RunFolder, given, quiet_stdout
 from proxyaudit.consent import Consent
 from proxyaudit.errors import ProxyauditError
 
@@ -17,12 +15,10 @@ EXAMPLE = "Example:  proxyaudit mitigate reports/my-audit --attribute sex --regi
 
 def mitigate(
     run: RunFolder,
-    attribute: Annotated[str, Option(metavar="A", help="Attribute or proxy to erase.")],
-    regime: Annotated[str, Option(metavar="G", help="Regime whose models are changed.")],
-    site: Annotated[Many, Option(metavar="SITE", help="Where to erase; may be given several times (default: verdict sites).")] = None,
-    method: Annotated[
-        str, Option(envvar="PROXYAUDIT_METHOD", help="leace changes least; splince keeps the covariance with the label.")
-    ] = "leace",
+    attribute: Annotated[str, given("Attribute or proxy to erase.", "A")],
+    regime: Annotated[str, given("Regime whose models are changed.", "G")],
+    site: Annotated[Many, given("Where to erase; may be given several times (default: verdict sites).", "SITE")] = None,
+    method: Annotated[str, given("leace changes least; splince keeps the covariance with the label.", env="METHOD")] = "leace",
     base: Base = None,
     out: Out = Path("reports"),
     jobs: Jobs = None,

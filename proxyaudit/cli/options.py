@@ -1,13 +1,11 @@
 """Options and answers that several commands share."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 from typer import Argument, Option
 
@@ -17,28 +15,26 @@ from proxyaudit.errors import InputError
 if TYPE_CHECKING:
     from proxyaudit.evidence.pack import EvidencePack
 
+
+def given(help: str, metavar: str | None = None, *, name: str | None = None, env: str | None = None, **more: Any) -> Any:
+    """An option of a command; ``name`` where it is not the parameter's, ``PROXYAUDIT_<env>`` the variable that can stand in for it."""
+    names = () if name is None else (name,)
+    return Option(*names, metavar=metavar, envvar=env and f"PROXYAUDIT_{env}", help=help, **more)
+
+
 MaybePath = Path | None
 Many = list[str] | None  # given several times, or not at all
-Json = Annotated[bool, Option("--json", envvar="PROXYAUDIT_JSON", help="One JSON document on standard output, nothing else.")]
-Out = Annotated[Path, Option("--out", envvar="PROXYAUDIT_OUT", help="Folder of the results.")]
-Jobs = Annotated[int | None, Option(min=1, envvar="PROXYAUDIT_JOBS", help="Tasks at a time (default: one per core).")]
-Seed = Annotated[int, Option("--seed", min=0, envvar="PROXYAUDIT_SEED", help="Root seed.")]
-Name = Annotated[str, Option("--name", help="Name of the audit: its folder below --out.")]
-Overrides = Annotated[Many, Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe, e.g. --set seeds=2.")]
+Json = Annotated[bool, given("One JSON document on standard output, nothing else.", name="--json", env="JSON")]
+Out = Annotated[Path, given("Folder of the results.", env="OUT")]
+Jobs = Annotated[int | None, given("Tasks at a time (default: one per core).", env="JOBS", min=1)]
+Seed = Annotated[int, given("Root seed.", env="SEED", min=0)]
+Name = Annotated[str, given("Name of the audit: its folder below --out.")]
+Overrides = Annotated[Many, given("Override a key of the recipe, e.g. --set seeds=2.", "KEY=VALUE", name="--set")]
 RecipeFile = Annotated[Path, Argument(metavar="RECIPE", help="The recipe (YAML).")]
 RunFolder = Annotated[Path, Argument(metavar="RUN", help="A run folder, or a folder with one complete run below it.")]
-Base = Annotated[
-    MaybePath, Option("--base", metavar="DIR", help="Folder of the run's recipe, if its paths do not start from the current one.")
-]
-RunCode = Annotated[
-    Many,
-    Option(
-        "--run-code",
-        metavar="FILE@sha256:HASH",
-        envvar="PROXYAUDIT_RUN_CODE",
-        help="Code that may be executed; may be given several times. 'any' for a recipe of one's own; of a pack only the hash counts.",
-    ),
-]
+Base = Annotated[MaybePath, given("Folder of the run's recipe, if its paths do not start from the current one.", "DIR")]
+_CODE = "Code that may be executed; may be given several times. 'any' for a recipe of one's own; of a pack only the hash counts."
+RunCode = Annotated[Many, given(_CODE, "FILE@sha256:HASH", env="RUN_CODE")]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
@@ -75,7 +71,7 @@ def write_results(files: Mapping[Path, bytes], *, where: str, what: str, inside:
         raise InputError(f"the {what} cannot be written ({error.strerror})", where=where, mend=f"name another {what}") from None
 
 
-def show_audit(folder: Path, pack: EvidencePack, *, reused: bool, json: bool, sentences: bool = True) -> None:
+def show_audit(folder: Path, pack: "EvidencePack", *, reused: bool, json: bool, sentences: bool = True) -> None:
     """Print what an audit found and where it lies."""
     evidence, report = pack.evidence, folder / "report.html"
     if json:

@@ -1,29 +1,23 @@
 """The command ``probe``: parse, call, print."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 
-from typer import Option
-
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Jobs, Json, Many, Name, Out, Seed, check_margins, check_name, quiet_stdout, show_audit
+from proxyaudit.cli.options import Jobs, Json, Many, Name, Out, Seed, check_margins, check_name, given, quiet_stdout, show_audit
 
 EXAMPLE = "Example:  proxyaudit probe --activations real=acts.safetensors --labels people.csv --attribute sex"
 
 
 def probe(
-    activations: Annotated[
-        list[str], Option(metavar="NAME=FILE", help="Activations of one regime: safetensors with one (n, d) tensor per site.")
-    ],
-    labels: Annotated[Path, Option(metavar="FILE", help="CSV or parquet of the same rows in the same order.")],
-    attribute: Annotated[list[str], Option(metavar="COL", help="Sensitive column; may be given several times.")],
-    real: Annotated[str | None, Option(metavar="NAME", help="Regime that the others are compared with.")] = None,
-    group: Annotated[str | None, Option(metavar="COL", help="Rows that belong together: person, author.")] = None,
-    condition_on: Annotated[Many, Option(metavar="COL", help="Column that legitimately explains the attribute.")] = None,
-    leak_margin: Annotated[float, Option(envvar="PROXYAUDIT_LEAK_MARGIN", help="Linear leak that matters.")] = 0.02,
-    nonlinear_margin: Annotated[float, Option(envvar="PROXYAUDIT_NONLINEAR_MARGIN", help="Non-linear leak that matters.")] = 0.10,
+    activations: Annotated[list[str], given("Activations of one regime: safetensors with one (n, d) tensor per site.", "NAME=FILE")],
+    labels: Annotated[Path, given("CSV or parquet of the same rows in the same order.", "FILE")],
+    attribute: Annotated[list[str], given("Sensitive column; may be given several times.", "COL")],
+    real: Annotated[str | None, given("Regime that the others are compared with.", "NAME")] = None,
+    group: Annotated[str | None, given("Rows that belong together: person, author.", "COL")] = None,
+    condition_on: Annotated[Many, given("Column that legitimately explains the attribute.", "COL")] = None,
+    leak_margin: Annotated[float, given("Linear leak that matters.", env="LEAK_MARGIN")] = 0.02,
+    nonlinear_margin: Annotated[float, given("Non-linear leak that matters.", env="NONLINEAR_MARGIN")] = 0.10,
     seed: Seed = 0,
     name: Name = "probe",
     out: Out = Path("reports"),

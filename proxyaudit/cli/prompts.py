@@ -1,16 +1,12 @@
 """The command ``prompts``: counterfactual prompts for language models."""
 
-from __future__ import annotations
-
 import re
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Option
-
 from proxyaudit.cli import console
-from proxyaudit.cli.options import NAME, Json, Many, MaybePath, Name, Out, Seed, check_margins, check_name, quiet_stdout, show_audit
+from proxyaudit.cli.options import NAME, Json, Many, MaybePath, Name, Out, Seed, check_margins, check_name, given, quiet_stdout, show_audit
 from proxyaudit.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,22 +16,19 @@ EXAMPLE = "Example:  proxyaudit prompts --model models/gpt2 --set names.yaml"
 
 
 def prompts(
-    model: Annotated[
-        Many, Option(metavar="[NAME=]PATH", help="Folder or GGUF file of a causal model, or PACKAGE:FILE in a Python package.")
-    ] = None,
+    model: Annotated[Many, given("Folder or GGUF file of a causal model, or PACKAGE:FILE in a Python package.", "[NAME=]PATH")] = None,
     set_: Annotated[
-        MaybePath,
-        Option("--set", metavar="FILE", help="Prompt set (YAML): templates, names by group, contexts (default: names by gender)."),
+        MaybePath, given("Prompt set (YAML): templates, names by group, contexts (default: names by gender).", "FILE", name="--set")
     ] = None,
-    show_set: Annotated[bool, Option("--show-set", help="Print the built-in prompt set, to start from, and leave.")] = False,
-    real: Annotated[str | None, Option(metavar="NAME", help="Model that the others are compared with.")] = None,
-    contexts: Annotated[int | None, Option(min=1, envvar="PROXYAUDIT_CONTEXTS", help="Use the first so many contexts only.")] = None,
-    tokens: Annotated[int, Option(min=1, max=512, envvar="PROXYAUDIT_TOKENS", help="Length of answers to requests.")] = 24,
-    layer: Annotated[list[int] | None, Option(min=0, help="Layer to swap at (default: a third and two thirds of the depth).")] = None,
-    gap_margin: Annotated[float, Option(envvar="PROXYAUDIT_GAP_MARGIN", help="Gap in probability that matters.")] = 0.05,
-    effect_margin: Annotated[float, Option(envvar="PROXYAUDIT_EFFECT_MARGIN", help="Effect of a swap that matters.")] = 0.02,
-    hub: Annotated[bool, Option("--hub", envvar="PROXYAUDIT_HUB", help="The models are names on a hub and may be fetched.")] = False,
-    trust_remote_code: Annotated[bool, Option("--trust-remote-code", help="Execute code that comes with a model.")] = False,
+    show_set: Annotated[bool, given("Print the built-in prompt set, to start from, and leave.", name="--show-set")] = False,
+    real: Annotated[str | None, given("Model that the others are compared with.", "NAME")] = None,
+    contexts: Annotated[int | None, given("Use the first so many contexts only.", env="CONTEXTS", min=1)] = None,
+    tokens: Annotated[int, given("Length of answers to requests.", env="TOKENS", min=1, max=512)] = 24,
+    layer: Annotated[list[int] | None, given("Layer to swap at (default: a third and two thirds of the depth).", min=0)] = None,
+    gap_margin: Annotated[float, given("Gap in probability that matters.", env="GAP_MARGIN")] = 0.05,
+    effect_margin: Annotated[float, given("Effect of a swap that matters.", env="EFFECT_MARGIN")] = 0.02,
+    hub: Annotated[bool, given("The models are names on a hub and may be fetched.", name="--hub", env="HUB")] = False,
+    trust_remote_code: Annotated[bool, given("Execute code that comes with a model.", name="--trust-remote-code")] = False,
     seed: Seed = 0,
     name: Name = "prompts",
     out: Out = Path("reports"),
@@ -61,7 +54,7 @@ def prompts(
     show_audit(folder, pack, reused=reused, json=json)
 
 
-def _named_models(given: list[str], hub: bool, trust_remote_code: bool) -> dict[str, PretrainedSpec]:
+def _named_models(given: list[str], hub: bool, trust_remote_code: bool) -> "dict[str, PretrainedSpec]":
     """Models by name; one without a name is called ``model``."""
     from proxyaudit.recipe.models import PretrainedSpec
 

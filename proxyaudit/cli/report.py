@@ -1,14 +1,10 @@
 """Command ``report``: renders a run again from its evidence alone, and puts its section into a model card."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Option
-
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Json, Many, MaybePath, RunFolder
+from proxyaudit.cli.options import Json, Many, MaybePath, RunFolder, given
 from proxyaudit.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,12 +16,10 @@ EXAMPLE = "Example:  proxyaudit report reports/my-audit --model-card README.md -
 def report(
     folder: RunFolder,
     model_card: Annotated[
-        MaybePath,
-        Option(metavar="FILE", envvar="PROXYAUDIT_MODEL_CARD", help="Put the findings into this Hugging Face model card; made if missing."),
+        MaybePath, given("Put the findings into this Hugging Face model card; made if missing.", "FILE", env="MODEL_CARD")
     ] = None,
     regimes: Annotated[
-        Many,
-        Option("--regime", metavar="NAME", help="Kind of training that the card's model had; may be given several times (default: all)."),
+        Many, given("Kind of training that the card's model had; may be given several times (default: all).", "NAME", name="--regime")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -57,7 +51,7 @@ def report(
     console.warn("proxyaudit: the report was rendered again" if changed else "proxyaudit: the report was up to date")
 
 
-def _card(path: Path, pack: EvidencePack, regimes: list[str], run_folder: Path) -> str:
+def _card(path: Path, pack: "EvidencePack", regimes: list[str], run_folder: Path) -> str:
     from proxyaudit.reporting.model_card import update_card
 
     if path.resolve().is_relative_to(run_folder.resolve()):

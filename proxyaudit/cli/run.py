@@ -1,16 +1,14 @@
 """The commands ``init``, ``plan`` and ``run``: from a commented recipe to a report."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
-from typer import Argument, Exit, Option
+from typer import Argument, Exit
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Jobs, Json, MaybePath, Out, Overrides, RecipeFile, RunCode, quiet_stdout, show_audit
+from proxyaudit.cli.options import Jobs, Json, MaybePath, Out, Overrides, RecipeFile, RunCode, given, quiet_stdout, show_audit
 from proxyaudit.consent import Consent
 from proxyaudit.errors import InputError, ProxyauditError
 
@@ -30,9 +28,7 @@ class Template(StrEnum):
 
 def init(
     path: Annotated[MaybePath, Argument(metavar="PATH", help="File to write (default: recipe.yaml; probe.sh for activations).")] = None,
-    template: Annotated[
-        Template, Option(envvar="PROXYAUDIT_TEMPLATE", help="tabular runs as it is; the others need your files.")
-    ] = Template.tabular,
+    template: Annotated[Template, given("tabular runs as it is; the others need your files.", env="TEMPLATE")] = Template.tabular,
     json: Json = False,
 ) -> None:
     """Write a commented recipe (for activations: a script that calls 'probe')."""
@@ -80,11 +76,11 @@ def run(
     recipe: RecipeFile,
     out: Out = Path("reports"),
     jobs: Jobs = None,
-    backend: Annotated[Backend, Option(envvar="PROXYAUDIT_BACKEND", help="Engine that tasks run on.")] = Backend.loky,
+    backend: Annotated[Backend, given("Engine that tasks run on.", env="BACKEND")] = Backend.loky,
     overrides: Overrides = None,
-    fresh: Annotated[bool, Option("--fresh", envvar="PROXYAUDIT_FRESH", help="Compute everything again, whatever was kept.")] = False,
+    fresh: Annotated[bool, given("Compute everything again, whatever was kept.", name="--fresh", env="FRESH")] = False,
     signatures: Annotated[
-        bool, Option("--signatures", envvar="PROXYAUDIT_SIGNATURES", help="Save signatures for 'scan' (tools of inference: opt-in).")
+        bool, given("Save signatures for 'scan' (tools of inference: opt-in).", name="--signatures", env="SIGNATURES")
     ] = False,
     run_code: RunCode = None,
     json: Json = False,

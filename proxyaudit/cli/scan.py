@@ -1,32 +1,24 @@
 """The command ``scan``: parse, call, print."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 
-from typer import Exit, Option
-
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Json, Many, MaybePath, RunCode, quiet_stdout
+from proxyaudit.cli.options import Json, Many, MaybePath, RunCode, given, quiet_stdout
 from proxyaudit.consent import Consent
 
 EXAMPLE = "Example:  proxyaudit scan --signatures reports/my-audit --model step-400.safetensors --inputs people.csv"
 
 
 def scan(
-    signatures: Annotated[Path, Option(metavar="RUN", help="A run that was made with --signatures.")],
-    model: Annotated[Path, Option(metavar="PATH", help="Checkpoint of the run's model (safetensors); of texts also a model folder.")],
-    inputs: Annotated[
-        Path, Option(metavar="FILE", help="Table with the columns or texts that the model reads; better with the attribute too.")
-    ],
-    attribute: Annotated[Many, Option(metavar="A", help="Attribute to ask for; may be given several times (default: all).")] = None,
-    base: Annotated[
-        MaybePath, Option(metavar="DIR", help="Folder of the run's recipe, or its base model, if not found beside the model.")
-    ] = None,
+    signatures: Annotated[Path, given("A run that was made with --signatures.", "RUN")],
+    model: Annotated[Path, given("Checkpoint of the run's model (safetensors); of texts also a model folder.", "PATH")],
+    inputs: Annotated[Path, given("Table with the columns or texts that the model reads; better with the attribute too.", "FILE")],
+    attribute: Annotated[Many, given("Attribute to ask for; may be given several times (default: all).", "A")] = None,
+    base: Annotated[MaybePath, given("Folder of the run's recipe, or its base model, if not found beside the model.", "DIR")] = None,
     run_code: RunCode = None,
     json: Json = False,
-) -> None:
+) -> int:
     """Say whether a checkpoint entered a known state; exit code 0 it did not, 1 it did, 3 it cannot be told."""
     with quiet_stdout():
         from proxyaudit.audits.scan.run import scan_checkpoint
@@ -37,8 +29,7 @@ def scan(
         console.emit_json(document)
     else:
         _show(document)
-    if document["exit_code"]:
-        raise Exit(document["exit_code"])
+    return int(document["exit_code"])
 
 
 def _show(document: dict[str, Any]) -> None:

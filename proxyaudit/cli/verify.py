@@ -1,14 +1,12 @@
 """The command ``verify``: parse, call, print."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument, Exit, Option
+from typer import Argument
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Json
+from proxyaudit.cli.options import Json, given
 from proxyaudit.errors import IntegrityError
 
 EXAMPLE = "Example:  proxyaudit verify reports/my-audit"
@@ -24,11 +22,9 @@ _SHOWN = 8
 
 def verify(
     run: Annotated[Path, Argument(metavar="RUN", help="A run folder (or one with a single run below it), or one of 'mitigate'.")],
-    strict: Annotated[
-        bool, Option("--strict", envvar="PROXYAUDIT_STRICT", help="Exit code 4 also where something could not be checked here.")
-    ] = False,
+    strict: Annotated[bool, given("Exit code 4 also where something could not be checked here.", name="--strict", env="STRICT")] = False,
     json: Json = False,
-) -> None:
+) -> int:
     """Recompute hashes and verdicts from the pack alone.
 
     Exit code 0 where everything was checked, 3 where something could not be checked here, 4 if a byte or a verdict was changed.
@@ -51,5 +47,4 @@ def verify(
             console.warn(f"proxyaudit: {problem}")
         if len(check.problems) > _SHOWN:
             console.warn(f"proxyaudit: and {len(check.problems) - _SHOWN} more about {check.name} (--json has all)")
-    if code:
-        raise Exit(code)
+    return code

@@ -1,7 +1,5 @@
 """Protected attributes and proxies as codes on the audit rows, with small groups kept out of sight."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Bools, Floats, Ints
-from proxyaudit.data.columns import OTHER, ColumnKind, labels
+from proxyaudit.data.columns import OTHER, Column, ColumnKind, labels
 from proxyaudit.data.public_counts import SMALLEST_CELL, count_people
 from proxyaudit.errors import InputError
 from proxyaudit.types import NotTested, Role
@@ -97,7 +95,7 @@ class Followed:
 
 
 def code_attribute(
-    column: pd.Series[Any], kind: ColumnKind, role: Role, *, distinct: int, where: str, fewest: int, groups: pd.Series[Any] | None = None
+    column: Column, kind: ColumnKind, role: Role, *, distinct: int, where: str, fewest: int, groups: Column | None = None
 ) -> tuple[Attribute | None, tuple[NotTested, ...]]:
     """Code one attribute on the audit rows, ``(n_audit,)`` coerced values; returns it and notes on what was left out.
 
@@ -141,7 +139,7 @@ def _missing(name: str, some: bool) -> tuple[NotTested, ...]:
     return (NotTested(what=f"{name}: rows where it is missing", why=why),) if some else ()
 
 
-def code_as(attribute: Attribute, column: pd.Series[Any], *, where: str) -> NDArray[Any]:
+def code_as(attribute: Attribute, column: Column, *, where: str) -> NDArray[Any]:
     """Code other rows of its column as :class:`Attribute` does, ``(n,)``: -1 (NaN for a number) where missing or of none of its levels."""
     if attribute.kind == "continuous":
         return column.to_numpy(dtype=np.float64).copy()
@@ -151,7 +149,7 @@ def code_as(attribute: Attribute, column: pd.Series[Any], *, where: str) -> NDAr
     return pd.Index(attribute.levels).get_indexer(pd.Index(text)).astype(np.int64)
 
 
-def _keep_levels(text: pd.Series[Any], fewest: int, groups: pd.Series[Any] | None) -> tuple[set[str], set[str]]:
+def _keep_levels(text: Column, fewest: int, groups: Column | None) -> tuple[set[str], set[str]]:
     """Return the levels to code and those pooled into ``OTHER`` (empty where the pool is too small)."""
     counts = text.value_counts()
     ranked = sorted(counts.index, key=lambda level: (-int(counts[level]), level))
@@ -172,11 +170,6 @@ def _nothing_to_tell(name: str, role: Role, fault: str, where: str) -> tuple[Non
     if role == "protected":
         raise InputError(f"protected column '{name}' {fault}", where=where, mend="name a column with at least two groups, or use more rows")
     return None, (NotTested(what=f"proxy {name}", why=f"the column {fault}"),)
-
-
-def clusters_if_any(clusters_n: Ints) -> Ints | None:
-    """The cluster ids, or ``None`` where every row stands alone."""
-    return None if len(np.unique(clusters_n)) == len(clusters_n) else clusters_n
 
 
 def ordered_codes(codes_n: Ints, classes: int) -> Ints:

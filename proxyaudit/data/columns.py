@@ -3,13 +3,11 @@
 Numbers are float64 (int64 where every value is whole), dates days since 1970 and categories text without blanks around it.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -17,6 +15,10 @@ from numpy.typing import NDArray
 
 from proxyaudit.errors import InputError
 
+if TYPE_CHECKING:
+    Column = pd.Series[Any]
+else:
+    Column = pd.Series  # takes no subscript when it runs
 MISSING = "(missing)"
 OTHER = "(other)"
 EXACT_INTEGER = 2**53  # beyond this float64 no longer tells neighbouring integers apart
@@ -51,12 +53,10 @@ class Bands:
             names.append(_number(low) if last == _number(low) else f"{_number(low)} to {last}")
         return cls(edges, (*names, f"{_number(edges[-1])} and over"))
 
-    def cut(self, numbers: pd.Series[Any]) -> pd.Series[Any]:
+    def cut(self, numbers: Column) -> Column:
         """Return the band of each number, as text; missing values stay missing."""
-        values = numbers.to_numpy(dtype=np.float64)
-        place = np.where(np.isnan(values), -1, np.searchsorted(self.edges, values, side="right"))
-        known = np.array([*self.levels, np.nan], dtype=object)
-        return pd.Series(known[place], index=numbers.index, name=numbers.name, dtype=object)
+        bins = [-np.inf, *self.edges, np.inf]
+        return pd.cut(numbers.astype("float64"), bins, right=False, labels=list(self.levels)).astype(object)
 
 
 def _number(value: float) -> str:
@@ -86,7 +86,7 @@ class ColumnKind:
         return tuple(sorted(levels, key=lambda level: (places.get(level, len(places)), level)))
 
 
-def parse_numbers(text: pd.Series[Any]) -> pd.Series[Any] | None:
+def parse_numbers(text: Column) -> Column | None:
     """Return the column as numbers when every value is one, else None.
 
     Codes with leading zeros and integers beyond 2**53 are no numbers here: they would lose what tells them apart.
@@ -112,7 +112,7 @@ def parse_numbers(text: pd.Series[Any]) -> pd.Series[Any] | None:
     return _narrow(numbers)
 
 
-def _narrow(numbers: pd.Series[Any]) -> pd.Series[Any]:
+def _narrow(numbers: Column) -> Column:
     """Whole numbers as int64, so that a synthesizer keeps them whole; everything else float64."""
     if numbers.dtype.kind in "iu":
         return numbers.astype("int64")
@@ -137,7 +137,7 @@ def _label(value: object) -> str | float:
     return str(value).strip() or np.nan
 
 
-def labels(column: pd.Series[Any], *, where: str = "") -> pd.Series[Any]:
+def labels(column: Column, *, where: str = "") -> Column:
     """A column as text labels (``1`` and ``1.0`` are both ``"1"``), blanks stripped, missing NaN; ``InputError`` for nested values."""
     try:
         codes, uniques = pd.factorize(column)
@@ -151,7 +151,7 @@ def _plain(level: str) -> str:
     return " ".join(level.casefold().split())
 
 
-def spellings_of(text: pd.Series[Any]) -> dict[str, str]:
+def spellings_of(text: Column) -> dict[str, str]:
     """The most frequent spelling of each category by what is left of it without case and blanks; of equals the first in order.
 
     >>> spellings_of(pd.Series(["care", "care", "Care", "True"]))
@@ -164,7 +164,7 @@ def spellings_of(text: pd.Series[Any]) -> dict[str, str]:
     return chosen
 
 
-def one_spelling(text: pd.Series[Any], spellings: Mapping[str, str]) -> pd.Series[Any]:
+def one_spelling(text: Column, spellings: Mapping[str, str]) -> Column:
     """Labels as ``spellings`` writes them; categories that it lacks share a spelling of their own."""
     levels = text.dropna().unique()
     own = spellings_of(text)
@@ -172,7 +172,7 @@ def one_spelling(text: pd.Series[Any], spellings: Mapping[str, str]) -> pd.Serie
     return text.map(lambda level: changed.get(level, level)) if changed else text
 
 
-def _days(text: pd.Series[Any]) -> pd.Series[Any] | None:
+def _days(text: Column) -> Column | None:
     """Days since 1970 of ISO dates or date-times (with an offset: in UTC), or None when some value is neither."""
     codes, uniques = pd.factorize(text)
     levels = [str(value) for value in uniques]
@@ -192,7 +192,7 @@ def _days(text: pd.Series[Any]) -> pd.Series[Any] | None:
     return pd.Series(np.append(days, np.nan)[codes], index=text.index, name=text.name)
 
 
-def infer_kind(column: pd.Series[Any], *, where: str) -> ColumnKind:
+def infer_kind(column: Column, *, where: str) -> ColumnKind:
     """Decide what a real column is: truth values are categories, ISO dates and times numbers. ``InputError``: infinite or nested values."""
     name, numeric = str(column.name), column.dtype.kind in "iuf"
     if column.dtype.kind == "M":
@@ -208,14 +208,14 @@ def infer_kind(column: pd.Series[Any], *, where: str) -> ColumnKind:
     return ColumnKind(name, "categorical", spellings=spellings_of(text))
 
 
-def _refuse_infinite(numbers: pd.Series[Any], where: str) -> None:
+def _refuse_infinite(numbers: Column, where: str) -> None:
     count = int(np.isinf(numbers.to_numpy(dtype=np.float64)).sum())
     if count:
         mend = "replace them by numbers or leave them empty"
         raise InputError(f"column '{numbers.name}' holds {count} infinite values", where=where, mend=mend)
 
 
-def coerce(column: pd.Series[Any], kind: ColumnKind, *, where: str) -> pd.Series[Any]:
+def coerce(column: Column, kind: ColumnKind, *, where: str) -> Column:
     """Bring a raw column to its kind, the index kept; ``InputError`` for a value that is not of that kind (with its row) or infinite."""
     if kind.bands is not None:
         # A table may hold the bands already, as synthetic rows do.
@@ -246,7 +246,7 @@ def coerce(column: pd.Series[Any], kind: ColumnKind, *, where: str) -> pd.Series
     return _narrow(column)
 
 
-def check_feature(column: pd.Series[Any], kind: ColumnKind, *, where: str) -> None:
+def check_feature(column: Column, kind: ColumnKind, *, where: str) -> None:
     """Refuse a coerced model input that is an identifier, free text, or numbers written as text."""
     if kind.kind == "numeric":
         if (column.abs() > EXACT_INTEGER).any() and not kind.date:

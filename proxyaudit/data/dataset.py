@@ -1,7 +1,5 @@
 """The real data of an audit: roles settled, rows split, attributes coded, inputs encoded."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ import pandas as pd
 
 from proxyaudit.arrays import Ints
 from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute, code_attribute
-from proxyaudit.data.columns import Bands, ColumnKind, check_feature, coerce, infer_kind
+from proxyaudit.data.columns import Bands, Column, ColumnKind, check_feature, coerce, infer_kind
 from proxyaudit.data.encoding import Encoder, FeatureColumn, Unseen, check_seen, fit_encoder, spelling_notes
 from proxyaudit.data.sources import Roles, Source, load_source
 from proxyaudit.data.splits import coerce_rows, read_holdout, row_hashes, split_rows, split_thirds
@@ -25,8 +23,6 @@ from proxyaudit.errors import InputError
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.seeding import stream
 from proxyaudit.types import NotTested, Role
-
-__all__ = ["Attribute", "Dataset", "FeatureColumn", "conform", "load_dataset"]
 
 
 @dataclass(frozen=True)
@@ -88,8 +84,7 @@ def load_dataset(recipe: Recipe, base: Path) -> Dataset:
     if rows.held_out:
         _check_spellings(train, audit, source.roles.protected, rows.kinds, str(spec.holdout))
     attributes = _code_attributes(source, rows.kinds, train, audit, notes)
-    _check_synthesizers(recipe, features, source.roles)
-    _note_unknown_makers(recipe, notes)
+    _check_makers(recipe, features, source.roles, notes)
     encoder = _fit_encoder(recipe, source, kept, train, audit)
     table, where = ("data.holdout", str(spec.holdout)) if rows.held_out else ("the audit rows", source.where)
     unseen = check_seen(encoder, audit, table=table, where=where)
@@ -139,12 +134,9 @@ def _split(recipe: Recipe, base: Path, source: Source, features: tuple[str, ...]
     roles, hashes = source.roles, dict(source.hashes)
     columns = [c for c in source.columns if c in features or c in roles.named]
     kinds = _settle_kinds(source, columns, features)
-    real, dropped = coerce_rows(source.table, kinds, roles, source.where)
     notes.extend(spelling_notes(source.table, kinds, "real rows"))
+    real = coerce_rows(source.table, kinds, roles, source.where, "real rows", notes)
     other = read_holdout(recipe, base, source, kinds, hashes, notes)
-    if dropped:
-        what = "real rows without a target" if roles.text is None else "real rows without a target or without text"
-        notes.append(NotTested(what=what, why="they were dropped"))
     # Texts tell people apart, so one text is one person's, whatever stands beside it.
     compared = [c for c in columns if c != roles.group or c in features] if roles.text is None else [roles.text]
     train, audit, clusters = split_rows(recipe, real, other, compared, source, notes)
@@ -208,7 +200,7 @@ def _settle_kinds(source: Source, columns: list[str], features: tuple[str, ...])
     return kinds
 
 
-def _banded(column: pd.Series[Any], kind: ColumnKind, edges: tuple[float, ...], where: str, *, is_input: bool) -> ColumnKind:
+def _banded(column: Column, kind: ColumnKind, edges: tuple[float, ...], where: str, *, is_input: bool) -> ColumnKind:
     if kind.kind != "numeric" or kind.date:
         raise InputError(f"column '{kind.name}' holds no plain numbers, so it has no bands", where=where, mend="remove it from data.bands")
     if is_input:
@@ -248,17 +240,21 @@ def _code_attributes(
     return tuple(attributes)
 
 
-def _groups(source: Source, frame: pd.DataFrame) -> pd.Series[Any] | None:
+def _groups(source: Source, frame: pd.DataFrame) -> Column | None:
     return None if source.roles.group is None else frame[source.roles.group]
 
 
-def _check_synthesizers(recipe: Recipe, features: tuple[str, ...], roles: Roles) -> None:
+def _check_makers(recipe: Recipe, features: tuple[str, ...], roles: Roles, notes: list[NotTested]) -> None:
+    """What makers of synthetic rows may see, against what the model reads, and what they may have seen."""
     seen = [name for name in roles.protected if name in features]
-    for regime in recipe.regimes:
-        if regime.synthetic is not None and not regime.synthetic.sees_protected and seen:
-            what = f"the model reads '{seen[0]}', but synthesizer '{regime.synthetic.regime}' may not see it"
+    for spec in (regime.synthetic for regime in recipe.regimes if regime.synthetic is not None):
+        if not spec.sees_protected and seen:
+            what = f"the model reads '{seen[0]}', but synthesizer '{spec.regime}' may not see it"
             mend = f"add '{seen[0]}' to data.exclude, or let the synthesizer see it"
             raise InputError(what, where="regimes: sees_protected", mend=mend)
+        if spec.path is not None and recipe.data.holdout is None:
+            why = "it may have had them; name real rows that its maker never had under data.holdout to rule that out"
+            notes.append(NotTested(what=f"whether the maker of release {spec.regime} had the audit rows", why=why))
 
 
 def _check_spellings(
@@ -272,16 +268,6 @@ def _check_spellings(
         if known and held and not known & held:
             mend = "spell its values as the real table does"
             raise InputError(f"column '{name}' shares no value with the real table", where=where, mend=mend)
-
-
-def _note_unknown_makers(recipe: Recipe, notes: list[NotTested]) -> None:
-    if recipe.data.holdout is not None:
-        return
-    for regime in recipe.regimes:
-        if regime.synthetic is not None and regime.synthetic.path is not None:
-            what = f"whether the maker of release {regime.synthetic.regime} had the audit rows"
-            why = "it may have had them; name real rows that its maker never had under data.holdout to rule that out"
-            notes.append(NotTested(what=what, why=why))
 
 
 def _other_files(recipe: Recipe, base: Path) -> dict[str, str]:

@@ -4,18 +4,16 @@ What training never showed reaches the model as zeros or the column's median. It
 audit on those rows would call removed what was only not shown (METHOD, section 6).
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from proxyaudit.arrays import Singles
-from proxyaudit.data.columns import MISSING, OTHER, ColumnKind, labels, one_spelling
+from proxyaudit.data.columns import MISSING, OTHER, Column, ColumnKind, labels, one_spelling
 from proxyaudit.data.public_counts import SMALLEST_CELL, share_words
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError
@@ -41,7 +39,7 @@ class _Numeric:
     indicator: bool
     missing: float = 0.0  # share of the training rows
 
-    def unseen(self, column: pd.Series[Any]) -> tuple[float, float]:
+    def unseen(self, column: Column) -> tuple[float, float]:
         """Shares of rows that hold what training never showed (no number can), and gaps beyond those of the training rows."""
         return 0.0, _more_missing(column, self.missing)
 
@@ -49,7 +47,7 @@ class _Numeric:
     def suffixes(self) -> tuple[str, ...]:
         return ("", f"={MISSING}") if self.indicator else ("",)
 
-    def write(self, column: pd.Series[Any], out: Singles) -> None:
+    def write(self, column: Column, out: Singles) -> None:
         values = column.to_numpy(dtype=np.float64)
         missing = np.isnan(values)
         out[:, 0] = (np.where(missing, self.fill, values) - self.mean) / self.scale
@@ -71,7 +69,7 @@ class _Categorical:
         """Levels that training rows had, as far as they are known."""
         return frozenset(self.levels) | (self.pooled if self.exact else frozenset())
 
-    def unseen(self, column: pd.Series[Any]) -> tuple[float, float]:
+    def unseen(self, column: Column) -> tuple[float, float]:
         """Shares of rows whose level training never showed, and of gaps beyond those of the training rows."""
         strange = float((column.notna() & ~column.isin(self.known)).mean()) - (0.0 if self.exact else self.rare_share)
         return max(strange, 0.0), _more_missing(column, self.missing)
@@ -80,7 +78,7 @@ class _Categorical:
     def suffixes(self) -> tuple[str, ...]:
         return tuple(f"={level}" for level in self.levels)
 
-    def write(self, column: pd.Series[Any], out: Singles) -> None:
+    def write(self, column: Column, out: Singles) -> None:
         codes, uniques = pd.factorize(column)
         names = [OTHER if level in self.pooled else level for level in uniques] + [MISSING]
         positions = pd.Index(self.levels).get_indexer(pd.Index(names))[codes]
@@ -93,11 +91,11 @@ class _Plain:
     name: str
     suffixes: tuple[str, ...] = ("",)
 
-    def unseen(self, column: pd.Series[Any]) -> tuple[float, float]:
+    def unseen(self, column: Column) -> tuple[float, float]:
         """Nothing: gaps are refused when the column is written."""
         return 0.0, 0.0
 
-    def write(self, column: pd.Series[Any], out: Singles) -> None:
+    def write(self, column: Column, out: Singles) -> None:
         values = column.to_numpy(dtype=np.float64)
         bad = ~(np.abs(values) <= np.finfo(np.float32).max)
         if bad.any():
@@ -109,7 +107,7 @@ class _Plain:
 _Part = _Numeric | _Categorical | _Plain
 
 
-def _more_missing(column: pd.Series[Any], usual: float) -> float:
+def _more_missing(column: Column, usual: float) -> float:
     return max(float(column.isna().mean()) - usual, 0.0)
 
 
@@ -163,7 +161,7 @@ def _encoder(parts: Sequence[_Part]) -> Encoder:
     return Encoder(_unique(names), tuple(part.name for part in parts for _ in part.suffixes), tuple(parts))
 
 
-def _fit_numeric(column: pd.Series[Any]) -> _Numeric:
+def _fit_numeric(column: Column) -> _Numeric:
     values = column.to_numpy(dtype=np.float64)
     missing = np.isnan(values)
     fill = float(np.median(values[~missing])) if not missing.all() else 0.0
@@ -176,7 +174,7 @@ def _fit_numeric(column: pd.Series[Any]) -> _Numeric:
     return _Numeric(str(column.name), fill, mean, scale if scale > 0 else 1.0, indicator, float(missing.mean()))
 
 
-def _fit_categorical(column: pd.Series[Any]) -> _Categorical:
+def _fit_categorical(column: Column) -> _Categorical:
     counts = Counter(column.where(column.notna(), MISSING))
     missing = counts.pop(MISSING, 0)
     ranked = sorted(counts, key=lambda level: (-counts[level], level))
@@ -193,16 +191,13 @@ def _fit_categorical(column: pd.Series[Any]) -> _Categorical:
 
 def _unique(names: list[str]) -> tuple[str, ...]:
     """Number names that coincide: a column ``a=b`` and level ``b`` of column ``a`` would read alike."""
-    taken = set(names)
-    seen: set[str] = set()
-    result = []
+    taken, found = set(names), dict[str, None]()
     for name in names:
         fresh, number = name, 2
-        while fresh in seen or (fresh != name and fresh in taken):
+        while fresh in found or (fresh != name and fresh in taken):
             fresh, number = f"{name}#{number}", number + 1
-        seen.add(fresh)
-        result.append(fresh)
-    return tuple(result)
+        found[fresh] = None
+    return tuple(found)
 
 
 def describe_encoder(encoder: Encoder) -> list[dict[str, Any]]:
@@ -210,9 +205,7 @@ def describe_encoder(encoder: Encoder) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for part in encoder.parts:
         if isinstance(part, _Numeric):
-            numbers = {"fill": part.fill, "mean": part.mean, "scale": part.scale, "indicator": part.indicator}
-            numbers["missing"] = _coarse(part.missing)
-            found.append({"kind": "numeric", "name": part.name, **numbers})
+            found.append({"kind": "numeric", **asdict(part), "missing": _coarse(part.missing)})
         elif isinstance(part, _Categorical):
             shares = {"missing": _coarse(part.missing), "rare": _coarse(part.rare_share)}
             found.append({"kind": "categorical", "name": part.name, "levels": list(part.levels), **shares})
@@ -301,7 +294,7 @@ def check_seen(encoder: Encoder | TextEncoder, frame: pd.DataFrame, *, table: st
     return tuple(found)
 
 
-def _found(part: Any, column: pd.Series[Any], unseen: float, missing: float) -> str:
+def _found(part: Any, column: Column, unseen: float, missing: float) -> str:
     if missing >= unseen:
         return "has no values" if column.isna().all() else "lacks most of its values"
     counts = column[~column.isin(part.known)].value_counts()

@@ -1,16 +1,12 @@
 """Numbers of people that may be published: so coarse that no two of them tell a small group apart."""
 
-from __future__ import annotations
-
-from typing import Any
-
-import pandas as pd
+from proxyaudit.data.columns import Column
 
 SMALLEST_CELL = 11  # people; anything smaller is not published, nor derivable by subtraction
 STEP = 20
 
 
-def count_people(column: pd.Series[Any], groups: pd.Series[Any]) -> pd.Series[Any]:
+def count_people(column: Column, groups: Column) -> Column:
     """Number of different people with each known value of a column; rows of nobody known are one person's each."""
     whose = groups.loc[column.index]
     named = whose.groupby(column).nunique()

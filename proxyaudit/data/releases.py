@@ -1,7 +1,5 @@
 """Releases: synthetic tables that someone else made, brought to the real table's kinds or refused."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -50,22 +48,18 @@ def _check_release(rows: pd.DataFrame, dataset: Dataset, what: str, where: str) 
     missing = int(rows[dataset.target].isna().sum())
     if missing:
         raise InputError(f"{what}: {missing} rows have no target '{dataset.target}'", where=where, mend="fill or drop those rows")
-    if dataset.threshold is None:
-        unknown = ~rows[dataset.target].isin(dataset.classes)
-        if unknown.any():
-            mend = f"the classes of '{dataset.target}' are {', '.join(dataset.classes)}"
-            raise InputError(f"{what}: {int(unknown.sum())} rows have a target that is no class of the real data", where=where, mend=mend)
-    if len(np.unique(dataset.target_codes(rows))) < 2:
-        mend = "a model cannot be trained on it; give another release"
-        raise InputError(f"{what}: target '{dataset.target}' has one value only", where=where, mend=mend)
     check_seen(dataset.encoder, rows, table=what, where=where)
     for feature in dataset.features:
         if feature.kind == "text" and rows[feature.name].isna().mean() > MOST_EMPTY:
             raise InputError(f"{what}: most rows have no text", where=where, mend="drop rows without text")
     try:
         dataset.encoder.transform(rows)
+        codes = dataset.target_codes(rows)
     except InputError as error:
         raise InputError(f"{what}: {error.what}", where=", ".join(filter(None, (where, error.where))), mend=error.mend) from None
+    if len(np.unique(codes)) < 2:
+        mend = "a model cannot be trained on it; give another release"
+        raise InputError(f"{what}: target '{dataset.target}' has one value only", where=where, mend=mend)
 
 
 def unseen_of(dataset: Dataset, name: str, rows: pd.DataFrame) -> tuple[Unseen, ...]:

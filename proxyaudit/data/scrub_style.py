@@ -5,10 +5,16 @@ drawn-out words, contractions, white space. What stays is what takes choosing ot
 words, how long texts and words are, spelling, grammar. English contractions only.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
+from importlib import resources
+
+
+def read_words(name: str) -> list[str]:
+    """The lines of a file of words beside this module, but for those that begin with # and say what the words are."""
+    text = resources.files("proxyaudit.data").joinpath("words", f"{name}.txt").read_text(encoding="utf-8")
+    return [line for line in text.splitlines() if not line.startswith("#")]
+
 
 _MOST_PASSES = 5
 EMOTICON = re.compile(r"(?<!\w)(?:[<>]?[:;=][-'^o]?[)(\]\[DPp/\\|*3oO]+|[xX]D+|<3+|\^[_.]?\^|[oO]_[oO])(?!\w)|(?<![(])[(]+[-']?[:;=]")
@@ -18,25 +24,7 @@ DRAWN_OUT = re.compile(r"([a-hj-vyz])\1{2,}", re.IGNORECASE)
 _MARK = re.compile(r"[^\w\s]|_")
 _INSIDE = re.compile(r"(?<=\d)[.,](?=\d)|(?<=[^\W\d_])'(?=[^\W\d_])")  # 1.5, don't
 _MASK = re.compile(r"\[removed\]")  # as in scrubbing.py, which imports this module
-_WHOLE = {
-    "can't": "can not",
-    "cannot": "can not",
-    "cant": "can not",
-    "won't": "will not",
-    "shan't": "shall not",
-    "ain't": "is not",
-    "let's": "let us",
-    "gonna": "going to",
-    "wanna": "want to",
-    "gotta": "got to",
-    "i'm": "i am",
-    "im": "i am",
-    "ive": "i have",
-    "youre": "you are",
-    "theyre": "they are",
-    "thats": "that is",
-    **{f"{stem}nt": f"{stem} not" for stem in ("do", "does", "did", "is", "was", "could", "would")},
-}
+_WHOLE = {short: plain for short, _, plain in (line.partition(" ") for line in read_words("contractions"))}
 _ENDS = {"n't": " not", "'re": " are", "'ve": " have", "'ll": " will", "'d": " would", "'s": " is"}
 _IS = frozenset(("it", "that", "there", "what", "who", "here", "where", "how", "he", "she"))  # elsewhere 's is mostly an owner's
 _PLAIN = (

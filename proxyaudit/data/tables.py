@@ -1,7 +1,5 @@
 """Tables from disk: paths that cannot escape, CSV and parquet, and one clear line for every failure."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import zlib
@@ -15,7 +13,6 @@ import pandas as pd
 from proxyaudit.data.columns import parse_numbers
 from proxyaudit.errors import InputError
 
-TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet")
 _ROW_INDEX = "__index_level_0__"  # pandas writes its row labels into parquet under this name
 
 
@@ -69,7 +66,7 @@ def read_table(path: Path, *, what: str) -> pd.DataFrame:
     elif name.endswith((".parquet", ".pq")):
         frame = _read_parquet(path, what)
     else:
-        raise InputError(f"{what}: unknown kind of file", where=str(path), mend=f"use one of {', '.join(TABLE_SUFFIXES)}")
+        raise InputError(f"{what}: unknown kind of file", where=str(path), mend="use one of .csv, .csv.gz, .parquet")
     if frame.empty:
         raise InputError(f"{what}: the table has no rows", where=str(path), mend="give a table with a header line and at least one row")
     return frame

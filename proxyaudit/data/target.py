@@ -1,14 +1,10 @@
 """The task label: its classes, in a fixed order, from text, numbers or a threshold."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from proxyaudit.data.columns import ColumnKind, infer_kind, labels, one_spelling, spellings_of
+from proxyaudit.data.columns import Column, ColumnKind, infer_kind, labels, one_spelling, spellings_of
 from proxyaudit.data.public_counts import SMALLEST_CELL, count_people
 from proxyaudit.data.sources import Roles
 from proxyaudit.errors import InputError, did_you_mean
@@ -18,7 +14,7 @@ MAX_CLASSES = 20
 MIN_CLASS_ROWS = 30
 
 
-def target_kind(column: pd.Series[Any], roles: Roles, *, where: str) -> ColumnKind:
+def target_kind(column: Column, roles: Roles, *, where: str) -> ColumnKind:
     """Numeric where a threshold will cut it, else categorical. ``InputError``: a threshold on text, or too many classes without one."""
     known = column.dropna()
     kind = infer_kind(column, where=where)
@@ -36,7 +32,7 @@ def target_kind(column: pd.Series[Any], roles: Roles, *, where: str) -> ColumnKi
     return ColumnKind(roles.target, "categorical", spellings=spellings)
 
 
-def order_classes(column: pd.Series[Any], roles: Roles, *, where: str) -> tuple[str, ...]:
+def order_classes(column: Column, roles: Roles, *, where: str) -> tuple[str, ...]:
     """The class labels, sorted; of two the positive one last. ``InputError``: one class, or a ``target_positive`` that is none of two."""
     classes = sorted(column.dropna().unique())
     if len(classes) < 2:
@@ -56,7 +52,7 @@ def order_classes(column: pd.Series[Any], roles: Roles, *, where: str) -> tuple[
     return tuple([name for name in classes if name != positive] + [positive])
 
 
-def threshold_classes(train: pd.Series[Any], roles: Roles) -> tuple[float, tuple[str, str]]:
+def threshold_classes(train: Column, roles: Roles) -> tuple[float, tuple[str, str]]:
     """The threshold (a median is of training rows only) and the two class labels; ``InputError`` where the median overflows."""
     wanted = roles.target_threshold
     with np.errstate(over="ignore"):
@@ -79,7 +75,7 @@ def _shared_median(values: NDArray[np.float64]) -> float:
     return float(ordered[spare : len(ordered) - spare].mean())
 
 
-def encode_target(column: pd.Series[Any], classes: tuple[str, ...], threshold: float | None, *, where: str = "") -> NDArray[np.int64]:
+def encode_target(column: Column, classes: tuple[str, ...], threshold: float | None, *, where: str = "") -> NDArray[np.int64]:
     """Return ``(n,)`` class numbers. Raises ``InputError``: a value is missing or belongs to no class."""
     if threshold is not None:
         values = column.to_numpy(dtype=np.float64)
@@ -95,7 +91,7 @@ def encode_target(column: pd.Series[Any], classes: tuple[str, ...], threshold: f
 
 
 def check_support(
-    codes: NDArray[np.int64], classes: tuple[str, ...], target: str, rows: str, *, where: str, groups: pd.Series[Any] | None = None
+    codes: NDArray[np.int64], classes: tuple[str, ...], target: str, rows: str, *, where: str, groups: Column | None = None
 ) -> None:
     """``InputError`` if a class has fewer than ``MIN_CLASS_ROWS`` rows, or of those whom ``groups`` say, fewer than eleven people."""
     counts = np.bincount(codes, minlength=len(classes))

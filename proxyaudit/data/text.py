@@ -3,8 +3,6 @@
 Token numbers stay below 2**24, so float32 holds them exactly. A fraction says which spans a token lies in.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Singles
+from proxyaudit.data.columns import Column
 from proxyaudit.data.scrubbing import scrub
 from proxyaudit.errors import InputError
 
@@ -34,7 +33,7 @@ class TextEncoder:
     """A fixed map from texts to the model's inputs."""
 
     column: str
-    train: pd.Series[Any]  # real training texts; what :meth:`features` is learnt on
+    train: Column  # real training texts; what :meth:`features` is learnt on
     width: int  # tokens of a row; longer texts are cut
     tokenize: Tokenize | None = None  # the model's, attached when the model is known
     token_names: Callable[[list[int]], list[str]] | None = None  # what tokens stand for, as text; empty for special ones
@@ -72,30 +71,27 @@ class TextEncoder:
         It is what the ``inputs`` reader reads and placebos are planted on. A reader of it misses what lies in the order of words or
         in rare words, so it bounds what the inputs carry from below.
         """
-        words, characters, reduce = self._fitted
-        from scipy.sparse import hstack
-
-        texts = lines_of(frame[self.column])
-        terms = reduce.transform(hstack([words.transform(texts), characters.transform(texts)]).tocsr())
-        return np.concatenate([terms, _surface(texts)], axis=1).astype(np.float32)
+        (terms, reduce), texts = self._fitted, lines_of(frame[self.column])
+        return np.concatenate([reduce.transform(terms.transform(texts)), _surface(texts)], axis=1).astype(np.float32)
 
     @cached_property
-    def _fitted(self) -> tuple[Any, Any, Any]:
-        from scipy.sparse import hstack
+    def _fitted(self) -> tuple[Any, Any]:
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.pipeline import make_union
 
         texts = lines_of(self.train)
         fewest = min(_FEWEST_TEXTS, max(1, len(texts) // 20))
         shared = {"min_df": fewest, "max_features": _MOST_TERMS, "sublinear_tf": True}
         words = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b", **shared)
         characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), lowercase=False, **shared)
+        terms = make_union(words, characters)
         try:
-            table = hstack([words.fit_transform(texts), characters.fit_transform(texts)]).tocsr()
+            table = terms.fit_transform(texts)
         except ValueError:
             raise InputError(f"column '{self.column}' holds hardly any words", where="data.text", mend="name a column of texts") from None
         size = max(1, min(COMPONENTS, table.shape[1] - 1, len(texts) // 4))
-        return words, characters, TruncatedSVD(size, random_state=0).fit(table)
+        return terms, TruncatedSVD(size, random_state=0).fit(table)
 
 
 def lines_of(column: Iterable[Any]) -> list[str]:

@@ -4,8 +4,6 @@ A feature is a word, a pattern of characters within words, or a way of writing t
 person: a word or pattern is only named where at least eleven people use it, given names are counted together, digits are not looked at.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence

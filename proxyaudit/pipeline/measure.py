@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,6 @@ from proxyaudit.models.quantise import quantise
 from proxyaudit.pipeline.cache import INPUTS, SYNTHESIZE, TRAIN, Cache, Task
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.train import read_features
-from proxyaudit.registry import load_function
 
 SHARED = "site"  # kind of what several measuring tasks would measure alike
 
@@ -57,7 +57,7 @@ def run(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> None:
     """Measure one model by every channel."""
     view, out = _view(task, prepared, cache), Measurement()
     for path in task.measures:
-        load_function(path)(view, out)
+        resolve_name(path)(view, out)
     out.write(folder)
 
 

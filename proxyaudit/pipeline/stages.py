@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from pkgutil import resolve_name
 
 import joblib
 import torch
@@ -16,7 +17,6 @@ from proxyaudit.pipeline.cache import ENCODE, INPUTS, MEASURE, SYNTHESIZE, TRAIN
 from proxyaudit.pipeline.plan import prepared_again
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.tasks import STAGES
-from proxyaudit.registry import load_function
 
 _RUNS = {
     INPUTS: "proxyaudit.pipeline.measure:run_inputs",
@@ -61,7 +61,7 @@ def run_task(task: Task, recipe_json: str, base: str, plan_digest: str, cache_ro
     try:
         with one_thread():
             prepared = prepared_again(recipe_json, base, plan_digest)
-            run = load_function(_RUNS[task.kind])
+            run = resolve_name(_RUNS[task.kind])
             cache.commit(task.kind, task.digest, lambda folder: run(task, prepared, cache, folder))
     except Exception as error:
         return task, safe_line(error)[:500]

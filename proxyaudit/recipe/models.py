@@ -1,8 +1,6 @@
 """The models of a recipe: what every kind shares and how the registered kind is asked for its own, and the models that write texts."""
 
-from __future__ import annotations
-
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
 from pydantic_core import PydanticCustomError
@@ -19,6 +17,12 @@ class Strict(BaseModel):
     """Base of every section of a recipe: frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def refuse(fault: bool, why: str) -> None:
+    """A fault of a section: pydantic makes its own error of the ``ValueError``."""
+    if fault:
+        raise ValueError(why)
 
 
 class TrainingSpec(Strict):
@@ -72,11 +76,10 @@ class PretrainedSpec(Strict):
     gguf_file: str | None = None
 
     @model_validator(mode="after")
-    def _one_place(self) -> PretrainedSpec:
+    def _one_place(self) -> Self:
         if self.hub and self.package is not None:
             raise ValueError("'hub' (a name on a model hub) and 'package' (a folder in an installed package) exclude each other")
-        if self.revision is not None and not self.hub:
-            raise ValueError("'revision' belongs to 'hub: true'")
+        refuse(self.revision is not None and not self.hub, "'revision' belongs to 'hub: true'")
         return self
 
 

@@ -1,7 +1,5 @@
 """Patterns of spans in texts, read by the package ``regex``: it can stop a search that would take for ever."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,24 +1,20 @@
 """The recipe, a YAML file: what an audit is asked to do, strictly validated; an unknown key is refused with the nearest known one."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from proxyaudit.errors import InputError, did_you_mean
-from proxyaudit.recipe.models import LanguageModelSpec, ModelSpec, NgramSpec, Positive, Share, Strict
-from proxyaudit.recipe.models import TrainingSpec as TrainingSpec
+from proxyaudit.recipe.models import LanguageModelSpec, ModelSpec, NgramSpec, Positive, Share, Strict, refuse
 from proxyaudit.recipe.yaml import parse_yaml, read_yaml, validated
 from proxyaudit.registry import check_plugin
 from proxyaudit.types import REFERENCES
 
 
 def _rising(edges: tuple[float, ...]) -> tuple[float, ...]:
-    if any(low >= high for low, high in pairwise(edges)):
-        raise ValueError("bands are cut at rising numbers, e.g. [30, 40, 50]")
+    refuse(any(low >= high for low, high in pairwise(edges)), "bands are cut at rising numbers, e.g. [30, 40, 50]")
     return edges
 
 
@@ -47,13 +43,10 @@ class DataSpec(Strict):
     max_rows: Positive | None = None
 
     @model_validator(mode="after")
-    def _one_source(self) -> DataSpec:
-        if self.card is None and self.path is None:
-            raise ValueError("give 'card' or 'path' (both: the card's roles for the file at path)")
-        if self.card is None and not self.protected:
-            raise ValueError("'protected' is needed: name at least one protected column")
-        if self.card is None and self.target is None:
-            raise ValueError("'target' is needed: name the column that the model predicts")
+    def _one_source(self) -> Self:
+        refuse(self.card is None and self.path is None, "give 'card' or 'path' (both: the card's roles for the file at path)")
+        refuse(self.card is None and not self.protected, "'protected' is needed: name at least one protected column")
+        refuse(self.card is None and self.target is None, "'target' is needed: name the column that the model predicts")
         if self.text is not None and self.text in (self.target, self.group, *(self.protected or ()), *(self.proxies or ())):
             raise ValueError("'text' is the column that the model reads; it can have no other role")
         if self.text is not None and self.encode == "none":
@@ -76,19 +69,14 @@ class SyntheticSpec(Strict):
     sees_protected: bool = True
 
     @model_validator(mode="after")
-    def _one_source(self) -> SyntheticSpec:
+    def _one_source(self) -> Self:
         if sum(source is not None for source in (self.sdv, self.language_model, self.ngram, self.path)) != 1:
             raise ValueError("give exactly one of 'sdv' (a synthesizer), 'language_model', 'ngram' and 'path' (a release file)")
-        if self.sdv == "language_model":
-            raise ValueError("a language model is written 'language_model: {path: ...}', not 'sdv: language_model'")
-        if self.sdv == "ngram":
-            raise ValueError("an n-gram model is written 'ngram: true' or 'ngram: {order: ...}', not 'sdv: ngram'")
-        if self.path is not None and self.name is None:
-            raise ValueError("a release needs a 'name'")
-        if self.path is not None and self.epochs is not None:
-            raise ValueError("'epochs' belongs to a synthesizer, not to a release file")
-        if self.ngram is not None and self.epochs is not None:
-            raise ValueError("'epochs' has no meaning for an n-gram model, which counts once")
+        refuse(self.sdv == "language_model", "a language model is written 'language_model: {path: ...}', not 'sdv: language_model'")
+        refuse(self.sdv == "ngram", "an n-gram model is written 'ngram: true' or 'ngram: {order: ...}', not 'sdv: ngram'")
+        refuse(self.path is not None and self.name is None, "a release needs a 'name'")
+        refuse(self.path is not None and self.epochs is not None, "'epochs' belongs to a synthesizer, not to a release file")
+        refuse(self.ngram is not None and self.epochs is not None, "'epochs' has no meaning for an n-gram model, which counts once")
         return self
 
     @property
@@ -143,18 +131,16 @@ class RegimeSpec(Strict):
         return value
 
     @model_validator(mode="after")
-    def _exactly_one(self) -> RegimeSpec:
+    def _exactly_one(self) -> Self:
         kinds = (self.synthetic, self.mixed, self.checkpoints, self.scrub, self.quantise)
         if self.real + sum(kind is not None for kind in kinds) != 1:
             raise ValueError("a regime is exactly one of 'real', 'synthetic', 'mixed', 'scrub', 'quantise' or 'checkpoints'")
-        if self.checkpoints is not None and self.name is None:
-            raise ValueError("'checkpoints' needs a 'name' beside it")
+        refuse(self.checkpoints is not None and self.name is None, "'checkpoints' needs a 'name' beside it")
         if self.name is not None and self.checkpoints is None and self.scrub is None and self.quantise is None:
             raise ValueError("'name' belongs to 'checkpoints', 'scrub' or 'quantise' (a synthetic regime is named inside 'synthetic')")
         if (self.quantise is not None) != (self.of is not None):
             raise ValueError("'quantise' needs 'of' beside it: the regime whose models are quantised (and 'of' belongs to it)")
-        if self.checkpoints is not None and not self.checkpoints:
-            raise ValueError("'checkpoints' is empty: name one safetensors file per seed")
+        refuse(self.checkpoints is not None and not self.checkpoints, "'checkpoints' is empty: name one safetensors file per seed")
         if self.erase is not None and (self.checkpoints is None or not self.erase):
             raise ValueError("'erase' names the sites whose affine maps lie in the 'checkpoints' beside it (as 'mitigate' saves them)")
         return self
@@ -223,11 +209,10 @@ class Recipe(Strict):
     signatures: Annotated[SignaturesSpec | None, BeforeValidator(lambda v: {} if v is True else v or None)] = None
 
     @model_validator(mode="after")
-    def _names_and_sources(self) -> Recipe:
+    def _names_and_sources(self) -> Self:
         names = self.regime_names()
         for name in names:
-            if name in REFERENCES:
-                raise ValueError(f"regime name '{name}' is reserved for a reference; choose another 'name'")
+            refuse(name in REFERENCES, f"regime name '{name}' is reserved for a reference; choose another 'name'")
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:
             raise ValueError(f"two regimes are named '{doubled[0]}'; give one of them another 'name'")
@@ -236,24 +221,20 @@ class Recipe(Strict):
             if regime.mixed is not None and regime.mixed.of not in known:
                 hint = did_you_mean(regime.mixed.of, known, "list that synthetic regime too", cutoff=0.6)
                 raise ValueError(f"'mixed.of' names '{regime.mixed.of}', which is no synthetic regime of this recipe; {hint}")
-            if regime.checkpoints is not None and len(regime.checkpoints) > self.seeds:
-                listed = f"regime '{regime.name}' lists {len(regime.checkpoints)} checkpoints"
-                raise ValueError(f"{listed} for {self.seeds} seeds; raise 'seeds'")
+            listed = len(regime.checkpoints or ())
+            refuse(listed > self.seeds, f"regime '{regime.name}' lists {listed} checkpoints for {self.seeds} seeds; raise 'seeds'")
         self._check_text()
         return self
 
     def _check_text(self) -> None:
         reads_text = self.model.reads_text
-        if reads_text and self.data.text is None:
-            raise ValueError(f"model kind '{self.model.kind}' reads text: name its column under 'data.text'")
+        refuse(reads_text and self.data.text is None, f"model kind '{self.model.kind}' reads text: name its column under 'data.text'")
         if self.data.text is not None and not reads_text:
             raise ValueError(f"'data.text' needs a model that reads text (kind huggingface), not '{self.model.kind}'")
         quantised = {name for r in self.regimes if r.quantise is not None for name in r.names}
-        if quantised and not self.model.quantisable:
-            raise ValueError("'quantise' starts from float32: leave 'model.precision' out, or the regime")
+        refuse(bool(quantised) and not self.model.quantisable, "'quantise' starts from float32: leave 'model.precision' out, or the regime")
         for regime in self.regimes:
-            if regime.scrub is not None and not reads_text:
-                raise ValueError("'scrub' masks words of 'data.text', and this recipe has none")
+            refuse(regime.scrub is not None and not reads_text, "'scrub' masks words of 'data.text', and this recipe has none")
             if regime.synthetic is not None and regime.synthetic.sdv is not None and reads_text:
                 raise ValueError(f"synthesizer '{regime.synthetic.sdv}' makes tables, not texts; write 'ngram', 'language_model' or 'path'")
             if regime.synthetic is not None and regime.synthetic.ngram is not None and not reads_text:

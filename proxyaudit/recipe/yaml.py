@@ -1,7 +1,5 @@
 """YAML files, read and validated strictly: UTF-8, no key twice, nothing executed, every failure one clear line."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 

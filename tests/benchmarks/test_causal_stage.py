@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,6 @@ from proxyaudit.models.kinds.mlp import MlpSpec
 from proxyaudit.models.training import train_model
 from proxyaudit.pipeline.run import run_audit
 from proxyaudit.recipe.recipe import SitesSpec
-from proxyaudit.registry import load_function
 
 pytestmark = [pytest.mark.study, pytest.mark.timeout(3600)]
 
@@ -60,9 +60,9 @@ def spent(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         return run
 
     def channel(path: str) -> Callable[..., Any]:
-        return timed(path.split(".")[2], load_function(path))
+        return timed(path.split(".")[2], resolve_name(path))
 
-    monkeypatch.setattr(proxyaudit.pipeline.measure, "load_function", channel)
+    monkeypatch.setattr(proxyaudit.pipeline.measure, "resolve_name", channel)
     monkeypatch.setattr(proxyaudit.pipeline.train, "train_model", timed("train_model", train_model))
     return seconds
 

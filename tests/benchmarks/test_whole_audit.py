@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ import proxyaudit.pipeline.stages
 import proxyaudit.pipeline.synthesize
 import proxyaudit.pipeline.train
 from proxyaudit.pipeline.run import run_audit
-from proxyaudit.registry import load_function
 
 pytestmark = [pytest.mark.study, pytest.mark.timeout(1800)]
 
@@ -69,7 +69,7 @@ def test_whole_audit(n: int, epochs: int, benchmark: Any, say: Any, tmp_path: Pa
 
     for name, place in PARTS.items():
         monkeypatch.setattr(place, name, timed(name, getattr(place, name)))
-    monkeypatch.setattr(proxyaudit.pipeline.measure, "load_function", lambda path: timed(path.split(".")[2], load_function(path)))
+    monkeypatch.setattr(proxyaudit.pipeline.measure, "resolve_name", lambda path: timed(path.split(".")[2], resolve_name(path)))
 
     def audit() -> None:
         start = time.perf_counter()

@@ -69,7 +69,7 @@ def test_plugins_and_channels_are_found_without_an_import() -> None:
 
 
 def test_a_digest_changes_with_its_files_alone(tmp_path: Path) -> None:
-    for path in PACKAGE.rglob("*.py"):
+    for path in (*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.txt")):
         copy = tmp_path / path.relative_to(PACKAGE)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
@@ -93,3 +93,4 @@ def test_a_digest_changes_with_its_files_alone(tmp_path: Path) -> None:
     assert {"measure"} < changed_by("probes", "crossfit.py") <= {None, "measure", "encode"}
     assert changed_by("models", "training.py") >= {None, "train", "measure"}
     assert changed_by("synthesizers", "sdv.py") == {None, "synthesize"}
+    assert changed_by("data", "words", "given_names.txt") >= {None, "train", "measure"}

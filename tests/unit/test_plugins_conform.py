@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from proxyaudit.estimates.channel import Channel, all_channels
 from proxyaudit.models.base import TabularModule, seeded, to_logits
 from proxyaudit.models.kinds import ModelKind
 from proxyaudit.recipe.models import TrainingSpec
-from proxyaudit.registry import check_plugin, load_function, load_plugin, plugin_names
+from proxyaudit.registry import check_plugin, load_plugin, plugin_names
 from proxyaudit.reporting.sections import ReportSection, all_sections
 from proxyaudit.synthesizers.base import Synthesizer, seconds_of
 
@@ -35,8 +36,8 @@ def test_a_kind_of_model_says_what_it_is(name: str) -> None:
     assert issubclass(kind.spec, TrainingSpec)
     assert kind.spec.model_fields["kind"].annotation.__args__ == (name,)
     assert kind.seconds > 0
-    assert callable(load_function(kind.factory))
-    assert kind.hashes is None or callable(load_function(kind.hashes))
+    assert callable(resolve_name(kind.factory))
+    assert kind.hashes is None or callable(resolve_name(kind.hashes))
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -124,7 +125,7 @@ def test_a_channel_asks_something_and_its_functions_are_there(channel: Channel) 
     assert channel.questions
     assert len({question.name for question in channel.questions}) == len(channel.questions)
     assert channel.estimate is not None or channel.follow_up is not None
-    assert channel.measure is None or callable(load_function(channel.measure))
+    assert channel.measure is None or callable(resolve_name(channel.measure))
     assert ModelView.__dataclass_fields__.keys() >= {"captured", "dataset", "labels_n"}
 
 

@@ -16,7 +16,7 @@ from proxyaudit.causal.relearning import Problem, Relearner, draw_rows, make_rot
 from proxyaudit.channels.placebos import plant_placebos
 from proxyaudit.channels.relearning import measure as relearn
 from proxyaudit.channels.relearning.estimate import CHANNEL, add_relearning, relearned_draft
-from proxyaudit.channels.relearning.record import relearned_of
+from proxyaudit.channels.relearning.record import RELEARNED
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.estimates.ledger import Draft, Drafts, Ledger
@@ -263,7 +263,7 @@ def test_a_module_that_cannot_be_mapped_is_trained_one_problem_at_a_time() -> No
 
         x, _, dataset = world("relayed", 900, 2)
         out = relearnt(make(1), x, dataset, {}, seed=0, reference=True)
-        cells.append(relearned_of([out], "a")[0].value)
+        cells.append(RELEARNED.read(out, "a").value)
     assert cells[0] == pytest.approx(cells[1], abs=1e-3)
     assert cells[0] > 0.02
 

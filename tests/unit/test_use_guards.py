@@ -10,7 +10,7 @@ from proxyaudit.activations.capture import capture
 from proxyaudit.channels.use.estimate import SAME_OUTPUT, guard_barring_absence, use_drafts
 from proxyaudit.channels.use.measure import measure, moderated_gap
 from proxyaudit.channels.use.record import GUARDS, USES, Guards
-from proxyaudit.data.dataset import Attribute
+from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Followed, Run
 from proxyaudit.estimates.ledger import Draft
 from proxyaudit.estimates.record import Measurement

@@ -155,7 +155,8 @@ def _prepare_again(pack: EvidencePack, run: Path, base: Path, consent: Consent, 
             raise
         mend = "the run's recipe names it relative to its own folder: name that folder with --base"
         raise InputError(error.what, where=error.where, mend=mend) from None
-    changed = sorted(name for name in {*hashes, *prepared.plan.hashes} if hashes.get(name) != prepared.plan.hashes.get(name))
+    now = prepared.plan.hashes
+    changed = sorted(name for name in {*hashes, *now} if hashes.get(name) != now.get(name))
     if changed:
         mend = "restore the data, or run the audit again"
         raise InputError(f"'{changed[0]}' is not what it was when the run was made", where=where, mend=mend)

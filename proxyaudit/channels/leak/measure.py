@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from proxyaudit.arrays import Bools, Floats, Ints, Singles
 from proxyaudit.channels.base import ModelView, Placebos, Remember
 from proxyaudit.channels.leak.record import ERASURES, SITE_LEAKS, Erasure, LeakTest, SiteRecord, holds_site, merge_sites
-from proxyaudit.data.attributes import Attribute, clusters_if_any, cut_number, ordered_codes
+from proxyaudit.data.attributes import Attribute, cut_number, ordered_codes
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.erasers.leace import fit_leace
 from proxyaudit.estimates.record import OUTPUT_SITE, Measurement
@@ -176,7 +176,7 @@ class SiteProbe:
         self.acts, self.whitened, self.probing, self.shared = acts_nd, white, probing, shared
         self.attribute, self.known, self.all_folds, self.all_clusters = attribute, attribute.known, folds_n, clusters_n
         self.folds, self.clusters = folds_n[self.known], clusters_n[self.known]
-        self.groups = clusters_if_any(self.clusters)
+        self.groups = None if len(np.unique(self.clusters)) == len(self.clusters) else self.clusters  # of rows that all stand alone
         self.classes = attribute.classes
         codes = np.asarray(attribute.codes)[self.known]
         self.labels: NDArray[Any] = codes.astype(np.float64) if self.classes == 0 else ordered_codes(codes.astype(np.int64), self.classes)

@@ -3,14 +3,13 @@
 Sites and blocks are the same location in every model, units and heads are told by their rank: what a unit stands for differs by model.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
-from proxyaudit.arrays import Floats, Ints
+from proxyaudit.arrays import Ints
 from proxyaudit.channels.localisation.record import LOCALISATIONS, LocalisationRecord, LocationRecord, Part, Search
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Facts, Run
@@ -43,14 +42,11 @@ class _Candidate:
     product: tuple[Measured, ...]
 
     @classmethod
-    def of(cls, measure: str, subject: str, parts: Iterable[Part], clusters_n: Ints) -> _Candidate:
+    def of(cls, measure: str, subject: str, parts: Iterable[Part], clusters_n: Ints) -> Self:
         parts = tuple(parts)
-
-        def measured(value: float, influence_n: Floats) -> Measured:
-            return Measured(np.array([value]), np.asarray(influence_n, dtype=np.float64), clusters_n)
-
-        signed = tuple(measured(part.effect.signed, part.effect.signed_influence_n) for part in parts)
-        return cls(measure, subject, parts, signed, tuple(measured(p.effect.product, p.effect.product_influence_n) for p in parts))
+        both = [[(p.effect.signed, p.effect.signed_influence_n), (p.effect.product, p.effect.product_influence_n)] for p in parts]
+        made = [[Measured(np.array([value]), influence.astype(np.float64), clusters_n) for value, influence in one] for one in both]
+        return cls(measure, subject, parts, tuple(signed for signed, _ in made), tuple(product for _, product in made))
 
     def p(self) -> float:
         """p-value of "does nothing": signed or per row, in the model where it is largest."""

@@ -175,19 +175,19 @@ class _Search:
         rng = stream(self.root, "localised at random", self.name, inside.location.name)
         where = "verdict" if inside.location.name in self.verdict_sites else "elsewhere"
         picked = causal.pick(inside.screened, *TRIED[where], rng)
-        first = {part: self._effect(inside.patch, self.rough, inside.parts[part]) for part in (*picked.by_gradient, *picked.by_difference)}
-        order = causal.in_order(picked, first, inside.screened)
+        random = [part for part, by in picked.items() if by == "random"]
+        first = {part: self._effect(inside.patch, self.rough, inside.parts[part]) for part in picked if part not in random}
+        order = causal.in_order(first, inside.screened)
 
-        def tried(part: int, by: str) -> Part:
+        def tried(part: int) -> Part:
             effect = self._effect(inside.patch, self.fine, inside.parts[part])
-            return self._part(inside.names[part], effect, inside.screened, part, by)
+            return self._part(inside.names[part], effect, inside.screened, part, picked[part])
 
-        by = dict.fromkeys(picked.by_gradient, "gradient") | dict.fromkeys(picked.by_difference, "difference")
-        left = [part for part in order[len(by) :] if part not in picked.at_random]
+        left = [part for part in order if part not in picked]
         carriers = self._carriers(inside, first, rng)
         return Search(
-            tried=tuple(tried(part, by[part]) for part in order[: len(by)]),
-            random=tuple(tried(part, "random") for part in picked.at_random),
+            tried=tuple(tried(part) for part in order if part in first),
+            random=tuple(tried(part) for part in random),
             parts=len(inside.parts),
             moving=len(order),
             left=len(left),
@@ -203,7 +203,7 @@ class _Search:
         order = [inside.parts[part] for part in ranked]
 
         def together(units: list[list[int]], plan: Donors) -> Effect:
-            return self._effect(inside.patch, plan, causal.joined(units))
+            return self._effect(inside.patch, plan, sorted({unit for part in units for unit in part}))
 
         size = causal.smallest_set(lambda count: together(order[:count], self.rough).signed, whole, len(order))
         if isinstance(size, str):

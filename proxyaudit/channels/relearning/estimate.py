@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from proxyaudit.arrays import Ints
-from proxyaudit.channels.relearning.record import ROWS, Relearned, relearned_of
+from proxyaudit.channels.relearning.record import RELEARNED, ROWS, Relearned
 from proxyaudit.estimates.facts import Facts
 from proxyaudit.estimates.ledger import Draft, Drafts, unit_of
 from proxyaudit.estimates.record import Measurement
@@ -50,7 +50,7 @@ def estimate(facts: Facts) -> Drafts:
 def relearned_draft(base: Draft, measured: Sequence[Measurement], untrained: Sequence[Measurement], clusters_n: Ints) -> Draft:
     """Fill a draft with the deciding excess."""
     base = replace(base, measure="excess")
-    own, before = relearned_of(measured, base.attribute), relearned_of(untrained, base.attribute)
+    own, before = ([RELEARNED.read(m, base.attribute) for m in many] for many in (measured, untrained))
     if any(not one.applies for one in own):
         return replace(base, decides=False, state="not_applicable", reason=own[0].reason)
     missing = next((one.reason for one in (*own, *before) if one.reason), None)
@@ -124,17 +124,15 @@ def _control(found: Relearned, threshold: float, margin: float) -> _Control:
         if float(np.mean(np.array(level.read) >= threshold + 2 * margin)) >= FOUND:
             share = float(np.mean(np.array(level.brought) >= threshold + margin))
             detail = f"planted leak {level.leak:.2f} on the block's input: found in {share:.0%} of plants"
-            why = (
-                f"the positive control failed: fine-tuning brings back only {share:.0%} of features that a reader of the block's input gets"
-            )
-            return _Control(share >= FOUND, detail, why, level.leak, share)
+            only = f"fine-tuning brings back only {share:.0%} of features that a reader of the block's input gets"
+            return _Control(share >= FOUND, detail, f"the positive control failed: {only}", level.leak, share)
     why = f"the positive control could not be run: no planted feature stands out from what {ROWS} rows bring of any attribute"
     return _Control(False, "no planted leak stands out from the references", why)
 
 
 def add_relearning(out: Drafts, draft: Draft | None, measured: Sequence[Measurement], base: Draft, clusters_n: Ints) -> None:
     """Report the curve of a regime, the placebos' percentile and, if there is a deciding draft, the positive control."""
-    own = relearned_of(measured, base.attribute)
+    own = [RELEARNED.read(m, base.attribute) for m in measured]
     if not own or any(one.reason for one in own):
         return
     base = replace(base, channel=CHANNEL, measure="curve", decides=False, margin=0.0, method=f"{own[0].block}; mean over draws of rows")

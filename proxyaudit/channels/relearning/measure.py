@@ -50,8 +50,7 @@ LEAST = _Effort(SHORT, 1, 1, (0.3, 0.8))
 
 def measure(view: ModelView, out: Measurement) -> None:
     """Relearn every attribute, of a reference by the last block alone; rows and plants do not depend on the model."""
-    names = [attribute.name for attribute in view.dataset.attributes]
-    for name, found in _relearn(view, names).items():
+    for name, found in _relearn(view, [attribute.name for attribute in view.dataset.attributes]).items():
         RELEARNED.write(out, found, name)
 
 

@@ -1,12 +1,11 @@
 """What relearning measures of one attribute in one model."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from proxyaudit.arrays import Floats
-from proxyaudit.estimates.record import Measurement, Shelf
+from proxyaudit.estimates.record import Shelf
 
 ROWS = 256  # the deciding number of labelled rows
 
@@ -51,8 +50,3 @@ class Relearned:
 
 
 RELEARNED = Shelf("relearned", Relearned)
-
-
-def relearned_of(measured: Sequence[Measurement], attribute: str) -> list[Relearned]:
-    """Read what was measured of an attribute in each model."""
-    return [RELEARNED.read(m, attribute) for m in measured]

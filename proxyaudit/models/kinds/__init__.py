@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from proxyaudit.recipe.models import TrainingSpec
-from proxyaudit.registry import load_function, load_plugin
+from proxyaudit.registry import load_plugin
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,12 +38,12 @@ class ModelKind:
 
     def make(self, spec: TrainingSpec, *, n_inputs: int, n_classes: int, base: Path) -> nn.Module:
         """The module with its initial weights."""
-        made: nn.Module = load_function(self.factory)(spec, n_inputs=n_inputs, n_classes=n_classes, base=base)
+        made: nn.Module = resolve_name(self.factory)(spec, n_inputs=n_inputs, n_classes=n_classes, base=base)
         return made
 
     def file_hashes(self, spec: TrainingSpec, base: Path) -> dict[str, str]:
         """Hashes of the files that the model is made from."""
-        return {} if self.hashes is None else dict(load_function(self.hashes)(spec, base))
+        return {} if self.hashes is None else dict(resolve_name(self.hashes)(spec, base))
 
 
 def model_kind(spec: TrainingSpec) -> ModelKind:

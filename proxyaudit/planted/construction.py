@@ -66,6 +66,11 @@ class Case:
         return World(self.kind, acts, labels_n, groups_n, condition_n, channel, leak, _VERDICTS[channel], detail)
 
 
+def rotation(d: int, rng: Rng) -> Floats:
+    """Random orthogonal matrix, shape ``(d, d)``."""
+    return directions(d, d, rng)
+
+
 def directions(d: int, count: int, rng: Rng) -> Floats:
     """Random orthonormal directions, shape ``(d, count)``."""
     return np.asarray(np.linalg.qr(rng.normal(size=(d, count)))[0], dtype=np.float64)
@@ -74,7 +79,7 @@ def directions(d: int, count: int, rng: Rng) -> Floats:
 def gaussian_activations(latent_nd: Floats, rng: Rng) -> Floats:
     """Correlated activations, an invertible affine map of independent unit-variance columns."""
     d = latent_nd.shape[1]
-    acts: Floats = (latent_nd * np.exp(-np.linspace(0, 5, d) / 2)) @ directions(d, d, rng)
+    acts: Floats = (latent_nd * np.exp(-np.linspace(0, 5, d) / 2)) @ rotation(d, rng)
     if rng.random() < 0.5:
         # Offsets stay within a few standard deviations: float32 must not round a small axis away.
         acts = acts * np.exp(rng.normal(0, 0.5, d)) + rng.normal(0, 1, d) * acts.std(axis=0)

@@ -50,7 +50,7 @@ def _sparse(case: Case) -> World:
     unit = int(case.rng.integers(case.d))
     acts[:, unit] = is_on * case.rng.uniform(0.8, 1.2, case.n) * case.rng.uniform(1, 5)
     if case.kind == "rotated_sparse":
-        acts = acts @ plants.directions(case.d, case.d, case.rng)
+        acts = acts @ plants.rotation(case.d, case.rng)
     side = "the rarer" if rate < 0.5 else "the commoner" if rate > 0.5 else "one"
     hidden = ", then all units are rotated" if case.kind == "rotated_sparse" else ""
     detail = f"One unit is on for {on} of {case.n} rows, all in {side} class{hidden}."

@@ -21,7 +21,6 @@ from proxyaudit.data.releases import release_notes, unseen_of
 from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.row_sums import rows_digest
-from proxyaudit.language.lineage import trace_language_models
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.kinds import model_kind
 from proxyaudit.models.module import code_of
@@ -33,6 +32,7 @@ from proxyaudit.registry import load_plugin
 from proxyaudit.stats.intervals import LEVEL
 from proxyaudit.stats.power import power_of_absence
 from proxyaudit.synthesizers.base import seconds_of
+from proxyaudit.synthesizers.language_model import trace_language_models
 from proxyaudit.types import SCHEMA_VERSION
 
 FEWEST_PERMUTATIONS = 999

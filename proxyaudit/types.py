@@ -57,6 +57,9 @@ class Estimate(_Frozen):
     seeds: int | None = Field(default=None, description="Independent repetitions.")
     seed_values: tuple[float, ...] = Field(default=(), description="The number in each repetition.")
     margin: float | None = Field(default=None, description="Margin that the decision was taken against.")
+    bound: float | None = Field(
+        default=None, description="Smallest leak that is certified absent at level .01, in every model; null where no test was inverted."
+    )
     detection_limit: float | None = Field(default=None, description="Smallest leak found in 95 % of plants; null where not measured.")
     null_high: float | None = Field(default=None, description="95th percentile of the number under the null.")
     shown_by: str | None = Field(

@@ -24,7 +24,7 @@ UNIT_PROMPTS = "difference between groups in probability"
 _SHARES = (UNIT_CLASSES, UNIT_VALUES, UNIT_GAP, UNIT_PROMPTS)
 _IDENTITY = ("channel", "measure", "regime", "reference_for", "site", "subject", "group", "context")
 _AS_THEY_ARE = (*_IDENTITY, "unit", "shown_by", "method", "reason")
-_ROUNDED = ("raw", "auroc", "detection_limit", "null_high")
+_ROUNDED = ("raw", "auroc", "bound", "detection_limit", "null_high")
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class Draft:
     raw: float | None = None
     auroc: float | None = None
     null_high: float | None = None
+    bound: float | None = None
     detection_limit: float | None = None
     calibrated: bool = False
     n: int | None = None

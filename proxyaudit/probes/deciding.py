@@ -124,12 +124,12 @@ class Inversion:
         """Plants along a direction that the labels go along far less than they would.
 
         Directions of heavy tails are asked lest a leak along one of them, or near it, be missed. Where labels go along it less than half
-        as far as planted ones they are not near it. At the margin itself nothing is left out for that.
+        as far as planted ones they are not near it.
         """
         names = np.array(self.directions.names)[which]
         expected = _along(plants.excess, self.directions[which], self.planter.target.weights)
         far = self.told[which] + self.slack[which] < _NEARNESS * expected
-        return np.asarray(far & ~np.isin(names, ("isotropic", "own")) & (plants.wanted_p > 2 * self.margin))
+        return np.asarray(far & ~np.isin(names, ("isotropic", "own")))
 
     # Readings ---------------------------------------------------------------------------------------------------------
 
@@ -139,7 +139,9 @@ class Inversion:
         leaks = np.unique([*np.geomspace(max(low, 1e-4), _STRONGEST, _STRENGTHS), self.margin, *(x for x in near if 1e-4 < x < _STRONGEST)])
         law, wrong = self._law_at(np.repeat(which, len(leaks)), np.tile(leaks, len(which)))
         null, shape = self.planter.law, (len(which), len(leaks))
-        if side < 0:
+        if side:
+            if side < 0:
+                wrong &= self._spared(np.tile(leaks, len(which)))
             # Up to the first leak that is contradicted: between two leaks it is not known.
             ruled_out = np.pad(np.logical_or.accumulate(wrong.reshape(shape), axis=1), ((0, 0), (1, 0)))[:, :-1]
             law = replace(law, mean=np.where(ruled_out.ravel(), np.nan, law.mean))
@@ -171,7 +173,7 @@ class Inversion:
             every = np.arange(len(self.directions.names))
             self.screened[leak] = self._law_at(every, np.full(len(every), leak))
         law, wrong = self.screened[leak]
-        depth = np.where(wrong & (side < 0), np.nan, -side * law.depth(self._score(side) if score is None else score))
+        depth = np.where(wrong & (side > 0 or self._spared(leak)), np.nan, -side * law.depth(self._score(side) if score is None else score))
         best = np.argsort(np.where(np.isnan(depth), np.inf, -depth), kind="stable")
         return [int(index) for index in best[: min(_KEPT, int(np.isfinite(depth).sum()))]]
 
@@ -201,6 +203,10 @@ class Inversion:
 
     def _score(self, side: int) -> float:
         return self.floored if side < 0 else self.score
+
+    def _spared(self, leaks: Floats | float) -> NDArray[np.bool_]:
+        """Leaks so far above the margin that absence does not hang on them: only there a contradicted direction is left out from above."""
+        return np.asarray(np.asarray(leaks) > 2 * self.margin)
 
     def _edge(self, readings: Readings, side: int, level: float) -> float:
         if side < 0:

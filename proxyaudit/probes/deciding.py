@@ -1,37 +1,51 @@
-"""Presence and absence of one attribute at one site: the observed score statistic among planted ones.
+"""One confidence statement about an attribute at a site: a test of each leak along any direction, inverted.
 
-*Absent* where nearly every plant at the margin scores higher, in every family; *present* where nearly none does, and
-a permutation of the labels does not reach it either. What lies between is *unknown*, with the rows that would settle it.
+The observed score is compared with its law under labels planted at each leak along some hundred directions of all families. A leak is
+excluded from above where even the least favourable of them would have shown more, from below where even the most favourable would have
+shown less. Directions are screened by their moments; the few that matter are simulated (sequentially: Besag & Clifford 1991).
+State, interval, bound and detection limit are all read off these, so that none contradicts another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
 
 from proxyaudit.arrays import Floats, Ints, Singles
-from proxyaudit.probes.planting import Planter, Streams, Target
+from proxyaudit.probes.own_direction import own_direction
+from proxyaudit.probes.planting import Planter, Plants, Streams, Target
 from proxyaudit.probes.results import PlantedTest
 from proxyaudit.probes.score import ScoreStatistic, indicator_columns
-from proxyaudit.stats.directions import standardised
-from proxyaudit.stats.spike_in import Plant, Prior, plant_at_leak
-from proxyaudit.stats.standard_curve import StandardCurve, fit_curve, tail_counts
+from proxyaudit.stats.directions import candidates
+from proxyaudit.stats.score_law import Reading, Readings, ScoreLaw, largest_excluded, leaks_between, rows_needed, smallest_excluded
 
-PLANTS = 199
+DRAWS = 1000
 PERMUTATIONS = 999
+BOUND_LEVEL = 0.01
+_TAIL = 0.025  # of the interval, on either side
+_FOUND_IN = 0.95  # share of plants that a detection limit speaks of
 _QUADRATIC_PERMUTATIONS = 399  # each costs as much as rows have pairs
-_LESS = 0.8  # of what an even plant moves the score by; nearer to one the difference is noise
-_MOST = {"linear": 32.0, "nonlinear": 4.0}  # a class of 2 % that alone switches a unit on moves the linear score 16 times as much
-_HALVINGS = 7
-_LEAST = 1e-3
-_WAYS = 4
+_KEPT = 4  # directions that are simulated, beside an even one and the attribute's own
+_STRENGTHS = 10
+_ALIKE = 1.4  # leaks that are nearer to each other are screened once
+_EASY_LEVEL = 0.05
+_STRONGEST = 0.98
+_NEAR = (0.001, 0.1)  # p-values at the margin between which it is there that is simulated
+_WORTH_DRAWING = 0.1  # of the p-value of the direction that decides
+_ENOUGH = 25  # draws as extreme as the score, after which a p-value is known well enough
+_FIRST_DRAWS = 125
+_SURELY, _NEARNESS = 3.0, 0.5  # standard errors, and how far labels go along a direction that they are near to
+_MOST_APART, _PATTERNS, _TOGETHER = 4, 2, 8  # of several classes
+_FEW, _FEW_COLUMNS = 0.2, 0.8  # share of the directions that several classes are asked along, for how many there are
 
 
 def planted_test(
-    statistic: ScoreStatistic, target: Target, margin: float, streams: Streams, *, plants: int = PLANTS, permutations: int = PERMUTATIONS
+    statistic: ScoreStatistic, target: Target, margin: float, streams: Streams, *, draws: int = DRAWS, permutations: int = PERMUTATIONS
 ) -> PlantedTest:
-    """Compare an attribute's score statistic with planted and permuted labels; equal purposes of ``streams`` pair sites and models."""
+    """Invert the score test of one attribute at one site; equal purposes of ``streams`` pair sites and models."""
     rows = statistic.rows
     if statistic.channel == "nonlinear":
         permutations = min(permutations, _QUADRATIC_PERMUTATIONS)
@@ -43,156 +57,294 @@ def planted_test(
         return _nothing_there(rows.n, permutations, "as many dimensions as rows: every labelling fits them equally well")
     scored = [statistic.of_prepared(e) for e in prepared]
     score = float(target.weights @ [s.scores_m[0] for s in scored])
-    planter = Planter(statistic, target, streams)
-    null = planter.null(permutations)
-    null_high = float(np.quantile(null, 0.95))
-    at_margin = planter.at_margin(margin, plants)
-    if not any(name.startswith("isotropic") for name in at_margin):
+    planter = Planter(statistic, target, permutations, streams)
+    inversion = Inversion(planter, prepared, score, margin, streams, draws)
+    if not inversion.asked:
         return _nothing_there(rows.n, permutations, "no direction can carry a leak of the margin on these rows")
-    families = {name: tail_counts(score, planted) for name, planted in at_margin.items()}
-    leaks, scores = planter.series(margin, null)
-    curve = fit_curve(leaks, scores)
-    leak, low, high, ratio, weakest = _read_off(statistic, target, curve, score, prepared, list(at_margin.values()), streams("halves"))
-    limit, needed = curve.detection_limit(null_high), curve.rows_needed(rows.n, margin)
-    twice = scores[leaks.index(2 * margin)] if 2 * margin in leaks else scores[-1]
     shares = np.asarray(target.weights @ np.stack([s.shares_n for s in scored]))
-    return PlantedTest(
-        score=score,
-        p_present=max(p for p, _ in families.values()),
-        p_absent=max(p for _, p in families.values()),
-        families=families,
-        null=null,
-        leak=leak,
-        low=low,
-        high=high,
-        influence_n=_influence(shares, curve, leak, target.clusters_n) / ratio,
-        detection_limit=None if limit is None or limit > weakest else limit / weakest,
-        null_high=max(curve.calibrate(null_high)[0], 0.0),
-        found_once=min(float((p > null_high).mean()) for p in at_margin.values()),
-        found_twice=float((twice > null_high).mean()),
-        rows_needed=None if needed is None else int(np.ceil(needed / weakest)),
-        curve=curve,
-    )
-
-
-def _read_off(
-    statistic: ScoreStatistic,
-    target: Target,
-    curve: StandardCurve,
-    score: float,
-    prepared: Sequence[Singles],
-    at_margin: Sequence[Floats],
-    rng: np.random.Generator,
-) -> tuple[float, float, float, float, float]:
-    """Leak and interval of a score, corrected for directions that move it by more or less than an even one.
-
-    Also the signal along the attribute's own direction over that of an even plant, and how much less the weakest family moves the score.
-    """
-    quadratic_score = statistic.channel == "nonlinear"
-    ratio, weakest, strongest = 1.0, 1.0, 1.0
-    apart = _families_apart(at_margin, float(curve.means[0]))
-    if quadratic_score or target.classes > 2:
-        weakest, strongest = apart
-    if target.classes or quadratic_score:  # R squared and the linear statistic are one and the same
-        own = own_directions(statistic, prepared, target.clusters_n, rng)
-        ratio = score_ratio(statistic, own, target.prior, target.weights, curve, score)
-        if quadratic_score:
-            # Below one it is mostly noise in the direction, here; what reads too high is corrected.
-            ratio = max(1.0, ratio)
-        elif ratio < _LESS:
-            # The direction is known up to noise, which is even: what reads too low may be lower still.
-            weakest = min(weakest, apart[0] / ratio)
-    even_low = curve.calibrate(score)[1]
-    leak, low, high = curve.calibrate(curve.means[0] + (score - curve.means[0]) / ratio)
-    low = min(low, even_low / strongest if strongest > 1 or ratio < 1 else low)
-    return leak, low, min(1.0, high / weakest), ratio, weakest
-
-
-def _families_apart(at_margin: Sequence[Floats], null_mean: float) -> tuple[float, float]:
-    """How much less, and how much more, a family of the same leak moves the score than the first one, the curve's own."""
-    signals = [float(planted.mean()) - null_mean for planted in at_margin]
-    ratios = [signal / signals[0] for signal in signals if signals[0] > 0] or [1.0]
-    return max(min(1.0, *ratios), 0.1), max(1.0, *ratios)
+    return inversion.result(shares)
 
 
 def _nothing_there(n: int, permutations: int, reason: str) -> PlantedTest:
     return PlantedTest(reason, null=np.zeros(permutations), influence_n=np.zeros(n))
 
 
-def _influence(shares_n: Floats, curve: StandardCurve, leak: float, clusters_n: Ints | None) -> Floats:
-    """Row influences on the calibrated leak: their shape from the score, their whole variance from the curve."""
+@dataclass(frozen=True)
+class _Directions:
+    """Scores of directions, the last axis being theirs, and the family of each."""
+
+    scores: Singles
+    names: tuple[str, ...]
+
+    def __getitem__(self, which: Ints) -> Singles:
+        return self.scores[..., which]
+
+
+class Inversion:
+    """The tests of all leaks along all directions that one observed score is compared with."""
+
+    def __init__(self, planter: Planter, prepared: list[Singles], score: float, margin: float, streams: Streams, draws: int) -> None:
+        self.planter, self.score, self.margin, self.streams, self.draws = planter, score, margin, streams, draws
+        # A score below what no leak gives is no better evidence than that.
+        self.floored = max(score, float(np.quantile(planter.null, 1 - _FOUND_IN)))
+        self.directions = self._directions(prepared)
+        self.told, self.slack = self._told(prepared)
+        self.at = leaks_between(margin, 2 * margin)
+        self.screened: dict[float, tuple[ScoreLaw, NDArray[np.bool_]]] = {}
+        self.reading: Reading | None = None
+        self.even = self._readings(np.array([0]), margin)
+        self.reading = Reading.of(self.even)
+        self.asked = bool(np.isfinite(self.even.laws.mean[0, self.even.leaks >= margin]).any())
+
+    # Directions -------------------------------------------------------------------------------------------------------
+
+    def _directions(self, prepared: list[Singles]) -> _Directions:
+        """An even direction first, the attribute's own last."""
+        planter, rng = self.planter, self.streams("directions")
+        classes = planter.target.classes
+        several = classes > 2
+        found, names = candidates(planter.rows, planter.channel, rng, min(_FEW, _FEW_COLUMNS / classes) if several else 1.0)
+        own = own_direction(planter.statistic, prepared, planter.target, self.streams("halves"))
+        if several:
+            found, names = _patterned(found, names, planter.target, rng)
+        elif classes == 2 and not _is_even(planter.target):
+            found, names = np.concatenate([found, -found], axis=-1), names * 2
+        own = found[..., 0] if own is None else own
+        return _Directions(np.concatenate([found, own[..., None]], axis=-1), (*names, "own"))
+
+    def _told(self, prepared: list[Singles]) -> tuple[Floats, Floats]:
+        """How far the labels go along each direction, and how much of that may be noise."""
+        target, scores = self.planter.target, self.directions.scores
+        told = _along(prepared, scores, target.weights)
+        rows = self.planter.rows.n if target.clusters_n is None else len(np.unique(target.clusters_n))
+        size = np.sqrt((scores**2).mean(axis=0, dtype=np.float64)).reshape(-1, scores.shape[-1])
+        return told, _SURELY * target.weights @ size / np.sqrt(rows)
+
+    def _contradicted(self, plants: Plants, which: Ints) -> NDArray[np.bool_]:
+        """Plants along a direction that the labels go along far less than they would.
+
+        Directions of heavy tails are asked lest a leak along one of them, or near it, be missed. Where labels go along it less than half
+        as far as planted ones they are not near it.
+        """
+        names = np.array(self.directions.names)[which]
+        expected = _along(plants.excess, self.directions[which], self.planter.target.weights)
+        far = self.told[which] + self.slack[which] < _NEARNESS * expected
+        return np.asarray(far & ~np.isin(names, ("isotropic", "own")))
+
+    # Readings ---------------------------------------------------------------------------------------------------------
+
+    def _readings(self, which: Ints, *near: float, side: int = 0) -> Readings:
+        """Laws along some directions at leaks from zero to nearly all there is."""
+        low = min((self.margin, *near)) / 8
+        leaks = np.unique([*np.geomspace(max(low, 1e-4), _STRONGEST, _STRENGTHS), self.margin, *(x for x in near if 1e-4 < x < _STRONGEST)])
+        law, wrong = self._law_at(np.repeat(which, len(leaks)), np.tile(leaks, len(which)))
+        null, shape = self.planter.law, (len(which), len(leaks))
+        if side:
+            if side < 0:
+                wrong &= self._spared(np.tile(leaks, len(which)))
+            # Up to the first leak that is contradicted: between two leaks it is not known.
+            ruled_out = np.pad(np.logical_or.accumulate(wrong.reshape(shape), axis=1), ((0, 0), (1, 0)))[:, :-1]
+            law = replace(law, mean=np.where(ruled_out.ravel(), np.nan, law.mean))
+        parts = [
+            np.column_stack([np.full(len(which), float(zero)), getattr(law, name).reshape(shape)]) for name, zero in vars(null).items()
+        ]
+        return Readings(np.concatenate([[0.0], leaks]), ScoreLaw(*parts), np.zeros(len(which)))
+
+    def _law_at(self, which: Ints, leaks: Floats) -> tuple[ScoreLaw, NDArray[np.bool_]]:
+        """Laws along directions, and which of them the labels contradict.
+
+        What a direction cannot carry of a leak is carried by an even one beside it; NaN where not even that can.
+        """
+        plants = self.planter.plant(self.directions[which], leaks)
+        law, lost, wrong = self.planter.law_of(plants), ~plants.carried, self._contradicted(plants, which)
+        if self.reading is None or not lost.any():
+            return replace(law, mean=np.where(lost, np.nan, law.mean)), wrong
+        even = self.reading
+
+        def more(of: Floats) -> Floats:
+            reached = np.interp(plants.leaks_p, even.leaks, of)
+            return np.where(lost, np.interp(leaks, even.leaks, of, right=np.nan) - reached, 0.0)
+
+        return ScoreLaw(law.mean + more(even.means), np.sqrt(law.sd**2 + np.maximum(more(even.sds**2), 0.0)), law.skew), wrong
+
+    def _screen(self, leak: float, side: int, score: float | None = None) -> list[int]:
+        """The directions along which a leak would most probably have given as small (-1), or as large (1), a score."""
+        if leak not in self.screened:
+            every = np.arange(len(self.directions.names))
+            self.screened[leak] = self._law_at(every, np.full(len(every), leak))
+        law, wrong = self.screened[leak]
+        depth = np.where(wrong & (side > 0 or self._spared(leak)), np.nan, -side * law.depth(self._score(side) if score is None else score))
+        best = np.argsort(np.where(np.isnan(depth), np.inf, -depth), kind="stable")
+        return [int(index) for index in best[: min(_KEPT, int(np.isfinite(depth).sum()))]]
+
+    def tail(self, side: int) -> tuple[Readings, tuple[str, ...]]:
+        """Readings of the directions that decide on one side, corrected by simulation where it matters, and their families."""
+        level = BOUND_LEVEL if side < 0 else _TAIL
+        first = self._edge(self.even, side, level)
+        chosen = [0, len(self.directions.names) - 1, *self._screen(first, side)]
+        if not self.margin / _ALIKE < first < _ALIKE * self.margin:
+            chosen += list(self._screen(self.margin, side))
+        readings = self._readings(np.unique(chosen), first, side=side)
+        edge = self._edge(readings, side, level)
+        if not first / _ALIKE < edge < _ALIKE * first:
+            chosen += list(self._screen(edge, side))
+            readings = self._readings(np.unique(chosen), edge, side=side)
+        which = np.unique(chosen)
+        p = readings.p_small(self.floored, self.at) if side < 0 else readings.p_large(self.score, self.at)
+        at_margin = float(p[np.searchsorted(self.at, self.margin)])
+        if _NEAR[0] < at_margin < _NEAR[1]:
+            place, draws = self.margin, self.draws
+        else:
+            # Where nothing hangs on it, a place that is easily hit will do: what laws are off by is much the same there.
+            place, draws = self._edge(readings, side, _EASY_LEVEL), self.draws // (4 if self.planter.statistic.is_quick else 10)
+        if 0 < place < _STRONGEST:
+            readings = replace(readings, shift=self._simulated(readings, which, place, side, draws))
+        return readings, tuple(self.directions.names[i] for i in which)
+
+    def _score(self, side: int) -> float:
+        return self.floored if side < 0 else self.score
+
+    def _spared(self, leaks: Floats | float) -> NDArray[np.bool_]:
+        """Leaks so far above the margin that absence does not hang on them: only there a contradicted direction is left out from above."""
+        return np.asarray(np.asarray(leaks) > 2 * self.margin)
+
+    def _edge(self, readings: Readings, side: int, level: float) -> float:
+        if side < 0:
+            return float(
+                np.clip(smallest_excluded(self.at, readings.p_small(self.floored, self.at), level), 1e-3 * self.margin, _STRONGEST)
+            )
+        return float(np.clip(largest_excluded(self.at, readings.p_large(self.score, self.at), level), 1e-3 * self.margin, _STRONGEST))
+
+    def _simulated(self, readings: Readings, which: Ints, leak: float, side: int, draws: int) -> Floats:
+        """How far simulated probabilities of a score as small are from the laws', in normal quantiles."""
+        score = self._score(side)
+        depth = readings.depths(score, np.array([leak]))[:, 0]
+        p = stats.norm.cdf(-side * depth)
+        asked = np.flatnonzero(p >= _WORTH_DRAWING * np.nanmax(p))
+        plants = self.planter.plant(self.directions[which[asked]], np.full(len(asked), leak))
+        rng = self.streams("draws" if side < 0 else "draws from above")
+        hits, drawn = np.zeros(len(asked)), np.zeros(len(asked))
+        going, batch = np.flatnonzero(plants.carried), _FIRST_DRAWS
+        while len(going) and drawn.max() < draws:
+            scores = self.planter.draw(plants, going, min(batch, draws - int(drawn.max())), rng)
+            hits[going] += (scores >= score if side > 0 else scores <= score).sum(axis=1)
+            drawn[going] += scores.shape[1]
+            going = going[hits[going] < _ENOUGH]
+            batch *= 2
+        done = drawn > 0
+        shift = np.zeros(len(which))
+        if done.any():
+            share = (hits[done] + 0.5) / (drawn[done] + 1)
+            simulated = stats.norm.ppf(share)
+            error = np.sqrt(share * (1 - share) / drawn[done]) / stats.norm.pdf(simulated)
+            # The same law was off by about the same for all: those that were not simulated have what these have in common.
+            common, single = _shrunken(-side * simulated - depth[asked[done]], error)
+            shift[:] = common
+            shift[asked[done]] = single
+        return shift
+
+    # Statements -------------------------------------------------------------------------------------------------------
+
+    def result(self, shares_n: Floats) -> PlantedTest:
+        """Everything that is said of the attribute."""
+        at, margin, null = self.at, self.margin, self.planter.null
+        null_high = float(np.quantile(null, 0.95))
+        small, names = self.tail(-1)
+        p_small = small.p_small(self.floored, at)
+        p_large, low = self._from_below()
+        bound = smallest_excluded(at, p_small, BOUND_LEVEL)
+        high = smallest_excluded(at, p_small, _TAIL)
+        design = self._readings(np.unique([0, *self._screen(margin, -1, null_high)]))
+        missed = design.p_small(null_high, at)
+        once, twice = (1 - float(missed[np.searchsorted(at, times * margin)]) for times in (1, 2))
+        limit = None if missed[-1] > 1 - _FOUND_IN else smallest_excluded(at, missed, 1 - _FOUND_IN)
+        own = self._readings(np.array([len(self.directions.names) - 1]))
+        value = float(np.clip(Reading.of(own).leak_of(self.score), low, high))
+        reading = Reading.of(self.even)
+        return PlantedTest(
+            score=self.score,
+            p_present=float(p_large[at <= margin].max()),
+            p_absent=float(p_small[at >= margin].max()),
+            families=self._families(small, names),
+            leak=value,
+            low=low,
+            high=high,
+            bound=bound,
+            detection_limit=limit,
+            null_high=max(reading.leak_of(null_high), 0.0),
+            found_once=once,
+            found_twice=twice,
+            rows_needed=rows_needed(design, self.planter.rows.n, margin),
+            influence_n=_influence(shares_n, Reading.of(own), value, self.planter.target.clusters_n),
+            null=null,
+            reading=reading,
+        )
+
+    def _families(self, small: Readings, names: tuple[str, ...]) -> dict[str, float]:
+        p = stats.norm.cdf(small.depths(self.floored, np.array([self.margin]))[:, 0])
+        return {name: float(max(one for one, of in zip(p, names, strict=True) if of == name)) for name in dict.fromkeys(names)}
+
+    def _from_below(self) -> tuple[Floats, float]:
+        """p-values of "as large" at each leak, and the lower end of the interval."""
+        by_chance = float(stats.norm.cdf(-self.planter.law.depth(self.score)))
+        if by_chance > _TAIL:
+            # Permuted labels score as high: no leak is excluded from below.
+            return np.ones(len(self.at)), 0.0
+        p = self.tail(1)[0].p_large(self.score, self.at)
+        p[0] = by_chance
+        return p, largest_excluded(self.at, p, _TAIL)
+
+
+def _along(columns: list[Singles], scores: Singles, weights: Floats) -> Floats:
+    """Weighed mean over rows of standardised labels ``(n, 1)`` or ``(n, P)``, for each class, times scores ``(n, P)`` or ``(n, K, P)``."""
+    parts = scores[:, None] if scores.ndim == 2 else scores
+    of_classes = zip(weights, columns, np.moveaxis(parts, 1, 0), strict=True)
+    return np.asarray(
+        sum(w * np.einsum("np,np->p", np.broadcast_to(one, s.shape), s) / len(s) for w, one, s in of_classes), dtype=np.float64
+    )
+
+
+def _shrunken(off: Floats, error: Floats) -> tuple[float, Floats]:
+    """What numbers with errors have in common, and each of them drawn towards it as far as their scatter is no more than errors'."""
+    common = float(np.average(off, weights=1 / error**2))
+    scatter = max(0.0, float(((off - common) ** 2 - error**2).sum()) / max(len(off) - 1, 1))
+    return common, common + (off - common) * scatter / (scatter + error**2)
+
+
+def _is_even(target: Target) -> bool:
+    """Whether both classes are alike, so that a direction and its opposite are."""
+    return target.prior is not None and target.prior.strata_n is None and abs(float(target.prior.rates_k[0]) - 0.5) < 0.02
+
+
+def _patterned(found_nm: Singles, names: tuple[str, ...], target: Target, rng: np.random.Generator) -> tuple[Singles, tuple[str, ...]]:
+    """Scores ``(n, K, m)`` of several classes along directions: all classes apart, one apart from all others, or some against some.
+
+    Least favourable to first order are patterns whose mean over rows is that over classes; a pattern of that kind is among them.
+    """
+    classes = target.classes
+    assert target.prior is not None
+    apart = [np.eye(classes)[k] for k in np.argsort(target.prior.rates_k, kind="stable")[:_MOST_APART]]
+    fixed = np.linalg.qr(np.stack([np.ones(classes), target.prior.rates_k + 1e-9 * np.arange(classes)], axis=1))[0]
+    balanced = [(np.eye(classes) - fixed @ fixed.T) @ rng.standard_normal(classes) for _ in range(2)]
+    patterns = [pattern / np.sqrt((pattern**2).mean()) for pattern in (*apart, *balanced)]
+    even = np.flatnonzero(np.array(names) == "isotropic")
+    count = min(len(even), classes - 1)
+    together = np.zeros((len(found_nm), classes, _TOGETHER), dtype=np.float32)
+    for index in range(_TOGETHER):
+        together[:, rng.permutation(classes)[:count], index] = found_nm[:, rng.permutation(even)[:count]]
+    scores, kinds = [together], ["isotropic"] * _TOGETHER
+    for index, name in enumerate(names):
+        chosen = range(len(patterns)) if index in even[:2] else rng.permutation(len(patterns))[:_PATTERNS]
+        for which in chosen:
+            one = found_nm[:, index : index + 1] * patterns[which].astype(np.float32)
+            scores.append(np.stack([one, -one], axis=-1))
+            kinds += [name] * 2
+    return np.concatenate(scores, axis=-1), tuple(kinds)
+
+
+def _influence(shares_n: Floats, reading: Reading, leak: float, clusters_n: Ints | None) -> Floats:
+    """Row influences on the calibrated leak: their shape from the score, their whole variance from its law."""
     shares = shares_n - shares_n.mean()
     sums = shares if clusters_n is None else np.bincount(np.unique(clusters_n, return_inverse=True)[1], weights=shares)
     spread = float(np.sqrt(sums @ sums))
-    return np.asarray(shares * (curve.sd_of_leak(leak) / spread)) if spread > 0 else np.zeros(len(shares))
-
-
-# How far along the attribute's own direction a leak moves the score ---------------------------------------------------
-# A leak moves the score by more or less along a heavy-tailed or a rare unit than along even directions, so the attribute's own direction
-# is planted too; what that moves the score by, over what an even plant of the same leak does, corrects the reading.
-
-
-def own_directions(statistic: ScoreStatistic, prepared: Sequence[Singles], clusters_n: Ints | None, rng: np.random.Generator) -> Singles:
-    """Standardised score of each row along the first-order reader of the attribute itself, ``(n, columns)``; zero where nothing varies.
-
-    In the linear statistic a row's own label has part in its score. In a quadratic form rows of great length would outweigh all others;
-    there each row is read by forms of halves (whole clusters) that it is not in, the mean over several ways to halve.
-    """
-    if statistic.channel == "linear":
-        return standardised(statistic.rows, statistic.directions(np.concatenate(list(prepared), axis=1)).astype(np.float32))
-    n = len(prepared[0])
-    ids = np.arange(n) if clusters_n is None else np.unique(clusters_n, return_inverse=True)[1]
-    halves = np.stack([rng.permutation(np.arange(int(ids.max()) + 1) % 2)[ids] for _ in range(_WAYS)], axis=1)
-    columns = []
-    for e in prepared:
-        images = statistic.directions(np.concatenate([e * (halves == 1), e * (halves == 0)], axis=1))
-        columns.append(np.where(halves == 0, images[:, :_WAYS], images[:, _WAYS:]).mean(axis=1))
-    return standardised(statistic.rows, statistic.rows.residual(np.stack(columns, axis=1).astype(np.float32)))
-
-
-def score_ratio(
-    statistic: ScoreStatistic, directions_nk: Singles, prior: Prior | None, weights_k: Floats, curve: StandardCurve, score: float
-) -> float:
-    """Signal of a plant along the attribute's own direction over that of an even plant of the same leak.
-
-    The ratio is taken at the leak with which a plant along its own direction would move the score as much. It is at most 32 (4 for the
-    quadratic score) in either direction, 1 where nothing moved. The weaker the trace, the nearer it is to one.
-    """
-    moved = score - float(curve.means[0])
-    if moved <= 0:
-        return 1.0
-    low, high = float(np.log(_LEAST)), float(np.log(curve.leaks[-1]))
-    below: float | None = None
-    above: float | None = None
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        own = _signal(statistic, directions_nk, prior, weights_k, float(np.exp(middle)))
-        # A direction of few values may not carry so much: then it is less.
-        if own is None or own > moved:
-            high, above = middle, own
-        else:
-            low, below = middle, own
-    found = (low + high) / 2
-    if below is not None and above is not None and 0 < below < above:
-        found = low + (high - low) * float(np.log(moved / below) / np.log(above / below))
-    even = float(np.interp(np.exp(found), curve.leaks, curve.means)) - float(curve.means[0])
-    most = _MOST[statistic.channel]
-    return float(np.clip(moved / even, 1 / most, most)) if even > 0 else 1.0
-
-
-def _signal(statistic: ScoreStatistic, directions_nk: Singles, prior: Prior | None, weights_k: Floats, leak: float) -> float | None:
-    if prior is None:
-        return float(weights_k[0] * statistic.of_prepared(directions_nk[:, :1] * np.float32(np.sqrt(leak))).scores_m[0])
-    plant = plant_at_leak(directions_nk[:, 0] if prior.classes == 2 else directions_nk, prior, leak)
-    if plant is None:
-        return None
-    classes = [1] if prior.classes == 2 else list(range(prior.classes))
-    return float(sum(weight * _moved(statistic, plant, prior, k) for weight, k in zip(weights_k, classes, strict=True)))
-
-
-def _moved(statistic: ScoreStatistic, plant: Plant, prior: Prior, k: int) -> float:
-    known = np.exp(prior.log_nk[:, k])
-    excess = ((plant.probabilities_nk[:, k] - known) / np.sqrt(float((known * (1 - known)).mean()))).astype(np.float32)[:, None]
-    if statistic.channel == "nonlinear":
-        excess = statistic.rows.residual(excess)
-    return float(statistic.of_prepared(excess).scores_m[0])
+    return np.asarray(shares * (reading.sd_of_leak(leak) / spread)) if spread > 0 else np.zeros(len(shares))

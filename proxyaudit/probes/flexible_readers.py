@@ -21,6 +21,7 @@ from proxyaudit.seeding import integer_seed, stream
 _FLOPS = 8e10  # nominal speed: a multiply-add counts as two
 _WIDTH, _BATCH, _EPOCHS, _PATIENCE = 64, 128, 60, 12
 _RATE, _DECAY, _CLIP = 3e-3, 0.3, 8.0
+_MOMENTS, _ADAM_FLOOR = (0.9, 0.999), 1e-8
 _STAGES = (5, 10, 20, 40, 80)
 _MOST_ROUNDS_OF_SEVERAL = 20
 _LEAVES, _SCREENED, _ENDS = 31, 32, 16
@@ -82,10 +83,7 @@ def train_mlp(problem: Problem, seed: int) -> Floats:
     layers = [torch.as_tensor(rng.normal(size=(folds, *shape)) * math.sqrt(2 / shape[0]), dtype=torch.float32) for shape in shapes]
     layers[-1].zero_()
     biases = [torch.zeros(folds, 1, shape[1]) for shape in shapes]
-    decayed = [layer.requires_grad_() for layer in layers]
-    free = [bias.requires_grad_() for bias in biases]
-    groups = [{"params": decayed, "weight_decay": _DECAY}, {"params": free, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=_RATE, fused=True)
+    optimizer = _AdamW([layer.requires_grad_() for layer in layers], [bias.requires_grad_() for bias in biases])
 
     learners = [np.flatnonzero(problem.weights_fn[o] > 0) for o in range(folds)]
     fewest = min(len(rows) for rows in learners)
@@ -99,15 +97,13 @@ def train_mlp(problem: Problem, seed: int) -> Floats:
     kept = [p.detach().clone() for p in (*layers, *biases)]
     stale = np.zeros(folds, dtype=np.int64)
     for epoch in range(_EPOCHS):
-        for group in optimizer.param_groups:
-            group["lr"] = _RATE * 0.5 * (1 + math.cos(math.pi * epoch / _EPOCHS))
+        rate = _RATE * 0.5 * (1 + math.cos(math.pi * epoch / _EPOCHS))
         order = torch.as_tensor(np.stack([rng.permutation(rows)[:fewest] for rows in learners]))
         for start in range(0, fewest - batch + 1, batch):
             rows = order[:, start : start + batch]
             losses = _loss(base[each, rows] + _forward(z[rows], layers, biases), target[rows], problem.classes)
-            optimizer.zero_grad(set_to_none=True)
             (losses * weights[each, rows]).mean(1).sum().backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            optimizer.step(rate)
         with torch.no_grad():
             losses = _loss(base[each, held] + _forward(z[held], layers, biases), target[held], problem.classes)
             now = (losses * held_weights).sum(1).numpy()
@@ -120,6 +116,27 @@ def train_mlp(problem: Problem, seed: int) -> Floats:
             break
     with torch.no_grad():
         return _forward(z.expand(folds, -1, -1), kept[:3], kept[3:]).double().numpy()[None]
+
+
+class _AdamW:
+    """AdamW (Loshchilov & Hutter 2019); torch's own takes a second to import the compiler that it does not use here."""
+
+    def __init__(self, decayed: list[torch.Tensor], free: list[torch.Tensor]) -> None:
+        self.steps = 0
+        self.state = [(p, decay, torch.zeros_like(p), torch.zeros_like(p)) for ps, decay in ((decayed, _DECAY), (free, 0.0)) for p in ps]
+
+    @torch.no_grad()
+    def step(self, rate: float) -> None:
+        """Move parameters along their gradients, and forget these."""
+        self.steps += 1
+        first, second = 1 - _MOMENTS[0] ** self.steps, 1 - _MOMENTS[1] ** self.steps
+        for p, decay, mean, square in self.state:
+            assert p.grad is not None
+            p.mul_(1 - rate * decay)
+            mean.lerp_(p.grad, 1 - _MOMENTS[0])
+            square.mul_(_MOMENTS[1]).addcmul_(p.grad, p.grad, value=1 - _MOMENTS[1])
+            p.addcdiv_(mean, (square.sqrt() / math.sqrt(second)).add_(_ADAM_FLOOR), value=-rate / first)
+            p.grad = None
 
 
 def _padded(rows: list[Ints]) -> torch.Tensor:

@@ -1,6 +1,7 @@
-"""Planted scores of one attribute at one site: drawn labels where rows stand alone, and plants on the attribute's own noise.
+"""Planted labels of one attribute at one site: what their score statistic is like, analytically and by simulation.
 
-That noise is the attribute's values with random signs (one sign for each cluster), to which the planted excess probability is added.
+Where rows stand alone labels are drawn from known probabilities (numbers: their own values in another order are the noise). Where rows
+belong together the noise is the attribute's values with random signs, one for each cluster, to which the planted excess is added.
 """
 
 from __future__ import annotations
@@ -13,19 +14,14 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints, Singles
 from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns, permuted, standardise
-from proxyaudit.stats.directions import LINEAR_FAMILIES, QUADRATIC_FAMILIES, Rows, least_favourable, linear_directions, quadratic
-from proxyaudit.stats.spike_in import Plant, Prior, plant_values, plants_at_leak
+from proxyaudit.stats.score_law import ScoreLaw
+from proxyaudit.stats.spike_in import Plant, Prior, is_carried, plant_values, planted_probabilities
 
 Streams = Callable[[str], np.random.Generator]
 
-_CURVE_PLANTS = 50
-_STRENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-_STRONGEST = 0.9
-_DIRECTIONS = 67  # distinct directions of a family; each is drawn several times
-_SEVERAL_DIRECTIONS = 40  # the same for an attribute with several classes
-_PER_DIMENSION = 16  # outputs have one or two dimensions: there are no more directions than that to tell apart
 _AT_ONCE = 512
-_RAREST = "rarest class"  # the class whose leak moves the statistic least, apart from all others
+_NOISE_IMAGES = 64  # of the null, for how much each row's noise counts
+_MOST_SIZE = 0.99
 
 
 @dataclass(frozen=True)
@@ -45,6 +41,11 @@ class Target:
         weights = 1 / self.prior.rates_k - 1
         return np.asarray(weights / weights.mean())
 
+    @property
+    def columns(self) -> list[int]:
+        """The classes whose indicators make up the statistic: the second of two, or all."""
+        return [1] if self.classes == 2 else list(range(self.classes))
+
     @staticmethod
     def of_codes(codes_n: Ints, classes: int, clusters_n: Ints | None = None, strata_n: Ints | None = None) -> Target:
         """A categorical attribute with the rates that it has, within strata if there are any."""
@@ -56,170 +57,186 @@ class Target:
         return Target(np.asarray(values_n, dtype=np.float64), 0, None, clusters_n)
 
 
-class Planter:
-    """Planted scores of one attribute at one site."""
+@dataclass(frozen=True)
+class Plants:
+    """Planted attributes, one for each of P directions and leaks."""
 
-    def __init__(self, statistic: ScoreStatistic, target: Target, streams: Streams) -> None:
+    wanted_p: Floats
+    leaks_p: Floats  # what they carry: less than is wanted where the direction cannot carry so much
+    excess: list[Singles]  # expected standardised labels (n, P), one for each column of the statistic
+    probabilities_knp: Singles | None = None  # None for numbers
+    scores_np: Singles | None = None  # of numbers
+
+    @property
+    def carried(self) -> NDArray[np.bool_]:
+        """Which of them carry their leak."""
+        return is_carried(self.leaks_p, self.wanted_p)
+
+
+class Planter:
+    """Plants of one attribute at one site."""
+
+    def __init__(self, statistic: ScoreStatistic, target: Target, null_count: int, streams: Streams) -> None:
         self.statistic, self.target, self.streams = statistic, target, streams
-        self.rows: Rows = statistic.rows
+        self.rows, self.channel = statistic.rows, statistic.channel
         # Whole labels, linear part included: what a linear fit leaves of them has lost more in clusters of high leverage,
         # and with turned signs it would lose it twice.
         self.noise = [standardise(self.rows, columns) for columns in indicator_columns(target.labels_n[:, None], target.classes)]
-        # Labels drawn row by row would lack the attribute's pattern within clusters.
-        self.wild_only = target.clusters_n is not None
-        self.heavy: Singles | None = None
-        self.plants: dict[tuple[str, float, int], list[Plant | None]] = {}
+        # What a linear fit takes of a label's variance is made up for by its standardisation; turned signs are standardised themselves.
+        taken = sum(block.rank for block in self.rows.blocks) / self.rows.n
+        self.gain = 1 / (1 - taken) if self.channel == "nonlinear" and target.clusters_n is None else 1.0
+        self.null = self._null(null_count, streams("permutations"))
+        self.law = ScoreLaw.of_sample(self.null)
 
-    def families(self) -> list[tuple[str, bool]]:
-        """Families to compare with, each with whether its noise is the attribute's own."""
-        names = list(LINEAR_FAMILIES if self.statistic.channel == "linear" else QUADRATIC_FAMILIES)
-        if self.target.classes == 0 and "heavy" in names:
-            names.remove("heavy")  # R squared and the statistic are one and the same: no direction is less favourable
-        if self.target.classes > 2:
-            names.append(_RAREST)
-        if self.wild_only:
-            return [(name, True) for name in names]
-        return [*((name, False) for name in names), *((name, True) for name in names if name in ("isotropic", "heavy", _RAREST))]
+    # The null ---------------------------------------------------------------------------------------------------------
 
-    def null(self, count: int) -> Floats:
+    def _null(self, count: int, rng: np.random.Generator) -> Floats:
         """Statistics of permuted labels; of turned signs where rows belong together."""
-        rng = self.streams("permutations")
-        if self.wild_only:
-            return self._own_noise(None, count, rng)
+        self.counts_n = np.ones(self.rows.n)
+        if self.target.clusters_n is not None:
+            return self._turned(None, count, rng)
         parts = []
         for start in range(0, count, _AT_ONCE):
             labels = permuted(self.rows, _small(self.target.labels_n), min(_AT_ONCE, count - start), rng)
             parts.append(self.statistic.of_labels(labels, self.target.classes, self.target.weights))
+            if start == 0 and self.target.classes:
+                first = next(indicator_columns(labels[:, :_NOISE_IMAGES], self.target.classes))
+                self.counts_n = self._images(self.statistic.prepare(first)).astype(np.float64).__pow__(2).mean(axis=1)
         return np.concatenate(parts)
 
-    def at_margin(self, margin: float, count: int) -> dict[str, Floats]:
-        """Statistics of the plants of each family that can hold that much, by its name."""
-        found = {}
-        for family, wild in self.families():
-            planted = self.plant(family, margin, count, wild=wild)
-            if planted is not None:
-                found[f"{family}, own noise" if wild else family] = planted
-        return found
+    def _images(self, e_nm: Singles) -> Singles:
+        """How much the score moves with each row's label, by half, given the labels of the others."""
+        image = self.statistic.directions(e_nm)
+        return self.rows.residual(image) if self.channel == "nonlinear" else image
 
-    def series(self, margin: float, null: Floats) -> tuple[list[float], list[Floats]]:
-        """Leaks from zero upwards, and the statistics of even plants at each."""
-        leaks, scores = [0.0], [null]
-        for leak in (margin * times for times in _STRENGTHS):
-            if leak > _STRONGEST and len(leaks) > 3:
-                break
-            planted = self.plant("isotropic", min(leak, _STRONGEST), _CURVE_PLANTS, wild=self.wild_only)
-            if planted is not None:
-                leaks.append(min(leak, _STRONGEST))
-                scores.append(planted)
-        return leaks, scores
+    # Planting ---------------------------------------------------------------------------------------------------------
 
-    def plant(self, family: str, leak: float, count: int, *, wild: bool) -> Floats | None:
-        """Statistics of ``count`` plants, or ``None`` where the family cannot carry the leak."""
-        if self.target.classes == 0:
-            return self._plant_values(family, leak, count, wild)
-        # Plants of few directions are made once and drawn often.
-        if (family, leak, count) not in self.plants:
-            self.plants[family, leak, count] = self._make_plants(family, leak, count)
-        usable = [plant for plant in self.plants[family, leak, count] if plant is not None]
-        if not usable:
-            return None
-        rng = self.streams(f"draws {family}" + (", own noise" if wild else ""))
-        if wild:
-            # Columns in turn use the plants in turn.
-            width = min(count, len(usable))
-            means = [np.stack([self._excess(usable[i], k) for i in range(width)], axis=1) for k in self._classes()]
-            return self._own_noise([m[:, np.arange(count) % m.shape[1]] for m in means], count, rng)
-        each = -(-count // len(usable))
-        labels = np.concatenate([plant.draw_many(each, rng) for plant in usable], axis=1)
-        labels = labels[:, np.argsort(np.arange(labels.shape[1]) % each, kind="stable")[:count]]
-        parts = (labels[:, start : start + _AT_ONCE] for start in range(0, count, _AT_ONCE))
-        return np.concatenate([self.statistic.of_labels(part, self.target.classes, self.target.weights) for part in parts])
-
-    def _classes(self) -> list[int]:
-        return [1] if self.target.classes == 2 else list(range(self.target.classes))
-
-    def _excess(self, plant: Plant, k: int) -> Singles:
+    def plant(self, scores: Singles, leaks_p: Floats) -> Plants:
+        """Plants along scores ``(n, P)``, or ``(n, K, P)`` for several classes, each with its own leak."""
         prior = self.target.prior
-        assert prior is not None
-        known = np.exp(prior.log_nk[:, k])
-        spread = np.sqrt(float(((np.asarray(self.target.labels_n) == k) - known).var()))
-        return np.asarray((plant.probabilities_nk[:, k] - known) / max(spread, 1e-9), dtype=np.float32)
+        if prior is None:
+            return Plants(leaks_p, leaks_p, [scores * np.sqrt(leaks_p).astype(np.float32)], scores_np=scores)
+        p, found = planted_probabilities(scores, prior, leaks_p)
+        known = np.exp(prior.log_nk).astype(np.float32)
+        excess = [(p[k] - known[:, k : k + 1]) / np.float32(self.spread(k)) for k in self.target.columns]
+        return Plants(leaks_p, found, excess, p)
 
-    def _own_noise(self, means: list[Singles] | None, count: int, rng: np.random.Generator) -> Floats:
-        """Statistics of the attribute with turned signs, plus planted means (one matrix for each class column)."""
+    def spread(self, k: int) -> float:
+        """Standard deviation of the indicator of a class, within strata."""
+        assert self.target.prior is not None
+        known = np.exp(self.target.prior.log_nk[:, k])
+        return max(float(np.sqrt((known * (1 - known)).mean())), 1e-9)
+
+    # Laws -------------------------------------------------------------------------------------------------------------
+
+    def law_of(self, plants: Plants) -> ScoreLaw:
+        """The law of the statistic of each plant."""
+        null_mean, null_variance = float(self.law.mean), float(self.law.sd) ** 2
+        null_third = float(self.law.skew) * null_variance**1.5
+        own = [self.rows.residual(one) for one in plants.excess] if self.channel == "nonlinear" else plants.excess
+        images = [self._images(one) for one in own]
+        signals = [self.gain * np.einsum("np,np->p", one, image, dtype=np.float64) for one, image in zip(own, images, strict=True)]
+        if self.target.clusters_n is not None:
+            left, variance, third = self._turned_part(own, images)
+        elif plants.probabilities_knp is None:
+            left, variance, third = self._ordered_part(plants, own[0], images[0], signals[0])
+        else:
+            left, variance, third = self._drawn_part(plants.probabilities_knp, images, signals)
+        # Noise that meets noise, then noise that meets what is planted; the two are uncorrelated, but share their third cumulant.
+        shared = 1.5 * null_third / max(null_variance, 1e-300) * left * variance
+        mean = null_mean * left + np.asarray(self.target.weights @ np.stack(signals))
+        return ScoreLaw.of_cumulants(mean, null_variance * left**2 + variance, null_third * left**3 + shared + third)
+
+    def _drawn_part(self, p_knp: Singles, images: list[Singles], signals: list[Floats]) -> tuple[Floats, Floats, Floats]:
+        """Share of the noise that is left, and second and third cumulant of what noise and plant make together, for drawn labels."""
+        prior, n = self.target.prior, self.rows.n
+        assert prior is not None
+        known = np.exp(prior.log_nk).astype(np.float32)
+        first = second = np.float32(0)
+        cubes = np.float32(0)
+        for k, weight, image, signal in zip(self.target.columns, self.target.weights, images, signals, strict=True):
+            s = self.spread(k)
+            # The labels are divided by their own spread, which moves with their rate.
+            rate = (0.5 / (s * n * self.gain) * signal).astype(np.float32)
+            x = image - rate * (1 - 2 * known[:, k : k + 1])
+            x *= np.float32(2 * weight * self.gain / s)
+            px = p_knp[k] * x
+            pxx = px * x
+            cubes = cubes + np.einsum("np,np->p", pxx, x)
+            first, second = first + px, second + pxx
+        squares = first * first
+        variance = (second - squares).sum(axis=0, dtype=np.float64)
+        third = cubes - 3 * np.einsum("np,np->p", first, second) + 2 * np.einsum("np,np->p", squares, first)
+        return self._left(p_knp, known), variance, third.astype(np.float64)
+
+    def _left(self, p_knp: Singles, known_nk: Singles) -> Floats:
+        """Variance of drawn labels over that without a plant, rows weighed by how much their noise counts."""
+        columns, weights = self.target.columns, self.target.weights
+        s = np.array([self.spread(k) for k in columns])
+        rates = known_nk[:, columns].mean(axis=0, dtype=np.float64)
+        covariance = np.diag(rates) - np.outer(rates, rates)
+        form = (np.outer(weights, weights) * covariance / np.outer(s, s) ** 2).astype(np.float32)
+        counts = self.counts_n.astype(np.float32)
+
+        def counted(p_knp: Singles) -> Floats:
+            # Trace of the form times the covariance of the labels, row by row; of two classes one column stands for both.
+            p = p_knp[columns]
+            own = np.tensordot(np.diag(form), p, 1)
+            own -= np.einsum("knp,knp->np", p, np.tensordot(form, p, 1))
+            return np.asarray(counts @ own, dtype=np.float64)
+
+        return np.asarray(counted(p_knp) / counted(known_nk.T[..., None]))
+
+    def _ordered_part(self, plants: Plants, own: Singles, image: Singles, signal: Floats) -> tuple[Floats, Floats, Floats]:
+        """The same for numbers whose noise is their own values in another order."""
+        leak = plants.leaks_p
+        image = image - own * (signal / (self.gain * self.rows.n)).astype(np.float32)
+        variance = 4 * self.gain**2 * (1 - leak) * np.einsum("np,np->p", image, image, dtype=np.float64)
+        return 1 - leak, variance, np.zeros(len(leak))
+
+    def _turned_part(self, own: list[Singles], images: list[Singles]) -> tuple[Floats, Floats, Floats]:
+        """The same for signs turned cluster by cluster."""
+        assert self.target.clusters_n is not None
+        ids, weights = np.unique(self.target.clusters_n, return_inverse=True)[1], self.target.weights
+        sizes = np.stack([np.minimum((one**2).mean(axis=0, dtype=np.float64), _MOST_SIZE) for one in own])
+        total = np.zeros((int(ids.max()) + 1, own[0].shape[1]))
+        for weight, e, image, size in zip(weights, self.noise, images, sizes, strict=True):
+            np.add.at(total, ids, 2 * weight * self.gain * np.sqrt(1 - size) * (e * image))
+        return 1 - weights @ sizes / weights.sum(), (total**2).sum(axis=0), np.zeros(len(sizes[0]))
+
+    # Draws ------------------------------------------------------------------------------------------------------------
+
+    def draw(self, plants: Plants, which: Ints, count: int, rng: np.random.Generator) -> Floats:
+        """Statistics ``(len(which), count)`` of labels drawn of some plants."""
+        return np.stack([self._draw_one(plants, int(index), count, rng) for index in which])
+
+    def _draw_one(self, plants: Plants, index: int, count: int, rng: np.random.Generator) -> Floats:
+        if self.target.clusters_n is not None:
+            return self._turned([one[:, index : index + 1] for one in plants.excess], count, rng)
+        if plants.probabilities_knp is not None:
+            labels: NDArray[np.generic] = Plant(plants.probabilities_knp[..., index].T, float(plants.leaks_p[index])).draw_many(count, rng)
+            return self.statistic.of_labels(labels, self.target.classes, self.target.weights)
+        assert plants.scores_np is not None
+        noise = permuted(self.rows, self.noise[0][:, 0], count, rng)
+        labels = plant_values(plants.scores_np[:, index : index + 1], noise, float(plants.leaks_p[index]))
+        return self.statistic.of_labels(labels, 0)
+
+    def _turned(self, means: list[Singles] | None, count: int, rng: np.random.Generator) -> Floats:
+        """Statistics of the attribute with turned signs, plus planted means (one column for each class)."""
         scores = np.zeros(count)
         for start in range(0, count, _AT_ONCE):
             part = slice(start, min(start + _AT_ONCE, count))
             signs = flipped(self.target.clusters_n, self.rows.n, part.stop - part.start, rng)
             for index, e in enumerate(self.noise):
                 columns = signs * e
-                if self.statistic.channel == "nonlinear":
+                if self.channel == "nonlinear":
                     columns = self.statistic.prepare(columns)
                 if means is not None:
-                    mean = means[index][:, part]
-                    if self.statistic.channel == "nonlinear":
-                        mean = self.rows.residual(mean)
-                    size = np.minimum((mean**2).mean(axis=0), np.float32(0.99))
+                    mean = self.rows.residual(means[index]) if self.channel == "nonlinear" else means[index]
+                    size = np.minimum((mean**2).mean(axis=0), np.float32(_MOST_SIZE))
                     columns = columns * np.sqrt(1 - size) + mean
                 scores[part] += self.target.weights[index] * self.statistic.of_prepared(columns).scores_m
         return scores
-
-    def _directions(self, family: str, count: int, rng: np.random.Generator) -> Singles | None:
-        if self.statistic.channel == "nonlinear":
-            found = quadratic(self.rows, family, count, rng)
-            found = found[:, found.any(axis=0)]
-            return found if found.shape[1] else None
-        if family == "heavy":
-            return None if self.heavy is None else np.repeat(self.heavy[:, None], count, axis=1)
-        return linear_directions(self.rows, family, count, rng)
-
-    def _make_plants(self, family: str, leak: float, count: int) -> list[Plant | None]:
-        prior, classes = self.target.prior, self.target.classes
-        assert prior is not None
-        if family == "heavy":
-            self.heavy = least_favourable(self.rows, prior, leak, self.streams("least favourable"))
-        rng = self.streams(f"directions {family}")
-        few = (family in ("low", "high", "heavy", "norm") and self.statistic.channel == "linear") or family == "norm"
-        if classes == 2:
-            distinct = min(-(-count // 2) if count <= _CURVE_PLANTS else _DIRECTIONS, count, _PER_DIMENSION * self.rows.rank)
-            found = self._directions(family, (1 if family in ("heavy", "norm") else 2) if few else distinct, rng)
-            if found is None:
-                return []
-            if few and family in ("low", "high"):
-                found = np.stack([found[:, 0], -found[:, 0]], axis=1)
-            if family == "norm":
-                found = np.concatenate([found, -found], axis=1)
-            return plants_at_leak(found, prior, leak)
-        distinct = min(count, 8 if few else min(_SEVERAL_DIRECTIONS, _PER_DIMENSION * self.rows.rank))
-        together = family == "isotropic"
-        found = self._directions("isotropic" if family == _RAREST else family, distinct * (classes - 1 if together else 1), rng)
-        if found is None:
-            return []
-        if together:
-            return plants_at_leak(_class_scores(found, classes, distinct, rng), prior, leak)
-        signs = np.ones(distinct) if family == "heavy" else (-1.0) ** np.arange(distinct)
-        scores = found[:, np.arange(distinct) % found.shape[1]] * signs.astype(np.float32)
-        return plants_at_leak(scores, prior, leak, chosen=int(prior.rates_k.argmin()))
-
-    def _plant_values(self, family: str, leak: float, count: int, wild: bool) -> Floats | None:
-        found = self._directions(family, count, self.streams(f"directions {family}"))
-        if found is None:
-            return None
-        found = found[:, np.arange(count) % found.shape[1]]
-        rng = self.streams(f"draws {family}" + (", own noise" if wild else ""))
-        if wild:
-            return self._own_noise([found * np.float32(np.sqrt(leak))], count, rng)
-        noise = permuted(self.rows, self.noise[0][:, 0], count, rng)
-        return self.statistic.of_labels(plant_values(found, noise, leak), 0)
-
-
-def _class_scores(found_nm: Singles, classes: int, distinct: int, rng: np.random.Generator) -> Singles:
-    """Scores ``(n, K, distinct)`` of several classes: a direction for each class but one."""
-    scores = np.zeros((len(found_nm), classes, distinct), dtype=np.float32)
-    for index in range(distinct):
-        columns = np.arange(index * (classes - 1), (index + 1) * (classes - 1)) % found_nm.shape[1]
-        scores[:, rng.permutation(classes)[1:], index] = found_nm[:, columns]
-    return scores
 
 
 def _small(labels_n: NDArray[np.generic]) -> NDArray[np.generic]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from proxyaudit.arrays import Floats
-from proxyaudit.stats.standard_curve import StandardCurve
+from proxyaudit.stats.score_law import Reading
 
 
 def _empty() -> Floats:
@@ -17,27 +17,28 @@ def _empty() -> Floats:
 
 @dataclass(frozen=True)
 class PlantedTest:
-    """What the comparison of an attribute with plants says; as it stands, that nothing could be asked.
+    """What the inverted test of an attribute says; as it stands, that nothing could be asked.
 
-    ``influence_n`` is each row's on the calibrated leak, scaled to its whole sampling variance; the standard curve is not recorded.
+    ``influence_n`` is each row's on the calibrated leak, scaled to its whole sampling variance; the reading is not recorded.
     """
 
     reason: str | None = None
     score: float = 0.0
-    p_present: float = 1.0  # largest over families of the share of plants at the margin that score as high
-    p_absent: float = 1.0  # the same of those that score as low
-    families: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    leak: float = 0.0  # calibrated, with its 95 % interval
+    p_present: float = 1.0  # of "at most the margin": along the direction that makes a score as large most probable
+    p_absent: float = 1.0  # of "at least the margin": along the direction that makes a score as small most probable
+    families: Mapping[str, float] = field(default_factory=dict)  # p_absent along the simulated directions of each family, and an even one
+    leak: float = 0.0  # calibrated along the attribute's own direction, with its 95 % interval
     low: float = 0.0
-    high: float = 0.0
+    high: float = 1.0
+    bound: float = 1.0  # smallest leak that is certified absent at level .01: p_absent <= .01 exactly where it does not exceed the margin
     detection_limit: float | None = None  # smallest leak that 95 % of plants show beyond the null; None if not even the strongest do
     null_high: float = 0.0  # 95th percentile of the null, as a leak
-    found_once: float = 0.0  # share of plants at the margin that exceed it
+    found_once: float = 0.0  # share of plants at the margin that exceed it, along the least favourable direction
     found_twice: float = 0.0  # the same at twice the margin
     rows_needed: int | None = None  # with which an absent attribute would be called absent in 95 % of cases
     influence_n: Floats = field(default_factory=_empty, metadata={"key": "influence"})
     null: Floats = field(default_factory=_empty)  # statistics under permuted labels (or turned signs), (R,)
-    curve: StandardCurve | None = field(default=None, metadata={"key": None})
+    reading: Reading | None = field(default=None, metadata={"key": None})  # of other attributes' scores, along an even direction
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,11 @@ class ScoreStatistic:
         self.length = (self.z**2).sum(1)
         self.kept: dict[int, torch.Tensor] = {}
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether a label column costs less than a product of all pairs of rows."""
+        return self.channel == "linear" or all(self._few_features(block) for block in self.rows.blocks)
+
     def prepare(self, columns_nm: Singles) -> Singles:
         """Label columns as the statistic uses them: standardised, and for the quadratic one freed of everything linear."""
         e = standardise(self.rows, columns_nm)
@@ -147,12 +152,12 @@ class ScoreStatistic:
         for start in range(0, len(z), height):
             yield slice(start, start + height), (z[start : start + height] @ z.T).square_()
 
-    def directions(self, e_nf: Singles) -> Floats:
-        """Scores ``(n, f)`` of rows along the first-order reader of each prepared column; it never sees rows where the column is zero."""
+    def directions(self, e_nf: Singles) -> Singles:
+        """Scores ``(n, f)`` of rows along the first-order reader of each prepared column; a row's own label has no part in its score."""
         e = torch.as_tensor(e_nf)
-        out = np.zeros(e_nf.shape)
+        out = torch.empty_like(e)
         for block in self.rows.blocks:
-            z, part = self.z[block.rows, : block.rank], e[block.rows]
+            z, part, own = self.z[block.rows, : block.rank], e[block.rows], self.length[block.rows, None]
             if self.channel == "linear":
                 image = z @ (z.T @ part)
             elif self._few_features(block):
@@ -160,8 +165,8 @@ class ScoreStatistic:
                 image = features.T @ (features @ part)
             else:
                 image = torch.cat([kernel @ part for _, kernel in self._kernels(block)])
-            out[block.rows] = (image / len(z)).double().numpy()
-        return out
+            out[block.rows] = (image - part * (own if self.channel == "linear" else own**2)) / len(z)
+        return out.numpy()
 
 
 def permuted(rows: Rows, labels_n: NDArray[Any], count: int, rng: np.random.Generator) -> NDArray[Any]:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from proxyaudit.arrays import Singles
-from proxyaudit.stats.spike_in import Prior, plants_at_leak
 
-LINEAR_FAMILIES = ("isotropic", "unit", "heavy", "low", "high")
-QUADRATIC_FAMILIES = ("isotropic", "unit", "low", "high", "norm")
+LINEAR_FAMILIES = ("isotropic", "unit", "low", "high")
+QUADRATIC_FAMILIES = ("isotropic", "unit", "heavy", "low", "high", "norm")
 _SEARCHED_UNITS = 128
 _SEARCH_STARTS = 32
 _SEARCH_STEPS = 6
+_EVEN, _UNITS, _EXTREMES, _STRATA = 24, 64, 8, 12  # directions of a family that are asked
 
 
 @dataclass(frozen=True)
@@ -125,47 +124,12 @@ def heavy_tails(rows: Rows, rng: np.random.Generator) -> Singles:
     return np.concatenate([*found, standardised(rows, searched)], axis=1)
 
 
-def least_favourable(rows: Rows, prior: Prior, leak: float, rng: np.random.Generator) -> Singles | None:
-    """The direction ``(n,)`` of heavy tails along which a leak moves the expected score least; ``None`` where none can carry it."""
-    if rows.rank == 0:
-        return None
-    candidates = heavy_tails(rows, rng)
-    candidates = np.concatenate([candidates, -candidates], axis=1)
-    rare = int(np.argmin(prior.rates_k))
-    binary = prior if prior.classes == 2 else one_against_rest(prior, rare)
-    signals = np.full(candidates.shape[1], np.inf)
-    excess = np.zeros((rows.n, candidates.shape[1]), dtype=np.float32)
-    known = np.exp(binary.log_nk[:, 1]).astype(np.float32)
-    carries = []
-    for index, plant in enumerate(plants_at_leak(candidates, binary, leak)):
-        if plant is not None:
-            carries.append(index)
-            excess[:, index] = plant.probabilities_nk[:, 1] - known
-    if not carries:
-        return None
-    signals[carries] = expected_signal(rows, excess[:, carries])
-    return np.asarray(candidates[:, int(signals.argmin())])
-
-
-def one_against_rest(prior: Prior, of: int) -> Prior:
-    """The two-class prior of one class against all others."""
-    p = np.clip(np.exp(prior.log_nk[:, of]), 1e-12, 1 - 1e-12)
-    rate = float(prior.rates_k[of])
-    return Prior(np.log(np.stack([1 - p, p], axis=1)), np.array([1 - rate, rate]), prior.strata_n)
-
-
-def expected_signal(rows: Rows, excess_nm: Singles) -> NDArray[np.float64]:
-    """What the excess ``p - prior`` of planted labels adds to the expected score statistic, shape ``(m,)``."""
-    total = np.zeros(excess_nm.shape[1])
-    for block in rows.blocks:
-        z, part = rows.z_nr[block.rows, : block.rank], excess_nm[block.rows]
-        total += ((z.T @ part).astype(np.float64) ** 2).sum(axis=0) / len(z)
-    return np.asarray(total)
-
-
 def quadratic(rows: Rows, family: str, count: int, rng: np.random.Generator) -> Singles:
     """Products and squares of directions of a family, free of everything linear; ``(n, count)``, zero where nothing is left."""
-    if family == "norm":
+    if family == "heavy":
+        kurtosis = (rows.x_nd**2 * rows.x_nd**2).mean(axis=0)
+        raw = rows.x_nd[:, np.argsort(-kurtosis, kind="stable")[np.arange(count) % len(kurtosis)]] ** 2
+    elif family == "norm":
         raw = np.repeat((rows.z_nr**2).sum(axis=1, dtype=np.float32)[:, None], 1, axis=1) * np.ones((1, count), dtype=np.float32)
     elif family in ("low", "high"):
         one, other = extreme(rows, family, count, rng), isotropic(rows, count, rng)
@@ -180,3 +144,35 @@ def quadratic(rows: Rows, family: str, count: int, rng: np.random.Generator) -> 
     kept = np.sqrt((rest**2).mean(axis=0)) > 1e-2
     rest[:, ~kept] = 0.0
     return standardised(rows, rest)
+
+
+def candidates(rows: Rows, channel: str, rng: np.random.Generator, share: float = 1.0) -> tuple[Singles, tuple[str, ...]]:
+    """Directions ``(n, m)`` of all families, any of which may be the least or the most favourable, and the family of each.
+
+    The first is even. A ``share`` below one asks fewer of each family. Within strata, even directions of single strata are among them.
+    """
+
+    def few(count: int) -> int:
+        return max(1, round(share * count))
+
+    linear = channel == "linear"
+    if linear:
+        parts = {"isotropic": isotropic(rows, few(_EVEN), rng), "unit": units(rows, few(_UNITS), rng)}
+        parts |= {family: extreme(rows, family, 1, rng) for family in ("low", "high")}
+        heavy = heavy_tails(rows, rng)
+        parts["heavy"] = heavy if share >= 1 else heavy[:, rng.permutation(heavy.shape[1])[: few(heavy.shape[1])]]
+    else:
+        counts = {"isotropic": few(_EVEN), "unit": few(_UNITS), "heavy": few(_EXTREMES), "low": few(_EXTREMES), "high": few(_EXTREMES)}
+        parts = {family: quadratic(rows, family, count, rng) for family, count in (counts | {"norm": 1}).items()}
+    if len(rows.blocks) > 1:
+        even = parts["isotropic"][:, np.arange(min(len(rows.blocks), few(_STRATA))) % parts["isotropic"].shape[1]].copy()
+        sizes = np.argsort([block.rows.start - block.rows.stop for block in rows.blocks], kind="stable")
+        for column, block in enumerate(sizes[: even.shape[1]]):
+            inside = np.zeros(rows.n, dtype=bool)
+            inside[rows.blocks[block].rows] = True
+            even[~inside, column] = 0.0
+        parts["one stratum"] = even
+    found = np.concatenate(list(parts.values()), axis=1)
+    names = np.repeat(np.array(list(parts)), [part.shape[1] for part in parts.values()])
+    moving = found.any(axis=0)
+    return found[:, moving], tuple(str(name) for name in names[moving])

@@ -8,14 +8,19 @@ the class-balanced V-information on the rows at hand, as a fraction of ``log2 K`
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from proxyaudit.arrays import Floats, Ints, Singles
 
 _LARGEST_SLOPE = 64.0
 _LARGEST_STEP = 2.0
+_MOST_STEPS = 120
+_MOST_STUCK = 15
+_NEAR_LEAK = 0.05  # of a leak: rates off by that much move it too little to mislead a step
 _LEAK_TOLERANCE = 1e-3  # relative
 _RATE_TOLERANCE = 1e-5  # a rate that misses by e moves the leak by e / 2: well below the tolerance of a small leak
 
@@ -77,126 +82,190 @@ class Plant:
 
 
 class _Binary:
-    """Evaluates plants of a two-class attribute in single precision: most of planting's time is spent here."""
+    """Plants of a two-class attribute, all columns at once in single precision: slope and shifts are found together."""
 
     def __init__(self, prior: Prior) -> None:
         self.n, self.strata = len(prior.log_nk), prior.strata_n
-        self.offset: Singles = (prior.log_nk[:, 1] - prior.log_nk[:, 0]).astype(np.float32)
-        self.counts = np.array([self.n]) if self.strata is None else np.bincount(self.strata)
-        self.start = np.zeros(len(self.counts))
+        self.offset: Singles = (prior.log_nk[:, 1] - prior.log_nk[:, 0]).astype(np.float32)[:, None]
+        self.means, self.weight_b = _means_of_strata(self.n, self.strata)
         p = np.exp(prior.log_nk)
-        self.wanted = self._means(p[:, 1])
-        self.allowed = _RATE_TOLERANCE * np.minimum(self.wanted, 1 - self.wanted)
+        self.wanted = np.asarray(self.means @ p[:, 1:].astype(np.float32), dtype=np.float64)
         # Weights that give both classes half of the mass.
-        self.one, self.zero = ((0.5 / (p[:, k] if self.strata is not None else p[0, k])).astype(np.float32) for k in (1, 0))
+        self.one, self.zero = ((0.5 / p[:, k : k + 1]).astype(np.float32) for k in (1, 0))
 
-    def _means(self, values: NDArray[np.floating]) -> Floats:
-        if self.strata is None:
-            return np.array([values.mean(dtype=np.float64)])
-        return np.asarray(np.bincount(self.strata, weights=values) / self.counts)
-
-    def probabilities(self, score: Singles, slope: float, shift: Floats) -> tuple[Singles, Singles, Floats]:
-        """Logits, probabilities of the second class and the shifts that give the wanted rates."""
-        base = self.offset + np.float32(slope) * score
-        for _ in range(25):
-            spread = shift.astype(np.float32)
-            logits = base + (spread[0] if self.strata is None else spread[self.strata])
-            np.clip(logits, -60, 60, out=logits)
-            p: Singles = (1 / (1 + np.exp(-logits))).astype(np.float32)
-            miss = self.wanted - self._means(p)
-            if (np.abs(miss) < self.allowed).all():
+    def solve(self, scores_np: Singles, leaks_p: Floats) -> tuple[Singles, Floats]:
+        """Probabilities ``(n, P)`` of the second class and the leak they carry, the largest there is where none reaches the wanted one."""
+        p = np.repeat(np.exp(self.offset) / (1 + np.exp(self.offset)), scores_np.shape[1], axis=1)
+        found = np.zeros(len(leaks_p))
+        open_p = np.arange(len(leaks_p))
+        search = _Search(leaks_p)
+        shift = np.zeros((len(self.wanted), len(leaks_p)))
+        for _ in range(_MOST_STEPS):
+            part, leak, miss, steep = self._at(scores_np[:, open_p], search.slope[open_p], shift[:, open_p])
+            off = (np.abs(miss) / np.minimum(self.wanted, 1 - self.wanted)).max(axis=0)
+            done = (off < _RATE_TOLERANCE) & (np.abs(leak - leaks_p[open_p]) < _LEAK_TOLERANCE * leaks_p[open_p])
+            nearer = done | ((off < _RATE_TOLERANCE) & (leak < leaks_p[open_p]) & (leak > found[open_p]))
+            p[:, open_p[nearer]], found[open_p[nearer]] = part[:, nearer], leak[nearer]
+            before = search.slope[open_p]
+            going = search.step(open_p, leak, off) & ~done
+            change = miss / np.maximum(steep[0], 1e-9) - steep[1] / np.maximum(steep[0], 1e-9) * (search.slope[open_p] - before)
+            shift[:, open_p] += np.clip(change, -_LARGEST_STEP, _LARGEST_STEP)
+            open_p = open_p[going]
+            if not len(open_p):
                 break
-            shift = shift + np.clip(miss / np.maximum(self._means(p * (1 - p)), 1e-9), -1.0, 1.0)
-        return logits, p, shift
+        return p, found
 
-    def leak(self, logits: Singles, p: Singles) -> float:
-        y = logits - self.offset
-        soft = np.log1p(np.exp(-np.abs(y))) + np.maximum(y, 0)
+    def _at(self, score: Singles, slope: Floats, shift: Floats) -> tuple[Singles, Floats, Floats, tuple[Floats, Floats]]:
+        """Probabilities, leak, how far rates are off in each stratum, and how they move with its shift and with the slope."""
+        spread = shift.astype(np.float32)
+        logits = score * slope.astype(np.float32)
+        logits += self.offset
+        logits += spread[:1] if self.strata is None else spread[self.strata]
+        np.clip(logits, -60, 60, out=logits)
+        odds = np.exp(-logits)
+        p = np.asarray(1 / (1 + odds), dtype=np.float32)
+        logits -= self.offset
+        np.multiply(odds, np.exp(self.offset), out=odds)
         one, zero = p * self.one, (1 - p) * self.zero
-        loss = float(((one + zero) * soft - one * y).sum(dtype=np.float64)) / self.n
-        return float(1 - loss / np.log(2.0))
+        loss = zero * logits + (one + zero) * np.log1p(odds)
+        leak = np.asarray(1 - self.weight_b @ np.asarray(self.means @ loss, dtype=np.float64) / np.log(2.0))
+        width = p * (1 - p)
+        steep = np.asarray(self.means @ width, dtype=np.float64), np.asarray(self.means @ (width * score), dtype=np.float64)
+        return p, leak, self.wanted - np.asarray(self.means @ p, dtype=np.float64), steep
 
-    def evaluate(self, score: Singles, slope: float, shift: Floats) -> tuple[Plant, Floats]:
-        logits, p, shift = self.probabilities(score, slope, shift)
-        return Plant(np.stack([1 - p, p], axis=1), self.leak(logits, p)), shift
 
+class _Search:
+    """Slopes ``(P,)`` on their way to the wanted leaks: bracketed power laws."""
 
-class _OneOfSeveral(_Binary):
-    """Evaluates plants that only one of several classes follows: that class against the rest, which stay as the prior divides them."""
+    def __init__(self, leaks_p: Floats) -> None:
+        self.wanted = leaks_p
+        self.slope = np.sqrt(8 * np.log(2.0) * leaks_p)
+        self.low, self.high = np.zeros(len(leaks_p)), np.full(len(leaks_p), np.inf)
+        self.last_slope, self.last_leak = np.full((2, len(leaks_p)), np.nan)
+        self.stuck = np.zeros(len(leaks_p), dtype=np.int64)  # steps since the rates were last near
 
-    def __init__(self, prior: Prior, chosen: int) -> None:
-        p = np.exp(prior.log_nk)
-        own = p[:, chosen]
-        two = Prior(np.log(np.clip(np.stack([1 - own, own], axis=1), 1e-300, None)), np.array([0.5, 0.5]), prior.strata_n)
-        super().__init__(two)
-        self.chosen, self.classes = chosen, prior.classes
-        # Probability of each class among the rest.
-        self.rest_nk = p / np.maximum(1 - own, 1e-300)[:, None]
-        self.rest_nk[:, chosen] = 0
-        self.log_own, self.log_rest = np.log(np.maximum(own, 1e-30)), np.log(np.maximum(1 - own, 1e-30))
-
-    def evaluate(self, score: Singles, slope: float, shift: Floats) -> tuple[Plant, Floats]:
-        _, p, shift = self.probabilities(score, slope, shift)
-        # Lifts over the prior; all other classes share one.
-        own, rest = p / np.exp(self.log_own), (1 - p) / np.exp(self.log_rest)
-        total = own + (self.classes - 1) * rest
-        found = own * np.log2(np.maximum(own / total, 1e-30)) + (self.classes - 1) * rest * np.log2(np.maximum(rest / total, 1e-30))
-        leak = 1 + float(found.sum(dtype=np.float64)) / (self.classes * self.n * float(np.log2(self.classes)))
-        p_nk = (self.rest_nk * (1 - p)[:, None]).astype(np.float32)
-        p_nk[:, self.chosen] = p
-        return Plant(p_nk, leak), shift
+    def step(self, at: Ints, leak: Floats, off: Floats) -> NDArray[np.bool_]:
+        """Move the slopes ``at`` some columns by the leaks found there, with rates ``off`` by that; whether there is any way left."""
+        slope, wanted, found = self.slope[at], self.wanted[at], np.maximum(leak, 1e-12)
+        # Leaks at rates that are off are no bounds, and tell nothing while the rates are far off.
+        even, near = off < _RATE_TOLERANCE, off < np.maximum(_RATE_TOLERANCE, _NEAR_LEAK * wanted)
+        self.low[at] = np.where(even & (leak < wanted), slope, self.low[at])
+        self.high[at] = np.where(even & (leak >= wanted), slope, self.high[at])
+        low, high = self.low[at], self.high[at]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            power = np.log(found / self.last_leak[at]) / np.log(slope / self.last_slope[at])
+        # A small leak grows with the square of the slope, a large one more slowly: the power is read off the last two points.
+        power = np.where(np.isfinite(power), np.clip(power, 0.2, 3.0), 2.0)
+        self.last_slope[at], self.last_leak[at] = np.where(near, slope, self.last_slope[at]), np.where(near, found, self.last_leak[at])
+        guess = slope * np.exp(np.clip(np.log(wanted / found) / power, -2.0, 2.0))
+        middle = np.where(np.isfinite(high), (low + np.where(np.isfinite(high), high, 0.0)) / 2, 2 * slope)
+        self.slope[at] = np.where(near, np.where((guess > low) & (guess < high), guess, middle), slope)
+        self.stuck[at] = np.where(near, 0, self.stuck[at] + 1)
+        return np.asarray(
+            (self.stuck[at] < _MOST_STUCK) & (low <= _LARGEST_SLOPE) & ~(high - low < 1e-9 * np.where(np.isfinite(high), high, 0.0))
+        )
 
 
 class _Several:
-    """Evaluates plants of several classes; scores are ``(n, K)``. Inside, classes come first: a short last axis is not vectorised."""
+    """Plants of several classes, all columns at once; classes come first, since a short last axis is not vectorised."""
 
     def __init__(self, prior: Prior) -> None:
         self.n, self.strata, self.classes = len(prior.log_nk), prior.strata_n, prior.classes
-        self.counts = np.array([self.n]) if self.strata is None else np.bincount(self.strata)
-        self.start = np.zeros((len(self.counts), self.classes))
-        p = np.exp(prior.log_nk)
-        self.log_kn = np.ascontiguousarray(prior.log_nk.T, dtype=np.float32)
-        self.wanted = self._means(np.ascontiguousarray(p.T))
-        self.prior_kn = np.ascontiguousarray((p if self.strata is not None else p[:1]).T, dtype=np.float32)
+        self.means, self.weight_b = _means_of_strata(self.n, self.strata)
+        self.log_kn = np.ascontiguousarray(prior.log_nk.T, dtype=np.float32)[..., None]
+        self.prior_kn = np.exp(self.log_kn)
+        self.wanted = np.stack([np.asarray(self.means @ p, dtype=np.float64) for p in self.prior_kn])
 
-    def _means(self, p_kn: NDArray[np.floating]) -> Floats:
-        if self.strata is None:
-            return np.asarray(p_kn.mean(axis=1, dtype=np.float64)[None])
-        sums = np.stack([np.bincount(self.strata, weights=row) for row in p_kn], axis=1)
-        return np.asarray(sums / self.counts[:, None])
-
-    def _step(self, p_kn: Singles, means: Floats, shift: Floats) -> Floats:
-        """Damped Newton on the rates of each stratum; the first class stays where it is."""
-        new = shift.copy()
-        for stratum, mean in enumerate(means):
-            inside = p_kn if self.strata is None else p_kn[:, self.strata == stratum]
-            jacobian = np.diag(mean + 1e-9) - (inside @ inside.T) / np.float32(self.counts[stratum])
-            step = np.linalg.solve(jacobian[1:, 1:], (self.wanted[stratum] - mean)[1:])
-            largest = float(np.abs(step).max())
-            if not largest < _LARGEST_STEP:  # far away, or a class that no row has left: proportional fitting is slow but sure
-                proportional = np.log(self.wanted[stratum] / np.clip(mean, 1e-300, None))
-                step = (proportional - proportional[0])[1:]
-            new[stratum, 1:] += step
-        return new
-
-    def evaluate(self, scores: NDArray[np.floating], slope: float, shift: Floats) -> tuple[Plant, Floats]:
-        base = np.ascontiguousarray(scores.T, dtype=np.float32) * np.float32(slope)
-        base += self.log_kn
-        base -= base.max(axis=0)
-        np.exp(base, out=base)
-        for _ in range(100):
-            factor = np.exp(np.maximum(shift - shift.max(axis=1, keepdims=True), -50.0)).astype(np.float32)
-            p: Singles = base * (factor[0][:, None] if self.strata is None else factor.T[:, self.strata])
-            p /= np.maximum(p.sum(axis=0), np.float32(1e-30))
-            means = self._means(p)
-            if (np.abs(means - self.wanted) / self.wanted).max() < _RATE_TOLERANCE:
+    def solve(self, scores_knp: Singles, leaks_p: Floats) -> tuple[Singles, Floats]:
+        """Probabilities ``(K, n, P)`` and the leak they carry, the largest there is where none reaches the wanted one."""
+        p = np.repeat(self.prior_kn, len(leaks_p), axis=2)
+        found = np.zeros(len(leaks_p))
+        open_p = np.arange(len(leaks_p))
+        search = _Search(leaks_p)
+        shift = np.zeros((*self.wanted.shape[:2], len(leaks_p)))
+        for _ in range(_MOST_STEPS):
+            part, leak = self._at(scores_knp[:, :, open_p], search.slope[open_p], shift[:, :, open_p])
+            means = np.stack([np.asarray(self.means @ one, dtype=np.float64) for one in part])
+            off = (np.abs(means - self.wanted) / self.wanted).max(axis=(0, 1))
+            done = (off < _RATE_TOLERANCE) & (np.abs(leak - leaks_p[open_p]) < _LEAK_TOLERANCE * leaks_p[open_p])
+            nearer = done | ((off < _RATE_TOLERANCE) & (leak < leaks_p[open_p]) & (leak > found[open_p]))
+            p[:, :, open_p[nearer]], found[open_p[nearer]] = part[:, :, nearer], leak[nearer]
+            before = search.slope[open_p]
+            going = search.step(open_p, leak, off) & ~done
+            moved = self._drift(part, scores_knp[:, :, open_p]) * (search.slope[open_p] - before)
+            shift[1:, :, open_p] += self._step(part, means, moved)
+            open_p = open_p[going]
+            if not len(open_p):
                 break
-            shift = self._step(p, means, shift)
+        return p, found
+
+    def _at(self, scores: Singles, slope: Floats, shift: Floats) -> tuple[Singles, Floats]:
+        spread = shift.astype(np.float32)
+        p = scores * slope.astype(np.float32)
+        p += self.log_kn
+        p += spread if self.strata is None else spread[:, self.strata]
+        p -= p.max(axis=0)
+        np.exp(p, out=p)
+        p /= p.sum(axis=0)
         mass = p / self.prior_kn
         shifted = mass / mass.sum(axis=0)
-        np.log2(np.clip(shifted, 1e-30, None), out=shifted)
-        found = float((mass * shifted).sum(dtype=np.float64)) / (self.classes * self.n)
-        return Plant(p.T, 1 + found / float(np.log2(self.classes))), shift
+        np.log2(np.maximum(shifted, np.float32(1e-30)), out=shifted)
+        told = np.einsum("knp,knp->p", mass, shifted, dtype=np.float64) / (self.classes * self.n)
+        return p, 1 + told / float(np.log2(self.classes))
+
+    def _drift(self, p: Singles, scores: Singles) -> Floats:
+        """How fast rates ``(K, B, P)`` move with the slope."""
+        mean = (p * scores).sum(axis=0)
+        return np.stack([np.asarray(self.means @ (one * (score - mean)), dtype=np.float64) for one, score in zip(p, scores, strict=True)])
+
+    def _step(self, p: Singles, means: Floats, moved: Floats) -> Floats:
+        """Newton's step on the rates of each stratum, the first class staying where it is; proportional where that leads far away."""
+        free = np.ascontiguousarray(np.moveaxis(p[1:], 2, 0))
+        inside = [np.arange(self.n)] if self.strata is None else [np.flatnonzero(self.strata == b) for b in range(means.shape[1])]
+        parts = [free if self.strata is None else free[:, :, rows] for rows in inside]
+        jacobian = np.stack([-(part @ part.transpose(0, 2, 1)) / max(part.shape[2], 1) for part in parts]).astype(np.float64)
+        diagonal = np.arange(self.classes - 1)
+        jacobian[..., diagonal, diagonal] += np.moveaxis(means[1:], 0, -1) + 1e-9
+        wanted = (self.wanted - means - moved)[1:]
+        step = np.moveaxis(np.linalg.solve(jacobian, np.moveaxis(wanted, 0, -1)[..., None])[..., 0], -1, 0)
+        ratio = np.log(self.wanted / np.maximum(means, 1e-30))
+        near = np.abs(step).max(axis=0) < _LARGEST_STEP
+        return np.where(near, step, np.clip(ratio[1:] - ratio[0], -50, 50))
+
+
+def _means_of_strata(n: int, strata_n: Ints | None) -> tuple[Any, Floats]:
+    """What rows ``(n, P)`` are multiplied by to give means of strata ``(B, P)``, and the share of each stratum."""
+    where = np.zeros(n, dtype=np.int64) if strata_n is None else strata_n
+    counts = np.bincount(where)
+    if strata_n is None:
+        return np.full((1, n), 1 / n, dtype=np.float32), counts / n
+    # Sparse products sum one by one: single precision would not do.
+    return sparse.csr_matrix(((1 / counts)[where], (where, np.arange(n))), shape=(len(counts), n)), counts / n
+
+
+def planted_probabilities(scores: NDArray[np.floating], prior: Prior, leaks_p: Floats) -> tuple[Singles, Floats]:
+    """Probabilities ``(K, n, P)`` of labels along many directions, each solved for its own leak, and the leak that they carry.
+
+    That is the wanted one, or the largest there is where the direction cannot carry so much (:func:`is_carried`).
+    Scores have unit variance: ``(n, P)`` for the second of two classes, ``(n, K, P)`` for several.
+    """
+    leaks = np.asarray(leaks_p, dtype=np.float64)
+    if prior.classes == 2:
+        p, found = _Binary(prior).solve(np.ascontiguousarray(scores, dtype=np.float32), leaks)
+        return np.stack([1 - p, p]), found
+    return _Several(prior).solve(np.ascontiguousarray(np.moveaxis(scores, 1, 0), dtype=np.float32), leaks)
+
+
+def is_carried(found_p: Floats, leaks_p: Floats) -> NDArray[np.bool_]:
+    """Whether the leaks that were found are those that were wanted."""
+    return np.asarray(np.abs(found_p - leaks_p) < 2 * _LEAK_TOLERANCE * leaks_p)
+
+
+def plants_at_leak(scores: NDArray[np.floating], prior: Prior, leak: float) -> list[Plant | None]:
+    """:func:`plant_at_leak` for each of many directions: scores are ``(n, P)`` for two classes, ``(n, K, P)`` for several."""
+    wanted = np.full(scores.shape[-1], leak)
+    p_knp, found = planted_probabilities(scores, prior, wanted)
+    return [Plant(p_knp[..., i].T, float(found[i])) if carried else None for i, carried in enumerate(is_carried(found, wanted))]
 
 
 def plant_at_leak(scores: NDArray[np.floating], prior: Prior, leak: float) -> Plant | None:
@@ -205,42 +274,6 @@ def plant_at_leak(scores: NDArray[np.floating], prior: Prior, leak: float) -> Pl
     Scores are ``(n,)`` for the second of two classes, ``(n, K)`` for several. ``None`` where no slope reaches the leak (too few values).
     """
     return plants_at_leak(scores[..., None], prior, leak)[0]
-
-
-def _solve(solver: _Binary | _Several, scores: NDArray[np.floating], leak: float, start: float | None) -> tuple[Plant | None, float]:
-    low, high, slope, power = 0.0, np.inf, start or 1.0, 2.0
-    shift, before = solver.start, None
-    for _ in range(60):
-        plant, shift = solver.evaluate(scores, slope, shift)
-        found = max(plant.leak, 1e-12)
-        if abs(plant.leak - leak) < _LEAK_TOLERANCE * leak:
-            return plant, slope
-        low, high = (slope, high) if plant.leak < leak else (low, slope)
-        if low > _LARGEST_SLOPE or (np.isfinite(high) and high - low < 1e-9 * high):
-            return None, slope
-        # A small leak grows with the square of the slope, a large one more slowly: the power is read off the last two points.
-        if before is not None and found != before[1]:
-            power = float(np.clip(np.log(found / before[1]) / np.log(slope / before[0]), 0.2, 3.0))
-        before = slope, found
-        guess = slope * float((leak / found) ** (1 / power))
-        slope = guess if low < guess < high and guess < 8 * slope else (low + high) / 2 if np.isfinite(high) else 2 * slope
-    return None, slope
-
-
-def plants_at_leak(scores: NDArray[np.floating], prior: Prior, leak: float, *, chosen: int | None = None) -> list[Plant | None]:
-    """:func:`plant_at_leak` for each of many directions, each started from the slope of the last.
-
-    Scores are ``(n, P)`` for two classes or a ``chosen`` one of several that alone follows them, ``(n, K, P)`` for all of several.
-    """
-    solver = _Binary(prior) if prior.classes == 2 else _Several(prior) if chosen is None else _OneOfSeveral(prior, chosen)
-    plants: list[Plant | None] = []
-    start: float | None = None
-    columns = np.ascontiguousarray(np.moveaxis(scores, -1, 0), dtype=np.float32)
-    for column in columns:
-        plant, slope = _solve(solver, column, leak, start)
-        start = slope if plant is not None else None
-        plants.append(plant)
-    return plants
 
 
 def plant_values(score_n: NDArray[np.floating], noise_n: NDArray[np.floating], r_squared: float) -> Floats:

@@ -20,7 +20,7 @@ def streams_of(seed):
     return lambda purpose: stream(seed, "test", purpose)
 
 
-def planted(acts, labels, *, classes=2, clusters=None, strata=None, seed=0, channel="linear", margin=MARGIN, plants=99):
+def planted(acts, labels, *, classes=2, clusters=None, strata=None, seed=0, channel="linear", margin=MARGIN):
     order, dense = np.arange(len(labels)), None
     rows = whiten(acts).rows
     if strata is not None:
@@ -28,7 +28,7 @@ def planted(acts, labels, *, classes=2, clusters=None, strata=None, seed=0, chan
         dense = np.unique(strata[order], return_inverse=True)[1]
     groups = None if clusters is None else clusters[order]
     target = Target.of_values(labels[order], groups) if classes == 0 else Target.of_codes(labels[order], classes, groups, dense)
-    return planted_test(ScoreStatistic(rows, channel), target, margin, streams_of(seed), plants=plants, permutations=199)
+    return planted_test(ScoreStatistic(rows, channel), target, margin, streams_of(seed), permutations=199)
 
 
 def codes_of(world):
@@ -70,7 +70,7 @@ def test_at_the_margin_neither_is_claimed_more_often_than_the_levels():
 @pytest.mark.parametrize(("worlds", "missed"), [(8, 1), pytest.param(30, 3, marks=pytest.mark.study)])
 def test_intervals_at_the_margin_cover(worlds, missed):
     """At n = 3 000, d = 32, .775 of 120 worlds were covered when this was written, against a promise of .93."""
-    tests = [world_test("linear", seed, leak=MARGIN, plants=5, n=1500) for seed in range(worlds)]
+    tests = [world_test("linear", seed, leak=MARGIN, n=1500) for seed in range(worlds)]
     assert sum(not t.low <= MARGIN <= t.high for t in tests) <= missed
 
 
@@ -87,7 +87,7 @@ def null_by_turned_signs(prepare):
         turned = statistic.of_prepared(statistic.prepare(flipped(person, 1500, 200, rng) * e)).scores_m
     else:
         target = Target.of_codes(codes, 2, person)
-        turned = planted_test(statistic, target, 0.1, streams_of(0), plants=5, permutations=200).null
+        turned = planted_test(statistic, target, 0.1, streams_of(0), permutations=200).null
     return true, turned
 
 
@@ -130,7 +130,6 @@ def test_a_leak_of_people_is_found_with_their_rows_together():
         found = planted(world.acts_nd, codes_of(world), clusters=world.groups_n, seed=seed)
         assert found.p_present <= 0.05
         assert found.p_absent > 0.5
-        assert all(name.endswith("own noise") for name in found.families)
 
 
 def test_unequal_covariances_of_the_classes_are_no_linear_leak():
@@ -145,25 +144,27 @@ def test_unequal_covariances_of_the_classes_are_no_linear_leak():
 
 
 @pytest.mark.parametrize("kind", ["sparse_unit", "rotated_sparse"])
-def test_a_sparse_unit_is_protected_by_the_family_of_heavy_tails(kind):
+def test_a_sparse_unit_is_protected_by_directions_of_heavy_tails(kind):
     """At the margin even plants stand far above a unit that fires on 2 % of rows; alone they would call it absent."""
     tests = [world_test(kind, seed, n=2000, leak=MARGIN) for seed in range(8)]
-    even = np.array([t.families["isotropic"][1] for t in tests])
-    heavy = np.array([t.families["heavy"][1] for t in tests])
+    even = np.array([t.families["isotropic"] for t in tests])
+    heavy = np.array([max(p for name, p in t.families.items() if name != "isotropic") for t in tests])
     assert (heavy >= even).sum() >= 6
     assert heavy.mean() > 2 * even.mean()
     assert (even <= 0.2).sum() > (heavy <= 0.2).sum()
     assert sum(t.p_absent <= 0.01 for t in tests) == 0
-    # The largest over the families decides.
-    assert all(t.p_absent == max(p for _, p in t.families.values()) for t in tests)
-    assert all(t.p_present == max(p for p, _ in t.families.values()) for t in tests)
+    # The largest over the directions decides.
+    assert all(t.p_absent >= max(t.families.values()) for t in tests)
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.9])
-def test_uneven_rates_keep_every_family(rate):
-    """Families of one direction must not drop out silently: with loosely solved rates a third of such plants did."""
-    found = world_test("absent", 0, n=1500, d=16, rate=rate)
-    assert set(found.families) == {"isotropic", "unit", "heavy", "low", "high", "isotropic, own noise", "heavy, own noise"}
+def test_state_interval_and_bound_cannot_contradict_each_other(rate):
+    for leak in (0.0, MARGIN, 3 * MARGIN):
+        found = world_test("linear" if leak else "absent", 0, n=1500, d=16, rate=rate, leak=leak)
+        assert found.low <= found.leak <= found.high <= found.bound
+        assert (found.p_absent <= 0.01) is (found.bound <= MARGIN)
+        assert (found.p_present <= 0.025) is (found.low >= MARGIN)
+        assert {"isotropic", "own"} <= set(found.families)
 
 
 @pytest.mark.parametrize("seed", SEEDS[:3])

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 
 from proxyaudit.planted import make_world
+from proxyaudit.probes.planting import Planter, Target
+from proxyaudit.probes.score import ScoreStatistic
 from proxyaudit.probes.whitening import whiten, whiten_within
 from proxyaudit.seeding import stream
 from proxyaudit.stats.directions import (
     LINEAR_FAMILIES,
     QUADRATIC_FAMILIES,
-    expected_signal,
+    candidates,
     heavy_tails,
     isotropic,
-    least_favourable,
     linear_directions,
     quadratic,
 )
-from proxyaudit.stats.spike_in import Prior, plants_at_leak
 
 
 def acts_of(n=800, d=10, name="acts"):
@@ -110,18 +110,16 @@ def test_a_rotated_sparse_unit_is_among_the_heavy_tails(seed):
 @pytest.mark.parametrize("seed", range(3))
 def test_the_least_favourable_direction_moves_the_score_less_than_even_ones(seed):
     rows, on = rotated_sparse(seed)
-    prior = Prior.of_rates(np.array([0.5, 0.5]), rows.n)
-    leak = 0.018  # just within reach of a unit that fires on 2 % of rows
-    score = least_favourable(rows, prior, leak, stream(seed, "search"))
-    assert score is not None
-    assert abs(np.corrcoef(score, on)[0, 1]) > 0.97
-
-    def signals(columns):
-        plants = plants_at_leak(columns, prior, leak)
-        excess = np.stack([plant.probabilities_nk[:, 1] - 0.5 for plant in plants if plant is not None], axis=1)
-        return expected_signal(rows, excess.astype(np.float32))
-
-    assert signals(score[:, None])[0] < 0.9 * signals(isotropic(rows, 20, stream(seed, "even"))).min()
+    found, names = candidates(rows, "linear", stream(seed, "search"))
+    target = Target.of_codes(stream(seed, "codes").integers(0, 2, rows.n), 2)
+    planter = Planter(ScoreStatistic(rows, "linear"), target, 99, lambda purpose: stream(seed, purpose))
+    # Just within reach of a unit that fires on 2 % of rows.
+    means = planter.law_of(planter.plant(found, np.full(len(names), 0.018))).mean
+    least = int(means.argmin())
+    assert names[least] == "heavy"
+    assert abs(np.corrcoef(found[:, least], on)[0, 1]) > 0.97
+    even = means[np.array(names) == "isotropic"]
+    assert means[least] - planter.law.mean < 0.9 * (even.min() - planter.law.mean)
 
 
 def test_the_search_finds_the_planted_world_too():
@@ -132,8 +130,21 @@ def test_the_search_finds_the_planted_world_too():
         assert kurtosis.max() > 10
 
 
-def test_nothing_to_plant_along_gives_none():
-    prior = Prior.of_rates(np.array([0.5, 0.5]), 60)
-    assert least_favourable(whiten(np.ones((60, 3))).rows, prior, 0.02, stream(0)) is None
-    two = whiten(np.repeat([0.0, 1.0], 30)[:, None]).rows
-    assert least_favourable(two, Prior.of_rates(np.array([0.99, 0.01]), 60), 0.99, stream(0)) is None
+@pytest.mark.parametrize("channel", ["linear", "nonlinear"])
+@pytest.mark.parametrize("strata", [False, True])
+def test_candidates_are_of_every_family_the_first_one_even(channel, strata):
+    rows = rows_of(strata)
+    found, names = candidates(rows, channel, stream(0, "every"))
+    families = LINEAR_FAMILIES if channel == "linear" else QUADRATIC_FAMILIES
+    assert names[0] == "isotropic"
+    assert {*families, "heavy", *(["one stratum"] if strata else [])} == set(names)
+    assert found.shape == (rows.n, len(names))
+    assert found.any(axis=0).all()
+    assert len(candidates(rows, channel, stream(0, "every"), 0.2)[1]) < len(names) / 2
+
+
+def test_a_direction_of_one_stratum_says_nothing_elsewhere():
+    rows = rows_of(True)
+    found, names = candidates(rows, "linear", stream(0, "every"))
+    moving = np.stack([found[block.rows][:, np.array(names) == "one stratum"].any(axis=0) for block in rows.blocks])
+    assert (moving.sum(axis=0) == 1).all()

@@ -74,25 +74,6 @@ def test_within_strata_the_leak_is_what_is_added_to_the_prior_and_rates_hold_in_
         assert np.allclose(known[strata == s][0], np.bincount(codes[strata == s], minlength=classes) / (strata == s).sum(), atol=3e-3)
 
 
-@pytest.mark.parametrize("stratified", [False, True])
-def test_a_chosen_class_is_planted_as_if_the_others_had_no_scores(stratified):
-    rng = stream(0, "chosen")
-    strata = rng.integers(0, 3, 1500)
-    codes = np.where(rng.random(1500) < 0.2 + 0.2 * strata, 0, rng.choice(4, 1500, p=[0, 0.5, 0.4, 0.1]))
-    prior = Prior.of_codes(codes, 4, strata if stratified else None)
-    score = rng.normal(size=(1500, 2)).astype(np.float32)
-    scores = np.zeros((1500, 4, 2), dtype=np.float32)
-    scores[:, 3] = score
-    for quick, slow in zip(plants_at_leak(score, prior, 0.05, chosen=3), plants_at_leak(scores, prior, 0.05), strict=True):
-        assert quick is not None
-        assert slow is not None
-        assert quick.leak == pytest.approx(0.05, rel=2e-3)
-        assert np.allclose(quick.probabilities_nk, slow.probabilities_nk, atol=2e-3)
-        assert np.allclose(quick.probabilities_nk.sum(axis=1), 1, atol=1e-6)
-        p = quick.probabilities_nk.astype(np.float64)
-        assert leak_by_hand(p, strata if stratified else None) == pytest.approx(0.05, rel=1e-2)
-
-
 def test_a_class_that_a_stratum_lacks_is_rare_there_and_not_impossible():
     strata, codes = np.repeat([0, 1], 50), np.repeat([0, 1, 0, 1], [50, 0, 25, 25])
     prior = Prior.of_codes(codes, 2, strata)

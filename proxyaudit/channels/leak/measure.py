@@ -24,7 +24,7 @@ from proxyaudit.probes.effort import measure_effort
 from proxyaudit.probes.first_order import first_order_gain
 from proxyaudit.probes.flexible import MAX_ROWS, READERS, flexible_gains
 from proxyaudit.probes.planting import Target
-from proxyaudit.probes.results import PlantedTest
+from proxyaudit.probes.results import BinnedTrace, Gain, PlantedTest
 from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns
 from proxyaudit.probes.whitening import Whitened, whiten, whiten_within
 from proxyaudit.recipe.recipe import Margins
@@ -43,6 +43,7 @@ _TOLD = "what is conditioned on tells the attribute entirely: nothing can be bey
 _CONSTANT_WITHIN = "the site is constant within what is conditioned on"
 _WEAK = "the control failed: random features of what is conditioned on show the attribute too, so the baseline is too weak"
 _FOUND_ALREADY = "a linear reader finds it here already; nothing more was asked at this site"
+_PLAIN_ALREADY = "the attribute is plainly there already, which no other reader can change"
 _FEW_VALUES = "the attribute takes too few values to be cut into quarters"
 _Memo = dict[str, ScoreStatistic]
 
@@ -201,7 +202,7 @@ class SiteProbe:
             skipped = ("nonlinear", *(("quarters", "quarters nonlinear") if self.classes == 0 else ()))
             tests |= dict.fromkeys(skipped, LeakTest(_FOUND_ALREADY))
         elif probing.nonlinear:
-            tests["nonlinear"] = self._nonlinear(score.offset_nk)
+            tests["nonlinear"] = self._nonlinear(score.offset_nk, tests["linear"])
             if self.classes == 0:
                 tests |= self._quarters()
         effort = None
@@ -230,25 +231,18 @@ class SiteProbe:
 
     def _test(self, test: PlantedTest, chosen: Bools | Ints | slice, **more: Any) -> LeakTest:
         """A planted test with its influences on all rows, and what was measured beside it."""
-        return LeakTest(**{**vars(test), "influence_n": self._on_all_rows(test.influence_n, chosen), "curve": None, **more})
+        return LeakTest(**{**vars(test), "influence_n": self._on_all_rows(test.influence_n, chosen), "reading": None, **more})
 
     def _linear(self, placebos_nm: NDArray[Any] | None, score: ProbeScore) -> LeakTest:
         statistic = self._shared("linear", lambda: ScoreStatistic(self.whitened.rows, "linear"))
         target = self._target(slice(None))
         test = planted_test(statistic, target, self.probing.margins.leak, self._streams("linear"), permutations=self.probing.permutations)
-        curve, placebos = test.curve, []
-        if placebos_nm is not None and curve is not None:
-            placebos = [curve.calibrate(float(one))[0] for one in statistic.of_labels(placebos_nm, self.classes, target.weights)]
-        leak, high = test.leak, test.high
-        if curve is not None and test.score >= curve.means[-1]:
-            # Plants end before all there is; beyond them what was read on rows not seen is the better lower bound.
-            leak = max(test.leak, min(score.leak, 1.0))
-            high = max(test.high, leak)
+        placebos: list[float] = []
+        if placebos_nm is not None and test.reading is not None:
+            placebos = [test.reading.leak_of(float(one)) for one in statistic.of_labels(placebos_nm, self.classes, target.weights)]
         return self._test(
             test,
             slice(None),
-            leak=leak,
-            high=high,
             placebos=tuple(placebos),
             negative=self._negative(statistic, target, test),
             raw=score.leak,
@@ -268,7 +262,7 @@ class SiteProbe:
         signs = flipped(self.groups, len(self.labels), 1, rng)
         return tail_probability(float(target.weights @ [statistic.of_prepared(signs * e).scores_m[0] for e in columns]), test.null)
 
-    def _nonlinear(self, offset_nk: Floats) -> LeakTest:
+    def _nonlinear(self, offset_nk: Floats, linear: LeakTest) -> LeakTest:
         most, probing = self._most_rows(), self.probing
         used = self._some_rows(most)
         if used.all():
@@ -277,6 +271,9 @@ class SiteProbe:
             statistic = self._shared(f"nonlinear, {most} rows", lambda: ScoreStatistic(whiten(self.acts[used]).rows, "nonlinear"))
         target, streams = self._target(used), self._streams("nonlinear")
         test = planted_test(statistic, target, probing.margins.nonlinear, streams, permutations=probing.permutations)
+        # Readers can show presence, or speak against absence; once there is plain presence one is enough, which shows that it is of use.
+        plain = min(linear.p_present, test.p_present) <= PLAINLY
+        readers = probing.readers[:1] if plain else probing.readers
         gains = flexible_gains(
             self.whitened.z_nr,
             self.labels,
@@ -286,12 +283,15 @@ class SiteProbe:
             seed=integer_seed(probing.root, "readers"),
             rows_n=self._some_rows(MAX_ROWS),
             budget=probing.budget,
-            readers=probing.readers,
+            readers=readers,
         )
-        bins = binned_trace(statistic, self.labels[used], self.classes, target.clusters_n, streams("bins"))
+        gains += [Gain(name, skipped=_PLAIN_ALREADY) for name in probing.readers[len(readers) :]]
+        bins = BinnedTrace(1.0, 0.0)
+        if not plain:
+            bins = binned_trace(statistic, self.labels[used], self.classes, target.clusters_n, streams("bins"))
         every = slice(None)
-        readers = [g if g.influence_n is None else replace(g, influence_n=self._on_all_rows(g.influence_n, every)) for g in gains]
-        return self._test(test, used, rows=int(used.sum()), bins=bins, readers=tuple(readers))
+        found = [g if g.influence_n is None else replace(g, influence_n=self._on_all_rows(g.influence_n, every)) for g in gains]
+        return self._test(test, used, rows=int(used.sum()), bins=bins, readers=tuple(found))
 
     def _most_rows(self) -> int:
         rank = self.whitened.z_nr.shape[1]

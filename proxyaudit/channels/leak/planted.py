@@ -51,8 +51,8 @@ def _of_score(base: Draft, found: Sequence[LeakTest], clusters_n: Ints) -> Draft
     limits = [one.detection_limit for one in found if one.detection_limit is not None]
     needed = [one.rows_needed for one in found if one.rows_needed is not None]
     areas = [one.auroc for one in found if one.auroc is not None]
-    weakest = min(min(one.found_once, one.found_twice) for one in found)
-    failed = f"the positive control failed: of plants at the margin only {weakest:.0%} are found here"
+    weakest = min(one.found_twice for one in found)
+    failed = f"the positive control failed: of plants at twice the margin only {weakest:.0%} are found here"
     null_reason = base.null_reason
     if not beyond_null:
         null_reason = "above the plants at the margin, but no more than permuted labels"
@@ -66,12 +66,14 @@ def _of_score(base: Draft, found: Sequence[LeakTest], clusters_n: Ints) -> Draft
         raw=float(np.mean(raws)),
         auroc=float(np.mean(areas)) if len(areas) == len(found) else None,
         null_high=float(np.mean([one.null_high for one in found])),
-        present_p=max(one.p_present for one in found),
+        # Twice, as the interval is of two sides: present only where its lower end lies above the margin.
+        present_p=min(1.0, 2 * max(one.p_present for one in found)),
         absent_p=max(one.p_absent for one in found),
         null_rejected=beyond_null and min(raws) > 0,
         null_reason=null_reason,
         can_be_absent=weakest >= FOUND,
         reason=base.reason if weakest >= FOUND else failed,
+        bound=max(one.bound for one in found),
         detection_limit=max(limits) if len(limits) == len(found) else None,
         extras={**base.extras, "rows_needed": max(needed) if len(needed) == len(found) else None, "found": weakest},
     )
@@ -95,6 +97,7 @@ def _silent(base: Draft, records: Sequence[SiteRecord], clusters_n: Ints) -> Dra
         interval=Interval(0.0, 0.0, 0.0, 0.0, 1.0),
         present_p=1.0,
         absent_p=0.0,
+        bound=0.0,
         can_be_absent=True,
         n=records[0].n,
         reason="the site is constant",
@@ -105,14 +108,13 @@ def calibrated_interval(tests: Sequence[LeakTest]) -> Interval:
     """Interval of the mean calibrated leak over seeds: the rows' errors are taken as wholly shared, the spread over seeds is added."""
     leaks = np.array([test.leak for test in tests])
     value = float(leaks.mean())
-    below = value - float(np.mean([min(test.low, max(test.leak, 0.0)) for test in tests]))
+    below = value - float(np.mean([test.low for test in tests]))
     above = float(np.mean([test.high for test in tests])) - value
     distinct = distinct_seeds(leaks)
     spread = 0.0
     if len(distinct) > 1:
         spread = float(stats.t.ppf(0.975, len(distinct) - 1)) * float(distinct.std(ddof=1)) / float(np.sqrt(len(distinct)))
-    low = max(0.0, value - float(np.hypot(below, spread)))
-    high = max(0.0, value + float(np.hypot(above, spread)))
+    low, high = max(0.0, value - float(np.hypot(below, spread))), min(1.0, value + float(np.hypot(above, spread)))
     return Interval(value, low, high, max(high - low, 1e-12) / (2 * 1.96), max(len(distinct) - 1.0, 1.0))
 
 
@@ -142,13 +144,13 @@ def _with_readers(draft: Draft, tests: Sequence[LeakTest], clusters_n: Ints) -> 
 
 
 def _either_way(draft: Draft, best: tuple[float, str, Measured] | None) -> Draft:
-    """Two ways to show presence, the score and the best reader: twice the smaller p-value."""
+    """Two ways to show presence, the score (whose p-value is doubled already) and the best reader: twice the smaller p-value."""
     by_score = float(draft.present_p if draft.present_p is not None else 1.0) if draft.null_rejected else 1.0
-    if best is None or best[0] >= by_score:
-        return replace(draft, present_p=min(1.0, 2 * by_score)) if draft.null_rejected else draft
+    if best is None or 2 * best[0] >= by_score:
+        return draft
     p, name, gain = best
     if 2 * p > PRESENT_AT:
-        return replace(draft, present_p=min(1.0, 2 * by_score))
+        return replace(draft, present_p=by_score)
     return replace(
         draft,
         measured=gain,

@@ -37,7 +37,7 @@ _SURELY = 0.01
 _PERMUTATIONS = 499
 
 
-def join_copies(acts: Sequence[NDArray[np.float32]], group: pd.Series[Any] | None, notes: list[NotTested]) -> tuple[Ints, Ints]:
+def join_copies(acts: Sequence[NDArray[np.floating[Any]]], group: pd.Series[Any] | None, notes: list[NotTested]) -> tuple[Ints, Ints]:
     """Clusters ``(n,)`` of rows by ``group``, and with copies at a regime's first site ``(n, d)`` joined; ``notes`` takes what was done."""
     n = len(acts[0])
     pairs: list[tuple[Ints, Ints]] = []
@@ -69,7 +69,7 @@ def _components(pairs: Sequence[tuple[Ints, Ints]], n: int) -> Ints:
     return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
 
 
-def _near_copies(acts_nd: NDArray[np.float32]) -> tuple[Ints, Ints]:
+def _near_copies(acts_nd: NDArray[np.floating[Any]]) -> tuple[Ints, Ints]:
     """Pairs of rows that lie much closer than chance would bring them, in whitened coordinates."""
     z = torch.as_tensor(whiten(acts_nd).z_nr.astype(np.float32))
     n, rank = z.shape

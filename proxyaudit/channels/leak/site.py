@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Bools, Floats, Ints
+from proxyaudit.channels.leak.planted import TRACE
 from proxyaudit.channels.leak.record import SITE_LEAKS, LeakTest, SiteRecord
 from proxyaudit.data.attributes import Attribute, clusters_if_any, cut_number, ordered_codes
 from proxyaudit.data.dataset import Dataset
@@ -16,7 +17,7 @@ from proxyaudit.probes.bins import binned_trace
 from proxyaudit.probes.conditioning import Strata
 from proxyaudit.probes.crossfit import FEWEST_ROWS, ProbeScore, TooFewRowsError, assign_folds, cross_fit_classes, cross_fit_values
 from proxyaudit.probes.deciding import planted_test
-from proxyaudit.probes.dropped_axes import dropped_axes_p
+from proxyaudit.probes.dropped_axes import dropped_axes_p, unseen_features
 from proxyaudit.probes.effort import measure_effort
 from proxyaudit.probes.first_order import first_order_gain
 from proxyaudit.probes.flexible import MAX_ROWS, READERS, flexible_gains
@@ -76,7 +77,7 @@ def measure_site(
     Placebos are label columns ``(n, m)`` by attribute. Activations that hold NaN or infinite values raise ``ValueError``.
     """
     everything = whiten(acts_nd)
-    shared: dict[str, ScoreStatistic] = {}
+    shared: dict[str, Any] = {}
     folds = assign_folds(rows.clusters, stream(probing.root, "folds"))
     for attribute in rows.attributes:
         known = attribute.known
@@ -89,7 +90,7 @@ def measure_site(
 class SiteProbe:
     """One attribute at one site, on the rows where it is known: activations are of these rows, attribute, folds and clusters of all.
 
-    ``shared`` holds statistics that attributes share that are known on the same rows.
+    ``shared`` holds statistics and features that attributes share that are known on the same rows.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class SiteProbe:
         folds_n: Ints,
         clusters_n: Ints,
         probing: Probing,
-        shared: dict[str, ScoreStatistic],
+        shared: dict[str, Any],
     ) -> None:
         self.acts, self.whitened, self.probing, self.shared = acts_nd, whitened, probing, shared
         self.attribute, self.known, self.all_folds, self.all_clusters = attribute, attribute.known, folds_n, clusters_n
@@ -114,7 +115,7 @@ class SiteProbe:
         """All tests."""
         white, probing = self.whitened, self.probing
         rank = white.z_nr.shape[1]
-        dropped_p = dropped_axes_p(white.dropped_nm, self.labels, self.classes)
+        dropped_p = self._unseen()
         record = SiteRecord(len(self.labels), rank, white.constant, white.dropped, dropped_p, silent=rank == 0)
         if record.silent:
             return record
@@ -137,6 +138,15 @@ class SiteProbe:
             tests |= self._beyond(probing.strata[self.attribute.name])
         return replace(record, tests=tests, effort=effort)
 
+    def _unseen(self) -> float | None:
+        """Whether what no reader is given tells the attribute; asked where absence may be claimed."""
+        if not self.probing.nonlinear:
+            return None
+        if "unseen" not in self.shared:
+            self.shared["unseen"] = unseen_features(self.acts, self.whitened)
+        trace = TRACE * self.probing.margins.nonlinear
+        return dropped_axes_p(self.shared["unseen"], self.whitened.z_nr, self.labels, self.classes, self.groups, trace)
+
     def _cross_fit(self) -> ProbeScore:
         if self.classes == 0:
             return cross_fit_values(self.whitened.z_nr, self.labels, self.folds)
@@ -152,7 +162,8 @@ class SiteProbe:
     def _shared(self, key: str, make: Callable[[], ScoreStatistic]) -> ScoreStatistic:
         if key not in self.shared:
             self.shared[key] = make()
-        return self.shared[key]
+        found: ScoreStatistic = self.shared[key]
+        return found
 
     def _on_all_rows(self, influence_n: Floats, chosen: Bools | Ints | slice) -> Floats:
         full = np.zeros(len(self.known))
@@ -270,7 +281,8 @@ class SiteProbe:
         if not used.any():
             return {"beyond": LeakTest(_TOLD)}
         part = everything.of_rows(used)
-        acts = part.residual(np.asarray(self.acts[used], dtype=np.float64))
+        # In the format that they are stored in, so that its rounding is known as such.
+        acts = part.residual(np.asarray(self.acts[used], dtype=np.float64)).astype(self.acts.dtype)
         found: dict[str, LeakTest] = {}
         for name, kind in (("beyond", "linear"), *((("beyond nonlinear", "nonlinear"),) if self.probing.nonlinear else ())):
             chosen = self._some_rows(self._most_rows())[used] if kind == "nonlinear" and len(acts) > self._most_rows() else slice(None)

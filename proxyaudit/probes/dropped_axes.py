@@ -24,7 +24,6 @@ _CLIP = 4.0
 _WORK = 1e10  # operations of the products of one attribute at one site; rows beyond it are left out
 _MOST_TOGETHER = 256  # digits and axes that are asked in products with one another
 _LAST = 2  # places of digits that are asked in products
-_RARE = 0.05  # share of rows on which a unit that is constant otherwise moves
 _EXAMINED = 64  # largest sums that clusters are counted for
 _DIGIT_ROWS = 3e8  # digits times rows
 
@@ -46,7 +45,7 @@ def unseen_features(acts_nd: NDArray[np.generic], white: Whitened) -> Unseen:
     """Axes that may be rounding noise, rare units (presence, then size), and digits of every unit; shared by all attributes of a site."""
     n = len(acts_nd)
     faint = np.clip(white.dropped_nm, -_CLIP, _CLIP).astype(np.float32)
-    rare = _rare_units(acts_nd)
+    rare = _rare_units(white.x_nd[:, white.rare_d])
     digits: list[NDArray[np.int8]] = []
     last: list[NDArray[np.int8]] = []
     room = _DIGIT_ROWS / n
@@ -59,21 +58,18 @@ def unseen_features(acts_nd: NDArray[np.generic], white: Whitened) -> Unseen:
     return Unseen(np.stack(digits, axis=1) if digits else np.zeros((n, 0), dtype=np.int8), np.concatenate(together, axis=1))
 
 
-def _rare_units(acts_nd: NDArray[np.generic]) -> Singles:
+def _rare_units(rare_nk: Floats) -> Singles:
     """Of units that are constant on nearly all rows: whether a row moves them, and how far among those that do."""
     columns = []
-    for unit in np.asarray(acts_nd).T:
-        usual = np.median(unit)
-        moves = unit != usual
-        if not 0 < moves.mean() <= _RARE:
-            continue
+    for unit in rare_nk.T:
+        moves = unit != np.median(unit)
         columns.append((moves - moves.mean()).astype(np.float32))
         if len(np.unique(unit[moves])) > 1:
             size = np.zeros(len(unit), dtype=np.float32)
             ranks = stats.rankdata(unit[moves])
             size[moves] = 2 * (ranks - ranks.mean()) / len(ranks)
             columns.append(size)
-    return np.stack(columns, axis=1) if columns else np.zeros((len(acts_nd), 0), dtype=np.float32)
+    return np.stack(columns, axis=1) if columns else np.zeros((len(rare_nk), 0), dtype=np.float32)
 
 
 def dropped_axes_p(

@@ -59,7 +59,8 @@ class ScoreStatistic:
         if channel not in ("linear", "nonlinear"):
             raise ValueError(f"no score statistic is called {channel!r}")
         self.rows, self.channel, self.memory = rows, channel, memory_mb * 2**20
-        self.z = torch.as_tensor(rows.z_nr)
+        self.factors = rows if channel == "linear" else rows.factors
+        self.z = torch.as_tensor(self.factors.z_nr)
         self.length = (self.z**2).sum(1)
         self.kept: dict[int, torch.Tensor] = {}
 
@@ -78,7 +79,7 @@ class ScoreStatistic:
         e = torch.as_tensor(e_nm)
         scores = np.zeros(e.shape[1])
         shares = np.zeros(len(e))
-        for block in self.rows.blocks:
+        for block in self.factors.blocks:
             one = self._linear if self.channel == "linear" else self._quadratic
             values, share = one(block, e[block.rows])
             scores += values
@@ -151,7 +152,7 @@ class ScoreStatistic:
         """Scores ``(n, f)`` of rows along the first-order reader of each prepared column; it never sees rows where the column is zero."""
         e = torch.as_tensor(e_nf)
         out = np.zeros(e_nf.shape)
-        for block in self.rows.blocks:
+        for block in self.factors.blocks:
             z, part = self.z[block.rows, : block.rank], e[block.rows]
             if self.channel == "linear":
                 image = z @ (z.T @ part)

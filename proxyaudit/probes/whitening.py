@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.probes.rounding import mantissa_bits, rounding_variance
+from proxyaudit.probes.winsorising import narrow_axes, product_coordinates
 from proxyaudit.stats.directions import Block, Rows
 
 RELATIVE_TOLERANCE = 1e-12  # of the largest eigenvalue: below it axes are found apart, in what the others leave
+RARE = 0.05  # share of rows on which a unit that is constant otherwise moves
 _COMPUTED = 1e-12  # of the largest spread; what single precision holds, rounding included, lies above
 _COMPUTED_DOUBLE = 1e-13  # the same where double precision is stored: only what lies well above its own rounding is a coordinate
 _ROUNDED = 6.0  # spread of an axis, over what correct rounding leaves, from which on it is a coordinate
@@ -28,11 +31,14 @@ class Whitened:
     dropped: int  # number of axes left out: constant, or of no more spread than rounding leaves
     dropped_nm: Floats  # coordinates on those that are more than errors of this computation, in units of their spread
     moving_d: Bools  # units that are not constant
+    rare_d: Bools  # of these, units that are constant on nearly all rows
 
-    @property
+    @cached_property
     def rows(self) -> Rows:
         """The same rows in single precision, as one block, for planting and scoring."""
-        return Rows(self.z_nr.astype(np.float32), self.x_nd.astype(np.float32), (Block(slice(0, len(self.z_nr)), self.z_nr.shape[1]),))
+        q = product_coordinates(self.z_nr, self.x_nd[:, self.rare_d])
+        block = Block(slice(0, len(self.z_nr)), self.z_nr.shape[1], None if q is None else q.shape[1])
+        return Rows(self.z_nr.astype(np.float32), self.x_nd.astype(np.float32), (block,), None if q is None else q.astype(np.float32))
 
 
 def whiten(acts_nd: NDArray[np.generic]) -> Whitened:
@@ -45,18 +51,35 @@ def whiten(acts_nd: NDArray[np.generic]) -> Whitened:
     if not np.isfinite(acts).all():
         raise ValueError("activations hold NaN or infinite values")
     x, scale, moving = _standardised(acts)
-    constant = int((~moving).sum())
+    constant, rare = int((~moving).sum()), rare_units(x)
     if not moving.any():
-        return Whitened(np.zeros((len(acts), 0)), x, constant, 0, np.zeros((len(acts), 0)), moving)
+        return Whitened(np.zeros((len(acts), 0)), x, constant, 0, np.zeros((len(acts), 0)), moving, rare)
     values, vectors = np.linalg.eigh(x.T @ x / len(x))
     large = values > RELATIVE_TOLERANCE * values[-1]
     # With at most as many rows as columns the centred rows span at most n - 1 directions.
     z = (x @ vectors[:, large]) / np.sqrt(values[large])
+    z = np.concatenate([_whitened_beside(z, narrow_axes(z, x[:, rare])), z], axis=1)
     small = vectors[:, ~large]
     if not small.shape[1] or z.shape[1] >= len(acts) - 1:
-        return Whitened(z, x, constant, small.shape[1], np.zeros((len(acts), 0)), moving)
+        return Whitened(z, x, constant, small.shape[1], np.zeros((len(acts), 0)), moving, rare)
     axes, faint = _below(np.asarray(acts_nd)[:, moving], x, scale, z, small, float(values[-1]))
-    return Whitened(np.concatenate([axes, z], axis=1), x, constant, small.shape[1] - axes.shape[1], faint, moving)
+    return Whitened(np.concatenate([axes, z], axis=1), x, constant, small.shape[1] - axes.shape[1], faint, moving, rare)
+
+
+def rare_units(x_nd: Floats) -> Bools:
+    """Units that take one value on nearly all rows: rectified ones that are nearly dead, levels that hardly occur."""
+    if not x_nd.shape[1]:
+        return np.zeros(0, dtype=bool)
+    return np.asarray((x_nd == np.median(x_nd, axis=0)).mean(axis=0) >= 1 - RARE)
+
+
+def _whitened_beside(z_nr: Floats, more_nk: Floats) -> Floats:
+    """More columns, free of the whitened ones and whitened themselves."""
+    for _ in range(2):  # what rounding leaves of large parts is taken out again
+        more_nk = more_nk - z_nr @ (z_nr.T @ more_nk / len(z_nr))
+    values, vectors = np.linalg.eigh(more_nk.T @ more_nk / len(more_nk))
+    kept = values > RELATIVE_TOLERANCE
+    return np.asarray((more_nk @ vectors[:, kept]) / np.sqrt(values[kept]))
 
 
 def _standardised(acts_nd: Floats) -> tuple[Floats, Floats, Bools]:

@@ -17,6 +17,7 @@ from proxyaudit.stats.nulls import permutation_p
 
 SURELY = 0.01  # level at which a reader's gain counts as more than noise
 TRACE = 0.2  # share of the margin from which on such a gain speaks against absence
+TOGETHER = "rows seem to belong together: name the group (one person's, household's or series' rows count as one, not as many)"
 
 
 def planted_draft(base: Draft, records: Sequence[SiteRecord], test: str, clusters_n: Ints) -> Draft:
@@ -41,7 +42,13 @@ def planted_draft(base: Draft, records: Sequence[SiteRecord], test: str, cluster
     for why in (_left_out(found, base.margin, records[0].n), dropped_axes_reason([record.dropped_p for record in records])):
         if why is not None:
             draft = replace(draft, can_be_absent=False, reason=why)
-    return _with_readers(draft, found, clusters_n) if found[0].bins is not None else draft
+    draft = _with_readers(draft, found, clusters_n) if found[0].bins is not None else draft
+    return _ungrouped(draft) if any(record.agreement is not None and record.agreement.together for record in records) else draft
+
+
+def _ungrouped(draft: Draft) -> Draft:
+    """Neither presence nor absence where rows belong together that count as separate: there are fewer people than rows."""
+    return replace(draft, can_be_absent=False, reason=TOGETHER, null_rejected=False, null_reason=TOGETHER)
 
 
 def _of_score(base: Draft, found: Sequence[LeakTest], clusters_n: Ints) -> Draft:

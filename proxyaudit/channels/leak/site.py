@@ -13,6 +13,7 @@ from proxyaudit.channels.leak.record import SITE_LEAKS, LeakTest, SiteRecord
 from proxyaudit.data.attributes import Attribute, clusters_if_any, cut_number, ordered_codes
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.estimates.record import Measurement
+from proxyaudit.probes.belonging import agreement, find_neighbours
 from proxyaudit.probes.bins import binned_trace
 from proxyaudit.probes.conditioning import Strata
 from proxyaudit.probes.crossfit import FEWEST_ROWS, ProbeScore, TooFewRowsError, assign_folds, cross_fit_classes, cross_fit_values
@@ -22,7 +23,7 @@ from proxyaudit.probes.effort import measure_effort
 from proxyaudit.probes.first_order import first_order_gain
 from proxyaudit.probes.flexible import MAX_ROWS, READERS, flexible_gains
 from proxyaudit.probes.planting import Target
-from proxyaudit.probes.results import Gain, PlantedTest
+from proxyaudit.probes.results import Agreement, Gain, PlantedTest
 from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns
 from proxyaudit.probes.whitening import Whitened, whiten, whiten_within
 from proxyaudit.recipe.recipe import Margins
@@ -119,6 +120,7 @@ class SiteProbe:
         record = SiteRecord(len(self.labels), rank, white.constant, white.dropped, dropped_p, silent=rank == 0)
         if record.silent:
             return record
+        record = replace(record, agreement=self._agreement())
         try:
             score = self._cross_fit()
         except TooFewRowsError as error:
@@ -146,6 +148,15 @@ class SiteProbe:
             self.shared["unseen"] = unseen_features(self.acts, self.whitened)
         trace = TRACE * self.probing.margins.nonlinear
         return dropped_axes_p(self.shared["unseen"], self.whitened.z_nr, self.labels, self.classes, self.groups, trace)
+
+    def _agreement(self) -> Agreement | None:
+        """Whether rows belong together though nobody said so; asked where a verdict may rest on it."""
+        if not self.probing.nonlinear:
+            return None
+        if "neighbours" not in self.shared:
+            self.shared["neighbours"] = find_neighbours(self.whitened.z_nr, self.groups)
+        found = self.shared["neighbours"]
+        return None if found is None else agreement(found, self.labels, self.classes)
 
     def _cross_fit(self) -> ProbeScore:
         if self.classes == 0:

@@ -6,14 +6,16 @@ neighbours hardly more than between farther ones. Rows of one person, household 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from proxyaudit.arrays import Floats, Ints
+from proxyaudit.arrays import Floats, Ints, Singles
 from proxyaudit.probes.results import Agreement
+from proxyaudit.probes.score import ScoreStatistic
 from proxyaudit.probes.winsorising import shortened
 from proxyaudit.seeding import stream
 
@@ -25,7 +27,8 @@ _FIRST = 600  # rows asked about first; the others where these hint at anything
 _HINT = 1.5
 _SAME = 1e-4  # squared distance per dimension below which rows are copies, which are asked about elsewhere
 _ROWS_PER_FEATURE = 10
-_RIDGE = 1e-3
+_RIDGE, _PRODUCT_RIDGE = 0.01, 0.3  # of unit variance: a reader that extrapolates wildly explains nothing
+_PERMUTATIONS = 19
 _FEWEST_DIMENSIONS = 4  # with fewer, rows near one another are no sign, and few directions are there to read anything from
 _LARGEST_RESIDUAL = 3.0  # standard deviations of the attribute; near singular fits leave more
 
@@ -57,7 +60,8 @@ def find_neighbours(z_nr: Floats, clusters_n: Ints | None) -> Neighbours | None:
             distance[groups[part, None] == groups] = torch.inf
         near.append(distance.topk(NEIGHBOURS, dim=1, largest=False).indices.numpy())
     features = _smooth_features(z_nr)
-    gram = features.T @ features + _RIDGE * n * np.eye(features.shape[1])
+    penalty = np.where(np.arange(features.shape[1]) > rank, _PRODUCT_RIDGE, _RIDGE)
+    gram = features.T @ features + n * np.diag(penalty)
     return Neighbours(rows, np.concatenate(near), features, np.linalg.inv(gram))
 
 
@@ -79,24 +83,30 @@ def agreement(neighbours: Neighbours, labels_n: NDArray[np.generic], classes: in
     y = np.asarray(labels_n[:, None] == np.arange(classes) if classes else _ranks(labels_n)[:, None], dtype=np.float64)
     y = y - y.mean(axis=0)
     total = float((y**2).mean(axis=0).sum())
+    rng = stream(0, "agreement", len(y))
+    columns = np.concatenate([y, *(y[rng.permutation(len(y))] for _ in range(_PERMUTATIONS))], axis=1) / np.sqrt(total)
     phi = neighbours.features_np
-    slopes = neighbours.inverse_pp @ (phi.T @ y)
-    left = y - phi @ slopes
-    left = left / np.sqrt(total)
-    found = _excess(neighbours, left, slice(0, _FIRST))
-    if len(neighbours.rows_q) > _FIRST and found[0].mean() > _HINT * _error(found[0]):
-        more = _excess(neighbours, left, slice(_FIRST, None))
+    left = columns - phi @ (neighbours.inverse_pp @ (phi.T @ columns))
+    found = _excess(neighbours, left, slice(0, _FIRST), y.shape[1])
+    if len(neighbours.rows_q) > _FIRST and _above_chance(found[0]) > _HINT * _error(found[0]):
+        more = _excess(neighbours, left, slice(_FIRST, None), y.shape[1])
         found = np.concatenate([found[0], more[0]]), np.concatenate([found[1], more[1]])
-    return Agreement(float(found[0].mean()), _error(found[0]), max(0.0, 1 - float(found[1].mean())))
+    return Agreement(_above_chance(found[0]), _error(found[0]), max(0.0, 1 - float(found[1].mean())))
 
 
-def _error(excess_q: Floats) -> float:
-    """Standard error of the mean; two rows that are each other's nearest count once."""
-    return float(excess_q.std() / np.sqrt(len(excess_q) / 2))
+def _above_chance(excess_qm: Floats) -> float:
+    """Mean excess over that of permuted labels: predictions for rows near one another err alike."""
+    means = excess_qm.mean(axis=0)
+    return float(means[0] - means[1:].mean())
 
 
-def _excess(neighbours: Neighbours, left_nk: Floats, queries: slice) -> tuple[Floats, Floats]:
-    """Of each row asked about: product of its residual with the nearest one's, less that with farther ones; and its own squared.
+def _error(excess_qm: Floats) -> float:
+    """Standard error of the mean, two rows that are each other's nearest counted once; not less than permuted labels scatter."""
+    return max(float(excess_qm[:, 0].std() / np.sqrt(len(excess_qm) / 2)), float(excess_qm[:, 1:].mean(axis=0).std(ddof=1)))
+
+
+def _excess(neighbours: Neighbours, left_nk: Floats, queries: slice, classes: int) -> tuple[Floats, Floats]:
+    """Of each row and label column: product of its residual with the nearest one's, less that with farther ones; and its own squared.
 
     Residuals of a fit without these rows follow from those of the fit with all (Cook & Weisberg 1982).
     """
@@ -108,10 +118,29 @@ def _excess(neighbours: Neighbours, left_nk: Floats, queries: slice) -> tuple[Fl
         part = phi[sets]
         hat = (part @ inverse) @ part.transpose(1, 2)
         own = torch.linalg.solve(torch.eye(sets.shape[1]) - hat, torch.as_tensor(left_nk[sets], dtype=torch.float32)).double().numpy()
-        own = np.clip(own, -_LARGEST_RESIDUAL, _LARGEST_RESIDUAL)
-        excess.append((own[:, 0] * (own[:, 1] - own[:, _FAR].mean(axis=1))).sum(axis=1))
-        missed.append((own[:, 0] ** 2).sum(axis=1))
+        own = np.clip(own, -_LARGEST_RESIDUAL, _LARGEST_RESIDUAL).reshape(*sets.shape, -1, classes)
+        excess.append((own[:, 0] * (own[:, 1] - own[:, _FAR].mean(axis=1))).sum(axis=2))
+        missed.append((own[:, 0, 0] ** 2).sum(axis=1))
     return np.concatenate(excess), np.concatenate(missed)
+
+
+def near_share(statistic: ScoreStatistic, columns: Sequence[Singles], weights_k: Floats, neighbours: Neighbours, score: float) -> float:
+    """Share of a score that pairs of near neighbours hold; a leak that all rows have part in hardly needs them.
+
+    Columns are the prepared ones of each class, each ``(n, 1)``.
+    """
+    if score <= 0:
+        return 1.0
+    z, rows = statistic.factors.z_nr, neighbours.rows_q
+    total = 0.0
+    for start in range(0, len(rows), _AT_ONCE):
+        own, near = rows[start : start + _AT_ONCE], neighbours.near_qk[start : start + _AT_ONCE]
+        kernel = np.matmul(z[near], z[own][:, :, None])[:, :, 0]
+        if statistic.channel == "nonlinear":
+            kernel = kernel**2
+        for weight, column in zip(weights_k, columns, strict=True):
+            total += float(weight) * float((kernel * column[near, 0] * column[own]).sum())
+    return float(np.clip(total / len(rows) / score, 0.0, 1.0))
 
 
 def _ranks(values_n: NDArray[np.generic]) -> Floats:

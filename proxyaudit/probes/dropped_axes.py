@@ -84,14 +84,13 @@ def dropped_axes_p(
         return None
     told = labels_n[:, None] == np.arange(1 if classes == 2 else classes) if classes else labels_n[:, None]
     e = np.asarray(told, dtype=np.float64)
-    rates = e.mean(axis=0)
+    rates, spread = e.mean(axis=0), e.std(axis=0)
     e = e - rates
     e -= z_nr @ (z_nr.T @ e / n)
-    scale = np.sqrt((e**2).mean(axis=0))
-    varies = scale > 1e-6
-    e = (e[:, varies] / scale[varies]).astype(np.float32)
-    if not e.shape[1]:
+    varies = e.std(axis=0) > 1e-6 * np.maximum(spread, 1e-12)
+    if not varies.any():
         return None
+    e = (e[:, varies] / spread[varies]).astype(np.float32)
     # The same shift of a feature explains less of a rare class.
     traces = trace * (4 * rates * (1 - rates) if classes else np.ones(1))[varies]
     z = np.clip(z_nr, -_CLIP, _CLIP).astype(np.float32)
@@ -122,13 +121,13 @@ def _some_rows(n: int, features: int, clusters_n: Ints | None) -> Ints:
 
 
 def _largest(one_nm: Singles, other_nr: Singles, e_n: Singles, clusters_n: Ints | None, trace: float) -> float:
-    """Largest squared self-normalised sum of ``one * other * e`` among the pairs that explain at least ``trace`` of the variance of ``e``."""
+    """Largest squared self-normalised sum of ``one * other * e`` among the pairs that explain at least ``trace`` of the variance."""
     if not one_nm.shape[1] or not other_nr.shape[1]:
         return 0.0
     scaled = other_nr * e_n[:, None]
     sums = one_nm.T @ scaled
     squared = one_nm * one_nm
-    share = sums**2 / np.maximum((squared.T @ (other_nr * other_nr)) * (e_n @ e_n), 1e-30)
+    share = sums**2 / np.maximum((squared.T @ (other_nr * other_nr)) * len(e_n), 1e-30)
     ratio = np.where(share >= trace, sums**2 / np.maximum(squared.T @ (scaled * scaled), 1e-30), 0.0).ravel()
     if clusters_n is None or not ratio.max():
         return float(ratio.max())

@@ -10,7 +10,6 @@ import numpy as np
 from proxyaudit.arrays import Floats
 from proxyaudit.stats.standard_curve import StandardCurve
 
-
 _LEAST_EXCESS, _SURE = 0.08, 4.0  # agreement of neighbours that counts, and its size in standard errors
 
 

@@ -74,10 +74,8 @@ def _codes(column_n: NDArray[np.floating]) -> tuple[Ints, int]:
     grid = _on_grid(column_n)
     if grid is not None:
         return grid, max(0, int(grid.max()).bit_length() - 2)
-    wide = column_n.dtype.itemsize == 8
-    raw = np.ascontiguousarray(column_n).view(np.int64 if wide else np.int32).astype(np.int64) if wide or column_n.dtype.itemsize == 4 else None
-    if raw is None:
-        raw = np.ascontiguousarray(column_n).view(np.int16).astype(np.int64)
+    whole = {8: np.int64, 4: np.int32, 2: np.int16}[column_n.dtype.itemsize]
+    raw = np.ascontiguousarray(column_n).view(whole).astype(np.int64)
     bits = _MANTISSA[column_n.dtype.itemsize]
     mantissa = raw & (2**bits - 1)
     used = int(np.bitwise_or.reduce(mantissa))

@@ -44,12 +44,11 @@ def without_rare(z_nr: Floats, rare_nk: Floats) -> Floats:
     if not rare_nk.shape[1]:
         return z_nr
     basis, triangle = np.linalg.qr(z_nr.T @ rare_nk / len(z_nr), mode="complete")
-    return z_nr @ basis[:, int((np.abs(np.diag(triangle)) > _DEPENDENT).sum()) :]
+    return np.asarray(z_nr @ basis[:, int((np.abs(np.diag(triangle)) > _DEPENDENT).sum()) :])
 
 
 def product_coordinates(z_nr: Floats, rare_nk: Floats) -> Floats | None:
-    """Coordinates ``(n, k)`` whose products a quadratic statistic forms; ``None`` where long rows hold next to nothing and
-    they are the rows themselves.
+    """Coordinates ``(n, k)`` whose products a quadratic statistic forms; ``None`` for the rows themselves, where long rows hold little.
 
     They are the shortened rows without what rare units ``rare_nk`` (standardised) tell, whether a row moves each of these, the logarithm
     of the whole row's length, and a constant, so that what stands alone is asked as well.

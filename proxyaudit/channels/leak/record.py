@@ -26,6 +26,7 @@ class LeakTest(PlantedTest):
     left_out: float = 0.0  # share of rows in strata too small to ask
     control: float | None = None  # leak that random features of what is conditioned on show
     bins: BinnedTrace | None = None
+    near: float | None = None  # share of the score that pairs of near neighbours hold, where rows seem to belong together
     readers: tuple[Gain, ...] = ()
 
     @property

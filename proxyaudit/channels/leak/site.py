@@ -13,7 +13,7 @@ from proxyaudit.channels.leak.record import SITE_LEAKS, LeakTest, SiteRecord
 from proxyaudit.data.attributes import Attribute, clusters_if_any, cut_number, ordered_codes
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.probes.belonging import agreement, find_neighbours
+from proxyaudit.probes.belonging import agreement, find_neighbours, near_share
 from proxyaudit.probes.bins import binned_trace
 from proxyaudit.probes.conditioning import Strata
 from proxyaudit.probes.crossfit import FEWEST_ROWS, ProbeScore, TooFewRowsError, assign_folds, cross_fit_classes, cross_fit_values
@@ -108,7 +108,7 @@ class SiteProbe:
         self.attribute, self.known, self.all_folds, self.all_clusters = attribute, attribute.known, folds_n, clusters_n
         self.folds, self.clusters = folds_n[self.known], clusters_n[self.known]
         self.groups = clusters_if_any(self.clusters)
-        self.classes = attribute.classes
+        self.classes, self.together = attribute.classes, False
         codes = np.asarray(attribute.codes)[self.known]
         self.labels: NDArray[Any] = codes.astype(np.float64) if self.classes == 0 else ordered_codes(codes.astype(np.int64), self.classes)
 
@@ -121,6 +121,7 @@ class SiteProbe:
         if record.silent:
             return record
         record = replace(record, agreement=self._agreement())
+        self.together = record.agreement is not None and record.agreement.together
         try:
             score = self._cross_fit()
         except TooFewRowsError as error:
@@ -157,6 +158,13 @@ class SiteProbe:
             self.shared["neighbours"] = find_neighbours(self.whitened.z_nr, self.groups)
         found = self.shared["neighbours"]
         return None if found is None else agreement(found, self.labels, self.classes)
+
+    def _near(self, statistic: ScoreStatistic, target: Target, score: float) -> float | None:
+        """Share of a score that near neighbours hold, where all rows were asked and seem to belong together."""
+        if not self.together or statistic.rows.n < len(self.labels):
+            return None
+        columns = [statistic.prepare(column) for column in indicator_columns(target.labels_n[:, None], target.classes)]
+        return near_share(statistic, columns, target.weights, self.shared["neighbours"], score)
 
     def _cross_fit(self) -> ProbeScore:
         if self.classes == 0:
@@ -204,6 +212,7 @@ class SiteProbe:
             high=high,
             placebos=tuple(placebos),
             negative=self._negative(statistic, target, test),
+            near=self._near(statistic, target, test.score),
             raw=score.leak,
             unweighted=score.unweighted,
             auroc=score.auroc,
@@ -242,7 +251,8 @@ class SiteProbe:
             readers=probing.readers,
         )
         bins = binned_trace(statistic, self.labels[used], self.classes, target.clusters_n, streams("bins"))
-        return self._test(test, used, rows=int(used.sum()), bins=bins, readers=tuple(map(self._reader, gains)))
+        near = self._near(statistic, target, test.score)
+        return self._test(test, used, rows=int(used.sum()), bins=bins, near=near, readers=tuple(map(self._reader, gains)))
 
     def _reader(self, gain: Gain) -> Gain:
         return gain if gain.influence_n is None else replace(gain, influence_n=self._on_all_rows(gain.influence_n, slice(None)))

@@ -23,8 +23,8 @@ NEIGHBOURS = 64
 _FAR = slice(17, NEIGHBOURS + 1)  # ranks of neighbours with which the nearest is compared
 _QUERIES = 4000
 _AT_ONCE = 300
-_FIRST = 600  # rows asked about first; the others where these hint at anything
-_HINT = 1.5
+_FIRST = 1000  # rows asked about first; the others where these hint at anything
+_HINT = 1.0
 _SAME = 1e-4  # squared distance per dimension below which rows are copies, which are asked about elsewhere
 _ROWS_PER_FEATURE = 10
 _RIDGE, _PRODUCT_RIDGE = 0.01, 0.3  # of unit variance: a reader that extrapolates wildly explains nothing
@@ -35,12 +35,14 @@ _LARGEST_RESIDUAL = 3.0  # standard deviations of the attribute; near singular f
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Rows asked about ``(q,)`` and their nearest neighbours ``(q, 64)``, the nearest first; features ``(n, p)`` of the smooth reader."""
+    """Rows asked about ``(q,)`` and their nearest neighbours ``(q, 64)``, the nearest first; features ``(n, p)`` of the smooth reader.
+
+    These are scaled so that their inner products are the hat matrix of a ridge regression.
+    """
 
     rows_q: Ints
     near_qk: Ints
     features_np: Floats
-    inverse_pp: Floats
 
 
 def find_neighbours(z_nr: Floats, clusters_n: Ints | None) -> Neighbours | None:
@@ -62,7 +64,8 @@ def find_neighbours(z_nr: Floats, clusters_n: Ints | None) -> Neighbours | None:
     features = _smooth_features(z_nr)
     penalty = np.where(np.arange(features.shape[1]) > rank, _PRODUCT_RIDGE, _RIDGE)
     gram = features.T @ features + n * np.diag(penalty)
-    return Neighbours(rows, np.concatenate(near), features, np.linalg.inv(gram))
+    scaled = np.asarray(np.linalg.solve(np.linalg.cholesky(gram), features.T).T, dtype=np.float64)
+    return Neighbours(rows, np.concatenate(near), scaled)
 
 
 def _smooth_features(z_nr: Floats) -> Floats:
@@ -86,7 +89,7 @@ def agreement(neighbours: Neighbours, labels_n: NDArray[np.generic], classes: in
     rng = stream(0, "agreement", len(y))
     columns = np.concatenate([y, *(y[rng.permutation(len(y))] for _ in range(_PERMUTATIONS))], axis=1) / np.sqrt(total)
     phi = neighbours.features_np
-    left = columns - phi @ (neighbours.inverse_pp @ (phi.T @ columns))
+    left = columns - phi @ (phi.T @ columns)
     found = _excess(neighbours, left, slice(0, _FIRST), y.shape[1])
     if len(neighbours.rows_q) > _FIRST and _above_chance(found[0]) > _HINT * _error(found[0]):
         more = _excess(neighbours, left, slice(_FIRST, None), y.shape[1])
@@ -111,12 +114,12 @@ def _excess(neighbours: Neighbours, left_nk: Floats, queries: slice, classes: in
     Residuals of a fit without these rows follow from those of the fit with all (Cook & Weisberg 1982).
     """
     excess, missed = [], []
-    phi, inverse = (torch.as_tensor(a, dtype=torch.float32) for a in (neighbours.features_np, neighbours.inverse_pp))
+    phi = torch.as_tensor(neighbours.features_np, dtype=torch.float32)
     rows, near = neighbours.rows_q[queries], neighbours.near_qk[queries]
     for start in range(0, len(rows), _AT_ONCE):
         sets = np.concatenate([rows[start : start + _AT_ONCE, None], near[start : start + _AT_ONCE]], axis=1)
         part = phi[sets]
-        hat = (part @ inverse) @ part.transpose(1, 2)
+        hat = part @ part.transpose(1, 2)
         own = torch.linalg.solve(torch.eye(sets.shape[1]) - hat, torch.as_tensor(left_nk[sets], dtype=torch.float32)).double().numpy()
         own = np.clip(own, -_LARGEST_RESIDUAL, _LARGEST_RESIDUAL).reshape(*sets.shape, -1, classes)
         excess.append((own[:, 0] * (own[:, 1] - own[:, _FAR].mean(axis=1))).sum(axis=2))

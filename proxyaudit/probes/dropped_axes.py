@@ -21,11 +21,12 @@ from proxyaudit.seeding import stream
 TELLS = 1e-4  # p-value from which on this is said to tell the attribute
 _FEWEST_ROWS = 20
 _CLIP = 4.0
-_WORK = 1e10  # operations of the products of one attribute at one site; rows beyond it are left out
+_WORK = 2e9  # operations of the products of one attribute at one site; rows beyond it are left out
 _MOST_TOGETHER = 256  # digits and axes that are asked in products with one another
 _LAST = 2  # places of digits that are asked in products
 _EXAMINED = 64  # largest sums that clusters are counted for
-_DIGIT_ROWS = 3e8  # digits times rows
+_DIGIT_ROWS = 4e7  # digits times rows that are held
+_CHUNK = 512
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,10 @@ def unseen_features(acts_nd: NDArray[np.generic], white: Whitened) -> Unseen:
     rare = _rare_units(white.x_nd[:, white.rare_d])
     digits: list[NDArray[np.int8]] = []
     last: list[NDArray[np.int8]] = []
-    room = _DIGIT_ROWS / n
-    for place, signs in last_digits(np.asarray(acts_nd)[:, white.moving_d]):
-        if place < _LAST:
-            last.append(signs)
-        elif len(digits) < room:
-            digits.append(signs)
+    units = np.asarray(acts_nd)[:, white.moving_d]
+    most = max(_LAST, int(_DIGIT_ROWS / max(units.size, 1)))
+    for place, signs in last_digits(units, most):
+        (last if place < _LAST else digits).append(signs)
     together = [faint, rare, *([np.stack(last, axis=1).astype(np.float32)] if last else [])]
     return Unseen(np.stack(digits, axis=1) if digits else np.zeros((n, 0), dtype=np.int8), np.concatenate(together, axis=1))
 
@@ -97,15 +96,15 @@ def dropped_axes_p(
     rows = _some_rows(n, unseen.products_nm.shape[1] * (z.shape[1] + 1) * e.shape[1], clusters_n)
     products, together = unseen.products_nm, unseen.products_nm[:, :_MOST_TOGETHER]
     asked = e.shape[1] * (unseen.alone_nm.shape[1] + products.shape[1] * (1 + z.shape[1]) + together.shape[1] ** 2)
+    itself = np.ones((n, 1), dtype=np.float32)
+    digits = [unseen.alone_nm[:, start : start + _CHUNK] for start in range(0, unseen.alone_nm.shape[1], _CHUNK)]
+    everyone = np.arange(n)
+    pairs = [*((part, itself, everyone) for part in (*digits, products)), (products, z, rows), (together, together, rows)]
     best = 0.0
-    for column, least in zip(e.T, traces, strict=True):
-        for one, other, part in (
-            (unseen.alone_nm.astype(np.float32), np.ones((n, 1), dtype=np.float32), np.arange(n)),
-            (products, np.ones((n, 1), dtype=np.float32), np.arange(n)),
-            (products, z, rows),
-            (together, together, rows),
-        ):
-            best = max(best, _largest(one[part], other[part], column[part], None if clusters_n is None else clusters_n[part], float(least)))
+    for one, other, part in pairs:
+        groups = None if clusters_n is None else clusters_n[part]
+        for column, least in zip(e.T, traces, strict=True):
+            best = max(best, _largest(one[part].astype(np.float32), other[part], column[part], groups, float(least)))
     return float(min(1.0, asked * stats.chi2.sf(best, 1)))
 
 

@@ -52,8 +52,8 @@ def rounding_variance(acts_nd: NDArray[np.generic], bits: int) -> Floats:
     return out
 
 
-def last_digits(acts_nd: NDArray[np.generic]) -> Iterator[tuple[int, NDArray[np.int8]]]:
-    """Binary digits that are fine against a unit's spread: its place from the last one, and ``(n, m)`` of -1, 0 and 1, unit by unit.
+def last_digits(acts_nd: NDArray[np.generic], most: int) -> Iterator[tuple[int, NDArray[np.int8]]]:
+    """Binary digits fine against a unit's spread, at most so many of each: the place from the last one, and -1, 0 or 1 of each row.
 
     Of units on a grid (whole numbers, levels) they are the digits of the place on the grid, of others those of the mantissa, without
     the leading ones that any reader of smooth functions sees. Exact zeros of a unit that is often zero have none.
@@ -63,7 +63,7 @@ def last_digits(acts_nd: NDArray[np.generic]) -> Iterator[tuple[int, NDArray[np.
         values = values.astype(np.float64)
     for unit in range(values.shape[1]):
         codes, places = _codes(values[:, unit])
-        for place in range(places):
+        for place in range(min(places, most)):
             signs = (((codes >> place) & 1) * 2 - 1).astype(np.int8)
             signs[codes < 0] = 0
             yield place, signs

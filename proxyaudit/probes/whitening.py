@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from proxyaudit.arrays import Bools, Floats, Ints
+from proxyaudit.arrays import Bools, Floats, Ints, Singles
 from proxyaudit.probes.rounding import mantissa_bits, rounding_variance
 from proxyaudit.probes.winsorising import narrow_axes, product_coordinates
 from proxyaudit.stats.directions import Block, Rows
@@ -122,12 +123,20 @@ def whiten_within(acts_nd: NDArray[np.generic], strata_n: Ints) -> tuple[Rows, I
     edges = np.flatnonzero(np.diff(strata_n[order])) + 1
     parts = [slice(int(a), int(b)) for a, b in zip([0, *edges], [*edges, len(acts)], strict=True)]
     n, d = acts.shape
-    z, x, blocks = np.zeros((n, d), dtype=np.float32), np.zeros((n, d), dtype=np.float32), []
+    x, blocks, whitened, factors = np.zeros((n, d), dtype=np.float32), [], [], []
     for part in parts:
         found = whiten(acts[part])
-        rank = found.z_nr.shape[1]
-        z[part, :rank] = found.z_nr
-        x[part][:, found.moving_d] = found.x_nd  # a view of x: units keep their place from stratum to stratum
-        blocks.append(Block(part, rank))
-    widest = max(block.rank for block in blocks)
-    return Rows(z[:, :widest], x[:, x.any(axis=0)], tuple(blocks)), order.astype(np.int64)
+        own = found.rows
+        x[part][:, found.moving_d] = own.x_nd  # a view of x: units keep their place from stratum to stratum
+        whitened.append(own.z_nr)
+        factors.append(own.factors.z_nr)
+        blocks.append(Block(part, own.z_nr.shape[1], factors[-1].shape[1]))
+    same = all(one is other for one, other in zip(whitened, factors, strict=True))
+    q = None if same else _side_by_side(factors)
+    return Rows(_side_by_side(whitened), x[:, x.any(axis=0)], tuple(blocks), q), order.astype(np.int64)
+
+
+def _side_by_side(parts: Sequence[Singles]) -> Singles:
+    """Rows of all strata, with zeros beyond a stratum's own columns."""
+    widest = max(part.shape[1] for part in parts)
+    return np.concatenate([np.pad(part, ((0, 0), (0, widest - part.shape[1]))) for part in parts])

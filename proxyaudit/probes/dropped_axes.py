@@ -1,6 +1,6 @@
 """Whether what no reader is given tells an attribute all the same: then it is not called absent.
 
-Axes that may be rounding noise, last digits of units, and units that hardly ever move are asked alone, in products with the coordinates
+Axes that may be rounding noise, last digits of units, and units that hardly ever move are asked alone, in products with the units
 and with one another. The statistic is the largest self-normalised sum over rows (de la Pena, Lai & Shao 2009), Bonferroni over all.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ class Unseen:
 
     alone_nm: NDArray[np.int8]  # digits that are asked alone
     products_nm: Singles  # those asked in products too
+    units_nd: Singles  # units that they are multiplied with
 
     @property
     def empty(self) -> bool:
@@ -54,7 +56,8 @@ def unseen_features(acts_nd: NDArray[np.generic], white: Whitened) -> Unseen:
     for place, signs in last_digits(units, most):
         (last if place < _LAST else digits).append(signs)
     together = [faint, rare, *([np.stack(last, axis=1).astype(np.float32)] if last else [])]
-    return Unseen(np.stack(digits, axis=1) if digits else np.zeros((n, 0), dtype=np.int8), np.concatenate(together, axis=1))
+    alone = np.stack(digits, axis=1) if digits else np.zeros((n, 0), dtype=np.int8)
+    return Unseen(alone, np.concatenate(together, axis=1), np.clip(white.x_nd, -_CLIP, _CLIP).astype(np.float32))
 
 
 def _rare_units(rare_nk: Floats) -> Singles:
@@ -92,14 +95,15 @@ def dropped_axes_p(
     e = (e[:, varies] / spread[varies]).astype(np.float32)
     # The same shift of a feature explains less of a rare class.
     traces = trace * (4 * rates * (1 - rates) if classes else np.ones(1))[varies]
-    z = np.clip(z_nr, -_CLIP, _CLIP).astype(np.float32)
-    rows = _some_rows(n, unseen.products_nm.shape[1] * (z.shape[1] + 1) * e.shape[1], clusters_n)
+    units = unseen.units_nd
+    rows = _some_rows(n, unseen.products_nm.shape[1] * (units.shape[1] + 1) * e.shape[1], clusters_n)
     products, together = unseen.products_nm, unseen.products_nm[:, :_MOST_TOGETHER]
-    asked = e.shape[1] * (unseen.alone_nm.shape[1] + products.shape[1] * (1 + z.shape[1]) + together.shape[1] ** 2)
+    asked = e.shape[1] * (unseen.alone_nm.shape[1] + products.shape[1] * (1 + units.shape[1]) + together.shape[1] ** 2)
     itself = np.ones((n, 1), dtype=np.float32)
     digits = [unseen.alone_nm[:, start : start + _CHUNK] for start in range(0, unseen.alone_nm.shape[1], _CHUNK)]
-    everyone = np.arange(n)
-    pairs = [*((part, itself, everyone) for part in (*digits, products)), (products, z, rows), (together, together, rows)]
+    everyone = np.arange(n, dtype=np.int64)
+    pairs: list[tuple[NDArray[np.number[Any]], Singles, Ints]] = [(part, itself, everyone) for part in digits]
+    pairs += [(products, itself, everyone), (products, units, rows), (together, together, rows)]
     best = 0.0
     for one, other, part in pairs:
         groups = None if clusters_n is None else clusters_n[part]

@@ -170,7 +170,7 @@ def test_chance_tells_nothing_and_groups_count_as_one():
 
 def test_a_product_on_the_rows_that_move_a_rare_unit_is_told():
     acts = stream(0, "rare").normal(size=(4000, 8)).astype(np.float32)
-    acts[:, 3] = np.maximum(acts[:, 3] - 1.7, 0)
+    acts[:, 3] = np.maximum(acts[:, 3] - 1.8, 0)
     rng = stream(9, "rare")
     codes = np.where((acts[:, 3] > 0), acts[:, 1] > 0, rng.random(4000) < 0.5).astype(int)
     white = whiten(acts)

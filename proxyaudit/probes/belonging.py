@@ -20,7 +20,7 @@ from proxyaudit.probes.winsorising import shortened
 from proxyaudit.seeding import stream
 
 NEIGHBOURS = 64
-_FAR = slice(17, NEIGHBOURS + 1)  # ranks of neighbours with which the nearest is compared
+_SHARE, _FEWEST = 16, 24  # at most a sixteenth of the rows are neighbours; with fewer than these nothing is compared
 _QUERIES = 4000
 _AT_ONCE = 300
 _FIRST = 1000  # rows asked about first; the others where these hint at anything
@@ -35,7 +35,7 @@ _LARGEST_RESIDUAL = 3.0  # standard deviations of the attribute; near singular f
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Rows asked about ``(q,)`` and their nearest neighbours ``(q, 64)``, the nearest first; features ``(n, p)`` of the smooth reader.
+    """Rows asked about ``(q,)`` and their nearest neighbours ``(q, k)``, the nearest first; features ``(n, p)`` of the smooth reader.
 
     These are scaled so that their inner products are the hat matrix of a ridge regression.
     """
@@ -48,7 +48,8 @@ class Neighbours:
 def find_neighbours(z_nr: Floats, clusters_n: Ints | None) -> Neighbours | None:
     """Neighbours in other clusters, in whitened coordinates of shortened rows; ``None`` where rows or dimensions are too few."""
     n, rank = z_nr.shape
-    if rank < _FEWEST_DIMENSIONS or n < max(4 * NEIGHBOURS, 3 * rank):
+    count = min(NEIGHBOURS, n // _SHARE)
+    if rank < _FEWEST_DIMENSIONS or n < 3 * rank or count < _FEWEST:
         return None
     z = torch.as_tensor(shortened(z_nr), dtype=torch.float32)
     rows = np.sort(stream(0, "neighbours", n).permutation(n)[:_QUERIES])
@@ -60,7 +61,7 @@ def find_neighbours(z_nr: Floats, clusters_n: Ints | None) -> Neighbours | None:
         distance[distance < _SAME * rank] = torch.inf
         if groups is not None:
             distance[groups[part, None] == groups] = torch.inf
-        near.append(distance.topk(NEIGHBOURS, dim=1, largest=False).indices.numpy())
+        near.append(distance.topk(count, dim=1, largest=False).indices.numpy())
     features = _smooth_features(z_nr)
     penalty = np.where(np.arange(features.shape[1]) > rank, _PRODUCT_RIDGE, _RIDGE)
     gram = features.T @ features + n * np.diag(penalty)
@@ -116,13 +117,14 @@ def _excess(neighbours: Neighbours, left_nk: Floats, queries: slice, classes: in
     excess, missed = [], []
     phi = torch.as_tensor(neighbours.features_np, dtype=torch.float32)
     rows, near = neighbours.rows_q[queries], neighbours.near_qk[queries]
+    far = slice(1 + near.shape[1] // 4, None)
     for start in range(0, len(rows), _AT_ONCE):
         sets = np.concatenate([rows[start : start + _AT_ONCE, None], near[start : start + _AT_ONCE]], axis=1)
         part = phi[sets]
         hat = part @ part.transpose(1, 2)
         own = torch.linalg.solve(torch.eye(sets.shape[1]) - hat, torch.as_tensor(left_nk[sets], dtype=torch.float32)).double().numpy()
         own = np.clip(own, -_LARGEST_RESIDUAL, _LARGEST_RESIDUAL).reshape(*sets.shape, -1, classes)
-        excess.append((own[:, 0] * (own[:, 1] - own[:, _FAR].mean(axis=1))).sum(axis=2))
+        excess.append((own[:, 0] * (own[:, 1] - own[:, far].mean(axis=1))).sum(axis=2))
         missed.append((own[:, 0, 0] ** 2).sum(axis=1))
     return np.concatenate(excess), np.concatenate(missed)
 

@@ -8,12 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+from pydantic import BaseModel, ValidationError
+
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.pack import EvidencePack, find_run, read_pack
+from proxyaudit.types import Estimate, Finding
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from proxyaudit.reporting.plots import Plot
 
 
@@ -27,22 +29,12 @@ class Audit:
     @cached_property
     def findings(self) -> pd.DataFrame:
         """One row for each attribute and regime."""
-        import pandas as pd
-
-        from proxyaudit.types import Finding
-
-        rows = [finding.model_dump() for finding in self.pack.evidence.findings]
-        return pd.DataFrame(rows, columns=list(Finding.model_fields))
+        return _table(Finding, self.pack.evidence.findings)
 
     @cached_property
     def estimates(self) -> pd.DataFrame:
         """One row for each estimate, indexed by its id."""
-        import pandas as pd
-
-        from proxyaudit.types import Estimate
-
-        rows = [estimate.model_dump() for estimate in self.pack.evidence.estimates]
-        return pd.DataFrame(rows, columns=list(Estimate.model_fields)).set_index("id")
+        return _table(Estimate, self.pack.evidence.estimates).set_index("id")
 
     def plot(self, kind: str = "profile", attribute: str | None = None) -> Plot:
         """A chart of the report as an object: shown by a notebook, ``.save("chart.svg")`` writes it.
@@ -73,23 +65,18 @@ class Audit:
         return head + str(shown.drop(columns="at_least").to_html(index=False, escape=True))
 
 
-def open_audit(folder: str | Path) -> Audit:
-    """Open a run directory, or a folder that holds exactly one.
+def _table(kind: type[BaseModel], found: Sequence[BaseModel]) -> pd.DataFrame:
+    return pd.DataFrame([one.model_dump() for one in found], columns=list(kind.model_fields))
 
-    Raises:
-        InputError: there is no complete run.
-        IntegrityError: its files do not match its manifest.
-    """
+
+def open_audit(folder: str | Path) -> Audit:
+    """Open a run directory, or a folder that holds exactly one. ``InputError``: no complete run; ``IntegrityError``: it was changed."""
     found = find_run(Path(folder))
     return Audit(found, read_pack(found))
 
 
 def run(recipe: str | Path, *, out: str | Path = "reports", jobs: int | None = None, fresh: bool = False) -> Audit:
-    """Run the audit of a recipe file, or reuse it where it is complete.
-
-    Raises:
-        InputError: the recipe or a file it names cannot be used.
-    """
+    """Run the audit of a recipe file, or reuse it where complete. Raises ``InputError``: the recipe or a file it names cannot be used."""
     from proxyaudit.pipeline import run_audit
 
     return open_audit(run_audit(Path(recipe), out=Path(out), jobs=jobs, fresh=fresh).folder)
@@ -129,10 +116,8 @@ def probe(
     Raises:
         InputError: the arrays or labels do not fit, or hold NaN or infinite activations.
     """
-    import pandas as pd
-    from pydantic import ValidationError
-
-    from proxyaudit.audits.probe.run import ProbeRequest, probe_arrays
+    from proxyaudit.audits.probe.inputs import ProbeRequest
+    from proxyaudit.audits.probe.run import probe_arrays
     from proxyaudit.pipeline.run import publish
     from proxyaudit.recipe.recipe import Margins
 

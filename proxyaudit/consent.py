@@ -28,11 +28,7 @@ class Consent:
 
     @classmethod
     def of(cls, given: Sequence[str]) -> Consent:
-        """Read what was given as ``--run-code``.
-
-        Raises:
-            InputError: it is neither ``any`` nor ``FILE@sha256:HASH``.
-        """
+        """Read what was given as ``--run-code``. Raises ``InputError``: it is neither ``any`` nor ``FILE@sha256:HASH``."""
         files = set()
         for text in (text for text in given if text != "any"):
             found = _FORM.fullmatch(text)
@@ -45,11 +41,8 @@ class Consent:
     def require(self, files: Mapping[str, Path | None], *, delivered: bool) -> None:
         """Refuse to go on where code would be executed without consent; nothing has been executed then.
 
-        Files go by what they are; one that lies elsewhere (``None``) has no hash to consent to. Of what a pack ``delivered``, ``any``
-        does not count.
-
-        Raises:
-            InputError: consent is missing; the line holds the flags ready to copy.
+        Files go by what they are; one that lies elsewhere (``None``) has no hash to consent to. Of what a pack ``delivered``, ``any`` does
+        not count. Raises ``InputError``: consent is missing; the line holds the flags ready to copy.
         """
         if self.anything and not delivered:
             return

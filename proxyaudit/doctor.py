@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.metadata
 import platform
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -25,19 +24,12 @@ class Check:
     state: Literal["ok", "warn", "fail"]
     detail: str
 
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
-
 
 def check_machine(out: Path) -> list[Check]:
     """Run every check; none of them changes anything that stays."""
-    return [*_python(), *_packages(), *_imports(), *_datasets(), *_reports(out)]
-
-
-def _python() -> Iterator[Check]:
     right = (3, 11) <= sys.version_info[:2] < (3, 14)
-    yield Check("python", "ok" if right else "fail", f"{platform.python_version()} (3.11 to 3.13 are supported)")
+    python = Check("python", "ok" if right else "fail", f"{platform.python_version()} (3.11 to 3.13 are supported)")
+    return [python, *_packages(), *_imports(), *_datasets(), *_reports(out)]
 
 
 def _packages() -> Iterator[Check]:
@@ -67,8 +59,7 @@ def _imports() -> Iterator[Check]:
         yield Check("torch import", "ok", f"{torch.get_num_threads()} threads by default; an audit fixes its own number")
     except (ImportError, OSError) as error:
         yield Check("torch import", "fail", _first_line(error))
-    # By name, so that sdv stays out of everything but its own plugin file.
-    try:
+    try:  # by name, so that sdv stays out of everything but its own plugin file
         importlib.import_module("sdv")
         yield Check("sdv import", "ok", "synthesizers can be used")
     except (ImportError, OSError) as error:
@@ -94,8 +85,7 @@ def _reports(out: Path) -> Iterator[Check]:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     try:
-        with contextlib.closing(tempfile.TemporaryFile(dir=folder)):
-            pass
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         yield Check("reports folder", "fail", f"{out}: cannot be written ({error.strerror}); choose another with --out")
         return

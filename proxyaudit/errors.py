@@ -43,9 +43,10 @@ class TaskError(ProxyauditError):
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "", *, cutoff: float = 0.5) -> str:
-    """How to mend an unknown name: the nearest known one, or ``otherwise``."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
-    return f"did you mean '{near[0]}'?" if near else otherwise
+    """How to mend an unknown name: the nearest known one, whatever its case, or ``otherwise``."""
+    by_case = {one.casefold(): one for one in known}
+    near = difflib.get_close_matches(name.casefold(), list(by_case), n=1, cutoff=cutoff)
+    return f"did you mean '{by_case[near[0]]}'?" if near else otherwise
 
 
 _QUOTED = re.compile(r"""(['"`]).*?\1|\[[^\]]*\]""", re.DOTALL)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from proxyaudit.data.columns import MISSING
 from proxyaudit.data.dataset import Dataset, conform
 from proxyaudit.data.public_counts import SMALLEST_CELL
+from proxyaudit.data.splits import group_numbers
 from proxyaudit.data.tables import resolve_path
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError, TaskError
@@ -62,11 +63,7 @@ class TrainingData:
 
 
 def make_regimes(recipe: Recipe, base: Path) -> tuple[Regime, ...]:
-    """Return the regimes in the order of the recipe, then the references.
-
-    Raises:
-        InputError: an unknown synthesizer, or a checkpoint that is not there.
-    """
+    """The regimes in the recipe's order, then the references; ``InputError`` for an unknown synthesizer or a missing checkpoint."""
     regimes: list[Regime] = []
     for entry in recipe.regimes:
         name, spec = entry.names[0], entry.synthetic
@@ -96,11 +93,7 @@ def make_regimes(recipe: Recipe, base: Path) -> tuple[Regime, ...]:
 
 
 def common_training_size(recipe: Recipe, dataset: Dataset, releases: Mapping[str, pd.DataFrame]) -> int:
-    """Return the number of training rows that every regime gets.
-
-    Raises:
-        InputError: ``training_size`` is more than some regime can offer, or too little to train on.
-    """
+    """Training rows that every regime gets; ``InputError`` if ``training_size`` is more than one can offer, or too little to train on."""
     n_real = len(dataset.train)
     limits = {"real": n_real}
     for entry in recipe.regimes:
@@ -143,11 +136,8 @@ def _mixed_limit(n_real: int, release: pd.DataFrame | None, ratio: float) -> int
 def synthesize(spec: SyntheticSpec, dataset: Dataset, size: int, seed: int, base: Path | None = None) -> pd.DataFrame:
     """Fit a synthesizer on the real training rows and sample from it: a pure function of its arguments.
 
-    The audit rows are never shown to it. ``base`` is the folder that the path of a language model starts from.
-
-    Raises:
-        InputError: the plugin is unknown or cannot be loaded.
-        TaskError: it failed, or returned rows that do not fit the real table.
+    The audit rows are never shown to it. ``base`` is the folder that the path of a language model starts from. Raises ``InputError``: the
+    plugin is unknown or cannot be loaded. Raises ``TaskError``: it failed, or returned rows that do not fit the real table.
     """
     plugin = load_plugin("synthesizers", spec.plugin, where="regimes: synthetic")
     columns = dataset.synthesis_columns(sees_protected=spec.sees_protected)
@@ -155,7 +145,8 @@ def synthesize(spec: SyntheticSpec, dataset: Dataset, size: int, seed: int, base
     if spec.language_model is not None:
         options = {**spec.language_model.model_dump(), "base": base, "text": dataset.text}
     elif spec.ngram is not None:
-        options = {**spec.ngram.model_dump(), "text": dataset.text, "label": dataset.target, "people": _people(dataset)}
+        people = None if dataset.group is None else group_numbers(dataset.train[dataset.group]).tolist()
+        options = {**spec.ngram.model_dump(), "text": dataset.text, "label": dataset.target, "people": people}
     synthesizer = plugin(epochs=spec.epochs, seed=integer_seed(seed, "synthesizer"), **options)
     raw = synthesizer.fit(dataset.train.loc[:, list(columns)]).sample(size, seed=integer_seed(seed, "sample"))
     if len(raw) != size or [name for name in columns if name not in raw.columns]:
@@ -168,23 +159,10 @@ def synthesize(spec: SyntheticSpec, dataset: Dataset, size: int, seed: int, base
     return rows
 
 
-def _people(dataset: Dataset) -> list[int] | None:
-    """Whose each training row is, where someone said; rows of nobody known are one person's each."""
-    if dataset.group is None:
-        return None
-    codes = pd.factorize(dataset.train[dataset.group])[0]
-    return [int(code) if code >= 0 else len(codes) + row for row, code in enumerate(codes)]
-
-
 def make_training_data(
     regime: Regime, dataset: Dataset, tables: Mapping[str, pd.DataFrame], size: int, rng: np.random.Generator
 ) -> TrainingData:
-    """Choose and encode the training rows of one repetition of a regime; ``tables`` are synthetic and release rows by regime name.
-
-    Raises:
-        TaskError: there are too few rows, or all of one class.
-        ValueError: the regime is not trained.
-    """
+    """Choose and encode one repetition's training rows, made ones from ``tables``; ``TaskError``: too few, or all of one class."""
     if not regime.needs_training:
         raise ValueError(f"regime '{regime.name}' is not trained")
     share = {"synthetic": 1.0, "release": 1.0, "mixed": regime.ratio or 0.0}.get(regime.kind, 0.0)

@@ -31,11 +31,7 @@ def plugin_names(group: str) -> tuple[str, ...]:
 
 
 def check_plugin(group: str, name: str, *, where: str) -> None:
-    """Refuse a name that no package registers.
-
-    Raises:
-        InputError: naming the nearest one.
-    """
+    """Refuse a name that no package registers. Raises ``InputError``: naming the nearest one."""
     known = plugin_names(group)
     if name not in known:
         mend = did_you_mean(name, known, f"installed: {', '.join(known)}" if known else NOTHING_REGISTERED)
@@ -43,11 +39,7 @@ def check_plugin(group: str, name: str, *, where: str) -> None:
 
 
 def load_plugin(group: str, name: str, *, where: str = "") -> Any:
-    """Import and return what is registered as ``name`` in ``proxyaudit.<group>``.
-
-    Raises:
-        InputError: the name is unknown, registered twice, or its module cannot be imported.
-    """
+    """What is registered as ``name`` in ``proxyaudit.<group>``; ``InputError`` if unknown, registered twice or not to be imported."""
     check_plugin(group, name, where=where)
     points = list(dict.fromkeys(point for point in _points(group) if point.name == name))
     if len({point.value for point in points}) > 1:

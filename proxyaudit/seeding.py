@@ -19,8 +19,7 @@ def _entropy(root: int, path: tuple[PathPart, ...]) -> list[int]:
 def stream(root: int, *path: PathPart) -> np.random.Generator:
     """Return the generator that belongs to ``path`` under ``root``.
 
-    The same root and path give the same numbers in any process, in any order of calls and for
-    any number of workers.
+    The same root and path give the same numbers in any process, in any order of calls and for any number of workers.
 
     >>> float(stream(0, "a").random()) == float(stream(0, "a").random())
     True

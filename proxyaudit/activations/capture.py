@@ -16,7 +16,7 @@ from safetensors.numpy import save
 from torch import Tensor
 
 from proxyaudit.errors import InputError, safe_line
-from proxyaudit.models.base import TrainedModel, as_tensor, inference, pooled, probabilities, row_batches, to_logits
+from proxyaudit.models.base import TrainedModel, as_tensor, columns_of, inference, pooled, probabilities, row_batches, to_logits
 from proxyaudit.models.checkpoints import write_bytes
 from proxyaudit.models.hooks import tapped
 from proxyaudit.models.text import placed
@@ -35,13 +35,10 @@ class Captured:
 
 
 def capture(model: TrainedModel, x: NDArray[np.float32], *, batch_size: int = BATCH_ROWS) -> Captured:
-    """Read all sites and the outputs in one forward pass per batch.
-
-    Raises ``InputError``: no rows; NaN or infinite activations (named by site) or outputs; a user's forward raises.
-    """
+    """Read all sites and the outputs. Raises ``InputError``: no rows; NaN or infinite activations or outputs; a user's forward raises."""
     check_table(x)
     acts: dict[str, NDArray[np.float32]] = {}
-    outputs: NDArray[np.float64] | None = None
+    outputs = np.empty((len(x), columns_of(model.n_classes)))
     ran: set[str] = set()
     batch = np.empty(0, dtype=np.int64)
 
@@ -66,14 +63,10 @@ def capture(model: TrainedModel, x: NDArray[np.float32], *, batch_size: int = BA
     with placed(model.module), inference(model.module), tapped(model, keep, model.sites):
         for batch in row_batches(model.module, x, batch_size):
             ran.clear()
-            probs = run_probabilities(model, model.module, as_tensor(x[batch]))
+            outputs[batch] = run_probabilities(model, model.module, as_tensor(x[batch]))
             for site in model.sites:
                 if site not in ran:
                     raise InputError(f"site '{site}' did not run", mend="name a module that runs in every forward pass")
-            if outputs is None:
-                outputs = np.empty((len(x), probs.shape[1]))
-            outputs[batch] = probs
-    assert outputs is not None
     for array in acts.values():
         array.flags.writeable = False
     outputs.flags.writeable = False
@@ -81,10 +74,7 @@ def capture(model: TrainedModel, x: NDArray[np.float32], *, batch_size: int = BA
 
 
 def run_probabilities(model: TrainedModel, run: Callable[[Tensor], Any], value: Tensor) -> NDArray[np.float64]:
-    """Probabilities of what ``run``, a model or its last part, makes of ``value``.
-
-    Raises ``InputError``: it raises, or the probabilities are NaN.
-    """
+    """Probabilities of what ``run``, a model or its last part, makes of ``value``. Raises ``InputError``: it raises, or they are NaN."""
     try:
         raw = run(value)
     except (InputError, ValueError):
@@ -114,15 +104,11 @@ def write_activations(captured: Captured, path: Path) -> None:
 
 
 def read_activations(path: Path) -> Captured:
-    """Open a file of ``write_activations`` without reading it: arrays are read-only views of one memory map.
-
-    Raises ``InputError``: the file is missing, is cut off, or is not such a file.
-    """
+    """Read-only views of one memory map of a capture's file. Raises ``InputError``: it is missing, is cut off, or is not such a file."""
     try:
         with path.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
-            size = path.stat().st_size
-            if not 2 <= length <= min(size - 8, 100_000_000):
+            if not 2 <= length <= min(path.stat().st_size - 8, 100_000_000):
                 raise ValueError("its header does not fit in it")
             header = json.loads(stream.read(length))
         bytes_all = np.memmap(path, dtype=np.uint8, mode="r")
@@ -130,11 +116,8 @@ def read_activations(path: Path) -> Captured:
         sites = json.loads(header["__metadata__"]["sites"])
         acts = {site: arrays.pop(_ACTS_PREFIX + site) for site in sites}
         outputs = arrays.pop(_OUTPUTS)
-        if (
-            arrays
-            or any(a.dtype != np.float32 or a.ndim != 2 or len(a) != len(outputs) for a in acts.values())
-            or outputs.dtype != np.float64
-        ):
+        fit = all(a.dtype == np.float32 and a.ndim == 2 and len(a) == len(outputs) for a in acts.values())
+        if arrays or not fit or outputs.dtype != np.float64:
             raise ValueError("its tensors do not fit together")
     except FileNotFoundError:
         raise InputError("no such activations file", where=str(path), mend="run the audit again") from None

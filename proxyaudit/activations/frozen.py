@@ -38,11 +38,6 @@ class Features:
     audit: Mapping[str, Singles]  # activations of the audit rows by site
 
     @classmethod
-    def of_audit(cls, site: str, values: Singles) -> Features:
-        """Values of one site on the audit rows alone."""
-        return cls({}, np.zeros((0, 1), dtype=np.float32), {site: values})
-
-    @classmethod
     def read(cls, folders: Sequence[Path]) -> Features:
         """Read the results of the tasks; the audit rows of the first that has them."""
         stored = [load_file(folder / "features.safetensors") for folder in folders]
@@ -85,9 +80,9 @@ def train_head(model: TrainedModel, data: TrainingData, features: Features, spec
     return replace(model, module=module.eval(), details=trained.details)
 
 
-def capture_head(model: TrainedModel, features: Features) -> Captured:
+def capture_head(model: TrainedModel, audit: Mapping[str, Singles]) -> Captured:
     """What ``capture`` gives on the audit rows, with the transformer's part looked up and the head's part run."""
-    return _run_head(model, {site: np.asarray(value) for site, value in features.audit.items()}, model.sites)
+    return _run_head(model, {site: np.asarray(value) for site, value in audit.items()}, model.sites)
 
 
 def head_forward(model: TrainedModel, features: Features) -> Callable[[Singles], Captured] | None:
@@ -134,11 +129,10 @@ def pooled_texts(model: TrainedModel, x: Singles) -> Singles:
     module = text_module(model)
     if not len(x):
         return np.zeros((0, 1), dtype=np.float32)
-    found: Singles | None = None
     with placed(module), inference(module):
-        for rows in module.batches(x, 4096):
-            values = module.encode(as_tensor(x[rows]).to(module.head.weight.device)).cpu().numpy()
-            found = np.zeros((len(x), values.shape[1]), dtype=np.float32) if found is None else found
-            found[rows] = values
-    assert found is not None
+        device = module.head.weight.device
+        read = [(rows, module.encode(as_tensor(x[rows]).to(device)).cpu().numpy()) for rows in module.batches(x, 4096)]
+    found = np.zeros((len(x), read[0][1].shape[1]), dtype=np.float32)
+    for rows, values in read:
+        found[rows] = values
     return found

@@ -40,7 +40,10 @@ def replayer(model: TrainedModel, x: NDArray[np.float32], site: str, known: NDAr
         return run_probabilities(model, lambda moved: run(moved, rows), shift)
 
     def replay(shift: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        _check_replay(shift, rows, len(x))
+        if np.ndim(shift) != 2 or np.shape(rows) != (len(shift),):
+            raise ValueError(f"shift {np.shape(shift)} and rows {np.shape(rows)} do not belong together")
+        if len(rows) and (np.min(rows) < 0 or np.max(rows) >= len(x)):
+            raise ValueError(f"row numbers must lie in 0..{len(x) - 1}")
         index = torch.from_numpy(np.array(rows, dtype=np.int64))
         out = np.empty((len(index), columns_of(model.n_classes)))
         with inference(model.module):
@@ -149,10 +152,3 @@ def check_sites(model: TrainedModel, names: Mapping[str, Any] | tuple[str, ...])
     for name in names:
         if name not in model.taps:
             raise InputError(f"unknown site '{name}'", mend=f"sites of this model: {', '.join(model.sites)}")
-
-
-def _check_replay(shift: NDArray[Any], rows: NDArray[Any], n: int) -> None:
-    if np.ndim(shift) != 2 or np.shape(rows) != (len(shift),):
-        raise ValueError(f"shift {np.shape(shift)} and rows {np.shape(rows)} do not belong together")
-    if len(rows) and (np.min(rows) < 0 or np.max(rows) >= n):
-        raise ValueError(f"row numbers must lie in 0..{n - 1}")

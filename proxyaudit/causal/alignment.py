@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.causal.donors import Donors
-from proxyaudit.models.base import log_odds
+from proxyaudit.causal.interchange import Donors
+from proxyaudit.models.base import gradients, log_odds
 
 Logits = Callable[[Tensor, Tensor], Tensor]
 """Logits ``(m, C)`` of rows ``(m,)`` after adding shifts ``(m, d)`` to the site's activations."""
@@ -22,10 +22,6 @@ _JUDGED = 1024  # recipients that starts are compared on
 _EXPLORE, _REFINE = 12, 30  # steps of every start, and of the best one after that
 _RATE = 0.08
 _GRADIENT_ROWS = 4096
-
-
-class NoGradientError(Exception):
-    """The model's output cannot be differentiated with respect to the site."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +55,14 @@ class DifferentiableSite:
         for start in range(0, len(rows), _GRADIENT_ROWS):
             chosen = torch.from_numpy(np.asarray(rows[start : start + _GRADIENT_ROWS], dtype=np.int64))
             shift = torch.zeros(len(chosen), dimensions, requires_grad=True)
-            parts.append(_gradient(self.probability(shift, chosen).sum(), [shift])[0].numpy())
+            parts.append(gradients(self.probability(shift, chosen).sum(), [shift], of_site=True)[0].numpy())
         return np.concatenate(parts).astype(np.float64)
 
 
 class Search:
     """Gradient ascent on the effect of interchanges, over subspaces with a part in each block.
 
-    ``write_kd`` writes whitened coordinates back into activations. ``blocks`` are orthonormal bases ``(k, m)`` of spaces orthogonal to each
-    other.
+    ``write_kd`` writes whitened coordinates back into activations. ``blocks`` are orthonormal bases ``(k, m)`` of orthogonal spaces.
     """
 
     def __init__(
@@ -130,8 +125,8 @@ class Search:
         count = len(self._recipients)
         for _ in range(steps):
             chosen = torch.from_numpy(self._rng.integers(0, count, min(_BATCH, count)))
-            gradients = _gradient(self._objective(self._basis(learned), chosen), learned)
-            for p, g in zip(learned, gradients, strict=True):
+            slopes = gradients(self._objective(self._basis(learned), chosen), learned, of_site=True)
+            for p, g in zip(learned, slopes, strict=True):
                 p.grad = g
             optimiser.step()
         return [p.detach() for p in learned]
@@ -144,13 +139,3 @@ class Search:
         p = self._site.probability(shift, rows.repeat_interleave(2 * slots)).reshape(len(rows), 2, slots)
         tau = (p[..., : slots // 2].mean(2) - p[..., slots // 2 :].mean(2)) * self._sign[chosen][:, None]
         return tau.mean() ** 2 + (tau[:, 0] * tau[:, 1]).mean()
-
-
-def _gradient(value: Tensor, inputs: list[Tensor]) -> tuple[Tensor, ...]:
-    if not value.requires_grad:
-        raise NoGradientError("the model's output has no gradient with respect to this site")
-    try:
-        return torch.autograd.grad(value, inputs)
-    except RuntimeError as error:
-        line = " ".join(str(error).split())[:120]
-        raise NoGradientError(f"the model cannot be differentiated at this site ({line})") from error

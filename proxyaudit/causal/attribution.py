@@ -5,8 +5,7 @@ activations along the direction that LEACE reads, and the log-odds of the output
 with every token but the special ones replaced by a token that says nothing.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.causal.proxy_use import Attribution
-from proxyaudit.models.base import TrainedModel, as_tensor, batch_rows, deterministic, log_odds, pooled, to_logits
+from proxyaudit.models.base import TrainedModel, as_tensor, batch_rows, deterministic, inference, log_odds, pooled, to_logits
 from proxyaudit.models.hooks import tapped
 from proxyaudit.models.text import TextClassifier
 
@@ -24,32 +23,24 @@ STEPS, TOKEN_STEPS = 24, 20
 _PATH_ROWS = 8192  # rows along the paths that are run at once
 
 
-def attribute_columns(
-    model: TrainedModel,
-    x_np: NDArray[np.float32],
-    groups_n: Ints,
-    sources: Sequence[Sequence[int]],
-    *,
-    site: str | None = None,
-    direction_d: Floats | None = None,
-    output: int = 0,
-) -> Attribution:
-    """Split the groups' difference along a direction of a site, or else in an output's log-odds, over columns with inputs ``sources``.
+Along = tuple[str, Floats] | int
+"""What is attributed: a site's value (its mean over tokens) along a direction ``(d,)``, or the log-odds of an output against all others."""
 
-    Rows of neither group (0 or 1) only add to the baseline; a site of tokens is read at its mean over tokens.
-    """
+
+def attribute_columns(
+    model: TrainedModel, x_np: NDArray[np.float32], groups_n: Ints, sources: Sequence[Sequence[int]], along: Along
+) -> Attribution:
+    """Split the difference of groups 0 and 1 over columns with inputs ``sources``; rows of neither group only add to the baseline."""
     from captum.attr import IntegratedGradients  # takes matplotlib along: not at the start of every command
 
-    scalar, rows = _scalar(model, site, direction_d, output), np.flatnonzero(groups_n >= 0)
+    scalar, rows = _scalar(model, along), np.flatnonzero(groups_n >= 0)
     inputs, baseline = as_tensor(x_np[rows]), as_tensor(x_np.mean(axis=0, keepdims=True, dtype=np.float64))
-    model.module.eval()
-    with _slow_attention():
+    with inference(model.module):  # the fused attention of torch, which it leaves out, gives no gradient
         with deterministic(), torch.enable_grad():
             parts = IntegratedGradients(scalar, multiply_by_inputs=True).attribute(
                 inputs, baselines=baseline, n_steps=STEPS, internal_batch_size=max(1, batch_rows(model.module, _PATH_ROWS))
             )
-        with torch.no_grad():
-            reached = (scalar(inputs) - scalar(baseline)).double().numpy()
+        reached = (scalar(inputs) - scalar(baseline)).double().numpy()
     return _contrast(parts.detach().double().numpy(), reached, groups_n[rows], sources)
 
 
@@ -63,13 +54,8 @@ class TextRows:
     special: Sequence[int]  # tokens that stand in the baseline as well
 
 
-def attribute_tokens(
-    model: TrainedModel, rows: TextRows, *, site: str | None = None, direction_d: Floats | None = None, output: int = 0
-) -> Attribution | None:
-    """Split the groups' difference along a direction of a site, or else in the log-odds of an output, over names of tokens.
-
-    ``None`` where tokens are not embedded one by one.
-    """
+def attribute_tokens(model: TrainedModel, rows: TextRows, along: Along) -> Attribution | None:
+    """The same over names of tokens; ``None`` where tokens are not embedded one by one."""
     from captum.attr import LayerIntegratedGradients
 
     module = model.module
@@ -77,15 +63,14 @@ def attribute_tokens(
     embedding = module.embedding()
     if embedding is None:
         return None
-    scalar = _scalar(model, site, direction_d, output)
+    scalar = _scalar(model, along)
     blank = module.blank_token()
     # Fractions mark the spans of a text, which are the same in the baseline.
     base_mp = np.where((rows.x_mp >= 0) & ~np.isin(np.floor(rows.x_mp), list(rows.special)), np.float32(blank) + rows.x_mp % 1, rows.x_mp)
     given = np.zeros((len(rows.x_mp), len(rows.tokens) + 1))
     reached = np.zeros(len(rows.x_mp))
     place_of = {token: place for place, tokens in enumerate(rows.tokens) for token in tokens}
-    module.eval()
-    with _slow_attention(), deterministic(), torch.enable_grad():
+    with inference(module), deterministic(), torch.enable_grad():
         method = LayerIntegratedGradients(scalar, embedding)
         for batch in module.batches(rows.x_mp, max(1, batch_rows(module, _PATH_ROWS) // TOKEN_STEPS)):
             x, base = as_tensor(rows.x_mp[batch]), as_tensor(base_mp[batch])
@@ -100,11 +85,10 @@ def attribute_tokens(
     return _contrast(given, reached, rows.groups_m, [[place] for place in range(len(rows.tokens))])
 
 
-def _scalar(model: TrainedModel, site: str | None, direction_d: Floats | None, output: int) -> Callable[[Tensor], Tensor]:
-    """A site's value along a direction (a site of tokens is pooled), or the log-odds of an output against all others."""
-    if site is None or direction_d is None:
-        return lambda x: log_odds(to_logits(model.module(x), model.n_classes, len(x)), output)
-    along = as_tensor(direction_d)
+def _scalar(model: TrainedModel, along: Along) -> Callable[[Tensor], Tensor]:
+    if isinstance(along, int):
+        return lambda x: log_odds(to_logits(model.module(x), model.n_classes, len(x)), along)
+    site, direction = along[0], as_tensor(along[1])
     seen: list[Tensor] = []
 
     def keep(_: str, value: Tensor) -> None:
@@ -114,20 +98,9 @@ def _scalar(model: TrainedModel, site: str | None, direction_d: Floats | None, o
         seen.clear()
         with tapped(model, keep, (site,)):
             model.module(x)
-        return seen[0].to(along.dtype) @ along
+        return seen[0].to(direction.dtype) @ direction
 
     return scalar
-
-
-@contextmanager
-def _slow_attention() -> Iterator[None]:
-    """The fused attention of torch gives no gradient."""
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 def _contrast(given_np: Floats, reached_n: Floats, groups_n: Ints, sources: Sequence[Sequence[int]]) -> Attribution:

@@ -18,8 +18,7 @@ from scipy.linalg import block_diag
 
 from proxyaudit.arrays import Floats
 from proxyaudit.causal.alignment import DifferentiableSite, Search
-from proxyaudit.causal.donors import Donors, draw_donors
-from proxyaudit.causal.interchange import InterchangeResult, ReplayOf, Setting, interchange
+from proxyaudit.causal.interchange import Donors, InterchangeResult, ReplayOf, Setting, draw_donors, interchange
 from proxyaudit.erasers.leace import LeaceEraser, whitening_pair
 
 LEARNING_DONORS = 4
@@ -138,8 +137,7 @@ def _learn(
     if not free:
         return Learned(readable, seen, unread, None, read)
     # The optimum in the small, once with the mean gradient and once with the direction that is read most.
-    mean_gradient = gradients.mean(axis=0)
-    towards = [_unit(mean_gradient), bands[0][:, 0]]
+    towards = [_unit(gradients.mean(axis=0)), bands[0][:, 0]]
     mixed = [padded(difference + (1.0 if difference @ g >= 0 else -1.0) * g) for g in towards]
     return Learned(readable, seen, unread, subspace([np.eye(dimensions)], mixed), read)
 

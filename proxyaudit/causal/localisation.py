@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.causal.donors import DONORS, FEWEST_DONORS, Donors, draw_donors
-from proxyaudit.causal.interchange import Effect
+from proxyaudit.causal.interchange import DONORS, FEWEST_DONORS, Donors, Effect, draw_donors
 
 Units = Sequence[int] | None
 """Units of a place; ``None`` stands for all of them."""
@@ -139,15 +138,13 @@ def patched_effect(patch: Patch, plan: Donors, units: Units, n: int) -> Effect:
     centred = [(given - given.mean(axis=(1, 2), keepdims=True)) for given in (other, own)]
     returned = np.sqrt(halves * donors / (halves * donors - 1)) / (donors * rows)
     beyond = np.concatenate([centred[0], -centred[1]], axis=2) * plan.sign[:, None, None] * returned
-    index = plan.index.reshape(-1)
-    signed_n, product_n = (
-        np.bincount(plan.recipients, of_recipients / rows, n) + np.bincount(index, np.ravel(of_donors), n)
-        for of_recipients, of_donors in (
-            (tau.mean(axis=1) - signed, beyond / 2),
-            (tau[:, 0] * tau[:, 1] - product, beyond * tau[:, ::-1, None]),
-        )
-    )
-    return Effect(signed, product, np.asarray(signed_n, dtype=np.float64), np.asarray(product_n, dtype=np.float64))
+
+    def influence(of_recipients: Floats, of_donors: Floats) -> Floats:
+        at_donors = np.bincount(plan.index.reshape(-1), np.ravel(of_donors), n)
+        return np.asarray(np.bincount(plan.recipients, of_recipients / rows, n) + at_donors, dtype=np.float64)
+
+    signed_n = influence(tau.mean(axis=1) - signed, beyond / 2)
+    return Effect(signed, product, signed_n, influence(tau[:, 0] * tau[:, 1] - product, beyond * tau[:, ::-1, None]))
 
 
 def joined(parts: Sequence[Units]) -> Units:

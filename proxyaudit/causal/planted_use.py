@@ -13,8 +13,7 @@ from scipy.special import expit, logit
 
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.causal.alignment import DifferentiableSite, Planted
-from proxyaudit.causal.donors import FINE_DONORS
-from proxyaudit.causal.interchange import InterchangeResult, Replay, ReplayOf, Setting, fit_parts, set_up, with_donors
+from proxyaudit.causal.interchange import FINE_DONORS, InterchangeResult, Replay, ReplayOf, Setting, fit_parts, set_up, with_donors
 from proxyaudit.causal.learned import learn_parts, sensitive_bands, swap_read_downstream
 from proxyaudit.erasers.leace import whitening_pair
 from proxyaudit.stats.spike_in import Prior, plant_at_leak

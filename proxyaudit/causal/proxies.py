@@ -48,10 +48,7 @@ class Association:
 
 
 def associate(codes_n: Ints, target: Target, rng: np.random.Generator | None = None, permutations: int = 199) -> Association:
-    """Associate one column with the attribute; without ``rng`` there is no null.
-
-    Raises ``TooFewRowsError``: a class is too small to be cross-fitted.
-    """
+    """Associate a column with the attribute; no ``rng``, no null. Raises ``TooFewRowsError``: a class is too small to be cross-fitted."""
     reader = _Reader(codes_n, target)
     value, influence = reader.score(target.labels_n)
     if rng is None:
@@ -66,9 +63,8 @@ def pair_gain(
 ) -> tuple[Association, Association]:
     """Associate a pair of columns, and its gain over the better of the two, with the attribute.
 
-    ``better_of_cell`` is the better column's cell for each cell of the pair (see :func:`~proxyaudit.causal.columns.pair_codes`). The null
-    permutes within these cells and serves both; without ``rng`` there is none.
-    Raises ``TooFewRowsError``: a class is too small to be cross-fitted.
+    ``better_of_cell`` is the better column's cell for each cell of the pair (see :func:`pair_codes`). The null permutes within these cells
+    and serves both; without ``rng`` there is none. Raises ``TooFewRowsError``: a class is too small to be cross-fitted.
     """
     single, pair = _Reader(better_of_cell[codes_n], target), _Reader(codes_n, target, better_of_cell)
     alone, alone_influence = single.score(target.labels_n)
@@ -90,12 +86,10 @@ def pair_gain(
 
 
 def pair_trace(codes_n: Ints, better_of_cell: Ints, labels_n: NDArray[np.generic], classes: int, fewest: int = 5) -> float:
-    """A cheap score for screening of how far a pair's cells differ within the better column's cells.
-
-    Pearson's X squared against what the better column expects, less its degrees of freedom, in standard deviations.
-    """
-    counts = np.bincount(codes_n).astype(np.float64)
-    columns = (labels_n[:, None] == np.arange(classes)).astype(np.float64) if classes else _standardised(labels_n)[:, None]
+    """A cheap score of a pair: Pearson's X squared within the better column's cells, less its degrees of freedom, in its own spread."""
+    counts, values = np.bincount(codes_n).astype(np.float64), labels_n.astype(np.float64)
+    standard = (values - values.mean()) / max(float(values.std()), 1e-300)
+    columns = (labels_n[:, None] == np.arange(classes)).astype(np.float64) if classes else standard[:, None]
     sums = np.stack([np.bincount(codes_n, weights=column) for column in columns.T], axis=1)
     size = int(better_of_cell.max()) + 1
     total = np.bincount(better_of_cell, weights=counts, minlength=size)
@@ -106,11 +100,6 @@ def pair_trace(codes_n: Ints, better_of_cell: Ints, labels_n: NDArray[np.generic
     squared = ((sums - counts[:, None] * expected) ** 2 / (counts[:, None] * spread))[used].sum()
     free = max(float(used.sum() - len(np.unique(better_of_cell[used]))) * max(classes - 1, 1), 1.0)
     return float((squared - free) / np.sqrt(2 * free))
-
-
-def _standardised(values_n: NDArray[np.generic]) -> Floats:
-    values = values_n.astype(np.float64)
-    return np.asarray((values - values.mean()) / max(float(values.std()), 1e-300))
 
 
 def _tail(value: float, null: Floats) -> float:

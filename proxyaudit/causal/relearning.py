@@ -113,9 +113,7 @@ class Relearner:
         classes or more) or values, the problems' own labels only train the block: a fresh head for these labels is then fitted on the
         same rows, and is what is measured.
         """
-        m = len(problems[0].rows)
-        tokens = self.values[0].numel()
-        size = max(1, _MOST_FLOATS // (4 * m * max(tokens, self.width)))
+        size = max(1, _MOST_FLOATS // (4 * len(problems[0].rows) * max(self.values[0].numel(), self.width)))
         found: list[Relearnt] = []
         for start in range(0, len(problems), size):
             found += _Batch(self, problems[start : start + size], rotations, classes, probe).run()

@@ -17,10 +17,15 @@ from proxyaudit.models.base import TrainedModel
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.regimes import Regime
 
+Placebos = Mapping[str, NDArray[Any]]
+"""Placebo labels ``(n, count)`` by attribute."""
+Remember = Callable[[Mapping[str, Any], Callable[[], Measurement]], Measurement]
+"""Looks a measurement up by what identifies it, or makes it."""
+
 
 @dataclass(frozen=True)
 class ModelView:
-    """One trained model as channels see it; ``remember`` looks a measurement up by what identifies it, or makes it."""
+    """One trained model as channels see it."""
 
     recipe: Recipe
     regime: Regime
@@ -30,7 +35,7 @@ class ModelView:
     x: Singles  # encoded inputs of the audit rows ``(n, p)``, as models of this regime meet them
     dataset: Dataset
     labels_n: Ints  # true labels of the audit rows
-    placebos: Mapping[str, NDArray[Any]]  # placebo labels ``(n, count)`` by attribute
+    placebos: Placebos
     followed: Mapping[str, Followed]  # groups and output that interventions compare, by attribute
     proxies: ProxyPlan  # columns or text features that are followed
     permutations: int  # size of the null
@@ -39,7 +44,7 @@ class ModelView:
     forward: Callable[[Singles], Captured] | None  # for a frozen transformer: activations of other texts that it has read before
     frozen: bool  # whether a transformer was never trained, so that it does much the same in every repetition
     shared_sites: frozenset[str]  # sites whose activations are the same in other tasks; what is measured there is remembered
-    remember: Callable[[Mapping[str, Any], Callable[[], Measurement]], Measurement]
+    remember: Remember
 
     @property
     def decides(self) -> bool:

@@ -49,9 +49,8 @@ def _planted(rows: Rows, attribute: Attribute, family: str, leak: float, rng: np
         return plant_values(score[:, 0], rng.standard_normal(rows.n), leak)
     prior = Prior.of_rates(attribute.rates, rows.n)
     if classes == 2:
-        plant = plant_at_leak(score[:, 0], prior, leak)
-        return None if plant is None else plant.draw(rng)
-    if family in ("low", "high"):
+        scores: NDArray[Any] = score[:, 0]
+    elif family in ("low", "high"):
         scores = score * np.arange(classes) / (classes - 1)
     else:
         scores = np.concatenate([np.zeros((rows.n, 1)), linear_directions(rows, family, classes - 1, rng)], axis=1)

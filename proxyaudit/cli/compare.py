@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Exit, Option
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Json, write_results
+from proxyaudit.cli.options import Json, Many, MaybePath, write_results
 
 if TYPE_CHECKING:
-    from proxyaudit.comparison.values import Comparison
+    from proxyaudit.comparison.outcomes import Comparison
 
 EXAMPLE = "Example:  proxyaudit compare reports/my-audit/1f3a reports/my-audit/9c0d --regime vendor-a=vendor-b --out comparison"
 _RUN = "a run folder, or a folder with one complete run below it."
@@ -22,49 +22,41 @@ def compare(
     run_a: Annotated[Path, Argument(metavar="RUN_A", help=f"The run compared with (before): {_RUN}")],
     run_b: Annotated[Path, Argument(metavar="RUN_B", help="The run judged (after); may be RUN_A itself, with --regime.")],
     regime: Annotated[
-        list[str] | None,
-        Option("--regime", metavar="A=B", help="Regime of RUN_A and that of RUN_B that belong together; only these are compared."),
+        Many, Option(metavar="A=B", help="Regime of RUN_A and that of RUN_B that belong together; only these are compared.")
     ] = None,
-    attribute: Annotated[
-        list[str] | None, Option("--attribute", metavar="NAME", help="Attribute to look at; may be given several times (default: all).")
-    ] = None,
+    attribute: Annotated[Many, Option(metavar="NAME", help="Attribute to look at; may be given several times (default: all).")] = None,
     out: Annotated[
-        Path | None,
-        Option(
-            "--out", metavar="DIR", envvar="PROXYAUDIT_COMPARE_OUT", help="Write comparison.html, comparison.md and comparison.json there."
-        ),
+        MaybePath,
+        Option(metavar="DIR", envvar="PROXYAUDIT_COMPARE_OUT", help="Write comparison.html, comparison.md and comparison.json there."),
     ] = None,
     json: Json = False,
 ) -> None:
     """Say what changed between two audits or model versions; exit code 1 if B is worse, 3 if it cannot be told, else 0."""
     from proxyaudit.comparison.compare import compare_packs
+    from proxyaudit.evidence.canonical import canonical_json
+    from proxyaudit.reporting.comparison import comparison_page
+    from proxyaudit.reporting.html import page_html
+    from proxyaudit.reporting.markdown import page_markdown
     from proxyaudit.verification.run import read_verified
 
     notes: list[str] = []
     found = compare_packs(read_verified(run_a, notes), read_verified(run_b, notes), tuple(regime or ()), tuple(attribute or ()))
     found = replace(found, notes=(*found.notes, *dict.fromkeys(notes)))
-    written = _write(found, out) if out is not None else []
+    files: dict[Path, bytes] = {}
+    if out is not None:
+        page = comparison_page(found)
+        texts = {"comparison.html": page_html(page), "comparison.md": page_markdown(page)}
+        files = {out / name: text.encode("utf-8", "replace") for name, text in texts.items()}
+        files[out / "comparison.json"] = canonical_json(found.as_dict())
+        write_results(files, where=f"--out {out}", what="folder", inside="name another folder")
     if json:
-        console.emit_json({**found.as_dict(), "files": [str(path) for path in written]})
+        console.emit_json({**found.as_dict(), "files": [str(path) for path in files]})
     else:
         _show(found)
-        for path in written:
+        for path in files:
             console.write_line(f"Written: {path}")
     if found.exit_code:
         raise Exit(found.exit_code)
-
-
-def _write(found: Comparison, out: Path) -> list[Path]:
-    from proxyaudit.evidence.canonical import canonical_json
-    from proxyaudit.reporting.comparison import comparison_html, comparison_markdown
-
-    files = {
-        out / "comparison.html": comparison_html(found).encode("utf-8", "replace"),
-        out / "comparison.md": comparison_markdown(found).encode("utf-8", "replace"),
-        out / "comparison.json": canonical_json(found.as_dict()),
-    }
-    write_results(files, where=f"--out {out}", what="folder", inside="name another folder")
-    return list(files)
 
 
 def _show(found: Comparison) -> None:

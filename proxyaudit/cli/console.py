@@ -89,10 +89,7 @@ def show_selftest(result: SelfTest) -> None:
 
 @contextlib.contextmanager
 def progress_bars(*, shown: bool) -> Iterator[Callable[[Any], None]]:
-    """Give a callback for progress events: a bar with stage, regime, seed and time left on a terminal, one line per stage elsewhere.
-
-    Both go to standard error, so that standard output stays for results.
-    """
+    """Give a callback for progress events, shown on standard error: a bar on a terminal, one line per stage elsewhere."""
     if not shown or not sys.stderr.isatty():
         seen: set[str] = set()
 

@@ -9,7 +9,7 @@ from typing import Annotated
 from typer import Exit, Option
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Json, RunFolder, write_results
+from proxyaudit.cli.options import Json, MaybePath, RunFolder, write_results
 from proxyaudit.errors import IntegrityError
 
 EXAMPLE = (
@@ -30,16 +30,15 @@ _ANSWERS = {
 def gate(
     run: RunFolder,
     policy: Annotated[
-        Path | None,
+        MaybePath,
         Option(
-            "--policy",
             metavar="FILE",
             envvar="PROXYAUDIT_POLICY",
             help="What must be met (YAML). Without it, every protected attribute must be 'removed' in every regime but 'real'.",
         ),
     ] = None,
     junit: Annotated[
-        Path | None, Option("--junit", metavar="FILE", envvar="PROXYAUDIT_JUNIT", help="Write JUnit XML, one test for each answer.")
+        MaybePath, Option(metavar="FILE", envvar="PROXYAUDIT_JUNIT", help="Write JUnit XML, one test for each answer.")
     ] = None,
     json: Json = False,
 ) -> None:

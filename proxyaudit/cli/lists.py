@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +27,7 @@ def list_runs(
         raise InputError("no such folder", where=str(folder), mend="name the folder that runs were written to (--out of 'run')")
     runs = [describe_run(path) for path in pack.list_runs(folder)]
     if json:
-        console.emit_json([entry.as_dict() for entry in runs])
+        console.emit_json([{**entry.__dict__, "folder": str(entry.folder)} for entry in runs])
         return
     if not runs:
         console.write_line(f"No runs below {folder}.")
@@ -68,7 +69,7 @@ def doctor(out: Out = Path("reports"), json: Json = False) -> None:
         checks = check_machine(out)
     failed = sum(check.state == "fail" for check in checks)
     if json:
-        console.emit_json({"checks": [check.as_dict() for check in checks], "failed": failed})
+        console.emit_json({"checks": [asdict(check) for check in checks], "failed": failed})
     else:
         for check in checks:
             console.write_line(f"{check.state:<4}  {check.name}: {check.detail}")

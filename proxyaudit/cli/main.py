@@ -8,14 +8,12 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
 from proxyaudit.cli import compare, console, gate, lists, mitigate, probe, prompts, report, run, scan, verify
 from proxyaudit.errors import InputError, ProxyauditError, safe_line
-
-__all__ = ["app", "main"]
 
 INTERRUPTED = 130
 
@@ -118,9 +116,5 @@ def _fail(line: str, code: int, as_json: bool) -> int:
     return code
 
 
-def _entry() -> NoReturn:
-    sys.exit(main())
-
-
 if __name__ == "__main__":
-    _entry()
+    sys.exit(main())

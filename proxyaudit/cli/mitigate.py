@@ -8,7 +8,7 @@ from typing import Annotated
 from typer import Exit, Option
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Base, Jobs, Json, Out, RunCode, RunFolder, quiet_stdout
+from proxyaudit.cli.options import Base, Jobs, Json, Many, Out, RunCode, RunFolder, quiet_stdout
 from proxyaudit.consent import Consent
 from proxyaudit.errors import ProxyauditError
 
@@ -17,11 +17,9 @@ EXAMPLE = "Example:  proxyaudit mitigate reports/my-audit --attribute sex --regi
 
 def mitigate(
     run: RunFolder,
-    attribute: Annotated[str, Option("--attribute", metavar="A", help="Attribute or proxy to erase.")],
-    regime: Annotated[str, Option("--regime", metavar="G", help="Regime whose models are changed.")],
-    site: Annotated[
-        list[str] | None, Option("--site", metavar="SITE", help="Where to erase; may be given several times (default: verdict sites).")
-    ] = None,
+    attribute: Annotated[str, Option(metavar="A", help="Attribute or proxy to erase.")],
+    regime: Annotated[str, Option(metavar="G", help="Regime whose models are changed.")],
+    site: Annotated[Many, Option(metavar="SITE", help="Where to erase; may be given several times (default: verdict sites).")] = None,
     method: Annotated[
         str, Option(envvar="PROXYAUDIT_METHOD", help="leace changes least; splince keeps the covariance with the label.")
     ] = "leace",

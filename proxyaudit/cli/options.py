@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 from typer import Argument, Option
 
@@ -17,19 +17,21 @@ from proxyaudit.errors import InputError
 if TYPE_CHECKING:
     from proxyaudit.evidence.pack import EvidencePack
 
+MaybePath = Path | None
+Many = list[str] | None  # given several times, or not at all
 Json = Annotated[bool, Option("--json", envvar="PROXYAUDIT_JSON", help="One JSON document on standard output, nothing else.")]
 Out = Annotated[Path, Option("--out", envvar="PROXYAUDIT_OUT", help="Folder of the results.")]
 Jobs = Annotated[int | None, Option(min=1, envvar="PROXYAUDIT_JOBS", help="Tasks at a time (default: one per core).")]
 Seed = Annotated[int, Option("--seed", min=0, envvar="PROXYAUDIT_SEED", help="Root seed.")]
 Name = Annotated[str, Option("--name", help="Name of the audit: its folder below --out.")]
-Overrides = Annotated[list[str] | None, Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe, e.g. --set seeds=2.")]
+Overrides = Annotated[Many, Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe, e.g. --set seeds=2.")]
 RecipeFile = Annotated[Path, Argument(metavar="RECIPE", help="The recipe (YAML).")]
 RunFolder = Annotated[Path, Argument(metavar="RUN", help="A run folder, or a folder with one complete run below it.")]
 Base = Annotated[
-    Path | None, Option("--base", metavar="DIR", help="Folder of the run's recipe, if its paths do not start from the current one.")
+    MaybePath, Option("--base", metavar="DIR", help="Folder of the run's recipe, if its paths do not start from the current one.")
 ]
 RunCode = Annotated[
-    list[str] | None,
+    Many,
     Option(
         "--run-code",
         metavar="FILE@sha256:HASH",
@@ -54,11 +56,9 @@ def check_name(name: str) -> None:
         raise InputError(f"'{name[:40]}' cannot name a folder", where="--name", mend="use letters, digits, '.', '_' and '-'")
 
 
-@contextlib.contextmanager
-def quiet_stdout() -> Iterator[None]:
+def quiet_stdout() -> contextlib.redirect_stdout[TextIO]:
     """Send what libraries print to standard error: standard output is for results."""
-    with contextlib.redirect_stdout(sys.stderr):
-        yield
+    return contextlib.redirect_stdout(sys.stderr)
 
 
 def write_results(files: Mapping[Path, bytes], *, where: str, what: str, inside: str) -> None:

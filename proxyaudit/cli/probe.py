@@ -8,27 +8,22 @@ from typing import Annotated
 from typer import Option
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Jobs, Json, Name, Out, Seed, check_margins, check_name, quiet_stdout, show_audit
+from proxyaudit.cli.options import Jobs, Json, Many, Name, Out, Seed, check_margins, check_name, quiet_stdout, show_audit
 
 EXAMPLE = "Example:  proxyaudit probe --activations real=acts.safetensors --labels people.csv --attribute sex"
 
 
 def probe(
     activations: Annotated[
-        list[str],
-        Option("--activations", metavar="NAME=FILE", help="Activations of one regime: safetensors with one (n, d) tensor per site."),
+        list[str], Option(metavar="NAME=FILE", help="Activations of one regime: safetensors with one (n, d) tensor per site.")
     ],
-    labels: Annotated[Path, Option("--labels", metavar="FILE", help="CSV or parquet of the same rows in the same order.")],
-    attribute: Annotated[list[str], Option("--attribute", metavar="COL", help="Sensitive column; may be given several times.")],
-    real: Annotated[str | None, Option("--real", metavar="NAME", help="Regime that the others are compared with.")] = None,
-    group: Annotated[str | None, Option("--group", metavar="COL", help="Rows that belong together: person, author.")] = None,
-    condition_on: Annotated[
-        list[str] | None, Option("--condition-on", metavar="COL", help="Column that legitimately explains the attribute.")
-    ] = None,
-    leak_margin: Annotated[float, Option("--leak-margin", envvar="PROXYAUDIT_LEAK_MARGIN", help="Linear leak that matters.")] = 0.02,
-    nonlinear_margin: Annotated[
-        float, Option("--nonlinear-margin", envvar="PROXYAUDIT_NONLINEAR_MARGIN", help="Non-linear leak that matters.")
-    ] = 0.10,
+    labels: Annotated[Path, Option(metavar="FILE", help="CSV or parquet of the same rows in the same order.")],
+    attribute: Annotated[list[str], Option(metavar="COL", help="Sensitive column; may be given several times.")],
+    real: Annotated[str | None, Option(metavar="NAME", help="Regime that the others are compared with.")] = None,
+    group: Annotated[str | None, Option(metavar="COL", help="Rows that belong together: person, author.")] = None,
+    condition_on: Annotated[Many, Option(metavar="COL", help="Column that legitimately explains the attribute.")] = None,
+    leak_margin: Annotated[float, Option(envvar="PROXYAUDIT_LEAK_MARGIN", help="Linear leak that matters.")] = 0.02,
+    nonlinear_margin: Annotated[float, Option(envvar="PROXYAUDIT_NONLINEAR_MARGIN", help="Non-linear leak that matters.")] = 0.10,
     seed: Seed = 0,
     name: Name = "probe",
     out: Out = Path("reports"),
@@ -39,7 +34,8 @@ def probe(
     check_margins(leak_margin=leak_margin, nonlinear_margin=nonlinear_margin)
     check_name(name)
     with quiet_stdout(), console.progress_bars(shown=not json) as progress:
-        from proxyaudit.audits.probe.run import ProbeRequest, probe_files
+        from proxyaudit.audits.probe.inputs import ProbeRequest
+        from proxyaudit.audits.probe.run import probe_files
         from proxyaudit.recipe.recipe import Margins
 
         margins = Margins(leak=leak_margin, nonlinear=nonlinear_margin)

@@ -3,43 +3,37 @@
 from __future__ import annotations
 
 import re
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import NAME, Json, Name, Out, Seed, check_margins, check_name, quiet_stdout, show_audit
+from proxyaudit.cli.options import NAME, Json, Many, MaybePath, Name, Out, Seed, check_margins, check_name, quiet_stdout, show_audit
 from proxyaudit.errors import InputError
 
 if TYPE_CHECKING:
-    from proxyaudit.language.pretrained import CausalSource
+    from proxyaudit.recipe.models import PretrainedSpec
 
 EXAMPLE = "Example:  proxyaudit prompts --model models/gpt2 --set names.yaml"
 
 
 def prompts(
     model: Annotated[
-        list[str] | None,
-        Option("--model", metavar="[NAME=]PATH", help="Folder or GGUF file of a causal model, or PACKAGE:FILE in a Python package."),
+        Many, Option(metavar="[NAME=]PATH", help="Folder or GGUF file of a causal model, or PACKAGE:FILE in a Python package.")
     ] = None,
     set_: Annotated[
-        Path | None,
+        MaybePath,
         Option("--set", metavar="FILE", help="Prompt set (YAML): templates, names by group, contexts (default: names by gender)."),
     ] = None,
     show_set: Annotated[bool, Option("--show-set", help="Print the built-in prompt set, to start from, and leave.")] = False,
-    real: Annotated[str | None, Option("--real", metavar="NAME", help="Model that the others are compared with.")] = None,
-    contexts: Annotated[
-        int | None, Option("--contexts", min=1, envvar="PROXYAUDIT_CONTEXTS", help="Use the first so many contexts only.")
-    ] = None,
-    tokens: Annotated[int, Option("--tokens", min=1, max=512, envvar="PROXYAUDIT_TOKENS", help="Length of answers to requests.")] = 24,
-    layer: Annotated[
-        list[int] | None, Option("--layer", min=0, help="Layer to swap at (default: a third and two thirds of the depth).")
-    ] = None,
-    gap_margin: Annotated[float, Option("--gap-margin", envvar="PROXYAUDIT_GAP_MARGIN", help="Gap in probability that matters.")] = 0.05,
-    effect_margin: Annotated[
-        float, Option("--effect-margin", envvar="PROXYAUDIT_EFFECT_MARGIN", help="Effect of a swap that matters.")
-    ] = 0.02,
+    real: Annotated[str | None, Option(metavar="NAME", help="Model that the others are compared with.")] = None,
+    contexts: Annotated[int | None, Option(min=1, envvar="PROXYAUDIT_CONTEXTS", help="Use the first so many contexts only.")] = None,
+    tokens: Annotated[int, Option(min=1, max=512, envvar="PROXYAUDIT_TOKENS", help="Length of answers to requests.")] = 24,
+    layer: Annotated[list[int] | None, Option(min=0, help="Layer to swap at (default: a third and two thirds of the depth).")] = None,
+    gap_margin: Annotated[float, Option(envvar="PROXYAUDIT_GAP_MARGIN", help="Gap in probability that matters.")] = 0.05,
+    effect_margin: Annotated[float, Option(envvar="PROXYAUDIT_EFFECT_MARGIN", help="Effect of a swap that matters.")] = 0.02,
     hub: Annotated[bool, Option("--hub", envvar="PROXYAUDIT_HUB", help="The models are names on a hub and may be fetched.")] = False,
     trust_remote_code: Annotated[bool, Option("--trust-remote-code", help="Execute code that comes with a model.")] = False,
     seed: Seed = 0,
@@ -49,7 +43,8 @@ def prompts(
 ) -> None:
     """Ask language models the same sentences with different names: do they treat the groups differently?"""
     if show_set:
-        _show_set()
+        for line in resources.files("proxyaudit").joinpath("templates", "prompts-gender.yaml").read_text(encoding="utf-8").splitlines():
+            console.write_line(line)
         return
     check_margins(gap_margin=gap_margin, effect_margin=effect_margin)
     check_name(name)
@@ -66,18 +61,11 @@ def prompts(
     show_audit(folder, pack, reused=reused, json=json)
 
 
-def _show_set() -> None:
-    from importlib import resources
-
-    for line in resources.files("proxyaudit").joinpath("templates", "prompts-gender.yaml").read_text(encoding="utf-8").splitlines():
-        console.write_line(line)
-
-
-def _named_models(given: list[str], hub: bool, trust_remote_code: bool) -> dict[str, CausalSource]:
+def _named_models(given: list[str], hub: bool, trust_remote_code: bool) -> dict[str, PretrainedSpec]:
     """Models by name; one without a name is called ``model``."""
-    from proxyaudit.language.pretrained import CausalSource
+    from proxyaudit.recipe.models import PretrainedSpec
 
-    found: dict[str, CausalSource] = {}
+    found: dict[str, PretrainedSpec] = {}
     for text in given:
         name, equals, path = text.partition("=")
         name, path = (name, path) if equals else ("model", text)
@@ -86,6 +74,8 @@ def _named_models(given: list[str], hub: bool, trust_remote_code: bool) -> dict[
         if name in found:
             raise InputError(f"two models are named '{name}'", where="--model", mend="write NAME=PATH with a name of its own for each")
         package, colon, file = path.partition(":")
-        inside = bool(colon) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]*", package) is not None and len(package) > 1
-        found[name] = CausalSource(file if inside else path, package if inside else None, hub=hub, trust_remote_code=trust_remote_code)
+        inside = not hub and bool(colon) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]*", package) is not None and len(package) > 1
+        found[name] = PretrainedSpec(
+            path=file if inside else path, package=package if inside else None, hub=hub, trust_remote_code=trust_remote_code
+        )
     return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Json, RunFolder
+from proxyaudit.cli.options import Json, Many, MaybePath, RunFolder
 from proxyaudit.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,16 +20,11 @@ EXAMPLE = "Example:  proxyaudit report reports/my-audit --model-card README.md -
 def report(
     folder: RunFolder,
     model_card: Annotated[
-        Path | None,
-        Option(
-            "--model-card",
-            metavar="FILE",
-            envvar="PROXYAUDIT_MODEL_CARD",
-            help="Put the findings into this Hugging Face model card; made if missing.",
-        ),
+        MaybePath,
+        Option(metavar="FILE", envvar="PROXYAUDIT_MODEL_CARD", help="Put the findings into this Hugging Face model card; made if missing."),
     ] = None,
     regimes: Annotated[
-        list[str] | None,
+        Many,
         Option("--regime", metavar="NAME", help="Kind of training that the card's model had; may be given several times (default: all)."),
     ] = None,
     json: Json = False,
@@ -46,7 +41,11 @@ def report(
     card = None if model_card is None else _card(model_card, pack, regimes or [], run_folder)
     changed = replace_reports(run_folder, {"report.html": render_html(pack), "report.md": render_markdown(pack)})
     if model_card is not None and card is not None:
-        _write(model_card, card)
+        try:
+            model_card.write_text(card, encoding="utf-8", newline="")
+        except OSError as error:
+            mend = "check its folder and permissions"
+            raise InputError(f"the card cannot be written ({error.strerror})", where=str(model_card), mend=mend) from None
     path = run_folder / "report.html"
     if json:
         told = {"model_card": str(model_card)} if model_card is not None else {}
@@ -68,11 +67,3 @@ def _card(path: Path, pack: EvidencePack, regimes: list[str], run_folder: Path) 
     except (OSError, UnicodeDecodeError):
         raise InputError("the card cannot be read as text", where=str(path), mend="name a Markdown file in UTF-8") from None
     return update_card(content, pack, regimes)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8", newline="")
-    except OSError as error:
-        mend = "check its folder and permissions"
-        raise InputError(f"the card cannot be written ({error.strerror})", where=str(path), mend=mend) from None

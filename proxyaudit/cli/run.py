@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from typer import Argument, Exit, Option
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Jobs, Json, Out, Overrides, RecipeFile, RunCode, quiet_stdout, show_audit
+from proxyaudit.cli.options import Jobs, Json, MaybePath, Out, Overrides, RecipeFile, RunCode, quiet_stdout, show_audit
 from proxyaudit.consent import Consent
 from proxyaudit.errors import InputError, ProxyauditError
 
@@ -29,7 +29,7 @@ class Template(StrEnum):
 
 
 def init(
-    path: Annotated[Path | None, Argument(metavar="PATH", help="File to write (default: recipe.yaml; probe.sh for activations).")] = None,
+    path: Annotated[MaybePath, Argument(metavar="PATH", help="File to write (default: recipe.yaml; probe.sh for activations).")] = None,
     template: Annotated[
         Template, Option(envvar="PROXYAUDIT_TEMPLATE", help="tabular runs as it is; the others need your files.")
     ] = Template.tabular,

@@ -8,26 +8,21 @@ from typing import Annotated, Any
 from typer import Exit, Option
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Json, RunCode, quiet_stdout
+from proxyaudit.cli.options import Json, Many, MaybePath, RunCode, quiet_stdout
 from proxyaudit.consent import Consent
 
 EXAMPLE = "Example:  proxyaudit scan --signatures reports/my-audit --model step-400.safetensors --inputs people.csv"
 
 
 def scan(
-    signatures: Annotated[Path, Option("--signatures", metavar="RUN", help="A run that was made with --signatures.")],
-    model: Annotated[
-        Path, Option("--model", metavar="PATH", help="Checkpoint of the run's model (safetensors); of texts also a model folder.")
-    ],
+    signatures: Annotated[Path, Option(metavar="RUN", help="A run that was made with --signatures.")],
+    model: Annotated[Path, Option(metavar="PATH", help="Checkpoint of the run's model (safetensors); of texts also a model folder.")],
     inputs: Annotated[
-        Path,
-        Option("--inputs", metavar="FILE", help="Table with the columns or texts that the model reads; better with the attribute too."),
+        Path, Option(metavar="FILE", help="Table with the columns or texts that the model reads; better with the attribute too.")
     ],
-    attribute: Annotated[
-        list[str] | None, Option("--attribute", metavar="A", help="Attribute to ask for; may be given several times (default: all).")
-    ] = None,
+    attribute: Annotated[Many, Option(metavar="A", help="Attribute to ask for; may be given several times (default: all).")] = None,
     base: Annotated[
-        Path | None, Option("--base", metavar="DIR", help="Folder of the run's recipe, or its base model, if not found beside the model.")
+        MaybePath, Option(metavar="DIR", help="Folder of the run's recipe, or its base model, if not found beside the model.")
     ] = None,
     run_code: RunCode = None,
     json: Json = False,

@@ -2,6 +2,6 @@
 
 from proxyaudit.comparison.compare import compare_packs
 from proxyaudit.comparison.matching import match_regimes
-from proxyaudit.comparison.values import Comparison, NumberChange, PairOutcome
+from proxyaudit.comparison.outcomes import Comparison, NumberChange, PairOutcome
 
 __all__ = ["Comparison", "NumberChange", "PairOutcome", "compare_packs", "match_regimes"]

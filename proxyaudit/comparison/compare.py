@@ -1,4 +1,7 @@
-"""Compare two packs: every number with its counterpart, what can be said of it, and one answer for each attribute (decision 0015)."""
+"""Compare two packs: every number with its counterpart, what can be said of it, and one answer for each attribute (decision 0015).
+
+Also two regimes of one audit side by side: every deciding number, the verdicts and the task before and after a change.
+"""
 
 from __future__ import annotations
 
@@ -6,34 +9,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from proxyaudit.comparison import matching
 from proxyaudit.comparison.difference import Difference, Number, numbers_in, subtract
-from proxyaudit.comparison.matching import (
-    NUMBER_NOTES,
-    OF_SITES,
-    RUN_NOTES,
-    Key,
-    Sites,
-    Training,
-    match_regimes,
-    match_sites,
-    models_of,
-    numbers_of,
-    training_of,
-)
-from proxyaudit.comparison.outcomes import outcome_of, pair_outcome
-from proxyaudit.comparison.values import Comparison, MatchedBy, Models, NumberChange, PairOutcome, RunName, Word
+from proxyaudit.comparison.matching import Key, Sites, Training
+from proxyaudit.comparison.outcomes import Comparison, MatchedBy, Models, NumberChange, PairOutcome, RunName, Word, outcome_of, pair_outcome
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.ledger import significant
-from proxyaudit.estimates.questions import kind_of
+from proxyaudit.estimates.questions import deciding_names, kind_of
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.plans import entries, margins_of
 from proxyaudit.stats.multiplicity import holm
-from proxyaudit.types import Estimate, Finding
+from proxyaudit.types import Estimate, Evidence, Finding
 
 SURELY = 0.05  # level after Holm over all numbers compared
 SHARE_OF_MARGIN = 0.5  # a difference smaller than this share of the margin is no news, however sure
 GROWN, SHRUNK = 0.05, 0.2  # of A's value: decision 0006, growth counts from a twentieth on, a decrease from a fifth
 UNCHANGED = (-0.2, 0.25)  # the band of "unchanged", of A's value
+_SHOWN = ("id", "state", "value", "low", "high", "auroc", "margin", "seeds", "n", "group", "reason")
+_TOLD = ("verdict", "at_least", "sentence", "would_settle")
 
 
 @dataclass(frozen=True)
@@ -56,7 +49,6 @@ class _Side:
         return dict(sorted(found.items(), key=lambda item: item[1] != "protected"))
 
     def levels(self) -> dict[str, object]:
-        """How each attribute was coded."""
         planned = entries(self.pack.plan, "attributes")
         return {str(entry.get("name")): (entry.get("kind"), entry.get("levels")) for entry in planned}
 
@@ -68,11 +60,16 @@ def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (),
     Raises ``InputError`` where a regime or attribute is unknown, or nothing belongs together.
     """
     before, after = _Side.of(a), _Side.of(b)
-    pairs, without = match_regimes(a, b, regimes)
-    roles = _roles(before, after, attributes)
+    pairs, without = matching.match_regimes(a, b, regimes)
+    roles = {**after.roles(), **before.roles()}
+    for name in attributes:
+        if name not in roles:
+            mend = f"they have {', '.join(list(roles)[:12])}"
+            raise InputError(f"neither run has the attribute '{name[:80]}'", where="--attribute", mend=mend)
+    roles = {name: role for name, role in roles.items() if not attributes or name in attributes}
     same_rows = any(isinstance(a.plan.get(key), str) and a.plan.get(key) == b.plan.get(key) for key in ("audit_rows", "digest"))
-    training = training_of(a, b)
-    given = {pair for pair in pairs if models_of(a, pair[0]) == models_of(b, pair[1]) == "given"}
+    training = matching.training_of(a, b)
+    given = {pair for pair in pairs if matching.models_of(a, pair[0]) == matching.models_of(b, pair[1]) == "given"}
     sides = [_Pair(before, after, *pair, "given" if pair in given else "trained", same_rows, training) for pair in pairs]
     numbers = _decided([draft for name in roles for pair in sides for draft in pair.drafts(name)])
     recoded = _recoded(before, after, roles)
@@ -85,19 +82,10 @@ def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (),
     outcomes += [_left_out(before, name, regime) for name, role in roles.items() for regime in without if role == "protected"]
     notes = [f"'{old}' of A and '{new}' of B were taken to belong together" for old, new in pairs if old != new and not regimes]
     if training != "same_rows" and any(pair.models == "trained" for pair in sides):
-        notes.append(RUN_NOTES[training])
+        notes.append(matching.RUN_NOTES[training])
     notes += _notes(before, after, roles, same_rows, any(n.paired for n in numbers))
     first, second = (RunName(run.name, run.id, run.status, run.plan_digest) for run in (a.evidence.run, b.evidence.run))
     return Comparison(first, second, pairs, same_rows, tuple(outcomes), tuple(numbers), tuple(notes))
-
-
-def _roles(before: _Side, after: _Side, wanted: Sequence[str]) -> dict[str, str]:
-    roles = {**after.roles(), **before.roles()}
-    for name in wanted:
-        if name not in roles:
-            mend = f"they have {', '.join(list(roles)[:12])}"
-            raise InputError(f"neither run has the attribute '{name[:80]}'", where="--attribute", mend=mend)
-    return {name: role for name, role in roles.items() if not wanted or name in wanted}
 
 
 @dataclass(frozen=True)
@@ -124,8 +112,8 @@ class _Pair:
 
     def drafts(self, attribute: str) -> Iterable[_Draft]:
         """Every number of B with its counterpart, and the numbers of A that have none."""
-        old, new = numbers_of(self.before.pack, attribute, self.old), numbers_of(self.after.pack, attribute, self.new)
-        sites = match_sites(self.before.sites, self.after.sites)
+        old, new = matching.numbers_of(self.before.pack, attribute, self.old), matching.numbers_of(self.after.pack, attribute, self.new)
+        sites = matching.match_sites(self.before.sites, self.after.sites)
         met: set[Key] = set()
         for key, estimate in new.items():
             counterpart, matched_by = _counterpart(key, old, sites)
@@ -157,7 +145,7 @@ class _Pair:
         other_rows = self.models == "trained" and self.training != "same_rows"
         if other_rows:
             found = replace(found, p=None)
-            note = "; ".join(part for part in (note, NUMBER_NOTES[self.training]) if part)
+            note = "; ".join(part for part in (note, matching.NUMBER_NOTES[self.training]) if part)
         return _Draft(replace(change, note=note, paired=found.paired), found, (a.shown_by, b.shown_by), other_rows)
 
 
@@ -187,7 +175,7 @@ def _beside(a: Estimate | None, b: Estimate | None, old: str, new: str, matched_
 
 def _counterpart(key: Key, old: dict[Key, Estimate], sites: dict[str, tuple[str, MatchedBy]]) -> tuple[Key | None, MatchedBy]:
     if key.site is None:
-        return (key, "joint" if key.measure in OF_SITES else "outputs") if key in old else (None, "outputs")
+        return (key, "joint" if key.measure in matching.OF_SITES else "outputs") if key in old else (None, "outputs")
     if key.site in sites:
         site, matched_by = sites[key.site]
         return (key.at(site) if key.at(site) in old else None), matched_by
@@ -258,7 +246,7 @@ def _left_out(before: _Side, attribute: str, regime: str) -> PairOutcome:
     finding = before.findings.get((attribute, regime))
     reason = "run B has no such regime; name the pairs to compare with --regime to leave it out"
     who = (attribute, "protected", regime, "")
-    return outcome_of(who, finding, None, "cannot_tell", models_of(before.pack, regime), [reason])
+    return outcome_of(who, finding, None, "cannot_tell", matching.models_of(before.pack, regime), [reason])
 
 
 def _recoded(before: _Side, after: _Side, roles: Iterable[str]) -> list[str]:
@@ -288,3 +276,62 @@ def _notes(before: _Side, after: _Side, roles: dict[str, str], same_rows: bool, 
     old, new = (margins_of(side.pack.plan) for side in (before, after))
     laxer = [key for key in old if new.get(key, old[key]) > old[key]]
     return notes + [f"run B has a laxer margin for {key}: {new[key]:g} against {old[key]:g}; states are not of one kind" for key in laxer]
+
+
+def channel_changes(evidence: Evidence, before: str, after: str) -> list[dict[str, Any]]:
+    """Every deciding number of every attribute in the two regimes, side by side."""
+    names = deciding_names()
+    pairs: dict[tuple[Any, ...], dict[str, Estimate]] = {}
+    for estimate in evidence.estimates:
+        if estimate.regime in (before, after) and estimate.channel in names and estimate.state is not None:
+            # An interchange effect is given by the larger of its two forms: both are one channel.
+            what = None if estimate.channel == "used" else (estimate.measure, estimate.subject)
+            key = (estimate.attribute, estimate.channel, estimate.site, what)
+            pairs.setdefault(key, {})[estimate.regime] = estimate
+    roles = {finding.attribute: finding.role for finding in evidence.findings}
+    return [
+        {
+            "attribute": attribute,
+            "role": roles.get(attribute),
+            "channel": channel,
+            "site": site,
+            "context": None if what is None else first.context,
+            "measure": first.measure,
+            "unit": first.unit,
+            "before": _shown(found.get(before)),
+            "after": _shown(found.get(after)),
+        }
+        for (attribute, channel, site, what), found in pairs.items()
+        for first in [next(iter(found.values()))]
+    ]
+
+
+def _shown(what: Estimate | Finding | None, keys: tuple[str, ...] = _SHOWN) -> dict[str, Any] | None:
+    return None if what is None else {key: getattr(what, key) for key in keys}
+
+
+def verdict_changes(evidence: Evidence, before: str, after: str) -> list[dict[str, Any]]:
+    """Verdict of each attribute before and after."""
+    found = {(finding.attribute, finding.regime): finding for finding in evidence.findings}
+    names = dict.fromkeys(finding.attribute for finding in evidence.findings)
+    pairs = {name: [found.get((name, regime)) for regime in (before, after)] for name in names}
+    return [{"attribute": name, "before": _shown(was, _TOLD), "after": _shown(now, _TOLD)} for name, (was, now) in pairs.items()]
+
+
+def task_change(evidence: Evidence, before: str, after: str) -> dict[str, Any]:
+    """AUROC of the target before and after, and the loss in each model (positive: the mitigated one is worse)."""
+    found = {e.regime: e for e in evidence.estimates if e.channel == "task" and e.regime in (before, after)}
+    first, last = found.get(before), found.get(after)
+    loss: list[float | None] = []
+    if first is not None and last is not None:
+        values = [(e.seed_values or (() if e.value is None else (e.value,))) for e in (first, last)]
+        if len(values[0]) == len(values[1]):
+            loss = [significant(a - b, 4) for a, b in zip(*values, strict=True)]
+    known = [value for value in loss if value is not None]
+    return {
+        "unit": first.unit if first is not None else None,
+        "before": _shown(first),
+        "after": _shown(last),
+        "loss_per_model": loss,
+        "mean_loss": significant(sum(known) / len(known), 4) if known else None,
+    }

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from proxyaudit.arrays import Floats
-from proxyaudit.comparison.values import Models
+from proxyaudit.comparison.outcomes import Models
 from proxyaudit.estimates.questions import deciding_names
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.stats.intervals import distinct_seeds

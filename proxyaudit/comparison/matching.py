@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from proxyaudit.comparison.values import MatchedBy, Models
+from proxyaudit.comparison.outcomes import MatchedBy, Models
 from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.estimates.questions import deciding_names
 from proxyaudit.evidence.pack import EvidencePack

@@ -97,25 +97,13 @@ class Followed:
 
 
 def code_attribute(
-    column: pd.Series[Any],
-    kind: ColumnKind,
-    role: Role,
-    *,
-    distinct: int,
-    where: str,
-    fewest: int = MIN_LEVEL_ROWS,
-    groups: pd.Series[Any] | None = None,
+    column: pd.Series[Any], kind: ColumnKind, role: Role, *, distinct: int, where: str, fewest: int, groups: pd.Series[Any] | None = None
 ) -> tuple[Attribute | None, tuple[NotTested, ...]]:
-    """Code one attribute on the audit rows: ``(n_audit,)`` coerced values.
+    """Code one attribute on the audit rows, ``(n_audit,)`` coerced values; returns it and notes on what was left out.
 
     Numbers with more than ``MAX_DISCRETE_NUMBERS`` ``distinct`` known values among all real rows are continuous. A level needs ``fewest``
-    rows to be a group of its own and, where ``groups`` say whose each row is, eleven people as well.
-
-    Returns:
-        The attribute (None for a proxy that has nothing to tell apart) and notes on what was left out.
-
-    Raises:
-        InputError: a protected attribute has fewer than two groups of ``fewest`` audit rows.
+    rows to be a group of its own and, where ``groups`` say whose each row is, eleven people as well. Where there are fewer than two groups
+    a proxy has nothing to tell apart (``None``), and a protected attribute raises ``InputError``.
     """
     name = kind.name
     if distinct < 2:

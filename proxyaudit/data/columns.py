@@ -138,11 +138,7 @@ def _label(value: object) -> str | float:
 
 
 def labels(column: pd.Series[Any], *, where: str = "") -> pd.Series[Any]:
-    """Return a column as text labels: ``1`` and ``1.0`` are both ``"1"``, blanks are stripped, missing is NaN.
-
-    Raises:
-        InputError: the column holds lists or other nested values.
-    """
+    """A column as text labels (``1`` and ``1.0`` are both ``"1"``), blanks stripped, missing NaN; ``InputError`` for nested values."""
     try:
         codes, uniques = pd.factorize(column)
     except TypeError:
@@ -197,31 +193,19 @@ def _days(text: pd.Series[Any]) -> pd.Series[Any] | None:
 
 
 def infer_kind(column: pd.Series[Any], *, where: str) -> ColumnKind:
-    """Decide what a real column is. Truth values are categories; ISO dates and times are numbers.
-
-    Raises:
-        InputError: the column holds infinite or nested values.
-    """
-    name = str(column.name)
-    if column.dtype.kind in "iuf":
-        _refuse_infinite(column, where)
-        return ColumnKind(name, "categorical" if _is_wide(column) else "numeric")
-    if column.dtype.kind == "M" or isinstance(column.dtype, pd.DatetimeTZDtype):
+    """Decide what a real column is: truth values are categories, ISO dates and times numbers. ``InputError``: infinite or nested values."""
+    name, numeric = str(column.name), column.dtype.kind in "iuf"
+    if column.dtype.kind == "M":
         return ColumnKind(name, "numeric", date=True)
-    text = labels(column, where=where)
-    if column.dtype.kind == "b":
-        return ColumnKind(name, "categorical", spellings=spellings_of(text))
-    numbers = parse_numbers(text)
+    text = column if numeric else labels(column, where=where)
+    numbers = column if numeric else parse_numbers(text)
     if numbers is not None:
         _refuse_infinite(numbers, where)
-        return ColumnKind(name, "categorical" if _is_wide(numbers) else "numeric")
+        wide = numbers.dtype.kind in "iu" and bool((numbers.abs() > EXACT_INTEGER).any())
+        return ColumnKind(name, "categorical" if wide else "numeric")
     if _days(text) is not None:
         return ColumnKind(name, "numeric", date=True)
     return ColumnKind(name, "categorical", spellings=spellings_of(text))
-
-
-def _is_wide(numbers: pd.Series[Any]) -> bool:
-    return bool((numbers.abs() > EXACT_INTEGER).any()) and numbers.dtype.kind in "iu"
 
 
 def _refuse_infinite(numbers: pd.Series[Any], where: str) -> None:
@@ -232,11 +216,7 @@ def _refuse_infinite(numbers: pd.Series[Any], where: str) -> None:
 
 
 def coerce(column: pd.Series[Any], kind: ColumnKind, *, where: str) -> pd.Series[Any]:
-    """Bring a raw column to its kind; the row index is kept.
-
-    Raises:
-        InputError: a value cannot be read as that kind (the first such row is named), or is infinite.
-    """
+    """Bring a raw column to its kind, the index kept; ``InputError`` for a value that is not of that kind (with its row) or infinite."""
     if kind.bands is not None:
         # A table may hold the bands already, as synthetic rows do.
         text = labels(column, where=where)
@@ -245,32 +225,25 @@ def coerce(column: pd.Series[Any], kind: ColumnKind, *, where: str) -> pd.Series
     if kind.kind == "categorical":
         text = labels(column, where=where)
         return text if kind.spellings is None else one_spelling(text, kind.spellings)
+    if kind.date and column.dtype.kind == "M":
+        moments = pd.to_datetime(column, utc=True).dt.tz_localize(None)
+        return _narrow(((moments - pd.Timestamp(0)) / pd.Timedelta(days=1)).astype("float64"))
     if kind.date:
-        days = _to_days(column, where)
+        text = labels(column, where=where)
+        days = _days(text) if text.notna().any() else text.astype("float64")
         if days is None:
             raise InputError(f"column '{kind.name}' should hold dates", where=where, mend="write them as YYYY-MM-DD")
         return _narrow(days)
-    if column.dtype.kind in "iuf":
-        _refuse_infinite(column, where)
-        return _narrow(column)
-    text = labels(column, where=where)
-    bad = pd.to_numeric(text, errors="coerce").isna() & text.notna()
-    if bad.any():
-        row = int(np.flatnonzero(bad.to_numpy())[0]) + 1
-        mend = "write plain numbers (1234.5) or leave it empty"
-        raise InputError(f"column '{kind.name}' should hold numbers", where=f"{where}, row {row}", mend=mend)
-    numbers = text.astype("float64")
-    _refuse_infinite(numbers, where)
-    return _narrow(numbers)
-
-
-def _to_days(column: pd.Series[Any], where: str) -> pd.Series[Any] | None:
-    if column.dtype.kind == "M" or isinstance(column.dtype, pd.DatetimeTZDtype):
-        moments = pd.to_datetime(column, utc=True).dt.tz_localize(None)
-        return ((moments - pd.Timestamp(0)) / pd.Timedelta(days=1)).astype("float64")
-    if column.isna().all():
-        return pd.Series(np.nan, index=column.index, name=column.name, dtype="float64")
-    return _days(labels(column, where=where))
+    if column.dtype.kind not in "iuf":
+        text = labels(column, where=where)
+        bad = pd.to_numeric(text, errors="coerce").isna() & text.notna()
+        if bad.any():
+            row = int(np.flatnonzero(bad.to_numpy())[0]) + 1
+            mend = "write plain numbers (1234.5) or leave it empty"
+            raise InputError(f"column '{kind.name}' should hold numbers", where=f"{where}, row {row}", mend=mend)
+        column = text.astype("float64")
+    _refuse_infinite(column, where)
+    return _narrow(column)
 
 
 def check_feature(column: pd.Series[Any], kind: ColumnKind, *, where: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from proxyaudit.arrays import Ints
-from proxyaudit.data.attributes import Attribute, code_attribute
+from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute, code_attribute
 from proxyaudit.data.columns import Bands, ColumnKind, check_feature, coerce, infer_kind
 from proxyaudit.data.encoding import Encoder, FeatureColumn, Unseen, check_seen, fit_encoder, spelling_notes
 from proxyaudit.data.sources import Roles, Source, load_source
@@ -54,11 +54,7 @@ class Dataset:
     unseen: tuple[Unseen, ...] = ()  # inputs of which the encoder cannot see some audit rows
 
     def target_codes(self, frame: pd.DataFrame) -> Ints:
-        """Return the ``(n,)`` class numbers of rows of this data set or of a table brought to its kinds.
-
-        Raises:
-            InputError: a target is missing or of no known class.
-        """
+        """The ``(n,)`` class numbers of rows brought to this data set's kinds; ``InputError`` for a target missing or of no known class."""
         return encode_target(frame[self.target], self.classes, self.threshold)
 
     @property
@@ -74,11 +70,7 @@ class Dataset:
 
 
 def load_dataset(recipe: Recipe, base: Path) -> Dataset:
-    """Load, check and split the real data of a recipe in folder ``base``, which relative paths start from.
-
-    Raises:
-        InputError: any fault of the file, the card, the roles or the values, in one line.
-    """
+    """Load, check and split the real data of a recipe, paths relative to ``base``; ``InputError`` for any fault in files, roles, values."""
     spec = recipe.data
     source = load_source(spec, base)
     notes: list[NotTested] = []
@@ -247,8 +239,9 @@ def _code_attributes(
     for role, names in roles:
         for name in names:
             distinct = pd.concat([train[name], audit[name]]).nunique()
-            people = _groups(source, audit)
-            attribute, remarks = code_attribute(audit[name], kinds[name], role, distinct=distinct, where=source.where, groups=people)
+            attribute, remarks = code_attribute(
+                audit[name], kinds[name], role, distinct=distinct, where=source.where, fewest=MIN_LEVEL_ROWS, groups=_groups(source, audit)
+            )
             notes.extend(remarks)
             if attribute is not None:
                 attributes.append(attribute)
@@ -309,13 +302,7 @@ def _frame_hash(frame: pd.DataFrame) -> str:
 
 
 def conform(dataset: Dataset, frame: pd.DataFrame, columns: tuple[str, ...], *, where: str, days: bool = False) -> pd.DataFrame:
-    """Bring ``columns`` of another table to the kinds of the real one, with a fresh row index.
-
-    Where ``days``, dates come as numbers already, as a synthesizer makes them.
-
-    Raises:
-        InputError: a value cannot be read as the real column's kind.
-    """
+    """Bring ``columns`` of another table to the real one's kinds (``InputError``), index fresh; ``days``: dates come as numbers already."""
     kinds = {kind.name: kind for kind in dataset.kinds}
     result: dict[str, Any] = {}
     for name in columns:

@@ -122,11 +122,7 @@ class Encoder:
     parts: tuple[_Part, ...]
 
     def transform(self, frame: pd.DataFrame) -> Singles:
-        """Encode coerced rows as ``(n, p)`` float32; a category that training never showed is all zeros in its columns.
-
-        Raises:
-            InputError: a value is too large for a 32-bit float, or missing with ``encode: none``.
-        """
+        """Encode coerced rows as ``(n, p)`` float32, unknown categories as zeros; ``InputError`` for a value too large or lacking."""
         encoded = np.zeros((len(frame), len(self.columns)), dtype=np.float32)
         start = 0
         for part in self.parts:
@@ -146,13 +142,10 @@ class Encoder:
 def fit_encoder(frame: pd.DataFrame, features: tuple[FeatureColumn, ...], encode: Literal["standard", "none"]) -> Encoder:
     """Learn an encoder from coerced real training rows.
 
-    ``standard``: numbers are standardised, missing ones set to the median with an indicator column;
-    categories become one column per level, missing ones a level of their own. Levels with fewer than
-    11 rows, and all but the 199 largest of more than 200, share the column ``(other)``.
-    ``none``: numbers pass unchanged.
-
-    Raises:
-        InputError: ``none`` with a column that is no number or has gaps; numbers too large to standardise.
+    ``standard``: numbers are standardised, missing ones set to the median with an indicator column; categories become one column per level,
+    missing ones a level of their own. Levels with fewer than 11 rows, and all but the 199 largest of more than 200, share the column
+    ``(other)``. ``none``: numbers pass unchanged. Raises ``InputError``: ``none`` with a column that is no number or has gaps; numbers too
+    large to standardise.
     """
     if encode == "none":
         other = [feature.name for feature in features if feature.kind != "numeric"]
@@ -236,11 +229,8 @@ def _coarse(share: float) -> float:
 def encoder_again(parts: list[dict[str, Any]], frame: pd.DataFrame) -> Encoder:
     """The encoder of :func:`describe_encoder`, for coerced rows.
 
-    Rare levels were not written down: a level of ``frame`` without a column of its own goes where they went.
-
-    Raises:
-        KeyError: a part lacks what its kind needs.
-        ValueError: a part is of no known kind, or its numbers cannot scale a column.
+    Rare levels were not written down: a level of ``frame`` without a column of its own goes where they went. Raises ``KeyError``: a part
+    lacks what its kind needs. Raises ``ValueError``: a part is of no known kind, or its numbers cannot scale a column.
     """
     made: list[_Part] = []
     for part in parts:
@@ -294,11 +284,7 @@ class Unseen:
 def check_seen(encoder: Encoder | TextEncoder, frame: pd.DataFrame, *, table: str, where: str) -> tuple[Unseen, ...]:
     """The one check of every table (coerced rows, called ``table``) that enters the encoder.
 
-    Returns:
-        One entry for each column of which more than 1 % cannot be seen.
-
-    Raises:
-        InputError: more than 80 % of a column cannot be seen.
+    One entry for each column of which more than 1 % cannot be seen. Raises ``InputError``: more than 80 % of a column cannot be seen.
     """
     if isinstance(encoder, TextEncoder) or not len(frame):
         return ()

@@ -21,17 +21,11 @@ from proxyaudit.types import NotTested
 MOST_EMPTY = 0.5  # of a release's texts
 
 
-def load_releases(recipe: Recipe, dataset: Dataset, base: Path, notes: list[NotTested] | None = None) -> dict[str, pd.DataFrame]:
-    """Read every release file and bring it to the real table's kinds.
+def load_releases(recipe: Recipe, dataset: Dataset, base: Path, notes: list[NotTested]) -> dict[str, pd.DataFrame]:
+    """Read every release file and bring it to the real table's kinds: coerced rows by regime name.
 
     Features and target must be there; protected columns and proxies that are no inputs may be lacking; other columns are ignored.
-    ``notes`` takes spellings that were united.
-
-    Returns:
-        Coerced rows by regime name.
-
-    Raises:
-        InputError: a column is missing, a value cannot be read, or the target is missing, constant or unknown.
+    ``notes`` takes spellings that were united. ``InputError`` if a column is missing, a value cannot be read, or the target is unfit.
     """
     releases = {}
     for entry in recipe.regimes:
@@ -47,8 +41,7 @@ def load_releases(recipe: Recipe, dataset: Dataset, base: Path, notes: list[NotT
         columns = tuple(name for name in dataset.synthesis_columns(sees_protected=True) if name in present)
         rows = conform(dataset, table, columns, where=str(path))
         _check_release(rows, dataset, what, str(path))
-        if notes is not None:
-            notes += spelling_notes(table, dataset.kinds, what)
+        notes += spelling_notes(table, dataset.kinds, what)
         releases[spec.regime] = rows
     return releases
 

@@ -124,10 +124,7 @@ _REPEATED = re.compile(rf"{_MASKED}(?:\s+{_MASKED})+")
 def scrub(texts: Iterable[str], rules: Sequence[str]) -> list[str]:
     """Replace every match of registered scrubbers by ``MASK``, neighbouring masks joined; with ``style`` write plainly as well.
 
-    The order of ``rules`` has no say.
-
-    Raises:
-        InputError: an unknown rule.
+    The order of ``rules`` has no say. Raises ``InputError``: an unknown rule.
 
     >>> scrub(["She met Robert on 4 May 2021.", "no change"], ["names", "pronouns", "dates"])
     ['[removed] met [removed] on [removed].', 'no change']

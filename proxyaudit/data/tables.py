@@ -28,32 +28,21 @@ def resolve_path(text: str, *, base: Path, what: str, extra: tuple[Path, ...] = 
     """Find the file that a recipe names; ``what`` it is, e.g. ``"data.path"``, is for messages.
 
     Absolute paths are taken as they are; relative ones are looked for below ``base`` (the recipe's folder), the current folder and
-    ``extra``, and may not lead out of all of these.
-
-    Raises:
-        InputError: there is no such file, it is a folder, or the path escapes.
+    ``extra``, and may not lead out of all of these. Raises ``InputError``: there is no such file, it is a folder, or the path escapes.
     """
+    if not text or "\0" in text:
+        raise InputError(f"{what} is not a file name", mend="write the path of a file")
+    trusted = (base, Path.cwd(), *extra)
     try:
-        return _find_file(text, base, what, extra)
+        if Path(text).is_absolute():
+            return _existing_file(Path(text), what)
+        inside = [folder / text for folder in trusted if any(is_inside(folder / text, root) for root in trusted)]
+        for candidate in inside:
+            if candidate.exists():
+                return _existing_file(candidate, what)
     except (OSError, RuntimeError) as error:  # a name of thousands of letters, links in a circle
         reason = getattr(error, "strerror", None) or "links in a circle"
         raise InputError(f"{what}: the path cannot be used ({reason})", where=text[:200], mend="check the path") from None
-
-
-def _find_file(text: str, base: Path, what: str, extra: tuple[Path, ...]) -> Path:
-    if not text or "\0" in text:
-        raise InputError(f"{what} is not a file name", mend="write the path of a file")
-    if Path(text).is_absolute():
-        return _existing_file(Path(text), what)
-    trusted = (base, Path.cwd(), *extra)
-    inside = False
-    for folder in trusted:
-        candidate = folder / text
-        if not any(is_inside(candidate, root) for root in trusted):
-            continue
-        inside = True
-        if candidate.exists():
-            return _existing_file(candidate, what)
     if not inside:
         raise InputError(f"{what}: the path escapes the recipe's folder", where=text, mend="write the absolute path if you mean it")
     raise InputError(f"{what}: no such file", where=text, mend="paths are relative to the recipe's folder, then to the current folder")
@@ -70,12 +59,9 @@ def _existing_file(path: Path, what: str) -> Path:
 def read_table(path: Path, *, what: str) -> pd.DataFrame:
     """Read a CSV (UTF-8, commas, header line, optionally gzipped) or parquet table.
 
-    Columns whose every value is a number become numbers; columns with leading zeros (codes such as ``02139``) or integers beyond 2**53
-    stay text, since numbers would not keep them apart. Empty fields and the usual spellings (``NA``, ``NaN``, ``null``, ``None``) are
-    missing values.
-
-    Raises:
-        InputError: the file cannot be read as such a table; one line says why and where.
+    Columns whose every value is a number become numbers; columns with leading zeros (codes such as ``02139``) or integers beyond 2**53 stay
+    text, since numbers would not keep them apart. Empty fields and the usual spellings (``NA``, ``NaN``, ``null``, ``None``) are missing
+    values. Raises ``InputError``: the file cannot be read as such a table; one line says why and where.
     """
     name = path.name.lower()
     if name.endswith((".csv", ".csv.gz")):

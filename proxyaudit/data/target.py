@@ -19,11 +19,7 @@ MIN_CLASS_ROWS = 30
 
 
 def target_kind(column: pd.Series[Any], roles: Roles, *, where: str) -> ColumnKind:
-    """Numeric where a threshold will cut it, else categorical.
-
-    Raises:
-        InputError: a threshold on a text column, or too many classes without a threshold.
-    """
+    """Numeric where a threshold will cut it, else categorical. ``InputError``: a threshold on text, or too many classes without one."""
     known = column.dropna()
     kind = infer_kind(column, where=where)
     if roles.target_threshold is not None:
@@ -41,11 +37,7 @@ def target_kind(column: pd.Series[Any], roles: Roles, *, where: str) -> ColumnKi
 
 
 def order_classes(column: pd.Series[Any], roles: Roles, *, where: str) -> tuple[str, ...]:
-    """Return the class labels in sorted order; of two classes the positive one comes last.
-
-    Raises:
-        InputError: one class only, or ``target_positive`` is no class or names one of several.
-    """
+    """The class labels, sorted; of two the positive one last. ``InputError``: one class, or a ``target_positive`` that is none of two."""
     classes = sorted(column.dropna().unique())
     if len(classes) < 2:
         raise InputError(f"target '{roles.target}' has one value only", where=where, mend="choose another target")
@@ -65,11 +57,7 @@ def order_classes(column: pd.Series[Any], roles: Roles, *, where: str) -> tuple[
 
 
 def threshold_classes(train: pd.Series[Any], roles: Roles) -> tuple[float, tuple[str, str]]:
-    """Return the threshold (a median is taken over training rows only) and the two class labels.
-
-    Raises:
-        InputError: the values are so large that their median overflows.
-    """
+    """The threshold (a median is of training rows only) and the two class labels; ``InputError`` where the median overflows."""
     wanted = roles.target_threshold
     with np.errstate(over="ignore"):
         threshold = _shared_median(train.to_numpy(dtype=np.float64)) if wanted == "median" else float(wanted or 0.0)
@@ -92,11 +80,7 @@ def _shared_median(values: NDArray[np.float64]) -> float:
 
 
 def encode_target(column: pd.Series[Any], classes: tuple[str, ...], threshold: float | None, *, where: str = "") -> NDArray[np.int64]:
-    """Return ``(n,)`` class numbers.
-
-    Raises:
-        InputError: a value is missing or belongs to no class.
-    """
+    """Return ``(n,)`` class numbers. Raises ``InputError``: a value is missing or belongs to no class."""
     if threshold is not None:
         values = column.to_numpy(dtype=np.float64)
         if np.isnan(values).any():
@@ -113,11 +97,7 @@ def encode_target(column: pd.Series[Any], classes: tuple[str, ...], threshold: f
 def check_support(
     codes: NDArray[np.int64], classes: tuple[str, ...], target: str, rows: str, *, where: str, groups: pd.Series[Any] | None = None
 ) -> None:
-    """Refuse a table in which some class is too rare.
-
-    Raises:
-        InputError: a class has fewer than ``MIN_CLASS_ROWS`` rows, or where ``groups`` say whose each row is, fewer than eleven people.
-    """
+    """``InputError`` if a class has fewer than ``MIN_CLASS_ROWS`` rows, or of those whom ``groups`` say, fewer than eleven people."""
     counts = np.bincount(codes, minlength=len(classes))
     if counts.min() < MIN_CLASS_ROWS:
         rare = f"class '{classes[int(counts.argmin())]}'" if counts.min() >= SMALLEST_CELL else "a class"

@@ -51,12 +51,7 @@ class TextEncoder:
         return (self.column,) * self.width
 
     def transform(self, frame: pd.DataFrame) -> Singles:
-        """Return ``(n, width)`` token numbers with ``NO_TOKEN`` after the last; a missing text has one token, number 0.
-
-        Raises:
-            InputError: the tokenizer gives numbers that float32 cannot hold.
-            ValueError: no tokenizer was attached.
-        """
+        """``(n, width)`` token numbers, then ``NO_TOKEN``; a missing text is one token, 0. ``InputError``: numbers above float32's."""
         if self.tokenize is None:
             raise ValueError("the tokenizer comes with the model: attach it first")
         table = np.full((len(frame), self.width), NO_TOKEN, dtype=np.float32)

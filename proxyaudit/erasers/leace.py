@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats
-from proxyaudit.erasers.base import Fit
+from proxyaudit.erasers import Fit
 
 RELATIVE_TOLERANCE = 1e-9
 _FEWEST_MOVED = 30

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats
-from proxyaudit.erasers.base import Fit
+from proxyaudit.erasers import Fit
 from proxyaudit.erasers.leace import LeaceEraser, whitened_directions
 
 MOST_ALIGNED = 0.98  # cosine; the projection's norm in whitened space is 1 / sqrt(1 - cosine^2), here 5

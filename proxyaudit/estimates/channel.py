@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 
 from proxyaudit.estimates.facts import Facts
 from proxyaudit.estimates.ledger import Drafts, Ledger
-from proxyaudit.estimates.questions import Question, registered
-
-__all__ = ["Channel", "Question", "all_channels"]
+from proxyaudit.estimates.questions import Question as Question
+from proxyaudit.estimates.questions import registered
 
 
 @dataclass(frozen=True)

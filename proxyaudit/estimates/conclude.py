@@ -1,21 +1,118 @@
-"""Conclude: from published numbers and controls to findings. Pure and total, so that ``verify`` concludes again and compares."""
+"""Conclude: from published numbers and controls to findings. Pure and total, so that ``verify`` concludes again and compares.
+
+Contrasts to real training are made from row influences before that, and published: whoever holds the pack alone can check the words.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Literal
+from dataclasses import replace
+from typing import Any, Final
 
-from proxyaudit.estimates.contrasts import contrasts
 from proxyaudit.estimates.facts import Facts
-from proxyaudit.estimates.ledger import Ledger
+from proxyaudit.estimates.ledger import TURNED, Draft, Drafts, Ledger
 from proxyaudit.estimates.numbers import Numbers, What
 from proxyaudit.estimates.scope import Scope
 from proxyaudit.estimates.sentences import Concluded, sentence, would_settle
-from proxyaudit.estimates.verdicts import Decision, change_word, encoding_word
+from proxyaudit.estimates.states import Decision, change_word
+from proxyaudit.stats.group_gaps import gap_in
+from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, distinct_seeds, fieller_ratio, over_seeds
 from proxyaudit.types import Basis, Change, ChangeWord, Control, Estimate, Evidence, Finding, NotTested, Origin, OriginWord, RunInfo, State
 
+_PAIRED = "paired on the same rows"
 _LEVEL: Final = 0.05  # of the two tests that the basis rests on
 _BASES: Final[Mapping[State, Basis]] = {"present": "beyond_label", "absent": "explained_by_label"}
+
+
+def contrasts(ledger: Ledger, scope: Scope, facts: Facts | None = None) -> Drafts:
+    """Differences and ratios to real training, and what exceeds the untrained model and the placebos.
+
+    Where models were trained (``facts``), a gap is compared between the groups that differ in real training.
+    """
+    numbers, out = Numbers(ledger.estimates, scope), Drafts()
+    for attribute in scope.roles:
+        for regime in scope.regimes:
+            _add_changes(out, ledger, numbers, facts, attribute, regime)
+            states = numbers.states(attribute, regime) if scope.surface == "outputs" else {}
+            if states.get("linear") == "present":
+                _add_origin(out, ledger, numbers, "encoding", numbers.strongest_linear(attribute, regime))
+            if states.get("expressed") == "present":
+                _add_origin(out, ledger, numbers, "use", numbers.gap(attribute, regime))
+    return out
+
+
+def _add_changes(out: Drafts, ledger: Ledger, numbers: Numbers, facts: Facts | None, attribute: str, regime: str) -> None:
+    whats: tuple[What, What] = ("encoding", "use")
+    for what in whats:
+        pair = numbers.compared(attribute, regime, what)
+        if pair is None:
+            continue
+        mine, theirs = pair
+        draft, real = ledger.drafts[mine.id], ledger.drafts[theirs.id]
+        if draft.measured is None or real.measured is None:
+            continue
+        top, bottom, turned = draft.measured, real.measured, False
+        if numbers.scope.surface == "prompts" and mine.group != theirs.group:
+            # Each gap was turned to be positive; compared, both must run the same way.
+            top = -top
+        if facts is not None and mine.measure == "gap":
+            top = _gap_of_pair(facts, attribute, regime, real)
+            turned = crossed_interval(top).high < 0 and mine.state == "present"
+        if facts is not None and not turned and min(len(distinct_seeds(m.seed_values)) for m in (top, bottom)) < 2:
+            # One model on a side: what differs may be nothing but its initial weights.
+            continue
+        _add_change(out, numbers.scope, what, (draft, top), (real, bottom), turned)
+
+
+def _add_change(out: Drafts, scope: Scope, what: What, mine: tuple[Draft, Measured], real: tuple[Draft, Measured], turned: bool) -> None:
+    (draft, top), (theirs, bottom) = mine, real
+    said, group, subject, method = "real training", draft.group, None, _PAIRED
+    if scope.surface == "prompts":
+        said, group, subject, method = f"{scope.real}", theirs.group, draft.context, draft.method
+    about = f"{what}: {subject}, " if subject else f"{what}: "
+    base = Draft("", draft.attribute, draft.regime, draft.site, group=group, subject=subject, unit=draft.unit, decides=False, n=draft.n)
+    difference = top - bottom
+    shown = replace(base, channel="change", measure=f"{what}_difference", context=f"{about}difference to {said}", method=method)
+    if turned:
+        shown = replace(shown, measure="use_difference_turned", reason=TURNED)
+    out.add(replace(shown, measured=difference, interval=crossed_interval(difference)))
+    # A ratio to real training is given where the lower bound of real training exceeds the margin.
+    ratio = None if turned or crossed_interval(bottom).low <= theirs.margin else fieller_ratio(top, bottom)
+    if ratio is not None:
+        kept = replace(base, channel="retention", measure=f"{what}_ratio", context=f"{about}ratio to {said}", unit="ratio")
+        out.add(replace(kept, method="Fieller", interval=ratio), value=ratio.value)
+
+
+def _gap_of_pair(facts: Facts, attribute: str, regime: str, real: Draft) -> Measured:
+    """The signed gap between the groups that real training's gap is about, in the same output: a gap turned round is no gap kept."""
+    groups, _ = next(a for a in facts.attributes if a.name == attribute).groups()
+    low, high = real.extras["pair"]
+    run = facts.run(regime)
+    outputs = run.outputs if run else []
+    return over_seeds([gap_in(one, groups, low, high, real.extras["column"], facts.clusters_n) for one in outputs])
+
+
+def _add_origin(out: Drafts, ledger: Ledger, numbers: Numbers, what: What, estimate: Estimate | None) -> None:
+    """What exceeds the untrained model, and the 95th percentile of what models relay of attributes planted on their inputs."""
+    draft = ledger.drafts[estimate.id] if estimate else None
+    if estimate is None or draft is None or draft.measured is None:
+        return
+    where = {"site": estimate.site, "measure": estimate.measure}
+    untrained = numbers.find(estimate.channel, estimate.attribute, "untrained", **where)
+    placebos = numbers.find(estimate.channel, estimate.attribute, "placebo", reference_for=estimate.regime, **where)
+    base = Draft("origin", draft.attribute, draft.regime, draft.site, group=draft.group, unit=draft.unit, decides=False, n=draft.n)
+    base, mine = replace(base, margin=draft.margin), draft.measured.oriented()
+    before = ledger.drafts[untrained.id].measured if untrained else None
+    if before is not None:
+        difference = mine - before.oriented()
+        shown = replace(base, measure=f"{what}_above_untrained", context=f"{what}: above the untrained model", method=_PAIRED)
+        out.add(replace(shown, measured=difference, interval=crossed_interval(difference)))
+    if placebos is not None and placebos.value is not None:
+        own, relayed = crossed_interval(mine), placebos.value
+        interval = Interval(own.value - relayed, own.low - relayed, own.high - relayed, own.se, own.df)
+        shown = replace(base, measure=f"{what}_above_placebos", context=f"{what}: above the placebos' 95th percentile")
+        method = "what the model relays of attributes planted on the inputs is taken as known"
+        out.add(replace(shown, interval=interval, method=method), value=interval.value)
 
 
 def evidence_of(
@@ -24,14 +121,14 @@ def evidence_of(
     plan: Mapping[str, Any],
     not_tested: Sequence[NotTested],
     *,
-    status: Literal["complete", "partial"] = "complete",
+    partial: bool = False,
     facts: Facts | None = None,
 ) -> Evidence:
     """The whole of a decided ledger: its contrasts are published, then everything is concluded; ``facts`` where models were trained."""
     ledger.publish(contrasts(ledger, scope, facts))
     names = {"id": plan["run_id"], "name": plan["name"], "plan_digest": plan["digest"], "versions": plan["versions"], "seed": plan["seed"]}
     return Evidence(
-        run=RunInfo(status=status, **names),
+        run=RunInfo(status="partial" if partial else "complete", **names),
         findings=conclude(ledger.estimates, ledger.controls, scope),
         estimates=tuple(ledger.estimates),
         controls=tuple(ledger.controls),
@@ -53,7 +150,9 @@ def _finding(numbers: Numbers, controls: tuple[Control, ...], attribute: str, re
     use, _, turned = _changed(numbers, attribute, regime, "use", decision)
     change, origin, basis = Change(encoding=encoding, use=use), _origin(numbers, attribute, regime, decision), None
     if numbers.scope.surface == "activations":
-        basis = _basis_of_activations(numbers, attribute, regime, decision)
+        # Whether what is read goes beyond what the named columns explain.
+        if decision.verdict == "exposed" and numbers.scope.conditions:
+            basis = _BASES.get(numbers.states(attribute, regime)["beyond"], "unknown")
     elif "expressed" in decision.use:
         basis = _basis(numbers, attribute, regime)
     about = Concluded(attribute, regime, decision, tuple(own), change, origin, basis, turned)
@@ -106,10 +205,10 @@ def _changed(numbers: Numbers, attribute: str, regime: str, what: What, decision
     if ratio is not None and ratio.value is not None and ratio.low is not None and ratio.high is not None:
         shown = (ratio.value, ratio.low, ratio.high)
     word = change_word(pair[0].state, pair[1].state, pair[1].margin, (difference.low, difference.high), shown)
-    if what == "encoding":
-        word = encoding_word(word, decision)
-    elif word == "reduced" and decision.use == ("none",):
-        word = "eliminated"
+    if word == "reduced":
+        # Gone where nothing is left, no reduction where only a stronger reader finds it now.
+        gone = decision.encoding == "absent" if what == "encoding" else decision.use == ("none",)
+        word = "eliminated" if gone else "unknown" if (what, decision.encoding) == ("encoding", "nonlinear_only") else word
     return word, ratio.id if ratio is not None else None, False
 
 
@@ -145,10 +244,3 @@ def _basis(numbers: Numbers, attribute: str, regime: str) -> Basis | None:
     # A label explains a gap that is there; where only a reader of the outputs finds something, no gap speaks about it.
     explained = within.p_absent <= _LEVEL and gap is not None and gap.state == "present"
     return "beyond_label" if within.p_present <= _LEVEL else "explained_by_label" if explained else "unknown"
-
-
-def _basis_of_activations(numbers: Numbers, attribute: str, regime: str, decision: Decision) -> Basis | None:
-    """Whether what is read goes beyond what the named columns explain."""
-    if decision.verdict != "exposed" or not numbers.scope.conditions:
-        return None
-    return _BASES.get(numbers.states(attribute, regime)["beyond"], "unknown")

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
@@ -60,15 +59,6 @@ class Facts:
         """The protected attributes."""
         return tuple(a for a in self.attributes if a.role == "protected")
 
-    @property
-    def audited(self) -> tuple[Run, ...]:
-        """Regimes that get verdicts."""
-        return tuple(run for run in self.runs if not run.is_reference)
-
     def run(self, regime: str) -> Run | None:
         """The run of a regime, if there is one."""
         return next((run for run in self.runs if run.regime == regime), None)
-
-    def positive(self, attribute: str) -> NDArray[np.bool_]:
-        """Rows whose true label is the one that the followed output stands for, shape ``(n,)``."""
-        return np.asarray(self.labels_n == (1 if len(self.classes) == 2 else self.followed[attribute].output))

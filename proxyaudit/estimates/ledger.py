@@ -1,25 +1,109 @@
-"""Drafts on their way to published numbers: collected, rounded, decided and numbered."""
+"""Drafts: numbers on their way to publication; collected, rounded, decided and numbered."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
+from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.encoding import NOT_SEEN
 from proxyaudit.data.public_counts import public_count
-from proxyaudit.estimates.draft import Draft, reason_of
-from proxyaudit.estimates.states import decide_outcomes, passes, state_of
-from proxyaudit.stats.intervals import LEVEL, distinct_seeds
+from proxyaudit.estimates.states import Outcome, decide_outcomes, passes, state_of
+from proxyaudit.stats.intervals import LEVEL, Interval, Measured, distinct_seeds
 from proxyaudit.types import Control, Estimate, State
 
+NEGATIVE_FAILED: Final = "the negative control failed: a permuted attribute was found here too"
+TURNED: Final = "the gap has turned its direction"
 UNIT_CLASSES = "fraction of log2 K, class-balanced"
 UNIT_VALUES = "R squared"
 UNIT_GAP = "difference in mean predicted probability"
 UNIT_PROMPTS = "difference between groups in probability"
 _SHARES = (UNIT_CLASSES, UNIT_VALUES, UNIT_GAP, UNIT_PROMPTS)
+_IDENTITY = ("channel", "measure", "regime", "reference_for", "site", "subject", "group", "context")
+_AS_THEY_ARE = (*_IDENTITY, "unit", "shown_by", "method", "reason")
+_ROUNDED = ("raw", "auroc", "detection_limit", "null_high")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A number on its way to a state.
+
+    ``present_p`` and ``absent_p`` are the margin tests; ``null_rejected`` is the permutation null where the channel
+    has one. ``can_be_absent`` is false where this version has no test of absence that could be relied on. ``more`` is what would settle
+    it, where that is no seeds and no rows.
+    """
+
+    channel: str
+    attribute: str
+    regime: str
+    site: str | None = None
+    context: str | None = None
+    group: str | None = None
+    measure: str = ""
+    subject: str | None = None
+    reference_for: str | None = None
+    shown_by: str | None = None
+    measured: Measured | None = None
+    value: float | None = None
+    seed_values: Sequence[float] | None = None
+    seeds: int | None = None
+    shows_p: bool = False
+    interval: Interval | None = None
+    margin: float = 0.0
+    unit: str = ""
+    method: str = ""
+    present_p: float | None = None
+    absent_p: float | None = None
+    null_rejected: bool = True
+    null_reason: str = "above the margin, but not beyond its null (permutations, or random subspaces)"
+    can_be_absent: bool = False
+    decides: bool = True
+    raw: float | None = None
+    auroc: float | None = None
+    null_high: float | None = None
+    detection_limit: float | None = None
+    calibrated: bool = False
+    n: int | None = None
+    reason: str | None = None
+    more: str | None = None
+    state: State | None = None
+    extras: dict[str, Any] = field(default_factory=dict)
+
+
+def reason_of(draft: Draft, outcome: Outcome) -> str | None:
+    """Why a number is unknown and what would settle it; ``None`` where nothing is to be said."""
+    if outcome in ("present", "absent"):
+        return None
+    fixed = {"blocked": NEGATIVE_FAILED, "within its null": draft.null_reason, "unstable": "unstable across seeds"}
+    if outcome in fixed:
+        return fixed[outcome]
+    measured, more = draft.measured, draft.more or "more seeds or audit rows"
+    if outcome == "unsure":
+        if measured is not None and len(measured.seed_values) > 1:
+            return f"above the margin on average, but not surely in every trained model: {more} would settle it"
+        return _too_few_rows(draft) or f"above the margin, but not surely: {draft.more or 'more rows'} would settle it"
+    if outcome == "corrected":
+        more = draft.more or "more seeds or rows"
+        return f"above the margin here, but not after the correction for looking at many cells: {more} would settle it"
+    if draft.reason or outcome != "between":
+        return draft.reason or "not measured"
+    below = measured is None or measured.value <= draft.margin
+    return (_too_few_rows(draft) if below else None) or f"between the tests of presence and absence: {more} would settle it"
+
+
+def _too_few_rows(draft: Draft) -> str | None:
+    rows, n = draft.extras.get("rows_needed"), draft.n
+    if not rows or not n or rows <= n:
+        return None
+    return f"too few audit rows to tell: about {float(f'{rows:.2g}'):,.0f} would show absence where there is none"
+
+
+def unit_of(attribute: Attribute) -> str:
+    """Unit of an attribute's leak."""
+    return UNIT_VALUES if attribute.classes == 0 else UNIT_CLASSES
 
 
 def significant(value: float | None, digits: int = 6) -> float | None:
@@ -29,25 +113,12 @@ def significant(value: float | None, digits: int = 6) -> float | None:
     return float(f"{value:.{digits}g}")
 
 
-@dataclass(frozen=True)
-class ControlDraft:
-    """A check of the instrument before it is numbered; fields as in :class:`~proxyaudit.types.Control`."""
-
-    kind: str
-    channel: str
-    attribute: str | None
-    regime: str
-    site: str | None
-    detail: str
-    figures: dict[str, float | None] = field(default_factory=dict)
-
-
 @dataclass
 class Drafts:
     """What a channel has to say: numbers and checks of the instrument, in the order of publication."""
 
     numbers: list[Draft] = field(default_factory=list)
-    controls: list[ControlDraft] = field(default_factory=list)
+    controls: list[Control] = field(default_factory=list)  # their ids are given at publication
 
     def add(self, draft: Draft, *, value: float | None = None) -> None:
         """Take a number; ``value`` for one that has no row influences."""
@@ -57,7 +128,9 @@ class Drafts:
         self, kind: str, channel: str, attribute: str | None, regime: str, site: str | None, detail: str, **figures: float | None
     ) -> None:
         """Take a check of the instrument with the figures that its outcome follows from."""
-        self.controls.append(ControlDraft(kind, channel, attribute, regime, site, detail, figures))
+        what: dict[str, Any] = {"kind": kind, "channel": channel, "attribute": attribute, "regime": regime, "site": site, "detail": detail}
+        rounded = {name: significant(value) for name, value in figures.items()}
+        self.controls.append(Control(id="", **what, passed=passes(kind, rounded), figures=rounded))
 
     def extend(self, others: Iterable[Drafts]) -> Drafts:
         """Take what others have to say; returns itself."""
@@ -82,13 +155,7 @@ class Ledger:
             self.estimates.append(published(draft, identifier))
             self.drafts[identifier] = draft
         for control in drafts.controls:
-            figures = {name: significant(value) for name, value in control.figures.items()}
-            kept = {**vars(control), "figures": figures, "passed": passes(control.kind, figures)}
-            self.controls.append(Control(id=f"C{len(self.controls) + 1}", **kept))
-
-    def draft_of(self, estimate: Estimate) -> Draft:
-        """The draft behind an estimate."""
-        return self.drafts[estimate.id]
+            self.controls.append(control.model_copy(update={"id": f"C{len(self.controls) + 1}"}))
 
 
 def decide_ledger(drafts: Drafts, no_absence: Collection[str] = ()) -> Ledger:
@@ -101,9 +168,9 @@ def decide_ledger(drafts: Drafts, no_absence: Collection[str] = ()) -> Ledger:
     outcomes = decide_outcomes(ledger.estimates, ledger.controls)
     for place, estimate in enumerate(ledger.estimates):
         draft = ledger.drafts[estimate.id]
-        if draft.state is None and estimate.id in outcomes:
-            state = state_of(outcomes[estimate.id])
-            decided = {"state": state, "reason": reason_of(draft, outcomes[estimate.id]), "rows_needed": _rows_needed(draft, state)}
+        if draft.state is None and (outcome := outcomes.get(estimate.id)) is not None:
+            state = state_of(outcome)
+            decided = {"state": state, "reason": reason_of(draft, outcome), "rows_needed": _rows_needed(draft, state)}
             ledger.estimates[place] = estimate.model_copy(update=decided)
     return ledger
 
@@ -146,11 +213,6 @@ def published(draft: Draft, identifier: str) -> Estimate:
         margin=draft.margin if shows else None,
         rows_needed=_rows_needed(draft, draft.state),
     )
-
-
-_IDENTITY = ("channel", "measure", "regime", "reference_for", "site", "subject", "group", "context")
-_AS_THEY_ARE = (*_IDENTITY, "unit", "shown_by", "method", "reason")
-_ROUNDED = ("raw", "auroc", "detection_limit", "null_high")
 
 
 def _rows_needed(draft: Draft, state: State | None) -> int | None:

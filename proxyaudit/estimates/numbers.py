@@ -8,8 +8,7 @@ from typing import Literal
 
 from proxyaudit.estimates.questions import all_questions, deciding_names
 from proxyaudit.estimates.scope import Scope
-from proxyaudit.estimates.states import deciding
-from proxyaudit.estimates.verdicts import Decision, combine, decide
+from proxyaudit.estimates.states import Decision, combine, decide, deciding
 from proxyaudit.types import Estimate, State
 
 What = Literal["encoding", "use"]
@@ -19,7 +18,6 @@ class Numbers:
     """Numbers of an audit within its scope."""
 
     def __init__(self, estimates: Iterable[Estimate], scope: Scope) -> None:
-        """Sort the numbers by attribute and regime."""
         self.scope = scope
         self._by_place: dict[tuple[str | None, str], list[Estimate]] = defaultdict(list)
         for estimate in estimates:

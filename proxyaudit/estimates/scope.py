@@ -34,7 +34,8 @@ def read_scope(plan: Mapping[str, Any], recipe: Mapping[str, Any], environment: 
     regimes = tuple(str(entry.get("name")) for entry in found)
     kinds = (_SURFACES.get(str(entry.get("kind"))) for entry in found)
     surface: Surface = next((kind for kind in kinds if kind is not None), "outputs")
-    roles = {str(entry.get("name")): _role(entry.get("role")) for entry in entries(plan, "attributes")}
+    attributes = entries(plan, "attributes")
+    roles: dict[str, Role] = {str(entry.get("name")): "proxy" if entry.get("role") == "proxy" else "protected" for entry in attributes}
     real = "real" if surface == "outputs" else recipe.get("real")
     unfit = {str(name): str(why) for name, why in mapping(plan, "unfit").items()}
     if surface == "activations":
@@ -55,10 +56,6 @@ def read_scope(plan: Mapping[str, Any], recipe: Mapping[str, Any], environment: 
         margins=mapping(plan, "margins"),
         no_absence=names(plan, "no_absence"),
     )
-
-
-def _role(found: Any) -> Role:
-    return "proxy" if found == "proxy" else "protected"
 
 
 def mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -9,8 +9,15 @@ from typing import Final
 from proxyaudit.estimates.ledger import significant
 from proxyaudit.estimates.numbers import Numbers, answer_weight, strongest
 from proxyaudit.estimates.questions import all_questions, names_of
-from proxyaudit.estimates.verdicts import Decision
-from proxyaudit.types import Basis, Change, ChangeWord, Estimate, Origin, Surface
+from proxyaudit.estimates.states import Decision
+from proxyaudit.types import Basis, Change, ChangeWord, Estimate, Origin
+
+_CHANGES: Final[Mapping[ChangeWord, str]] = {
+    "amplified": ", more than in {}",
+    "reduced": ", less than in {}",
+    "unchanged": ", about as much as in {}",
+    "eliminated": ", unlike in {}",
+}
 
 
 @dataclass(frozen=True)
@@ -27,32 +34,13 @@ class Concluded:
     turned: bool
 
 
-_CHANGES: Final[Mapping[Surface, Mapping[ChangeWord, str]]] = {
-    "outputs": {
-        "amplified": ", more than in models trained on the real data",
-        "reduced": ", less than in models trained on the real data",
-        "unchanged": ", about as much as in models trained on the real data",
-        "eliminated": ", no longer, unlike in models trained on the real data",
-    },
-    "activations": {
-        "amplified": ", more than in '{real}'",
-        "reduced": ", less than in '{real}'",
-        "unchanged": ", about as much as in '{real}'",
-        "eliminated": ", unlike in '{real}'",
-    },
-    "prompts": {
-        "amplified": ", more than in '{real}'",
-        "reduced": ", less than in '{real}'",
-        "unchanged": ", about as much as in '{real}'",
-    },
-}
-
-
 def sentence(c: Concluded, numbers: Numbers) -> str:
     """One plain sentence or two for people who do no machine learning."""
     surface = numbers.scope.surface
     word = c.change.encoding if surface == "activations" else c.change.use
-    beside = _CHANGES[surface].get(word, "").format(real=numbers.scope.real)
+    beside = _CHANGES.get(word, "").format("models trained on the real data" if surface == "outputs" else f"'{numbers.scope.real}'")
+    if word == "eliminated" and surface != "activations":
+        beside = f", no longer{beside}" if surface == "outputs" else ""
     if surface == "activations":
         return _of_activations(c, numbers, beside)
     return _of_prompts(c, beside) if surface == "prompts" else _of_models(c, numbers, beside) + _learnt_little(numbers, c.regime)

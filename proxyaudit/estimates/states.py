@@ -1,18 +1,27 @@
-"""States and controls: pure functions of what is published, so that whoever holds a pack can decide again and compare."""
+"""States, controls and verdicts (METHOD, section 5): pure functions of what is published, so that whoever holds a pack can decide again."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
 
-from proxyaudit.estimates.draft import ABSENT_AT, FOUND, PRESENT_AT, Outcome
-from proxyaudit.estimates.questions import deciding_names
+from proxyaudit.estimates.questions import deciding_names, names_of
 from proxyaudit.stats.multiplicity import holm
-from proxyaudit.types import Control, Estimate, State
+from proxyaudit.types import ChangeWord, Control, Encoding, Estimate, State, Surface, Verdict
 
+PRESENT_AT = 0.05
+ABSENT_AT = 0.01
+FOUND = 0.8  # share of plants that a positive control must find
 FAILED_AT: Final = 0.001  # by chance one control in a hundred would fail at .01 and silence an audit; a broken instrument is far below
 LEAST_FOUND: Final = 0.5  # of a planted effect; of twice the margin, more than half is above the margin
+Outcome = Literal[
+    "asks nothing", "not measured", "blocked", "within its null", "present", "unstable", "unsure", "corrected", "absent", "between"
+]
+"""How a number came to its state; what is said beside an unknown depends on it."""
+UNCHANGED = (0.8, 1.25)
+LARGER = 1.05
 
 
 def deciding(estimates: Iterable[Estimate]) -> list[Estimate]:
@@ -45,7 +54,7 @@ def decide_outcomes(estimates: Iterable[Estimate], controls: Iterable[Control]) 
     outcomes: dict[str, Outcome] = {}
     for regime, own in by_regime.items():
         tested = {e.id: e.p_present for e in own if e.p_present is not None}
-        adjusted = dict(zip(tested, holm(list(tested.values())), strict=True)) if tested else {}
+        adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
         for e in own:
             outcomes[e.id] = _outcome(e, adjusted.get(e.id, 1.0), blocked=(regime, e.attribute, e.site) in failed)
     return outcomes
@@ -54,9 +63,7 @@ def decide_outcomes(estimates: Iterable[Estimate], controls: Iterable[Control]) 
 def _outcome(e: Estimate, adjusted: float, *, blocked: bool) -> Outcome:
     if e.margin is None and e.p_present is None and e.value is None:
         return "asks nothing"
-    if e.margin is None:
-        return "not measured"
-    if e.p_present is None or e.value is None:
+    if e.margin is None or e.p_present is None or e.value is None:
         return "not measured"
     if adjusted <= PRESENT_AT and e.value > e.margin:
         return "blocked" if blocked else "present" if e.beyond_null else "within its null"
@@ -105,3 +112,97 @@ _RULES: Final[Mapping[str, Callable[[Mapping[str, float]], bool]]] = {
     "baseline": lambda f: f["leak"] < f["margin"],
     "repetition": lambda f: f["identical_pairs"] == 0,
 }
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the channel states of one attribute in one regime amount to."""
+
+    verdict: Verdict
+    at_least: Literal["hidden"] | None
+    encoding: Encoding
+    use: tuple[str, ...]
+    recoverable: tuple[str, ...]
+    mechanisms: tuple[str, ...]
+
+
+def combine(states: Sequence[State]) -> State:
+    """One state of several cells of a channel: present anywhere, absent only everywhere."""
+    applying = [state for state in states if state != "not_applicable"]
+    if not applying:
+        return "not_applicable"
+    if "present" in applying:
+        return "present"
+    return "absent" if all(state == "absent" for state in applying) else "unknown"
+
+
+def decide(states: Mapping[str, State], *, surface: Surface = "outputs") -> Decision:
+    """Turn channel states into a verdict.
+
+    Args:
+        states: State of every deciding channel; one left out counts as ``unknown``, so that forgetting it can never lead to "removed".
+        surface: ``activations`` where no outputs were given: the embedding is what the consumer gets, so ``hidden`` needs
+            ``linear`` absent there.
+
+    Raises:
+        ValueError: a key is no channel.
+    """
+    channels, use_channels, recoverable_channels = deciding_names(), names_of("use"), names_of("recoverable")
+    strangers = sorted(set(states) - set(channels))
+    if strangers:
+        raise ValueError(f"unknown channel {strangers[0]!r}")
+    full: dict[str, State] = {channel: states.get(channel, "unknown") for channel in channels}
+    encoding = _encoding(full["linear"], full["nonlinear"])
+    use = _listed(full, use_channels)
+    recoverable = _listed(full, recoverable_channels)
+    inside = tuple(channel for channel in (*names_of("encoding"), *recoverable_channels) if full[channel] == "present")
+    acting = tuple(channel for channel in use_channels if full[channel] == "present")
+    if surface == "activations" and full["linear"] == "present":
+        acting = (*acting, "linear")
+    applying = [state for state in full.values() if state != "not_applicable"]
+    if acting:
+        return Decision("exposed", None, encoding, use, recoverable, acting)
+    if inside:
+        # Activations are their own surface: what a linear reader finds there is their use, and unknown is not none.
+        unused = use == ("none",) and (surface != "activations" or full["linear"] == "absent")
+        verdict: Verdict = "hidden" if unused else "inconclusive"
+        return Decision(verdict, None if verdict == "hidden" else "hidden", encoding, use, recoverable, inside)
+    if applying and all(state == "absent" for state in applying):
+        absent = tuple(channel for channel in channels if full[channel] == "absent")
+        return Decision("removed", None, encoding, use, recoverable, absent)
+    return Decision("inconclusive", None, encoding, use, recoverable, ())
+
+
+def change_word(
+    mine: State | None, real: State | None, margin: float, difference: tuple[float, float], ratio: tuple[float, float, float] | None
+) -> ChangeWord:
+    """How a number changed against real training: from both states, the interval of the paired difference, and the ratio.
+
+    ``margin`` is that of the number in real training; ``ratio`` (value, low, high) is ``None`` where real's lower bound does not exceed it.
+    """
+    low, high = difference
+    if ratio is not None and ratio[0] > LARGER and low > 0 and mine == "present":
+        # Surely larger comes before "within the band of no change": a grown exposure must not read as unchanged.
+        return "amplified"
+    if ratio is not None and ratio[1] >= UNCHANGED[0] and ratio[2] <= UNCHANGED[1]:
+        return "unchanged"
+    if ratio is None and low > -margin and high < margin:
+        return "unchanged"
+    if "present" not in (mine, real):
+        return "unknown"
+    return "amplified" if low > 0 else "reduced" if high < 0 else "unknown"
+
+
+def _encoding(linear: State, nonlinear: State) -> Encoding:
+    if linear == "present":
+        return "linear"
+    if linear == "absent" and nonlinear in ("present", "absent"):
+        return "nonlinear_only" if nonlinear == "present" else "absent"
+    return "unknown"
+
+
+def _listed(states: Mapping[str, State], channels: Sequence[str]) -> tuple[str, ...]:
+    present = tuple(channel for channel in channels if states[channel] == "present")
+    if present:
+        return present
+    return ("none",) if all(states[channel] in ("absent", "not_applicable") for channel in channels) else ("unknown",)

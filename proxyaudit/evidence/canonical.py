@@ -11,12 +11,8 @@ import numpy as np
 def canonical_json(value: Any) -> bytes:
     r"""Return ``value`` as UTF-8 JSON with sorted keys, an indent of one and a final newline.
 
-    Numbers are written as they are (the pipeline has rounded them); NaN and infinities are
-    refused, because JSON has no word for them and a reader must not have to guess.
-
-    Raises:
-        ValueError: a number is not finite.
-        TypeError: a value has no JSON form.
+    Numbers are written as they are (the pipeline has rounded them); NaN and infinities are refused (``ValueError``), because JSON has no
+    word for them and a reader must not have to guess; so is what has no JSON form (``TypeError``).
 
     >>> canonical_json({"b": 1, "a": [0.5, None]})
     b'{\n "a": [\n  0.5,\n  null\n ],\n "b": 1\n}\n'
@@ -27,18 +23,12 @@ def canonical_json(value: Any) -> bytes:
 
 
 def parse_json(data: bytes) -> Any:
-    """Read JSON strictly: UTF-8, no NaN, no key given twice.
-
-    Raises:
-        ValueError: the bytes are not such JSON.
-    """
+    """Read JSON strictly (UTF-8, no NaN, no key given twice); ``ValueError`` for anything else."""
     return json.loads(data.decode("utf-8"), parse_constant=_refuse, object_pairs_hook=_unique)
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} has no JSON form")
 

@@ -20,7 +20,7 @@ MANIFEST = "manifest.json"
 _TEMPORARY = ".writing-"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # Packages whose version may move a byte of a report.
-_PACKAGES = ("jinja2", "markupsafe", "matplotlib", "numpy", "pyyaml")
+_PACKAGES = ("jinja2", "markupsafe", "numpy", "pyyaml")
 _SOURCES = (
     *("reporting/**/*", "types.py", "evidence/pack.py", "evidence/plans.py", "evidence/schema_1_0.py"),
     *("estimates/questions.py", "channels/*/__init__.py", "channels/*/words.py"),  # what a check is called
@@ -41,12 +41,9 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write ``files`` into ``folder`` (made if missing) and, last of all, the manifest that makes the folder complete.
-
-    A manifest that lies there is removed first: a crash in between leaves a folder that is visibly incomplete rather than one whose
-    hashes are wrong.
-    """
+    """Write ``files`` into ``folder`` (made if missing) and, last of all, the manifest that makes the folder complete."""
     folder.mkdir(parents=True, exist_ok=True)
+    # A crash in between leaves a folder that is visibly incomplete rather than one whose hashes are wrong.
     (folder / MANIFEST).unlink(missing_ok=True)
     for left_over in folder.glob(f"{_TEMPORARY}*"):
         left_over.unlink()
@@ -57,11 +54,8 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def replace_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Put new bytes for files that can be made again from the others (the reports), then the new manifest.
-
-    The manifest stays while they are written: the evidence beside them is still whole, and
-    rendering once more mends a crash in between.
-    """
+    """Put new bytes for files that can be made again from the others (the reports), then the new manifest."""
+    # The old one stays while they are written: the evidence beside them is whole, and rendering once more mends a crash in between.
     hashes, _ = read_manifest(folder)
     for name in sorted(files):
         write_file(folder / name, files[name])
@@ -103,11 +97,7 @@ def read_manifest(folder: Path) -> tuple[dict[str, str], list[str]]:
 
 
 def check_manifest(folder: Path, *, required: tuple[str, ...] = (), skip: tuple[str, ...] = ()) -> list[str]:
-    """Compare a run folder with its manifest, which must list the ``required`` files; the state of those in ``skip`` does not matter.
-
-    Returns:
-        One line per problem, each naming the file: missing, changed, unlisted, not a plain file. Empty if all is well.
-    """
+    """Compare a run folder with its manifest, which must list ``required`` files; those in ``skip`` may differ. A line per problem."""
     hashes, problems = read_manifest(folder)
     if problems and not hashes:
         return problems
@@ -121,16 +111,15 @@ def check_manifest(folder: Path, *, required: tuple[str, ...] = (), skip: tuple[
 
 def _compare(path: Path, expected: str) -> str | None:
     try:
-        kind = path.lstat().st_mode
+        # A link could point at a file that changes later, or outside the folder.
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return f"{path.name} is not a plain file"
+        same = file_digest(path) == expected
     except FileNotFoundError:
         return f"{path.name} is missing"
-    # A link could point at a file that changes later, or outside the folder.
-    if not stat.S_ISREG(kind):
-        return f"{path.name} is not a plain file"
-    try:
-        return None if file_digest(path) == expected else f"{path.name} does not match its hash"
     except OSError:
-        return f"{path.name} does not match its hash"
+        same = False
+    return None if same else f"{path.name} does not match its hash"
 
 
 def _write_manifest(folder: Path, hashes: Mapping[str, str]) -> None:

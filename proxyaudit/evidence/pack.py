@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -49,10 +49,7 @@ class EvidencePack:
 def write_pack(
     pack: EvidencePack, folder: Path, *, reports: Mapping[str, str] | None = None, more: Mapping[str, bytes] | None = None
 ) -> None:
-    """Write a run folder, made if missing; its manifest comes last and makes it complete.
-
-    Rendered ``reports`` and ``more`` files (signatures, where the recipe asks for them) go by file name.
-    """
+    """Write a run folder with rendered ``reports`` and ``more`` files by name; its manifest comes last and makes it complete."""
     files = {
         "arrays.safetensors": safetensors.numpy.save({name: pack.arrays[name] for name in sorted(pack.arrays)}),
         "environment.json": canonical_json(pack.environment),
@@ -83,9 +80,8 @@ def replace_reports(folder: Path, reports: Mapping[str, str]) -> bool:
 def read_pack(folder: Path, *, skip: tuple[str, ...] = ()) -> EvidencePack:
     """Read a run folder after checking every file against the manifest, but for those whose hashes do not matter to the caller (``skip``).
 
-    Raises:
-        InputError: there is no such run, it did not end, or it was written by a newer version.
-        IntegrityError: a file is missing, was changed, was added, or is not what it says.
+    ``InputError`` if there is no such run, it did not end, or a newer version wrote it; ``IntegrityError`` if a file is missing, was
+    changed, was added, or is not what it says.
     """
     if not folder.is_dir():
         raise InputError("no such run folder", where=str(folder), mend="'proxyaudit ls' lists the runs")
@@ -97,37 +93,13 @@ def read_pack(folder: Path, *, skip: tuple[str, ...] = ()) -> EvidencePack:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise IntegrityError(f"{problems[0]}{more} [{folder}]; the run was changed after it was written: use an untouched copy")
     plan = _read_object(folder / "plan.json")
-    return EvidencePack(
-        evidence=_read_evidence(folder / "evidence.json", plan),
-        plan=plan,
-        recipe=_read_recipe(folder / "recipe.yaml"),
-        environment=_read_object(folder / "environment.json"),
-        arrays=_read_arrays(folder / "arrays.safetensors"),
-    )
-
-
-def read_trusted(path: Path) -> EvidencePack:
-    """Read the run that ``path`` means, every byte checked, reports included.
-
-    Raises:
-        InputError: there is no such run, more than one, or one that did not end.
-        IntegrityError: a file is missing, was changed or was added.
-    """
-    folder = find_run(path)
-    if not is_complete(folder) and (folder / "evidence.json").exists():
-        # The manifest comes last and the evidence before it: a folder with one and not the other ended and was altered, or its
-        # last write was cut off. Either way the evidence cannot be trusted.
-        mend = "run the recipe again or use an untouched copy"
-        raise IntegrityError(f"{MANIFEST} is missing although evidence.json is there [{folder}]; {mend}")
-    return read_pack(folder)
+    evidence = _read_evidence(folder / "evidence.json", plan)
+    recipe, environment = _read_object(folder / "recipe.yaml", yaml.safe_load), _read_object(folder / "environment.json")
+    return EvidencePack(evidence, plan, recipe, environment, _read_arrays(folder / "arrays.safetensors"))
 
 
 def find_run(path: Path) -> Path:
-    """Return the run folder that ``path`` means: itself, or the one complete run below it.
-
-    Raises:
-        InputError: there is no run there, or more than one.
-    """
+    """The run folder that ``path`` means: itself, or the one complete run below it; ``InputError`` if there is none, or more than one."""
     if path.is_file():
         path = path.parent
     if not path.is_dir():
@@ -167,23 +139,13 @@ def _text_bytes(text: str) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def _read_object(path: Path, parse: Callable[[bytes], Any] = parse_json) -> dict[str, Any]:
     try:
-        document = parse_json(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise IntegrityError(f"{path.name} cannot be read ({error}) [{path.parent}]") from None
+        document = parse(path.read_bytes())
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise IntegrityError(f"{path.name} cannot be read ({' '.join(str(error).split())[:200]}) [{path.parent}]") from None
     if not isinstance(document, dict):
-        raise IntegrityError(f"{path.name} is not a JSON object [{path.parent}]")
-    return document
-
-
-def _read_recipe(path: Path) -> dict[str, Any]:
-    try:
-        document = yaml.safe_load(path.read_bytes())
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
-        raise IntegrityError(f"{path.name} cannot be read [{path.parent}]") from None
-    if not isinstance(document, dict):
-        raise IntegrityError(f"{path.name} is not a mapping [{path.parent}]")
+        raise IntegrityError(f"{path.name} is not a mapping of keys to values [{path.parent}]")
     return document
 
 
@@ -221,10 +183,6 @@ class RunLine:
     status: str
     date: str
     verdicts: dict[str, int]
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON."""
-        return {**self.__dict__, "folder": str(self.folder)}
 
 
 def describe_run(folder: Path) -> RunLine:

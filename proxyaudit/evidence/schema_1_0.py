@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any, Final
 
-from proxyaudit.estimates.draft import TURNED
+from proxyaudit.estimates.ledger import TURNED
 from proxyaudit.estimates.questions import deciding_names
 from proxyaudit.estimates.states import passes
 from proxyaudit.types import Control, Estimate, Evidence
 
-Identity = tuple[str, str | None, str | None]
-"""``measure``, ``subject``, ``reference_for``."""
+Identity = tuple[str, str | None, str | None]  # measure, subject, reference_for
 
 _REFERENCE = re.compile(r"^(?P<regime>.*): 95th percentile of (?P<what>.*)$", re.DOTALL)
 _SHOWN_BY = re.compile(r"shown by the reader '(?P<reader>[^']*)'")
@@ -109,14 +108,9 @@ def with_fields(estimate: Estimate) -> Estimate:
         return estimate
     measure, subject, reference_for = identify(estimate.channel, estimate.regime, estimate.context, estimate.site)
     shown, rows = _SHOWN_BY.search(estimate.method), _ROWS_NEEDED.match(estimate.reason or "")
-    fields = {
-        "measure": measure,
-        "subject": subject,
-        "reference_for": reference_for,
-        "shown_by": shown["reader"] if shown else None,
-        "rows_needed": int(rows["rows"].replace(",", "") or 0) or None if rows else None,
-    }
-    return estimate.model_copy(update=fields)
+    needed = int(rows["rows"].replace(",", "") or 0) or None if rows else None
+    identity = {"measure": measure, "subject": subject, "reference_for": reference_for}
+    return estimate.model_copy(update={**identity, "shown_by": shown["reader"] if shown else None, "rows_needed": needed})
 
 
 def identify(channel: str, regime: str, context: str | None, site: str | None) -> Identity:
@@ -131,11 +125,8 @@ def identify(channel: str, regime: str, context: str | None, site: str | None) -
     if channel == "nonlinear":
         return "leak_in_quarters_nonlinear" if said else "leak_nonlinear", None, None
     if channel == "beyond":
-        return (
-            ("leak_nonlinear" if said.endswith(", nonlinear") else "leak"),
-            said.removesuffix(", nonlinear").removeprefix("beyond ") or None,
-            None,
-        )
+        measure = "leak_nonlinear" if said.endswith(", nonlinear") else "leak"
+        return measure, said.removesuffix(", nonlinear").removeprefix("beyond ") or None, None
     if channel == "expressed":
         measure, _, template = said.partition(", template ")
         return (measure, template or None, None) if measure in _PROMPTS else (_EXPRESSED.get(said, said), None, None)

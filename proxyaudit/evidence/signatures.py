@@ -13,14 +13,13 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from safetensors import SafetensorError
 
 from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
+from proxyaudit.recipe.models import Strict
 from proxyaudit.types import Role, State
-
-__all__ = ["SIGNATURE_FILES", "Contexts", "Entry", "KnownAttribute", "Reference", "Signatures", "read_signatures", "signature_files"]
 
 SIGNATURE_FILES = ("signatures.json", "signatures.safetensors")
 VERSION = "1.1"
@@ -30,11 +29,7 @@ _MODEL = "model"
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Kind(_Strict):
+class Kind(Strict):
     """Kind of a column of the inputs; ``edges`` and ``levels`` are where a number is cut into bands and what they are called."""
 
     name: str
@@ -50,7 +45,7 @@ class Kind(_Strict):
         return self
 
 
-class KnownAttribute(_Strict):
+class KnownAttribute(Strict):
     """An attribute and the levels that it was coded by."""
 
     name: str
@@ -59,7 +54,7 @@ class KnownAttribute(_Strict):
     levels: tuple[str, ...]
 
 
-class Contexts(_Strict):
+class Contexts(Strict):
     """Slices of the inputs."""
 
     column: str | None  # the column they go by; ``None`` for quantile slices of the reference models' mean output
@@ -81,7 +76,7 @@ class Contexts(_Strict):
         return self
 
 
-class Reference(_Strict):
+class Reference(Strict):
     """One model of the run; its weights are kept unless they are too large, of a frozen transformer those of the head only."""
 
     regime: str
@@ -92,7 +87,7 @@ class Reference(_Strict):
     quantise: Annotated[str, Field(pattern="^(int8|bf16)$")] | None = None
 
 
-class Reading(_Strict):
+class Reading(Strict):
     """The signature in one context of the audit rows; the first of an entry is all of them together."""
 
     context: str | None  # name; ``None`` for all rows
@@ -104,12 +99,8 @@ class Reading(_Strict):
     leak: Share  # what the direction tells of the attribute there
 
 
-class Entry(_Strict):
-    """One direction: an attribute (or one of its levels) in one model at one site.
-
-    Attributes:
-        threshold: Share of the direction's variance that a model must hold for the leak to reach the margin; ``None`` where it never does.
-    """
+class Entry(Strict):
+    """One direction: an attribute (or one of its levels) in one model at one site."""
 
     attribute: str
     level: str | None
@@ -120,13 +111,13 @@ class Entry(_Strict):
     margin: Annotated[float, Field(gt=0, lt=1)]
     low: Share
     high: Share
-    threshold: Annotated[float, Field(ge=0)] | None
+    threshold: Annotated[float, Field(ge=0)] | None  # share of the variance that reaches the margin; ``None`` where none does
     known: bool  # whether the reference is in the state, by the rule that a scanned model is judged by
     width: Annotated[int, Field(gt=0, le=1_000_000)]
     readings: tuple[Reading, ...]
 
 
-class Document(_Strict):
+class Document(Strict):
     """Signatures without their arrays: what was asked, of which models and in which contexts."""
 
     signatures_version: str = VERSION
@@ -148,10 +139,9 @@ class Document(_Strict):
 class Signatures:
     """Signatures of a run, in memory.
 
-    Attributes:
-        directions: For each entry its arrays: ``direction (d,)`` reads the score from activations; ``shift (1 + C, d)`` is the
-            covariance of the standardised attribute with the activations, over all contexts and in each; ``placebo_direction (d, P)``
-            and ``placebo_shift (1 + C, d, P)`` are the same for permuted attributes.
+    The ``directions`` hold for each entry its arrays: ``direction (d,)`` reads the score from activations; ``shift (1 + C, d)`` is the
+    covariance of the standardised attribute with the activations, over all contexts and in each; ``placebo_direction (d, P)`` and
+    ``placebo_shift (1 + C, d, P)`` are the same for permuted attributes.
     """
 
     document: Document  # everything but the arrays
@@ -171,12 +161,7 @@ def signature_files(signatures: Signatures) -> dict[str, bytes]:
 
 
 def read_signatures(folder: Path) -> Signatures:
-    """Read the signatures of a run whose manifest was checked.
-
-    Raises:
-        InputError: the run holds none, or they are of a newer version.
-        IntegrityError: they are not what they should be.
-    """
+    """Read the signatures of a run whose manifest was checked; ``InputError`` if it holds none or newer ones, else ``IntegrityError``."""
     if not all((folder / name).is_file() for name in SIGNATURE_FILES):
         mend = "run its recipe again with --signatures (they help to infer attributes, so they are saved only when asked for)"
         raise InputError("the run holds no signatures", where=str(folder), mend=mend)

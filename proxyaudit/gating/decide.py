@@ -26,8 +26,13 @@ def gate(pack: EvidencePack, policy: Policy, read: Callable[[str], EvidencePack]
     """
     evidence = pack.evidence
     findings = {(finding.attribute, finding.regime): finding for finding in evidence.findings}
-    attributes, regimes = _attributes(pack, policy, where), _regimes(pack, policy, where)
-    _check_rules(pack, policy, where)
+    roles, names = {f.attribute: f.role for f in evidence.findings}, list(dict.fromkeys(f.regime for f in evidence.findings))
+    protected, others = [name for name, role in roles.items() if role == "protected"], [name for name in names if name != _real(pack)]
+    attributes = _named(policy.attributes, roles, "attribute", f"{where}: attributes", protected)
+    regimes = _named(policy.regimes, names, "regime", f"{where}: regimes", others)
+    for index, rule in enumerate(policy.rules):
+        _named(rule.attributes, roles, "attribute", f"{where}: rules.{index}.attributes")
+        _named(rule.regimes, names, "regime", f"{where}: rules.{index}.regimes")
     lax = _laxer(pack, policy)
     asked = [(attribute, regime) for attribute in attributes for regime in regimes]
     cases = [_case(pack, policy, *pair, findings.get(pair), lax) for pair in asked]
@@ -45,22 +50,11 @@ def gate(pack: EvidencePack, policy: Policy, read: Callable[[str], EvidencePack]
     return GateResult(run.name, run.id, run.plan_digest, run.status, tuple(cases), notes)
 
 
-def _attributes(pack: EvidencePack, policy: Policy, where: str) -> list[str]:
-    roles = {finding.attribute: finding.role for finding in pack.evidence.findings}
-    if policy.attributes is None:
-        return [name for name, role in roles.items() if role == "protected"] or list(roles)
-    if policy.attributes == (EVERYTHING,):
-        return list(roles)
-    return _known(policy.attributes, roles, "attribute", f"{where}: attributes")
-
-
-def _regimes(pack: EvidencePack, policy: Policy, where: str) -> list[str]:
-    names = list(dict.fromkeys(finding.regime for finding in pack.evidence.findings))
-    if policy.regimes is None:
-        return [name for name in names if name != _real(pack)] or names
-    if policy.regimes == (EVERYTHING,):
-        return names
-    return _known(policy.regimes, names, "regime", f"{where}: regimes")
+def _named(names: Sequence[str] | None, known: Iterable[str], what: str, where: str, default: Sequence[str] = ()) -> list[str]:
+    """What a policy asks for: by name, everything, or the default, which is everything where there is nothing else."""
+    if names is None or names == (EVERYTHING,):
+        return list(default if names is None and default else known)
+    return _known(names, known, what, where)
 
 
 def _real(pack: EvidencePack) -> str | None:
@@ -70,14 +64,6 @@ def _real(pack: EvidencePack) -> str | None:
         return named
     # In a probe or of prompts "real" is a name like any other: leaving it out would let what is exposed pass unjudged.
     return None if has_kind(pack.plan, "activations") or has_kind(pack.plan, "prompts") else "real"
-
-
-def _check_rules(pack: EvidencePack, policy: Policy, where: str) -> None:
-    attributes, regimes = ({getattr(f, key) for f in pack.evidence.findings} for key in ("attribute", "regime"))
-    for index, rule in enumerate(policy.rules):
-        for key, named, known in (("attributes", rule.attributes, attributes), ("regimes", rule.regimes, regimes)):
-            if named is not None and named != (EVERYTHING,):
-                _known(named, known, key[:-1], f"{where}: rules.{index}.{key}")
 
 
 def _known(names: Sequence[str], known: Iterable[str], what: str, where: str) -> list[str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from proxyaudit.errors import InputError, did_you_mean
-from proxyaudit.recipe.yaml import read_yaml
+from proxyaudit.errors import InputError
+from proxyaudit.recipe.models import Strict
+from proxyaudit.recipe.yaml import read_yaml, validated
 
 Verdict = Literal["removed", "hidden", "exposed"]
 Treatment = Literal["undecided", "fail", "allow"]
@@ -17,11 +19,7 @@ _Margin = Annotated[float, Field(gt=0, lt=1)]
 _MOST = 64 * 1024  # bytes; a policy is a page
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class PolicyMargins(_Strict):
+class PolicyMargins(Strict):
     """The laxest margins that a run may have been decided at."""
 
     leak: _Margin | None = None
@@ -35,7 +33,7 @@ def _one_or_many(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
-class Rule(_Strict):
+class Rule(Strict):
     """What differs from the policy for some attributes or regimes; of several rules that fit, the last holds."""
 
     attributes: Names | None = None
@@ -52,7 +50,7 @@ class Rule(_Strict):
         return self
 
 
-class Baseline(_Strict):
+class Baseline(Strict):
     """A run that must not be got worse than."""
 
     run: Annotated[str, Field(min_length=1)]
@@ -69,7 +67,7 @@ class Baseline(_Strict):
         return {"run": value} if isinstance(value, str) else value
 
 
-class Policy(_Strict):
+class Policy(Strict):
     """What a release must meet; the last of the rules that fit holds for a pair."""
 
     attributes: Names | None = None  # or "all" for the protected ones and proxies; every protected one if not given
@@ -104,12 +102,10 @@ class Policy(_Strict):
 
 def load_policy(path: Path) -> Policy:
     """Read and check a policy file; ``InputError`` if it cannot be read, is no YAML, or is no valid policy."""
-    try:
-        too_large = path.stat().st_size > _MOST
-    except OSError:
-        too_large = False
-    if too_large:
-        raise InputError(f"the file is larger than {_MOST // 1024} KiB", where=str(path), mend="a policy is a short YAML file")
+    # What cannot be looked at cannot be read either, which is told below.
+    with contextlib.suppress(OSError):
+        if path.stat().st_size > _MOST:
+            raise InputError(f"the file is larger than {_MOST // 1024} KiB", where=str(path), mend="a policy is a short YAML file")
     try:
         document = read_yaml(path)
     except InputError as error:
@@ -121,45 +117,7 @@ def load_policy(path: Path) -> Policy:
 
 def parse_policy(document: Any, *, where: str = "policy") -> Policy:
     """Validate a policy given as plain data; ``InputError`` for the first mistake found, in one line."""
-    if document is None:
-        raise InputError("the policy is empty", where=where, mend="write e.g. 'allow: [removed]', or leave --policy out for the default")
     if not isinstance(document, dict):
-        raise InputError("the policy is not a mapping of keys to values", where=where, mend="write e.g. 'allow: [removed]'")
-    try:
-        return Policy.model_validate(document)
-    except ValidationError as error:
-        raise _first_mistake(error, where) from None
-
-
-_MODELS: dict[str, type[_Strict]] = {"rules": Rule, "margins": PolicyMargins, "baseline": Baseline}
-_WORDS = {
-    "tuple_type": "should be a list, e.g. [a, b]",
-    "model_type": "should be a mapping of keys to values",
-    "model_attributes_type": "should be a mapping of keys to values",
-    "dict_type": "should be a mapping of keys to values",
-    "string_type": "should be text; put a number that is meant as text in quotes",
-    "string_too_short": "should not be empty",
-}
-
-
-def _first_mistake(error: ValidationError, where: str) -> InputError:
-    errors = error.errors(include_url=False)
-    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
-    location = [str(part) for part in first["loc"]]
-    at = f"{where}: {'.'.join(location)}"[:300] if location else where
-    if first["type"] == "extra_forbidden":
-        model = _MODELS.get(location[0], Policy) if len(location) > 1 else Policy
-        known = sorted(model.model_fields)
-        mend = did_you_mean(location[-1], known, f"known keys here: {', '.join(known)}")
-        return InputError(f"unknown key '{location[-1][:60]}'", where=at, mend=mend)
-    if first["type"] == "missing":
-        return InputError(f"key '{location[-1]}' is missing", where=at, mend=f"add '{location[-1]}: ...'")
-    plain = isinstance(first.get("input"), str | int | float)
-    # Anything else may be nested aliases, whose text would fill the memory.
-    given = str(first["input"])[:60] if plain else "not a word"
-    if first["type"] == "literal_error":
-        words = str(first.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ").split(", ")
-        return InputError(f"unknown word '{given}'", where=at, mend=did_you_mean(given, words, f"one of {', '.join(words)}"))
-    message = _WORDS.get(first["type"], first["msg"].removeprefix("Value error, "))
-    shown = f" (given: {given!r})" if plain and first["type"] != "value_error" else ""
-    return InputError(message[0].lower() + message[1:] + shown, where=at, mend="correct this key ('proxyaudit gate --help' shows a policy)")
+        what = "the policy is empty" if document is None else "the policy is not a mapping of keys to values"
+        raise InputError(what, where=where, mend="write e.g. 'allow: [removed]', or leave --policy out for the default")
+    return validated(Policy, document, where=where, mend="correct this key ('proxyaudit gate --help' shows a policy)")

@@ -63,7 +63,8 @@ def junit(result: GateResult) -> bytes:
         suffix = " against the baseline" if case.kind == "baseline" else ""
         element = _case(suite, f"{result.run}.{case.regime}", f"{case.attribute}{suffix}")
         if case.outcome != "pass":
-            _say(element, "failure" if case.outcome == "fail" else "error", _kind(case), case.reason, case.detail)
+            kind = case.verdict if case.kind == "verdict" else f"baseline {case.verdict}"
+            _say(element, "failure" if case.outcome == "fail" else "error", kind, case.reason, case.detail)
         else:
             ElementTree.SubElement(element, "system-out").text = _clean(f"{case.reason}. {case.detail}".strip())
     if result.status != "complete":
@@ -77,10 +78,6 @@ def integrity_junit(run: str, problem: str) -> bytes:
     suite = _suite("proxyaudit gate", 1)
     _say(_case(suite, run, "integrity"), "error", "integrity", problem, "")
     return _document(suite)
-
-
-def _kind(case: GateCase) -> str:
-    return case.verdict if case.kind == "verdict" else f"baseline {case.verdict}"
 
 
 def _suite(name: str, tests: int) -> ElementTree.Element:

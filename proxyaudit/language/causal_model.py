@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from proxyaudit.arrays import Floats
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
-from proxyaudit.language.pretrained import CausalSource, layer_list, load_body, load_tokenizer, loading, locate
+from proxyaudit.language.pretrained import fetch_options, layer_list, load_body, load_tokenizer, loading, locate
+from proxyaudit.recipe.models import PretrainedSpec
 
 _SHAPE_KEYS = ("model_type", "hidden_size", "n_embd", "num_hidden_layers", "n_layer", "vocab_size")
 
@@ -112,7 +113,7 @@ class CausalModel:
         return tuple(layer_list(self.model, "model")[1])
 
 
-def weights_digest(source: CausalSource, base: Path) -> str:
+def weights_digest(source: PretrainedSpec, base: Path) -> str:
     """SHA-256 over the weight files of a local model, whatever its folder is called; ``name@revision`` of one on a hub."""
     place, file = locate(source, base)
     if source.hub:
@@ -129,18 +130,15 @@ def _digest(path: str, size: int, changed: int) -> str:
     return file_digest(Path(path))
 
 
-def same_base(teacher: CausalSource, student: CausalSource, base: Path) -> bool | None:
-    """Whether two models have the same weights; None where sizes agree and weights do not, or where that cannot be told.
-
-    One base that was fine-tuned or quantised differs in every weight, so equal sizes cannot rule a shared base out.
-    """
+def same_base(teacher: PretrainedSpec, student: PretrainedSpec, base: Path) -> bool | None:
+    """Whether two models have the same weights; None where sizes agree or cannot be told: fine-tuning moves every weight of one base."""
     if weights_digest(teacher, base) == weights_digest(student, base):
         return True
     shapes = [_shape(source, base) for source in (teacher, student)]
     return None if shapes[0] is None or shapes[1] is None or shapes[0] == shapes[1] else False
 
 
-def _shape(source: CausalSource, base: Path) -> dict[str, Any] | None:
+def _shape(source: PretrainedSpec, base: Path) -> dict[str, Any] | None:
     place, file = locate(source, base)
     path = Path(place) / "config.json"
     if source.hub or file is not None or not path.is_file():
@@ -152,18 +150,14 @@ def _shape(source: CausalSource, base: Path) -> dict[str, Any] | None:
     return {key: config[key] for key in _SHAPE_KEYS if key in config} if isinstance(config, dict) else None
 
 
-def load_causal(source: CausalSource, base: Path) -> CausalModel:
-    """Load a model and its tokenizer; global random states are left as found.
-
-    Raises:
-        InputError: it cannot be loaded, or holds NaN.
-    """
+def load_causal(source: PretrainedSpec, base: Path) -> CausalModel:
+    """Load a model and its tokenizer; global random states are left as found. Raises ``InputError``: it cannot be loaded, or holds NaN."""
     place, file = locate(source, base)
     mend = "config, safetensors weights and the tokenizer's files belong together, and the model must be a causal one"
     with loading(place, "the language model", mend=mend), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        tokenizer = load_tokenizer(source, place, file)
-        model = load_body("AutoModelForCausalLM", source, place, file)
+        tokenizer = load_tokenizer(place, fetch_options(source, file))
+        model = load_body("AutoModelForCausalLM", place, fetch_options(source, file))
     return CausalModel(model.eval(), tokenizer, weights_digest(source, base))
 
 
@@ -196,9 +190,8 @@ def continue_greedily(model: CausalModel, prompts: Sequence[Sequence[int]], toke
     found: list[list[int]] = [[] for _ in prompts]
     for rows in equal_lengths([len(prompt) for prompt in prompts], extra=tokens):
         ids = torch.tensor([list(prompts[row]) for row in rows])
-        for row, text in zip(
-            rows, _continue(model, ids, len(rows), tokens, lambda logits, *_: logits.argmax(dim=-1), model.stops), strict=True
-        ):
+        texts = _continue(model, ids, len(rows), tokens, lambda logits, *_: logits.argmax(dim=-1), model.stops)
+        for row, text in zip(rows, texts, strict=True):
             found[row] = text
     return found
 

@@ -9,8 +9,7 @@ from typing import Any
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.errors import InputError
 from proxyaudit.language.causal_model import same_base, weights_digest
-from proxyaudit.language.pretrained import CausalSource
-from proxyaudit.recipe.models import LanguageModelSpec
+from proxyaudit.recipe.models import PretrainedSpec
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.types import NotTested
 
@@ -30,18 +29,8 @@ class Lineage:
     notes: list[NotTested]
 
 
-def _called(spec: LanguageModelSpec) -> str:
-    """Name of a model without the folders that lead to it."""
-    own = spec.path if spec.hub else Path(spec.path).name
-    return "/".join(part for part in (spec.package, own, spec.gguf_file) if part)
-
-
 def trace_language_models(recipe: Recipe, dataset: Dataset, base: Path) -> Lineage:
-    """Find the language models of a recipe and how they relate to the model under audit.
-
-    Raises:
-        InputError: a model is not there, or the data have no text column.
-    """
+    """Find a recipe's language models and how they relate to the audited one. Raises ``InputError``: one, or a text column, is missing."""
     found = Lineage({}, [], [])
     for entry in recipe.regimes:
         if entry.synthetic is None or entry.synthetic.language_model is None:
@@ -50,14 +39,15 @@ def trace_language_models(recipe: Recipe, dataset: Dataset, base: Path) -> Linea
         if dataset.text is None:
             what = "a language model writes texts, and this recipe has no text column"
             raise InputError(what, where="regimes: language_model", mend="name it under data.text")
-        source = CausalSource.of(spec)
-        digest = weights_digest(source, base)
+        digest = weights_digest(spec, base)
         shared: bool | None = False
-        if recipe.model.kind == "huggingface":
-            shared = same_base(source, CausalSource.of(recipe.model), base)
+        if isinstance(recipe.model, PretrainedSpec):
+            shared = same_base(spec, recipe.model, base)
         found.hashes[f"language model of {regime}"] = digest
         base_shared = {True: "yes", None: "not known", False: "no"}[shared]
-        told = {"regime": regime, "model": _called(spec), "weights": digest, "mode": spec.mode}
+        # Without the folders that lead to it.
+        called = "/".join(part for part in (spec.package, spec.path if spec.hub else Path(spec.path).name, spec.gguf_file) if part)
+        told = {"regime": regime, "model": called, "weights": digest, "mode": spec.mode}
         found.described.append({**told, "shares the student's base": base_shared})
         if shared is not False:
             what = f"traits that '{regime}' may pass on beside what its texts say"

@@ -5,14 +5,12 @@ Pickled weights are never read, and code that comes with a model is not executed
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import io
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from torch import nn
 
 from proxyaudit.data.tables import is_inside
 from proxyaudit.errors import InputError
+from proxyaudit.recipe.models import PretrainedSpec
 
 INSTALL = "in your clone of proxyaudit: pip install '.[text]'"
 WEIGHTS = (".safetensors", ".gguf")
@@ -29,11 +28,7 @@ _PAIR = {"vocab.json", "merges.txt"}
 
 
 def import_transformers() -> Any:
-    """The package, silenced; importing it takes seconds, so only who names such a model pays for it.
-
-    Raises:
-        InputError: it is not installed.
-    """
+    """The package, silenced; imported only when needed, since it takes seconds. Raises ``InputError``: it is not installed."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         import transformers
@@ -44,33 +39,16 @@ def import_transformers() -> Any:
     return transformers
 
 
-@dataclass(frozen=True)
-class CausalSource:
-    """Where a model lies; a section of a recipe has keys of these names."""
-
-    path: str  # folder, ``.gguf`` file, or name on a model ``hub``; nothing is fetched otherwise
-    package: str | None = None  # installed Python package that ``path`` lies in
-    gguf_file: str | None = None  # name of the GGUF file in the folder
-    hub: bool = False
-    revision: str | None = None
-    trust_remote_code: bool = False  # whether code that comes with the model may be executed
-
-    @classmethod
-    def of(cls, spec: Any) -> CausalSource:
-        """Where the model of a section of a recipe lies."""
-        return cls(**{one.name: getattr(spec, one.name) for one in fields(cls)})
-
-    def options(self, file: str | None) -> dict[str, Any]:
-        """Arguments of ``from_pretrained`` that say what may be fetched and executed; ``file`` is the GGUF file."""
-        asked: dict[str, Any] = {"local_files_only": not self.hub, "trust_remote_code": self.trust_remote_code}
-        return asked | ({"revision": self.revision} if self.revision else {}) | ({"gguf_file": file} if file else {})
+def fetch_options(source: PretrainedSpec, file: str | None) -> dict[str, Any]:
+    """Arguments of ``from_pretrained`` that say what may be fetched and executed; ``file`` is the GGUF file."""
+    asked: dict[str, Any] = {"local_files_only": not source.hub, "trust_remote_code": source.trust_remote_code}
+    return asked | ({"revision": source.revision} if source.revision else {}) | ({"gguf_file": file} if file else {})
 
 
-def locate(source: CausalSource, base: Path) -> tuple[str, str | None]:
+def locate(source: PretrainedSpec, base: Path) -> tuple[str, str | None]:
     """Folder (or hub name) and GGUF file of a model.
 
-    Raises:
-        InputError: there is no such model, it escapes the recipe's folder or the package, or it has no weights that may be read.
+    Raises ``InputError``: there is no such model, it escapes the recipe's folder or the package, or it has no weights that may be read.
     """
     if source.hub:
         return source.path, source.gguf_file
@@ -124,23 +102,19 @@ def loading(place: str, what: str, *, mend: str) -> Iterator[None]:
     except InputError:
         raise
     except ImportError as error:
-        raise InputError(f"{what} needs another package ({_line(error)})", where=place, mend=INSTALL) from None
+        raise InputError(f"{what} needs another package ({one_line(error)})", where=place, mend=INSTALL) from None
     except Exception as error:
         if "trust_remote_code" in str(error):
             mend = "this model brings code of its own; set trust_remote_code: true to execute it"
-        raise InputError(f"{what} cannot be loaded ({_line(error)})", where=place, mend=mend) from None
+        raise InputError(f"{what} cannot be loaded ({one_line(error)})", where=place, mend=mend) from None
 
 
-def load_body(auto: str, source: CausalSource, place: str, file: str | None) -> Any:
-    """Load a model in float32 by the ``auto`` class of transformers of that name, to be called within :func:`loading`.
-
-    Raises:
-        InputError: a tensor holds NaN or infinite values.
-    """
+def load_body(auto: str, place: str, options: Mapping[str, Any]) -> Any:
+    """Load a float32 model by this ``auto`` class, within :func:`loading`. Raises ``InputError``: a tensor holds NaN or infinite values."""
     # Of a GGUF file every tensor would be counted on standard error.
-    quiet, safe = (contextlib.redirect_stderr(io.StringIO()), {}) if file else (contextlib.nullcontext(), {"use_safetensors": True})
+    quiet, safe = (redirect_stderr(io.StringIO()), {}) if "gguf_file" in options else (nullcontext(), {"use_safetensors": True})
     with quiet:
-        asked = {**source.options(file), **safe, "dtype": torch.float32, "attn_implementation": "eager"}
+        asked = {**options, **safe, "dtype": torch.float32, "attn_implementation": "eager"}
         model: nn.Module = getattr(import_transformers(), auto).from_pretrained(place, **asked)
     for name, value in model.state_dict().items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
@@ -149,11 +123,7 @@ def load_body(auto: str, source: CausalSource, place: str, file: str | None) -> 
 
 
 def layer_list(model: nn.Module, where: str) -> tuple[str, list[nn.Module]]:
-    """The layers of a transformer and where they hang: the longest list of modules of one class that lies in no other such list.
-
-    Raises:
-        InputError: there is no such list.
-    """
+    """A transformer's layers: the longest list of one class in no other such list, and its name. Raises ``InputError``: there is none."""
     lists = {n: list(p.children()) for n, p in model.named_modules() if isinstance(p, nn.ModuleList) and len({type(c) for c in p}) == 1}
     outer = {n: c for n, c in lists.items() if not any(n.startswith(f"{other}.") for other in lists if other != n)}
     if not outer:
@@ -161,18 +131,16 @@ def layer_list(model: nn.Module, where: str) -> tuple[str, list[nn.Module]]:
     return max(outer.items(), key=lambda item: len(item[1]))
 
 
-def load_tokenizer(source: CausalSource, place: str, file: str | None) -> Any:
+def load_tokenizer(place: str, options: Mapping[str, Any]) -> Any:
     """Load a model's tokenizer, to be called within :func:`loading`.
 
-    From a config alone transformers makes a tokenizer that knows no word, and says nothing; a folder has to hold its files, while a
-    GGUF file brings its own.
-
-    Raises:
-        InputError: the folder holds no vocabulary, and the tokenizer works on more than bytes or characters, which need none.
+    From a config alone transformers makes a tokenizer that knows no word, and says nothing; a folder has to hold its files, while a GGUF
+    file brings its own. Raises ``InputError``: the folder holds no vocabulary, and the tokenizer works on more than bytes or characters,
+    which need none.
     """
-    local = not source.hub and file is None
+    local = options["local_files_only"] and "gguf_file" not in options
     try:
-        tokenizer = import_transformers().AutoTokenizer.from_pretrained(place, **source.options(file))
+        tokenizer = import_transformers().AutoTokenizer.from_pretrained(place, **options)
     except Exception as error:
         if local and "trust_remote_code" not in str(error):
             _check_vocabulary(Path(place), set())
@@ -190,5 +158,6 @@ def _check_vocabulary(folder: Path, wanted: set[str]) -> None:
         raise InputError("the model folder holds no tokenizer", where=str(folder), mend=mend)
 
 
-def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+def one_line(error: BaseException) -> str:
+    """The type and the text of an error, cut short."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -12,11 +12,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from proxyaudit.errors import InputError
 from proxyaudit.recipe.models import Strict
-from proxyaudit.recipe.yaml import parse_yaml, read_yaml
+from proxyaudit.recipe.yaml import parse_yaml, read_yaml, validated
 
 FEWEST_NAMES = 3
 BUILT_IN = "gender"
@@ -119,11 +119,7 @@ class Prompt:
 
 
 def load_prompt_set(path: Path | None = None) -> PromptSet:
-    """Read a prompt set, or the built-in one.
-
-    Raises:
-        InputError: the file cannot be read or is no prompt set.
-    """
+    """Read a prompt set, or the built-in one. Raises ``InputError``: the file cannot be read or is no prompt set."""
     if path is None:
         text = resources.files("proxyaudit").joinpath("templates", f"prompts-{BUILT_IN}.yaml").read_text(encoding="utf-8")
         return PromptSet.model_validate(parse_yaml(text, "built-in prompts", ""))
@@ -134,10 +130,4 @@ def parse_prompt_set(document: Any, *, where: str) -> PromptSet:
     """Validate a prompt set given as plain data; the first mistake is raised, in one line."""
     if not isinstance(document, dict):
         raise InputError("the prompt set is no mapping", where=where, mend="it needs the keys attribute, groups and templates")
-    try:
-        return PromptSet.model_validate(document)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        what = first["msg"].removeprefix("Value error, ")
-        raise InputError(what, where=f"{where}: {place}" if place else where, mend="see 'proxyaudit prompts --show-set'") from None
+    return validated(PromptSet, document, where=where, mend="see 'proxyaudit prompts --show-set'")

@@ -49,22 +49,17 @@ def read(model: CausalModel, prompts: Sequence[Placed], layers: Sequence[int]) -
 
         def keep(value: Tensor, layer: int, held: dict[int, Tensor] = held) -> Tensor:
             held[layer] = value if value.requires_grad else value.detach().requires_grad_(True)
-            held[layer].retain_grad()
             return held[layer]
 
-        # Beyond the first of the layers everything asks for gradients; the weights' own are not needed.
         changes = {layer: lambda value, at=layer: keep(value, at) for layer in layers}
         with _without_weights(model.model), _changed(model, changes), torch.enable_grad():  # type: ignore[arg-type]
-            _shares(model, [prompts[row] for row in rows]).sum().backward()  # type: ignore[no-untyped-call]
-        for layer, value in held.items():
-            gradient = value.grad
-            assert gradient is not None
+            share = _shares(model, [prompts[row] for row in rows]).sum()
+        for (layer, value), gradient in zip(held.items(), torch.autograd.grad(share, list(held.values())), strict=True):
             for at, row in enumerate(rows):
                 where = list(prompts[row].positions)
                 acts[layer][row] = value.detach()[at, where].double().numpy()
                 gradients[layer][row] = gradient[at, where].double().numpy()
-    stacked = [{layer: np.stack(values) for layer, values in found.items()} for found in (acts, gradients)]
-    return stacked[0], stacked[1]
+    return {layer: np.stack(found) for layer, found in acts.items()}, {layer: np.stack(found) for layer, found in gradients.items()}
 
 
 @torch.no_grad()
@@ -97,28 +92,24 @@ def _shares(model: CausalModel, prompts: Sequence[Placed]) -> Tensor:
 
 @contextmanager
 def _without_weights(module: nn.Module) -> Iterator[None]:
-    """No gradients of weights meanwhile: only those of activations are asked for."""
-    before = [(p, p.requires_grad) for p in module.parameters()]
-    for p, _ in before:
-        p.requires_grad_(False)
+    """No gradients of weights meanwhile: they are not asked for, and products that can give them round otherwise."""
+    asking = [p for p in module.parameters() if p.requires_grad]
+    module.requires_grad_(False)
     try:
         yield
     finally:
-        for p, wanted in before:
-            p.requires_grad_(wanted)
+        for p in asking:
+            p.requires_grad_(True)
 
 
 @contextmanager
 def _changed(model: CausalModel, changes: dict[int, Callable[[Tensor], Tensor]]) -> Iterator[None]:
     """Replace the outputs of layers while the block runs."""
-
-    def hook(change: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
-        def replaced(_: nn.Module, __: Any, out: Any) -> Any:
-            return (change(out[0]), *out[1:]) if isinstance(out, tuple) else change(out)
-
-        return replaced
-
     with ExitStack() as stack:
         for layer, change in changes.items():
-            stack.enter_context(model.blocks[layer].register_forward_hook(hook(change)))
+
+            def replaced(_: nn.Module, __: Any, out: Any, change: Callable[[Tensor], Tensor] = change) -> Any:
+                return (change(out[0]), *out[1:]) if isinstance(out, tuple) else change(out)
+
+            stack.enter_context(model.blocks[layer].register_forward_hook(replaced))
         yield

@@ -122,11 +122,8 @@ def _in_order(n: int, size: int) -> Iterator[NDArray[np.int64]]:
 def to_logits(raw: Any, n_classes: int, n_rows: int, *, what: str = "the model") -> Tensor:
     """Bring what a module returned into logits of shape (n, 1) for two classes or (n, K) for more.
 
-    Of two classes the logits may be ``(n,)``, ``(n, 1)`` or ``(n, 2)``: the two-column softmax keeps its second column, which equals
-    the sigmoid of the difference of the columns.
-
-    Raises:
-        InputError: anything else came back; ``what`` is what it calls the model.
+    Of two classes the logits may be ``(n,)``, ``(n, 1)`` or ``(n, 2)``: the two-column softmax keeps its second column, which equals the
+    sigmoid of the difference of the columns. Raises ``InputError``: anything else came back; ``what`` is what it calls the model.
     """
     wanted = f"({n_rows},), ({n_rows}, 1) or ({n_rows}, 2)" if n_classes == 2 else f"({n_rows}, {n_classes})"
     mend = f"forward must return one float tensor of logits of shape {wanted}"
@@ -168,6 +165,22 @@ def probabilities(logits: Tensor) -> NDArray[np.float64]:
 def as_tensor(array: NDArray[Any], dtype: torch.dtype = torch.float32) -> Tensor:
     """Copy an array into a tensor (a copy also for read-only memory maps, which torch will not share)."""
     return torch.tensor(np.asarray(array), dtype=dtype)
+
+
+class NoGradientError(Exception):
+    """A model's output cannot be differentiated with respect to its inner values."""
+
+
+def gradients(value: Tensor, inputs: list[Tensor], *, of_site: bool) -> tuple[Tensor, ...]:
+    """Gradients by the values of one site, or of any places: zero at one that nothing reads. Raises ``NoGradientError``: there are none."""
+    if not value.requires_grad:
+        raise NoGradientError(f"the model's output has no gradient with respect to {'this site' if of_site else 'its inner values'}")
+    try:
+        found = torch.autograd.grad(value, inputs, allow_unused=not of_site)
+    except RuntimeError as error:
+        line = " ".join(str(error).split())[:120]
+        raise NoGradientError(f"the model cannot be differentiated{' at this site' if of_site else ''} ({line})") from error
+    return tuple(torch.zeros_like(i) if g is None else g for g, i in zip(found, inputs, strict=True))
 
 
 @contextmanager
@@ -215,11 +228,7 @@ def inference(module: nn.Module) -> Iterator[None]:
 
 
 def copy_module(module: nn.Module) -> nn.Module:
-    """Copy a module with its weights.
-
-    Raises:
-        InputError: a user's module holds something that cannot be copied.
-    """
+    """Copy a module with its weights. Raises ``InputError``: a user's module holds something that cannot be copied."""
     try:
         return copy.deepcopy(module)
     except Exception as error:

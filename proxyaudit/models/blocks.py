@@ -7,7 +7,7 @@ value, a function that is no module), it is the whole forward pass with only the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,23 +15,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from proxyaudit.models.base import TabularModule, Tap, TrainedModel, as_tensor, batch_rows, copy_module, inference
-from proxyaudit.models.hooks import Run, before_hook, recorded, tapped
+from proxyaudit.models.hooks import Run, recorded, tapped
 from proxyaudit.models.text import TextClassifier
 from proxyaudit.types import PENULTIMATE
 
 _CHECKED_ROWS = 64
 _MOST_FLOATS = 2**27  # of the block's input over all rows: 512 MiB
 _VALUE = "value"
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "": lambda value: value,
-    "relu": functional.relu,
-    "gelu": functional.gelu,
-    "tanh": torch.tanh,
-    "silu": functional.silu,
-}
+_ACTIVATIONS: tuple[type[nn.Module], ...] = (nn.Identity, nn.ReLU, nn.GELU, nn.Tanh, nn.SiLU)
 
 
 @dataclass(frozen=True)
@@ -76,28 +69,13 @@ class UpToHead(nn.Module):
         def keep(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             kept.append(args[0] if args else kwargs["input"])
 
-        with before_hook(self.model.get_submodule(self.head_name), keep):
+        with self.model.get_submodule(self.head_name).register_forward_pre_hook(keep, with_kwargs=True):
             self.model(x)
         return kept[0].mean(dim=1) if kept[0].ndim == 3 else kept[0]
 
 
-class _Chain(nn.Module):
-    """Submodules one after the other, then a plain activation."""
-
-    def __init__(self, parts: list[nn.Module], activation: str) -> None:
-        super().__init__()
-        self.parts, self.activation = nn.Sequential(*parts), activation
-
-    def forward(self, value: Tensor) -> Tensor:
-        return _ACTIVATIONS[self.activation](self.parts(value))
-
-
 def last_block(model: TrainedModel, x: NDArray[np.float32], acts: Mapping[str, NDArray[np.float32]] | None = None) -> LastBlock:
-    """Find the last block of a model on an encoded table ``(n, p)``; of a model of texts ``acts`` are its captured activations by site.
-
-    Raises:
-        NoBlockError: the model has none, or it cannot be told.
-    """
+    """The last block on a table ``(n, p)``; of texts ``acts`` are captured activations by site. Raises ``NoBlockError``: none is told."""
     if isinstance(model.module, TextClassifier):
         return _text_block(model.module, x, acts or {})
     if not isinstance(model.module, TabularModule):
@@ -126,14 +104,13 @@ def _text_block(module: TextClassifier, x: NDArray[np.float32], acts: Mapping[st
 
 
 def whole_model(model: TrainedModel, x: NDArray[np.float32]) -> LastBlock:
-    """Everything before the head as one block.
-
-    Raises:
-        NoBlockError: the model has no weights before its head, or no head can be told.
-    """
-    wrapped = UpToHead(copy_module(model.module).eval(), _head(model))
-    after = _after_head(model, x)
-    free = tuple(name for name, _ in wrapped.named_parameters() if name.removeprefix("model.") not in after)
+    """Everything before the head as one block. Raises ``NoBlockError``: there are no weights before the head, or no head can be told."""
+    head = _head(model)
+    wrapped = UpToHead(copy_module(model.module).eval(), head)
+    ran = _runs(model.module, x)
+    begins = next(run.given.moment for run in ran if run.name == head)
+    before = {f"model.{run.name}".rstrip(".") for run in ran if run.given.moment < begins and run.name != head}
+    free = tuple(name for name, _ in wrapped.named_parameters() if name.rpartition(".")[0] in before)
     if not free:
         raise NoBlockError("the model has no weights before its head", applies=False)
     return LastBlock(wrapped, as_tensor(x), free, "everything before the head")
@@ -147,15 +124,6 @@ def _head(model: TrainedModel) -> str:
     if own is None:
         raise NoBlockError("what the model hands to its head is not among the audited sites, so its last block cannot be told")
     return own.module
-
-
-def _after_head(model: TrainedModel, x: NDArray[np.float32]) -> set[str]:
-    """Names of parameters that play no part before the head begins."""
-    head = _head(model)
-    ran = _runs(model.module, x)
-    begins = next(run.given.moment for run in ran if run.name == head)
-    before = {run.name for run in ran if run.given.moment < begins} - {head}
-    return {name for name, _ in model.module.named_parameters() if name.rpartition(".")[0] not in before}
 
 
 def _runs(module: nn.Module, x: NDArray[np.float32]) -> list[Run]:
@@ -193,12 +161,12 @@ def _found(model: TrainedModel, x: NDArray[np.float32]) -> LastBlock:
 
 
 def _chain(model: TrainedModel, x: NDArray[np.float32], start: Run, parts: list[nn.Module], wanted: Tensor) -> LastBlock | None:
-    """The submodules as a chain from the first one's input, if they give the penultimate value."""
+    """The submodules as a chain from the first one's input, then a plain activation, if they give the penultimate value."""
     given = start.given.value
     if not isinstance(given, Tensor) or given.ndim != 2 or wanted.ndim != 2:
         return None
     for activation in _ACTIVATIONS:
-        chain = _Chain([copy_module(part) for part in parts], activation).eval()
+        chain = nn.Sequential(*map(copy_module, parts), activation()).eval()
         try:
             with inference(chain):
                 made = chain(given)

@@ -7,8 +7,8 @@ from pathlib import Path
 from proxyaudit.errors import InputError
 from proxyaudit.models.base import TabularModule, TrainedModel, seeded
 from proxyaudit.models.erasing import install_maps
-from proxyaudit.models.kind import model_kind
-from proxyaudit.models.sites import own_sites, probe_sites, select_sites
+from proxyaudit.models.kinds import model_kind
+from proxyaudit.models.sites import Candidates, probe_sites, select_sites
 from proxyaudit.models.text import TextClassifier
 from proxyaudit.recipe.models import TrainingSpec
 from proxyaudit.recipe.recipe import SitesSpec
@@ -21,17 +21,16 @@ def build_model(
     """Build the model of a recipe, in eval mode; its weights are a function of ``seed`` alone, global random states are left as found.
 
     Kind ``module`` executes the user's own Python file in the recipe's folder ``base``, because the recipe says so. Sites to ``erase`` get
-    an affine map, which changes nothing until a checkpoint fills it.
-
-    Raises:
-        InputError: the kind is unknown, its factory cannot be used, the module does not take the table, or a site glob matches nothing.
+    an affine map, which changes nothing until a checkpoint fills it. Raises ``InputError``: the kind is unknown, its factory cannot be
+    used, the module does not take the table, or a site glob matches nothing.
     """
     if n_inputs < 1 or n_classes < 2:
         raise ValueError("a model needs at least one input column and two classes")
     with seeded(integer_seed(seed, "initial weights")):
         module = model_kind(spec).make(spec, n_inputs=n_inputs, n_classes=n_classes, base=base)
         if isinstance(module, TabularModule):
-            candidates, every = own_sites(module.fine_taps(), module.site_aliases()), tuple(module.site_taps())
+            taps, every = module.fine_taps(), tuple(module.site_taps())
+            candidates = Candidates(taps, module.site_aliases(), blocks=tuple((name,) for name in taps))
         else:
             candidates = probe_sites(module, n_inputs=n_inputs, n_classes=n_classes, what=spec.described)
             every = tuple(getattr(spec, "sites", ("*",)))
@@ -39,17 +38,12 @@ def build_model(
     if erase:
         install_maps(module, candidates, erase, n_inputs=n_inputs)
     names, verdict = select_sites(candidates, sites, every=every)
-    if isinstance(module, TextClassifier):
-        _check_verdict(module, verdict)
+    # Swaps at a verdict site run what follows it thousands of times: of a transformer of texts that can be its head only.
+    if isinstance(module, TextClassifier) and (len(verdict) > 1 or not module.is_vector(verdict[0])):
+        mend = f"name one of {', '.join(filter(module.is_vector, module.site_taps()))}; other sites can be profiled"
+        raise InputError("a model of texts has one verdict site, and it lies after the pooling", where="sites.verdict", mend=mend)
     parameters = sum(p.numel() for p in module.parameters())
     details = {"kind": spec.kind, "origin": "pretrained" if spec.pretrained else "initial", "parameters": parameters}
     aliases = {alias: site for alias, site in candidates.aliases.items() if site in names}
-    taps = {name: candidates.taps[name] for name in names}
-    return TrainedModel(module, n_classes, names, verdict, taps, details, aliases, candidates.unprofiled(names))
-
-
-def _check_verdict(module: TextClassifier, verdict: tuple[str, ...]) -> None:
-    """Swaps at a verdict site run what follows it thousands of times: of a transformer of texts that can be its head only."""
-    if len(verdict) > 1 or not module.is_vector(verdict[0]):
-        mend = f"name one of {', '.join(filter(module.is_vector, module.site_taps()))}; other sites can be profiled"
-        raise InputError("a model of texts has one verdict site, and it lies after the pooling", where="sites.verdict", mend=mend)
+    read = {name: candidates.taps[name] for name in names}
+    return TrainedModel(module, n_classes, names, verdict, read, details, aliases, candidates.unprofiled(names))

@@ -49,12 +49,10 @@ def write_bytes(path: Path, data: bytes) -> None:
 def load_weights(model: TrainedModel, path: Path, *, what: str) -> TrainedModel:
     """Return a copy of ``model`` with the weights of a safetensors file.
 
-    Numbers are brought to the module's own dtype (half-precision files are fine). A name may be missing only if the
-    module ties it to one that is there (``safetensors.torch.save_model`` writes tied tensors once). Every error begins with ``what``
-    the file is, e.g. ``"checkpoint 2 of regime 'vendor-b'"``.
-
-    Raises:
-        InputError: not safetensors, unreadable, missing or extra names, other shapes, NaN or infinite weights.
+    Numbers are brought to the module's own dtype (half-precision files are fine). A name may be missing only if the module ties it to one
+    that is there (``safetensors.torch.save_model`` writes tied tensors once). Every error begins with ``what`` the file is, e.g.
+    ``"checkpoint 2 of regime 'vendor-b'"``. Raises ``InputError``: not safetensors, unreadable, missing or extra names, other shapes, NaN
+    or infinite weights.
     """
     where = str(path)
     module = copy_module(model.module)
@@ -172,8 +170,7 @@ def _cast(value: Tensor, own: Tensor, called: str, where: str, is_buffer: bool) 
     if is_buffer:
         broken &= cast != own  # a mask of -inf that the module itself has is no defect
     if bool(broken.any()):
-        mend = "the training that made it diverged; use another"
-        raise InputError(f"{called} holds NaN or infinite weights", where=where, mend=mend)
+        raise InputError(f"{called} holds NaN or infinite weights", where=where, mend="the training that made it diverged; use another")
     return cast
 
 

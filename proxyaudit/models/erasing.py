@@ -50,11 +50,7 @@ def site_maps(module: nn.Module) -> dict[str, SiteMap]:
 
 
 def resolve_site(name: str, taps: Mapping[str, Tap], aliases: Mapping[str, str], *, where: str) -> str:
-    """Return the site that a plain name or an alias means.
-
-    Raises:
-        InputError: there is none; the nearest names are given.
-    """
+    """Return the site that a plain name or an alias means. Raises ``InputError``: there is none; the nearest names are given."""
     site = aliases.get(name, name)
     if site not in taps:
         raise InputError(f"unknown site '{name[:80]}'", where=where, mend=nearest_sites(name, taps, aliases))
@@ -62,21 +58,13 @@ def resolve_site(name: str, taps: Mapping[str, Tap], aliases: Mapping[str, str],
 
 
 def install_maps(module: nn.Module, candidates: Candidates, sites: Sequence[str], *, n_inputs: int) -> None:
-    """Put maps that change nothing yet at sites (or aliases) of a freshly built module, in place, for a checkpoint to fill.
-
-    Raises:
-        InputError: an unknown site.
-    """
+    """Put maps that change nothing yet at sites of a freshly built module, in place. Raises ``InputError``: an unknown site."""
     for site in dict.fromkeys(resolve_site(name, candidates.taps, candidates.aliases, where="regimes: erase") for name in sites):
         _install(module, site, candidates.taps[site], n_inputs)
 
 
 def with_map(model: TrainedModel, site: str, weight_dd: Floats, bias_d: Floats, *, n_inputs: int) -> TrainedModel:
-    """A copy of a model whose site is mapped by ``value @ weight.T + bias``, after any map that is there already.
-
-    Raises:
-        InputError: an unknown site.
-    """
+    """A copy whose site is mapped by ``value @ weight.T + bias``, after any map already there. Raises ``InputError``: an unknown site."""
     resolve_site(site, model.taps, {}, where="site")
     module = copy_module(model.module)
     if site not in site_maps(module):

@@ -46,44 +46,33 @@ class SiteHook:
     def attach(self, module: nn.Module) -> RemovableHandle:
         """Set the hook in a model."""
         part = module.get_submodule(self.tap.module)
-        return part.register_forward_hook(self._after) if self.tap.side == "output" else before_hook(part, self._before)
+        if self.tap.side == "output":
+            return part.register_forward_hook(self._after)
+        return part.register_forward_pre_hook(self._before, with_kwargs=True)
 
     def _after(self, _: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
         whole = output[0] if self.tap.in_tuple and isinstance(output, tuple) else output
-        changed = self._handled(as_site_tensor(whole, self.site))
+        changed = self._handled(whole)
         return (changed, *output[1:]) if changed is not None and whole is not output else changed
 
     def _before(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         key = "input" if "input" in kwargs else "hidden_states"
-        changed = self._handled(as_site_tensor(args[0] if args else kwargs.get(key), self.site))
+        changed = self._handled(args[0] if args else kwargs.get(key))
         if changed is None:
             return None
         return ((changed, *args[1:]), kwargs) if args else (args, {**kwargs, key: changed})
 
-    def _handled(self, value: Tensor) -> Tensor | None:
+    def _handled(self, value: Any) -> Tensor | None:
         """What the handler makes of a site that may be some of a tensor's units: the whole tensor, changed, or ``None``."""
+        if not isinstance(value, Tensor) or not value.is_floating_point() or value.ndim not in (2, 3):
+            shown = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            mend = "a site is a float tensor (rows, d) or (rows, tokens, d) in every pass"
+            raise InputError(f"site '{self.site}' gave {shown}", mend=mend)
         if self.tap.span is None:
             return self.handle(self.site, value)
         start, stop = self.tap.span
         changed = self.handle(self.site, value[..., start:stop])
         return None if changed is None else torch.cat([value[..., :start], changed, value[..., stop:]], dim=-1)
-
-
-def before_hook(part: nn.Module, hook: Callable[..., Any]) -> RemovableHandle:
-    """Register ``hook(module, args, kwargs)`` to run before a module."""
-    return part.register_forward_pre_hook(hook, with_kwargs=True)
-
-
-def as_site_tensor(value: Any, site: str) -> Tensor:
-    """Return what a site gave, if it is a tensor that an audit can read.
-
-    Raises:
-        InputError: it is not.
-    """
-    if isinstance(value, Tensor) and value.is_floating_point() and value.ndim in (2, 3):
-        return value
-    shown = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-    raise InputError(f"site '{site}' gave {shown}", mend="a site is a float tensor (rows, d) or (rows, tokens, d) in every pass")
 
 
 @dataclass(frozen=True)
@@ -112,7 +101,8 @@ class Run:
     """One run of a submodule: what it was given and what it returned."""
 
     name: str
-    given: Seen
+    given: Seen  # the first of the inputs
+    inputs: tuple[Any, ...]
     returned: Seen
 
 
@@ -120,7 +110,7 @@ class Run:
 def recorded(module: nn.Module, *, copies: bool = False) -> Iterator[list[Run]]:
     """Every run of every submodule inside, in the order in which they end; with ``copies`` of the tensors, safe from later changes."""
     runs: list[Run] = []
-    begun: dict[str, list[Seen]] = {}
+    begun: dict[str, list[tuple[Seen, tuple[Any, ...]]]] = {}
     clock = count()
 
     def seen(value: Any) -> Seen:
@@ -131,11 +121,12 @@ def recorded(module: nn.Module, *, copies: bool = False) -> Iterator[list[Run]]:
         for name, part in module.named_modules():
 
             def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str = name) -> None:
-                begun.setdefault(name, []).append(seen(args[0] if args else kwargs.get("input")))
+                given = seen(args[0] if args else kwargs.get("input", kwargs.get("hidden_states")))
+                begun.setdefault(name, []).append((given, (*args, *kwargs.values())))
 
             def after(_: nn.Module, __: Any, output: Any, name: str = name) -> None:
-                runs.append(Run(name, begun[name].pop(), seen(output)))
+                runs.append(Run(name, *begun[name].pop(), seen(output)))
 
-            stack.enter_context(before_hook(part, before))
+            stack.enter_context(part.register_forward_pre_hook(before, with_kwargs=True))
             stack.enter_context(part.register_forward_hook(after))
         yield runs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +22,7 @@ from proxyaudit.errors import InputError
 from proxyaudit.language.pretrained import (
     INSTALL,
     WEIGHTS,
-    CausalSource,
+    fetch_options,
     import_transformers,
     layer_list,
     load_body,
@@ -31,8 +31,9 @@ from proxyaudit.language.pretrained import (
     locate,
 )
 from proxyaudit.models.base import columns_of, copy_module, inference
-from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
-from proxyaudit.models.text import SPAN_STEPS, Layer, Pooling, TextClassifier, pool
+from proxyaudit.models.hooks import recorded
+from proxyaudit.models.kinds.huggingface import POOLINGS, HuggingFaceSpec
+from proxyaudit.models.text import SPAN_STEPS, Layer, TextClassifier, pool
 from proxyaudit.recipe.patterns import compile_spans, find_spans
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.types import NotTested
@@ -53,21 +54,20 @@ _PROBE = ((3, 4, 5, 6, 7, 8, 9), (4, 3, 5))
 
 def model_hashes(spec: HuggingFaceSpec, base: Path) -> dict[str, str]:
     """SHA-256 of every file of a local model that may decide a number; of a hub model its resolved commit."""
-    source = CausalSource.of(spec)
-    place, file = locate(source, base)
+    place, file = locate(spec, base)
     if spec.hub:
         with loading(place, "the model's configuration", mend=_MEND):
-            config = import_transformers().AutoConfig.from_pretrained(place, **source.options(file))
+            config = import_transformers().AutoConfig.from_pretrained(place, **fetch_options(spec, file))
         return {"model": f"{spec.path}@{getattr(config, '_commit_hash', None) or spec.revision or 'unknown'}"}
     paths = sorted(path for path in Path(place).iterdir() if path.is_file() and path.name.endswith(_HASHED))
     return {f"model {path.name}": file_digest(path) for path in paths}
 
 
 @lru_cache(maxsize=2)
-def _backbone(source: CausalSource, place: str, file: str | None, fingerprint: str) -> nn.Module:
+def _backbone(place: str, options: tuple[tuple[str, Any], ...], fingerprint: str) -> nn.Module:
     """Load a model's body; kept, since every repetition starts from it. The fingerprint tells files of one name apart."""
     with loading(place, "the model", mend=_MEND):
-        model = load_body("AutoModel", source, place, file)
+        model = load_body("AutoModel", place, dict(options))
     if getattr(model.config, "is_encoder_decoder", False):
         model = model.get_encoder()
     model.config.use_cache = False
@@ -79,29 +79,17 @@ def _backbone(source: CausalSource, place: str, file: str | None, fingerprint: s
 def make_text(spec: HuggingFaceSpec, *, n_inputs: int, n_classes: int, base: Path) -> TextClassifier:
     """Build the classifier of a recipe; the head's weights come from the global generators, which the caller seeds.
 
-    Raises:
-        InputError: the model cannot be loaded, does not take so many tokens, or is of a kind whose layers cannot be told.
+    Raises ``InputError``: the model cannot be loaded, does not take so many tokens, or is of a kind whose layers cannot be told.
     """
-    source = CausalSource.of(spec)
-    place, file = locate(source, base)
+    place, file = locate(spec, base)
     fingerprint = place if spec.hub else " ".join(f"{n}={h}" for n, h in model_hashes(spec, base).items())
-    body = copy_module(_backbone(source, place, file, fingerprint))
+    body = copy_module(_backbone(place, tuple(fetch_options(spec, file).items()), fingerprint))
     config: Any = body.config
     longest = getattr(config, "max_position_embeddings", None)
     if isinstance(longest, int) and 0 < longest < spec.max_length:
         raise InputError(f"the model takes {longest} tokens", where="model.max_length", mend=f"lower it to {longest}")
     layers, width, last = _find_layers(body, config, place)
-    module = TextClassifier(
-        body,
-        layers,
-        width=width,
-        n_outputs=columns_of(n_classes),
-        pooling=spec.pooling,
-        site_pooling=spec.site_pooling,
-        spans=tuple(spec.spans),
-        hidden=spec.head_hidden,
-        frozen=spec.tune == "head",
-    )
+    module = TextClassifier(body, layers, spec, width=width, n_outputs=columns_of(n_classes))
     module.same_as_last = last and spec.pooling == spec.site_pooling
     if spec.precision == "bfloat16":
         body.to(torch.bfloat16)
@@ -114,32 +102,23 @@ def _find_layers(body: nn.Module, config: Any, place: str) -> tuple[tuple[Layer,
     Returns also the width of the last hidden state, and whether that is the last layer's own output (no norm after it).
     """
     name, found = layer_list(body, place)
-    ran: dict[int, list[Any]] = {}
     ids = torch.zeros(len(_PROBE), len(_PROBE[0]), dtype=torch.int64)
     mask = torch.zeros_like(ids)
     for row, tokens in enumerate(_PROBE):
         ids[row, : len(tokens)], mask[row, : len(tokens)] = torch.tensor(tokens), 1
-    with ExitStack() as stack:
-        for at, layer in enumerate(found):
-            stack.enter_context(layer.register_forward_hook(lambda _, __, out, at=at: ran.setdefault(at, []).append(out)))
-        stack.enter_context(inference(body))
-        stack.enter_context(loading(place, "a forward pass of the model", mend=_MEND))
+    with inference(body), loading(place, "a forward pass of the model", mend=_MEND), recorded(body) as runs:
         hidden: Tensor = body(input_ids=ids, attention_mask=mask).last_hidden_state
-    if len(ran) != len(found) or any(len(outs) != 1 for outs in ran.values()):
+    names = [f"{name}.{at}" for at in range(len(found))]
+    outs = {run.name: run.returned.value for run in runs}
+    if any([run.name for run in runs].count(one) != 1 for one in names):
         what = "the model's layers do not each run once (shared weights?)"
         raise InputError(what, where=place, mend="use a model with layers of its own")
-    last = ran[len(found) - 1][0]
-    last = last[0] if isinstance(last, tuple) else last
+    last = outs[names[-1]][0] if isinstance(outs[names[-1]], tuple) else outs[names[-1]]
     heads = getattr(config, "num_attention_heads", None)
-    layers = tuple(
-        _layer(f"{name}.{at}", layer, heads if isinstance(heads, int) else 0, isinstance(ran[at][0], tuple))
-        for at, layer in enumerate(found)
-    )
-    same = all(torch.equal(pool(last, mask.bool(), how), pool(hidden, mask.bool(), how)) for how in _POOLINGS)
+    told = heads if isinstance(heads, int) else 0
+    layers = tuple(_layer(one, layer, told, isinstance(outs[one], tuple)) for one, layer in zip(names, found, strict=True))
+    same = all(torch.equal(pool(last, mask.bool(), how), pool(hidden, mask.bool(), how)) for how in POOLINGS)
     return layers, int(hidden.shape[-1]), same
-
-
-_POOLINGS: tuple[Pooling, ...] = ("mean", "cls", "last")
 
 
 def _layer(name: str, layer: nn.Module, heads: int, is_tuple: bool) -> Layer:
@@ -191,15 +170,10 @@ class Tokenizer:
 
 
 def make_tokenizer(spec: HuggingFaceSpec, base: Path) -> Tokenizer:
-    """The model's own tokenizer, cut to ``max_length``.
-
-    Raises:
-        InputError: the folder holds no tokenizer, or spans are named and it cannot say where in the text a token lies.
-    """
-    source = CausalSource.of(spec)
-    place, file = locate(source, base)
+    """The model's own tokenizer, cut to ``max_length``. Raises ``InputError``: there is none, or it cannot mark the spans named."""
+    place, file = locate(spec, base)
     with loading(place, "the tokenizer", mend=_MEND):
-        tokenizer = load_tokenizer(source, place, file)
+        tokenizer = load_tokenizer(place, fetch_options(spec, file))
     patterns = compile_spans(spec.spans)
     if patterns and (not tokenizer.is_fast or len(tokenizer) > _MOST_MARKED):
         mend = "drop model.spans, or use a tokenizer of fewer than a million tokens that comes as tokenizer.json"
@@ -220,10 +194,7 @@ def _marked(text: str, ids: list[int], places: list[tuple[int, int]], patterns: 
 
 @contextmanager
 def adapters(module: TextClassifier, spec: HuggingFaceSpec) -> Iterator[None]:
-    """Low-rank adapters (Hu et al. 2021) on every linear layer of the transformer while it is trained; merged into it at the end.
-
-    Their initial weights come from the global generators, which the caller seeds.
-    """
+    """Low-rank adapters (Hu et al. 2021) on all linear layers in training, drawn from the global generators; merged in at the end."""
     try:
         import peft
     except ImportError:
@@ -290,10 +261,8 @@ def attach_tokenizer(recipe: Recipe, base: Path, dataset: Dataset) -> Dataset:
 def check_readable(tokenizer: Tokenizer, texts: Sequence[object], *, where: str) -> None:
     """Refuse texts of which a tokenizer knows next to nothing, as of texts in capitals where it knows small letters only.
 
-    A model that reads nothing but unknown words would be cleared for what it never saw. Missing and blank texts do not count.
-
-    Raises:
-        InputError: over nine tenths of the tokens are unknown, or over half of the texts have no ordinary token.
+    A model that reads nothing but unknown words would be cleared for what it never saw. Missing and blank texts do not count. Raises
+    ``InputError``: over nine tenths of the tokens are unknown, or over half of the texts have no ordinary token.
     """
     lines = [text for text in texts if isinstance(text, str) and text.strip()]
     rows = [[int(token) for token in row] for row in tokenizer(lines)]  # fractions mark spans

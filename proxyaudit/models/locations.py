@@ -21,9 +21,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.models.base import TabularModule, Tap, TrainedModel, as_tensor, batch_rows, columns_of, inference, probabilities, to_logits
+from proxyaudit.models.base import (
+    TabularModule,
+    Tap,
+    TrainedModel,
+    as_tensor,
+    batch_rows,
+    columns_of,
+    gradients,
+    inference,
+    probabilities,
+    to_logits,
+)
 from proxyaudit.models.erasing import without_map
-from proxyaudit.models.hooks import Handle, before_hook, tail_of, tapped
+from proxyaudit.models.hooks import Handle, Run, recorded, tail_of, tapped
 
 _PROBE_ROWS = 11  # as in sites.py: a leading dimension of 11 is the batch
 _HEAD_COUNTS = ("num_heads", "n_heads", "_n_heads", "num_attention_heads", "n_head", "nhead", "heads")
@@ -47,53 +58,48 @@ class Location:
 def find_locations(model: TrainedModel, x: NDArray[Any]) -> tuple[Location, ...]:
     """Find the locations of a model, in the order sites (the profiled ones), branches, heads; a few rows of ``x`` are run."""
     table = as_tensor(x[:_PROBE_ROWS])
-    rows = len(table)
+    parts = dict(model.module.named_modules())
+    with inference(model.module), recorded(model.module) as runs:
+        model.module(table)
     wanted = [Location(site, "site", model.taps[site]) for site in model.sites]
     if isinstance(model.module, TabularModule):
         wanted += [Location(name, "branch", tap) for name, tap in model.module.branch_taps().items()]
-    wanted += _heads(model.module, table)
-    seen: dict[str, list[tuple[float, Tensor]]] = {}
-    spent = [0.0]
-
-    def look(name: str, value: Tensor) -> None:
-        seen.setdefault(name, []).append((spent[0], value))
-
-    with ExitStack() as stack:
-        for name, part in model.module.named_modules():
-            stack.enter_context(_counted(part, name, rows, spent))
-        stack.enter_context(locations_tapped(model, look, wanted))
-        stack.enter_context(inference(model.module))
-        model.module(table)
+    wanted += _heads(parts, runs, len(table))
+    spent = [(run.returned.moment, _multiplications(parts[run.name], run.returned.value, len(table))) for run in runs]
+    whole = sum(work for _, work in spent)
     found = []
     for location in wanted:
-        runs = seen.get(location.name, [])
-        if len(runs) != 1 or len(runs[0][1]) != rows:
+        own = [run for run in runs if run.name == location.tap.module]
+        seen = (own[0].given if location.tap.side == "input" else own[0].returned) if len(own) == 1 else None
+        value = None if seen is None else _first(seen.value)
+        if location.native and value is not None:
+            native = parts[location.tap.module]
+            value = None if value.ndim != 3 else value if native.batch_first else value.transpose(0, 1)
+        if seen is None or value is None or len(value) != len(table):
             continue  # runs never or twice, or for something other than the rows
-        before, value = runs[0]
-        work = spent[0] - (before if location.tap.tail != "none" else 0.0)
-        width = int(value.shape[-1])
-        work, whole_work = max(work, float(width)), max(spent[0], float(width))
+        if location.tap.span is not None:
+            value = value[..., slice(*location.tap.span)]
+        before = sum(work for moment, work in spent if moment <= seen.moment) if location.tap.tail != "none" else 0.0
+        width = value.shape[-1]
+        work, whole_work = max(whole - before, float(width)), max(whole, float(width))
         found.append(replace(location, width=width, floats=value[0].numel(), work=work, whole_work=whole_work))
     return tuple(found)
 
 
-@contextmanager
-def _counted(part: nn.Module, name: str, rows: int, spent: list[float]) -> Iterator[None]:
-    """Add up the multiplications of every module that has a weight matrix of its own."""
-    matrices = sum(p.numel() for p in part.parameters(recurse=False) if p.ndim >= 2)
-    attends = _head_count(part) > 0
+def _first(value: Any) -> Tensor | None:
+    """A tensor, or the first one of a tuple."""
+    value = value[0] if isinstance(value, tuple) else value
+    return value if isinstance(value, Tensor) and value.ndim else None
 
-    def after(_: nn.Module, __: Any, output: Any) -> None:
-        value = output[0] if isinstance(output, tuple) else output
-        if not isinstance(value, Tensor) or not value.ndim:
-            return
-        positions = value.numel() / max(value.shape[-1], 1) / rows
-        spent[0] += matrices * positions
-        if attends:
-            spent[0] += 2 * positions**2 * value.shape[-1]
 
-    with part.register_forward_hook(after):
-        yield
+def _multiplications(part: nn.Module, returned: Any, rows: int) -> float:
+    """Multiplications for one row by the weight matrices that a module has of its own, and of attention."""
+    value = _first(returned)
+    if value is None:
+        return 0.0
+    positions = value.numel() / max(value.shape[-1], 1) / rows
+    attention = 2 * positions**2 * value.shape[-1] if _head_count(part) else 0.0
+    return sum(p.numel() for p in part.parameters(recurse=False) if p.ndim >= 2) * positions + attention
 
 
 @contextmanager
@@ -118,46 +124,28 @@ def _head_count(part: nn.Module) -> int:
     return 0
 
 
-def _heads(module: nn.Module, table: Tensor) -> list[Location]:
+def _heads(parts: dict[str, nn.Module], runs: list[Run], rows: int) -> list[Location]:
     """Attention modules whose heads can be told apart."""
     found = []
-    for name, part in module.named_modules():
+    for name, part in parts.items():
         count = _head_count(part)
         if not count or not name:
             continue
         if isinstance(part, nn.MultiheadAttention):
-            plain = part.bias_k is None and part.bias_v is None and not part.add_zero_attn and part.embed_dim % count == 0
-            if plain:
+            if part.bias_k is None and part.bias_v is None and not part.add_zero_attn and part.embed_dim % count == 0:
                 found.append(Location(f"{name}, heads", "heads", Tap(name, "output"), heads=count, native=True))
             continue
-        projection = _projection(module, part, count, table)
-        if projection is not None:
-            found.append(Location(f"{name}, heads", "heads", Tap(f"{name}.{projection}", "input"), heads=count))
+        linears = [child for child in part.children() if isinstance(child, nn.Linear)]
+        ran = sorted((run for run in runs if parts[run.name] in linears), key=lambda run: run.given.moment)
+        value = ran[-1].given.value if ran else None
+        if not isinstance(value, Tensor) or value.ndim not in (2, 3) or len(value) != rows or value.shape[-1] % count:
+            continue
+        # Queries, keys and values read what the attention module was given; what the heads made is new.
+        own = [other for run in runs if run.name == name for other in run.inputs if isinstance(other, Tensor)]
+        once = [run.name for run in ran].count(ran[-1].name) == 1
+        if once and not any(other.data_ptr() == value.data_ptr() for other in own):
+            found.append(Location(f"{name}, heads", "heads", Tap(ran[-1].name, "input"), heads=count))
     return found
-
-
-def _projection(module: nn.Module, part: nn.Module, count: int, table: Tensor) -> str | None:
-    """Name of the child that the heads' outputs are handed to."""
-    own: list[Any] = []
-    ran: list[tuple[str, Any]] = []
-    with ExitStack() as stack:
-        stack.enter_context(before_hook(part, lambda _, args, kwargs: own.extend([*args, *kwargs.values()])))
-        for name, child in part.named_children():
-            if isinstance(child, nn.Linear):
-
-                def before(_: nn.Module, args: tuple[Any, ...], __: Any, name: str = name) -> None:
-                    ran.append((name, args[0] if args else None))
-
-                stack.enter_context(before_hook(child, before))
-        stack.enter_context(inference(module))
-        module(table)
-    if not ran:
-        return None
-    name, value = ran[-1]
-    # Queries, keys and values read what the attention module was given; what the heads made is new.
-    given = any(isinstance(other, Tensor) and isinstance(value, Tensor) and other.data_ptr() == value.data_ptr() for other in own)
-    fits = isinstance(value, Tensor) and value.ndim in (2, 3) and len(value) == len(table) and value.shape[-1] % count == 0
-    return name if fits and not given and [n for n, _ in ran].count(name) == 1 else None
 
 
 @contextmanager
@@ -170,8 +158,7 @@ def _native_heads(module: nn.Module, location: Location, handle: Handle) -> Iter
         call = signature.bind(*args, **kwargs)
         if call.arguments["query"].ndim != 3:
             return None
-        value = _heads_output(part, call.arguments)
-        changed = handle(location.name, value)
+        changed = handle(location.name, _heads_output(part, call.arguments))
         if changed is None:
             return None
         projected = functional.linear(changed, part.out_proj.weight, part.out_proj.bias)
@@ -210,10 +197,6 @@ _PATCHED_ROWS = 16384
 _GRADIENT_ROWS = 1024
 
 
-class NoGradientHereError(Exception):
-    """The output cannot be differentiated with respect to a location."""
-
-
 class Patching:
     """The values of all locations on some rows, kept, and what becomes of the outputs when parts of them are exchanged."""
 
@@ -236,11 +219,7 @@ class Patching:
         return np.asarray(self._values[location].numpy(), dtype=np.float32)
 
     def gradients(self, rows: Ints, output: int) -> dict[str, Floats]:
-        """Gradient of the followed probability with respect to every location's value, shaped like the values.
-
-        Raises:
-            NoGradientHereError: there is none.
-        """
+        """Gradients of the followed probability by all locations' values, in their shape. Raises ``NoGradientError``: there is none."""
         locations = list(self._locations.values())
         parts: dict[str, list[Tensor]] = {location.name: [] for location in locations}
         size = batch_rows(self._model.module, _GRADIENT_ROWS)
@@ -255,7 +234,7 @@ class Patching:
             with inference(self._model.module), torch.enable_grad(), locations_tapped(self._model, moved, locations):
                 logits = to_logits(self._model.module(table), self._model.n_classes, len(table))
                 p = torch.sigmoid(logits[:, 0]) if logits.shape[1] == 1 else torch.softmax(logits, dim=1)[:, output]
-                found = _gradient(p.sum(), [shifts[location.name] for location in locations])
+                found = gradients(p.sum(), [shifts[location.name] for location in locations], of_site=False)
             for location, gradient in zip(locations, found, strict=True):
                 parts[location.name].append(gradient)
         return {name: np.asarray(torch.cat(found).numpy(), dtype=np.float64) for name, found in parts.items()}
@@ -292,14 +271,3 @@ class Patching:
             with locations_tapped(self._model, lambda _, value: given.to(value.dtype), [location]):
                 raw = self._model.module(as_tensor(self._x[rows.numpy()]))
         return probabilities(to_logits(raw, self._model.n_classes, len(rows)))
-
-
-def _gradient(value: Tensor, inputs: list[Tensor]) -> tuple[Tensor, ...]:
-    if not value.requires_grad:
-        raise NoGradientHereError("the model's output has no gradient with respect to its inner values")
-    try:
-        found = torch.autograd.grad(value, inputs, allow_unused=True)
-    except RuntimeError as error:
-        raise NoGradientHereError(f"the model cannot be differentiated ({' '.join(str(error).split())[:120]})") from error
-    # A location that nothing after it reads has no gradient; that is a gradient of zero.
-    return tuple(torch.zeros_like(i) if g is None else g.detach() for g, i in zip(found, inputs, strict=True))

@@ -19,7 +19,7 @@ from torch import nn
 
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import InputError
-from proxyaudit.language.pretrained import CausalSource, locate
+from proxyaudit.language.pretrained import locate, one_line
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.kinds.module import ModuleSpec
 from proxyaudit.recipe.recipe import Recipe
@@ -30,13 +30,10 @@ _CLASS_COUNT_NAMES = frozenset({"n_classes", "num_classes", "n_outputs", "num_ou
 def make_module(spec: ModuleSpec, *, n_inputs: int, n_classes: int, base: Path) -> nn.Module:
     """Execute the factory's file and call the factory.
 
-    The factory is called as ``make(n_inputs)`` if it takes a positional argument, as ``make()`` otherwise, and as
-    ``make(n_inputs, n_classes)`` if it requires two or its second is named ``n_classes``. Weights that it draws come
-    from the global generators; the caller seeds them (``base.seeded``). Nothing is written beside the file.
-
-    Raises:
-        InputError: the file is not in the recipe's folder, cannot be read or executed, or the factory does not return
-            a torch module.
+    The factory is called as ``make(n_inputs)`` if it takes a positional argument, as ``make()`` otherwise, and as ``make(n_inputs,
+    n_classes)`` if it requires two or its second is named ``n_classes``. Weights that it draws come from the global generators; the caller
+    seeds them (``base.seeded``). Nothing is written beside the file. Raises ``InputError``: the file is not in the recipe's folder, cannot
+    be read or executed, or the factory does not return a torch module.
     """
     name = spec.factory.rpartition(":")[2]
     where = f"model.factory '{spec.factory}'"
@@ -55,11 +52,7 @@ def make_module(spec: ModuleSpec, *, n_inputs: int, n_classes: int, base: Path) 
 
 
 def factory_path(spec: ModuleSpec, base: Path) -> Path:
-    """Return the factory's file (whose bytes belong into every digest of the model); executes nothing.
-
-    Raises:
-        InputError: the file does not exist or lies outside the recipe's folder ``base``.
-    """
+    """The factory's file; executes nothing. Raises ``InputError``: it does not exist or lies outside the recipe's folder ``base``."""
     file, where = spec.factory.rpartition(":")[0], f"model.factory '{spec.factory}'"
     folder = base.resolve()
     try:
@@ -94,7 +87,7 @@ def _execute(path: Path, where: str) -> ModuleType:
             del sys.modules[module.__name__]
         else:
             sys.modules[module.__name__] = before
-        raise InputError(f"executing '{path.name}' failed: {_line(error)}", where=where, mend=_mend(error, path)) from error
+        raise InputError(f"executing '{path.name}' failed: {one_line(error)}", where=where, mend=_mend(error, path)) from error
     return module
 
 
@@ -111,7 +104,7 @@ def _call(factory: Callable[..., Any], n_inputs: int, n_classes: int, where: str
     try:
         return factory(*args)
     except (Exception, SystemExit) as error:
-        what = f"calling it with ({', '.join(map(str, args))}) raised {_line(error)}"
+        what = f"calling it with ({', '.join(map(str, args))}) raised {one_line(error)}"
         raise InputError(what, where=where, mend="mend the function; it is called as make(n_inputs)") from error
 
 
@@ -127,29 +120,20 @@ def _arguments(factory: Callable[..., Any], n_inputs: int, n_classes: int, where
         raise InputError(f"the function requires ({names})", where=where, mend="it may require n_inputs and n_classes only")
     if len(positional) >= 2 and (len(required) == 2 or positional[1].name in _CLASS_COUNT_NAMES):
         return (n_inputs, n_classes)
-    takes_any = bool(positional) or any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    return (n_inputs,) if takes_any else ()
-
-
-def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return (n_inputs,) if positional or any(p.kind is p.VAR_POSITIONAL for p in parameters) else ()
 
 
 def code_of(recipe: Recipe, base: Path) -> dict[str, Path | None]:
-    """Every file that the recipe would have executed, by what it is; ``None`` for code that is not in a folder here.
-
-    Raises:
-        InputError: a factory or a model folder is not there.
-    """
+    """Files that the recipe would have executed (``None``: no folder here), by what they are. Raises ``InputError``: one is not there."""
     found: dict[str, Path | None] = {}
     if isinstance(recipe.model, ModuleSpec):
         found["the model's factory"] = factory_path(recipe.model, base)
     if isinstance(recipe.model, HuggingFaceSpec) and recipe.model.trust_remote_code:
-        found |= model_code("the model", None if recipe.model.hub else Path(locate(CausalSource.of(recipe.model), base)[0]))
+        found |= model_code("the model", None if recipe.model.hub else Path(locate(recipe.model, base)[0]))
     for entry in recipe.regimes:
         spec = entry.synthetic.language_model if entry.synthetic is not None else None
         if spec is not None and spec.trust_remote_code:
-            place = None if spec.hub else Path(locate(CausalSource.of(spec), base)[0])
+            place = None if spec.hub else Path(locate(spec, base)[0])
             found |= model_code(f"the language model of {entry.synthetic.regime}", place)  # type: ignore[union-attr]
     return found
 

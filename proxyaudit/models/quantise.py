@@ -46,11 +46,7 @@ class Int8Linear(nn.Module):
 
 
 def quantise(model: TrainedModel, how: Literal["int8", "bf16"] | str) -> TrainedModel:
-    """A copy of a model with its transformer (or, of other models, every layer but the head) in few bits.
-
-    Raises:
-        ValueError: an unknown way.
-    """
+    """A copy of a model with its transformer (or all layers but the head) in few bits. Raises ``ValueError``: an unknown way."""
     module = copy_module(model.module)
     body: nn.Module = module.backbone if isinstance(module, TextClassifier) else module
     if how == "int8":

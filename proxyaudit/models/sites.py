@@ -28,10 +28,7 @@ _OUTPUT = "is the model's output, not a hidden place"
 
 @dataclass(frozen=True)
 class Candidates:
-    """Places that can be sites, in forward order, and why the others cannot.
-
-    A block is a module with weights and what follows it up to the next.
-    """
+    """Places that can be sites, and why others cannot. A block is a module with weights and what follows it up to the next."""
 
     taps: dict[str, Tap]  # where each candidate is read, by name, in forward order
     aliases: dict[str, str] = field(default_factory=dict)  # other names: of a module whose output is the penultimate site's very tensor
@@ -42,29 +39,14 @@ class Candidates:
         """First module of each block that has no site among ``sites``."""
         seen = {self.taps[name].module for name in sites if self.taps[name].side == "output"} | set(sites)
         seen |= {alias for alias, site in self.aliases.items() if site in sites}
-
-        def covered(block: tuple[str, ...]) -> bool:
-            return any(place == name or place.startswith(f"{name}.") for name in block for place in seen)
-
-        left = [block for block in self.blocks if not covered(block)]
+        left = [block for block in self.blocks if not any(f"{place}.".startswith(f"{name}.") for name in block for place in seen)]
         if left and PENULTIMATE in sites and left[-1] == self.blocks[-1] and PENULTIMATE not in self.aliases.values():
             left.pop()  # nothing but functions lies between the last block and the input of the head
         return tuple(block[0] for block in left)
 
 
-def own_sites(taps: dict[str, Tap], aliases: dict[str, str]) -> Candidates:
-    """Candidates of the package's own architectures."""
-    return Candidates(taps=taps, aliases=aliases, blocks=tuple((name,) for name in taps))
-
-
 def select_sites(candidates: Candidates, sites: SitesSpec, *, every: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Resolve a recipe's globs to (profiled sites, verdict sites), each name once and in forward order.
-
-    Verdict sites are always profiled too; ``all`` stands for the globs ``every``.
-
-    Raises:
-        InputError: a glob matches nothing.
-    """
+    """(Profiled, verdict) sites, in forward order; verdict sites are profiled too. Raises ``InputError``: a glob matches nothing."""
     verdict = _match(sites.verdict, candidates, every, where="sites.verdict")
     profiled = _match(sites.profile, candidates, every, where="sites.profile")
     order = list(candidates.taps)
@@ -77,18 +59,13 @@ def _match(globs: Iterable[str], candidates: Candidates, every: tuple[str, ...],
         names = {name for name in candidates.taps if fnmatchcase(name, glob)}
         names |= {site for alias, site in candidates.aliases.items() if fnmatchcase(alias, glob)}
         if not names:
-            raise _no_match(glob, candidates, where)
+            because = next((f" ('{name}' {why})" for name, why in candidates.refused.items() if fnmatchcase(name, glob)), "")
+            mend = nearest_sites(glob, candidates.taps, candidates.aliases)
+            raise InputError(f"site '{glob}' matches nothing{because}", where=where, mend=mend)
         found |= names
     if not found:
         raise InputError("no site is named", where=where, mend="write 'penultimate', 'all' or names of sites")
     return found
-
-
-def _no_match(glob: str, candidates: Candidates, where: str) -> InputError:
-    reasons = [f"'{name}' {why}" for name, why in candidates.refused.items() if fnmatchcase(name, glob)]
-    because = f" ({reasons[0]})" if reasons else ""
-    mend = nearest_sites(glob, candidates.taps, candidates.aliases)
-    return InputError(f"site '{glob}' matches nothing{because}", where=where, mend=mend)
 
 
 def nearest_sites(name: str, taps: Iterable[str], aliases: Iterable[str]) -> str:
@@ -101,10 +78,8 @@ def nearest_sites(name: str, taps: Iterable[str], aliases: Iterable[str]) -> str
 def probe_sites(module: nn.Module, *, n_inputs: int, n_classes: int, what: str) -> Candidates:
     """Find the candidates of a user's module, which is put in eval mode, by running it on a small random table.
 
-    Raises:
-        InputError: forward raises, returns something other than logits, or a row's output is not a function of the
-            row alone (drawn at random, or dependent on the other rows of its batch): effects of swapping one row's
-            activations would then mean nothing.
+    Raises ``InputError``: forward raises, returns something other than logits, or a row's output is not a function of the row alone (drawn
+    at random, or dependent on the other rows of its batch): effects of swapping one row's activations would then mean nothing.
     """
     table = torch.randn(_PROBE_ROWS, n_inputs, generator=torch.Generator().manual_seed(0))
     with inference(module):
@@ -119,10 +94,7 @@ def probe_sites(module: nn.Module, *, n_inputs: int, n_classes: int, what: str) 
     if torch.isfinite(logits).all() and not torch.allclose(logits[:half], again, rtol=1e-3, atol=1e-4):
         mend = "in eval mode forward must draw nothing at random and must not mix rows"
         raise InputError(f"{what} gives a row another output from call to call or with other rows in its batch", mend=mend)
-    by_name: dict[str, list[Run]] = {}
-    for run in runs:
-        by_name.setdefault(run.name, []).append(run)
-    return _candidates(module, raw, by_name)
+    return _candidates(module, raw, {name: [run for run in runs if run.name == name] for name in {run.name for run in runs}})
 
 
 def _forward(module: nn.Module, table: Tensor, what: str) -> Any:
@@ -167,8 +139,7 @@ def _candidates(module: nn.Module, raw: Tensor, runs: dict[str, list[Run]]) -> C
         taps[PENULTIMATE], moments[PENULTIMATE] = taps.pop(final), moments[final]
     refused.update(_shared_names(module, refused))
     hidden = {name: found[0].returned.moment for name, found in runs.items() if name and refused.get(name) != _OUTPUT}
-    blocks = _blocks(module, hidden)
-    return Candidates({name: taps[name] for name in sorted(taps, key=moments.__getitem__)}, aliases, refused, blocks)
+    return Candidates({name: taps[name] for name in sorted(taps, key=moments.__getitem__)}, aliases, refused, _blocks(module, hidden))
 
 
 def _blocks(module: nn.Module, moments: dict[str, int]) -> tuple[tuple[str, ...], ...]:

@@ -109,18 +109,11 @@ class FtTransformer(TabularModule):
 
     def __init__(self, spec: FtTransformerSpec, *, n_inputs: int, n_classes: int, base: Path) -> None:
         super().__init__()
-        self.net = rtdl.FTTransformer(
-            n_cont_features=n_inputs,
-            cat_cardinalities=[],
-            d_out=columns_of(n_classes),
-            n_blocks=spec.blocks,
-            d_block=spec.width,
-            attention_n_heads=spec.heads,
-            attention_dropout=spec.dropout,
-            ffn_d_hidden_multiplier=4 / 3,  # the paper's factor for ReGLU
-            ffn_dropout=spec.dropout,
-            residual_dropout=0.0,
-        )
+        sizes = {"n_cont_features": n_inputs, "d_out": columns_of(n_classes), "n_blocks": spec.blocks, "d_block": spec.width}
+        dropout = {"attention_dropout": spec.dropout, "ffn_dropout": spec.dropout, "residual_dropout": 0.0}
+        reglu = 4 / 3  # the paper's factor
+        own = {"cat_cardinalities": [], "attention_n_heads": spec.heads, "ffn_d_hidden_multiplier": reglu}
+        self.net = rtdl.FTTransformer(**sizes, **dropout, **own)
         self.batch_limit = max(16, _ATTENTION_FLOATS // (spec.heads * (n_inputs + 1) ** 2))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 import torch
@@ -25,10 +24,9 @@ from torch import Tensor, nn
 
 from proxyaudit.errors import InputError
 from proxyaudit.models.base import TabularModule, Tap
-from proxyaudit.models.kinds.huggingface import MOST_SPANS
+from proxyaudit.models.kinds.huggingface import MOST_SPANS, HuggingFaceSpec
 from proxyaudit.types import PENULTIMATE
 
-Pooling = Literal["mean", "cls", "last"]
 POOLED = "pooled"
 SPAN_STEPS = 2**MOST_SPANS
 _BATCH_ROWS, _BATCH_TOKENS = 64, 6144
@@ -51,35 +49,20 @@ class TextClassifier(TabularModule):
 
     batch_limit = _BATCH_ROWS
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        layers: tuple[Layer, ...],
-        *,
-        width: int,
-        n_outputs: int,
-        pooling: str,
-        site_pooling: str,
-        spans: tuple[str, ...] = (),
-        hidden: tuple[int, ...] = (),
-        frozen: bool = True,
-    ) -> None:
-        """Put a head with ``hidden`` layers on a transformer whose last hidden state has ``width`` units.
-
-        The head reads ``pooling`` of the last hidden states, an audit ``site_pooling`` of token sites: each a :data:`Pooling`, or one of
-        the ``spans``, which stand in the order of their digits. Training leaves a ``frozen`` transformer alone.
-        """
+    def __init__(self, backbone: nn.Module, layers: tuple[Layer, ...], spec: HuggingFaceSpec, *, width: int, n_outputs: int) -> None:
+        """Put a head on a transformer whose last hidden state has ``width`` units."""
         super().__init__()
-        self.backbone, self.layers, self.frozen = backbone, layers, frozen
-        self.pooling, self.site_pooling, self.spans = pooling, site_pooling, spans
+        self.backbone, self.layers, self.frozen = backbone, layers, spec.frozen
+        self.pooling, self.site_pooling = spec.pooling, spec.site_pooling
+        self.spans = tuple(spec.spans)  # in the order of their digits
         self.pooled = nn.Identity()
-        widths = (width, *hidden)
+        widths = (width, *spec.head_hidden)
         self.dense = nn.ModuleList(nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(widths))
         self.head = nn.Linear(widths[-1], n_outputs)
         self.same_as_last = False  # whether the last layer's pooled site is what the head reads
         self._mask: Tensor | None = None
         self._marks: Tensor | None = None
-        if frozen:
+        if self.frozen:
             for parameter in backbone.parameters():
                 parameter.requires_grad_(False)
 
@@ -101,8 +84,7 @@ class TextClassifier(TabularModule):
         numbers, self._mask = x[:, :longest].clamp_min(0), mask[:, :longest]
         ids = numbers.long()
         self._marks = torch.round((numbers - ids) * SPAN_STEPS).long() if self.spans else None
-        out = self.backbone(input_ids=ids, attention_mask=self._mask.long())
-        return self._pooled(out.last_hidden_state, self.pooling)
+        return self._pooled(self.backbone(input_ids=ids, attention_mask=self._mask.long()).last_hidden_state, self.pooling)
 
     def embedding(self) -> nn.Module | None:
         """The layer that embeds the tokens; ``None`` where the transformer does not tell."""
@@ -199,11 +181,8 @@ class TextClassifier(TabularModule):
             start += rows
 
 
-def pool(value: Tensor, mask: Tensor, how: Pooling | str) -> Tensor:
-    """Pool ``(n, tokens, d)`` over the tokens of the mask ``(n, tokens)``, in float32 (float64 stays).
-
-    The mask has at least one token of each text; for ``cls`` and ``last`` its tokens come first.
-    """
+def pool(value: Tensor, mask: Tensor, how: str) -> Tensor:
+    """Pool ``(n, tokens, d)`` over a mask ``(n, tokens)`` (for ``cls`` and ``last`` its tokens come first), in float32 (float64 stays)."""
     wide = value if value.dtype == torch.float64 else value.float()
     if how == "cls":
         return wide[:, 0]
@@ -219,11 +198,7 @@ CPU = torch.device("cpu")
 
 
 def accelerator() -> torch.device:
-    """The device that transformers run on.
-
-    Raises:
-        InputError: the variable names no device, or one that torch does not find.
-    """
+    """The device that transformers run on. Raises ``InputError``: the variable names no device, or one that torch does not find."""
     asked = os.environ.get(VARIABLE, "auto").strip().lower() or "auto"
     if not re.fullmatch(r"auto|cpu|cuda(?::\d+)?", asked):
         raise InputError(f"'{asked[:40]}' is no device", where=VARIABLE, mend="write auto, cpu, cuda or cuda:1")

@@ -47,11 +47,8 @@ def train_model(
 
     ``x`` is the encoded table ``(n, p)``, ``y`` class codes ``(n,)`` in 0..K-1 and ``weight`` non-negative ``(n,)``. The ``details`` gain
     ``epochs_run``, ``best_epoch`` (1-based), ``training_loss``, ``validation_loss`` (None without a validation part), ``training_rows`` and
-    ``validation_rows``.
-
-    Raises:
-        InputError: values that cannot be trained on (NaN, weights that are negative or all zero).
-        TaskError: the loss became NaN or infinite, or a user's module failed in training mode.
+    ``validation_rows``. Raises ``InputError``: values that cannot be trained on (NaN, weights that are negative or all zero);
+    ``TaskError``: the loss became NaN or infinite, or a user's module failed in training mode.
     """
     x, y, weight = _checked(x, y, weight, model.n_classes)
     weight = _class_weighted(y, weight, model.n_classes) if spec.class_weight == "balanced" else weight
@@ -60,11 +57,14 @@ def train_model(
     if scale <= 0:
         raise InputError("all training weights are zero", mend="check the reweighing")
     module = copy_module(model.module)
+    tuned: AbstractContextManager[None] = nullcontext()
+    if isinstance(module, TextClassifier) and isinstance(spec, HuggingFaceSpec) and spec.tune == "lora":
+        tuned = adapters(module, spec)
     fit, held = (
         (as_tensor(x[rows]), as_tensor(y[rows], torch.int64), as_tensor(weight[rows] / scale)) for rows in (train_rows, validation_rows)
     )
     try:
-        with deterministic(), seeded(integer_seed(seed, "dropout")), _tuned(module, spec), placed(module):
+        with deterministic(), seeded(integer_seed(seed, "dropout")), tuned, placed(module):
             details = _fit(module, model.n_classes, fit, held, spec, integer_seed(seed, "batches"))
     except ProxyauditError:
         raise
@@ -73,13 +73,6 @@ def train_model(
     module.eval()
     rows = {"training_rows": len(train_rows), "validation_rows": len(validation_rows)}
     return replace(model, module=module, details={**model.details, **details, **rows, "origin": "trained"})
-
-
-def _tuned(module: nn.Module, spec: TrainingSpec) -> AbstractContextManager[None]:
-    """What is put into a module while it is trained: low-rank adapters where the recipe asks for them."""
-    if isinstance(module, TextClassifier) and isinstance(spec, HuggingFaceSpec) and spec.tune == "lora":
-        return adapters(module, spec)
-    return nullcontext()
 
 
 def _fit(

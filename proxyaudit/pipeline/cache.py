@@ -55,7 +55,11 @@ class Cache:
     def commit(self, kind: str, digest: str, write: Callable[[Path], None]) -> Path:
         """Run ``write`` on an empty folder and put the folder in place."""
         target = self.folder(kind, digest)
-        self._prepare(target.parent)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        ignore = self.root / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n", encoding="utf-8")
+            (self.root / "CACHEDIR.TAG").write_text("Signature: 8a477f597d28d172789f06886806bc55\n", encoding="utf-8")
         work = target.parent / f"{_WORK}{digest[:32]}-{_host()}-{os.getpid()}"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
@@ -84,13 +88,6 @@ class Cache:
         """Drop a task's results, or all of a kind."""
         shutil.rmtree(self.folder(kind, digest), ignore_errors=True)
 
-    def _prepare(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        ignore = self.root / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("*\n", encoding="utf-8")
-            (self.root / "CACHEDIR.TAG").write_text("Signature: 8a477f597d28d172789f06886806bc55\n", encoding="utf-8")
-
 
 def _host() -> str:
     return re.sub(r"[^A-Za-z0-9]", "", platform.node()) or "host"
@@ -99,10 +96,8 @@ def _host() -> str:
 def _alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)
     return True
 
 

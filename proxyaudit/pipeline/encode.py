@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from proxyaudit.activations.capture import capture
 from proxyaudit.activations.frozen import AUDIT, FIRST, KEYS, first_site, pooled_texts, row_keys, text_module
-from proxyaudit.channels.proxies.text_measure import rewritten_texts
+from proxyaudit.channels.proxies.measure import rewritten_texts
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.models.quantise import quantise
 from proxyaudit.pipeline.cache import Cache, Task

@@ -6,7 +6,7 @@ from safetensors.numpy import load_file
 
 from proxyaudit.activations.capture import read_activations
 from proxyaudit.channels.proxy_plan import people
-from proxyaudit.channels.signatures.make import ReferenceModel, build_signatures
+from proxyaudit.channels.signatures import ReferenceModel, build_signatures
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.evidence.signatures import Signatures, signature_files

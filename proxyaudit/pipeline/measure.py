@@ -14,10 +14,10 @@ from safetensors.numpy import load_file, save_file
 from proxyaudit.activations.capture import read_activations
 from proxyaudit.activations.frozen import head_forward, is_inner
 from proxyaudit.channels.base import ModelView
+from proxyaudit.channels.leak.measure import Probing, measure_site
 from proxyaudit.channels.leak.record import SITE_LEAKS
-from proxyaudit.channels.leak.site import Probing, measure_site
 from proxyaudit.channels.placebos import plant_placebos
-from proxyaudit.channels.proxies.association import measure_association
+from proxyaudit.channels.proxies.discover import measure_association
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.estimates.record import INPUT_SITE, Measurement

@@ -1,6 +1,7 @@
 """Planning: everything that is fixed before anything is measured, and its digest."""
 
 import platform
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from importlib import metadata
@@ -10,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from proxyaudit.activations.capture import capture
-from proxyaudit.channels.localisation.budget import describe_localisation
+from proxyaudit.channels.localisation.measure import describe_localisation
 from proxyaudit.channels.proxies.discover import discover
 from proxyaudit.channels.proxy_plan import ProxyPlan
-from proxyaudit.channels.signatures.contexts import check_contexts
+from proxyaudit.channels.signatures import check_contexts
 from proxyaudit.consent import Consent
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.data.releases import release_notes, unseen_of
@@ -22,7 +23,7 @@ from proxyaudit.errors import InputError
 from proxyaudit.estimates.row_sums import rows_digest
 from proxyaudit.language.lineage import trace_language_models
 from proxyaudit.models.base import TrainedModel
-from proxyaudit.models.kind import model_kind
+from proxyaudit.models.kinds import model_kind
 from proxyaudit.models.module import code_of
 from proxyaudit.models.text import device_name
 from proxyaudit.pipeline.prepared import Inputs, Plan, Prepared, load_inputs
@@ -42,10 +43,7 @@ _CORES = 2
 
 
 def prepare(recipe: Recipe, base: Path) -> Prepared:
-    """Load, check and expand everything; measure nothing and write nothing.
-
-    Raises ``InputError``: anything in the recipe or the files it names that would make a task fail later.
-    """
+    """Load, check and expand everything, measure and write nothing; ``InputError`` for whatever would make a task fail later."""
     inputs, model = load_inputs(recipe, base)
     dataset, proxies = discover(recipe, inputs.dataset)
     check_contexts(recipe.signatures, dataset)
@@ -74,10 +72,8 @@ def versions(*more: str, text: bool = False) -> dict[str, str]:
     """Versions that a number may depend on; those of models of texts where ``text``, and of ``more`` packages."""
     found = {"python": platform.python_version()}
     for package in (*_PACKAGES, *(_TEXT_PACKAGES if text else ()), *more):
-        try:
+        with suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     device = device_name() if text else None
     return found if device is None else {**found, "device": device}
 
@@ -163,10 +159,7 @@ def _describe(regime: Regime, size: int) -> dict[str, Any]:
 
 
 def odds_of_absence(prepared: Prepared) -> list[dict[str, Any]]:
-    """How probable it is that a linear leak that is not there could be called absent, for each attribute and verdict site.
-
-    Of a single trained model: with several, each must show it.
-    """
+    """How probable it is that one model could be shown (each must) to hold no linear leak, for each attribute and verdict site."""
     dataset, margin = prepared.dataset, prepared.recipe.margins.leak
     acts = capture(prepared.model, dataset.encoder.transform(dataset.audit.head(64))).acts
     odds = []

@@ -99,10 +99,7 @@ class Inputs:
         return len(regime.checkpoints) if regime.kind == "checkpoints" else self.recipe.seeds
 
     def build(self, seed: int, erase: tuple[str, ...] = ()) -> TrainedModel:
-        """The model with its initial weights of one seed; the same for every regime, so that regimes are paired.
-
-        ``erase`` names sites with an affine map that the regime's checkpoints fill.
-        """
+        """The model with a seed's initial weights, the same for every regime (paired), and maps to be filled at sites ``erase``."""
         return build_model(
             self.recipe.model,
             self.recipe.sites,
@@ -139,10 +136,7 @@ class Prepared(Inputs):
 
 
 def load_inputs(recipe: Recipe, base: Path) -> tuple[Inputs, TrainedModel]:
-    """Load, check and expand all that a recipe names, checkpoints too; returns the model with its first initial weights beside it.
-
-    Raises ``InputError``: anything in the recipe or the files it names that would make a task fail later.
-    """
+    """All that a recipe names, checkpoints too, loaded and checked (``InputError``); beside it the model with its first initial weights."""
     dataset = attach_tokenizer(recipe, base, load_dataset(recipe, base))
     regimes = make_regimes(recipe, base)
     notes: list[NotTested] = []

@@ -34,7 +34,6 @@ from proxyaudit.reporting.markdown import render_markdown
 from proxyaudit.stats.intervals import LEVEL
 from proxyaudit.types import SCHEMA_VERSION, Evidence, NotTested
 
-Failures = Mapping[str, Sequence[str]]
 _NOT_TESTED = (
     NotTested(
         what="use through directions that no linear subspace holds, or at sites outside the verdict sites",
@@ -54,10 +53,7 @@ class RunResult:
 
 
 def plan_audit(recipe_path: Path, overrides: tuple[str, ...] = (), *, consent: Consent | None = None) -> dict[str, Any]:
-    """Expand a recipe into its plan without measuring or writing anything; arguments as in :func:`run_audit`.
-
-    ``absence`` says how probable it is that absence could be proved. ``InputError`` where it cannot be used, or consent is missing.
-    """
+    """A recipe's plan and the odds of proving ``absence``; measures and writes nothing, takes and raises what :func:`run_audit` does."""
     with one_thread():
         prepared = prepare_file(recipe_path, overrides, consent)
         return {**prepared.plan.as_dict(), "absence": odds_of_absence(prepared)}
@@ -78,11 +74,9 @@ def run_audit(
 
     ``overrides`` are ``dotted.key=value`` strings. Results do not depend on the number of ``jobs`` (processes, one for each core if not
     given) nor on the ``backend`` (``loky`` or ``dask``). ``fresh`` measures again what is done; ``progress`` is called after every task;
-    ``consent`` says what may be executed of the code that the recipe names, and is not asked for where it is left out.
-
-    Raises:
-        InputError: consent is missing, the recipe, its data, ``out`` or the backend cannot be used; nothing has been written then.
-        TaskError: the inputs could not be measured.
+    ``consent`` says what may be executed of the code that the recipe names, and is not asked for where it is left out. Raises
+    ``InputError``: consent is missing, the recipe, its data, ``out`` or the backend cannot be used; nothing has been written then. Raises
+    ``TaskError``: the inputs could not be measured.
     """
     started = time.time()
     workers = Workers(joblib.cpu_count() if jobs is None else jobs, backend)
@@ -111,7 +105,7 @@ def run_audit(
         plan = prepared.plan.as_dict()
         not_tested = [*_NOT_TESTED, *(NotTested(**note) for note in prepared.plan.notes), *overlap_notes(facts.runs)]
         scope = read_scope(plan, {}, {"failures_by_regime": dict(failures)})
-        evidence = evidence_of(ledger, scope, plan, not_tested, status="partial" if failures else "complete", facts=facts)
+        evidence = evidence_of(ledger, scope, plan, not_tested, partial=bool(failures), facts=facts)
         signatures = signatures_of_run(prepared, tasks, cache, evidence) if prepared.recipe.signatures else {}
     more = {"backend": workers.backend, "failures_by_regime": {regime: list(found) for regime, found in failures.items()}}
     environment = environment_of(started, workers.count, prepared.plan.versions, [f for found in failures.values() for f in found], **more)

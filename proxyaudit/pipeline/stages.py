@@ -28,14 +28,6 @@ _RUNS = {
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of a task."""
-
-    task: Task
-    error: str | None = None
-
-
-@dataclass(frozen=True)
 class ProgressEvent:
     """One finished task."""
 
@@ -46,6 +38,7 @@ class ProgressEvent:
 
 
 Progress = Callable[[ProgressEvent], None]
+Outcome = tuple[Task, str | None]  # a task, and why it failed
 
 
 @dataclass(frozen=True)
@@ -71,8 +64,8 @@ def run_task(task: Task, recipe_json: str, base: str, plan_digest: str, cache_ro
             run = load_function(_RUNS[task.kind])
             cache.commit(task.kind, task.digest, lambda folder: run(task, prepared, cache, folder))
     except Exception as error:
-        return Outcome(task, safe_line(error)[:500])
-    return Outcome(task)
+        return task, safe_line(error)[:500]
+    return task, None
 
 
 @contextmanager
@@ -101,11 +94,10 @@ def run_stages(
                 board.done += 1
             else:
                 todo.append(task)
-        for outcome in _parallel(todo, prepared, cache, workers):
-            if outcome.error is not None:
-                what = f"{stage} {outcome.task.regime}, repetition {outcome.task.seed}"
-                board.fail(outcome.task.regime, outcome.task.seed, f"{what}: {outcome.error}")
-            board.tell(stage, outcome.task, "failed" if outcome.error else "done")
+        for task, error in _parallel(todo, prepared, cache, workers):
+            if error is not None:
+                board.fail(task.regime, task.seed, f"{stage} {task.regime}, repetition {task.seed}: {error}")
+            board.tell(stage, task, "failed" if error else "done")
         for regime in prepared.regimes if stage == "synthesize" else ():
             for seed in (seed for of, seed in sorted(board.failed) if of == regime.of):
                 board.fail(regime.name, seed, f"{regime.name}, repetition {seed}: its source {regime.of} failed")

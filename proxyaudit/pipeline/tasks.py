@@ -17,14 +17,17 @@ def task_digests(prepared: Prepared) -> dict[str, list[Task]]:
     """Every task of a run by stage."""
     digests = _Digests(prepared)
     measures = tuple(channel.measure for channel in all_channels() if channel.measure is not None)
-    inputs = Task(INPUTS, INPUTS, 0, digests.inputs())
+    inputs = Task(INPUTS, INPUTS, 0, digests.of("measure", INPUTS))
     synthesized = {
         (regime.name, seed): Task(SYNTHESIZE, regime.name, seed, digests.synthesized(regime, seed))
         for regime in prepared.regimes
         if regime.kind == "synthetic"
         for seed in range(prepared.recipe.seeds)
     }
-    encoded = {name: Task(ENCODE, name, 0, digests.encoded(source)) for name, source in encoded_sources(prepared).items()}
+    encoded = {
+        name: Task(ENCODE, name, 0, digests.of("encode", ENCODE, source=asdict(source), proxies=prepared.plan.proxies))
+        for name, source in encoded_sources(prepared).items()
+    }
     trained: dict[tuple[str, int], Task] = {}
     measured = []
     # A quantised model is made from a trained one, so its turn comes after.
@@ -37,7 +40,7 @@ def task_digests(prepared: Prepared) -> dict[str, list[Task]]:
             digest = digests.trained(regime, seed, source, looked_up)
             trained[regime.name, seed] = Task(TRAIN, regime.name, seed, digest, _results(*sources, *looked_up))
             reads = [*(sources if regime.kind == "synthetic" else ()), trained[regime.name, seed], inputs, *looked_up[:1]]
-            digest = digests.measured(digest, inputs, measures)
+            digest = digests.of("measure", MEASURE, captured=digest, inputs=inputs.digest, channels=measures)
             measured.append(Task(MEASURE, regime.name, seed, digest, _results(*reads), measures))
     quantised = {regime.name for regime in prepared.regimes if regime.kind == "quantised"}
     return {
@@ -59,7 +62,7 @@ class _Digests:
 
     prepared: Prepared
 
-    def _of(self, stage: str, kind: str, **own: Any) -> str:
+    def of(self, stage: str, kind: str, **own: Any) -> str:
         recipe, plan = self.prepared.recipe, self.prepared.plan
         common = {"code": code_digest(stage), "versions": plan.versions, "data": plan.hashes, "seed": recipe.seed}
         if stage == "measure":
@@ -69,21 +72,12 @@ class _Digests:
             own |= {"model": recipe.model.model_dump(mode="json"), "sites": recipe.sites.model_dump()}
         return digest_of({**common, "roles": recipe.data.model_dump(mode="json"), "kind": kind, **own})
 
-    def inputs(self) -> str:
-        return self._of("measure", INPUTS)
-
     def synthesized(self, regime: Regime, seed: int) -> str:
         spec = None if regime.synthetic is None else regime.synthetic.model_dump()
         names = [a.name for a in self.prepared.dataset.attributes]
-        return self._of("synthesize", SYNTHESIZE, spec=spec, size=self.prepared.size, repetition=seed, attributes=names)
-
-    def encoded(self, source: Any) -> str:
-        return self._of("encode", ENCODE, source=asdict(source), proxies=self.prepared.plan.proxies)
+        return self.of("synthesize", SYNTHESIZE, spec=spec, size=self.prepared.size, repetition=seed, attributes=names)
 
     def trained(self, regime: Regime, seed: int, source: Task | None, looked_up: list[Task]) -> str:
         plain = {**asdict(replace(regime, synthetic=None, checkpoints=())), "checkpoints": [path.name for path in regime.checkpoints]}
         made_from = {"source": "" if source is None else source.digest, "encoded": [task.digest for task in looked_up]}
-        return self._of("train", TRAIN, regime=plain, repetition=seed, size=self.prepared.size, **made_from)
-
-    def measured(self, captured: str, inputs: Task, measures: tuple[str, ...]) -> str:
-        return self._of("measure", MEASURE, captured=captured, inputs=inputs.digest, channels=measures)
+        return self.of("train", TRAIN, regime=plain, repetition=seed, size=self.prepared.size, **made_from)

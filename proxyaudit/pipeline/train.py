@@ -26,7 +26,7 @@ def run(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> None:
     regime = prepared.regime(task.regime)
     if regime.quantise is not None:
         model = quantise(model, regime.quantise)
-    captured = capture(model, prepared.audit_inputs(regime)) if features is None else capture_head(model, features)
+    captured = capture(model, prepared.audit_inputs(regime)) if features is None else capture_head(model, features.audit)
     write_activations(captured, folder / "activations.safetensors")
     (folder / "details.json").write_text(json.dumps(details, sort_keys=True, default=str), encoding="utf-8")
 

@@ -22,11 +22,7 @@ def _compiled(name: str, pattern: str) -> Any:
 
 
 def check_span(name: str, pattern: str) -> None:
-    """Refuse what is no pattern, and what finds places without letters; its own text shows most of these.
-
-    Raises:
-        ValueError: in one line.
-    """
+    """Refuse (``ValueError``) what is no pattern, and what finds places without letters; its own text shows most of these."""
     found = _compiled(name, pattern)
     if found.match("", timeout=_SECONDS):
         raise ValueError(f"the pattern of span '{name}' matches nothing at all, so it matches everywhere")
@@ -40,11 +36,7 @@ def compile_spans(spans: dict[str, str]) -> dict[str, Any]:
 
 
 def find_spans(name: str, pattern: Any, text: str) -> Sequence[tuple[int, int]]:
-    """Where a compiled pattern is found in a text.
-
-    Raises:
-        InputError: it takes too long, or finds a place between letters.
-    """
+    """Where a compiled pattern is found in a text. Raises ``InputError``: it takes too long, or finds a place between letters."""
     where = f"model.spans '{name}'"
     try:
         found = [match.span() for match in pattern.finditer(text, timeout=_SECONDS)]

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.recipe.models import LanguageModelSpec, ModelSpec, NgramSpec, Positive, Share, Strict
 from proxyaudit.recipe.models import TrainingSpec as TrainingSpec
-from proxyaudit.recipe.yaml import parse_yaml, read_yaml
-from proxyaudit.registry import check_plugin, load_plugin, plugin_names
+from proxyaudit.recipe.yaml import parse_yaml, read_yaml, validated
+from proxyaudit.registry import check_plugin
 from proxyaudit.types import REFERENCES
 
 
@@ -62,8 +61,7 @@ class DataSpec(Strict):
         return self
 
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
 
 
 class SyntheticSpec(Strict):
@@ -175,16 +173,14 @@ class RegimeSpec(Strict):
         return ("scrub-" + "-".join(self.scrub) if self.scrub is not None else f"{self.quantise}-{self.of}",)
 
 
+OneOrMany = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+
+
 class SitesSpec(Strict):
     """Verdict sites and profiled sites, as globs over site names (``all`` for every site)."""
 
-    verdict: tuple[str, ...] = ("penultimate",)
-    profile: tuple[str, ...] = ("all",)
-
-    @field_validator("verdict", "profile", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
+    verdict: OneOrMany = ("penultimate",)
+    profile: OneOrMany = ("all",)
 
 
 class ReferenceSpec(Strict):
@@ -275,18 +271,11 @@ def parse_recipe(document: Any, *, where: str = "recipe") -> Recipe:
     if not isinstance(document, dict):
         mend = "start with 'name: ...'; 'proxyaudit init' writes one that runs"
         raise InputError("the recipe is not a mapping of keys to values", where=where, mend=mend)
-    try:
-        return Recipe.model_validate(document)
-    except ValidationError as error:
-        raise _first_mistake(error, document, where) from None
+    return validated(Recipe, document, where=where, mend="correct this key ('proxyaudit init' shows every key with a comment)")
 
 
 def load_recipe(path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
-    """Read and validate a recipe file; ``overrides`` are ``dotted.key=value`` strings.
-
-    Raises:
-        InputError: the file cannot be read, is not YAML, or is not a valid recipe.
-    """
+    """Read and validate a recipe file (``InputError`` if it is none); ``overrides`` are ``dotted.key=value`` strings."""
     path = Path(path)
     document = read_yaml(path)
     for override in overrides:
@@ -312,60 +301,3 @@ def _apply_override(document: Any, override: str) -> None:
     if not isinstance(node, dict):
         raise InputError(f"'{parts[-1]}' cannot be set there", where=where, mend="check the dotted key")
     node[parts[-1]] = value
-
-
-def _first_mistake(error: ValidationError, document: Any, where: str) -> InputError:
-    """Turn pydantic's list into the one line that helps most: unknown keys first."""
-    errors = error.errors(include_url=False)
-    unknown = [e for e in errors if e["type"] == "extra_forbidden"]
-    first = (unknown or errors)[0]
-    location = [str(part) for part in first["loc"]]
-    shown = ".".join(part for part in location if part not in ("float", "literal['median']"))
-    at = f"{where}: {shown}" if shown else where
-    if first["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1], document)
-        mend = did_you_mean(location[-1], known, f"known keys here: {', '.join(sorted(known))}")
-        return InputError(f"unknown key '{location[-1]}'", where=at, mend=mend)
-    if first["type"] == "unknown_kind":
-        return InputError(first["msg"], where=f"{at}.kind", mend=str(first["ctx"]["mend"]))
-    if first["type"] == "missing":
-        return InputError(f"key '{location[-1]}' is missing", where=at, mend=f"add '{location[-1]}: ...'")
-    message = _PLAIN_WORDS.get(first["type"], first["msg"].removeprefix("Value error, "))
-    given = first.get("input")
-    plain = isinstance(given, str | int | float | bool) and not (isinstance(given, float) and math.isnan(given))
-    if plain and first["type"] != "value_error":
-        message += f" (given: {str(given)[:60]!r})"
-    mend = "correct this key ('proxyaudit init' shows every key with a comment)"
-    return InputError(message[0].lower() + message[1:], where=at, mend=mend)
-
-
-# Pydantic's own words for these are about Python, not about YAML.
-_PLAIN_WORDS = {
-    "tuple_type": "should be a list, e.g. [a, b]",
-    "model_type": "should be a mapping of keys to values",
-    "model_attributes_type": "should be a mapping of keys to values",
-    "string_type": "should be text; put a number or date that is meant as text in quotes",
-    "string_pattern_mismatch": "should begin with a letter or digit and hold letters, digits, '.', '_' and '-' only, 80 at most",
-}
-
-_MODELS_BY_KEY: dict[str, type[BaseModel]] = {
-    "data": DataSpec,
-    "regimes": RegimeSpec,
-    "synthetic": SyntheticSpec,
-    "language_model": LanguageModelSpec,
-    "ngram": NgramSpec,
-    "mixed": MixedSpec,
-    "sites": SitesSpec,
-    "references": ReferenceSpec,
-    "margins": Margins,
-    "signatures": SignaturesSpec,
-}
-
-
-def _known_keys(location: list[str], document: Any) -> list[str]:
-    if location[:1] == ["model"]:
-        kind = document["model"]["kind"]
-        return list(load_plugin("models", kind).spec.model_fields) if kind in plugin_names("models") else ["kind"]
-    named = [part for part in location if part in _MODELS_BY_KEY]
-    model: type[BaseModel] = _MODELS_BY_KEY[named[-1]] if named else Recipe
-    return list(model.model_fields)

@@ -1,13 +1,26 @@
-"""YAML files, read strictly: UTF-8, no key twice, nothing executed, every failure one clear line."""
+"""YAML files, read and validated strictly: UTF-8, no key twice, nothing executed, every failure one clear line."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
-from proxyaudit.errors import InputError
+from proxyaudit.errors import InputError, did_you_mean
+from proxyaudit.recipe.models import TrainingSpec
+from proxyaudit.registry import load_plugin
+
+_Model = TypeVar("_Model", bound=BaseModel)
+# Pydantic's own words for these are about Python, not about YAML.
+_PLAIN_WORDS = {
+    "tuple_type": "should be a list, e.g. [a, b]",
+    **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "should be a mapping of keys to values"),
+    "string_type": "should be text; put a number or date that is meant as text in quotes",
+    "string_too_short": "should not be empty",
+    "string_pattern_mismatch": "should begin with a letter or digit and hold letters, digits, '.', '_' and '-' only, 80 at most",
+}
 
 
 def read_yaml(path: Path) -> Any:
@@ -56,3 +69,52 @@ def _unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any
 
 
 _UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+
+
+def validated(model: type[_Model], document: Any, *, where: str, mend: str) -> _Model:
+    """The model of a document; its first mistake, an unknown key before others, is an ``InputError``."""
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise _first_mistake(error, model, document, where, mend) from None
+
+
+def _first_mistake(error: ValidationError, model: type[BaseModel], document: Any, where: str, mend: str) -> InputError:
+    errors = error.errors(include_url=False)
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
+    kind, location, given = first["type"], [str(part) for part in first["loc"]], first.get("input")
+    shown = ".".join(part for part in location if part not in ("float", "literal['median']"))
+    at = f"{where}: {shown}"[:300] if shown else where
+    if kind == "extra_forbidden":
+        known = sorted(_model_at(model, location[:-1], document).model_fields)
+        nearest = did_you_mean(location[-1], known, f"known keys here: {', '.join(known)}")
+        return InputError(f"unknown key '{location[-1][:60]}'", where=at, mend=nearest)
+    if kind == "unknown_kind":
+        return InputError(first["msg"], where=f"{at}.kind", mend=str(first["ctx"]["mend"]))
+    if kind == "missing":
+        return InputError(f"key '{location[-1]}' is missing", where=at, mend=f"add '{location[-1]}: ...'")
+    # Anything but a plain value may be nested aliases, whose text would fill the memory.
+    plain = isinstance(given, str | int | float) and given == given  # NaN differs from itself
+    word = str(given)[:60] if plain else "not a word"
+    if kind == "literal_error":
+        words = str(first["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
+        return InputError(f"unknown word '{word}'", where=at, mend=did_you_mean(word, words, f"one of {', '.join(words)}"))
+    message = _PLAIN_WORDS.get(kind, first["msg"].removeprefix("Value error, "))
+    said = f" (given: {word!r})" if plain and kind != "value_error" else ""
+    return InputError(message[0].lower() + message[1:] + said, where=at, mend=mend)
+
+
+def _model_at(model: type[BaseModel], location: list[str], document: Any) -> type[BaseModel]:
+    """The innermost model on the way to a place."""
+    for part in location:
+        inner = _model_in(model.model_fields[part].annotation) if part in model.model_fields else None
+        model = inner or model
+        if inner is TrainingSpec:  # each kind of model has keys of its own
+            model = load_plugin("models", document[part]["kind"]).spec
+    return model
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for one in get_args(annotation) if (found := _model_in(one)) is not None), None)

@@ -1,7 +1,4 @@
-"""What a page consists of: sections of paragraphs, tables and pictures, without a word about HTML or Markdown.
-
-Both renderings walk the same blocks, so that they say the same in the same order.
-"""
+"""What a page consists of, without a word about HTML or Markdown: both walk the same blocks and say the same in the same order."""
 
 from __future__ import annotations
 
@@ -33,7 +30,14 @@ class Chip(NamedTuple):
     look: str
 
 
-Inline = str | Strong | Code
+class Drawn(NamedTuple):
+    """Words about a drawing; where there is none, ``instead`` stands for them."""
+
+    text: str
+    instead: str = ""
+
+
+Inline = str | Strong | Code | Drawn
 
 
 class Para(NamedTuple):
@@ -78,17 +82,13 @@ class Cell(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table; the first cell of a row names it.
+    """A table; the first cell of a row names it."""
 
-    ``label`` is its name for whoever does not see it, and differs from every other on the page; ``below`` says in a few words what each
-    column stands for; the last ``behind`` rows are references, which stand back.
-    """
-
-    label: str
+    label: str  # its name for whoever does not see it; differs from every other on the page
     header: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
-    below: tuple[str, ...] = ()
-    behind: int = 0
+    below: tuple[str, ...] = ()  # in a few words what each column stands for
+    behind: int = 0  # so many rows at the end are references, which stand back
 
 
 class Key(NamedTuple):
@@ -104,7 +104,7 @@ class Picture(NamedTuple):
 
     svg: str
     name: str
-    caption: str
+    caption: str | Drawn
     legend: tuple[Key, ...] = ()
     numbers: Table | None = None
 
@@ -151,19 +151,16 @@ class Section(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A whole page: its title, its name for the window of a browser, what it was made from, the first screen, what stands below it.
-
-    ``partial`` says what is partial, if anything is, and ``failures`` why, a line for each; ``foot`` what it rests on.
-    """
+    """A whole page."""
 
     title: str
     name: str  # for the window of a browser
     about: tuple[str, ...]  # what it was made from, a part each
-    first: tuple[Block, ...]
+    first: tuple[Block, ...]  # the first screen
     sections: tuple[Section, ...]
-    partial: str = ""
-    failures: tuple[str, ...] = ()
-    foot: str = ""
+    partial: str = ""  # what is partial, if anything is
+    failures: tuple[str, ...] = ()  # why, a line for each
+    foot: str = ""  # what it rests on
 
 
 def para(*parts: Inline) -> Para:

@@ -11,6 +11,7 @@ from proxyaudit.reporting.text import interval, number
 from proxyaudit.types import Estimate
 
 WIDTH = 380
+Lines = Mapping[str, Mapping[float, Estimate]]  # name -> place on the axis -> number
 Styles = Callable[[str], Style]  # from the name of a line or point to its look
 _MARKERS = ("circle", "square", "up", "diamond", "down", "plus", "star4", "pentagon", "left", "right", "hexagon", "star")
 _DASHES: tuple[tuple[float, ...], ...] = ((), (6, 2), (2, 1.5), (6, 2, 1.5, 2), (9, 3), (4, 1.5, 1.5, 1.5, 1.5, 1.5))
@@ -147,23 +148,13 @@ def forest_chart(rows: Sequence[ForestRow], margin: float | None, *, axis: str, 
         drawing.interval(e, scale, row.style.colour, y=y - lift)
         drawing.mark(scale(_value(e)), y - lift, row.style)
         drawing.text(WIDTH - 4, y + 4, number(e.value), anchor="end")
-    described = "; ".join(
-        f"{row.label} {number(e.value)} ({interval(e) or 'no interval'})"
-        + (f", of which {number(row.part.value)}" if row.part is not None else "")
-        for row, e in shown
-    )
+    parts = [f", of which {number(row.part.value)}" if row.part is not None else "" for row, _ in shown]
+    numbers = [f"{row.label} {number(e.value)} ({interval(e) or 'no interval'})" for row, e in shown]
+    described = "; ".join(whole + part for whole, part in zip(numbers, parts, strict=True))
     return drawing.render(ident=ident, title=title, description=described)
 
 
-def curve_chart(
-    lines: Mapping[str, Mapping[float, Estimate]],
-    styles: Styles,
-    *,
-    axis: tuple[str, str],
-    ident: str,
-    title: str,
-    ticks: tuple[float, ...] | None = None,
-) -> str:
+def curve_chart(lines: Lines, styles: Styles, *, axis: tuple[str, str], ident: str, title: str, ticks: tuple[float, ...] = ()) -> str:
     """Draw lines over a number: a share of rows with its ``ticks``, or without them a count of rows on a logarithmic scale."""
     xs = sorted({x for at in lines.values() for x in at})
     if len(xs) < 2:

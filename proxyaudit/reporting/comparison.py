@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from proxyaudit.comparison import Comparison, NumberChange, PairOutcome
 from proxyaudit.estimates.questions import word_of
 from proxyaudit.reporting.blocks import Cell, Chip, Page, Section, Table, Terms, bullets, para, table
-from proxyaudit.reporting.html import page_html
-from proxyaudit.reporting.markdown import page_markdown
 from proxyaudit.reporting.text import DASH, beside, capital, join_words, number, shorten, span, visible
 from proxyaudit.reporting.words import STATES, verdict_text
 
@@ -44,16 +42,6 @@ _READ = (
     "said is corrected for all of them."
 )
 _MOST_REASONS = 12
-
-
-def comparison_markdown(comparison: Comparison) -> str:
-    """The comparison as Markdown."""
-    return page_markdown(comparison_page(comparison))
-
-
-def comparison_html(comparison: Comparison) -> str:
-    """The comparison as one HTML document: no script, no request."""
-    return page_html(comparison_page(comparison))
 
 
 def answer(comparison: Comparison) -> str:
@@ -108,20 +96,14 @@ def _outcomes(pairs: Sequence[PairOutcome]) -> Table:
 
 
 def _numbers(label: str, numbers: Sequence[NumberChange]) -> Table:
-    rows = [
-        [
-            Cell(n.attribute),
-            Cell(_regimes(n), look="name"),
-            Cell(word_of(n.channel), n.kind, look="name"),
-            Cell(_place(n), look="name"),
-            Cell(number(n.value_a), lines=(_state(n.state_a),), look="num"),
-            Cell(number(n.value_b), lines=(_state(n.state_b),), look="num"),
-            Cell(number(n.difference), span(n.low, n.high), (("paired" if n.paired else "unpaired"),) if n.low is not None else (), "num"),
-            Cell(number(n.margin), look="num"),
-            Cell(_WORDS[n.word], lines=(n.note,) if n.note else (), look="text"),
-        ]
-        for n in numbers
-    ]
+    rows = []
+    for n in numbers:
+        places = (Cell(_regimes(n), look="name"), Cell(word_of(n.channel), n.kind, look="name"), Cell(_place(n), look="name"))
+        sides = ((n.value_a, n.state_a), (n.value_b, n.state_b))
+        values = (Cell(number(value), lines=(_state(state),), look="num") for value, state in sides)
+        paired = (("paired" if n.paired else "unpaired"),) if n.low is not None else ()
+        figures = (*values, Cell(number(n.difference), span(n.low, n.high), paired, "num"), Cell(number(n.margin), look="num"))
+        rows.append([Cell(n.attribute), *places, *figures, Cell(_WORDS[n.word], lines=(n.note,) if n.note else (), look="text")])
     header = ("Attribute", "Regime", "What", "Where", "A, before", "B, after", "B minus A", "Margin", "What can be said")
     return table(label, header, rows)
 

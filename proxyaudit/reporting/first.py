@@ -12,12 +12,14 @@ from proxyaudit.reporting import blocks as b
 from proxyaudit.reporting.facts import kinds, reference_words
 from proxyaudit.reporting.report import Report, deciding_pictures
 from proxyaudit.reporting.sections import sections
-from proxyaudit.reporting.sentences import targets
+from proxyaudit.reporting.sections.proxies import proxy_views
 from proxyaudit.reporting.summary import MANY, AttributeView, Row, Summary
 from proxyaudit.reporting.text import at_most, beside, count_word, join_names, join_words, number, percent, points, shorten, squeeze
+from proxyaudit.reporting.words import targets
 from proxyaudit.types import Estimate
 
 _MOST = 2
+_Groups = dict[tuple[str, ...], list[AttributeView]]
 _ORDER = ("removed", "inconclusive", "hidden", "exposed")
 
 
@@ -43,8 +45,9 @@ def _first_screen(report: Report) -> tuple[b.Block, ...]:
     summary = report.summary
     if not summary.attributes:
         return (b.para("No attribute was audited."),)
-    strongest = {view.attribute: view.strongest for view in report.proxies}
-    texts = any(view.texts for view in report.proxies)
+    proxies = proxy_views(report.pack)
+    strongest = {view.attribute: view.strongest for view in proxies}
+    texts = any(view.texts for view in proxies)
     answers, matrix = answers_of(summary, seeds=report.seeds, strongest=strongest, texts=texts), _matrix(report)
     # Many answers would push the matrix far down.
     blocks: list[b.Block] = [matrix, answers] if len(summary.attributes) > MANY else [answers, matrix]
@@ -59,10 +62,11 @@ def _first_screen(report: Report) -> tuple[b.Block, ...]:
     first = summary.attributes[0]
     if pictures := deciding_pictures(report, first, "f0"):
         more = " The same for every attribute: under “Why each answer”." if len(summary.attributes) > 1 else ""
-        read = "Lines: 95 % intervals (an arrow: it goes on). Dashed: the margin, the smallest amount that counts."
+        dashed = "Lines: 95 % intervals (an arrow: it goes on). Dashed: the margin, the smallest amount that counts."
+        read = b.Drawn(dashed, "In brackets: 95 % intervals.")
         named = {row.regime for row in first.references if row.regime in ("untrained", "placebo")}
         references = [(key, words) for key, words in reference_words(report.pack).items() if key in named]
-        said: list[b.Inline] = [part for key, words in references for part in (b.Strong(f" {key}"), f": {words}.")]
+        said: list[b.Inline] = [part for key, words in references for part in (" ", b.Strong(key), f": {words}.")]
         blocks += [b.Heading(f"The figures that decide, for {shorten(first.name, 60)}"), *pictures, b.note(read, *said, more)]
     return tuple(blocks)
 
@@ -171,9 +175,6 @@ def _weight(row: Row) -> tuple[int, float]:
     finding = row.finding
     shown = row.gap if finding is not None and finding.verdict == "exposed" and row.gap is not None else row.leak
     return (_ORDER.index(finding.verdict) if finding else -1, float(shown.value or 0.0) if shown is not None else 0.0)
-
-
-_Groups = dict[tuple[str, ...], list[AttributeView]]
 
 
 def _steps(summary: Summary, seeds: int | None, strongest: Mapping[str, Sequence[str]], texts: bool) -> Iterable[tuple[b.Inline, ...]]:

@@ -20,10 +20,7 @@ def render_html(pack: EvidencePack) -> str:
 
 def page_html(page: Page) -> str:
     """A page as one HTML document."""
-    environment = _environment()
-    assert environment.loader is not None
-    css = environment.loader.get_source(environment, "page.css")[0]
-    return environment.get_template("page.html.jinja").render(page=page, css=Markup(css))
+    return _environment().get_template("page.html.jinja").render(page=page)
 
 
 @cache

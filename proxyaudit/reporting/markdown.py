@@ -74,7 +74,7 @@ def markdown_blocks(blocks: Iterable[b.Block], *, level: int = 3) -> list[str]:
             case b.Pictures():
                 for picture in block.items:
                     if picture.numbers is not None:
-                        parts += [_inline((b.Strong(picture.name), f" {picture.caption}")), _table(picture.numbers)]
+                        parts += [_inline((b.Strong(picture.name), " ", picture.caption)).rstrip(), _table(picture.numbers)]
     return parts
 
 
@@ -84,8 +84,12 @@ def _bullets(items: Iterable[Sequence[b.Inline]]) -> str:
 
 def _inline(parts: Iterable[b.Inline]) -> str:
     """Parts in a row; typed words stand as they are."""
-    made = ((escape(part if isinstance(part, str) else part.text), isinstance(part, b.Strong)) for part in parts)
-    return "".join(f"**{text}**" if strong else text for text, strong in made)
+    return "".join(map(_part, parts))
+
+
+def _part(part: b.Inline) -> str:
+    text = part if isinstance(part, str) else part.instead if isinstance(part, b.Drawn) else part.text
+    return f"**{escape(text)}**" if isinstance(part, b.Strong) else escape(text)
 
 
 def _table(block: b.Table) -> str:

@@ -47,7 +47,9 @@ def _sections(document: Mapping[str, Any]) -> Iterable[Section]:
     if others:
         yield Section("others", "What it did to the other attributes", (_numbers(c for c in others if c["channel"] in _OTHERS),))
     yield Section("task", "What it did to the task", (_task(document["task"]),))
-    yield Section("verdicts", "Verdicts", (_verdicts(document["verdicts"]),))
+    told = [(v["attribute"], v["before"], v["after"]) for v in document["verdicts"]]
+    rows = [(name, _verdict(before), _verdict(after), (after or {}).get("sentence") or "") for name, before, after in told]
+    yield Section("verdicts", "Verdicts", (table("Verdicts", ("Attribute", "Before", "After", "In words"), rows),))
     yield Section("remains", "What remains", (bullets(document["remains"]),))
     hashes = bullets([f"{name}: sha256 {value}" for name, value in document["checkpoints"].items()])
     yield Section("reproduce", "Reproduce", (Command(f"proxyaudit run {document['audit']['recipe']}"), hashes))
@@ -117,11 +119,6 @@ def _task(task: Mapping[str, Any]) -> Table | Para:
     loss = ", ".join(number(value) for value in task["loss_per_model"]) or DASH
     row = (task["unit"] or "", _figure(task["before"]), _figure(task["after"]), loss)
     return table("The task", ("Measure", "Before", "After", "Lost in each model"), [row])
-
-
-def _verdicts(verdicts: Iterable[Mapping[str, Any]]) -> Table:
-    rows = [(v["attribute"], _verdict(v["before"]), _verdict(v["after"]), (v["after"] or {}).get("sentence") or "") for v in verdicts]
-    return table("Verdicts", ("Attribute", "Before", "After", "In words"), rows)
 
 
 def _verdict(verdict: Mapping[str, Any] | None) -> str:

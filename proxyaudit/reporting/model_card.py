@@ -15,10 +15,9 @@ from proxyaudit.evidence.plans import has_kind, mapping
 from proxyaudit.reporting.blocks import Block, Bullets, Heading, Strong, Table, bullets, para, table
 from proxyaudit.reporting.first import kept
 from proxyaudit.reporting.markdown import escape, joined, markdown_blocks
-from proxyaudit.reporting.sentences import answer, lead
 from proxyaudit.reporting.summary import AttributeView, Row, Summary, summarize
 from proxyaudit.reporting.text import DASH, beside, join_words, percent, points, span, visible
-from proxyaudit.reporting.words import verdict_text
+from proxyaudit.reporting.words import answer, lead, verdict_text
 from proxyaudit.types import Estimate
 
 if TYPE_CHECKING:
@@ -32,10 +31,7 @@ _METRICS = ("proxyaudit_leak", "proxyaudit_output_gap", "proxyaudit_interchange_
 def render_model_card(pack: EvidencePack, regimes: Sequence[str] = ()) -> str:
     """The section as Markdown: a verdict for each attribute, the figures, what was not tested, how to check.
 
-    ``regimes`` are the kinds of training that the published model had; all if empty.
-
-    Raises:
-        InputError: a regime is not in the audit.
+    ``regimes`` are the kinds of training that the published model had, all if empty; ``InputError`` for one that is not in the audit.
     """
     summary = summarize(pack)
     return joined([_TITLE, *markdown_blocks(_blocks(pack, summary, _shown(summary, regimes)))])
@@ -65,12 +61,9 @@ def _blocks(pack: EvidencePack, summary: Summary, shown: Sequence[str]) -> Itera
 
 
 def update_card(content: str, pack: EvidencePack, regimes: Sequence[str] = ()) -> str:
-    """A model card with the section in its place and the numbers in its metadata; everything else stays as it is.
+    """The card ``content`` (empty: a new one) with the section in its place and the numbers in its metadata, everything else as it is.
 
-    ``content`` is the card, empty for a new one; ``regimes`` as in ``render_model_card``.
-
-    Raises:
-        InputError: ``huggingface_hub`` is not installed, the card's metadata cannot be read, or a regime is not in the audit.
+    ``InputError`` if ``huggingface_hub`` is not installed, the card's metadata cannot be read, or a regime is not in the audit.
     """
     try:
         from huggingface_hub import ModelCard
@@ -139,11 +132,8 @@ def _results(pack: EvidencePack, regimes: Sequence[str]) -> Iterable[EvalResult]
         for metric, e in zip(_METRICS, (row.leak, row.gap, row.effect), strict=True):
             if row.finding is None or e is None or e.value is None:
                 continue
-            told = {
-                "verdict": row.finding.verdict,
-                **{key: getattr(e, key) for key in ("state", "low", "high", "margin")},
-                "estimate": e.id,
-            }
+            figures = [(key, getattr(e, key)) for key in ("state", "low", "high", "margin")]
+            told = [("verdict", row.finding.verdict), *figures, ("estimate", e.id)]
             yield EvalResult(
                 task_type="other",
                 task_name="Audit of sensitive attributes",
@@ -152,5 +142,5 @@ def _results(pack: EvidencePack, regimes: Sequence[str]) -> Iterable[EvalResult]
                 metric_type=metric,
                 metric_name=f"{visible(view.name)} after {visible(row.regime)}",
                 metric_value=e.value,
-                metric_args={key: value for key, value in told.items() if value is not None},
+                metric_args={key: value for key, value in told if value is not None},
             )

@@ -34,21 +34,15 @@ class Plot:
         return self.svg
 
     def _repr_html_(self) -> str:
-        items = Markup(" ").join(
-            Markup('<span style="margin-right:1.2em;white-space:nowrap">{} {}</span>').format(Markup(drawing), visible(name))
-            for name, drawing in self.legend
-        )
+        item = Markup('<span style="margin-right:1.2em;white-space:nowrap">{} {}</span>')
+        items = Markup(" ").join(item.format(Markup(drawing), visible(name)) for name, drawing in self.legend)
         return str(Markup("<figure>{}<figcaption>{}<br>{}</figcaption></figure>").format(Markup(self.svg), items, visible(self.title)))
 
     def __repr__(self) -> str:
         return f"Plot({self.title!r})"
 
     def save(self, path: str | Path) -> Path:
-        """Write the chart to ``path``: ``.svg`` the drawing alone, ``.html`` with its legend.
-
-        Raises:
-            InputError: the file has another ending, or cannot be written.
-        """
+        """Write the chart: ``.svg`` the drawing alone, ``.html`` with its legend; ``InputError`` for other endings and where it fails."""
         place = Path(path)
         if place.suffix.lower() not in _SUFFIXES:
             raise InputError(f"a chart cannot be saved as '{place.suffix}'", where=str(path), mend=f"use {' or '.join(_SUFFIXES)}")
@@ -66,10 +60,8 @@ class Plot:
 def make_plot(pack: EvidencePack, kind: str, attribute: str | None = None) -> Plot:
     """Draw a chart of the report of one attribute, the first one if not given.
 
-    ``kind`` is ``profile`` (leak along the model's sites) or ``surface`` (what outputs show against what is inside).
-
-    Raises:
-        InputError: unknown kind or attribute, or the pack has nothing to draw.
+    ``kind`` is ``profile`` (leak along the model's sites) or ``surface`` (what outputs show against what is inside); ``InputError`` for
+    an unknown kind or attribute, and where the pack has nothing to draw.
     """
     if kind not in KINDS:
         raise InputError(f"unknown chart '{kind}'", where="plot", mend=f"one of {', '.join(KINDS)}")

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from proxyaudit.estimates.questions import word_of
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting import blocks as b
 from proxyaudit.reporting import charts
-from proxyaudit.reporting.proxies import ProxyView, proxy_views
 from proxyaudit.reporting.summary import AttributeView, Row, Summary, summarize
 from proxyaudit.reporting.svg import Style, swatch
 from proxyaudit.reporting.text import DASH, ToldView, number, shorten
 from proxyaudit.reporting.words import REFERENCE_WORDS, state_word
 from proxyaudit.types import Estimate
 
+Named = tuple[str, str | b.Drawn]  # name and caption of a picture
 # A page with longer tables is slow to open; every number is in evidence.json.
 _MOST_ROWS = 60
-_DECIDING = (
-    ("leak", "Can it be read inside?", "Leak inside (0 nothing, 1 all)", "Points right of the dashed line can be read."),
+_READABLE = b.Drawn("Points right of the dashed line can be read.", "What is above the margin can be read.")
+_DECIDING: tuple[tuple[str, str, str, str | b.Drawn], ...] = (
+    ("leak", "Can it be read inside?", "Leak inside (0 nothing, 1 all)", _READABLE),
     ("gap", "Does it show in the outputs?", "Gap between groups (1 = 100 points)", "How far predictions differ between groups."),
     (
         "effect",
@@ -36,12 +37,11 @@ class Report:
 
     pack: EvidencePack
     summary: Summary
-    proxies: tuple[ProxyView, ...]
 
     @classmethod
     def of(cls, pack: EvidencePack) -> Report:
         """Arrange a pack. Pure."""
-        return cls(pack, summarize(pack), proxy_views(pack))
+        return cls(pack, summarize(pack))
 
     @property
     def what(self) -> str:
@@ -68,19 +68,18 @@ class Report:
         return tuple(b.Key(swatch(self.style(name)), name, told.get(name, "")) for name in names)
 
 
+@dataclass(frozen=True)
+class ReportSection:
+    """A section as it is registered."""
+
+    order: int  # its place among the sections
+    make: Callable[[Report], b.Section | None]  # nothing where the pack has no such data
+    channels: tuple[str, ...] = ()  # whose numbers it shows; what no section shows stands under "Further numbers"
+
+
 def technical(title: str, *blocks: b.Block) -> b.Fold:
     """What is one click below, for readers who want every number."""
     return b.Fold(f"Technical reading: {title}", blocks)
-
-
-def told_section(ident: str, title: str, text: str, views: Sequence[ToldView]) -> b.Section | None:
-    """A section of answers with their tables one click below; nothing where there are none."""
-    blocks: list[b.Block] = [b.para(text)]
-    for view in views:
-        name = shorten(view.attribute, 80)
-        blocks += [b.Heading(name), b.para(b.Strong(view.answer))]
-        blocks.append(technical(f"{title[:1].lower()}{title[1:]}, {name}", *told_tables(view, title)))
-    return b.Section(ident, title, tuple(blocks)) if views else None
 
 
 def told_tables(view: ToldView, what: str) -> tuple[b.Block, ...]:
@@ -102,7 +101,7 @@ def side_by_side(pictures: Iterable[b.Picture | None]) -> tuple[b.Pictures, ...]
 
 
 def forest_picture(
-    what: str, rows: Sequence[charts.ForestRow], margin: float | None, *, named: tuple[str, str], axis: str, ident: str, title: str
+    what: str, rows: Sequence[charts.ForestRow], margin: float | None, *, named: Named, axis: str, ident: str, title: str
 ) -> b.Picture | None:
     """A forest plot with its name, caption and numbers; nothing where there is nothing to draw."""
     svg = charts.forest_chart(rows, margin, axis=axis, ident=ident, title=title)
@@ -145,19 +144,13 @@ def estimates_blocks(report: Report, estimates: Sequence[Estimate], label: str, 
 
 
 def numbers_fold(
-    report: Report,
-    view: AttributeView,
-    numbers: Sequence[Estimate],
-    named: tuple[str, str],
-    *,
-    more: Sequence[str] = (),
-    first: Sequence[b.Block] = (),
+    report: Report, view: AttributeView, numbers: Sequence[Estimate], named: tuple[str, str], *, more: Sequence[str] = (), first: str = ""
 ) -> list[b.Block]:
     """Numbers of an attribute one click below, if there are any, named by a title with braces for the attribute's name and a label."""
     if not numbers:
         return []
     inside = estimates_blocks(report, numbers, f"{named[1]} for {view.name}", more)
-    return [technical(named[0].format(shorten(view.name, 80)), *first, *inside)]
+    return [technical(named[0].format(shorten(view.name, 80)), *([b.note(first)] if first else []), *inside)]
 
 
 def _cells(e: Estimate, what: str) -> dict[str, b.Cell]:

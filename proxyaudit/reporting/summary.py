@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 from proxyaudit.estimates.questions import names_of
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.plans import entries, has_kind, listed, mapping, margins_of, sites_of
-from proxyaudit.reporting.sentences import answer, lead, question
-from proxyaudit.reporting.words import VERDICTS, VERDICTS_OF_ACTIVATIONS, VerdictWord, checks
+from proxyaudit.reporting.words import VERDICTS, VERDICTS_OF_ACTIVATIONS, VerdictWord, answer, checks, lead, question
 from proxyaudit.types import REFERENCES, Control, Estimate, Finding
 
 MANY = 4
@@ -31,15 +30,11 @@ class Row:
     states: Mapping[str, str] = field(default_factory=dict)
     placebo_leak: Estimate | None = None
     placebo_gap: Estimate | None = None
-    # The second number that the outputs are judged by; shown where it decides beside the gap.
-    output_leak: Estimate | None = None
-    # What a stronger reader finds where a linear one finds nothing.
-    stronger: Estimate | None = None
-    # Ratios to training on the real data.
-    kept_inside: Estimate | None = None
+    output_leak: Estimate | None = None  # the second number that outputs are judged by; shown where it decides beside the gap
+    stronger: Estimate | None = None  # what a stronger reader finds where a linear one finds nothing
+    kept_inside: Estimate | None = None  # both are ratios to training on the real data
     kept_outside: Estimate | None = None
-    # Rows that would show absence, where there are too few.
-    rows_needed: int | None = None
+    rows_needed: int | None = None  # that would show absence, where there are too few
 
 
 class Profile(NamedTuple):
@@ -49,9 +44,8 @@ class Profile(NamedTuple):
     series: dict[str, dict[str, Estimate]]
     band: dict[str, float]
     margin: float | None
-    # Of all regimes the largest at each site: the 95th percentile under permuted labels, and the smallest leak surely found.
-    floor: dict[str, float]
-    detection: dict[str, float]
+    floor: dict[str, float]  # the 95th percentile under permuted labels; like the next of all regimes the largest at each site
+    detection: dict[str, float]  # the smallest leak surely found
 
 
 class AttributeView(NamedTuple):
@@ -109,28 +103,23 @@ def summarize(pack: EvidencePack) -> Summary:
         mine = Numbers(numbers, {f.regime: f for f in evidence.findings if f.attribute == name}, sites_of(plan, "verdict"))
         findings = [mine.findings[regime] for regime in regimes if regime in mine.findings]
         seen = {e.regime for e in numbers}
-        view = AttributeView(
-            name=name,
-            role=roles[name],
-            levels=tuple(str(level) for level in listed(described.get(name, {}), "levels")),
-            lead=lead(findings, bare=bare, asked=asked),
-            # With many attributes the reader needs them side by side, and the matrix explains the words.
-            answer=answer(findings, words, brief=len(names) > MANY, asked=asked),
-            rows=tuple(mine.row(regime) for regime in regimes if regime in mine.findings or regime in seen),
-            references=tuple(mine.reference(regime, regimes) for regime in _SHOWN_REFERENCES if regime in seen),
-            profile=_profile(numbers, plan, regimes),
-            numbers=numbers,
+        views.append(
+            AttributeView(
+                name=name,
+                role=roles[name],
+                levels=tuple(str(level) for level in listed(described.get(name, {}), "levels")),
+                lead=lead(findings, bare=bare, asked=asked),
+                # With many attributes the reader needs them side by side, and the matrix explains the words.
+                answer=answer(findings, words, brief=len(names) > MANY, asked=asked),
+                rows=tuple(mine.row(regime) for regime in regimes if regime in mine.findings or regime in seen),
+                references=tuple(mine.reference(regime, regimes) for regime in _SHOWN_REFERENCES if regime in seen),
+                profile=_profile(numbers, plan, regimes),
+                numbers=numbers,
+            )
         )
-        views.append(view)
     protected = [name for name in names if roles[name] == "protected"] or names
-    return Summary(
-        question=question(protected, bare=bare, asked=asked, data=_instead(pack)),
-        bare=bare,
-        verdicts=words,
-        regimes=regimes,
-        attributes=tuple(views),
-        margins=margins_of(plan),
-    )
+    said = question(protected, bare=bare, asked=asked, data=_instead(pack))
+    return Summary(said, bare, words, regimes, tuple(views), margins_of(plan))
 
 
 def count_controls(controls: Iterable[Control]) -> dict[tuple[str, str], dict[bool | None, int]]:
@@ -182,7 +171,7 @@ class Numbers:
         open_ones = names_of("use") if finding is not None and finding.at_least else checks(bare=False)
         needed = (e.rows_needed for channel in open_ones for e in self._of(regime, channel) if e.rows_needed is not None)
         output_leaks = (e for e in self._of(regime, "expressed") if e.measure == "output_leak" and e.state)
-        kept = {e.measure: e for e in reversed(self._of(regime, "retention"))}
+        kept, (leak, gap) = {e.measure: e for e in reversed(self._of(regime, "retention"))}, self._placebos(regime)
         return Row(
             regime=regime,
             finding=finding,
@@ -190,8 +179,8 @@ class Numbers:
             gap=self.deciding(regime, "expressed"),
             effect=self.deciding(regime, "used"),
             states=states,
-            placebo_leak=self._placebo_leak(regime),
-            placebo_gap=self._placebo_gap(regime),
+            placebo_leak=leak,
+            placebo_gap=gap,
             output_leak=next(output_leaks, None),
             stronger=self.deciding(regime, stronger, self._sites) if stronger else None,
             kept_inside=kept.get("encoding_ratio"),
@@ -203,9 +192,8 @@ class Numbers:
         """The line of a reference; one for all placebos: those of real training, else of the first regime that has some."""
         if regime != "placebo":
             return self.row(regime)
-        order = ("real", *regimes)
-        leak = next((e for one in order if (e := self._placebo_leak(one)) is not None), None)
-        gap = next((e for one in order if (e := self._placebo_gap(one)) is not None), None)
+        leaks, gaps = zip(*map(self._placebos, ("real", *regimes)), strict=True)
+        leak, gap = (next((e for e in found if e is not None), None) for found in (leaks, gaps))
         return Row(regime, None, leak, gap)
 
     def _state(self, regime: str, channel: str) -> str:
@@ -213,13 +201,11 @@ class Numbers:
         states = {e.state for e in self._of(regime, channel)}
         return next((word for word in ("present", "unknown", "absent", "not_applicable") if word in states), "not_measured")
 
-    def _placebo_leak(self, regime: str) -> Estimate | None:
-        """What invented attributes reach in the models of a regime, if that was measured."""
-        found = (e for e in self._of("placebo", "linear") if e.reference_for == regime and e.measure == "leak")
-        return next((e for e in found if not self._sites or e.site in self._sites), None)
-
-    def _placebo_gap(self, regime: str) -> Estimate | None:
-        return next((e for e in self._of("placebo", "expressed") if e.reference_for == regime and e.measure == "gap"), None)
+    def _placebos(self, regime: str) -> tuple[Estimate | None, Estimate | None]:
+        """Leak and gap that invented attributes reach in the models of a regime, as far as measured."""
+        leaks = (e for e in self._of("placebo", "linear") if e.reference_for == regime and e.measure == "leak")
+        gaps = (e for e in self._of("placebo", "expressed") if e.reference_for == regime and e.measure == "gap")
+        return next((e for e in leaks if not self._sites or e.site in self._sites), None), next(gaps, None)
 
 
 def _instead(pack: EvidencePack) -> str:

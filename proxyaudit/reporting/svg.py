@@ -1,7 +1,4 @@
-"""Inline SVG written by hand: no library, no script, no font; text stays text, colours are variables of the page.
-
-Same numbers, same bytes: coordinates are written with one decimal.
-"""
+"""Inline SVG written by hand: no library, no script, no font; coordinates have one decimal, so that same numbers give same bytes."""
 
 from __future__ import annotations
 
@@ -41,8 +38,6 @@ _SHAPES: dict[str, tuple[tuple[float, float], ...]] = {
     "star": _around(5, inner=0.45),
 }
 _STROKES = {"cross": ((-0.8, -0.8, 0.8, 0.8), (-0.8, 0.8, 0.8, -0.8)), "upright": ((-1, 0, 1, 0), (0, -1, 0, 1)), "bar": ((0, -1, 0, 1),)}
-
-
 _SIZE = 12
 # Shares of the font's size; what is not listed counts as an average letter.
 _WIDTHS = {**dict.fromkeys("iljtfrI.,:;'|!()[] ", 0.4), **dict.fromkeys("mwMW@%", 0.98), **dict.fromkeys("ABCDEFGHKNOPQRSTUVXYZ_", 0.72)}

@@ -1,13 +1,13 @@
-"""The words of a report: verdicts, states and references in plain language. What a check is called, its channel says."""
+"""The words of a report: question, answers, verdicts, states and references. What a check is called, its channel says."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from proxyaudit.estimates.channel import all_channels
 from proxyaudit.estimates.questions import all_questions, deciding_names
-from proxyaudit.reporting.text import DASH, MINUS, capital
+from proxyaudit.reporting.text import DASH, MINUS, join_names, join_words, shorten
+from proxyaudit.types import Finding
 
 
 class VerdictWord(NamedTuple):
@@ -20,26 +20,24 @@ class VerdictWord(NamedTuple):
     look: str
 
 
-VERDICTS: dict[str, VerdictWord] = {
-    "exposed": VerdictWord(
-        "●", "Exposed", "the attribute shows in the model's outputs, or acts on them", "it shows in the outputs or acts on them", "exposed"
-    ),
-    "hidden": VerdictWord(
+_MEANINGS = {
+    "exposed": ("●", "the attribute shows in the model's outputs, or acts on them", "it shows in the outputs or acts on them"),
+    "hidden": (
         "◐",
-        "Hidden",
         "the outputs look clean, but the attribute is still inside the model and can be got out",
         "the outputs look clean, it is still inside",
-        # "hidden" alone would read as the HTML attribute of that name.
-        "hidden-inside",
     ),
-    "removed": VerdictWord(
+    "removed": (
         "○",
-        "Removed",
         "every check that applies found the attribute absent, and the controls of absence passed",
         "every check that applies found it absent",
-        "removed",
     ),
-    "inconclusive": VerdictWord("?", "Inconclusive", "these data cannot tell", "these data cannot tell", "inconclusive"),
+    "inconclusive": ("?", "these data cannot tell", "these data cannot tell"),
+}
+# "hidden" alone would read as the HTML attribute of that name.
+VERDICTS: dict[str, VerdictWord] = {
+    verdict: VerdictWord(symbol, verdict.capitalize(), meaning, short, "hidden-inside" if verdict == "hidden" else verdict)
+    for verdict, (symbol, meaning, short) in _MEANINGS.items()
 }
 
 # The same verdicts on bare activations: there are no outputs to look at, the activations are what the consumer gets.
@@ -64,14 +62,8 @@ STATES: dict[str, tuple[str, str]] = {
     "not_measured": ("◌", "not measured"),
 }
 
-CHANGES: dict[str, str] = {
-    "amplified": "▲ amplified",
-    "unchanged": "= unchanged",
-    "reduced": "▼ reduced",
-    "eliminated": "▽ eliminated",
-    "unknown": "? unknown",
-    "not_applicable": DASH,
-}
+_DIRECTIONS = {"amplified": "▲", "unchanged": "=", "reduced": "▼", "eliminated": "▽", "unknown": "?"}
+CHANGES: dict[str, str] = {word: f"{symbol} {word}" for word, symbol in _DIRECTIONS.items()} | {"not_applicable": DASH}
 
 REFERENCE_WORDS: dict[str, str] = {
     "untrained": "the same architecture with random weights",
@@ -81,50 +73,19 @@ REFERENCE_WORDS: dict[str, str] = {
     "floor": "the same reader on shuffled labels",
 }
 
-# What a passed control shows; a channel's own stand with the channel.
-_CONTROLS = {
-    "negative": "with shuffled labels nothing is found",
-    "positive": "a trace planted on purpose is found",
-    "repetition": "repetitions are not copies of one another",
+REAL = "real"
+# Where something is found: in all regimes, and in those that are named.
+_WHERE = {
+    "asked": ("in all models asked", "in {}"),
+    "bare": ("in all activations given", "in the activations of {}"),
+    "trained": ("after every kind of training tried here", "after training on {} data"),
 }
-_LEAST = ("At least hidden", "Something of the attribute is certainly inside; whether it also shows or acts is not settled.")
-_TERMS = (
-    ("Verdict site", "The place that the verdict rests on; by default the last one before the output layer, or every site given."),
-    (
-        "Margin",
-        "The smallest amount that counts. An attribute is called absent only if an amount as large as the margin would have been found.",
-    ),
-    ("Detection limit", "The smallest planted leak that the reader found in 95 % of trials."),
-    ("Interval", "95 % confidence interval unless said otherwise, over audit rows and, where there are several, trained models."),
-    ("Protected / proxy", "The attribute that must not matter, and a column that may stand in for it."),
-    ("Learned / relayed", "Training put it there, or the model merely passes on what its inputs carry."),
-    ("Basis", "Whether what is found remains among people with the same label (beyond label) or is explained by the label."),
-    ("Reported only", "A number that is shown for context and that no verdict rests on."),
-)
 
 
 def checks(*, bare: bool) -> tuple[str, ...]:
     """Names of the questions that a verdict rests on; of bare activations those that can be asked of them."""
     questions = all_questions()
     return tuple(name for name in deciding_names() if not bare or questions[name].of_activations)
-
-
-def glossary(verdicts: Mapping[str, VerdictWord], *, bare: bool) -> tuple[tuple[str, str], ...]:
-    """Terms and what they mean; of bare activations none that speak of models."""
-    asked: list[tuple[str, str]] = []
-    said = [(f"{word.symbol} {word.word}", f"{capital(word.meaning)}.") for word in verdicts.values()]
-    for question in map(all_questions().__getitem__, checks(bare=bare)):
-        asked += question.terms or [(question.word, question.asks)] if question.word else []
-    shown = list(REFERENCE_WORDS.items())[-1 if bare else 0 :]
-    references = [(name.capitalize(), f"Reference row: {words}. It never gets a verdict of its own.") for name, words in shown]
-    terms = [term for term in _TERMS if not bare or term[0] != "Learned / relayed"]
-    return (*said, _LEAST, *asked, *terms, *references)
-
-
-def control_words(kind: str) -> str:
-    """What a passed control of this kind shows; empty where nobody says."""
-    own = {kind: words for channel in all_channels() for kind, words in channel.controls.items()}
-    return (_CONTROLS | own).get(kind, "")
 
 
 def verdict_text(verdict: str | None, at_least: str | None) -> str:
@@ -142,3 +103,78 @@ def state_word(state: str | None) -> str:
 def plain_word(word: str) -> str:
     """An identifier as words."""
     return word.replace("_", " ")
+
+
+def question(names: list[str], *, bare: bool = False, asked: bool = False, data: str = "synthetic data") -> str:
+    """The audit's question in plain words: of ``bare`` activations, of a language model that was ``asked``, or of training on ``data``."""
+    what = join_words([f"“{shorten(name, 40)}”" for name in names], "or") if len(names) <= 3 else f"these {len(names)} attributes"
+    what = what or "the attribute"
+    if asked:
+        return f"Does the language model treat groups of {what} differently?"
+    return f"Is {what} in these activations?" if bare else f"Did training on {data} remove {what} from the model, or only hide it?"
+
+
+def targets(findings: Iterable[Finding]) -> list[Finding]:
+    """The findings that the question is about: those of synthetic and mixed data, else all."""
+    found = list(findings)
+    return [f for f in found if f.regime != REAL] or found
+
+
+def lead(findings: Sequence[Finding], *, bare: bool = False, asked: bool = False) -> str:
+    """The answer in a few words; "removed" only where every verdict that was asked for says so."""
+    meant = list(findings) if bare or asked else targets(findings)
+    kinds = {"removed" if f.verdict == "removed" else "open" if f.verdict == "inconclusive" and not f.at_least else "there" for f in meant}
+    if not kinds:
+        return "No verdict."
+    if asked:
+        return "Cannot be told." if kinds == {"open"} else "Yes, it does." if kinds == {"there"} else "Some do; the rest cannot be told."
+    only_real = all(f.regime == REAL for f in meant)
+    if kinds == {"removed"}:
+        # Only what real training put there can have been removed.
+        real = next((f for f in findings if f.regime == REAL), None)
+        clean = only_real or (real is not None and (real.verdict == "removed" or (real.verdict == "inconclusive" and not real.at_least)))
+        return "No, nothing of it above the margins was found." if bare else "It is not in the model." if clean else "Yes, removed."
+    if kinds == {"open"}:
+        return "Cannot be told."
+    if kinds == {"there"}:
+        return "Yes, it is in them." if bare else "It is in the model." if only_real else "No, it is still in the model."
+    if kinds == {"there", "open"}:
+        return "Yes, wherever it could be told." if bare else "No, not removed wherever it could be told."
+    if "there" in kinds:
+        return "In some, not in all." if bare else "Only by some of the data."
+    return "Not found in some; the rest cannot be told." if bare else "Removed by some of the data; the rest cannot be told."
+
+
+def answer(findings: Iterable[Finding], words: Mapping[str, VerdictWord] = VERDICTS, *, brief: bool = False, asked: bool = False) -> str:
+    """One sentence for an attribute over all regimes: worst first, nothing left out; ``brief`` without what the words mean."""
+    parts: list[str] = []
+    findings = list(findings)
+    for verdict in VERDICTS:
+        for at_least in ("hidden", None):
+            regimes = [f.regime for f in findings if f.verdict == verdict and f.at_least == at_least]
+            if regimes:
+                alone = len(regimes) == len(findings)
+                clause, meaning = _clause(words[verdict], verdict, at_least, regimes, alone=alone, bare=words is not VERDICTS, asked=asked)
+                parts.append(clause if brief else f"{clause} ({meaning})")
+    text = "; ".join(parts)
+    inside = [f for f in findings if f.encoding == "linear"]
+    relayed = ""
+    if not brief and inside and all(f.origin.encoding == "relayed" for f in inside):
+        relayed = " What is inside is no more than such a network passes on of its inputs by itself."
+    shown = [f for f in findings if f.verdict == "exposed"]
+    if not brief and words is VERDICTS and shown and all(f.basis == "explained_by_label" for f in shown):
+        relayed += " What shows is explained by the true label: among people with the same label it was not found."
+    return f"{text[0].upper()}{text[1:]}.{relayed}" if text else "No verdict was reached."
+
+
+def _clause(
+    word: VerdictWord, verdict: str, at_least: str | None, regimes: list[str], *, alone: bool, bare: bool, asked: bool
+) -> tuple[str, str]:
+    """What is said of some regimes, and what it means."""
+    everywhere, within = _WHERE["asked" if asked else "bare" if bare else "trained"]
+    where = everywhere if alone and len(regimes) > 1 else within.format(join_names(regimes))
+    if verdict == "inconclusive" and at_least:
+        return f"at least hidden {where}", "something of it is inside; whether it also shows or acts is not settled"
+    if verdict == "inconclusive":
+        return f"inconclusive {where}", "these data cannot tell"
+    return f"{word.word.lower()} {where}", word.short

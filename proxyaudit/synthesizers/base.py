@@ -28,15 +28,12 @@ class Synthesizer(Protocol):
 
     def fit(self, frame: pd.DataFrame) -> Self:
         """Learn from real rows: int64 or float64 numbers and text categories, missing values as NaN."""
-        ...
 
     def sample(self, n: int, seed: int) -> pd.DataFrame:
         """Return ``n`` new rows with the columns that ``fit`` saw; another seed gives other rows."""
-        ...
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the settings as given."""
-        ...
 
 
 def costs(seconds: float, *, epochs: int | None = None) -> Callable[[_Maker], _Maker]:

@@ -21,7 +21,6 @@ import torch
 from proxyaudit.data.columns import MISSING
 from proxyaudit.errors import TaskError
 from proxyaudit.language.causal_model import CausalModel, load_causal, sample_continuations
-from proxyaudit.language.pretrained import CausalSource
 from proxyaudit.recipe.models import LanguageModelSpec
 from proxyaudit.seeding import stream
 from proxyaudit.synthesizers.base import TRIES, TextSynthesizer, costs
@@ -40,14 +39,9 @@ class LanguageModelSynthesizer(TextSynthesizer):
         self.spec, self.base, self.text, self.epochs, self.seed = spec, base, text, epochs, seed
 
     def fit(self, frame: pd.DataFrame) -> Self:
-        """Load the model and, if asked, train it on the rows' texts; the other columns become the controls of each text.
-
-        Raises:
-            InputError: the model cannot be loaded.
-            TaskError: there are no texts, or training failed.
-        """
+        """Load the model and, if asked, train it. Raises ``InputError``: it cannot be loaded; ``TaskError``: no texts, training failed."""
         self._learn_from(frame)
-        model = load_causal(CausalSource.of(self.spec), self.base)
+        model = load_causal(self.spec, self.base)
         self.prefixes_ = [_prefix(self.column_, row) for row in self.controls_.to_dict("records")]
         if self.spec.mode == "fine_tune":
             try:
@@ -58,11 +52,7 @@ class LanguageModelSynthesizer(TextSynthesizer):
         return self
 
     def sample(self, n: int, seed: int) -> pd.DataFrame:
-        """Draw ``n`` rows; the same seed repeats them, whatever was drawn before.
-
-        Raises:
-            TaskError: the model writes nothing but empty texts.
-        """
+        """Draw ``n`` rows, a function of the seed alone. Raises ``TaskError``: the model writes nothing but empty texts."""
         rows = self._drawn(n, seed)[1]
         prefixes = [_prefix(self.column_, row) for row in rows.to_dict("records")]
         texts = [""] * n
@@ -72,7 +62,9 @@ class LanguageModelSynthesizer(TextSynthesizer):
                 uniforms = np.stack([stream(seed, "row", row, attempt).random(self.spec.max_tokens) for row in batch])
                 found = sample_continuations(self.model_, prompt, uniforms, self.spec.temperature, self.spec.top_p, stops=self._ends)
                 for row, ids in zip(batch, found, strict=True):
-                    texts[row] = self._cleaned(self.model_.decode(ids))
+                    text = self.model_.decode(ids).strip()
+                    # A few-shot text ends where the next example would begin.
+                    texts[row] = (text.split("\n", 1)[0] if self.spec.mode == "few_shot" else text).strip()
         return self._table(rows, texts)
 
     @cached_property
@@ -111,10 +103,6 @@ class LanguageModelSynthesizer(TextSynthesizer):
     def _cut(self, text: str) -> str:
         ids = self.model_.continuation(text)
         return text if len(ids) <= self.spec.max_tokens else self.model_.decode(ids[: self.spec.max_tokens])
-
-    def _cleaned(self, text: str) -> str:
-        """A few-shot text ends where the next example would begin."""
-        return (text.strip().split("\n", 1)[0] if self.spec.mode == "few_shot" else text).strip()
 
     def _train(self, model: CausalModel) -> list[float]:
         """Fine-tune in place; the loss is that of the text's tokens and its end, not of the controls."""

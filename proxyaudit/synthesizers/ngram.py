@@ -54,14 +54,11 @@ class NgramSynthesizer(TextSynthesizer):
         self.text, self.label, self.people, self.seed = text, label, people, seed
 
     def fit(self, frame: pd.DataFrame) -> Self:
-        """Count the words of the rows' texts, each of which is modelled after the other columns.
-
-        Raises:
-            TaskError: there are no texts.
-        """
+        """Count the words of the rows' texts, each modelled after the other columns. Raises ``TaskError``: there are no texts."""
         held = self._learn_from(frame)
         people = np.arange(int(held.sum())) if self.people is None else np.asarray(self.people)[held]
-        self.labels_ = self._labels()
+        told = self.label is not None and self.label in self.controls_
+        self.labels_ = ["=" + value for value in _levels(self.controls_[self.label])] if told else [""] * len(self.controls_)
         self.cells_ = self._cells(people)
         counts: dict[Context, Counter[str]] = {}
         shared: dict[Context, tuple[int, int | None]] = {}  # people of a context, and the last of them
@@ -77,20 +74,9 @@ class NgramSynthesizer(TextSynthesizer):
         return self
 
     def sample(self, n: int, seed: int) -> pd.DataFrame:
-        """Draw ``n`` rows: the other columns are those of real rows, drawn with replacement, the text is the model's.
-
-        The same seed repeats them, whatever was drawn before.
-
-        Raises:
-            TaskError: the model writes nothing but empty texts.
-        """
+        """Draw ``n`` rows, a function of the seed alone. Raises ``TaskError``: the model writes nothing but empty texts."""
         drawn, rows = self._drawn(n, seed)
         return self._table(rows, [self._write(self.labels_[source], self.cells_[source], seed, row) for row, source in enumerate(drawn)])
-
-    def _labels(self) -> list[str]:
-        if self.label is None or self.label not in self.controls_:
-            return [""] * len(self.controls_)
-        return ["=" + value for value in _levels(self.controls_[self.label])]
 
     def _cells(self, people: NDArray[np.int64]) -> list[str]:
         """The combination of a row's columns; empty where too few rows or people share it, so that the label alone speaks."""

@@ -22,12 +22,7 @@ from proxyaudit.errors import TaskError
 from proxyaudit.seeding import integer_seed
 from proxyaudit.synthesizers.base import costs
 
-_CLASSES = {
-    "gaussian_copula": "GaussianCopulaSynthesizer",
-    "tvae": "TVAESynthesizer",
-    "ctgan": "CTGANSynthesizer",
-    "copulagan": "CopulaGANSynthesizer",
-}
+_CLASSES = {"gaussian_copula": "GaussianCopula", "tvae": "TVAE", "ctgan": "CTGAN", "copulagan": "CopulaGAN"}
 _EPOCHS = {"tvae": 20, "ctgan": 10, "copulagan": 10}
 _TABLE = "rows"
 
@@ -67,11 +62,7 @@ class SdvSynthesizer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         self.kind, self.epochs, self.seed = kind, epochs, seed
 
     def fit(self, frame: pd.DataFrame) -> Self:
-        """Fit on real rows: numbers as int64 or float64, everything else text, missing values as NaN.
-
-        Raises:
-            TaskError: SDV could not fit these rows.
-        """
+        """Fit on numbers (int64 or float64) and text, missing values as NaN. Raises ``TaskError``: SDV could not fit these rows."""
         with _own_randomness(integer_seed(self.seed, "fit")):
             import sdv.single_table
             from sdv.metadata import Metadata
@@ -80,7 +71,7 @@ class SdvSynthesizer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
             metadata = Metadata.load_from_dict({"tables": {_TABLE: {"columns": columns}}})
             options = {"epochs": self.epochs or _EPOCHS[self.kind], "enable_gpu": False, "verbose": False} if self.kind in _EPOCHS else {}
             try:
-                model = getattr(sdv.single_table, _CLASSES[self.kind])(metadata, **options)
+                model = getattr(sdv.single_table, f"{_CLASSES[self.kind]}Synthesizer")(metadata, **options)
                 model.fit({_TABLE: frame.reset_index(drop=True)})
             except Exception as error:  # SDV raises many kinds, and their texts may hold values of rows
                 raise TaskError(f"synthesizer {self.kind} could not be fitted ({type(error).__name__})") from error
@@ -88,28 +79,20 @@ class SdvSynthesizer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         return self
 
     def sample(self, n: int, seed: int) -> pd.DataFrame:
-        """Draw ``n`` rows; the same seed repeats them, whatever was drawn before.
-
-        Raises:
-            TaskError: SDV could not sample.
-        """
+        """Draw ``n`` rows; the same seed repeats them, whatever was drawn before. Raises ``TaskError``: SDV could not sample."""
         with _own_randomness(integer_seed(seed, "global")):
             try:
-                self._reseed(seed)
+                # Both states are private to SDV 2: the model's generator, and one per column that places missing values and rounding.
+                self.model_.reset_sampling()
+                self.model_._set_random_state(integer_seed(seed, "rows"))
+                for name, transformer in self.model_._data_processor._hyper_transformer.field_transformers.items():
+                    if transformer is not None:
+                        state = np.random.RandomState(integer_seed(seed, "column", str(name)))
+                        transformer.set_random_state(state, "reverse_transform")
                 rows: pd.DataFrame = self.model_.sample(num_rows=n)[_TABLE]
             except Exception as error:
                 raise TaskError(f"synthesizer {self.kind} could not sample ({type(error).__name__})") from error
         return rows.loc[:, self.columns_].reset_index(drop=True)
-
-    def _reseed(self, seed: int) -> None:
-        # Both states are private to SDV 2: the model's generator, and one per column that places missing values and rounding.
-        self.model_.reset_sampling()
-        self.model_._set_random_state(integer_seed(seed, "rows"))
-        transformers = self.model_._data_processor._hyper_transformer.field_transformers
-        for name, transformer in transformers.items():
-            if transformer is not None:
-                state = np.random.RandomState(integer_seed(seed, "column", str(name)))
-                transformer.set_random_state(state, "reverse_transform")
 
 
 # Gaussian copula with beta marginals, for which epochs have no meaning; variational autoencoder for tables and conditional GAN (Xu et

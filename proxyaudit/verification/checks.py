@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.estimates.conclude import conclude
@@ -24,17 +26,61 @@ _AT_OTHER_SITES = (("elsewhere", "leak"), ("elsewhere", "leak_nonlinear"))
 _OF_OUTPUTS = (("expressed", "gap"), ("expressed", "output_leak"), ("expressed", "output_leak_nonlinear"))
 
 
+@dataclass(frozen=True)
+class Check:
+    """One thing that was checked."""
+
+    name: str
+    detail: str  # how much of it, or why it was skipped
+    problems: Sequence[str] = ()  # one line per fault, each naming the file it lies in
+    skipped: bool = False  # it could not be done here: another version wrote the file
+
+    @property
+    def state(self) -> Literal["passed", "failed", "skipped"]:
+        """The outcome in a word."""
+        return "failed" if self.problems else "skipped" if self.skipped else "passed"
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"name": self.name, "state": self.state, "detail": self.detail, "problems": list(self.problems)}
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The outcome for one folder."""
+
+    folder: Path
+    kind: Literal["run", "mitigation"]
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Every fault, in the order in which it was found."""
+        return tuple(problem for check in self.checks for problem in check.problems)
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Names of the checks that could not be done here."""
+        return tuple(check.name for check in self.checks if check.state == "skipped")
+
+    @property
+    def outcome(self) -> Literal["verified", "verified in part", "altered"]:
+        """``verified`` only where everything was checked and nothing is wrong."""
+        return "altered" if self.problems else "verified in part" if self.skipped else "verified"
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        checks, outcome = [check.as_dict() for check in self.checks], {"verified": self.outcome == "verified", "outcome": self.outcome}
+        found = {"skipped": list(self.skipped), "checks": checks, "problems": list(self.problems)}
+        return {"folder": str(self.folder), "kind": self.kind, **outcome, **found}
+
+
 def identity_problems(pack: EvidencePack) -> list[str]:
     """What plan, recipe and evidence say differently."""
     run, plan, recipe = pack.evidence.run, pack.plan, pack.recipe
-    pairs = {
-        "id": (run.id, plan.get("run_id")),
-        "name": (run.name, plan.get("name")),
-        "plan_digest": (run.plan_digest, plan.get("digest")),
-        "seed": (run.seed, plan.get("seed")),
-        "versions": (run.versions, plan.get("versions")),
-    }
-    problems = [f"evidence.json: {key} of the run is not that of plan.json" for key, (said, planned) in pairs.items() if said != planned]
+    names = {"id": "run_id", "name": "name", "plan_digest": "digest", "seed": "seed", "versions": "versions"}
+    differ = [key for key, planned in names.items() if getattr(run, key) != plan.get(planned)]
+    problems = [f"evidence.json: {key} of the run is not that of plan.json" for key in differ]
     if plan.get("run_id") != str(plan.get("digest"))[:12]:
         problems.append("plan.json: the run id is not the head of the digest")
     if pack.evidence.schema_version != plan.get("schema_version", SCHEMA_VERSION):
@@ -69,10 +115,7 @@ def digest_problems(pack: EvidencePack) -> list[str]:
 
 
 def state_problems(evidence: Evidence, margins: Mapping[str, Any], no_absence: Collection[str] = ()) -> list[str]:
-    """States that do not follow from the numbers beside them, and margins that are not those of the plan.
-
-    ``no_absence`` names the regimes of which the plan says that the model could not see too many values.
-    """
+    """States that do not follow from their numbers or margins; ``no_absence``: regimes where the plan bars "absent" (values unseen)."""
     problems: list[str] = []
     states, questions = decide_states(evidence.estimates, evidence.controls), all_questions()
     for e in deciding(evidence.estimates):
@@ -90,10 +133,7 @@ def state_problems(evidence: Evidence, margins: Mapping[str, Any], no_absence: C
 
 
 def number_problems(evidence: Evidence, arrays: dict[str, Any], level: Any, *, paired: bool) -> list[str]:
-    """Numbers that contradict one another: ids, means over repetitions, intervals, arrays.
-
-    ``paired``: the pack keeps repetitions as arrays too.
-    """
+    """Numbers that contradict one another: ids, means over repetitions, intervals, arrays (``paired``: of repetitions too)."""
     problems = []
     if [e.id for e in evidence.estimates] != [f"E{k + 1}" for k in range(len(evidence.estimates))]:
         problems.append("evidence.json: the estimates are not numbered one by one: some were removed, added or moved")
@@ -163,16 +203,13 @@ def _figure_problems(c: Control, margins: Mapping[str, Any], version: str) -> li
     if version != "1.0" and made is None and knows(c.kind):
         problems.append(f"evidence.json: {c.id} lacks the figures that its outcome follows from")
     if told and c.passed is not made:
-        problems.append(f"evidence.json: {c.id} says {_word(c.passed)}, its figures say otherwise")
+        said = {None: "not run", True: "passed", False: "failed"}[c.passed]
+        problems.append(f"evidence.json: {c.id} says {said}, its figures say otherwise")
     question = all_questions().get(c.channel)
     wanted = [margins.get(name) for name in question.margins] if question is not None else []
     if "margin" in c.figures and wanted and c.figures["margin"] not in wanted:
         problems.append(f"evidence.json: {c.id} is held against a margin of {c.figures['margin']}, plan.json has {wanted[0]}")
     return problems
-
-
-def _word(passed: bool | None) -> str:
-    return "not run" if passed is None else "passed" if passed else "failed"
 
 
 def completeness_problems(pack: EvidencePack, scope: Scope) -> list[str]:
@@ -183,7 +220,10 @@ def completeness_problems(pack: EvidencePack, scope: Scope) -> list[str]:
     problems += [f"evidence.json: the plan asks for no finding on {a!r} in {r!r}" for a, r in found if (a, r) not in wanted]
     if len(set(found)) != len(found):
         problems.append("evidence.json: a finding is given twice")
-    numbers, values = Numbers(pack.evidence.estimates, scope), _numbers_asked(pack)
+    numbers = Numbers(pack.evidence.estimates, scope)
+    # Attributes that are numbers are also read in quarters; the first packs did not say so.
+    described = entries(pack.plan, "attributes") if pack.evidence.schema_version != "1.0" else ()
+    values = {str(entry.get("name")) for entry in described if entry.get("kind") == "continuous"}
     for attribute, regime in [(name, regime) for name in scope.roles for regime in scope.regimes]:
         # What every finding rests on always applies; only what is learnt again may not.
         own = [e for e in numbers.own(attribute, regime) if e.state != "not_applicable" or e.channel == "relearned"]
@@ -196,13 +236,6 @@ def completeness_problems(pack: EvidencePack, scope: Scope) -> list[str]:
         twice = sorted({channel for (channel, *_), count in about.items() if count > 1})
         problems += [f"evidence.json: a {channel} estimate of {attribute!r} in {regime!r} is given twice" for channel in twice]
     return problems
-
-
-def _numbers_asked(pack: EvidencePack) -> set[str]:
-    """Attributes that are numbers, which are also read in quarters; the first packs did not say so."""
-    if pack.evidence.schema_version == "1.0":
-        return set()
-    return {str(entry.get("name")) for entry in entries(pack.plan, "attributes") if entry.get("kind") == "continuous"}
 
 
 def _quarters(scope: Scope) -> list[tuple[str, str | None, str | None]]:

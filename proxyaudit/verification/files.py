@@ -20,14 +20,10 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def check_bytes(folder: Path, required: tuple[str, ...], optional: tuple[str, ...] | None) -> list[str]:
-    """Compare every byte of a folder with its manifest; one line per fault, each naming the file.
-
-    Beside the ``required`` files there may be ``optional`` ones; ``None`` for any.
-    """
+    """Compare every byte of a folder, with ``required`` and ``optional`` files (``None``: any), with its manifest; a line per fault."""
     problems = _manifest_problems(folder)
     problems += [line for line in check_manifest(folder, required=required) if line not in problems]
-    document = manifest_document(folder)
-    listed = document.get("files")
+    listed = manifest_document(folder).get("files")
     if optional is not None and isinstance(listed, dict):
         known = {*required, *optional}
         problems += [f"{name!r} is listed in {MANIFEST}, but is no part of a run directory" for name in listed if name not in known]

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from proxyaudit.comparison.before_after import channel_changes, task_change, verdict_changes
+from proxyaudit.comparison.compare import channel_changes, task_change, verdict_changes
 from proxyaudit.digests import file_digest
 from proxyaudit.errors import ProxyauditError
-from proxyaudit.evidence.canonical import parse_json
+from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.manifest import MANIFEST, rendering_digest
 from proxyaudit.evidence.pack import MITIGATION_FILE, read_pack
 from proxyaudit.reporting.mitigation import render_mitigation
+from proxyaudit.verification.checks import Check, Verification
 from proxyaudit.verification.files import check_bytes, json_problems, manifest_document, safetensors_problems, yaml_problems
-from proxyaudit.verification.report import Check, Verification, checked
 
 _PAGE = "mitigation.md"
 _RECIPE = "mitigated.yaml"
@@ -23,19 +23,19 @@ _OTHER_VERSION = "another version of proxyaudit, or of a package, wrote it"
 def verify_mitigation(folder: Path) -> Verification:
     """Check a folder of ``mitigate``; the new audit beside it is a run of its own."""
     problems = check_bytes(folder, (MITIGATION_FILE, _PAGE, _RECIPE), None)
-    checks = [checked("files", f"{len(list(folder.iterdir()))} files against {MANIFEST}", problems)]
+    checks = [Check("files", f"{len(list(folder.iterdir()))} files against {MANIFEST}", problems)]
     if problems:
         return Verification(folder, "mitigation", tuple(checks))
     forms = [*json_problems(folder / MITIGATION_FILE), *yaml_problems(folder / _RECIPE)]
     forms += [line for path in sorted(folder.glob("*.safetensors")) for line in safetensors_problems(path)]
-    checks.append(checked("form", "canonical JSON, no key twice, no byte of a checkpoint unaccounted for", forms))
+    checks.append(Check("form", "canonical JSON, no key twice, no byte of a checkpoint unaccounted for", forms))
     document = parse_json((folder / MITIGATION_FILE).read_bytes()) if not forms else None
     if not isinstance(document, dict):
         return Verification(folder, "mitigation", tuple(checks))
     try:
         rest = [_checkpoints(document, folder), _figures(document, folder), _page(document, folder)]
     except (KeyError, TypeError, AttributeError) as error:
-        rest = [checked("content", MITIGATION_FILE, [f"{MITIGATION_FILE} lacks what a mitigation holds ({error})"])]
+        rest = [Check("content", MITIGATION_FILE, [f"{MITIGATION_FILE} lacks what a mitigation holds ({error})"])]
     return Verification(folder, "mitigation", (*checks, *rest))
 
 
@@ -44,7 +44,7 @@ def _checkpoints(document: dict[str, Any], folder: Path) -> Check:
     there = {path.name: file_digest(path) for path in sorted(folder.glob("mitigated-*.safetensors"))}
     problems = [f"{name} is not the checkpoint that {MITIGATION_FILE} names" for name in named if there.get(name) != named[name]]
     problems += [f"{name} is not named in {MITIGATION_FILE}" for name in there if name not in named]
-    return checked("checkpoints", f"{len(named)} against {MITIGATION_FILE}", problems)
+    return Check("checkpoints", f"{len(named)} against {MITIGATION_FILE}", problems)
 
 
 def _figures(document: dict[str, Any], folder: Path) -> Check:
@@ -54,35 +54,22 @@ def _figures(document: dict[str, Any], folder: Path) -> Check:
     try:
         evidence = read_pack(audit).evidence
     except ProxyauditError as error:
-        return checked("figures", "the new audit beside this folder", [f"{audit.name}: {error}"])
+        return Check("figures", "the new audit beside this folder", [f"{audit.name}: {error}"])
     names = (document["regime"], document["mitigated_regime"])
-    made = {
-        "status": evidence.run.status,
-        "verdicts": verdict_changes(evidence, *names),
-        "channels": _told(channel_changes(evidence, *names), document["channels"]),
-        "task": task_change(evidence, *names),
-    }
-    problems = [f"{MITIGATION_FILE}: {key} is not that of the audit {audit.name}" for key in made if _plain(made[key]) != document[key]]
+    # Without the fields that the version that wrote the document did not have.
+    known = set(document["channels"][0]) if document["channels"] else set()
+    channels = [{key: value for key, value in entry.items() if key in known} for entry in channel_changes(evidence, *names)]
+    verdicts, task = verdict_changes(evidence, *names), task_change(evidence, *names)
+    made = {"status": evidence.run.status, "verdicts": verdicts, "channels": channels, "task": task}
+    plain = parse_json(canonical_json(made))
+    problems = [f"{MITIGATION_FILE}: {key} is not that of the audit {audit.name}" for key in made if plain[key] != document[key]]
     if (document["audit"]["name"], document["audit"]["plan_digest"]) != (evidence.run.name, evidence.run.plan_digest):
         problems.append(f"{MITIGATION_FILE} names another audit than the one in {audit.name}")
-    return checked("figures", f"{len(document['channels'])} numbers against the audit beside this folder", problems)
-
-
-def _told(made: list[dict[str, Any]], document: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What was made, without the fields that the version that wrote the document did not have."""
-    known = set(document[0]) if document else set()
-    return [{key: value for key, value in entry.items() if key in known} for entry in made]
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, as JSON gives them back."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+    return Check("figures", f"{len(document['channels'])} numbers against the audit beside this folder", problems)
 
 
 def _page(document: dict[str, Any], folder: Path) -> Check:
     if manifest_document(folder).get("rendered_by") != rendering_digest():
         return Check("page", _OTHER_VERSION, skipped=True)
     same = render_mitigation(document).encode("utf-8", "replace") == (folder / _PAGE).read_bytes()
-    return checked("page", f"{_PAGE} rendered again", [] if same else [f"{_PAGE} is not what {MITIGATION_FILE} gives"])
+    return Check("page", f"{_PAGE} rendered again", [] if same else [f"{_PAGE} is not what {MITIGATION_FILE} gives"])

@@ -6,36 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from proxyaudit.errors import InputError, IntegrityError
-from proxyaudit.estimates.scope import Scope, read_scope
+from proxyaudit.estimates.scope import read_scope
 from proxyaudit.estimates.states import deciding
-from proxyaudit.evidence.manifest import MANIFEST, rendering_digest
-from proxyaudit.evidence.pack import (
-    MITIGATION_FILE,
-    PACK_FILES,
-    REPORT_FILES,
-    EvidencePack,
-    find_run,
-    is_run,
-    list_runs,
-    read_pack,
-    read_trusted,
-)
+from proxyaudit.evidence.manifest import MANIFEST, is_complete, rendering_digest
+from proxyaudit.evidence.pack import MITIGATION_FILE, PACK_FILES, REPORT_FILES, EvidencePack, find_run, is_run, list_runs, read_pack
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
-from proxyaudit.verification.checks import (
-    completeness_problems,
-    control_problems,
-    digest_problems,
-    finding_problems,
-    identity_problems,
-    number_problems,
-    same_code,
-    sentence_problems,
-    state_problems,
-)
+from proxyaudit.verification import checks as again
+from proxyaudit.verification.checks import Check, Verification
 from proxyaudit.verification.files import check_bytes, json_problems, manifest_document, safetensors_problems, yaml_problems
 from proxyaudit.verification.mitigation import verify_mitigation
-from proxyaudit.verification.report import Check, Verification, checked
 
 # Every run has had these since the first schema; later kinds of report may be missing in older runs.
 _REQUIRED = (*PACK_FILES, "report.html", "report.md")
@@ -46,11 +26,7 @@ _WORDS = {"sentences", "reports"}
 
 
 def find_folder(path: Path) -> Path:
-    """The folder to verify: the path itself, or the one run below it.
-
-    Raises:
-        InputError: there is no run, or more than one.
-    """
+    """The folder to verify: the path itself, or the one run below it; ``InputError`` if there is none, or more than one."""
     if path.is_file() and path.name in (*_REQUIRED, MANIFEST, MITIGATION_FILE):
         path = path.parent
     if not path.is_dir():
@@ -66,55 +42,47 @@ def find_folder(path: Path) -> Path:
 
 
 def verify_folder(folder: Path) -> Verification:
-    """Check everything in a run directory, or in a folder of ``mitigate``, that can be checked from what lies in it.
-
-    Raises:
-        InputError: the pack has a schema that this version does not know.
-    """
+    """Check all that can be checked of a run directory, or a folder of ``mitigate``; ``InputError`` if its schema is not known here."""
     if not is_run(folder) and not any((folder / name).exists() for name in _REQUIRED):
         return verify_mitigation(folder)
     problems = check_bytes(folder, _REQUIRED, OPTIONAL_FILES)
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
-    checks = [checked("files", f"{len(list(folder.iterdir()))} files, {size:,} bytes against {MANIFEST}", problems)]
+    checks = [Check("files", f"{len(list(folder.iterdir()))} files, {size:,} bytes against {MANIFEST}", problems)]
     if problems:
         # What follows would speak of numbers that nobody vouches for.
         return Verification(folder, "run", tuple(checks))
     forms = [line for path in sorted(folder.glob("*.json")) if path.name != MANIFEST for line in json_problems(path)]
     forms += [line for path in sorted(folder.glob("*.safetensors")) for line in safetensors_problems(path)]
     forms += yaml_problems(folder / "recipe.yaml")
-    checks.append(checked("form", "canonical JSON, no key twice, no byte of an array unaccounted for", forms))
+    checks.append(Check("form", "canonical JSON, no key twice, no byte of an array unaccounted for", forms))
     try:
         pack = read_pack(folder)
     except IntegrityError as error:
-        return Verification(folder, "run", (*checks, checked("schema", "evidence.json", [str(error)])))
+        return Verification(folder, "run", (*checks, Check("schema", "evidence.json", [str(error)])))
     return Verification(folder, "run", (*checks, *_pack_checks(pack), *_report_checks(pack, folder)))
 
 
 def _pack_checks(pack: EvidencePack) -> list[Check]:
     scope, evidence = read_scope(pack.plan, pack.recipe, pack.environment), pack.evidence
-    checks = [checked("identity", "what plan, recipe and evidence say of the run", identity_problems(pack))]
-    checks.append(checked("plan digest", "made again from plan.json and recipe.yaml", digest_problems(pack)))
-    numbers = number_problems(evidence, pack.arrays, pack.plan.get("level"), paired=scope.surface == "outputs")
-    checks.append(checked("numbers", f"{len(evidence.estimates)} estimates, {len(pack.arrays)} arrays", numbers))
-    controls = control_problems(evidence, scope.margins, scope.verdict_sites)
-    checks.append(checked("controls", f"{len(evidence.controls)} controls against their figures", controls))
-    states = state_problems(evidence, scope.margins, scope.no_absence)
-    checks.append(checked("states", f"{len(deciding(evidence.estimates))} decided from p-values, margins and controls", states))
-    verdicts = [*completeness_problems(pack, scope), *finding_problems(pack, scope)]
-    checks.append(checked("verdicts", f"{len(evidence.findings)} concluded again", verdicts))
-    return [*checks, _sentences(pack, scope)]
-
-
-def _sentences(pack: EvidencePack, scope: Scope) -> Check:
-    if not same_code(pack):
-        return Check("sentences", _OTHER_VERSION, skipped=True)
-    return checked("sentences", f"{len(pack.evidence.findings)} written again", list(sentence_problems(pack, scope)))
+    checks = [Check("identity", "what plan, recipe and evidence say of the run", again.identity_problems(pack))]
+    checks.append(Check("plan digest", "made again from plan.json and recipe.yaml", again.digest_problems(pack)))
+    numbers = again.number_problems(evidence, pack.arrays, pack.plan.get("level"), paired=scope.surface == "outputs")
+    checks.append(Check("numbers", f"{len(evidence.estimates)} estimates, {len(pack.arrays)} arrays", numbers))
+    controls = again.control_problems(evidence, scope.margins, scope.verdict_sites)
+    checks.append(Check("controls", f"{len(evidence.controls)} controls against their figures", controls))
+    states = again.state_problems(evidence, scope.margins, scope.no_absence)
+    checks.append(Check("states", f"{len(deciding(evidence.estimates))} decided from p-values, margins and controls", states))
+    verdicts = [*again.completeness_problems(pack, scope), *again.finding_problems(pack, scope)]
+    checks.append(Check("verdicts", f"{len(evidence.findings)} concluded again", verdicts))
+    if not again.same_code(pack):
+        return [*checks, Check("sentences", _OTHER_VERSION, skipped=True)]
+    return [*checks, Check("sentences", f"{len(evidence.findings)} written again", list(again.sentence_problems(pack, scope)))]
 
 
 def _report_checks(pack: EvidencePack, folder: Path) -> list[Check]:
     rendered_by = manifest_document(folder).get("rendered_by")
     if not isinstance(rendered_by, str):
-        return [checked("reports", "who rendered them", [f"{MANIFEST}: it does not say what rendered the reports"])]
+        return [Check("reports", "who rendered them", [f"{MANIFEST}: it does not say what rendered the reports"])]
     if rendered_by != rendering_digest():
         return [Check("reports", f"{_OTHER_VERSION}; 'proxyaudit report' renders them from the evidence", skipped=True)]
     makers: dict[str, Callable[[EvidencePack], str]] = {"report.html": render_html, "report.md": render_markdown}
@@ -122,21 +90,23 @@ def _report_checks(pack: EvidencePack, folder: Path) -> list[Check]:
     for name, make in makers.items():
         if make(pack).encode("utf-8", "replace") != (folder / name).read_bytes():
             problems.append(f"{name} is not what the evidence gives ('proxyaudit report' makes it again)")
-    return [checked("reports", f"{' and '.join(makers)} rendered again", problems)]
+    return [Check("reports", f"{' and '.join(makers)} rendered again", problems)]
 
 
 def read_verified(path: Path, notes: list[str] | None = None) -> EvidencePack:
     """Read the run that ``path`` means, checked as ``proxyaudit verify`` does: bytes, and what follows from the numbers.
 
-    ``notes`` takes a line where words of the run could not be checked here, since another version wrote them.
-
-    Raises:
-        InputError: there is no such run, more than one, or one that did not end.
-        IntegrityError: a file is missing, was changed or was added, a verdict does not follow from the pack, or anything but words
-            could not be checked.
+    ``notes`` takes a line where words of the run could not be checked here, since another version wrote them. ``InputError`` if there is
+    no such run, more than one, or one that did not end; ``IntegrityError`` if a file is missing, was changed or was added, a verdict does
+    not follow from the pack, or anything but words could not be checked.
     """
-    pack = read_trusted(path)
-    found = verify_folder(find_run(path))
+    folder = find_run(path)
+    if not is_complete(folder) and (folder / "evidence.json").exists():
+        # The manifest comes last and the evidence before it: a folder with one and not the other ended and was altered, or its
+        # last write was cut off. Either way the evidence cannot be trusted.
+        mend = "run the recipe again or use an untouched copy"
+        raise IntegrityError(f"{MANIFEST} is missing although evidence.json is there [{folder}]; {mend}")
+    pack, found = read_pack(folder), verify_folder(folder)
     problem = next(iter(found.problems), None)
     if problem is None and not _WORDS.issuperset(found.skipped):
         problem = f"it could not be checked here: {', '.join(sorted({*found.skipped} - _WORDS))}"

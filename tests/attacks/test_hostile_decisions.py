@@ -15,8 +15,10 @@ from proxyaudit.comparison import compare_packs
 from proxyaudit.evidence.pack import write_pack
 from proxyaudit.gating import Policy, gate
 from proxyaudit.gating.values import junit
-from proxyaudit.reporting.comparison import comparison_html, comparison_markdown
-from proxyaudit.verification.report import Verification
+from proxyaudit.reporting.comparison import comparison_page
+from proxyaudit.reporting.html import page_html
+from proxyaudit.reporting.markdown import page_markdown
+from proxyaudit.verification.checks import Verification
 from tests.unit.small_packs import estimate, finding, small_pack, with_rows
 
 SOUND = small_pack([estimate("linear", 0.001, "absent"), estimate("expressed", 0.01, "absent")], [finding("removed")])
@@ -149,10 +151,10 @@ def test_hostile_names_stay_text_everywhere(name, tmp_path):
     )
     comparison = compare_packs(before, after)
     assert comparison.exit_code == 1
-    page = comparison_html(comparison)
+    page = page_html(comparison_page(comparison))
     for bad in ("<script", "<img", "\u202e", "\x00", "\ud800"):
         assert bad not in page
-    text = comparison_markdown(comparison)
+    text = page_markdown(comparison_page(comparison))
     assert "](http:" not in text
     assert "<script" not in text
     # One table of six columns, two of nine: no name opened a cell or a line of its own.

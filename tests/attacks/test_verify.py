@@ -18,8 +18,8 @@ from proxyaudit.errors import InputError
 from proxyaudit.evidence.canonical import canonical_json
 from proxyaudit.evidence.manifest import replace_files, seal_folder
 from proxyaudit.evidence.pack import find_run, list_runs
+from proxyaudit.verification.checks import Check, Verification
 from proxyaudit.verification.files import check_bytes
-from proxyaudit.verification.report import Check, Verification
 from proxyaudit.verification.run import find_folder, verify_folder
 
 PACKS = Path(__file__).parents[1] / "fixtures" / "packs"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from proxyaudit.estimates.draft import Draft
-from proxyaudit.estimates.ledger import ControlDraft, Drafts, decide_ledger
+from proxyaudit.estimates.ledger import Draft, Drafts, decide_ledger
+from proxyaudit.types import Control
 
 
-def decide_drafts(drafts: Sequence[Draft], controls: Sequence[ControlDraft] = ()) -> list[Draft]:
+def decide_drafts(drafts: Sequence[Draft], controls: Sequence[Control] = ()) -> list[Draft]:
     """The drafts with their states and reasons; Holm's correction runs over those of a regime."""
     ledger = decide_ledger(Drafts(list(drafts), list(controls)))
     return [replace(draft, state=e.state, reason=e.reason) for draft, e in zip(drafts, ledger.estimates, strict=True)]

@@ -21,7 +21,7 @@ from proxyaudit.arrays import Floats
 from proxyaudit.audits.scan.inputs import Known, read_inputs
 from proxyaudit.audits.scan.models import Use, read_checkpoint, read_references
 from proxyaudit.audits.scan.run import scan
-from proxyaudit.channels.signatures.make import ReferenceModel
+from proxyaudit.channels.signatures import ReferenceModel
 from proxyaudit.models.checkpoints import load_weights
 from proxyaudit.models.quantise import quantise
 from proxyaudit.pipeline.facts import signatures_of_models

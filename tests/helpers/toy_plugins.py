@@ -7,11 +7,11 @@ from pathlib import Path
 _SOURCE = """
 from typing import Literal
 import numpy as np
-from proxyaudit.erasers.base import Fit
+from proxyaudit.erasers import Fit
 from proxyaudit.estimates.channel import Channel, Question
-from proxyaudit.estimates.draft import Draft
+from proxyaudit.estimates.ledger import Draft
 from proxyaudit.estimates.ledger import Drafts
-from proxyaudit.models.kind import ModelKind
+from proxyaudit.models.kinds import ModelKind
 from proxyaudit.recipe.models import Positive, TrainingSpec
 from proxyaudit.reporting.blocks import Section, para
 from proxyaudit.reporting.sections import ReportSection

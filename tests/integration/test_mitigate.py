@@ -23,7 +23,7 @@ from proxyaudit.evidence.pack import EvidencePack, find_run, read_pack, write_pa
 from proxyaudit.pipeline.cache import CACHE_FOLDER
 from proxyaudit.pipeline.plan import prepare_file
 from proxyaudit.types import Evidence
-from proxyaudit.verification.report import Verification
+from proxyaudit.verification.checks import Verification
 
 RECIPE = """\
 name: tiny

@@ -20,7 +20,7 @@ from proxyaudit.models.huggingface import make_tokenizer
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.pipeline.cache import CACHE_FOLDER
 from proxyaudit.recipe.recipe import SitesSpec
-from proxyaudit.reporting.proxies import proxy_views
+from proxyaudit.reporting.sections.proxies import proxy_views
 from proxyaudit.types import Estimate
 
 RECIPE = f"""\

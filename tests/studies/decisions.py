@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from proxyaudit.channels.leak.measure import ProbedArrays, Probing, measure_site
 from proxyaudit.channels.leak.planted import planted_draft
 from proxyaudit.channels.leak.record import SITE_LEAKS
-from proxyaudit.channels.leak.site import ProbedArrays, Probing, measure_site
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.draft import Draft
+from proxyaudit.estimates.ledger import Draft
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.planted import World, make_world
 from proxyaudit.planted.construction import Case, Rng, class_names, directions, gaussian_activations, plant_labels, two_rates

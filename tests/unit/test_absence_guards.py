@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from proxyaudit.channels.use.absence import acting_carrier, joint_barred
-from proxyaudit.channels.use.guards import other_questions
+from proxyaudit.channels.use.estimate import acting_carrier, joint_barred
+from proxyaudit.channels.use.measure import other_questions
 from proxyaudit.channels.use.record import USES, OtherQuestions, SiteUse, carriers
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Run

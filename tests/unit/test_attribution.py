@@ -35,7 +35,7 @@ def test_a_linear_output_is_split_as_its_weights_say(rows):
     linear = torch.nn.Linear(4, 1)
     with torch.no_grad():
         linear.weight[:] = torch.tensor([[1.0, 0.0, -2.0, 0.0]])
-    found = attribute_columns(TrainedModel(linear, 2, (), (), {}), x, groups, SOURCES)
+    found = attribute_columns(TrainedModel(linear, 2, (), (), {}), x, groups, SOURCES, 0)
     scalar = x[:, 0] - 2 * x[:, 2]
     gaps = [(x[groups == 1, c].mean() - x[groups == 0, c].mean()) / scalar.std() for c in (0, 2)]
     assert found.columns == pytest.approx([gaps[0], -2 * gaps[1], 0], abs=1e-4)
@@ -48,8 +48,8 @@ def test_attributions_are_complete_and_name_the_column_that_feeds_the_direction(
     with torch.no_grad():
         net.module.get_submodule("hidden1")[0].weight[:, 2:] = 0  # the first column alone is read
     direction = stream(0, "direction").normal(size=6)
-    inside = attribute_columns(net, x, groups, SOURCES, site="penultimate", direction_d=direction)
-    for found in (inside, attribute_columns(net, x, groups, SOURCES)):
+    inside = attribute_columns(net, x, groups, SOURCES, ("penultimate", direction))
+    for found in (inside, attribute_columns(net, x, groups, SOURCES, 0)):
         assert found.incomplete < 0.02
         assert found.columns.sum() == pytest.approx(found.difference, abs=0.02)
         assert abs(found.columns[0]) > 0.02
@@ -60,7 +60,7 @@ def test_the_model_and_the_settings_are_left_as_they_were(rows):
     x, groups = rows
     net = model()
     before = {name: value.clone() for name, value in net.module.state_dict().items()}
-    first, second = (attribute_columns(net, x, groups, SOURCES) for _ in range(2))
+    first, second = (attribute_columns(net, x, groups, SOURCES, 0) for _ in range(2))
     assert np.array_equal(first.columns, second.columns)
     assert all(torch.equal(value, before[name]) for name, value in net.module.state_dict().items())
     assert all(not hooked._forward_hooks and not hooked._forward_pre_hooks for hooked in net.module.modules())

@@ -91,7 +91,7 @@ def test_other_tables_come_as_numbers_or_in_bands(tmp_path: Path) -> None:
     data = load(tmp_path, frame)
     kind = next(kind for kind in data.kinds if kind.name == "age")
     release.assign(age=coerce(release["age"], kind, where="r")).to_csv(tmp_path / "b.csv", index=False)
-    rows = load_releases(recipe_for(tmp_path, frame, regimes), data, tmp_path)
+    rows = load_releases(recipe_for(tmp_path, frame, regimes), data, tmp_path, [])
     pd.testing.assert_frame_equal(rows["vendor"], rows["banded"])
     synthetic = conform(data, rows["vendor"], ("age", "x", "y"), where="s", days=True)
     assert np.array_equal(code_as(data.attributes[0], synthetic["age"], where="s") == -1, release["age"].isna())

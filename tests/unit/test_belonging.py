@@ -10,10 +10,10 @@ import pytest
 
 import proxyaudit as pa
 from proxyaudit.audits.probe import run as pipeline
+from proxyaudit.channels.leak.measure import Probing
 from proxyaudit.channels.leak.planted import RESTS_ON_NEIGHBOURS, TOGETHER, planted_draft
 from proxyaudit.channels.leak.record import LeakTest, SiteRecord
-from proxyaudit.channels.leak.site import Probing
-from proxyaudit.estimates.draft import Draft
+from proxyaudit.estimates.ledger import Draft
 from proxyaudit.probes.belonging import agreement, find_neighbours
 from proxyaudit.probes.results import Agreement
 from proxyaudit.probes.whitening import whiten

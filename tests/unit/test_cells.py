@@ -1,15 +1,12 @@
 """Cells: when a number is called present, absent or unknown, and the noise that must not pass for presence."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from proxyaudit.causal.interchange import Effect, InterchangeResult
 from proxyaudit.channels.use.estimate import effect_draft
 from proxyaudit.data.public_counts import SMALLEST_CELL, public_count
-from proxyaudit.estimates.draft import NEGATIVE_FAILED, Draft
-from proxyaudit.estimates.ledger import ControlDraft, significant
+from proxyaudit.estimates.ledger import NEGATIVE_FAILED, Draft, Drafts, significant
 from proxyaudit.seeding import stream
 from proxyaudit.stats.group_gaps import largest_gap
 from proxyaudit.stats.intervals import Measured, in_every_seed
@@ -34,10 +31,12 @@ def test_present_needs_the_margin_the_correction_the_null_and_the_negative_contr
     assert decide_drafts([cell([0.1, 0.11])])[0].state == "present"
     assert decide_drafts([cell([0.1, 0.11], p=0.04), cell([0.1, 0.11], p=0.04)])[0].state == "unknown"
     assert decide_drafts([cell([0.1, 0.11], null_rejected=False)])[0].state == "unknown"
-    failed = ControlDraft("negative", "linear", "a", "real", "penultimate", "", {"p": 1e-6})
+    checks = Drafts()
+    for p in (1e-6, 0.3):
+        checks.control("negative", "linear", "a", "real", "penultimate", "", p=p)
+    failed, passed = checks.controls
     (blocked,) = decide_drafts([cell([0.1, 0.11])], [failed])
     assert (blocked.state, blocked.reason) == ("unknown", NEGATIVE_FAILED)
-    passed = replace(failed, figures={"p": 0.3})
     assert decide_drafts([cell([0.1, 0.11])], [passed])[0].state == "present"
 
 

@@ -9,11 +9,9 @@ from leak_records import leak_facts
 from proxyaudit.channels.leak.estimate import estimate as leak_estimate
 from proxyaudit.data.attributes import MAX_LEVELS, Attribute
 from proxyaudit.data.columns import OTHER
-from proxyaudit.estimates.conclude import conclude
-from proxyaudit.estimates.contrasts import contrasts
-from proxyaudit.estimates.draft import Draft
+from proxyaudit.estimates.conclude import conclude, contrasts
 from proxyaudit.estimates.facts import Facts, Run
-from proxyaudit.estimates.ledger import UNIT_GAP, Drafts, Ledger, decide_ledger
+from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts, Ledger, decide_ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.scope import Scope
 from proxyaudit.recipe.recipe import Margins

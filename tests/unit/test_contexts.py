@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from proxyaudit.channels.signatures.contexts import HELD_OUT, check_contexts, context_codes, make_contexts
+from proxyaudit.channels.signatures import HELD_OUT, check_contexts, context_codes, make_contexts
 from proxyaudit.data.encoding import FeatureColumn, describe_encoder, encoder_again, fit_encoder
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.signatures import Contexts

@@ -2,8 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from proxyaudit.audits.probe.inputs import make_inputs, read_activation_file
-from proxyaudit.audits.probe.near_duplicates import join_copies, looked_up
+from proxyaudit.audits.probe.inputs import ProbeRequest, join_copies, looked_up, make_inputs, read_activation_file
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.seeding import stream
 
@@ -65,7 +64,7 @@ def test_wide_numbers_keep_what_varies(make):
     acts = rng.normal(size=(600, 4))
     acts[:, 1] += 2 * codes
     table = pd.DataFrame({"a": np.where(codes, "x", "y")})
-    found = make_inputs({"m": {"s": make(acts)}}, table, ["a"])
+    found = make_inputs({"m": {"s": make(acts)}}, table, ProbeRequest(("a",)))
     values = found.acts["m"]["s"]
     told = np.corrcoef(values[:, 1], found.attributes[0].codes)[0, 1]
     assert abs(told) > 0.6
@@ -76,9 +75,9 @@ def test_row_order_has_no_say_where_half_of_the_rows_tie():
     acts = rng.integers(0, 2, size=(400, 3)).astype(np.float32)
     table = pd.DataFrame({"a": np.repeat(["x", "y"], 200), "person": rng.integers(0, 150, 400), "known": rng.integers(0, 2, 400)})
     order = rng.permutation(400)
-    asked = {"group": "person", "condition_on": ["known"]}
-    one = make_inputs({"m": {"s": acts}}, table, ["a"], **asked)
-    other = make_inputs({"m": {"s": acts[order]}}, table.iloc[order].reset_index(drop=True), ["a"], **asked)
+    asked = ProbeRequest(("a",), group="person", condition_on=("known",))
+    one = make_inputs({"m": {"s": acts}}, table, asked)
+    other = make_inputs({"m": {"s": acts[order]}}, table.iloc[order].reset_index(drop=True), asked)
     np.testing.assert_array_equal(one.acts["m"]["s"], other.acts["m"]["s"])
     np.testing.assert_array_equal(one.attributes[0].codes, other.attributes[0].codes)
     np.testing.assert_array_equal(one.conditions["known"], other.conditions["known"])
@@ -87,13 +86,13 @@ def test_row_order_has_no_say_where_half_of_the_rows_tie():
 def test_two_columns_of_one_name_are_refused_in_one_line():
     table = pd.DataFrame(np.zeros((200, 2)), columns=["a", "a"])
     with pytest.raises(Exception, match="two columns are named 'a'"):
-        make_inputs({"m": {"s": np.random.default_rng(0).normal(size=(200, 3))}}, table, ["a"])
+        make_inputs({"m": {"s": np.random.default_rng(0).normal(size=(200, 3))}}, table, ProbeRequest(("a",)))
 
 
 def test_levels_taken_together_are_named():
     rng = stream(5, "levels")
     table = pd.DataFrame({"a": [f"level {i}" for i in rng.integers(0, 50, 3000)]})
-    found = make_inputs({"m": {"s": rng.normal(size=(3000, 4))}}, table, ["a"])
+    found = make_inputs({"m": {"s": rng.normal(size=(3000, 4))}}, table, ProbeRequest(("a",)))
     assert any("taken together" in note.what for note in found.notes)
     assert found.attributes[0].pools_levels
 

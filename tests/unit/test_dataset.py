@@ -279,7 +279,7 @@ def test_the_third_partys_release() -> None:
     data = {"card": "adult_ctgan_pair", "path": real, "holdout": real, "protected": ["sex"]}
     recipe = parse_recipe({"name": "t", "data": data, "regimes": ["real", release], "model": {"kind": "mlp"}})
     dataset = load_dataset(recipe, Path())
-    rows = load_releases(recipe, dataset, Path())["ctgan-release"]
+    rows = load_releases(recipe, dataset, Path(), [])["ctgan-release"]
     assert len(rows) == 39_040
     y, men = dataset.target_codes(rows), rows["sex"] == "Male"
     assert y[men].mean() - y[~men].mean() == pytest.approx(0.26, abs=0.01)

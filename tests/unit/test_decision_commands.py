@@ -12,8 +12,10 @@ import pytest
 from proxyaudit.cli.main import main
 from proxyaudit.comparison import compare_packs
 from proxyaudit.evidence.pack import EvidencePack, write_pack
-from proxyaudit.reporting.comparison import comparison_html, comparison_markdown
-from proxyaudit.verification.report import Verification
+from proxyaudit.reporting.comparison import comparison_page
+from proxyaudit.reporting.html import page_html
+from proxyaudit.reporting.markdown import page_markdown
+from proxyaudit.verification.checks import Verification
 from tests.unit.small_packs import estimate, finding, small_pack
 
 BEFORE = small_pack([estimate("linear", 0.001, "absent"), estimate("expressed", 0.01, "absent")], [finding("removed")])
@@ -107,9 +109,9 @@ def test_junit_is_not_written_into_the_run_and_a_bad_place_is_one_line(tmp_path,
 
 def test_pages_of_a_comparison_are_whole_and_the_same_twice():
     comparison = compare_packs(BEFORE, AFTER)
-    page, text = comparison_html(comparison), comparison_markdown(comparison)
-    assert comparison_html(comparison) == page
-    assert comparison_markdown(comparison) == text
+    page, text = page_html(comparison_page(comparison)), page_markdown(comparison_page(comparison))
+    assert page_html(comparison_page(comparison)) == page
+    assert page_markdown(comparison_page(comparison)) == text
     assert "<script" not in page
     assert not re.search(r'src=|href="[^#]|url\(|@import', page)
     assert "Run B is worse than run A for" in page

@@ -13,7 +13,7 @@ from proxyaudit.digests import PACKAGE, STAGES, _digest_over, code_digest, stage
 from proxyaudit.estimates.channel import all_channels
 from proxyaudit.registry import plugin_names
 
-_NEVER = ("estimates/ledger.py", "estimates/conclude.py", "estimates/verdicts.py")
+_NEVER = ("estimates/ledger.py", "estimates/conclude.py", "estimates/states.py")
 _ROOMS = ("evidence", "verification", "comparison", "gating", "reporting", "cli", "audits")
 _WORDS = ("estimate.py", "words.py", "margin.py")
 

@@ -106,7 +106,7 @@ NUMBER = ColumnKind("a", "numeric")
 
 def coded(column: list[object], kind: ColumnKind = CATEGORY, role: str = "protected", groups=None):  # type: ignore[no-untyped-def]
     series = pd.Series(column, dtype=object if kind.kind == "categorical" else float, name="a")
-    return code_attribute(series, kind, role, distinct=series.nunique(), where="f", groups=groups)  # type: ignore[arg-type]
+    return code_attribute(series, kind, role, distinct=series.nunique(), where="f", fewest=30, groups=groups)  # type: ignore[arg-type]
 
 
 def test_levels_are_sorted_and_coded() -> None:

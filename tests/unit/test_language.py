@@ -23,9 +23,10 @@ from proxyaudit.language.causal_model import (
     sample_continuations,
     weights_digest,
 )
-from proxyaudit.language.pretrained import CausalSource, locate
+from proxyaudit.language.pretrained import locate
 from proxyaudit.language.prompt_sets import Prompt, Template, load_prompt_set, parse_prompt_set
 from proxyaudit.language.swapping import place, read, swap
+from proxyaudit.recipe.models import PretrainedSpec
 from proxyaudit.seeding import stream
 
 
@@ -36,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(folder: Path) -> CausalModel:
-    return load_causal(CausalSource(str(folder)), Path())
+    return load_causal(PretrainedSpec(path=str(folder)), Path())
 
 
 def naive(model: CausalModel, ids: list[int]) -> torch.Tensor:
@@ -131,26 +132,26 @@ def test_words_with_offsets_find_the_name() -> None:
 
 
 def test_what_may_be_loaded(folder: Path, tmp_path: Path) -> None:
-    loaded = load_causal(CausalSource(folder.name), folder.parent)
-    assert loaded.digest == weights_digest(CausalSource(str(folder)), tmp_path)
+    loaded = load_causal(PretrainedSpec(path=folder.name), folder.parent)
+    assert loaded.digest == weights_digest(PretrainedSpec(path=str(folder)), tmp_path)
     pickled = tmp_path / "pickled"
     pickled.mkdir()
     (pickled / "pytorch_model.bin").write_bytes(b"")
     with pytest.raises(InputError, match="no such model"):
-        load_causal(CausalSource("nowhere"), tmp_path)
+        load_causal(PretrainedSpec(path="nowhere"), tmp_path)
     (tmp_path / "inner").mkdir()
     with pytest.raises(InputError, match="no such model"):
-        locate(CausalSource("../pickled"), tmp_path / "inner")
+        locate(PretrainedSpec(path="../pickled"), tmp_path / "inner")
     with pytest.raises(InputError, match="no safetensors"):
-        load_causal(CausalSource("pickled"), tmp_path)
+        load_causal(PretrainedSpec(path="pickled"), tmp_path)
     with pytest.raises(InputError, match="no such package"):
-        locate(CausalSource("x", package="no_such_package_here"), tmp_path)
+        locate(PretrainedSpec(path="x", package="no_such_package_here"), tmp_path)
     (pickled / "weights.gguf").write_bytes(b"GGUF")
-    assert locate(CausalSource("pickled/weights.gguf"), tmp_path) == (str(pickled), "weights.gguf")
+    assert locate(PretrainedSpec(path="pickled/weights.gguf"), tmp_path) == (str(pickled), "weights.gguf")
     with pytest.raises(InputError, match="GGUF files only"):
-        weights_digest(CausalSource("pickled"), tmp_path)
+        weights_digest(PretrainedSpec(path="pickled"), tmp_path)
     with pytest.raises(InputError, match="cannot be loaded"):
-        load_causal(CausalSource("pickled/weights.gguf"), tmp_path)
+        load_causal(PretrainedSpec(path="pickled/weights.gguf"), tmp_path)
 
 
 def test_a_shared_base_is_told_by_its_weights(folder: Path, tmp_path: Path) -> None:
@@ -158,10 +159,10 @@ def test_a_shared_base_is_told_by_its_weights(folder: Path, tmp_path: Path) -> N
     shutil.copytree(folder, copy)
     tiny_gpt2(tmp_path / "tuned", byte_tokenizer(), layers=3, seed=1)
     tiny_gpt2(tmp_path / "other", byte_tokenizer(), layers=1)
-    base = CausalSource(str(folder))
-    assert same_base(base, CausalSource("renamed"), tmp_path) is True
-    assert same_base(base, CausalSource("tuned"), tmp_path) is None  # of one size: it may be the same base, trained on
-    assert same_base(base, CausalSource("other"), tmp_path) is False
+    base = PretrainedSpec(path=str(folder))
+    assert same_base(base, PretrainedSpec(path="renamed"), tmp_path) is True
+    assert same_base(base, PretrainedSpec(path="tuned"), tmp_path) is None  # of one size: it may be the same base, trained on
+    assert same_base(base, PretrainedSpec(path="other"), tmp_path) is False
 
 
 def test_the_built_in_set() -> None:
@@ -193,7 +194,7 @@ VALID = {
         ({"templates": [{"id": "t", "text": "{name}"}]}, "belongs to 'requests'"),
         ({"requests": [{"id": "t", "text": "{name}"}]}, "id of its own"),
         ({"contexts": ["", ""]}, "none twice"),
-        ({"tempaltes": []}, "Extra inputs"),
+        ({"tempaltes": []}, "did you mean 'templates'"),
     ],
 )
 def test_mistakes_in_prompt_sets(change: dict[str, object], says: str) -> None:

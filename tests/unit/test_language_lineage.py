@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from tiny_language import tiny_gpt2, word_tokenizer
 
 from proxyaudit.errors import InputError
 from proxyaudit.language.lineage import trace_language_models
+from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.recipe.recipe import Recipe, SyntheticSpec, parse_recipe
 from proxyaudit.regimes import synthesize
 
@@ -26,16 +27,7 @@ def recipe(**language_model: Any) -> Recipe:
 
 def student(base: Recipe, path: str) -> Recipe:
     """The recipe with a pretrained transformer under audit, as far as tracing looks at it."""
-    spec = {
-        "kind": "huggingface",
-        "path": path,
-        "package": None,
-        "gguf_file": None,
-        "hub": False,
-        "revision": None,
-        "trust_remote_code": False,
-    }
-    return cast(Recipe, SimpleNamespace(regimes=base.regimes, model=SimpleNamespace(**spec)))
+    return base.model_copy(update={"model": HuggingFaceSpec(kind="huggingface", path=path)})
 
 
 def dataset(kind: str = "text") -> Any:

@@ -11,15 +11,14 @@ import torch
 from torch import nn
 from views import dataset_of, facts_of, view_of
 
-from proxyaudit.causal.donors import TOO_FEW
+from proxyaudit.causal.interchange import TOO_FEW
 from proxyaudit.causal.localisation import CARRIED
 from proxyaudit.channels.localisation.estimate import CHANNEL, NOT_BEYOND, NOT_SURE, NOT_WHOLE, PER_ROW, SHARE, follow_up
 from proxyaudit.channels.localisation.measure import measure
 from proxyaudit.channels.localisation.record import LOCALISATIONS, LocationRecord
 from proxyaudit.data.attributes import Attribute, Followed
-from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Run
-from proxyaudit.estimates.ledger import Drafts, Ledger
+from proxyaudit.estimates.ledger import Draft, Drafts, Ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.evidence.schema_1_0 import identify
 from proxyaudit.models.base import Tap, TrainedModel

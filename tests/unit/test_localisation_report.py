@@ -10,8 +10,8 @@ import pytest
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.schema_1_0 import identify
 from proxyaudit.reporting.html import render_html
-from proxyaudit.reporting.localisation import LOCALISATION_NOTE, localisation_views
 from proxyaudit.reporting.markdown import render_markdown
+from proxyaudit.reporting.sections.localisation import LOCALISATION_NOTE, localisation_views
 from proxyaudit.reporting.text import DASH
 from proxyaudit.types import Estimate
 

@@ -10,12 +10,10 @@ import torch
 from torch import nn
 from views import dataset_of, view_of
 
-from proxyaudit.causal.donors import TOO_FEW
-from proxyaudit.causal.interchange import Effect, _effect
+from proxyaudit.causal.interchange import TOO_FEW, Effect, _effect
 from proxyaudit.causal.localisation import Screened, draw_plan, in_direction, patched_effect, pick, screen, smallest_set
-from proxyaudit.channels.localisation import budget as localisation_plan
-from proxyaudit.channels.localisation.budget import FEWEST_RECIPIENTS, MOST_RECIPIENTS, MOST_SEARCHED, rows_kept, schedule
-from proxyaudit.channels.localisation.measure import measure
+from proxyaudit.channels.localisation import measure as localisation_plan
+from proxyaudit.channels.localisation.measure import FEWEST_RECIPIENTS, MOST_RECIPIENTS, MOST_SEARCHED, measure, rows_kept, schedule
 from proxyaudit.channels.localisation.record import LOCALISATIONS, LocalisationRecord, Part
 from proxyaudit.data.attributes import Attribute, Followed
 from proxyaudit.estimates.record import Measurement

@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from proxyaudit.activations.capture import capture
-from proxyaudit.models.base import Tap, TrainedModel
+from proxyaudit.models.base import NoGradientError, Tap, TrainedModel
 from proxyaudit.models.build import build_model
 from proxyaudit.models.erasing import with_map
 from proxyaudit.models.kinds.ft_transformer import FtTransformerSpec
 from proxyaudit.models.kinds.mlp import MlpSpec
 from proxyaudit.models.kinds.resnet import ResnetSpec
-from proxyaudit.models.locations import NoGradientHereError, Patching, find_locations, part_units
+from proxyaudit.models.locations import Patching, find_locations, part_units
 from proxyaudit.recipe.recipe import SitesSpec
 
 P, N = 6, 40
@@ -228,7 +228,7 @@ def test_what_nothing_reads_has_a_gradient_of_zero_and_no_gradient_is_told() -> 
     assert (gradients["right"] == 0).all()
     assert (gradients["left"][:, 0] > 0).all()
     model = own(Cut(), "left")
-    with pytest.raises(NoGradientHereError, match="no gradient"):
+    with pytest.raises(NoGradientError, match="no gradient"):
         Patching(model, x, find_locations(model, x)).gradients(rows, 0)
 
 

@@ -13,8 +13,8 @@ import yaml
 
 from proxyaudit.activations.capture import capture
 from proxyaudit.audits.mitigation.erase import _fewest_moved, erase, fit_rows, remaining_risks
-from proxyaudit.audits.mitigation.recipe import mitigated_name, write_recipe
-from proxyaudit.comparison.before_after import channel_changes, task_change, verdict_changes
+from proxyaudit.audits.mitigation.run import mitigated_name, write_recipe
+from proxyaudit.comparison.compare import channel_changes, task_change, verdict_changes
 from proxyaudit.data.attributes import Attribute, code_as
 from proxyaudit.erasers.leace import fit_leace
 from proxyaudit.errors import InputError

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from proxyaudit.channels.base import ModelView
-from proxyaudit.erasers.base import Fit
+from proxyaudit.erasers import Fit
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.channel import Channel, all_channels
 from proxyaudit.models.base import TabularModule, seeded, to_logits
-from proxyaudit.models.kind import ModelKind
+from proxyaudit.models.kinds import ModelKind
 from proxyaudit.recipe.models import TrainingSpec
 from proxyaudit.registry import check_plugin, load_function, load_plugin, plugin_names
 from proxyaudit.reporting.sections import ReportSection, all_sections

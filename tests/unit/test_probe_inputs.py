@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from proxyaudit.audits.probe.inputs import make_inputs, read_activation_file
+from proxyaudit.audits.probe.inputs import ProbeRequest, make_inputs, read_activation_file
 from proxyaudit.errors import InputError
 from proxyaudit.seeding import stream
 
@@ -59,7 +59,7 @@ def one_line(error):
 )
 def test_activations_that_cannot_be_used(regimes, words):
     with pytest.raises(InputError, match=words) as error:
-        make_inputs(regimes, table(), ["sex"])
+        make_inputs(regimes, table(), ProbeRequest(("sex",)))
     one_line(error)
 
 
@@ -78,13 +78,13 @@ def test_activations_that_cannot_be_used(regimes, words):
 )
 def test_names_that_do_not_fit(arguments, words):
     with pytest.raises(InputError, match=words) as error:
-        make_inputs({"real": {"l": acts()}}, table(), **arguments)
+        make_inputs({"real": {"l": acts()}}, table(), ProbeRequest(**arguments))
     one_line(error)
 
 
 def test_too_few_rows():
     with pytest.raises(InputError, match="30 rows are too few") as error:
-        make_inputs({"real": {"l": acts(n=30)}}, table(30), ["sex"])
+        make_inputs({"real": {"l": acts(n=30)}}, table(30), ProbeRequest(("sex",)))
     one_line(error)
 
 
@@ -135,11 +135,10 @@ def test_any_number_type_is_read_as_single_precision(kind, tmp_path):
 def test_order_of_rows_and_names_has_no_say():
     first = acts(6)
     labels = table()
+    asked = ProbeRequest(("sex",), group="person", condition_on=("age",))
     order = stream(0, "order").permutation(N)
-    one = make_inputs({"real": {"l": first}, "other": {"l": 2 * first}}, labels, ["sex"], group="person", condition_on=["age"])
-    two = make_inputs(
-        {"real": {"l": first[order]}, "other": {"l": 2 * first[order]}}, labels.iloc[order], ["sex"], group="person", condition_on=["age"]
-    )
+    one = make_inputs({"real": {"l": first}, "other": {"l": 2 * first}}, labels, asked)
+    two = make_inputs({"real": {"l": first[order]}, "other": {"l": 2 * first[order]}}, labels.iloc[order], asked)
     for regime in ("real", "other"):
         assert np.array_equal(one.acts[regime]["l"], two.acts[regime]["l"])
     assert np.array_equal(one.attributes[0].codes, two.attributes[0].codes)
@@ -153,14 +152,16 @@ def test_order_of_rows_and_names_has_no_say():
 
 def test_attributes_that_cannot_be_told_apart_are_unfit_with_a_reason():
     labels = table(constant="x", nearly=["rare"] * 3 + ["x"] * (N - 3), empty=[None] * N)
-    found = make_inputs({"real": {"l": acts()}}, labels, ["sex", "constant", "nearly", "empty", "age"])
+    found = make_inputs({"real": {"l": acts()}}, labels, ProbeRequest(("sex", "constant", "nearly", "empty", "age")))
     assert [a.name for a in found.attributes] == ["sex", "age"]
     assert set(found.unfit) == {"constant", "nearly", "empty"}
     assert "groups of 11" in found.unfit["nearly"]
 
 
 def clusters(activations, **more):
-    found = make_inputs({"real": {"l": activations}}, table(len(activations), **more), ["sex"], group="home" if "home" in more else None)
+    found = make_inputs(
+        {"real": {"l": activations}}, table(len(activations), **more), ProbeRequest(("sex",), group="home" if "home" in more else None)
+    )
     return found, np.bincount(found.clusters)
 
 
@@ -180,7 +181,7 @@ def test_copies_must_be_copies_in_every_site_pair_of_regimes_or_one_is_enough():
     rng = stream(0, "one regime")
     first, second = rng.normal(size=(150, 12)), rng.normal(size=(150, 12))
     second[75:90] = second[:15]
-    found = make_inputs({"real": {"l": first}, "other": {"l": second}}, table(150), ["sex"])
+    found = make_inputs({"real": {"l": first}, "other": {"l": second}}, table(150), ProbeRequest(("sex",)))
     assert np.bincount(found.clusters).max() == 2
 
 

@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from proxyaudit.channels.proxies.association import known_target, measure_association
-from proxyaudit.channels.proxies.discover import discover
+from proxyaudit.channels.proxies.discover import discover, known_target, measure_association
 from proxyaudit.channels.proxies.record import TABLES, TableRecord
 from proxyaudit.data.dataset import load_dataset
 from proxyaudit.estimates.record import Measurement
@@ -17,7 +16,7 @@ from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.recipe.recipe import parse_recipe
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
-from proxyaudit.reporting.proxies import proxy_views
+from proxyaudit.reporting.sections.proxies import proxy_views
 from proxyaudit.types import Estimate
 
 

@@ -85,7 +85,7 @@ def test_unknown_synthesizer_names_the_nearest(tmp_path: Path) -> None:
 def test_a_release_is_brought_to_the_real_kinds(tmp_path: Path) -> None:
     release = table(250, seed=5).drop(columns=["sex"]).assign(y=lambda f: " " + f["y"] + " ", extra=1)
     recipe, data = setup(tmp_path, ["real", VENDOR], release)
-    rows = load_releases(recipe, data, tmp_path)["vendor"]
+    rows = load_releases(recipe, data, tmp_path, [])["vendor"]
     assert list(rows.columns) == ["x", "k", "job", "age", "y", "day"]
     assert rows["day"].dtype == np.int64
     assert set(rows["y"]) == {"no", "yes"}
@@ -114,7 +114,7 @@ def test_a_release_is_brought_to_the_real_kinds(tmp_path: Path) -> None:
 def test_bad_releases_are_refused_in_one_line(tmp_path: Path, change: Any, expected: str) -> None:
     recipe, data = setup(tmp_path, ["real", VENDOR], change(table(100, seed=5)))
     with pytest.raises(InputError, match=re.escape(expected)) as caught:
-        load_releases(recipe, data, tmp_path)
+        load_releases(recipe, data, tmp_path, [])
     assert "\n" not in str(caught.value)
     assert "v.csv" in str(caught.value)
 
@@ -122,12 +122,12 @@ def test_bad_releases_are_refused_in_one_line(tmp_path: Path, change: Any, expec
 def test_copied_audit_rows_are_noted(tmp_path: Path) -> None:
     fresh = table(100, seed=5)
     recipe, data = setup(tmp_path, ["real", VENDOR], fresh)
-    assert release_notes(data, load_releases(recipe, data, tmp_path)) == ()
+    assert release_notes(data, load_releases(recipe, data, tmp_path, [])) == ()
     originals = table()
     held = originals[originals["x"].isin(data.audit["x"])]
     for copied, shown in ((50, "at least 40 of"), (3, "fewer than 20 of")):
         pd.concat([fresh, held.head(copied)]).to_csv(tmp_path / "v.csv", index=False)
-        (note,) = release_notes(data, load_releases(recipe, data, tmp_path))
+        (note,) = release_notes(data, load_releases(recipe, data, tmp_path, []))
         assert note.why.startswith(shown)
 
 
@@ -135,12 +135,12 @@ def test_categories_unknown_to_real_data_are_noted(tmp_path: Path) -> None:
     release = table(100, seed=5)
     release.loc[:24, "job"] = "pilot"
     recipe, data = setup(tmp_path, ["real", VENDOR], release)
-    (note,) = release_notes(data, load_releases(recipe, data, tmp_path))
+    (note,) = release_notes(data, load_releases(recipe, data, tmp_path, []))
     assert "column job" in note.what
     assert "25% of the column" in note.why
     release.loc[1:, "job"] = "clerk"
     release.to_csv(tmp_path / "v.csv", index=False)
-    (note,) = release_notes(data, load_releases(recipe, data, tmp_path))
+    (note,) = release_notes(data, load_releases(recipe, data, tmp_path, []))
     assert "a few of the column" in note.why
     assert "pilot" not in str(note)
 
@@ -148,7 +148,7 @@ def test_categories_unknown_to_real_data_are_noted(tmp_path: Path) -> None:
 def test_asking_for_too_many_rows(tmp_path: Path) -> None:
     recipe, data = setup(tmp_path, ["real", VENDOR], table(100, seed=5), training_size=150)
     with pytest.raises(InputError, match="'vendor' can offer"):
-        common_training_size(recipe, data, load_releases(recipe, data, tmp_path))
+        common_training_size(recipe, data, load_releases(recipe, data, tmp_path, []))
 
 
 @settings(max_examples=80, deadline=None)

@@ -19,8 +19,7 @@ from proxyaudit.channels.relearning.estimate import CHANNEL, add_relearning, rel
 from proxyaudit.channels.relearning.record import relearned_of
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.dataset import Dataset
-from proxyaudit.estimates.draft import Draft
-from proxyaudit.estimates.ledger import Drafts, Ledger
+from proxyaudit.estimates.ledger import Draft, Drafts, Ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.evidence.schema_1_0 import identify
 from proxyaudit.models.base import TrainedModel, seeded
@@ -246,7 +245,7 @@ def test_the_last_block_of_a_users_module(residual: bool) -> None:
     x = np.random.default_rng(0).standard_normal((40, INPUTS)).astype(np.float32)
     block = last_block(model, x)
     assert block.values.shape[1] == (INPUTS if residual else 5)  # inside the whole pass, or from its own input
-    assert set(block.free) == ({"model.last.weight", "model.last.bias"} if residual else {"parts.0.weight", "parts.0.bias"})
+    assert set(block.free) == ({"model.last.weight", "model.last.bias"} if residual else {"0.weight", "0.bias"})
     own: Any = model.module
     with torch.no_grad():
         early = torch.relu(own.first(torch.tensor(x)))

@@ -13,8 +13,8 @@ from large_pack import VERDICTS, large_pack
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.blocks import Answers, Code
 from proxyaudit.reporting.first import answers_of, kept
-from proxyaudit.reporting.sentences import answer, lead
 from proxyaudit.reporting.summary import summarize
+from proxyaudit.reporting.words import answer, lead
 from proxyaudit.types import Change, Estimate, Finding, Origin
 
 

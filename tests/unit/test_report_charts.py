@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from importlib import resources
 
 import pytest
@@ -17,10 +18,11 @@ from proxyaudit.reporting.blocks import Picture, Pictures, Section, Strong
 from proxyaudit.reporting.charts import ForestRow, curve_chart, forest_chart, profile_chart, scatter_chart
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
-from proxyaudit.reporting.report import Report, told_section
+from proxyaudit.reporting.report import Report
 from proxyaudit.reporting.sections import all_sections, sections
 from proxyaudit.reporting.sections.causal import causal
 from proxyaudit.reporting.sections.depth import depth
+from proxyaudit.reporting.sections.localisation import localisation, localisation_views
 from proxyaudit.reporting.sections.mixing import mixing
 from proxyaudit.reporting.sections.profile import profile
 from proxyaudit.reporting.sections.proxies import proxies
@@ -164,11 +166,12 @@ def test_a_mixture_joins_real_mixed_and_synthetic(report: Report) -> None:
 def test_sections_without_data_are_left_out_and_new_ones_need_one_line(pack: EvidencePack) -> None:
     without = sections(Report.of(pack))
     assert {"proxies", "relearning"}.isdisjoint(section.ident for section in without)
-    assert told_section("more", "More", "Words.", ()) is None
-    view = type("View", (), {"attribute": "sex", "answer": "Here.", "tables": ()})()
-    made = told_section("more", "More", "Words.", (view,))
+    assert localisation(Report.of(pack)) is None
+    e = Estimate(id="E9999", channel="localisation", attribute="sex", regime="real", site="penultimate", measure="whole", value=0.1)
+    more = replace(pack, evidence=pack.evidence.model_copy(update={"estimates": (*pack.evidence.estimates, e)}))
+    made = localisation(Report.of(more))
     assert made is not None
-    assert made.blocks[2].parts == (Strong("Here."),)  # type: ignore[union-attr]
+    assert made.blocks[2].parts == (Strong(localisation_views(more)[0].answer),)  # type: ignore[union-attr]
     assert len(all_sections()) >= len(without)
 
 

@@ -18,9 +18,9 @@ from proxyaudit.estimates.questions import all_questions, registered
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.gating import Policy, gate
 from proxyaudit.reporting.blocks import Pictures
-from proxyaudit.reporting.comparison import comparison_html, comparison_markdown
-from proxyaudit.reporting.html import render_html
-from proxyaudit.reporting.markdown import render_markdown
+from proxyaudit.reporting.comparison import comparison_page
+from proxyaudit.reporting.html import page_html, render_html
+from proxyaudit.reporting.markdown import page_markdown, render_markdown
 from proxyaudit.reporting.report import Report
 from proxyaudit.reporting.sections import all_sections
 from proxyaudit.reporting.sections.causal import causal
@@ -112,7 +112,7 @@ def test_a_channel_of_another_package_is_compared_and_gated_in_its_words() -> No
     comparison = compare_packs(_echo(0.001, "absent"), _echo(0.2, "present", "e"))
     assert comparison.outcome == "worse"
     assert comparison.outcomes[0].reasons[0].startswith("echo (as loud as it was) at 'penultimate': 0.001 before, 0.200 after")
-    for text in (comparison_html(comparison), comparison_markdown(comparison)):
+    for text in (page_html(comparison_page(comparison)), page_markdown(comparison_page(comparison))):
         assert "as loud as it was" in text
     case = gate(_echo(0.001, "absent"), Policy()).cases[0]
     assert case.outcome == "undecided"
@@ -182,10 +182,11 @@ for room in ("reporting", "comparison", "gating"):
 from proxyaudit.comparison import compare_packs
 from proxyaudit.evidence.pack import read_pack
 from proxyaudit.gating import Policy, gate
-from proxyaudit.reporting.comparison import comparison_html
-from proxyaudit.reporting.html import render_html
+from proxyaudit.reporting.comparison import comparison_page
+from proxyaudit.reporting.html import page_html, render_html
 pack = read_pack(pathlib.Path("reports/example"))
-assert "Interchange effect" in render_html(pack) and "no worse" in comparison_html(compare_packs(pack, pack)) and gate(pack, Policy()).cases
+assert "Interchange effect" in render_html(pack) and gate(pack, Policy()).cases
+assert "no worse" in page_html(comparison_page(compare_packs(pack, pack)))
 heavy = {"torch", "sdv", "transformers", "sklearn", "captum"} & set(sys.modules)
 sys.exit(", ".join(sorted(heavy)) or 0)
 """

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from large_pack import large_pack
 
 from proxyaudit.estimates.questions import all_questions, deciding_names
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.charts import style_of
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
-from proxyaudit.reporting.sentences import answer, question
 from proxyaudit.reporting.summary import Numbers, summarize
 from proxyaudit.reporting.text import number, shorten, visible
-from proxyaudit.reporting.words import CHANGES, REFERENCE_WORDS, STATES, VERDICTS
+from proxyaudit.reporting.words import CHANGES, REFERENCE_WORDS, STATES, VERDICTS, answer, question
 from proxyaudit.types import REFERENCES, Estimate, Evidence
 
 VOID = {"meta", "br"}
@@ -279,3 +279,47 @@ def test_a_run_of_texts_speaks_of_texts_and_of_its_groups(pack: EvidencePack) ->
     synthetic = replace(texts, plan={**texts.plan, "regimes": [{**regimes[1], "kind": "synthetic"}, *regimes[1:]]})
     assert "Did training on scrubbed or synthetic texts remove" in render_markdown(synthetic)
     assert "Did training on synthetic data remove" in render_markdown(replace(texts, plan={**texts.plan, "regimes": regimes[:1]}))
+
+
+_LOOKS = ("dashed", "grey", "right of", "falls to the right", "shaded", "marks:", "crosses", "Short bars")
+OF_A_DRAWING = (*_LOOKS, "Lines:", "Lines join", "Square-root")
+
+
+def _whole() -> EvidencePack:
+    return large_pack(("sex", "race", "age"), ("real", "vendor", "mixed-vendor-0.5"), ("block0", "block1", "penultimate"))
+
+
+def test_bold_words_of_markdown_are_closed_and_stand_free() -> None:
+    text = render_markdown(_whole())
+    lines = [line for line in text.splitlines() if "**" in line]
+    assert len(lines) > 20
+    for line in lines:
+        before, *parts = line.split("**")
+        assert len(parts) % 2 == 0, line
+        assert all(bold and bold == bold.strip() for bold in parts[::2]), line
+        assert all(not plain or plain[-1] in " (" for plain in (before, *parts[1:-1:2])), line
+    assert "counts. **untrained**: " in text or "intervals. **untrained**: " in text
+
+
+def test_markdown_says_nothing_of_drawings_that_it_does_not_have() -> None:
+    pack = _whole()
+    html, text = _read(render_html(pack)), render_markdown(pack)
+    for words in OF_A_DRAWING:
+        assert words.lower() in html.lower(), words
+        assert words.lower() not in text.lower(), words
+    for instead in ("What is above the margin can be read.", "In brackets: 95 % intervals.", "Placebos: what the model", "Value: how far"):
+        assert instead in text
+        assert instead not in html
+
+
+@pytest.mark.parametrize(("seeds", "told"), [(1, "1 model each"), (3, "3 models each")])
+def test_models_of_each_kind_are_counted_in_the_right_number(pack: EvidencePack, seeds: int, told: str) -> None:
+    text = render_markdown(replace(pack, plan={**pack.plan, "seeds": seeds}))
+    assert f", {told}, on " in text
+    assert "1 models" not in text
+
+
+def test_the_recipe_beside_a_page_says_where_its_paths_start(pack: EvidencePack) -> None:
+    for said in (_read(render_html(pack)), render_markdown(pack)):
+        told = said[said.index("The recipe as resolved lies beside this page as recipe.yaml") :]
+        assert "relative paths in it, as that of the data, still start from the folder of the original recipe: copy it there" in told[:300]

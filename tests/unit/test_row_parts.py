@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from proxyaudit.data.public_counts import SMALLEST_CELL
-from proxyaudit.estimates.draft import Draft
-from proxyaudit.estimates.ledger import Drafts, Ledger
+from proxyaudit.estimates.ledger import Draft, Drafts, Ledger
 from proxyaudit.estimates.row_sums import row_parts, signed_sums
 from proxyaudit.seeding import stream
 from proxyaudit.stats.intervals import Measured, crossed_interval

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from proxyaudit.estimates.draft import Draft
-from proxyaudit.estimates.ledger import published
+from proxyaudit.estimates.ledger import Draft, published
 from proxyaudit.estimates.questions import all_questions, deciding_names
 from proxyaudit.evidence.pack import read_pack
 from proxyaudit.evidence.schema_1_0 import with_fields

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from proxyaudit.channels.leak import measure
-from proxyaudit.channels.leak.measure import measure_shared_site
-from proxyaudit.channels.leak.site import ProbedArrays, Probing, measure_site
+from proxyaudit.channels.leak.measure import ProbedArrays, Probing, measure_shared_site, measure_site
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.pipeline.cache import Cache

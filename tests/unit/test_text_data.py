@@ -118,15 +118,15 @@ def test_a_release_of_texts(tmp_path: Path) -> None:
     recipe = recipe_for(tmp_path, frame, ["real", {"synthetic": {"name": "vendor", "path": "r.csv"}}])
     data = load_dataset(recipe, tmp_path)
     object.__setattr__(data, "encoder", with_tokens(data))
-    releases = load_releases(recipe, data, tmp_path)
+    releases = load_releases(recipe, data, tmp_path, [])
     assert list(releases["vendor"].columns) == ["text", "y"]
     assert any("rows it shares with the audit" in note.what for note in release_notes(data, releases))  # the text alone is compared
     release.drop(columns="text").to_csv(tmp_path / "r.csv", index=False)
     with pytest.raises(InputError, match=r"column 'text' \(input\) is missing"):
-        load_releases(recipe, data, tmp_path)
+        load_releases(recipe, data, tmp_path, [])
     release.assign(text="").to_csv(tmp_path / "r.csv", index=False)
     with pytest.raises(InputError, match="most rows have no text"):
-        load_releases(recipe, data, tmp_path)
+        load_releases(recipe, data, tmp_path, [])
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_release_of_texts(tmp_path: Path) -> None:
         ({"regimes": ["real", {"quantise": "int8", "of": "rael"}]}, "names no regime"),
         ({"regimes": ["real", {"quantise": "int8"}]}, "'quantise' needs 'of'"),
         ({"regimes": [{"scrub": []}]}, "at least 1 item"),
-        ({"model": {**MODEL, "tune": "some"}}, "'head', 'lora' or 'full'"),
+        ({"model": {**MODEL, "tune": "some"}}, "unknown word 'some' .*; one of head, lora, full"),
         ({"model": {**MODEL, "hub": True, "package": "p"}}, "exclude each other"),
         ({"model": {**MODEL, "revision": "x"}}, "belongs to 'hub: true'"),
     ],

@@ -256,7 +256,7 @@ def test_a_head_on_looked_up_values_is_the_head_trained_through_the_transformer(
     assert quick.details["best_epoch"] == slow.details["best_epoch"]
     for one, two in zip(module_of(quick).head.parameters(), module_of(slow).head.parameters(), strict=True):
         torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-5)
-    looked_up, run = capture_head(quick, features), capture(quick, audit)
+    looked_up, run = capture_head(quick, features.audit), capture(quick, audit)
     assert list(looked_up.acts) == list(run.acts)
     np.testing.assert_allclose(looked_up.outputs, run.outputs, atol=1e-6)
     np.testing.assert_allclose(looked_up.acts["penultimate"], run.acts["penultimate"], atol=1e-5)

@@ -17,11 +17,9 @@ from views import view_of
 from proxyaudit.activations.capture import capture
 from proxyaudit.causal.attribution import TextRows, attribute_tokens
 from proxyaudit.causal.columns import ColumnCells
-from proxyaudit.channels.proxies.association import measure_association
-from proxyaudit.channels.proxies.discover import discover
-from proxyaudit.channels.proxies.measure import measure_use
+from proxyaudit.channels.proxies.discover import discover, measure_association
+from proxyaudit.channels.proxies.measure import measure_use, tokens_to_name
 from proxyaudit.channels.proxies.record import TABLES, USES, UnitCarried
-from proxyaudit.channels.proxies.text_measure import tokens_to_name
 from proxyaudit.channels.proxy_plan import Proxy, ProxyPlan
 from proxyaudit.data.attributes import Followed
 from proxyaudit.data.dataset import Dataset, load_dataset
@@ -31,6 +29,7 @@ from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.build import build_model
 from proxyaudit.models.huggingface import attach_tokenizer
+from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.text import TextClassifier
 from proxyaudit.models.training import train_model
 from proxyaudit.recipe.recipe import Recipe, parse_recipe
@@ -156,13 +155,13 @@ def test_attributions_to_tokens_are_exact_where_the_model_is_linear_in_its_embed
 
     torch.manual_seed(0)
     body = Sum()
-    module = TextClassifier(body, (), width=3, n_outputs=1, pooling="mean", site_pooling="mean")
+    module = TextClassifier(body, (), HuggingFaceSpec(kind="huggingface", path="none"), width=3, n_outputs=1)
     model = TrainedModel(module.eval(), 2, (), (), {})
     rng = np.random.default_rng(0)
     x, groups = rng.integers(1, 12, (60, 5)).astype(np.float32), np.arange(60) % 2
     x[groups == 1, 0] = 7
     x[::3, 3:] = -1
-    found = attribute_tokens(model, TextRows(x, groups, [[7], [8, 9]], [2]))
+    found = attribute_tokens(model, TextRows(x, groups, [[7], [8, 9]], [2]), 0)
     assert found is not None
     with torch.no_grad():
         weight = (body.words.weight - body.words.weight[0]) @ module.head.weight[0]

@@ -14,11 +14,10 @@ from proxyaudit import registry
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.channel import Channel, Question, all_channels
 from proxyaudit.estimates.conclude import conclude
-from proxyaudit.estimates.draft import Draft
-from proxyaudit.estimates.ledger import Drafts, decide_ledger
+from proxyaudit.estimates.ledger import Draft, Drafts, decide_ledger
 from proxyaudit.estimates.questions import Part, all_questions, deciding_names, names_of, registered
 from proxyaudit.estimates.scope import Scope
-from proxyaudit.estimates.verdicts import decide
+from proxyaudit.estimates.states import decide
 from proxyaudit.stats.intervals import Measured, p_above, p_below
 from tests.helpers.measured import steady
 

@@ -6,7 +6,8 @@ from scipy.optimize import brentq
 
 from proxyaudit.channels.leak.planted import planted_draft
 from proxyaudit.channels.leak.record import SiteRecord
-from proxyaudit.estimates.draft import FOUND, Draft
+from proxyaudit.estimates.ledger import Draft
+from proxyaudit.estimates.states import FOUND
 from proxyaudit.planted import make_world
 from proxyaudit.planted.construction import shift_leak
 from proxyaudit.probes.crossfit import assign_folds, cross_fit_classes

@@ -10,7 +10,7 @@ import pytest
 
 import proxyaudit as pa
 from proxyaudit.audits.probe import run as pipeline
-from proxyaudit.channels.leak.site import Probing
+from proxyaudit.channels.leak.measure import Probing
 from proxyaudit.probes.dropped_axes import TELLS, dropped_axes_p, unseen_features
 from proxyaudit.probes.rounding import last_digits, mantissa_bits
 from proxyaudit.probes.whitening import whiten

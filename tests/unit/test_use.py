@@ -11,12 +11,12 @@ from shifting import shifted_outputs
 from torch import nn
 
 from proxyaudit.activations.replay import differentiable, outputs_with, replayer
-from proxyaudit.causal.alignment import DifferentiableSite, NoGradientError, Planted
+from proxyaudit.causal.alignment import DifferentiableSite, Planted
 from proxyaudit.causal.interchange import absent_p, fit_parts, interchange, set_up
 from proxyaudit.causal.learned import block_diagonal, learn_parts, sensitive_bands
 from proxyaudit.causal.planted_use import plant_use
 from proxyaudit.erasers.leace import fit_leace
-from proxyaudit.models.base import Tap, TrainedModel
+from proxyaudit.models.base import NoGradientError, Tap, TrainedModel
 from proxyaudit.seeding import stream
 
 N, D, MARGIN = 6000, 6, 0.02

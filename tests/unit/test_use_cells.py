@@ -11,14 +11,12 @@ from torch import nn
 from views import dataset_of, view_of
 
 from proxyaudit.activations.capture import capture
-from proxyaudit.channels.use.absence import add_use_controls, planted_control
-from proxyaudit.channels.use.estimate import add_use_beside, use_drafts
+from proxyaudit.channels.use.estimate import add_use_beside, add_use_controls, planted_control, use_drafts
 from proxyaudit.channels.use.measure import measure
 from proxyaudit.channels.use.record import JOINT, USES, LearnedUse, PlantedEffect, PlantedEffects
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Followed, Run
-from proxyaudit.estimates.ledger import Drafts, Ledger
+from proxyaudit.estimates.ledger import Draft, Drafts, Ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.evidence.schema_1_0 import identify
 from proxyaudit.models.base import Tap, TrainedModel

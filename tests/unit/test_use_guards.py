@@ -7,14 +7,12 @@ from torch import nn
 from views import dataset_of, view_of
 
 from proxyaudit.activations.capture import capture
-from proxyaudit.channels.use.absence import SAME_OUTPUT, guard_barring_absence
-from proxyaudit.channels.use.estimate import use_drafts
-from proxyaudit.channels.use.guards import moderated_gap
-from proxyaudit.channels.use.measure import measure
+from proxyaudit.channels.use.estimate import SAME_OUTPUT, guard_barring_absence, use_drafts
+from proxyaudit.channels.use.measure import measure, moderated_gap
 from proxyaudit.channels.use.record import GUARDS, USES, Guards
 from proxyaudit.data.dataset import Attribute
-from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Followed, Run
+from proxyaudit.estimates.ledger import Draft
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import Tap, TrainedModel
 from proxyaudit.seeding import stream

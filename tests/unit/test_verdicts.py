@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 
 from proxyaudit.estimates.questions import deciding_names
-from proxyaudit.estimates.verdicts import combine, decide
+from proxyaudit.estimates.states import combine, decide
 
 CHANNELS = deciding_names()
 STATES = ("present", "absent", "unknown", "not_applicable")

@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from proxyaudit.audits.probe.run import ProbeRequest, probe_arrays
-from proxyaudit.estimates.draft import Draft
-from proxyaudit.estimates.ledger import Drafts, decide_ledger
+from proxyaudit.audits.probe.inputs import ProbeRequest
+from proxyaudit.audits.probe.run import probe_arrays
+from proxyaudit.estimates.ledger import Draft, Drafts, decide_ledger
 from proxyaudit.estimates.questions import all_questions, deciding_names
 from proxyaudit.estimates.scope import read_scope
-from proxyaudit.estimates.states import passes
-from proxyaudit.estimates.verdicts import change_word
+from proxyaudit.estimates.states import change_word, passes
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.schema_1_0 import brought_up
 from proxyaudit.stats.intervals import Measured, crossed_interval

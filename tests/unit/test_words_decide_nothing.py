@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from proxyaudit.audits.probe.run import ProbeRequest, probe_arrays
+from proxyaudit.audits.probe.inputs import ProbeRequest
+from proxyaudit.audits.probe.run import probe_arrays
 from proxyaudit.estimates.conclude import conclude
 from proxyaudit.estimates.scope import read_scope
 from proxyaudit.estimates.states import decide_states

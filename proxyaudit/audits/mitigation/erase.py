@@ -14,7 +14,7 @@ from proxyaudit.arrays import Floats
 from proxyaudit.data.attributes import Attribute, code_as
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.public_counts import public_count
-from proxyaudit.erasers.base import Fit
+from proxyaudit.erasers import Fit
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.ledger import significant
 from proxyaudit.models.base import TrainedModel
@@ -133,7 +133,7 @@ def remaining_risks(
 ) -> list[str]:
     """What the new audit still finds or cannot exclude, and what the method itself leaves.
 
-    ``changes`` are those of :func:`~proxyaudit.comparison.before_after.channel_changes`; the attribute was erased at ``sites`` (those in
+    ``changes`` are those of :func:`~proxyaudit.comparison.compare.channel_changes`; the attribute was erased at ``sites`` (those in
     ``token_sites`` are token sequences) of ``model_sites``, all in forward order. ``models`` holds each model's ``SiteChange.as_dict``.
     """
     risks = []

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from proxyaudit.audits.mitigation.erase import SiteChange, erase, fit_rows, remaining_risks
-from proxyaudit.audits.mitigation.recipe import mitigated_name, write_recipe
-from proxyaudit.comparison.before_after import channel_changes, task_change, verdict_changes
+from proxyaudit.comparison.compare import channel_changes, task_change, verdict_changes
 from proxyaudit.consent import NO_CONSENT, Consent
+from proxyaudit.data.sources import find_card, packaged_folder
+from proxyaudit.data.tables import is_inside, resolve_path
 from proxyaudit.digests import code_digest, digest_of, file_digest
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.evidence.canonical import canonical_json
@@ -36,6 +39,9 @@ from proxyaudit.reporting.mitigation import render_mitigation
 from proxyaudit.types import REFERENCES, Evidence
 
 MITIGATION_VERSION = "1.0"
+MITIGATED = "-mitigated"
+RECIPE_FILE = "mitigated.yaml"
+_LONGEST_NAME = 80
 _ORIGINS = {
     "cache": "the weights that the run had trained and kept",
     "checkpoints": "the checkpoints that the recipe names",
@@ -78,10 +84,8 @@ def mitigate_run(
     The mitigation lies in ``<out>/<recipe name>-mitigated/mitigation-<id>``, its audit beside it. ``path`` is a run folder, or one with a
     single run below it; ``pack`` is that run, verified: what follows believes it. ``consent`` says what of the run's code may be executed;
     relative paths of its recipe start from ``base``, by default the current folder. ``progress`` is called after every model and task.
-
-    Raises:
-        InputError: the run, the names or the data cannot be used; nothing has been written then.
-        TaskError: the models had to be trained again, and that failed.
+    Raises ``InputError``: the run, the names or the data cannot be used; nothing has been written then. Raises ``TaskError``: the models
+    had to be trained again, and that failed.
     """
     check_out(out)
     run = find_run(path)
@@ -91,7 +95,10 @@ def mitigate_run(
         if prepared.regime(request.regime).quantise is not None:
             raise _tables_only(run)
         attribute = next(a for a in prepared.dataset.attributes if a.name == request.attribute)
-        regime, sites = prepared.regime(request.regime), _named_sites(prepared, request.sites)
+        regime, whole = prepared.regime(request.regime), prepared.model
+        chosen = {resolve_site(name, whole.taps, whole.aliases, where="--site") for name in request.sites} or set(whole.verdict_sites)
+        sites = tuple(sorted(chosen, key=whole.sites.index))  # in forward order, each once
+        request = replace(request, sites=sites)
         rows = fit_rows(prepared.dataset, attribute)
         models, origin = _trained(prepared, regime, (run.parent.parent / CACHE_FOLDER, out / CACHE_FOLDER))
         mended: list[tuple[TrainedModel, list[SiteChange]]] = []
@@ -107,7 +114,8 @@ def mitigate_run(
     recipe = _save(folder, prepared, regime, models, [model for model, _ in mended], sites)
     result = run_audit(recipe, out=out, jobs=jobs, progress=progress)
     changes = [[change.as_dict() for change in changed] for _, changed in mended]
-    document = _document(pack, prepared, request, sites, origin, changes, folder, result)
+    document = _document(pack.evidence, prepared, request, origin, changes, result)
+    document["checkpoints"] = {path.name: file_digest(path) for path in sorted(folder.glob("mitigated-*.safetensors"))}
     write_file(folder / "mitigation.json", canonical_json(document))
     write_file(folder / "mitigation.md", render_mitigation(document).encode("utf-8", "replace"))
     seal_folder(folder)
@@ -166,13 +174,6 @@ def _tables_only(run: Path) -> InputError:
     return InputError("this version erases in models of tables only, and not in quantised ones", where=str(run), mend=mend)
 
 
-def _named_sites(prepared: Prepared, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Chosen sites in forward order, each once."""
-    model = prepared.model
-    chosen = {resolve_site(name, model.taps, model.aliases, where="--site") for name in names} or set(model.verdict_sites)
-    return tuple(sorted(chosen, key=model.sites.index))
-
-
 def _trained(prepared: Prepared, regime: Regime, caches: tuple[Path, Path]) -> tuple[list[TrainedModel], str]:
     """The regime's models as they were audited, and where their weights came from."""
     holders = [prepared.build(seed, regime.erase) for seed in range(prepared.seeds_of(regime))]
@@ -188,9 +189,9 @@ def _trained(prepared: Prepared, regime: Regime, caches: tuple[Path, Path]) -> t
             cache, origin = Cache(caches[1]), "retrained"
             sources = [source for source in tasks["synthesize"] if ("synthesize", source.digest) in task.needs]
             for needed in (*(source for source in sources if not cache.has("synthesize", source.digest)), task):
-                outcome = run_task(needed, *arguments(prepared, cache))
-                if outcome.error is not None:
-                    raise TaskError(f"{regime.name}, repetition {task.seed} could not be trained again: {outcome.error}")
+                _, error = run_task(needed, *arguments(prepared, cache))
+                if error is not None:
+                    raise TaskError(f"{regime.name}, repetition {task.seed} could not be trained again: {error}")
         found.append(load_weights(holder, cache.folder("train", task.digest) / "weights.safetensors", what="trained weights"))
     return found, origin
 
@@ -209,43 +210,83 @@ def _save(
 
 
 def _document(
-    pack: EvidencePack,
-    prepared: Prepared,
-    request: MitigationRequest,
-    sites: tuple[str, ...],
-    origin: str,
-    models: list[list[dict[str, Any]]],
-    folder: Path,
-    result: RunResult,
+    before: Evidence, prepared: Prepared, request: MitigationRequest, origin: str, models: list[list[dict[str, Any]]], result: RunResult
 ) -> dict[str, Any]:
     """``mitigation.json``: no raw row, no path of this machine, no time."""
     evidence, about = result.evidence, (result.evidence, request.regime, mitigated_name(request.regime))
     channels = channel_changes(*about)
-    tokens = token_sites(prepared.model, sites, n_inputs=len(prepared.dataset.encoder.columns))
+    tokens = token_sites(prepared.model, request.sites, n_inputs=len(prepared.dataset.encoder.columns))
     not_tested = [(item.what, item.why) for item in evidence.not_tested]
     was, now = (
-        next((e.value for e in found.estimates if (e.channel, e.regime) == ("task", request.regime)), None)
-        for found in (pack.evidence, evidence)
+        next((e.value for e in found.estimates if (e.channel, e.regime) == ("task", request.regime)), None) for found in (before, evidence)
     )
     return {
         "mitigation_version": MITIGATION_VERSION,
         "status": result.status,
-        "source": _named(pack.evidence),
+        "source": _named(before),
         "attribute": request.attribute,
         "regime": request.regime,
         "mitigated_regime": about[2],
         "method": request.method,
-        "sites": list(sites),
+        "sites": list(request.sites),
         "weights": {"origin": origin, "words": _ORIGINS[origin], "same_task_figures": was is not None and was == now},
         "models": models,
-        "checkpoints": {path.name: file_digest(path) for path in sorted(folder.glob("mitigated-*.safetensors"))},
         "audit": {**_named(evidence), "recipe": "mitigated.yaml"},
         "verdicts": verdict_changes(*about),
         "channels": channels,
         "task": task_change(*about),
-        "remains": remaining_risks(channels, request.attribute, sites, prepared.model.sites, tokens, models, not_tested),
+        "remains": remaining_risks(channels, request.attribute, request.sites, prepared.model.sites, tokens, models, not_tested),
     }
 
 
 def _named(evidence: Evidence) -> dict[str, str]:
     return {"name": evidence.run.name, "run_id": evidence.run.id, "plan_digest": evidence.run.plan_digest}
+
+
+def mitigated_name(name: str) -> str:
+    """Name of what was mitigated: a regime or a recipe."""
+    return name[: _LONGEST_NAME - len(MITIGATED)] + MITIGATED
+
+
+def write_recipe(
+    folder: Path, prepared: Prepared, regime: Regime, before: list[str], mitigated: list[str], erased: tuple[str, ...]
+) -> Path:
+    """Write ``mitigated.yaml``: the run's recipe with two regimes of checkpoints that lie beside it, ``before`` and ``mitigated``.
+
+    Data, rows, seeds, sites and margins are those of the run, so the audit rows are the same. Paths are rewritten so that the
+    recipe can be run from where it lies; a factory's file is copied beside it. ``erased`` are the sites with a map in the mended ones.
+    """
+    recipe: dict[str, Any] = prepared.recipe.model_dump(mode="json", exclude_none=True)
+    recipe["name"] = mitigated_name(prepared.recipe.name)
+    recipe.pop("training_size", None)  # nothing is trained
+    original: dict[str, Any] = {"name": regime.name, "checkpoints": before}
+    if regime.erase:
+        original["erase"] = list(regime.erase)
+    recipe["regimes"] = [original, {"name": mitigated_name(regime.name), "checkpoints": mitigated, "erase": list(erased)}]
+    data = recipe["data"]
+    for key in ("path", "holdout"):
+        if key in data:
+            data[key] = _rewritten(resolve_path(data[key], base=prepared.base, what=f"data.{key}"), folder)
+    if "card" in data:
+        card, packaged = find_card(data["card"], prepared.base), packaged_folder()
+        if packaged is None or not is_inside(card, packaged):
+            data["card"] = _rewritten(card, folder)
+    model = prepared.recipe.model
+    if isinstance(model, ModuleSpec):
+        file = factory_path(model, prepared.base)
+        if file.name == RECIPE_FILE:
+            raise InputError(f"the factory's file may not be named {RECIPE_FILE}", where=model.factory, mend="rename it")
+        write_file(folder / file.name, file.read_bytes())
+        recipe["model"]["factory"] = f"{file.name}:{model.factory.rpartition(':')[2]}"
+    text = "# Written by 'proxyaudit mitigate'; audits the models as they were beside the mitigated ones.\n"
+    text += yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=120)
+    write_file(folder / RECIPE_FILE, text.encode("utf-8", "backslashreplace"))
+    return folder / RECIPE_FILE
+
+
+def _rewritten(path: Path, folder: Path) -> str:
+    """A path that a recipe in ``folder`` may name: relative to it or to the current folder where it lies below, else absolute."""
+    for root in (folder, Path.cwd()):
+        if is_inside(path, root):
+            return path.resolve().relative_to(root.resolve()).as_posix()
+    return str(path.resolve())

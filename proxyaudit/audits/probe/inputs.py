@@ -1,10 +1,14 @@
-"""What `probe` reads: activations of one's own model, and the labels of the same rows."""
+"""What `probe` reads: activations of one's own model, and the labels of the same rows.
+
+Rows that repeat one another are joined into one cluster as copies of one person. But if different people share a profile (an embedded zip
+code), whoever knows it can look the attribute up, which no reader would see. Where copies agree in it more than chance, absence is
+therefore not claimed.
+"""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +20,45 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from proxyaudit.arrays import Ints
-from proxyaudit.audits.probe.near_duplicates import LOOKED_UP, join_copies, looked_up
 from proxyaudit.data.attributes import Attribute, code_attribute
 from proxyaudit.data.columns import coerce, infer_kind, labels
 from proxyaudit.data.encoding import spelling_notes
-from proxyaudit.errors import InputError
+from proxyaudit.data.public_counts import SMALLEST_CELL, count_words
+from proxyaudit.data.splits import alike, connected, group_numbers
+from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.probes.whitening import whiten
+from proxyaudit.recipe.recipe import Margins
+from proxyaudit.seeding import stream
 from proxyaudit.types import REFERENCES, NotTested
 
 Floating = NDArray[np.floating[Any]]
 Acts = dict[str, dict[str, Floating]]
 
 FEWEST_ROWS = 100
-FEWEST_IN_GROUP = 11  # people; a smaller group is neither measured nor published
+_NEAR = 0.01  # squared distance, as a share of that of two rows at random, below which rows count as copies
+_TELLING_RANK = 8  # with fewer dimensions unrelated rows come that close as well
+_LARGEST_CLUSTER = 0.1
+_ROWS_AT_ONCE = 512
+_FEWEST_PAIRS = 20
+LOOKED_UP = (
+    "rows that repeat one another agree in it, so absence is not claimed: if they are one person's, name the column that tells people "
+    "apart as the group; if they are several people's, it can be looked up"
+)
+_SURELY = 0.01
+_PERMUTATIONS = 499
+
+
+@dataclass(frozen=True)
+class ProbeRequest:
+    """What to ask of bare activations; the run lies in ``<out>/<name>/<run id>``."""
+
+    attributes: tuple[str, ...]  # columns of the labels that are sensitive
+    real: str | None = None  # regime that the others are compared with
+    group: str | None = None  # column of rows that belong together
+    condition_on: tuple[str, ...] = ()  # columns that legitimately explain the attribute
+    margins: Margins = field(default_factory=Margins)
+    seed: int = 0
+    name: str = "probe"
 
 
 @dataclass(frozen=True)
@@ -43,11 +73,6 @@ class ProbeInputs:
     notes: tuple[NotTested, ...]  # what was left out, or done beside what was asked for
     doubts: dict[str, str]  # attributes whose absence is not claimed, each with the reason
     places: Ints  # (n,) place of each row in the file
-
-    @property
-    def n(self) -> int:
-        """Number of rows."""
-        return len(self.clusters)
 
 
 def read_activation_file(path: Path) -> dict[str, Floating]:
@@ -122,19 +147,11 @@ def check_regimes(acts: Mapping[str, Mapping[str, Any]], rows: int, real: str | 
     return checked
 
 
-def make_inputs(
-    acts: Mapping[str, Mapping[str, Any]],
-    table: pd.DataFrame,
-    attributes: Sequence[str],
-    *,
-    real: str | None = None,
-    group: str | None = None,
-    condition_on: Sequence[str] = (),
-    where: str = "labels",
-) -> ProbeInputs:
+def make_inputs(acts: Mapping[str, Mapping[str, Any]], table: pd.DataFrame, request: ProbeRequest, where: str = "labels") -> ProbeInputs:
     """Check everything (``InputError``), put the rows into an order of their own, so that the file's has no say, and code attributes."""
-    checked = check_regimes(acts, len(table), real)
-    named = [*attributes, *condition_on, *([group] if group else [])]
+    attributes, group = request.attributes, request.group
+    checked = check_regimes(acts, len(table), request.real)
+    named = [*attributes, *request.condition_on, *([group] if group else [])]
     _check_columns(table, attributes, named, where)
     order = _own_order(checked, [table[column] for column in named])
     checked = {regime: {name: np.ascontiguousarray(values[order]) for name, values in sites.items()} for regime, sites in checked.items()}
@@ -143,7 +160,7 @@ def make_inputs(
     coded, unfit, notes = _coded(table, attributes, people, where)
     apart, clusters = join_copies([next(iter(sites.values())) for sites in checked.values()], people, notes)
     doubts = {a.name: LOOKED_UP for a in coded if looked_up(a, apart, clusters)}
-    conditions = {name: _condition(table, name, where, notes) for name in condition_on}
+    conditions = {name: _condition(table, name, where, notes) for name in request.condition_on}
     return ProbeInputs(checked, tuple(coded), unfit, clusters, conditions, tuple(notes), doubts, order)
 
 
@@ -151,7 +168,9 @@ def _check_columns(table: pd.DataFrame, attributes: Sequence[str], named: Sequen
     """See that every column that was named is there, once, and in one role."""
     for needed in named:
         if needed not in table.columns:
-            raise InputError(f"there is no column '{needed}'", where=where, mend=_nearest(needed, [str(c) for c in table.columns]))
+            known = [str(column) for column in table.columns]
+            mend = did_you_mean(needed, known, f"the columns are: {', '.join(known[:12])}{', ...' if len(known) > 12 else ''}")
+            raise InputError(f"there is no column '{needed}'", where=where, mend=mend)
     twice = sorted({str(column) for column in table.columns[table.columns.duplicated()]})
     if twice:
         raise InputError(f"two columns are named '{twice[0]}'", where=where, mend="give each column a name of its own")
@@ -175,7 +194,7 @@ def _coded(
         notes += spelling_notes(table, [kind], "labels")
         distinct = int(column.nunique())
         try:
-            found, more = code_attribute(column, kind, "protected", distinct=distinct, where=where, fewest=FEWEST_IN_GROUP, groups=people)
+            found, more = code_attribute(column, kind, "protected", distinct=distinct, where=where, fewest=SMALLEST_CELL, groups=people)
         except InputError as error:
             unfit[name] = str(error.what)
             continue
@@ -193,15 +212,6 @@ def _condition(table: pd.DataFrame, name: str, where: str, notes: list[NotTested
     if kind.kind == "numeric":
         return column.to_numpy(dtype=np.float64)
     return column.fillna("(missing)").astype(str).to_numpy()
-
-
-def _nearest(name: str, columns: Sequence[str]) -> str:
-    by_case = {column.casefold(): column for column in columns}
-    near = difflib.get_close_matches(name.casefold(), list(by_case), n=1)
-    if near:
-        return f"did you mean '{by_case[near[0]]}'?"
-    more = f" and {len(columns) - 12} more" if len(columns) > 12 else ""
-    return f"the columns are: {', '.join(columns[:12])}{more}"
 
 
 def _own_order(acts: Acts, columns: Sequence[pd.Series[Any]]) -> Ints:
@@ -224,3 +234,72 @@ def _own_order(acts: Acts, columns: Sequence[pd.Series[Any]]) -> Ints:
         ranks[np.lexsort([*means[::-1], counts])] = np.arange(len(counts))
         keys.append(ranks[codes])
     return np.asarray(np.lexsort(keys[::-1]), dtype=np.int64)
+
+
+def join_copies(acts: Sequence[NDArray[np.floating[Any]]], group: pd.Series[Any] | None, notes: list[NotTested]) -> tuple[Ints, Ints]:
+    """Clusters ``(n,)`` of rows by ``group``, and with copies at a regime's first site ``(n, d)`` joined; ``notes`` takes what was done."""
+    n = len(acts[0])
+    pairs: list[tuple[Ints, Ints]] = []
+    if group is not None:
+        pairs.append(alike(group_numbers(group)))
+    apart = connected(n, pairs)
+    near = [_near_copies(values) for values in acts]
+    if any(len(one) for one, _ in near):
+        joined = connected(n, [*pairs, *near])
+        largest = int(np.bincount(joined).max())
+        if largest <= max(int(np.bincount(apart).max()), _LARGEST_CLUSTER * n):
+            if len(np.unique(joined)) < len(np.unique(apart)):
+                copies = len(np.unique(apart)) - len(np.unique(joined))
+                why = f"{count_words(copies)} rows repeat others nearly exactly; copies were taken as belonging together"
+                notes.append(NotTested(what="copies as separate people", why=why))
+            return apart, joined
+        why = "so many rows are alike that joining them would chain the table together; they count as separate people"
+        notes.append(NotTested(what="copies of one person's row", why=why))
+    return apart, apart
+
+
+def _near_copies(acts_nd: NDArray[np.floating[Any]]) -> tuple[Ints, Ints]:
+    """Pairs of rows that lie much closer than chance would bring them, in whitened coordinates."""
+    z = torch.as_tensor(whiten(acts_nd).z_nr.astype(np.float32))
+    n, rank = z.shape
+    if rank == 0 or rank >= n - 1:
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    near = _NEAR if rank >= _TELLING_RANK else 1e-8
+    length = (z**2).sum(1)
+    found: list[NDArray[np.int64]] = []
+    for start in range(0, n, _ROWS_AT_ONCE):
+        block = z[start : start + _ROWS_AT_ONCE]
+        distance = length[start : start + _ROWS_AT_ONCE, None] + length - 2 * block @ z.T
+        # Rows of ordinary length only differ by a copy's noise; long ones are compared with their own length.
+        scale = torch.minimum(length[start : start + _ROWS_AT_ONCE, None], length).clamp_min(0.1 * rank)
+        pair = torch.nonzero(distance < 2 * near * scale)
+        pair[:, 0] += start
+        found.append(pair[pair[:, 0] < pair[:, 1]].numpy().astype(np.int64))
+    pairs = np.concatenate(found)
+    return pairs[:, 0], pairs[:, 1]
+
+
+def looked_up(attribute: Attribute, apart_n: Ints, joined_n: Ints) -> bool:
+    """Whether people whose rows repeat one another agree in the attribute (a number: in its quarters) more than chance."""
+    people = np.unique(apart_n, return_index=True)[1]  # one row of each person
+    codes = np.asarray(attribute.codes)[people].astype(np.float64)
+    if attribute.kind == "continuous":
+        codes = np.where(np.isfinite(codes), np.searchsorted(np.nanquantile(codes, (0.25, 0.5, 0.75)), codes), -1)
+    known = codes >= 0
+    profiles, values = np.unique(joined_n[people][known], return_inverse=True)[1], codes[known].astype(np.int64)
+    shared = np.bincount(profiles)[profiles] > 1
+    profiles, values = np.unique(profiles[shared], return_inverse=True)[1], values[shared]
+    if len(values) < 2 * _FEWEST_PAIRS:
+        return False
+    sizes = np.bincount(profiles)
+    weights = 1.0 / (sizes - 1)  # a profile counts by its people, not by its pairs
+
+    def agreement(order: Ints) -> float:
+        table = np.zeros((len(sizes), int(values.max()) + 1))
+        np.add.at(table, (profiles, order), 1.0)
+        return float((weights * ((table**2).sum(axis=1) - sizes)).sum())
+
+    rng = stream(0, "copies")
+    found = agreement(values)
+    chance = np.array([agreement(rng.permutation(values)) for _ in range(_PERMUTATIONS)])
+    return bool((1 + (chance >= found).sum()) / (_PERMUTATIONS + 1) <= _SURELY)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,10 @@ import joblib
 import numpy as np
 import pandas as pd
 
-from proxyaudit.audits.probe.inputs import ProbeInputs, make_inputs, read_activation_file
+from proxyaudit.audits.probe.inputs import ProbeInputs, ProbeRequest, make_inputs, read_activation_file
 from proxyaudit.channels.leak.estimate import estimate
+from proxyaudit.channels.leak.measure import ProbedArrays, Probing, measure_site
 from proxyaudit.channels.leak.record import merge_sites
-from proxyaudit.channels.leak.site import ProbedArrays, Probing, measure_site
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.data.tables import read_table
 from proxyaudit.digests import digest_of, file_digest
@@ -31,7 +30,7 @@ from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
 from proxyaudit.pipeline.plan import permutations_needed, versions
 from proxyaudit.pipeline.run import check_out, environment_of, plan_without_training, run_once
 from proxyaudit.pipeline.stages import Progress, ProgressEvent, one_thread
-from proxyaudit.probes.conditioning import Strata, make_strata
+from proxyaudit.probes.conditioning import make_strata
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.types import Evidence, NotTested
 
@@ -43,19 +42,6 @@ _NOT_TESTED = (
 )
 
 
-@dataclass(frozen=True)
-class ProbeRequest:
-    """What to ask of bare activations; the run lies in ``<out>/<name>/<run id>``."""
-
-    attributes: tuple[str, ...]  # columns of the labels that are sensitive
-    real: str | None = None  # regime that the others are compared with
-    group: str | None = None  # column of rows that belong together
-    condition_on: tuple[str, ...] = ()  # columns that legitimately explain the attribute
-    margins: Margins = field(default_factory=Margins)
-    seed: int = 0
-    name: str = NAME  # name of the audit; the run lies in ``<out>/<name>/<run id>``
-
-
 def probe_files(
     named: Sequence[str], labels: Path, request: ProbeRequest, *, out: Path, jobs: int | None = None, progress: Progress | None = None
 ) -> tuple[Path, EvidencePack, bool]:
@@ -65,29 +51,25 @@ def probe_files(
     table = read_table(labels, what="--labels")
     acts = {name: read_activation_file(path) for name, path in files.items()}
     hashes = {f"activations {name}": file_digest(path) for name, path in files.items()} | {"labels": file_digest(labels)}
-    inputs = _checked(acts, table, request, str(labels))
+    with one_thread():
+        inputs = make_inputs(acts, table, request, str(labels))
     del acts
     plan = make_plan(inputs, request, hashes)
     cache = Cache(out / CACHE_FOLDER)
-    return run_once(out, plan, lambda: probe_inputs(inputs, request, plan, cache=cache, jobs=jobs, progress=progress))
+    return run_once(out, plan, lambda: probe_inputs(inputs, request, plan, cache, jobs, progress))
 
 
 def probe_arrays(
     activations: Mapping[str, Mapping[str, Any]], labels: pd.DataFrame, request: ProbeRequest, *, jobs: int | None = None
 ) -> EvidencePack:
     """Audit activations in memory; writes nothing. Raises ``InputError`` if arrays or labels do not fit."""
-    inputs = _checked(activations, labels, request, "labels")
+    with one_thread():
+        inputs = make_inputs(activations, labels, request)
     hashes = {
         f"activations {regime}": digest_of([[site, joblib.hash(values)] for site, values in sites.items()])
         for regime, sites in inputs.acts.items()
     }
-    return probe_inputs(inputs, request, make_plan(inputs, request, hashes), jobs=jobs)
-
-
-def _checked(acts: Mapping[str, Mapping[str, Any]], table: pd.DataFrame, request: ProbeRequest, where: str) -> ProbeInputs:
-    real, group, conditions = request.real, request.group, request.condition_on
-    with one_thread():
-        return make_inputs(acts, table, request.attributes, real=real, group=group, condition_on=conditions, where=where)
+    return probe_inputs(inputs, request, make_plan(inputs, request, hashes), None, jobs, None)
 
 
 def _named_files(activations: Sequence[str]) -> dict[str, Path]:
@@ -105,18 +87,20 @@ def _named_files(activations: Sequence[str]) -> dict[str, Path]:
 
 def make_plan(inputs: ProbeInputs, request: ProbeRequest, hashes: dict[str, str]) -> dict[str, Any]:
     """Everything that is fixed before anything is measured, with its digest."""
-    sites = list(next(iter(inputs.acts.values())))
+    described, sites = _described(request), list(next(iter(inputs.acts.values())))
     channels = 3 if inputs.conditions else 2
     cells = max(1, len(inputs.attributes)) * len(sites) * channels
+    back = np.argsort(inputs.places)  # the order of the file: activations decide the order that rows are measured in
+    codes = (np.asarray(a.codes, dtype=np.float64)[back].tobytes() for a in inputs.attributes)
     own = {
         "seed": request.seed,
         "references": ["floor"],
         "sites": {"verdict": sites, "profile": sites},
         "attributes": [{"name": a.name, "role": a.role, "kind": a.kind, "levels": list(a.levels)} for a in inputs.attributes],
         **({"unfit": inputs.unfit} if inputs.unfit else {}),
-        "rows": {"audit": public_count(inputs.n)},
-        "audit_rows": _rows_digest(inputs),
-        "margins": _margins(request),
+        "rows": {"audit": public_count(len(inputs.clusters))},
+        "audit_rows": rows_digest(inputs.clusters[back], *codes),
+        "margins": described["margins"],
         "cells": cells,
         "permutations": min(permutations_needed(cells), 1999),
         "condition_on": list(request.condition_on),
@@ -124,40 +108,21 @@ def make_plan(inputs: ProbeInputs, request: ProbeRequest, hashes: dict[str, str]
         "hashes": hashes,
         "versions": versions(),
     }
-    return plan_without_training(request.name, inputs.acts, "activations", _described(request), **own)
-
-
-def _rows_digest(inputs: ProbeInputs) -> str:
-    """Digest of the rows in the order of the file: activations decide the order they are measured in."""
-    back = np.argsort(inputs.places)
-    codes = (np.asarray(a.codes, dtype=np.float64)[back].tobytes() for a in inputs.attributes)
-    return rows_digest(inputs.clusters[back], *codes)
+    return plan_without_training(request.name, inputs.acts, "activations", described, **own)
 
 
 def _described(request: ProbeRequest) -> dict[str, Any]:
     asked = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(request).items()}
-    return {**asked, "margins": _margins(request)}
-
-
-def _margins(request: ProbeRequest) -> dict[str, float]:
-    return {"leak": request.margins.leak, "nonlinear": request.margins.nonlinear}
+    return {**asked, "margins": request.margins.model_dump(include={"leak", "nonlinear"})}
 
 
 def probe_inputs(
-    inputs: ProbeInputs,
-    request: ProbeRequest,
-    plan: dict[str, Any],
-    *,
-    cache: Cache | None = None,
-    jobs: int | None = None,
-    progress: Progress | None = None,
+    inputs: ProbeInputs, request: ProbeRequest, plan: dict[str, Any], cache: Cache | None, jobs: int | None, progress: Progress | None
 ) -> EvidencePack:
     """Measure every site of every regime and put the evidence together; ``TaskError`` if a site could not be measured."""
     started = time.time()
-    strata: dict[str, Strata] = {}
-    if inputs.conditions:
-        columns = list(inputs.conditions.values())
-        strata = {a.name: make_strata(columns, a.codes, a.classes) for a in inputs.attributes}
+    columns = list(inputs.conditions.values())
+    strata = {a.name: make_strata(columns, a.codes, a.classes) for a in inputs.attributes} if columns else {}
     probing = Probing(request.seed, request.margins, plan["permutations"], strata=strata, effort=True)
     rows = ProbedArrays(inputs.attributes, inputs.clusters)
     todo = [(regime, site) for regime, sites in inputs.acts.items() for site in sites] if inputs.attributes else []

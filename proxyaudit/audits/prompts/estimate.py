@@ -10,12 +10,12 @@ from typing import Any, Final
 import numpy as np
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.audits.prompts.record import read_swaps
+from proxyaudit.audits.prompts.swaps import read_swaps
 from proxyaudit.estimates.conclude import evidence_of
-from proxyaudit.estimates.draft import PRESENT_AT, Draft
-from proxyaudit.estimates.ledger import UNIT_PROMPTS, Drafts, decide_ledger
+from proxyaudit.estimates.ledger import UNIT_PROMPTS, Draft, Drafts, decide_ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.scope import read_scope
+from proxyaudit.estimates.states import PRESENT_AT
 from proxyaudit.language.prompt_sets import PromptSet
 from proxyaudit.seeding import stream
 from proxyaudit.stats.group_gaps import FEWEST_TEMPLATES, crossed_gap, has_support, permutation_null, share_floor

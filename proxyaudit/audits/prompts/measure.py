@@ -9,8 +9,7 @@ from itertools import combinations
 import numpy as np
 
 from proxyaudit.arrays import Floats
-from proxyaudit.audits.prompts.record import SwapRecord, SwapResult, write_swaps
-from proxyaudit.audits.prompts.swaps import measure_swaps
+from proxyaudit.audits.prompts.swaps import SwapRecord, SwapResult, measure_swaps, write_swaps
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.language.causal_model import CausalModel, continuation_scores, continue_greedily
 from proxyaudit.language.prompt_sets import Prompt, PromptSet, Template

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -17,12 +17,12 @@ from proxyaudit.errors import InputError
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.language.causal_model import load_causal, weights_digest
-from proxyaudit.language.pretrained import CausalSource
 from proxyaudit.language.prompt_sets import PromptSet
 from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
 from proxyaudit.pipeline.plan import versions
 from proxyaudit.pipeline.run import check_out, environment_of, plan_without_training, run_once
 from proxyaudit.pipeline.stages import Progress, ProgressEvent, one_thread
+from proxyaudit.recipe.models import PretrainedSpec
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.types import REFERENCES
 
@@ -33,7 +33,7 @@ NAME = "prompts"
 class PromptRequest:
     """What to ask of language models; the run lies in ``<out>/<name>/<run id>``."""
 
-    models: Mapping[str, CausalSource]  # by the name of their regime
+    models: Mapping[str, PretrainedSpec]  # by the name of their regime
     prompts: PromptSet
     real: str | None = None  # regime that the others are compared with
     tokens: int = 24  # length of the greedy answers that refusals are looked for in
@@ -75,7 +75,10 @@ def _measure_all(request: PromptRequest, base: Path, plan_digest: str, cache: Ca
         if not cache.has(NAME, digest):
             with one_thread():
                 model = load_causal(source, base)
-                _check_layers(request, len(model.blocks), regime)
+                depth = len(model.blocks)
+                wrong = [layer for layer in request.layers or swap_layers(depth) if not 0 <= layer < depth]
+                if wrong:
+                    raise InputError(f"model '{regime}' has no layer {wrong[0]}", where="--layer", mend=f"its layers are 0 to {depth - 1}")
                 found = measure_model(model, request.prompts, request.seed, request.tokens, request.layers, partial(told, regime))
             del model
             cache.commit(NAME, digest, found.write)
@@ -121,18 +124,9 @@ def make_plan(request: PromptRequest, base: Path) -> dict[str, Any]:
 def _described(request: PromptRequest) -> dict[str, Any]:
     """What was asked for; a model by the last part of its path, since its weights stand in the plan by their hash."""
     models = {
-        name: asdict(source) | {"path": source.path if source.hub else Path(source.path).name} for name, source in request.models.items()
+        name: source.model_dump() | {"path": source.path if source.hub else Path(source.path).name}
+        for name, source in request.models.items()
     }
-    return {
-        **{key: getattr(request, key) for key in ("name", "real", "tokens", "seed")},
-        "models": models,
-        "prompts": request.prompts.model_dump(mode="json"),
-        "layers": list(request.layers) if request.layers is not None else None,
-        "margins": request.margins.model_dump(),
-    }
-
-
-def _check_layers(request: PromptRequest, depth: int, regime: str) -> None:
-    wrong = [layer for layer in request.layers or swap_layers(depth) if not 0 <= layer < depth]
-    if wrong:
-        raise InputError(f"model '{regime}' has no layer {wrong[0]}", where="--layer", mend=f"its layers are 0 to {depth - 1}")
+    layers = list(request.layers) if request.layers is not None else None
+    asked = {"prompts": request.prompts.model_dump(mode="json"), "margins": request.margins.model_dump()}
+    return {**vars(request), **asked, "models": models, "layers": layers}

@@ -9,19 +9,52 @@ the low to the high group, is tau (Geiger et al. 2023; Vig et al. 2020). Random 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.audits.prompts.record import SwapResult
+from proxyaudit.estimates.record import Measurement, read_record, write_record
 from proxyaudit.language.causal_model import CausalModel
 from proxyaudit.language.swapping import Placed, read, swap
 from proxyaudit.stats.group_gaps import crossed_gap
 from proxyaudit.stats.intervals import Measured
 
+_SWAPS = "swaps"
 FOLDS = 3
 RANDOMS = 199
 FEWEST_IN_FOLD = 2  # of each group: a recipient needs another name of its own group
+
+
+@dataclass(frozen=True)
+class SwapResult:
+    """Effect of the group direction at one layer, oriented from group ``low`` to ``high``; its rows are names."""
+
+    low: int
+    high: int
+    layer: int
+    measured: Measured
+    first_order: float
+    random_high: float  # 95th percentile of the absolute effects of random directions
+    prompts: int  # number of swapped prompts
+
+
+@dataclass(frozen=True)
+class SwapRecord:
+    """Every pair of groups at every layer, and the templates that cannot be followed by one token."""
+
+    results: tuple[SwapResult, ...] = ()
+    left_out: tuple[str, ...] = field(default=(), metadata={"key": "left out"})
+
+
+def write_swaps(out: Measurement, record: SwapRecord) -> None:
+    """Keep what swaps do."""
+    out.numbers[_SWAPS] = write_record(record, out.arrays, _SWAPS)
+
+
+def read_swaps(measured: Measurement) -> SwapRecord:
+    """What :func:`write_swaps` kept."""
+    return read_record(SwapRecord, measured.numbers.get(_SWAPS, {}), measured.arrays, _SWAPS)
 
 
 def measure_swaps(

@@ -268,16 +268,9 @@ def _false_alarms(asked: Sequence[Question]) -> dict[str, Any]:
     alarms = 0
     for name in names:
         mine = [question for question in asked if question.key[0] == name]
-        raised = np.zeros(count, dtype=bool)
-        for question in mine:
-            raised |= (question.leaks()[1 : count + 1] >= question.margin) & (question.p_values()[1 : count + 1] * len(asked) <= LEVEL)
-        alarms += int(raised.sum())
+        raised = [(q.leaks()[1 : count + 1] >= q.margin) & (q.p_values()[1 : count + 1] * len(asked) <= LEVEL) for q in mine]
+        alarms += int(np.any(raised, axis=0).sum())
     total = count * len(names)
     upper = float(stats.beta.ppf(0.95, alarms + 1, total - alarms)) if total > alarms else 1.0
-    return {
-        "placebos": total,
-        "alarms": alarms,
-        "rate": significant(alarms / total) if total else None,
-        "upper_95": significant(upper),
-        "bound": LEVEL,
-    }
+    rate = significant(alarms / total) if total else None
+    return {"placebos": total, "alarms": alarms, "rate": rate, "upper_95": significant(upper), "bound": LEVEL}

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.channels.signatures.make import attribute_columns
+from proxyaudit.channels.signatures import attribute_columns
 from proxyaudit.consent import NO_CONSENT, Consent
 from proxyaudit.data.attributes import Attribute, code_as
 from proxyaudit.data.columns import Bands, ColumnKind, coerce, spellings_of

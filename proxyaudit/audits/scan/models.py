@@ -11,10 +11,10 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from proxyaudit.activations.capture import Captured, capture
-from proxyaudit.activations.frozen import Features, capture_head, first_site, pooled_texts
+from proxyaudit.activations.frozen import capture_head, first_site, pooled_texts
 from proxyaudit.arrays import Ints
 from proxyaudit.audits.scan.inputs import Inputs, Known
-from proxyaudit.channels.signatures.contexts import context_codes, followed_output
+from proxyaudit.channels.signatures import context_codes, followed_output
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.models.base import TrainedModel
@@ -84,7 +84,7 @@ def _run(model: TrainedModel, inputs: Inputs, use: Use) -> Captured:
         return capture(used, x)
     if use not in inputs.kept:
         inputs.kept[use] = pooled_texts(used, x)
-    return capture_head(used, Features.of_audit(first_site(used), inputs.kept[use]))
+    return capture_head(used, {first_site(used): inputs.kept[use]})
 
 
 def _checkpoint(known: Known, path: Path, inputs: Inputs) -> TrainedModel:

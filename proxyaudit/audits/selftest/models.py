@@ -16,7 +16,7 @@ from typing import Any
 from scipy import stats
 
 from proxyaudit.estimates.questions import deciding_names, names_of
-from proxyaudit.estimates.verdicts import combine
+from proxyaudit.estimates.states import combine
 from proxyaudit.evidence.pack import read_pack
 from proxyaudit.pipeline.run import run_audit
 from proxyaudit.planted.model_worlds import MODELS, UNUSED, make_planted_model
@@ -79,22 +79,10 @@ def audit_planted_model(kind: str, seed: int, *, n: int = ROWS, checkpoints: int
             raise RuntimeError(f"the audit of planted model {kind}, seed {seed}, failed: {failures[0]}")
         evidence = result.evidence
     finding = next(f for f in evidence.findings if (f.attribute, f.regime) == (ATTRIBUTE, REGIME))
-    return ModelCase(
-        kind=kind,
-        seed=seed,
-        n=n,
-        expected=model.truth.verdict,
-        verdict=finding.verdict,
-        at_least=finding.at_least,
-        encoding=finding.encoding,
-        use=finding.use,
-        recoverable=finding.recoverable,
-        states=channel_states(evidence),
-        truth=dict(model.truth.states),
-        expected_proxy=model.truth.proxy,
-        first_proxy=first_proxy(evidence),
-        quiet_controls=_quiet_controls(evidence),
-    )
+    said: dict[str, Any] = finding.model_dump(include={"verdict", "at_least", "encoding", "use", "recoverable"})
+    truth: dict[str, Any] = {"expected": model.truth.verdict, "truth": dict(model.truth.states), "expected_proxy": model.truth.proxy}
+    found: dict[str, Any] = {"states": channel_states(evidence), "first_proxy": first_proxy(evidence)}
+    return ModelCase(kind=kind, seed=seed, n=n, quiet_controls=_quiet_controls(evidence), **said, **truth, **found)
 
 
 def channel_states(evidence: Evidence) -> dict[str, str]:
@@ -109,14 +97,8 @@ def channel_states(evidence: Evidence) -> dict[str, str]:
 
 def first_proxy(evidence: Evidence) -> str | None:
     """The single column of largest proxy use, those called present first; ``None`` where none was measured."""
-    named = [
-        (estimate.state == "present", estimate.value, estimate.subject)
-        for estimate in evidence.estimates
-        if (estimate.channel, estimate.attribute, estimate.regime) == ("proxy_use", ATTRIBUTE, REGIME)
-        and estimate.value is not None
-        and estimate.subject is not None
-        and _PAIR not in estimate.subject
-    ]
+    cells = [e for e in evidence.estimates if (e.channel, e.attribute, e.regime) == ("proxy_use", ATTRIBUTE, REGIME)]
+    named = [(e.state == "present", e.value, e.subject) for e in cells if e.value is not None and e.subject and _PAIR not in e.subject]
     return max(named)[2] if named else None
 
 

@@ -11,7 +11,8 @@ import joblib
 import pandas as pd
 from scipy import stats
 
-from proxyaudit.audits.probe.run import ProbeRequest, probe_arrays
+from proxyaudit.audits.probe.inputs import ProbeRequest
+from proxyaudit.audits.probe.run import probe_arrays
 from proxyaudit.audits.selftest.models import ModelCase, audit_planted_model, model_confusion, model_rates, model_tasks, models_passed, rate
 from proxyaudit.errors import InputError
 from proxyaudit.pipeline.stages import Progress, ProgressEvent
@@ -50,11 +51,6 @@ class Case:
     at_least: str | None
     powered: bool  # whether the rows suffice to tell: every detection limit lies below half its margin
 
-    @property
-    def right(self) -> bool:
-        """Whether the verdict is the expected one."""
-        return self.verdict == self.expected
-
 
 @dataclass(frozen=True)
 class SelfTest:
@@ -80,7 +76,7 @@ class SelfTest:
             "false removed": rate(present, lambda c: c.verdict == "removed"),
             "false removed at the margin": rate(margin, lambda c: c.verdict == "removed"),
             "false presence": rate(absent, lambda c: c.verdict in ("exposed", "hidden") or c.at_least is not None),
-            "wrong where the rows suffice": rate(told, lambda c: not c.right),
+            "wrong where the rows suffice": rate(told, lambda c: c.verdict != c.expected),
             **(model_rates(self.models) if self.models else {}),
         }
 
@@ -124,12 +120,9 @@ def run_selftest(
     many ``models`` of each kind; ``quick``: a dozen fixed small worlds and one small model of each kind. ``progress`` is told of every one.
     """
     parts = [("present", present), ("margin", margin), ("absent", absent)]
-    todo = (
-        [("quick", index) for index in range(len(QUICK))]
-        if quick
-        # Mixed, so that a run that is stopped early has seen all kinds.
-        else sorted(((part, index) for part, count in parts for index in range(count)), key=lambda item: (item[1], item[0]))
-    )
+    todo = [("quick", index) for index in range(len(QUICK))]
+    if not quick:  # mixed, so that a run that is stopped early has seen all kinds
+        todo = sorted(((part, index) for part, count in parts for index in range(count)), key=lambda item: (item[1], item[0]))
     planted = list(model_tasks(models, quick=quick, seed=seed))
     total = len(todo) + len(planted)
     workers = max(1, min(jobs or joblib.cpu_count(), total))
@@ -160,28 +153,16 @@ def audit_world(part: str, index: int, seed: int) -> Case:
 def audit_drawn(world: World, part: str, seed: int) -> Case:
     """Audit a world and hold the verdict beside the truth."""
     about = (world.kind, part, len(world.acts_nd), world.acts_nd.shape[1], world.leak, world.expected)
+    beside = {"group": world.groups_n, "label": world.condition_n}
+    table = pd.DataFrame({"attribute": world.labels_n, **{name: values for name, values in beside.items() if values is not None}})
+    group, condition_on = "group" if "group" in table else None, ("label",) if "label" in table else ()
+    request = ProbeRequest(("attribute",), group=group, condition_on=condition_on, seed=seed)
     try:
-        evidence = probe_world(world, seed=seed)
+        evidence = probe_arrays({"world": {"site": world.acts_nd}}, table, request, jobs=1).evidence
     except InputError:  # too few rows: refused with a clear line, which claims nothing
         return Case(*about, "inconclusive", None, False)
     finding = evidence.findings[0]
     return Case(*about, finding.verdict, finding.at_least, _powered(evidence))
-
-
-def probe_world(world: World, *, seed: int = 0) -> Evidence:
-    """Audit a world's activations."""
-    table = pd.DataFrame({"attribute": world.labels_n})
-    if world.groups_n is not None:
-        table["group"] = world.groups_n
-    if world.condition_n is not None:
-        table["label"] = world.condition_n
-    request = ProbeRequest(
-        ("attribute",),
-        group="group" if world.groups_n is not None else None,
-        condition_on=("label",) if world.condition_n is not None else (),
-        seed=seed,
-    )
-    return probe_arrays({"world": {"site": world.acts_nd}}, table, request, jobs=1).evidence
 
 
 def _powered(evidence: Evidence) -> bool:

@@ -10,56 +10,28 @@ _LEAKS = {
     "leak_in_quarters_nonlinear": "in quarters, non-linear",
     "unprofiled": "blocks that were not read",
 }
-_TERMS = (
-    (
-        "Leak inside",
-        "How much of the attribute a reader gets from the activations: class-balanced information as a share of all there is "
-        "to know (0 = nothing, 1 = everything). For a continuous attribute: explained variance.",
-    ),
+_NONLINEAR = {"leak_nonlinear": "", "leak_in_quarters_nonlinear": "in quarters"}
+_INSIDE = (
+    "How much of the attribute a reader gets from the activations: class-balanced information as a share of all there is "
+    "to know (0 = nothing, 1 = everything). For a continuous attribute: explained variance."
 )
+_TERMS = (("Leak inside", _INSIDE),)
+_MARGINS = ("leak", "nonlinear")
+_LINEAR_ASKS = "Can a linear reader get the attribute out at a verdict site?"
+_NONLINEAR_ASKS = "Can a stronger reader get out more than the linear one?"
+_ELSEWHERE_ASKS = "Is it at another place in the model?"
+_BEYOND_ASKS = "Is there more of it inside than the label, or what else is known of a row, explains?"
 
 CHANNEL = Channel(
     "leak",
     10,
     (
+        Question("linear", "encoding", ("leak",), "Linear leak", _LINEAR_ASKS, measures=_LEAKS, terms=_TERMS, of_activations=True),
         Question(
-            "linear",
-            "encoding",
-            ("leak",),
-            "Linear leak",
-            "Can a linear reader get the attribute out at a verdict site?",
-            measures=_LEAKS,
-            terms=_TERMS,
-            of_activations=True,
+            "nonlinear", "encoding", ("nonlinear", "leak"), "Non-linear leak", _NONLINEAR_ASKS, measures=_NONLINEAR, of_activations=True
         ),
-        Question(
-            "nonlinear",
-            "encoding",
-            ("nonlinear", "leak"),
-            "Non-linear leak",
-            "Can a stronger reader get out more than the linear one?",
-            measures={"leak_nonlinear": "", "leak_in_quarters_nonlinear": "in quarters"},
-            of_activations=True,
-        ),
-        Question(
-            "elsewhere",
-            "recoverable",
-            ("leak", "nonlinear"),
-            "Elsewhere",
-            "Is it at another place in the model?",
-            measures=_LEAKS,
-            may_lack=True,
-        ),
-        Question(
-            "beyond",
-            "recoverable",
-            ("leak", "nonlinear"),
-            "Beyond what is known",
-            "Is there more of it inside than the label, or what else is known of a row, explains?",
-            measures=_LEAKS,
-            place=1,
-            of_activations=True,
-        ),
+        Question("elsewhere", "recoverable", _MARGINS, "Elsewhere", _ELSEWHERE_ASKS, measures=_LEAKS, may_lack=True),
+        Question("beyond", "recoverable", _MARGINS, "Beyond what is known", _BEYOND_ASKS, measures=_LEAKS, place=1, of_activations=True),
         Question("effort", of_activations=True),
     ),
     estimate,

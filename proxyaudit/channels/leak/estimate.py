@@ -12,38 +12,28 @@ import numpy as np
 from proxyaudit.channels.leak.planted import planted_draft
 from proxyaudit.channels.leak.record import ERASURES, SITE_LEAKS, SiteRecord
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Facts, Run
-from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Drafts
+from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Draft, Drafts, unit_of
 from proxyaudit.estimates.record import INPUT_SITE, OUTPUT_SITE
 from proxyaudit.estimates.states import FAILED_AT
 from proxyaudit.stats.multiplicity import holm
 
+_CURVE = "calibrated by a standard curve"
+_CUT = "of the number cut at its quartiles (value by value where it has few), decided among"
+_WITHIN, _SAME_STRATA = "within strata of what is conditioned on", "decided among plants within the same strata"
 METHODS: Final = {
     "linear": (
         "score test in exactly whitened coordinates, decided among plants at the margin (five families of directions, and the attribute's "
-        "own noise); calibrated by a standard curve of plants; where no plant scores as high, the tail of their distribution"
+        f"own noise); {_CURVE} of plants; where no plant scores as high, the tail of their distribution"
     ),
     "nonlinear": (
-        "quadratic score test, freed of everything linear, decided among planted products and squares at the margin; calibrated by a "
-        "standard curve; quadratic, perceptron, tree and neighbour readers beside it, their gain over the linear reader as raw"
+        f"quadratic score test, freed of everything linear, decided among planted products and squares at the margin; {_CURVE}; "
+        "quadratic, perceptron, tree and neighbour readers beside it, their gain over the linear reader as raw"
     ),
-    "beyond": (
-        "score test within strata of what is conditioned on, decided among plants within the same strata; "
-        "conditional V-information, calibrated by a standard curve"
-    ),
-    "beyond nonlinear": (
-        "quadratic score test within strata of what is conditioned on, freed of everything linear, decided among plants within the same "
-        "strata; calibrated by a standard curve"
-    ),
-    "quarters": (
-        "score test of the number cut at its quartiles (value by value where it has few), decided among plants at the margin; calibrated "
-        "by a standard curve"
-    ),
-    "quarters nonlinear": (
-        "quadratic score test of the number cut at its quartiles (value by value where it has few), decided among planted products and "
-        "squares at the margin; calibrated by a standard curve; stronger readers beside it"
-    ),
+    "beyond": f"score test {_WITHIN}, {_SAME_STRATA}; conditional V-information, {_CURVE}",
+    "beyond nonlinear": f"quadratic score test {_WITHIN}, freed of everything linear, {_SAME_STRATA}; {_CURVE}",
+    "quarters": f"score test {_CUT} plants at the margin; {_CURVE}",
+    "quarters nonlinear": f"quadratic score test {_CUT} planted products and squares at the margin; {_CURVE}; stronger readers beside it",
     "raw": "cross-fitted ridge-logistic probe in whitened coordinates, nested regularisation, uncalibrated",
 }
 
@@ -52,20 +42,6 @@ POOLED: Final = "it has so many levels that some were taken together, and what t
 Key = tuple[str, str, str]
 """(regime, attribute, site)"""
 Records = dict[Key, list[SiteRecord]]
-
-MEASURES = {
-    "linear": "leak",
-    "nonlinear": "leak_nonlinear",
-    "beyond": "leak",
-    "beyond nonlinear": "leak_nonlinear",
-    "quarters": "leak_in_quarters",
-    "quarters nonlinear": "leak_in_quarters_nonlinear",
-}
-
-
-def unit_of(attribute: Attribute) -> str:
-    """Unit of an attribute's leak."""
-    return UNIT_VALUES if attribute.classes == 0 else UNIT_CLASSES
 
 
 def estimate(facts: Facts) -> Drafts:
@@ -131,7 +107,6 @@ def _tests(facts: Facts, attribute: Attribute, run: Run, site: str) -> dict[str,
 
 
 def _context(channel: str, test: str, beyond: str) -> str | None:
-    """What stands beside a draft for people."""
     part = {"expressed": "output leak", "beyond": f"beyond {beyond}"}.get(channel, "in quarters" if test.startswith("quarters") else "")
     if test.endswith("nonlinear") and (part or channel == "elsewhere"):
         return f"{part}, nonlinear" if part else "nonlinear"
@@ -142,13 +117,14 @@ def _leak(facts: Facts, channel: str, attribute: Attribute, run: Run, site: str,
     outputs = site == OUTPUT_SITE
     # Outputs have few dimensions: a non-linear leak is held to the same margin there as a linear one.
     margin = facts.margins.nonlinear if test.endswith("nonlinear") and not outputs else facts.margins.leak
+    measure = ("leak_in_quarters" if test.startswith("quarters") else "leak") + ("_nonlinear" if test.endswith("nonlinear") else "")
     base = Draft(
         channel,
         attribute.name,
         run.regime,
         None if outputs else site,
         _context(channel, test, facts.beyond),
-        measure=f"output_{MEASURES[test]}" if outputs else MEASURES[test],
+        measure=f"output_{measure}" if outputs else measure,
         subject=facts.beyond if channel == "beyond" else None,
         margin=margin,
         unit=UNIT_CLASSES if test.startswith("quarters") else unit_of(attribute),
@@ -228,7 +204,6 @@ def _add_references(out: Drafts, facts: Facts, attribute: Attribute, regime: str
 
 
 def _channel_of(facts: Facts, site: str) -> str:
-    """The channel that the linear test of a site stands under."""
     return "expressed" if site == OUTPUT_SITE else "linear" if site in facts.verdict_sites else "elsewhere"
 
 

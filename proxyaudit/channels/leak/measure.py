@@ -1,30 +1,74 @@
-"""Read every site of one model, and its outputs, for every attribute; and check the eraser there."""
+"""Probe every attribute at every site of one model, and in its outputs: linear, non-linear and conditional tests, nulls and plants."""
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from proxyaudit.arrays import Floats, Singles
-from proxyaudit.channels.base import ModelView
-from proxyaudit.channels.leak.record import ERASURES, Erasure, holds_site, merge_sites
-from proxyaudit.channels.leak.site import ProbedArrays, Probing, measure_site
+from proxyaudit.arrays import Bools, Floats, Ints, Singles
+from proxyaudit.channels.base import ModelView, Placebos, Remember
+from proxyaudit.channels.leak.guards import SiteGuards
+from proxyaudit.channels.leak.record import ERASURES, SITE_LEAKS, Erasure, LeakTest, SiteRecord, holds_site, merge_sites
+from proxyaudit.data.attributes import Attribute, clusters_if_any, cut_number, ordered_codes
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.erasers.leace import fit_leace
 from proxyaudit.estimates.record import OUTPUT_SITE, Measurement
-from proxyaudit.probes.conditioning import make_strata
-from proxyaudit.probes.crossfit import TooFewRowsError, assign_folds, cross_fit_classes
-from proxyaudit.probes.whitening import whiten
-from proxyaudit.seeding import stream
+from proxyaudit.probes.bins import binned_trace
+from proxyaudit.probes.conditioning import Strata, make_strata
+from proxyaudit.probes.crossfit import FEWEST_ROWS, ProbeScore, TooFewRowsError, assign_folds, cross_fit_classes, cross_fit_values
+from proxyaudit.probes.deciding import planted_test
+from proxyaudit.probes.effort import measure_effort
+from proxyaudit.probes.first_order import first_order_gain
+from proxyaudit.probes.flexible import MAX_ROWS, READERS, flexible_gains
+from proxyaudit.probes.planting import Target
+from proxyaudit.probes.results import PlantedTest
+from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns
+from proxyaudit.probes.whitening import Whitened, whiten, whiten_within
+from proxyaudit.recipe.recipe import Margins
+from proxyaudit.seeding import integer_seed, stream
 from proxyaudit.stats.directions import isotropic
+from proxyaudit.stats.nulls import tail_probability
 from proxyaudit.stats.spike_in import Prior, plant_at_leak
 
 PROFILE_READERS = ("quadratic", "trees")
 PROFILE_WORK = 1e11
 _EDGE = 1e-6  # keeps the log-odds of a saturated output finite
+_QUADRATIC_COLUMNS = 2000
+PERMUTED_WITHIN = 499
+PLAINLY = 0.01  # a model in which the linear test passes at this level rules the absence of the channel out
+_TOLD = "what is conditioned on tells the attribute entirely: nothing can be beyond it"
+_CONSTANT_WITHIN = "the site is constant within what is conditioned on"
+_WEAK = "the control failed: random features of what is conditioned on show the attribute too, so the baseline is too weak"
+_FOUND_ALREADY = "a linear reader finds it here already; nothing more was asked at this site"
+_FEW_VALUES = "the attribute takes too few values to be cut into quarters"
+_Memo = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ProbedArrays:
+    """Attributes and clusters ``(n,)`` of the rows that are probed, where there is no data set."""
+
+    attributes: tuple[Attribute, ...]
+    clusters: Ints
+
+
+@dataclass(frozen=True)
+class Probing:
+    """What to ask: the root seed, the leaks that matter, the size of the null, and for what else than the linear leak."""
+
+    root: int
+    margins: Margins
+    permutations: int
+    nonlinear: bool = True
+    readers: tuple[str, ...] = READERS  # non-linear readers beside the quadratic score
+    strata: Mapping[str, Strata] = field(default_factory=dict)  # what the conditional channel conditions on, by attribute
+    budget: float = 60.0  # predicted seconds, at a nominal speed, that the readers of one attribute at one site may take
+    effort: bool = False  # whether to measure how easily the attribute is got out
+    unless_linear: bool = False  # leave the non-linear channel out where the linear one is plainly present in this model
+    work: float = 4e11  # operations of one quadratic test; rows beyond it are left out, whole clusters at a time
 
 
 def measure(view: ModelView, out: Measurement) -> None:
@@ -47,9 +91,8 @@ def measure(view: ModelView, out: Measurement) -> None:
     margins = recipe.margins.model_copy(update={"nonlinear": recipe.margins.leak})
     strict = replace(quick, margins=margins, nonlinear=view.decides, readers=("quadratic", "trees"))
     measure_site(log_odds(view.captured.outputs), dataset, strict, site=OUTPUT_SITE, placebos=view.placebos, out=out)
-    acts_of, leak = view.captured.acts, recipe.margins.leak
     for site in model.verdict_sites:
-        erasure = check_eraser(acts_of[site], dataset, leak, recipe.seed, site)
+        erasure = check_eraser(view.captured.acts[site], dataset, recipe.margins.leak, recipe.seed, site)
         if erasure is not None:
             ERASURES.write(out, erasure, site)
 
@@ -61,14 +104,7 @@ def log_odds(outputs_nc: Floats) -> Floats:
 
 
 def measure_shared_site(
-    acts_nd: Singles,
-    rows: Dataset | ProbedArrays,
-    probing: Probing,
-    *,
-    site: str,
-    placebos: Mapping[str, NDArray[Any]],
-    remember: Callable[[Mapping[str, Any], Callable[[], Measurement]], Measurement],
-    out: Measurement,
+    acts_nd: Singles, rows: Dataset | ProbedArrays, probing: Probing, *, site: str, placebos: Placebos, remember: Remember, out: Measurement
 ) -> None:
     """The same as :func:`measure_site`, looked up where these very activations were measured before.
 
@@ -110,3 +146,244 @@ def check_eraser(acts_nd: NDArray[Any], dataset: Dataset, margin: float, root: i
     except TooFewRowsError:
         return None
     return Erasure(before.leak, after.leak)
+
+
+def measure_site(
+    acts_nd: NDArray[Any], rows: Dataset | ProbedArrays, probing: Probing, *, site: str, placebos: Placebos, out: Measurement
+) -> None:
+    """Probe every attribute at one site; a :class:`SiteRecord` of each goes into ``out``.
+
+    Placebos are label columns ``(n, m)`` by attribute. Activations that hold NaN or infinite values raise ``ValueError``.
+    """
+    everything = whiten(acts_nd)
+    shared: _Memo = {}
+    folds = assign_folds(rows.clusters, stream(probing.root, "folds"))
+    for attribute in rows.attributes:
+        known = attribute.known
+        whole = bool(known.all())
+        acts, whitened = (acts_nd, everything) if whole else (acts_nd[known], whiten(acts_nd[known]))
+        probe = SiteProbe(acts, whitened, attribute, folds, rows.clusters, probing, shared if whole else {})
+        SITE_LEAKS.write(out, probe.measure(placebos.get(attribute.name)), attribute.name, site)
+
+
+class SiteProbe:
+    """One attribute at one site, on the rows where it is known: activations are of these rows, attribute, folds and clusters of all.
+
+    ``shared`` holds statistics and features that attributes share that are known on the same rows.
+    """
+
+    def __init__(
+        self, acts_nd: NDArray[Any], white: Whitened, attribute: Attribute, folds_n: Ints, clusters_n: Ints, probing: Probing, shared: _Memo
+    ) -> None:
+        self.acts, self.whitened, self.probing, self.shared = acts_nd, white, probing, shared
+        self.attribute, self.known, self.all_folds, self.all_clusters = attribute, attribute.known, folds_n, clusters_n
+        self.folds, self.clusters = folds_n[self.known], clusters_n[self.known]
+        self.groups = clusters_if_any(self.clusters)
+        self.classes = attribute.classes
+        codes = np.asarray(attribute.codes)[self.known]
+        self.labels: NDArray[Any] = codes.astype(np.float64) if self.classes == 0 else ordered_codes(codes.astype(np.int64), self.classes)
+        self.guards = SiteGuards(white, self.labels, self.classes, self.groups, shared)
+
+    def measure(self, placebos_nm: NDArray[Any] | None) -> SiteRecord:
+        """All tests."""
+        white, probing = self.whitened, self.probing
+        rank = white.z_nr.shape[1]
+        # A verdict of absence or presence rests on sites whose non-linear channel is asked too.
+        dropped_p = self.guards.unseen(self.acts, probing.margins.nonlinear) if probing.nonlinear else None
+        record = SiteRecord(len(self.labels), rank, white.constant, white.dropped, dropped_p, silent=rank == 0)
+        if record.silent:
+            return record
+        record = replace(record, agreement=self.guards.agreement() if probing.nonlinear else None)
+        try:
+            if self.classes:
+                score = cross_fit_classes(white.z_nr, self.labels, self.classes, self.folds)
+            else:
+                score = cross_fit_values(white.z_nr, self.labels, self.folds)
+        except TooFewRowsError as error:
+            return replace(record, reason=str(error))
+        tests = {"linear": self._linear(placebos_nm if placebos_nm is None else placebos_nm[self.known], score)}
+        if probing.nonlinear and probing.unless_linear and tests["linear"].p_present <= PLAINLY:
+            skipped = ("nonlinear", *(("quarters", "quarters nonlinear") if self.classes == 0 else ()))
+            tests |= dict.fromkeys(skipped, LeakTest(_FOUND_ALREADY))
+        elif probing.nonlinear:
+            tests["nonlinear"] = self._nonlinear(score.offset_nk)
+            if self.classes == 0:
+                tests |= self._quarters()
+        effort = None
+        if probing.effort and self.classes:
+            effort = measure_effort(white.z_nr, self.labels, self.classes, self.clusters, integer_seed(probing.root, "effort"))
+        if self.attribute.name in probing.strata:
+            tests |= self._beyond(probing.strata[self.attribute.name])
+        return replace(record, tests=tests, effort=effort)
+
+    def _target(self, chosen: Bools | Ints | slice, strata: Ints | None = None) -> Target:
+        labels, groups = self.labels[chosen], None if self.groups is None else self.groups[chosen]
+        return Target.of_values(labels, groups) if self.classes == 0 else Target.of_codes(labels, self.classes, groups, strata)
+
+    def _streams(self, test: str) -> Callable[[str], np.random.Generator]:
+        return lambda purpose: stream(self.probing.root, "probe", test, purpose)
+
+    def _shared(self, key: str, make: Callable[[], ScoreStatistic]) -> ScoreStatistic:
+        if key not in self.shared:
+            self.shared[key] = make()
+        found: ScoreStatistic = self.shared[key]
+        return found
+
+    def _on_all_rows(self, influence_n: Floats, chosen: Bools | Ints | slice) -> Floats:
+        full = np.zeros(len(self.known))
+        full[np.flatnonzero(self.known)[chosen]] = influence_n
+        return full
+
+    def _test(self, test: PlantedTest, chosen: Bools | Ints | slice, **more: Any) -> LeakTest:
+        """A planted test with its influences on all rows, and what was measured beside it."""
+        return LeakTest(**{**vars(test), "influence_n": self._on_all_rows(test.influence_n, chosen), "curve": None, **more})
+
+    def _linear(self, placebos_nm: NDArray[Any] | None, score: ProbeScore) -> LeakTest:
+        statistic = self._shared("linear", lambda: ScoreStatistic(self.whitened.rows, "linear"))
+        target = self._target(slice(None))
+        test = planted_test(statistic, target, self.probing.margins.leak, self._streams("linear"), permutations=self.probing.permutations)
+        curve, placebos = test.curve, []
+        if placebos_nm is not None and curve is not None:
+            placebos = [curve.calibrate(float(one))[0] for one in statistic.of_labels(placebos_nm, self.classes, target.weights)]
+        leak, high = test.leak, test.high
+        if curve is not None and test.score >= curve.means[-1]:
+            # Plants end before all there is; beyond them what was read on rows not seen is the better lower bound.
+            leak = max(test.leak, min(score.leak, 1.0))
+            high = max(test.high, leak)
+        return self._test(
+            test,
+            slice(None),
+            leak=leak,
+            high=high,
+            placebos=tuple(placebos),
+            negative=self._negative(statistic, target, test),
+            near=self.guards.near(statistic, target, test.score),
+            raw=score.leak,
+            unweighted=score.unweighted,
+            auroc=score.auroc,
+        )
+
+    def _negative(self, statistic: ScoreStatistic, target: Target, test: PlantedTest) -> float:
+        """Tail probability of a permuted attribute: the instrument must find nothing there."""
+        rng = self._streams("linear")("negative control")
+        if self.groups is None:
+            labels = rng.permutation(self.labels)[:, None]
+            score = float(statistic.of_labels(labels, self.classes, target.weights)[0])
+            return tail_probability(score, test.null)
+        # Whole clusters keep their labels' pattern; each turns its sign.
+        columns = [statistic.prepare(column) for column in indicator_columns(target.labels_n[:, None], target.classes)]
+        signs = flipped(self.groups, len(self.labels), 1, rng)
+        return tail_probability(float(target.weights @ [statistic.of_prepared(signs * e).scores_m[0] for e in columns]), test.null)
+
+    def _nonlinear(self, offset_nk: Floats) -> LeakTest:
+        most, probing = self._most_rows(), self.probing
+        used = self._some_rows(most)
+        if used.all():
+            statistic = self._shared("nonlinear", lambda: ScoreStatistic(self.whitened.rows, "nonlinear"))
+        else:
+            statistic = self._shared(f"nonlinear, {most} rows", lambda: ScoreStatistic(whiten(self.acts[used]).rows, "nonlinear"))
+        target, streams = self._target(used), self._streams("nonlinear")
+        test = planted_test(statistic, target, probing.margins.nonlinear, streams, permutations=probing.permutations)
+        gains = flexible_gains(
+            self.whitened.z_nr,
+            self.labels,
+            self.classes,
+            self.folds,
+            offset_nk,
+            seed=integer_seed(probing.root, "readers"),
+            rows_n=self._some_rows(MAX_ROWS),
+            budget=probing.budget,
+            readers=probing.readers,
+        )
+        bins = binned_trace(statistic, self.labels[used], self.classes, target.clusters_n, streams("bins"))
+        every = slice(None)
+        readers = [g if g.influence_n is None else replace(g, influence_n=self._on_all_rows(g.influence_n, every)) for g in gains]
+        near = self.guards.near(statistic, target, test.score)
+        return self._test(test, used, rows=int(used.sum()), bins=bins, near=near, readers=tuple(readers))
+
+    def _most_rows(self) -> int:
+        rank = self.whitened.z_nr.shape[1]
+        if rank * (rank + 1) < len(self.labels):
+            return len(self.labels)
+        columns = _QUADRATIC_COLUMNS * (1 if self.classes <= 2 else self.classes)
+        return int(np.sqrt(self.probing.work / (2 * (columns + rank))))
+
+    def _some_rows(self, most: int) -> Bools:
+        """Whole clusters, at random, up to ``most`` rows."""
+        if len(self.labels) <= most:
+            return np.ones(len(self.labels), dtype=bool)
+        ids = np.unique(self.clusters, return_inverse=True)[1]
+        order = stream(self.probing.root, "rows", most).permutation(int(ids.max()) + 1)
+        chosen = order[np.cumsum(np.bincount(ids)[order]) <= most]
+        return np.asarray(np.isin(ids, chosen))
+
+    def _quarters(self) -> dict[str, LeakTest]:
+        """A number as classes, linear and non-linear: what is told of it without its mean, its scatter or its extremes, counts too."""
+        codes = np.full(len(self.known), -1, dtype=np.int64)
+        codes[self.known] = cut_number(self.labels)
+        classes = int(codes.max()) + 1
+        if classes < 2 or np.bincount(codes[self.known]).min() < FEWEST_ROWS:
+            return dict.fromkeys(("quarters", "quarters nonlinear"), LeakTest(_FEW_VALUES))
+        levels = tuple(map(str, range(classes)))
+        attribute = Attribute(f"{self.attribute.name}, cut", "protected", "binary" if classes == 2 else "multiclass", levels, codes)
+        probing = replace(self.probing, effort=False, strata={})
+        cut = SiteProbe(self.acts, self.whitened, attribute, self.all_folds, self.all_clusters, probing, self.shared).measure(None)
+        if cut.reason:
+            return dict.fromkeys(("quarters", "quarters nonlinear"), LeakTest(cut.reason))
+        nonlinear = cut.tests["nonlinear"]
+        readers = tuple(replace(reader, name=f"quarters {reader.name}") for reader in nonlinear.readers)
+        return {"quarters": cut.tests["linear"], "quarters nonlinear": replace(nonlinear, readers=readers)}
+
+    def _beyond(self, strata: Strata) -> dict[str, LeakTest]:
+        """The conditional tests, linear and quadratic within strata."""
+        everything = strata.of_rows(self.known)
+        used = everything.codes_n >= 0
+        left_out = float(1 - used.mean())
+        if self.classes:
+            told, unclear = _told_already(everything.codes_n, self.labels, self.classes)
+            used, left_out = used & ~told & ~unclear, left_out + float(unclear.mean())
+        if not used.any():
+            return {"beyond": LeakTest(_TOLD)}
+        part = everything.of_rows(used)
+        # In the format that they are stored in, so that its rounding is known as such.
+        acts = part.residual(np.asarray(self.acts[used], dtype=np.float64)).astype(self.acts.dtype)
+        found: dict[str, LeakTest] = {}
+        for name, kind in (("beyond", "linear"), *((("beyond nonlinear", "nonlinear"),) if self.probing.nonlinear else ())):
+            chosen = self._some_rows(self._most_rows())[used] if kind == "nonlinear" and len(acts) > self._most_rows() else slice(None)
+            inside = np.flatnonzero(used)[chosen]
+            result = self._within(part.of_rows(chosen), acts[chosen], inside, name, kind)
+            if result is None:
+                found[name] = LeakTest(_CONSTANT_WITHIN, silent=True)
+                continue
+            test, raw, place = result
+            found[name] = self._test(test, place, rows=len(inside), left_out=left_out, raw=raw)
+        random = part.random_features(stream(self.probing.root, "random features"))
+        if random is None or found["beyond"].silent:
+            return found
+        control = self._within(part, part.residual(random), np.flatnonzero(used), "beyond", "linear")
+        leak = 0.0 if control is None else control[0].leak
+        if leak >= self.probing.margins.leak:
+            found = {name: replace(test, reason=_WEAK) for name, test in found.items()}
+        return {**found, "beyond": replace(found["beyond"], control=leak)}
+
+    def _within(self, strata: Strata, acts_nd: Floats, inside_n: Ints, name: str, kind: str) -> tuple[PlantedTest, float, Ints] | None:
+        """Planted test within strata, the first-order gain, and the row that each influence belongs to."""
+        rows, order = whiten_within(acts_nd, strata.codes_n)
+        if rows.rank == 0:
+            return None
+        place = inside_n[order]
+        dense = np.unique(strata.codes_n[order], return_inverse=True)[1].astype(np.int64)
+        target, statistic = self._target(place, dense), ScoreStatistic(rows, kind)
+        margin = self.probing.margins.nonlinear if kind == "nonlinear" else self.probing.margins.leak
+        test = planted_test(statistic, target, margin, self._streams(name), permutations=PERMUTED_WITHIN)
+        return test, first_order_gain(statistic, target, self.folds[place]), place
+
+
+def _told_already(strata_n: Ints, codes_n: NDArray[Any], classes: int) -> tuple[Bools, Bools]:
+    """Rows of strata that hold one class only (all is told already), and of those with too few rows of a second class to ask."""
+    counts = np.zeros((int(strata_n.max()) + 1, classes), dtype=np.int64)
+    inside = strata_n >= 0
+    np.add.at(counts, (strata_n[inside], codes_n[inside].astype(np.int64)), 1)
+    one, askable = (counts > 0).sum(axis=1) < 2, (counts >= FEWEST_ROWS).sum(axis=1) >= 2
+    place = np.maximum(strata_n, 0)
+    return np.asarray(inside & one[place]), np.asarray(inside & ~one[place] & ~askable[place])

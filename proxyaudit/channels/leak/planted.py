@@ -9,9 +9,9 @@ from scipy import stats
 from proxyaudit.arrays import Ints
 from proxyaudit.channels.leak.record import LeakTest, SiteRecord
 from proxyaudit.data.public_counts import share_words
-from proxyaudit.estimates.draft import FOUND, PRESENT_AT, Draft
+from proxyaudit.estimates.ledger import Draft
+from proxyaudit.estimates.states import FOUND, PRESENT_AT
 from proxyaudit.probes.dropped_axes import dropped_axes_reason
-from proxyaudit.probes.results import Gain
 from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, distinct_seeds, in_every_seed, over_seeds, p_above, p_below
 from proxyaudit.stats.nulls import permutation_p
 
@@ -137,7 +137,8 @@ def _with_readers(draft: Draft, tests: Sequence[LeakTest], clusters_n: Ints) -> 
         if skipped:
             objections.append(f"the reader '{name}' did not run ({skipped}), so absence is not claimed")
             continue
-        singles = [_gain_of(reader, clusters_n) for reader in readers]
+        known = [(one.gain, one.influence_n) for one in readers if one.gain is not None and one.influence_n is not None]
+        singles = [Measured(np.array([gain]), influence_n, clusters_n) for gain, influence_n in known]
         p = min(1.0, count * in_every_seed(singles, draft.margin))
         if best is None or p < best[0]:
             best = p, name, over_seeds(singles)
@@ -149,12 +150,6 @@ def _with_readers(draft: Draft, tests: Sequence[LeakTest], clusters_n: Ints) -> 
         objections.append("bins of a single unit show a trace, so absence is not claimed")
     draft = _either_way(draft, best)
     return replace(draft, can_be_absent=False, reason=objections[0]) if objections and draft.can_be_absent else draft
-
-
-def _gain_of(reader: Gain, clusters_n: Ints) -> Measured:
-    assert reader.gain is not None
-    assert reader.influence_n is not None
-    return Measured(np.array([reader.gain]), reader.influence_n, clusters_n)
 
 
 def _either_way(draft: Draft, best: tuple[float, str, Measured] | None) -> Draft:

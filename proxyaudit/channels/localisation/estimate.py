@@ -13,10 +13,10 @@ import numpy as np
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.channels.localisation.record import LOCALISATIONS, LocalisationRecord, LocationRecord, Part, Search
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.draft import PRESENT_AT, Draft
 from proxyaudit.estimates.facts import Facts, Run
-from proxyaudit.estimates.ledger import UNIT_GAP, Drafts, Ledger, significant
-from proxyaudit.stats.intervals import LEVEL, Interval, Measured, crossed_interval, fieller_ratio, over_seeds, p_above
+from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts, Ledger, significant
+from proxyaudit.estimates.states import PRESENT_AT
+from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, fieller_ratio, over_seeds, p_above
 from proxyaudit.stats.multiplicity import holm
 
 CHANNEL, PER_ROW, SHARE = "localisation", "localisation_per_row", "localisation_share"
@@ -44,7 +44,6 @@ class _Candidate:
 
     @classmethod
     def of(cls, measure: str, subject: str, parts: Iterable[Part], clusters_n: Ints) -> _Candidate:
-        """From what it did in each model."""
         parts = tuple(parts)
 
         def measured(value: float, influence_n: Floats) -> Measured:
@@ -117,7 +116,7 @@ def _add(out: Drafts, facts: Facts, ledger: Ledger, attribute: Attribute, run: R
         else:
             lines += _of_location(location, records, facts.clusters_n)
     # One correction over everything that was tried of the attribute in this regime.
-    ps = iter(holm([one.p() for line in lines if isinstance(line, _Group) for one in line.candidates] or [1.0]))
+    ps = iter(holm([one.p() for line in lines if isinstance(line, _Group) for one in line.candidates]))
     # A whole location may not move the outputs where the effect cancels over rows; the attribute's subspace there may.
     used = ("used", attribute.name, run.regime, "present")
     backed = {e.site for e in ledger.estimates if (e.channel, e.attribute, e.regime, e.state) == used and e.site is not None}
@@ -205,7 +204,10 @@ def _publish(out: Drafts, group: _Group, ps: Sequence[float], *, backed: bool) -
             reason = NOT_WHOLE
         _add_effects(out, replace(location, reason=reason), one)
         if group.whole is not None and reason is None and one.p_signed() <= PRESENT_AT:
-            _add_share(out, group.location, one, group.whole)
+            ratio = fieller_ratio(over_seeds(one.signed), over_seeds(group.whole.signed))
+            if ratio is not None:
+                share = replace(_about(group.location, one.measure, one.subject), channel=SHARE, method=METHODS[SHARE])
+                out.add(replace(share, unit="share of the whole place's effect", interval=ratio), value=ratio.value)
     for control in group.controls:
         _add_effects(out, location, control)
 
@@ -213,24 +215,16 @@ def _publish(out: Drafts, group: _Group, ps: Sequence[float], *, backed: bool) -
 def _add_effects(out: Drafts, location: Draft, one: _Candidate) -> None:
     draft = _about(location, one.measure, one.subject)
     signed, product = over_seeds(one.signed), over_seeds(one.product)
-    out.add(replace(draft, measured=signed, interval=crossed_interval(signed, LEVEL), raw=_mean(part.predicted for part in one.parts)))
+    out.add(replace(draft, measured=signed, interval=crossed_interval(signed), raw=_mean(part.predicted for part in one.parts)))
     if one.measure == "random":
         return
     # A root has no standard error worth the name near zero: the product's interval is taken, and its ends are drawn.
-    around = crossed_interval(product, LEVEL)
+    around = crossed_interval(product)
     interval = Interval(_root(around.value), _root(around.low), _root(around.high), around.se, around.df)
     roots = [_root(float(value)) for value in product.seed_values]
     distinct, raw = len({significant(root) for root in roots}), _mean(part.predicted_per_row for part in one.parts)
     per_row = replace(draft, channel=PER_ROW, method=METHODS[PER_ROW], interval=interval, raw=raw, seed_values=roots, seeds=distinct)
     out.add(per_row, value=interval.value)
-
-
-def _add_share(out: Drafts, location: Draft, one: _Candidate, whole: _Candidate) -> None:
-    draft = _about(location, one.measure, one.subject)
-    draft = replace(draft, channel=SHARE, unit="share of the whole place's effect", method=METHODS[SHARE])
-    ratio = fieller_ratio(over_seeds(one.signed), over_seeds(whole.signed), LEVEL)
-    if ratio is not None:
-        out.add(replace(draft, interval=ratio), value=ratio.value)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

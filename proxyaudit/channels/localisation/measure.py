@@ -1,21 +1,84 @@
 """Measure, in one trained model, which sites, blocks, heads and units carry the effect of each attribute. No verdict rests on it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from proxyaudit.arrays import Floats, Ints
+from proxyaudit.arrays import Ints
 from proxyaudit.causal import localisation as causal
-from proxyaudit.causal.donors import TOO_FEW, Donors
-from proxyaudit.causal.interchange import Effect
+from proxyaudit.causal.interchange import TOO_FEW, Donors, Effect
 from proxyaudit.channels.base import ModelView
-from proxyaudit.channels.localisation.budget import TRIED, Schedule, budget_of, rows_kept, schedule
 from proxyaudit.channels.localisation.record import LOCALISATIONS, LocalisationRecord, LocationRecord, Part, PartSet, Search
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.models.base import TabularModule
-from proxyaudit.models.locations import Location, NoGradientHereError, Patching, find_locations, part_units
+from proxyaudit.models.base import NoGradientError, TabularModule
+from proxyaudit.models.locations import Location, Patching, find_locations, part_units
 from proxyaudit.seeding import stream
+
+# What is tried: fixed counts, cut down where the predicted operations ask for it; never by the clock.
+# Parts tried at a place: by the gradient, by the difference between the groups, at random as controls.
+TRIED = {"verdict": (6, 2, 2), "elsewhere": (2, 1, 1)}
+MOST_PLACES, MOST_SEARCHED = 12, 4  # of those that are no verdict sites
+MOST_RECIPIENTS, FEWEST_RECIPIENTS = 400, 100
+_SLOTS = 32  # 8 donors of each group and half
+_GRADIENT_ROWS, _FEWEST_GRADIENT_ROWS = 512, 64
+_LEAST_WORK, _SHARE_OF_TRAINING = 3e10, 0.1  # multiplications for all attributes of one model
+_MOST_FLOATS = 2**26  # kept of all places: 256 MiB
+_COST = "left out: it would take too many operations"
+
+
+def describe_localisation() -> dict[str, Any]:
+    """What is tried, for the plan."""
+    words = ("by gradient", "by difference", "at random")
+    return {where: dict(zip(words, counts, strict=True)) for where, counts in TRIED.items()} | {"recipients": MOST_RECIPIENTS}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What one attribute gets: recipients, and which places are patched whole and searched; the others with the reason."""
+
+    recipients: int
+    gradient_rows: int
+    whole: dict[str, str | None]
+    searched: dict[str, str | None]
+
+
+def schedule(places: Sequence[Location], verdict_sites: Sequence[str], budget: float) -> Schedule:
+    """Share out the operations: verdict sites first, then the other places whole, then their heads and units, the last ones first."""
+    verdict = [p for p in places if p.name in verdict_sites]
+    others = [p for p in places if p.name not in verdict_sites]
+    beyond = f"left out: {MOST_PLACES} places beside the verdict sites are patched"
+    whole: dict[str, str | None] = {p.name: (None if p in verdict or p in others[:MOST_PLACES] else beyond) for p in places}
+    inside = [p for kind in ("heads", "site") for p in reversed(others) if p.kind == kind and whole[p.name] is None]
+    few = f"left out: {MOST_SEARCHED} places beside the verdict sites are searched"
+    searched: dict[str, str | None] = {p.name: (None if p in verdict or p in inside[:MOST_SEARCHED] else few) for p in (*verdict, *inside)}
+    wanted = [(whole, p, 1.0) for p in verdict] + [(searched, p, _evaluations(p, "verdict")) for p in verdict]
+    wanted += [(whole, p, 1.0) for p in others if whole[p.name] is None]
+    wanted += [(searched, p, _evaluations(p, "elsewhere")) for p in inside if searched[p.name] is None]
+    each = max((p.whole_work for p in places), default=1.0)
+    gradient_rows = int(np.clip(0.2 * budget / (3 * each), _FEWEST_GRADIENT_ROWS, _GRADIENT_ROWS))
+    spent = 0.0
+    for kept, place, evaluations in wanted:
+        cost = evaluations * _SLOTS * place.work
+        if whole[place.name] is None and (spent + cost) * FEWEST_RECIPIENTS <= budget:
+            spent += cost
+        else:
+            kept[place.name] = _COST
+    recipients = int(np.clip(budget / max(spent, 1.0), FEWEST_RECIPIENTS, MOST_RECIPIENTS))
+    return Schedule(recipients, gradient_rows, whole, searched)
+
+
+def _evaluations(place: Location, where: str) -> float:
+    """Patches of a search, in patches of all recipients; those on the screening rows have half as many."""
+    tried, controls = sum(TRIED[where][:2]), TRIED[where][2]
+    return tried + controls + 2 + 0.5 * (1 + tried + math.log2(max(place.heads or place.width, 2)))
+
+
+def rows_kept(places: Sequence[Location], rows: int) -> int:
+    """Rows whose values at all places can be kept."""
+    return min(rows, max(_MOST_FLOATS // max(sum(place.floats for place in places), 1), 1))
 
 
 def measure(view: ModelView, out: Measurement) -> None:
@@ -40,7 +103,10 @@ def measure(view: ModelView, out: Measurement) -> None:
 
 def _localise(view: ModelView, protected: Sequence[str]) -> dict[str, LocalisationRecord]:
     locations = find_locations(view.model, view.x)
-    plan = schedule(locations, view.model.verdict_sites, budget_of(locations, view.rows_trained, len(protected)))
+    # Operations for one attribute: a small share of training's, or what a small model needs.
+    whole = max((place.whole_work for place in locations), default=0.0)
+    budget = max(_LEAST_WORK, _SHARE_OF_TRAINING * 3 * view.rows_trained * whole) / max(len(protected), 1)
+    plan = schedule(locations, view.model.verdict_sites, budget)
     patched = [location for location in locations if plan.whole[location.name] is None]
     rows = np.arange(len(view.x))
     if (kept := rows_kept(patched, len(rows))) < len(rows):
@@ -61,8 +127,6 @@ class _Inside:
 
 
 class _Search:
-    """One attribute in one model."""
-
     def __init__(self, view: ModelView, name: str, rows_n: Ints, patching: Patching, plan: Schedule) -> None:
         followed, parts = view.followed[name], view.dataset.parts[rows_n]
         self.name, self.root, self.patching, self.plan = name, view.recipe.seed, patching, plan
@@ -74,7 +138,6 @@ class _Search:
         self.parts = parts
 
     def run(self, locations: Sequence[Location]) -> LocalisationRecord:
-        """Patch every location whole and search those of the schedule."""
         rough = causal.draw_plan(self.groups, self.labels, self.parts == 0, self.plan.recipients // 2, self.rng)
         fine = causal.draw_plan(self.groups, self.labels, self.parts != 0, self.plan.recipients, self.rng)
         if rough is None or fine is None:
@@ -85,7 +148,7 @@ class _Search:
         gradients, reason = None, None
         try:
             gradients = self.patching.gradients(rows, self.output)
-        except NoGradientHereError as error:
+        except NoGradientError as error:
             reason = str(error)
         found: dict[str, LocationRecord] = {}
         for location in locations:
@@ -94,13 +157,17 @@ class _Search:
                 found[location.name] = LocationRecord(location.kind, skipped)
                 continue
             named = part_units(location)
-            screened = self._screen(location, gradients, rows, [None, *(units for _, units in named)])
+            own = None if gradients is None else gradients[location.name]
+            parts = [None, *(units for _, units in named)]
+            place, inside = np.searchsorted(self.screening, rows), self.screening
+            values = self.patching.values(location.name)[inside]
+            screened = causal.screen(values, own, place, self.groups[inside], self.labels[inside], parts)
             patch = self.patching.patch(location.name, self.output)
             whole = self._part("whole", self._effect(patch, self.fine, None), screened, 0)
             searched = None
             if location.name in self.plan.searched and self.plan.searched[location.name] is None:
-                inside = _Inside(location, patch, [name for name, _ in named], [units for _, units in named], screened.of(slice(1, None)))
-                searched = self._inside(inside)
+                names, units = [name for name, _ in named], [units for _, units in named]
+                searched = self._inside(_Inside(location, patch, names, units, screened.of(slice(1, None))))
             found[location.name] = LocationRecord(location.kind, None, whole, searched, self.plan.searched.get(location.name))
         return LocalisationRecord(len(self.fine.recipients), found, reason)
 
@@ -134,24 +201,16 @@ class _Search:
         whole = self._effect(inside.patch, self.rough, None)
         ranked = causal.in_direction(first, inside.screened, 1.0 if whole.signed >= 0 else -1.0)
         order = [inside.parts[part] for part in ranked]
-        size = causal.smallest_set(
-            lambda count: self._effect(inside.patch, self.rough, causal.joined(order[:count])).signed, whole, len(order)
-        )
+
+        def together(units: list[list[int]], plan: Donors) -> Effect:
+            return self._effect(inside.patch, plan, causal.joined(units))
+
+        size = causal.smallest_set(lambda count: together(order[:count], self.rough).signed, whole, len(order))
         if isinstance(size, str):
             return size
         drawn = [order[part] for part in rng.permutation(len(order))[:size]]
-        together, control = (
-            Part("", self._kept(self._effect(inside.patch, self.fine, causal.joined(units)))) for units in (order[:size], drawn)
-        )
-        return PartSet(size, tuple(inside.names[part] for part in ranked[: min(size, TRIED["verdict"][0])]), together, control)
-
-    def _screen(
-        self, location: Location, gradients: dict[str, Floats] | None, rows: Ints, parts: Sequence[causal.Units]
-    ) -> causal.Screened:
-        inside = self.screening
-        own = None if gradients is None else gradients[location.name]
-        values = self.patching.values(location.name)[inside]
-        return causal.screen(values, own, np.searchsorted(inside, rows), self.groups[inside], self.labels[inside], parts)
+        carriers, control = (Part("", self._kept(together(units, self.fine))) for units in (order[:size], drawn))
+        return PartSet(size, tuple(inside.names[part] for part in ranked[: min(size, TRIED["verdict"][0])]), carriers, control)
 
     def _effect(self, patch: causal.Patch, plan: Donors, units: causal.Units) -> Effect:
         return causal.patched_effect(patch, plan, units, len(self.rows))

@@ -7,21 +7,14 @@ _TERMS = (
     ("Output gap", "Difference between groups in the mean predicted probability; largest pair of groups."),
     ("Output leak", "What a reader gets of the attribute from the outputs alone; the outputs are judged by it and by the gap."),
 )
+_ASKS = "Does it show in the model's outputs, by the gap between groups or to a reader of the outputs?"
+_MEASURES = {"gap": "gap", "output_leak": "output leak", "output_leak_nonlinear": "output leak, non-linear"}
 
 CHANNEL = Channel(
     "outputs",
     20,
     (
-        Question(
-            "expressed",
-            "use",
-            ("gap", "leak"),
-            "Outputs",
-            "Does it show in the model's outputs, by the gap between groups or to a reader of the outputs?",
-            "shows in the outputs",
-            measures={"gap": "gap", "output_leak": "output leak", "output_leak_nonlinear": "output leak, non-linear"},
-            terms=_TERMS,
-        ),
+        Question("expressed", "use", ("gap", "leak"), "Outputs", _ASKS, "shows in the outputs", measures=_MEASURES, terms=_TERMS),
         Question("task"),
     ),
     estimate,

@@ -5,9 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from proxyaudit.data.attributes import Attribute
-from proxyaudit.estimates.draft import Draft
 from proxyaudit.estimates.facts import Facts, Run
-from proxyaudit.estimates.ledger import UNIT_GAP, Drafts
+from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts
 from proxyaudit.stats.group_gaps import NOT_FLAT, LargestGap, gaps_within_label, largest_gap, surely_flat, weighted_sum
 from proxyaudit.stats.intervals import LEVEL, Measured, crossed_interval, p_above, p_below
 from proxyaudit.stats.ranks import auroc
@@ -75,7 +74,7 @@ def _within(facts: Facts, attribute: Attribute, run: Run, gap: Draft, found: Lar
     # What the basis rests on: a gap above the margin in some label, and within it in all.
     above = min(1.0, min(2 * len(gaps) * p_above(one.oriented(), margin) for _, one in gaps))
     below = max(p_below(one.oriented(), margin) for _, one in gaps)
-    shown = replace(base, measured=within, interval=crossed_interval(within, LEVEL), margin=margin)
+    shown = replace(base, measured=within, interval=crossed_interval(within), margin=margin)
     return replace(shown, present_p=above, absent_p=below, shows_p=True)
 
 

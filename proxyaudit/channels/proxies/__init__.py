@@ -7,9 +7,5 @@ _CARRIED, _ATTRIBUTED = ("association", "pair_gain"), ("attribution_direction", 
 _USED = ("influence", "proxy_use", "path_total", "path", "path_share")
 
 CHANNEL = Channel(
-    "proxies",
-    50,
-    tuple(map(Question, (*_CARRIED, *_USED, *_ATTRIBUTED))),
-    estimate,
-    measure="proxyaudit.channels.proxies.measure:measure",
+    "proxies", 50, tuple(map(Question, (*_CARRIED, *_USED, *_ATTRIBUTED))), estimate, measure="proxyaudit.channels.proxies.measure:measure"
 )

@@ -3,6 +3,7 @@
 Discovery goes by association alone. Influence on the outputs is not known before a model is trained, and would differ between
 regimes; every regime is asked about the same proxies. Of a table the columns are asked, and pairs of them. Of texts their features are:
 thousands of terms are screened by a trace of counts, some hundreds are read out of fold, and the strongest are followed through the run.
+What these carry in a table, the audit rows among them, is measured here too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,20 +16,20 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.causal.columns import pair_codes, settle_cells
-from proxyaudit.causal.proxies import Association, Target, associate, pair_trace
-from proxyaudit.channels.proxies.association import associate_pair, known_target
-from proxyaudit.channels.proxies.record import label
+from proxyaudit.causal.proxies import Association, Target, associate, pair_gain, pair_trace
+from proxyaudit.channels.proxies.record import TABLES, Carried, TableRecord, UnitCarried, label
 from proxyaudit.channels.proxy_plan import Discovered, Proxy, ProxyPlan, people
-from proxyaudit.data.attributes import Attribute, code_attribute
+from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute, code_as, code_attribute
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.data.scrubbing import FUNCTION_WORDS
 from proxyaudit.data.text import lines_of
 from proxyaudit.data.text_features import STYLES, Terms, TextFeature, feature_table, frequent_terms
-from proxyaudit.probes.crossfit import TooFewRowsError
+from proxyaudit.estimates.record import Measurement
+from proxyaudit.probes.crossfit import TooFewRowsError, assign_folds
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.seeding import stream
-from proxyaudit.stats.intervals import Measured, crossed_interval
+from proxyaudit.stats.intervals import Measured, crossed_interval, row_variance
 from proxyaudit.types import NotTested
 
 MOST_COLUMNS = 30  # columns, those that carry most, that are followed through a run
@@ -41,20 +42,26 @@ MOST_TEXTS = 5000
 _WORDS, _PATTERNS = 120, 60  # read out of fold, besides function words and ways of writing
 _SAME = 0.6  # share of texts in common above which a pattern is another one over again
 _STYLES = [TextFeature("style", name) for name in STYLES]
-_Found = dict[str, dict[str, tuple[float, float]]]
-"""Of each attribute what each candidate carries, and the lower end of that."""
+_Carrying = dict[str, tuple[float, float]]
+"""What each candidate carries of an attribute, and the lower end of that."""
+MOST_TABLE_ROWS = 20_000
+_AUDIT_PERMUTATIONS, _TABLE_PERMUTATIONS = 199, 99
 
 
 def discover(recipe: Recipe, dataset: Dataset) -> tuple[Dataset, ProxyPlan]:
     """The data set, with discovered columns among its attributes and notes on what was not looked at, and what carries the attributes."""
     root, protected = recipe.seed, [a for a in dataset.attributes if a.role == "protected"]
-    frame, clusters = _training_rows(dataset, root, _ROWS if dataset.text is None else MOST_TEXTS)
+    frame, most = dataset.train, _ROWS if dataset.text is None else MOST_TEXTS
+    if len(frame) > most:
+        frame = frame.iloc[np.sort(stream(root, "discovery rows").permutation(len(frame))[:most])]
+    frame = frame.reset_index(drop=True)
+    clusters = people(dataset, frame)
     targets = {a.name: known_target(a, frame, clusters, root) for a in protected}
     if dataset.text is None:
         values, proxies = frame, [Proxy(settle_cells(frame[feature.name], feature.kind)) for feature in dataset.features]
     else:
         values, proxies = _candidates(dataset, dataset.text, frame, list(targets.values()))
-    found: _Found = {name: {} for name in targets}
+    found: dict[str, _Carrying] = {name: {} for name in targets}
     level = 1 - 0.05 / max(len(proxies) * len(protected), 1)
     for name, (target, known) in targets.items():
         for proxy in (p for p in proxies if p.name != name):
@@ -80,20 +87,12 @@ def discover(recipe: Recipe, dataset: Dataset) -> tuple[Dataset, ProxyPlan]:
     return dataset, replace(plan, pairs=pairs, discovered=discovered)
 
 
-def _training_rows(dataset: Dataset, root: int, most: int) -> tuple[pd.DataFrame, Ints]:
-    frame = dataset.train
-    if len(frame) > most:
-        frame = frame.iloc[np.sort(stream(root, "discovery rows").permutation(len(frame))[:most])]
-    frame = frame.reset_index(drop=True)
-    return frame, people(dataset, frame)
-
-
 def _low(one: Association, clusters_n: Ints, level: float) -> float:
     return crossed_interval(Measured(np.array([one.value]), one.influence_n, clusters_n), level).low
 
 
 def _as_attributes(
-    recipe: Recipe, dataset: Dataset, found: _Found, notes: list[NotTested]
+    recipe: Recipe, dataset: Dataset, found: dict[str, _Carrying], notes: list[NotTested]
 ) -> tuple[list[Attribute], tuple[Discovered, ...]]:
     """The strongest undeclared carriers as probe targets: each protected attribute's first, then each one's second, ..."""
     taken = {a.name for a in dataset.attributes} | set(dataset.legitimate) | {dataset.group}
@@ -110,7 +109,9 @@ def _as_attributes(
         taken.add(name)
         distinct = pd.concat([dataset.train[name], dataset.audit[name]]).nunique()
         groups = None if dataset.group is None else dataset.audit[dataset.group]
-        attribute, remarks = code_attribute(dataset.audit[name], kinds[name], "proxy", distinct=distinct, where="audit rows", groups=groups)
+        attribute, remarks = code_attribute(
+            dataset.audit[name], kinds[name], "proxy", distinct=distinct, where="audit rows", fewest=MIN_LEVEL_ROWS, groups=groups
+        )
         notes.extend(remarks)
         if attribute is not None:
             attributes.append(attribute)
@@ -119,13 +120,7 @@ def _as_attributes(
 
 
 def _pairs(
-    plan: ProxyPlan,
-    attribute: Attribute,
-    singles: Mapping[str, tuple[float, float]],
-    frame: pd.DataFrame,
-    clusters: Ints,
-    root: int,
-    taken: set[str],
+    plan: ProxyPlan, attribute: Attribute, singles: _Carrying, frame: pd.DataFrame, clusters: Ints, root: int, taken: set[str]
 ) -> tuple[tuple[str, str], ...]:
     """Pairs that tell surely more than the better column: screened by a cheap trace, the best read on rows not seen."""
     if not singles:
@@ -138,7 +133,9 @@ def _pairs(
     fine = {name: plan.codes(name, frame) for name in order}
     coarse = {name: plan.codes(name, frame, coarse=True) for name in order}
     traces: dict[tuple[str, str], float] = {}
-    for better, other in _screened([name for name in plan.columns if name in singles], order):
+    # The strongest columns' pairs come first, and the better column of each.
+    for pair in islice(combinations([name for name in plan.columns if name in singles], 2), _SCREENED_PAIRS):
+        better, other = sorted(pair, key=order.index)
         traces[better, other] = pair_trace(*pair_codes(fine[better], coarse[other]), target.labels_n, target.classes)
     best = sorted(traces, key=lambda pair: (-round(traces[pair], 6), pair))[:_READ_PAIRS]
     kept: list[tuple[float, tuple[str, str]]] = []
@@ -152,13 +149,6 @@ def _pairs(
     # Two things of one name could not be told apart in a report: a column may itself be called "a + b".
     named = {label(pair): pair for _, pair in sorted(kept, key=lambda item: (round(item[0], 9), item[1])) if label(pair) not in taken}
     return tuple(reversed(named.values()))[:MOST_PAIRS]
-
-
-def _screened(names: Sequence[str], order: Sequence[str]) -> list[tuple[str, str]]:
-    """Pairs to be screened, the better column of each first; the strongest columns' pairs come first."""
-    place = {name: number for number, name in enumerate(order)}
-    pairs = islice(combinations(names, 2), _SCREENED_PAIRS)
-    return [(one, two) if place[one] < place[two] else (two, one) for one, two in pairs]
 
 
 # Features of texts -----------------------------------------------------------------------------------------------
@@ -189,7 +179,6 @@ def _pick_features(ranked: Sequence[Proxy], strongest: Mapping[str, float]) -> t
 
 
 def _notes_on_texts(dataset: Dataset, followed: int) -> list[NotTested]:
-    """What of texts was not looked at."""
     what = "words that fewer than eleven people use, and what lies in the order of words, in grammar and in spelling"
     why = (
         f"words, characters and habits of style were looked through one by one; the {followed} that carry most in the training "
@@ -257,3 +246,78 @@ def _traces(terms: Terms, targets: Sequence[tuple[Target, NDArray[np.bool_]]]) -
         free = max(columns.shape[1] - 1, 1)
         best = np.maximum(best, (((sums - size[:, None] * mean) ** 2 / spread).sum(axis=1) - free) / np.sqrt(2 * free))
     return best
+
+
+def known_target(attribute: Attribute, frame: pd.DataFrame, clusters_n: Ints, root: int) -> tuple[Target, NDArray[np.bool_]]:
+    """The attribute on the rows of any table where it is known, coded as on the audit rows; and those rows."""
+    values = code_as(attribute, frame[attribute.name], where="")
+    known = np.isfinite(values) if attribute.kind == "continuous" else values >= 0
+    clusters = np.unique(clusters_n[known], return_inverse=True)[1].astype(np.int64)
+    folds = assign_folds(clusters, stream(root, "association folds")) if known.any() else np.zeros(0, dtype=np.int64)
+    return Target(values[known], attribute.classes, folds, clusters), known
+
+
+def associate_pair(
+    pair: tuple[str, str], plan: ProxyPlan, frame: pd.DataFrame, target: Target, rng: np.random.Generator | None
+) -> tuple[Association, Association]:
+    """Association of a pair, and its gain over the first of the two."""
+    better, other = pair
+    codes, of_cell = pair_codes(plan.codes(better, frame), plan.codes(other, frame, coarse=True))
+    return pair_gain(codes, of_cell, target, rng)
+
+
+def measure_association(frame: pd.DataFrame, dataset: Dataset, plan: ProxyPlan, root: int, out: Measurement, *, rows: bool) -> None:
+    """What each proxy and pair carries of each protected attribute in a table that has the model's inputs.
+
+    Of the audit rows (``rows``) the row influences are kept, of other tables the variance.
+    """
+    if len(frame) > MOST_TABLE_ROWS and not rows:
+        kept = np.sort(stream(root, "association rows").permutation(len(frame))[:MOST_TABLE_ROWS])
+        frame = frame.iloc[kept]
+    frame = plan.with_values(frame)
+    # A text of a scrubbed regime is still its author's.
+    clusters_n = people(dataset, frame) if rows or plan.text is not None else np.arange(len(frame))
+    for attribute in (a for a in dataset.attributes if a.role == "protected"):
+        record = TableRecord(reason="the table does not hold the attribute")
+        if attribute.name in frame:
+            record = _carried(attribute, frame, clusters_n, plan, root, rows=rows)
+        TABLES.write(out, record, attribute.name)
+
+
+def _carried(attribute: Attribute, frame: pd.DataFrame, clusters_n: Ints, plan: ProxyPlan, root: int, *, rows: bool) -> TableRecord:
+    target, known = known_target(attribute, frame, clusters_n, root)
+    held = frame[known]
+    units: dict[str, UnitCarried] = {}
+    for unit in plan.units(attribute.name):
+        if attribute.name in unit:
+            continue
+        rng = stream(root, "association null", attribute.name, *unit)
+        gain = None
+        try:
+            if len(unit) == 1:
+                permutations = _AUDIT_PERMUTATIONS if rows else _TABLE_PERMUTATIONS
+                carried = associate(plan.codes(unit[0], held), target, rng, permutations)
+            else:
+                carried, gain = associate_pair((unit[0], unit[1]), plan, held, target, rng)
+        except TooFewRowsError as error:
+            units[label(unit)] = UnitCarried(reason=str(error))
+            continue
+        known_of = known if rows else None
+        numbers = UnitCarried(_numbers(carried, target, known_of), None if gain is None else _numbers(gain, target, known_of))
+        better = units[unit[0]].association if len(unit) == 2 and unit[0] in units else None
+        if better is not None and numbers.association is not None and numbers.gain is not None:
+            # What the better column carries, the pair carries too.
+            p = min(1.0, 2 * min(numbers.gain.p, better.p))
+            numbers = replace(numbers, association=replace(numbers.association, p=p))
+        units[label(unit)] = numbers
+    return TableRecord(units, int(known.sum()))
+
+
+def _numbers(found: Association, target: Target, known_n: NDArray[np.bool_] | None) -> Carried:
+    """Numbers of one association; with its influences on all rows where it is said which are known."""
+    assert found.null_high is not None  # a null was asked for
+    full = None
+    if known_n is not None:
+        full = np.zeros(len(known_n))
+        full[known_n] = found.influence_n
+    return Carried(found.value, row_variance(found.influence_n, target.clusters_n)[0], found.p, found.null_high, full)

@@ -14,11 +14,10 @@ from proxyaudit.causal.proxy_use import Attribution, Number
 from proxyaudit.channels.proxies.record import TABLES, USES, TableRecord, UnitUse, UseRecord, label
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.encoding import NOT_SEEN
-from proxyaudit.estimates.draft import ABSENT_AT, PRESENT_AT, Draft
 from proxyaudit.estimates.facts import Facts, Run
-from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Drafts
+from proxyaudit.estimates.ledger import Draft, Drafts, unit_of
+from proxyaudit.estimates.states import ABSENT_AT, PRESENT_AT
 from proxyaudit.stats.intervals import (
-    LEVEL,
     Measured,
     crossed_interval,
     distinct_seeds,
@@ -41,6 +40,8 @@ _PAIR_READER = "what the pair's cells add to the better of its two columns; null
 _UNIT_CHANGE = "mean absolute change of predicted probability"
 _NOT_SURELY = "not surely above the margin; absence is not tested, more rows would show more"
 _NOT_SETTLED = "whether it carries the attribute and moves the output between the groups, each above its margin, is not settled"
+_Carriers = dict[str, tuple[Measured, float]]
+"""What each proxy or pair surely carries on the audit rows, and the p-value of its being above the margin."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,6 @@ _TEXTS = _Words(
     "what it adds to the predicted probability, one group minus the other",
     "layer integrated gradients of the token embedding, summed over the places of a token; difference of the groups",
 )
-
-
-_Carriers = dict[str, tuple[Measured, float]]
-"""What each proxy or pair surely carries on the audit rows, and the p-value of its being above the margin."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +88,11 @@ def estimate(facts: Facts) -> Drafts:
     """Publish everything about proxies of every protected attribute."""
     out = Drafts()
     for attribute in facts.protected:
-        carriers = _add_audit_rows(out, facts, attribute)
+        table = TABLES.read(facts.inputs, attribute.name)  # on the audit rows, where every attribute is known
+        drafts = _add_carried(out, facts, attribute, "inputs", [table], table.n)
+        carriers = {str(one.subject): (one.measured, float(one.present_p or 0.0)) for one in drafts if one.measured is not None}
         uses = {run.regime: _Uses(run.regime, tuple(USES.read(m, attribute.name) for m in run.measured), facts) for run in facts.runs}
-        leading = _leading(facts, attribute, carriers, [uses[run.regime] for run in facts.audited if run.measured])
+        leading = _leading(facts, attribute, carriers, [uses[r.regime] for r in facts.runs if r.measured and not r.is_reference])
         for run in facts.runs:
             if not run.is_reference:
                 _add_table(out, facts, attribute, run)
@@ -113,8 +112,7 @@ def _draft(channel: str, attribute: Attribute, regime: str, subject: str | None,
 
 def _association(facts: Facts, attribute: Attribute, regime: str, unit: str | None, *, gain: bool = False) -> Draft:
     channel, method = ("pair_gain", _PAIR_READER) if gain else ("association", _READER)
-    share = UNIT_VALUES if attribute.classes == 0 else UNIT_CLASSES
-    return _draft(channel, attribute, regime, unit, margin=facts.margins.leak, unit=share, method=method)
+    return _draft(channel, attribute, regime, unit, margin=facts.margins.leak, unit=unit_of(attribute), method=method)
 
 
 def _judge(found: Sequence[tuple[Draft, Measured, float, float]], n: int) -> Iterator[Draft]:
@@ -126,15 +124,8 @@ def _judge(found: Sequence[tuple[Draft, Measured, float, float]], n: int) -> Ite
     for (draft, measured, _, null_high), adjusted, p_present in zip(found, holm(above), above, strict=True):
         present = adjusted <= PRESENT_AT
         judged = replace(draft, state="present" if present else "unknown", reason=None if present else _NOT_SURELY)
-        interval = crossed_interval(measured, LEVEL)
+        interval = crossed_interval(measured)
         yield replace(judged, measured=measured, interval=interval, present_p=p_present, null_high=null_high, n=n)
-
-
-def _add_audit_rows(out: Drafts, facts: Facts, attribute: Attribute) -> _Carriers:
-    """On the audit rows, where every attribute is known."""
-    table = TABLES.read(facts.inputs, attribute.name)
-    drafts = _add_carried(out, facts, attribute, "inputs", [table], table.n)
-    return {str(one.subject): (one.measured, float(one.present_p or 0.0)) for one in drafts if one.measured is not None}
 
 
 def _add_table(out: Drafts, facts: Facts, attribute: Attribute, run: Run) -> None:
@@ -222,7 +213,7 @@ def _add_use(out: Drafts, attribute: Attribute, uses: _Uses, carriers: _Carriers
 
 
 def _publish(out: Drafts, draft: Draft, measured: Measured) -> None:
-    out.add(replace(draft, measured=measured, interval=crossed_interval(measured, LEVEL)))
+    out.add(replace(draft, measured=measured, interval=crossed_interval(measured)))
 
 
 def _product(uses: _Uses, base: Draft, carrier: tuple[Measured, float], moved: Sequence[Measured]) -> tuple[Draft, float, float]:
@@ -242,7 +233,7 @@ def _product(uses: _Uses, base: Draft, carrier: tuple[Measured, float], moved: S
         unit="association times influence",
         method="association on the audit rows times influence",
         measured=product,
-        interval=crossed_interval(product, LEVEL),
+        interval=crossed_interval(product),
         decides=True,
         present_p=present,
         absent_p=absent,
@@ -275,7 +266,7 @@ def _add_path(out: Drafts, uses: _Uses, base: Draft, words: _Words) -> None:
     _publish(out, replace(part, null_high=float(np.mean([max(one.random) for one in found]))), over_seeds(through))
     how = "path over path_total, Fieller's interval"
     share = replace(part, channel="path_share", measure="path_share", unit="share of path_total", method=how)
-    ratio = fieller_ratio(over_seeds(through), over_seeds(total), LEVEL)
+    ratio = fieller_ratio(over_seeds(through), over_seeds(total))
     if ratio is None:
         out.add(replace(share, reason="the column's own effect between the groups is not clearly different from zero"))
     else:
@@ -323,5 +314,5 @@ def _add_inputs(out: Drafts, draft: Draft, values: Mapping[str, Any], facts: Fac
     for name, given in shown.items():
         measured = Measured(given, np.zeros(len(facts.clusters_n)), facts.clusters_n)
         # Over repetitions only: the rows are a few hundred, the same for all, and shares of a difference share their error.
-        interval = crossed_interval(measured, LEVEL) if len(distinct_seeds(given)) > 1 else None
+        interval = crossed_interval(measured) if len(distinct_seeds(given)) > 1 else None
         out.add(replace(draft, subject=name, context=name, measured=measured, interval=interval))

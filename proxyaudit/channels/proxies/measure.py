@@ -1,24 +1,30 @@
 """Measure proxies of one model: what they carry in its training table, what they do to its outputs, and which inputs feed these."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from proxyaudit.activations.capture import capture
-from proxyaudit.activations.replay import replayer
+from proxyaudit.activations.capture import Captured, capture
+from proxyaudit.activations.replay import Replay, replayer
 from proxyaudit.arrays import Floats, Ints, Singles
-from proxyaudit.causal.attribution import attribute_columns
-from proxyaudit.causal.proxy_use import Attribution, Swapped, draw_swaps, influence, oriented, path, swap_columns
+from proxyaudit.causal.attribution import TextRows, attribute_columns, attribute_tokens
+from proxyaudit.causal.proxy_use import Attribution, Swapped, Swaps, draw_removals, draw_swaps, influence, oriented, path, swap_columns
 from proxyaudit.channels.base import ModelView
-from proxyaudit.channels.proxies.association import measure_association
+from proxyaudit.channels.proxies.discover import measure_association
 from proxyaudit.channels.proxies.record import OVERLAPS, USES, Attributions, UnitUse, UseRecord, VerbatimOverlap, label
-from proxyaudit.channels.proxies.text_measure import TextRemovals
+from proxyaudit.channels.proxy_plan import ProxyPlan
 from proxyaudit.data.attributes import Attribute, Followed
-from proxyaudit.data.text_features import count_overlapping
+from proxyaudit.data.public_counts import SMALLEST_CELL
+from proxyaudit.data.text import TextEncoder
+from proxyaudit.data.text_features import TextFeature, count_overlapping, holds_given_name
 from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.models.base import TabularModule, TrainedModel
+from proxyaudit.models.base import TabularModule
+from proxyaudit.models.text import TextClassifier
 from proxyaudit.seeding import stream
 
 _RANDOMS = 3
@@ -28,6 +34,7 @@ Subspaces = tuple[list[LeaceEraser], list[list[LeaceEraser]]]
 
 MOST_SWAPPED_ROWS, FEWEST_SWAPPED_ROWS = 4000, 200
 _FORWARD_ROWS, _ATTENTION_ROWS = 600_000, 30_000  # rows run through the model for all columns of one model
+_MOST_TEXTS = 1000  # that one feature is removed from; those that a removal leaves as they are cost nothing
 
 
 class ColumnSwaps:
@@ -40,7 +47,10 @@ class ColumnSwaps:
         self.view, self.site = view, view.model.verdict_sites[-1]
         sources = view.dataset.encoder.sources
         self.inputs = {name: [i for i, source in enumerate(sources) if source == name] for name in view.proxies.columns}
-        self.swaps = draw_swaps(len(view.x), _rows_swapped(view.model, units), stream(view.recipe.seed, "proxy swaps"))
+        slow = isinstance(view.model.module, TabularModule) and view.model.module.batch_limit is not None
+        affordable = (_ATTENTION_ROWS if slow else _FORWARD_ROWS) // (4 * max(units, 1))
+        rows = max(FEWEST_SWAPPED_ROWS, min(MOST_SWAPPED_ROWS, affordable))
+        self.swaps = draw_swaps(len(view.x), rows, stream(view.recipe.seed, "proxy swaps"))
         self.replay = replayer(view.model, view.x, self.site)
 
     def swapped(self, unit: tuple[str, ...]) -> Swapped:
@@ -57,19 +67,106 @@ class ColumnSwaps:
     def attributions(self, rows: Ints, direction_d: Floats, followed: Followed) -> tuple[Sequence[str], Attribution, Attribution]:
         """Integrated gradients of the probe's logit and of the output's log-odds, by column."""
         model, x, groups, sources = self.view.model, self.view.x[rows], followed.groups_n[rows], list(self.inputs.values())
-        inside = attribute_columns(model, x, groups, sources, site=self.site, direction_d=direction_d)
-        outside = attribute_columns(model, x, groups, sources, output=followed.output)
+        inside = attribute_columns(model, x, groups, sources, (self.site, direction_d))
+        outside = attribute_columns(model, x, groups, sources, followed.output)
         return list(self.inputs), inside, outside
+
+
+class TextRemovals:
+    """Features left out of texts; the same texts serve every model."""
+
+    sign = -1.0  # what goes with a feature that is left out is what it did
+    most_attributed = 32  # one costs as much as sixty texts run forward
+
+    def __init__(self, view: ModelView) -> None:
+        encoder, module = view.dataset.encoder, view.model.module
+        assert isinstance(encoder, TextEncoder)
+        assert isinstance(module, TextClassifier)
+        self.view, self.encoder, self.site = view, encoder, view.model.verdict_sites[-1]
+        self.swaps = _removals(len(view.x), view.recipe.seed)
+        # Only after the pooling can the rest of the model be run from the site; else a path would cost the whole transformer each time.
+        self.replay: Replay | None = None
+        if module.is_vector(self.site):
+            self.replay = replayer(view.model, view.x, self.site, view.captured.acts[self.site])
+        texts = encoder.scrubbed(view.dataset.audit, view.regime.scrub)
+        self.lines = list(texts[encoder.column].iloc[self.swaps.rows_m])
+
+    def swapped(self, unit: tuple[str, ...]) -> Swapped | None:
+        """What leaving a feature out changes; nothing where the tokens stay the same."""
+        feature, site, before = self.view.proxies.by_name[unit[0]].feature, self.site, self.view.captured
+        if feature is None or not feature.removable:
+            return None
+        rows = self.swaps.rows_m
+        places, x = _written_without(feature, self.lines, self.view.x[rows], self.encoder)
+        change = np.zeros((len(rows), 1, before.outputs.shape[1]))
+        moved = np.zeros((len(rows), 1, before.acts[site].shape[1]), dtype=np.float32)
+        if len(places):
+            after = self._forward(x)
+            change[places, 0] = after.outputs - before.outputs[rows[places]]
+            moved[places, 0] = after.acts[site] - before.acts[site][rows[places]]
+        return Swapped(change, moved)
+
+    def _forward(self, x: Singles) -> Captured:
+        return capture(replace(self.view.model, sites=(self.site,)), x) if self.view.forward is None else self.view.forward(x)
+
+    def attributions(self, rows: Ints, direction_d: Floats, followed: Followed) -> tuple[Sequence[str], Attribution, Attribution] | str:
+        """Layer integrated gradients of the probe's logit and of the output's log-odds, summed by token over the texts of each group."""
+        if self.encoder.token_names is None:
+            return "the tokenizer does not tell what its tokens are"
+        model, x = self.view.model, self.view.x[rows]
+        tokens, names = tokens_to_name(x, self.view.dataset.clusters[rows], self.encoder)
+        if not names:
+            return f"no token stands in the texts of {SMALLEST_CELL} people among those that were attributed"
+        given = TextRows(x, followed.groups_n[rows], tokens, self.encoder.special)
+        inside = attribute_tokens(model, given, (self.site, direction_d))
+        outside = attribute_tokens(model, given, followed.output)
+        if inside is None or outside is None:
+            return "the transformer has no embedding of tokens that could be attributed to"
+        return names, inside, outside
+
+
+def _removals(n: int, root: int) -> Swaps:
+    return draw_removals(n, _MOST_TEXTS, stream(root, "removals"))
+
+
+def _written_without(feature: TextFeature, lines: Sequence[Any], x_mp: Singles, encoder: TextEncoder) -> tuple[Ints, Singles]:
+    """Places of the texts whose tokens change when they are written without a feature, and their new tokens."""
+    written = [feature.without(line) if isinstance(line, str) else line for line in lines]
+    places = np.array([place for place, line in enumerate(lines) if isinstance(line, str) and written[place] != line], dtype=np.int64)
+    if not len(places):
+        return places, x_mp[:0]
+    x = encoder.transform(pd.DataFrame({encoder.column: [written[place] for place in places]}))
+    differs = (x != x_mp[places]).any(axis=1)
+    return places[differs], x[differs]
+
+
+def rewritten_texts(x_np: Singles, texts: pd.DataFrame, encoder: TextEncoder, plan: ProxyPlan, root: int) -> Singles:
+    """Tokens of every text that a removal changes: what a frozen transformer has to run over once for all repetitions."""
+    rows = _removals(len(x_np), root).rows_m
+    lines = list(texts[encoder.column].iloc[rows])
+    features = [proxy.feature for proxy in plan.proxies if proxy.feature is not None and proxy.feature.removable]
+    return np.concatenate([x_np[:0], *(_written_without(feature, lines, x_np[rows], encoder)[1] for feature in features)])
+
+
+def tokens_to_name(x_mp: Singles, people_m: Ints, encoder: TextEncoder) -> tuple[list[list[int]], list[str]]:
+    """Names of tokens that at least eleven people's texts among these hold, after the token numbers of each name."""
+    assert encoder.token_names is not None
+    x_mp = np.floor(x_mp)  # fractions mark spans
+    used = np.unique(x_mp[x_mp >= 0]).astype(np.int64)
+    by_name: dict[str, list[int]] = {}
+    for token, name in zip(used, encoder.token_names([int(token) for token in used]), strict=True):
+        if name and name.isprintable() and not any(letter.isdigit() for letter in name):
+            by_name.setdefault(name, []).append(int(token))
+    kept = {
+        name: tokens
+        for name, tokens in sorted(by_name.items())
+        if len(np.unique(people_m[np.isin(x_mp, tokens).any(axis=1)])) >= SMALLEST_CELL and not holds_given_name(name)
+    }
+    return list(kept.values()), list(kept)
 
 
 Intervention = ColumnSwaps | TextRemovals
 """How proxies are taken from the rows of one model: a column is given another row's value, a text is written without a feature."""
-
-
-def _rows_swapped(model: TrainedModel, units: int) -> int:
-    slow = isinstance(model.module, TabularModule) and model.module.batch_limit is not None
-    affordable = (_ATTENTION_ROWS if slow else _FORWARD_ROWS) // (4 * max(units, 1))
-    return max(FEWEST_SWAPPED_ROWS, min(MOST_SWAPPED_ROWS, affordable))
 
 
 def measure(view: ModelView, out: Measurement) -> None:
@@ -124,7 +221,6 @@ def _subspaces(acts_nd: Floats, attribute: Attribute, parts_n: Ints, root: int) 
 
 
 def _use(swapped: Swapped, how: Intervention, followed: Followed, parts_n: Ints, subspaces: Subspaces) -> UnitUse:
-    """Influence, effect between the groups and path of one proxy or pair."""
     change = swapped.change_msc[:, :, followed.output]
     moved = influence(change, how.swaps, len(followed.groups_n))
     split = None
@@ -140,10 +236,15 @@ def _use(swapped: Swapped, how: Intervention, followed: Followed, parts_n: Ints,
 
 def _attributions(view: ModelView, how: Intervention, acts_nd: Floats, attribute: Attribute) -> Attributions:
     """What feeds the sensitive direction and the output, as contrasts of the groups; the same rows in every model."""
-    followed = view.followed[attribute.name]
-    direction = sensitive_direction(acts_nd, attribute, followed.groups_n)
-    if direction is None:
+    followed, concept = view.followed[attribute.name], attribute.concept_columns()
+    known = np.isfinite(concept).all(axis=1)
+    eraser = fit_leace(acts_nd[known], concept[known])
+    if eraser.rank == 0:
         return Attributions(reason=NO_DIRECTION)
+    # The direction along which the groups compared differ, as LEACE reads it.
+    coordinates = eraser.coordinates(acts_nd)
+    low, high = (coordinates[followed.groups_n == group].mean(axis=0) for group in (0, 1))
+    direction = np.asarray(eraser.read_dr @ (high - low))
     rng = stream(view.recipe.seed, "attributed rows", attribute.name)
     chosen = [rng.permutation(np.flatnonzero(followed.groups_n == g))[: how.most_attributed] for g in (0, 1)]
     rows = np.sort(np.concatenate(chosen))
@@ -151,14 +252,3 @@ def _attributions(view: ModelView, how: Intervention, acts_nd: Floats, attribute
     if isinstance(found, str):
         return Attributions(reason=found)
     return Attributions(len(rows), tuple(found[0]), found[1], found[2])
-
-
-def sensitive_direction(acts_nd: Floats, attribute: Attribute, groups_n: Ints) -> Floats | None:
-    """Direction of a site along which the groups compared differ, as LEACE reads it; ``None`` where the attribute is not in the site."""
-    concept = attribute.concept_columns()
-    known = np.isfinite(concept).all(axis=1)
-    eraser = fit_leace(acts_nd[known], concept[known])
-    if eraser.rank == 0:
-        return None
-    coordinates = eraser.coordinates(acts_nd)
-    return np.asarray(eraser.read_dr @ (coordinates[groups_n == 1].mean(axis=0) - coordinates[groups_n == 0].mean(axis=0)))

@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from proxyaudit.arrays import Ints
 from proxyaudit.channels.relearning.record import ROWS, Relearned, relearned_of
-from proxyaudit.estimates.draft import FOUND, Draft
 from proxyaudit.estimates.facts import Facts
-from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Drafts
+from proxyaudit.estimates.ledger import Draft, Drafts, unit_of
 from proxyaudit.estimates.record import Measurement
+from proxyaudit.estimates.states import FOUND
 from proxyaudit.seeding import stream
 from proxyaudit.stats.intervals import Measured, absent_everywhere, crossed_interval, in_every_seed, over_seeds
 from proxyaudit.types import PENULTIMATE
@@ -37,8 +36,7 @@ def estimate(facts: Facts) -> Drafts:
     before = untrained.measured if untrained else ()
     for run in facts.runs:
         for attribute in facts.attributes:
-            unit = UNIT_VALUES if attribute.classes == 0 else UNIT_CLASSES
-            base = Draft(CHANNEL, attribute.name, run.regime, PENULTIMATE, unit=unit)
+            base = Draft(CHANNEL, attribute.name, run.regime, PENULTIMATE, unit=unit_of(attribute))
             draft = None
             if not run.is_reference:
                 asked = replace(base, context=CONTEXT, margin=facts.margins.relearned, method=METHOD)
@@ -142,7 +140,10 @@ def add_relearning(out: Drafts, draft: Draft | None, measured: Sequence[Measurem
     base = replace(base, channel=CHANNEL, measure="curve", decides=False, margin=0.0, method=f"{own[0].block}; mean over draws of rows")
     for mode, m in [(point.mode, point.m) for point in own[0].curve]:
         leaks = [np.array(point.leaks) for one in own for point in one.curve if (point.mode, point.m) == (mode, m)]
-        mean = over_seeds([_over_draws(v, clusters_n) for v in leaks])
+        # Over draws of the rows that were learnt from; rows that are measured add nothing to its interval.
+        spread = [(v.mean(), float(v.var(ddof=1)) / len(v), len(v) - 1.0) for v in leaks]
+        still = np.zeros(len(clusters_n))
+        mean = over_seeds([Measured(np.array([value]), still, clusters_n, variance, df) for value, variance, df in spread])
         subject = f"{mode}, {m} rows"
         out.add(replace(base, subject=subject, context=subject, measured=mean, interval=crossed_interval(mean), n=own[0].n))
     if own[0].placebos:
@@ -155,9 +156,3 @@ def add_relearning(out: Drafts, draft: Draft | None, measured: Sequence[Measurem
     if isinstance(control, _Control):
         figures = {"leak": control.leak, "share": control.share}
         out.control("positive", CHANNEL, base.attribute, base.regime, base.site, control.detail, **figures)
-
-
-def _over_draws(leaks: NDArray[np.float64], clusters_n: Ints) -> Measured:
-    """Mean over draws of the rows that were learnt from; rows that are measured add nothing to its interval."""
-    variance = float(leaks.var(ddof=1)) / len(leaks)
-    return Measured(np.array([leaks.mean()]), np.zeros(len(clusters_n)), clusters_n, variance, len(leaks) - 1.0)

@@ -88,7 +88,6 @@ class _Attribute:
         return stream(self.view.recipe.seed, "relearned", self.attribute.name, *purpose)
 
     def measure(self, placebos_nm: NDArray[Any] | None, whole: LastBlock | None) -> Relearned:
-        """What comes back of the attribute, of its placebos and of plants."""
         reason = self._too_few()
         if reason is not None:
             return Relearned(reason=reason)
@@ -152,7 +151,6 @@ class _Attribute:
         return 2.0 / (float(np.log(self.classes)) * effective)
 
     def _curve(self, relearner: Relearner, whole: LastBlock | None, draws: int, learnt: Sequence[Relearnt]) -> tuple[CurvePoint, ...]:
-        """What each way of fine-tuning reaches with m rows."""
         block = self.block
         points: list[CurvePoint] = []
 

@@ -7,16 +7,11 @@ _TERM = (
     "How far the outputs move when the attribute's coordinates inside the model are swapped with those of a person of "
     "another group and the same label, less what random coordinates of equal rank do."
 )
-_USED = Question(
-    "used",
-    "use",
-    ("effect",),
-    "Interchange effect",
-    "Do the outputs move when its part of the representation is swapped?",
-    "moves the outputs when its internal trace is swapped",
-    measures={"effect": "fitted trace", "learned_effect": "learned trace"},
-    terms=(("Interchange effect", _TERM),),
-)
+_ASKS = "Do the outputs move when its part of the representation is swapped?"
+_SHOWS = "moves the outputs when its internal trace is swapped"
+_MEASURES = {"effect": "fitted trace", "learned_effect": "learned trace"}
+_TERMS = (("Interchange effect", _TERM),)
+_USED = Question("used", "use", ("effect",), "Interchange effect", _ASKS, _SHOWS, measures=_MEASURES, terms=_TERMS)
 CHANNEL = Channel(
     "use",
     30,

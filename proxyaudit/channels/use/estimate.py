@@ -1,21 +1,26 @@
-"""Decide on use: effects of LEACE and learned subspaces at each verdict site and at all of them jointly, over seeds."""
+"""Decide on use: effects of LEACE and learned subspaces at each verdict site and at all of them jointly, over seeds.
+
+Controls, and what could have escaped the swaps, never claim use: each only makes absence unknown.
+"""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.causal.interchange import InterchangeResult, absent_p
-from proxyaudit.channels.use import absence
-from proxyaudit.channels.use.record import JOINT, all_of, carriers, first_reason, learned_swaps, uses_at
-from proxyaudit.estimates.draft import Draft
+from proxyaudit.channels.use import record
+from proxyaudit.channels.use.record import JOINT, all_of, first_reason, learned_swaps, uses_at
 from proxyaudit.estimates.facts import Facts, Run
-from proxyaudit.estimates.ledger import UNIT_GAP, Drafts
+from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts
+from proxyaudit.estimates.states import ABSENT_AT, LEAST_FOUND
+from proxyaudit.probes.dropped_axes import dropped_axes_reason
 from proxyaudit.stats.group_gaps import gap_in
 from proxyaudit.stats.intervals import Measured, absent_everywhere, crossed_interval, fieller_ratio, in_every_seed, over_seeds
 from proxyaudit.stats.ranks import auroc
 
+_Swaps = Sequence[InterchangeResult]
 _LEACE = (
     "interchange of the LEACE subspace, donors share the label; minus random subspaces of equal rank; "
     "absence by what of it the rest of the model reads"
@@ -34,6 +39,10 @@ _MEDIATION = "one minus the output gap with the LEACE subspace set to its mean, 
 _TOWARDS = "share of the other attribute's difference between groups that a fresh probe reads in what the swap moved"
 _SELECTIVITY = "change of a fresh probe of the label, share of the difference between labels"
 _COMPLETENESS = "share of the group difference that a fresh probe reads after the swap"
+_SHOWN = 6
+SAME_OUTPUT = 1e-3  # largest change of a probability that counts as none
+TOO_WIDE = "too many dimensions for the rows to tell the attribute's direction from noise: more audit rows would settle it"
+_UNREAD_SHARE = 0.5  # of the margin: directions without a gradient must not move the outputs by more
 
 
 def estimate(facts: Facts) -> Drafts:
@@ -44,15 +53,15 @@ def estimate(facts: Facts) -> Drafts:
             name, followed = attribute.name, facts.followed[attribute.name]
             low, high = followed.names
             base = Draft("used", name, run.regime, group=f"{low} to {high}", margin=facts.margins.effect, unit=UNIT_GAP)
-            carrying = carriers(facts.inputs, name, facts.margins.leak)
+            carrying = record.carriers(facts.inputs, name, facts.margins.leak)
             for draft in use_drafts(base, run, untrained, facts.verdict_sites, facts.clusters_n, carrying):
                 if run.is_reference:
                     draft = replace(draft, decides=False, reason=None if draft.measured is not None else draft.reason)
                 out.add(draft)
             if run.measured and not run.is_reference:
-                positive = facts.positive(name)
+                positive = np.asarray(facts.labels_n == (1 if len(facts.classes) == 2 else followed.output))
                 add_use_beside(out, base, run, facts.verdict_sites, followed.groups_n, followed.output, positive, facts.clusters_n)
-            absence.add_use_controls(out, run, untrained, name, facts.verdict_sites, facts.margins.effect)
+            add_use_controls(out, run, untrained, name, facts.verdict_sites, facts.margins.effect)
     return out
 
 
@@ -63,13 +72,13 @@ def use_drafts(
     base = replace(base, measure="effect")
     if not run.measured:
         return [replace(base, site=site, reason=_FAILED) for site in sites]
-    acting = absence.acting_carrier(run, base.attribute, carrying, base.margin)
-    barred = {site: acting or absence.absence_barred(run, base.attribute, site, base.margin) for site in sites}
+    acting = acting_carrier(run, base.attribute, carrying, base.margin)
+    barred = {site: acting or absence_barred(run, base.attribute, site, base.margin) for site in sites}
     drafts = []
     for site in sites:
         drafts += _at(replace(base, site=site), run, untrained, site, barred[site], clusters_n)
     if len(sites) > 1:
-        together = first_reason(barred.values()) or absence.joint_barred(run, base.attribute, sites)
+        together = first_reason(barred.values()) or joint_barred(run, base.attribute, sites)
         joint = replace(base, subject="joint", context="joint: " + " + ".join(sites))
         drafts += _at(joint, run, untrained, JOINT, together, clusters_n)
     return drafts
@@ -82,17 +91,15 @@ def _at(base: Draft, run: Run, untrained: Run | None, site: str, barred: str | N
     missing = first_reason(use.reason for use in uses)
     if missing is not None:
         return [replace(base, reason=missing)]
-    wide = site != JOINT and absence.is_too_wide(run, base.attribute, site)
+    wide = site != JOINT and is_too_wide(run, base.attribute, site)
     why = first_reason(use.learned.reason for use in uses if use.learned)
     # Measured where the learned effect is below the margin; where it is not, absence is out of the question.
     read = [] if why is not None else all_of(use.learned.read_downstream if use.learned else None for use in uses)
 
-    def draft_of(
-        start: Draft, swaps: Sequence[InterchangeResult], any_label: Sequence[InterchangeResult], asked: Sequence[InterchangeResult]
-    ) -> Draft:
+    def draft_of(start: Draft, swaps: _Swaps, any_label: _Swaps, asked: _Swaps) -> Draft:
         p = absent_p([swap.effect for swap in asked], clusters_n, base.margin) if asked else None
         draft = replace(_claimed(start, swaps, any_label, clusters_n), absent_p=p, can_be_absent=barred is None, reason=barred)
-        return replace(draft, null_rejected=False, null_reason=absence.TOO_WIDE) if wide else draft
+        return replace(draft, null_rejected=False, null_reason=TOO_WIDE) if wide else draft
 
     leace = draft_of(base, all_of(use.leace for use in uses), all_of(use.any_label for use in uses), read)
     context = f"{base.context}, learned" if base.context else "learned"
@@ -102,13 +109,13 @@ def _at(base: Draft, run: Run, untrained: Run | None, site: str, barred: str | N
     swaps = learned_swaps(uses)
     any_label = all_of(use.learned.any_label if use.learned else None for use in uses)
     found = draft_of(learned, swaps, any_label, swaps if read else [])
-    relayed = absence.untrained_sizes(base.regime, untrained, base.attribute, site)
+    relayed = untrained_sizes(base.regime, untrained, base.attribute, site)
     if relayed and min(swap.effect.size for swap in swaps) <= max(relayed):
         found = replace(found, null_rejected=False, null_reason=_RELAYED)
     return [leace, found]
 
 
-def _claimed(base: Draft, swaps: Sequence[InterchangeResult], any_label: Sequence[InterchangeResult], clusters_n: Ints) -> Draft:
+def _claimed(base: Draft, swaps: _Swaps, any_label: _Swaps, clusters_n: Ints) -> Draft:
     """An effect as it may be claimed: beyond random subspaces, and with donors of any label too."""
     draft = effect_draft(base, swaps, clusters_n)
     draft = replace(draft, context=f"{base.context}: {draft.context}" if base.context else draft.context)
@@ -125,7 +132,7 @@ def _claimed(base: Draft, swaps: Sequence[InterchangeResult], any_label: Sequenc
     return draft
 
 
-def effect_draft(base: Draft, swaps: Sequence[InterchangeResult], clusters_n: Ints) -> Draft:
+def effect_draft(base: Draft, swaps: _Swaps, clusters_n: Ints) -> Draft:
     """Fill a draft with an interchange effect, the larger of signed and per-row in the mean over seeds, minus that of random subspaces."""
     effects = [swap.effect for swap in swaps]
     signed = float(np.mean([effect.signed for effect in effects]))
@@ -183,7 +190,7 @@ def add_use_beside(
             _add_erased(out, draft, [o[:, output] for o in run.outputs], erased, groups_n, positive_n, clusters_n)
 
 
-def _add_readings(out: Drafts, draft: Draft, swaps: Sequence[InterchangeResult], *, joint: bool, learned: bool) -> None:
+def _add_readings(out: Drafts, draft: Draft, swaps: _Swaps, *, joint: bool, learned: bool) -> None:
     """What fresh probes read in what the swaps moved: of the attribute, of the label, and of other attributes."""
     said = [word for word, holds in (("joint", joint), ("learned", learned)) if holds]
     prefix = "learned_" if learned else ""
@@ -221,3 +228,136 @@ def _add_erased(
         out.add(replace(mediation, reason="the gap is not clearly different from zero, so it has no share"))
     else:
         out.add(replace(mediation, interval=share), value=share.value)
+
+
+@dataclass(frozen=True)
+class PlantedOutcome:
+    """Whether planted effects were found in every model that they were planted in."""
+
+    passed: bool  # none was called absent, and more than half of each was found
+    detail: str  # the figures, for people
+    least_found: float | None = None  # smallest share found of a planted effect
+    least_absent_p: float | None = None  # smallest p-value of absence of one
+
+
+def planted_control(uses: Sequence[record.SiteUse]) -> PlantedOutcome | None:
+    """The positive control of absence over the models of a regime; ``None`` where nothing was planted."""
+    planted = [use.planted for use in uses if use.planted is not None]
+    if not planted:
+        return None
+    reason = first_reason(one.reason for one in planted)
+    if reason is not None:
+        return PlantedOutcome(False, reason)
+    sizes = [size for one in planted for size in one.sizes]
+    if not sizes:
+        return PlantedOutcome(True, "the site is constant: there is nothing to swap", 1.0, 1.0)
+    shown = ", ".join(f"planted {one.truth:.3f}: LEACE {one.leace:.3f}, learned {one.learned:.3f}" for one in sizes[:_SHOWN])
+    missed = [one for one in sizes if one.absent_p <= ABSENT_AT or max(one.leace, one.learned) <= LEAST_FOUND * one.truth]
+    found = min(max(one.leace, one.learned) / one.truth if one.truth > 0 else 1.0 for one in sizes)
+    return PlantedOutcome(not missed, shown, found, min(one.absent_p for one in sizes))
+
+
+def untrained_sizes(regime: str, untrained: Run | None, attribute: str, site: str) -> list[float]:
+    """The learned subspace's effect in each untrained model; none for the untrained models themselves."""
+    if untrained is None or untrained.regime == regime:
+        return []
+    return [swap.effect.size for swap in learned_swaps(uses_at(untrained, attribute, site))]
+
+
+def add_use_controls(out: Drafts, run: Run, untrained: Run | None, attribute: str, sites: Sequence[str], margin: float) -> None:
+    """Add the controls of use of one attribute in one regime: random subspaces of equal rank, planted effects, untrained models."""
+    for site in sites:
+        _add_random_subspaces(out, run, attribute, site, margin)
+    for site in sites:
+        uses = uses_at(run, attribute, site)
+        found = planted_control(uses)
+        if found is not None:
+            figures = {"least_found": found.least_found, "least_absent_p": found.least_absent_p}
+            out.control("positive", "used", attribute, run.regime, site, found.detail, **figures)
+        swaps, relayed = learned_swaps(uses), untrained_sizes(run.regime, untrained, attribute, site)
+        if relayed and any(len(swap.random_sizes) for swap in swaps):
+            size, most = min(swap.effect.size for swap in swaps), max(relayed)
+            detail = f"learned subspace: smallest effect {size:.4f}; largest in untrained models {most:.4f}"
+            figures = {"smallest": size, "largest_untrained": most}
+            out.control("untrained", "used", attribute, run.regime, site, detail, **figures)
+
+
+def _add_random_subspaces(out: Drafts, run: Run, attribute: str, site: str, margin: float) -> None:
+    """Whether the effect, or else the margin, exceeds what random subspaces of equal rank do."""
+    swaps = [use.leace for use in uses_at(run, attribute, site) if use.leace is not None]
+    if not swaps:
+        return
+    size = float(np.mean([swap.effect.size for swap in swaps]))
+    high = float(np.quantile(np.concatenate([swap.random_sizes for swap in swaps]), 0.95))
+    detail = f"effect {size:.4f}; 95th percentile of random subspaces of equal rank {high:.4f}"
+    figures = {"effect": size, "random_high": high, "margin": margin}
+    out.control("random_subspace", "used", attribute, run.regime, site, detail, **figures)
+
+
+def acting_carrier(run: Run, attribute: str, names: Sequence[str], margin: float) -> str | None:
+    """Why a column that carries the attribute and moves the outputs, whichever way, bars absence (means may cancel), or ``None``."""
+    for m in run.measured:
+        sizes = record.influence_of_columns(m, attribute)
+        for name in names:
+            if (size := sizes.get(name, 0.0)) > margin:
+                return f"“{name}” carries the attribute and moves the outputs by {size:.2f}; that it cancels between groups is no absence"
+    return None
+
+
+def absence_barred(run: Run, attribute: str, site: str, margin: float) -> str | None:
+    """Why absence of use cannot be claimed at a site, whatever the effects; ``None`` if it can."""
+    uses = uses_at(run, attribute, site)
+    barred = first_reason(use.reason for use in uses)
+    if barred is None and is_too_wide(run, attribute, site):
+        barred = TOO_WIDE
+    barred = barred or dropped_axes_reason([record.axes_at(m, attribute, site).dropped_p for m in run.measured])
+    if barred is not None:
+        return barred
+    for m, use in zip(run.measured, uses, strict=True):
+        if use.learned is None or use.learned.reason:
+            return f"absence of use needs the learned subspace: {use.learned.reason if use.learned else 'none was learned'}"
+        if (barred := guard_barring_absence(record.GUARDS.find(m), attribute, margin)) is not None:
+            return barred
+        if use.learned.unread > _UNREAD_SHARE * margin:
+            return "directions without a gradient at the audit rows move the outputs (steps, saturated units): they were not searched"
+    if any(use.planted is None for use in uses):
+        # An effect above the margin in some model: the control was not needed, and absence is out of the question.
+        return None
+    for use in uses:
+        if use.others is not None and use.others.p > ABSENT_AT:
+            return "of other groups or outputs than those followed an effect of the margin is not ruled out"
+        if use.planted is not None and use.planted.reason:
+            return f"the positive control of absence could not be run: {use.planted.reason}"
+    control = planted_control(uses)
+    if control is not None and control.passed:
+        return None
+    return f"the positive control of absence failed ({control.detail if control else ''}): more audit rows would settle it"
+
+
+def is_too_wide(run: Run, attribute: str, site: str) -> bool:
+    """Whether a subspace was fitted on too few rows for the site's dimensions."""
+    dimensions = max(record.axes_at(m, attribute, site).rank or 0 for m in run.measured)
+    rows = min(use.leace.rows if use.leace else 0 for use in uses_at(run, attribute, site))
+    return dimensions > record.MOST_DIMENSIONS * rows / 3
+
+
+def joint_barred(run: Run, attribute: str, sites: Sequence[str]) -> str | None:
+    """Why absence cannot be claimed of several sites together: other groups and outputs are asked of each alone. Else ``None``."""
+    if any(use.others is not None and use.others.asked for site in sites for use in uses_at(run, attribute, site)):
+        return "of several verdict sites together only one pair of groups and one output were followed"
+    return None
+
+
+def guard_barring_absence(guards: record.Guards | None, attribute: str, margin: float) -> str | None:
+    """Why absence of use cannot be claimed of a model for what could escape the interventions; ``None`` if nothing could."""
+    if guards is None:
+        return "what could escape the interventions was not measured"
+    if guards.past_sites > SAME_OUTPUT:
+        return "something reaches the outputs past the verdict sites: name sites that everything goes through"
+    moderated = guards.moderated[attribute]
+    if moderated > margin:
+        return (
+            f"the output gap differs between halves of the rows by {2 * moderated:.2f}: a use that raises some people and lowers others "
+            "is not ruled out; a verdict site where it has not yet been added up would settle it"
+        )
+    return None

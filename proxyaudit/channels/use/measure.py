@@ -1,40 +1,54 @@
-"""Measure whether one trained model uses the attributes: subspaces swapped, erased, learned, planted, and joined over sites."""
+"""Measure whether one trained model uses the attributes: subspaces swapped, erased, learned, planted, and joined over sites.
+
+Swaps follow the mean, for the pair of groups and the output whose true labels differ most. Guards measure what would escape that: use
+that goes past the sites, that raises some rows and lowers others by as much, that acts where gradients do not point, or on another level
+or through another class. What bars absence for it stands in ``estimate``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from proxyaudit.activations.capture import Captured
 from proxyaudit.activations.replay import differentiable, outputs_with, replayer
 from proxyaudit.arrays import Bools, Floats, Ints
-from proxyaudit.causal.alignment import DifferentiableSite, Logits, NoGradientError
-from proxyaudit.causal.donors import DONORS, FINE_DONORS, TOO_FEW
+from proxyaudit.causal import interchange as causal
+from proxyaudit.causal.alignment import DifferentiableSite, Logits
 from proxyaudit.causal.interchange import (
+    DONORS,
+    FINE_DONORS,
+    TOO_FEW,
     InterchangeResult,
-    RandomOf,
     Replay,
     ReplayOf,
     Setting,
     absent_p,
-    fit_parts,
     interchange,
-    moved_by,
-    set_up,
-    share_read,
     with_donors,
 )
-from proxyaudit.causal.learned import block_diagonal, learn_parts, swap_read_downstream
+from proxyaudit.causal.learned import Learned, block_diagonal, learn_parts, swap_read_downstream
 from proxyaudit.causal.planted_use import plant_use
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.use import record
-from proxyaudit.channels.use.guards import measure_guards, other_questions, others_absent, unread_effect
-from proxyaudit.data.attributes import Attribute
-from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace
+from proxyaudit.data.attributes import Attribute, cut_number
+from proxyaudit.data.dataset import Dataset
+from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace, whitening_pair
 from proxyaudit.estimates.record import Measurement
+from proxyaudit.models.base import NoGradientError, TrainedModel
 from proxyaudit.seeding import stream
+
+_Columns = tuple[slice, ...]
+"""Where the units of each site stand, of several side by side; empty for one site."""
+SURELY = 4.5  # standard errors: some thousand comparisons are looked at
+FEWEST = 30  # rows of a group within a half
+_FOLLOWED_ROWS = 512
+_UNREAD_ROWS = 1000  # of each part
+MOST_ASKED = 24  # pairs of a group and an output; beyond it absence is not claimed
 
 
 def measure(view: ModelView, out: Measurement) -> None:
@@ -76,15 +90,14 @@ class _Question:
     def of(cls, view: ModelView, attribute: Attribute, site: str, acts_nd: NDArray[np.floating]) -> _Question | None:
         """``None`` where no label has enough rows of both groups."""
         rng, groups = stream(view.recipe.seed, "interchange", attribute.name, site), view.followed[attribute.name].groups_n
-        setting = set_up(acts_nd, groups, attribute.concept_columns(), view.labels_n, view.dataset.parts, rng)
+        setting = causal.set_up(acts_nd, groups, attribute.concept_columns(), view.labels_n, view.dataset.parts, rng)
         return None if setting is None else cls(view, attribute, site, setting, rng)
 
     def _stream(self, purpose: str) -> np.random.Generator:
         return stream(self.view.recipe.seed, purpose, self.name, self.site)
 
     def ask(self, replay: Replay, logits: Logits, rank: int) -> record.SiteUse:
-        """Everything about one site."""
-        setting, fitted = self.setting, fit_parts(self.setting)
+        setting, fitted = self.setting, causal.fit_parts(self.setting)
         use = self._swapped(fitted, lambda _: replay, logits)
         if not self.decides:
             return use
@@ -95,14 +108,23 @@ class _Question:
         if not rank:
             return replace(use, planted=record.PlantedEffects())
         use = replace(use, planted=self._planted(replay, DifferentiableSite(logits, self.output)))
+        return replace(use, others=self._others(fitted, replay, logits))
+
+    def _others(self, fitted: list[LeaceEraser], replay: Replay, logits: Logits) -> record.OtherQuestions | None:
+        """Other groups and outputs than those followed, if there are any: p is 1 where one cannot be asked. ``fitted`` holds all levels."""
+        setting, rng = self.setting, self._stream("other groups and outputs")
         questions = other_questions(self.attribute, setting.groups_n, self.output, self.view.captured.outputs.shape[1])
-        if not questions:
-            return use
-        rng = self._stream("other groups and outputs")
-        others = others_absent(
-            setting, questions, fitted, replay, lambda output: DifferentiableSite(logits, output), self.margin, self.clusters, rng
-        )
-        return replace(use, others=others)
+        if not questions or len(questions) > MOST_ASKED:
+            return record.OtherQuestions(1.0, len(questions)) if questions else None
+        largest = 0.0
+        for groups, output in questions:
+            fine = with_donors(replace(setting, groups_n=groups), FINE_DONORS, rng)
+            if len(fine.plans) < len(setting.plans):
+                return record.OtherQuestions(1.0, len(questions))
+            found = learn_parts(fine, DifferentiableSite(logits, output), fitted, self.margin, rng, free=False)
+            for swap in swap_read_downstream(fine, found, lambda _: replay, output, rng):
+                largest = max(largest, absent_p([swap.effect], self.clusters, self.margin))
+        return record.OtherQuestions(largest, len(questions))
 
     def ask_jointly(self, columns: Mapping[str, slice], logits: Logits) -> record.SiteUse:
         """The same attribute at several sites in one forward pass; LEACE and learned subspaces, none of which mixes sites."""
@@ -140,10 +162,9 @@ class _Question:
         fitted: list[LeaceEraser],
         replay_of: ReplayOf,
         logits: Logits,
-        columns: tuple[slice, ...] = (),
-        random_of: RandomOf | None = None,
+        columns: _Columns = (),
+        random_of: causal.RandomOf | None = None,
     ) -> record.SiteUse:
-        """LEACE and learned subspaces."""
         permutations, follow = self.permutations, DifferentiableSite(logits, self.output)
         leace = interchange(self.setting, fitted, replay_of, self.output, self.rng, random_of=random_of, permutations=permutations)
         any_label = self._whatever_label(leace, fitted, replay_of)
@@ -155,8 +176,8 @@ class _Question:
         follow: DifferentiableSite,
         fitted: list[LeaceEraser],
         replay_of: ReplayOf,
-        columns: tuple[slice, ...],
-        random_of: RandomOf | None,
+        columns: _Columns,
+        random_of: causal.RandomOf | None,
     ) -> record.LearnedUse:
         setting, rng, free = self.setting, self._stream("learned"), self.decides and not columns
         try:
@@ -208,7 +229,9 @@ class _Question:
                 rows = known & (setting.parts_n == (part + 2) % 3)
                 subspace = subspaces[(part + 1) % 3]
                 if subspace.rank and rows.any():
-                    shares.append(share_read(moved_by(setting, subspace, plan), setting.acts_nd[rows], concept[rows], groups[rows]))
+                    shares.append(
+                        causal.share_read(causal.moved_by(setting, subspace, plan), setting.acts_nd[rows], concept[rows], groups[rows])
+                    )
             told = [share for share in shares if share is not None]
             if told:
                 found[other.name] = float(np.mean(told))
@@ -235,3 +258,97 @@ class _Question:
             absent = max(absent_p([effect], self.clusters, self.margin) for effect in effects)
             sizes.append(record.PlantedEffect(one.times, one.truth, effects[0].size, effects[1].size, absent))
         return record.PlantedEffects(sizes=tuple(sizes))
+
+
+def measure_guards(model: TrainedModel, captured: Captured, x_np: NDArray[np.float32], dataset: Dataset, root: int) -> record.Guards:
+    """Measure the guards of one model."""
+    # Token numbers of a text say nothing by being above or below their mean.
+    columns: list[NDArray[Any]] = [] if dataset.text is not None else [x_np]
+    for site in model.verdict_sites:
+        acts = np.asarray(captured.acts[site], dtype=np.float64)
+        mean, to_white, _ = whitening_pair(acts)
+        columns.append((acts - mean) @ to_white)
+    moderators = np.concatenate(columns, axis=1)
+    moderated = {a.name: moderated_gap(captured.outputs, _indicators(a), moderators) for a in dataset.attributes}
+    return record.Guards(outputs_past(model, captured, x_np, root), moderated)
+
+
+def outputs_past(model: TrainedModel, captured: Captured, x_np: NDArray[np.float32], root: int) -> float:
+    """Largest change of an output when other rows run with the verdict sites set to these rows' values; 0 where all follows from them."""
+    if len(model.verdict_sites) == 1 and model.taps[model.verdict_sites[0]].tail == "method":
+        return 0.0  # the package's own architectures run what follows the site from its value alone; of a user's head that is only likely
+    rng = stream(root, "past the sites")
+    rows = rng.permutation(len(x_np))[:_FOLLOWED_ROWS]
+    others = rows[rng.permutation(len(rows))]
+    values = {site: np.asarray(captured.acts[site], dtype=np.float64)[rows] for site in model.verdict_sites}
+    maps = {site: (np.eye(one.shape[1]), np.eye(one.shape[1]), one) for site, one in values.items()}
+    return float(np.abs(outputs_with(model, x_np[others], maps) - captured.outputs[rows]).max())
+
+
+def moderated_gap(outputs_nc: Floats, groups_nk: Floats, moderators_nm: NDArray[Any]) -> float:
+    """Largest sure half-difference of the output gap between the upper and the lower half of any moderator; 0 where none is sure.
+
+    Use whose gaps cancel over all rows shows as gaps that differ between halves of the rows. Each column of ``groups_nk`` marks a group,
+    which is compared with all other rows; NaN rows are left out. Moderators are cut at their mean.
+    """
+    upper = (moderators_nm > moderators_nm.mean(axis=0)).astype(np.float64)
+    largest = 0.0
+    for group in groups_nk.T:
+        known = np.isfinite(group)
+        inside, half = group[known] > 0, upper[known]
+        for output in outputs_nc[known].T:
+            sums = [np.stack([side * 1.0, side * output, side * output**2], axis=1) for side in (inside, ~inside)]
+            up, total = [half.T @ part for part in sums], [part.sum(axis=0) for part in sums]
+            gap, variance = np.zeros((2, half.shape[1])), np.zeros((2, half.shape[1]))
+            enough = np.ones(half.shape[1], dtype=bool)
+            for index in (0, 1):  # the upper half, the lower half
+                for sign, one, whole in ((1, up[0], total[0]), (-1, up[1], total[1])):
+                    n, s, q = (one if index == 0 else whole - one).T
+                    enough &= n >= FEWEST
+                    mean = s / np.maximum(n, 1)
+                    gap[index] += sign * mean
+                    variance[index] += np.maximum(q / np.maximum(n, 1) - mean**2, 0) / np.maximum(n, 1)
+            difference = np.abs(gap[0] - gap[1]) / 2
+            sure = enough & (difference > SURELY * np.sqrt(variance.sum(axis=0)) / 2)
+            largest = max(largest, float(difference[sure].max(initial=0.0)))
+    return largest
+
+
+def unread_effect(setting: Setting, found: Sequence[Learned], replay: Replay, output: int, rng: np.random.Generator) -> float:
+    """Root mean square change of the output when all that gradients call unread (steps, saturated units) is swapped with other rows'."""
+    squares = []
+    for part, one in enumerate(found):
+        if one.unread.rank == 0:
+            continue
+        rows = np.flatnonzero(setting.parts_n == (part + 1) % 3)
+        rows = rows[rng.permutation(len(rows))[:_UNREAD_ROWS]]
+        coordinates = one.unread.coordinates(setting.acts_nd[rows])
+        change = coordinates[rng.permutation(len(rows))] - coordinates
+        moved = replay(one.unread.shift(change), rows)[:, output] - replay(np.zeros_like(setting.acts_nd[rows]), rows)[:, output]
+        squares.append(float((moved**2).mean()))
+    return float(np.sqrt(np.mean(squares))) if squares else 0.0
+
+
+def _indicators(attribute: Attribute) -> Floats:
+    """Columns that compare each level (one of two) with all others; NaN where the attribute is missing."""
+    codes = level_codes(attribute)
+    highest = int(codes.max())
+    levels = np.array([1]) if highest == 1 else np.arange(highest + 1)
+    return np.where(codes[:, None] < 0, np.nan, (codes[:, None] == levels).astype(np.float64))
+
+
+def level_codes(attribute: Attribute) -> Ints:
+    """Level of each row, or quarter of a number; -1 where the attribute is missing."""
+    codes, known = np.asarray(attribute.codes), attribute.known
+    levels = np.full(len(codes), -1, dtype=np.int64)
+    levels[known] = codes[known] if attribute.classes else cut_number(codes[known])
+    return levels
+
+
+def other_questions(attribute: Attribute, groups_n: Ints, output: int, outputs: int) -> list[tuple[Ints, int]]:
+    """Groups (0, 1 or -1) and output of each question beside the followed one: every level, or quarter of a number, against all others."""
+    levels = level_codes(attribute)
+    named = [level for level in np.unique(levels) if level >= 0]
+    asked = [groups_n] if len(named) == 2 else [np.where(levels < 0, -1, (levels == level).astype(np.int64)) for level in named]
+    found = [(groups, column) for groups in asked for column in range(outputs)]
+    return [(groups, column) for groups, column in found if groups is not groups_n or column != output]

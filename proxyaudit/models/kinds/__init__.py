@@ -1,1 +1,51 @@
-"""The kinds of models that come along, one file each."""
+"""The kinds of models that come along, and what a kind is: a plugin of the group ``proxyaudit.models``, built-in ones too.
+
+A kind is one file: the part of the recipe that asks for it, who makes it, and what it costs. That file must not import torch where it
+is imported itself, since a recipe is validated with it; who makes the model is therefore named as ``module:function``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from proxyaudit.recipe.models import TrainingSpec
+from proxyaudit.registry import load_function, load_plugin
+
+if TYPE_CHECKING:
+    from torch import nn
+
+GROUP = "models"
+
+
+@dataclass(frozen=True)
+class ModelKind:
+    """One kind of model.
+
+    ``factory`` is called as ``make(spec, n_inputs=, n_classes=, base=)``. It returns a ``torch.nn.Module`` from a table ``(n, n_inputs)``
+    to logits (one column for two classes), with weights from torch's global generator, which the caller seeds. A
+    :class:`~proxyaudit.models.base.TabularModule` names its own sites; those of another module are found by running it.
+    """
+
+    spec: type[TrainingSpec]  # the ``model`` section of a recipe; its field ``kind`` is a ``Literal`` of the registered name
+    factory: str  # ``module:function``
+    seconds: float  # what an epoch of 1,000 rows takes on one core
+    hashes: str | None = None  # ``module:function`` of ``(spec, base)``: SHA-256 of files beside the recipe that decide a number
+    pass_seconds: Callable[[Any], float] = lambda _: 0.0  # of a pass of 1,000 rows beside training, if costly
+
+    def make(self, spec: TrainingSpec, *, n_inputs: int, n_classes: int, base: Path) -> nn.Module:
+        """The module with its initial weights."""
+        made: nn.Module = load_function(self.factory)(spec, n_inputs=n_inputs, n_classes=n_classes, base=base)
+        return made
+
+    def file_hashes(self, spec: TrainingSpec, base: Path) -> dict[str, str]:
+        """Hashes of the files that the model is made from."""
+        return {} if self.hashes is None else dict(load_function(self.hashes)(spec, base))
+
+
+def model_kind(spec: TrainingSpec) -> ModelKind:
+    """The kind that a recipe asks for."""
+    kind: ModelKind = load_plugin(GROUP, spec.kind, where="model.kind")
+    return kind

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from proxyaudit.models.kind import ModelKind
+from proxyaudit.models.kinds import ModelKind
 from proxyaudit.recipe.models import Positive, PretrainedSpec, TrainingSpec
 from proxyaudit.recipe.patterns import check_span
 
@@ -63,15 +63,11 @@ class HuggingFaceSpec(TrainingSpec, PretrainedSpec):
         return value
 
     @model_validator(mode="after")
-    def _known_pooling(self) -> HuggingFaceSpec:
+    def _fits(self) -> HuggingFaceSpec:
         known = (*POOLINGS, *self.spans)
         for key in ("pooling", "site_pooling"):
             if getattr(self, key) not in known:
                 raise ValueError(f"'{key}' is one of {', '.join(known)} (a span is named under 'spans')")
-        return self
-
-    @model_validator(mode="after")
-    def _frozen_if_halved(self) -> HuggingFaceSpec:
         if self.precision != "float32" and self.tune != "head":
             raise ValueError("'precision: bfloat16' is for a frozen transformer ('tune: head'): training in so few digits goes astray")
         return self

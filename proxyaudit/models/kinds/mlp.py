@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from proxyaudit.models.kind import ModelKind
+from proxyaudit.models.kinds import ModelKind
 from proxyaudit.recipe.models import Positive, TrainingSpec
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from proxyaudit.models.kind import ModelKind
+from proxyaudit.models.kinds import ModelKind
 from proxyaudit.recipe.models import TrainingSpec
 
 

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 
 from proxyaudit.registry import load_plugin, plugin_names
 from proxyaudit.reporting.blocks import Section
-from proxyaudit.reporting.report import Report
+from proxyaudit.reporting.report import Report, ReportSection
+
+__all__ = ["ReportSection", "all_sections", "sections"]
 
 GROUP = "report_sections"
-
-
-@dataclass(frozen=True)
-class ReportSection:
-    """A section as it is registered."""
-
-    order: int  # its place among the sections
-    make: Callable[[Report], Section | None]  # nothing where the pack has no such data
-    channels: tuple[str, ...] = ()  # whose numbers it shows; what no section shows stands under "Further numbers"
 
 
 @cache

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from proxyaudit.reporting.blocks import Block, Bullets, Heading, Picture, Section, Strong, note, para
+from proxyaudit.reporting.blocks import Block, Bullets, Drawn, Heading, Picture, Section, Strong, note, para
 from proxyaudit.reporting.charts import ForestRow
-from proxyaudit.reporting.report import Report, forest_picture, numbers_fold, side_by_side
-from proxyaudit.reporting.sections import ReportSection
+from proxyaudit.reporting.report import Report, ReportSection, forest_picture, numbers_fold, side_by_side
 from proxyaudit.reporting.summary import AttributeView, count_controls
 from proxyaudit.reporting.text import shorten
 from proxyaudit.reporting.words import plain_word
-from proxyaudit.types import Estimate
 
 _TRACES = (
     ("a", "effect", "Fitted trace", "found by regression (LEACE)."),
@@ -25,8 +23,9 @@ def causal(report: Report) -> Section | None:
     blocks: list[Block] = [
         para(
             "The attribute's trace inside the model is swapped between people with the same label, and the predictions are watched. "
-            "If they move more than when a random trace of the same size is swapped, the model uses the attribute. Grey bars: how "
-            "far they move when labels are shuffled. The untrained model shows what such a swap does anyway."
+            "If they move more than when a random trace of the same size is swapped, the model uses the attribute. ",
+            Drawn("Grey bars: how far they move when labels are shuffled. "),
+            "The untrained model shows what such a swap does anyway.",
         )
     ]
     for index, view in enumerate(report.summary.attributes):
@@ -40,7 +39,9 @@ def causal(report: Report) -> Section | None:
 def _effects(report: Report, view: AttributeView, ident: str, letter: str, measure: str, name: str, caption: str) -> Picture | None:
     rows = []
     for regime in (*report.summary.regimes, "reweighed", "untrained"):
-        e = _effect(view, regime, measure)
+        found = [e for e in view.of("used") if e.regime == regime and e.value is not None and (e.measure, e.subject) == (measure, None)]
+        # The one site that decides; where none does the largest.
+        e = max(found, key=lambda e: (e.state is not None, e.value or 0.0), default=None)
         if e is not None:
             rows.append(ForestRow(regime, e, report.style(regime), e.null_high))
     title, axis = f"Interchange effect, {name.lower()}: {view.name}", "Effect on the prediction (1 = 100 points)"
@@ -48,18 +49,10 @@ def _effects(report: Report, view: AttributeView, ident: str, letter: str, measu
     return forest_picture(report.what, rows, margin, named=named, axis=axis, ident=ident + letter, title=title)
 
 
-def _effect(view: AttributeView, regime: str, measure: str) -> Estimate | None:
-    """The effect at one site that decides; where none does the largest."""
-    found = [e for e in view.of("used") if e.regime == regime and e.value is not None and (e.measure, e.subject) == (measure, None)]
-    return max(found, key=lambda e: (e.state is not None, e.value or 0.0), default=None)
-
-
 def _effect_controls(report: Report, view: AttributeView) -> list[Block]:
     mine = [c for c in report.pack.evidence.controls if c.attribute == view.name and c.channel == "used"]
-    words = [
-        f"{plain_word(kind)}: ✓ {found[True]} passed, {'✗ ' if found[False] else ''}{found[False]} failed"
-        for (kind, _), found in count_controls(mine).items()
-    ]
+    counted = [(plain_word(kind), found[True], found[False]) for (kind, _), found in count_controls(mine).items()]
+    words = [f"{kind}: ✓ {passed} passed, {'✗ ' if failed else ''}{failed} failed" for kind, passed, failed in counted]
     failures = tuple((Strong(c.regime), f", {plain_word(c.kind)}: {c.detail}") for c in mine if c.passed is False)
     blocks: list[Block] = [note("Controls of these effects. ", "; ".join(words), ".")] if mine else []
     return [*blocks, Bullets(failures)] if failures else blocks

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from proxyaudit.estimates.channel import all_channels
 from proxyaudit.estimates.questions import word_of
 from proxyaudit.reporting.blocks import Block, Cell, Fold, Section, para, table
-from proxyaudit.reporting.report import Report
-from proxyaudit.reporting.sections import ReportSection
+from proxyaudit.reporting.report import Report, ReportSection
 from proxyaudit.reporting.summary import count_controls
 from proxyaudit.reporting.text import DASH
-from proxyaudit.reporting.words import control_words, plain_word
+from proxyaudit.reporting.words import plain_word
 
 _TITLE = "Controls of the instrument"
 _OPENING = (
@@ -17,29 +17,31 @@ _OPENING = (
     "cancels the other."
 )
 
+# What a passed control shows; a channel's own stand with the channel.
+_CONTROLS = {
+    "negative": "with shuffled labels nothing is found",
+    "positive": "a trace planted on purpose is found",
+    "repetition": "repetitions are not copies of one another",
+}
+
 
 def controls(report: Report) -> Section:
     """How many controls passed, and each one that did not."""
     counted = count_controls(report.pack.evidence.controls)
     if not counted:
         return Section("controls", _TITLE, (para("No control was run."),))
-    rows = []
+    shows, rows = _CONTROLS | {kind: words for channel in all_channels() for kind, words in channel.controls.items()}, []
     for (kind, channel), found in counted.items():
-        named = (Cell(plain_word(kind), lines=tuple(filter(None, [control_words(kind)]))), Cell(word_of(channel)))
+        named = (Cell(plain_word(kind), lines=(shows[kind],) if kind in shows else ()), Cell(word_of(channel)))
         counts = (f"✓ {found[True]}", f"✗ {found[False]}" if found[False] else "0", str(found[None]))
         rows.append([*named, *(Cell(count, look="num") for count in counts)])
     blocks: list[Block] = [para(_OPENING), table("Controls", ("Control", "Check", "Passed", "Failed", "Could not be run"), rows)]
-    notable = [
-        [
-            f"{plain_word(c.kind)} ({word_of(c.channel)})",
-            "✗ failed" if c.passed is False else "· not run",
-            *(Cell(name or DASH, look="name") for name in (c.attribute, c.regime, c.site)),
-            Cell(c.detail, look="text"),
-            c.id,
-        ]
-        for c in report.pack.evidence.controls
-        if c.passed is not True
-    ]
+    notable: list[list[Cell | str]] = []
+    for c in report.pack.evidence.controls:
+        if c.passed is not True:
+            result = "✗ failed" if c.passed is False else "· not run"
+            where = (Cell(name or DASH, look="name") for name in (c.attribute, c.regime, c.site))
+            notable.append([f"{plain_word(c.kind)} ({word_of(c.channel)})", result, *where, Cell(c.detail, look="text"), c.id])
     if notable:
         header = ("Control", "Result", "Attribute", report.what, "Site", "Detail", "Id")
         blocks.append(Fold(f"Failed or not run ({len(notable)})", (table("Failed controls", header, notable),)))

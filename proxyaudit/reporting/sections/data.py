@@ -5,8 +5,7 @@ from __future__ import annotations
 from proxyaudit.estimates.questions import word_of
 from proxyaudit.reporting.blocks import Cell, Section, Terms, table
 from proxyaudit.reporting.facts import facts, made
-from proxyaudit.reporting.report import Report
-from proxyaudit.reporting.sections import ReportSection
+from proxyaudit.reporting.report import Report, ReportSection
 from proxyaudit.reporting.text import DASH, beside, interval, number
 from proxyaudit.types import Estimate
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from proxyaudit.reporting.blocks import Block, Cell, Picture, Section, number_cell, para, table
+from proxyaudit.reporting.blocks import Block, Cell, Drawn, Picture, Section, number_cell, para, table
 from proxyaudit.reporting.charts import scatter_chart
-from proxyaudit.reporting.report import Report, numbers_fold, side_by_side
-from proxyaudit.reporting.sections import ReportSection
+from proxyaudit.reporting.report import Report, ReportSection, numbers_fold, side_by_side
 from proxyaudit.reporting.summary import AttributeView
 from proxyaudit.reporting.words import verdict_text
 
-_EXPLAINED = (
+_EXPLAINED = Drawn(
     "A point is a kind of training data. High: it shows in the predictions. Right: it can be read inside the model. In the "
     "shaded corner, below and right of the dashed margins, a test of the predictions alone sees nothing although it is there: "
     "that is what “hidden” means. The verdict rests on all checks, so a point near a border may have another one than its place "
-    "suggests."
+    "suggests.",
+    "Where the output gap stays below its margin and the leak inside does not, a test of the predictions alone sees nothing although it "
+    "is there: that is what “hidden” means. The verdict rests on all checks, so it may differ from what these two numbers suggest.",
 )
 
 
@@ -41,7 +42,7 @@ def depth_picture(report: Report, view: AttributeView, ident: str) -> Picture | 
     rows = [row for row in report.rows(view) if row.regime in names]
     cells = [[Cell(row.regime), Cell(words.get(row.regime, "reference")), number_cell(row.leak), number_cell(row.gap)] for row in rows]
     beside = table(f"Inside and outside for {view.name}", (report.what, "Verdict", "Leak inside", "Output gap"), cells)
-    return Picture(svg, view.name, "Square-root scales: small values are drawn apart.", report.legend(names, words), beside)
+    return Picture(svg, view.name, Drawn("Square-root scales: small values are drawn apart."), report.legend(names, words), beside)
 
 
 SECTION = ReportSection(40, depth, ("expressed",))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from proxyaudit.evidence.plans import entries
-from proxyaudit.reporting.blocks import Cell, Key, Picture, Section, number_cell, para, table
+from proxyaudit.reporting.blocks import Cell, Drawn, Key, Picture, Section, number_cell, para, table
 from proxyaudit.reporting.charts import curve_chart
-from proxyaudit.reporting.report import Report, side_by_side
-from proxyaudit.reporting.sections import ReportSection
+from proxyaudit.reporting.report import Report, ReportSection, side_by_side
 from proxyaudit.reporting.summary import AttributeView, Row
 from proxyaudit.reporting.svg import Style, fit, swatch
 from proxyaudit.reporting.text import capital, number
@@ -35,12 +34,13 @@ def mixing(report: Report) -> Section | None:
             ends = {0.0: rows.get("real"), **{share: rows.get(name) for share, name in shares.items()}, 1.0: rows.get(of)}
             at = {share: row for share, row in sorted(ends.items()) if row is not None}
             pictures.append(_mixing_picture(report, view, of, at, f"m{index}n{count}"))
-    explained = (
-        "How much is inside, shows and acts as real rows are replaced by synthetic ones (0 = real rows alone, 1 = synthetic rows alone). "
-        "A line that falls to the right says that the synthetic rows lower it."
+    opening = para(
+        "How much is inside, shows and acts as real rows are replaced by synthetic ones (0 = real rows alone, 1 = synthetic rows alone). ",
+        Drawn("A line that falls to the right", "A number that falls as their share grows"),
+        " says that the synthetic rows lower it.",
     )
     drawn = side_by_side(pictures)
-    return Section("mixing", "Mixing real and synthetic rows", (para(explained), *drawn)) if drawn else None
+    return Section("mixing", "Mixing real and synthetic rows", (opening, *drawn)) if drawn else None
 
 
 def _mixing_picture(report: Report, view: AttributeView, of: str, at: Mapping[float, Row], ident: str) -> Picture | None:
@@ -61,7 +61,7 @@ def _mixing_picture(report: Report, view: AttributeView, of: str, at: Mapping[fl
     header = ("Synthetic share", report.what, *(capital(name) for name, _, _ in _MEASURES))
     legend = tuple(Key(swatch(styles[name]), name) for name in lines)
     numbers = table(f"Mixture with {of} for {view.name}", header, rows)
-    caption = "Lines join measured mixtures; nothing was measured between them."
+    caption = Drawn("Lines join measured mixtures; nothing was measured between them.")
     return Picture(svg, f"{view.name}, {of}", caption, legend, numbers)
 
 

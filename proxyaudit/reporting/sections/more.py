@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from proxyaudit.estimates.questions import all_questions
 from proxyaudit.reporting.blocks import Block, Heading, Section, note
-from proxyaudit.reporting.report import Report, estimates_blocks
-from proxyaudit.reporting.sections import ReportSection, all_sections
+from proxyaudit.reporting.report import Report, ReportSection, estimates_blocks
+from proxyaudit.reporting.sections import all_sections
 from proxyaudit.reporting.text import shorten
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from proxyaudit.reporting.blocks import Cell, Section, para, table
-from proxyaudit.reporting.report import Report
-from proxyaudit.reporting.sections import ReportSection
+from proxyaudit.reporting.report import Report, ReportSection
 
 
 def not_tested(report: Report) -> Section:

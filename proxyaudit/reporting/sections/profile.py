@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from proxyaudit.reporting.blocks import Cell, Picture, Section, number_cell, para, table
+from proxyaudit.reporting.blocks import Cell, Drawn, Inline, Picture, Section, number_cell, para, table
 from proxyaudit.reporting.charts import profile_chart
-from proxyaudit.reporting.report import Report, side_by_side
-from proxyaudit.reporting.sections import ReportSection
+from proxyaudit.reporting.report import Report, ReportSection, side_by_side
 from proxyaudit.reporting.summary import AttributeView
 from proxyaudit.reporting.text import number
 
 _DRAWN = (
-    ("band", "Light grey: what the model passes on of invented attributes (placebos, 95th percentile)."),
-    ("floor", "Dark grey: what chance alone reaches (shuffled labels, 95th percentile)."),
-    ("detection", "Short bars in the colour of the margin: the smallest leak that would surely have been found there."),
+    ("band", Drawn(" Light grey", " Placebos"), "what the model passes on of invented attributes (placebos, 95th percentile)"),
+    ("floor", Drawn(" Dark grey", " Chance"), "what chance alone reaches (shuffled labels, 95th percentile)"),
+    (
+        "detection",
+        Drawn(" Short bars in the colour of the margin", " Detection limit"),
+        "the smallest leak that would surely have been found there",
+    ),
 )
 
 
@@ -21,12 +24,14 @@ def profile(report: Report) -> Section | None:
     views, bare = report.summary.attributes, report.summary.bare
     drawn = side_by_side(profile_picture(report, view, f"p{index}") for index, view in enumerate(views))
     place = "each place given" if bare else "each place of the model that was read"
-    said = [f"How much of the attribute a simple reader gets at {place}, as a share of all there is to know. Dashed line: the margin."]
-    said += [words for field, words in _DRAWN if any(getattr(view.profile, field) for view in views)]
+    said: list[Inline] = [f"How much of the attribute a simple reader gets at {place}, as a share of all there is to know."]
+    said.append(Drawn(" Dashed line: the margin."))
+    for field, mark, words in _DRAWN:
+        said += [mark, f": {words}."] if any(getattr(view.profile, field) for view in views) else []
     if not bare:
-        said.append("An untrained network passes on most of its inputs too.")
-    words = " ".join(said) if drawn else "No layer profile was measured."
-    return Section("profile", "Where it can be read" if bare else "Where in the model it can be read", (para(words), *drawn))
+        said.append(" An untrained network passes on most of its inputs too.")
+    opening = para(*said) if drawn else para("No layer profile was measured.")
+    return Section("profile", "Where it can be read" if bare else "Where in the model it can be read", (opening, *drawn))
 
 
 def profile_picture(report: Report, view: AttributeView, ident: str) -> Picture | None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from proxyaudit.reporting.blocks import Block, Bullets, Cell, Fold, Picture, Section, Strong, note, number_cell, para, table
 from proxyaudit.reporting.charts import curve_chart
-from proxyaudit.reporting.report import Report, numbers_fold, side_by_side
-from proxyaudit.reporting.sections import ReportSection
+from proxyaudit.reporting.report import Report, ReportSection, numbers_fold, side_by_side
 from proxyaudit.reporting.summary import AttributeView
 from proxyaudit.reporting.text import beside, interval, number, percent
 from proxyaudit.reporting.words import state_word
@@ -37,7 +36,7 @@ def relearning(report: Report) -> Section | None:
     title = "Does it come back with a little training" if blocks else "How easily it is got out"
     for view in views:
         blocks += numbers_fold(report, view, view.of("relearned"), ("relearning for {}", "Relearning"))
-        blocks += numbers_fold(report, view, view.of("effort"), ("how easily {} is got out", "Effort"), first=(note(_EFFORT),))
+        blocks += numbers_fold(report, view, view.of("effort"), ("how easily {} is got out", "Effort"), first=_EFFORT)
     return Section("relearning", title, tuple(blocks)) if blocks else None
 
 

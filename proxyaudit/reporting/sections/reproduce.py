@@ -7,13 +7,13 @@ import yaml
 from proxyaudit.evidence.plans import mapping
 from proxyaudit.reporting.blocks import Block, Command, Fold, Section, Terms, note, para
 from proxyaudit.reporting.facts import command
-from proxyaudit.reporting.report import Report, estimates_blocks
-from proxyaudit.reporting.sections import ReportSection
+from proxyaudit.reporting.report import Report, ReportSection, estimates_blocks
 from proxyaudit.reporting.text import visible
 
 _AGAIN = (
-    "The recipe as resolved lies beside this page as recipe.yaml; with the same input files and versions the command below "
-    "gives the same evidence.json, byte for byte. Relative paths in it start from the folder of the original recipe."
+    "The recipe as resolved lies beside this page as recipe.yaml, but relative paths in it, as that of the data, still start from the "
+    "folder of the original recipe: copy it there and run the command below there. With the same input files and versions it gives the "
+    "same evidence.json, byte for byte."
 )
 _AGAIN_BARE = "With the same files (their hashes are below) and versions the command below gives the same evidence.json, byte for byte."
 

@@ -7,25 +7,18 @@ from collections import Counter
 from proxyaudit.estimates.questions import all_questions
 from proxyaudit.evidence.plans import mapping
 from proxyaudit.reporting.blocks import Section, Terms
-from proxyaudit.reporting.report import Report
-from proxyaudit.reporting.sections import ReportSection
-from proxyaudit.reporting.sentences import REAL
+from proxyaudit.reporting.report import Report, ReportSection
 from proxyaudit.reporting.text import capital, count_word, join_words, percent
-from proxyaudit.reporting.words import checks
+from proxyaudit.reporting.words import REAL, checks
 
 
 def short(report: Report) -> Section | None:
     """The five answers that a reader in a hurry needs."""
     if not report.summary.attributes:
         return None
-    told = {
-        "Tested": _tested(report),
-        "Found": _found(report),
-        "Changed against real data": _changed(report),
-        "Risk that remains": _risk(report),
-        "Not tested": _untested(report),
-    }
-    return Section("short", "The audit in short", (Terms(tuple((term, words) for term, words in told.items() if words)),))
+    terms = ("Tested", "Found", "Changed against real data", "Risk that remains", "Not tested")
+    told = zip(terms, (make(report) for make in (_tested, _found, _changed, _risk, _untested)), strict=True)
+    return Section("short", "The audit in short", (Terms(tuple((term, words) for term, words in told if words)),))
 
 
 def _count(number: int, word: str) -> str:
@@ -38,14 +31,11 @@ def _tested(report: Report) -> str:
     if summary.bare:
         what += _count(len(summary.regimes), "set") + " of activations"
     else:
-        what += _count(len(summary.regimes), "kind") + " of training" + (f", {report.seeds} models each" if report.seeds else "")
+        what += _count(len(summary.regimes), "kind") + " of training" + (f", {_count(report.seeds, 'model')} each" if report.seeds else "")
     held = f", on {count_word(audit)} {'rows' if summary.bare else 'held-out real rows'}" if isinstance(audit, int) else ""
-    states = [row.states for view in summary.attributes for row in view.rows]
-    asked = [
-        all_questions()[name].asks.rstrip("?").lower()
-        for name in checks(bare=False)
-        if any(one.get(name) not in (None, "not_measured", "not_applicable") for one in states)
-    ]
+    states = {(name, state) for view in summary.attributes for row in view.rows for name, state in row.states.items()}
+    measured = {name for name, state in states if state not in ("not_measured", "not_applicable")}
+    asked = [all_questions()[name].asks.rstrip("?").lower() for name in checks(bare=False) if name in measured]
     return f"{what}{held}. Asked: {'; '.join(asked)}." if asked else f"{what}{held}."
 
 

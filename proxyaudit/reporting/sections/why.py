@@ -5,8 +5,7 @@ from __future__ import annotations
 from proxyaudit.estimates.questions import all_questions, word_of
 from proxyaudit.reporting import blocks as b
 from proxyaudit.reporting.facts import margin_words, reference_words
-from proxyaudit.reporting.report import Report, deciding_pictures, technical
-from proxyaudit.reporting.sections import ReportSection
+from proxyaudit.reporting.report import Report, ReportSection, deciding_pictures, technical
 from proxyaudit.reporting.summary import AttributeView, Row
 from proxyaudit.reporting.text import capital, number, shorten, squeeze
 from proxyaudit.reporting.words import CHANGES, STATES, checks, plain_word

@@ -1,1 +1,0 @@
-"""What 'scan' reads: the attribute's directions in each model."""

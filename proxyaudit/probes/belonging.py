@@ -20,7 +20,7 @@ from proxyaudit.probes.winsorising import shortened
 from proxyaudit.seeding import stream
 
 NEIGHBOURS = 64
-_SHARE, _FEWEST = 16, 24  # at most a sixteenth of the rows are neighbours; with fewer than these nothing is compared
+_SHARE, _FEWEST = 16, 40  # at most a sixteenth of the rows are neighbours; of fewer than these no curve of agreement can be seen
 _QUERIES = 4000
 _AT_ONCE = 300
 _FIRST = 1000  # rows asked about first; the others where these hint at anything

@@ -54,7 +54,7 @@ def asked(acts, codes, classes=2):
         lambda: people([8] * 300, 1.0),
         lambda: people([8] * 300, 1.0, d=48),
         lambda: people([24] * 100, 0.3),
-        lambda: people([6] * 80, 0.3),
+        lambda: people([6] * 120, 0.3),
         lambda: people([24] * 100, 1.0),
         households,
         lambda: series(0.9),

@@ -1,45 +1,152 @@
-"""Whether axes that whitening drops, of so little variance, tell an attribute all the same: then it is not called absent."""
+"""Whether what no reader is given tells an attribute all the same: then it is not called absent.
+
+Axes that may be rounding noise, last digits of units, and units that hardly ever move are asked alone, in products with the units
+and with one another. The statistic is the largest self-normalised sum over rows (de la Pena, Lai & Shao 2009), Bonferroni over all.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from proxyaudit.arrays import Floats
+from proxyaudit.arrays import Floats, Ints, Singles
+from proxyaudit.probes.rounding import last_digits
+from proxyaudit.probes.whitening import Whitened
+from proxyaudit.seeding import stream
 
-TELLS = 1e-4  # p-value from which on dropped axes are said to tell the attribute
-_MOST_AXES = 200
-_ROWS_PER_AXIS = 5
+TELLS = 1e-4  # p-value from which on this is said to tell the attribute
+_FEWEST_ROWS = 20
+_CLIP = 4.0
+_WORK = 2e9  # operations of the products of one attribute at one site; rows beyond it are left out
+_MOST_TOGETHER = 256  # digits and axes that are asked in products with one another
+_LAST = 2  # places of digits that are asked in products
+_EXAMINED = 64  # largest sums that clusters are counted for
+_DIGIT_ROWS = 4e7  # digits times rows that are held
+_CHUNK = 512
 
 
-def dropped_axes_p(dropped_nm: Floats, labels_n: NDArray[np.generic], classes: int) -> float | None:
-    """p-value of "the dropped axes do not tell the attribute": an F-test on the axes and their squares, Bonferroni over classes.
+@dataclass(frozen=True)
+class Unseen:
+    """Features of rows that no reader is given, ``(n, m)``, centred and bounded, with zeros where a row has none."""
 
-    ``None`` where nothing was dropped or too few rows are left to tell. Rounding errors have no mean that differs between groups.
+    alone_nm: NDArray[np.int8]  # digits that are asked alone
+    products_nm: Singles  # those asked in products too
+    units_nd: Singles  # units that they are multiplied with
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to ask."""
+        return not self.alone_nm.shape[1] and not self.products_nm.shape[1]
+
+
+def unseen_features(acts_nd: NDArray[np.generic], white: Whitened) -> Unseen:
+    """Axes that may be rounding noise, rare units (presence, then size), and digits of every unit; shared by all attributes of a site."""
+    n = len(acts_nd)
+    faint = np.clip(white.dropped_nm, -_CLIP, _CLIP).astype(np.float32)
+    rare = _rare_units(white.x_nd[:, white.rare_d])
+    digits: list[NDArray[np.int8]] = []
+    last: list[NDArray[np.int8]] = []
+    units = np.asarray(acts_nd)[:, white.moving_d]
+    most = max(_LAST, int(_DIGIT_ROWS / max(units.size, 1)))
+    for place, signs in last_digits(units, most):
+        (last if place < _LAST else digits).append(signs)
+    together = [faint, rare, *([np.stack(last, axis=1).astype(np.float32)] if last else [])]
+    alone = np.stack(digits, axis=1) if digits else np.zeros((n, 0), dtype=np.int8)
+    return Unseen(alone, np.concatenate(together, axis=1), np.clip(white.x_nd, -_CLIP, _CLIP).astype(np.float32))
+
+
+def _rare_units(rare_nk: Floats) -> Singles:
+    """Of units that are constant on nearly all rows: whether a row moves them, and how far among those that do."""
+    columns = []
+    for unit in rare_nk.T:
+        moves = unit != np.median(unit)
+        columns.append((moves - moves.mean()).astype(np.float32))
+        if len(np.unique(unit[moves])) > 1:
+            size = np.zeros(len(unit), dtype=np.float32)
+            ranks = stats.rankdata(unit[moves])
+            size[moves] = 2 * (ranks - ranks.mean()) / len(ranks)
+            columns.append(size)
+    return np.stack(columns, axis=1) if columns else np.zeros((len(rare_nk), 0), dtype=np.float32)
+
+
+def dropped_axes_p(
+    unseen: Unseen, z_nr: Floats, labels_n: NDArray[np.generic], classes: int, clusters_n: Ints | None, trace: float
+) -> float | None:
+    """p-value of "what no reader is given does not tell the attribute"; one where it explains less than ``trace`` of the variance.
+
+    ``None`` where there is nothing to ask or too few rows are left to tell.
     """
     n = len(labels_n)
-    if n < 2 * _ROWS_PER_AXIS:
+    if unseen.empty or n < _FEWEST_ROWS or z_nr.shape[1] >= n - 1:
         return None
-    axes = dropped_nm[:, np.ptp(dropped_nm, axis=0) > 0][:, -min(_MOST_AXES, n // (2 * _ROWS_PER_AXIS)) :]
-    if not axes.shape[1]:
+    told = labels_n[:, None] == np.arange(1 if classes == 2 else classes) if classes else labels_n[:, None]
+    e = np.asarray(told, dtype=np.float64)
+    rates, spread = e.mean(axis=0), e.std(axis=0)
+    e = e - rates
+    e -= z_nr @ (z_nr.T @ e / n)
+    varies = e.std(axis=0) > 1e-6 * np.maximum(spread, 1e-12)
+    if not varies.any():
         return None
-    design = np.linalg.qr(np.column_stack([np.ones(n), axes, axes**2]))[0]
-    told_n = labels_n[:, None] if classes == 0 else labels_n[:, None] == np.arange(1 if classes == 2 else classes)
-    targets = told_n.astype(np.float64)
-    targets -= targets.mean(axis=0)
-    total, told = (targets**2).sum(axis=0), ((design.T @ targets) ** 2).sum(axis=0)
-    used, left = design.shape[1] - 1, n - design.shape[1]
-    ratio = (told / used) / np.maximum((total - told) / left, np.finfo(np.float64).tiny)
-    asked = total > 0
-    return float(min(1.0, asked.sum() * stats.f.sf(ratio[asked], used, left).min())) if asked.any() else None
+    e = (e[:, varies] / spread[varies]).astype(np.float32)
+    # The same shift of a feature explains less of a rare class.
+    traces = trace * (4 * rates * (1 - rates) if classes else np.ones(1))[varies]
+    units = unseen.units_nd
+    rows = _some_rows(n, unseen.products_nm.shape[1] * (units.shape[1] + 1) * e.shape[1], clusters_n)
+    products, together = unseen.products_nm, unseen.products_nm[:, :_MOST_TOGETHER]
+    asked = e.shape[1] * (unseen.alone_nm.shape[1] + products.shape[1] * (1 + units.shape[1]) + together.shape[1] ** 2)
+    itself = np.ones((n, 1), dtype=np.float32)
+    digits = [unseen.alone_nm[:, start : start + _CHUNK] for start in range(0, unseen.alone_nm.shape[1], _CHUNK)]
+    everyone = np.arange(n, dtype=np.int64)
+    pairs: list[tuple[NDArray[np.number[Any]], Singles, Ints]] = [(part, itself, everyone) for part in digits]
+    pairs += [(products, itself, everyone), (products, units, rows), (together, together, rows)]
+    best = 0.0
+    for one, other, part in pairs:
+        groups = None if clusters_n is None else clusters_n[part]
+        for column, least in zip(e.T, traces, strict=True):
+            best = max(best, _largest(one[part].astype(np.float32), other[part], column[part], groups, float(least)))
+    return float(min(1.0, asked * stats.chi2.sf(best, 1)))
+
+
+def _some_rows(n: int, features: int, clusters_n: Ints | None) -> Ints:
+    """Rows that the products can afford: whole clusters, drawn once for all sites and attributes."""
+    most = max(1000, int(_WORK / max(4 * features, 1)))
+    if n <= most:
+        return np.arange(n)
+    ids = np.arange(n) if clusters_n is None else np.unique(clusters_n, return_inverse=True)[1]
+    order = stream(0, "unseen", n).permutation(int(ids.max()) + 1)
+    chosen = order[np.cumsum(np.bincount(ids)[order]) <= most]
+    return np.flatnonzero(np.isin(ids, chosen))
+
+
+def _largest(one_nm: Singles, other_nr: Singles, e_n: Singles, clusters_n: Ints | None, trace: float) -> float:
+    """Largest squared self-normalised sum of ``one * other * e`` among the pairs that explain at least ``trace`` of the variance."""
+    if not one_nm.shape[1] or not other_nr.shape[1]:
+        return 0.0
+    scaled = other_nr * e_n[:, None]
+    sums = one_nm.T @ scaled
+    squared = one_nm * one_nm
+    share = sums**2 / np.maximum((squared.T @ (other_nr * other_nr)) * len(e_n), 1e-30)
+    ratio = np.where(share >= trace, sums**2 / np.maximum(squared.T @ (scaled * scaled), 1e-30), 0.0).ravel()
+    if clusters_n is None or not ratio.max():
+        return float(ratio.max())
+    top = np.argsort(-ratio)[:_EXAMINED]
+    ids = np.unique(clusters_n, return_inverse=True)[1]
+    best = 0.0
+    for index in top[ratio[top] > 0]:
+        row, column = divmod(int(index), other_nr.shape[1])
+        by_cluster = np.bincount(ids, weights=(one_nm[:, row] * other_nr[:, column] * e_n).astype(np.float64))
+        best = max(best, float(by_cluster.sum() ** 2 / max((by_cluster**2).sum(), 1e-30)))
+    return best
 
 
 def dropped_axes_reason(p_values: Sequence[float | None]) -> str | None:
-    """Why absence cannot be claimed where dropped axes tell the attribute in some model; ``None`` where they do not."""
+    """Why absence cannot be claimed where what no reader is given tells the attribute in some model; ``None`` where it does not."""
     found = [p for p in p_values if p is not None]
     if not found or min(found) > TELLS:
         return None
-    return "units that are equal to six digits differ by what tells the attribute: too faint for the readers, and not absent"
+    return "last digits of units, or units that hardly ever move, tell the attribute: too faint for the readers, and not absent"

@@ -42,7 +42,7 @@ def own_direction(statistic: ScoreStatistic, prepared: list[Singles], target: Ta
 
 def _leading(statistic: ScoreStatistic, e_n1: Singles, clusters_n: Ints | None, rng: np.random.Generator) -> Singles:
     """Quadratic form ``(n,)`` of the axes along which labels stretch rows by more than chance."""
-    z = statistic.rows.z_nr
+    z = statistic.factors.z_nr
 
     def form(columns: NDArray[np.float32]) -> Singles:
         return np.asarray(z.T @ (z * columns[:, None]) / np.float32(len(z)))

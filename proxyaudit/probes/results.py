@@ -10,6 +10,8 @@ import numpy as np
 from proxyaudit.arrays import Floats
 from proxyaudit.stats.score_law import Reading
 
+_LEAST_EXCESS, _SURE = 0.08, 4.0  # agreement of neighbours that counts, and its size in standard errors
+
 
 def _empty() -> Floats:
     return np.zeros(0)
@@ -72,3 +74,20 @@ class Effort:
     rows: int | None = None  # whose labels were coded
     accuracy: float | None = None  # class-balanced
     control: float | None = None  # the same on random labels by group
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How much more a row agrees with its nearest neighbour in an attribute than with farther ones, as a share of the attribute's variance.
+
+    Beside it the error of that, and the share that a smooth reader explains which was fitted without a row's neighbours.
+    """
+
+    excess: float
+    error: float
+    smooth: float
+
+    @property
+    def together(self) -> bool:
+        """Whether rows seem to belong together: the nearest surely tell more than all that varies smoothly."""
+        return self.excess > max(_LEAST_EXCESS, self.smooth) and self.excess > _SURE * self.error

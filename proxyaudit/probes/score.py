@@ -59,14 +59,15 @@ class ScoreStatistic:
         if channel not in ("linear", "nonlinear"):
             raise ValueError(f"no score statistic is called {channel!r}")
         self.rows, self.channel, self.memory = rows, channel, memory_mb * 2**20
-        self.z = torch.as_tensor(rows.z_nr)
+        self.factors = rows if channel == "linear" else rows.factors
+        self.z = torch.as_tensor(self.factors.z_nr)
         self.length = (self.z**2).sum(1)
         self.kept: dict[int, torch.Tensor] = {}
 
     @property
     def is_quick(self) -> bool:
         """Whether a label column costs less than a product of all pairs of rows."""
-        return self.channel == "linear" or all(self._few_features(block) for block in self.rows.blocks)
+        return self.channel == "linear" or all(self._few_features(block) for block in self.factors.blocks)
 
     def prepare(self, columns_nm: Singles) -> Singles:
         """Label columns as the statistic uses them: standardised, and for the quadratic one freed of everything linear."""
@@ -83,7 +84,7 @@ class ScoreStatistic:
         e = torch.as_tensor(e_nm)
         scores = np.zeros(e.shape[1])
         shares = np.zeros(len(e))
-        for block in self.rows.blocks:
+        for block in self.factors.blocks:
             one = self._linear if self.channel == "linear" else self._quadratic
             values, share = one(block, e[block.rows])
             scores += values
@@ -156,7 +157,7 @@ class ScoreStatistic:
         """Scores ``(n, f)`` of rows along the first-order reader of each prepared column; a row's own label has no part in its score."""
         e = torch.as_tensor(e_nf)
         out = torch.empty_like(e)
-        for block in self.rows.blocks:
+        for block in self.factors.blocks:
             z, part, own = self.z[block.rows, : block.rank], e[block.rows], self.length[block.rows, None]
             if self.channel == "linear":
                 image = z @ (z.T @ part)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from proxyaudit.arrays import Floats, Ints
+from proxyaudit.arrays import Bools, Floats, Ints, Singles
+from proxyaudit.probes.rounding import mantissa_bits, rounding_variance
+from proxyaudit.probes.winsorising import narrow_axes, product_coordinates
 from proxyaudit.stats.directions import Block, Rows
 
-RELATIVE_TOLERANCE = 1e-12
-_EXACT = 1e-11  # of the largest spread; single precision's own rounding lies above
-_CONSTANT = 1e-10  # float32 cannot hold a signal this far below a column's own size
+RELATIVE_TOLERANCE = 1e-12  # of the largest eigenvalue: below it axes are found apart, in what the others leave
+RARE = 0.05  # share of rows on which a unit that is constant otherwise moves
+_COMPUTED = 1e-12  # of the largest spread; what single precision holds, rounding included, lies above
+_COMPUTED_DOUBLE = 1e-13  # the same where double precision is stored: only what lies well above its own rounding is a coordinate
+_ROUNDED = 6.0  # spread of an axis, over what correct rounding leaves, from which on it is a coordinate
+_ROUNDED_PER_DIMENSION = 1.2  # sums of many products are rounded often: times the cube root of the dimensions
 
 
 @dataclass(frozen=True)
@@ -22,52 +29,114 @@ class Whitened:
     z_nr: Floats  # columns ordered from the lowest to the highest variance
     x_nd: Floats  # standardised non-constant columns
     constant: int  # number of constant columns left out
-    dropped: int  # number of eigenvalues below the relative tolerance
-    dropped_nm: Floats  # coordinates on those that are more than double precision's own errors, in units of their spread
+    dropped: int  # number of axes left out: constant, or of no more spread than rounding leaves
+    dropped_nm: Floats  # coordinates on those that are more than errors of this computation, in units of their spread
+    moving_d: Bools  # units that are not constant
+    rare_d: Bools  # of these, units that are constant on nearly all rows
 
-    @property
+    @cached_property
     def rows(self) -> Rows:
         """The same rows in single precision, as one block, for planting and scoring."""
-        return Rows(self.z_nr.astype(np.float32), self.x_nd.astype(np.float32), (Block(slice(0, len(self.z_nr)), self.z_nr.shape[1]),))
+        q = product_coordinates(self.z_nr, self.x_nd[:, self.rare_d])
+        block = Block(slice(0, len(self.z_nr)), self.z_nr.shape[1], None if q is None else q.shape[1])
+        return Rows(self.z_nr.astype(np.float32), self.x_nd.astype(np.float32), (block,), None if q is None else q.astype(np.float32))
 
 
 def whiten(acts_nd: NDArray[np.generic]) -> Whitened:
-    """Standardise, then whiten without shrinkage, which would hide leaks on axes of small variance; ``ValueError`` if not finite."""
+    """Standardise, then whiten without shrinkage, which would hide leaks on axes of small variance; ``ValueError`` if not finite.
+
+    Axes below the relative tolerance are whitened by themselves. Those that stand out from the rounding noise of the format that the
+    values are stored in are coordinates like all others; the rest is handed on for :mod:`proxyaudit.probes.dropped_axes`.
+    """
     acts = np.asarray(acts_nd, dtype=np.float64)
     if not np.isfinite(acts).all():
         raise ValueError("activations hold NaN or infinite values")
-    centred = acts - acts.mean(axis=0)
-    scale = np.sqrt((centred**2).mean(axis=0))
-    keep = scale > _CONSTANT * np.maximum(np.abs(acts).max(axis=0), np.finfo(np.float64).tiny)
-    x = centred[:, keep] / scale[keep]
-    if not keep.any():
-        return Whitened(np.zeros((len(acts), 0)), x, int((~keep).sum()), 0, np.zeros((len(acts), 0)))
+    x, scale, moving = _standardised(acts)
+    constant, rare = int((~moving).sum()), rare_units(x)
+    if not moving.any():
+        return Whitened(np.zeros((len(acts), 0)), x, constant, 0, np.zeros((len(acts), 0)), moving, rare)
     values, vectors = np.linalg.eigh(x.T @ x / len(x))
     large = values > RELATIVE_TOLERANCE * values[-1]
     # With at most as many rows as columns the centred rows span at most n - 1 directions.
     z = (x @ vectors[:, large]) / np.sqrt(values[large])
-    rest = x @ vectors[:, ~large]
-    spread = np.sqrt((rest**2).mean(axis=0))
-    # Of exact copies only errors of the decomposition are left, which tell whatever the large axes tell.
-    told = spread > _EXACT * np.sqrt(values[-1])
-    return Whitened(z, x, int((~keep).sum()), int((~large).sum()), rest[:, told] / spread[told])
+    z = np.concatenate([_whitened_beside(z, narrow_axes(z, x[:, rare])), z], axis=1)
+    small = vectors[:, ~large]
+    if not small.shape[1] or z.shape[1] >= len(acts) - 1:
+        return Whitened(z, x, constant, small.shape[1], np.zeros((len(acts), 0)), moving, rare)
+    axes, faint = _below(np.asarray(acts_nd)[:, moving], x, scale, z, small, float(values[-1]))
+    return Whitened(np.concatenate([axes, z], axis=1), x, constant, small.shape[1] - axes.shape[1], faint, moving, rare)
+
+
+def rare_units(x_nd: Floats) -> Bools:
+    """Units that take one value on nearly all rows: rectified ones that are nearly dead, levels that hardly occur."""
+    if not x_nd.shape[1]:
+        return np.zeros(0, dtype=bool)
+    return np.asarray((x_nd == np.median(x_nd, axis=0)).mean(axis=0) >= 1 - RARE)
+
+
+def _whitened_beside(z_nr: Floats, more_nk: Floats) -> Floats:
+    """More columns, free of the whitened ones and whitened themselves."""
+    for _ in range(2):  # what rounding leaves of large parts is taken out again
+        more_nk = more_nk - z_nr @ (z_nr.T @ more_nk / len(z_nr))
+    values, vectors = np.linalg.eigh(more_nk.T @ more_nk / len(more_nk))
+    kept = values > RELATIVE_TOLERANCE
+    return np.asarray((more_nk @ vectors[:, kept]) / np.sqrt(values[kept]))
+
+
+def _standardised(acts_nd: Floats) -> tuple[Floats, Floats, Bools]:
+    """Columns that vary at all, centred and scaled, their scales, and which they are."""
+    # Differences to one row are exact where values are near: a code in the last digit of a large constant survives.
+    centred = acts_nd - acts_nd[0]
+    largest = np.abs(centred).max(axis=0)
+    moving = largest > 0
+    centred = centred[:, moving] / largest[moving]  # squares of huge or tiny numbers are no numbers
+    centred -= centred.mean(axis=0)
+    spread = np.sqrt((centred**2).mean(axis=0))
+    return centred / spread, spread * largest[moving], moving
+
+
+def _below(
+    acts_nd: NDArray[np.generic], x_nd: Floats, scale_d: Floats, z_nr: Floats, small_dm: Floats, largest: float
+) -> tuple[Floats, Floats]:
+    """Axes of the small eigenvectors that are coordinates, whitened, and those that may be rounding noise, in units of their spread."""
+    bits = mantissa_bits(acts_nd)
+    computed = (_COMPUTED if bits <= 23 else _COMPUTED_DOUBLE) * np.sqrt(largest)
+    rest = x_nd @ small_dm
+    # An eigenvector is exact to double precision of the largest axis: what that leaves of large axes is taken out again.
+    rest -= z_nr @ (z_nr.T @ rest / len(z_nr))
+    values, vectors = np.linalg.eigh(rest.T @ rest / len(rest))
+    spread = np.sqrt(np.maximum(values, 0.0))
+    found = spread > (computed if bits <= 23 else 0.0)
+    if not found.any():
+        return np.zeros((len(rest), 0)), np.zeros((len(rest), 0))
+    axes = small_dm @ vectors[:, found]
+    noise = np.sqrt((axes**2 * (rounding_variance(acts_nd, bits) / scale_d**2)[:, None]).sum(axis=0))
+    told = spread[found] > np.maximum(computed, max(_ROUNDED, _ROUNDED_PER_DIMENSION * np.cbrt(len(axes))) * noise)
+    coordinates = (rest @ vectors[:, found]) / spread[found]
+    return coordinates[:, told], coordinates[:, ~told]
 
 
 def whiten_within(acts_nd: NDArray[np.generic], strata_n: Ints) -> tuple[Rows, Ints]:
     """Whiten within strata; row ``i`` of the result is row ``order[i]`` of the activations."""
     order = np.argsort(strata_n, kind="stable")
-    acts = np.asarray(acts_nd, dtype=np.float64)[order]
+    acts = np.asarray(acts_nd)[order]
     edges = np.flatnonzero(np.diff(strata_n[order])) + 1
     parts = [slice(int(a), int(b)) for a, b in zip([0, *edges], [*edges, len(acts)], strict=True)]
     n, d = acts.shape
-    z, x, blocks = np.zeros((n, d), dtype=np.float32), np.zeros((n, d), dtype=np.float32), []
+    x, blocks, whitened, factors = np.zeros((n, d), dtype=np.float32), [], [], []
     for part in parts:
-        centred = acts[part] - acts[part].mean(axis=0)
-        moving = np.sqrt((centred**2).mean(axis=0)) > _CONSTANT * np.maximum(np.abs(acts[part]).max(axis=0), np.finfo(np.float64).tiny)
         found = whiten(acts[part])
-        rank = found.z_nr.shape[1]
-        z[part, :rank] = found.z_nr
-        x[part][:, moving] = found.x_nd  # a view of x: units keep their place from stratum to stratum
-        blocks.append(Block(part, rank))
-    widest = max(block.rank for block in blocks)
-    return Rows(z[:, :widest], x[:, x.any(axis=0)], tuple(blocks)), order.astype(np.int64)
+        own = found.rows
+        x[part][:, found.moving_d] = own.x_nd  # a view of x: units keep their place from stratum to stratum
+        whitened.append(own.z_nr)
+        factors.append(own.factors.z_nr)
+        blocks.append(Block(part, own.z_nr.shape[1], factors[-1].shape[1]))
+    same = all(one is other for one, other in zip(whitened, factors, strict=True))
+    q = None if same else _side_by_side(factors)
+    return Rows(_side_by_side(whitened), x[:, x.any(axis=0)], tuple(blocks), q), order.astype(np.int64)
+
+
+def _side_by_side(parts: Sequence[Singles]) -> Singles:
+    """Rows of all strata, with zeros beyond a stratum's own columns."""
+    widest = max(part.shape[1] for part in parts)
+    return np.concatenate([np.pad(part, ((0, 0), (0, widest - part.shape[1]))) for part in parts])

@@ -22,6 +22,7 @@ class Block:
 
     rows: slice
     rank: int  # how many of the leading columns of ``z`` are theirs
+    factors: int | None = None  # the same of ``q``
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,14 @@ class Rows:
     z_nr: Singles  # whitened within each block, columns from the lowest to the highest variance, zeros beyond a block's rank
     x_nd: Singles  # units, standardised within each block
     blocks: tuple[Block, ...]
+    q_nk: Singles | None = None  # coordinates whose products are formed, where they are not ``z`` itself
+
+    @property
+    def factors(self) -> Rows:
+        """The rows in the coordinates whose products a quadratic statistic and its plants form."""
+        if self.q_nk is None:
+            return self
+        return Rows(self.q_nk, self.x_nd, tuple(Block(b.rows, b.rank if b.factors is None else b.factors) for b in self.blocks))
 
     @property
     def n(self) -> int:
@@ -126,17 +135,18 @@ def heavy_tails(rows: Rows, rng: np.random.Generator) -> Singles:
 
 def quadratic(rows: Rows, family: str, count: int, rng: np.random.Generator) -> Singles:
     """Products and squares of directions of a family, free of everything linear; ``(n, count)``, zero where nothing is left."""
+    inner = rows.factors
     if family == "heavy":
         kurtosis = (rows.x_nd**2 * rows.x_nd**2).mean(axis=0)
         raw = rows.x_nd[:, np.argsort(-kurtosis, kind="stable")[np.arange(count) % len(kurtosis)]] ** 2
     elif family == "norm":
         raw = np.repeat((rows.z_nr**2).sum(axis=1, dtype=np.float32)[:, None], 1, axis=1) * np.ones((1, count), dtype=np.float32)
     elif family in ("low", "high"):
-        one, other = extreme(rows, family, count, rng), isotropic(rows, count, rng)
+        one, other = extreme(rows, family, count, rng), isotropic(inner, count, rng)
         raw = np.where(np.arange(count) % 2 == 0, one * one, one * other)
     else:
         make = isotropic if family == "isotropic" else units
-        one, other = make(rows, count, rng), make(rows, count, rng)
+        one, other = make(inner, count, rng), make(inner, count, rng)
         raw = np.where(np.arange(count) % 2 == 0, one * other, one * one)
     centred = standardised(rows, raw.astype(np.float32))
     rest = rows.residual(centred)

@@ -31,7 +31,8 @@ from proxyaudit.recipe.recipe import Margins
 from proxyaudit.seeding import stream
 from proxyaudit.types import REFERENCES, NotTested
 
-Acts = dict[str, dict[str, NDArray[np.float32]]]
+Floating = NDArray[np.floating[Any]]
+Acts = dict[str, dict[str, Floating]]
 
 FEWEST_ROWS = 100
 _NEAR = 0.01  # squared distance, as a share of that of two rows at random, below which rows count as copies
@@ -74,7 +75,7 @@ class ProbeInputs:
     places: Ints  # (n,) place of each row in the file
 
 
-def read_activation_file(path: Path) -> dict[str, NDArray[np.float32]]:
+def read_activation_file(path: Path) -> dict[str, Floating]:
     """Sites of one safetensors file, each ``(n, d)`` of any number type; ``InputError`` if it cannot be read or holds no matrices."""
     where = str(path)
     if not path.is_file():
@@ -90,8 +91,8 @@ def read_activation_file(path: Path) -> dict[str, NDArray[np.float32]]:
     return {name: _matrix(tensor, f"{where}, tensor '{name}'") for name, tensor in sorted(tensors.items())}
 
 
-def _matrix(tensor: Any, where: str) -> NDArray[np.float32]:
-    """One site as single-precision numbers; ``InputError`` if it is no finite real matrix."""
+def _matrix(tensor: Any, where: str) -> Floating:
+    """One site in single precision, in double where single would lose anything; ``InputError`` if it is no finite real matrix."""
     try:
         found = tensor.detach().to(torch.float64).cpu().numpy() if isinstance(tensor, torch.Tensor) else np.asarray(tensor)
     except TypeError:
@@ -103,26 +104,15 @@ def _matrix(tensor: Any, where: str) -> NDArray[np.float32]:
         raise InputError(what, where=where, mend="pool them to one vector for each row")
     if found.shape[1] == 0:
         raise InputError("the activations have no columns", where=where, mend="leave this site out")
-    single = _single(found)
+    with np.errstate(over="ignore"):
+        single = found.astype(np.float32)
     bad = ~np.isfinite(single)
     if bad.any():
         what = f"{bad.sum()} values in {bad.any(axis=1).sum()} rows are NaN, infinite or too large for single precision"
         mend = "find out why the model gives them; leave those rows out of every file and of the labels"
         raise InputError(what, where=where, mend=mend)
-    return single
-
-
-def _single(values_nd: NDArray[Any]) -> NDArray[np.float32]:
-    """Single precision; wider numbers that would lose what varies (a large offset, a tiny scale) are centred and scaled first."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        single = values_nd.astype(np.float32)
-        wide = values_nd.astype(np.float64)
-        centre, spread = (wide.mean(axis=0), wide.std(axis=0)) if len(wide) else (np.zeros(wide.shape[1]), np.zeros(wide.shape[1]))
-        lost = np.isfinite(spread) & (spread > 0) & ((spread < 1e-4 * np.abs(centre)) | (spread < 1e-30)) & np.isfinite(single).all(axis=0)
-    # What is rounding noise of double precision itself is no signal.
-    lost &= spread > 1e-12 * np.abs(centre)
-    single[:, lost] = ((wide[:, lost] - centre[lost]) / spread[lost]).astype(np.float32)
-    return single
+    # What single precision would round away is kept: what was never looked at cannot be called absent.
+    return single if np.array_equal(single, found) else found.astype(np.float64)
 
 
 def check_regimes(acts: Mapping[str, Mapping[str, Any]], rows: int, real: str | None) -> Acts:
@@ -246,7 +236,7 @@ def _own_order(acts: Acts, columns: Sequence[pd.Series[Any]]) -> Ints:
     return np.asarray(np.lexsort(keys[::-1]), dtype=np.int64)
 
 
-def join_copies(acts: Sequence[NDArray[np.float32]], group: pd.Series[Any] | None, notes: list[NotTested]) -> tuple[Ints, Ints]:
+def join_copies(acts: Sequence[NDArray[np.floating[Any]]], group: pd.Series[Any] | None, notes: list[NotTested]) -> tuple[Ints, Ints]:
     """Clusters ``(n,)`` of rows by ``group``, and with copies at a regime's first site ``(n, d)`` joined; ``notes`` takes what was done."""
     n = len(acts[0])
     pairs: list[tuple[Ints, Ints]] = []
@@ -268,7 +258,7 @@ def join_copies(acts: Sequence[NDArray[np.float32]], group: pd.Series[Any] | Non
     return apart, apart
 
 
-def _near_copies(acts_nd: NDArray[np.float32]) -> tuple[Ints, Ints]:
+def _near_copies(acts_nd: NDArray[np.floating[Any]]) -> tuple[Ints, Ints]:
     """Pairs of rows that lie much closer than chance would bring them, in whitened coordinates."""
     z = torch.as_tensor(whiten(acts_nd).z_nr.astype(np.float32))
     n, rank = z.shape

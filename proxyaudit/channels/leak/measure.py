@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Bools, Floats, Ints, Singles
 from proxyaudit.channels.base import ModelView, Placebos, Remember
+from proxyaudit.channels.leak.guards import SiteGuards
 from proxyaudit.channels.leak.record import ERASURES, SITE_LEAKS, Erasure, LeakTest, SiteRecord, holds_site, merge_sites
 from proxyaudit.data.attributes import Attribute, cut_number, ordered_codes
 from proxyaudit.data.dataset import Dataset
@@ -19,7 +20,6 @@ from proxyaudit.probes.bins import binned_trace
 from proxyaudit.probes.conditioning import Strata, make_strata
 from proxyaudit.probes.crossfit import FEWEST_ROWS, ProbeScore, TooFewRowsError, assign_folds, cross_fit_classes, cross_fit_values
 from proxyaudit.probes.deciding import planted_test
-from proxyaudit.probes.dropped_axes import dropped_axes_p
 from proxyaudit.probes.effort import measure_effort
 from proxyaudit.probes.first_order import first_order_gain
 from proxyaudit.probes.flexible import MAX_ROWS, READERS, flexible_gains
@@ -45,7 +45,7 @@ _WEAK = "the control failed: random features of what is conditioned on show the 
 _FOUND_ALREADY = "a linear reader finds it here already; nothing more was asked at this site"
 _PLAIN_ALREADY = "the attribute is plainly there already, which no other reader can change"
 _FEW_VALUES = "the attribute takes too few values to be cut into quarters"
-_Memo = dict[str, ScoreStatistic]
+_Memo = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,9 @@ def check_eraser(acts_nd: NDArray[Any], dataset: Dataset, margin: float, root: i
     folds = assign_folds(dataset.clusters[fresh], stream(root, "eraser-folds"))
     try:
         before = cross_fit_classes(whiten(acts_nd[fresh]).z_nr, labels[fresh], 2, folds)
-        after = cross_fit_classes(whiten(eraser(acts_nd[fresh])).z_nr, labels[fresh], 2, folds)
+        # In the format of a model: what erasing leaves in digits that no model holds is no trace.
+        erased = eraser(acts_nd[fresh]).astype(np.float32)
+        after = cross_fit_classes(whiten(erased).z_nr, labels[fresh], 2, folds)
     except TooFewRowsError:
         return None
     return Erasure(before.leak, after.leak)
@@ -168,7 +170,7 @@ def measure_site(
 class SiteProbe:
     """One attribute at one site, on the rows where it is known: activations are of these rows, attribute, folds and clusters of all.
 
-    ``shared`` holds statistics that attributes share that are known on the same rows.
+    ``shared`` holds statistics and features that attributes share that are known on the same rows.
     """
 
     def __init__(
@@ -181,15 +183,18 @@ class SiteProbe:
         self.classes = attribute.classes
         codes = np.asarray(attribute.codes)[self.known]
         self.labels: NDArray[Any] = codes.astype(np.float64) if self.classes == 0 else ordered_codes(codes.astype(np.int64), self.classes)
+        self.guards = SiteGuards(white, self.labels, self.classes, self.groups, shared)
 
     def measure(self, placebos_nm: NDArray[Any] | None) -> SiteRecord:
         """All tests."""
         white, probing = self.whitened, self.probing
         rank = white.z_nr.shape[1]
-        dropped_p = dropped_axes_p(white.dropped_nm, self.labels, self.classes)
+        # A verdict of absence or presence rests on sites whose non-linear channel is asked too.
+        dropped_p = self.guards.unseen(self.acts, probing.margins.nonlinear) if probing.nonlinear else None
         record = SiteRecord(len(self.labels), rank, white.constant, white.dropped, dropped_p, silent=rank == 0)
         if record.silent:
             return record
+        record = replace(record, agreement=self.guards.agreement() if probing.nonlinear else None)
         try:
             if self.classes:
                 score = cross_fit_classes(white.z_nr, self.labels, self.classes, self.folds)
@@ -222,7 +227,8 @@ class SiteProbe:
     def _shared(self, key: str, make: Callable[[], ScoreStatistic]) -> ScoreStatistic:
         if key not in self.shared:
             self.shared[key] = make()
-        return self.shared[key]
+        found: ScoreStatistic = self.shared[key]
+        return found
 
     def _on_all_rows(self, influence_n: Floats, chosen: Bools | Ints | slice) -> Floats:
         full = np.zeros(len(self.known))
@@ -245,6 +251,7 @@ class SiteProbe:
             slice(None),
             placebos=tuple(placebos),
             negative=self._negative(statistic, target, test),
+            near=self.guards.near(statistic, target, test.score),
             raw=score.leak,
             unweighted=score.unweighted,
             auroc=score.auroc,
@@ -291,7 +298,8 @@ class SiteProbe:
             bins = binned_trace(statistic, self.labels[used], self.classes, target.clusters_n, streams("bins"))
         every = slice(None)
         found = [g if g.influence_n is None else replace(g, influence_n=self._on_all_rows(g.influence_n, every)) for g in gains]
-        return self._test(test, used, rows=int(used.sum()), bins=bins, readers=tuple(found))
+        near = self.guards.near(statistic, target, test.score)
+        return self._test(test, used, rows=int(used.sum()), bins=bins, near=near, readers=tuple(found))
 
     def _most_rows(self) -> int:
         rank = self.whitened.z_nr.shape[1]
@@ -337,7 +345,8 @@ class SiteProbe:
         if not used.any():
             return {"beyond": LeakTest(_TOLD)}
         part = everything.of_rows(used)
-        acts = part.residual(np.asarray(self.acts[used], dtype=np.float64))
+        # In the format that they are stored in, so that its rounding is known as such.
+        acts = part.residual(np.asarray(self.acts[used], dtype=np.float64)).astype(self.acts.dtype)
         found: dict[str, LeakTest] = {}
         for name, kind in (("beyond", "linear"), *((("beyond nonlinear", "nonlinear"),) if self.probing.nonlinear else ())):
             chosen = self._some_rows(self._most_rows())[used] if kind == "nonlinear" and len(acts) > self._most_rows() else slice(None)

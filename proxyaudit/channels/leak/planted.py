@@ -17,6 +17,8 @@ from proxyaudit.stats.nulls import permutation_p
 
 SURELY = 0.01  # level at which a reader's gain counts as more than noise
 TRACE = 0.2  # share of the margin from which on such a gain speaks against absence
+TOGETHER = "rows seem to belong together: name the group (one person's, household's or series' rows count as one, not as many)"
+RESTS_ON_NEIGHBOURS = 0.45  # share of a score from which on it may be that of rows of one person; of a plain leak it is .15 to .4
 
 
 def planted_draft(base: Draft, records: Sequence[SiteRecord], test: str, clusters_n: Ints) -> Draft:
@@ -41,7 +43,16 @@ def planted_draft(base: Draft, records: Sequence[SiteRecord], test: str, cluster
     for why in (_left_out(found, base.margin, records[0].n), dropped_axes_reason([record.dropped_p for record in records])):
         if why is not None:
             draft = replace(draft, can_be_absent=False, reason=why)
-    return _with_readers(draft, found, clusters_n) if found[0].bins is not None else draft
+    draft = _with_readers(draft, found, clusters_n) if found[0].bins is not None else draft
+    return _ungrouped(draft, found) if any(record.agreement is not None and record.agreement.together for record in records) else draft
+
+
+def _ungrouped(draft: Draft, found: Sequence[LeakTest]) -> Draft:
+    """No absence where rows seem to belong together that count as separate, and no presence that rests on such rows."""
+    draft = replace(draft, can_be_absent=False, reason=TOGETHER)
+    if all(one.near is not None and one.near < RESTS_ON_NEIGHBOURS for one in found):
+        return draft
+    return replace(draft, null_rejected=False, null_reason=TOGETHER)
 
 
 def _of_score(base: Draft, found: Sequence[LeakTest], clusters_n: Ints) -> Draft:

@@ -8,7 +8,7 @@ import numpy as np
 from proxyaudit.arrays import Ints
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.record import Measurement, Shelf
-from proxyaudit.probes.results import BinnedTrace, Effort, Gain, PlantedTest
+from proxyaudit.probes.results import Agreement, BinnedTrace, Effort, Gain, PlantedTest
 from proxyaudit.stats.intervals import Measured
 
 
@@ -26,6 +26,7 @@ class LeakTest(PlantedTest):
     left_out: float = 0.0  # share of rows in strata too small to ask
     control: float | None = None  # leak that random features of what is conditioned on show
     bins: BinnedTrace | None = None
+    near: float | None = None  # share of the score that pairs of near neighbours hold, where rows seem to belong together
     readers: tuple[Gain, ...] = ()
 
     @property
@@ -51,7 +52,8 @@ class SiteRecord:
     rank: int  # dimensions of the site
     constant: int = 0  # units that were left out, which are constant
     dropped: int = 0  # axes that were left out, which have little variance
-    dropped_p: float | None = None  # p-value of "the dropped axes do not tell the attribute"
+    dropped_p: float | None = None  # p-value of "what no reader is given does not tell the attribute"
+    agreement: Agreement | None = None  # of neighbours; None where it was not asked or rows are too few
     reason: str | None = None  # why nothing could be tested
     silent: bool = False  # whether the site is constant: nothing can be read from it, which is a measured zero
     tests: Mapping[str, LeakTest] = field(default_factory=dict)

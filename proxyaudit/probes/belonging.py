@@ -1,0 +1,154 @@
+"""Whether rows belong together though nobody said so: near neighbours agree in an attribute more than what varies smoothly explains.
+
+Of rows drawn independently, labels are independent given the activations: what is left of them after a smooth reader agrees between near
+neighbours hardly more than between farther ones. Rows of one person, household or stretch of time agree among the nearest only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from proxyaudit.arrays import Floats, Ints, Singles
+from proxyaudit.probes.results import Agreement
+from proxyaudit.probes.score import ScoreStatistic
+from proxyaudit.probes.winsorising import shortened
+from proxyaudit.seeding import stream
+
+NEIGHBOURS = 64
+_SHARE, _FEWEST = 16, 40  # at most a sixteenth of the rows are neighbours; of fewer than these no curve of agreement can be seen
+_QUERIES = 4000
+_AT_ONCE = 300
+_FIRST = 1000  # rows asked about first; the others where these hint at anything
+_HINT = 1.0
+_SAME = 1e-4  # squared distance per dimension below which rows are copies, which are asked about elsewhere
+_ROWS_PER_FEATURE = 10
+_RIDGE, _PRODUCT_RIDGE = 0.01, 0.3  # of unit variance: a reader that extrapolates wildly explains nothing
+_PERMUTATIONS = 19
+_FEWEST_DIMENSIONS = 4  # with fewer, rows near one another are no sign, and few directions are there to read anything from
+_LARGEST_RESIDUAL = 3.0  # standard deviations of the attribute; near singular fits leave more
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Rows asked about ``(q,)`` and their nearest neighbours ``(q, k)``, the nearest first; features ``(n, p)`` of the smooth reader.
+
+    These are scaled so that their inner products are the hat matrix of a ridge regression.
+    """
+
+    rows_q: Ints
+    near_qk: Ints
+    features_np: Floats
+
+
+def find_neighbours(z_nr: Floats, clusters_n: Ints | None) -> Neighbours | None:
+    """Neighbours in other clusters, in whitened coordinates of shortened rows; ``None`` where rows or dimensions are too few."""
+    n, rank = z_nr.shape
+    count = min(NEIGHBOURS, n // _SHARE)
+    if rank < _FEWEST_DIMENSIONS or n < 3 * rank or count < _FEWEST:
+        return None
+    z = torch.as_tensor(shortened(z_nr), dtype=torch.float32)
+    rows = np.sort(stream(0, "neighbours", n).permutation(n)[:_QUERIES])
+    length, groups = (z**2).sum(1), None if clusters_n is None else torch.as_tensor(clusters_n)
+    near = []
+    for start in range(0, len(rows), _AT_ONCE):
+        part = torch.as_tensor(rows[start : start + _AT_ONCE])
+        distance = length[part, None] + length - 2 * z[part] @ z.T
+        distance[distance < _SAME * rank] = torch.inf
+        if groups is not None:
+            distance[groups[part, None] == groups] = torch.inf
+        near.append(distance.topk(count, dim=1, largest=False).indices.numpy())
+    features = _smooth_features(z_nr)
+    penalty = np.where(np.arange(features.shape[1]) > rank, _PRODUCT_RIDGE, _RIDGE)
+    gram = features.T @ features + n * np.diag(penalty)
+    scaled = np.asarray(np.linalg.solve(np.linalg.cholesky(gram), features.T).T, dtype=np.float64)
+    return Neighbours(rows, np.concatenate(near), scaled)
+
+
+def _smooth_features(z_nr: Floats) -> Floats:
+    """A constant, the coordinates and, where rows suffice, their products."""
+    n, rank = z_nr.shape
+    columns = [np.ones((n, 1)), z_nr]
+    if rank * (rank + 3) // 2 <= n // _ROWS_PER_FEATURE:
+        one, other = np.triu_indices(rank)
+        tame = shortened(z_nr)
+        products = tame[:, one] * tame[:, other]
+        products -= products.mean(axis=0)
+        columns.append(products / np.maximum(products.std(axis=0), 1e-12))
+    return np.concatenate(columns, axis=1)
+
+
+def agreement(neighbours: Neighbours, labels_n: NDArray[np.generic], classes: int) -> Agreement:
+    """Agreement of neighbours in what a smooth reader, fitted without all of a row's neighbours, leaves of an attribute."""
+    y = np.asarray(labels_n[:, None] == np.arange(classes) if classes else _ranks(labels_n)[:, None], dtype=np.float64)
+    y = y - y.mean(axis=0)
+    total = float((y**2).mean(axis=0).sum())
+    rng = stream(0, "agreement", len(y))
+    columns = np.concatenate([y, *(y[rng.permutation(len(y))] for _ in range(_PERMUTATIONS))], axis=1) / np.sqrt(total)
+    phi = neighbours.features_np
+    left = columns - phi @ (phi.T @ columns)
+    found = _excess(neighbours, left, slice(0, _FIRST), y.shape[1])
+    if len(neighbours.rows_q) > _FIRST and _above_chance(found[0]) > _HINT * _error(found[0]):
+        more = _excess(neighbours, left, slice(_FIRST, None), y.shape[1])
+        found = np.concatenate([found[0], more[0]]), np.concatenate([found[1], more[1]])
+    return Agreement(_above_chance(found[0]), _error(found[0]), max(0.0, 1 - float(found[1].mean())))
+
+
+def _above_chance(excess_qm: Floats) -> float:
+    """Mean excess over that of permuted labels: predictions for rows near one another err alike."""
+    means = excess_qm.mean(axis=0)
+    return float(means[0] - means[1:].mean())
+
+
+def _error(excess_qm: Floats) -> float:
+    """Standard error of the mean, two rows that are each other's nearest counted once; not less than permuted labels scatter."""
+    return max(float(excess_qm[:, 0].std() / np.sqrt(len(excess_qm) / 2)), float(excess_qm[:, 1:].mean(axis=0).std(ddof=1)))
+
+
+def _excess(neighbours: Neighbours, left_nk: Floats, queries: slice, classes: int) -> tuple[Floats, Floats]:
+    """Of each row and label column: product of its residual with the nearest one's, less that with farther ones; and its own squared.
+
+    Residuals of a fit without these rows follow from those of the fit with all (Cook & Weisberg 1982).
+    """
+    excess, missed = [], []
+    phi = torch.as_tensor(neighbours.features_np, dtype=torch.float32)
+    rows, near = neighbours.rows_q[queries], neighbours.near_qk[queries]
+    far = slice(1 + near.shape[1] // 4, None)
+    for start in range(0, len(rows), _AT_ONCE):
+        sets = np.concatenate([rows[start : start + _AT_ONCE, None], near[start : start + _AT_ONCE]], axis=1)
+        part = phi[sets]
+        hat = part @ part.transpose(1, 2)
+        own = torch.linalg.solve(torch.eye(sets.shape[1]) - hat, torch.as_tensor(left_nk[sets], dtype=torch.float32)).double().numpy()
+        own = np.clip(own, -_LARGEST_RESIDUAL, _LARGEST_RESIDUAL).reshape(*sets.shape, -1, classes)
+        excess.append((own[:, 0] * (own[:, 1] - own[:, far].mean(axis=1))).sum(axis=2))
+        missed.append((own[:, 0, 0] ** 2).sum(axis=1))
+    return np.concatenate(excess), np.concatenate(missed)
+
+
+def near_share(statistic: ScoreStatistic, columns: Sequence[Singles], weights_k: Floats, neighbours: Neighbours, score: float) -> float:
+    """Share of a score that pairs of near neighbours hold; a leak that all rows have part in hardly needs them.
+
+    Columns are the prepared ones of each class, each ``(n, 1)``.
+    """
+    if score <= 0:
+        return 1.0
+    z, rows = statistic.factors.z_nr, neighbours.rows_q
+    total = 0.0
+    for start in range(0, len(rows), _AT_ONCE):
+        own, near = rows[start : start + _AT_ONCE], neighbours.near_qk[start : start + _AT_ONCE]
+        kernel = np.matmul(z[near], z[own][:, :, None])[:, :, 0]
+        if statistic.channel == "nonlinear":
+            kernel = kernel**2
+        for weight, column in zip(weights_k, columns, strict=True):
+            total += float(weight) * float((kernel * column[near, 0] * column[own]).sum())
+    return float(np.clip(total / len(rows) / score, 0.0, 1.0))
+
+
+def _ranks(values_n: NDArray[np.generic]) -> Floats:
+    order = np.unique(values_n, return_inverse=True)[1].reshape(-1)
+    mass = np.cumsum(np.bincount(order)) / len(order)
+    return np.asarray(mass[order])

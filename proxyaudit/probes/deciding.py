@@ -27,7 +27,8 @@ PERMUTATIONS = 999
 BOUND_LEVEL = 0.01
 _TAIL = 0.025  # of the interval, on either side
 _FOUND_IN = 0.95  # share of plants that a detection limit speaks of
-_QUADRATIC_PERMUTATIONS = 399  # each costs as much as rows have pairs
+_QUADRATIC_PERMUTATIONS = 249  # each may cost as much as rows have pairs
+_PAIR_SHARE = 0.5  # of the directions that are asked where it does
 _KEPT = 4  # directions that are simulated, beside an even one and the attribute's own
 _STRENGTHS = 10
 _ALIKE = 1.4  # leaks that are nearer to each other are screened once
@@ -103,7 +104,8 @@ class Inversion:
         planter, rng = self.planter, self.streams("directions")
         classes = planter.target.classes
         several = classes > 2
-        found, names = candidates(planter.rows, planter.channel, rng, min(_FEW, _FEW_COLUMNS / classes) if several else 1.0)
+        share = 1.0 if planter.statistic.is_quick else _PAIR_SHARE
+        found, names = candidates(planter.rows, planter.channel, rng, min(_FEW, _FEW_COLUMNS / classes) if several else share)
         own = own_direction(planter.statistic, prepared, planter.target, self.streams("halves"))
         if several:
             found, names = _patterned(found, names, planter.target, rng)

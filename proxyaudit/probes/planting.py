@@ -22,6 +22,7 @@ Streams = Callable[[str], np.random.Generator]
 _AT_ONCE = 512
 _NOISE_IMAGES = 64  # of the null, for how much each row's noise counts
 _MOST_SIZE = 0.99
+_MOSTLY = 0.9  # of a planted excess that lies beyond everything linear; with less, the rest of the leak is another one
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Plants:
 
     wanted_p: Floats
     leaks_p: Floats  # what they carry: less than is wanted where the direction cannot carry so much
+    beyond: list[Singles]  # the excess as the statistic uses it: for the quadratic one freed of everything linear
     excess: list[Singles]  # expected standardised labels (n, P), one for each column of the statistic
     probabilities_knp: Singles | None = None  # None for numbers
     scores_np: Singles | None = None  # of numbers
@@ -115,11 +117,21 @@ class Planter:
         """Plants along scores ``(n, P)``, or ``(n, K, P)`` for several classes, each with its own leak."""
         prior = self.target.prior
         if prior is None:
-            return Plants(leaks_p, leaks_p, [scores * np.sqrt(leaks_p).astype(np.float32)], scores_np=scores)
+            values = [scores * np.sqrt(leaks_p).astype(np.float32)]
+            return Plants(leaks_p, leaks_p, self._beyond(values), values, scores_np=scores)
         p, found = planted_probabilities(scores, prior, leaks_p)
         known = np.exp(prior.log_nk).astype(np.float32)
         excess = [(p[k] - known[:, k : k + 1]) / np.float32(self.spread(k)) for k in self.target.columns]
-        return Plants(leaks_p, found, excess, p)
+        beyond = self._beyond(excess)
+        if self.channel == "nonlinear":
+            # A product of rare units is linear on most rows, where labels of strong plants follow it: that is no part of the leak.
+            kept, whole = (sum(np.einsum("np,np->p", one, one, dtype=np.float64) for one in of) for of in (beyond, excess))
+            share = np.asarray(kept / np.maximum(whole, 1e-300))
+            found = np.where(share < _MOSTLY, found * share, found)
+        return Plants(leaks_p, found, beyond, excess, p)
+
+    def _beyond(self, columns: list[Singles]) -> list[Singles]:
+        return [self.rows.residual(one) for one in columns] if self.channel == "nonlinear" else columns
 
     def spread(self, k: int) -> float:
         """Standard deviation of the indicator of a class, within strata."""
@@ -133,7 +145,7 @@ class Planter:
         """The law of the statistic of each plant."""
         null_mean, null_variance = float(self.law.mean), float(self.law.sd) ** 2
         null_third = float(self.law.skew) * null_variance**1.5
-        own = [self.rows.residual(one) for one in plants.excess] if self.channel == "nonlinear" else plants.excess
+        own = plants.beyond
         images = [self._images(one) for one in own]
         signals = [self.gain * np.einsum("np,np->p", one, image, dtype=np.float64) for one, image in zip(own, images, strict=True)]
         if self.target.clusters_n is not None:

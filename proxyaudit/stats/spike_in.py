@@ -162,7 +162,10 @@ class _Search:
         self.slope[at] = np.where(near, np.where((guess > low) & (guess < high), guess, middle), slope)
         self.stuck[at] = np.where(near, 0, self.stuck[at] + 1)
         return np.asarray(
-            (self.stuck[at] < _MOST_STUCK) & (low <= _LARGEST_SLOPE) & ~(high - low < 1e-9 * np.where(np.isfinite(high), high, 0.0))
+            (self.stuck[at] < _MOST_STUCK)
+            & (slope <= 8 * _LARGEST_SLOPE)
+            & (low <= _LARGEST_SLOPE)
+            & ~(high - low < 1e-9 * np.where(np.isfinite(high), high, 0.0))
         )
 
 

@@ -178,7 +178,6 @@ def test_numbers_that_tell_nothing_in_their_mean_are_not_called_removed(kind):
         values = codes.astype(float)
     found, _ = finding(rows, values)
     assert found.verdict == {"distance": "hidden", "scatter": "inconclusive", "codes": "exposed"}[kind]
-    assert kind != "distance" or found.at_least == "hidden"  # what a linear reader finds is not settled, so it is not called hidden
 
 
 def test_profiles_that_several_people_share_are_not_called_removed():

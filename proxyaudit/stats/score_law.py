@@ -78,11 +78,13 @@ class Readings:
 
     def p_small(self, score: float, at: Floats) -> Floats:
         """Probability of a score as small, at each leak, along the direction that makes it largest."""
-        return np.asarray(stats.norm.cdf(np.nanmax(self.depths(score, at), axis=0, initial=-_SURE)))
+        depths = self.depths(score, at)
+        return np.asarray(stats.norm.cdf(np.where(np.isnan(depths), -_SURE, depths).max(axis=0, initial=-_SURE)))
 
     def p_large(self, score: float, at: Floats) -> Floats:
         """Probability of a score as large, at each leak, along the direction that makes it largest."""
-        return np.asarray(stats.norm.cdf(-np.nanmin(self.depths(score, at), axis=0, initial=_SURE)))
+        depths = self.depths(score, at)
+        return np.asarray(stats.norm.cdf(-np.where(np.isnan(depths), _SURE, depths).min(axis=0, initial=_SURE)))
 
 
 def leaks_between(*others: float) -> Floats:

@@ -34,6 +34,7 @@ _STRENGTHS = 10
 _ALIKE = 1.4  # leaks that are nearer to each other are screened once
 _EASY_LEVEL = 0.05
 _STRONGEST = 0.98
+_UPPER = (0.6, 0.7, 0.8, 0.9)  # a direction of few values ends somewhere there
 _NEAR = (0.001, 0.1)  # p-values at the margin between which it is there that is simulated
 _WORTH_DRAWING = 0.1  # of the p-value of the direction that decides
 _ENOUGH = 25  # draws as extreme as the score, after which a p-value is known well enough
@@ -89,10 +90,13 @@ class Inversion:
         # A score below what no leak gives is no better evidence than that.
         self.floored = max(score, float(np.quantile(planter.null, 1 - _FOUND_IN)))
         self.directions = self._directions(prepared)
+        self.reading: Reading | None = None
+        self.asked = bool(self.directions.names)
+        if not self.asked:
+            return  # a site of one two-valued unit has nothing beyond what is linear
         self.told, self.slack = self._told(prepared)
         self.at = leaks_between(margin, 2 * margin)
         self.screened: dict[float, tuple[ScoreLaw, NDArray[np.bool_]]] = {}
-        self.reading: Reading | None = None
         self.even = self._readings(np.array([0]), margin)
         self.reading = Reading.of(self.even)
         self.asked = bool(np.isfinite(self.even.laws.mean[0, self.even.leaks >= margin]).any())
@@ -106,6 +110,8 @@ class Inversion:
         several = classes > 2
         share = 1.0 if planter.statistic.is_quick else _PAIR_SHARE
         found, names = candidates(planter.rows, planter.channel, rng, min(_FEW, _FEW_COLUMNS / classes) if several else share)
+        if not found.shape[-1]:
+            return _Directions(found, ())
         own = own_direction(planter.statistic, prepared, planter.target, self.streams("halves"))
         if several:
             found, names = _patterned(found, names, planter.target, rng)
@@ -138,7 +144,8 @@ class Inversion:
     def _readings(self, which: Ints, *near: float, side: int = 0) -> Readings:
         """Laws along some directions at leaks from zero to nearly all there is."""
         low = min((self.margin, *near)) / 8
-        leaks = np.unique([*np.geomspace(max(low, 1e-4), _STRONGEST, _STRENGTHS), self.margin, *(x for x in near if 1e-4 < x < _STRONGEST)])
+        near = tuple(x for x in near if 1e-4 < x < _STRONGEST)
+        leaks = np.unique([*np.geomspace(max(low, 1e-4), _STRONGEST, _STRENGTHS), *_UPPER, self.margin, *near])
         law, wrong = self._law_at(np.repeat(which, len(leaks)), np.tile(leaks, len(which)))
         null, shape = self.planter.law, (len(which), len(leaks))
         if side:

@@ -70,10 +70,13 @@ class Readings:
         parts = []
         for mean, sd, skew, shift in zip(self.laws.mean, self.laws.sd, self.laws.skew, self.shift, strict=True):
             carried = np.isfinite(mean)
-            leaks = self.leaks[carried]
-            law = ScoreLaw(np.interp(at, leaks, mean[carried]), np.interp(at, leaks, sd[carried]), np.interp(at, leaks, skew[carried]))
+            leaks, means = self.leaks[carried], mean[carried]
+            # Where a direction ends is known up to the next leak that was asked: until there its mean goes on as it went.
+            beyond = self.leaks[self.leaks > leaks[-1]]
+            further = np.maximum(at - leaks[-1], 0.0) * ((means[-1] - means[-2]) / (leaks[-1] - leaks[-2]) if len(leaks) > 1 else 0.0)
+            law = ScoreLaw(np.interp(at, leaks, means) + further, np.interp(at, leaks, sd[carried]), np.interp(at, leaks, skew[carried]))
             depth = law.depth(score) + np.where(at > 0, shift, 0.0)
-            parts.append(np.where(at <= leaks[-1], depth, np.nan))
+            parts.append(np.where(at <= (beyond[0] if len(beyond) else leaks[-1]), depth, np.nan))
         return np.stack(parts)
 
     def p_small(self, score: float, at: Floats) -> Floats:

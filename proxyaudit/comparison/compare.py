@@ -3,8 +3,6 @@
 Also two regimes of one audit side by side: every deciding number, the verdicts and the task before and after a change.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -39,7 +37,7 @@ class _Side:
     findings: dict[tuple[str, str], Finding]
 
     @classmethod
-    def of(cls, pack: EvidencePack) -> _Side:
+    def of(cls, pack: EvidencePack) -> "_Side":
         findings = {(finding.attribute, finding.regime): finding for finding in pack.evidence.findings}
         return cls(pack, numbers_in(pack), Sites.of(pack), findings)
 

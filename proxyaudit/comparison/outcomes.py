@@ -1,7 +1,5 @@
 """The frozen values of a comparison, and one answer for each attribute and pair of regimes from the numbers compared and the verdicts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal

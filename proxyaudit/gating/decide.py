@@ -1,7 +1,5 @@
 """Hold a run against a policy. Pure: pack, policy and comparison in, answer out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from proxyaudit.comparison import Comparison, compare_packs

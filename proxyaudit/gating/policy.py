@@ -1,7 +1,5 @@
 """The policy of a gate: strict YAML, every mistake one line that says where and how to mend it."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -60,7 +58,7 @@ class Rule(Strict):
     _listed = field_validator("attributes", "regimes", "allow", mode="before")(_one_or_many)
 
     @model_validator(mode="after")
-    def _says_something(self) -> Rule:
+    def _says_something(self) -> "Rule":
         if self.allow is None and self.inconclusive is None and self.bound is None:
             raise ValueError("the rule changes nothing: give 'allow', 'inconclusive' or 'bound'")
         return self

@@ -1,7 +1,5 @@
 """A gate's answers: frozen values, their JSON form, and JUnit XML, the format that build servers show as tests."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """What a page consists of, without a word about HTML or Markdown: both walk the same blocks and say the same in the same order."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 

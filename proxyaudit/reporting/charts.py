@@ -1,7 +1,5 @@
 """The pictures of a report. Each is named and described in words; colours are variables of the page, never the only difference."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 

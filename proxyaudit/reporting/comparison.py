@@ -1,7 +1,5 @@
 """A comparison as a page: the answer first, every number below. Pure: the same comparison gives the same text."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from proxyaudit.comparison import Comparison, NumberChange, PairOutcome

@@ -1,7 +1,5 @@
 """The report of a pack as a page of blocks, which HTML and Markdown share, and its first screen: the answers and what to do next."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """The report as Markdown: the same blocks in the same order, for repositories and reviews; charts as their numbers."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 

@@ -1,7 +1,5 @@
 """A mitigation as Markdown: what was changed, what it did, what remains. Pure: the same document gives the same text."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 

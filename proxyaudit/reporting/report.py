@@ -1,7 +1,5 @@
 """The report as its sections see it, and what several of them are made of."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -39,7 +37,7 @@ class Report:
     summary: Summary
 
     @classmethod
-    def of(cls, pack: EvidencePack) -> Report:
+    def of(cls, pack: EvidencePack) -> "Report":
         """Arrange a pack. Pure."""
         return cls(pack, summarize(pack))
 

@@ -1,7 +1,5 @@
 """From a pack to what a report shows: a pure view that HTML, Markdown and the terminal share."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """The sections of a report: one file each, registered in the entry point group ``proxyaudit.report_sections``."""
 
-from __future__ import annotations
-
 from functools import cache
 
 from proxyaudit.registry import load_plugin, plugin_names

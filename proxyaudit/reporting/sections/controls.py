@@ -1,7 +1,5 @@
 """The controls of the instrument, passed and failed."""
 
-from __future__ import annotations
-
 from proxyaudit.estimates.channel import all_channels
 from proxyaudit.estimates.questions import word_of
 from proxyaudit.reporting.blocks import Block, Cell, Fold, Section, para, table

@@ -1,7 +1,5 @@
 """How training data and models were made, and how well the models do their task."""
 
-from __future__ import annotations
-
 from proxyaudit.estimates.questions import word_of
 from proxyaudit.reporting.blocks import Cell, Section, Terms, table
 from proxyaudit.reporting.facts import facts, made

@@ -1,7 +1,5 @@
 """How leak, gap and effect move along a mixture of real and synthetic rows."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from proxyaudit.evidence.plans import entries

@@ -1,7 +1,5 @@
 """The columns, or words and ways of writing, that stand in for an attribute: how much each carries and moves, and by which way."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """What a little training brings back, and how easily an attribute is got out."""
 
-from __future__ import annotations
-
 from proxyaudit.reporting.blocks import Block, Bullets, Cell, Fold, Picture, Section, Strong, note, number_cell, para, table
 from proxyaudit.reporting.charts import curve_chart
 from proxyaudit.reporting.report import Report, ReportSection, numbers_fold, side_by_side

@@ -1,7 +1,5 @@
 """How to get the same evidence again, and the numbers that the answers cite."""
 
-from __future__ import annotations
-
 import yaml
 
 from proxyaudit.evidence.plans import mapping

@@ -1,7 +1,5 @@
 """The audit in short: what was tested, found and changed, what risk remains, and what was not tested."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 from proxyaudit.estimates.questions import all_questions

@@ -148,27 +148,15 @@ class _Pair:
 
 
 def _beside(a: Estimate | None, b: Estimate | None, old: str, new: str, matched_by: MatchedBy) -> NumberChange:
-    """Two numbers side by side, before anything is said of them."""
     one = b or a
     assert one is not None
     margins = [e.margin for e in (a, b) if e is not None and e.margin is not None]
     sides: dict[str, Any] = {
         f"{key}_{side}": getattr(e, key, None) for side, e in (("a", a), ("b", b)) for key in ("site", "id", "state", "value", "bound")
     }
-    return NumberChange(
-        attribute=one.attribute or "",
-        channel=one.channel,
-        measure=one.measure,
-        subject=one.subject,
-        kind=kind_of(one.channel, one.measure, one.subject),
-        regime_a=old,
-        regime_b=new,
-        matched_by=matched_by,
-        margin=min(margins) if margins else None,
-        unit=one.unit,
-        laxer=len(margins) == 2 and margins[1] > margins[0],
-        **sides,
-    )
+    what = (one.attribute or "", one.channel, one.measure, one.subject, kind_of(one.channel, one.measure, one.subject))
+    margin, laxer = min(margins) if margins else None, len(margins) == 2 and margins[1] > margins[0]
+    return NumberChange(*what, old, new, matched_by=matched_by, margin=margin, unit=one.unit, laxer=laxer, **sides)
 
 
 def _counterpart(key: Key, old: dict[Key, Estimate], sites: dict[str, tuple[str, MatchedBy]]) -> tuple[Key | None, MatchedBy]:
@@ -287,21 +275,13 @@ def channel_changes(evidence: Evidence, before: str, after: str) -> list[dict[st
             key = (estimate.attribute, estimate.channel, estimate.site, what)
             pairs.setdefault(key, {})[estimate.regime] = estimate
     roles = {finding.attribute: finding.role for finding in evidence.findings}
-    return [
-        {
-            "attribute": attribute,
-            "role": roles.get(attribute),
-            "channel": channel,
-            "site": site,
-            "context": None if what is None else first.context,
-            "measure": first.measure,
-            "unit": first.unit,
-            "before": _shown(found.get(before)),
-            "after": _shown(found.get(after)),
-        }
-        for (attribute, channel, site, what), found in pairs.items()
-        for first in [next(iter(found.values()))]
-    ]
+    changes = []
+    for (attribute, channel, site, what), found in pairs.items():
+        first, sides = next(iter(found.values())), {"before": _shown(found.get(before)), "after": _shown(found.get(after))}
+        context = None if what is None else first.context
+        place = {"attribute": attribute, "role": roles.get(attribute), "channel": channel, "site": site, "context": context}
+        changes.append({**place, "measure": first.measure, "unit": first.unit, **sides})
+    return changes
 
 
 def _shown(what: Estimate | Finding | None, keys: tuple[str, ...] = _SHOWN) -> dict[str, Any] | None:
@@ -326,10 +306,5 @@ def task_change(evidence: Evidence, before: str, after: str) -> dict[str, Any]:
         if len(values[0]) == len(values[1]):
             loss = [significant(a - b, 4) for a, b in zip(*values, strict=True)]
     known = [value for value in loss if value is not None]
-    return {
-        "unit": first.unit if first is not None else None,
-        "before": _shown(first),
-        "after": _shown(last),
-        "loss_per_model": loss,
-        "mean_loss": significant(sum(known) / len(known), 4) if known else None,
-    }
+    mean, unit = significant(sum(known) / len(known), 4) if known else None, first.unit if first is not None else None
+    return {"unit": unit, "before": _shown(first), "after": _shown(last), "loss_per_model": loss, "mean_loss": mean}

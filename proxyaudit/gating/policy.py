@@ -37,10 +37,6 @@ class PolicyBounds(Strict):
     elsewhere: _Margin | None = None
     beyond: _Margin | None = None
 
-    def asked(self) -> dict[str, float]:
-        """Those that are asked for."""
-        return {str(name): float(value) for name, value in self if value is not None}
-
 
 def _one_or_many(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
@@ -97,9 +93,8 @@ class Policy(Strict):
     regimes: Names | None = None  # or "all"; every one with a verdict but "real" if not given ("real" where it is the only one)
     allow: tuple[Verdict, ...] = ("removed",)
     inconclusive: Treatment = "undecided"  # what an undecided verdict means (undecided: exit code 3)
-    bound: PolicyBounds = (
-        PolicyBounds()
-    )  # what must be certified, at level .01; it settles inconclusive verdicts that only these leave open
+    # What must be certified, at level .01; it settles inconclusive verdicts that only these leave open.
+    bound: PolicyBounds = PolicyBounds()
     margins: PolicyMargins = PolicyMargins()  # the laxest accepted; those of a recipe that names none, if not given
     baseline: Baseline | None = None
     rules: tuple[Rule, ...] = ()
@@ -124,7 +119,7 @@ class Policy(Strict):
                 allow = rule.allow if rule.allow is not None else allow
                 inconclusive = rule.inconclusive if rule.inconclusive is not None else inconclusive
                 bound = rule.bound if rule.bound is not None else bound
-        return Demand(allow, inconclusive, bound.asked())
+        return Demand(allow, inconclusive, bound.model_dump(exclude_none=True))
 
 
 def load_policy(path: Path) -> Policy:

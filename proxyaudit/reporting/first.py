@@ -13,23 +13,13 @@ from proxyaudit.reporting.report import Report, deciding_pictures
 from proxyaudit.reporting.sections import sections
 from proxyaudit.reporting.sections.proxies import proxy_views
 from proxyaudit.reporting.summary import MANY, AttributeView, Row, Summary
-from proxyaudit.reporting.text import (
-    at_most,
-    beside,
-    capital,
-    join_names,
-    join_words,
-    number,
-    percent,
-    points,
-    shorten,
-    squeeze,
-)
+from proxyaudit.reporting.text import at_most, beside, join_names, join_words, number, percent, points, shorten, squeeze
 from proxyaudit.reporting.words import targets
 from proxyaudit.types import Estimate
 
 _MOST = 2
 _Groups = dict[tuple[str, ...], list[AttributeView]]
+_READERS = {"linear": "by a linear reader", "nonlinear": "beyond that by a stronger one"}
 _ORDER = ("removed", "inconclusive", "hidden", "exposed")
 
 
@@ -191,18 +181,13 @@ def _sure(view: AttributeView, summary: Summary) -> Iterable[str]:
     if len(summary.attributes) > MANY:
         return
     for row in [row for row in view.rows if row.regime in open_ones and row.bounds][:_MOST]:
-        yield capital(f"{_bounded(row)} in {squeeze(row.regime, 40)}.")
+        certain = (f"{share_at_most(bound)} of it can be read {_READERS[name]}" for name, bound in row.bounds.items())
+        yield f"At most {' and '.join(certain)} in {squeeze(row.regime, 40)}."
     asked = {f.regime for f in (findings if summary.bare else targets(findings))}
     worst = max((row for row in view.rows if row.regime in asked and row.finding is not None), key=_weight, default=None)
     if worst is not None and (sentence := _figure_sentence(worst, summary.margins, bare=summary.bare)):
         name = squeeze(worst.regime, 40)
         yield f"In the activations of {name} {sentence}." if summary.bare else f"After {name} data {sentence}."
-
-
-def _bounded(row: Row) -> str:
-    """What is certain where the verdict is not."""
-    words = {"linear": "by a linear reader", "nonlinear": "beyond that by a stronger one"}
-    return "at most " + " and ".join(f"{share_at_most(bound)} of it can be read {words[name]}" for name, bound in row.bounds.items())
 
 
 def _weight(row: Row) -> tuple[int, float]:

@@ -81,17 +81,14 @@ def _bullets(items: Iterable[Sequence[b.Inline]]) -> str:
 
 
 def _inline(parts: Iterable[b.Inline]) -> str:
-    """Parts in a row; typed words stand as they are."""
-    return "".join(map(_part, parts))
-
-
-def _part(part: b.Inline) -> str:
-    text = part if isinstance(part, str) else part.instead if isinstance(part, b.Drawn) else part.text
-    return f"**{escape(text)}**" if isinstance(part, b.Strong) else escape(text)
+    said = []
+    for part in parts:
+        text = escape(part if isinstance(part, str) else part.instead if isinstance(part, b.Drawn) else part.text)
+        said.append(f"**{text}**" if isinstance(part, b.Strong) else text)
+    return "".join(said)
 
 
 def _table(block: b.Table) -> str:
-    """A pipe table with every cell escaped."""
     below = block.below or [""] * len(block.header)
     header = [beside(name, more) for name, more in zip(block.header, below, strict=True)]
     rows = [_line(header), "|" + "---|" * len(block.header), *(_line(map(_cell, row)) for row in block.rows)]

@@ -123,7 +123,6 @@ def _with_ends(e: Estimate | None, shown: Callable[[float | None], str]) -> str:
 
 
 def _results(pack: EvidencePack, regimes: Sequence[str]) -> Iterable["EvalResult"]:
-    """The deciding numbers as results in the form of model cards."""
     from huggingface_hub import EvalResult
 
     summary, data = summarize(pack), mapping(pack.recipe, "data")

@@ -214,26 +214,21 @@ def _carried(found: Found, columns: list[str], regimes: list[str], discovered: l
 def _used(found: Found, columns: list[str], regime: str, words: ProxyWords) -> ToldTable:
     order = sorted(columns, key=lambda unit: (-_mean(found, [regime], unit), unit))
     header = (words.what, *words.header)
-    rows = tuple(
-        (
-            unit,
-            figure(found.get(("influence", regime, unit))),
-            _figure(found.get(("proxy_use", regime, unit)), digits=4),
-            figure(found.get(("path_total", regime, unit))),
-            _share(found.get(("path_share", regime, unit)), found.get(("path", regime, unit))),
-            _percent(found.get(("attribution_direction", regime, unit))),
-            figure(found.get(("attribution_output", regime, unit))),
-        )[: len(header)]
-        for unit in order
-    )
-    first = next((found["path_total", regime, unit] for unit in order if ("path_total", regime, unit) in found), None)
+    of = {(channel, unit): e for (channel, where, unit), e in found.items() if where == regime}
+    rows = []
+    for unit in order:
+        use, share = _figure(of.get(("proxy_use", unit)), digits=4), _share(of.get(("path_share", unit)), of.get(("path", unit)))
+        into, out = of.get(("attribution_direction", unit)), of.get(("attribution_output", unit))
+        told = (unit, figure(of.get(("influence", unit))), use, figure(of.get(("path_total", unit))), share)
+        rows.append((*told, percent(into.value if into else None), figure(out))[: len(header)])
+    first = next((of["path_total", unit] for unit in order if ("path_total", unit) in of), None)
     remarks = [] if first is None or not first.group else [f"Groups compared: {first.group}."]
-    parts = [(found.get(("path_share", regime, unit)), found.get(("path", regime, unit))) for unit in order]
+    parts = [(of.get(("path_share", unit)), of.get(("path", unit))) for unit in order]
     if any(part is not None and part.value is not None and not interval(share) for share, part in parts):
         remarks.append(f"No share: {words.own} between the groups is not clearly different from zero; the part through the direction.")
     if words is _COLUMNS:
         remarks += _unattributed(found, regime)
-    return ToldTable(f"What each {header[0].lower()} does after training on {regime} data", header, rows, tuple(remarks))
+    return ToldTable(f"What each {header[0].lower()} does after training on {regime} data", header, tuple(rows), tuple(remarks))
 
 
 def _tokens(found: Found, regime: str) -> ToldTable:
@@ -244,7 +239,8 @@ def _tokens(found: Found, regime: str) -> ToldTable:
 
     inside, outside = fed("attribution_direction"), fed("attribution_output")
     order = [*inside, *(unit for unit in outside if unit not in inside)]
-    rows = tuple((unit.removeprefix(_TOKEN), _percent(inside.get(unit)), figure(outside.get(unit))) for unit in order)
+    fed_in = {unit: percent(e.value) for unit, e in inside.items()}
+    rows = tuple((unit.removeprefix(_TOKEN), fed_in.get(unit, DASH), figure(outside.get(unit))) for unit in order)
     title = f"Tokens that feed the direction and the output after training on {regime} data"
     return ToldTable(title, ("Token", "Feeds the direction", "Feeds the output"), rows, tuple(_unattributed(found, regime)))
 
@@ -256,20 +252,14 @@ def _unattributed(found: Found, regime: str) -> list[str]:
 
 def _pairs(found: Found, pairs: list[str], regimes: list[str]) -> ToldTable:
     header = ("Pair", "Carries together", "More than the better one alone", *(f"Carries times moves, {regime}" for regime in regimes))
-    rows = tuple(
-        (
-            unit,
-            figure(found.get(("association", "inputs", unit))),
-            _figure(found.get(("pair_gain", "inputs", unit))),
-            *(_figure(found.get(("proxy_use", regime, unit)), digits=4) for regime in regimes),
-        )
-        for unit in pairs
-    )
-    return ToldTable("Pairs of columns that tell more together", header, rows)
+    rows = []
+    for unit in pairs:
+        together, gain = figure(found.get(("association", "inputs", unit))), _figure(found.get(("pair_gain", "inputs", unit)))
+        rows.append((unit, together, gain, *(_figure(found.get(("proxy_use", regime, unit)), digits=4) for regime in regimes)))
+    return ToldTable("Pairs of columns that tell more together", header, tuple(rows))
 
 
 def _figure(e: Estimate | None, *, digits: int = 3) -> str:
-    """A number with its state, where it has one."""
     shown = figure(e, digits)
     return shown if e is None or e.value is None or e.state is None else f"{shown}, {state_word(e.state)}"
 
@@ -278,10 +268,6 @@ def _share(share: Estimate | None, part: Estimate | None) -> str:
     if share is not None and interval(share):
         return beside(percent(share.value), f"{percent(share.low)} to {percent(share.high)}")
     return DASH if part is None or part.value is None else f"{figure(part)}, no share"
-
-
-def _percent(e: Estimate | None) -> str:
-    return percent(e.value if e else None)
 
 
 SECTION = ReportSection(80, proxies, (*_CHANNELS, "attribution_direction", "attribution_output"))

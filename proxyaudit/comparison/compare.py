@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from proxyaudit.comparison import matching
-from proxyaudit.comparison.difference import Difference, Number, numbers_in, subtract
+from proxyaudit.comparison.difference import Difference, numbers_in, subtract
 from proxyaudit.comparison.matching import Key, Sites, Training
 from proxyaudit.comparison.outcomes import Comparison, MatchedBy, Models, NumberChange, PairOutcome, RunName, Word, outcome_of, pair_outcome
 from proxyaudit.errors import InputError
@@ -27,28 +27,17 @@ _SHOWN = ("id", "state", "value", "low", "high", "auroc", "margin", "seeds", "n"
 _TOLD = ("verdict", "at_least", "sentence", "would_settle")
 
 
-@dataclass(frozen=True)
 class _Side:
     """One run of a comparison."""
 
-    pack: EvidencePack
-    numbers: dict[str, Number]
-    sites: Sites
-    findings: dict[tuple[str, str], Finding]
-
-    @classmethod
-    def of(cls, pack: EvidencePack) -> "_Side":
-        findings = {(finding.attribute, finding.regime): finding for finding in pack.evidence.findings}
-        return cls(pack, numbers_in(pack), Sites.of(pack), findings)
+    def __init__(self, pack: EvidencePack) -> None:
+        self.pack, self.numbers, self.sites = pack, numbers_in(pack), Sites.of(pack)
+        self.findings = {(finding.attribute, finding.regime): finding for finding in pack.evidence.findings}
 
     def roles(self) -> dict[str, str]:
         """Role of each attribute, protected ones first."""
         found = {finding.attribute: str(finding.role) for finding in self.pack.evidence.findings}
         return dict(sorted(found.items(), key=lambda item: item[1] != "protected"))
-
-    def levels(self) -> dict[str, object]:
-        planned = entries(self.pack.plan, "attributes")
-        return {str(entry.get("name")): (entry.get("kind"), entry.get("levels")) for entry in planned}
 
 
 def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (), attributes: Sequence[str] = ()) -> Comparison:
@@ -57,7 +46,7 @@ def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (),
     Regimes are paired as ``A=B``, by default those of one name and the one that is left in each; of attributes all that either run has.
     Raises ``InputError`` where a regime or attribute is unknown, or nothing belongs together.
     """
-    before, after = _Side.of(a), _Side.of(b)
+    before, after = _Side(a), _Side(b)
     pairs, without = matching.match_regimes(a, b, regimes)
     roles = {**after.roles(), **before.roles()}
     for name in attributes:
@@ -67,8 +56,8 @@ def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (),
     roles = {name: role for name, role in roles.items() if not attributes or name in attributes}
     same_rows = any(isinstance(a.plan.get(key), str) and a.plan.get(key) == b.plan.get(key) for key in ("audit_rows", "digest"))
     training = matching.training_of(a, b)
-    given = {pair for pair in pairs if matching.models_of(a, pair[0]) == matching.models_of(b, pair[1]) == "given"}
-    sides = [_Pair(before, after, *pair, "given" if pair in given else "trained", same_rows, training) for pair in pairs]
+    kinds: list[Models] = ["given" if {matching.models_of(a, x), matching.models_of(b, y)} == {"given"} else "trained" for x, y in pairs]
+    sides = [_Pair(before, after, *pair, kind, same_rows, training) for pair, kind in zip(pairs, kinds, strict=True)]
     numbers = _decided([draft for name in roles for pair in sides for draft in pair.drafts(name)])
     recoded = _recoded(before, after, roles)
     outcomes = [
@@ -236,8 +225,9 @@ def _left_out(before: _Side, attribute: str, regime: str) -> PairOutcome:
 
 
 def _recoded(before: _Side, after: _Side, roles: Iterable[str]) -> list[str]:
-    described = [side.levels() for side in (before, after)]
-    return [name for name in roles if name in described[0] and described[0][name] != described[1].get(name, described[0][name])]
+    planned = (entries(side.pack.plan, "attributes") for side in (before, after))
+    old, new = ({str(entry.get("name")): (entry.get("kind"), entry.get("levels")) for entry in found} for found in planned)
+    return [name for name in roles if name in old and old[name] != new.get(name, old[name])]
 
 
 def _notes(before: _Side, after: _Side, roles: dict[str, str], same_rows: bool, paired: bool) -> list[str]:

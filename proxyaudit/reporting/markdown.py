@@ -58,7 +58,7 @@ def markdown_blocks(blocks: Iterable[b.Block], *, level: int = 3) -> list[str]:
                 parts.append(_bullets(block.items))
             case b.Terms():
                 parts.append(_bullets((b.Strong(term), f": {text}") for term, text in block.pairs))
-            case b.Command():
+            case b.Code():
                 parts.append("\n".join(f"    {visible(line)}" for line in block.text.split("\n")))
             case b.Table():
                 parts.append(_table(block))

@@ -5,7 +5,7 @@ from typing import Any
 
 from proxyaudit.estimates.questions import word_of
 from proxyaudit.evidence.schema_1_0 import identify
-from proxyaudit.reporting.blocks import Block, Command, Page, Para, Section, Strong, Table, bullets, para, table
+from proxyaudit.reporting.blocks import Block, Code, Page, Para, Section, Strong, Table, bullets, para, table
 from proxyaudit.reporting.markdown import page_markdown
 from proxyaudit.reporting.text import DASH, beside, join_words, number, span
 from proxyaudit.reporting.words import state_word
@@ -50,7 +50,7 @@ def _sections(document: Mapping[str, Any]) -> Iterable[Section]:
     yield Section("verdicts", "Verdicts", (table("Verdicts", ("Attribute", "Before", "After", "In words"), rows),))
     yield Section("remains", "What remains", (bullets(document["remains"]),))
     hashes = bullets([f"{name}: sha256 {value}" for name, value in document["checkpoints"].items()])
-    yield Section("reproduce", "Reproduce", (Command(f"proxyaudit run {document['audit']['recipe']}"), hashes))
+    yield Section("reproduce", "Reproduce", (Code(f"proxyaudit run {document['audit']['recipe']}"), hashes))
 
 
 def summary_lines(document: Mapping[str, Any]) -> list[str]:

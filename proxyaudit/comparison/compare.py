@@ -1,7 +1,4 @@
-"""Compare two packs: every number with its counterpart, what can be said of it, and one answer for each attribute (decision 0015).
-
-Also two regimes of one audit side by side: every deciding number, the verdicts and the task before and after a change.
-"""
+"""Compare two packs, or two regimes of one: every number with its counterpart, and one answer for each attribute (decision 0015)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -174,18 +171,14 @@ def _worded(draft: _Draft, p: float | None) -> NumberChange:
         return change
     value, low, high, raw_p, adjusted_p = map(significant, (found.value, found.low, found.high, found.p, p))
     shown = replace(change, difference=value, low=low, high=high, p=raw_p, p_adjusted=adjusted_p)
-    word, why = _word(shown, draft, p is not None and p <= SURELY)
+    word, why = _word(shown, draft, found, abs(change.value_a), change.margin, p is not None and p <= SURELY)
     return replace(shown, word=word, note="; ".join(part for part in (shown.note, why) if part))
 
 
-def _word(n: NumberChange, draft: _Draft, surely: bool) -> tuple[Word, str]:
-    assert draft.found is not None
-    assert n.margin is not None
-    assert n.value_a is not None
-    size, difference = abs(n.value_a), draft.found.value
-    least = max(SHARE_OF_MARGIN * n.margin, (GROWN if difference > 0 else SHRUNK) * size)
-    if surely and abs(difference) >= least:
-        if not draft.found.agrees:
+def _word(n: NumberChange, draft: _Draft, found: Difference, size: float, margin: float, surely: bool) -> tuple[Word, str]:
+    difference = found.value
+    if surely and abs(difference) >= max(SHARE_OF_MARGIN * margin, (GROWN if difference > 0 else SHRUNK) * size):
+        if not found.agrees:
             return "not_seen", "the models of one side disagree"
         lower_bound = draft.bounds[0 if difference > 0 else 1]
         if lower_bound is not None and draft.bounds[0] != draft.bounds[1]:
@@ -196,13 +189,13 @@ def _word(n: NumberChange, draft: _Draft, surely: bool) -> tuple[Word, str]:
             return "cannot_tell", "surely larger, but whether it is there in B is not settled"
         if difference < 0 and n.state_a == "present":
             return "better", ""
-    within = max(n.margin, -UNCHANGED[0] * size), max(n.margin, UNCHANGED[1] * size)
-    if draft.found.low >= -within[0] and draft.found.high <= within[1]:
+    most = max(margin, UNCHANGED[1] * size)
+    if found.low >= -max(margin, -UNCHANGED[0] * size) and found.high <= most:
         return "unchanged", ""
-    if draft.found.p is not None or draft.other_rows:
+    if found.p is not None or draft.other_rows:
         return "not_seen", ""
     # Nothing can be claimed of one model, and a number that grew past what counts as unchanged is no all-clear either.
-    grown = draft.found.low > within[1] and n.state_b in ("present", "unknown")
+    grown = found.low > most and n.state_b in ("present", "unknown")
     return "cannot_tell" if grown else "not_seen", "one model on each side: what differs may be nothing but its initial weights"
 
 

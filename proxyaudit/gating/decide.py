@@ -129,27 +129,23 @@ def _known(names: Sequence[str], known: Iterable[str], what: str, where: str) ->
 def _case(pack: EvidencePack, policy: Policy, attribute: str, regime: str, finding: Finding | None, lax: Sequence[str]) -> GateCase:
     if finding is None:
         return GateCase("verdict", attribute, regime, "missing", None, policy.allow, "undecided", "the run has no finding for it")
-    demand = policy.for_pair(finding.attribute, finding.regime)
-    uncertified = _uncertified(_own(pack, finding), demand.bound)
-    settled = bool(demand.bound) and "removed" in demand.allow and not uncertified and _only_bounded_open(pack, finding, demand.bound)
-    outcome, reason = _within(demand.bound) if settled else _judged(finding, demand.allow, demand.inconclusive)
+    allow, inconclusive, bounds = policy.for_pair(attribute, regime)
+    own = [e for e in deciding(pack.evidence.estimates) if (e.attribute, e.regime) == (attribute, regime) and e.state != "not_applicable"]
+    uncertified = _uncertified(own, bounds)
+    settled = bool(bounds) and "removed" in allow and not uncertified and _only_bounded_open(pack, finding, bounds)
+    outcome, reason = _within(bounds) if settled else _judged(finding, allow, inconclusive)
     if outcome == "pass" and (settled or uncertified or finding.verdict != "inconclusive"):
         # A pass must rest on sound ground; a fail at a laxer margin, or with a failed control of absence, stays a fail.
         doubts = [*uncertified, *lax, *_failed_controls(pack, finding, everything=settled)]
         if doubts:
             outcome, reason = "undecided", f"{reason}, but {doubts[0]}"
     detail = finding.sentence + (f" To settle it: {finding.would_settle}." if finding.would_settle else "")
-    return GateCase("verdict", attribute, regime, finding.verdict, finding.at_least, demand.allow, outcome, reason, detail)
+    return GateCase("verdict", attribute, regime, finding.verdict, finding.at_least, allow, outcome, reason, detail)
 
 
 def _within(bounds: Mapping[str, float]) -> tuple[Outcome, str]:
     told = ", ".join(f"{word_of(name)} {limit:g}" for name, limit in bounds.items())
     return "pass", f"inconclusive, but no more than the policy accepts can be there ({told})"
-
-
-def _own(pack: EvidencePack, finding: Finding) -> list[Estimate]:
-    found = (e for e in deciding(pack.evidence.estimates) if e.state != "not_applicable")
-    return [e for e in found if (e.attribute, e.regime) == (finding.attribute, finding.regime)]
 
 
 def _uncertified(own: Sequence[Estimate], bounds: Mapping[str, float]) -> list[str]:

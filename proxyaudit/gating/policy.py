@@ -1,8 +1,6 @@
 """The policy of a gate: strict YAML, every mistake one line that says where and how to mend it."""
 
 import contextlib
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -77,15 +75,6 @@ class Baseline(Strict):
         return {"run": value} if isinstance(value, str) else value
 
 
-@dataclass(frozen=True)
-class Demand:
-    """What a policy demands of one attribute in one regime."""
-
-    allow: tuple[Verdict, ...]
-    inconclusive: Treatment
-    bound: Mapping[str, float]  # by check, the largest leak that may be left uncertified
-
-
 class Policy(Strict):
     """What a release must meet; the last of the rules that fit holds for a pair."""
 
@@ -110,8 +99,8 @@ class Policy(Strict):
             raise ValueError(f"'{blank}' is blank: give it a value, or leave it out")
         return value
 
-    def for_pair(self, attribute: str, regime: str) -> Demand:
-        """What is demanded of an attribute in a regime."""
+    def for_pair(self, attribute: str, regime: str) -> tuple[tuple[Verdict, ...], Treatment, dict[str, float]]:
+        """What is demanded of an attribute in a regime: verdicts allowed, what an undecided one means, the bounds asked for by check."""
         allow, inconclusive, bound = self.allow, self.inconclusive, self.bound
         for rule in self.rules:
             named = rule.attributes is None or attribute in rule.attributes or rule.attributes == ("all",)
@@ -119,7 +108,7 @@ class Policy(Strict):
                 allow = rule.allow if rule.allow is not None else allow
                 inconclusive = rule.inconclusive if rule.inconclusive is not None else inconclusive
                 bound = rule.bound if rule.bound is not None else bound
-        return Demand(allow, inconclusive, bound.model_dump(exclude_none=True))
+        return allow, inconclusive, bound.model_dump(exclude_none=True)
 
 
 def load_policy(path: Path) -> Policy:

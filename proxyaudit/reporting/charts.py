@@ -196,7 +196,6 @@ def _drawn_curve(drawing: Drawing, spots: Sequence[tuple[float, Estimate]], styl
 
 
 def _margin(drawing: Drawing, *, at: float, start: float, end: float, upright: bool = False) -> None:
-    """Draw the dashed line of a margin."""
     ends = (at, start, at, end) if upright else (start, at, end, at)
     drawing.line(*ends, "kg", width=1.2, dashes=(4, 3))
 

@@ -100,23 +100,15 @@ def summarize(pack: EvidencePack) -> Summary:
         mine = Numbers(numbers, {f.regime: f for f in evidence.findings if f.attribute == name}, sites_of(plan, "verdict"))
         findings = [mine.findings[regime] for regime in regimes if regime in mine.findings]
         seen = {e.regime for e in numbers}
-        views.append(
-            AttributeView(
-                name=name,
-                role=roles[name],
-                levels=tuple(str(level) for level in listed(described.get(name, {}), "levels")),
-                lead=lead(findings, bare=bare, asked=asked),
-                # With many attributes the reader needs them side by side, and the matrix explains the words.
-                answer=answer(findings, words, brief=len(names) > MANY, asked=asked),
-                rows=tuple(mine.row(regime) for regime in regimes if regime in mine.findings or regime in seen),
-                references=tuple(mine.reference(regime, regimes) for regime in _SHOWN_REFERENCES if regime in seen),
-                profile=_profile(numbers, plan, regimes),
-                numbers=numbers,
-            )
-        )
+        levels = tuple(str(level) for level in listed(described.get(name, {}), "levels"))
+        # With many attributes the reader needs them side by side, and the matrix explains the words.
+        said = lead(findings, bare=bare, asked=asked), answer(findings, words, brief=len(names) > MANY, asked=asked)
+        rows = tuple(mine.row(regime) for regime in regimes if regime in mine.findings or regime in seen)
+        references = tuple(mine.reference(regime, regimes) for regime in _SHOWN_REFERENCES if regime in seen)
+        views.append(AttributeView(name, roles[name], levels, *said, rows, references, _profile(numbers, plan, regimes), numbers))
     protected = [name for name in names if roles[name] == "protected"] or names
-    said = question(protected, bare=bare, asked=asked, data=_instead(pack))
-    return Summary(said, bare, words, regimes, tuple(views), margins_of(plan))
+    asks = question(protected, bare=bare, asked=asked, data=_instead(pack))
+    return Summary(asks, bare, words, regimes, tuple(views), margins_of(plan))
 
 
 def count_controls(controls: Iterable[Control]) -> dict[tuple[str, str], dict[bool | None, int]]:
@@ -162,24 +154,13 @@ class Numbers:
         stronger = next((channel for channel in _STRONGER if states.get(channel) == "present"), None)
         if states.get("linear") == "present":
             stronger = None
-        finding = self.findings.get(regime)
         output_leaks = (e for e in self._of[regime, "expressed"] if e.measure == "output_leak" and e.state)
-        kept, (leak, gap) = {e.measure: e for e in reversed(self._of[regime, "retention"])}, self._placebos(regime)
-        return Row(
-            regime=regime,
-            finding=finding,
-            leak=self.deciding(regime, "linear", self._sites),
-            gap=self.deciding(regime, "expressed"),
-            effect=self.deciding(regime, "used"),
-            states=states,
-            placebo_leak=leak,
-            placebo_gap=gap,
-            output_leak=next(output_leaks, None),
-            stronger=self.deciding(regime, stronger, self._sites) if stronger else None,
-            kept_inside=kept.get("encoding_ratio"),
-            kept_outside=kept.get("use_ratio"),
-            bounds=self._bounds(regime, states),
-        )
+        kept = {e.measure: e for e in reversed(self._of[regime, "retention"])}
+        leak = self.deciding(regime, "linear", self._sites)
+        figures = leak, self.deciding(regime, "expressed"), self.deciding(regime, "used")
+        second = next(output_leaks, None), self.deciding(regime, stronger, self._sites) if stronger else None
+        ratios, bounds = (kept.get("encoding_ratio"), kept.get("use_ratio")), self._bounds(regime, states)
+        return Row(regime, self.findings.get(regime), *figures, states, *self._placebos(regime), *second, *ratios, bounds)
 
     def _bounds(self, regime: str, states: Mapping[str, str]) -> dict[str, float]:
         """What is certified of the readers at the verdict sites that found nothing."""

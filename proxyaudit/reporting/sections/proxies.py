@@ -132,7 +132,9 @@ def _view(name: str, pack: EvidencePack) -> ProxyView:
     followed = [unit for unit in columns if any(("proxy_use", regime, unit) in found for regime in regimes)]
     followed.sort(key=lambda unit: (-_mean(found, regimes, unit), unit))
     # The first table holds every sure carrier, those that carry most first; columns that were not followed close it.
-    carriers = _carriers(found, columns)
+    carried = {unit: found["association", "inputs", unit] for unit in columns}
+    surely = [unit for unit, e in carried.items() if e.state == "present" and e.value is not None]
+    carriers = tuple(sorted(surely, key=lambda unit: (-(carried[unit].value or 0.0), unit)))
     ordered = list(dict.fromkeys([*carriers[:_MOST], *followed, *columns]))[: max(_MOST, len(carriers))]
     discovered = [str(one.get("name")) for one in entries(mapping(pack.plan, "proxies"), "discovered") if one.get("of") == name]
     tables = [_carried(found, ordered, regimes, discovered, words)]
@@ -160,13 +162,6 @@ def _mean(found: Found, regimes: Iterable[str], unit: str) -> float:
 def _strongest(found: Found, followed: list[str], regimes: list[str]) -> tuple[str, ...]:
     surely = {unit for (channel, regime, unit), e in found.items() if channel == "proxy_use" and regime in regimes and e.state == "present"}
     return tuple(unit for unit in followed if unit in surely)
-
-
-def _carriers(found: Found, columns: list[str]) -> tuple[str, ...]:
-    """Columns that surely carry the attribute in the real audit rows, strongest first, whatever they do to the outputs."""
-    carried = {unit: found["association", "inputs", unit] for unit in columns}
-    surely = [unit for unit, e in carried.items() if e.state == "present" and e.value is not None]
-    return tuple(sorted(surely, key=lambda unit: (-(carried[unit].value or 0.0), unit)))
 
 
 def _answer(name: str, used: tuple[str, ...], carriers: tuple[str, ...], alone: tuple[str, ...]) -> str:

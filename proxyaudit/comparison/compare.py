@@ -63,7 +63,10 @@ def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (),
         for pair in sides
         if (name, pair.old) in before.findings and (role == "protected" or attributes or (name, pair.new) in after.findings)
     ]
-    outcomes += [_left_out(before, name, regime) for name, role in roles.items() for regime in without if role == "protected"]
+    reasons = ["run B has no such regime; name the pairs to compare with --regime to leave it out"]
+    for name, regime in [(name, regime) for name, role in roles.items() for regime in without if role == "protected"]:
+        who, finding = (name, "protected", regime, ""), before.findings.get((name, regime))
+        outcomes.append(outcome_of(who, finding, None, "cannot_tell", matching.models_of(a, regime), reasons))
     notes = [f"'{old}' of A and '{new}' of B were taken to belong together" for old, new in pairs if old != new and not regimes]
     if training != "same_rows" and any(pair.models == "trained" for pair in sides):
         notes.append(matching.RUN_NOTES[training])
@@ -208,13 +211,6 @@ def _outcome(pair: _Pair, attribute: str, role: str, numbers: Sequence[NumberCha
         why = "it was coded in other levels in run B, so its numbers are not of one kind"
         return replace(found, outcome="cannot_tell", reasons=(why,))
     return found
-
-
-def _left_out(before: _Side, attribute: str, regime: str) -> PairOutcome:
-    finding = before.findings.get((attribute, regime))
-    reason = "run B has no such regime; name the pairs to compare with --regime to leave it out"
-    who = (attribute, "protected", regime, "")
-    return outcome_of(who, finding, None, "cannot_tell", matching.models_of(before.pack, regime), [reason])
 
 
 def _recoded(before: _Side, after: _Side, roles: Iterable[str]) -> list[str]:

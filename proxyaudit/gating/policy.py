@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from proxyaudit.errors import InputError
 from proxyaudit.recipe.models import Strict
@@ -12,7 +12,10 @@ from proxyaudit.recipe.yaml import read_yaml, validated
 
 Verdict = Literal["removed", "hidden", "exposed"]
 Treatment = Literal["undecided", "fail", "allow"]
-Names = tuple[Annotated[str, Field(min_length=1)], ...]
+# One of them may stand alone, without the brackets of a list.
+_Listed = BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
+Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], _Listed]
+Verdicts = Annotated[tuple[Verdict, ...], _Listed]
 _Margin = Annotated[float, Field(gt=0, lt=1)]
 _MOST = 64 * 1024  # bytes; a policy is a page
 
@@ -36,20 +39,14 @@ class PolicyBounds(Strict):
     beyond: _Margin | None = None
 
 
-def _one_or_many(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
 class Rule(Strict):
     """What differs from the policy for some attributes or regimes; of several rules that fit, the last holds."""
 
     attributes: Names | None = None
     regimes: Names | None = None
-    allow: tuple[Verdict, ...] | None = None
+    allow: Verdicts | None = None
     inconclusive: Treatment | None = None
     bound: PolicyBounds | None = None
-
-    _listed = field_validator("attributes", "regimes", "allow", mode="before")(_one_or_many)
 
     @model_validator(mode="after")
     def _says_something(self) -> "Rule":
@@ -67,8 +64,6 @@ class Baseline(Strict):
     cannot_tell: Treatment = "undecided"
     allow: Names = ()
 
-    _listed = field_validator("allow", mode="before")(_one_or_many)
-
     @model_validator(mode="before")
     @classmethod
     def _from_path(cls, value: Any) -> Any:
@@ -80,15 +75,13 @@ class Policy(Strict):
 
     attributes: Names | None = None  # or "all" for the protected ones and proxies; every protected one if not given
     regimes: Names | None = None  # or "all"; every one with a verdict but "real" if not given ("real" where it is the only one)
-    allow: tuple[Verdict, ...] = ("removed",)
+    allow: Verdicts = ("removed",)
     inconclusive: Treatment = "undecided"  # what an undecided verdict means (undecided: exit code 3)
     # What must be certified, at level .01; it settles inconclusive verdicts that only these leave open.
     bound: PolicyBounds = PolicyBounds()
     margins: PolicyMargins = PolicyMargins()  # the laxest accepted; those of a recipe that names none, if not given
     baseline: Baseline | None = None
     rules: tuple[Rule, ...] = ()
-
-    _listed = field_validator("attributes", "regimes", "allow", mode="before")(_one_or_many)
 
     @model_validator(mode="before")
     @classmethod

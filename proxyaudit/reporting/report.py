@@ -46,12 +46,6 @@ class Report:
         """What a column or row of a table stands for."""
         return "Activations" if self.summary.bare else "Training data"
 
-    @property
-    def seeds(self) -> int | None:
-        """Models of each kind of training, as planned."""
-        planned = self.pack.plan.get("seeds")
-        return planned if isinstance(planned, int) and not isinstance(planned, bool) else None
-
     def rows(self, view: AttributeView, references: Sequence[str] = ("untrained", "reweighed")) -> list[Row]:
         """The rows of an attribute: regimes first, then these references."""
         return [*view.rows, *(row for row in view.references if row.regime in references)]

@@ -159,14 +159,12 @@ class Numbers:
         leak = self.deciding(regime, "linear", self._sites)
         figures = leak, self.deciding(regime, "expressed"), self.deciding(regime, "used")
         second = next(output_leaks, None), self.deciding(regime, stronger, self._sites) if stronger else None
-        ratios, bounds = (kept.get("encoding_ratio"), kept.get("use_ratio")), self._bounds(regime, states)
-        return Row(regime, self.findings.get(regime), *figures, states, *self._placebos(regime), *second, *ratios, bounds)
-
-    def _bounds(self, regime: str, states: Mapping[str, str]) -> dict[str, float]:
-        """What is certified of the readers at the verdict sites that found nothing."""
+        ratios = kept.get("encoding_ratio"), kept.get("use_ratio")
+        # What is certified of the readers at the verdict sites that found nothing.
         asked = [name for name in _READERS if states.get(name) in ("absent", "unknown")]
-        found = ((name, largest_bound(e for e in self._of[regime, name] if e.state is not None)) for name in asked)
-        return {name: bound for name, bound in found if bound is not None}
+        certain = ((name, largest_bound(e for e in self._of[regime, name] if e.state is not None)) for name in asked)
+        bounds = {name: bound for name, bound in certain if bound is not None}
+        return Row(regime, self.findings.get(regime), *figures, states, *self._placebos(regime), *second, *ratios, bounds)
 
     def reference(self, regime: str, regimes: tuple[str, ...]) -> Row:
         """The line of a reference; one for all placebos: those of real training, else of the first regime that has some."""

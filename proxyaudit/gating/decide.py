@@ -133,7 +133,10 @@ def _case(pack: EvidencePack, policy: Policy, attribute: str, regime: str, findi
     own = [e for e in deciding(pack.evidence.estimates) if (e.attribute, e.regime) == (attribute, regime) and e.state != "not_applicable"]
     uncertified = _uncertified(own, bounds)
     settled = bool(bounds) and "removed" in allow and not uncertified and _only_bounded_open(pack, finding, bounds)
-    outcome, reason = _within(bounds) if settled else _judged(finding, allow, inconclusive)
+    outcome, reason = _judged(finding, allow, inconclusive)
+    if settled:
+        told = ", ".join(f"{word_of(name)} {limit:g}" for name, limit in bounds.items())
+        outcome, reason = "pass", f"inconclusive, but no more than the policy accepts can be there ({told})"
     if outcome == "pass" and (settled or uncertified or finding.verdict != "inconclusive"):
         # A pass must rest on sound ground; a fail at a laxer margin, or with a failed control of absence, stays a fail.
         doubts = [*uncertified, *lax, *_failed_controls(pack, finding, everything=settled)]
@@ -141,11 +144,6 @@ def _case(pack: EvidencePack, policy: Policy, attribute: str, regime: str, findi
             outcome, reason = "undecided", f"{reason}, but {doubts[0]}"
     detail = finding.sentence + (f" To settle it: {finding.would_settle}." if finding.would_settle else "")
     return GateCase("verdict", attribute, regime, finding.verdict, finding.at_least, allow, outcome, reason, detail)
-
-
-def _within(bounds: Mapping[str, float]) -> tuple[Outcome, str]:
-    told = ", ".join(f"{word_of(name)} {limit:g}" for name, limit in bounds.items())
-    return "pass", f"inconclusive, but no more than the policy accepts can be there ({told})"
 
 
 def _uncertified(own: Sequence[Estimate], bounds: Mapping[str, float]) -> list[str]:

@@ -32,9 +32,9 @@ def gate(
 ) -> int:
     """Decide for a pipeline: exit code 0 pass, 1 policy not met, 3 cannot be told, 4 the run was altered, 5 the run is partial."""
     from proxyaudit.gating import gate as decide
+    from proxyaudit.gating.decide import integrity_junit
+    from proxyaudit.gating.decide import junit as junit_xml
     from proxyaudit.gating.policy import Policy, load_policy
-    from proxyaudit.gating.values import integrity_junit
-    from proxyaudit.gating.values import junit as junit_xml
     from proxyaudit.verification.run import read_verified
 
     folder = policy.parent if policy is not None else Path()

@@ -1,16 +1,11 @@
-"""Compare two packs: every number with its counterpart, what can be said of it, and one answer for each attribute (decision 0015).
-
-Also two regimes of one audit side by side: every deciding number, the verdicts and the task before and after a change.
-"""
-
-from __future__ import annotations
+"""Compare two packs, or two regimes of one: every number with its counterpart, and one answer for each attribute (decision 0015)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from proxyaudit.comparison import matching
-from proxyaudit.comparison.difference import Difference, Number, numbers_in, subtract
+from proxyaudit.comparison.difference import Difference, numbers_in, subtract
 from proxyaudit.comparison.matching import Key, Sites, Training
 from proxyaudit.comparison.outcomes import Comparison, MatchedBy, Models, NumberChange, PairOutcome, RunName, Word, outcome_of, pair_outcome
 from proxyaudit.errors import InputError
@@ -29,28 +24,17 @@ _SHOWN = ("id", "state", "value", "low", "high", "auroc", "margin", "seeds", "n"
 _TOLD = ("verdict", "at_least", "sentence", "would_settle")
 
 
-@dataclass(frozen=True)
 class _Side:
     """One run of a comparison."""
 
-    pack: EvidencePack
-    numbers: dict[str, Number]
-    sites: Sites
-    findings: dict[tuple[str, str], Finding]
-
-    @classmethod
-    def of(cls, pack: EvidencePack) -> _Side:
-        findings = {(finding.attribute, finding.regime): finding for finding in pack.evidence.findings}
-        return cls(pack, numbers_in(pack), Sites.of(pack), findings)
+    def __init__(self, pack: EvidencePack) -> None:
+        self.pack, self.numbers, self.sites = pack, numbers_in(pack), Sites.of(pack)
+        self.findings = {(finding.attribute, finding.regime): finding for finding in pack.evidence.findings}
 
     def roles(self) -> dict[str, str]:
         """Role of each attribute, protected ones first."""
         found = {finding.attribute: str(finding.role) for finding in self.pack.evidence.findings}
         return dict(sorted(found.items(), key=lambda item: item[1] != "protected"))
-
-    def levels(self) -> dict[str, object]:
-        planned = entries(self.pack.plan, "attributes")
-        return {str(entry.get("name")): (entry.get("kind"), entry.get("levels")) for entry in planned}
 
 
 def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (), attributes: Sequence[str] = ()) -> Comparison:
@@ -59,7 +43,7 @@ def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (),
     Regimes are paired as ``A=B``, by default those of one name and the one that is left in each; of attributes all that either run has.
     Raises ``InputError`` where a regime or attribute is unknown, or nothing belongs together.
     """
-    before, after = _Side.of(a), _Side.of(b)
+    before, after = _Side(a), _Side(b)
     pairs, without = matching.match_regimes(a, b, regimes)
     roles = {**after.roles(), **before.roles()}
     for name in attributes:
@@ -69,8 +53,8 @@ def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (),
     roles = {name: role for name, role in roles.items() if not attributes or name in attributes}
     same_rows = any(isinstance(a.plan.get(key), str) and a.plan.get(key) == b.plan.get(key) for key in ("audit_rows", "digest"))
     training = matching.training_of(a, b)
-    given = {pair for pair in pairs if matching.models_of(a, pair[0]) == matching.models_of(b, pair[1]) == "given"}
-    sides = [_Pair(before, after, *pair, "given" if pair in given else "trained", same_rows, training) for pair in pairs]
+    kinds: list[Models] = ["given" if {matching.models_of(a, x), matching.models_of(b, y)} == {"given"} else "trained" for x, y in pairs]
+    sides = [_Pair(before, after, *pair, kind, same_rows, training) for pair, kind in zip(pairs, kinds, strict=True)]
     numbers = _decided([draft for name in roles for pair in sides for draft in pair.drafts(name)])
     recoded = _recoded(before, after, roles)
     outcomes = [
@@ -79,7 +63,10 @@ def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (),
         for pair in sides
         if (name, pair.old) in before.findings and (role == "protected" or attributes or (name, pair.new) in after.findings)
     ]
-    outcomes += [_left_out(before, name, regime) for name, role in roles.items() for regime in without if role == "protected"]
+    reasons = ["run B has no such regime; name the pairs to compare with --regime to leave it out"]
+    for name, regime in [(name, regime) for name, role in roles.items() for regime in without if role == "protected"]:
+        who, finding = (name, "protected", regime, ""), before.findings.get((name, regime))
+        outcomes.append(outcome_of(who, finding, None, "cannot_tell", matching.models_of(a, regime), reasons))
     notes = [f"'{old}' of A and '{new}' of B were taken to belong together" for old, new in pairs if old != new and not regimes]
     if training != "same_rows" and any(pair.models == "trained" for pair in sides):
         notes.append(matching.RUN_NOTES[training])
@@ -150,27 +137,15 @@ class _Pair:
 
 
 def _beside(a: Estimate | None, b: Estimate | None, old: str, new: str, matched_by: MatchedBy) -> NumberChange:
-    """Two numbers side by side, before anything is said of them."""
     one = b or a
     assert one is not None
     margins = [e.margin for e in (a, b) if e is not None and e.margin is not None]
     sides: dict[str, Any] = {
         f"{key}_{side}": getattr(e, key, None) for side, e in (("a", a), ("b", b)) for key in ("site", "id", "state", "value", "bound")
     }
-    return NumberChange(
-        attribute=one.attribute or "",
-        channel=one.channel,
-        measure=one.measure,
-        subject=one.subject,
-        kind=kind_of(one.channel, one.measure, one.subject),
-        regime_a=old,
-        regime_b=new,
-        matched_by=matched_by,
-        margin=min(margins) if margins else None,
-        unit=one.unit,
-        laxer=len(margins) == 2 and margins[1] > margins[0],
-        **sides,
-    )
+    what = (one.attribute or "", one.channel, one.measure, one.subject, kind_of(one.channel, one.measure, one.subject))
+    margin, laxer = min(margins) if margins else None, len(margins) == 2 and margins[1] > margins[0]
+    return NumberChange(*what, old, new, matched_by=matched_by, margin=margin, unit=one.unit, laxer=laxer, **sides)
 
 
 def _counterpart(key: Key, old: dict[Key, Estimate], sites: dict[str, tuple[str, MatchedBy]]) -> tuple[Key | None, MatchedBy]:
@@ -199,18 +174,14 @@ def _worded(draft: _Draft, p: float | None) -> NumberChange:
         return change
     value, low, high, raw_p, adjusted_p = map(significant, (found.value, found.low, found.high, found.p, p))
     shown = replace(change, difference=value, low=low, high=high, p=raw_p, p_adjusted=adjusted_p)
-    word, why = _word(shown, draft, p is not None and p <= SURELY)
+    word, why = _word(shown, draft, found, abs(change.value_a), change.margin, p is not None and p <= SURELY)
     return replace(shown, word=word, note="; ".join(part for part in (shown.note, why) if part))
 
 
-def _word(n: NumberChange, draft: _Draft, surely: bool) -> tuple[Word, str]:
-    assert draft.found is not None
-    assert n.margin is not None
-    assert n.value_a is not None
-    size, difference = abs(n.value_a), draft.found.value
-    least = max(SHARE_OF_MARGIN * n.margin, (GROWN if difference > 0 else SHRUNK) * size)
-    if surely and abs(difference) >= least:
-        if not draft.found.agrees:
+def _word(n: NumberChange, draft: _Draft, found: Difference, size: float, margin: float, surely: bool) -> tuple[Word, str]:
+    difference = found.value
+    if surely and abs(difference) >= max(SHARE_OF_MARGIN * margin, (GROWN if difference > 0 else SHRUNK) * size):
+        if not found.agrees:
             return "not_seen", "the models of one side disagree"
         lower_bound = draft.bounds[0 if difference > 0 else 1]
         if lower_bound is not None and draft.bounds[0] != draft.bounds[1]:
@@ -221,13 +192,13 @@ def _word(n: NumberChange, draft: _Draft, surely: bool) -> tuple[Word, str]:
             return "cannot_tell", "surely larger, but whether it is there in B is not settled"
         if difference < 0 and n.state_a == "present":
             return "better", ""
-    within = max(n.margin, -UNCHANGED[0] * size), max(n.margin, UNCHANGED[1] * size)
-    if draft.found.low >= -within[0] and draft.found.high <= within[1]:
+    most = max(margin, UNCHANGED[1] * size)
+    if found.low >= -max(margin, -UNCHANGED[0] * size) and found.high <= most:
         return "unchanged", ""
-    if draft.found.p is not None or draft.other_rows:
+    if found.p is not None or draft.other_rows:
         return "not_seen", ""
     # Nothing can be claimed of one model, and a number that grew past what counts as unchanged is no all-clear either.
-    grown = draft.found.low > within[1] and n.state_b in ("present", "unknown")
+    grown = found.low > most and n.state_b in ("present", "unknown")
     return "cannot_tell" if grown else "not_seen", "one model on each side: what differs may be nothing but its initial weights"
 
 
@@ -242,16 +213,10 @@ def _outcome(pair: _Pair, attribute: str, role: str, numbers: Sequence[NumberCha
     return found
 
 
-def _left_out(before: _Side, attribute: str, regime: str) -> PairOutcome:
-    finding = before.findings.get((attribute, regime))
-    reason = "run B has no such regime; name the pairs to compare with --regime to leave it out"
-    who = (attribute, "protected", regime, "")
-    return outcome_of(who, finding, None, "cannot_tell", matching.models_of(before.pack, regime), [reason])
-
-
 def _recoded(before: _Side, after: _Side, roles: Iterable[str]) -> list[str]:
-    described = [side.levels() for side in (before, after)]
-    return [name for name in roles if name in described[0] and described[0][name] != described[1].get(name, described[0][name])]
+    planned = (entries(side.pack.plan, "attributes") for side in (before, after))
+    old, new = ({str(entry.get("name")): (entry.get("kind"), entry.get("levels")) for entry in found} for found in planned)
+    return [name for name in roles if name in old and old[name] != new.get(name, old[name])]
 
 
 def _notes(before: _Side, after: _Side, roles: dict[str, str], same_rows: bool, paired: bool) -> list[str]:
@@ -289,21 +254,13 @@ def channel_changes(evidence: Evidence, before: str, after: str) -> list[dict[st
             key = (estimate.attribute, estimate.channel, estimate.site, what)
             pairs.setdefault(key, {})[estimate.regime] = estimate
     roles = {finding.attribute: finding.role for finding in evidence.findings}
-    return [
-        {
-            "attribute": attribute,
-            "role": roles.get(attribute),
-            "channel": channel,
-            "site": site,
-            "context": None if what is None else first.context,
-            "measure": first.measure,
-            "unit": first.unit,
-            "before": _shown(found.get(before)),
-            "after": _shown(found.get(after)),
-        }
-        for (attribute, channel, site, what), found in pairs.items()
-        for first in [next(iter(found.values()))]
-    ]
+    changes = []
+    for (attribute, channel, site, what), found in pairs.items():
+        first, sides = next(iter(found.values())), {"before": _shown(found.get(before)), "after": _shown(found.get(after))}
+        context = None if what is None else first.context
+        place = {"attribute": attribute, "role": roles.get(attribute), "channel": channel, "site": site, "context": context}
+        changes.append({**place, "measure": first.measure, "unit": first.unit, **sides})
+    return changes
 
 
 def _shown(what: Estimate | Finding | None, keys: tuple[str, ...] = _SHOWN) -> dict[str, Any] | None:
@@ -328,10 +285,5 @@ def task_change(evidence: Evidence, before: str, after: str) -> dict[str, Any]:
         if len(values[0]) == len(values[1]):
             loss = [significant(a - b, 4) for a, b in zip(*values, strict=True)]
     known = [value for value in loss if value is not None]
-    return {
-        "unit": first.unit if first is not None else None,
-        "before": _shown(first),
-        "after": _shown(last),
-        "loss_per_model": loss,
-        "mean_loss": significant(sum(known) / len(known), 4) if known else None,
-    }
+    mean, unit = significant(sum(known) / len(known), 4) if known else None, first.unit if first is not None else None
+    return {"unit": unit, "before": _shown(first), "after": _shown(last), "loss_per_model": loss, "mean_loss": mean}

@@ -5,8 +5,6 @@ else the variances of both numbers add up. Models that were trained here stand f
 noise, on both sides (Welch 1947, Satterthwaite 1946); of models that were given (checkpoints, activations) only rows vary.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """What of one run is what of the other: regimes by name or as mapped, sites by name or by role, numbers by what they measure."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -83,7 +81,7 @@ class Sites:
     ordered: bool = True  # bare activations come in no order
 
     @classmethod
-    def of(cls, pack: EvidencePack) -> Sites:
+    def of(cls, pack: EvidencePack) -> "Sites":
         """The sites as planned."""
         verdict, profile = (sites_of(pack.plan, kind) for kind in ("verdict", "profile"))
         return cls(verdict, tuple(dict.fromkeys((*profile, *verdict))), not has_kind(pack.plan, "activations"))
@@ -130,7 +128,7 @@ class Key(NamedTuple):
     subject: str | None
     site: str | None
 
-    def at(self, site: str | None) -> Key:
+    def at(self, site: str | None) -> "Key":
         """The same number at another site."""
         return self._replace(site=site)
 

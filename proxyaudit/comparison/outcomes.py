@@ -1,7 +1,5 @@
 """The frozen values of a comparison, and one answer for each attribute and pair of regimes from the numbers compared and the verdicts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -139,11 +137,8 @@ def pair_outcome(
         unstable = ["the verdict differs between two seeds of one recipe: it is not stable, and more repetitions or rows would settle it"]
         return outcome_of(who, a, b, "no_change", models, unstable if differ else [])
     less = [_clause(n, "less") for n in better]
-    if worse:
-        return outcome_of(who, a, b, "worse", models, [*(_clause(n, "more") for n in worse), *less])
-    if open_:
-        return outcome_of(who, a, b, "cannot_tell", models, [*open_, *less])
-    return outcome_of(who, a, b, "better" if better else "no_change", models, less)
+    outcome: Outcome = "worse" if worse else "cannot_tell" if open_ else "better" if better else "no_change"
+    return outcome_of(who, a, b, outcome, models, [*([_clause(n, "more") for n in worse] or open_), *less])
 
 
 def outcome_of(who: _Who, a: Finding | None, b: Finding | None, outcome: Outcome, models: Models, reasons: Sequence[str]) -> PairOutcome:

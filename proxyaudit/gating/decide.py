@@ -1,8 +1,10 @@
-"""Hold a run against a policy. Pure: pack, policy and comparison in, answer out."""
+"""Hold a run against a policy, and its answer as JSON and as JUnit XML. Pure: pack, policy and comparison in, answer out."""
 
-from __future__ import annotations
-
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+from xml.etree import ElementTree
 
 from proxyaudit.comparison import Comparison, compare_packs
 from proxyaudit.errors import InputError, did_you_mean
@@ -13,12 +15,58 @@ from proxyaudit.estimates.states import decide, deciding
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.evidence.plans import has_kind, mapping
 from proxyaudit.gating.policy import Baseline, Policy, Treatment
-from proxyaudit.gating.values import GateCase, GateResult, Outcome
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.types import Estimate, Finding, State
 
 EVERYTHING = "all"
+Outcome = Literal["pass", "fail", "undecided"]
+# What XML 1.0 cannot hold even escaped, and marks that would turn the reading direction of a build log.
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufffe\uffff\ud800-\udfff]")
 _TREATED: dict[Treatment, Outcome] = {"undecided": "undecided", "fail": "fail", "allow": "pass"}
+
+
+@dataclass(frozen=True)
+class GateCase:
+    """The answer for one attribute in one regime, or for one attribute against the baseline."""
+
+    kind: Literal["verdict", "baseline"]
+    attribute: str
+    regime: str
+    verdict: str  # for the baseline the outcome of the comparison
+    at_least: str | None  # what is certain of an inconclusive verdict
+    allowed: tuple[str, ...]  # verdicts that the policy allows here
+    outcome: Outcome
+    reason: str
+    detail: str = ""  # the finding's own sentence, or the comparison's reasons
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """What a gate decided of a run."""
+
+    run: str
+    run_id: str
+    plan_digest: str
+    status: str
+    cases: tuple[GateCase, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """5 where a task of the run failed, 1 where the policy is not met, 3 where that cannot be told, else 0."""
+        if self.status != "complete":
+            return 5
+        found = {case.outcome for case in self.cases}
+        return 1 if "fail" in found else 3 if "undecided" in found or not self.cases else 0
+
+    @property
+    def outcome(self) -> str:
+        """The same as a word."""
+        return {0: "pass", 1: "fail", 3: "undecided", 5: "partial"}[self.exit_code]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"outcome": self.outcome, "exit_code": self.exit_code, **asdict(self)}
 
 
 def gate(pack: EvidencePack, policy: Policy, read: Callable[[str], EvidencePack] | None = None, *, where: str = "policy") -> GateResult:
@@ -81,27 +129,21 @@ def _known(names: Sequence[str], known: Iterable[str], what: str, where: str) ->
 def _case(pack: EvidencePack, policy: Policy, attribute: str, regime: str, finding: Finding | None, lax: Sequence[str]) -> GateCase:
     if finding is None:
         return GateCase("verdict", attribute, regime, "missing", None, policy.allow, "undecided", "the run has no finding for it")
-    demand = policy.for_pair(finding.attribute, finding.regime)
-    uncertified = _uncertified(_own(pack, finding), demand.bound)
-    settled = bool(demand.bound) and "removed" in demand.allow and not uncertified and _only_bounded_open(pack, finding, demand.bound)
-    outcome, reason = _within(demand.bound) if settled else _judged(finding, demand.allow, demand.inconclusive)
+    allow, inconclusive, bounds = policy.for_pair(attribute, regime)
+    own = [e for e in deciding(pack.evidence.estimates) if (e.attribute, e.regime) == (attribute, regime) and e.state != "not_applicable"]
+    uncertified = _uncertified(own, bounds)
+    settled = bool(bounds) and "removed" in allow and not uncertified and _only_bounded_open(pack, finding, bounds)
+    outcome, reason = _judged(finding, allow, inconclusive)
+    if settled:
+        told = ", ".join(f"{word_of(name)} {limit:g}" for name, limit in bounds.items())
+        outcome, reason = "pass", f"inconclusive, but no more than the policy accepts can be there ({told})"
     if outcome == "pass" and (settled or uncertified or finding.verdict != "inconclusive"):
         # A pass must rest on sound ground; a fail at a laxer margin, or with a failed control of absence, stays a fail.
         doubts = [*uncertified, *lax, *_failed_controls(pack, finding, everything=settled)]
         if doubts:
             outcome, reason = "undecided", f"{reason}, but {doubts[0]}"
     detail = finding.sentence + (f" To settle it: {finding.would_settle}." if finding.would_settle else "")
-    return GateCase("verdict", attribute, regime, finding.verdict, finding.at_least, demand.allow, outcome, reason, detail)
-
-
-def _within(bounds: Mapping[str, float]) -> tuple[Outcome, str]:
-    told = ", ".join(f"{word_of(name)} {limit:g}" for name, limit in bounds.items())
-    return "pass", f"inconclusive, but no more than the policy accepts can be there ({told})"
-
-
-def _own(pack: EvidencePack, finding: Finding) -> list[Estimate]:
-    found = (e for e in deciding(pack.evidence.estimates) if e.state != "not_applicable")
-    return [e for e in found if (e.attribute, e.regime) == (finding.attribute, finding.regime)]
+    return GateCase("verdict", attribute, regime, finding.verdict, finding.at_least, allow, outcome, reason, detail)
 
 
 def _uncertified(own: Sequence[Estimate], bounds: Mapping[str, float]) -> list[str]:
@@ -234,3 +276,47 @@ def _notes(pack: EvidencePack, policy: Policy, attributes: Sequence[str], regime
     if pack.evidence.run.status != "complete":
         notes.append("the run is partial: a task failed; run the same recipe again, then decide")
     return tuple(notes)
+
+
+def junit(result: GateResult) -> bytes:
+    """One test case for each attribute and regime: a failure where the policy is not met, an error where it cannot be told."""
+    cases = []
+    for case in result.cases:
+        where, name, kind = f"{result.run}.{case.regime}", case.attribute, case.verdict
+        if case.kind == "baseline":
+            name, kind = f"{name} against the baseline", f"baseline {kind}"
+        if case.outcome == "pass":
+            cases.append(_test_case(where, name, "system-out", f"{case.reason}. {case.detail}".strip()))
+        else:
+            cases.append(
+                _test_case(where, name, "failure" if case.outcome == "fail" else "error", case.detail, type=kind, message=case.reason)
+            )
+    if result.status != "complete":
+        what = {"type": "partial", "message": "the run is partial: a task failed"}
+        cases.append(_test_case(f"{result.run}.run", "complete", "error", "run the same recipe again, then decide", **what))
+    return _document(f"proxyaudit gate {result.run}", cases)
+
+
+def integrity_junit(run: str, problem: str) -> bytes:
+    """A single error: the run was changed after it was written, so nothing in it was judged."""
+    return _document("proxyaudit gate", [_test_case(run, "integrity", "error", "", type="integrity", message=problem)])
+
+
+def _test_case(where: str, name: str, tag: str, text: str, **said: str) -> ElementTree.Element:
+    case = ElementTree.Element("testcase", {"classname": _clean(where), "name": _clean(name), "time": "0"})
+    ElementTree.SubElement(case, tag, {key: _clean(words) for key, words in said.items()}).text = _clean(text)
+    return case
+
+
+def _document(name: str, cases: Sequence[ElementTree.Element]) -> bytes:
+    failures, errors = (str(sum(case.find(tag) is not None for case in cases)) for tag in ("failure", "error"))
+    counts = {"tests": str(len(cases)), "failures": failures, "errors": errors, "skipped": "0"}
+    suites = ElementTree.Element("testsuites", counts)
+    ElementTree.SubElement(suites, "testsuite", {"name": _clean(name), **counts}).extend(cases)
+    ElementTree.indent(suites)
+    document: bytes = ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True)
+    return document + b"\n"
+
+
+def _clean(text: str) -> str:
+    return _FORBIDDEN.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text)

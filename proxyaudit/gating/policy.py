@@ -1,14 +1,10 @@
 """The policy of a gate: strict YAML, every mistake one line that says where and how to mend it."""
 
-from __future__ import annotations
-
 import contextlib
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from proxyaudit.errors import InputError
 from proxyaudit.recipe.models import Strict
@@ -16,7 +12,10 @@ from proxyaudit.recipe.yaml import read_yaml, validated
 
 Verdict = Literal["removed", "hidden", "exposed"]
 Treatment = Literal["undecided", "fail", "allow"]
-Names = tuple[Annotated[str, Field(min_length=1)], ...]
+# One of them may stand alone, without the brackets of a list.
+_Listed = BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
+Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], _Listed]
+Verdicts = Annotated[tuple[Verdict, ...], _Listed]
 _Margin = Annotated[float, Field(gt=0, lt=1)]
 _MOST = 64 * 1024  # bytes; a policy is a page
 
@@ -39,28 +38,18 @@ class PolicyBounds(Strict):
     elsewhere: _Margin | None = None
     beyond: _Margin | None = None
 
-    def asked(self) -> dict[str, float]:
-        """Those that are asked for."""
-        return {str(name): float(value) for name, value in self if value is not None}
-
-
-def _one_or_many(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
 
 class Rule(Strict):
     """What differs from the policy for some attributes or regimes; of several rules that fit, the last holds."""
 
     attributes: Names | None = None
     regimes: Names | None = None
-    allow: tuple[Verdict, ...] | None = None
+    allow: Verdicts | None = None
     inconclusive: Treatment | None = None
     bound: PolicyBounds | None = None
 
-    _listed = field_validator("attributes", "regimes", "allow", mode="before")(_one_or_many)
-
     @model_validator(mode="after")
-    def _says_something(self) -> Rule:
+    def _says_something(self) -> "Rule":
         if self.allow is None and self.inconclusive is None and self.bound is None:
             raise ValueError("the rule changes nothing: give 'allow', 'inconclusive' or 'bound'")
         return self
@@ -75,21 +64,10 @@ class Baseline(Strict):
     cannot_tell: Treatment = "undecided"
     allow: Names = ()
 
-    _listed = field_validator("allow", mode="before")(_one_or_many)
-
     @model_validator(mode="before")
     @classmethod
     def _from_path(cls, value: Any) -> Any:
         return {"run": value} if isinstance(value, str) else value
-
-
-@dataclass(frozen=True)
-class Demand:
-    """What a policy demands of one attribute in one regime."""
-
-    allow: tuple[Verdict, ...]
-    inconclusive: Treatment
-    bound: Mapping[str, float]  # by check, the largest leak that may be left uncertified
 
 
 class Policy(Strict):
@@ -97,16 +75,13 @@ class Policy(Strict):
 
     attributes: Names | None = None  # or "all" for the protected ones and proxies; every protected one if not given
     regimes: Names | None = None  # or "all"; every one with a verdict but "real" if not given ("real" where it is the only one)
-    allow: tuple[Verdict, ...] = ("removed",)
+    allow: Verdicts = ("removed",)
     inconclusive: Treatment = "undecided"  # what an undecided verdict means (undecided: exit code 3)
-    bound: PolicyBounds = (
-        PolicyBounds()
-    )  # what must be certified, at level .01; it settles inconclusive verdicts that only these leave open
+    # What must be certified, at level .01; it settles inconclusive verdicts that only these leave open.
+    bound: PolicyBounds = PolicyBounds()
     margins: PolicyMargins = PolicyMargins()  # the laxest accepted; those of a recipe that names none, if not given
     baseline: Baseline | None = None
     rules: tuple[Rule, ...] = ()
-
-    _listed = field_validator("attributes", "regimes", "allow", mode="before")(_one_or_many)
 
     @model_validator(mode="before")
     @classmethod
@@ -117,8 +92,8 @@ class Policy(Strict):
             raise ValueError(f"'{blank}' is blank: give it a value, or leave it out")
         return value
 
-    def for_pair(self, attribute: str, regime: str) -> Demand:
-        """What is demanded of an attribute in a regime."""
+    def for_pair(self, attribute: str, regime: str) -> tuple[tuple[Verdict, ...], Treatment, dict[str, float]]:
+        """What is demanded of an attribute in a regime: verdicts allowed, what an undecided one means, the bounds asked for by check."""
         allow, inconclusive, bound = self.allow, self.inconclusive, self.bound
         for rule in self.rules:
             named = rule.attributes is None or attribute in rule.attributes or rule.attributes == ("all",)
@@ -126,7 +101,7 @@ class Policy(Strict):
                 allow = rule.allow if rule.allow is not None else allow
                 inconclusive = rule.inconclusive if rule.inconclusive is not None else inconclusive
                 bound = rule.bound if rule.bound is not None else bound
-        return Demand(allow, inconclusive, bound.asked())
+        return allow, inconclusive, bound.model_dump(exclude_none=True)
 
 
 def load_policy(path: Path) -> Policy:

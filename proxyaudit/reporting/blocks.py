@@ -1,7 +1,5 @@
 """What a page consists of, without a word about HTML or Markdown: both walk the same blocks and say the same in the same order."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +15,7 @@ class Strong(NamedTuple):
 
 
 class Code(NamedTuple):
-    """Words as typed."""
+    """Words as typed; as a block, lines of their own."""
 
     text: str
 
@@ -61,12 +59,6 @@ class Terms(NamedTuple):
 
 class Heading(NamedTuple):
     """A heading below that of the section."""
-
-    text: str
-
-
-class Command(NamedTuple):
-    """Lines to be typed or read as they are."""
 
     text: str
 
@@ -139,7 +131,7 @@ class Answers(NamedTuple):
     steps: tuple[tuple[Inline, ...], ...]
 
 
-Block = Para | Bullets | Terms | Heading | Command | Table | Pictures | Fold | Answers
+Block = Para | Bullets | Terms | Heading | Code | Table | Pictures | Fold | Answers
 
 
 class Section(NamedTuple):

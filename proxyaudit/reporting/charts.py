@@ -1,7 +1,5 @@
 """The pictures of a report. Each is named and described in words; colours are variables of the page, never the only difference."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -54,7 +52,11 @@ def profile_chart(profile: Profile, styles: Styles, *, ident: str, title: str) -
     drawing.axis_y(scale, 52, WIDTH - 8, title="Leak inside (0 nothing, 1 all)")
     places = {site: 52 + (WIDTH - 60) * (index + 0.5) / len(profile.sites) for index, site in enumerate(profile.sites)}
     half = (WIDTH - 60) / len(profile.sites) / 2
-    _band(drawing, profile, places, half, scale)
+    # From zero up what placebos reach, and darker what chance alone does.
+    for known, opacity in ((profile.band, 0.16), (profile.floor, 0.4)):
+        if top := [(places[site], scale(known[site])) for site in profile.sites if site in known]:
+            start, end, zero = top[0][0] - half, top[-1][0] + half, scale(0.0)
+            drawing.area([(start, zero), (start, top[0][1]), *top, (end, top[-1][1]), (end, zero)], "km", opacity=opacity)
     if profile.margin is not None and scale.holds(profile.margin):
         _margin(drawing, at=scale(profile.margin), start=52, end=WIDTH - 8)
     for site, limit in profile.detection.items():
@@ -66,9 +68,9 @@ def profile_chart(profile: Profile, styles: Styles, *, ident: str, title: str) -
     for site, x in places.items():
         shown = fit(site, 105 if slanted else 2 * half - 4)
         drawing.text(x + (4 if slanted else 0), bottom + 16, shown, anchor="end" if slanted else "middle", turn=-35 if slanted else 0)
-    known = (("placebo band up to", profile.band), ("floor", profile.floor), ("detection limit", profile.detection))
+    more = (("placebo band up to", profile.band), ("floor", profile.floor), ("detection limit", profile.detection))
     told = [(name, [(site, e.value) for site, e in at.items()]) for name, at in profile.series.items()]
-    described = _described([*told, *((word, list(values.items())) for word, values in known if values)])
+    described = _described([*told, *((word, list(values.items())) for word, values in more if values)])
     return drawing.render(ident=ident, title=title, description=described)
 
 
@@ -180,16 +182,6 @@ def _value(e: Estimate) -> float:
     return float(e.value or 0.0)
 
 
-def _band(drawing: Drawing, profile: Profile, places: dict[str, float], half: float, scale: Scale) -> None:
-    """Draw, from zero up, what placebos reach, and darker what chance alone does."""
-    for known, opacity in ((profile.band, 0.16), (profile.floor, 0.4)):
-        top = [(places[site], scale(known[site])) for site in profile.sites if site in known]
-        if top:
-            start, end = top[0][0] - half, top[-1][0] + half
-            zero = scale(0.0)
-            drawing.area([(start, zero), (start, top[0][1]), *top, (end, top[-1][1]), (end, zero)], "km", opacity=opacity)
-
-
 def _drawn_curve(drawing: Drawing, spots: Sequence[tuple[float, Estimate]], style: Style, scale: Scale) -> None:
     drawing.path([(x, scale(_value(e))) for x, e in spots], style.colour, dashes=style.dashes)
     for x, e in spots:
@@ -198,7 +190,6 @@ def _drawn_curve(drawing: Drawing, spots: Sequence[tuple[float, Estimate]], styl
 
 
 def _margin(drawing: Drawing, *, at: float, start: float, end: float, upright: bool = False) -> None:
-    """Draw the dashed line of a margin."""
     ends = (at, start, at, end) if upright else (start, at, end, at)
     drawing.line(*ends, "kg", width=1.2, dashes=(4, 3))
 

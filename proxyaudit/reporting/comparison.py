@@ -1,7 +1,5 @@
 """A comparison as a page: the answer first, every number below. Pure: the same comparison gives the same text."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from proxyaudit.comparison import Comparison, NumberChange, PairOutcome
@@ -10,8 +8,7 @@ from proxyaudit.reporting.blocks import Cell, Chip, Page, Section, Table, Terms,
 from proxyaudit.reporting.text import DASH, beside, capital, join_words, number, shorten, span, visible
 from proxyaudit.reporting.words import STATES, verdict_text
 
-# Symbols differ in shape so that they survive print and colour blindness; what got worse has the colour of "exposed", what got better that
-# of "removed".
+# Symbols differ in shape (print, colour blindness); what got worse has the colour of "exposed", what got better that of "removed".
 OUTCOMES: dict[str, Chip] = {
     "worse": Chip("▲", "worse", "exposed"),
     "better": Chip("▼", "better", "removed"),
@@ -100,12 +97,14 @@ def _numbers(label: str, numbers: Sequence[NumberChange]) -> Table:
     for n in numbers:
         places = (Cell(_regimes(n), look="name"), Cell(word_of(n.channel), n.kind, look="name"), Cell(_place(n), look="name"))
         sides = ((n.value_a, n.state_a, n.bound_a), (n.value_b, n.state_b, n.bound_b))
-        values = (Cell(number(value), lines=(_state(state), *_at_most(bound)), look="num") for value, state, bound in sides)
+        values = []
+        for value, state, bound in sides:
+            word = " ".join(STATES[state]) if state in STATES else DASH
+            values.append(Cell(number(value), lines=(word, *([f"at most {number(bound)}"] if bound is not None else [])), look="num"))
         paired = (("paired" if n.paired else "unpaired"),) if n.low is not None else ()
         figures = (*values, Cell(number(n.difference), span(n.low, n.high), paired, "num"), Cell(number(n.margin), look="num"))
-        rows.append(
-            [Cell(n.attribute), *places, *figures, Cell(_WORDS[n.word], lines=tuple(filter(None, (n.note, n.bound_words))), look="text")]
-        )
+        said = Cell(_WORDS[n.word], lines=tuple(filter(None, (n.note, n.bound_words))), look="text")
+        rows.append([Cell(n.attribute), *places, *figures, said])
     header = ("Attribute", "Regime", "What", "Where", "A, before", "B, after", "B minus A", "Margin", "What can be said")
     return table(label, header, rows)
 
@@ -120,11 +119,3 @@ def _place(n: NumberChange) -> str:
     if n.site_a == n.site_b or n.site_a is None or n.site_b is None:
         return str(n.site_b or n.site_a)
     return beside(f"{n.site_a} → {n.site_b}", f"by {n.matched_by}")
-
-
-def _at_most(bound: float | None) -> list[str]:
-    return [f"at most {number(bound)}"] if bound is not None else []
-
-
-def _state(state: str | None) -> str:
-    return " ".join(STATES[state]) if state in STATES else DASH

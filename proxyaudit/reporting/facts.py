@@ -1,7 +1,5 @@
 """Facts about how an audit was made, as short lines for a reader."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """The report of a pack as a page of blocks, which HTML and Markdown share, and its first screen: the answers and what to do next."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -12,26 +10,16 @@ from proxyaudit.evidence.plans import listed
 from proxyaudit.reporting import blocks as b
 from proxyaudit.reporting.facts import kinds, reference_words
 from proxyaudit.reporting.report import Report, deciding_pictures
-from proxyaudit.reporting.sections import sections
+from proxyaudit.reporting.sections import all_sections
 from proxyaudit.reporting.sections.proxies import proxy_views
 from proxyaudit.reporting.summary import MANY, AttributeView, Row, Summary
-from proxyaudit.reporting.text import (
-    at_most,
-    beside,
-    capital,
-    join_names,
-    join_words,
-    number,
-    percent,
-    points,
-    shorten,
-    squeeze,
-)
+from proxyaudit.reporting.text import at_most, beside, join_names, join_words, number, percent, points, shorten, squeeze
 from proxyaudit.reporting.words import targets
 from proxyaudit.types import Estimate
 
 _MOST = 2
 _Groups = dict[tuple[str, ...], list[AttributeView]]
+_READERS = {"linear": "by a linear reader", "nonlinear": "beyond that by a stronger one"}
 _ORDER = ("removed", "inconclusive", "hidden", "exposed")
 
 
@@ -44,7 +32,7 @@ def report_page(pack: EvidencePack) -> b.Page:
         name=f"{run.name}: {report.summary.question}",
         about=("proxyaudit report", run.name, f"run {run.id}", *filter(None, [date])),
         first=_first_screen(report),
-        sections=sections(report),
+        sections=tuple(made for section in all_sections() if (made := section.make(report)) is not None),
         partial="This run" if partial else "",
         failures=tuple(map(str, listed(pack.environment, "failures"))) if partial else (),
         foot=f"Made by proxyaudit from evidence of schema {pack.evidence.schema_version}. This page needs no network and runs no script. "
@@ -135,8 +123,12 @@ def _figure_sentence(row: Row, margins: Mapping[str, float], *, bare: bool) -> s
     """The number that speaks most plainly about a regime, with its interval and what would count."""
     finding, gap, leak = row.finding, row.gap, row.leak
     exposed = not bare and finding is not None and finding.verdict == "exposed"
-    if exposed and (decided := _instead_of_gap(row)):
-        return decided
+    if exposed and (gap is None or gap.state != "present"):
+        read, moved = row.output_leak, row.effect
+        if read is not None and read.state == "present":
+            return f"{percent(read.value)} of all there is to know can be read from the outputs alone ({_ends(read)})"
+        if moved is not None and moved.state == "present":
+            return f"predictions move by {points(moved.value)} when its trace inside is swapped ({_ends(moved)})"
     if exposed and gap is not None and gap.value is not None:
         who = f", {shorten(gap.group, 90)}" if gap.group else ""
         counts = f"; from {number(100 * margins['gap'], 0)} on it counts" if "gap" in margins else ""
@@ -147,18 +139,6 @@ def _figure_sentence(row: Row, margins: Mapping[str, float], *, bare: bool) -> s
     if leak is not None and leak.value is not None:
         counts = f"; from {percent(margins['leak'])} on it counts" if "leak" in margins else ""
         return f"{percent(leak.value)} of all there is to know can be read inside ({_ends(leak)}{counts})"
-    return ""
-
-
-def _instead_of_gap(row: Row) -> str:
-    """What shows it where the gap does not: a reader of the outputs, or the effect of swapping it; empty where the gap does."""
-    if row.gap is not None and row.gap.state == "present":
-        return ""
-    read, moved = row.output_leak, row.effect
-    if read is not None and read.state == "present":
-        return f"{percent(read.value)} of all there is to know can be read from the outputs alone ({_ends(read)})"
-    if moved is not None and moved.state == "present":
-        return f"predictions move by {points(moved.value)} when its trace inside is swapped ({_ends(moved)})"
     return ""
 
 
@@ -193,18 +173,13 @@ def _sure(view: AttributeView, summary: Summary) -> Iterable[str]:
     if len(summary.attributes) > MANY:
         return
     for row in [row for row in view.rows if row.regime in open_ones and row.bounds][:_MOST]:
-        yield capital(f"{_bounded(row)} in {squeeze(row.regime, 40)}.")
+        certain = (f"{share_at_most(bound)} of it can be read {_READERS[name]}" for name, bound in row.bounds.items())
+        yield f"At most {' and '.join(certain)} in {squeeze(row.regime, 40)}."
     asked = {f.regime for f in (findings if summary.bare else targets(findings))}
     worst = max((row for row in view.rows if row.regime in asked and row.finding is not None), key=_weight, default=None)
     if worst is not None and (sentence := _figure_sentence(worst, summary.margins, bare=summary.bare)):
         name = squeeze(worst.regime, 40)
         yield f"In the activations of {name} {sentence}." if summary.bare else f"After {name} data {sentence}."
-
-
-def _bounded(row: Row) -> str:
-    """What is certain where the verdict is not."""
-    words = {"linear": "by a linear reader", "nonlinear": "beyond that by a stronger one"}
-    return "at most " + " and ".join(f"{share_at_most(bound)} of it can be read {words[name]}" for name, bound in row.bounds.items())
 
 
 def _weight(row: Row) -> tuple[int, float]:

@@ -1,7 +1,5 @@
 """A page as one HTML file: no script, no request, the same bytes for the same page."""
 
-from __future__ import annotations
-
 from functools import cache
 
 import jinja2

@@ -1,7 +1,5 @@
 """The report as Markdown: the same blocks in the same order, for repositories and reviews; charts as their numbers."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 
@@ -60,7 +58,7 @@ def markdown_blocks(blocks: Iterable[b.Block], *, level: int = 3) -> list[str]:
                 parts.append(_bullets(block.items))
             case b.Terms():
                 parts.append(_bullets((b.Strong(term), f": {text}") for term, text in block.pairs))
-            case b.Command():
+            case b.Code():
                 parts.append("\n".join(f"    {visible(line)}" for line in block.text.split("\n")))
             case b.Table():
                 parts.append(_table(block))
@@ -83,17 +81,14 @@ def _bullets(items: Iterable[Sequence[b.Inline]]) -> str:
 
 
 def _inline(parts: Iterable[b.Inline]) -> str:
-    """Parts in a row; typed words stand as they are."""
-    return "".join(map(_part, parts))
-
-
-def _part(part: b.Inline) -> str:
-    text = part if isinstance(part, str) else part.instead if isinstance(part, b.Drawn) else part.text
-    return f"**{escape(text)}**" if isinstance(part, b.Strong) else escape(text)
+    said = []
+    for part in parts:
+        text = escape(part if isinstance(part, str) else part.instead if isinstance(part, b.Drawn) else part.text)
+        said.append(f"**{text}**" if isinstance(part, b.Strong) else text)
+    return "".join(said)
 
 
 def _table(block: b.Table) -> str:
-    """A pipe table with every cell escaped."""
     below = block.below or [""] * len(block.header)
     header = [beside(name, more) for name, more in zip(block.header, below, strict=True)]
     rows = [_line(header), "|" + "---|" * len(block.header), *(_line(map(_cell, row)) for row in block.rows)]

@@ -1,13 +1,11 @@
 """A mitigation as Markdown: what was changed, what it did, what remains. Pure: the same document gives the same text."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from proxyaudit.estimates.questions import word_of
 from proxyaudit.evidence.schema_1_0 import identify
-from proxyaudit.reporting.blocks import Block, Command, Page, Para, Section, Strong, Table, bullets, para, table
+from proxyaudit.reporting.blocks import Block, Code, Page, Para, Section, Strong, Table, bullets, para, table
 from proxyaudit.reporting.markdown import page_markdown
 from proxyaudit.reporting.text import DASH, beside, join_words, number, span
 from proxyaudit.reporting.words import state_word
@@ -52,7 +50,7 @@ def _sections(document: Mapping[str, Any]) -> Iterable[Section]:
     yield Section("verdicts", "Verdicts", (table("Verdicts", ("Attribute", "Before", "After", "In words"), rows),))
     yield Section("remains", "What remains", (bullets(document["remains"]),))
     hashes = bullets([f"{name}: sha256 {value}" for name, value in document["checkpoints"].items()])
-    yield Section("reproduce", "Reproduce", (Command(f"proxyaudit run {document['audit']['recipe']}"), hashes))
+    yield Section("reproduce", "Reproduce", (Code(f"proxyaudit run {document['audit']['recipe']}"), hashes))
 
 
 def summary_lines(document: Mapping[str, Any]) -> list[str]:
@@ -60,8 +58,9 @@ def summary_lines(document: Mapping[str, Any]) -> list[str]:
     attribute, lines = document["attribute"], []
     mine = [c for c in document["channels"] if c["attribute"] == attribute]
     for change in mine:
-        linear = change["channel"] in ("linear", "elsewhere") and change["site"] in document["sites"] and _measure(change) == "leak"
-        if linear and change["after"] is not None:
+        linear = change["channel"] in ("linear", "elsewhere") and change["site"] in document["sites"] and change["after"] is not None
+        # Documents of earlier versions say in words alone what was measured.
+        if linear and (change.get("measure") or identify(change["channel"], "", change["context"], change["site"])[0]) == "leak":
             before, after = _figure(change["before"]), _figure(change["after"])
             lines.append(f"Linear leak at {change['site']}: {before} before, {after} after{_to_margin(change['after'])}.")
     task = document["task"]
@@ -78,14 +77,7 @@ def summary_lines(document: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _measure(change: Mapping[str, Any]) -> str:
-    """What was measured; documents of earlier versions say it in words alone."""
-    known = change.get("measure")
-    return str(known) if known else identify(change["channel"], "", change["context"], change["site"])[0]
-
-
 def _to_margin(now: Mapping[str, Any]) -> str:
-    """Where a leak stands to its margin."""
     margin = now["margin"]
     if margin is None or now["value"] is None:
         return ""
@@ -109,7 +101,8 @@ def _numbers(channels: Iterable[Mapping[str, Any]]) -> Table:
     for c in channels:
         sides = (c["before"], c["after"])
         what = beside(word_of(c["channel"]), c["context"] or "")
-        rows.append((c["attribute"], what, c["site"] or "outputs", *map(_figure, sides), *map(_state, sides)))
+        states = (DASH if side is None else state_word(side["state"]) for side in sides)
+        rows.append((c["attribute"], what, c["site"] or "outputs", *map(_figure, sides), *states))
     return table("Numbers before and after", _CHANNELS, rows)
 
 
@@ -129,7 +122,3 @@ def _verdict(verdict: Mapping[str, Any] | None) -> str:
 
 def _figure(shown: Mapping[str, Any] | None) -> str:
     return DASH if shown is None or shown["value"] is None else beside(number(shown["value"]), span(shown["low"], shown["high"]))
-
-
-def _state(shown: Mapping[str, Any] | None) -> str:
-    return DASH if shown is None else state_word(shown["state"])

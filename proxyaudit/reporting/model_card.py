@@ -3,8 +3,6 @@
 The text needs no library; ``update_card`` reads and writes the card with ``huggingface_hub`` (an optional extra) and touches no network.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -124,8 +122,7 @@ def _with_ends(e: Estimate | None, shown: Callable[[float | None], str]) -> str:
     return beside(shown(e.value), "; ".join(filter(None, (ends, most))))
 
 
-def _results(pack: EvidencePack, regimes: Sequence[str]) -> Iterable[EvalResult]:
-    """The deciding numbers as results in the form of model cards."""
+def _results(pack: EvidencePack, regimes: Sequence[str]) -> Iterable["EvalResult"]:
     from huggingface_hub import EvalResult
 
     summary, data = summarize(pack), mapping(pack.recipe, "data")

@@ -1,7 +1,5 @@
 """Charts of a report as objects of their own: shown in a notebook, saved to a file."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The report as its sections see it, and what several of them are made of."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -39,7 +37,7 @@ class Report:
     summary: Summary
 
     @classmethod
-    def of(cls, pack: EvidencePack) -> Report:
+    def of(cls, pack: EvidencePack) -> "Report":
         """Arrange a pack. Pure."""
         return cls(pack, summarize(pack))
 
@@ -47,12 +45,6 @@ class Report:
     def what(self) -> str:
         """What a column or row of a table stands for."""
         return "Activations" if self.summary.bare else "Training data"
-
-    @property
-    def seeds(self) -> int | None:
-        """Models of each kind of training, as planned."""
-        planned = self.pack.plan.get("seeds")
-        return planned if isinstance(planned, int) and not isinstance(planned, bool) else None
 
     def rows(self, view: AttributeView, references: Sequence[str] = ("untrained", "reweighed")) -> list[Row]:
         """The rows of an attribute: regimes first, then these references."""

@@ -1,7 +1,6 @@
 """From a pack to what a report shows: a pure view that HTML, Markdown and the terminal share."""
 
-from __future__ import annotations
-
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -95,32 +94,21 @@ def summarize(pack: EvidencePack) -> Summary:
     regimes = tuple(name for name in dict.fromkeys([*planned, *(f.regime for f in evidence.findings)]) if name not in REFERENCES)
     bare, asked = has_kind(plan, "activations"), has_kind(plan, "prompts")
     words = VERDICTS_OF_ACTIVATIONS if bare else VERDICTS
-    found: dict[str | None, list[Estimate]] = {}
-    for e in evidence.estimates:
-        found.setdefault(e.attribute, []).append(e)
     views = []
     for name in names:
-        numbers = tuple(found.get(name, ()))
+        numbers = tuple(e for e in evidence.estimates if e.attribute == name)
         mine = Numbers(numbers, {f.regime: f for f in evidence.findings if f.attribute == name}, sites_of(plan, "verdict"))
         findings = [mine.findings[regime] for regime in regimes if regime in mine.findings]
         seen = {e.regime for e in numbers}
-        views.append(
-            AttributeView(
-                name=name,
-                role=roles[name],
-                levels=tuple(str(level) for level in listed(described.get(name, {}), "levels")),
-                lead=lead(findings, bare=bare, asked=asked),
-                # With many attributes the reader needs them side by side, and the matrix explains the words.
-                answer=answer(findings, words, brief=len(names) > MANY, asked=asked),
-                rows=tuple(mine.row(regime) for regime in regimes if regime in mine.findings or regime in seen),
-                references=tuple(mine.reference(regime, regimes) for regime in _SHOWN_REFERENCES if regime in seen),
-                profile=_profile(numbers, plan, regimes),
-                numbers=numbers,
-            )
-        )
+        levels = tuple(str(level) for level in listed(described.get(name, {}), "levels"))
+        # With many attributes the reader needs them side by side, and the matrix explains the words.
+        said = lead(findings, bare=bare, asked=asked), answer(findings, words, brief=len(names) > MANY, asked=asked)
+        rows = tuple(mine.row(regime) for regime in regimes if regime in mine.findings or regime in seen)
+        references = tuple(mine.reference(regime, regimes) for regime in _SHOWN_REFERENCES if regime in seen)
+        views.append(AttributeView(name, roles[name], levels, *said, rows, references, _profile(numbers, plan, regimes), numbers))
     protected = [name for name in names if roles[name] == "protected"] or names
-    said = question(protected, bare=bare, asked=asked, data=_instead(pack))
-    return Summary(said, bare, words, regimes, tuple(views), margins_of(plan))
+    asks = question(protected, bare=bare, asked=asked, data=_instead(pack))
+    return Summary(asks, bare, words, regimes, tuple(views), margins_of(plan))
 
 
 def count_controls(controls: Iterable[Control]) -> dict[tuple[str, str], dict[bool | None, int]]:
@@ -136,16 +124,13 @@ class Numbers:
 
     def __init__(self, estimates: Iterable[Estimate], findings: Mapping[str, Finding], sites: tuple[str, ...]) -> None:
         self.findings, self._sites = findings, sites
-        self._found: dict[tuple[str, str], list[Estimate]] = {}
+        self._of: defaultdict[tuple[str, str], list[Estimate]] = defaultdict(list)
         for e in estimates:
-            self._found.setdefault((e.regime, e.channel), []).append(e)
-
-    def _of(self, regime: str, channel: str) -> list[Estimate]:
-        return self._found.get((regime, channel), [])
+            self._of[e.regime, e.channel].append(e)
 
     def deciding(self, regime: str, channel: str, sites: tuple[str, ...] = ()) -> Estimate | None:
         """The one number that stands for a channel: the one that decided, else the main one; of several the largest."""
-        found, finding = self._of(regime, channel), self.findings.get(regime)
+        found, finding = self._of[regime, channel], self.findings.get(regime)
         decided = finding.decided_by if finding is not None else ()
         rules: tuple[Callable[[Estimate], bool], ...] = (
             lambda e: e.value is not None,
@@ -169,30 +154,17 @@ class Numbers:
         stronger = next((channel for channel in _STRONGER if states.get(channel) == "present"), None)
         if states.get("linear") == "present":
             stronger = None
-        finding = self.findings.get(regime)
-        output_leaks = (e for e in self._of(regime, "expressed") if e.measure == "output_leak" and e.state)
-        kept, (leak, gap) = {e.measure: e for e in reversed(self._of(regime, "retention"))}, self._placebos(regime)
-        return Row(
-            regime=regime,
-            finding=finding,
-            leak=self.deciding(regime, "linear", self._sites),
-            gap=self.deciding(regime, "expressed"),
-            effect=self.deciding(regime, "used"),
-            states=states,
-            placebo_leak=leak,
-            placebo_gap=gap,
-            output_leak=next(output_leaks, None),
-            stronger=self.deciding(regime, stronger, self._sites) if stronger else None,
-            kept_inside=kept.get("encoding_ratio"),
-            kept_outside=kept.get("use_ratio"),
-            bounds=self._bounds(regime, states),
-        )
-
-    def _bounds(self, regime: str, states: Mapping[str, str]) -> dict[str, float]:
-        """What is certified of the readers at the verdict sites that found nothing."""
+        output_leaks = (e for e in self._of[regime, "expressed"] if e.measure == "output_leak" and e.state)
+        kept = {e.measure: e for e in reversed(self._of[regime, "retention"])}
+        leak = self.deciding(regime, "linear", self._sites)
+        figures = leak, self.deciding(regime, "expressed"), self.deciding(regime, "used")
+        second = next(output_leaks, None), self.deciding(regime, stronger, self._sites) if stronger else None
+        ratios = kept.get("encoding_ratio"), kept.get("use_ratio")
+        # What is certified of the readers at the verdict sites that found nothing.
         asked = [name for name in _READERS if states.get(name) in ("absent", "unknown")]
-        found = ((name, largest_bound(e for e in self._of(regime, name) if e.state is not None)) for name in asked)
-        return {name: bound for name, bound in found if bound is not None}
+        certain = ((name, largest_bound(e for e in self._of[regime, name] if e.state is not None)) for name in asked)
+        bounds = {name: bound for name, bound in certain if bound is not None}
+        return Row(regime, self.findings.get(regime), *figures, states, *self._placebos(regime), *second, *ratios, bounds)
 
     def reference(self, regime: str, regimes: tuple[str, ...]) -> Row:
         """The line of a reference; one for all placebos: those of real training, else of the first regime that has some."""
@@ -204,13 +176,13 @@ class Numbers:
 
     def _state(self, regime: str, channel: str) -> str:
         """The state of a channel over its numbers: present wins, then unknown, then absent."""
-        states = {e.state for e in self._of(regime, channel)}
+        states = {e.state for e in self._of[regime, channel]}
         return next((word for word in ("present", "unknown", "absent", "not_applicable") if word in states), "not_measured")
 
     def _placebos(self, regime: str) -> tuple[Estimate | None, Estimate | None]:
         """Leak and gap that invented attributes reach in the models of a regime, as far as measured."""
-        leaks = (e for e in self._of("placebo", "linear") if e.reference_for == regime and e.measure == "leak")
-        gaps = (e for e in self._of("placebo", "expressed") if e.reference_for == regime and e.measure == "gap")
+        leaks = (e for e in self._of["placebo", "linear"] if e.reference_for == regime and e.measure == "leak")
+        gaps = (e for e in self._of["placebo", "expressed"] if e.reference_for == regime and e.measure == "gap")
         return next((e for e in leaks if not self._sites or e.site in self._sites), None), next(gaps, None)
 
 

@@ -1,7 +1,5 @@
 """Inline SVG written by hand: no library, no script, no font; coordinates have one decimal, so that same numbers give same bytes."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from functools import cache

@@ -1,7 +1,5 @@
 """Text for readers: numbers, and strings from data made visible and harmless."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The words of a report: question, answers, verdicts, states and references. What a check is called, its channel says."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 

@@ -14,7 +14,7 @@ from proxyaudit.cli.main import main
 from proxyaudit.comparison import compare_packs
 from proxyaudit.evidence.pack import write_pack
 from proxyaudit.gating import Policy, gate
-from proxyaudit.gating.values import junit
+from proxyaudit.gating.decide import junit
 from proxyaudit.reporting.comparison import comparison_page
 from proxyaudit.reporting.html import page_html
 from proxyaudit.reporting.markdown import page_markdown

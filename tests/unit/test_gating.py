@@ -9,8 +9,8 @@ import pytest
 
 from proxyaudit.errors import InputError
 from proxyaudit.gating import Policy, gate, load_policy
+from proxyaudit.gating.decide import integrity_junit, junit
 from proxyaudit.gating.policy import parse_policy
-from proxyaudit.gating.values import integrity_junit, junit
 from proxyaudit.types import Control
 from tests.unit.small_packs import MARGINS, estimate, finding, small_pack
 

@@ -16,10 +16,11 @@ from large_pack import large_pack
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.blocks import Picture, Pictures, Section, Strong
 from proxyaudit.reporting.charts import ForestRow, curve_chart, forest_chart, profile_chart, scatter_chart
+from proxyaudit.reporting.first import report_page
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
 from proxyaudit.reporting.report import Report
-from proxyaudit.reporting.sections import all_sections, sections
+from proxyaudit.reporting.sections import all_sections
 from proxyaudit.reporting.sections.causal import causal
 from proxyaudit.reporting.sections.depth import depth
 from proxyaudit.reporting.sections.localisation import localisation, localisation_views
@@ -164,7 +165,7 @@ def test_a_mixture_joins_real_mixed_and_synthetic(report: Report) -> None:
 
 
 def test_sections_without_data_are_left_out_and_new_ones_need_one_line(pack: EvidencePack) -> None:
-    without = sections(Report.of(pack))
+    without = report_page(pack).sections
     assert {"proxies", "relearning"}.isdisjoint(section.ident for section in without)
     assert localisation(Report.of(pack)) is None
     e = Estimate(id="E9999", channel="localisation", attribute="sex", regime="real", site="penultimate", measure="whole", value=0.1)

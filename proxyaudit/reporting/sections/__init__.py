@@ -1,14 +1,11 @@
 """The sections of a report: one file each, registered in the entry point group ``proxyaudit.report_sections``."""
 
-from __future__ import annotations
-
 from functools import cache
 
 from proxyaudit.registry import load_plugin, plugin_names
-from proxyaudit.reporting.blocks import Section
-from proxyaudit.reporting.report import Report, ReportSection
+from proxyaudit.reporting.report import ReportSection
 
-__all__ = ["ReportSection", "all_sections", "sections"]
+__all__ = ["ReportSection", "all_sections"]
 
 GROUP = "report_sections"
 
@@ -18,8 +15,3 @@ def all_sections() -> tuple[ReportSection, ...]:
     """Every registered section, in order."""
     found: list[tuple[str, ReportSection]] = [(name, load_plugin(GROUP, name)) for name in plugin_names(GROUP)]
     return tuple(section for _, section in sorted(found, key=lambda one: (one[1].order, one[0])))
-
-
-def sections(report: Report) -> tuple[Section, ...]:
-    """The sections that have something to say, in reading order."""
-    return tuple(made for section in all_sections() if (made := section.make(report)) is not None)

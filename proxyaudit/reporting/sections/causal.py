@@ -1,7 +1,5 @@
 """Whether the model uses it: what happens when the attribute's trace is swapped."""
 
-from __future__ import annotations
-
 from proxyaudit.reporting.blocks import Block, Bullets, Drawn, Heading, Picture, Section, Strong, note, para
 from proxyaudit.reporting.charts import ForestRow
 from proxyaudit.reporting.report import Report, ReportSection, forest_picture, numbers_fold, side_by_side

@@ -1,7 +1,5 @@
 """The controls of the instrument, passed and failed."""
 
-from __future__ import annotations
-
 from proxyaudit.estimates.channel import all_channels
 from proxyaudit.estimates.questions import word_of
 from proxyaudit.reporting.blocks import Block, Cell, Fold, Section, para, table
@@ -12,9 +10,8 @@ from proxyaudit.reporting.words import plain_word
 
 _TITLE = "Controls of the instrument"
 _OPENING = (
-    "The instrument is tested in every run, with traces planted on purpose and with labels shuffled. A failed positive "
-    "control takes away the right to say “absent”; a failed negative control takes away the right to say “present”. Neither "
-    "cancels the other."
+    "The instrument is tested in every run, with traces planted on purpose and with labels shuffled. A failed positive control takes away "
+    "the right to say “absent”; a failed negative control takes away the right to say “present”. Neither cancels the other."
 )
 
 # What a passed control shows; a channel's own stand with the channel.

@@ -1,7 +1,5 @@
 """The outputs' gap against the leak inside."""
 
-from __future__ import annotations
-
 from proxyaudit.reporting.blocks import Block, Cell, Drawn, Picture, Section, number_cell, para, table
 from proxyaudit.reporting.charts import scatter_chart
 from proxyaudit.reporting.report import Report, ReportSection, numbers_fold, side_by_side

@@ -1,7 +1,5 @@
 """What the words of a report mean."""
 
-from __future__ import annotations
-
 from proxyaudit.estimates.questions import all_questions
 from proxyaudit.reporting.blocks import Section, Terms
 from proxyaudit.reporting.report import Report, ReportSection

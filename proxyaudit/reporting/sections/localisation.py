@@ -1,7 +1,5 @@
 """Which places, heads and units carry the effect."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from proxyaudit.evidence.pack import EvidencePack

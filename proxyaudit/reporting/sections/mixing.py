@@ -1,7 +1,5 @@
 """How leak, gap and effect move along a mixture of real and synthetic rows."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from proxyaudit.evidence.plans import entries
@@ -54,10 +52,9 @@ def _mixing_picture(report: Report, view: AttributeView, of: str, at: Mapping[fl
     svg = curve_chart(lines, styles.__getitem__, axis=axis, ident=ident, title=title, ticks=tuple(at))
     if not svg:
         return None
-    rows = [
-        [Cell(number(share, 2)), Cell(row.regime, look="name"), *(number_cell(getattr(row, field)) for _, field, _ in _MEASURES)]
-        for share, row in at.items()
-    ]
+    rows = []
+    for share, row in at.items():
+        rows.append([Cell(number(share, 2)), Cell(row.regime, look="name"), *(number_cell(getattr(row, key)) for _, key, _ in _MEASURES)])
     header = ("Synthetic share", report.what, *(capital(name) for name, _, _ in _MEASURES))
     legend = tuple(Key(swatch(styles[name]), name) for name in lines)
     numbers = table(f"Mixture with {of} for {view.name}", header, rows)

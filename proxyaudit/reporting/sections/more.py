@@ -1,7 +1,5 @@
 """Numbers of channels that no section shows: those of another package."""
 
-from __future__ import annotations
-
 from proxyaudit.estimates.questions import all_questions
 from proxyaudit.reporting.blocks import Block, Heading, Section, note
 from proxyaudit.reporting.report import Report, ReportSection, estimates_blocks

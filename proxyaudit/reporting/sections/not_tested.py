@@ -1,7 +1,5 @@
 """What a reader might expect and the audit did not look at."""
 
-from __future__ import annotations
-
 from proxyaudit.reporting.blocks import Cell, Section, para, table
 from proxyaudit.reporting.report import Report, ReportSection
 

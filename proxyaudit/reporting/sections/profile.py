@@ -1,7 +1,5 @@
 """Where in the model an attribute can be read."""
 
-from __future__ import annotations
-
 from proxyaudit.reporting.blocks import Cell, Drawn, Inline, Picture, Section, number_cell, para, table
 from proxyaudit.reporting.charts import profile_chart
 from proxyaudit.reporting.report import Report, ReportSection, side_by_side

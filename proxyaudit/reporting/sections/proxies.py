@@ -1,7 +1,5 @@
 """The columns, or words and ways of writing, that stand in for an attribute: how much each carries and moves, and by which way."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -134,7 +132,9 @@ def _view(name: str, pack: EvidencePack) -> ProxyView:
     followed = [unit for unit in columns if any(("proxy_use", regime, unit) in found for regime in regimes)]
     followed.sort(key=lambda unit: (-_mean(found, regimes, unit), unit))
     # The first table holds every sure carrier, those that carry most first; columns that were not followed close it.
-    carriers = _carriers(found, columns)
+    carried = {unit: found["association", "inputs", unit] for unit in columns}
+    surely = [unit for unit, e in carried.items() if e.state == "present" and e.value is not None]
+    carriers = tuple(sorted(surely, key=lambda unit: (-(carried[unit].value or 0.0), unit)))
     ordered = list(dict.fromkeys([*carriers[:_MOST], *followed, *columns]))[: max(_MOST, len(carriers))]
     discovered = [str(one.get("name")) for one in entries(mapping(pack.plan, "proxies"), "discovered") if one.get("of") == name]
     tables = [_carried(found, ordered, regimes, discovered, words)]
@@ -162,13 +162,6 @@ def _mean(found: Found, regimes: Iterable[str], unit: str) -> float:
 def _strongest(found: Found, followed: list[str], regimes: list[str]) -> tuple[str, ...]:
     surely = {unit for (channel, regime, unit), e in found.items() if channel == "proxy_use" and regime in regimes and e.state == "present"}
     return tuple(unit for unit in followed if unit in surely)
-
-
-def _carriers(found: Found, columns: list[str]) -> tuple[str, ...]:
-    """Columns that surely carry the attribute in the real audit rows, strongest first, whatever they do to the outputs."""
-    carried = {unit: found["association", "inputs", unit] for unit in columns}
-    surely = [unit for unit, e in carried.items() if e.state == "present" and e.value is not None]
-    return tuple(sorted(surely, key=lambda unit: (-(carried[unit].value or 0.0), unit)))
 
 
 def _answer(name: str, used: tuple[str, ...], carriers: tuple[str, ...], alone: tuple[str, ...]) -> str:
@@ -216,26 +209,21 @@ def _carried(found: Found, columns: list[str], regimes: list[str], discovered: l
 def _used(found: Found, columns: list[str], regime: str, words: ProxyWords) -> ToldTable:
     order = sorted(columns, key=lambda unit: (-_mean(found, [regime], unit), unit))
     header = (words.what, *words.header)
-    rows = tuple(
-        (
-            unit,
-            figure(found.get(("influence", regime, unit))),
-            _figure(found.get(("proxy_use", regime, unit)), digits=4),
-            figure(found.get(("path_total", regime, unit))),
-            _share(found.get(("path_share", regime, unit)), found.get(("path", regime, unit))),
-            _percent(found.get(("attribution_direction", regime, unit))),
-            figure(found.get(("attribution_output", regime, unit))),
-        )[: len(header)]
-        for unit in order
-    )
-    first = next((found["path_total", regime, unit] for unit in order if ("path_total", regime, unit) in found), None)
+    of = {(channel, unit): e for (channel, where, unit), e in found.items() if where == regime}
+    rows = []
+    for unit in order:
+        use, share = _figure(of.get(("proxy_use", unit)), digits=4), _share(of.get(("path_share", unit)), of.get(("path", unit)))
+        into, out = of.get(("attribution_direction", unit)), of.get(("attribution_output", unit))
+        told = (unit, figure(of.get(("influence", unit))), use, figure(of.get(("path_total", unit))), share)
+        rows.append((*told, percent(into.value if into else None), figure(out))[: len(header)])
+    first = next((of["path_total", unit] for unit in order if ("path_total", unit) in of), None)
     remarks = [] if first is None or not first.group else [f"Groups compared: {first.group}."]
-    parts = [(found.get(("path_share", regime, unit)), found.get(("path", regime, unit))) for unit in order]
+    parts = [(of.get(("path_share", unit)), of.get(("path", unit))) for unit in order]
     if any(part is not None and part.value is not None and not interval(share) for share, part in parts):
         remarks.append(f"No share: {words.own} between the groups is not clearly different from zero; the part through the direction.")
     if words is _COLUMNS:
         remarks += _unattributed(found, regime)
-    return ToldTable(f"What each {header[0].lower()} does after training on {regime} data", header, rows, tuple(remarks))
+    return ToldTable(f"What each {header[0].lower()} does after training on {regime} data", header, tuple(rows), tuple(remarks))
 
 
 def _tokens(found: Found, regime: str) -> ToldTable:
@@ -246,7 +234,8 @@ def _tokens(found: Found, regime: str) -> ToldTable:
 
     inside, outside = fed("attribution_direction"), fed("attribution_output")
     order = [*inside, *(unit for unit in outside if unit not in inside)]
-    rows = tuple((unit.removeprefix(_TOKEN), _percent(inside.get(unit)), figure(outside.get(unit))) for unit in order)
+    fed_in = {unit: percent(e.value) for unit, e in inside.items()}
+    rows = tuple((unit.removeprefix(_TOKEN), fed_in.get(unit, DASH), figure(outside.get(unit))) for unit in order)
     title = f"Tokens that feed the direction and the output after training on {regime} data"
     return ToldTable(title, ("Token", "Feeds the direction", "Feeds the output"), rows, tuple(_unattributed(found, regime)))
 
@@ -258,20 +247,14 @@ def _unattributed(found: Found, regime: str) -> list[str]:
 
 def _pairs(found: Found, pairs: list[str], regimes: list[str]) -> ToldTable:
     header = ("Pair", "Carries together", "More than the better one alone", *(f"Carries times moves, {regime}" for regime in regimes))
-    rows = tuple(
-        (
-            unit,
-            figure(found.get(("association", "inputs", unit))),
-            _figure(found.get(("pair_gain", "inputs", unit))),
-            *(_figure(found.get(("proxy_use", regime, unit)), digits=4) for regime in regimes),
-        )
-        for unit in pairs
-    )
-    return ToldTable("Pairs of columns that tell more together", header, rows)
+    rows = []
+    for unit in pairs:
+        together, gain = figure(found.get(("association", "inputs", unit))), _figure(found.get(("pair_gain", "inputs", unit)))
+        rows.append((unit, together, gain, *(_figure(found.get(("proxy_use", regime, unit)), digits=4) for regime in regimes)))
+    return ToldTable("Pairs of columns that tell more together", header, tuple(rows))
 
 
 def _figure(e: Estimate | None, *, digits: int = 3) -> str:
-    """A number with its state, where it has one."""
     shown = figure(e, digits)
     return shown if e is None or e.value is None or e.state is None else f"{shown}, {state_word(e.state)}"
 
@@ -280,10 +263,6 @@ def _share(share: Estimate | None, part: Estimate | None) -> str:
     if share is not None and interval(share):
         return beside(percent(share.value), f"{percent(share.low)} to {percent(share.high)}")
     return DASH if part is None or part.value is None else f"{figure(part)}, no share"
-
-
-def _percent(e: Estimate | None) -> str:
-    return percent(e.value if e else None)
 
 
 SECTION = ReportSection(80, proxies, (*_CHANNELS, "attribution_direction", "attribution_output"))

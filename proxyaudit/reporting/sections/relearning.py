@@ -1,7 +1,5 @@
 """What a little training brings back, and how easily an attribute is got out."""
 
-from __future__ import annotations
-
 from proxyaudit.reporting.blocks import Block, Bullets, Cell, Fold, Picture, Section, Strong, note, number_cell, para, table
 from proxyaudit.reporting.charts import curve_chart
 from proxyaudit.reporting.report import Report, ReportSection, numbers_fold, side_by_side
@@ -11,9 +9,8 @@ from proxyaudit.reporting.words import state_word
 from proxyaudit.types import Estimate
 
 _OPENING = (
-    "Part of the model is trained again on a few labelled real rows, to see how fast the attribute comes back. Whatever "
-    "the inputs carry can be learnt again, so it counts only if it comes back further than from an untrained model and "
-    "than invented attributes do."
+    "Part of the model is trained again on a few labelled real rows, to see how fast the attribute comes back. Whatever the inputs carry "
+    "can be learnt again, so it counts only if it comes back further than from an untrained model and than invented attributes do."
 )
 _EFFORT = (
     "For a linear reader: how much of the attribute's labels the activations save when they are sent one block after the other, how well "

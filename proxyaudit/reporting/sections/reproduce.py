@@ -1,11 +1,9 @@
 """How to get the same evidence again, and the numbers that the answers cite."""
 
-from __future__ import annotations
-
 import yaml
 
 from proxyaudit.evidence.plans import mapping
-from proxyaudit.reporting.blocks import Block, Command, Fold, Section, Terms, note, para
+from proxyaudit.reporting.blocks import Block, Code, Fold, Section, Terms, note, para
 from proxyaudit.reporting.facts import command
 from proxyaudit.reporting.report import Report, ReportSection, estimates_blocks
 from proxyaudit.reporting.text import visible
@@ -27,8 +25,8 @@ def reproduce(report: Report) -> Section:
     pairs += [(f"sha256 of {name}", value) for name, value in sorted(mapping(pack.plan, "hashes").items())]
     recipe = yaml.safe_dump(pack.recipe, sort_keys=False, allow_unicode=True, width=100)
     shown = "\n".join(visible(line) for line in recipe.split("\n"))
-    blocks: list[Block] = [para(_AGAIN_BARE if bare else _AGAIN), Command(command(pack)), Terms(tuple(pairs))]
-    blocks.append(Fold("What was asked for" if bare else "Recipe as resolved", (Command(shown),)))
+    blocks: list[Block] = [para(_AGAIN_BARE if bare else _AGAIN), Code(command(pack)), Terms(tuple(pairs))]
+    blocks.append(Fold("What was asked for" if bare else "Recipe as resolved", (Code(shown),)))
     cited = {ref for f in evidence.findings for ref in (*f.decided_by, *([f.retention] if f.retention else []))}
     numbers = [e for e in evidence.estimates if e.id in cited]
     if numbers:

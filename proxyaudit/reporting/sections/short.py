@@ -1,7 +1,5 @@
 """The audit in short: what was tested, found and changed, what risk remains, and what was not tested."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 from proxyaudit.estimates.questions import all_questions
@@ -26,12 +24,13 @@ def _count(number: int, word: str) -> str:
 
 
 def _tested(report: Report) -> str:
-    summary, audit = report.summary, mapping(report.pack.plan, "rows").get("audit")
+    summary, audit, seeds = report.summary, mapping(report.pack.plan, "rows").get("audit"), report.pack.plan.get("seeds")
     what = f"{_count(len(summary.attributes), 'attribute')} in "
     if summary.bare:
         what += _count(len(summary.regimes), "set") + " of activations"
     else:
-        what += _count(len(summary.regimes), "kind") + " of training" + (f", {_count(report.seeds, 'model')} each" if report.seeds else "")
+        what += _count(len(summary.regimes), "kind") + " of training"
+        what += f", {_count(seeds, 'model')} each" if seeds and isinstance(seeds, int) else ""
     held = f", on {count_word(audit)} {'rows' if summary.bare else 'held-out real rows'}" if isinstance(audit, int) else ""
     states = {(name, state) for view in summary.attributes for row in view.rows for name, state in row.states.items()}
     measured = {name for name, state in states if state not in ("not_measured", "not_applicable")}

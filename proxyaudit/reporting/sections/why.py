@@ -1,7 +1,5 @@
 """Why each answer: sentences and pictures first, figures and checks below."""
 
-from __future__ import annotations
-
 from proxyaudit.estimates.questions import all_questions, word_of
 from proxyaudit.reporting import blocks as b
 from proxyaudit.reporting.facts import margin_words, reference_words

@@ -1,7 +1,5 @@
 """What would settle an inconclusive finding: the checks that block it, and for each what, if anything, would unblock it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 

@@ -3,8 +3,6 @@
 A channel is a folder under ``proxyaudit.channels`` and one entry point in the group ``proxyaudit.channels``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 

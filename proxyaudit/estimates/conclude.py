@@ -3,8 +3,6 @@
 Contrasts to real training are made from row influences before that, and published: whoever holds the pack alone can check the words.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """What a run measured, frozen and typed: all that estimates are made from."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any

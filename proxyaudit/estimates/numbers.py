@@ -1,7 +1,5 @@
 """The published numbers of an audit by what they are about, and what they amount to for one attribute in one regime."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal

@@ -3,8 +3,6 @@
 Rooms below the channels reach them through the registry, so that no verdict, sentence or report names a channel that is not registered.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache

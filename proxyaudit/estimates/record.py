@@ -4,8 +4,6 @@ Channels describe what they measure of a model as frozen dataclasses and turn th
 record on a :class:`Shelf`, ``estimate`` takes it from there.
 """
 
-from __future__ import annotations
-
 import json
 import types
 from collections.abc import Mapping
@@ -37,7 +35,7 @@ class Measurement:
         save_file({name: np.ascontiguousarray(value) for name, value in self.arrays.items()}, folder / "arrays.safetensors")
 
     @classmethod
-    def read(cls, folder: Path) -> Measurement:
+    def read(cls, folder: Path) -> "Measurement":
         """Read what was written into a folder."""
         numbers = json.loads((folder / "numbers.json").read_text(encoding="utf-8"))
         return cls(numbers, load_file(folder / "arrays.safetensors"))

@@ -1,7 +1,5 @@
 """What would settle an unknown number, computed from its figures: rows and how many, models, or nothing that could be added."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from math import isfinite, sqrt
 from typing import Final

@@ -1,7 +1,5 @@
 """What an audit was asked about: all that a conclusion needs beside the numbers and the controls."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """What a finding says in plain words, and what would settle it: the one writer for audits of models, of activations and of prompts."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """States, controls and verdicts (METHOD, section 5): pure functions of what is published, so that whoever holds a pack can decide again."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass

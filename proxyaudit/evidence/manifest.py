@@ -1,7 +1,5 @@
 """The manifest of a run folder: sha256 of every file, written last, checked before anything is believed."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os

@@ -1,7 +1,5 @@
 """The evidence pack: everything that one audit leaves behind, on disk and in memory."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

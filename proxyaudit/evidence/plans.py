@@ -1,7 +1,5 @@
 """Reading plans and recipes of packs: a pack of another version may lack anything, or hold it in another form."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

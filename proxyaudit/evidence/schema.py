@@ -1,7 +1,5 @@
 """The JSON schema of ``evidence.json``."""
 
-from __future__ import annotations
-
 import json
 from importlib import resources
 from typing import Any

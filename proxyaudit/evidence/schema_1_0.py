@@ -1,7 +1,5 @@
 """Evidence of schema 1.0 brought to today's: the one place where words of a pack are read for what they mean."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

@@ -3,8 +3,6 @@
 Whoever has one can read the attribute off a model. What is read here is untrusted: everything is checked before it is used.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +37,7 @@ class Kind(Strict):
     levels: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _bands(self) -> Kind:
+    def _bands(self) -> "Kind":
         if len(self.levels) != (len(self.edges) + 1 if self.edges else 0) or list(self.edges) != sorted(set(self.edges)):
             raise ValueError("edges and levels of bands do not fit each other")
         return self
@@ -69,7 +67,7 @@ class Contexts(Strict):
         return dict(zip(self.names, self.held_out, strict=True))
 
     @model_validator(mode="after")
-    def _one_each(self) -> Contexts:
+    def _one_each(self) -> "Contexts":
         cuts = len(self.edges) + 1 if self.column is None else len(self.levels)
         if not len(self.names) == len(self.held_out) == cuts or list(self.edges) != sorted(self.edges):
             raise ValueError("names, cuts and marks of the contexts do not fit together")

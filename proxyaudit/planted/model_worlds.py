@@ -1,7 +1,5 @@
 """The registry of planted models: what each carries, where, and what its head reads."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

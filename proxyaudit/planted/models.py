@@ -3,8 +3,6 @@
 Several checkpoints are one construction in bases, scales and selections of unread coordinates of their own. Imports no torch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,7 +96,7 @@ class Draft:
     names: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def draw(cls, n: int, rng: Rng) -> Draft:
+    def draw(cls, n: int, rng: Rng) -> "Draft":
         """Rows with a balanced attribute and nothing else."""
         return cls(n, rng, rng.permutation(np.arange(n) % 2))
 
@@ -138,7 +136,7 @@ class Basis:
     read: Floats
 
     @classmethod
-    def random(cls, d: int, rng: Rng) -> Basis:
+    def random(cls, d: int, rng: Rng) -> "Basis":
         """A random rotation with unequal scales."""
         turn, scale = directions(d, d, rng), np.exp(rng.normal(0, _SCALE_SPREAD, d))
         return cls(turn * scale, (turn / scale).T)

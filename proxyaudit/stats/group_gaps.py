@@ -1,7 +1,5 @@
 """Differences in mean output: of one pair of groups, of the worst pair, within true labels, along a number, and of names over templates."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product

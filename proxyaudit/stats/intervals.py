@@ -5,8 +5,6 @@ Satterthwaite's degrees of freedom (Satterthwaite 1946). ``influence_n[i]`` is r
 seeds, so that the row variance is the sum over clusters of the squared cluster sums.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -34,7 +32,7 @@ class Measured:
         """Mean over seeds."""
         return float(self.seed_values.mean())
 
-    def __sub__(self, other: Measured) -> Measured:
+    def __sub__(self, other: "Measured") -> "Measured":
         """Paired difference on the same rows; seeds are paired where both have as many."""
         extra = self.extra + other.extra
         extra_df = min(self.extra_df, other.extra_df)
@@ -49,11 +47,11 @@ class Measured:
         influence = self.influence_n - other.influence_n
         return Measured(seeds, influence, self.clusters_n, extra, extra_df, min(self.row_df, other.row_df))
 
-    def __neg__(self) -> Measured:
+    def __neg__(self) -> "Measured":
         """The number with its sign turned."""
         return replace(self, seed_values=-self.seed_values, influence_n=-self.influence_n)
 
-    def oriented(self) -> Measured:
+    def oriented(self) -> "Measured":
         """The number with the sign that makes its mean non-negative."""
         return self if self.value >= 0 else -self
 

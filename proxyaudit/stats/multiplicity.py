@@ -1,7 +1,5 @@
 """Corrections for looking at many cells at once."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

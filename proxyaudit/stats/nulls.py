@@ -1,7 +1,5 @@
 """Null distributions: counting and tails."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats

@@ -1,7 +1,5 @@
 """What follows from a pack alone, made again and compared: identity, numbers, controls, states, findings and sentences."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Fields that say what a number is about, figures beside it that must agree, and what a pack says it left out: held against the plan."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from math import log, log2, sqrt

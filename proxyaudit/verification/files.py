@@ -1,7 +1,5 @@
 """The bytes of a run directory: the manifest, what it lists, and files that say one thing only."""
 
-from __future__ import annotations
-
 import json
 import re
 import stat

@@ -1,7 +1,5 @@
 """Verify a folder of ``mitigate``: its files, its page, and its figures against the audit beside it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Verify a run directory: bytes first, then everything that follows from the pack. Commands that decide take a run from here alone."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -5,8 +5,6 @@ code), whoever knows it can look the attribute up, which no reader would see. Wh
 therefore not claimed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -182,7 +180,7 @@ def _check_columns(table: pd.DataFrame, attributes: Sequence[str], named: Sequen
 
 
 def _coded(
-    table: pd.DataFrame, attributes: Sequence[str], people: pd.Series[Any] | None, where: str
+    table: pd.DataFrame, attributes: Sequence[str], people: "pd.Series[Any] | None", where: str
 ) -> tuple[list[Attribute], dict[str, str], list[NotTested]]:
     """Attributes that could be coded, those that could not with the reason, and what was left out."""
     coded: list[Attribute] = []
@@ -214,7 +212,7 @@ def _condition(table: pd.DataFrame, name: str, where: str, notes: list[NotTested
     return column.fillna("(missing)").astype(str).to_numpy()
 
 
-def _own_order(acts: Acts, columns: Sequence[pd.Series[Any]]) -> Ints:
+def _own_order(acts: Acts, columns: "Sequence[pd.Series[Any]]") -> Ints:
     """An order of the rows that neither the file nor names decide.
 
     By whitened length at each site, which rotating or rescaling does not change; equals (copies, more dimensions than rows) by
@@ -236,7 +234,7 @@ def _own_order(acts: Acts, columns: Sequence[pd.Series[Any]]) -> Ints:
     return np.asarray(np.lexsort(keys[::-1]), dtype=np.int64)
 
 
-def join_copies(acts: Sequence[NDArray[np.floating[Any]]], group: pd.Series[Any] | None, notes: list[NotTested]) -> tuple[Ints, Ints]:
+def join_copies(acts: Sequence[NDArray[np.floating[Any]]], group: "pd.Series[Any] | None", notes: list[NotTested]) -> tuple[Ints, Ints]:
     """Clusters ``(n,)`` of rows by ``group``, and with copies at a regime's first site ``(n, d)`` joined; ``notes`` takes what was done."""
     n = len(acts[0])
     pairs: list[tuple[Ints, Ints]] = []

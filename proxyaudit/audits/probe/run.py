@@ -1,7 +1,5 @@
 """The audit of bare activations: no model, no training, only what is inside and who it is about."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -154,23 +154,9 @@ def _measure(acts_nd: Any, rows: ProbedArrays, probing: Probing, site: str, cach
 def _assemble(inputs: ProbeInputs, runs: Sequence[Run], plan: dict[str, Any], request: ProbeRequest) -> tuple[Evidence, dict[str, Any]]:
     """Evidence of all regimes, and the arrays beside it."""
     sites = tuple(plan["sites"]["verdict"])
-    facts = Facts(
-        attributes=inputs.attributes,
-        clusters_n=inputs.clusters,
-        people_n=inputs.clusters,
-        labels_n=np.zeros(0, dtype=np.int64),
-        classes=(),
-        followed={},
-        sites=sites,
-        verdict_sites=sites,
-        unprofiled=(),
-        margins=Margins(**plan["margins"]),
-        runs=tuple(runs),
-        inputs=Measurement(),
-        bare=True,
-        beyond=", ".join(inputs.conditions),
-        doubts=inputs.doubts,
-    )
+    margins, beyond = Margins(**plan["margins"]), ", ".join(inputs.conditions)
+    rows = (inputs.attributes, inputs.clusters, inputs.clusters)
+    facts = Facts(*rows, sites, sites, margins, tuple(runs), bare=True, beyond=beyond, doubts=inputs.doubts)
     scope = read_scope(plan, _described(request), {})
     ledger = decide_ledger(estimate(facts), roles=scope.roles)
     evidence = evidence_of(ledger, scope, plan, (*standing_notes(scope), *inputs.notes))

@@ -94,3 +94,18 @@ def entries(document: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
 def names(document: Mapping[str, Any], key: str) -> tuple[str, ...]:
     """The list under a key, as strings."""
     return tuple(str(name) for name in listed(document, key))
+
+
+def margins_of(plan: Mapping[str, Any]) -> dict[str, float]:
+    """The margins that are numbers."""
+    return {str(key): float(value) for key, value in mapping(plan, "margins").items() if isinstance(value, int | float)}
+
+
+def sites_of(plan: Mapping[str, Any], kind: str) -> tuple[str, ...]:
+    """The ``verdict`` sites or those of the ``profile``."""
+    return names(mapping(plan, "sites"), kind)
+
+
+def has_kind(plan: Mapping[str, Any], kind: str) -> bool:
+    """Whether a regime is of this kind: ``activations`` are bare, ``prompts`` were asked."""
+    return any(entry.get("kind") == kind for entry in entries(plan, "regimes"))

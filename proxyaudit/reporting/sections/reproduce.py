@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import yaml
 
-from proxyaudit.evidence.plans import mapping
+from proxyaudit.estimates.scope import mapping
 from proxyaudit.reporting.blocks import Block, Command, Fold, Section, Terms, note, para
 from proxyaudit.reporting.facts import command
 from proxyaudit.reporting.report import Report, ReportSection, estimates_blocks

@@ -157,10 +157,10 @@ def _finding(numbers: Numbers, controls: tuple[Control, ...], attribute: str, re
         basis = _basis_of_use(numbers, attribute, regime)
     about = Concluded(attribute, regime, decision, tuple(own), change, origin, basis, turned)
     named = {"attribute": attribute, "role": numbers.scope.roles[attribute], "regime": regime, **vars(decision)}
-    words = {"sentence": sentence(about, numbers), "would_settle": would_settle(about, numbers)}
-    decided = tuple(e.id for e in own if e.channel in decision.mechanisms and e.state in ("present", "absent"))
-    checked = tuple(c.id for c in controls if c.regime == regime and c.attribute in (attribute, None))
-    refs = {"retention": retention, "decided_by": decided, "control_refs": checked}
+    refs: dict[str, Any] = {"retention": retention}
+    refs["decided_by"] = tuple(e.id for e in own if e.channel in decision.mechanisms and e.state in ("present", "absent"))
+    refs["control_refs"] = tuple(c.id for c in controls if c.regime == regime and c.attribute in (attribute, None))
+    words: dict[str, Any] = {"sentence": sentence(about, numbers), "would_settle": would_settle(about, numbers)}
     return Finding(**named, basis=basis, origin=origin, change=change, **words, **refs)
 
 
@@ -168,7 +168,7 @@ def _unfit(name: str, why: str, regime: str) -> Finding:
     decision = Decision("inconclusive", None, "unknown", ("unknown",), ("unknown",), ())
     origin, change = Origin(encoding="not_applicable", use="not_applicable"), Change(encoding="unknown", use="not_applicable")
     said = f"The data cannot tell whether '{name}' is in the activations of '{regime}': {why}."
-    words = {"sentence": said, "would_settle": "rows of at least two groups, or values that vary"}
+    words: dict[str, Any] = {"sentence": said, "would_settle": "rows of at least two groups, or values that vary"}
     return Finding(attribute=name, role="protected", regime=regime, **vars(decision), origin=origin, change=change, **words)
 
 

@@ -88,7 +88,7 @@ def read_manifest(folder: Path) -> tuple[dict[str, str], list[str]]:
     hashes: dict[str, str] = {}
     problems: list[str] = []
     for name, value in files.items():
-        if not _is_plain(name):
+        if name in ("", ".", "..", MANIFEST) or any(mark in name for mark in "/\\\0"):
             problems.append(f"{MANIFEST} lists {name!r}, which is no plain file name")
         elif not isinstance(value, str) or not _SHA256.fullmatch(value):
             problems.append(f"{MANIFEST} has no sha256 for {name!r}")
@@ -145,10 +145,6 @@ def rendering_digest() -> str:
         if path.is_file() and "__pycache__" not in path.parts:
             total.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return total.hexdigest()
-
-
-def _is_plain(name: str) -> bool:
-    return name not in ("", ".", "..", MANIFEST) and "/" not in name and "\\" not in name and "\0" not in name
 
 
 def _sync_folder(folder: Path) -> None:

@@ -55,7 +55,7 @@ def write_pack(
         "plan.json": canonical_json(pack.plan),
         "recipe.yaml": yaml.safe_dump(pack.recipe, sort_keys=False, allow_unicode=True, width=120).encode("utf-8", "backslashreplace"),
     }
-    files.update({name: _text_bytes(text) for name, text in (reports or {}).items()} | dict(more or {}))
+    files.update({name: text.encode("utf-8", "replace") for name, text in (reports or {}).items()} | dict(more or {}))
     write_files(folder, files)
 
 
@@ -68,7 +68,7 @@ def write_plan(folder: Path, plan: dict[str, Any]) -> None:
 
 def replace_reports(folder: Path, reports: Mapping[str, str]) -> bool:
     """Put freshly rendered reports into a run folder; True if any byte changed."""
-    new = {name: _text_bytes(text) for name, text in reports.items()}
+    new = {name: text.encode("utf-8", "replace") for name, text in reports.items()}
     if all((folder / name).is_file() and (folder / name).read_bytes() == data for name, data in new.items()) and not check_manifest(folder):
         return False
     replace_files(folder, new)
@@ -131,10 +131,6 @@ def list_runs(folder: Path, *, depth: int = 3) -> list[Path]:
     except OSError:
         return []
     return [run for child in inside for run in list_runs(child, depth=depth - 1)]
-
-
-def _text_bytes(text: str) -> bytes:
-    return text.encode("utf-8", "replace")
 
 
 def _read_object(path: Path, parse: Callable[[bytes], Any] = parse_json) -> dict[str, Any]:

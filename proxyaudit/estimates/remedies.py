@@ -15,20 +15,14 @@ TOO_NEAR: Final = "too near the margin for any realistic number of rows"
 
 
 def remedy_of(e: Estimate, outcome: Outcome, adjusted: float, given: Remedy | None, rows: int | None) -> tuple[Remedy | None, int | None]:
-    """What would settle an unknown number, and how many rows where those can be told.
+    """What would settle an unknown number, whose state plays no part, and how many rows where those can be told.
 
-    Args:
-        e: The published number; its state plays no part.
-        outcome: How it came to be unknown.
-        adjusted: Its p-value of presence after the correction.
-        given: What its channel says would settle it, where presence or absence is barred for a reason of its own.
-        rows: Rows that its channel says would show absence.
+    ``adjusted`` is its p-value of presence after the correction; ``given`` is what its channel says would settle it, where presence or
+    absence is barred for a reason of its own, and ``rows`` are those that the channel says would show absence.
     """
-    if outcome == "not measured":
-        return given, None
     if outcome == "blocked":
         return "seed", None
-    if given is not None:
+    if given is not None or outcome == "not measured":
         return given, None
     if outcome == "unstable":
         # Each model counts, so another one can only add to the contradiction.

@@ -171,15 +171,10 @@ def combine(states: Sequence[State]) -> State:
 
 
 def decide(states: Mapping[str, State], *, surface: Surface = "outputs") -> Decision:
-    """Turn channel states into a verdict.
+    """Turn the states of the deciding channels into a verdict; ``ValueError`` if a key is none of them.
 
-    Args:
-        states: State of every deciding channel; one left out counts as ``unknown``, so that forgetting it can never lead to "removed".
-        surface: ``activations`` where no outputs were given: the embedding is what the consumer gets, so ``hidden`` needs
-            ``linear`` absent there.
-
-    Raises:
-        ValueError: a key is no channel.
+    A channel left out counts as ``unknown``, so that forgetting it can never lead to "removed". On the surface ``activations`` no outputs
+    were given: the embedding is what the consumer gets, so ``hidden`` needs ``linear`` absent there.
     """
     channels, use_channels, recoverable_channels = deciding_names(), names_of("use"), names_of("recoverable")
     strangers = sorted(set(states) - set(channels))

@@ -16,7 +16,7 @@ from proxyaudit.evidence.canonical import canonical_json, parse_json
 
 MANIFEST = "manifest.json"
 _TEMPORARY = ".writing-"
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 # Packages whose version may move a byte of a report.
 _PACKAGES = ("jinja2", "markupsafe", "numpy", "pyyaml")
 _SOURCES = (
@@ -90,7 +90,7 @@ def read_manifest(folder: Path) -> tuple[dict[str, str], list[str]]:
     for name, value in files.items():
         if name in ("", ".", "..", MANIFEST) or any(mark in name for mark in "/\\\0"):
             problems.append(f"{MANIFEST} lists {name!r}, which is no plain file name")
-        elif not isinstance(value, str) or not _SHA256.fullmatch(value):
+        elif not isinstance(value, str) or not SHA256.fullmatch(value):
             problems.append(f"{MANIFEST} has no sha256 for {name!r}")
         else:
             hashes[name] = value

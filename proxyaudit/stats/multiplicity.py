@@ -19,11 +19,8 @@ def weighted_holm(p_values: Sequence[float], weights: Sequence[float] | NDArray[
     """Adjusted p-values of Holm's weighted procedure (Holm 1979, section 4), in the order given.
 
     Hypotheses are taken by ``p / w``; each is adjusted by the weight of all that are still open. The chance of one false rejection among
-    all is at most the level, whatever the weights (fixed beforehand) and however the p-values depend on one another.
-
-    Args:
-        p_values: One for each hypothesis.
-        weights: Positive, one for each; only their ratios count.
+    all is at most the level, whatever the weights (positive, fixed beforehand; only ratios count) and however the p-values depend on one
+    another.
 
     >>> [round(float(p), 3) for p in weighted_holm([0.01, 0.01], [3, 1])]
     [0.013, 0.013]

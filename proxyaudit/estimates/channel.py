@@ -26,6 +26,4 @@ class Channel:
     controls: Mapping[str, str] = field(default_factory=dict)  # kinds of its controls, each with what a passed one shows
 
 
-def all_channels() -> tuple[Channel, ...]:
-    """Every registered channel, in order."""
-    return registered()
+all_channels: Callable[[], tuple[Channel, ...]] = registered  # every registered channel, in order

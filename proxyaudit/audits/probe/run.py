@@ -31,7 +31,6 @@ from proxyaudit.pipeline.run import check_out, environment_of, plan_without_trai
 from proxyaudit.pipeline.stages import Progress, ProgressEvent, one_thread
 from proxyaudit.probes.conditioning import make_strata
 from proxyaudit.recipe.recipe import Margins
-from proxyaudit.types import Evidence
 
 NAME = "probe"
 
@@ -132,7 +131,12 @@ def probe_inputs(
         if progress is not None:
             progress(ProgressEvent("measure", done, len(todo), f"{regime}, {site}: done"))
     runs = [Run(regime, (found,) if todo else ()) for regime, found in measured.items()]
-    evidence, arrays = _assemble(inputs, runs, plan, request)
+    sites, margins, beyond = tuple(plan["sites"]["verdict"]), Margins(**plan["margins"]), ", ".join(inputs.conditions)
+    about = (inputs.attributes, inputs.clusters, inputs.clusters)
+    facts = Facts(*about, sites, sites, margins, tuple(runs), bare=True, beyond=beyond, doubts=inputs.doubts)
+    scope = read_scope(plan, _described(request), {})
+    ledger = decide_ledger(estimate(facts), roles=scope.roles)
+    evidence, arrays = evidence_of(ledger, scope, plan, (*standing_notes(scope), *inputs.notes)), row_parts(ledger, inputs.places)
     return EvidencePack(evidence, plan, _described(request), environment_of(started, workers, versions()), arrays)
 
 
@@ -149,15 +153,3 @@ def _measure(acts_nd: Any, rows: ProbedArrays, probing: Probing, site: str, cach
     if cache is not None:
         cache.commit(NAME, digest, out.write)
     return out
-
-
-def _assemble(inputs: ProbeInputs, runs: Sequence[Run], plan: dict[str, Any], request: ProbeRequest) -> tuple[Evidence, dict[str, Any]]:
-    """Evidence of all regimes, and the arrays beside it."""
-    sites = tuple(plan["sites"]["verdict"])
-    margins, beyond = Margins(**plan["margins"]), ", ".join(inputs.conditions)
-    rows = (inputs.attributes, inputs.clusters, inputs.clusters)
-    facts = Facts(*rows, sites, sites, margins, tuple(runs), bare=True, beyond=beyond, doubts=inputs.doubts)
-    scope = read_scope(plan, _described(request), {})
-    ledger = decide_ledger(estimate(facts), roles=scope.roles)
-    evidence = evidence_of(ledger, scope, plan, (*standing_notes(scope), *inputs.notes))
-    return evidence, row_parts(ledger, inputs.places)

@@ -18,7 +18,7 @@ from proxyaudit.estimates.ledger import significant
 from proxyaudit.estimates.questions import deciding_names, kind_of
 from proxyaudit.estimates.scope import entries, margins_of
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.stats.multiplicity import holm
+from proxyaudit.stats.p_values import holm
 from proxyaudit.types import Estimate, Evidence, Finding
 
 SURELY = 0.05  # level after Holm over all numbers compared

@@ -28,10 +28,9 @@ class Numbers:
 
     def find(self, channel: str, attribute: str | None, regime: str, **where: str | None) -> Estimate | None:
         """The first number with these coordinates."""
-        for estimate in self._by_place[attribute, regime]:
-            if estimate.channel == channel and all(getattr(estimate, key) == wanted for key, wanted in where.items()):
-                return estimate
-        return None
+        coordinates = {"channel": channel, **where}
+        found = (e for e in self._by_place[attribute, regime] if all(getattr(e, key) == wanted for key, wanted in coordinates.items()))
+        return next(found, None)
 
     def gap(self, attribute: str, regime: str, measure: str = "gap") -> Estimate | None:
         """What the outputs show between groups."""

@@ -1,7 +1,7 @@
 """What would settle an unknown number, computed from its figures: rows and how many, models, or nothing that could be added."""
 
-from collections.abc import Sequence
 from math import isfinite, sqrt
+from statistics import variance
 from typing import Final
 
 from scipy.stats import norm
@@ -50,14 +50,9 @@ def lacks_models(e: Estimate) -> bool:
     if "leak" in e.measure or len(set(values)) < 2 or (e.seeds or 0) < 2 or e.margin is None or low is None or high is None:
         return False
     # Normal: with few models the interval is wider still, so rows get rather too much of it than too little.
-    total, between = ((high - low) / 2 / float(norm.isf(0.025))) ** 2, _variance(values) / len(values)
+    total, between = ((high - low) / 2 / float(norm.isf(0.025))) ** 2, variance(values) / len(values)
     rows = max(total - between, 0.0)
     return between > rows and (e.margin - max(values)) > float(norm.isf(ABSENT_AT)) * sqrt(rows)
-
-
-def _variance(values: Sequence[float]) -> float:
-    mean = sum(values) / len(values)
-    return sum((value - mean) ** 2 for value in values) / (len(values) - 1)
 
 
 def _rows_that_tell(e: Estimate, outcome: Outcome, adjusted: float) -> int | None:

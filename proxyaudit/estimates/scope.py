@@ -30,8 +30,7 @@ def read_scope(plan: Mapping[str, Any], recipe: Mapping[str, Any], environment: 
     """The scope that the documents of a pack tell, as far as they have the expected form."""
     regimes = tuple(str(entry.get("name")) for entry in entries(plan, "regimes"))
     surface: Surface = "activations" if has_kind(plan, "activations") else "prompts" if has_kind(plan, "prompts") else "outputs"
-    attributes = entries(plan, "attributes")
-    roles: dict[str, Role] = {str(entry.get("name")): "proxy" if entry.get("role") == "proxy" else "protected" for entry in attributes}
+    roles: dict[str, Role] = {str(a.get("name")): "proxy" if a.get("role") == "proxy" else "protected" for a in entries(plan, "attributes")}
     real = "real" if surface == "outputs" else recipe.get("real")
     unfit = {str(name): str(why) for name, why in mapping(plan, "unfit").items()}
     if surface == "activations":

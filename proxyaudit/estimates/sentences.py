@@ -102,8 +102,7 @@ def _learnt_little(numbers: Numbers, regime: str) -> str:
 
 def _of_activations(c: Concluded, numbers: Numbers, beside: str) -> str:
     decision, where = c.decision, f"In the activations of '{c.regime}'"
-    best = strongest([e for e in c.own if e.channel == "linear"])
-    found, known = _with_leak(best), ", ".join(numbers.scope.conditions)
+    found, known = _with_leak(strongest([e for e in c.own if e.channel == "linear"])), ", ".join(numbers.scope.conditions)
     if decision.verdict == "exposed":
         why = {
             "explained_by_label": f"; {known} explains it: nothing was found beyond that",

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from proxyaudit.estimates.questions import deciding_names, names_of
-from proxyaudit.stats.multiplicity import holm, weighted_holm
+from proxyaudit.stats.p_values import holm, weighted_holm
 from proxyaudit.types import ChangeWord, Control, Encoding, Estimate, Role, State, Surface, Verdict
 
 PRESENT_AT = 0.05

@@ -124,8 +124,7 @@ def _compare(path: Path, expected: str) -> str | None:
 
 
 def _write_manifest(folder: Path, hashes: Mapping[str, str]) -> None:
-    document = {"algorithm": "sha256", "files": dict(hashes), "rendered_by": rendering_digest()}
-    write_file(folder / MANIFEST, canonical_json(document))
+    write_file(folder / MANIFEST, canonical_json({"algorithm": "sha256", "files": dict(hashes), "rendered_by": rendering_digest()}))
 
 
 @lru_cache(maxsize=1)

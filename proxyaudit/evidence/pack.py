@@ -84,8 +84,8 @@ def read_pack(folder: Path, *, skip: tuple[str, ...] = ()) -> EvidencePack:
     if not folder.is_dir():
         raise InputError("no such run folder", where=str(folder), mend="'proxyaudit ls' lists the runs")
     if not is_complete(folder):
-        mend = "run the same recipe again to resume it"
-        raise InputError(f"the run is not complete: {MANIFEST} is missing", where=str(folder), mend=mend)
+        what = f"the run is not complete: {MANIFEST} is missing"
+        raise InputError(what, where=str(folder), mend="run the same recipe again to resume it")
     problems = check_manifest(folder, required=PACK_FILES, skip=skip)
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""

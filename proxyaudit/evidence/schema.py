@@ -118,8 +118,7 @@ def _interval(text: str, *, percent: bool) -> tuple[float, float, float]:
     except ValueError:
         return 0.0, 0.0, 0.0
     digits = len(text.partition("e")[0].partition(".")[2])
-    exponent = float(f"1e{text.partition('e')[2] or 0}")
-    half = 0.51 * 10.0**-digits * exponent
+    half = 0.51 * 10.0**-digits * float(f"1e{text.partition('e')[2] or 0}")
     scale = 0.01 if percent else 1.0
     return value * scale, (value - half) * scale, (value + half) * scale
 

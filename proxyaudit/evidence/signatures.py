@@ -169,8 +169,7 @@ def read_signatures(folder: Path) -> Signatures:
         if isinstance(plain, dict) and version.partition(".")[0] != VERSION.partition(".")[0]:
             raise InputError(f"the signatures have version {version[:20]!r}", where=str(folder), mend=f"this proxyaudit reads {VERSION}")
         document = Document.model_validate(plain)
-        arrays = safetensors.numpy.load((folder / SIGNATURE_FILES[1]).read_bytes())
-        return _checked(document, arrays)
+        return _checked(document, safetensors.numpy.load((folder / SIGNATURE_FILES[1]).read_bytes()))
     except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError, ValidationError) as error:
         if isinstance(error, ValidationError):
             first = error.errors(include_url=False)[0]

@@ -76,8 +76,7 @@ def two_blocks(
         order = ["product" if role == "left" else "size" if role == "right" else role for role in order]
     else:
         weights = parts.pass_on(first.write, rng, "block1")
-    chosen = parts.selection(order, kept, drop, WIDTH, rng)
-    return {**weights, **parts.pass_on(second.write @ chosen @ first.read, rng, "block2")}
+    return {**weights, **parts.pass_on(second.write @ parts.selection(order, kept, drop, WIDTH, rng) @ first.read, rng, "block2")}
 
 
 def _sign_and_size(left: int, right: int) -> tuple[Floats, Floats, Floats]:

@@ -42,8 +42,8 @@ class Measured:
             # The other's repetitions vary too, and that must not be lost.
             extra += float(other.seed_values.var(ddof=1)) / len(other.seed_values)
             extra_df = min(extra_df, len(other.seed_values) - 1)
-        influence = self.influence_n - other.influence_n
-        return Measured(seeds, influence, self.clusters_n, extra, extra_df, min(self.row_df, other.row_df))
+        row_df = min(self.row_df, other.row_df)
+        return Measured(seeds, self.influence_n - other.influence_n, self.clusters_n, extra, extra_df, row_df)
 
     def __neg__(self) -> "Measured":
         """The number with its sign turned."""

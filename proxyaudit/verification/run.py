@@ -70,8 +70,7 @@ def verify_folder(folder: Path) -> Verification:
 def _form(folder: Path, documents: Iterable[Path], recipe: Path, what: str) -> Check:
     lines = [line for path in documents for line in json_problems(path)]
     lines += [line for path in sorted(folder.glob("*.safetensors")) for line in safetensors_problems(path)]
-    detail = f"canonical JSON, no key twice, no byte of {what} unaccounted for"
-    return Check("form", detail, [*lines, *yaml_problems(recipe)])
+    return Check("form", f"canonical JSON, no key twice, no byte of {what} unaccounted for", [*lines, *yaml_problems(recipe)])
 
 
 def _pack_checks(pack: EvidencePack) -> list[Check]:
@@ -103,10 +102,8 @@ def _report_checks(pack: EvidencePack, folder: Path) -> list[Check]:
     if rendered_by != rendering_digest():
         return [Check("reports", f"{_OTHER_VERSION.format('them')}; 'proxyaudit report' renders them from the evidence", skipped=True)]
     makers: dict[str, Callable[[EvidencePack], str]] = {"report.html": render_html, "report.md": render_markdown}
-    problems = []
-    for name, make in makers.items():
-        if make(pack).encode("utf-8", "replace") != (folder / name).read_bytes():
-            problems.append(f"{name} is not what the evidence gives ('proxyaudit report' makes it again)")
+    altered = [name for name, make in makers.items() if make(pack).encode("utf-8", "replace") != (folder / name).read_bytes()]
+    problems = [f"{name} is not what the evidence gives ('proxyaudit report' makes it again)" for name in altered]
     return [Check("reports", f"{' and '.join(makers)} rendered again", problems)]
 
 

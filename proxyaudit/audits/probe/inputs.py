@@ -136,8 +136,7 @@ def check_regimes(acts: Mapping[str, Mapping[str, Any]], rows: int, real: str | 
         for site, values in matrices.items():
             if len(values) != rows:
                 what = f"site '{site}' of regime '{regime}' has {len(values)} rows, the labels have {rows}"
-                mend = "give activations and labels of the same rows in the same order"
-                raise InputError(what, where="--activations", mend=mend)
+                raise InputError(what, where="--activations", mend="give activations and labels of the same rows in the same order")
     if real is not None and real not in checked:
         raise InputError(f"'{real}' is none of the regimes ({', '.join(checked)})", where="--real", mend="name one of them")
     if rows < FEWEST_ROWS:

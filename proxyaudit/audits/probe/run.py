@@ -48,8 +48,7 @@ def probe_files(
         inputs = make_inputs(acts, table, request, str(labels))
     del acts
     plan = make_plan(inputs, request, hashes)
-    cache = Cache(out / CACHE_FOLDER)
-    return run_once(out, plan, lambda: probe_inputs(inputs, request, plan, cache, jobs, progress))
+    return run_once(out, plan, lambda: probe_inputs(inputs, request, plan, Cache(out / CACHE_FOLDER), jobs, progress))
 
 
 def probe_arrays(
@@ -58,10 +57,8 @@ def probe_arrays(
     """Audit activations in memory; writes nothing. Raises ``InputError`` if arrays or labels do not fit."""
     with one_thread():
         inputs = make_inputs(activations, labels, request)
-    hashes = {
-        f"activations {regime}": digest_of([[site, joblib.hash(values)] for site, values in sites.items()])
-        for regime, sites in inputs.acts.items()
-    }
+    parts = {regime: [[site, joblib.hash(values)] for site, values in sites.items()] for regime, sites in inputs.acts.items()}
+    hashes = {f"activations {regime}": digest_of(part) for regime, part in parts.items()}
     return probe_inputs(inputs, request, make_plan(inputs, request, hashes), None, jobs, None)
 
 
@@ -81,8 +78,7 @@ def _named_files(activations: Sequence[str]) -> dict[str, Path]:
 def make_plan(inputs: ProbeInputs, request: ProbeRequest, hashes: dict[str, str]) -> dict[str, Any]:
     """Everything that is fixed before anything is measured, with its digest."""
     described, sites = _described(request), list(next(iter(inputs.acts.values())))
-    channels = 3 if inputs.conditions else 2
-    cells = max(1, len(inputs.attributes)) * len(sites) * channels
+    cells = max(1, len(inputs.attributes)) * len(sites) * (3 if inputs.conditions else 2)
     back = np.argsort(inputs.places)  # the order of the file: activations decide the order that rows are measured in
     codes = (np.asarray(a.codes, dtype=np.float64)[back].tobytes() for a in inputs.attributes)
     own = {

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.probes.crossfit import FEWEST_ROWS, TooFewRowsError
-from proxyaudit.stats.nulls import permutation_p, tail_probability
+from proxyaudit.stats.p_values import permutation_p, tail_probability
 
 _STRENGTHS = np.array([1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 1e12])
 """Rows that the prior counts for; the last says that the column is of no use."""

@@ -11,9 +11,9 @@ from proxyaudit.comparison.outcomes import Comparison, MatchedBy, Models, Number
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.ledger import significant
 from proxyaudit.estimates.questions import deciding_names, kind_of
+from proxyaudit.estimates.scope import entries, margins_of
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.evidence.plans import entries, margins_of
-from proxyaudit.stats.multiplicity import holm
+from proxyaudit.stats.p_values import holm
 from proxyaudit.types import Estimate, Evidence, Finding
 
 SURELY = 0.05  # level after Holm over all numbers compared

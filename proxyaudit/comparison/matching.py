@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 from proxyaudit.comparison.outcomes import MatchedBy, Models
 from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.estimates.questions import deciding_names
+from proxyaudit.estimates.scope import entries, has_kind, mapping, sites_of
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.evidence.plans import entries, has_kind, mapping, sites_of
 from proxyaudit.types import Estimate
 
 OF_SITES = ("effect", "learned_effect")  # measured at a site, or at all verdict sites together

@@ -1,7 +1,5 @@
 """What would settle an inconclusive finding: the checks that block it, and for each what, if anything, would unblock it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -62,7 +60,9 @@ def _advice(own: Sequence[Estimate], numbers: Numbers) -> str:
     if hopeless:
         return f"nothing at hand would settle it ({_reasons(hopeless)})"
     kinds = {e.remedy for e in own}
-    computed: dict[Remedy, str] = {"rows": _rows(own, numbers), "models": _models(own)}
+    trained = max((e.seeds for e in own if e.seeds is not None), default=None)
+    models = "more trained models" + (f" ({trained} were trained)" if trained is not None else "")
+    computed: dict[Remedy, str] = {"rows": _rows(own, numbers), "models": models}
     said = [computed.get(kind) or _FIXED[kind] for kind in _ORDER if kind in kinds]
     barred = [e for e in own if e.remedy is None and e.reason]
     why = _reasons(barred) if barred else ""
@@ -77,11 +77,6 @@ def _rows(own: Sequence[Estimate], numbers: Numbers) -> str:
     many = f"about {needed:,}" if needed is not None else "more"
     told = f"{many} audit rows{people}" + (f" ({used:,} were used)" if used is not None else "")
     return told + (f", for which data.max_rows ({scope.max_rows:,}) can be raised" if scope.max_rows is not None else "")
-
-
-def _models(own: Sequence[Estimate]) -> str:
-    trained = max((e.seeds for e in own if e.seeds is not None), default=None)
-    return "more trained models" + (f" ({trained} were trained)" if trained is not None else "")
 
 
 def _reasons(own: Sequence[Estimate]) -> str:

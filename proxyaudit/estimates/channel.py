@@ -3,8 +3,6 @@
 A channel is a folder under ``proxyaudit.channels`` and one entry point in the group ``proxyaudit.channels``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -28,6 +26,4 @@ class Channel:
     controls: Mapping[str, str] = field(default_factory=dict)  # kinds of its controls, each with what a passed one shows
 
 
-def all_channels() -> tuple[Channel, ...]:
-    """Every registered channel, in order."""
-    return registered()
+all_channels: Callable[[], tuple[Channel, ...]] = registered  # every registered channel, in order

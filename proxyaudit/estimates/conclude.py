@@ -3,8 +3,6 @@
 Contrasts to real training are made from row influences before that, and published: whoever holds the pack alone can check the words.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -82,9 +80,8 @@ def _add_change(out: Drafts, scope: Scope, what: What, mine: tuple[Draft, Measur
     # A ratio to real training is given where the lower bound of real training exceeds the margin.
     ratio = None if turned or crossed_interval(bottom).low <= theirs.margin else fieller_ratio(top, bottom)
     if ratio is not None:
-        kept = replace(
-            base, channel="retention", measure=f"{what}_ratio", context=f"{about}ratio to {said}", unit="ratio", method="Fieller"
-        )
+        kept = replace(base, channel="retention", measure=f"{what}_ratio", context=f"{about}ratio to {said}")
+        kept = replace(kept, unit="ratio", method="Fieller")
         if ratio.high - ratio.low > max(_WIDEST, ratio.value):
             out.add(replace(kept, reason=TOO_WIDE))
         else:
@@ -94,8 +91,7 @@ def _add_change(out: Drafts, scope: Scope, what: What, mine: tuple[Draft, Measur
 def _gap_of_pair(facts: Facts, attribute: str, regime: str, real: Draft) -> Measured:
     """The signed gap between the groups that real training's gap is about, in the same output: a gap turned round is no gap kept."""
     groups, _ = next(a for a in facts.attributes if a.name == attribute).groups()
-    low, high = real.extras["pair"]
-    run = facts.run(regime)
+    (low, high), run = real.extras["pair"], facts.run(regime)
     outputs = run.outputs if run else []
     return over_seeds([gap_in(one, groups, low, high, real.extras["column"], facts.clusters_n) for one in outputs])
 
@@ -124,19 +120,13 @@ def _add_origin(out: Drafts, ledger: Ledger, numbers: Numbers, what: What, estim
 
 
 def evidence_of(
-    ledger: Ledger,
-    scope: Scope,
-    plan: Mapping[str, Any],
-    not_tested: Sequence[NotTested],
-    *,
-    partial: bool = False,
-    facts: Facts | None = None,
+    ledger: Ledger, scope: Scope, plan: Mapping[str, Any], not_tested: Sequence[NotTested], facts: Facts | None = None
 ) -> Evidence:
     """The whole of a decided ledger: its contrasts are published, then everything is concluded; ``facts`` where models were trained."""
     ledger.publish(contrasts(ledger, scope, facts))
     names = {"id": plan["run_id"], "name": plan["name"], "plan_digest": plan["digest"], "versions": plan["versions"], "seed": plan["seed"]}
     return Evidence(
-        run=RunInfo(status="partial" if partial else "complete", **names),
+        run=RunInfo(status="partial" if scope.failures else "complete", **names),
         findings=conclude(ledger.estimates, ledger.controls, scope),
         estimates=tuple(ledger.estimates),
         controls=tuple(ledger.controls),
@@ -166,36 +156,20 @@ def _finding(numbers: Numbers, controls: tuple[Control, ...], attribute: str, re
     elif "used" in decision.use:
         basis = _basis_of_use(numbers, attribute, regime)
     about = Concluded(attribute, regime, decision, tuple(own), change, origin, basis, turned)
-    return Finding(
-        attribute=attribute,
-        role=numbers.scope.roles[attribute],
-        regime=regime,
-        **vars(decision),
-        basis=basis,
-        origin=origin,
-        change=change,
-        retention=retention,
-        sentence=sentence(about, numbers),
-        decided_by=tuple(e.id for e in own if e.channel in decision.mechanisms and e.state in ("present", "absent")),
-        would_settle=would_settle(about, numbers),
-        control_refs=tuple(c.id for c in controls if c.regime == regime and c.attribute in (attribute, None)),
-    )
+    named = {"attribute": attribute, "role": numbers.scope.roles[attribute], "regime": regime, **vars(decision)}
+    refs: dict[str, Any] = {"retention": retention}
+    refs["decided_by"] = tuple(e.id for e in own if e.channel in decision.mechanisms and e.state in ("present", "absent"))
+    refs["control_refs"] = tuple(c.id for c in controls if c.regime == regime and c.attribute in (attribute, None))
+    words: dict[str, Any] = {"sentence": sentence(about, numbers), "would_settle": would_settle(about, numbers)}
+    return Finding(**named, basis=basis, origin=origin, change=change, **words, **refs)
 
 
 def _unfit(name: str, why: str, regime: str) -> Finding:
-    return Finding(
-        attribute=name,
-        role="protected",
-        regime=regime,
-        verdict="inconclusive",
-        encoding="unknown",
-        use=("unknown",),
-        recoverable=("unknown",),
-        origin=Origin(encoding="not_applicable", use="not_applicable"),
-        change=Change(encoding="unknown", use="not_applicable"),
-        sentence=f"The data cannot tell whether '{name}' is in the activations of '{regime}': {why}.",
-        would_settle="rows of at least two groups, or values that vary",
-    )
+    decision = Decision("inconclusive", None, "unknown", ("unknown",), ("unknown",), ())
+    origin, change = Origin(encoding="not_applicable", use="not_applicable"), Change(encoding="unknown", use="not_applicable")
+    said = f"The data cannot tell whether '{name}' is in the activations of '{regime}': {why}."
+    words: dict[str, Any] = {"sentence": said, "would_settle": "rows of at least two groups, or values that vary"}
+    return Finding(attribute=name, role="protected", regime=regime, **vars(decision), origin=origin, change=change, **words)
 
 
 def _changed(numbers: Numbers, attribute: str, regime: str, what: What, decision: Decision) -> tuple[ChangeWord, str | None, bool]:
@@ -263,9 +237,8 @@ def _basis(numbers: Numbers, attribute: str, regime: str) -> Basis | None:
 
 def _basis_of_use(numbers: Numbers, attribute: str, regime: str) -> Basis | None:
     """Whether a use without a gap goes beyond the true label: the interchange among rows of one label, at any verdict site."""
-    asked = [
-        numbers.find("used", attribute, regime, measure="effect_within_label", site=site) for site in (*numbers.scope.verdict_sites, None)
-    ]
+    sites = (*numbers.scope.verdict_sites, None)
+    asked = [numbers.find("used", attribute, regime, measure="effect_within_label", site=site) for site in sites]
     tests = [(within.p_present, within.p_absent) for within in asked if within is not None]
     if not tests:
         return None

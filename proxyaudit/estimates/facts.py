@@ -1,11 +1,10 @@
 """What a run measured, frozen and typed: all that estimates are made from."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
@@ -37,15 +36,15 @@ class Facts:
     attributes: tuple[Attribute, ...]  # protected ones and proxies, on the audit rows
     clusters_n: Ints
     people_n: Ints  # person, or cluster, of each row, for what is counted by people
-    labels_n: Ints  # true labels
-    classes: tuple[str, ...]  # names of the labels
-    followed: Mapping[str, Followed]  # what interventions compare, by attribute
     sites: tuple[str, ...]  # every profiled site, in order
     verdict_sites: tuple[str, ...]
-    unprofiled: tuple[str, ...]  # parts of the model that no profiled site covers
     margins: Margins
     runs: tuple[Run, ...]  # the regimes in order, references among them
-    inputs: Measurement  # what was measured of the model's inputs
+    inputs: Measurement = field(default_factory=Measurement)  # what was measured of the model's inputs
+    labels_n: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # true labels
+    classes: tuple[str, ...] = ()  # names of the labels
+    followed: Mapping[str, Followed] = field(default_factory=dict)  # what interventions compare, by attribute
+    unprofiled: tuple[str, ...] = ()  # parts of the model that no profiled site covers
     placebos: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # placebo labels (n, count) of each attribute
     pairs: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)  # columns that were asked together, by attribute
     text: bool = False  # whether the model reads texts

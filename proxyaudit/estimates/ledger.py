@@ -1,7 +1,5 @@
 """Drafts: numbers on their way to publication; collected, rounded, decided and numbered."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -128,7 +126,7 @@ class Drafts:
         rounded = {name: significant(value) for name, value in figures.items()}
         self.controls.append(Control(id="", **what, passed=passes(kind, rounded), figures=rounded))
 
-    def extend(self, others: Iterable[Drafts]) -> Drafts:
+    def extend(self, others: Iterable["Drafts"]) -> "Drafts":
         """Take what others have to say; returns itself."""
         for other in others:
             self.numbers += other.numbers

@@ -1,7 +1,5 @@
 """What no audit of a kind looks at: it stands in every pack of that kind, so that ``verify`` can miss it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Final
 

@@ -1,7 +1,5 @@
 """The published numbers of an audit by what they are about, and what they amount to for one attribute in one regime."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal
@@ -30,10 +28,9 @@ class Numbers:
 
     def find(self, channel: str, attribute: str | None, regime: str, **where: str | None) -> Estimate | None:
         """The first number with these coordinates."""
-        for estimate in self._by_place[attribute, regime]:
-            if estimate.channel == channel and all(getattr(estimate, key) == wanted for key, wanted in where.items()):
-                return estimate
-        return None
+        coordinates = {"channel": channel, **where}
+        found = (e for e in self._by_place[attribute, regime] if all(getattr(e, key) == wanted for key, wanted in coordinates.items()))
+        return next(found, None)
 
     def gap(self, attribute: str, regime: str, measure: str = "gap") -> Estimate | None:
         """What the outputs show between groups."""
@@ -51,19 +48,20 @@ class Numbers:
         state = self._state(name, [e.state for e in found if e.state is not None])
         others = tuple(site for site in self.scope.profile if site not in self.scope.verdict_sites)
         sites = self.scope.verdict_sites if name in _AT_VERDICT_SITES else others if name == "elsewhere" else ()
-        left_out = set(sites) - {e.site for e in found}
-        return "unknown" if left_out and self.scope.surface != "prompts" and _quiet(state, name, self.scope) else state
+        left_out = set(sites) - {e.site for e in found} if self.scope.surface != "prompts" else set()
+        # What would be read as "nothing there"; what bare activations cannot be asked is no omission.
+        quiet = state == "absent" or (state == "not_applicable" and not _unasked(name, self.scope))
+        return "unknown" if left_out and quiet else state
 
     def _state(self, name: str, found: Sequence[State]) -> State:
-        surface, question = self.scope.surface, all_questions()[name]
-        if surface == "activations" and (not question.of_activations or (name == "beyond" and not self.scope.conditions)):
+        if _unasked(name, self.scope):
             return "not_applicable"
-        if surface == "prompts":
+        if self.scope.surface == "prompts":
             # What prompts did not ask stays open, so that nothing is ever called removed.
             state = combine(found)
             return "unknown" if state == "not_applicable" else state
         # A channel without a number was forgotten, unless a model may have nothing to ask it of.
-        return combine(found) if found else "not_applicable" if question.may_lack else "unknown"
+        return combine(found) if found else "not_applicable" if all_questions()[name].may_lack else "unknown"
 
     def decision(self, attribute: str, regime: str) -> Decision:
         """What the channel states of an attribute in a regime amount to."""
@@ -117,10 +115,9 @@ class Numbers:
         return (same[0], same[1]) if len(same) == 2 else (None, None)
 
 
-def _quiet(state: State, name: str, scope: Scope) -> bool:
-    """Whether a state would be read as "nothing there"; what bare activations cannot be asked is no omission."""
-    bare = scope.surface == "activations" and (not all_questions()[name].of_activations or (name == "beyond" and not scope.conditions))
-    return state == "absent" or (state == "not_applicable" and not bare)
+def _unasked(name: str, scope: Scope) -> bool:
+    """Whether bare activations cannot be asked this."""
+    return scope.surface == "activations" and (not all_questions()[name].of_activations or (name == "beyond" and not scope.conditions))
 
 
 def answer_weight(estimate: Estimate) -> tuple[bool, bool, bool, float]:

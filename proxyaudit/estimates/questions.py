@@ -3,8 +3,6 @@
 Rooms below the channels reach them through the registry, so that no verdict, sentence or report names a channel that is not registered.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -56,11 +54,7 @@ def registered() -> tuple[Any, ...]:
 
 @cache
 def all_questions() -> dict[str, Question]:
-    """Every question by its name in the evidence.
-
-    Raises:
-        InputError: a question that every verdict rests on is missing, or one is asked by two channels.
-    """
+    """Every question by its name in the evidence; ``InputError`` if one that all verdicts rest on is missing, or two channels ask one."""
     found: dict[str, Question] = {}
     for channel in registered():
         for question in channel.questions:

@@ -4,8 +4,6 @@ Channels describe what they measure of a model as frozen dataclasses and turn th
 record on a :class:`Shelf`, ``estimate`` takes it from there.
 """
 
-from __future__ import annotations
-
 import json
 import types
 from collections.abc import Mapping
@@ -37,7 +35,7 @@ class Measurement:
         save_file({name: np.ascontiguousarray(value) for name, value in self.arrays.items()}, folder / "arrays.safetensors")
 
     @classmethod
-    def read(cls, folder: Path) -> Measurement:
+    def read(cls, folder: Path) -> "Measurement":
         """Read what was written into a folder."""
         numbers = json.loads((folder / "numbers.json").read_text(encoding="utf-8"))
         return cls(numbers, load_file(folder / "arrays.safetensors"))
@@ -83,10 +81,7 @@ def write_record(record: Any, arrays: dict[str, NDArray[Any]] | None = None, pre
     holds an array does not stand in the dictionary: it goes into ``arrays`` under ``prefix`` and its name; of a dataclass within, under
     ``prefix``, the names and places that lead there, and its name, spaces between them. A field named by
     ``field(metadata={"key": ...})`` goes by that name; one whose key is ``None`` is not recorded. A field that is ``None``, and would be by
-    default, is left out.
-
-    Raises:
-        TypeError: a field holds something that a record cannot hold, or an array that has no place to go.
+    default, is left out. ``TypeError`` if a field holds something that a record cannot hold, or an array that has no place to go.
     """
     numbers: dict[str, Any] = {}
     kind: Any = type(record)
@@ -103,13 +98,9 @@ def write_record(record: Any, arrays: dict[str, NDArray[Any]] | None = None, pre
 
 
 def read_record(kind: type[T], numbers: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] | None = None, prefix: str = "") -> T:
-    """A frozen dataclass from what :func:`write_record` made of it.
+    """A frozen dataclass from what :func:`write_record` made of it; ``TypeError`` if a field without default is missing.
 
-    Keys that are no field of it are left alone, so that a record can be a view of some of the numbers; a field that is missing takes
-    its default.
-
-    Raises:
-        TypeError: a field without default is missing.
+    Keys that are no field of it are left alone, so that a record can be a view of some of the numbers.
     """
     given: dict[str, Any] = {}
     hashable: Any = kind  # mypy takes no class for hashable
@@ -136,11 +127,11 @@ def _fields(kind: type[Any]) -> tuple[_Field, ...]:
     hints = get_type_hints(kind)
     found = []
     for one in fields(kind):
-        if one.metadata.get("key", one.name) is None:
+        hint, key = hints[one.name], one.metadata.get("key", one.name)
+        if key is None:
             continue
-        hint = hints[one.name]
         array = any(get_origin(part) is np.ndarray for part in _alternatives(hint))
-        found.append(_Field(one.name, one.metadata.get("key", one.name), hint, array, one.default is not None))
+        found.append(_Field(one.name, key, hint, array, one.default is not None))
     return tuple(found)
 
 

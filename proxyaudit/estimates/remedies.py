@@ -1,9 +1,7 @@
 """What would settle an unknown number, computed from its figures: rows and how many, models, or nothing that could be added."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from math import isfinite, sqrt
+from statistics import variance
 from typing import Final
 
 from scipy.stats import norm
@@ -17,20 +15,14 @@ TOO_NEAR: Final = "too near the margin for any realistic number of rows"
 
 
 def remedy_of(e: Estimate, outcome: Outcome, adjusted: float, given: Remedy | None, rows: int | None) -> tuple[Remedy | None, int | None]:
-    """What would settle an unknown number, and how many rows where those can be told.
+    """What would settle an unknown number, whose state plays no part, and how many rows where those can be told.
 
-    Args:
-        e: The published number; its state plays no part.
-        outcome: How it came to be unknown.
-        adjusted: Its p-value of presence after the correction.
-        given: What its channel says would settle it, where presence or absence is barred for a reason of its own.
-        rows: Rows that its channel says would show absence.
+    ``adjusted`` is its p-value of presence after the correction; ``given`` is what its channel says would settle it, where presence or
+    absence is barred for a reason of its own, and ``rows`` are those that the channel says would show absence.
     """
-    if outcome == "not measured":
-        return given, None
     if outcome == "blocked":
         return "seed", None
-    if given is not None:
+    if given is not None or outcome == "not measured":
         return given, None
     if outcome == "unstable":
         # Each model counts, so another one can only add to the contradiction.
@@ -58,14 +50,9 @@ def lacks_models(e: Estimate) -> bool:
     if "leak" in e.measure or len(set(values)) < 2 or (e.seeds or 0) < 2 or e.margin is None or low is None or high is None:
         return False
     # Normal: with few models the interval is wider still, so rows get rather too much of it than too little.
-    total, between = ((high - low) / 2 / float(norm.isf(0.025))) ** 2, _variance(values) / len(values)
+    total, between = ((high - low) / 2 / float(norm.isf(0.025))) ** 2, variance(values) / len(values)
     rows = max(total - between, 0.0)
     return between > rows and (e.margin - max(values)) > float(norm.isf(ABSENT_AT)) * sqrt(rows)
-
-
-def _variance(values: Sequence[float]) -> float:
-    mean = sum(values) / len(values)
-    return sum((value - mean) ** 2 for value in values) / (len(values) - 1)
 
 
 def _rows_that_tell(e: Estimate, outcome: Outcome, adjusted: float) -> int | None:

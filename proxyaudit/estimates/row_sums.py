@@ -8,8 +8,6 @@ group of people is large enough to be published and small enough to be solved fo
 same after all, the cross term would vanish and the estimate would be that of separate samples.
 """
 
-from __future__ import annotations
-
 import hashlib
 from functools import lru_cache
 from typing import Any

@@ -1,14 +1,10 @@
 """What an audit was asked about: all that a conclusion needs beside the numbers and the controls."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from proxyaudit.types import Role, Surface
-
-_SURFACES: Mapping[str, Surface] = {"activations": "activations", "prompts": "prompts"}
 
 
 @dataclass(frozen=True)
@@ -32,39 +28,31 @@ class Scope:
 
 def read_scope(plan: Mapping[str, Any], recipe: Mapping[str, Any], environment: Mapping[str, Any]) -> Scope:
     """The scope that the documents of a pack tell, as far as they have the expected form."""
-    found = entries(plan, "regimes")
-    regimes = tuple(str(entry.get("name")) for entry in found)
-    kinds = (_SURFACES.get(str(entry.get("kind"))) for entry in found)
-    surface: Surface = next((kind for kind in kinds if kind is not None), "outputs")
-    attributes = entries(plan, "attributes")
-    roles: dict[str, Role] = {str(entry.get("name")): "proxy" if entry.get("role") == "proxy" else "protected" for entry in attributes}
+    regimes = tuple(str(entry.get("name")) for entry in entries(plan, "regimes"))
+    surface: Surface = "activations" if has_kind(plan, "activations") else "prompts" if has_kind(plan, "prompts") else "outputs"
+    roles: dict[str, Role] = {str(a.get("name")): "proxy" if a.get("role") == "proxy" else "protected" for a in entries(plan, "attributes")}
     real = "real" if surface == "outputs" else recipe.get("real")
     unfit = {str(name): str(why) for name, why in mapping(plan, "unfit").items()}
     if surface == "activations":
         # Plans of schema 1.0 do not say why.
-        asked = sorted(name for name in names(recipe, "attributes") if name not in roles)
-        unfit = {**unfit, **{name: "" for name in asked if name not in unfit}}
+        unfit |= {name: "" for name in sorted(names(recipe, "attributes")) if name not in roles and name not in unfit}
     failures = mapping(environment, "failures_by_regime")
+    group = (mapping(recipe, "data") if surface == "outputs" else recipe).get("group")
     return Scope(
         surface=surface,
         roles=roles,
         regimes=regimes,
-        verdict_sites=names(mapping(plan, "sites"), "verdict"),
-        profile=names(mapping(plan, "sites"), "profile"),
+        verdict_sites=sites_of(plan, "verdict"),
+        profile=sites_of(plan, "profile"),
         real=str(real) if real and real in regimes else None,
         conditions=names(plan, "condition_on"),
         unfit=unfit,
         failures={str(regime): names(failures, regime) for regime in failures},
         margins=mapping(plan, "margins"),
-        group=_named(recipe, surface),
+        group=group if isinstance(group, str) else None,
         max_rows=_cap(plan, recipe),
         no_absence=names(plan, "no_absence"),
     )
-
-
-def _named(recipe: Mapping[str, Any], surface: Surface) -> str | None:
-    group = mapping(recipe, "data").get("group") if surface == "outputs" else recipe.get("group")
-    return group if isinstance(group, str) else None
 
 
 def _cap(plan: Mapping[str, Any], recipe: Mapping[str, Any]) -> int | None:
@@ -96,3 +84,18 @@ def entries(document: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
 def names(document: Mapping[str, Any], key: str) -> tuple[str, ...]:
     """The list under a key, as strings."""
     return tuple(str(name) for name in listed(document, key))
+
+
+def margins_of(plan: Mapping[str, Any]) -> dict[str, float]:
+    """The margins that are numbers."""
+    return {str(key): float(value) for key, value in mapping(plan, "margins").items() if isinstance(value, int | float)}
+
+
+def sites_of(plan: Mapping[str, Any], kind: str) -> tuple[str, ...]:
+    """The ``verdict`` sites or those of the ``profile``."""
+    return names(mapping(plan, "sites"), kind)
+
+
+def has_kind(plan: Mapping[str, Any], kind: str) -> bool:
+    """Whether a regime is of this kind: ``activations`` are bare, ``prompts`` were asked."""
+    return any(entry.get("kind") == kind for entry in entries(plan, "regimes"))

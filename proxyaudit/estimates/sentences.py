@@ -1,7 +1,5 @@
 """What a finding says in plain words, and what would settle it: the one writer for audits of models, of activations and of prompts."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -104,8 +102,7 @@ def _learnt_little(numbers: Numbers, regime: str) -> str:
 
 def _of_activations(c: Concluded, numbers: Numbers, beside: str) -> str:
     decision, where = c.decision, f"In the activations of '{c.regime}'"
-    best = strongest([e for e in c.own if e.channel == "linear"])
-    found, known = _with_leak(best), ", ".join(numbers.scope.conditions)
+    found, known = _with_leak(strongest([e for e in c.own if e.channel == "linear"])), ", ".join(numbers.scope.conditions)
     if decision.verdict == "exposed":
         why = {
             "explained_by_label": f"; {known} explains it: nothing was found beyond that",

@@ -1,7 +1,5 @@
 """States, controls and verdicts (METHOD, section 5): pure functions of what is published, so that whoever holds a pack can decide again."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +7,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from proxyaudit.estimates.questions import deciding_names, names_of
-from proxyaudit.stats.multiplicity import holm, weighted_holm
+from proxyaudit.stats.p_values import holm, weighted_holm
 from proxyaudit.types import ChangeWord, Control, Encoding, Estimate, Role, State, Surface, Verdict
 
 PRESENT_AT = 0.05
@@ -173,15 +171,10 @@ def combine(states: Sequence[State]) -> State:
 
 
 def decide(states: Mapping[str, State], *, surface: Surface = "outputs") -> Decision:
-    """Turn channel states into a verdict.
+    """Turn the states of the deciding channels into a verdict; ``ValueError`` if a key is none of them.
 
-    Args:
-        states: State of every deciding channel; one left out counts as ``unknown``, so that forgetting it can never lead to "removed".
-        surface: ``activations`` where no outputs were given: the embedding is what the consumer gets, so ``hidden`` needs
-            ``linear`` absent there.
-
-    Raises:
-        ValueError: a key is no channel.
+    A channel left out counts as ``unknown``, so that forgetting it can never lead to "removed". On the surface ``activations`` no outputs
+    were given: the embedding is what the consumer gets, so ``hidden`` needs ``linear`` absent there.
     """
     channels, use_channels, recoverable_channels = deciding_names(), names_of("use"), names_of("recoverable")
     strangers = sorted(set(states) - set(channels))

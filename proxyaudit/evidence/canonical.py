@@ -1,7 +1,5 @@
 """Canonical JSON: one value, one sequence of bytes."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The manifest of a run folder: sha256 of every file, written last, checked before anything is believed."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os
@@ -18,11 +16,11 @@ from proxyaudit.evidence.canonical import canonical_json, parse_json
 
 MANIFEST = "manifest.json"
 _TEMPORARY = ".writing-"
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 # Packages whose version may move a byte of a report.
 _PACKAGES = ("jinja2", "markupsafe", "numpy", "pyyaml")
 _SOURCES = (
-    *("reporting/**/*", "types.py", "evidence/pack.py", "evidence/plans.py", "evidence/schema_1_0.py"),
+    *("reporting/**/*", "types.py", "evidence/pack.py", "evidence/schema.py", "estimates/scope.py"),
     *("estimates/questions.py", "channels/*/__init__.py", "channels/*/words.py"),  # what a check is called
 )
 
@@ -90,9 +88,9 @@ def read_manifest(folder: Path) -> tuple[dict[str, str], list[str]]:
     hashes: dict[str, str] = {}
     problems: list[str] = []
     for name, value in files.items():
-        if not _is_plain(name):
+        if name in ("", ".", "..", MANIFEST) or any(mark in name for mark in "/\\\0"):
             problems.append(f"{MANIFEST} lists {name!r}, which is no plain file name")
-        elif not isinstance(value, str) or not _SHA256.fullmatch(value):
+        elif not isinstance(value, str) or not SHA256.fullmatch(value):
             problems.append(f"{MANIFEST} has no sha256 for {name!r}")
         else:
             hashes[name] = value
@@ -126,8 +124,7 @@ def _compare(path: Path, expected: str) -> str | None:
 
 
 def _write_manifest(folder: Path, hashes: Mapping[str, str]) -> None:
-    document = {"algorithm": "sha256", "files": dict(hashes), "rendered_by": rendering_digest()}
-    write_file(folder / MANIFEST, canonical_json(document))
+    write_file(folder / MANIFEST, canonical_json({"algorithm": "sha256", "files": dict(hashes), "rendered_by": rendering_digest()}))
 
 
 @lru_cache(maxsize=1)
@@ -147,10 +144,6 @@ def rendering_digest() -> str:
         if path.is_file() and "__pycache__" not in path.parts:
             total.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return total.hexdigest()
-
-
-def _is_plain(name: str) -> bool:
-    return name not in ("", ".", "..", MANIFEST) and "/" not in name and "\\" not in name and "\0" not in name
 
 
 def _sync_folder(folder: Path) -> None:

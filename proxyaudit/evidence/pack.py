@@ -1,7 +1,5 @@
 """The evidence pack: everything that one audit leaves behind, on disk and in memory."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +16,7 @@ from safetensors import SafetensorError
 from proxyaudit.errors import InputError, IntegrityError, ProxyauditError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.manifest import MANIFEST, check_manifest, is_complete, replace_files, write_file, write_files
-from proxyaudit.evidence.schema_1_0 import brought_up, later_fields
+from proxyaudit.evidence.schema import brought_up, later_fields
 from proxyaudit.types import SCHEMAS, Evidence, Verdict
 
 PACK_FILES = ("arrays.safetensors", "environment.json", "evidence.json", "plan.json", "recipe.yaml")
@@ -57,7 +55,7 @@ def write_pack(
         "plan.json": canonical_json(pack.plan),
         "recipe.yaml": yaml.safe_dump(pack.recipe, sort_keys=False, allow_unicode=True, width=120).encode("utf-8", "backslashreplace"),
     }
-    files.update({name: _text_bytes(text) for name, text in (reports or {}).items()} | dict(more or {}))
+    files.update({name: text.encode("utf-8", "replace") for name, text in (reports or {}).items()} | dict(more or {}))
     write_files(folder, files)
 
 
@@ -70,7 +68,7 @@ def write_plan(folder: Path, plan: dict[str, Any]) -> None:
 
 def replace_reports(folder: Path, reports: Mapping[str, str]) -> bool:
     """Put freshly rendered reports into a run folder; True if any byte changed."""
-    new = {name: _text_bytes(text) for name, text in reports.items()}
+    new = {name: text.encode("utf-8", "replace") for name, text in reports.items()}
     if all((folder / name).is_file() and (folder / name).read_bytes() == data for name, data in new.items()) and not check_manifest(folder):
         return False
     replace_files(folder, new)
@@ -86,8 +84,8 @@ def read_pack(folder: Path, *, skip: tuple[str, ...] = ()) -> EvidencePack:
     if not folder.is_dir():
         raise InputError("no such run folder", where=str(folder), mend="'proxyaudit ls' lists the runs")
     if not is_complete(folder):
-        mend = "run the same recipe again to resume it"
-        raise InputError(f"the run is not complete: {MANIFEST} is missing", where=str(folder), mend=mend)
+        what = f"the run is not complete: {MANIFEST} is missing"
+        raise InputError(what, where=str(folder), mend="run the same recipe again to resume it")
     problems = check_manifest(folder, required=PACK_FILES, skip=skip)
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -133,10 +131,6 @@ def list_runs(folder: Path, *, depth: int = 3) -> list[Path]:
     except OSError:
         return []
     return [run for child in inside for run in list_runs(child, depth=depth - 1)]
-
-
-def _text_bytes(text: str) -> bytes:
-    return text.encode("utf-8", "replace")
 
 
 def _read_object(path: Path, parse: Callable[[bytes], Any] = parse_json) -> dict[str, Any]:

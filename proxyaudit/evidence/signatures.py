@@ -3,8 +3,6 @@
 Whoever has one can read the attribute off a model. What is read here is untrusted: everything is checked before it is used.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +37,7 @@ class Kind(Strict):
     levels: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _bands(self) -> Kind:
+    def _bands(self) -> "Kind":
         if len(self.levels) != (len(self.edges) + 1 if self.edges else 0) or list(self.edges) != sorted(set(self.edges)):
             raise ValueError("edges and levels of bands do not fit each other")
         return self
@@ -69,7 +67,7 @@ class Contexts(Strict):
         return dict(zip(self.names, self.held_out, strict=True))
 
     @model_validator(mode="after")
-    def _one_each(self) -> Contexts:
+    def _one_each(self) -> "Contexts":
         cuts = len(self.edges) + 1 if self.column is None else len(self.levels)
         if not len(self.names) == len(self.held_out) == cuts or list(self.edges) != sorted(self.edges):
             raise ValueError("names, cuts and marks of the contexts do not fit together")
@@ -171,8 +169,7 @@ def read_signatures(folder: Path) -> Signatures:
         if isinstance(plain, dict) and version.partition(".")[0] != VERSION.partition(".")[0]:
             raise InputError(f"the signatures have version {version[:20]!r}", where=str(folder), mend=f"this proxyaudit reads {VERSION}")
         document = Document.model_validate(plain)
-        arrays = safetensors.numpy.load((folder / SIGNATURE_FILES[1]).read_bytes())
-        return _checked(document, arrays)
+        return _checked(document, safetensors.numpy.load((folder / SIGNATURE_FILES[1]).read_bytes()))
     except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError, ValidationError) as error:
         if isinstance(error, ValidationError):
             first = error.errors(include_url=False)[0]

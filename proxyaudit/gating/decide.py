@@ -10,10 +10,9 @@ from proxyaudit.comparison import Comparison, compare_packs
 from proxyaudit.errors import InputError, did_you_mean
 from proxyaudit.estimates.numbers import Numbers
 from proxyaudit.estimates.questions import all_questions, names_of, word_of
-from proxyaudit.estimates.scope import read_scope
+from proxyaudit.estimates.scope import has_kind, mapping, read_scope
 from proxyaudit.estimates.states import decide, deciding
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.evidence.plans import has_kind, mapping
 from proxyaudit.gating.policy import Baseline, Policy, Treatment
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.types import Estimate, Finding, State

@@ -100,7 +100,7 @@ def run_audit(
             if channel.follow_up is not None:
                 ledger.publish(channel.follow_up(facts, ledger))
         not_tested = [*standing_notes(scope), *(NotTested(**note) for note in prepared.plan.notes), *overlap_notes(facts.runs)]
-        evidence = evidence_of(ledger, scope, plan, not_tested, partial=bool(failures), facts=facts)
+        evidence = evidence_of(ledger, scope, plan, not_tested, facts)
         signatures = signatures_of_run(prepared, tasks, cache, evidence) if prepared.recipe.signatures else {}
     more = {"backend": workers.backend, "failures_by_regime": {regime: list(found) for regime, found in failures.items()}}
     environment = environment_of(started, workers.count, prepared.plan.versions, [f for found in failures.values() for f in found], **more)

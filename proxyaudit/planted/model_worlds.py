@@ -1,30 +1,14 @@
 """The registry of planted models: what each carries, where, and what its head reads."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from proxyaudit.arrays import Floats
+from proxyaudit.planted import models as parts
 from proxyaudit.planted.construction import Rng
-from proxyaudit.planted.models import (
-    INPUTS,
-    ROWS,
-    WIDTH,
-    Basis,
-    Draft,
-    PlantedModel,
-    States,
-    Truth,
-    Weights,
-    block_weights,
-    gated_weights,
-    pass_on,
-    selection,
-    single,
-)
+from proxyaudit.planted.models import INPUTS, ROWS, WIDTH, Basis, Draft, PlantedModel, States, Truth, Weights
 from proxyaudit.seeding import stream
 
 CHAIN = ("block1", "penultimate")
@@ -74,7 +58,9 @@ class Builder:
             second = Basis.random(WIDTH, rng)
             head = sum(gain * rng.uniform(0.9, 1.1) * second.read[index] for index, gain in enumerate(gains.values()))
             weights = two_blocks(place, kept, drop, second, rng, product=product)
-            checkpoints.append({**weights, "head.weight": single(np.reshape(head, (1, WIDTH))), "head.bias": single(np.zeros(1))})
+            checkpoints.append(
+                {**weights, "head.weight": parts.single(np.reshape(head, (1, WIDTH))), "head.bias": parts.single(np.zeros(1))}
+            )
         return PlantedModel(self.kind, table, "make_linear_head", tuple(checkpoints), ("penultimate",), profile, truth, detail)
 
 
@@ -86,12 +72,11 @@ def two_blocks(
     first = Basis.random(INPUTS, rng)
     if product:
         hidden, plus, minus = _sign_and_size(place["left"], place["right"])
-        weights = block_weights(hidden, first.write @ plus, first.write @ minus, "block1")
+        weights = parts.block_weights(hidden, first.write @ plus, first.write @ minus, "block1")
         order = ["product" if role == "left" else "size" if role == "right" else role for role in order]
     else:
-        weights = pass_on(first.write, rng, "block1")
-    chosen = selection(order, kept, drop, WIDTH, rng)
-    return {**weights, **pass_on(second.write @ chosen @ first.read, rng, "block2")}
+        weights = parts.pass_on(first.write, rng, "block1")
+    return {**weights, **parts.pass_on(second.write @ parts.selection(order, kept, drop, WIDTH, rng) @ first.read, rng, "block2")}
 
 
 def _sign_and_size(left: int, right: int) -> tuple[Floats, Floats, Floats]:
@@ -107,21 +92,27 @@ def _sign_and_size(left: int, right: int) -> tuple[Floats, Floats, Floats]:
     return hidden, plus, minus
 
 
-def _head_null(b: Builder) -> PlantedModel:
-    b.draft.add("carrier", b.draft.shifted(b.strength(0.7, 1.1)))
+def _add_carrier_and_signal(b: Builder, low: float, high: float) -> None:
+    """A column that carries the group by a shift in this range, and one that moves the labels and ignores the group."""
+    b.draft.add("carrier", b.draft.shifted(b.strength(low, high)))
     b.draft.add("signal", b.draft.rng.normal(size=b.draft.n))
-    truth = Truth("hidden", "linear", ("none",), _UNUSED)
+
+
+def _unread(b: Builder) -> PlantedModel:
+    """The last representation carries the group, and the head does not read it."""
+    _add_carrier_and_signal(b, 0.7, 1.1)
+    gains: dict[str, float] = {}
+    unread: Floats | float = 0.0
     detail = "One direction of the last representation carries the group; the head does not read it."
-    return b.chain({"signal": b.strength(*_QUIET)}, truth, detail, keep=("carrier",))
-
-
-def _unfair_labels(b: Builder) -> PlantedModel:
-    b.draft.add("carrier", b.draft.shifted(b.strength(0.7, 1.1)))
-    b.draft.add("signal", b.draft.rng.normal(size=b.draft.n))
+    if b.kind == "unfair_labels":
+        detail = "The labels favour one group; the model carries the group and does not read it. Among people of one label it seems to."
+        unread = b.strength(0.5, 3) / 2 * b.draft.side_n
+    elif b.kind == "dormant":
+        b.draft.add("dormant", _DORMANT_SPREAD * b.draft.rng.normal(size=b.draft.n))
+        detail = "The group lies where the head does not read; it would answer strongly along another one, which hardly varies."
+        gains = {"dormant": _DORMANT_GAIN}
     truth = Truth("hidden", "linear", ("none",), _UNUSED)
-    detail = "The labels favour one group; the model carries the group and does not read it. Among people of one label it seems to."
-    moved = b.strength(0.5, 3)
-    return b.chain({"signal": b.strength(*_QUIET)}, truth, detail, keep=("carrier",), unread=moved / 2 * b.draft.side_n)
+    return b.chain({"signal": b.strength(*_QUIET), **gains}, truth, detail, keep=("carrier",), unread=unread)
 
 
 def _xor(b: Builder) -> PlantedModel:
@@ -141,19 +132,8 @@ def _add_product(draft: Draft) -> None:
         draft.add(role, side * np.abs(1 + 0.1 * draft.rng.normal(size=draft.n)))
 
 
-def _dormant(b: Builder) -> PlantedModel:
-    b.draft.add("carrier", b.draft.shifted(b.strength(0.7, 1.1)))
-    b.draft.add("signal", b.draft.rng.normal(size=b.draft.n))
-    b.draft.add("dormant", _DORMANT_SPREAD * b.draft.rng.normal(size=b.draft.n))
-    truth = Truth("hidden", "linear", ("none",), _UNUSED)
-    gains = {"signal": b.strength(*_QUIET), "dormant": _DORMANT_GAIN}
-    detail = "The group lies where the head does not read; it would answer strongly along another one, which hardly varies."
-    return b.chain(gains, truth, detail, keep=("carrier",))
-
-
 def _elsewhere(b: Builder) -> PlantedModel:
-    b.draft.add("carrier", b.draft.shifted(b.strength(0.7, 1.1)))
-    b.draft.add("signal", b.draft.rng.normal(size=b.draft.n))
+    _add_carrier_and_signal(b, 0.7, 1.1)
     truth = Truth("hidden", "absent", ("none",), {**_SILENT, "elsewhere": "present"})
     detail = "The first block passes the group on, the second takes it out."
     return b.chain({"signal": b.strength(*_QUIET)}, truth, detail, drop=("carrier",))
@@ -174,8 +154,7 @@ def _nothing(b: Builder) -> PlantedModel:
 
 
 def _used(b: Builder) -> PlantedModel:
-    b.draft.add("carrier", b.draft.shifted(b.strength(0.9, 1.4)))
-    b.draft.add("signal", b.draft.rng.normal(size=b.draft.n))
+    _add_carrier_and_signal(b, 0.9, 1.4)
     truth = Truth("exposed", "linear", ("expressed", "used"), _SHOWN)
     gains = {"carrier": b.strength(1, 1.6), "signal": b.strength(0.8, 1.2)}
     return b.chain(gains, truth, "The head reads the direction that carries the group.")
@@ -205,7 +184,7 @@ def _cancelling(b: Builder) -> PlantedModel:
         second = Basis.random(WIDTH, rng)
         weights = two_blocks(place, ("carrier", "gate", "signal"), (), second, rng)
         own = (gains[0] * rng.uniform(0.9, 1.1), gains[1] * rng.uniform(0.9, 1.1))
-        checkpoints.append({**weights, **gated_weights(scale * second.read[0], second.read[1], second.read[2], own, reach=2.0)})
+        checkpoints.append({**weights, **parts.gated_weights(scale * second.read[0], second.read[1], second.read[2], own, reach=2.0)})
     states = {"linear": "present", "beyond": "present", "elsewhere": "present", "expressed": "absent", "used": "present"}
     truth = Truth("exposed", "linear", ("used",), states)
     detail = "The group raises the outputs of one half of the rows and lowers those of the other half by as much."
@@ -230,9 +209,8 @@ def _redundant(b: Builder) -> PlantedModel:
         checkpoints.append(_branches(order, own, rng, cancelling=cancelling))
     states = {"linear": "present", "expressed": "absent" if cancelling else "present", "used": "present"}
     truth = Truth("exposed", "linear", ("used",) if cancelling else ("expressed", "used"), states, alone=False)
-    detail = "Two branches and a way past both carry the group, and the head follows the majority" + (
-        ", upwards for one half of the rows and downwards for the other." if cancelling else "."
-    )
+    halves = ", upwards for one half of the rows and downwards for the other" if cancelling else ""
+    detail = f"Two branches and a way past both carry the group, and the head follows the majority{halves}."
     sites = ("branch1", "branch2")
     return PlantedModel(b.kind, table, "make_branches", tuple(checkpoints), sites, sites, truth, detail)
 
@@ -240,12 +218,10 @@ def _redundant(b: Builder) -> PlantedModel:
 def _branches(order: list[str], gains: tuple[float, float], rng: Rng, *, cancelling: bool) -> Weights:
     weights: Weights = {}
     reads: list[Floats] = []
-    for name, keep, drop in (
-        ("branch1", ("carrier", "signal"), ("gate",)),
-        ("branch2", ("carrier", "gate") if cancelling else ("carrier",), ("signal",)),
-    ):
+    second = ("carrier", "gate") if cancelling else ("carrier",)
+    for name, keep, drop in (("branch1", ("carrier", "signal"), ("gate",)), ("branch2", second, ("signal",))):
         basis = Basis.random(WIDTH, rng)
-        weights |= pass_on(basis.write @ selection(order, keep, drop, WIDTH, rng), rng, name)
+        weights |= parts.pass_on(basis.write @ parts.selection(order, keep, drop, WIDTH, rng), rng, name)
         reads.append(basis.read)
     past = np.zeros(len(order))
     past[order.index("carrier")] = 1
@@ -254,18 +230,18 @@ def _branches(order: list[str], gains: tuple[float, float], rng: Rng, *, cancell
     value = 2 * np.concatenate([reads[0][0], reads[1][0], one])
     gate = np.concatenate([none, reads[1][1], 0 * one]) if cancelling else None
     signal = np.concatenate([reads[0][1], none, 0 * one])
-    return {**weights, "past_both": single(past), **gated_weights(value, gate, signal, gains, reach=6.0)}
+    return {**weights, "past_both": parts.single(past), **parts.gated_weights(value, gate, signal, gains, reach=6.0)}
 
 
 MODELS: dict[str, Callable[[Builder], PlantedModel]] = {
-    "head_null": _head_null,
-    "unfair_labels": _unfair_labels,
+    "head_null": _unread,
+    "unfair_labels": _unread,
     "xor": _xor,
     "used": _used,
     "redundant": _redundant,
     "redundant_cancelling": _redundant,
     "cancelling": _cancelling,
-    "dormant": _dormant,
+    "dormant": _unread,
     "elsewhere": _elsewhere,
     "relearnable": _relearnable,
     "proxy_only": _proxy_only,

@@ -3,8 +3,6 @@
 Several checkpoints are one construction in bases, scales and selections of unread coordinates of their own. Imports no torch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,13 +73,8 @@ def write_models(folder: Path, files: Mapping[str, Weights], factory: str, recip
     for name, weights in files.items():
         save_file(weights, folder / name)
     data = {"target": TARGET, "target_positive": "yes", "protected": [ATTRIBUTE], "encode": "none", "audit_share": AUDIT_SHARE}
-    whole = {
-        **recipe,
-        "data": data | recipe["data"],
-        "model": {"kind": "module", "factory": f"{NETS}:{factory}"},
-        "references": {"reweighed": False},
-        "seeds": len(recipe["regimes"][0]["checkpoints"]),
-    }
+    model, seeds = {"kind": "module", "factory": f"{NETS}:{factory}"}, len(recipe["regimes"][0]["checkpoints"])
+    whole = {**recipe, "data": data | recipe["data"], "model": model, "references": {"reweighed": False}, "seeds": seeds}
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(whole, sort_keys=False), encoding="utf-8")
     return path
@@ -98,7 +91,7 @@ class Draft:
     names: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def draw(cls, n: int, rng: Rng) -> Draft:
+    def draw(cls, n: int, rng: Rng) -> "Draft":
         """Rows with a balanced attribute and nothing else."""
         return cls(n, rng, rng.permutation(np.arange(n) % 2))
 
@@ -138,7 +131,7 @@ class Basis:
     read: Floats
 
     @classmethod
-    def random(cls, d: int, rng: Rng) -> Basis:
+    def random(cls, d: int, rng: Rng) -> "Basis":
         """A random rotation with unequal scales."""
         turn, scale = directions(d, d, rng), np.exp(rng.normal(0, _SCALE_SPREAD, d))
         return cls(turn * scale, (turn / scale).T)
@@ -153,12 +146,13 @@ def pass_on(map_oi: Floats, rng: Rng, prefix: str) -> Weights:
 def block_weights(hidden_ii: Floats, plus_oi: Floats, minus_oi: Floats, prefix: str) -> Weights:
     """Weights of a block that computes ``plus relu(hidden x) + minus relu(-hidden x)``."""
     first, second = np.concatenate([hidden_ii, -hidden_ii]), np.concatenate([plus_oi, minus_oi], axis=1)
-    return {
-        f"{prefix}.0.weight": single(first),
-        f"{prefix}.0.bias": single(np.zeros(len(first))),
-        f"{prefix}.2.weight": single(second),
-        f"{prefix}.2.bias": single(np.zeros(len(second))),
-    }
+    return _two_layers(prefix, first, np.zeros(len(first)), second, np.zeros(len(second)))
+
+
+def _two_layers(prefix: str, first: Floats, bias: Floats, second: Floats, last_bias: Floats) -> Weights:
+    """Weights of a linear layer, a ReLU and another linear layer."""
+    arrays = {"0.weight": first, "0.bias": bias, "2.weight": second, "2.bias": last_bias}
+    return {f"{prefix}.{name}": single(array) for name, array in arrays.items()}
 
 
 def selection(order: list[str], keep: tuple[str, ...], drop: tuple[str, ...], rows: int, rng: Rng) -> Floats:
@@ -183,12 +177,7 @@ def gated_weights(value_d: Floats, gate_d: Floats | None, signal_d: Floats, gain
     second = np.array([1.0, -1, 1, -1, 0, 0]) * gains[0] + np.array([0, 0, 0, 0, 1.0, -1]) * gains[1]
     if gate_d is None:
         second[2:4] = 0
-    return {
-        "head.0.weight": single(first),
-        "head.0.bias": single(bias),
-        "head.2.weight": single(second[None, :]),
-        "head.2.bias": single(np.array([-gains[0]])),
-    }
+    return _two_layers("head", first, bias, second[None, :], np.array([-gains[0]]))
 
 
 def single(array: Floats) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from scipy import sparse
 from proxyaudit.arrays import Floats, Ints, Singles
 from proxyaudit.probes.results import BinnedTrace
 from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns, permuted, standardise
-from proxyaudit.stats.nulls import tail_probability
+from proxyaudit.stats.p_values import tail_probability
 
 BINS = 40
 _FEWEST_IN_BIN = 8  # values that are each this frequent are told apart one by one

@@ -228,8 +228,10 @@ class Inversion:
         """How far simulated probabilities of a score as small are from the laws', in normal quantiles."""
         score = self._score(side)
         depth = readings.depths(score, np.array([leak]))[:, 0]
-        p = stats.norm.cdf(-side * depth)
-        asked = np.flatnonzero(p >= _WORTH_DRAWING * np.nanmax(p))
+        p = np.nan_to_num(stats.norm.cdf(-side * depth))
+        asked = np.flatnonzero((p > 0) & (p >= _WORTH_DRAWING * p.max()))
+        if not len(asked):
+            return np.zeros(len(which))  # no direction carries so much
         plants = self.planter.plant(self.directions[which[asked]], np.full(len(asked), leak))
         rng = self.streams("draws" if side < 0 else "draws from above")
         hits, drawn = np.zeros(len(asked)), np.zeros(len(asked))

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from proxyaudit.estimates.channel import all_channels
+from proxyaudit.estimates.scope import entries, has_kind, listed, mapping, margins_of, sites_of
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.evidence.plans import entries, has_kind, listed, mapping, margins_of, sites_of
 from proxyaudit.reporting.text import DASH, beside, count_word, join_words, percent
 from proxyaudit.reporting.words import REFERENCE_WORDS
 

@@ -4,9 +4,9 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
 from proxyaudit.estimates.questions import word_of
+from proxyaudit.estimates.scope import listed
 from proxyaudit.estimates.sentences import share_at_most
 from proxyaudit.evidence.pack import EvidencePack, run_date
-from proxyaudit.evidence.plans import listed
 from proxyaudit.reporting import blocks as b
 from proxyaudit.reporting.facts import kinds, reference_words
 from proxyaudit.reporting.report import Report, deciding_pictures

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from proxyaudit.estimates.questions import word_of
-from proxyaudit.evidence.schema_1_0 import identify
+from proxyaudit.evidence.schema import identify
 from proxyaudit.reporting.blocks import Block, Code, Page, Para, Section, Strong, Table, bullets, para, table
 from proxyaudit.reporting.markdown import page_markdown
 from proxyaudit.reporting.text import DASH, beside, join_words, number, span

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from proxyaudit.errors import InputError
+from proxyaudit.estimates.scope import has_kind, mapping
 from proxyaudit.estimates.sentences import share_at_most
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.evidence.plans import has_kind, mapping
 from proxyaudit.reporting.blocks import Block, Bullets, Heading, Strong, Table, bullets, para, table
 from proxyaudit.reporting.first import kept
 from proxyaudit.reporting.markdown import escape, joined, markdown_blocks

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from proxyaudit.estimates.numbers import largest_bound
+from proxyaudit.estimates.scope import entries, has_kind, listed, mapping, margins_of, sites_of
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.evidence.plans import entries, has_kind, listed, mapping, margins_of, sites_of
 from proxyaudit.reporting.words import VERDICTS, VERDICTS_OF_ACTIVATIONS, VerdictWord, answer, checks, lead, question
 from proxyaudit.types import REFERENCES, Control, Estimate, Finding
 

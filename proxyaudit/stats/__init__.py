@@ -1,1 +1,1 @@
-"""Intervals, nulls, planting and multiplicity: what turns scores into decisions."""
+"""Intervals, p-values and planting: what turns scores into decisions."""

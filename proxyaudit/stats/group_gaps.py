@@ -1,7 +1,5 @@
 """Differences in mean output: of one pair of groups, of the worst pair, within true labels, along a number, and of names over templates."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
@@ -115,12 +113,8 @@ def spread_along(output_n: Floats, values_n: Floats) -> tuple[float, float]:
 def surely_flat(outputs: Sequence[Floats], values_n: Floats, margin: float) -> bool:
     """Whether every output ``(n, C)`` of every model surely differs by less than the margin (root mean square) along the number."""
     known = np.isfinite(values_n)
-    for outputs_nc in outputs:
-        for output in outputs_nc[known].T:
-            value, error = spread_along(output, values_n[known])
-            if not value + _SURELY * error < margin**2:
-                return False
-    return True
+    spreads = (spread_along(output, values_n[known]) for outputs_nc in outputs for output in outputs_nc[known].T)
+    return all(value + _SURELY * error < margin**2 for value, error in spreads)
 
 
 # Names crossed with templates, both taken as random: neither one name nor one template can carry a claim. ``y[t, n]`` is what template t
@@ -156,8 +150,7 @@ def permutation_null(y_tn: Floats, groups_n: Ints, low: int, high: int, rng: np.
     means_n = y_tn.mean(axis=0)
     values = np.concatenate([means_n[groups_n == low], means_n[groups_n == high]])
     size = int((groups_n == low).sum())
-    order = rng.permuted(np.tile(np.arange(len(values)), (times, 1)), axis=1)
-    dealt = values[order]
+    dealt = values[rng.permuted(np.tile(np.arange(len(values)), (times, 1)), axis=1)]
     return np.asarray(np.abs(dealt[:, size:].mean(axis=1) - dealt[:, :size].mean(axis=1)), dtype=np.float64)
 
 

@@ -5,8 +5,6 @@ Satterthwaite's degrees of freedom (Satterthwaite 1946). ``influence_n[i]`` is r
 seeds, so that the row variance is the sum over clusters of the squared cluster sums.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -34,26 +32,24 @@ class Measured:
         """Mean over seeds."""
         return float(self.seed_values.mean())
 
-    def __sub__(self, other: Measured) -> Measured:
+    def __sub__(self, other: "Measured") -> "Measured":
         """Paired difference on the same rows; seeds are paired where both have as many."""
         extra = self.extra + other.extra
         extra_df = min(self.extra_df, other.extra_df)
-        if len(self.seed_values) == len(other.seed_values):
-            seeds = self.seed_values - other.seed_values
-        else:
-            seeds = self.seed_values - other.value
-            if len(other.seed_values) > 1:
-                # Unpaired: the other's repetitions vary too, and that must not be lost.
-                extra += float(other.seed_values.var(ddof=1)) / len(other.seed_values)
-                extra_df = min(extra_df, len(other.seed_values) - 1)
-        influence = self.influence_n - other.influence_n
-        return Measured(seeds, influence, self.clusters_n, extra, extra_df, min(self.row_df, other.row_df))
+        paired = len(self.seed_values) == len(other.seed_values)
+        seeds = self.seed_values - (other.seed_values if paired else other.value)
+        if not paired and len(other.seed_values) > 1:
+            # The other's repetitions vary too, and that must not be lost.
+            extra += float(other.seed_values.var(ddof=1)) / len(other.seed_values)
+            extra_df = min(extra_df, len(other.seed_values) - 1)
+        row_df = min(self.row_df, other.row_df)
+        return Measured(seeds, self.influence_n - other.influence_n, self.clusters_n, extra, extra_df, row_df)
 
-    def __neg__(self) -> Measured:
+    def __neg__(self) -> "Measured":
         """The number with its sign turned."""
         return replace(self, seed_values=-self.seed_values, influence_n=-self.influence_n)
 
-    def oriented(self) -> Measured:
+    def oriented(self) -> "Measured":
         """The number with the sign that makes its mean non-negative."""
         return self if self.value >= 0 else -self
 
@@ -175,11 +171,6 @@ def absent_everywhere(mean: Measured, singles: Sequence[Measured], margin: float
 
 def over_seeds(singles: Sequence[Measured]) -> Measured:
     """The mean over seeds of numbers measured on the same rows."""
-    return Measured(
-        np.concatenate([m.seed_values for m in singles]),
-        np.mean([m.influence_n for m in singles], axis=0),
-        singles[0].clusters_n,
-        max(m.extra for m in singles),
-        min(m.extra_df for m in singles),
-        min(m.row_df for m in singles),
-    )
+    seeds, influence = np.concatenate([m.seed_values for m in singles]), np.mean([m.influence_n for m in singles], axis=0)
+    extra, extra_df = max(m.extra for m in singles), min(m.extra_df for m in singles)
+    return Measured(seeds, influence, singles[0].clusters_n, extra, extra_df, min(m.row_df for m in singles))

@@ -1,7 +1,5 @@
 """How probable it is that absence could be proved, before anything is measured."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import stats
 

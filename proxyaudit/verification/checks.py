@@ -1,7 +1,5 @@
 """What follows from a pack alone, made again and compared: identity, numbers, controls, states, findings and sentences."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +21,7 @@ _WORDS = ("sentence", "would_settle")
 _MADE_1_0 = ("0.1.0",)  # versions of proxyaudit that wrote schema 1.0
 # What every finding on models rests on, by channel and measure; at the sites that the plan names.
 _AT_VERDICT_SITES = (("linear", "leak"), ("nonlinear", "leak_nonlinear"), ("beyond", "leak"), ("beyond", "leak_nonlinear"), ("used", None))
-_AT_OTHER_SITES = (("elsewhere", "leak"), ("elsewhere", "leak_nonlinear"))
+_IN_QUARTERS = (("linear", "leak_in_quarters"), ("nonlinear", "leak_in_quarters_nonlinear"))  # beside it, of attributes that are numbers
 _OF_OUTPUTS = (("expressed", "gap"), ("expressed", "output_leak"), ("expressed", "output_leak_nonlinear"))
 
 
@@ -257,7 +255,7 @@ def completeness_problems(pack: EvidencePack, scope: Scope) -> list[str]:
     for attribute, regime in [(name, regime) for name in scope.roles for regime in scope.regimes]:
         # What every finding rests on always applies; only what is learnt again may not.
         own = [e for e in numbers.own(attribute, regime) if e.state != "not_applicable" or e.channel == "relearned"]
-        for channel, site, measure in [*_needed(scope), *(_quarters(scope) if attribute in values else ())]:
+        for channel, site, measure in _needed(scope, in_quarters=attribute in values):
             if not any((e.channel, e.site) == (channel, site) and measure in (e.measure, None) for e in own):
                 problems.append(f"evidence.json: no {channel} estimate of {attribute!r} in {regime!r} at {site or 'the outputs'}")
         if scope.surface == "outputs" and not any(e.channel == "relearned" for e in own):
@@ -268,27 +266,18 @@ def completeness_problems(pack: EvidencePack, scope: Scope) -> list[str]:
     return problems
 
 
-def _quarters(scope: Scope) -> list[tuple[str, str | None, str | None]]:
-    """What is asked of a number beside it: the same in quarters, at every site."""
+def _needed(scope: Scope, *, in_quarters: bool) -> list[tuple[str, str | None, str | None]]:
+    """Channel, site and measure of the estimates that every finding rests on; of a number in quarters too, at every site."""
     if scope.surface == "prompts":
         return []
-    here = [("linear", "leak_in_quarters"), ("nonlinear", "leak_in_quarters_nonlinear")]
-    asked: list[tuple[str, str | None, str | None]] = [(name, site, measure) for site in scope.verdict_sites for name, measure in here]
-    others = [site for site in scope.profile if site not in scope.verdict_sites and scope.surface == "outputs"]
-    return [*asked, *(("elsewhere", site, measure) for site in others for _, measure in here)]
-
-
-def _needed(scope: Scope) -> list[tuple[str, str | None, str | None]]:
-    """Channel, site and measure of the estimates that every finding rests on."""
-    if scope.surface == "prompts":
-        return []
-    asked = [(channel, site, measure) for site in scope.verdict_sites for channel, measure in _AT_VERDICT_SITES]
+    here = (*_AT_VERDICT_SITES, *(_IN_QUARTERS if in_quarters else ()))
+    asked = [(channel, site, measure) for site in scope.verdict_sites for channel, measure in here]
     if scope.surface == "activations":
         known = ("linear", "nonlinear", *(("beyond",) if scope.conditions else ()))
         return [one for one in asked if one[0] in known]
-    others = [site for site in scope.profile if site not in scope.verdict_sites]
-    outputs = [(channel, None, measure) for channel, measure in _OF_OUTPUTS]
-    return [*asked, *((channel, site, measure) for site in others for channel, measure in _AT_OTHER_SITES), *outputs]
+    others, read = [site for site in scope.profile if site not in scope.verdict_sites], ("linear", "nonlinear")
+    elsewhere = [("elsewhere", site, measure) for site in others for channel, measure in here if channel in read]
+    return [*asked, *elsewhere, *((channel, None, measure) for channel, measure in _OF_OUTPUTS)]
 
 
 def finding_problems(pack: EvidencePack, scope: Scope) -> Iterator[str]:

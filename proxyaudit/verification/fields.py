@@ -1,7 +1,5 @@
 """Fields that say what a number is about, figures beside it that must agree, and what a pack says it left out: held against the plan."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from math import log, log2, sqrt
@@ -51,12 +49,10 @@ def _subjects(plan: Mapping[str, Any], scope: Scope, e: Estimate) -> set[str | N
         against = {f"{one} against {other}" for one in levels for other in levels if one != other}
         return templates if e.channel == "expressed" else {None, *against} if e.channel == "used" else {None}
     if e.channel == "beyond":
-        return {None} if e.value is None and not scope.conditions and scope.surface == "activations" else {_beyond(scope)}
+        bare = scope.surface == "activations"
+        unasked = bare and not scope.conditions and e.value is None
+        return {None if unasked else ", ".join(scope.conditions) if bare else "the label"}
     return {None, "joint"} if e.channel == "used" else {None}
-
-
-def _beyond(scope: Scope) -> str:
-    return ", ".join(scope.conditions) if scope.surface == "activations" else "the label"
 
 
 def _columns(plan: Mapping[str, Any]) -> set[str | None] | None:
@@ -76,13 +72,8 @@ def figure_problems(pack: EvidencePack) -> Iterator[str]:
     """
     classes = {str(entry.get("name")): len(listed(entry, "levels")) for entry in entries(pack.plan, "attributes")}
     for e in deciding(pack.evidence.estimates):
-        if (
-            e.state != "absent"
-            or e.unit != UNIT_CLASSES
-            or e.margin is None
-            or e.measure not in _OF_LINEAR_READERS
-            or e.channel == "beyond"
-        ):
+        read = e.unit == UNIT_CLASSES and e.measure in _OF_LINEAR_READERS and e.channel != "beyond"
+        if e.state != "absent" or e.margin is None or not read:
             continue
         noise = _SURELY / sqrt(12 * _RAREST * max(e.n or 0, 20))
         most = _largest_area(e.margin, max(classes.get(e.attribute or "", 2), 2))

@@ -1,9 +1,6 @@
 """The bytes of a run directory: the manifest, what it lists, and files that say one thing only."""
 
-from __future__ import annotations
-
 import json
-import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -12,11 +9,10 @@ import safetensors
 
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
-from proxyaudit.evidence.manifest import MANIFEST, check_manifest
+from proxyaudit.evidence.manifest import MANIFEST, SHA256, check_manifest
 from proxyaudit.recipe.yaml import parse_yaml
 
 _HEADER_KEYS = {"dtype", "shape", "data_offsets"}
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def check_bytes(folder: Path, required: tuple[str, ...], optional: tuple[str, ...] | None) -> list[str]:
@@ -51,7 +47,7 @@ def _manifest_problems(folder: Path) -> list[str]:
     strangers = sorted(set(document) - {"algorithm", "files", "rendered_by"})
     problems += [f"{MANIFEST} has an unknown key {key[:40]!r}" for key in strangers]
     maker = document.get("rendered_by")
-    if maker is not None and not (isinstance(maker, str) and _SHA256.fullmatch(maker)):
+    if maker is not None and not (isinstance(maker, str) and SHA256.fullmatch(maker)):
         problems.append(f"{MANIFEST} has no digest under 'rendered_by'")
     return problems
 

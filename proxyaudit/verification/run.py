@@ -1,28 +1,31 @@
-"""Verify a run directory: bytes first, then everything that follows from the pack. Commands that decide take a run from here alone."""
+"""Verify a run directory, or a folder of ``mitigate``: bytes first, then what follows. Commands that decide take runs from here only."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
-from proxyaudit.errors import InputError, IntegrityError
+from proxyaudit.comparison.compare import channel_changes, task_change, verdict_changes
+from proxyaudit.digests import file_digest
+from proxyaudit.errors import InputError, IntegrityError, ProxyauditError
 from proxyaudit.estimates.scope import read_scope
 from proxyaudit.estimates.states import deciding
+from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.manifest import MANIFEST, is_complete, rendering_digest
 from proxyaudit.evidence.pack import MITIGATION_FILE, PACK_FILES, REPORT_FILES, EvidencePack, find_run, is_run, list_runs, read_pack
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
+from proxyaudit.reporting.mitigation import render_mitigation
 from proxyaudit.types import SCHEMA_VERSION
 from proxyaudit.verification import checks as again
 from proxyaudit.verification.checks import Check, Verification
 from proxyaudit.verification.fields import field_problems, figure_problems, omission_problems
 from proxyaudit.verification.files import check_bytes, json_problems, manifest_document, safetensors_problems, yaml_problems
-from proxyaudit.verification.mitigation import verify_mitigation
 
 # Every run has had these since the first schema; later kinds of report may be missing in older runs.
 _REQUIRED = (*PACK_FILES, "report.html", "report.md")
+_PAGE, _RECIPE = "mitigation.md", "mitigated.yaml"  # beside the figures of a mitigation
 OPTIONAL_FILES = (*REPORT_FILES, "signatures.json", "signatures.safetensors")
-_OTHER_VERSION = "another version of proxyaudit, or of a package, wrote them"
+_OTHER_VERSION = "another version of proxyaudit, or of a package, wrote {}"
 # No decision rests on them: what a page or a sentence says is not read, the fields beside it are.
 _OLDER = "older schema"
 _LOOSELY = "figures of some controls, the basis and the origin cannot be made again"
@@ -35,7 +38,7 @@ def find_folder(path: Path) -> Path:
         path = path.parent
     if not path.is_dir():
         raise InputError("no such run folder", where=str(path), mend="'proxyaudit ls' lists the runs")
-    marks = (*_REQUIRED, MANIFEST, MITIGATION_FILE, "mitigation.md")
+    marks = (*_REQUIRED, MANIFEST, MITIGATION_FILE, _PAGE)
     if is_run(path) or any((path / mark).exists() or (path / mark).is_symlink() for mark in marks):
         return path
     found = list_runs(path)
@@ -48,22 +51,26 @@ def find_folder(path: Path) -> Path:
 def verify_folder(folder: Path) -> Verification:
     """Check all that can be checked of a run directory, or a folder of ``mitigate``; ``InputError`` if its schema is not known here."""
     if not is_run(folder) and not any((folder / name).exists() for name in _REQUIRED):
-        return verify_mitigation(folder)
+        return _verify_mitigation(folder)
     problems = check_bytes(folder, _REQUIRED, OPTIONAL_FILES)
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     checks = [Check("files", f"{len(list(folder.iterdir()))} files, {size:,} bytes against {MANIFEST}", problems)]
     if problems:
         # What follows would speak of numbers that nobody vouches for.
         return Verification(folder, "run", tuple(checks))
-    forms = [line for path in sorted(folder.glob("*.json")) if path.name != MANIFEST for line in json_problems(path)]
-    forms += [line for path in sorted(folder.glob("*.safetensors")) for line in safetensors_problems(path)]
-    forms += yaml_problems(folder / "recipe.yaml")
-    checks.append(Check("form", "canonical JSON, no key twice, no byte of an array unaccounted for", forms))
+    documents = [path for path in sorted(folder.glob("*.json")) if path.name != MANIFEST]
+    checks.append(_form(folder, documents, folder / "recipe.yaml", "an array"))
     try:
         pack = read_pack(folder)
     except IntegrityError as error:
         return Verification(folder, "run", (*checks, Check("schema", "evidence.json", [str(error)])))
     return Verification(folder, "run", (*checks, *_pack_checks(pack), *_report_checks(pack, folder)))
+
+
+def _form(folder: Path, documents: Iterable[Path], recipe: Path, what: str) -> Check:
+    lines = [line for path in documents for line in json_problems(path)]
+    lines += [line for path in sorted(folder.glob("*.safetensors")) for line in safetensors_problems(path)]
+    return Check("form", f"canonical JSON, no key twice, no byte of {what} unaccounted for", [*lines, *yaml_problems(recipe)])
 
 
 def _pack_checks(pack: EvidencePack) -> list[Check]:
@@ -84,7 +91,7 @@ def _pack_checks(pack: EvidencePack) -> list[Check]:
     if evidence.schema_version != SCHEMA_VERSION:
         checks.append(Check(_OLDER, f"schema {evidence.schema_version} says less than {SCHEMA_VERSION}: {_LOOSELY}", skipped=True))
     if not same:
-        return [*checks, Check("sentences", _OTHER_VERSION, skipped=True)]
+        return [*checks, Check("sentences", _OTHER_VERSION.format("them"), skipped=True)]
     return [*checks, Check("sentences", f"{len(evidence.findings)} written again", list(again.sentence_problems(pack, scope)))]
 
 
@@ -93,13 +100,64 @@ def _report_checks(pack: EvidencePack, folder: Path) -> list[Check]:
     if not isinstance(rendered_by, str):
         return [Check("reports", "who rendered them", [f"{MANIFEST}: it does not say what rendered the reports"])]
     if rendered_by != rendering_digest():
-        return [Check("reports", f"{_OTHER_VERSION}; 'proxyaudit report' renders them from the evidence", skipped=True)]
+        return [Check("reports", f"{_OTHER_VERSION.format('them')}; 'proxyaudit report' renders them from the evidence", skipped=True)]
     makers: dict[str, Callable[[EvidencePack], str]] = {"report.html": render_html, "report.md": render_markdown}
-    problems = []
-    for name, make in makers.items():
-        if make(pack).encode("utf-8", "replace") != (folder / name).read_bytes():
-            problems.append(f"{name} is not what the evidence gives ('proxyaudit report' makes it again)")
+    altered = [name for name, make in makers.items() if make(pack).encode("utf-8", "replace") != (folder / name).read_bytes()]
+    problems = [f"{name} is not what the evidence gives ('proxyaudit report' makes it again)" for name in altered]
     return [Check("reports", f"{' and '.join(makers)} rendered again", problems)]
+
+
+def _verify_mitigation(folder: Path) -> Verification:
+    """Check a folder of ``mitigate``; the new audit beside it is a run of its own."""
+    problems = check_bytes(folder, (MITIGATION_FILE, _PAGE, _RECIPE), None)
+    checks = [Check("files", f"{len(list(folder.iterdir()))} files against {MANIFEST}", problems)]
+    if problems:
+        return Verification(folder, "mitigation", tuple(checks))
+    checks.append(_form(folder, [folder / MITIGATION_FILE], folder / _RECIPE, "a checkpoint"))
+    document = parse_json((folder / MITIGATION_FILE).read_bytes()) if not checks[-1].problems else None
+    if not isinstance(document, dict):
+        return Verification(folder, "mitigation", tuple(checks))
+    try:
+        rest = [_checkpoints(document, folder), _figures(document, folder), _page(document, folder)]
+    except (KeyError, TypeError, AttributeError) as error:
+        rest = [Check("content", MITIGATION_FILE, [f"{MITIGATION_FILE} lacks what a mitigation holds ({error})"])]
+    return Verification(folder, "mitigation", (*checks, *rest))
+
+
+def _checkpoints(document: dict[str, Any], folder: Path) -> Check:
+    named: dict[str, str] = document["checkpoints"]
+    there = {path.name: file_digest(path) for path in sorted(folder.glob("mitigated-*.safetensors"))}
+    problems = [f"{name} is not the checkpoint that {MITIGATION_FILE} names" for name in named if there.get(name) != named[name]]
+    problems += [f"{name} is not named in {MITIGATION_FILE}" for name in there if name not in named]
+    return Check("checkpoints", f"{len(named)} against {MITIGATION_FILE}", problems)
+
+
+def _figures(document: dict[str, Any], folder: Path) -> Check:
+    audit = folder.parent / str(document["audit"]["run_id"])
+    if not audit.is_dir() or "/" in str(document["audit"]["run_id"]):
+        return Check("figures", "the new audit does not lie beside this folder", skipped=True)
+    try:
+        evidence = read_pack(audit).evidence
+    except ProxyauditError as error:
+        return Check("figures", "the new audit beside this folder", [f"{audit.name}: {error}"])
+    names = (document["regime"], document["mitigated_regime"])
+    # Without the fields that the version that wrote the document did not have.
+    known = set(document["channels"][0]) if document["channels"] else set()
+    channels = [{key: value for key, value in entry.items() if key in known} for entry in channel_changes(evidence, *names)]
+    verdicts, task = verdict_changes(evidence, *names), task_change(evidence, *names)
+    made = {"status": evidence.run.status, "verdicts": verdicts, "channels": channels, "task": task}
+    plain = parse_json(canonical_json(made))
+    problems = [f"{MITIGATION_FILE}: {key} is not that of the audit {audit.name}" for key in made if plain[key] != document[key]]
+    if (document["audit"]["name"], document["audit"]["plan_digest"]) != (evidence.run.name, evidence.run.plan_digest):
+        problems.append(f"{MITIGATION_FILE} names another audit than the one in {audit.name}")
+    return Check("figures", f"{len(document['channels'])} numbers against the audit beside this folder", problems)
+
+
+def _page(document: dict[str, Any], folder: Path) -> Check:
+    if manifest_document(folder).get("rendered_by") != rendering_digest():
+        return Check("page", _OTHER_VERSION.format("it"), skipped=True)
+    same = render_mitigation(document).encode("utf-8", "replace") == (folder / _PAGE).read_bytes()
+    return Check("page", f"{_PAGE} rendered again", [] if same else [f"{_PAGE} is not what {MITIGATION_FILE} gives"])
 
 
 def read_verified(path: Path, notes: list[str] | None = None) -> EvidencePack:

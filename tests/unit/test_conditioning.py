@@ -15,7 +15,7 @@ from proxyaudit.planted.construction import shift_leak
 from proxyaudit.probes.conditioning import FEWEST_IN_STRATUM, Strata, make_strata
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.seeding import stream
-from proxyaudit.stats.nulls import permutation_p
+from proxyaudit.stats.p_values import permutation_p
 
 
 @dataclass

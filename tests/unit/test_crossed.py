@@ -8,7 +8,7 @@ import pytest
 from proxyaudit.seeding import stream
 from proxyaudit.stats.group_gaps import crossed_gap, has_support, permutation_null, share_floor
 from proxyaudit.stats.intervals import crossed_interval, p_above, p_below
-from proxyaudit.stats.nulls import permutation_p
+from proxyaudit.stats.p_values import permutation_p
 
 GROUPS = np.repeat([0, 1], 10)
 

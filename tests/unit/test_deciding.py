@@ -9,7 +9,7 @@ from proxyaudit.probes.planting import Target
 from proxyaudit.probes.score import ScoreStatistic, flipped
 from proxyaudit.probes.whitening import whiten, whiten_within
 from proxyaudit.seeding import stream
-from proxyaudit.stats.nulls import permutation_p
+from proxyaudit.stats.p_values import permutation_p
 
 MARGIN = 0.02
 # The first world is asked in every run, the others of the same kind in the studies.

@@ -13,7 +13,7 @@ from scipy.stats import norm
 
 from proxyaudit.estimates.states import corrected, decide_states
 from proxyaudit.seeding import stream
-from proxyaudit.stats.multiplicity import holm, weighted_holm
+from proxyaudit.stats.p_values import holm, weighted_holm
 from proxyaudit.types import Estimate, Evidence, Role, RunInfo
 from proxyaudit.verification.checks import state_problems
 

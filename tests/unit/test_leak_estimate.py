@@ -13,7 +13,7 @@ from proxyaudit.channels.outputs.estimate import estimate as estimate_outputs
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Facts
 from proxyaudit.estimates.ledger import Drafts, decide_ledger
-from proxyaudit.evidence.schema_1_0 import identify
+from proxyaudit.evidence.schema import identify
 
 N = 400
 SEX = Attribute("sex", "protected", "binary", ("f", "m"), np.arange(N) % 2)

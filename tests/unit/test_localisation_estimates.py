@@ -20,7 +20,7 @@ from proxyaudit.data.attributes import Attribute, Followed
 from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.ledger import Draft, Drafts, Ledger
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.evidence.schema_1_0 import identify
+from proxyaudit.evidence.schema import identify
 from proxyaudit.models.base import Tap, TrainedModel
 from proxyaudit.seeding import stream
 from proxyaudit.types import Estimate

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.evidence.schema_1_0 import identify
+from proxyaudit.evidence.schema import identify
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
 from proxyaudit.reporting.sections.localisation import LOCALISATION_NOTE, localisation_views

@@ -21,7 +21,7 @@ from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.estimates.ledger import Draft, Drafts, Ledger
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.evidence.schema_1_0 import identify
+from proxyaudit.evidence.schema import identify
 from proxyaudit.models.base import TrainedModel, seeded
 from proxyaudit.models.blocks import NoBlockError, last_block, whole_model
 from proxyaudit.models.build import build_model

@@ -10,7 +10,7 @@ import pytest
 
 from proxyaudit.estimates.questions import all_questions, deciding_names
 from proxyaudit.evidence.pack import read_pack
-from proxyaudit.evidence.schema_1_0 import with_fields
+from proxyaudit.evidence.schema import with_fields
 from proxyaudit.types import Estimate
 
 PACKS = Path(__file__).parents[1] / "fixtures" / "packs"

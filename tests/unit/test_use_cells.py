@@ -18,7 +18,7 @@ from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Followed, Run
 from proxyaudit.estimates.ledger import Draft, Drafts, Ledger
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.evidence.schema_1_0 import identify
+from proxyaudit.evidence.schema import identify
 from proxyaudit.models.base import Tap, TrainedModel
 from proxyaudit.regimes import Regime
 from proxyaudit.seeding import stream

@@ -18,7 +18,7 @@ from proxyaudit.estimates.questions import all_questions, deciding_names
 from proxyaudit.estimates.scope import read_scope
 from proxyaudit.estimates.states import change_word, passes
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.evidence.schema_1_0 import brought_up
+from proxyaudit.evidence.schema import brought_up
 from proxyaudit.stats.intervals import Measured, crossed_interval
 from proxyaudit.types import Control, Estimate, Evidence, RunInfo
 from proxyaudit.verification.checks import completeness_problems, control_problems, number_problems, state_problems

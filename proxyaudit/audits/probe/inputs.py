@@ -5,8 +5,6 @@ code), whoever knows it can look the attribute up, which no reader would see. Wh
 therefore not claimed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +19,7 @@ from safetensors.torch import load_file
 
 from proxyaudit.arrays import Ints
 from proxyaudit.data.attributes import Attribute, code_attribute
-from proxyaudit.data.columns import coerce, infer_kind, labels
+from proxyaudit.data.columns import Column, ColumnKind, coerce, infer_kind, labels
 from proxyaudit.data.encoding import spelling_notes
 from proxyaudit.data.public_counts import SMALLEST_CELL, count_words
 from proxyaudit.data.splits import alike, connected, group_numbers
@@ -138,8 +136,7 @@ def check_regimes(acts: Mapping[str, Mapping[str, Any]], rows: int, real: str | 
         for site, values in matrices.items():
             if len(values) != rows:
                 what = f"site '{site}' of regime '{regime}' has {len(values)} rows, the labels have {rows}"
-                mend = "give activations and labels of the same rows in the same order"
-                raise InputError(what, where="--activations", mend=mend)
+                raise InputError(what, where="--activations", mend="give activations and labels of the same rows in the same order")
     if real is not None and real not in checked:
         raise InputError(f"'{real}' is none of the regimes ({', '.join(checked)})", where="--real", mend="name one of them")
     if rows < FEWEST_ROWS:
@@ -182,16 +179,14 @@ def _check_columns(table: pd.DataFrame, attributes: Sequence[str], named: Sequen
 
 
 def _coded(
-    table: pd.DataFrame, attributes: Sequence[str], people: pd.Series[Any] | None, where: str
+    table: pd.DataFrame, attributes: Sequence[str], people: Column | None, where: str
 ) -> tuple[list[Attribute], dict[str, str], list[NotTested]]:
     """Attributes that could be coded, those that could not with the reason, and what was left out."""
     coded: list[Attribute] = []
     unfit: dict[str, str] = {}
     notes: list[NotTested] = []
     for name in attributes:
-        kind = infer_kind(table[name], where=where)
-        column = coerce(table[name], kind, where=where)
-        notes += spelling_notes(table, [kind], "labels")
+        kind, column = _column(table, name, where, notes)
         distinct = int(column.nunique())
         try:
             found, more = code_attribute(column, kind, "protected", distinct=distinct, where=where, fewest=SMALLEST_CELL, groups=people)
@@ -204,17 +199,20 @@ def _coded(
     return coded, unfit, notes
 
 
+def _column(table: pd.DataFrame, name: str, where: str, notes: list[NotTested]) -> tuple[ColumnKind, Column]:
+    """A column by its kind; ``notes`` takes how it is spelt."""
+    kind = infer_kind(table[name], where=where)
+    notes += spelling_notes(table, [kind], "labels")
+    return kind, coerce(table[name], kind, where=where)
+
+
 def _condition(table: pd.DataFrame, name: str, where: str, notes: list[NotTested]) -> NDArray[Any]:
     """A column to condition on: numbers, or text."""
-    kind = infer_kind(table[name], where=where)
-    column = coerce(table[name], kind, where=where)
-    notes += spelling_notes(table, [kind], "labels")
-    if kind.kind == "numeric":
-        return column.to_numpy(dtype=np.float64)
-    return column.fillna("(missing)").astype(str).to_numpy()
+    kind, column = _column(table, name, where, notes)
+    return column.to_numpy(dtype=np.float64) if kind.kind == "numeric" else column.fillna("(missing)").astype(str).to_numpy()
 
 
-def _own_order(acts: Acts, columns: Sequence[pd.Series[Any]]) -> Ints:
+def _own_order(acts: Acts, columns: Sequence[Column]) -> Ints:
     """An order of the rows that neither the file nor names decide.
 
     By whitened length at each site, which rotating or rescaling does not change; equals (copies, more dimensions than rows) by
@@ -236,26 +234,19 @@ def _own_order(acts: Acts, columns: Sequence[pd.Series[Any]]) -> Ints:
     return np.asarray(np.lexsort(keys[::-1]), dtype=np.int64)
 
 
-def join_copies(acts: Sequence[NDArray[np.floating[Any]]], group: pd.Series[Any] | None, notes: list[NotTested]) -> tuple[Ints, Ints]:
+def join_copies(acts: Sequence[NDArray[np.floating[Any]]], group: Column | None, notes: list[NotTested]) -> tuple[Ints, Ints]:
     """Clusters ``(n,)`` of rows by ``group``, and with copies at a regime's first site ``(n, d)`` joined; ``notes`` takes what was done."""
-    n = len(acts[0])
-    pairs: list[tuple[Ints, Ints]] = []
-    if group is not None:
-        pairs.append(alike(group_numbers(group)))
-    apart = connected(n, pairs)
-    near = [_near_copies(values) for values in acts]
-    if any(len(one) for one, _ in near):
-        joined = connected(n, [*pairs, *near])
-        largest = int(np.bincount(joined).max())
-        if largest <= max(int(np.bincount(apart).max()), _LARGEST_CLUSTER * n):
-            if len(np.unique(joined)) < len(np.unique(apart)):
-                copies = len(np.unique(apart)) - len(np.unique(joined))
-                why = f"{count_words(copies)} rows repeat others nearly exactly; copies were taken as belonging together"
-                notes.append(NotTested(what="copies as separate people", why=why))
-            return apart, joined
+    n, pairs = len(acts[0]), [] if group is None else [alike(group_numbers(group))]
+    apart, joined = connected(n, pairs), connected(n, [*pairs, *(_near_copies(values) for values in acts)])
+    copies = int(apart.max()) - int(joined.max())
+    if int(np.bincount(joined).max()) > max(int(np.bincount(apart).max()), _LARGEST_CLUSTER * n):
         why = "so many rows are alike that joining them would chain the table together; they count as separate people"
         notes.append(NotTested(what="copies of one person's row", why=why))
-    return apart, apart
+        return apart, apart
+    if copies:
+        why = f"{count_words(copies)} rows repeat others nearly exactly; copies were taken as belonging together"
+        notes.append(NotTested(what="copies as separate people", why=why))
+    return apart, joined
 
 
 def _near_copies(acts_nd: NDArray[np.floating[Any]]) -> tuple[Ints, Ints]:

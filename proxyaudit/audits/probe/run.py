@@ -1,7 +1,5 @@
 """The audit of bare activations: no model, no training, only what is inside and who it is about."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,7 +31,6 @@ from proxyaudit.pipeline.run import check_out, environment_of, plan_without_trai
 from proxyaudit.pipeline.stages import Progress, ProgressEvent, one_thread
 from proxyaudit.probes.conditioning import make_strata
 from proxyaudit.recipe.recipe import Margins
-from proxyaudit.types import Evidence
 
 NAME = "probe"
 
@@ -51,8 +48,7 @@ def probe_files(
         inputs = make_inputs(acts, table, request, str(labels))
     del acts
     plan = make_plan(inputs, request, hashes)
-    cache = Cache(out / CACHE_FOLDER)
-    return run_once(out, plan, lambda: probe_inputs(inputs, request, plan, cache, jobs, progress))
+    return run_once(out, plan, lambda: probe_inputs(inputs, request, plan, Cache(out / CACHE_FOLDER), jobs, progress))
 
 
 def probe_arrays(
@@ -61,10 +57,8 @@ def probe_arrays(
     """Audit activations in memory; writes nothing. Raises ``InputError`` if arrays or labels do not fit."""
     with one_thread():
         inputs = make_inputs(activations, labels, request)
-    hashes = {
-        f"activations {regime}": digest_of([[site, joblib.hash(values)] for site, values in sites.items()])
-        for regime, sites in inputs.acts.items()
-    }
+    parts = {regime: [[site, joblib.hash(values)] for site, values in sites.items()] for regime, sites in inputs.acts.items()}
+    hashes = {f"activations {regime}": digest_of(part) for regime, part in parts.items()}
     return probe_inputs(inputs, request, make_plan(inputs, request, hashes), None, jobs, None)
 
 
@@ -84,8 +78,7 @@ def _named_files(activations: Sequence[str]) -> dict[str, Path]:
 def make_plan(inputs: ProbeInputs, request: ProbeRequest, hashes: dict[str, str]) -> dict[str, Any]:
     """Everything that is fixed before anything is measured, with its digest."""
     described, sites = _described(request), list(next(iter(inputs.acts.values())))
-    channels = 3 if inputs.conditions else 2
-    cells = max(1, len(inputs.attributes)) * len(sites) * channels
+    cells = max(1, len(inputs.attributes)) * len(sites) * (3 if inputs.conditions else 2)
     back = np.argsort(inputs.places)  # the order of the file: activations decide the order that rows are measured in
     codes = (np.asarray(a.codes, dtype=np.float64)[back].tobytes() for a in inputs.attributes)
     own = {
@@ -134,7 +127,12 @@ def probe_inputs(
         if progress is not None:
             progress(ProgressEvent("measure", done, len(todo), f"{regime}, {site}: done"))
     runs = [Run(regime, (found,) if todo else ()) for regime, found in measured.items()]
-    evidence, arrays = _assemble(inputs, runs, plan, request)
+    sites, margins, beyond = tuple(plan["sites"]["verdict"]), Margins(**plan["margins"]), ", ".join(inputs.conditions)
+    about = (inputs.attributes, inputs.clusters, inputs.clusters)
+    facts = Facts(*about, sites, sites, margins, tuple(runs), bare=True, beyond=beyond, doubts=inputs.doubts)
+    scope = read_scope(plan, _described(request), {})
+    ledger = decide_ledger(estimate(facts), roles=scope.roles)
+    evidence, arrays = evidence_of(ledger, scope, plan, (*standing_notes(scope), *inputs.notes)), row_parts(ledger, inputs.places)
     return EvidencePack(evidence, plan, _described(request), environment_of(started, workers, versions()), arrays)
 
 
@@ -151,29 +149,3 @@ def _measure(acts_nd: Any, rows: ProbedArrays, probing: Probing, site: str, cach
     if cache is not None:
         cache.commit(NAME, digest, out.write)
     return out
-
-
-def _assemble(inputs: ProbeInputs, runs: Sequence[Run], plan: dict[str, Any], request: ProbeRequest) -> tuple[Evidence, dict[str, Any]]:
-    """Evidence of all regimes, and the arrays beside it."""
-    sites = tuple(plan["sites"]["verdict"])
-    facts = Facts(
-        attributes=inputs.attributes,
-        clusters_n=inputs.clusters,
-        people_n=inputs.clusters,
-        labels_n=np.zeros(0, dtype=np.int64),
-        classes=(),
-        followed={},
-        sites=sites,
-        verdict_sites=sites,
-        unprofiled=(),
-        margins=Margins(**plan["margins"]),
-        runs=tuple(runs),
-        inputs=Measurement(),
-        bare=True,
-        beyond=", ".join(inputs.conditions),
-        doubts=inputs.doubts,
-    )
-    scope = read_scope(plan, _described(request), {})
-    ledger = decide_ledger(estimate(facts), roles=scope.roles)
-    evidence = evidence_of(ledger, scope, plan, (*standing_notes(scope), *inputs.notes))
-    return evidence, row_parts(ledger, inputs.places)

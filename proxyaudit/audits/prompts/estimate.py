@@ -19,7 +19,7 @@ from proxyaudit.language.prompt_sets import PromptSet
 from proxyaudit.seeding import stream
 from proxyaudit.stats.group_gaps import FEWEST_TEMPLATES, crossed_gap, has_support, permutation_null, share_floor
 from proxyaudit.stats.intervals import crossed_interval, p_above, p_below, row_variance
-from proxyaudit.stats.nulls import permutation_p
+from proxyaudit.stats.p_values import permutation_p
 from proxyaudit.types import Evidence, NotTested
 
 PERMUTATIONS = 1999

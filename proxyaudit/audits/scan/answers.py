@@ -17,7 +17,7 @@ from proxyaudit.data.encoding import NOT_SEEN
 from proxyaudit.estimates.ledger import significant
 from proxyaudit.evidence.signatures import Document, Entry, KnownAttribute
 from proxyaudit.probes.attribute_direction import Reading
-from proxyaudit.stats.multiplicity import holm
+from proxyaudit.stats.p_values import holm
 
 Answer = Literal["in the state", "not in the state", "cannot be told"]
 

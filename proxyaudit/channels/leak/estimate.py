@@ -16,7 +16,7 @@ from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES, Draft, Drafts, unit_of
 from proxyaudit.estimates.record import INPUT_SITE, OUTPUT_SITE
 from proxyaudit.estimates.states import FAILED_AT
-from proxyaudit.stats.multiplicity import holm
+from proxyaudit.stats.p_values import holm
 
 _CUT = "of the number cut at its quartiles (value by value where it has few), inverted along planted"
 _WITHIN, _SAME_STRATA = "within strata of what is conditioned on", "planted within the same strata"

@@ -30,7 +30,7 @@ from proxyaudit.probes.whitening import Whitened, whiten, whiten_within
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.seeding import integer_seed, stream
 from proxyaudit.stats.directions import isotropic
-from proxyaudit.stats.nulls import tail_probability
+from proxyaudit.stats.p_values import tail_probability
 from proxyaudit.stats.spike_in import Prior, plant_at_leak
 
 PROFILE_READERS = ("quadratic", "trees")

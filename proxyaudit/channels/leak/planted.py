@@ -13,7 +13,7 @@ from proxyaudit.estimates.ledger import Draft
 from proxyaudit.estimates.states import FOUND, PRESENT_AT
 from proxyaudit.probes.dropped_axes import dropped_axes_reason
 from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, distinct_seeds, in_every_seed, over_seeds, p_above, p_below
-from proxyaudit.stats.nulls import permutation_p
+from proxyaudit.stats.p_values import permutation_p
 
 SURELY = 0.01  # level at which a reader's gain counts as more than noise
 TRACE = 0.2  # share of the margin from which on such a gain speaks against absence

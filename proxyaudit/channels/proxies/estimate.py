@@ -27,7 +27,7 @@ from proxyaudit.stats.intervals import (
     p_above,
     p_below,
 )
-from proxyaudit.stats.multiplicity import holm
+from proxyaudit.stats.p_values import holm
 from proxyaudit.types import State
 
 SHOWN_COLUMNS = 8  # of each attribute: influence, product, path and attributions

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from proxyaudit.estimates.scope import sites_of
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.evidence.plans import sites_of
 from proxyaudit.reporting.blocks import Block, Heading, Section, Strong, para
 from proxyaudit.reporting.report import Report, ReportSection, technical, told_tables
 from proxyaudit.reporting.text import DASH, ToldTable, ToldView, figure, number, shorten

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from proxyaudit.evidence.plans import entries
+from proxyaudit.estimates.scope import entries
 from proxyaudit.reporting.blocks import Cell, Drawn, Key, Picture, Section, number_cell, para, table
 from proxyaudit.reporting.charts import curve_chart
 from proxyaudit.reporting.report import Report, ReportSection, side_by_side

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from proxyaudit.estimates.scope import entries, mapping
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.evidence.plans import entries, mapping
 from proxyaudit.reporting.blocks import Block, Drawn, Heading, Picture, Section, Strong, note, para
 from proxyaudit.reporting.charts import ForestRow
 from proxyaudit.reporting.report import Report, ReportSection, forest_picture, side_by_side, technical, told_tables

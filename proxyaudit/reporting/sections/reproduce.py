@@ -2,7 +2,7 @@
 
 import yaml
 
-from proxyaudit.evidence.plans import mapping
+from proxyaudit.estimates.scope import mapping
 from proxyaudit.reporting.blocks import Block, Code, Fold, Section, Terms, note, para
 from proxyaudit.reporting.facts import command
 from proxyaudit.reporting.report import Report, ReportSection, estimates_blocks

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from proxyaudit.estimates.questions import all_questions
-from proxyaudit.evidence.plans import mapping
+from proxyaudit.estimates.scope import mapping
 from proxyaudit.reporting.blocks import Section, Terms
 from proxyaudit.reporting.report import Report, ReportSection
 from proxyaudit.reporting.text import capital, count_word, join_words, percent

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxyaudit.seeding import stream
-from proxyaudit.stats.multiplicity import holm
-from proxyaudit.stats.nulls import permutation_p, tail_probability
+from proxyaudit.stats.p_values import holm, permutation_p, tail_probability
 
 
 def test_holm_by_hand():

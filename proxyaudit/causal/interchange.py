@@ -15,10 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from proxyaudit.arrays import Floats, Ints
+from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace
 from proxyaudit.stats.intervals import Measured, over_seeds, p_below
 
@@ -31,7 +32,7 @@ FEWEST_DONORS = 8  # of each group and half within a stratum; below it the strat
 Replay = Callable[[Floats, Ints], Floats]
 """Outputs ``(m, C)`` of rows ``(m,)`` after adding shifts ``(m, d)`` to the site's activations."""
 ReplayOf = Callable[[LeaceEraser], Replay]
-RandomOf = Callable[[int, int, np.random.Generator], LeaceEraser]
+RandomOf = Callable[[int, int, Generator], LeaceEraser]
 """A random subspace for a part of the rows, of a rank."""
 
 
@@ -48,12 +49,7 @@ class Donors:
 
 
 def draw_donors(
-    groups_n: Ints,
-    strata_n: Ints,
-    rows_n: NDArray[np.bool_],
-    donors: int,
-    rng: np.random.Generator,
-    beside: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None,
+    groups_n: Ints, strata_n: Ints, rows_n: Bools, donors: int, rng: Generator, beside: tuple[Bools, Bools] | None = None
 ) -> Donors | None:
     """Donors for every row of ``rows_n`` whose stratum has enough of both groups, from two disjoint halves.
 
@@ -90,9 +86,7 @@ def near_slots(plan: Donors) -> Donors:
     return Donors(plan.recipients, plan.index[:, :, 0::2], plan.sign)
 
 
-def null_sizes(
-    swapped: list[Floats], plans: list[Donors], groups_n: Ints, cells_n: Ints, permutations: int, rng: np.random.Generator
-) -> Floats:
+def null_sizes(swapped: list[Floats], plans: list[Donors], groups_n: Ints, cells_n: Ints, permutations: int, rng: Generator) -> Floats:
     """Sizes of the effect with groups permuted within cells (a part's strata), by two sparse products for all permutations."""
     sizes = np.zeros(permutations)
     known = np.flatnonzero(groups_n >= 0)
@@ -176,7 +170,7 @@ class Setting:
     plans: tuple[tuple[int, Donors], ...]  # the parts that have enough donors, with their donors
 
     @property
-    def known_n(self) -> NDArray[np.bool_]:
+    def known_n(self) -> Bools:
         """Rows whose attribute is known."""
         return np.asarray(np.isfinite(self.concept_nk).all(axis=1))
 
@@ -192,7 +186,7 @@ def set_up(
     concept_nk: Floats,
     labels_n: Ints,
     parts_n: Ints,
-    rng: np.random.Generator,
+    rng: Generator,
     *,
     within_label: bool = False,
 ) -> Setting | None:
@@ -203,7 +197,7 @@ def set_up(
     return drawn if drawn.plans else None
 
 
-def with_donors(setting: Setting, donors: int, rng: np.random.Generator) -> Setting:
+def with_donors(setting: Setting, donors: int, rng: Generator) -> Setting:
     """The same question with other donors; parts with too few rows of both groups are left out."""
     parts, drawn = [setting.parts_n == part for part in range(3)], []
     for part in range(3):
@@ -219,7 +213,7 @@ def fit_parts(setting: Setting) -> list[LeaceEraser]:
     return [fit_within(setting, setting.acts_nd, known & (setting.parts_n == part)) for part in range(3)]
 
 
-def fit_within(setting: Setting, acts_nd: Floats, rows_n: NDArray[np.bool_]) -> LeaceEraser:
+def fit_within(setting: Setting, acts_nd: Floats, rows_n: Bools) -> LeaceEraser:
     """A LEACE subspace of some activations, from some of the rows: activations and attribute centred within strata."""
     acts, concept, strata = acts_nd[rows_n], setting.concept_nk[rows_n], setting.strata_n[rows_n]
     several = np.unique(strata)
@@ -237,7 +231,7 @@ def interchange(
     fitted: Sequence[LeaceEraser],
     replay_of: ReplayOf,
     output: int,
-    rng: np.random.Generator,
+    rng: Generator,
     *,
     randoms: int = 5,
     permutations: int = 199,
@@ -259,7 +253,7 @@ def interchange(
             _swap(setting.acts_nd, subspaces(part), near_slots(plan) if near else plan, replay_of, output) for part, plan in setting.plans
         ]
 
-    def random(part: int, rank: int, rng: np.random.Generator) -> LeaceEraser:
+    def random(part: int, rank: int, rng: Generator) -> LeaceEraser:
         return random_subspace(setting.acts_nd[setting.parts_n == part], rank, rng)
 
     swapped = swapped_by(lambda part: (fitted[(part + 1) % 3], fitted[(part + 2) % 3]))

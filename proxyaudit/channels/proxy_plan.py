@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from proxyaudit.arrays import Ints
-from proxyaudit.causal.columns import ColumnCells
+from proxyaudit.causal.proxies import ColumnCells
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.data.text import lines_of
 from proxyaudit.data.text_features import TextFeature, feature_table

@@ -4,8 +4,6 @@ Of rows drawn independently, labels are independent given the activations: what 
 neighbours hardly more than between farther ones. Rows of one person, household or stretch of time agree among the nearest only.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -4,16 +4,13 @@ The leak of K classes is their class-balanced V-information (Xu et al. 2020) as 
 it does not move with the base rate alone. Regularisation is chosen within each training part.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from proxyaudit.arrays import Floats, Ints
+from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.probes.logistic import fit_logistic, log2_probabilities, one_hot
 from proxyaudit.stats.ranks import auroc_of_classes
 
@@ -56,7 +53,7 @@ def assign_folds(clusters_n: Ints, rng: np.random.Generator, folds: int = FOLDS)
     return np.asarray(fold_of[inverse], dtype=np.int64)
 
 
-def _balanced_weights(codes_n: Ints, classes: int, mask_n: NDArray[np.bool_]) -> Floats:
+def _balanced_weights(codes_n: Ints, classes: int, mask_n: Bools) -> Floats:
     counts = np.array([(mask_n & (codes_n == k)).sum() for k in range(classes)])
     if counts.min() < FEWEST_ROWS:
         raise TooFewRowsError(f"a class has fewer than {FEWEST_ROWS} rows in a training part")
@@ -148,7 +145,7 @@ def cross_fit_values(z_nr: Floats, values_n: Floats, folds_n: Ints) -> ProbeScor
     return _score_values(predicted, target, known)
 
 
-def _ridge_predictions(z_nr: Floats, target_n: Floats, mask_n: NDArray[np.bool_], ridges: Floats) -> Floats:
+def _ridge_predictions(z_nr: Floats, target_n: Floats, mask_n: Bools, ridges: Floats) -> Floats:
     """Predictions on all rows for each ridge, shape ``(n, len(ridges))``."""
     centre, mean = z_nr[mask_n].mean(axis=0), target_n[mask_n].mean()
     train = z_nr[mask_n] - centre
@@ -158,7 +155,7 @@ def _ridge_predictions(z_nr: Floats, target_n: Floats, mask_n: NDArray[np.bool_]
     return np.asarray((z_nr - centre) @ slopes + mean)
 
 
-def _score_values(predicted_n: Floats, target_n: Floats, known_n: NDArray[np.bool_]) -> ProbeScore:
+def _score_values(predicted_n: Floats, target_n: Floats, known_n: Bools) -> ProbeScore:
     error = (target_n - predicted_n) ** 2 * known_n
     spread = (target_n - target_n[known_n].mean()) ** 2 * known_n
     total = spread.sum()

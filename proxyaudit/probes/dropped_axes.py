@@ -4,8 +4,6 @@ Axes that may be rounding noise, last digits of units, and units that hardly eve
 and with one another. The statistic is the largest self-normalised sum over rows (de la Pena, Lai & Shao 2009), Bonferroni over all.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

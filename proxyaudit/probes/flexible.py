@@ -6,9 +6,7 @@ the other folds, a sparse logit on the columns associated most with the attribut
 the regression of the reader's output on the rows). Taking the best on the scored rows can only lower the gain.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -18,18 +16,9 @@ from scipy.special import log_softmax
 
 from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.probes.crossfit import FEWEST_ROWS
-from proxyaudit.probes.flexible_readers import (
-    Problem,
-    balanced,
-    cost_mlp,
-    cost_neighbours,
-    cost_trees,
-    grow_trees,
-    train_mlp,
-    vote_neighbours,
-)
+from proxyaudit.probes.flexible_readers import READERS as _READERS
+from proxyaudit.probes.flexible_readers import Problem, balanced
 from proxyaudit.probes.logistic import fit_logistic, one_hot
-from proxyaudit.probes.quadratic_reader import cost_quadratic, read_quadratic
 from proxyaudit.probes.results import Gain
 from proxyaudit.stats.ranks import auroc_of_classes
 
@@ -43,12 +32,6 @@ _SPARSE_COLUMNS = (1, 2, 4, 8, 16, 32, 64)
 _SPARSE_RIDGES = (1e-4, 1e-2)
 _SPARSE_TOLERANCE, _SPARSE_ITERATIONS = 2e-4, 400
 
-_READERS: Final[dict[str, tuple[Callable[[Problem, int], Floats], Callable[[int, int, int, int], float]]]] = {
-    "quadratic": (read_quadratic, cost_quadratic),
-    "mlp": (train_mlp, cost_mlp),
-    "trees": (grow_trees, cost_trees),
-    "neighbours": (vote_neighbours, cost_neighbours),
-}
 READERS: Final = tuple(_READERS)
 
 

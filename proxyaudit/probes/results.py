@@ -1,7 +1,5 @@
 """What probes find, as frozen records that need no engine to be read."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

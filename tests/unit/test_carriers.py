@@ -11,7 +11,7 @@ from torch import nn
 from views import dataset_of, view_of
 
 from proxyaudit.activations.capture import capture
-from proxyaudit.causal.columns import ColumnCells
+from proxyaudit.causal.proxies import ColumnCells
 from proxyaudit.channels.proxies.measure import measure_use
 from proxyaudit.channels.proxy_plan import Proxy, ProxyPlan
 from proxyaudit.channels.use.carriers import TOGETHER, barring, carriers_of, explain

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from proxyaudit.causal.columns import pair_codes, settle_cells
-from proxyaudit.causal.proxies import Target, associate, pair_gain, pair_trace
+from proxyaudit.causal.proxies import Target, associate, pair_codes, pair_gain, pair_trace, settle_cells
 from proxyaudit.probes.crossfit import TooFewRowsError, assign_folds
 from proxyaudit.seeding import stream
 

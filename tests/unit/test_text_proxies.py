@@ -16,7 +16,7 @@ from views import view_of
 
 from proxyaudit.activations.capture import capture
 from proxyaudit.causal.attribution import TextRows, attribute_tokens
-from proxyaudit.causal.columns import ColumnCells
+from proxyaudit.causal.proxies import ColumnCells
 from proxyaudit.channels.proxies.discover import discover, measure_association
 from proxyaudit.channels.proxies.measure import measure_use, tokens_to_name
 from proxyaudit.channels.proxies.record import TABLES, USES, UnitCarried

@@ -81,11 +81,6 @@ def draw_donors(
     return Donors(rows, np.concatenate(indices), np.where(groups_n[rows] == 0, 1.0, -1.0))
 
 
-def near_slots(plan: Donors) -> Donors:
-    """The donors that stand among the recipients' own rows."""
-    return Donors(plan.recipients, plan.index[:, :, 0::2], plan.sign)
-
-
 def null_sizes(swapped: list[Floats], plans: list[Donors], groups_n: Ints, cells_n: Ints, permutations: int, rng: Generator) -> Floats:
     """Sizes of the effect with groups permuted within cells (a part's strata), by two sparse products for all permutations."""
     sizes = np.zeros(permutations)
@@ -157,6 +152,9 @@ class InterchangeResult:
     others: Mapping[str, float] = field(default_factory=dict)
 
 
+_Plans = tuple[tuple[int, Donors], ...]
+
+
 @dataclass(frozen=True)
 class Setting:
     """The rows of one question and the donors drawn for it; every subspace measured in it meets the same donors."""
@@ -167,7 +165,7 @@ class Setting:
     labels_n: Ints  # true label of each row: a fresh probe of it tells how selective a swap is
     strata_n: Ints  # recipients and donors share theirs, and subspaces are fitted within them: one for all rows, or the true label
     parts_n: Ints  # 0, 1 or 2
-    plans: tuple[tuple[int, Donors], ...]  # the parts that have enough donors, with their donors
+    plans: _Plans  # the parts that have enough donors, with their donors
 
     @property
     def known_n(self) -> Bools:
@@ -248,10 +246,8 @@ def interchange(
     drawn, n = [plan for _, plan in setting.plans], len(setting.acts_nd)
     rank = max(eraser.rank for eraser in fitted)
 
-    def swapped_by(subspaces: Callable[[int], tuple[LeaceEraser, LeaceEraser]], *, near: bool = False) -> list[Floats]:
-        return [
-            _swap(setting.acts_nd, subspaces(part), near_slots(plan) if near else plan, replay_of, output) for part, plan in setting.plans
-        ]
+    def swapped_by(subspaces: Callable[[int], tuple[LeaceEraser, LeaceEraser]], plans: _Plans = setting.plans) -> list[Floats]:
+        return [_swap(setting.acts_nd, subspaces(part), plan, replay_of, output) for part, plan in plans]
 
     def random(part: int, rank: int, rng: Generator) -> LeaceEraser:
         return random_subspace(setting.acts_nd[setting.parts_n == part], rank, rng)
@@ -260,7 +256,8 @@ def interchange(
     effect = _effect(swapped, drawn, n)
     if effect.size > 0:
         # By the measured part's own rows alone: those beside them had a say in the other subspace.
-        turned = swapped_by(lambda part: (fitted[(part + 2) % 3], fitted[(part + 1) % 3]), near=True)
+        near = tuple((part, replace(plan, index=plan.index[:, :, 0::2])) for part, plan in setting.plans)
+        turned = swapped_by(lambda part: (fitted[(part + 2) % 3], fitted[(part + 1) % 3]), near)
         effect = replace(effect, spread=_spread([outputs[..., 0::2] for outputs in swapped], turned, drawn))
     sizes = np.empty(randoms)
     for index in range(randoms):

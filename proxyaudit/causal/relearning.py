@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from proxyaudit.arrays import Bools, Floats, Ints
+from proxyaudit.probes.crossfit import balanced, balanced_mean, share_of
 
 Codes = NDArray[Any]
 STEPS = (10, 20, 40)  # looked at after these; a head on the frozen block (no step) is looked at first
@@ -256,15 +257,12 @@ def stack_targets(labels: Sequence[NDArray[np.generic]], rows: Sequence[Ints], c
     targets, weights = [], []
     for column, own_rows in zip(labels, rows, strict=True):
         own = np.asarray(column)[own_rows]
+        weights.append(balanced(own, classes))
         if classes == 0:
             values = own.astype(np.float64)
             targets.append(((values - values.mean()) / max(float(values.std()), 1e-12))[:, None])
-            weights.append(np.full(len(own), 1 / len(own)))
         else:
-            hot = own.astype(np.int64)[:, None] == np.arange(classes)
-            targets.append(hot.astype(np.float64))
-            counts = hot.sum(axis=0)
-            weights.append(hot @ (1 / np.maximum(counts, 1)) / (counts > 0).sum())
+            targets.append((own.astype(np.int64)[:, None] == np.arange(classes)).astype(np.float64))
     return torch.as_tensor(np.stack(targets), dtype=torch.float32), torch.as_tensor(np.stack(weights), dtype=torch.float32)
 
 
@@ -288,11 +286,6 @@ def training_loss(outputs: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     return -(weights * (target * torch.log_softmax(outputs, dim=2)).sum(2)).sum()
 
 
-def _balanced(codes: Ints, classes: int) -> Floats:
-    counts = np.bincount(codes, minlength=classes)
-    return np.asarray(1 / (np.maximum(counts, 1)[codes] * max(int((counts > 0).sum()), 1)))
-
-
 def _surprisal(outputs_nk: Floats, codes: Ints) -> Floats:
     """Bits of the true class over log2 K."""
     true = outputs_nk[np.arange(len(codes)), codes]
@@ -309,7 +302,7 @@ def stack_labels(columns: Sequence[NDArray[np.generic]], classes: int) -> tuple[
         values = torch.as_tensor(np.stack(columns).astype(np.float64))
         return values, torch.full_like(values, 1 / values.shape[1])
     codes = [column.astype(np.int64) for column in columns]
-    return torch.as_tensor(np.stack(codes)), torch.as_tensor(np.stack([_balanced(c, classes) for c in codes]), dtype=torch.float32)
+    return torch.as_tensor(np.stack(codes)), torch.as_tensor(np.stack([balanced(c, classes) for c in codes]), dtype=torch.float32)
 
 
 def calibrate(outputs: Tensor, labels: Tensor, weights: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -337,10 +330,8 @@ def score_outputs(outputs_nk: Floats, labels_n: NDArray[np.generic], classes: in
         values = labels_n.astype(np.float64)
         spread = (values - values.mean()) ** 2
         made = outputs_nk[:, 0] if np.ptp(outputs_nk[:, 0]) > 0 else np.full(len(values), values.mean())
-        error = (values - made) ** 2
-        ratio = float(error.sum() / spread.sum())
-        return 1 - ratio, np.asarray(-(error - ratio * spread) / spread.sum())
-    codes = labels_n.astype(np.int64)
-    weights, loss = _balanced(codes, classes), _surprisal(outputs_nk, codes)
-    means = np.bincount(codes, weights=loss, minlength=classes) / np.maximum(np.bincount(codes, minlength=classes), 1)
-    return 1 - float(weights @ loss), np.asarray(-(loss - means[codes]) * weights)
+        missed, influence = share_of((values - made) ** 2, spread)
+    else:
+        codes = labels_n.astype(np.int64)
+        missed, influence = balanced_mean(_surprisal(outputs_nk, codes), codes, classes)
+    return 1 - missed, -influence

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from proxyaudit.arrays import Bools, Floats, Ints
-from proxyaudit.probes.crossfit import FEWEST_ROWS
+from proxyaudit.probes.crossfit import FEWEST_ROWS, balanced, balanced_mean, share_of
 from proxyaudit.probes.flexible_readers import READERS as _READERS
-from proxyaudit.probes.flexible_readers import Problem, balanced
+from proxyaudit.probes.flexible_readers import Problem
 from proxyaudit.probes.logistic import fit_logistic, one_hot
 from proxyaudit.probes.results import Gain
 from proxyaudit.stats.ranks import auroc_of_classes
@@ -230,9 +230,5 @@ def _gain(problem: Problem, found_nk: Floats, linear: Sequence[Floats]) -> tuple
     losses = min((_losses(logits, target, classes) for logits in linear), key=lambda loss: float(loss @ weights))
     saved = losses - _losses(found_nk, target, classes)
     if classes:
-        codes = target.astype(np.int64)
-        means = np.bincount(codes, weights=saved, minlength=classes) / np.bincount(codes, minlength=classes)
-        return float(means.mean() / np.log2(classes)), np.asarray((saved - means[codes]) * weights / np.log2(classes))
-    spread = (target.astype(np.float64) - float(np.mean(target.astype(np.float64)))) ** 2
-    gain = float(saved.sum() / spread.sum())
-    return gain, np.asarray((saved - gain * spread) / spread.sum())
+        return balanced_mean(saved / np.log2(classes), target.astype(np.int64), classes)
+    return share_of(saved, (target.astype(np.float64) - float(np.mean(target.astype(np.float64)))) ** 2)

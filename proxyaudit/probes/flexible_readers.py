@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from proxyaudit.arrays import Floats, Ints
+from proxyaudit.probes.crossfit import balanced
 from proxyaudit.seeding import integer_seed, stream
 
 _FLOPS, _PRODUCT_FLOPS = 8e10, 5e10  # nominal speeds: a multiply-add counts as two
@@ -195,15 +196,6 @@ def train_mlp(problem: Problem, seed: int) -> Floats:
         return _forward(z.expand(folds, -1, -1), kept[:3], kept[3:]).double().numpy()[None]
 
 
-def balanced(target_n: NDArray[np.generic], classes: int) -> Floats:
-    """Row weights that sum to one and give every class equal mass (equal weights if continuous), shape ``(n,)``."""
-    if not classes:
-        return np.full(len(target_n), 1 / len(target_n))
-    codes = target_n.astype(np.int64)
-    counts = np.bincount(codes, minlength=classes)
-    return np.asarray(1 / (classes * counts[codes]), dtype=np.float64)
-
-
 def _forward(z: torch.Tensor, layers: list[torch.Tensor], biases: list[torch.Tensor]) -> torch.Tensor:
     hidden = z
     for layer, bias in zip(layers[:-1], biases[:-1], strict=True):
@@ -239,21 +231,15 @@ def grow_trees(problem: Problem, seed: int) -> Floats:
     folds, n, outputs = problem.base_fnk.shape
     rounds = _rounds(outputs)
     directions = np.zeros((len(rounds), folds, n, outputs))
+    settings = {"max_iter": rounds[-1], "max_leaf_nodes": _LEAVES, "min_samples_leaf": 20, "learning_rate": 0.1, "l2_regularization": 1.0}
+    settings["early_stopping"] = False
     for o in range(folds):
         learn = problem.weights_fn[o] > 0
         target = problem.target_n[learn]
         base = problem.base_fnk[o]
         extra = base[:, 1:] - base[:, :1] if outputs > 1 else base
         features = np.hstack([problem.z_nr[:, _columns(problem.z_nr[learn], target, problem.classes)], extra])
-        settings = {
-            "max_iter": rounds[-1],
-            "max_leaf_nodes": _LEAVES,
-            "learning_rate": 0.1,
-            "min_samples_leaf": 20,
-            "l2_regularization": 1.0,
-            "early_stopping": False,
-            "random_state": integer_seed(seed, "trees", o),
-        }
+        settings["random_state"] = integer_seed(seed, "trees", o)
         if problem.classes:
             stages = HistGradientBoostingClassifier(**settings).fit(features[learn], target).staged_decision_function(features)
             log_rates = np.log(np.bincount(target, minlength=problem.classes) / len(target))

@@ -29,7 +29,8 @@ class LogisticFit:
 
     def logits(self, z: Tensor) -> Tensor:
         """Logits ``(n, K, P)`` on rows ``z`` of shape ``(n, d)``."""
-        return torch.tensordot(z, self.coef, 1) + self.intercept
+        slopes: Tensor = torch.tensordot(z, self.coef, 1)
+        return slopes + self.intercept
 
 
 def one_hot(codes_n: NDArray[np.generic], classes: int) -> Tensor:

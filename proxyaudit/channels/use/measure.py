@@ -29,8 +29,6 @@ from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import NoGradientError, TrainedModel
 from proxyaudit.seeding import stream
 
-_Columns = tuple[slice, ...]
-"""Where the units of each site stand, of several side by side; empty for one site."""
 SURELY = 4.5  # standard errors: some thousand comparisons are looked at
 FEWEST = 30  # rows of a group within a half
 _FOLLOWED_ROWS = 512
@@ -72,6 +70,9 @@ class _Question:
         self.decides, self.margin, self.clusters = view.decides, view.recipe.margins.effect, view.dataset.clusters
         self.setting, self.rng, self.output = setting, rng, view.followed[attribute.name].output
         self.permutations = 199 if view.decides else 0  # a reference has numbers, never a state
+        # Of several sites side by side: where the units of each stand, and what draws a random subspace that mixes none.
+        self.columns: tuple[slice, ...] = ()
+        self.random_of: causal.RandomOf | None = None
 
     @classmethod
     def of(cls, view: ModelView, attribute: Attribute, site: str, acts_nd: NDArray[np.floating]) -> Self | None:
@@ -144,23 +145,24 @@ class _Question:
 
             return replay
 
-        use = self._swapped(fit(setting), replay_of, logits, tuple(columns.values()), random_of)
+        self.columns, self.random_of = tuple(columns.values()), random_of
+        use = self._swapped(fit(setting), replay_of, logits)
         within = self._within_label() if self.decides else None
         return use if within is None else replace(use, within_label=self._interchanged(within, fit(within), replay_of))
 
-    def _swapped(
-        self,
-        fitted: list[LeaceEraser],
-        replay_of: ReplayOf,
-        logits: Logits,
-        columns: _Columns = (),
-        random_of: causal.RandomOf | None = None,
-    ) -> record.SiteUse:
+    def _swapped(self, fitted: list[LeaceEraser], replay_of: ReplayOf, logits: Logits) -> record.SiteUse:
         follow = DifferentiableSite(logits, self.output)
         leace = interchange(
-            self.setting, fitted, replay_of, self.output, self.rng, random_of=random_of, permutations=self.permutations, above=self.margin
+            self.setting,
+            fitted,
+            replay_of,
+            self.output,
+            self.rng,
+            random_of=self.random_of,
+            permutations=self.permutations,
+            above=self.margin,
         )
-        learned = self._learned(follow, fitted, replay_of, columns, random_of)
+        learned = self._learned(follow, fitted, replay_of)
         return record.SiteUse(leace=self._with_others(leace, fitted), learned=learned)
 
     def _within_label(self) -> Setting | None:
@@ -173,17 +175,10 @@ class _Question:
         """The effect beside what decides: no random subspaces, and a null where it exceeds the margin."""
         return interchange(asked, fitted, replay_of, self.output, self._stream("swaps within label"), randoms=0, above=self.margin)
 
-    def _learned(
-        self,
-        follow: DifferentiableSite,
-        fitted: list[LeaceEraser],
-        replay_of: ReplayOf,
-        columns: _Columns,
-        random_of: causal.RandomOf | None,
-    ) -> record.LearnedUse:
-        setting, rng, free = self.setting, self._stream("learned"), self.decides and not columns
+    def _learned(self, follow: DifferentiableSite, fitted: list[LeaceEraser], replay_of: ReplayOf) -> record.LearnedUse:
+        setting, rng, free = self.setting, self._stream("learned"), self.decides and not self.columns
         try:
-            found = learn_parts(setting, follow, fitted, self.margin, rng, free=free, columns=columns)
+            found = learn_parts(setting, follow, fitted, self.margin, rng, free=free, columns=self.columns)
         except NoGradientError as error:
             return record.LearnedUse(reason=str(error))
 
@@ -194,7 +189,7 @@ class _Question:
         result, read = swap(readable), None
         if self.decides and result.effect.size > self.margin:
             # Only what exceeds the margin needs its null and the random subspaces beside it.
-            result = interchange(setting, readable, replay_of, self.output, rng, random_of=random_of)
+            result = interchange(setting, readable, replay_of, self.output, rng, random_of=self.random_of)
         elif self.decides:
             # Only what does not is asked whether it is absent.
             swaps = swap_read_downstream(with_donors(setting, causal.FINE_DONORS, rng), found, replay_of, self.output, rng)

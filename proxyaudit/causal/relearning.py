@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -249,9 +250,6 @@ class _Batch:
         return [found[index] for index in range(len(self.problems))]
 
 
-# Linear heads of many label columns at once ---------------------------------------------------------------------------
-
-
 def stack_targets(labels: Sequence[NDArray[np.generic]], rows: Sequence[Ints], classes: int) -> tuple[Tensor, Tensor]:
     """Centred targets ``(P, m, K)`` (one-hot, or the standardised value) and class-balanced weights ``(P, m)`` that sum to one."""
     targets, weights = [], []
@@ -284,14 +282,6 @@ def training_loss(outputs: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     if target.shape[2] == 1:
         return 0.5 * (weights * (outputs - target)[..., 0].square()).sum()
     return -(weights * (target * torch.log_softmax(outputs, dim=2)).sum(2)).sum()
-
-
-def _surprisal(outputs_nk: Floats, codes: Ints) -> Floats:
-    """Bits of the true class over log2 K."""
-    true = outputs_nk[np.arange(len(codes)), codes]
-    columns = outputs_nk.T
-    most = np.maximum.reduce(columns)
-    return np.asarray((most + np.log(sum(np.exp(column - most) for column in columns)) - true) / np.log(len(columns)))
 
 
 def stack_labels(columns: Sequence[NDArray[np.generic]], classes: int) -> tuple[Tensor, Tensor]:
@@ -333,5 +323,6 @@ def score_outputs(outputs_nk: Floats, labels_n: NDArray[np.generic], classes: in
         missed, influence = share_of((values - made) ** 2, spread)
     else:
         codes = labels_n.astype(np.int64)
-        missed, influence = balanced_mean(_surprisal(outputs_nk, codes), codes, classes)
+        surprisal = -log_softmax(outputs_nk, axis=1)[np.arange(len(codes)), codes] / np.log(classes)
+        missed, influence = balanced_mean(surprisal, codes, classes)
     return 1 - missed, -influence

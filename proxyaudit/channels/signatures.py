@@ -172,9 +172,7 @@ def build_signatures(
         group=dataset.group,
         attributes=tuple(KnownAttribute(name=a.name, role=a.role, kind=a.kind, levels=a.levels) for a in protected),
         contexts=contexts,
-        references=tuple(
-            Reference(regime=m.regime, seed=m.seed, kept=m.kept, erase=m.erase, scrub=m.scrub, quantise=m.quantise) for m in models
-        ),
+        references=tuple(Reference.model_validate(model, from_attributes=True) for model in models),
         entries=tuple(entries),
         placebos=PLACEBOS,
     )

@@ -37,11 +37,6 @@ class Unseen:
     products_nm: Singles  # those asked in products too
     units_nd: Singles  # units that they are multiplied with
 
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing to ask."""
-        return not self.alone_nm.shape[1] and not self.products_nm.shape[1]
-
 
 def unseen_features(acts_nd: NDArray[np.generic], white: Whitened) -> Unseen:
     """Axes that may be rounding noise, rare units (presence, then size), and digits of every unit; shared by all attributes of a site."""
@@ -81,7 +76,7 @@ def dropped_axes_p(
     ``None`` where there is nothing to ask or too few rows are left to tell.
     """
     n = len(labels_n)
-    if unseen.empty or n < _FEWEST_ROWS or z_nr.shape[1] >= n - 1:
+    if not (unseen.alone_nm.shape[1] or unseen.products_nm.shape[1]) or n < _FEWEST_ROWS or z_nr.shape[1] >= n - 1:
         return None
     told = labels_n[:, None] == np.arange(1 if classes == 2 else classes) if classes else labels_n[:, None]
     e = np.asarray(told, dtype=np.float64)

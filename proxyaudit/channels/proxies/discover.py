@@ -149,9 +149,6 @@ def _pairs(
     return tuple(reversed(named.values()))[:MOST_PAIRS]
 
 
-# Features of texts -----------------------------------------------------------------------------------------------
-
-
 def _candidates(
     dataset: Dataset, column: str, frame: pd.DataFrame, targets: Sequence[tuple[Target, Bools]]
 ) -> tuple[pd.DataFrame, list[Proxy]]:

@@ -91,9 +91,6 @@ def _draft(channel: str, attribute: Attribute, regime: str, subject: str | None,
     return Draft(channel, attribute.name, regime, measure=channel, subject=subject, context=subject, **more)
 
 
-# Association ------------------------------------------------------------------------------------------------------
-
-
 def _association(facts: Facts, attribute: Attribute, regime: str, unit: str | None, *, gain: bool = False) -> Draft:
     channel, method = ("pair_gain", _PAIR_READER) if gain else ("association", _READER)
     return _draft(channel, attribute, regime, unit, margin=facts.margins.leak, unit=unit_of(attribute), method=method)
@@ -157,9 +154,6 @@ def _over_tables(facts: Facts, draft: Draft, tables: Sequence[TableRecord], n: i
     variance = float(np.mean([one.variance for one in ones])) / len(distinct_seeds(values))
     measured = Measured(values, np.zeros(len(facts.clusters_n)), facts.clusters_n, variance, max(n - 1.0, 1.0))
     return measured, max(one.p for one in ones), float(np.mean([one.null_high for one in ones]))
-
-
-# Influence, product and path --------------------------------------------------------------------------------------
 
 
 def _leading(facts: Facts, attribute: Attribute, carriers: _Carriers, regimes: Sequence[_Uses]) -> list[str]:
@@ -245,9 +239,6 @@ def _add_path(out: Drafts, uses: _Uses, base: Draft) -> None:
         out.add(replace(share, reason="the column's own effect between the groups is not clearly different from zero"))
     else:
         out.add(replace(share, interval=ratio), value=ratio.value)
-
-
-# Attributions -----------------------------------------------------------------------------------------------------
 
 
 def _add_attributions(out: Drafts, attribute: Attribute, uses: _Uses, leading: Sequence[str]) -> None:

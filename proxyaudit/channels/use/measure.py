@@ -151,17 +151,8 @@ class _Question:
         return use if within is None else replace(use, within_label=self._interchanged(within, fit(within), replay_of))
 
     def _swapped(self, fitted: list[LeaceEraser], replay_of: ReplayOf, logits: Logits) -> record.SiteUse:
-        follow = DifferentiableSite(logits, self.output)
-        leace = interchange(
-            self.setting,
-            fitted,
-            replay_of,
-            self.output,
-            self.rng,
-            random_of=self.random_of,
-            permutations=self.permutations,
-            above=self.margin,
-        )
+        follow, drawn, null = DifferentiableSite(logits, self.output), self.random_of, self.permutations
+        leace = interchange(self.setting, fitted, replay_of, self.output, self.rng, random_of=drawn, permutations=null, above=self.margin)
         learned = self._learned(follow, fitted, replay_of)
         return record.SiteUse(leace=self._with_others(leace, fitted), learned=learned)
 

@@ -77,15 +77,6 @@ def share_of(part_n: Floats, whole_n: Floats) -> tuple[float, Floats]:
     return share, np.asarray((part_n - share * whole_n) / total)
 
 
-def whole_clusters(clusters_n: Ints, most: int, rng: np.random.Generator) -> Bools:
-    """Rows ``(n,)`` of whole clusters in random order, at most so many; all of them where there are no more."""
-    if len(clusters_n) <= most:
-        return np.ones(len(clusters_n), dtype=bool)
-    ids = np.unique(clusters_n, return_inverse=True)[1]
-    order = rng.permutation(int(ids.max()) + 1)
-    return np.isin(ids, order[np.cumsum(np.bincount(ids)[order]) <= most])
-
-
 def _balanced_weights(codes_n: Ints, classes: int, mask_n: Bools) -> Floats:
     if np.bincount(codes_n[mask_n], minlength=classes).min() < FEWEST_ROWS:
         raise TooFewRowsError(f"a class has fewer than {FEWEST_ROWS} rows in a training part")

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from proxyaudit.arrays import Floats, Ints, Singles
-from proxyaudit.probes.crossfit import whole_clusters
 from proxyaudit.probes.rounding import last_digits
 from proxyaudit.probes.whitening import Whitened
 from proxyaudit.seeding import stream
@@ -109,7 +108,11 @@ def dropped_axes_p(
 def _some_rows(n: int, features: int, clusters_n: Ints | None) -> Ints:
     """Rows that the products can afford: whole clusters, drawn once for all sites and attributes."""
     most = max(1000, int(_WORK / max(4 * features, 1)))
-    return np.flatnonzero(whole_clusters(np.arange(n) if clusters_n is None else clusters_n, most, stream(0, "unseen", n)))
+    if n <= most:
+        return np.arange(n)
+    ids = np.arange(n) if clusters_n is None else np.unique(clusters_n, return_inverse=True)[1]
+    order = stream(0, "unseen", n).permutation(int(ids.max()) + 1)
+    return np.flatnonzero(np.isin(ids, order[np.cumsum(np.bincount(ids)[order]) <= most]))
 
 
 def _largest(one_nm: Singles, other_nr: Singles, e_n: Singles, clusters_n: Ints | None, trace: float) -> float:

@@ -16,7 +16,6 @@ from proxyaudit.data.attributes import Attribute, cut_number, ordered_codes
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.erasers.leace import fit_leace
 from proxyaudit.estimates.record import OUTPUT_SITE, Measurement
-from proxyaudit.probes import crossfit
 from proxyaudit.probes.bins import binned_trace
 from proxyaudit.probes.conditioning import Strata, make_strata
 from proxyaudit.probes.crossfit import FEWEST_ROWS, ProbeScore, TooFewRowsError, assign_folds, cross_fit_classes, cross_fit_values
@@ -296,7 +295,11 @@ class SiteProbe:
 
     def _some_rows(self, most: int) -> Bools:
         """Whole clusters, at random, up to ``most`` rows."""
-        return crossfit.whole_clusters(self.clusters, most, stream(self.probing.root, "rows", most))
+        if len(self.labels) <= most:
+            return np.ones(len(self.labels), dtype=bool)
+        ids = np.unique(self.clusters, return_inverse=True)[1]
+        order = stream(self.probing.root, "rows", most).permutation(int(ids.max()) + 1)
+        return np.isin(ids, order[np.cumsum(np.bincount(ids)[order]) <= most])
 
     def _quarters(self) -> dict[str, LeakTest]:
         """A number as classes, linear and non-linear: what is told of it without its mean, its scatter or its extremes, counts too."""

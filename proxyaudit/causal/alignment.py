@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.random import Generator
 from torch import Tensor
 
 from proxyaudit.arrays import Floats, Ints
@@ -66,13 +67,7 @@ class Search:
     """
 
     def __init__(
-        self,
-        site: DifferentiableSite,
-        coordinates_nk: Floats,
-        write_kd: Floats,
-        blocks: Sequence[Floats],
-        plan: Donors,
-        rng: np.random.Generator,
+        self, site: DifferentiableSite, coordinates_nk: Floats, write_kd: Floats, blocks: Sequence[Floats], plan: Donors, rng: Generator
     ) -> None:
         """Keep what is searched on."""
         self._site, self._rng = site, rng

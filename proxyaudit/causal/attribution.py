@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from proxyaudit.arrays import Floats, Ints
+from proxyaudit.arrays import Floats, Ints, Singles
 from proxyaudit.causal.proxy_use import Attribution
 from proxyaudit.models.base import TrainedModel, as_tensor, batch_rows, deterministic, inference, log_odds, pooled, to_logits
 from proxyaudit.models.hooks import tapped
@@ -27,9 +26,7 @@ Along = tuple[str, Floats] | int
 """What is attributed: a site's value (its mean over tokens) along a direction ``(d,)``, or the log-odds of an output against all others."""
 
 
-def attribute_columns(
-    model: TrainedModel, x_np: NDArray[np.float32], groups_n: Ints, sources: Sequence[Sequence[int]], along: Along
-) -> Attribution:
+def attribute_columns(model: TrainedModel, x_np: Singles, groups_n: Ints, sources: Sequence[Sequence[int]], along: Along) -> Attribution:
     """Split the difference of groups 0 and 1 over columns with inputs ``sources``; rows of neither group only add to the baseline."""
     scalar, rows = _scalar(model, along), np.flatnonzero(groups_n >= 0)
     inputs, baseline = as_tensor(x_np[rows]), as_tensor(x_np.mean(axis=0, keepdims=True, dtype=np.float64))
@@ -52,7 +49,7 @@ def attribute_columns(
 class TextRows:
     """Texts to attribute to."""
 
-    x_mp: NDArray[np.float32]  # token tables ``(m, width)``, -1 after the last token
+    x_mp: Singles  # token tables ``(m, width)``, -1 after the last token
     groups_m: Ints  # 0 or 1
     tokens: Sequence[Sequence[int]]  # token numbers of each name
     special: Sequence[int]  # tokens that stand in the baseline as well

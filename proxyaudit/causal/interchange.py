@@ -15,10 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from proxyaudit.arrays import Floats, Ints
+from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace
 from proxyaudit.stats.intervals import Measured, over_seeds, p_below
 
@@ -31,7 +32,7 @@ FEWEST_DONORS = 8  # of each group and half within a stratum; below it the strat
 Replay = Callable[[Floats, Ints], Floats]
 """Outputs ``(m, C)`` of rows ``(m,)`` after adding shifts ``(m, d)`` to the site's activations."""
 ReplayOf = Callable[[LeaceEraser], Replay]
-RandomOf = Callable[[int, int, np.random.Generator], LeaceEraser]
+RandomOf = Callable[[int, int, Generator], LeaceEraser]
 """A random subspace for a part of the rows, of a rank."""
 
 
@@ -48,12 +49,7 @@ class Donors:
 
 
 def draw_donors(
-    groups_n: Ints,
-    strata_n: Ints,
-    rows_n: NDArray[np.bool_],
-    donors: int,
-    rng: np.random.Generator,
-    beside: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None,
+    groups_n: Ints, strata_n: Ints, rows_n: Bools, donors: int, rng: Generator, beside: tuple[Bools, Bools] | None = None
 ) -> Donors | None:
     """Donors for every row of ``rows_n`` whose stratum has enough of both groups, from two disjoint halves.
 
@@ -85,14 +81,7 @@ def draw_donors(
     return Donors(rows, np.concatenate(indices), np.where(groups_n[rows] == 0, 1.0, -1.0))
 
 
-def near_slots(plan: Donors) -> Donors:
-    """The donors that stand among the recipients' own rows."""
-    return Donors(plan.recipients, plan.index[:, :, 0::2], plan.sign)
-
-
-def null_sizes(
-    swapped: list[Floats], plans: list[Donors], groups_n: Ints, cells_n: Ints, permutations: int, rng: np.random.Generator
-) -> Floats:
+def null_sizes(swapped: list[Floats], plans: list[Donors], groups_n: Ints, cells_n: Ints, permutations: int, rng: Generator) -> Floats:
     """Sizes of the effect with groups permuted within cells (a part's strata), by two sparse products for all permutations."""
     sizes = np.zeros(permutations)
     known = np.flatnonzero(groups_n >= 0)
@@ -163,6 +152,9 @@ class InterchangeResult:
     others: Mapping[str, float] = field(default_factory=dict)
 
 
+_Plans = tuple[tuple[int, Donors], ...]
+
+
 @dataclass(frozen=True)
 class Setting:
     """The rows of one question and the donors drawn for it; every subspace measured in it meets the same donors."""
@@ -173,10 +165,10 @@ class Setting:
     labels_n: Ints  # true label of each row: a fresh probe of it tells how selective a swap is
     strata_n: Ints  # recipients and donors share theirs, and subspaces are fitted within them: one for all rows, or the true label
     parts_n: Ints  # 0, 1 or 2
-    plans: tuple[tuple[int, Donors], ...]  # the parts that have enough donors, with their donors
+    plans: _Plans  # the parts that have enough donors, with their donors
 
     @property
-    def known_n(self) -> NDArray[np.bool_]:
+    def known_n(self) -> Bools:
         """Rows whose attribute is known."""
         return np.asarray(np.isfinite(self.concept_nk).all(axis=1))
 
@@ -192,7 +184,7 @@ def set_up(
     concept_nk: Floats,
     labels_n: Ints,
     parts_n: Ints,
-    rng: np.random.Generator,
+    rng: Generator,
     *,
     within_label: bool = False,
 ) -> Setting | None:
@@ -203,7 +195,7 @@ def set_up(
     return drawn if drawn.plans else None
 
 
-def with_donors(setting: Setting, donors: int, rng: np.random.Generator) -> Setting:
+def with_donors(setting: Setting, donors: int, rng: Generator) -> Setting:
     """The same question with other donors; parts with too few rows of both groups are left out."""
     parts, drawn = [setting.parts_n == part for part in range(3)], []
     for part in range(3):
@@ -219,7 +211,7 @@ def fit_parts(setting: Setting) -> list[LeaceEraser]:
     return [fit_within(setting, setting.acts_nd, known & (setting.parts_n == part)) for part in range(3)]
 
 
-def fit_within(setting: Setting, acts_nd: Floats, rows_n: NDArray[np.bool_]) -> LeaceEraser:
+def fit_within(setting: Setting, acts_nd: Floats, rows_n: Bools) -> LeaceEraser:
     """A LEACE subspace of some activations, from some of the rows: activations and attribute centred within strata."""
     acts, concept, strata = acts_nd[rows_n], setting.concept_nk[rows_n], setting.strata_n[rows_n]
     several = np.unique(strata)
@@ -237,7 +229,7 @@ def interchange(
     fitted: Sequence[LeaceEraser],
     replay_of: ReplayOf,
     output: int,
-    rng: np.random.Generator,
+    rng: Generator,
     *,
     randoms: int = 5,
     permutations: int = 199,
@@ -254,19 +246,18 @@ def interchange(
     drawn, n = [plan for _, plan in setting.plans], len(setting.acts_nd)
     rank = max(eraser.rank for eraser in fitted)
 
-    def swapped_by(subspaces: Callable[[int], tuple[LeaceEraser, LeaceEraser]], *, near: bool = False) -> list[Floats]:
-        return [
-            _swap(setting.acts_nd, subspaces(part), near_slots(plan) if near else plan, replay_of, output) for part, plan in setting.plans
-        ]
+    def swapped_by(subspaces: Callable[[int], tuple[LeaceEraser, LeaceEraser]], plans: _Plans = setting.plans) -> list[Floats]:
+        return [_swap(setting.acts_nd, subspaces(part), plan, replay_of, output) for part, plan in plans]
 
-    def random(part: int, rank: int, rng: np.random.Generator) -> LeaceEraser:
+    def random(part: int, rank: int, rng: Generator) -> LeaceEraser:
         return random_subspace(setting.acts_nd[setting.parts_n == part], rank, rng)
 
     swapped = swapped_by(lambda part: (fitted[(part + 1) % 3], fitted[(part + 2) % 3]))
     effect = _effect(swapped, drawn, n)
     if effect.size > 0:
         # By the measured part's own rows alone: those beside them had a say in the other subspace.
-        turned = swapped_by(lambda part: (fitted[(part + 2) % 3], fitted[(part + 1) % 3]), near=True)
+        near = tuple((part, replace(plan, index=plan.index[:, :, 0::2])) for part, plan in setting.plans)
+        turned = swapped_by(lambda part: (fitted[(part + 2) % 3], fitted[(part + 1) % 3]), near)
         effect = replace(effect, spread=_spread([outputs[..., 0::2] for outputs in swapped], turned, drawn))
     sizes = np.empty(randoms)
     for index in range(randoms):

@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from proxyaudit.arrays import Floats, Ints
+from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.causal.interchange import DONORS, FEWEST_DONORS, Donors, Effect, draw_donors
 
 Units = Sequence[int] | None
@@ -32,7 +32,7 @@ class Screened:
     signed: Floats  # mean predicted change of the output from group 0 to group 1
     per_row: Floats  # root mean square of it over rows: what cancels over rows counts here. The ranking goes by it
     apart: Floats  # root mean square over a part's units of the difference between the groups within labels, in standard deviations
-    moves: NDArray[np.bool_]  # whether the part takes more than one value
+    moves: Bools  # whether the part takes more than one value
 
     def of(self, parts: slice) -> Self:
         """The same of some of the parts."""
@@ -101,7 +101,7 @@ def pick(screened: Screened, by_gradient: int, by_difference: int, at_random: in
     return found | {int(part): "random" for part in controls}
 
 
-def draw_plan(groups_n: Ints, labels_n: Ints, rows_n: NDArray[np.bool_], recipients: int, rng: np.random.Generator) -> Donors | None:
+def draw_plan(groups_n: Ints, labels_n: Ints, rows_n: Bools, recipients: int, rng: np.random.Generator) -> Donors | None:
     """Donors from all of ``rows_n``, for at most so many recipients; ``None`` where no label has enough of both groups."""
     plan = draw_donors(groups_n, labels_n, rows_n, DONORS, rng)
     if plan is None or len(plan.recipients) <= recipients:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.random import Generator
 from scipy.special import expit, logit
 
 from proxyaudit.arrays import Floats, Ints
@@ -35,7 +36,7 @@ class PlantedUse:
 
 
 def plant_use(
-    setting: Setting, replay: Replay, site: DifferentiableSite, output: int, margin: float, leak: float, rng: np.random.Generator
+    setting: Setting, replay: Replay, site: DifferentiableSite, output: int, margin: float, leak: float, rng: Generator
 ) -> list[PlantedUse] | str:
     """Plant effects of once and twice the margin and look for them.
 
@@ -75,7 +76,7 @@ def plant_use(
 
 
 def _unread_direction(
-    setting: Setting, site: DifferentiableSite, inside: Ints, from_white: Floats, margin: float, rng: np.random.Generator
+    setting: Setting, site: DifferentiableSite, inside: Ints, from_white: Floats, margin: float, rng: Generator
 ) -> Floats | None:
     """A random whitened direction, outside what the model reads where there is such a place."""
     dimensions = from_white.shape[1]
@@ -104,9 +105,7 @@ def _planted_replay(replay: Replay, score_n: Floats, read_d: Floats, strength: f
     return lambda _: run
 
 
-def _oracle(
-    planted: Setting, replay: Replay, output: int, score_n: Floats, write_d: Floats, rng: np.random.Generator
-) -> Callable[[float], float]:
+def _oracle(planted: Setting, replay: Replay, output: int, score_n: Floats, write_d: Floats, rng: Generator) -> Callable[[float], float]:
     """The interchange effect of the planted direction itself, as a function of the readout's strength."""
     parts = []
     for _, plan in planted.plans:

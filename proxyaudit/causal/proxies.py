@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.probes.crossfit import FEWEST_ROWS, TooFewRowsError
+from proxyaudit.probes.crossfit import FEWEST_ROWS, TooFewRowsError, balanced_mean, share_of
 from proxyaudit.stats.p_values import permutation_p, tail_probability
 
 _STRENGTHS = np.array([1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 1e12])
@@ -176,14 +176,13 @@ class _Reader:
 
     def _score_classes(self, labels_n: NDArray[np.generic]) -> tuple[float, Floats]:
         k = self.target.classes
-        value, weight, log_p = (found[0] for found in self._read_classes(self._counts(labels_n)[None]))
+        value, log_p = (found[0] for found in self._read_classes(self._counts(labels_n)[None]))
         labels = labels_n.astype(np.int64)
-        surprisal = -log_p[self.target.folds_n, self.codes, labels]
-        means = np.bincount(labels, weights=surprisal, minlength=k) / np.maximum(np.bincount(labels, minlength=k), 1)
-        return float(value), np.asarray(-(surprisal - means[labels]) * weight[labels] / np.log2(k))
+        saved = log_p[self.target.folds_n, self.codes, labels] / np.log2(k)
+        return float(value), balanced_mean(saved, labels, k)[1]
 
-    def _read_classes(self, counts_pfck: Floats) -> tuple[Floats, Floats, Floats]:
-        """Values ``(P,)``, weights of the classes ``(P, k)`` and log-probabilities ``(P, folds, cells, k)``."""
+    def _read_classes(self, counts_pfck: Floats) -> tuple[Floats, Floats]:
+        """Values ``(P,)`` and log-probabilities ``(P, folds, cells, k)``."""
         k = self.target.classes
         # A permutation over clusters of unequal size may empty a class; the others still count.
         weight = 1 / (k * np.maximum(counts_pfck.sum(axis=(1, 2)), 1))
@@ -201,15 +200,13 @@ class _Reader:
 
         fits = [self._fit(counts_pfck, outer, estimate, loss) for outer in range(self.folds)]
         log_p = np.log2(np.stack(fits, axis=1))
-        return 1 + np.einsum("pfck,pfck,pk->p", counts_pfck, log_p, weight) / np.log2(k), weight, log_p
+        return 1 + np.einsum("pfck,pfck,pk->p", counts_pfck, log_p, weight) / np.log2(k), log_p
 
     def _score_values(self, labels_n: NDArray[np.generic]) -> tuple[float, Floats]:
         values = labels_n.astype(np.float64)
         value, predicted = (found[0] for found in self._read_values(values[None]))
         error = (values - predicted[self.target.folds_n, self.codes]) ** 2
-        spread = (values - values.mean()) ** 2
-        ratio = 1 - float(value)
-        return float(value), np.asarray(-(error - ratio * spread) / spread.sum())
+        return float(value), -share_of(error, (values - values.mean()) ** 2)[1]
 
     def _read_values(self, values_pn: Floats) -> tuple[Floats, Floats]:
         """R squared ``(P,)`` and predictions ``(P, folds, cells)`` of columns of values."""

@@ -6,19 +6,18 @@ gone of it when the row keeps its own LEACE coordinates runs through the sensiti
 the numbers are about the model, not about people. A feature of a text is left out instead: every row is then its own donor.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from proxyaudit.arrays import Floats, Ints
+from proxyaudit.arrays import Floats, Ints, Singles
 from proxyaudit.causal.interchange import Replay
 from proxyaudit.erasers.leace import LeaceEraser
 
-Forward = Callable[[NDArray[np.float32]], tuple[Floats, NDArray[np.floating]]]
+Forward = Callable[[Singles], tuple[Floats, NDArray[np.floating]]]
 """Outputs ``(m, C)`` and activations ``(m, d)`` at the site, of encoded rows ``(m, p)``."""
 
 DONORS = 4
@@ -39,7 +38,7 @@ class Swapped:
     """What swapping some columns does to one model."""
 
     change_msc: Floats  # change of each output, shape ``(m, S, C)``
-    moved_msd: NDArray[np.float32]  # change of the site's activations, shape ``(m, S, d)``
+    moved_msd: Singles  # change of the site's activations, shape ``(m, S, d)``
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,9 @@ class Number:
     value: float
     influence_n: Floats
 
-    def times(self, factor: float) -> Number:
+    def times(self, factor: float) -> Self:
         """A multiple of it."""
-        return Number(factor * self.value, factor * self.influence_n)
+        return type(self)(factor * self.value, factor * self.influence_n)
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def draw_removals(n: int, most: int, rng: np.random.Generator) -> Swaps:
 
 
 def swap_columns(
-    x_np: NDArray[np.float32], inputs: Sequence[int], swaps: Swaps, forward: Forward, before: tuple[Floats, NDArray[np.floating]]
+    x_np: Singles, inputs: Sequence[int], swaps: Swaps, forward: Forward, before: tuple[Floats, NDArray[np.floating]]
 ) -> Swapped:
     """Replace some encoded inputs by the donors' and run the model; ``before`` is what ``forward`` gives for all ``n`` rows."""
     columns = np.asarray(inputs, dtype=np.int64)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from proxyaudit.arrays import Bools, Floats, Ints
+from proxyaudit.arrays import Bools, Floats, Ints, Singles
 from proxyaudit.data.attributes import MIN_LEVEL_ROWS, Attribute
 from proxyaudit.data.columns import labels
 from proxyaudit.data.dataset import Dataset
@@ -172,9 +172,7 @@ def build_signatures(
         group=dataset.group,
         attributes=tuple(KnownAttribute(name=a.name, role=a.role, kind=a.kind, levels=a.levels) for a in protected),
         contexts=contexts,
-        references=tuple(
-            Reference(regime=m.regime, seed=m.seed, kept=m.kept, erase=m.erase, scrub=m.scrub, quantise=m.quantise) for m in models
-        ),
+        references=tuple(Reference.model_validate(model, from_attributes=True) for model in models),
         entries=tuple(entries),
         placebos=PLACEBOS,
     )
@@ -220,7 +218,7 @@ class _Rows:
         weights[apart] = (apart.sum() + fit.sum()) / max(apart.sum(), 1)
         return cls(root, margin, contexts, binary, known, values, codes, dataset.clusters[known], fit, weights)
 
-    def entry(self, acts_nd: Floats, named: dict[str, Any]) -> tuple[Entry, dict[str, NDArray[np.float32]]]:
+    def entry(self, acts_nd: Floats, named: dict[str, Any]) -> tuple[Entry, dict[str, Singles]]:
         acts = acts_nd[self.known]
         # Stored in single precision: the numbers below are those of the direction as stored.
         direction = along.discriminants(acts[self.fit], self.values[self.fit, None])[:, 0].astype(np.float32)

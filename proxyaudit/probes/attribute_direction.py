@@ -1,7 +1,5 @@
 """How much of an attribute one number per row tells, read off plants at known leaks, and linear maps from activations to such numbers."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

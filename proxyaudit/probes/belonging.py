@@ -4,14 +4,13 @@ Of rows drawn independently, labels are independent given the activations: what 
 neighbours hardly more than between farther ones. Rows of one person, household or stretch of time agree among the nearest only.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import stats
 
 from proxyaudit.arrays import Floats, Ints, Singles
 from proxyaudit.probes.results import Agreement
@@ -84,7 +83,8 @@ def _smooth_features(z_nr: Floats) -> Floats:
 
 def agreement(neighbours: Neighbours, labels_n: NDArray[np.generic], classes: int) -> Agreement:
     """Agreement of neighbours in what a smooth reader, fitted without all of a row's neighbours, leaves of an attribute."""
-    y = np.asarray(labels_n[:, None] == np.arange(classes) if classes else _ranks(labels_n)[:, None], dtype=np.float64)
+    told = labels_n[:, None] == np.arange(classes) if classes else stats.rankdata(labels_n, method="max")[:, None] / len(labels_n)
+    y = np.asarray(told, dtype=np.float64)
     y = y - y.mean(axis=0)
     total = float((y**2).mean(axis=0).sum())
     rng = stream(0, "agreement", len(y))
@@ -146,9 +146,3 @@ def near_share(statistic: ScoreStatistic, columns: Sequence[Singles], weights_k:
         for weight, column in zip(weights_k, columns, strict=True):
             total += float(weight) * float((kernel * column[near, 0] * column[own]).sum())
     return float(np.clip(total / len(rows) / score, 0.0, 1.0))
-
-
-def _ranks(values_n: NDArray[np.generic]) -> Floats:
-    order = np.unique(values_n, return_inverse=True)[1].reshape(-1)
-    mass = np.cumsum(np.bincount(order)) / len(order)
-    return np.asarray(mass[order])

@@ -4,8 +4,6 @@ A label that oscillates along a unit has no linear and no quadratic trace. The s
 its null keeps rows' bins and permutes labels, or turns the signs of whole clusters.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse

@@ -4,11 +4,9 @@ Columns of few values give exact strata, a tree of the attribute on the columns 
 regressed out. Where random features of the columns then show something, the baseline was too weak.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +27,9 @@ class Strata:
     codes_n: Ints
     features_nb: Floats | None = None
 
-    def of_rows(self, chosen: NDArray[Any] | slice) -> Strata:
+    def of_rows(self, chosen: NDArray[Any] | slice) -> Self:
         """The strata of chosen rows."""
-        return Strata(self.codes_n[chosen], None if self.features_nb is None else self.features_nb[chosen])
+        return type(self)(self.codes_n[chosen], None if self.features_nb is None else self.features_nb[chosen])
 
     def residual(self, acts_nd: Floats) -> Floats:
         """Activations without what is linear in the columns, stratum by stratum; unchanged where strata are exact."""

@@ -4,8 +4,6 @@ The leak of K classes is their class-balanced V-information (Xu et al. 2020) as 
 it does not move with the base rate alone. Regularisation is chosen within each training part.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -13,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from proxyaudit.arrays import Floats, Ints
+from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.probes.logistic import fit_logistic, log2_probabilities, one_hot
 from proxyaudit.stats.ranks import auroc_of_classes
 
@@ -56,12 +54,34 @@ def assign_folds(clusters_n: Ints, rng: np.random.Generator, folds: int = FOLDS)
     return np.asarray(fold_of[inverse], dtype=np.int64)
 
 
-def _balanced_weights(codes_n: Ints, classes: int, mask_n: NDArray[np.bool_]) -> Floats:
-    counts = np.array([(mask_n & (codes_n == k)).sum() for k in range(classes)])
-    if counts.min() < FEWEST_ROWS:
+def balanced(target_n: NDArray[np.generic], classes: int) -> Floats:
+    """Row weights that sum to one and give every class that occurs equal mass (equal weights if continuous), shape ``(n,)``."""
+    if not classes:
+        return np.full(len(target_n), 1 / len(target_n))
+    codes = target_n.astype(np.int64)
+    counts = np.bincount(codes, minlength=classes)
+    return np.asarray(1 / ((counts > 0).sum() * counts[codes]), dtype=np.float64)
+
+
+def balanced_mean(values_n: Floats, codes_n: Ints, classes: int) -> tuple[float, Floats]:
+    """Mean of a number of each row when classes weigh the same, and each row's influence on it."""
+    weights = balanced(codes_n, classes)
+    means = np.bincount(codes_n, weights=values_n, minlength=classes) / np.maximum(np.bincount(codes_n, minlength=classes), 1)
+    return float(weights @ values_n), np.asarray((values_n - means[codes_n]) * weights)
+
+
+def share_of(part_n: Floats, whole_n: Floats) -> tuple[float, Floats]:
+    """A sum over rows as a share of another, and each row's influence on it."""
+    total = float(whole_n.sum())
+    share = float(part_n.sum()) / total
+    return share, np.asarray((part_n - share * whole_n) / total)
+
+
+def _balanced_weights(codes_n: Ints, classes: int, mask_n: Bools) -> Floats:
+    if np.bincount(codes_n[mask_n], minlength=classes).min() < FEWEST_ROWS:
         raise TooFewRowsError(f"a class has fewer than {FEWEST_ROWS} rows in a training part")
     weights = np.zeros(len(codes_n))
-    weights[mask_n] = 1 / (classes * counts[codes_n[mask_n]])
+    weights[mask_n] = balanced(codes_n[mask_n], classes)
     return weights
 
 
@@ -83,11 +103,10 @@ def cross_fit_classes(z_nr: Floats, codes_n: Ints, classes: int, folds_n: Ints) 
     z = torch.as_tensor(z_nr, dtype=torch.float32)
     known = codes_n >= 0
     folds = int(folds_n.max()) + 1
-    counts = np.bincount(codes_n[known], minlength=classes)
-    if counts.min() < 1:
+    if np.bincount(codes_n[known], minlength=classes).min() < 1:
         raise TooFewRowsError("a class has no rows")
     row_weight = np.zeros(len(codes_n))
-    row_weight[known] = 1 / (classes * counts[codes_n[known]])
+    row_weight[known] = balanced(codes_n[known], classes)
 
     # Each outer fold chooses its ridge on its two neighbours; a model that leaves out two folds serves both.
     pairs = [(fold, (fold + 1) % folds) for fold in range(folds)]
@@ -110,20 +129,18 @@ def cross_fit_classes(z_nr: Floats, codes_n: Ints, classes: int, folds_n: Ints) 
 def _score(logits: torch.Tensor, codes_n: Ints, classes: int) -> ProbeScore:
     """Score out-of-fold logits ``(n, K, 1)``."""
     known = codes_n >= 0
-    counts = np.bincount(codes_n[known], minlength=classes)
-    rates = counts / counts.sum()
+    rates = np.bincount(codes_n[known], minlength=classes) / known.sum()
     log_p = log2_probabilities(logits)[..., 0].numpy()
     loss = -log_p[np.arange(len(codes_n)), np.maximum(codes_n, 0)]
-    means = np.array([loss[codes_n == k].mean() for k in range(classes)])
+    mean, of_rows = balanced_mean(loss[known] / np.log2(classes), codes_n[known], classes)
     influence = np.zeros(len(codes_n))
-    influence[known] = -(loss - means[np.maximum(codes_n, 0)])[known] / (np.log2(classes) * classes * counts[codes_n[known]])
+    influence[known] = -of_rows
     shifted = log_p + np.log2(rates)
     shifted -= np.log2(np.exp2(shifted).sum(axis=1, keepdims=True))
     surprisal = -shifted[known, codes_n[known]].mean()
     entropy = -(rates * np.log2(rates)).sum()
     area = auroc_of_classes(log_p[known], codes_n[known], classes)
-    leak = float(1 - means.mean() / np.log2(classes))
-    return ProbeScore(leak, float(1 - surprisal / entropy), area, influence, log_p * np.log(2))
+    return ProbeScore(1 - mean, float(1 - surprisal / entropy), area, influence, log_p * np.log(2))
 
 
 def cross_fit_values(z_nr: Floats, values_n: Floats, folds_n: Ints) -> ProbeScore:
@@ -148,7 +165,7 @@ def cross_fit_values(z_nr: Floats, values_n: Floats, folds_n: Ints) -> ProbeScor
     return _score_values(predicted, target, known)
 
 
-def _ridge_predictions(z_nr: Floats, target_n: Floats, mask_n: NDArray[np.bool_], ridges: Floats) -> Floats:
+def _ridge_predictions(z_nr: Floats, target_n: Floats, mask_n: Bools, ridges: Floats) -> Floats:
     """Predictions on all rows for each ridge, shape ``(n, len(ridges))``."""
     centre, mean = z_nr[mask_n].mean(axis=0), target_n[mask_n].mean()
     train = z_nr[mask_n] - centre
@@ -158,12 +175,10 @@ def _ridge_predictions(z_nr: Floats, target_n: Floats, mask_n: NDArray[np.bool_]
     return np.asarray((z_nr - centre) @ slopes + mean)
 
 
-def _score_values(predicted_n: Floats, target_n: Floats, known_n: NDArray[np.bool_]) -> ProbeScore:
+def _score_values(predicted_n: Floats, target_n: Floats, known_n: Bools) -> ProbeScore:
     error = (target_n - predicted_n) ** 2 * known_n
     spread = (target_n - target_n[known_n].mean()) ** 2 * known_n
-    total = spread.sum()
-    if total <= 0:
+    if spread.sum() <= 0:
         raise TooFewRowsError("the attribute takes one value only")
-    ratio = error.sum() / total
-    influence = -(error - ratio * spread) / total
-    return ProbeScore(float(1 - ratio), float(1 - ratio), None, influence, predicted_n[:, None])
+    ratio, influence = share_of(error, spread)
+    return ProbeScore(1 - ratio, 1 - ratio, None, -influence, predicted_n[:, None])

@@ -6,8 +6,6 @@ shown less. Directions are screened by their moments; the few that matter are si
 State, interval, bound and detection limit are all read off these, so that none contradicts another.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np

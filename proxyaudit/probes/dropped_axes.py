@@ -4,8 +4,6 @@ Axes that may be rounding noise, last digits of units, and units that hardly eve
 and with one another. The statistic is the largest self-normalised sum over rows (de la Pena, Lai & Shao 2009), Bonferroni over all.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,11 +35,6 @@ class Unseen:
     alone_nm: NDArray[np.int8]  # digits that are asked alone
     products_nm: Singles  # those asked in products too
     units_nd: Singles  # units that they are multiplied with
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing to ask."""
-        return not self.alone_nm.shape[1] and not self.products_nm.shape[1]
 
 
 def unseen_features(acts_nd: NDArray[np.generic], white: Whitened) -> Unseen:
@@ -82,7 +75,7 @@ def dropped_axes_p(
     ``None`` where there is nothing to ask or too few rows are left to tell.
     """
     n = len(labels_n)
-    if unseen.empty or n < _FEWEST_ROWS or z_nr.shape[1] >= n - 1:
+    if not (unseen.alone_nm.shape[1] or unseen.products_nm.shape[1]) or n < _FEWEST_ROWS or z_nr.shape[1] >= n - 1:
         return None
     told = labels_n[:, None] == np.arange(1 if classes == 2 else classes) if classes else labels_n[:, None]
     e = np.asarray(told, dtype=np.float64)
@@ -119,8 +112,7 @@ def _some_rows(n: int, features: int, clusters_n: Ints | None) -> Ints:
         return np.arange(n)
     ids = np.arange(n) if clusters_n is None else np.unique(clusters_n, return_inverse=True)[1]
     order = stream(0, "unseen", n).permutation(int(ids.max()) + 1)
-    chosen = order[np.cumsum(np.bincount(ids)[order]) <= most]
-    return np.flatnonzero(np.isin(ids, chosen))
+    return np.flatnonzero(np.isin(ids, order[np.cumsum(np.bincount(ids)[order]) <= most]))
 
 
 def _largest(one_nm: Singles, other_nr: Singles, e_n: Singles, clusters_n: Ints | None, trace: float) -> float:

@@ -4,15 +4,12 @@ All three read whitened rows ``(n, r)``, on a deterministic subsample of whole c
 attribute (``classes`` = 0), or a class of too few rows, raises ``TooFewRowsError``.
 """
 
-from __future__ import annotations
-
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from proxyaudit.arrays import Floats, Ints
@@ -59,7 +56,7 @@ class Selectivity:
     repeated: float  # share of rows whose type has other rows; where it is 0 the control cannot exceed chance
 
 
-def measure_effort(z_nr: NDArray[np.float64], codes_n: Ints, classes: int, clusters_n: Ints, seed: int) -> Effort:
+def measure_effort(z_nr: Floats, codes_n: Ints, classes: int, clusters_n: Ints, seed: int) -> Effort:
     """Codelength, few-shot curve and selectivity; what could not be measured is left out."""
     effort = Effort()
     with suppress(TooFewRowsError):

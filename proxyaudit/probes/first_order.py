@@ -1,12 +1,9 @@
 """The simplest cross-fitted reader: one step from the prior along the score statistic's own direction, the limit of a large ridge."""
 
-from __future__ import annotations
-
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from proxyaudit.arrays import Floats, Ints
+from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.probes.planting import Target
 from proxyaudit.probes.score import ScoreStatistic, indicator_columns
 
@@ -44,7 +41,7 @@ def first_order_gain(statistic: ScoreStatistic, target: Target, folds_n: Ints) -
     return float(losses[:, 0].sum() - _stacked(losses, folds_n)) / float(np.log(target.classes))
 
 
-def _excess(statistic: ScoreStatistic, column_n: Floats, target: Target, outside_nf: NDArray[np.bool_]) -> Floats:
+def _excess(statistic: ScoreStatistic, column_n: Floats, target: Target, outside_nf: Bools) -> Floats:
     """Labels minus their mean within each block and training part; zero on the fold itself."""
     out = np.zeros(outside_nf.shape)
     for block in statistic.rows.blocks:

@@ -6,9 +6,7 @@ the other folds, a sparse logit on the columns associated most with the attribut
 the regression of the reader's output on the rows). Taking the best on the scored rows can only lower the gain.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -17,19 +15,10 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from proxyaudit.arrays import Bools, Floats, Ints
-from proxyaudit.probes.crossfit import FEWEST_ROWS
-from proxyaudit.probes.flexible_readers import (
-    Problem,
-    balanced,
-    cost_mlp,
-    cost_neighbours,
-    cost_trees,
-    grow_trees,
-    train_mlp,
-    vote_neighbours,
-)
+from proxyaudit.probes.crossfit import FEWEST_ROWS, balanced, balanced_mean, share_of
+from proxyaudit.probes.flexible_readers import READERS as _READERS
+from proxyaudit.probes.flexible_readers import Problem
 from proxyaudit.probes.logistic import fit_logistic, one_hot
-from proxyaudit.probes.quadratic_reader import cost_quadratic, read_quadratic
 from proxyaudit.probes.results import Gain
 from proxyaudit.stats.ranks import auroc_of_classes
 
@@ -43,12 +32,6 @@ _SPARSE_COLUMNS = (1, 2, 4, 8, 16, 32, 64)
 _SPARSE_RIDGES = (1e-4, 1e-2)
 _SPARSE_TOLERANCE, _SPARSE_ITERATIONS = 2e-4, 400
 
-_READERS: Final[dict[str, tuple[Callable[[Problem, int], Floats], Callable[[int, int, int, int], float]]]] = {
-    "quadratic": (read_quadratic, cost_quadratic),
-    "mlp": (train_mlp, cost_mlp),
-    "trees": (grow_trees, cost_trees),
-    "neighbours": (vote_neighbours, cost_neighbours),
-}
 READERS: Final = tuple(_READERS)
 
 
@@ -247,9 +230,5 @@ def _gain(problem: Problem, found_nk: Floats, linear: Sequence[Floats]) -> tuple
     losses = min((_losses(logits, target, classes) for logits in linear), key=lambda loss: float(loss @ weights))
     saved = losses - _losses(found_nk, target, classes)
     if classes:
-        codes = target.astype(np.int64)
-        means = np.bincount(codes, weights=saved, minlength=classes) / np.bincount(codes, minlength=classes)
-        return float(means.mean() / np.log2(classes)), np.asarray((saved - means[codes]) * weights / np.log2(classes))
-    spread = (target.astype(np.float64) - float(np.mean(target.astype(np.float64)))) ** 2
-    gain = float(saved.sum() / spread.sum())
-    return gain, np.asarray((saved - gain * spread) / spread.sum())
+        return balanced_mean(saved / np.log2(classes), target.astype(np.int64), classes)
+    return share_of(saved, (target.astype(np.float64) - float(np.mean(target.astype(np.float64)))) ** 2)

@@ -1,33 +1,36 @@
-"""Non-linear readers for :mod:`proxyaudit.probes.flexible`: a perceptron, boosted trees and nearest neighbours.
+"""Non-linear readers for :mod:`proxyaudit.probes.flexible`: quadratic ridges, a perceptron, boosted trees and nearest neighbours.
 
 A reader returns *directions* ``(C, F, n, K)``: C candidates (stopping times, numbers of neighbours) that may be added to the linear logits
 of each outer fold. Outer fold o is scored; on fold o + 1 the caller chooses candidate and scale; the reader learns from the other folds.
 Its ``cost_*`` twin predicts seconds at a nominal speed from shapes only: what runs under a budget never depends on the clock.
 """
 
-from __future__ import annotations
-
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from proxyaudit.arrays import Floats, Ints
+from proxyaudit.probes.crossfit import balanced
 from proxyaudit.seeding import integer_seed, stream
 
-_FLOPS = 8e10  # nominal speed: a multiply-add counts as two
+_FLOPS, _PRODUCT_FLOPS = 8e10, 5e10  # nominal speeds: a multiply-add counts as two
+_MOST_FEATURES, _RIDGES = 1000, (0.03, 0.3, 3.0)
+_ROWS_AT_ONCE = 1024
+_LONGEST = 6.0  # median lengths of a row: one row must not outweigh all others
 _WIDTH, _BATCH, _EPOCHS, _PATIENCE = 64, 128, 60, 12
 _RATE, _DECAY, _CLIP = 3e-3, 0.3, 8.0
-_MOMENTS, _ADAM_FLOOR = (0.9, 0.999), 1e-8
 _STAGES = (5, 10, 20, 40, 80)
 _MOST_ROUNDS_OF_SEVERAL = 20
 _LEAVES, _SCREENED, _ENDS = 31, 32, 16
 NEIGHBOURS = (5, 15, 50, 150)
 _PRIOR = 2.0  # pseudo-neighbours at the base rate: a unanimous vote of five is not certainty
-_QUERIES = 500  # rows at a time: bounds memory
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,76 @@ def _learning_rows(n: int, folds: int) -> int:
     return n * (folds - 2) // folds
 
 
+def cost_quadratic(n: int, r: int, outputs: int, folds: int) -> float:
+    """Predicted seconds of :func:`read_quadratic`."""
+    features = r * (r + 1) // 2
+    if features <= _MOST_FEATURES:
+        return folds * (2 * n * features**2 + features**3) / _PRODUCT_FLOPS
+    return 2 * n * n * (r + folds * outputs) / _PRODUCT_FLOPS
+
+
+def read_quadratic(problem: Problem, seed: int) -> Floats:
+    """Quadratic directions ``(C, F, n, K)`` of each outer fold: three ridges, or the one limit; the seed is not used."""
+    del seed
+    length = np.sqrt((problem.z_nr**2).sum(axis=1))
+    z = np.asarray(problem.z_nr * np.minimum(1.0, _LONGEST * np.median(length) / np.maximum(length, 1e-12))[:, None])
+    missed = np.stack([_missed(problem, fold) for fold in range(problem.folds)])
+    if z.shape[1] * (z.shape[1] + 1) // 2 <= _MOST_FEATURES:
+        return _ridges(z, problem, missed)
+    return _limit(z, problem, missed)
+
+
+def _missed(problem: Problem, fold: int) -> Floats:
+    """Weighted residual of the linear reader on the rows that learn, shape ``(n, K)``; zero elsewhere."""
+    base, weights = problem.base_fnk[fold], problem.weights_fn[fold]
+    if not problem.classes:
+        return np.asarray(weights[:, None] * (problem.target_n.astype(np.float64)[:, None] - base))
+    known = problem.target_n.astype(np.int64)[:, None] == np.arange(problem.classes)
+    return np.asarray(weights[:, None] * (known - softmax(base, axis=1)))
+
+
+def _stiffness(problem: Problem) -> float:
+    """Curvature of the loss: of a log-odds of evenly likely classes, or of a square."""
+    k = problem.classes
+    return 1.0 if not k else (1 / k) * (1 - 1 / k)
+
+
+def _ridges(z: Floats, problem: Problem, missed_fnk: Floats) -> Floats:
+    one, other = np.triu_indices(z.shape[1])
+    features = z[:, one] * z[:, other]
+    features -= features.mean(axis=0)
+    features /= np.maximum(features.std(axis=0), 1e-12)
+    out = np.zeros((len(_RIDGES), *missed_fnk.shape))
+    for fold in range(problem.folds):
+        weights = problem.weights_fn[fold]
+        total = weights.sum()
+        gram = (features * weights[:, None]).T @ features / total
+        values, vectors = np.linalg.eigh(gram)
+        pull = vectors.T @ (features.T @ missed_fnk[fold] / total)
+        for index, ridge in enumerate(_RIDGES):
+            slopes = vectors @ (pull / (np.maximum(values, 0) + ridge)[:, None])
+            out[index, fold] = features @ slopes / _stiffness(problem)
+    return out
+
+
+def _limit(z: Floats, problem: Problem, missed_fnk: Floats) -> Floats:
+    """Mean of squared inner products with the rows that learn, each weighed by what the linear reader missed there."""
+    folds, n, outputs = missed_fnk.shape
+    rows = torch.as_tensor(z, dtype=torch.float32)
+    pull = torch.as_tensor(missed_fnk.transpose(1, 0, 2).reshape(n, -1), dtype=torch.float32)
+    images = [(rows[start : start + _ROWS_AT_ONCE] @ rows.T).square_() @ pull for start in range(0, n, _ROWS_AT_ONCE)]
+    image = torch.cat(images).double().numpy().reshape(n, folds, outputs).transpose(1, 0, 2)
+    own = (z**2).sum(axis=1) ** 2
+    out = np.zeros((1, folds, n, outputs))
+    for fold in range(folds):
+        # On rows that learn, a row's own part says nothing about fresh rows.
+        fair = image[fold] - own[:, None] * missed_fnk[fold]
+        weights = problem.weights_fn[fold][:, None]
+        slope = float((missed_fnk[fold] * fair).sum()) / max(_stiffness(problem) * float((weights * fair**2).sum()), 1e-300)
+        out[0, fold] = max(slope, 0.0) * image[fold]
+    return out
+
+
 def cost_mlp(n: int, r: int, outputs: int, folds: int) -> float:
     """Predicted seconds of :func:`train_mlp`; it may stop earlier."""
     parameters = r * _WIDTH + _WIDTH**2 + _WIDTH * outputs
@@ -83,27 +156,32 @@ def train_mlp(problem: Problem, seed: int) -> Floats:
     layers = [torch.as_tensor(rng.normal(size=(folds, *shape)) * math.sqrt(2 / shape[0]), dtype=torch.float32) for shape in shapes]
     layers[-1].zero_()
     biases = [torch.zeros(folds, 1, shape[1]) for shape in shapes]
-    optimizer = _AdamW([layer.requires_grad_() for layer in layers], [bias.requires_grad_() for bias in biases])
+    groups = ((layers, _DECAY), (biases, 0.0))
+    optimizer = torch.optim.AdamW([{"params": [p.requires_grad_() for p in ps], "weight_decay": decay} for ps, decay in groups])
 
     learners = [np.flatnonzero(problem.weights_fn[o] > 0) for o in range(folds)]
     fewest = min(len(rows) for rows in learners)
     batch = min(_BATCH, fewest)
     inner = [np.flatnonzero(problem.folds_n == problem.inner(o)) for o in range(folds)]
-    held = _padded(inner)
-    held_weights = torch.as_tensor(np.stack([_inner_weights(problem, rows, held.shape[1]) for rows in inner]), dtype=torch.float32)
+    pads = [(0, max(map(len, inner)) - len(rows)) for rows in inner]
+    held = torch.as_tensor(np.stack([np.pad(rows, pad, mode="edge") for rows, pad in zip(inner, pads, strict=True)]))
+    counts = [np.pad(balanced(problem.target_n[rows], problem.classes), pad) for rows, pad in zip(inner, pads, strict=True)]
+    held_weights = torch.as_tensor(np.stack(counts), dtype=torch.float32)
     each = torch.arange(folds)[:, None]
 
     best = np.full(folds, np.inf)
     kept = [p.detach().clone() for p in (*layers, *biases)]
     stale = np.zeros(folds, dtype=np.int64)
     for epoch in range(_EPOCHS):
-        rate = _RATE * 0.5 * (1 + math.cos(math.pi * epoch / _EPOCHS))
+        for group in optimizer.param_groups:
+            group["lr"] = _RATE * 0.5 * (1 + math.cos(math.pi * epoch / _EPOCHS))
         order = torch.as_tensor(np.stack([rng.permutation(rows)[:fewest] for rows in learners]))
         for start in range(0, fewest - batch + 1, batch):
             rows = order[:, start : start + batch]
             losses = _loss(base[each, rows] + _forward(z[rows], layers, biases), target[rows], problem.classes)
             (losses * weights[each, rows]).mean(1).sum().backward()  # type: ignore[no-untyped-call]
-            optimizer.step(rate)
+            optimizer.step()
+            optimizer.zero_grad()
         with torch.no_grad():
             losses = _loss(base[each, held] + _forward(z[held], layers, biases), target[held], problem.classes)
             now = (losses * held_weights).sum(1).numpy()
@@ -116,45 +194,6 @@ def train_mlp(problem: Problem, seed: int) -> Floats:
             break
     with torch.no_grad():
         return _forward(z.expand(folds, -1, -1), kept[:3], kept[3:]).double().numpy()[None]
-
-
-class _AdamW:
-    """AdamW (Loshchilov & Hutter 2019); torch's own takes a second to import the compiler that it does not use here."""
-
-    def __init__(self, decayed: list[torch.Tensor], free: list[torch.Tensor]) -> None:
-        self.steps = 0
-        self.state = [(p, decay, torch.zeros_like(p), torch.zeros_like(p)) for ps, decay in ((decayed, _DECAY), (free, 0.0)) for p in ps]
-
-    @torch.no_grad()
-    def step(self, rate: float) -> None:
-        """Move parameters along their gradients, and forget these."""
-        self.steps += 1
-        first, second = 1 - _MOMENTS[0] ** self.steps, 1 - _MOMENTS[1] ** self.steps
-        for p, decay, mean, square in self.state:
-            assert p.grad is not None
-            p.mul_(1 - rate * decay)
-            mean.lerp_(p.grad, 1 - _MOMENTS[0])
-            square.mul_(_MOMENTS[1]).addcmul_(p.grad, p.grad, value=1 - _MOMENTS[1])
-            p.addcdiv_(mean, (square.sqrt() / math.sqrt(second)).add_(_ADAM_FLOOR), value=-rate / first)
-            p.grad = None
-
-
-def _padded(rows: list[Ints]) -> torch.Tensor:
-    longest = max(len(r) for r in rows)
-    return torch.as_tensor(np.stack([np.pad(r, (0, longest - len(r)), mode="edge") for r in rows]))
-
-
-def _inner_weights(problem: Problem, rows: Ints, length: int) -> Floats:
-    return np.pad(balanced(problem.target_n[rows], problem.classes), (0, length - len(rows)))
-
-
-def balanced(target_n: NDArray[np.generic], classes: int) -> Floats:
-    """Row weights that sum to one and give every class equal mass (equal weights if continuous), shape ``(n,)``."""
-    if not classes:
-        return np.full(len(target_n), 1 / len(target_n))
-    codes = target_n.astype(np.int64)
-    counts = np.bincount(codes, minlength=classes)
-    return np.asarray(1 / (classes * counts[codes]), dtype=np.float64)
 
 
 def _forward(z: torch.Tensor, layers: list[torch.Tensor], biases: list[torch.Tensor]) -> torch.Tensor:
@@ -192,21 +231,15 @@ def grow_trees(problem: Problem, seed: int) -> Floats:
     folds, n, outputs = problem.base_fnk.shape
     rounds = _rounds(outputs)
     directions = np.zeros((len(rounds), folds, n, outputs))
+    settings = {"max_iter": rounds[-1], "max_leaf_nodes": _LEAVES, "min_samples_leaf": 20, "learning_rate": 0.1, "l2_regularization": 1.0}
+    settings["early_stopping"] = False
     for o in range(folds):
         learn = problem.weights_fn[o] > 0
         target = problem.target_n[learn]
         base = problem.base_fnk[o]
         extra = base[:, 1:] - base[:, :1] if outputs > 1 else base
         features = np.hstack([problem.z_nr[:, _columns(problem.z_nr[learn], target, problem.classes)], extra])
-        settings = {
-            "max_iter": rounds[-1],
-            "max_leaf_nodes": _LEAVES,
-            "learning_rate": 0.1,
-            "min_samples_leaf": 20,
-            "l2_regularization": 1.0,
-            "early_stopping": False,
-            "random_state": integer_seed(seed, "trees", o),
-        }
+        settings["random_state"] = integer_seed(seed, "trees", o)
         if problem.classes:
             stages = HistGradientBoostingClassifier(**settings).fit(features[learn], target).staged_decision_function(features)
             log_rates = np.log(np.bincount(target, minlength=problem.classes) / len(target))
@@ -250,21 +283,18 @@ def vote_neighbours(problem: Problem, seed: int) -> Floats:
     A class vote is the log of the share of a class among the neighbours over its share among the candidates, so it is
     class-balanced; a continuous vote is the mean residual of the neighbours. Rows neither scored nor inner are NaN.
     """
+    from sklearn.neighbors import NearestNeighbors  # slow to import, and often not needed
+
     folds, n, outputs = problem.base_fnk.shape
     directions = np.full((len(NEIGHBOURS), folds, n, outputs), np.nan)
-    z = torch.as_tensor(problem.z_nr, dtype=torch.float32)
-    half_norms = (z**2).sum(1) / 2
     for f in range(folds):
         queries = np.flatnonzero(problem.folds_n == f)
         # Rows of fold f are scored for outer fold f and help outer fold f - 1 to choose.
         for o, hidden in ((f, problem.folds_n == f), ((f - 1) % folds, (problem.folds_n == f) | (problem.folds_n == (f - 1) % folds))):
             pool = np.flatnonzero(~hidden)
-            at_most = min(NEIGHBOURS[-1], len(pool))
-            for start in range(0, len(queries), _QUERIES):
-                rows = queries[start : start + _QUERIES]
-                near = z[rows] @ z[pool].T - half_norms[pool]
-                order = pool[near.topk(at_most, dim=1).indices.numpy()]
-                directions[:, o, rows] = _votes(problem, o, pool, order)
+            near = NearestNeighbors(n_neighbors=min(NEIGHBOURS[-1], len(pool)), algorithm="brute").fit(problem.z_nr[pool])
+            order = near.kneighbors(problem.z_nr[queries], return_distance=False)
+            directions[:, o, queries] = _votes(problem, o, pool, pool[order])
     return directions
 
 
@@ -284,3 +314,12 @@ def _votes(problem: Problem, fold: int, pool: Ints, order: Ints) -> Floats:
         else:
             votes.append(sums[:, count - 1] / count)
     return np.stack(votes)
+
+
+READERS: Final[dict[str, tuple[Callable[[Problem, int], Floats], Callable[[int, int, int, int], float]]]] = {
+    "quadratic": (read_quadratic, cost_quadratic),
+    "mlp": (train_mlp, cost_mlp),
+    "trees": (grow_trees, cost_trees),
+    "neighbours": (vote_neighbours, cost_neighbours),
+}
+"""Each reader with what predicts its cost."""

@@ -6,8 +6,6 @@ The objective is ``sum_i w_i loss_i + lambda/2 ||b||**2`` with an unpenalised in
 feasible and the duality gap is exactly ``||grad||**2 / (2 lambda)``, which is the stopping rule.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
@@ -31,7 +29,8 @@ class LogisticFit:
 
     def logits(self, z: Tensor) -> Tensor:
         """Logits ``(n, K, P)`` on rows ``z`` of shape ``(n, d)``."""
-        return _linear(z, self.coef, self.intercept)
+        slopes: Tensor = torch.tensordot(z, self.coef, 1)
+        return slopes + self.intercept
 
 
 def one_hot(codes_n: NDArray[np.generic], classes: int) -> Tensor:
@@ -101,12 +100,12 @@ class _Batch:
 
     def _gradient(self, x: Tensor, base: Tensor) -> Tensor:
         residual = self.w * (_probabilities(base + x[-1]) - self.y)
-        return torch.cat([_pull_back(self.z, residual) + self.lam * x[:-1], residual.sum(0)[None]])
+        return torch.cat([torch.tensordot(self.z.T, residual, 1) + self.lam * x[:-1], residual.sum(0)[None]])
 
     def advance(self) -> None:
         """Try the step of each problem; one that does not satisfy the curvature condition stays where it is."""
         trial = self.x + self.step * self.direction
-        trial_base = _linear(self.z, trial[:-1], trial.new_zeros(()))
+        trial_base = torch.tensordot(self.z, trial[:-1], 1)
         trial_g = self._gradient(trial, trial_base)
         fits = _dot(trial_g, self.direction) <= _CURVATURE * self.slope.abs()
         self.memory.remember(torch.where(fits, trial - self.x, 0.0), torch.where(fits, trial_g - self.g, 0.0))
@@ -123,7 +122,7 @@ class _Batch:
         base = self.base[..., near]
         polished = _polish_intercept(base, y, w, x[-1])
         residual = w * (_probabilities(base + polished) - y)
-        bound = ((_pull_back(self.z, residual) + lam * x[:-1]) ** 2).sum((0, 1)) / (2 * lam)
+        bound = ((torch.tensordot(self.z.T, residual, 1) + lam * x[:-1]) ** 2).sum((0, 1)) / (2 * lam)
         better = bound < self.gap[self.active[near]]
         kept = self.active[near][better]
         self.coef[..., kept], self.intercept[:, kept], self.gap[kept] = x[:-1][..., better], polished[:, better], bound[better]
@@ -176,13 +175,3 @@ class _Memory:
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum((0, 1))
-
-
-def _linear(z: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    d, k, p = b.shape
-    return (z @ b.reshape(d, k * p)).reshape(len(z), k, p) + c
-
-
-def _pull_back(z: Tensor, residual: Tensor) -> Tensor:
-    n, k, p = residual.shape
-    return (z.T @ residual.reshape(n, k * p)).reshape(z.shape[1], k, p)

@@ -1,7 +1,5 @@
 """The direction along which an attribute itself goes, as far as it can be told from noise; its leak is read along that one."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

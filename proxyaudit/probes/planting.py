@@ -4,8 +4,6 @@ Where rows stand alone labels are drawn from known probabilities (numbers: their
 belong together the noise is the attribute's values with random signs, one for each cluster, to which the planted excess is added.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -48,12 +46,12 @@ class Target:
         return [1] if self.classes == 2 else list(range(self.classes))
 
     @staticmethod
-    def of_codes(codes_n: Ints, classes: int, clusters_n: Ints | None = None, strata_n: Ints | None = None) -> Target:
+    def of_codes(codes_n: Ints, classes: int, clusters_n: Ints | None = None, strata_n: Ints | None = None) -> "Target":
         """A categorical attribute with the rates that it has, within strata if there are any."""
         return Target(codes_n, classes, Prior.of_codes(codes_n, classes, strata_n), clusters_n)
 
     @staticmethod
-    def of_values(values_n: Floats, clusters_n: Ints | None = None) -> Target:
+    def of_values(values_n: Floats, clusters_n: Ints | None = None) -> "Target":
         """A continuous attribute."""
         return Target(np.asarray(values_n, dtype=np.float64), 0, None, clusters_n)
 

@@ -1,7 +1,5 @@
 """What probes find, as frozen records that need no engine to be read."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -11,10 +9,6 @@ from proxyaudit.arrays import Floats
 from proxyaudit.stats.score_law import Reading
 
 _LEAST_EXCESS, _SURE = 0.08, 4.0  # agreement of neighbours that counts, and its size in standard errors
-
-
-def _empty() -> Floats:
-    return np.zeros(0)
 
 
 @dataclass(frozen=True)
@@ -38,8 +32,8 @@ class PlantedTest:
     found_once: float = 0.0  # share of plants at the margin that exceed it, along the least favourable direction
     found_twice: float = 0.0  # the same at twice the margin
     rows_needed: int | None = None  # with which an absent attribute would be called absent in 95 % of cases
-    influence_n: Floats = field(default_factory=_empty, metadata={"key": "influence"})
-    null: Floats = field(default_factory=_empty)  # statistics under permuted labels (or turned signs), (R,)
+    influence_n: Floats = field(default_factory=lambda: np.zeros(0), metadata={"key": "influence"})
+    null: Floats = field(default_factory=lambda: np.zeros(0))  # statistics under permuted labels (or turned signs), (R,)
     reading: Reading | None = field(default=None, metadata={"key": None})  # of other attributes' scores, along an even direction
 
 

@@ -1,7 +1,5 @@
 """What stored numbers cannot hold: spacing and rounding noise of a format, and the digits that readers of smooth functions overlook."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -6,8 +6,6 @@ On whitened rows ``Z`` and standardised labels ``e`` the linear statistic is ``|
 A statistic of K > 2 classes is the sum over the class indicators.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any

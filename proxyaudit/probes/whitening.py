@@ -1,7 +1,5 @@
 """Exact whitening in float64: the coordinates in which every linear question is asked."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -4,8 +4,6 @@ A row longer than ``c`` is shortened to ``c``, which no rotation changes; its le
 of the spread of an axis, the others are told apart on a scale of their own (an M-estimate of scatter, Maronna 1976).
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import stats
 

@@ -1,7 +1,5 @@
 """Directions to plant along: several families, since no one of them is least favourable."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +33,7 @@ class Rows:
     q_nk: Singles | None = None  # coordinates whose products are formed, where they are not ``z`` itself
 
     @property
-    def factors(self) -> Rows:
+    def factors(self) -> "Rows":
         """The rows in the coordinates whose products a quadratic statistic and its plants form."""
         if self.q_nk is None:
             return self

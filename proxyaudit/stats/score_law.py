@@ -4,8 +4,6 @@ The statistic is a quadratic form in independent errors, so its law is close to 
 cumulants fix it, in the form of a Pearson III distribution.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,13 +26,13 @@ class ScoreLaw:
     skew: Floats
 
     @staticmethod
-    def of_cumulants(mean: Floats, variance: Floats, third: Floats) -> ScoreLaw:
+    def of_cumulants(mean: Floats, variance: Floats, third: Floats) -> "ScoreLaw":
         """The law with these cumulants."""
         sd = np.sqrt(np.maximum(variance, 1e-24))
         return ScoreLaw(np.asarray(mean), sd, np.clip(third / sd**3, _LEAST_SKEW, _MOST_SKEW))
 
     @staticmethod
-    def of_sample(scores: Floats) -> ScoreLaw:
+    def of_sample(scores: Floats) -> "ScoreLaw":
         """The law with a sample's moments."""
         mean, sd = float(scores.mean()), float(scores.std(ddof=1))
         return ScoreLaw.of_cumulants(np.array(mean), np.array(sd**2), ((scores - mean) ** 3).mean())
@@ -129,7 +127,7 @@ class Reading:
     sds: Floats
 
     @staticmethod
-    def of(readings: Readings, direction: int = 0) -> Reading:
+    def of(readings: Readings, direction: int = 0) -> "Reading":
         """The reading along one of some directions, as far as it carries leaks."""
         carried = np.isfinite(readings.laws.mean[direction])
         means = np.maximum.accumulate(readings.laws.mean[direction][carried])

@@ -5,8 +5,6 @@ the class-balanced V-information on the rows at hand, as a fraction of ``log2 K`
 ``R**2 = beta**2``. Where something else is known of each row, the prior is conditional on it, and the leak is what activations add.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,13 +32,13 @@ class Prior:
     strata_n: Ints | None = None  # codes from 0 of rows within which the rates hold; None for one stratum
 
     @staticmethod
-    def of_rates(rates_k: Floats, n: int) -> Prior:
+    def of_rates(rates_k: Floats, n: int) -> "Prior":
         """The prior that knows the base rates only."""
         rates = np.asarray(rates_k, dtype=np.float64)
         return Prior(np.broadcast_to(np.log(np.clip(rates, 1e-300, None)), (n, len(rates))), rates)
 
     @staticmethod
-    def of_codes(codes_n: Ints, classes: int, strata_n: Ints | None = None) -> Prior:
+    def of_codes(codes_n: Ints, classes: int, strata_n: Ints | None = None) -> "Prior":
         """The prior of given labels: their rates, within strata if there are any."""
         rates = np.bincount(codes_n, minlength=classes) / len(codes_n)
         if strata_n is None:

@@ -9,7 +9,7 @@ import torch
 import proxyaudit.probes.flexible as flexible
 from proxyaudit.probes.crossfit import assign_folds
 from proxyaudit.probes.flexible import READERS, flexible_gains
-from proxyaudit.probes.flexible_readers import cost_mlp, cost_neighbours, cost_trees
+from proxyaudit.probes.flexible_readers import cost_mlp, cost_neighbours, cost_trees, grow_trees
 from proxyaudit.probes.logistic import fit_logistic
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream
@@ -121,7 +121,7 @@ def test_trees_that_beat_the_ridge_on_one_column_of_many_show_nothing_non_linear
     folds = assign_folds(np.arange(1200), rng)
     offset = offset_of(z, codes, 2, folds)
     problem = flexible._pose(z, codes, 2, folds, offset)
-    found = flexible._blend(problem, flexible.grow_trees(problem, 0))
+    found = flexible._blend(problem, grow_trees(problem, 0))
     naive, _ = flexible._gain(problem, found, (offset,))
     honest, influence = flexible._gain(problem, found, (offset, flexible._blend(problem, flexible._sparse(problem))))
     assert naive > MARGIN

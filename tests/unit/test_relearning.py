@@ -12,7 +12,7 @@ from torch import nn
 from views import dataset_of, view_of
 
 from proxyaudit.activations.capture import capture
-from proxyaudit.causal.relearning import Problem, Relearner, draw_rows, make_rotations
+from proxyaudit.causal.relearning import Problem, Relearner, calibrate, draw_rows, make_rotations, score_outputs, stack_labels
 from proxyaudit.channels.placebos import plant_placebos
 from proxyaudit.channels.relearning import measure as relearn
 from proxyaudit.channels.relearning.estimate import CHANNEL, add_relearning, relearned_draft
@@ -29,7 +29,6 @@ from proxyaudit.models.kinds.ft_transformer import FtTransformerSpec
 from proxyaudit.models.kinds.mlp import MlpSpec
 from proxyaudit.models.kinds.resnet import ResnetSpec
 from proxyaudit.models.sites import probe_sites, select_sites
-from proxyaudit.probes.heads import calibrate, score_outputs, stack_labels
 from proxyaudit.recipe.recipe import SitesSpec
 from proxyaudit.regimes import Regime
 from tests.helpers.deciding import decide_drafts

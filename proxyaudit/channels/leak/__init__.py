@@ -1,5 +1,7 @@
 """Whether a reader gets the attribute out of activations."""
 
+from typing import Any
+
 from proxyaudit.channels.leak.estimate import estimate
 from proxyaudit.estimates.channel import Channel, Question
 from proxyaudit.estimates.questions import READERS
@@ -18,6 +20,7 @@ _INSIDE = (
 )
 _TERMS = (("Leak inside", _INSIDE),)
 _MARGINS = ("leak", "nonlinear")
+_READ: dict[str, Any] = {"of_activations": True, "readers": READERS}
 _LINEAR_ASKS = "Can a linear reader get the attribute out at a verdict site?"
 _NONLINEAR_ASKS = "Can a stronger reader get out more than the linear one?"
 _ELSEWHERE_ASKS = "Is it at another place in the model?"
@@ -28,28 +31,9 @@ CHANNEL = Channel(
     10,
     (
         Question("linear", "encoding", ("leak",), "Linear leak", _LINEAR_ASKS, measures=_LEAKS, terms=_TERMS, of_activations=True),
-        Question(
-            "nonlinear",
-            "encoding",
-            ("nonlinear", "leak"),
-            "Non-linear leak",
-            _NONLINEAR_ASKS,
-            measures=_NONLINEAR,
-            of_activations=True,
-            readers=READERS,
-        ),
+        Question("nonlinear", "encoding", ("nonlinear", "leak"), "Non-linear leak", _NONLINEAR_ASKS, measures=_NONLINEAR, **_READ),
         Question("elsewhere", "recoverable", _MARGINS, "Elsewhere", _ELSEWHERE_ASKS, measures=_LEAKS, may_lack=True, readers=READERS),
-        Question(
-            "beyond",
-            "recoverable",
-            _MARGINS,
-            "Beyond what is known",
-            _BEYOND_ASKS,
-            measures=_LEAKS,
-            place=1,
-            of_activations=True,
-            readers=READERS,
-        ),
+        Question("beyond", "recoverable", _MARGINS, "Beyond what is known", _BEYOND_ASKS, measures=_LEAKS, place=1, **_READ),
         Question("effort", of_activations=True),
     ),
     estimate,

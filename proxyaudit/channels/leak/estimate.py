@@ -117,27 +117,17 @@ def _leak(facts: Facts, channel: str, attribute: Attribute, run: Run, site: str,
     # Outputs have few dimensions: a non-linear leak is held to the same margin there as a linear one.
     margin = facts.margins.nonlinear if test.endswith("nonlinear") and not outputs else facts.margins.leak
     measure = ("leak_in_quarters" if test.startswith("quarters") else "leak") + ("_nonlinear" if test.endswith("nonlinear") else "")
-    base = Draft(
-        channel,
-        attribute.name,
-        run.regime,
-        None if outputs else site,
-        _context(channel, test, facts.beyond),
-        measure=f"output_{measure}" if outputs else measure,
-        subject=facts.beyond if channel == "beyond" else None,
-        margin=margin,
-        unit=UNIT_CLASSES if test.startswith("quarters") else unit_of(attribute),
-        method=METHODS[test] + ("; on the log-odds of the outputs" if outputs else ""),
-    )
+    unit = UNIT_CLASSES if test.startswith("quarters") else unit_of(attribute)
+    base = Draft(channel, attribute.name, run.regime, context=_context(channel, test, facts.beyond), margin=margin, unit=unit)
+    base = replace(base, measure=measure, site=site, method=METHODS[test], subject=facts.beyond if channel == "beyond" else None)
+    if outputs:
+        base = replace(base, measure=f"output_{measure}", site=None, method=f"{METHODS[test]}; on the log-odds of the outputs")
     draft = planted_draft(base, records[run.regime, attribute.name, site], test, facts.clusters_n)
     doubt = facts.doubts.get(attribute.name, POOLED if attribute.pools_levels else None)
     if test == "nonlinear" and not outputs and doubt is not None:
         draft = replace(draft, can_be_absent=False, reason=doubt, remedy="merge" if doubt == POOLED else None)
     rows = int(attribute.known.sum())
     return replace(draft, n=min(rows, draft.extras.get("rows", rows)) if draft.n else None)
-
-
-# Numbers reported beside the deciding ones --------------------------------------------------------------------------
 
 
 def _add_beside(out: Drafts, facts: Facts, attribute: Attribute, run: Run, records: Records) -> None:

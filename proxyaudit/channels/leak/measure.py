@@ -246,16 +246,9 @@ class SiteProbe:
         placebos: list[float] = []
         if placebos_nm is not None and test.reading is not None:
             placebos = [test.reading.leak_of(float(one)) for one in statistic.of_labels(placebos_nm, self.classes, target.weights)]
-        return self._test(
-            test,
-            slice(None),
-            placebos=tuple(placebos),
-            negative=self._negative(statistic, target, test),
-            near=self.guards.near(statistic, target, test.score),
-            raw=score.leak,
-            unweighted=score.unweighted,
-            auroc=score.auroc,
-        )
+        reader = {"raw": score.leak, "unweighted": score.unweighted, "auroc": score.auroc}
+        negative, near = self._negative(statistic, target, test), self.guards.near(statistic, target, test.score)
+        return self._test(test, slice(None), placebos=tuple(placebos), negative=negative, near=near, **reader)
 
     def _negative(self, statistic: ScoreStatistic, target: Target, test: PlantedTest) -> float:
         """Tail probability of a permuted attribute: the instrument must find nothing there."""
@@ -281,17 +274,9 @@ class SiteProbe:
         # Readers can show presence, or speak against absence; once there is plain presence one is enough, which shows that it is of use.
         plain = min(linear.p_present, test.p_present) <= PLAINLY
         readers = probing.readers[:1] if plain else probing.readers
-        gains = flexible_gains(
-            self.whitened.z_nr,
-            self.labels,
-            self.classes,
-            self.folds,
-            offset_nk,
-            seed=integer_seed(probing.root, "readers"),
-            rows_n=self._some_rows(MAX_ROWS),
-            budget=probing.budget,
-            readers=readers,
-        )
+        asked = (self.whitened.z_nr, self.labels, self.classes, self.folds, offset_nk)
+        seed, rows = integer_seed(probing.root, "readers"), self._some_rows(MAX_ROWS)
+        gains = flexible_gains(*asked, seed=seed, rows_n=rows, budget=probing.budget, readers=readers)
         gains += [Gain(name, skipped=_PLAIN_ALREADY) for name in probing.readers[len(readers) :]]
         bins = BinnedTrace(1.0, 0.0)
         if not plain:
@@ -314,8 +299,7 @@ class SiteProbe:
             return np.ones(len(self.labels), dtype=bool)
         ids = np.unique(self.clusters, return_inverse=True)[1]
         order = stream(self.probing.root, "rows", most).permutation(int(ids.max()) + 1)
-        chosen = order[np.cumsum(np.bincount(ids)[order]) <= most]
-        return np.asarray(np.isin(ids, chosen))
+        return np.isin(ids, order[np.cumsum(np.bincount(ids)[order]) <= most])
 
     def _quarters(self) -> dict[str, LeakTest]:
         """A number as classes, linear and non-linear: what is told of it without its mean, its scatter or its extremes, counts too."""

@@ -102,17 +102,9 @@ def _silent(base: Draft, records: Sequence[SiteRecord], clusters_n: Ints) -> Dra
     """A site that is constant in some model: nothing can be read from it there, which is a measured zero."""
     if not all(record.silent or any(test.silent for test in record.tests.values()) for record in records):
         return replace(base, reason="the site is constant in some models and not in others")
-    return replace(
-        base,
-        measured=Measured(np.zeros(len(records)), np.zeros(len(clusters_n)), clusters_n),
-        interval=Interval(0.0, 0.0, 0.0, 0.0, 1.0),
-        present_p=1.0,
-        absent_p=0.0,
-        bound=0.0,
-        can_be_absent=True,
-        n=records[0].n,
-        reason="the site is constant",
-    )
+    nothing = Measured(np.zeros(len(records)), np.zeros(len(clusters_n)), clusters_n)
+    draft = replace(base, measured=nothing, interval=Interval(0.0, 0.0, 0.0, 0.0, 1.0), n=records[0].n)
+    return replace(draft, present_p=1.0, absent_p=0.0, bound=0.0, can_be_absent=True, reason="the site is constant")
 
 
 def calibrated_interval(tests: Sequence[LeakTest]) -> Interval:
@@ -162,13 +154,6 @@ def _either_way(draft: Draft, best: tuple[float, str, Measured] | None) -> Draft
     p, name, gain = best
     if 2 * p > PRESENT_AT:
         return replace(draft, present_p=by_score)
-    return replace(
-        draft,
-        measured=gain,
-        interval=crossed_interval(gain),
-        calibrated=False,
-        null_rejected=True,
-        shown_by=name,
-        method=f"{draft.method}; shown by the reader '{name}': its gain on unseen rows, a lower bound",
-        present_p=min(1.0, 2 * p),
-    )
+    method = f"{draft.method}; shown by the reader '{name}': its gain on unseen rows, a lower bound"
+    shown = replace(draft, measured=gain, interval=crossed_interval(gain), calibrated=False, shown_by=name, method=method)
+    return replace(shown, null_rejected=True, present_p=min(1.0, 2 * p))

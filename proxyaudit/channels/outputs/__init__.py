@@ -11,16 +11,7 @@ _TERMS = (
 _ASKS = "Does it show in the model's outputs, by the gap between groups or to a reader of the outputs?"
 _MEASURES = {"gap": "gap", "output_leak": "output leak", "output_leak_nonlinear": "output leak, non-linear"}
 
-CHANNEL = Channel(
-    "outputs",
-    20,
-    (
-        Question(
-            "expressed", "use", ("gap", "leak"), "Outputs", _ASKS, "shows in the outputs", measures=_MEASURES, terms=_TERMS, readers=READERS
-        ),
-        Question("task"),
-    ),
-    estimate,
-    measure="proxyaudit.channels.outputs.measure:measure",
-    margins={"gap": "output gap"},
-)
+_SHOWS = "shows in the outputs"
+_EXPRESSED = Question("expressed", "use", ("gap", "leak"), "Outputs", _ASKS, _SHOWS, measures=_MEASURES, terms=_TERMS, readers=READERS)
+_MEASURE, _MARGINS = "proxyaudit.channels.outputs.measure:measure", {"gap": "output gap"}
+CHANNEL = Channel("outputs", 20, (_EXPRESSED, Question("task")), estimate, measure=_MEASURE, margins=_MARGINS)

@@ -46,16 +46,10 @@ def _add_gap(out: Drafts, facts: Facts, attribute: Attribute, run: Run) -> None:
         # Halves of a number can agree where its quarters do not.
         base = replace(base, can_be_absent=False, reason=NOT_FLAT)
     outcome = facts.classes[1] if len(facts.classes) == 2 else facts.classes[found.column]
-    gap = replace(
-        base,
-        measured=found.measured,
-        interval=found.interval,
-        group=f"{names[found.high]} minus {names[found.low]}, predicted '{outcome}'",
-        present_p=found.present_p,
-        absent_p=found.absent_p,
-        n=int(attribute.known.sum()),
-        extras={"pair": (found.low, found.high), "column": found.column},
-    )
+    group = f"{names[found.high]} minus {names[found.low]}, predicted '{outcome}'"
+    gap = replace(base, measured=found.measured, interval=found.interval, group=group, n=int(attribute.known.sum()))
+    extras = {"pair": (found.low, found.high), "column": found.column}
+    gap = replace(gap, present_p=found.present_p, absent_p=found.absent_p, extras=extras)
     out.add(gap)
     out.add(_within(facts, attribute, run, gap, found))
 

@@ -12,9 +12,8 @@ from itertools import combinations, islice
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from proxyaudit.arrays import Floats, Ints
+from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.causal.columns import pair_codes, settle_cells
 from proxyaudit.causal.proxies import Association, Target, associate, pair_gain, pair_trace
 from proxyaudit.channels.proxies.record import TABLES, Carried, TableRecord, UnitCarried, label
@@ -151,11 +150,8 @@ def _pairs(
     return tuple(reversed(named.values()))[:MOST_PAIRS]
 
 
-# Features of texts -----------------------------------------------------------------------------------------------
-
-
 def _candidates(
-    dataset: Dataset, column: str, frame: pd.DataFrame, targets: Sequence[tuple[Target, NDArray[np.bool_]]]
+    dataset: Dataset, column: str, frame: pd.DataFrame, targets: Sequence[tuple[Target, Bools]]
 ) -> tuple[pd.DataFrame, list[Proxy]]:
     """Features to be read out of fold, and their values: ways of writing that vary, function words, and the terms that differ most."""
     texts, others = lines_of(frame[column]), lines_of(dataset.audit[column])
@@ -206,7 +202,7 @@ def _styles(texts: Sequence[Sequence[str]], people: Sequence[Ints]) -> dict[str,
     return {name: tables[0][name].to_numpy() for name in STYLES if shared(name)}
 
 
-def _with_terms(styles: dict[str, Floats], terms: Terms, targets: Sequence[tuple[Target, NDArray[np.bool_]]]) -> dict[str, Floats]:
+def _with_terms(styles: dict[str, Floats], terms: Terms, targets: Sequence[tuple[Target, Bools]]) -> dict[str, Floats]:
     """Ways of writing, words, and patterns that are nothing of these over again; those whose counts differ most first."""
     if terms.held_nv is None:
         return styles
@@ -230,7 +226,7 @@ def _overlap(one_n: Floats, two_n: Floats) -> float:
     return float(both / max(either, 1))
 
 
-def _traces(terms: Terms, targets: Sequence[tuple[Target, NDArray[np.bool_]]]) -> Floats:
+def _traces(terms: Terms, targets: Sequence[tuple[Target, Bools]]) -> Floats:
     """How far the classes (or the mean) of an attribute differ between texts with and without each term; for screening only."""
     best = np.zeros(len(terms.features))
     for target, known in targets:
@@ -248,7 +244,7 @@ def _traces(terms: Terms, targets: Sequence[tuple[Target, NDArray[np.bool_]]]) -
     return best
 
 
-def known_target(attribute: Attribute, frame: pd.DataFrame, clusters_n: Ints, root: int) -> tuple[Target, NDArray[np.bool_]]:
+def known_target(attribute: Attribute, frame: pd.DataFrame, clusters_n: Ints, root: int) -> tuple[Target, Bools]:
     """The attribute on the rows of any table where it is known, coded as on the audit rows; and those rows."""
     values = code_as(attribute, frame[attribute.name], where="")
     known = np.isfinite(values) if attribute.kind == "continuous" else values >= 0
@@ -313,7 +309,7 @@ def _carried(attribute: Attribute, frame: pd.DataFrame, clusters_n: Ints, plan: 
     return TableRecord(units, int(known.sum()))
 
 
-def _numbers(found: Association, target: Target, known_n: NDArray[np.bool_] | None) -> Carried:
+def _numbers(found: Association, target: Target, known_n: Bools | None) -> Carried:
     """Numbers of one association; with its influences on all rows where it is said which are known."""
     assert found.null_high is not None  # a null was asked for
     full = None

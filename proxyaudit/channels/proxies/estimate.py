@@ -17,16 +17,8 @@ from proxyaudit.data.encoding import NOT_SEEN
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import Draft, Drafts, unit_of
 from proxyaudit.estimates.states import ABSENT_AT, PRESENT_AT
-from proxyaudit.stats.intervals import (
-    Measured,
-    crossed_interval,
-    distinct_seeds,
-    fieller_ratio,
-    in_every_seed,
-    over_seeds,
-    p_above,
-    p_below,
-)
+from proxyaudit.stats import intervals
+from proxyaudit.stats.intervals import Measured, crossed_interval, distinct_seeds, in_every_seed, over_seeds, p_above, p_below
 from proxyaudit.stats.p_values import holm
 from proxyaudit.types import State
 
@@ -44,21 +36,13 @@ _Carriers = dict[str, tuple[Measured, float]]
 """What each proxy or pair surely carries on the audit rows, and the p-value of its being above the margin."""
 
 
-@dataclass(frozen=True)
-class _Words:
-    """How numbers about columns, or about features of texts, are told."""
-
-    method: str
-    signed: str
-    attribution: str
-
-
-_COLUMNS = _Words(
+# How numbers about columns, or about features of texts, are told: method, signed change, attribution.
+_COLUMNS = (
     "the column's value replaced by that of random other rows, all its encoded inputs together",
     "change of predicted probability, donors of one group minus donors of the other",
     "integrated gradients from the mean row, summed over the column's encoded inputs; difference of the groups",
 )
-_TEXTS = _Words(
+_TEXTS = (
     "the text written without the word or habit and read again",
     "what it adds to the predicted probability, one group minus the other",
     "layer integrated gradients of the token embedding, summed over the places of a token; difference of the groups",
@@ -105,9 +89,6 @@ def estimate(facts: Facts) -> Drafts:
 
 def _draft(channel: str, attribute: Attribute, regime: str, subject: str | None, **more: Any) -> Draft:
     return Draft(channel, attribute.name, regime, measure=channel, subject=subject, context=subject, **more)
-
-
-# Association ------------------------------------------------------------------------------------------------------
 
 
 def _association(facts: Facts, attribute: Attribute, regime: str, unit: str | None, *, gain: bool = False) -> Draft:
@@ -175,9 +156,6 @@ def _over_tables(facts: Facts, draft: Draft, tables: Sequence[TableRecord], n: i
     return measured, max(one.p for one in ones), float(np.mean([one.null_high for one in ones]))
 
 
-# Influence, product and path --------------------------------------------------------------------------------------
-
-
 def _leading(facts: Facts, attribute: Attribute, carriers: _Carriers, regimes: Sequence[_Uses]) -> list[str]:
     """Proxies and pairs by association times influence, averaged over the regimes; those that move nothing between the groups come last."""
     products: dict[str, float] = {}
@@ -191,7 +169,7 @@ def _leading(facts: Facts, attribute: Attribute, carriers: _Carriers, regimes: S
 
 
 def _add_use(out: Drafts, attribute: Attribute, uses: _Uses, carriers: _Carriers, leading: Sequence[str], *, reference: bool) -> None:
-    words = _TEXTS if uses.facts.text else _COLUMNS
+    method, signed, _ = _TEXTS if uses.facts.text else _COLUMNS
     low, high = uses.facts.followed[attribute.name].names
     n = uses.records[0].rows
     products: list[tuple[Draft, float, float]] = []
@@ -199,11 +177,11 @@ def _add_use(out: Drafts, attribute: Attribute, uses: _Uses, carriers: _Carriers
         moved = uses.measured(unit, lambda use: use.moved)
         if moved is None:
             continue
-        base = _draft("influence", attribute, uses.regime, unit, decides=False, n=n)
-        _publish(out, replace(base, unit=_UNIT_CHANGE, method=words.method), over_seeds(moved))
+        base = _draft("influence", attribute, uses.regime, unit, decides=False, n=n, method=method)
+        _publish(out, replace(base, unit=_UNIT_CHANGE), over_seeds(moved))
         if not reference:  # beside trained models: what random weights do with the same swap
             products.append(_product(uses, replace(base, channel="proxy_use", measure="proxy_use"), carriers[unit], moved))
-            _add_path(out, uses, replace(base, group=f"{low} to {high}", unit=words.signed), words)
+            _add_path(out, uses, replace(base, group=f"{low} to {high}", unit=signed))
     for (draft, _, below), adjusted in zip(products, holm([p for _, p, _ in products]), strict=True):
         state: State = "present" if adjusted <= PRESENT_AT else "absent" if below <= ABSENT_AT else "unknown"
         reason = _NOT_SETTLED if state == "unknown" else None
@@ -228,19 +206,9 @@ def _product(uses: _Uses, base: Draft, carrier: tuple[Measured, float], moved: S
     margins = uses.facts.margins
     present = max(carries_p, in_every_seed(moved, margins.effect), _moves_between(uses.total(str(base.subject))))
     absent = max(p_below(one, margins.effect) for one in moved)
-    draft = replace(
-        base,
-        unit="association times influence",
-        method="association on the audit rows times influence",
-        measured=product,
-        interval=crossed_interval(product),
-        decides=True,
-        present_p=present,
-        absent_p=absent,
-        can_be_absent=True,
-        margin=margins.leak * margins.effect,
-    )
-    return draft, present, absent
+    draft = replace(base, unit="association times influence", method="association on the audit rows times influence", measured=product)
+    draft = replace(draft, interval=crossed_interval(product), margin=margins.leak * margins.effect)
+    return replace(draft, decides=True, present_p=present, absent_p=absent, can_be_absent=True), present, absent
 
 
 def _moves_between(total: Sequence[Measured] | None) -> float:
@@ -251,11 +219,11 @@ def _moves_between(total: Sequence[Measured] | None) -> float:
     return in_every_seed([one if up else -one for one in total], 0.0)
 
 
-def _add_path(out: Drafts, uses: _Uses, base: Draft, words: _Words) -> None:
+def _add_path(out: Drafts, uses: _Uses, base: Draft) -> None:
     unit = str(base.subject)
     total, through = uses.total(unit), uses.measured(unit, lambda use: use.through)
     if total is not None:
-        whole = replace(base, channel="path_total", measure="path_total", method=f"{words.method}; by group")
+        whole = replace(base, channel="path_total", measure="path_total", method=f"{base.method}; by group")
         _publish(out, whole, over_seeds(total))
     method = "the part of path_total that is gone when the attribute's LEACE subspace is held fixed"
     part = replace(base, channel="path", measure="path", site=uses.records[0].site, method=method)
@@ -266,20 +234,17 @@ def _add_path(out: Drafts, uses: _Uses, base: Draft, words: _Words) -> None:
     _publish(out, replace(part, null_high=float(np.mean([max(one.random) for one in found]))), over_seeds(through))
     how = "path over path_total, Fieller's interval"
     share = replace(part, channel="path_share", measure="path_share", unit="share of path_total", method=how)
-    ratio = fieller_ratio(over_seeds(through), over_seeds(total))
+    ratio = intervals.fieller_ratio(over_seeds(through), over_seeds(total))
     if ratio is None:
         out.add(replace(share, reason="the column's own effect between the groups is not clearly different from zero"))
     else:
         out.add(replace(share, interval=ratio), value=ratio.value)
 
 
-# Attributions -----------------------------------------------------------------------------------------------------
-
-
 def _add_attributions(out: Drafts, attribute: Attribute, uses: _Uses, leading: Sequence[str]) -> None:
     """What feeds the direction and the output. Of frozen transformers the first repetition stands for all."""
     low, high = uses.facts.followed[attribute.name].names
-    common = {"group": f"{low} to {high}", "decides": False, "method": (_TEXTS if uses.facts.text else _COLUMNS).attribution}
+    common = {"group": f"{low} to {high}", "decides": False, "method": (_TEXTS if uses.facts.text else _COLUMNS)[2]}
     found = [record.attribution for record in uses.records if record.attribution is not None]
     missing = next((one.reason for one in found if one.reason), None if found else "the repetition that stands for all failed")
     share = "share of the groups' difference along the sensitive direction"

@@ -4,11 +4,6 @@ from proxyaudit.channels.relearning.estimate import estimate
 from proxyaudit.estimates.channel import Channel, Question
 
 _ASKS = "Does it come back with a little fine-tuning?"
-CHANNEL = Channel(
-    "relearning",
-    40,
-    (Question("relearned", "recoverable", ("relearned",), "Relearned", _ASKS, measures={"excess": ""}),),
-    estimate,
-    measure="proxyaudit.channels.relearning.measure:measure",
-    margins={"relearned": "relearned leak"},
-)
+_RELEARNED = Question("relearned", "recoverable", ("relearned",), "Relearned", _ASKS, measures={"excess": ""})
+_MEASURE, _MARGINS = "proxyaudit.channels.relearning.measure:measure", {"relearned": "relearned leak"}
+CHANNEL = Channel("relearning", 40, (_RELEARNED,), estimate, measure=_MEASURE, margins=_MARGINS)

@@ -72,19 +72,12 @@ def relearned_draft(base: Draft, measured: Sequence[Measurement], untrained: Seq
     thresholds = [max(r.value, q) for r, (q, _) in zip(references, percentiles, strict=True)]
     controls = [_control(one, threshold, base.margin) for one, threshold in zip(own, thresholds, strict=True)]
     worst = next((control for control in controls if not control.passed), controls[0])
-    return replace(
-        base,
-        measured=deciding,
-        interval=crossed_interval(deciding),
-        raw=float(np.mean([m.value for m in mine])),
-        null_high=float(np.mean(thresholds)),
-        present_p=max(in_every_seed(singles, base.margin) for singles in both),
-        absent_p=min(1.0, 2 * min(absent_everywhere(mean, singles, base.margin) for mean, singles in zip(means, both, strict=True))),
-        n=own[0].n,
-        can_be_absent=worst.passed,
-        reason=None if worst.passed else worst.reason,
-        extras={**base.extras, "control": worst},
-    )
+    present = max(in_every_seed(singles, base.margin) for singles in both)
+    absent = min(1.0, 2 * min(absent_everywhere(mean, singles, base.margin) for mean, singles in zip(means, both, strict=True)))
+    draft = replace(base, measured=deciding, interval=crossed_interval(deciding), present_p=present, absent_p=absent, n=own[0].n)
+    draft = replace(draft, raw=float(np.mean([m.value for m in mine])), null_high=float(np.mean(thresholds)))
+    extras, reason = {**base.extras, "control": worst}, None if worst.passed else worst.reason
+    return replace(draft, can_be_absent=worst.passed, reason=reason, extras=extras)
 
 
 def _reached(found: Relearned, margin: float, clusters_n: Ints) -> Measured:

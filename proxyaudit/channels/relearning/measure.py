@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from proxyaudit.arrays import Floats
 from proxyaudit.causal.relearning import SHORT, STEPS, Problem, Relearner, Relearnt, UntrainableError, draw_rows, make_rotations
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.placebos import plant_label
@@ -130,7 +131,7 @@ class _Attribute:
             if len(rotation.learn) >= m
         ]
 
-    def _influence(self, learnt: Sequence[Relearnt]) -> tuple[NDArray[np.float64], int]:
+    def _influence(self, learnt: Sequence[Relearnt]) -> tuple[Floats, int]:
         """Influence of every audit row on the mean leak, and how many rows were measured."""
         influence = np.zeros(len(self.codes))
         for one in learnt:

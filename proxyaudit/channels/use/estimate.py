@@ -155,17 +155,10 @@ def effect_draft(base: Draft, swaps: _Swaps, clusters_n: Ints) -> Draft:
     # Where no model exceeds the margin no null was needed.
     nulls = [swap.null_sizes for swap in swaps]
     null_high = float(np.quantile(np.mean(nulls, axis=0), 0.95)) if all(len(null) for null in nulls) else None
-    return replace(
-        base,
-        measured=measured,
-        interval=crossed_interval(measured),
-        context=branch,
-        present_p=in_every_seed(singles, base.margin),
-        absent_p=absent_p(effects, clusters_n, base.margin),
-        null_rejected=null_high is not None and measured.value + float(np.mean(random)) > null_high,
-        null_high=null_high,
-        n=swaps[0].rows,
-    )
+    rejected = null_high is not None and measured.value + float(np.mean(random)) > null_high
+    draft = replace(base, measured=measured, interval=crossed_interval(measured), context=branch, n=swaps[0].rows)
+    draft = replace(draft, null_rejected=rejected, null_high=null_high)
+    return replace(draft, present_p=in_every_seed(singles, base.margin), absent_p=absent_p(effects, clusters_n, base.margin))
 
 
 def add_use_beside(

@@ -5,32 +5,19 @@ that goes past the sites, that raises some rows and lowers others by as much, th
 or through another class. What bars absence for it stands in ``estimate``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.activations.capture import Captured
 from proxyaudit.activations.replay import differentiable, outputs_with, replayer
-from proxyaudit.arrays import Bools, Floats, Ints
+from proxyaudit.arrays import Bools, Floats, Ints, Singles
 from proxyaudit.causal import interchange as causal
 from proxyaudit.causal.alignment import DifferentiableSite, Logits
-from proxyaudit.causal.interchange import (
-    FINE_DONORS,
-    TOO_FEW,
-    InterchangeResult,
-    Replay,
-    ReplayOf,
-    Setting,
-    absent_p,
-    fit_within,
-    interchange,
-    with_donors,
-)
+from proxyaudit.causal.interchange import InterchangeResult, Replay, ReplayOf, Setting, absent_p, fit_within, interchange, with_donors
 from proxyaudit.causal.learned import Learned, block_diagonal, learn_parts, swap_read_downstream
 from proxyaudit.causal.planted_use import plant_use
 from proxyaudit.channels.base import ModelView
@@ -42,8 +29,6 @@ from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import NoGradientError, TrainedModel
 from proxyaudit.seeding import stream
 
-_Columns = tuple[slice, ...]
-"""Where the units of each site stand, of several side by side; empty for one site."""
 SURELY = 4.5  # standard errors: some thousand comparisons are looked at
 FEWEST = 30  # rows of a group within a half
 _FOLLOWED_ROWS = 512
@@ -63,7 +48,8 @@ def measure(view: ModelView, out: Measurement) -> None:
         for attribute in attributes:
             rank = record.axes_at(out, attribute.name, site).rank
             question = _Question.of(view, attribute, site, acts)
-            found = question.ask(replay, logits, acts.shape[1] if rank is None else rank) if question else record.SiteUse(reason=TOO_FEW)
+            rank = acts.shape[1] if rank is None else rank
+            found = question.ask(replay, logits, rank) if question else record.SiteUse(reason=causal.TOO_FEW)
             record.USES.write(out, found, attribute.name, site)
     if len(sites) > 1:
         acts = np.concatenate([captured.acts[site] for site in sites], axis=1)
@@ -72,7 +58,7 @@ def measure(view: ModelView, out: Measurement) -> None:
         columns = {site: slice(int(a), int(b)) for site, a, b in zip(sites, edges[:-1], edges[1:], strict=True)}
         for attribute in attributes:
             question = _Question.of(view, attribute, record.JOINT, acts)
-            found = question.ask_jointly(columns, logits) if question else record.SiteUse(reason=TOO_FEW)
+            found = question.ask_jointly(columns, logits) if question else record.SiteUse(reason=causal.TOO_FEW)
             record.USES.write(out, found, attribute.name, record.JOINT)
 
 
@@ -84,9 +70,12 @@ class _Question:
         self.decides, self.margin, self.clusters = view.decides, view.recipe.margins.effect, view.dataset.clusters
         self.setting, self.rng, self.output = setting, rng, view.followed[attribute.name].output
         self.permutations = 199 if view.decides else 0  # a reference has numbers, never a state
+        # Of several sites side by side: where the units of each stand, and what draws a random subspace that mixes none.
+        self.columns: tuple[slice, ...] = ()
+        self.random_of: causal.RandomOf | None = None
 
     @classmethod
-    def of(cls, view: ModelView, attribute: Attribute, site: str, acts_nd: NDArray[np.floating]) -> _Question | None:
+    def of(cls, view: ModelView, attribute: Attribute, site: str, acts_nd: NDArray[np.floating]) -> Self | None:
         """``None`` where there are too few rows of both groups."""
         rng, groups = stream(view.recipe.seed, "interchange", attribute.name, site), view.followed[attribute.name].groups_n
         setting = causal.set_up(acts_nd, groups, attribute.concept_columns(), view.labels_n, view.dataset.parts, rng)
@@ -120,7 +109,7 @@ class _Question:
             return record.OtherQuestions(1.0, len(questions)) if questions else None
         largest = 0.0
         for groups, output in questions:
-            fine = with_donors(replace(setting, groups_n=groups), FINE_DONORS, rng)
+            fine = with_donors(replace(setting, groups_n=groups), causal.FINE_DONORS, rng)
             if len(fine.plans) < len(setting.plans):
                 return record.OtherQuestions(1.0, len(questions))
             found = learn_parts(fine, DifferentiableSite(logits, output), fitted, self.margin, rng, free=False)
@@ -156,23 +145,15 @@ class _Question:
 
             return replay
 
-        use = self._swapped(fit(setting), replay_of, logits, tuple(columns.values()), random_of)
+        self.columns, self.random_of = tuple(columns.values()), random_of
+        use = self._swapped(fit(setting), replay_of, logits)
         within = self._within_label() if self.decides else None
         return use if within is None else replace(use, within_label=self._interchanged(within, fit(within), replay_of))
 
-    def _swapped(
-        self,
-        fitted: list[LeaceEraser],
-        replay_of: ReplayOf,
-        logits: Logits,
-        columns: _Columns = (),
-        random_of: causal.RandomOf | None = None,
-    ) -> record.SiteUse:
-        follow = DifferentiableSite(logits, self.output)
-        leace = interchange(
-            self.setting, fitted, replay_of, self.output, self.rng, random_of=random_of, permutations=self.permutations, above=self.margin
-        )
-        learned = self._learned(follow, fitted, replay_of, columns, random_of)
+    def _swapped(self, fitted: list[LeaceEraser], replay_of: ReplayOf, logits: Logits) -> record.SiteUse:
+        follow, drawn, null = DifferentiableSite(logits, self.output), self.random_of, self.permutations
+        leace = interchange(self.setting, fitted, replay_of, self.output, self.rng, random_of=drawn, permutations=null, above=self.margin)
+        learned = self._learned(follow, fitted, replay_of)
         return record.SiteUse(leace=self._with_others(leace, fitted), learned=learned)
 
     def _within_label(self) -> Setting | None:
@@ -185,17 +166,10 @@ class _Question:
         """The effect beside what decides: no random subspaces, and a null where it exceeds the margin."""
         return interchange(asked, fitted, replay_of, self.output, self._stream("swaps within label"), randoms=0, above=self.margin)
 
-    def _learned(
-        self,
-        follow: DifferentiableSite,
-        fitted: list[LeaceEraser],
-        replay_of: ReplayOf,
-        columns: _Columns,
-        random_of: causal.RandomOf | None,
-    ) -> record.LearnedUse:
-        setting, rng, free = self.setting, self._stream("learned"), self.decides and not columns
+    def _learned(self, follow: DifferentiableSite, fitted: list[LeaceEraser], replay_of: ReplayOf) -> record.LearnedUse:
+        setting, rng, free = self.setting, self._stream("learned"), self.decides and not self.columns
         try:
-            found = learn_parts(setting, follow, fitted, self.margin, rng, free=free, columns=columns)
+            found = learn_parts(setting, follow, fitted, self.margin, rng, free=free, columns=self.columns)
         except NoGradientError as error:
             return record.LearnedUse(reason=str(error))
 
@@ -206,10 +180,10 @@ class _Question:
         result, read = swap(readable), None
         if self.decides and result.effect.size > self.margin:
             # Only what exceeds the margin needs its null and the random subspaces beside it.
-            result = interchange(setting, readable, replay_of, self.output, rng, random_of=random_of)
+            result = interchange(setting, readable, replay_of, self.output, rng, random_of=self.random_of)
         elif self.decides:
             # Only what does not is asked whether it is absent.
-            swaps = swap_read_downstream(with_donors(setting, FINE_DONORS, rng), found, replay_of, self.output, rng)
+            swaps = swap_read_downstream(with_donors(setting, causal.FINE_DONORS, rng), found, replay_of, self.output, rng)
             result, read = swaps[0], swaps[-1]
         unread = 0.0
         if free:
@@ -261,7 +235,7 @@ class _Question:
         return record.PlantedEffects(sizes=tuple(sizes))
 
 
-def measure_guards(model: TrainedModel, captured: Captured, x_np: NDArray[np.float32], dataset: Dataset, root: int) -> record.Guards:
+def measure_guards(model: TrainedModel, captured: Captured, x_np: Singles, dataset: Dataset, root: int) -> record.Guards:
     """Measure the guards of one model."""
     # Token numbers of a text say nothing by being above or below their mean.
     columns, inside = x_np[:, :0] if dataset.text is not None else x_np, list[Floats]()
@@ -276,7 +250,7 @@ def measure_guards(model: TrainedModel, captured: Captured, x_np: NDArray[np.flo
     return record.Guards(outputs_past(model, captured, x_np, root), by_column, by_direction)
 
 
-def outputs_past(model: TrainedModel, captured: Captured, x_np: NDArray[np.float32], root: int) -> float:
+def outputs_past(model: TrainedModel, captured: Captured, x_np: Singles, root: int) -> float:
     """Largest change of an output when other rows run with the verdict sites set to these rows' values; 0 where all follows from them."""
     if len(model.verdict_sites) == 1 and model.taps[model.verdict_sites[0]].tail == "method":
         return 0.0  # the package's own architectures run what follows the site from its value alone; of a user's head that is only likely

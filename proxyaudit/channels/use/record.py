@@ -10,10 +10,9 @@ from proxyaudit.causal.proxy_use import Number, Reach
 from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.record import Measurement, Shelf, read_record
 
+T = TypeVar("T")
 JOINT = "verdict sites jointly"
 MOST_DIMENSIONS = 0.1  # of the rows a subspace is fitted on; beyond it a head that ignores the attribute can seem to use it
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from pydantic import BaseModel
 
+from proxyaudit.errors import check_name
 from proxyaudit.evidence.pack import EvidencePack, find_run, read_pack
 from proxyaudit.types import Estimate, Finding
 
@@ -104,6 +105,7 @@ def probe(
     from proxyaudit.recipe.recipe import Margins
     from proxyaudit.recipe.yaml import validated
 
+    check_name(name, "name")
     given = {"leak": leak_margin, "nonlinear": nonlinear_margin}
     margins = validated(Margins, given, where="margins", mend="a margin lies between 0 and 1, e.g. 0.02 and 0.1")
     named = (attributes,) if isinstance(attributes, str) else tuple(attributes)

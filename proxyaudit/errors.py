@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable
 from functools import partial
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # of a run, that is of a folder
+
 
 class ProxyauditError(Exception):
     """Base of every error raised on purpose; ``exit_code`` is what the command line returns."""
@@ -36,6 +38,12 @@ class IntegrityError(ProxyauditError):
 
 class TaskError(ProxyauditError):
     """A training, capture or measuring task failed while the rest of the run went on."""
+
+
+def check_name(name: str, where: str = "--name") -> None:
+    """Refuse a name that cannot be a folder's."""
+    if not NAME.fullmatch(name):
+        raise InputError(f"'{name[:40]}' cannot name a folder", where=where, mend="use letters, digits, '.', '_' and '-'")
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "", *, cutoff: float = 0.5) -> str:

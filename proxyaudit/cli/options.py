@@ -1,7 +1,6 @@
 """Options and answers that several commands share."""
 
 import contextlib
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,7 +34,6 @@ RunFolder = Annotated[Path, Argument(metavar="RUN", help="A run folder, or a fol
 Base = Annotated[MaybePath, given("Folder of the run's recipe, if its paths do not start from the current one.", "DIR")]
 _CODE = "Code that may be executed; may be given several times. 'any' for a recipe of one's own; of a pack only the hash counts."
 RunCode = Annotated[Many, given(_CODE, "FILE@sha256:HASH", env="RUN_CODE")]
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 def check_margins(**margins: float) -> None:
@@ -44,12 +42,6 @@ def check_margins(**margins: float) -> None:
         if not 0 < margin < 1:
             option = f"--{name.replace('_', '-')}"
             raise InputError(f"{margin:g} is no margin", where=option, mend="give a number between 0 and 1")
-
-
-def check_name(name: str) -> None:
-    """Refuse a name that cannot be a folder's."""
-    if not NAME.fullmatch(name):
-        raise InputError(f"'{name[:40]}' cannot name a folder", where="--name", mend="use letters, digits, '.', '_' and '-'")
 
 
 def quiet_stdout() -> contextlib.redirect_stdout[TextIO]:

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import Jobs, Json, Many, Name, Out, Seed, check_margins, check_name, given, quiet_stdout, show_audit
+from proxyaudit.cli.options import Jobs, Json, Many, Name, Out, Seed, check_margins, given, quiet_stdout, show_audit
+from proxyaudit.errors import check_name
 
 EXAMPLE = "Example:  proxyaudit probe --activations real=acts.safetensors --labels people.csv --attribute sex"
 

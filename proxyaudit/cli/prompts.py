@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from proxyaudit.cli import console
-from proxyaudit.cli.options import NAME, Json, Many, MaybePath, Name, Out, Seed, check_margins, check_name, given, quiet_stdout, show_audit
-from proxyaudit.errors import InputError
+from proxyaudit.cli.options import Json, Many, MaybePath, Name, Out, Seed, check_margins, given, quiet_stdout, show_audit
+from proxyaudit.errors import NAME, InputError, check_name
 
 if TYPE_CHECKING:
     from proxyaudit.recipe.models import PretrainedSpec

@@ -11,7 +11,7 @@ from proxyaudit.types import Estimate, Remedy
 
 _POWER: Final = float(norm.isf(0.05))  # in 95 of 100 audits the rows that are named would do
 _MOST_TIMES: Final = 25  # as many rows: beyond that a number lies too near its margin for any advice
-TOO_NEAR: Final = "too near the margin for any realistic number of rows"
+TOO_NEAR: Final = "so near the margin that more than 25 times the rows would be needed, were the effect as measured"
 
 
 def remedy_of(e: Estimate, outcome: Outcome, adjusted: float, given: Remedy | None, rows: int | None) -> tuple[Remedy | None, int | None]:

@@ -5,8 +5,10 @@ The factory runs with the rights of the user; it must lie in the recipe's folder
 
 import hashlib
 import inspect
+import json
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +23,7 @@ from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
 from proxyaudit.models.kinds.module import ModuleSpec
 from proxyaudit.recipe.recipe import Recipe
 
+_MODULE = re.compile(r"[A-Za-z_]\w*\.[A-Za-z_]\w*")
 _CLASS_COUNT_NAMES = frozenset({"n_classes", "num_classes", "n_outputs", "num_outputs", "out_features"})
 
 
@@ -135,10 +138,30 @@ def code_of(recipe: Recipe, base: Path) -> dict[str, Path | None]:
 
 
 def model_code(what: str, folder: Path | None) -> dict[str, Path | None]:
-    """Code of a model that is trusted: its Python files, and ``None`` where it lies on a hub or the config names another model's code."""
+    """Code of a model that is trusted: its Python files, and ``None`` where it lies on a hub or may lie anywhere but in these files."""
     if folder is None:
         return {what: None}
-    configs = "".join(path.read_text(encoding="utf-8", errors="replace") for path in sorted(folder.glob("*.json")) if "config" in path.name)
-    elsewhere: dict[str, Path | None] = {what: None} if "auto_map" in configs and "--" in configs else {}
+    named = set[str]()
+    for path in sorted(folder.rglob("*.json")):
+        try:
+            named |= set(_auto_mapped(json.loads(path.read_bytes())))
+        except ValueError:
+            continue
+    # A module is named by its place in the folder. What a link, another model's name or a path leads to cannot be looked at here.
+    own = all(_MODULE.fullmatch(name) and (folder / f"{name.split('.')[0]}.py").is_file() for name in named)
+    linked = any(path.is_symlink() and path.is_dir() for path in folder.rglob("*"))
+    elsewhere: dict[str, Path | None] = {what: None} if linked or not own else {}
     files = sorted(path for path in folder.rglob("*.py") if path.is_file())
     return {**elsewhere, **{f"{what}: {path.relative_to(folder)}": path for path in files}}
+
+
+def _auto_mapped(document: Any, inside: bool = False) -> Iterator[str]:
+    """Classes that the ``auto_map`` of a config names, wherever it stands."""
+    if isinstance(document, dict):
+        for key, value in document.items():
+            yield from _auto_mapped(value, inside or key == "auto_map")
+    elif isinstance(document, list):
+        for value in document:
+            yield from _auto_mapped(value, inside)
+    elif inside and isinstance(document, str):
+        yield document

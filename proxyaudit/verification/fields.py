@@ -6,7 +6,7 @@ from math import log, log2, sqrt
 from typing import Any, Final
 
 from proxyaudit.channels.proxies.record import label
-from proxyaudit.estimates.ledger import UNIT_CLASSES
+from proxyaudit.estimates.ledger import UNIT_CLASSES, UNIT_VALUES
 from proxyaudit.estimates.not_tested import overlap_question, standing_notes
 from proxyaudit.estimates.questions import FLOOR, all_questions
 from proxyaudit.estimates.scope import Scope, entries, listed, mapping, names
@@ -16,6 +16,8 @@ from proxyaudit.types import REFERENCES, Estimate
 
 _OF_COLUMNS: Final = ("association", "pair_gain", "influence", "proxy_use", "path_total", "path", "path_share")
 _OF_LINEAR_READERS: Final = ("leak", "leak_in_quarters", "output_leak")
+_PLANTED: Final = (("linear", "leak"), ("nonlinear", "leak_nonlinear"), ("beyond", "leak"))
+_UNITS: Final = (UNIT_CLASSES, UNIT_VALUES)
 _RAREST: Final = 0.05  # share of the smallest class that the slack below allows for; class counts are not published
 _SURELY: Final = 5.0  # standard errors beyond which chance explains nothing
 _WRITES_TEXTS: Final = ("synthetic", "release")
@@ -71,7 +73,14 @@ def figure_problems(pack: EvidencePack) -> Iterator[str]:
     below (Pinsker 1964): with total variation t between a class and the rest, A is at most 1/2 + t - t**2 / 2.
     """
     classes = {str(entry.get("name")): len(listed(entry, "levels")) for entry in entries(pack.plan, "attributes")}
+    passed = {(c.channel, c.attribute, c.regime, c.site) for c in pack.evidence.controls if c.kind == "positive" and c.passed}
     for e in deciding(pack.evidence.estimates):
+        if e.measure in _OF_LINEAR_READERS and e.value is not None and (e.unit not in _UNITS or e.n is None):
+            yield f"evidence.json: {e.id} does not say in which unit, or on how many rows, it was measured"
+        # A constant site is a measured zero: there nothing can be planted.
+        planted = (e.channel, e.measure) in _PLANTED and (e.low, e.high) != (0.0, 0.0)
+        if e.state == "absent" and planted and (e.channel, e.attribute, e.regime, e.site) not in passed:
+            yield f"evidence.json: {e.id} is absent without a positive control that passed"
         read = e.unit == UNIT_CLASSES and e.measure in _OF_LINEAR_READERS and e.channel != "beyond"
         if e.state != "absent" or e.margin is None or not read:
             continue

@@ -85,6 +85,16 @@ def test_what_was_not_changed_verifies(folder: Path) -> None:
 
 
 EDITS: dict[str, tuple[Edit, str]] = {
+    "no controls at all": (
+        lambda d: (d.update(controls=[]), [f.update(control_refs=[]) for f in d["findings"]]),
+        "absent without a positive control that passed",
+    ),
+    "a control that nobody owns": (
+        lambda d: control(d, kind="positive", channel="nonlinear", regime="real").update(attribute=None),
+        "absent without a positive control that passed",
+    ),
+    "a number in no unit": (lambda d: number(d, **LINEAR).update(unit="zzz"), "in which unit"),
+    "a number of no rows": (lambda d: number(d, **LINEAR).update(n=None), "on how many rows"),
     "surplus figure": (
         lambda d: control(d, kind="positive")["figures"].update(share=1.0, found_once=1.0, found_twice=1.0),
         "has others beside them",

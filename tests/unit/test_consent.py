@@ -86,6 +86,21 @@ def test_every_file_of_a_trusted_model_is_code(tmp_path: Path) -> None:
     assert code_of(parse_recipe({**recipe, "model": {**model, "trust_remote_code": True, "hub": True}}), tmp_path) == {"the model": None}
 
 
+@pytest.mark.parametrize("kind", ["path", "escaped", "linked", "missing"])
+def test_consent_is_asked_for_what_a_config_hides(kind: str, tmp_path: Path) -> None:
+    """A config reaches code beside its folder by a path, by an escaped name or through a link."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    named = {"path": f"{tmp_path}/mod.X", "escaped": "evil\\u002d-mod.X", "linked": "sub/mod.X", "missing": "mod.X"}[kind]
+    (folder / "config.json").write_text(f'{{"auto_map": {{"AutoModel": ["{named}"]}}}}')
+    if kind == "linked":
+        (tmp_path / "elsewhere").mkdir()
+        (folder / "sub").symlink_to(tmp_path / "elsewhere")
+    assert model_code("it", folder) == {"it": None}
+    with pytest.raises(InputError, match="lies elsewhere"):
+        Consent().require(model_code("it", folder), delivered=True)
+
+
 @pytest.mark.parametrize("command", ["plan", "run"])
 def test_a_recipe_of_ones_own_asks_before_it_executes(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -50,6 +50,8 @@ def one_line(error):
         ({"real": {"l": acts()[:-1]}}, "119 rows"),
         ({"real": {"l": acts().astype(str)}}, "no real numbers"),
         ({"real": {"l": acts().astype(np.complex64)}}, "no real numbers"),
+        ({"real": {"l": torch.complex(torch.zeros(N, 3), torch.ones(N, 3))}}, "no real numbers"),
+        ({"real": {"l": np.ma.masked_array(acts(), mask=acts() > 0)}}, "are masked"),
         ({"real": {"l": [["x"]]}}, "no real numbers"),
         ({"real": {"l": acts()}, "synthetic": {"m": acts()}}, "do not have the same sites"),
         ({"real": {"l": acts(), "m": acts()}, "synthetic": {"l": acts()}}, "do not have the same sites"),

@@ -91,6 +91,10 @@ def read_activation_file(path: Path) -> dict[str, Floating]:
 
 def _matrix(tensor: Any, where: str) -> Floating:
     """One site in single precision, in double where single would lose anything; ``InputError`` if it is no finite real matrix."""
+    if isinstance(tensor, np.ma.MaskedArray):
+        raise InputError("the activations are masked", where=where, mend="leave the masked rows out of every site and of the labels")
+    if isinstance(tensor, torch.Tensor) and tensor.is_complex():
+        raise InputError("the activations are no real numbers", where=where, mend="give real and imaginary parts as two sites")
     try:
         found = tensor.detach().to(torch.float64).cpu().numpy() if isinstance(tensor, torch.Tensor) else np.asarray(tensor)
     except TypeError:

@@ -86,7 +86,7 @@ def encode_target(column: Column, classes: tuple[str, ...], threshold: float | N
     if (codes < 0).any():
         count = int((codes < 0).sum())
         mend = f"the classes are {', '.join(classes)}"
-        raise InputError(f"target '{column.name}' has {count} values that are no class of the real data", where=where, mend=mend)
+        raise InputError(f"target '{column.name}' has {count} rows with a value that is no class of the real data", where=where, mend=mend)
     return codes.astype(np.int64)
 
 

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from proxyaudit.arrays import Floats, Ints, Singles
-from proxyaudit.probes.own_direction import own_direction
-from proxyaudit.probes.planting import Planter, Plants, Streams, Target
+from proxyaudit.probes.planting import Planter, Plants, Streams, Target, own_direction
 from proxyaudit.probes.results import PlantedTest
 from proxyaudit.probes.score import ScoreStatistic, indicator_columns
 from proxyaudit.stats.directions import candidates
@@ -99,8 +98,6 @@ class Inversion:
         self.reading = Reading.of(self.even)
         self.asked = bool(np.isfinite(self.even.laws.mean[0, self.even.leaks >= margin]).any())
 
-    # Directions -------------------------------------------------------------------------------------------------------
-
     def _directions(self, prepared: list[Singles]) -> _Directions:
         """An even direction first, the attribute's own last."""
         planter, rng = self.planter, self.streams("directions")
@@ -136,8 +133,6 @@ class Inversion:
         expected = _along(plants.excess, self.directions[which], self.planter.target.weights)
         far = self.told[which] + self.slack[which] < _NEARNESS * expected
         return np.asarray(far & ~np.isin(names, ("isotropic", "own")))
-
-    # Readings ---------------------------------------------------------------------------------------------------------
 
     def _readings(self, which: Ints, *near: float, side: int = 0) -> Readings:
         """Laws along some directions at leaks from zero to nearly all there is."""
@@ -251,8 +246,6 @@ class Inversion:
             shift[:] = common
             shift[asked[done]] = single
         return shift
-
-    # Statements -------------------------------------------------------------------------------------------------------
 
     def result(self, shares_n: Floats) -> PlantedTest:
         """Everything that is said of the attribute."""

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from proxyaudit.arrays import Floats, Ints, Singles
-from proxyaudit.probes.rounding import last_digits
-from proxyaudit.probes.whitening import Whitened
+from proxyaudit.probes.whitening import Whitened, last_digits
 from proxyaudit.seeding import stream
 
 TELLS = 1e-4  # p-value from which on this is said to tell the attribute

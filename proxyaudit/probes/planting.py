@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints, Singles
 from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns, permuted, standardise
+from proxyaudit.stats.directions import standardised
 from proxyaudit.stats.score_law import ScoreLaw
 from proxyaudit.stats.spike_in import Plant, Prior, is_carried, plant_values, planted_probabilities
 
 Streams = Callable[[str], np.random.Generator]
 
 _AT_ONCE = 512
+_TURNS = 3  # of the signs of labels, for how large the axes of a form are by chance
 _NOISE_IMAGES = 64  # of the null, for how much each row's noise counts
 _MOST_SIZE = 0.99
 _MOSTLY = 0.9  # of a planted excess that lies beyond everything linear; with less, the rest of the leak is another one
@@ -73,6 +75,48 @@ class Plants:
         return is_carried(self.leaks_p, self.wanted_p)
 
 
+def own_direction(statistic: ScoreStatistic, prepared: list[Singles], target: Target, rng: np.random.Generator) -> Singles | None:
+    """Scores of rows, ``(n,)`` or ``(n, K)`` for several classes, from prepared label columns; ``None`` where nothing is told from noise.
+
+    The linear direction is the score's own, which even noise blurs evenly; a row's own label has no part in it. That of the quadratic
+    score is made of the axes of its form that are longer than chance makes them, shortened by what chance adds (a spiked matrix:
+    Benaych-Georges & Nadakuditi 2011): blurred, it would be of much lighter tails than what it stands for. Several classes are
+    weighed by how far each is off.
+    """
+    if statistic.channel == "nonlinear" and len(statistic.rows.blocks) == 1:
+        columns = [_leading(statistic, e, target.clusters_n, rng) for e in prepared]
+    else:
+        columns = [statistic.directions(e)[:, 0] for e in prepared]
+    raw = np.stack(columns, axis=1)
+    if statistic.channel == "nonlinear":
+        raw = statistic.rows.residual(raw)
+    own = standardised(statistic.rows, raw)
+    if not own.any():
+        return None
+    if target.prior is None or target.classes == 2:
+        return np.asarray(own[:, 0])
+    noise = np.sqrt(2 * statistic.rows.rank)
+    scores = np.array([float(statistic.of_prepared(e).scores_m[0]) for e in prepared])
+    # In log-odds a class is off by its standardised score over the root of its odds.
+    size = np.sqrt(np.maximum(scores - noise, 0.0) * (1 / target.prior.rates_k - 1)) * own.any(axis=0)
+    return np.asarray(own * (size / np.sqrt((size**2).mean())).astype(np.float32)) if size.any() else None
+
+
+def _leading(statistic: ScoreStatistic, e_n1: Singles, clusters_n: Ints | None, rng: np.random.Generator) -> Singles:
+    """Quadratic form ``(n,)`` of the axes along which labels stretch rows by more than chance."""
+    z = statistic.factors.z_nr
+
+    def form(columns: NDArray[np.float32]) -> Singles:
+        return np.asarray(z.T @ (z * columns[:, None]) / np.float32(len(z)))
+
+    turned = flipped(clusters_n, len(z), _TURNS, rng) * e_n1
+    chance = max(float(np.abs(np.linalg.eigvalsh(form(turn))).max()) for turn in turned.T)
+    lengths, axes = np.linalg.eigh(form(e_n1[:, 0]))
+    longer = np.sign(lengths) * np.sqrt(np.maximum(lengths**2 - np.float32(chance) ** 2, 0.0))
+    used = longer != 0
+    return np.asarray(((z @ axes[:, used]) ** 2) @ longer[used], dtype=np.float32)
+
+
 class Planter:
     """Plants of one attribute at one site."""
 
@@ -87,8 +131,6 @@ class Planter:
         self.gain = 1 / (1 - taken) if self.channel == "nonlinear" and target.clusters_n is None else 1.0
         self.null = self._null(null_count, streams("permutations"))
         self.law = ScoreLaw.of_sample(self.null)
-
-    # The null ---------------------------------------------------------------------------------------------------------
 
     def _null(self, count: int, rng: np.random.Generator) -> Floats:
         """Statistics of permuted labels; of turned signs where rows belong together."""
@@ -108,8 +150,6 @@ class Planter:
         """How much the score moves with each row's label, by half, given the labels of the others."""
         image = self.statistic.directions(e_nm)
         return self.rows.residual(image) if self.channel == "nonlinear" else image
-
-    # Planting ---------------------------------------------------------------------------------------------------------
 
     def plant(self, scores: Singles, leaks_p: Floats) -> Plants:
         """Plants along scores ``(n, P)``, or ``(n, K, P)`` for several classes, each with its own leak."""
@@ -136,8 +176,6 @@ class Planter:
         assert self.target.prior is not None
         known = np.exp(self.target.prior.log_nk[:, k])
         return max(float(np.sqrt((known * (1 - known)).mean())), 1e-9)
-
-    # Laws -------------------------------------------------------------------------------------------------------------
 
     def law_of(self, plants: Plants) -> ScoreLaw:
         """The law of the statistic of each plant."""
@@ -213,8 +251,6 @@ class Planter:
         for weight, e, image, size in zip(weights, self.noise, images, sizes, strict=True):
             np.add.at(total, ids, 2 * weight * self.gain * np.sqrt(1 - size) * (e * image))
         return 1 - weights @ sizes / weights.sum(), (total**2).sum(axis=0), np.zeros(len(sizes[0]))
-
-    # Draws ------------------------------------------------------------------------------------------------------------
 
     def draw(self, plants: Plants, which: Ints, count: int, rng: np.random.Generator) -> Floats:
         """Statistics ``(len(which), count)`` of labels drawn of some plants."""

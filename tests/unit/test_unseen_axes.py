@@ -12,8 +12,7 @@ import proxyaudit as pa
 from proxyaudit.audits.probe import run as pipeline
 from proxyaudit.channels.leak.measure import Probing
 from proxyaudit.probes.dropped_axes import TELLS, dropped_axes_p, unseen_features
-from proxyaudit.probes.rounding import last_digits, mantissa_bits
-from proxyaudit.probes.whitening import whiten
+from proxyaudit.probes.whitening import last_digits, mantissa_bits, whiten
 from proxyaudit.seeding import stream
 
 N = 1800

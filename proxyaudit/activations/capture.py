@@ -14,7 +14,7 @@ from safetensors.numpy import save
 from torch import Tensor
 
 from proxyaudit.errors import InputError, safe_line
-from proxyaudit.evidence.manifest import write_file
+from proxyaudit.files import write_file
 from proxyaudit.models.base import TrainedModel, as_tensor, columns_of, inference, pooled, probabilities, row_batches, to_logits
 from proxyaudit.models.hooks import tapped
 from proxyaudit.models.text import placed

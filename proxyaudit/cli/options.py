@@ -51,7 +51,8 @@ def quiet_stdout() -> contextlib.redirect_stdout[TextIO]:
 
 def write_results(files: Mapping[Path, bytes], *, where: str, what: str, inside: str) -> None:
     """Write files of one folder, which no run may hold; ``inside`` says what to do where one does, ``what`` is a file or a folder."""
-    from proxyaudit.evidence.manifest import MANIFEST, write_file
+    from proxyaudit.evidence.manifest import MANIFEST
+    from proxyaudit.files import write_file
 
     if any((parent / MANIFEST).exists() for path in files for parent in path.resolve().parents):
         raise InputError("a run folder takes no further files", where=where, mend=inside)

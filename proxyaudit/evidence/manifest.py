@@ -1,8 +1,6 @@
 """The manifest of a run folder: sha256 of every file, written last, checked before anything is believed."""
 
-import contextlib
 import hashlib
-import os
 import re
 import stat
 import sys
@@ -13,9 +11,9 @@ from pathlib import Path
 
 from proxyaudit.digests import file_digest
 from proxyaudit.evidence.canonical import canonical_json, parse_json
+from proxyaudit.files import TEMPORARY, sync_folder, write_file
 
 MANIFEST = "manifest.json"
-_TEMPORARY = ".writing-"
 SHA256 = re.compile(r"[0-9a-f]{64}")
 # Packages whose version may move a byte of a report.
 _PACKAGES = ("jinja2", "markupsafe", "numpy", "pyyaml")
@@ -25,30 +23,14 @@ _SOURCES = (
 )
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write ``data`` so that a reader sees the old file or the new one, never half of one."""
-    temporary = path.with_name(_TEMPORARY + path.name)
-    # A link planted under the temporary name must not carry the write elsewhere.
-    temporary.unlink(missing_ok=True)
-    try:
-        with temporary.open("xb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write ``files`` into ``folder`` (made if missing) and, last of all, the manifest that makes the folder complete."""
     folder.mkdir(parents=True, exist_ok=True)
     # A crash in between leaves a folder that is visibly incomplete rather than one whose hashes are wrong.
     (folder / MANIFEST).unlink(missing_ok=True)
-    for left_over in folder.glob(f"{_TEMPORARY}*"):
+    for left_over in folder.glob(f"{TEMPORARY}*"):
         left_over.unlink()
-    _sync_folder(folder)
+    sync_folder(folder)
     for name in sorted(files):
         write_file(folder / name, files[name])
     _write_manifest(folder, {name: hashlib.sha256(data).hexdigest() for name, data in files.items()})
@@ -144,13 +126,3 @@ def rendering_digest() -> str:
         if path.is_file() and "__pycache__" not in path.parts:
             total.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return total.hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    # Renames are only safe once the folder itself is on disk; some systems cannot open folders.
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -15,8 +15,9 @@ from safetensors import SafetensorError
 
 from proxyaudit.errors import InputError, IntegrityError, ProxyauditError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
-from proxyaudit.evidence.manifest import MANIFEST, check_manifest, is_complete, replace_files, write_file, write_files
+from proxyaudit.evidence.manifest import MANIFEST, check_manifest, is_complete, replace_files, write_files
 from proxyaudit.evidence.schema import brought_up, later_fields
+from proxyaudit.files import write_file
 from proxyaudit.types import SCHEMAS, Evidence, Verdict
 
 PACK_FILES = ("arrays.safetensors", "environment.json", "evidence.json", "plan.json", "recipe.yaml")

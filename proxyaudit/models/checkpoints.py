@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from proxyaudit.errors import InputError
-from proxyaudit.evidence.manifest import write_file
+from proxyaudit.files import write_file
 from proxyaudit.models.base import TabularModule, TrainedModel, copy_module
 
 _PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".zip"})

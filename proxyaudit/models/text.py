@@ -219,8 +219,9 @@ def placed(module: nn.Module) -> Iterator[None]:
         yield
         return
     module.to(device)
-    with torch.random.fork_rng(devices=[device]):
-        torch.cuda.default_generators[device.index or 0].manual_seed(torch.initial_seed())  # dropout draws there
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        if device.type == "cuda":
+            torch.cuda.default_generators[device.index or 0].manual_seed(torch.initial_seed())  # dropout draws there
         try:
             yield
         finally:

@@ -10,8 +10,9 @@ import pytest
 
 from proxyaudit.errors import IntegrityError
 from proxyaudit.evidence.canonical import canonical_json
-from proxyaudit.evidence.manifest import check_manifest, write_file
+from proxyaudit.evidence.manifest import check_manifest
 from proxyaudit.evidence.pack import EvidencePack, read_pack, write_pack
+from proxyaudit.files import write_file
 
 
 def _flip(name: str) -> Callable[[Path], None]:

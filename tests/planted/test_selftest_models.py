@@ -99,5 +99,5 @@ def test_the_self_test_audits_worlds_and_one_model_of_each_kind(monkeypatch, cap
     assert json.loads(json.dumps(done.as_dict()))["models"]["cases"][0]["contradicted"] == []
     show_selftest(done)
     assert "12 planted models" in (shown := capsys.readouterr().out)
-    assert "models: left open: 0 of 10" in shown
+    assert "models: left open: 0 of 12" in shown
     assert not replace(done, models=(*done.models, replace(CASE, verdict="removed"))).passed

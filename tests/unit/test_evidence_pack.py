@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
-from proxyaudit.evidence.manifest import check_manifest, is_complete, write_file
+from proxyaudit.evidence.manifest import check_manifest, is_complete
 from proxyaudit.evidence.pack import EvidencePack, describe_run, find_run, list_runs, read_pack, replace_reports, write_pack
 from proxyaudit.evidence.schema import committed_schema, evidence_schema
+from proxyaudit.files import write_file
 
 REPORTS = {"report.html": "<p>one</p>", "report.md": "one"}
 VALUES = st.recursive(

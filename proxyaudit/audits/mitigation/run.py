@@ -16,8 +16,9 @@ from proxyaudit.digests import code_digest, digest_of, file_digest
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.estimates.scope import entries, mapping
 from proxyaudit.evidence.canonical import canonical_json
-from proxyaudit.evidence.manifest import MANIFEST, seal_folder, write_file
+from proxyaudit.evidence.manifest import MANIFEST, seal_folder
 from proxyaudit.evidence.pack import EvidencePack, find_run
+from proxyaudit.files import write_file
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.checkpoints import load_weights, save_weights
 from proxyaudit.models.erasing import resolve_site, token_sites

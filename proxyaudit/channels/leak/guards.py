@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxyaudit.arrays import Ints
-from proxyaudit.channels.leak.planted import TRACE
+from proxyaudit.channels.leak.record import TRACE
 from proxyaudit.probes.belonging import agreement, find_neighbours, near_share
 from proxyaudit.probes.dropped_axes import dropped_axes_p, unseen_features
 from proxyaudit.probes.planting import Target

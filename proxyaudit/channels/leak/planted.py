@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 from proxyaudit.arrays import Ints
-from proxyaudit.channels.leak.record import LeakTest, SiteRecord
+from proxyaudit.channels.leak.record import TRACE, LeakTest, SiteRecord
 from proxyaudit.data.public_counts import share_words
 from proxyaudit.estimates.ledger import Draft
 from proxyaudit.estimates.states import FOUND, PRESENT_AT
@@ -16,7 +16,6 @@ from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, dis
 from proxyaudit.stats.p_values import permutation_p
 
 SURELY = 0.01  # level at which a reader's gain counts as more than noise
-TRACE = 0.2  # share of the margin from which on such a gain speaks against absence
 TOGETHER = "rows seem to belong together: name the group (one person's, household's or series' rows count as one, not as many)"
 RESTS_ON_NEIGHBOURS = 0.45  # share of a score from which on it may be that of rows of one person; of a plain leak it is .15 to .4
 

@@ -11,6 +11,8 @@ from proxyaudit.estimates.record import Measurement, Shelf
 from proxyaudit.probes.results import Agreement, BinnedTrace, Effort, Gain, PlantedTest
 from proxyaudit.stats.intervals import Measured
 
+TRACE = 0.2  # share of the margin from which on a trace that decides nothing by itself speaks against absence
+
 
 @dataclass(frozen=True)
 class LeakTest(PlantedTest):

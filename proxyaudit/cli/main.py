@@ -69,15 +69,8 @@ def _root(
 
 app.command(epilog=run.INIT_EXAMPLE)(run.init)
 app.command(epilog=run.PLAN_EXAMPLE)(run.plan)
-app.command(epilog=run.EXAMPLE)(run.run)
-app.command(epilog=probe.EXAMPLE)(probe.probe)
-app.command(epilog=report.EXAMPLE)(report.report)
-app.command(epilog=mitigate.EXAMPLE)(mitigate.mitigate)
-app.command(epilog=compare.EXAMPLE)(compare.compare)
-app.command(epilog=gate.EXAMPLE)(gate.gate)
-app.command(epilog=verify.EXAMPLE)(verify.verify)
-app.command(epilog=scan.EXAMPLE)(scan.scan)
-app.command(epilog=prompts.EXAMPLE)(prompts.prompts)
+for _module in (run, probe, report, mitigate, compare, gate, verify, scan, prompts):
+    app.command(epilog=_module.EXAMPLE)(getattr(_module, _module.__name__.rpartition(".")[2]))
 app.command(epilog=lists.SELFTEST_EXAMPLE)(lists.selftest)
 app.command(name="ls", epilog="Example:  proxyaudit ls reports")(lists.list_runs)
 app.command(epilog="Example:  proxyaudit datasets --json")(lists.datasets)

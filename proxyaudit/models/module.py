@@ -3,16 +3,18 @@
 The factory runs with the rights of the user; it must lie in the recipe's folder, so that a recipe cannot reach for other files.
 """
 
+import contextlib
 import hashlib
 import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -142,26 +144,18 @@ def model_code(what: str, folder: Path | None) -> dict[str, Path | None]:
     if folder is None:
         return {what: None}
     named = set[str]()
+
+    def collect(part: dict[str, Any]) -> dict[str, Any]:
+        given = part.get("auto_map")
+        named.update(str(one) for value in (given.values() if isinstance(given, dict) else ()) for one in np.atleast_1d(value))
+        return part
+
     for path in sorted(folder.rglob("*.json")):
-        try:
-            named |= set(_auto_mapped(json.loads(path.read_bytes())))
-        except ValueError:
-            continue
+        with contextlib.suppress(ValueError):
+            json.loads(path.read_bytes(), object_hook=collect)
     # A module is named by its place in the folder. What a link, another model's name or a path leads to cannot be looked at here.
     own = all(_MODULE.fullmatch(name) and (folder / f"{name.split('.')[0]}.py").is_file() for name in named)
     linked = any(path.is_symlink() and path.is_dir() for path in folder.rglob("*"))
     elsewhere: dict[str, Path | None] = {what: None} if linked or not own else {}
     files = sorted(path for path in folder.rglob("*.py") if path.is_file())
     return {**elsewhere, **{f"{what}: {path.relative_to(folder)}": path for path in files}}
-
-
-def _auto_mapped(document: Any, inside: bool = False) -> Iterator[str]:
-    """Classes that the ``auto_map`` of a config names, wherever it stands."""
-    if isinstance(document, dict):
-        for key, value in document.items():
-            yield from _auto_mapped(value, inside or key == "auto_map")
-    elif isinstance(document, list):
-        for value in document:
-            yield from _auto_mapped(value, inside)
-    elif inside and isinstance(document, str):
-        yield document

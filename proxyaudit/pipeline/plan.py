@@ -30,7 +30,7 @@ from proxyaudit.recipe.recipe import Recipe, load_recipe
 from proxyaudit.regimes import Regime
 from proxyaudit.registry import load_plugin
 from proxyaudit.stats.intervals import LEVEL
-from proxyaudit.stats.power import power_of_absence
+from proxyaudit.stats.score_law import power_of_absence
 from proxyaudit.synthesizers.base import seconds_of
 from proxyaudit.synthesizers.language_model import trace_language_models
 from proxyaudit.types import SCHEMA_VERSION

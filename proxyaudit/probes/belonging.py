@@ -15,7 +15,7 @@ from scipy import stats
 from proxyaudit.arrays import Floats, Ints, Singles
 from proxyaudit.probes.results import Agreement
 from proxyaudit.probes.score import ScoreStatistic
-from proxyaudit.probes.winsorising import shortened
+from proxyaudit.probes.whitening import shortened
 from proxyaudit.seeding import stream
 
 NEIGHBOURS = 64

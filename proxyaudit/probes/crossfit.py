@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.probes.logistic import fit_logistic, log2_probabilities, one_hot
-from proxyaudit.stats.ranks import auroc_of_classes
+from proxyaudit.stats.group_gaps import auroc_of_classes
 
 RIDGES = (1e-3, 1e-2, 1e-1, 3e-1, 1.0)  # of the mean loss, in whitened coordinates
 _CHOOSING, _SCORING = 2e-4, 2e-5  # duality gaps in nats: choosing a ridge needs less than scoring with it

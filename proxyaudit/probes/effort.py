@@ -17,7 +17,7 @@ from proxyaudit.probes.crossfit import FEWEST_ROWS, TooFewRowsError
 from proxyaudit.probes.logistic import fit_logistic, log2_probabilities, one_hot
 from proxyaudit.probes.results import Effort
 from proxyaudit.seeding import stream
-from proxyaudit.stats.ranks import auroc_of_classes
+from proxyaudit.stats.group_gaps import auroc_of_classes
 
 PORTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0)  # of the rows (Voita & Titov 2020)
 SIZES = (16, 32, 64, 128, 256, 512, 1024)

@@ -20,7 +20,7 @@ from proxyaudit.probes.flexible_readers import READERS as _READERS
 from proxyaudit.probes.flexible_readers import Problem
 from proxyaudit.probes.logistic import fit_logistic, one_hot
 from proxyaudit.probes.results import Gain
-from proxyaudit.stats.ranks import auroc_of_classes
+from proxyaudit.stats.group_gaps import auroc_of_classes
 
 MAX_ROWS = 6000
 BUDGET = 60.0  # predicted seconds at the nominal speed, all readers together

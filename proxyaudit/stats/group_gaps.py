@@ -6,13 +6,12 @@ from itertools import combinations, product
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.stats.intervals import Interval, Measured, absent_everywhere, crossed_interval, group_floor, in_every_seed, over_seeds
 
-NOT_FLAT = (
-    "the outputs differ along this number, cut finely, by as much as the margin or these rows cannot tell: its halves alone prove nothing"
-)
+NOT_FLAT = "the outputs differ along this number, cut finely, by the margin, or these rows cannot tell: its halves alone prove nothing"
 BINS, ROWS_PER_BIN = 64, 40
 _SURELY = 2.33  # standard errors: one in a hundred
 FEWEST_TEMPLATES = 3
@@ -161,3 +160,20 @@ def has_support(y_tn: Floats, groups_n: Ints, low: int, high: int) -> bool:
         values, counts = np.unique(y_n, return_counts=True)
         departs |= y_n != values[counts.argmax()]
     return all(int(departs[groups_n == group].sum()) >= FEWEST_DEPARTING for group in (low, high))
+
+
+def auroc(scores_n: Floats, positive_n: NDArray[np.bool_]) -> float:
+    """Area under the ROC curve with ties counted half (Mann-Whitney)."""
+    positives = int(positive_n.sum())
+    negatives = len(positive_n) - positives
+    if not positives or not negatives:
+        return float("nan")
+    ranks = rankdata(scores_n)
+    return float((ranks[positive_n].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def auroc_of_classes(log2_p_nk: Floats, codes_n: Ints, classes: int) -> float:
+    """Area of the second of two classes, or the mean over classes of each against the rest, from log probabilities in bits."""
+    odds = log2_p_nk - np.log2(-np.expm1(log2_p_nk * np.log(2)) + 1e-300)
+    areas = [auroc(odds[:, k], codes_n == k) for k in range(classes)]
+    return areas[1] if classes == 2 else float(np.mean(areas))

@@ -17,10 +17,8 @@ from proxyaudit.types import REFERENCES, Estimate
 _OF_COLUMNS: Final = ("association", "pair_gain", "influence", "proxy_use", "path_total", "path", "path_share")
 _OF_LINEAR_READERS: Final = ("leak", "leak_in_quarters", "output_leak")
 _PLANTED: Final = (("linear", "leak"), ("nonlinear", "leak_nonlinear"), ("beyond", "leak"))
-_UNITS: Final = (UNIT_CLASSES, UNIT_VALUES)
 _RAREST: Final = 0.05  # share of the smallest class that the slack below allows for; class counts are not published
 _SURELY: Final = 5.0  # standard errors beyond which chance explains nothing
-_WRITES_TEXTS: Final = ("synthetic", "release")
 
 
 def field_problems(pack: EvidencePack, scope: Scope) -> Iterator[str]:
@@ -75,7 +73,7 @@ def figure_problems(pack: EvidencePack) -> Iterator[str]:
     classes = {str(entry.get("name")): len(listed(entry, "levels")) for entry in entries(pack.plan, "attributes")}
     passed = {(c.channel, c.attribute, c.regime, c.site) for c in pack.evidence.controls if c.kind == "positive" and c.passed}
     for e in deciding(pack.evidence.estimates):
-        if e.measure in _OF_LINEAR_READERS and e.value is not None and (e.unit not in _UNITS or e.n is None):
+        if e.measure in _OF_LINEAR_READERS and e.value is not None and (e.unit not in (UNIT_CLASSES, UNIT_VALUES) or e.n is None):
             yield f"evidence.json: {e.id} does not say in which unit, or on how many rows, it was measured"
         # A constant site is a measured zero: there nothing can be planted.
         planted = (e.channel, e.measure) in _PLANTED and (e.low, e.high) != (0.0, 0.0)
@@ -112,5 +110,5 @@ def omission_problems(pack: EvidencePack, scope: Scope, *, same_code: bool) -> I
         return
     for entry in entries(pack.plan, "regimes"):
         asked = overlap_question(str(entry.get("name")))
-        if entry.get("kind") in _WRITES_TEXTS and not any(what == asked for what, _ in said):
+        if entry.get("kind") in ("synthetic", "release") and not any(what == asked for what, _ in said):
             yield f"evidence.json: not_tested leaves out {asked[:80]!r}"

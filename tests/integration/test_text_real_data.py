@@ -19,7 +19,7 @@ from proxyaudit.probes.crossfit import assign_folds, cross_fit_classes
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.recipe.recipe import SitesSpec
 from proxyaudit.seeding import stream
-from proxyaudit.stats.ranks import auroc
+from proxyaudit.stats.group_gaps import auroc
 
 pytestmark = [pytest.mark.realdata, pytest.mark.timeout(1200)]
 ROWS = 1500

@@ -12,7 +12,7 @@ from proxyaudit.probes.crossfit import (
 )
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream
-from proxyaudit.stats.ranks import auroc
+from proxyaudit.stats.group_gaps import auroc
 from proxyaudit.stats.spike_in import Prior, plant_at_leak
 
 

@@ -6,7 +6,7 @@ import pytest
 from proxyaudit.probes.score import ScoreStatistic
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream
-from proxyaudit.stats.power import power_of_absence
+from proxyaudit.stats.score_law import power_of_absence
 from proxyaudit.stats.spike_in import Prior, plants_at_leak
 
 

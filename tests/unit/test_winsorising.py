@@ -8,8 +8,7 @@ import pytest
 from proxyaudit.probes.deciding import planted_test
 from proxyaudit.probes.planting import Target
 from proxyaudit.probes.score import ScoreStatistic
-from proxyaudit.probes.whitening import whiten
-from proxyaudit.probes.winsorising import bound, product_coordinates, shortened
+from proxyaudit.probes.whitening import bound, product_coordinates, shortened, whiten
 from proxyaudit.seeding import stream
 
 N = 4000

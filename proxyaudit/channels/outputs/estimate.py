@@ -7,9 +7,8 @@ import numpy as np
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts
-from proxyaudit.stats.group_gaps import NOT_FLAT, LargestGap, gaps_within_label, largest_gap, surely_flat, weighted_sum
+from proxyaudit.stats.group_gaps import NOT_FLAT, LargestGap, auroc, gaps_within_label, largest_gap, surely_flat, weighted_sum
 from proxyaudit.stats.intervals import LEVEL, Measured, crossed_interval, p_above, p_below
-from proxyaudit.stats.ranks import auroc
 
 FEWEST_IN_LABEL = 30
 METHOD = "largest difference in mean predicted probability over pairs of groups; simultaneous interval"

@@ -18,9 +18,8 @@ from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts
 from proxyaudit.estimates.states import ABSENT_AT, LEAST_FOUND, PRESENT_AT
 from proxyaudit.probes.dropped_axes import dropped_axes_reason
-from proxyaudit.stats.group_gaps import gap_in
+from proxyaudit.stats.group_gaps import auroc, gap_in
 from proxyaudit.stats.intervals import Measured, crossed_interval, fieller_ratio, in_every_seed, over_seeds
-from proxyaudit.stats.ranks import auroc
 
 _Swaps = Sequence[InterchangeResult]
 _LEACE = (

@@ -1,9 +1,9 @@
 """Is the attribute there beyond everything linear? Non-linear readers on top of the cross-fitted linear logit.
 
 What each reader adds to that logit is its *gain* in class-balanced V-information (Xu et al. 2020); none shows absence. A gain
-may be linear all the same, so it is counted from the best of four linear readers: the offset as given, the offset recalibrated on
-the other folds, a sparse logit on the columns associated most with the attribute, and the reader's own linear shadow (the offset plus
-the regression of the reader's output on the rows). Taking the best on the scored rows can only lower the gain.
+may be linear all the same, so it is counted from the best of five linear readers: the offset as given, the offset recalibrated on
+the other folds, sparse logits on the whitened columns and on the units associated most with the attribute, and the reader's own linear
+shadow (the offset plus the regression of the reader's output on the rows). Taking the best on the scored rows can only lower the gain.
 """
 
 from collections.abc import Sequence
@@ -43,6 +43,7 @@ def flexible_gains(
     offset_nk: Floats,
     *,
     seed: int,
+    units_nd: Floats | None = None,
     rows_n: Bools | None = None,
     max_rows: int = MAX_ROWS,
     budget: float = BUDGET,
@@ -52,8 +53,9 @@ def flexible_gains(
 
     Codes are 0..K-1, or values of a continuous attribute with ``classes`` 0, and none may be missing among ``rows_n``, the rows that learn
     and are scored. Whole clusters lie in one of at least three folds. The offset holds out-of-fold logits or log-probabilities ``(n, K)``,
-    or predictions ``(n,)`` or ``(n, 1)``. A reader is skipped that costs more than what is left of ``budget``, in predicted seconds at a
-    nominal speed. Raises ``ValueError`` where any of this does not hold, a name is unknown or there are more than ``max_rows``.
+    or predictions ``(n,)`` or ``(n, 1)``; ``units_nd`` are the rows before whitening. A reader is skipped that costs more than what is left
+    of ``budget``, in predicted seconds at a nominal speed. Raises ``ValueError`` where any of this does not hold, a name is unknown or
+    there are more than ``max_rows``.
     """
     rows = np.ones(len(z_nr), dtype=bool) if rows_n is None else np.asarray(rows_n, dtype=bool)
     offset = np.asarray(offset_nk, dtype=np.float64).reshape(len(offset_nk), -1)[rows]
@@ -68,8 +70,10 @@ def flexible_gains(
         values = target.astype(np.float64)
         mean, scale = float(values.mean()), float(values.std())
         target, offset = (values - mean) / scale, (offset - mean) / scale
-    problem = _pose(np.asarray(z_nr[rows], dtype=np.float64), target, classes, folds, offset)
-    linear = (offset, problem.base_fnk[folds, np.arange(len(target))], _blend(problem, _sparse(problem)))
+    units = None if units_nd is None else np.asarray(units_nd[rows], dtype=np.float64)
+    problem = _pose(np.asarray(z_nr[rows], dtype=np.float64), target, classes, folds, offset, units)
+    sparse = [_blend(problem, _sparse(problem, x)) for x in (problem.z_nr, problem.units_nd) if x.shape[1]]
+    linear = (offset, problem.base_fnk[folds, np.arange(len(target))], *sparse)
     gains = []
     for name in readers:
         read, cost = _READERS[name]
@@ -124,7 +128,9 @@ def _unfit(z_nr: Floats, target_n: NDArray[np.generic], classes: int, folds_n: I
     return None
 
 
-def _pose(z_nr: Floats, target_n: NDArray[np.generic], classes: int, folds_n: Ints, offset_nk: Floats) -> Problem:
+def _pose(
+    z_nr: Floats, target_n: NDArray[np.generic], classes: int, folds_n: Ints, offset_nk: Floats, units_nd: Floats | None = None
+) -> Problem:
     """Calibrate the offset for each outer fold on the other folds and weigh the rows that learn."""
     folds = int(folds_n.max()) + 1
     outside = np.stack([folds_n != o for o in range(folds)])
@@ -134,7 +140,8 @@ def _pose(z_nr: Floats, target_n: NDArray[np.generic], classes: int, folds_n: In
     for o in range(folds):
         weights[o, learning[o]] = balanced(target_n[learning[o]], classes) * learning[o].sum()
         fitting[o, outside[o]] = balanced(target_n[outside[o]], classes)
-    return Problem(z_nr, target_n, classes, folds_n, _calibrate(target_n, classes, offset_nk, fitting), weights)
+    units = np.zeros((len(z_nr), 0)) if units_nd is None else units_nd
+    return Problem(z_nr, target_n, classes, folds_n, _calibrate(target_n, classes, offset_nk, fitting), weights, units)
 
 
 def _calibrate(target_n: NDArray[np.generic], classes: int, offset_nk: Floats, weights_fn: Floats) -> Floats:
@@ -177,9 +184,9 @@ def _blend(problem: Problem, directions_cfnk: Floats) -> Floats:
     return blended
 
 
-def _sparse(problem: Problem) -> Floats:
+def _sparse(problem: Problem, x_nm: Floats) -> Floats:
     """Linear readers of the few most associated columns (Fan & Lv 2008), minus the offset; shape ``(C, F, n, K)``."""
-    r, classes = problem.z_nr.shape[1], problem.classes
+    r, classes = x_nm.shape[1], problem.classes
     sizes = [m for m in _SPARSE_COLUMNS if m < r] or [r]
     directions = np.zeros((len(sizes) * len(_SPARSE_RIDGES), *problem.base_fnk.shape))
     ridges = torch.tensor(_SPARSE_RIDGES)
@@ -187,22 +194,22 @@ def _sparse(problem: Problem) -> Floats:
     for o in range(problem.folds):
         learn = problem.weights_fn[o] > 0
         weights = problem.weights_fn[o, learn][:, None] / learn.sum()
-        z, y = problem.z_nr[learn], labels[learn]
+        x, y = x_nm[learn], labels[learn]
         mean = (weights * y).sum(axis=0)
-        order = np.argsort(-((z.T @ (weights * (y - mean))) ** 2).sum(axis=1), kind="stable")
+        order = np.argsort(-((x.T @ (weights * (y - mean))) ** 2).sum(axis=1), kind="stable")
         target = torch.as_tensor(y, dtype=torch.float32)[:, :, None].expand(-1, -1, len(ridges))
         columns = torch.as_tensor(weights, dtype=torch.float32).expand(-1, len(ridges))
         for index, m in enumerate(sizes):
-            near = z[:, order[:m]]
+            near = x[:, order[:m]]
             if classes:
                 few = torch.as_tensor(near, dtype=torch.float32)
                 fit = fit_logistic(few, target, columns, ridges, tolerance=_SPARSE_TOLERANCE, max_iterations=_SPARSE_ITERATIONS)
-                logits = fit.logits(torch.as_tensor(problem.z_nr[:, order[:m]], dtype=torch.float32)).double().numpy().transpose(2, 0, 1)
+                logits = fit.logits(torch.as_tensor(x_nm[:, order[:m]], dtype=torch.float32)).double().numpy().transpose(2, 0, 1)
                 logits = np.concatenate([-logits / 2, logits / 2], axis=2) if classes == 2 else logits
             else:
                 grams = near.T @ near / len(near) + np.array(_SPARSE_RIDGES)[:, None, None] * np.eye(m)
                 slopes = np.linalg.solve(grams, near.T @ (y - mean) / len(near))
-                logits = problem.z_nr[:, order[:m]] @ slopes + mean
+                logits = x_nm[:, order[:m]] @ slopes + mean
             directions[index * len(ridges) : (index + 1) * len(ridges), o] = logits - problem.base_fnk[o]
     return directions
 

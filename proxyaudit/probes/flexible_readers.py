@@ -43,6 +43,7 @@ class Problem:
     folds_n: Ints
     base_fnk: Floats  # calibrated linear logits (predictions) of each outer fold, K = 1 if continuous
     weights_fn: Floats  # of the rows that learn, class-balanced, with mean one over them; zero elsewhere
+    units_nd: Floats  # the units themselves, which whitening turns: a tree splits along axes only; may have no columns
 
     @property
     def folds(self) -> int:
@@ -211,7 +212,7 @@ def _loss(logits: torch.Tensor, target: torch.Tensor, classes: int) -> torch.Ten
 
 def cost_trees(n: int, r: int, outputs: int, folds: int) -> float:
     """Predicted seconds of :func:`grow_trees`."""
-    features = min(r, _SCREENED + 2 * _ENDS) + outputs
+    features = 2 * min(r, _SCREENED + 2 * _ENDS) + 1 + outputs
     trees = folds * _rounds(outputs)[-1] * (outputs if outputs > 2 else 1)
     return trees * (8e-9 * features * _learning_rows(n, folds) + 6e-9 * 255 * _LEAVES * features + 5e-4)
 
@@ -222,8 +223,10 @@ def _rounds(outputs: int) -> tuple[int, ...]:
 
 
 def grow_trees(problem: Problem, seed: int) -> Floats:
-    """Boost histogram trees (Friedman 2001) on at most 64 whitened columns and the linear logits; a candidate for each of 5 to 80 rounds.
+    """Boost histogram trees (Friedman 2001) with a candidate for each of 5 to 80 rounds.
 
+    They see at most 64 whitened columns and 64 units (a gate on one unit is a staircase along whitened axes), the length of the row and
+    the linear logits.
     The trees learn without weights, which cost more than the trees; subtracting the log base rates makes their logits class-balanced.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor  # slow to import, and often not needed
@@ -238,7 +241,8 @@ def grow_trees(problem: Problem, seed: int) -> Floats:
         target = problem.target_n[learn]
         base = problem.base_fnk[o]
         extra = base[:, 1:] - base[:, :1] if outputs > 1 else base
-        features = np.hstack([problem.z_nr[:, _columns(problem.z_nr[learn], target, problem.classes)], extra])
+        seen = [x[:, _columns(x[learn], target, problem.classes)] for x in (problem.z_nr, problem.units_nd)]
+        features = np.hstack([*seen, np.linalg.norm(problem.z_nr, axis=1, keepdims=True), extra])
         settings["random_state"] = integer_seed(seed, "trees", o)
         if problem.classes:
             stages = HistGradientBoostingClassifier(**settings).fit(features[learn], target).staged_decision_function(features)

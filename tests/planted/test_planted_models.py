@@ -288,7 +288,7 @@ def check(case):
 @pytest.mark.parametrize(
     ("kind", "decided"),
     [
-        ("head_null", {"linear": "present", "nonlinear": "unknown", "beyond": "present", "elsewhere": "present", "expressed": "absent"}),
+        ("head_null", {"linear": "present", "nonlinear": "absent", "beyond": "present", "elsewhere": "present", "expressed": "absent"}),
         ("cancelling", {"linear": "present", "expressed": "absent", "used": "present"}),
         ("nothing", {"linear": "absent", "nonlinear": "absent", "beyond": "absent", "expressed": "absent"}),
     ],

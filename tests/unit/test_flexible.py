@@ -42,7 +42,8 @@ def read(x, codes, classes=2, clusters=None, seed=0, **options):
     clusters = np.arange(len(x)) if clusters is None else clusters
     z = whiten(x).z_nr
     folds = assign_folds(clusters, stream(seed, "folds"))
-    gains = flexible_gains(z, codes, classes, folds, offset_of(z, codes, classes, folds), seed=seed, **{"budget": 1e6, **options})
+    asked = (z, codes, classes, folds, offset_of(z, codes, classes, folds))
+    gains = flexible_gains(*asked, seed=seed, units_nd=whiten(x).x_nd, **{"budget": 1e6, **options})
     return {gain.name: gain for gain in gains}
 
 
@@ -70,6 +71,29 @@ def rings(rng):
     codes, angle = rng.integers(0, 2, 2000), rng.uniform(0, 2 * np.pi, 2000)
     radius = 1 + codes + 0.15 * rng.normal(size=2000)
     return np.column_stack([radius * np.cos(angle), radius * np.sin(angle)]), codes
+
+
+def gated(rng):
+    """A rectified layer with mixed units, one of which tells the attribute by being on or off."""
+    x = np.maximum(rng.normal(size=(3000, 16)) @ rng.normal(size=(16, 16)) / 4, 0)
+    return x, ((x[:, 3] > 0) ^ (rng.random(3000) < 0.2)).astype(np.int64)
+
+
+def windowed(rng):
+    x = rng.normal(size=(3000, 16)) @ rng.normal(size=(16, 16)) / 4
+    inside = (np.abs(x[:, 5]) > 0.3 * x[:, 5].std()) & (np.abs(x[:, 5]) < x[:, 5].std())
+    return x, (inside ^ (rng.random(3000) < 0.15)).astype(np.int64)
+
+
+def shells(rng):
+    x = rng.normal(size=(3000, 16))
+    return x, (np.floor(4 * np.linalg.norm(whiten(x).z_nr, axis=1)) % 2).astype(np.int64)
+
+
+@pytest.mark.parametrize("world", [gated, windowed, shells])
+def test_trees_see_units_and_lengths_that_whitening_turns_away(world):
+    (gain,) = read(*world(stream(0, world.__name__)), readers=("trees",)).values()
+    assert p_above(Measured(np.array([gain.gain]), gain.influence_n, np.arange(3000)), 0.02) < 1e-3
 
 
 @pytest.mark.parametrize(
@@ -123,7 +147,7 @@ def test_trees_that_beat_the_ridge_on_one_column_of_many_show_nothing_non_linear
     problem = flexible._pose(z, codes, 2, folds, offset)
     found = flexible._blend(problem, grow_trees(problem, 0))
     naive, _ = flexible._gain(problem, found, (offset,))
-    honest, influence = flexible._gain(problem, found, (offset, flexible._blend(problem, flexible._sparse(problem))))
+    honest, influence = flexible._gain(problem, found, (offset, flexible._blend(problem, flexible._sparse(problem, z))))
     assert naive > MARGIN
     assert honest < (0.08 if sharp else 0.01)
     assert p_above(Measured(np.array([honest]), influence, np.arange(1200)), MARGIN) > 0.5
@@ -168,7 +192,7 @@ def test_no_reader_sees_a_label_of_the_scored_fold():
     z, folds = whiten(x).z_nr, assign_folds(np.arange(300), rng)
     offset = np.column_stack([np.zeros(300), z[:, 0]])
     turned = np.where(folds == 2, 1 - codes, codes)
-    for read_one in (*(entry[0] for entry in flexible._READERS.values()), lambda problem, _: flexible._sparse(problem)):
+    for read_one in (*(entry[0] for entry in flexible._READERS.values()), lambda problem, _: flexible._sparse(problem, z)):
         ways = []
         for labels in (codes, turned):
             problem = flexible._pose(z, labels, 2, folds, offset)

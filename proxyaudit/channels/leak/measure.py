@@ -207,7 +207,7 @@ class SiteProbe:
             skipped = ("nonlinear", *(("quarters", "quarters nonlinear") if self.classes == 0 else ()))
             tests |= dict.fromkeys(skipped, LeakTest(_FOUND_ALREADY))
         elif probing.nonlinear:
-            tests["nonlinear"] = self._nonlinear(score.offset_nk, tests["linear"])
+            tests["nonlinear"] = self._nonlinear(score.offset_nk)
             if self.classes == 0:
                 tests |= self._quarters()
         effort = None
@@ -262,7 +262,7 @@ class SiteProbe:
         signs = flipped(self.groups, len(self.labels), 1, rng)
         return tail_probability(float(target.weights @ [statistic.of_prepared(signs * e).scores_m[0] for e in columns]), test.null)
 
-    def _nonlinear(self, offset_nk: Floats, linear: LeakTest) -> LeakTest:
+    def _nonlinear(self, offset_nk: Floats) -> LeakTest:
         most, probing = self._most_rows(), self.probing
         used = self._some_rows(most)
         if used.all():
@@ -271,12 +271,12 @@ class SiteProbe:
             statistic = self._shared(f"nonlinear, {most} rows", lambda: ScoreStatistic(whiten(self.acts[used]).rows, "nonlinear"))
         target, streams = self._target(used), self._streams("nonlinear")
         test = planted_test(statistic, target, probing.margins.nonlinear, streams, permutations=probing.permutations)
-        # Readers can show presence, or speak against absence; once there is plain presence one is enough, which shows that it is of use.
-        plain = min(linear.p_present, test.p_present) <= PLAINLY
+        # Readers can show presence, or speak against absence; once it is plainly present one is enough, which shows that it is of use.
+        plain = test.p_present <= PLAINLY
         readers = probing.readers[:1] if plain else probing.readers
         asked = (self.whitened.z_nr, self.labels, self.classes, self.folds, offset_nk)
         seed, rows = integer_seed(probing.root, "readers"), self._some_rows(MAX_ROWS)
-        gains = flexible_gains(*asked, seed=seed, rows_n=rows, budget=probing.budget, readers=readers)
+        gains = flexible_gains(*asked, seed=seed, units_nd=self.whitened.x_nd, rows_n=rows, budget=probing.budget, readers=readers)
         gains += [Gain(name, skipped=_PLAIN_ALREADY) for name in probing.readers[len(readers) :]]
         bins = BinnedTrace(1.0, 0.0)
         if not plain:

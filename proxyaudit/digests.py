@@ -17,6 +17,7 @@ STAGES = {
     "encode": ("pipeline/encode.py", "models/kinds/*.py"),
     "train": ("pipeline/train.py", "models/kinds/*.py"),
     "measure": ("pipeline/measure.py", "models/kinds/*.py", "channels/*/measure.py"),
+    "cure": ("pipeline/cure.py", "models/kinds/*.py"),
 }
 # What only draws, prints or checks has no part in a measured number.
 _NOT_MEASURING = frozenset({"cli", "comparison", "docs", "doctor.py", "evidence", "gating", "reporting", "verification"})

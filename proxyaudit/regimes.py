@@ -160,31 +160,42 @@ def make_training_data(
     regime: Regime, dataset: Dataset, tables: Mapping[str, pd.DataFrame], size: int, rng: np.random.Generator
 ) -> TrainingData:
     """Choose and encode one repetition's training rows, made ones from ``tables``; ``TaskError``: too few, or all of one class."""
+    rows, n_synthetic = draw_rows(regime, dataset, tables, size, rng)
+    weight = reweigh(rows, dataset) if regime.kind == "reweighed" else np.ones(size)
+    data = encode_rows(regime, dataset, rows, rng, weight)
+    return replace(data, summary={"rows": size, "synthetic_rows": n_synthetic, "real_rows": size - n_synthetic, **data.summary})
+
+
+def draw_rows(
+    regime: Regime, dataset: Dataset, tables: Mapping[str, pd.DataFrame], size: int, rng: np.random.Generator
+) -> tuple[pd.DataFrame, int]:
+    """One repetition's training rows, made ones first, with the columns that all of them have; and how many are made ones."""
     if not regime.needs_training:
         raise ValueError(f"regime '{regime.name}' is not trained")
     share = {"synthetic": 1.0, "release": 1.0, "mixed": regime.ratio or 0.0}.get(regime.kind, 0.0)
     n_synthetic = round(share * size)
-    inputs = [feature.name for feature in dataset.features] + [dataset.target]
     pieces = []
     if n_synthetic:
         pieces.append(_draw(tables[regime.of or regime.name], n_synthetic, rng, regime.name))
     if size - n_synthetic:
         pieces.append(_draw(dataset.train, size - n_synthetic, rng, regime.name))
-    rows = pd.concat([piece[inputs] for piece in pieces], ignore_index=True)
-    if isinstance(dataset.encoder, TextEncoder):
-        rows = dataset.encoder.scrubbed(rows, regime.scrub)
+    rows = pd.concat(pieces, ignore_index=True, join="inner")
+    return (dataset.encoder.scrubbed(rows, regime.scrub) if isinstance(dataset.encoder, TextEncoder) else rows), n_synthetic
+
+
+def encode_rows(
+    regime: Regime, dataset: Dataset, rows: pd.DataFrame, rng: np.random.Generator, weight_n: NDArray[np.float64]
+) -> TrainingData:
+    """Training rows as a model meets them, in random order; ``TaskError``: they are all of one class."""
     order = rng.permutation(len(rows))
     y = dataset.target_codes(rows)[order]
     if len(np.unique(y)) < 2:
         raise TaskError(f"all training rows of regime '{regime.name}' are of one class of '{dataset.target}'")
-    weight = np.ones(size, dtype=np.float32)
-    if regime.kind == "reweighed":
-        weight = reweigh(pieces[0], dataset)[order].astype(np.float32)
-    summary: dict[str, float | int | str] = {"rows": size, "synthetic_rows": n_synthetic, "real_rows": size - n_synthetic}
+    summary: dict[str, float | int | str] = {}
     counts = np.bincount(y, minlength=len(dataset.classes))
     if counts.min() >= SMALLEST_CELL:
-        summary |= {f"share of {name}": round(float(count) / size, 4) for name, count in zip(dataset.classes, counts, strict=True)}
-    return TrainingData(dataset.encoder.transform(rows)[order], y, weight, summary)
+        summary |= {f"share of {name}": round(float(count) / len(rows), 4) for name, count in zip(dataset.classes, counts, strict=True)}
+    return TrainingData(dataset.encoder.transform(rows)[order], y, weight_n[order].astype(np.float32), summary)
 
 
 def _draw(table: pd.DataFrame, n: int, rng: np.random.Generator, name: str) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.data.attributes import Attribute, Followed
+from proxyaudit.data.cures import Cure
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.recipe.recipe import Margins
 
@@ -27,6 +28,15 @@ class Run:
     def outputs(self) -> list[Floats]:
         """Outputs of each repetition's model, each ``(n, C)``."""
         return [m.arrays["outputs"] for m in self.measured]
+
+
+@dataclass(frozen=True)
+class Cured:
+    """What a cure did: a measurement of each repetition that was trained on a regime's altered rows, the first ones in order."""
+
+    regime: str
+    cure: Cure
+    measured: tuple[Measurement, ...]
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,7 @@ class Facts:
     bare: bool = False  # whether activations alone were given: no model, so no inputs and no outputs
     beyond: str = "the label"  # what the conditional tests condition on; empty where they were not asked
     doubts: Mapping[str, str] = field(default_factory=dict)  # attributes whose absence is not claimed, each with the reason
+    cured: tuple[Cured, ...] = ()  # cures that were tried
     no_absence: tuple[str, ...] = ()  # regimes whose audit rows the encoder could not see well enough to call anything absent
 
     @property

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from proxyaudit.data.cures import Cure
 from proxyaudit.digests import file_digest
 
 CACHE_FOLDER = ".proxyaudit-cache"  # beside the runs
-INPUTS, SYNTHESIZE, ENCODE, TRAIN, MEASURE = "inputs", "synthesize", "encode", "train", "measure"
+INPUTS, SYNTHESIZE, ENCODE, TRAIN, MEASURE, CURE = "inputs", "synthesize", "encode", "train", "measure", "cure"
 _MARKER = "done.json"
 _WORK = ".work-"
 
@@ -27,6 +28,7 @@ class Task:
     digest: str  # of all that its result depends on
     needs: tuple[tuple[str, str], ...] = ()  # kind and digest of the tasks whose results it reads
     measures: tuple[str, ...] = ()  # of a measuring task, who measures the model ("module:function"), in order
+    cure: Cure | None = None  # that is tried
 
 
 @dataclass(frozen=True)

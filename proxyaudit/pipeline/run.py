@@ -5,7 +5,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from proxyaudit.pipeline.measure import SHARED
 from proxyaudit.pipeline.plan import odds_of_absence, prepare_file
 from proxyaudit.pipeline.stages import Progress, Workers, one_thread, run_stages
 from proxyaudit.pipeline.tasks import task_digests
+from proxyaudit.pipeline.try_cures import try_cures
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
 from proxyaudit.stats.intervals import LEVEL
@@ -96,10 +97,17 @@ def run_audit(
         recipe = prepared.recipe.model_dump(mode="json", exclude_none=True)
         scope = read_scope(plan, recipe, {"failures_by_regime": dict(failures)})
         ledger = decide_ledger(drafts, facts.no_absence, scope.roles)
+        trials = try_cures(prepared, tasks, cache, workers, facts, ledger, scope, progress)
+        facts = replace(facts, cured=trials.cured)
         for channel in all_channels():
             if channel.follow_up is not None:
                 ledger.publish(channel.follow_up(facts, ledger))
-        not_tested = [*standing_notes(scope), *(NotTested(**note) for note in prepared.plan.notes), *overlap_notes(facts.runs)]
+        not_tested = [
+            *standing_notes(scope),
+            *(NotTested(**note) for note in prepared.plan.notes),
+            *overlap_notes(facts.runs),
+            *trials.notes,
+        ]
         evidence = evidence_of(ledger, scope, plan, not_tested, facts)
         signatures = signatures_of_run(prepared, tasks, cache, evidence) if prepared.recipe.signatures else {}
     more = {"backend": workers.backend, "failures_by_regime": {regime: list(found) for regime, found in failures.items()}}

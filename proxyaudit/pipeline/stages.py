@@ -13,7 +13,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from proxyaudit.errors import InputError, TaskError, safe_line
-from proxyaudit.pipeline.cache import ENCODE, INPUTS, MEASURE, SYNTHESIZE, TRAIN, Cache, Task
+from proxyaudit.pipeline.cache import CURE, ENCODE, INPUTS, MEASURE, SYNTHESIZE, TRAIN, Cache, Task
 from proxyaudit.pipeline.plan import prepared_again
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.tasks import STAGES
@@ -24,6 +24,7 @@ _RUNS = {
     ENCODE: "proxyaudit.pipeline.encode:run",
     TRAIN: "proxyaudit.pipeline.train:run",
     MEASURE: "proxyaudit.pipeline.measure:run",
+    CURE: "proxyaudit.pipeline.cure:run",
 }
 
 
@@ -94,7 +95,7 @@ def run_stages(
                 board.done += 1
             else:
                 todo.append(task)
-        for task, error in _parallel(todo, prepared, cache, workers):
+        for task, error in run_parallel(todo, prepared, cache, workers):
             if error is not None:
                 board.fail(task.regime, task.seed, f"{stage} {task.regime}, repetition {task.seed}: {error}")
             board.tell(stage, task, "failed" if error else "done")
@@ -132,7 +133,8 @@ def arguments(prepared: Prepared, cache: Cache) -> tuple[str, str, str, str]:
     return prepared.recipe.model_dump_json(), str(prepared.base), prepared.plan.digest, str(cache.root)
 
 
-def _parallel(todo: list[Task], prepared: Prepared, cache: Cache, workers: Workers) -> Iterator[Outcome]:
+def run_parallel(todo: list[Task], prepared: Prepared, cache: Cache, workers: Workers) -> Iterator[Outcome]:
+    """Run tasks, in any order, and tell each as it ends."""
     shared = arguments(prepared, cache)
     calls = [joblib.delayed(run_task)(task, *shared) for task in todo]
     if workers.backend == "dask" and todo:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from proxyaudit.activations.capture import capture, write_activations
@@ -41,21 +42,31 @@ def _trained(task: Task, prepared: Prepared, cache: Cache, features: Features | 
     if regime.kind == "quantised":
         original = cache.folder(TRAIN, dict(task.needs)[TRAIN]) / "weights.safetensors"
         return load_weights(model, original, what=f"weights of regime '{regime.of}'"), {}
-    source = regime.of or regime.name
-    tables = {source: prepared.releases[source]} if source in prepared.releases else {}
-    for kind, digest in task.needs:
-        if kind == SYNTHESIZE:
-            tables[source] = pd.read_parquet(cache.folder(kind, digest) / "table.parquet")
-    # Scrubbed rows are the real ones, the same in the same order.
-    drawn = "real" if regime.kind == "scrubbed" else regime.name
-    rng = stream(recipe.seed, "training rows", drawn, task.seed)
-    data = make_training_data(regime, prepared.dataset, tables, prepared.size, rng)
+    data = make_training_data(regime, prepared.dataset, made_tables(task, prepared, cache), prepared.size, row_stream(task, prepared))
     spec, seed = recipe.model, integer_seed(recipe.seed, "training", task.seed)
     if features is not None:
         trained = train_head(model, data, completed(features, model, data.x), spec, seed)
     else:
         trained = train_model(model, data.x, data.y, data.weight, spec, seed)
     return trained, {"rows": data.summary, "training": trained.details}
+
+
+def made_tables(task: Task, prepared: Prepared, cache: Cache) -> dict[str, pd.DataFrame]:
+    """The synthetic table or the release that a task's regime is trained on, by the name of its maker; empty for real rows."""
+    regime = prepared.regime(task.regime)
+    source = regime.of or regime.name
+    tables = {source: prepared.releases[source]} if source in prepared.releases else {}
+    for kind, digest in task.needs:
+        if kind == SYNTHESIZE:
+            tables[source] = pd.read_parquet(cache.folder(kind, digest) / "table.parquet")
+    return tables
+
+
+def row_stream(task: Task, prepared: Prepared) -> np.random.Generator:
+    """What draws the training rows of a repetition."""
+    # Scrubbed rows are the real ones, the same in the same order.
+    drawn = "real" if prepared.regime(task.regime).kind == "scrubbed" else task.regime
+    return stream(prepared.recipe.seed, "training rows", drawn, task.seed)
 
 
 def read_features(task: Task, cache: Cache) -> Features | None:

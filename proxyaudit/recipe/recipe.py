@@ -205,6 +205,7 @@ class Recipe(Strict):
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
     training_size: Positive | None = None
     references: ReferenceSpec = ReferenceSpec()
+    cures: bool = True  # try what altering the training rows would do
     margins: Margins = Margins()
     signatures: Annotated[SignaturesSpec | None, BeforeValidator(lambda v: {} if v is True else v or None)] = None
 

@@ -1,6 +1,5 @@
 """Mitigation as a causal intervention: erase an attribute from a run's models, save them, audit them beside what they were."""
 
-import difflib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,8 @@ import yaml
 from proxyaudit.audits.mitigation.erase import SiteChange, erase, fit_rows, remaining_risks
 from proxyaudit.comparison.compare import channel_changes, task_change, verdict_changes
 from proxyaudit.consent import NO_CONSENT, Consent
-from proxyaudit.data.sources import find_card, packaged_folder
-from proxyaudit.data.tables import is_inside, resolve_path
 from proxyaudit.digests import code_digest, digest_of, file_digest
 from proxyaudit.errors import InputError, TaskError
-from proxyaudit.estimates.scope import entries, mapping
 from proxyaudit.evidence.canonical import canonical_json
 from proxyaudit.evidence.manifest import MANIFEST, seal_folder
 from proxyaudit.evidence.pack import EvidencePack, find_run
@@ -23,19 +19,22 @@ from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.checkpoints import load_weights, save_weights
 from proxyaudit.models.erasing import resolve_site, token_sites
 from proxyaudit.models.kinds.module import ModuleSpec
-from proxyaudit.models.module import code_of, factory_path
+from proxyaudit.models.module import factory_path
+from proxyaudit.pipeline.again import check_asked, prepare_again, rewrite_paths
 from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
-from proxyaudit.pipeline.plan import prepare
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.run import RunResult, check_out, run_audit
 from proxyaudit.pipeline.stages import Progress, ProgressEvent, arguments, one_thread, run_task
 from proxyaudit.pipeline.tasks import task_digests
-from proxyaudit.recipe.recipe import parse_recipe
 from proxyaudit.regimes import Regime
 from proxyaudit.registry import check_plugin
 from proxyaudit.reporting.mitigation import render_mitigation
-from proxyaudit.types import REFERENCES, Evidence
+from proxyaudit.types import Evidence
 
+_TABLES_ONLY = (
+    "this version erases in models of tables only, and not in quantised ones",
+    "erase in a table's model, or audit checkpoints that you erased yourself",
+)
 MITIGATION_VERSION = "1.0"
 MITIGATED = "-mitigated"
 RECIPE_FILE = "mitigated.yaml"
@@ -86,11 +85,12 @@ def mitigate_run(
     """
     check_out(out)
     run = find_run(path)
-    _check_run(pack, request, run)
+    check_plugin("erasers", request.method, where="--method")
+    check_asked(pack, request.attribute, request.regime, run)
     with one_thread():
-        prepared = _prepare_again(pack, run, base or Path.cwd(), consent, given=base is not None)
+        prepared = prepare_again(pack, run, base or Path.cwd(), consent, _TABLES_ONLY, given=base is not None)
         if prepared.regime(request.regime).quantise is not None:
-            raise _tables_only(run)
+            raise InputError(_TABLES_ONLY[0], where=str(run), mend=_TABLES_ONLY[1])
         attribute = next(a for a in prepared.dataset.attributes if a.name == request.attribute)
         regime, whole = prepared.regime(request.regime), prepared.model
         chosen = {resolve_site(name, whole.taps, whole.aliases, where="--site") for name in request.sites} or set(whole.verdict_sites)
@@ -117,56 +117,6 @@ def mitigate_run(
     write_file(folder / "mitigation.md", render_mitigation(document).encode("utf-8", "replace"))
     seal_folder(folder)
     return Mitigation(folder, result, document)
-
-
-def _check_run(pack: EvidencePack, request: MitigationRequest, run: Path) -> None:
-    """Refuse a run whose models cannot be mended, before any data are read."""
-    check_plugin("erasers", request.method, where="--method")
-    if "regimes" not in pack.recipe or "model" not in pack.recipe:
-        what = "this is an audit of bare activations: it has no model that could be changed"
-        raise InputError(what, where=str(run), mend="name a run of 'proxyaudit run'")
-    if pack.evidence.run.status != "complete":
-        raise InputError("the run is partial: a task failed", where=str(run), mend="run its recipe again until it is complete")
-    attributes, regimes = ([str(entry.get("name")) for entry in entries(pack.plan, key)] for key in ("attributes", "regimes"))
-    if request.regime in REFERENCES:
-        what = f"'{request.regime}' is a reference beside the regimes, not a model of yours"
-        raise InputError(what, where="--regime", mend=f"one of {', '.join(regimes)}")
-    for what, name, known in (("attribute", request.attribute, attributes), ("regime", request.regime, regimes)):
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:8]
-            mend = f"nearest names in this run: {', '.join(near) or 'none'}"
-            raise InputError(f"unknown {what} '{name[:80]}'", where=f"--{what}", mend=mend)
-
-
-def _prepare_again(pack: EvidencePack, run: Path, base: Path, consent: Consent, *, given: bool) -> Prepared:
-    """The prepared audit of a run, on the very data that it had; ``InputError`` where it cannot be had here, or consent is missing."""
-    where = str(run / "recipe.yaml")
-    recipe = parse_recipe(pack.recipe, where=where)
-    if recipe.data.text is not None:
-        raise _tables_only(run)
-    hashes = mapping(pack.plan, "hashes")
-    try:
-        # A factory is code: it is executed only if it is, byte for byte, the one that was audited.
-        if isinstance(recipe.model, ModuleSpec) and file_digest(factory_path(recipe.model, base)) != hashes.get("model factory"):
-            raise InputError("the factory's file is not the one that was audited", where=recipe.model.factory, mend="restore it")
-        consent.require(code_of(recipe, base), delivered=True)
-        prepared = prepare(recipe, base)
-    except InputError as error:
-        if given or not any(word in str(error) for word in ("no such file", "no file", "escapes", "outside")):
-            raise
-        mend = "the run's recipe names it relative to its own folder: name that folder with --base"
-        raise InputError(error.what, where=error.where, mend=mend) from None
-    now = prepared.plan.hashes
-    changed = sorted(name for name in {*hashes, *now} if hashes.get(name) != now.get(name))
-    if changed:
-        mend = "restore the data, or run the audit again"
-        raise InputError(f"'{changed[0]}' is not what it was when the run was made", where=where, mend=mend)
-    return prepared
-
-
-def _tables_only(run: Path) -> InputError:
-    mend = "erase in a table's model, or audit checkpoints that you erased yourself"
-    return InputError("this version erases in models of tables only, and not in quantised ones", where=str(run), mend=mend)
 
 
 def _trained(prepared: Prepared, regime: Regime, caches: tuple[Path, Path]) -> tuple[list[TrainedModel], str]:
@@ -258,14 +208,7 @@ def write_recipe(
     if regime.erase:
         original["erase"] = list(regime.erase)
     recipe["regimes"] = [original, {"name": mitigated_name(regime.name), "checkpoints": mitigated, "erase": list(erased)}]
-    data = recipe["data"]
-    for key in ("path", "holdout"):
-        if key in data:
-            data[key] = _rewritten(resolve_path(data[key], base=prepared.base, what=f"data.{key}"), folder)
-    if "card" in data:
-        card, packaged = find_card(data["card"], prepared.base), packaged_folder()
-        if packaged is None or not is_inside(card, packaged):
-            data["card"] = _rewritten(card, folder)
+    rewrite_paths(recipe["data"], prepared.base, folder)
     model = prepared.recipe.model
     if isinstance(model, ModuleSpec):
         file = factory_path(model, prepared.base)
@@ -277,11 +220,3 @@ def write_recipe(
     text += yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=120)
     write_file(folder / RECIPE_FILE, text.encode("utf-8", "backslashreplace"))
     return folder / RECIPE_FILE
-
-
-def _rewritten(path: Path, folder: Path) -> str:
-    """A path that a recipe in ``folder`` may name: relative to it or to the current folder where it lies below, else absolute."""
-    for root in (folder, Path.cwd()):
-        if is_inside(path, root):
-            return path.resolve().relative_to(root.resolve()).as_posix()
-    return str(path.resolve())

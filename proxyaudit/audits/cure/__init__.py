@@ -1,0 +1,1 @@
+"""Write a release as a cure that was tried alters it, with a recipe that audits it."""

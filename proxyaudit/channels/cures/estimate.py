@@ -1,0 +1,116 @@
+"""Drafts of cures: what is left of the gap and of the leak, and what it costs. No verdict rests on these.
+
+A cured model is compared with the model of the same repetition that was trained on the rows as they are, on the same audit rows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from proxyaudit.arrays import Floats
+from proxyaudit.channels.leak.record import SITE_LEAKS
+from proxyaudit.data.attributes import Attribute
+from proxyaudit.estimates.facts import Cured, Facts
+from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts, Ledger, unit_of
+from proxyaudit.stats.group_gaps import auroc, gap_in
+from proxyaudit.stats.intervals import Measured, crossed_interval, over_seeds
+
+AFFORDABLE: Final = 0.01  # AUROC that a cure may cost to be named in the answer
+METHOD: Final = "trained again on altered rows, same initial weights; compared with the models trained on the rows as they are"
+UNIT_AUROC: Final = "AUROC of the target on the audit rows"
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What one cure did: gap between the groups that differ in the regime, its change, and AUROC before minus after."""
+
+    name: str
+    gap: Measured
+    gap_change: Measured
+    cost: Measured
+
+    @property
+    def left(self) -> float:
+        """Size of the gap that is left."""
+        return abs(self.gap.value)
+
+
+def follow_up(facts: Facts, ledger: Ledger) -> Drafts:
+    """Numbers of every cure that was tried."""
+    out = Drafts()
+    for one in facts.cured:
+        attribute = next(a for a in facts.attributes if a.name == one.cure.attribute)
+        (done,), gap = tried(facts, ledger, [one]), _gap_draft(ledger, attribute, one.regime)
+        base = Draft("cure", attribute.name, one.regime, subject=one.cure.name, context=one.cure.words(), method=METHOD, decides=False)
+        base = replace(base, n=int(attribute.known.sum()))
+        outputs = replace(base, group=gap.group, unit=UNIT_GAP, margin=facts.margins.gap)
+        for measure, measured in (("gap", done.gap), ("gap_change", done.gap_change)):
+            out.add(replace(outputs, measure=measure, measured=measured, interval=crossed_interval(measured)))
+        out.add(
+            replace(
+                base, measure="auroc_cost", unit=UNIT_AUROC, measured=done.cost, interval=crossed_interval(done.cost), n=len(facts.labels_n)
+            )
+        )
+        for site in facts.verdict_sites:
+            _add_leak(out, facts, attribute, one, replace(base, site=site, measure="leak", unit=unit_of(attribute)))
+    return out
+
+
+def tried(facts: Facts, ledger: Ledger, cured: Sequence[Cured]) -> list[Tried]:
+    """What cures did, in the order given."""
+    found = []
+    for one in cured:
+        attribute = next(a for a in facts.attributes if a.name == one.cure.attribute)
+        draft, groups = _gap_draft(ledger, attribute, one.regime), attribute.groups()[0]
+        (low, high), column = draft.extras["pair"], draft.extras["column"]
+        run = facts.run(one.regime)
+        before = [] if run is None else run.outputs[: len(one.measured)]
+        after = [m.arrays["outputs"] for m in one.measured]
+        old, new = ([gap_in(outputs, groups, low, high, column, facts.clusters_n) for outputs in which] for which in (before, after))
+        change = over_seeds([b - a for a, b in zip(old, new, strict=True)])
+        found.append(Tried(one.cure.name, over_seeds(new), change, _cost(facts, before, after)))
+    return found
+
+
+def best_of(found: Sequence[Tried]) -> tuple[str, ...]:
+    """The cure that leaves the smallest gap among those that are affordable, and the one that leaves the smallest of all."""
+    affordable = [one for one in found if one.cost.value <= AFFORDABLE]
+    return tuple({min(some, key=lambda one: (one.left, one.name)).name: None for some in (affordable, found) if some})
+
+
+def _gap_draft(ledger: Ledger, attribute: Attribute, regime: str) -> Draft:
+    """The gap of the regime itself: it says which groups and which output are compared."""
+    wanted = ("expressed", attribute.name, regime, "gap")
+    return next(d for d in ledger.drafts.values() if (d.channel, d.attribute, d.regime, d.measure) == wanted)
+
+
+def _add_leak(out: Drafts, facts: Facts, attribute: Attribute, one: Cured, base: Draft) -> None:
+    tests = [SITE_LEAKS.read(m, attribute.name, str(base.site)).linear for m in one.measured]
+    asked = [test.measured(facts.clusters_n) for test in tests if test is not None and test.reading is None and test.asked]
+    if len(asked) == len(tests):
+        leak = over_seeds(asked)
+        out.add(replace(base, measured=leak, interval=crossed_interval(leak), calibrated=True))
+
+
+def _cost(facts: Facts, before: Sequence[Floats], after: Sequence[Floats]) -> Measured:
+    """AUROC before minus after, with the rows' influences (DeLong et al. 1988)."""
+    return over_seeds([_auroc(facts, a) - _auroc(facts, b) for a, b in zip(before, after, strict=True)])
+
+
+def _auroc(facts: Facts, outputs_nc: Floats) -> Measured:
+    labels, classes = facts.labels_n, len(facts.classes)
+    asked = [(outputs_nc[:, 0], labels == 1)] if classes == 2 else [(outputs_nc[:, k], labels == k) for k in range(classes)]
+    influence = np.mean([_placements(scores, positive) for scores, positive in asked], axis=0)
+    return Measured(np.array([np.mean([auroc(*one) for one in asked])]), influence, facts.clusters_n)
+
+
+def _placements(scores_n: Floats, positive_n: np.ndarray) -> Floats:
+    """Influence of each row on an AUROC: how its score is placed among those of the other class, less the mean, over its class's rows."""
+    influence = np.zeros(len(scores_n))
+    for own, sign in ((positive_n, 1.0), (~positive_n, -1.0)):
+        other = np.sort(scores_n[~own])
+        below = (np.searchsorted(other, scores_n[own], "left") + np.searchsorted(other, scores_n[own], "right")) / 2 / max(len(other), 1)
+        influence[own] = sign * (below - below.mean()) / max(int(own.sum()), 1)
+    return influence

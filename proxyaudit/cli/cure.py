@@ -1,0 +1,41 @@
+"""The command ``cure``: parse, call, print."""
+
+from pathlib import Path
+from typing import Annotated
+
+from proxyaudit.cli import console
+from proxyaudit.cli.options import Base, Json, Out, RunCode, RunFolder, given, quiet_stdout
+from proxyaudit.consent import Consent
+
+EXAMPLE = "Example:  proxyaudit cure reports/my-audit --attribute sex --regime tvae --cure dropped-2"
+
+
+def cure(
+    run: RunFolder,
+    attribute: Annotated[str, given("Protected attribute that the cure is for.", "A")],
+    regime: Annotated[str, given("Regime whose training rows are altered.", "G")],
+    cure: Annotated[str | None, given("A cure that the run tried (default: the best that costs at most .01 of AUROC).", "NAME")] = None,
+    base: Base = None,
+    out: Out = Path("reports"),
+    run_code: RunCode = None,
+    json: Json = False,
+) -> None:
+    """Write a regime's training rows as a cure that was tried alters them, and a recipe that audits the result."""
+    with quiet_stdout():
+        from proxyaudit.audits.cure.run import write_cure
+        from proxyaudit.verification.run import read_verified
+
+        # Before anything in the pack is prepared or executed: is it what its maker wrote?
+        consent, pack = Consent.of(run_code or ()), read_verified(run)
+        done = write_cure(run, pack, attribute, regime, cure, consent=consent, base=base, out=out)
+    if json:
+        console.emit_json({"folder": str(done.folder), **done.document})
+        return
+    promised = done.document["promised"]
+    console.write_line(f"Cure:     {done.document['words']}")
+    for measure, words in (("gap", "Gap left"), ("auroc_cost", "Cost in AUROC")):
+        if (found := promised.get(measure)) is not None and found["value"] is not None:
+            between = f"({found['low']:.3f} to {found['high']:.3f})"
+            console.write_line(f"{words}: {found['value']:.3f} {between}, as tried with {found['models']} models")
+    console.write_line(f"Release:  {done.folder / done.document['release']['file']}  (it holds rows: keep it as safe as the data)")
+    console.write_line(f"Audit it: proxyaudit run {done.folder / done.document['recipe']}")

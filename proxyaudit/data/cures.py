@@ -1,0 +1,175 @@
+"""Cures: ways to alter training rows so that a model has less reason, or less means, to learn a protected attribute.
+
+``resampled`` makes the attribute independent of the target (Kamiran & Calders 2012). The others treat the columns that carry it: they are
+dropped, permuted over all rows, or repaired, so that they are distributed alike in every group (Feldman et al. 2015). A cure is a pure
+function of a table and a random stream, so that what was tried can be written as a release.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import pandas as pd
+
+from proxyaudit.arrays import Floats, Ints
+from proxyaudit.data.columns import MISSING, Column
+from proxyaudit.data.public_counts import SMALLEST_CELL
+
+Way = Literal["resampled", "dropped", "permuted", "repaired"]
+MOST_CARRIERS: Final = 3
+WORDS: Final[dict[str, str]] = {
+    "resampled": "rows drawn again so that {attribute} does not depend on the target",
+    "dropped": "without {columns}",
+    "permuted": "{columns} shuffled over all rows",
+    "repaired": "{columns} made alike in every group of {attribute}",
+}
+
+
+@dataclass(frozen=True)
+class Cure:
+    """One way to alter a training table for the sake of one attribute; ``columns`` are the carriers that are treated."""
+
+    way: Way
+    attribute: str
+    columns: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Its name in evidence and on the command line, such as ``dropped-2``: by way and number of carriers."""
+        return f"{self.way}-{len(self.columns)}" if self.columns else self.way
+
+    @property
+    def needs_attribute(self) -> bool:
+        """Whether the table must hold the attribute."""
+        return self.way in ("resampled", "repaired")
+
+    def as_read(self, frame: pd.DataFrame, altered: pd.DataFrame) -> pd.DataFrame:
+        """Other rows as the model meets them that was trained on ``altered``: it never sees what was dropped, only the one value there."""
+        if self.way != "dropped" or not len(altered):
+            return frame
+        return frame.assign(**{name: altered[name].iloc[:1].repeat(len(frame)).set_axis(frame.index) for name in self.columns})
+
+    def words(self) -> str:
+        """What it does, for people."""
+        return WORDS[self.way].format(attribute=self.attribute, columns=_listed(self.columns))
+
+    def alter(self, rows: pd.DataFrame, target: str, rng: np.random.Generator) -> pd.DataFrame:
+        """The altered rows, as many as before. Dropped columns hold one value everywhere: nothing can be learnt from them.
+
+        Raises:
+            ValueError: the table lacks the attribute, or it is known on too few rows.
+        """
+        if self.way == "resampled":
+            return rows.iloc[_drawn(_groups(rows, self.attribute), _codes(rows[target]), rng)].reset_index(drop=True)
+        if self.way == "dropped":
+            # The commonest value: a dropped number would otherwise stand far outside by chance.
+            first = {name: rows[name].mode(dropna=True).iloc[:1] for name in self.columns}
+            return rows.assign(**{name: value.repeat(len(rows)).set_axis(rows.index) for name, value in first.items() if len(value)})
+        altered = rows.copy()
+        if self.way == "permuted":
+            order = rng.permutation(len(rows))
+            for column in self.columns:  # all in one order: what they say together they still say, but of somebody else
+                altered[column] = rows[column].to_numpy()[order]
+            return altered
+        groups = _groups(rows, self.attribute)
+        for column in self.columns:
+            numeric = pd.api.types.is_numeric_dtype(rows[column]) and not pd.api.types.is_bool_dtype(rows[column])
+            altered[column] = _repaired_numbers(rows[column], groups) if numeric else _repaired_labels(rows[column], groups, rng)
+        return altered
+
+
+def cures_of(attribute: str, carriers: Sequence[str], *, known: bool) -> tuple[Cure, ...]:
+    """The cures that are tried for an attribute; of ``carriers`` the leading ones come first; ``known``: the table holds the attribute."""
+    leading = tuple(carriers[:MOST_CARRIERS])
+    found = [Cure("resampled", attribute)]
+    found += [Cure("dropped", attribute, leading[:count]) for count in range(1, len(leading) + 1)]
+    found += [Cure("permuted", attribute, leading), Cure("repaired", attribute, leading)] if leading else []
+    return tuple(cure for cure in found if known or not cure.needs_attribute)
+
+
+def _listed(columns: Sequence[str]) -> str:
+    return columns[0] if len(columns) == 1 else f"{', '.join(columns[:-1])} and {columns[-1]}" if columns else ""
+
+
+def _codes(column: Column) -> Ints:
+    return np.asarray(pd.factorize(column.astype(object).where(column.notna(), MISSING), sort=False)[0], dtype=np.int64)
+
+
+def _groups(rows: pd.DataFrame, attribute: str) -> Ints:
+    """Group of each row: levels of the attribute, or quarters of a number; rare ones are one group."""
+    if attribute not in rows:
+        raise ValueError(f"the rows do not hold '{attribute}'")
+    column = rows[attribute]
+    if pd.api.types.is_numeric_dtype(column) and column.nunique() > 10:
+        values = column.to_numpy(dtype=np.float64)
+        edges = np.unique(np.nanquantile(values, [0.25, 0.5, 0.75]))
+        codes = np.where(np.isnan(values), len(edges) + 1, np.searchsorted(edges, values))
+    else:
+        codes = _codes(column)
+    codes = np.unique(codes, return_inverse=True)[1].astype(np.int64)
+    rare = np.bincount(codes) < SMALLEST_CELL
+    codes = np.where(rare[codes], len(rare), codes)
+    codes = np.unique(codes, return_inverse=True)[1].astype(np.int64)
+    if codes.max() < 1:
+        raise ValueError(f"'{attribute}' is known on too few rows, or does not vary")
+    return codes
+
+
+def _drawn(groups_n: Ints, target_n: Ints, rng: np.random.Generator) -> Ints:
+    """Rows so that each cell of group and target gets the share that independence gives it; of a cell, rows as evenly as can be."""
+    n = len(groups_n)
+    joint = np.zeros((groups_n.max() + 1, target_n.max() + 1))
+    np.add.at(joint, (groups_n, target_n), 1)
+    wanted = np.outer(joint.sum(1), joint.sum(0)) / n
+    wanted[joint == 0] = 0
+    counts = _rounded(wanted / wanted.sum() * n, n)
+    picked = []
+    for (group, value), count in np.ndenumerate(counts):
+        cell = np.flatnonzero((groups_n == group) & (target_n == value))
+        if len(cell):
+            whole, rest = divmod(int(count), len(cell))
+            picked += [np.tile(cell, whole), rng.permutation(cell)[:rest]]
+    return np.sort(np.concatenate(picked))
+
+
+def _rounded(shares: Floats, total: int) -> Ints:
+    """Whole numbers of the given total, nearest to the shares by largest remainders."""
+    counts = np.floor(shares).astype(np.int64)
+    left = total - int(counts.sum())
+    order = np.argsort(-(shares - counts).ravel(), kind="stable")[:left]
+    counts.ravel()[order] += 1
+    return counts
+
+
+def _repaired_numbers(column: Column, groups_n: Ints) -> Column:
+    """Each value becomes the median over groups of the value at its rank in its own group; missing ones stay (Feldman et al. 2015)."""
+    values = column.to_numpy(dtype=np.float64)
+    known = np.isfinite(values)
+    inside = [known & (groups_n == group) for group in np.unique(groups_n)]
+    inside = [rows for rows in inside if rows.any()]
+    result = values.copy()
+    for rows in inside:
+        order = pd.Series(values[rows]).rank(method="average").to_numpy()
+        at = (order - 0.5) / rows.sum()
+        result[rows] = np.median([np.quantile(values[other], at, method="inverted_cdf") for other in inside], axis=0)
+    if pd.api.types.is_integer_dtype(column):
+        result = np.round(result)
+    return pd.Series(result, index=column.index).astype(column.dtype)
+
+
+def _repaired_labels(column: Column, groups_n: Ints, rng: np.random.Generator) -> Column:
+    """Every group gets the labels' shares in all rows: surplus rows of a label, drawn at random, take labels that the group lacks."""
+    codes = _codes(column)
+    shares = np.bincount(codes) / len(codes)
+    result = codes.copy()
+    for group in np.unique(groups_n):
+        rows = np.flatnonzero(groups_n == group)
+        wanted, counts = _rounded(shares * len(rows), len(rows)), np.bincount(codes[rows], minlength=len(shares))
+        free = [rng.permutation(rows[codes[rows] == k])[: counts[k] - wanted[k]] for k in np.flatnonzero(counts > wanted)]
+        taken = np.repeat(np.arange(len(shares)), np.maximum(wanted - counts, 0))
+        if len(taken):
+            result[np.concatenate(free)] = rng.permutation(taken)
+    first = pd.Series(codes).drop_duplicates()
+    labels = column.iloc[first.index].to_numpy(dtype=object)  # in the order of codes
+    return pd.Series(labels[result], index=column.index).astype(column.dtype)

@@ -1,0 +1,86 @@
+"""A finished run prepared once more, on the very data that it had, so that something can be done with its models or its training rows."""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from proxyaudit.consent import Consent
+from proxyaudit.data.sources import find_card, packaged_folder
+from proxyaudit.data.tables import is_inside, resolve_path
+from proxyaudit.digests import file_digest
+from proxyaudit.errors import InputError
+from proxyaudit.estimates.scope import entries, mapping
+from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.models.kinds.module import ModuleSpec
+from proxyaudit.models.module import code_of, factory_path
+from proxyaudit.pipeline.plan import prepare
+from proxyaudit.pipeline.prepared import Prepared
+from proxyaudit.recipe.recipe import parse_recipe
+from proxyaudit.types import REFERENCES
+
+
+def check_asked(pack: EvidencePack, attribute: str, regime: str, run: Path) -> None:
+    """Refuse (``InputError``) a run without models, one that is partial, and names that it does not know, before any data are read."""
+    if "regimes" not in pack.recipe or "model" not in pack.recipe:
+        what = "this is an audit of bare activations: it has no model that could be changed"
+        raise InputError(what, where=str(run), mend="name a run of 'proxyaudit run'")
+    if pack.evidence.run.status != "complete":
+        raise InputError("the run is partial: a task failed", where=str(run), mend="run its recipe again until it is complete")
+    attributes, regimes = ([str(entry.get("name")) for entry in entries(pack.plan, key)] for key in ("attributes", "regimes"))
+    if regime in REFERENCES:
+        what = f"'{regime}' is a reference beside the regimes, not a model of yours"
+        raise InputError(what, where="--regime", mend=f"one of {', '.join(regimes)}")
+    for what, name, known in (("attribute", attribute, attributes), ("regime", regime, regimes)):
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:8]
+            mend = f"nearest names in this run: {', '.join(near) or 'none'}"
+            raise InputError(f"unknown {what} '{name[:80]}'", where=f"--{what}", mend=mend)
+
+
+def prepare_again(pack: EvidencePack, run: Path, base: Path, consent: Consent, tables_only: tuple[str, str], *, given: bool) -> Prepared:
+    """The prepared audit of a run; paths of its recipe start from ``base``, which the caller has ``given`` or not.
+
+    Raises:
+        InputError: the data cannot be had here, or have changed; consent is missing; the run is of texts (``tables_only`` says what, mend).
+    """
+    where = str(run / "recipe.yaml")
+    recipe = parse_recipe(pack.recipe, where=where)
+    if recipe.data.text is not None:
+        raise InputError(tables_only[0], where=str(run), mend=tables_only[1])
+    hashes = mapping(pack.plan, "hashes")
+    try:
+        # A factory is code: it is executed only if it is, byte for byte, the one that was audited.
+        if isinstance(recipe.model, ModuleSpec) and file_digest(factory_path(recipe.model, base)) != hashes.get("model factory"):
+            raise InputError("the factory's file is not the one that was audited", where=recipe.model.factory, mend="restore it")
+        consent.require(code_of(recipe, base), delivered=True)
+        prepared = prepare(recipe, base)
+    except InputError as error:
+        if given or not any(word in str(error) for word in ("no such file", "no file", "escapes", "outside")):
+            raise
+        mend = "the run's recipe names it relative to its own folder: name that folder with --base"
+        raise InputError(error.what, where=error.where, mend=mend) from None
+    now = prepared.plan.hashes
+    changed = sorted(name for name in {*hashes, *now} if hashes.get(name) != now.get(name))
+    if changed:
+        mend = "restore the data, or run the audit again"
+        raise InputError(f"'{changed[0]}' is not what it was when the run was made", where=where, mend=mend)
+    return prepared
+
+
+def rewrite_paths(data: dict[str, Any], base: Path, folder: Path) -> None:
+    """Let the ``data`` of a recipe, whose paths start from ``base``, be read from ``folder``."""
+    for key in ("path", "holdout"):
+        if key in data:
+            data[key] = _rewritten(resolve_path(data[key], base=base, what=f"data.{key}"), folder)
+    if "card" in data:
+        card, packaged = find_card(data["card"], base), packaged_folder()
+        if packaged is None or not is_inside(card, packaged):
+            data["card"] = _rewritten(card, folder)
+
+
+def _rewritten(path: Path, folder: Path) -> str:
+    """A path that a recipe in ``folder`` may name: relative to it or to the current folder where it lies below, else absolute."""
+    for root in (folder, Path.cwd()):
+        if is_inside(path, root):
+            return path.resolve().relative_to(root.resolve()).as_posix()
+    return str(path.resolve())

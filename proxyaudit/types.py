@@ -102,6 +102,14 @@ class Change(_Frozen):
     use: ChangeWord
 
 
+class TriedCure(_Frozen):
+    """A way to alter the training rows that was tried: models were trained on them and read again."""
+
+    name: str
+    estimates: tuple[str, ...] = Field(description="Ids of its numbers: what is left of gap and leak, and what it costs.")
+    auroc_cost: float | None = Field(description="AUROC on the task before minus after.")
+
+
 class Finding(_Frozen):
     """The answer for one attribute and one regime."""
 
@@ -118,6 +126,7 @@ class Finding(_Frozen):
     origin: Origin
     change: Change
     retention: str | None = Field(default=None, description="Id of the estimate of the ratio to real training.")
+    cures: tuple[TriedCure, ...] = Field(default=(), description="What altering the training rows did, in the order in which it was tried.")
     sentence: str
     decided_by: tuple[str, ...] = Field(default=(), description="Ids of the estimates that decided.")
     would_settle: str | None = Field(default=None, description="What would settle an unknown.")

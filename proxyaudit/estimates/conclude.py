@@ -16,7 +16,21 @@ from proxyaudit.estimates.sentences import Concluded, sentence
 from proxyaudit.estimates.states import Decision, change_word
 from proxyaudit.stats.group_gaps import gap_in
 from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, distinct_seeds, fieller_ratio, over_seeds
-from proxyaudit.types import Basis, Change, ChangeWord, Control, Estimate, Evidence, Finding, NotTested, Origin, OriginWord, RunInfo, State
+from proxyaudit.types import (
+    Basis,
+    Change,
+    ChangeWord,
+    Control,
+    Estimate,
+    Evidence,
+    Finding,
+    NotTested,
+    Origin,
+    OriginWord,
+    RunInfo,
+    State,
+    TriedCure,
+)
 
 TOO_WIDE: Final = "the ratio says nothing: its interval is wider than from nothing kept to three times as much, and than the ratio itself"
 _WIDEST: Final = 3.0  # of a ratio to real training: nothing kept to three times as much
@@ -159,9 +173,19 @@ def _finding(numbers: Numbers, controls: tuple[Control, ...], attribute: str, re
     named = {"attribute": attribute, "role": numbers.scope.roles[attribute], "regime": regime, **vars(decision)}
     refs: dict[str, Any] = {"retention": retention}
     refs["decided_by"] = tuple(e.id for e in own if e.channel in decision.mechanisms and e.state in ("present", "absent"))
+    refs["cures"] = _cures(numbers, attribute, regime)
     refs["control_refs"] = tuple(c.id for c in controls if c.regime == regime and c.attribute in (attribute, None))
     words: dict[str, Any] = {"sentence": sentence(about, numbers), "would_settle": would_settle(about, numbers)}
     return Finding(**named, basis=basis, origin=origin, change=change, **words, **refs)
+
+
+def _cures(numbers: Numbers, attribute: str, regime: str) -> tuple[TriedCure, ...]:
+    """The cures that were tried, each with its numbers."""
+    found: dict[str, list[Estimate]] = {}
+    for e in numbers.all_of("cure", attribute, regime):
+        found.setdefault(str(e.subject), []).append(e)
+    costs = {name: next((e.value for e in own if e.measure == "auroc_cost"), None) for name, own in found.items()}
+    return tuple(TriedCure(name=name, estimates=tuple(e.id for e in own), auroc_cost=costs[name]) for name, own in found.items())
 
 
 def _unfit(name: str, why: str, regime: str) -> Finding:

@@ -32,6 +32,10 @@ class Numbers:
         found = (e for e in self._by_place[attribute, regime] if all(getattr(e, key) == wanted for key, wanted in coordinates.items()))
         return next(found, None)
 
+    def all_of(self, channel: str, attribute: str | None, regime: str) -> list[Estimate]:
+        """All numbers of a channel."""
+        return [e for e in self._by_place[attribute, regime] if e.channel == channel]
+
     def gap(self, attribute: str, regime: str, measure: str = "gap") -> Estimate | None:
         """What the outputs show between groups."""
         return self.find("expressed", attribute, regime, measure=measure)

@@ -20,6 +20,7 @@ from proxyaudit.regimes import Regime
 from proxyaudit.types import Estimate, NotTested
 
 CONFIRMED_WITH = 3  # models
+_LEAST_SHARE = 0.05  # of the strongest carrier's product: what carries less is not worth treating
 _TREATED = ("real", "synthetic", "release", "mixed")
 
 
@@ -62,7 +63,8 @@ def carriers_of(dataset: Dataset, estimates: Iterable[Estimate], attribute: str,
     treated = {feature.name for feature in dataset.features} - {*dataset.legitimate}
     found = [e for e in estimates if (e.channel, e.attribute, e.regime) == ("proxy_use", attribute, regime) and e.subject in treated]
     ranked = sorted(found, key=lambda e: -(e.value or 0.0))
-    return tuple(str(e.subject) for e in ranked if e.value is not None and e.value > 0)
+    least = _LEAST_SHARE * (ranked[0].value or 0.0) if ranked else 0.0
+    return tuple(str(e.subject) for e in ranked if e.value is not None and e.value > max(least, 0.0))
 
 
 def _holds(prepared: Prepared, regime: Regime, attribute: str) -> bool:

@@ -34,7 +34,9 @@ def field_problems(pack: EvidencePack, scope: Scope) -> Iterator[str]:
         if e.shown_by is not None and not (e.id in decides and e.shown_by in questions[e.channel].readers and "nonlinear" in e.measure):
             yield f"evidence.json: {e.id} is shown by a reader that its check does not have ({e.shown_by[:40]!r})"
         subjects = _subjects(pack.plan, scope, e) if e.id in decides else columns if e.channel in _OF_COLUMNS else None
-        if subjects is not None and e.subject not in subjects:
+        # A release that lacks the attribute is told as that, of no single column.
+        untold = e.channel in _OF_COLUMNS and e.value is None and e.subject is None
+        if subjects is not None and e.subject not in subjects and not untold:
             yield f"evidence.json: {e.id} is about what plan.json does not name ({str(e.subject)[:40]!r})"
 
 

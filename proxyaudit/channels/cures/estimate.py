@@ -19,6 +19,7 @@ from proxyaudit.stats.intervals import Measured, crossed_interval, over_seeds
 
 AFFORDABLE: Final = 0.01  # AUROC that a cure may cost to be named in the answer
 METHOD: Final = "trained again on altered rows, same initial weights; compared with the models trained on the rows as they are"
+_DECIMALS: Final = 14
 UNIT_AUROC: Final = "AUROC of the target on the audit rows"
 
 
@@ -47,12 +48,8 @@ def follow_up(facts: Facts, ledger: Ledger) -> Drafts:
         base = replace(base, n=int(attribute.known.sum()))
         outputs = replace(base, group=gap.group, unit=UNIT_GAP, margin=facts.margins.gap)
         for measure, measured in (("gap", done.gap), ("gap_change", done.gap_change)):
-            out.add(replace(outputs, measure=measure, measured=measured, interval=crossed_interval(measured)))
-        out.add(
-            replace(
-                base, measure="auroc_cost", unit=UNIT_AUROC, measured=done.cost, interval=crossed_interval(done.cost), n=len(facts.labels_n)
-            )
-        )
+            out.add(_published(replace(outputs, measure=measure), measured))
+        out.add(_published(replace(base, measure="auroc_cost", unit=UNIT_AUROC, n=len(facts.labels_n)), done.cost))
         for site in facts.verdict_sites:
             _add_leak(out, facts, attribute, one, replace(base, site=site, measure="leak", unit=unit_of(attribute)))
     return out
@@ -91,7 +88,14 @@ def _add_leak(out: Drafts, facts: Facts, attribute: Attribute, one: Cured, base:
     asked = [test.measured(facts.clusters_n) for test in tests if test is not None and test.reading is None and test.asked]
     if len(asked) == len(tests):
         leak = over_seeds(asked)
-        out.add(replace(base, measured=leak, interval=crossed_interval(leak), calibrated=True))
+        out.add(replace(_published(base, leak), calibrated=True))
+
+
+def _published(draft: Draft, measured: Measured) -> Draft:
+    """A model that learnt nothing gives everybody one number: what the order of summation leaves of differences is no gap."""
+    values, influence = (np.round(x, _DECIMALS) + 0.0 for x in (measured.seed_values, measured.influence_n))
+    clean = replace(measured, seed_values=values, influence_n=influence)
+    return replace(draft, measured=clean, interval=crossed_interval(clean))
 
 
 def _cost(facts: Facts, before: Sequence[Floats], after: Sequence[Floats]) -> Measured:

@@ -14,12 +14,13 @@ from proxyaudit.estimates.numbers import Numbers, What
 from proxyaudit.estimates.scope import Scope
 from proxyaudit.estimates.sentences import Concluded, sentence
 from proxyaudit.estimates.states import Decision, change_word
+from proxyaudit.estimates.training import training_of
 from proxyaudit.stats.group_gaps import gap_in
 from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, distinct_seeds, fieller_ratio, over_seeds
 from proxyaudit.types import Basis, Change, ChangeWord, Control, Estimate, Evidence, Finding, NotTested, Origin, OriginWord, RunInfo, State
 
 TOO_WIDE: Final = "the ratio says nothing: its interval is wider than from nothing kept to three times as much, and than the ratio itself"
-_WIDEST: Final = 3.0  # of a ratio to real training: nothing kept to three times as much
+WIDEST: Final = 3.0  # of a ratio to real training: nothing kept to three times as much
 _PAIRED = "paired on the same rows"
 _LEVEL: Final = 0.05  # of the two tests that the basis rests on
 _BASES: Final[Mapping[State, Basis]] = {"present": "beyond_label", "absent": "explained_by_label"}
@@ -82,7 +83,7 @@ def _add_change(out: Drafts, scope: Scope, what: What, mine: tuple[Draft, Measur
     if ratio is not None:
         kept = replace(base, channel="retention", measure=f"{what}_ratio", context=f"{about}ratio to {said}")
         kept = replace(kept, unit="ratio", method="Fieller")
-        if ratio.high - ratio.low > max(_WIDEST, ratio.value):
+        if ratio.high - ratio.low > max(WIDEST, ratio.value):
             out.add(replace(kept, reason=TOO_WIDE))
         else:
             out.add(replace(kept, interval=ratio), value=ratio.value)
@@ -147,6 +148,7 @@ def _finding(numbers: Numbers, controls: tuple[Control, ...], attribute: str, re
     encoding, retention, _ = _changed(numbers, attribute, regime, "encoding", decision)
     use, _, turned = _changed(numbers, attribute, regime, "use", decision)
     change, origin, basis = Change(encoding=encoding, use=use), _origin(numbers, attribute, regime, decision), None
+    trained, _ = training_of(numbers, attribute, regime)
     if numbers.scope.surface == "activations":
         # Whether what is read goes beyond what the named columns explain.
         if decision.verdict == "exposed" and numbers.scope.conditions:
@@ -161,7 +163,7 @@ def _finding(numbers: Numbers, controls: tuple[Control, ...], attribute: str, re
     refs["decided_by"] = tuple(e.id for e in own if e.channel in decision.mechanisms and e.state in ("present", "absent"))
     refs["control_refs"] = tuple(c.id for c in controls if c.regime == regime and c.attribute in (attribute, None))
     words: dict[str, Any] = {"sentence": sentence(about, numbers), "would_settle": would_settle(about, numbers)}
-    return Finding(**named, basis=basis, origin=origin, change=change, **words, **refs)
+    return Finding(**named, basis=basis, origin=origin, change=change, training=trained, **words, **refs)
 
 
 def _unfit(name: str, why: str, regime: str) -> Finding:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from proxyaudit.estimates.advice import would_settle
 from proxyaudit.estimates.facts import Facts
 from proxyaudit.estimates.ledger import TURNED, Draft, Drafts, Ledger
-from proxyaudit.estimates.numbers import Numbers, What
+from proxyaudit.estimates.numbers import Numbers, What, strongest
 from proxyaudit.estimates.scope import Scope
 from proxyaudit.estimates.sentences import Concluded, sentence
 from proxyaudit.estimates.states import Decision, change_word
@@ -38,8 +38,8 @@ def contrasts(ledger: Ledger, scope: Scope, facts: Facts | None = None) -> Draft
             states = numbers.states(attribute, regime) if scope.surface == "outputs" else {}
             if states.get("linear") == "present":
                 _add_origin(out, ledger, numbers, "encoding", numbers.strongest_linear(attribute, regime))
-            if states.get("expressed") == "present":
-                _add_origin(out, ledger, numbers, "use", numbers.gap(attribute, regime))
+            if "present" in (states.get("expressed"), states.get("used")):
+                _add_origin(out, ledger, numbers, "use", _acting(numbers, attribute, regime))
     return out
 
 
@@ -95,6 +95,14 @@ def _gap_of_pair(facts: Facts, attribute: str, regime: str, real: Draft) -> Meas
     (low, high), run = real.extras["pair"], facts.run(regime)
     outputs = run.outputs if run else []
     return over_seeds([gap_in(one, groups, low, high, real.extras["column"], facts.clusters_n) for one in outputs])
+
+
+def _acting(numbers: Numbers, attribute: str, regime: str) -> Estimate | None:
+    """What tells where use comes from: the gap where the outputs show the attribute, else the strongest effect of swapping it inside."""
+    if numbers.states(attribute, regime)["expressed"] == "present":
+        return numbers.gap(attribute, regime)
+    used = [e for e in numbers.own(attribute, regime) if (e.channel, e.measure, e.state) == ("used", "effect", "present")]
+    return strongest(used)
 
 
 def _add_origin(out: Drafts, ledger: Ledger, numbers: Numbers, what: What, estimate: Estimate | None) -> None:
@@ -206,19 +214,29 @@ def _origin(numbers: Numbers, attribute: str, regime: str, decision: Decision) -
         encoding = "unknown" if surface == "activations" else _origin_word(numbers, attribute, regime, "encoding")
     if surface == "prompts":
         return Origin(encoding=encoding, use="unknown")
-    shows = surface == "outputs" and "expressed" in decision.use
+    shows = surface == "outputs" and not {"expressed", "used"}.isdisjoint(decision.use)
     return Origin(encoding=encoding, use=_origin_word(numbers, attribute, regime, "use") if shows else "not_applicable")
 
 
 def _origin_word(numbers: Numbers, attribute: str, regime: str, what: What) -> OriginWord:
-    """``learned``: above the untrained model and above the placebos' 95th percentile by more than the margin; else ``relayed``.
+    """``learned``: an encoding above the untrained model and the placebos' 95th percentile by more than the margin; else ``relayed``.
 
-    Where one of the two is missing neither can be said, unless the other already shows that it is no more than relayed.
+    Use is learned where the untrained model shows or moves less by more than the margin, whatever other attributes do; relayed where that
+    model surely does as much, or surely does something itself. Where a reference is missing neither can be said, unless the other already
+    shows that an encoding is no more than relayed.
     """
-    number = numbers.strongest_linear(attribute, regime) if what == "encoding" else numbers.gap(attribute, regime)
+    number = numbers.strongest_linear(attribute, regime) if what == "encoding" else _acting(numbers, attribute, regime)
     found = [numbers.find("origin", attribute, regime, measure=f"{what}_above_{beside}") for beside in ("untrained", "placebos")]
     if number is None or number.margin is None:
         return "unknown"
+    if what == "use":
+        over = found[0]
+        if over is None or over.low is None or over.high is None:
+            return "unknown"
+        where = {"site": number.site, "measure": number.measure}
+        before = numbers.find(number.channel, attribute, "untrained", **where)
+        itself = before is not None and before.low is not None and before.low > number.margin
+        return "learned" if over.low > number.margin else "relayed" if itself or over.high <= number.margin else "unknown"
     lows = [e.low for e in found if e is not None and e.low is not None]
     if any(low <= number.margin for low in lows):
         return "relayed"

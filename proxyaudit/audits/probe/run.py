@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,8 +131,8 @@ def probe_inputs(
     runs = [Run(regime, (found,) if todo else ()) for regime, found in measured.items()]
     sites, margins, beyond = tuple(plan["sites"]["verdict"]), Margins(**plan["margins"]), ", ".join(inputs.conditions)
     about = (inputs.attributes, inputs.clusters, inputs.clusters)
-    against = {"real": request.real, "untrained": request.untrained}
-    facts = Facts(*about, sites, sites, margins, tuple(runs), bare=True, beyond=beyond, doubts=inputs.doubts, **against)
+    facts = Facts(*about, sites, sites, margins, tuple(runs), bare=True, beyond=beyond, doubts=inputs.doubts)
+    facts = replace(facts, real=request.real, untrained=request.untrained)
     scope = read_scope(plan, _described(request), {})
     ledger = decide_ledger(Drafts().extend((estimate_prominence(facts), estimate(facts))), roles=scope.roles)
     evidence, arrays = evidence_of(ledger, scope, plan, (*standing_notes(scope), *inputs.notes)), row_parts(ledger, inputs.places)

@@ -82,6 +82,7 @@ def probe(
     *,
     attributes: str | Sequence[str],
     real: str | None = None,
+    untrained: str | None = None,
     group: str | None = None,
     condition_on: str | Sequence[str] = (),
     leak_margin: float = 0.02,
@@ -95,7 +96,8 @@ def probe(
 
     ``activations`` map regime and site to ``(n, d)`` numbers, the same ``n`` rows in every regime, and ``labels`` are columns over them in
     the same order: sensitive ``attributes``, a ``group`` of rows that belong together (person, author, household), and columns that
-    legitimately explain the attribute (``condition_on``). The others are compared with regime ``real``. Margins are the smallest leaks
+    legitimately explain the attribute (``condition_on``). The others are compared with regime ``real``, and with the
+    same network before training, regime ``untrained``. Margins are the smallest leaks
     that matter, fractions of log2 K. Results do not depend on ``jobs``, the worker processes. Without ``out``, the folder of runs, nothing
     is written. Raises ``InputError``: the arrays or labels do not fit, or hold NaN or infinite activations.
     """
@@ -110,7 +112,7 @@ def probe(
     margins = validated(Margins, given, where="margins", mend="a margin lies between 0 and 1, e.g. 0.02 and 0.1")
     named = (attributes,) if isinstance(attributes, str) else tuple(attributes)
     conditions = (condition_on,) if isinstance(condition_on, str) else tuple(condition_on)
-    request = ProbeRequest(named, real, group, conditions, margins, seed, name)
+    request = ProbeRequest(named, real, group, conditions, margins, seed, name, untrained)
     pack = probe_arrays(activations, pd.DataFrame(labels), request, jobs=jobs)
     if out is None:
         return Audit(None, pack)

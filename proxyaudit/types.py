@@ -15,6 +15,7 @@ Basis = Literal["beyond_label", "explained_by_label", "unknown"]
 OriginWord = Literal["learned", "relayed", "unknown", "not_applicable"]
 Surface = Literal["outputs", "activations", "prompts"]
 ChangeWord = Literal["amplified", "unchanged", "reduced", "eliminated", "unknown", "not_applicable"]
+TrainingWord = Literal["amplified", "left_alone", "suppressed", "not_present", "unknown"]
 Role = Literal["protected", "proxy"]
 Remedy = Literal["rows", "models", "names", "merge", "site", "seed", "nothing"]
 """What would settle an unknown number: more rows, more trained models, more names in prompts, rare classes merged, the sites that were not
@@ -110,6 +111,19 @@ class TriedCure(_Frozen):
     auroc_cost: float | None = Field(description="AUROC on the task before minus after.")
 
 
+class Training(_Frozen):
+    """What training did to how prominent the feature is inside the model, against the untrained network."""
+
+    word: TrainingWord
+    singled_out: bool | None = Field(
+        default=None, description="Whether it gained more than 95 % of placebos that inputs and label know as well; false: with the task."
+    )
+    gain: str | None = Field(default=None, description="Id of the estimate of the log ratio to the untrained network.")
+    kept_of_real: str | None = Field(
+        default=None, description="Id of the estimate of what is kept of what real training added; else of the ratio to real training."
+    )
+
+
 class Finding(_Frozen):
     """The answer for one attribute and one regime."""
 
@@ -125,6 +139,7 @@ class Finding(_Frozen):
     basis: Basis | None = None
     origin: Origin
     change: Change
+    training: Training | None = Field(default=None, description="Null in packs made before it was measured.")
     retention: str | None = Field(default=None, description="Id of the estimate of the ratio to real training.")
     cures: tuple[TriedCure, ...] = Field(default=(), description="What altering the training rows did, in the order in which it was tried.")
     sentence: str

@@ -11,7 +11,7 @@ from proxyaudit.errors import IntegrityError
 EXAMPLE = (
     "Example:  proxyaudit gate reports/my-audit --policy policy.yaml --junit gate.xml\n\n"
     "A policy:  {allow: [removed, hidden], inconclusive: undecided | fail | allow, attributes: [sex], regimes: [vendor], "
-    "margins: {leak: 0.02}, bound: {linear: 0.06}, baseline: reports/last-release, "
+    "margins: {leak: 0.02}, bound: {linear: 0.06}, training: [suppressed, left_alone], baseline: reports/last-release, "
     "rules: [{attributes: [age], allow: [removed, hidden, exposed]}]}; every key may be left out."
 )
 _POLICY = "What must be met (YAML). Without it, every protected attribute must be 'removed' in every regime but 'real'."

@@ -15,6 +15,7 @@ def probe(
     labels: Annotated[Path, given("CSV or parquet of the same rows in the same order.", "FILE")],
     attribute: Annotated[list[str], given("Sensitive column; may be given several times.", "COL")],
     real: Annotated[str | None, given("Regime that the others are compared with.", "NAME")] = None,
+    untrained: Annotated[str | None, given("Regime of the same network before training.", "NAME")] = None,
     group: Annotated[str | None, given("Rows that belong together: person, author.", "COL")] = None,
     condition_on: Annotated[Many, given("Column that legitimately explains the attribute.", "COL")] = None,
     leak_margin: Annotated[float, given("Linear leak that matters.", env="LEAK_MARGIN")] = 0.02,
@@ -34,6 +35,6 @@ def probe(
         from proxyaudit.recipe.recipe import Margins
 
         margins = Margins(leak=leak_margin, nonlinear=nonlinear_margin)
-        request = ProbeRequest(tuple(attribute), real, group, tuple(condition_on or ()), margins, seed, name)
+        request = ProbeRequest(tuple(attribute), real, group, tuple(condition_on or ()), margins, seed, name, untrained)
         folder, pack, reused = probe_files(activations, labels, request, out=out, jobs=jobs, progress=progress)
     show_audit(folder, pack, reused=reused, json=json)

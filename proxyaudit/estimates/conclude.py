@@ -10,10 +10,11 @@ from typing import Any, Final
 from proxyaudit.estimates.advice import would_settle
 from proxyaudit.estimates.facts import Facts
 from proxyaudit.estimates.ledger import TURNED, Draft, Drafts, Ledger
-from proxyaudit.estimates.numbers import Numbers, What
+from proxyaudit.estimates.numbers import Numbers, What, strongest
 from proxyaudit.estimates.scope import Scope
 from proxyaudit.estimates.sentences import Concluded, sentence
 from proxyaudit.estimates.states import Decision, change_word
+from proxyaudit.estimates.training import training_of
 from proxyaudit.stats.group_gaps import gap_in
 from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, distinct_seeds, fieller_ratio, over_seeds
 from proxyaudit.types import (
@@ -33,7 +34,7 @@ from proxyaudit.types import (
 )
 
 TOO_WIDE: Final = "the ratio says nothing: its interval is wider than from nothing kept to three times as much, and than the ratio itself"
-_WIDEST: Final = 3.0  # of a ratio to real training: nothing kept to three times as much
+WIDEST: Final = 3.0  # of a ratio to real training: nothing kept to three times as much
 _PAIRED = "paired on the same rows"
 _LEVEL: Final = 0.05  # of the two tests that the basis rests on
 _BASES: Final[Mapping[State, Basis]] = {"present": "beyond_label", "absent": "explained_by_label"}
@@ -51,8 +52,8 @@ def contrasts(ledger: Ledger, scope: Scope, facts: Facts | None = None) -> Draft
             states = numbers.states(attribute, regime) if scope.surface == "outputs" else {}
             if states.get("linear") == "present":
                 _add_origin(out, ledger, numbers, "encoding", numbers.strongest_linear(attribute, regime))
-            if states.get("expressed") == "present":
-                _add_origin(out, ledger, numbers, "use", numbers.gap(attribute, regime))
+            if "present" in (states.get("expressed"), states.get("used")):
+                _add_origin(out, ledger, numbers, "use", _acting(numbers, attribute, regime))
     return out
 
 
@@ -96,7 +97,7 @@ def _add_change(out: Drafts, scope: Scope, what: What, mine: tuple[Draft, Measur
     if ratio is not None:
         kept = replace(base, channel="retention", measure=f"{what}_ratio", context=f"{about}ratio to {said}")
         kept = replace(kept, unit="ratio", method="Fieller")
-        if ratio.high - ratio.low > max(_WIDEST, ratio.value):
+        if ratio.high - ratio.low > max(WIDEST, ratio.value):
             out.add(replace(kept, reason=TOO_WIDE))
         else:
             out.add(replace(kept, interval=ratio), value=ratio.value)
@@ -108,6 +109,14 @@ def _gap_of_pair(facts: Facts, attribute: str, regime: str, real: Draft) -> Meas
     (low, high), run = real.extras["pair"], facts.run(regime)
     outputs = run.outputs if run else []
     return over_seeds([gap_in(one, groups, low, high, real.extras["column"], facts.clusters_n) for one in outputs])
+
+
+def _acting(numbers: Numbers, attribute: str, regime: str) -> Estimate | None:
+    """What tells where use comes from: the gap where the outputs show the attribute, else the strongest effect of swapping it inside."""
+    if numbers.states(attribute, regime)["expressed"] == "present":
+        return numbers.gap(attribute, regime)
+    used = [e for e in numbers.own(attribute, regime) if (e.channel, e.measure, e.state) == ("used", "effect", "present")]
+    return strongest(used)
 
 
 def _add_origin(out: Drafts, ledger: Ledger, numbers: Numbers, what: What, estimate: Estimate | None) -> None:
@@ -161,6 +170,7 @@ def _finding(numbers: Numbers, controls: tuple[Control, ...], attribute: str, re
     encoding, retention, _ = _changed(numbers, attribute, regime, "encoding", decision)
     use, _, turned = _changed(numbers, attribute, regime, "use", decision)
     change, origin, basis = Change(encoding=encoding, use=use), _origin(numbers, attribute, regime, decision), None
+    trained, _ = training_of(numbers, attribute, regime)
     if numbers.scope.surface == "activations":
         # Whether what is read goes beyond what the named columns explain.
         if decision.verdict == "exposed" and numbers.scope.conditions:
@@ -176,7 +186,7 @@ def _finding(numbers: Numbers, controls: tuple[Control, ...], attribute: str, re
     refs["cures"] = _cures(numbers, attribute, regime)
     refs["control_refs"] = tuple(c.id for c in controls if c.regime == regime and c.attribute in (attribute, None))
     words: dict[str, Any] = {"sentence": sentence(about, numbers), "would_settle": would_settle(about, numbers)}
-    return Finding(**named, basis=basis, origin=origin, change=change, **words, **refs)
+    return Finding(**named, basis=basis, origin=origin, change=change, training=trained, **words, **refs)
 
 
 def _cures(numbers: Numbers, attribute: str, regime: str) -> tuple[TriedCure, ...]:
@@ -228,19 +238,29 @@ def _origin(numbers: Numbers, attribute: str, regime: str, decision: Decision) -
         encoding = "unknown" if surface == "activations" else _origin_word(numbers, attribute, regime, "encoding")
     if surface == "prompts":
         return Origin(encoding=encoding, use="unknown")
-    shows = surface == "outputs" and "expressed" in decision.use
+    shows = surface == "outputs" and not {"expressed", "used"}.isdisjoint(decision.use)
     return Origin(encoding=encoding, use=_origin_word(numbers, attribute, regime, "use") if shows else "not_applicable")
 
 
 def _origin_word(numbers: Numbers, attribute: str, regime: str, what: What) -> OriginWord:
-    """``learned``: above the untrained model and above the placebos' 95th percentile by more than the margin; else ``relayed``.
+    """``learned``: an encoding above the untrained model and the placebos' 95th percentile by more than the margin; else ``relayed``.
 
-    Where one of the two is missing neither can be said, unless the other already shows that it is no more than relayed.
+    Use is learned where the untrained model shows or moves less by more than the margin, whatever other attributes do; relayed where that
+    model surely does as much, or surely does something itself. Where a reference is missing neither can be said, unless the other already
+    shows that an encoding is no more than relayed.
     """
-    number = numbers.strongest_linear(attribute, regime) if what == "encoding" else numbers.gap(attribute, regime)
+    number = numbers.strongest_linear(attribute, regime) if what == "encoding" else _acting(numbers, attribute, regime)
     found = [numbers.find("origin", attribute, regime, measure=f"{what}_above_{beside}") for beside in ("untrained", "placebos")]
     if number is None or number.margin is None:
         return "unknown"
+    if what == "use":
+        over = found[0]
+        if over is None or over.low is None or over.high is None:
+            return "unknown"
+        where = {"site": number.site, "measure": number.measure}
+        before = numbers.find(number.channel, attribute, "untrained", **where)
+        itself = before is not None and before.low is not None and before.low > number.margin
+        return "learned" if over.low > number.margin else "relayed" if itself or over.high <= number.margin else "unknown"
     lows = [e.low for e in found if e is not None and e.low is not None]
     if any(low <= number.margin for low in lows):
         return "relayed"

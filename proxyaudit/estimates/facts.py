@@ -59,6 +59,8 @@ class Facts:
     pairs: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)  # columns that were asked together, by attribute
     text: bool = False  # whether the model reads texts
     bare: bool = False  # whether activations alone were given: no model, so no inputs and no outputs
+    real: str | None = "real"  # the regime that the others are compared with
+    untrained: str | None = "untrained"  # the one that was not trained
     beyond: str = "the label"  # what the conditional tests condition on; empty where they were not asked
     doubts: Mapping[str, str] = field(default_factory=dict)  # attributes whose absence is not claimed, each with the reason
     cured: tuple[Cured, ...] = ()  # cures that were tried

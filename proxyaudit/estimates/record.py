@@ -34,11 +34,24 @@ class Measurement:
         (folder / "numbers.json").write_text(json.dumps(self.numbers, sort_keys=True, allow_nan=False), encoding="utf-8")
         save_file({name: np.ascontiguousarray(value) for name, value in self.arrays.items()}, folder / "arrays.safetensors")
 
+    def merge(self, other: "Measurement") -> None:
+        """Take what another measured of the same model: entries of mappings within mappings side by side, arrays by name."""
+        _merge(self.numbers, other.numbers)
+        self.arrays.update(other.arrays)
+
     @classmethod
     def read(cls, folder: Path) -> "Measurement":
         """Read what was written into a folder."""
         numbers = json.loads((folder / "numbers.json").read_text(encoding="utf-8"))
         return cls(numbers, load_file(folder / "arrays.safetensors"))
+
+
+def _merge(mine: dict[str, Any], theirs: Mapping[str, Any]) -> None:
+    for key, value in theirs.items():
+        if isinstance(value, Mapping) and isinstance(mine.get(key), dict):
+            _merge(mine[key], value)
+        else:
+            mine[key] = value
 
 
 @dataclass(frozen=True)

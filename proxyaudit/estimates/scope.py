@@ -17,6 +17,7 @@ class Scope:
     verdict_sites: tuple[str, ...] = ()
     profile: tuple[str, ...] = ()  # all profiled sites
     real: str | None = None  # the regime that the others are compared with
+    untrained: str | None = None  # the regime that was not trained; of an audit of models the reference of that name
     conditions: tuple[str, ...] = ()  # columns that legitimately explain an attribute
     unfit: Mapping[str, str] = field(default_factory=dict)  # attributes that could not be measured, each with the reason
     failures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of a regime, a line for each repetition
@@ -32,6 +33,7 @@ def read_scope(plan: Mapping[str, Any], recipe: Mapping[str, Any], environment: 
     surface: Surface = "activations" if has_kind(plan, "activations") else "prompts" if has_kind(plan, "prompts") else "outputs"
     roles: dict[str, Role] = {str(a.get("name")): "proxy" if a.get("role") == "proxy" else "protected" for a in entries(plan, "attributes")}
     real = "real" if surface == "outputs" else recipe.get("real")
+    untrained = "untrained" if surface == "outputs" else recipe.get("untrained") if recipe.get("untrained") in regimes else None
     unfit = {str(name): str(why) for name, why in mapping(plan, "unfit").items()}
     if surface == "activations":
         # Plans of schema 1.0 do not say why.
@@ -45,6 +47,7 @@ def read_scope(plan: Mapping[str, Any], recipe: Mapping[str, Any], environment: 
         verdict_sites=sites_of(plan, "verdict"),
         profile=sites_of(plan, "profile"),
         real=str(real) if real and real in regimes else None,
+        untrained=str(untrained) if untrained else None,
         conditions=names(plan, "condition_on"),
         unfit=unfit,
         failures={str(regime): names(failures, regime) for regime in failures},

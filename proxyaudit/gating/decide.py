@@ -28,12 +28,12 @@ _TREATED: dict[Treatment, Outcome] = {"undecided": "undecided", "fail": "fail", 
 class GateCase:
     """The answer for one attribute in one regime, or for one attribute against the baseline."""
 
-    kind: Literal["verdict", "baseline"]
+    kind: Literal["verdict", "training", "baseline"]
     attribute: str
     regime: str
-    verdict: str  # for the baseline the outcome of the comparison
+    verdict: str  # for training what it did, for the baseline the outcome of the comparison
     at_least: str | None  # what is certain of an inconclusive verdict
-    allowed: tuple[str, ...]  # verdicts that the policy allows here
+    allowed: tuple[str, ...]  # verdicts, or what training may have done
     outcome: Outcome
     reason: str
     detail: str = ""  # the finding's own sentence, or the comparison's reasons
@@ -86,6 +86,7 @@ def gate(pack: EvidencePack, policy: Policy, read: Callable[[str], EvidencePack]
     lax = _laxer(pack, policy)
     asked = [(attribute, regime) for attribute in attributes for regime in regimes]
     cases = [_case(pack, policy, *pair, findings.get(pair), lax) for pair in asked]
+    cases += [case for pair in asked if (case := _training_case(policy, *pair, findings.get(pair))) is not None]
     notes = _notes(pack, policy, attributes, regimes)
     if policy.baseline is not None:
         if read is None:
@@ -128,7 +129,7 @@ def _known(names: Sequence[str], known: Iterable[str], what: str, where: str) ->
 def _case(pack: EvidencePack, policy: Policy, attribute: str, regime: str, finding: Finding | None, lax: Sequence[str]) -> GateCase:
     if finding is None:
         return GateCase("verdict", attribute, regime, "missing", None, policy.allow, "undecided", "the run has no finding for it")
-    allow, inconclusive, bounds = policy.for_pair(attribute, regime)
+    allow, inconclusive, bounds, _ = policy.for_pair(attribute, regime)
     own = [e for e in deciding(pack.evidence.estimates) if (e.attribute, e.regime) == (attribute, regime) and e.state != "not_applicable"]
     uncertified = _uncertified(own, bounds)
     settled = bool(bounds) and "removed" in allow and not uncertified and _only_bounded_open(pack, finding, bounds)
@@ -143,6 +144,21 @@ def _case(pack: EvidencePack, policy: Policy, attribute: str, regime: str, findi
             outcome, reason = "undecided", f"{reason}, but {doubts[0]}"
     detail = finding.sentence + (f" To settle it: {finding.would_settle}." if finding.would_settle else "")
     return GateCase("verdict", attribute, regime, finding.verdict, finding.at_least, allow, outcome, reason, detail)
+
+
+def _training_case(policy: Policy, attribute: str, regime: str, finding: Finding | None) -> GateCase | None:
+    """Whether training did no more to an attribute than the policy allows; ``None`` where it does not ask."""
+    demand = policy.for_pair(attribute, regime)
+    if demand.training is None:
+        return None
+    word = finding.training.word if finding is not None and finding.training is not None else "unknown"
+    said, listed = word.replace("_", " "), ", ".join(demand.training).replace("_", " ") or "nothing"
+    outcome: Outcome = "pass" if word == "not_present" or word in demand.training else "fail"
+    reason = f"training: {said} is allowed" if outcome == "pass" else f"training: {said}, allowed: {listed}"
+    if word == "unknown":
+        outcome, reason = _TREATED[demand.inconclusive], "what training did cannot be told"
+    detail = finding.sentence if finding is not None else ""
+    return GateCase("training", attribute, regime, word, None, demand.training, outcome, reason, detail)
 
 
 def _uncertified(own: Sequence[Estimate], bounds: Mapping[str, float]) -> list[str]:
@@ -284,6 +300,8 @@ def junit(result: GateResult) -> bytes:
         where, name, kind = f"{result.run}.{case.regime}", case.attribute, case.verdict
         if case.kind == "baseline":
             name, kind = f"{name} against the baseline", f"baseline {kind}"
+        elif case.kind == "training":
+            name, kind = f"what training did to {name}", f"training {kind}"
         if case.outcome == "pass":
             cases.append(_test_case(where, name, "system-out", f"{case.reason}. {case.detail}".strip()))
         else:

@@ -2,7 +2,7 @@
 
 import contextlib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -16,6 +16,7 @@ Treatment = Literal["undecided", "fail", "allow"]
 _Listed = BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], _Listed]
 Verdicts = Annotated[tuple[Verdict, ...], _Listed]
+Done = Annotated[tuple[Literal["amplified", "left_alone", "suppressed"], ...], _Listed]
 _Margin = Annotated[float, Field(gt=0, lt=1)]
 _MOST = 64 * 1024  # bytes; a policy is a page
 
@@ -47,11 +48,12 @@ class Rule(Strict):
     allow: Verdicts | None = None
     inconclusive: Treatment | None = None
     bound: PolicyBounds | None = None
+    training: Done | None = None
 
     @model_validator(mode="after")
     def _says_something(self) -> "Rule":
-        if self.allow is None and self.inconclusive is None and self.bound is None:
-            raise ValueError("the rule changes nothing: give 'allow', 'inconclusive' or 'bound'")
+        if self.allow is None and self.inconclusive is None and self.bound is None and self.training is None:
+            raise ValueError("the rule changes nothing: give 'allow', 'inconclusive', 'bound' or 'training'")
         return self
 
 
@@ -79,6 +81,7 @@ class Policy(Strict):
     inconclusive: Treatment = "undecided"  # what an undecided verdict means (undecided: exit code 3)
     # What must be certified, at level .01; it settles inconclusive verdicts that only these leave open.
     bound: PolicyBounds = PolicyBounds()
+    training: Done | None = None  # what training may have done; what is not present at all is always allowed; not asked if not given
     margins: PolicyMargins = PolicyMargins()  # the laxest accepted; those of a recipe that names none, if not given
     baseline: Baseline | None = None
     rules: tuple[Rule, ...] = ()
@@ -92,16 +95,26 @@ class Policy(Strict):
             raise ValueError(f"'{blank}' is blank: give it a value, or leave it out")
         return value
 
-    def for_pair(self, attribute: str, regime: str) -> tuple[tuple[Verdict, ...], Treatment, dict[str, float]]:
-        """What is demanded of an attribute in a regime: verdicts allowed, what an undecided one means, the bounds asked for by check."""
-        allow, inconclusive, bound = self.allow, self.inconclusive, self.bound
+    def for_pair(self, attribute: str, regime: str) -> "Demand":
+        """What is demanded of an attribute in a regime."""
+        allow, inconclusive, bound, training = self.allow, self.inconclusive, self.bound, self.training
         for rule in self.rules:
             named = rule.attributes is None or attribute in rule.attributes or rule.attributes == ("all",)
             if named and (rule.regimes is None or regime in rule.regimes or rule.regimes == ("all",)):
                 allow = rule.allow if rule.allow is not None else allow
                 inconclusive = rule.inconclusive if rule.inconclusive is not None else inconclusive
                 bound = rule.bound if rule.bound is not None else bound
-        return allow, inconclusive, bound.model_dump(exclude_none=True)
+                training = rule.training if rule.training is not None else training
+        return Demand(allow, inconclusive, bound.model_dump(exclude_none=True), training)
+
+
+class Demand(NamedTuple):
+    """What a policy demands of one attribute in one regime."""
+
+    allow: tuple[Verdict, ...]
+    inconclusive: Treatment  # what an undecided verdict means
+    bounds: dict[str, float]  # by check
+    training: tuple[str, ...] | None  # what training may have done; None where it is not asked
 
 
 def load_policy(path: Path) -> Policy:

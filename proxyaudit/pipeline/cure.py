@@ -2,12 +2,19 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from proxyaudit.activations.capture import capture
-from proxyaudit.channels.leak.measure import Probing, measure_site
+from proxyaudit.channels.cures.record import CURED_SITES, CuredSite
+from proxyaudit.channels.leak import measure as leak
+from proxyaudit.channels.leak.measure import Probing
+from proxyaudit.channels.leak.record import SITE_LEAKS
+from proxyaudit.channels.prominence import measure as prominence
+from proxyaudit.channels.prominence.record import PROMINENT
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.training import train_model
 from proxyaudit.pipeline.cache import Cache, Task
@@ -40,8 +47,20 @@ def run(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> None:
     )
     captured, out = capture(model, dataset.encoder.transform(cure.as_read(dataset.audit, rows))), Measurement()
     out.arrays["outputs"] = captured.outputs
-    quick = Probing(recipe.seed, recipe.margins, prepared.plan.permutations, nonlinear=False)
-    asked = replace(dataset, attributes=tuple(a for a in dataset.attributes if a.name == cure.attribute))
     for site in prepared.model.verdict_sites:
-        measure_site(captured.acts[site], asked, quick, site=site, placebos={}, out=out)
+        CURED_SITES.write(out, _site(prepared, cure.attribute, captured.acts[site], site), site)
     out.write(folder)
+
+
+def _site(prepared: Prepared, name: str, acts_nd: NDArray[Any], site: str) -> CuredSite:
+    """What a linear reader gets of an attribute at a site, and how prominent it is there."""
+    recipe, dataset, found = prepared.recipe, prepared.dataset, Measurement()
+    asked = tuple(a for a in dataset.attributes if a.name == name)
+    quick = Probing(recipe.seed, recipe.margins, prepared.plan.permutations, nonlinear=False)
+    leak.measure_site(acts_nd, replace(dataset, attributes=asked), quick, site=site, placebos={}, out=found)
+    prominence.measure_site(acts_nd, asked, dataset.clusters, site=site, repetition=0, placebos={}, full=False, out=found)
+    test, shown = SITE_LEAKS.read(found, name, site).linear, PROMINENT.read(found, name, site)
+    # A site that is constant holds nothing: a measured zero.
+    silent = SITE_LEAKS.read(found, name, site).silent
+    read = (test.leak, test.influence_n) if test is not None and test.asked else (0.0, np.zeros(len(acts_nd))) if silent else (None, None)
+    return CuredSite(read[0], shown.units, read[1], shown.units_n)

@@ -16,7 +16,6 @@ from proxyaudit.activations.capture import read_activations
 from proxyaudit.activations.frozen import head_forward, is_inner
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.leak.measure import Probing, measure_site
-from proxyaudit.channels.leak.record import SITE_LEAKS
 from proxyaudit.channels.placebos import plant_placebos
 from proxyaudit.channels.proxies.discover import measure_association
 from proxyaudit.data.text import TextEncoder
@@ -38,9 +37,7 @@ def run_inputs(task: Task, prepared: Prepared, cache: Cache, folder: Path) -> No
     out = Measurement()
     probing = Probing(recipe.seed, recipe.margins, prepared.plan.permutations, nonlinear=False)
     measure_site(x, dataset, probing, site=INPUT_SITE, placebos={}, out=out)
-    linear = {a.name: SITE_LEAKS.read(out, a.name, INPUT_SITE).linear for a in dataset.attributes}
-    leaks = {name: None if test is None else test.leak for name, test in linear.items()}
-    placebos = plant_placebos(x, dataset, leaks, recipe.references.placebos, recipe.seed)
+    placebos = plant_placebos(x, dataset, prepared.audit_labels(), recipe.references.placebos, recipe.seed)
     measure_association(dataset.audit, dataset, prepared.proxies, recipe.seed, out, rows=True)
     out.write(folder)
     stored = {f"{index}": placebos[a.name] for index, a in enumerate(dataset.attributes) if a.name in placebos}

@@ -172,7 +172,7 @@ class SitesSpec(Strict):
 class ReferenceSpec(Strict):
     """The reference ladder: shown beside every regime, never given a verdict."""
 
-    placebos: Annotated[int, Field(ge=20, strict=True)] = 20
+    placebos: Annotated[int, Field(ge=20, strict=True)] = 40
     reweighed: bool = True
 
 

@@ -248,6 +248,9 @@ def completeness_problems(pack: EvidencePack, scope: Scope) -> list[str]:
     problems += [f"evidence.json: the plan asks for no finding on {a!r} in {r!r}" for a, r in found if (a, r) not in wanted]
     if len(set(found)) != len(found):
         problems.append("evidence.json: a finding is given twice")
+    if same_code(pack) and scope.surface != "prompts" and pack.evidence.run.status == "complete":
+        untold = [f for f in pack.evidence.findings if f.training is None and f.attribute in scope.roles and f.regime != scope.untrained]
+        problems += [f"{_where(f)}: what training did is missing" for f in untold]
     numbers = Numbers(pack.evidence.estimates, scope)
     # Attributes that are numbers are also read in quarters; the first packs did not say so.
     described = entries(pack.plan, "attributes") if pack.evidence.schema_version != "1.0" else ()

@@ -11,7 +11,7 @@ from proxyaudit.errors import InputError
 from proxyaudit.gating import Policy, gate, load_policy
 from proxyaudit.gating.decide import integrity_junit, junit
 from proxyaudit.gating.policy import parse_policy
-from proxyaudit.types import Control
+from proxyaudit.types import Control, Training
 from tests.unit.small_packs import MARGINS, estimate, finding, small_pack
 
 NUMBERS = [estimate("linear", 0.001, "absent"), estimate("used", 0.001, "absent"), estimate("expressed", 0.01, "absent")]
@@ -283,3 +283,27 @@ def test_a_run_that_is_its_own_baseline_is_told():
 def test_a_blank_key_does_not_pass_for_one_left_out(key):
     with pytest.raises(InputError, match=f"'{key}' is blank"):
         parse_policy({key: None})
+
+
+@pytest.mark.parametrize(
+    ("policy", "word", "code"),
+    [
+        ({}, "amplified", 0),
+        ({"training": ["suppressed", "left_alone"]}, "amplified", 1),
+        ({"training": ["suppressed", "left_alone"]}, "left_alone", 0),
+        ({"training": "suppressed"}, "left_alone", 1),
+        ({"training": "suppressed"}, "not_present", 0),  # less than any word allows
+        ({"training": "suppressed"}, "unknown", 3),
+        ({"training": "suppressed", "inconclusive": "fail"}, "unknown", 1),
+        ({"training": "suppressed"}, None, 3),  # an earlier version did not measure it
+        ({"rules": [{"attributes": "sex", "training": ["suppressed"]}]}, "amplified", 1),
+        ({"training": "suppressed", "rules": [{"regimes": ["model"], "training": ["amplified"]}]}, "amplified", 0),
+    ],
+)
+def test_what_training_did_against_a_policy(policy, word, code):
+    trained = finding("removed", training=None if word is None else Training(word=word))
+    result = decided(policy, trained)
+    assert result.exit_code == code
+    assert [c.verdict for c in result.cases if c.kind == "training"] == ([] if not policy else [word or "unknown"])
+    if code == 1:
+        assert b"what training did to sex" in junit(result)

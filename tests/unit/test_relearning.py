@@ -106,8 +106,7 @@ def relearnt(model: TrainedModel, x: Array, dataset: Dataset, placebos: dict[str
 def audit(kind: str, n: int, seed: int, *, seeds: int = 1, make: Any = suppressing) -> tuple[Draft, list[Measurement]]:
     """The decided cell of a world, and the measurements behind it."""
     x, _, dataset = world(kind, n, seed)
-    leak = {"relayed": 0.2}.get(kind, 0.0)
-    placebos = plant_placebos(x, dataset, {"a": leak}, 20, seed)
+    placebos = plant_placebos(x, dataset, (x[:, 3] > 0).astype(np.int64), 20, seed)
     both: list[list[Measurement]] = [[], []]
     for index in range(seeds):
         for models, model, reference in zip(

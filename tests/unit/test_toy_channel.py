@@ -97,7 +97,6 @@ def test_another_package_cannot_take_a_question_over(part: Part, only: Callable[
     only([*built_in, Channel("foreign", 80, (Question("used", part),))])
     with pytest.raises(InputError, match="two channels ask 'used'"):
         decide({"linear": "absent"})
-    demoted = replace(built_in[2], questions=(Question("used", part),))
-    only([*built_in[:2], demoted, *built_in[3:]])
+    only([replace(one, questions=(Question("used", part),)) if one.name == "use" else one for one in built_in])
     with pytest.raises(InputError, match="lacks the channel of 'used'"):
         decide({"linear": "absent"})

@@ -57,6 +57,7 @@ class ProbeRequest:
     margins: Margins = field(default_factory=Margins)
     seed: int = 0
     name: str = "probe"
+    untrained: str | None = None  # regime of the same network before training
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def _matrix(tensor: Any, where: str) -> Floating:
     return single if np.array_equal(single, found) else found.astype(np.float64)
 
 
-def check_regimes(acts: Mapping[str, Mapping[str, Any]], rows: int, real: str | None) -> Acts:
+def check_regimes(acts: Mapping[str, Mapping[str, Any]], rows: int, real: str | None, untrained: str | None = None) -> Acts:
     """Activations of every regime as matrices over the same rows and sites; ``InputError`` where they are not."""
     if not acts:
         raise InputError("no activations were given", where="--activations", mend="write --activations NAME=FILE.safetensors")
@@ -141,8 +142,11 @@ def check_regimes(acts: Mapping[str, Mapping[str, Any]], rows: int, real: str | 
             if len(values) != rows:
                 what = f"site '{site}' of regime '{regime}' has {len(values)} rows, the labels have {rows}"
                 raise InputError(what, where="--activations", mend="give activations and labels of the same rows in the same order")
-    if real is not None and real not in checked:
-        raise InputError(f"'{real}' is none of the regimes ({', '.join(checked)})", where="--real", mend="name one of them")
+    for option, name in (("--real", real), ("--untrained", untrained)):
+        if name is not None and name not in checked:
+            raise InputError(f"'{name}' is none of the regimes ({', '.join(checked)})", where=option, mend="name one of them")
+    if real is not None and real == untrained:
+        raise InputError(f"'{real}' cannot be both", where="--untrained", mend="name the network before training, or leave it out")
     if rows < FEWEST_ROWS:
         raise InputError(f"{rows} rows are too few", where="--labels", mend=f"give at least {FEWEST_ROWS} rows")
     return checked
@@ -151,7 +155,7 @@ def check_regimes(acts: Mapping[str, Mapping[str, Any]], rows: int, real: str | 
 def make_inputs(acts: Mapping[str, Mapping[str, Any]], table: pd.DataFrame, request: ProbeRequest, where: str = "labels") -> ProbeInputs:
     """Check everything (``InputError``), put the rows into an order of their own, so that the file's has no say, and code attributes."""
     attributes, group = request.attributes, request.group
-    checked = check_regimes(acts, len(table), request.real)
+    checked = check_regimes(acts, len(table), request.real, request.untrained)
     named = [*attributes, *request.condition_on, *([group] if group else [])]
     _check_columns(table, attributes, named, where)
     order = _own_order(checked, [table[column] for column in named])

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,15 @@ import pandas as pd
 from proxyaudit.audits.probe.inputs import ProbeInputs, ProbeRequest, make_inputs, read_activation_file
 from proxyaudit.channels.leak.estimate import estimate
 from proxyaudit.channels.leak.measure import ProbedArrays, Probing, measure_site
-from proxyaudit.channels.leak.record import merge_sites
+from proxyaudit.channels.prominence.estimate import estimate as estimate_prominence
+from proxyaudit.channels.prominence.measure import measure_site as measure_prominence
 from proxyaudit.data.public_counts import public_count
 from proxyaudit.data.tables import read_table
 from proxyaudit.digests import digest_of, file_digest
 from proxyaudit.errors import InputError, TaskError
 from proxyaudit.estimates.conclude import evidence_of
 from proxyaudit.estimates.facts import Facts, Run
-from proxyaudit.estimates.ledger import decide_ledger
+from proxyaudit.estimates.ledger import Drafts, decide_ledger
 from proxyaudit.estimates.not_tested import standing_notes
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.row_sums import row_parts, rows_digest
@@ -123,15 +125,16 @@ def probe_inputs(
     )
     results = joblib.Parallel(n_jobs=workers, backend="loky", return_as="generator", batch_size=1, max_nbytes="1M")(calls) if todo else ()
     for done, ((regime, site), result) in enumerate(zip(todo, results, strict=True), start=1):
-        merge_sites(measured[regime], result)
+        measured[regime].merge(result)
         if progress is not None:
             progress(ProgressEvent("measure", done, len(todo), f"{regime}, {site}: done"))
     runs = [Run(regime, (found,) if todo else ()) for regime, found in measured.items()]
     sites, margins, beyond = tuple(plan["sites"]["verdict"]), Margins(**plan["margins"]), ", ".join(inputs.conditions)
     about = (inputs.attributes, inputs.clusters, inputs.clusters)
     facts = Facts(*about, sites, sites, margins, tuple(runs), bare=True, beyond=beyond, doubts=inputs.doubts)
+    facts = replace(facts, real=request.real, untrained=request.untrained)
     scope = read_scope(plan, _described(request), {})
-    ledger = decide_ledger(estimate(facts), roles=scope.roles)
+    ledger = decide_ledger(Drafts().extend((estimate_prominence(facts), estimate(facts))), roles=scope.roles)
     evidence, arrays = evidence_of(ledger, scope, plan, (*standing_notes(scope), *inputs.notes)), row_parts(ledger, inputs.places)
     return EvidencePack(evidence, plan, _described(request), environment_of(started, workers, versions()), arrays)
 
@@ -144,6 +147,8 @@ def _measure(acts_nd: Any, rows: ProbedArrays, probing: Probing, site: str, cach
     try:
         with one_thread():
             measure_site(np.asarray(acts_nd), rows, probing, site=site, placebos={}, out=out)
+            about = (np.asarray(acts_nd), rows.attributes, rows.clusters)
+            measure_prominence(*about, site=site, repetition=0, placebos={}, full=True, out=out)
     except ValueError as error:
         raise TaskError(f"site '{site}' could not be measured: {error}") from None
     if cache is not None:

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from proxyaudit.arrays import Floats
-from proxyaudit.channels.leak.record import SITE_LEAKS
+from proxyaudit.channels.cures.record import CURED_SITES
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Cured, Facts
 from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts, Ledger, unit_of
@@ -51,7 +51,7 @@ def follow_up(facts: Facts, ledger: Ledger) -> Drafts:
             out.add(_published(replace(outputs, measure=measure), measured))
         out.add(_published(replace(base, measure="auroc_cost", unit=UNIT_AUROC, n=len(facts.labels_n)), done.cost))
         for site in facts.verdict_sites:
-            _add_leak(out, facts, attribute, one, replace(base, site=site, measure="leak", unit=unit_of(attribute)))
+            _add_site(out, facts, one, replace(base, site=site), unit_of(attribute))
     return out
 
 
@@ -83,12 +83,17 @@ def _gap_draft(ledger: Ledger, attribute: Attribute, regime: str) -> Draft:
     return next(d for d in ledger.drafts.values() if (d.channel, d.attribute, d.regime, d.measure) == wanted)
 
 
-def _add_leak(out: Drafts, facts: Facts, attribute: Attribute, one: Cured, base: Draft) -> None:
-    tests = [SITE_LEAKS.read(m, attribute.name, str(base.site)).linear for m in one.measured]
-    asked = [test.measured(facts.clusters_n) for test in tests if test is not None and test.reading is None and test.asked]
-    if len(asked) == len(tests):
-        leak = over_seeds(asked)
-        out.add(replace(_published(base, leak), calibrated=True))
+def _add_site(out: Drafts, facts: Facts, one: Cured, base: Draft, unit: str) -> None:
+    found = [CURED_SITES.read(m, str(base.site)) for m in one.measured]
+    leaks, shown = [(f.leak, f.leak_n) for f in found], [(f.prominence, f.prominence_n) for f in found]
+    for measure, each, of in (("leak", leaks, unit), ("prominence", shown, "share of variance")):
+        singles = [
+            Measured(np.array([value]), influence, facts.clusters_n)
+            for value, influence in each
+            if value is not None and influence is not None
+        ]
+        if len(singles) == len(each):
+            out.add(replace(_published(replace(base, measure=measure, unit=of), over_seeds(singles)), calibrated=measure == "leak"))
 
 
 def _published(draft: Draft, measured: Measured) -> Draft:

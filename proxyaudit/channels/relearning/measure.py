@@ -24,6 +24,7 @@ from proxyaudit.stats.directions import Rows
 
 CURVE = (16, 64, 256, 1024)
 LAST, HEAD, WHOLE, TASK = "last block", "head only", "whole model", "last block on the task, then a head"
+MOST_PLACEBOS = 20  # each is as costly as the attribute
 FEWEST = 10  # rows of each class in each part
 PLANTS = 8
 PLANT_FAMILIES = ("high", "unit")
@@ -62,14 +63,15 @@ def _relearn(view: ModelView, names: Sequence[str]) -> dict[str, Relearned]:
         whole = whole_model(view.model, view.x) if view.decides and not isinstance(view.model.module, TextClassifier) else None
     except NoBlockError as error:
         return dict.fromkeys(names, Relearned(reason=str(error), applies=error.applies))
-    count = max((c.shape[1] for c in view.placebos.values()), default=0)
+    count = min(max((c.shape[1] for c in view.placebos.values()), default=0), MOST_PLACEBOS)
     if block.row_work is not None and 6 * block.row_work * ROWS * LEAST.steps[-1] * LEAST.problems(count) > MOST_SHORT_WORK:
         return dict.fromkeys(names, Relearned(reason=TOO_LARGE))
     rows, found = whiten(block.vectors()).rows, {}
     for attribute in view.dataset.attributes:
         placebos = view.placebos.get(attribute.name) if view.decides else None
         try:
-            found[attribute.name] = _Attribute(view, attribute, block, rows, count).measure(placebos, whole)
+            few = None if placebos is None else placebos[:, :MOST_PLACEBOS]
+            found[attribute.name] = _Attribute(view, attribute, block, rows, count).measure(few, whole)
         except UntrainableError as error:
             found[attribute.name] = Relearned(reason=str(error))
     return found

@@ -24,7 +24,7 @@ from proxyaudit.estimates.row_sums import row_parts
 from proxyaudit.estimates.scope import read_scope
 from proxyaudit.evidence.manifest import is_complete
 from proxyaudit.evidence.pack import EvidencePack, read_pack, write_pack, write_plan
-from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
+from proxyaudit.pipeline.cache import CACHE_FOLDER, CURE, Cache
 from proxyaudit.pipeline.facts import read_facts, signatures_of_run
 from proxyaudit.pipeline.measure import SHARED
 from proxyaudit.pipeline.plan import odds_of_absence, prepare_file
@@ -80,9 +80,8 @@ def run_audit(
         prepared = prepare_file(recipe_path, overrides, consent)
     folder, cache, tasks = out / prepared.recipe.name / prepared.plan.run_id, Cache(out / CACHE_FOLDER), task_digests(prepared)
     if fresh:
-        cache.forget(SHARED)
-        for task in (task for stage in tasks.values() for task in stage):
-            cache.forget(task.kind, task.digest)
+        for kind, digest in ((SHARED, ""), (CURE, ""), *((task.kind, task.digest) for stage in tasks.values() for task in stage)):
+            cache.forget(kind, digest)
     elif is_complete(folder):
         evidence = read_pack(folder).evidence
         if evidence.run.status == "complete":
@@ -102,12 +101,8 @@ def run_audit(
         for channel in all_channels():
             if channel.follow_up is not None:
                 ledger.publish(channel.follow_up(facts, ledger))
-        not_tested = [
-            *standing_notes(scope),
-            *(NotTested(**note) for note in prepared.plan.notes),
-            *overlap_notes(facts.runs),
-            *trials.notes,
-        ]
+        planned = [NotTested(**note) for note in prepared.plan.notes]
+        not_tested = [*standing_notes(scope), *planned, *overlap_notes(facts.runs), *trials.notes]
         evidence = evidence_of(ledger, scope, plan, not_tested, facts)
         signatures = signatures_of_run(prepared, tasks, cache, evidence) if prepared.recipe.signatures else {}
     more = {"backend": workers.backend, "failures_by_regime": {regime: list(found) for regime, found in failures.items()}}

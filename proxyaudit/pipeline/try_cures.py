@@ -3,13 +3,11 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
-from proxyaudit.channels.cures.estimate import best_of, tried
-from proxyaudit.data.cures import Cure, cures_of
-from proxyaudit.data.dataset import Dataset
+from proxyaudit.channels.cures.cases import cases_of, is_chosen
+from proxyaudit.data.cures import Cure
 from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.estimates.facts import Cured, Facts
 from proxyaudit.estimates.ledger import Ledger
-from proxyaudit.estimates.numbers import Numbers
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.scope import Scope
 from proxyaudit.pipeline.cache import CURE, SYNTHESIZE, Cache, Task
@@ -17,11 +15,9 @@ from proxyaudit.pipeline.facts import Tasks
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.stages import Progress, ProgressEvent, Workers, run_parallel
 from proxyaudit.regimes import Regime
-from proxyaudit.types import Estimate, NotTested
+from proxyaudit.types import NotTested
 
 CONFIRMED_WITH = 3  # models
-_LEAST_SHARE = 0.05  # of the strongest carrier's product: what carries less is not worth treating
-_TREATED = ("real", "synthetic", "release", "mixed")
 
 
 @dataclass(frozen=True)
@@ -39,45 +35,22 @@ def try_cures(
     if not prepared.recipe.cures or prepared.dataset.text is not None:
         return Trials()
     run = _Runner(prepared, tasks, cache, workers, progress)
-    numbers, cases = Numbers(ledger.estimates, scope), []
-    for regime in prepared.regimes:
-        measured = facts.run(regime.name)
-        if regime.kind not in _TREATED or measured is None or not measured.measured:
-            continue
-        for attribute in prepared.dataset.protected:
-            if numbers.decision(attribute, regime.name).verdict != "removed":
-                known = regime.kind in ("real",) or _holds(prepared, regime, attribute)
-                cases += [
-                    (regime, cure)
-                    for cure in cures_of(attribute, carriers_of(prepared.dataset, ledger.estimates, attribute, regime.name), known=known)
-                ]
+    known = {regime.name: frozenset(_held(prepared, regime)) for regime in prepared.regimes}
+    cases = cases_of(prepared.dataset, prepared.regimes, known, facts, ledger, scope)
     first = run.cured(cases, range(1))
     # What is confirmed depends on what was screened, which is the same for any number of workers.
     more = range(1, min(CONFIRMED_WITH, prepared.recipe.seeds))
-    chosen = [case for case in cases if len(more) and _is_chosen(case, first, facts, ledger)]
+    chosen = [case for case in cases if len(more) and is_chosen(*case, first, facts, ledger)]
     return Trials(run.cured(chosen, more, first), tuple(run.notes))
 
 
-def carriers_of(dataset: Dataset, estimates: Iterable[Estimate], attribute: str, regime: str) -> tuple[str, ...]:
-    """The input columns that carry an attribute and move the outputs, the strongest product first; never those that may be used."""
-    treated = {feature.name for feature in dataset.features} - {*dataset.legitimate}
-    found = [e for e in estimates if (e.channel, e.attribute, e.regime) == ("proxy_use", attribute, regime) and e.subject in treated]
-    ranked = sorted(found, key=lambda e: -(e.value or 0.0))
-    least = _LEAST_SHARE * (ranked[0].value or 0.0) if ranked else 0.0
-    return tuple(str(e.subject) for e in ranked if e.value is not None and e.value > max(least, 0.0))
-
-
-def _holds(prepared: Prepared, regime: Regime, attribute: str) -> bool:
-    """Whether the made rows of a regime hold the attribute."""
-    source = prepared.regime(str(regime.of)) if regime.of else regime
+def _held(prepared: Prepared, regime: Regime) -> Iterable[str]:
+    """Attributes that the rows of a regime hold."""
+    source = prepared.regime(regime.of) if regime.of else regime
     if source.name in prepared.releases:
-        return attribute in prepared.releases[source.name]
-    return source.synthetic is not None and source.synthetic.sees_protected
-
-
-def _is_chosen(case: tuple[Regime, Cure], first: Sequence[Cured], facts: Facts, ledger: Ledger) -> bool:
-    regime, cure = case
-    return cure.name in best_of(tried(facts, ledger, [c for c in first if (c.regime, c.cure.attribute) == (regime.name, cure.attribute)]))
+        return map(str, prepared.releases[source.name].columns)
+    blind = source.synthetic is not None and not source.synthetic.sees_protected
+    return () if blind else prepared.dataset.protected
 
 
 @dataclass

@@ -7,6 +7,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from proxyaudit.audits.again import check_asked, prepare_again, rewrite_paths
+from proxyaudit.channels.cures.cases import carriers_of
 from proxyaudit.channels.cures.estimate import AFFORDABLE
 from proxyaudit.consent import NO_CONSENT, Consent
 from proxyaudit.data.cures import Cure, cures_of
@@ -18,14 +20,12 @@ from proxyaudit.evidence.canonical import canonical_json
 from proxyaudit.evidence.manifest import seal_folder
 from proxyaudit.evidence.pack import EvidencePack, find_run
 from proxyaudit.files import write_file
-from proxyaudit.pipeline.again import check_asked, prepare_again, rewrite_paths
 from proxyaudit.pipeline.cache import CACHE_FOLDER, CURE, Cache, Task
 from proxyaudit.pipeline.cure import altered_rows
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.run import check_out
 from proxyaudit.pipeline.stages import arguments, one_thread, run_task
 from proxyaudit.pipeline.tasks import task_digests
-from proxyaudit.pipeline.try_cures import carriers_of
 from proxyaudit.types import Estimate
 
 RELEASE_FILE, RECIPE_FILE, DOCUMENT = "release.csv", "cured.yaml", "cure.json"

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from proxyaudit.audits.again import check_asked, prepare_again, rewrite_paths
 from proxyaudit.audits.mitigation.erase import SiteChange, erase, fit_rows, remaining_risks
 from proxyaudit.comparison.compare import channel_changes, task_change, verdict_changes
 from proxyaudit.consent import NO_CONSENT, Consent
@@ -20,7 +21,6 @@ from proxyaudit.models.checkpoints import load_weights, save_weights
 from proxyaudit.models.erasing import resolve_site, token_sites
 from proxyaudit.models.kinds.module import ModuleSpec
 from proxyaudit.models.module import factory_path
-from proxyaudit.pipeline.again import check_asked, prepare_again, rewrite_paths
 from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.run import RunResult, check_out, run_audit

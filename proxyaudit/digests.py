@@ -9,6 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from proxyaudit.files import open_plain
+
 PACKAGE = Path(__file__).resolve().parent
 
 # Where the code of each stage begins; entry points lead to plugins, which no import statement names.
@@ -32,7 +34,7 @@ def digest_of(value: Any, default: Callable[[Any], Any] | None = None) -> str:
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file."""
-    with path.open("rb") as stream:
+    with open_plain(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -1,15 +1,57 @@
-"""Files written whole: a reader sees the old one or the new one, never half of one."""
+"""Files written whole and read within limits: never half of one, never a pipe or a device, never more than memory should hold."""
 
 import contextlib
+import errno
 import os
+import stat
+from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
+from typing import IO
 
 TEMPORARY = ".writing-"
+LIMITS = "PROXYAUDIT_LIMITS"  # raises every limit by this factor
+_MB = 2**20
+# What is read at most of a file that somebody else may have written; the guide to limits has the table.
+MOST_YAML, MOST_JSON, MOST_ARRAYS, MOST_PAGE = 4 * _MB, 64 * _MB, 512 * _MB, 64 * _MB
+MOST_TABLE = 4096 * _MB  # of a table once it is expanded
+
+
+def at_most(limit: int) -> int:
+    """A limit times the factor of ``PROXYAUDIT_LIMITS``, where that is a number above one."""
+    try:
+        return int(limit * max(float(os.environ.get(LIMITS) or 1), 1.0))
+    except (ValueError, OverflowError):
+        return limit
+
+
+@contextlib.contextmanager
+def open_plain(path: Path, most: int | None = None) -> Iterator[BufferedReader]:
+    """Open a plain file for reading; ``OSError``: it is a pipe or a device, or holds more than ``most`` bytes."""
+    # A pipe that nobody writes to would be waited for without end.
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(handle, "rb") as stream:
+        found = os.fstat(handle)
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is no plain file", str(path))
+        if most is not None and found.st_size > at_most(most):
+            sizes = f"it holds {found.st_size / _MB:,.0f} MB and at most {at_most(most) / _MB:,.0f} are read; set {LIMITS}=10 to raise that"
+            raise OSError(errno.EFBIG, sizes, str(path))
+        yield stream
+
+
+def read_file(path: Path, most: int = MOST_JSON) -> bytes:
+    """All bytes of a plain file; ``OSError`` as :func:`open_plain`, or if it cannot be read."""
+    with open_plain(path, most) as stream:
+        return stream.read(at_most(most) + 1)
 
 
 def write_file(path: Path, data: bytes) -> None:
     """Write ``data`` so that a reader sees the old file or the new one, never half of one."""
-    temporary = path.with_name(TEMPORARY + path.name)
+    # Two processes that write one file must not write one temporary file.
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     # A link planted under the temporary name must not carry the write elsewhere.
     temporary.unlink(missing_ok=True)
     try:
@@ -21,6 +63,25 @@ def write_file(path: Path, data: bytes) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def hold(path: Path) -> IO[bytes]:
+    """Take a lock that lasts as long as what is returned, and ends with this process however it ends; ``BlockingIOError`` if it is taken.
+
+    The file stays: whoever removed it could take away the lock of a third. Systems and disks without locks let everybody in.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = path.open("ab")
+    with contextlib.suppress(ImportError):
+        import fcntl
+
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                handle.close()
+                raise BlockingIOError(error.errno, "it is locked", str(path)) from None
+    return handle
 
 
 def sync_folder(folder: Path) -> None:

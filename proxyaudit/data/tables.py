@@ -1,17 +1,22 @@
 """Tables from disk: paths that cannot escape, CSV and parquet, and one clear line for every failure."""
 
+import contextlib
 import csv
+import errno
 import gzip
+import io
 import zlib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO, cast
+from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
 
 from proxyaudit.data.columns import parse_numbers
 from proxyaudit.errors import InputError
+from proxyaudit.files import LIMITS, MOST_TABLE, at_most, open_plain
 
 _ROW_INDEX = "__index_level_0__"  # pandas writes its row labels into parquet under this name
 
@@ -72,10 +77,27 @@ def read_table(path: Path, *, what: str) -> pd.DataFrame:
     return frame
 
 
-def _open_text(path: Path) -> TextIO:
-    if path.name.lower().endswith(".gz"):
-        return cast("TextIO", gzip.open(path, "rt", encoding="utf-8-sig", newline=""))
-    return path.open(encoding="utf-8-sig", newline="")
+class _Expanding(gzip.GzipFile):
+    """A gzip file that is read up to a limit: a few megabytes may hold more than any memory."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size if size is not None and size >= 0 else at_most(MOST_TABLE) + 1)
+        if self.tell() > at_most(MOST_TABLE):
+            raise OSError(errno.EFBIG, f"it expands to more than {at_most(MOST_TABLE) / 2**20:,.0f} MB; set {LIMITS}=10 to raise that")
+        return data
+
+    read1 = read
+
+
+@contextlib.contextmanager
+def _open_text(path: Path) -> Iterator[TextIO]:
+    with open_plain(path) as stream:
+        if path.name.lower().endswith(".gz"):
+            with io.TextIOWrapper(_Expanding(fileobj=stream), encoding="utf-8-sig", newline="") as text:
+                yield text
+        else:
+            with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
+                yield text
 
 
 def _read_csv(path: Path, what: str) -> pd.DataFrame:
@@ -127,13 +149,23 @@ def _check_names(names: list[str], path: Path, what: str) -> None:
         raise InputError(f"{what}: two columns are named '{doubled[0]}'", where=str(path), mend="rename one of them")
 
 
+def _check_parquet(about: Any, path: Path, what: str) -> None:
+    """Refuse what would not fit once it is expanded: a column of one value takes no room in the file."""
+    size = max(8 * about.num_rows * about.num_columns, sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups)))
+    if size > at_most(MOST_TABLE):
+        fault = f"{what}: it expands to more than {at_most(MOST_TABLE) / 2**20:,.0f} MB"
+        raise InputError(fault, where=str(path), mend=f"give fewer rows or columns, or set {LIMITS}=10")
+
+
 def _read_parquet(path: Path, what: str) -> pd.DataFrame:
     import pyarrow
     import pyarrow.parquet
 
     where = str(path)
     try:
-        with path.open("rb") as stream:
+        with open_plain(path) as stream:
+            _check_parquet(pyarrow.parquet.ParquetFile(stream).metadata, path, what)
+            stream.seek(0)
             table = pyarrow.parquet.read_table(stream)
         # pandas' own metadata could bring back an index and so hide a column; nullable integers stay exact as objects.
         frame: pd.DataFrame = table.to_pandas(ignore_metadata=True, integer_object_nulls=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from proxyaudit.digests import file_digest
 from proxyaudit.evidence.canonical import canonical_json, parse_json
-from proxyaudit.files import TEMPORARY, sync_folder, write_file
+from proxyaudit.files import TEMPORARY, read_file, sync_folder, write_file
 
 MANIFEST = "manifest.json"
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -59,7 +59,7 @@ def is_complete(folder: Path) -> bool:
 def read_manifest(folder: Path) -> tuple[dict[str, str], list[str]]:
     """Return sha256 by file name, and what is wrong with the manifest itself."""
     try:
-        document = parse_json((folder / MANIFEST).read_bytes())
+        document = parse_json(read_file(folder / MANIFEST))
     except FileNotFoundError:
         return {}, [f"{MANIFEST} is missing: the run did not end"]
     except (OSError, ValueError, RecursionError) as error:

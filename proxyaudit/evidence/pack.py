@@ -17,7 +17,8 @@ from proxyaudit.errors import InputError, IntegrityError, ProxyauditError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.manifest import MANIFEST, check_manifest, is_complete, replace_files, write_files
 from proxyaudit.evidence.schema import brought_up, later_fields
-from proxyaudit.files import write_file
+from proxyaudit.files import MOST_ARRAYS, MOST_JSON, MOST_YAML, read_file, write_file
+from proxyaudit.recipe.yaml import parse_plain_yaml
 from proxyaudit.types import SCHEMAS, Evidence, Verdict
 
 PACK_FILES = ("arrays.safetensors", "environment.json", "evidence.json", "plan.json", "recipe.yaml")
@@ -70,7 +71,7 @@ def write_plan(folder: Path, plan: dict[str, Any]) -> None:
 def replace_reports(folder: Path, reports: Mapping[str, str]) -> bool:
     """Put freshly rendered reports into a run folder; True if any byte changed."""
     new = {name: text.encode("utf-8", "replace") for name, text in reports.items()}
-    if all((folder / name).is_file() and (folder / name).read_bytes() == data for name, data in new.items()) and not check_manifest(folder):
+    if all((folder / name).is_file() and read_file(folder / name) == data for name, data in new.items()) and not check_manifest(folder):
         return False
     replace_files(folder, new)
     return True
@@ -93,7 +94,7 @@ def read_pack(folder: Path, *, skip: tuple[str, ...] = ()) -> EvidencePack:
         raise IntegrityError(f"{problems[0]}{more} [{folder}]; the run was changed after it was written: use an untouched copy")
     plan = _read_object(folder / "plan.json")
     evidence = _read_evidence(folder / "evidence.json", plan)
-    recipe, environment = _read_object(folder / "recipe.yaml", yaml.safe_load), _read_object(folder / "environment.json")
+    recipe, environment = _read_object(folder / "recipe.yaml", parse_plain_yaml, MOST_YAML), _read_object(folder / "environment.json")
     return EvidencePack(evidence, plan, recipe, environment, _read_arrays(folder / "arrays.safetensors"))
 
 
@@ -134,9 +135,9 @@ def list_runs(folder: Path, *, depth: int = 3) -> list[Path]:
     return [run for child in inside for run in list_runs(child, depth=depth - 1)]
 
 
-def _read_object(path: Path, parse: Callable[[bytes], Any] = parse_json) -> dict[str, Any]:
+def _read_object(path: Path, parse: Callable[[bytes], Any] = parse_json, most: int = MOST_JSON) -> dict[str, Any]:
     try:
-        document = parse(path.read_bytes())
+        document = parse(read_file(path, most))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise IntegrityError(f"{path.name} cannot be read ({' '.join(str(error).split())[:200]}) [{path.parent}]") from None
     if not isinstance(document, dict):
@@ -164,7 +165,7 @@ def _read_evidence(path: Path, plan: dict[str, Any]) -> Evidence:
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        loaded: dict[str, NDArray[Any]] = safetensors.numpy.load(path.read_bytes())
+        loaded: dict[str, NDArray[Any]] = safetensors.numpy.load(read_file(path, MOST_ARRAYS))
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise IntegrityError(f"{path.name} cannot be read ({error}) [{path.parent}]") from None
     return dict(sorted(loaded.items()))
@@ -202,7 +203,7 @@ def run_date(environment: dict[str, Any]) -> str:
 
 def _fallback(folder: Path, status: str) -> RunLine:
     try:
-        plan = parse_json((folder / "plan.json").read_bytes())
+        plan = parse_json(read_file(folder / "plan.json"))
     except (OSError, ValueError, RecursionError):
         plan = None
     plan = plan if isinstance(plan, dict) else {}

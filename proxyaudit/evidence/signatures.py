@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 
 from proxyaudit.errors import InputError, IntegrityError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
+from proxyaudit.files import MOST_ARRAYS, read_file
 from proxyaudit.recipe.models import Strict
 from proxyaudit.types import Role, State
 
@@ -164,12 +165,12 @@ def read_signatures(folder: Path) -> Signatures:
         mend = "run its recipe again with --signatures (they help to infer attributes, so they are saved only when asked for)"
         raise InputError("the run holds no signatures", where=str(folder), mend=mend)
     try:
-        plain = parse_json((folder / SIGNATURE_FILES[0]).read_bytes())
+        plain = parse_json(read_file(folder / SIGNATURE_FILES[0]))
         version = str(plain.get("signatures_version", "")) if isinstance(plain, dict) else ""
         if isinstance(plain, dict) and version.partition(".")[0] != VERSION.partition(".")[0]:
             raise InputError(f"the signatures have version {version[:20]!r}", where=str(folder), mend=f"this proxyaudit reads {VERSION}")
         document = Document.model_validate(plain)
-        return _checked(document, safetensors.numpy.load((folder / SIGNATURE_FILES[1]).read_bytes()))
+        return _checked(document, safetensors.numpy.load(read_file(folder / SIGNATURE_FILES[1], MOST_ARRAYS)))
     except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError, ValidationError) as error:
         if isinstance(error, ValidationError):
             first = error.errors(include_url=False)[0]

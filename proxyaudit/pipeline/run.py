@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import joblib
 import numpy as np
@@ -24,6 +24,7 @@ from proxyaudit.estimates.row_sums import row_parts
 from proxyaudit.estimates.scope import read_scope
 from proxyaudit.evidence.manifest import is_complete
 from proxyaudit.evidence.pack import EvidencePack, read_pack, write_pack, write_plan
+from proxyaudit.files import hold
 from proxyaudit.pipeline.cache import CACHE_FOLDER, CURE, Cache
 from proxyaudit.pipeline.facts import read_facts, signatures_of_run
 from proxyaudit.pipeline.measure import SHARED
@@ -86,6 +87,7 @@ def run_audit(
         evidence = read_pack(folder).evidence
         if evidence.run.status == "complete":
             return RunResult(folder, evidence.run.status, evidence, reused=True)
+    held = _hold(cache, folder)
     write_plan(folder, prepared.plan.as_dict())
     cache.sweep()
     failures = run_stages(prepared, tasks, cache, workers, progress)
@@ -109,7 +111,17 @@ def run_audit(
     environment = environment_of(started, workers.count, prepared.plan.versions, [f for found in failures.values() for f in found], **more)
     arrays = {f"{e.id}.seed_values": np.array(e.seed_values) for e in evidence.estimates if len(e.seed_values) > 1} | row_parts(ledger)
     publish(EvidencePack(evidence, prepared.plan.as_dict(), recipe, environment, arrays), folder, signatures)
+    held.close()
     return RunResult(folder, evidence.run.status, evidence, reused=False)
+
+
+def _hold(cache: Cache, folder: Path) -> IO[bytes]:
+    """The lock of a run; ``InputError`` where another process is making it."""
+    try:
+        return hold(cache.root / "locks" / folder.name)
+    except BlockingIOError:
+        mend = "wait until it has ended and run the same command again: it finds the finished run"
+        raise InputError("another process is making this very run", where=str(folder), mend=mend) from None
 
 
 def run_once(out: Path, plan: dict[str, Any], make: Callable[[], EvidencePack]) -> tuple[Path, EvidencePack, bool]:

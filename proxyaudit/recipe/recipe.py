@@ -213,8 +213,12 @@ class Recipe(Strict):
     def _names_and_sources(self) -> Self:
         names = self.regime_names()
         for name in names:
-            refuse(name in REFERENCES, f"regime name '{name}' is reserved for a reference; choose another 'name'")
-        doubled = sorted({name for name in names if names.count(name) > 1})
+            refuse(name.lower() in REFERENCES, f"regime name '{name}' is reserved for a reference; choose another 'name'")
+        own = [name for regime in self.regimes if not regime.real for name in regime.names]
+        taken = next((name for name in own if name.lower() == "real"), None)
+        refuse(taken is not None, f"regime name '{taken}' is reserved for training on the real rows; choose another 'name'")
+        plain = [name.lower() for name in names]
+        doubled = sorted({name for name in names if plain.count(name.lower()) > 1})
         if doubled:
             raise ValueError(f"two regimes are named '{doubled[0]}'; give one of them another 'name'")
         known = {s.regime for s in (r.synthetic for r in self.regimes) if s is not None}

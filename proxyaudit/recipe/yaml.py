@@ -7,9 +7,12 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from proxyaudit.errors import InputError, did_you_mean
+from proxyaudit.files import MOST_YAML, read_file
 from proxyaudit.recipe.models import TrainingSpec
 from proxyaudit.registry import load_plugin
 
+_LINE_ENDS = ("\x85", "\u2028", "\u2029")
+_MOST_VALUES, _DEEPEST = 1_000_000, 100
 _Model = TypeVar("_Model", bound=BaseModel)
 # Pydantic's own words for these are about Python, not about YAML.
 _PLAIN_WORDS = {
@@ -24,7 +27,7 @@ _PLAIN_WORDS = {
 def read_yaml(path: Path) -> Any:
     """Read one YAML document; every failure is an ``InputError``."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_file(path, MOST_YAML).decode("utf-8")
     except FileNotFoundError:
         raise InputError("no such file", where=str(path), mend="'proxyaudit init' writes a recipe that runs") from None
     except UnicodeDecodeError:
@@ -37,8 +40,16 @@ def read_yaml(path: Path) -> Any:
 
 def parse_yaml(text: str, where: str, mend: str) -> Any:
     """Parse one YAML document; every failure is an ``InputError`` with the line."""
+    hidden = next((mark for mark in _LINE_ENDS if mark in text), None)
+    if hidden is not None:
+        # YAML 1.2 has no such line ends, and no editor shows them: what follows would seem to be part of a comment.
+        at = text[: text.index(hidden)].count("\n") + 1
+        fault = f"a hidden line end (U+{ord(hidden):04X}) stands in the text"
+        raise InputError(fault, where=f"{where}, line {at}", mend="remove it, or write it as an escape in quotes")
     try:
-        return yaml.load(text, Loader=_UniqueKeyLoader)
+        document = yaml.load(text, Loader=_UniqueKeyLoader)
+        _check_size(document, where)
+        return document
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark is not None else ""
@@ -48,6 +59,34 @@ def parse_yaml(text: str, where: str, mend: str) -> Any:
     except (ValueError, TypeError, AttributeError) as error:
         # PyYAML lets the errors of Python's own parsers through: a 13th month, a number of thousands of digits.
         raise InputError(f"not valid YAML: a value cannot be read ({str(error)[:80]})", where=where, mend=mend) from None
+
+
+def parse_plain_yaml(data: bytes) -> Any:
+    """Parse the YAML of a pack; ``ValueError`` for whatever :func:`parse_yaml` refuses."""
+    try:
+        return parse_yaml(data.decode("utf-8"), "it", "use an untouched copy")
+    except InputError as error:
+        raise ValueError(str(error)) from None
+
+
+def _check_size(document: Any, where: str) -> None:
+    """Refuse what aliases make larger than any recipe, or nested deeper (``InputError``)."""
+    sizes: dict[int, int] = {}
+
+    def size(value: Any, depth: int) -> int:
+        if depth > _DEEPEST:
+            raise InputError("not valid YAML: nested too deeply", where=where, mend="write it flat")
+        if not isinstance(value, dict | list):
+            return 1
+        if id(value) not in sizes:
+            sizes[id(value)] = _MOST_VALUES  # a list that holds itself never ends
+            inner = [*value.keys(), *value.values()] if isinstance(value, dict) else value
+            sizes[id(value)] = 1 + sum(size(one, depth + 1) for one in inner)
+        return sizes[id(value)]
+
+    if size(document, 0) > _MOST_VALUES:
+        what = f"aliases make it hold more than {_MOST_VALUES:,} values"
+        raise InputError(what, where=where, mend="write out what is meant, without aliases (*name)")
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

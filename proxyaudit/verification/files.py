@@ -10,6 +10,7 @@ import safetensors
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.manifest import MANIFEST, SHA256, check_manifest
+from proxyaudit.files import MOST_ARRAYS, MOST_YAML, read_file
 from proxyaudit.recipe.yaml import parse_yaml
 
 _HEADER_KEYS = {"dtype", "shape", "data_offsets"}
@@ -29,7 +30,7 @@ def check_bytes(folder: Path, required: tuple[str, ...], optional: tuple[str, ..
 def manifest_document(folder: Path) -> dict[str, Any]:
     """The manifest as far as it can be read."""
     try:
-        document = parse_json((folder / MANIFEST).read_bytes())
+        document = parse_json(read_file(folder / MANIFEST))
     except (OSError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
@@ -55,7 +56,7 @@ def _manifest_problems(folder: Path) -> list[str]:
 def json_problems(path: Path) -> list[str]:
     """Faults of a JSON file that was written in canonical form: what is not, somebody else wrote."""
     try:
-        data = path.read_bytes()
+        data = read_file(path)
         document = parse_json(data)
     except (OSError, ValueError, RecursionError) as error:
         return [f"{path.name} cannot be read ({str(error)[:120]})"]
@@ -69,7 +70,7 @@ def json_problems(path: Path) -> list[str]:
 def yaml_problems(path: Path) -> list[str]:
     """Faults of a YAML file: no key twice, nothing that executes."""
     try:
-        parse_yaml(path.read_bytes().decode("utf-8"), path.name, "")
+        parse_yaml(read_file(path, MOST_YAML).decode("utf-8"), path.name, "")
     except (OSError, ValueError, InputError) as error:
         return [f"{path.name} cannot be read ({str(error)[:120]})"]
     return []
@@ -78,7 +79,7 @@ def yaml_problems(path: Path) -> list[str]:
 def safetensors_problems(path: Path) -> list[str]:
     """Faults of a safetensors file: it is read whole, and its header leaves room for nothing but the arrays."""
     try:
-        data = path.read_bytes()
+        data = read_file(path, MOST_ARRAYS)
         size = int.from_bytes(data[:8], "little")
         if len(data) < 8 or size > len(data) - 8:
             return [f"{path.name} is cut short"]

@@ -12,6 +12,7 @@ from proxyaudit.estimates.states import deciding
 from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.manifest import MANIFEST, is_complete, rendering_digest
 from proxyaudit.evidence.pack import MITIGATION_FILE, PACK_FILES, REPORT_FILES, EvidencePack, find_run, is_run, list_runs, read_pack
+from proxyaudit.files import MOST_PAGE, read_file
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
 from proxyaudit.reporting.mitigation import render_mitigation
@@ -102,7 +103,7 @@ def _report_checks(pack: EvidencePack, folder: Path) -> list[Check]:
     if rendered_by != rendering_digest():
         return [Check("reports", f"{_OTHER_VERSION.format('them')}; 'proxyaudit report' renders them from the evidence", skipped=True)]
     makers: dict[str, Callable[[EvidencePack], str]] = {"report.html": render_html, "report.md": render_markdown}
-    altered = [name for name, make in makers.items() if make(pack).encode("utf-8", "replace") != (folder / name).read_bytes()]
+    altered = [name for name, make in makers.items() if make(pack).encode("utf-8", "replace") != read_file(folder / name, MOST_PAGE)]
     problems = [f"{name} is not what the evidence gives ('proxyaudit report' makes it again)" for name in altered]
     return [Check("reports", f"{' and '.join(makers)} rendered again", problems)]
 
@@ -114,7 +115,7 @@ def _verify_mitigation(folder: Path) -> Verification:
     if problems:
         return Verification(folder, "mitigation", tuple(checks))
     checks.append(_form(folder, [folder / MITIGATION_FILE], folder / _RECIPE, "a checkpoint"))
-    document = parse_json((folder / MITIGATION_FILE).read_bytes()) if not checks[-1].problems else None
+    document = parse_json(read_file(folder / MITIGATION_FILE)) if not checks[-1].problems else None
     if not isinstance(document, dict):
         return Verification(folder, "mitigation", tuple(checks))
     try:
@@ -156,7 +157,7 @@ def _figures(document: dict[str, Any], folder: Path) -> Check:
 def _page(document: dict[str, Any], folder: Path) -> Check:
     if manifest_document(folder).get("rendered_by") != rendering_digest():
         return Check("page", _OTHER_VERSION.format("it"), skipped=True)
-    same = render_mitigation(document).encode("utf-8", "replace") == (folder / _PAGE).read_bytes()
+    same = render_mitigation(document).encode("utf-8", "replace") == read_file(folder / _PAGE)
     return Check("page", f"{_PAGE} rendered again", [] if same else [f"{_PAGE} is not what {MITIGATION_FILE} gives"])
 
 

@@ -1,0 +1,118 @@
+"""What senders of packs, recipes and tables could make hang, fill memory, hide or overwrite: each is one clear line, soon."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxyaudit.cli.main import main
+from proxyaudit.errors import InputError
+from proxyaudit.evidence.canonical import canonical_json
+from proxyaudit.evidence.pack import write_pack
+from proxyaudit.files import LIMITS, MOST_YAML, hold, open_plain, read_file, write_file
+from proxyaudit.gating.policy import load_policy
+from proxyaudit.recipe.recipe import load_recipe
+from proxyaudit.recipe.yaml import parse_yaml
+from tests.conftest import build_pack
+
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 10)}]\n" for i in range(8))
+
+
+def written(folder: Path) -> Path:
+    write_pack(build_pack(), folder, reports={"report.html": "x", "report.md": "x"})
+    return folder
+
+
+def said(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int) -> str:
+    started = time.monotonic()
+    assert main(arguments) == code
+    assert time.monotonic() - started < 20
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "link to a device", "folder"])
+@pytest.mark.parametrize("name", ["manifest.json", "evidence.json", "recipe.yaml"])
+def test_what_is_no_plain_file_is_never_waited_for(kind: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = written(tmp_path / "run")
+    (folder / name).unlink()
+    if kind == "pipe":
+        os.mkfifo(folder / name)
+    elif kind == "folder":
+        (folder / name).mkdir()
+    else:
+        (folder / name).symlink_to("/dev/zero" if kind == "device" else "/dev/stdin")
+    for command in ("verify", "report", "gate"):
+        started = time.monotonic()
+        assert main([command, str(folder)]) in (2, 3, 4)
+        assert time.monotonic() - started < 20
+    assert "internal" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", [BOMB, "a: &a [1, *a]\n", "[" * 3000 + "]" * 3000])
+def test_aliases_and_depth_are_bounded(text: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(InputError, match=r"aliases|nested|recursive"):
+        parse_yaml(text, "policy.yaml", "write it out")
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("mark", ["\x85", "\u2028", "\u2029"])
+@pytest.mark.parametrize("load", [load_policy, load_recipe])
+def test_a_hidden_line_end_does_not_end_a_comment(mark: str, load: Callable[[Path], Any], tmp_path: Path) -> None:
+    file = tmp_path / "given.yaml"
+    file.write_text(f"# strict{mark}allow: [removed, hidden, exposed]\nname: x\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"hidden line end .* line 1"):
+        load(file)
+
+
+def test_limits_can_be_raised_by_the_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "large.yaml"
+    file.write_bytes(b"#" * (MOST_YAML + 1))
+    with pytest.raises(OSError, match=LIMITS):
+        read_file(file, MOST_YAML)
+    monkeypatch.setenv(LIMITS, "2")
+    assert len(read_file(file, MOST_YAML)) == MOST_YAML + 1
+    monkeypatch.setenv(LIMITS, "many")
+    with pytest.raises(OSError, match="MB"), open_plain(file, MOST_YAML):
+        pass
+
+
+@pytest.mark.parametrize("name", ["real", "Real", "REAL", "untrained", "Placebo"])
+def test_reserved_names_are_refused_in_any_case(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "name: t\ndata: {path: t.csv, target: y, protected: [sex]}\nmodel: {kind: mlp}\n"
+        f"regimes: [{{synthetic: {{name: {name}, path: r.csv}}}}]\n"
+    )
+    assert "is reserved" in said(["plan", str(recipe)], capsys, 2)
+
+
+def test_a_table_that_expands_beyond_all_memory_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxyaudit.data.tables.MOST_TABLE", 2**20)
+    with gzip.open(tmp_path / "t.csv.gz", "wt") as stream:
+        stream.write("sex,y\n" + "f,1\n" * 400_000)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("name: t\ndata: {path: t.csv.gz, target: y, protected: [sex]}\nregimes: [real]\nmodel: {kind: mlp}\n")
+    assert "expands to more than" in said(["plan", str(recipe)], capsys, 2)
+
+
+def test_a_lock_is_taken_once_and_ends_with_its_holder(tmp_path: Path) -> None:
+    held = hold(tmp_path / "locks" / "run")
+    with pytest.raises(BlockingIOError):
+        hold(tmp_path / "locks" / "run")
+    held.close()
+    hold(tmp_path / "locks" / "run").close()
+
+
+def test_two_writers_of_one_file_leave_one_of_both(tmp_path: Path) -> None:
+    for data in (b"a", b"b"):
+        write_file(tmp_path / "f", canonical_json(data.decode()))
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from proxyaudit.errors import InputError, TaskError, safe_line
 from proxyaudit.pipeline.cache import ENCODE, INPUTS, MEASURE, SYNTHESIZE, TRAIN, Cache, Task
+from proxyaudit.pipeline.cost import task_seconds
 from proxyaudit.pipeline.plan import prepared_again
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.tasks import STAGES
@@ -29,11 +30,11 @@ _RUNS = {
 
 @dataclass(frozen=True)
 class ProgressEvent:
-    """One finished task."""
+    """What is done of a command's work."""
 
     stage: str
-    done: int
-    total: int
+    done: float  # predicted seconds of the finished tasks, or steps where all of them are of one size
+    total: float
     detail: str
 
 
@@ -84,16 +85,12 @@ def run_stages(
     prepared: Prepared, tasks: Mapping[str, Sequence[Task]], cache: Cache, workers: Workers, progress: Progress | None = None
 ) -> dict[str, list[str]]:
     """Run every unfinished task, stage by stage; returns the failures by regime. Raises ``TaskError``: the inputs could not be measured."""
-    board = _Board(sum(len(tasks[stage]) for stage in STAGES), progress)
+    kept = {task for stage in STAGES for task in tasks[stage] if cache.has(task.kind, task.digest)}
+    seconds = {task: task_seconds(prepared, task) / workers.count for stage in STAGES for task in tasks[stage] if task not in kept}
+    board = _Board(seconds, progress)
     for stage in STAGES:
-        todo = []
-        for task in tasks[stage]:
-            if cache.has(task.kind, task.digest):
-                board.tell(stage, task, "already done")
-            elif (task.regime, task.seed) in board.failed:
-                board.done += 1
-            else:
-                todo.append(task)
+        todo = [task for task in tasks[stage] if task not in kept and (task.regime, task.seed) not in board.failed]
+        board.begin(stage, tasks[stage], todo)
         for task, error in _parallel(todo, prepared, cache, workers):
             if error is not None:
                 board.fail(task.regime, task.seed, f"{stage} {task.regime}, repetition {task.seed}: {error}")
@@ -110,9 +107,9 @@ def run_stages(
 class _Board:
     """How far a run is, and what failed."""
 
-    total: int
+    seconds: Mapping[Task, float]  # predicted, of each task that is not done already, on all workers
     progress: Progress | None
-    done: int = 0
+    done: float = 0.0
     failed: set[tuple[str, int]] = field(default_factory=set)
     failures: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
@@ -120,11 +117,19 @@ class _Board:
         self.failed.add((regime, seed))
         self.failures[regime].append(line)
 
+    def begin(self, stage: str, tasks: Sequence[Task], todo: Sequence[Task]) -> None:
+        """Say what is to be done; what was done before counts for nothing, and what a failure has made impossible as done."""
+        self.done += sum(self.seconds[task] for task in set(tasks) - set(todo) if task in self.seconds)
+        self._say(stage, f"{len(todo)} of {len(tasks)} tasks to do")
+
     def tell(self, stage: str, task: Task, word: str) -> None:
-        self.done += 1
+        self.done += self.seconds[task]
+        where = task.regime if task.kind == INPUTS else f"{task.regime}, repetition {task.seed + 1}"
+        self._say(stage, f"{where}: {word}")
+
+    def _say(self, stage: str, detail: str) -> None:
         if self.progress is not None:
-            where = task.regime if task.kind == INPUTS else f"{task.regime}, repetition {task.seed + 1}"
-            self.progress(ProgressEvent(stage, self.done, self.total, f"{where}: {word}"))
+            self.progress(ProgressEvent(stage, self.done, sum(self.seconds.values()), detail))
 
 
 def arguments(prepared: Prepared, cache: Cache) -> tuple[str, str, str, str]:

@@ -24,11 +24,12 @@ from proxyaudit.models.module import code_of
 from proxyaudit.models.text import device_name
 from proxyaudit.pipeline.cost import minutes
 from proxyaudit.pipeline.prepared import Inputs, Plan, Prepared, load_inputs
+from proxyaudit.recipe.effort import left_out
 from proxyaudit.recipe.recipe import Recipe, load_recipe
 from proxyaudit.regimes import Regime
 from proxyaudit.stats.intervals import LEVEL
 from proxyaudit.synthesizers.language_model import trace_language_models
-from proxyaudit.types import SCHEMA_VERSION
+from proxyaudit.types import SCHEMA_VERSION, NotTested
 
 FEWEST_PERMUTATIONS = 999
 _PACKAGES = ("proxyaudit", "captum", "numpy", "pandas", "scikit-learn", "scipy", "sdv", "torch", "safetensors", "rtdl_revisiting_models")
@@ -81,6 +82,7 @@ def make_plan(inputs: Inputs, model: TrainedModel, proxies: ProxyPlan) -> Plan:
     recipe, dataset, regimes, size = inputs.recipe, inputs.dataset, inputs.regimes, inputs.size
     lineage = trace_language_models(recipe, dataset, inputs.base)
     cells = len(dataset.attributes) * (len(model.sites) + 3)
+    effort = [NotTested(what=what, why=why) for what, why in left_out(recipe.effort, max(map(inputs.seeds_of, regimes)))]
     rows = {"train": len(dataset.train), "audit": len(dataset.audit), "training_size": size}
     plan = Plan(
         name=recipe.name,
@@ -102,7 +104,7 @@ def make_plan(inputs: Inputs, model: TrainedModel, proxies: ProxyPlan) -> Plan:
         cells=cells,
         permutations=permutations_needed(cells),
         tasks=1 + sum((2 if regime.kind != "synthetic" else 3) * (len(regime.checkpoints) or recipe.seeds) for regime in regimes),
-        notes=[note.model_dump() for note in (*dataset.notes, *release_notes(dataset, inputs.releases), *lineage.notes)],
+        notes=[note.model_dump() for note in (*dataset.notes, *release_notes(dataset, inputs.releases), *lineage.notes, *effort)],
         hashes={**dataset.hashes, **model_kind(recipe.model).file_hashes(recipe.model, inputs.base), **lineage.hashes},
         versions=versions(text=dataset.text is not None),
         schema_version=SCHEMA_VERSION,

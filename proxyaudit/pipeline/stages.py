@@ -91,7 +91,7 @@ def run_stages(
     for stage in STAGES:
         todo = [task for task in tasks[stage] if task not in kept and (task.regime, task.seed) not in board.failed]
         board.begin(stage, tasks[stage], todo)
-        for task, error in _parallel(todo, prepared, cache, workers):
+        for task, error in _in_turn(todo, prepared, cache, workers):
             if error is not None:
                 board.fail(task.regime, task.seed, f"{stage} {task.regime}, repetition {task.seed}: {error}")
             board.tell(stage, task, "failed" if error else "done")
@@ -120,7 +120,8 @@ class _Board:
     def begin(self, stage: str, tasks: Sequence[Task], todo: Sequence[Task]) -> None:
         """Say what is to be done; what was done before counts for nothing, and what a failure has made impossible as done."""
         self.done += sum(self.seconds[task] for task in set(tasks) - set(todo) if task in self.seconds)
-        self._say(stage, f"{len(todo)} of {len(tasks)} tasks to do")
+        if tasks:
+            self._say(stage, f"{len(todo)} of {len(tasks)} tasks to do")
 
     def tell(self, stage: str, task: Task, word: str) -> None:
         self.done += self.seconds[task]
@@ -135,6 +136,19 @@ class _Board:
 def arguments(prepared: Prepared, cache: Cache) -> tuple[str, str, str, str]:
     """What :func:`run_task` takes beside the task."""
     return prepared.recipe.model_dump_json(), str(prepared.base), prepared.plan.digest, str(cache.root)
+
+
+def _in_turn(todo: list[Task], prepared: Prepared, cache: Cache, workers: Workers) -> Iterator[Outcome]:
+    """Tasks of a stage, those that read what another of them makes after it; where that failed, they fail too."""
+    made = {(task.kind, task.digest) for task in todo}
+    later = [task for task in todo if not made.isdisjoint(task.needs)]
+    failed: set[tuple[str, str]] = set()
+    for task, error in _parallel([task for task in todo if made.isdisjoint(task.needs)], prepared, cache, workers):
+        if error is not None:
+            failed.add((task.kind, task.digest))
+        yield task, error
+    yield from ((task, "its first repetition failed") for task in later if not failed.isdisjoint(task.needs))
+    yield from _parallel([task for task in later if failed.isdisjoint(task.needs)], prepared, cache, workers)
 
 
 def _parallel(todo: list[Task], prepared: Prepared, cache: Cache, workers: Workers) -> Iterator[Outcome]:

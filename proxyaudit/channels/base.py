@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 from proxyaudit.activations.capture import Captured
 from proxyaudit.arrays import Ints, Singles
+from proxyaudit.channels.closed import ASKED_ONCE, STANDINGS, Standing
 from proxyaudit.channels.proxy_plan import ProxyPlan
 from proxyaudit.data.attributes import Followed
 from proxyaudit.data.dataset import Dataset
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.base import TrainedModel
+from proxyaudit.recipe.effort import SETTLED, measures
 from proxyaudit.recipe.recipe import Recipe
 from proxyaudit.regimes import Regime
 
@@ -45,8 +47,25 @@ class ModelView:
     frozen: bool  # whether a transformer was never trained, so that it does much the same in every repetition
     shared_sites: frozenset[str]  # sites whose activations are the same in other tasks; what is measured there is remembered
     remember: Remember
+    first: Measurement | None = None  # what the regime's first repetition measured, where that says what is worth asking of this one
 
     @property
     def decides(self) -> bool:
         """Whether a verdict rests on it: a reference is only compared with, so less is asked of it."""
         return not self.regime.is_reference
+
+    def asks(self, extra: str) -> bool:
+        """Whether something that no verdict rests on is measured of it."""
+        return self.decides and measures(self.recipe.effort, extra, self.repetition)
+
+    def why_closed(self, out: Measurement, attribute: str, *, may_be_present: bool) -> str | None:
+        """Why something that must be present, or absent, in every model need not be asked of this one; ``None`` where it must.
+
+        ``out`` holds what was measured of its leaks; ``may_be_present`` says whether the first repetition leaves presence open.
+        """
+        if self.recipe.effort == "everything" or not self.decides:
+            return None
+        if (STANDINGS.find(out, attribute) or Standing()).settled:
+            return SETTLED
+        removable = self.first is None or (STANDINGS.find(self.first, attribute) or Standing()).removable
+        return None if removable or may_be_present else ASKED_ONCE

@@ -60,12 +60,23 @@ class Backend(StrEnum):
     dask = "dask"
 
 
-def plan(recipe: RecipeFile, overrides: Overrides = None, run_code: RunCode = None, json: Json = False) -> None:
+class Effort(StrEnum):
+    """What is measured beyond what a verdict rests on."""
+
+    decide = "decide"
+    standard = "standard"
+    everything = "everything"
+
+
+MaybeEffort = Annotated[Effort | None, given("What to measure beyond what decides (default: the recipe's, else standard).", env="EFFORT")]
+
+
+def plan(recipe: RecipeFile, effort: MaybeEffort = None, overrides: Overrides = None, run_code: RunCode = None, json: Json = False) -> None:
     """Show what a run would do and cost; run nothing, write nothing."""
     with quiet_stdout():
         from proxyaudit.pipeline import plan_audit
 
-        found = plan_audit(recipe, tuple(overrides or ()), consent=Consent.of(run_code or ()))
+        found = plan_audit(recipe, (*(overrides or ()), *_set(effort=effort)), consent=Consent.of(run_code or ()))
     if json:
         console.emit_json(found)
     else:
@@ -77,6 +88,7 @@ def run(
     out: Out = Path("reports"),
     jobs: Jobs = None,
     backend: Annotated[Backend, given("Engine that tasks run on.", env="BACKEND")] = Backend.loky,
+    effort: MaybeEffort = None,
     overrides: Overrides = None,
     fresh: Annotated[bool, given("Compute everything again, whatever was kept.", name="--fresh", env="FRESH")] = False,
     signatures: Annotated[
@@ -90,7 +102,7 @@ def run(
         from proxyaudit.evidence.pack import read_pack
         from proxyaudit.pipeline import run_audit
 
-        given = (*(overrides or ()), *(("signatures=true",) if signatures else ()))
+        given = (*(overrides or ()), *_set(effort=effort, signatures="true" if signatures else None))
         more: dict[str, Any] = {"jobs": jobs, "backend": backend.value, "fresh": fresh, "consent": Consent.of(run_code or ())}
         result = run_audit(recipe, overrides=given, out=out, progress=progress, **more)
         pack = read_pack(result.folder)
@@ -100,3 +112,8 @@ def run(
             console.warn(f"proxyaudit: failed: {failure}")
         console.warn("proxyaudit: the run is partial; run the same command again to try what failed once more")
         raise Exit(ProxyauditError.exit_code)
+
+
+def _set(**keys: str | None) -> tuple[str, ...]:
+    """Options as overrides of the recipe's keys."""
+    return tuple(f"{key}={value}" for key, value in keys.items() if value is not None)

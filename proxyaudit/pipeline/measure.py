@@ -23,7 +23,7 @@ from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.estimates.record import INPUT_SITE, Measurement
 from proxyaudit.models.checkpoints import load_weights
 from proxyaudit.models.quantise import quantise
-from proxyaudit.pipeline.cache import INPUTS, SYNTHESIZE, TRAIN, Cache, Task
+from proxyaudit.pipeline.cache import INPUTS, MEASURE, SYNTHESIZE, TRAIN, Cache, Task
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.train import read_features
 
@@ -85,6 +85,7 @@ def _view(task: Task, prepared: Prepared, cache: Cache) -> ModelView:
         frozen=frozen,
         shared_sites=frozenset(site for site in captured.acts if frozen and is_inner(model, site)),
         remember=partial(remember, cache, needs[INPUTS]),
+        first=Measurement.read(cache.folder(MEASURE, needs[MEASURE])) if MEASURE in needs else None,
     )
 
 

@@ -8,9 +8,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from proxyaudit.activations.capture import capture
 from proxyaudit.channels.localisation.measure import describe_localisation
 from proxyaudit.channels.proxies.discover import discover
 from proxyaudit.channels.proxy_plan import ProxyPlan
@@ -25,21 +22,18 @@ from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.kinds import model_kind
 from proxyaudit.models.module import code_of
 from proxyaudit.models.text import device_name
+from proxyaudit.pipeline.cost import minutes
 from proxyaudit.pipeline.prepared import Inputs, Plan, Prepared, load_inputs
+from proxyaudit.recipe.effort import left_out
 from proxyaudit.recipe.recipe import Recipe, load_recipe
 from proxyaudit.regimes import Regime
-from proxyaudit.registry import load_plugin
 from proxyaudit.stats.intervals import LEVEL
-from proxyaudit.stats.score_law import power_of_absence
-from proxyaudit.synthesizers.base import seconds_of
 from proxyaudit.synthesizers.language_model import trace_language_models
-from proxyaudit.types import SCHEMA_VERSION
+from proxyaudit.types import SCHEMA_VERSION, NotTested
 
 FEWEST_PERMUTATIONS = 999
 _PACKAGES = ("proxyaudit", "captum", "numpy", "pandas", "scikit-learn", "scipy", "sdv", "torch", "safetensors", "rtdl_revisiting_models")
 _TEXT_PACKAGES = ("transformers", "tokenizers", "peft")
-_CELL = 1.5  # seconds of each attribute at each site of each model, however few rows there are
-_CORES = 2
 
 
 def prepare(recipe: Recipe, base: Path) -> Prepared:
@@ -78,22 +72,6 @@ def versions(*more: str, text: bool = False) -> dict[str, str]:
     return found if device is None else {**found, "device": device}
 
 
-def minutes(inputs: Inputs, sites: int) -> float:
-    """Minutes that a run is expected to take on two cores: a rough guide from seconds on one core, measured on Adult."""
-    recipe, dataset, kind = inputs.recipe, inputs.dataset, model_kind(inputs.recipe.model)
-    thousands, seconds = inputs.size / 1000, 5.0
-    for regime in inputs.regimes:
-        runs = len(regime.checkpoints) or recipe.seeds
-        if regime.kind == "synthetic" and regime.synthetic is not None:
-            seconds += runs * thousands * seconds_of(load_plugin("synthesizers", regime.synthetic.plugin), regime.synthetic.epochs)
-        if regime.needs_training:
-            seconds += runs * thousands * kind.seconds * recipe.model.epochs
-        seconds += runs * (sites + 1) * sum(_CELL + (0.1 + 0.06 * len(a.levels)) * len(dataset.audit) / 1000 for a in dataset.attributes)
-    ways = 1 + sum(bool(regime.scrub or regime.quantise or regime.kind in ("synthetic", "release")) for regime in inputs.regimes)
-    seconds += recipe.model.passes(ways, recipe.seeds) * (inputs.size + len(dataset.audit)) / 1000 * kind.pass_seconds(recipe.model)
-    return round(seconds / 60 / _CORES, 1)
-
-
 def permutations_needed(cells: int) -> int:
     """Enough permutations that Holm over the cells can be passed (R >= 40 x cells)."""
     return max(FEWEST_PERMUTATIONS, 40 * cells)
@@ -104,6 +82,7 @@ def make_plan(inputs: Inputs, model: TrainedModel, proxies: ProxyPlan) -> Plan:
     recipe, dataset, regimes, size = inputs.recipe, inputs.dataset, inputs.regimes, inputs.size
     lineage = trace_language_models(recipe, dataset, inputs.base)
     cells = len(dataset.attributes) * (len(model.sites) + 3)
+    effort = [NotTested(what=what, why=why) for what, why in left_out(recipe.effort, max(map(inputs.seeds_of, regimes)))]
     rows = {"train": len(dataset.train), "audit": len(dataset.audit), "training_size": size}
     plan = Plan(
         name=recipe.name,
@@ -125,7 +104,7 @@ def make_plan(inputs: Inputs, model: TrainedModel, proxies: ProxyPlan) -> Plan:
         cells=cells,
         permutations=permutations_needed(cells),
         tasks=1 + sum((2 if regime.kind != "synthetic" else 3) * (len(regime.checkpoints) or recipe.seeds) for regime in regimes),
-        notes=[note.model_dump() for note in (*dataset.notes, *release_notes(dataset, inputs.releases), *lineage.notes)],
+        notes=[note.model_dump() for note in (*dataset.notes, *release_notes(dataset, inputs.releases), *lineage.notes, *effort)],
         hashes={**dataset.hashes, **model_kind(recipe.model).file_hashes(recipe.model, inputs.base), **lineage.hashes},
         versions=versions(text=dataset.text is not None),
         schema_version=SCHEMA_VERSION,
@@ -156,17 +135,3 @@ def _describe(regime: Regime, size: int) -> dict[str, Any]:
     found["training_rows"] = public_count(size) if regime.needs_training else None
     more = {"erase": list(regime.erase), "scrub": list(regime.scrub), "quantise": regime.quantise}
     return {**found, **{key: value for key, value in more.items() if value}}
-
-
-def odds_of_absence(prepared: Prepared) -> list[dict[str, Any]]:
-    """How probable it is that one model could be shown (each must) to hold no linear leak, for each attribute and verdict site."""
-    dataset, margin = prepared.dataset, prepared.recipe.margins.leak
-    acts = capture(prepared.model, dataset.encoder.transform(dataset.audit.head(64))).acts
-    odds = []
-    for attribute in dataset.attributes:
-        rows = len(np.unique(dataset.clusters[attribute.known]))
-        rates = attribute.rates if attribute.levels else None
-        for site in prepared.model.verdict_sites:
-            power = power_of_absence(rows, int(acts[site].shape[1]), margin, rates)
-            odds.append({"attribute": attribute.name, "site": site, "power": round(power, 3)})
-    return odds

@@ -28,7 +28,8 @@ from proxyaudit.files import hold
 from proxyaudit.pipeline.cache import CACHE_FOLDER, CURE, Cache
 from proxyaudit.pipeline.facts import read_facts, signatures_of_run
 from proxyaudit.pipeline.measure import SHARED
-from proxyaudit.pipeline.plan import odds_of_absence, prepare_file
+from proxyaudit.pipeline.odds import verdict_odds
+from proxyaudit.pipeline.plan import prepare_file
 from proxyaudit.pipeline.stages import Progress, Workers, one_thread, run_stages
 from proxyaudit.pipeline.tasks import task_digests
 from proxyaudit.pipeline.try_cures import try_cures
@@ -49,10 +50,10 @@ class RunResult:
 
 
 def plan_audit(recipe_path: Path, overrides: tuple[str, ...] = (), *, consent: Consent | None = None) -> dict[str, Any]:
-    """A recipe's plan and the odds of proving ``absence``; measures and writes nothing, takes and raises what :func:`run_audit` does."""
+    """A recipe's plan and the ``odds`` of each verdict; measures and writes nothing, takes and raises what :func:`run_audit` does."""
     with one_thread():
         prepared = prepare_file(recipe_path, overrides, consent)
-        return {**prepared.plan.as_dict(), "absence": odds_of_absence(prepared)}
+        return {**prepared.plan.as_dict(), "odds": verdict_odds(prepared)}
 
 
 def run_audit(

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from proxyaudit.errors import InputError, TaskError, safe_line
 from proxyaudit.pipeline.cache import CURE, ENCODE, INPUTS, MEASURE, SYNTHESIZE, TRAIN, Cache, Task
+from proxyaudit.pipeline.cost import task_seconds
 from proxyaudit.pipeline.plan import prepared_again
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.tasks import STAGES
@@ -30,11 +31,11 @@ _RUNS = {
 
 @dataclass(frozen=True)
 class ProgressEvent:
-    """One finished task."""
+    """What is done of a command's work."""
 
     stage: str
-    done: int
-    total: int
+    done: float  # predicted seconds of the finished tasks, or steps where all of them are of one size
+    total: float
     detail: str
 
 
@@ -85,17 +86,13 @@ def run_stages(
     prepared: Prepared, tasks: Mapping[str, Sequence[Task]], cache: Cache, workers: Workers, progress: Progress | None = None
 ) -> dict[str, list[str]]:
     """Run every unfinished task, stage by stage; returns the failures by regime. Raises ``TaskError``: the inputs could not be measured."""
-    board = _Board(sum(len(tasks[stage]) for stage in STAGES), progress)
+    kept = {task for stage in STAGES for task in tasks[stage] if cache.has(task.kind, task.digest)}
+    seconds = {task: task_seconds(prepared, task) / workers.count for stage in STAGES for task in tasks[stage] if task not in kept}
+    board = _Board(seconds, progress)
     for stage in STAGES:
-        todo = []
-        for task in tasks[stage]:
-            if cache.has(task.kind, task.digest):
-                board.tell(stage, task, "already done")
-            elif (task.regime, task.seed) in board.failed:
-                board.done += 1
-            else:
-                todo.append(task)
-        for task, error in run_parallel(todo, prepared, cache, workers):
+        todo = [task for task in tasks[stage] if task not in kept and (task.regime, task.seed) not in board.failed]
+        board.begin(stage, tasks[stage], todo)
+        for task, error in _in_turn(todo, prepared, cache, workers):
             if error is not None:
                 board.fail(task.regime, task.seed, f"{stage} {task.regime}, repetition {task.seed}: {error}")
             board.tell(stage, task, "failed" if error else "done")
@@ -111,9 +108,9 @@ def run_stages(
 class _Board:
     """How far a run is, and what failed."""
 
-    total: int
+    seconds: Mapping[Task, float]  # predicted, of each task that is not done already, on all workers
     progress: Progress | None
-    done: int = 0
+    done: float = 0.0
     failed: set[tuple[str, int]] = field(default_factory=set)
     failures: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
@@ -121,16 +118,38 @@ class _Board:
         self.failed.add((regime, seed))
         self.failures[regime].append(line)
 
+    def begin(self, stage: str, tasks: Sequence[Task], todo: Sequence[Task]) -> None:
+        """Say what is to be done; what was done before counts for nothing, and what a failure has made impossible as done."""
+        self.done += sum(self.seconds[task] for task in set(tasks) - set(todo) if task in self.seconds)
+        if tasks:
+            self._say(stage, f"{len(todo)} of {len(tasks)} tasks to do")
+
     def tell(self, stage: str, task: Task, word: str) -> None:
-        self.done += 1
+        self.done += self.seconds[task]
+        where = task.regime if task.kind == INPUTS else f"{task.regime}, repetition {task.seed + 1}"
+        self._say(stage, f"{where}: {word}")
+
+    def _say(self, stage: str, detail: str) -> None:
         if self.progress is not None:
-            where = task.regime if task.kind == INPUTS else f"{task.regime}, repetition {task.seed + 1}"
-            self.progress(ProgressEvent(stage, self.done, self.total, f"{where}: {word}"))
+            self.progress(ProgressEvent(stage, self.done, sum(self.seconds.values()), detail))
 
 
 def arguments(prepared: Prepared, cache: Cache) -> tuple[str, str, str, str]:
     """What :func:`run_task` takes beside the task."""
     return prepared.recipe.model_dump_json(), str(prepared.base), prepared.plan.digest, str(cache.root)
+
+
+def _in_turn(todo: list[Task], prepared: Prepared, cache: Cache, workers: Workers) -> Iterator[Outcome]:
+    """Tasks of a stage, those that read what another of them makes after it; where that failed, they fail too."""
+    made = {(task.kind, task.digest) for task in todo}
+    later = [task for task in todo if not made.isdisjoint(task.needs)]
+    failed: set[tuple[str, str]] = set()
+    for task, error in run_parallel([task for task in todo if made.isdisjoint(task.needs)], prepared, cache, workers):
+        if error is not None:
+            failed.add((task.kind, task.digest))
+        yield task, error
+    yield from ((task, "its first repetition failed") for task in later if not failed.isdisjoint(task.needs))
+    yield from run_parallel([task for task in later if failed.isdisjoint(task.needs)], prepared, cache, workers)
 
 
 def run_parallel(todo: list[Task], prepared: Prepared, cache: Cache, workers: Workers) -> Iterator[Outcome]:

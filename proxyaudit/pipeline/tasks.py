@@ -29,19 +29,23 @@ def task_digests(prepared: Prepared) -> dict[str, list[Task]]:
         for name, source in encoded_sources(prepared).items()
     }
     trained: dict[tuple[str, int], Task] = {}
-    measured = []
+    measured: list[Task] = []
     # A quantised model is made from a trained one, so its turn comes after.
     for regime in sorted(prepared.regimes, key=lambda regime: regime.kind == "quantised"):
         looked_up = [encoded[name] for name in sources_of(regime, prepared)]
+        first: list[Task] = []  # says what is worth asking of the other repetitions
         for seed in range(prepared.seeds_of(regime)):
             made_from = trained if regime.kind == "quantised" else synthesized
             source = made_from.get((regime.of or regime.name, seed))
             sources = [] if source is None else [source]
             digest = digests.trained(regime, seed, source, looked_up)
             trained[regime.name, seed] = Task(TRAIN, regime.name, seed, digest, _results(*sources, *looked_up))
-            reads = [*(sources if regime.kind == "synthetic" else ()), trained[regime.name, seed], inputs, *looked_up[:1]]
-            digest = digests.of("measure", MEASURE, captured=digest, inputs=inputs.digest, channels=measures)
+            reads = [*(sources if regime.kind == "synthetic" else ()), trained[regime.name, seed], inputs, *looked_up[:1], *first]
+            after = [task.digest for task in first]
+            digest = digests.of("measure", MEASURE, captured=digest, inputs=inputs.digest, channels=measures, after=after)
             measured.append(Task(MEASURE, regime.name, seed, digest, _results(*reads), measures))
+            if seed == 0 and prepared.recipe.effort != "everything" and not regime.is_reference:
+                first = measured[-1:]
     quantised = {regime.name for regime in prepared.regimes if regime.kind == "quantised"}
     return {
         # The inputs are measured beside the synthesizers: both must be done before anything is trained or measured.
@@ -66,7 +70,12 @@ class _Digests:
         recipe, plan = self.prepared.recipe, self.prepared.plan
         common = {"code": code_digest(stage), "versions": plan.versions, "data": plan.hashes, "seed": recipe.seed}
         if stage == "measure":
-            own |= {"references": recipe.references.model_dump(), "margins": recipe.margins.model_dump(), "plan": plan.permutations}
+            own |= {
+                "effort": recipe.effort,
+                "references": recipe.references.model_dump(),
+                "margins": recipe.margins.model_dump(),
+                "plan": plan.permutations,
+            }
             own |= {"attributes": plan.attributes, "proxies": plan.proxies}
         elif stage != "synthesize":
             own |= {"model": recipe.model.model_dump(mode="json"), "sites": recipe.sites.model_dump()}

@@ -11,6 +11,7 @@ from proxyaudit.estimates.ledger import Ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.scope import Scope
 from proxyaudit.pipeline.cache import CURE, SYNTHESIZE, Cache, Task
+from proxyaudit.pipeline.cost import task_seconds
 from proxyaudit.pipeline.facts import Tasks
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.stages import Progress, ProgressEvent, Workers, run_parallel
@@ -32,7 +33,7 @@ def try_cures(
     prepared: Prepared, tasks: Tasks, cache: Cache, workers: Workers, facts: Facts, ledger: Ledger, scope: Scope, progress: Progress | None
 ) -> Trials:
     """Try cures for every protected attribute that a trained regime did not remove; of tables only: texts have no columns to treat."""
-    if not prepared.recipe.cures or prepared.dataset.text is not None:
+    if not prepared.recipe.tries_cures:
         return Trials()
     run = _Runner(prepared, tasks, cache, workers, progress)
     known = {regime.name: frozenset(_held(prepared, regime)) for regime in prepared.regimes}
@@ -78,12 +79,14 @@ class _Runner:
         return tuple(Cured(regime, cure, measured) for (regime, cure), measured in found.items())
 
     def _run(self, todo: list[Task]) -> None:
-        for count, (task, error) in enumerate(run_parallel(todo, self.prepared, self.cache, self.workers), start=1):
+        seconds, done = [task_seconds(self.prepared, task) / self.workers.count for task in todo], 0.0
+        for task, error in run_parallel(todo, self.prepared, self.cache, self.workers):
             words = "" if task.cure is None else f", {task.cure.name}"
             if error is not None:
                 self.notes.append(NotTested(what=f"a cure of {task.regime}{words}", why=error))
+            done += task_seconds(self.prepared, task) / self.workers.count
             if self.progress is not None:
-                self.progress(ProgressEvent("cure", count, len(todo), f"{task.regime}{words}: {'failed' if error else 'done'}"))
+                self.progress(ProgressEvent("cure", done, sum(seconds), f"{task.regime}{words}: {'failed' if error else 'done'}"))
         self.notes.sort(key=lambda note: note.what)
 
     def _task(self, regime: Regime, cure: Cure, seed: int) -> Task:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from proxyaudit.errors import InputError, did_you_mean
+from proxyaudit.recipe.effort import Effort
 from proxyaudit.recipe.models import LanguageModelSpec, ModelSpec, NgramSpec, Positive, Share, Strict, refuse
 from proxyaudit.recipe.yaml import parse_yaml, read_yaml, validated
 from proxyaudit.registry import check_plugin
@@ -202,6 +203,7 @@ class Recipe(Strict):
     model: ModelSpec
     sites: SitesSpec = SitesSpec()
     seeds: Annotated[int, Field(ge=1, le=100, strict=True)] = 5
+    effort: Effort = "standard"
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
     training_size: Positive | None = None
     references: ReferenceSpec = ReferenceSpec()
@@ -246,6 +248,11 @@ class Recipe(Strict):
                 raise ValueError("'ngram' writes texts: name their column under 'data.text'")
             if regime.of is not None and regime.of not in set(self.regime_names()) - quantised:
                 raise ValueError(f"'of: {regime.of}' names no regime of this recipe that could be quantised")
+
+    @property
+    def tries_cures(self) -> bool:
+        """Whether cures are tried: they treat columns, which texts do not have, and decide nothing."""
+        return self.cures and self.data.text is None and self.effort != "decide"
 
     def regime_names(self) -> list[str]:
         """Names of the regimes in the order of the recipe, mixtures expanded."""

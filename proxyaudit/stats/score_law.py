@@ -175,15 +175,33 @@ def rows_needed(readings: Readings, n: int, margin: float, power: float = 0.95, 
     return int(np.ceil(n * factors[enough][0])) if enough.any() else None
 
 
-def power_of_absence(n: int, dimensions: int, margin: float, rates_k: Floats | None, *, level: float = 0.0025) -> float:
-    """Probability that a truly absent attribute is called absent by the linear score test, in the normal approximation.
+def power_of_absence(
+    n: int, dimensions: int, margin: float, rates_k: Floats | None, *, level: float = 0.0025, rank: int | None = None
+) -> float:
+    """Probability that a truly absent attribute is called absent by a score test of so many dimensions, in the normal approximation.
 
     The statistic ``sum_k w_k ||Z'e_k||**2 / n`` is close to a scaled chi-squared variable (Satterthwaite 1946), which a leak at the margin
     makes non-central. Of several classes the one is taken whose leak moves the statistic least; without rates the attribute is continuous.
     ``n`` counts clusters where rows belong together; ``level`` is below .01, since each of several families of plants must show absence.
+    ``rank`` is that of the rows where dimensions are products of their columns.
     """
+    if dimensions < 1 or n <= (dimensions if rank is None else rank) + 1:
+        return 0.0
+    signal, scale, degrees = _law_of(n, dimensions, margin, rates_k)
+    return float(stats.chi2.cdf(stats.ncx2.ppf(level, degrees, signal / scale), degrees))
+
+
+def power_of_presence(n: int, dimensions: int, margin: float, leak: float, rates_k: Floats | None, *, level: float) -> float:
+    """Probability that a leak above the margin is called present by the linear score test; arguments as of :func:`power_of_absence`."""
     if dimensions < 1 or n <= dimensions + 1:
         return 0.0
+    signal, scale, degrees = _law_of(n, dimensions, margin, rates_k)
+    bar = stats.ncx2.isf(level, degrees, signal / scale)
+    return float(stats.ncx2.sf(bar, degrees, signal / scale * leak / margin))
+
+
+def _law_of(n: int, dimensions: int, margin: float, rates_k: Floats | None) -> tuple[float, float, float]:
+    """Signal of a leak at the margin, and scale and degrees of freedom of the score without one."""
     if rates_k is None:
         signal, trace, square = n * margin, 1.0, 1.0
     else:
@@ -202,6 +220,4 @@ def power_of_absence(n: int, dimensions: int, margin: float, rates_k: Floats | N
             np.fill_diagonal(correlation, 1.0)
             square = float(weights @ correlation**2 @ weights)
             signal, trace = n * float(moved.min()) * off, float(weights.sum())
-    scale, degrees = square / trace, dimensions * trace**2 / square
-    bar = stats.ncx2.ppf(level, degrees, signal / scale)
-    return float(stats.chi2.cdf(bar, degrees))
+    return signal, square / trace, dimensions * trace**2 / square

@@ -17,6 +17,7 @@ from proxyaudit.arrays import Floats, Ints, Singles
 _LARGEST_SLOPE = 64.0
 _LARGEST_STEP = 2.0
 _MOST_STEPS = 120
+_AT_ONCE = 8  # columns of several classes that are solved together: more of them leave the processor's cache
 _MOST_STUCK = 15
 _NEAR_LEAK = 0.05  # of a leak: rates off by that much move it too little to mislead a step
 _LEAK_TOLERANCE = 1e-3  # relative
@@ -168,70 +169,77 @@ class _Search:
 
 
 class _Several:
-    """Plants of several classes, all columns at once; classes come first, since a short last axis is not vectorised."""
+    """Plants of several classes, some columns at once; rows come last, since a short last axis is not vectorised."""
 
     def __init__(self, prior: Prior) -> None:
         self.n, self.strata, self.classes = len(prior.log_nk), prior.strata_n, prior.classes
         self.means, self.weight_b = _means_of_strata(self.n, self.strata)
-        self.log_kn = np.ascontiguousarray(prior.log_nk.T, dtype=np.float32)[..., None]
+        self.log_kn = np.ascontiguousarray(prior.log_nk.T, dtype=np.float32)
         self.prior_kn = np.exp(self.log_kn)
-        self.wanted = np.stack([np.asarray(self.means @ p, dtype=np.float64) for p in self.prior_kn])
+        self.inverse_kn = 1 / self.prior_kn
+        self.wanted = self._rates(self.prior_kn[None])[0]
 
-    def solve(self, scores_knp: Singles, leaks_p: Floats) -> tuple[Singles, Floats]:
-        """Probabilities ``(K, n, P)`` and the leak they carry, the largest there is where none reaches the wanted one."""
-        p = np.repeat(self.prior_kn, len(leaks_p), axis=2)
+    def solve(self, scores_pkn: Singles, leaks_p: Floats) -> tuple[Singles, Floats]:
+        """Probabilities ``(P, K, n)`` and the leak they carry, the largest there is where none reaches the wanted one."""
+        p = np.repeat(self.prior_kn[None], len(leaks_p), axis=0)
         found = np.zeros(len(leaks_p))
         open_p = np.arange(len(leaks_p))
         search = _Search(leaks_p)
-        shift = np.zeros((*self.wanted.shape[:2], len(leaks_p)))
+        shift = np.zeros((len(leaks_p), *self.wanted.shape))
         for _ in range(_MOST_STEPS):
-            part, leak = self._at(scores_knp[:, :, open_p], search.slope[open_p], shift[:, :, open_p])
-            means = np.stack([np.asarray(self.means @ one, dtype=np.float64) for one in part])
-            off = (np.abs(means - self.wanted) / self.wanted).max(axis=(0, 1))
+            scores = scores_pkn[open_p]
+            part, leak = self._at(scores, search.slope[open_p], shift[open_p])
+            means = self._rates(part)
+            off = (np.abs(means - self.wanted) / self.wanted).max(axis=(1, 2))
             done = (off < _RATE_TOLERANCE) & (np.abs(leak - leaks_p[open_p]) < _LEAK_TOLERANCE * leaks_p[open_p])
             nearer = done | ((off < _RATE_TOLERANCE) & (leak < leaks_p[open_p]) & (leak > found[open_p]))
-            p[:, :, open_p[nearer]], found[open_p[nearer]] = part[:, :, nearer], leak[nearer]
+            p[open_p[nearer]], found[open_p[nearer]] = part[nearer], leak[nearer]
             before = search.slope[open_p]
             going = search.step(open_p, leak, off) & ~done
-            moved = self._drift(part, scores_knp[:, :, open_p]) * (search.slope[open_p] - before)
-            shift[1:, :, open_p] += self._step(part, means, moved)
+            moved = self._drift(part, scores) * (search.slope[open_p] - before)[:, None, None]
+            shift[open_p, 1:] += self._step(part, means, moved)
             open_p = open_p[going]
             if not len(open_p):
                 break
         return p, found
 
+    def _rates(self, values_pkn: Singles) -> Floats:
+        """Means ``(P, K, B)`` within strata."""
+        flat = values_pkn.reshape(-1, self.n)
+        means = self.means @ flat.T if self.strata is None else self.means @ np.ascontiguousarray(flat.T)
+        return np.asarray(means.T, dtype=np.float64).reshape(*values_pkn.shape[:2], -1)
+
     def _at(self, scores: Singles, slope: Floats, shift: Floats) -> tuple[Singles, Floats]:
         spread = shift.astype(np.float32)
-        p = scores * slope.astype(np.float32)
+        p = scores * slope.astype(np.float32)[:, None, None]
         p += self.log_kn
-        p += spread if self.strata is None else spread[:, self.strata]
-        p -= p.max(axis=0)
+        p += spread if self.strata is None else spread[:, :, self.strata]
+        p -= p.max(axis=1, keepdims=True)
         np.exp(p, out=p)
-        p /= p.sum(axis=0)
-        mass = p / self.prior_kn
-        shifted = mass / mass.sum(axis=0)
-        np.log2(np.maximum(shifted, np.float32(1e-30)), out=shifted)
-        told = np.einsum("knp,knp->p", mass, shifted, dtype=np.float64) / (self.classes * self.n)
+        p /= p.sum(axis=1, keepdims=True)
+        mass = p * self.inverse_kn
+        shifted = mass / mass.sum(axis=1, keepdims=True)
+        np.log2(np.maximum(shifted, np.float32(1e-30), out=shifted), out=shifted)
+        told = np.array([m.ravel() @ s.ravel() for m, s in zip(mass, shifted, strict=True)], dtype=np.float64) / (self.classes * self.n)
         return p, 1 + told / float(np.log2(self.classes))
 
     def _drift(self, p: Singles, scores: Singles) -> Floats:
-        """How fast rates ``(K, B, P)`` move with the slope."""
-        mean = (p * scores).sum(axis=0)
-        return np.stack([np.asarray(self.means @ (one * (score - mean)), dtype=np.float64) for one, score in zip(p, scores, strict=True)])
+        """How fast rates ``(P, K, B)`` move with the slope."""
+        mean = np.einsum("pkn,pkn->pn", p, scores)
+        return self._rates(p * (scores - mean[:, None]))
 
     def _step(self, p: Singles, means: Floats, moved: Floats) -> Floats:
-        """Newton's step on the rates of each stratum, the first class staying where it is; proportional where that leads far away."""
-        free = np.ascontiguousarray(np.moveaxis(p[1:], 2, 0))
-        inside = [np.arange(self.n)] if self.strata is None else [np.flatnonzero(self.strata == b) for b in range(means.shape[1])]
-        parts = [free if self.strata is None else free[:, :, rows] for rows in inside]
+        """Newton's step ``(P, K - 1, B)`` on the rates of each stratum, the first class staying where it is; else proportional."""
+        free = p[:, 1:]
+        parts = [free] if self.strata is None else [free[:, :, self.strata == b] for b in range(means.shape[2])]
         jacobian = np.stack([-(part @ part.transpose(0, 2, 1)) / max(part.shape[2], 1) for part in parts]).astype(np.float64)
         diagonal = np.arange(self.classes - 1)
-        jacobian[..., diagonal, diagonal] += np.moveaxis(means[1:], 0, -1) + 1e-9
-        wanted = (self.wanted - means - moved)[1:]
-        step = np.moveaxis(np.linalg.solve(jacobian, np.moveaxis(wanted, 0, -1)[..., None])[..., 0], -1, 0)
+        jacobian[..., diagonal, diagonal] += np.moveaxis(means[:, 1:], 2, 0) + 1e-9
+        wanted = (self.wanted - means - moved)[:, 1:]
+        step = np.moveaxis(np.linalg.solve(jacobian, np.moveaxis(wanted, 2, 0)[..., None])[..., 0], 0, 2)
         ratio = np.log(self.wanted / np.maximum(means, 1e-30))
-        near = np.abs(step).max(axis=0) < _LARGEST_STEP
-        return np.where(near, step, np.clip(ratio[1:] - ratio[0], -50, 50))
+        near = np.abs(step).max(axis=1, keepdims=True) < _LARGEST_STEP
+        return np.where(near, step, np.clip(ratio[:, 1:] - ratio[:, :1], -50, 50))
 
 
 def _means_of_strata(n: int, strata_n: Ints | None) -> tuple[Any, Floats]:
@@ -254,7 +262,15 @@ def planted_probabilities(scores: NDArray[np.floating], prior: Prior, leaks_p: F
     if prior.classes == 2:
         p, found = _Binary(prior).solve(np.ascontiguousarray(scores, dtype=np.float32), leaks)
         return np.stack([1 - p, p]), found
-    return _Several(prior).solve(np.ascontiguousarray(np.moveaxis(scores, 1, 0), dtype=np.float32), leaks)
+    # The class that Newton's steps leave out takes the rounding of all the others: it must be the commonest, not a rare one.
+    order = np.argsort(-prior.rates_k, kind="stable")
+    several = _Several(Prior(prior.log_nk[:, order], prior.rates_k[order], prior.strata_n))
+    rows_last = scores.transpose(2, 1, 0)[:, order]
+    p, found = np.empty((len(leaks), prior.classes, len(scores)), dtype=np.float32), np.empty(len(leaks))
+    for start in range(0, len(leaks), _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        p[some], found[some] = several.solve(np.ascontiguousarray(rows_last[some], dtype=np.float32), leaks[some])
+    return np.ascontiguousarray(p[:, np.argsort(order)].transpose(1, 2, 0)), found
 
 
 def is_carried(found_p: Floats, leaks_p: Floats) -> NDArray[np.bool_]:

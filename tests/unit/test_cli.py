@@ -204,7 +204,7 @@ def test_run_shows_the_answer_and_where_it_lies(pipeline: _Pipeline, tmp_path: P
     assert str(tmp_path / "o" / "quickstart" / "abc123" / "report.html") in out
     assert "sex: No, it is still in the model. Exposed after training on real" in out
     assert "library" not in out
-    assert err.count("proxyaudit: measure (1 of 2 tasks done)") == 1
+    assert err.count("proxyaudit: measure: 50 % of the work done") == 1
     assert pipeline.asked == {
         "recipe": Path("r.yaml"),
         "out": tmp_path / "o",
@@ -230,7 +230,7 @@ def test_on_a_terminal_a_bar_shows_stage_and_repetition(monkeypatch: pytest.Monk
     with console.progress_bars(shown=True) as progress:
         progress(_Event("measure", 1, 2, "[b]real, repetition 2: done"))
     drawn = terminal.getvalue()
-    assert all(part in drawn for part in ("measure", "1/2", "[b]real, repetition 2", "left"))
+    assert all(part in drawn for part in ("measure", "50%", "[b]real, repetition 2", "left"))
 
 
 def test_run_as_json(pipeline: _Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,12 +1,15 @@
 """The probability that absence could be proved, against simulated score statistics."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from proxyaudit.pipeline.run import plan_audit
 from proxyaudit.probes.score import ScoreStatistic
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream
-from proxyaudit.stats.score_law import power_of_absence
+from proxyaudit.stats.score_law import power_of_absence, power_of_presence
 from proxyaudit.stats.spike_in import Prior, plants_at_leak
 
 
@@ -40,3 +43,25 @@ def test_it_grows_with_rows_and_falls_with_dimensions_and_rarity():
     assert power_of_absence(2000, 64, 0.02, np.array([0.97, 0.03])) < power_of_absence(2000, 64, 0.02, even)
     assert power_of_absence(64, 64, 0.02, even) == 0.0 == power_of_absence(100, 0, 0.02, even)
     assert power_of_absence(2000, 64, 0.02, None) > 0
+
+
+def test_presence_is_found_more_often_the_larger_the_leak():
+    even, level = np.array([0.5, 0.5]), 0.002
+    found = [power_of_presence(3000, 32, 0.02, leak, even, level=level) for leak in (0.02, 0.04, 0.08)]
+    assert found[0] == pytest.approx(level, rel=1e-3), "at the margin, as often as is allowed"
+    assert found[0] < found[1] < found[2]
+    assert power_of_presence(3000, 384, 0.02, 0.04, even, level=level) < found[1]
+
+
+def test_a_plan_tells_the_odds_of_every_verdict_over_all_checks():
+    """More rows decide more, and where one check has no power the verdict has none, however sure the others are."""
+    root = Path(__file__).parents[2]
+    few, many = (
+        {one["attribute"]: one for one in plan_audit(root / "recipes" / "quickstart.yaml", (f"data.max_rows={rows}",))["odds"]}
+        for rows in (3000, 40000)
+    )
+    for verdict in ("removed", "hidden", "exposed"):
+        assert few["sex"][verdict] < many["sex"][verdict]
+    assert many["sex"]["removed"] > 0.9
+    assert many["race"]["removed"] < 0.1, "a level of one row in a hundred"
+    assert few["sex"]["removed"] < power_of_absence(750, 32, 0.02, np.array([0.67, 0.33])), "the linear check alone promised more"

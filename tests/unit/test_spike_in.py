@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxyaudit.seeding import stream
-from proxyaudit.stats.spike_in import Plant, Prior, plant_at_leak, plant_values, plants_at_leak
+from proxyaudit.stats.spike_in import Plant, Prior, is_carried, plant_at_leak, plant_values, planted_probabilities, plants_at_leak
 
 
 def balanced_leak(probabilities_nk, prior):
@@ -147,3 +147,18 @@ def test_values_have_the_wanted_r_squared(wanted):
     values = plant_values(score, noise, wanted)
     assert np.corrcoef(values, score)[0, 1] ** 2 == pytest.approx(wanted, abs=0.02)
     assert values.std() == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.parametrize("n", [6000, 60000])
+@pytest.mark.parametrize(
+    "rates", [(0.01, 0.03, 0.1, 0.01, 0.85), (0.85, 0.01, 0.1, 0.03, 0.01), (0.01, 0.99), (0.99, 0.01), (0.02, 0.9, 0.08)]
+)
+def test_rare_classes_carry_plants_whatever_the_order_of_the_classes(n: int, rates: tuple[float, ...]) -> None:
+    """The rounding of a large class, put on a rare one, passed for rates that were missed, and plants that exist were given up."""
+    rng, classes = stream(0, "rare classes"), len(rates)
+    score = rng.normal(size=(n, 6)).astype(np.float32)
+    for which in range(classes if classes > 2 else 1):
+        scores = score if classes == 2 else score[:, None, :] * np.eye(classes, dtype=np.float32)[which][None, :, None]
+        p, found = planted_probabilities(scores, Prior.of_rates(np.array(rates), n), np.full(6, 0.02))
+        assert is_carried(found, np.full(6, 0.02)).all()
+        np.testing.assert_allclose(p.mean(axis=1, dtype=np.float64), np.repeat(np.array(rates)[:, None], 6, axis=1), rtol=1e-3)

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from proxyaudit.arrays import Bools, Floats, Ints, Singles
 from proxyaudit.channels.base import ModelView, Placebos, Remember
+from proxyaudit.channels.closed import ASKED_ONCE, STANDINGS
+from proxyaudit.channels.leak.closed import closed_tests, standing
 from proxyaudit.channels.leak.guards import SiteGuards
 from proxyaudit.channels.leak.record import ERASURES, SITE_LEAKS, Erasure, LeakTest, SiteRecord, holds_site, merge_sites
 from proxyaudit.data.attributes import Attribute, cut_number, ordered_codes
@@ -27,6 +29,7 @@ from proxyaudit.probes.planting import Target
 from proxyaudit.probes.results import BinnedTrace, Gain, PlantedTest
 from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns
 from proxyaudit.probes.whitening import Whitened, whiten, whiten_within
+from proxyaudit.recipe.effort import SETTLED, SETTLED_AT
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.seeding import integer_seed, stream
 from proxyaudit.stats.directions import isotropic
@@ -42,7 +45,6 @@ PLAINLY = 0.01  # a model in which the linear test passes at this level rules th
 _TOLD = "what is conditioned on tells the attribute entirely: nothing can be beyond it"
 _CONSTANT_WITHIN = "the site is constant within what is conditioned on"
 _WEAK = "the control failed: random features of what is conditioned on show the attribute too, so the baseline is too weak"
-_FOUND_ALREADY = "a linear reader finds it here already; nothing more was asked at this site"
 _PLAIN_ALREADY = "the attribute is plainly there already, which no other reader can change"
 _FEW_VALUES = "the attribute takes too few values to be cut into quarters"
 _Memo = dict[str, Any]
@@ -68,7 +70,8 @@ class Probing:
     strata: Mapping[str, Strata] = field(default_factory=dict)  # what the conditional channel conditions on, by attribute
     budget: float = 60.0  # predicted seconds, at a nominal speed, that the readers of one attribute at one site may take
     effort: bool = False  # whether to measure how easily the attribute is got out
-    unless_linear: bool = False  # leave the non-linear channel out where the linear one is plainly present in this model
+    unless_linear: float = 0.0  # leave all but the linear test out where its p-value of presence in this model is no larger
+    closed: Mapping[str, frozenset[str]] = field(default_factory=dict)  # tests that are left out, by attribute
     work: float = 4e11  # operations of one quadratic test; rows beyond it are left out, whole clusters at a time
 
 
@@ -79,23 +82,44 @@ def measure(view: ModelView, out: Measurement) -> None:
     quick = Probing(recipe.seed, recipe.margins, view.permutations, nonlinear=False)
     labels = view.labels_n.astype(str)
     strata = {a.name: make_strata([labels], a.codes, a.classes) for a in dataset.attributes} if view.decides else {}
-    full = replace(quick, nonlinear=view.decides, effort=view.decides, strata=strata)
+    thorough = recipe.effort == "everything"
+    full = replace(quick, nonlinear=view.decides, effort=view.asks("ease"), strata=strata, unless_linear=0.0 if thorough else SETTLED_AT)
     # Outside the verdict sites the non-linear channel runs with fewer rows and readers.
-    profiled = replace(full, strata={}, effort=False, readers=PROFILE_READERS, work=PROFILE_WORK, unless_linear=True)
-    for site, acts in view.captured.acts.items():
+    profiled = replace(full, strata={}, effort=False, readers=PROFILE_READERS, work=PROFILE_WORK, unless_linear=PLAINLY)
+    # Verdict sites first: what is settled there is asked nowhere else.
+    for site, acts in sorted(view.captured.acts.items(), key=lambda item: item[0] not in model.verdict_sites):
         if site in view.shared_sites:
             measure_shared_site(acts, dataset, profiled, site=site, placebos=view.placebos, remember=view.remember, out=out)
             continue
         probing = full if site in model.verdict_sites else profiled
+        probing = replace(probing, closed=_closed(view, site, out))
         measure_site(acts, dataset, probing, site=site, placebos=view.placebos, out=out)
     # Outputs have few dimensions: a non-linear leak is held to the same margin there as a linear one.
     margins = recipe.margins.model_copy(update={"nonlinear": recipe.margins.leak})
     strict = replace(quick, margins=margins, nonlinear=view.decides, readers=("quadratic", "trees"))
     measure_site(log_odds(view.captured.outputs), dataset, strict, site=OUTPUT_SITE, placebos=view.placebos, out=out)
+    for attribute in dataset.attributes:
+        STANDINGS.write(out, standing(out, attribute.name, view.captured.acts, model.verdict_sites), attribute.name)
     for site in model.verdict_sites:
         erasure = check_eraser(view.captured.acts[site], dataset, recipe.margins.leak, recipe.seed, site)
         if erasure is not None:
             ERASURES.write(out, erasure, site)
+
+
+def _closed(view: ModelView, site: str, out: Measurement) -> dict[str, frozenset[str]]:
+    """What of each attribute need not be asked at a site: settled at a verdict site of this model, or closed by the first repetition."""
+    found: dict[str, frozenset[str]] = {}
+    dataset, verdict = view.dataset, view.model.verdict_sites
+    if view.recipe.effort == "everything" or not view.decides:
+        return found
+    for attribute in dataset.attributes:
+        if site not in verdict and standing(out, attribute.name, (), verdict).settled:
+            found[attribute.name] = frozenset({"nonlinear", "quarters", "quarters nonlinear"})
+        elif view.first is not None:
+            removable = STANDINGS.read(view.first, attribute.name).removable
+            margins = view.recipe.margins
+            found[attribute.name] = closed_tests(view.first, attribute.name, site, margins, dataset.clusters, removable=removable)
+    return found
 
 
 def log_odds(outputs_nc: Floats) -> Floats:
@@ -203,18 +227,25 @@ class SiteProbe:
         except TooFewRowsError as error:
             return replace(record, reason=str(error))
         tests = {"linear": self._linear(placebos_nm if placebos_nm is None else placebos_nm[self.known], score)}
-        if probing.nonlinear and probing.unless_linear and tests["linear"].p_present <= PLAINLY:
-            skipped = ("nonlinear", *(("quarters", "quarters nonlinear") if self.classes == 0 else ()))
-            tests |= dict.fromkeys(skipped, LeakTest(_FOUND_ALREADY))
-        elif probing.nonlinear:
-            tests["nonlinear"] = self._nonlinear(score.offset_nk)
-            if self.classes == 0:
+        more = ("nonlinear", *(("quarters", "quarters nonlinear") if self.classes == 0 else ())) if probing.nonlinear else ()
+        settled, closed = tests["linear"].p_present <= probing.unless_linear, probing.closed.get(self.attribute.name, frozenset())
+        if settled:
+            tests |= dict.fromkeys(more, LeakTest(SETTLED))
+        else:
+            tests |= dict.fromkeys((name for name in more if name in closed), LeakTest(ASKED_ONCE))
+            if "nonlinear" in set(more) - closed:
+                tests["nonlinear"] = self._nonlinear(score.offset_nk)
+            if {"quarters", "quarters nonlinear"} & (set(more) - closed):
                 tests |= self._quarters()
         effort = None
         if probing.effort and self.classes:
             effort = measure_effort(white.z_nr, self.labels, self.classes, self.clusters, integer_seed(probing.root, "effort"))
         if self.attribute.name in probing.strata:
-            tests |= self._beyond(probing.strata[self.attribute.name])
+            names = ("beyond", "beyond nonlinear")
+            if settled or closed.issuperset(names):
+                tests |= dict.fromkeys(names, LeakTest(SETTLED if settled else ASKED_ONCE))
+            else:
+                tests |= self._beyond(probing.strata[self.attribute.name])
         return replace(record, tests=tests, effort=effort)
 
     def _target(self, chosen: Bools | Ints | slice, strata: Ints | None = None) -> Target:
@@ -310,7 +341,7 @@ class SiteProbe:
             return dict.fromkeys(("quarters", "quarters nonlinear"), LeakTest(_FEW_VALUES))
         levels = tuple(map(str, range(classes)))
         attribute = Attribute(f"{self.attribute.name}, cut", "protected", "binary" if classes == 2 else "multiclass", levels, codes)
-        probing = replace(self.probing, effort=False, strata={})
+        probing = replace(self.probing, effort=False, strata={}, unless_linear=0.0)
         cut = SiteProbe(self.acts, self.whitened, attribute, self.all_folds, self.all_clusters, probing, self.shared).measure(None)
         if cut.reason:
             return dict.fromkeys(("quarters", "quarters nonlinear"), LeakTest(cut.reason))

@@ -7,6 +7,7 @@ import numpy as np
 from scipy import stats
 
 from proxyaudit.arrays import Ints
+from proxyaudit.channels.closed import ASKED_ONCE
 from proxyaudit.channels.leak.record import TRACE, LeakTest, SiteRecord
 from proxyaudit.data.public_counts import share_words
 from proxyaudit.estimates.ledger import Draft
@@ -31,6 +32,11 @@ def planted_draft(base: Draft, records: Sequence[SiteRecord], test: str, cluster
     found = [record.tests[test] for record in records if test in record.tests]
     if any(record.silent for record in records) or any(one.silent for one in found):
         return _silent(base, records, clusters_n)
+    asked = [one for one in found if one.reason != ASKED_ONCE]
+    if 0 < len(asked) < len(found) == len(records) and not any(record.reason for record in records):
+        kept = [record for record in records if record.tests[test].reason != ASKED_ONCE]
+        draft = replace(planted_draft(base, kept, test, clusters_n), can_be_absent=False, reason=ASKED_ONCE)
+        return replace(draft, null_rejected=False, null_reason=ASKED_ONCE)
     missing = [why for why in (*(record.reason for record in records), *(one.reason for one in found)) if why]
     if missing or len(found) < len(records):
         return replace(base, reason=missing[0] if missing else "not measured")

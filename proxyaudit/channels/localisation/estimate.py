@@ -79,7 +79,7 @@ def follow_up(facts: Facts, ledger: Ledger) -> Drafts:
         for run in facts.runs:
             found = [LOCALISATIONS.find(m, attribute.name) for m in run.measured]
             records = [record for record in found if record is not None]
-            if records and len(records) == len(found):
+            if records:  # of the repetitions that were asked
                 _add(out, facts, ledger, attribute, run, records)
     return out
 

@@ -86,7 +86,7 @@ def measure(view: ModelView, out: Measurement) -> None:
     protected = [attribute.name for attribute in view.dataset.attributes if attribute.role == "protected"]
     if view.dataset.text is not None:
         found = dict.fromkeys(protected, LocalisationRecord(reason="parts of transformers of texts are not exchanged in this version"))
-    elif view.decides and protected:
+    elif view.asks("localisation") and protected:
         try:
             found = _localise(view, protected)
         except Exception as error:

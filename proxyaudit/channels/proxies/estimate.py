@@ -246,7 +246,7 @@ def _add_attributions(out: Drafts, attribute: Attribute, uses: _Uses, leading: S
     low, high = uses.facts.followed[attribute.name].names
     common = {"group": f"{low} to {high}", "decides": False, "method": (_TEXTS if uses.facts.text else _COLUMNS)[2]}
     found = [record.attribution for record in uses.records if record.attribution is not None]
-    missing = next((one.reason for one in found if one.reason), None if found else "the repetition that stands for all failed")
+    missing = next((one.reason for one in found if one.reason), None if found else "the repetition that stands for all was not measured")
     share = "share of the groups' difference along the sensitive direction"
     inside = _draft("attribution_direction", attribute, uses.regime, None, site=uses.records[0].site, unit=share, **common)
     outside = _draft("attribution_output", attribute, uses.regime, None, unit="standard deviations of the log-odds", **common)

@@ -201,7 +201,7 @@ def measure_use(view: ModelView, out: Measurement) -> None:
                 accepted = set(unit) & set(dataset.legitimate)
                 found[attribute.name][label(unit)] = replace(use, reach=None, around=None) if accepted else use
     # Gradients are dear, and a frozen transformer gives much the same in every repetition.
-    attributed = view.decides and (view.repetition == 0 or not view.frozen)
+    attributed = view.asks("attributions") and (view.repetition == 0 or not view.frozen)
     for attribute in protected:
         attributions = _attributions(view, how, acts, attribute) if attributed else None
         together = _together(view, how, attribute, subspaces[attribute.name])

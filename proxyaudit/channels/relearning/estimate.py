@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from proxyaudit.arrays import Ints
-from proxyaudit.channels.relearning.record import RELEARNED, ROWS, Relearned
+from proxyaudit.channels.closed import ASKED_ONCE
+from proxyaudit.channels.relearning.record import PERCENTILE, RELEARNED, ROWS, Relearned
 from proxyaudit.estimates.facts import Facts
 from proxyaudit.estimates.ledger import Draft, Drafts, unit_of
 from proxyaudit.estimates.record import Measurement
@@ -26,7 +27,6 @@ METHOD = (
     f"last block trained again with a fresh head on {ROWS} real rows (Deeb & Roger 2024), measured on rows of another part; minus the same "
     "of the untrained model or of the 95th percentile of placebos, whichever is larger"
 )
-_PERCENTILE = 0.95
 _RESAMPLES = 400
 
 
@@ -53,6 +53,10 @@ def relearned_draft(base: Draft, measured: Sequence[Measurement], untrained: Seq
     own, before = ([RELEARNED.read(m, base.attribute) for m in many] for many in (measured, untrained))
     if any(not one.applies for one in own):
         return replace(base, decides=False, state="not_applicable", reason=own[0].reason)
+    asked = [m for m, one in zip(measured, own, strict=True) if one.reason != ASKED_ONCE]
+    if 0 < len(asked) < len(own):
+        draft = replace(relearned_draft(base, asked, untrained[: len(asked)], clusters_n), can_be_absent=False, reason=ASKED_ONCE)
+        return replace(draft, null_rejected=False, null_reason=ASKED_ONCE)
     missing = next((one.reason for one in (*own, *before) if one.reason), None)
     if missing or not own:
         return replace(base, reason=missing or "the training or capture of this regime failed")
@@ -93,7 +97,7 @@ def _percentile(found: Relearned, attribute: str) -> tuple[float, float]:
     """95th percentile of the placebos and its bootstrap variance."""
     rng, values_m = stream(0, "placebo percentile", attribute), np.array(found.placebos)
     drawn = values_m[rng.integers(0, len(values_m), (_RESAMPLES, len(values_m)))]
-    return float(np.quantile(values_m, _PERCENTILE)), float(np.quantile(drawn, _PERCENTILE, axis=1).var())
+    return float(np.quantile(values_m, PERCENTILE)), float(np.quantile(drawn, PERCENTILE, axis=1).var())
 
 
 @dataclass(frozen=True)
@@ -125,11 +129,12 @@ def _control(found: Relearned, threshold: float, margin: float) -> _Control:
 
 def add_relearning(out: Drafts, draft: Draft | None, measured: Sequence[Measurement], base: Draft, clusters_n: Ints) -> None:
     """Report the curve of a regime, the placebos' percentile and, if there is a deciding draft, the positive control."""
-    own = [RELEARNED.read(m, base.attribute) for m in measured]
+    own = [one for one in (RELEARNED.read(m, base.attribute) for m in measured) if one.reason != ASKED_ONCE]
     if not own or any(one.reason for one in own):
         return
     base = replace(base, channel=CHANNEL, measure="curve", decides=False, margin=0.0, method=f"{own[0].block}; mean over draws of rows")
     for mode, m in [(point.mode, point.m) for point in own[0].curve]:
+        # Of the repetitions that were asked: each has the deciding point, others may be of the first alone.
         leaks = [np.array(point.leaks) for one in own for point in one.curve if (point.mode, point.m) == (mode, m)]
         # Over draws of the rows that were learnt from; rows that are measured add nothing to its interval.
         spread = [(v.mean(), float(v.var(ddof=1)) / len(v), len(v) - 1.0) for v in leaks]

@@ -13,7 +13,7 @@ from proxyaudit.arrays import Floats
 from proxyaudit.causal.relearning import SHORT, STEPS, Problem, Relearner, Relearnt, UntrainableError, draw_rows, make_rotations
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.placebos import plant_label
-from proxyaudit.channels.relearning.record import RELEARNED, ROWS, CurvePoint, PlantLevel, Relearned
+from proxyaudit.channels.relearning.record import PERCENTILE, RELEARNED, ROWS, CurvePoint, PlantLevel, Relearned
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.blocks import LastBlock, NoBlockError, last_block, whole_model
@@ -52,8 +52,21 @@ LEAST = _Effort(SHORT, 1, 1, (0.3, 0.8))
 
 def measure(view: ModelView, out: Measurement) -> None:
     """Relearn every attribute, of a reference by the last block alone; rows and plants do not depend on the model."""
-    for name, found in _relearn(view, [attribute.name for attribute in view.dataset.attributes]).items():
+    names = [attribute.name for attribute in view.dataset.attributes]
+    closed = {name: why for name in names if (why := view.why_closed(out, name, may_be_present=_may_be_present(view, name)))}
+    asked = [name for name in names if name not in closed]
+    for name, found in (_relearn(view, asked) if asked else {}).items():
         RELEARNED.write(out, found, name)
+    for name, why in closed.items():
+        RELEARNED.write(out, Relearned(reason=why), name)
+
+
+def _may_be_present(view: ModelView, name: str) -> bool:
+    """Whether the first repetition leaves presence open: in every model it must exceed the placebos by more than the margin."""
+    before = None if view.first is None else RELEARNED.read(view.first, name)
+    if before is None:
+        return True
+    return bool(before.placebos) and before.value - float(np.quantile(before.placebos, PERCENTILE)) > view.recipe.margins.relearned
 
 
 def _relearn(view: ModelView, names: Sequence[str]) -> dict[str, Relearned]:
@@ -67,7 +80,7 @@ def _relearn(view: ModelView, names: Sequence[str]) -> dict[str, Relearned]:
     if block.row_work is not None and 6 * block.row_work * ROWS * LEAST.steps[-1] * LEAST.problems(count) > MOST_SHORT_WORK:
         return dict.fromkeys(names, Relearned(reason=TOO_LARGE))
     rows, found = whiten(block.vectors()).rows, {}
-    for attribute in view.dataset.attributes:
+    for attribute in (one for one in view.dataset.attributes if one.name in names):
         placebos = view.placebos.get(attribute.name) if view.decides else None
         try:
             few = None if placebos is None else placebos[:, :MOST_PLACEBOS]
@@ -160,6 +173,9 @@ class _Attribute:
             if found and len(found) % len(self.rotations) == 0:
                 points.append(CurvePoint(mode, m, _leaks(found)))
 
+        if not self.view.asks("variants"):
+            add(LAST, ROWS, learnt)
+            return tuple(points)
         frozen = Relearner(block.module, block.values, ())
         everything = None if whole is None else Relearner(whole.module, whole.values, whole.free, relearner.steps)
         for m in CURVE:

@@ -8,6 +8,7 @@ from proxyaudit.arrays import Floats
 from proxyaudit.estimates.record import Shelf
 
 ROWS = 256  # the deciding number of labelled rows
+PERCENTILE = 0.95  # of the placebos, which what comes back must exceed
 
 
 @dataclass(frozen=True)

@@ -172,8 +172,8 @@ def add_use_beside(
         joint = site == JOINT
         _add_readings(out, draft, all_of(use.leace for use in uses), joint=joint, learned=False)
         _add_readings(out, draft, learned_swaps(uses), joint=joint, learned=True)
-        free = all_of(use.learned.free if use.learned else None for use in uses)
-        if free:
+        free = [use.learned.free for use in uses if use.learned is not None and use.learned.free is not None]
+        if free:  # of the models that were asked
             found = effect_draft(replace(draft, method=_FREE, measure="learned_effect_unread"), free, clusters_n)
             context = f"learned, unread directions included: {found.context}"
             out.add(replace(found, context=context, present_p=None, absent_p=None))

@@ -167,7 +167,8 @@ class _Question:
         return interchange(asked, fitted, replay_of, self.output, self._stream("swaps within label"), randoms=0, above=self.margin)
 
     def _learned(self, follow: DifferentiableSite, fitted: list[LeaceEraser], replay_of: ReplayOf) -> record.LearnedUse:
-        setting, rng, free = self.setting, self._stream("learned"), self.decides and not self.columns
+        setting, rng, guarded = self.setting, self._stream("learned"), self.decides and not self.columns
+        free = guarded and self.view.asks("unread")
         try:
             found = learn_parts(setting, follow, fitted, self.margin, rng, free=free, columns=self.columns)
         except NoGradientError as error:
@@ -186,7 +187,7 @@ class _Question:
             swaps = swap_read_downstream(with_donors(setting, causal.FINE_DONORS, rng), found, replay_of, self.output, rng)
             result, read = swaps[0], swaps[-1]
         unread = 0.0
-        if free:
+        if guarded:
             unread = unread_effect(setting, found, replay_of(found[0].unread), self.output, self._stream("unread"))
         every = [one.free for one in found if one.free is not None]
         beside = self._with_others(swap(every), every) if free else None

@@ -1,0 +1,75 @@
+"""What the tasks of a run are predicted to take: what a plan promises and what progress counts.
+
+Seconds of one core, from shapes alone, so that they depend on no clock. Constants were measured on Adult beside a timed training.
+"""
+
+from typing import Final
+
+from proxyaudit.models.kinds import model_kind
+from proxyaudit.pipeline.cache import CURE, ENCODE, INPUTS, MEASURE, SYNTHESIZE, Task
+from proxyaudit.pipeline.prepared import Inputs, Prepared
+from proxyaudit.regimes import Regime
+from proxyaudit.registry import load_plugin
+from proxyaudit.synthesizers.base import seconds_of
+
+CORES: Final = 2  # that a plan speaks of
+_AROUND: Final = 10.0  # to start, to estimate and to write the report
+_CELL: Final = 1.5  # of each attribute at each site of each model, however few rows there are
+_CURED: Final = 1.0  # to read a model that was trained on altered rows
+_TRIALS: Final = 9  # for each verdict: five cures with one model, two of them with two more
+_LIGHT: Final = 0.25  # of a reference, and of a repetition after the first, beside the first repetition of a regime
+
+
+def task_seconds(prepared: Prepared, task: Task) -> float:
+    """Predicted seconds of one task."""
+    if task.kind == INPUTS:
+        return _inputs(prepared)
+    if task.kind == ENCODE:
+        return _pass(prepared) * (prepared.size + len(prepared.dataset.audit)) / 1000
+    regime = prepared.regime(task.regime)
+    if task.kind == CURE:
+        return _training(prepared, regime) + _CURED
+    if task.kind == SYNTHESIZE:
+        return _synthesis(prepared, regime)
+    return _measuring(prepared, len(prepared.model.sites), regime, task.seed) if task.kind == MEASURE else _training(prepared, regime)
+
+
+def minutes(inputs: Inputs, sites: int) -> float:
+    """Minutes that a run is expected to take on two cores."""
+    recipe = inputs.recipe
+    seconds = _AROUND + _inputs(inputs)
+    for regime in inputs.regimes:
+        for repetition in range(inputs.seeds_of(regime)):
+            seconds += _synthesis(inputs, regime) + _training(inputs, regime) + _measuring(inputs, sites, regime, repetition)
+        if recipe.tries_cures and regime.kind in ("real", "synthetic", "release", "mixed"):
+            seconds += _TRIALS * len(inputs.dataset.protected) * (_training(inputs, regime) + _CURED)
+    ways = 1 + sum(bool(regime.scrub or regime.quantise or regime.kind in ("synthetic", "release")) for regime in inputs.regimes)
+    passes = recipe.model.passes(ways, recipe.seeds)
+    seconds += passes * (inputs.size + len(inputs.dataset.audit)) / 1000 * _pass(inputs)
+    return round(seconds / 60 / CORES, 1)
+
+
+def _synthesis(inputs: Inputs, regime: Regime) -> float:
+    if regime.kind != "synthetic" or regime.synthetic is None:
+        return 0.0
+    return inputs.size / 1000 * seconds_of(load_plugin("synthesizers", regime.synthetic.plugin), regime.synthetic.epochs)
+
+
+def _training(inputs: Inputs, regime: Regime) -> float:
+    spec = inputs.recipe.model
+    return inputs.size / 1000 * model_kind(spec).seconds * spec.epochs if regime.needs_training else 0.1
+
+
+def _pass(inputs: Inputs) -> float:
+    """Seconds of a pass of 1,000 rows through a model that is costly to run."""
+    return model_kind(inputs.recipe.model).pass_seconds(inputs.recipe.model)
+
+
+def _inputs(inputs: Inputs) -> float:
+    return 2.0 + sum(0.2 + 0.1 * len(a.levels) for a in inputs.dataset.attributes) * len(inputs.dataset.audit) / 1000
+
+
+def _measuring(inputs: Inputs, sites: int, regime: Regime, repetition: int) -> float:
+    dataset = inputs.dataset
+    whole = (sites + 1) * sum(_CELL + (0.1 + 0.06 * len(a.levels)) * len(dataset.audit) / 1000 for a in dataset.attributes)
+    return whole * (_LIGHT if regime.is_reference or repetition else 1.0)

@@ -1,0 +1,115 @@
+"""How probable each verdict is, computed before anything is measured: over all checks that a verdict rests on, not one of them.
+
+Three cases are asked: the attribute is gone; it is inside at twice the margin and nothing uses it; it acts at twice the margin. A verdict
+needs every check that it rests on, and these are taken as independent; sites of one check are nested, so the least favourable one counts.
+Of models it is known how many there are, not how much they will differ: where they differ much, less is decided.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from scipy import stats
+
+from proxyaudit.activations.capture import capture
+from proxyaudit.data.attributes import Attribute
+from proxyaudit.estimates.questions import deciding_names
+from proxyaudit.estimates.states import ABSENT_AT, PRESENT_AT
+from proxyaudit.pipeline.prepared import Prepared
+from proxyaudit.stats.score_law import power_of_absence, power_of_presence
+
+_EFFECT_ERROR: Final = 0.0052 * np.sqrt(6000)  # standard error of an interchange effect over rows, times their root (METHOD, section 7)
+_SPREAD: Final = 1 / 3  # share of the label's variance that predicted probabilities have
+_RELEARNT: Final = 2.0  # variance of a relearned leak near zero, per unit of leak and row, in nats
+
+
+def verdict_odds(prepared: Prepared) -> list[dict[str, Any]]:
+    """For each attribute the probability of each verdict where it is the right one, and the check that leaves it open most often."""
+    acts = capture(prepared.model, prepared.dataset.encoder.transform(prepared.dataset.audit.head(64))).acts
+    widths = {site: int(values.shape[1]) for site, values in acts.items()}
+    outputs = len(prepared.dataset.classes)
+    family = max(sum(a.role == "protected" for a in prepared.dataset.attributes), 1) * len(deciding_names())
+    rate = float(np.mean(prepared.audit_labels() == 1))
+    return [_Odds(prepared, attribute, widths, outputs, PRESENT_AT / family, rate).verdicts() for attribute in prepared.dataset.attributes]
+
+
+@dataclass(frozen=True)
+class _Odds:
+    prepared: Prepared
+    attribute: Attribute
+    widths: dict[str, int]
+    outputs: int
+    level: float  # of presence, after the correction over a regime
+    rate: float  # of the label
+
+    def verdicts(self) -> dict[str, Any]:
+        absent = self._absent()
+        acts = {name: absent[name] for name in ("outputs", "use")}
+        removed, weakest = float(np.prod(list(absent.values()))), min(absent, key=lambda name: absent[name])
+        hidden = float(np.prod([self._present(), *acts.values()]))
+        exposed = max(self._passes(margin, error, self.level / 2) for margin, error in (self._gap(), self._effect()))
+        found = {"removed": removed, "hidden": hidden, "exposed": exposed}
+        return {"attribute": self.attribute.name, **{name: round(p, 3) for name, p in found.items()}, "weakest": weakest}
+
+    def _absent(self) -> dict[str, float]:
+        """Probability that each check shows absence of what is not there."""
+        margins, verdict = self.prepared.recipe.margins, self.prepared.model.verdict_sites
+        inside = [self.widths[site] for site in verdict]
+        others = [width for site, width in self.widths.items() if site not in verdict]
+
+        def least(widths: list[int], *kinds: Callable[[int], float]) -> float:
+            return min((kind(width) for width in widths for kind in kinds), default=1.0)
+
+        def linear(width: int) -> float:
+            return power_of_absence(self.rows, width, margins.leak, self.rates)
+
+        def nonlinear(width: int) -> float:
+            products = width * (width + 1) // 2
+            return power_of_absence(self.rows, products, margins.nonlinear, self.rates, rank=width) if width > 1 else 1.0
+
+        shown = self._passes(*self._gap(), ABSENT_AT)
+        columns = 1 if self.outputs == 2 else self.outputs
+        return {
+            "linear leak": least(inside, linear),
+            "non-linear leak": least(inside, nonlinear),
+            "other sites": least(others, linear, nonlinear),
+            "beyond the label": least(inside, linear, nonlinear),
+            "outputs": shown * power_of_absence(self.rows, columns, margins.leak, self.rates),
+            "use": self._passes(*self._effect(), ABSENT_AT),
+            "relearning": self._passes(margins.relearned, self._relearned(), ABSENT_AT / 2),
+        }
+
+    def _present(self) -> float:
+        """Probability that a linear leak of twice the margin is found at a verdict site."""
+        margin, sites = self.prepared.recipe.margins.leak, self.prepared.model.verdict_sites
+        return max(power_of_presence(self.rows, self.widths[site], margin, 2 * margin, self.rates, level=self.level / 2) for site in sites)
+
+    @property
+    def rows(self) -> int:
+        return len(np.unique(self.prepared.dataset.clusters[self.attribute.known]))
+
+    @property
+    def rates(self) -> Any:
+        return self.attribute.rates if self.attribute.levels else None
+
+    def _groups(self) -> float:
+        """Harmonic count of the rows of the two groups that are compared."""
+        groups = self.prepared.compared_groups()[self.attribute.name].groups_n
+        sizes = [max(int((groups == side).sum()), 1) for side in (0, 1)]
+        return 1 / sum(1 / size for size in sizes)
+
+    def _gap(self) -> tuple[float, float]:
+        error = np.sqrt(_SPREAD * self.rate * (1 - self.rate) / self._groups())
+        return self.prepared.recipe.margins.gap, float(error)
+
+    def _effect(self) -> tuple[float, float]:
+        return self.prepared.recipe.margins.effect, float(_EFFECT_ERROR / np.sqrt(4 * self._groups()))
+
+    def _relearned(self) -> float:
+        margin = self.prepared.recipe.margins.relearned
+        return float(np.sqrt(margin * _RELEARNT / max(np.log(max(len(self.attribute.levels), 2)) * 4 * self._groups(), 1)))
+
+    def _passes(self, margin: float, error: float, level: float) -> float:
+        """Probability that a normal number one margin off is told from it."""
+        return float(stats.norm.cdf(margin / error - stats.norm.isf(level)))

@@ -1,0 +1,73 @@
+"""Progress counts work, and a log without a terminal is never silent for long."""
+
+import sys
+import time
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pytest
+
+from proxyaudit.cli import console, pace
+from proxyaudit.cli.pace import EVERY, Lines, Pace
+
+
+@dataclass(frozen=True)
+class _Event:
+    stage: str
+    done: float
+    total: float
+    detail: str = ""
+
+
+class _Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_time_left_follows_the_pace_of_the_work_not_the_number_of_tasks() -> None:
+    clock = _Clock()
+    shown = Pace(clock)
+    assert shown.left is None
+    clock.now = 7.0  # preparing is no work of the tasks
+    shown.take(_Event("train", 0, 1000))
+    assert shown.left == pytest.approx(1000)
+    clock.now += 200
+    shown.take(_Event("train", 100, 1000))  # half as fast as predicted
+    assert shown.left == pytest.approx(900 * 220 / 120)
+    assert "10 % of the work done" in shown.words()
+    assert "about 28 min left" in shown.words()
+    clock.now += 60
+    assert shown.left == pytest.approx(900 * 220 / 120 - 60)
+    clock.now += 1e6
+    assert shown.left == pytest.approx(90 * 220 / 120), "work that takes longer than predicted is not done"
+
+
+def test_a_line_comes_every_half_minute_though_one_task_lasts_for_long() -> None:
+    clock, said = _Clock(), list[tuple[float, str]]()
+    lines = Lines(lambda text: said.append((clock.now, text)), clock)
+    for second in range(1, 601):
+        clock.now = float(second)
+        if second == 40:
+            lines.take(_Event("measure", 0, 1200, "3 of 3 tasks to do"))
+        if second == 45:
+            lines.take(_Event("measure", 100, 1200, "real, repetition 1: done"))
+        lines.beat()
+    times = [0.0, *(when for when, _ in said), 600.0]
+    assert max(b - a for a, b in pairwise(times)) <= EVERY
+    assert said[0] == (30.0, "prepare")
+    assert "0 % of the work done" in said[1][1], "a stage is told where it begins"
+    assert all("8 % of the work done" in text and "left" in text for when, text in said if when > 45)
+
+
+def test_lines_come_while_the_work_of_the_process_goes_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "EVERY", 0.05)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+    with console.progress_bars(shown=True) as progress:
+        progress(_Event("measure", 1, 2, "real, repetition 1: done"))
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline and capsys.readouterr().err.count("50 % of the work done") < 1:
+            time.sleep(0.12)
+        time.sleep(0.3)
+    assert capsys.readouterr().err.count("proxyaudit: measure: 50 % of the work done") >= 2

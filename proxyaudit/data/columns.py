@@ -178,7 +178,7 @@ def _without_na(column: Column, where: str) -> Column:
         return column
     known = column.dropna()
     if len(known) == len(column):
-        return column.astype(f"{column.dtype.kind}8")
+        return column.astype(np.dtype(f"{column.dtype.kind}8"))
     if column.dtype.kind in "iu" and bool((known.abs() > EXACT_INTEGER).any()):
         return labels(column, where=where)
     return column.astype("float64")

@@ -153,7 +153,10 @@ def share_at_most(bound: float) -> str:
 
 
 def _with_leak(best: Estimate | None) -> str:
-    return "" if best is None or best.value is None else f", with a leak of {_span(best)} at '{best.site}'"
+    if best is None or best.value is None:
+        return ""
+    of = " of a yes-or-no question about its value" if best.measure.startswith("leak_in_two_parts") else ""
+    return f", with a leak{of} of {_span(best)} at '{best.site}'"
 
 
 def _of_prompts(c: Concluded, beside: str) -> str:

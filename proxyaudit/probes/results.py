@@ -8,6 +8,7 @@ import numpy as np
 from proxyaudit.arrays import Floats
 from proxyaudit.stats.score_law import Reading
 
+_SURELY_TOLD = 5.5  # standard scores; the largest of several hundred tests by chance lies near four
 _LEAST_EXCESS, _SURE = 0.08, 4.0  # agreement of neighbours that counts, and its size in standard errors
 
 
@@ -57,6 +58,19 @@ class BinnedTrace:
 
     p: float
     share: float
+
+
+@dataclass(frozen=True)
+class LevelTrace:
+    """What questions about single values of a number show: standard scores found and by chance at most, and share of variance."""
+
+    found: float
+    chance: float
+    share: float
+
+    def tells(self, margin: float) -> bool:
+        """Whether it is surely there, and more than half of what a leak of the margin would tell."""
+        return self.found > max(_SURELY_TOLD, self.chance) and self.share > margin / 2
 
 
 @dataclass(frozen=True)

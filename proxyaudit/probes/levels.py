@@ -21,8 +21,9 @@ _ROUND = (100, 1000)
 _DECIMALS = (1, 10, 100)
 _OWN = 0.2  # share of a question's variance that value and quarters must leave
 _PERMUTATIONS = 99
-_FEWEST_PERMUTATIONS = 39
-_WORK = 5e10  # operations of one screen; with fewer permutations than it takes nothing is asked
+_FIRST = 4  # of these; the others where a score is this many standard scores or more
+_HINT = 4.0
+_WORK = 4e11  # operations of all of them; where it takes more nothing is asked
 _CUTS = 32
 
 
@@ -86,21 +87,41 @@ def _remainders(values_n: Floats) -> list[Bools]:
 
 
 def level_trace(statistic: ScoreStatistic, bank: Bank, clusters_n: Ints | None, rng: np.random.Generator) -> LevelTrace | None:
-    """Whether the questions tell more than chance, together or one of them; ``None`` where there are none or they cost too much."""
+    """Whether the questions tell more than chance, together or one of them; ``None`` where there are none or they cost too much.
+
+    A few permutations tell how a single score scatters, and the questions' correlations how sums do. The others follow on a hint.
+    """
     n, m = bank.columns_nm.shape
     rank = statistic.factors.rank
     cost = rank if statistic.channel == "linear" else rank * (rank + 1) / 2 if statistic.is_quick else n
-    rounds = int(min(_PERMUTATIONS, _WORK / max(2.0 * n * m * cost, 1.0)))
-    if not m or rounds < _FEWEST_PERMUTATIONS:
+    each = 2.0 * n * m * cost
+    if not m or each > _WORK / _PERMUTATIONS:
         return None
     prepared = statistic.prepare(bank.columns_nm)
-    scores = np.empty((1 + rounds, m))
-    scores[0] = statistic.of_prepared(prepared).scores_m
-    for one in range(1, 1 + rounds):
-        turned = prepared[rng.permutation(n)] if clusters_n is None else flipped(clusters_n, n, 1, rng) * bank.columns_nm
+    scores = np.concatenate([statistic.of_prepared(prepared).scores_m[None], _by_chance(statistic, bank, clusters_n, _FIRST, rng)])
+    together = (prepared.T @ prepared / np.float32(n)).astype(np.float64) ** 2
+    spread = float(scores[1:].std())
+    sums = [float(scores[0, family].sum() / np.sqrt(together[family, family].sum())) for family in bank.families]
+    hint = max(*sums, float(scores[0].max())) / max(spread, 1e-12)
+    if hint <= _HINT:
+        return LevelTrace(hint, 0.0, 0.0)
+    scores = np.concatenate([scores, _by_chance(statistic, bank, clusters_n, _PERMUTATIONS - _FIRST, rng)])
+    return _against_chance(scores, bank.families, n)
+
+
+def _by_chance(statistic: ScoreStatistic, bank: Bank, clusters_n: Ints | None, count: int, rng: np.random.Generator) -> Floats:
+    """Scores ``(count, m)`` with rows in another order, or with the signs of whole clusters turned."""
+    scores = np.empty((count, bank.columns_nm.shape[1]))
+    for one, n in enumerate([len(bank.columns_nm)] * count):
+        turned = bank.columns_nm[rng.permutation(n)] if clusters_n is None else flipped(clusters_n, n, 1, rng) * bank.columns_nm
         scores[one] = statistic.of_prepared(statistic.prepare(turned)).scores_m
+    return scores
+
+
+def _against_chance(scores: Floats, families: tuple[slice, ...], n: int) -> LevelTrace:
+    """The first row of scores against the others: sums of families, and the largest single one."""
     single = scores / np.maximum(scores[1:].std(axis=0), 1e-12)
-    sums = [scores[:, family].sum(axis=1) for family in bank.families]
+    sums = [scores[:, family].sum(axis=1) for family in families]
     shares = [*(float(one[0] - one[1:].mean()) / n for one in sums), float(scores[0, single[0].argmax()]) / n]
     told = np.stack([*sums, single.max(axis=1)], axis=1)
     z = (told - told[1:].mean(axis=0)) / np.maximum(told[1:].std(axis=0), 1e-12)

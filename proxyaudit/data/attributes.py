@@ -17,6 +17,10 @@ from proxyaudit.types import NotTested, Role
 MIN_LEVEL_ROWS = 30
 MAX_LEVELS = 30
 MAX_DISCRETE_NUMBERS = 10
+_OF_NUMBERS = (
+    "a number is asked as its value, in quarters, and screened for its commonest values, narrow ranges, remainders by 2, 7 and 10 and "
+    "round values; any other grouping is an attribute of its own"
+)
 _MOST_VALUES = 20  # numbers of so few values may be codes, and are asked value by value
 
 
@@ -112,7 +116,8 @@ def code_attribute(
         if len(known) < fewest or np.ptp(known) == 0:
             return _nothing_to_tell(name, role, "hardly varies in the audit rows", where)
         values.flags.writeable = False
-        return Attribute(name, role, "continuous", (), values), _missing(name, bool(len(known) < len(values)))
+        asked = (NotTested(what=f"{name}: other questions about its value", why=_OF_NUMBERS),) if role == "protected" else ()
+        return Attribute(name, role, "continuous", (), values), (*asked, *_missing(name, bool(len(known) < len(values))))
     text = labels(column, where=where)
     kept, pooled = _keep_levels(text.dropna(), fewest, groups)
     levels = kind.in_order(kept)

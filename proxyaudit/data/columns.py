@@ -172,6 +172,18 @@ def one_spelling(text: Column, spellings: Mapping[str, str]) -> Column:
     return text.map(lambda level: changed.get(level, level)) if changed else text
 
 
+def _without_na(column: Column, where: str) -> Column:
+    """Numbers of a type of pandas' or Arrow's own as numpy's: floats where some are missing, text where floats would merge neighbours."""
+    if isinstance(column.dtype, np.dtype) or column.dtype.kind not in "iuf":
+        return column
+    known = column.dropna()
+    if len(known) == len(column):
+        return column.astype(np.dtype(f"{column.dtype.kind}8"))
+    if column.dtype.kind in "iu" and bool((known.abs() > EXACT_INTEGER).any()):
+        return labels(column, where=where)
+    return column.astype("float64")
+
+
 def _days(text: Column) -> Column | None:
     """Days since 1970 of ISO dates or date-times (with an offset: in UTC), or None when some value is neither."""
     codes, uniques = pd.factorize(text)
@@ -194,6 +206,7 @@ def _days(text: Column) -> Column | None:
 
 def infer_kind(column: Column, *, where: str) -> ColumnKind:
     """Decide what a real column is: truth values are categories, ISO dates and times numbers. ``InputError``: infinite or nested values."""
+    column = _without_na(column, where)
     name, numeric = str(column.name), column.dtype.kind in "iuf"
     if column.dtype.kind == "M":
         return ColumnKind(name, "numeric", date=True)
@@ -217,6 +230,7 @@ def _refuse_infinite(numbers: Column, where: str) -> None:
 
 def coerce(column: Column, kind: ColumnKind, *, where: str) -> Column:
     """Bring a raw column to its kind, the index kept; ``InputError`` for a value that is not of that kind (with its row) or infinite."""
+    column = _without_na(column, where)
     if kind.bands is not None:
         # A table may hold the bands already, as synthetic rows do.
         text = labels(column, where=where)

@@ -35,13 +35,15 @@ _STANDING: Final[Mapping[Surface, tuple[tuple[str, str], ...]]] = {
         ),
     ),
 }
+_TOGETHER: Final = ("what several sites tell only together", "sites are read one by one; put side by side as one matrix, they are one site")
 _UNCONDITIONED: Final = ("leakage beyond what a label explains", "no --condition-on column was named")
 
 
 def standing_notes(scope: Scope) -> tuple[NotTested, ...]:
     """What an audit of this scope leaves out whatever it finds; notes of the plan and of what was measured come after."""
-    more = (_UNCONDITIONED,) if scope.surface == "activations" and not scope.conditions else ()
-    return tuple(NotTested(what=what, why=why) for what, why in (*_STANDING[scope.surface], *more))
+    alone = (_UNCONDITIONED,) if scope.surface == "activations" and not scope.conditions else ()
+    apart = (_TOGETHER,) if scope.surface != "prompts" and len(scope.verdict_sites) > 1 else ()
+    return tuple(NotTested(what=what, why=why) for what, why in (*_STANDING[scope.surface], *alone, *apart))
 
 
 def overlap_question(regime: str) -> str:

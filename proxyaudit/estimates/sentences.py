@@ -17,6 +17,8 @@ _CHANGES: Final[Mapping[ChangeWord, str]] = {
     "unchanged": ", about as much as in {}",
     "eliminated": ", unlike in {}",
 }
+# A label that depends on the attribute and on what the model holds ties the two together among equal labels: a collider.
+_COLLIDER: Final = "; where {} depends on it, that is so even if nothing of it is inside"
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ def _of_models(c: Concluded, numbers: Numbers, beside: str) -> str:
         found = f"no channel of this audit found '{c.attribute}', and each could have found it at its margin"
         return f"{where}, {found}.{_as_sentence(_at_most(c))}"
     place = inside if decision.encoding == "linear" else f"it was found through: {', '.join(decision.mechanisms)}"
+    if _only_beyond(decision):
+        place = "by itself it tells nothing of it, but whoever holds the true label too can read it" + _COLLIDER.format("the label")
     if decision.verdict == "hidden":
         quiet = "neither shows in the outputs nor moves them when its trace is swapped"
         return f"{where}, '{c.attribute}' {quiet}, but is still inside: {place}."
@@ -112,19 +116,26 @@ def _of_activations(c: Concluded, numbers: Numbers, beside: str) -> str:
         return f"{where}, '{c.attribute}' {read}. Whoever gets these activations gets '{c.attribute}'."
     if decision.verdict == "hidden" or decision.at_least == "hidden":
         place = _with_leak(strongest([e for e in c.own if e.channel in decision.mechanisms and e.state == "present"]))
-        kinds = {"nonlinear": "a non-linear reader recovers it", "beyond": f"it can be read once {known} is known"}
+        kinds = {"nonlinear": "a non-linear reader recovers it", "beyond": f"whoever holds {known} too can read it"}
         how = " and ".join(kinds.get(name, f"it was found through: {name}") for name in decision.mechanisms)
+        if decision.verdict == "hidden" and _only_beyond(decision):
+            return f"{where}, '{c.attribute}' is hidden: by themselves they tell nothing of it, but {how}{place}{_COLLIDER.format(known)}."
         if decision.verdict == "hidden":
             return f"{where}, '{c.attribute}' is hidden: a linear reader finds nothing, but {how}{place}."
         return f"{where}, '{c.attribute}' is still inside: {how}{place}. Whether a linear reader finds it too is not settled."
     if decision.verdict == "removed":
         sites = len(numbers.scope.verdict_sites)
-        looked = "the one site given" if sites == 1 else f"all {sites} sites given"
+        looked = "the one site given" if sites == 1 else f"any of the {sites} sites given, each read by itself"
         limits = [e.detection_limit for e in c.own if e.channel == "linear" and e.detection_limit is not None]
         limit = f" A linear leak of {significant(max(limits), 2):.3f} would have been found in 95 % of cases." if limits else ""
         limit += _as_sentence(_at_most(c))
         return f"{where}, no reader found '{c.attribute}' at {looked}, and each could have found it at its margin{beside}.{limit}"
     return f"The data cannot tell whether '{c.attribute}' is in the activations of '{c.regime}'{found}.{_as_sentence(_at_most(c))}"
+
+
+def _only_beyond(decision: Decision) -> bool:
+    """Whether nothing but what is conditioned on gives it away."""
+    return decision.mechanisms == ("beyond",) and decision.encoding == "absent"
 
 
 def _at_most(c: Concluded) -> str:
@@ -153,7 +164,10 @@ def share_at_most(bound: float) -> str:
 
 
 def _with_leak(best: Estimate | None) -> str:
-    return "" if best is None or best.value is None else f", with a leak of {_span(best)} at '{best.site}'"
+    if best is None or best.value is None:
+        return ""
+    of = " of a yes-or-no question about its value" if best.measure.startswith("leak_in_two_parts") else ""
+    return f", with a leak{of} of {_span(best)} at '{best.site}'"
 
 
 def _of_prompts(c: Concluded, beside: str) -> str:

@@ -19,13 +19,14 @@ from proxyaudit.probes.whitening import shortened
 from proxyaudit.seeding import stream
 
 NEIGHBOURS = 64
-_SHARE, _FEWEST = 16, 40  # at most a sixteenth of the rows are neighbours; of fewer than these no curve of agreement can be seen
+_SHARE, _FEWEST = 12, 24  # at most a twelfth of the rows are neighbours; of fewer than these no curve of agreement can be seen
+_SEVERAL = 6  # nearest rows that are asked together, beside the nearest alone: of loose likeness any one of them may be a stranger's
 _QUERIES = 4000
 _AT_ONCE = 300
 _FIRST = 1000  # rows asked about first; the others where these hint at anything
 _HINT = 1.0
 _SAME = 1e-4  # squared distance per dimension below which rows are copies, which are asked about elsewhere
-_ROWS_PER_FEATURE = 10
+_ROWS_PER_FEATURE = 4
 _RIDGE, _PRODUCT_RIDGE = 0.01, 0.3  # of unit variance: a reader that extrapolates wildly explains nothing
 _PERMUTATIONS = 19
 _FEWEST_DIMENSIONS = 4  # with fewer, rows near one another are no sign, and few directions are there to read anything from
@@ -92,10 +93,12 @@ def agreement(neighbours: Neighbours, labels_n: NDArray[np.generic], classes: in
     phi = neighbours.features_np
     left = columns - phi @ (phi.T @ columns)
     found = _excess(neighbours, left, slice(0, _FIRST), y.shape[1])
-    if len(neighbours.rows_q) > _FIRST and _above_chance(found[0]) > _HINT * _error(found[0]):
+    if len(neighbours.rows_q) > _FIRST and any(_above_chance(one) > _HINT * _error(one) for one in found[:2]):
         more = _excess(neighbours, left, slice(_FIRST, None), y.shape[1])
-        found = np.concatenate([found[0], more[0]]), np.concatenate([found[1], more[1]])
-    return Agreement(_above_chance(found[0]), _error(found[0]), max(0.0, 1 - float(found[1].mean())))
+        found = [np.concatenate(pair) for pair in zip(found, more, strict=True)]
+    nearest, several, missed = found
+    smooth = max(0.0, 1 - float(missed.mean()))
+    return Agreement(_above_chance(nearest), _error(nearest), smooth, _above_chance(several), _error(several))
 
 
 def _above_chance(excess_qm: Floats) -> float:
@@ -109,24 +112,27 @@ def _error(excess_qm: Floats) -> float:
     return max(float(excess_qm[:, 0].std() / np.sqrt(len(excess_qm) / 2)), float(excess_qm[:, 1:].mean(axis=0).std(ddof=1)))
 
 
-def _excess(neighbours: Neighbours, left_nk: Floats, queries: slice, classes: int) -> tuple[Floats, Floats]:
+def _excess(neighbours: Neighbours, left_nk: Floats, queries: slice, classes: int) -> list[Floats]:
     """Of each row and label column: product of its residual with the nearest one's, less that with farther ones; and its own squared.
 
-    Residuals of a fit without these rows follow from those of the fit with all (Cook & Weisberg 1982).
+    Between these the same product with the mean of several near ones. Residuals of a fit without these rows follow from those of the
+    fit with all (Cook & Weisberg 1982).
     """
-    excess, missed = [], []
+    excess, several, missed = [], [], []
     phi = torch.as_tensor(neighbours.features_np, dtype=torch.float32)
     rows, near = neighbours.rows_q[queries], neighbours.near_qk[queries]
-    far = slice(1 + near.shape[1] // 4, None)
+    far = slice(1 + near.shape[1] // 2, None)
     for start in range(0, len(rows), _AT_ONCE):
         sets = np.concatenate([rows[start : start + _AT_ONCE, None], near[start : start + _AT_ONCE]], axis=1)
         part = phi[sets]
         hat = part @ part.transpose(1, 2)
         own = torch.linalg.solve(torch.eye(sets.shape[1]) - hat, torch.as_tensor(left_nk[sets], dtype=torch.float32)).double().numpy()
         own = np.clip(own, -_LARGEST_RESIDUAL, _LARGEST_RESIDUAL).reshape(*sets.shape, -1, classes)
-        excess.append((own[:, 0] * (own[:, 1] - own[:, far].mean(axis=1))).sum(axis=2))
+        farther = own[:, far].mean(axis=1)
+        excess.append((own[:, 0] * (own[:, 1] - farther)).sum(axis=2))
+        several.append((own[:, 0] * (own[:, 1 : 1 + _SEVERAL].mean(axis=1) - farther)).sum(axis=2))
         missed.append((own[:, 0, 0] ** 2).sum(axis=1))
-    return np.concatenate(excess), np.concatenate(missed)
+    return [np.concatenate(excess), np.concatenate(several), np.concatenate(missed)]
 
 
 def near_share(statistic: ScoreStatistic, columns: Sequence[Singles], weights_k: Floats, neighbours: Neighbours, score: float) -> float:

@@ -8,7 +8,9 @@ import numpy as np
 from proxyaudit.arrays import Floats
 from proxyaudit.stats.score_law import Reading
 
+_SURELY_TOLD = 6.0  # standard scores; the largest of several hundred tests by chance lies near four
 _LEAST_EXCESS, _SURE = 0.08, 4.0  # agreement of neighbours that counts, and its size in standard errors
+_LEAST_OF_SEVERAL, _SURE_OF_SEVERAL = 0.06, 5.0
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,19 @@ class BinnedTrace:
 
 
 @dataclass(frozen=True)
+class LevelTrace:
+    """What questions about single values of a number show: standard scores found and by chance at most, and share of variance."""
+
+    found: float
+    chance: float
+    share: float
+
+    def tells(self, margin: float) -> bool:
+        """Whether it is surely there, and more than half of what a leak of the margin would tell."""
+        return self.found > max(_SURELY_TOLD, self.chance) and self.share > margin / 2
+
+
+@dataclass(frozen=True)
 class Effort:
     """How easily a linear reader gets an attribute out; ``None``, or no shots, where it could not be measured."""
 
@@ -74,14 +89,18 @@ class Effort:
 class Agreement:
     """How much more a row agrees with its nearest neighbour in an attribute than with farther ones, as a share of the attribute's variance.
 
-    Beside it the error of that, and the share that a smooth reader explains which was fitted without a row's neighbours.
+    Beside it the error of that, the share that a smooth reader explains which was fitted without a row's neighbours, and the same
+    agreement with several near ones.
     """
 
     excess: float
     error: float
     smooth: float
+    several: float = 0.0
+    several_error: float = 1.0
 
     @property
     def together(self) -> bool:
         """Whether rows seem to belong together: the nearest surely tell more than all that varies smoothly."""
-        return self.excess > max(_LEAST_EXCESS, self.smooth) and self.excess > _SURE * self.error
+        one = self.excess > max(_LEAST_EXCESS, self.smooth, _SURE * self.error)
+        return one or self.several > max(_LEAST_OF_SEVERAL, self.smooth, _SURE_OF_SEVERAL * self.several_error)

@@ -14,6 +14,7 @@ from proxyaudit.channels.leak.measure import Probing
 from proxyaudit.channels.leak.planted import RESTS_ON_NEIGHBOURS, TOGETHER, planted_draft
 from proxyaudit.channels.leak.record import LeakTest, SiteRecord
 from proxyaudit.estimates.ledger import Draft
+from proxyaudit.planted import make_world
 from proxyaudit.probes.belonging import agreement, find_neighbours
 from proxyaudit.probes.results import Agreement
 from proxyaudit.probes.whitening import whiten
@@ -56,6 +57,9 @@ def asked(acts, codes, classes=2):
         lambda: people([24] * 100, 0.3),
         lambda: people([6] * 120, 0.3),
         lambda: people([24] * 100, 1.0),
+        lambda: people([10] * 60, 0.3),
+        lambda: people([10] * 30, 0.3, d=8),
+        lambda: people([20] * 100, 1.0, d=12),
         households,
         lambda: series(0.9),
         lambda: series(0.98),
@@ -95,9 +99,19 @@ def rectified():
     return acts, (acts[:, 0] + acts[:, 1] > 1).astype(int)
 
 
+def few_rows(kind, n, d, leak):
+    world = make_world(kind, n=n, d=d, leak=leak, rng=stream(0, "few rows", kind, n))
+    return world.acts_nd, (world.labels_n == "b").astype(int)
+
+
 @pytest.mark.parametrize(
     "make",
     [
+        lambda: few_rows("xor", 600, 16, 0.4),
+        lambda: few_rows("variance", 400, 8, 0.4),
+        lambda: few_rows("norm", 800, 32, 0.4),
+        lambda: few_rows("linear", 350, 16, 0.6),
+        lambda: few_rows("absent", 300, 8, 0.0),
         lambda: blobs(4, 0.3),
         lambda: blobs(10, 0.5),
         lambda: plain(lambda x: stream(7, "coin").integers(0, 2, len(x))),
@@ -127,7 +141,7 @@ def test_few_rows_or_dimensions_are_not_asked():
     assert find_neighbours(stream(0, "few").normal(size=(200, 8)), None) is None
 
 
-@pytest.mark.parametrize("make", [lambda: people([8] * 240, 0.3, d=32), lambda: people([8] * 300, 1.0), lambda: series(0.95)])
+@pytest.mark.parametrize("make", [lambda: people([8] * 240, 0.3, d=32), lambda: people([10] * 60, 0.3), lambda: series(0.95)])
 def test_an_attribute_of_people_is_neither_exposed_nor_removed(make, monkeypatch):
     monkeypatch.setattr(pipeline, "Probing", partial(Probing, readers=("quadratic",)))
     acts, codes, _ = make()

@@ -53,6 +53,11 @@ def one_line(error):
         ({"real": {"l": torch.complex(torch.zeros(N, 3), torch.ones(N, 3))}}, "no real numbers"),
         ({"real": {"l": np.ma.masked_array(acts(), mask=acts() > 0)}}, "are masked"),
         ({"real": {"l": [["x"]]}}, "no real numbers"),
+        ({"real": {"l": np.arange(4 * N).reshape(N, 4) + 2**60}}, "double precision would round"),
+        ({"real": {"l": torch.arange(4 * N).reshape(N, 4) - 2**60}}, "double precision would round"),
+        ({"real": {"l": np.arange(4 * N).reshape(N, 4) + np.longdouble(2) ** 60}}, "double precision would round"),
+        ({"real": {1: acts(), "1": acts()}}, "two sites of regime 'real' are written alike"),
+        ({1: {"l": acts()}, "1": {"l": acts()}}, "two regimes are written alike"),
         ({"real": {"l": acts()}, "synthetic": {"m": acts()}}, "do not have the same sites"),
         ({"real": {"l": acts(), "m": acts()}, "synthetic": {"l": acts()}}, "do not have the same sites"),
         ({"real": {"l": acts()}, "synthetic": {"l": acts(n=N + 1)}}, "121 rows"),
@@ -198,3 +203,29 @@ def test_a_table_of_few_distinct_rows_is_not_chained_into_one_person():
     found, sizes = clusters(np.repeat(np.eye(3), 40, axis=0) @ acts(3, 3))
     assert sizes.max() == 1
     assert any("chain the table together" in note.why for note in found.notes)
+
+
+def test_names_that_are_no_text_are_written_as_text():
+    sites = make_inputs({0: {"b": acts(), 2: acts(), None: acts()}}, table(), ProbeRequest(("sex",))).acts
+    assert {regime: list(found) for regime, found in sites.items()} == {"0": ["2", "None", "b"]}
+
+
+@pytest.mark.parametrize("kind", ["Int64", "UInt8", "Float64", "boolean", "int16[pyarrow]"])
+@pytest.mark.parametrize("role", ["attributes", "condition_on", "group"])
+def test_missing_values_of_nullable_columns(kind, role):
+    column = pd.Series(np.arange(N) // 40 % 2 if kind == "boolean" else np.arange(N) % 40).astype(kind)
+    column[:20] = pd.NA
+    request = {"attributes": ("sex",), role: "told" if role == "group" else ("told",)}
+    found = make_inputs({"real": {"l": acts()}}, table(told=column), ProbeRequest(**request))
+    if role == "attributes":
+        assert np.array_equal(np.sort(found.places[~found.attributes[0].known]), np.arange(20))
+
+
+@pytest.mark.parametrize("kind", ["Int64", "int64", "UInt64"])
+def test_whole_numbers_beyond_double_precision_stay_apart(kind):
+    codes = 2**60 + np.arange(N) % 2
+    column = pd.Series(codes, dtype=kind)
+    if kind != "int64":
+        column[:20] = pd.NA
+    attribute = make_inputs({"real": {"l": acts()}}, table(told=column), ProbeRequest(("told",))).attributes[0]
+    assert attribute.levels == (str(2**60), str(2**60 + 1))

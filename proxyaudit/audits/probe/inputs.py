@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from proxyaudit.arrays import Ints
 from proxyaudit.data.attributes import Attribute, code_attribute
-from proxyaudit.data.columns import Column, ColumnKind, coerce, infer_kind, labels
+from proxyaudit.data.columns import EXACT_INTEGER, Column, ColumnKind, coerce, infer_kind, labels
 from proxyaudit.data.encoding import spelling_notes
 from proxyaudit.data.public_counts import SMALLEST_CELL, count_words
 from proxyaudit.data.splits import alike, connected, group_numbers
@@ -97,7 +97,7 @@ def _matrix(tensor: Any, where: str) -> Floating:
     if isinstance(tensor, torch.Tensor) and tensor.is_complex():
         raise InputError("the activations are no real numbers", where=where, mend="give real and imaginary parts as two sites")
     try:
-        found = tensor.detach().to(torch.float64).cpu().numpy() if isinstance(tensor, torch.Tensor) else np.asarray(tensor)
+        found = _as_array(tensor.detach().cpu()) if isinstance(tensor, torch.Tensor) else np.asarray(tensor)
     except TypeError:
         found = np.empty(0, dtype=object)
     if found.dtype.kind not in "fiub":
@@ -107,6 +107,9 @@ def _matrix(tensor: Any, where: str) -> Floating:
         raise InputError(what, where=where, mend="pool them to one vector for each row")
     if found.shape[1] == 0:
         raise InputError("the activations have no columns", where=where, mend="leave this site out")
+    if found.dtype.itemsize >= 8 and _beyond_double(found):
+        mend = "subtract an offset from each unit, or split it in two, so that every value is a double"
+        raise InputError("the activations hold values that double precision would round", where=where, mend=mend)
     with np.errstate(over="ignore"):
         single = found.astype(np.float32)
     bad = ~np.isfinite(single)
@@ -118,6 +121,27 @@ def _matrix(tensor: Any, where: str) -> Floating:
     return single if np.array_equal(single, found) else found.astype(np.float64)
 
 
+def _as_array(tensor: torch.Tensor) -> NDArray[Any]:
+    """Floats in double precision, whole numbers as they are."""
+    return np.asarray((tensor.to(torch.float64) if tensor.is_floating_point() else tensor).numpy())
+
+
+def _beyond_double(found: NDArray[Any]) -> bool:
+    """Whether what tells values apart would be rounded away: whole numbers beyond 2**53, or longer floats that are no doubles."""
+    if found.dtype.kind in "iu":
+        return bool(((found > EXACT_INTEGER) | (found < -EXACT_INTEGER)).any())
+    double = found.astype(np.float64)
+    return bool(((double != found) & np.isfinite(double)).any())
+
+
+def _named(sites: Mapping[Any, Any], what: str) -> dict[str, Any]:
+    """Entries by their names as text; ``InputError`` where two are written alike."""
+    named = {str(name): value for name, value in sites.items()}
+    if len(named) < len(sites):
+        raise InputError(f"two {what} are written alike", where="activations", mend="give each a name of its own")
+    return named
+
+
 def check_regimes(acts: Mapping[str, Mapping[str, Any]], rows: int, real: str | None, untrained: str | None = None) -> Acts:
     """Activations of every regime as matrices over the same rows and sites; ``InputError`` where they are not."""
     if not acts:
@@ -126,12 +150,13 @@ def check_regimes(acts: Mapping[str, Mapping[str, Any]], rows: int, real: str | 
         mend = "write {'real': {'penultimate': array}}: a name for each regime, and within it one for each site"
         raise InputError("the activations are no mapping of regimes to their sites", where="activations", mend=mend)
     checked: Acts = {}
-    for regime, sites in acts.items():
+    for regime, given in _named(acts, "regimes").items():
+        sites = _named(given, f"sites of regime '{regime}'")
         if regime in REFERENCES:
             raise InputError(f"'{regime}' is reserved for a reference", where="--activations", mend="choose another name")
         if not sites:
             raise InputError(f"regime '{regime}' has no sites", where="--activations", mend="give one (n, d) matrix for each site")
-        checked[regime] = {str(site): _matrix(values, f"regime '{regime}', site '{site}'") for site, values in sorted(sites.items())}
+        checked[regime] = {site: _matrix(values, f"regime '{regime}', site '{site}'") for site, values in sorted(sites.items())}
     first = next(iter(checked))
     for regime, matrices in checked.items():
         if list(matrices) != list(checked[first]):

@@ -11,9 +11,11 @@ _LEAKS = {
     "leak_in_quarters": "in quarters",
     "leak_nonlinear": "non-linear",
     "leak_in_quarters_nonlinear": "in quarters, non-linear",
+    "leak_in_two_parts": "in two parts",
+    "leak_in_two_parts_nonlinear": "in two parts, non-linear",
     "unprofiled": "blocks that were not read",
 }
-_NONLINEAR = {"leak_nonlinear": "", "leak_in_quarters_nonlinear": "in quarters"}
+_NONLINEAR = {"leak_nonlinear": "", "leak_in_quarters_nonlinear": "in quarters", "leak_in_two_parts_nonlinear": "in two parts"}
 _INSIDE = (
     "How much of the attribute a reader gets from the activations: class-balanced information as a share of all there is "
     "to know (0 = nothing, 1 = everything). For a continuous attribute: explained variance."

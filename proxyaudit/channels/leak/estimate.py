@@ -19,6 +19,7 @@ from proxyaudit.estimates.states import FAILED_AT
 from proxyaudit.stats.p_values import holm
 
 _CUT = "of the number cut at its quartiles (value by value where it has few), inverted along planted"
+_QUESTION = "of the yes-or-no question about its value that half of the rows answer best, on the other half, inverted along planted"
 _WITHIN, _SAME_STRATA = "within strata of what is conditioned on", "planted within the same strata"
 METHODS: Final = {
     "linear": (
@@ -33,9 +34,12 @@ METHODS: Final = {
     "beyond nonlinear": f"quadratic score test {_WITHIN}, freed of everything linear, inverted along products and squares {_SAME_STRATA}",
     "quarters": f"score test {_CUT} directions",
     "quarters nonlinear": f"quadratic score test {_CUT} products and squares; stronger readers beside it",
+    "levels": f"score test {_QUESTION} directions",
+    "levels nonlinear": f"quadratic score test {_QUESTION} products and squares",
     "raw": "cross-fitted ridge-logistic probe in whitened coordinates, nested regularisation, uncalibrated",
 }
 
+_CUT_WORDS: Final = {"quarters": "in quarters", "levels": "in two parts"}
 POOLED: Final = "it has so many levels that some were taken together, and what tells those apart was not asked, so absence is not claimed"
 
 Key = tuple[str, str, str]
@@ -79,7 +83,7 @@ def _of_inputs(facts: Facts, attribute: Attribute) -> Draft:
 
 def _deciding(facts: Facts, attribute: Attribute, run: Run, records: Records) -> Iterator[Draft]:
     for site in facts.sites:
-        for test, channel in _tests(facts, attribute, run, site).items():
+        for test, channel in _tests(facts, attribute, run, site, records).items():
             yield _leak(facts, channel, attribute, run, site, test, records)
     if not run.is_reference and facts.unprofiled:
         why = f"not every part of the model was looked at: nothing of {', '.join(facts.unprofiled)} is among the profiled sites"
@@ -90,7 +94,7 @@ def _deciding(facts: Facts, attribute: Attribute, run: Run, records: Records) ->
             yield _leak(facts, "expressed", attribute, run, OUTPUT_SITE, test, records)
 
 
-def _tests(facts: Facts, attribute: Attribute, run: Run, site: str) -> dict[str, str]:
+def _tests(facts: Facts, attribute: Attribute, run: Run, site: str, records: Records) -> dict[str, str]:
     """The tests of a site, each with the channel that it stands under; a channel is absent only in all of its tests."""
     verdict = site in facts.verdict_sites
     linear, nonlinear = ("linear", "nonlinear") if verdict else ("elsewhere", "elsewhere")
@@ -102,11 +106,16 @@ def _tests(facts: Facts, attribute: Attribute, run: Run, site: str) -> dict[str,
         tests |= {"beyond": "beyond", "beyond nonlinear": "beyond"}
     if attribute.classes == 0:
         tests |= {"quarters": linear, "quarters nonlinear": nonlinear}
+        found = records[run.regime, attribute.name, site]
+        # One question about its value only where single values show something: what is asked of all is that screen.
+        asked = [test for test in ("levels", "levels nonlinear") if found and all(test in one.tests for one in found)]
+        tests |= {test: nonlinear if test.endswith("nonlinear") else linear for test in asked}
     return tests
 
 
 def _context(channel: str, test: str, beyond: str) -> str | None:
-    part = {"expressed": "output leak", "beyond": f"beyond {beyond}"}.get(channel, "in quarters" if test.startswith("quarters") else "")
+    cut = next((words for name, words in _CUT_WORDS.items() if test.startswith(name)), "")
+    part = {"expressed": "output leak", "beyond": f"beyond {beyond}"}.get(channel, cut)
     if test.endswith("nonlinear") and (part or channel == "elsewhere"):
         return f"{part}, nonlinear" if part else "nonlinear"
     return part or None
@@ -116,8 +125,9 @@ def _leak(facts: Facts, channel: str, attribute: Attribute, run: Run, site: str,
     outputs = site == OUTPUT_SITE
     # Outputs have few dimensions: a non-linear leak is held to the same margin there as a linear one.
     margin = facts.margins.nonlinear if test.endswith("nonlinear") and not outputs else facts.margins.leak
-    measure = ("leak_in_quarters" if test.startswith("quarters") else "leak") + ("_nonlinear" if test.endswith("nonlinear") else "")
-    unit = UNIT_CLASSES if test.startswith("quarters") else unit_of(attribute)
+    cut = next((f"_{words.replace(' ', '_')}" for name, words in _CUT_WORDS.items() if test.startswith(name)), "")
+    measure = f"leak{cut}" + ("_nonlinear" if test.endswith("nonlinear") else "")
+    unit = UNIT_CLASSES if cut else unit_of(attribute)
     base = Draft(channel, attribute.name, run.regime, context=_context(channel, test, facts.beyond), margin=margin, unit=unit)
     base = replace(base, measure=measure, site=site, method=METHODS[test], subject=facts.beyond if channel == "beyond" else None)
     if outputs:
@@ -206,7 +216,7 @@ def _add_controls(out: Drafts, facts: Facts, records: Records) -> None:
         for attribute in facts.attributes:
             for site in facts.verdict_sites:
                 key = (run.regime, attribute.name, site)
-                tests = _tests(facts, attribute, run, site)
+                tests = _tests(facts, attribute, run, site, records)
                 if not facts.bare:
                     tests = {test: test for test in ("linear", "nonlinear", "beyond")}
                 _add_plants(out, records[key], key, tests)

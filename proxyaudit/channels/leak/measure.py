@@ -13,6 +13,7 @@ from proxyaudit.channels.base import ModelView, Placebos, Remember
 from proxyaudit.channels.closed import ASKED_ONCE, STANDINGS
 from proxyaudit.channels.leak.closed import closed_tests, standing
 from proxyaudit.channels.leak.guards import SiteGuards
+from proxyaudit.channels.leak.levels import best_question, halves
 from proxyaudit.channels.leak.record import ERASURES, SITE_LEAKS, Erasure, LeakTest, SiteRecord, holds_site, merge_sites
 from proxyaudit.data.attributes import Attribute, cut_number, ordered_codes
 from proxyaudit.data.dataset import Dataset
@@ -25,6 +26,7 @@ from proxyaudit.probes.deciding import planted_test
 from proxyaudit.probes.effort import measure_effort
 from proxyaudit.probes.first_order import first_order_gain
 from proxyaudit.probes.flexible import MAX_ROWS, READERS, flexible_gains
+from proxyaudit.probes.levels import level_trace, question_bank
 from proxyaudit.probes.planting import Target
 from proxyaudit.probes.results import BinnedTrace, Gain, PlantedTest
 from proxyaudit.probes.score import ScoreStatistic, flipped, indicator_columns
@@ -347,7 +349,26 @@ class SiteProbe:
             return dict.fromkeys(("quarters", "quarters nonlinear"), LeakTest(cut.reason))
         nonlinear = cut.tests["nonlinear"]
         readers = tuple(replace(reader, name=f"quarters {reader.name}") for reader in nonlinear.readers)
-        return {"quarters": cut.tests["linear"], "quarters nonlinear": replace(nonlinear, readers=readers)}
+        found = {"quarters": cut.tests["linear"], "quarters nonlinear": replace(nonlinear, readers=readers)}
+        told = found["quarters"].p_present <= PLAINLY or len(np.unique(self.labels)) <= classes
+        return found if told else self._levels(found)
+
+    def _levels(self, found: dict[str, LeakTest]) -> dict[str, LeakTest]:
+        """Traces of single values beside the tests in quarters; where there are any, tests of the question that shows most."""
+        bank, out = question_bank(self.labels), dict(found)
+        first = halves(self.clusters, stream(self.probing.root, "halves"))
+        for kind, quarters in (("linear", "quarters"), ("nonlinear", "quarters nonlinear")):
+            name = quarters.replace("quarters", "levels")
+            margin, streams = self.probing.margins.leak if kind == "linear" else self.probing.margins.nonlinear, self._streams(name)
+            trace = level_trace(ScoreStatistic(self.whitened.rows, kind), bank, self.groups, streams("screen"))
+            out[quarters] = replace(found[quarters], levels=trace)
+            if trace is None or not trace.tells(margin):
+                continue
+            asked = best_question(self.acts, bank, self.groups, first, kind, margin, streams, self.folds)
+            if asked is not None:
+                test, raw = asked
+                out[name] = self._test(test, ~first, rows=int((~first).sum()), raw=raw)
+        return out
 
     def _beyond(self, strata: Strata) -> dict[str, LeakTest]:
         """The conditional tests, linear and quadratic within strata."""

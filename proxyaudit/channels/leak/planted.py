@@ -18,6 +18,7 @@ from proxyaudit.stats.p_values import permutation_p
 
 SURELY = 0.01  # level at which a reader's gain counts as more than noise
 TOGETHER = "rows seem to belong together: name the group (one person's, household's or series' rows count as one, not as many)"
+LEVELS = "single values of it show a trace (one value, a narrow range, even or odd): ask that as a yes-or-no column of its own"
 RESTS_ON_NEIGHBOURS = 0.45  # share of a score from which on it may be that of rows of one person; of a plain leak it is .15 to .4
 
 
@@ -42,10 +43,11 @@ def planted_draft(base: Draft, records: Sequence[SiteRecord], test: str, cluster
         return replace(base, reason=missing[0] if missing else "not measured")
     draft = _of_score(base, found, clusters_n)
     draft = replace(draft, n=records[0].n)
-    if test.startswith("beyond"):
+    if test.startswith(("beyond", "levels")):
         rows = min(one.rows for one in found if one.rows is not None)
         draft = replace(draft, extras={**draft.extras, "rows": rows})
-    for why in (_left_out(found, base.margin, records[0].n), dropped_axes_reason([record.dropped_p for record in records])):
+    hints = dropped_axes_reason([record.dropped_p for record in records]), _of_levels(found, test, base.margin)
+    for why in (_left_out(found, base.margin, records[0].n), *hints):
         if why is not None:
             draft = replace(draft, can_be_absent=False, reason=why)
     draft = _with_readers(draft, found, clusters_n) if found[0].bins is not None else draft
@@ -101,6 +103,12 @@ def _left_out(found: Sequence[LeakTest], margin: float, n: int) -> str | None:
         return None
     share = share_words(left_out * n, n)
     return f"{share} of the rows lie in groups of what is conditioned on that are too small to ask, so absence is not claimed"
+
+
+def _of_levels(found: Sequence[LeakTest], test: str, margin: float) -> str | None:
+    """Why a number is not absent: its single values show something, or this is one question of many."""
+    shown = any(one.levels is not None and one.levels.tells(margin) for one in found)
+    return LEVELS if shown or test.startswith("levels") else None
 
 
 def _silent(base: Draft, records: Sequence[SiteRecord], clusters_n: Ints) -> Draft:

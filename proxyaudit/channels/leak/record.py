@@ -8,7 +8,7 @@ import numpy as np
 from proxyaudit.arrays import Ints
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.record import Measurement, Shelf
-from proxyaudit.probes.results import Agreement, BinnedTrace, Effort, Gain, PlantedTest
+from proxyaudit.probes.results import Agreement, BinnedTrace, Effort, Gain, LevelTrace, PlantedTest
 from proxyaudit.stats.intervals import Measured
 
 TRACE = 0.2  # share of the margin from which on a trace that decides nothing by itself speaks against absence
@@ -30,6 +30,7 @@ class LeakTest(PlantedTest):
     bins: BinnedTrace | None = None
     near: float | None = None  # share of the score that pairs of near neighbours hold, where rows seem to belong together
     readers: tuple[Gain, ...] = ()
+    levels: LevelTrace | None = None  # of a number, what single values show beyond this test; None where they were not asked
 
     @property
     def best_raw(self) -> float:
@@ -48,7 +49,7 @@ class LeakTest(PlantedTest):
 
 @dataclass(frozen=True)
 class SiteRecord:
-    """All tests of one attribute at one site of one model: ``linear``, ``beyond`` and ``quarters``, each with its non-linear one."""
+    """All tests of an attribute at one site of one model: ``linear``, ``beyond``, ``quarters``, ``levels``, and each non-linear."""
 
     n: int  # rows on which the attribute is known
     rank: int  # dimensions of the site

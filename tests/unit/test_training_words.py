@@ -135,3 +135,25 @@ def test_the_network_before_training_is_one_that_was_given_and_not_the_real_one(
     for options in ({"untrained": "c"}, {"untrained": "a", "real": "a"}):
         with pytest.raises(InputError):
             pa.probe(acts, {"sex": np.arange(N) % 2}, attributes="sex", jobs=1, **options)
+
+
+def test_the_sentence_leads_with_what_training_did_and_how_much():
+    for times, total, start in (
+        (3.0, 2.0, "Training on 'real' made 'sex' more prominent (3.0 times the untrained network, "),
+        (0.3, 0.5, "Training on 'real' made 'sex' less prominent (0.30 times the untrained network, "),
+        (1.0, 1.05, "Training on 'real' left 'sex' as prominent as it was (1.0 times the untrained network, "),
+    ):
+        runs = (run_of("real", times * BEFORE, total * BEFORE), run_of("untrained", BEFORE, BEFORE, reference=True))
+        assert sentence_of(*runs).startswith(start)
+    nothing = np.array([0.0004, -0.0005, 0.0002])
+    runs = (run_of("real", -nothing, nothing), run_of("untrained", nothing, nothing, reference=True))
+    assert sentence_of(*runs).startswith("'sex' explains nothing of what varies inside, before training on 'real' or after.")
+    # Without a network before training nothing is said of it.
+    assert "raining" not in sentence_of(run_of("real", 3 * BEFORE, BEFORE))
+
+
+def sentence_of(*runs):
+    facts = Facts((sex(),), np.arange(N), np.arange(N), ("penultimate",), ("penultimate",), Margins(), runs)
+    scope = Scope("outputs", {"sex": "protected"}, ("real",), ("penultimate",), ("penultimate",), "real", untrained="untrained")
+    ledger = decide_ledger(estimate(facts), roles=scope.roles)
+    return conclude(ledger.estimates, ledger.controls, scope)[0].sentence

@@ -61,7 +61,7 @@ def show_findings(summary: "Summary") -> None:
                 outside = () if summary.bare else (figure(row.gap), figure(row.output_leak), figure(row.effect))
                 verdict = verdict_text(row.finding.verdict, row.finding.at_least)
                 rows.append((view.name, row.regime, trained(row.finding, row.gain), verdict, inside, *outside))
-    header = ("Attribute", "Activations" if summary.bare else "Training data", "Training made it", "Verdict", "Leak inside")
+    header = ("Attribute", "Activations" if summary.bare else "Training data", "By training", "Verdict", "Leak inside")
     beside = () if summary.bare else ("Output gap", "Output leak", "Interchange effect")
     show_table((*header, *beside), rows, title=summary.question)
     for view in summary.attributes:

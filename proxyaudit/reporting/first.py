@@ -86,7 +86,7 @@ def _matrix_cell(report: Report, row: Row | None) -> b.Cell:
         return b.verdict_cell(None)
     made = trained(row.finding, row.gain)
     compared = row.kept_inside is not None or row.kept_outside is not None
-    lines = [f"training made it {made}"] if made else []
+    lines = [f"by training {made}"] if made else []
     if row.kept_inside is not None:
         lines.append(f"inside {kept(row.kept_inside)}")
     elif not compared and row.leak is not None and row.leak.value is not None:
@@ -157,6 +157,9 @@ def _sure(view: AttributeView, summary: Summary) -> Iterable[str]:
     findings = view.findings
     if not findings:
         return
+    told = [f"after {squeeze(row.regime, 40)} {made}" for row in view.rows if (made := trained(row.finding, row.gain))]
+    if told and len(summary.attributes) <= MANY:
+        yield f"How prominent it is inside, against the untrained network: {'; '.join(at_most(told, 6))}."
     open_ones = [f.regime for f in findings if f.verdict == "inconclusive"]
     settled = len(findings) - len(open_ones)
     numbers = [e for row in view.rows for e in (row.gap, row.leak, row.effect) if e is not None]

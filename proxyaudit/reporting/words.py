@@ -100,9 +100,9 @@ def trained(finding: Finding | None, gain: Estimate | None) -> str:
 _TRAINED: Mapping[TrainingWord, str] = {
     "amplified": "more prominent",
     "suppressed": "less prominent",
-    "left_alone": "no more, no less prominent",
+    "left_alone": "as prominent as before",
     "not_present": "not prominent at all",
-    "unknown": "cannot be told",
+    "unknown": "not settled",
 }
 
 

@@ -20,6 +20,7 @@ _ATTEMPTS = 3  # to match each placebo; after the first along directions of no f
 _CANDIDATES = 32  # draws of each, of which the first that matches is taken
 _NEAR = 0.1  # how far from the attribute a placebo may be, as a share of what the attribute has
 _STEPS = 6
+_SOLVED_ON = 2000  # rows at most on which it is found how strongly to plant
 _LEAST, _MOST = 1e-5, 0.95  # of what is planted beside the label
 
 
@@ -41,7 +42,10 @@ def plant_placebos(x_np: NDArray[Any], dataset: Dataset, labels_n: Ints, count: 
                 rngs = [stream(root, "placebo", attribute.name, index, attempt) for index in left]
                 families = [_PLACEBO_FAMILIES[index % len(_PLACEBO_FAMILIES)] if attempt == 0 else "isotropic" for index in left]
                 found = matching.plant(families, rngs)
-                matched |= {index: column for index, column in zip(left, found, strict=True) if column is not None}
+                new = {index: column for index, column in zip(left, found, strict=True) if column is not None}
+                matched |= new
+                if not new:
+                    break
         if matched:
             planted[attribute.name] = np.stack([matched[index] for index in sorted(matched)], axis=1)
     return planted
@@ -91,7 +95,9 @@ class _Matching:
             return [self._drawn_values(*one) for one in zip(scores, shares, rngs, strict=True)]
         drawn = [_scores(self.rows, family, self.classes, rng) for family, rng in zip(families, rngs, strict=True)]
         scores_np = np.stack(drawn, axis=-1)
-        leaks = self._solve(lambda leak_p: self._expected(planted_probabilities(scores_np, self.prior, leak_p)[0]), len(rngs))
+        some = slice(None, None, max(self.rows.n // _SOLVED_ON, 1))
+        part, prior, z = scores_np[some], Prior(self.prior.log_nk[some], self.prior.rates_k, self.labels[some]), self.rows.z_nr[some]
+        leaks = self._solve(lambda leak_p: self._expected(z, planted_probabilities(part, prior, leak_p)[0]), len(rngs))
         p_knp, _ = planted_probabilities(scores_np, self.prior, leaks)
         return [self._drawn(p_knp[:, :, place], rng) for place, rng in enumerate(rngs)]
 
@@ -104,10 +110,9 @@ class _Matching:
             found = np.clip(found * np.clip(wanted / more, 0.1, 10.0), _LEAST, _MOST)
         return found
 
-    def _expected(self, p_knp: Singles) -> Floats:
+    def _expected(self, z_nr: Singles, p_knp: Singles) -> Floats:
         """R squared of labels with these probabilities, without noise, ``(P,)``."""
-        n = self.rows.n
-        told = [((self.rows.z_nr.T @ (p_np - p_np.mean(axis=0)) / n) ** 2).sum(axis=0) for p_np in p_knp]
+        told = [((z_nr.T @ (p_np - p_np.mean(axis=0)) / len(z_nr)) ** 2).sum(axis=0) for p_np in p_knp]
         rates_k = self.attribute.rates
         return np.asarray(np.sum(told, axis=0) / (rates_k * (1 - rates_k)).sum(), dtype=np.float64)
 

@@ -63,5 +63,7 @@ def _show(found: "Comparison") -> None:
         rows.append((pair.attribute, regimes, *verdicts, f"{outcome.symbol} {outcome.word}", "; ".join(pair.reasons[:6])))
     console.show_table(("Attribute", "Regime", "A, before", "B, after", "Outcome", "Why"), rows)
     console.write_line(answer(found))
+    for change in found.prominence:
+        console.write_line(f"Prominence: {change.text}.")
     for note in found.notes:
         console.write_line(f"Note: {note}")

@@ -51,7 +51,7 @@ def show_findings(summary: "Summary") -> None:
     """Draw the answer of a run: verdict and deciding figures per attribute and regime, then one sentence each."""
     from proxyaudit.estimates.questions import word_of
     from proxyaudit.reporting.text import figure
-    from proxyaudit.reporting.words import verdict_text
+    from proxyaudit.reporting.words import trained, verdict_text
 
     rows = []
     for view in summary.attributes:
@@ -60,8 +60,8 @@ def show_findings(summary: "Summary") -> None:
                 inside = figure(row.leak) + (f"; {word_of(row.stronger.channel)} {figure(row.stronger)}" if row.stronger else "")
                 outside = () if summary.bare else (figure(row.gap), figure(row.output_leak), figure(row.effect))
                 verdict = verdict_text(row.finding.verdict, row.finding.at_least)
-                rows.append((view.name, row.regime, verdict, inside, *outside))
-    header = ("Attribute", "Activations" if summary.bare else "Training data", "Verdict", "Leak inside")
+                rows.append((view.name, row.regime, trained(row.finding, row.gain), verdict, inside, *outside))
+    header = ("Attribute", "Activations" if summary.bare else "Training data", "By training", "Verdict", "Leak inside")
     beside = () if summary.bare else ("Output gap", "Output leak", "Interchange effect")
     show_table((*header, *beside), rows, title=summary.question)
     for view in summary.attributes:

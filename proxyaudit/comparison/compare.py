@@ -8,6 +8,7 @@ from proxyaudit.comparison import matching
 from proxyaudit.comparison.difference import Difference, numbers_in, subtract
 from proxyaudit.comparison.matching import Key, Sites, Training
 from proxyaudit.comparison.outcomes import Comparison, MatchedBy, Models, NumberChange, PairOutcome, RunName, Word, outcome_of, pair_outcome
+from proxyaudit.comparison.prominence import prominence_changes
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.ledger import significant
 from proxyaudit.estimates.questions import deciding_names, kind_of
@@ -72,7 +73,8 @@ def compare_packs(a: EvidencePack, b: EvidencePack, regimes: Sequence[str] = (),
         notes.append(matching.RUN_NOTES[training])
     notes += _notes(before, after, roles, same_rows, any(n.paired for n in numbers))
     first, second = (RunName(run.name, run.id, run.status, run.plan_digest) for run in (a.evidence.run, b.evidence.run))
-    return Comparison(first, second, pairs, same_rows, tuple(outcomes), tuple(numbers), tuple(notes))
+    shown = prominence_changes(a, b, pairs, list(roles), same_rows=same_rows, training=training)
+    return Comparison(first, second, pairs, same_rows, tuple(outcomes), tuple(numbers), tuple(notes), shown)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ else the variances of both numbers add up. Models that were trained here stand f
 noise, on both sides (Welch 1947, Satterthwaite 1946); of models that were given (checkpoints, activations) only rows vary.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,10 +54,10 @@ class Difference:
     agrees: bool  # whether every repetition shows it, where the models are given
 
 
-def numbers_in(pack: EvidencePack) -> dict[str, Number]:
-    """Every deciding number of a pack that has an interval, by estimate id."""
+def numbers_in(pack: EvidencePack, also: Collection[str] = ()) -> dict[str, Number]:
+    """Every deciding number of a pack that has an interval, and those of the channels that are named ``also``, by estimate id."""
     kept, names = _kept(pack.arrays), deciding_names()
-    deciding = [e for e in pack.evidence.estimates if e.channel in names and e.state is not None]
+    deciding = [e for e in pack.evidence.estimates if (e.channel in names and e.state is not None) or e.channel in also]
     return {e.id: number for e in deciding if (number := _number(e, kept.get(e.id))) is not None}
 
 

@@ -87,6 +87,37 @@ class PairOutcome:
     reasons: tuple[str, ...]
 
 
+Moved = Literal["more", "less", "not_seen"]
+"""``not_seen``: no difference beyond noise, or none may be claimed of models that were trained on other rows."""
+
+
+@dataclass(frozen=True)
+class ProminenceChange:
+    """Prominence of one attribute in a pair of regimes: shares of variance, their difference (B minus A) with its 95 % interval."""
+
+    attribute: str
+    regime_a: str
+    regime_b: str
+    site_a: str
+    site_b: str
+    value_a: float
+    value_b: float
+    difference: float | None
+    low: float | None
+    high: float | None
+    training_a: str | None  # what training did, in the words of each run
+    training_b: str | None
+    word: Moved
+
+    @property
+    def text(self) -> str:
+        """One sentence."""
+        moved = {"more": "more prominent", "less": "less prominent", "not_seen": "no difference in prominence seen"}[self.word]
+        times = f", {self.value_b / self.value_a:.1f} times" if min(self.value_a, self.value_b) > 0 and self.word != "not_seen" else ""
+        where = self.regime_b if self.regime_a == self.regime_b else f"{self.regime_a} to {self.regime_b}"
+        return f"'{self.attribute}' in {where}: {moved}{times} ({self.value_a:.3f} before, {self.value_b:.3f} after, at '{self.site_b}')"
+
+
 @dataclass(frozen=True)
 class RunName:
     """What identifies a run for readers."""
@@ -108,6 +139,7 @@ class Comparison:
     outcomes: tuple[PairOutcome, ...]
     numbers: tuple[NumberChange, ...]
     notes: tuple[str, ...]
+    prominence: tuple[ProminenceChange, ...] = ()  # what is known of it beside the outcomes
 
     @property
     def outcome(self) -> str:

@@ -179,7 +179,7 @@ def _finding(numbers: Numbers, controls: tuple[Control, ...], attribute: str, re
         basis = _basis(numbers, attribute, regime)
     elif "used" in decision.use:
         basis = _basis_of_use(numbers, attribute, regime)
-    about = Concluded(attribute, regime, decision, tuple(own), change, origin, basis, turned)
+    about = Concluded(attribute, regime, decision, tuple(own), change, origin, basis, turned, trained)
     named = {"attribute": attribute, "role": numbers.scope.roles[attribute], "regime": regime, **vars(decision)}
     refs: dict[str, Any] = {"retention": retention}
     refs["decided_by"] = tuple(e.id for e in own if e.channel in decision.mechanisms and e.state in ("present", "absent"))

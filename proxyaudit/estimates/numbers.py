@@ -26,6 +26,10 @@ class Numbers:
         """The numbers that decide on an attribute in a regime."""
         return deciding(self._by_place[attribute, regime])
 
+    def by_id(self, name: str) -> Estimate | None:
+        """The number of this id."""
+        return next((e for many in self._by_place.values() for e in many if e.id == name), None)
+
     def find(self, channel: str, attribute: str | None, regime: str, **where: str | None) -> Estimate | None:
         """The first number with these coordinates."""
         coordinates = {"channel": channel, **where}

@@ -19,6 +19,7 @@ from proxyaudit.arrays import Floats, Ints
 from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.estimates.ledger import Ledger, significant
 from proxyaudit.estimates.questions import deciding_names
+from proxyaudit.estimates.training import PROMINENCE
 from proxyaudit.seeding import stream
 from proxyaudit.stats.intervals import Measured, cluster_sums, row_variance
 
@@ -29,7 +30,7 @@ ROUNDING = 1e-12
 
 
 def row_parts(ledger: Ledger, places_n: Ints | None = None) -> dict[str, NDArray[Any]]:
-    """Arrays of the pack for its deciding numbers; ``places_n`` orders the rows as other audits of them do, if not as measured.
+    """Arrays of the pack for its deciding numbers and prominence; ``places_n``: the order that other audits of the rows share.
 
     Returns:
         ``row_parts.ids`` (number of each estimate), ``row_parts.sums`` ``(m, 10)``, ``row_parts.spread`` ``(m, 4)``: row variance and its
@@ -38,7 +39,9 @@ def row_parts(ledger: Ledger, places_n: Ints | None = None) -> dict[str, NDArray
     ids, sums, spread = [], [], []
     for estimate in ledger.estimates:
         cell = ledger.drafts[estimate.id]
-        if estimate.channel not in deciding_names() or estimate.state is None or cell.measured is None:
+        decides = estimate.channel in deciding_names() and estimate.state is not None
+        compared = (estimate.channel, estimate.measure) == (PROMINENCE, "units") and estimate.p_present is not None
+        if cell.measured is None or not (decides or compared):
             continue
         ids.append(int(estimate.id[1:]))
         kept = _spread(cell.measured)

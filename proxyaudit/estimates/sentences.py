@@ -9,7 +9,8 @@ from proxyaudit.estimates.ledger import significant
 from proxyaudit.estimates.numbers import Numbers, answer_weight, largest_bound, strongest
 from proxyaudit.estimates.questions import all_questions
 from proxyaudit.estimates.states import Decision
-from proxyaudit.types import Basis, Change, ChangeWord, Estimate, Origin
+from proxyaudit.estimates.training import training_sentence
+from proxyaudit.types import Basis, Change, ChangeWord, Estimate, Origin, Training
 
 _CHANGES: Final[Mapping[ChangeWord, str]] = {
     "amplified": ", more than in {}",
@@ -33,10 +34,18 @@ class Concluded:
     origin: Origin
     basis: Basis | None
     turned: bool
+    training: Training | None = None
 
 
 def sentence(c: Concluded, numbers: Numbers) -> str:
-    """One plain sentence or two for people who do no machine learning."""
+    """A few plain sentences for people who do no machine learning: what training did, then what is there."""
+    gain = numbers.by_id(c.training.gain) if c.training is not None and c.training.gain is not None else None
+    source = f"the data of '{c.regime}'" if numbers.scope.surface == "activations" else f"'{c.regime}'"
+    first = training_sentence(c.training, gain, c.attribute, source)
+    return f"{first} {_what_is_there(c, numbers)}" if first else _what_is_there(c, numbers)
+
+
+def _what_is_there(c: Concluded, numbers: Numbers) -> str:
     surface = numbers.scope.surface
     word = c.change.encoding if surface == "activations" else c.change.use
     beside = _CHANGES.get(word, "").format("models trained on the real data" if surface == "outputs" else f"'{numbers.scope.real}'")

@@ -7,8 +7,10 @@ from proxyaudit.estimates.numbers import Numbers
 from proxyaudit.types import Estimate, Training, TrainingWord
 
 PROMINENCE: Final = "prominence"
+PRESENT_AT: Final = 0.025  # of each of the two tests of "nothing of it is there"
 LARGER: Final = math.log(1.25)  # of a gain: below it, in both directions, training left the attribute alone
 FEWEST_PLACEBOS: Final = 20
+_LONGEST: Final = math.log(99)
 _MEASURES: Final = ("gain", "gain_total", "kept_of_added", "ratio_to_real")
 DISAGREE: Final = "the two shares of variance do not agree on the direction"
 
@@ -52,13 +54,42 @@ def _compared(numbers: Numbers) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*scope.regimes, *((scope.untrained,) if scope.untrained else ())]))
 
 
+def times_before(gain: Estimate | None) -> str:
+    """How many times as prominent as in the untrained network, with the interval; empty where it was not compared."""
+    if gain is None or gain.value is None or gain.low is None or gain.high is None:
+        return ""
+    value, low, high = (math.exp(max(min(end, _LONGEST), -_LONGEST)) for end in (gain.value, gain.low, gain.high))
+    return f"{_times(value)} times the untrained network, {_times(low)} to {_times(high)}"
+
+
+def _times(ratio: float) -> str:
+    if ratio >= math.exp(_LONGEST):
+        return "over 99"
+    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}" if ratio >= 0.95 else f"{ratio:.2f}"
+
+
+def training_sentence(training: Training | None, gain: Estimate | None, attribute: str, source: str) -> str:
+    """What training on a source of data did, in one plain sentence; empty where nothing before it was there to compare with."""
+    if training is None or (training.word == "unknown" and not times_before(gain)):
+        return ""
+    beside = {True: ", more than it does with attributes that it could learn as well", False: ", as it does with the task", None: ""}
+    with_task, size = beside[training.singled_out] if training.word == "amplified" else "", times_before(gain)
+    return {
+        "amplified": f"Training on {source} made '{attribute}' more prominent ({size}){with_task}.",
+        "suppressed": f"Training on {source} made '{attribute}' less prominent ({size}).",
+        "left_alone": f"Training on {source} left '{attribute}' as prominent as it was ({size}).",
+        "not_present": f"'{attribute}' explains nothing of what varies inside, before training on {source} or after.",
+        "unknown": f"What training on {source} did to how prominent '{attribute}' is cannot be told ({size}).",
+    }[training.word]
+
+
 def _word(own: Estimate | None, before: Estimate | None, gain: Estimate | None, total: Estimate | None) -> tuple[TrainingWord, str | None]:
     """The word; it needs both shares, and claims nothing where they point in opposite directions."""
-    if own is None or own.low is None:
+    if own is None or own.p_present is None:
         return "unknown", "it was not measured"
-    if before is None or before.low is None or gain is None or gain.value is None or gain.low is None or gain.high is None:
+    if before is None or before.p_present is None or gain is None or gain.value is None or gain.low is None or gain.high is None:
         return "unknown", "there is no untrained network to compare with"
-    if own.low <= 0 and before.low <= 0:
+    if min(own.p_present, before.p_present) > PRESENT_AT:
         return "not_present", None
     if total is None or total.value is None or total.low is None or total.high is None:
         return "unknown", "the second share of variance was not measured"

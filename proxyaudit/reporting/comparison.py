@@ -64,13 +64,14 @@ def comparison_page(comparison: Comparison) -> Page:
     nothing = para("No number changed by more than noise and by an amount that matters.")
     meanings = Terms(tuple((f"{OUTCOMES[word].symbol} {OUTCOMES[word].word}", f"{capital(text)}.") for word, text in _MEANING.items()))
     every = _numbers("Every number of run B beside its counterpart in run A", comparison.numbers)
+    prominent = [bullets([f"{change.text}." for change in comparison.prominence])] if comparison.prominence else []
     return Page(
         title=answer(comparison),
         name=f"{a.name} and {b.name}: {answer(comparison)}",
         about=("proxyaudit comparison", f"A (before): {a.name}, run {a.id}", f"B (after): {b.name}, run {b.id}"),
         first=(_outcomes(comparison.outcomes) if comparison.outcomes else para("No attribute was compared."),),
         sections=(
-            Section("changed", "What changed", (surely if changed else nothing,)),
+            Section("changed", "What changed", (surely if changed else nothing, *prominent)),
             Section("how", "How they were compared", (para(_METHOD), bullets(comparison.notes), meanings)),
             Section("numbers", "Every number", (para(_READ), every)),
         ),

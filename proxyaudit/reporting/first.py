@@ -14,7 +14,7 @@ from proxyaudit.reporting.sections import all_sections
 from proxyaudit.reporting.sections.proxies import proxy_views
 from proxyaudit.reporting.summary import MANY, AttributeView, Row, Summary
 from proxyaudit.reporting.text import at_most, beside, join_names, join_words, number, percent, points, shorten, squeeze
-from proxyaudit.reporting.words import targets
+from proxyaudit.reporting.words import targets, trained
 from proxyaudit.types import Estimate
 
 _MOST = 2
@@ -84,8 +84,9 @@ def _matrix(report: Report) -> b.Table:
 def _matrix_cell(report: Report, row: Row | None) -> b.Cell:
     if row is None:
         return b.verdict_cell(None)
+    made = trained(row.finding, row.gain)
     compared = row.kept_inside is not None or row.kept_outside is not None
-    lines: list[str] = []
+    lines = [f"by training {made}"] if made else []
     if row.kept_inside is not None:
         lines.append(f"inside {kept(row.kept_inside)}")
     elif not compared and row.leak is not None and row.leak.value is not None:
@@ -156,6 +157,9 @@ def _sure(view: AttributeView, summary: Summary) -> Iterable[str]:
     findings = view.findings
     if not findings:
         return
+    told = [f"after {squeeze(row.regime, 40)} {made}" for row in view.rows if (made := trained(row.finding, row.gain))]
+    if told and len(summary.attributes) <= MANY:
+        yield f"How prominent it is inside, against the untrained network: {'; '.join(at_most(told, 6))}."
     open_ones = [f.regime for f in findings if f.verdict == "inconclusive"]
     settled = len(findings) - len(open_ones)
     numbers = [e for row in view.rows for e in (row.gap, row.leak, row.effect) if e is not None]

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from proxyaudit.estimates.numbers import largest_bound
 from proxyaudit.estimates.scope import entries, has_kind, listed, mapping, margins_of, sites_of
+from proxyaudit.estimates.training import PROMINENCE
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.words import VERDICTS, VERDICTS_OF_ACTIVATIONS, VerdictWord, answer, checks, lead, question
 from proxyaudit.types import REFERENCES, Control, Estimate, Finding
@@ -34,6 +35,7 @@ class Row:
     stronger: Estimate | None = None  # what a stronger reader finds where a linear one finds nothing
     kept_inside: Estimate | None = None  # both are ratios to training on the real data
     kept_outside: Estimate | None = None
+    gain: Estimate | None = None  # log ratio of prominence to the untrained network
     bounds: Mapping[str, float] = field(default_factory=dict)  # by check that found nothing: the smallest leak certified absent
 
 
@@ -164,7 +166,9 @@ class Numbers:
         asked = [name for name in _READERS if states.get(name) in ("absent", "unknown")]
         certain = ((name, largest_bound(e for e in self._of[regime, name] if e.state is not None)) for name in asked)
         bounds = {name: bound for name, bound in certain if bound is not None}
-        return Row(regime, self.findings.get(regime), *figures, states, *self._placebos(regime), *second, *ratios, bounds)
+        return Row(
+            regime, self.findings.get(regime), *figures, states, *self._placebos(regime), *second, *ratios, self._gain(regime), bounds
+        )
 
     def reference(self, regime: str, regimes: tuple[str, ...]) -> Row:
         """The line of a reference; one for all placebos: those of real training, else of the first regime that has some."""
@@ -173,6 +177,11 @@ class Numbers:
         leaks, gaps = zip(*map(self._placebos, ("real", *regimes)), strict=True)
         leak, gap = (next((e for e in found if e is not None), None) for found in (leaks, gaps))
         return Row(regime, None, leak, gap)
+
+    def _gain(self, regime: str) -> Estimate | None:
+        finding = self.findings.get(regime)
+        named = finding.training.gain if finding is not None and finding.training is not None else None
+        return next((e for e in self._of[regime, PROMINENCE] if e.id == named), None)
 
     def _state(self, regime: str, channel: str) -> str:
         """The state of a channel over its numbers: present wins, then unknown, then absent."""

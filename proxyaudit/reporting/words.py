@@ -1,11 +1,12 @@
 """The words of a report: question, answers, verdicts, states and references. What a check is called, its channel says."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from proxyaudit.estimates.questions import all_questions, deciding_names
 from proxyaudit.reporting.text import DASH, MINUS, join_names, join_words, shorten
-from proxyaudit.types import Finding
+from proxyaudit.types import Estimate, Finding, TrainingWord
 
 
 class VerdictWord(NamedTuple):
@@ -84,6 +85,25 @@ def checks(*, bare: bool) -> tuple[str, ...]:
     """Names of the questions that a verdict rests on; of bare activations those that can be asked of them."""
     questions = all_questions()
     return tuple(name for name in deciding_names() if not bare or questions[name].of_activations)
+
+
+def trained(finding: Finding | None, gain: Estimate | None) -> str:
+    """What training did to how prominent an attribute is, with how many times as much; empty where that was not measured."""
+    made = finding.training if finding is not None else None
+    if made is None:
+        return ""
+    value = gain.value if gain is not None else None
+    times = f" ({math.exp(value):.1f} times)" if value is not None and made.word != "not_present" else ""
+    return f"{_TRAINED[made.word]}{times}"
+
+
+_TRAINED: Mapping[TrainingWord, str] = {
+    "amplified": "more prominent",
+    "suppressed": "less prominent",
+    "left_alone": "as prominent as before",
+    "not_present": "not prominent at all",
+    "unknown": "not settled",
+}
 
 
 def verdict_text(verdict: str | None, at_least: str | None) -> str:

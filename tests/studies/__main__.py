@@ -1,4 +1,4 @@
-"""Run the long studies: ``python -m tests.studies decisions|coverage|worlds|models|real|tables``.
+"""Run the long studies: ``python -m tests.studies decisions|coverage|worlds|models|real|training|tables``.
 
 Every finished case is a line in ``tests/studies/results/<study>.jsonl`` (of a real table, a line for each attribute and regime); a study
 that is stopped goes on where it was, with the seed of its lines. ``tables`` writes what the lines say into ``tests/studies/README.md`` and
@@ -21,7 +21,7 @@ from typing import Any
 import joblib
 
 from proxyaudit.audits.selftest.run import SEEDS_APART, audit_planted_model, model_tasks
-from tests.studies import coverage, decisions, real, worlds
+from tests.studies import coverage, decisions, real, training, worlds
 from tests.studies.tables import write_tables
 
 RESULTS = Path(__file__).parent / "results"
@@ -78,12 +78,13 @@ def _model(kind: str, seed: int, n: int, checkpoints: int) -> Line:
 def parser() -> argparse.ArgumentParser:
     """The options of a study."""
     parser = argparse.ArgumentParser(prog="python -m tests.studies", description=__doc__)
-    parser.add_argument("study", choices=("decisions", "coverage", "worlds", "models", "real", "tables"))
+    parser.add_argument("study", choices=("decisions", "coverage", "worlds", "models", "real", "training", "tables"))
     parser.add_argument("--seed", type=int, default=None, help="of the lines that are there if not given, else from the clock")
     parser.add_argument("--jobs", type=int, default=None, help="processes; one for each core if not given, of real tables one")
     parser.add_argument("--most", type=int, default=None, help="do at most so many of the cases that are left")
     parser.add_argument("--worlds", type=int, default=200, help="present and absent worlds each, half as many at the margin")
     parser.add_argument("--models", type=int, default=20, help="planted models of each kind")
+    parser.add_argument("--seeds", type=int, default=20, help="training worlds of each kind")
     tables = [table.name for table in real.BANK]
     parser.add_argument("--tables", nargs="+", choices=tables, default=tables, help="real tables")
     parser.add_argument("--rows", type=int, default=20_000, help="rows of each real table at most")
@@ -130,12 +131,19 @@ def _real(asked: argparse.Namespace, seed: int) -> None:
     run("real", at_hand, partial(real.audit_table, out=asked.keep), asked.jobs or 1, asked.most)
 
 
+def _training(asked: argparse.Namespace, seed: int) -> None:
+    run("training", training.tasks(seed, asked.seeds), training.run_case, asked.jobs, asked.most)
+    for kind, found in training.rates(read_lines("training")).items():
+        print(f"{kind}: {', '.join(f'{name} {count}' for name, count in found.items())}", flush=True)  # noqa: T201
+
+
 STUDIES: dict[str, Callable[[argparse.Namespace, int], None]] = {
     "decisions": _decisions,
     "coverage": _coverage,
     "worlds": _worlds,
     "models": _models,
     "real": _real,
+    "training": _training,
 }
 
 

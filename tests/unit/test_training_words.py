@@ -1,11 +1,14 @@
 """What training did, from prominence before and after: ratios on a log scale, words, directions that disagree, placebos."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import proxyaudit as pa
 from proxyaudit.channels.prominence.estimate import estimate
 from proxyaudit.channels.prominence.record import OF_LABEL, PROMINENT, Prominent
+from proxyaudit.comparison import compare_packs
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.conclude import conclude
@@ -14,6 +17,8 @@ from proxyaudit.estimates.ledger import decide_ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.scope import Scope
 from proxyaudit.recipe.recipe import Margins
+from proxyaudit.reporting.comparison import comparison_page
+from proxyaudit.reporting.markdown import page_markdown
 from proxyaudit.seeding import stream
 
 N = 400
@@ -135,3 +140,41 @@ def test_the_network_before_training_is_one_that_was_given_and_not_the_real_one(
     for options in ({"untrained": "c"}, {"untrained": "a", "real": "a"}):
         with pytest.raises(InputError):
             pa.probe(acts, {"sex": np.arange(N) % 2}, attributes="sex", jobs=1, **options)
+
+
+def test_the_sentence_leads_with_what_training_did_and_how_much():
+    for times, total, start in (
+        (3.0, 2.0, "Training on 'real' made 'sex' more prominent (3.0 times the untrained network, "),
+        (0.3, 0.5, "Training on 'real' made 'sex' less prominent (0.30 times the untrained network, "),
+        (1.0, 1.05, "Training on 'real' left 'sex' as prominent as it was (1.0 times the untrained network, "),
+    ):
+        runs = (run_of("real", times * BEFORE, total * BEFORE), run_of("untrained", BEFORE, BEFORE, reference=True))
+        assert sentence_of(*runs).startswith(start)
+    nothing = np.array([0.0004, -0.0005, 0.0002])
+    runs = (run_of("real", -nothing, nothing), run_of("untrained", nothing, nothing, reference=True))
+    assert sentence_of(*runs).startswith("'sex' explains nothing of what varies inside, before training on 'real' or after.")
+    # Without a network before training nothing is said of it.
+    assert "raining" not in sentence_of(run_of("real", 3 * BEFORE, BEFORE))
+
+
+def sentence_of(*runs):
+    facts = Facts((sex(),), np.arange(N), np.arange(N), ("penultimate",), ("penultimate",), Margins(), runs)
+    scope = Scope("outputs", {"sex": "protected"}, ("real",), ("penultimate",), ("penultimate",), "real", untrained="untrained")
+    ledger = decide_ledger(estimate(facts), roles=scope.roles)
+    return conclude(ledger.estimates, ledger.controls, scope)[0].sentence
+
+
+def test_two_versions_are_compared_in_prominence_on_the_same_rows():
+    rng, labels = stream(6, "versions"), np.arange(N) % 2
+    noise = rng.normal(size=(N, 6))
+    acts = {size: (noise + size * np.outer(labels, np.ones(6))).astype(np.float32) for size in (0.5, 0.7)}
+    packs = [pa.probe({"m": {"l": acts[size]}}, {"sex": labels}, attributes="sex", jobs=1).pack for size in (0.5, 0.7, 0.7)]
+    (grown,), (same,) = (compare_packs(*pair).prominence for pair in (packs[:2], packs[1:]))
+    assert (grown.word, same.word) == ("more", "not_seen")
+    assert grown.low is not None
+    assert grown.low > 0
+    assert grown.text.startswith("'sex' in m: more prominent, ")
+    # Paired on the same rows: without the row sums of the packs the same difference is less sure.
+    apart = compare_packs(*(replace(pack, arrays={}) for pack in packs[:2])).prominence[0]
+    assert (grown.high or 0) - grown.low < ((apart.high or 0) - (apart.low or 0)) / 1.5
+    assert grown.text in page_markdown(comparison_page(compare_packs(*packs[:2]))).replace("\\", "")

@@ -11,7 +11,7 @@ from proxyaudit.estimates.conclude import TOO_WIDE, WIDEST
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import Draft, Drafts
 from proxyaudit.estimates.training import FEWEST_PLACEBOS, PROMINENCE
-from proxyaudit.stats.intervals import Measured, crossed_interval, fieller_ratio, over_seeds
+from proxyaudit.stats.intervals import Measured, crossed_interval, fieller_ratio, over_seeds, p_above
 
 METHOD = {
     "units": "mean over standardised units of the share of variance explained, minus what chance gives (Hermann & Lampinen 2020)",
@@ -81,7 +81,9 @@ def _add_site(out: Drafts, facts: Facts, run: Run, name: str, site: str) -> None
         if measured is None:
             out.add(replace(shown, reason="no unit of the site varies, or too few independent rows to tell"))
         else:
-            out.add(replace(shown, measured=measured, interval=crossed_interval(measured)))
+            # No true share is below zero: whether any is above is a question of rows alone, however much models differ.
+            by_rows = p_above(replace(measured, seed_values=np.array([measured.value])), 0.0)
+            out.add(replace(shown, measured=measured, interval=crossed_interval(measured), present_p=by_rows, shows_p=True))
     if verdict:
         _add_gain(out, facts, run, base, mine)
 

@@ -14,7 +14,7 @@ from proxyaudit.estimates.numbers import Numbers, What, strongest
 from proxyaudit.estimates.scope import Scope
 from proxyaudit.estimates.sentences import Concluded, sentence
 from proxyaudit.estimates.states import Decision, change_word
-from proxyaudit.estimates.training import training_of
+from proxyaudit.estimates.training import deciding_site, training_of
 from proxyaudit.stats.group_gaps import gap_in
 from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, distinct_seeds, fieller_ratio, over_seeds
 from proxyaudit.types import (
@@ -238,8 +238,14 @@ def _origin(numbers: Numbers, attribute: str, regime: str, decision: Decision) -
         encoding = "unknown" if surface == "activations" else _origin_word(numbers, attribute, regime, "encoding")
     if surface == "prompts":
         return Origin(encoding=encoding, use="unknown")
-    shows = surface == "outputs" and not {"expressed", "used"}.isdisjoint(decision.use)
+    told = {"expressed", "used"} if _by_untrained(numbers, attribute) else {"expressed"}
+    shows = surface == "outputs" and not told.isdisjoint(decision.use)
     return Origin(encoding=encoding, use=_origin_word(numbers, attribute, regime, "use") if shows else "not_applicable")
+
+
+def _by_untrained(numbers: Numbers, attribute: str) -> bool:
+    """Whether use has its origin from the untrained model alone: as long as prominence was not measured, placebos spoke to it too."""
+    return deciding_site(numbers, attribute) is not None
 
 
 def _origin_word(numbers: Numbers, attribute: str, regime: str, what: What) -> OriginWord:
@@ -253,7 +259,7 @@ def _origin_word(numbers: Numbers, attribute: str, regime: str, what: What) -> O
     found = [numbers.find("origin", attribute, regime, measure=f"{what}_above_{beside}") for beside in ("untrained", "placebos")]
     if number is None or number.margin is None:
         return "unknown"
-    if what == "use":
+    if what == "use" and _by_untrained(numbers, attribute):
         over = found[0]
         if over is None or over.low is None or over.high is None:
             return "unknown"

@@ -19,7 +19,7 @@ from proxyaudit.reporting.first import kept
 from proxyaudit.stats.group_gaps import largest_gap
 from proxyaudit.stats.intervals import Measured, crossed_interval
 
-SCOPE = Scope("outputs", {"a": "protected"}, ("real", "g"), real="real")
+SCOPE = Scope("outputs", {"a": "protected"}, ("real", "g"), ("penultimate",), real="real")
 
 
 def cell(regime, values, state="present", sd=0.004):
@@ -133,9 +133,10 @@ def test_of_single_models_no_difference_is_published():
 @pytest.mark.parametrize(
     ("before", "relayed", "word"), [(0.05, 0.1, "learned"), (0.19, 0.1, "relayed"), (0.05, 0.19, "relayed"), (None, 0.1, "unknown")]
 )
-@pytest.mark.parametrize("channel", ["linear", "expressed"])
+@pytest.mark.parametrize("channel", ["linear", "expressed", "expressed, as before prominence was measured"])
 def test_origin_is_published_with_what_decides_it(channel, before, relayed, word):
     rng = np.random.default_rng(0)
+    channel, _, before_prominence = channel.partition(", ")
 
     def at(regime, centre, **more):
         measured = Measured(np.array([centre, centre + 0.001]), rng.normal(0, 1e-4, 50), np.arange(50))
@@ -144,18 +145,20 @@ def test_origin_is_published_with_what_decides_it(channel, before, relayed, word
 
     ledger = Ledger()
     ledger.publish(Drafts([at("g", 0.2)]))
+    if not before_prominence:
+        ledger.publish(Drafts([Draft("prominence", "a", "g", "penultimate", measure="units", value=0.1, decides=False)]))
     if before is not None:
         ledger.publish(Drafts([at("untrained", before, decides=False, state=None)]))
     ledger.publish(Drafts([at("placebo", 0.0, measured=None, value=relayed, decides=False, state=None, reference_for="g")]))
     ledger.publish(contrasts(ledger, SCOPE))
     found = conclude(ledger.estimates, (), SCOPE)[1].origin
-    if channel == "expressed" and before == 0.05:
+    if channel == "expressed" and before == 0.05 and not before_prominence:
         word = "learned"  # what other attributes do is no reason to call relayed what the untrained model does not show
     what = "encoding" if channel == "linear" else "use"
     assert getattr(found, what) == word
     lows = {e.measure: e.low for e in ledger.estimates if e.channel == "origin"}
     assert set(lows) <= {f"{what}_above_untrained", f"{what}_above_placebos"}
-    beside = [low for name, low in lows.items() if low is not None and (channel == "linear" or "untrained" in name)]
+    beside = [low for name, low in lows.items() if low is not None and (channel == "linear" or before_prominence or "untrained" in name)]
     assert (len(lows) == 2 and min(beside) > 0.02) == (word == "learned")
 
 

@@ -15,11 +15,13 @@ from proxyaudit.estimates.conclude import conclude
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import decide_ledger
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.estimates.scope import Scope
+from proxyaudit.estimates.scope import Scope, read_scope
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.reporting.comparison import comparison_page
 from proxyaudit.reporting.markdown import page_markdown
 from proxyaudit.seeding import stream
+from proxyaudit.types import Training
+from proxyaudit.verification.checks import completeness_problems, finding_problems
 
 N = 400
 
@@ -178,3 +180,22 @@ def test_two_versions_are_compared_in_prominence_on_the_same_rows():
     apart = compare_packs(*(replace(pack, arrays={}) for pack in packs[:2])).prominence[0]
     assert (grown.high or 0) - grown.low < ((apart.high or 0) - (apart.low or 0)) / 1.5
     assert grown.text in page_markdown(comparison_page(compare_packs(*packs[:2]))).replace("\\", "")
+
+
+def test_a_word_that_its_numbers_do_not_give_is_found():
+    rng, labels = stream(7, "tampered"), np.arange(N) % 2
+    noise = rng.normal(size=(N, 6))
+    acts = {
+        name: {"l": (noise + size * np.outer(labels, np.ones(6))).astype(np.float32)} for name, size in (("before", 0.3), ("ours", 1.0))
+    }
+    pack = pa.probe(acts, {"sex": labels}, attributes="sex", untrained="before", jobs=1).pack
+    scope = read_scope(pack.plan, pack.recipe, pack.environment)
+    assert not [*finding_problems(pack, scope), *completeness_problems(pack, scope)]
+    for training in (Training(word="left_alone"), None):
+        findings = tuple(f.model_copy(update={"training": training}) if f.regime == "ours" else f for f in pack.evidence.findings)
+        altered = replace(pack, evidence=pack.evidence.model_copy(update={"findings": findings}))
+        assert any("training" in line for line in finding_problems(altered, scope))
+    # Without any number of it, what training did is missed.
+    numbers = tuple(e for e in pack.evidence.estimates if e.channel != "prominence")
+    empty = replace(altered, evidence=altered.evidence.model_copy(update={"estimates": numbers}))
+    assert any("what training did is missing" in line for line in completeness_problems(empty, scope))

@@ -18,6 +18,7 @@ _CHANGES: Final[Mapping[ChangeWord, str]] = {
     "unchanged": ", about as much as in {}",
     "eliminated": ", unlike in {}",
 }
+_READ_OUT: Final = ("output_leak", "output_leak_in_two_parts")  # by a linear reader of outputs
 # A label that depends on the attribute and on what the model holds ties the two together among equal labels: a collider.
 _COLLIDER: Final = "; where {} depends on it, that is so even if nothing of it is inside"
 
@@ -70,7 +71,7 @@ def _of_models(c: Concluded, numbers: Numbers, beside: str) -> str:
     if c.turned:
         beside = ", in the opposite direction to models trained on the real data"
     if decision.verdict == "exposed":
-        read = next((e for e in c.own if (e.channel, e.measure, e.state) == ("expressed", "output_leak", "present")), None)
+        read = next((e for e in c.own if (e.channel, e.state) == ("expressed", "present") and e.measure in _READ_OUT), None)
         if read is not None and (gap is None or gap.state != "present"):
             shown = f"a reader of the outputs alone recovers it (leak {_span(read, _number)}), while {shown}"
         questions = all_questions()
@@ -175,8 +176,8 @@ def share_at_most(bound: float) -> str:
 def _with_leak(best: Estimate | None) -> str:
     if best is None or best.value is None:
         return ""
-    of = " of a yes-or-no question about its value" if best.measure.startswith("leak_in_two_parts") else ""
-    return f", with a leak{of} of {_span(best)} at '{best.site}'"
+    asked = ", as one yes-or-no question about its value" if best.measure.startswith("leak_in_two_parts") else ""
+    return f"{asked}, with a leak of {_span(best)} at '{best.site}'"
 
 
 def _of_prompts(c: Concluded, beside: str) -> str:

@@ -5,7 +5,7 @@ neighbours hardly more than between farther ones. Rows of one person, household 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,7 +20,11 @@ from proxyaudit.seeding import stream
 
 NEIGHBOURS = 64
 _SHARE, _FEWEST = 12, 24  # at most a twelfth of the rows are neighbours; of fewer than these no curve of agreement can be seen
-_SEVERAL = 6  # nearest rows that are asked together, beside the nearest alone: of loose likeness any one of them may be a stranger's
+_SEVERAL, _TELLING_RANK = (
+    6,
+    8,
+)  # nearest rows that are asked together, beside the nearest alone: of loose likeness any one of them may be a stranger's.
+# In fewer dimensions what bends sharply looks the same.
 _QUERIES = 4000
 _AT_ONCE = 300
 _FIRST = 1000  # rows asked about first; the others where these hint at anything
@@ -43,6 +47,7 @@ class Neighbours:
     rows_q: Ints
     near_qk: Ints
     features_np: Floats
+    rank: int  # dimensions that distances are of
 
 
 def find_neighbours(z_nr: Floats, clusters_n: Ints | None) -> Neighbours | None:
@@ -66,13 +71,14 @@ def find_neighbours(z_nr: Floats, clusters_n: Ints | None) -> Neighbours | None:
     penalty = np.where(np.arange(features.shape[1]) > rank, _PRODUCT_RIDGE, _RIDGE)
     gram = features.T @ features + n * np.diag(penalty)
     scaled = np.asarray(np.linalg.solve(np.linalg.cholesky(gram), features.T).T, dtype=np.float64)
-    return Neighbours(rows, np.concatenate(near), scaled)
+    return Neighbours(rows, np.concatenate(near), scaled, rank)
 
 
 def _smooth_features(z_nr: Floats) -> Floats:
-    """A constant, the coordinates and, where rows suffice, their products."""
+    """A constant, the coordinates, the length and, where rows suffice, their products."""
     n, rank = z_nr.shape
-    columns = [np.ones((n, 1)), z_nr]
+    length = (z_nr**2).sum(axis=1, keepdims=True)
+    columns = [np.ones((n, 1)), z_nr, stats.rankdata(length)[:, None] / n - 0.5]
     if rank * (rank + 3) // 2 <= n // _ROWS_PER_FEATURE:
         one, other = np.triu_indices(rank)
         tame = shortened(z_nr)
@@ -98,7 +104,10 @@ def agreement(neighbours: Neighbours, labels_n: NDArray[np.generic], classes: in
         found = [np.concatenate(pair) for pair in zip(found, more, strict=True)]
     nearest, several, missed = found
     smooth = max(0.0, 1 - float(missed.mean()))
-    return Agreement(_above_chance(nearest), _error(nearest), smooth, _above_chance(several), _error(several))
+    alone = Agreement(_above_chance(nearest), _error(nearest), smooth)
+    if neighbours.rank < _TELLING_RANK:
+        return alone
+    return replace(alone, several=_above_chance(several), several_error=_error(several))
 
 
 def _above_chance(excess_qm: Floats) -> float:

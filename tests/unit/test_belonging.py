@@ -99,6 +99,15 @@ def rectified():
     return acts, (acts[:, 0] + acts[:, 1] > 1).astype(int)
 
 
+def sharp():
+    """A class of much narrower values in few dimensions: hardly a quadratic function, and no sign of people."""
+    rng = stream(0, "sharp")
+    codes = rng.integers(0, 2, 600)
+    acts = rng.normal(size=(600, 6))
+    acts[:, 0] *= np.where(codes == 1, 2.2, 0.6)
+    return acts @ rng.normal(size=(6, 4)), codes
+
+
 def few_rows(kind, n, d, leak):
     world = make_world(kind, n=n, d=d, leak=leak, rng=stream(0, "few rows", kind, n))
     return world.acts_nd, (world.labels_n == "b").astype(int)
@@ -109,8 +118,9 @@ def few_rows(kind, n, d, leak):
     [
         lambda: few_rows("xor", 600, 16, 0.4),
         lambda: few_rows("variance", 400, 8, 0.4),
-        lambda: few_rows("norm", 800, 32, 0.4),
+        lambda: few_rows("norm", 828, 32, 0.55),
         lambda: few_rows("linear", 350, 16, 0.6),
+        sharp,
         lambda: few_rows("absent", 300, 8, 0.0),
         lambda: blobs(4, 0.3),
         lambda: blobs(10, 0.5),

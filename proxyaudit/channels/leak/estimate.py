@@ -90,7 +90,8 @@ def _deciding(facts: Facts, attribute: Attribute, run: Run, records: Records) ->
         base = Draft("elsewhere", attribute.name, run.regime, measure="unprofiled", unit=unit_of(attribute), reason=why, remedy="site")
         yield replace(base, margin=facts.margins.leak)
     if not facts.bare:
-        for test in ("linear",) if run.is_reference else ("linear", "nonlinear"):
+        more = () if run.is_reference else ("nonlinear", *_of_one_question(attribute, records[run.regime, attribute.name, OUTPUT_SITE]))
+        for test in ("linear", *more):
             yield _leak(facts, "expressed", attribute, run, OUTPUT_SITE, test, records)
 
 
@@ -106,16 +107,21 @@ def _tests(facts: Facts, attribute: Attribute, run: Run, site: str, records: Rec
         tests |= {"beyond": "beyond", "beyond nonlinear": "beyond"}
     if attribute.classes == 0:
         tests |= {"quarters": linear, "quarters nonlinear": nonlinear}
-        found = records[run.regime, attribute.name, site]
-        # One question about its value only where single values show something: what is asked of all is that screen.
-        asked = [test for test in ("levels", "levels nonlinear") if found and all(test in one.tests for one in found)]
+        asked = _of_one_question(attribute, records[run.regime, attribute.name, site])
         tests |= {test: nonlinear if test.endswith("nonlinear") else linear for test in asked}
     return tests
 
 
+def _of_one_question(attribute: Attribute, found: Sequence[SiteRecord]) -> tuple[str, ...]:
+    """Tests of one question about a number, only where its single values show something: what is asked of all is that screen."""
+    if attribute.classes or not found:
+        return ()
+    return tuple(test for test in ("levels", "levels nonlinear") if all(test in one.tests for one in found))
+
+
 def _context(channel: str, test: str, beyond: str) -> str | None:
     cut = next((words for name, words in _CUT_WORDS.items() if test.startswith(name)), "")
-    part = {"expressed": "output leak", "beyond": f"beyond {beyond}"}.get(channel, cut)
+    part = {"expressed": f"output leak {cut}".strip(), "beyond": f"beyond {beyond}"}.get(channel, cut)
     if test.endswith("nonlinear") and (part or channel == "elsewhere"):
         return f"{part}, nonlinear" if part else "nonlinear"
     return part or None

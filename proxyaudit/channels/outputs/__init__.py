@@ -10,6 +10,10 @@ _TERMS = (
 )
 _ASKS = "Does it show in the model's outputs, by the gap between groups or to a reader of the outputs?"
 _MEASURES = {"gap": "gap", "output_leak": "output leak", "output_leak_nonlinear": "output leak, non-linear"}
+_MEASURES |= {
+    "output_leak_in_two_parts": "output leak in two parts",
+    "output_leak_in_two_parts_nonlinear": "output leak in two parts, non-linear",
+}
 
 _SHOWS = "shows in the outputs"
 _EXPRESSED = Question("expressed", "use", ("gap", "leak"), "Outputs", _ASKS, _SHOWS, measures=_MEASURES, terms=_TERMS, readers=READERS)

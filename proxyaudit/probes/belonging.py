@@ -25,6 +25,7 @@ _SEVERAL, _TELLING_RANK = (
     8,
 )  # nearest rows that are asked together, beside the nearest alone: of loose likeness any one of them may be a stranger's.
 # In fewer dimensions what bends sharply looks the same.
+_MANY = 640  # rows; of fewer only very close likeness is told from what a few categories tell
 _QUERIES = 4000
 _AT_ONCE = 300
 _FIRST = 1000  # rows asked about first; the others where these hint at anything
@@ -104,7 +105,7 @@ def agreement(neighbours: Neighbours, labels_n: NDArray[np.generic], classes: in
         found = [np.concatenate(pair) for pair in zip(found, more, strict=True)]
     nearest, several, missed = found
     smooth = max(0.0, 1 - float(missed.mean()))
-    alone = Agreement(_above_chance(nearest), _error(nearest), smooth)
+    alone = Agreement(_above_chance(nearest), _error(nearest), smooth, few=len(y) < _MANY)
     if neighbours.rank < _TELLING_RANK:
         return alone
     return replace(alone, several=_above_chance(several), several_error=_error(several))

@@ -11,6 +11,7 @@ from proxyaudit.stats.score_law import Reading
 _SURELY_TOLD = 6.0  # standard scores; the largest of several hundred tests by chance lies near four
 _LEAST_EXCESS, _SURE = 0.08, 4.0  # agreement of neighbours that counts, and its size in standard errors
 _LEAST_OF_SEVERAL, _SURE_OF_SEVERAL = 0.06, 5.0
+_LEAST_OF_FEW = 0.5  # of few rows, where what a few categories tell is explained worst
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,11 @@ class Agreement:
     smooth: float
     several: float = 0.0
     several_error: float = 1.0
+    few: bool = False  # rows
 
     @property
     def together(self) -> bool:
         """Whether rows seem to belong together: the nearest surely tell more than all that varies smoothly."""
-        one = self.excess > max(_LEAST_EXCESS, self.smooth, _SURE * self.error)
-        return one or self.several > max(_LEAST_OF_SEVERAL, self.smooth, _SURE_OF_SEVERAL * self.several_error)
+        least, of_several = (_LEAST_OF_FEW, _LEAST_OF_FEW) if self.few else (_LEAST_EXCESS, _LEAST_OF_SEVERAL)
+        one = self.excess > max(least, self.smooth, _SURE * self.error)
+        return one or self.several > max(of_several, self.smooth, _SURE_OF_SEVERAL * self.several_error)

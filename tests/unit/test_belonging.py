@@ -108,6 +108,15 @@ def sharp():
     return acts @ rng.normal(size=(6, 4)), codes
 
 
+def jobs_and_towns():
+    """Few people whose job nearly tells the attribute, as hidden units show it."""
+    rng = stream(0, "jobs")
+    codes, job, town = rng.integers(0, 2, 500), rng.integers(0, 4, 500), rng.integers(0, 3, 500)
+    job = np.where(rng.random(500) < 0.65, codes, job)
+    acts = np.concatenate([np.eye(4)[job], np.eye(3)[town], rng.normal(size=(500, 2)) + 0.7 * codes[:, None]], axis=1)
+    return np.maximum(acts @ rng.normal(size=(9, 8)), 0), codes
+
+
 def few_rows(kind, n, d, leak):
     world = make_world(kind, n=n, d=d, leak=leak, rng=stream(0, "few rows", kind, n))
     return world.acts_nd, (world.labels_n == "b").astype(int)
@@ -121,6 +130,7 @@ def few_rows(kind, n, d, leak):
         lambda: few_rows("norm", 828, 32, 0.55),
         lambda: few_rows("linear", 350, 16, 0.6),
         sharp,
+        jobs_and_towns,
         lambda: few_rows("absent", 300, 8, 0.0),
         lambda: blobs(4, 0.3),
         lambda: blobs(10, 0.5),

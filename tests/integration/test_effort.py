@@ -60,8 +60,18 @@ def test_what_was_left_out_is_listed(audits: dict[str, Evidence]) -> None:
     assert told["everything"] == 0 < told["standard"]
 
 
-def test_less_is_asked(audits: dict[str, Evidence]) -> None:
-    assert len(audits["standard"].estimates) < len(audits["everything"].estimates)
+def test_stronger_readers_are_not_asked_where_a_linear_one_surely_finds_it(audits: dict[str, Evidence]) -> None:
+    asked = {("linear", "leak"), ("nonlinear", "leak"), ("used", "effect")}
+    values = {
+        effort: {
+            e.channel: e.value for e in evidence.estimates if (e.attribute, e.regime) == ("sex", "real") and (e.channel, e.measure) in asked
+        }
+        for effort, evidence in audits.items()
+    }
+    assert values["standard"]["nonlinear"] is None
+    assert values["everything"]["nonlinear"] is not None
+    for channel in ("linear", "used"):
+        assert values["standard"][channel] == values["everything"][channel] is not None
 
 
 def test_an_unknown_effort_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

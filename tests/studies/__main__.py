@@ -1,4 +1,4 @@
-"""Run the long studies: ``python -m tests.studies decisions|coverage|worlds|models|real|training|tables``.
+"""Run the long studies: ``python -m tests.studies decisions|coverage|worlds|models|real|growth|training|tables``.
 
 Every finished case is a line in ``tests/studies/results/<study>.jsonl`` (of a real table, a line for each attribute and regime); a study
 that is stopped goes on where it was, with the seed of its lines. ``tables`` writes what the lines say into ``tests/studies/README.md`` and
@@ -21,7 +21,7 @@ from typing import Any
 import joblib
 
 from proxyaudit.audits.selftest.run import SEEDS_APART, audit_planted_model, model_tasks
-from tests.studies import coverage, decisions, real, training, worlds
+from tests.studies import coverage, decisions, growth, real, training, worlds
 from tests.studies.tables import write_tables
 
 RESULTS = Path(__file__).parent / "results"
@@ -78,7 +78,7 @@ def _model(kind: str, seed: int, n: int, checkpoints: int) -> Line:
 def parser() -> argparse.ArgumentParser:
     """The options of a study."""
     parser = argparse.ArgumentParser(prog="python -m tests.studies", description=__doc__)
-    parser.add_argument("study", choices=("decisions", "coverage", "worlds", "models", "real", "training", "tables"))
+    parser.add_argument("study", choices=("decisions", "coverage", "worlds", "models", "real", "growth", "training", "tables"))
     parser.add_argument("--seed", type=int, default=None, help="of the lines that are there if not given, else from the clock")
     parser.add_argument("--jobs", type=int, default=None, help="processes; one for each core if not given, of real tables one")
     parser.add_argument("--most", type=int, default=None, help="do at most so many of the cases that are left")
@@ -137,12 +137,18 @@ def _training(asked: argparse.Namespace, seed: int) -> None:
         print(f"{kind}: {', '.join(f'{name} {count}' for name, count in found.items())}", flush=True)  # noqa: T201
 
 
+def _growth(asked: argparse.Namespace, seed: int) -> None:
+    cases = [(seed, axis, value) for axis, values in growth.AXES.items() for value in values]
+    run("growth", cases, growth.run_case, asked.jobs or 1, asked.most)
+
+
 STUDIES: dict[str, Callable[[argparse.Namespace, int], None]] = {
     "decisions": _decisions,
     "coverage": _coverage,
     "worlds": _worlds,
     "models": _models,
     "real": _real,
+    "growth": _growth,
     "training": _training,
 }
 

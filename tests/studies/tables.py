@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from proxyaudit.audits.selftest.run import SEEDS_APART, VERDICTS, Case, ModelCase, SelfTest, model_confusion, model_rates
-from tests.studies import coverage, decisions, real, worlds
+from tests.studies import coverage, decisions, growth, real, worlds
 
 ROOT = Path(__file__).parents[2]
 FILES = (ROOT / "proxyaudit" / "docs" / "method.md", ROOT / "tests" / "studies" / "README.md")
@@ -29,6 +29,7 @@ def write_tables(results: Path) -> None:
         "coverage": coverage_table,
         "crossed": crossed_table,
         "real": real_table,
+        "growth": growth_table,
     }
     for name, table in studies.items():
         file = results / f"{name}.jsonl"
@@ -189,6 +190,18 @@ def crossed_table(lines: Lines) -> str:
         f"{coverage.mean_leak():.3f}: {held} of {len(lines)} intervals hold it ({held / len(lines):.3f}, 95 % interval {low:.3f} to "
         f"{high:.3f}; median width {width:.3f}).\n"
     )
+
+
+def growth_table(lines: Lines) -> str:
+    """Processor seconds along each axis, and the power of the size that they grow with."""
+    rows = []
+    for axis, values in growth.AXES.items():
+        seconds = {line["value"]: line["seconds"] for line in lines if line["axis"] == axis}
+        done = [value for value in values if value in seconds]
+        shown = ", ".join(f"{value:,}: {seconds[value]:.0f}" for value in done)
+        power = float(np.polyfit(np.log(done), np.log([seconds[value] for value in done]), 1)[0]) if len(done) > 1 else math.nan
+        rows.append([axis, shown or "-", "-" if math.isnan(power) else f"{power:.2f}"])
+    return markdown(["axis", "processor seconds by size", "grows with size to the power of"], rows)
 
 
 def _share(lines: Lines) -> str:

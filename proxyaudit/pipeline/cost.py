@@ -5,6 +5,7 @@ Seconds of one core, from shapes alone, so that they depend on no clock. Constan
 
 from typing import Final
 
+from proxyaudit.data.attributes import Attribute
 from proxyaudit.models.kinds import model_kind
 from proxyaudit.pipeline.cache import CURE, ENCODE, INPUTS, MEASURE, SYNTHESIZE, Task
 from proxyaudit.pipeline.prepared import Inputs, Prepared
@@ -14,10 +15,11 @@ from proxyaudit.synthesizers.base import seconds_of
 
 CORES: Final = 2  # that a plan speaks of
 _AROUND: Final = 10.0  # to start, to estimate and to write the report
-_CELL: Final = 1.5  # of each attribute at each site of each model, however few rows there are
+_CELL: Final = 1.0  # beside the linear leak, of each attribute at each site, however few rows there are
+# What is asked at a verdict site beside the linear leak, in linear leaks: of a regime's first repetition, of the others, of everything.
+_FIRST, _OTHERS, _EVERYTHING = 6.0, 1.6, 9.0
 _CURED: Final = 1.0  # to read a model that was trained on altered rows
 _TRIALS: Final = 9  # for each verdict: five cures with one model, two of them with two more
-_LIGHT: Final = 0.25  # of a reference, and of a repetition after the first, beside the first repetition of a regime
 
 
 def task_seconds(prepared: Prepared, task: Task) -> float:
@@ -66,10 +68,20 @@ def _pass(inputs: Inputs) -> float:
 
 
 def _inputs(inputs: Inputs) -> float:
-    return 2.0 + sum(0.2 + 0.1 * len(a.levels) for a in inputs.dataset.attributes) * len(inputs.dataset.audit) / 1000
+    return 0.7 + 1.5 * sum(_linear(inputs, attribute) for attribute in inputs.dataset.attributes)
+
+
+def _linear(inputs: Inputs, attribute: Attribute) -> float:
+    """Seconds of the linear leak of one attribute at one site: plants of several classes are dear."""
+    classes = len(attribute.levels)
+    return 0.5 + (0.035 * classes**2 if classes > 2 else 0.08) * len(inputs.dataset.audit) / 1000
 
 
 def _measuring(inputs: Inputs, sites: int, regime: Regime, repetition: int) -> float:
-    dataset = inputs.dataset
-    whole = (sites + 1) * sum(_CELL + (0.1 + 0.06 * len(a.levels)) * len(dataset.audit) / 1000 for a in dataset.attributes)
-    return whole * (_LIGHT if regime.is_reference or repetition else 1.0)
+    """Seconds of one model: linear leaks at all sites and in the outputs, and at the verdict site what else is asked there."""
+    linear = [_linear(inputs, attribute) for attribute in inputs.dataset.attributes]
+    if regime.is_reference:
+        return (sites + 1) * sum(linear)
+    everything = inputs.recipe.effort == "everything"
+    more = _EVERYTHING if everything else _OTHERS if repetition else _FIRST
+    return (sites + 1) * sum(one + _CELL for one in linear) + more * sum(linear)

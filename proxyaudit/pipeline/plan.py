@@ -103,7 +103,7 @@ def make_plan(inputs: Inputs, model: TrainedModel, proxies: ProxyPlan) -> Plan:
         level=LEVEL,
         cells=cells,
         permutations=permutations_needed(cells),
-        tasks=1 + sum((2 if regime.kind != "synthetic" else 3) * (len(regime.checkpoints) or recipe.seeds) for regime in regimes),
+        tasks=1 + sum((2 if regime.kind != "synthetic" else 3) * inputs.seeds_of(regime) for regime in regimes),
         notes=[note.model_dump() for note in (*dataset.notes, *release_notes(dataset, inputs.releases), *lineage.notes, *effort)],
         hashes={**dataset.hashes, **model_kind(recipe.model).file_hashes(recipe.model, inputs.base), **lineage.hashes},
         versions=versions(text=dataset.text is not None),

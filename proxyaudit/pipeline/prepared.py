@@ -96,6 +96,8 @@ class Inputs:
         """Repetitions of a regime: its checkpoints, or the recipe's seeds."""
         if regime.kind == "quantised":
             return self.seeds_of(self.regime(str(regime.of)))
+        if regime.kind == "reweighed" and self.recipe.effort != "everything":
+            return 1  # shown beside the others, and nothing is compared with it
         return len(regime.checkpoints) if regime.kind == "checkpoints" else self.recipe.seeds
 
     def build(self, seed: int, erase: tuple[str, ...] = ()) -> TrainedModel:

@@ -37,5 +37,7 @@ def left_out(effort: Effort, repetitions: int) -> list[tuple[str, str]]:
         for what in EXTRAS.values()
         if effort == "decide" or repetitions > 1
     ]
+    if repetitions > 1:
+        found.append(("beyond the first repetition: models of reweighed data", "they are shown only; 'effort: everything' trains them"))
     stronger = "stronger readers and relearning of a model in which a linear reader surely finds the attribute"
     return [*found, (stronger, "they cannot change a verdict there; 'effort: everything' asks them all")]

@@ -94,7 +94,7 @@ class SdvSynthesizer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
 
 # Gaussian copula with beta marginals, for which epochs have no meaning; variational autoencoder for tables and conditional GAN (Xu et
 # al. 2019); the GAN on marginals made normal by a copula.
-gaussian_copula = costs(0.08, epochs=10)(partial(SdvSynthesizer, "gaussian_copula"))
-tvae = costs(0.06, epochs=10)(partial(SdvSynthesizer, "tvae"))
+gaussian_copula = costs(0.02, epochs=10)(partial(SdvSynthesizer, "gaussian_copula"))
+tvae = costs(0.04, epochs=10)(partial(SdvSynthesizer, "tvae"))
 ctgan = costs(0.6, epochs=10)(partial(SdvSynthesizer, "ctgan"))
 copulagan = costs(0.7, epochs=10)(partial(SdvSynthesizer, "copulagan"))

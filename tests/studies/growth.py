@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import yaml
 
+from proxyaudit.evidence.pack import read_pack
+from proxyaudit.pipeline.cost import CORES
 from proxyaudit.pipeline.run import run_audit
 
 BASE: Final = {"rows": 4000, "units": 16, "sites": 2, "attributes": 1, "repetitions": 1}
@@ -40,4 +42,6 @@ def run_case(seed: int, axis: str, value: int) -> dict[str, Any]:
         path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
         start = time.process_time()
         result = run_audit(path, out=Path(folder) / "out", jobs=1)
-        return {"axis": axis, "value": value, "status": result.status, "seconds": round(time.process_time() - start, 1)}
+        seconds = round(time.process_time() - start, 1)
+        planned = 60 * CORES * read_pack(result.folder).plan["estimated_minutes"]
+        return {"axis": axis, "value": value, "status": result.status, "seconds": seconds, "planned": round(planned, 1)}

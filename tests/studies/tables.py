@@ -200,8 +200,10 @@ def growth_table(lines: Lines) -> str:
         done = [value for value in values if value in seconds]
         shown = ", ".join(f"{value:,}: {seconds[value]:.0f}" for value in done)
         power = float(np.polyfit(np.log(done), np.log([seconds[value] for value in done]), 1)[0]) if len(done) > 1 else math.nan
-        rows.append([axis, shown or "-", "-" if math.isnan(power) else f"{power:.2f}"])
-    return markdown(["axis", "processor seconds by size", "grows with size to the power of"], rows)
+        off = [line["seconds"] / line["planned"] for line in lines if line["axis"] == axis]
+        beside = f"{min(off):.1f} to {max(off):.1f}" if off else "-"
+        rows.append([axis, shown or "-", "-" if math.isnan(power) else f"{power:.2f}", beside])
+    return markdown(["axis", "processor seconds by size", "grows with size to the power of", "times what the plan says"], rows)
 
 
 def _share(lines: Lines) -> str:

@@ -53,6 +53,12 @@ def test_presence_is_found_more_often_the_larger_the_leak():
     assert power_of_presence(3000, 384, 0.02, 0.04, even, level=level) < found[1]
 
 
+def test_the_readme_says_the_time_that_the_plan_says():
+    root, words = Path(__file__).parents[2], ("six", "seven", "eight", "nine", "ten")
+    planned = round(plan_audit(root / "recipes" / "quickstart.yaml")["estimated_minutes"])
+    assert f"takes about {words[planned - 6]} minutes" in " ".join((root / "README.md").read_text(encoding="utf-8").split())
+
+
 def test_a_plan_tells_the_odds_of_every_verdict_over_all_checks():
     """More rows decide more, and where one check has no power the verdict has none, however sure the others are."""
     root = Path(__file__).parents[2]

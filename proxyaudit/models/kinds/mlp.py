@@ -16,4 +16,4 @@ class MlpSpec(TrainingSpec):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
-KIND = ModelKind(MlpSpec, "proxyaudit.models.tabular:Mlp", seconds=0.012)
+KIND = ModelKind(MlpSpec, "proxyaudit.models.tabular:Mlp", seconds=0.005)

@@ -61,7 +61,7 @@ def test_what_was_left_out_is_listed(audits: dict[str, Evidence]) -> None:
 
 
 def test_stronger_readers_are_not_asked_where_a_linear_one_surely_finds_it(audits: dict[str, Evidence]) -> None:
-    asked = {("linear", "leak"), ("nonlinear", "leak"), ("used", "effect")}
+    asked = {("linear", "leak"), ("nonlinear", "leak_nonlinear"), ("used", "effect")}
     values = {
         effort: {
             e.channel: e.value for e in evidence.estimates if (e.attribute, e.regime) == ("sex", "real") and (e.channel, e.measure) in asked

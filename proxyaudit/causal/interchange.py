@@ -13,6 +13,7 @@ What decides has one stratum: asked within the true label, a model that ignores 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 from numpy.random import Generator
@@ -21,7 +22,7 @@ from scipy.sparse import csr_array
 
 from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace
-from proxyaudit.stats.intervals import Measured, over_seeds, p_below
+from proxyaudit.stats.intervals import UNSHARED, Measured, SharedSpread, over_seeds, p_below
 
 DONORS = 8
 FINE_DONORS = 24  # where absence is asked: the product of two halves has the donors' own scatter in it
@@ -366,10 +367,37 @@ def measured(effect: Effect, clusters_n: Ints, *, product: bool) -> Measured:
     return Measured(np.array([value]), influence, clusters_n, extra, float(max(len(apart), 1)))
 
 
-def absent_p(effects: Sequence[Effect], clusters_n: Ints, margin: float) -> float:
+@dataclass(frozen=True)
+class SharedSpreads:
+    """What effects of one audit have in common of the variance between models: signed ones, and products of donor halves."""
+
+    signed: SharedSpread = UNSHARED
+    product: SharedSpread = UNSHARED
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[Measured, Measured]]) -> Self:
+        """From signed effects and products that were measured alike, each in several models."""
+        signed = SharedSpread.of((signed, max(product.value, 0.0)) for signed, product in pairs)
+        return cls(signed, SharedSpread.of((product, 0.0) for _, product in pairs))
+
+    def applied(self, signed: Measured, product: Measured) -> tuple[Measured, Measured]:
+        """Both numbers of an effect with what is shared of their variance between models."""
+        return self.signed.applied(signed, max(product.value, 0.0)), self.product.applied(product)
+
+
+ALONE = SharedSpreads()  # each effect for itself
+
+
+def over_models(effects: Sequence[Effect], clusters_n: Ints) -> tuple[Measured, Measured]:
+    """The signed effect and the product of the donor halves, in the mean over models."""
+    signed, product = (over_seeds([measured(effect, clusters_n, product=which) for effect in effects]) for which in (False, True))
+    return signed, product
+
+
+def absent_p(effects: Sequence[Effect], clusters_n: Ints, margin: float, shared: SharedSpreads = ALONE) -> float:
     """p-value of "below the margin" of the signed effect and of the product of the donor halves (on its own scale), over models.
 
     Random subspaces are not subtracted.
     """
-    signed, product = (over_seeds([measured(effect, clusters_n, product=which) for effect in effects]) for which in (False, True))
+    signed, product = shared.applied(*over_models(effects, clusters_n))
     return max(p_below(signed.oriented(), margin), p_below(product, margin**2))

@@ -71,6 +71,11 @@ class Facts:
         """The protected attributes."""
         return tuple(a for a in self.attributes if a.role == "protected")
 
+    @property
+    def trained(self) -> tuple[Run, ...]:
+        """Runs whose models were trained and measured: all but the untrained reference."""
+        return tuple(run for run in self.runs if run.measured and run.regime != "untrained")
+
     def run(self, regime: str) -> Run | None:
         """The run of a regime, if there is one."""
         return next((run for run in self.runs if run.regime == regime), None)

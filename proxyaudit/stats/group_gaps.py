@@ -9,7 +9,17 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.stats.intervals import Interval, Measured, absent_everywhere, crossed_interval, group_floor, in_every_seed, over_seeds
+from proxyaudit.stats.intervals import (
+    UNSHARED,
+    Interval,
+    Measured,
+    SharedSpread,
+    absent_everywhere,
+    crossed_interval,
+    group_floor,
+    in_every_seed,
+    over_seeds,
+)
 
 NOT_FLAT = "the outputs differ along this number, cut finely, by the margin, or these rows cannot tell: its halves alone prove nothing"
 BINS, ROWS_PER_BIN = 64, 40
@@ -47,15 +57,26 @@ class LargestGap:
     absent_p: float  # for "every pair lies within it"
 
 
-def largest_gap(outputs_snc: Sequence[Floats], groups_n: Ints, count: int, clusters_n: Ints, margin: float, level: float) -> LargestGap:
-    """Largest gap between two of ``count`` groups over pairs and output columns, with a simultaneous interval (Bonferroni)."""
+def largest_gap(
+    outputs_snc: Sequence[Floats],
+    groups_n: Ints,
+    count: int,
+    clusters_n: Ints,
+    margin: float,
+    level: float,
+    shared: SharedSpread = UNSHARED,
+) -> LargestGap:
+    """Largest gap between two of ``count`` groups over pairs and output columns, with a simultaneous interval (Bonferroni).
+
+    ``shared`` is what gaps of this audit have in common of the variance between repetitions.
+    """
     asked = list(product(combinations(range(count), 2), range(outputs_snc[0].shape[1])))
     # The pair that carries the evidence is the one reported: the smallest p-value, of equals the largest gap.
     best: tuple[tuple[float, float], Measured, int, int, int] | None = None
     absent = 0.0
     for (a, b), column in asked:
         singles = [gap_in(outputs, groups_n, a, b, column, clusters_n) for outputs in outputs_snc]
-        gap = over_seeds(singles)
+        gap = shared.applied(over_seeds(singles))
         if gap.value < 0:
             singles = [-single for single in singles]
         # Twice, since the sign was taken from the data.

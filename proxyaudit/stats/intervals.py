@@ -3,17 +3,23 @@
 Seeds are crossed with rows, not nested in them. The variance of the mean over seeds is therefore ``s_seed**2 / S + s_row**2`` with
 Satterthwaite's degrees of freedom (Satterthwaite 1946). ``influence_n[i]`` is row i's share of the sampling error of the mean over
 seeds, so that the row variance is the sum over clusters of the squared cluster sums.
+
+Two or three repetitions hardly tell how much repetitions differ. Numbers measured alike in one audit (gaps of several attributes, in
+several regimes) tell it together: the variance of each is drawn towards what they have in common (Smyth 2004).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from proxyaudit.arrays import Floats, Ints
 
 LEVEL = 0.95
+LEAST_SHARED_DF, MOST_SHARED_DF = 4.0, 8.0  # of what other numbers say of a variance: worth less where they are unlike, never more
+_FEWEST_ALIKE = 4  # numbers; fewer do not tell how alike they are
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,7 @@ class Measured:
     extra: float = 0.0  # variance that the influences do not carry (a floor for small groups, an estimated direction)
     extra_df: float = float("inf")
     row_df: float = float("inf")  # upper bound on the degrees of freedom of the rows: those of the smallest group compared
+    prior: tuple[float, float] = (0.0, 0.0)  # variance between repetitions as other numbers tell it, and its degrees of freedom
 
     @property
     def value(self) -> float:
@@ -84,7 +91,11 @@ def _variance_and_df(measured: Measured) -> tuple[float, float]:
     parts = [(rows, max(min(float(clusters - 1), measured.row_df), 1.0)), (measured.extra, max(measured.extra_df, 1.0))]
     distinct = distinct_seeds(measured.seed_values)
     if len(distinct) > 1:
-        parts.append((float(distinct.var(ddof=1)) / len(distinct), float(len(distinct) - 1)))
+        (shared, prior_df), own_df = measured.prior, len(distinct) - 1
+        own = float(distinct.var(ddof=1))
+        # Never below its own: where one number is unlike the others, they do not speak for it.
+        between = max(own, (prior_df * shared + own_df * own) / (prior_df + own_df))
+        parts.append((between / len(distinct), prior_df + own_df))
     total = sum(variance for variance, _ in parts)
     if total == 0 or not np.isfinite(total):
         return total, 1.0
@@ -139,6 +150,63 @@ def p_above(measured: Measured, margin: float) -> float:
 def p_below(measured: Measured, margin: float) -> float:
     """One-sided p-value of the hypothesis that the number is at least ``margin``."""
     return p_above(-measured, -margin)
+
+
+@dataclass(frozen=True)
+class SharedSpread:
+    """What numbers measured alike have in common of the variance between repetitions (Smyth 2004, limma's moderated variance).
+
+    A gap of .2 differs more between models than one of .02. So variances are compared in units of the number's squared size, with its row
+    error in it; of a mean whose sign turns from model to model, with the mean square behind it (``size2``).
+    """
+
+    ratio: float = 0.0  # variance between repetitions in those units
+    df: float = 0.0  # how many degrees of freedom it is worth: few where the numbers are unlike each other
+
+    @classmethod
+    def of(cls, numbers: Iterable[tuple[Measured, float]]) -> Self:
+        """From the scatter of the logarithms of variances; each number comes with its ``size2``.
+
+        Nothing is shared where numbers with repetitions are few, or unlike each other.
+        """
+        logs, trigammas = [], []
+        for number, size2 in numbers:
+            distinct, scale = distinct_seeds(number.seed_values), _scale(number, size2)
+            if len(distinct) > 1 and 0 < scale < np.inf:
+                half = (len(distinct) - 1) / 2
+                logs.append(np.log(distinct.var(ddof=1) / scale) - special.digamma(half) + np.log(half))
+                trigammas.append(float(special.polygamma(1, half)))
+        if len(logs) < _FEWEST_ALIKE:
+            return cls()
+        unlike = float(np.var(logs, ddof=1) - np.mean(trigammas))
+        df = 2 * _trigamma_inverse(unlike) if unlike > 0 else np.inf
+        if df < LEAST_SHARED_DF:
+            return cls()
+        shift = special.digamma(df / 2) - np.log(df / 2) if np.isfinite(df) else 0.0
+        return cls(float(np.exp(np.mean(logs) + shift)), float(min(df, MOST_SHARED_DF)))
+
+    def applied(self, measured: Measured, size2: float = 0.0) -> Measured:
+        """The number with the variance between its repetitions drawn towards what is shared."""
+        return replace(measured, prior=(self.ratio * _scale(measured, size2), self.df)) if self.df else measured
+
+
+UNSHARED = SharedSpread()  # each number for itself
+
+
+def _scale(measured: Measured, size2: float) -> float:
+    return measured.value**2 + size2 + row_variance(measured.influence_n, measured.clusters_n)[0]
+
+
+def _trigamma_inverse(y: float) -> float:
+    """The x whose trigamma is y > 0, by Newton's method on the reciprocal, which is nearly linear (Smyth 2004, appendix)."""
+    x = 0.5 + 1 / y
+    for _ in range(50):
+        value = float(special.polygamma(1, x))
+        step = value * (1 - value / y) / float(special.polygamma(2, x))
+        x += step
+        if -step / x < 1e-8:
+            break
+    return x
 
 
 def fieller_ratio(top: Measured, bottom: Measured, level: float = 0.95) -> Interval | None:

@@ -1,5 +1,6 @@
 """Drafts of the output gap, of the same gap within true labels, of the placebos' gap, and of the task."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -7,8 +8,8 @@ import numpy as np
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts
-from proxyaudit.stats.group_gaps import NOT_FLAT, LargestGap, auroc, gaps_within_label, largest_gap, surely_flat, weighted_sum
-from proxyaudit.stats.intervals import LEVEL, Measured, crossed_interval, p_above, p_below
+from proxyaudit.stats.group_gaps import NOT_FLAT, LargestGap, auroc, gap_in, gaps_within_label, largest_gap, surely_flat, weighted_sum
+from proxyaudit.stats.intervals import LEVEL, Measured, SharedSpread, crossed_interval, over_seeds, p_above, p_below
 
 FEWEST_IN_LABEL = 30
 METHOD = "largest difference in mean predicted probability over pairs of groups; simultaneous interval"
@@ -16,10 +17,10 @@ METHOD = "largest difference in mean predicted probability over pairs of groups;
 
 def estimate(facts: Facts) -> Drafts:
     """Gaps of every attribute, and the task, in every regime."""
-    out = Drafts()
+    out, shared = Drafts(), SharedSpread.of((gap, 0.0) for gap in _gaps(facts))
     for run in facts.runs:
         for attribute in facts.attributes:
-            _add_gap(out, facts, attribute, run)
+            _add_gap(out, facts, attribute, run, shared)
             size = placebo_gap(facts, attribute, run)
             if size is not None:
                 context = f"{run.regime}: 95th percentile of placebos, gap"
@@ -31,7 +32,17 @@ def estimate(facts: Facts) -> Drafts:
     return out
 
 
-def _add_gap(out: Drafts, facts: Facts, attribute: Attribute, run: Run) -> None:
+def _gaps(facts: Facts) -> Iterator[Measured]:
+    """Gaps between neighbouring groups of every attribute in every regime of trained models."""
+    for run in facts.trained:
+        for attribute in facts.attributes:
+            groups, names = attribute.groups()
+            for low in range(len(names) - 1):
+                for column in range(run.outputs[0].shape[1]):
+                    yield over_seeds([gap_in(one, groups, low, low + 1, column, facts.clusters_n) for one in run.outputs])
+
+
+def _add_gap(out: Drafts, facts: Facts, attribute: Attribute, run: Run, shared: SharedSpread) -> None:
     margin = facts.margins.gap
     base = Draft("expressed", attribute.name, run.regime, None, "gap", measure="gap", margin=margin, unit=UNIT_GAP, method=METHOD)
     # A reference has numbers, never a verdict.
@@ -40,7 +51,7 @@ def _add_gap(out: Drafts, facts: Facts, attribute: Attribute, run: Run) -> None:
         out.add(replace(base, reason=None if run.is_reference else "the training or capture of this regime failed"))
         return
     groups, names = attribute.groups()
-    found = largest_gap(run.outputs, groups, len(names), facts.clusters_n, margin, LEVEL)
+    found = largest_gap(run.outputs, groups, len(names), facts.clusters_n, margin, LEVEL, shared)
     if attribute.classes == 0 and not surely_flat(run.outputs, np.asarray(attribute.codes, dtype=np.float64), margin):
         # Halves of a number can agree where its quarters do not.
         base = replace(base, can_be_absent=False, reason=NOT_FLAT)

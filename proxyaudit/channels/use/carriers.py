@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from proxyaudit.arrays import Ints
+from proxyaudit.causal.interchange import ALONE, SharedSpreads
 from proxyaudit.causal.proxy_use import Number, Reach
 from proxyaudit.channels.use.record import COLUMNS, ColumnUse, all_of
 from proxyaudit.estimates.facts import Run
@@ -31,12 +32,13 @@ class Carrier:
 
     name: str
     uses: tuple[ColumnUse, ...]
+    shared: SharedSpreads = ALONE  # what exchanges in this audit have in common of the variance between models
 
     def surely_reaches(self, clusters_n: Ints, margin: float, level: float) -> bool:
         """Whether what reaches the groups surely exceeds the margin, and what goes around the attribute's subspace does as well."""
         total, around = all_of(use.reach for use in self.uses), all_of(use.around for use in self.uses)
         found = [reaches for reaches in (total, around) if reaches]
-        return bool(total) and all(_above_p(reaches, clusters_n, margin) <= level for reaches in found)
+        return bool(total) and all(_above_p(reaches, clusters_n, margin, self.shared) <= level for reaches in found)
 
     def surely_idle(self, clusters_n: Ints, margin: float) -> bool:
         """Whether what reaches the groups surely lies below the margin, row by row too."""
@@ -44,16 +46,28 @@ class Carrier:
         products = all_of(reach.product for reach in reaches)
         if not products:
             return False
-        signed = _mean([reach.signed for reach in reaches], clusters_n).oriented()
-        return max(p_below(signed, margin), p_below(_mean(products, clusters_n), (_ROW_BY_ROW * margin) ** 2)) <= PRESENT_AT
+        signed, product = self.shared.applied(_mean([reach.signed for reach in reaches], clusters_n), _mean(products, clusters_n))
+        return max(p_below(signed.oriented(), margin), p_below(product, (_ROW_BY_ROW * margin) ** 2)) <= PRESENT_AT
 
 
-def carriers_of(run: Run, attribute: str, names: Sequence[str]) -> list[Carrier]:
+def shared_by_exchanges(runs: Sequence[Run], attributes: Sequence[str], clusters_n: Ints) -> SharedSpreads:
+    """What exchanges of columns have in common of the variance between models, over regimes of trained models and attributes."""
+    pairs = []
+    for run in runs:
+        for records in (all_of(COLUMNS.find(m, attribute) for m in run.measured) for attribute in attributes):
+            for name in records[0].units if records else ():
+                reaches = all_of(use.reach for use in all_of(record.units.get(name) for record in records))
+                if products := all_of(reach.product for reach in reaches):
+                    pairs.append((_mean([reach.signed for reach in reaches], clusters_n), _mean(products, clusters_n)))
+    return SharedSpreads.of(pairs)
+
+
+def carriers_of(run: Run, attribute: str, names: Sequence[str], shared: SharedSpreads = ALONE) -> list[Carrier]:
     """What was measured of columns by name, and of all together, in every model of a regime."""
     records = all_of(COLUMNS.find(m, attribute) for m in run.measured)
     found = {name: all_of(record.units.get(name) for record in records) for name in names}
     found[TOGETHER] = all_of(record.together for record in records)
-    return [Carrier(name, tuple(uses)) for name, uses in found.items() if uses]
+    return [Carrier(name, tuple(uses), shared) for name, uses in found.items() if uses]
 
 
 def barring(carriers: Sequence[Carrier], clusters_n: Ints, margin: float) -> str | None:
@@ -81,26 +95,26 @@ def add_carriers(out: Drafts, base: Draft, carriers: Sequence[Carrier], clusters
         reaches = all_of(use.reach for use in carrier.uses)
         if moved <= base.margin or not reaches:
             continue
-        measured = _mean([reach.signed for reach in reaches], clusters_n).oriented()
         products = all_of(reach.product for reach in reaches)
-        rows = float(np.sqrt(max(0.0, float(np.mean([one.value for one in products]))))) if products else 0.0
+        mean_square = max(0.0, float(np.mean([one.value for one in products]))) if products else 0.0
+        measured = carrier.shared.signed.applied(_mean([reach.signed for reach in reaches], clusters_n), mean_square).oriented()
         surely = carrier.surely_reaches(clusters_n, base.margin, PRESENT_AT), carrier.surely_idle(clusters_n, base.margin)
         favours = "past the directions that were swapped" if surely[0] else "without favouring a group"
         if not any(surely):
             favours = "and it is not settled whether that favours a group"
         reason = f"{carrier.name}: carries it and moves single outputs by {moved:.2f} on average, {favours}"
         draft = replace(base, channel="carrier_effect", measure="carrier_effect", subject=carrier.name, context=carrier.name, unit=UNIT_GAP)
-        draft = replace(draft, decides=False, method=_METHOD, raw=rows, reason=reason)
+        draft = replace(draft, decides=False, method=_METHOD, raw=float(np.sqrt(mean_square)), reason=reason)
         out.add(replace(draft, measured=measured, interval=crossed_interval(measured, LEVEL)))
 
 
-def _above_p(reaches: Sequence[Reach], clusters_n: Ints, margin: float) -> float:
+def _above_p(reaches: Sequence[Reach], clusters_n: Ints, margin: float, shared: SharedSpreads) -> float:
     """p-value of "reaches the groups by more than the margin", signed or row by row; the sign was taken from the data."""
-    signed = _mean([reach.signed for reach in reaches], clusters_n).oriented()
-    found = [2 * p_above(signed, margin)]
-    products = all_of(reach.product for reach in reaches)
-    if products:
-        found.append(p_above(_mean(products, clusters_n), (_ROW_BY_ROW * margin) ** 2))
+    signed, products = _mean([reach.signed for reach in reaches], clusters_n), all_of(reach.product for reach in reaches)
+    if not products:
+        return min(1.0, 2 * p_above(signed.oriented(), margin))
+    signed, product = shared.applied(signed, _mean(products, clusters_n))
+    found = [2 * p_above(signed.oriented(), margin), p_above(product, (_ROW_BY_ROW * margin) ** 2)]
     return min(1.0, len(found) * min(found))
 
 

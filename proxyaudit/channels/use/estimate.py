@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from proxyaudit.arrays import Bools, Floats, Ints
-from proxyaudit.causal.interchange import InterchangeResult, absent_p
+from proxyaudit.causal.interchange import ALONE, InterchangeResult, SharedSpreads, absent_p, over_models
 from proxyaudit.causal.interchange import measured as measured_effect
 from proxyaudit.channels.use import record
-from proxyaudit.channels.use.carriers import Carrier, add_carriers, barring, carriers_of, explain
+from proxyaudit.channels.use.carriers import Carrier, add_carriers, barring, carriers_of, explain, shared_by_exchanges
 from proxyaudit.channels.use.record import JOINT, all_of, first_reason, learned_swaps, uses_at
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts
@@ -54,13 +54,16 @@ _UNREAD_SHARE = 0.5  # of the margin: directions without a gradient must not mov
 def estimate(facts: Facts) -> Drafts:
     """Effects of every attribute in every regime, the numbers beside them, and their controls."""
     out, untrained = Drafts(), facts.run("untrained")
+    names = [attribute.name for attribute in facts.attributes]
+    shared = _shared_by_effects(facts.trained, names, facts.verdict_sites, facts.clusters_n)
+    exchanges = shared_by_exchanges(facts.trained, names, facts.clusters_n)
     for run in facts.runs:
         for attribute in facts.attributes:
             name, followed = attribute.name, facts.followed[attribute.name]
             low, high = followed.names
             base = Draft("used", name, run.regime, group=f"{low} to {high}", margin=facts.margins.effect, unit=UNIT_GAP)
-            carrying = carriers_of(run, name, record.carriers(facts.inputs, name, facts.margins.leak))
-            for draft in use_drafts(base, run, untrained, facts.verdict_sites, facts.clusters_n, carrying):
+            carrying = carriers_of(run, name, record.carriers(facts.inputs, name, facts.margins.leak), exchanges)
+            for draft in use_drafts(base, run, untrained, facts.verdict_sites, facts.clusters_n, carrying, shared):
                 if run.is_reference:
                     draft = replace(draft, decides=False, reason=None if draft.measured is not None else draft.reason)
                 out.add(draft)
@@ -72,10 +75,30 @@ def estimate(facts: Facts) -> Drafts:
     return out
 
 
+def _shared_by_effects(runs: Sequence[Run], attributes: Sequence[str], sites: Sequence[str], clusters_n: Ints) -> SharedSpreads:
+    """What effects have in common of the variance between models, over regimes of trained models, attributes, sites and subspaces."""
+    effects = []
+    for run in runs:
+        for uses in (uses_at(run, name, site) for name in attributes for site in sites):
+            for swaps in (all_of(use.leace for use in uses), learned_swaps(uses)):
+                if len(swaps) == len(run.measured):
+                    effects.append(over_models([swap.effect for swap in swaps], clusters_n))
+    return SharedSpreads.of(effects)
+
+
 def use_drafts(
-    base: Draft, run: Run, untrained: Run | None, sites: Sequence[str], clusters_n: Ints, carrying: Sequence[Carrier] = ()
+    base: Draft,
+    run: Run,
+    untrained: Run | None,
+    sites: Sequence[str],
+    clusters_n: Ints,
+    carrying: Sequence[Carrier] = (),
+    shared: SharedSpreads = ALONE,
 ) -> list[Draft]:
-    """Drafts of use at every verdict site and, of several, jointly; ``carrying`` are input columns that carry the attribute."""
+    """Drafts of use at every verdict site and, of several, jointly; ``carrying`` are input columns that carry the attribute.
+
+    ``shared`` is what effects in this audit have in common of the variance between models.
+    """
     base = replace(base, measure="effect")
     if not run.measured:
         return [replace(base, site=site, reason=_FAILED) for site in sites]
@@ -83,15 +106,17 @@ def use_drafts(
     barred = {site: acting or absence_barred(run, base.attribute, site, base.margin, idle=idle) for site in sites}
     drafts = []
     for site in sites:
-        drafts += _at(replace(base, site=site), run, untrained, site, barred[site], clusters_n)
+        drafts += _at(replace(base, site=site), run, untrained, site, barred[site], clusters_n, shared)
     if len(sites) > 1:
         together = first_reason(barred.values()) or joint_barred(run, base.attribute, sites)
         joint = replace(base, subject="joint", context="joint: " + " + ".join(sites))
-        drafts += _at(joint, run, untrained, JOINT, together, clusters_n)
+        drafts += _at(joint, run, untrained, JOINT, together, clusters_n, shared)
     return drafts
 
 
-def _at(base: Draft, run: Run, untrained: Run | None, site: str, barred: str | None, clusters_n: Ints) -> list[Draft]:
+def _at(
+    base: Draft, run: Run, untrained: Run | None, site: str, barred: str | None, clusters_n: Ints, shared: SharedSpreads
+) -> list[Draft]:
     """LEACE and learned subspaces at one site, or at all of them jointly."""
     base = replace(base, method=_LEACE)
     uses = uses_at(run, base.attribute, site)
@@ -104,10 +129,10 @@ def _at(base: Draft, run: Run, untrained: Run | None, site: str, barred: str | N
     read = [] if why is not None else all_of(use.learned.read_downstream if use.learned else None for use in uses)
 
     def draft_of(start: Draft, swaps: _Swaps, asked: _Swaps) -> Draft:
-        p, why = absent_p([swap.effect for swap in asked], clusters_n, base.margin) if asked else None, barred
+        p, why = absent_p([swap.effect for swap in asked], clusters_n, base.margin, shared) if asked else None, barred
         if len(asked) > 1 and any(absent_p([swap.effect], clusters_n, base.margin) > PRESENT_AT for swap in asked):
             why = why or _ONE_MODEL
-        draft = replace(_claimed(start, swaps, clusters_n), absent_p=p, can_be_absent=why is None, reason=why)
+        draft = replace(_claimed(start, swaps, clusters_n, shared), absent_p=p, can_be_absent=why is None, reason=why)
         return replace(draft, null_rejected=False, null_reason=TOO_WIDE) if wide else draft
 
     leace = draft_of(base, all_of(use.leace for use in uses), read)
@@ -123,9 +148,9 @@ def _at(base: Draft, run: Run, untrained: Run | None, site: str, barred: str | N
     return [leace, found]
 
 
-def _claimed(base: Draft, swaps: _Swaps, clusters_n: Ints) -> Draft:
+def _claimed(base: Draft, swaps: _Swaps, clusters_n: Ints, shared: SharedSpreads) -> Draft:
     """An effect as it may be claimed: beyond random subspaces."""
-    draft = effect_draft(base, swaps, clusters_n)
+    draft = effect_draft(base, swaps, clusters_n, shared)
     draft = replace(draft, context=f"{base.context}: {draft.context}" if base.context else draft.context)
     random = [float(size) for swap in swaps for size in swap.random_sizes]
     if random and float(np.quantile(random, 0.95)) >= float(np.mean([swap.effect.size for swap in swaps])):
@@ -134,7 +159,7 @@ def _claimed(base: Draft, swaps: _Swaps, clusters_n: Ints) -> Draft:
     return draft
 
 
-def effect_draft(base: Draft, swaps: _Swaps, clusters_n: Ints) -> Draft:
+def effect_draft(base: Draft, swaps: _Swaps, clusters_n: Ints, shared: SharedSpreads = ALONE) -> Draft:
     """Fill a draft with an interchange effect, the larger of signed and per-row in the mean over seeds, minus that of random subspaces."""
     effects = [swap.effect for swap in swaps]
     signed = float(np.mean([effect.signed for effect in effects]))
@@ -150,14 +175,14 @@ def effect_draft(base: Draft, swaps: _Swaps, clusters_n: Ints) -> Draft:
             size = float(np.sqrt(max(0.0, effect.product)))
             slope = 1 / (2 * max(size, root / 2)) if root else 0.0
         singles.append(replace(one, seed_values=np.array([size - beside]), influence_n=slope * one.influence_n, extra=slope**2 * one.extra))
-    measured = over_seeds(singles)
+    measured = shared.signed.applied(over_seeds(singles), root**2)
     # Where no model exceeds the margin no null was needed.
     nulls = [swap.null_sizes for swap in swaps]
     null_high = float(np.quantile(np.mean(nulls, axis=0), 0.95)) if all(len(null) for null in nulls) else None
     rejected = null_high is not None and measured.value + float(np.mean(random)) > null_high
     draft = replace(base, measured=measured, interval=crossed_interval(measured), context=branch, n=swaps[0].rows)
     draft = replace(draft, null_rejected=rejected, null_high=null_high)
-    return replace(draft, present_p=in_every_seed(singles, base.margin), absent_p=absent_p(effects, clusters_n, base.margin))
+    return replace(draft, present_p=in_every_seed(singles, base.margin), absent_p=absent_p(effects, clusters_n, base.margin, shared))
 
 
 def add_use_beside(

@@ -216,7 +216,8 @@ class Recipe(Strict):
         names = self.regime_names()
         for name in names:
             refuse(name.lower() in REFERENCES, f"regime name '{name}' is reserved for a reference; choose another 'name'")
-        own = [name for regime in self.regimes if not regime.real for name in regime.names]
+        # Checkpoints may be those of training on the real rows; no release is.
+        own = [name for regime in self.regimes if not regime.real for name in regime.names if regime.checkpoints is None or name != "real"]
         taken = next((name for name in own if name.lower() == "real"), None)
         refuse(taken is not None, f"regime name '{taken}' is reserved for training on the real rows; choose another 'name'")
         plain = [name.lower() for name in names]

@@ -12,6 +12,7 @@ from proxyaudit.types import ChangeWord, Control, Encoding, Estimate, Role, Stat
 
 PRESENT_AT = 0.05
 ABSENT_AT = 0.01
+EFFECT_ABSENT_AT: Final = 0.025  # of gaps, effects and relearning: absent exactly where the 95 % interval of a test ends below the margin
 FOUND = 0.8  # share of plants that a positive control must find
 FAILED_AT: Final = 0.001  # by chance one control in a hundred would fail at .01 and silence an audit; a broken instrument is far below
 LEAST_FOUND: Final = 0.5  # of a planted effect; of twice the margin, more than half is above the margin
@@ -62,7 +63,13 @@ def decide_outcomes(
     failed = {(c.regime, c.attribute, c.site) for c in controls if c.kind == "negative" and c.passed is False}
     own = deciding(estimates)
     adjusted = adjusted_p(own, roles)
-    return {e.id: _outcome(e, adjusted.get(e.id, 1.0), blocked=(e.regime, e.attribute, e.site) in failed) for e in own}
+    levels = {e.id: ABSENT_AT if roles is None else absent_at(e) for e in own}
+    return {e.id: _outcome(e, adjusted.get(e.id, 1.0), levels[e.id], blocked=(e.regime, e.attribute, e.site) in failed) for e in own}
+
+
+def absent_at(e: Estimate) -> float:
+    """Level of absence: that of bounds for leaks, that of intervals for effects (packs of schema 1.0 have one for both)."""
+    return ABSENT_AT if "leak" in e.measure else EFFECT_ABSENT_AT
 
 
 def corrected(own: Sequence[Estimate], roles: Mapping[str, Role] | None) -> dict[str, float]:
@@ -84,7 +91,7 @@ def corrected(own: Sequence[Estimate], roles: Mapping[str, Role] | None) -> dict
     return adjusted
 
 
-def _outcome(e: Estimate, adjusted: float, *, blocked: bool) -> Outcome:
+def _outcome(e: Estimate, adjusted: float, absent_level: float, *, blocked: bool) -> Outcome:
     if e.margin is None and e.p_present is None and e.value is None:
         return "asks nothing"
     if e.margin is None or e.p_present is None or e.value is None:
@@ -98,7 +105,7 @@ def _outcome(e: Estimate, adjusted: float, *, blocked: bool) -> Outcome:
         return "corrected"
     if e.value > e.margin:
         return "unsure"
-    return "absent" if e.p_absent is not None and e.p_absent <= ABSENT_AT else "between"
+    return "absent" if e.p_absent is not None and e.p_absent <= absent_level else "between"
 
 
 def knows(kind: str) -> bool:

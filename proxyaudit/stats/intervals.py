@@ -18,7 +18,7 @@ from scipy import special, stats
 from proxyaudit.arrays import Floats, Ints
 
 LEVEL = 0.95
-LEAST_SHARED_DF, MOST_SHARED_DF = 4.0, 8.0  # of what other numbers say of a variance: worth less where they are unlike, never more
+LEAST_SHARED_DF, MOST_SHARED_DF = 2.0, 8.0  # of what other numbers say of a variance: worth less where they are unlike, never more
 _FEWEST_ALIKE = 4  # numbers; fewer do not tell how alike they are
 
 

@@ -41,13 +41,17 @@ class Carrier:
         return bool(total) and all(_above_p(reaches, clusters_n, margin, self.shared) <= level for reaches in found)
 
     def surely_idle(self, clusters_n: Ints, margin: float) -> bool:
-        """Whether what reaches the groups surely lies below the margin, row by row too."""
+        """Whether what reaches the groups surely lies below the margin, row by row too.
+
+        A mean over rows is at most as large as their root mean square, so the signed part is settled by either of the two.
+        """
         reaches = all_of(use.reach for use in self.uses)
         products = all_of(reach.product for reach in reaches)
         if not products:
             return False
         signed, product = self.shared.applied(_mean([reach.signed for reach in reaches], clusters_n), _mean(products, clusters_n))
-        return max(p_below(signed.oriented(), margin), p_below(product, (_ROW_BY_ROW * margin) ** 2)) <= PRESENT_AT
+        mean = 2 * min(p_below(signed.oriented(), margin), p_below(product, margin**2))
+        return max(mean, p_below(product, (_ROW_BY_ROW * margin) ** 2)) <= PRESENT_AT
 
 
 def shared_by_exchanges(runs: Sequence[Run], attributes: Sequence[str], clusters_n: Ints) -> SharedSpreads:

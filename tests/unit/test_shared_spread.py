@@ -1,0 +1,68 @@
+"""Variances between few repetitions: what numbers measured alike say of each other, and what they must not say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import special
+
+from proxyaudit.seeding import stream
+from proxyaudit.stats.intervals import UNSHARED, Measured, SharedSpread, _trigamma_inverse, crossed_interval
+
+ROWS, ROW_ERROR = 400, 0.005
+
+
+def audit(truth_g: np.ndarray, spread_g: np.ndarray, seeds: int, rng: np.random.Generator) -> list[Measured]:
+    """Numbers on the same rows, each with its truth and its standard deviation between models."""
+    found = []
+    for truth, spread in zip(truth_g, spread_g, strict=True):
+        row = rng.normal(size=ROWS) * ROW_ERROR * np.sqrt(ROWS)
+        values = truth + row.mean() + rng.normal(size=seeds) * spread
+        found.append(Measured(values, (row - row.mean()) / ROWS, np.arange(ROWS)))
+    return found
+
+
+def coverage(truth_g: np.ndarray, spread_g: np.ndarray, *, shared: bool, seeds: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """Share of 95 % intervals that hold the truth, and their median width, of each number."""
+    rng, hits, widths = stream(0, "shared spread"), [], []
+    for _ in range(500):
+        numbers = audit(truth_g, spread_g, seeds, rng)
+        prior = SharedSpread.of((number, 0.0) for number in numbers) if shared else UNSHARED
+        intervals = [crossed_interval(prior.applied(number)) for number in numbers]
+        hits.append([i.low <= truth <= i.high for i, truth in zip(intervals, truth_g, strict=True)])
+        widths.append([i.high - i.low for i in intervals])
+    return np.mean(hits, axis=0), np.median(widths, axis=0)
+
+
+def test_two_models_tell_more_where_other_numbers_speak_for_them() -> None:
+    truth = np.r_[np.zeros(4), np.linspace(0.02, 0.2, 4)]
+    spread = 0.3 * truth + 0.002
+    alone, wide = coverage(truth, spread, shared=False)
+    held, narrow = coverage(truth, spread, shared=True)
+    assert held.mean() >= 0.93 > alone.mean()
+    assert held.min() >= alone.min()
+    assert narrow[-1] < 0.7 * wide[-1]
+
+
+def test_one_number_unlike_the_others_keeps_its_own_spread() -> None:
+    truth, spread = np.full(12, 0.03), np.r_[np.full(11, 0.001), 0.03]
+    alone, _ = coverage(truth, spread, shared=False)
+    held, _ = coverage(truth, spread, shared=True)
+    assert held[-1] >= alone[-1] - 0.06
+    numbers = audit(truth, spread, 3, stream(1, "one off"))
+    prior = SharedSpread(0.01, 8.0)
+    odd = numbers[-1]
+    assert crossed_interval(prior.applied(odd)).se >= crossed_interval(odd).se - 1e-12
+
+
+def test_few_numbers_share_nothing() -> None:
+    numbers = audit(np.full(3, 0.05), np.full(3, 0.01), 2, stream(2, "few"))
+    assert SharedSpread.of((number, 0.0) for number in numbers) == UNSHARED
+    single = Measured(np.array([0.05]), np.zeros(4), np.arange(4))
+    assert SharedSpread.of([(single, 0.0)] * 10) == UNSHARED
+    assert UNSHARED.applied(numbers[0]) is numbers[0]
+
+
+@pytest.mark.parametrize("x", [0.05, 0.5, 4.0, 300.0])
+def test_the_inverse_of_trigamma(x: float) -> None:
+    assert _trigamma_inverse(float(special.polygamma(1, x))) == pytest.approx(x, rel=1e-6)

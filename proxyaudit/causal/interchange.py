@@ -13,7 +13,6 @@ What decides has one stratum: asked within the true label, a model that ignores 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
 
 import numpy as np
 from numpy.random import Generator
@@ -22,7 +21,7 @@ from scipy.sparse import csr_array
 
 from proxyaudit.arrays import Bools, Floats, Ints
 from proxyaudit.erasers.leace import LeaceEraser, fit_leace, random_subspace
-from proxyaudit.stats.intervals import UNSHARED, Measured, SharedSpread, over_seeds, p_below
+from proxyaudit.stats.intervals import ALONE, Measured, SharedSpreads, over_seeds, p_below
 
 DONORS = 8
 FINE_DONORS = 24  # where absence is asked: the product of two halves has the donors' own scatter in it
@@ -365,27 +364,6 @@ def measured(effect: Effect, clusters_n: Ints, *, product: bool) -> Measured:
     value, influence = (effect.product, effect.product_influence_n) if product else (effect.signed, effect.signed_influence_n)
     extra = float((apart**2).mean()) / 6 if len(apart) else 0.0
     return Measured(np.array([value]), influence, clusters_n, extra, float(max(len(apart), 1)))
-
-
-@dataclass(frozen=True)
-class SharedSpreads:
-    """What effects of one audit have in common of the variance between models: signed ones, and products of donor halves."""
-
-    signed: SharedSpread = UNSHARED
-    product: SharedSpread = UNSHARED
-
-    @classmethod
-    def of(cls, pairs: Sequence[tuple[Measured, Measured]]) -> Self:
-        """From signed effects and products that were measured alike, each in several models."""
-        signed = SharedSpread.of((signed, max(product.value, 0.0)) for signed, product in pairs)
-        return cls(signed, SharedSpread.of((product, 0.0) for _, product in pairs))
-
-    def applied(self, signed: Measured, product: Measured) -> tuple[Measured, Measured]:
-        """Both numbers of an effect with what is shared of their variance between models."""
-        return self.signed.applied(signed, max(product.value, 0.0)), self.product.applied(product)
-
-
-ALONE = SharedSpreads()  # each effect for itself
 
 
 def over_models(effects: Sequence[Effect], clusters_n: Ints) -> tuple[Measured, Measured]:

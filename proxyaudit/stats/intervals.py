@@ -193,6 +193,27 @@ class SharedSpread:
 UNSHARED = SharedSpread()  # each number for itself
 
 
+@dataclass(frozen=True)
+class SharedSpreads:
+    """What effects of one audit have in common of the variance between models: signed ones, and products of donor halves."""
+
+    signed: SharedSpread = UNSHARED
+    product: SharedSpread = UNSHARED
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[Measured, Measured]]) -> Self:
+        """From signed effects and products that were measured alike, each in several models."""
+        signed = SharedSpread.of((signed, max(product.value, 0.0)) for signed, product in pairs)
+        return cls(signed, SharedSpread.of((product, 0.0) for _, product in pairs))
+
+    def applied(self, signed: Measured, product: Measured) -> tuple[Measured, Measured]:
+        """Both numbers of an effect with what is shared of their variance between models."""
+        return self.signed.applied(signed, max(product.value, 0.0)), self.product.applied(product)
+
+
+ALONE = SharedSpreads()  # each effect for itself
+
+
 def _scale(measured: Measured, size2: float) -> float:
     return measured.value**2 + size2 + row_variance(measured.influence_n, measured.clusters_n)[0]
 

@@ -13,7 +13,7 @@ from views import dataset_of, view_of
 from proxyaudit.activations.capture import capture
 from proxyaudit.channels.use.estimate import add_use_beside, add_use_controls, planted_control, use_drafts
 from proxyaudit.channels.use.measure import measure
-from proxyaudit.channels.use.record import JOINT, USES, LearnedUse, PlantedEffect, PlantedEffects
+from proxyaudit.channels.use.record import JOINT, USES, LearnedUse, PlantedEffect, PlantedEffects, SiteUse
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Followed, Run
 from proxyaudit.estimates.ledger import Draft, Drafts, Ledger
@@ -207,3 +207,12 @@ def test_a_constant_site_and_a_failed_regime():
     base = Draft("used", "sex", "real", margin=0.02)
     failed = decide_drafts(use_drafts(base, Run("real", ()), None, ("left",), np.arange(3)))
     assert [replace(c, reason=None).state for c in failed] == ["unknown"]
+
+
+def test_what_rows_take_of_the_smaller_planted_effect_fails_no_control():
+    small, large = PlantedEffect(1.0, 0.02, 0.007, 0.007, 0.06), PlantedEffect(2.0, 0.04, 0.029, 0.028, 0.85)
+    assert planted_control([SiteUse(planted=PlantedEffects(sizes=(small, large)))]).passed
+    called_absent = replace(small, absent_p=0.001)
+    assert not planted_control([SiteUse(planted=PlantedEffects(sizes=(called_absent, large)))]).passed
+    halved = replace(large, leace=0.018, learned=0.019)
+    assert not planted_control([SiteUse(planted=PlantedEffects(sizes=(small, halved)))]).passed

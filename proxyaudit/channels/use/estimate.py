@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from proxyaudit.arrays import Bools, Floats, Ints
-from proxyaudit.causal.interchange import ALONE, InterchangeResult, SharedSpreads, absent_p, over_models
+from proxyaudit.causal.interchange import InterchangeResult, absent_p, over_models
 from proxyaudit.causal.interchange import measured as measured_effect
 from proxyaudit.channels.use import record
 from proxyaudit.channels.use.carriers import Carrier, add_carriers, barring, carriers_of, explain, shared_by_exchanges
@@ -19,7 +19,7 @@ from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts
 from proxyaudit.estimates.states import ABSENT_AT, EFFECT_ABSENT_AT, LEAST_FOUND, PRESENT_AT
 from proxyaudit.probes.dropped_axes import dropped_axes_reason
 from proxyaudit.stats.group_gaps import auroc, gap_in
-from proxyaudit.stats.intervals import Measured, crossed_interval, fieller_ratio, in_every_seed, over_seeds
+from proxyaudit.stats.intervals import ALONE, Measured, SharedSpreads, crossed_interval, fieller_ratio, in_every_seed, over_seeds
 
 _Swaps = Sequence[InterchangeResult]
 _LEACE = (

@@ -14,7 +14,7 @@ from proxyaudit.registry import load_plugin
 from proxyaudit.synthesizers.base import seconds_of
 
 CORES: Final = 2  # that a plan speaks of
-_AROUND: Final = 10.0  # to start, to estimate and to write the report
+_AROUND: Final = 4.0  # to start, to estimate and to write the report
 _CELL: Final = 1.0  # beside the linear leak, of each attribute at each site, however few rows there are
 # What is asked at a verdict site beside the linear leak, in linear leaks: of a regime's first repetition, of the others, of everything.
 _FIRST, _OTHERS, _EVERYTHING = 6.0, 1.6, 9.0
@@ -74,7 +74,7 @@ def _inputs(inputs: Inputs) -> float:
 def _linear(inputs: Inputs, attribute: Attribute) -> float:
     """Seconds of the linear leak of one attribute at one site: plants of several classes are dear."""
     classes = len(attribute.levels)
-    return 0.5 + (0.035 * classes**2 if classes > 2 else 0.08) * len(inputs.dataset.audit) / 1000
+    return 0.5 + (0.175 * classes if classes > 2 else 0.08) * len(inputs.dataset.audit) / 1000
 
 
 def _measuring(inputs: Inputs, sites: int, regime: Regime, repetition: int) -> float:

@@ -30,7 +30,7 @@ def run_case(seed: int, axis: str, value: int) -> dict[str, Any]:
     protected = list(ATTRIBUTES[: size["attributes"]])
     recipe = {
         "name": "growth",
-        "data": {"card": "adult", "protected": protected, "exclude": protected, "discover": 0, "max_rows": size["rows"]},
+        "data": {"card": "adult", "protected": protected, "exclude": protected, "proxies": [], "discover": 0, "max_rows": size["rows"]},
         "regimes": ["real"],
         "model": {"kind": "mlp", "hidden": [size["units"]] * size["sites"], "epochs": 4, "patience": None},
         "references": {"reweighed": False},

@@ -6,7 +6,8 @@ from typing import Final
 
 from scipy.stats import norm
 
-from proxyaudit.estimates.states import EFFECT_ABSENT_AT, PRESENT_AT, Outcome, absent_at
+from proxyaudit.estimates.states import EFFECT_ABSENT_AT, Outcome, absent_at
+from proxyaudit.stats.p_values import PRESENT_AT
 from proxyaudit.types import Estimate, Remedy
 
 _POWER: Final = float(norm.isf(0.05))  # in 95 of 100 audits the rows that are named would do

@@ -7,13 +7,10 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from proxyaudit.estimates.questions import deciding_names, names_of
-from proxyaudit.stats.p_values import holm, weighted_holm
+from proxyaudit.stats.p_values import ABSENT_AT, FOUND, PRESENT_AT, holm, weighted_holm
 from proxyaudit.types import ChangeWord, Control, Encoding, Estimate, Role, State, Surface, Verdict
 
-PRESENT_AT = 0.05
-ABSENT_AT = 0.01
 EFFECT_ABSENT_AT: Final = 0.025  # of gaps, effects and relearning: absent exactly where the 95 % interval of a test ends below the margin
-FOUND = 0.8  # share of plants that a positive control must find
 FAILED_AT: Final = 0.001  # by chance one control in a hundred would fail at .01 and silence an audit; a broken instrument is far below
 LEAST_FOUND: Final = 0.5  # of a planted effect; of twice the margin, more than half is above the margin
 Outcome = Literal[

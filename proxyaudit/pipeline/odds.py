@@ -15,8 +15,8 @@ from scipy import stats
 from proxyaudit.activations.capture import capture
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.questions import deciding_names
-from proxyaudit.estimates.states import ABSENT_AT, PRESENT_AT
 from proxyaudit.pipeline.prepared import Prepared
+from proxyaudit.stats.p_values import ABSENT_AT, PRESENT_AT
 from proxyaudit.stats.score_law import power_of_absence, power_of_presence
 
 _EFFECT_ERROR: Final = 0.0052 * np.sqrt(6000)  # standard error of an interchange effect over rows, times their root (METHOD, section 7)

@@ -6,6 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+PRESENT_AT = 0.05  # what is found, after the correction for looking at many numbers
+ABSENT_AT = 0.01  # what is certified not to be there
+FOUND = 0.8  # share of plants that a positive control must find
+
 
 def permutation_p(observed: float, null: NDArray[np.float64]) -> float:
     """``(1 + #{null >= observed}) / (1 + R)``."""

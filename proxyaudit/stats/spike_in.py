@@ -205,8 +205,10 @@ class _Several:
 
     def _rates(self, values_pkn: Singles) -> Floats:
         """Means ``(P, K, B)`` within strata."""
-        flat = values_pkn.reshape(-1, self.n)
-        means = self.means @ flat.T if self.strata is None else self.means @ np.ascontiguousarray(flat.T)
+        if self.strata is None:
+            # In double precision: single sums of nearly equal numbers are off by more than the rates may be.
+            return np.asarray(values_pkn.mean(axis=2, dtype=np.float64)[..., None])
+        means = self.means @ np.ascontiguousarray(values_pkn.reshape(-1, self.n).T)
         return np.asarray(means.T, dtype=np.float64).reshape(*values_pkn.shape[:2], -1)
 
     def _at(self, scores: Singles, slope: Floats, shift: Floats) -> tuple[Singles, Floats]:

@@ -11,8 +11,9 @@ from proxyaudit.estimates.conclude import conclude
 from proxyaudit.estimates.numbers import Numbers
 from proxyaudit.estimates.questions import all_questions
 from proxyaudit.estimates.scope import Scope, entries
-from proxyaudit.estimates.states import NO_ROLES, PRESENT_AT, decide_states, deciding, figures_fit, knows, passes
+from proxyaudit.estimates.states import NO_ROLES, decide_states, deciding, figures_fit, knows, passes
 from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.stats.p_values import PRESENT_AT
 from proxyaudit.types import SCHEMA_VERSION, Control, Estimate, Evidence, Finding, Role
 
 # Written beside the digest, not part of it.

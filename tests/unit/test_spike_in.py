@@ -162,3 +162,13 @@ def test_rare_classes_carry_plants_whatever_the_order_of_the_classes(n: int, rat
         p, found = planted_probabilities(scores, Prior.of_rates(np.array(rates), n), np.full(6, 0.02))
         assert is_carried(found, np.full(6, 0.02)).all()
         np.testing.assert_allclose(p.mean(axis=1, dtype=np.float64), np.repeat(np.array(rates)[:, None], 6, axis=1), rtol=1e-3)
+
+
+@pytest.mark.parametrize(("n", "classes"), [(4000, 4), (20000, 3), (30000, 6)])
+def test_nearly_even_classes_carry_plants_however_many_rows_are_summed(n, classes):
+    """Single-precision sums of many nearly equal probabilities are off by more than the rates may be."""
+    for seed in range(3):
+        rng, leaks = stream(seed, "nearly even", n), np.array([5e-4, 0.004, 0.02])
+        rates = np.bincount(rng.integers(0, classes, n), minlength=classes) / n
+        _, found = planted_probabilities(rng.normal(size=(n, classes, 3)).astype(np.float32), Prior.of_rates(rates, n), leaks)
+        assert is_carried(found, leaks).all()

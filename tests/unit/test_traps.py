@@ -7,7 +7,6 @@ from scipy.optimize import brentq
 from proxyaudit.channels.leak.planted import planted_draft
 from proxyaudit.channels.leak.record import SiteRecord
 from proxyaudit.estimates.ledger import Draft
-from proxyaudit.estimates.states import FOUND
 from proxyaudit.planted import make_world
 from proxyaudit.planted.construction import shift_leak
 from proxyaudit.probes.crossfit import assign_folds, cross_fit_classes
@@ -16,6 +15,7 @@ from proxyaudit.probes.planting import Target
 from proxyaudit.probes.score import ScoreStatistic
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream
+from proxyaudit.stats.p_values import FOUND
 from tests.helpers.deciding import decide_drafts
 
 MARGIN = 0.02

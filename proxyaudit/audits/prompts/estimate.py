@@ -14,12 +14,11 @@ from proxyaudit.estimates.ledger import UNIT_PROMPTS, Draft, Drafts, decide_ledg
 from proxyaudit.estimates.not_tested import standing_notes
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.scope import read_scope
-from proxyaudit.estimates.states import PRESENT_AT
 from proxyaudit.language.prompt_sets import PromptSet
 from proxyaudit.seeding import stream
 from proxyaudit.stats.group_gaps import FEWEST_TEMPLATES, crossed_gap, has_support, permutation_null, share_floor
 from proxyaudit.stats.intervals import crossed_interval, p_above, p_below, row_variance
-from proxyaudit.stats.p_values import permutation_p
+from proxyaudit.stats.p_values import PRESENT_AT, permutation_p
 from proxyaudit.types import Evidence, NotTested
 
 PERMUTATIONS = 1999

@@ -13,10 +13,10 @@ from proxyaudit.arrays import Ints
 from proxyaudit.channels.closed import Standing
 from proxyaudit.channels.leak.record import SITE_LEAKS, LeakTest, SiteRecord
 from proxyaudit.estimates.record import OUTPUT_SITE, Measurement
-from proxyaudit.estimates.states import ABSENT_AT, FOUND, PRESENT_AT
 from proxyaudit.recipe.effort import SETTLED_AT
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.stats.intervals import Measured, in_every_seed
+from proxyaudit.stats.p_values import ABSENT_AT, FOUND, PRESENT_AT
 
 
 def standing(measured: Measurement, attribute: str, sites: Iterable[str], verdict_sites: Sequence[str]) -> Standing:

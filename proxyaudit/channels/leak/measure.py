@@ -12,12 +12,12 @@ from proxyaudit.arrays import Bools, Floats, Ints, Singles
 from proxyaudit.channels.base import ModelView, Placebos, Remember
 from proxyaudit.channels.closed import ASKED_ONCE, STANDINGS
 from proxyaudit.channels.leak.closed import closed_tests, standing
+from proxyaudit.channels.leak.eraser import check_eraser
 from proxyaudit.channels.leak.guards import SiteGuards
 from proxyaudit.channels.leak.levels import best_question, halves
-from proxyaudit.channels.leak.record import ERASURES, SITE_LEAKS, Erasure, LeakTest, SiteRecord, holds_site, merge_sites
+from proxyaudit.channels.leak.record import ERASURES, SITE_LEAKS, LeakTest, SiteRecord, holds_site, merge_sites
 from proxyaudit.data.attributes import Attribute, cut_number, ordered_codes
 from proxyaudit.data.dataset import Dataset
-from proxyaudit.erasers.leace import fit_leace
 from proxyaudit.estimates.record import OUTPUT_SITE, Measurement
 from proxyaudit.probes.bins import binned_trace
 from proxyaudit.probes.conditioning import Strata, make_strata
@@ -34,9 +34,7 @@ from proxyaudit.probes.whitening import Whitened, whiten, whiten_within
 from proxyaudit.recipe.effort import SETTLED, SETTLED_AT
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.seeding import integer_seed, stream
-from proxyaudit.stats.directions import isotropic
 from proxyaudit.stats.p_values import tail_probability
-from proxyaudit.stats.spike_in import Prior, plant_at_leak
 
 PROFILE_READERS = ("quadratic", "trees")
 PROFILE_WORK = 1e11
@@ -150,29 +148,6 @@ def measure_shared_site(
 
     found = remember({"probing": asked, "site": site, "values": values, "shape": [int(n) for n in acts_nd.shape]}, make)
     merge_sites(out, found if holds_site(found, rows.attributes, site) else make())
-
-
-def check_eraser(acts_nd: NDArray[Any], dataset: Dataset, margin: float, root: int, site: str) -> Erasure | None:
-    """Plant a strong binary signal, erase it with LEACE fitted on two parts, and read it on the third."""
-    rows = whiten(acts_nd).rows
-    if rows.rank == 0:
-        return None
-    rng = stream(root, "eraser", site)
-    plant = plant_at_leak(isotropic(rows, 1, rng)[:, 0], Prior.of_rates(np.array([0.5, 0.5]), rows.n), 5 * margin)
-    if plant is None:
-        return None
-    labels = plant.draw(rng)
-    fit, fresh = dataset.parts < 2, dataset.parts == 2
-    eraser = fit_leace(acts_nd[fit], labels[fit].astype(np.float64)[:, None])
-    folds = assign_folds(dataset.clusters[fresh], stream(root, "eraser-folds"))
-    try:
-        before = cross_fit_classes(whiten(acts_nd[fresh]).z_nr, labels[fresh], 2, folds)
-        # In the format of a model: what erasing leaves in digits that no model holds is no trace.
-        erased = eraser(acts_nd[fresh]).astype(np.float32)
-        after = cross_fit_classes(whiten(erased).z_nr, labels[fresh], 2, folds)
-    except TooFewRowsError:
-        return None
-    return Erasure(before.leak, after.leak)
 
 
 def measure_site(

@@ -11,10 +11,9 @@ from proxyaudit.channels.closed import ASKED_ONCE
 from proxyaudit.channels.leak.record import TRACE, LeakTest, SiteRecord
 from proxyaudit.data.public_counts import share_words
 from proxyaudit.estimates.ledger import Draft
-from proxyaudit.estimates.states import FOUND, PRESENT_AT
 from proxyaudit.probes.dropped_axes import dropped_axes_reason
 from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, distinct_seeds, in_every_seed, over_seeds, p_above, p_below
-from proxyaudit.stats.p_values import permutation_p
+from proxyaudit.stats.p_values import FOUND, PRESENT_AT, permutation_p
 
 SURELY = 0.01  # level at which a reader's gain counts as more than noise
 TOGETHER = "rows seem to belong together: name the group (one person's, household's or series' rows count as one, not as many)"

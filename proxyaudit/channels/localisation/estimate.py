@@ -14,9 +14,8 @@ from proxyaudit.channels.localisation.record import LOCALISATIONS, LocalisationR
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts, Ledger, significant
-from proxyaudit.estimates.states import PRESENT_AT
 from proxyaudit.stats.intervals import Interval, Measured, crossed_interval, fieller_ratio, over_seeds, p_above
-from proxyaudit.stats.p_values import holm
+from proxyaudit.stats.p_values import PRESENT_AT, holm
 
 CHANNEL, PER_ROW, SHARE = "localisation", "localisation_per_row", "localisation_share"
 NOT_SURE = "tried: not surely different from zero in every model"

@@ -16,10 +16,9 @@ from proxyaudit.data.attributes import Attribute
 from proxyaudit.data.encoding import NOT_SEEN
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import Draft, Drafts, unit_of
-from proxyaudit.estimates.states import ABSENT_AT, PRESENT_AT
 from proxyaudit.stats import intervals
 from proxyaudit.stats.intervals import Measured, crossed_interval, distinct_seeds, in_every_seed, over_seeds, p_above, p_below
-from proxyaudit.stats.p_values import holm
+from proxyaudit.stats.p_values import ABSENT_AT, PRESENT_AT, holm
 from proxyaudit.types import State
 
 SHOWN_COLUMNS = 8  # of each attribute: influence, product, path and attributions

@@ -16,9 +16,9 @@ from proxyaudit.channels.relearning.record import PERCENTILE, RELEARNED, ROWS, R
 from proxyaudit.estimates.facts import Facts
 from proxyaudit.estimates.ledger import Draft, Drafts, unit_of
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.estimates.states import FOUND
 from proxyaudit.seeding import stream
 from proxyaudit.stats.intervals import Measured, absent_everywhere, crossed_interval, in_every_seed, over_seeds
+from proxyaudit.stats.p_values import FOUND
 from proxyaudit.types import PENULTIMATE
 
 CHANNEL = "relearned"

@@ -15,8 +15,8 @@ from proxyaudit.causal.proxy_use import Number, Reach
 from proxyaudit.channels.use.record import COLUMNS, ColumnUse, all_of
 from proxyaudit.estimates.facts import Run
 from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts
-from proxyaudit.estimates.states import PRESENT_AT
 from proxyaudit.stats.intervals import ALONE, LEVEL, Measured, SharedSpreads, crossed_interval, over_seeds, p_above, p_below
+from proxyaudit.stats.p_values import PRESENT_AT
 
 TOGETHER = "all columns that carry it, together"
 # Influence is a mean over donors of all groups, and of those at most half change what a column tells of the group. Networks that ignore the

@@ -16,10 +16,11 @@ from proxyaudit.channels.use.carriers import Carrier, add_carriers, barring, car
 from proxyaudit.channels.use.record import JOINT, all_of, first_reason, learned_swaps, uses_at
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts
-from proxyaudit.estimates.states import ABSENT_AT, EFFECT_ABSENT_AT, LEAST_FOUND, PRESENT_AT
+from proxyaudit.estimates.states import EFFECT_ABSENT_AT, LEAST_FOUND
 from proxyaudit.probes.dropped_axes import dropped_axes_reason
 from proxyaudit.stats.group_gaps import auroc, gap_in
 from proxyaudit.stats.intervals import ALONE, Measured, SharedSpreads, crossed_interval, fieller_ratio, in_every_seed, over_seeds
+from proxyaudit.stats.p_values import ABSENT_AT, PRESENT_AT
 
 _Swaps = Sequence[InterchangeResult]
 _LEACE = (

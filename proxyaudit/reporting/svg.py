@@ -124,7 +124,12 @@ class Drawing:
         course = " ".join(f"{'ML'[index > 0]}{x:.1f} {y:.1f}" for index, (x, y) in enumerate(points))
         dash = f' stroke-dasharray="{" ".join(f"{d:g}" for d in dashes)}"' if dashes else ""
         wide = "" if width == 1.6 else f' style="stroke-width:{width:g}"'
-        self._made.append(f'<path class="{colour}" d="{course}"{wide}{dash}/>')
+        start, end = f'<path class="{colour}" d="', f'"{wide}{dash}/>'
+        # Lines of one look that follow each other are one element: a page holds thousands of them.
+        if self._made and self._made[-1].startswith(start) and self._made[-1].endswith(end):
+            self._made[-1] = self._made[-1].removesuffix(end) + course + end
+        else:
+            self._made.append(f"{start}{course}{end}")
 
     def area(self, points: Sequence[tuple[float, float]], colour: str, *, opacity: float = 0.16) -> None:
         """Fill a shape faintly."""
@@ -165,11 +170,10 @@ class Drawing:
 
     def axis_x(self, scale: Scale, y: float, *, title: str, top: float | None = None) -> None:
         """Draw a scale below the picture."""
+        for tick in scale.ticks if top is not None else ():
+            self.line(scale(tick), top or 0.0, scale(tick), y, "kl", width=0.7)
         for tick in scale.ticks:
-            x = scale(tick)
-            if top is not None:
-                self.line(x, top, x, y, "kl", width=0.7)
-            self.text(x, y + 15, _tick(tick), anchor="middle", colour="km")
+            self.text(scale(tick), y + 15, _tick(tick), anchor="middle", colour="km")
         start, end = scale.place(scale.low), scale.place(scale.high)
         self.line(start, y, end, y, "kl")
         self.text((start + end) / 2, y + 32, title, anchor="middle", colour="km")
@@ -177,9 +181,9 @@ class Drawing:
     def axis_y(self, scale: Scale, x: float, right: float, *, title: str) -> None:
         """Draw a scale left of the picture."""
         for tick in scale.ticks:
-            y = scale(tick)
-            self.line(x, y, right, y, "kl", width=0.7)
-            self.text(x - 6, y + 4, _tick(tick), anchor="end", colour="km")
+            self.line(x, scale(tick), right, scale(tick), "kl", width=0.7)
+        for tick in scale.ticks:
+            self.text(x - 6, scale(tick) + 4, _tick(tick), anchor="end", colour="km")
         start, end = scale.place(scale.low), scale.place(scale.high)
         self.line(x, start, x, end, "kl")
         self.text(11, (start + end) / 2, title, anchor="middle", colour="km", turn=-90)

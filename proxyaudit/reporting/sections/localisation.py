@@ -26,11 +26,12 @@ Key = tuple[str, str | None, str, str | None]
 def localisation(report: Report) -> Section | None:
     """Which parts carry the effect; nothing where none was localised."""
     views, title = localisation_views(report.pack), "Where the effect comes from"
-    blocks: list[Block] = [para(LOCALISATION_NOTE)]
+    blocks: list[Block] = []
     for view in views:
         name = shorten(view.attribute, 80)
         inside = technical(f"where the effect comes from, {name}", *told_tables(view, title))
         blocks += [Heading(name), para(Strong(view.answer)), inside]
+    blocks.append(technical("how parts were looked for", para(LOCALISATION_NOTE)))
     return Section("localisation", title, tuple(blocks)) if views else None
 
 

@@ -12,9 +12,10 @@ from proxyaudit.reporting.text import capital, number
 from proxyaudit.types import Estimate
 
 _MEASURES = (
-    ("leak inside", "leak", Style("k0", "circle")),
-    ("output gap", "gap", Style("k1", "square", (6, 2))),
-    ("interchange effect", "effect", Style("k2", "up", (2, 1.5))),
+    # Colours are those of kinds of training elsewhere: here form alone tells the lines apart.
+    ("leak inside", "leak", Style("ki", "circle")),
+    ("output gap", "gap", Style("ki", "square", (6, 2))),
+    ("interchange effect", "effect", Style("ki", "up", (2, 1.5))),
 )
 
 

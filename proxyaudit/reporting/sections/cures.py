@@ -1,0 +1,54 @@
+"""Cures that were tried: what altering the training rows leaves of the gap, and what it costs."""
+
+from proxyaudit.reporting.blocks import Block, Cell, Heading, Picture, Section, number_cell, para, share_cell, table
+from proxyaudit.reporting.panels import Spot, frontier_chart
+from proxyaudit.reporting.report import Report, ReportSection, side_by_side
+from proxyaudit.reporting.summary import AttributeView, Row
+from proxyaudit.reporting.text import shorten
+from proxyaudit.reporting.training import AFFORDABLE, best_cure
+
+_OPENING = (
+    "The training rows were altered in each of these ways, and models were trained on them and tested again. ",
+    "Low and left is best: little is left of the gap, and it costs little of how well the models do their task. ",
+    "Below zero a cure makes them better. ",
+)
+_HEADER = ("Trained on", "Cure", "Gap left, points", "Change of the gap, points", "AUROC it costs", "Prominent, %", "What it is")
+
+
+def cures(report: Report) -> Section | None:
+    """A picture for each kind of training and a table for each attribute; nothing where no cure was tried."""
+    blocks: list[Block] = []
+    for index, view in enumerate(report.summary.attributes):
+        rows = [row for row in view.rows if row.tried]
+        if not rows:
+            continue
+        drawn = side_by_side(_picture(report, view, row, f"c{index}n{k}") for k, row in enumerate(rows))
+        blocks += [Heading(shorten(view.name, 80)), *drawn, table(f"Cures tried against {view.name}", _HEADER, _cells(rows))]
+    if not blocks:
+        return None
+    said = f"{_OPENING[2]}A cure is named in the answer where it surely makes the gap smaller and costs at most {AFFORDABLE:g}."
+    return Section("cures", "Cures tried", (para(*_OPENING[:2], said), *blocks))
+
+
+def _picture(report: Report, view: AttributeView, row: Row, ident: str) -> Picture | None:
+    if row.gap is None or row.gap.value is None:
+        return None
+    spots = [Spot(one.name, one.cost, one.gap) for one in row.tried if one.gap and one.cost and None not in (one.gap.value, one.cost.value)]
+    title = f"What cures leave of the gap of {view.name} after {row.regime}, against what they cost"
+    svg = frontier_chart(row.gap, spots, report.summary.margins.get("gap"), report.style(row.regime), ident=ident, title=title)
+    best = best_cure(row.tried, row.gap)
+    told = f"Best at little cost: {best.name}." if best else "No cure that costs little surely helps."
+    return Picture(svg, f"{shorten(view.name, 60)}, {row.regime}", told) if svg else None
+
+
+def _cells(rows: list[Row]) -> list[list[Cell]]:
+    made = []
+    for row in rows:
+        for one in sorted(row.tried, key=lambda one: one.left if one.left is not None else 2.0):
+            shown = (share_cell(one.gap), share_cell(one.change) if one.change else Cell(""), number_cell(one.cost))
+            within = share_cell(one.prominence) if one.prominence else Cell("")
+            made.append([Cell(row.regime), Cell(one.name), *shown, within, Cell(one.words, look="text")])
+    return made
+
+
+SECTION = ReportSection(15, cures, ("cure",))

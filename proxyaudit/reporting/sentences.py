@@ -1,0 +1,253 @@
+"""The sentences of the first screen: short, without terms of the trade, and never saying more than the findings."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from proxyaudit.estimates.scope import listed, mapping
+from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.reporting.summary import AttributeView, Row, Summary
+from proxyaudit.reporting.text import at_most, count_word, join_words, number, percent, points, shorten, squeeze
+from proxyaudit.reporting.training import TriedView, best_cure, pair_of
+from proxyaudit.reporting.words import REAL, named, targets
+from proxyaudit.types import Control, Estimate
+
+MOST_WORDS: Final = 30  # of a sentence
+_NAME = 30  # characters of a name from data in a sentence
+_MADE_WORSE = "amplified"
+
+
+def context(pack: EvidencePack, summary: Summary, *, asked: bool) -> str:
+    """In two or three short sentences what was tested, and what this is no test of."""
+    plan, data = pack.plan, mapping(pack.recipe, "data")
+    rows, seeds = mapping(plan, "rows").get("audit"), plan.get("seeds")
+    held = f" on {count_word(rows)} real rows kept apart" if isinstance(rows, int) else ""
+    if asked:
+        return "A language model was asked the same questions with other names. This is no test of what it holds inside."
+    if summary.bare:
+        seen = f" of {count_word(rows)} rows" if isinstance(rows, int) else ""
+        return f"Readers were tried on the activations{seen} as given. This is no test of what a model's outputs show."
+    target, source = mapping(plan, "target").get("name"), data.get("card") or data.get("path")
+    said = f"The models predict {_word(target)}" if target else "The models were trained for the audit"
+    said += f" from {'texts' if data.get('text') is not None else 'rows'} of {_word(str(source).rsplit('/', 1)[-1])}" if source else ""
+    hidden = at_most([_word(name) for name in listed(data, "exclude")], 4)
+    said += f" and never see {join_words(hidden)}" if hidden and data.get("text") is None else ""
+    count = f"{seeds} of each kind were" if isinstance(seeds, int) and seeds > 1 else "They were"
+    return f"{said}. {count} tested{held}. This is no test of whether records of single people leak."
+
+
+def _word(name: object) -> str:
+    return shorten(str(name), 40)
+
+
+def gap_sentence(view: AttributeView, summary: Summary) -> str:
+    """Who is scored higher, after which training, and by how much."""
+    shown = [(row, row.gap) for row in view.rows if row.gap is not None and row.gap.value is not None]
+    if not shown or view.pair is None:
+        return ""
+    first = [(row, e) for row, e in shown if pair_of(e) is not None and _same(e, view)]
+    others = [(row, e) for row, e in shown if (row, e) not in first]
+    output = f" for '{shorten(view.pair.output, 20)}'" if view.pair.output else ""
+    who = f"{_capital(shorten(view.pair.high, _NAME))} is scored higher than {shorten(view.pair.low, _NAME)}{output}"
+    parts = [_after(row, e, summary, first=index == 0) for index, (row, e) in enumerate(first)]
+    said = [f"{who} by {join_words(parts)}."] if len(parts) < 5 else [f"{who} by {join_words(parts[:4])}.", *_more(first[4:])]
+    for row, e in others:
+        pair = pair_of(e)
+        groups = f"between {shorten(pair.high, _NAME)} and {shorten(pair.low, _NAME)}" if pair else "between other groups"
+        said.append(f"After {squeeze(row.regime, _NAME)} the largest gap is {points(e.value)}, {groups}.")
+    return " ".join(said)
+
+
+def _more(rest: Sequence[tuple[Row, Estimate]]) -> list[str]:
+    values = [abs(e.value or 0.0) for _, e in rest]
+    return [f"After {len(rest)} more kinds of training it is {number(100 * min(values), 0)} to {points(max(values))}."] if rest else []
+
+
+def _after(row: Row, e: Estimate, summary: Summary, *, first: bool) -> str:
+    amount = points(e.value) if first else number(None if e.value is None else 100 * e.value, 0)
+    worse = row.finding is not None and row.finding.change.use == _MADE_WORSE and row.regime != REAL
+    open_ = e.state == "unknown" and "gap" in summary.margins
+    told = " (worse)" if worse else " (not settled)" if open_ else ""
+    return f"{amount} after {squeeze(row.regime, _NAME)}{told}"
+
+
+def _same(e: Estimate, view: AttributeView) -> bool:
+    own = pair_of(e)
+    return own is not None and view.pair is not None and (own.high, own.low) == (view.pair.high, view.pair.low)
+
+
+def found_sentences(view: AttributeView, summary: Summary) -> Iterable[str]:
+    """What a gap does not tell: what shows otherwise, what is inside although the outputs look clean, what is open."""
+    by: dict[str, list[str]] = {}
+    for row in view.rows:
+        if row.finding is not None:
+            kind = row.finding.verdict if row.finding.at_least is None else "at least"
+            by.setdefault(kind, []).append(squeeze(row.regime, _NAME))
+            if kind == "exposed" and (row.gap is None or row.gap.state != "present"):
+                yield from _otherwise(row, bare=summary.bare)
+    if names := by.get("hidden"):
+        yield f"After {_names(names)} {_read(view, names, summary)}."
+    if names := by.get("at least"):
+        yield f"After {_names(names)} it is inside; whether it also {'can be read plainly' if summary.bare else 'shows'} is not settled."
+    if names := by.get("inconclusive"):
+        yield f"After {_names(names)} these data cannot tell."
+    if names := by.get("removed"):
+        yield f"After {_names(names)} every check found it absent."
+
+
+def _names(names: Sequence[str]) -> str:
+    return join_words(at_most(list(names), 4))
+
+
+def _read(view: AttributeView, names: Sequence[str], summary: Summary) -> str:
+    if summary.bare:
+        return "only a stronger reader gets it out"
+    leaks = [row.leak.value for row in view.rows if squeeze(row.regime, _NAME) in names and row.leak is not None and row.leak.value]
+    return "the outputs look clean, but it is still inside" + (f" ({percent(max(leaks))} can be read)" if leaks else "")
+
+
+def _otherwise(row: Row, *, bare: bool) -> Iterable[str]:
+    name, read, moved = squeeze(row.regime, _NAME), row.output_leak, row.effect
+    if bare and row.leak is not None and row.leak.value is not None:
+        yield f"In {name} {percent(row.leak.value)} of all there is to know of it can be read."
+    elif read is not None and read.state == "present":
+        yield f"After {name} {percent(read.value)} of it can be read from the outputs alone."
+    elif moved is not None and moved.state == "present":
+        yield f"After {name} predictions move by {points(moved.value)} when it is exchanged inside."
+
+
+def training_sentence(view: AttributeView) -> str:
+    """What training did to it inside, in plain words; where that was not measured, what can be read beside an untrained network."""
+    inside = view.inside
+    if inside is None:
+        return _readable(view)
+    what, by = shorten(view.name, _NAME), _by_word(view)
+    said, gains = [], inside.gains
+
+    def times(name: str, *, short: bool) -> str:
+        gain = gains[name].value if name in gains else None
+        amount = "" if gain is None else f"{number(math.exp(gain), 1)} times {'' if short else 'as prominent '}"
+        return f"{amount}after {squeeze(name, _NAME)}"
+
+    for word, lead in (("amplified", "made {} more prominent inside"), ("suppressed", "pushed {} back inside")):
+        if names := by.get(word):
+            parts = join_words([times(name, short=True) for name in names[:4]])
+            said.append(f"Training {lead.format(what)}: {parts}{' and likewise elsewhere' if len(names) > 4 else ''}.")
+    if names := by.get("left_alone"):
+        said.append(f"Training left {what} as prominent as before after {_short(names)}.")
+    if names := by.get("not_present"):
+        said.append(f"After {_short(names)} {what} is not prominent inside, as before training.")
+    if names := by.get("unknown"):
+        said.append(f"What training did to it inside cannot be told after {_short(names)}.")
+    marked = [row.finding.training.singled_out for row in view.rows if row.finding is not None and row.finding.training is not None]
+    if by.get("amplified") and any(one is True for one in marked):
+        said.append("It gained more than other things that go with the task.")
+    elif by.get("amplified") and all(one is False for one in marked):
+        said.append("Other things that go with the task gained as much.")
+    return " ".join(said)
+
+
+def _short(names: Sequence[str]) -> str:
+    return join_words(at_most([squeeze(name, _NAME) for name in names], 4))
+
+
+def _by_word(view: AttributeView) -> Mapping[str, list[str]]:
+    by: dict[str, list[str]] = {}
+    for row in view.rows:
+        if row.finding is not None and row.finding.training is not None:
+            by.setdefault(row.finding.training.word, []).append(row.regime)
+    return by
+
+
+def _readable(view: AttributeView) -> str:
+    leaks = [row.leak.value for row in view.rows if row.leak is not None and row.leak.value is not None]
+    before = next((row.leak.value for row in view.references if row.regime == "untrained" and row.leak is not None), None)
+    if not leaks or before is None:
+        return ""
+    low, high = percent(min(leaks)).removesuffix(" %"), percent(max(leaks))
+    between = high if f"{low} %" == high else f"{low} to {high}"
+    return f"Inside, {between} of it can be read after training, {percent(before)} before."
+
+
+def sure_line(view: AttributeView, summary: Summary) -> str:
+    """In how many models the answer holds, and where it is open."""
+    if not view.findings:
+        return ""
+    meant = targets(view.findings) if not summary.bare else view.findings
+    open_ = [f.regime for f in view.findings if f.verdict == "inconclusive"]
+    gap_rows = [row for row in view.rows if row.finding in meant and row.finding is not None and row.finding.verdict == "exposed"]
+    held = [_held(row.gap, summary.margins.get("gap")) for row in gap_rows if row.gap is not None and row.gap.state == "present"]
+    known = [one for one in held if one is not None and one[1] > 1]
+    settled = len(view.findings) - len(open_)
+    if known:
+        first = f"the gap counts in {min(known)[0]} of {min(known)[1]} models of each kind"
+    else:
+        each = "for these rows" if summary.bare else "in every model"
+        first = f"settled {each} for {settled} of {len(view.findings)} kinds of training" if not summary.bare else f"settled {each}"
+    if not settled:
+        return "nothing is settled."
+    return f"{first}; not settled after {_names([squeeze(name, _NAME) for name in open_])}." if open_ else f"{first}."
+
+
+def _held(e: Estimate | None, margin: float | None) -> tuple[int, int] | None:
+    """In how many models the gap is as large as counts, on the side that its mean is on."""
+    if e is None or not e.seed_values or margin is None:
+        return None
+    return sum(abs(value) >= margin for value in e.seed_values), len(e.seed_values)
+
+
+def checks_line(controls: Sequence[Control]) -> str:
+    """How many checks of the instrument failed, and what that limits."""
+    run = [c for c in controls if c.passed is not None]
+    failed = [c for c in run if not c.passed]
+    if not failed:
+        return f"All {len(run)} checks of the instrument passed." if run else ""
+    absence = sum(c.kind == "positive" for c in failed)
+    start = f"{len(failed)} of {len(run)} checks of the instrument failed; "
+    if absence == len(failed):
+        return f"{start}they limit only claims of absence."
+    if not absence:
+        return f"{start}they limit claims of presence."
+    return f"{start}{absence} limit only claims of absence, {len(failed) - absence} claims of presence or use."
+
+
+def cure_words(row: Row) -> str:
+    """The best cure of a kind of training with what it leaves and costs, or what trying them showed."""
+    if not row.tried:
+        return "none tried"
+    best = best_cure(row.tried, row.gap)
+    if best is not None:
+        name = best.words if len(best.words.split()) < 4 else best.name
+        return f"{shorten(name, _NAME)}: {points(best.left)}, {cost_words(best)}"
+    small = [one for one in row.tried if one.helps(row.gap)]
+    return "those that help cost more" if small else "none helps"
+
+
+def cost_words(one: TriedView) -> str:
+    """What a cure costs."""
+    value = one.cost.value if one.cost is not None else None
+    if value is None:
+        return "cost unknown"
+    return f"costs {number(value)}" if value > 0.0005 else "costs nothing"
+
+
+def reach_sentence(view: AttributeView, margin: float | None) -> str:
+    """Whether a cure that was tried brings the gap below what counts."""
+    tried = [(row, one) for row in view.rows for one in row.tried if one.left is not None]
+    if margin is None or not tried:
+        return ""
+    below = [(row, one) for row, one in tried if one.most is not None and one.most < margin]
+    counts = points(margin)
+    if not below:
+        where = _names(list(dict.fromkeys(squeeze(row.regime, _NAME) for row, _ in tried)))
+        alone = f" after {where}" if any(not row.tried for row in view.rows) else ""
+        return f"No cure that was tried{alone} surely brings the gap of {named(view.name)} below {counts}."
+    cheap = [(row, one) for row, one in below if one.affordable]
+    if cheap:
+        return f"A cure that costs next to nothing brings the gap of {named(view.name)} below {counts}: {cheap[0][1].name}."
+    cost = min((one.cost.value for _, one in below if one.cost is not None and one.cost.value is not None), default=None)
+    return f"Only cures that cost {number(cost, 2)} of AUROC or more bring the gap of {named(view.name)} below {counts}." if cost else ""
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

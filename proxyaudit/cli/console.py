@@ -48,24 +48,13 @@ def show_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, title
 
 
 def show_findings(summary: "Summary") -> None:
-    """Draw the answer of a run: verdict and deciding figures per attribute and regime, then one sentence each."""
-    from proxyaudit.estimates.questions import word_of
-    from proxyaudit.reporting.text import figure
-    from proxyaudit.reporting.words import verdict_text
+    """Draw the answer of a run, at most 100 columns wide: for each attribute and kind of training what training did, then a sentence."""
+    from proxyaudit.reporting.terminal import found_lines, found_table
 
-    rows = []
-    for view in summary.attributes:
-        for row in view.rows:
-            if row.finding is not None:
-                inside = figure(row.leak) + (f"; {word_of(row.stronger.channel)} {figure(row.stronger)}" if row.stronger else "")
-                outside = () if summary.bare else (figure(row.gap), figure(row.output_leak), figure(row.effect))
-                verdict = verdict_text(row.finding.verdict, row.finding.at_least)
-                rows.append((view.name, row.regime, verdict, inside, *outside))
-    header = ("Attribute", "Activations" if summary.bare else "Training data", "Verdict", "Leak inside")
-    beside = () if summary.bare else ("Output gap", "Output leak", "Interchange effect")
-    show_table((*header, *beside), rows, title=summary.question)
-    for view in summary.attributes:
-        write_line(f"{view.name}: {view.lead} {view.answer}")
+    header, rows = found_table(summary)
+    show_table(header, rows, title=summary.question)
+    for line in found_lines(summary):
+        write_line(line)
 
 
 def show_selftest(result: "SelfTest") -> None:

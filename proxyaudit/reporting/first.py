@@ -1,4 +1,4 @@
-"""The report of a pack as a page of blocks, which HTML and Markdown share, and its first screen: what training did, and what would cure it."""
+"""The report of a pack as a page of blocks, which HTML and Markdown share, and its first screen."""
 
 import math
 import shlex
@@ -21,7 +21,7 @@ from proxyaudit.reporting.training import best_cure
 from proxyaudit.reporting.words import named
 from proxyaudit.types import Estimate
 
-_MOST = 2
+_MOST, _PAIR = 2, 2
 _GROWN = math.exp(LARGER)  # times as prominent
 _LABEL = "the target itself"
 _FREE = {"exposed": "No, exposed", "hidden": "No, hidden", "removed": "Yes, removed", "inconclusive": "Cannot tell"}
@@ -57,12 +57,14 @@ def _first_screen(report: Report) -> tuple[b.Block, ...]:
 
 def _reading(report: Report) -> Iterable[b.Inline]:
     """How to read table and picture."""
+    found = {finding.verdict for view in report.summary.attributes for finding in view.findings}
     if not report.summary.bare:
-        yield "Gap: points between groups, on average. AUROC: 1 is perfect, 0.5 is guessing. "
+        yield "Gap: points. AUROC: 0.5 is guessing. "
     if any(view.inside for view in report.summary.attributes):
-        yield "Prominent: share of what varies inside that it explains. "
-    yield b.Drawn("Shaded: too small to count; inside, no change from the untrained network. " if _prominent(report) else "")
-    yield b.Drawn("Lines: 95 % intervals.")
+        yield "Prominent: share of what varies inside. "
+    if "hidden" in found:
+        yield f"Hidden: {report.summary.verdicts['hidden'].short}. "
+    yield b.Drawn(f"Shaded: too small to count{', or as before training' if _prominent(report) else ''}. Lines: 95 % intervals.")
 
 
 def _prominent(report: Report) -> bool:
@@ -75,7 +77,7 @@ def answers_of(report: Report) -> b.Answers:
     brief, asked = len(summary.attributes) > MANY, has_kind(report.pack.plan, "prompts")
     for index, view in enumerate(summary.attributes):
         levels = at_most([shorten(level, 40) for level in view.levels], 6)
-        about = view.role + (f": {join_words(levels)}" if levels else "")
+        about = view.role + (f": {join_words(levels)}" if len(levels) > _PAIR else "")  # a pair is named in the answer
         told = view.answer if brief or asked else " ".join(filter(None, sentences(view, summary)))
         answer = b.Answer(shorten(view.name, 80), about, view.lead, told, "" if brief else say.sure_line(view, summary))
         items.append(answer if brief else answer._replace(table=_table(report, view), picture=overview_picture(report, view, f"f{index}")))
@@ -93,11 +95,11 @@ def _table(report: Report, view: AttributeView) -> b.Table:
     """A row for each kind of training: what it did, what it is worth, and the best cure that was tried."""
     bare, inside = report.summary.bare, view.inside
     header = [report.what if bare else "Trained on", *([] if bare else ["Gap"]), "Prominent" if inside else "Readable"]
-    header += [*([] if bare else ["AUROC"]), f"Free of {shorten(view.name, 20)}?", *([] if bare else ["Best cure tried"])]
+    header += [*([] if bare else ["AUROC"]), f"Free of {shorten(view.name, 20)}?", *([] if bare else ["Best cure"])]
     rows = []
     for row in view.rows:
         shown = (inside.own.get(row.regime) if inside else row.leak) or None
-        within = b.Cell(percent(shown.value if shown else None, 1 if shown and abs(shown.value or 0.0) < 0.095 else 0), look="num")
+        within = b.Cell(percent(shown.value if shown else None, 1 if shown and abs(shown.value or 0.0) < 0.0995 else 0), look="num")
         outside = b.Cell(DASH if row.gap is None or row.gap.value is None else number(100 * row.gap.value, 0), look="num")
         task = b.Cell(number(row.task.value if row.task else None), look="num")
         cells = [b.Cell(row.regime), *([] if bare else [outside]), within, *([] if bare else [task]), _free(row)]
@@ -110,7 +112,7 @@ def _free(row: Row) -> b.Cell:
     cell = b.verdict_cell(row.finding)
     if row.finding is None or cell.chip is None:
         return cell
-    word = "No, it is inside" if row.finding.at_least else _FREE[row.finding.verdict]
+    word = "No, inside" if row.finding.at_least else _FREE[row.finding.verdict]
     return b.Cell("", chip=cell.chip._replace(word=word))
 
 
@@ -122,20 +124,19 @@ def overview_picture(report: Report, view: AttributeView, ident: str) -> b.Pictu
     if inside is None:
         leaks = {row.regime: row.leak for row in (*view.rows, *before) if row.leak is not None and row.leak.value is not None}
         margin = margins.get("leak")
-        second = Panel("Readable inside", leaks, (0.0, margin) if margin else None, ", %")
+        second = Panel("Readable inside", leaks, (0.0, margin) if margin else None, ", %", fine=True)
     else:
         own = dict(inside.own)
         label = next((inside.label[row.regime] for row in view.rows if row.regime in inside.label), None)
-        untrained = inside.own[inside.untrained].value if inside.untrained in inside.own else None
+        untrained = next((e.value for name, e in inside.own.items() if name == inside.untrained), None)
         grown = (untrained / _GROWN, untrained * _GROWN) if untrained is not None and untrained > 0 else None
-        second = Panel("Prominent inside", own | ({_LABEL: label} if label is not None else {}), grown, ", %")
+        second = Panel("Prominent inside", own | ({_LABEL: label} if label is not None else {}), grown, ", %", fine=True)
     margin = margins.get("gap")
     first = Panel("Gap", {} if report.summary.bare else gaps, (-margin, margin) if margin else None, ", points")
     looks = {row.regime: report.style(row.regime) for row in (*view.rows, *before)} | {_LABEL: Style("km", "bar")}
     title = f"How far it shows and how prominent it is inside: {view.name}"
     svg = overview_chart(looks, (first, second), ident=ident, title=title)
-    groups = f"Gap: {shorten(view.pair.high, 30)} minus {shorten(view.pair.low, 30)}." if view.pair and not report.summary.bare else ""
-    return b.Picture(svg, shorten(view.name, 60), groups) if svg else None
+    return b.Picture(svg, shorten(view.name, 60), "") if svg else None
 
 
 def _steps(report: Report) -> Iterable[tuple[b.Inline, ...]]:
@@ -167,11 +168,11 @@ def _settle(views: Iterable[AttributeView]) -> Iterable[tuple[b.Inline, ...]]:
         for finding in view.findings:
             if finding.would_settle:
                 told.setdefault(finding.would_settle.rstrip("."), []).append(f"{named(view.name)} after {squeeze(finding.regime, 30)}")
-    for words, which in list(told.items())[:_MOST]:
-        if len(words.split()) <= say.MOST_WORDS - 12:
-            yield (f"To settle {join_words(at_most(which, 2))}: {words}.",)
-        else:
-            yield (f"What would settle {join_words(at_most(which, 2))} stands under “Each kind of training”.",)
+    brief = [(words, which) for words, which in told.items() if len(words.split()) <= say.MOST_WORDS - 12][:_MOST]
+    for words, which in brief:
+        yield (f"To settle {join_words(at_most(which, 2))}: {words}.",)
+    if rest := [name for words, which in told.items() if (words, which) not in brief for name in which]:
+        yield (f"What would settle {join_words(at_most(rest, 2))} stands under “Each kind of training”.",)
 
 
 def _matrix(report: Report) -> b.Table:
@@ -208,5 +209,3 @@ def _span(e: Estimate) -> str:
     """An interval in percent, with a decimal where it is small."""
     ends = (e.low, e.high) if e.low is not None and e.high is not None else ()
     return " to ".join(number(100 * end, 0 if abs(end) >= 0.0995 or abs(end) < 0.0005 else 1) for end in ends)
-
-

@@ -71,7 +71,7 @@ def markdown_blocks(blocks: Iterable[b.Block], *, level: int = 3) -> list[str]:
                     parts.append(f"How sure: {escape(item.sure)}" if item.sure else "")
                     parts += [_table(item.table)] if item.table is not None else []
                 steps = [*block.steps, *([(block.checks,)] if block.checks else [])]
-                parts += ["**What was tried, and what next**", _bullets(steps)] if steps else []
+                parts += ["**What next**", _bullets(steps)] if steps else []
             case b.Pictures():
                 numbered = [(picture, picture.numbers) for picture in block.items if picture.numbers is not None]
                 for picture, numbers in numbered[:_PICTURES]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from proxyaudit.reporting.charts import WIDTH, Styles
 from proxyaudit.reporting.summary import Profile
 from proxyaudit.reporting.svg import Drawing, Scale, Style, fit, linear_scale
-from proxyaudit.reporting.text import number
+from proxyaudit.reporting.text import hundredths, number
 from proxyaudit.types import Estimate
 
 _STEP = 24
@@ -21,6 +21,7 @@ class Panel(NamedTuple):
     numbers: Mapping[str, Estimate]
     band: tuple[float, float] | None
     unit: str = ""
+    fine: bool = False  # whether numbers below ten have a decimal
 
 
 def overview_chart(rows: Mapping[str, Style], panels: Sequence[Panel], *, ident: str, title: str) -> str:
@@ -41,7 +42,9 @@ def overview_chart(rows: Mapping[str, Style], panels: Sequence[Panel], *, ident:
             drawing.area(((low, top), (high, top), (high, bottom), (low, bottom)), "km", opacity=0.22)
         drawing.line(scale(0.0), top, scale(0.0), bottom, "km")
         for tick in scale.ticks:
-            drawing.text(scale(tick), bottom + 15, number(100 * tick, 0 if scale.high - scale.low > 0.04 else 1), anchor="middle", colour="km")
+            drawing.text(
+                scale(tick), bottom + 15, number(100 * tick, 0 if scale.high - scale.low > 0.04 else 1), anchor="middle", colour="km"
+            )
         drawing.line(left, bottom, right, bottom, "kl")
         for index, name in enumerate(shown):
             e, y = panel.numbers.get(name), top + _STEP * (index + 0.5)
@@ -49,11 +52,11 @@ def overview_chart(rows: Mapping[str, Style], panels: Sequence[Panel], *, ident:
                 continue
             drawing.interval(e, scale, rows[name].colour, y=y)
             drawing.mark(scale(e.value), y, rows[name])
-            drawing.text(right + 34, y + 4, _hundredths(e.value), anchor="end")
+            drawing.text(right + 34, y + 4, _hundredths(e.value, panel), anchor="end")
     for index, name in enumerate(shown):
         drawing.text(0, top + _STEP * (index + 0.5) + 4, fit(name, _LABELS - 6), colour=rows[name].colour)
     said = (
-        f"{panel.title}{panel.unit}: " + ", ".join(f"{name} {_told(panel.numbers[name])}" for name in shown if name in panel.numbers)
+        f"{panel.title}{panel.unit}: " + ", ".join(f"{name} {_told(panel.numbers[name], panel)}" for name in shown if name in panel.numbers)
         for panel in drawn
     )
     return drawing.render(ident=ident, title=title, description="; ".join(said))
@@ -70,14 +73,14 @@ def _scale(panel: Panel, left: float, right: float) -> Scale:
     return linear_scale(low - (room if low < 0 else 0.0), high + room, left, right, most=3)
 
 
-def _hundredths(value: float) -> str:
-    """A share times 100, with a decimal where it is small."""
-    return number(100 * value, 1 if 0.0005 <= abs(value) < 0.0095 else 0)
+def _hundredths(value: float, panel: Panel) -> str:
+    """A share times 100; of what is small, with a decimal if the panel wants it."""
+    return number(100 * value, 1 if panel.fine and abs(value) < 0.0995 else 0)
 
 
-def _told(e: Estimate) -> str:
-    ends = f" ({_hundredths(e.low)} to {_hundredths(e.high)})" if e.low is not None and e.high is not None else ""
-    return f"{_hundredths(e.value or 0.0)}{ends}"
+def _told(e: Estimate, panel: Panel) -> str:
+    ends = f" ({_hundredths(e.low, panel)} to {_hundredths(e.high, panel)})" if e.low is not None and e.high is not None else ""
+    return f"{_hundredths(e.value or 0.0, panel)}{ends}"
 
 
 class Spot(NamedTuple):
@@ -95,6 +98,8 @@ def frontier_chart(before: Estimate, spots: Sequence[Spot], margin: float | None
     height, bottom, left, right = 270, 226, 52, WIDTH - 12
     drawing = Drawing(WIDTH, height)
     costs = [spot.cost.value or 0.0 for spot in spots]
+    before, spots = _points(before), [spot._replace(left=_points(spot.left)) for spot in spots]
+    margin = None if margin is None else 100 * margin
     sizes = [abs(e.value or 0.0) for e in (before, *(spot.left for spot in spots))]
     low, high = min([0.0, *costs]), max([0.012, *costs])
     across = linear_scale(low - 0.06 * (high - low), high + 0.06 * (high - low), left + 8, right)
@@ -102,7 +107,7 @@ def frontier_chart(before: Estimate, spots: Sequence[Spot], margin: float | None
     if margin is not None:
         drawing.area(((left, up(margin)), (right, up(margin)), (right, bottom), (left, bottom)), "km", opacity=0.22)
         drawing.text(right - 4, up(margin) + 13, "too small to count", anchor="end", colour="km")
-    drawing.axis_y(Scale(up.place, up.low, up.high, up.ticks), left, right, title="Gap left (1 = 100 points)")
+    drawing.axis_y(up, left, right, title="Gap left, points")
     drawing.axis_x(across, bottom, title="AUROC it costs")
     drawing.line(across(0.0), 14, across(0.0), bottom, "kl")
     points = [("as it is", across(0.0), before, None), *((s.name, across(s.cost.value or 0.0), s.left, s.cost) for s in spots)]
@@ -120,9 +125,14 @@ def frontier_chart(before: Estimate, spots: Sequence[Spot], margin: float | None
         taken.append((x, line))
         drawing.text(x + (-7 if end else 7), line, fit(name, 150), anchor="end" if end else "start")
     said = "; ".join(
-        f"{name}: {number(abs(e.value or 0.0))} left" + (f", costs {number(cost.value)}" if cost else "") for name, _, e, cost in points
+        f"{name}: {number(abs(e.value or 0.0), 1)} points left" + (f", costs {number(cost.value)}" if cost else "")
+        for name, _, e, cost in points
     )
     return drawing.render(ident=ident, title=title, description=said)
+
+
+def _points(e: Estimate) -> Estimate:
+    return hundredths(e) or e
 
 
 def _size_interval(drawing: Drawing, e: Estimate, scale: Scale, colour: str, x: float) -> None:

@@ -143,8 +143,8 @@ def deciding_pictures(report: Report, view: AttributeView, ident: str) -> tuple[
         told = b.Drawn(*(f"{text} {grey}" for text in (caption if isinstance(caption, b.Drawn) else (caption, caption))))
         named = (asks, told if any(row.null_high is not None for row in rows) else caption)
         margin, title = report.summary.margins.get(field), f"{asks} {view.name}"
-        told = {"named": named, "axis": axis, "ident": ident + letter, "title": title, "numbered": False}
-        made.append(forest_picture(report.what, rows, margin, **told))
+        place = ident + letter
+        made.append(forest_picture(report.what, rows, margin, named=named, axis=axis, ident=place, title=title, numbered=False))
     return side_by_side(made)
 
 

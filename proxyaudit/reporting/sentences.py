@@ -21,19 +21,19 @@ def context(pack: EvidencePack, summary: Summary, *, asked: bool) -> str:
     """In two or three short sentences what was tested, and what this is no test of."""
     plan, data = pack.plan, mapping(pack.recipe, "data")
     rows, seeds = mapping(plan, "rows").get("audit"), plan.get("seeds")
-    held = f" on {count_word(rows)} real rows kept apart" if isinstance(rows, int) else ""
+    held = f" on {count_word(rows)} held-out real rows" if isinstance(rows, int) else ""
     if asked:
-        return "A language model was asked the same questions with other names. This is no test of what it holds inside."
+        return "A language model was asked the same questions with other names. No test of what it holds inside."
     if summary.bare:
         seen = f" of {count_word(rows)} rows" if isinstance(rows, int) else ""
-        return f"Readers were tried on the activations{seen} as given. This is no test of what a model's outputs show."
+        return f"Readers were tried on the activations{seen} as given. No test of what a model's outputs show."
     target, source = mapping(plan, "target").get("name"), data.get("card") or data.get("path")
     said = f"The models predict {_word(target)}" if target else "The models were trained for the audit"
     said += f" from {'texts' if data.get('text') is not None else 'rows'} of {_word(str(source).rsplit('/', 1)[-1])}" if source else ""
     hidden = at_most([_word(name) for name in listed(data, "exclude")], 4)
     said += f" and never see {join_words(hidden)}" if hidden and data.get("text") is None else ""
-    count = f"{seeds} of each kind were" if isinstance(seeds, int) and seeds > 1 else "They were"
-    return f"{said}. {count} tested{held}. This is no test of whether records of single people leak."
+    count = f"{seeds} of each kind, " if isinstance(seeds, int) and seeds > 1 else ""
+    return f"{said}: {count}tested{held}. No test of whether single people's records leak."
 
 
 def _word(name: object) -> str:
@@ -47,8 +47,8 @@ def gap_sentence(view: AttributeView, summary: Summary) -> str:
         return ""
     first = [(row, e) for row, e in shown if pair_of(e) is not None and _same(e, view)]
     others = [(row, e) for row, e in shown if (row, e) not in first]
-    output = f" for '{shorten(view.pair.output, 20)}'" if view.pair.output else ""
-    who = f"{_capital(shorten(view.pair.high, _NAME))} is scored higher than {shorten(view.pair.low, _NAME)}{output}"
+    output = f" for {shorten(view.pair.output, 20)}" if view.pair.output else ""
+    who = f"The models score {shorten(view.pair.high, _NAME)} higher than {shorten(view.pair.low, _NAME)}{output}"
     parts = [_after(row, e, summary, first=index == 0) for index, (row, e) in enumerate(first)]
     said = [f"{who} by {join_words(parts)}."] if len(parts) < 5 else [f"{who} by {join_words(parts[:4])}.", *_more(first[4:])]
     for row, e in others:
@@ -77,33 +77,14 @@ def _same(e: Estimate, view: AttributeView) -> bool:
 
 
 def found_sentences(view: AttributeView, summary: Summary) -> Iterable[str]:
-    """What a gap does not tell: what shows otherwise, what is inside although the outputs look clean, what is open."""
-    by: dict[str, list[str]] = {}
+    """What shows where the gap does not tell it."""
     for row in view.rows:
-        if row.finding is not None:
-            kind = row.finding.verdict if row.finding.at_least is None else "at least"
-            by.setdefault(kind, []).append(squeeze(row.regime, _NAME))
-            if kind == "exposed" and (row.gap is None or row.gap.state != "present"):
-                yield from _otherwise(row, bare=summary.bare)
-    if names := by.get("hidden"):
-        yield f"After {_names(names)} {_read(view, names, summary)}."
-    if names := by.get("at least"):
-        yield f"After {_names(names)} it is inside; whether it also {'can be read plainly' if summary.bare else 'shows'} is not settled."
-    if names := by.get("inconclusive"):
-        yield f"After {_names(names)} these data cannot tell."
-    if names := by.get("removed"):
-        yield f"After {_names(names)} every check found it absent."
+        if row.finding is not None and row.finding.verdict == "exposed" and (row.gap is None or row.gap.state != "present"):
+            yield from _otherwise(row, bare=summary.bare)
 
 
-def _names(names: Sequence[str]) -> str:
-    return join_words(at_most(list(names), 4))
-
-
-def _read(view: AttributeView, names: Sequence[str], summary: Summary) -> str:
-    if summary.bare:
-        return "only a stronger reader gets it out"
-    leaks = [row.leak.value for row in view.rows if squeeze(row.regime, _NAME) in names and row.leak is not None and row.leak.value]
-    return "the outputs look clean, but it is still inside" + (f" ({percent(max(leaks))} can be read)" if leaks else "")
+def _names(names: Iterable[str]) -> str:
+    return join_words(at_most([squeeze(name, _NAME) for name in names], 4))
 
 
 def _otherwise(row: Row, *, bare: bool) -> Iterable[str]:
@@ -121,34 +102,24 @@ def training_sentence(view: AttributeView) -> str:
     inside = view.inside
     if inside is None:
         return _readable(view)
-    what, by = shorten(view.name, _NAME), _by_word(view)
-    said, gains = [], inside.gains
-
-    def times(name: str, *, short: bool) -> str:
-        gain = gains[name].value if name in gains else None
-        amount = "" if gain is None else f"{number(math.exp(gain), 1)} times {'' if short else 'as prominent '}"
-        return f"{amount}after {squeeze(name, _NAME)}"
-
-    for word, lead in (("amplified", "made {} more prominent inside"), ("suppressed", "pushed {} back inside")):
-        if names := by.get(word):
-            parts = join_words([times(name, short=True) for name in names[:4]])
-            said.append(f"Training {lead.format(what)}: {parts}{' and likewise elsewhere' if len(names) > 4 else ''}.")
+    by, said = _by_word(view), []
+    grown = [name for word in ("amplified", "suppressed") for name in by.get(word, ()) if name in inside.gains]
+    parts = [f"{number(math.exp(inside.gains[name].value or 0.0), 1)} after {squeeze(name, _NAME)}" for name in grown]
+    if parts:
+        parts[0] = parts[0].replace(" after", " times as prominent inside after", 1)
+        said.append(f"made it {join_words(at_most(parts, 4))}")
     if names := by.get("left_alone"):
-        said.append(f"Training left {what} as prominent as before after {_short(names)}.")
+        said.append(f"left it as it was after {_names(names)}")
     if names := by.get("not_present"):
-        said.append(f"After {_short(names)} {what} is not prominent inside, as before training.")
+        said.append(f"did not make it prominent after {_names(names)}")
+    # A sentence for each long part: together they would be too long to read.
+    together = sum(len(part.split()) for part in said) < MOST_WORDS - 1
+    told = [f"Training {join_words(said)}."] if said and together else [f"Training {part}." for part in said]
     if names := by.get("unknown"):
-        said.append(f"What training did to it inside cannot be told after {_short(names)}.")
-    marked = [row.finding.training.singled_out for row in view.rows if row.finding is not None and row.finding.training is not None]
-    if by.get("amplified") and any(one is True for one in marked):
-        said.append("It gained more than other things that go with the task.")
-    elif by.get("amplified") and all(one is False for one in marked):
-        said.append("Other things that go with the task gained as much.")
-    return " ".join(said)
-
-
-def _short(names: Sequence[str]) -> str:
-    return join_words(at_most([squeeze(name, _NAME) for name in names], 4))
+        told.append(f"After {_names(names)} that cannot be told." if said else "What training did to it inside cannot be told.")
+    if any(row.finding.training.singled_out for row in view.rows if row.finding is not None and row.finding.training is not None):
+        told.append("It gained more than other things that go with the task.")
+    return " ".join(told)
 
 
 def _by_word(view: AttributeView) -> Mapping[str, list[str]]:
@@ -180,13 +151,12 @@ def sure_line(view: AttributeView, summary: Summary) -> str:
     known = [one for one in held if one is not None and one[1] > 1]
     settled = len(view.findings) - len(open_)
     if known:
-        first = f"the gap counts in {min(known)[0]} of {min(known)[1]} models of each kind"
+        first = f"firm in {min(known)[0]} of {min(known)[1]} models"
     else:
-        each = "for these rows" if summary.bare else "in every model"
-        first = f"settled {each} for {settled} of {len(view.findings)} kinds of training" if not summary.bare else f"settled {each}"
+        first = "settled for these rows" if summary.bare else f"{settled} of {len(view.findings)} answers firm in every model"
     if not settled:
         return "nothing is settled."
-    return f"{first}; not settled after {_names([squeeze(name, _NAME) for name in open_])}." if open_ else f"{first}."
+    return f"{first}; open after {_names(open_)}." if open_ else f"{first}."
 
 
 def _held(e: Estimate | None, margin: float | None) -> tuple[int, int] | None:
@@ -201,9 +171,9 @@ def checks_line(controls: Sequence[Control]) -> str:
     run = [c for c in controls if c.passed is not None]
     failed = [c for c in run if not c.passed]
     if not failed:
-        return f"All {len(run)} checks of the instrument passed." if run else ""
+        return f"All {len(run)} checks passed." if run else ""
     absence = sum(c.kind == "positive" for c in failed)
-    start = f"{len(failed)} of {len(run)} checks of the instrument failed; "
+    start = f"{len(failed)} of {len(run)} checks failed; "
     if absence == len(failed):
         return f"{start}they limit only claims of absence."
     if not absence:
@@ -218,9 +188,9 @@ def cure_words(row: Row) -> str:
     best = best_cure(row.tried, row.gap)
     if best is not None:
         name = best.words if len(best.words.split()) < 4 else best.name
-        return f"{shorten(name, _NAME)}: {points(best.left)}, {cost_words(best)}"
+        return f"{shorten(name, _NAME)}: {number(100 * (best.left or 0.0), 0)}, {cost_words(best)}"
     small = [one for one in row.tried if one.helps(row.gap)]
-    return "those that help cost more" if small else "none helps"
+    return "none is cheap" if small else "none helps"
 
 
 def cost_words(one: TriedView) -> str:
@@ -239,15 +209,11 @@ def reach_sentence(view: AttributeView, margin: float | None) -> str:
     below = [(row, one) for row, one in tried if one.most is not None and one.most < margin]
     counts = points(margin)
     if not below:
-        where = _names(list(dict.fromkeys(squeeze(row.regime, _NAME) for row, _ in tried)))
+        where = _names(dict.fromkeys(row.regime for row, _ in tried))
         alone = f" after {where}" if any(not row.tried for row in view.rows) else ""
-        return f"No cure that was tried{alone} surely brings the gap of {named(view.name)} below {counts}."
+        return f"No cure tried{alone} surely brings the gap of {named(view.name)} below {counts}."
     cheap = [(row, one) for row, one in below if one.affordable]
     if cheap:
         return f"A cure that costs next to nothing brings the gap of {named(view.name)} below {counts}: {cheap[0][1].name}."
     cost = min((one.cost.value for _, one in below if one.cost is not None and one.cost.value is not None), default=None)
     return f"Only cures that cost {number(cost, 2)} of AUROC or more bring the gap of {named(view.name)} below {counts}." if cost else ""
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from proxyaudit.estimates.numbers import Numbers as Published
 from proxyaudit.estimates.numbers import largest_bound
-from proxyaudit.estimates.scope import entries, has_kind, listed, mapping, margins_of, read_scope, sites_of
+from proxyaudit.estimates.scope import entries, has_kind, listed, margins_of, read_scope, sites_of
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.training import Inside, Pair, TriedView, inside_of, oriented, pair_of, reweighed, tried_of
 from proxyaudit.reporting.words import REAL, VERDICTS, VERDICTS_OF_ACTIVATIONS, VerdictWord, answer, checks, lead, question

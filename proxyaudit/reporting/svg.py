@@ -121,7 +121,7 @@ class Drawing:
         """Draw a line through points."""
         if len(points) < 2:
             return
-        course = " ".join(f"{'ML'[index > 0]}{x:.1f} {y:.1f}" for index, (x, y) in enumerate(points))
+        course = " ".join(f"{'ML'[index > 0]}{_short(x)} {_short(y)}" for index, (x, y) in enumerate(points))
         dash = f' stroke-dasharray="{" ".join(f"{d:g}" for d in dashes)}"' if dashes else ""
         wide = "" if width == 1.6 else f' style="stroke-width:{width:g}"'
         start, end = f'<path class="{colour}" d="', f'"{wide}{dash}/>'
@@ -133,7 +133,7 @@ class Drawing:
 
     def area(self, points: Sequence[tuple[float, float]], colour: str, *, opacity: float = 0.16) -> None:
         """Fill a shape faintly."""
-        corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        corners = " ".join(f"{_short(x)},{_short(y)}" for x, y in points)
         self._made.append(f'<polygon class="{colour}" points="{corners}" fill-opacity="{opacity:g}"/>')
 
     def mark(self, x: float, y: float, style: Style, *, size: float = 4.5) -> None:
@@ -142,17 +142,17 @@ class Drawing:
             for x1, y1, x2, y2 in _STROKES[style.marker]:
                 self.line(x + x1 * size, y + y1 * size, x + x2 * size, y + y2 * size, style.colour, width=1.8)
         elif style.marker in _SHAPES:
-            corners = " ".join(f"{x + a * size:.1f},{y + b * size:.1f}" for a, b in _SHAPES[style.marker])
+            corners = " ".join(f"{_short(x + a * size)},{_short(y + b * size)}" for a, b in _SHAPES[style.marker])
             self._made.append(f'<polygon class="{style.colour}" points="{corners}"/>')
         else:
-            self._made.append(f'<circle class="{style.colour}" cx="{x:.1f}" cy="{y:.1f}" r="{size * 0.92:.1f}"/>')
+            self._made.append(f'<circle class="{style.colour}" cx="{_short(x)}" cy="{_short(y)}" r="{_short(size * 0.92)}"/>')
 
     def text(
         self, x: float, y: float, text: str, *, anchor: str = "start", colour: str = "ki", size: float = _SIZE, turn: float = 0
     ) -> None:
         """Write words; what comes from data is escaped and made visible."""
-        where = f'x="{x:.1f}" y="{y:.1f}"'
-        turned = f' transform="rotate({turn:g} {x:.1f} {y:.1f})"' if turn else ""
+        where = f'x="{_short(x)}" y="{_short(y)}"'
+        turned = f' transform="rotate({turn:g} {_short(x)} {_short(y)})"' if turn else ""
         sized = "" if size == _SIZE else f' font-size="{size:g}"'
         anchored = "" if anchor == "start" else f' text-anchor="{anchor}"'
         self._made.append(f'<text class="{colour}" {where}{anchored}{sized}{turned}>{escape(visible(text))}</text>')
@@ -205,6 +205,11 @@ def swatch(style: Style) -> str:
     drawing.line(1, 7, 33, 7, style.colour, width=2, dashes=style.dashes)
     drawing.mark(17, 7, style)
     return drawing.render(ident="", title="", description="")
+
+
+def _short(place: float) -> str:
+    """A coordinate with at most one decimal."""
+    return f"{place:z.1f}".removesuffix(".0")
 
 
 def _tick(value: float) -> str:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from proxyaudit.channels.cures.estimate import AFFORDABLE
 from proxyaudit.estimates.numbers import Numbers

@@ -11,7 +11,7 @@ _TRACES = (
     ("a", "effect", "Fitted subspace", "The part inside that regression finds (LEACE) is exchanged."),
     ("b", "learned_effect", "Learned subspace", "The linear part inside with the highest effect (DAS) is exchanged."),
 )
-_BESIDE = ("amnesic", "mediation", "completeness", "selectivity")
+_BESIDE = ("amnesic", "mediation", "completeness", "selectivity", "carrier_effect")
 
 
 def causal(report: Report) -> Section | None:

@@ -1,18 +1,19 @@
 """Cures that were tried: what altering the training rows leaves of the gap, and what it costs."""
 
-from proxyaudit.reporting.blocks import Block, Cell, Heading, Picture, Section, number_cell, para, share_cell, table
+from proxyaudit.channels.cures.estimate import AFFORDABLE
+from proxyaudit.reporting.blocks import Block, Cell, Heading, Picture, Section, Terms, number_cell, para, share_cell, table
 from proxyaudit.reporting.panels import Spot, frontier_chart
 from proxyaudit.reporting.report import Report, ReportSection, side_by_side
 from proxyaudit.reporting.summary import AttributeView, Row
 from proxyaudit.reporting.text import shorten
-from proxyaudit.reporting.training import AFFORDABLE, best_cure
+from proxyaudit.reporting.training import best_cure
 
 _OPENING = (
     "The training rows were altered in each of these ways, and models were trained on them and tested again. ",
     "Low and left is best: little is left of the gap, and it costs little of how well the models do their task. ",
     "Below zero a cure makes them better. ",
 )
-_HEADER = ("Trained on", "Cure", "Gap left, points", "Change of the gap, points", "AUROC it costs", "Prominent, %", "What it is")
+_HEADER = ("Trained on", "Cure", "Gap left, points", "AUROC it costs", "Prominent, %")
 
 
 def cures(report: Report) -> Section | None:
@@ -23,7 +24,9 @@ def cures(report: Report) -> Section | None:
         if not rows:
             continue
         drawn = side_by_side(_picture(report, view, row, f"c{index}n{k}") for k, row in enumerate(rows))
+        means = dict.fromkeys((one.name, one.words) for row in rows for one in row.tried)
         blocks += [Heading(shorten(view.name, 80)), *drawn, table(f"Cures tried against {view.name}", _HEADER, _cells(rows))]
+        blocks.append(Terms(tuple(means)))
     if not blocks:
         return None
     said = f"{_OPENING[2]}A cure is named in the answer where it surely makes the gap smaller and costs at most {AFFORDABLE:g}."
@@ -45,9 +48,9 @@ def _cells(rows: list[Row]) -> list[list[Cell]]:
     made = []
     for row in rows:
         for one in sorted(row.tried, key=lambda one: one.left if one.left is not None else 2.0):
-            shown = (share_cell(one.gap), share_cell(one.change) if one.change else Cell(""), number_cell(one.cost))
+            shown = (share_cell(one.gap), number_cell(one.cost))
             within = share_cell(one.prominence) if one.prominence else Cell("")
-            made.append([Cell(row.regime), Cell(one.name), *shown, within, Cell(one.words, look="text")])
+            made.append([Cell(row.regime), Cell(one.name), *shown, within])
     return made
 
 

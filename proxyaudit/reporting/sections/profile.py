@@ -9,7 +9,11 @@ from proxyaudit.reporting.text import hundredths, number
 _DRAWN = (
     ("band", Drawn(" Light grey", " Placebos"), "what 95 % of placebos reach, invented attributes that the inputs know as well"),
     ("floor", Drawn(" Dark grey", " Chance"), "what chance alone reaches (shuffled labels, 95th percentile)"),
-    ("detection", Drawn(" Short bars in the colour of the margin", " Detection limit"), "the smallest leak that would surely have been found"),
+    (
+        "detection",
+        Drawn(" Short bars in the colour of the margin", " Detection limit"),
+        "the smallest leak that would surely have been found",
+    ),
 )
 _PROMINENT = "How much of what varies at each place of the model the attribute explains. "
 _PANELS = Drawn("Every panel has the same scale; dotted grey: the untrained network. ")

@@ -14,7 +14,7 @@ from proxyaudit.reporting.words import REAL, state_word
 from proxyaudit.types import REFERENCES, Estimate
 
 _TOKEN = "token "
-_MOST, _NAMED, _PICTURES = 8, 3, 4
+_MOST, _NAMED, _PICTURES, _ROWS = 8, 3, 4, 5
 Found = Mapping[tuple[str, str, str | None], Estimate]
 _WHOLE, _PART = Drawn("Filled marks", "Value"), Drawn("upright crosses below them", "through its direction inside")
 _CHANNELS = ("association", "pair_gain", "influence", "proxy_use", "path_total", "path", "path_share")
@@ -108,7 +108,7 @@ def _path_rows(report: Report, view: ProxyView, regime: str) -> list[charts.Fore
     mine = [e for e in report.pack.evidence.estimates if (e.attribute, e.regime) == (view.attribute, regime)]
     totals, parts = ({e.subject: e for e in mine if e.channel == name} for name in ("path_total", "path"))
     looks = report.style(regime)
-    return [charts.ForestRow(unit, totals[unit], looks, None, parts.get(unit)) for unit in view.followed if unit in totals]
+    return [charts.ForestRow(unit, totals[unit], looks, None, parts.get(unit)) for unit in view.followed if unit in totals][:_ROWS]
 
 
 def _paths(

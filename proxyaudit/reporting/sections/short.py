@@ -1,11 +1,9 @@
 """The audit in short: what was tested, what risk remains, and what was not tested."""
 
-from proxyaudit.estimates.questions import all_questions
 from proxyaudit.estimates.scope import mapping
 from proxyaudit.reporting.blocks import Section, Terms
 from proxyaudit.reporting.report import Report, ReportSection
 from proxyaudit.reporting.text import at_most, capital, count_word, join_words, percent
-from proxyaudit.reporting.words import checks
 
 
 def short(report: Report) -> Section | None:
@@ -29,10 +27,7 @@ def _tested(report: Report) -> str:
         what += _count(len(summary.regimes), "kind") + " of training"
         what += f", {_count(seeds, 'model')} each" if seeds and isinstance(seeds, int) else ""
     held = f", on {count_word(audit)} {'rows' if summary.bare else 'held-out real rows'}" if isinstance(audit, int) else ""
-    states = {(name, state) for view in summary.attributes for row in view.rows for name, state in row.states.items()}
-    measured = {name for name, state in states if state not in ("not_measured", "not_applicable")}
-    asked = [all_questions()[name].asks for name in checks(bare=False) if name in measured]
-    return f"{what}{held}. {' '.join(asked)}"
+    return f"{what}{held}. What was asked stands under “What the words mean”."
 
 
 def _risk(report: Report) -> str:
@@ -43,7 +38,9 @@ def _risk(report: Report) -> str:
     elif any(f.verdict == "exposed" for f in findings):
         parts.append("Whoever sees the outputs of an exposed model sees the attribute at work.")
     if not bare and any("linear" in f.encoding or f.verdict == "hidden" or f.at_least == "hidden" for f in findings):
-        parts.append("Whoever holds the weights or the inner representations can read it out. Further training may bring it to the surface.")
+        parts.append(
+            "Whoever holds the weights or the inner representations can read it out. Further training may bring it to the surface."
+        )
     if any(f.verdict == "inconclusive" for f in findings):
         parts.append("Where the verdict is inconclusive it may be there without having been found.")
     margin = report.summary.margins.get("leak")

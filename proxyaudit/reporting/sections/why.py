@@ -36,7 +36,9 @@ def why(report: Report) -> b.Section:
         name = shorten(view.name, 80)
         blocks += [b.Heading(name), _table(report, view)]
         inside: list[b.Block] = [*deciding_pictures(report, view, f"w{index}"), _checks(report, view)]
-        inside.append(b.Bullets(tuple((b.Strong(squeeze(row.regime, 60)), f": {row.finding.sentence}") for row in view.rows if row.finding)))
+        inside.append(
+            b.Bullets(tuple((b.Strong(squeeze(row.regime, 60)), f": {row.finding.sentence}") for row in view.rows if row.finding))
+        )
         inside.append(b.Bullets(tuple(_technical(row, bare=summary.bare) for row in view.rows)))
         blocks.append(technical(f"what decided for {name}", *inside))
     blocks += [b.note(f"Margins, the smallest amounts that count: {margins}.")] if margins else []
@@ -53,12 +55,19 @@ def _table(report: Report, view: AttributeView) -> b.Table:
         if row.output_leak is not None and row.output_leak.value is not None:
             outside.append(f"read from outputs {number(100 * row.output_leak.value, 1)} %: {' '.join(STATES[str(row.output_leak.state)])}")
         verdict = b.verdict_cell(row.finding) if row in view.rows else b.Cell("reference")
-        shown = () if bare else (b.share_cell(row.gap, lines=outside), b.share_cell(row.effect))
+        shown = () if bare else (b.share_cell(row.gap, lines=outside), b.share_cell(row.effect, lines=_subspace(row)))
         cells = [b.Cell(row.regime), verdict, *([_prominence(view, row)] if inside else []), *shown, b.share_cell(row.leak, lines=stronger)]
         rows.append([*cells, b.Cell("", lines=_beside(view, row, bare=bare, old=old))])
     header = (report.what, "Verdict", *(["Prominent, %"] if inside else []), *(() if bare else ("Gap, points", "Effect, points")))
     behind = len(rows) - len(view.rows)
     return b.table(f"Deciding figures for {view.name}", (*header, "Can be read, %", "Against real, and what is open"), rows, behind=behind)
+
+
+def _subspace(row: Row) -> tuple[str, ...]:
+    """Which part inside an effect is about."""
+    measure = row.effect.measure if row.effect is not None else ""
+    words = {"effect": "fitted subspace", "learned_effect": "learned subspace"}.get(measure)
+    return (words,) if words else ()
 
 
 def _prominence(view: AttributeView, row: Row) -> b.Cell:
@@ -71,6 +80,8 @@ def _prominence(view: AttributeView, row: Row) -> b.Cell:
         lines.append(f"{number(math.exp(gain.value), 1)} times ({span(_times(gain.low), _times(gain.high), 1)}) before training")
     training = row.finding.training if row.finding is not None else None
     lines += [_TRAINING[training.word]] if training is not None else []
+    if training is not None and training.singled_out is not None:
+        lines.append("singled out" if training.singled_out else "carried with the task")
     return b.share_cell(inside.own[row.regime])._replace(lines=tuple(lines))
 
 
@@ -84,7 +95,8 @@ def _beside(view: AttributeView, row: Row, *, bare: bool, old: bool) -> tuple[st
     if finding is None:
         return ()
     kept = view.inside.kept.get(row.regime) if view.inside else None
-    told = [f"inside: {CHANGES[finding.change.encoding]}"] + ([] if bare else [f"use: {CHANGES[finding.change.use]}"])
+    changes = (("inside", finding.change.encoding), *(() if bare else (("use", finding.change.use),)))
+    told = [f"{where}: {CHANGES[word]}" for where, word in changes if word != "not_applicable"]
     if kept is not None and kept.value is not None:
         what = "kept of what real training added" if kept.measure == "kept_of_added" else "of real's prominence"
         told.append(f"{number(100 * kept.value, 0)} % {what} ({span(_hundred(kept.low), _hundred(kept.high), 0)})")

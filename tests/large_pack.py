@@ -70,7 +70,6 @@ class _Pack:
                 self.add("retention", attribute, regime, strength / share, **ratio)
         return tuple(decided)
 
-
     def training(self, attribute: str | None, regime: str, share: float, *, own: bool) -> tuple[str | None, str | None]:
         """Prominence along the model; of a kind of training that is to be compared, its gain and what is kept of real's."""
         about = {"unit": "share of variance", "subject": None if attribute else "the label"}
@@ -90,7 +89,11 @@ class _Pack:
         """Four ways to alter the training rows, each better and dearer than the one before."""
         made = []
         for k, name in enumerate(("reweighed", "resampled", "dropped-2", "permuted-2")):
-            left, cost, of = round(gap * (0.8 - 0.2 * k), 6), round(0.004 * 3**k, 6), {"subject": name, "context": f"rows that {name} has made otherwise"}
+            left, cost, of = (
+                round(gap * (0.8 - 0.2 * k), 6),
+                round(0.004 * 3**k, 6),
+                {"subject": name, "context": f"rows that {name} has made otherwise"},
+            )
             ids = [self.add("cure", attribute, regime, left, measure="gap", group=group, unit=_GAP, **of)]
             change = {"measure": "gap_change", "low": round(left - gap - 0.01, 6), "high": round(left - gap + 0.005, 6)}
             ids.append(self.add("cure", attribute, regime, round(left - gap, 6), group=group, unit=_GAP, **change, **of))

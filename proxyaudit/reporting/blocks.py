@@ -185,11 +185,11 @@ def number_cell(e: Estimate | None, digits: int = 3) -> Cell:
 
 
 def share_cell(e: Estimate | None, *, lines: Iterable[str] = ()) -> Cell:
-    """A share or a gap as a cell, times 100, with its interval, what it decides and why not."""
+    """A share or a gap as a cell, times 100, with its interval and what it decides; why not only where there is no number."""
     if e is None:
         return Cell(DASH, lines=("not measured",), look="num")
     state = (state_word(e.state),) if e.state is not None else ()
-    return number_cell(hundredths(e), 1)._replace(lines=(*state, *lines, *([e.reason] if e.reason else [])))
+    return number_cell(hundredths(e), 1)._replace(lines=(*state, *lines, *([e.reason] if e.reason and e.value is None else [])))
 
 
 def figure_cell(e: Estimate | None, *, lines: Iterable[str] = ()) -> Cell:

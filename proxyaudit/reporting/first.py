@@ -59,7 +59,7 @@ def _reading(report: Report) -> Iterable[b.Inline]:
     """How to read table and picture."""
     found = {finding.verdict for view in report.summary.attributes for finding in view.findings}
     if not report.summary.bare:
-        yield "Gap: points. AUROC: 0.5 is guessing. "
+        yield "AUROC: 0.5 is guessing. "
     if any(view.inside for view in report.summary.attributes):
         yield "Prominent: share of what varies inside. "
     if "hidden" in found:

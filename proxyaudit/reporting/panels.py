@@ -91,22 +91,38 @@ class Spot(NamedTuple):
     left: Estimate
 
 
-def frontier_chart(before: Estimate, spots: Sequence[Spot], margin: float | None, style: Style, *, ident: str, title: str) -> str:
+class Ends(NamedTuple):
+    """The ends of the two scales, which the pictures of one attribute share."""
+
+    low: float
+    high: float
+    top: float
+
+
+def frontier_ends(gaps: Iterable[Estimate], spots: Sequence[Spot], margin: float | None) -> Ends:
+    """Ends that show all of these gaps and costs; gaps are shares."""
+    costs = [spot.cost.value or 0.0 for spot in spots]
+    low, high = min([0.0, *costs]), max([0.012, *costs])
+    room = 0.06 * (high - low)
+    sizes = [abs(e.value or 0.0) for e in (*gaps, *(spot.left for spot in spots))]
+    return Ends(low - room, high + room, 1.15 * max([*sizes, 1.5 * (margin or 0.0)]))
+
+
+def frontier_chart(
+    before: Estimate, spots: Sequence[Spot], margin: float | None, style: Style, ends: Ends, *, ident: str, title: str
+) -> str:
     """Draw what is left of the gap against what it costs; the point at no cost is the training rows as they are."""
     if not spots:
         return ""
     height, bottom, left, right = 270, 226, 52, WIDTH - 12
     drawing = Drawing(WIDTH, height)
-    costs = [spot.cost.value or 0.0 for spot in spots]
     before, spots = _points(before), [spot._replace(left=_points(spot.left)) for spot in spots]
     margin = None if margin is None else 100 * margin
-    sizes = [abs(e.value or 0.0) for e in (before, *(spot.left for spot in spots))]
-    low, high = min([0.0, *costs]), max([0.012, *costs])
-    across = linear_scale(low - 0.06 * (high - low), high + 0.06 * (high - low), left + 8, right)
-    up = linear_scale(0.0, 1.15 * max([*sizes, 1.5 * (margin or 0.0)]), bottom, 14)
+    across = linear_scale(ends.low, ends.high, left + 8, right)
+    up = linear_scale(0.0, 100 * ends.top, bottom, 14)
     if margin is not None:
         drawing.area(((left, up(margin)), (right, up(margin)), (right, bottom), (left, bottom)), "km", opacity=0.22)
-        drawing.text(right - 4, up(margin) + 13, "too small to count", anchor="end", colour="km")
+        drawing.text(left + 12, bottom - 5, "too small to count", colour="km")
     drawing.axis_y(up, left, right, title="Gap left, points")
     drawing.axis_x(across, bottom, title="AUROC it costs")
     drawing.line(across(0.0), 14, across(0.0), bottom, "kl")

@@ -102,24 +102,19 @@ def training_sentence(view: AttributeView) -> str:
     inside = view.inside
     if inside is None:
         return _readable(view)
-    by, said = _by_word(view), []
+    by, said = _by_word(view), list[str]()
     grown = [name for word in ("amplified", "suppressed") for name in by.get(word, ()) if name in inside.gains]
     parts = [f"{number(math.exp(inside.gains[name].value or 0.0), 1)} after {squeeze(name, _NAME)}" for name in grown]
     if parts:
         parts[0] = parts[0].replace(" after", " times as prominent inside after", 1)
-        said.append(f"made it {join_words(at_most(parts, 4))}")
-    if names := by.get("left_alone"):
-        said.append(f"left it as it was after {_names(names)}")
-    if names := by.get("not_present"):
-        said.append(f"did not make it prominent after {_names(names)}")
-    # A sentence for each long part: together they would be too long to read.
-    together = sum(len(part.split()) for part in said) < MOST_WORDS - 1
-    told = [f"Training {join_words(said)}."] if said and together else [f"Training {part}." for part in said]
-    if names := by.get("unknown"):
-        told.append(f"After {_names(names)} that cannot be told." if said else "What training did to it inside cannot be told.")
+        said.append(f"Training made it {join_words(at_most(parts, 4))}")
+    for word, told in (("left_alone", "unchanged"), ("not_present", "not there"), ("unknown", "unclear")):
+        if names := by.get(word):
+            said.append(f"{told} after {_names(names)}" if said else f"Prominence inside: {told} after {_names(names)}")
+    sentences = [f"{'; '.join(said)}."] if said else []
     if any(row.finding.training.singled_out for row in view.rows if row.finding is not None and row.finding.training is not None):
-        told.append("It gained more than other things that go with the task.")
-    return " ".join(told)
+        sentences.append("It gained more than other things that go with the task.")
+    return " ".join(sentences)
 
 
 def _by_word(view: AttributeView) -> Mapping[str, list[str]]:

@@ -2,7 +2,7 @@
 
 from proxyaudit.channels.cures.estimate import AFFORDABLE
 from proxyaudit.reporting.blocks import Block, Cell, Heading, Picture, Section, Terms, number_cell, para, share_cell, table
-from proxyaudit.reporting.panels import Spot, frontier_chart
+from proxyaudit.reporting.panels import Ends, Spot, frontier_chart, frontier_ends
 from proxyaudit.reporting.report import Report, ReportSection, side_by_side
 from proxyaudit.reporting.summary import AttributeView, Row
 from proxyaudit.reporting.text import shorten
@@ -23,7 +23,10 @@ def cures(report: Report) -> Section | None:
         rows = [row for row in view.rows if row.tried]
         if not rows:
             continue
-        drawn = side_by_side(_picture(report, view, row, f"c{index}n{k}") for k, row in enumerate(rows))
+        spots = {row.regime: _spots(row) for row in rows}
+        gaps, margin = [row.gap for row in rows if row.gap is not None], report.summary.margins.get("gap")
+        ends = frontier_ends(gaps, [spot for found in spots.values() for spot in found], margin)
+        drawn = side_by_side(_picture(report, view, row, spots[row.regime], ends, f"c{index}n{k}") for k, row in enumerate(rows))
         means = dict.fromkeys((one.name, one.words) for row in rows for one in row.tried)
         blocks += [Heading(shorten(view.name, 80)), *drawn, table(f"Cures tried against {view.name}", _HEADER, _cells(rows))]
         blocks.append(Terms(tuple(means)))
@@ -33,12 +36,15 @@ def cures(report: Report) -> Section | None:
     return Section("cures", "Cures tried", (para(*_OPENING[:2], said), *blocks))
 
 
-def _picture(report: Report, view: AttributeView, row: Row, ident: str) -> Picture | None:
+def _spots(row: Row) -> list[Spot]:
+    return [Spot(one.name, one.cost, one.gap) for one in row.tried if one.gap and one.cost and None not in (one.gap.value, one.cost.value)]
+
+
+def _picture(report: Report, view: AttributeView, row: Row, spots: list[Spot], ends: Ends, ident: str) -> Picture | None:
     if row.gap is None or row.gap.value is None:
         return None
-    spots = [Spot(one.name, one.cost, one.gap) for one in row.tried if one.gap and one.cost and None not in (one.gap.value, one.cost.value)]
     title = f"What cures leave of the gap of {view.name} after {row.regime}, against what they cost"
-    svg = frontier_chart(row.gap, spots, report.summary.margins.get("gap"), report.style(row.regime), ident=ident, title=title)
+    svg = frontier_chart(row.gap, spots, report.summary.margins.get("gap"), report.style(row.regime), ends, ident=ident, title=title)
     best = best_cure(row.tried, row.gap)
     told = f"Best at little cost: {best.name}." if best else "No cure that costs little surely helps."
     return Picture(svg, f"{shorten(view.name, 60)}, {row.regime}", told) if svg else None

@@ -132,6 +132,7 @@ def _technical(row: Row, *, bare: bool) -> tuple[b.Inline, ...]:
         f"basis: {plain_word(finding.basis)}" if finding.basis else "",
         "" if bare else f"recoverable: {', '.join(map(word_of, finding.recoverable))}",
         f"decided by: {', '.join(map(word_of, finding.mechanisms))}" if finding.mechanisms else "",
+        *(f"{word} open: {e.reason}" for word, e in (("leak", row.leak), ("gap", row.gap), ("effect", row.effect)) if e and e.reason),
     ]
     cited: tuple[b.Inline, ...] = (" (", b.Code(", ".join(finding.decided_by)), ")") if finding.decided_by else ()
     return (b.Strong(row.regime), ": " + "; ".join(filter(None, said)), *cited, ".")

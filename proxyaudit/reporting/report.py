@@ -112,7 +112,7 @@ def forest_picture(
     if not numbered:
         return b.Picture(svg, *named)
     parts, beside = any(row.part is not None for row in told), any(row.null_high is not None for row in told)
-    header = (what, axis, "State", *(["Grey"] if beside else []), *(["Through its direction inside"] if parts else []))
+    header = (what, axis, "State", *(["Chance 95 %"] if beside else []), *(["Through its direction inside"] if parts else []))
     cells = []
     for row in told:
         state = state_word(row.estimate.state) if row.estimate else DASH

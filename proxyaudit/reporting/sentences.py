@@ -13,6 +13,7 @@ from proxyaudit.reporting.words import REAL, named, targets
 from proxyaudit.types import Control, Estimate
 
 MOST_WORDS: Final = 30  # of a sentence
+_KINDS: Final = 4  # of training that are named in a sentence
 _NAME = 30  # characters of a name from data in a sentence
 _MADE_WORSE = "amplified"
 
@@ -43,14 +44,18 @@ def _word(name: object) -> str:
 def gap_sentence(view: AttributeView, summary: Summary) -> str:
     """Who is scored higher, after which training, and by how much."""
     shown = [(row, row.gap) for row in view.rows if row.gap is not None and row.gap.value is not None]
-    if not shown or view.pair is None:
+    if not shown:
         return ""
-    first = [(row, e) for row, e in shown if pair_of(e) is not None and _same(e, view)]
+    first = [(row, e) for row, e in shown if view.pair is None or _same(e, view)]
     others = [(row, e) for row, e in shown if (row, e) not in first]
-    output = f" for {shorten(view.pair.output, 20)}" if view.pair.output else ""
-    who = f"The models score {shorten(view.pair.high, _NAME)} higher than {shorten(view.pair.low, _NAME)}{output}"
+    who = "Predictions differ between groups"
+    if view.pair is not None:
+        output = f" for {shorten(view.pair.output, 20)}" if view.pair.output else ""
+        who = f"The models score {shorten(view.pair.high, _NAME)} higher than {shorten(view.pair.low, _NAME)}{output}"
     parts = [_after(row, e, summary, first=index == 0) for index, (row, e) in enumerate(first)]
-    said = [f"{who} by {join_words(parts)}."] if len(parts) < 5 else [f"{who} by {join_words(parts[:4])}.", *_more(first[4:])]
+    whole = f"{who} by {join_words(parts[:_KINDS])}."
+    split = f"{who}. The gap is {join_words(parts[:_KINDS])}."  # where names are long
+    said = [whole if len(whole.split()) <= MOST_WORDS else split, *_more(first[_KINDS:])]
     for row, e in others:
         pair = pair_of(e)
         groups = f"between {shorten(pair.high, _NAME)} and {shorten(pair.low, _NAME)}" if pair else "between other groups"
@@ -150,7 +155,8 @@ def sure_line(view: AttributeView, summary: Summary) -> str:
     else:
         first = "settled for these rows" if summary.bare else f"{settled} of {len(view.findings)} answers firm in every model"
     if not settled:
-        return "nothing is settled."
+        inside = [f.regime for f in view.findings if f.at_least]
+        return f"surely inside after {_names(inside)}; the rest is open." if inside else "nothing is settled."
     return f"{first}; open after {_names(open_)}." if open_ else f"{first}."
 
 

@@ -51,7 +51,8 @@ def _view(name: str, mine: Sequence[Estimate], pack: EvidencePack) -> ToldView:
     site = next(reversed(sites_of(pack.plan, "verdict")), None)
     parts = [_answer(regime, site, [e for e in mine if e.regime == regime]) for regime in regimes]
     tables = tuple(_table(regime, [e for e in mine if e.regime == regime]) for regime in regimes)
-    return ToldView(name, " ".join(part for part in parts if part), tables)
+    said = " ".join(part for part in parts if part)
+    return ToldView(name, said or " ".join(dict.fromkeys(remark for table in tables for remark in table.remarks)), tables)
 
 
 def _answer(regime: str, site: str | None, mine: Sequence[Estimate]) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from proxyaudit.estimates.sentences import share_at_most
 from proxyaudit.reporting.text import DASH, hundredths, interval, number
 from proxyaudit.reporting.words import VERDICTS, state_word
 from proxyaudit.types import Estimate, Finding
@@ -189,7 +190,8 @@ def share_cell(e: Estimate | None, *, lines: Iterable[str] = ()) -> Cell:
     if e is None:
         return Cell(DASH, lines=("not measured",), look="num")
     state = (state_word(e.state),) if e.state is not None else ()
-    return number_cell(hundredths(e), 1)._replace(lines=(*state, *lines, *([e.reason] if e.reason and e.value is None else [])))
+    most = [f"at most {share_at_most(e.bound)}"] if e.bound is not None and e.state in ("absent", "unknown") else []
+    return number_cell(hundredths(e), 1)._replace(lines=(*state, *most, *lines, *([e.reason] if e.reason and e.value is None else [])))
 
 
 def figure_cell(e: Estimate | None, *, lines: Iterable[str] = ()) -> Cell:

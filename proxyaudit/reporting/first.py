@@ -170,9 +170,9 @@ def _settle(views: Iterable[AttributeView]) -> Iterable[tuple[b.Inline, ...]]:
                 told.setdefault(finding.would_settle.rstrip("."), []).append(f"{named(view.name)} after {squeeze(finding.regime, 30)}")
     brief = [(words, which) for words, which in told.items() if len(words.split()) <= say.MOST_WORDS - 12][:_MOST]
     for words, which in brief:
-        yield (f"To settle {join_words(at_most(which, 2))}: {words}.",)
+        yield (f"To settle {join_words(at_most(which, 1))}: {words}.",)
     if rest := [name for words, which in told.items() if (words, which) not in brief for name in which]:
-        yield (f"What would settle {join_words(at_most(rest, 2))} stands under “Each kind of training”.",)
+        yield (f"What would settle {join_words(at_most(rest, 1))} stands under “Each kind of training”.",)
 
 
 def _matrix(report: Report) -> b.Table:

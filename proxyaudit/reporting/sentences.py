@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from proxyaudit.estimates.scope import listed, mapping
+from proxyaudit.estimates.sentences import share_at_most
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.summary import AttributeView, Row, Summary
 from proxyaudit.reporting.text import at_most, count_word, join_words, number, percent, points, shorten, squeeze
@@ -14,6 +15,8 @@ from proxyaudit.types import Control, Estimate
 
 MOST_WORDS: Final = 30  # of a sentence
 _KINDS: Final = 4  # of training that are named in a sentence
+_BOUNDS: Final = 2  # kinds of training whose bounds are told
+_READERS: Final = {"linear": "by a linear reader", "nonlinear": "beyond that by a stronger one"}
 _NAME = 30  # characters of a name from data in a sentence
 _MADE_WORSE = "amplified"
 
@@ -156,8 +159,17 @@ def sure_line(view: AttributeView, summary: Summary) -> str:
         first = "settled for these rows" if summary.bare else f"{settled} of {len(view.findings)} answers firm in every model"
     if not settled:
         inside = [f.regime for f in view.findings if f.at_least]
-        return f"surely inside after {_names(inside)}; the rest is open." if inside else "nothing is settled."
-    return f"{first}; open after {_names(open_)}." if open_ else f"{first}."
+        told = f"surely inside after {len(inside)} of {len(view.findings)}; rest open." if inside else "nothing is settled."
+    else:
+        told = f"{first}; open after {_names(open_)}." if open_ else f"{first}."
+    return " ".join([told, *_certain(view, open_)])
+
+
+def _certain(view: AttributeView, open_: Sequence[str]) -> Iterable[str]:
+    """How much can be read at most where that is open, as far as it is certified."""
+    for row in [row for row in view.rows if row.regime in open_ and row.bounds][:_BOUNDS]:
+        certain = (f"{share_at_most(bound)} of it can be read {_READERS[name]}" for name, bound in row.bounds.items())
+        yield f"At most {' and '.join(certain)} in {squeeze(row.regime, _NAME)}."
 
 
 def _held(e: Estimate | None, margin: float | None) -> tuple[int, int] | None:

@@ -58,7 +58,7 @@ def _first_screen(report: Report) -> tuple[b.Block, ...]:
 def _reading(report: Report) -> Iterable[b.Inline]:
     """How to read table and picture."""
     found = {finding.verdict for view in report.summary.attributes for finding in view.findings}
-    if not report.summary.bare:
+    if not report.summary.bare and any(row.task is not None for view in report.summary.attributes for row in view.rows):
         yield "AUROC: 0.5 is guessing. "
     if any(view.inside for view in report.summary.attributes):
         yield "Prominent: share of what varies inside. "
@@ -92,19 +92,24 @@ def sentences(view: AttributeView, summary: Summary) -> Iterable[str]:
 
 
 def _table(report: Report, view: AttributeView) -> b.Table:
-    """A row for each kind of training: what it did, what it is worth, and the best cure that was tried."""
+    """A row for each kind of training: what it did, what it is worth, and the best cure that was tried; no column that is empty."""
     bare, inside = report.summary.bare, view.inside
-    header = [report.what if bare else "Trained on", *([] if bare else ["Gap"]), "Prominent" if inside else "Readable"]
-    header += [*([] if bare else ["AUROC"]), f"Free of {shorten(view.name, 20)}?", *([] if bare else ["Best cure"])]
-    rows = []
+    asked = has_kind(report.pack.plan, "prompts")
+    columns: dict[str, list[b.Cell]] = {name: [] for name in ("Gap", "Prominent" if inside else "Readable", "AUROC")}
     for row in view.rows:
-        shown = (inside.own.get(row.regime) if inside else row.leak) or None
-        within = b.Cell(percent(shown.value if shown else None, 1 if shown and abs(shown.value or 0.0) < 0.0995 else 0), look="num")
-        outside = b.Cell(DASH if row.gap is None or row.gap.value is None else number(100 * row.gap.value, 0), look="num")
-        task = b.Cell(number(row.task.value if row.task else None), look="num")
-        cells = [b.Cell(row.regime), *([] if bare else [outside]), within, *([] if bare else [task]), _free(row)]
-        rows.append([*cells, *([] if bare else [b.Cell(say.cure_words(row))])])
-    return b.table(f"What was found of {view.name}", header, rows)
+        within = (inside.own.get(row.regime) if inside else row.leak) or None
+        gap = None if row.gap is None or row.gap.value is None or bare else number(100 * row.gap.value, 0)
+        share = None if within is None or within.value is None else percent(within.value, 1 if abs(within.value) < 0.0995 else 0)
+        task = None if row.task is None or row.task.value is None or bare else number(row.task.value)
+        for told, text in zip(columns.values(), (gap, share, task), strict=True):
+            told.append(b.Cell(text or DASH, look="num"))
+    columns = {name: cells for name, cells in columns.items() if any(cell.text != DASH for cell in cells)}
+    columns[f"Free of {shorten(view.name, 20)}?" if not asked else "Treats them alike?"] = [_free(row) for row in view.rows]
+    if any(row.tried for other in report.summary.attributes for row in other.rows):
+        columns["Best cure"] = [b.Cell(say.cure_words(row)) for row in view.rows]
+    first = "Model" if asked else report.what if bare else "Trained on"
+    rows = zip([b.Cell(row.regime) for row in view.rows], *columns.values(), strict=True)
+    return b.table(f"What was found of {view.name}", (first, *columns), rows)
 
 
 def _free(row: Row) -> b.Cell:
@@ -144,7 +149,7 @@ def _steps(report: Report) -> Iterable[tuple[b.Inline, ...]]:
     summary = report.summary
     views = [view for view in summary.attributes if view.role == "protected"] or list(summary.attributes)
     if summary.bare:
-        yield from _settle(views)
+        yield from _settle(views, "in")
         return
     margin, ready = summary.margins.get("gap"), 0
     for view in views[:MANY]:
@@ -156,18 +161,18 @@ def _steps(report: Report) -> Iterable[tuple[b.Inline, ...]]:
             command = ["proxyaudit", "cure", "RUN", "--attribute", view.name, "--regime", row.regime, "--cure", best.name]
             ready += 1
             yield f"Best for {squeeze(row.regime, 30)}: {shorten(best.words, 90)}. ", b.Code(shlex.join(command))
-    if not any(row.tried for view in views for row in view.rows):
+    if not has_kind(report.pack.plan, "prompts") and not any(row.tried for view in views for row in view.rows):
         yield ("No cure was tried in this run.",)
-    yield from _settle(views)
+    yield from _settle(views, "after")
 
 
-def _settle(views: Iterable[AttributeView]) -> Iterable[tuple[b.Inline, ...]]:
+def _settle(views: Iterable[AttributeView], where: str) -> Iterable[tuple[b.Inline, ...]]:
     """What would settle what is open, as far as it can be said in few words."""
     told: dict[str, list[str]] = {}
     for view in views:
         for finding in view.findings:
             if finding.would_settle:
-                told.setdefault(finding.would_settle.rstrip("."), []).append(f"{named(view.name)} after {squeeze(finding.regime, 30)}")
+                told.setdefault(finding.would_settle.rstrip("."), []).append(f"{named(view.name)} {where} {squeeze(finding.regime, 30)}")
     brief = [(words, which) for words, which in told.items() if len(words.split()) <= say.MOST_WORDS - 12][:_MOST]
     for words, which in brief:
         yield (f"To settle {join_words(at_most(which, 1))}: {words}.",)

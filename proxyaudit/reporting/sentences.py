@@ -85,10 +85,13 @@ def _same(e: Estimate, view: AttributeView) -> bool:
 
 
 def found_sentences(view: AttributeView, summary: Summary) -> Iterable[str]:
-    """What shows where the gap does not tell it."""
+    """What shows where the gap does not tell it, and whether the label explains what shows."""
     for row in view.rows:
         if row.finding is not None and row.finding.verdict == "exposed" and (row.gap is None or row.gap.state != "present"):
             yield from _otherwise(row, bare=summary.bare)
+    shown = [finding for finding in view.findings if finding.verdict == "exposed"]
+    if not summary.bare and shown and all(finding.basis == "explained_by_label" for finding in shown):
+        yield "The true label explains it: among people with the same label it was not found."
 
 
 def _names(names: Iterable[str]) -> str:
@@ -161,7 +164,8 @@ def sure_line(view: AttributeView, summary: Summary) -> str:
         inside = [f.regime for f in view.findings if f.at_least]
         told = f"surely inside after {len(inside)} of {len(view.findings)}; rest open." if inside else "nothing is settled."
     else:
-        told = f"{first}; open after {_names(open_)}." if open_ else f"{first}."
+        where = "in" if summary.bare else "after"
+        told = f"{first}; open {where} {_names(open_)}." if open_ else f"{first}."
     return " ".join([told, *_certain(view, open_)])
 
 

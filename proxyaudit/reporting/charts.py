@@ -58,8 +58,8 @@ def scatter_chart(
     reach = [max(_value(e), min(e.high or 0.0, 1.6 * abs(_value(e)))) for _, *pair in points for e in pair]
     across = root_scale(min(max([*reach[::2], 6 * least]) * 1.1, 1.0), left, WIDTH - 12)
     up = root_scale(min(max([*reach[1::2], 3 * least_gap]) * 1.15, 1.0), bottom, 14)
-    drawing.axis_y(up, left, WIDTH - 12, title="Shows in the outputs (gap)")
-    drawing.axis_x(across, bottom, title="Can be read inside (leak)")
+    drawing.axis_y(up, left, WIDTH - 12, title="Shows in the outputs: gap, points", times=100)
+    drawing.axis_x(across, bottom, title="Can be read inside, %", times=100)
     x, y = across(least), up(least_gap)
     drawing.area(((x, y), (WIDTH - 12, y), (WIDTH - 12, bottom), (x, bottom)), "kh", opacity=0.13)
     _margin(drawing, at=x, start=14, end=bottom, upright=True)
@@ -77,7 +77,7 @@ def scatter_chart(
         if outside.low is not None and outside.high is not None:
             drawing.line(x, up(outside.low), x, up(outside.high), style.colour, width=1.6)
         drawing.mark(x, y, style, size=5.5)
-    described = _described((name, [("leak", inside.value), ("gap", outside.value)]) for name, inside, outside in points)
+    described = _described((name, [("can be read, %", inside.value), ("gap, points", outside.value)]) for name, inside, outside in points)
     return drawing.render(ident=ident, title=title, description=described), [name for name, _, _ in points]
 
 
@@ -141,7 +141,7 @@ def forest_chart(
 
 
 def curve_chart(lines: Lines, styles: Styles, *, axis: tuple[str, str], ident: str, title: str, ticks: tuple[float, ...] = ()) -> str:
-    """Draw lines over a number: a share of rows with its ``ticks``, or without them a count of rows on a logarithmic scale."""
+    """Draw lines, times 100, over a number: a share of rows with its ``ticks``, or without them a count of rows on a logarithmic scale."""
     xs = sorted({x for at in lines.values() for x in at})
     if len(xs) < 2:
         return ""
@@ -153,7 +153,7 @@ def curve_chart(lines: Lines, styles: Styles, *, axis: tuple[str, str], ident: s
     values = [_value(e) for e in estimates]
     highs = [min(e.high, 2 * abs(_value(e)) + 0.1) for e in estimates if e.high is not None]
     scale = linear_scale(min([0.0, *values]), min(max([*highs, *values, 0.02]), 1.0), bottom, 14)
-    drawing.axis_y(scale, left, WIDTH - 8, title=axis[1])
+    drawing.axis_y(scale, left, WIDTH - 8, title=axis[1], times=100)
     drawing.axis_x(across, bottom, title=axis[0])
     for index, (name, at) in enumerate(lines.items()):
         shift = (index - (len(lines) - 1) / 2) * 4
@@ -179,5 +179,9 @@ def _margin(drawing: Drawing, *, at: float, start: float, end: float, upright: b
 
 
 def _described(named: Iterable[tuple[str, Iterable[tuple[str, float | None]]]]) -> str:
-    """The numbers of a chart in words, for whoever does not see it."""
-    return "; ".join(f"{name}: " + ", ".join(f"{place} {number(value)}" for place, value in values) for name, values in named)
+    """The numbers of a chart, times 100, in words for whoever does not see it."""
+    return "; ".join(f"{name}: " + ", ".join(f"{place} {_hundred(value)}" for place, value in values) for name, values in named)
+
+
+def _hundred(value: float | None) -> str:
+    return number(None if value is None else 100 * value, 1)

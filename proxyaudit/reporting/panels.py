@@ -208,7 +208,7 @@ def _backdrop(drawing: Drawing, profile: Profile, places: Mapping[str, float], s
             drawing.area([(first, zero), (first, top[0][1]), *top, (last, top[-1][1]), (last, zero)], "km", opacity=opacity)
     if profile.margin is not None:
         drawing.line(start, scale(profile.margin), end, scale(profile.margin), "kg", width=1.2, dashes=(4, 3))
-    for site, limit in profile.detection.items():
+    for site, limit in ((site, limit) for site, limit in profile.detection.items() if scale.holds(limit)):
         drawing.line(places[site] - 5, scale(limit), places[site] + 5, scale(limit), "kg", width=2)
 
 

@@ -168,22 +168,22 @@ class Drawing:
                 level = [(at, up - 3.5), (at + tip, up), (at, up + 3.5)]
                 self.area(level if y is not None else [(at - 3.5, up), (at, up - tip), (at + 3.5, up)], colour, opacity=1)
 
-    def axis_x(self, scale: Scale, y: float, *, title: str, top: float | None = None) -> None:
-        """Draw a scale below the picture."""
+    def axis_x(self, scale: Scale, y: float, *, title: str, top: float | None = None, times: float = 1.0) -> None:
+        """Draw a scale below the picture, its numbers ``times`` what they are."""
         for tick in scale.ticks if top is not None else ():
             self.line(scale(tick), top or 0.0, scale(tick), y, "kl", width=0.7)
         for tick in scale.ticks:
-            self.text(scale(tick), y + 15, _tick(tick), anchor="middle", colour="km")
+            self.text(scale(tick), y + 15, _tick(times * tick), anchor="middle", colour="km")
         start, end = scale.place(scale.low), scale.place(scale.high)
         self.line(start, y, end, y, "kl")
         self.text((start + end) / 2, y + 32, title, anchor="middle", colour="km")
 
-    def axis_y(self, scale: Scale, x: float, right: float, *, title: str) -> None:
-        """Draw a scale left of the picture."""
+    def axis_y(self, scale: Scale, x: float, right: float, *, title: str, times: float = 1.0) -> None:
+        """Draw a scale left of the picture, its numbers ``times`` what they are."""
         for tick in scale.ticks:
             self.line(x, scale(tick), right, scale(tick), "kl", width=0.7)
         for tick in scale.ticks:
-            self.text(x - 6, scale(tick) + 4, _tick(tick), anchor="end", colour="km")
+            self.text(x - 6, scale(tick) + 4, _tick(times * tick), anchor="end", colour="km")
         start, end = scale.place(scale.low), scale.place(scale.high)
         self.line(x, start, x, end, "kl")
         self.text(11, (start + end) / 2, title, anchor="middle", colour="km", turn=-90)

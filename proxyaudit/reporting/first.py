@@ -4,6 +4,7 @@ import math
 import shlex
 from collections.abc import Iterable
 
+from proxyaudit.estimates.questions import word_of
 from proxyaudit.estimates.scope import has_kind, listed
 from proxyaudit.estimates.sentences import share_at_most
 from proxyaudit.estimates.training import LARGER
@@ -97,12 +98,13 @@ def _table(report: Report, view: AttributeView) -> b.Table:
     asked = has_kind(report.pack.plan, "prompts")
     columns: dict[str, list[b.Cell]] = {name: [] for name in ("Gap", "Prominent" if inside else "Readable", "AUROC")}
     for row in view.rows:
-        within = (inside.own.get(row.regime) if inside else row.leak) or None
+        within = inside.own.get(row.regime) if inside else row.stronger or row.leak
+        reader = (word_of(row.stronger.channel),) if row.stronger is not None and not inside else ()
         gap = None if row.gap is None or row.gap.value is None or bare else number(100 * row.gap.value, 0)
         share = None if within is None or within.value is None else percent(within.value, 1 if abs(within.value) < 0.0995 else 0)
         task = None if row.task is None or row.task.value is None or bare else number(row.task.value)
-        for told, text in zip(columns.values(), (gap, share, task), strict=True):
-            told.append(b.Cell(text or DASH, look="num"))
+        for told, text, lines in zip(columns.values(), (gap, share, task), ((), reader, ()), strict=True):
+            told.append(b.Cell(text or DASH, lines=lines, look="num"))
     columns = {name: cells for name, cells in columns.items() if any(cell.text != DASH for cell in cells)}
     columns[f"Free of {shorten(view.name, 20)}?" if not asked else "Treats them alike?"] = [_free(row) for row in view.rows]
     if any(row.tried for other in report.summary.attributes for row in other.rows):

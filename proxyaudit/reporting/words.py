@@ -73,7 +73,7 @@ REFERENCE_WORDS: dict[str, str] = {
 }
 
 REAL = "real"
-_PLAIN = re.compile(r"\w{1,30}")
+_PLAIN = re.compile(r"\w{2,30}")
 # Where something is found: in all regimes, and in those that are named.
 _WHERE = {
     "asked": ("in all models asked", "in {}"),

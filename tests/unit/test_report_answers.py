@@ -307,6 +307,18 @@ def test_bare_activations_are_not_spoken_of_as_models(pack: EvidencePack) -> Non
     assert "activations" in _text(report_page(bare).first[0].parts)
 
 
+def test_what_only_a_stronger_reader_finds_is_told_by_its_own_number(pack: EvidencePack) -> None:
+    plan = {**pack.plan, "regimes": [{"name": "real", "kind": "activations"}]}
+    summary = summarize(replace(pack, plan=plan))
+    strong = Estimate(id="E1", channel="nonlinear", attribute="sex", regime="real", value=0.31)
+    view = summary.attributes[0]
+    view = view._replace(rows=(replace(view.rows[0], stronger=strong),))
+    report = Report(replace(pack, plan=plan), summary._replace(attributes=(view,)))
+    table = answers_of(report).items[0].table
+    assert table is not None
+    assert (table.rows[0][1].text, table.rows[0][1].lines) == ("31 %", ("non-linear leak",))
+
+
 def test_a_ratio_that_could_not_be_formed_is_said_in_words(make_pack: Callable[..., EvidencePack]) -> None:
     none = Estimate(id="E1", channel="retention", attribute="a", regime="g", reason="nothing to keep")
     assert kept(none) == "cannot be compared with real"

@@ -204,7 +204,7 @@ def _matrix_cell(view: AttributeView, row: Row | None, *, bare: bool) -> b.Cell:
         lines.append(f"gap {points(row.gap.value)}")
     if row.finding is not None and row.finding.verdict in ("inconclusive", "removed"):
         lines += [f"at most {share_at_most(bound)}" for bound in row.bounds.values()][:1]
-    return _free(row)._replace(lines=tuple(lines))
+    return b.verdict_cell(row.finding, lines)
 
 
 def kept(e: Estimate) -> str:

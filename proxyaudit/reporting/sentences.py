@@ -177,10 +177,10 @@ def _certain(view: AttributeView, open_: Sequence[str]) -> Iterable[str]:
 
 
 def _held(e: Estimate | None, margin: float | None) -> tuple[int, int] | None:
-    """In how many models the gap is as large as counts, on the side that its mean is on."""
+    """In how many models the gap is as large as counts, on the side where most models have it."""
     if e is None or not e.seed_values or margin is None:
         return None
-    return sum(abs(value) >= margin for value in e.seed_values), len(e.seed_values)
+    return max(sum(sign * value >= margin for value in e.seed_values) for sign in (1, -1)), len(e.seed_values)
 
 
 def checks_line(controls: Sequence[Control]) -> str:

@@ -19,7 +19,7 @@ from proxyaudit.reporting.first import answers_of, kept, report_page
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
 from proxyaudit.reporting.report import Report
-from proxyaudit.reporting.sentences import checks_line, context
+from proxyaudit.reporting.sentences import checks_line, context, sure_line
 from proxyaudit.reporting.summary import summarize
 from proxyaudit.reporting.terminal import found_lines, found_table
 from proxyaudit.reporting.training import TriedView, best_cure, oriented, pair_of
@@ -305,6 +305,21 @@ def test_bare_activations_are_not_spoken_of_as_models(pack: EvidencePack) -> Non
     assert "mitigate" not in told
     assert "for these rows" in told
     assert "activations" in _text(report_page(bare).first[0].parts)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [((0.2, 0.1, 0.3), "firm in 3 of 3 models."), ((0.2, 0.04, 0.3), "firm in 2 of 3"), ((0.2, -0.2, 0.3), "firm in 2 of 3")],
+)
+def test_a_gap_is_firm_in_the_models_that_agree_on_it(values: tuple[float, ...], words: str) -> None:
+    pack = _two(verdicts=("exposed",))
+    told = tuple(
+        e.model_copy(update={"seed_values": values}) if (e.channel, e.measure, e.regime) == ("expressed", "gap", "tvae") else e
+        for e in pack.evidence.estimates
+    )
+    told = tuple(e.model_copy(update={"state": "present"}) if (e.channel, e.measure) == ("expressed", "gap") else e for e in told)
+    summary = summarize(replace(pack, evidence=pack.evidence.model_copy(update={"estimates": told})))
+    assert sure_line(summary.attributes[0], summary).startswith(words)
 
 
 def test_what_only_a_stronger_reader_finds_is_told_by_its_own_number(pack: EvidencePack) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.types import Change, Control, Estimate, Evidence, Finding, NotTested, Origin, RunInfo
+from proxyaudit.types import Change, Control, Estimate, Evidence, Finding, NotTested, Origin, RunInfo, Training, TriedCure
 
 VERDICTS: tuple[Any, ...] = ("exposed", "inconclusive", "hidden", "removed")
+_TRAINED: tuple[Any, ...] = ("left_alone", "amplified", "unknown", "suppressed")
 _LEAK = "fraction of log2 K, class-balanced"
 _MEASURES = {"linear": "leak", "elsewhere": "leak", "nonlinear": "leak_nonlinear", "expressed": "gap"}
 _GAP = "difference in mean predicted probability"
@@ -68,6 +70,38 @@ class _Pack:
                 self.add("retention", attribute, regime, strength / share, **ratio)
         return tuple(decided)
 
+    def training(self, attribute: str | None, regime: str, share: float, *, own: bool) -> tuple[str | None, str | None]:
+        """Prominence along the model; of a kind of training that is to be compared, its gain and what is kept of real's."""
+        about = {"unit": "share of variance", "subject": None if attribute else "the label"}
+        for depth, site in enumerate(self.sites):
+            value = round(share * (0.5 + 0.5 * (depth + 1) / len(self.sites)), 6)
+            more = {"low": round(0.8 * value, 6), "high": round(1.2 * value, 6), **about}
+            self.add("prominence", attribute, regime, value, measure="units", site=site, **more)
+        if not own:
+            return None, None
+        last = {"site": self.sites[-1], "unit": "log ratio"}
+        gain = self.add("prominence", attribute, regime, round(math.log(share / 0.02), 6), measure="gain", **last)
+        self.add("prominence", attribute, "placebo", 2.0, measure="gain", reference_for=regime, **last)
+        last = {**last, "unit": "ratio"}
+        return gain, None if regime == "real" else self.add("prominence", attribute, regime, 0.6, measure="kept_of_added", **last)
+
+    def cures(self, attribute: str, regime: str, gap: float, group: str) -> tuple[TriedCure, ...]:
+        """Four ways to alter the training rows, each better and dearer than the one before."""
+        made = []
+        for k, name in enumerate(("reweighed", "resampled", "dropped-2", "permuted-2")):
+            left, cost, of = (
+                round(gap * (0.8 - 0.2 * k), 6),
+                round(0.004 * 3**k, 6),
+                {"subject": name, "context": f"rows that {name} has made otherwise"},
+            )
+            ids = [self.add("cure", attribute, regime, left, measure="gap", group=group, unit=_GAP, **of)]
+            change = {"measure": "gap_change", "low": round(left - gap - 0.01, 6), "high": round(left - gap + 0.005, 6)}
+            ids.append(self.add("cure", attribute, regime, round(left - gap, 6), group=group, unit=_GAP, **change, **of))
+            ids.append(self.add("cure", attribute, regime, cost, measure="auroc_cost", **of))
+            ids.append(self.add("cure", attribute, regime, round(0.05 - 0.01 * k, 6), measure="prominence", site=self.sites[-1], **of))
+            made.append(TriedCure(name=name, estimates=tuple(ids), auroc_cost=cost))
+        return tuple(made)
+
 
 def large_pack(
     attributes: tuple[str, ...],
@@ -77,8 +111,12 @@ def large_pack(
     columns: tuple[str, ...] = ("age", "job", "street"),
     group: str = "b minus a",
     verdicts: tuple[Any, ...] = VERDICTS,
+    training: bool = False,
 ) -> EvidencePack:
-    """Return a pack with these attributes (the last one a proxy), regimes (real first, the last one a mixture) and sites."""
+    """Return a pack with these attributes (the last one a proxy), regimes (real first, the last one a mixture) and sites.
+
+    With ``training`` prominence was measured, and cures were tried.
+    """
     made = _Pack(attributes, regimes, sites, columns)
     findings: list[Finding] = []
     for index, attribute in enumerate(attributes):
@@ -87,10 +125,18 @@ def large_pack(
         made.add("linear", attribute, "inputs", 0.8, site="inputs", unit=_LEAK)
         for reference in ("untrained", "reweighed"):
             made.regime(attribute, reference, 0.2, reference=True)
+        if training:
+            made.training(attribute, "untrained", 0.02, own=False)
         for place, regime in enumerate(regimes):
             verdict = verdicts[(index + place) % len(verdicts)]
             strength = 0.1 + 0.8 / (1 + place + index)
             decided = made.regime(attribute, regime, strength, reference=False)
+            told: dict[str, Any] = {}
+            if training:
+                gain, kept = made.training(attribute, regime, 0.02 * (1 + place), own=True)
+                word = _TRAINED[place % len(_TRAINED)]
+                told["training"] = Training(word=word, singled_out=False, gain=gain, kept_of_real=kept)
+                told["cures"] = made.cures(attribute, regime, strength / 3, group)
             findings.append(
                 Finding(
                     attribute=attribute,
@@ -107,8 +153,12 @@ def large_pack(
                     sentence=f"In all 3 models of '{regime}' this is what was found of '{attribute}'.",
                     decided_by=decided,
                     would_settle="about 14,000 audit rows" if verdict == "inconclusive" else None,
+                    **told,
                 )
             )
+    for regime in (*regimes, "untrained") if training else ():
+        made.training(None, regime, 0.3, own=False)
+        made.add("task", None, regime, 0.9, measure="auroc")
     made.estimates = [e.model_copy(update={"group": group}) if e.group == "b minus a" else e for e in made.estimates]
     controls = tuple(
         Control(id=f"C{i}", kind=kind, channel="used", attribute=attributes[0], regime=regimes[0], site=sites[-1], passed=i != 1, detail="")

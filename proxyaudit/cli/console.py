@@ -48,24 +48,13 @@ def show_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, title
 
 
 def show_findings(summary: "Summary") -> None:
-    """Draw the answer of a run: verdict and deciding figures per attribute and regime, then one sentence each."""
-    from proxyaudit.estimates.questions import word_of
-    from proxyaudit.reporting.text import figure
-    from proxyaudit.reporting.words import trained, verdict_text
+    """Draw the answer of a run, at most 100 columns wide: for each attribute and kind of training what training did, then a sentence."""
+    from proxyaudit.reporting.terminal import found_lines, found_table
 
-    rows = []
-    for view in summary.attributes:
-        for row in view.rows:
-            if row.finding is not None:
-                inside = figure(row.leak) + (f"; {word_of(row.stronger.channel)} {figure(row.stronger)}" if row.stronger else "")
-                outside = () if summary.bare else (figure(row.gap), figure(row.output_leak), figure(row.effect))
-                verdict = verdict_text(row.finding.verdict, row.finding.at_least)
-                rows.append((view.name, row.regime, trained(row.finding, row.gain), verdict, inside, *outside))
-    header = ("Attribute", "Activations" if summary.bare else "Training data", "By training", "Verdict", "Leak inside")
-    beside = () if summary.bare else ("Output gap", "Output leak", "Interchange effect")
-    show_table((*header, *beside), rows, title=summary.question)
-    for view in summary.attributes:
-        write_line(f"{view.name}: {view.lead} {view.answer}")
+    header, rows = found_table(summary)
+    show_table(header, rows, title=summary.question)
+    for line in found_lines(summary):
+        write_line(line)
 
 
 def show_selftest(result: "SelfTest") -> None:
@@ -87,34 +76,27 @@ def show_selftest(result: "SelfTest") -> None:
 
 @contextlib.contextmanager
 def progress_bars(*, shown: bool) -> Iterator[Callable[[Any], None]]:
-    """Give a callback for progress events, shown on standard error: a bar on a terminal, elsewhere lines that come on time."""
-    from proxyaudit.cli.pace import Lines, Pace, alive
-
+    """Give a callback for progress events, shown on standard error: a bar on a terminal, one line per stage elsewhere."""
     if not shown or not sys.stderr.isatty():
-        lines = Lines(lambda text: warn(f"proxyaudit: {text}"))
-        with alive(lines):
-            yield lines.take
+        seen: set[str] = set()
+
+        def plain(event: Any) -> None:
+            if event.stage not in seen:
+                seen.add(event.stage)
+                warn(f"proxyaudit: {event.stage} ({event.done} of {event.total} tasks done)")
+
+        yield plain
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeElapsedColumn
-    from rich.text import Text
-
-    pace = Pace()
-
-    class Left(ProgressColumn):
-        """Time left, by the pace of the work so far."""
-
-        def render(self, task: Task) -> Text:
-            return Text(pace.left_words())
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     first, last = (TextColumn(what, markup=False) for what in ("{task.description}", "{task.fields[detail]}"))
-    columns = first, BarColumn(bar_width=24), TaskProgressColumn(), TimeElapsedColumn(), Left(), last
+    columns = first, BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), last
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        # One bar for the whole run: it counts the work of all stages.
+        # One bar for the whole run: the pipeline counts its tasks over all stages.
         bar = progress.add_task("prepare", total=None, detail="")
 
         def draw(event: Any) -> None:
-            pace.take(event)
             stage, detail = _safe(event.stage), _safe(event.detail)
             progress.update(bar, description=stage, completed=event.done, total=event.total or None, detail=detail)
 
@@ -150,11 +132,9 @@ def plan_tables(plan: Mapping[str, Any]) -> None:
         ("Time", f"about {plan['estimated_minutes']:g} minutes on two cores"),
     ]
     show_table(("What", "Value"), facts)
-    if plan.get("odds"):
-        write_line("How probable is each verdict, over all checks, where it is the right one? Else the answer stays open.")
-        header = ("Attribute", "Removed: it is gone", "Hidden: inside at twice the margin, unused", "Exposed: acts at twice the margin")
-        odds = [(o["attribute"], *(_odds(o[verdict]) for verdict in ("removed", "hidden", "exposed")), o["weakest"]) for o in plan["odds"]]
-        show_table((*header, "Stays open most often by"), odds)
+    if plan.get("absence"):
+        write_line("If an attribute is gone, how probable is it that these rows show that (linear leak, one model)?")
+        show_table(("Attribute", "Site", "Probability"), [(o["attribute"], o["site"], _odds(o["power"])) for o in plan["absence"]])
         write_line("Where the inputs carry an attribute, early sites relay it and 'removed' is not to be expected.")
     for note in plan["notes"]:
         write_line(f"Note: {note['what']}: {note['why']}")

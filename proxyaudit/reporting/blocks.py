@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from proxyaudit.reporting.text import DASH, interval, number
+from proxyaudit.estimates.sentences import share_at_most
+from proxyaudit.reporting.text import DASH, hundredths, interval, number
 from proxyaudit.reporting.words import VERDICTS, state_word
 from proxyaudit.types import Estimate, Finding
 
@@ -115,20 +116,23 @@ class Fold(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The answer for one attribute: a few words, a sentence, and how sure it is."""
+    """The answer for one attribute: a few words, a few sentences, how sure it is, and the same as a table and a picture."""
 
     name: str
     about: str
     lead: str
     sentence: str
     sure: str
+    table: Table | None = None
+    picture: Picture | None = None
 
 
 class Answers(NamedTuple):
-    """The answers of all attributes, and what to do next."""
+    """The answers of all attributes, what to do next, and what the checks of the instrument limit."""
 
     items: tuple[Answer, ...]
     steps: tuple[tuple[Inline, ...], ...]
+    checks: str = ""
 
 
 Block = Para | Bullets | Terms | Heading | Code | Table | Pictures | Fold | Answers
@@ -176,9 +180,18 @@ def table(label: str, header: Sequence[str], rows: Iterable[Sequence[Cell | str]
     return Table(label, tuple(header), made, behind=behind)
 
 
-def number_cell(e: Estimate | None) -> Cell:
+def number_cell(e: Estimate | None, digits: int = 3) -> Cell:
     """An estimate as a cell: value and interval."""
-    return Cell(number(e.value if e else None), interval(e), look="num")
+    return Cell(number(e.value if e else None, digits), interval(e, digits), look="num")
+
+
+def share_cell(e: Estimate | None, *, lines: Iterable[str] = ()) -> Cell:
+    """A share or a gap as a cell, times 100, with its interval and what it decides; why not only where there is no number."""
+    if e is None:
+        return Cell(DASH, lines=("not measured",), look="num")
+    state = (state_word(e.state),) if e.state is not None else ()
+    most = [f"at most {share_at_most(e.bound)}"] if e.bound is not None and e.state in ("absent", "unknown") else []
+    return number_cell(hundredths(e), 1)._replace(lines=(*state, *most, *lines, *([e.reason] if e.reason and e.value is None else [])))
 
 
 def figure_cell(e: Estimate | None, *, lines: Iterable[str] = ()) -> Cell:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from proxyaudit.reporting.summary import Profile, Row
+from proxyaudit.reporting.summary import Row
 from proxyaudit.reporting.svg import Drawing, Scale, Style, fit, linear_scale, log_scale, root_scale
 from proxyaudit.reporting.text import interval, number
 from proxyaudit.types import Estimate
@@ -41,39 +41,6 @@ def style_of(name: str, regimes: Sequence[str]) -> Style:
     return Style(f"k{index % _COLOURS}", _MARKERS[index % len(_MARKERS)], _DASHES[index % len(_DASHES)])
 
 
-def profile_chart(profile: Profile, styles: Styles, *, ident: str, title: str) -> str:
-    """Draw the linear leak along the model's sites, with floor, placebo band, margin and detection limits."""
-    slanted = len(profile.sites) > 4 or any(len(site) > 10 for site in profile.sites)
-    height = 300 if slanted else 260
-    bottom = height - (78 if slanted else 40)
-    drawing = Drawing(WIDTH, height)
-    tops = [e.high if e.high is not None else _value(e) for at in profile.series.values() for e in at.values()]
-    scale = linear_scale(0.0, 1.03 * min(max([*tops, *profile.band.values(), 3 * (profile.margin or 0.02)]), 1.0), bottom, 14)
-    drawing.axis_y(scale, 52, WIDTH - 8, title="Leak inside (0 nothing, 1 all)")
-    places = {site: 52 + (WIDTH - 60) * (index + 0.5) / len(profile.sites) for index, site in enumerate(profile.sites)}
-    half = (WIDTH - 60) / len(profile.sites) / 2
-    # From zero up what placebos reach, and darker what chance alone does.
-    for known, opacity in ((profile.band, 0.16), (profile.floor, 0.4)):
-        if top := [(places[site], scale(known[site])) for site in profile.sites if site in known]:
-            start, end, zero = top[0][0] - half, top[-1][0] + half, scale(0.0)
-            drawing.area([(start, zero), (start, top[0][1]), *top, (end, top[-1][1]), (end, zero)], "km", opacity=opacity)
-    if profile.margin is not None and scale.holds(profile.margin):
-        _margin(drawing, at=scale(profile.margin), start=52, end=WIDTH - 8)
-    for site, limit in profile.detection.items():
-        drawing.line(places[site] - half * 0.7, scale(limit), places[site] + half * 0.7, scale(limit), "kg", width=2)
-    for index, (name, at) in enumerate(profile.series.items()):
-        # Series stand a little apart so that their intervals do not cover each other.
-        shift = (index - (len(profile.series) - 1) / 2) * min(half * 1.4 / max(len(profile.series), 1), 9)
-        _drawn_curve(drawing, [(places[site] + shift, e) for site, e in at.items()], styles(name), scale)
-    for site, x in places.items():
-        shown = fit(site, 105 if slanted else 2 * half - 4)
-        drawing.text(x + (4 if slanted else 0), bottom + 16, shown, anchor="end" if slanted else "middle", turn=-35 if slanted else 0)
-    more = (("placebo band up to", profile.band), ("floor", profile.floor), ("detection limit", profile.detection))
-    told = [(name, [(site, e.value) for site, e in at.items()]) for name, at in profile.series.items()]
-    described = _described([*told, *((word, list(values.items())) for word, values in more if values)])
-    return drawing.render(ident=ident, title=title, description=described)
-
-
 def scatter_chart(
     rows: Iterable[Row], styles: Styles, margins: tuple[float | None, float | None], *, ident: str, title: str
 ) -> tuple[str, list[str]]:
@@ -91,8 +58,8 @@ def scatter_chart(
     reach = [max(_value(e), min(e.high or 0.0, 1.6 * abs(_value(e)))) for _, *pair in points for e in pair]
     across = root_scale(min(max([*reach[::2], 6 * least]) * 1.1, 1.0), left, WIDTH - 12)
     up = root_scale(min(max([*reach[1::2], 3 * least_gap]) * 1.15, 1.0), bottom, 14)
-    drawing.axis_y(up, left, WIDTH - 12, title="Shows in the outputs (gap)")
-    drawing.axis_x(across, bottom, title="Can be read inside (leak)")
+    drawing.axis_y(up, left, WIDTH - 12, title="Shows in the outputs: gap, points", times=100)
+    drawing.axis_x(across, bottom, title="Can be read inside, %", times=100)
     x, y = across(least), up(least_gap)
     drawing.area(((x, y), (WIDTH - 12, y), (WIDTH - 12, bottom), (x, bottom)), "kh", opacity=0.13)
     _margin(drawing, at=x, start=14, end=bottom, upright=True)
@@ -110,18 +77,15 @@ def scatter_chart(
         if outside.low is not None and outside.high is not None:
             drawing.line(x, up(outside.low), x, up(outside.high), style.colour, width=1.6)
         drawing.mark(x, y, style, size=5.5)
-    described = _described((name, [("leak", inside.value), ("gap", outside.value)]) for name, inside, outside in points)
+    described = _described((name, [("can be read, %", inside.value), ("gap, points", outside.value)]) for name, inside, outside in points)
     return drawing.render(ident=ident, title=title, description=described), [name for name, _, _ in points]
 
 
-def forest_chart(rows: Sequence[ForestRow], margin: float | None, *, axis: str, ident: str, title: str) -> str:
-    """Draw numbers with their intervals one below the other, against the margin and what chance alone reaches."""
+def forest_limits(rows: Sequence[ForestRow], margin: float | None) -> tuple[float, float]:
+    """The ends of a scale that shows these rows; of the rows of several pictures it makes them comparable."""
     shown = [(row, row.estimate) for row in rows if row.estimate is not None and row.estimate.value is not None]
     if not shown:
-        return ""
-    left, right, step = 136, WIDTH - 48, 24
-    bottom = 14 + step * len(shown)
-    drawing = Drawing(WIDTH, bottom + 40)
+        return 0.0, 1.0
     known = [e for row, whole in shown for e in (whole, row.part) if e is not None]
     values = [_value(e) for e in known]
     highs = [e.high for e in known if e.high is not None]
@@ -132,7 +96,27 @@ def forest_chart(rows: Sequence[ForestRow], margin: float | None, *, axis: str, 
     high = min(max([*values, *highs, *(row.null_high or 0.0 for row, _ in shown), 1.3 * (margin or 0.0)]), widest)
     low = max(min([*values, *lows, 0.0]), lowest)
     room = 0.04 * (high - low)
-    scale = linear_scale(low - (room if low < 0 else 0.0), high + room, left, right, most=4)
+    return low - (room if low < 0 else 0.0), high + room
+
+
+def forest_chart(
+    rows: Sequence[ForestRow],
+    margin: float | None,
+    *,
+    axis: str,
+    ident: str,
+    title: str,
+    limits: tuple[float, float] | None = None,
+    digits: int = 3,
+) -> str:
+    """Draw numbers with their intervals one below the other, against the margin and what chance alone reaches."""
+    shown = [(row, row.estimate) for row in rows if row.estimate is not None and row.estimate.value is not None]
+    if not shown:
+        return ""
+    left, right, step = 136, WIDTH - 48, 24
+    bottom = 14 + step * len(shown)
+    drawing = Drawing(WIDTH, bottom + 40)
+    scale = linear_scale(*(limits or forest_limits(rows, margin)), left, right, most=4)
     drawing.axis_x(scale, bottom, title=axis, top=10)
     drawing.line(scale(0.0), 10, scale(0.0), bottom, "km", width=1)
     if margin is not None and scale.holds(margin):
@@ -149,15 +133,15 @@ def forest_chart(rows: Sequence[ForestRow], margin: float | None, *, axis: str, 
             drawing.mark(scale(row.part.value), y + lift, Style("km", "upright"))
         drawing.interval(e, scale, row.style.colour, y=y - lift)
         drawing.mark(scale(_value(e)), y - lift, row.style)
-        drawing.text(WIDTH - 4, y + 4, number(e.value), anchor="end")
-    parts = [f", of which {number(row.part.value)}" if row.part is not None else "" for row, _ in shown]
-    numbers = [f"{row.label} {number(e.value)} ({interval(e) or 'no interval'})" for row, e in shown]
+        drawing.text(WIDTH - 4, y + 4, number(e.value, digits), anchor="end")
+    parts = [f", of which {number(row.part.value, digits)}" if row.part is not None else "" for row, _ in shown]
+    numbers = [f"{row.label} {number(e.value, digits)} ({interval(e, digits) or 'no interval'})" for row, e in shown]
     described = "; ".join(whole + part for whole, part in zip(numbers, parts, strict=True))
     return drawing.render(ident=ident, title=title, description=described)
 
 
 def curve_chart(lines: Lines, styles: Styles, *, axis: tuple[str, str], ident: str, title: str, ticks: tuple[float, ...] = ()) -> str:
-    """Draw lines over a number: a share of rows with its ``ticks``, or without them a count of rows on a logarithmic scale."""
+    """Draw lines, times 100, over a number: a share of rows with its ``ticks``, or without them a count of rows on a logarithmic scale."""
     xs = sorted({x for at in lines.values() for x in at})
     if len(xs) < 2:
         return ""
@@ -169,7 +153,7 @@ def curve_chart(lines: Lines, styles: Styles, *, axis: tuple[str, str], ident: s
     values = [_value(e) for e in estimates]
     highs = [min(e.high, 2 * abs(_value(e)) + 0.1) for e in estimates if e.high is not None]
     scale = linear_scale(min([0.0, *values]), min(max([*highs, *values, 0.02]), 1.0), bottom, 14)
-    drawing.axis_y(scale, left, WIDTH - 8, title=axis[1])
+    drawing.axis_y(scale, left, WIDTH - 8, title=axis[1], times=100)
     drawing.axis_x(across, bottom, title=axis[0])
     for index, (name, at) in enumerate(lines.items()):
         shift = (index - (len(lines) - 1) / 2) * 4
@@ -195,5 +179,9 @@ def _margin(drawing: Drawing, *, at: float, start: float, end: float, upright: b
 
 
 def _described(named: Iterable[tuple[str, Iterable[tuple[str, float | None]]]]) -> str:
-    """The numbers of a chart in words, for whoever does not see it."""
-    return "; ".join(f"{name}: " + ", ".join(f"{place} {number(value)}" for place, value in values) for name, values in named)
+    """The numbers of a chart, times 100, in words for whoever does not see it."""
+    return "; ".join(f"{name}: " + ", ".join(f"{place} {_hundred(value)}" for place, value in values) for name, values in named)
+
+
+def _hundred(value: float | None) -> str:
+    return number(None if value is None else 100 * value, 1)

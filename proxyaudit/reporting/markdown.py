@@ -8,6 +8,7 @@ from proxyaudit.reporting import blocks as b
 from proxyaudit.reporting.first import report_page
 from proxyaudit.reporting.text import beside, visible
 
+_PICTURES = 3  # of those side by side so many are told as their numbers
 # Everything that means something to Markdown; an underscore inside a word does not.
 _MARKS = re.compile(r"[&<>$|`\\*\[\]#~!]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|://|\bwww\.")
 # Bare addresses would become links; backslashes do not stop that.
@@ -63,16 +64,20 @@ def markdown_blocks(blocks: Iterable[b.Block], *, level: int = 3) -> list[str]:
             case b.Table():
                 parts.append(_table(block))
             case b.Fold():
-                parts += [f"{'#' * (level + 1)} {escape(block.title)}", *markdown_blocks(block.blocks, level=level + 2)]
+                pass  # one click below on the page; in a text without clicks it would bury the answer
             case b.Answers():
                 for item in block.items:
                     parts.append(_inline((b.Strong(item.name), f" ({item.about}): ", b.Strong(item.lead), f" {item.sentence}")))
                     parts.append(f"How sure: {escape(item.sure)}" if item.sure else "")
-                parts += ["**What to do next**", _bullets(block.steps)] if block.steps else []
+                    parts += [_table(item.table)] if item.table is not None else []
+                steps = [*block.steps, *([(block.checks,)] if block.checks else [])]
+                parts += ["**What next**", _bullets(steps)] if steps else []
             case b.Pictures():
-                for picture in block.items:
-                    if picture.numbers is not None:
-                        parts += [_inline((b.Strong(picture.name), " ", picture.caption)).rstrip(), _table(picture.numbers)]
+                numbered = [(picture, picture.numbers) for picture in block.items if picture.numbers is not None]
+                for picture, numbers in numbered[:_PICTURES]:
+                    parts += [_inline((b.Strong(picture.name), " ", picture.caption)).rstrip(), _table(numbers)]
+                if len(numbered) > _PICTURES:
+                    parts.append(f"{len(numbered) - _PICTURES} more pictures are in report.html.")
     return parts
 
 

@@ -42,11 +42,14 @@ def _blocks(pack: EvidencePack, summary: Summary, shown: Sequence[str]) -> Itera
     yield para(f"Audited with proxyaudit ({run.name}, run {run.id}); kinds of {what}: {join_words(shown)}.")
     if run.status != "complete":
         yield para(Strong("The audit is partial."), " A task failed, so some figures are missing.")
+    asks = (
+        "Does the model treat its groups differently?" if asked else f"Is it {'in these activations' if bare else 'still in these models'}?"
+    )
     lines = []
     for view in summary.attributes:
         findings = [finding for finding in view.findings if finding.regime in shown]
         said = f"{lead(findings, bare=bare, asked=asked)} {answer(findings, summary.verdicts, asked=asked)}"
-        lines.append((Strong(view.name), f" ({view.role}): {said}"))
+        lines.append((Strong(view.name), f" ({view.role}). {asks} {said}"))
     yield Bullets(tuple(lines))
     yield _table(summary, shown)
     yield para(" ".join(f"{word.symbol} {word.word}: {word.meaning}." for word in summary.verdicts.values()), " Intervals: 95 %.")

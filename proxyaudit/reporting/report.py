@@ -9,23 +9,17 @@ from proxyaudit.reporting import blocks as b
 from proxyaudit.reporting import charts
 from proxyaudit.reporting.summary import AttributeView, Row, Summary, summarize
 from proxyaudit.reporting.svg import Style, swatch
-from proxyaudit.reporting.text import DASH, ToldView, number, shorten
+from proxyaudit.reporting.text import DASH, ToldView, hundredths, number, shorten
 from proxyaudit.reporting.words import REFERENCE_WORDS, state_word
 from proxyaudit.types import Estimate
 
 Named = tuple[str, str | b.Drawn]  # name and caption of a picture
 # A page with longer tables is slow to open; every number is in evidence.json.
-_MOST_ROWS = 60
+_MOST_ROWS = 8
 _READABLE = b.Drawn("Points right of the dashed line can be read.", "What is above the margin can be read.")
 _DECIDING: tuple[tuple[str, str, str, str | b.Drawn], ...] = (
-    ("leak", "Can it be read inside?", "Leak inside (0 nothing, 1 all)", _READABLE),
-    ("gap", "Does it show in the outputs?", "Gap between groups (1 = 100 points)", "How far predictions differ between groups."),
-    (
-        "effect",
-        "Does it move the outputs?",
-        "Effect of swapping it (1 = 100 points)",
-        "How far predictions move when its trace inside is swapped.",
-    ),
+    ("leak", "Can it be read inside?", "Can be read inside, %", _READABLE),
+    ("gap", "Does it show in the outputs?", "Gap between groups, points", "How far predictions differ between groups."),
 )
 
 
@@ -74,15 +68,20 @@ def technical(title: str, *blocks: b.Block) -> b.Fold:
     return b.Fold(f"Technical reading: {title}", blocks)
 
 
+def _rest(count: int) -> tuple[str, ...]:
+    """A note on the rows that a table left out."""
+    return (f"{count - _MOST_ROWS} more are in evidence.json.",) if count > _MOST_ROWS else ()
+
+
 def told_tables(view: ToldView, what: str) -> tuple[b.Block, ...]:
     """The tables of a view as blocks."""
     blocks: list[b.Block] = []
     for made in view.tables:
         blocks.append(b.para(f"{made.title}."))
         if made.rows:
-            rows = [[b.Cell(row[0]), *(b.Cell(cell, look="text") for cell in row[1:])] for row in made.rows]
+            rows = [[b.Cell(row[0]), *(b.Cell(cell, look="text") for cell in row[1:])] for row in made.rows[:_MOST_ROWS]]
             blocks.append(b.table(f"{made.title}: {what}, {view.attribute}", made.header, rows))
-        blocks += [b.note(remark) for remark in made.remarks]
+        blocks += [b.note(remark) for remark in (*made.remarks, *_rest(len(made.rows)))]
     return tuple(blocks)
 
 
@@ -93,28 +92,59 @@ def side_by_side(pictures: Iterable[b.Picture | None]) -> tuple[b.Pictures, ...]
 
 
 def forest_picture(
-    what: str, rows: Sequence[charts.ForestRow], margin: float | None, *, named: Named, axis: str, ident: str, title: str
+    what: str,
+    rows: Sequence[charts.ForestRow],
+    margin: float | None,
+    *,
+    named: Named,
+    axis: str,
+    ident: str,
+    title: str,
+    limits: tuple[float, float] | None = None,
+    numbered: bool = True,
 ) -> b.Picture | None:
-    """A forest plot with its name, caption and numbers; nothing where there is nothing to draw."""
-    svg = charts.forest_chart(rows, margin, axis=axis, ident=ident, title=title)
+    """A forest plot, all told times 100, with its numbers unless another table of the page has them; nothing where nothing can be drawn."""
+    told = [hundredths_row(row) for row in rows]
+    margin = None if margin is None else 100 * margin
+    svg = charts.forest_chart(told, margin, axis=axis, ident=ident, title=title, limits=limits, digits=1)
     if not svg:
         return None
-    header, parts = (what, "Value", "State"), any(row.part is not None for row in rows)
+    if not numbered:
+        return b.Picture(svg, *named)
+    parts, beside = any(row.part is not None for row in told), any(row.null_high is not None for row in told)
+    header = (what, axis, "State", *(["Chance 95 %"] if beside else []), *(["Through its direction inside"] if parts else []))
     cells = []
-    for row in rows:
+    for row in told:
         state = state_word(row.estimate.state) if row.estimate else DASH
-        cells.append([b.Cell(row.label), b.number_cell(row.estimate), b.Cell(state), *([b.number_cell(row.part)] if parts else [])])
-    return b.Picture(svg, *named, numbers=b.table(title, (*header, "Through its trace inside") if parts else header, cells))
+        more = [b.Cell(number(row.null_high, 1), look="num")] if beside else []
+        more += [b.number_cell(row.part, 1)] if parts else []
+        cells.append([b.Cell(row.label), b.number_cell(row.estimate, 1), b.Cell(state), *more])
+    return b.Picture(svg, *named, numbers=b.table(title, header, cells))
+
+
+def hundredths_row(row: charts.ForestRow) -> charts.ForestRow:
+    """A row with its numbers times 100."""
+    null = None if row.null_high is None else 100 * row.null_high
+    return row._replace(estimate=hundredths(row.estimate), part=hundredths(row.part), null_high=null)
 
 
 def deciding_pictures(report: Report, view: AttributeView, ident: str) -> tuple[b.Pictures, ...]:
-    """A forest plot for each of the numbers that decide."""
+    """A forest plot for each of the numbers that decide, with what placebos reach in the same models."""
     made = []
     for letter, (field, asks, axis, caption) in zip("abc", _DECIDING[: 1 if report.summary.bare else None], strict=False):
-        found = [(row.regime, getattr(row, field)) for row in report.rows(view, ("untrained", "placebo"))]
-        rows = [charts.ForestRow(name, e, report.style(name)) for name, e in found if e is not None]
-        named, margin, title = (asks, caption), report.summary.margins.get(field), f"{asks} {view.name}"
-        made.append(forest_picture(report.what, rows, margin, named=named, axis=axis, ident=ident + letter, title=title))
+        found = [(row, getattr(row, field)) for row in report.rows(view, ("untrained",))]
+        reached = {row.regime: getattr(row, f"placebo_{field}", None) for row, _ in found}
+        rows = [
+            charts.ForestRow(row.regime, e, report.style(row.regime), beside.value if (beside := reached[row.regime]) is not None else None)
+            for row, e in found
+            if e is not None
+        ]
+        grey = "Grey: what 95 % of placebos reach, invented attributes that the inputs know as well as this one."
+        told = b.Drawn(*(f"{text} {grey}" for text in (caption if isinstance(caption, b.Drawn) else (caption, caption))))
+        named = (asks, told if any(row.null_high is not None for row in rows) else caption)
+        margin, title = report.summary.margins.get(field), f"{asks} {view.name}"
+        place = ident + letter
+        made.append(forest_picture(report.what, rows, margin, named=named, axis=axis, ident=place, title=title, numbered=False))
     return side_by_side(made)
 
 
@@ -130,8 +160,7 @@ def estimates_blocks(report: Report, estimates: Sequence[Estimate], label: str, 
     said = dict.fromkeys(f"{e.unit or 'no unit'}: {e.method}" if e.method else e.unit for e in shown if e.unit or e.method)
     if said:
         blocks.append(b.note("Units and methods: ", "; ".join(said), "."))
-    if len(shown) < len(estimates):
-        blocks.append(b.note(f"{len(estimates) - len(shown)} more are in evidence.json."))
+    blocks += [b.note(words) for words in _rest(len(estimates))]
     return tuple(blocks)
 
 

@@ -2,14 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from proxyaudit.estimates.numbers import Numbers as Published
 from proxyaudit.estimates.numbers import largest_bound
-from proxyaudit.estimates.scope import entries, has_kind, listed, mapping, margins_of, sites_of
-from proxyaudit.estimates.training import PROMINENCE
+from proxyaudit.estimates.scope import entries, has_kind, listed, margins_of, read_scope, sites_of
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.reporting.words import VERDICTS, VERDICTS_OF_ACTIVATIONS, VerdictWord, answer, checks, lead, question
+from proxyaudit.reporting.training import Inside, Pair, TriedView, inside_of, oriented, pair_of, reweighed, tried_of
+from proxyaudit.reporting.words import REAL, VERDICTS, VERDICTS_OF_ACTIVATIONS, VerdictWord, answer, checks, lead, question
 from proxyaudit.types import REFERENCES, Control, Estimate, Finding
 
 MANY = 4
@@ -35,8 +36,9 @@ class Row:
     stronger: Estimate | None = None  # what a stronger reader finds where a linear one finds nothing
     kept_inside: Estimate | None = None  # both are ratios to training on the real data
     kept_outside: Estimate | None = None
-    gain: Estimate | None = None  # log ratio of prominence to the untrained network
     bounds: Mapping[str, float] = field(default_factory=dict)  # by check that found nothing: the smallest leak certified absent
+    task: Estimate | None = None  # how well the models do what they are for
+    tried: tuple[TriedView, ...] = ()
 
 
 class Profile(NamedTuple):
@@ -62,6 +64,8 @@ class AttributeView(NamedTuple):
     references: tuple[Row, ...]
     profile: Profile
     numbers: tuple[Estimate, ...]
+    inside: Inside | None = None
+    pair: Pair | None = None  # the groups that gaps compare; told the same way round throughout
 
     @property
     def findings(self) -> list[Finding]:
@@ -96,7 +100,8 @@ def summarize(pack: EvidencePack) -> Summary:
     regimes = tuple(name for name in dict.fromkeys([*planned, *(f.regime for f in evidence.findings)]) if name not in REFERENCES)
     bare, asked = has_kind(plan, "activations"), has_kind(plan, "prompts")
     words = VERDICTS_OF_ACTIVATIONS if bare else VERDICTS
-    views = []
+    views, published = [], Published(evidence.estimates, read_scope(plan, pack.recipe, pack.environment))
+    by_id = {e.id: e for e in evidence.estimates}
     for name in names:
         numbers = tuple(e for e in evidence.estimates if e.attribute == name)
         mine = Numbers(numbers, {f.regime: f for f in evidence.findings if f.attribute == name}, sites_of(plan, "verdict"))
@@ -107,10 +112,34 @@ def summarize(pack: EvidencePack) -> Summary:
         said = lead(findings, bare=bare, asked=asked), answer(findings, words, brief=len(names) > MANY, asked=asked)
         rows = tuple(mine.row(regime) for regime in regimes if regime in mine.findings or regime in seen)
         references = tuple(mine.reference(regime, regimes) for regime in _SHOWN_REFERENCES if regime in seen)
-        views.append(AttributeView(name, roles[name], levels, *said, rows, references, _profile(numbers, plan, regimes), numbers))
+        inside = inside_of(published, name, regimes)
+        rows, references, pair = _told(published, by_id, rows, references, inside.site if inside else None)
+        profile = _profile(numbers, plan, regimes)
+        views.append(AttributeView(name, roles[name], levels, *said, rows, references, profile, numbers, inside, pair))
     protected = [name for name in names if roles[name] == "protected"] or names
-    asks = question(protected, bare=bare, asked=asked, data=_instead(pack))
+    asks = question(protected, bare=bare, asked=asked)
     return Summary(asks, bare, words, regimes, tuple(views), margins_of(plan))
+
+
+def _told(
+    published: Published, by_id: Mapping[str, Estimate], rows: tuple[Row, ...], references: tuple[Row, ...], site: str | None
+) -> tuple[tuple[Row, ...], tuple[Row, ...], Pair | None]:
+    """Rows with their task and cures, and gaps told the same way round: as in the first row, its first group being that scored higher."""
+    first = next((row.gap for row in rows if row.gap is not None and row.gap.value is not None), None)
+    pair = pair_of(first)
+    if pair is not None and first is not None and (first.value or 0.0) < 0:
+        pair = Pair(pair.low, pair.high, pair.output)
+    gaps = {row.regime: row.gap for row in (*rows, *references)}
+    tasks = {name: published.find("task", None, name) for name in gaps}
+    made = []
+    for row in rows:
+        tried = tried_of(row.finding, by_id, site)
+        beside = reweighed(gaps.get("reweighed"), tasks.get("reweighed"), tasks[row.regime]) if row.regime == REAL else None
+        if beside is not None and all(one.name != beside.name for one in tried):
+            tried = (*tried, beside)
+        tried = tuple(one._replace(gap=oriented(one.gap, pair), change=oriented(one.change, pair)) for one in tried)
+        made.append(replace(row, gap=oriented(row.gap, pair), task=tasks[row.regime], tried=tried))
+    return tuple(made), tuple(replace(row, gap=oriented(row.gap, pair), task=tasks[row.regime]) for row in references), pair
 
 
 def count_controls(controls: Iterable[Control]) -> dict[tuple[str, str], dict[bool | None, int]]:
@@ -166,9 +195,7 @@ class Numbers:
         asked = [name for name in _READERS if states.get(name) in ("absent", "unknown")]
         certain = ((name, largest_bound(e for e in self._of[regime, name] if e.state is not None)) for name in asked)
         bounds = {name: bound for name, bound in certain if bound is not None}
-        return Row(
-            regime, self.findings.get(regime), *figures, states, *self._placebos(regime), *second, *ratios, self._gain(regime), bounds
-        )
+        return Row(regime, self.findings.get(regime), *figures, states, *self._placebos(regime), *second, *ratios, bounds)
 
     def reference(self, regime: str, regimes: tuple[str, ...]) -> Row:
         """The line of a reference; one for all placebos: those of real training, else of the first regime that has some."""
@@ -177,11 +204,6 @@ class Numbers:
         leaks, gaps = zip(*map(self._placebos, ("real", *regimes)), strict=True)
         leak, gap = (next((e for e in found if e is not None), None) for found in (leaks, gaps))
         return Row(regime, None, leak, gap)
-
-    def _gain(self, regime: str) -> Estimate | None:
-        finding = self.findings.get(regime)
-        named = finding.training.gain if finding is not None and finding.training is not None else None
-        return next((e for e in self._of[regime, PROMINENCE] if e.id == named), None)
 
     def _state(self, regime: str, channel: str) -> str:
         """The state of a channel over its numbers: present wins, then unknown, then absent."""
@@ -193,15 +215,6 @@ class Numbers:
         leaks = (e for e in self._of["placebo", "linear"] if e.reference_for == regime and e.measure == "leak")
         gaps = (e for e in self._of["placebo", "expressed"] if e.reference_for == regime and e.measure == "gap")
         return next((e for e in leaks if not self._sites or e.site in self._sites), None), next(gaps, None)
-
-
-def _instead(pack: EvidencePack) -> str:
-    """What models were trained on instead of the real data: of texts, scrubbed ones too."""
-    if mapping(pack.recipe, "data").get("text") is None:
-        return "synthetic data"
-    kinds = {str(entry.get("kind")) for entry in entries(pack.plan, "regimes")}
-    words = [word for word, meant in (("scrubbed", {"scrubbed"}), ("synthetic", {"synthetic", "release", "mixed"})) if kinds & meant]
-    return f"{' or '.join(words)} texts" if words else "synthetic data"
 
 
 def _profile(mine: Iterable[Estimate], plan: Mapping[str, Any], regimes: tuple[str, ...]) -> Profile:

@@ -121,14 +121,19 @@ class Drawing:
         """Draw a line through points."""
         if len(points) < 2:
             return
-        course = " ".join(f"{'ML'[index > 0]}{x:.1f} {y:.1f}" for index, (x, y) in enumerate(points))
+        course = " ".join(f"{'ML'[index > 0]}{_short(x)} {_short(y)}" for index, (x, y) in enumerate(points))
         dash = f' stroke-dasharray="{" ".join(f"{d:g}" for d in dashes)}"' if dashes else ""
         wide = "" if width == 1.6 else f' style="stroke-width:{width:g}"'
-        self._made.append(f'<path class="{colour}" d="{course}"{wide}{dash}/>')
+        start, end = f'<path class="{colour}" d="', f'"{wide}{dash}/>'
+        # Lines of one look that follow each other are one element: a page holds thousands of them.
+        if self._made and self._made[-1].startswith(start) and self._made[-1].endswith(end):
+            self._made[-1] = self._made[-1].removesuffix(end) + course + end
+        else:
+            self._made.append(f"{start}{course}{end}")
 
     def area(self, points: Sequence[tuple[float, float]], colour: str, *, opacity: float = 0.16) -> None:
         """Fill a shape faintly."""
-        corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        corners = " ".join(f"{_short(x)},{_short(y)}" for x, y in points)
         self._made.append(f'<polygon class="{colour}" points="{corners}" fill-opacity="{opacity:g}"/>')
 
     def mark(self, x: float, y: float, style: Style, *, size: float = 4.5) -> None:
@@ -137,17 +142,17 @@ class Drawing:
             for x1, y1, x2, y2 in _STROKES[style.marker]:
                 self.line(x + x1 * size, y + y1 * size, x + x2 * size, y + y2 * size, style.colour, width=1.8)
         elif style.marker in _SHAPES:
-            corners = " ".join(f"{x + a * size:.1f},{y + b * size:.1f}" for a, b in _SHAPES[style.marker])
+            corners = " ".join(f"{_short(x + a * size)},{_short(y + b * size)}" for a, b in _SHAPES[style.marker])
             self._made.append(f'<polygon class="{style.colour}" points="{corners}"/>')
         else:
-            self._made.append(f'<circle class="{style.colour}" cx="{x:.1f}" cy="{y:.1f}" r="{size * 0.92:.1f}"/>')
+            self._made.append(f'<circle class="{style.colour}" cx="{_short(x)}" cy="{_short(y)}" r="{_short(size * 0.92)}"/>')
 
     def text(
         self, x: float, y: float, text: str, *, anchor: str = "start", colour: str = "ki", size: float = _SIZE, turn: float = 0
     ) -> None:
         """Write words; what comes from data is escaped and made visible."""
-        where = f'x="{x:.1f}" y="{y:.1f}"'
-        turned = f' transform="rotate({turn:g} {x:.1f} {y:.1f})"' if turn else ""
+        where = f'x="{_short(x)}" y="{_short(y)}"'
+        turned = f' transform="rotate({turn:g} {_short(x)} {_short(y)})"' if turn else ""
         sized = "" if size == _SIZE else f' font-size="{size:g}"'
         anchored = "" if anchor == "start" else f' text-anchor="{anchor}"'
         self._made.append(f'<text class="{colour}" {where}{anchored}{sized}{turned}>{escape(visible(text))}</text>')
@@ -163,23 +168,22 @@ class Drawing:
                 level = [(at, up - 3.5), (at + tip, up), (at, up + 3.5)]
                 self.area(level if y is not None else [(at - 3.5, up), (at, up - tip), (at + 3.5, up)], colour, opacity=1)
 
-    def axis_x(self, scale: Scale, y: float, *, title: str, top: float | None = None) -> None:
-        """Draw a scale below the picture."""
+    def axis_x(self, scale: Scale, y: float, *, title: str, top: float | None = None, times: float = 1.0) -> None:
+        """Draw a scale below the picture, its numbers ``times`` what they are."""
+        for tick in scale.ticks if top is not None else ():
+            self.line(scale(tick), top or 0.0, scale(tick), y, "kl", width=0.7)
         for tick in scale.ticks:
-            x = scale(tick)
-            if top is not None:
-                self.line(x, top, x, y, "kl", width=0.7)
-            self.text(x, y + 15, _tick(tick), anchor="middle", colour="km")
+            self.text(scale(tick), y + 15, _tick(times * tick), anchor="middle", colour="km")
         start, end = scale.place(scale.low), scale.place(scale.high)
         self.line(start, y, end, y, "kl")
         self.text((start + end) / 2, y + 32, title, anchor="middle", colour="km")
 
-    def axis_y(self, scale: Scale, x: float, right: float, *, title: str) -> None:
-        """Draw a scale left of the picture."""
+    def axis_y(self, scale: Scale, x: float, right: float, *, title: str, times: float = 1.0) -> None:
+        """Draw a scale left of the picture, its numbers ``times`` what they are."""
         for tick in scale.ticks:
-            y = scale(tick)
-            self.line(x, y, right, y, "kl", width=0.7)
-            self.text(x - 6, y + 4, _tick(tick), anchor="end", colour="km")
+            self.line(x, scale(tick), right, scale(tick), "kl", width=0.7)
+        for tick in scale.ticks:
+            self.text(x - 6, scale(tick) + 4, _tick(times * tick), anchor="end", colour="km")
         start, end = scale.place(scale.low), scale.place(scale.high)
         self.line(x, start, x, end, "kl")
         self.text(11, (start + end) / 2, title, anchor="middle", colour="km", turn=-90)
@@ -201,6 +205,11 @@ def swatch(style: Style) -> str:
     drawing.line(1, 7, 33, 7, style.colour, width=2, dashes=style.dashes)
     drawing.mark(17, 7, style)
     return drawing.render(ident="", title="", description="")
+
+
+def _short(place: float) -> str:
+    """A coordinate with at most one decimal."""
+    return f"{place:z.1f}".removesuffix(".0")
 
 
 def _tick(value: float) -> str:

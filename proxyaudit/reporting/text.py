@@ -98,6 +98,13 @@ def percent(value: float | None, digits: int = 0) -> str:
     return DASH if value is None else f"{number(100 * value, digits)} %"
 
 
+def hundredths(e: Estimate | None) -> Estimate | None:
+    """A share or a gap times 100: per cent, or points."""
+    if e is None:
+        return None
+    return e.model_copy(update={key: 100 * end for key in ("value", "low", "high") if (end := getattr(e, key)) is not None})
+
+
 def points(value: float | None, digits: int = 0) -> str:
     """A difference of probabilities in percentage points."""
     return DASH if value is None else f"{number(100 * value, digits)} points"

@@ -1,12 +1,12 @@
 """The words of a report: question, answers, verdicts, states and references. What a check is called, its channel says."""
 
-import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from proxyaudit.estimates.questions import all_questions, deciding_names
 from proxyaudit.reporting.text import DASH, MINUS, join_names, join_words, shorten
-from proxyaudit.types import Estimate, Finding, TrainingWord
+from proxyaudit.types import Finding
 
 
 class VerdictWord(NamedTuple):
@@ -67,12 +67,13 @@ CHANGES: dict[str, str] = {word: f"{symbol} {word}" for word, symbol in _DIRECTI
 REFERENCE_WORDS: dict[str, str] = {
     "untrained": "the same architecture with random weights",
     "reweighed": "trained on real data, reweighed so that attribute and label are independent",
-    "placebo": "invented attributes that the inputs know as well as this one (95th percentile)",
+    "placebo": "what 95 % of invented attributes reach that the inputs know as well as this one",
     "inputs": "the same reader on the model's inputs",
     "floor": "the same reader on shuffled labels",
 }
 
 REAL = "real"
+_PLAIN = re.compile(r"\w{2,30}")
 # Where something is found: in all regimes, and in those that are named.
 _WHERE = {
     "asked": ("in all models asked", "in {}"),
@@ -85,25 +86,6 @@ def checks(*, bare: bool) -> tuple[str, ...]:
     """Names of the questions that a verdict rests on; of bare activations those that can be asked of them."""
     questions = all_questions()
     return tuple(name for name in deciding_names() if not bare or questions[name].of_activations)
-
-
-def trained(finding: Finding | None, gain: Estimate | None) -> str:
-    """What training did to how prominent an attribute is, with how many times as much; empty where that was not measured."""
-    made = finding.training if finding is not None else None
-    if made is None:
-        return ""
-    value = gain.value if gain is not None else None
-    times = f" ({math.exp(value):.1f} times)" if value is not None and made.word != "not_present" else ""
-    return f"{_TRAINED[made.word]}{times}"
-
-
-_TRAINED: Mapping[TrainingWord, str] = {
-    "amplified": "more prominent",
-    "suppressed": "less prominent",
-    "left_alone": "as prominent as before",
-    "not_present": "not prominent at all",
-    "unknown": "not settled",
-}
 
 
 def verdict_text(verdict: str | None, at_least: str | None) -> str:
@@ -123,13 +105,18 @@ def plain_word(word: str) -> str:
     return word.replace("_", " ")
 
 
-def question(names: list[str], *, bare: bool = False, asked: bool = False, data: str = "synthetic data") -> str:
-    """The audit's question in plain words: of ``bare`` activations, of a language model that was ``asked``, or of training on ``data``."""
-    what = join_words([f"“{shorten(name, 40)}”" for name in names], "or") if len(names) <= 3 else f"these {len(names)} attributes"
+def question(names: list[str], *, bare: bool = False, asked: bool = False) -> str:
+    """The audit's question in plain words: of ``bare`` activations, of a language model that was ``asked``, or of trained models."""
+    what = join_words([named(name) for name in names], "or") if len(names) <= 3 else f"one of these {len(names)} attributes"
     what = what or "the attribute"
     if asked:
         return f"Does the language model treat groups of {what} differently?"
-    return f"Is {what} in these activations?" if bare else f"Did training on {data} remove {what} from the model, or only hide it?"
+    return f"Is {what} in these activations?" if bare else f"Is {what} still in these models?"
+
+
+def named(name: str) -> str:
+    """A name from data as it stands in a sentence: in quotes unless it is one plain word."""
+    return name if _PLAIN.fullmatch(name) else f"“{shorten(name, 40)}”"
 
 
 def targets(findings: Iterable[Finding]) -> list[Finding]:
@@ -139,28 +126,18 @@ def targets(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def lead(findings: Sequence[Finding], *, bare: bool = False, asked: bool = False) -> str:
-    """The answer in a few words; "removed" only where every verdict that was asked for says so."""
+    """The answer to the question in a few words; "no" only where every verdict that was asked for says "removed"."""
     meant = list(findings) if bare or asked else targets(findings)
     kinds = {"removed" if f.verdict == "removed" else "open" if f.verdict == "inconclusive" and not f.at_least else "there" for f in meant}
-    if not kinds:
-        return "No verdict."
-    if asked:
-        return "Cannot be told." if kinds == {"open"} else "Yes, it does." if kinds == {"there"} else "Some do; the rest cannot be told."
-    only_real = all(f.regime == REAL for f in meant)
-    if kinds == {"removed"}:
-        # Only what real training put there can have been removed.
-        real = next((f for f in findings if f.regime == REAL), None)
-        clean = only_real or (real is not None and (real.verdict == "removed" or (real.verdict == "inconclusive" and not real.at_least)))
-        return "No, nothing of it above the margins was found." if bare else "It is not in the model." if clean else "Yes, removed."
-    if kinds == {"open"}:
-        return "Cannot be told."
-    if kinds == {"there"}:
-        return "Yes, it is in them." if bare else "It is in the model." if only_real else "No, it is still in the model."
-    if kinds == {"there", "open"}:
-        return "Yes, wherever it could be told." if bare else "No, not removed wherever it could be told."
-    if "there" in kinds:
-        return "In some, not in all." if bare else "Only by some of the data."
-    return "Not found in some; the rest cannot be told." if bare else "Removed by some of the data; the rest cannot be told."
+    return {
+        frozenset(): "No verdict.",
+        frozenset({"there"}): "Yes.",
+        frozenset({"removed"}): "No.",
+        frozenset({"open"}): "These data cannot tell.",
+        frozenset({"there", "open"}): "Yes, wherever these data can tell.",
+        frozenset({"removed", "open"}): "Not in some; for the rest these data cannot tell.",
+        frozenset({"there", "removed"}): "In some, not in all.",
+    }.get(frozenset(kinds), "In some, not in all; for the rest these data cannot tell.")
 
 
 def answer(findings: Iterable[Finding], words: Mapping[str, VerdictWord] = VERDICTS, *, brief: bool = False, asked: bool = False) -> str:

@@ -405,7 +405,7 @@ def _zeros(folder: Path) -> None:
 
 FORGED: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "another verdict on the page": ("report.html", lambda data: data.replace(b"Exposed", b"Removed")),
-    "another answer in the text": ("report.md", lambda data: data.replace(b"in the model", b"out of the model")),
+    "another answer in the text": ("report.md", lambda data: data.replace(b"**Yes", b"**No")),
     "another page altogether": ("report.html", lambda data: b"<!doctype html><title>Removed</title>All is well."),
     "nothing but the digest": ("report.md", lambda data: data),
 }

@@ -89,13 +89,14 @@ def _probe(html: str, width: int, folder: Path, *, colours: str = "light", axe: 
 @pytest.fixture(scope="module")
 def pages() -> dict[str, str]:
     regimes = ("real", "vendor", "tvae", "mixed-vendor-0.5")
-    plain = large_pack(("sex", "race", "age"), regimes, SITES)
+    plain = large_pack(("sex", "race", "age"), regimes, SITES, training=True)
     hostile = large_pack(
         (HOSTILE, RIGHT_TO_LEFT, "w" * 300),
         ("real", HOSTILE + "r", RIGHT_TO_LEFT + "s", "m" * 300),
         ("block0", HOSTILE + "t", "penultimate"),
         columns=(HOSTILE + "c", "x" * 300, RIGHT_TO_LEFT),
         group=HOSTILE + "g",
+        training=True,
     )
     return {"plain": render_html(plain), "hostile": render_html(hostile)}
 
@@ -118,7 +119,7 @@ def test_the_page_as_written_says_nothing_on_the_console(name: str, pages: dict[
     path = tmp_path / "report.html"
     path.write_text(pages[name], encoding="utf-8")
     done = _chromium("--enable-logging=stderr", "--dump-dom", f"file://{path}", profile=tmp_path / "profile")
-    assert "What to do next" in done.stdout
+    assert "What next" in done.stdout
     assert "CONSOLE" not in done.stderr
     assert "<title>owned" not in done.stdout
 

@@ -116,7 +116,7 @@ def test_the_pack_is_like_any_other(made: tuple[int, list[str]], folder: Path, c
     pack = read_pack(run)
     jsonschema.validate(json.loads((run / "evidence.json").read_text(encoding="utf-8")), committed_schema())
     report = (run / "report.html").read_text(encoding="utf-8")
-    assert "Does the language model treat groups of “kin” differently?" in report
+    assert "Does the language model treat groups of kin differently?" in report
     assert "proxyaudit prompts --model planted=PATH" in report
     assert "synthetic data" not in (run / "report.md").read_text(encoding="utf-8").split("## What the words mean")[0].split("\n")[0]
     assert main(["report", str(run), "--json"]) == 0

@@ -110,7 +110,7 @@ def test_the_planted_habit_and_words_are_named_first(styled: tuple[EvidencePack,
     for report in ("report.html", "report.md"):
         told = (run / report).read_text(encoding="utf-8")
         assert "exclamation marks" in told
-        assert "Tokens that feed the direction and the output after training on real data" in told
+        assert ("Tokens that feed the direction and the output after training on real data" in told) == (report == "report.html")
     assert main(["verify", str(run)]) == 0
 
 

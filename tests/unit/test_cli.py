@@ -200,9 +200,9 @@ def test_run_shows_the_answer_and_where_it_lies(pipeline: _Pipeline, tmp_path: P
     assert cli.main(["run", "r.yaml", "--out", str(tmp_path / "o"), "--jobs", "2", "--fresh"]) == 0
     out, err = capsys.readouterr()
     assert "◐ Hidden" in out
-    assert "0.157 (0.145 to 0.171)" in out
+    assert "16 %" in out
     assert str(tmp_path / "o" / "quickstart" / "abc123" / "report.html") in out
-    assert "sex: No, it is still in the model. Exposed after training on real" in out
+    assert "sex: Yes. Predictions differ between groups by 17 points after real" in out
     assert "library" not in out
     assert err.count("proxyaudit: measure: 50 % of the work done") == 1
     assert pipeline.asked == {

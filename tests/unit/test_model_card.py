@@ -20,7 +20,7 @@ def test_the_section_says_what_was_found_and_not_tested(pack: EvidencePack) -> N
     text = render_model_card(pack)
     assert text.startswith("## Sensitive attributes")
     for part in (
-        "No, it is still in the model.",
+        "Is it still in these models? Yes. Exposed after training on real",
         "| sex | tvae | ● Exposed |",
         "25 points (24 to 26)",
         "### Not tested",

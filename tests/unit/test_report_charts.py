@@ -15,10 +15,11 @@ from large_pack import large_pack
 
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.reporting.blocks import Picture, Pictures, Section, Strong
-from proxyaudit.reporting.charts import ForestRow, curve_chart, forest_chart, profile_chart, scatter_chart
+from proxyaudit.reporting.charts import ForestRow, curve_chart, forest_chart, scatter_chart
 from proxyaudit.reporting.first import report_page
 from proxyaudit.reporting.html import render_html
 from proxyaudit.reporting.markdown import render_markdown
+from proxyaudit.reporting.panels import Panel, Spot, frontier_chart, frontier_ends, multiples_chart, overview_chart
 from proxyaudit.reporting.report import Report
 from proxyaudit.reporting.sections import all_sections
 from proxyaudit.reporting.sections.causal import causal
@@ -104,7 +105,7 @@ def test_hidden_is_a_place_on_the_picture() -> None:
     corner = re.search(r'<polygon class="kh" points="([^"]+)"', svg)
     assert corner
     left, top = (float(n) for n in corner[1].split()[0].split(","))
-    dashed = re.findall(r'<path class="kg" d="M([\d.]+) ([\d.]+)', svg)
+    dashed = re.findall(r"M([\d.]+) ([\d.]+)", " ".join(re.findall(r'<path class="kg" d="([^"]+)"', svg)))
     assert left == float(dashed[0][0])
     assert top == float(dashed[1][1])
 
@@ -112,11 +113,68 @@ def test_hidden_is_a_place_on_the_picture() -> None:
 def test_profiles_draw_margin_band_floor_and_detection_limits() -> None:
     series = {"real": {"a": _estimate(0.3, 0.2, 0.4), "b": _estimate(0.2)}}
     whole = Profile(("a", "b"), series, {"a": 0.2, "b": 0.1}, 0.02, {"a": 0.01, "b": 0.01}, {"a": 0.015})
-    svg = profile_chart(whole, lambda _: LOOK, ident="p", title="t")
+    svg = multiples_chart(whole, lambda _: LOOK, ident="p", title="t", unit="u")
     assert svg.count('<polygon class="km"') == 2
     assert svg.count('<path class="kg"') == 2
     for words in ("real: a 0.300, b 0.200", "placebo band up to: a 0.200", "floor: a 0.010", "detection limit: a 0.015"):
         assert words in svg
+
+
+def _panel(low: float, value: float, high: float, **more: object) -> Panel:
+    return Panel("Gap", {"real": _estimate(value, low, high)}, (-0.05, 0.05), ", points", **more)  # type: ignore[arg-type]
+
+
+def test_the_picture_at_a_glance_draws_values_bands_and_scale() -> None:
+    looks = {"real": LOOK, "untrained": Style("km", "cross"), "the target itself": Style("km", "bar")}
+    shares = {"real": _estimate(0.06), "untrained": _estimate(0.017), "the target itself": _estimate(0.3)}
+    inside = Panel("Prominent", shares, (0.01, 0.02), fine=True)
+    svg = overview_chart(looks, (_panel(0.1, 0.18, 0.2), inside), ident="f", title="t")
+    assert svg.count('<polygon class="km"') == 2
+    for words in (">18</text>", ">6.0</text>", ">1.7</text>", ">30</text>", "Gap, points: real 18 (10 to 20)", "the target itself 30"):
+        assert words in svg
+    assert overview_chart(looks, (Panel("Gap", {}, None),), ident="f", title="t") == ""
+    alone = overview_chart(looks, (_panel(0.1, 0.18, 0.2), Panel("Prominent", {}, None)), ident="f", title="t")
+    assert "Prominent" not in alone
+    assert "untrained" not in alone
+
+
+@given(st.floats(-1, 1), st.floats(0, 1), st.floats(0, 1))
+def test_the_picture_at_a_glance_draws_any_numbers(value: float, below: float, above: float) -> None:
+    svg = overview_chart({"real": LOOK}, (_panel(value - below, value, value + above),), ident="f", title="t")
+    spots = [float(n) for e in ElementTree.fromstring(svg).iter("polygon") for n in re.findall(r"-?[\d.]+", e.get("points", ""))]
+    assert all(-10 <= spot <= 400 for spot in spots)
+
+
+def test_the_frontier_names_every_cure_and_shades_what_is_too_small() -> None:
+    cheap = Spot("one", _estimate(0.004, 0.0, 0.01), _estimate(-0.1, -0.12, -0.08))
+    spots = [cheap, Spot("two", _estimate(0.2), _estimate(0.01, -0.02, 0.04))]
+    before = _estimate(0.2, 0.15, 0.25)
+    svg = frontier_chart(before, spots, 0.05, LOOK, frontier_ends([before], spots, 0.05), ident="c", title="t")
+    for words in (">one</text>", ">two</text>", ">as it is</text>", "too small to count", "one: 10.0 points left, costs 0.004"):
+        assert words in svg
+    # Higher is more left, and right is dearer.
+    (_, y0), (x1, y1), (x2, y2) = _marks(svg)
+    assert y0 < y1 < y2
+    assert x1 < x2
+    assert frontier_chart(before, [], 0.05, LOOK, frontier_ends([before], [], 0.05), ident="c", title="t") == ""
+
+
+def _marks(svg: str) -> list[tuple[float, float]]:
+    """Places of the points: a cross for the rows as they are, circles for cures."""
+    cross = re.search(r'<path class="km" d="M([\d.]+) ([\d.]+) L([\d.]+) ([\d.]+)M', svg)
+    assert cross
+    x, y = ((float(cross[i]) + float(cross[i + 2])) / 2 for i in (1, 2))
+    return [(x, y), *((float(a), float(b)) for a, b in re.findall(r'<circle[^>]*cx="([\d.]+)" cy="([\d.]+)"', svg))]
+
+
+def test_every_kind_of_training_has_its_panel_and_all_have_one_scale() -> None:
+    values = {"real": 0.4, "vendor": 0.1, "untrained": 0.05}
+    shown = Profile(("a", "b"), {name: {"a": _estimate(x), "b": _estimate(x / 2)} for name, x in values.items()}, {}, None, {}, {})
+    svg = multiples_chart(shown, lambda name: Style(f"k{len(name)}", "circle"), ident="p", title="t", unit="u")
+    titles = [e.text for e in ElementTree.fromstring(svg).iter("text")]
+    assert titles.count("real") == titles.count("vendor") == 1
+    assert "untrained" not in titles
+    assert titles.count("25") == titles.count("0") == 2
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +194,7 @@ def _pictures(section: Section | None) -> list[Picture]:
         (profile, 3, "Leak inside along the model for sex"),
         (depth, 3, "Output gap against leak inside for sex"),
         (mixing, 3, "Real rows mixed with vendor rows: sex"),
-        (causal, 6, "Interchange effect, fitted trace: sex"),
+        (causal, 6, "Interchange effect, fitted subspace: sex"),
         (proxies, 12, "What each column does between the groups of sex after training on real"),
         (relearning, 3, "Leak after training the last block again on a few rows: sex"),
     ],
@@ -150,8 +208,8 @@ def test_every_section_draws_what_it_is_about(make: object, count: int, words: s
         label = (root.get("aria-labelledby") or "").split()
         named = {child.get("id"): child.text for child in root if child.tag in ("title", "desc")}
         assert [bool(named.get(ident)) for ident in label] == [True, True]
-        assert picture.numbers is not None
-        assert picture.numbers.rows
+        # Those of these two stand in other tables of the page.
+        assert make in (depth, proxies) or (picture.numbers is not None and picture.numbers.rows)
 
 
 def test_a_mixture_joins_real_mixed_and_synthetic(report: Report) -> None:
@@ -172,7 +230,7 @@ def test_sections_without_data_are_left_out_and_new_ones_need_one_line(pack: Evi
     more = replace(pack, evidence=pack.evidence.model_copy(update={"estimates": (*pack.evidence.estimates, e)}))
     made = localisation(Report.of(more))
     assert made is not None
-    assert made.blocks[2].parts == (Strong(localisation_views(more)[0].answer),)  # type: ignore[union-attr]
+    assert made.blocks[1].parts == (Strong(localisation_views(more)[0].answer),)  # type: ignore[union-attr]
     assert len(all_sections()) >= len(without)
 
 

@@ -1,34 +1,36 @@
-"""Whether the model uses it: what happens when the attribute's trace is swapped."""
+"""Whether the model uses it: what happens when the attribute's part inside is exchanged."""
 
 from proxyaudit.reporting.blocks import Block, Bullets, Drawn, Heading, Picture, Section, Strong, note, para
 from proxyaudit.reporting.charts import ForestRow
-from proxyaudit.reporting.report import Report, ReportSection, forest_picture, numbers_fold, side_by_side
+from proxyaudit.reporting.report import Report, ReportSection, forest_picture, numbers_fold, side_by_side, technical
 from proxyaudit.reporting.summary import AttributeView, count_controls
 from proxyaudit.reporting.text import shorten
 from proxyaudit.reporting.words import plain_word
 
 _TRACES = (
-    ("a", "effect", "Fitted trace", "found by regression (LEACE)."),
-    ("b", "learned_effect", "Learned trace", "the linear subspace of highest effect (DAS)."),
+    ("a", "effect", "Fitted subspace", "The part inside that regression finds (LEACE) is exchanged."),
+    ("b", "learned_effect", "Learned subspace", "The linear part inside with the highest effect (DAS) is exchanged."),
 )
-_BESIDE = ("amnesic", "mediation", "completeness", "selectivity")
+_BESIDE = ("amnesic", "mediation", "completeness", "selectivity", "carrier_effect")
 
 
 def causal(report: Report) -> Section | None:
-    """The effects of swapping the attribute's trace as forest plots, with their controls."""
+    """The effects of swapping the attribute's trace as forest plots, with their controls one click below."""
     if report.summary.bare:
         return None
     blocks: list[Block] = [
         para(
-            "The attribute's trace inside the model is swapped between people, and the predictions are watched. "
-            "If they move more than when a random trace of the same size is swapped, the model uses the attribute. ",
+            "The attribute's part inside the model is exchanged between people, and the predictions are watched. "
+            "If they move more than when a random part of the same size is exchanged, the model uses the attribute. ",
             Drawn("Grey bars: how far they move when labels are shuffled. "),
             "The untrained model shows what such a swap does anyway.",
         )
     ]
     for index, view in enumerate(report.summary.attributes):
         drawn = side_by_side(_effects(report, view, f"u{index}", *trace) for trace in _TRACES)
-        blocks += [Heading(shorten(view.name, 80)), *(drawn or [para("No effect was measured.")]), *_effect_controls(report, view)]
+        blocks += [Heading(shorten(view.name, 80)), *(drawn or [para("No effect was measured.")])]
+        if checked := _effect_controls(report, view):
+            blocks.append(technical(f"controls of the effects for {shorten(view.name, 80)}", *checked))
         numbers = (*view.of("used"), *view.of(*_BESIDE))
         blocks += numbers_fold(report, view, numbers, ("all effects for {}", "Causal effects"), more=("Measure",))
     return Section("causal", "Does the model use it", tuple(blocks))
@@ -42,7 +44,7 @@ def _effects(report: Report, view: AttributeView, ident: str, letter: str, measu
         e = max(found, key=lambda e: (e.state is not None, e.value or 0.0), default=None)
         if e is not None:
             rows.append(ForestRow(regime, e, report.style(regime), e.null_high))
-    title, axis = f"Interchange effect, {name.lower()}: {view.name}", "Effect on the prediction (1 = 100 points)"
+    title, axis = f"Interchange effect, {name.lower()}: {view.name}", "Effect on the prediction, points"
     named, margin = (name, caption), report.summary.margins.get("effect")
     return forest_picture(report.what, rows, margin, named=named, axis=axis, ident=ident + letter, title=title)
 

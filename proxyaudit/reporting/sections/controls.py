@@ -4,20 +4,21 @@ from proxyaudit.estimates.channel import all_channels
 from proxyaudit.estimates.questions import word_of
 from proxyaudit.reporting.blocks import Block, Cell, Fold, Section, para, table
 from proxyaudit.reporting.report import Report, ReportSection
+from proxyaudit.reporting.sentences import checks_line
 from proxyaudit.reporting.summary import count_controls
 from proxyaudit.reporting.text import DASH
 from proxyaudit.reporting.words import plain_word
 
 _TITLE = "Controls of the instrument"
 _OPENING = (
-    "The instrument is tested in every run, with traces planted on purpose and with labels shuffled. A failed positive control takes away "
-    "the right to say “absent”; a failed negative control takes away the right to say “present”. Neither cancels the other."
+    "The instrument is tested in every run, with signals planted on purpose and with labels shuffled. A failed positive control takes away "
+    "the right to say “absent”, a failed negative control the right to say “present”. Neither cancels the other."
 )
 
 # What a passed control shows; a channel's own stand with the channel.
 _CONTROLS = {
     "negative": "with shuffled labels nothing is found",
-    "positive": "a trace planted on purpose is found",
+    "positive": "a signal planted on purpose is found",
     "repetition": "repetitions are not copies of one another",
 }
 
@@ -32,7 +33,8 @@ def controls(report: Report) -> Section:
         named = (Cell(plain_word(kind), lines=(shows[kind],) if kind in shows else ()), Cell(word_of(channel)))
         counts = (f"✓ {found[True]}", f"✗ {found[False]}" if found[False] else "0", str(found[None]))
         rows.append([*named, *(Cell(count, look="num") for count in counts)])
-    blocks: list[Block] = [para(_OPENING), table("Controls", ("Control", "Check", "Passed", "Failed", "Could not be run"), rows)]
+    blocks: list[Block] = [para(checks_line(report.pack.evidence.controls), " ", _OPENING)]
+    blocks.append(Fold("Every check", (table("Controls", ("Control", "Check", "Passed", "Failed", "Could not be run"), rows),)))
     notable: list[list[Cell | str]] = []
     for c in report.pack.evidence.controls:
         if c.passed is not True:

@@ -1,6 +1,6 @@
 """The outputs' gap against the leak inside."""
 
-from proxyaudit.reporting.blocks import Block, Cell, Drawn, Picture, Section, number_cell, para, table
+from proxyaudit.reporting.blocks import Block, Drawn, Picture, Section, para
 from proxyaudit.reporting.charts import scatter_chart
 from proxyaudit.reporting.report import Report, ReportSection, numbers_fold, side_by_side
 from proxyaudit.reporting.summary import AttributeView
@@ -37,10 +37,7 @@ def depth_picture(report: Report, view: AttributeView, ident: str) -> Picture | 
         return None
     found = ((row.regime, row.finding) for row in view.rows)
     words = {name: verdict_text(f.verdict, f.at_least).lower() if f else "" for name, f in found}
-    rows = [row for row in report.rows(view) if row.regime in names]
-    cells = [[Cell(row.regime), Cell(words.get(row.regime, "reference")), number_cell(row.leak), number_cell(row.gap)] for row in rows]
-    beside = table(f"Inside and outside for {view.name}", (report.what, "Verdict", "Leak inside", "Output gap"), cells)
-    return Picture(svg, view.name, Drawn("Square-root scales: small values are drawn apart."), report.legend(names, words), beside)
+    return Picture(svg, view.name, Drawn("Square-root scales: small values are drawn apart."), report.legend(names, words))
 
 
 SECTION = ReportSection(40, depth, ("expressed",))

@@ -26,11 +26,12 @@ Key = tuple[str, str | None, str, str | None]
 def localisation(report: Report) -> Section | None:
     """Which parts carry the effect; nothing where none was localised."""
     views, title = localisation_views(report.pack), "Where the effect comes from"
-    blocks: list[Block] = [para(LOCALISATION_NOTE)]
+    blocks: list[Block] = []
     for view in views:
         name = shorten(view.attribute, 80)
         inside = technical(f"where the effect comes from, {name}", *told_tables(view, title))
         blocks += [Heading(name), para(Strong(view.answer)), inside]
+    blocks.append(technical("how parts were looked for", para(LOCALISATION_NOTE)))
     return Section("localisation", title, tuple(blocks)) if views else None
 
 
@@ -50,7 +51,8 @@ def _view(name: str, mine: Sequence[Estimate], pack: EvidencePack) -> ToldView:
     site = next(reversed(sites_of(pack.plan, "verdict")), None)
     parts = [_answer(regime, site, [e for e in mine if e.regime == regime]) for regime in regimes]
     tables = tuple(_table(regime, [e for e in mine if e.regime == regime]) for regime in regimes)
-    return ToldView(name, " ".join(part for part in parts if part), tables)
+    said = " ".join(part for part in parts if part)
+    return ToldView(name, said or " ".join(dict.fromkeys(remark for table in tables for remark in table.remarks)), tables)
 
 
 def _answer(regime: str, site: str | None, mine: Sequence[Estimate]) -> str:

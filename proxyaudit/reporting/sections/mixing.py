@@ -8,13 +8,14 @@ from proxyaudit.reporting.charts import curve_chart
 from proxyaudit.reporting.report import Report, ReportSection, side_by_side
 from proxyaudit.reporting.summary import AttributeView, Row
 from proxyaudit.reporting.svg import Style, fit, swatch
-from proxyaudit.reporting.text import capital, number
+from proxyaudit.reporting.text import capital, hundredths, number
 from proxyaudit.types import Estimate
 
 _MEASURES = (
-    ("leak inside", "leak", Style("k0", "circle")),
-    ("output gap", "gap", Style("k1", "square", (6, 2))),
-    ("interchange effect", "effect", Style("k2", "up", (2, 1.5))),
+    # Colours are those of kinds of training elsewhere: here form alone tells the lines apart.
+    ("leak inside, %", "leak", Style("ki", "circle")),
+    ("output gap, points", "gap", Style("ki", "square", (6, 2))),
+    ("interchange effect, points", "effect", Style("ki", "up", (2, 1.5))),
 )
 
 
@@ -48,13 +49,19 @@ def _mixing_picture(report: Report, view: AttributeView, of: str, at: Mapping[fl
         if points := {share: e for share, e in found.items() if e is not None and e.value is not None}:
             lines[name] = points
     styles = {name: style for name, _, style in _MEASURES}
-    axis, title = (f"Share of {fit(of, 140)} rows", "Leak, gap, effect"), f"Real rows mixed with {of} rows: {view.name}"
+    axis, title = (f"Share of {fit(of, 140)} rows", "Leak, %; gap, effect, points"), f"Real rows mixed with {of} rows: {view.name}"
     svg = curve_chart(lines, styles.__getitem__, axis=axis, ident=ident, title=title, ticks=tuple(at))
     if not svg:
         return None
     rows = []
     for share, row in at.items():
-        rows.append([Cell(number(share, 2)), Cell(row.regime, look="name"), *(number_cell(getattr(row, key)) for _, key, _ in _MEASURES)])
+        rows.append(
+            [
+                Cell(number(share, 2)),
+                Cell(row.regime, look="name"),
+                *(number_cell(hundredths(getattr(row, key)), 1) for _, key, _ in _MEASURES),
+            ]
+        )
     header = ("Synthetic share", report.what, *(capital(name) for name, _, _ in _MEASURES))
     legend = tuple(Key(swatch(styles[name]), name) for name in lines)
     numbers = table(f"Mixture with {of} for {view.name}", header, rows)

@@ -6,17 +6,17 @@ from typing import NamedTuple
 
 from proxyaudit.estimates.scope import entries, mapping
 from proxyaudit.evidence.pack import EvidencePack
+from proxyaudit.reporting import charts
 from proxyaudit.reporting.blocks import Block, Drawn, Heading, Picture, Section, Strong, note, para
-from proxyaudit.reporting.charts import ForestRow
-from proxyaudit.reporting.report import Report, ReportSection, forest_picture, side_by_side, technical, told_tables
+from proxyaudit.reporting.report import Report, ReportSection, forest_picture, hundredths_row, side_by_side, technical, told_tables
 from proxyaudit.reporting.text import DASH, ToldTable, ToldView, at_most, beside, figure, interval, join_words, percent, shorten
 from proxyaudit.reporting.words import REAL, state_word
 from proxyaudit.types import REFERENCES, Estimate
 
 _TOKEN = "token "
-_MOST, _NAMED = 8, 3
+_MOST, _NAMED, _PICTURES, _ROWS = 8, 3, 4, 5
 Found = Mapping[tuple[str, str, str | None], Estimate]
-_WHOLE, _PART = Drawn("Filled marks", "Value"), Drawn("upright crosses below them", "through its trace inside")
+_WHOLE, _PART = Drawn("Filled marks", "Value"), Drawn("upright crosses below them", "through its direction inside")
 _CHANNELS = ("association", "pair_gain", "influence", "proxy_use", "path_total", "path", "path_share")
 
 
@@ -89,26 +89,37 @@ def proxies(report: Report) -> Section | None:
     if not views:
         return None
     words = views[0].words
-    through = f": the part of it that runs through the attribute's own trace inside the model. {words.first}"
+    through = f": the part of it that runs through the attribute's own direction inside the model. {words.first}"
     blocks: list[Block] = [para(words.opening, _WHOLE, f": {words.whole}; ", _PART, through)]
     for index, view in enumerate(views):
         # The first kinds of training have pictures, all have tables.
-        drawn = side_by_side(_paths(report, view, *named) for named in zip(view.regimes, (f"x{index}{c}" for c in "abcd"), strict=False))
+        of = {regime: _path_rows(report, view, regime) for regime in view.regimes[:_PICTURES]}
+        # One scale for all kinds of training, so that they can be compared.
+        ends = [charts.forest_limits([hundredths_row(row) for row in rows], None) for rows in of.values() if rows]
+        limits = (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
+        drawn = side_by_side(_paths(report, view, regime, rows, limits, f"x{index}{k}") for k, (regime, rows) in enumerate(of.items()))
         inside = (note("" if view.texts else words.opening, view.words.note), *told_tables(view, "proxies"))
         name = shorten(view.attribute, 80)
         blocks += [Heading(name), para(Strong(view.answer)), *drawn, technical(f"proxies of {name} in numbers", *inside)]
     return Section("proxies", "Proxies and their paths", tuple(blocks))
 
 
-def _paths(report: Report, view: ProxyView, regime: str, ident: str) -> Picture | None:
+def _path_rows(report: Report, view: ProxyView, regime: str) -> list[charts.ForestRow]:
     mine = [e for e in report.pack.evidence.estimates if (e.attribute, e.regime) == (view.attribute, regime)]
     totals, parts = ({e.subject: e for e in mine if e.channel == name} for name in ("path_total", "path"))
-    rows = [ForestRow(unit, totals[unit], report.style(regime), None, parts.get(unit)) for unit in view.followed if unit in totals]
+    looks = report.style(regime)
+    return [charts.ForestRow(unit, totals[unit], looks, None, parts.get(unit)) for unit in view.followed if unit in totals][:_ROWS]
+
+
+def _paths(
+    report: Report, view: ProxyView, regime: str, rows: Sequence[charts.ForestRow], limits: tuple[float, float] | None, ident: str
+) -> Picture | None:
     what = view.words.what
     title = f"What each {what.lower()} does between the groups of {view.attribute} after training on {regime}"
-    groups = next((e.group for e in totals.values() if e.group), None)
+    groups = next((row.estimate.group for row in rows if row.estimate is not None and row.estimate.group), None)
     named = (f"{view.attribute}, {regime}", f"Between the groups {groups}." if groups else "Between the groups.")
-    return forest_picture(what, rows, None, named=named, axis="Change of the prediction (1 = 100 points)", ident=ident, title=title)
+    axis = "Change of the prediction, points"
+    return forest_picture(what, rows, None, named=named, axis=axis, ident=ident, title=title, limits=limits, numbered=False)
 
 
 def proxy_views(pack: EvidencePack) -> tuple[ProxyView, ...]:

@@ -4,7 +4,7 @@ from proxyaudit.reporting.blocks import Block, Bullets, Cell, Fold, Picture, Sec
 from proxyaudit.reporting.charts import curve_chart
 from proxyaudit.reporting.report import Report, ReportSection, numbers_fold, side_by_side
 from proxyaudit.reporting.summary import AttributeView
-from proxyaudit.reporting.text import beside, interval, number, percent
+from proxyaudit.reporting.text import beside, hundredths, interval, number, percent
 from proxyaudit.reporting.words import state_word
 from proxyaudit.types import Estimate
 
@@ -56,12 +56,12 @@ def _picture(report: Report, view: AttributeView, ident: str) -> Picture | None:
     if lines and largest is not None:
         lines["placebo"] = dict([largest])
     title = f"Leak after training the last block again on a few rows: {view.name}"
-    svg = curve_chart(lines, report.style, axis=("Labelled real rows used", "Leak reached"), ident=ident, title=title)
+    svg = curve_chart(lines, report.style, axis=("Labelled real rows used", "Can be read, %"), ident=ident, title=title)
     if not svg:
         return None
     counts = sorted({x for at in lines.values() for x in at})
-    cells = [[Cell(name), *(number_cell(at.get(x)) for x in counts)] for name, at in lines.items()]
-    numbers = table(f"Relearning curve for {view.name}", (report.what, *(f"{x:g} rows" for x in counts)), cells)
+    cells = [[Cell(name), *(number_cell(hundredths(at.get(x)), 1) for x in counts)] for name, at in lines.items()]
+    numbers = table(f"Relearning curve for {view.name}, %", (report.what, *(f"{x:g} rows" for x in counts)), cells)
     caption = "How much can be read after that" + (f"; the largest placebos reach {percent(largest[1].value)}." if largest else ".")
     legend = report.legend(lines, {"placebo": "reference, 95th percentile"})
     return Picture(svg, view.name, caption, legend, numbers)

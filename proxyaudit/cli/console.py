@@ -76,27 +76,34 @@ def show_selftest(result: "SelfTest") -> None:
 
 @contextlib.contextmanager
 def progress_bars(*, shown: bool) -> Iterator[Callable[[Any], None]]:
-    """Give a callback for progress events, shown on standard error: a bar on a terminal, one line per stage elsewhere."""
+    """Give a callback for progress events, shown on standard error: a bar on a terminal, elsewhere lines that come on time."""
+    from proxyaudit.cli.pace import Lines, Pace, alive
+
     if not shown or not sys.stderr.isatty():
-        seen: set[str] = set()
-
-        def plain(event: Any) -> None:
-            if event.stage not in seen:
-                seen.add(event.stage)
-                warn(f"proxyaudit: {event.stage} ({event.done} of {event.total} tasks done)")
-
-        yield plain
+        lines = Lines(lambda text: warn(f"proxyaudit: {text}"))
+        with alive(lines):
+            yield lines.take
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.text import Text
+
+    pace = Pace()
+
+    class Left(ProgressColumn):
+        """Time left, by the pace of the work so far."""
+
+        def render(self, task: Task) -> Text:
+            return Text(pace.left_words())
 
     first, last = (TextColumn(what, markup=False) for what in ("{task.description}", "{task.fields[detail]}"))
-    columns = first, BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), last
+    columns = first, BarColumn(bar_width=24), TaskProgressColumn(), TimeElapsedColumn(), Left(), last
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        # One bar for the whole run: the pipeline counts its tasks over all stages.
+        # One bar for the whole run: it counts the work of all stages.
         bar = progress.add_task("prepare", total=None, detail="")
 
         def draw(event: Any) -> None:
+            pace.take(event)
             stage, detail = _safe(event.stage), _safe(event.detail)
             progress.update(bar, description=stage, completed=event.done, total=event.total or None, detail=detail)
 
@@ -132,9 +139,11 @@ def plan_tables(plan: Mapping[str, Any]) -> None:
         ("Time", f"about {plan['estimated_minutes']:g} minutes on two cores"),
     ]
     show_table(("What", "Value"), facts)
-    if plan.get("absence"):
-        write_line("If an attribute is gone, how probable is it that these rows show that (linear leak, one model)?")
-        show_table(("Attribute", "Site", "Probability"), [(o["attribute"], o["site"], _odds(o["power"])) for o in plan["absence"]])
+    if plan.get("odds"):
+        write_line("How probable is each verdict, over all checks, where it is the right one? Else the answer stays open.")
+        header = ("Attribute", "Removed: it is gone", "Hidden: inside at twice the margin, unused", "Exposed: acts at twice the margin")
+        odds = [(o["attribute"], *(_odds(o[verdict]) for verdict in ("removed", "hidden", "exposed")), o["weakest"]) for o in plan["odds"]]
+        show_table((*header, "Stays open most often by"), odds)
         write_line("Where the inputs carry an attribute, early sites relay it and 'removed' is not to be expected.")
     for note in plan["notes"]:
         write_line(f"Note: {note['what']}: {note['why']}")

@@ -51,7 +51,7 @@ SMALL = (
     .replace("  - synthetic: {sdv: gaussian_copula}\n", "")
     .replace("  - mixed: {of: gaussian_copula, ratios: [0.5]}\n", "")
     .replace("placebos: 20", "placebos: 20, reweighed: false")
-    .replace("seeds: 2", "seeds: 1")
+    .replace("seeds: 2", "seeds: 1\ncures: false")
 )
 REGIMES = ("real", "gaussian_copula", "vendor", "mixed-gaussian_copula-0.5")
 
@@ -194,7 +194,7 @@ def test_proxies_are_named_in_every_table_and_model(done: Done) -> None:
     assert "## Proxies" in (find_run(done.out) / "report.md").read_text()
 
 
-def test_the_effect_is_localised_in_every_model_without_a_say_in_the_verdict(done: Done) -> None:
+def test_the_effect_is_localised_in_the_first_model_without_a_say_in_the_verdict(done: Done) -> None:
     evidence = evidence_of(done.out)
     found = [e for e in evidence.estimates if e.channel.startswith("localisation")]
     assert {e.regime for e in found} == set(REGIMES)
@@ -205,7 +205,7 @@ def test_the_effect_is_localised_in_every_model_without_a_say_in_the_verdict(don
     assert whole[0].value == pytest.approx(whole[1].value, abs=1e-5)
     assert whole[0].n is not None
     assert whole[0].n % 10 == 0
-    assert any(e.value is not None and "rank 1: unit" in str(e.context) for e in found)
+    assert any(e.value is not None and str(e.context).startswith("unit ") for e in found)
     decided = {ref for finding in evidence.findings for ref in finding.decided_by}
     assert not decided & {e.id for e in found}
 

@@ -17,6 +17,8 @@ regimes: [real]
 model: {kind: mlp, hidden: [6, 4], epochs: 3, batch_size: 64, learning_rate: 0.02, patience: null}
 references: {reweighed: false}
 seeds: 1
+effort: everything
+cures: false
 """
 
 

@@ -42,6 +42,7 @@ _EDGE = 1e-6  # keeps the log-odds of a saturated output finite
 _QUADRATIC_COLUMNS = 2000
 PERMUTED_WITHIN = 499
 PLAINLY = 0.01  # a model in which the linear test passes at this level rules the absence of the channel out
+_FOUND_ALREADY = "a linear reader finds it here already; nothing more was asked at this site"
 _TOLD = "what is conditioned on tells the attribute entirely: nothing can be beyond it"
 _CONSTANT_WITHIN = "the site is constant within what is conditioned on"
 _WEAK = "the control failed: random features of what is conditioned on show the attribute too, so the baseline is too weak"
@@ -82,8 +83,8 @@ def measure(view: ModelView, out: Measurement) -> None:
     quick = Probing(recipe.seed, recipe.margins, view.permutations, nonlinear=False)
     labels = view.labels_n.astype(str)
     strata = {a.name: make_strata([labels], a.codes, a.classes) for a in dataset.attributes} if view.decides else {}
-    thorough = recipe.effort == "everything"
-    full = replace(quick, nonlinear=view.decides, effort=view.asks("ease"), strata=strata, unless_linear=0.0 if thorough else SETTLED_AT)
+    asked_from = 0.0 if recipe.effort == "everything" else SETTLED_AT
+    full = replace(quick, nonlinear=view.decides, effort=view.asks("ease"), strata=strata, unless_linear=asked_from)
     # Outside the verdict sites the non-linear channel runs with fewer rows and readers.
     profiled = replace(full, strata={}, effort=False, readers=PROFILE_READERS, work=PROFILE_WORK, unless_linear=PLAINLY)
     # Verdict sites first: what is settled there is asked nowhere else.
@@ -101,8 +102,7 @@ def measure(view: ModelView, out: Measurement) -> None:
     for attribute in dataset.attributes:
         STANDINGS.write(out, standing(out, attribute.name, view.captured.acts, model.verdict_sites), attribute.name)
     for site in model.verdict_sites:
-        erasure = check_eraser(view.captured.acts[site], dataset, recipe.margins.leak, recipe.seed, site)
-        if erasure is not None:
+        if (erasure := check_eraser(view.captured.acts[site], dataset, recipe.margins.leak, recipe.seed, site)) is not None:
             ERASURES.write(out, erasure, site)
 
 
@@ -207,7 +207,7 @@ class SiteProbe:
         more = ("nonlinear", *(("quarters", "quarters nonlinear") if self.classes == 0 else ())) if probing.nonlinear else ()
         settled, closed = tests["linear"].p_present <= probing.unless_linear, probing.closed.get(self.attribute.name, frozenset())
         if settled:
-            tests |= dict.fromkeys(more, LeakTest(SETTLED))
+            tests |= dict.fromkeys(more, LeakTest(SETTLED if probing.unless_linear == SETTLED_AT else _FOUND_ALREADY))
         else:
             tests |= dict.fromkeys((name for name in more if name in closed), LeakTest(ASKED_ONCE))
             if "nonlinear" in set(more) - closed:

@@ -11,7 +11,7 @@ from proxyaudit.stats.p_values import ABSENT_AT, FOUND, PRESENT_AT, holm, weight
 from proxyaudit.types import ChangeWord, Control, Encoding, Estimate, Role, State, Surface, Verdict
 
 EFFECT_ABSENT_AT: Final = 0.025  # of gaps, effects and relearning: absent exactly where the 95 % interval of a test ends below the margin
-_EFFECTS: Final = ("expressed", "used", "relearned")
+_OF_EFFECTS: Final = ("expressed", "used", "relearned")
 FAILED_AT: Final = 0.001  # by chance one control in a hundred would fail at .01 and silence an audit; a broken instrument is far below
 LEAST_FOUND: Final = 0.5  # of a planted effect; of twice the margin, more than half is above the margin
 Outcome = Literal[
@@ -67,7 +67,7 @@ def decide_outcomes(
 
 def absent_at(e: Estimate) -> float:
     """Level of absence: that of bounds for leaks, that of intervals for effects (packs of schema 1.0 have one for both)."""
-    return EFFECT_ABSENT_AT if e.channel in _EFFECTS and "leak" not in e.measure else ABSENT_AT
+    return EFFECT_ABSENT_AT if e.channel in _OF_EFFECTS and "leak" not in e.measure else ABSENT_AT
 
 
 def corrected(own: Sequence[Estimate], roles: Mapping[str, Role] | None) -> dict[str, float]:

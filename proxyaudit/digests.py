@@ -81,9 +81,19 @@ def _file_of(package: Path, parts: tuple[str, ...]) -> Path:
     return module if parts and module.is_file() else package.joinpath(*parts, "__init__.py")
 
 
-def _imported(package: Path, path: Path) -> Iterator[tuple[str, ...]]:
+def _imported(package: Path, path: Path) -> tuple[tuple[str, ...], ...]:
     """Modules of the package that a file imports, each as the names below ``proxyaudit``."""
-    waiting: list[ast.AST] = [ast.parse(path.read_bytes())]
+    return _imported_by(package, path.read_bytes())
+
+
+@lru_cache(maxsize=4096)
+def _imported_by(package: Path, source: bytes) -> tuple[tuple[str, ...], ...]:
+    """The same of a file's text; stages share most files, and each is parsed once."""
+    return tuple(_imports(package, source))
+
+
+def _imports(package: Path, source: bytes) -> Iterator[tuple[str, ...]]:
+    waiting: list[ast.AST] = [ast.parse(source)]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":

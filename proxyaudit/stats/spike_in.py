@@ -17,7 +17,7 @@ from proxyaudit.arrays import Floats, Ints, Singles
 _LARGEST_SLOPE = 64.0
 _LARGEST_STEP = 2.0
 _MOST_STEPS = 120
-_AT_ONCE = 8  # columns of several classes that are solved together: more of them leave the processor's cache
+_AT_ONCE = 100_000  # probabilities of several classes that are solved together: more of them leave the processor's cache
 _MOST_STUCK = 15
 _NEAR_LEAK = 0.05  # of a leak: rates off by that much move it too little to mislead a step
 _LEAK_TOLERANCE = 1e-3  # relative
@@ -269,8 +269,9 @@ def planted_probabilities(scores: NDArray[np.floating], prior: Prior, leaks_p: F
     several = _Several(Prior(prior.log_nk[:, order], prior.rates_k[order], prior.strata_n))
     rows_last = scores.transpose(2, 1, 0)[:, order]
     p, found = np.empty((len(leaks), prior.classes, len(scores)), dtype=np.float32), np.empty(len(leaks))
-    for start in range(0, len(leaks), _AT_ONCE):
-        some = slice(start, start + _AT_ONCE)
+    at_once = max(8, _AT_ONCE // (prior.classes * len(scores)))
+    for start in range(0, len(leaks), at_once):
+        some = slice(start, start + at_once)
         p[some], found[some] = several.solve(np.ascontiguousarray(rows_last[some], dtype=np.float32), leaks[some])
     return np.ascontiguousarray(p[:, np.argsort(order)].transpose(1, 2, 0)), found
 

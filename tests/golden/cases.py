@@ -102,6 +102,7 @@ def release(folder: Path) -> Documents:
         "references": {"placebos": 20, "reweighed": False},
         "margins": {"leak": 0.05, "nonlinear": 0.3, "gap": 0.1, "effect": 0.1, "relearned": 0.3},
         "seeds": 2,
+        "cures": False,
     }
     return {"evidence": evidence(audit(folder, recipe))}
 
@@ -206,6 +207,7 @@ def mitigation(folder: Path) -> Documents:
         "model": {"kind": "mlp", "hidden": [8, 6], "epochs": 4, "batch_size": 64, "learning_rate": 0.02},
         "references": {"placebos": 20, "reweighed": False},
         "seeds": 1,
+        "cures": False,
     }
     run = audit(folder, recipe)
     common = ("--attribute", "sex", "--regime", "real", "--base", folder, "--out", folder / "out", "--jobs", 1)
@@ -232,6 +234,7 @@ def scan(folder: Path) -> Documents:
         "sites": {"verdict": "penultimate", "profile": "penultimate"},
         "references": {"placebos": 20, "reweighed": False},
         "seeds": 2,
+        "cures": False,
         "signatures": True,
     }
     run = audit(folder, recipe)

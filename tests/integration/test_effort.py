@@ -19,6 +19,7 @@ regimes: [real]
 model: {kind: mlp, hidden: [8, 4], epochs: 4, batch_size: 32, learning_rate: 0.02, patience: null}
 references: {placebos: 20, reweighed: false}
 seeds: 2
+cures: false
 """
 
 

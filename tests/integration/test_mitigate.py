@@ -32,6 +32,7 @@ regimes: [real]
 model: {kind: mlp, hidden: [8, 6], epochs: 4, batch_size: 64, learning_rate: 0.02}
 references: {placebos: 20, reweighed: false}
 seeds: 1
+cures: false
 """
 
 

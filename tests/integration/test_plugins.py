@@ -25,6 +25,7 @@ regimes: [real, {synthetic: {sdv: resample}}]
 model: {kind: toy_net, width: 4, epochs: 2, batch_size: 32, learning_rate: 0.02}
 references: {placebos: 20, reweighed: false}
 seeds: 1
+cures: false
 """
 SCRUB = """
 from proxyaudit.data.scrubbing import scrub

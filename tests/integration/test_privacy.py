@@ -56,6 +56,7 @@ regimes:
 model: {kind: mlp, hidden: [4], epochs: 2, batch_size: 32, learning_rate: 0.02}
 references: {placebos: 20, reweighed: false}
 seeds: 1
+cures: false
 """
 
 

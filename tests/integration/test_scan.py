@@ -311,6 +311,7 @@ model: {kind: mlp, hidden: [8, 6], epochs: 4, batch_size: 64, learning_rate: 0.0
 sites: {profile: [penultimate]}
 references: {placebos: 20, reweighed: false}
 seeds: 1
+cures: false
 """
 
 

@@ -92,7 +92,8 @@ def _add_site(out: Drafts, facts: Facts, one: Cured, base: Draft, unit: str) -> 
             for value, influence in each
             if value is not None and influence is not None
         ]
-        if len(singles) == len(each):
+        # The leak is read of further repetitions only; what a site does not show is left out in all.
+        if singles and (measure == "leak" or len(singles) == len(each)):
             out.add(replace(_published(replace(base, measure=measure, unit=of), over_seeds(singles)), calibrated=measure == "leak"))
 
 

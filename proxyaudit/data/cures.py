@@ -15,6 +15,7 @@ import pandas as pd
 from proxyaudit.arrays import Floats, Ints
 from proxyaudit.data.columns import MISSING, Column
 from proxyaudit.data.public_counts import SMALLEST_CELL
+from proxyaudit.errors import TaskError
 
 Way = Literal["resampled", "dropped", "permuted", "repaired"]
 MOST_CARRIERS: Final = 3
@@ -58,7 +59,7 @@ class Cure:
         """The altered rows, as many as before. Dropped columns hold one value everywhere: nothing can be learnt from them.
 
         Raises:
-            ValueError: the table lacks the attribute, or it is known on too few rows.
+            TaskError: the table lacks the attribute, or it is known on too few rows.
         """
         if self.way == "resampled":
             return rows.iloc[_drawn(_groups(rows, self.attribute), _codes(rows[target]), rng)].reset_index(drop=True)
@@ -99,7 +100,7 @@ def _codes(column: Column) -> Ints:
 def _groups(rows: pd.DataFrame, attribute: str) -> Ints:
     """Group of each row: levels of the attribute, or quarters of a number; rare ones are one group."""
     if attribute not in rows:
-        raise ValueError(f"the rows do not hold '{attribute}'")
+        raise TaskError(f"the rows do not hold '{attribute}'")
     column = rows[attribute]
     if pd.api.types.is_numeric_dtype(column) and column.nunique() > 10:
         values = column.to_numpy(dtype=np.float64)
@@ -112,7 +113,7 @@ def _groups(rows: pd.DataFrame, attribute: str) -> Ints:
     codes = np.where(rare[codes], len(rare), codes)
     codes = np.unique(codes, return_inverse=True)[1].astype(np.int64)
     if codes.max() < 1:
-        raise ValueError(f"'{attribute}' is known on too few rows, or does not vary")
+        raise TaskError(f"'{attribute}' is known on too few of the training rows, or does not vary there")
     return codes
 
 

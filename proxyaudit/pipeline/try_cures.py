@@ -81,7 +81,7 @@ class _Runner:
     def _run(self, todo: list[Task]) -> None:
         seconds, done = [task_seconds(self.prepared, task) / self.workers.count for task in todo], 0.0
         for task, error in run_parallel(todo, self.prepared, self.cache, self.workers):
-            words = "" if task.cure is None else f", {task.cure.name}"
+            words = "" if task.cure is None else f", {task.cure.name} for {task.cure.attribute}"
             if error is not None:
                 self.notes.append(NotTested(what=f"a cure of {task.regime}{words}", why=error))
             done += task_seconds(self.prepared, task) / self.workers.count

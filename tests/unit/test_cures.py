@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from proxyaudit.data.cures import Cure, cures_of
+from proxyaudit.errors import TaskError
 from proxyaudit.seeding import stream
 
 
@@ -90,5 +91,5 @@ def test_cures_that_need_the_attribute_are_not_tried_without_it():
     assert [cure.name for cure in every] == ["resampled", "dropped-1", "dropped-2", "dropped-3", "permuted-3", "repaired-3"]
     assert [cure.name for cure in cures_of("sex", ["a"], known=False)] == ["dropped-1", "permuted-1"]
     assert [cure.name for cure in cures_of("sex", [], known=True)] == ["resampled"]
-    with pytest.raises(ValueError, match="do not hold 'race'"):
+    with pytest.raises(TaskError, match="do not hold 'race'"):
         Cure("resampled", "race").alter(table(), "y", stream(0))

@@ -6,8 +6,8 @@ from typing import Final
 
 from scipy.stats import norm
 
-from proxyaudit.estimates.states import EFFECT_ABSENT_AT, Outcome, absent_at
-from proxyaudit.stats.p_values import PRESENT_AT
+from proxyaudit.estimates.states import Outcome
+from proxyaudit.stats.p_values import ABSENT_AT, PRESENT_AT
 from proxyaudit.types import Estimate, Remedy
 
 _POWER: Final = float(norm.isf(0.05))  # in 95 of 100 audits the rows that are named would do
@@ -53,7 +53,7 @@ def lacks_models(e: Estimate) -> bool:
     # Normal: with few models the interval is wider still, so rows get rather too much of it than too little.
     total, between = ((high - low) / 2 / float(norm.isf(0.025))) ** 2, variance(values) / len(values)
     rows = max(total - between, 0.0)
-    return between > rows and (e.margin - max(values)) > float(norm.isf(EFFECT_ABSENT_AT)) * sqrt(rows)
+    return between > rows and (e.margin - max(values)) > float(norm.isf(ABSENT_AT)) * sqrt(rows)
 
 
 def _rows_that_tell(e: Estimate, outcome: Outcome, adjusted: float) -> int | None:
@@ -61,7 +61,7 @@ def _rows_that_tell(e: Estimate, outcome: Outcome, adjusted: float) -> int | Non
     p = e.p_absent if outcome == "between" else e.p_present
     if p is None or not e.n:
         return None
-    level = absent_at(e) if outcome == "between" else PRESENT_AT * min(1.0, p / adjusted if adjusted > 0 else 1.0)
+    level = ABSENT_AT if outcome == "between" else PRESENT_AT * min(1.0, p / adjusted if adjusted > 0 else 1.0)
     now, wanted = float(norm.isf(p)), float(norm.isf(max(level, 1e-300))) + _POWER
     if not isfinite(now) or now <= 0:
         return None

@@ -10,8 +10,6 @@ from proxyaudit.estimates.questions import deciding_names, names_of
 from proxyaudit.stats.p_values import ABSENT_AT, FOUND, PRESENT_AT, holm, weighted_holm
 from proxyaudit.types import ChangeWord, Control, Encoding, Estimate, Role, State, Surface, Verdict
 
-EFFECT_ABSENT_AT: Final = 0.025  # of gaps, effects and relearning: absent exactly where the 95 % interval of a test ends below the margin
-_OF_EFFECTS: Final = ("expressed", "used", "relearned")
 FAILED_AT: Final = 0.001  # by chance one control in a hundred would fail at .01 and silence an audit; a broken instrument is far below
 LEAST_FOUND: Final = 0.5  # of a planted effect; of twice the margin, more than half is above the margin
 Outcome = Literal[
@@ -61,13 +59,7 @@ def decide_outcomes(
     failed = {(c.regime, c.attribute, c.site) for c in controls if c.kind == "negative" and c.passed is False}
     own = deciding(estimates)
     adjusted = adjusted_p(own, roles)
-    levels = {e.id: ABSENT_AT if roles is None else absent_at(e) for e in own}
-    return {e.id: _outcome(e, adjusted.get(e.id, 1.0), levels[e.id], blocked=(e.regime, e.attribute, e.site) in failed) for e in own}
-
-
-def absent_at(e: Estimate) -> float:
-    """Level of absence: that of bounds for leaks, that of intervals for effects (packs of schema 1.0 have one for both)."""
-    return EFFECT_ABSENT_AT if e.channel in _OF_EFFECTS and "leak" not in e.measure else ABSENT_AT
+    return {e.id: _outcome(e, adjusted.get(e.id, 1.0), blocked=(e.regime, e.attribute, e.site) in failed) for e in own}
 
 
 def corrected(own: Sequence[Estimate], roles: Mapping[str, Role] | None) -> dict[str, float]:
@@ -89,7 +81,7 @@ def corrected(own: Sequence[Estimate], roles: Mapping[str, Role] | None) -> dict
     return adjusted
 
 
-def _outcome(e: Estimate, adjusted: float, absent_level: float, *, blocked: bool) -> Outcome:
+def _outcome(e: Estimate, adjusted: float, *, blocked: bool) -> Outcome:
     if e.margin is None and e.p_present is None and e.value is None:
         return "asks nothing"
     if e.margin is None or e.p_present is None or e.value is None:
@@ -103,7 +95,7 @@ def _outcome(e: Estimate, adjusted: float, absent_level: float, *, blocked: bool
         return "corrected"
     if e.value > e.margin:
         return "unsure"
-    return "absent" if e.p_absent is not None and e.p_absent <= absent_level else "between"
+    return "absent" if e.p_absent is not None and e.p_absent <= ABSENT_AT else "between"
 
 
 def knows(kind: str) -> bool:

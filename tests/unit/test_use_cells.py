@@ -209,10 +209,10 @@ def test_a_constant_site_and_a_failed_regime():
     assert [replace(c, reason=None).state for c in failed] == ["unknown"]
 
 
-def test_what_rows_take_of_the_smaller_planted_effect_fails_no_control():
-    small, large = PlantedEffect(1.0, 0.02, 0.007, 0.007, 0.06), PlantedEffect(2.0, 0.04, 0.029, 0.028, 0.85)
+def test_a_planted_effect_of_either_size_that_is_missed_fails_the_control():
+    small, large = PlantedEffect(1.0, 0.02, 0.013, 0.013, 0.06), PlantedEffect(2.0, 0.04, 0.029, 0.028, 0.85)
     assert planted_control([SiteUse(planted=PlantedEffects(sizes=(small, large)))]).passed
-    called_absent = replace(small, absent_p=0.001)
-    assert not planted_control([SiteUse(planted=PlantedEffects(sizes=(called_absent, large)))]).passed
-    halved = replace(large, leace=0.018, learned=0.019)
-    assert not planted_control([SiteUse(planted=PlantedEffects(sizes=(small, halved)))]).passed
+    missed = replace(small, absent_p=0.001), replace(small, leace=0.007, learned=0.007), replace(large, leace=0.018, learned=0.019)
+    for one in missed:
+        sizes = (one, large) if one.truth == small.truth else (small, one)
+        assert not planted_control([SiteUse(planted=PlantedEffects(sizes=sizes))]).passed

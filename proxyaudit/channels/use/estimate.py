@@ -16,7 +16,7 @@ from proxyaudit.channels.use.carriers import Carrier, add_carriers, barring, car
 from proxyaudit.channels.use.record import JOINT, all_of, first_reason, learned_swaps, uses_at
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.ledger import UNIT_GAP, Draft, Drafts
-from proxyaudit.estimates.states import EFFECT_ABSENT_AT, LEAST_FOUND
+from proxyaudit.estimates.states import LEAST_FOUND
 from proxyaudit.probes.dropped_axes import dropped_axes_reason
 from proxyaudit.stats.group_gaps import auroc, gap_in
 from proxyaudit.stats.intervals import ALONE, Measured, SharedSpreads, crossed_interval, fieller_ratio, in_every_seed, over_seeds
@@ -275,11 +275,9 @@ def planted_control(uses: Sequence[record.SiteUse]) -> PlantedOutcome | None:
     if not sizes:
         return PlantedOutcome(True, "the site is constant: there is nothing to swap", 1.0, 1.0)
     shown = ", ".join(f"planted {one.truth:.3f}: LEACE {one.leace:.3f}, learned {one.learned:.3f}" for one in sizes[:_SHOWN])
-    # How much is found is asked of the largest: rows add as much error to each, which of the smallest may be half.
-    largest = [max(planted.sizes, key=lambda one: one.truth) for planted in planted if planted.sizes]
-    found = min(max(one.leace, one.learned) / one.truth if one.truth > 0 else 1.0 for one in largest)
-    absent = min(one.absent_p for one in sizes)
-    return PlantedOutcome(found > LEAST_FOUND and absent > ABSENT_AT, shown, found, absent)
+    missed = [one for one in sizes if one.absent_p <= ABSENT_AT or max(one.leace, one.learned) <= LEAST_FOUND * one.truth]
+    found = min(max(one.leace, one.learned) / one.truth if one.truth > 0 else 1.0 for one in sizes)
+    return PlantedOutcome(not missed, shown, found, min(one.absent_p for one in sizes))
 
 
 def untrained_sizes(regime: str, untrained: Run | None, attribute: str, site: str) -> list[float]:
@@ -342,7 +340,7 @@ def absence_barred(run: Run, attribute: str, site: str, margin: float, *, idle: 
         # An effect above the margin in some model: the control was not needed, and absence is out of the question.
         return None
     for use in uses:
-        if use.others is not None and use.others.p > EFFECT_ABSENT_AT:
+        if use.others is not None and use.others.p > ABSENT_AT:
             return "of other groups or outputs than those followed an effect of the margin is not ruled out"
         if use.planted is not None and use.planted.reason:
             return f"the positive control of absence could not be run: {use.planted.reason}"

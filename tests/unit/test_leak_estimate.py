@@ -6,14 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from leak_records import leak_facts
+from leak_records import SITES, leak_facts, leak_record
 
 from proxyaudit.channels.leak.estimate import estimate
+from proxyaudit.channels.leak.record import SITE_LEAKS
 from proxyaudit.channels.outputs.estimate import estimate as estimate_outputs
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.facts import Facts
 from proxyaudit.estimates.ledger import Drafts, decide_ledger
+from proxyaudit.estimates.record import OUTPUT_SITE
 from proxyaudit.evidence.schema import identify
+from proxyaudit.probes.results import LevelTrace
 
 N = 400
 SEX = Attribute("sex", "protected", "binary", ("f", "m"), np.arange(N) % 2)
@@ -75,3 +78,18 @@ def test_controls_of_every_site_that_decides() -> None:
     bare = kinds(estimate(of_activations()))
     assert {("positive", channel, "early", True) for channel in ("linear", "nonlinear", "beyond")} <= bare
     assert not any(site is None for _, _, site, _ in bare)
+
+
+@pytest.mark.parametrize("site", [*SITES, OUTPUT_SITE])
+@pytest.mark.parametrize("kind", ["quarters", "quarters nonlinear"])
+def test_a_trace_of_single_values_in_one_model_bars_absence_where_it_is(site: str, kind: str) -> None:
+    facts = leak_facts(AGE)
+    second, record = leak_facts(AGE).runs[0].measured[0], leak_record(AGE, 0)
+    traced = replace(record.tests[kind], levels=LevelTrace(found=30.0, chance=4.0, share=0.5))
+    SITE_LEAKS.write(second, replace(record, tests={**record.tests, kind: traced}), "age", site)
+    facts = replace(facts, runs=(replace(facts.runs[0], measured=(facts.runs[0].measured[0], second)),))
+    decided = [e for e in decide_ledger(Drafts([*estimate(facts).numbers])).estimates if e.state is not None and e.measure != "unprofiled"]
+    channel = "expressed" if site == OUTPUT_SITE else "elsewhere" if site == "early" else kind.replace("quarters", "").strip() or "linear"
+    here = [e for e in decided if e.channel == channel and e.site in (site, None)]
+    assert any(e.state == "unknown" and "single values" in (e.reason or "") for e in here)
+    assert not [e for e in decided if "single values" in (e.reason or "") and e not in here]

@@ -45,7 +45,7 @@ def planted_draft(base: Draft, records: Sequence[SiteRecord], test: str, cluster
     if test.startswith(("beyond", "levels")):
         rows = min(one.rows for one in found if one.rows is not None)
         draft = replace(draft, extras={**draft.extras, "rows": rows})
-    hints = dropped_axes_reason([record.dropped_p for record in records]), _of_levels(found, test, base.margin)
+    hints = dropped_axes_reason([record.dropped_p for record in records]), _of_levels(records, test, base.margin)
     for why in (_left_out(found, base.margin, records[0].n), *hints):
         if why is not None:
             draft = replace(draft, can_be_absent=False, reason=why)
@@ -104,9 +104,13 @@ def _left_out(found: Sequence[LeakTest], margin: float, n: int) -> str | None:
     return f"{share} of the rows lie in groups of what is conditioned on that are too small to ask, so absence is not claimed"
 
 
-def _of_levels(found: Sequence[LeakTest], test: str, margin: float) -> str | None:
-    """Why a number is not absent: its single values show something, or this is one question of many."""
-    shown = any(one.levels is not None and one.levels.tells(margin) for one in found)
+def _of_levels(records: Sequence[SiteRecord], test: str, margin: float) -> str | None:
+    """Why a number is not absent: its single values show something in some model, or this is one question of many."""
+    if test.startswith("beyond"):
+        return None
+    # Outputs are told by their plain tests alone, so the screen bars these too.
+    screened = [record.tests.get("quarters nonlinear" if test.endswith("nonlinear") else "quarters") for record in records]
+    shown = any(one is not None and one.levels is not None and one.levels.tells(margin) for one in screened)
     return LEVELS if shown or test.startswith("levels") else None
 
 

@@ -18,7 +18,7 @@ from proxyaudit.evidence.canonical import canonical_json, parse_json
 from proxyaudit.evidence.manifest import MANIFEST, check_manifest, is_complete, replace_files, write_files
 from proxyaudit.evidence.schema import brought_up, later_fields
 from proxyaudit.files import MOST_ARRAYS, MOST_JSON, MOST_YAML, read_file, write_file
-from proxyaudit.recipe.yaml import parse_plain_yaml
+from proxyaudit.recipe.yaml import dump_yaml, parse_plain_yaml
 from proxyaudit.types import SCHEMAS, Evidence, Verdict
 
 PACK_FILES = ("arrays.safetensors", "environment.json", "evidence.json", "plan.json", "recipe.yaml")
@@ -55,7 +55,7 @@ def write_pack(
         "environment.json": canonical_json(pack.environment),
         "evidence.json": canonical_json(pack.evidence.model_dump(mode="json")),
         "plan.json": canonical_json(pack.plan),
-        "recipe.yaml": yaml.safe_dump(pack.recipe, sort_keys=False, allow_unicode=True, width=120).encode("utf-8", "backslashreplace"),
+        "recipe.yaml": dump_yaml(pack.recipe).encode("utf-8", "backslashreplace"),
     }
     files.update({name: text.encode("utf-8", "replace") for name, text in (reports or {}).items()} | dict(more or {}))
     write_files(folder, files)

@@ -61,6 +61,13 @@ def parse_yaml(text: str, where: str, mend: str) -> Any:
         raise InputError(f"not valid YAML: a value cannot be read ({str(error)[:80]})", where=where, mend=mend) from None
 
 
+def dump_yaml(document: Any) -> str:
+    """A document as YAML that :func:`parse_yaml` reads: letters as they are, but where a hidden line end stands among them."""
+    text = str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120))
+    hidden = any(mark in text for mark in _LINE_ENDS)
+    return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=False, width=120)) if hidden else text
+
+
 def parse_plain_yaml(data: bytes) -> Any:
     """Parse the YAML of a pack; ``ValueError`` for whatever :func:`parse_yaml` refuses."""
     try:

@@ -6,6 +6,7 @@ import gzip
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from proxyaudit.cli.main import main
 from proxyaudit.errors import InputError
 from proxyaudit.evidence.canonical import canonical_json
-from proxyaudit.evidence.pack import write_pack
+from proxyaudit.evidence.pack import read_pack, write_pack
 from proxyaudit.files import LIMITS, MOST_YAML, hold, open_plain, read_file, write_file
 from proxyaudit.gating.policy import load_policy
 from proxyaudit.recipe.recipe import load_recipe
@@ -69,6 +70,14 @@ def test_a_hidden_line_end_does_not_end_a_comment(mark: str, load: Callable[[Pat
     file.write_text(f"# strict{mark}allow: [removed, hidden, exposed]\nname: x\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"hidden line end .* line 1"):
         load(file)
+
+
+@pytest.mark.parametrize("text", ["a\u2028b", "a\x85b", "b\u2029", "x\u2028 y: z", "Zürich"])
+def test_a_run_whose_names_hold_a_hidden_line_end_reads_its_own_recipe(text: str, tmp_path: Path) -> None:
+    pack = replace(build_pack(), recipe={"name": "t", "data": {"protected": [text], text: text}})
+    write_pack(pack, tmp_path / "run", reports={"report.html": "x", "report.md": "x"})
+    assert read_pack(tmp_path / "run").recipe == pack.recipe
+    assert ("Zürich" in (tmp_path / "run" / "recipe.yaml").read_text(encoding="utf-8")) == (text == "Zürich")
 
 
 def test_limits_can_be_raised_by_the_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

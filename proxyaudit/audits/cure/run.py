@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from proxyaudit.audits.again import check_asked, prepare_again, rewrite_paths
 from proxyaudit.channels.cures.cases import carriers_of
@@ -26,6 +25,7 @@ from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.run import check_out
 from proxyaudit.pipeline.stages import arguments, one_thread, run_task
 from proxyaudit.pipeline.tasks import task_digests
+from proxyaudit.recipe.yaml import dump_yaml
 from proxyaudit.types import Estimate
 
 RELEASE_FILE, RECIPE_FILE, DOCUMENT = "release.csv", "cured.yaml", "cure.json"
@@ -165,7 +165,7 @@ def _recipe(prepared: Prepared, regime: str, cure: Cure, label: str, folder: Pat
     rewrite_paths(data, prepared.base, folder)
     own = {"name": label, "regimes": [{"synthetic": {"name": cured_name(regime, cure), "path": RELEASE_FILE}}]}
     text = f"# Written by 'proxyaudit cure': {regime}, {cure.words()}.\n"
-    return text + yaml.safe_dump({**recipe, **own}, sort_keys=False, allow_unicode=True, width=120)
+    return text + dump_yaml({**recipe, **own})
 
 
 def cured_name(regime: str, cure: Cure) -> str:

@@ -4,8 +4,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from proxyaudit.audits.again import check_asked, prepare_again, rewrite_paths
 from proxyaudit.audits.mitigation.erase import SiteChange, erase, fit_rows, remaining_risks
 from proxyaudit.comparison.compare import channel_changes, task_change, verdict_changes
@@ -26,6 +24,7 @@ from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.run import RunResult, check_out, run_audit
 from proxyaudit.pipeline.stages import Progress, ProgressEvent, arguments, one_thread, run_task
 from proxyaudit.pipeline.tasks import task_digests
+from proxyaudit.recipe.yaml import dump_yaml
 from proxyaudit.regimes import Regime
 from proxyaudit.registry import check_plugin
 from proxyaudit.reporting.mitigation import render_mitigation
@@ -217,6 +216,6 @@ def write_recipe(
         write_file(folder / file.name, file.read_bytes())
         recipe["model"]["factory"] = f"{file.name}:{model.factory.rpartition(':')[2]}"
     text = "# Written by 'proxyaudit mitigate'; audits the models as they were beside the mitigated ones.\n"
-    text += yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=120)
+    text += dump_yaml(recipe)
     write_file(folder / RECIPE_FILE, text.encode("utf-8", "backslashreplace"))
     return folder / RECIPE_FILE

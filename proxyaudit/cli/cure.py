@@ -14,7 +14,7 @@ def cure(
     run: RunFolder,
     attribute: Annotated[str, given("Protected attribute that the cure is for.", "A")],
     regime: Annotated[str, given("Regime whose training rows are altered.", "G")],
-    cure: Annotated[str | None, given("A cure that the run tried (default: the best that costs at most .01 of AUROC).", "NAME")] = None,
+    cure: Annotated[str | None, given("A cure that the run tried (default: the one that the report calls best).", "NAME")] = None,
     base: Base = None,
     out: Out = Path("reports"),
     run_code: RunCode = None,

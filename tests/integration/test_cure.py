@@ -14,6 +14,8 @@ import yaml
 
 from proxyaudit.cli.main import main
 from proxyaudit.evidence.pack import find_run, read_pack
+from proxyaudit.reporting.summary import summarize
+from proxyaudit.reporting.training import best_cure
 from proxyaudit.types import Evidence
 from tests.golden.worlds import people
 
@@ -103,10 +105,25 @@ def cured_run(folder: Path) -> str:
     return max(runs, key=lambda path: path.stat().st_mtime).name
 
 
+def test_without_a_name_it_takes_the_cure_that_the_report_calls_best(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    run = find_run(made.folder / "out" / "tiny")
+    summary = summarize(read_pack(run))
+    (row,) = [row for row in summary.attributes[0].rows if row.regime == "real"]
+    best = best_cure(row.tried, row.gap)
+    arguments = ["cure", str(run), "--attribute", "sex", "--regime", "real", "--base", str(made.folder), "--out", str(made.folder / "best")]
+    if best is None:
+        assert main(arguments) == 2
+        assert "surely makes the gap smaller" in capsys.readouterr().err
+    else:
+        assert main([*arguments, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["cure"] == best.name
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [
         (("--attribute", "sex", "--regime", "real", "--cure", "prayer"), "one of resampled, dropped-1"),
+        (("--attribute", "sex", "--regime", "vendor"), "surely makes the gap smaller"),
         (("--attribute", "age", "--regime", "real"), "unknown attribute 'age'"),
         (("--attribute", "sex", "--regime", "untrained"), "is a reference"),
         (("--attribute", "sex", "--regime", "vendor", "--cure", "resampled"), "one of dropped-1"),

@@ -1,5 +1,6 @@
 """Write a cured release: the training rows of a run's regime, altered as a tried cure alters them, and a recipe that audits the result."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,6 @@ import pandas as pd
 
 from proxyaudit.audits.again import check_asked, prepare_again, rewrite_paths
 from proxyaudit.channels.cures.cases import carriers_of
-from proxyaudit.channels.cures.estimate import AFFORDABLE
 from proxyaudit.consent import NO_CONSENT, Consent
 from proxyaudit.data.cures import Cure, cures_of
 from proxyaudit.data.dataset import Dataset
@@ -26,6 +26,7 @@ from proxyaudit.pipeline.run import check_out
 from proxyaudit.pipeline.stages import arguments, one_thread, run_task
 from proxyaudit.pipeline.tasks import task_digests
 from proxyaudit.recipe.yaml import dump_yaml
+from proxyaudit.reporting.training import best_cure, tried_of
 from proxyaudit.types import Estimate
 
 RELEASE_FILE, RECIPE_FILE, DOCUMENT = "release.csv", "cured.yaml", "cure.json"
@@ -55,7 +56,8 @@ def write_cure(
     """Write ``release.csv``, ``cured.yaml`` and ``cure.json`` into ``<out>/<recipe name>-cured/<id>``; nothing is trained.
 
     ``path`` is a run folder, or one with a single run below it; ``pack`` is that run, verified. Without a ``name`` the best cure of the run
-    is taken: the smallest gap that is left at a cost of at most one point of AUROC. The rows are those of the first repetition.
+    is taken: the smallest gap that is left, surely smaller than before, at a cost of at most .01 of AUROC. The rows are those of the first
+    repetition.
 
     Raises:
         InputError: the run tried no such cure, or its data or consent are missing.
@@ -65,7 +67,7 @@ def write_cure(
     run = find_run(path)
     check_asked(pack, attribute, regime, run)
     tried = cures_tried(pack.evidence.estimates, attribute, regime)
-    chosen = choose(tried, name, attribute, regime, run)
+    chosen = choose(pack, tried, name, attribute, regime, run)
     with one_thread():
         prepared = prepare_again(pack, run, base or Path.cwd(), consent, _TABLES_ONLY, given=base is not None)
         cure = _cure(prepared, pack, attribute, regime, chosen)
@@ -104,8 +106,8 @@ def cures_tried(estimates: tuple[Estimate, ...], attribute: str, regime: str) ->
     return found
 
 
-def choose(tried: dict[str, list[Estimate]], name: str | None, attribute: str, regime: str, run: Path) -> str:
-    """The cure that was named, or the best one; ``InputError`` if it was not tried, or none was."""
+def choose(pack: EvidencePack, tried: Collection[str], name: str | None, attribute: str, regime: str, run: Path) -> str:
+    """The cure that was named, or the one that the report calls best; ``InputError`` if it was not tried, or none helps at little cost."""
     if not tried:
         mend = "cures are tried for protected attributes of tables that are not called removed, unless the recipe says 'cures: false'"
         raise InputError(f"the run tried no cure of '{attribute}' after '{regime}'", where=str(run), mend=mend)
@@ -113,12 +115,15 @@ def choose(tried: dict[str, list[Estimate]], name: str | None, attribute: str, r
         if name not in tried:
             raise InputError(f"the run tried no cure '{name[:80]}'", where="--cure", mend=f"one of {', '.join(tried)}")
         return name
-    values = {cure: {e.measure: e.value for e in numbers if e.value is not None} for cure, numbers in tried.items()}
-    affordable = [cure for cure, found in values.items() if found.get("auroc_cost", 1.0) <= AFFORDABLE and "gap" in found]
-    if not affordable:
+    evidence = pack.evidence
+    finding = next((f for f in evidence.findings if (f.attribute, f.regime) == (attribute, regime)), None)
+    wanted = "expressed", "gap", attribute, regime
+    gap = next((e for e in evidence.estimates if (e.channel, e.measure, e.attribute, e.regime) == wanted), None)
+    best = best_cure(tried_of(finding, {e.id: e for e in evidence.estimates}, None), gap)
+    if best is None:
         mend = f"name one with --cure: {', '.join(tried)}"
-        raise InputError("every cure that was tried costs more than one point of AUROC", where=str(run), mend=mend)
-    return min(affordable, key=lambda cure: (abs(values[cure]["gap"]), cure))
+        raise InputError("no cure that was tried surely makes the gap smaller and costs at most .01 of AUROC", where=str(run), mend=mend)
+    return best.name
 
 
 def _cure(prepared: Prepared, pack: EvidencePack, attribute: str, regime: str, name: str) -> Cure:

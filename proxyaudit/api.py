@@ -103,7 +103,7 @@ def probe(
     """
     from proxyaudit.audits.probe.inputs import ProbeRequest
     from proxyaudit.audits.probe.run import probe_arrays
-    from proxyaudit.pipeline.run import publish
+    from proxyaudit.publication import publish
     from proxyaudit.recipe.recipe import Margins
     from proxyaudit.recipe.yaml import validated
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from proxyaudit.data.columns import MISSING, Column
+from proxyaudit.data.columns import level_codes
 from proxyaudit.data.dataset import Dataset, conform
 from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.data.splits import group_numbers
@@ -212,7 +212,7 @@ def reweigh(rows: pd.DataFrame, dataset: Dataset) -> NDArray[np.float64]:
     values are taken by quarters. The weights ``(n,)`` have mean 1.
     """
     y = dataset.target_codes(rows)
-    codes = [_level_codes(rows[a.name], a.kind == "continuous") for a in dataset.attributes if a.role == "protected"]
+    codes = [level_codes(rows[a.name], cut=a.kind == "continuous") for a in dataset.attributes if a.role == "protected"]
     weight = np.ones(len(rows))
     for _ in range(1 if len(codes) == 1 else 50):
         before = weight.copy()
@@ -224,13 +224,3 @@ def reweigh(rows: pd.DataFrame, dataset: Dataset) -> NDArray[np.float64]:
         if np.abs(weight - before).max() < 1e-6:
             break
     return np.asarray(weight / weight.mean(), dtype=np.float64)
-
-
-def _level_codes(column: Column, continuous: bool) -> NDArray[np.int64]:
-    if continuous:
-        edges = np.unique(np.nanquantile(column.to_numpy(dtype=np.float64), [0.25, 0.5, 0.75]))
-        values = column.to_numpy(dtype=np.float64)
-        codes = np.where(np.isnan(values), len(edges) + 1, np.searchsorted(edges, values))
-    else:
-        codes = pd.factorize(column.astype(object).where(column.notna(), MISSING))[0]
-    return np.unique(codes, return_inverse=True)[1].astype(np.int64)

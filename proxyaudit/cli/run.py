@@ -74,7 +74,7 @@ MaybeEffort = Annotated[Effort | None, given("What to measure beyond what decide
 def plan(recipe: RecipeFile, effort: MaybeEffort = None, overrides: Overrides = None, run_code: RunCode = None, json: Json = False) -> None:
     """Show what a run would do and cost; run nothing, write nothing."""
     with quiet_stdout():
-        from proxyaudit.pipeline import plan_audit
+        from proxyaudit.audits.plan import plan_audit
 
         found = plan_audit(recipe, (*(overrides or ()), *_set(effort=effort)), consent=Consent.of(run_code or ()))
     if json:

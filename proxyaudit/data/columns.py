@@ -282,3 +282,14 @@ def check_feature(column: Column, kind: ColumnKind, *, where: str) -> None:
     if len(levels) > _MAX_TEXT_LEVELS and len(levels) > len(known) / 2:
         mend = "list it in data.exclude"
         raise InputError(f"column '{kind.name}' looks like an identifier or free text (most values occur once)", where=where, mend=mend)
+
+
+def level_codes(column: Column, *, cut: bool) -> NDArray[np.int64]:
+    """Dense codes ``(n,)`` of a column's values in order of appearance, missing ones a level too; a number is ``cut`` at its quarters."""
+    if cut:
+        values = column.to_numpy(dtype=np.float64)
+        edges = np.unique(np.nanquantile(values, [0.25, 0.5, 0.75]))
+        codes = np.where(np.isnan(values), len(edges) + 1, np.searchsorted(edges, values))
+    else:
+        codes = pd.factorize(column.astype(object).where(column.notna(), MISSING))[0]
+    return np.unique(codes, return_inverse=True)[1].astype(np.int64)

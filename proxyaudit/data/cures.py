@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 
 from proxyaudit.arrays import Floats, Ints
-from proxyaudit.data.columns import MISSING, Column
+from proxyaudit.data.columns import Column, level_codes
 from proxyaudit.data.public_counts import SMALLEST_CELL
 from proxyaudit.errors import TaskError
 
 Way = Literal["resampled", "dropped", "permuted", "repaired"]
 MOST_CARRIERS: Final = 3
+_MOST_VALUES = 10  # of a number that are groups of their own; of more, quarters are
 WORDS: Final[dict[str, str]] = {
     "resampled": "rows drawn again so that {attribute} does not depend on the target",
     "dropped": "without {columns}",
@@ -62,7 +63,7 @@ class Cure:
             TaskError: the table lacks the attribute, or it is known on too few rows.
         """
         if self.way == "resampled":
-            return rows.iloc[_drawn(_groups(rows, self.attribute), _codes(rows[target]), rng)].reset_index(drop=True)
+            return rows.iloc[_drawn(_groups(rows, self.attribute), level_codes(rows[target], cut=False), rng)].reset_index(drop=True)
         if self.way == "dropped":
             # The commonest value: a dropped number would otherwise stand far outside by chance.
             first = {name: rows[name].mode(dropna=True).iloc[:1] for name in self.columns}
@@ -93,22 +94,12 @@ def _listed(columns: Sequence[str]) -> str:
     return columns[0] if len(columns) == 1 else f"{', '.join(columns[:-1])} and {columns[-1]}" if columns else ""
 
 
-def _codes(column: Column) -> Ints:
-    return np.asarray(pd.factorize(column.astype(object).where(column.notna(), MISSING), sort=False)[0], dtype=np.int64)
-
-
 def _groups(rows: pd.DataFrame, attribute: str) -> Ints:
     """Group of each row: levels of the attribute, or quarters of a number; rare ones are one group."""
     if attribute not in rows:
         raise TaskError(f"the rows do not hold '{attribute}'")
     column = rows[attribute]
-    if pd.api.types.is_numeric_dtype(column) and column.nunique() > 10:
-        values = column.to_numpy(dtype=np.float64)
-        edges = np.unique(np.nanquantile(values, [0.25, 0.5, 0.75]))
-        codes = np.where(np.isnan(values), len(edges) + 1, np.searchsorted(edges, values))
-    else:
-        codes = _codes(column)
-    codes = np.unique(codes, return_inverse=True)[1].astype(np.int64)
+    codes = level_codes(column, cut=pd.api.types.is_numeric_dtype(column) and column.nunique() > _MOST_VALUES)
     rare = np.bincount(codes) < SMALLEST_CELL
     codes = np.where(rare[codes], len(rare), codes)
     codes = np.unique(codes, return_inverse=True)[1].astype(np.int64)
@@ -161,7 +152,7 @@ def _repaired_numbers(column: Column, groups_n: Ints) -> Column:
 
 def _repaired_labels(column: Column, groups_n: Ints, rng: np.random.Generator) -> Column:
     """Every group gets the labels' shares in all rows: surplus rows of a label, drawn at random, take labels that the group lacks."""
-    codes = _codes(column)
+    codes = level_codes(column, cut=False)
     shares = np.bincount(codes) / len(codes)
     result = codes.copy()
     for group in np.unique(groups_n):

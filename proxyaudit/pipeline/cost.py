@@ -5,9 +5,9 @@ Seconds of one core, from shapes alone, so that they depend on no clock. Constan
 
 from typing import Final
 
+from proxyaudit.cache import CURE, ENCODE, INPUTS, MEASURE, SYNTHESIZE, Task
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.models.kinds import model_kind
-from proxyaudit.pipeline.cache import CURE, ENCODE, INPUTS, MEASURE, SYNTHESIZE, Task
 from proxyaudit.pipeline.prepared import Inputs, Prepared
 from proxyaudit.regimes import Regime
 from proxyaudit.registry import load_plugin

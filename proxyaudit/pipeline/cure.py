@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from proxyaudit.activations.capture import capture
+from proxyaudit.cache import Cache, Task
 from proxyaudit.channels.cures.record import CURED_SITES, CuredSite
 from proxyaudit.channels.leak import measure as leak
 from proxyaudit.channels.leak.measure import Probing
@@ -17,7 +18,6 @@ from proxyaudit.channels.prominence import measure as prominence
 from proxyaudit.channels.prominence.record import PROMINENT
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.models.training import train_model
-from proxyaudit.pipeline.cache import Cache, Task
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.train import made_tables, row_stream
 from proxyaudit.regimes import draw_rows, encode_rows

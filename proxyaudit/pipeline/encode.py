@@ -10,10 +10,10 @@ from safetensors.numpy import save_file
 
 from proxyaudit.activations.capture import capture
 from proxyaudit.activations.frozen import AUDIT, FIRST, KEYS, first_site, pooled_texts, row_keys, text_module
+from proxyaudit.cache import Cache, Task
 from proxyaudit.channels.proxies.measure import rewritten_texts
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.models.quantise import quantise
-from proxyaudit.pipeline.cache import Cache, Task
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.regimes import Regime
 

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from safetensors.numpy import load_file
 
 from proxyaudit.activations.capture import read_activations
+from proxyaudit.cache import INPUTS, MEASURE, TRAIN, Cache, Task
 from proxyaudit.channels.proxy_plan import people
 from proxyaudit.channels.signatures import ReferenceModel, build_signatures
 from proxyaudit.estimates.facts import Facts, Run
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.evidence.signatures import Signatures, signature_files
-from proxyaudit.pipeline.cache import INPUTS, MEASURE, TRAIN, Cache, Task
 from proxyaudit.pipeline.measure import read_placebos
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.recipe.recipe import SignaturesSpec

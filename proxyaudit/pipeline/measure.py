@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from proxyaudit.activations.capture import read_activations
 from proxyaudit.activations.frozen import head_forward, is_inner
+from proxyaudit.cache import INPUTS, MEASURE, SYNTHESIZE, TRAIN, Cache, Task
 from proxyaudit.channels.base import ModelView
 from proxyaudit.channels.leak.measure import Probing, measure_site
 from proxyaudit.channels.placebos import plant_placebos
@@ -23,7 +24,6 @@ from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.estimates.record import INPUT_SITE, Measurement
 from proxyaudit.models.checkpoints import load_weights
 from proxyaudit.models.quantise import quantise
-from proxyaudit.pipeline.cache import INPUTS, MEASURE, SYNTHESIZE, TRAIN, Cache, Task
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.pipeline.train import read_features
 

@@ -12,8 +12,8 @@ import joblib
 import torch
 from threadpoolctl import threadpool_limits
 
+from proxyaudit.cache import CURE, ENCODE, INPUTS, MEASURE, SYNTHESIZE, TRAIN, Cache, Task
 from proxyaudit.errors import InputError, TaskError, safe_line
-from proxyaudit.pipeline.cache import CURE, ENCODE, INPUTS, MEASURE, SYNTHESIZE, TRAIN, Cache, Task
 from proxyaudit.pipeline.cost import task_seconds
 from proxyaudit.pipeline.plan import prepared_again
 from proxyaudit.pipeline.prepared import Prepared

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from proxyaudit.pipeline.cache import Cache, Task
+from proxyaudit.cache import Cache, Task
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.regimes import synthesize
 from proxyaudit.seeding import integer_seed

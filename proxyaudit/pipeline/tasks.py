@@ -3,9 +3,9 @@
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from proxyaudit.cache import ENCODE, INPUTS, MEASURE, SYNTHESIZE, TRAIN, Task
 from proxyaudit.digests import code_digest, digest_of
 from proxyaudit.estimates.channel import all_channels
-from proxyaudit.pipeline.cache import ENCODE, INPUTS, MEASURE, SYNTHESIZE, TRAIN, Task
 from proxyaudit.pipeline.encode import encoded_sources, sources_of
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.regimes import Regime

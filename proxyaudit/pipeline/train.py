@@ -9,11 +9,11 @@ import pandas as pd
 
 from proxyaudit.activations.capture import capture, write_activations
 from proxyaudit.activations.frozen import Features, capture_head, completed, train_head
+from proxyaudit.cache import ENCODE, SYNTHESIZE, TRAIN, Cache, Task
 from proxyaudit.models.base import TrainedModel
 from proxyaudit.models.checkpoints import load_weights, save_weights
 from proxyaudit.models.quantise import quantise
 from proxyaudit.models.training import train_model
-from proxyaudit.pipeline.cache import ENCODE, SYNTHESIZE, TRAIN, Cache, Task
 from proxyaudit.pipeline.prepared import Prepared
 from proxyaudit.regimes import make_training_data
 from proxyaudit.seeding import integer_seed, stream

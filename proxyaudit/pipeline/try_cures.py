@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
+from proxyaudit.cache import CURE, SYNTHESIZE, Cache, Task
 from proxyaudit.channels.cures.cases import cases_of, is_chosen
 from proxyaudit.data.cures import Cure
 from proxyaudit.digests import code_digest, digest_of
@@ -10,7 +11,6 @@ from proxyaudit.estimates.facts import Cured, Facts
 from proxyaudit.estimates.ledger import Ledger
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.scope import Scope
-from proxyaudit.pipeline.cache import CURE, SYNTHESIZE, Cache, Task
 from proxyaudit.pipeline.cost import task_seconds
 from proxyaudit.pipeline.facts import Tasks
 from proxyaudit.pipeline.prepared import Prepared

@@ -22,8 +22,8 @@ from proxyaudit.estimates.questions import READERS, all_questions
 from proxyaudit.estimates.states import figures_fit, passes
 from proxyaudit.evidence.canonical import canonical_json
 from proxyaudit.evidence.manifest import replace_files
-from proxyaudit.pipeline.run import publish
 from proxyaudit.probes import flexible
+from proxyaudit.publication import publish
 from proxyaudit.types import Estimate
 from proxyaudit.verification.run import verify_folder
 

@@ -22,8 +22,9 @@ import proxyaudit.pipeline.measure
 import proxyaudit.pipeline.stages
 import proxyaudit.pipeline.synthesize
 import proxyaudit.pipeline.train
+from proxyaudit.audits.plan import plan_audit
 from proxyaudit.pipeline.cost import CORES
-from proxyaudit.pipeline.run import plan_audit, run_audit
+from proxyaudit.pipeline.run import run_audit
 
 pytestmark = [pytest.mark.study, pytest.mark.timeout(1800)]
 

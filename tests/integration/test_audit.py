@@ -24,12 +24,12 @@ from safetensors.torch import save_file
 import proxyaudit.models
 import proxyaudit.models.training
 import proxyaudit.pipeline.train
+from proxyaudit.cache import CACHE_FOLDER, Cache
 from proxyaudit.cli.main import main
 from proxyaudit.errors import TaskError
 from proxyaudit.evidence.manifest import is_complete
 from proxyaudit.evidence.pack import find_run, read_pack
 from proxyaudit.evidence.schema import committed_schema
-from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
 from proxyaudit.pipeline.plan import prepare_file
 from proxyaudit.pipeline.tasks import task_digests
 from proxyaudit.types import Evidence

@@ -17,10 +17,10 @@ from safetensors.numpy import load_file
 
 from proxyaudit.activations.capture import capture
 from proxyaudit.audits.mitigation.run import _trained
+from proxyaudit.cache import CACHE_FOLDER
 from proxyaudit.cli.main import main
 from proxyaudit.evidence.manifest import MANIFEST, write_files
 from proxyaudit.evidence.pack import EvidencePack, find_run, read_pack, write_pack
-from proxyaudit.pipeline.cache import CACHE_FOLDER
 from proxyaudit.pipeline.plan import prepare_file
 from proxyaudit.types import Evidence
 from proxyaudit.verification.checks import Verification

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import proxyaudit.digests
+from proxyaudit.cache import CACHE_FOLDER
 from proxyaudit.digests import PACKAGE
-from proxyaudit.pipeline.cache import CACHE_FOLDER
 from proxyaudit.pipeline.run import run_audit
 
 RECIPE = """\

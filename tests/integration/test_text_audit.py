@@ -10,11 +10,11 @@ import torch
 from safetensors.numpy import load_file
 from text_world import MAX_TOKENS, save_tiny, texts
 
+from proxyaudit.cache import CACHE_FOLDER
 from proxyaudit.cli.main import main
 from proxyaudit.evidence.pack import find_run, read_pack
 from proxyaudit.models.build import build_model
 from proxyaudit.models.checkpoints import save_weights
-from proxyaudit.pipeline.cache import CACHE_FOLDER
 from proxyaudit.recipe.recipe import load_recipe
 from proxyaudit.types import Evidence
 

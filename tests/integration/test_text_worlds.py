@@ -12,13 +12,13 @@ from text_world import AUTHOR_WORDS, MARK, MAX_TOKENS, STYLE_WORDS, author_texts
 
 import proxyaudit as pa
 from proxyaudit.activations.capture import capture
+from proxyaudit.cache import CACHE_FOLDER
 from proxyaudit.cli.main import main
 from proxyaudit.data.text import TextEncoder
 from proxyaudit.evidence.pack import EvidencePack, find_run, read_pack
 from proxyaudit.models.build import build_model
 from proxyaudit.models.huggingface import make_tokenizer
 from proxyaudit.models.kinds.huggingface import HuggingFaceSpec
-from proxyaudit.pipeline.cache import CACHE_FOLDER
 from proxyaudit.recipe.recipe import SitesSpec
 from proxyaudit.reporting.sections.proxies import proxy_views
 from proxyaudit.types import Estimate

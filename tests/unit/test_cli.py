@@ -77,9 +77,10 @@ class _Pipeline:
 @pytest.fixture
 def pipeline(pack: EvidencePack, monkeypatch: pytest.MonkeyPatch) -> _Pipeline:
     stand_in = _Pipeline(pack, {})
-    module = ModuleType("proxyaudit.pipeline")
-    module.__dict__.update(plan_audit=stand_in.plan_audit, run_audit=stand_in.run_audit)
-    monkeypatch.setitem(sys.modules, "proxyaudit.pipeline", module)
+    for name, given in (("pipeline", {"run_audit": stand_in.run_audit}), ("audits.plan", {"plan_audit": stand_in.plan_audit})):
+        module = ModuleType(f"proxyaudit.{name}")
+        module.__dict__.update(given)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
     return stand_in
 
 

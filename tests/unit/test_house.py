@@ -13,7 +13,7 @@ import proxyaudit
 PACKAGE = Path(proxyaudit.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 MOST_LINES, MOST_IN_FUNCTION, MOST_BRANCHES = 400, 60, 15
-MOST_IN_PIPELINE = 1600  # 1,300 before cures were tried and progress counted work
+MOST_IN_PIPELINE = 1300
 EXCEPTIONS: dict[tuple[str, str], str] = {}
 """Functions that may be longer, (file, name) with the reason; ten at most."""
 _BRANCHES = (ast.If, ast.For, ast.While, ast.ExceptHandler, ast.match_case)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from proxyaudit.pipeline.run import plan_audit
+from proxyaudit.audits.plan import plan_audit
 from proxyaudit.probes.score import ScoreStatistic
 from proxyaudit.probes.whitening import whiten
 from proxyaudit.seeding import stream

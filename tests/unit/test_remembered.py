@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from proxyaudit.cache import Cache
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.pipeline.cache import Cache
 from proxyaudit.pipeline.measure import SHARED, remember
 
 

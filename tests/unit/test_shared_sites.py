@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from proxyaudit.cache import Cache
 from proxyaudit.channels.leak import measure
 from proxyaudit.channels.leak.measure import ProbedArrays, Probing, measure_shared_site, measure_site
 from proxyaudit.data.attributes import Attribute
 from proxyaudit.estimates.record import Measurement
-from proxyaudit.pipeline.cache import Cache
 from proxyaudit.pipeline.measure import SHARED, remember
 from proxyaudit.probes.conditioning import make_strata
 from proxyaudit.recipe.recipe import Margins

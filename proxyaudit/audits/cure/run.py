@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from proxyaudit.audits.again import check_asked, prepare_again, rewrite_paths
+from proxyaudit.cache import CACHE_FOLDER, CURE, Cache, Task
 from proxyaudit.channels.cures.cases import carriers_of
 from proxyaudit.consent import NO_CONSENT, Consent
 from proxyaudit.data.cures import Cure, cures_of
@@ -19,12 +20,11 @@ from proxyaudit.evidence.canonical import canonical_json
 from proxyaudit.evidence.manifest import seal_folder
 from proxyaudit.evidence.pack import EvidencePack, find_run
 from proxyaudit.files import write_file
-from proxyaudit.pipeline.cache import CACHE_FOLDER, CURE, Cache, Task
 from proxyaudit.pipeline.cure import altered_rows
 from proxyaudit.pipeline.prepared import Prepared
-from proxyaudit.pipeline.run import check_out
 from proxyaudit.pipeline.stages import arguments, one_thread, run_task
 from proxyaudit.pipeline.tasks import task_digests
+from proxyaudit.publication import check_out
 from proxyaudit.recipe.yaml import dump_yaml
 from proxyaudit.reporting.training import best_cure, tried_of
 from proxyaudit.types import Estimate

@@ -6,6 +6,7 @@ from typing import Any
 
 from proxyaudit.audits.again import check_asked, prepare_again, rewrite_paths
 from proxyaudit.audits.mitigation.erase import SiteChange, erase, fit_rows, remaining_risks
+from proxyaudit.cache import CACHE_FOLDER, Cache
 from proxyaudit.comparison.compare import channel_changes, task_change, verdict_changes
 from proxyaudit.consent import NO_CONSENT, Consent
 from proxyaudit.digests import code_digest, digest_of, file_digest
@@ -19,11 +20,11 @@ from proxyaudit.models.checkpoints import load_weights, save_weights
 from proxyaudit.models.erasing import resolve_site, token_sites
 from proxyaudit.models.kinds.module import ModuleSpec
 from proxyaudit.models.module import factory_path
-from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
 from proxyaudit.pipeline.prepared import Prepared
-from proxyaudit.pipeline.run import RunResult, check_out, run_audit
+from proxyaudit.pipeline.run import RunResult, run_audit
 from proxyaudit.pipeline.stages import Progress, ProgressEvent, arguments, one_thread, run_task
 from proxyaudit.pipeline.tasks import task_digests
+from proxyaudit.publication import check_out
 from proxyaudit.recipe.yaml import dump_yaml
 from proxyaudit.regimes import Regime
 from proxyaudit.registry import check_plugin

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from proxyaudit.audits.probe.inputs import ProbeInputs, ProbeRequest, make_inputs, read_activation_file
+from proxyaudit.cache import CACHE_FOLDER, Cache
 from proxyaudit.channels.leak.estimate import estimate
 from proxyaudit.channels.leak.measure import ProbedArrays, Probing, measure_site
 from proxyaudit.channels.prominence.estimate import estimate as estimate_prominence
@@ -27,11 +28,10 @@ from proxyaudit.estimates.record import Measurement
 from proxyaudit.estimates.row_sums import row_parts, rows_digest
 from proxyaudit.estimates.scope import read_scope
 from proxyaudit.evidence.pack import EvidencePack
-from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
 from proxyaudit.pipeline.plan import permutations_needed, versions
-from proxyaudit.pipeline.run import check_out, environment_of, plan_without_training, run_once
 from proxyaudit.pipeline.stages import Progress, ProgressEvent, one_thread
 from proxyaudit.probes.conditioning import make_strata
+from proxyaudit.publication import check_out, environment_of, plan_without_training, run_once
 from proxyaudit.recipe.recipe import Margins
 
 NAME = "probe"

@@ -10,16 +10,16 @@ from typing import Any
 
 from proxyaudit.audits.prompts.estimate import assemble_prompts
 from proxyaudit.audits.prompts.measure import measure_model, swap_layers
+from proxyaudit.cache import CACHE_FOLDER, Cache
 from proxyaudit.digests import digest_of
 from proxyaudit.errors import InputError
 from proxyaudit.estimates.record import Measurement
 from proxyaudit.evidence.pack import EvidencePack
 from proxyaudit.language.causal_model import load_causal, weights_digest
 from proxyaudit.language.prompt_sets import PromptSet
-from proxyaudit.pipeline.cache import CACHE_FOLDER, Cache
 from proxyaudit.pipeline.plan import versions
-from proxyaudit.pipeline.run import check_out, environment_of, plan_without_training, run_once
 from proxyaudit.pipeline.stages import Progress, ProgressEvent, one_thread
+from proxyaudit.publication import check_out, environment_of, plan_without_training, run_once
 from proxyaudit.recipe.models import PretrainedSpec
 from proxyaudit.recipe.recipe import Margins
 from proxyaudit.types import REFERENCES

@@ -8,9 +8,12 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from proxyaudit.data.cures import Cure
 from proxyaudit.digests import file_digest
+from proxyaudit.errors import InputError
+from proxyaudit.files import hold
 
 CACHE_FOLDER = ".proxyaudit-cache"  # beside the runs
 INPUTS, SYNTHESIZE, ENCODE, TRAIN, MEASURE, CURE = "inputs", "synthesize", "encode", "train", "measure", "cure"
@@ -79,6 +82,14 @@ class Cache:
         finally:
             shutil.rmtree(work, ignore_errors=True)
         return target
+
+    def hold(self, folder: Path) -> IO[bytes]:
+        """The lock of a run folder, for as long as what is returned; ``InputError`` where another process is making it."""
+        try:
+            return hold(self.root / "locks" / folder.name)
+        except BlockingIOError:
+            mend = "wait until it has ended and run the same command again: it finds the finished run"
+            raise InputError("another process is making this very run", where=str(folder), mend=mend) from None
 
     def sweep(self) -> None:
         """Remove what killed tasks of this machine left half done."""

@@ -1,0 +1,70 @@
+"""Run folders of every kind of audit: whether they can be written, who wrote them, and with which reports."""
+
+import datetime
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from proxyaudit.digests import code_digest, digest_of
+from proxyaudit.errors import InputError
+from proxyaudit.evidence.manifest import is_complete
+from proxyaudit.evidence.pack import EvidencePack, read_pack, write_pack, write_plan
+from proxyaudit.reporting.html import render_html
+from proxyaudit.reporting.markdown import render_markdown
+from proxyaudit.stats.intervals import LEVEL
+from proxyaudit.types import SCHEMA_VERSION
+
+
+def run_once(out: Path, plan: dict[str, Any], make: Callable[[], EvidencePack]) -> tuple[Path, EvidencePack, bool]:
+    """The run directory of a plan, its pack, and whether it was there already; else the pack is made and written."""
+    folder = out / plan["name"] / plan["run_id"]
+    if is_complete(folder):
+        return folder, read_pack(folder), True
+    write_plan(folder, plan)
+    pack = make()
+    publish(pack, folder)
+    return folder, pack, False
+
+
+def plan_without_training(name: str, regimes: Iterable[str], kind: str, recipe: dict[str, Any], **own: Any) -> dict[str, Any]:
+    """Plan, with its digest, of an audit whose regimes, all of one kind, are given; ``own`` is what else is fixed beforehand."""
+    unknown = dict.fromkeys(("of", "ratio", "sees_protected", "training_rows"))
+    listed = [{"name": regime, "kind": kind, **unknown} for regime in regimes]
+    plan = {"name": name, "regimes": listed, "level": LEVEL, "schema_version": SCHEMA_VERSION, **own}
+    digest = digest_of({"plan": plan, "recipe": recipe, "code": code_digest()})
+    return {"digest": digest, "run_id": digest[:12], "code": code_digest(), **plan}
+
+
+def check_out(out: Path) -> None:
+    """Refuse, before anything is computed, a folder that cannot be written."""
+    try:
+        there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    except OSError as error:
+        raise InputError(f"the folder cannot be used ({error.strerror})", where=f"--out {out}"[:200], mend="name another folder") from None
+    if not there.is_dir():
+        raise InputError(f"'{there}' is a file, not a folder", where=f"--out {out}", mend="name another folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"'{there}' may not be written", where=f"--out {out}", mend="name another folder, or change its permissions")
+
+
+def environment_of(started: float, jobs: int, versions: dict[str, str], failures: Sequence[str] = (), **more: Any) -> dict[str, Any]:
+    """When, for how long and on what an audit ran."""
+    return {
+        "started": datetime.datetime.fromtimestamp(started, datetime.UTC).isoformat(timespec="seconds"),
+        "seconds": round(time.time() - started, 1),
+        "jobs": jobs,
+        "platform": platform.system(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "versions": versions,
+        "failures": list(failures),
+        **more,
+    }
+
+
+def publish(pack: EvidencePack, folder: Path, signatures: Mapping[str, bytes] | None = None) -> None:
+    """Write a run folder with both reports, and signatures where there are any."""
+    write_pack(pack, folder, reports={"report.html": render_html(pack), "report.md": render_markdown(pack)}, more=signatures)

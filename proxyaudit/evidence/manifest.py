@@ -110,6 +110,15 @@ def _write_manifest(folder: Path, hashes: Mapping[str, str]) -> None:
     write_file(folder / MANIFEST, canonical_json({"algorithm": "sha256", "files": dict(hashes), "rendered_by": rendering_digest()}))
 
 
+def rendered_here(folder: Path) -> bool:
+    """Whether the manifest says that this very version rendered the reports."""
+    try:
+        document = parse_json(read_file(folder / MANIFEST))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(document, dict) and document.get("rendered_by") == rendering_digest()
+
+
 @lru_cache(maxsize=1)
 def rendering_digest() -> str:
     """SHA-256 over everything that decides the bytes of a report, the pack itself apart.

@@ -15,9 +15,9 @@ from safetensors import SafetensorError
 
 from proxyaudit.errors import InputError, IntegrityError, ProxyauditError
 from proxyaudit.evidence.canonical import canonical_json, parse_json
-from proxyaudit.evidence.manifest import MANIFEST, check_manifest, is_complete, replace_files, write_files
+from proxyaudit.evidence.manifest import MANIFEST, check_manifest, is_complete, rendered_here, replace_files, write_files
 from proxyaudit.evidence.schema import brought_up, later_fields
-from proxyaudit.files import MOST_ARRAYS, MOST_JSON, MOST_YAML, read_file, write_file
+from proxyaudit.files import MOST_ARRAYS, MOST_JSON, MOST_PAGE, MOST_YAML, read_file, write_file
 from proxyaudit.recipe.yaml import dump_yaml, parse_plain_yaml
 from proxyaudit.types import SCHEMAS, Evidence, Verdict
 
@@ -69,9 +69,10 @@ def write_plan(folder: Path, plan: dict[str, Any]) -> None:
 
 
 def replace_reports(folder: Path, reports: Mapping[str, str]) -> bool:
-    """Put freshly rendered reports into a run folder; True if any byte changed."""
+    """Put freshly rendered reports into a run folder; True if any byte changed, or another version had rendered them."""
     new = {name: text.encode("utf-8", "replace") for name, text in reports.items()}
-    if all((folder / name).is_file() and read_file(folder / name) == data for name, data in new.items()) and not check_manifest(folder):
+    same = all((folder / name).is_file() and read_file(folder / name, MOST_PAGE) == data for name, data in new.items())
+    if same and not check_manifest(folder) and rendered_here(folder):
         return False
     replace_files(folder, new)
     return True
